@@ -1,0 +1,2 @@
+//! dualmd
+fn main() {}
