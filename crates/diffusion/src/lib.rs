@@ -1,1 +1,62 @@
-//! dualmd-diffusion
+//! Diffusion models: noise schedules, denoisers, samplers and pipeline folders. No training, no attacks.
+//!
+//! * [`denoiser`]: the one interface everything turns on, [`Denoiser`].
+//! * [`schedule`]: the noise schedule (0-based timesteps, f64 tables).
+//! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
+//! * [`preset`]: named network configurations.
+//! * [`oracle`]: closed-form denoisers that have memorised everything, or nothing.
+//! * [`dual`]: [`DualDenoiser`], two models that alternate while generating.
+//! * [`sampler`]: DDIM and ancestral sampling.
+//! * [`pipeline`]: folders in the diffusers layout.
+
+pub mod denoiser;
+pub mod dual;
+pub mod nn;
+pub mod oracle;
+pub mod pipeline;
+pub mod preset;
+pub mod sampler;
+pub mod schedule;
+pub mod unet2d;
+
+pub use denoiser::{Condition, Denoiser, StepInfo};
+pub use dual::{DualDenoiser, ModelOrder};
+pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
+pub use pipeline::Pipeline;
+pub use schedule::NoiseSchedule;
+pub use unet2d::{UNet2d, UNet2dConfig};
+
+/// What can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum DiffusionError {
+    /// The engine refused.
+    #[error(transparent)]
+    Torch(#[from] dualmd_torch::TorchError),
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Tch(#[from] dualmd_torch::tch::TchError),
+    /// A configuration or weights file that cannot be used.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file or folder.
+        path: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A configuration that names something this program does not have, or that contradicts itself.
+    #[error("{0}")]
+    Config(String),
+    /// A tensor of the wrong shape.
+    #[error("{what}: expected {expected}, got {got:?}")]
+    Shape {
+        /// Which argument.
+        what: &'static str,
+        /// The shape it must have.
+        expected: String,
+        /// The shape it has.
+        got: Vec<i64>,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, DiffusionError>;

@@ -1,0 +1,253 @@
+//! Parameters by name, and the few layers the U-Nets are made of.
+
+use crate::{DiffusionError, Result};
+use dualmd_data::stream;
+use dualmd_torch::{Device, Kind, Tensor, noise, shim};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// Named parameters in the order in which the network creates them.
+#[derive(Debug)]
+pub struct Parameters(pub Vec<(String, Tensor)>);
+
+impl Parameters {
+    /// Number of scalar parameters.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|(_, t)| t.numel()).sum()
+    }
+
+    /// The tensors, sharing storage with the network.
+    #[must_use]
+    pub fn tensors(&self) -> Vec<Tensor> {
+        self.0.iter().map(|(_, t)| t.shallow_clone()).collect()
+    }
+
+    /// Names with tensors, for writing.
+    pub fn named(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.0.iter().map(|(n, t)| (n.as_str(), t))
+    }
+
+    /// Deep copies under the same names.
+    #[must_use]
+    pub fn copies(&self) -> BTreeMap<String, Tensor> {
+        self.0.iter().map(|(n, t)| (n.clone(), t.detach().copy())).collect()
+    }
+}
+
+/// How a new weight is drawn.
+#[derive(Debug, Clone, Copy)]
+pub enum Init {
+    /// Xavier-uniform times a gain (the DDPM reference code; gain 1e-5 makes a residual branch start near zero).
+    Xavier(f64),
+    /// All zeros.
+    Zeros,
+    /// All ones.
+    Ones,
+}
+
+enum Source {
+    Fresh { seed: u64 },
+    Loaded(RefCell<BTreeMap<String, Tensor>>),
+}
+
+/// Hands out parameters by name while a network is being put together: fresh ones or those of a file.
+pub struct Builder {
+    source: Source,
+    device: Device,
+    entries: RefCell<Vec<(String, Tensor)>>,
+}
+
+impl Builder {
+    /// Fresh weights; each is drawn from its own stream (seed, "init/NAME"), so that adding a layer changes no other.
+    #[must_use]
+    pub fn fresh(seed: u64, device: Device) -> Self {
+        Self { source: Source::Fresh { seed }, device, entries: RefCell::default() }
+    }
+
+    /// Weights from a file.
+    #[must_use]
+    pub fn loaded(tensors: BTreeMap<String, Tensor>, device: Device) -> Self {
+        Self { source: Source::Loaded(RefCell::new(tensors)), device, entries: RefCell::default() }
+    }
+
+    /// The parameter `name` of `shape`.
+    ///
+    /// # Errors
+    /// A name the file lacks, or a tensor of another shape.
+    pub fn get(&self, name: &str, shape: &[i64], init: Init) -> Result<Tensor> {
+        let tensor = match &self.source {
+            Source::Fresh { seed } => match init {
+                Init::Zeros => Tensor::zeros(shape, (Kind::Float, Device::Cpu)),
+                Init::Ones => Tensor::ones(shape, (Kind::Float, Device::Cpu)),
+                Init::Xavier(gain) => {
+                    let receptive: i64 = shape.iter().skip(2).product();
+                    let (fan_in, fan_out) = (shape[1] * receptive, shape[0] * receptive);
+                    let bound = gain * (6.0 / (fan_in + fan_out) as f64).sqrt();
+                    noise::uniform(&mut stream(*seed, &format!("init/{name}"), 0), bound, shape)
+                }
+            },
+            Source::Loaded(map) => {
+                let found = take_with_old_names(&mut map.borrow_mut(), name)
+                    .ok_or_else(|| DiffusionError::Config(format!("the weights file has no tensor \"{name}\"")))?;
+                // Old diffusers files keep attention projections as 1x1 convolutions.
+                let found = if found.size() != shape && found.numel() as i64 == shape.iter().product::<i64>() {
+                    found.reshape(shape)
+                } else {
+                    found
+                };
+                if found.size() != shape {
+                    return Err(DiffusionError::Config(format!(
+                        "tensor \"{name}\" has shape {:?} in the weights file, but config.json asks for {shape:?}",
+                        found.size()
+                    )));
+                }
+                found.to_kind(Kind::Float)
+            }
+        };
+        let tensor = tensor.to_device(self.device);
+        self.entries.borrow_mut().push((name.to_owned(), tensor.shallow_clone()));
+        Ok(tensor)
+    }
+
+    /// All parameters handed out, once the network is complete.
+    ///
+    /// # Errors
+    /// Tensors in the file that no layer asked for: the file belongs to another network.
+    pub fn finish(self) -> Result<Parameters> {
+        if let Source::Loaded(map) = &self.source
+            && let Some(name) = map.borrow().keys().next()
+        {
+            return Err(DiffusionError::Config(format!(
+                "the weights file has {} tensors that config.json has no place for, the first is \"{name}\"",
+                map.borrow().len()
+            )));
+        }
+        Ok(Parameters(self.entries.into_inner()))
+    }
+}
+
+/// diffusers renamed the attention projections in 0.18; older files (google/ddpm-cifar10-32) still have the old names.
+fn take_with_old_names(map: &mut BTreeMap<String, Tensor>, name: &str) -> Option<Tensor> {
+    map.remove(name).or_else(|| {
+        [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")]
+            .iter()
+            .find_map(|(new, old)| map.remove(&name.replace(new, old)).filter(|_| name.contains(new)))
+    })
+}
+
+/// A 2-d convolution.
+#[derive(Debug)]
+pub struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    stride: i64,
+    padding: i64,
+}
+
+impl Conv {
+    /// `kernel` x `kernel`, `input` to `output` channels.
+    ///
+    /// # Errors
+    /// As [`Builder::get`].
+    pub fn new(
+        b: &Builder,
+        name: &str,
+        [input, output]: [i64; 2],
+        kernel: i64,
+        stride: i64,
+        padding: i64,
+        gain: f64,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: b.get(&format!("{name}.weight"), &[output, input, kernel, kernel], Init::Xavier(gain))?,
+            bias: b.get(&format!("{name}.bias"), &[output], Init::Zeros)?,
+            stride,
+            padding,
+        })
+    }
+
+    /// [B, C_in, H, W] to [B, C_out, H', W'].
+    #[must_use]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.conv2d(
+            &self.weight,
+            Some(&self.bias),
+            [self.stride, self.stride],
+            [self.padding, self.padding],
+            [1, 1],
+            1,
+        )
+    }
+}
+
+/// A fully connected layer.
+#[derive(Debug)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl Linear {
+    /// `input` to `output` features.
+    ///
+    /// # Errors
+    /// As [`Builder::get`].
+    pub fn new(b: &Builder, name: &str, input: i64, output: i64) -> Result<Self> {
+        Ok(Self {
+            weight: b.get(&format!("{name}.weight"), &[output, input], Init::Xavier(1.0))?,
+            bias: b.get(&format!("{name}.bias"), &[output], Init::Zeros)?,
+        })
+    }
+
+    /// [.., in] to [.., out].
+    #[must_use]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.linear(&self.weight, Some(&self.bias))
+    }
+}
+
+/// Group normalisation, optionally with SiLU behind it (one fused operation).
+#[derive(Debug)]
+pub struct GroupNorm {
+    weight: Tensor,
+    bias: Tensor,
+    groups: i64,
+    eps: f64,
+}
+
+impl GroupNorm {
+    /// `channels` in `groups` groups.
+    ///
+    /// # Errors
+    /// As [`Builder::get`]; groups that do not divide the channels.
+    pub fn new(b: &Builder, name: &str, channels: i64, groups: i64, eps: f64) -> Result<Self> {
+        if groups <= 0 || channels % groups != 0 {
+            return Err(DiffusionError::Config(format!(
+                "norm_num_groups = {groups} does not divide the {channels} channels of {name}"
+            )));
+        }
+        Ok(Self {
+            weight: b.get(&format!("{name}.weight"), &[channels], Init::Ones)?,
+            bias: b.get(&format!("{name}.bias"), &[channels], Init::Zeros)?,
+            groups,
+            eps,
+        })
+    }
+
+    /// Normalised, same shape.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(shim::group_norm_silu(x, &self.weight, &self.bias, self.groups, self.eps, false)?)
+    }
+
+    /// SiLU of the normalised, same shape.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(shim::group_norm_silu(x, &self.weight, &self.bias, self.groups, self.eps, true)?)
+    }
+}

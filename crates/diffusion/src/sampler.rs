@@ -1,0 +1,123 @@
+//! DDIM (Song et al. 2021, eta 0) and ancestral (Ho et al. 2020) sampling with single-step updates.
+
+use crate::{Condition, Denoiser, NoiseSchedule, Result, StepInfo};
+use dualmd_data::stream;
+use dualmd_torch::{Device, Kind, Tensor, noise};
+
+/// The update rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sampler {
+    /// Deterministic.
+    Ddim,
+    /// Draws from q(x_{t-1} | x_t, x_0).
+    Ancestral {
+        /// Variance beta_t ("fixed large") instead of the posterior's ("fixed small").
+        large_variance: bool,
+    },
+}
+
+/// How to sample.
+#[derive(Debug, Clone)]
+pub struct SampleOptions {
+    /// The update rule.
+    pub sampler: Sampler,
+    /// Number of denoising steps, 1..=T.
+    pub steps: usize,
+    /// Images per network call.
+    pub batch: usize,
+    /// Seed of the ancestral noise.
+    pub seed: u64,
+    /// Clip the predicted clean image to [-c, c]; `None` for no clipping.
+    pub clip: Option<f64>,
+}
+
+/// x_T for images `0..n`: each image's noise comes from its own stream (seed, "sample/noise", i), so the i-th image of
+/// every model starts from the same noise, whatever the batch size. [n, C, H, W] f32.
+#[must_use]
+pub fn initial_noise(seed: u64, n: usize, [c, h, w]: [i64; 3], device: Device) -> Tensor {
+    let images: Vec<Tensor> = (0..n as u64)
+        .map(|i| noise::normal(&mut stream(seed, "sample/noise", i), &[1, c, h, w], Device::Cpu))
+        .collect();
+    if images.is_empty() {
+        return Tensor::zeros([0, c, h, w], (Kind::Float, device));
+    }
+    Tensor::cat(&images, 0).to_device(device)
+}
+
+/// Generates one image per row of `x_t` ([N, C, H, W] standard normal). Returns [N, C, H, W] f32 clipped to [-1, 1].
+/// `progress` is told the number of finished images after each batch.
+///
+/// # Errors
+/// Step counts the schedule does not have; what the model refuses.
+pub fn sample(
+    denoiser: &dyn Denoiser,
+    schedule: &NoiseSchedule,
+    x_t: &Tensor,
+    condition: Option<&Condition>,
+    options: &SampleOptions,
+    mut progress: impl FnMut(usize),
+) -> Result<Tensor> {
+    let _guard = dualmd_torch::tch::no_grad_guard();
+    let total = x_t.size()[0];
+    let timesteps = schedule.sampling_timesteps(options.steps)?;
+    let mut done = Vec::new();
+    let mut start = 0;
+    while start < total {
+        let n = (options.batch.max(1) as i64).min(total - start);
+        let part = condition.map(|c| Condition { embedding: c.embedding.narrow(0, start, n) });
+        let images: Vec<u64> = (start..start + n).map(|i| i as u64).collect();
+        let x = x_t.narrow(0, start, n);
+        done.push(sample_batch(denoiser, schedule, &x, part.as_ref(), options, &timesteps, &images)?);
+        start += n;
+        progress(start as usize);
+    }
+    Ok(if done.is_empty() { x_t.copy() } else { Tensor::cat(&done, 0) })
+}
+
+fn sample_batch(
+    denoiser: &dyn Denoiser,
+    schedule: &NoiseSchedule,
+    x_t: &Tensor,
+    condition: Option<&Condition>,
+    options: &SampleOptions,
+    timesteps: &[i64],
+    images: &[u64],
+) -> Result<Tensor> {
+    let n = x_t.size()[0];
+    let mut noises: Vec<_> = images.iter().map(|&i| stream(options.seed, "sample/ancestral", i)).collect();
+    let mut x = x_t.shallow_clone();
+    for (index, &t) in timesteps.iter().enumerate() {
+        let times = NoiseSchedule::timestep_tensor(t, n, x.device());
+        let eps = denoiser.predict_noise_in_step(&x, &times, condition, StepInfo { index, images })?;
+        let next = timesteps.get(index + 1).copied();
+        let a = schedule.alpha_bar(t);
+        let a_next = next.map_or_else(|| schedule.final_alpha_bar(), |s| schedule.alpha_bar(s));
+        let mut x0 = schedule.predict_x0(&x, &eps, t);
+        if let Some(c) = options.clip {
+            x0 = x0.clamp(-c, c);
+        }
+        x = match options.sampler {
+            // diffusers keeps the network's own eps after clipping x_0 (use_clipped_model_output false).
+            Sampler::Ddim => &x0 * a_next.sqrt() + eps * (1.0 - a_next).sqrt(),
+            Sampler::Ancestral { large_variance } => {
+                // q(x_s | x_t, x_0) between neighbouring scheduled timesteps s < t (Ho et al. Eq. 6-7); with all
+                // T steps this is the textbook update. No noise is added at the last step.
+                let a_next = next.map_or(1.0, |s| schedule.alpha_bar(s));
+                let alpha = a / a_next;
+                let beta = 1.0 - alpha;
+                let mean = &x0 * (a_next.sqrt() * beta / (1.0 - a))
+                    + &x * (alpha.sqrt() * (1.0 - a_next) / (1.0 - a));
+                if next.is_none() {
+                    mean
+                } else {
+                    let variance = if large_variance { beta } else { beta * (1.0 - a_next) / (1.0 - a) };
+                    let shape = [&[1], &x.size()[1..]].concat();
+                    let z: Vec<Tensor> =
+                        noises.iter_mut().map(|rng| noise::normal(rng, &shape, Device::Cpu)).collect();
+                    mean + Tensor::cat(&z, 0).to_device(x.device()) * variance.sqrt()
+                }
+            }
+        };
+    }
+    Ok(x.clamp(-1.0, 1.0))
+}

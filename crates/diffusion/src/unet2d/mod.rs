@@ -1,0 +1,268 @@
+//! The DDPM U-Net in the layout of diffusers' `UNet2DModel`: same parameter names, same arithmetic.
+
+mod blocks;
+mod config;
+
+pub use config::{ImageSize, UNet2dConfig};
+
+use crate::nn::{Builder, Conv, GroupNorm, Parameters};
+use crate::{Condition, Denoiser, DiffusionError, Result};
+use blocks::{Downsample, Residual, SelfAttention, TimeEmbedding, Upsample, sinusoid};
+use dualmd_torch::device::Precision;
+use dualmd_torch::{Device, Kind, Tensor, shim};
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+struct Down {
+    residuals: Vec<Residual>,
+    attentions: Vec<SelfAttention>,
+    downsample: Option<Downsample>,
+}
+
+#[derive(Debug)]
+struct Middle {
+    first: Residual,
+    attention: Option<SelfAttention>,
+    second: Residual,
+}
+
+#[derive(Debug)]
+struct Up {
+    residuals: Vec<Residual>,
+    attentions: Vec<SelfAttention>,
+    upsample: Option<Upsample>,
+}
+
+/// An unconditional U-Net.
+#[derive(Debug)]
+pub struct UNet2d {
+    config: UNet2dConfig,
+    parameters: Parameters,
+    precision: Precision,
+    conv_in: Conv,
+    time: TimeEmbedding,
+    down: Vec<Down>,
+    middle: Middle,
+    up: Vec<Up>,
+    norm_out: GroupNorm,
+    conv_out: Conv,
+}
+
+impl UNet2d {
+    /// A fresh network; every weight from its own stream of `seed`. Initialised as the DDPM reference code does:
+    /// Xavier-uniform, zero biases, gain 1e-5 on each residual branch's last convolution and on the output.
+    ///
+    /// # Errors
+    /// A configuration that cannot be built.
+    pub fn fresh(config: &UNet2dConfig, seed: u64, device: Device) -> Result<Self> {
+        Self::build(config, Builder::fresh(seed, device))
+    }
+
+    /// A network with the given weights (moved to `device`, not copied if already there).
+    ///
+    /// # Errors
+    /// Missing, surplus or misshapen tensors, by name.
+    pub fn from_weights(config: &UNet2dConfig, weights: BTreeMap<String, Tensor>, device: Device) -> Result<Self> {
+        Self::build(config, Builder::loaded(weights, device))
+    }
+
+    fn build(config: &UNet2dConfig, b: Builder) -> Result<Self> {
+        config.check()?;
+        let widths = &config.block_out_channels;
+        let (first, last) = (widths[0], widths[widths.len() - 1]);
+        let time_width = 4 * first;
+        let groups = config.norm_num_groups;
+        let attention = |name: &str, channels: i64| {
+            let head = config.attention_head_dim.unwrap_or(channels);
+            SelfAttention::new(&b, name, channels, head, groups, config.norm_eps, 1.0)
+        };
+        let residual = |name: &str, io: [i64; 2]| Residual::new(&b, name, config, io, time_width, 1.0);
+
+        let conv_in = Conv::new(&b, "conv_in", [config.in_channels, first], 3, 1, 1, 1.0)?;
+        let time = TimeEmbedding::new(&b, first, time_width)?;
+
+        let mut down = Vec::new();
+        let mut skips = vec![first];
+        let mut channels = first;
+        for (level, &width) in widths.iter().enumerate() {
+            let name = format!("down_blocks.{level}");
+            let mut block = Down { residuals: Vec::new(), attentions: Vec::new(), downsample: None };
+            for j in 0..config.layers_per_block {
+                block.residuals.push(residual(&format!("{name}.resnets.{j}"), [channels, width])?);
+                channels = width;
+                if config.down_block_types[level] == "AttnDownBlock2D" {
+                    block.attentions.push(attention(&format!("{name}.attentions.{j}"), width)?);
+                }
+                skips.push(width);
+            }
+            if level + 1 < widths.len() {
+                let sampler = format!("{name}.downsamplers.0");
+                block.downsample = Some(Downsample::new(&b, &sampler, width, config.downsample_padding)?);
+                skips.push(width);
+            }
+            down.push(block);
+        }
+
+        let divisor = config.mid_block_scale_factor;
+        let middle_residual = |j: usize| {
+            Residual::new(&b, &format!("mid_block.resnets.{j}"), config, [last, last], time_width, divisor)
+        };
+        let middle = Middle {
+            first: middle_residual(0)?,
+            attention: if config.add_attention {
+                let head = config.attention_head_dim.unwrap_or(last);
+                let groups = config.attn_norm_num_groups.unwrap_or(groups);
+                let name = "mid_block.attentions.0";
+                Some(SelfAttention::new(&b, name, last, head, groups, config.norm_eps, divisor)?)
+            } else {
+                None
+            },
+            second: middle_residual(1)?,
+        };
+
+        let mut up = Vec::new();
+        for (i, &width) in widths.iter().rev().enumerate() {
+            let name = format!("up_blocks.{i}");
+            let mut block = Up { residuals: Vec::new(), attentions: Vec::new(), upsample: None };
+            for j in 0..=config.layers_per_block {
+                let skip = skips.pop().unwrap_or(first);
+                block.residuals.push(residual(&format!("{name}.resnets.{j}"), [channels + skip, width])?);
+                channels = width;
+                if config.up_block_types[i] == "AttnUpBlock2D" {
+                    block.attentions.push(attention(&format!("{name}.attentions.{j}"), width)?);
+                }
+            }
+            if i + 1 < widths.len() {
+                block.upsample = Some(Upsample::new(&b, &format!("{name}.upsamplers.0"), width)?);
+            }
+            up.push(block);
+        }
+        let norm_out = GroupNorm::new(&b, "conv_norm_out", first, groups, config.norm_eps)?;
+        let conv_out = Conv::new(&b, "conv_out", [first, config.out_channels], 3, 1, 1, 1e-5)?;
+        Ok(Self {
+            config: config.clone(),
+            parameters: b.finish()?,
+            precision: Precision::F32,
+            conv_in,
+            time,
+            down,
+            middle,
+            up,
+            norm_out,
+            conv_out,
+        })
+    }
+
+    /// Chooses f32 or bf16 autocast for every later call.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &UNet2dConfig {
+        &self.config
+    }
+
+    /// The parameters, in creation order.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Where the weights live.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.parameters.0.first().map_or(Device::Cpu, |(_, t)| t.device())
+    }
+
+    /// One pass through the network. `train` switches dropout on. Shapes as [`Denoiser::predict_noise`].
+    ///
+    /// # Errors
+    /// Shapes the network cannot take.
+    pub fn forward(&self, x: &Tensor, t: &Tensor, train: bool) -> Result<Tensor> {
+        self.check_input(x, t)?;
+        let out = shim::with_precision(self.precision, x.device(), || self.forward_inner(x, t, train))??;
+        Ok(out.to_kind(Kind::Float))
+    }
+
+    fn check_input(&self, x: &Tensor, t: &Tensor) -> Result<()> {
+        let size = x.size();
+        let multiple = self.config.size_multiple();
+        let fits = size.len() == 4
+            && size[1] == self.config.in_channels
+            && size[2] % multiple == 0
+            && size[3] % multiple == 0
+            && size[2] > 0
+            && size[3] > 0;
+        if !fits {
+            return Err(DiffusionError::Shape {
+                what: "image batch",
+                expected: format!("[B, {}, H, W] with H and W multiples of {multiple}", self.config.in_channels),
+                got: size,
+            });
+        }
+        if t.size() != [size[0]] {
+            return Err(DiffusionError::Shape { what: "timesteps", expected: format!("[{}]", size[0]), got: t.size() });
+        }
+        Ok(())
+    }
+
+    fn forward_inner(&self, x: &Tensor, t: &Tensor, train: bool) -> Result<Tensor> {
+        let centred;
+        let x = if self.config.center_input_sample {
+            centred = x * 2.0 - 1.0;
+            &centred
+        } else {
+            x
+        };
+        let width = self.config.block_out_channels[0];
+        let time = sinusoid(t, width, self.config.flip_sin_to_cos, self.config.freq_shift);
+        // Every residual block begins with SiLU of the same embedding: once is enough.
+        let time = self.time.forward(&time).silu();
+
+        let mut h = self.conv_in.forward(x);
+        let mut skips = vec![h.shallow_clone()];
+        for block in &self.down {
+            for (j, residual) in block.residuals.iter().enumerate() {
+                h = residual.forward(&h, &time, train)?;
+                if let Some(attention) = block.attentions.get(j) {
+                    h = attention.forward(&h)?;
+                }
+                skips.push(h.shallow_clone());
+            }
+            if let Some(down) = &block.downsample {
+                h = down.forward(&h);
+                skips.push(h.shallow_clone());
+            }
+        }
+        h = self.middle.first.forward(&h, &time, train)?;
+        if let Some(attention) = &self.middle.attention {
+            h = attention.forward(&h)?;
+        }
+        h = self.middle.second.forward(&h, &time, train)?;
+        for block in &self.up {
+            for (j, residual) in block.residuals.iter().enumerate() {
+                if let Some(skip) = skips.pop() {
+                    h = Tensor::cat(&[h, skip], 1);
+                }
+                h = residual.forward(&h, &time, train)?;
+                if let Some(attention) = block.attentions.get(j) {
+                    h = attention.forward(&h)?;
+                }
+            }
+            if let Some(up) = &block.upsample {
+                h = up.forward(&h)?;
+            }
+        }
+        Ok(self.conv_out.forward(&self.norm_out.forward_silu(&h)?))
+    }
+}
+
+impl Denoiser for UNet2d {
+    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, _condition: Option<&Condition>) -> Result<Tensor> {
+        self.forward(x_t, t, false)
+    }
+}

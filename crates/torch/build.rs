@@ -1,0 +1,61 @@
+//! Builds the C++ shim against the libtorch that `cargo xtask setup` chose (or the user's own).
+use std::path::PathBuf;
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=shim/shim.cpp");
+    println!("cargo:rerun-if-changed=shim/group_norm_silu.cpp");
+    println!("cargo:rerun-if-changed=shim/group_norm_silu.h");
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    println!("cargo:rerun-if-env-changed=LIBTORCH_USE_PYTORCH");
+    let root = libtorch_root();
+    let include = root.join("include");
+    if !include.join("ATen/ATen.h").exists() {
+        panic!(
+            "no libtorch headers under {}: run `cargo xtask setup`, or set LIBTORCH to a libtorch 2.13 folder",
+            include.display()
+        );
+    }
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++20")
+        .warnings(false)
+        .opt_level(3)
+        .flag_if_supported("-fno-math-errno")
+        .flag_if_supported("-fopenmp")
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .file("shim/shim.cpp")
+        .file("shim/group_norm_silu.cpp");
+    build.compile("dualmd_shim");
+    let lib = root.join("lib");
+    println!("cargo:rustc-link-search=native={}", lib.display());
+    println!("cargo:rustc-link-lib=torch_cpu");
+    println!("cargo:rustc-link-lib=c10");
+    println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        // Without --no-as-needed the linker drops torch_cuda (no symbol is used directly) and no CUDA kernel is
+        // registered: the old trap of tch. `cargo:rustc-link-arg` does not reach dependants, a link-lib does.
+        println!("cargo:rustc-link-lib=dylib:-as-needed=torch_cuda");
+        println!("cargo:rustc-link-lib=dylib:-as-needed=c10_cuda");
+    }
+}
+
+fn libtorch_root() -> PathBuf {
+    if let Some(path) = std::env::var_os("LIBTORCH") {
+        return PathBuf::from(path);
+    }
+    if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
+        let output = Command::new("python3")
+            .args(["-c", "import os, torch; print(os.path.dirname(torch.__file__))"])
+            .output();
+        if let Ok(output) = output
+            && output.status.success()
+        {
+            return PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        }
+        panic!("LIBTORCH_USE_PYTORCH is set but `python3 -c 'import torch'` fails: install torch 2.13 or unset it");
+    }
+    panic!("no libtorch: run `cargo xtask setup`, or set LIBTORCH or LIBTORCH_USE_PYTORCH=1");
+}

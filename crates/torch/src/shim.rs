@@ -1,0 +1,205 @@
+//! Safe faces of the C++ shim.
+#![allow(unsafe_code)]
+
+use crate::device::Precision;
+use crate::{Result, TorchError};
+use std::ffi::{CStr, c_char, c_double, c_int};
+use tch::{Device, Tensor};
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    fn dm_last_error() -> *const c_char;
+    fn dm_autocast_begin(cuda: c_int, was_enabled: *mut c_int) -> c_int;
+    fn dm_autocast_end(cuda: c_int, was_enabled: c_int) -> c_int;
+    fn dm_fused_adam(
+        params: *const *mut C_tensor,
+        grads: *const *mut C_tensor,
+        exp_avg: *const *mut C_tensor,
+        exp_avg_sq: *const *mut C_tensor,
+        n: usize,
+        step: *mut C_tensor,
+        lr: c_double,
+        beta1: c_double,
+        beta2: c_double,
+        weight_decay: c_double,
+        eps: c_double,
+        adamw: c_int,
+    ) -> c_int;
+    fn dm_foreach_lerp(target: *const *mut C_tensor, source: *const *mut C_tensor, n: usize, weight: c_double) -> c_int;
+    fn dm_clip_grad_norm(grads: *const *mut C_tensor, n: usize, max_norm: c_double, total: *mut c_double) -> c_int;
+    fn dm_channels_last(t: *mut C_tensor) -> c_int;
+    fn dm_to_channels_last(t: *const C_tensor, out: *mut *mut C_tensor) -> c_int;
+    fn dm_group_norm_silu(
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        bias: *const C_tensor,
+        groups: i64,
+        eps: c_double,
+        silu: c_int,
+        out: *mut *mut C_tensor,
+    ) -> c_int;
+    fn dm_allow_tf32(on: c_int) -> c_int;
+}
+
+fn check(code: c_int) -> Result<()> {
+    if code == 0 {
+        return Ok(());
+    }
+    // SAFETY: the pointer is a thread-local C++ string that lives until this thread's next shim call.
+    let text = unsafe { CStr::from_ptr(dm_last_error()) };
+    Err(TorchError::Shim(text.to_string_lossy().into_owned()))
+}
+
+fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
+    tensors.iter().map(|t| t.as_ptr().cast_mut()).collect()
+}
+
+/// Runs `f` with bf16 autocast on (or as it is, for [`Precision::F32`]). Autocast is switched back even if `f` panics.
+///
+/// # Errors
+/// When libtorch refuses autocast on this device.
+pub fn with_precision<T>(precision: Precision, device: Device, f: impl FnOnce() -> T) -> Result<T> {
+    struct Guard(c_int, c_int);
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            // SAFETY: plain flags; a failure here leaves autocast on, which the next begin overrides.
+            unsafe { dm_autocast_end(self.0, self.1) };
+        }
+    }
+    if precision == Precision::F32 {
+        return Ok(f());
+    }
+    let cuda = c_int::from(device != Device::Cpu);
+    let mut was = 0;
+    // SAFETY: `was` outlives the call.
+    check(unsafe { dm_autocast_begin(cuda, &mut was) })?;
+    let guard = Guard(cuda, was);
+    let out = f();
+    drop(guard);
+    Ok(out)
+}
+
+/// One Adam step over all parameters in one call. Tensors in the four slices correspond by position and are f32.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamOptions {
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Exponential decay of the first moment.
+    pub beta1: f64,
+    /// Exponential decay of the second moment.
+    pub beta2: f64,
+    /// Weight decay, decoupled (AdamW) when `decoupled`, else L2 (added to the gradient).
+    pub weight_decay: f64,
+    /// AdamW instead of Adam with L2.
+    pub decoupled: bool,
+    /// Added to the denominator.
+    pub eps: f64,
+}
+
+/// Applies one fused Adam step; `step` (0-d f32) is incremented first.
+///
+/// # Errors
+/// Slices of unequal length, or what libtorch refuses.
+pub fn fused_adam(
+    params: &[Tensor],
+    grads: &[Tensor],
+    first: &[Tensor],
+    second: &[Tensor],
+    step: &Tensor,
+    options: &AdamOptions,
+) -> Result<()> {
+    let n = params.len();
+    if grads.len() != n || first.len() != n || second.len() != n {
+        return Err(TorchError::Setting(format!(
+            "Adam: {n} parameters but {} gradients and {} / {} moments",
+            grads.len(),
+            first.len(),
+            second.len()
+        )));
+    }
+    let (p, g, m, v) = (pointers(params), pointers(grads), pointers(first), pointers(second));
+    // SAFETY: all pointers are live tensors of this crate's callers for the duration of the call.
+    check(unsafe {
+        dm_fused_adam(
+            p.as_ptr(),
+            g.as_ptr(),
+            m.as_ptr(),
+            v.as_ptr(),
+            n,
+            step.as_ptr().cast_mut(),
+            options.learning_rate,
+            options.beta1,
+            options.beta2,
+            options.weight_decay,
+            options.eps,
+            c_int::from(options.decoupled),
+        )
+    })
+}
+
+/// `target += weight * (source - target)` for every pair: one EMA step with decay `1 - weight`.
+///
+/// # Errors
+/// Slices of unequal length, or what libtorch refuses.
+pub fn lerp_all(target: &[Tensor], source: &[Tensor], weight: f64) -> Result<()> {
+    if target.len() != source.len() {
+        return Err(TorchError::Setting(format!("EMA: {} averages but {} weights", target.len(), source.len())));
+    }
+    let (t, s) = (pointers(target), pointers(source));
+    // SAFETY: as above.
+    check(unsafe { dm_foreach_lerp(t.as_ptr(), s.as_ptr(), t.len(), weight) })
+}
+
+/// Global L2 norm of `grads`; scales them in place to `max_norm` when larger (`None`: only measures).
+///
+/// # Errors
+/// What libtorch refuses.
+pub fn clip_grad_norm(grads: &[Tensor], max_norm: Option<f64>) -> Result<f64> {
+    let g = pointers(grads);
+    let mut total = 0.0;
+    // SAFETY: as above; `total` outlives the call.
+    check(unsafe { dm_clip_grad_norm(g.as_ptr(), g.len(), max_norm.unwrap_or(0.0), &mut total) })?;
+    Ok(total)
+}
+
+/// Re-lays a 4-d weight in channels-last memory, in place (values unchanged).
+///
+/// # Errors
+/// What libtorch refuses.
+pub fn make_channels_last(tensor: &Tensor) -> Result<()> {
+    // SAFETY: as above.
+    check(unsafe { dm_channels_last(tensor.as_ptr().cast_mut()) })
+}
+
+/// `x` in channels-last memory (values unchanged).
+///
+/// # Errors
+/// What libtorch refuses.
+pub fn to_channels_last(x: &Tensor) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: on success `out` is a freshly allocated tensor whose ownership passes to the returned value.
+    check(unsafe { dm_to_channels_last(x.as_ptr(), &mut out) })?;
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// SiLU(GroupNorm(x)) as one operation (`silu` false: GroupNorm alone). `x`: [B, C, H, W]; `weight`, `bias`: [C].
+///
+/// # Errors
+/// What libtorch refuses, e.g. a channel count that `groups` does not divide.
+pub fn group_norm_silu(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: i64, eps: f64, silu: bool) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: as in `to_channels_last`.
+    check(unsafe {
+        dm_group_norm_silu(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), groups, eps, c_int::from(silu), &mut out)
+    })?;
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Lets CUDA matrix products and convolutions use TF32 (off by default: parity with f32 comes first).
+///
+/// # Errors
+/// What libtorch refuses.
+pub fn allow_tf32(on: bool) -> Result<()> {
+    // SAFETY: plain flags.
+    check(unsafe { dm_allow_tf32(c_int::from(on)) })
+}
