@@ -1,1 +1,67 @@
-//! dualmd-defense
+//! Training diffusion models, with and without defences: one loop, and what the defences change of it.
+//!
+//! * [`recipe`]: the interface of a defence: which images a step draws, and what the target is.
+//! * [`plain`]: no defence, and Algorithm 1 (the same training on one half of the data).
+//! * [`distillmd`]: Algorithm 2.
+//! * [`distillation`]: ordinary distillation from one teacher that saw everything (the baseline of Table 10).
+//! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
+//!   [`journal`] logs as JSON lines and for TensorBoard.
+
+pub mod checkpoint;
+pub mod distillation;
+pub mod distillmd;
+pub mod journal;
+pub mod optimizer;
+pub mod options;
+pub mod order;
+pub mod plain;
+pub mod recipe;
+pub mod trainer;
+
+pub use distillation::Distillation;
+pub use distillmd::{DistillMd, Routing};
+pub use options::TrainOptions;
+pub use plain::Plain;
+pub use recipe::{Draw, Recipe, Target};
+pub use trainer::{Evaluation, Finished, Observer, Progress, Trainer, TrainingSet};
+
+/// What can go wrong while training.
+#[derive(Debug, thiserror::Error)]
+pub enum DefenseError {
+    /// The engine refused.
+    #[error(transparent)]
+    Torch(#[from] dualmd_torch::TorchError),
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Tch(#[from] dualmd_torch::tch::TchError),
+    /// The network or a pipeline folder.
+    #[error(transparent)]
+    Diffusion(#[from] dualmd_diffusion::DiffusionError),
+    /// A file could not be read or written.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The loss or a gradient stopped being a number.
+    #[error(
+        "step {step}: the {what} is {value}; training cannot go on. The last good checkpoint is kept: lower \
+         train.learning_rate or set train.clip, and start again from it or anew"
+    )]
+    NotFinite {
+        /// The step that failed.
+        step: u64,
+        /// Loss or gradient norm.
+        what: &'static str,
+        /// The value.
+        value: f64,
+    },
+    /// Settings that contradict each other.
+    #[error("{0}")]
+    Setting(String),
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, DefenseError>;

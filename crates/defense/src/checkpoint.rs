@@ -1,0 +1,158 @@
+//! Checkpoints: `checkpoint-N/{unet,unet_ema}/diffusion_pytorch_model.safetensors`, `optimizer.safetensors`, `state.json`.
+//!
+//! The names are those of accelerate's folders; the contents are never pickles. A checkpoint is written to a hidden
+//! folder and renamed when complete; `state.json` holds a hash of every file, so that a truncated one is noticed and
+//! the one before it is used.
+
+use crate::optimizer::Optimizer;
+use crate::{DefenseError, Result};
+use dualmd_torch::{Tensor, weights};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+const FILES: [&str; 3] = ["unet", "unet_ema", "optimizer.safetensors"];
+
+/// `state.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Steps done.
+    pub step: u64,
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// Hash of everything that defines the run (settings, seed, data, network): another run's checkpoint is refused.
+    pub fingerprint: String,
+    /// blake3 of every file.
+    pub files: BTreeMap<String, String>,
+}
+
+fn file_error(path: &Path, reason: impl std::fmt::Display) -> DefenseError {
+    DefenseError::File { path: path.display().to_string(), reason: reason.to_string() }
+}
+
+fn paths(folder: &Path) -> [PathBuf; 3] {
+    FILES.map(|f| if f.ends_with(".safetensors") { folder.join(f) } else { folder.join(f).join(WEIGHTS) })
+}
+
+fn hash(path: &Path) -> Result<String> {
+    let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
+    Ok(blake3::hash(&bytes).to_hex().to_string())
+}
+
+/// Writes `checkpoint-STEP` and removes all but the newest `keep`.
+///
+/// # Errors
+/// What writing gives, naming the file; earlier checkpoints are then untouched.
+pub fn save(root: &Path, optimizer: &Optimizer, step: u64, seconds: f64, fingerprint: &str, keep: usize) -> Result<()> {
+    let partial = root.join(format!(".partial-{step}"));
+    let create = |p: &Path| std::fs::create_dir_all(p).map_err(|e| file_error(p, e));
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(|e| file_error(&partial, e))?;
+    }
+    create(&partial.join("unet"))?;
+    create(&partial.join("unet_ema"))?;
+    let mut files = BTreeMap::new();
+    let contents = [optimizer.raw(), optimizer.ema(), optimizer.state()];
+    for ((path, tensors), name) in paths(&partial).iter().zip(contents).zip(FILES) {
+        let views = tensors.iter().map(|(n, t): &(String, Tensor)| (n.as_str(), t));
+        weights::write_safetensors(path, views, &[("format", "pt")])?;
+        files.insert(name.to_owned(), hash(path)?);
+    }
+    let state = State { step, seconds, fingerprint: fingerprint.to_owned(), files };
+    let state_path = partial.join("state.json");
+    let json = serde_json::to_vec_pretty(&state).map_err(|e| file_error(&state_path, e))?;
+    dualmd_data::write_atomic(&state_path, &json).map_err(|e| file_error(&state_path, e))?;
+    let folder = root.join(format!("checkpoint-{step}"));
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).map_err(|e| file_error(&folder, e))?;
+    }
+    std::fs::rename(&partial, &folder).map_err(|e| file_error(&folder, e))?;
+    for (_, old) in list(root)?.into_iter().rev().skip(keep.max(1)) {
+        std::fs::remove_dir_all(&old).map_err(|e| file_error(&old, e))?;
+    }
+    Ok(())
+}
+
+/// Complete or broken checkpoint folders, oldest first.
+///
+/// # Errors
+/// A folder that cannot be read.
+pub fn list(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    if !root.exists() {
+        return Ok(found);
+    }
+    for entry in std::fs::read_dir(root).map_err(|e| file_error(root, e))? {
+        let path = entry.map_err(|e| file_error(root, e))?.path();
+        let step = path
+            .file_name()
+            .and_then(|n| n.to_str())
+            .and_then(|n| n.strip_prefix("checkpoint-"))
+            .and_then(|n| n.parse().ok());
+        if let Some(step) = step {
+            found.push((step, path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Puts the newest whole checkpoint into `optimizer`. Returns its state, `None` if there is none; `warn` hears of each
+/// broken one that was passed over.
+///
+/// # Errors
+/// Checkpoints exist but none is usable, or they belong to another run.
+pub fn resume(
+    root: &Path,
+    optimizer: &mut Optimizer,
+    fingerprint: &str,
+    warn: &mut dyn FnMut(String),
+) -> Result<Option<State>> {
+    let found = list(root)?;
+    let mut last_problem = None;
+    for (_, folder) in found.iter().rev() {
+        match read(folder) {
+            Ok((state, [raw, ema, optimizer_state])) => {
+                if state.fingerprint != fingerprint {
+                    return Err(file_error(
+                        folder,
+                        "is a checkpoint of another run (settings, data, split or seed differ): choose another --out, \
+                         or remove the folder",
+                    ));
+                }
+                optimizer.restore(&raw, &ema, &optimizer_state)?;
+                return Ok(Some(state));
+            }
+            Err(problem) => {
+                warn(format!("{problem}; trying the checkpoint before it"));
+                last_problem = Some(problem);
+            }
+        }
+    }
+    match last_problem {
+        Some(problem) => Err(file_error(
+            root,
+            format!("has no usable checkpoint ({problem}); remove the folder to train this model from the start"),
+        )),
+        None => Ok(None),
+    }
+}
+
+type Tensors = BTreeMap<String, Tensor>;
+
+fn read(folder: &Path) -> Result<(State, [Tensors; 3])> {
+    let state_path = folder.join("state.json");
+    let text = std::fs::read_to_string(&state_path).map_err(|e| file_error(&state_path, e))?;
+    let state: State = serde_json::from_str(&text).map_err(|e| file_error(&state_path, e))?;
+    let mut tensors = Vec::new();
+    for (path, name) in paths(folder).iter().zip(FILES) {
+        if state.files.get(name) != Some(&hash(path)?) {
+            return Err(file_error(path, "is damaged (its hash is not the one in state.json)"));
+        }
+        tensors.push(weights::read_safetensors(path)?);
+    }
+    let tensors: [Tensors; 3] =
+        tensors.try_into().map_err(|_| file_error(folder, "does not hold the three files of a checkpoint"))?;
+    Ok((state, tensors))
+}

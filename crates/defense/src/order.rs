@@ -1,0 +1,87 @@
+//! The order in which images are drawn: without replacement within an epoch, a pure function of the position.
+//!
+//! Nothing is remembered between steps, so a run that continues from step k draws what an unbroken run would have drawn,
+//! and sets smaller than a batch (208 images, batch 128) simply wrap into the next epoch.
+
+use dualmd_data::stream;
+use rand::seq::SliceRandom;
+
+/// Draws `batch` of `pool` for the `turn`-th time.
+#[derive(Debug, Clone)]
+pub struct EpochOrder {
+    pool: Vec<usize>,
+    seed: u64,
+    purpose: String,
+}
+
+impl EpochOrder {
+    /// `pool`: indices into the training set; `purpose` names the stream.
+    #[must_use]
+    pub fn new(pool: Vec<usize>, seed: u64, purpose: &str) -> Self {
+        Self { pool, seed, purpose: purpose.to_owned() }
+    }
+
+    /// Number of images in the pool.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// No images.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pool.is_empty()
+    }
+
+    /// The pool.
+    #[must_use]
+    pub fn pool(&self) -> &[usize] {
+        &self.pool
+    }
+
+    /// Positions `turn * batch ..` of the endless concatenation of seeded permutations of the pool.
+    #[must_use]
+    pub fn draw(&self, turn: u64, batch: usize) -> Vec<usize> {
+        let n = self.pool.len() as u64;
+        if n == 0 {
+            return Vec::new();
+        }
+        let start = turn * batch as u64;
+        let mut out = Vec::with_capacity(batch);
+        let mut epoch = start / n;
+        let mut permutation = self.permutation(epoch);
+        for position in start..start + batch as u64 {
+            if position / n != epoch {
+                epoch = position / n;
+                permutation = self.permutation(epoch);
+            }
+            out.push(permutation[(position % n) as usize]);
+        }
+        out
+    }
+
+    fn permutation(&self, epoch: u64) -> Vec<usize> {
+        let mut order = self.pool.clone();
+        order.shuffle(&mut stream(self.seed, &self.purpose, epoch));
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_shows_every_image_once_whatever_the_batch() {
+        let pool: Vec<usize> = (10..17).collect();
+        let order = EpochOrder::new(pool.clone(), 3, "order");
+        let drawn: Vec<usize> = (0..14).flat_map(|turn| order.draw(turn, 4)).collect();
+        for epoch in drawn.chunks_exact(7) {
+            let mut sorted = epoch.to_vec();
+            sorted.sort_unstable();
+            assert_eq!(sorted, pool);
+        }
+        let whole: Vec<usize> = (0..7).flat_map(|turn| order.draw(turn, 8)).collect();
+        assert_eq!(drawn, whole, "the sequence does not depend on the batch size");
+    }
+}

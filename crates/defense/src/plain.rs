@@ -1,0 +1,40 @@
+//! Ordinary training (paper Eq. 3) - and Algorithm 1, which is the same on one half of the data.
+//!
+//! Guarantee: none. A teacher sees half the images equally often twice over, so it leaks *more* about each of them than
+//! the undefended model: teachers must never be published (see docs/defenses).
+
+use crate::order::EpochOrder;
+use crate::recipe::{Draw, Recipe, Target};
+use crate::{DefenseError, Result};
+use dualmd_torch::Tensor;
+
+/// True-noise targets on a pool of images: all members, or D1, or D2.
+#[derive(Debug)]
+pub struct Plain {
+    order: EpochOrder,
+}
+
+impl Plain {
+    /// # Errors
+    /// An empty pool.
+    pub fn new(pool: Vec<usize>, seed: u64) -> Result<Self> {
+        if pool.is_empty() {
+            return Err(DefenseError::Setting("no images to train on: the split's half is empty".into()));
+        }
+        Ok(Self { order: EpochOrder::new(pool, seed, "train/order") })
+    }
+}
+
+impl Recipe for Plain {
+    fn members(&self) -> Vec<usize> {
+        self.order.pool().to_vec()
+    }
+
+    fn draw(&self, step: u64, batch: usize) -> Draw {
+        Draw { images: self.order.draw(step, batch), target: Target::Noise }
+    }
+
+    fn teach(&self, _: &[usize], _: &Tensor, _: &Tensor) -> Result<Tensor> {
+        Err(DefenseError::Setting("ordinary training has no teacher".into()))
+    }
+}

@@ -1,0 +1,66 @@
+//! What a defence changes of the training loop: which images a step draws, and what the target is.
+
+use crate::Result;
+use dualmd_torch::Tensor;
+
+/// What the network learns to predict in one step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// The noise that was added (paper Eq. 3).
+    Noise,
+    /// The prediction of frozen teachers (Eq. 7): for each image of the batch, which teacher.
+    Teacher(Vec<usize>),
+}
+
+/// One step's choice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draw {
+    /// Indices into the training set.
+    pub images: Vec<usize>,
+    /// What to predict for them.
+    pub target: Target,
+}
+
+/// A way to train. Everything else - schedule, optimiser, EMA, checkpoints, logging - is the trainer's.
+pub trait Recipe {
+    /// The images this model learns from (as inputs or with their noise), for the logged member loss.
+    fn members(&self) -> Vec<usize>;
+
+    /// The draw of step `step` (0-based): a pure function of `step`.
+    fn draw(&self, step: u64, batch: usize) -> Draw;
+
+    /// The target of the teachers named in [`Target::Teacher`]: [B, C, H, W], no gradient.
+    ///
+    /// # Errors
+    /// What a teacher refuses.
+    fn teach(&self, teachers: &[usize], x_t: &Tensor, t: &Tensor) -> Result<Tensor>;
+}
+
+/// The rows of a batch that belong to each teacher, put through it and back in place.
+///
+/// # Errors
+/// What a teacher refuses.
+pub(crate) fn by_teacher(
+    which: &[usize],
+    x_t: &Tensor,
+    t: &Tensor,
+    teachers: &[Box<dyn dualmd_diffusion::Denoiser>],
+) -> Result<Tensor> {
+    let _guard = dualmd_torch::tch::no_grad_guard();
+    if let Some(&only) = which.first()
+        && which.iter().all(|&w| w == only)
+    {
+        return Ok(teachers[only].predict_noise(x_t, t, None)?);
+    }
+    let out = x_t.zeros_like();
+    for (index, teacher) in teachers.iter().enumerate() {
+        let rows: Vec<i64> = (0..which.len()).filter(|&i| which[i] == index).map(|i| i as i64).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let rows = Tensor::from_slice(&rows).to_device(x_t.device());
+        let eps = teacher.predict_noise(&x_t.index_select(0, &rows), &t.index_select(0, &rows), None)?;
+        let _ = out.shallow_clone().index_copy_(0, &rows, &eps);
+    }
+    Ok(out)
+}
