@@ -29,6 +29,7 @@ fn main() {
         .file("shim/shim.cpp")
         .file("shim/group_norm_silu.cpp");
     build.compile("dualmd_shim");
+    println!("cargo:rustc-env=DUALMD_LIBTORCH_VERSION={}", version(&include));
     let lib = root.join("lib");
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
@@ -40,6 +41,19 @@ fn main() {
         println!("cargo:rustc-link-lib=dylib:-as-needed=torch_cuda");
         println!("cargo:rustc-link-lib=dylib:-as-needed=c10_cuda");
     }
+}
+
+/// The version in libtorch's own header, for reports.
+fn version(include: &std::path::Path) -> String {
+    let text = ["torch/headeronly/version.h", "torch/csrc/api/include/torch/version.h"]
+        .iter()
+        .find_map(|p| std::fs::read_to_string(include.join(p)).ok())
+        .unwrap_or_default();
+    let part = |name: &str| {
+        let line = text.lines().find(|l| l.trim_start().starts_with(&format!("#define TORCH_VERSION_{name} ")));
+        line.and_then(|l| l.split_whitespace().nth(2)).unwrap_or("?").to_owned()
+    };
+    format!("{}.{}.{}", part("MAJOR"), part("MINOR"), part("PATCH"))
 }
 
 fn libtorch_root() -> PathBuf {

@@ -1,2 +1,196 @@
-//! xtask
-fn main() {}
+//! `cargo xtask`: everything around the program that is not the program - set-up, tests, benchmarks, data.
+//!
+//! It builds in seconds and without libtorch, because finding libtorch is its first job.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `workspace` | folders (checkout, cache, build) and the child processes |
+//! | `engine` | which libtorch is used, and the link that cargo builds against |
+//! | `version` | which libtorch version a folder holds |
+//! | `wheels` | libtorch out of the pinned wheels |
+//! | `checksum` | SHA-256 of what was downloaded |
+//! | `interop` | the Python environment of the parity tests and the benchmark |
+//! | `suite` | `cargo test` for everything, and what had to be left out |
+//! | `datasets` | rebuilds the bundled image sets from their packages |
+
+mod checksum;
+mod datasets;
+mod engine;
+mod interop;
+mod suite;
+mod version;
+mod wheels;
+mod workspace;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::engine::Choice;
+use crate::workspace::Workspace;
+
+const HELP: &str = "\
+Set-up, tests and benchmarks of dualmd.
+
+Usage: cargo xtask COMMAND [ARGS]
+
+  setup [--cuda]             find or download libtorch 2.13.0 and link it, so that plain cargo build/test/run work
+  demo [ARGS]                set up, build, and run `dualmd demo ARGS`
+  test [--interop] [--all] [ARGS]
+                             set up and run every test; says what was left out (--all or CI=true: that is a failure);
+                             --interop first installs Python's torch and diffusers; ARGS go to `cargo test`
+  bench [ARGS]               set up, build, and run bench/bench.py ARGS against PyTorch
+  lint                       rustfmt, clippy and rustdoc, warnings are errors
+  doc                        the documentation of all crates, warnings are errors
+  data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)
+
+Environment:
+  LIBTORCH=DIR               use your own libtorch 2.13.0 (with CUDA if it has it: setup --cuda)
+  LIBTORCH_USE_PYTORCH=1     use the libtorch of the PyTorch 2.13.0 that python3 imports
+  DUALMD_CACHE=DIR           where downloads are kept (default: the user's cache folder/dualmd)
+  DUALMD_TEST_CHROMIUM=FILE, DUALMD_TEST_PYTHON=FILE
+                             the browser and the Python (with torch and diffusers) that the tests use
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if error.is::<Usage>() { 2 } else { 1 })
+        }
+    }
+}
+
+/// A mistake on the command line: exit status 2 instead of 1.
+#[derive(Debug)]
+struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (see `cargo xtask --help`)", self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+fn run(args: &[String]) -> Result<()> {
+    let Some((command, rest)) = args.split_first() else {
+        print!("{HELP}");
+        return Ok(());
+    };
+    if matches!(command.as_str(), "help" | "--help" | "-h") || is_help_of_xtask(command, rest) {
+        print!("{HELP}");
+        return Ok(());
+    }
+    let workspace = Workspace::find()?;
+    match command.as_str() {
+        "setup" => setup(&workspace, rest),
+        "demo" => demo(&workspace, rest),
+        "test" => suite::run(&workspace, &suite::Options::parse(rest)),
+        "bench" => bench(&workspace, rest),
+        "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),
+        "doc" => no_arguments(rest).and_then(|()| doc(&workspace)),
+        "data" => match rest {
+            [name] => datasets::rebuild(&workspace, name, None),
+            [name, out] => datasets::rebuild(&workspace, name, Some(out.as_ref())),
+            _ => bail!(Usage(
+                "data wants fashion or emoji, and perhaps a file to write".into()
+            )),
+        },
+        other => bail!(Usage(format!("no such command: {other}"))),
+    }
+}
+
+/// `--help` behind demo, bench and test belongs to the program they start.
+fn is_help_of_xtask(command: &str, rest: &[String]) -> bool {
+    !matches!(command, "demo" | "bench") && rest.iter().any(|a| a == "--help" || a == "-h")
+}
+
+fn no_arguments(rest: &[String]) -> Result<()> {
+    match rest.first() {
+        Some(extra) => bail!(Usage(format!("unexpected argument: {extra}"))),
+        None => Ok(()),
+    }
+}
+
+fn setup(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let cuda = match args {
+        [] => false,
+        [flag] if flag == "--cuda" => true,
+        _ => bail!(Usage("setup takes --cuda or nothing".into())),
+    };
+    let start = Instant::now();
+    let engine = engine::ensure(workspace, Choice::Afresh { cuda })?;
+    eprintln!(
+        "libtorch {} from {}: {}",
+        engine.version,
+        engine.source,
+        engine.path.display()
+    );
+    if engine.cuda {
+        eprintln!(
+            "with CUDA: `cargo xtask` commands build it in; give plain cargo `--features dualmd-torch/cuda`"
+        );
+    }
+    eprintln!(
+        "set-up done in {:.1} s; now `cargo xtask demo`, `cargo build --release`, ... work",
+        start.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let start = Instant::now();
+    let engine = engine::ensure(workspace, Choice::Keep)?;
+    let set_up = start.elapsed().as_secs_f64();
+    workspace.build_release(&engine)?;
+    let build = start.elapsed().as_secs_f64() - set_up;
+    eprintln!(
+        "set-up {set_up:.1} s, build {build:.1} s; now: dualmd demo {}",
+        args.join(" ")
+    );
+    // Replaces this process: Ctrl-C and SIGTERM then reach dualmd alone, which finishes its step and saves it.
+    let mut program = std::process::Command::new(workspace.program());
+    program.arg("demo").args(args);
+    workspace::replace_process(program)
+}
+
+fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let script = workspace.root.join("bench/bench.py");
+    let start = Instant::now();
+    let engine = engine::ensure(workspace, Choice::Keep)?;
+    let python = interop::ensure(workspace)?;
+    workspace.build_release(&engine)?;
+    eprintln!("set-up and build {:.1} s", start.elapsed().as_secs_f64());
+    let mut command = std::process::Command::new(python);
+    command
+        .arg(script)
+        .arg("--dualmd")
+        .arg(workspace.program())
+        .args(args);
+    workspace::run(command)
+}
+
+fn lint(workspace: &Workspace) -> Result<()> {
+    engine::ensure(workspace, Choice::Keep)?;
+    workspace::run(workspace.cargo(&["fmt", "--all", "--check"]))?;
+    workspace::run(workspace.cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
+    doc(workspace)
+}
+
+fn doc(workspace: &Workspace) -> Result<()> {
+    engine::ensure(workspace, Choice::Keep)?;
+    let mut command = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    workspace::run(command)
+}

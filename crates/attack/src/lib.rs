@@ -1,1 +1,44 @@
-//! dualmd-attack
+//! Membership inference attacks: how much more at home a model is on its own training images.
+//!
+//! Every attack turns a sample into one number, **higher = more likely a member**. Each lives in one file that can be
+//! read alone, beside its paper:
+//!
+//! * [`loss`], [`secmi`], [`pia`], [`pian`], [`sima`]: error attacks on the noise predictor.
+//! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model).
+//!
+//! And around them:
+//!
+//! * [`attack`]: the [`Attack`] trait and what an attack says about itself.
+//! * [`batch`]: the samples under attack with the model; counts network calls and shares the common ones.
+//! * [`catalogue`]: attacks by name, the default set, sweeps over timesteps.
+//! * [`evaluate`]: runs attacks over members and non-members on one code path.
+//! * [`clean_noise`]: eps(x, 0), the input three attacks start from, and the warning when it is no noise at all.
+//!
+//! Timesteps are 0-based and the clean image is treated as x at t = 0, as in the public code of every attack, although
+//! abar_0 is not quite 1. Statistics (ROC, intervals) are made elsewhere, from the scores.
+
+pub mod attack;
+pub mod batch;
+pub mod catalogue;
+pub mod clean_noise;
+mod error;
+pub mod evaluate;
+pub mod loss;
+pub mod nn;
+pub mod pia;
+pub mod pian;
+mod reduce;
+pub mod secmi;
+pub mod sima;
+
+pub use attack::{Access, Attack, AttackInfo};
+pub use batch::{Batch, NetworkCalls};
+pub use catalogue::{ALL, by_name, default_set, sweep};
+pub use clean_noise::CleanNoise;
+pub use error::{AttackError, Result};
+pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, run};
+pub use loss::Loss;
+pub use pia::Pia;
+pub use pian::Pian;
+pub use secmi::SecMi;
+pub use sima::SimA;

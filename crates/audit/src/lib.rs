@@ -1,1 +1,78 @@
-//! dualmd-audit
+//! From the files of a run folder to a report that a person can read.
+//!
+//! Everything here works on files: scores, plan, split, logs, pictures. There are no tensors and no models, so a report
+//! can be rebuilt anywhere, years later, and by someone who only holds the scores.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`scores`] | reads and writes `scores.csv` |
+//! | [`files`] | reads the other files of a run, leniently; writes atomically |
+//! | `measure` | every call to the statistics crate, and what counts as a finding |
+//! | `findings` | joins the two into a [`Report`] |
+//! | `controls` | would the audit see a leak where there is none? |
+//! | `verdict` | the numbers in words |
+//! | `table` | terminal, CSV and `dualmd roc` |
+//! | `html` | the page |
+//!
+//! ```no_run
+//! # fn main() -> dualmd_audit::Result<()> {
+//! let run = std::path::Path::new("runs/demo");
+//! let report = dualmd_audit::build(run)?;
+//! print!("{}", report.terminal_table());
+//! let written = dualmd_audit::write(run, &report)?;
+//! println!("{}", written.html.display());
+//! # Ok(()) }
+//! ```
+
+mod controls;
+mod error;
+pub mod files;
+mod findings;
+pub mod format;
+mod html;
+mod measure;
+pub mod report;
+pub mod scores;
+mod table;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+
+pub use error::{AuditError, Result};
+pub use files::write_atomic;
+pub use report::{Finding, Report, View};
+pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
+pub use table::roc_table;
+
+/// Where a report was written.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// `report.html`: one file, no network.
+    pub html: PathBuf,
+    /// `report.json`: schema 1.
+    pub json: PathBuf,
+    /// `findings.csv`: one row per model, attack and set of members.
+    pub csv: PathBuf,
+}
+
+/// Reads a run folder and computes everything the report says.
+///
+/// # Errors
+/// When the folder cannot be read, `plan.json` or a score file is damaged, or there are no scores. Other files may be
+/// missing: the report says what it lacks.
+pub fn build(run_dir: &Path) -> Result<Report> {
+    findings::assemble(files::RunFiles::read(run_dir)?)
+}
+
+/// Writes `report.json`, `findings.csv` and `report.html` into the run folder, each atomically.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write(run_dir: &Path, report: &Report) -> Result<Written> {
+    let written = Written { html: run_dir.join("report.html"), json: run_dir.join("report.json"), csv: run_dir.join("findings.csv") };
+    let json = serde_json::to_vec_pretty(report).map_err(|e| AuditError::write(&written.json, e.into()))?;
+    write_atomic(&written.json, &json)?;
+    write_atomic(&written.csv, report.findings_csv().as_bytes())?;
+    write_atomic(&written.html, html::page(report).as_bytes())?;
+    Ok(written)
+}

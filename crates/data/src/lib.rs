@@ -1,7 +1,40 @@
 //! Image sets, ids, near-duplicate groups and membership splits. No tensors.
+//!
+//! From a file to a split: [`load`] reads any of the supported forms into an [`ImageSet`]; [`dedupe`] drops exact
+//! duplicates; [`near_duplicates`] finds pictures too alike to be put on different sides; [`Split`] says who is a
+//! member, of which half, and who is not, in terms of content ids that survive renaming and reordering.
+//!
+//! | module | idea |
+//! |---|---|
+//! | [`picture`] | pixels in memory: colour, resizing, ids |
+//! | [`decode`] | bytes of a PNG, JPEG, WebP, BMP or GIF to a [`Picture`], with caps read from the header |
+//! | [`set`] | records and image sets, conversion to floats |
+//! | [`mod@load`] | which reader for which source; the readers are in `read/` |
+//! | [`duplicates`] | exact and near duplicates |
+//! | [`split`], [`import`] | membership splits, drawn here or by others |
+//! | [`png`] | writing pictures and grids |
+//! | [`atomic`], [`mod@stream`] | whole files, named random streams |
 
 pub mod atomic;
+pub mod decode;
+pub mod duplicates;
+mod error;
+pub mod import;
+pub mod load;
+pub mod picture;
+pub mod png;
+mod read;
+pub mod set;
+pub mod split;
 pub mod stream;
 
 pub use atomic::write_atomic;
+pub use duplicates::{DedupeReport, Groups, NearDuplicateOptions, dedupe, near_duplicates};
+pub use error::{Error, Result};
+pub use import::{ImportReport, import_secmi_npz};
+pub use load::{BUNDLED, LoadOptions, load};
+pub use picture::{Filter, Picture, SampleId};
+pub use png::{encode_png, grid, save_png};
+pub use set::{ImageSet, Record};
+pub use split::{Half, Member, Method, NonMember, Selected, Side, Split};
 pub use stream::{stream, stream_for_id};

@@ -1,1 +1,56 @@
-//! dualmd-stats
+//! Statistics of membership-inference audits: from two lists of scores to rates with honest intervals.
+//!
+//! Everything here takes the scores of members and of non-members as plain `f64` slices, where **a higher score means
+//! "more likely a member"**. The direction is fixed in advance: an AUC below 0.5 is reported as it is and never turned
+//! round. There are no tensors, no files and no global random state; what draws at random takes a `u64` seed.
+//!
+//! | module | question |
+//! |---|---|
+//! | [`roc`] | how many members does each threshold find, and at what false-positive rate? |
+//! | [`auc`] | how far is the ranking from chance, within which interval, and what could have been seen at all? |
+//! | [`delong`] | are two AUCs different? |
+//! | [`binomial`] | exact interval of a rate |
+//! | [`resample`] | bootstrap intervals, permutation test |
+//! | [`epsilon`] | lower bounds on the epsilon of differential privacy |
+//! | [`summary`] | all of it for one row of a report |
+//!
+//! ```
+//! let members = [0.9, 0.8, 0.4];
+//! let nonmembers = [0.7, 0.4, 0.2, 0.1];
+//! let summary = dualmd_stats::summarise(&members, &nonmembers, &[0.25, 0.01], 0)?;
+//! assert_eq!(summary.auc, 0.875);
+//! assert_eq!(summary.tpr_at_fpr[0].tpr, 2.0 / 3.0);
+//! assert!(!summary.tpr_at_fpr[1].measurable); // 1 % of 4 non-members is less than one sample
+//! # Ok::<(), dualmd_stats::StatsError>(())
+//! ```
+
+pub mod auc;
+#[cfg(test)]
+mod auc_study;
+pub mod binomial;
+pub mod delong;
+pub mod epsilon;
+mod error;
+mod ranks;
+pub mod resample;
+pub mod roc;
+pub mod summary;
+
+pub use auc::{
+    AucInterval, IntervalMethod, auc_interval, minimum_detectable_auc,
+    minimum_detectable_auc_with_power, null_auc_se,
+};
+pub use binomial::clopper_pearson;
+pub use delong::{AucDifference, auc_difference_independent, delong_paired};
+pub use epsilon::{
+    Guesses, clopper_pearson_epsilon, guess_membership, one_run_epsilon, one_run_p_value,
+};
+pub use error::StatsError;
+pub use resample::{
+    BootstrapInterval, PermutationTest, bootstrap, bootstrap_tpr_at_fpr, permutation_test,
+};
+pub use roc::{BandPoint, OperatingPoint, Roc, RocPoint};
+pub use summary::{AttackSummary, summarise};
+
+/// Confidence of every interval whose level is not an argument.
+pub const CONFIDENCE: f64 = 0.95;

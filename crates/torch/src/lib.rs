@@ -15,6 +15,9 @@ pub mod weights;
 
 pub use tch::{self, Device, IndexOp, Kind, Tensor, no_grad};
 
+/// Version of the libtorch this program was built against.
+pub const LIBTORCH_VERSION: &str = env!("DUALMD_LIBTORCH_VERSION");
+
 /// What can go wrong in the engine.
 #[derive(Debug, thiserror::Error)]
 pub enum TorchError {

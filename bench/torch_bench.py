@@ -1,0 +1,194 @@
+"""PyTorch eager reference for the benchmarks: diffusers' U-Net, the same weights, the loops people run.
+
+    OMP_NUM_THREADS=1 python bench/torch_bench.py --config PIPELINE_OR_UNET_DIR --mode train --dtype f32 \
+        --batch 64 --steps 20 --warmup 5 --threads 1
+
+Modes
+  train        what public research code (SecMI, pytorch-ddpm) runs: Adam, EMA tensor by tensor over the state dict, clip, loss.item()
+  train-tuned  fused Adam, foreach EMA, `--channels-last auto` tries both memory formats in the warm-up and keeps the faster
+  infer        forward passes without gradients
+  attacks      loss (8 draws), SecMI, PIA, PIAN and SimA, one after the other, sharing nothing: 24 network calls an image
+`--batch` is the number of images of one step; a step of `attacks` is the whole suite on that many images.
+bf16 = autocast with f32 weights. Prints one JSON line; times are taken after the warm-up (`seconds` wall-clock, `cpu_seconds` of
+all threads, the steadier one on a busy machine); peak_rss_mb is the process's, rss_imported_mb the part that `import torch, diffusers` had already taken.
+"""
+
+import argparse
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+T = 1000
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="pipeline folder or its unet/, with weights")
+    parser.add_argument("--mode", choices=["train", "train-tuned", "infer", "attacks"], required=True)
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--channels-last", choices=["off", "on", "auto"], help="default: auto in train-tuned, else off")
+    return parser.parse_args()
+
+
+ARGS = arguments()
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # must be set before torch is loaded
+    os.environ[variable] = str(ARGS.threads)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch  # noqa: E402
+from diffusers import UNet2DModel  # noqa: E402
+
+ABAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), 0)
+
+
+def peak_rss_mb():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def precision():
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=ARGS.dtype == "bf16")
+
+
+def noised(x, noise, t):
+    a = ABAR[t].to(torch.float32).view(-1, 1, 1, 1)
+    return a.sqrt() * x + (1 - a).sqrt() * noise
+
+
+def layout(tensor_or_model, channels_last):
+    return tensor_or_model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+class Training:
+    """`step()` is one training step on random images of a set of 512."""
+
+    def __init__(self, model, shape, tuned, channels_last):
+        self.model, self.tuned, self.channels_last = layout(model.train(), channels_last), tuned, channels_last
+        self.images = torch.rand(512, *shape) * 2 - 1
+        self.ema = UNet2DModel.from_config(model.config)
+        self.ema.load_state_dict(model.state_dict())
+        layout(self.ema, channels_last)
+        self.pairs = [list(m.parameters()) for m in (self.ema, self.model)]
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=2e-4, **({"fused": True} if tuned else {}))
+
+    def step(self):
+        x = layout(self.images[torch.randint(0, len(self.images), (ARGS.batch,))], self.channels_last)
+        t, noise = torch.randint(0, T, (ARGS.batch,)), torch.randn_like(x)
+        self.optimiser.zero_grad(set_to_none=True)
+        with precision():
+            predicted = self.model(noised(x, noise, t), t).sample
+        loss = (predicted.float() - noise).square().mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        if self.tuned:
+            with torch.no_grad():
+                torch._foreach_lerp_(*self.pairs, 1 - 0.999)
+        else:
+            source, target = self.model.state_dict(), self.ema.state_dict()
+            for key in source:
+                target[key].data.copy_(target[key].data * 0.999 + source[key].data * (1 - 0.999))
+            loss.item()  # their progress bars read it
+
+
+def predictor(model):
+    def eps(x, t):
+        return model(x, torch.full((len(x),), t)).sample.float()
+    return eps
+
+
+def ddim_move(eps, x, a, b):
+    e = eps(x, a)
+    clean = (x - (1 - ABAR[a]).sqrt().float() * e) / ABAR[a].sqrt().float()
+    return ABAR[b].sqrt().float() * clean + (1 - ABAR[b]).sqrt().float() * e
+
+
+def attack_suite(eps, x):
+    """Each attack as its public code does it; nothing is shared between them."""
+    def at(noise, t):
+        return noised(x, noise, torch.tensor([t]))
+
+    def powers(residual, p):
+        return residual.abs().pow(p).flatten(1).sum(1)
+
+    scores = {}
+    errors = 0
+    for _ in range(8):
+        noise = torch.randn_like(x)
+        errors = errors + (eps(at(noise, 200), 200) - noise).square().mean((1, 2, 3)) / 8
+    scores["loss"] = -errors
+
+    z = x
+    for a in range(0, 90, 10):
+        z = ddim_move(eps, z, a, a + 10)
+    scores["secmi"] = -powers(ddim_move(eps, ddim_move(eps, z, 90, 100), 100, 90) - z, 2)
+
+    e = eps(x, 0)
+    scores["pia"] = -powers(e - eps(at(e, 200), 200), 4)
+    e = eps(x, 0)
+    e = e / e.abs().mean((1, 2, 3), keepdim=True) * (2 / torch.pi) ** 0.5
+    scores["pian"] = -powers(e - eps(at(e, 200), 200), 4)
+    scores["sima"] = -powers(eps(x, 100), 4)
+    return scores
+
+
+def seconds_of(step, n):
+    """Wall-clock and CPU seconds of n steps."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    for _ in range(n):
+        step()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def make_step(model, shape, channels_last):
+    if ARGS.mode.startswith("train"):
+        return Training(model, shape, ARGS.mode == "train-tuned", channels_last).step
+    model = layout(model.eval(), channels_last)
+    eps, x = predictor(model), layout(torch.rand(ARGS.batch, *shape) * 2 - 1, channels_last)
+
+    def step():
+        with torch.no_grad(), precision():
+            return eps(x, 500) if ARGS.mode == "infer" else attack_suite(eps, x)
+    return step
+
+
+def main():
+    torch.set_num_threads(ARGS.threads)
+    torch.manual_seed(0)
+    imported = peak_rss_mb()
+    unet = ARGS.config / "unet" if (ARGS.config / "unet").is_dir() else ARGS.config
+    model = UNet2DModel.from_pretrained(unet, use_safetensors=True)
+    size = model.config.sample_size
+    shape = (model.config.in_channels, *(size if isinstance(size, (list, tuple)) else (size, size)))
+
+    wanted = ARGS.channels_last or ("auto" if ARGS.mode == "train-tuned" else "off")
+    if wanted == "auto":
+        trial = {}
+        for channels_last in (False, True):
+            step = make_step(model, shape, channels_last)
+            step()
+            trial[channels_last] = seconds_of(step, 3)[1]
+            del step
+        channels_last = trial[True] < trial[False]
+    else:
+        channels_last = wanted == "on"
+
+    step = make_step(model, shape, channels_last)
+    seconds_of(step, ARGS.warmup)
+    seconds, cpu_seconds = seconds_of(step, ARGS.steps)
+    print(json.dumps({
+        "mode": ARGS.mode, "dtype": ARGS.dtype, "threads": ARGS.threads, "batch": ARGS.batch, "steps": ARGS.steps,
+        "seconds": seconds, "ms_per_step": 1000 * seconds / ARGS.steps, "cpu_seconds": cpu_seconds, "peak_rss_mb": peak_rss_mb(),
+        "rss_imported_mb": imported, "channels_last": channels_last, "torch": torch.__version__.split("+")[0],
+    }))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

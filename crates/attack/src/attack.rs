@@ -1,0 +1,51 @@
+//! The one trait of this crate.
+
+use crate::{Batch, Result};
+use serde::Serialize;
+
+/// What an attacker must be able to do with the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Holds the model and evaluates it at inputs and timesteps of their choice (the DualMD paper's white box; some
+    /// papers call an attack that needs no gradients grey-box).
+    WhiteBox,
+    /// Sees intermediate results of a service, but not the parameters.
+    GreyBox,
+    /// Sees generated images only.
+    BlackBox,
+}
+
+/// What an attack says about itself, for reports and score files.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttackInfo {
+    /// Name in files and on the command line: `secmi`, or `secmi@150` in a sweep.
+    pub name: String,
+    /// Name for readers.
+    pub title: &'static str,
+    /// Where it was published.
+    pub paper: &'static str,
+    /// What the attacker must be able to do.
+    pub access: Access,
+    /// The score, higher = more likely a member.
+    pub formula: &'static str,
+    /// Network evaluations per sample when nothing is shared with another attack.
+    pub network_calls_per_sample: usize,
+    /// Timesteps, exponents, numbers of draws.
+    pub parameters: serde_json::Value,
+    /// What a low result of this attack does not show.
+    pub misses: &'static str,
+}
+
+/// A way to score samples with a model.
+pub trait Attack: std::fmt::Debug + Send + Sync {
+    /// What the attack is.
+    fn info(&self) -> AttackInfo;
+
+    /// One score per sample of the batch, in its order; higher = more likely a member. A sample's score depends on
+    /// that sample, the model and the seed only, never on its neighbours in the batch.
+    ///
+    /// # Errors
+    /// Parameters that make no sense, timesteps the schedule lacks, what the model or the engine refuses.
+    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>>;
+}

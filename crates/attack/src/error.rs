@@ -1,0 +1,67 @@
+//! The error enum of this crate.
+
+/// What can go wrong in an attack.
+#[derive(Debug, thiserror::Error)]
+pub enum AttackError {
+    /// The model under attack refused.
+    #[error("the model refused: {0}")]
+    Model(#[from] dualmd_diffusion::DiffusionError),
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Torch(#[from] dualmd_torch::tch::TchError),
+    /// No attack of this name.
+    #[error("unknown attack \"{name}\"{}: known attacks are {known}",
+        suggestion.map(|s| format!(" (did you mean {s}?)")).unwrap_or_default())]
+    UnknownAttack {
+        /// What was asked for.
+        name: String,
+        /// The nearest known name, if one is near.
+        suggestion: Option<&'static str>,
+        /// All known names.
+        known: String,
+    },
+    /// A timestep the model's schedule does not have.
+    #[error("timestep {t} is outside the model's schedule: choose 0 to {}", timesteps - 1)]
+    Timestep {
+        /// The timestep asked for.
+        t: i64,
+        /// T of the schedule.
+        timesteps: usize,
+    },
+    /// A parameter of an attack that makes no sense.
+    #[error("attack {attack}: {reason}")]
+    Parameter {
+        /// Name of the attack.
+        attack: &'static str,
+        /// What is wrong and what to choose.
+        reason: String,
+    },
+    /// The same attack twice in one run: their rows in a score file could not be told apart.
+    #[error("attack {0} is listed twice: keep one")]
+    Repeated(String),
+    /// Images, ids or tensors that do not fit together.
+    #[error("{0}")]
+    Samples(String),
+    /// A score that is NaN or infinite.
+    #[error(
+        "the score of sample {sample} is {score}: the model's output overflows there; check the weights \
+         (a diverged training?) or attack with dtype f32"
+    )]
+    NotFinite {
+        /// Id of the first such sample of the batch.
+        sample: String,
+        /// NaN, inf or -inf.
+        score: f64,
+    },
+    /// The caller asked to stop.
+    #[error("stopped after {done} of {total} scores; run the same command again to start this model over")]
+    Stopped {
+        /// Scores (samples times attacks) that were done.
+        done: usize,
+        /// Scores that were to be done.
+        total: usize,
+    },
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, AttackError>;

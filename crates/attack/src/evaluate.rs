@@ -1,0 +1,176 @@
+//! Runs attacks over samples: one code path for members and non-members.
+//!
+//! The caller passes both kinds mixed in one list and this module does not know which is which. Batches are cut from
+//! a seeded permutation of the list, so that no batch holds one kind only, should anything depend on the batch after
+//! all (batch-size effects of the engine's kernels, drift of a machine).
+
+use crate::batch::check_shape;
+use crate::{Attack, AttackError, AttackInfo, Batch, CleanNoise, Result, clean_noise};
+use dualmd_data::stream;
+use dualmd_diffusion::{Denoiser, NoiseSchedule};
+use dualmd_torch::{Device, Kind, Tensor};
+use rand::seq::SliceRandom;
+use std::collections::HashSet;
+use std::time::Instant;
+
+/// The samples under attack.
+#[derive(Debug)]
+pub struct Samples {
+    x: Tensor,
+    ids: Vec<String>,
+}
+
+impl Samples {
+    /// `x`: [N, C, H, W] f32 in [-1, 1]; `ids`: one per sample, all different.
+    ///
+    /// # Errors
+    /// Shapes that do not fit, an id that appears twice, an image that is not finite.
+    pub fn new(x: Tensor, ids: Vec<String>) -> Result<Self> {
+        check_shape(&x, ids.len())?;
+        let mut seen = HashSet::new();
+        if let Some(twice) = ids.iter().find(|id| !seen.insert(id.as_str())) {
+            return Err(AttackError::Samples(format!(
+                "sample {twice} is listed twice: an image cannot be member and non-member, and counting it twice \
+                 makes intervals too narrow; drop duplicates first"
+            )));
+        }
+        let finite = x.f_flatten(1, -1)?.f_isfinite()?.f_all_dim(1, false)?.f_to_kind(Kind::Int64)?;
+        let finite = Vec::<i64>::try_from(&finite)?;
+        if let Some(broken) = finite.iter().position(|&f| f == 0) {
+            return Err(AttackError::Samples(format!("sample {} holds NaN or infinity: check the image", ids[broken])));
+        }
+        Ok(Self { x, ids })
+    }
+
+    /// [N, C, H, W].
+    #[must_use]
+    pub fn x(&self) -> &Tensor {
+        &self.x
+    }
+
+    /// One id per sample.
+    #[must_use]
+    pub fn ids(&self) -> &[String] {
+        &self.ids
+    }
+}
+
+/// How to run.
+pub struct RunOptions<'a> {
+    /// Samples per forward pass; 0 counts as 1.
+    pub batch: usize,
+    /// Seed of the attacks' noise and of the order of samples.
+    pub seed: u64,
+    /// Where the model is.
+    pub device: Device,
+    /// Told (scores done, scores in all) after each attack on each batch; a score is one sample under one attack.
+    pub progress: &'a mut dyn FnMut(usize, usize),
+    /// Asked between attacks; true ends the run with [`AttackError::Stopped`].
+    pub stop: &'a dyn Fn() -> bool,
+}
+
+/// What one attack gave.
+#[derive(Debug)]
+pub struct AttackResult {
+    /// The attack.
+    pub info: AttackInfo,
+    /// Scores in the order of the samples, or why there are none.
+    pub scores: std::result::Result<Vec<f64>, String>,
+    /// Wall time. A network call that attacks share is paid by the first of them.
+    pub seconds: f64,
+    /// Network evaluations it made (per sample, summed); without those it got from memory.
+    pub network_calls: u64,
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Outcome {
+    /// One per attack, in the order given.
+    pub results: Vec<AttackResult>,
+    /// Network evaluations made (per sample, summed).
+    pub network_calls_made: u64,
+    /// Network evaluations saved by sharing eps of the clean image between attacks.
+    pub network_calls_saved: u64,
+    /// How much noise the model sees in the clean samples; `None` if no attack asked for eps(x, 0).
+    pub clean_noise: Option<CleanNoise>,
+    /// What a reader of the scores must know.
+    pub warnings: Vec<String>,
+}
+
+/// Scores every sample with every attack. An attack that fails is reported with its reason; the others go on.
+///
+/// # Errors
+/// The same attack twice, a stop that was asked for, or samples that cannot be brought to the device.
+pub fn run(
+    denoiser: &dyn Denoiser,
+    schedule: &NoiseSchedule,
+    samples: &Samples,
+    attacks: &[Box<dyn Attack>],
+    options: RunOptions<'_>,
+) -> Result<Outcome> {
+    let n = samples.ids.len();
+    let mut results: Vec<AttackResult> = attacks
+        .iter()
+        .map(|a| AttackResult { info: a.info(), scores: Ok(vec![0.0; n]), seconds: 0.0, network_calls: 0 })
+        .collect();
+    let mut names = HashSet::new();
+    if let Some(twice) = results.iter().find(|r| !names.insert(r.info.name.as_str())) {
+        return Err(AttackError::Repeated(twice.info.name.clone()));
+    }
+
+    let mut order: Vec<usize> = (0..n).collect();
+    order.shuffle(&mut stream(options.seed, "attack/order", 0));
+    let (mut done, total) = (0, n * attacks.len());
+    let (mut made, mut saved) = (0, 0);
+    let mut clean_rms = vec![f64::NAN; n];
+
+    for rows in order.chunks(options.batch.max(1)) {
+        let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
+        let x = samples.x.f_index_select(0, &index.to_device(samples.x.device()))?.f_to_device(options.device)?;
+        let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
+        let mut batch = Batch::new(denoiser, schedule, &x, &ids, options.seed)?;
+        for (attack, result) in attacks.iter().zip(&mut results) {
+            if (options.stop)() {
+                return Err(AttackError::Stopped { done, total });
+            }
+            if let Ok(all) = &mut result.scores {
+                let (start, before) = (Instant::now(), batch.calls().made);
+                match score_batch(attack.as_ref(), &result.info.name, &mut batch) {
+                    Ok(scores) => rows.iter().zip(scores).for_each(|(&row, score)| all[row] = score),
+                    Err(reason) => result.scores = Err(reason.to_string()),
+                }
+                result.seconds += start.elapsed().as_secs_f64();
+                result.network_calls += batch.calls().made - before;
+            }
+            done += rows.len();
+            (options.progress)(done, total);
+        }
+        if let Some(eps) = batch.remembered(0) {
+            for (&row, rms) in rows.iter().zip(clean_noise::rms(eps)?) {
+                clean_rms[row] = rms;
+            }
+        }
+        made += batch.calls().made;
+        saved += batch.calls().saved;
+    }
+
+    let clean_noise = clean_rms.iter().all(|r| r.is_finite()).then(|| CleanNoise::new(clean_rms));
+    let warnings = clean_noise.iter().filter_map(CleanNoise::warning).collect();
+    Ok(Outcome { results, network_calls_made: made, network_calls_saved: saved, clean_noise, warnings })
+}
+
+/// The scores of one batch, checked.
+fn score_batch(attack: &dyn Attack, name: &str, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
+    let scores = attack.score(batch)?;
+    if scores.len() != batch.ids().len() {
+        return Err(AttackError::Samples(format!(
+            "attack {name} gave {} scores for {} samples",
+            scores.len(),
+            batch.ids().len()
+        )));
+    }
+    match scores.iter().zip(batch.ids()).find(|(score, _)| !score.is_finite()) {
+        Some((&score, id)) => Err(AttackError::NotFinite { sample: id.clone(), score }),
+        None => Ok(scores),
+    }
+}

@@ -1,0 +1,125 @@
+//! Nearest generated image: a model that reproduces its training images gives them away in what it draws.
+//!
+//! *Paper*: Chen et al. 2020, "GAN-Leaks" (CCS, arXiv 1909.03935), the full black-box attack, as Matsumoto et al. 2023
+//! (arXiv 2302.03262) use it on diffusion models: the distance in pixels to the nearest of many generated images.
+//!
+//! *Equation*: score = -min_j rmse(x, g_j) over the generated images g_j.
+//!
+//! *Threat model*: sees images the model generated and nothing else; the only attack here that makes sense against
+//! DualMD, whose two models are never handed out.
+//!
+//! *Queries per sample*: none beyond the generated images, which all samples share.
+//!
+//! *What the score means*: minus the root mean square difference per pixel value to the most similar generated image,
+//! on the scale where black is 0 and white is 1.
+//!
+//! *What it misses*: nearly everything but verbatim reproduction; smooth, dark or empty images are near to something
+//! whether member or not, and a few hundred generated images are a small part of what the model can draw. A low
+//! result says little, a high one a lot.
+
+use crate::{Access, AttackError, AttackInfo, Result};
+use dualmd_torch::{Kind, Tensor};
+use serde_json::json;
+
+/// Name of this attack in score files.
+pub const NAME: &str = "nn";
+
+/// Queries compared at once: bounds memory at QUERIES times the size of the pool.
+const QUERIES: i64 = 64;
+/// Candidates that the fast f32 distance hands to the exact one. |a|^2 + |b|^2 - 2ab loses the last digits exactly
+/// where it matters, on near copies, and may rank them wrongly among themselves.
+const CANDIDATES: i64 = 8;
+
+/// The most similar image of a pool.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Nearest {
+    /// Its index in the pool.
+    pub index: usize,
+    /// Root mean square difference per pixel value, on [0, 1].
+    pub distance: f64,
+}
+
+impl Nearest {
+    /// The membership score of the query: higher = more likely a member.
+    #[must_use]
+    pub fn score(&self) -> f64 {
+        -self.distance
+    }
+}
+
+/// What the attack is, for reports and score files.
+#[must_use]
+pub fn info(generated: usize) -> AttackInfo {
+    AttackInfo {
+        name: NAME.into(),
+        title: "Nearest generated image",
+        paper: "Chen et al. 2020, arXiv 1909.03935; Matsumoto et al. 2023, arXiv 2302.03262",
+        access: Access::BlackBox,
+        formula: "-min_j rmse(x, g_j) over the generated images g_j",
+        network_calls_per_sample: 0,
+        parameters: json!({ "generated": generated }),
+        misses: "finds only images that are reproduced almost pixel by pixel among the images that were generated",
+    }
+}
+
+/// For each of `queries` [N, ...] the nearest of `pool` [M, ...], both in [-1, 1] with the same number of values per
+/// image. As an attack: queries are the samples, the pool is what the model generated. The other way round it finds
+/// the training image that a generated one resembles most. Equal distances go to the first image of the pool.
+///
+/// # Errors
+/// An empty pool, images of different sizes, or values that are not finite.
+pub fn nearest(queries: &Tensor, pool: &Tensor) -> Result<Vec<Nearest>> {
+    let (queries, pool) = (rows(queries, "queries")?, rows(pool, "pool")?);
+    let (n, m, d) = (queries.size()[0], pool.size()[0], pool.size()[1]);
+    if n == 0 {
+        return Ok(Vec::new());
+    }
+    if m == 0 || queries.size()[1] != d {
+        return Err(AttackError::Samples(format!(
+            "nearest image: {n} queries of {} values against {m} images of {d}: the pool must not be empty and the \
+             sizes must agree",
+            queries.size()[1]
+        )));
+    }
+    let norms = (&pool * &pool).f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?;
+    let candidates = CANDIDATES.min(m);
+    let mut found = Vec::with_capacity(usize::try_from(n).unwrap_or(0));
+    for start in (0..n).step_by(QUERIES as usize) {
+        let length = QUERIES.min(n - start);
+        let chunk = queries.f_narrow(0, start, length)?;
+        // |q|^2 is the same for all candidates of a query.
+        let squared = norms.f_unsqueeze(0)? - chunk.f_matmul(&pool.f_tr()?)? * 2.0;
+        let (_, index) = squared.f_topk(candidates, 1, false, false)?;
+        let best = pool.f_index_select(0, &index.f_flatten(0, -1)?)?.f_view([length, candidates, d])?;
+        let difference = best.f_to_kind(Kind::Double)? - chunk.f_unsqueeze(1)?.f_to_kind(Kind::Double)?;
+        let mean_square = (&difference * &difference).f_mean_dim([2i64].as_slice(), false, Kind::Double)?;
+        let index = Vec::<i64>::try_from(&index.f_flatten(0, -1)?)?;
+        let mean_square = Vec::<f64>::try_from(&mean_square.f_flatten(0, -1)?)?;
+        let per_query = candidates as usize;
+        for (indices, squares) in index.chunks(per_query).zip(mean_square.chunks(per_query)) {
+            let nearest = squares.iter().zip(indices).min_by(|a, b| a.0.total_cmp(b.0).then(a.1.cmp(b.1)));
+            // [-1, 1] is twice as wide as [0, 1].
+            found.extend(nearest.map(|(square, &index)| Nearest {
+                index: usize::try_from(index).unwrap_or(0),
+                distance: square.sqrt() / 2.0,
+            }));
+        }
+    }
+    match found.iter().position(|f| !f.distance.is_finite()) {
+        Some(bad) => Err(AttackError::Samples(format!(
+            "nearest image: query {bad} or the pool holds NaN or infinity; check the generated images"
+        ))),
+        None => Ok(found),
+    }
+}
+
+/// Images as rows of f32, [N, D].
+fn rows(images: &Tensor, what: &str) -> Result<Tensor> {
+    if images.dim() < 2 {
+        return Err(AttackError::Samples(format!(
+            "nearest image, {what}: shape {:?}, expected [N, C, H, W] or [N, D]",
+            images.size()
+        )));
+    }
+    Ok(images.f_flatten(1, -1)?.f_to_kind(Kind::Float)?)
+}

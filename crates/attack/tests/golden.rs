@@ -1,0 +1,60 @@
+//! Scores of saved checkpoints against numbers computed independently in Python (interop/make_golden.py).
+
+mod common;
+
+use common::{assert_close, attack};
+use dualmd_attack::{Attack, Batch, Loss, Pia, Pian, Samples, SecMi, SimA, by_name};
+use dualmd_diffusion::Pipeline;
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_torch::weights::read_npy;
+use dualmd_torch::{Device, IndexOp};
+use serde_json::Value;
+use std::path::Path;
+
+/// Python's model ran in f32 as ours; its own distance from f64 is recorded beside its scores (at most 2e-5).
+const TOLERANCE: f64 = 1e-4;
+
+fn numbers(scores: &Value) -> Vec<f64> {
+    scores.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn scores_agree_with_python() {
+    for name in ["tiny-grey", "tiny-grey-2", "tiny-ddpm"] {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(name);
+        let golden: Value =
+            serde_json::from_str(&std::fs::read_to_string(folder.join("golden.json")).unwrap()).unwrap();
+        let pipeline = Pipeline::load(&folder, WeightSet::Ema, Device::Cpu).unwrap();
+        let x = read_npy(&folder.join(golden["images"]["x"].as_str().unwrap())).unwrap();
+        let ids: Vec<String> = (0..x.size()[0]).map(|i| i.to_string()).collect();
+        let mut batch = Batch::new(&pipeline, &pipeline.schedule, &x, &ids, 0).unwrap();
+
+        let draws = read_npy(&folder.join(golden["loss_noise"].as_str().unwrap())).unwrap();
+        let draws: Vec<_> = (0..draws.size()[0]).map(|k| draws.i(k)).collect();
+        let computed = [
+            ("loss", Loss::default().score_with_noise(&mut batch, &draws)),
+            ("secmi", SecMi::default().score(&mut batch)),
+            ("pia", Pia::default().score(&mut batch)),
+            ("pian", Pian::default().score(&mut batch)),
+            ("sima", SimA::default().score(&mut batch)),
+        ];
+        for (attack, scores) in computed {
+            let expected = numbers(&golden["scores"][attack]["score"]);
+            let scores = scores.unwrap();
+            assert_eq!(scores.len(), expected.len());
+            for (i, (score, expected)) in scores.iter().zip(expected).enumerate() {
+                assert_close(*score, expected, TOLERANCE, &format!("{name}, {attack}, image {i}"));
+            }
+        }
+
+        // Through the runner, shuffled and in batches of 3: the same.
+        let samples = Samples::new(x, ids).unwrap();
+        let attacks = ["secmi", "pia", "pian", "sima"].map(|attack| by_name(attack).unwrap());
+        for result in attack(&pipeline, &samples, &attacks, 3, 0).results {
+            let expected = numbers(&golden["scores"][&result.info.name]["score"]);
+            for (score, expected) in result.scores.unwrap().iter().zip(expected) {
+                assert_close(*score, expected, TOLERANCE, &format!("{name}, {}", result.info.name));
+            }
+        }
+    }
+}

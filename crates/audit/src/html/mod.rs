@@ -1,0 +1,96 @@
+//! `report.html`: one self-contained page, drawn without JavaScript; a short script sorts, filters and shows values.
+//!
+//! `maud` escapes every name, caption and path. A content security policy forbids all loading, and allows the one
+//! script by its hash, so even a hole in the escaping could not run or fetch anything.
+
+mod attacks;
+mod close;
+mod curves;
+mod draw;
+mod pictures;
+mod settings;
+mod top;
+
+use base64::Engine as _;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use sha2::{Digest as _, Sha256};
+
+use crate::report::{Finding, Report};
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// The whole page.
+pub fn page(report: &Report) -> String {
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(SCRIPT));
+    let policy = format!("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'");
+    let name = top::run_name(report);
+    let sections: Vec<(&str, &str, Markup)> = [
+        ("verdict", "Verdict", top::verdict(report)),
+        ("attacks", "Attacks", attacks::section(report)),
+        ("roc", "ROC curves", curves::roc_section(report)),
+        ("scores", "Scores", curves::histogram_section(report)),
+        ("pictures", "Pictures", pictures::section(report)),
+        ("utility", "Utility", settings::utility(report)),
+        ("controls", "Controls", close::controls(report)),
+        ("training", "Training", curves::training_section(report)),
+        ("settings", "Settings", settings::section(report)),
+        ("reading", "How to read this", close::how_to_read()),
+        ("references", "References", close::references()),
+    ]
+    .into_iter()
+    .filter(|(_, _, body)| !body.0.is_empty())
+    .collect();
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="generator" content="dualmd";
+                title { "Membership audit: " (name) }
+                link rel="icon" href="data:,";
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main {
+                    (top::head(report, &name))
+                    nav aria-label="Sections" { @for (id, label, _) in sections.iter().skip(1) { a href={ "#" (id) } { (label) } } }
+                    @for (_, _, body) in &sections { (body) }
+                }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    }
+    .into_string()
+}
+
+/// A figure with a caption that states what is to be seen.
+fn figure(class: &str, body: Markup, caption: Markup) -> Markup {
+    html! { figure class=(class) { (body) figcaption { (caption) } } }
+}
+
+/// The mark of a finding: a shape and a word, so that it survives black-and-white print.
+fn chip(finding: Finding) -> Markup {
+    let (class, word) = match finding {
+        Finding::Leak => ("leak", "leak"),
+        Finding::Inverted => ("inverted", "inverted"),
+        Finding::Chance => ("chance", "no leak seen"),
+        Finding::Unknown => ("unknown", "not tested"),
+    };
+    html! {
+        span class={ "chip " (class) } {
+            svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true" {
+                @match finding {
+                    Finding::Leak => { circle cx="5" cy="5" r="4.5" {} }
+                    Finding::Inverted => { path d="M0.5 1.5h9L5 9.5z" {} }
+                    Finding::Chance => { circle.hollow cx="5" cy="5" r="3.8" {} }
+                    Finding::Unknown => { path.hollow d="M1 5h8" {} }
+                }
+            }
+            (word)
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Section 6: samples of every model from the same noise, nearest training images, most exposed members.
+
+use std::cell::Cell;
+
+use base64::Engine as _;
+use maud::{Markup, html};
+
+use super::figure;
+use crate::files::{Exposed, Nearest, Png};
+use crate::format::count;
+use crate::report::{ModelReport, Report};
+
+/// Bytes of pictures a page may carry, so that it stays a file one can mail (base64 adds a third).
+const BUDGET: usize = 1_200_000;
+
+/// Pairs shown per model, and exposed members shown per model.
+const PAIRS: usize = 6;
+const EXPOSED: usize = 12;
+
+/// Embeds pictures until the budget is spent.
+struct Embedder {
+    left: Cell<usize>,
+}
+
+impl Embedder {
+    fn image(&self, png: Option<&Png>, alt: &str) -> Markup {
+        match png {
+            None => html! { span.nopic { "no picture" } },
+            Some(p) if p.bytes.len() > self.left.get() => html! { span.nopic { "left out to keep this file small" } },
+            Some(p) => {
+                self.left.set(self.left.get() - p.bytes.len());
+                let data = base64::engine::general_purpose::STANDARD.encode(&p.bytes);
+                html! { img src={ "data:image/png;base64," (data) } width=(p.width) height=(p.height) alt=(alt); }
+            }
+        }
+    }
+}
+
+/// The section; nothing when the run has no pictures at all.
+pub fn section(report: &Report) -> Markup {
+    let grids: Vec<&ModelReport> = report.models.iter().filter(|m| m.pictures.grid.is_some()).collect();
+    let nearest: Vec<(&ModelReport, &Nearest)> =
+        report.models.iter().filter_map(|m| Some((m, m.pictures.nearest.as_ref().filter(|n| !n.pairs.is_empty())?))).collect();
+    let embed = Embedder { left: Cell::new(BUDGET) };
+    html! {
+        @if !grids.is_empty() || !nearest.is_empty() || !report.exposed.is_empty() {
+            section #pictures {
+                h2 { "What the models draw, and whom they resemble" }
+                @if !grids.is_empty() {
+                    h3 { "Samples from the same noise" }
+                    p.lede { "The same place in each grid started from the same noise, so places can be compared across models." }
+                    div.grids { @for m in &grids { figure.sample { (embed.image(m.pictures.grid.as_ref(), &format!("Samples of {}", m.title))) figcaption { strong { (m.title) } } } } }
+                }
+                @if !nearest.is_empty() {
+                    h3 { "Generated images and their nearest training images" }
+                    p.lede { "Left: generated; right: its nearest training image. The bars are distances to the nearest training image (orange) and to the nearest unseen image (blue outline): root mean squared errors per pixel, from 0 (a copy) to 1. The larger of two sets has a nearer neighbour by chance." }
+                    @for (m, n) in &nearest { (pairs(m, n, &embed)) }
+                }
+                (exposed(report, &embed))
+            }
+        }
+    }
+}
+
+fn pairs(model: &ModelReport, nearest: &Nearest, embed: &Embedder) -> Markup {
+    let mut order: Vec<_> = nearest.pairs.iter().collect();
+    order.sort_by(|a, b| a.distance.unwrap_or(f64::INFINITY).total_cmp(&b.distance.unwrap_or(f64::INFINITY)));
+    let reference = &nearest.heldout_reference;
+    let near = reference.q05.map(|q| nearest.pairs.iter().filter(|p| p.distance.is_some_and(|d| d < q)).count());
+    let body = html! {
+        h4 { (model.title) }
+        div.pairs { @for pair in order.iter().take(PAIRS) { div.pair {
+            div.two {
+                (embed.image(pair.pictures.0.as_ref(), "Generated image"))
+                (embed.image(pair.pictures.1.as_ref(), &format!("Nearest training image, {}", pair.member_id)))
+            }
+            @if let Some(d) = pair.distance {
+                (distance("training", "members", d))
+            }
+            @if let Some(d) = pair.heldout_distance {
+                (distance("unseen", "nonmembers", d))
+            }
+        } } }
+    };
+    let caption = html! {
+        @if let (Some(member), Some(heldout)) = (nearest.median_distance_members, nearest.median_distance_heldout) {
+            // Within a tenth the difference is what the sizes of the two sets can do by themselves.
+            @if member < 0.9 * heldout { "Nearer to training images than to unseen ones" } @else { "No nearer to training images than to unseen ones" }
+            ": median distance " (short(member)) " against " (short(heldout))
+            @if let Some(n) = nearest.n_generated { " over " (count(n)) " generated images" } ". "
+        }
+        @if let (Some(near), Some(q05)) = (near, reference.q05) {
+            (near) " of the " (nearest.pairs.len()) " compared here come nearer to a training image than 95 % of unseen images do (" (short(q05)) ")"
+            @if let Some(median) = reference.median { "; the median unseen image lies at " (short(median)) } "."
+        }
+    };
+    figure("nearest", body, caption)
+}
+
+fn short(distance: f64) -> String {
+    format!("{distance:.3}")
+}
+
+/// A bar whose full length is a distance of 0.4: a photograph against an unrelated one of its kind.
+fn distance(label: &str, class: &str, value: f64) -> Markup {
+    let width = format!("{:.1}%", (value / 0.4).clamp(0.0, 1.0) * 100.0);
+    html! { div.distance { span { (label) } svg width="100%" height="8" aria-hidden="true" { rect class=(class) x="0.5" y="0.5" width=(width) height="7" {} } b { (short(value)) } } }
+}
+
+fn exposed(report: &Report, embed: &Embedder) -> Markup {
+    let title = |name: &str| report.attacks().into_iter().find(|a| a.0 == name).map_or_else(|| name.to_owned(), |a| a.1);
+    html! {
+        @if !report.exposed.is_empty() {
+            h3 { "Most exposed members" }
+            p.lede { "These training images score highest. If they show persons, treat this page like the images themselves." }
+            @for model in &report.models {
+                @let list = ranked(report, &model.name);
+                @if !list.is_empty() {
+                    h4 { (model.title) }
+                    div.exposed { @for e in list.iter().take(EXPOSED) { div.one {
+                        (embed.image(e.picture.as_ref(), &format!("Member {}", e.id)))
+                        span { "#" (e.rank) " " (title(&e.attack)) } code title=(e.id) { (e.id.chars().take(8).collect::<String>()) }
+                    } } }
+                }
+            }
+        }
+    }
+}
+
+/// The exposed members of one model, the most exposed first.
+fn ranked<'a>(report: &'a Report, model: &str) -> Vec<&'a Exposed> {
+    let mut list: Vec<&Exposed> = report.exposed.iter().filter(|e| e.model == model).collect();
+    list.sort_by_key(|e| e.rank);
+    list
+}

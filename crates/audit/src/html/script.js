@@ -1,0 +1,81 @@
+// The page is complete without this script: it sorts and filters tables, shows values under the pointer,
+// and opens folded parts for printing.
+"use strict";
+(() => {
+  const value = (row, i) => {
+    const cell = row.cells[i];
+    if (!cell) return "";
+    const text = cell.dataset.value ?? cell.textContent.trim();
+    const number = Number.parseFloat(text);
+    return Number.isNaN(number) ? text : number;
+  };
+  for (const table of document.querySelectorAll("table[data-sortable]")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, i) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") !== "descending";
+        heads.forEach((h) => h.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const rows = [...table.tBodies[0].rows].sort((a, b) => {
+          const [x, y] = [value(a, i), value(b, i)];
+          const order = typeof x === "number" && typeof y === "number" ? x - y : String(x).localeCompare(String(y));
+          return down ? -order : order;
+        });
+        table.tBodies[0].append(...rows);
+      });
+    });
+  }
+
+  const filter = document.getElementById("filter");
+  if (filter) {
+    filter.closest("p").hidden = false;
+    filter.addEventListener("change", () => {
+      for (const row of document.querySelectorAll("#points tbody tr")) {
+        row.hidden = filter.value !== "" && row.dataset.model !== filter.value;
+      }
+    });
+  }
+
+  // ROC plots: the nearest point of any curve, read back from its path (see LEFT, RIGHT, TOP, BOTTOM in curves.rs).
+  const [left, right, top, bottom] = [56, 320, 10, 244];
+  const ns = "http://www.w3.org/2000/svg";
+  for (const svg of document.querySelectorAll("svg.roc")) {
+    const low = Math.log(Number(svg.dataset.low));
+    const points = [...svg.querySelectorAll("path[data-name]")].flatMap((path) =>
+      [...path.getAttribute("d").matchAll(/([\d.]+) ([\d.]+)/g)].map((m) => ({ name: path.dataset.name, x: +m[1], y: +m[2] })));
+    const label = document.createElementNS(ns, "text");
+    const dot = document.createElementNS(ns, "circle");
+    label.setAttribute("class", "readout");
+    dot.setAttribute("class", "readout");
+    dot.setAttribute("r", "3");
+    svg.append(dot, label);
+    const percent = (share) => `${Number((100 * share).toPrecision(2))} %`;
+    svg.addEventListener("pointermove", (event) => {
+      const p = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
+      let best = null;
+      for (const q of points) {
+        const d = (q.x - p.x) ** 2 + (q.y - p.y) ** 2;
+        if (!best || d < best.d) best = { ...q, d };
+      }
+      const show = best && best.d < 900;
+      svg.classList.toggle("reading", Boolean(show));
+      if (!show) return;
+      const fpr = Math.exp(low * (1 - (best.x - left) / (right - left)));
+      const tpr = Math.exp(low * (1 - (bottom - best.y) / (bottom - top)));
+      label.textContent = `${best.name}: ${percent(tpr)} at ${percent(fpr)}`;
+      label.setAttribute("x", Math.min(best.x + 8, right - 150));
+      label.setAttribute("y", Math.max(best.y - 8, top + 12));
+      dot.setAttribute("cx", best.x);
+      dot.setAttribute("cy", best.y);
+    });
+    svg.addEventListener("pointerleave", () => svg.classList.remove("reading"));
+  }
+
+  addEventListener("beforeprint", () => {
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
+  });
+})();

@@ -1,0 +1,339 @@
+//! The report as data: what `report.json` holds (schema 1) and what the page is drawn from.
+//!
+//! Fields marked `skip` are pictures and curves for the page only.
+
+use dualmd_stats::{IntervalMethod, OperatingPoint};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::files::{Exposed, Nearest, Png, Training};
+
+/// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Version of `report.json`; fields may be added without changing it.
+    pub schema: u32,
+    /// `plan.json` as the run wrote it: seeds, hashes, versions, hardware, command.
+    pub run: Value,
+    /// The verdict in words.
+    pub verdict: Verdict,
+    /// One entry per audited model.
+    pub models: Vec<ModelReport>,
+    /// Each model against the undefended one, on the same samples.
+    pub comparisons: Vec<Comparison>,
+    /// Checks of the audit itself.
+    pub controls: Controls,
+    /// Files that were not there and what the report cannot say for lack of them.
+    pub missing: Vec<String>,
+    /// What a reader must know before trusting a number.
+    pub warnings: Vec<String>,
+    /// Most exposed members.
+    pub exposed: Vec<Exposed>,
+}
+
+/// What the numbers allow to be said.
+#[derive(Debug, Default, Serialize)]
+pub struct Verdict {
+    /// Set when no number below can be trusted, with the reason.
+    pub void: Option<String>,
+    /// Two or three sentences for the reader with 30 seconds.
+    pub summary: Vec<String>,
+    /// One paragraph per model.
+    pub models: Vec<ModelVerdict>,
+    /// Threats that were not tested, and limits of the tests that were.
+    pub not_tested: Vec<String>,
+}
+
+/// The verdict on one model.
+#[derive(Debug, Serialize)]
+pub struct ModelVerdict {
+    /// Name of the model.
+    pub model: String,
+    /// The worst that was found.
+    pub finding: Finding,
+    /// Sentences.
+    pub text: String,
+}
+
+/// What a test of one set of scores found, after correction for the number of attacks tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finding {
+    /// Members score higher than non-members.
+    Leak,
+    /// Members score *lower* than non-members: information too, for whoever turns the score round.
+    Inverted,
+    /// Nothing beyond chance was seen.
+    Chance,
+    /// No attack gave scores.
+    Unknown,
+}
+
+/// Which members a measurement is about; the non-members are always all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum View {
+    /// All members.
+    Pooled,
+    /// Members of the first half, which teacher 1 was trained on.
+    D1,
+    /// Members of the second half, which teacher 2 was trained on.
+    D2,
+}
+
+impl View {
+    /// For people: `all members`, `D1`, `D2`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pooled => "all members",
+            Self::D1 => "D1",
+            Self::D2 => "D2",
+        }
+    }
+}
+
+/// One model with everything measured on it.
+#[derive(Debug, Serialize)]
+pub struct ModelReport {
+    /// Folder name.
+    pub name: String,
+    /// Defence as the plan names it.
+    pub defense: String,
+    /// Name for people, e.g. `DistillMD student`.
+    pub title: String,
+    /// The members that this model was trained on: a teacher's own half, otherwise all.
+    pub primary: View,
+    /// One entry per attack, failed ones included.
+    pub results: Vec<AttackResult>,
+    /// Members found by several attacks at once.
+    pub agreement: Option<Agreement>,
+    /// Losses and cost; `null` where nothing was recorded.
+    pub utility: Option<Training>,
+    /// `ema` or `raw`.
+    pub weights: Option<String>,
+    /// Number format of the network during the attacks.
+    pub dtype: Option<String>,
+    /// Calls of the network that the attacks made together.
+    pub network_calls_made: Option<f64>,
+    /// Calls that sharing between attacks saved.
+    pub network_calls_saved: Option<f64>,
+    /// Warnings of the attack stage about this model.
+    pub warnings: Vec<String>,
+    /// Copies: distances of generated images to training images.
+    pub copies: Option<Copies>,
+    /// Pictures of the page.
+    #[serde(skip)]
+    pub pictures: Pictures,
+    /// (step, member loss, held-out loss) during training.
+    #[serde(skip)]
+    pub curve: Vec<CurvePoint>,
+}
+
+/// Pictures of one model.
+#[derive(Debug, Default)]
+pub struct Pictures {
+    /// Samples from the noise that all models share.
+    pub grid: Option<Png>,
+    /// Generated images with their nearest training images.
+    pub nearest: Option<Nearest>,
+}
+
+/// How near generated images come to training images (RMSE per pixel on [0, 1]).
+#[derive(Debug, Clone, Serialize)]
+pub struct Copies {
+    /// Generated images compared.
+    pub n_generated: Option<f64>,
+    /// Median distance to the nearest member.
+    pub median_distance_members: Option<f64>,
+    /// Median distance to the nearest held-out image.
+    pub median_distance_heldout: Option<f64>,
+    /// 5 % quantile of the distance from held-out images to their nearest member.
+    pub heldout_q05: Option<f64>,
+    /// Median of the same.
+    pub heldout_median: Option<f64>,
+}
+
+/// One point of the training curves.
+#[derive(Debug, Clone, Copy)]
+pub struct CurvePoint {
+    /// Optimiser step.
+    pub step: f64,
+    /// Loss on members.
+    pub member: f64,
+    /// Loss on held-out images.
+    pub heldout: f64,
+}
+
+/// One attack on one model.
+#[derive(Debug, Serialize)]
+pub struct AttackResult {
+    /// Name as in the score file.
+    pub attack: String,
+    /// Name for people.
+    pub title: String,
+    /// `white-box`, `grey-box`, `black-box` or `unknown`.
+    pub access: String,
+    /// Calls of the network per sample.
+    pub network_calls_per_sample: Option<f64>,
+    /// Wall time, s.
+    pub seconds: Option<f64>,
+    /// `ok` or `failed`.
+    pub status: String,
+    /// Why it failed.
+    pub reason: Option<String>,
+    /// Settings of the attack.
+    pub parameters: Value,
+    /// All members against all non-members; its fields stand beside the ones above in `report.json`.
+    #[serde(flatten)]
+    pub pooled: Option<Measurement>,
+    /// Members of D1 alone against all non-members.
+    pub d1: Option<Measurement>,
+    /// Members of D2 alone against all non-members.
+    pub d2: Option<Measurement>,
+    /// True when the intervals of D1 and D2 do not overlap: pooling hides a difference.
+    pub halves_differ: bool,
+    /// For the page.
+    #[serde(skip)]
+    pub figures: Option<Figures>,
+}
+
+impl AttackResult {
+    /// The measurement of one view.
+    pub fn view(&self, view: View) -> Option<&Measurement> {
+        match view {
+            View::Pooled => self.pooled.as_ref(),
+            View::D1 => self.d1.as_ref(),
+            View::D2 => self.d2.as_ref(),
+        }
+    }
+}
+
+/// Statistics of one set of scores.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measurement {
+    /// Members scored.
+    pub n_members: usize,
+    /// Non-members scored.
+    pub n_nonmembers: usize,
+    /// Probability that a random member scores above a random non-member (ties count half).
+    pub auc: f64,
+    /// 95 % interval of the AUC.
+    pub auc_ci: [f64; 2],
+    /// How that interval was computed.
+    pub auc_ci_method: IntervalMethod,
+    /// The interval corrected for the number of attacks (and halves) compared on this model (Bonferroni).
+    pub auc_ci_adjusted: [f64; 2],
+    /// True-positive rates at fixed false-positive rates.
+    pub tpr_at_fpr: Vec<OperatingPoint>,
+    /// Largest (TPR + 1 - FPR) / 2 over all thresholds, chosen on these very scores.
+    pub balanced_accuracy: f64,
+    /// Chance of finding that many members at the lowest measurable FPR if membership meant nothing (exact, one-sided).
+    pub exceedance_p: Option<f64>,
+    /// What follows after correction.
+    pub finding: Finding,
+}
+
+/// Binned scores and the ROC curve of one attack, for the model's primary view.
+#[derive(Debug, Clone, Default)]
+pub struct Figures {
+    /// Histogram of the scores.
+    pub histogram: Histogram,
+    /// (FPR, TPR) steps from (0, 0) to (1, 1).
+    pub roc: Vec<[f64; 2]>,
+    /// Pointwise 95 % band: (FPR, lowest TPR, highest TPR).
+    pub band: Vec<[f64; 3]>,
+}
+
+/// Shares of members and non-members per bin; the outer bins hold everything beyond them.
+#[derive(Debug, Clone, Default)]
+pub struct Histogram {
+    /// Share of members per bin.
+    pub members: Vec<f64>,
+    /// Share of non-members per bin.
+    pub nonmembers: Vec<f64>,
+    /// True when the axis is logarithmic in the size of the score.
+    pub log: bool,
+}
+
+/// Members found at 1 % FPR by several attacks at once.
+#[derive(Debug, Clone, Serialize)]
+pub struct Agreement {
+    /// Attacks compared.
+    pub attacks: usize,
+    /// Members that all these attacks scored.
+    pub n_members: usize,
+    /// Found by at least one attack.
+    pub by_one: usize,
+    /// Found by at least two.
+    pub by_two: usize,
+    /// Found by every attack.
+    pub by_all: usize,
+    /// Non-members that at least one attack mistook for a member, and their number.
+    pub nonmembers_by_one: usize,
+    /// Non-members scored.
+    pub n_nonmembers: usize,
+}
+
+/// The same attack on two models, on the same samples.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// Name of the attack.
+    pub attack: String,
+    /// The undefended model.
+    pub baseline: String,
+    /// The model compared with it.
+    pub model: String,
+    /// AUC of the baseline minus AUC of the model.
+    pub difference: f64,
+    /// 95 % interval (DeLong for paired curves).
+    pub difference_ci: [f64; 2],
+    /// Two-sided p-value of no difference.
+    pub p_value: f64,
+}
+
+/// Checks of the audit itself.
+#[derive(Debug, Default, Serialize)]
+pub struct Controls {
+    /// A classifier that never saw the model.
+    pub blind_baseline: Option<BlindBaseline>,
+    /// The strongest attack with labels drawn anew.
+    pub null: Option<NullControl>,
+}
+
+/// Outcome of the blind baseline. Rule: VOID when even the lower end of the interval is above 0.55.
+#[derive(Debug, Serialize)]
+pub struct BlindBaseline {
+    /// Its AUC.
+    pub auc: f64,
+    /// 95 % interval.
+    pub auc_ci: [f64; 2],
+    /// What it looked at.
+    pub features: Value,
+    /// How.
+    pub method: Value,
+    /// `passed`, `warning` (interval above 0.5) or `void` (interval above 0.55).
+    pub outcome: &'static str,
+}
+
+/// The strongest attack's scores with membership labels permuted.
+#[derive(Debug, Serialize)]
+pub struct NullControl {
+    /// Model whose scores were used.
+    pub model: String,
+    /// Attack whose scores were used.
+    pub attack: String,
+    /// Permutations.
+    pub redraws: usize,
+    /// Seed of the permutations.
+    pub seed: u64,
+    /// Mean AUC over the permutations.
+    pub auc: f64,
+    /// Central 95 % of the permutations.
+    pub auc_ci: [f64; 2],
+    /// 95 % range that theory gives for these sample sizes.
+    pub expected_ci: [f64; 2],
+    /// Share of permutations at least as far from 0.5 as the observed AUC (with the observation counted in).
+    pub p_value: f64,
+    /// True when 0.5 lies in the interval and the mean is where theory puts it.
+    pub passed: bool,
+}

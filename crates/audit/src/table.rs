@@ -1,0 +1,173 @@
+//! Tables for a terminal and CSV files.
+
+use dualmd_stats::StatsError;
+use serde::Serialize;
+
+use crate::error::{AuditError, Result};
+use crate::format::{fpr_name, interval_ascii, rate};
+use crate::measure::measure;
+use crate::report::{Measurement, Report, View};
+use crate::scores::ScoresFile;
+
+/// Attack columns side by side before the table is broken: with five it fits 100 characters.
+const COLUMNS: usize = 5;
+const FIRST: usize = 22;
+const WIDTH: usize = 16;
+
+impl Report {
+    /// Models x attacks for a terminal: AUC with its 95 % interval, below it the members found at 1 % false alarms.
+    pub fn terminal_table(&self) -> String {
+        let attacks = self.attacks();
+        let mut out = String::new();
+        for block in attacks.chunks(COLUMNS) {
+            out.push_str(&line("model", block.iter().map(|a| a.0.clone())));
+            for model in &self.models {
+                let result = |attack: &str| model.results.iter().find(|r| r.attack == attack);
+                if block.iter().all(|a| result(&a.0).is_none()) {
+                    continue;
+                }
+                let cell = |attack: &str, text: &dyn Fn(&Measurement) -> String, otherwise: &str| match result(attack) {
+                    None => "-".into(),
+                    Some(r) => r.view(model.primary).map_or_else(|| otherwise.to_owned(), text),
+                };
+                let auc = |m: &Measurement| format!("{} {}", rate(m.auc), interval_ascii(m.auc_ci));
+                let found = |m: &Measurement| match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01) {
+                    Some(p) if p.measurable => format!("{}/{}", p.tp, m.n_members),
+                    _ => "not measurable".into(),
+                };
+                out.push_str(&line(&model.name, block.iter().map(|a| cell(&a.0, &auc, "failed"))));
+                let members = match model.primary {
+                    View::Pooled => String::new(),
+                    own => format!("  (members of {})", own.name()),
+                };
+                out.push_str(&line(&members, block.iter().map(|a| cell(&a.0, &found, "").replace('-', ""))));
+            }
+            out.push('\n');
+        }
+        out.push_str("AUC with 95 % interval; below it members found / members at 1 % false alarms. 0.5 is chance.\n");
+        out
+    }
+
+    /// (name, title) of every attack in order of first appearance.
+    pub fn attacks(&self) -> Vec<(String, String)> {
+        let mut out: Vec<(String, String)> = Vec::new();
+        for result in self.models.iter().flat_map(|m| &m.results) {
+            if out.iter().all(|(name, _)| *name != result.attack) {
+                out.push((result.attack.clone(), result.title.clone()));
+            }
+        }
+        out
+    }
+
+    /// `findings.csv`: one row per model, attack and set of members, with all digits.
+    pub fn findings_csv(&self) -> String {
+        let mut out = csv::Writer::from_writer(Vec::new());
+        let mut header = vec!["model", "defense", "attack", "members", "status", "reason", "access", "network_calls_per_sample", "seconds"];
+        header.extend(["n_members", "n_nonmembers", "auc", "auc_low", "auc_high", "auc_low_adjusted", "auc_high_adjusted", "balanced_accuracy", "finding"]);
+        let mut header: Vec<String> = header.into_iter().map(str::to_owned).collect();
+        for fpr in crate::measure::FPRS {
+            for column in ["tpr", "tpr_low", "tpr_high", "realised_fpr", "tp", "fp", "measurable"] {
+                header.push(format!("{column}_at_{fpr}"));
+            }
+        }
+        let columns = header.len();
+        // Writing to memory cannot fail, and every row has the header's length.
+        let mut write = |row: &[String]| drop(out.write_record(row));
+        write(&header);
+        for model in &self.models {
+            for result in &model.results {
+                let views = [(View::Pooled, "all"), (View::D1, "d1"), (View::D2, "d2")];
+                for (view, name) in views {
+                    let measured = result.view(view);
+                    if measured.is_none() && view != View::Pooled {
+                        continue;
+                    }
+                    let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
+                    let mut row: Vec<String> = vec![
+                        model.name.clone(),
+                        model.defense.clone(),
+                        result.attack.clone(),
+                        name.into(),
+                        result.status.clone(),
+                        result.reason.clone().unwrap_or_default(),
+                        result.access.clone(),
+                        number(result.network_calls_per_sample),
+                        number(result.seconds),
+                    ];
+                    if let Some(m) = measured {
+                        row.extend([m.n_members.to_string(), m.n_nonmembers.to_string()]);
+                        row.extend([m.auc, m.auc_ci[0], m.auc_ci[1], m.auc_ci_adjusted[0], m.auc_ci_adjusted[1], m.balanced_accuracy].map(|x| x.to_string()));
+                        row.push(format!("{:?}", m.finding).to_lowercase());
+                        for p in &m.tpr_at_fpr {
+                            row.extend([p.tpr, p.tpr_ci[0], p.tpr_ci[1], p.realised_fpr].map(|x| x.to_string()));
+                            row.extend([p.tp.to_string(), p.fp.to_string(), p.measurable.to_string()]);
+                        }
+                    }
+                    row.resize(columns, String::new());
+                    write(&row);
+                }
+            }
+        }
+        out.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+}
+
+fn line(first: &str, cells: impl Iterator<Item = String>) -> String {
+    let mut text = format!("{first:<FIRST$}");
+    for cell in cells {
+        text.push_str(&format!(" {cell:>WIDTH$}"));
+    }
+    format!("{}\n", text.trim_end())
+}
+
+/// One attack of a score file as `dualmd roc --json` prints it.
+#[derive(Debug, Serialize)]
+struct RocEntry {
+    attack: String,
+    #[serde(flatten)]
+    measurement: Measurement,
+}
+
+/// Statistics of any score file, as `dualmd roc` prints them: text, or a JSON array with one object per attack.
+///
+/// Intervals are corrected (`auc_ci_adjusted`) for the number of attacks in the file.
+///
+/// # Errors
+/// When an attack has no members or no non-members, or a false-positive rate is outside (0, 1].
+pub fn roc_table(scores: &ScoresFile, fprs: &[f64], json: bool) -> Result<String> {
+    let attacks = scores.attacks();
+    let entries = attacks
+        .iter()
+        .map(|attack| {
+            let (members, nonmembers) = scores.sides(attack);
+            let measurement = measure(&members, &nonmembers, attacks.len(), fprs, 0).map_err(|source: StatsError| AuditError::Stats {
+                what: format!("attack {attack} ({} members, {} non-members)", members.len(), nonmembers.len()),
+                source,
+            })?;
+            Ok(RocEntry { attack: attack.clone(), measurement })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    if json {
+        // Plain numbers and strings: serialising cannot fail.
+        return Ok(serde_json::to_string_pretty(&entries).unwrap_or_default() + "\n");
+    }
+    let mut out = String::new();
+    for RocEntry { attack, measurement: m } in &entries {
+        out.push_str(&format!(
+            "{attack}: AUC {:.4} (95 % interval {:.4}-{:.4}), {} members, {} non-members, balanced accuracy {:.3}\n",
+            m.auc, m.auc_ci[0], m.auc_ci[1], m.n_members, m.n_nonmembers, m.balanced_accuracy
+        ));
+        for p in &m.tpr_at_fpr {
+            let name = fpr_name(p.fpr);
+            if p.measurable {
+                out.push_str(&format!(
+                    "  TPR at {name:>5} FPR: {:.4} ({:.4}-{:.4}), {}/{} members, realised FPR {:.4} ({}/{}), threshold {:.6e}\n",
+                    p.tpr, p.tpr_ci[0], p.tpr_ci[1], p.tp, m.n_members, p.realised_fpr, p.fp, m.n_nonmembers, p.threshold
+                ));
+            } else {
+                out.push_str(&format!("  TPR at {name:>5} FPR: not measurable with n = {} non-members\n", m.n_nonmembers));
+            }
+        }
+    }
+    Ok(out)
+}

@@ -1,0 +1,165 @@
+//! Arguments of the commands that read and write files without a network.
+
+use crate::choices::{NearDuplicates, SplitMethod};
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// `dualmd split`
+#[derive(Debug, Args)]
+pub struct SplitArgs {
+    /// Image set: a folder, parquet, tar, CIFAR, IDX, npz, npy, or `fashion`, `emoji`
+    #[arg(value_name = "DATA")]
+    pub data: String,
+
+    /// Images to train on; even. With coin-flip, members and non-members together are the images tossed for
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..))]
+    pub members: usize,
+
+    /// Images to keep apart (default: all others)
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub nonmembers: Option<usize>,
+
+    /// An exact number in two halves, or a fair coin per image
+    #[arg(long, value_enum, value_name = "METHOD", default_value_t = SplitMethod::Half)]
+    pub method: SplitMethod,
+
+    /// Whether pictures that look almost the same stay together
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = NearDuplicates::Group)]
+    pub near_duplicates: NearDuplicates,
+
+    /// Where to write the split
+    #[arg(short, long, value_name = "split.json")]
+    pub out: PathBuf,
+}
+
+/// `dualmd roc`
+#[derive(Debug, Args)]
+pub struct RocArgs {
+    /// CSV with columns member and score, and perhaps attack
+    #[arg(value_name = "scores.csv")]
+    pub scores: PathBuf,
+
+    /// False-alarm rates at which to state the share of members found
+    #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = rate, default_value = "0.1,0.01,0.001")]
+    pub fpr: Vec<f64>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate < 1.0 => Ok(rate),
+        _ => Err("a rate between 0 and 1 is needed, e.g. 0.01".into()),
+    }
+}
+
+/// `dualmd report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run's folder
+    #[arg(value_name = "RUN_DIR")]
+    pub run: PathBuf,
+}
+
+/// `dualmd import`
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// What is imported.
+    #[command(subcommand)]
+    pub what: Import,
+}
+
+/// What can be imported.
+#[derive(Debug, Subcommand)]
+pub enum Import {
+    /// A split of the SecMI and PIA code (.npz with mia_train_idxs, mia_eval_idxs)
+    #[command(
+        after_help = "Example:\n  dualmd import split CIFAR10_train_ratio0.5.npz --data cifar-10-batches-bin -o split.json"
+    )]
+    Split {
+        /// The .npz file
+        #[arg(value_name = "FILE.npz")]
+        file: PathBuf,
+        /// The image set that its numbers count
+        #[arg(long, value_name = "DATA")]
+        data: String,
+        /// Where to write the split
+        #[arg(short, long, value_name = "split.json")]
+        out: PathBuf,
+    },
+    /// Weights and a diffusers configuration, into a pipeline folder
+    #[command(
+        after_help = "Example:\n  dualmd import unet weights.safetensors --config config.json -o my-model"
+    )]
+    Unet {
+        /// The weights; pickles are not read
+        #[arg(value_name = "FILE.safetensors")]
+        file: PathBuf,
+        /// The network's config.json in diffusers' form
+        #[arg(long, value_name = "config.json")]
+        config: PathBuf,
+        /// The pipeline folder
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+/// `dualmd export`
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// What is exported.
+    #[command(subcommand)]
+    pub what: Export,
+}
+
+/// What can be exported.
+#[derive(Debug, Subcommand)]
+pub enum Export {
+    /// A split as CSV
+    #[command(after_help = "Example:\n  dualmd export split runs/demo/split.json -o split.csv")]
+    Split {
+        /// The split file
+        #[arg(value_name = "split.json")]
+        file: PathBuf,
+        /// The CSV file
+        #[arg(short, long, value_name = "FILE.csv")]
+        out: PathBuf,
+    },
+    /// A model's folder as Python's diffusers loads it, without what only this program needs
+    #[command(after_help = "Example:\n  dualmd export copy runs/demo/models/student -o student")]
+    Copy {
+        /// Pipeline folder
+        #[arg(value_name = "MODEL")]
+        model: PathBuf,
+        /// The new folder
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+        /// With the optimiser's weights instead of the moving average
+        #[arg(long)]
+        raw: bool,
+    },
+}
+
+/// `dualmd list`
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// What to list
+    #[arg(value_enum, value_name = "WHAT")]
+    pub what: Listing,
+}
+
+/// What can be listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// attacks, with what they need and cost
+    Attacks,
+    /// defences
+    Defenses,
+    /// experiments that are part of the program
+    Presets,
+    /// image sets that are part of the program
+    Datasets,
+}

@@ -1,0 +1,208 @@
+//! What can be typed. Commands and flags are a contract with scripts: adding is free, changing is not.
+
+mod files;
+mod runs;
+
+pub use files::{ExportArgs, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs};
+pub use runs::{
+    AttackArgs, AuditArgs, DemoArgs, PredictArgs, RunArgs, SampleArgs, ScoreArgs, TrainArgs,
+};
+
+use crate::choices::{Dtype, LogFormat};
+use clap::builder::RangedU64ValueParser;
+use clap::{Args, Parser, Subcommand};
+use std::fmt;
+use std::str::FromStr;
+
+/// Train diffusion models that keep their training images to themselves, and measure what a model gives away.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dualmd",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+#[command(
+    after_help = "Begin with:\n  dualmd demo\n\nAudit a model of your own:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/"
+)]
+pub struct Cli {
+    /// Flags that every command has.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags that every command has.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Global {
+    /// Everything random follows from it (default: the experiment's, else 0)
+    #[arg(long, global = true, value_name = "S", value_parser = RangedU64ValueParser::<u64>::new().range(..=i64::MAX.cast_unsigned()))]
+    pub seed: Option<u64>,
+
+    /// cpu, cuda, cuda:N, or auto: a GPU where there is one
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
+    pub device: DeviceChoice,
+
+    /// auto, f32 or bf16 (default: auto to train, f32 to attack)
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "FORMAT",
+        hide_possible_values = true
+    )]
+    pub dtype: Option<Dtype>,
+
+    /// Cores to use (default: all of them)
+    #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub threads: Option<usize>,
+
+    /// Only results and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// More detail; twice for all of it
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// Form of log and progress lines: text or json
+    #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, hide_possible_values = true)]
+    pub log_format: LogFormat,
+}
+
+impl Global {
+    /// The flags that stand for keys of an experiment, as `--set` would have them. They come after the `--set`s.
+    pub fn sets(&self) -> Vec<String> {
+        let seed = self.seed.map(|seed| format!("seed={seed}"));
+        let dtype = self.dtype.map(|dtype| format!("train.dtype={dtype}"));
+        [seed, dtype].into_iter().flatten().collect()
+    }
+}
+
+/// `--device`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU where there is one, else the CPU.
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU, counted from 0.
+    Cuda(usize),
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|index| index.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(|| "use auto, cpu, cuda or cuda:N".to_owned()),
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Train, attack and report on bundled photographs, in minutes
+    #[command(
+        after_help = "Example:\n  dualmd demo --out runs/demo\n\nThe same as `dualmd run --preset demo`. An interrupted demo goes on with the same command."
+    )]
+    Demo(DemoArgs),
+
+    /// Run an experiment: split, train, sample, attack, report; or go on with one
+    #[command(
+        after_help = "Examples:\n  dualmd run experiment.toml\n  dualmd run --preset fashion-32 --out runs/mine --set train.steps=3000 --set models.0.name=plain\n\nEvery stage writes into the run's folder. The same command on that folder goes on where it stopped."
+    )]
+    Run(RunArgs),
+
+    /// Draw members, halves and non-members from an image set
+    #[command(
+        after_help = "Example:\n  dualmd split photos/ --members 1000 --nonmembers 1000 -o split.json"
+    )]
+    Split(SplitArgs),
+
+    /// Train one model of an experiment
+    #[command(
+        after_help = "Example:\n  dualmd train experiment.toml --model teacher-1 --out runs/mine\n\nModels that it is taught by must be in the folder already."
+    )]
+    Train(TrainArgs),
+
+    /// Generate images; two models alternate (DualMD)
+    #[command(
+        after_help = "Examples:\n  dualmd sample runs/demo/models/student -n 64 -o images/\n  dualmd sample runs/demo/models/teacher-1 runs/demo/models/teacher-2 -n 64 --order random-start -o images/"
+    )]
+    Sample(SampleArgs),
+
+    /// One call of the network, to compare numbers with another program
+    #[command(
+        after_help = "Example:\n  dualmd predict my-model --x x.npy --t t.npy -o eps.npy\n\nx: f32 [N, C, H, W]; t: i64 [N], 0 to 999; eps: f32 [N, C, H, W]."
+    )]
+    Predict(PredictArgs),
+
+    /// Score members and non-members
+    #[command(
+        after_help = "Example:\n  dualmd attack my-model --members train/ --nonmembers heldout/ --attacks loss,sima -o scores.csv\n\nHigher scores mean: more likely a member. `dualmd list attacks` has the attacks."
+    )]
+    Attack(AttackArgs),
+
+    /// Attack a model and write a report
+    #[command(
+        after_help = "Examples:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n  dualmd audit my-model --members photos/#member --nonmembers photos/#nonmember --split split.json -o audit/"
+    )]
+    Audit(AuditArgs),
+
+    /// Statistics of any score file
+    #[command(
+        after_help = "Example:\n  dualmd roc scores.csv --fpr 0.1,0.01 --json\n\nAny CSV with the columns member (1 or 0) and score will do; a column attack makes one row for each attack."
+    )]
+    Roc(RocArgs),
+
+    /// Build a run's report again from its files
+    #[command(after_help = "Example:\n  dualmd report runs/demo")]
+    Report(ReportArgs),
+
+    /// Check this program: it must find a planted leak, and nothing where there is none
+    #[command(after_help = "Example:\n  dualmd selftest")]
+    Selftest,
+
+    /// Bring in checkpoints and split files of other programs
+    #[command(arg_required_else_help = true)]
+    #[command(
+        after_help = "Examples:\n  dualmd import split CIFAR10_train_ratio0.5.npz --data cifar-10-batches-bin -o split.json\n  dualmd import unet weights.safetensors --config config.json -o my-model"
+    )]
+    Import(ImportArgs),
+
+    /// Write files for other programs
+    #[command(arg_required_else_help = true)]
+    #[command(
+        after_help = "Examples:\n  dualmd export split split.json -o split.csv\n  dualmd export copy runs/demo/models/student -o student"
+    )]
+    Export(ExportArgs),
+
+    /// List attacks, defences, presets or bundled image sets
+    #[command(after_help = "Example:\n  dualmd list attacks")]
+    List(ListArgs),
+}
+
+#[cfg(test)]
+mod tests;

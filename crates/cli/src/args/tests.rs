@@ -1,0 +1,218 @@
+//! Every command line of the contract is understood; wrong ones are refused.
+
+use super::*;
+use crate::choices::{ImageFormat, Order, Sampler, SplitMethod, Stage, Weights};
+use crate::experiment::Source;
+use clap::CommandFactory;
+use std::path::{Path, PathBuf};
+
+fn read(line: &str) -> Cli {
+    Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"))
+}
+
+fn refused(line: &str) -> String {
+    match Cli::try_parse_from(line.split(' ')) {
+        Ok(_) => panic!("{line} was accepted"),
+        Err(error) => {
+            assert_eq!(error.exit_code(), 2, "{line}");
+            error.to_string()
+        }
+    }
+}
+
+#[test]
+fn the_definition_is_sound_and_every_command_has_an_example() {
+    Cli::command().debug_assert();
+    for command in Cli::command().get_subcommands() {
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert!(
+            help.contains("Example") && help.contains("dualmd "),
+            "{}",
+            command.get_name()
+        );
+    }
+}
+
+#[test]
+fn demo_is_a_run_of_its_preset() {
+    let Command::Demo(demo) = read("dualmd demo").command else {
+        panic!()
+    };
+    let (source, out) = RunArgs::from(demo).resolve().unwrap();
+    assert_eq!(
+        (source, out),
+        (Source::Preset("demo".into()), PathBuf::from("runs/demo"))
+    );
+}
+
+#[test]
+fn run_takes_a_file_a_preset_or_a_folder() {
+    let run = |line: &str| match read(line).command {
+        Command::Run(run) => run,
+        other => panic!("{other:?}"),
+    };
+    let args = run(
+        "dualmd run a/mine.toml --set train.steps=3 --set data.members=8 --until train --seed 4 --dtype bf16",
+    );
+    assert_eq!(
+        args.resolve().unwrap(),
+        (
+            Source::File("a/mine.toml".into()),
+            PathBuf::from("runs/mine")
+        )
+    );
+    assert_eq!((args.set.len(), args.until), (2, Stage::Train));
+    let (_, out) = run("dualmd run --preset emoji-32").resolve().unwrap();
+    assert_eq!(out, Path::new("runs/emoji-32"));
+    refused("dualmd run mine.toml --preset demo");
+    assert!(
+        run("dualmd run")
+            .resolve()
+            .unwrap_err()
+            .to_string()
+            .contains("nothing to run")
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let line = format!("dualmd run --out {}", folder.path().display());
+    assert!(
+        run(&line)
+            .resolve()
+            .unwrap_err()
+            .to_string()
+            .contains("holds no run")
+    );
+    std::fs::write(folder.path().join("experiment.toml"), "").unwrap();
+    assert_eq!(
+        run(&line).resolve().unwrap().0,
+        Source::File(folder.path().join("experiment.toml"))
+    );
+}
+
+#[test]
+fn common_flags_stand_before_or_after_the_command() {
+    for line in [
+        "dualmd --seed 4 --device cuda:1 --dtype bf16 --threads 2 -vv --log-format json selftest",
+        "dualmd selftest --seed 4 --device cuda:1 --dtype bf16 --threads 2 -v -v --log-format json",
+    ] {
+        let global = read(line).global;
+        assert_eq!(global.sets(), ["seed=4", "train.dtype=bf16"]);
+        assert_eq!(
+            (global.device, global.threads, global.verbose),
+            (DeviceChoice::Cuda(1), Some(2), 2)
+        );
+        assert_eq!(global.log_format, LogFormat::Json);
+    }
+    assert!(read("dualmd selftest").global.sets().is_empty());
+    refused("dualmd selftest -q -v");
+    refused("dualmd selftest --threads 0");
+    refused("dualmd selftest --dtype f16");
+    refused("dualmd selftest --seed -1");
+    assert!(refused("dualmd selftest --device gpu").contains("cuda:N"));
+}
+
+#[test]
+fn training_can_be_cut_into_slots() {
+    let line =
+        "dualmd train e.toml --model teacher-1 --out runs/x --max-steps-now 100 --progress-json";
+    let Command::Train(train) = read(line).command else {
+        panic!()
+    };
+    assert_eq!(
+        (
+            train.model.as_str(),
+            train.max_steps_now,
+            train.progress_json
+        ),
+        ("teacher-1", Some(100), true)
+    );
+    refused("dualmd train e.toml --model x --out y --max-steps-now 0");
+    refused("dualmd train e.toml --out y");
+}
+
+#[test]
+fn one_or_two_models_are_sampled() {
+    let line = "dualmd sample a b -n 8 --sampler ddpm --noise x.npy --order random-step -o out --format npy";
+    let Command::Sample(sample) = read(line).command else {
+        panic!()
+    };
+    assert_eq!(
+        (sample.n, sample.sampler, sample.steps()),
+        (8, Sampler::Ddpm, 1000)
+    );
+    assert_eq!(
+        (sample.order, sample.format),
+        (Order::RandomStep, ImageFormat::Npy)
+    );
+    let Command::Sample(sample) = read("dualmd sample a -n 8 -o out").command else {
+        panic!()
+    };
+    assert_eq!(
+        (sample.steps(), sample.weights, sample.model2),
+        (50, Weights::Ema, None)
+    );
+    refused("dualmd sample a -n 8 --order second -o out");
+    refused("dualmd sample a -n 0 -o out");
+    refused("dualmd sample a -n 1 --steps 1001 -o out");
+}
+
+#[test]
+fn attack_and_audit_read_the_same_flags() {
+    let flags = "a b --members x#member --nonmembers x#nonmember --attacks loss,sima --split s.json --weights raw --batch 8";
+    let Command::Attack(attack) = read(&format!("dualmd attack {flags} -o scores.csv")).command
+    else {
+        panic!()
+    };
+    assert_eq!(attack.score.attacks, ["loss", "sima"]);
+    assert_eq!(
+        attack.score.models(),
+        [PathBuf::from("a"), PathBuf::from("b")]
+    );
+    let Command::Audit(audit) = read(&format!("dualmd audit {flags} -o out")).command else {
+        panic!()
+    };
+    assert_eq!((audit.score.weights, audit.score.batch), (Weights::Raw, 8));
+    refused("dualmd attack a --members x -o scores.csv");
+}
+
+#[test]
+fn files_are_split_measured_and_exchanged() {
+    let Command::Split(split) =
+        read("dualmd split fashion --members 64 --nonmembers 512 -o s.json").command
+    else {
+        panic!()
+    };
+    assert_eq!((split.members, split.method), (64, SplitMethod::Half));
+    assert!(refused("dualmd split fashion -o s.json").contains("--members"));
+    read("dualmd split fashion --members 64 --method coin-flip -o s.json");
+
+    let Command::Roc(roc) = read("dualmd roc s.csv").command else {
+        panic!()
+    };
+    assert_eq!(roc.fpr, [0.1, 0.01, 0.001]);
+    let Command::Roc(roc) = read("dualmd roc s.csv --fpr 0.1,0.01 --json").command else {
+        panic!()
+    };
+    assert_eq!((roc.fpr.len(), roc.json), (2, true));
+    assert!(refused("dualmd roc s.csv --fpr 1.5").contains("between 0 and 1"));
+
+    for line in [
+        "dualmd predict m --x x.npy --t t.npy -o eps.npy",
+        "dualmd report runs/demo",
+        "dualmd import split a.npz --data cifar -o s.json",
+        "dualmd import unet a.safetensors --config c.json -o m",
+        "dualmd export split s.json -o s.csv",
+        "dualmd export copy m -o n --raw",
+        "dualmd list attacks",
+        "dualmd list defenses",
+        "dualmd list presets",
+        "dualmd list datasets",
+    ] {
+        read(line);
+    }
+    refused("dualmd list models");
+    refused("dualmd frobnicate");
+}

@@ -1,0 +1,177 @@
+//! The named choices that flags and experiment files share: one spelling for both.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An enum whose variants have one name on the command line, in TOML and in JSON.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
+        pub enum $name {
+            $($(#[$variant_meta])* #[serde(rename = $text)] #[value(name = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// The name that flags and files use.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+choice! {
+    /// Number format of the network's heavy operations.
+    Dtype {
+        /// bf16 where the device is faster with it, else f32
+        #[default]
+        Auto = "auto",
+        /// 32-bit floats
+        F32 = "f32",
+        /// bfloat16 autocast over f32 weights
+        Bf16 = "bf16",
+    }
+}
+
+choice! {
+    /// How members are drawn from an image set.
+    SplitMethod {
+        /// an exact number of members, in two halves D1 and D2 of equal size
+        #[default]
+        Half = "half",
+        /// a fair coin per image, as one-run audits need
+        CoinFlip = "coin-flip",
+    }
+}
+
+choice! {
+    /// What to do with pictures that look almost the same.
+    NearDuplicates {
+        /// keep them on the same side of the split and in the same half
+        #[default]
+        Group = "group",
+        /// treat them as different pictures
+        Ignore = "ignore",
+    }
+}
+
+choice! {
+    /// Resizing filter; both are antialiased.
+    ResizeFilter {
+        /// triangle filter, as torchvision's Resize on PIL images
+        #[default]
+        Bilinear = "bilinear",
+        /// sharper
+        Lanczos3 = "lanczos3",
+    }
+}
+
+choice! {
+    /// A way to train (or to combine) models so that they give less away.
+    Defense {
+        /// ordinary training on all members: what the defences are compared with
+        #[default]
+        None = "none",
+        /// two teachers on disjoint halves that alternate while sampling (Algorithm 1)
+        Dualmd = "dualmd",
+        /// one student of two teachers, each teaching the half it never saw (Algorithm 2)
+        Distillmd = "distillmd",
+        /// one student of one ordinary teacher: the baseline of the paper's Table 10
+        Kd = "kd",
+    }
+}
+
+choice! {
+    /// Which teacher answers for which image in DistillMD.
+    Routing {
+        /// each iteration draws one half and asks the other half's teacher, as in the paper
+        #[default]
+        Iteration = "iteration",
+        /// a batch mixes both halves; each image asks the teacher that never saw it
+        Example = "example",
+    }
+}
+
+choice! {
+    /// Sampler.
+    Sampler {
+        /// deterministic, a few dozen steps (Song et al. 2021)
+        #[default]
+        Ddim = "ddim",
+        /// ancestral, one step per training timestep unless told otherwise (Ho et al. 2020)
+        Ddpm = "ddpm",
+    }
+}
+
+choice! {
+    /// Which of two models takes which step in DualMD sampling.
+    Order {
+        /// the first model takes the first step, then they alternate
+        #[default]
+        First = "first",
+        /// the second model takes the first step, then they alternate
+        Second = "second",
+        /// a coin per image says which model starts, then they alternate
+        RandomStart = "random-start",
+        /// a coin per step says which model takes it
+        RandomStep = "random-step",
+    }
+}
+
+choice! {
+    /// Which of a model's two sets of weights.
+    Weights {
+        /// the moving average (`unet/`)
+        #[default]
+        Ema = "ema",
+        /// the weights the optimiser left (`unet_raw/`)
+        Raw = "raw",
+    }
+}
+
+choice! {
+    /// How generated images are written.
+    ImageFormat {
+        /// one PNG per image and a grid
+        #[default]
+        Png = "png",
+        /// one `samples.npy`, f32 [N, C, H, W] in [-1, 1]
+        Npy = "npy",
+    }
+}
+
+choice! {
+    /// Form of log and progress lines.
+    LogFormat {
+        /// for people
+        #[default]
+        Text = "text",
+        /// one JSON object per line, for programs
+        Json = "json",
+    }
+}
+
+choice! {
+    /// Stages of a run, in order; each one can be the last.
+    Stage {
+        /// read, deduplicate and split the images
+        Split = "split",
+        /// train every model
+        Train = "train",
+        /// generate images from every model
+        Sample = "sample",
+        /// score members and non-members
+        Attack = "attack",
+        /// statistics, report.json, report.html
+        #[default]
+        Report = "report",
+    }
+}

@@ -1,0 +1,91 @@
+//! `dualmd split`, `import`, `export`: files of others and for others.
+
+use crate::args::{Export, Global, Import, SplitArgs};
+use crate::choices::SplitMethod;
+use crate::stages::prepare::group;
+use anyhow::{Context, Result, bail};
+use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load};
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
+use dualmd_torch::{Device, weights};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Draws a split.
+pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
+    let mut set = load(&args.data, &LoadOptions::default())?;
+    let duplicates = dedupe(&mut set);
+    let groups = group(&set, args.near_duplicates);
+    let seed = global.seed.unwrap_or(0);
+    let split = match args.method {
+        SplitMethod::Half => {
+            let Some(members) = args.members else { bail!("--method half needs --members N") };
+            
+            Split::half(&set, &groups, members, args.nonmembers, seed)?
+        }
+        SplitMethod::CoinFlip => Split::coin_flip(&set, &groups, seed, 0.5)?,
+    };
+    split.save(&args.out)?;
+    println!(
+        "{}: {} members and {} non-members of {} ({} exact duplicates dropped, {} groups of near-duplicates), hash {}",
+        args.out.display(),
+        split.members().len(), split.nonmembers().len(),
+        args.data,
+        duplicates.dropped.len(), groups.shared(), split.hash()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Files of other programs.
+pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
+    match what {
+        Import::Split { file, data, out } => {
+            let set = load(data, &LoadOptions::default())?;
+            let (split, report) = import_secmi_npz(file, &set, &Groups::given(&set), global.seed.unwrap_or(0))?;
+            split.save(out)?;
+            println!("{}: {} members and {} non-members; {} rows repeated, {} non-member rows that were trained on left out", out.display(), split.members().len(), split.nonmembers().len(), report.repeated, report.nonmembers_trained_on);
+        }
+        Import::Unet { file, config, out } => {
+            let text = std::fs::read_to_string(config).with_context(|| format!("cannot read {}", config.display()))?;
+            let config: UNet2dConfig =
+                serde_json::from_str(&text).with_context(|| format!("{} is no UNet2DModel config", config.display()))?;
+            let unet = UNet2d::from_weights(&config, weights::read_safetensors(file)?, Device::Cpu)
+                .with_context(|| format!("{} does not fit the config", file.display()))?;
+            save(out, &unet, &NoiseSchedule::default(), None)?;
+            println!("{}: {} parameters", out.display(), unet.parameters().count());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Files for other programs.
+pub fn export(what: &Export) -> Result<ExitCode> {
+    match what {
+        Export::Split { file, out } => {
+            let split = Split::load(file)?;
+            let mut text = String::from("sample_id,group,side,half\n");
+            for m in split.members() {
+                writeln!(text, "{},{},member,{}", m.id, m.group.as_deref().unwrap_or(""), u8::from(m.half))?;
+            }
+            for n in split.nonmembers() {
+                writeln!(text, "{},{},nonmember,", n.id, n.group.as_deref().unwrap_or(""))?;
+            }
+            dualmd_data::write_atomic(out, text.as_bytes())?;
+            println!("{}", out.display());
+        }
+        Export::Copy { model, out, raw } => {
+            let set = if *raw { WeightSet::Raw } else { WeightSet::Ema };
+            let pipeline = Pipeline::load(model, set, Device::Cpu)?;
+            save(out, &pipeline.unet, &pipeline.schedule, None)?;
+            println!("{}", out.display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, raw: Option<&UNet2d>) -> Result<()> {
+    let named = |u: &UNet2d| u.parameters().named().map(|(n, t)| (n.to_owned(), t.shallow_clone())).collect::<Vec<_>>();
+    let raw = raw.map(named);
+    Ok(Pipeline::save(out, unet.config(), schedule, &named(unet), raw.as_deref())?)
+}

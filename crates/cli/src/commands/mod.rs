@@ -1,0 +1,10 @@
+//! One function per command.
+
+pub mod audit;
+pub mod data;
+pub mod list;
+pub mod model;
+pub mod report;
+pub mod run;
+pub mod selftest;
+pub mod train;

@@ -1,0 +1,28 @@
+//! `dualmd report` and `dualmd roc`: statistics of files.
+
+use crate::args::{ReportArgs, RocArgs};
+use anyhow::Result;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Rebuilds report.html, report.json and findings.csv from a run's files.
+pub fn report(args: &ReportArgs) -> Result<ExitCode> {
+    write(&args.run)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds and writes the report, prints its table and where it is.
+pub fn write(run: &Path) -> Result<()> {
+    let report = dualmd_audit::build(run)?;
+    let written = dualmd_audit::write(run, &report)?;
+    print!("{}", report.terminal_table());
+    println!("report: {}", written.html.display());
+    Ok(())
+}
+
+/// Statistics of any score file.
+pub fn roc(args: &RocArgs) -> Result<ExitCode> {
+    let scores = dualmd_audit::read_scores(&args.scores)?;
+    print!("{}", dualmd_audit::roc_table(&scores, &args.fpr, args.json)?);
+    Ok(ExitCode::SUCCESS)
+}

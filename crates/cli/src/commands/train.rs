@@ -1,0 +1,48 @@
+//! `dualmd train`: one model of an experiment.
+
+use crate::args::{Global, TrainArgs};
+use crate::engine::Engine;
+use crate::experiment::{Experiment, Source};
+use crate::progress::{Progress, ProgressEvent};
+use crate::stages::{RunFolder, prepare, train as stage};
+use crate::{machine, signals};
+use anyhow::Result;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Trains (or goes on training) one model.
+pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
+    let run = RunFolder(args.out.clone());
+    let stop = signals::stop_flag()?;
+    if args.progress_json {
+        signals::stop_with_parent(std::io::stdin(), Arc::clone(&stop))?;
+    }
+    let (plan, images, engine) = if args.progress_json {
+        // The parent has prepared the folder; its plan is the law.
+        let (plan, experiment, images) = prepare::reopen(&run)?;
+        let engine = Engine::new(global, experiment.train.dtype, plan.hardware.threads_per_model)?;
+        (plan, images, engine)
+    } else {
+        let sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
+        let experiment = Experiment::load(&Source::File(args.experiment.clone()), &sets)?;
+        let engine = Engine::new(global, experiment.train.dtype, machine::cores())?;
+        let (plan, images) = prepare::prepare(&experiment, &run, &engine, super::run::command_line())?;
+        (plan, images, engine)
+    };
+    let job = plan.training(&args.model)?.clone();
+    let mut bars = Progress::new(stage::view(global.quiet, global.log_format));
+    let mut tell = |event: ProgressEvent| {
+        if args.progress_json {
+            // A parent that is gone closes the pipe; the training stops by its stdin then.
+            let _ = event.write(&mut std::io::stdout());
+        } else {
+            bars.update(&event);
+        }
+    };
+    let done = stage::one(&run, &plan, &images, &job, &engine, args.max_steps_now, &stop, &mut tell)?;
+    if !args.progress_json {
+        let note = if done { "trained" } else { "checkpoint written; the same command goes on" };
+        bars.finish(&job.name, note);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,72 @@
+//! The engine as this process uses it: device, arithmetic, threads.
+
+use crate::args::Global;
+use crate::choices::Dtype;
+use anyhow::Result;
+use dualmd_torch::Device;
+use dualmd_torch::device::{self, Precision};
+
+/// libtorch's OpenMP threads spin while they wait, which makes a machine with more threads than free cores crawl. The
+/// library reads this variable when it is loaded, before `main`: the program sets it and starts itself once more.
+pub fn passive_threads() {
+    #[cfg(unix)]
+    if std::env::var_os("OMP_WAIT_POLICY").is_none()
+        && let Ok(program) = std::env::current_exe()
+    {
+        use std::os::unix::process::CommandExt;
+        // Returns only if it fails; then the program runs on, just less politely.
+        let _ = std::process::Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env("OMP_WAIT_POLICY", "PASSIVE")
+            .exec();
+    }
+}
+
+/// What `--device`, `--dtype` and `--threads` came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Engine {
+    /// Where tensors live.
+    pub device: Device,
+    /// Arithmetic of training (attacks use f32 unless asked otherwise).
+    pub precision: Precision,
+    /// Cores to use.
+    pub threads: usize,
+}
+
+impl Engine {
+    /// Resolves the flags; `dtype` is the experiment's choice, `threads` the default number.
+    ///
+    /// # Errors
+    /// A device this build or machine does not have.
+    pub fn new(global: &Global, dtype: Dtype, threads: usize) -> Result<Self> {
+        let device = device::parse(&global.device.to_string())?;
+        let precision = Precision::parse(dtype.as_str(), device)?;
+        let threads = global.threads.unwrap_or(threads);
+        device::set_threads(threads);
+        Ok(Self {
+            device,
+            precision,
+            threads,
+        })
+    }
+
+    /// For commands that only look at models: f32 unless `--dtype` says otherwise, all cores.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn exact(global: &Global) -> Result<Self> {
+        Self::new(
+            global,
+            global.dtype.unwrap_or(Dtype::F32),
+            crate::machine::cores(),
+        )
+    }
+
+    /// `cpu` or `cuda:N`.
+    pub fn device_name(&self) -> String {
+        match self.device {
+            Device::Cuda(n) => format!("cuda:{n}"),
+            _ => "cpu".into(),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Ranges, names, and what contradicts what: everything that can be said before any image is read.
+
+use super::{Experiment, ModelEntry};
+use crate::choices::{Defense, SplitMethod};
+use crate::suggest::nearest;
+use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+
+/// The two models that `dualmd` and `distillmd` share: of D1 and of D2.
+pub const TEACHERS: [&str; 2] = ["teacher-1", "teacher-2"];
+
+/// Training timesteps: no sampler can take more steps.
+const TIMESTEPS: usize = 1000;
+
+impl Experiment {
+    /// Checks every value; `origin` names the file in messages.
+    ///
+    /// # Errors
+    /// All problems at once, one a line, each with its key.
+    pub fn check(&self, origin: &str) -> Result<()> {
+        let mut problems = Vec::new();
+        self.check_data(&mut problems);
+        self.check_training(&mut problems);
+        self.check_rest(&mut problems);
+        check_models(&self.models, &mut problems);
+        match problems.as_slice() {
+            [] => Ok(()),
+            [one] => bail!("{origin}: {one}"),
+            many => bail!("{origin}: {} problems\n{}", many.len(), many.join("\n")),
+        }
+    }
+
+    fn check_data(&self, problems: &mut Vec<String>) {
+        let d = &self.data;
+        let coin = d.method == SplitMethod::CoinFlip;
+        if d.source.trim().is_empty() {
+            problems.push(
+                "data.source is not set: give `fashion`, `emoji` or a path, in the file or with --set data.source=PATH"
+                    .into(),
+            );
+        }
+        if !(4..=4096).contains(&d.image_size) {
+            problems.push(format!(
+                "data.image_size = {}: a side of 4 to 4096 pixels is needed",
+                d.image_size
+            ));
+        }
+        if !matches!(d.channels, None | Some(1 | 3)) {
+            problems.push(format!(
+                "data.channels = {}: use 1 (grey) or 3 (colour)",
+                d.channels.unwrap_or_default()
+            ));
+        }
+        if d.members < 2 || (!coin && !d.members.is_multiple_of(2)) {
+            problems.push(format!(
+                "data.members = {}: an even number of at least 2 is needed, because D1 and D2 are halves of the members",
+                d.members
+            ));
+        }
+        if d.nonmembers < 1 {
+            problems.push(
+                "data.nonmembers = 0: without images that no model saw, nothing can be measured"
+                    .into(),
+            );
+        }
+    }
+
+    fn check_training(&self, problems: &mut Vec<String>) {
+        let t = &self.train;
+        let mut at_least_one = |key: &str, value: u64| {
+            if value < 1 {
+                problems.push(format!("train.{key} = {value}: at least 1 is needed"));
+            }
+        };
+        at_least_one("steps", t.steps);
+        at_least_one("batch", t.batch as u64);
+        at_least_one("checkpoint_every", t.checkpoint_every);
+        at_least_one("keep_checkpoints", t.keep_checkpoints as u64);
+        at_least_one("log_every", t.log_every);
+        let mut range = |key: &str, value: f64, good: bool, needed: &str| {
+            if !good {
+                problems.push(format!("train.{key} = {value}: {needed} is needed"));
+            }
+        };
+        let rate = t.learning_rate;
+        range(
+            "learning_rate",
+            rate,
+            rate > 0.0 && rate.is_finite(),
+            "a number above 0",
+        );
+        range(
+            "decay_fraction",
+            t.decay_fraction,
+            (0.0..=1.0).contains(&t.decay_fraction),
+            "a part of the run, 0 to 1,",
+        );
+        range(
+            "ema",
+            t.ema,
+            (0.0..1.0).contains(&t.ema),
+            "a decay of at least 0 and below 1",
+        );
+        range(
+            "clip",
+            t.clip,
+            t.clip >= 0.0 && t.clip.is_finite(),
+            "a norm, or 0 for no clipping,",
+        );
+        range(
+            "weight_decay",
+            t.weight_decay,
+            t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
+            "a number of at least 0",
+        );
+    }
+
+    fn check_rest(&self, problems: &mut Vec<String>) {
+        let (s, a) = (&self.sample, &self.audit);
+        if i64::try_from(self.seed).is_err() {
+            problems.push(format!(
+                "seed = {}: use a number from 0 to {}",
+                self.seed,
+                i64::MAX
+            ));
+        }
+        if !(1..=TIMESTEPS).contains(&s.steps) {
+            problems.push(format!(
+                "sample.steps = {}: 1 to {TIMESTEPS} steps are possible",
+                s.steps
+            ));
+        }
+        for (key, value) in [
+            ("sample.n", s.n),
+            ("sample.batch", s.batch),
+            ("audit.batch", a.batch),
+        ] {
+            if value < 1 {
+                problems.push(format!("{key} = 0: at least 1 is needed"));
+            }
+        }
+        if a.attacks.is_empty() && !a.black_box {
+            problems.push(
+                "audit.attacks is empty and audit.black_box is false: name at least one attack"
+                    .into(),
+            );
+        }
+        for (index, attack) in a.attacks.iter().enumerate() {
+            if a.attacks[..index].contains(attack) {
+                problems.push(format!("audit.attacks names {attack} twice"));
+            }
+        }
+    }
+}
+
+fn check_models(models: &[ModelEntry], problems: &mut Vec<String>) {
+    if models.is_empty() {
+        problems.push(
+            "no [[models]]: say what to train, e.g. name = \"baseline\", defense = \"none\"".into(),
+        );
+    }
+    // Without regard to case, because some file systems have none.
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    for model in models {
+        if let Some(problem) = name_problem(&model.name) {
+            problems.push(problem);
+        }
+        if let Some(first) = seen.insert(model.name.to_lowercase(), &model.name) {
+            problems.push(format!(
+                "two models are named {first}: their folders under models/ would be the same"
+            ));
+        }
+        if model.defense != Defense::Kd {
+            if model.teacher.is_some() {
+                problems.push(format!(
+                    "model {}: only defense = \"kd\" has a teacher of its own; remove it",
+                    model.name
+                ));
+            }
+            continue;
+        }
+        let teacher = model.kd_teacher();
+        if !models
+            .iter()
+            .any(|other| other.name == teacher && other.defense == Defense::None)
+        {
+            let ordinary: Vec<_> = models
+                .iter()
+                .filter(|m| m.defense == Defense::None)
+                .map(|m| m.name.as_str())
+                .collect();
+            let remedy = match (
+                nearest(teacher, ordinary.iter().copied()),
+                ordinary.as_slice(),
+            ) {
+                (Some(near), _) => format!("did you mean {near}?"),
+                (None, []) => "add one".into(),
+                (None, some) => format!("set teacher to one of: {}", some.join(", ")),
+            };
+            problems.push(format!(
+                "model {}: its teacher {teacher} is no model with defense = \"none\" in this experiment: {remedy}",
+                model.name
+            ));
+        }
+    }
+}
+
+/// What keeps a name from being a folder's name on any system, or from meaning one thing only.
+fn name_problem(name: &str) -> Option<String> {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if TEACHERS
+        .iter()
+        .any(|teacher| teacher.eq_ignore_ascii_case(name))
+    {
+        Some(format!(
+            "model name {name} is taken by the teachers of dualmd and distillmd: choose another"
+        ))
+    } else if name.is_empty()
+        || name.len() > 64
+        || !name.chars().all(safe)
+        || name.starts_with(['.', '-'])
+        || name.ends_with('.')
+    {
+        Some(format!(
+            "model name {name:?} cannot be a folder: use 1 to 64 letters, digits, - _ . and begin with a letter or digit"
+        ))
+    } else {
+        None
+    }
+}

@@ -1,0 +1,237 @@
+//! The layers an experiment is written in: a preset or a file, then each `--set` in turn.
+
+use super::{Experiment, keys};
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+use std::path::PathBuf;
+use toml::de::{DeTable, DeValue};
+use toml::{Table, Value};
+
+/// Where an experiment comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A TOML file.
+    File(PathBuf),
+    /// A file that is part of the program: `dualmd list presets`.
+    Preset(String),
+}
+
+impl Experiment {
+    /// Reads an experiment and applies `sets` ("a.b=value") in order.
+    ///
+    /// # Errors
+    /// The file cannot be read or is no TOML; a key is unknown (the message says where, and which was meant); a value has
+    /// the wrong type or is out of range.
+    pub fn load(source: &Source, sets: &[String]) -> Result<Self> {
+        match source {
+            Source::File(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| {
+                    format!("cannot read the experiment file {}", path.display())
+                })?;
+                Self::parse(&text, &path.display().to_string(), sets)
+            }
+            Source::Preset(name) => Self::parse(
+                crate::presets::find(name)?.text,
+                &format!("preset {name}"),
+                sets,
+            ),
+        }
+    }
+
+    /// As [`Experiment::load`] from a text; `origin` names it in messages.
+    ///
+    /// # Errors
+    /// As [`Experiment::load`].
+    pub fn parse(text: &str, origin: &str, sets: &[String]) -> Result<Self> {
+        // serde would stop at the first unknown key and cannot say which was meant, so the keys are looked at first.
+        let document = DeTable::parse(text).map_err(|error| anyhow!("{origin}: {error}"))?;
+        let mut unknown = Vec::new();
+        unknown_keys(document.get_ref(), &mut Vec::new(), &mut |path, at| {
+            let line = text[..at.min(text.len())].matches('\n').count() + 1;
+            unknown.push(format!(
+                "unknown key {} in {origin} line {line}: {}",
+                path.join("."),
+                keys::advice(path)
+            ));
+        });
+        if !unknown.is_empty() {
+            bail!("{}", unknown.join("\n"));
+        }
+        // Also the file alone must be well-typed: these errors show the line.
+        let mut experiment: Self =
+            toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
+        if !sets.is_empty() {
+            let mut merged: Table =
+                toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
+            for set in sets {
+                apply(&mut merged, set)?;
+            }
+            experiment = Self::deserialize(Value::Table(merged)).map_err(|error| {
+                anyhow!(
+                    "{}: {}",
+                    display(sets),
+                    error.to_string().trim_end().replace('\n', " ")
+                )
+            })?;
+        }
+        let with = if sets.is_empty() {
+            origin.to_owned()
+        } else {
+            format!("{origin} with {}", display(sets))
+        };
+        experiment.check(&with)?;
+        Ok(experiment)
+    }
+}
+
+fn display(sets: &[String]) -> String {
+    sets.iter()
+        .map(|set| format!("--set {set}"))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Reports each key that is not known, with its position in the text. Does not look inside unknown ones.
+fn unknown_keys(
+    table: &DeTable<'_>,
+    path: &mut Vec<String>,
+    report: &mut impl FnMut(&[String], usize),
+) {
+    for (key, value) in table {
+        path.push(key.get_ref().to_string());
+        if !keys::is_known(path) {
+            report(path, key.span().start);
+        } else if let DeValue::Table(inner) = value.get_ref() {
+            unknown_keys(inner, path, report);
+        } else if let DeValue::Array(items) = value.get_ref() {
+            for (index, item) in items.iter().enumerate() {
+                if let DeValue::Table(inner) = item.get_ref() {
+                    path.push(index.to_string());
+                    unknown_keys(inner, path, report);
+                    path.pop();
+                }
+            }
+        }
+        path.pop();
+    }
+}
+
+/// Applies one "a.b=value"; `models.0.name=x` reaches into arrays of tables, and the index after the last adds an entry.
+fn apply(root: &mut Table, set: &str) -> Result<()> {
+    let Some((key, text)) = set.split_once('=') else {
+        bail!("--set {set}: write it as section.key=value, e.g. --set train.steps=1000");
+    };
+    let path: Vec<String> = key
+        .trim()
+        .split('.')
+        .map(|part| part.trim().to_owned())
+        .collect();
+    let value = value(text.trim());
+    refuse_unknown(&path, &value, set)?;
+
+    let mut place = Place::Table(root);
+    for (depth, part) in path[..path.len() - 1].iter().enumerate() {
+        place = place
+            .enter(part)
+            .with_context(|| format!("--set {set}: {}", path[..=depth].join(".")))?;
+    }
+    let last = &path[path.len() - 1];
+    place
+        .put(last, value)
+        .with_context(|| format!("--set {set}: {}", path.join(".")))
+}
+
+fn refuse_unknown(path: &[String], value: &Value, set: &str) -> Result<()> {
+    if !keys::is_known(path) {
+        bail!(
+            "unknown key {} in --set {set}: {}",
+            path.join("."),
+            keys::advice(path)
+        );
+    }
+    let inner: Vec<(String, &Value)> = match value {
+        Value::Table(table) => table
+            .iter()
+            .map(|(key, value)| (key.clone(), value))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| item.is_table())
+            .map(|(index, item)| (index.to_string(), item))
+            .collect(),
+        _ => Vec::new(),
+    };
+    inner.into_iter().try_for_each(|(key, value)| {
+        let path: Vec<String> = path.iter().cloned().chain([key]).collect();
+        refuse_unknown(&path, value, set)
+    })
+}
+
+/// A TOML value; what is none is a string without its quotes.
+fn value(text: &str) -> Value {
+    // More than one key would mean that a line break in the text started another one.
+    match toml::from_str::<Table>(&format!("value = {text}")) {
+        Ok(mut table) if table.len() == 1 => table
+            .remove("value")
+            .unwrap_or_else(|| Value::String(text.into())),
+        _ => Value::String(text.into()),
+    }
+}
+
+/// Where a path has led.
+enum Place<'a> {
+    Table(&'a mut Table),
+    Array(&'a mut Vec<Value>),
+}
+
+impl<'a> Place<'a> {
+    fn enter(self, part: &str) -> Result<Place<'a>> {
+        let next = match self {
+            Place::Table(table) => {
+                let empty = if part == "models" {
+                    Value::Array(Vec::new())
+                } else {
+                    Value::Table(Table::new())
+                };
+                table.entry(part).or_insert(empty)
+            }
+            Place::Array(items) => {
+                let index = index(part, items.len())?;
+                if index == items.len() {
+                    items.push(Value::Table(Table::new()));
+                }
+                &mut items[index]
+            }
+        };
+        match next {
+            Value::Table(table) => Ok(Place::Table(table)),
+            Value::Array(items) => Ok(Place::Array(items)),
+            other => bail!("is of type {}: it has no keys below it", other.type_str()),
+        }
+    }
+
+    fn put(self, part: &str, value: Value) -> Result<()> {
+        match self {
+            Place::Table(table) => {
+                table.insert(part.to_owned(), value);
+            }
+            Place::Array(items) => {
+                let index = index(part, items.len())?;
+                if index == items.len() {
+                    items.push(value);
+                } else {
+                    items[index] = value;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn index(part: &str, len: usize) -> Result<usize> {
+    match part.parse::<usize>() {
+        Ok(index) if index <= len => Ok(index),
+        _ => bail!("there are {len} entries, counted from 0; {len} adds one"),
+    }
+}

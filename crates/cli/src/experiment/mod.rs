@@ -1,0 +1,304 @@
+//! What was asked: the typed form of an experiment file.
+//!
+//! An experiment is written in layers - a preset or a file, then `--set a.b=value` - and read by [`Experiment::load`]. What
+//! will be *done* is [`crate::plan::Plan`]. The sections below are the sections of the file; every key has a default except
+//! `data.source`, `data.members`, `data.nonmembers` and the name and defence of each `[[models]]`.
+//!
+//! - `keys`: the table of known keys and the nearest one to a misspelt key
+//! - `layers`: file, preset, `--set`
+//! - `check`: ranges, names, and what contradicts what
+
+mod check;
+mod keys;
+mod layers;
+#[cfg(test)]
+mod tests;
+
+pub use check::TEACHERS;
+pub use layers::Source;
+
+use crate::choices::{
+    Defense, Dtype, NearDuplicates, Order, ResizeFilter, Routing, Sampler, SplitMethod, Weights,
+};
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// An experiment file.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Experiment {
+    /// Everything random follows from it. 0 to 2^63 - 1, because TOML's integers are signed.
+    pub seed: u64,
+    /// Which images, and which of them are members.
+    pub data: Data,
+    /// The network.
+    pub model: Network,
+    /// The recipe, the same for every model.
+    pub train: Train,
+    /// Choices of the two distillations.
+    pub distill: Distill,
+    /// Images generated from every model.
+    pub sample: Sample,
+    /// Attacks.
+    pub audit: Audit,
+    /// Use of the machine.
+    pub run: Run,
+    /// What to train and audit.
+    pub models: Vec<ModelEntry>,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// `fashion`, `emoji`, or a path (folder, parquet, tar, CIFAR, IDX, npz, npy); relative to the working directory.
+    pub source: String,
+    /// Side in pixels that images are resized to.
+    pub image_size: u32,
+    /// 1 (grey) or 3 (colour); without it, grey sets stay grey.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channels: Option<u8>,
+    /// Images to train on; D1 and D2 are halves of them. Even.
+    pub members: usize,
+    /// Images of the same source that no model sees.
+    pub nonmembers: usize,
+    /// How members are drawn. With `coin-flip` only the sum of `members` and `nonmembers` counts: so many images are taken
+    /// and a fair coin says which of them are members.
+    pub method: SplitMethod,
+    /// Whether pictures that look almost the same stay together.
+    pub near_duplicates: NearDuplicates,
+    /// Resizing filter.
+    pub filter: ResizeFilter,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            source: String::new(),
+            image_size: 32,
+            channels: None,
+            members: 0,
+            nonmembers: 0,
+            method: SplitMethod::default(),
+            near_duplicates: NearDuplicates::default(),
+            filter: ResizeFilter::default(),
+        }
+    }
+}
+
+/// `[model]`: a preset, and any key of diffusers' `UNet2DModel` configuration that should differ from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    /// `tiny`, `small`, `medium` or `ddpm-cifar10`.
+    #[serde(default = "Network::default_preset")]
+    pub preset: String,
+    /// Keys that replace the preset's. TOML has no null: write `"null"` where diffusers has it.
+    #[serde(flatten)]
+    pub config: toml::Table,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self {
+            preset: Self::default_preset(),
+            config: toml::Table::new(),
+        }
+    }
+}
+
+impl Network {
+    fn default_preset() -> String {
+        "small".into()
+    }
+
+    /// The overrides as they would stand in `unet/config.json`.
+    ///
+    /// # Errors
+    /// A value that JSON does not have (a date, an infinite number).
+    pub fn overrides(&self) -> Result<serde_json::Map<String, serde_json::Value>> {
+        let json = |(key, value): (&String, &toml::Value)| {
+            let value = match value {
+                toml::Value::String(text) if text == "null" => serde_json::Value::Null,
+                other => serde_json::to_value(other).with_context(|| {
+                    format!("model.{key} = {other} cannot be part of a network's config.json")
+                })?,
+            };
+            Ok((key.clone(), value))
+        };
+        self.config.iter().map(json).collect()
+    }
+}
+
+/// `[train]`: defaults are those of the paper's code scaled to a short run; see the presets for whole recipes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Train {
+    /// Optimiser steps per model.
+    pub steps: u64,
+    /// Images per step.
+    pub batch: usize,
+    /// Adam's rate at its highest.
+    pub learning_rate: f64,
+    /// Steps over which the rate rises linearly from 0.
+    pub warmup: u64,
+    /// Part of the run, at its end, over which the rate falls linearly to 0. 0 keeps it constant.
+    pub decay_fraction: f64,
+    /// Decay of the moving average of the weights, in [0, 1).
+    pub ema: f64,
+    /// Use min(ema, (1 + step) / (10 + step)) as the decay: in a short run the average would otherwise be mostly the
+    /// initial weights.
+    pub ema_warmup: bool,
+    /// Largest norm of the gradient; 0 switches clipping off.
+    pub clip: f64,
+    /// Adam's L2 term.
+    pub weight_decay: f64,
+    /// Mirror every other image at random. Attacks always look at the image as it is.
+    pub flip: bool,
+    /// Number format of the heavy operations.
+    pub dtype: Dtype,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+    /// Checkpoints kept per model, at least 1; older ones are removed.
+    pub keep_checkpoints: usize,
+    /// Steps between log lines.
+    pub log_every: u64,
+    /// Steps between measurements of member and held-out loss; 0: only at the end.
+    pub eval_every: u64,
+    /// Steps between sample grids during training; 0: never.
+    pub sample_every: u64,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            steps: 4000,
+            batch: 64,
+            learning_rate: 1e-3,
+            warmup: 100,
+            decay_fraction: 0.4,
+            ema: 0.999,
+            ema_warmup: true,
+            clip: 1.0,
+            weight_decay: 0.0,
+            flip: false,
+            dtype: Dtype::Auto,
+            checkpoint_every: 500,
+            keep_checkpoints: 2,
+            log_every: 50,
+            eval_every: 500,
+            sample_every: 0,
+        }
+    }
+}
+
+/// `[distill]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Distill {
+    /// Which teacher answers for which image in DistillMD.
+    pub routing: Routing,
+}
+
+/// `[sample]`: images generated from every model after training, for the grids and the black-box attack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sample {
+    /// Images per model.
+    pub n: usize,
+    /// Sampler.
+    pub sampler: Sampler,
+    /// Network calls per image, 1 to 1000.
+    pub steps: usize,
+    /// Which model takes which step in DualMD.
+    pub order: Order,
+    /// Images generated at a time.
+    pub batch: usize,
+}
+
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            n: 256,
+            sampler: Sampler::default(),
+            steps: 50,
+            order: Order::default(),
+            batch: 64,
+        }
+    }
+}
+
+/// `[audit]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Audit {
+    /// Attacks that ask the network: `dualmd list attacks` has them.
+    pub attacks: Vec<String>,
+    /// Weights that are attacked.
+    pub weights: Weights,
+    /// Images scored at a time.
+    pub batch: usize,
+    /// Also attack the generated images by nearest-neighbour distance: the only attack that can be made on DualMD's pair.
+    pub black_box: bool,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        let attacks = ["loss", "secmi", "pia", "pian", "sima"]
+            .map(String::from)
+            .to_vec();
+        Self {
+            attacks,
+            weights: Weights::default(),
+            batch: 64,
+            black_box: true,
+        }
+    }
+}
+
+/// `[run]`: how the machine is shared. Changes how long a run takes; `threads_per_model` also changes last digits.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Run {
+    /// Models trained side by side; 0: as many as there are cores and models ready.
+    pub jobs: usize,
+    /// Threads of each training; 0: the cores divided by `jobs`.
+    pub threads_per_model: usize,
+}
+
+/// `[[models]]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelEntry {
+    /// Folder under `models/`.
+    pub name: String,
+    /// How it is trained.
+    pub defense: Defense,
+    /// For `kd`: the model that teaches, `baseline` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<String>,
+    /// Another draw of everything random in this model's training; 0 unless given.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seed_offset: u64,
+}
+
+// By reference, because serde's attribute calls it so.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl ModelEntry {
+    /// The teacher of a `kd` model.
+    pub fn kd_teacher(&self) -> &str {
+        self.teacher.as_deref().unwrap_or("baseline")
+    }
+}
+
+impl Experiment {
+    /// The whole experiment, defaults written out, as a file that gives the same run.
+    ///
+    /// # Errors
+    /// A value TOML cannot express.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).context("the experiment cannot be written as TOML")
+    }
+}

@@ -1,0 +1,372 @@
+//! What a person who writes an experiment file meets: defaults, layers, and messages.
+
+use super::{Experiment, Source, keys};
+use crate::choices::{Defense, Dtype, Order, SplitMethod};
+use crate::presets::PRESETS;
+
+const SMALL: &str = r#"
+seed = 7
+[data]
+source = "fashion"
+image_size = 16
+members = 64
+nonmembers = 512
+[model]
+preset = "tiny"
+[train]
+steps = 100
+[[models]]
+name = "baseline"
+defense = "none"
+[[models]]
+name = "kd"
+defense = "kd"
+"#;
+
+fn parse(text: &str) -> anyhow::Result<Experiment> {
+    Experiment::parse(text, "small.toml", &[])
+}
+
+fn with(sets: &[&str]) -> anyhow::Result<Experiment> {
+    let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+    Experiment::parse(SMALL, "small.toml", &sets)
+}
+
+/// All causes in one line.
+fn message<T: std::fmt::Debug>(result: anyhow::Result<T>) -> String {
+    format!("{:#}", result.unwrap_err())
+}
+
+#[test]
+fn missing_keys_have_defaults() {
+    let experiment = parse(SMALL).unwrap();
+    assert_eq!(experiment.seed, 7);
+    assert_eq!(experiment.train.batch, 64);
+    assert_eq!(experiment.train.dtype, Dtype::Auto);
+    assert_eq!(experiment.sample.n, 256);
+    assert_eq!(
+        experiment.audit.attacks,
+        ["loss", "secmi", "pia", "pian", "sima"]
+    );
+    assert_eq!(experiment.models[1].kd_teacher(), "baseline");
+}
+
+#[test]
+fn the_file_of_the_contract_is_read() {
+    let text = r#"
+seed = 0
+[data]
+source = "fashion"
+image_size = 16
+members = 64
+nonmembers = 512
+[model]
+preset = "tiny"
+[train]
+steps = 2400
+batch = 64
+learning_rate = 2e-3
+checkpoint_every = 500
+[[models]]
+name = "baseline"
+defense = "none"
+[[models]]
+name = "dualmd"
+defense = "dualmd"
+[[models]]
+name = "student"
+defense = "distillmd"
+[audit]
+attacks = ["loss", "secmi", "pia", "pian", "sima"]
+"#;
+    let experiment = parse(text).unwrap();
+    let defenses: Vec<_> = experiment
+        .models
+        .iter()
+        .map(|model| model.defense)
+        .collect();
+    assert_eq!(
+        defenses,
+        [Defense::None, Defense::Dualmd, Defense::Distillmd]
+    );
+}
+
+#[test]
+fn every_preset_is_an_experiment() {
+    for preset in PRESETS {
+        let sets = if preset.name == "paper-cifar10" {
+            vec!["data.source=cifar".into()]
+        } else {
+            vec![]
+        };
+        let experiment = Experiment::load(&Source::Preset(preset.name.into()), &sets).unwrap();
+        assert_eq!(
+            parse(&experiment.to_toml().unwrap()).unwrap(),
+            experiment,
+            "{}",
+            preset.name
+        );
+    }
+    let paper = message(Experiment::load(
+        &Source::Preset("paper-cifar10".into()),
+        &[],
+    ));
+    assert!(
+        paper.contains("preset paper-cifar10: data.source is not set")
+            && paper.contains("--set data.source=")
+    );
+    let typo = message(Experiment::load(&Source::Preset("dmeo".into()), &[]));
+    assert_eq!(typo, "unknown preset dmeo: did you mean demo?");
+}
+
+#[test]
+fn what_is_written_back_is_the_same_experiment() {
+    let experiment = with(&[
+        "model.attention_head_dim=null",
+        "model.block_out_channels=[32, 64]",
+        "models.1.seed_offset=3",
+    ])
+    .unwrap();
+    assert_eq!(parse(&experiment.to_toml().unwrap()).unwrap(), experiment);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_line_and_nearest() {
+    let text = SMALL.replace("steps = 100", "steps = 100\nlearnig_rate = 1e-3");
+    assert_eq!(
+        message(parse(&text)),
+        "unknown key train.learnig_rate in small.toml line 12: did you mean train.learning_rate?"
+    );
+}
+
+#[test]
+fn a_key_in_the_wrong_section_is_sent_to_the_right_one() {
+    let text = SMALL.replace("[train]", "[train]\nimage_size = 16");
+    assert!(message(parse(&text)).ends_with("did you mean data.image_size?"));
+    let text = format!("steps = 3\n{SMALL}");
+    assert!(message(parse(&text)).ends_with("small.toml line 1: did you mean train.steps?"));
+}
+
+#[test]
+fn unknown_sections_entries_and_network_keys_are_refused_all_at_once() {
+    let text = format!("{SMALL}defence = 'kd'\n[trian]\nsteps = 1\n[data2]\n").replace(
+        "preset = \"tiny\"",
+        "preset = \"tiny\"\nlayers_per_bloc = 1",
+    );
+    let message = message(parse(&text));
+    let lines: Vec<_> = message.lines().collect();
+    assert_eq!(lines.len(), 4, "{message}");
+    assert!(
+        message.contains("models.1.defence in small.toml line 19: did you mean models.1.defense?"),
+        "{message}"
+    );
+    assert!(
+        message.contains("unknown key trian in small.toml line 20: did you mean train?"),
+        "{message}"
+    );
+    assert!(
+        message.contains("data2") && message.contains("did you mean data?"),
+        "{message}"
+    );
+    assert!(
+        message.contains("model.layers_per_bloc") && message.contains("model.layers_per_block?"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_key_like_no_other_gets_the_list_of_its_section() {
+    let text = SMALL.replace("[model]", "[distill]\ntemperature_of_softmax = 2\n[model]");
+    assert!(message(parse(&text)).ends_with("[distill] has: routing"));
+}
+
+#[test]
+fn a_wrong_type_shows_line_and_key() {
+    let text = SMALL.replace("steps = 100", "steps = \"many\"");
+    let message = message(parse(&text));
+    assert!(
+        message.contains("small.toml") && message.contains("line 11") && message.contains("steps"),
+        "{message}"
+    );
+    assert!(super::tests::message(parse("seed = = 1")).contains("line 1"));
+}
+
+#[test]
+fn a_choice_that_does_not_exist_lists_those_that_do() {
+    let message = message(parse(
+        &SMALL.replace("defense = \"none\"", "defense = \"dpsgd\""),
+    ));
+    assert!(
+        message.contains("dpsgd") && message.contains("distillmd") && message.contains("line"),
+        "{message}"
+    );
+}
+
+#[test]
+fn sets_win_over_the_file_and_later_ones_over_earlier() {
+    let experiment = with(&[
+        "train.steps=5",
+        "train.steps = 9",
+        "data.source=my pictures/set=1",
+        "data.method=coin-flip",
+        "sample.order=\"random-step\"",
+        "audit.attacks=[\"loss\"]",
+        "train.learning_rate=1e-4",
+        "models.0.name=plain",
+        "models.1.teacher=plain",
+    ])
+    .unwrap();
+    assert_eq!(experiment.train.steps, 9);
+    assert_eq!(experiment.data.source, "my pictures/set=1");
+    assert_eq!(experiment.data.method, SplitMethod::CoinFlip);
+    assert_eq!(experiment.sample.order, Order::RandomStep);
+    assert_eq!(experiment.audit.attacks, ["loss"]);
+    assert!((experiment.train.learning_rate - 1e-4).abs() < 1e-18);
+    assert_eq!(experiment.models[1].kd_teacher(), "plain");
+}
+
+#[test]
+fn sets_reach_a_new_section_a_new_entry_and_whole_arrays() {
+    let experiment = with(&[
+        "run.jobs=2",
+        "models.2.name=pair",
+        "models.2.defense=dualmd",
+    ])
+    .unwrap();
+    assert_eq!((experiment.run.jobs, experiment.models.len()), (2, 3));
+    let experiment = with(&["models=[{name='only', defense='none'}]"]).unwrap();
+    assert_eq!(experiment.models[0].name, "only");
+}
+
+#[test]
+fn sets_are_checked_like_files() {
+    assert_eq!(
+        message(with(&["train.learnig_rate=1"])),
+        "unknown key train.learnig_rate in --set train.learnig_rate=1: did you mean train.learning_rate?"
+    );
+    assert!(
+        message(with(&["models=[{nmae='x', defense='none'}]"]))
+            .contains("did you mean models.0.name?")
+    );
+    assert!(message(with(&["train.steps"])).contains("section.key=value"));
+    assert!(message(with(&["models.7.name=x"])).contains("there are 2 entries"));
+    assert!(message(with(&["train=3", "train.steps=3"])).contains("train: is of type integer"));
+    assert!(message(with(&["train.steps.x=3"])).contains("unknown key train.steps.x"));
+    let wrong = message(with(&["train.steps=soon"]));
+    assert!(
+        wrong.starts_with("--set train.steps=soon: ") && wrong.contains("`train.steps`"),
+        "{wrong}"
+    );
+    assert!(
+        message(with(&["train.steps=0"]))
+            .contains("small.toml with --set train.steps=0: train.steps = 0")
+    );
+    // A line break cannot smuggle in a second key.
+    assert!(message(with(&["data.source=1\nseed = 2", "train.steps=0"])).contains("train.steps"));
+}
+
+#[test]
+fn values_out_of_range_are_named_with_what_is_needed() {
+    for (set, expected) in [
+        ("data.members=63", "data.members = 63: an even number"),
+        ("data.members=0", "data.members = 0"),
+        ("data.nonmembers=0", "data.nonmembers = 0"),
+        ("data.channels=4", "data.channels = 4: use 1 (grey) or 3"),
+        ("data.image_size=2", "data.image_size = 2"),
+        ("train.batch=0", "train.batch = 0: at least 1"),
+        ("train.learning_rate=0", "train.learning_rate = 0"),
+        ("train.learning_rate=nan", "train.learning_rate = NaN"),
+        ("train.ema=1.0", "train.ema = 1"),
+        ("train.decay_fraction=1.5", "train.decay_fraction = 1.5"),
+        ("train.clip=-1.0", "train.clip = -1"),
+        ("train.keep_checkpoints=0", "train.keep_checkpoints = 0"),
+        ("sample.steps=1001", "sample.steps = 1001: 1 to 1000"),
+        ("audit.attacks=[\"loss\", \"loss\"]", "names loss twice"),
+        ("models.0.name=../up", "cannot be a folder"),
+        ("models.0.name=.hidden", "cannot be a folder"),
+        ("models.0.name=Teacher-1", "taken by the teachers"),
+        ("models.0.name=KD", "two models are named"),
+        ("models.0.teacher=kd", "only defense = \"kd\" has a teacher"),
+        ("models.1.teacher=baselin", "did you mean baseline?"),
+        ("models.0.name=zero", "set teacher to one of: zero"),
+        ("models=[]", "no [[models]]"),
+    ] {
+        let message = message(with(&[set]));
+        assert!(message.contains(expected), "--set {set}: {message}");
+    }
+    assert!(with(&["data.members=63", "data.method=coin-flip"]).is_ok());
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let message = message(with(&["train.batch=0", "data.members=3"]));
+    assert!(
+        message.contains("2 problems")
+            && message.contains("train.batch")
+            && message.contains("data.members")
+    );
+}
+
+#[test]
+fn network_keys_become_diffusers_json() {
+    let experiment = with(&[
+        "model.dropout=0.1",
+        "model.attention_head_dim=null",
+        "model.block_out_channels=[8,16]",
+    ]);
+    let overrides = experiment.unwrap().model.overrides().unwrap();
+    assert_eq!(
+        serde_json::Value::Object(overrides),
+        serde_json::json!({"dropout": 0.1, "attention_head_dim": null, "block_out_channels": [8, 16]})
+    );
+}
+
+#[test]
+fn the_key_table_and_the_structs_agree() {
+    let mut experiment = parse(SMALL).unwrap();
+    experiment.data.channels = Some(3);
+    experiment.models[0].teacher = Some("x".into());
+    experiment.models[0].seed_offset = 1;
+    let mut written = Vec::new();
+    collect(
+        &toml::Value::try_from(&experiment).unwrap(),
+        &mut Vec::new(),
+        &mut written,
+    );
+    for path in &written {
+        assert!(keys::is_known(path), "{path:?} is missing in keys.rs");
+    }
+    // And the other way: each key of the table is accepted, so none is left over from a renaming.
+    let known = written
+        .iter()
+        .map(|path| path.join(".").replace(".0", ".*"))
+        .collect::<Vec<_>>();
+    for key in keys::all().filter(|key| !key.starts_with("model.")) {
+        assert!(
+            known.iter().any(|path| path == key),
+            "{key} is in keys.rs only"
+        );
+    }
+}
+
+fn collect(value: &toml::Value, path: &mut Vec<String>, out: &mut Vec<Vec<String>>) {
+    let inner: Vec<(String, &toml::Value)> = match value {
+        toml::Value::Table(table) => table
+            .iter()
+            .map(|(key, value)| (key.clone(), value))
+            .collect(),
+        toml::Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .filter(|(_, v)| v.is_table())
+            .map(|(i, v)| (i.to_string(), v))
+            .collect(),
+        _ => return,
+    };
+    for (key, value) in inner {
+        path.push(key);
+        out.push(path.clone());
+        collect(value, path, out);
+        path.pop();
+    }
+}

@@ -1,0 +1,54 @@
+//! What the machine is and what time it has: read once, printed with the plan and kept beside the results.
+
+use std::fs;
+
+/// The processor's name, `unknown` where the system does not tell.
+pub fn cpu_name() -> String {
+    fs::read_to_string("/proc/cpuinfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            Some(line.split_once(':')?.1.trim().to_owned())
+        })
+        .unwrap_or_else(|| "unknown".into())
+}
+
+/// Cores this process may use (the affinity mask and container limits count), at least 1.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Memory this process may use in GB (10^9 bytes): the machine's, or the container's limit where that is lower. None where
+/// the system does not tell.
+pub fn memory_gb() -> Option<f64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let total = line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0;
+    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse::<f64>().ok());
+    Some(limit.map_or(total, |limit| limit.min(total)) / 1e9)
+}
+
+/// The most memory this process ever held, in MB (10^6 bytes). None where the system does not tell.
+pub fn peak_rss_mb() -> Option<f64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0 / 1e6)
+}
+
+/// The time in UTC to the second, RFC 3339.
+pub fn now() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_machine_answers() {
+        assert!(super::cores() >= 1);
+        assert!(!super::cpu_name().is_empty());
+        assert_eq!(super::now().len(), "2026-11-24T05:09:00Z".len());
+        assert!(super::memory_gb().is_none_or(|gb| gb > 0.01));
+    }
+}

@@ -1,0 +1,109 @@
+//! The plan in words: what a person reads before the work starts.
+
+use super::{JobKind, Plan};
+use std::fmt::Write;
+
+impl Plan {
+    /// A few lines: images, network, recipe, models in order, machine, attacks, warnings.
+    pub fn describe(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_to(&mut out);
+        out
+    }
+
+    fn write_to(&self, out: &mut String) -> std::fmt::Result {
+        let (d, t, h) = (&self.data, &self.train, &self.hardware);
+        writeln!(out, "run {} (seed {})", self.name, self.seed)?;
+        writeln!(
+            out,
+            "  images    {}, {} px, {}: {} members (D1 {}, D2 {}) and {} non-members of {}",
+            d.source,
+            d.image_size,
+            if d.channels == 1 { "grey" } else { "colour" },
+            grouped(d.members as u64),
+            grouped(d.d1 as u64),
+            grouped(d.d2 as u64),
+            grouped(d.nonmembers as u64),
+            grouped(d.records as u64),
+        )?;
+        writeln!(
+            out,
+            "            {} exact duplicates dropped, {} groups of near-duplicates, split {}",
+            grouped(d.duplicates_dropped as u64),
+            grouped(d.near_duplicate_groups as u64),
+            self.split_hash.get(..12).unwrap_or(&self.split_hash),
+        )?;
+        writeln!(
+            out,
+            "  network   {}, {} parameters",
+            self.model.preset,
+            grouped(self.model.parameters)
+        )?;
+        writeln!(
+            out,
+            "  recipe    {} steps of {} images, learning rate {}, moving average {}, {}",
+            grouped(t.steps),
+            grouped(t.batch as u64),
+            t.learning_rate,
+            t.ema,
+            h.dtype
+        )?;
+        for (index, job) in self.trainings.iter().enumerate() {
+            let head = if index == 0 { "train" } else { "" };
+            let what = match &job.kind {
+                JobKind::Baseline => "all members".to_owned(),
+                JobKind::Teacher { half } => format!("D{half}"),
+                JobKind::Student => {
+                    format!(
+                        "all members, each taught by the one of {} that never saw it",
+                        job.needs.join(" and ")
+                    )
+                }
+                JobKind::Kd { teacher } => format!("all members, taught by {teacher}"),
+            };
+            writeln!(out, "  {head:<9} {:<12} {what}", job.name)?;
+        }
+        for (index, target) in self.models.iter().enumerate() {
+            let head = if index == 0 { "audit" } else { "" };
+            let attacks = if target.attacks.is_empty() {
+                "-".to_owned()
+            } else {
+                target.attacks.join(", ")
+            };
+            writeln!(out, "  {head:<9} {:<12} {attacks}", target.name)?;
+        }
+        writeln!(
+            out,
+            "  machine   {}, {}{} on {}: {} at a time, {} each",
+            plural(h.cores, "core"),
+            h.memory_gb
+                .map_or(String::new(), |gb| format!("{gb:.0} GB, ")),
+            h.cpu,
+            h.device,
+            plural(h.parallel_models, "model"),
+            plural(h.threads_per_model, "thread"),
+        )?;
+        for warning in &self.warnings {
+            writeln!(out, "  warning   {warning}")?;
+        }
+        Ok(())
+    }
+}
+
+fn plural(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// 35746307 as 35,746,307.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,339 @@
+//! What will be done: an experiment with everything resolved, printed before work starts and kept as `plan.json`.
+//!
+//! - `schedule`: which models are trained, after which others, how many side by side; what is audited
+//! - `resume`: whether a run folder may be gone on with
+//! - `describe`: the plan in words
+
+mod describe;
+mod resume;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+pub use schedule::{Job, JobKind, Target, training_seed};
+
+use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
+use crate::suggest::nearest;
+use anyhow::{Context as _, Result, bail};
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::path::Path;
+
+/// Version of `plan.json`; fields may be added without changing it.
+const SCHEMA: u32 = 1;
+
+/// Versions the results depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Versions {
+    /// This program.
+    pub dualmd: String,
+    /// The tensor library.
+    pub libtorch: String,
+}
+
+/// The images, once they are read and split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataFacts {
+    /// As the experiment names it.
+    pub source: String,
+    /// Side in pixels.
+    pub image_size: u32,
+    /// 1 or 3.
+    pub channels: u8,
+    /// Images in the source after exact duplicates were dropped.
+    pub records: usize,
+    /// Exact duplicates dropped.
+    pub duplicates_dropped: usize,
+    /// Groups of at least two pictures that look almost the same.
+    pub near_duplicate_groups: usize,
+    /// Members.
+    pub members: usize,
+    /// Non-members.
+    pub nonmembers: usize,
+    /// Members in the first half.
+    pub d1: usize,
+    /// Members in the second half.
+    pub d2: usize,
+    /// Licence of the images, where the source states one.
+    pub licence: Option<String>,
+}
+
+/// The network, once its configuration is built.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkFacts {
+    /// Name of the preset it started from.
+    pub preset: String,
+    /// Trainable parameters.
+    pub parameters: u64,
+    /// The whole `unet/config.json`.
+    pub config: serde_json::Value,
+}
+
+/// All that an experiment does not say and a plan needs.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Name of the run.
+    pub name: String,
+    /// Now, RFC 3339.
+    pub created: String,
+    /// One line that repeats the run.
+    pub command: String,
+    /// Versions.
+    pub versions: Versions,
+    /// The processor.
+    pub cpu: String,
+    /// Cores (or `--threads`) to divide among trainings.
+    pub cores: usize,
+    /// Memory in GB, where known.
+    pub memory_gb: Option<f64>,
+    /// `cpu` or `cuda:N`: `auto` is resolved.
+    pub device: String,
+    /// `f32` or `bf16`: `auto` is resolved.
+    pub dtype: String,
+    /// The images.
+    pub data: DataFacts,
+    /// Hash of the split file.
+    pub split_hash: String,
+    /// The network.
+    pub network: NetworkFacts,
+    /// Names of the attacks there are, so that a misspelt one is found before the training and not after it.
+    pub attacks: Vec<String>,
+}
+
+/// The machine and each training's share of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hardware {
+    /// The processor.
+    pub cpu: String,
+    /// Cores to divide.
+    pub cores: usize,
+    /// Memory in GB, where known.
+    pub memory_gb: Option<f64>,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// `f32` or `bf16`.
+    pub dtype: String,
+    /// Threads of each training. Sums are split among threads, so last digits depend on it.
+    pub threads_per_model: usize,
+    /// Trainings side by side.
+    pub parallel_models: usize,
+}
+
+/// What will be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Version of the file's form.
+    pub schema: u32,
+    /// Name of the run.
+    pub name: String,
+    /// When the run began, RFC 3339.
+    pub created: String,
+    /// One line that repeats it.
+    pub command: String,
+    /// Versions.
+    pub versions: Versions,
+    /// The machine.
+    pub hardware: Hardware,
+    /// The experiment's seed.
+    pub seed: u64,
+    /// The images.
+    pub data: DataFacts,
+    /// Hash of the split file.
+    pub split_hash: String,
+    /// The network.
+    pub model: NetworkFacts,
+    /// The recipe.
+    pub train: Train,
+    /// Choices of the distillations.
+    pub distill: Distill,
+    /// Models to train, each after those it needs.
+    pub trainings: Vec<Job>,
+    /// Models to sample from and to audit; the pair `dualmd` is one of them and the teachers are too.
+    pub models: Vec<Target>,
+    /// Generated images.
+    pub sample: Sample,
+    /// Attacks.
+    pub audit: Audit,
+    /// What a reader should know before the run starts.
+    pub warnings: Vec<String>,
+    /// The experiment, defaults written out.
+    pub experiment_toml: String,
+}
+
+impl Plan {
+    /// Resolves an experiment on this machine and these images.
+    ///
+    /// # Errors
+    /// An attack does not exist. (The experiment itself was checked when it was read.)
+    pub fn resolve(experiment: &Experiment, context: &Context) -> Result<Self> {
+        check_attacks(&experiment.audit.attacks, &context.attacks)?;
+        let trainings = schedule::jobs(experiment);
+        let cuda = context.device.starts_with("cuda");
+        let (parallel_models, threads_per_model) = schedule::share(
+            &trainings,
+            &experiment.run,
+            &schedule::Machine {
+                cores: context.cores,
+                memory_gb: context.memory_gb,
+                parameters: context.network.parameters,
+                cuda,
+            },
+        );
+        let hardware = Hardware {
+            cpu: context.cpu.clone(),
+            cores: context.cores,
+            memory_gb: context.memory_gb,
+            device: context.device.clone(),
+            dtype: context.dtype.clone(),
+            threads_per_model,
+            parallel_models,
+        };
+        Ok(Self {
+            schema: SCHEMA,
+            name: context.name.clone(),
+            created: context.created.clone(),
+            command: context.command.clone(),
+            versions: context.versions.clone(),
+            warnings: warnings(experiment, &context.data, &hardware),
+            hardware,
+            seed: experiment.seed,
+            data: context.data.clone(),
+            split_hash: context.split_hash.clone(),
+            model: context.network.clone(),
+            train: experiment.train.clone(),
+            distill: experiment.distill.clone(),
+            trainings,
+            models: schedule::targets(experiment),
+            sample: experiment.sample.clone(),
+            audit: experiment.audit.clone(),
+            experiment_toml: experiment.to_toml()?,
+        })
+    }
+
+    /// The training of that name.
+    ///
+    /// # Errors
+    /// The plan has none; the message lists those it has.
+    pub fn training(&self, name: &str) -> Result<&Job> {
+        self.trainings
+            .iter()
+            .find(|job| job.name == name)
+            .with_context(|| {
+                let names: Vec<_> = self.trainings.iter().map(|job| job.name.as_str()).collect();
+                let pair = self.models.iter().find(|target| target.name == name);
+                match (pair, nearest(name, names.iter().copied())) {
+                    (Some(pair), _) => {
+                        format!(
+                            "{name} is not trained: it is the pair of {}; train these",
+                            pair.parts.join(" and ")
+                        )
+                    }
+                    (None, Some(near)) => {
+                        format!("no model {name} in this experiment: did you mean {near}?")
+                    }
+                    (None, None) => format!(
+                        "no model {name} in this experiment: it trains {}",
+                        names.join(", ")
+                    ),
+                }
+            })
+    }
+
+    /// Trainings whose needs are all in `finished`, without those for which `started` says true.
+    pub fn ready<'a>(
+        &'a self,
+        finished: &'a [String],
+        started: impl Fn(&str) -> bool + 'a,
+    ) -> impl Iterator<Item = &'a Job> {
+        self.trainings.iter().filter(move |job| {
+            !started(&job.name)
+                && !finished.contains(&job.name)
+                && job.needs.iter().all(|need| finished.contains(need))
+        })
+    }
+
+    /// Writes `plan.json`: whole or not at all.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let write = || -> Result<()> {
+            let folder = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty())
+                .unwrap_or(Path::new("."));
+            let mut file = tempfile::Builder::new()
+                .prefix(".plan-")
+                .tempfile_in(folder)?;
+            file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// Reads `plan.json`.
+    ///
+    /// # Errors
+    /// The file cannot be read, or was written by a version with another form of it.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let plan: Self = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is no plan of this version of dualmd: start again in another folder (--out)",
+                path.display()
+            )
+        })?;
+        if plan.schema != SCHEMA {
+            bail!(
+                "{} has schema {}, this dualmd knows {SCHEMA}: use the version that began the run ({})",
+                path.display(),
+                plan.schema,
+                plan.versions.dualmd
+            );
+        }
+        Ok(plan)
+    }
+}
+
+fn check_attacks(asked: &[String], known: &[String]) -> Result<()> {
+    for attack in asked {
+        if !known.contains(attack) {
+            match nearest(attack, known.iter().map(String::as_str)) {
+                Some(near) => bail!("audit.attacks: unknown attack {attack}: did you mean {near}?"),
+                None => bail!(
+                    "audit.attacks: unknown attack {attack}: there are {}",
+                    known.join(", ")
+                ),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn warnings(experiment: &Experiment, data: &DataFacts, hardware: &Hardware) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let threads = hardware.parallel_models * hardware.threads_per_model;
+    if threads > hardware.cores && !hardware.device.starts_with("cuda") {
+        warnings.push(format!(
+            "{} trainings with {} threads each want {threads} cores, there are {}: threads that wait for a core can make a step many times slower (run.jobs, run.threads_per_model)",
+            hardware.parallel_models, hardware.threads_per_model, hardware.cores
+        ));
+    }
+    if experiment.train.warmup >= experiment.train.steps {
+        warnings.push(format!(
+            "train.warmup = {} is not over when the training is ({} steps): the learning rate never reaches its value",
+            experiment.train.warmup, experiment.train.steps
+        ));
+    }
+    if data.nonmembers < 100 {
+        warnings.push(format!(
+            "{} non-members cannot show a false-alarm rate of 1 %: at least 100 are needed (data.nonmembers)",
+            data.nonmembers
+        ));
+    }
+    warnings
+}

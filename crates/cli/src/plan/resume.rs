@@ -1,0 +1,126 @@
+//! Going on with a run: the folder's plan and today's must be the same experiment.
+
+use super::Plan;
+use anyhow::{Context, Result, bail};
+use toml::{Table, Value};
+
+/// Keys that do not change a result, so a run may go on with others.
+const FREE: &[&str] = &[
+    "run.",
+    "train.checkpoint_every",
+    "train.keep_checkpoints",
+    "train.log_every",
+];
+
+impl Plan {
+    /// Today's plan for going on with a run that began as `old`: it keeps the beginning's date, number format and number
+    /// of threads, on which the last digits depend.
+    ///
+    /// # Errors
+    /// The two differ in something that changes results; the message names the first such key.
+    pub fn go_on_from(mut self, old: &Self) -> Result<Self> {
+        let remedy = "repeat the run with what it began with, or choose another folder (--out)";
+        if let Some(difference) = difference(&old.experiment_toml, &self.experiment_toml)? {
+            bail!("this folder holds another experiment: {difference}; {remedy}");
+        }
+        for (what, before, now) in [
+            ("the split's hash", &old.split_hash, &self.split_hash),
+            (
+                "the number format",
+                &old.hardware.dtype,
+                &self.hardware.dtype,
+            ),
+        ] {
+            if before != now {
+                bail!(
+                    "this folder holds another run: {what} was {before}, now it is {now}; {remedy}"
+                );
+            }
+        }
+        if old.model != self.model {
+            bail!(
+                "this folder holds another run: the network's configuration has changed; {remedy}"
+            );
+        }
+        let mut changed = |what: &str, before: &str, now: &str| {
+            if before != now {
+                self.warnings.push(format!(
+                    "{what} was {before} when the run began, now it is {now}: last digits may differ from an uninterrupted run"
+                ));
+            }
+        };
+        changed("dualmd", &old.versions.dualmd, &self.versions.dualmd);
+        changed("libtorch", &old.versions.libtorch, &self.versions.libtorch);
+        changed("the device", &old.hardware.device, &self.hardware.device);
+        changed("the processor", &old.hardware.cpu, &self.hardware.cpu);
+        let threads = old.hardware.threads_per_model;
+        if threads <= self.hardware.cores {
+            // Fewer side by side rather than other sums.
+            let room = (self.hardware.cores / threads).max(1);
+            self.hardware.parallel_models = self.hardware.parallel_models.min(room);
+            self.hardware.threads_per_model = threads;
+        } else {
+            changed(
+                "threads per model",
+                &threads.to_string(),
+                &self.hardware.threads_per_model.to_string(),
+            );
+        }
+        self.created.clone_from(&old.created);
+        Ok(self)
+    }
+}
+
+/// The first key on which two experiments differ, in words.
+fn difference(before: &str, now: &str) -> Result<Option<String>> {
+    let read = |text: &str| -> Result<Vec<(String, String)>> {
+        let table: Table = toml::from_str(text)
+            .context("the plan's experiment is no TOML: was plan.json edited?")?;
+        let mut keys = Vec::new();
+        flatten(&Value::Table(table), "", &mut keys);
+        keys.retain(|(key, _)| {
+            !FREE
+                .iter()
+                .any(|free| key == free || (free.ends_with('.') && key.starts_with(free)))
+        });
+        Ok(keys)
+    };
+    let (before, now) = (read(before)?, read(now)?);
+    let value = |keys: &[(String, String)], key: &str| {
+        keys.iter()
+            .find(|(other, _)| other == key)
+            .map_or("not there".to_owned(), |(_, value)| value.clone())
+    };
+    let mut keys = before.iter().chain(&now).map(|(key, _)| key);
+    Ok(keys
+        .find(|key| value(&before, key) != value(&now, key))
+        .map(|key| {
+            format!(
+                "{key} was {}, now it is {}",
+                value(&before, key),
+                value(&now, key)
+            )
+        }))
+}
+
+fn flatten(value: &Value, path: &str, out: &mut Vec<(String, String)>) {
+    let below = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
+    match value {
+        Value::Table(table) => table
+            .iter()
+            .for_each(|(key, value)| flatten(value, &below(key), out)),
+        Value::Array(items) if items.iter().any(Value::is_table) => {
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(index, item)| flatten(item, &below(&index.to_string()), out));
+        }
+        other => out.push((path.to_owned(), other.to_string())),
+    }
+}

@@ -1,0 +1,346 @@
+//! Which models are trained and audited, in which order, on how many cores; and when a run may be gone on with.
+
+use super::schedule::{Machine, share};
+use super::*;
+use crate::experiment::{Run, Source};
+
+fn experiment(sets: &[&str]) -> Experiment {
+    let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+    Experiment::load(&Source::Preset("demo".into()), &sets).unwrap()
+}
+
+fn context() -> Context {
+    Context {
+        name: "demo".into(),
+        created: "2026-11-24T05:09:00Z".into(),
+        command: "dualmd demo".into(),
+        versions: Versions {
+            dualmd: "0.1.0".into(),
+            libtorch: "2.13.0".into(),
+        },
+        cpu: "a processor".into(),
+        cores: 2,
+        memory_gb: Some(8.0),
+        device: "cpu".into(),
+        dtype: "bf16".into(),
+        data: DataFacts {
+            source: "fashion".into(),
+            image_size: 16,
+            channels: 1,
+            records: 3000,
+            duplicates_dropped: 0,
+            near_duplicate_groups: 4,
+            members: 64,
+            nonmembers: 512,
+            d1: 32,
+            d2: 32,
+            licence: Some("MIT".into()),
+        },
+        split_hash: "0123456789abcdef".into(),
+        network: NetworkFacts {
+            preset: "tiny".into(),
+            parameters: 171_265,
+            config: serde_json::json!({"dropout": 0.0}),
+        },
+        attacks: ["loss", "secmi", "pia", "pian", "sima"]
+            .map(String::from)
+            .to_vec(),
+    }
+}
+
+fn plan(sets: &[&str]) -> Plan {
+    Plan::resolve(&experiment(sets), &context()).unwrap()
+}
+
+fn names<'a>(jobs: impl Iterator<Item = &'a Job>) -> Vec<&'a str> {
+    jobs.map(|job| job.name.as_str()).collect()
+}
+
+#[test]
+fn the_teachers_are_trained_once_and_shared() {
+    let plan = plan(&[]);
+    assert_eq!(
+        names(plan.trainings.iter()),
+        ["baseline", "teacher-1", "teacher-2", "student", "kd"]
+    );
+    assert_eq!(
+        plan.training("student").unwrap().needs,
+        ["teacher-1", "teacher-2"]
+    );
+    assert_eq!(
+        plan.training("kd").unwrap().kind,
+        JobKind::Kd {
+            teacher: "baseline".into()
+        }
+    );
+    assert_eq!(
+        plan.training("teacher-2").unwrap().kind,
+        JobKind::Teacher { half: 2 }
+    );
+}
+
+#[test]
+fn the_pair_is_audited_through_its_images_only() {
+    let plan = plan(&[]);
+    let audited: Vec<_> = plan
+        .models
+        .iter()
+        .map(|target| (target.name.as_str(), target.defense.as_str()))
+        .collect();
+    assert_eq!(
+        audited,
+        [
+            ("baseline", "none"),
+            ("teacher-1", "teacher"),
+            ("teacher-2", "teacher"),
+            ("dualmd", "dualmd"),
+            ("student", "distillmd"),
+            ("kd", "kd")
+        ]
+    );
+    assert_eq!(plan.models[3].parts, ["teacher-1", "teacher-2"]);
+    assert_eq!(plan.models[3].attacks, ["nn"]);
+    assert_eq!(
+        plan.models[4].attacks,
+        ["loss", "secmi", "pia", "pian", "sima", "nn"]
+    );
+    let message = format!("{:#}", plan.training("dualmd").unwrap_err());
+    assert_eq!(
+        message,
+        "dualmd is not trained: it is the pair of teacher-1 and teacher-2; train these"
+    );
+    assert!(
+        format!("{:#}", plan.training("teacher-3").unwrap_err()).contains("did you mean teacher-")
+    );
+}
+
+#[test]
+fn whatever_the_order_in_the_file_needs_come_first() {
+    let plan = plan(&[
+        "models=[{name='kd', defense='kd', teacher='late'}, {name='student', defense='distillmd'}, {name='alone', defense='none'}, {name='late', defense='none'}]",
+    ]);
+    assert_eq!(
+        names(plan.trainings.iter()),
+        ["teacher-1", "teacher-2", "late", "alone", "kd", "student"]
+    );
+    for (index, job) in plan.trainings.iter().enumerate() {
+        assert!(job.needs.iter().all(|need| {
+            plan.trainings[..index]
+                .iter()
+                .any(|before| &before.name == need)
+        }));
+    }
+}
+
+#[test]
+fn a_training_is_ready_when_its_needs_are_finished() {
+    let plan = plan(&[]);
+    assert_eq!(
+        names(plan.ready(&[], |_| false)),
+        ["baseline", "teacher-1", "teacher-2"]
+    );
+    let finished = ["baseline", "teacher-1"].map(String::from);
+    assert_eq!(
+        names(plan.ready(&finished, |name| name == "teacher-2")),
+        ["kd"]
+    );
+    let finished = ["baseline", "teacher-1", "teacher-2", "kd"].map(String::from);
+    assert_eq!(names(plan.ready(&finished, |_| false)), ["student"]);
+}
+
+#[test]
+fn seeds_follow_from_seed_name_and_offset_alone() {
+    let golden = training_seed(0, 0, "baseline");
+    assert_eq!(golden, 3_822_455_066_617_251);
+    assert_ne!(golden, training_seed(1, 0, "baseline"));
+    assert_ne!(golden, training_seed(0, 1, "baseline"));
+    assert_ne!(golden, training_seed(0, 0, "kd"));
+    assert!((0..1000).all(|seed| training_seed(seed, 0, "x") < 1 << 53));
+    let alone = plan(&["models=[{name='baseline', defense='none'}]"]);
+    assert_eq!(alone.trainings[0].seed, plan(&[]).trainings[0].seed);
+    let moved = plan(&["models.0.seed_offset=1"]);
+    assert_eq!(moved.trainings[0].seed, training_seed(0, 1, "baseline"));
+}
+
+#[test]
+fn cores_are_divided_never_shared() {
+    let jobs = plan(&[]).trainings;
+    let auto = Run::default();
+    let share_of = |cores, memory_gb, parameters, cuda, run: &Run| {
+        share(
+            &jobs,
+            run,
+            &Machine {
+                cores,
+                memory_gb,
+                parameters,
+                cuda,
+            },
+        )
+    };
+    assert_eq!(share_of(1, None, 171_265, false, &auto), (1, 1));
+    assert_eq!(share_of(2, Some(8.0), 171_265, false, &auto), (2, 1));
+    assert_eq!(share_of(16, Some(64.0), 171_265, false, &auto), (3, 5));
+    // 36 million parameters: 1.4 GB each.
+    assert_eq!(share_of(16, Some(4.0), 35_746_307, false, &auto), (1, 16));
+    assert_eq!(share_of(16, Some(64.0), 35_746_307, true, &auto), (1, 16));
+    assert_eq!(
+        share_of(
+            2,
+            None,
+            171_265,
+            false,
+            &Run {
+                jobs: 9,
+                threads_per_model: 0
+            }
+        ),
+        (3, 1)
+    );
+    assert_eq!(
+        share_of(
+            8,
+            None,
+            171_265,
+            false,
+            &Run {
+                jobs: 0,
+                threads_per_model: 2
+            }
+        ),
+        (3, 2)
+    );
+}
+
+#[test]
+fn what_a_reader_should_know_is_said() {
+    assert!(plan(&[]).warnings.is_empty());
+    assert!(plan(&["run.threads_per_model=4"]).warnings[0].contains("want 8 cores, there are 2"));
+    assert!(plan(&["train.steps=20"]).warnings[0].contains("train.warmup = 50"));
+    let mut few = context();
+    few.data.nonmembers = 99;
+    assert!(Plan::resolve(&experiment(&[]), &few).unwrap().warnings[0].contains("at least 100"));
+}
+
+#[test]
+fn a_misspelt_attack_is_found_before_the_training() {
+    let error =
+        Plan::resolve(&experiment(&["audit.attacks=[\"secmia\"]"]), &context()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "audit.attacks: unknown attack secmia: did you mean secmi?"
+    );
+}
+
+#[test]
+fn the_plan_is_kept_as_the_contract_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.json");
+    let plan = plan(&[]);
+    plan.save(&path).unwrap();
+    assert_eq!(Plan::load(&path).unwrap(), plan);
+    let json: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(json["schema"], 1);
+    assert_eq!(json["hardware"]["parallel_models"], 2);
+    assert_eq!(json["data"]["d1"], 32);
+    assert_eq!(json["train"]["learning_rate"], 2e-3);
+    assert_eq!(json["audit"]["weights"], "ema");
+    assert_eq!(json["models"][3]["needs"][1], "teacher-2");
+    assert_eq!(json["trainings"][1]["kind"], "teacher");
+    assert_eq!(json["trainings"][1]["half"], 1);
+    assert!(
+        json["experiment_toml"]
+            .as_str()
+            .unwrap()
+            .contains("[[models]]")
+    );
+    // Nothing but the file is left behind.
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    std::fs::write(&path, "{\"schema\": 1").unwrap();
+    assert!(format!("{:#}", Plan::load(&path).unwrap_err()).contains("plan.json is no plan"));
+}
+
+#[test]
+fn a_run_goes_on_only_as_the_same_experiment() {
+    let old = plan(&[]);
+    let same = plan(&["train.log_every=1", "run.jobs=1"])
+        .go_on_from(&old)
+        .unwrap();
+    assert_eq!(
+        (
+            same.hardware.threads_per_model,
+            same.hardware.parallel_models
+        ),
+        (1, 1)
+    );
+    let error = plan(&["train.steps=9"])
+        .go_on_from(&old)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("train.steps was 1800, now it is 9") && error.contains("--out"),
+        "{error}"
+    );
+    let error = plan(&["models.0.name=plain", "models.3.teacher=plain"])
+        .go_on_from(&old)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("models.0.name was \"baseline\", now it is \"plain\""),
+        "{error}"
+    );
+    let mut other = context();
+    other.split_hash = "f00".into();
+    let error = Plan::resolve(&experiment(&[]), &other)
+        .unwrap()
+        .go_on_from(&old)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the split's hash was 0123456789abcdef, now it is f00"),
+        "{error}"
+    );
+}
+
+#[test]
+fn going_on_elsewhere_keeps_the_threads_where_it_can() {
+    let old = plan(&[]);
+    let mut larger = context();
+    (larger.cores, larger.created) = (12, "2027-01-01T00:00:00Z".into());
+    larger.versions.libtorch = "2.14.0".into();
+    let plan = Plan::resolve(&experiment(&[]), &larger).unwrap();
+    assert_eq!(plan.hardware.threads_per_model, 4);
+    let plan = plan.go_on_from(&old).unwrap();
+    assert_eq!(
+        (plan.hardware.threads_per_model, plan.created.as_str()),
+        (1, "2026-11-24T05:09:00Z")
+    );
+    assert!(plan.warnings[0].contains("libtorch was 2.13.0 when the run began"));
+}
+
+#[test]
+fn the_plan_reads_well() {
+    let text = plan(&["run.threads_per_model=2"]).describe();
+    let expected = "\
+run demo (seed 0)
+  images    fashion, 16 px, grey: 64 members (D1 32, D2 32) and 512 non-members of 3,000
+            0 exact duplicates dropped, 4 groups of near-duplicates, split 0123456789ab
+  network   tiny, 171,265 parameters
+  recipe    1,800 steps of 64 images, learning rate 0.002, moving average 0.999, bf16
+  train     baseline     all members
+            teacher-1    D1
+            teacher-2    D2
+            student      all members, each taught by the one of teacher-1 and teacher-2 that never saw it
+            kd           all members, taught by baseline
+  audit     baseline     loss, secmi, pia, pian, sima, nn
+            teacher-1    loss, secmi, pia, pian, sima, nn
+            teacher-2    loss, secmi, pia, pian, sima, nn
+            dualmd       nn
+            student      loss, secmi, pia, pian, sima, nn
+            kd           loss, secmi, pia, pian, sima, nn
+  machine   2 cores, 8 GB, a processor on cpu: 2 models at a time, 2 threads each
+  warning   2 trainings with 2 threads each want 4 cores, there are 2: threads that wait for a core can make a step many times slower (run.jobs, run.threads_per_model)
+";
+    assert_eq!(text, expected);
+}

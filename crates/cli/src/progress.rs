@@ -1,0 +1,343 @@
+//! Progress of one or several models at a time: bars on a terminal, now and then a line elsewhere, JSON for programs.
+//!
+//! Everything goes to stderr, because stdout is for results. A training process that a run started writes its
+//! [`ProgressEvent`]s as JSON lines to stdout instead, and the run shows them with a [`Progress`].
+
+use crate::choices::LogFormat;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Time between two lines about the same model where there are no bars.
+const LINE_EVERY: Duration = Duration::from_secs(20);
+
+/// How far a model is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgressEvent {
+    /// Name of the model.
+    pub model: String,
+    /// Steps done.
+    pub step: u64,
+    /// Steps in all.
+    pub total: u64,
+    /// Loss of late; None where there is none.
+    pub loss: Option<f64>,
+    /// Speed of late.
+    pub images_per_second: f64,
+}
+
+impl ProgressEvent {
+    /// Writes the event as one JSON line and flushes, so that the reader at the other end of a pipe sees it now.
+    ///
+    /// # Errors
+    /// The reader is gone.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let line = serde_json::to_string(self).map_err(io::Error::other)?;
+        writeln!(out, "{line}")?;
+        out.flush()
+    }
+
+    /// Reads such a line; None for any other.
+    pub fn parse(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+}
+
+/// The form of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// One bar per model.
+    Bars,
+    /// Plain lines.
+    Lines,
+    /// JSON lines.
+    Json,
+    /// Nothing.
+    Silent,
+}
+
+impl View {
+    /// The form that flags and the terminal ask for.
+    pub fn choose(quiet: bool, format: LogFormat) -> Self {
+        match format {
+            LogFormat::Json => Self::Json,
+            LogFormat::Text if quiet => Self::Silent,
+            LogFormat::Text if io::stderr().is_terminal() => Self::Bars,
+            LogFormat::Text => Self::Lines,
+        }
+    }
+}
+
+/// Shows the progress of several models.
+pub struct Progress {
+    view: View,
+    out: Box<dyn Write + Send>,
+    bars: MultiProgress,
+    models: BTreeMap<String, Shown>,
+}
+
+/// What is known of one model.
+struct Shown {
+    /// Where this process saw it first: a resumed training does not begin at 0.
+    first: (u64, Instant),
+    last_line: Option<Instant>,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Progress on stderr.
+    pub fn new(view: View) -> Self {
+        Self::with_writer(view, Box::new(io::stderr()), ProgressDrawTarget::stderr())
+    }
+
+    fn with_writer(view: View, out: Box<dyn Write + Send>, target: ProgressDrawTarget) -> Self {
+        Self {
+            view,
+            out,
+            bars: MultiProgress::with_draw_target(target),
+            models: BTreeMap::new(),
+        }
+    }
+
+    /// Shows an event.
+    pub fn update(&mut self, event: &ProgressEvent) {
+        self.update_at(event, Instant::now());
+    }
+
+    fn update_at(&mut self, event: &ProgressEvent, now: Instant) {
+        if self.view == View::Silent {
+            return;
+        }
+        if self.view == View::Json {
+            let mut object = json!({"event": "progress"});
+            if let (Some(fields), Ok(serde_json::Value::Object(event))) =
+                (object.as_object_mut(), serde_json::to_value(event))
+            {
+                fields.extend(event);
+            }
+            self.line(&object.to_string());
+            return;
+        }
+        let (view, bars) = (self.view, &self.bars);
+        let shown = self
+            .models
+            .entry(event.model.clone())
+            .or_insert_with(|| Shown {
+                first: (event.step, now),
+                last_line: None,
+                bar: (view == View::Bars).then(|| new_bar(bars, event)),
+            });
+        let left = time_left(shown.first, event, now);
+        if let Some(bar) = &shown.bar {
+            bar.set_length(event.total);
+            bar.set_position(event.step);
+            bar.set_message(facts(event, left));
+        } else if event.step >= event.total
+            || shown.last_line.is_none_or(|last| now - last >= LINE_EVERY)
+        {
+            shown.last_line = Some(now);
+            let line = format!(
+                "{:<12} step {}/{}, {}",
+                event.model,
+                event.step,
+                event.total,
+                facts(event, left)
+            );
+            self.line(&line);
+        }
+    }
+
+    /// Ends a model's bar and leaves a line about it: `note` is e.g. "trained in 3 min 20 s, loss 0.041".
+    pub fn finish(&mut self, model: &str, note: &str) {
+        if let Some(bar) = self.models.remove(model).and_then(|shown| shown.bar) {
+            bar.finish_and_clear();
+        }
+        if self.view == View::Json {
+            self.line(&json!({"event": "finished", "model": model, "note": note}).to_string());
+        } else {
+            self.say(&format!("{model:<12} {note}"));
+        }
+    }
+
+    /// Prints a line without disturbing the bars.
+    pub fn say(&mut self, text: &str) {
+        match self.view {
+            View::Silent => {}
+            View::Bars => self.bars.suspend(|| {
+                // Progress must not end a training because nobody reads it.
+                let _ = writeln!(self.out, "{text}");
+            }),
+            View::Lines => self.line(text),
+            View::Json => self.line(&json!({"event": "message", "text": text}).to_string()),
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        // As in `say`: a closed pipe is no reason to stop.
+        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+    }
+}
+
+fn new_bar(bars: &MultiProgress, event: &ProgressEvent) -> ProgressBar {
+    let bar = bars.add(ProgressBar::new(event.total));
+    if let Ok(style) = ProgressStyle::with_template("{prefix:<12} {bar:24} {pos:>6}/{len:<6} {msg}")
+    {
+        bar.set_style(style.progress_chars("━━─"));
+    }
+    bar.set_prefix(event.model.clone());
+    bar
+}
+
+/// "loss 0.0412, 640 images/s, 1 min 05 s left"
+fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
+    let loss = event.loss.map(|loss| format!("loss {loss:.4}"));
+    let speed =
+        (event.images_per_second > 0.0).then(|| format!("{:.0} images/s", event.images_per_second));
+    let left = left.map(|left| format!("{} left", duration(left)));
+    [loss, speed, left]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Time left at the mean speed since `first`; None before there is one, and at the end.
+fn time_left(first: (u64, Instant), event: &ProgressEvent, now: Instant) -> Option<Duration> {
+    let done = event.step.checked_sub(first.0).filter(|done| *done > 0)?;
+    let rest = event
+        .total
+        .checked_sub(event.step)
+        .filter(|rest| *rest > 0)?;
+    let ratio = rest as f64 / done as f64;
+    Duration::try_from_secs_f64((now - first.1).as_secs_f64() * ratio).ok()
+}
+
+/// 75 seconds as "1 min 15 s"; at most two units.
+pub fn duration(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
+        3600..86400 => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+        _ => format!("{} d {:02} h", s / 86400, s % 86400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn event(step: u64) -> ProgressEvent {
+        ProgressEvent {
+            model: "student".into(),
+            step,
+            total: 1000,
+            loss: Some(0.0412),
+            images_per_second: 640.2,
+        }
+    }
+
+    fn shown(view: View, script: impl FnOnce(&mut Progress)) -> String {
+        let out = Shared::default();
+        script(&mut Progress::with_writer(
+            view,
+            Box::new(out.clone()),
+            ProgressDrawTarget::hidden(),
+        ));
+        let bytes = out.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn lines_come_first_last_and_now_and_then() {
+        let text = shown(View::Lines, |progress| {
+            let start = Instant::now();
+            // A resumed training: speed counts from where this process began.
+            for (step, seconds) in [(500, 0), (550, 10), (600, 20), (650, 30), (1000, 35)] {
+                progress.update_at(&event(step), start + Duration::from_secs(seconds));
+            }
+            progress.finish("student", "trained");
+        });
+        assert_eq!(
+            text,
+            "student      step 500/1000, loss 0.0412, 640 images/s\n\
+             student      step 600/1000, loss 0.0412, 640 images/s, 1 min 20 s left\n\
+             student      step 1000/1000, loss 0.0412, 640 images/s\n\
+             student      trained\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = shown(View::Json, |progress| {
+            progress.update(&event(1));
+            progress.say("a \"quoted\" line\nand another");
+            progress.finish("student", "trained");
+        });
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(
+            (&lines[0]["event"], &lines[0]["step"]),
+            (&json!("progress"), &json!(1))
+        );
+        assert_eq!(lines[2]["note"], "trained");
+    }
+
+    #[test]
+    fn bars_and_silence_write_no_lines_of_progress() {
+        let script = |progress: &mut Progress| {
+            progress.update(&event(1));
+            progress.update(&event(1000));
+            progress.finish("student", "trained");
+        };
+        assert_eq!(shown(View::Silent, script), "");
+        assert_eq!(shown(View::Bars, script), "student      trained\n");
+    }
+
+    #[test]
+    fn events_survive_the_pipe_even_without_a_loss() {
+        let mut line = Vec::new();
+        let nan = ProgressEvent {
+            loss: Some(f64::NAN),
+            ..event(3)
+        };
+        nan.write(&mut line).unwrap();
+        let read = ProgressEvent::parse(std::str::from_utf8(&line).unwrap()).unwrap();
+        assert_eq!(
+            read,
+            ProgressEvent {
+                loss: None,
+                ..event(3)
+            }
+        );
+        assert_eq!(ProgressEvent::parse("some other line"), None);
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let text = |s| duration(Duration::from_secs(s));
+        assert_eq!(
+            [text(9), text(75), text(3700), text(90_000)],
+            ["9 s", "1 min 15 s", "1 h 01 min", "1 d 01 h"]
+        );
+    }
+}

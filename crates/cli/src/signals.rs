@@ -1,0 +1,94 @@
+//! Leaving in good order: SIGINT and SIGTERM ask for it, a second one insists.
+//!
+//! A run has one parent and several training processes. Only the parent listens to the terminal: it starts each child in
+//! a process group of its own (`CommandExt::process_group(0)`) with a pipe as stdin, and the child calls
+//! [`stop_with_parent`]. To stop a child, the parent drops the pipe. The same happens by itself when the parent dies, even
+//! by SIGKILL, so no training goes on unattended; and a Ctrl-C never reaches a child twice, which would make it leave
+//! without its checkpoint.
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Exit status after a second signal: the shell's 128 + SIGINT.
+pub const INTERRUPTED: i32 = 130;
+
+/// A flag that the first SIGINT or SIGTERM raises: loops look at it between steps, save and leave. The second signal ends
+/// the process at once with status 130.
+///
+/// # Errors
+/// The operating system refuses the handlers.
+pub fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // Order matters: the shutdown looks at the flag before this very signal raises it.
+        flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .context("cannot install the handlers of SIGINT and SIGTERM")?;
+    }
+    Ok(stop)
+}
+
+/// In a child process: raises `stop` when `stdin` ends, that is when the parent closes it or dies.
+///
+/// # Errors
+/// The operating system refuses a thread.
+pub fn stop_with_parent(
+    mut stdin: impl Read + Send + 'static,
+    stop: Arc<AtomicBool>,
+) -> Result<()> {
+    std::thread::Builder::new()
+        .name("parent-watch".into())
+        .spawn(move || {
+            let mut buffer = [0_u8; 64];
+            loop {
+                match stdin.read(&mut buffer) {
+                    Ok(n) if n > 0 => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    _ => break,
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        })
+        .context("cannot watch the parent process")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn raised(stop: &AtomicBool) -> bool {
+        let start = Instant::now();
+        while !stop.load(Ordering::Relaxed) {
+            if start.elapsed() > Duration::from_secs(5) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    #[test]
+    fn the_first_signal_raises_the_flag() {
+        let stop = stop_flag().unwrap();
+        assert!(!stop.load(Ordering::Relaxed));
+        signal_hook::low_level::raise(SIGTERM).unwrap();
+        assert!(raised(&stop));
+    }
+
+    #[test]
+    fn the_end_of_stdin_raises_the_flag() {
+        let (read, write) = std::io::pipe().unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        stop_with_parent(read, Arc::clone(&stop)).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!stop.load(Ordering::Relaxed));
+        drop(write);
+        assert!(raised(&stop));
+    }
+}

@@ -1,0 +1,68 @@
+//! The parts of a run. Each reads its inputs from the run's folder and writes its outputs into it, whole files only; a
+//! part whose outputs are there is passed over.
+
+pub mod attack;
+pub mod blind;
+pub mod pictures;
+pub mod prepare;
+pub mod sample;
+pub mod train;
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// Where things are in a run's folder.
+#[derive(Debug, Clone)]
+pub struct RunFolder(pub PathBuf);
+
+impl RunFolder {
+    /// `experiment.toml`
+    pub fn experiment(&self) -> PathBuf {
+        self.0.join("experiment.toml")
+    }
+
+    /// `plan.json`
+    pub fn plan(&self) -> PathBuf {
+        self.0.join("plan.json")
+    }
+
+    /// `split.json`
+    pub fn split(&self) -> PathBuf {
+        self.0.join("split.json")
+    }
+
+    /// `models/NAME`
+    pub fn model(&self, name: &str) -> PathBuf {
+        self.0.join("models").join(name)
+    }
+
+    /// `checkpoints/NAME`
+    pub fn checkpoints(&self, name: &str) -> PathBuf {
+        self.0.join("checkpoints").join(name)
+    }
+
+    /// `samples/NAME`
+    pub fn samples(&self, name: &str) -> PathBuf {
+        self.0.join("samples").join(name)
+    }
+
+    /// `scores/NAME.EXTENSION`
+    pub fn scores(&self, name: &str, extension: &str) -> PathBuf {
+        self.0.join("scores").join(format!("{name}.{extension}"))
+    }
+}
+
+/// Makes a folder and those above it.
+pub fn create_folder(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path)
+        .with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// Writes JSON, whole or not at all.
+pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value)
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    text.push(b'\n');
+    dualmd_data::write_atomic(path, &text)?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Tensors as pictures.
+
+use super::create_folder;
+use anyhow::{Result, anyhow};
+use dualmd_data::{Picture, grid, save_png};
+use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
+use dualmd_diffusion::{Denoiser, NoiseSchedule};
+use dualmd_torch::{Device, Kind, Tensor};
+use std::path::Path;
+
+/// Each image of [N, C, H, W] in [-1, 1] as 8-bit pixels.
+pub fn pictures(images: &Tensor) -> Result<Vec<Picture>> {
+    let size = images.size();
+    let [n, c, h, w] = size.as_slice() else { return Err(anyhow!("images have shape {size:?}, expected [N, C, H, W]")) };
+    let flat = images.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
+    let values: Vec<f32> = Vec::try_from(&flat)?;
+    let each = (c * h * w) as usize;
+    (0..*n as usize)
+        .map(|i| {
+            let block = &values[i * each..(i + 1) * each];
+            Ok(Picture::from_f32(block, *c as u8, *h as u32, *w as u32)?)
+        })
+        .collect()
+}
+
+/// A sheet of 16 DDIM-25 samples from the noise that all sheets of a run share.
+pub fn sheet(
+    network: &dyn Denoiser,
+    schedule: &NoiseSchedule,
+    shape: [i64; 3],
+    seed: u64,
+    path: &Path,
+) -> Result<()> {
+    let noise = initial_noise(seed, 16, shape, Device::Cpu);
+    let options = SampleOptions { sampler: Sampler::Ddim, steps: 25, batch: 16, seed, clip: Some(1.0) };
+    let images = sample(network, schedule, &noise, None, &options, |_| {})?;
+    if let Some(folder) = path.parent() {
+        create_folder(folder)?;
+    }
+    save_png(path, &grid(&pictures(&images)?, 8, 1))?;
+    Ok(())
+}

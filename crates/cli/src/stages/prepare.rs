@@ -1,0 +1,208 @@
+//! Images, split and plan.
+
+use super::{RunFolder, create_folder};
+use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
+use crate::engine::Engine;
+use crate::experiment::{Data, Experiment};
+use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions};
+use anyhow::{Context, Result, bail};
+use dualmd_data::{
+    DedupeReport, Filter, Groups, ImageSet, LoadOptions, NearDuplicateOptions, Selected, Split,
+    dedupe, load, near_duplicates,
+};
+use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
+use dualmd_torch::{Device, Tensor};
+
+/// The images of a run, ready to train on.
+pub struct Images {
+    /// The whole source, duplicates dropped.
+    pub set: ImageSet,
+    /// Who is a member.
+    pub split: Split,
+    /// The same as positions in `set`.
+    pub selected: Selected,
+}
+
+/// How many pictures were alike.
+pub struct Alike {
+    /// Exact duplicates dropped.
+    pub duplicates: DedupeReport,
+    /// Near-duplicates grouped.
+    pub groups: Groups,
+}
+
+impl Images {
+    /// [N, C, H, W] f32 in [-1, 1] of the pictures at `positions`.
+    pub fn tensor(&self, positions: &[usize], device: Device) -> Tensor {
+        let [c, h, w] = self.set.shape().map(|d| d as i64);
+        Tensor::from_slice(&self.set.to_f32(positions))
+            .view([-1, c, h, w])
+            .to_device(device)
+    }
+
+    /// Ids of the pictures at `positions`.
+    pub fn ids(&self, positions: &[usize]) -> Vec<String> {
+        positions
+            .iter()
+            .map(|&i| self.set.records[i].id.as_str().to_owned())
+            .collect()
+    }
+}
+
+fn filter(filter: ResizeFilter) -> Filter {
+    match filter {
+        ResizeFilter::Bilinear => Filter::Bilinear,
+        ResizeFilter::Lanczos3 => Filter::Lanczos3,
+    }
+}
+
+/// Reads the source and drops exact duplicates.
+pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
+    let options = LoadOptions {
+        image_size: Some(data.image_size),
+        channels: data.channels,
+        resize: filter(data.filter),
+        ..LoadOptions::default()
+    };
+    let mut set = load(&data.source, &options)?;
+    let report = dedupe(&mut set);
+    Ok((set, report))
+}
+
+/// Near-duplicates as the experiment wants them treated.
+pub fn group(set: &ImageSet, choice: NearDuplicates) -> Groups {
+    match choice {
+        NearDuplicates::Group => near_duplicates(set, &NearDuplicateOptions::default()),
+        NearDuplicates::Ignore => Groups::given(set),
+    }
+}
+
+/// Reads the images, draws the split (or takes the folder's), resolves the plan and writes all three.
+pub fn prepare(
+    experiment: &Experiment,
+    run: &RunFolder,
+    engine: &Engine,
+    command: String,
+) -> Result<(Plan, Images)> {
+    let (set, duplicates) = read(&experiment.data)?;
+    let groups = group(&set, experiment.data.near_duplicates);
+    create_folder(&run.0)?;
+    let split = if run.split().exists() {
+        Split::load(&run.split())?
+    } else {
+        let data = &experiment.data;
+        match data.method {
+            SplitMethod::Half => Split::half(
+                &set,
+                &groups,
+                data.members, Some(data.nonmembers), experiment.seed,
+            )?,
+            SplitMethod::CoinFlip => Split::coin_flip(&set, &groups, experiment.seed, 0.5)?,
+        }
+    };
+    let selected = split.select(&set)?;
+    let config = network(experiment, &set)?;
+    // Only to count, and to find a configuration that cannot be built before anything is written.
+    let parameters = UNet2d::fresh(&config, 0, Device::Cpu)?.parameters().count();
+    let context = PlanContext {
+        name: run
+            .0
+            .file_name()
+            .map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned()),
+        created: crate::machine::now(),
+        command,
+        versions: Versions {
+            dualmd: env!("CARGO_PKG_VERSION").into(),
+            libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
+        },
+        cpu: crate::machine::cpu_name(),
+        cores: engine.threads,
+        memory_gb: crate::machine::memory_gb(),
+        device: engine.device_name(),
+        dtype: engine.precision.name().into(),
+        data: DataFacts {
+            source: experiment.data.source.clone(),
+            image_size: experiment.data.image_size,
+            channels: u8::try_from(set.shape()[0]).unwrap_or(3),
+            records: set.len(),
+            duplicates_dropped: duplicates.dropped.len(), near_duplicate_groups: groups.shared(),
+            members: selected.members.len(),
+            nonmembers: selected.nonmembers.len(),
+            d1: selected.d1.len(),
+            d2: selected.d2.len(),
+            licence: set.licence.clone(),
+        },
+        split_hash: split.hash().to_owned(),
+        network: NetworkFacts {
+            preset: experiment.model.preset.clone(),
+            parameters: parameters as u64,
+            config: serde_json::to_value(&config)?,
+        },
+        attacks: dualmd_attack::ALL
+            .iter()
+            .map(|a| a.name.to_owned())
+            .collect(),
+    };
+    let mut plan = Plan::resolve(experiment, &context)?;
+    if run.plan().exists() {
+        plan = plan.go_on_from(&Plan::load(&run.plan())?)?;
+    }
+    if !run.split().exists() {
+        split.save(&run.split())?;
+    }
+    dualmd_data::write_atomic(&run.experiment(), plan.experiment_toml.as_bytes())?;
+    plan.save(&run.plan())?;
+    Ok((
+        plan,
+        Images {
+            set,
+            split,
+            selected,
+        },
+    ))
+}
+
+/// The preset with the experiment's overrides.
+fn network(experiment: &Experiment, set: &ImageSet) -> Result<UNet2dConfig> {
+    let [channels, height, _] = set.shape();
+    let base = preset::preset(&experiment.model.preset, channels as i64, height as i64)?;
+    let overrides = experiment.model.overrides()?;
+    let mut value = serde_json::to_value(&base)?;
+    let Some(keys) = value.as_object_mut() else {
+        bail!("a network configuration is a table")
+    };
+    keys.extend(overrides);
+    let config: UNet2dConfig = serde_json::from_value(value)
+        .context("[model]: a value has the wrong type for a UNet2DModel")?;
+    config.check().context("[model]")?;
+    Ok(config)
+}
+
+/// Images and plan of a folder that was prepared before.
+pub fn reopen(run: &RunFolder) -> Result<(Plan, Experiment, Images)> {
+    let plan = Plan::load(&run.plan())?;
+    let experiment = Experiment::parse(
+        &plan.experiment_toml,
+        &run.plan().display().to_string(),
+        &[],
+    )?;
+    let (set, _) = read(&experiment.data)?;
+    let split = Split::load(&run.split())?;
+    if  split.hash() != plan.split_hash {
+        bail!(
+            "{} is not the split this run was planned with (hash {}, not {}): put the original back",
+            run.split().display(),
+            split.hash(), plan.split_hash
+        );
+    }
+    let selected = split.select(&set)?;
+    Ok((
+        plan,
+        experiment,
+        Images {
+            set,
+            split,
+            selected,
+        },
+    ))
+}

@@ -1,0 +1,229 @@
+//! Generating: every model from the same noise, and how near what it draws lies to its training images.
+
+use super::prepare::Images;
+use super::{RunFolder, create_folder, pictures, write_json};
+use crate::choices::{self, Order};
+use crate::engine::Engine;
+use crate::plan::{Plan, Target};
+use crate::progress::{Progress, ProgressEvent, View};
+use anyhow::{Context, Result, bail};
+use dualmd_attack::nn::nearest;
+use dualmd_data::{grid, save_png};
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
+use dualmd_diffusion::{Denoiser, DualDenoiser, ModelOrder, NoiseSchedule, Pipeline};
+use dualmd_torch::weights::{read_npy, write_npy};
+use dualmd_torch::{Device, Tensor};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Pairs of generated and nearest training image that are kept for the report.
+const PAIRS: usize = 12;
+/// Pictures in a grid.
+const GRID: usize = 32;
+
+/// One model, or two that alternate.
+pub enum Generator {
+    /// A model.
+    One(Pipeline),
+    /// DualMD.
+    Two(Box<(Pipeline, Pipeline)>),
+}
+
+impl Generator {
+    /// Opens one or two pipeline folders.
+    ///
+    /// # Errors
+    /// What cannot be opened; two models with different schedules.
+    pub fn open(folders: &[PathBuf], set: WeightSet, engine: &Engine) -> Result<Self> {
+        let open = |folder: &Path| -> Result<Pipeline> {
+            Ok(Pipeline::load(folder, set, engine.device)?.with_precision(engine.precision))
+        };
+        match folders {
+            [one] => Ok(Self::One(open(one)?)),
+            [first, second] => {
+                let (a, b) = (open(first)?, open(second)?);
+                if a.schedule.config() != b.schedule.config() {
+                    bail!(
+                        "{} and {} have different noise schedules: they cannot take turns",
+                        first.display(),
+                        second.display()
+                    );
+                }
+                Ok(Self::Two(Box::new((a, b))))
+            }
+            _ => bail!("one model, or two that alternate, are needed"),
+        }
+    }
+
+    /// The (first) pipeline.
+    pub fn first(&self) -> &Pipeline {
+        match self {
+            Self::One(p) => p,
+            Self::Two(pair) => &pair.0,
+        }
+    }
+
+    /// A denoiser for a sampling run (or for questions at single timesteps, answered by the model whose turn covers it).
+    pub fn denoiser(&self, order: Order, timesteps: Vec<i64>, seed: u64) -> Box<dyn Denoiser + '_> {
+        match self {
+            Self::One(p) => Box::new(p),
+            Self::Two(pair) => {
+                let order = match order {
+                    Order::First => ModelOrder::FirstStarts,
+                    Order::Second => ModelOrder::SecondStarts,
+                    Order::RandomStart => ModelOrder::RandomStart,
+                    Order::RandomStep => ModelOrder::RandomEachStep,
+                };
+                Box::new(DualDenoiser::new(&pair.0, &pair.1, order, timesteps, seed))
+            }
+        }
+    }
+
+    /// Generates one image per row of `noise`.
+    #[allow(clippy::too_many_arguments)]
+    pub fn sample(
+        &self,
+        noise: &Tensor,
+        sampler: choices::Sampler,
+        steps: usize,
+        order: Order,
+        batch: usize,
+        seed: u64,
+        progress: impl FnMut(usize),
+    ) -> Result<Tensor> {
+        let pipeline = self.first();
+        let sampler = match sampler {
+            choices::Sampler::Ddim => Sampler::Ddim,
+            choices::Sampler::Ddpm => {
+                Sampler::Ancestral { large_variance: pipeline.schedule.config().variance_type == "fixed_large" }
+            }
+        };
+        let timesteps = pipeline.schedule.sampling_timesteps(steps)?;
+        let denoiser = self.denoiser(order, timesteps, seed);
+        let options = SampleOptions { sampler, steps, batch, seed, clip: pipeline.clip() };
+        Ok(sample(denoiser.as_ref(), &pipeline.schedule, noise, None, &options, progress)?)
+    }
+}
+
+/// Samples from every audited model of a plan. Returns false if asked to stop before the end.
+pub fn all(
+    run: &RunFolder,
+    plan: &Plan,
+    images: &Images,
+    engine: &Engine,
+    view: View,
+    stop: &AtomicBool,
+) -> Result<bool> {
+    let mut progress = Progress::new(view);
+    for target in &plan.models {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let folder = run.samples(&target.name);
+        if folder.join("nearest.json").exists() {
+            continue;
+        }
+        let generated = generate(run, plan, target, images, engine, &mut progress)
+            .with_context(|| format!("sampling from {} failed", target.name))?;
+        write_samples(&folder, &generated)?;
+        write_nearest(&folder, &generated, images)?;
+        progress.finish(&target.name, &format!("{} images drawn", generated.size()[0]));
+    }
+    Ok(true)
+}
+
+fn generate(
+    run: &RunFolder,
+    plan: &Plan,
+    target: &Target,
+    images: &Images,
+    engine: &Engine,
+    progress: &mut Progress,
+) -> Result<Tensor> {
+    let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
+    let generator = Generator::open(&folders, WeightSet::Ema, engine)?;
+    let s = &plan.sample;
+    let noise = initial_noise(plan.seed, s.n, images.set.shape().map(|d| d as i64), engine.device);
+    let began = std::time::Instant::now();
+    generator.sample(&noise, s.sampler, s.steps, s.order, s.batch, plan.seed, |done| {
+        progress.update(&ProgressEvent {
+            model: target.name.clone(),
+            step: done as u64,
+            total: s.n as u64,
+            loss: None,
+            images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+        });
+    })
+}
+
+/// `NNNN.png`, `grid.png` and `samples.npy`.
+pub fn write_samples(folder: &Path, generated: &Tensor) -> Result<()> {
+    create_folder(folder)?;
+    let pictures = pictures::pictures(generated)?;
+    for (i, picture) in pictures.iter().enumerate() {
+        save_png(&folder.join(format!("{i:04}.png")), picture)?;
+    }
+    save_png(&folder.join("grid.png"), &grid(&pictures[..pictures.len().min(GRID)], 8, 1))?;
+    write_npy(&folder.join("samples.npy"), generated)?;
+    Ok(())
+}
+
+/// The images drawn by a model of a run, as the sampling stage left them.
+pub fn read_samples(run: &RunFolder, name: &str) -> Result<Tensor> {
+    Ok(read_npy(&run.samples(name).join("samples.npy"))?)
+}
+
+/// `nearest.json`: the generated images that lie nearest to a member, with the distance unseen images have as yardstick.
+pub fn write_nearest(folder: &Path, generated: &Tensor, images: &Images) -> Result<()> {
+    let s = &images.selected;
+    let (members, heldout) = (images.tensor(&s.members, Device::Cpu), images.tensor(&s.nonmembers, Device::Cpu));
+    let generated = generated.to_device(Device::Cpu);
+    let to_members = nearest(&generated, &members)?;
+    let to_heldout = nearest(&generated, &heldout)?;
+    let reference = nearest(&heldout, &members)?;
+    let mut order: Vec<usize> = (0..to_members.len()).collect();
+    order.sort_by(|&a, &b| to_members[a].distance.total_cmp(&to_members[b].distance));
+    create_folder(&folder.join("nearest"))?;
+    let mut pairs = Vec::new();
+    for &i in order.iter().take(PAIRS) {
+        let record = &images.set.records[s.members[to_members[i].index]];
+        let id = record.id.as_str();
+        save_png(&folder.join("nearest").join(format!("{id}.png")), &record.picture)?;
+        pairs.push(json!({
+            "sample": format!("{i:04}.png"),
+            "member_id": id,
+            "member_png": format!("nearest/{id}.png"),
+            "distance": to_members[i].distance,
+            "heldout_distance": to_heldout[i].distance,
+        }));
+    }
+    let distances = |list: &[dualmd_attack::nn::Nearest]| list.iter().map(|n| n.distance).collect::<Vec<_>>();
+    write_json(
+        &folder.join("nearest.json"),
+        &json!({
+            "n_generated": to_members.len(),
+            "pairs": pairs,
+            "median_distance_members": quantile(distances(&to_members), 0.5),
+            "median_distance_heldout": quantile(distances(&to_heldout), 0.5),
+            "heldout_reference": {
+                "q05": quantile(distances(&reference), 0.05),
+                "median": quantile(distances(&reference), 0.5),
+            },
+        }),
+    )
+}
+
+/// The q-quantile by linear interpolation; None of nothing.
+fn quantile(mut values: Vec<f64>, q: f64) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let at = q * values.len().checked_sub(1)? as f64;
+    let (low, high) = (at.floor() as usize, at.ceil() as usize);
+    Some(values[low] + (values[high] - values[low]) * at.fract())
+}
+
+/// The schedule a folder was written with.
+pub fn schedule(generator: &Generator) -> &NoiseSchedule {
+    &generator.first().schedule
+}

@@ -1,0 +1,81 @@
+//! The one error type of this crate.
+
+/// What can go wrong with image sets and splits. Every message names the file (and the row or entry in it) and says
+/// what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The source is neither a bundled name nor a path that exists.
+    #[error("no data set `{name}`: it is not a file or folder, and not one of the bundled sets ({bundled})")]
+    UnknownSource {
+        /// What was asked for.
+        name: String,
+        /// The bundled names, comma-separated.
+        bundled: String,
+    },
+    /// The operating system refused to read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// File or folder.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The operating system refused to write; the message of [`crate::write_atomic`] names the file.
+    #[error("{0}")]
+    Write(std::io::Error),
+    /// A picture that does not decode.
+    #[error("{place}: cannot decode the picture ({reason}); replace the file or take it out of the set")]
+    Picture {
+        /// File, and row or entry inside it.
+        place: String,
+        /// The decoder's reason.
+        reason: String,
+    },
+    /// Something larger than the caps against decompression bombs.
+    #[error("{place}: {found}, over the limit of {limit}; leave it out, or raise `{key}` if it is meant to be so large")]
+    TooLarge {
+        /// File, and row or entry inside it.
+        place: String,
+        /// What was found, with its unit.
+        found: String,
+        /// The limit, with its unit.
+        limit: String,
+        /// The field of [`crate::LoadOptions`] that sets the limit.
+        key: &'static str,
+    },
+    /// A file whose content is not what its form promises.
+    #[error("{place}: {problem}; {remedy}")]
+    Format {
+        /// File, and row or entry inside it.
+        place: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// Options that do not fit each other or the data.
+    #[error("{problem}; {remedy}")]
+    Options {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
+}
+
+/// Results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn format(place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Format { place: place.into(), problem: problem.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn options(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Options { problem: problem.into(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn read(path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Read { path: path.display().to_string(), source }
+    }
+}

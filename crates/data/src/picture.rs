@@ -1,0 +1,258 @@
+//! Pixels in memory.
+
+use fast_image_resize::images::Image;
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// The content id of a picture: the first 32 hexadecimal digits of a BLAKE3 hash over width, height, channels and
+/// pixels as decoded, before any resizing. The same picture has the same id in every file format that keeps its pixels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SampleId(String);
+
+impl SampleId {
+    /// The id's 32 hexadecimal digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the text is 32 lower-case hexadecimal digits. Ids become file names, so that files are checked for it.
+    pub(crate) fn is_well_formed(&self) -> bool {
+        self.0.len() == 32 && self.0.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    }
+}
+
+impl std::fmt::Display for SampleId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for SampleId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for SampleId {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+/// The antialiased filter used to change a picture's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// Triangle filter widened by the scale, as in Pillow and torchvision's `Resize` on PIL images.
+    #[default]
+    Bilinear,
+    /// Three-lobed Lanczos, sharper.
+    Lanczos3,
+}
+
+/// An 8-bit picture, grey (1 channel) or RGB (3 channels).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// 1 or 3.
+    pub channels: u8,
+    /// `height * width * channels` values, row by row, channels last.
+    pub pixels: Vec<u8>,
+}
+
+impl Picture {
+    /// A picture of one colour.
+    #[must_use]
+    pub fn filled(width: u32, height: u32, channels: u8, value: u8) -> Self {
+        let n = width as usize * height as usize * usize::from(channels);
+        Self { width, height, channels, pixels: vec![value; n] }
+    }
+
+    /// From one `[C, H, W]` block of floats in [-1, 1] (1 or 3 channels); values outside are clipped.
+    ///
+    /// # Errors
+    /// A block that is not `channels * height * width` long, or another number of channels.
+    pub fn from_f32(block: &[f32], channels: u8, height: u32, width: u32) -> Result<Self> {
+        let plane = height as usize * width as usize;
+        if !matches!(channels, 1 | 3) || block.len() != plane * usize::from(channels) {
+            return Err(Error::options(
+                format!("{} floats are not a picture of {channels} x {height} x {width}", block.len()),
+                "pictures have 1 or 3 channels; give one sample at a time",
+            ));
+        }
+        let mut pixels = Vec::with_capacity(block.len());
+        for i in 0..plane {
+            for c in 0..usize::from(channels) {
+                // `as` saturates, and sends NaN to 0.
+                pixels.push(((block[c * plane + i] + 1.0) * 127.5).round() as u8);
+            }
+        }
+        Ok(Self { width, height, channels, pixels })
+    }
+
+    /// The content id; see [`SampleId`].
+    #[must_use]
+    pub fn id(&self) -> SampleId {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.width.to_le_bytes());
+        hasher.update(&self.height.to_le_bytes());
+        hasher.update(&[self.channels]);
+        hasher.update(&self.pixels);
+        SampleId(hasher.finalize().to_hex()[..32].to_owned())
+    }
+
+    /// The picture with 1 or 3 channels. Colour becomes grey by the luma of ITU-R BT.601 in 16-bit fixed point,
+    /// as in Pillow's mode `L`; grey becomes colour by repetition.
+    #[must_use]
+    pub fn with_channels(self, channels: u8) -> Self {
+        let pixels = match (self.channels, channels) {
+            (3, 1) => self.pixels.chunks_exact(3).map(|p| luma(p[0], p[1], p[2])).collect(),
+            (1, 3) => self.pixels.iter().flat_map(|&v| [v, v, v]).collect(),
+            _ => return self,
+        };
+        Self { channels, pixels, ..self }
+    }
+
+    /// The picture as a square of `size` pixels: the shorter side is resized to `size` (the longer one to the whole
+    /// number below its share), and the middle is cut out, as by torchvision's `Resize(size)` and `CenterCrop(size)`.
+    ///
+    /// # Errors
+    /// An empty picture, a size of 0, or a picture so elongated that the resized strip would pass `max_pixels`.
+    pub fn to_square(&self, size: u32, filter: Filter, max_pixels: u64) -> Result<Self> {
+        let short = u64::from(self.width.min(self.height));
+        if short == 0 || size == 0 {
+            return Err(Error::options("a picture or an image size of 0 pixels", "sizes start at 1"));
+        }
+        let long = u64::from(size) * u64::from(self.width.max(self.height)) / short;
+        if long * u64::from(size) > max_pixels {
+            return Err(Error::options(
+                format!("{} x {} pixels are too elongated to crop", self.width, self.height),
+                "cut the picture to the part that matters",
+            ));
+        }
+        let long = long as u32;
+        let (width, height) = if self.width < self.height { (size, long) } else { (long, size) };
+        Ok(self.resize(width, height, filter)?.centre_crop(size))
+    }
+
+    /// The picture stretched to `width` x `height` with an antialiased filter.
+    ///
+    /// # Errors
+    /// An empty picture, or one with other than 1 or 3 channels.
+    pub fn resize(&self, width: u32, height: u32, filter: Filter) -> Result<Self> {
+        if (width, height) == (self.width, self.height) {
+            return Ok(self.clone());
+        }
+        let failed = |e: &dyn std::fmt::Display| {
+            Error::options(format!("cannot resize {} x {} pixels: {e}", self.width, self.height), "check the picture")
+        };
+        let kind = if self.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+        let from =
+            Image::from_vec_u8(self.width, self.height, self.pixels.clone(), kind).map_err(|e| failed(&e))?;
+        let mut to = Image::new(width, height, kind);
+        let filter = match filter {
+            Filter::Bilinear => FilterType::Bilinear,
+            Filter::Lanczos3 => FilterType::Lanczos3,
+        };
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
+        Resizer::new().resize(&from, &mut to, &options).map_err(|e| failed(&e))?;
+        Ok(Self { width, height, channels: self.channels, pixels: to.into_vec() })
+    }
+
+    /// The middle `size` x `size` pixels; the picture must be at least that large.
+    fn centre_crop(self, size: u32) -> Self {
+        if (self.width, self.height) == (size, size) {
+            return self;
+        }
+        let c = usize::from(self.channels);
+        let (left, top) = ((self.width - size) / 2, (self.height - size) / 2);
+        let mut pixels = Vec::with_capacity(size as usize * size as usize * c);
+        for y in top..top + size {
+            let start = (y as usize * self.width as usize + left as usize) * c;
+            pixels.extend_from_slice(&self.pixels[start..start + size as usize * c]);
+        }
+        Self { width: size, height: size, channels: self.channels, pixels }
+    }
+
+    /// Root mean squared difference per value on [0, 1]; None when the shapes differ.
+    #[must_use]
+    pub fn rmse(&self, other: &Self) -> Option<f64> {
+        let same = (self.width, self.height, self.channels) == (other.width, other.height, other.channels);
+        (same && !self.pixels.is_empty()).then(|| {
+            let sum: u64 = self.pixels.iter().zip(&other.pixels).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum();
+            (sum as f64 / self.pixels.len() as f64).sqrt() / 255.0
+        })
+    }
+}
+
+fn luma(r: u8, g: u8, b: u8) -> u8 {
+    ((u32::from(r) * 19_595 + u32::from(g) * 38_470 + u32::from(b) * 7_471 + 0x8000) >> 16) as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(width: u32, height: u32, channels: u8) -> Picture {
+        let n = width * height * u32::from(channels);
+        Picture { width, height, channels, pixels: (0..n).map(|i| (i * 7 % 256) as u8).collect() }
+    }
+
+    #[test]
+    fn ids_are_stable() {
+        // Golden: a change here makes every split file ever written useless.
+        assert_eq!(ramp(3, 2, 1).id().as_str(), "05fae21589ce4ffbc9c6be81815cb8bc");
+        assert_eq!(ramp(3, 2, 3).id().as_str(), "GOLDEN_RGB");
+        assert_ne!(ramp(3, 2, 1).id(), ramp(2, 3, 1).id());
+    }
+
+    #[test]
+    fn bilinear_is_antialiased() {
+        // Halving a one-pixel checkerboard must give its mean, not one of its colours.
+        let board =
+            Picture { width: 8, height: 8, channels: 1, pixels: (0..64).map(|i| ((i + i / 8) % 2 * 255) as u8).collect() };
+        let half = board.to_square(4, Filter::Bilinear, u64::MAX).unwrap();
+        assert!(half.pixels.iter().all(|&v| v.abs_diff(128) <= 16), "{:?}", half.pixels);
+    }
+
+    #[test]
+    fn the_middle_of_a_wide_picture_is_kept() {
+        let mut wide = Picture::filled(12, 4, 1, 0);
+        for y in 0..4 {
+            for x in 4..8 {
+                wide.pixels[y * 12 + x] = 200;
+            }
+        }
+        assert_eq!(wide.to_square(4, Filter::Bilinear, u64::MAX).unwrap(), Picture::filled(4, 4, 1, 200));
+        assert!(Picture::filled(1000, 1, 1, 0).to_square(32, Filter::Bilinear, 1_000_000).is_err());
+    }
+
+    #[test]
+    fn grey_and_colour() {
+        let red = Picture { width: 1, height: 1, channels: 3, pixels: vec![255, 0, 0] };
+        assert_eq!(red.clone().with_channels(1).pixels, [76]);
+        assert_eq!(red.clone().with_channels(3), red);
+        assert_eq!(Picture::filled(1, 1, 1, 9).with_channels(3).pixels, [9, 9, 9]);
+    }
+
+    #[test]
+    fn floats_return() {
+        let p = Picture::from_f32(&[-1.0, 1.0, 0.0, 2.0, -7.0, f32::NAN], 3, 1, 2).unwrap();
+        assert_eq!(p.pixels, [0, 128, 0, 255, 255, 0]);
+        assert!(Picture::from_f32(&[0.0], 3, 1, 1).is_err());
+    }
+
+    #[test]
+    fn rmse_on_unit_scale() {
+        let (a, b) = (Picture::filled(2, 2, 1, 0), Picture::filled(2, 2, 1, 51));
+        assert!((a.rmse(&b).unwrap() - 0.2).abs() < 1e-12);
+        assert!(a.rmse(&Picture::filled(2, 1, 1, 0)).is_none());
+    }
+}

@@ -1,0 +1,224 @@
+//! The readers, and the choice between them.
+
+mod bundled;
+mod cifar;
+mod folder;
+mod idx;
+mod npy;
+mod parquet;
+mod webdataset;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use npy::read_npz_i64;
+
+use crate::decode::{check_pixels, decode};
+use crate::{BUNDLED, Error, LoadOptions, Picture, Record, Result};
+
+/// Collects records: every picture of every form passes through here, members and non-members alike.
+pub(crate) struct Collector<'a> {
+    pub options: &'a LoadOptions<'a>,
+    pub records: Vec<Record>,
+}
+
+/// What a reader knows of a picture besides its pixels.
+#[derive(Default)]
+pub(crate) struct About {
+    pub name: String,
+    pub captions: Vec<String>,
+    pub label: Option<String>,
+    pub group: Option<String>,
+}
+
+impl<'a> Collector<'a> {
+    pub fn new(options: &'a LoadOptions<'a>) -> Self {
+        Self { options, records: Vec::new() }
+    }
+
+    /// Adds an encoded picture (PNG, JPEG...). `place` is what messages call it.
+    pub fn add_encoded(&mut self, bytes: &[u8], place: &str, about: About) -> Result<()> {
+        let picture = decode(bytes, place, self.options)?;
+        self.add(picture, place, about)
+    }
+
+    /// Adds a picture as it is in the source; id first, then size and channels.
+    pub fn add(&mut self, picture: Picture, place: &str, about: About) -> Result<()> {
+        check_pixels(picture.width, picture.height, place, self.options)?;
+        self.check_count(self.records.len() as u64 + 1, place)?;
+        let id = picture.id();
+        let picture = match self.options.image_size {
+            Some(size) => picture
+                .to_square(size, self.options.resize, self.options.max_pixels)
+                .map_err(|e| Error::Picture { place: place.to_owned(), reason: e.to_string() })?,
+            None => picture,
+        };
+        let picture = match self.options.channels {
+            Some(channels) => picture.with_channels(channels),
+            None => picture,
+        };
+        let About { name, captions, label, group } = about;
+        self.records.push(Record { id, picture, captions, group, label, name });
+        Ok(())
+    }
+
+    /// Refuses more pictures than the limit; called with a count that a header promises before room is made for it.
+    pub fn check_count(&self, count: u64, place: &str) -> Result<()> {
+        if count > self.options.max_records as u64 {
+            return Err(Error::TooLarge {
+                place: place.to_owned(),
+                found: format!("{count} pictures"),
+                limit: format!("{} pictures", self.options.max_records),
+                key: "max_records",
+            });
+        }
+        Ok(())
+    }
+
+    /// Refuses an unpacked table over the limit.
+    pub fn check_table(&self, bytes: u64, place: &str) -> Result<()> {
+        if bytes > self.options.max_table_bytes {
+            return Err(Error::TooLarge {
+                place: place.to_owned(),
+                found: format!("{bytes} bytes when unpacked"),
+                limit: format!("{} bytes", self.options.max_table_bytes),
+                key: "max_table_bytes",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Reads `source` into the collector and returns its licence where the source states one.
+pub(crate) fn read(source: &str, into: &mut Collector<'_>) -> Result<Option<String>> {
+    if BUNDLED.contains(&source) {
+        return bundled::read(source, into);
+    }
+    let path = Path::new(source);
+    if path.is_dir() {
+        return read_folder(path, into);
+    }
+    if !path.is_file() {
+        return Err(Error::UnknownSource { name: source.to_owned(), bundled: BUNDLED.join(", ") });
+    }
+    match kind(path) {
+        Some(Kind::Parquet) => return parquet::read_file(path, into),
+        Some(Kind::Tar) => webdataset::read(path, into)?,
+        Some(Kind::Npy) => npy::read(path, into)?,
+        Some(Kind::Cifar) => cifar::read_file(path, into)?,
+        Some(Kind::Idx) => idx::read(path, into)?,
+        Some(Kind::Picture) => {
+            return Err(Error::format(source, "this is one picture", "name the folder that holds the pictures"));
+        }
+        None => {
+            return Err(Error::format(
+                source,
+                "this form of data is not known",
+                "use a folder of pictures, .parquet, WebDataset .tar, CIFAR .bin, IDX, .npz or .npy",
+            ));
+        }
+    }
+    Ok(None)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Parquet,
+    Tar,
+    Npy,
+    Cifar,
+    Idx,
+    Picture,
+}
+
+/// The form of a file, by its name.
+fn kind(path: &Path) -> Option<Kind> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    let bare = name.strip_suffix(".gz").unwrap_or(&name);
+    match extension(path).as_str() {
+        "parquet" => Some(Kind::Parquet),
+        "tar" => Some(Kind::Tar),
+        "npy" | "npz" => Some(Kind::Npy),
+        "bin" => Some(Kind::Cifar),
+        e if crate::decode::READABLE.contains(&e) => Some(Kind::Picture),
+        _ if bare.ends_with("-ubyte") || bare.ends_with(".idx") || bare.contains("idx3") => Some(Kind::Idx),
+        _ => None,
+    }
+}
+
+/// The ending of a file's name in lower case, without the dot; empty if there is none.
+fn extension(path: &Path) -> String {
+    path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
+}
+
+fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
+    let files = folder::walk(path)?;
+    let of = |kinds: &[Kind]| -> Vec<PathBuf> {
+        files.iter().filter(|f| kind(f).is_some_and(|k| kinds.contains(&k))).cloned().collect()
+    };
+    let pictures = of(&[Kind::Picture]);
+    let tables = of(&[Kind::Parquet]);
+    let tars = of(&[Kind::Tar]);
+    let arrays = of(&[Kind::Cifar, Kind::Idx]);
+    let found = [!pictures.is_empty(), !tables.is_empty(), !tars.is_empty(), !arrays.is_empty()];
+    if found.iter().filter(|f| **f).count() > 1 {
+        return Err(Error::format(
+            path.display().to_string(),
+            "the folder holds several forms of data (pictures, parquet, tar, binary arrays)",
+            "name the file or sub-folder that is meant",
+        ));
+    }
+    if !tables.is_empty() {
+        let mut licence = None;
+        for table in &tables {
+            licence = parquet::read_file(table, into)?.or(licence);
+        }
+        return Ok(licence);
+    }
+    if !tars.is_empty() {
+        for tar in &tars {
+            webdataset::read(tar, into)?;
+        }
+    } else if !arrays.is_empty() {
+        if arrays.iter().any(|f| kind(f) == Some(Kind::Cifar)) {
+            cifar::read_folder(path, &arrays, into)?;
+        } else {
+            idx::read_folder(path, &arrays, into)?;
+        }
+    } else {
+        folder::read(path, &files, into)?;
+    }
+    Ok(None)
+}
+
+/// A text field that may hold one string or a list of them; empty strings are dropped.
+fn texts(value: &serde_json::Value) -> Vec<String> {
+    let list = match value {
+        serde_json::Value::Array(list) => list.iter().filter_map(scalar_text).collect(),
+        other => scalar_text(other).into_iter().collect::<Vec<_>>(),
+    };
+    list.into_iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+}
+
+/// A string, number or truth value as text.
+fn scalar_text(value: &serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::String(s) => Some(s.clone()),
+        serde_json::Value::Number(n) => Some(n.to_string()),
+        serde_json::Value::Bool(b) => Some(b.to_string()),
+        _ => None,
+    }
+}
+
+/// Captions, label and group from a JSON object, under the names in use.
+fn about_json(name: String, object: &serde_json::Map<String, serde_json::Value>) -> About {
+    let captions = ["text", "caption", "captions", "prompt"].iter().find_map(|k| object.get(*k)).map(texts);
+    About {
+        name,
+        captions: captions.unwrap_or_default(),
+        label: object.get("label").and_then(scalar_text),
+        group: object.get("group").and_then(scalar_text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

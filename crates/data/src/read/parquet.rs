@@ -1,0 +1,143 @@
+//! Parquet tables in the form of Hugging Face image data sets.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use ::parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+use ::parquet::record::{Field, Row};
+use ::parquet::schema::types::Type;
+use bytes::Bytes;
+
+use super::{About, Collector};
+use crate::{Error, Result};
+
+const IMAGE: [&str; 2] = ["image", "img"];
+const TEXT: [&str; 4] = ["text", "caption", "captions", "prompt"];
+/// Keys of the file's own metadata.
+const LICENCE: [&str; 2] = ["licence", "license"];
+
+pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
+    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    read(file, &path.display().to_string(), into)
+}
+
+pub(super) fn read_bytes(bytes: &'static [u8], place: &str, into: &mut Collector<'_>) -> Result<Option<String>> {
+    read(Bytes::from_static(bytes), place, into)
+}
+
+/// The parquet crate asserts where damaged metadata should be an error; a panic of its must not take the program down.
+fn read<R: ChunkReader + 'static>(source: R, place: &str, into: &mut Collector<'_>) -> Result<Option<String>> {
+    let read = std::panic::AssertUnwindSafe(|| read_rows(source, place, into));
+    std::panic::catch_unwind(read).unwrap_or_else(|_| {
+        Err(Error::format(place, "the table is damaged", "write or download it again"))
+    })
+}
+
+fn read_rows<R: ChunkReader + 'static>(source: R, place: &str, into: &mut Collector<'_>) -> Result<Option<String>> {
+    let broken = |e: &dyn std::fmt::Display| {
+        Error::format(place, format!("the table is cut short or broken ({e})"), "write or download it again")
+    };
+    let reader = SerializedFileReader::new(source).map_err(|e| broken(&e))?;
+    let file = reader.metadata().file_metadata();
+    let columns: Vec<Arc<Type>> = file.schema().get_fields().to_vec();
+    let pick = |names: &[&'static str]| names.iter().copied().find(|n| columns.iter().any(|c| c.name() == *n));
+    let Some(image) = pick(&IMAGE) else {
+        let found = columns.iter().map(|c| c.name()).collect::<Vec<_>>().join(", ");
+        return Err(Error::format(place, format!("no column `image` (there are: {found})"), "rename the pictures' column"));
+    };
+    let (text, label, group) = (pick(&TEXT), pick(&["label"]), pick(&["group"]));
+    let wanted = [Some(image), text, label, group];
+    let fields = columns.iter().filter(|c| wanted.contains(&Some(c.name()))).cloned().collect();
+    let projection = Type::group_type_builder(file.schema().name()).with_fields(fields).build();
+    let projection = projection.map_err(|e| broken(&e))?;
+
+    into.check_count(u64::try_from(file.num_rows()).unwrap_or(u64::MAX), place)?;
+    for group in reader.metadata().row_groups() {
+        into.check_table(u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX), place)?;
+    }
+    let key = |name: &str| {
+        let pairs = file.key_value_metadata()?;
+        pairs.iter().find(|p| p.key == name).and_then(|p| p.value.clone())
+    };
+    let classes = key("huggingface").map(|json| class_names(&json)).unwrap_or_default();
+
+    for (number, row) in reader.get_row_iter(Some(projection)).map_err(|e| broken(&e))?.enumerate() {
+        let place = format!("{place}, row {number}");
+        let row = row.map_err(|e| {
+            Error::format(&place, format!("the table is cut short or broken ({e})"), "write or download it again")
+        })?;
+        let mut about = About { name: number.to_string(), ..About::default() };
+        let mut picture = None;
+        for (name, field) in row.into_columns() {
+            let name = Some(name.as_str());
+            if name == Some(image) {
+                picture = picture_bytes(field, &mut about.name);
+            } else if name == text {
+                about.captions = captions(&field);
+            } else if name == label {
+                about.label = scalar(&field).map(|l| l.parse().ok().and_then(|i: usize| classes.get(i).cloned()).unwrap_or(l));
+            } else if name == group {
+                about.group = scalar(&field);
+            }
+        }
+        let Some(bytes) = picture else {
+            let problem = format!("column `{image}` holds no picture here");
+            return Err(Error::format(place, problem, "it must be bytes or a struct {bytes, path} with its bytes inside"));
+        };
+        into.add_encoded(&bytes, &place, about)?;
+    }
+    Ok(LICENCE.iter().find_map(|name| key(name)))
+}
+
+/// The encoded picture; a path stored with it replaces the row number as name.
+fn picture_bytes(field: Field, name: &mut String) -> Option<Bytes> {
+    match field {
+        Field::Bytes(bytes) => Some(Bytes::copy_from_slice(bytes.data())),
+        Field::Group(row) => {
+            let mut found = None;
+            for (part, field) in Row::into_columns(row) {
+                match (part.as_str(), field) {
+                    ("bytes", Field::Bytes(bytes)) => found = Some(Bytes::copy_from_slice(bytes.data())),
+                    ("path", Field::Str(path)) => *name = path,
+                    _ => {}
+                }
+            }
+            found
+        }
+        _ => None,
+    }
+}
+
+fn captions(field: &Field) -> Vec<String> {
+    let list = match field {
+        Field::ListInternal(list) => list.elements().iter().filter_map(scalar).collect(),
+        other => scalar(other).into_iter().collect::<Vec<_>>(),
+    };
+    list.into_iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+}
+
+fn scalar(field: &Field) -> Option<String> {
+    match field {
+        Field::Str(text) => Some(text.clone()),
+        Field::Bytes(bytes) => String::from_utf8(bytes.data().to_vec()).ok(),
+        Field::Bool(v) => Some(v.to_string()),
+        Field::Byte(v) => Some(v.to_string()),
+        Field::Short(v) => Some(v.to_string()),
+        Field::Int(v) => Some(v.to_string()),
+        Field::Long(v) => Some(v.to_string()),
+        Field::UByte(v) => Some(v.to_string()),
+        Field::UShort(v) => Some(v.to_string()),
+        Field::UInt(v) => Some(v.to_string()),
+        Field::ULong(v) => Some(v.to_string()),
+        _ => None,
+    }
+}
+
+/// Names of a Hugging Face `ClassLabel`, which is stored as a number.
+fn class_names(json: &str) -> Vec<String> {
+    let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
+    value["info"]["features"]["label"]["names"].as_array().map(|names| {
+        names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect()
+    }).unwrap_or_default()
+}

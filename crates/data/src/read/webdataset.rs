@@ -1,0 +1,101 @@
+//! WebDataset: a tar whose entries `KEY.jpg`, `KEY.txt`, `KEY.json`, `KEY.cls` belong together.
+
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use super::{About, Collector, about_json};
+use crate::decode::{READABLE, check_size};
+use crate::{Error, Result};
+
+/// Texts are never this long; more would be a bomb.
+const MAX_TEXT: u64 = 16 << 20;
+
+#[derive(Default)]
+struct Sample {
+    key: String,
+    picture: Option<(String, Vec<u8>)>,
+    about: About,
+}
+
+pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
+    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let mut archive = tar::Archive::new(BufReader::new(file));
+    let broken = |e: std::io::Error| Error::format(path.display().to_string(), e.to_string(), "copy the archive again");
+    let mut sample = Sample::default();
+    for entry in archive.entries().map_err(broken)? {
+        let entry = entry.map_err(broken)?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let place = format!("{}, entry {name}", path.display());
+        // The key ends at the first dot of the last part, as WebDataset has it.
+        let base = name.rfind('/').map_or(0, |i| i + 1);
+        let Some(dot) = name[base..].find('.').filter(|d| *d > 0) else { continue };
+        let (key, ending) = (&name[..base + dot], name[base + dot + 1..].to_lowercase());
+        if key != sample.key {
+            finish(std::mem::take(&mut sample), path, into)?;
+            sample.key = key.to_owned();
+        }
+        let is_picture = READABLE.contains(&ending.as_str());
+        if !is_picture && !matches!(ending.as_str(), "txt" | "json" | "cls") {
+            continue;
+        }
+        let size = entry.size();
+        if is_picture {
+            check_size(size, &place, into.options)?;
+        } else if size > MAX_TEXT {
+            return Err(Error::format(place, format!("a text of {size} bytes"), "texts stay below 16 MB"));
+        }
+        let mut bytes = Vec::new();
+        entry.take(size).read_to_end(&mut bytes).map_err(broken)?;
+        if (bytes.len() as u64) < size {
+            return Err(Error::format(place, "the archive ends inside this entry", "copy the archive again"));
+        }
+        if is_picture {
+            if let Some((other, _)) = &sample.picture {
+                let problem = format!("two pictures for one sample ({other} is the other)");
+                return Err(Error::format(place, problem, "keep one of them"));
+            }
+            sample.picture = Some((name, bytes));
+        } else {
+            describe(&mut sample.about, &ending, bytes, &place)?;
+        }
+    }
+    finish(sample, path, into)
+}
+
+fn describe(about: &mut About, ending: &str, bytes: Vec<u8>, place: &str) -> Result<()> {
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::format(place, "the text is not UTF-8", "write captions in UTF-8"))?;
+    match ending {
+        "txt" => about.captions = text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect(),
+        "cls" => about.label = Some(text.trim().to_owned()),
+        _ => {
+            let object: serde_json::Map<_, _> = serde_json::from_str(&text)
+                .map_err(|e| Error::format(place, e.to_string(), "the entry is one JSON object"))?;
+            let found = about_json(String::new(), &object);
+            if about.captions.is_empty() {
+                about.captions = found.captions;
+            }
+            about.label = about.label.take().or(found.label);
+            about.group = about.group.take().or(found.group);
+        }
+    }
+    Ok(())
+}
+
+fn finish(sample: Sample, path: &Path, into: &mut Collector<'_>) -> Result<()> {
+    let Sample { key, picture, mut about } = sample;
+    let Some((name, bytes)) = picture else {
+        if about.captions.is_empty() && about.label.is_none() && about.group.is_none() {
+            return Ok(());
+        }
+        let place = format!("{}, sample {key}", path.display());
+        return Err(Error::format(place, "a caption or label without a picture", "add the picture or drop the text"));
+    };
+    let place = format!("{}, entry {name}", path.display());
+    about.name = name;
+    into.add_encoded(&bytes, &place, about)
+}

@@ -1,0 +1,248 @@
+//! Do the intervals hold the truth as often as they say, and do the tests keep their level? By simulation.
+//!
+//! Seeds are fixed: a run repeats exactly. "False alarm" says how often a *new* seed would fail a test although
+//! the statistic does what it claims. 2,000 audits leave a standard error of 0.0049 on a coverage of 0.95.
+
+mod common;
+
+use common::{SHIFTS, binormal, mixture, normal};
+use dualmd_stats::{
+    Roc, auc_difference_independent, auc_interval, bootstrap_tpr_at_fpr, delong_paired,
+    guess_membership, minimum_detectable_auc, minimum_detectable_auc_with_power, one_run_epsilon,
+    permutation_test,
+};
+use rand::SeedableRng as _;
+use rand_chacha::ChaCha8Rng;
+use statrs::function::erf::{erfc, erfc_inv};
+
+const AUDITS: usize = 2000;
+const SIZES: [(usize, usize); 2] = [(64, 512), (50, 50)];
+
+/// Share of `audits` that `event` happened in.
+fn share(audits: usize, seed: u64, mut event: impl FnMut(&mut ChaCha8Rng) -> bool) -> f64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..audits).filter(|_| event(&mut rng)).count() as f64 / audits as f64
+}
+
+/// P[N(0, 1) > z].
+fn above(z: f64) -> f64 {
+    erfc(z / std::f64::consts::SQRT_2) / 2.0
+}
+
+/// At least 0.935 of the 95 % intervals hold the AUC (3 standard errors: false alarm 0.1 % per cell, 2 % for the 20),
+/// and up to AUC 0.8 no more than 0.975, or they would be needlessly wide.
+#[test]
+fn auc_intervals_cover() {
+    type Shape = fn(usize, usize, f64, f64, &mut ChaCha8Rng) -> (Vec<f64>, Vec<f64>);
+    let shapes: [(&str, Shape); 2] = [
+        ("two normals", |n1, n0, _, shift, rng| {
+            binormal(n1, n0, shift, rng)
+        }),
+        ("some exposed", |n1, n0, auc, _, rng| {
+            mixture(n1, n0, auc, rng)
+        }),
+    ];
+    for (name, draw) in shapes {
+        for (n1, n0) in SIZES {
+            for (auc, shift) in SHIFTS {
+                let coverage = share(AUDITS, 11, |rng| {
+                    let (m, n) = draw(n1, n0, auc, shift, rng);
+                    let i = auc_interval(&m, &n, 0.95).unwrap();
+                    i.low <= auc && auc <= i.high
+                });
+                assert!(coverage >= 0.935, "{name} {n1}/{n0} AUC {auc}: {coverage}");
+                assert!(
+                    auc > 0.8 || coverage <= 0.975,
+                    "{name} {n1}/{n0} AUC {auc}: {coverage}"
+                );
+            }
+        }
+    }
+}
+
+/// "low > 0.5" at 95 % and at 99 % (five attacks) calls a harmless model leaky in at most 2.5 % and 0.5 % of audits.
+/// Limits are 4 standard errors above: false alarm 0.003 % each.
+#[test]
+fn a_harmless_model_is_rarely_called_leaky() {
+    for (n1, n0) in SIZES {
+        for (confidence, limit) in [(0.95, 0.025 + 0.014), (0.99, 0.005 + 0.0064)] {
+            let called = share(AUDITS, 12, |rng| {
+                let (m, n) = binormal(n1, n0, 0.0, rng);
+                auc_interval(&m, &n, confidence).unwrap().low > 0.5
+            });
+            assert!(called <= limit, "{n1}/{n0} at {confidence}: {called}");
+        }
+    }
+}
+
+/// A leak at the minimum detectable AUC is seen in half of the audits, one at that with power 0.8 in 80 %: within
+/// 0.05, which is 4.5 standard errors and what the normal approximation is worth (false alarm below 0.01 %). That is
+/// for a shift; when only some members leak, their scores spread more, the interval is wider, and power is lost: at
+/// least 0.4.
+#[test]
+fn detectable_means_detected() {
+    let (n1, n0) = (64, 512);
+    let weak = minimum_detectable_auc(n1, n0, 0.05);
+    let strong = minimum_detectable_auc_with_power(n1, n0, 0.05, 0.8);
+    let is_seen = |(m, n): (Vec<f64>, Vec<f64>)| auc_interval(&m, &n, 0.95).unwrap().low > 0.5;
+    for (auc, power) in [(weak, 0.5), (strong, 0.8)] {
+        // AUC = P[N(shift, 2) > 0].
+        let shift = -2.0 * erfc_inv(2.0 * auc);
+        let seen = share(AUDITS, 13, |rng| is_seen(binormal(n1, n0, shift, rng)));
+        assert!((seen - power).abs() < 0.05, "{auc}: {seen}");
+    }
+    let seen = share(AUDITS, 13, |rng| is_seen(mixture(n1, n0, weak, rng)));
+    assert!((0.4..0.5).contains(&seen), "{weak}: {seen}");
+}
+
+/// Two noisy views of one signal, equally good. The test's level is 0.05: found between 0.03 and 0.07 (4 standard
+/// errors, false alarm 0.01 %).
+#[test]
+fn paired_test_keeps_its_level() {
+    let pair = |n: usize, shift: f64, rng: &mut ChaCha8Rng| -> (Vec<f64>, Vec<f64>) {
+        (0..n)
+            .map(|_| {
+                let common = normal(rng);
+                let mut view = || shift + (common + normal(rng)) / std::f64::consts::SQRT_2;
+                (view(), view())
+            })
+            .unzip()
+    };
+    for (n1, n0) in SIZES {
+        for (_, shift) in &SHIFTS[..3] {
+            let mut missed = 0;
+            let rejected = share(AUDITS, 14, |rng| {
+                let (ma, mb) = pair(n1, *shift, rng);
+                let (na, nb) = pair(n0, 0.0, rng);
+                let d = delong_paired(&ma, &na, &mb, &nb, 0.95).unwrap();
+                missed += usize::from(d.low > 0.0 || d.high < 0.0);
+                d.p_value < 0.05
+            });
+            assert!(
+                (0.03..=0.07).contains(&rejected),
+                "{n1}/{n0} shift {shift}: {rejected}"
+            );
+            assert!(
+                missed as f64 <= 0.065 * AUDITS as f64,
+                "{n1}/{n0} shift {shift}: {missed}"
+            );
+        }
+    }
+}
+
+/// An undefended model at AUC 0.99 against a defended one at 0.6: the interval of the difference covers at least 0.935
+/// (false alarm 0.1 % each).
+#[test]
+fn differences_cover() {
+    for (n1, n0) in SIZES {
+        let truth = SHIFTS[4].0 - SHIFTS[1].0;
+        let mut independent = 0;
+        let paired = share(AUDITS, 15, |rng| {
+            let (ma, na) = binormal(n1, n0, SHIFTS[4].1, rng);
+            let (mb, nb) = binormal(n1, n0, SHIFTS[1].1, rng);
+            let d = auc_difference_independent(&ma, &na, &mb, &nb, 0.95).unwrap();
+            independent += usize::from(d.low <= truth && truth <= d.high);
+            let d = delong_paired(&ma, &na, &mb, &nb, 0.95).unwrap();
+            d.low <= truth && truth <= d.high
+        });
+        assert!(paired >= 0.935, "{n1}/{n0}: {paired}");
+        assert!(
+            independent as f64 >= 0.935 * AUDITS as f64,
+            "{n1}/{n0}: {independent}"
+        );
+    }
+}
+
+/// Level of the unpaired test: as for the paired one.
+#[test]
+fn independent_test_keeps_its_level() {
+    let rejected = share(AUDITS, 16, |rng| {
+        let (ma, na) = binormal(64, 512, SHIFTS[2].1, rng);
+        let (mb, nb) = binormal(50, 50, SHIFTS[2].1, rng);
+        auc_difference_independent(&ma, &na, &mb, &nb, 0.95)
+            .unwrap()
+            .p_value
+            < 0.05
+    });
+    assert!((0.03..=0.07).contains(&rejected), "{rejected}");
+}
+
+/// The exact interval of the TPR at the threshold found, and the bootstrap one of the TPR at the FPR asked for.
+/// Exact: at least 0.935 (false alarm below 0.1 %). The percentile bootstrap is approximate and its threshold
+/// conservative: at least 0.90.
+#[test]
+fn tpr_intervals_cover() {
+    let (n1, n0, fpr) = (64, 512, 0.1);
+    let z = 1.281_551_565_5; // 10 % of non-members lie above
+    for (_, shift) in &SHIFTS[..4] {
+        let (mut redrawn, mut of_fpr) = (0, 0);
+        let exact = share(AUDITS, 17, |rng| {
+            let (m, n) = binormal(n1, n0, *shift, rng);
+            let point = Roc::new(&m, &n).unwrap().operating_point(fpr).unwrap();
+            let mut descending = n.clone();
+            descending.sort_by(|a, b| b.total_cmp(a));
+            let bar = descending[point.fp];
+            let b = bootstrap_tpr_at_fpr(&m, &n, fpr, 500, 0.95, 1).unwrap();
+            let truth = above(z - shift);
+            redrawn += usize::from(b.low <= truth && truth <= b.high);
+            of_fpr += usize::from(point.fpr_ci[0] <= above(bar) && above(bar) <= point.fpr_ci[1]);
+            point.tpr_ci[0] <= above(bar - shift) && above(bar - shift) <= point.tpr_ci[1]
+        });
+        assert!(exact >= 0.935, "shift {shift}: {exact}");
+        assert!(
+            of_fpr as f64 >= 0.935 * AUDITS as f64,
+            "shift {shift}: {of_fpr}"
+        );
+        assert!(
+            redrawn as f64 >= 0.90 * AUDITS as f64,
+            "shift {shift}: {redrawn}"
+        );
+    }
+}
+
+/// Level of the permutation test, with ties: at most 0.05 in theory, 0.05 + 4 standard errors here (false alarm 0.003
+/// %).
+#[test]
+fn permutation_test_keeps_its_level() {
+    let rejected = share(1000, 18, |rng| {
+        let (mut m, mut n) = binormal(20, 40, 0.0, rng);
+        m.iter_mut()
+            .chain(&mut n)
+            .for_each(|s| *s = (*s * 2.0).round());
+        permutation_test(&m, &n, 199, 1).unwrap().p_value <= 0.05
+    });
+    assert!(rejected <= 0.05 + 0.028, "{rejected}");
+}
+
+/// A training that ignores its data has epsilon 0: refuted in at most 5 % of audits (+ 4 standard errors, false alarm
+/// 0.003 %).
+#[test]
+fn one_run_audit_of_nothing() {
+    use rand::Rng as _;
+    let refuted = share(AUDITS, 19, |rng| {
+        let (mut m, mut n) = (vec![0.0], vec![0.0]);
+        for _ in 0..300 {
+            let score = normal(rng);
+            if rng.random() {
+                m.push(score)
+            } else {
+                n.push(score)
+            }
+        }
+        let g = guess_membership(&m, &n, 40, 40).unwrap();
+        one_run_epsilon(g.canaries, g.guesses, g.correct, 0.0, 0.05).unwrap() > 0.0
+    });
+    assert!(refuted <= 0.05 + 0.0195, "{refuted}");
+}
+
+/// What the documentation of `balanced_accuracy` says about scores that mean nothing.
+#[test]
+fn balanced_accuracy_is_optimistic() {
+    let mut sum = 0.0;
+    share(500, 20, |rng| {
+        let (m, n) = binormal(64, 512, 0.0, rng);
+        sum += Roc::new(&m, &n).unwrap().balanced_accuracy();
+        true
+    });
+    assert!((sum / 500.0 - 0.54).abs() < 0.01);
+}

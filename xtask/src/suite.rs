@@ -1,0 +1,312 @@
+//! `cargo xtask test`: all tests, and an honest account of those that could not run.
+//!
+//! Tests that need Chromium or Python's torch look for `DUALMD_TEST_CHROMIUM` and `DUALMD_TEST_PYTHON` and return early
+//! where the variable is missing. This module sets the variables to what it finds, and says what it did not find.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::engine::{self, Choice};
+use crate::interop;
+use crate::workspace::{self, Workspace};
+
+/// What the user asked of `cargo xtask test`.
+#[derive(Debug, Default, PartialEq)]
+pub struct Options {
+    /// Install Python's torch and diffusers first.
+    interop: bool,
+    /// Tests that were left out are a failure.
+    all: bool,
+    /// For `cargo test`.
+    rest: Vec<String>,
+}
+
+impl Options {
+    /// Takes our own flags; everything else, and everything from `--` on, is for `cargo test`.
+    pub fn parse(args: &[String]) -> Self {
+        let mut options = Self {
+            all: std::env::var("CI").is_ok_and(|ci| ci == "true"),
+            ..Self::default()
+        };
+        let ours = args.iter().position(|a| a == "--").unwrap_or(args.len());
+        for (index, arg) in args.iter().enumerate() {
+            match arg.as_str() {
+                "--interop" if index < ours => options.interop = true,
+                "--all" if index < ours => options.all = true,
+                _ => options.rest.push(arg.clone()),
+            }
+        }
+        options
+    }
+}
+
+/// Sums over the `test result:` lines of one `cargo test`.
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+impl Counts {
+    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s`.
+    fn add_line(&mut self, line: &str) {
+        let Some((_, counts)) = line
+            .strip_prefix("test result: ")
+            .and_then(|rest| rest.split_once(". "))
+        else {
+            return;
+        };
+        for part in counts.split("; ") {
+            let Some((number, what)) = part.split_once(' ') else {
+                continue;
+            };
+            let Ok(number) = number.parse::<u64>() else {
+                continue;
+            };
+            match what {
+                "passed" => self.passed += number,
+                "failed" => self.failed += number,
+                "ignored" => self.ignored += number,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A group of tests that cannot run here.
+#[derive(Debug, PartialEq)]
+struct LeftOut {
+    tests: String,
+    remedy: &'static str,
+}
+
+/// Runs everything; fails if a test failed, or if one was left out and that is not allowed.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let start = Instant::now();
+    let engine = engine::ensure(workspace, Choice::Keep)?;
+    let python = if options.interop {
+        Some(interop::ensure(workspace)?)
+    } else {
+        interop::find(workspace)
+    };
+    let chromium = find_chromium();
+
+    let mut command = workspace.cargo(&["test", "--workspace", "--no-fail-fast"]);
+    command.args(engine.cargo_features()).args(&options.rest);
+    let mut left_out = Vec::new();
+    let tools = [
+        (
+            "DUALMD_TEST_CHROMIUM",
+            chromium,
+            "the report in a real browser",
+            "install Chromium (Debian: apt install chromium), or set DUALMD_TEST_CHROMIUM to a Chrome",
+        ),
+        (
+            "DUALMD_TEST_PYTHON",
+            python,
+            "parity with Python's torch and diffusers",
+            "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both",
+        ),
+    ];
+    for (variable, found, tests, remedy) in tools {
+        match found {
+            Some(path) => {
+                eprintln!("{tests}: with {}", path.display());
+                command.env(variable, path);
+            }
+            None => left_out.push(LeftOut {
+                tests: tests.into(),
+                remedy,
+            }),
+        }
+    }
+
+    let (counts, status) = stream(command, &mut std::io::stdout())?;
+    if counts.ignored > 0 {
+        let tests = format!("{} tests that are marked as ignored", counts.ignored);
+        left_out.push(LeftOut {
+            tests,
+            remedy: "cargo test --workspace -- --ignored",
+        });
+    }
+    print!(
+        "{}",
+        summary(&counts, &left_out, start.elapsed().as_secs_f64())
+    );
+    verdict(&counts, status, &left_out, options.all)
+}
+
+/// Runs `cargo test`, passing its output on and counting.
+fn stream(mut command: Command, out: &mut impl Write) -> Result<(Counts, ExitStatus)> {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start `cargo test`")?;
+    let mut counts = Counts::default();
+    if let Some(pipe) = child.stdout.take() {
+        // Bytes, because a test may print anything.
+        for line in BufReader::new(pipe).split(b'\n') {
+            let line = line.context("cannot read the output of `cargo test`")?;
+            counts.add_line(&String::from_utf8_lossy(&line));
+            out.write_all(&line)
+                .and_then(|()| out.write_all(b"\n"))
+                .context("cannot write to the terminal")?;
+        }
+    }
+    let status = child.wait().context("cannot wait for `cargo test`")?;
+    Ok((counts, status))
+}
+
+fn summary(counts: &Counts, left_out: &[LeftOut], seconds: f64) -> String {
+    let mut text = String::from("\n");
+    for LeftOut { tests, remedy } in left_out {
+        text += &format!("left out: {tests}; to get them: {remedy}\n");
+    }
+    text += &format!(
+        "{:.0} s with set-up and build\n{} passed, {} failed\n",
+        seconds, counts.passed, counts.failed
+    );
+    text
+}
+
+fn verdict(counts: &Counts, status: ExitStatus, left_out: &[LeftOut], all: bool) -> Result<()> {
+    if counts.failed > 0 {
+        bail!("{} tests failed", counts.failed);
+    }
+    if !status.success() {
+        bail!(
+            "`cargo test` failed ({status}): the build, or a test program that died, is shown above"
+        );
+    }
+    if all && !left_out.is_empty() {
+        let groups: Vec<_> = left_out.iter().map(|group| group.tests.as_str()).collect();
+        bail!(
+            "left out although all tests were asked for (--all or CI=true): {}",
+            groups.join("; ")
+        );
+    }
+    Ok(())
+}
+
+fn find_chromium() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("DUALMD_TEST_CHROMIUM").filter(|value| !value.is_empty()) {
+        return Some(path.into());
+    }
+    let names = [
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ];
+    let folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH")?).collect();
+    let candidates = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    candidates.filter(|path| path.is_file()).find(|path| {
+        // A distribution's placeholder that only tells how to install the real one fails here.
+        let mut command = Command::new(path);
+        command.arg("--version");
+        workspace::output(command).is_ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(args: &[&str]) -> Vec<String> {
+        args.iter().map(|a| (*a).to_owned()).collect()
+    }
+
+    #[test]
+    fn flags_end_at_the_double_dash() {
+        let options = Options::parse(&strings(&[
+            "--interop",
+            "-p",
+            "dualmd",
+            "--all",
+            "--",
+            "--all",
+        ]));
+        assert!(options.interop && options.all);
+        assert_eq!(options.rest, strings(&["-p", "dualmd", "--", "--all"]));
+    }
+
+    #[test]
+    fn counts_are_summed_over_test_programs() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.10s",
+            "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.10s",
+            "test result: nonsense",
+        ] {
+            counts.add_line(line);
+        }
+        assert_eq!(
+            counts,
+            Counts {
+                passed: 7,
+                failed: 2,
+                ignored: 1
+            }
+        );
+    }
+
+    #[test]
+    fn what_was_left_out_is_said_and_fails_only_where_all_are_wanted() {
+        let counts = Counts {
+            passed: 7,
+            ..Counts::default()
+        };
+        let left_out = [LeftOut {
+            tests: "the browser".into(),
+            remedy: "install one",
+        }];
+        let text = summary(&counts, &left_out, 61.2);
+        assert_eq!(
+            text,
+            "\nleft out: the browser; to get them: install one\n61 s with set-up and build\n7 passed, 0 failed\n"
+        );
+        let exit = |code| Command::new("sh").args(["-c", code]).status().unwrap();
+        let (good, bad) = (exit("exit 0"), exit("exit 1"));
+        assert!(verdict(&counts, good, &left_out, false).is_ok());
+        assert!(
+            verdict(&counts, good, &left_out, true)
+                .unwrap_err()
+                .to_string()
+                .contains("the browser")
+        );
+        assert!(verdict(&counts, good, &[], true).is_ok());
+        assert!(verdict(&counts, bad, &[], false).is_err());
+        assert!(
+            verdict(
+                &Counts {
+                    failed: 1,
+                    ..Counts::default()
+                },
+                bad,
+                &[],
+                false
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn output_is_streamed_and_the_exit_status_kept() {
+        let mut command = Command::new("sh");
+        command.args([
+            "-c",
+            "echo 'test result: ok. 2 passed; 0 failed; 0 ignored'; exit 1",
+        ]);
+        let mut shown = Vec::new();
+        let (counts, status) = stream(command, &mut shown).unwrap();
+        assert!(counts.passed == 2 && status.code() == Some(1) && shown.ends_with(b"0 ignored\n"));
+    }
+}

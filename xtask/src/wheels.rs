@@ -1,0 +1,331 @@
+//! libtorch out of the pinned PyTorch wheels.
+//!
+//! The Linux wheel of PyTorch in the package index is the CUDA build, but its `libtorch_cpu.so` needs only `libc10` and
+//! `libgomp` (in the wheel) and `libcudart` and `libcupti` (two small wheels). So a CPU program runs without the
+//! gigabytes of the other `nvidia-*` wheels: headers and five libraries, about 500 MB, are all that is kept.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+
+use crate::checksum;
+use crate::version;
+use crate::workspace;
+
+/// One file of the package index, and what of it is needed.
+struct Wheel {
+    name: &'static str,
+    version: &'static str,
+    file: &'static str,
+    sha256: &'static str,
+    /// `(path in the wheel, path in the engine folder)`; a path that ends in `/` means all below it.
+    take: &'static [(&'static str, &'static str)],
+}
+
+/// torch is always the build for CPython 3.11, whatever Python asks for it: libtorch does not depend on Python,
+/// but each build is a file of its own with its own checksum.
+const WHEELS: [Wheel; 3] = [
+    Wheel {
+        name: "torch",
+        version: version::REQUIRED,
+        file: "torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl",
+        sha256: "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7",
+        take: &[
+            ("torch/include/", "include/"),
+            ("torch/lib/libtorch_cpu.so", "lib/libtorch_cpu.so"),
+            ("torch/lib/libc10.so", "lib/libc10.so"),
+            ("torch/lib/libgomp.so.1", "lib/libgomp.so.1"),
+        ],
+    },
+    Wheel {
+        name: "nvidia-cuda-runtime",
+        version: "13.0.96",
+        file: "nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
+        sha256: "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+        take: &[("nvidia/cu13/lib/libcudart.so.13", "lib/libcudart.so.13")],
+    },
+    Wheel {
+        name: "nvidia-cuda-cupti",
+        version: "13.0.85",
+        file: "nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl",
+        sha256: "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
+        take: &[("nvidia/cu13/lib/libcupti.so.13", "lib/libcupti.so.13")],
+    },
+];
+
+/// What pip must be told to get these files on any Python. Platforms in the order of the table above.
+const PIP_TARGET: &[&str] = &[
+    "--no-deps",
+    "--only-binary=:all:",
+    "--python-version=3.11",
+    "--implementation=cp",
+    "--abi=cp311",
+    "--abi=none",
+    "--platform=manylinux_2_28_x86_64",
+    "--platform=manylinux_2_25_x86_64",
+    "--platform=manylinux2014_x86_64",
+];
+
+const FETCH: &str = include_str!("fetch_wheel.py");
+
+/// Written last into the engine folder: a folder without it was never finished.
+const STAMP: &str = "dualmd-complete.json";
+
+/// The folder of the wheels themselves.
+pub fn downloads(cache: &Path) -> PathBuf {
+    cache.join("downloads")
+}
+
+/// The engine folder in the cache; downloads and unpacks what is missing.
+pub fn engine(cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join(format!("libtorch-{}-cpu", version::REQUIRED));
+    let stamp = stamp();
+    if fs::read_to_string(folder.join(STAMP)).is_ok_and(|text| text == stamp) {
+        return Ok(folder);
+    }
+    if !cfg!(all(
+        target_os = "linux",
+        target_arch = "x86_64",
+        target_env = "gnu"
+    )) {
+        bail!(
+            "the pinned download is for x86-64 Linux with glibc; here, install PyTorch {v} and set LIBTORCH_USE_PYTORCH=1, or \
+             unpack libtorch {v} and set LIBTORCH to its folder",
+            v = version::REQUIRED
+        );
+    }
+    let downloads = downloads(cache);
+    fs::create_dir_all(&downloads).with_context(|| {
+        format!(
+            "cannot make {}: set DUALMD_CACHE to a folder you may write",
+            downloads.display()
+        )
+    })?;
+    for wheel in &WHEELS {
+        let file = downloads.join(wheel.file);
+        checksum::ensure(&file, wheel.sha256, || fetch(wheel, &file))?;
+    }
+    eprintln!("unpacking libtorch into {}", folder.display());
+    sweep(cache);
+    let fresh = cache.join(format!("{UNPACKING}{}", std::process::id()));
+    for wheel in &WHEELS {
+        unpack(&downloads.join(wheel.file), wheel.take, &fresh)?;
+    }
+    // The real libtorch.so of the wheel would pull in the CUDA libraries.
+    write(&fresh.join("lib/libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
+    write(
+        &fresh.join("build-version"),
+        &format!("{}+cpu\n", version::REQUIRED),
+    )?;
+    write(&fresh.join(STAMP), &stamp)?;
+    replace_folder(&fresh, &folder)?;
+    Ok(folder)
+}
+
+const UNPACKING: &str = ".unpacking-";
+
+/// Deletes what killed set-ups left. A process that still lives may be another set-up at work.
+fn sweep(cache: &Path) {
+    let Ok(entries) = fs::read_dir(cache) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(process) = name.to_str().and_then(|name| name.strip_prefix(UNPACKING)) else {
+            continue;
+        };
+        if !Path::new("/proc").join(process).exists() {
+            // Only disk space depends on it.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+fn replace_folder(fresh: &Path, folder: &Path) -> Result<()> {
+    let explain = || format!("cannot move {} to {}", fresh.display(), folder.display());
+    if folder.exists() {
+        let old = fresh.with_extension("old");
+        fs::rename(folder, &old).with_context(explain)?;
+        fs::rename(fresh, folder).with_context(explain)?;
+        return fs::remove_dir_all(&old)
+            .with_context(|| format!("cannot delete {}", old.display()));
+    }
+    fs::rename(fresh, folder).with_context(explain)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What the folder was made of, so that other pins make a new one.
+fn stamp() -> String {
+    let wheels: Vec<_> = WHEELS
+        .iter()
+        .map(|w| json!({ "file": w.file, "sha256": w.sha256 }))
+        .collect();
+    format!("{:#}\n", json!({ "wheels": wheels }))
+}
+
+fn fetch(wheel: &Wheel, file: &Path) -> Result<()> {
+    check_pip()?;
+    eprintln!("downloading {}", wheel.file);
+    // Three signs: a mirror's 2.13.0+cpu would be "equal" by two, and is another file.
+    let requirement = format!("{}==={}", wheel.name, wheel.version);
+    let mut resuming = Command::new("python3");
+    resuming
+        .args(["-c", FETCH, &requirement])
+        .arg(file)
+        .args(PIP_TARGET);
+    if workspace::run(resuming).is_ok() {
+        return Ok(());
+    }
+    eprintln!("downloading with pip instead");
+    let mut plain = Command::new("python3");
+    plain
+        .args(["-m", "pip", "download"])
+        .args(PIP_TARGET)
+        .arg("--dest");
+    plain.args(file.parent()).arg(&requirement);
+    workspace::run(plain).with_context(|| {
+        format!("cannot download {requirement}: check the network and pip's index settings, then start again")
+    })
+}
+
+/// Both are needed for the download only, so they are asked for as late as this.
+fn check_pip() -> Result<()> {
+    let mut command = Command::new("python3");
+    command.args(["-m", "pip", "--version"]);
+    workspace::output(command).map(drop).context(
+        "downloading libtorch needs python3 with pip (Debian: apt install python3-pip); or set LIBTORCH to a libtorch 2.13.0",
+    )
+}
+
+/// Writes the wanted entries of a wheel under `folder`; every entry of `take` must be there.
+fn unpack(wheel: &Path, take: &[(&str, &str)], folder: &Path) -> Result<()> {
+    let explain = || {
+        format!(
+            "cannot unpack {} into {}",
+            wheel.display(),
+            folder.display()
+        )
+    };
+    let file = File::open(wheel).with_context(explain)?;
+    let mut archive = zip::ZipArchive::new(io::BufReader::new(file)).with_context(explain)?;
+    let mut found = vec![false; take.len()];
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index).with_context(explain)?;
+        let Some((rule, to)) = destination(entry.name(), take) else {
+            continue;
+        };
+        // A path with dots could leave the folder.
+        if entry.is_dir() || entry.name().split('/').any(|part| part == "..") {
+            continue;
+        }
+        found[rule] = true;
+        let to = folder.join(to);
+        if let Some(parent) = to.parent() {
+            fs::create_dir_all(parent).with_context(explain)?;
+        }
+        let mut out = File::create(&to).with_context(explain)?;
+        io::copy(&mut entry, &mut out).with_context(explain)?;
+    }
+    match found.iter().position(|found| !found) {
+        Some(rule) => bail!("{} holds no {}", wheel.display(), take[rule].0),
+        None => Ok(()),
+    }
+}
+
+/// Which rule takes this entry, and where to.
+fn destination(name: &str, take: &[(&str, &str)]) -> Option<(usize, String)> {
+    take.iter()
+        .enumerate()
+        .find_map(|(rule, (from, to))| match name.strip_prefix(from) {
+            Some("") if !from.ends_with('/') => Some((rule, (*to).to_owned())),
+            Some(rest) if from.ends_with('/') && !rest.is_empty() => {
+                Some((rule, format!("{to}{rest}")))
+            }
+            _ => None,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_needed_is_taken() {
+        let take = WHEELS[0].take;
+        assert_eq!(
+            destination("torch/include/ATen/ATen.h", take),
+            Some((0, "include/ATen/ATen.h".into()))
+        );
+        assert_eq!(
+            destination("torch/lib/libc10.so", take),
+            Some((2, "lib/libc10.so".into()))
+        );
+        for name in [
+            "torch/lib/libc10.so.sig",
+            "torch/lib/libc10_cuda.so",
+            "torch/lib/libtorch.so",
+            "torch/include/",
+            "x",
+        ] {
+            assert_eq!(destination(name, take), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn unpacking_takes_the_wanted_and_stays_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        let wheel = dir.path().join("a.whl");
+        let mut zip = zip::ZipWriter::new(File::create(&wheel).unwrap());
+        for (name, text) in [
+            ("p/in/x/y.h", "header"),
+            ("p/in/../../evil", "no"),
+            ("p/lib.so", "code"),
+            ("q", "no"),
+        ] {
+            zip.start_file(name, zip::write::SimpleFileOptions::default())
+                .unwrap();
+            io::Write::write_all(&mut zip, text.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap();
+        let out = dir.path().join("deep/er/out");
+        unpack(
+            &wheel,
+            &[("p/in/", "include/"), ("p/lib.so", "lib/l.so")],
+            &out,
+        )
+        .unwrap();
+        assert_eq!(
+            fs::read_to_string(out.join("include/x/y.h")).unwrap(),
+            "header"
+        );
+        assert_eq!(fs::read_to_string(out.join("lib/l.so")).unwrap(), "code");
+        assert!(!dir.path().join("deep/er/evil").exists());
+        let error = unpack(&wheel, &[("p/none.so", "n")], &out)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("a.whl") && error.contains("p/none.so"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_is_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let (fresh, folder) = (dir.path().join(".unpacking-1"), dir.path().join("engine"));
+        for (path, file) in [(&fresh, "new"), (&folder, "old")] {
+            fs::create_dir(path).unwrap();
+            fs::write(path.join(file), "").unwrap();
+        }
+        replace_folder(&fresh, &folder).unwrap();
+        assert!(folder.join("new").exists() && !folder.join("old").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
