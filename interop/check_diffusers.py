@@ -44,7 +44,7 @@ def main():
         eps = unet(torch.from_numpy(np.load(args.x)), torch.from_numpy(np.load(args.t))).sample
         good = compare("eps", eps.numpy(), np.load(args.eps), 1e-5)
         if args.noise:
-            scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+            scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
             scheduler.set_timesteps(args.steps)
             x = torch.from_numpy(np.load(args.noise))
             for t in scheduler.timesteps:

@@ -43,11 +43,18 @@ impl<'a> Batch<'a> {
         check_shape(x, ids.len())?;
         let x = x.f_to_kind(Kind::Float)?;
         let (clean, calls) = (BTreeMap::new(), NetworkCalls::default());
-        Ok(Self { denoiser, schedule, x, ids, seed, clean, calls })
+        Ok(Self {
+            denoiser,
+            schedule,
+            x,
+            ids,
+            seed,
+            clean,
+            calls,
+        })
     }
 
     /// The clean samples, [B, C, H, W] f32.
-    #[must_use]
     pub fn x(&self) -> &Tensor {
         &self.x
     }
@@ -129,7 +136,10 @@ pub(crate) fn check_shape(x: &Tensor, ids: usize) -> Result<()> {
         )));
     }
     if size[0] != ids as i64 {
-        return Err(AttackError::Samples(format!("{} samples but {ids} ids: give one id per sample", size[0])));
+        return Err(AttackError::Samples(format!(
+            "{} samples but {ids} ids: give one id per sample",
+            size[0]
+        )));
     }
     Ok(())
 }

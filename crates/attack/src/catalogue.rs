@@ -24,20 +24,42 @@ impl Entry {
     /// The attack at another timestep (for SecMI: t_sec), under the name `NAME@T`.
     #[must_use]
     pub fn at(&self, t: i64) -> Box<dyn Attack> {
-        Box::new(At { attack: (self.make)(Some(t)), t })
+        Box::new(At {
+            attack: (self.make)(Some(t)),
+            t,
+        })
     }
 }
 
 /// Every attack on a noise predictor, in the order of reports.
 pub const ALL: [Entry; 5] = [
-    Entry { name: "loss", make: |t| with_timestep(Loss::default(), t, |a, t| a.t = t) },
-    Entry { name: "secmi", make: |t| with_timestep(SecMi::default(), t, |a, t| a.t_sec = t) },
-    Entry { name: "pia", make: |t| with_timestep(Pia::default(), t, |a, t| a.t = t) },
-    Entry { name: "pian", make: |t| with_timestep(Pian::default(), t, |a, t| a.t = t) },
-    Entry { name: "sima", make: |t| with_timestep(SimA::default(), t, |a, t| a.t = t) },
+    Entry {
+        name: "loss",
+        make: |t| with_timestep(Loss::default(), t, |a, t| a.t = t),
+    },
+    Entry {
+        name: "secmi",
+        make: |t| with_timestep(SecMi::default(), t, |a, t| a.t_sec = t),
+    },
+    Entry {
+        name: "pia",
+        make: |t| with_timestep(Pia::default(), t, |a, t| a.t = t),
+    },
+    Entry {
+        name: "pian",
+        make: |t| with_timestep(Pian::default(), t, |a, t| a.t = t),
+    },
+    Entry {
+        name: "sima",
+        make: |t| with_timestep(SimA::default(), t, |a, t| a.t = t),
+    },
 ];
 
-fn with_timestep<A: Attack + 'static>(mut attack: A, t: Option<i64>, set: fn(&mut A, i64)) -> Box<dyn Attack> {
+fn with_timestep<A: Attack + 'static>(
+    mut attack: A,
+    t: Option<i64>,
+    set: fn(&mut A, i64),
+) -> Box<dyn Attack> {
     if let Some(t) = t {
         set(&mut attack, t);
     }
@@ -55,11 +77,16 @@ pub fn default_set() -> Vec<Box<dyn Attack>> {
 /// # Errors
 /// A name that is not known, with the nearest one that is; a timestep that is no number.
 pub fn by_name(name: &str) -> Result<Box<dyn Attack>> {
-    let Some((base, t)) = name.split_once('@') else { return Ok(entry(name)?.attack()) };
+    let Some((base, t)) = name.split_once('@') else {
+        return Ok(entry(name)?.attack());
+    };
     let entry = entry(base)?;
     let t = t.parse().map_err(|_| AttackError::Parameter {
         attack: entry.name,
-        reason: format!("\"{name}\": write {}@T with a whole number T, such as {}@100", entry.name, entry.name),
+        reason: format!(
+            "\"{name}\": write {}@T with a whole number T, such as {}@100",
+            entry.name, entry.name
+        ),
     })?;
     Ok(entry.at(t))
 }
@@ -75,17 +102,19 @@ pub fn sweep(name: &str, timesteps: &[i64]) -> Result<Vec<Box<dyn Attack>>> {
 }
 
 fn entry(name: &str) -> Result<Entry> {
-    ALL.into_iter().find(|e| e.name == name).ok_or_else(|| AttackError::UnknownAttack {
-        name: name.into(),
-        suggestion: ALL
-            .iter()
-            .map(|e| (edit_distance(&name.to_lowercase(), e.name), e.name))
-            .min()
-            // Half the letters wrong is not a slip of the finger any more.
-            .filter(|&(distance, known)| 2 * distance <= known.len())
-            .map(|(_, known)| known),
-        known: ALL.map(|e| e.name).join(", "),
-    })
+    ALL.into_iter()
+        .find(|e| e.name == name)
+        .ok_or_else(|| AttackError::UnknownAttack {
+            name: name.into(),
+            suggestion: ALL
+                .iter()
+                .map(|e| (edit_distance(&name.to_lowercase(), e.name), e.name))
+                .min()
+                // Half the letters wrong is not a slip of the finger any more.
+                .filter(|&(distance, known)| 2 * distance <= known.len())
+                .map(|(_, known)| known),
+            known: ALL.map(|e| e.name).join(", "),
+        })
 }
 
 /// Levenshtein distance: insertions, deletions and replacements of one letter.
@@ -114,7 +143,10 @@ struct At {
 impl Attack for At {
     fn info(&self) -> AttackInfo {
         let info = self.attack.info();
-        AttackInfo { name: format!("{}@{}", info.name, self.t), ..info }
+        AttackInfo {
+            name: format!("{}@{}", info.name, self.t),
+            ..info
+        }
     }
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
@@ -135,7 +167,13 @@ mod tests {
         assert_eq!(rows[0].info().name, "sima@50");
         assert_eq!(rows[1].info().parameters["t"], 150);
         let secmi = by_name("secmi@150").unwrap().info();
-        assert_eq!((secmi.network_calls_per_sample, secmi.parameters["error_at"].as_i64()), (16, Some(140)));
+        assert_eq!(
+            (
+                secmi.network_calls_per_sample,
+                secmi.parameters["error_at"].as_i64()
+            ),
+            (16, Some(140))
+        );
     }
 
     #[test]
@@ -153,7 +191,10 @@ mod tests {
     /// The timesteps are part of the contract: scores of different versions must be comparable.
     #[test]
     fn defaults_are_fixed() {
-        let parameters: Vec<String> = default_set().iter().map(|a| a.info().parameters.to_string()).collect();
+        let parameters: Vec<String> = default_set()
+            .iter()
+            .map(|a| a.info().parameters.to_string())
+            .collect();
         assert_eq!(
             parameters,
             [

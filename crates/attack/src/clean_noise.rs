@@ -46,7 +46,12 @@ impl CleanNoise {
             rms.iter().filter(|&&r| outside(r)).count() as f64 / rms.len().max(1) as f64
         };
         let (share_low, share_high) = (share(&|r| r < LOW), share(&|r| r > HIGH));
-        Self { rms, median, share_low, share_high }
+        Self {
+            rms,
+            median,
+            share_low,
+            share_high,
+        }
     }
 
     /// A warning for the report if PIA's assumption fails on at least 5 % of the samples, or at the median.
@@ -88,8 +93,17 @@ mod tests {
         assert_eq!(CleanNoise::new(vec![0.9, 1.1, 1.0]).warning(), None);
         let few = CleanNoise::new([vec![0.3; 11], vec![0.8; 100]].concat());
         assert_eq!(few.median, 0.8);
-        assert!(few.warning().unwrap().contains("below 0.5 on 10 % of the images (median 0.80"));
-        assert!(CleanNoise::new(vec![5.0, 6.0]).warning().unwrap().contains("above 2 on 100 %"));
+        assert!(
+            few.warning()
+                .unwrap()
+                .contains("below 0.5 on 10 % of the images (median 0.80")
+        );
+        assert!(
+            CleanNoise::new(vec![5.0, 6.0])
+                .warning()
+                .unwrap()
+                .contains("above 2 on 100 %")
+        );
         assert_eq!(CleanNoise::new(vec![5.0, 6.0]).median, 5.5);
     }
 }

@@ -54,7 +54,9 @@ pub enum AttackError {
         score: f64,
     },
     /// The caller asked to stop.
-    #[error("stopped after {done} of {total} scores; run the same command again to start this model over")]
+    #[error(
+        "stopped after {done} of {total} scores; run the same command again to start this model over"
+    )]
     Stopped {
         /// Scores (samples times attacks) that were done.
         done: usize,

@@ -34,16 +34,22 @@ impl Samples {
                  makes intervals too narrow; drop duplicates first"
             )));
         }
-        let finite = x.f_flatten(1, -1)?.f_isfinite()?.f_all_dim(1, false)?.f_to_kind(Kind::Int64)?;
+        let finite = x
+            .f_flatten(1, -1)?
+            .f_isfinite()?
+            .f_all_dim(1, false)?
+            .f_to_kind(Kind::Int64)?;
         let finite = Vec::<i64>::try_from(&finite)?;
         if let Some(broken) = finite.iter().position(|&f| f == 0) {
-            return Err(AttackError::Samples(format!("sample {} holds NaN or infinity: check the image", ids[broken])));
+            return Err(AttackError::Samples(format!(
+                "sample {} holds NaN or infinity: check the image",
+                ids[broken]
+            )));
         }
         Ok(Self { x, ids })
     }
 
     /// [N, C, H, W].
-    #[must_use]
     pub fn x(&self) -> &Tensor {
         &self.x
     }
@@ -111,7 +117,12 @@ pub fn run(
     let n = samples.ids.len();
     let mut results: Vec<AttackResult> = attacks
         .iter()
-        .map(|a| AttackResult { info: a.info(), scores: Ok(vec![0.0; n]), seconds: 0.0, network_calls: 0 })
+        .map(|a| AttackResult {
+            info: a.info(),
+            scores: Ok(vec![0.0; n]),
+            seconds: 0.0,
+            network_calls: 0,
+        })
         .collect();
     let mut names = HashSet::new();
     if let Some(twice) = results.iter().find(|r| !names.insert(r.info.name.as_str())) {
@@ -126,7 +137,10 @@ pub fn run(
 
     for rows in order.chunks(options.batch.max(1)) {
         let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
-        let x = samples.x.f_index_select(0, &index.to_device(samples.x.device()))?.f_to_device(options.device)?;
+        let x = samples
+            .x
+            .f_index_select(0, &index.to_device(samples.x.device()))?
+            .f_to_device(options.device)?;
         let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
         let mut batch = Batch::new(denoiser, schedule, &x, &ids, options.seed)?;
         for (attack, result) in attacks.iter().zip(&mut results) {
@@ -136,7 +150,10 @@ pub fn run(
             if let Ok(all) = &mut result.scores {
                 let (start, before) = (Instant::now(), batch.calls().made);
                 match score_batch(attack.as_ref(), &result.info.name, &mut batch) {
-                    Ok(scores) => rows.iter().zip(scores).for_each(|(&row, score)| all[row] = score),
+                    Ok(scores) => rows
+                        .iter()
+                        .zip(scores)
+                        .for_each(|(&row, score)| all[row] = score),
                     Err(reason) => result.scores = Err(reason.to_string()),
                 }
                 result.seconds += start.elapsed().as_secs_f64();
@@ -154,9 +171,18 @@ pub fn run(
         saved += batch.calls().saved;
     }
 
-    let clean_noise = clean_rms.iter().all(|r| r.is_finite()).then(|| CleanNoise::new(clean_rms));
+    let clean_noise = clean_rms
+        .iter()
+        .all(|r| r.is_finite())
+        .then(|| CleanNoise::new(clean_rms));
     let warnings = clean_noise.iter().filter_map(CleanNoise::warning).collect();
-    Ok(Outcome { results, network_calls_made: made, network_calls_saved: saved, clean_noise, warnings })
+    Ok(Outcome {
+        results,
+        network_calls_made: made,
+        network_calls_saved: saved,
+        clean_noise,
+        warnings,
+    })
 }
 
 /// The scores of one batch, checked.
@@ -169,8 +195,15 @@ fn score_batch(attack: &dyn Attack, name: &str, batch: &mut Batch<'_>) -> Result
             batch.ids().len()
         )));
     }
-    match scores.iter().zip(batch.ids()).find(|(score, _)| !score.is_finite()) {
-        Some((&score, id)) => Err(AttackError::NotFinite { sample: id.clone(), score }),
+    match scores
+        .iter()
+        .zip(batch.ids())
+        .find(|(score, _)| !score.is_finite())
+    {
+        Some((&score, id)) => Err(AttackError::NotFinite {
+            sample: id.clone(),
+            score,
+        }),
         None => Ok(scores),
     }
 }

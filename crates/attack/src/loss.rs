@@ -47,7 +47,10 @@ impl Loss {
     /// No draws, a draw of another shape, or as [`Batch::eps`].
     pub fn score_with_noise(&self, batch: &mut Batch<'_>, draws: &[Tensor]) -> Result<Vec<f64>> {
         if draws.is_empty() {
-            return Err(AttackError::Parameter { attack: "loss", reason: "draws = 0: choose at least 1".into() });
+            return Err(AttackError::Parameter {
+                attack: "loss",
+                reason: "draws = 0: choose at least 1".into(),
+            });
         }
         let mut total = vec![0.0; batch.ids().len()];
         for noise in draws {
@@ -64,7 +67,12 @@ impl Loss {
                 *sum += error;
             }
         }
-        Ok(negated(total.into_iter().map(|sum| sum / draws.len() as f64).collect()))
+        Ok(negated(
+            total
+                .into_iter()
+                .map(|sum| sum / draws.len() as f64)
+                .collect(),
+        ))
     }
 
     /// Draw number `k` for every sample of the batch.
@@ -74,7 +82,13 @@ impl Loss {
         let rows: Vec<Tensor> = batch
             .ids()
             .iter()
-            .map(|id| noise::normal(&mut stream_for_id(batch.seed(), &purpose, id), &x.size()[1..], x.device()))
+            .map(|id| {
+                noise::normal(
+                    &mut stream_for_id(batch.seed(), &purpose, id),
+                    &x.size()[1..],
+                    x.device(),
+                )
+            })
             .collect();
         Ok(Tensor::f_stack(&rows, 0)?)
     }
@@ -96,7 +110,9 @@ impl Attack for Loss {
     }
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
-        let draws = (0..self.draws).map(|k| self.draw(batch, k)).collect::<Result<Vec<_>>>()?;
+        let draws = (0..self.draws)
+            .map(|k| self.draw(batch, k))
+            .collect::<Result<Vec<_>>>()?;
         self.score_with_noise(batch, &draws)
     }
 }

@@ -26,8 +26,8 @@ pub const NAME: &str = "nn";
 
 /// Queries compared at once: bounds memory at QUERIES times the size of the pool.
 const QUERIES: i64 = 64;
-/// Candidates that the fast f32 distance hands to the exact one. |a|^2 + |b|^2 - 2ab loses the last digits exactly
-/// where it matters, on near copies, and may rank them wrongly among themselves.
+/// Candidates that the fast distance hands to the exact one. |a|^2 + |b|^2 - 2ab loses the last digits exactly where
+/// it matters, on near copies; even in f64 (f32 picks wrong images outright) equals come out in any order.
 const CANDIDATES: i64 = 8;
 
 /// The most similar image of a pool.
@@ -81,7 +81,7 @@ pub fn nearest(queries: &Tensor, pool: &Tensor) -> Result<Vec<Nearest>> {
             queries.size()[1]
         )));
     }
-    let norms = (&pool * &pool).f_sum_dim_intlist([1i64].as_slice(), false, Kind::Float)?;
+    let norms = (&pool * &pool).f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double)?;
     let candidates = CANDIDATES.min(m);
     let mut found = Vec::with_capacity(usize::try_from(n).unwrap_or(0));
     for start in (0..n).step_by(QUERIES as usize) {
@@ -90,14 +90,20 @@ pub fn nearest(queries: &Tensor, pool: &Tensor) -> Result<Vec<Nearest>> {
         // |q|^2 is the same for all candidates of a query.
         let squared = norms.f_unsqueeze(0)? - chunk.f_matmul(&pool.f_tr()?)? * 2.0;
         let (_, index) = squared.f_topk(candidates, 1, false, false)?;
-        let best = pool.f_index_select(0, &index.f_flatten(0, -1)?)?.f_view([length, candidates, d])?;
-        let difference = best.f_to_kind(Kind::Double)? - chunk.f_unsqueeze(1)?.f_to_kind(Kind::Double)?;
-        let mean_square = (&difference * &difference).f_mean_dim([2i64].as_slice(), false, Kind::Double)?;
+        let best = pool
+            .f_index_select(0, &index.f_flatten(0, -1)?)?
+            .f_view([length, candidates, d])?;
+        let difference = best - chunk.f_unsqueeze(1)?;
+        let mean_square =
+            (&difference * &difference).f_mean_dim([2i64].as_slice(), false, Kind::Double)?;
         let index = Vec::<i64>::try_from(&index.f_flatten(0, -1)?)?;
         let mean_square = Vec::<f64>::try_from(&mean_square.f_flatten(0, -1)?)?;
         let per_query = candidates as usize;
         for (indices, squares) in index.chunks(per_query).zip(mean_square.chunks(per_query)) {
-            let nearest = squares.iter().zip(indices).min_by(|a, b| a.0.total_cmp(b.0).then(a.1.cmp(b.1)));
+            let nearest = squares
+                .iter()
+                .zip(indices)
+                .min_by(|a, b| a.0.total_cmp(b.0).then(a.1.cmp(b.1)));
             // [-1, 1] is twice as wide as [0, 1].
             found.extend(nearest.map(|(square, &index)| Nearest {
                 index: usize::try_from(index).unwrap_or(0),
@@ -113,7 +119,7 @@ pub fn nearest(queries: &Tensor, pool: &Tensor) -> Result<Vec<Nearest>> {
     }
 }
 
-/// Images as rows of f32, [N, D].
+/// Images as rows of f64, [N, D].
 fn rows(images: &Tensor, what: &str) -> Result<Tensor> {
     if images.dim() < 2 {
         return Err(AttackError::Samples(format!(
@@ -121,5 +127,5 @@ fn rows(images: &Tensor, what: &str) -> Result<Tensor> {
             images.size()
         )));
     }
-    Ok(images.f_flatten(1, -1)?.f_to_kind(Kind::Float)?)
+    Ok(images.f_flatten(1, -1)?.f_to_kind(Kind::Double)?)
 }

@@ -54,7 +54,10 @@ pub(crate) fn proximal_score(
 
 pub(crate) fn check_exponent(attack: &'static str, p: u32) -> Result<()> {
     if p == 0 {
-        return Err(AttackError::Parameter { attack, reason: "p = 0: choose an exponent of at least 1".into() });
+        return Err(AttackError::Parameter {
+            attack,
+            reason: "p = 0: choose an exponent of at least 1".into(),
+        });
     }
     Ok(())
 }

@@ -56,8 +56,14 @@ impl Attack for Pian {
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
         let e0 = batch.eps_clean(0)?;
         // A mean of exactly 0 makes the scale infinite and the score NaN: reported, as it should be.
-        let scale: Vec<f64> = mean_of_powers(&e0, 1)?.into_iter().map(|m| FRAC_2_PI.sqrt() / m).collect();
-        let scale = Tensor::from_slice(&scale).to_kind(Kind::Float).to_device(e0.device()).view([-1, 1, 1, 1]);
+        let scale: Vec<f64> = mean_of_powers(&e0, 1)?
+            .into_iter()
+            .map(|m| FRAC_2_PI.sqrt() / m)
+            .collect();
+        let scale = Tensor::from_slice(&scale)
+            .to_kind(Kind::Float)
+            .to_device(e0.device())
+            .view([-1, 1, 1, 1]);
         proximal_score("pian", batch, &(e0 * scale), self.t, self.p)
     }
 }

@@ -19,13 +19,19 @@ fn image() -> Tensor {
 }
 
 fn scored<T>(slope: f64, offset: f64, attack: impl Fn(&mut Batch<'_>) -> T) -> T {
-    let (denoiser, schedule, ids) = (Linear { slope, offset }, NoiseSchedule::default(), ["a".to_owned()]);
+    let (denoiser, schedule, ids) = (
+        Linear { slope, offset },
+        NoiseSchedule::default(),
+        ["a".to_owned()],
+    );
     attack(&mut Batch::new(&denoiser, &schedule, &image(), &ids, 3).unwrap())
 }
 
 /// sqrt(abar_t), sqrt(1 - abar_t) of the DDPM schedule, from its definition.
 fn coefficients(t: usize) -> (f64, f64) {
-    let abar: f64 = (0..=t).map(|i| 1.0 - (1e-4 + (0.02 - 1e-4) * i as f64 / 999.0)).product();
+    let abar: f64 = (0..=t)
+        .map(|i| 1.0 - (1e-4 + (0.02 - 1e-4) * i as f64 / 999.0))
+        .product();
     (abar.sqrt(), (1.0 - abar).sqrt())
 }
 
@@ -45,11 +51,21 @@ fn pia_of_a_linear_model() {
     let (a, b) = coefficients(200);
     // e0 = A x, x_t = (a + b A) x, so the residual is A (1 - a - b A) x.
     let expected = -(A * (1.0 - a - b * A)).powi(4) * sum_x(4);
-    assert_close(scored(A, 0.0, |b| Pia::default().score(b).unwrap())[0], expected, F32, "pia");
+    assert_close(
+        scored(A, 0.0, |b| Pia::default().score(b).unwrap())[0],
+        expected,
+        F32,
+        "pia",
+    );
     // p = 1 and another timestep: -|A (1 - a - b A)| sum |x|.
     let (a, b) = coefficients(50);
     let expected = -(A * (1.0 - a - b * A)).abs() * sum_x(1);
-    assert_close(scored(A, 0.0, |b| Pia { t: 50, p: 1 }.score(b).unwrap())[0], expected, F32, "pia, p = 1");
+    assert_close(
+        scored(A, 0.0, |b| Pia { t: 50, p: 1 }.score(b).unwrap())[0],
+        expected,
+        F32,
+        "pia, p = 1",
+    );
 }
 
 #[test]
@@ -58,7 +74,12 @@ fn pian_of_a_linear_model() {
     // mean |x| = 0.375, so e0 = c x with c = sqrt(2 / pi) / 0.375, whatever A.
     let c = (2.0 / std::f64::consts::PI).sqrt() / 0.375;
     let expected = -(c - A * (a + b * c)).powi(4) * sum_x(4);
-    assert_close(scored(A, 0.0, |b| Pian::default().score(b).unwrap())[0], expected, F32, "pian");
+    assert_close(
+        scored(A, 0.0, |b| Pian::default().score(b).unwrap())[0],
+        expected,
+        F32,
+        "pian",
+    );
 }
 
 #[test]
@@ -71,7 +92,9 @@ fn secmi_of_a_linear_model_by_the_two_moves_of_the_paper() {
     let z = (0..9).map(|i| g(10 * i, 10 * i + 10)).product::<f64>();
     let w = z * g(90, 100) * g(100, 90);
     let expected = -(z - w).powi(2) * sum_x(2);
-    let (score, calls) = scored(A, 0.0, |b| (SecMi::default().score(b).unwrap()[0], b.calls()));
+    let (score, calls) = scored(A, 0.0, |b| {
+        (SecMi::default().score(b).unwrap()[0], b.calls())
+    });
     assert_close(score, expected, F32, "secmi");
     assert_eq!((calls.made, calls.saved), (11, 0));
 }
@@ -79,17 +102,33 @@ fn secmi_of_a_linear_model_by_the_two_moves_of_the_paper() {
 #[test]
 fn loss_of_a_linear_model() {
     let draws = [[1.0, -2.0], [0.5, 0.25]];
-    let tensors = draws.map(|d: [f64; 2]| Tensor::from_slice(&d.map(|v| v as f32)).view([1, 1, 1, 2]));
+    let tensors =
+        draws.map(|d: [f64; 2]| Tensor::from_slice(&d.map(|v| v as f32)).view([1, 1, 1, 2]));
     let (a, b) = coefficients(200);
     let squared = |n: f64, x: f64| (n - A * (a * x + b * n)).powi(2);
     // Mean over two draws of the mean over two pixels.
-    let expected = -draws.iter().flat_map(|d| d.iter().zip(X).map(|(&n, x)| squared(n, x))).sum::<f64>() / 4.0;
+    let expected = -draws
+        .iter()
+        .flat_map(|d| d.iter().zip(X).map(|(&n, x)| squared(n, x)))
+        .sum::<f64>()
+        / 4.0;
     let attack = Loss::default();
-    assert_close(scored(A, 0.0, |b| attack.score_with_noise(b, &tensors).unwrap())[0], expected, F32, "loss");
+    assert_close(
+        scored(A, 0.0, |b| attack.score_with_noise(b, &tensors).unwrap())[0],
+        expected,
+        F32,
+        "loss",
+    );
 
     // The attack's own noise is the sample's: drawn from (seed, draw, id).
     let own: Vec<Tensor> = (0..8)
-        .map(|k| noise::normal(&mut stream_for_id(3, &format!("attack/loss/{k}"), "a"), &[1, 1, 1, 2], Device::Cpu))
+        .map(|k| {
+            noise::normal(
+                &mut stream_for_id(3, &format!("attack/loss/{k}"), "a"),
+                &[1, 1, 1, 2],
+                Device::Cpu,
+            )
+        })
         .collect();
     let by_hand = scored(A, 0.0, |b| attack.score_with_noise(b, &own).unwrap());
     assert_eq!(scored(A, 0.0, |b| attack.score(b).unwrap()), by_hand);
@@ -98,16 +137,28 @@ fn loss_of_a_linear_model() {
 /// If the prediction depends on neither x nor t, the trajectory is a straight line and nothing is left over.
 #[test]
 fn constant_noise_leaves_no_error() {
-    assert_eq!(scored(0.0, 0.7, |b| SecMi::default().score(b).unwrap()), [0.0]);
-    assert_eq!(scored(0.0, 0.7, |b| Pia::default().score(b).unwrap()), [0.0]);
+    assert_eq!(
+        scored(0.0, 0.7, |b| SecMi::default().score(b).unwrap()),
+        [0.0]
+    );
+    assert_eq!(
+        scored(0.0, 0.7, |b| Pia::default().score(b).unwrap()),
+        [0.0]
+    );
     // PIAN leaves the difference to real noise's scale: 0.7 against sqrt(2 / pi).
     let expected = -2.0 * (0.7 - (2.0 / std::f64::consts::PI).sqrt()).powi(4);
-    assert_close(scored(0.0, 0.7, |b| Pian::default().score(b).unwrap())[0], expected, F32, "pian");
+    assert_close(
+        scored(0.0, 0.7, |b| Pian::default().score(b).unwrap())[0],
+        expected,
+        F32,
+        "pian",
+    );
 }
 
 #[test]
 fn parameters_that_make_no_sense_say_what_to_choose() {
-    let message = |attack: &dyn Attack| scored(A, 0.0, |b| attack.score(b).unwrap_err().to_string());
+    let message =
+        |attack: &dyn Attack| scored(A, 0.0, |b| attack.score(b).unwrap_err().to_string());
     assert!(message(&SecMi { t_sec: 95, k: 10 }).contains("multiple"));
     assert!(message(&SecMi { t_sec: 100, k: 0 }).contains("at least 1"));
     assert!(message(&Pia { t: 200, p: 0 }).contains("at least 1"));
@@ -121,7 +172,13 @@ fn parameters_that_make_no_sense_say_what_to_choose() {
 
 #[test]
 fn a_batch_checks_what_it_is_given() {
-    let (denoiser, schedule) = (Linear { slope: A, offset: 0.0 }, NoiseSchedule::default());
+    let (denoiser, schedule) = (
+        Linear {
+            slope: A,
+            offset: 0.0,
+        },
+        NoiseSchedule::default(),
+    );
     let none: [String; 0] = [];
     let result = Batch::new(&denoiser, &schedule, &image(), &none, 0);
     assert!(matches!(result, Err(AttackError::Samples(m)) if m.contains("1 samples but 0 ids")));

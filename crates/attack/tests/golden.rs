@@ -15,15 +15,22 @@ use std::path::Path;
 const TOLERANCE: f64 = 1e-4;
 
 fn numbers(scores: &Value) -> Vec<f64> {
-    scores.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+    scores
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v.as_f64().unwrap())
+        .collect()
 }
 
 #[test]
 fn scores_agree_with_python() {
     for name in ["tiny-grey", "tiny-grey-2", "tiny-ddpm"] {
-        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(name);
+        let folder =
+            Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden")).join(name);
         let golden: Value =
-            serde_json::from_str(&std::fs::read_to_string(folder.join("golden.json")).unwrap()).unwrap();
+            serde_json::from_str(&std::fs::read_to_string(folder.join("golden.json")).unwrap())
+                .unwrap();
         let pipeline = Pipeline::load(&folder, WeightSet::Ema, Device::Cpu).unwrap();
         let x = read_npy(&folder.join(golden["images"]["x"].as_str().unwrap())).unwrap();
         let ids: Vec<String> = (0..x.size()[0]).map(|i| i.to_string()).collect();
@@ -43,7 +50,12 @@ fn scores_agree_with_python() {
             let scores = scores.unwrap();
             assert_eq!(scores.len(), expected.len());
             for (i, (score, expected)) in scores.iter().zip(expected).enumerate() {
-                assert_close(*score, expected, TOLERANCE, &format!("{name}, {attack}, image {i}"));
+                assert_close(
+                    *score,
+                    expected,
+                    TOLERANCE,
+                    &format!("{name}, {attack}, image {i}"),
+                );
             }
         }
 
@@ -53,7 +65,12 @@ fn scores_agree_with_python() {
         for result in attack(&pipeline, &samples, &attacks, 3, 0).results {
             let expected = numbers(&golden["scores"][&result.info.name]["score"]);
             for (score, expected) in result.scores.unwrap().iter().zip(expected) {
-                assert_close(*score, expected, TOLERANCE, &format!("{name}, {}", result.info.name));
+                assert_close(
+                    *score,
+                    expected,
+                    TOLERANCE,
+                    &format!("{name}, {}", result.info.name),
+                );
             }
         }
     }

@@ -18,32 +18,65 @@ fn memorised() -> (MemorisedDenoiser, Samples) {
 }
 
 fn scores(outcome: dualmd_attack::Outcome) -> Vec<Vec<f64>> {
-    outcome.results.into_iter().map(|r| r.scores.unwrap()).collect()
+    outcome
+        .results
+        .into_iter()
+        .map(|r| r.scores.unwrap())
+        .collect()
 }
 
 /// loss 8, secmi 11, pia 2, pian 2, sima 1; eps(x, 0) serves secmi, pia and pian.
 #[test]
 fn network_calls_are_counted_and_shared() {
     let (inner, samples) = memorised();
-    let model = Counting { inner, samples: Cell::new(0) };
+    let model = Counting {
+        inner,
+        samples: Cell::new(0),
+    };
     let outcome = attack(&model, &samples, &default_set(), 5, 0);
-    assert_eq!((outcome.network_calls_made, outcome.network_calls_saved), (22 * 23, 2 * 23));
+    assert_eq!(
+        (outcome.network_calls_made, outcome.network_calls_saved),
+        (22 * 23, 2 * 23)
+    );
     assert_eq!(model.samples.get(), 22 * 23);
-    let per_attack: Vec<u64> = outcome.results.iter().map(|r| r.network_calls / 23).collect();
+    let per_attack: Vec<u64> = outcome
+        .results
+        .iter()
+        .map(|r| r.network_calls / 23)
+        .collect();
     assert_eq!(per_attack, [8, 11, 1, 1, 1]);
-    let promised: usize = outcome.results.iter().map(|r| r.info.network_calls_per_sample).sum();
-    assert_eq!(promised as u64 * 23, outcome.network_calls_made + outcome.network_calls_saved);
+    let promised: usize = outcome
+        .results
+        .iter()
+        .map(|r| r.info.network_calls_per_sample)
+        .sum();
+    assert_eq!(
+        promised as u64 * 23,
+        outcome.network_calls_made + outcome.network_calls_saved
+    );
 
     // A sweep of PIA pays eps(x, 0) once.
-    let outcome = attack(&model, &samples, &sweep("pia", &[50, 100, 150]).unwrap(), 23, 0);
-    assert_eq!((outcome.network_calls_made, outcome.network_calls_saved), (4 * 23, 2 * 23));
+    let outcome = attack(
+        &model,
+        &samples,
+        &sweep("pia", &[50, 100, 150]).unwrap(),
+        23,
+        0,
+    );
+    assert_eq!(
+        (outcome.network_calls_made, outcome.network_calls_saved),
+        (4 * 23, 2 * 23)
+    );
 }
 
 #[test]
 fn scores_do_not_depend_on_the_batch_and_repeat() {
     let (model, samples) = memorised();
     let reference = scores(attack(&model, &samples, &default_set(), 23, 4));
-    assert_eq!(scores(attack(&model, &samples, &default_set(), 23, 4)), reference);
+    assert_eq!(
+        scores(attack(&model, &samples, &default_set(), 23, 4)),
+        reference
+    );
     for batch in [0, 1, 7] {
         let others = scores(attack(&model, &samples, &default_set(), batch, 4));
         for (a, b) in others.iter().flatten().zip(reference.iter().flatten()) {
@@ -53,7 +86,11 @@ fn scores_do_not_depend_on_the_batch_and_repeat() {
     // Another seed: other noise for `loss`, and nothing else changes (beyond rounding: batches are cut elsewhere).
     let other = scores(attack(&model, &samples, &default_set(), 23, 5));
     assert!(other[0].iter().zip(&reference[0]).all(|(a, b)| a != b));
-    for (a, b) in other[1..].iter().flatten().zip(reference[1..].iter().flatten()) {
+    for (a, b) in other[1..]
+        .iter()
+        .flatten()
+        .zip(reference[1..].iter().flatten())
+    {
         assert_close(*a, *b, 1e-5, "seed");
     }
 }
@@ -62,7 +99,16 @@ fn scores_do_not_depend_on_the_batch_and_repeat() {
 fn scores_come_back_in_the_order_of_the_samples() {
     let x = Tensor::from_slice(&[0.1f32, 0.2, 0.3, 0.4, 0.5]).view([5, 1, 1, 1]);
     let samples = Samples::new(x, (0..5).map(|i| i.to_string()).collect()).unwrap();
-    let outcome = attack(&Linear { slope: 1.0, offset: 0.0 }, &samples, &[by_name("sima").unwrap()], 2, 9);
+    let outcome = attack(
+        &Linear {
+            slope: 1.0,
+            offset: 0.0,
+        },
+        &samples,
+        &[by_name("sima").unwrap()],
+        2,
+        9,
+    );
     for (i, score) in scores(outcome)[0].iter().enumerate() {
         assert_close(*score, -(0.1 * (i + 1) as f64).powi(4), 1e-6, "sima");
     }
@@ -73,8 +119,11 @@ fn scores_come_back_in_the_order_of_the_samples() {
 fn a_failing_attack_does_not_take_the_others_with_it() {
     let x = Tensor::from_slice(&[0.5f32, 0.0, 0.25]).view([3, 1, 1, 1]);
     let samples = Samples::new(x, ["a", "black", "c"].map(String::from).to_vec()).unwrap();
-    let attacks: Vec<Box<dyn Attack>> =
-        vec![Box::new(Pian::default()), Box::new(SimA { t: 5000, p: 4 }), Box::new(SimA::default())];
+    let attacks: Vec<Box<dyn Attack>> = vec![
+        Box::new(Pian::default()),
+        Box::new(SimA { t: 5000, p: 4 }),
+        Box::new(SimA::default()),
+    ];
     // Both SimA have one name.
     let options = |seed| RunOptions {
         batch: 2,
@@ -83,7 +132,13 @@ fn a_failing_attack_does_not_take_the_others_with_it() {
         progress: Box::leak(Box::new(|_, _| ())),
         stop: &|| false,
     };
-    let (model, schedule) = (Linear { slope: 1.0, offset: 0.0 }, NoiseSchedule::default());
+    let (model, schedule) = (
+        Linear {
+            slope: 1.0,
+            offset: 0.0,
+        },
+        NoiseSchedule::default(),
+    );
     let repeated = run(&model, &schedule, &samples, &attacks, options(0));
     assert!(matches!(repeated, Err(AttackError::Repeated(name)) if name == "sima"));
 
@@ -110,9 +165,21 @@ fn a_run_can_be_watched_and_stopped() {
         &schedule,
         &samples,
         &[by_name("sima").unwrap(), by_name("pia").unwrap()],
-        RunOptions { batch: 10, seed: 0, device: Device::Cpu, progress: &mut |d, t| seen.push((d, t)), stop: &stop },
+        RunOptions {
+            batch: 10,
+            seed: 0,
+            device: Device::Cpu,
+            progress: &mut |d, t| seen.push((d, t)),
+            stop: &stop,
+        },
     );
-    assert!(matches!(result, Err(AttackError::Stopped { done: 40, total: 46 })));
+    assert!(matches!(
+        result,
+        Err(AttackError::Stopped {
+            done: 40,
+            total: 46
+        })
+    ));
     assert_eq!(seen, [(10, 46), (20, 46), (30, 46), (40, 46)]);
 }
 
@@ -124,7 +191,11 @@ fn clean_noise_is_reported_and_warned_about() {
     let clean = outcome.clean_noise.unwrap();
     assert_eq!(clean.rms.len(), 23);
     assert!(clean.rms[..10].iter().all(|&r| r < 0.01) && clean.rms[10..].iter().all(|&r| r > 1.0));
-    assert!(outcome.warnings[0].contains("below 0.5 on 43 % of the images"), "{}", outcome.warnings[0]);
+    assert!(
+        outcome.warnings[0].contains("below 0.5 on 43 % of the images"),
+        "{}",
+        outcome.warnings[0]
+    );
     // Nobody asked for eps(x, 0): it is not computed for the statistic alone.
     let outcome = attack(&model, &samples, &[by_name("sima").unwrap()], 10, 0);
     assert!(outcome.clean_noise.is_none() && outcome.warnings.is_empty());
@@ -135,7 +206,9 @@ fn clean_noise_is_reported_and_warned_about() {
 fn samples_are_checked() {
     let x = Tensor::from_slice(&[0.5f32, f32::NAN]).view([2, 1, 1, 1]);
     let message = |x: &Tensor, ids: [&str; 2]| {
-        Samples::new(x.shallow_clone(), ids.map(String::from).to_vec()).unwrap_err().to_string()
+        Samples::new(x.shallow_clone(), ids.map(String::from).to_vec())
+            .unwrap_err()
+            .to_string()
     };
     assert!(message(&x, ["a", "b"]).contains("sample b holds NaN"));
     assert!(message(&x.zeros_like(), ["a", "a"]).contains("sample a is listed twice"));

@@ -15,7 +15,12 @@ pub struct Linear {
 }
 
 impl Denoiser for Linear {
-    fn predict_noise(&self, x_t: &Tensor, _t: &Tensor, _condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        _t: &Tensor,
+        _condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         Ok(x_t * self.slope + self.offset)
     }
 }
@@ -27,7 +32,12 @@ pub struct Counting<D> {
 }
 
 impl<D: Denoiser> Denoiser for Counting<D> {
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         self.samples.set(self.samples.get() + x_t.size()[0] as u64);
         self.inner.predict_noise(x_t, t, condition)
     }
@@ -53,7 +63,9 @@ pub fn cosines() -> Tensor {
 /// `n` smooth random images, [n, 1, 8, 8]: Gaussian, with [`covariance`].
 pub fn gaussian_images(seed: u64, purpose: &str, n: i64) -> Tensor {
     let weights = noise::normal(&mut stream(seed, purpose, 0), &[n, 9], Device::Cpu) * AMPLITUDE;
-    weights.matmul(&cosines().tr()).view([n, 1, SIDE as i64, SIDE as i64])
+    weights
+        .matmul(&cosines().tr())
+        .view([n, 1, SIDE as i64, SIDE as i64])
 }
 
 const AMPLITUDE: f64 = 0.25;
@@ -83,22 +95,47 @@ pub fn attack(
     batch: usize,
     seed: u64,
 ) -> Outcome {
-    let options =
-        RunOptions { batch, seed, device: Device::Cpu, progress: &mut |_, _| (), stop: &|| false };
-    run(denoiser, &NoiseSchedule::default(), samples, attacks, options).unwrap()
+    let options = RunOptions {
+        batch,
+        seed,
+        device: Device::Cpu,
+        progress: &mut |_, _| (),
+        stop: &|| false,
+    };
+    run(
+        denoiser,
+        &NoiseSchedule::default(),
+        samples,
+        attacks,
+        options,
+    )
+    .unwrap()
 }
 
 /// (attack, AUC) of the default set; the first `members` samples are members.
 pub fn aucs(denoiser: &dyn Denoiser, samples: &Samples, members: usize) -> Vec<(String, f64)> {
     let outcome = attack(denoiser, samples, &default_set(), 16, 7);
     let auc_of = |scores: &[f64]| auc(&scores[..members], &scores[members..]);
-    outcome.results.into_iter().map(|r| (r.info.name, auc_of(&r.scores.unwrap()))).collect()
+    outcome
+        .results
+        .into_iter()
+        .map(|r| (r.info.name, auc_of(&r.scores.unwrap())))
+        .collect()
 }
 
 /// Mann-Whitney: the chance that a member scores higher than a non-member, ties counting half.
 pub fn auc(members: &[f64], others: &[f64]) -> f64 {
-    let beats = |m: f64, n: f64| if m > n { 1.0 } else { f64::from(u8::from(m == n)) / 2.0 };
-    let wins: f64 = members.iter().flat_map(|&m| others.iter().map(move |&n| beats(m, n))).sum();
+    let beats = |m: f64, n: f64| {
+        if m > n {
+            1.0
+        } else {
+            f64::from(u8::from(m == n)) / 2.0
+        }
+    };
+    let wins: f64 = members
+        .iter()
+        .flat_map(|&m| others.iter().map(move |&n| beats(m, n)))
+        .sum();
     wins / (members.len() * others.len()) as f64
 }
 
@@ -110,5 +147,9 @@ pub fn null_error(n1: usize, n0: usize) -> f64 {
 
 /// Fails unless `a` is `b` up to the relative `tolerance`.
 pub fn assert_close(a: f64, b: f64, tolerance: f64, what: &str) {
-    assert!((a - b).abs() <= tolerance * b.abs(), "{what}: {a} is not {b} (relative {:e})", (a - b).abs() / b.abs());
+    assert!(
+        (a - b).abs() <= tolerance * b.abs(),
+        "{what}: {a} is not {b} (relative {:e})",
+        (a - b).abs() / b.abs()
+    );
 }

@@ -1,0 +1,121 @@
+//! End to end through the real binary: a whole run, then every other command on what it left.
+
+mod common;
+
+use common::{TINY, fail, succeed, text};
+use serde_json::Value;
+
+fn json(path: &std::path::Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
+}
+
+#[test]
+fn a_run_and_everything_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let experiment = dir.path().join("tiny.toml");
+    std::fs::write(&experiment, TINY).unwrap();
+    let run = dir.path().join("run");
+    let output = succeed(&["run", text(&experiment), "--out", text(&run), "--threads", "2"]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    for name in ["baseline", "teacher-1", "teacher-2", "student", "dualmd"] {
+        assert!(table.contains(name), "{name} is missing in\n{table}");
+    }
+    let report = json(&run.join("report.json"));
+    assert_eq!(report["schema"], 1);
+    let models = report["models"].as_array().unwrap();
+    assert_eq!(models.len(), 5);
+    assert!(run.join("report.html").exists() && run.join("findings.csv").exists());
+
+    // The split is what the models say they were trained on: disjoint halves, no member outside.
+    let split = json(&run.join("split.json"));
+    let half = |n: u64| split["members"].as_array().unwrap().iter().filter(|m| m["half"] == n).count();
+    assert_eq!((half(1), half(2)), (4, 4));
+    for model in ["baseline", "teacher-1", "teacher-2", "student"] {
+        let training = json(&run.join("models").join(model).join("training.json"));
+        assert_eq!(training["split_hash"], split["hash"], "{model}");
+    }
+
+    // The same command again does nothing and says the same.
+    let again = succeed(&["run", text(&experiment), "--out", text(&run), "--threads", "2"]);
+    assert_eq!(String::from_utf8_lossy(&again.stdout), table);
+
+    let model = run.join("models/student");
+    let scores = dir.path().join("scores.csv");
+    let split_file = run.join("split.json");
+    succeed(&[
+        "attack", text(&model), "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split",
+        text(&split_file), "--attacks", "loss,sima", "-o", text(&scores), "--seed", "3", "--threads", "1",
+    ]);
+    // One model, one set of images, one seed: the attack command and the run's attack stage give the same scores.
+    let read = |path: &std::path::Path| {
+        let text = std::fs::read_to_string(path).unwrap();
+        let mut rows: Vec<(String, f64)> = text
+            .lines()
+            .skip(1)
+            .map(|l| l.split(',').map(str::to_owned).collect::<Vec<_>>())
+            .filter(|f| f[3] != "nn")
+            .map(|f| (format!("{} {} {}", f[3], f[0], f[2]), f[4].parse().unwrap()))
+            .collect();
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows
+    };
+    let (by_run, by_command) = (read(&run.join("scores/student.csv")), read(&scores));
+    assert_eq!(by_run.len(), 2 * 48);
+    assert_eq!(by_run.len(), by_command.len());
+    for (a, b) in by_run.iter().zip(&by_command) {
+        assert_eq!(a.0, b.0);
+        assert!((a.1 - b.1).abs() <= 1e-4 * a.1.abs(), "{a:?} {b:?}");
+    }
+
+    let roc = succeed(&["roc", text(&scores), "--fpr", "0.1", "--json"]);
+    assert!(serde_json::from_slice::<Value>(&roc.stdout).is_ok());
+
+    // Another split is refused.
+    let other = dir.path().join("other.json");
+    succeed(&["split", "fashion", "--members", "8", "--nonmembers", "8", "--seed", "9", "-o", text(&other)]);
+    let said = fail(&[
+        "attack", text(&model), "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split",
+        text(&other), "-o", text(&scores),
+    ]);
+    assert!(said.contains("split"), "{said}");
+
+    // Sampling one model and the pair; the pair of a model with itself draws what the model draws.
+    let one = dir.path().join("one");
+    let pair = dir.path().join("pair");
+    succeed(&["sample", text(&model), "-n", "4", "--steps", "5", "-o", text(&one), "--format", "npy"]);
+    succeed(&["sample", text(&model), text(&model), "-n", "4", "--steps", "5", "-o", text(&pair), "--format", "npy"]);
+    assert_eq!(
+        std::fs::read(one.join("samples.npy")).unwrap(),
+        std::fs::read(pair.join("samples.npy")).unwrap()
+    );
+
+    let audit = dir.path().join("audit");
+    succeed(&[
+        "audit", text(&model), "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split",
+        text(&split_file), "--attacks", "sima", "-o", text(&audit),
+    ]);
+    assert_eq!(json(&audit.join("report.json"))["schema"], 1);
+}
+
+#[test]
+fn errors_name_the_thing_and_the_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("e.toml");
+    std::fs::write(&path, TINY.replace("batch = 8", "batchs = 8")).unwrap();
+    let said = fail(&["run", text(&path), "--out", text(&dir.path().join("r"))]);
+    assert!(said.contains("train.batchs") && said.contains("train.batch"), "{said}");
+    let said = fail(&["sample", text(dir.path()), "-n", "1", "-o", text(&dir.path().join("s"))]);
+    assert!(said.contains("model_index.json"), "{said}");
+    let said = fail(&["roc", text(&dir.path().join("none.csv"))]);
+    assert!(said.contains("none.csv"), "{said}");
+    let said = fail(&["run", "--preset", "dem", "--out", text(&dir.path().join("p"))]);
+    assert!(said.contains("demo"), "{said}");
+    let said = fail(&["predict", text(dir.path()), "--x", "x.npy", "--t", "t.npy", "-o", "e.npy", "--device", "cuda:7"]);
+    assert!(said.contains("cuda"), "{said}");
+}
+
+#[test]
+fn the_selftest_passes() {
+    let output = succeed(&["selftest"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("planted leak"));
+}

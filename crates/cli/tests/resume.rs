@@ -1,0 +1,108 @@
+//! Nothing is lost: a training that is killed at any moment ends, with the same command, at bit-identical weights.
+
+mod common;
+
+use common::{TINY, dualmd, fail, succeed, text, weights};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+fn experiment(folder: &Path) -> std::path::PathBuf {
+    let path = folder.join("tiny.toml");
+    std::fs::write(&path, TINY).unwrap();
+    path
+}
+
+fn train(experiment: &Path, out: &Path, more: &[&str]) -> Vec<String> {
+    let mut args = vec!["train", text(experiment), "--model", "baseline", "--threads", "1", "--out", text(out), "-q"];
+    args.extend(more);
+    args.into_iter().map(str::to_owned).collect()
+}
+
+fn run(args: &[String]) {
+    succeed(&args.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn sigkill_at_several_points_changes_no_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let experiment = experiment(dir.path());
+    let whole = dir.path().join("whole");
+    run(&train(&experiment, &whole, &[]));
+    let expected = weights(&whole, "baseline");
+
+    // Killed as soon as the first, third and fifth checkpoint exist: before, between and while writing others.
+    for checkpoints in [1, 3, 5] {
+        let out = dir.path().join(format!("killed-{checkpoints}"));
+        let args = train(&experiment, &out, &[]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut child = dualmd(&args).stderr(Stdio::null()).spawn().unwrap();
+        let wanted = format!("checkpoint-{}", checkpoints * 10);
+        let folder = out.join("checkpoints/baseline");
+        let began = Instant::now();
+        while !folder.join(&wanted).exists() && began.elapsed() < Duration::from_secs(120) {
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        run(&train(&experiment, &out, &[]));
+        assert_eq!(weights(&out, "baseline"), expected, "killed at {wanted}");
+    }
+
+    // In slots of 7 steps, as a short queue gives them.
+    let out = dir.path().join("slots");
+    for _ in 0..20 {
+        run(&train(&experiment, &out, &["--max-steps-now", "7"]));
+    }
+    assert_eq!(weights(&out, "baseline"), expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn sigterm_leaves_a_checkpoint_and_a_truncated_one_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let experiment = experiment(dir.path());
+    let whole = dir.path().join("whole");
+    run(&train(&experiment, &whole, &[]));
+    let out = dir.path().join("stopped");
+    run(&train(&experiment, &out, &["--max-steps-now", "23"]));
+    let newest = out.join("checkpoints/baseline/checkpoint-23");
+    assert!(newest.exists(), "a slot ends with a checkpoint");
+    let file = newest.join("unet/diffusion_pytorch_model.safetensors");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let args = train(&experiment, &out, &[]);
+    let output = succeed(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("checkpoint-23") && said.contains("damaged"), "{said}");
+    assert_eq!(weights(&out, "baseline"), weights(&whole, "baseline"), "goes on from checkpoint-20");
+}
+
+#[test]
+fn a_checkpoint_of_other_settings_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let experiment = experiment(dir.path());
+    let out = dir.path().join("run");
+    run(&train(&experiment, &out, &["--max-steps-now", "10"]));
+    let changed = dir.path().join("changed.toml");
+    std::fs::write(&changed, TINY.replace("batch = 8", "batch = 4")).unwrap();
+    let args = train(&changed, &out, &[]);
+    let said = fail(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(said.contains("train.batch") && said.contains("--out"), "{said}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_ends_with_the_step_and_keeps_the_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wild.toml");
+    let wild = TINY.replace("warmup = 5", "warmup = 0\nlearning_rate = 1e30\nclip = 0.0");
+    std::fs::write(&path, wild).unwrap();
+    let out = dir.path().join("run");
+    let args = train(&path, &out, &[]);
+    let said = fail(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(said.contains("step ") && said.contains("learning_rate"), "{said}");
+    assert!(!out.join("models/baseline/model_index.json").exists());
+}
