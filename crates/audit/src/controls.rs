@@ -1,7 +1,7 @@
 //! Checks of the audit itself: would it have seen a leak where there is none?
 
-use rand::seq::SliceRandom as _;
 use rand::SeedableRng as _;
+use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::files::{BlindBaselineFile, ModelFiles};
@@ -22,7 +22,13 @@ pub fn blind(file: BlindBaselineFile) -> BlindBaseline {
         low if low > 0.5 => "warning",
         _ => "passed",
     };
-    BlindBaseline { auc: file.auc, auc_ci: file.auc_ci, features: file.features, method: file.method, outcome }
+    BlindBaseline {
+        auc: file.auc,
+        auc_ci: file.auc_ci,
+        features: file.features,
+        method: file.method,
+        outcome,
+    }
 }
 
 /// Redraws the labels of the strongest attack: with labels that mean nothing its AUC must be 0.5.
@@ -30,10 +36,18 @@ pub fn blind(file: BlindBaselineFile) -> BlindBaseline {
 pub fn null(models: &[ModelFiles], seed: u64) -> Option<NullControl> {
     let (model, attack, auc) = models
         .iter()
-        .flat_map(|m| m.scores.iter().flat_map(move |s| s.attacks().into_iter().map(move |a| (m, s, a))))
+        .flat_map(|m| {
+            m.scores
+                .iter()
+                .flat_map(move |s| s.attacks().into_iter().map(move |a| (m, s, a)))
+        })
         .filter_map(|(model, scores, attack)| {
             let (members, nonmembers) = scores.sides(&attack);
-            Some((model, attack, measure(&members, &nonmembers, 1, &[], seed).ok()?.auc))
+            Some((
+                model,
+                attack,
+                measure(&members, &nonmembers, 1, &[], seed).ok()?.auc,
+            ))
         })
         .max_by(|a, b| a.2.total_cmp(&b.2))?;
     let (members, nonmembers) = model.scores.as_ref()?.sides(&attack);
@@ -51,7 +65,10 @@ pub fn null(models: &[ModelFiles], seed: u64) -> Option<NullControl> {
     let mean = aucs.iter().sum::<f64>() / REDRAWS as f64;
     let at = |q: f64| aucs[((REDRAWS - 1) as f64 * q).round() as usize];
     let se = null_auc_se(n1, n0);
-    let beyond = aucs.iter().filter(|a| (*a - 0.5).abs() >= (auc - 0.5).abs() - 1e-12).count();
+    let beyond = aucs
+        .iter()
+        .filter(|a| (*a - 0.5).abs() >= (auc - 0.5).abs() - 1e-12)
+        .count();
     let auc_ci = [at(0.025), at(0.975)];
     Some(NullControl {
         model: model.name.clone(),
@@ -63,7 +80,9 @@ pub fn null(models: &[ModelFiles], seed: u64) -> Option<NullControl> {
         expected_ci: [0.5 - 1.96 * se, 0.5 + 1.96 * se],
         p_value: (beyond + 1) as f64 / (REDRAWS + 1) as f64,
         // The mean of 1,000 permutations is off by more than 4 of its standard errors once in 16,000 audits.
-        passed: auc_ci[0] <= 0.5 && auc_ci[1] >= 0.5 && (mean - 0.5).abs() < 4.0 * se / (REDRAWS as f64).sqrt(),
+        passed: auc_ci[0] <= 0.5
+            && auc_ci[1] >= 0.5
+            && (mean - 0.5).abs() < 4.0 * se / (REDRAWS as f64).sqrt(),
     })
 }
 
@@ -99,17 +118,37 @@ mod tests {
 
     #[test]
     fn redrawn_labels_of_a_perfect_attack_are_at_chance() {
-        let row = |i: usize| ScoreRow { sample_id: i.to_string(), group: None, member: i < 40, attack: "loss".into(), score: -(i as f64) };
-        let model = ModelFiles { name: "m".into(), scores: Some(ScoresFile { rows: (0..200).map(row).collect() }), ..ModelFiles::default() };
+        let row = |i: usize| ScoreRow {
+            sample_id: i.to_string(),
+            group: None,
+            member: i < 40,
+            attack: "loss".into(),
+            score: -(i as f64),
+        };
+        let model = ModelFiles {
+            name: "m".into(),
+            scores: Some(ScoresFile {
+                rows: (0..200).map(row).collect(),
+            }),
+            ..ModelFiles::default()
+        };
         let control = null(&[model], 3).expect("scores");
         assert!(control.passed, "{control:?}");
-        assert!((control.auc_ci[0] - control.expected_ci[0]).abs() < 0.02, "{control:?}");
+        assert!(
+            (control.auc_ci[0] - control.expected_ci[0]).abs() < 0.02,
+            "{control:?}"
+        );
         assert!(control.p_value < 0.002);
     }
 
     #[test]
     fn the_blind_baseline_voids_only_beyond_its_margin() {
-        let file = |low: f64| BlindBaselineFile { auc: low + 0.05, auc_ci: [low, low + 0.1], features: serde_json::Value::Null, method: serde_json::Value::Null };
+        let file = |low: f64| BlindBaselineFile {
+            auc: low + 0.05,
+            auc_ci: [low, low + 0.1],
+            features: serde_json::Value::Null,
+            method: serde_json::Value::Null,
+        };
         assert_eq!(blind(file(0.45)).outcome, "passed");
         assert_eq!(blind(file(0.52)).outcome, "warning");
         assert_eq!(blind(file(0.80)).outcome, "void");

@@ -16,7 +16,9 @@ pub enum AuditError {
         remedy: &'static str,
     },
     /// A file could not be written.
-    #[error("cannot write {path}: {source}; check that the disk has room and that the folder may be written to")]
+    #[error(
+        "cannot write {path}: {source}; check that the disk has room and that the folder may be written to"
+    )]
     Write {
         /// The file that was being written.
         path: PathBuf,
@@ -48,7 +50,9 @@ pub enum AuditError {
         remedy: &'static str,
     },
     /// There is nothing to report on.
-    #[error("{path} holds no scores; run the attacks first (`dualmd attack` or `dualmd run`), then build the report")]
+    #[error(
+        "{path} holds no scores; run the attacks first (`dualmd attack` or `dualmd run`), then build the report"
+    )]
     NoScores {
         /// The folder that was searched.
         path: PathBuf,
@@ -68,10 +72,17 @@ pub type Result<T> = std::result::Result<T, AuditError>;
 
 impl AuditError {
     pub(crate) fn read(path: &Path, source: std::io::Error, remedy: &'static str) -> Self {
-        Self::Read { path: path.into(), source, remedy }
+        Self::Read {
+            path: path.into(),
+            source,
+            remedy,
+        }
     }
 
     pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
-        Self::Write { path: path.into(), source }
+        Self::Write {
+            path: path.into(),
+            source,
+        }
     }
 }

@@ -33,7 +33,11 @@ fn bound(value: f64) -> String {
     let two = format!("{value:.2}");
     if (two == "1.00" && value < 1.0) || (two == "0.00" && value > 0.0) {
         // Rounded towards the inside of 0..1, so that a bound below 1 is never printed as 1.
-        let three = if value > 0.5 { (value * 1000.0).floor() } else { (value * 1000.0).ceil() } / 1000.0;
+        let three = if value > 0.5 {
+            (value * 1000.0).floor()
+        } else {
+            (value * 1000.0).ceil()
+        } / 1000.0;
         return format!("{three:.3}");
     }
     two
@@ -51,7 +55,11 @@ pub fn percent_interval(bounds: [f64; 2]) -> String {
 
 /// Like [`percent_number`] without the `>`: 99.96 % becomes 99.9, never 100.
 fn percent_bound(share: f64) -> String {
-    if share > 0.999 && share < 1.0 { "99.9".into() } else { percent_number(share) }
+    if share > 0.999 && share < 1.0 {
+        "99.9".into()
+    } else {
+        percent_number(share)
+    }
 }
 
 fn percent_number(share: f64) -> String {
@@ -60,7 +68,7 @@ fn percent_number(share: f64) -> String {
         format!("{p:.0}")
     } else if p > 99.9 {
         ">99.9".into()
-    } else if p >= 99.0 || p < 10.0 {
+    } else if !(10.0..99.0).contains(&p) {
         format!("{p:.1}")
     } else {
         format!("{p:.0}")
@@ -84,7 +92,11 @@ pub fn significant(value: f64) -> String {
 
 /// A count that may be an average: whole numbers without decimals, others with three significant digits.
 pub fn count(value: f64) -> String {
-    if value.fract() == 0.0 && value.abs() < 9e15 { grouped(value as i64) } else { significant(value) }
+    if value.fract() == 0.0 && value.abs() < 9e15 {
+        grouped(value as i64)
+    } else {
+        significant(value)
+    }
 }
 
 /// A [`rate`] inside a sentence: "more than 0.999" rather than ">0.999".
@@ -106,7 +118,7 @@ pub fn grouped(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3 + 1);
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push(',');
         }
         out.push(c);

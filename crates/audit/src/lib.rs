@@ -6,11 +6,12 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`scores`] | reads and writes `scores.csv` |
-//! | [`files`] | reads the other files of a run, leniently; writes atomically |
+//! | [`files`] | the other files of a run as types |
+//! | `run`, `disk` | reads a folder leniently; embeds pictures; writes atomically |
 //! | `measure` | every call to the statistics crate, and what counts as a finding |
-//! | `findings` | joins the two into a [`Report`] |
+//! | `findings`, `compare` | joins files and statistics into a [`Report`] |
 //! | `controls` | would the audit see a leak where there is none? |
-//! | `verdict` | the numbers in words |
+//! | `verdict`, `untested`, `words` | the numbers in words, and what they are silent on |
 //! | `table` | terminal, CSV and `dualmd roc` |
 //! | `html` | the page |
 //!
@@ -24,7 +25,9 @@
 //! # Ok(()) }
 //! ```
 
+mod compare;
 mod controls;
+mod disk;
 mod error;
 pub mod files;
 mod findings;
@@ -32,14 +35,17 @@ pub mod format;
 mod html;
 mod measure;
 pub mod report;
+mod run;
 pub mod scores;
 mod table;
+mod untested;
 mod verdict;
+mod words;
 
 use std::path::{Path, PathBuf};
 
+pub use disk::{Png, write_atomic};
 pub use error::{AuditError, Result};
-pub use files::write_atomic;
 pub use report::{Finding, Report, View};
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
 pub use table::roc_table;
@@ -69,8 +75,13 @@ pub fn build(run_dir: &Path) -> Result<Report> {
 /// # Errors
 /// When a file cannot be written.
 pub fn write(run_dir: &Path, report: &Report) -> Result<Written> {
-    let written = Written { html: run_dir.join("report.html"), json: run_dir.join("report.json"), csv: run_dir.join("findings.csv") };
-    let json = serde_json::to_vec_pretty(report).map_err(|e| AuditError::write(&written.json, e.into()))?;
+    let written = Written {
+        html: run_dir.join("report.html"),
+        json: run_dir.join("report.json"),
+        csv: run_dir.join("findings.csv"),
+    };
+    let json = serde_json::to_vec_pretty(report)
+        .map_err(|e| AuditError::write(&written.json, e.into()))?;
     write_atomic(&written.json, &json)?;
     write_atomic(&written.csv, report.findings_csv().as_bytes())?;
     write_atomic(&written.html, html::page(report).as_bytes())?;

@@ -6,7 +6,8 @@ use dualmd_stats::{IntervalMethod, OperatingPoint};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::files::{Exposed, Nearest, Png, Training};
+use crate::disk::Png;
+use crate::files::{Exposed, Nearest, Training};
 
 /// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
 #[derive(Debug, Serialize)]

@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
+use crate::disk::write_atomic;
 use crate::error::{AuditError, Result};
-use crate::files::write_atomic;
 
 /// One score of one sample.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,9 +44,15 @@ impl ScoresFile {
 
     /// Scores of (members, non-members) for one attack, each in file order.
     pub fn sides(&self, attack: &str) -> (Vec<f64>, Vec<f64>) {
-        let (members, nonmembers): (Vec<&ScoreRow>, Vec<&ScoreRow>) =
-            self.rows.iter().filter(|r| r.attack == attack).partition(|r| r.member);
-        (members.iter().map(|r| r.score).collect(), nonmembers.iter().map(|r| r.score).collect())
+        let (members, nonmembers): (Vec<&ScoreRow>, Vec<&ScoreRow>) = self
+            .rows
+            .iter()
+            .filter(|r| r.attack == attack)
+            .partition(|r| r.member);
+        (
+            members.iter().map(|r| r.score).collect(),
+            nonmembers.iter().map(|r| r.score).collect(),
+        )
     }
 }
 
@@ -56,26 +62,50 @@ impl ScoresFile {
 /// Names the file, the line and the column: a missing column, a member that is not 0/1/true/false, a score that is
 /// not a finite number, a row that is cut off.
 pub fn read_scores(path: &Path) -> Result<ScoresFile> {
-    let file = std::fs::File::open(path)
-        .map_err(|e| AuditError::read(path, e, "give the path of a CSV file with the columns `member` and `score`"))?;
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(std::io::BufReader::new(file));
-    let fail = |line: u64, column: &str, problem: String, remedy: &'static str| AuditError::Scores {
-        path: path.into(),
-        line,
-        column: column.into(),
-        problem,
-        remedy,
-    };
+    let file = std::fs::File::open(path).map_err(|e| {
+        AuditError::read(
+            path,
+            e,
+            "give the path of a CSV file with the columns `member` and `score`",
+        )
+    })?;
+    let mut reader = csv::ReaderBuilder::new()
+        .trim(csv::Trim::All)
+        .from_reader(std::io::BufReader::new(file));
+    let fail =
+        |line: u64, column: &str, problem: String, remedy: &'static str| AuditError::Scores {
+            path: path.into(),
+            line,
+            column: column.into(),
+            problem,
+            remedy,
+        };
     let headers = reader
         .headers()
-        .map_err(|e| fail(1, "(header)", e.to_string(), "the first line must name the columns, separated by commas"))?
+        .map_err(|e| {
+            fail(
+                1,
+                "(header)",
+                e.to_string(),
+                "the first line must name the columns, separated by commas",
+            )
+        })?
         .clone();
     // A byte-order mark, as spreadsheets write it, is not part of the first name.
-    let find = |name: &str| headers.iter().position(|h| h.trim_start_matches('\u{feff}').eq_ignore_ascii_case(name));
+    let find = |name: &str| {
+        headers
+            .iter()
+            .position(|h| h.trim_start_matches('\u{feff}').eq_ignore_ascii_case(name))
+    };
     let need = |name: &'static str| {
         find(name).ok_or_else(|| {
             let have = headers.iter().collect::<Vec<_>>().join(", ");
-            fail(1, name, format!("there is no such column (found: {have})"), "name the columns `member` and `score` in the first line")
+            fail(
+                1,
+                name,
+                format!("there is no such column (found: {have})"),
+                "name the columns `member` and `score` in the first line",
+            )
         })
     };
     let (member_at, score_at) = (need("member")?, need("score")?);
@@ -84,7 +114,12 @@ pub fn read_scores(path: &Path) -> Result<ScoresFile> {
     for record in reader.records() {
         let record = record.map_err(|e| {
             let line = e.position().map_or(0, csv::Position::line);
-            fail(line, "(row)", e.to_string(), "the file may be cut off: write it again with `dualmd attack`")
+            fail(
+                line,
+                "(row)",
+                e.to_string(),
+                "the file may be cut off: write it again with `dualmd attack`",
+            )
         })?;
         let line = record.position().map_or(0, csv::Position::line);
         let cell = |at: Option<usize>| at.and_then(|i| record.get(i)).unwrap_or("");
@@ -92,16 +127,33 @@ pub fn read_scores(path: &Path) -> Result<ScoresFile> {
             "1" | "true" => true,
             "0" | "false" => false,
             other => {
-                return Err(fail(line, "member", format!("`{other}` is neither 1 nor 0"), "write 1 or true for members, 0 or false for non-members"));
+                return Err(fail(
+                    line,
+                    "member",
+                    format!("`{other}` is neither 1 nor 0"),
+                    "write 1 or true for members, 0 or false for non-members",
+                ));
             }
         };
         let text = cell(Some(score_at));
         let score = text.parse::<f64>().ok().filter(|s| s.is_finite()).ok_or_else(|| {
             fail(line, "score", format!("`{text}` is not a finite number"), "leave out attacks that failed; a model whose loss became NaN has to be trained again")
         })?;
-        let group = Some(cell(group_at)).filter(|g| !g.is_empty()).map(str::to_owned);
-        let attack = if attack_at.is_some() { cell(attack_at).to_owned() } else { "score".to_owned() };
-        rows.push(ScoreRow { sample_id: cell(id_at).to_owned(), group, member, attack, score });
+        let group = Some(cell(group_at))
+            .filter(|g| !g.is_empty())
+            .map(str::to_owned);
+        let attack = if attack_at.is_some() {
+            cell(attack_at).to_owned()
+        } else {
+            "score".to_owned()
+        };
+        rows.push(ScoreRow {
+            sample_id: cell(id_at).to_owned(),
+            group,
+            member,
+            attack,
+            score,
+        });
     }
     Ok(ScoresFile { rows })
 }
@@ -113,22 +165,35 @@ pub fn read_scores(path: &Path) -> Result<ScoresFile> {
 pub fn write_scores(path: &Path, rows: &[ScoreRow]) -> Result<()> {
     let mut out = csv::Writer::from_writer(Vec::new());
     let io = |e: csv::Error| AuditError::write(path, std::io::Error::other(e));
-    out.write_record(["sample_id", "group", "member", "attack", "score"]).map_err(io)?;
+    out.write_record(["sample_id", "group", "member", "attack", "score"])
+        .map_err(io)?;
     for (i, row) in rows.iter().enumerate() {
         if !row.score.is_finite() {
             return Err(AuditError::Scores {
                 path: path.into(),
                 line: i as u64 + 2,
                 column: "score".into(),
-                problem: format!("`{}` of {} on sample {} is not a finite number", row.score, row.attack, row.sample_id),
+                problem: format!(
+                    "`{}` of {} on sample {} is not a finite number",
+                    row.score, row.attack, row.sample_id
+                ),
                 remedy: "report this attack as failed instead of writing its scores",
             });
         }
         let member = if row.member { "1" } else { "0" };
         let score = format!("{:.16e}", row.score);
-        out.write_record([&row.sample_id, row.group.as_deref().unwrap_or(""), member, &row.attack, &score]).map_err(io)?;
+        out.write_record([
+            &row.sample_id,
+            row.group.as_deref().unwrap_or(""),
+            member,
+            &row.attack,
+            &score,
+        ])
+        .map_err(io)?;
     }
-    let bytes = out.into_inner().map_err(|e| AuditError::write(path, e.into_error()))?;
+    let bytes = out
+        .into_inner()
+        .map_err(|e| AuditError::write(path, e.into_error()))?;
     write_atomic(path, &bytes)
 }
 
@@ -173,22 +238,44 @@ mod tests {
     fn errors_name_line_column_and_remedy() {
         let message = |text: &str| read(text).expect_err("must fail").to_string();
         let m = message("sample_id,member,score\na,1,0.5\nb,maybe,0.5\n");
-        assert!(m.contains("line 3, column member") && m.contains("`maybe`") && m.contains("write 1 or true"), "{m}");
+        assert!(
+            m.contains("line 3, column member")
+                && m.contains("`maybe`")
+                && m.contains("write 1 or true"),
+            "{m}"
+        );
         let m = message("member,score\n1,NaN\n");
-        assert!(m.contains("line 2, column score") && m.contains("not a finite number"), "{m}");
+        assert!(
+            m.contains("line 2, column score") && m.contains("not a finite number"),
+            "{m}"
+        );
         let m = message("id,score\n1,2\n");
-        assert!(m.contains("column member") && m.contains("found: id, score"), "{m}");
+        assert!(
+            m.contains("column member") && m.contains("found: id, score"),
+            "{m}"
+        );
         let m = message("member,score\n1\n");
         assert!(m.contains("line 2"), "{m}");
-        let missing = read_scores(Path::new("no/such.csv")).expect_err("must fail").to_string();
-        assert!(missing.contains("no/such.csv") && missing.contains("`member`"), "{missing}");
+        let missing = read_scores(Path::new("no/such.csv"))
+            .expect_err("must fail")
+            .to_string();
+        assert!(
+            missing.contains("no/such.csv") && missing.contains("`member`"),
+            "{missing}"
+        );
     }
 
     #[test]
     fn scores_that_are_not_finite_are_not_written() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("scores.csv");
-        let row = ScoreRow { sample_id: "a".into(), group: None, member: true, attack: "pia".into(), score: f64::NAN };
+        let row = ScoreRow {
+            sample_id: "a".into(),
+            group: None,
+            member: true,
+            attack: "pia".into(),
+            score: f64::NAN,
+        };
         assert!(write_scores(&path, &[row]).is_err());
         assert!(!path.exists());
     }

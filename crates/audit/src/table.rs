@@ -26,21 +26,33 @@ impl Report {
                 if block.iter().all(|a| result(&a.0).is_none()) {
                     continue;
                 }
-                let cell = |attack: &str, text: &dyn Fn(&Measurement) -> String, otherwise: &str| match result(attack) {
+                let cell = |attack: &str,
+                            text: &dyn Fn(&Measurement) -> String,
+                            otherwise: &str| match result(attack) {
                     None => "-".into(),
-                    Some(r) => r.view(model.primary).map_or_else(|| otherwise.to_owned(), text),
+                    Some(r) => r
+                        .view(model.primary)
+                        .map_or_else(|| otherwise.to_owned(), text),
                 };
                 let auc = |m: &Measurement| format!("{} {}", rate(m.auc), interval_ascii(m.auc_ci));
                 let found = |m: &Measurement| match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01) {
                     Some(p) if p.measurable => format!("{}/{}", p.tp, m.n_members),
                     _ => "not measurable".into(),
                 };
-                out.push_str(&line(&model.name, block.iter().map(|a| cell(&a.0, &auc, "failed"))));
+                out.push_str(&line(
+                    &model.name,
+                    block.iter().map(|a| cell(&a.0, &auc, "failed")),
+                ));
                 let members = match model.primary {
                     View::Pooled => String::new(),
                     own => format!("  (members of {})", own.name()),
                 };
-                out.push_str(&line(&members, block.iter().map(|a| cell(&a.0, &found, "").replace('-', ""))));
+                out.push_str(&line(
+                    &members,
+                    block
+                        .iter()
+                        .map(|a| cell(&a.0, &found, "").replace('-', "")),
+                ));
             }
             out.push('\n');
         }
@@ -62,11 +74,39 @@ impl Report {
     /// `findings.csv`: one row per model, attack and set of members, with all digits.
     pub fn findings_csv(&self) -> String {
         let mut out = csv::Writer::from_writer(Vec::new());
-        let mut header = vec!["model", "defense", "attack", "members", "status", "reason", "access", "network_calls_per_sample", "seconds"];
-        header.extend(["n_members", "n_nonmembers", "auc", "auc_low", "auc_high", "auc_low_adjusted", "auc_high_adjusted", "balanced_accuracy", "finding"]);
+        let mut header = vec![
+            "model",
+            "defense",
+            "attack",
+            "members",
+            "status",
+            "reason",
+            "access",
+            "network_calls_per_sample",
+            "seconds",
+        ];
+        header.extend([
+            "n_members",
+            "n_nonmembers",
+            "auc",
+            "auc_low",
+            "auc_high",
+            "auc_low_adjusted",
+            "auc_high_adjusted",
+            "balanced_accuracy",
+            "finding",
+        ]);
         let mut header: Vec<String> = header.into_iter().map(str::to_owned).collect();
         for fpr in crate::measure::FPRS {
-            for column in ["tpr", "tpr_low", "tpr_high", "realised_fpr", "tp", "fp", "measurable"] {
+            for column in [
+                "tpr",
+                "tpr_low",
+                "tpr_high",
+                "realised_fpr",
+                "tp",
+                "fp",
+                "measurable",
+            ] {
                 header.push(format!("{column}_at_{fpr}"));
             }
         }
@@ -96,11 +136,28 @@ impl Report {
                     ];
                     if let Some(m) = measured {
                         row.extend([m.n_members.to_string(), m.n_nonmembers.to_string()]);
-                        row.extend([m.auc, m.auc_ci[0], m.auc_ci[1], m.auc_ci_adjusted[0], m.auc_ci_adjusted[1], m.balanced_accuracy].map(|x| x.to_string()));
+                        row.extend(
+                            [
+                                m.auc,
+                                m.auc_ci[0],
+                                m.auc_ci[1],
+                                m.auc_ci_adjusted[0],
+                                m.auc_ci_adjusted[1],
+                                m.balanced_accuracy,
+                            ]
+                            .map(|x| x.to_string()),
+                        );
                         row.push(format!("{:?}", m.finding).to_lowercase());
                         for p in &m.tpr_at_fpr {
-                            row.extend([p.tpr, p.tpr_ci[0], p.tpr_ci[1], p.realised_fpr].map(|x| x.to_string()));
-                            row.extend([p.tp.to_string(), p.fp.to_string(), p.measurable.to_string()]);
+                            row.extend(
+                                [p.tpr, p.tpr_ci[0], p.tpr_ci[1], p.realised_fpr]
+                                    .map(|x| x.to_string()),
+                            );
+                            row.extend([
+                                p.tp.to_string(),
+                                p.fp.to_string(),
+                                p.measurable.to_string(),
+                            ]);
                         }
                     }
                     row.resize(columns, String::new());
@@ -108,7 +165,9 @@ impl Report {
                 }
             }
         }
-        out.into_inner().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        out.into_inner()
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
     }
 }
 
@@ -140,11 +199,20 @@ pub fn roc_table(scores: &ScoresFile, fprs: &[f64], json: bool) -> Result<String
         .iter()
         .map(|attack| {
             let (members, nonmembers) = scores.sides(attack);
-            let measurement = measure(&members, &nonmembers, attacks.len(), fprs, 0).map_err(|source: StatsError| AuditError::Stats {
-                what: format!("attack {attack} ({} members, {} non-members)", members.len(), nonmembers.len()),
-                source,
-            })?;
-            Ok(RocEntry { attack: attack.clone(), measurement })
+            let measurement = measure(&members, &nonmembers, attacks.len(), fprs, 0).map_err(
+                |source: StatsError| AuditError::Stats {
+                    what: format!(
+                        "attack {attack} ({} members, {} non-members)",
+                        members.len(),
+                        nonmembers.len()
+                    ),
+                    source,
+                },
+            )?;
+            Ok(RocEntry {
+                attack: attack.clone(),
+                measurement,
+            })
         })
         .collect::<Result<Vec<_>>>()?;
     if json {
@@ -152,7 +220,11 @@ pub fn roc_table(scores: &ScoresFile, fprs: &[f64], json: bool) -> Result<String
         return Ok(serde_json::to_string_pretty(&entries).unwrap_or_default() + "\n");
     }
     let mut out = String::new();
-    for RocEntry { attack, measurement: m } in &entries {
+    for RocEntry {
+        attack,
+        measurement: m,
+    } in &entries
+    {
         out.push_str(&format!(
             "{attack}: AUC {:.4} (95 % interval {:.4}-{:.4}), {} members, {} non-members, balanced accuracy {:.3}\n",
             m.auc, m.auc_ci[0], m.auc_ci[1], m.n_members, m.n_nonmembers, m.balanced_accuracy
@@ -165,7 +237,10 @@ pub fn roc_table(scores: &ScoresFile, fprs: &[f64], json: bool) -> Result<String
                     p.tpr, p.tpr_ci[0], p.tpr_ci[1], p.tp, m.n_members, p.realised_fpr, p.fp, m.n_nonmembers, p.threshold
                 ));
             } else {
-                out.push_str(&format!("  TPR at {name:>5} FPR: not measurable with n = {} non-members\n", m.n_nonmembers));
+                out.push_str(&format!(
+                    "  TPR at {name:>5} FPR: not measurable with n = {} non-members\n",
+                    m.n_nonmembers
+                ));
             }
         }
     }

@@ -1,35 +1,38 @@
 //! The verdict in words: nothing that the numbers do not carry, never "anonymous", never "safe".
 
-use crate::format::{fpr_name, interval, list, percent_in_words, percent_interval, rate, rate_in_words};
+use crate::format::{interval, list, percent_in_words, percent_interval, rate, rate_in_words};
 use crate::measure::minimum_detectable_auc;
-use crate::report::{AttackResult, Finding, Measurement, ModelReport, ModelVerdict, Report, Verdict, View};
-
-/// Attacks a reader may ask for, by the names that score files would use, and what to call them when they were not run.
-const CATALOGUE: [(&str, &str); 9] = [
-    ("gsa", "gradients (GSA)"),
-    ("lira", "shadow models (LiRA)"),
-    ("secmi-nn", "trained classifiers (SecMI-NNs)"),
-    ("pfami", "fluctuation under crops (PFAMI)"),
-    ("rediffuse", "image variation (ReDiffuse)"),
-    ("likelihood", "likelihood"),
-    ("teacher-difference", "the difference of the two teachers"),
-    ("mmd", "tests on whole sets of images (MMD)"),
-    ("nn", "distance to generated images"),
-];
+use crate::report::{
+    AttackResult, Finding, Measurement, ModelReport, ModelVerdict, Report, Verdict, View,
+};
+use crate::untested::not_tested;
+use crate::words::{attacker, capital, member_of, subject};
 
 /// Builds the verdict from everything else in the report.
 pub fn verdict(report: &Report) -> Verdict {
     Verdict {
         void: void(report),
         summary: summary(report),
-        models: report.models.iter().map(|m| ModelVerdict { model: m.name.clone(), finding: finding(m), text: model_text(m) }).collect(),
+        models: report
+            .models
+            .iter()
+            .map(|m| ModelVerdict {
+                model: m.name.clone(),
+                finding: finding(m),
+                text: model_text(m),
+            })
+            .collect(),
         not_tested: not_tested(report),
     }
 }
 
 /// The reason why nothing can be trusted, if there is one.
 fn void(report: &Report) -> Option<String> {
-    let blind = report.controls.blind_baseline.as_ref().filter(|b| b.outcome == "void")?;
+    let blind = report
+        .controls
+        .blind_baseline
+        .as_ref()
+        .filter(|b| b.outcome == "void")?;
     Some(format!(
         "A classifier that never saw the model separates the two image sets (AUC {}, {}). They differ in something other than membership - look at file format, size, source - and no number below can be trusted.",
         rate(blind.auc),
@@ -40,8 +43,14 @@ fn void(report: &Report) -> Option<String> {
 /// The undefended model, the best-known defence, and the step between them.
 fn summary(report: &Report) -> Vec<String> {
     let scored = |m: &&ModelReport| m.attacks_run() > 0;
-    let baseline = report.models.iter().filter(scored).find(|m| m.defense == "none");
-    let other = |m: &&ModelReport| baseline.is_none_or(|b| b.name != m.name) && !m.name.starts_with("teacher-");
+    let baseline = report
+        .models
+        .iter()
+        .filter(scored)
+        .find(|m| m.defense == "none");
+    let other = |m: &&ModelReport| {
+        baseline.is_none_or(|b| b.name != m.name) && !m.name.starts_with("teacher-")
+    };
     let defended = report
         .models
         .iter()
@@ -50,16 +59,30 @@ fn summary(report: &Report) -> Vec<String> {
         .or_else(|| report.models.iter().filter(scored).find(other));
     let mut out = Vec::new();
     for model in [baseline, defended].into_iter().flatten() {
-        let mut text = lead(model);
-        if let Some(sentence) = leaks_elsewhere(model).or_else(|| halves(model)) {
-            text = format!("{text} {sentence}");
+        let mut text = vec![lead(model)];
+        text.extend(leaks_elsewhere(model));
+        if finding(model) != Finding::Leak {
+            text.extend(inverted(model));
         }
-        out.push(text);
+        if model.primary == View::Pooled {
+            text.extend(halves(model));
+        }
+        out.push(text.join(" "));
     }
     if let (Some(baseline), Some(defended)) = (baseline, defended)
         && let Some(strongest) = baseline.strongest()
-        && let Some(c) = report.comparisons.iter().find(|c| c.model == defended.name && c.attack == strongest.attack)
-        && let (Some(before), Some(after)) = (&strongest.pooled, defended.results.iter().find(|r| r.attack == c.attack).and_then(|r| r.pooled.as_ref()))
+        && let Some(c) = report
+            .comparisons
+            .iter()
+            .find(|c| c.model == defended.name && c.attack == strongest.attack)
+        && let (Some(before), Some(after)) = (
+            &strongest.pooled,
+            defended
+                .results
+                .iter()
+                .find(|r| r.attack == c.attack)
+                .and_then(|r| r.pooled.as_ref()),
+        )
         && c.difference_ci[0] > 0.0
     {
         out.push(format!(
@@ -76,18 +99,36 @@ fn summary(report: &Report) -> Vec<String> {
 
 /// The worst finding on the members that the model was trained on.
 fn finding(model: &ModelReport) -> Finding {
-    let views: &[View] = if model.primary == View::Pooled { &[View::Pooled, View::D1, View::D2] } else { std::slice::from_ref(&model.primary) };
-    let findings: Vec<Finding> = model.results.iter().flat_map(|r| views.iter().filter_map(|v| r.view(*v))).map(|m| m.finding).collect();
+    let views: &[View] = if model.primary == View::Pooled {
+        &[View::Pooled, View::D1, View::D2]
+    } else {
+        std::slice::from_ref(&model.primary)
+    };
+    let findings: Vec<Finding> = model
+        .results
+        .iter()
+        .flat_map(|r| views.iter().filter_map(|v| r.view(*v)))
+        .map(|m| m.finding)
+        .collect();
     if findings.is_empty() {
         return Finding::Unknown;
     }
-    [Finding::Leak, Finding::Inverted].into_iter().find(|f| findings.contains(f)).unwrap_or(Finding::Chance)
+    [Finding::Leak, Finding::Inverted]
+        .into_iter()
+        .find(|f| findings.contains(f))
+        .unwrap_or(Finding::Chance)
 }
 
 /// The sentence on the strongest attack.
 fn lead(model: &ModelReport) -> String {
-    let Some((best, m)) = model.strongest().and_then(|r| Some((r, r.view(model.primary)?))) else {
-        return format!("{} was not attacked: nothing is known about it.", capital(&subject(model)));
+    let Some((best, m)) = model
+        .strongest()
+        .and_then(|r| Some((r, r.view(model.primary)?)))
+    else {
+        return format!(
+            "{} was not attacked: nothing is known about it.",
+            capital(&subject(model))
+        );
     };
     match m.finding {
         Finding::Leak => leak(model, best, m),
@@ -106,8 +147,14 @@ fn leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String {
         n => format!("the strongest of {n} attacks ({})", best.title),
     };
     let found = match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01) {
-        Some(p) if p.measurable => format!(" and, at 1 false alarm in 100, finds {} of {} members", p.tp, m.n_members),
-        Some(_) => format!("; how many it finds at 1 false alarm in 100 cannot be measured with {} non-members", m.n_nonmembers),
+        Some(p) if p.measurable => format!(
+            " and, at 1 false alarm in 100, finds {} of {} members",
+            p.tp, m.n_members
+        ),
+        Some(_) => format!(
+            "; how many it finds at 1 false alarm in 100 cannot be measured with {} non-members",
+            m.n_nonmembers
+        ),
         None => String::new(),
     };
     format!(
@@ -122,8 +169,18 @@ fn leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String {
 fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String {
     let n = model.attacks_run();
     let which = match n {
-        1 => format!("the one attack run here ({}) did no better than chance (AUC {}, {})", best.title, rate(m.auc), interval(m.auc_ci)),
-        n => format!("none of the {n} attacks run here did better than chance (best: {}, AUC {}, {})", best.title, rate(m.auc), interval(m.auc_ci)),
+        1 => format!(
+            "the one attack run here ({}) did no better than chance (AUC {}, {})",
+            best.title,
+            rate(m.auc),
+            interval(m.auc_ci)
+        ),
+        n => format!(
+            "none of the {n} attacks run here did better than chance (best: {}, AUC {}, {})",
+            best.title,
+            rate(m.auc),
+            interval(m.auc_ci)
+        ),
     };
     format!(
         "Against {} {which}. With {} members, leaks below AUC {:.2} would not have been seen.",
@@ -135,23 +192,49 @@ fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String 
 
 /// The strongest attack in one line, for the card of a model.
 fn short(model: &ModelReport) -> String {
-    let Some((best, m)) = model.strongest().and_then(|r| Some((r, r.view(model.primary)?))) else { return lead(model) };
+    let Some((best, m)) = model
+        .strongest()
+        .and_then(|r| Some((r, r.view(model.primary)?)))
+    else {
+        return lead(model);
+    };
     let n = model.attacks_run();
-    let which = if n == 1 { best.title.clone() } else { format!("Strongest of {n} attacks: {}", best.title) };
+    let which = if n == 1 {
+        best.title.clone()
+    } else {
+        format!("Strongest of {n} attacks: {}", best.title)
+    };
     let auc = format!("AUC {} ({})", rate(m.auc), interval(m.auc_ci));
     if m.finding != Finding::Leak {
-        let none = if n == 1 { format!("{} did no better than chance: {auc}", best.title) } else { format!("None of {n} attacks did better than chance; best: {}, {auc}", best.title) };
-        return format!("{none}. Leaks below AUC {:.2} would not have been seen.", detectable(model, m));
+        let none = if n == 1 {
+            format!("{} did no better than chance: {auc}", best.title)
+        } else {
+            format!(
+                "None of {n} attacks did better than chance; best: {}, {auc}",
+                best.title
+            )
+        };
+        return format!(
+            "{none}. Leaks below AUC {:.2} would not have been seen.",
+            detectable(model, m)
+        );
     }
     match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01 && p.measurable) {
-        Some(p) => format!("{which}, {auc}; it finds {} of {} members at 1 false alarm in 100.", p.tp, m.n_members),
+        Some(p) => format!(
+            "{which}, {auc}; it finds {} of {} members at 1 false alarm in 100.",
+            p.tp, m.n_members
+        ),
         None => format!("{which}, {auc}."),
     }
 }
 
 /// The smallest AUC that would have been told from chance. Halves are a family of their own with twice as many looks.
 fn detectable(model: &ModelReport, m: &Measurement) -> f64 {
-    let looks = if model.primary == View::Pooled { model.attacks_run() } else { 2 * model.attacks_run() };
+    let looks = if model.primary == View::Pooled {
+        model.attacks_run()
+    } else {
+        2 * model.attacks_run()
+    };
     minimum_detectable_auc(m.n_members, m.n_nonmembers, looks)
 }
 
@@ -161,33 +244,69 @@ fn model_text(model: &ModelReport) -> String {
     if let Some(sentence) = leaks_elsewhere(model) {
         text.push(sentence);
     }
-    let views: &[View] = if model.primary == View::Pooled { &[View::Pooled, View::D1, View::D2] } else { std::slice::from_ref(&model.primary) };
-    let inverted: Vec<String> = model
-        .results
-        .iter()
-        // The first view that is inverted says it for the attack: pooled before the halves.
-        .filter_map(|r| views.iter().find_map(|v| Some((r, *v, r.view(*v).filter(|m| m.finding == Finding::Inverted)?))))
-        .map(|(r, v, m)| {
-            let whom = if v == model.primary { String::new() } else { format!(" on {}", v.name()) };
-            format!("{}{whom} (AUC {}, {})", r.title, rate(m.auc), interval(m.auc_ci))
-        })
-        .collect();
-    if !inverted.is_empty() {
-        text.push(format!(
-            "Inverted: {} {} members below non-members. That is information too, for an attacker who turns the score round, and no protection.",
-            list(&inverted),
-            if inverted.len() == 1 { "ranks" } else { "rank" }
-        ));
-    }
+    text.extend(inverted(model));
     match model.primary {
         View::Pooled => text.extend(halves(model)),
         own => text.extend(other_half(model, own)),
     }
-    let failed: Vec<String> = model.results.iter().filter(|r| r.status != "ok").map(|r| r.title.clone()).collect();
+    let failed: Vec<String> = model
+        .results
+        .iter()
+        .filter(|r| r.status != "ok")
+        .map(|r| r.title.clone())
+        .collect();
     if !failed.is_empty() {
-        text.push(format!("{} failed and {} nothing.", list(&failed), if failed.len() == 1 { "says" } else { "say" }));
+        text.push(format!(
+            "{} failed and {} nothing.",
+            list(&failed),
+            if failed.len() == 1 { "says" } else { "say" }
+        ));
     }
     text.join(" ")
+}
+
+/// Attacks that rank members below non-members.
+fn inverted(model: &ModelReport) -> Option<String> {
+    let views: &[View] = if model.primary == View::Pooled {
+        &[View::Pooled, View::D1, View::D2]
+    } else {
+        std::slice::from_ref(&model.primary)
+    };
+    let inverted: Vec<String> = model
+        .results
+        .iter()
+        // The first view that is inverted says it for the attack: pooled before the halves.
+        .filter_map(|r| {
+            views.iter().find_map(|v| {
+                Some((
+                    r,
+                    *v,
+                    r.view(*v).filter(|m| m.finding == Finding::Inverted)?,
+                ))
+            })
+        })
+        .map(|(r, v, m)| {
+            let whom = if v == model.primary {
+                String::new()
+            } else {
+                format!(" on {}", v.name())
+            };
+            format!(
+                "{}{whom} (AUC {}, {})",
+                r.title,
+                rate(m.auc),
+                interval(m.auc_ci)
+            )
+        })
+        .collect();
+    if inverted.is_empty() {
+        return None;
+    }
+    Some(format!(
+        "Inverted: {} {} members below non-members. That is information too, for an attacker who turns the score round, and no protection.",
+        list(&inverted),
+        if inverted.len() == 1 { "ranks" } else { "rank" }
+    ))
 }
 
 /// Pooled scores show no leak, but one half alone does.
@@ -203,7 +322,13 @@ fn leaks_elsewhere(model: &ModelReport) -> Option<String> {
         .filter(|(r, v)| leaks(r, *v))
         .filter_map(|(r, v)| Some((r, v, r.view(v)?)))
         .max_by(|a, b| a.2.auc.total_cmp(&b.2.auc))?;
-    Some(format!("One half leaks by itself: {} reaches AUC {} ({}) on the members of {}.", result.title, rate(m.auc), interval(m.auc_ci), view.name()))
+    Some(format!(
+        "One half leaks by itself: {} reaches AUC {} ({}) on the members of {}.",
+        result.title,
+        rate(m.auc),
+        interval(m.auc_ci),
+        view.name()
+    ))
 }
 
 /// Attacks whose intervals on D1 and D2 do not overlap.
@@ -212,18 +337,32 @@ fn halves(model: &ModelReport) -> Option<String> {
         .results
         .iter()
         .filter(|r| r.halves_differ)
-        .filter_map(|r| Some(format!("{}: AUC {} on D1, {} on D2", r.title, rate(r.d1.as_ref()?.auc), rate(r.d2.as_ref()?.auc))))
+        .filter_map(|r| {
+            Some(format!(
+                "{}: AUC {} on D1, {} on D2",
+                r.title,
+                rate(r.d1.as_ref()?.auc),
+                rate(r.d2.as_ref()?.auc)
+            ))
+        })
         .collect();
     if differ.is_empty() {
         return None;
     }
-    Some(format!("Pooling hides a difference between the halves ({}).", differ.join("; ")))
+    Some(format!(
+        "Pooling hides a difference between the halves ({}).",
+        differ.join("; ")
+    ))
 }
 
 /// What a teacher gives away about the half it never saw.
 fn other_half(model: &ModelReport, own: View) -> Option<String> {
     let other = if own == View::D1 { View::D2 } else { View::D1 };
-    let (result, m) = model.results.iter().filter_map(|r| Some((r, r.view(other)?))).max_by(|a, b| a.1.auc.total_cmp(&b.1.auc))?;
+    let (result, m) = model
+        .results
+        .iter()
+        .filter_map(|r| Some((r, r.view(other)?)))
+        .max_by(|a, b| a.1.auc.total_cmp(&b.1.auc))?;
     let verb = match m.finding {
         Finding::Leak => "also stand out",
         _ => "do not stand out",
@@ -235,86 +374,4 @@ fn other_half(model: &ModelReport, own: View) -> Option<String> {
         interval(m.auc_ci),
         result.title
     ))
-}
-
-/// Threats without a test, and what the tests that were run cannot resolve.
-fn not_tested(report: &Report) -> Vec<String> {
-    let results = || report.models.iter().flat_map(|m| &m.results);
-    let run = |name: &str| results().any(|r| r.attack == name && r.pooled.is_some());
-    let pair = report.models.iter().any(|m| m.defense == "dualmd");
-    let absent: Vec<String> =
-        CATALOGUE.iter().filter(|(name, _)| !run(name) && (pair || *name != "teacher-difference")).map(|(_, text)| (*text).to_owned()).collect();
-    let mut out = Vec::new();
-    if !absent.is_empty() {
-        out.push(format!("Attacks not run: {}.", list(&absent)));
-    }
-    for access in ["white-box", "black-box"] {
-        if !results().any(|r| r.access == access && r.pooled.is_some()) {
-            let who = if access == "white-box" { "who hold the weights" } else { "who only see generated images" };
-            out.push(format!("Attackers {who} ({access}): no attack of this kind gave a result."));
-        }
-    }
-    let mut failed: Vec<String> = results().filter(|r| r.status != "ok").map(|r| r.title.clone()).collect();
-    failed.sort();
-    failed.dedup();
-    if !failed.is_empty() {
-        out.push(format!("Attacks that failed on at least one model: {}. The reasons stand in the table.", list(&failed)));
-    }
-    if let Some(n) = results().filter_map(|r| r.pooled.as_ref()).map(|m| m.n_nonmembers).max() {
-        let rates: Vec<f64> = crate::measure::FPRS.iter().copied().filter(|f| f * (n as f64) < 1.0).collect();
-        if let Some(largest) = rates.iter().copied().reduce(f64::max) {
-            out.push(format!(
-                "False-alarm rates of {} and below: with {n} non-members they cannot be measured ({} would be needed).",
-                fpr_name(largest),
-                crate::format::grouped((1.0 / largest).ceil() as i64)
-            ));
-        }
-    }
-    out.push("Other trainings: each model was trained once, and the intervals cover the choice of images, not of seeds.".into());
-    if report.models.iter().any(|m| m.defense == "dualmd" || m.defense == "distillmd") {
-        out.push("A worst-case bound: DualMD and DistillMD come with no formal guarantee (no ε), whatever the numbers here are.".into());
-    }
-    out
-}
-
-/// "the DistillMD student", "teacher 1", "model x".
-pub fn subject(model: &ModelReport) -> String {
-    match (model.name.starts_with("teacher-"), model.defense.as_str()) {
-        (true, _) => lower_first(&model.title),
-        (_, "none" | "dualmd") => format!("the {}", lower_first_unless_name(&model.title)),
-        (_, "distillmd") => format!("the {}", model.title),
-        (_, "kd" | "distillation") => format!("the student of {}", lower_first(&model.title)),
-        _ => format!("model {}", model.title),
-    }
-}
-
-fn member_of(model: &ModelReport) -> String {
-    match model.primary {
-        View::Pooled => "member".into(),
-        own => format!("member of {}, its own half,", own.name()),
-    }
-}
-
-fn attacker(access: &str, subject: &str) -> String {
-    match access {
-        "white-box" => format!("An attacker who holds the weights of {subject}"),
-        "grey-box" => format!("An attacker who can query {subject} at chosen steps"),
-        "black-box" => format!("An attacker who only sees images generated by {subject}"),
-        _ => format!("An attacker of {subject}"),
-    }
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
-}
-
-/// `Undefended model` loses its capital, `DualMD pair` keeps it.
-fn lower_first_unless_name(text: &str) -> String {
-    if text.starts_with("DualMD") { text.to_owned() } else { lower_first(text) }
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }

@@ -14,8 +14,21 @@ use std::process::Command;
 fn chromium(browser: &str, page: &Path, more: &[String]) -> (String, String) {
     let profile = tempfile::tempdir().expect("temp dir");
     let output = Command::new(browser)
-        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"])
-        .args(["--disable-component-update", "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr", "--virtual-time-budget=3000"])
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+        ])
+        .args([
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=3000",
+        ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(more)
         .arg(format!("file://{}", page.display()))
@@ -42,8 +55,11 @@ fn browser() -> Option<String> {
 /// A page with `script` added, which its content security policy would otherwise refuse.
 fn with_script(page: &Path, script: &str, to: &Path) {
     let text = std::fs::read_to_string(page).expect("page");
-    let (before, after) = text.split_once("http-equiv=\"Content-Security-Policy\"").expect("the page has a policy");
-    let text = format!("{before}name=\"no-policy\"{after}").replace("</body>", &format!("<script>{script}</script></body>"));
+    let (before, after) = text
+        .split_once("http-equiv=\"Content-Security-Policy\"")
+        .expect("the page has a policy");
+    let text = format!("{before}name=\"no-policy\"{after}")
+        .replace("</body>", &format!("<script>{script}</script></body>"));
     std::fs::write(to, text).expect("write");
 }
 
@@ -53,8 +69,19 @@ fn an_exception_would_be_seen() {
     let Some(browser) = browser() else { return };
     let dir = tempfile::tempdir().expect("temp dir");
     let page = dir.path().join("bad.html");
-    std::fs::write(&page, "<!DOCTYPE html><title>x</title><script>throw new Error('planted')</script>").expect("write");
-    let (_, log) = chromium(&browser, &page, &[format!("--screenshot={}", dir.path().join("x.png").display())]);
+    std::fs::write(
+        &page,
+        "<!DOCTYPE html><title>x</title><script>throw new Error('planted')</script>",
+    )
+    .expect("write");
+    let (_, log) = chromium(
+        &browser,
+        &page,
+        &[format!(
+            "--screenshot={}",
+            dir.path().join("x.png").display()
+        )],
+    );
     assert!(console(&log).iter().any(|l| l.contains("planted")), "{log}");
 }
 
@@ -71,15 +98,29 @@ fn opens_without_errors_at_every_width_and_prints() {
     let page = dualmd_audit::write(&run, &report).expect("write").html;
     for (width, height) in [(360, 2400), (800, 2000), (1280, 1800)] {
         for dark in [false, true] {
-            let shot = out.join(format!("{width}-{}.png", if dark { "dark" } else { "light" }));
-            let mut flags = vec![format!("--window-size={width},{height}"), format!("--screenshot={}", shot.display())];
+            let shot = out.join(format!(
+                "{width}-{}.png",
+                if dark { "dark" } else { "light" }
+            ));
+            let mut flags = vec![
+                format!("--window-size={width},{height}"),
+                format!("--screenshot={}", shot.display()),
+            ];
             if dark {
                 flags.push("--blink-settings=preferredColorScheme=0".into());
             }
             let (_, log) = chromium(&browser, &page, &flags);
-            assert!(console(&log).is_empty(), "console messages at {width}:\n{}", console(&log).join("\n"));
+            assert!(
+                console(&log).is_empty(),
+                "console messages at {width}:\n{}",
+                console(&log).join("\n")
+            );
             let size = std::fs::metadata(&shot).expect("screenshot").len();
-            assert!(size > 40_000, "{} is nearly empty ({size} bytes)", shot.display());
+            assert!(
+                size > 40_000,
+                "{} is nearly empty ({size} bytes)",
+                shot.display()
+            );
         }
     }
     // No part may be wider than a phone's window, folded parts opened; tables scroll inside their own box. And the
@@ -100,17 +141,39 @@ fn opens_without_errors_at_every_width_and_prints() {
             format!("<!DOCTYPE html><title>x</title><iframe src=\"probe.html\" width=\"{width}\" height=\"800\" style=\"border:0\" onload=\"document.title=this.contentDocument.body.dataset.probe\"></iframe>"),
         )
         .expect("write");
-        let (dom, log) = chromium(&browser, &frame, &["--allow-file-access-from-files".into(), "--dump-dom".into()]);
-        let title = dom.split("<title>").nth(1).and_then(|t| t.split("</title>").next()).unwrap_or_default().to_owned();
+        let (dom, log) = chromium(
+            &browser,
+            &frame,
+            &["--allow-file-access-from-files".into(), "--dump-dom".into()],
+        );
+        let title = dom
+            .split("<title>")
+            .nth(1)
+            .and_then(|t| t.split("</title>").next())
+            .unwrap_or_default()
+            .to_owned();
         let values: Vec<&str> = title.split('|').collect();
         assert_eq!(values.len(), 5, "the probe did not run: {title}\n{log}");
         assert_eq!(values[0], width.to_string());
-        assert_eq!(values[0], values[1], "the page is wider than its window of {width} px");
+        assert_eq!(
+            values[0], values[1],
+            "the page is wider than its window of {width} px"
+        );
         assert_eq!((values[2], values[3]), ("1", "7"));
         assert!(values[4].contains(" % at "), "readout: {}", values[4]);
     }
     let pdf = out.join("report.pdf");
-    let (_, log) = chromium(&browser, &page, &[format!("--print-to-pdf={}", pdf.display()), "--no-pdf-header-footer".into()]);
+    let (_, log) = chromium(
+        &browser,
+        &page,
+        &[
+            format!("--print-to-pdf={}", pdf.display()),
+            "--no-pdf-header-footer".into(),
+        ],
+    );
     assert!(console(&log).is_empty(), "{log}");
-    assert!(std::fs::read(&pdf).expect("pdf").starts_with(b"%PDF") && std::fs::metadata(&pdf).expect("pdf").len() > 30_000);
+    assert!(
+        std::fs::read(&pdf).expect("pdf").starts_with(b"%PDF")
+            && std::fs::metadata(&pdf).expect("pdf").len() > 30_000
+    );
 }

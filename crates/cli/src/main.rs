@@ -23,7 +23,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    engine::passive_threads();
+    engine::settle_environment();
     let cli = Cli::parse();
     match run(&cli.global, cli.command) {
         Ok(code) => code,

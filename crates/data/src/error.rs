@@ -5,7 +5,9 @@
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The source is neither a bundled name nor a path that exists.
-    #[error("no data set `{name}`: it is not a file or folder, and not one of the bundled sets ({bundled})")]
+    #[error(
+        "no data set `{name}`: it is not a file or folder, and not one of the bundled sets ({bundled})"
+    )]
     UnknownSource {
         /// What was asked for.
         name: String,
@@ -24,7 +26,9 @@ pub enum Error {
     #[error("{0}")]
     Write(std::io::Error),
     /// A picture that does not decode.
-    #[error("{place}: cannot decode the picture ({reason}); replace the file or take it out of the set")]
+    #[error(
+        "{place}: cannot decode the picture ({reason}); replace the file or take it out of the set"
+    )]
     Picture {
         /// File, and row or entry inside it.
         place: String,
@@ -32,7 +36,9 @@ pub enum Error {
         reason: String,
     },
     /// Something larger than the caps against decompression bombs.
-    #[error("{place}: {found}, over the limit of {limit}; leave it out, or raise `{key}` if it is meant to be so large")]
+    #[error(
+        "{place}: {found}, over the limit of {limit}; leave it out, or raise `{key}` if it is meant to be so large"
+    )]
     TooLarge {
         /// File, and row or entry inside it.
         place: String,
@@ -67,15 +73,29 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    pub(crate) fn format(place: impl Into<String>, problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Format { place: place.into(), problem: problem.into(), remedy: remedy.into() }
+    pub(crate) fn format(
+        place: impl Into<String>,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Format {
+            place: place.into(),
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 
     pub(crate) fn options(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Options { problem: problem.into(), remedy: remedy.into() }
+        Self::Options {
+            problem: problem.into(),
+            remedy: remedy.into(),
+        }
     }
 
     pub(crate) fn read(path: &std::path::Path, source: std::io::Error) -> Self {
-        Self::Read { path: path.display().to_string(), source }
+        Self::Read {
+            path: path.display().to_string(),
+            source,
+        }
     }
 }

@@ -64,7 +64,10 @@ impl Default for LoadOptions<'_> {
 /// options that do not fit, or a split made from other data.
 pub fn load(source: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
     if !matches!(options.channels, None | Some(1 | 3)) {
-        return Err(Error::options("`channels` is neither 1 nor 3", "use 1 for grey, 3 for colour"));
+        return Err(Error::options(
+            "`channels` is neither 1 nor 3",
+            "use 1 for grey, 3 for colour",
+        ));
     }
     let (base, part) = match source.rsplit_once('#') {
         Some((base, part)) if !Path::new(source).exists() => (base, Some(part)),
@@ -93,7 +96,10 @@ fn keep_part(set: &mut ImageSet, part: &str, options: &LoadOptions<'_>) -> Resul
         }
     };
     let Some(split) = options.split else {
-        return Err(Error::options(format!("`{}` needs a split", set.source), "name the split file with --split"));
+        return Err(Error::options(
+            format!("`{}` needs a split", set.source),
+            "name the split file with --split",
+        ));
     };
     let selected = split.select(set)?;
     let order = match part {
@@ -102,7 +108,11 @@ fn keep_part(set: &mut ImageSet, part: &str, options: &LoadOptions<'_>) -> Resul
         "d1" => selected.d1,
         _ => selected.d2,
     };
-    debug_assert!(order.iter().all(|&i| split.side(set.records[i].id.as_str()).is_some_and(wanted)));
+    debug_assert!(
+        order
+            .iter()
+            .all(|&i| split.side(set.records[i].id.as_str()).is_some_and(wanted))
+    );
     set.records = order.iter().map(|&i| set.records[i].clone()).collect();
     Ok(())
 }

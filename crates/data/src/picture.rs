@@ -21,7 +21,11 @@ impl SampleId {
 
     /// Whether the text is 32 lower-case hexadecimal digits. Ids become file names, so that files are checked for it.
     pub(crate) fn is_well_formed(&self) -> bool {
-        self.0.len() == 32 && self.0.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        self.0.len() == 32
+            && self
+                .0
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     }
 }
 
@@ -72,7 +76,12 @@ impl Picture {
     #[must_use]
     pub fn filled(width: u32, height: u32, channels: u8, value: u8) -> Self {
         let n = width as usize * height as usize * usize::from(channels);
-        Self { width, height, channels, pixels: vec![value; n] }
+        Self {
+            width,
+            height,
+            channels,
+            pixels: vec![value; n],
+        }
     }
 
     /// From one `[C, H, W]` block of floats in [-1, 1] (1 or 3 channels); values outside are clipped.
@@ -83,7 +92,10 @@ impl Picture {
         let plane = height as usize * width as usize;
         if !matches!(channels, 1 | 3) || block.len() != plane * usize::from(channels) {
             return Err(Error::options(
-                format!("{} floats are not a picture of {channels} x {height} x {width}", block.len()),
+                format!(
+                    "{} floats are not a picture of {channels} x {height} x {width}",
+                    block.len()
+                ),
                 "pictures have 1 or 3 channels; give one sample at a time",
             ));
         }
@@ -94,7 +106,12 @@ impl Picture {
                 pixels.push(((block[c * plane + i] + 1.0) * 127.5).round() as u8);
             }
         }
-        Ok(Self { width, height, channels, pixels })
+        Ok(Self {
+            width,
+            height,
+            channels,
+            pixels,
+        })
     }
 
     /// The content id; see [`SampleId`].
@@ -113,11 +130,19 @@ impl Picture {
     #[must_use]
     pub fn with_channels(self, channels: u8) -> Self {
         let pixels = match (self.channels, channels) {
-            (3, 1) => self.pixels.chunks_exact(3).map(|p| luma(p[0], p[1], p[2])).collect(),
+            (3, 1) => self
+                .pixels
+                .chunks_exact(3)
+                .map(|p| luma(p[0], p[1], p[2]))
+                .collect(),
             (1, 3) => self.pixels.iter().flat_map(|&v| [v, v, v]).collect(),
             _ => return self,
         };
-        Self { channels, pixels, ..self }
+        Self {
+            channels,
+            pixels,
+            ..self
+        }
     }
 
     /// The picture as a square of `size` pixels: the shorter side is resized to `size` (the longer one to the whole
@@ -128,17 +153,27 @@ impl Picture {
     pub fn to_square(&self, size: u32, filter: Filter, max_pixels: u64) -> Result<Self> {
         let short = u64::from(self.width.min(self.height));
         if short == 0 || size == 0 {
-            return Err(Error::options("a picture or an image size of 0 pixels", "sizes start at 1"));
+            return Err(Error::options(
+                "a picture or an image size of 0 pixels",
+                "sizes start at 1",
+            ));
         }
         let long = u64::from(size) * u64::from(self.width.max(self.height)) / short;
         if long * u64::from(size) > max_pixels {
             return Err(Error::options(
-                format!("{} x {} pixels are too elongated to crop", self.width, self.height),
+                format!(
+                    "{} x {} pixels are too elongated to crop",
+                    self.width, self.height
+                ),
                 "cut the picture to the part that matters",
             ));
         }
         let long = long as u32;
-        let (width, height) = if self.width < self.height { (size, long) } else { (long, size) };
+        let (width, height) = if self.width < self.height {
+            (size, long)
+        } else {
+            (long, size)
+        };
         Ok(self.resize(width, height, filter)?.centre_crop(size))
     }
 
@@ -151,19 +186,35 @@ impl Picture {
             return Ok(self.clone());
         }
         let failed = |e: &dyn std::fmt::Display| {
-            Error::options(format!("cannot resize {} x {} pixels: {e}", self.width, self.height), "check the picture")
+            Error::options(
+                format!("cannot resize {} x {} pixels: {e}", self.width, self.height),
+                "check the picture",
+            )
         };
-        let kind = if self.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-        let from =
-            Image::from_vec_u8(self.width, self.height, self.pixels.clone(), kind).map_err(|e| failed(&e))?;
+        let kind = if self.channels == 1 {
+            PixelType::U8
+        } else {
+            PixelType::U8x3
+        };
+        let from = Image::from_vec_u8(self.width, self.height, self.pixels.clone(), kind)
+            .map_err(|e| failed(&e))?;
         let mut to = Image::new(width, height, kind);
         let filter = match filter {
             Filter::Bilinear => FilterType::Bilinear,
             Filter::Lanczos3 => FilterType::Lanczos3,
         };
-        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)).use_alpha(false);
-        Resizer::new().resize(&from, &mut to, &options).map_err(|e| failed(&e))?;
-        Ok(Self { width, height, channels: self.channels, pixels: to.into_vec() })
+        let options = ResizeOptions::new()
+            .resize_alg(ResizeAlg::Convolution(filter))
+            .use_alpha(false);
+        Resizer::new()
+            .resize(&from, &mut to, &options)
+            .map_err(|e| failed(&e))?;
+        Ok(Self {
+            width,
+            height,
+            channels: self.channels,
+            pixels: to.into_vec(),
+        })
     }
 
     /// The middle `size` x `size` pixels; the picture must be at least that large.
@@ -178,15 +229,26 @@ impl Picture {
             let start = (y as usize * self.width as usize + left as usize) * c;
             pixels.extend_from_slice(&self.pixels[start..start + size as usize * c]);
         }
-        Self { width: size, height: size, channels: self.channels, pixels }
+        Self {
+            width: size,
+            height: size,
+            channels: self.channels,
+            pixels,
+        }
     }
 
     /// Root mean squared difference per value on [0, 1]; None when the shapes differ.
     #[must_use]
     pub fn rmse(&self, other: &Self) -> Option<f64> {
-        let same = (self.width, self.height, self.channels) == (other.width, other.height, other.channels);
+        let same =
+            (self.width, self.height, self.channels) == (other.width, other.height, other.channels);
         (same && !self.pixels.is_empty()).then(|| {
-            let sum: u64 = self.pixels.iter().zip(&other.pixels).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum();
+            let sum: u64 = self
+                .pixels
+                .iter()
+                .zip(&other.pixels)
+                .map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2))
+                .sum();
             (sum as f64 / self.pixels.len() as f64).sqrt() / 255.0
         })
     }
@@ -202,24 +264,43 @@ mod tests {
 
     fn ramp(width: u32, height: u32, channels: u8) -> Picture {
         let n = width * height * u32::from(channels);
-        Picture { width, height, channels, pixels: (0..n).map(|i| (i * 7 % 256) as u8).collect() }
+        Picture {
+            width,
+            height,
+            channels,
+            pixels: (0..n).map(|i| (i * 7 % 256) as u8).collect(),
+        }
     }
 
     #[test]
     fn ids_are_stable() {
         // Golden: a change here makes every split file ever written useless.
-        assert_eq!(ramp(3, 2, 1).id().as_str(), "05fae21589ce4ffbc9c6be81815cb8bc");
-        assert_eq!(ramp(3, 2, 3).id().as_str(), "GOLDEN_RGB");
+        assert_eq!(
+            ramp(3, 2, 1).id().as_str(),
+            "05fae21589ce4ffbc9c6be81815cb8bc"
+        );
+        assert_eq!(
+            ramp(3, 2, 3).id().as_str(),
+            "4f36a8378cdd16a37858d98942c161f6"
+        );
         assert_ne!(ramp(3, 2, 1).id(), ramp(2, 3, 1).id());
     }
 
     #[test]
     fn bilinear_is_antialiased() {
         // Halving a one-pixel checkerboard must give its mean, not one of its colours.
-        let board =
-            Picture { width: 8, height: 8, channels: 1, pixels: (0..64).map(|i| ((i + i / 8) % 2 * 255) as u8).collect() };
+        let board = Picture {
+            width: 8,
+            height: 8,
+            channels: 1,
+            pixels: (0..64).map(|i| ((i + i / 8) % 2 * 255) as u8).collect(),
+        };
         let half = board.to_square(4, Filter::Bilinear, u64::MAX).unwrap();
-        assert!(half.pixels.iter().all(|&v| v.abs_diff(128) <= 16), "{:?}", half.pixels);
+        assert!(
+            half.pixels.iter().all(|&v| v.abs_diff(128) <= 16),
+            "{:?}",
+            half.pixels
+        );
     }
 
     #[test]
@@ -230,16 +311,31 @@ mod tests {
                 wide.pixels[y * 12 + x] = 200;
             }
         }
-        assert_eq!(wide.to_square(4, Filter::Bilinear, u64::MAX).unwrap(), Picture::filled(4, 4, 1, 200));
-        assert!(Picture::filled(1000, 1, 1, 0).to_square(32, Filter::Bilinear, 1_000_000).is_err());
+        assert_eq!(
+            wide.to_square(4, Filter::Bilinear, u64::MAX).unwrap(),
+            Picture::filled(4, 4, 1, 200)
+        );
+        assert!(
+            Picture::filled(1000, 1, 1, 0)
+                .to_square(32, Filter::Bilinear, 1_000_000)
+                .is_err()
+        );
     }
 
     #[test]
     fn grey_and_colour() {
-        let red = Picture { width: 1, height: 1, channels: 3, pixels: vec![255, 0, 0] };
+        let red = Picture {
+            width: 1,
+            height: 1,
+            channels: 3,
+            pixels: vec![255, 0, 0],
+        };
         assert_eq!(red.clone().with_channels(1).pixels, [76]);
         assert_eq!(red.clone().with_channels(3), red);
-        assert_eq!(Picture::filled(1, 1, 1, 9).with_channels(3).pixels, [9, 9, 9]);
+        assert_eq!(
+            Picture::filled(1, 1, 1, 9).with_channels(3).pixels,
+            [9, 9, 9]
+        );
     }
 
     #[test]

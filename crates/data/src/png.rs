@@ -15,15 +15,29 @@ pub fn encode_png(picture: &Picture) -> Result<Vec<u8>> {
     let n = picture.width as usize * picture.height as usize * usize::from(picture.channels);
     if n == 0 || picture.pixels.len() != n || !matches!(picture.channels, 1 | 3) {
         return Err(Error::options(
-            format!("{} values are not {} x {} pixels", picture.pixels.len(), picture.width, picture.height),
+            format!(
+                "{} values are not {} x {} pixels",
+                picture.pixels.len(),
+                picture.width,
+                picture.height
+            ),
             "a picture has width x height x channels values",
         ));
     }
-    let colour = if picture.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+    let colour = if picture.channels == 1 {
+        ExtendedColorType::L8
+    } else {
+        ExtendedColorType::Rgb8
+    };
     let mut bytes = Vec::new();
     PngEncoder::new_with_quality(&mut bytes, CompressionType::Best, FilterType::Adaptive)
         .write_image(&picture.pixels, picture.width, picture.height, colour)
-        .map_err(|e| Error::options(format!("cannot encode a PNG: {e}"), "check the picture's size"))?;
+        .map_err(|e| {
+            Error::options(
+                format!("cannot encode a PNG: {e}"),
+                "check the picture's size",
+            )
+        })?;
     Ok(bytes)
 }
 
@@ -75,20 +89,48 @@ mod tests {
             let path = folder.path().join("a.png");
             save_png(&path, &picture).unwrap();
             let bytes = std::fs::read(&path).unwrap();
-            assert_eq!(crate::decode::decode(&bytes, "a", &LoadOptions::default()).unwrap(), picture);
+            assert_eq!(
+                crate::decode::decode(&bytes, "a", &LoadOptions::default()).unwrap(),
+                picture
+            );
         }
-        let error = save_png(&folder.path().join("no/a.png"), &Picture::filled(1, 1, 1, 0)).unwrap_err();
+        let error = save_png(
+            &folder.path().join("no/a.png"),
+            &Picture::filled(1, 1, 1, 0),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("a.png"), "{error}");
-        assert!(encode_png(&Picture { width: 2, height: 2, channels: 1, pixels: vec![0] }).is_err());
+        assert!(
+            encode_png(&Picture {
+                width: 2,
+                height: 2,
+                channels: 1,
+                pixels: vec![0]
+            })
+            .is_err()
+        );
     }
 
     #[test]
     fn grids() {
-        let got = grid(&[Picture::filled(1, 1, 1, 0), Picture::filled(1, 1, 3, 7), Picture::filled(1, 1, 1, 9)], 2, 1);
+        let got = grid(
+            &[
+                Picture::filled(1, 1, 1, 0),
+                Picture::filled(1, 1, 3, 7),
+                Picture::filled(1, 1, 1, 9),
+            ],
+            2,
+            1,
+        );
         assert_eq!((got.width, got.height, got.channels), (5, 5, 3));
         let grey: Vec<u8> = got.pixels.iter().step_by(3).copied().collect();
         let w = 255;
-        assert_eq!(grey, [w, w, w, w, w, w, 0, w, 7, w, w, w, w, w, w, w, 9, w, w, w, w, w, w, w, w]);
+        assert_eq!(
+            grey,
+            [
+                w, w, w, w, w, w, 0, w, 7, w, w, w, w, w, w, w, 9, w, w, w, w, w, w, w, w
+            ]
+        );
         assert_eq!(grid(&[], 4, 0), Picture::filled(1, 1, 1, 255));
     }
 }

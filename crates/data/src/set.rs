@@ -37,7 +37,11 @@ impl ImageSet {
     /// # Errors
     /// Pictures that differ in size, or none at all.
     pub fn new(source: String, licence: Option<String>, mut records: Vec<Record>) -> Result<Self> {
-        let channels = records.iter().map(|r| r.picture.channels).max().unwrap_or(1);
+        let channels = records
+            .iter()
+            .map(|r| r.picture.channels)
+            .max()
+            .unwrap_or(1);
         for record in &mut records {
             if record.picture.channels != channels {
                 let picture = std::mem::replace(&mut record.picture, Picture::filled(0, 0, 1, 0));
@@ -45,18 +49,34 @@ impl ImageSet {
             }
         }
         let Some(first) = records.first() else {
-            return Err(Error::format(source, "there is no picture in it", "check the path, or what it should hold"));
+            return Err(Error::format(
+                source,
+                "there is no picture in it",
+                "check the path, or what it should hold",
+            ));
         };
         let size = |r: &Record| (r.picture.width, r.picture.height);
         if let Some(other) = records.iter().find(|r| size(r) != size(first)) {
             let problem = format!(
                 "pictures of different sizes ({} is {}x{}, {} is {}x{})",
-                first.name, first.picture.width, first.picture.height, other.name, other.picture.width,
+                first.name,
+                first.picture.width,
+                first.picture.height,
+                other.name,
+                other.picture.width,
                 other.picture.height
             );
-            return Err(Error::format(source, problem, "set `image_size` to bring them to one size"));
+            return Err(Error::format(
+                source,
+                problem,
+                "set `image_size` to bring them to one size",
+            ));
         }
-        Ok(Self { source, licence, records })
+        Ok(Self {
+            source,
+            licence,
+            records,
+        })
     }
 
     /// Number of pictures.
@@ -75,7 +95,11 @@ impl ImageSet {
     #[must_use]
     pub fn shape(&self) -> [usize; 3] {
         self.records.first().map_or([0; 3], |r| {
-            [usize::from(r.picture.channels), r.picture.height as usize, r.picture.width as usize]
+            [
+                usize::from(r.picture.channels),
+                r.picture.height as usize,
+                r.picture.width as usize,
+            ]
         })
     }
 
@@ -90,7 +114,12 @@ impl ImageSet {
         for &i in indices {
             let pixels = &self.records[i].picture.pixels;
             for channel in 0..c {
-                out.extend(pixels[channel..].iter().step_by(c).map(|&v| f32::from(v) / 127.5 - 1.0));
+                out.extend(
+                    pixels[channel..]
+                        .iter()
+                        .step_by(c)
+                        .map(|&v| f32::from(v) / 127.5 - 1.0),
+                );
             }
         }
         out
@@ -102,27 +131,58 @@ mod tests {
     use super::*;
 
     fn record(picture: Picture) -> Record {
-        Record { id: picture.id(), picture, captions: vec![], group: None, label: None, name: "x".into() }
+        Record {
+            id: picture.id(),
+            picture,
+            captions: vec![],
+            group: None,
+            label: None,
+            name: "x".into(),
+        }
     }
 
     #[test]
     fn floats_are_channels_first() {
-        let picture = Picture { width: 2, height: 1, channels: 3, pixels: vec![0, 51, 255, 255, 102, 0] };
+        let picture = Picture {
+            width: 2,
+            height: 1,
+            channels: 3,
+            pixels: vec![0, 51, 255, 255, 102, 0],
+        };
         let set = ImageSet::new("s".into(), None, vec![record(picture)]).unwrap();
         assert_eq!(set.shape(), [3, 1, 2]);
         let want = [-1.0, 1.0, -0.6, -0.2, 1.0, -1.0];
-        assert!(set.to_f32(&[0]).iter().zip(want).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6));
+        assert!(
+            set.to_f32(&[0])
+                .iter()
+                .zip(want)
+                .all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6)
+        );
         assert_eq!(set.to_f32(&[0, 0]).len(), 12);
-        assert_eq!(Picture::from_f32(&set.to_f32(&[0]), 3, 1, 2).unwrap(), set.records[0].picture);
+        assert_eq!(
+            Picture::from_f32(&set.to_f32(&[0]), 3, 1, 2).unwrap(),
+            set.records[0].picture
+        );
     }
 
     #[test]
     fn mixed_channels_become_colour_and_mixed_sizes_an_error() {
-        let mixed = vec![record(Picture::filled(2, 2, 1, 5)), record(Picture::filled(2, 2, 3, 5))];
+        let mixed = vec![
+            record(Picture::filled(2, 2, 1, 5)),
+            record(Picture::filled(2, 2, 3, 5)),
+        ];
         let set = ImageSet::new("s".into(), None, mixed).unwrap();
         assert_eq!(set.records[0].picture, set.records[1].picture);
-        let sizes = vec![record(Picture::filled(2, 2, 1, 5)), record(Picture::filled(3, 2, 1, 5))];
-        assert!(ImageSet::new("s".into(), None, sizes).unwrap_err().to_string().contains("image_size"));
+        let sizes = vec![
+            record(Picture::filled(2, 2, 1, 5)),
+            record(Picture::filled(3, 2, 1, 5)),
+        ];
+        assert!(
+            ImageSet::new("s".into(), None, sizes)
+                .unwrap_err()
+                .to_string()
+                .contains("image_size")
+        );
         assert!(ImageSet::new("s".into(), None, vec![]).is_err());
     }
 }

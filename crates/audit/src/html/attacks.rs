@@ -23,7 +23,12 @@ pub fn section(report: &Report) -> Markup {
 }
 
 fn caption(report: &Report) -> Markup {
-    let all = || report.models.iter().flat_map(|m| m.results.iter().filter_map(move |r| r.view(m.primary)));
+    let all = || {
+        report
+            .models
+            .iter()
+            .flat_map(|m| m.results.iter().filter_map(move |r| r.view(m.primary)))
+    };
     let leaks = all().filter(|m| m.finding == Finding::Leak).count();
     let inverted = all().filter(|m| m.finding == Finding::Inverted).count();
     html! {
@@ -61,15 +66,31 @@ fn table(report: &Report, attacks: &[(String, String)]) -> Markup {
 
 /// Access and cost under an attack's name.
 fn about(report: &Report, attack: &str) -> String {
-    let Some(r) = report.models.iter().flat_map(|m| &m.results).find(|r| r.attack == attack) else { return String::new() };
+    let Some(r) = report
+        .models
+        .iter()
+        .flat_map(|m| &m.results)
+        .find(|r| r.attack == attack)
+    else {
+        return String::new();
+    };
     match r.network_calls_per_sample {
-        Some(n) => format!("{}, {} {}", r.access, count(n), if n == 1.0 { "call" } else { "calls" }),
+        Some(n) => format!(
+            "{}, {} {}",
+            r.access,
+            count(n),
+            if n == 1.0 { "call" } else { "calls" }
+        ),
         None => r.access.clone(),
     }
 }
 
 fn members(model: &ModelReport) -> String {
-    let n = model.results.iter().find_map(|r| r.view(model.primary)).map(|m| m.n_members);
+    let n = model
+        .results
+        .iter()
+        .find_map(|r| r.view(model.primary))
+        .map(|m| m.n_members);
     match (n, model.primary) {
         (None, _) => "not attacked".into(),
         (Some(n), View::Pooled) => format!("{n} members"),
@@ -78,7 +99,9 @@ fn members(model: &ModelReport) -> String {
 }
 
 fn cell(model: &ModelReport, result: Option<&AttackResult>, strongest: bool) -> Markup {
-    let Some(result) = result else { return html! { td.none { "not run" } } };
+    let Some(result) = result else {
+        return html! { td.none { "not run" } };
+    };
     let Some(m) = result.view(model.primary) else {
         return html! { td.none { strong { "failed" } @if let Some(reason) = &result.reason { small { (reason) } } } };
     };
@@ -103,7 +126,13 @@ fn cell(model: &ModelReport, result: Option<&AttackResult>, strongest: bool) -> 
 
 /// The same table with the two halves of the members apart.
 fn halves(report: &Report, attacks: &[(String, String)]) -> Markup {
-    let differ = report.models.iter().filter(|m| m.primary == View::Pooled).flat_map(|m| &m.results).filter(|r| r.halves_differ).count();
+    let differ = report
+        .models
+        .iter()
+        .filter(|m| m.primary == View::Pooled)
+        .flat_map(|m| &m.results)
+        .filter(|r| r.halves_differ)
+        .count();
     html! {
         details #halves {
             summary { "D1 and D2 apart" @if differ > 0 { " - pooling hides a difference in " (differ) " " (if differ == 1 { "place" } else { "places" }) } }
@@ -135,7 +164,11 @@ fn halves(report: &Report, attacks: &[(String, String)]) -> Markup {
 
 /// Members that several attacks agree on.
 fn agreement(report: &Report) -> Markup {
-    let rows: Vec<_> = report.models.iter().filter_map(|m| Some((m, m.agreement.as_ref()?))).collect();
+    let rows: Vec<_> = report
+        .models
+        .iter()
+        .filter_map(|m| Some((m, m.agreement.as_ref()?)))
+        .collect();
     html! {
         @if !rows.is_empty() {
             h3 { "Do the attacks agree on whom they find?" }
@@ -156,8 +189,20 @@ fn agreement(report: &Report) -> Markup {
 
 /// The defence's effect attack by attack, on the same samples.
 fn comparisons(report: &Report) -> Markup {
-    let title = |name: &str| report.models.iter().find(|m| m.name == name).map_or_else(|| name.to_owned(), |m| m.title.clone());
-    let attack = |name: &str| report.attacks().into_iter().find(|a| a.0 == name).map_or_else(|| name.to_owned(), |a| a.1);
+    let title = |name: &str| {
+        report
+            .models
+            .iter()
+            .find(|m| m.name == name)
+            .map_or_else(|| name.to_owned(), |m| m.title.clone())
+    };
+    let attack = |name: &str| {
+        report
+            .attacks()
+            .into_iter()
+            .find(|a| a.0 == name)
+            .map_or_else(|| name.to_owned(), |a| a.1)
+    };
     html! {
         @if !report.comparisons.is_empty() {
             details {
@@ -177,7 +222,11 @@ fn comparisons(report: &Report) -> Markup {
 }
 
 fn signed(value: f64) -> String {
-    if value < 0.0 { format!("−{:.2}", -value) } else { format!("{value:.2}") }
+    if value < 0.0 {
+        format!("−{:.2}", -value)
+    } else {
+        format!("{value:.2}")
+    }
 }
 
 /// Every operating point with realised rates, counts and intervals.
@@ -195,7 +244,7 @@ fn operating_points(report: &Report) -> Markup {
                         th.n scope="col" { "time" } th scope="col" { "Finding" }
                     } }
                     tbody { @for model in &report.models { @for r in &model.results { @for view in [View::Pooled, View::D1, View::D2] {
-                        @if let Some(m) = r.view(view) { tr.half[view != View::Pooled] data-model=(model.title) {
+                        @if let Some(m) = r.view(view) { tr.half[view != View::Pooled && view != model.primary] data-model=(model.title) {
                             td { (model.title) } td { (r.title) } td { (view.name()) } td.n data-value=(m.auc) { (rate(m.auc)) } td.n { (interval(m.auc_ci_adjusted)) } td.n { (rate(m.balanced_accuracy)) }
                             @for p in &m.tpr_at_fpr { (point(p, m)) }
                             td.n data-value=[r.seconds] { @match r.seconds { Some(s) => (seconds(s)), None => "" } } td { (chip(m.finding)) }

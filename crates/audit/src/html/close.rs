@@ -11,11 +11,27 @@ pub fn controls(report: &Report) -> Markup {
     let text = |v: &Value| match v {
         Value::Null => String::new(),
         Value::String(s) => s.clone(),
-        Value::Array(items) => items.iter().map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned)).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => items
+            .iter()
+            .map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(", "),
         other => other.to_string(),
     };
-    let title = |name: &str| report.models.iter().find(|m| m.name == name).map_or_else(|| name.to_owned(), |m| m.title.clone());
-    let attack = |name: &str| report.attacks().into_iter().find(|a| a.0 == name).map_or_else(|| name.to_owned(), |a| a.1);
+    let title = |name: &str| {
+        report
+            .models
+            .iter()
+            .find(|m| m.name == name)
+            .map_or_else(|| name.to_owned(), |m| m.title.clone())
+    };
+    let attack = |name: &str| {
+        report
+            .attacks()
+            .into_iter()
+            .find(|a| a.0 == name)
+            .map_or_else(|| name.to_owned(), |a| a.1)
+    };
     html! {
         section #controls {
             h2 { "Controls" }
@@ -59,13 +75,34 @@ pub fn controls(report: &Report) -> Markup {
 /// The vocabulary and the rules of decision.
 pub fn how_to_read() -> Markup {
     let terms = [
-        ("AUC", "The chance that a random member scores above a random non-member. 0.5 is guessing, 1 is certainty. Below 0.5 an attack is wrong more often than guessing, which an attacker can turn round: the distance from 0.5 counts, not the side. The direction of every score was fixed beforehand; no AUC here was flipped."),
-        ("Members found at 1 false alarm in 100", "How many members score above all but 1 % of the non-members. One record that is found with certainty is a breach even when the average looks harmless, so this number matters more than the AUC. It is never rounded up to a threshold that would raise the false alarms above 1 %."),
-        ("Not measurable", "A rate of 0.1 % needs at least 1,000 non-members. With fewer the number would rest on no observation at all, and none is given."),
-        ("Intervals", "95 % intervals: for AUCs the union of DeLong's on the logit scale and Newcombe's method 5, which does not collapse near 0 and 1; for rates exact (Clopper-Pearson). They cover the choice of images, not of training seeds."),
-        ("Many attacks", "The best of several attacks looks good by luck. A leak is claimed only if it survives Bonferroni's correction for all attacks on that model: the corrected AUC interval lies above 0.5, or an exact test at the lowest measurable false-alarm rate does. The pooled members and the two halves are two families; each calls a model that leaks nothing leaky at most once in 20 audits."),
-        ("D1 and D2", "The two disjoint halves of the members. Teacher 1 never saw D2, teacher 2 never saw D1, and a DistillMD student learns each half from the teacher that did not see it. An average over both can hide what happens in each."),
-        ("No leak seen", "The attacks of this list, with this many images, found nothing beyond chance. It does not mean that there is nothing: stronger attacks, more images or another training may find it. This page never certifies that a model holds no personal data."),
+        (
+            "AUC",
+            "The chance that a random member scores above a random non-member. 0.5 is guessing, 1 is certainty. Below 0.5 an attack is wrong more often than guessing, which an attacker can turn round: the distance from 0.5 counts, not the side. The direction of every score was fixed beforehand; no AUC here was flipped.",
+        ),
+        (
+            "Members found at 1 false alarm in 100",
+            "How many members score above all but 1 % of the non-members. One record that is found with certainty is a breach even when the average looks harmless, so this number matters more than the AUC. It is never rounded up to a threshold that would raise the false alarms above 1 %.",
+        ),
+        (
+            "Not measurable",
+            "A rate of 0.1 % needs at least 1,000 non-members. With fewer the number would rest on no observation at all, and none is given.",
+        ),
+        (
+            "Intervals",
+            "95 % intervals: for AUCs the union of DeLong's on the logit scale and Newcombe's method 5, which does not collapse near 0 and 1; for rates exact (Clopper-Pearson). They cover the choice of images, not of training seeds.",
+        ),
+        (
+            "Many attacks",
+            "The best of several attacks looks good by luck. A leak is claimed only if it survives Bonferroni's correction for all attacks on that model: the corrected AUC interval lies above 0.5, or an exact test at the lowest measurable false-alarm rate does. The pooled members and the two halves are two families; each calls a model that leaks nothing leaky at most once in 20 audits.",
+        ),
+        (
+            "D1 and D2",
+            "The two disjoint halves of the members. Teacher 1 never saw D2, teacher 2 never saw D1, and a DistillMD student learns each half from the teacher that did not see it. An average over both can hide what happens in each.",
+        ),
+        (
+            "No leak seen",
+            "The attacks of this list, with this many images, found nothing beyond chance. It does not mean that there is nothing: stronger attacks, more images or another training may find it. This page never certifies that a model holds no personal data.",
+        ),
     ];
     html! {
         section #reading {
@@ -79,17 +116,61 @@ pub fn how_to_read() -> Markup {
 /// Where the attacks, the defences and the statistics come from.
 pub fn references() -> Markup {
     let list = [
-        ("Defences", "Dual-Model Defense: Safeguarding Diffusion Models from Membership Inference Attacks through Disjoint Data Splitting (2024).", ""),
-        ("SecMI", "Duan et al., Are Diffusion Models Vulnerable to Membership Inference Attacks? ICML 2023.", "2302.01316"),
-        ("PIA, PIAN", "Kong et al., An Efficient Membership Inference Attack for the Diffusion Model by Proximal Initialization. ICLR 2024.", "2305.18355"),
-        ("SimA", "Rao, Qu, Moyer, score-based membership inference, 2025.", "2509.25003"),
-        ("Loss", "Matsumoto, Miura, Yanai, Membership Inference Attacks against Diffusion Models. 2023.", "2302.03262"),
-        ("Low false-alarm rates", "Carlini et al., Membership Inference Attacks From First Principles. IEEE S&P 2022.", "2112.03570"),
-        ("Blind baselines", "Das, Zhang, Tramèr, Blind Baselines Beat Membership Inference Attacks for Foundation Models. 2024.", "2406.16201"),
-        ("Weak evaluations", "Aerni, Zhang, Tramèr, Evaluations of Machine Learning Privacy Defenses are Misleading. CCS 2024.", "2404.17399"),
-        ("AUC intervals", "DeLong, DeLong, Clarke-Pearson, Comparing the areas under two or more correlated receiver operating characteristic curves. Biometrics 44, 1988.", ""),
-        ("", "Newcombe, Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2. Statistics in Medicine 25, 2006.", ""),
-        ("Rates", "Clopper, Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial. Biometrika 26, 1934.", ""),
+        (
+            "Defences",
+            "Dual-Model Defense: Safeguarding Diffusion Models from Membership Inference Attacks through Disjoint Data Splitting (2024).",
+            "",
+        ),
+        (
+            "SecMI",
+            "Duan et al., Are Diffusion Models Vulnerable to Membership Inference Attacks? ICML 2023.",
+            "2302.01316",
+        ),
+        (
+            "PIA, PIAN",
+            "Kong et al., An Efficient Membership Inference Attack for the Diffusion Model by Proximal Initialization. ICLR 2024.",
+            "2305.18355",
+        ),
+        (
+            "SimA",
+            "Rao, Qu, Moyer, score-based membership inference, 2025.",
+            "2509.25003",
+        ),
+        (
+            "Loss",
+            "Matsumoto, Miura, Yanai, Membership Inference Attacks against Diffusion Models. 2023.",
+            "2302.03262",
+        ),
+        (
+            "Low false-alarm rates",
+            "Carlini et al., Membership Inference Attacks From First Principles. IEEE S&P 2022.",
+            "2112.03570",
+        ),
+        (
+            "Blind baselines",
+            "Das, Zhang, Tramèr, Blind Baselines Beat Membership Inference Attacks for Foundation Models. 2024.",
+            "2406.16201",
+        ),
+        (
+            "Weak evaluations",
+            "Aerni, Zhang, Tramèr, Evaluations of Machine Learning Privacy Defenses are Misleading. CCS 2024.",
+            "2404.17399",
+        ),
+        (
+            "AUC intervals",
+            "DeLong, DeLong, Clarke-Pearson, Comparing the areas under two or more correlated receiver operating characteristic curves. Biometrics 44, 1988.",
+            "",
+        ),
+        (
+            "",
+            "Newcombe, Confidence intervals for an effect size measure based on the Mann-Whitney statistic, part 2. Statistics in Medicine 25, 2006.",
+            "",
+        ),
+        (
+            "Rates",
+            "Clopper, Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial. Biometrika 26, 1934.",
+            "",
+        ),
     ];
     html! {
         section #references {

@@ -17,9 +17,16 @@ const BOTTOM: f64 = 244.0;
 pub fn roc_section(report: &Report) -> Markup {
     let attacks = report.attacks();
     let style = |name: &str| series(attacks.iter().position(|a| a.0 == name).unwrap_or(0));
-    let sizes = || report.models.iter().flat_map(|m| m.results.iter().filter_map(move |r| r.view(m.primary)));
+    let sizes = || {
+        report
+            .models
+            .iter()
+            .flat_map(|m| m.results.iter().filter_map(move |r| r.view(m.primary)))
+    };
     // One axis for all plots: from the decade that the smallest resolvable rate lies in, at most five decades.
-    let finest = sizes().map(|m| 1.0 / m.n_members.max(m.n_nonmembers) as f64).fold(0.1, f64::min);
+    let finest = sizes()
+        .map(|m| 1.0 / m.n_members.max(m.n_nonmembers) as f64)
+        .fold(0.1, f64::min);
     let low = 10f64.powf(finest.log10().floor()).max(1e-5);
     html! {
         section #roc {
@@ -47,10 +54,19 @@ fn roc(model: &ModelReport, low: f64, style: &dyn Fn(&str) -> draw::Series) -> M
     let y = Scale::log(low, 1.0, BOTTOM, TOP);
     let decades = (-low.log10()).round() as i32;
     let ticks: Vec<f64> = (0..=decades).map(|d| 10f64.powi(-d)).collect();
-    let n0 = model.results.iter().find_map(|r| r.view(model.primary)).map_or(1, |m| m.n_nonmembers);
+    let n0 = model
+        .results
+        .iter()
+        .find_map(|r| r.view(model.primary))
+        .map_or(1, |m| m.n_nonmembers);
     let strongest = model.strongest();
     let line = |r: &AttackResult| {
-        let points: Vec<(f64, f64)> = r.figures.iter().flat_map(|f| &f.roc).map(|p| (x.at(p[0]), y.at(p[1]))).collect();
+        let points: Vec<(f64, f64)> = r
+            .figures
+            .iter()
+            .flat_map(|f| &f.roc)
+            .map(|p| (x.at(p[0]), y.at(p[1])))
+            .collect();
         path(&points)
     };
     let blind = x.at(1.0 / n0 as f64);
@@ -87,13 +103,36 @@ fn px(value: f64) -> String {
 /// Upper edge forth, lower edge back.
 fn band(points: &[[f64; 3]], x: Scale, y: Scale) -> String {
     let upper: Vec<(f64, f64)> = points.iter().map(|p| (x.at(p[0]), y.at(p[2]))).collect();
-    let lower: Vec<(f64, f64)> = points.iter().rev().map(|p| (x.at(p[0]), y.at(p[1]))).collect();
-    if upper.is_empty() { String::new() } else { format!("{}L{}Z", path(&upper), path(&lower).trim_start_matches('M')) }
+    let lower: Vec<(f64, f64)> = points
+        .iter()
+        .rev()
+        .map(|p| (x.at(p[0]), y.at(p[1])))
+        .collect();
+    if upper.is_empty() {
+        String::new()
+    } else {
+        format!("{}L{}Z", path(&upper), path(&lower).trim_start_matches('M'))
+    }
 }
 
 fn roc_caption(model: &ModelReport) -> Markup {
-    let points = || model.results.iter().filter_map(|r| Some((r, r.view(model.primary)?)));
-    let at = || points().filter_map(|(r, m)| Some((r, m, m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01 && p.measurable)?)));
+    let points = || {
+        model
+            .results
+            .iter()
+            .filter_map(|r| Some((r, r.view(model.primary)?)))
+    };
+    let at = || {
+        points().filter_map(|(r, m)| {
+            Some((
+                r,
+                m,
+                m.tpr_at_fpr
+                    .iter()
+                    .find(|p| p.fpr == 0.01 && p.measurable)?,
+            ))
+        })
+    };
     let best = at().max_by(|a, b| a.2.tpr.total_cmp(&b.2.tpr));
     html! {
         @match best {
@@ -111,10 +150,22 @@ fn roc_caption(model: &ModelReport) -> Markup {
 /// Section 5.
 pub fn histogram_section(report: &Report) -> Markup {
     let attacks = report.attacks();
-    let models: Vec<&ModelReport> = report.models.iter().filter(|m| m.strongest().is_some()).collect();
+    let models: Vec<&ModelReport> = report
+        .models
+        .iter()
+        .filter(|m| m.strongest().is_some())
+        .collect();
     let ends = |best: bool| {
-        let all = models.iter().flat_map(|m| m.results.iter().filter_map(move |r| Some((m, r, r.view(m.primary)?.auc))));
-        if best { all.max_by(|a, b| a.2.total_cmp(&b.2)) } else { all.min_by(|a, b| (a.2 - 0.5).abs().total_cmp(&(b.2 - 0.5).abs())) }
+        let all = models.iter().flat_map(|m| {
+            m.results
+                .iter()
+                .filter_map(move |r| Some((m, r, r.view(m.primary)?.auc)))
+        });
+        if best {
+            all.max_by(|a, b| a.2.total_cmp(&b.2))
+        } else {
+            all.min_by(|a, b| (a.2 - 0.5).abs().total_cmp(&(b.2 - 0.5).abs()))
+        }
     };
     html! {
         section #scores {
@@ -152,9 +203,22 @@ pub fn histogram_section(report: &Report) -> Markup {
 /// Member and held-out loss during training.
 pub fn training_section(report: &Report) -> Markup {
     let models: Vec<&ModelReport> = report.models.iter().filter(|m| m.curve.len() > 1).collect();
-    let losses = || models.iter().flat_map(|m| &m.curve).flat_map(|p| [p.member, p.heldout]).filter(|l| *l > 0.0);
-    let (low, high) = (losses().fold(f64::INFINITY, f64::min), losses().fold(0.0, f64::max));
-    let last = models.iter().flat_map(|m| &m.curve).map(|p| p.step).fold(0.0, f64::max);
+    let losses = || {
+        models
+            .iter()
+            .flat_map(|m| &m.curve)
+            .flat_map(|p| [p.member, p.heldout])
+            .filter(|l| *l > 0.0)
+    };
+    let (low, high) = (
+        losses().fold(f64::INFINITY, f64::min),
+        losses().fold(0.0, f64::max),
+    );
+    let last = models
+        .iter()
+        .flat_map(|m| &m.curve)
+        .map(|p| p.step)
+        .fold(0.0, f64::max);
     html! {
         @if !models.is_empty() && high > 0.0 {
             section #training {
@@ -174,9 +238,18 @@ fn loss(model: &ModelReport, low: f64, high: f64, last: f64) -> Markup {
     let x = Scale::linear(0.0, last, LEFT, RIGHT);
     let y = Scale::log(low * 0.9, high * 1.1, BOTTOM, TOP);
     // 1, 2 and 5 times powers of ten that lie inside the axis.
-    let ticks: Vec<f64> = (-7..3).flat_map(|e| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(e))).filter(|t| (low * 0.9..=high * 1.1).contains(t)).collect();
+    let ticks: Vec<f64> = (-7..3)
+        .flat_map(|e| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(e)))
+        .filter(|t| (low * 0.9..=high * 1.1).contains(t))
+        .collect();
     let line = |value: &dyn Fn(&crate::report::CurvePoint) -> f64| {
-        path(&model.curve.iter().map(|p| (x.at(p.step), y.at(value(p)))).collect::<Vec<_>>())
+        path(
+            &model
+                .curve
+                .iter()
+                .map(|p| (x.at(p.step), y.at(value(p))))
+                .collect::<Vec<_>>(),
+        )
     };
     html! {
         h3 { (model.title) }
@@ -195,7 +268,9 @@ fn loss(model: &ModelReport, low: f64, high: f64, last: f64) -> Markup {
 }
 
 fn loss_caption(model: &ModelReport) -> Markup {
-    let Some(end) = model.curve.last() else { return html! {} };
+    let Some(end) = model.curve.last() else {
+        return html! {};
+    };
     html! {
         @if end.heldout > end.member {
             "At the end held-out images cost " (significant(end.heldout / end.member)) " times the loss of members (" (significant(end.member)) " against " (significant(end.heldout)) ")."

@@ -24,14 +24,23 @@ pub struct Series {
 pub fn series(i: usize) -> Series {
     const CLASSES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
     const DASHES: [&str; 5] = ["none", "7 3", "2 3", "9 3 2 3", "4 2"];
-    Series { class: CLASSES[i % 6], dash: DASHES[i % 5], shape: i % 6 }
+    Series {
+        class: CLASSES[i % 6],
+        dash: DASHES[i % 5],
+        shape: i % 6,
+    }
 }
 
 /// A marker of the series centred on (x, y).
 pub fn marker(s: Series, x: f64, y: f64) -> Markup {
     let r = 4.0;
     let d = match s.shape {
-        0 => format!("M{:.1} {y:.1}a{r} {r} 0 1 0 {:.1} 0a{r} {r} 0 1 0 {:.1} 0z", x - r, 2.0 * r, -2.0 * r),
+        0 => format!(
+            "M{:.1} {y:.1}a{r} {r} 0 1 0 {:.1} 0a{r} {r} 0 1 0 {:.1} 0z",
+            x - r,
+            2.0 * r,
+            -2.0 * r
+        ),
         1 => format!("M{:.1} {:.1}h7v7h-7z", x - 3.5, y - 3.5),
         2 => format!("M{x:.1} {:.1}l4.6 8h-9.2z", y - 5.0),
         3 => format!("M{x:.1} {:.1}l4.8 4.8l-4.8 4.8l-4.8-4.8z", y - 4.8),
@@ -92,17 +101,33 @@ pub struct Scale {
 impl Scale {
     /// Logarithmic; values at or below `low` land on its end of the axis.
     pub fn log(low: f64, high: f64, from: f64, to: f64) -> Self {
-        Self { low: low.ln(), high: high.ln(), from, to, log: true }
+        Self {
+            low: low.ln(),
+            high: high.ln(),
+            from,
+            to,
+            log: true,
+        }
     }
 
     /// Linear; an empty range is widened so that it can be drawn.
     pub fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
-        Self { low, high: if high > low { high } else { low + 1.0 }, from, to, log: false }
+        Self {
+            low,
+            high: if high > low { high } else { low + 1.0 },
+            from,
+            to,
+            log: false,
+        }
     }
 
     /// Pixel of a value.
     pub fn at(self, value: f64) -> f64 {
-        let v = if self.log { value.max(1e-300).ln() } else { value };
+        let v = if self.log {
+            value.max(1e-300).ln()
+        } else {
+            value
+        };
         let share = ((v - self.low) / (self.high - self.low)).clamp(0.0, 1.0);
         self.from + share * (self.to - self.from)
     }
@@ -122,7 +147,9 @@ pub fn path(points: &[(f64, f64)]) -> String {
             continue;
         }
         if let [.., a, b] = kept[..] {
-            let straight = |f: fn(&(f64, f64)) -> f64| (f(&a) - f(&b)).abs() < 0.05 && (f(&b) - f(&p)).abs() < 0.05;
+            let straight = |f: fn(&(f64, f64)) -> f64| {
+                (f(&a) - f(&b)).abs() < 0.05 && (f(&b) - f(&p)).abs() < 0.05
+            };
             if straight(|q| q.0) || straight(|q| q.1) {
                 kept.pop();
             }
@@ -140,7 +167,13 @@ pub fn path(points: &[(f64, f64)]) -> String {
 /// Members as a filled shape, non-members as an outline, on a common score axis.
 pub fn histogram(h: &Histogram, label: &str) -> Markup {
     let (width, height) = (160.0, 64.0);
-    let top = h.members.iter().chain(&h.nonmembers).copied().fold(0.0, f64::max).max(1e-9);
+    let top = h
+        .members
+        .iter()
+        .chain(&h.nonmembers)
+        .copied()
+        .fold(0.0, f64::max)
+        .max(1e-9);
     let outline = |bins: &[f64]| {
         let step = width / bins.len() as f64;
         let mut points = vec![(0.0, height)];
@@ -166,7 +199,14 @@ mod tests {
 
     #[test]
     fn paths_keep_corners_and_drop_what_cannot_be_seen() {
-        let points = [(0.0, 10.0), (0.0, 9.0), (0.0, 5.0), (0.1, 5.1), (3.0, 5.0), (9.0, 5.0)];
+        let points = [
+            (0.0, 10.0),
+            (0.0, 9.0),
+            (0.0, 5.0),
+            (0.1, 5.1),
+            (3.0, 5.0),
+            (9.0, 5.0),
+        ];
         assert_eq!(path(&points), "M0.0 10.0L0.0 5.0L9.0 5.0");
     }
 

@@ -23,7 +23,9 @@ const SCRIPT: &str = include_str!("script.js");
 /// The whole page.
 pub fn page(report: &Report) -> String {
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(SCRIPT));
-    let policy = format!("default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'");
+    let policy = format!(
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
+    );
     let name = top::run_name(report);
     let sections: Vec<(&str, &str, Markup)> = [
         ("verdict", "Verdict", top::verdict(report)),

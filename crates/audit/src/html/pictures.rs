@@ -6,7 +6,8 @@ use base64::Engine as _;
 use maud::{Markup, html};
 
 use super::figure;
-use crate::files::{Exposed, Nearest, Png};
+use crate::disk::Png;
+use crate::files::{Exposed, Nearest};
 use crate::format::count;
 use crate::report::{ModelReport, Report};
 
@@ -26,7 +27,9 @@ impl Embedder {
     fn image(&self, png: Option<&Png>, alt: &str) -> Markup {
         match png {
             None => html! { span.nopic { "no picture" } },
-            Some(p) if p.bytes.len() > self.left.get() => html! { span.nopic { "left out to keep this file small" } },
+            Some(p) if p.bytes.len() > self.left.get() => {
+                html! { span.nopic { "left out to keep this file small" } }
+            }
             Some(p) => {
                 self.left.set(self.left.get() - p.bytes.len());
                 let data = base64::engine::general_purpose::STANDARD.encode(&p.bytes);
@@ -38,10 +41,27 @@ impl Embedder {
 
 /// The section; nothing when the run has no pictures at all.
 pub fn section(report: &Report) -> Markup {
-    let grids: Vec<&ModelReport> = report.models.iter().filter(|m| m.pictures.grid.is_some()).collect();
-    let nearest: Vec<(&ModelReport, &Nearest)> =
-        report.models.iter().filter_map(|m| Some((m, m.pictures.nearest.as_ref().filter(|n| !n.pairs.is_empty())?))).collect();
-    let embed = Embedder { left: Cell::new(BUDGET) };
+    let grids: Vec<&ModelReport> = report
+        .models
+        .iter()
+        .filter(|m| m.pictures.grid.is_some())
+        .collect();
+    let nearest: Vec<(&ModelReport, &Nearest)> = report
+        .models
+        .iter()
+        .filter_map(|m| {
+            Some((
+                m,
+                m.pictures
+                    .nearest
+                    .as_ref()
+                    .filter(|n| !n.pairs.is_empty())?,
+            ))
+        })
+        .collect();
+    let embed = Embedder {
+        left: Cell::new(BUDGET),
+    };
     html! {
         @if !grids.is_empty() || !nearest.is_empty() || !report.exposed.is_empty() {
             section #pictures {
@@ -64,9 +84,19 @@ pub fn section(report: &Report) -> Markup {
 
 fn pairs(model: &ModelReport, nearest: &Nearest, embed: &Embedder) -> Markup {
     let mut order: Vec<_> = nearest.pairs.iter().collect();
-    order.sort_by(|a, b| a.distance.unwrap_or(f64::INFINITY).total_cmp(&b.distance.unwrap_or(f64::INFINITY)));
+    order.sort_by(|a, b| {
+        a.distance
+            .unwrap_or(f64::INFINITY)
+            .total_cmp(&b.distance.unwrap_or(f64::INFINITY))
+    });
     let reference = &nearest.heldout_reference;
-    let near = reference.q05.map(|q| nearest.pairs.iter().filter(|p| p.distance.is_some_and(|d| d < q)).count());
+    let near = reference.q05.map(|q| {
+        nearest
+            .pairs
+            .iter()
+            .filter(|p| p.distance.is_some_and(|d| d < q))
+            .count()
+    });
     let body = html! {
         h4 { (model.title) }
         div.pairs { @for pair in order.iter().take(PAIRS) { div.pair {
@@ -108,7 +138,13 @@ fn distance(label: &str, class: &str, value: f64) -> Markup {
 }
 
 fn exposed(report: &Report, embed: &Embedder) -> Markup {
-    let title = |name: &str| report.attacks().into_iter().find(|a| a.0 == name).map_or_else(|| name.to_owned(), |a| a.1);
+    let title = |name: &str| {
+        report
+            .attacks()
+            .into_iter()
+            .find(|a| a.0 == name)
+            .map_or_else(|| name.to_owned(), |a| a.1)
+    };
     html! {
         @if !report.exposed.is_empty() {
             h3 { "Most exposed members" }

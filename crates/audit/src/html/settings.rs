@@ -9,7 +9,11 @@ use crate::report::{AttackResult, ModelReport, Report};
 
 /// What the defences cost and what is left of the model's quality.
 pub fn utility(report: &Report) -> Markup {
-    let rows: Vec<&ModelReport> = report.models.iter().filter(|m| m.utility.is_some() || m.network_calls_made.is_some()).collect();
+    let rows: Vec<&ModelReport> = report
+        .models
+        .iter()
+        .filter(|m| m.utility.is_some() || m.network_calls_made.is_some())
+        .collect();
     let number = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (significant(v)), None => "-" } } };
     let whole = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (grouped(v as i64)), None => "-" } } };
     html! {
@@ -44,31 +48,59 @@ pub fn utility(report: &Report) -> Markup {
 
 fn utility_caption(rows: &[&ModelReport]) -> Markup {
     let loss = |m: &&&ModelReport| m.utility.as_ref().and_then(|u| u.heldout_loss);
-    let best = rows.iter().filter(|m| loss(m).is_some()).min_by(|a, b| loss(a).unwrap_or(f64::MAX).total_cmp(&loss(b).unwrap_or(f64::MAX)));
+    let best = rows.iter().filter(|m| loss(m).is_some()).min_by(|a, b| {
+        loss(a)
+            .unwrap_or(f64::MAX)
+            .total_cmp(&loss(b).unwrap_or(f64::MAX))
+    });
     html! {
         @match best {
             Some(m) => { "Lowest loss on unseen images: " (m.title) " (" (significant(loss(&m).unwrap_or_default())) "). " }
             None => { "No losses were recorded. " }
         }
-        "A distilled model needs its teachers' training too, and the DualMD pair is stored and served as two models. Attack calls: calls of the network, per image, by all attacks together."
+        "A distilled model needs its teachers' training too, and the DualMD pair is stored and served as two models. Attack calls: calls of the network by all attacks together, one image each."
     }
 }
 
 /// Settings, seeds, hashes, versions, hardware.
 pub fn section(report: &Report) -> Markup {
     let facts = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-        pairs.iter().filter_map(|(label, pointer)| Some(((*label).to_owned(), plan(report, pointer)?))).collect()
+        pairs
+            .iter()
+            .filter_map(|(label, pointer)| Some(((*label).to_owned(), plan(report, pointer)?)))
+            .collect()
     };
     let data = facts(&[
-        ("Source", "/data/source"), ("Licence", "/data/licence"), ("Image size", "/data/image_size"), ("Channels", "/data/channels"), ("Records", "/data/records"),
-        ("Exact duplicates dropped", "/data/duplicates_dropped"), ("Near-duplicate groups", "/data/near_duplicate_groups"),
-        ("Members", "/data/members"), ("D1", "/data/d1"), ("D2", "/data/d2"), ("Non-members", "/data/nonmembers"), ("Split hash", "/split_hash"),
+        ("Source", "/data/source"),
+        ("Licence", "/data/licence"),
+        ("Image size", "/data/image_size"),
+        ("Channels", "/data/channels"),
+        ("Records", "/data/records"),
+        ("Exact duplicates dropped", "/data/duplicates_dropped"),
+        ("Near-duplicate groups", "/data/near_duplicate_groups"),
+        ("Members", "/data/members"),
+        ("D1", "/data/d1"),
+        ("D2", "/data/d2"),
+        ("Non-members", "/data/nonmembers"),
+        ("Split hash", "/split_hash"),
     ]);
     let machine = facts(&[
-        ("dualmd", "/versions/dualmd"), ("libtorch", "/versions/libtorch"), ("Processor", "/hardware/cpu"), ("Cores", "/hardware/cores"), ("Memory, GB", "/hardware/memory_gb"),
-        ("Device", "/hardware/device"), ("Number format", "/hardware/dtype"), ("Threads per model", "/hardware/threads_per_model"), ("Models at once", "/hardware/parallel_models"), ("Seed", "/seed"), ("Created", "/created"),
+        ("dualmd", "/versions/dualmd"),
+        ("libtorch", "/versions/libtorch"),
+        ("Processor", "/hardware/cpu"),
+        ("Cores", "/hardware/cores"),
+        ("Memory, GB", "/hardware/memory_gb"),
+        ("Device", "/hardware/device"),
+        ("Number format", "/hardware/dtype"),
+        ("Threads per model", "/hardware/threads_per_model"),
+        ("Models at once", "/hardware/parallel_models"),
+        ("Seed", "/seed"),
+        ("Created", "/created"),
     ]);
-    let mut model = facts(&[("Preset", "/model/preset"), ("Parameters", "/model/parameters")]);
+    let mut model = facts(&[
+        ("Preset", "/model/preset"),
+        ("Parameters", "/model/parameters"),
+    ]);
     model.extend(map(report, "/train"));
     if let Some(weights) = plan(report, "/audit/weights") {
         model.push(("Attacked weights".into(), weights));
@@ -98,24 +130,57 @@ fn definitions(title: &str, facts: &[(String, String)]) -> Markup {
 
 /// The scalar entries of an object of the plan, `learning_rate` as "Learning rate".
 fn map(report: &Report, pointer: &str) -> Vec<(String, String)> {
-    let Some(object) = report.run.pointer(pointer).and_then(Value::as_object) else { return Vec::new() };
-    object.keys().filter_map(|k| Some((readable(k), plan(report, &format!("{pointer}/{}", k.replace('~', "~0").replace('/', "~1")))?))).collect()
+    let Some(object) = report.run.pointer(pointer).and_then(Value::as_object) else {
+        return Vec::new();
+    };
+    object
+        .keys()
+        .filter_map(|k| {
+            Some((
+                readable(k),
+                plan(
+                    report,
+                    &format!("{pointer}/{}", k.replace('~', "~0").replace('/', "~1")),
+                )?,
+            ))
+        })
+        .collect()
 }
 
 fn readable(key: &str) -> String {
     let text = key.replace('_', " ");
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
+    chars
+        .next()
+        .map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
 /// Parameters of every attack, once per attack.
 fn attack_settings(report: &Report) -> Markup {
-    let first = |name: &str| -> Option<&AttackResult> { report.models.iter().flat_map(|m| &m.results).find(|r| r.attack == name) };
+    let first = |name: &str| -> Option<&AttackResult> {
+        report
+            .models
+            .iter()
+            .flat_map(|m| &m.results)
+            .find(|r| r.attack == name)
+    };
     let numeric: Vec<(&ModelReport, String)> = report
         .models
         .iter()
         .filter(|m| m.weights.is_some() || m.dtype.is_some())
-        .map(|m| (m, [m.weights.clone().map(|w| format!("{w} weights")), m.dtype.clone()].into_iter().flatten().collect::<Vec<_>>().join(", ")))
+        .map(|m| {
+            (
+                m,
+                [
+                    m.weights.clone().map(|w| format!("{w} weights")),
+                    m.dtype.clone(),
+                ]
+                .into_iter()
+                .flatten()
+                .collect::<Vec<_>>()
+                .join(", "),
+            )
+        })
         .collect();
     html! {
         details {
@@ -135,7 +200,16 @@ fn attack_settings(report: &Report) -> Markup {
 
 fn parameters(value: &Value) -> String {
     match value.as_object() {
-        Some(map) => map.iter().map(|(k, v)| format!("{k} = {}", v.as_str().map_or_else(|| v.to_string(), str::to_owned))).collect::<Vec<_>>().join(", "),
+        Some(map) => map
+            .iter()
+            .map(|(k, v)| {
+                format!(
+                    "{k} = {}",
+                    v.as_str().map_or_else(|| v.to_string(), str::to_owned)
+                )
+            })
+            .collect::<Vec<_>>()
+            .join(", "),
         None if value.is_null() => "-".into(),
         None => value.to_string(),
     }

@@ -9,7 +9,13 @@ use crate::report::{Finding, Measurement, ModelReport, Report};
 
 /// Name of the run.
 pub fn run_name(report: &Report) -> String {
-    report.run.get("name").and_then(Value::as_str).filter(|n| !n.is_empty()).unwrap_or("unnamed run").to_owned()
+    report
+        .run
+        .get("name")
+        .and_then(Value::as_str)
+        .filter(|n| !n.is_empty())
+        .unwrap_or("unnamed run")
+        .to_owned()
 }
 
 /// Text or number at a JSON pointer of the plan.
@@ -25,22 +31,33 @@ pub fn plan(report: &Report, pointer: &str) -> Option<String> {
 /// Title block: what, when, by which version, how to repeat it.
 pub fn head(report: &Report, name: &str) -> Markup {
     let mut facts = Vec::new();
-    match report.models.len() {
-        1 => facts.push(format!("{} ({})", report.models[0].title, report.models[0].name)),
-        n => facts.push(format!("{n} models")),
+    match report.models.as_slice() {
+        [only] => facts.push(only.title.clone()),
+        all => facts.push(format!("{} models", all.len())),
     }
-    let sizes = report.models.iter().flat_map(|m| &m.results).find_map(|r| r.pooled.as_ref());
+    let sizes = report
+        .models
+        .iter()
+        .flat_map(|m| &m.results)
+        .find_map(|r| r.pooled.as_ref());
     if let Some(m) = sizes {
-        facts.push(format!("{} training images, {} unseen", grouped(m.n_members as i64), grouped(m.n_nonmembers as i64)));
+        facts.push(format!(
+            "{} training images, {} unseen",
+            grouped(m.n_members as i64),
+            grouped(m.n_nonmembers as i64)
+        ));
     }
     if let Some(source) = plan(report, "/data/source") {
-        let size = plan(report, "/data/image_size").map(|s| format!(" at {s}×{s}")).unwrap_or_default();
+        let size = plan(report, "/data/image_size")
+            .map(|s| format!(" at {s}×{s}"))
+            .unwrap_or_default();
         facts.push(format!("{source}{size}"));
     }
     if let Some(created) = plan(report, "/created") {
         facts.push(date(&created));
     }
-    let version = plan(report, "/versions/dualmd").map_or_else(|| "dualmd".into(), |v| format!("dualmd {v}"));
+    let version =
+        plan(report, "/versions/dualmd").map_or_else(|| "dualmd".into(), |v| format!("dualmd {v}"));
     html! {
         header {
             p.kicker { "Membership-inference audit" span { (version) } }
@@ -55,14 +72,38 @@ pub fn head(report: &Report, name: &str) -> Markup {
 
 /// `2026-11-24T05:09:00Z` as `24 November 2026, 05:09 UTC`; anything else as it is.
 fn date(text: &str) -> String {
-    const MONTHS: [&str; 12] =
-        ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+    const MONTHS: [&str; 12] = [
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
+        "December",
+    ];
     let parse = || {
         let (day, time) = text.split_once('T')?;
         let mut parts = day.split('-');
-        let (y, m, d) = (parts.next()?, parts.next()?.parse::<usize>().ok()?, parts.next()?.parse::<u8>().ok()?);
-        let zone = if text.ends_with('Z') || text.ends_with("+00:00") { " UTC" } else { "" };
-        Some(format!("{d} {} {y}, {}{zone}", MONTHS.get(m.checked_sub(1)?)?, time.get(..5)?))
+        let (y, m, d) = (
+            parts.next()?,
+            parts.next()?.parse::<usize>().ok()?,
+            parts.next()?.parse::<u8>().ok()?,
+        );
+        let zone = if text.ends_with('Z') || text.ends_with("+00:00") {
+            " UTC"
+        } else {
+            ""
+        };
+        Some(format!(
+            "{d} {} {y}, {}{zone}",
+            MONTHS.get(m.checked_sub(1)?)?,
+            time.get(..5)?
+        ))
     };
     parse().unwrap_or_else(|| text.to_owned())
 }
@@ -118,46 +159,81 @@ fn made_by(model: &ModelReport) -> &'static str {
         (_, "dualmd") => "two teachers alternate while sampling",
         (_, "distillmd") => "taught on each half by the teacher that never saw it",
         (_, "kd" | "distillation") => "taught on all members by one teacher that saw them all",
+        (_, "") => "no defence recorded",
         _ => "defence as named in the plan",
     }
 }
 
+/// One line of the overview.
+struct Row<'a> {
+    model: &'a ModelReport,
+    /// Title of the strongest attack.
+    title: &'a str,
+    best: &'a Measurement,
+    /// Every attack with its title.
+    all: Vec<(&'a str, &'a Measurement)>,
+}
+
 /// One strip per model, all on the same axis from 0 to 1.
 fn overview(report: &Report) -> Markup {
-    let rows: Vec<(&ModelReport, &str, &Measurement, Vec<(&str, &Measurement)>)> = report
+    let rows: Vec<Row> = report
         .models
         .iter()
         .filter_map(|model| {
             let best = model.strongest()?;
-            let all = model.results.iter().filter_map(|r| Some((r.title.as_str(), r.view(model.primary)?))).collect();
-            Some((model, best.title.as_str(), best.view(model.primary)?, all))
+            Some(Row {
+                model,
+                title: &best.title,
+                best: best.view(model.primary)?,
+                all: model
+                    .results
+                    .iter()
+                    .filter_map(|r| Some((r.title.as_str(), r.view(model.primary)?)))
+                    .collect(),
+            })
         })
         .collect();
-    let far: Vec<String> = rows.iter().filter(|r| r.2.finding == Finding::Leak).map(|r| r.0.title.clone()).collect();
+    let far: Vec<String> = rows
+        .iter()
+        .filter(|r| r.best.finding == Finding::Leak)
+        .map(|r| r.model.title.clone())
+        .collect();
     let caption = match (far.len(), rows.len()) {
         (0, _) => "No model's strongest attack is told from chance (the dashed line).".to_owned(),
-        (n, total) if n == total && n > 1 => "Every model is further from chance (the dashed line) than luck allows.".to_owned(),
-        _ => format!("Further from chance (the dashed line) than luck allows: {}.", crate::format::list(&far)),
+        (n, total) if n == total && n > 1 => {
+            "Every model is further from chance (the dashed line) than luck allows.".to_owned()
+        }
+        _ => format!(
+            "Further from chance (the dashed line) than luck allows: {}.",
+            crate::format::list(&far)
+        ),
     };
     let body = html! {
         div.overview-grid {
             div.gap {} div.gap {}
             div.scale aria-hidden="true" { span { "0" } span { "chance 0.5" } span { "AUC 1" } }
-            @for (model, title, best, all) in &rows {
+            @for Row { model, title, best, all } in &rows {
                 div.who { (model.title) @if model.primary != crate::report::View::Pooled { small { " on " (model.primary.name()) } } }
                 div.value { strong { (rate(best.auc)) } small { " " (title) } }
                 (draw::overview(all, best))
             }
         }
     };
-    figure("overview", body, html! { (caption) " One circle per attack; the strongest is drawn large, with its 95 % interval." })
+    figure(
+        "overview",
+        body,
+        html! { (caption) " One circle per attack; the strongest is drawn large, with its 95 % interval." },
+    )
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn dates() {
-        assert_eq!(super::date("2026-11-24T05:09:00Z"), "24 November 2026, 05:09 UTC");
+        assert_eq!(
+            super::date("2026-11-24T05:09:00Z"),
+            "24 November 2026, 05:09 UTC"
+        );
         assert_eq!(super::date("2026-13-24T05:09:00Z"), "2026-13-24T05:09:00Z");
         assert_eq!(super::date("yesterday"), "yesterday");
     }

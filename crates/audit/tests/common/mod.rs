@@ -39,18 +39,39 @@ pub fn model_scores(dir: &Path, model: &str, defense: &str, attacks: &[(&str, Sh
     for (attack, (d1, d2)) in attacks {
         for i in 0..MEMBERS + NONMEMBERS {
             let member = i < MEMBERS;
-            let shift = if !member { 0.0 } else if i % 2 == 0 { *d1 } else { *d2 };
+            let shift = if !member {
+                0.0
+            } else if i % 2 == 0 {
+                *d1
+            } else {
+                *d2
+            };
             let z = normal(&mut rng) + shift;
             // Sums of fourth powers are negative and have a long tail.
-            let score = if *attack == "sima" || *attack == "pia" { -(9.0 - z).exp() } else { z };
+            let score = if *attack == "sima" || *attack == "pia" {
+                -(9.0 - z).exp()
+            } else {
+                z
+            };
             let index = if member { i } else { i - MEMBERS };
-            rows.push(ScoreRow { sample_id: id(member, index), group: None, member, attack: (*attack).into(), score });
+            rows.push(ScoreRow {
+                sample_id: id(member, index),
+                group: None,
+                member,
+                attack: (*attack).into(),
+                score,
+            });
         }
     }
     write_scores(&dir.join(format!("scores/{model}.csv")), &rows).expect("scores");
     let describe = |name: &str| match name {
         "loss" => ("Loss", "white-box", 8.0, json!({"t": 200, "draws": 8})),
-        "secmi" => ("SecMI", "white-box", 11.0, json!({"t_sec": 100, "interval": 10})),
+        "secmi" => (
+            "SecMI",
+            "white-box",
+            11.0,
+            json!({"t_sec": 100, "interval": 10}),
+        ),
         "pia" => ("PIA", "white-box", 2.0, json!({"t": 200, "p": 4})),
         "pian" => ("PIAN", "white-box", 2.0, json!({"t": 200, "p": 4})),
         "sima" => ("SimA", "white-box", 1.0, json!({"t": 100, "p": 4})),
@@ -67,7 +88,9 @@ pub fn model_scores(dir: &Path, model: &str, defense: &str, attacks: &[(&str, Sh
         described.push(json!({"attack": "pian", "title": "PIAN", "access": "white-box", "network_calls_per_sample": 2, "seconds": 0.1, "status": "failed", "reason": "the network gave NaN at t = 200", "parameters": {}}));
     }
     let warnings = if model == "baseline" {
-        vec!["eps(x,0) has a standard deviation of 0.29, far from 1: PIA compares at an input that is too clean for its step, trust PIAN more."]
+        vec![
+            "eps(x,0) has a standard deviation of 0.29, far from 1: PIA compares at an input that is too clean for its step, trust PIAN more.",
+        ]
     } else {
         vec![]
     };
@@ -80,12 +103,69 @@ pub fn model_scores(dir: &Path, model: &str, defense: &str, attacks: &[(&str, Sh
 /// The whole folder.
 pub fn run_folder(dir: &Path) {
     let models = [
-        ("baseline", "none", vec![("loss", (3.6, 3.4)), ("secmi", (1.1, 1.3)), ("pia", (2.6, 2.7)), ("pian", (1.9, 2.0)), ("sima", (5.0, 4.6)), ("nn", (0.9, 0.8))], 0.021),
-        ("kd", "kd", vec![("loss", (0.9, 0.9)), ("secmi", (0.3, 0.4)), ("pia", (0.4, 0.2)), ("sima", (1.0, 1.1)), ("nn", (0.3, 0.3))], 0.034),
+        (
+            "baseline",
+            "none",
+            vec![
+                ("loss", (3.6, 3.4)),
+                ("secmi", (1.1, 1.3)),
+                ("pia", (2.6, 2.7)),
+                ("pian", (1.9, 2.0)),
+                ("sima", (5.0, 4.6)),
+                ("nn", (0.9, 0.8)),
+            ],
+            0.021,
+        ),
+        (
+            "kd",
+            "kd",
+            vec![
+                ("loss", (0.9, 0.9)),
+                ("secmi", (0.3, 0.4)),
+                ("pia", (0.4, 0.2)),
+                ("sima", (1.0, 1.1)),
+                ("nn", (0.3, 0.3)),
+            ],
+            0.034,
+        ),
         ("dualmd", "dualmd", vec![("nn", (0.15, 0.1))], 0.0),
-        ("teacher-1", "dualmd", vec![("loss", (4.4, 0.0)), ("secmi", (2.1, -0.1)), ("pia", (-2.4, 0.0)), ("pian", (3.9, 0.1)), ("sima", (6.0, 0.0))], 0.012),
-        ("teacher-2", "dualmd", vec![("loss", (0.0, 4.2)), ("secmi", (0.1, 2.2)), ("pia", (0.1, -2.3)), ("pian", (0.0, 3.7)), ("sima", (0.05, 5.5))], 0.013),
-        ("student", "distillmd", vec![("loss", (0.1, 0.1)), ("secmi", (-0.62, 0.55)), ("pia", (0.0, -0.1)), ("pian", (-0.1, 0.0)), ("sima", (0.1, 0.0)), ("nn", (0.0, 0.1))], 0.045),
+        (
+            "teacher-1",
+            "dualmd",
+            vec![
+                ("loss", (4.4, 0.0)),
+                ("secmi", (2.1, -0.1)),
+                ("pia", (-2.4, 0.0)),
+                ("pian", (3.9, 0.1)),
+                ("sima", (6.0, 0.0)),
+            ],
+            0.012,
+        ),
+        (
+            "teacher-2",
+            "dualmd",
+            vec![
+                ("loss", (0.0, 4.2)),
+                ("secmi", (0.1, 2.2)),
+                ("pia", (0.1, -2.3)),
+                ("pian", (0.0, 3.7)),
+                ("sima", (0.05, 5.5)),
+            ],
+            0.013,
+        ),
+        (
+            "student",
+            "distillmd",
+            vec![
+                ("loss", (0.1, 0.1)),
+                ("secmi", (-0.62, 0.55)),
+                ("pia", (0.0, -0.1)),
+                ("pian", (-0.1, 0.0)),
+                ("sima", (0.1, 0.0)),
+                ("nn", (0.0, 0.1)),
+            ],
+            0.045,
+        ),
     ];
     for (i, (name, defense, attacks, member_loss)) in models.iter().enumerate() {
         model_scores(dir, name, defense, attacks, 100 + i as u64);
@@ -93,7 +173,13 @@ pub fn run_folder(dir: &Path) {
         if *defense == "dualmd" && *name == "dualmd" {
             continue;
         }
-        let teachers = if *name == "student" { vec!["teacher-1", "teacher-2"] } else if *name == "kd" { vec!["baseline"] } else { vec![] };
+        let teachers = if *name == "student" {
+            vec!["teacher-1", "teacher-2"]
+        } else if *name == "kd" {
+            vec!["baseline"]
+        } else {
+            vec![]
+        };
         let images = if name.starts_with("teacher") { 32 } else { 64 };
         write_json(
             &dir.join(format!("models/{name}/training.json")),
@@ -111,9 +197,20 @@ pub fn run_folder(dir: &Path) {
         write(&dir.join(format!("logs/{name}.jsonl")), log);
     }
     let side = |member: bool, n: usize| -> Vec<Value> {
-        (0..n).map(|i| if member { json!({"id": id(true, i), "half": i % 2 + 1, "group": null}) } else { json!({"id": id(false, i), "group": null}) }).collect()
+        (0..n)
+            .map(|i| {
+                if member {
+                    json!({"id": id(true, i), "half": i % 2 + 1, "group": null})
+                } else {
+                    json!({"id": id(false, i), "group": null})
+                }
+            })
+            .collect()
     };
-    write_json(&dir.join("split.json"), &json!({"schema": 1, "method": "half", "seed": 0, "source": "fashion", "hash": "5b1f0c", "members": side(true, MEMBERS), "nonmembers": side(false, NONMEMBERS)}));
+    write_json(
+        &dir.join("split.json"),
+        &json!({"schema": 1, "method": "half", "seed": 0, "source": "fashion", "hash": "5b1f0c", "members": side(true, MEMBERS), "nonmembers": side(false, NONMEMBERS)}),
+    );
     write_json(
         &dir.join("controls.json"),
         &json!({"blind_baseline": {"auc": 0.52, "auc_ci": [0.44, 0.60], "features": ["mean", "contrast", "8x8 pixels", "file size"], "method": "logistic regression, 5-fold, folds by group"}}),
@@ -122,9 +219,15 @@ pub fn run_folder(dir: &Path) {
         (0..12).map(|i| json!({"model": "baseline", "attack": "sima", "id": id(true, i), "png": format!("exposed/{i}.png"), "score": -(i as f64), "rank": i + 1})).collect();
     write_json(&dir.join("exposed.json"), &json!(exposed));
     for i in 0..12 {
-        write(&dir.join(format!("exposed/{i}.png")), png(28, 28, &garment(i, 0.0, 28)));
+        write(
+            &dir.join(format!("exposed/{i}.png")),
+            png(28, 28, &garment(i, 0.0, 28)),
+        );
     }
-    write_json(&dir.join("plan.json"), &plan(&models.iter().map(|m| (m.0, m.1)).collect::<Vec<_>>()));
+    write_json(
+        &dir.join("plan.json"),
+        &plan(&models.iter().map(|m| (m.0, m.1)).collect::<Vec<_>>()),
+    );
 }
 
 /// A plan for models given as (name, defense).
@@ -158,7 +261,10 @@ fn pictures(dir: &Path, model: &str, seed: u64) {
             grid[at..at + size].copy_from_slice(&tile[y * size..(y + 1) * size]);
         }
     }
-    write(&folder.join("grid.png"), png(columns * 30 + 2, rows * 30 + 2, &grid));
+    write(
+        &folder.join("grid.png"),
+        png(columns * 30 + 2, rows * 30 + 2, &grid),
+    );
     let near = if model == "baseline" { 0.02 } else { 0.16 };
     let pairs: Vec<Value> = (0..8usize)
         .map(|k| {
@@ -182,11 +288,20 @@ fn garment(kind: usize, noise: f64, size: usize) -> Vec<u8> {
         for x in 0..size {
             let (u, v) = (x as f64 / size as f64 - 0.5, y as f64 / size as f64);
             let inside = match kind % 5 {
-                0 => u.abs() < 0.22 && v > 0.12 && v < 0.9 || u.abs() < 0.45 && v > 0.12 && v < 0.36,
-                1 => (u.abs() - 0.12).abs() < 0.09 && v > 0.25 && v < 0.95 || u.abs() < 0.21 && v > 0.05 && v < 0.3,
+                0 => {
+                    u.abs() < 0.22 && v > 0.12 && v < 0.9 || u.abs() < 0.45 && v > 0.12 && v < 0.36
+                }
+                1 => {
+                    (u.abs() - 0.12).abs() < 0.09 && v > 0.25 && v < 0.95
+                        || u.abs() < 0.21 && v > 0.05 && v < 0.3
+                }
                 2 => u.abs() < 0.1 + 0.3 * v && v > 0.08 && v < 0.95,
                 3 => v > 0.55 + 0.3 * u && v < 0.82 && u.abs() < 0.45,
-                _ => u.abs() < 0.36 && v > 0.4 && v < 0.88 || ((u / 0.2).powi(2) + ((v - 0.4) / 0.22).powi(2) - 1.0).abs() < 0.25 && v < 0.42,
+                _ => {
+                    u.abs() < 0.36 && v > 0.4 && v < 0.88
+                        || ((u / 0.2).powi(2) + ((v - 0.4) / 0.22).powi(2) - 1.0).abs() < 0.25
+                            && v < 0.42
+                }
             };
             let fold = 0.12 * ((u * 19.0 + kind as f64).sin() * (v * 13.0).cos());
             let value = if inside { shade + fold } else { 0.02 } + noise * normal(&mut rng) * 0.6;
@@ -225,7 +340,11 @@ pub fn png(width: usize, height: usize, pixels: &[u8]) -> Vec<u8> {
         for &byte in &body {
             crc ^= u32::from(byte);
             for _ in 0..8 {
-                crc = if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+                crc = if crc & 1 == 1 {
+                    crc >> 1 ^ 0xedb8_8320
+                } else {
+                    crc >> 1
+                };
             }
         }
         out.extend_from_slice(&body);
@@ -239,4 +358,36 @@ pub fn png(width: usize, height: usize, pixels: &[u8]) -> Vec<u8> {
     chunk(b"IDAT", &zlib);
     chunk(b"IEND", &[]);
     out
+}
+
+/// Every tag closed in order, no stray `<`, attributes quoted.
+pub fn well_formed(page: &str) {
+    const VOID: [&str; 5] = ["meta", "link", "img", "br", "input"];
+    let mut open: Vec<String> = Vec::new();
+    let mut rest = page.strip_prefix("<!DOCTYPE html>").expect("doctype");
+    while let Some(at) = rest.find('<') {
+        rest = &rest[at + 1..];
+        let end = rest.find('>').expect("an open tag ends");
+        let tag = &rest[..end];
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name), "closing tag");
+        } else {
+            let name = tag.split_whitespace().next().expect("a name").to_owned();
+            assert!(
+                name.chars().all(|c| c.is_ascii_alphanumeric()),
+                "`<{tag}` is no tag"
+            );
+            assert_eq!(tag.matches('"').count() % 2, 0, "quotes in <{tag}>");
+            if name == "style" || name == "script" {
+                let close = rest.find(&format!("</{name}>")).expect("closed");
+                rest = &rest[close + name.len() + 3..];
+                continue;
+            }
+            if !VOID.contains(&name.as_str()) {
+                open.push(name);
+            }
+        }
+        rest = &rest[end + 1..];
+    }
+    assert!(open.is_empty(), "left open: {open:?}");
 }

@@ -1,9 +1,8 @@
 //! `dualmd split`, `import`, `export`: files of others and for others.
 
 use crate::args::{Export, Global, Import, SplitArgs};
-use crate::choices::SplitMethod;
-use crate::stages::prepare::group;
-use anyhow::{Context, Result, bail};
+use crate::stages::prepare::{draw, group};
+use anyhow::{Context, Result};
 use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
@@ -17,15 +16,8 @@ pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
     let mut set = load(&args.data, &LoadOptions::default())?;
     let duplicates = dedupe(&mut set);
     let groups = group(&set, args.near_duplicates);
-    let seed = global.seed.unwrap_or(0);
-    let split = match args.method {
-        SplitMethod::Half => {
-            let Some(members) = args.members else { bail!("--method half needs --members N") };
-            
-            Split::half(&set, &groups, members, args.nonmembers, seed)?
-        }
-        SplitMethod::CoinFlip => Split::coin_flip(&set, &groups, seed, 0.5)?,
-    };
+    let split =
+        draw(&set, &groups, args.near_duplicates, args.method, args.members, args.nonmembers, global.seed.unwrap_or(0))?;
     split.save(&args.out)?;
     println!(
         "{}: {} members and {} non-members of {} ({} exact duplicates dropped, {} groups of near-duplicates), hash {}",

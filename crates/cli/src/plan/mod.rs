@@ -10,7 +10,9 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use schedule::{Job, JobKind, Target, training_seed};
+pub use schedule::{Job, JobKind, Target};
+#[cfg(test)]
+use schedule::training_seed;
 
 use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
 use crate::suggest::nearest;

@@ -23,14 +23,6 @@ pub struct Images {
     pub selected: Selected,
 }
 
-/// How many pictures were alike.
-pub struct Alike {
-    /// Exact duplicates dropped.
-    pub duplicates: DedupeReport,
-    /// Near-duplicates grouped.
-    pub groups: Groups,
-}
-
 impl Images {
     /// [N, C, H, W] f32 in [-1, 1] of the pictures at `positions`.
     pub fn tensor(&self, positions: &[usize], device: Device) -> Tensor {
@@ -38,14 +30,6 @@ impl Images {
         Tensor::from_slice(&self.set.to_f32(positions))
             .view([-1, c, h, w])
             .to_device(device)
-    }
-
-    /// Ids of the pictures at `positions`.
-    pub fn ids(&self, positions: &[usize]) -> Vec<String> {
-        positions
-            .iter()
-            .map(|&i| self.set.records[i].id.as_str().to_owned())
-            .collect()
     }
 }
 
@@ -77,6 +61,28 @@ pub fn group(set: &ImageSet, choice: NearDuplicates) -> Groups {
     }
 }
 
+/// Draws a split. A coin-flip split tosses `members + nonmembers` images (all of them if `nonmembers` is not given).
+pub fn draw(
+    set: &ImageSet,
+    groups: &Groups,
+    near: NearDuplicates,
+    method: SplitMethod,
+    members: usize,
+    nonmembers: Option<usize>,
+    seed: u64,
+) -> Result<Split> {
+    let exact = Split::half(set, groups, members, nonmembers, seed)?;
+    if method == SplitMethod::Half {
+        return Ok(exact);
+    }
+    let picked = exact.select(set)?;
+    let mut positions = [picked.members, picked.nonmembers].concat();
+    positions.sort_unstable();
+    let records = positions.into_iter().map(|i| set.records[i].clone()).collect();
+    let pool = ImageSet::new(set.source.clone(), set.licence.clone(), records)?;
+    Ok(Split::coin_flip(&pool, &group(&pool, near), seed, 0.5)?)
+}
+
 /// Reads the images, draws the split (or takes the folder's), resolves the plan and writes all three.
 pub fn prepare(
     experiment: &Experiment,
@@ -91,14 +97,7 @@ pub fn prepare(
         Split::load(&run.split())?
     } else {
         let data = &experiment.data;
-        match data.method {
-            SplitMethod::Half => Split::half(
-                &set,
-                &groups,
-                data.members, Some(data.nonmembers), experiment.seed,
-            )?,
-            SplitMethod::CoinFlip => Split::coin_flip(&set, &groups, experiment.seed, 0.5)?,
-        }
+        draw(&set, &groups, data.near_duplicates, data.method, data.members, Some(data.nonmembers), experiment.seed)?
     };
     let selected = split.select(&set)?;
     let config = network(experiment, &set)?;

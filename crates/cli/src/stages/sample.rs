@@ -11,7 +11,7 @@ use dualmd_attack::nn::nearest;
 use dualmd_data::{grid, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
-use dualmd_diffusion::{Denoiser, DualDenoiser, ModelOrder, NoiseSchedule, Pipeline};
+use dualmd_diffusion::{Denoiser, DualDenoiser, ModelOrder, Pipeline};
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
@@ -221,9 +221,4 @@ fn quantile(mut values: Vec<f64>, q: f64) -> Option<f64> {
     let at = q * values.len().checked_sub(1)? as f64;
     let (low, high) = (at.floor() as usize, at.ceil() as usize);
     Some(values[low] + (values[high] - values[low]) * at.fract())
-}
-
-/// The schedule a folder was written with.
-pub fn schedule(generator: &Generator) -> &NoiseSchedule {
-    &generator.first().schedule
 }

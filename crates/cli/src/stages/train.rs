@@ -393,7 +393,6 @@ impl Training {
             .arg(&run.0)
             .args(["--device", &engine.device_name()])
             .args(["--threads", &plan.hardware.threads_per_model.to_string()])
-            .env("OMP_WAIT_POLICY", "PASSIVE")
             .env(
                 "OMP_NUM_THREADS",
                 plan.hardware.threads_per_model.to_string(),

@@ -11,9 +11,15 @@ const PLANE: usize = SIDE * SIDE;
 
 /// The folder's training files in the official order, so that row numbers agree with published splits.
 pub(super) fn read_folder(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> Result<()> {
-    let name = |f: &PathBuf| f.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let training: Vec<&PathBuf> =
-        files.iter().filter(|f| name(f).starts_with("data_batch") || name(f) == "train.bin").collect();
+    let name = |f: &PathBuf| {
+        f.file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
+    let training: Vec<&PathBuf> = files
+        .iter()
+        .filter(|f| name(f).starts_with("data_batch") || name(f) == "train.bin")
+        .collect();
     if training.is_empty() {
         return Err(Error::format(
             root.display().to_string(),
@@ -26,26 +32,47 @@ pub(super) fn read_folder(root: &Path, files: &[PathBuf], into: &mut Collector<'
 
 pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<()> {
     let place = path.display().to_string();
-    let length = std::fs::metadata(path).map_err(|e| Error::read(path, e))?.len();
+    let length = std::fs::metadata(path)
+        .map_err(|e| Error::read(path, e))?
+        .len();
     into.check_table(length, &place)?;
     let Some(label_bytes) = label_bytes(path, length) else {
         return Err(Error::format(
             place,
-            format!("{length} bytes are no whole number of CIFAR-10 (3,073) or CIFAR-100 (3,074) records"),
+            format!(
+                "{length} bytes are no whole number of CIFAR-10 (3,073) or CIFAR-100 (3,074) records"
+            ),
             "download the binary version again",
         ));
     };
     let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
     let names = label_names(path, label_bytes);
-    let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = path
+        .file_stem()
+        .map(|s| s.to_string_lossy().into_owned())
+        .unwrap_or_default();
     for (row, record) in bytes.chunks_exact(label_bytes + 3 * PLANE).enumerate() {
         let (labels, planes) = record.split_at(label_bytes);
         // The last label byte is the class itself; CIFAR-100's first is the super-class.
         let class = labels[label_bytes - 1];
-        let label = names.get(usize::from(class)).cloned().unwrap_or_else(|| class.to_string());
-        let pixels = (0..PLANE).flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]]).collect();
-        let picture = Picture { width: SIDE as u32, height: SIDE as u32, channels: 3, pixels };
-        let about = About { name: format!("{stem}/{row}"), label: Some(label), ..About::default() };
+        let label = names
+            .get(usize::from(class))
+            .cloned()
+            .unwrap_or_else(|| class.to_string());
+        let pixels = (0..PLANE)
+            .flat_map(|i| [planes[i], planes[PLANE + i], planes[2 * PLANE + i]])
+            .collect();
+        let picture = Picture {
+            width: SIDE as u32,
+            height: SIDE as u32,
+            channels: 3,
+            pixels,
+        };
+        let about = About {
+            name: format!("{stem}/{row}"),
+            label: Some(label),
+            ..About::default()
+        };
         into.add(picture, &format!("{place}, picture {row}"), about)?;
     }
     Ok(())
@@ -54,13 +81,27 @@ pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<()> {
 /// 1 for CIFAR-10, 2 for CIFAR-100, by the official file names or else by the length.
 fn label_bytes(path: &Path, length: u64) -> Option<usize> {
     let name = path.file_name()?.to_string_lossy().into_owned();
-    let order = if name == "train.bin" || name == "test.bin" { [2, 1] } else { [1, 2] };
-    order.into_iter().find(|n| length > 0 && length % (n + 3 * PLANE as u64) == 0).map(|n| n as usize)
+    let order = if name == "train.bin" || name == "test.bin" {
+        [2, 1]
+    } else {
+        [1, 2]
+    };
+    order
+        .into_iter()
+        .find(|n| length > 0 && length.is_multiple_of(n + 3 * PLANE as u64))
+        .map(|n| n as usize)
 }
 
 fn label_names(path: &Path, label_bytes: usize) -> Vec<String> {
-    let file = if label_bytes == 1 { "batches.meta.txt" } else { "fine_label_names.txt" };
+    let file = if label_bytes == 1 {
+        "batches.meta.txt"
+    } else {
+        "fine_label_names.txt"
+    };
     // The names are a convenience: without them labels are numbers.
     let text = std::fs::read_to_string(path.with_file_name(file)).unwrap_or_default();
-    text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect()
+    text.lines()
+        .map(|l| l.trim().to_owned())
+        .filter(|l| !l.is_empty())
+        .collect()
 }

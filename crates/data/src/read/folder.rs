@@ -25,11 +25,17 @@ pub(super) fn walk(root: &Path) -> Result<Vec<PathBuf>> {
         }
         for entry in std::fs::read_dir(&folder).map_err(|e| Error::read(&folder, e))? {
             let path = entry.map_err(|e| Error::read(&folder, e))?.path();
-            if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')) {
+            if path
+                .file_name()
+                .is_some_and(|n| n.to_string_lossy().starts_with('.'))
+            {
                 continue;
             }
             // Links are followed: data sets are often folders of links.
-            if std::fs::metadata(&path).map_err(|e| Error::read(&path, e))?.is_dir() {
+            if std::fs::metadata(&path)
+                .map_err(|e| Error::read(&path, e))?
+                .is_dir()
+            {
                 folders.push((path, depth + 1));
             } else {
                 files.push(path);
@@ -55,7 +61,9 @@ pub(super) fn read(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> 
             continue;
         }
         let place = path.display().to_string();
-        let size = std::fs::metadata(path).map_err(|e| Error::read(path, e))?.len();
+        let size = std::fs::metadata(path)
+            .map_err(|e| Error::read(path, e))?
+            .len();
         check_size(size, &place, into.options)?;
         let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
         let name = relative(root, path);
@@ -64,7 +72,10 @@ pub(super) fn read(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> 
             about.captions = sidecar(path)?;
         }
         if about.label.is_none() {
-            let parent = path.parent().filter(|p| *p != root).and_then(Path::file_name);
+            let parent = path
+                .parent()
+                .filter(|p| *p != root)
+                .and_then(Path::file_name);
             about.label = parent.map(|p| p.to_string_lossy().into_owned());
         }
         about.name = name;
@@ -83,19 +94,38 @@ pub(super) fn read(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> 
 /// What the `metadata.jsonl` files say, by full path.
 fn metadata(root: &Path, files: &[PathBuf]) -> Result<HashMap<PathBuf, About>> {
     let mut out = HashMap::new();
-    for file in files.iter().filter(|f| f.file_name().is_some_and(|n| n == "metadata.jsonl")) {
+    for file in files
+        .iter()
+        .filter(|f| f.file_name().is_some_and(|n| n == "metadata.jsonl"))
+    {
         let text = std::fs::read_to_string(file).map_err(|e| Error::read(file, e))?;
         let folder = file.parent().unwrap_or(root);
-        for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        for (number, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty())
+        {
             let place = || format!("{}, line {}", file.display(), number + 1);
-            let object: serde_json::Map<_, _> = serde_json::from_str(line)
-                .map_err(|e| Error::format(place(), e.to_string(), "each line is one JSON object"))?;
+            let object: serde_json::Map<_, _> = serde_json::from_str(line).map_err(|e| {
+                Error::format(place(), e.to_string(), "each line is one JSON object")
+            })?;
             let Some(name) = object.get("file_name").and_then(|v| v.as_str()) else {
-                return Err(Error::format(place(), "no `file_name`", "each line names its picture"));
+                return Err(Error::format(
+                    place(),
+                    "no `file_name`",
+                    "each line names its picture",
+                ));
             };
             let path = folder.join(name);
-            if out.insert(path, about_json(String::new(), &object)).is_some() {
-                return Err(Error::format(place(), format!("`{name}` for the second time"), "remove one of the lines"));
+            if out
+                .insert(path, about_json(String::new(), &object))
+                .is_some()
+            {
+                return Err(Error::format(
+                    place(),
+                    format!("`{name}` for the second time"),
+                    "remove one of the lines",
+                ));
             }
         }
     }
@@ -106,7 +136,11 @@ fn metadata(root: &Path, files: &[PathBuf]) -> Result<HashMap<PathBuf, About>> {
 fn sidecar(picture: &Path) -> Result<Vec<String>> {
     let path = picture.with_extension("txt");
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect()),
+        Ok(text) => Ok(text
+            .lines()
+            .map(|l| l.trim().to_owned())
+            .filter(|l| !l.is_empty())
+            .collect()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(Error::read(&path, e)),
     }
@@ -115,5 +149,9 @@ fn sidecar(picture: &Path) -> Result<Vec<String>> {
 /// The path below the root with `/` between its parts, the same on every system.
 fn relative(root: &Path, path: &Path) -> String {
     let below = path.strip_prefix(root).unwrap_or(path);
-    below.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+    below
+        .components()
+        .map(|c| c.as_os_str().to_string_lossy())
+        .collect::<Vec<_>>()
+        .join("/")
 }

@@ -14,9 +14,15 @@ const LABELS: u32 = 0x0801;
 pub(super) fn read_folder(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> Result<()> {
     let images: Vec<&PathBuf> = files
         .iter()
-        .filter(|f| f.file_name().is_some_and(|n| n.to_string_lossy().contains("images")))
+        .filter(|f| {
+            f.file_name()
+                .is_some_and(|n| n.to_string_lossy().contains("images"))
+        })
         .collect();
-    let training = images.iter().find(|f| f.file_name().is_some_and(|n| n.to_string_lossy().starts_with("train")));
+    let training = images.iter().find(|f| {
+        f.file_name()
+            .is_some_and(|n| n.to_string_lossy().starts_with("train"))
+    });
     match (training, images.as_slice()) {
         (Some(file), _) | (None, [file]) => read(file, into),
         _ => Err(Error::format(
@@ -39,24 +45,44 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
     for row in 0..count {
         let place = format!("{place}, picture {row}");
         let mut pixels = vec![0; size as usize];
-        stream.read_exact(&mut pixels).map_err(|e| broken(&place, &e))?;
+        stream
+            .read_exact(&mut pixels)
+            .map_err(|e| broken(&place, &e))?;
         let label = labels.as_ref().map(|l| l[row as usize].to_string());
-        let about = About { name: row.to_string(), label, ..About::default() };
-        into.add(Picture { width, height, channels: 1, pixels }, &place, about)?;
+        let about = About {
+            name: row.to_string(),
+            label,
+            ..About::default()
+        };
+        into.add(
+            Picture {
+                width,
+                height,
+                channels: 1,
+                pixels,
+            },
+            &place,
+            about,
+        )?;
     }
     Ok(())
 }
 
 /// The labels of `...-images-idx3-ubyte` are in `...-labels-idx1-ubyte`, packed or not.
 fn labels_beside(path: &Path, count: u32) -> Result<Option<Vec<u8>>> {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned())
+        .unwrap_or_default();
     let other = name.replace("images", "labels").replace("idx3", "idx1");
     if other == name {
         return Ok(None);
     }
     let bare = other.strip_suffix(".gz").unwrap_or(&other);
     let candidates = [bare.to_owned(), format!("{bare}.gz")].map(|n| path.with_file_name(n));
-    let Some(found) = candidates.into_iter().find(|p| p.is_file()) else { return Ok(None) };
+    let Some(found) = candidates.into_iter().find(|p| p.is_file()) else {
+        return Ok(None);
+    };
     Ok(Some(labels(&found, count)?))
 }
 
@@ -66,24 +92,38 @@ fn labels(path: &Path, count: u32) -> Result<Vec<u8>> {
     let [n] = header::<1>(&mut stream, LABELS, &place)?;
     if n != count {
         let problem = format!("{n} labels for {count} pictures");
-        return Err(Error::format(place, problem, "take both files from the same release"));
+        return Err(Error::format(
+            place,
+            problem,
+            "take both files from the same release",
+        ));
     }
     let mut out = vec![0; n as usize];
-    stream.read_exact(&mut out).map_err(|e| broken(&place, &e))?;
+    stream
+        .read_exact(&mut out)
+        .map_err(|e| broken(&place, &e))?;
     Ok(out)
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>> {
     let file = BufReader::new(File::open(path).map_err(|e| Error::read(path, e))?);
-    let packed = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"));
-    Ok(if packed { Box::new(BufReader::new(flate2::read::GzDecoder::new(file))) } else { Box::new(file) })
+    let packed = path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("gz"));
+    Ok(if packed {
+        Box::new(BufReader::new(flate2::read::GzDecoder::new(file)))
+    } else {
+        Box::new(file)
+    })
 }
 
 /// The magic number, checked, and the N big-endian sizes after it.
 fn header<const N: usize>(stream: &mut dyn Read, magic: u32, place: &str) -> Result<[u32; N]> {
     let mut word = || -> Result<u32> {
         let mut bytes = [0; 4];
-        stream.read_exact(&mut bytes).map_err(|e| broken(place, &e))?;
+        stream
+            .read_exact(&mut bytes)
+            .map_err(|e| broken(place, &e))?;
         Ok(u32::from_be_bytes(bytes))
     };
     let found = word()?;
@@ -100,5 +140,9 @@ fn header<const N: usize>(stream: &mut dyn Read, magic: u32, place: &str) -> Res
 }
 
 fn broken(place: &str, error: &std::io::Error) -> Error {
-    Error::format(place, format!("the file is cut short or broken ({error})"), "download it again")
+    Error::format(
+        place,
+        format!("the file is cut short or broken ({error})"),
+        "download it again",
+    )
 }

@@ -32,7 +32,10 @@ pub(crate) struct About {
 
 impl<'a> Collector<'a> {
     pub fn new(options: &'a LoadOptions<'a>) -> Self {
-        Self { options, records: Vec::new() }
+        Self {
+            options,
+            records: Vec::new(),
+        }
     }
 
     /// Adds an encoded picture (PNG, JPEG...). `place` is what messages call it.
@@ -49,15 +52,30 @@ impl<'a> Collector<'a> {
         let picture = match self.options.image_size {
             Some(size) => picture
                 .to_square(size, self.options.resize, self.options.max_pixels)
-                .map_err(|e| Error::Picture { place: place.to_owned(), reason: e.to_string() })?,
+                .map_err(|e| Error::Picture {
+                    place: place.to_owned(),
+                    reason: e.to_string(),
+                })?,
             None => picture,
         };
         let picture = match self.options.channels {
             Some(channels) => picture.with_channels(channels),
             None => picture,
         };
-        let About { name, captions, label, group } = about;
-        self.records.push(Record { id, picture, captions, group, label, name });
+        let About {
+            name,
+            captions,
+            label,
+            group,
+        } = about;
+        self.records.push(Record {
+            id,
+            picture,
+            captions,
+            group,
+            label,
+            name,
+        });
         Ok(())
     }
 
@@ -98,7 +116,10 @@ pub(crate) fn read(source: &str, into: &mut Collector<'_>) -> Result<Option<Stri
         return read_folder(path, into);
     }
     if !path.is_file() {
-        return Err(Error::UnknownSource { name: source.to_owned(), bundled: BUNDLED.join(", ") });
+        return Err(Error::UnknownSource {
+            name: source.to_owned(),
+            bundled: BUNDLED.join(", "),
+        });
     }
     match kind(path) {
         Some(Kind::Parquet) => return parquet::read_file(path, into),
@@ -107,7 +128,11 @@ pub(crate) fn read(source: &str, into: &mut Collector<'_>) -> Result<Option<Stri
         Some(Kind::Cifar) => cifar::read_file(path, into)?,
         Some(Kind::Idx) => idx::read(path, into)?,
         Some(Kind::Picture) => {
-            return Err(Error::format(source, "this is one picture", "name the folder that holds the pictures"));
+            return Err(Error::format(
+                source,
+                "this is one picture",
+                "name the folder that holds the pictures",
+            ));
         }
         None => {
             return Err(Error::format(
@@ -140,26 +165,39 @@ fn kind(path: &Path) -> Option<Kind> {
         "npy" | "npz" => Some(Kind::Npy),
         "bin" => Some(Kind::Cifar),
         e if crate::decode::READABLE.contains(&e) => Some(Kind::Picture),
-        _ if bare.ends_with("-ubyte") || bare.ends_with(".idx") || bare.contains("idx3") => Some(Kind::Idx),
+        _ if bare.ends_with("-ubyte") || bare.ends_with(".idx") || bare.contains("idx3") => {
+            Some(Kind::Idx)
+        }
         _ => None,
     }
 }
 
 /// The ending of a file's name in lower case, without the dot; empty if there is none.
 fn extension(path: &Path) -> String {
-    path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
+    path.extension()
+        .map(|e| e.to_string_lossy().to_lowercase())
+        .unwrap_or_default()
 }
 
 fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
     let files = folder::walk(path)?;
     let of = |kinds: &[Kind]| -> Vec<PathBuf> {
-        files.iter().filter(|f| kind(f).is_some_and(|k| kinds.contains(&k))).cloned().collect()
+        files
+            .iter()
+            .filter(|f| kind(f).is_some_and(|k| kinds.contains(&k)))
+            .cloned()
+            .collect()
     };
     let pictures = of(&[Kind::Picture]);
     let tables = of(&[Kind::Parquet]);
     let tars = of(&[Kind::Tar]);
     let arrays = of(&[Kind::Cifar, Kind::Idx]);
-    let found = [!pictures.is_empty(), !tables.is_empty(), !tars.is_empty(), !arrays.is_empty()];
+    let found = [
+        !pictures.is_empty(),
+        !tables.is_empty(),
+        !tars.is_empty(),
+        !arrays.is_empty(),
+    ];
     if found.iter().filter(|f| **f).count() > 1 {
         return Err(Error::format(
             path.display().to_string(),
@@ -196,7 +234,10 @@ fn texts(value: &serde_json::Value) -> Vec<String> {
         serde_json::Value::Array(list) => list.iter().filter_map(scalar_text).collect(),
         other => scalar_text(other).into_iter().collect::<Vec<_>>(),
     };
-    list.into_iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+    list.into_iter()
+        .map(|t| t.trim().to_owned())
+        .filter(|t| !t.is_empty())
+        .collect()
 }
 
 /// A string, number or truth value as text.
@@ -211,7 +252,10 @@ fn scalar_text(value: &serde_json::Value) -> Option<String> {
 
 /// Captions, label and group from a JSON object, under the names in use.
 fn about_json(name: String, object: &serde_json::Map<String, serde_json::Value>) -> About {
-    let captions = ["text", "caption", "captions", "prompt"].iter().find_map(|k| object.get(*k)).map(texts);
+    let captions = ["text", "caption", "captions", "prompt"]
+        .iter()
+        .find_map(|k| object.get(*k))
+        .map(texts);
     About {
         name,
         captions: captions.unwrap_or_default(),

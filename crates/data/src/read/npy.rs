@@ -20,12 +20,25 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
         return read_pictures(BufReader::new(file), &place, into);
     }
     let mut archive = open_archive(path)?;
-    let Some(name) = NAMES.into_iter().find(|n| archive.index_for_name(&format!("{n}.npy")).is_some()) else {
+    let Some(name) = NAMES
+        .into_iter()
+        .find(|n| archive.index_for_name(&format!("{n}.npy")).is_some())
+    else {
         let found: Vec<&str> = archive.file_names().collect();
-        let problem = format!("no array {} in it (it has {})", NAMES.join(", "), found.join(", "));
-        return Err(Error::format(place, problem, "save the pictures as `images`"));
+        let problem = format!(
+            "no array {} in it (it has {})",
+            NAMES.join(", "),
+            found.join(", ")
+        );
+        return Err(Error::format(
+            place,
+            problem,
+            "save the pictures as `images`",
+        ));
     };
-    let entry = archive.by_name(&format!("{name}.npy")).map_err(|e| broken(&place, &e))?;
+    let entry = archive
+        .by_name(&format!("{name}.npy"))
+        .map_err(|e| broken(&place, &e))?;
     read_pictures(entry, &format!("{place}, array {name}"), into)
 }
 
@@ -33,7 +46,11 @@ fn read_pictures(mut stream: impl Read, place: &str, into: &mut Collector<'_>) -
     let header = header(&mut stream, place)?;
     if !is_type(&header, TypeChar::Uint, 1) {
         let problem = format!("its values are {}, not uint8", header.dtype().descr());
-        return Err(Error::format(place, problem, "save pictures as uint8 from 0 to 255"));
+        return Err(Error::format(
+            place,
+            problem,
+            "save pictures as uint8 from 0 to 255",
+        ));
     }
     let shape = header.shape().to_vec();
     let (count, height, width, channels) = match shape[..] {
@@ -46,7 +63,11 @@ fn read_pictures(mut stream: impl Read, place: &str, into: &mut Collector<'_>) -
             } else {
                 "pictures are [N, H, W] or [N, H, W, C] with 1, 3 or 4 channels"
             };
-            return Err(Error::format(place, format!("its shape is {shape:?}"), remedy));
+            return Err(Error::format(
+                place,
+                format!("its shape is {shape:?}"),
+                remedy,
+            ));
         }
     };
     into.check_count(count, place)?;
@@ -58,13 +79,30 @@ fn read_pictures(mut stream: impl Read, place: &str, into: &mut Collector<'_>) -
     for row in 0..count {
         let place = format!("{place}, picture {row}");
         let mut pixels = vec![0; size as usize];
-        stream.read_exact(&mut pixels).map_err(|e| broken(&place, &e))?;
+        stream
+            .read_exact(&mut pixels)
+            .map_err(|e| broken(&place, &e))?;
         if channels == 4 {
-            pixels = pixels.chunks_exact(4).flat_map(|p| [0, 1, 2].map(|c| over_white(p[c], p[3]))).collect();
+            pixels = pixels
+                .chunks_exact(4)
+                .flat_map(|p| [0, 1, 2].map(|c| over_white(p[c], p[3])))
+                .collect();
         }
         let channels = if channels == 1 { 1 } else { 3 };
-        let about = About { name: row.to_string(), ..About::default() };
-        into.add(Picture { width, height, channels, pixels }, &place, about)?;
+        let about = About {
+            name: row.to_string(),
+            ..About::default()
+        };
+        into.add(
+            Picture {
+                width,
+                height,
+                channels,
+                pixels,
+            },
+            &place,
+            about,
+        )?;
     }
     Ok(())
 }
@@ -76,17 +114,28 @@ pub(crate) fn read_npz_i64(path: &Path, key: &str) -> Result<Vec<i64>> {
     let name = format!("{key}.npy");
     if archive.index_for_name(&name).is_none() {
         let found = archive.file_names().collect::<Vec<_>>().join(", ");
-        return Err(Error::format(place, format!("there is no such array (found: {found})"), "check the file's origin"));
+        return Err(Error::format(
+            place,
+            format!("there is no such array (found: {found})"),
+            "check the file's origin",
+        ));
     }
     let mut entry = archive.by_name(&name).map_err(|e| broken(&place, &e))?;
     let header = header(&mut entry, &place)?;
     if !is_type(&header, TypeChar::Int, 8) || header.shape().len() != 1 {
         let problem = format!("{} of shape {:?}", header.dtype().descr(), header.shape());
-        return Err(Error::format(place, problem, "member lists are one-dimensional int64"));
+        return Err(Error::format(
+            place,
+            problem,
+            "member lists are one-dimensional int64",
+        ));
     }
     // Not more room than what is really there: the header's count is only a promise.
     let mut values = Vec::new();
-    for value in NpyFile::with_header(header, entry).data::<i64>().map_err(|e| broken(&place, &e))? {
+    for value in NpyFile::with_header(header, entry)
+        .data::<i64>()
+        .map_err(|e| broken(&place, &e))?
+    {
         values.push(value.map_err(|e| broken(&place, &e))?);
     }
     Ok(values)
@@ -100,7 +149,11 @@ fn open_archive(path: &Path) -> Result<zip::ZipArchive<BufReader<File>>> {
 fn header(stream: impl Read, place: &str) -> Result<NpyHeader> {
     let header = NpyHeader::from_reader(stream).map_err(|e| broken(place, &e))?;
     if header.order() == Order::Fortran && header.shape().len() > 1 {
-        return Err(Error::format(place, "the array is in Fortran order", "save numpy.ascontiguousarray(array)"));
+        return Err(Error::format(
+            place,
+            "the array is in Fortran order",
+            "save numpy.ascontiguousarray(array)",
+        ));
     }
     Ok(header)
 }
@@ -110,5 +163,9 @@ fn is_type(header: &NpyHeader, kind: TypeChar, bytes: u64) -> bool {
 }
 
 fn broken(place: &str, error: &dyn std::fmt::Display) -> Error {
-    Error::format(place, format!("the file is cut short or broken ({error})"), "write or download it again")
+    Error::format(
+        place,
+        format!("the file is cut short or broken ({error})"),
+        "write or download it again",
+    )
 }

@@ -22,52 +22,110 @@ pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<Option<
     read(file, &path.display().to_string(), into)
 }
 
-pub(super) fn read_bytes(bytes: &'static [u8], place: &str, into: &mut Collector<'_>) -> Result<Option<String>> {
+pub(super) fn read_bytes(
+    bytes: &'static [u8],
+    place: &str,
+    into: &mut Collector<'_>,
+) -> Result<Option<String>> {
     read(Bytes::from_static(bytes), place, into)
 }
 
 /// The parquet crate asserts where damaged metadata should be an error; a panic of its must not take the program down.
-fn read<R: ChunkReader + 'static>(source: R, place: &str, into: &mut Collector<'_>) -> Result<Option<String>> {
+fn read<R: ChunkReader + 'static>(
+    source: R,
+    place: &str,
+    into: &mut Collector<'_>,
+) -> Result<Option<String>> {
     let read = std::panic::AssertUnwindSafe(|| read_rows(source, place, into));
     std::panic::catch_unwind(read).unwrap_or_else(|_| {
-        Err(Error::format(place, "the table is damaged", "write or download it again"))
+        Err(Error::format(
+            place,
+            "the table is damaged",
+            "write or download it again",
+        ))
     })
 }
 
-fn read_rows<R: ChunkReader + 'static>(source: R, place: &str, into: &mut Collector<'_>) -> Result<Option<String>> {
+fn read_rows<R: ChunkReader + 'static>(
+    source: R,
+    place: &str,
+    into: &mut Collector<'_>,
+) -> Result<Option<String>> {
     let broken = |e: &dyn std::fmt::Display| {
-        Error::format(place, format!("the table is cut short or broken ({e})"), "write or download it again")
+        Error::format(
+            place,
+            format!("the table is cut short or broken ({e})"),
+            "write or download it again",
+        )
     };
     let reader = SerializedFileReader::new(source).map_err(|e| broken(&e))?;
     let file = reader.metadata().file_metadata();
     let columns: Vec<Arc<Type>> = file.schema().get_fields().to_vec();
-    let pick = |names: &[&'static str]| names.iter().copied().find(|n| columns.iter().any(|c| c.name() == *n));
+    let pick = |names: &[&'static str]| {
+        names
+            .iter()
+            .copied()
+            .find(|n| columns.iter().any(|c| c.name() == *n))
+    };
     let Some(image) = pick(&IMAGE) else {
-        let found = columns.iter().map(|c| c.name()).collect::<Vec<_>>().join(", ");
-        return Err(Error::format(place, format!("no column `image` (there are: {found})"), "rename the pictures' column"));
+        let found = columns
+            .iter()
+            .map(|c| c.name())
+            .collect::<Vec<_>>()
+            .join(", ");
+        return Err(Error::format(
+            place,
+            format!("no column `image` (there are: {found})"),
+            "rename the pictures' column",
+        ));
     };
     let (text, label, group) = (pick(&TEXT), pick(&["label"]), pick(&["group"]));
     let wanted = [Some(image), text, label, group];
-    let fields = columns.iter().filter(|c| wanted.contains(&Some(c.name()))).cloned().collect();
-    let projection = Type::group_type_builder(file.schema().name()).with_fields(fields).build();
+    let fields = columns
+        .iter()
+        .filter(|c| wanted.contains(&Some(c.name())))
+        .cloned()
+        .collect();
+    let projection = Type::group_type_builder(file.schema().name())
+        .with_fields(fields)
+        .build();
     let projection = projection.map_err(|e| broken(&e))?;
 
     into.check_count(u64::try_from(file.num_rows()).unwrap_or(u64::MAX), place)?;
     for group in reader.metadata().row_groups() {
-        into.check_table(u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX), place)?;
+        into.check_table(
+            u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX),
+            place,
+        )?;
     }
     let key = |name: &str| {
         let pairs = file.key_value_metadata()?;
-        pairs.iter().find(|p| p.key == name).and_then(|p| p.value.clone())
+        pairs
+            .iter()
+            .find(|p| p.key == name)
+            .and_then(|p| p.value.clone())
     };
-    let classes = key("huggingface").map(|json| class_names(&json)).unwrap_or_default();
+    let classes = key("huggingface")
+        .map(|json| class_names(&json))
+        .unwrap_or_default();
 
-    for (number, row) in reader.get_row_iter(Some(projection)).map_err(|e| broken(&e))?.enumerate() {
+    for (number, row) in reader
+        .get_row_iter(Some(projection))
+        .map_err(|e| broken(&e))?
+        .enumerate()
+    {
         let place = format!("{place}, row {number}");
         let row = row.map_err(|e| {
-            Error::format(&place, format!("the table is cut short or broken ({e})"), "write or download it again")
+            Error::format(
+                &place,
+                format!("the table is cut short or broken ({e})"),
+                "write or download it again",
+            )
         })?;
-        let mut about = About { name: number.to_string(), ..About::default() };
+        let mut about = About {
+            name: number.to_string(),
+            ..About::default()
+        };
         let mut picture = None;
         for (name, field) in row.into_columns() {
             let name = Some(name.as_str());
@@ -76,14 +134,23 @@ fn read_rows<R: ChunkReader + 'static>(source: R, place: &str, into: &mut Collec
             } else if name == text {
                 about.captions = captions(&field);
             } else if name == label {
-                about.label = scalar(&field).map(|l| l.parse().ok().and_then(|i: usize| classes.get(i).cloned()).unwrap_or(l));
+                about.label = scalar(&field).map(|l| {
+                    l.parse()
+                        .ok()
+                        .and_then(|i: usize| classes.get(i).cloned())
+                        .unwrap_or(l)
+                });
             } else if name == group {
                 about.group = scalar(&field);
             }
         }
         let Some(bytes) = picture else {
             let problem = format!("column `{image}` holds no picture here");
-            return Err(Error::format(place, problem, "it must be bytes or a struct {bytes, path} with its bytes inside"));
+            return Err(Error::format(
+                place,
+                problem,
+                "it must be bytes or a struct {bytes, path} with its bytes inside",
+            ));
         };
         into.add_encoded(&bytes, &place, about)?;
     }
@@ -98,7 +165,9 @@ fn picture_bytes(field: Field, name: &mut String) -> Option<Bytes> {
             let mut found = None;
             for (part, field) in Row::into_columns(row) {
                 match (part.as_str(), field) {
-                    ("bytes", Field::Bytes(bytes)) => found = Some(Bytes::copy_from_slice(bytes.data())),
+                    ("bytes", Field::Bytes(bytes)) => {
+                        found = Some(Bytes::copy_from_slice(bytes.data()))
+                    }
                     ("path", Field::Str(path)) => *name = path,
                     _ => {}
                 }
@@ -114,7 +183,10 @@ fn captions(field: &Field) -> Vec<String> {
         Field::ListInternal(list) => list.elements().iter().filter_map(scalar).collect(),
         other => scalar(other).into_iter().collect::<Vec<_>>(),
     };
-    list.into_iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+    list.into_iter()
+        .map(|t| t.trim().to_owned())
+        .filter(|t| !t.is_empty())
+        .collect()
 }
 
 fn scalar(field: &Field) -> Option<String> {
@@ -137,7 +209,13 @@ fn scalar(field: &Field) -> Option<String> {
 /// Names of a Hugging Face `ClassLabel`, which is stored as a number.
 fn class_names(json: &str) -> Vec<String> {
     let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    value["info"]["features"]["label"]["names"].as_array().map(|names| {
-        names.iter().filter_map(|n| n.as_str().map(str::to_owned)).collect()
-    }).unwrap_or_default()
+    value["info"]["features"]["label"]["names"]
+        .as_array()
+        .map(|names| {
+            names
+                .iter()
+                .filter_map(|n| n.as_str().map(str::to_owned))
+                .collect()
+        })
+        .unwrap_or_default()
 }

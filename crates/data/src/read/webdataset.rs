@@ -21,7 +21,13 @@ struct Sample {
 pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
     let file = File::open(path).map_err(|e| Error::read(path, e))?;
     let mut archive = tar::Archive::new(BufReader::new(file));
-    let broken = |e: std::io::Error| Error::format(path.display().to_string(), e.to_string(), "copy the archive again");
+    let broken = |e: std::io::Error| {
+        Error::format(
+            path.display().to_string(),
+            e.to_string(),
+            "copy the archive again",
+        )
+    };
     let mut sample = Sample::default();
     for entry in archive.entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;
@@ -32,7 +38,9 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
         let place = format!("{}, entry {name}", path.display());
         // The key ends at the first dot of the last part, as WebDataset has it.
         let base = name.rfind('/').map_or(0, |i| i + 1);
-        let Some(dot) = name[base..].find('.').filter(|d| *d > 0) else { continue };
+        let Some(dot) = name[base..].find('.').filter(|d| *d > 0) else {
+            continue;
+        };
         let (key, ending) = (&name[..base + dot], name[base + dot + 1..].to_lowercase());
         if key != sample.key {
             finish(std::mem::take(&mut sample), path, into)?;
@@ -46,12 +54,20 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
         if is_picture {
             check_size(size, &place, into.options)?;
         } else if size > MAX_TEXT {
-            return Err(Error::format(place, format!("a text of {size} bytes"), "texts stay below 16 MB"));
+            return Err(Error::format(
+                place,
+                format!("a text of {size} bytes"),
+                "texts stay below 16 MB",
+            ));
         }
         let mut bytes = Vec::new();
         entry.take(size).read_to_end(&mut bytes).map_err(broken)?;
         if (bytes.len() as u64) < size {
-            return Err(Error::format(place, "the archive ends inside this entry", "copy the archive again"));
+            return Err(Error::format(
+                place,
+                "the archive ends inside this entry",
+                "copy the archive again",
+            ));
         }
         if is_picture {
             if let Some((other, _)) = &sample.picture {
@@ -70,7 +86,13 @@ fn describe(about: &mut About, ending: &str, bytes: Vec<u8>, place: &str) -> Res
     let text = String::from_utf8(bytes)
         .map_err(|_| Error::format(place, "the text is not UTF-8", "write captions in UTF-8"))?;
     match ending {
-        "txt" => about.captions = text.lines().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect(),
+        "txt" => {
+            about.captions = text
+                .lines()
+                .map(|l| l.trim().to_owned())
+                .filter(|l| !l.is_empty())
+                .collect()
+        }
         "cls" => about.label = Some(text.trim().to_owned()),
         _ => {
             let object: serde_json::Map<_, _> = serde_json::from_str(&text)
@@ -87,13 +109,21 @@ fn describe(about: &mut About, ending: &str, bytes: Vec<u8>, place: &str) -> Res
 }
 
 fn finish(sample: Sample, path: &Path, into: &mut Collector<'_>) -> Result<()> {
-    let Sample { key, picture, mut about } = sample;
+    let Sample {
+        key,
+        picture,
+        mut about,
+    } = sample;
     let Some((name, bytes)) = picture else {
         if about.captions.is_empty() && about.label.is_none() && about.group.is_none() {
             return Ok(());
         }
         let place = format!("{}, sample {key}", path.display());
-        return Err(Error::format(place, "a caption or label without a picture", "add the picture or drop the text"));
+        return Err(Error::format(
+            place,
+            "a caption or label without a picture",
+            "add the picture or drop the text",
+        ));
     };
     let place = format!("{}, entry {name}", path.display());
     about.name = name;

@@ -16,13 +16,25 @@ pub fn rows(folder: &Path) -> Result<Vec<Row>> {
     let google = package(folder, "emoji-datasource-google-")?;
     let flags = flags(&json(&google.join("emoji.json"))?);
     let captions = [
-        cldr(&json(&package(folder, "cldr-annotations-full-")?.join("annotations/en/annotations.json"))?),
-        emojilib(&json(&package(folder, "emojilib-")?.join("dist/emoji-en-US.json"))?),
-        emojibase(&json(&package(folder, "emojibase-data-")?.join("en/data.json"))?),
+        cldr(&json(
+            &package(folder, "cldr-annotations-full-")?.join("annotations/en/annotations.json"),
+        )?),
+        emojilib(&json(
+            &package(folder, "emojilib-")?.join("dist/emoji-en-US.json"),
+        )?),
+        emojibase(&json(
+            &package(folder, "emojibase-data-")?.join("en/data.json"),
+        )?),
     ];
     let pictures = google.join("img/google/64");
     // In their own size: the shape is made square by padding, not by the loader's cropping.
-    let set = load(&pictures.display().to_string(), &LoadOptions { channels: Some(3), ..LoadOptions::default() })?;
+    let set = load(
+        &pictures.display().to_string(),
+        &LoadOptions {
+            channels: Some(3),
+            ..LoadOptions::default()
+        },
+    )?;
     let (mut seen, mut rows) = (HashSet::new(), Vec::new());
     for record in set.records {
         let stem = record.name.trim_end_matches(".png").to_owned();
@@ -42,82 +54,139 @@ pub fn rows(folder: &Path) -> Result<Vec<Row>> {
         }
         texts.truncate(4);
         if texts.is_empty() {
-            return Err(wrong(format!("no caption for {stem}"), "take the package versions of assets/README.md"));
+            return Err(wrong(
+                format!("no caption for {stem}"),
+                "take the package versions of assets/README.md",
+            ));
         }
-        rows.push(Row { png: encode_png(&picture)?, path: format!("{stem}.png"), captions: texts });
+        rows.push(Row {
+            png: encode_png(&picture)?,
+            path: format!("{stem}.png"),
+            captions: texts,
+        });
     }
     Ok(rows)
 }
 
 fn wrong(problem: String, remedy: &str) -> Error {
-    Error::Options { problem, remedy: remedy.into() }
+    Error::Options {
+        problem,
+        remedy: remedy.into(),
+    }
 }
 
 /// `FOLDER/<package>-<version>/package`.
 fn package(folder: &Path, prefix: &str) -> Result<std::path::PathBuf> {
-    let read = |source| Error::Read { path: folder.display().to_string(), source };
-    let entries = std::fs::read_dir(folder).map_err(read)?.collect::<std::io::Result<Vec<_>>>().map_err(read)?;
-    let found = entries.into_iter().find(|e| e.file_name().to_string_lossy().starts_with(prefix));
+    let read = |source| Error::Read {
+        path: folder.display().to_string(),
+        source,
+    };
+    let entries = std::fs::read_dir(folder)
+        .map_err(read)?
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(read)?;
+    let found = entries
+        .into_iter()
+        .find(|e| e.file_name().to_string_lossy().starts_with(prefix));
     let path = found.map(|e| e.path().join("package"));
-    path.ok_or_else(|| wrong(format!("no package {prefix}* in {}", folder.display()), "unpack the npm packages there"))
+    path.ok_or_else(|| {
+        wrong(
+            format!("no package {prefix}* in {}", folder.display()),
+            "unpack the npm packages there",
+        )
+    })
 }
 
 fn json(path: &Path) -> Result<Value> {
     let name = path.display().to_string();
-    let text = std::fs::read(path).map_err(|source| Error::Read { path: name.clone(), source })?;
-    serde_json::from_slice(&text).map_err(|e| wrong(format!("{name}: {e}"), "unpack the package again"))
+    let text = std::fs::read(path).map_err(|source| Error::Read {
+        path: name.clone(),
+        source,
+    })?;
+    serde_json::from_slice(&text)
+        .map_err(|e| wrong(format!("{name}: {e}"), "unpack the package again"))
 }
 
 /// Code points as in file names (lower-case hexadecimal, joined by `-`) without the variation selector, which sources
 /// write or leave out as they like.
 fn concept(hex: &str) -> String {
-    hex.to_lowercase().split('-').filter(|p| *p != "fe0f").collect::<Vec<_>>().join("-")
+    hex.to_lowercase()
+        .split('-')
+        .filter(|p| *p != "fe0f")
+        .collect::<Vec<_>>()
+        .join("-")
 }
 
 fn concept_of_text(text: &str) -> String {
-    concept(&text.chars().map(|c| format!("{:04x}", u32::from(c))).collect::<Vec<_>>().join("-"))
+    concept(
+        &text
+            .chars()
+            .map(|c| format!("{:04x}", u32::from(c)))
+            .collect::<Vec<_>>()
+            .join("-"),
+    )
 }
 
 fn has_skin_tone(stem: &str) -> bool {
-    stem.split('-').skip(1).any(|p| matches!(p, "1f3fb" | "1f3fc" | "1f3fd" | "1f3fe" | "1f3ff"))
+    stem.split('-')
+        .skip(1)
+        .any(|p| matches!(p, "1f3fb" | "1f3fc" | "1f3fd" | "1f3fe" | "1f3ff"))
 }
 
 /// Concepts in the category of flags.
 fn flags(list: &Value) -> HashSet<String> {
     let entries = list.as_array().into_iter().flatten();
-    entries.filter(|e| e["category"] == "Flags").filter_map(|e| e["unified"].as_str().map(concept)).collect()
+    entries
+        .filter(|e| e["category"] == "Flags")
+        .filter_map(|e| e["unified"].as_str().map(concept))
+        .collect()
 }
 
 fn strings(value: &Value) -> Vec<String> {
-    value.as_array().into_iter().flatten().filter_map(|v| v.as_str()).map(str::to_owned).collect()
+    value
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|v| v.as_str())
+        .map(str::to_owned)
+        .collect()
 }
 
 type Captions = BTreeMap<String, Vec<String>>;
 
 /// CLDR: the short name as one caption, the keywords as another.
 fn cldr(file: &Value) -> Captions {
-    let entries = file["annotations"]["annotations"].as_object().into_iter().flatten();
+    let entries = file["annotations"]["annotations"]
+        .as_object()
+        .into_iter()
+        .flatten();
     let texts = |v: &Value| {
         let mut out = strings(&v["tts"]);
         let keywords = strings(&v["default"]).join(", ");
         out.extend(Some(keywords).filter(|k| !k.is_empty()));
         out
     };
-    entries.map(|(text, v)| (concept_of_text(text), texts(v))).collect()
+    entries
+        .map(|(text, v)| (concept_of_text(text), texts(v)))
+        .collect()
 }
 
 /// emojilib: name and keywords in one list.
 fn emojilib(file: &Value) -> Captions {
     let entries = file.as_object().into_iter().flatten();
     let text = |v: &Value| vec![strings(v).join(", ").replace('_', " ")];
-    entries.map(|(emoji, v)| (concept_of_text(emoji), text(v))).collect()
+    entries
+        .map(|(emoji, v)| (concept_of_text(emoji), text(v)))
+        .collect()
 }
 
 /// emojibase: label and tags.
 fn emojibase(file: &Value) -> Captions {
     let mut out = HashMap::new();
     for entry in file.as_array().into_iter().flatten() {
-        let (Some(hex), Some(label)) = (entry["hexcode"].as_str(), entry["label"].as_str()) else { continue };
+        let (Some(hex), Some(label)) = (entry["hexcode"].as_str(), entry["label"].as_str()) else {
+            continue;
+        };
         let mut words = vec![label.to_owned()];
         words.extend(strings(&entry["tags"]));
         out.insert(concept(hex), vec![words.join(", ")]);
@@ -133,7 +202,10 @@ fn padded(picture: Picture) -> Picture {
     }
     let mut out = Picture::filled(side, side, picture.channels, 255);
     let c = usize::from(picture.channels);
-    let (left, top) = ((side - picture.width) as usize / 2, (side - picture.height) as usize / 2);
+    let (left, top) = (
+        (side - picture.width) as usize / 2,
+        (side - picture.height) as usize / 2,
+    );
     let line = picture.width as usize * c;
     for (y, row) in picture.pixels.chunks_exact(line.max(1)).enumerate() {
         let start = ((top + y) * side as usize + left) * c;

@@ -24,7 +24,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let licence = if set == "fashion" { fashion::LICENCE } else { emoji::LICENCE };
+    let licence = if set == "fashion" {
+        fashion::LICENCE
+    } else {
+        emoji::LICENCE
+    };
     let written = rows.and_then(|rows| {
         let bytes = table::write(&rows, licence)?;
         dualmd_data::write_atomic(Path::new(out), &bytes).map_err(Error::Write)?;

@@ -42,7 +42,10 @@ fn table(rows: &[Row], licence: &str) -> Result<Vec<u8>, ParquetError> {
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(19)?))
         .set_created_by("dualmd".into())
-        .set_key_value_metadata(Some(vec![pair("licence", licence), pair("huggingface", FEATURES)]))
+        .set_key_value_metadata(Some(vec![
+            pair("licence", licence),
+            pair("huggingface", FEATURES),
+        ]))
         .build();
     let schema = Arc::new(parse_message_type(SCHEMA)?);
     let mut out = Vec::new();
@@ -54,15 +57,32 @@ fn table(rows: &[Row], licence: &str) -> Result<Vec<u8>, ParquetError> {
     let images: Vec<ByteArray> = rows.iter().map(|r| r.png.clone().into()).collect();
     let paths: Vec<ByteArray> = rows.iter().map(|r| r.path.as_str().into()).collect();
     for values in [images, paths] {
-        let mut column = group.next_column()?.ok_or_else(|| ParquetError::General("no column".into()))?;
-        column.typed::<ByteArrayType>().write_batch(&values, Some(&all_there), None)?;
+        let mut column = group
+            .next_column()?
+            .ok_or_else(|| ParquetError::General("no column".into()))?;
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(&values, Some(&all_there), None)?;
         column.close()?;
     }
     // Levels: definition 3 = list, entry and value are there; repetition 0 starts a row, 1 goes on with it.
-    let texts: Vec<ByteArray> = rows.iter().flat_map(|r| &r.captions).map(|t| t.as_str().into()).collect();
-    let repeated: Vec<i16> = rows.iter().flat_map(|r| (0..r.captions.len()).map(|i| i16::from(i > 0))).collect();
-    let mut column = group.next_column()?.ok_or_else(|| ParquetError::General("no column".into()))?;
-    column.typed::<ByteArrayType>().write_batch(&texts, Some(&vec![3; texts.len()]), Some(&repeated))?;
+    let texts: Vec<ByteArray> = rows
+        .iter()
+        .flat_map(|r| &r.captions)
+        .map(|t| t.as_str().into())
+        .collect();
+    let repeated: Vec<i16> = rows
+        .iter()
+        .flat_map(|r| (0..r.captions.len()).map(|i| i16::from(i > 0)))
+        .collect();
+    let mut column = group
+        .next_column()?
+        .ok_or_else(|| ParquetError::General("no column".into()))?;
+    column.typed::<ByteArrayType>().write_batch(
+        &texts,
+        Some(&vec![3; texts.len()]),
+        Some(&repeated),
+    )?;
     column.close()?;
 
     group.close()?;

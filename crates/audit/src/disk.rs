@@ -1,0 +1,130 @@
+//! Bytes on the disk: pictures to embed, files replaced whole.
+
+use std::io::Write as _;
+use std::path::{Component, Path, PathBuf};
+
+use crate::error::{AuditError, Result};
+
+/// A PNG file ready to be embedded.
+#[derive(Debug, Clone)]
+pub struct Png {
+    /// The file's bytes.
+    pub bytes: Vec<u8>,
+    /// Width in pixels, from the header.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// Largest PNG that is embedded: the report has to stay a file one can mail.
+const MAX_PNG_BYTES: u64 = 1 << 20;
+
+impl Png {
+    /// Reads `relative` below `base`. `None` if it is absent, leaves `base`, is too large or no PNG.
+    pub fn read(base: &Path, relative: &str) -> Option<Self> {
+        let path = Path::new(relative);
+        if relative.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_))) {
+            return None;
+        }
+        let path = base.join(path);
+        if std::fs::metadata(&path).ok()?.len() > MAX_PNG_BYTES {
+            return None;
+        }
+        let bytes = std::fs::read(path).ok()?;
+        // Signature, then the IHDR chunk, which the format puts first: width and height at bytes 16 and 20.
+        let head = bytes
+            .get(..24)
+            .filter(|h| h.starts_with(b"\x89PNG\r\n\x1a\n"))?;
+        let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
+        let (width, height) = (number(16)?, number(20)?);
+        Some(Self {
+            bytes,
+            width,
+            height,
+        })
+    }
+}
+
+/// A name that is one folder and nothing else: it becomes part of paths.
+pub(crate) fn is_plain_name(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(_)), None)
+    )
+}
+
+/// Writes a file so that a reader sees the old one or the new one, never a part: temporary file beside it, flush to
+/// disk, rename.
+///
+/// # Errors
+/// Names the file (a full disk, a folder that may not be written to); the temporary file is removed.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    let fail = |e: std::io::Error| AuditError::write(path, e);
+    let parent: PathBuf = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .map_or_else(|| ".".into(), Path::to_path_buf);
+    std::fs::create_dir_all(&parent).map_err(fail)?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".dualmd-").suffix(".partial");
+    #[cfg(unix)]
+    {
+        // tempfile's default 0600 would make reports unreadable for everyone else; the umask still applies.
+        use std::os::unix::fs::PermissionsExt as _;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(&parent).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.as_file().sync_all().map_err(fail)?;
+    file.persist(path).map_err(|e| fail(e.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_never_come_from_outside_the_folder() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let inner = dir.path().join("run");
+        std::fs::create_dir(&inner).expect("mkdir");
+        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".to_vec();
+        png.extend([0, 0, 0, 7, 0, 0, 0, 9]);
+        std::fs::write(dir.path().join("secret.png"), &png).expect("write");
+        std::fs::write(inner.join("ok.png"), &png).expect("write");
+        std::fs::write(inner.join("text.png"), b"hello").expect("write");
+        assert!(Png::read(&inner, "../secret.png").is_none());
+        let absolute = dir.path().join("secret.png");
+        assert!(Png::read(&inner, absolute.to_str().expect("utf-8")).is_none());
+        assert!(Png::read(&inner, "text.png").is_none());
+        let ok = Png::read(&inner, "ok.png").expect("png");
+        assert_eq!((ok.width, ok.height), (7, 9));
+        assert!(
+            !is_plain_name("../x")
+                && !is_plain_name("a/b")
+                && !is_plain_name("")
+                && is_plain_name("a b<c>")
+        );
+    }
+
+    #[test]
+    fn files_are_replaced_whole() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("new").join("x.txt");
+        write_atomic(&path, b"one").expect("write");
+        write_atomic(&path, b"two").expect("write");
+        assert_eq!(std::fs::read(&path).expect("read"), b"two");
+        assert_eq!(
+            std::fs::read_dir(path.parent().expect("parent"))
+                .expect("list")
+                .count(),
+            1
+        );
+        let error = write_atomic(&dir.path().join("new/x.txt/y"), b"")
+            .expect_err("a file is no folder")
+            .to_string();
+        assert!(error.contains("x.txt"), "{error}");
+    }
+}

@@ -1,0 +1,240 @@
+//! Reads a run folder leniently: only the scores are indispensable.
+//!
+//! Whatever else is missing or damaged ends up in [`RunFiles::missing`], and the report says so. Image paths come from
+//! the folder's own JSON files, so they are only followed downwards, and only PNG files are embedded.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::disk::{Png, is_plain_name};
+use crate::error::{AuditError, Result};
+use crate::files::{Exposed, ModelFiles, RunFiles};
+use crate::scores::read_scores;
+
+/// Name of the model when a folder holds nothing but its scores.
+pub const UNNAMED: &str = "model";
+
+impl RunFiles {
+    /// Reads the folder.
+    ///
+    /// # Errors
+    /// When the folder or a score file cannot be read, when `plan.json` is damaged, or when there are no scores at all.
+    pub fn read(dir: &Path) -> Result<Self> {
+        std::fs::read_dir(dir).map_err(|e| {
+            AuditError::read(
+                dir,
+                e,
+                "give the folder that `dualmd run` or `dualmd audit` wrote",
+            )
+        })?;
+        let mut run = Self {
+            plan: Value::Object(serde_json::Map::new()),
+            ..Self::default()
+        };
+        let plan_path = dir.join("plan.json");
+        if plan_path.exists() {
+            let text = std::fs::read(&plan_path)
+                .map_err(|e| AuditError::read(&plan_path, e, "check its permissions"))?;
+            run.plan = serde_json::from_slice(&text).map_err(|e| AuditError::Json {
+                path: plan_path.clone(),
+                message: e.to_string(),
+                remedy: "delete it and start the run again: finished stages are kept",
+            })?;
+        } else {
+            run.missing
+                .push("plan.json: settings, seeds, versions and hardware are unknown".into());
+        }
+        run.split = run.optional(
+            dir,
+            "split.json",
+            "members of D1 and D2 cannot be told apart",
+        );
+        run.exposed = run
+            .optional::<Vec<Exposed>>(dir, "exposed.json", "no list of the most exposed members")
+            .unwrap_or_default();
+        for entry in &mut run.exposed {
+            entry.picture = Png::read(dir, &entry.png);
+        }
+        run.controls = run.optional(
+            dir,
+            "controls.json",
+            "no blind baseline: nothing rules out that the two image sets differ by themselves",
+        );
+        for (name, defense) in run.model_names(dir)? {
+            let model = run.read_model(dir, name, defense)?;
+            run.models.push(model);
+        }
+        if run.models.iter().all(|m| m.scores.is_none()) {
+            return Err(AuditError::NoScores { path: dir.into() });
+        }
+        Ok(run)
+    }
+
+    /// Models of the plan in its order, then whatever else has a score file.
+    fn model_names(&self, dir: &Path) -> Result<Vec<(String, String)>> {
+        let text = |v: &Value, key: &str| {
+            v.get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let mut names: Vec<(String, String)> = self
+            .plan
+            .get("models")
+            .and_then(Value::as_array)
+            .map(|models| {
+                models
+                    .iter()
+                    .map(|m| (text(m, "name"), text(m, "defense")))
+                    .collect()
+            })
+            .unwrap_or_default();
+        names.retain(|(name, _)| is_plain_name(name));
+        let folder = dir.join("scores");
+        let mut found = Vec::new();
+        if folder.is_dir() {
+            let entries = std::fs::read_dir(&folder)
+                .map_err(|e| AuditError::read(&folder, e, "check its permissions"))?;
+            for path in entries.flatten().map(|e| e.path()) {
+                if let (Some(stem), true) = (
+                    path.file_stem().and_then(|s| s.to_str()),
+                    path.extension().is_some_and(|e| e == "csv"),
+                ) {
+                    found.push((stem.to_owned(), String::new()));
+                }
+            }
+        } else if dir.join("scores.csv").exists() {
+            // `dualmd audit` of one foreign model writes its scores at the top of the folder.
+            let name = text(&self.plan, "name");
+            if names.len() != 1 {
+                names = vec![(
+                    if is_plain_name(&name) {
+                        name
+                    } else {
+                        UNNAMED.into()
+                    },
+                    String::new(),
+                )];
+            }
+        }
+        found.sort();
+        for entry in found {
+            if names.iter().all(|(name, _)| *name != entry.0) {
+                names.push(entry);
+            }
+        }
+        Ok(names)
+    }
+
+    fn read_model(&mut self, dir: &Path, name: String, defense: String) -> Result<ModelFiles> {
+        let mut csv = dir.join("scores").join(format!("{name}.csv"));
+        let mut info = format!("scores/{name}.json");
+        if !csv.exists() && dir.join("scores.csv").exists() {
+            csv = dir.join("scores.csv");
+            info = "scores.json".into();
+        }
+        let mut model = ModelFiles {
+            name,
+            defense,
+            ..ModelFiles::default()
+        };
+        let name = &model.name;
+        if csv.exists() {
+            model.scores = Some(read_scores(&csv)?);
+            model.info = self.optional(
+                dir,
+                &info,
+                "the cost of the attacks and the access they need are unknown",
+            );
+        } else {
+            self.missing
+                .push(format!("scores/{name}.csv: {name} was not attacked"));
+        }
+        let mut ignored = Vec::new();
+        // A pair of teachers has no weights, training or log of its own.
+        let quiet = if model.defense == "dualmd" {
+            &mut ignored
+        } else {
+            &mut self.missing
+        };
+        model.training = optional(
+            quiet,
+            dir,
+            &format!("models/{name}/training.json"),
+            "its losses and cost are unknown",
+        );
+        let log_path = format!("logs/{name}.jsonl");
+        match std::fs::read_to_string(dir.join(&log_path)) {
+            // A line that a killed run left half written is skipped: the curve does not depend on it.
+            Ok(text) => {
+                model.log = text
+                    .lines()
+                    .filter_map(|l| serde_json::from_str(l).ok())
+                    .collect()
+            }
+            Err(_) => quiet.push(format!("{log_path}: no training curve of {name}")),
+        }
+        let samples = dir.join("samples").join(name);
+        model.grid = Png::read(&samples, "grid.png");
+        if model.grid.is_none() && !name.starts_with("teacher") {
+            self.missing
+                .push(format!("samples/{name}/grid.png: no pictures of {name}"));
+        }
+        if samples.join("nearest.json").exists() {
+            model.nearest = self.optional(&samples, "nearest.json", "no nearest training images");
+        }
+        if let Some(nearest) = &mut model.nearest {
+            for pair in &mut nearest.pairs {
+                pair.pictures = (
+                    Png::read(&samples, &pair.sample),
+                    Png::read(&samples, &pair.member_png),
+                );
+            }
+        }
+        if model.defense.is_empty()
+            && let Some(training) = read_json::<Value>(dir, &format!("models/{name}/training.json"))
+        {
+            model.defense = training
+                .get("defense")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned();
+        }
+        Ok(model)
+    }
+
+    fn optional<T: DeserializeOwned>(
+        &mut self,
+        dir: &Path,
+        relative: &str,
+        consequence: &str,
+    ) -> Option<T> {
+        optional(&mut self.missing, dir, relative, consequence)
+    }
+}
+
+/// Reads an optional JSON file; says in `missing` what follows from its absence or damage.
+fn optional<T: DeserializeOwned>(
+    missing: &mut Vec<String>,
+    dir: &Path,
+    relative: &str,
+    consequence: &str,
+) -> Option<T> {
+    let Ok(text) = std::fs::read(dir.join(relative)) else {
+        missing.push(format!("{relative}: {consequence}"));
+        return None;
+    };
+    match serde_json::from_slice(&text) {
+        Ok(value) => Some(value),
+        Err(e) => {
+            missing.push(format!("{relative} cannot be used ({e}): {consequence}"));
+            None
+        }
+    }
+}
+
+fn read_json<T: DeserializeOwned>(dir: &Path, relative: &str) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(dir.join(relative)).ok()?).ok()
+}

@@ -1,0 +1,180 @@
+//! Run folders that are broken, incomplete, mixed up or malicious.
+
+// Each test binary uses a part of the fixture.
+#[allow(dead_code)]
+mod common;
+
+use std::path::Path;
+
+use dualmd_audit::{ScoreRow, build, write, write_scores};
+use serde_json::json;
+
+#[test]
+fn names_cannot_break_out() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let evil = "x\"'><script>alert(1)<b>&amp;";
+    common::model_scores(dir.path(), "plain", "none", &[("loss", (2.0, 2.0))], 1);
+    let row = |i: usize| ScoreRow {
+        sample_id: format!("{evil}{i}"),
+        group: Some(evil.into()),
+        member: i < 20,
+        attack: evil.into(),
+        score: (i * 7919 % 101) as f64,
+    };
+    write_scores(
+        &dir.path().join("scores").join(format!("{evil}.csv")),
+        &(0..120).map(row).collect::<Vec<_>>(),
+    )
+    .expect("scores");
+    let mut plan = common::plan(&[("plain", "none"), (evil, evil), ("../../escape", "none")]);
+    for key in [
+        "name",
+        "command",
+        "created",
+        "split_hash",
+        "experiment_toml",
+    ] {
+        plan[key] = json!(evil);
+    }
+    plan["data"]["source"] = json!(evil);
+    plan["train"][evil] = json!(evil);
+    std::fs::write(dir.path().join("plan.json"), plan.to_string()).expect("plan");
+    let info = json!({"attacks": [{"attack": evil, "title": evil, "access": evil, "status": "ok", "parameters": {evil: evil}}, {"attack": "boom", "status": "failed", "reason": evil}], "warnings": [evil], "weights": evil, "dtype": evil});
+    std::fs::write(
+        dir.path().join("scores").join(format!("{evil}.json")),
+        info.to_string(),
+    )
+    .expect("info");
+    std::fs::write(dir.path().join("exposed.json"), json!([{"model": evil, "attack": evil, "id": evil, "png": "../secret.png", "score": 1.0, "rank": 1}]).to_string()).expect("exposed");
+    std::fs::write(dir.path().join("controls.json"), json!({"blind_baseline": {"auc": 0.5, "auc_ci": [0.4, 0.6], "features": [evil], "method": evil}}).to_string()).expect("controls");
+    let report = build(dir.path()).expect("build");
+    assert_eq!(report.models.len(), 2, "a model's name is never a path");
+    let page =
+        std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
+    assert!(page.contains("&lt;script&gt;alert(1)"));
+    assert_eq!(
+        page.matches("<script").count(),
+        1,
+        "only the page's own script"
+    );
+    assert!(!page.contains("<b>&"), "unescaped");
+    common::well_formed(&page);
+}
+
+#[test]
+fn void_is_said_first() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    std::fs::write(
+        dir.path().join("controls.json"),
+        r#"{"blind_baseline": {"auc": 0.93, "auc_ci": [0.90, 0.95]}}"#,
+    )
+    .expect("write");
+    let report = build(dir.path()).expect("build");
+    let void = report.verdict.void.as_deref().expect("void");
+    assert!(
+        void.contains(
+            "A classifier that never saw the model separates the two image sets (AUC 0.93"
+        ) && void.contains("no number below can be trusted"),
+        "{void}"
+    );
+    let page =
+        std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
+    assert!(page.find("VOID").expect("banner") < page.find("Verdict</h2>").expect("verdict"));
+}
+
+#[test]
+fn scores_alone_make_a_report_that_says_what_is_missing() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let rows: Vec<ScoreRow> = (0..60)
+        .map(|i| ScoreRow {
+            sample_id: i.to_string(),
+            group: None,
+            member: i < 30,
+            attack: "loss".into(),
+            score: f64::from(i * 37 % 61),
+        })
+        .collect();
+    write_scores(&dir.path().join("scores.csv"), &rows).expect("scores");
+    let report = build(dir.path()).expect("build");
+    assert_eq!(report.models.len(), 1);
+    assert_eq!(report.models[0].title, "Audited model");
+    let summary = report.verdict.summary.join(" ");
+    assert!(summary.contains("the audited model"), "{summary}");
+    let missing = report.missing.join("\n");
+    for file in [
+        "plan.json",
+        "split.json",
+        "controls.json",
+        "scores.json",
+        "models/model/training.json",
+        "logs/model.jsonl",
+    ] {
+        assert!(missing.contains(file), "{file} is missing in\n{missing}");
+    }
+    let page =
+        std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
+    common::well_formed(&page);
+    // 60 images cannot speak about 1 in 100 among 30 non-members.
+    assert!(page.contains("not measurable"));
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let empty = build(dir.path()).expect_err("nothing there").to_string();
+    assert!(
+        empty.contains("no scores") && empty.contains("dualmd attack"),
+        "{empty}"
+    );
+    common::run_folder(dir.path());
+    std::fs::write(dir.path().join("split.json"), "{\"schema\":1,").expect("write");
+    let report = build(dir.path()).expect("an optional file is not fatal");
+    assert!(
+        report
+            .missing
+            .iter()
+            .any(|m| m.starts_with("split.json cannot be used")),
+        "{:?}",
+        report.missing
+    );
+    assert!(
+        report
+            .models
+            .iter()
+            .all(|m| m.results.iter().all(|r| r.d1.is_none()))
+    );
+    std::fs::write(dir.path().join("plan.json"), "{").expect("write");
+    let error = build(dir.path()).expect_err("a damaged plan").to_string();
+    assert!(
+        error.contains("plan.json") && error.contains("delete it"),
+        "{error}"
+    );
+    let error = build(Path::new("no/such/run"))
+        .expect_err("no folder")
+        .to_string();
+    assert!(
+        error.contains("no/such/run") && error.contains("dualmd run"),
+        "{error}"
+    );
+}
+
+#[test]
+fn files_of_another_run_raise_a_warning() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    let path = dir.path().join("models/student/training.json");
+    let text = std::fs::read_to_string(&path)
+        .expect("read")
+        .replace("5b1f0c", "beef");
+    std::fs::write(&path, text).expect("write");
+    let report = build(dir.path()).expect("build");
+    assert!(
+        report
+            .warnings
+            .iter()
+            .any(|w| w.starts_with("student was trained with another split")),
+        "{:?}",
+        report.warnings
+    );
+}
