@@ -128,7 +128,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
 
     let (counts, status) = stream(command, &mut std::io::stdout())?;
     if counts.ignored > 0 {
-        let tests = format!("{} tests that are marked as ignored", counts.ignored);
+        let tests = format!("tests that are marked as ignored ({})", counts.ignored);
         left_out.push(LeftOut {
             tests,
             remedy: "cargo test --workspace -- --ignored",

@@ -19,7 +19,7 @@ pub struct Record {
     pub name: String,
 }
 
-/// A set of pictures of one size and one number of channels. [`crate::load`] guarantees that; whoever changes the
+/// A set of pictures of one size and one number of channels. [`crate::load()`] guarantees that; whoever changes the
 /// records must keep it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageSet {
