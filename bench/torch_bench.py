@@ -10,7 +10,8 @@ Modes
   attacks      loss (8 draws), SecMI, PIA, PIAN and SimA, one after the other, sharing nothing: 24 network calls an image
 `--batch` is the number of images of one step; a step of `attacks` is the whole suite on that many images.
 bf16 = autocast with f32 weights. Prints one JSON line; times are taken after the warm-up (`seconds` wall-clock, `cpu_seconds` of
-all threads, the steadier one on a busy machine); peak_rss_mb is the process's, rss_imported_mb the part that `import torch, diffusers` had already taken.
+all threads, the steadier one on a busy machine); peak_rss_mb is the process's,
+rss_imported_mb the part that `import torch, diffusers` had already taken.
 """
 
 import argparse

@@ -29,7 +29,10 @@ fn main() {
         .file("shim/shim.cpp")
         .file("shim/group_norm_silu.cpp");
     build.compile("dualmd_shim");
-    println!("cargo:rustc-env=DUALMD_LIBTORCH_VERSION={}", version(&include));
+    println!(
+        "cargo:rustc-env=DUALMD_LIBTORCH_VERSION={}",
+        version(&include)
+    );
     let lib = root.join("lib");
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
@@ -45,13 +48,21 @@ fn main() {
 
 /// The version in libtorch's own header, for reports.
 fn version(include: &std::path::Path) -> String {
-    let text = ["torch/headeronly/version.h", "torch/csrc/api/include/torch/version.h"]
-        .iter()
-        .find_map(|p| std::fs::read_to_string(include.join(p)).ok())
-        .unwrap_or_default();
+    let text = [
+        "torch/headeronly/version.h",
+        "torch/csrc/api/include/torch/version.h",
+    ]
+    .iter()
+    .find_map(|p| std::fs::read_to_string(include.join(p)).ok())
+    .unwrap_or_default();
     let part = |name: &str| {
-        let line = text.lines().find(|l| l.trim_start().starts_with(&format!("#define TORCH_VERSION_{name} ")));
-        line.and_then(|l| l.split_whitespace().nth(2)).unwrap_or("?").to_owned()
+        let line = text.lines().find(|l| {
+            l.trim_start()
+                .starts_with(&format!("#define TORCH_VERSION_{name} "))
+        });
+        line.and_then(|l| l.split_whitespace().nth(2))
+            .unwrap_or("?")
+            .to_owned()
     };
     format!("{}.{}.{}", part("MAJOR"), part("MINOR"), part("PATCH"))
 }
@@ -62,14 +73,19 @@ fn libtorch_root() -> PathBuf {
     }
     if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
         let output = Command::new("python3")
-            .args(["-c", "import os, torch; print(os.path.dirname(torch.__file__))"])
+            .args([
+                "-c",
+                "import os, torch; print(os.path.dirname(torch.__file__))",
+            ])
             .output();
         if let Ok(output) = output
             && output.status.success()
         {
             return PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
         }
-        panic!("LIBTORCH_USE_PYTORCH is set but `python3 -c 'import torch'` fails: install torch 2.13 or unset it");
+        panic!(
+            "LIBTORCH_USE_PYTORCH is set but `python3 -c 'import torch'` fails: install torch 2.13 or unset it"
+        );
     }
     panic!("no libtorch: run `cargo xtask setup`, or set LIBTORCH or LIBTORCH_USE_PYTORCH=1");
 }

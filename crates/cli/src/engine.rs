@@ -25,7 +25,9 @@ pub fn settle_environment() {
         && let Ok(program) = std::env::current_exe()
     {
         use std::os::unix::process::CommandExt;
-        let unset = EARLY.iter().filter(|(name, _)| std::env::var_os(name).is_none());
+        let unset = EARLY
+            .iter()
+            .filter(|(name, _)| std::env::var_os(name).is_none());
         // Returns only if it fails; then the program runs on, just slower.
         let _ = std::process::Command::new(program)
             .args(std::env::args_os().skip(1))

@@ -6,7 +6,10 @@ use common::{TINY, fail, succeed, text};
 use serde_json::Value;
 
 fn json(path: &std::path::Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).unwrap()
+    serde_json::from_slice(
+        &std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -15,7 +18,14 @@ fn a_run_and_everything_after_it() {
     let experiment = dir.path().join("tiny.toml");
     std::fs::write(&experiment, TINY).unwrap();
     let run = dir.path().join("run");
-    let output = succeed(&["run", text(&experiment), "--out", text(&run), "--threads", "2"]);
+    let output = succeed(&[
+        "run",
+        text(&experiment),
+        "--out",
+        text(&run),
+        "--threads",
+        "2",
+    ]);
     let table = String::from_utf8_lossy(&output.stdout);
     for name in ["baseline", "teacher-1", "teacher-2", "student", "dualmd"] {
         assert!(table.contains(name), "{name} is missing in\n{table}");
@@ -28,7 +38,14 @@ fn a_run_and_everything_after_it() {
 
     // The split is what the models say they were trained on: disjoint halves, no member outside.
     let split = json(&run.join("split.json"));
-    let half = |n: u64| split["members"].as_array().unwrap().iter().filter(|m| m["half"] == n).count();
+    let half = |n: u64| {
+        split["members"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|m| m["half"] == n)
+            .count()
+    };
     assert_eq!((half(1), half(2)), (4, 4));
     for model in ["baseline", "teacher-1", "teacher-2", "student"] {
         let training = json(&run.join("models").join(model).join("training.json"));
@@ -36,15 +53,36 @@ fn a_run_and_everything_after_it() {
     }
 
     // The same command again does nothing and says the same.
-    let again = succeed(&["run", text(&experiment), "--out", text(&run), "--threads", "2"]);
+    let again = succeed(&[
+        "run",
+        text(&experiment),
+        "--out",
+        text(&run),
+        "--threads",
+        "2",
+    ]);
     assert_eq!(String::from_utf8_lossy(&again.stdout), table);
 
     let model = run.join("models/student");
     let scores = dir.path().join("scores.csv");
     let split_file = run.join("split.json");
     succeed(&[
-        "attack", text(&model), "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split",
-        text(&split_file), "--attacks", "loss,sima", "-o", text(&scores), "--seed", "3", "--threads", "1",
+        "attack",
+        text(&model),
+        "--members",
+        "fashion#member",
+        "--nonmembers",
+        "fashion#nonmember",
+        "--split",
+        text(&split_file),
+        "--attacks",
+        "loss,sima",
+        "-o",
+        text(&scores),
+        "--seed",
+        "3",
+        "--threads",
+        "1",
     ]);
     // One model, one set of images, one seed: the attack command and the run's attack stage give the same scores.
     let read = |path: &std::path::Path| {
@@ -72,18 +110,60 @@ fn a_run_and_everything_after_it() {
 
     // Another split is refused.
     let other = dir.path().join("other.json");
-    succeed(&["split", "fashion", "--members", "8", "--nonmembers", "8", "--seed", "9", "-o", text(&other)]);
+    succeed(&[
+        "split",
+        "fashion",
+        "--members",
+        "8",
+        "--nonmembers",
+        "8",
+        "--seed",
+        "9",
+        "-o",
+        text(&other),
+    ]);
     let said = fail(&[
-        "attack", text(&model), "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split",
-        text(&other), "-o", text(&scores),
+        "attack",
+        text(&model),
+        "--members",
+        "fashion#member",
+        "--nonmembers",
+        "fashion#nonmember",
+        "--split",
+        text(&other),
+        "-o",
+        text(&scores),
     ]);
     assert!(said.contains("split"), "{said}");
 
     // Sampling one model and the pair; the pair of a model with itself draws what the model draws.
     let one = dir.path().join("one");
     let pair = dir.path().join("pair");
-    succeed(&["sample", text(&model), "-n", "4", "--steps", "5", "-o", text(&one), "--format", "npy"]);
-    succeed(&["sample", text(&model), text(&model), "-n", "4", "--steps", "5", "-o", text(&pair), "--format", "npy"]);
+    succeed(&[
+        "sample",
+        text(&model),
+        "-n",
+        "4",
+        "--steps",
+        "5",
+        "-o",
+        text(&one),
+        "--format",
+        "npy",
+    ]);
+    succeed(&[
+        "sample",
+        text(&model),
+        text(&model),
+        "-n",
+        "4",
+        "--steps",
+        "5",
+        "-o",
+        text(&pair),
+        "--format",
+        "npy",
+    ]);
     assert_eq!(
         std::fs::read(one.join("samples.npy")).unwrap(),
         std::fs::read(pair.join("samples.npy")).unwrap()
@@ -91,8 +171,18 @@ fn a_run_and_everything_after_it() {
 
     let audit = dir.path().join("audit");
     succeed(&[
-        "audit", text(&model), "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split",
-        text(&split_file), "--attacks", "sima", "-o", text(&audit),
+        "audit",
+        text(&model),
+        "--members",
+        "fashion#member",
+        "--nonmembers",
+        "fashion#nonmember",
+        "--split",
+        text(&split_file),
+        "--attacks",
+        "sima",
+        "-o",
+        text(&audit),
     ]);
     assert_eq!(json(&audit.join("report.json"))["schema"], 1);
 }
@@ -103,14 +193,41 @@ fn errors_name_the_thing_and_the_remedy() {
     let path = dir.path().join("e.toml");
     std::fs::write(&path, TINY.replace("batch = 8", "batchs = 8")).unwrap();
     let said = fail(&["run", text(&path), "--out", text(&dir.path().join("r"))]);
-    assert!(said.contains("train.batchs") && said.contains("train.batch"), "{said}");
-    let said = fail(&["sample", text(dir.path()), "-n", "1", "-o", text(&dir.path().join("s"))]);
+    assert!(
+        said.contains("train.batchs") && said.contains("train.batch"),
+        "{said}"
+    );
+    let said = fail(&[
+        "sample",
+        text(dir.path()),
+        "-n",
+        "1",
+        "-o",
+        text(&dir.path().join("s")),
+    ]);
     assert!(said.contains("model_index.json"), "{said}");
     let said = fail(&["roc", text(&dir.path().join("none.csv"))]);
     assert!(said.contains("none.csv"), "{said}");
-    let said = fail(&["run", "--preset", "dem", "--out", text(&dir.path().join("p"))]);
+    let said = fail(&[
+        "run",
+        "--preset",
+        "dem",
+        "--out",
+        text(&dir.path().join("p")),
+    ]);
     assert!(said.contains("demo"), "{said}");
-    let said = fail(&["predict", text(dir.path()), "--x", "x.npy", "--t", "t.npy", "-o", "e.npy", "--device", "cuda:7"]);
+    let said = fail(&[
+        "predict",
+        text(dir.path()),
+        "--x",
+        "x.npy",
+        "--t",
+        "t.npy",
+        "-o",
+        "e.npy",
+        "--device",
+        "cuda:7",
+    ]);
     assert!(said.contains("cuda"), "{said}");
 }
 

@@ -14,7 +14,17 @@ fn experiment(folder: &Path) -> std::path::PathBuf {
 }
 
 fn train(experiment: &Path, out: &Path, more: &[&str]) -> Vec<String> {
-    let mut args = vec!["train", text(experiment), "--model", "baseline", "--threads", "1", "--out", text(out), "-q"];
+    let mut args = vec![
+        "train",
+        text(experiment),
+        "--model",
+        "baseline",
+        "--threads",
+        "1",
+        "--out",
+        text(out),
+        "-q",
+    ];
     args.extend(more);
     args.into_iter().map(str::to_owned).collect()
 }
@@ -77,8 +87,15 @@ fn sigterm_leaves_a_checkpoint_and_a_truncated_one_is_passed_over() {
     let args = train(&experiment, &out, &[]);
     let output = succeed(&args.iter().map(String::as_str).collect::<Vec<_>>());
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("checkpoint-23") && said.contains("damaged"), "{said}");
-    assert_eq!(weights(&out, "baseline"), weights(&whole, "baseline"), "goes on from checkpoint-20");
+    assert!(
+        said.contains("checkpoint-23") && said.contains("damaged"),
+        "{said}"
+    );
+    assert_eq!(
+        weights(&out, "baseline"),
+        weights(&whole, "baseline"),
+        "goes on from checkpoint-20"
+    );
 }
 
 #[test]
@@ -91,7 +108,10 @@ fn a_checkpoint_of_other_settings_is_refused() {
     std::fs::write(&changed, TINY.replace("batch = 8", "batch = 4")).unwrap();
     let args = train(&changed, &out, &[]);
     let said = fail(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(said.contains("train.batch") && said.contains("--out"), "{said}");
+    assert!(
+        said.contains("train.batch") && said.contains("--out"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -103,6 +123,9 @@ fn a_loss_that_is_no_number_ends_with_the_step_and_keeps_the_checkpoint() {
     let out = dir.path().join("run");
     let args = train(&path, &out, &[]);
     let said = fail(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(said.contains("step ") && said.contains("learning_rate"), "{said}");
+    assert!(
+        said.contains("step ") && said.contains("learning_rate"),
+        "{said}"
+    );
     assert!(!out.join("models/baseline/model_index.json").exists());
 }

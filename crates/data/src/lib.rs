@@ -1,6 +1,6 @@
 //! Image sets, ids, near-duplicate groups and membership splits. No tensors.
 //!
-//! From a file to a split: [`load`] reads any of the supported forms into an [`ImageSet`]; [`dedupe`] drops exact
+//! From a file to a split: [`load()`] reads any of the supported forms into an [`ImageSet`]; [`dedupe`] drops exact
 //! duplicates; [`near_duplicates`] finds pictures too alike to be put on different sides; [`Split`] says who is a
 //! member, of which half, and who is not, in terms of content ids that survive renaming and reordering.
 //!

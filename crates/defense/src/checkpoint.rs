@@ -28,11 +28,20 @@ pub struct State {
 }
 
 fn file_error(path: &Path, reason: impl std::fmt::Display) -> DefenseError {
-    DefenseError::File { path: path.display().to_string(), reason: reason.to_string() }
+    DefenseError::File {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    }
 }
 
 fn paths(folder: &Path) -> [PathBuf; 3] {
-    FILES.map(|f| if f.ends_with(".safetensors") { folder.join(f) } else { folder.join(f).join(WEIGHTS) })
+    FILES.map(|f| {
+        if f.ends_with(".safetensors") {
+            folder.join(f)
+        } else {
+            folder.join(f).join(WEIGHTS)
+        }
+    })
 }
 
 fn hash(path: &Path) -> Result<String> {
@@ -44,7 +53,14 @@ fn hash(path: &Path) -> Result<String> {
 ///
 /// # Errors
 /// What writing gives, naming the file; earlier checkpoints are then untouched.
-pub fn save(root: &Path, optimizer: &Optimizer, step: u64, seconds: f64, fingerprint: &str, keep: usize) -> Result<()> {
+pub fn save(
+    root: &Path,
+    optimizer: &Optimizer,
+    step: u64,
+    seconds: f64,
+    fingerprint: &str,
+    keep: usize,
+) -> Result<()> {
     let partial = root.join(format!(".partial-{step}"));
     let create = |p: &Path| std::fs::create_dir_all(p).map_err(|e| file_error(p, e));
     if partial.exists() {
@@ -55,11 +71,18 @@ pub fn save(root: &Path, optimizer: &Optimizer, step: u64, seconds: f64, fingerp
     let mut files = BTreeMap::new();
     let contents = [optimizer.raw(), optimizer.ema(), optimizer.state()];
     for ((path, tensors), name) in paths(&partial).iter().zip(contents).zip(FILES) {
-        let views = tensors.iter().map(|(n, t): &(String, Tensor)| (n.as_str(), t));
+        let views = tensors
+            .iter()
+            .map(|(n, t): &(String, Tensor)| (n.as_str(), t));
         weights::write_safetensors(path, views, &[("format", "pt")])?;
         files.insert(name.to_owned(), hash(path)?);
     }
-    let state = State { step, seconds, fingerprint: fingerprint.to_owned(), files };
+    let state = State {
+        step,
+        seconds,
+        fingerprint: fingerprint.to_owned(),
+        files,
+    };
     let state_path = partial.join("state.json");
     let json = serde_json::to_vec_pretty(&state).map_err(|e| file_error(&state_path, e))?;
     dualmd_data::write_atomic(&state_path, &json).map_err(|e| file_error(&state_path, e))?;
@@ -133,7 +156,9 @@ pub fn resume(
     match last_problem {
         Some(problem) => Err(file_error(
             root,
-            format!("has no usable checkpoint ({problem}); remove the folder to train this model from the start"),
+            format!(
+                "has no usable checkpoint ({problem}); remove the folder to train this model from the start"
+            ),
         )),
         None => Ok(None),
     }
@@ -148,11 +173,15 @@ fn read(folder: &Path) -> Result<(State, [Tensors; 3])> {
     let mut tensors = Vec::new();
     for (path, name) in paths(folder).iter().zip(FILES) {
         if state.files.get(name) != Some(&hash(path)?) {
-            return Err(file_error(path, "is damaged (its hash is not the one in state.json)"));
+            return Err(file_error(
+                path,
+                "is damaged (its hash is not the one in state.json)",
+            ));
         }
         tensors.push(weights::read_safetensors(path)?);
     }
-    let tensors: [Tensors; 3] =
-        tensors.try_into().map_err(|_| file_error(folder, "does not hold the three files of a checkpoint"))?;
+    let tensors: [Tensors; 3] = tensors
+        .try_into()
+        .map_err(|_| file_error(folder, "does not hold the three files of a checkpoint"))?;
     Ok((state, tensors))
 }

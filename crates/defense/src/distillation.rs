@@ -20,7 +20,10 @@ impl Distillation {
         if pool.is_empty() {
             return Err(DefenseError::Setting("no images to distil on".into()));
         }
-        Ok(Self { order: EpochOrder::new(pool, seed, "train/order"), teacher: [teacher] })
+        Ok(Self {
+            order: EpochOrder::new(pool, seed, "train/order"),
+            teacher: [teacher],
+        })
     }
 }
 
@@ -30,7 +33,10 @@ impl Recipe for Distillation {
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {
-        Draw { images: self.order.draw(step, batch), target: Target::Teacher(vec![0; batch]) }
+        Draw {
+            images: self.order.draw(step, batch),
+            target: Target::Teacher(vec![0; batch]),
+        }
     }
 
     fn teach(&self, which: &[usize], x_t: &Tensor, t: &Tensor) -> Result<Tensor> {

@@ -54,10 +54,14 @@ impl DistillMd {
     ) -> Result<Self> {
         let in_d1: std::collections::HashSet<usize> = d1.iter().copied().collect();
         if d1.is_empty() || d2.is_empty() {
-            return Err(DefenseError::Setting("DistillMD needs two halves with at least one image each".into()));
+            return Err(DefenseError::Setting(
+                "DistillMD needs two halves with at least one image each".into(),
+            ));
         }
         if let Some(i) = d2.iter().find(|i| in_d1.contains(i)) {
-            return Err(DefenseError::Setting(format!("D1 and D2 share image {i}: the halves must be disjoint")));
+            return Err(DefenseError::Setting(format!(
+                "D1 and D2 share image {i}: the halves must be disjoint"
+            )));
         }
         let both = d1.iter().chain(&d2).copied().collect();
         Ok(Self {
@@ -79,14 +83,32 @@ impl Recipe for DistillMd {
     fn draw(&self, step: u64, batch: usize) -> Draw {
         match self.routing {
             Routing::Iteration => {
-                let (half, teacher) = if step % 2 == 0 { (&self.d1, TEACHER_2) } else { (&self.d2, TEACHER_1) };
-                Draw { images: half.draw(step / 2, batch), target: Target::Teacher(vec![teacher; batch]) }
+                let (half, teacher) = if step % 2 == 0 {
+                    (&self.d1, TEACHER_2)
+                } else {
+                    (&self.d2, TEACHER_1)
+                };
+                Draw {
+                    images: half.draw(step / 2, batch),
+                    target: Target::Teacher(vec![teacher; batch]),
+                }
             }
             Routing::Example => {
                 let images = self.both.draw(step, batch);
-                let who =
-                    images.iter().map(|i| if self.in_d1.contains(i) { TEACHER_2 } else { TEACHER_1 }).collect();
-                Draw { images, target: Target::Teacher(who) }
+                let who = images
+                    .iter()
+                    .map(|i| {
+                        if self.in_d1.contains(i) {
+                            TEACHER_2
+                        } else {
+                            TEACHER_1
+                        }
+                    })
+                    .collect();
+                Draw {
+                    images,
+                    target: Target::Teacher(who),
+                }
             }
         }
     }
@@ -126,7 +148,9 @@ mod tests {
             let mut seen = [0usize; 20];
             for step in 0..50 {
                 let draw = recipe.draw(step, 8);
-                let Target::Teacher(who) = &draw.target else { panic!("a distilled step has teachers") };
+                let Target::Teacher(who) = &draw.target else {
+                    panic!("a distilled step has teachers")
+                };
                 for (&image, &teacher) in draw.images.iter().zip(who) {
                     assert_eq!(teacher, if image < 10 { TEACHER_2 } else { TEACHER_1 });
                     seen[image] += 1;
@@ -135,7 +159,10 @@ mod tests {
                 let t = Tensor::zeros([8], (Kind::Int64, Device::Cpu));
                 let target = recipe.teach(who, &x, &t).unwrap();
                 for (row, &teacher) in who.iter().enumerate() {
-                    assert_eq!(target.double_value(&[row as i64, 0, 1, 1]), teacher as f64 + 1.0);
+                    assert_eq!(
+                        target.double_value(&[row as i64, 0, 1, 1]),
+                        teacher as f64 + 1.0
+                    );
                 }
             }
             assert_eq!(seen, [20; 20], "both halves equally often");

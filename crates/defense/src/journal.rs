@@ -41,7 +41,10 @@ pub struct Journal {
 }
 
 fn file_error(path: &Path, reason: impl std::fmt::Display) -> DefenseError {
-    DefenseError::File { path: path.display().to_string(), reason: reason.to_string() }
+    DefenseError::File {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    }
 }
 
 impl Journal {
@@ -51,28 +54,47 @@ impl Journal {
     /// # Errors
     /// What opening gives.
     pub fn open(json_path: &Path, tensorboard: &Path, resumed_at: u64) -> Result<Self> {
-        for folder in [json_path.parent(), Some(tensorboard)].into_iter().flatten() {
+        for folder in [json_path.parent(), Some(tensorboard)]
+            .into_iter()
+            .flatten()
+        {
             std::fs::create_dir_all(folder).map_err(|e| file_error(folder, e))?;
         }
         let kept: String = match std::fs::read_to_string(json_path) {
             Ok(text) => text
                 .lines()
-                .filter(|l| serde_json::from_str::<Line>(l).is_ok_and(|line| line.step <= resumed_at))
+                .filter(|l| {
+                    serde_json::from_str::<Line>(l).is_ok_and(|line| line.step <= resumed_at)
+                })
                 .map(|l| format!("{l}\n"))
                 .collect(),
             Err(_) => String::new(),
         };
-        dualmd_data::write_atomic(json_path, kept.as_bytes()).map_err(|e| file_error(json_path, e))?;
-        let json = OpenOptions::new().append(true).open(json_path).map_err(|e| file_error(json_path, e))?;
+        dualmd_data::write_atomic(json_path, kept.as_bytes())
+            .map_err(|e| file_error(json_path, e))?;
+        let json = OpenOptions::new()
+            .append(true)
+            .open(json_path)
+            .map_err(|e| file_error(json_path, e))?;
         let now = now();
-        let events_path = tensorboard.join(format!("events.out.tfevents.{:.0}.dualmd.{resumed_at}", now));
+        let events_path = tensorboard.join(format!(
+            "events.out.tfevents.{:.0}.dualmd.{resumed_at}",
+            now
+        ));
         let mut events = File::create(&events_path).map_err(|e| file_error(&events_path, e))?;
         // Event { wall_time = 1: double, file_version = 3: string }
         let mut version = vec![0x09];
         version.extend(now.to_le_bytes());
         field_bytes(&mut version, 3, b"brain.Event:2");
-        events.write_all(&record(&version)).map_err(|e| file_error(&events_path, e))?;
-        Ok(Self { json, json_path: json_path.to_owned(), events, events_path })
+        events
+            .write_all(&record(&version))
+            .map_err(|e| file_error(&events_path, e))?;
+        Ok(Self {
+            json,
+            json_path: json_path.to_owned(),
+            events,
+            events_path,
+        })
     }
 
     /// Appends one line to both.
@@ -82,7 +104,9 @@ impl Journal {
     pub fn write(&mut self, line: &Line) -> Result<()> {
         let mut text = serde_json::to_string(line).map_err(|e| file_error(&self.json_path, e))?;
         text.push('\n');
-        self.json.write_all(text.as_bytes()).map_err(|e| file_error(&self.json_path, e))?;
+        self.json
+            .write_all(text.as_bytes())
+            .map_err(|e| file_error(&self.json_path, e))?;
         let scalars = [
             ("train/loss", Some(line.loss)),
             ("train/learning_rate", Some(line.lr)),
@@ -108,12 +132,16 @@ impl Journal {
         event.push(0x10);
         varint(&mut event, line.step);
         field_bytes(&mut event, 5, &summary);
-        self.events.write_all(&record(&event)).map_err(|e| file_error(&self.events_path, e))
+        self.events
+            .write_all(&record(&event))
+            .map_err(|e| file_error(&self.events_path, e))
     }
 }
 
 fn now() -> f64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64())
 }
 
 fn varint(out: &mut Vec<u8>, mut value: u64) {
@@ -147,7 +175,9 @@ fn masked_crc(data: &[u8]) -> u32 {
 /// CRC-32C (Castagnoli), bit by bit: a few dozen bytes per log line do not deserve a table.
 fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |c, _| (c >> 1) ^ (0x82f6_3b78 & (0u32.wrapping_sub(c & 1))))
+        (0..8).fold(crc ^ u32::from(byte), |c, _| {
+            (c >> 1) ^ (0x82f6_3b78 & (0u32.wrapping_sub(c & 1)))
+        })
     })
 }
 

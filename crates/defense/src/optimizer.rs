@@ -20,7 +20,11 @@ impl Optimizer {
     /// Starts at zero moments; the EMA starts as a copy of the weights. Parameters begin to require gradients.
     #[must_use]
     pub fn new(parameters: &Parameters) -> Self {
-        let params: Vec<Tensor> = parameters.tensors().into_iter().map(|t| t.set_requires_grad(true)).collect();
+        let params: Vec<Tensor> = parameters
+            .tensors()
+            .into_iter()
+            .map(|t| t.set_requires_grad(true))
+            .collect();
         let device = params.first().map_or(Device::Cpu, Tensor::device);
         no_grad(|| Self {
             names: parameters.0.iter().map(|(n, _)| n.clone()).collect(),
@@ -40,7 +44,11 @@ impl Optimizer {
         let grads: Vec<Tensor> = self.params.iter().map(Tensor::grad).collect();
         let norm = clip_grad_norm(&grads, (options.clip > 0.0).then_some(options.clip))?;
         if !norm.is_finite() {
-            return Err(DefenseError::NotFinite { step, what: "gradient norm", value: norm });
+            return Err(DefenseError::NotFinite {
+                step,
+                what: "gradient norm",
+                value: norm,
+            });
         }
         let adam = AdamOptions {
             learning_rate: options.rate(step),
@@ -50,7 +58,14 @@ impl Optimizer {
             decoupled: false,
             eps: 1e-8,
         };
-        fused_adam(&self.params, &grads, &self.first, &self.second, &self.step, &adam)?;
+        fused_adam(
+            &self.params,
+            &grads,
+            &self.first,
+            &self.second,
+            &self.step,
+            &adam,
+        )?;
         lerp_all(&self.ema, &self.params, 1.0 - options.ema_decay(step))?;
         for p in &mut self.params {
             p.zero_grad();
@@ -61,13 +76,21 @@ impl Optimizer {
     /// The raw weights, by name.
     #[must_use]
     pub fn raw(&self) -> Vec<(String, Tensor)> {
-        self.names.iter().cloned().zip(self.params.iter().map(Tensor::detach)).collect()
+        self.names
+            .iter()
+            .cloned()
+            .zip(self.params.iter().map(Tensor::detach))
+            .collect()
     }
 
     /// The averaged weights, by name (sharing storage).
     #[must_use]
     pub fn ema(&self) -> Vec<(String, Tensor)> {
-        self.names.iter().cloned().zip(self.ema.iter().map(Tensor::shallow_clone)).collect()
+        self.names
+            .iter()
+            .cloned()
+            .zip(self.ema.iter().map(Tensor::shallow_clone))
+            .collect()
     }
 
     /// Moments and step counter under `first/NAME`, `second/NAME`, `step`.
@@ -75,7 +98,11 @@ impl Optimizer {
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let part = |prefix: &'static str, list: &[Tensor]| {
             let list: Vec<Tensor> = list.iter().map(Tensor::shallow_clone).collect();
-            self.names.clone().into_iter().zip(list).map(move |(n, t)| (format!("{prefix}/{n}"), t))
+            self.names
+                .clone()
+                .into_iter()
+                .zip(list)
+                .map(move |(n, t)| (format!("{prefix}/{n}"), t))
         };
         part("first", &self.first)
             .chain(part("second", &self.second))
@@ -97,7 +124,11 @@ impl Optimizer {
             let source = map
                 .get(name)
                 .filter(|t| t.numel() == target.numel())
-                .ok_or_else(|| DefenseError::Setting(format!("checkpoint: tensor \"{name}\" is missing or has another shape")))?;
+                .ok_or_else(|| {
+                    DefenseError::Setting(format!(
+                        "checkpoint: tensor \"{name}\" is missing or has another shape"
+                    ))
+                })?;
             no_grad(|| target.shallow_clone().f_copy_(&source.view_as(target)))?;
             Ok(())
         };

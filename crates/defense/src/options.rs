@@ -67,7 +67,9 @@ impl TrainOptions {
     /// The first value out of range.
     pub fn check(&self) -> Result<()> {
         let fail = |key: &str, value: &dyn std::fmt::Display, rule: &str| {
-            Err(DefenseError::Setting(format!("train.{key} = {value}: must be {rule}")))
+            Err(DefenseError::Setting(format!(
+                "train.{key} = {value}: must be {rule}"
+            )))
         };
         if self.steps == 0 {
             return fail("steps", &self.steps, "at least 1");
@@ -93,17 +95,29 @@ impl TrainOptions {
     /// Learning rate of step `step` (0-based).
     #[must_use]
     pub fn rate(&self, step: u64) -> f64 {
-        let warm = if self.warmup == 0 { 1.0 } else { (step + 1).min(self.warmup) as f64 / self.warmup as f64 };
+        let warm = if self.warmup == 0 {
+            1.0
+        } else {
+            (step + 1).min(self.warmup) as f64 / self.warmup as f64
+        };
         let tail = self.steps as f64 * self.decay_fraction;
         let left = (self.steps - step.min(self.steps)) as f64;
-        let decay = if tail > 0.0 { (left / tail).min(1.0) } else { 1.0 };
+        let decay = if tail > 0.0 {
+            (left / tail).min(1.0)
+        } else {
+            1.0
+        };
         self.learning_rate * warm * decay
     }
 
     /// EMA decay of step `step` (0-based).
     #[must_use]
     pub fn ema_decay(&self, step: u64) -> f64 {
-        if self.ema_warmup { self.ema.min((1.0 + step as f64) / (10.0 + step as f64)) } else { self.ema }
+        if self.ema_warmup {
+            self.ema.min((1.0 + step as f64) / (10.0 + step as f64))
+        } else {
+            self.ema
+        }
     }
 }
 
@@ -113,7 +127,13 @@ mod tests {
 
     #[test]
     fn the_rate_rises_stays_and_falls() {
-        let o = TrainOptions { steps: 100, warmup: 10, decay_fraction: 0.4, learning_rate: 1.0, ..Default::default() };
+        let o = TrainOptions {
+            steps: 100,
+            warmup: 10,
+            decay_fraction: 0.4,
+            learning_rate: 1.0,
+            ..Default::default()
+        };
         assert_eq!(o.rate(0), 0.1);
         assert_eq!(o.rate(9), 1.0);
         assert_eq!(o.rate(60), 1.0);

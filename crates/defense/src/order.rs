@@ -18,7 +18,11 @@ impl EpochOrder {
     /// `pool`: indices into the training set; `purpose` names the stream.
     #[must_use]
     pub fn new(pool: Vec<usize>, seed: u64, purpose: &str) -> Self {
-        Self { pool, seed, purpose: purpose.to_owned() }
+        Self {
+            pool,
+            seed,
+            purpose: purpose.to_owned(),
+        }
     }
 
     /// Number of images in the pool.
@@ -82,6 +86,9 @@ mod tests {
             assert_eq!(sorted, pool);
         }
         let whole: Vec<usize> = (0..7).flat_map(|turn| order.draw(turn, 8)).collect();
-        assert_eq!(drawn, whole, "the sequence does not depend on the batch size");
+        assert_eq!(
+            drawn, whole,
+            "the sequence does not depend on the batch size"
+        );
     }
 }

@@ -19,9 +19,13 @@ impl Plain {
     /// An empty pool.
     pub fn new(pool: Vec<usize>, seed: u64) -> Result<Self> {
         if pool.is_empty() {
-            return Err(DefenseError::Setting("no images to train on: the split's half is empty".into()));
+            return Err(DefenseError::Setting(
+                "no images to train on: the split's half is empty".into(),
+            ));
         }
-        Ok(Self { order: EpochOrder::new(pool, seed, "train/order") })
+        Ok(Self {
+            order: EpochOrder::new(pool, seed, "train/order"),
+        })
     }
 }
 
@@ -31,10 +35,15 @@ impl Recipe for Plain {
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {
-        Draw { images: self.order.draw(step, batch), target: Target::Noise }
+        Draw {
+            images: self.order.draw(step, batch),
+            target: Target::Noise,
+        }
     }
 
     fn teach(&self, _: &[usize], _: &Tensor, _: &Tensor) -> Result<Tensor> {
-        Err(DefenseError::Setting("ordinary training has no teacher".into()))
+        Err(DefenseError::Setting(
+            "ordinary training has no teacher".into(),
+        ))
     }
 }

@@ -54,12 +54,16 @@ pub(crate) fn by_teacher(
     }
     let out = x_t.zeros_like();
     for (index, teacher) in teachers.iter().enumerate() {
-        let rows: Vec<i64> = (0..which.len()).filter(|&i| which[i] == index).map(|i| i as i64).collect();
+        let rows: Vec<i64> = (0..which.len())
+            .filter(|&i| which[i] == index)
+            .map(|i| i as i64)
+            .collect();
         if rows.is_empty() {
             continue;
         }
         let rows = Tensor::from_slice(&rows).to_device(x_t.device());
-        let eps = teacher.predict_noise(&x_t.index_select(0, &rows), &t.index_select(0, &rows), None)?;
+        let eps =
+            teacher.predict_noise(&x_t.index_select(0, &rows), &t.index_select(0, &rows), None)?;
         let _ = out.shallow_clone().index_copy_(0, &rows, &eps);
     }
     Ok(out)

@@ -127,8 +127,12 @@ impl Trainer<'_> {
         let options = &self.options;
         options.check()?;
         let mut optimizer = Optimizer::new(self.network.parameters());
-        let resumed =
-            checkpoint::resume(&self.checkpoints, &mut optimizer, &self.fingerprint, &mut *observer.warn)?;
+        let resumed = checkpoint::resume(
+            &self.checkpoints,
+            &mut optimizer,
+            &self.fingerprint,
+            &mut *observer.warn,
+        )?;
         let (first, earlier) = resumed.map_or((0, 0.0), |s| (s.step, s.seconds));
         let mut journal = Journal::open(&self.log, &self.tensorboard, first)?;
         let began = Instant::now();
@@ -137,7 +141,14 @@ impl Trainer<'_> {
         let mut last_loss = 0.0;
         let save = |optimizer: &Optimizer, step: u64| {
             let keep = options.keep_checkpoints;
-            checkpoint::save(&self.checkpoints, optimizer, step, seconds(&began), &self.fingerprint, keep)
+            checkpoint::save(
+                &self.checkpoints,
+                optimizer,
+                step,
+                seconds(&began),
+                &self.fingerprint,
+                keep,
+            )
         };
         for step in first..options.steps {
             let (loss, grad_norm) = self.one_step(&mut optimizer, step)?;
@@ -148,19 +159,25 @@ impl Trainer<'_> {
                 step: done,
                 total: options.steps,
                 loss,
-                images_per_second: (done - first) as f64 * options.batch as f64 / began.elapsed().as_secs_f64(),
+                images_per_second: (done - first) as f64 * options.batch as f64
+                    / began.elapsed().as_secs_f64(),
             });
             let last = done == options.steps;
             let every = |n: u64| n > 0 && done % n == 0;
             if every(options.log_every) || every(options.eval_every) || last {
-                let evaluation = if every(options.eval_every) || last { Some(self.evaluate(&optimizer)?) } else { None };
+                let evaluation = if every(options.eval_every) || last {
+                    Some(self.evaluate(&optimizer)?)
+                } else {
+                    None
+                };
                 last_loss = since_log.0 / since_log.1 as f64;
                 journal.write(&Line {
                     step: done,
                     loss: last_loss,
                     lr: options.rate(step),
                     grad_norm,
-                    images_per_second: since_log.1 as f64 * options.batch as f64 / since_log.2.elapsed().as_secs_f64(),
+                    images_per_second: since_log.1 as f64 * options.batch as f64
+                        / since_log.2.elapsed().as_secs_f64(),
                     seconds: seconds(&began),
                     member_loss: evaluation.map(|e| e.member_loss),
                     heldout_loss: evaluation.map(|e| e.heldout_loss),
@@ -172,7 +189,10 @@ impl Trainer<'_> {
                 (observer.sheet)(done, &self.averaged(&optimizer)?);
             }
             let leave = !last
-                && ((observer.stop)() || observer.max_steps_now.is_some_and(|max| done - first >= max));
+                && ((observer.stop)()
+                    || observer
+                        .max_steps_now
+                        .is_some_and(|max| done - first >= max));
             if every(options.checkpoint_every) || leave || last {
                 save(&optimizer, done)?;
             }
@@ -181,7 +201,14 @@ impl Trainer<'_> {
             }
         }
         let evaluation = self.evaluate(&optimizer)?;
-        Ok((Finished::Complete { train_loss: last_loss, evaluation, seconds: seconds(&began) }, optimizer))
+        Ok((
+            Finished::Complete {
+                train_loss: last_loss,
+                evaluation,
+                seconds: seconds(&began),
+            },
+            optimizer,
+        ))
     }
 
     /// One optimiser step; returns (loss, gradient norm).
@@ -190,15 +217,29 @@ impl Trainer<'_> {
         let draw = self.recipe.draw(step, options.batch);
         let n = draw.images.len();
         let indices: Vec<i64> = draw.images.iter().map(|&i| i as i64).collect();
-        let mut x0 = self.set.images.index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
+        let mut x0 = self
+            .set
+            .images
+            .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
         if options.flip {
             let mut rng = stream(self.seed, "train/flip", step);
             let mirrored: Vec<bool> = (0..n).map(|_| rng.random()).collect();
-            let mask = Tensor::from_slice(&mirrored).view([-1, 1, 1, 1]).to_device(self.device);
+            let mask = Tensor::from_slice(&mirrored)
+                .view([-1, 1, 1, 1])
+                .to_device(self.device);
             x0 = x0.flip([3]).where_self(&mask, &x0);
         }
-        let t = noise::integers(&mut stream(self.seed, "train/t", step), self.schedule.len() as i64, n, self.device);
-        let eps = noise::normal(&mut stream(self.seed, "train/noise", step), &x0.size(), self.device);
+        let t = noise::integers(
+            &mut stream(self.seed, "train/t", step),
+            self.schedule.len() as i64,
+            n,
+            self.device,
+        );
+        let eps = noise::normal(
+            &mut stream(self.seed, "train/noise", step),
+            &x0.size(),
+            self.device,
+        );
         let x_t = self.schedule.add_noise(&x0, &eps, &t);
         let target = match &draw.target {
             Target::Noise => eps,
@@ -213,7 +254,11 @@ impl Trainer<'_> {
         let loss = prediction.f_mse_loss(&target, tch::Reduction::Mean)?;
         let value = loss.double_value(&[]);
         if !value.is_finite() {
-            return Err(DefenseError::NotFinite { step, what: "loss", value });
+            return Err(DefenseError::NotFinite {
+                step,
+                what: "loss",
+                value,
+            });
         }
         loss.f_backward()?;
         let norm = optimizer.step(step, options)?;
@@ -223,7 +268,10 @@ impl Trainer<'_> {
     /// A network over the averaged weights (shared storage).
     fn averaged(&self, optimizer: &Optimizer) -> Result<UNet2d> {
         let weights = optimizer.ema().into_iter().collect();
-        Ok(UNet2d::from_weights(self.network.config(), weights, self.device)?.with_precision(self.precision))
+        Ok(
+            UNet2d::from_weights(self.network.config(), weights, self.device)?
+                .with_precision(self.precision),
+        )
     }
 
     /// Members and held-out images go through the same code with the same timesteps and noise.
@@ -233,13 +281,16 @@ impl Trainer<'_> {
         let heldout = &self.set.heldout;
         if heldout.is_empty() {
             return Ok(Evaluation {
-                member_loss: self.noise_loss(&network, &members[..members.len().min(EVALUATION_IMAGES)])?,
+                member_loss: self
+                    .noise_loss(&network, &members[..members.len().min(EVALUATION_IMAGES)])?,
                 heldout_loss: f64::NAN,
             });
         }
         Ok(Evaluation {
-            member_loss: self.noise_loss(&network, &members[..members.len().min(EVALUATION_IMAGES)])?,
-            heldout_loss: self.noise_loss(&network, &heldout[..heldout.len().min(EVALUATION_IMAGES)])?,
+            member_loss: self
+                .noise_loss(&network, &members[..members.len().min(EVALUATION_IMAGES)])?,
+            heldout_loss: self
+                .noise_loss(&network, &heldout[..heldout.len().min(EVALUATION_IMAGES)])?,
         })
     }
 
@@ -250,13 +301,17 @@ impl Trainer<'_> {
         let total = self.schedule.len() as i64;
         for (chunk_index, chunk) in images.chunks(64).enumerate() {
             let indices: Vec<i64> = chunk.iter().map(|&i| i as i64).collect();
-            let x0 = self.set.images.index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
+            let x0 = self
+                .set
+                .images
+                .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
             for draw in 0..EVALUATION_DRAWS {
                 let mut rng = stream(self.seed, "evaluate", draw * 1_000_003 + chunk_index as u64);
                 let n = chunk.len() as i64;
                 let times: Vec<i64> = (0..n)
                     .map(|i| {
-                        let (low, high) = (i * total / n, ((i + 1) * total / n).max(i * total / n + 1));
+                        let (low, high) =
+                            (i * total / n, ((i + 1) * total / n).max(i * total / n + 1));
                         rng.random_range(low..high)
                     })
                     .collect();
@@ -264,7 +319,8 @@ impl Trainer<'_> {
                 let eps = noise::normal(&mut rng, &x0.size(), self.device);
                 let x_t = self.schedule.add_noise(&x0, &eps, &t);
                 let error = network.predict_noise(&x_t, &t, None)? - eps;
-                let per_image = (&error * &error).mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double);
+                let per_image =
+                    (&error * &error).mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double);
                 sum += per_image.sum(Kind::Double).double_value(&[]);
                 count += chunk.len();
             }

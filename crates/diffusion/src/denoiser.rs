@@ -25,7 +25,12 @@ pub trait Denoiser {
     ///
     /// # Errors
     /// Shapes the network cannot take, or what the engine refuses.
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, condition: Option<&Condition>) -> Result<Tensor>;
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor>;
 
     /// The same within a sampling run. Only a model that behaves differently from step to step
     /// ([`crate::DualDenoiser`]) has a reason to look at `step`.
@@ -45,7 +50,12 @@ pub trait Denoiser {
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for &D {
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         (**self).predict_noise(x_t, t, condition)
     }
 
@@ -61,7 +71,12 @@ impl<D: Denoiser + ?Sized> Denoiser for &D {
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         (**self).predict_noise(x_t, t, condition)
     }
 

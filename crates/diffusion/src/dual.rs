@@ -53,7 +53,13 @@ impl<D: Denoiser> DualDenoiser<D> {
     /// `timesteps`: those of the sampling run, largest first. They also define who answers a question outside a
     /// sampling run (see [`Denoiser::predict_noise`] below). `seed` serves the random orders.
     pub fn new(first: D, second: D, order: ModelOrder, timesteps: Vec<i64>, seed: u64) -> Self {
-        Self { first, second, order, seed, timesteps }
+        Self {
+            first,
+            second,
+            order,
+            seed,
+            timesteps,
+        }
     }
 
     /// Does the second model take step `index` of image `image`?
@@ -63,7 +69,9 @@ impl<D: Denoiser> DualDenoiser<D> {
         match self.order {
             ModelOrder::FirstStarts => odd,
             ModelOrder::SecondStarts => !odd,
-            ModelOrder::RandomStart => odd ^ stream(self.seed, "dual/start", image).random::<bool>(),
+            ModelOrder::RandomStart => {
+                odd ^ stream(self.seed, "dual/start", image).random::<bool>()
+            }
             ModelOrder::RandomEachStep => {
                 stream(self.seed, &format!("dual/step-{index}"), image).random::<bool>()
             }
@@ -85,11 +93,21 @@ impl<D: Denoiser> DualDenoiser<D> {
         }
         let out = x_t.zeros_like();
         for (model, takes) in [(&self.first, false), (&self.second, true)] {
-            let rows: Vec<i64> =
-                second.iter().enumerate().filter(|(_, s)| **s == takes).map(|(i, _)| i as i64).collect();
+            let rows: Vec<i64> = second
+                .iter()
+                .enumerate()
+                .filter(|(_, s)| **s == takes)
+                .map(|(i, _)| i as i64)
+                .collect();
             let rows = Tensor::from_slice(&rows).to_device(x_t.device());
-            let part = condition.map(|c| Condition { embedding: c.embedding.index_select(0, &rows) });
-            let eps = model.predict_noise(&x_t.index_select(0, &rows), &t.index_select(0, &rows), part.as_ref())?;
+            let part = condition.map(|c| Condition {
+                embedding: c.embedding.index_select(0, &rows),
+            });
+            let eps = model.predict_noise(
+                &x_t.index_select(0, &rows),
+                &t.index_select(0, &rows),
+                part.as_ref(),
+            )?;
             let _ = out.shallow_clone().index_copy_(0, &rows, &eps);
         }
         Ok(out)
@@ -99,11 +117,18 @@ impl<D: Denoiser> DualDenoiser<D> {
 impl<D: Denoiser> Denoiser for DualDenoiser<D> {
     /// Outside a sampling run the model answers that would take the step which covers `t`: the step that starts at the
     /// smallest scheduled timestep not below `t` (as image 0 for the random orders).
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         let times: Vec<i64> = Vec::try_from(t.to_device(dualmd_torch::Device::Cpu))?;
         let second: Vec<bool> = times
             .iter()
-            .map(|&t| self.second_takes(self.timesteps.iter().rposition(|&s| s >= t).unwrap_or(0), 0))
+            .map(|&t| {
+                self.second_takes(self.timesteps.iter().rposition(|&s| s >= t).unwrap_or(0), 0)
+            })
             .collect();
         self.by_rows(x_t, t, condition, &second)
     }
@@ -115,7 +140,11 @@ impl<D: Denoiser> Denoiser for DualDenoiser<D> {
         condition: Option<&Condition>,
         step: StepInfo<'_>,
     ) -> Result<Tensor> {
-        let second: Vec<bool> = step.images.iter().map(|&image| self.second_takes(step.index, image)).collect();
+        let second: Vec<bool> = step
+            .images
+            .iter()
+            .map(|&image| self.second_takes(step.index, image))
+            .collect();
         self.by_rows(x_t, t, condition, &second)
     }
 }

@@ -31,7 +31,10 @@ impl Parameters {
     /// Deep copies under the same names.
     #[must_use]
     pub fn copies(&self) -> BTreeMap<String, Tensor> {
-        self.0.iter().map(|(n, t)| (n.clone(), t.detach().copy())).collect()
+        self.0
+            .iter()
+            .map(|(n, t)| (n.clone(), t.detach().copy()))
+            .collect()
     }
 }
 
@@ -62,13 +65,21 @@ impl Builder {
     /// Fresh weights; each is drawn from its own stream (seed, "init/NAME"), so that adding a layer changes no other.
     #[must_use]
     pub fn fresh(seed: u64, device: Device) -> Self {
-        Self { source: Source::Fresh { seed }, device, entries: RefCell::default() }
+        Self {
+            source: Source::Fresh { seed },
+            device,
+            entries: RefCell::default(),
+        }
     }
 
     /// Weights from a file.
     #[must_use]
     pub fn loaded(tensors: BTreeMap<String, Tensor>, device: Device) -> Self {
-        Self { source: Source::Loaded(RefCell::new(tensors)), device, entries: RefCell::default() }
+        Self {
+            source: Source::Loaded(RefCell::new(tensors)),
+            device,
+            entries: RefCell::default(),
+        }
     }
 
     /// The parameter `name` of `shape`.
@@ -88,10 +99,13 @@ impl Builder {
                 }
             },
             Source::Loaded(map) => {
-                let found = take_with_old_names(&mut map.borrow_mut(), name)
-                    .ok_or_else(|| DiffusionError::Config(format!("the weights file has no tensor \"{name}\"")))?;
+                let found = take_with_old_names(&mut map.borrow_mut(), name).ok_or_else(|| {
+                    DiffusionError::Config(format!("the weights file has no tensor \"{name}\""))
+                })?;
                 // Old diffusers files keep attention projections as 1x1 convolutions.
-                let found = if found.size() != shape && found.numel() as i64 == shape.iter().product::<i64>() {
+                let found = if found.size() != shape
+                    && found.numel() as i64 == shape.iter().product::<i64>()
+                {
                     found.reshape(shape)
                 } else {
                     found
@@ -106,7 +120,9 @@ impl Builder {
             }
         };
         let tensor = tensor.to_device(self.device);
-        self.entries.borrow_mut().push((name.to_owned(), tensor.shallow_clone()));
+        self.entries
+            .borrow_mut()
+            .push((name.to_owned(), tensor.shallow_clone()));
         Ok(tensor)
     }
 
@@ -130,9 +146,17 @@ impl Builder {
 /// diffusers renamed the attention projections in 0.18; older files (google/ddpm-cifar10-32) still have the old names.
 fn take_with_old_names(map: &mut BTreeMap<String, Tensor>, name: &str) -> Option<Tensor> {
     map.remove(name).or_else(|| {
-        [(".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")]
-            .iter()
-            .find_map(|(new, old)| map.remove(&name.replace(new, old)).filter(|_| name.contains(new)))
+        [
+            (".to_q.", ".query."),
+            (".to_k.", ".key."),
+            (".to_v.", ".value."),
+            (".to_out.0.", ".proj_attn."),
+        ]
+        .iter()
+        .find_map(|(new, old)| {
+            map.remove(&name.replace(new, old))
+                .filter(|_| name.contains(new))
+        })
     })
 }
 
@@ -160,7 +184,11 @@ impl Conv {
         gain: f64,
     ) -> Result<Self> {
         Ok(Self {
-            weight: b.get(&format!("{name}.weight"), &[output, input, kernel, kernel], Init::Xavier(gain))?,
+            weight: b.get(
+                &format!("{name}.weight"),
+                &[output, input, kernel, kernel],
+                Init::Xavier(gain),
+            )?,
             bias: b.get(&format!("{name}.bias"), &[output], Init::Zeros)?,
             stride,
             padding,
@@ -195,7 +223,11 @@ impl Linear {
     /// As [`Builder::get`].
     pub fn new(b: &Builder, name: &str, input: i64, output: i64) -> Result<Self> {
         Ok(Self {
-            weight: b.get(&format!("{name}.weight"), &[output, input], Init::Xavier(1.0))?,
+            weight: b.get(
+                &format!("{name}.weight"),
+                &[output, input],
+                Init::Xavier(1.0),
+            )?,
             bias: b.get(&format!("{name}.bias"), &[output], Init::Zeros)?,
         })
     }
@@ -240,7 +272,14 @@ impl GroupNorm {
     /// # Errors
     /// What the engine refuses.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(shim::group_norm_silu(x, &self.weight, &self.bias, self.groups, self.eps, false)?)
+        Ok(shim::group_norm_silu(
+            x,
+            &self.weight,
+            &self.bias,
+            self.groups,
+            self.eps,
+            false,
+        )?)
     }
 
     /// SiLU of the normalised, same shape.
@@ -248,6 +287,13 @@ impl GroupNorm {
     /// # Errors
     /// What the engine refuses.
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(shim::group_norm_silu(x, &self.weight, &self.bias, self.groups, self.eps, true)?)
+        Ok(shim::group_norm_silu(
+            x,
+            &self.weight,
+            &self.bias,
+            self.groups,
+            self.eps,
+            true,
+        )?)
     }
 }

@@ -28,21 +28,34 @@ impl MemorisedDenoiser {
                 got: images.size(),
             });
         }
-        Ok(Self { images: images.to_kind(Kind::Double).flatten(1, -1), schedule })
+        Ok(Self {
+            images: images.to_kind(Kind::Double).flatten(1, -1),
+            schedule,
+        })
     }
 }
 
 fn flat(x_t: &Tensor, t: &Tensor, schedule: &NoiseSchedule) -> (Tensor, Tensor, Tensor) {
     let (a, b) = schedule.coefficients(t);
-    (x_t.to_kind(Kind::Double).flatten(1, -1), a.to_kind(Kind::Double).view([-1, 1]), b.to_kind(Kind::Double).view([-1, 1]))
+    (
+        x_t.to_kind(Kind::Double).flatten(1, -1),
+        a.to_kind(Kind::Double).view([-1, 1]),
+        b.to_kind(Kind::Double).view([-1, 1]),
+    )
 }
 
 impl Denoiser for MemorisedDenoiser {
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, _condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        _condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         let (x, a, b) = flat(x_t, t, &self.schedule);
         // |x - a y|^2 = |x|^2 - 2 a x.y + a^2 |y|^2; |x|^2 cancels in the softmax.
         let products = x.matmul(&self.images.tr());
-        let norms = (&self.images * &self.images).sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
+        let norms =
+            (&self.images * &self.images).sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
         let logits = (products * &a - norms.unsqueeze(0) * (&a * &a) * 0.5) / (&b * &b);
         let mean = logits.softmax(1, Kind::Double).matmul(&self.images);
         Ok(((x - mean * a) / b).view_as(x_t).to_kind(Kind::Float))
@@ -83,10 +96,17 @@ impl GaussianDenoiser {
 }
 
 impl Denoiser for GaussianDenoiser {
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, _condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        _condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         let (x, a, b) = flat(x_t, t, &self.schedule);
         let variance = &self.eigenvalues * (&a * &a) + &b * &b;
         let centred = (x - &self.mean * a).matmul(&self.eigenvectors) / variance;
-        Ok((centred.matmul(&self.eigenvectors.tr()) * b).view_as(x_t).to_kind(Kind::Float))
+        Ok((centred.matmul(&self.eigenvectors.tr()) * b)
+            .view_as(x_t)
+            .to_kind(Kind::Float))
     }
 }

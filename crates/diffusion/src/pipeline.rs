@@ -24,7 +24,10 @@ pub struct Pipeline {
 }
 
 fn file_error(path: &Path, reason: impl std::fmt::Display) -> DiffusionError {
-    DiffusionError::File { path: path.display().to_string(), reason: reason.to_string() }
+    DiffusionError::File {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    }
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -61,11 +64,16 @@ impl Pipeline {
             ));
         }
         let index: serde_json::Value = read_json(&index_path)?;
-        let class = index.get("_class_name").and_then(|v| v.as_str()).unwrap_or("");
+        let class = index
+            .get("_class_name")
+            .and_then(|v| v.as_str())
+            .unwrap_or("");
         if index.get("vae").is_some() || index.get("text_encoder").is_some() {
             return Err(file_error(
                 &index_path,
-                format!("{class} is a text-to-image pipeline; only unconditional pipelines (DDPMPipeline, DDIMPipeline) can be opened yet"),
+                format!(
+                    "{class} is a text-to-image pipeline; only unconditional pipelines (DDPMPipeline, DDIMPipeline) can be opened yet"
+                ),
             ));
         }
         let unet_folder = folder.join(match set {
@@ -73,13 +81,17 @@ impl Pipeline {
             WeightSet::Raw => "unet_raw",
         });
         if set == WeightSet::Raw && !unet_folder.exists() {
-            return Err(file_error(&unet_folder, "is missing: this folder has no raw weights; use --weights ema"));
+            return Err(file_error(
+                &unet_folder,
+                "is missing: this folder has no raw weights; use --weights ema",
+            ));
         }
         let config_path = folder.join("unet").join("config.json");
         let config: UNet2dConfig = read_json(&config_path)?;
         config.check().map_err(|e| file_error(&config_path, e))?;
         let tensors = read_weights(&unet_folder)?;
-        let unet = UNet2d::from_weights(&config, tensors, device).map_err(|e| file_error(&unet_folder, e))?;
+        let unet = UNet2d::from_weights(&config, tensors, device)
+            .map_err(|e| file_error(&unet_folder, e))?;
         let scheduler_path = folder.join("scheduler").join("scheduler_config.json");
         let schedule: SchedulerConfig = read_json(&scheduler_path)?;
         let schedule = NoiseSchedule::new(schedule).map_err(|e| file_error(&scheduler_path, e))?;
@@ -127,7 +139,10 @@ impl Pipeline {
     /// Chooses f32 or bf16 autocast.
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
-        Self { unet: self.unet.with_precision(precision), schedule: self.schedule }
+        Self {
+            unet: self.unet.with_precision(precision),
+            schedule: self.schedule,
+        }
     }
 
     /// [C, H, W] of the images this model was made for; `None` if its configuration does not say.
@@ -150,7 +165,12 @@ impl Pipeline {
 }
 
 impl Denoiser for Pipeline {
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         let out = self.unet.predict_noise(x_t, t, condition)?;
         Ok(match self.schedule.prediction() {
             PredictionType::Epsilon => out,
@@ -185,7 +205,10 @@ fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
         let mut all = BTreeMap::new();
         for file in files {
             if file.contains(['/', '\\']) {
-                return Err(file_error(&index, format!("names a shard outside its folder: {file}")));
+                return Err(file_error(
+                    &index,
+                    format!("names a shard outside its folder: {file}"),
+                ));
             }
             all.extend(weights::read_safetensors(&folder.join(file))?);
         }
@@ -196,5 +219,8 @@ fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
         // Gives the reason and the remedy.
         return Ok(weights::read_safetensors(&pickle)?);
     }
-    Err(file_error(&single, "is missing: the folder has no weights as safetensors"))
+    Err(file_error(
+        &single,
+        "is missing: the folder has no weights as safetensors",
+    ))
 }

@@ -15,6 +15,8 @@ pub struct Preset {
     layers: i64,
     /// Levels that have attention.
     attention: &'static [usize],
+    /// Attention in the middle block.
+    middle: bool,
     head: Option<i64>,
     groups: i64,
     dropout: f64,
@@ -27,9 +29,10 @@ pub const PRESETS: &[Preset] = &[
         name: "tiny",
         about: "16 px demonstrations on two CPU cores",
         size: 16,
-        widths: &[32, 48],
+        widths: &[16, 32],
         layers: 1,
         attention: &[],
+        middle: false,
         head: Some(16),
         groups: 8,
         dropout: 0.0,
@@ -42,6 +45,7 @@ pub const PRESETS: &[Preset] = &[
         widths: &[32, 64, 64],
         layers: 1,
         attention: &[2],
+        middle: true,
         head: Some(16),
         groups: 8,
         dropout: 0.0,
@@ -54,6 +58,7 @@ pub const PRESETS: &[Preset] = &[
         widths: &[64, 128, 128],
         layers: 1,
         attention: &[2],
+        middle: true,
         head: Some(32),
         groups: 16,
         dropout: 0.0,
@@ -66,6 +71,7 @@ pub const PRESETS: &[Preset] = &[
         widths: &[128, 256, 256, 256],
         layers: 2,
         attention: &[1],
+        middle: true,
         head: None,
         groups: 32,
         dropout: 0.1,
@@ -80,11 +86,21 @@ pub const PRESETS: &[Preset] = &[
 pub fn preset(name: &str, channels: i64, image_size: i64) -> Result<UNet2dConfig> {
     let Some(p) = PRESETS.iter().find(|p| p.name == name) else {
         let known: Vec<_> = PRESETS.iter().map(|p| p.name).collect();
-        return Err(DiffusionError::Config(format!("unknown model preset \"{name}\": use {}", known.join(", "))));
+        return Err(DiffusionError::Config(format!(
+            "unknown model preset \"{name}\": use {}",
+            known.join(", ")
+        )));
     };
     let levels = p.widths.len();
     let block = |kind: &str, level: usize| {
-        format!("{}{kind}Block2D", if p.attention.contains(&level) { "Attn" } else { "" })
+        format!(
+            "{}{kind}Block2D",
+            if p.attention.contains(&level) {
+                "Attn"
+            } else {
+                ""
+            }
+        )
     };
     let config = UNet2dConfig {
         sample_size: Some(ImageSize::Side(image_size)),
@@ -98,6 +114,7 @@ pub fn preset(name: &str, channels: i64, image_size: i64) -> Result<UNet2dConfig
         layers_per_block: p.layers,
         downsample_padding: i64::from(!p.ddpm),
         dropout: p.dropout,
+        add_attention: p.middle,
         attention_head_dim: p.head,
         norm_num_groups: p.groups,
         norm_eps: if p.ddpm { 1e-6 } else { 1e-5 },

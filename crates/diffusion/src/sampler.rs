@@ -36,7 +36,13 @@ pub struct SampleOptions {
 #[must_use]
 pub fn initial_noise(seed: u64, n: usize, [c, h, w]: [i64; 3], device: Device) -> Tensor {
     let images: Vec<Tensor> = (0..n as u64)
-        .map(|i| noise::normal(&mut stream(seed, "sample/noise", i), &[1, c, h, w], Device::Cpu))
+        .map(|i| {
+            noise::normal(
+                &mut stream(seed, "sample/noise", i),
+                &[1, c, h, w],
+                Device::Cpu,
+            )
+        })
         .collect();
     if images.is_empty() {
         return Tensor::zeros([0, c, h, w], (Kind::Float, device));
@@ -64,14 +70,28 @@ pub fn sample(
     let mut start = 0;
     while start < total {
         let n = (options.batch.max(1) as i64).min(total - start);
-        let part = condition.map(|c| Condition { embedding: c.embedding.narrow(0, start, n) });
+        let part = condition.map(|c| Condition {
+            embedding: c.embedding.narrow(0, start, n),
+        });
         let images: Vec<u64> = (start..start + n).map(|i| i as u64).collect();
         let x = x_t.narrow(0, start, n);
-        done.push(sample_batch(denoiser, schedule, &x, part.as_ref(), options, &timesteps, &images)?);
+        done.push(sample_batch(
+            denoiser,
+            schedule,
+            &x,
+            part.as_ref(),
+            options,
+            &timesteps,
+            &images,
+        )?);
         start += n;
         progress(start as usize);
     }
-    Ok(if done.is_empty() { x_t.copy() } else { Tensor::cat(&done, 0) })
+    Ok(if done.is_empty() {
+        x_t.copy()
+    } else {
+        Tensor::cat(&done, 0)
+    })
 }
 
 fn sample_batch(
@@ -84,11 +104,15 @@ fn sample_batch(
     images: &[u64],
 ) -> Result<Tensor> {
     let n = x_t.size()[0];
-    let mut noises: Vec<_> = images.iter().map(|&i| stream(options.seed, "sample/ancestral", i)).collect();
+    let mut noises: Vec<_> = images
+        .iter()
+        .map(|&i| stream(options.seed, "sample/ancestral", i))
+        .collect();
     let mut x = x_t.shallow_clone();
     for (index, &t) in timesteps.iter().enumerate() {
         let times = NoiseSchedule::timestep_tensor(t, n, x.device());
-        let eps = denoiser.predict_noise_in_step(&x, &times, condition, StepInfo { index, images })?;
+        let eps =
+            denoiser.predict_noise_in_step(&x, &times, condition, StepInfo { index, images })?;
         let next = timesteps.get(index + 1).copied();
         let a = schedule.alpha_bar(t);
         let a_next = next.map_or_else(|| schedule.final_alpha_bar(), |s| schedule.alpha_bar(s));
@@ -110,10 +134,16 @@ fn sample_batch(
                 if next.is_none() {
                     mean
                 } else {
-                    let variance = if large_variance { beta } else { beta * (1.0 - a_next) / (1.0 - a) };
+                    let variance = if large_variance {
+                        beta
+                    } else {
+                        beta * (1.0 - a_next) / (1.0 - a)
+                    };
                     let shape = [&[1], &x.size()[1..]].concat();
-                    let z: Vec<Tensor> =
-                        noises.iter_mut().map(|rng| noise::normal(rng, &shape, Device::Cpu)).collect();
+                    let z: Vec<Tensor> = noises
+                        .iter_mut()
+                        .map(|rng| noise::normal(rng, &shape, Device::Cpu))
+                        .collect();
                     mean + Tensor::cat(&z, 0).to_device(x.device()) * variance.sqrt()
                 }
             }

@@ -131,7 +131,8 @@ pub struct NoiseSchedule {
 
 impl Default for NoiseSchedule {
     fn default() -> Self {
-        Self::new(SchedulerConfig::default()).unwrap_or_else(|_| unreachable!("the default schedule is valid"))
+        Self::new(SchedulerConfig::default())
+            .unwrap_or_else(|_| unreachable!("the default schedule is valid"))
     }
 }
 
@@ -143,7 +144,9 @@ impl NoiseSchedule {
     pub fn new(config: SchedulerConfig) -> Result<Self> {
         let n = config.num_train_timesteps;
         if n < 2 {
-            return Err(DiffusionError::Config(format!("num_train_timesteps = {n}: a schedule needs at least 2")));
+            return Err(DiffusionError::Config(format!(
+                "num_train_timesteps = {n}: a schedule needs at least 2"
+            )));
         }
         let line = |a: f64, b: f64, i: usize| a + (b - a) * i as f64 / (n - 1) as f64;
         let betas: Vec<f64> = match (&config.trained_betas, config.beta_schedule.as_str()) {
@@ -154,18 +157,26 @@ impl NoiseSchedule {
                     betas.len()
                 )));
             }
-            (None, "linear") => (0..n).map(|i| line(config.beta_start, config.beta_end, i)).collect(),
-            (None, "scaled_linear") => {
-                (0..n).map(|i| line(config.beta_start.sqrt(), config.beta_end.sqrt(), i).powi(2)).collect()
-            }
+            (None, "linear") => (0..n)
+                .map(|i| line(config.beta_start, config.beta_end, i))
+                .collect(),
+            (None, "scaled_linear") => (0..n)
+                .map(|i| line(config.beta_start.sqrt(), config.beta_end.sqrt(), i).powi(2))
+                .collect(),
             (None, other) => {
                 return Err(DiffusionError::Config(format!(
                     "beta_schedule \"{other}\" is not known: use linear or scaled_linear, or give trained_betas"
                 )));
             }
         };
-        if let Some((i, b)) = betas.iter().enumerate().find(|(_, b)| !(**b > 0.0 && **b < 1.0)) {
-            return Err(DiffusionError::Config(format!("beta[{i}] = {b}: every beta must lie in (0, 1)")));
+        if let Some((i, b)) = betas
+            .iter()
+            .enumerate()
+            .find(|(_, b)| !(**b > 0.0 && **b < 1.0))
+        {
+            return Err(DiffusionError::Config(format!(
+                "beta[{i}] = {b}: every beta must lie in (0, 1)"
+            )));
         }
         let prediction = match config.prediction_type.as_str() {
             "epsilon" => PredictionType::Epsilon,
@@ -184,7 +195,11 @@ impl NoiseSchedule {
                 Some(*product)
             })
             .collect();
-        Ok(Self { config, alphas_cumprod, prediction })
+        Ok(Self {
+            config,
+            alphas_cumprod,
+            prediction,
+        })
     }
 
     /// The configuration the tables were made from.
@@ -221,7 +236,11 @@ impl NoiseSchedule {
     /// abar after the last denoising step (`set_alpha_to_one`).
     #[must_use]
     pub fn final_alpha_bar(&self) -> f64 {
-        if self.config.set_alpha_to_one { 1.0 } else { self.alphas_cumprod[0] }
+        if self.config.set_alpha_to_one {
+            1.0
+        } else {
+            self.alphas_cumprod[0]
+        }
     }
 
     /// [B, 1, 1, 1] f32 tensors sqrt(abar_t), sqrt(1 - abar_t) for `t` [B] i64.
@@ -230,7 +249,11 @@ impl NoiseSchedule {
         let shape = [-1, 1, 1, 1];
         let table = |f: &dyn Fn(f64) -> f64| {
             let values: Vec<f64> = self.alphas_cumprod.iter().map(|&a| f(a)).collect();
-            Tensor::from_slice(&values).to_device(t.device()).index_select(0, t).to_kind(Kind::Float).view(shape)
+            Tensor::from_slice(&values)
+                .to_device(t.device())
+                .index_select(0, t)
+                .to_kind(Kind::Float)
+                .view(shape)
         };
         (table(&|a| a.sqrt()), table(&|a| (1.0 - a).sqrt()))
     }
@@ -271,18 +294,25 @@ impl NoiseSchedule {
     pub fn sampling_timesteps(&self, steps: usize) -> Result<Vec<i64>> {
         let total = self.len();
         if steps == 0 || steps > total {
-            return Err(DiffusionError::Config(format!("{steps} sampling steps: choose 1 to {total}")));
+            return Err(DiffusionError::Config(format!(
+                "{steps} sampling steps: choose 1 to {total}"
+            )));
         }
         let offset = self.config.steps_offset;
         let top = total as i64 - 1;
         let timesteps: Vec<i64> = match self.config.timestep_spacing.as_str() {
             "leading" => {
                 let ratio = (total / steps) as i64;
-                (0..steps as i64).rev().map(|i| (i * ratio + offset).min(top)).collect()
+                (0..steps as i64)
+                    .rev()
+                    .map(|i| (i * ratio + offset).min(top))
+                    .collect()
             }
             "trailing" => {
                 let ratio = total as f64 / steps as f64;
-                (0..steps).map(|i| (total as f64 - i as f64 * ratio).round() as i64 - 1).collect()
+                (0..steps)
+                    .map(|i| (total as f64 - i as f64 * ratio).round() as i64 - 1)
+                    .collect()
             }
             "linspace" if steps == 1 => vec![0],
             "linspace" => (0..steps)
@@ -317,9 +347,13 @@ mod tests {
     #[test]
     fn ddpm_constants() {
         let s = NoiseSchedule::default();
-        for (t, expected) in
-            [(10, 0.99781), (90, 0.91326), (100, 0.89514), (200, 0.65635), (300, 0.39401)]
-        {
+        for (t, expected) in [
+            (10, 0.99781),
+            (90, 0.91326),
+            (100, 0.89514),
+            (200, 0.65635),
+            (300, 0.39401),
+        ] {
             close(s.alpha_bar(t), expected, 5e-6);
         }
         close(s.alpha_bar(0), 0.9999, 1e-12);
@@ -335,12 +369,22 @@ mod tests {
             ..SchedulerConfig::default()
         };
         let s = NoiseSchedule::new(config.clone()).unwrap();
-        for (t, expected) in [(10, 0.99043), (100, 0.89422), (140, 0.84176), (150, 0.82781), (200, 0.75369), (500, 0.27633)]
-        {
+        for (t, expected) in [
+            (10, 0.99043),
+            (100, 0.89422),
+            (140, 0.84176),
+            (150, 0.82781),
+            (200, 0.75369),
+            (500, 0.27633),
+        ] {
             close(s.alpha_bar(t), expected, 5e-6);
         }
         close(s.alpha_bar(999), 0.004_660_1, 5e-8);
-        let wrong = NoiseSchedule::new(SchedulerConfig { beta_schedule: "linear".into(), ..config }).unwrap();
+        let wrong = NoiseSchedule::new(SchedulerConfig {
+            beta_schedule: "linear".into(),
+            ..config
+        })
+        .unwrap();
         close(wrong.alpha_bar(200), 0.67326, 5e-6);
     }
 
@@ -350,10 +394,15 @@ mod tests {
         assert_eq!(s.sampling_timesteps(4).unwrap(), [750, 500, 250, 0]);
         assert_eq!(s.sampling_timesteps(50).unwrap()[0], 980);
         assert!(s.sampling_timesteps(0).is_err() && s.sampling_timesteps(1001).is_err());
-        let trailing =
-            NoiseSchedule::new(SchedulerConfig { timestep_spacing: "trailing".into(), ..SchedulerConfig::default() })
-                .unwrap();
-        assert_eq!(trailing.sampling_timesteps(4).unwrap(), [999, 749, 499, 249]);
+        let trailing = NoiseSchedule::new(SchedulerConfig {
+            timestep_spacing: "trailing".into(),
+            ..SchedulerConfig::default()
+        })
+        .unwrap();
+        assert_eq!(
+            trailing.sampling_timesteps(4).unwrap(),
+            [999, 749, 499, 249]
+        );
     }
 
     #[test]

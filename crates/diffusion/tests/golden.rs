@@ -29,7 +29,9 @@ fn largest_difference(a: &Tensor, b: &Tensor) -> f64 {
 #[test]
 fn predictions_equal_those_of_diffusers() {
     for name in CHECKPOINTS {
-        let eps = no_grad(|| open(name).predict_noise(&npy(name, "x_t.npy"), &npy(name, "t.npy"), None)).unwrap();
+        let eps =
+            no_grad(|| open(name).predict_noise(&npy(name, "x_t.npy"), &npy(name, "t.npy"), None))
+                .unwrap();
         let error = largest_difference(&eps, &npy(name, "eps.npy"));
         assert!(error < 1e-5, "{name}: {error:e}");
     }
@@ -40,8 +42,22 @@ fn ten_ddim_steps_equal_those_of_diffusers() {
     for name in CHECKPOINTS {
         let pipeline = open(name);
         for (file, clip) in [("ddim_10.npy", None), ("ddim_10_clip.npy", Some(1.0))] {
-            let options = SampleOptions { sampler: Sampler::Ddim, steps: 10, batch: 3, seed: 0, clip };
-            let ours = sample(&pipeline, &pipeline.schedule, &npy(name, "x_T.npy"), None, &options, |_| {}).unwrap();
+            let options = SampleOptions {
+                sampler: Sampler::Ddim,
+                steps: 10,
+                batch: 3,
+                seed: 0,
+                clip,
+            };
+            let ours = sample(
+                &pipeline,
+                &pipeline.schedule,
+                &npy(name, "x_T.npy"),
+                None,
+                &options,
+                |_| {},
+            )
+            .unwrap();
             let error = largest_difference(&ours, &npy(name, file).clamp(-1.0, 1.0));
             assert!(error < 1e-4, "{name} {file}: {error:e}");
         }
@@ -53,8 +69,17 @@ fn two_checkpoints_alternate_as_in_python() {
     let (first, second) = (open("tiny-grey"), open("tiny-grey-2"));
     let timesteps = first.schedule.sampling_timesteps(10).unwrap();
     let noise = npy("dual", "x_T.npy");
-    let options = SampleOptions { sampler: Sampler::Ddim, steps: 10, batch: 64, seed: 0, clip: None };
-    for (order, file) in [(ModelOrder::FirstStarts, "first_starts.npy"), (ModelOrder::SecondStarts, "second_starts.npy")] {
+    let options = SampleOptions {
+        sampler: Sampler::Ddim,
+        steps: 10,
+        batch: 64,
+        seed: 0,
+        clip: None,
+    };
+    for (order, file) in [
+        (ModelOrder::FirstStarts, "first_starts.npy"),
+        (ModelOrder::SecondStarts, "second_starts.npy"),
+    ] {
         let dual = DualDenoiser::new(&first, &second, order, timesteps.clone(), 0);
         let ours = sample(&dual, &first.schedule, &noise, None, &options, |_| {}).unwrap();
         let error = largest_difference(&ours, &npy("dual", file).clamp(-1.0, 1.0));
@@ -70,7 +95,10 @@ fn two_checkpoints_alternate_as_in_python() {
     // With random orders rows go to either model; per-row results stay those of a run of one image at a time.
     let dual = DualDenoiser::new(&first, &second, ModelOrder::RandomEachStep, timesteps, 5);
     let together = sample(&dual, &first.schedule, &noise, None, &options, |_| {}).unwrap();
-    let singly = SampleOptions { batch: 1, ..options };
+    let singly = SampleOptions {
+        batch: 1,
+        ..options
+    };
     let apart = sample(&dual, &first.schedule, &noise, None, &singly, |_| {}).unwrap();
     assert!(largest_difference(&together, &apart) < 1e-4);
 }
@@ -86,21 +114,45 @@ fn the_cifar_preset_has_the_papers_parameter_count() {
 fn a_folder_comes_back_as_it_was_written_and_a_broken_one_names_the_file() {
     let pipeline = open("tiny-ddpm");
     let dir = tempfile::tempdir().unwrap();
-    let named: Vec<(String, Tensor)> =
-        pipeline.unet.parameters().named().map(|(n, t)| (n.to_owned(), t.shallow_clone())).collect();
-    Pipeline::save(dir.path(), pipeline.unet.config(), &pipeline.schedule, &named, None).unwrap();
+    let named: Vec<(String, Tensor)> = pipeline
+        .unet
+        .parameters()
+        .named()
+        .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
+        .collect();
+    Pipeline::save(
+        dir.path(),
+        pipeline.unet.config(),
+        &pipeline.schedule,
+        &named,
+        None,
+    )
+    .unwrap();
     let back = Pipeline::load(dir.path(), WeightSet::Ema, Device::Cpu).unwrap();
     let (x, t) = (npy("tiny-ddpm", "x_t.npy"), npy("tiny-ddpm", "t.npy"));
     let difference = no_grad(|| {
-        largest_difference(&back.predict_noise(&x, &t, None).unwrap(), &pipeline.predict_noise(&x, &t, None).unwrap())
+        largest_difference(
+            &back.predict_noise(&x, &t, None).unwrap(),
+            &pipeline.predict_noise(&x, &t, None).unwrap(),
+        )
     });
     assert_eq!(difference, 0.0);
 
     let weights = dir.path().join("unet/diffusion_pytorch_model.safetensors");
     let bytes = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &bytes[..bytes.len() - 9]).unwrap();
-    let error = Pipeline::load(dir.path(), WeightSet::Ema, Device::Cpu).unwrap_err().to_string();
-    assert!(error.contains("diffusion_pytorch_model.safetensors"), "{error}");
-    let error = Pipeline::load(dir.path(), WeightSet::Raw, Device::Cpu).unwrap_err().to_string();
-    assert!(error.contains("unet_raw") && error.contains("--weights ema"), "{error}");
+    let error = Pipeline::load(dir.path(), WeightSet::Ema, Device::Cpu)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("diffusion_pytorch_model.safetensors"),
+        "{error}"
+    );
+    let error = Pipeline::load(dir.path(), WeightSet::Raw, Device::Cpu)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("unet_raw") && error.contains("--weights ema"),
+        "{error}"
+    );
 }

@@ -10,12 +10,23 @@ use tch::Device;
 pub fn parse(name: &str) -> Result<Device> {
     let wanted = match name {
         "cpu" => return Ok(Device::Cpu),
-        "auto" => return Ok(if tch::Cuda::is_available() { Device::Cuda(0) } else { Device::Cpu }),
+        "auto" => {
+            return Ok(if tch::Cuda::is_available() {
+                Device::Cuda(0)
+            } else {
+                Device::Cpu
+            });
+        }
         "cuda" => 0,
-        other => match other.strip_prefix("cuda:").and_then(|n| n.parse::<usize>().ok()) {
+        other => match other
+            .strip_prefix("cuda:")
+            .and_then(|n| n.parse::<usize>().ok())
+        {
             Some(index) => index,
             None => {
-                return Err(TorchError::Setting(format!("unknown device \"{other}\": use cpu, cuda, cuda:N or auto")));
+                return Err(TorchError::Setting(format!(
+                    "unknown device \"{other}\": use cpu, cuda, cuda:N or auto"
+                )));
             }
         },
     };
@@ -53,7 +64,9 @@ impl Precision {
             "bf16" => Ok(Self::Bf16),
             "auto" if device != Device::Cpu || cpu_has_bf16() => Ok(Self::Bf16),
             "auto" => Ok(Self::F32),
-            other => Err(TorchError::Setting(format!("unknown dtype \"{other}\": use f32, bf16 or auto"))),
+            other => Err(TorchError::Setting(format!(
+                "unknown dtype \"{other}\": use f32, bf16 or auto"
+            ))),
         }
     }
 
@@ -70,7 +83,11 @@ impl Precision {
 /// Does this processor multiply bf16 natively (AVX512-BF16 or AMX)? Without it bf16 is emulated and slower than f32.
 #[must_use]
 pub fn cpu_has_bf16() -> bool {
-    cpu_info("flags").is_some_and(|flags| flags.split_whitespace().any(|f| f == "avx512_bf16" || f == "amx_bf16"))
+    cpu_info("flags").is_some_and(|flags| {
+        flags
+            .split_whitespace()
+            .any(|f| f == "avx512_bf16" || f == "amx_bf16")
+    })
 }
 
 /// The processor's name as the operating system gives it, or "unknown".

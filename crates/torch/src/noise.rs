@@ -24,6 +24,8 @@ pub fn integers(rng: &mut impl Rng, high: i64, n: usize, device: Device) -> Tens
 pub fn uniform(rng: &mut impl Rng, bound: f64, shape: &[i64]) -> Tensor {
     let n = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
     let bound = bound as f32;
-    let values: Vec<f32> = (0..n).map(|_| (rng.random::<f32>() * 2.0 - 1.0) * bound).collect();
+    let values: Vec<f32> = (0..n)
+        .map(|_| (rng.random::<f32>() * 2.0 - 1.0) * bound)
+        .collect();
     Tensor::from_slice(&values).reshape(shape)
 }

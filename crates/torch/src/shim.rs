@@ -25,8 +25,18 @@ unsafe extern "C" {
         eps: c_double,
         adamw: c_int,
     ) -> c_int;
-    fn dm_foreach_lerp(target: *const *mut C_tensor, source: *const *mut C_tensor, n: usize, weight: c_double) -> c_int;
-    fn dm_clip_grad_norm(grads: *const *mut C_tensor, n: usize, max_norm: c_double, total: *mut c_double) -> c_int;
+    fn dm_foreach_lerp(
+        target: *const *mut C_tensor,
+        source: *const *mut C_tensor,
+        n: usize,
+        weight: c_double,
+    ) -> c_int;
+    fn dm_clip_grad_norm(
+        grads: *const *mut C_tensor,
+        n: usize,
+        max_norm: c_double,
+        total: *mut c_double,
+    ) -> c_int;
     fn dm_channels_last(t: *mut C_tensor) -> c_int;
     fn dm_to_channels_last(t: *const C_tensor, out: *mut *mut C_tensor) -> c_int;
     fn dm_group_norm_silu(
@@ -117,7 +127,12 @@ pub fn fused_adam(
             second.len()
         )));
     }
-    let (p, g, m, v) = (pointers(params), pointers(grads), pointers(first), pointers(second));
+    let (p, g, m, v) = (
+        pointers(params),
+        pointers(grads),
+        pointers(first),
+        pointers(second),
+    );
     // SAFETY: all pointers are live tensors of this crate's callers for the duration of the call.
     check(unsafe {
         dm_fused_adam(
@@ -143,7 +158,11 @@ pub fn fused_adam(
 /// Slices of unequal length, or what libtorch refuses.
 pub fn lerp_all(target: &[Tensor], source: &[Tensor], weight: f64) -> Result<()> {
     if target.len() != source.len() {
-        return Err(TorchError::Setting(format!("EMA: {} averages but {} weights", target.len(), source.len())));
+        return Err(TorchError::Setting(format!(
+            "EMA: {} averages but {} weights",
+            target.len(),
+            source.len()
+        )));
     }
     let (t, s) = (pointers(target), pointers(source));
     // SAFETY: as above.
@@ -186,11 +205,26 @@ pub fn to_channels_last(x: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// What libtorch refuses, e.g. a channel count that `groups` does not divide.
-pub fn group_norm_silu(x: &Tensor, weight: &Tensor, bias: &Tensor, groups: i64, eps: f64, silu: bool) -> Result<Tensor> {
+pub fn group_norm_silu(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: &Tensor,
+    groups: i64,
+    eps: f64,
+    silu: bool,
+) -> Result<Tensor> {
     let mut out = std::ptr::null_mut();
     // SAFETY: as in `to_channels_last`.
     check(unsafe {
-        dm_group_norm_silu(x.as_ptr(), weight.as_ptr(), bias.as_ptr(), groups, eps, c_int::from(silu), &mut out)
+        dm_group_norm_silu(
+            x.as_ptr(),
+            weight.as_ptr(),
+            bias.as_ptr(),
+            groups,
+            eps,
+            c_int::from(silu),
+            &mut out,
+        )
     })?;
     Ok(unsafe { Tensor::from_ptr(out) })
 }

@@ -7,7 +7,10 @@ use std::path::Path;
 use tch::{Kind, Tensor};
 
 fn file_error(path: &Path, reason: impl std::fmt::Display) -> TorchError {
-    TorchError::File { path: path.display().to_string(), reason: reason.to_string() }
+    TorchError::File {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    }
 }
 
 /// Reads every tensor of a safetensors file, f16 and bf16 widened to f32, on the CPU.
@@ -15,7 +18,10 @@ fn file_error(path: &Path, reason: impl std::fmt::Display) -> TorchError {
 /// # Errors
 /// A missing or truncated file, or one in another format, by name.
 pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    if matches!(path.extension().and_then(|e| e.to_str()), Some("bin" | "pt" | "pth" | "ckpt" | "pkl")) {
+    if matches!(
+        path.extension().and_then(|e| e.to_str()),
+        Some("bin" | "pt" | "pth" | "ckpt" | "pkl")
+    ) {
         return Err(file_error(
             path,
             "is a pickle, which can run code when opened; save it as safetensors in Python: \
@@ -23,9 +29,16 @@ pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         ));
     }
     let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
-    let file = SafeTensors::deserialize(&bytes)
-        .map_err(|e| file_error(path, format!("not a whole safetensors file ({e}); copy or save it again")))?;
-    file.tensors().into_iter().map(|(name, view)| Ok((name, to_tensor(path, &view)?))).collect()
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| {
+        file_error(
+            path,
+            format!("not a whole safetensors file ({e}); copy or save it again"),
+        )
+    })?;
+    file.tensors()
+        .into_iter()
+        .map(|(name, view)| Ok((name, to_tensor(path, &view)?)))
+        .collect()
 }
 
 fn to_tensor(path: &Path, view: &TensorView<'_>) -> Result<Tensor> {
@@ -39,7 +52,12 @@ fn to_tensor(path: &Path, view: &TensorView<'_>) -> Result<Tensor> {
         Dtype::I32 => Kind::Int,
         Dtype::U8 => Kind::Uint8,
         Dtype::BOOL => Kind::Bool,
-        other => return Err(file_error(path, format!("holds a tensor of dtype {other:?}, which is not supported"))),
+        other => {
+            return Err(file_error(
+                path,
+                format!("holds a tensor of dtype {other:?}, which is not supported"),
+            ));
+        }
     };
     let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
     Ok(match kind {
@@ -63,7 +81,12 @@ pub fn write_safetensors<'a>(
             Kind::Float => (Dtype::F32, 4),
             Kind::Int64 => (Dtype::I64, 8),
             Kind::Uint8 => (Dtype::U8, 1),
-            other => return Err(file_error(path, format!("tensor {name} has dtype {other:?}: convert it to f32 first"))),
+            other => {
+                return Err(file_error(
+                    path,
+                    format!("tensor {name} has dtype {other:?}: convert it to f32 first"),
+                ));
+            }
         };
         let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
         let n = tensor.numel();
@@ -80,8 +103,10 @@ pub fn write_safetensors<'a>(
                 .map_err(|e| file_error(path, e))
         })
         .collect::<Result<Vec<_>>>()?;
-    let metadata: HashMap<String, String> =
-        metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let metadata: HashMap<String, String> = metadata
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| file_error(path, e))?;
     dualmd_data::write_atomic(path, &bytes).map_err(|e| file_error(path, e))
 }
@@ -94,7 +119,8 @@ pub fn read_npy(path: &Path) -> Result<Tensor> {
     if !path.exists() {
         return Err(file_error(path, "no such file"));
     }
-    let tensor = Tensor::read_npy(path).map_err(|e| file_error(path, format!("not a readable npy array ({e})")))?;
+    let tensor = Tensor::read_npy(path)
+        .map_err(|e| file_error(path, format!("not a readable npy array ({e})")))?;
     Ok(match tensor.kind() {
         Kind::Double | Kind::Half | Kind::BFloat16 => tensor.to_kind(Kind::Float),
         _ => tensor,

@@ -3,7 +3,9 @@
 mod files;
 mod runs;
 
-pub use files::{Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs};
+pub use files::{
+    Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs,
+};
 pub use runs::{
     AttackArgs, AuditArgs, DemoArgs, PredictArgs, RunArgs, SampleArgs, ScoreArgs, TrainArgs,
 };

@@ -52,7 +52,10 @@ impl Case {
             let mut set = load(data, &options)?;
             let report = dedupe(&mut set);
             if report.dropped.len() > 0 {
-                eprintln!("warning: {data}: {} exact duplicates dropped", report.dropped.len());
+                eprintln!(
+                    "warning: {data}: {} exact duplicates dropped",
+                    report.dropped.len()
+                );
             }
             if set.is_empty() {
                 bail!("{data} holds no images");
@@ -61,12 +64,20 @@ impl Case {
         };
         let (members, nonmembers) = (read(&args.members)?, read(&args.nonmembers)?);
         if members.shape() != nonmembers.shape() {
-            bail!("members are {:?} and non-members {:?} (channels, height, width)", members.shape(), nonmembers.shape());
+            bail!(
+                "members are {:?} and non-members {:?} (channels, height, width)",
+                members.shape(),
+                nonmembers.shape()
+            );
         }
         let label = |set: &ImageSet, member: bool| {
             set.records
                 .iter()
-                .map(|r| Label { id: r.id.as_str().to_owned(), group: r.group.clone(), member })
+                .map(|r| Label {
+                    id: r.id.as_str().to_owned(),
+                    group: r.group.clone(),
+                    member,
+                })
                 .collect::<Vec<_>>()
         };
         let labels = [label(&members, true), label(&nonmembers, false)].concat();
@@ -76,7 +87,15 @@ impl Case {
             Tensor::from_slice(&set.to_f32(&all)).view([-1, c, h, w])
         };
         let x = Tensor::cat(&[tensor(&members), tensor(&nonmembers)], 0);
-        Ok(Self { engine, generator, members, nonmembers, labels, x, split })
+        Ok(Self {
+            engine,
+            generator,
+            members,
+            nonmembers,
+            labels,
+            x,
+            split,
+        })
     }
 }
 
@@ -84,15 +103,21 @@ impl Case {
 fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
     for model in args.models() {
         let path = model.join("training.json");
-        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
         let training: serde_json::Value =
             serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))?;
-        let own = training.get("split_hash").and_then(|h| h.as_str()).unwrap_or("");
-        if !own.is_empty() &&  own != split.hash() {
+        let own = training
+            .get("split_hash")
+            .and_then(|h| h.as_str())
+            .unwrap_or("");
+        if !own.is_empty() && own != split.hash() {
             bail!(
                 "{} was trained on the split {own}, the one given is {}: scores against the wrong members mean nothing; \
                  give the run's own split.json",
-                model.display(), split.hash()
+                model.display(),
+                split.hash()
             );
         }
     }
@@ -102,7 +127,10 @@ fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
 /// Attacks by name; all of the default set if none are named.
 fn attacks(named: &[String], black_box: bool) -> Result<Vec<String>> {
     if named.is_empty() {
-        let mut all: Vec<String> = dualmd_attack::ALL.iter().map(|a| a.name.to_owned()).collect();
+        let mut all: Vec<String> = dualmd_attack::ALL
+            .iter()
+            .map(|a| a.name.to_owned())
+            .collect();
         if black_box {
             all.push(nn::NAME.into());
         }
@@ -120,15 +148,23 @@ fn generate(case: &Case, batch: usize, seed: u64, progress: &mut Progress) -> Re
     let [c, h, w] = case.members.shape().map(|d| d as i64);
     let noise = initial_noise(seed, GENERATED, [c, h, w], case.engine.device);
     let began = std::time::Instant::now();
-    case.generator.sample(&noise, choices::Sampler::Ddim, STEPS, Order::First, batch, seed, |done| {
-        progress.update(&ProgressEvent {
-            model: "sample".into(),
-            step: done as u64,
-            total: GENERATED as u64,
-            loss: None,
-            images_per_second: done as f64 / began.elapsed().as_secs_f64(),
-        });
-    })
+    case.generator.sample(
+        &noise,
+        choices::Sampler::Ddim,
+        STEPS,
+        Order::First,
+        batch,
+        seed,
+        |done| {
+            progress.update(&ProgressEvent {
+                model: "sample".into(),
+                step: done as u64,
+                total: GENERATED as u64,
+                loss: None,
+                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+            });
+        },
+    )
 }
 
 /// Scores to a CSV file, with the description beside it.
@@ -144,7 +180,14 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
         None
     };
     let subject = subject(&case, &args.score, &attacks, generated.as_ref(), seed)?;
-    let (rows, description) = score(&subject, &case.x, &case.labels, &case.engine, &mut progress, &stop)?;
+    let (rows, description) = score(
+        &subject,
+        &case.x,
+        &case.labels,
+        &case.engine,
+        &mut progress,
+        &stop,
+    )?;
     write_scores(&args.out, &rows)?;
     write_json(&args.out.with_extension("json"), &description)?;
     progress.finish(subject.name, &format!("scores in {}", args.out.display()));
@@ -176,7 +219,10 @@ fn subject<'a>(
 fn report_failures(description: &serde_json::Value) {
     for attack in description["attacks"].as_array().into_iter().flatten() {
         if attack["status"] == "failed" {
-            eprintln!("warning: attack {} failed: {}", attack["attack"], attack["reason"]);
+            eprintln!(
+                "warning: attack {} failed: {}",
+                attack["attack"], attack["reason"]
+            );
         }
     }
 }
@@ -193,18 +239,35 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     let generated = generate(&case, args.score.batch, seed, &mut progress)?;
     let subject = subject(&case, &args.score, &attacks, Some(&generated), seed)?;
     write_samples(&run.samples(subject.name), &generated)?;
-    let (rows, description) = score(&subject, &case.x, &case.labels, &case.engine, &mut progress, &stop)?;
+    let (rows, description) = score(
+        &subject,
+        &case.x,
+        &case.labels,
+        &case.engine,
+        &mut progress,
+        &stop,
+    )?;
     write_scores(&run.scores(subject.name, "csv"), &rows)?;
     write_json(&run.scores(subject.name, "json"), &description)?;
     report_failures(&description);
     fn pictures(set: &ImageSet) -> Vec<&Picture> {
         set.records.iter().map(|r| &r.picture).collect()
     }
-    blind::write(&run.0.join("controls.json"), &pictures(&case.members), &pictures(&case.nonmembers), seed)?;
+    blind::write(
+        &run.0.join("controls.json"),
+        &pictures(&case.members),
+        &pictures(&case.nonmembers),
+        seed,
+    )?;
     if let Some(split) = &case.split {
         split.save(&run.split())?;
     }
-    let models: Vec<String> = args.score.models().iter().map(|m| m.display().to_string()).collect();
+    let models: Vec<String> = args
+        .score
+        .models()
+        .iter()
+        .map(|m| m.display().to_string())
+        .collect();
     write_json(
         &run.plan(),
         &json!({

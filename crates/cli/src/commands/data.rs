@@ -16,15 +16,25 @@ pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
     let mut set = load(&args.data, &LoadOptions::default())?;
     let duplicates = dedupe(&mut set);
     let groups = group(&set, args.near_duplicates);
-    let split =
-        draw(&set, &groups, args.near_duplicates, args.method, args.members, args.nonmembers, global.seed.unwrap_or(0))?;
+    let split = draw(
+        &set,
+        &groups,
+        args.near_duplicates,
+        args.method,
+        args.members,
+        args.nonmembers,
+        global.seed.unwrap_or(0),
+    )?;
     split.save(&args.out)?;
     println!(
         "{}: {} members and {} non-members of {} ({} exact duplicates dropped, {} groups of near-duplicates), hash {}",
         args.out.display(),
-        split.members().len(), split.nonmembers().len(),
+        split.members().len(),
+        split.nonmembers().len(),
         args.data,
-        duplicates.dropped.len(), groups.shared(), split.hash()
+        duplicates.dropped.len(),
+        groups.shared(),
+        split.hash()
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -34,18 +44,31 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
     match what {
         Import::Split { file, data, out } => {
             let set = load(data, &LoadOptions::default())?;
-            let (split, report) = import_secmi_npz(file, &set, &Groups::given(&set), global.seed.unwrap_or(0))?;
+            let (split, report) =
+                import_secmi_npz(file, &set, &Groups::given(&set), global.seed.unwrap_or(0))?;
             split.save(out)?;
-            println!("{}: {} members and {} non-members; {} rows repeated, {} non-member rows that were trained on left out", out.display(), split.members().len(), split.nonmembers().len(), report.repeated, report.nonmembers_trained_on);
+            println!(
+                "{}: {} members and {} non-members; {} rows repeated, {} non-member rows that were trained on left out",
+                out.display(),
+                split.members().len(),
+                split.nonmembers().len(),
+                report.repeated,
+                report.nonmembers_trained_on
+            );
         }
         Import::Unet { file, config, out } => {
-            let text = std::fs::read_to_string(config).with_context(|| format!("cannot read {}", config.display()))?;
-            let config: UNet2dConfig =
-                serde_json::from_str(&text).with_context(|| format!("{} is no UNet2DModel config", config.display()))?;
+            let text = std::fs::read_to_string(config)
+                .with_context(|| format!("cannot read {}", config.display()))?;
+            let config: UNet2dConfig = serde_json::from_str(&text)
+                .with_context(|| format!("{} is no UNet2DModel config", config.display()))?;
             let unet = UNet2d::from_weights(&config, weights::read_safetensors(file)?, Device::Cpu)
                 .with_context(|| format!("{} does not fit the config", file.display()))?;
             save(out, &unet, &NoiseSchedule::default(), None)?;
-            println!("{}: {} parameters", out.display(), unet.parameters().count());
+            println!(
+                "{}: {} parameters",
+                out.display(),
+                unet.parameters().count()
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -58,10 +81,21 @@ pub fn export(what: &Export) -> Result<ExitCode> {
             let split = Split::load(file)?;
             let mut text = String::from("sample_id,group,side,half\n");
             for m in split.members() {
-                writeln!(text, "{},{},member,{}", m.id, m.group.as_deref().unwrap_or(""), u8::from(m.half))?;
+                writeln!(
+                    text,
+                    "{},{},member,{}",
+                    m.id,
+                    m.group.as_deref().unwrap_or(""),
+                    u8::from(m.half)
+                )?;
             }
             for n in split.nonmembers() {
-                writeln!(text, "{},{},nonmember,", n.id, n.group.as_deref().unwrap_or(""))?;
+                writeln!(
+                    text,
+                    "{},{},nonmember,",
+                    n.id,
+                    n.group.as_deref().unwrap_or("")
+                )?;
             }
             dualmd_data::write_atomic(out, text.as_bytes())?;
             println!("{}", out.display());
@@ -77,7 +111,18 @@ pub fn export(what: &Export) -> Result<ExitCode> {
 }
 
 fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, raw: Option<&UNet2d>) -> Result<()> {
-    let named = |u: &UNet2d| u.parameters().named().map(|(n, t)| (n.to_owned(), t.shallow_clone())).collect::<Vec<_>>();
+    let named = |u: &UNet2d| {
+        u.parameters()
+            .named()
+            .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
+            .collect::<Vec<_>>()
+    };
     let raw = raw.map(named);
-    Ok(Pipeline::save(out, unet.config(), schedule, &named(unet), raw.as_deref())?)
+    Ok(Pipeline::save(
+        out,
+        unet.config(),
+        schedule,
+        &named(unet),
+        raw.as_deref(),
+    )?)
 }

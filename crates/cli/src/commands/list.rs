@@ -26,10 +26,22 @@ pub fn list(what: Listing) -> Result<ExitCode> {
         }
         Listing::Defenses => {
             for (name, about) in [
-                ("none", "ordinary training on all members: what the defences are compared with"),
-                ("dualmd", "two teachers on disjoint halves that alternate while sampling (Algorithm 1)"),
-                ("distillmd", "one student of two teachers, each teaching the half it never saw (Algorithm 2)"),
-                ("kd", "one student of one ordinary teacher: the baseline of the paper's Table 10"),
+                (
+                    "none",
+                    "ordinary training on all members: what the defences are compared with",
+                ),
+                (
+                    "dualmd",
+                    "two teachers on disjoint halves that alternate while sampling (Algorithm 1)",
+                ),
+                (
+                    "distillmd",
+                    "one student of two teachers, each teaching the half it never saw (Algorithm 2)",
+                ),
+                (
+                    "kd",
+                    "one student of one ordinary teacher: the baseline of the paper's Table 10",
+                ),
             ] {
                 println!("{name:<10} {about}");
             }
@@ -45,9 +57,13 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             }
         }
         Listing::Datasets => {
-            println!("fashion    3,000 photographs of Fashion-MNIST, 28x28 grey, class names as captions (MIT)");
+            println!(
+                "fashion    3,000 photographs of Fashion-MNIST, 28x28 grey, class names as captions (MIT)"
+            );
             println!("emoji      Noto emoji, 32x32 colour, 2 to 4 captions each (Apache-2.0)");
-            println!("\nAny path will do in their place: a folder of images (metadata.jsonl or .txt captions), parquet,");
+            println!(
+                "\nAny path will do in their place: a folder of images (metadata.jsonl or .txt captions), parquet,"
+            );
             println!("WebDataset .tar, CIFAR-10/100 binary, IDX (.gz), .npz or .npy.");
         }
     }

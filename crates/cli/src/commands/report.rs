@@ -23,6 +23,9 @@ pub fn write(run: &Path) -> Result<()> {
 /// Statistics of any score file.
 pub fn roc(args: &RocArgs) -> Result<ExitCode> {
     let scores = dualmd_audit::read_scores(&args.scores)?;
-    print!("{}", dualmd_audit::roc_table(&scores, &args.fpr, args.json)?);
+    print!(
+        "{}",
+        dualmd_audit::roc_table(&scores, &args.fpr, args.json)?
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -28,11 +28,20 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
         eprint!("{}", plan.describe());
     }
     // Attacks and samples are made in f32: they compare small differences.
-    let exact = Engine { precision: Precision::F32, ..engine };
+    let exact = Engine {
+        precision: Precision::F32,
+        ..engine
+    };
     let stages: [(Stage, &dyn Fn() -> Result<bool>); 3] = [
-        (Stage::Train, &|| train::all(&run, &plan, &engine, view, &stop)),
-        (Stage::Sample, &|| sample::all(&run, &plan, &images, &exact, view, &stop)),
-        (Stage::Attack, &|| attack::all(&run, &plan, &images, &exact, view, &stop)),
+        (Stage::Train, &|| {
+            train::all(&run, &plan, &engine, view, &stop)
+        }),
+        (Stage::Sample, &|| {
+            sample::all(&run, &plan, &images, &exact, view, &stop)
+        }),
+        (Stage::Attack, &|| {
+            attack::all(&run, &plan, &images, &exact, view, &stop)
+        }),
     ];
     for (stage, work) in stages {
         if args.until < stage {
@@ -63,8 +72,18 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
 /// The command that repeats this run, as one would type it.
 pub fn command_line() -> String {
     let quote = |a: String| {
-        let plain = a.chars().all(|c| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c)) && !a.is_empty();
-        if plain { a } else { format!("'{}'", a.replace('\'', r"'\''")) }
+        let plain = a
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./=,:@+".contains(c))
+            && !a.is_empty();
+        if plain {
+            a
+        } else {
+            format!("'{}'", a.replace('\'', r"'\''"))
+        }
     };
-    std::iter::once("dualmd".to_owned()).chain(std::env::args().skip(1).map(quote)).collect::<Vec<_>>().join(" ")
+    std::iter::once("dualmd".to_owned())
+        .chain(std::env::args().skip(1).map(quote))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

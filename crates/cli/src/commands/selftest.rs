@@ -28,24 +28,41 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
     let covariance: Vec<f64> = (0..d * d)
         .map(|k| {
             let ((ay, ax), (by, bx)) = (place(k / d), place(k % d));
-            0.2 * (-((ay - by).powi(2) + (ax - bx).powi(2)) / 8.0).exp() + if k / d == k % d { 0.01 } else { 0.0 }
+            0.2 * (-((ay - by).powi(2) + (ax - bx).powi(2)) / 8.0).exp()
+                + if k / d == k % d { 0.01 } else { 0.0 }
         })
         .collect();
     let covariance = Tensor::from_slice(&covariance).view([d, d]);
     let root = covariance.linalg_cholesky(false);
     let n = MEMBERS + NONMEMBERS;
-    let z = noise::normal(&mut stream(seed, "selftest/images", 0), &[n, d], Device::Cpu).to_kind(Kind::Double);
-    let x = z.matmul(&root.tr()).to_kind(Kind::Float).view([n, 1, SIDE, SIDE]);
+    let z = noise::normal(
+        &mut stream(seed, "selftest/images", 0),
+        &[n, d],
+        Device::Cpu,
+    )
+    .to_kind(Kind::Double);
+    let x = z
+        .matmul(&root.tr())
+        .to_kind(Kind::Float)
+        .view([n, 1, SIDE, SIDE]);
     let schedule = NoiseSchedule::default();
     let memorised = MemorisedDenoiser::new(&x.narrow(0, 0, MEMBERS), schedule.clone())?;
-    let gaussian =
-        GaussianDenoiser::new(&Tensor::zeros([d], (Kind::Double, Device::Cpu)), &covariance, schedule.clone())?;
+    let gaussian = GaussianDenoiser::new(
+        &Tensor::zeros([d], (Kind::Double, Device::Cpu)),
+        &covariance,
+        schedule.clone(),
+    )?;
     let ids: Vec<String> = (0..n).map(|i| format!("{i}")).collect();
     let samples = Samples::new(x, ids)?;
     let mut failures = Vec::new();
-    let oracles: [(&str, &dyn Denoiser, bool); 2] =
-        [("planted leak", &memorised, true), ("null", &gaussian, false)];
-    println!("{:<13} {:<7} {:>6}  {:<15} verdict", "model", "attack", "AUC", "99.9 % interval");
+    let oracles: [(&str, &dyn Denoiser, bool); 2] = [
+        ("planted leak", &memorised, true),
+        ("null", &gaussian, false),
+    ];
+    println!(
+        "{:<13} {:<7} {:>6}  {:<15} verdict",
+        "model", "attack", "AUC", "99.9 % interval"
+    );
     for (name, denoiser, leaks) in oracles {
         let options = RunOptions {
             batch: 64,
@@ -65,7 +82,11 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
             };
             let (inside, outside) = scores.split_at(MEMBERS as usize);
             let i = dualmd_stats::auc_interval(inside, outside, CONFIDENCE)?;
-            let right = if leaks { i.auc > 0.99 } else { i.low <= 0.5 && i.high >= 0.5 };
+            let right = if leaks {
+                i.auc > 0.99
+            } else {
+                i.low <= 0.5 && i.high >= 0.5
+            };
             println!(
                 "{name:<13} {attack:<7} {:>6.3}  {:<15} {}",
                 i.auc,

@@ -20,13 +20,18 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
     let (plan, images, engine) = if args.progress_json {
         // The parent has prepared the folder; its plan is the law.
         let (plan, experiment, images) = prepare::reopen(&run)?;
-        let engine = Engine::new(global, experiment.train.dtype, plan.hardware.threads_per_model)?;
+        let engine = Engine::new(
+            global,
+            experiment.train.dtype,
+            plan.hardware.threads_per_model,
+        )?;
         (plan, images, engine)
     } else {
         let sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
         let experiment = Experiment::load(&Source::File(args.experiment.clone()), &sets)?;
         let engine = Engine::new(global, experiment.train.dtype, machine::cores())?;
-        let (plan, images) = prepare::prepare(&experiment, &run, &engine, super::run::command_line())?;
+        let (plan, images) =
+            prepare::prepare(&experiment, &run, &engine, super::run::command_line())?;
         (plan, images, engine)
     };
     let job = plan.training(&args.model)?.clone();
@@ -39,9 +44,22 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
             bars.update(&event);
         }
     };
-    let done = stage::one(&run, &plan, &images, &job, &engine, args.max_steps_now, &stop, &mut tell)?;
+    let done = stage::one(
+        &run,
+        &plan,
+        &images,
+        &job,
+        &engine,
+        args.max_steps_now,
+        &stop,
+        &mut tell,
+    )?;
     if !args.progress_json {
-        let note = if done { "trained" } else { "checkpoint written; the same command goes on" };
+        let note = if done {
+            "trained"
+        } else {
+            "checkpoint written; the same command goes on"
+        };
         bars.finish(&job.name, note);
     }
     Ok(ExitCode::SUCCESS)

@@ -10,9 +10,9 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use schedule::{Job, JobKind, Target};
 #[cfg(test)]
 use schedule::training_seed;
+pub use schedule::{Job, JobKind, Target};
 
 use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
 use crate::suggest::nearest;

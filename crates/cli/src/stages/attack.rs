@@ -76,12 +76,19 @@ pub fn score(
             score,
         }));
     };
-    let error_attacks: Vec<Box<dyn Attack>> =
-        subject.attacks.iter().filter(|a| *a != nn::NAME).map(|a| by_name(a)).collect::<Result<_, _>>()?;
+    let error_attacks: Vec<Box<dyn Attack>> = subject
+        .attacks
+        .iter()
+        .filter(|a| *a != nn::NAME)
+        .map(|a| by_name(a))
+        .collect::<Result<_, _>>()?;
     let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
     if !error_attacks.is_empty() {
         let samples = Samples::new(x.shallow_clone(), ids)?;
-        let denoiser = subject.generator.denoiser(Order::First, subject.timesteps.clone(), subject.seed);
+        let denoiser =
+            subject
+                .generator
+                .denoiser(Order::First, subject.timesteps.clone(), subject.seed);
         let began = std::time::Instant::now();
         let outcome = dualmd_attack::run(
             denoiser.as_ref(),
@@ -98,7 +105,9 @@ pub fn score(
                         step: done as u64,
                         total: total as u64,
                         loss: None,
-                        images_per_second: done as f64 / error_attacks.len() as f64 / began.elapsed().as_secs_f64(),
+                        images_per_second: done as f64
+                            / error_attacks.len() as f64
+                            / began.elapsed().as_secs_f64(),
                     });
                 },
                 stop: &|| stop.load(Ordering::Relaxed),
@@ -120,7 +129,11 @@ pub fn score(
                 "seconds": result.seconds, "status": status, "reason": reason, "parameters": info.parameters,
             }));
         }
-        (made, saved, warnings) = (outcome.network_calls_made, outcome.network_calls_saved, outcome.warnings);
+        (made, saved, warnings) = (
+            outcome.network_calls_made,
+            outcome.network_calls_saved,
+            outcome.warnings,
+        );
     }
     if subject.attacks.iter().any(|a| a == nn::NAME)
         && let Some(generated) = subject.generated
@@ -129,7 +142,10 @@ pub fn score(
         let info = nn::info(usize::try_from(generated.size()[0]).unwrap_or(0));
         let (status, reason) = match nearest(x, generated) {
             Ok(found) => {
-                add(nn::NAME, &found.iter().map(nn::Nearest::score).collect::<Vec<_>>());
+                add(
+                    nn::NAME,
+                    &found.iter().map(nn::Nearest::score).collect::<Vec<_>>(),
+                );
                 ("ok", None)
             }
             Err(reason) => ("failed", Some(reason.to_string())),
@@ -168,14 +184,22 @@ pub fn all(
         .members()
         .iter()
         .map(|m| (m.id.as_str(), m.group.clone()))
-        .chain(split.nonmembers().iter().map(|n| (n.id.as_str(), n.group.clone())))
+        .chain(
+            split
+                .nonmembers()
+                .iter()
+                .map(|n| (n.id.as_str(), n.group.clone())),
+        )
         .collect();
     let labels: Vec<Label> = positions
         .iter()
         .enumerate()
         .map(|(place, &i)| Label {
             id: images.set.records[i].id.as_str().to_owned(),
-            group: groups.get(images.set.records[i].id.as_str()).cloned().flatten(),
+            group: groups
+                .get(images.set.records[i].id.as_str())
+                .cloned()
+                .flatten(),
             member: place < s.members.len(),
         })
         .collect();
@@ -193,10 +217,22 @@ pub fn all(
         let began = std::time::Instant::now();
         attack_one(run, plan, target, &x, &labels, engine, &mut progress, stop)
             .with_context(|| format!("attacking {} failed", target.name))?;
-        progress.finish(&target.name, &format!("attacked in {}", duration(began.elapsed())));
+        progress.finish(
+            &target.name,
+            &format!("attacked in {}", duration(began.elapsed())),
+        );
     }
-    let pictures = |list: &[usize]| list.iter().map(|&i| &images.set.records[i].picture).collect::<Vec<_>>();
-    blind::write(&run.0.join("controls.json"), &pictures(&s.members), &pictures(&s.nonmembers), plan.seed)?;
+    let pictures = |list: &[usize]| {
+        list.iter()
+            .map(|&i| &images.set.records[i].picture)
+            .collect::<Vec<_>>()
+    };
+    blind::write(
+        &run.0.join("controls.json"),
+        &pictures(&s.members),
+        &pictures(&s.nonmembers),
+        plan.seed,
+    )?;
     write_exposed(run, plan, images)?;
     Ok(true)
 }
@@ -215,13 +251,19 @@ fn attack_one(
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
     let set = weight_set(plan.audit.weights);
     let generator = Generator::open(&folders, set, engine)?;
-    let generated =
-        if target.attacks.iter().any(|a| a == nn::NAME) { Some(read_samples(run, &target.name)?) } else { None };
+    let generated = if target.attacks.iter().any(|a| a == nn::NAME) {
+        Some(read_samples(run, &target.name)?)
+    } else {
+        None
+    };
     let subject = Subject {
         name: &target.name,
         defense: &target.defense,
         attacks: &target.attacks,
-        timesteps: generator.first().schedule.sampling_timesteps(plan.sample.steps)?,
+        timesteps: generator
+            .first()
+            .schedule
+            .sampling_timesteps(plan.sample.steps)?,
         generator: &generator,
         generated: generated.as_ref(),
         batch: plan.audit.batch,
@@ -243,8 +285,12 @@ pub fn weight_set(weights: Weights) -> WeightSet {
 
 /// `exposed.json`: per model the members that its error attacks rank highest on average.
 fn write_exposed(run: &RunFolder, plan: &Plan, images: &Images) -> Result<()> {
-    let by_id: BTreeMap<&str, usize> =
-        images.selected.members.iter().map(|&i| (images.set.records[i].id.as_str(), i)).collect();
+    let by_id: BTreeMap<&str, usize> = images
+        .selected
+        .members
+        .iter()
+        .map(|&i| (images.set.records[i].id.as_str(), i))
+        .collect();
     let folder = run.0.join("exposed");
     create_folder(&folder)?;
     let mut entries = Vec::new();
@@ -254,8 +300,13 @@ fn write_exposed(run: &RunFolder, plan: &Plan, images: &Images) -> Result<()> {
             continue;
         }
         for (rank, (id, score)) in most_exposed(&path)?.into_iter().enumerate() {
-            let Some(&i) = by_id.get(id.as_str()) else { continue };
-            save_png(&folder.join(format!("{id}.png")), &images.set.records[i].picture)?;
+            let Some(&i) = by_id.get(id.as_str()) else {
+                continue;
+            };
+            save_png(
+                &folder.join(format!("{id}.png")),
+                &images.set.records[i].picture,
+            )?;
             entries.push(json!({
                 "model": target.name, "attack": "mean rank", "id": id, "png": format!("exposed/{id}.png"),
                 "score": score, "rank": rank + 1,
@@ -280,7 +331,8 @@ fn most_exposed(path: &Path) -> Result<Vec<(String, f64)>> {
             }
         }
     }
-    let mut ranked: Vec<(String, f64)> = sum.into_iter().map(|(id, s)| (id.to_owned(), s)).collect();
+    let mut ranked: Vec<(String, f64)> =
+        sum.into_iter().map(|(id, s)| (id.to_owned(), s)).collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     ranked.truncate(EXPOSED);
     Ok(ranked)

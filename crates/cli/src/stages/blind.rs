@@ -37,20 +37,44 @@ pub fn write(path: &Path, members: &[&Picture], nonmembers: &[&Picture], seed: u
 }
 
 fn describe(picture: &Picture) -> Result<Vec<f64>> {
-    let (w, h, c) = (picture.width as usize, picture.height as usize, usize::from(picture.channels));
+    let (w, h, c) = (
+        picture.width as usize,
+        picture.height as usize,
+        usize::from(picture.channels),
+    );
     let at = |x: usize, y: usize, k: usize| f64::from(picture.pixels[(y * w + x) * c + k]) / 255.0;
     let mut out = Vec::new();
     for k in 0..c {
         for ty in 0..THUMBNAIL {
             for tx in 0..THUMBNAIL {
-                let (x0, x1) = (tx * w / THUMBNAIL, ((tx + 1) * w / THUMBNAIL).max(tx * w / THUMBNAIL + 1).min(w));
-                let (y0, y1) = (ty * h / THUMBNAIL, ((ty + 1) * h / THUMBNAIL).max(ty * h / THUMBNAIL + 1).min(h));
+                let (x0, x1) = (
+                    tx * w / THUMBNAIL,
+                    ((tx + 1) * w / THUMBNAIL)
+                        .max(tx * w / THUMBNAIL + 1)
+                        .min(w),
+                );
+                let (y0, y1) = (
+                    ty * h / THUMBNAIL,
+                    ((ty + 1) * h / THUMBNAIL)
+                        .max(ty * h / THUMBNAIL + 1)
+                        .min(h),
+                );
                 let n = ((x1 - x0) * (y1 - y0)).max(1) as f64;
-                out.push((y0..y1).flat_map(|y| (x0..x1).map(move |x| (x, y))).map(|(x, y)| at(x, y, k)).sum::<f64>() / n);
+                out.push(
+                    (y0..y1)
+                        .flat_map(|y| (x0..x1).map(move |x| (x, y)))
+                        .map(|(x, y)| at(x, y, k))
+                        .sum::<f64>()
+                        / n,
+                );
             }
         }
     }
-    let values: Vec<f64> = picture.pixels.iter().map(|&p| f64::from(p) / 255.0).collect();
+    let values: Vec<f64> = picture
+        .pixels
+        .iter()
+        .map(|&p| f64::from(p) / 255.0)
+        .collect();
     let n = values.len().max(1) as f64;
     let mean = values.iter().sum::<f64>() / n;
     let spread = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
@@ -59,12 +83,20 @@ fn describe(picture: &Picture) -> Result<Vec<f64>> {
     for k in 0..c {
         for y in 1..h {
             for x in 1..w {
-                edges += (at(x, y, k) - at(x - 1, y, k)).powi(2) + (at(x, y, k) - at(x, y - 1, k)).powi(2);
+                edges += (at(x, y, k) - at(x - 1, y, k)).powi(2)
+                    + (at(x, y, k) - at(x, y - 1, k)).powi(2);
             }
         }
     }
     let bytes = encode_png(picture)?.len() as f64;
-    out.extend([mean, spread, extreme(f64::min, 1.0), extreme(f64::max, 0.0), (edges / n).sqrt(), bytes / n]);
+    out.extend([
+        mean,
+        spread,
+        extreme(f64::min, 1.0),
+        extreme(f64::max, 0.0),
+        (edges / n).sqrt(),
+        bytes / n,
+    ]);
     Ok(out)
 }
 
@@ -77,10 +109,17 @@ fn cross_validated(features: &[Vec<f64>], labels: &[bool], seed: u64) -> Vec<f64
     let mut scores = vec![0.0; features.len()];
     for fold in 0..FOLDS {
         let (test, train): (Vec<usize>, Vec<usize>) =
-            order.iter().enumerate().fold((vec![], vec![]), |(mut a, mut b), (place, &i)| {
-                if place % FOLDS == fold { a.push(i) } else { b.push(i) };
-                (a, b)
-            });
+            order
+                .iter()
+                .enumerate()
+                .fold((vec![], vec![]), |(mut a, mut b), (place, &i)| {
+                    if place % FOLDS == fold {
+                        a.push(i)
+                    } else {
+                        b.push(i)
+                    };
+                    (a, b)
+                });
         let weights = ridge(features, labels, &train);
         for i in test {
             scores[i] = weights.score(&features[i]);
@@ -97,7 +136,12 @@ struct Ridge {
 
 impl Ridge {
     fn score(&self, x: &[f64]) -> f64 {
-        x.iter().zip(&self.mean).zip(&self.scale).zip(&self.weights).map(|(((x, m), s), w)| (x - m) / s * w).sum()
+        x.iter()
+            .zip(&self.mean)
+            .zip(&self.scale)
+            .zip(&self.weights)
+            .map(|(((x, m), s), w)| (x - m) / s * w)
+            .sum()
     }
 }
 
@@ -106,17 +150,33 @@ impl Ridge {
 fn ridge(features: &[Vec<f64>], labels: &[bool], train: &[usize]) -> Ridge {
     let d = features.first().map_or(0, Vec::len);
     let n = train.len().max(1) as f64;
-    let mean: Vec<f64> = (0..d).map(|j| train.iter().map(|&i| features[i][j]).sum::<f64>() / n).collect();
+    let mean: Vec<f64> = (0..d)
+        .map(|j| train.iter().map(|&i| features[i][j]).sum::<f64>() / n)
+        .collect();
     let scale: Vec<f64> = (0..d)
-        .map(|j| (train.iter().map(|&i| (features[i][j] - mean[j]).powi(2)).sum::<f64>() / n).sqrt().max(1e-9))
+        .map(|j| {
+            (train
+                .iter()
+                .map(|&i| (features[i][j] - mean[j]).powi(2))
+                .sum::<f64>()
+                / n)
+                .sqrt()
+                .max(1e-9)
+        })
         .collect();
     let positives = train.iter().filter(|&&i| labels[i]).count().max(1) as f64;
     let negatives = (n - positives).max(1.0);
     let mut a = vec![vec![0.0; d]; d];
     let mut b = vec![0.0; d];
     for &i in train {
-        let z: Vec<f64> = (0..d).map(|j| (features[i][j] - mean[j]) / scale[j]).collect();
-        let (weight, y) = if labels[i] { (0.5 / positives, 1.0) } else { (0.5 / negatives, -1.0) };
+        let z: Vec<f64> = (0..d)
+            .map(|j| (features[i][j] - mean[j]) / scale[j])
+            .collect();
+        let (weight, y) = if labels[i] {
+            (0.5 / positives, 1.0)
+        } else {
+            (0.5 / negatives, -1.0)
+        };
         for j in 0..d {
             b[j] += weight * y * z[j];
             for k in 0..d {
@@ -127,7 +187,11 @@ fn ridge(features: &[Vec<f64>], labels: &[bool], train: &[usize]) -> Ridge {
     for (j, row) in a.iter_mut().enumerate() {
         row[j] += 0.01;
     }
-    Ridge { mean, scale, weights: solve(a, b) }
+    Ridge {
+        mean,
+        scale,
+        weights: solve(a, b),
+    }
 }
 
 /// Gauss-Jordan elimination; the matrix is positive definite by its ridge.
@@ -160,14 +224,25 @@ mod tests {
         (0..n)
             .map(|i| {
                 let mut rng = stream(seed, "test", i as u64);
-                let pixels = (0..64).map(|_| rng.random_range(0..200u8) + brightness).collect();
-                Picture { width: 8, height: 8, channels: 1, pixels }
+                let pixels = (0..64)
+                    .map(|_| rng.random_range(0..200u8) + brightness)
+                    .collect();
+                Picture {
+                    width: 8,
+                    height: 8,
+                    channels: 1,
+                    pixels,
+                }
             })
             .collect()
     }
 
     fn auc(members: &[Picture], nonmembers: &[Picture]) -> (f64, f64) {
-        let features: Vec<Vec<f64>> = members.iter().chain(nonmembers).map(|p| describe(p).unwrap()).collect();
+        let features: Vec<Vec<f64>> = members
+            .iter()
+            .chain(nonmembers)
+            .map(|p| describe(p).unwrap())
+            .collect();
         let labels: Vec<bool> = (0..features.len()).map(|i| i < members.len()).collect();
         let scores = cross_validated(&features, &labels, 1);
         let (a, b) = scores.split_at(members.len());

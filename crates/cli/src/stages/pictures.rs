@@ -11,8 +11,14 @@ use std::path::Path;
 /// Each image of [N, C, H, W] in [-1, 1] as 8-bit pixels.
 pub fn pictures(images: &Tensor) -> Result<Vec<Picture>> {
     let size = images.size();
-    let [n, c, h, w] = size.as_slice() else { return Err(anyhow!("images have shape {size:?}, expected [N, C, H, W]")) };
-    let flat = images.to_device(Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
+    let [n, c, h, w] = size.as_slice() else {
+        return Err(anyhow!("images have shape {size:?}, expected [N, C, H, W]"));
+    };
+    let flat = images
+        .to_device(Device::Cpu)
+        .to_kind(Kind::Float)
+        .contiguous()
+        .view([-1]);
     let values: Vec<f32> = Vec::try_from(&flat)?;
     let each = (c * h * w) as usize;
     (0..*n as usize)
@@ -32,7 +38,13 @@ pub fn sheet(
     path: &Path,
 ) -> Result<()> {
     let noise = initial_noise(seed, 16, shape, Device::Cpu);
-    let options = SampleOptions { sampler: Sampler::Ddim, steps: 25, batch: 16, seed, clip: Some(1.0) };
+    let options = SampleOptions {
+        sampler: Sampler::Ddim,
+        steps: 25,
+        batch: 16,
+        seed,
+        clip: Some(1.0),
+    };
     let images = sample(network, schedule, &noise, None, &options, |_| {})?;
     if let Some(folder) = path.parent() {
         create_folder(folder)?;

@@ -78,7 +78,10 @@ pub fn draw(
     let picked = exact.select(set)?;
     let mut positions = [picked.members, picked.nonmembers].concat();
     positions.sort_unstable();
-    let records = positions.into_iter().map(|i| set.records[i].clone()).collect();
+    let records = positions
+        .into_iter()
+        .map(|i| set.records[i].clone())
+        .collect();
     let pool = ImageSet::new(set.source.clone(), set.licence.clone(), records)?;
     Ok(Split::coin_flip(&pool, &group(&pool, near), seed, 0.5)?)
 }
@@ -97,7 +100,15 @@ pub fn prepare(
         Split::load(&run.split())?
     } else {
         let data = &experiment.data;
-        draw(&set, &groups, data.near_duplicates, data.method, data.members, Some(data.nonmembers), experiment.seed)?
+        draw(
+            &set,
+            &groups,
+            data.near_duplicates,
+            data.method,
+            data.members,
+            Some(data.nonmembers),
+            experiment.seed,
+        )?
     };
     let selected = split.select(&set)?;
     let config = network(experiment, &set)?;
@@ -124,7 +135,8 @@ pub fn prepare(
             image_size: experiment.data.image_size,
             channels: u8::try_from(set.shape()[0]).unwrap_or(3),
             records: set.len(),
-            duplicates_dropped: duplicates.dropped.len(), near_duplicate_groups: groups.shared(),
+            duplicates_dropped: duplicates.dropped.len(),
+            near_duplicate_groups: groups.shared(),
             members: selected.members.len(),
             nonmembers: selected.nonmembers.len(),
             d1: selected.d1.len(),
@@ -187,11 +199,12 @@ pub fn reopen(run: &RunFolder) -> Result<(Plan, Experiment, Images)> {
     )?;
     let (set, _) = read(&experiment.data)?;
     let split = Split::load(&run.split())?;
-    if  split.hash() != plan.split_hash {
+    if split.hash() != plan.split_hash {
         bail!(
             "{} is not the split this run was planned with (hash {}, not {}): put the original back",
             run.split().display(),
-            split.hash(), plan.split_hash
+            split.hash(),
+            plan.split_hash
         );
     }
     let selected = split.select(&set)?;

@@ -96,14 +96,27 @@ impl Generator {
         let pipeline = self.first();
         let sampler = match sampler {
             choices::Sampler::Ddim => Sampler::Ddim,
-            choices::Sampler::Ddpm => {
-                Sampler::Ancestral { large_variance: pipeline.schedule.config().variance_type == "fixed_large" }
-            }
+            choices::Sampler::Ddpm => Sampler::Ancestral {
+                large_variance: pipeline.schedule.config().variance_type == "fixed_large",
+            },
         };
         let timesteps = pipeline.schedule.sampling_timesteps(steps)?;
         let denoiser = self.denoiser(order, timesteps, seed);
-        let options = SampleOptions { sampler, steps, batch, seed, clip: pipeline.clip() };
-        Ok(sample(denoiser.as_ref(), &pipeline.schedule, noise, None, &options, progress)?)
+        let options = SampleOptions {
+            sampler,
+            steps,
+            batch,
+            seed,
+            clip: pipeline.clip(),
+        };
+        Ok(sample(
+            denoiser.as_ref(),
+            &pipeline.schedule,
+            noise,
+            None,
+            &options,
+            progress,
+        )?)
     }
 }
 
@@ -129,7 +142,10 @@ pub fn all(
             .with_context(|| format!("sampling from {} failed", target.name))?;
         write_samples(&folder, &generated)?;
         write_nearest(&folder, &generated, images)?;
-        progress.finish(&target.name, &format!("{} images drawn", generated.size()[0]));
+        progress.finish(
+            &target.name,
+            &format!("{} images drawn", generated.size()[0]),
+        );
     }
     Ok(true)
 }
@@ -145,17 +161,30 @@ fn generate(
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
     let generator = Generator::open(&folders, WeightSet::Ema, engine)?;
     let s = &plan.sample;
-    let noise = initial_noise(plan.seed, s.n, images.set.shape().map(|d| d as i64), engine.device);
+    let noise = initial_noise(
+        plan.seed,
+        s.n,
+        images.set.shape().map(|d| d as i64),
+        engine.device,
+    );
     let began = std::time::Instant::now();
-    generator.sample(&noise, s.sampler, s.steps, s.order, s.batch, plan.seed, |done| {
-        progress.update(&ProgressEvent {
-            model: target.name.clone(),
-            step: done as u64,
-            total: s.n as u64,
-            loss: None,
-            images_per_second: done as f64 / began.elapsed().as_secs_f64(),
-        });
-    })
+    generator.sample(
+        &noise,
+        s.sampler,
+        s.steps,
+        s.order,
+        s.batch,
+        plan.seed,
+        |done| {
+            progress.update(&ProgressEvent {
+                model: target.name.clone(),
+                step: done as u64,
+                total: s.n as u64,
+                loss: None,
+                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+            });
+        },
+    )
 }
 
 /// `NNNN.png`, `grid.png` and `samples.npy`.
@@ -165,7 +194,10 @@ pub fn write_samples(folder: &Path, generated: &Tensor) -> Result<()> {
     for (i, picture) in pictures.iter().enumerate() {
         save_png(&folder.join(format!("{i:04}.png")), picture)?;
     }
-    save_png(&folder.join("grid.png"), &grid(&pictures[..pictures.len().min(GRID)], 8, 1))?;
+    save_png(
+        &folder.join("grid.png"),
+        &grid(&pictures[..pictures.len().min(GRID)], 8, 1),
+    )?;
     write_npy(&folder.join("samples.npy"), generated)?;
     Ok(())
 }
@@ -178,7 +210,10 @@ pub fn read_samples(run: &RunFolder, name: &str) -> Result<Tensor> {
 /// `nearest.json`: the generated images that lie nearest to a member, with the distance unseen images have as yardstick.
 pub fn write_nearest(folder: &Path, generated: &Tensor, images: &Images) -> Result<()> {
     let s = &images.selected;
-    let (members, heldout) = (images.tensor(&s.members, Device::Cpu), images.tensor(&s.nonmembers, Device::Cpu));
+    let (members, heldout) = (
+        images.tensor(&s.members, Device::Cpu),
+        images.tensor(&s.nonmembers, Device::Cpu),
+    );
     let generated = generated.to_device(Device::Cpu);
     let to_members = nearest(&generated, &members)?;
     let to_heldout = nearest(&generated, &heldout)?;
@@ -190,7 +225,10 @@ pub fn write_nearest(folder: &Path, generated: &Tensor, images: &Images) -> Resu
     for &i in order.iter().take(PAIRS) {
         let record = &images.set.records[s.members[to_members[i].index]];
         let id = record.id.as_str();
-        save_png(&folder.join("nearest").join(format!("{id}.png")), &record.picture)?;
+        save_png(
+            &folder.join("nearest").join(format!("{id}.png")),
+            &record.picture,
+        )?;
         pairs.push(json!({
             "sample": format!("{i:04}.png"),
             "member_id": id,
@@ -199,7 +237,8 @@ pub fn write_nearest(folder: &Path, generated: &Tensor, images: &Images) -> Resu
             "heldout_distance": to_heldout[i].distance,
         }));
     }
-    let distances = |list: &[dualmd_attack::nn::Nearest]| list.iter().map(|n| n.distance).collect::<Vec<_>>();
+    let distances =
+        |list: &[dualmd_attack::nn::Nearest]| list.iter().map(|n| n.distance).collect::<Vec<_>>();
     write_json(
         &folder.join("nearest.json"),
         &json!({

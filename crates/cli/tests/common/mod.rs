@@ -68,14 +68,21 @@ pub fn fail(args: &[&str]) -> String {
     let output = dualmd(args).output().expect("the binary starts");
     assert!(!output.status.success(), "dualmd {args:?} succeeded");
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!text.contains("panicked"), "a panic reached the user:\n{text}");
+    assert!(
+        !text.contains("panicked"),
+        "a panic reached the user:\n{text}"
+    );
     text
 }
 
 /// blake3 of a model's averaged and raw weights.
 pub fn weights(run: &Path, model: &str) -> [String; 2] {
     ["unet", "unet_raw"].map(|set| {
-        let path = run.join("models").join(model).join(set).join("diffusion_pytorch_model.safetensors");
+        let path = run
+            .join("models")
+            .join(model)
+            .join(set)
+            .join("diffusion_pytorch_model.safetensors");
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         blake3::hash(&bytes).to_hex().to_string()
     })

@@ -13,9 +13,17 @@ pub(super) fn sinusoid(t: &Tensor, width: i64, flip_sin_to_cos: bool, freq_shift
     let frequencies = Tensor::from_slice(&frequencies).to_device(t.device());
     let angles = t.to_kind(Kind::Float).unsqueeze(1) * frequencies.unsqueeze(0);
     let (sin, cos) = (angles.sin(), angles.cos());
-    let both = if flip_sin_to_cos { [cos, sin] } else { [sin, cos] };
+    let both = if flip_sin_to_cos {
+        [cos, sin]
+    } else {
+        [sin, cos]
+    };
     let embedding = Tensor::cat(&both, 1);
-    if width % 2 == 1 { embedding.constant_pad_nd([0, 1]) } else { embedding }
+    if width % 2 == 1 {
+        embedding.constant_pad_nd([0, 1])
+    } else {
+        embedding
+    }
 }
 
 /// Two layers behind the sinusoid.
@@ -77,7 +85,15 @@ impl Residual {
             shortcut: if input == output {
                 None
             } else {
-                Some(Conv::new(b, &format!("{name}.conv_shortcut"), [input, output], 1, 1, 0, 1.0)?)
+                Some(Conv::new(
+                    b,
+                    &format!("{name}.conv_shortcut"),
+                    [input, output],
+                    1,
+                    1,
+                    0,
+                    1.0,
+                )?)
             },
             scale_shift,
             dropout: config.dropout,
@@ -95,13 +111,21 @@ impl Residual {
         } else {
             self.norm2.forward_silu(&(h + time))?
         };
-        let h = if train && self.dropout > 0.0 { h.dropout(self.dropout, true) } else { h };
+        let h = if train && self.dropout > 0.0 {
+            h.dropout(self.dropout, true)
+        } else {
+            h
+        };
         let h = self.conv2.forward(&h);
         let sum = match &self.shortcut {
             Some(conv) => conv.forward(x) + h,
             None => x + h,
         };
-        Ok(if self.divisor == 1.0 { sum } else { sum / self.divisor })
+        Ok(if self.divisor == 1.0 {
+            sum
+        } else {
+            sum / self.divisor
+        })
     }
 }
 
@@ -140,15 +164,44 @@ impl SelfAttention {
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, channels, height, width) = x.size4()?;
-        let tokens = self.norm.forward(x)?.view([batch, channels, height * width]).transpose(1, 2);
-        let split = |y: Tensor| y.view([batch, height * width, self.heads, channels / self.heads]).transpose(1, 2);
-        let (q, k, v) =
-            (split(self.q.forward(&tokens)), split(self.k.forward(&tokens)), split(self.v.forward(&tokens)));
-        let mixed = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<&Tensor>, 0.0, false, None, false);
-        let mixed = mixed.transpose(1, 2).reshape([batch, height * width, channels]);
-        let out = self.out.forward(&mixed).transpose(1, 2).reshape([batch, channels, height, width]);
+        let tokens = self
+            .norm
+            .forward(x)?
+            .view([batch, channels, height * width])
+            .transpose(1, 2);
+        let split = |y: Tensor| {
+            y.view([batch, height * width, self.heads, channels / self.heads])
+                .transpose(1, 2)
+        };
+        let (q, k, v) = (
+            split(self.q.forward(&tokens)),
+            split(self.k.forward(&tokens)),
+            split(self.v.forward(&tokens)),
+        );
+        let mixed = Tensor::scaled_dot_product_attention(
+            &q,
+            &k,
+            &v,
+            None::<&Tensor>,
+            0.0,
+            false,
+            None,
+            false,
+        );
+        let mixed = mixed
+            .transpose(1, 2)
+            .reshape([batch, height * width, channels]);
+        let out = self
+            .out
+            .forward(&mixed)
+            .transpose(1, 2)
+            .reshape([batch, channels, height, width]);
         let sum = out + x;
-        Ok(if self.divisor == 1.0 { sum } else { sum / self.divisor })
+        Ok(if self.divisor == 1.0 {
+            sum
+        } else {
+            sum / self.divisor
+        })
     }
 }
 
@@ -162,13 +215,25 @@ pub(super) struct Downsample {
 impl Downsample {
     pub(super) fn new(b: &Builder, name: &str, channels: i64, padding: i64) -> Result<Self> {
         Ok(Self {
-            conv: Conv::new(b, &format!("{name}.conv"), [channels, channels], 3, 2, padding, 1.0)?,
+            conv: Conv::new(
+                b,
+                &format!("{name}.conv"),
+                [channels, channels],
+                3,
+                2,
+                padding,
+                1.0,
+            )?,
             asymmetric: padding == 0,
         })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Tensor {
-        if self.asymmetric { self.conv.forward(&x.constant_pad_nd([0, 1, 0, 1])) } else { self.conv.forward(x) }
+        if self.asymmetric {
+            self.conv.forward(&x.constant_pad_nd([0, 1, 0, 1]))
+        } else {
+            self.conv.forward(x)
+        }
     }
 }
 
@@ -178,11 +243,21 @@ pub(super) struct Upsample(Conv);
 
 impl Upsample {
     pub(super) fn new(b: &Builder, name: &str, channels: i64) -> Result<Self> {
-        Ok(Self(Conv::new(b, &format!("{name}.conv"), [channels, channels], 3, 1, 1, 1.0)?))
+        Ok(Self(Conv::new(
+            b,
+            &format!("{name}.conv"),
+            [channels, channels],
+            3,
+            1,
+            1,
+            1.0,
+        )?))
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (_, _, height, width) = x.size4()?;
-        Ok(self.0.forward(&x.upsample_nearest2d([2 * height, 2 * width], None, None)))
+        Ok(self
+            .0
+            .forward(&x.upsample_nearest2d([2 * height, 2 * width], None, None)))
     }
 }

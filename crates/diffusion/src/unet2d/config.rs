@@ -91,8 +91,18 @@ impl Default for UNet2dConfig {
             time_embedding_type: "positional".into(),
             freq_shift: 0,
             flip_sin_to_cos: true,
-            down_block_types: names(&["DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"]),
-            up_block_types: names(&["AttnUpBlock2D", "AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"]),
+            down_block_types: names(&[
+                "DownBlock2D",
+                "AttnDownBlock2D",
+                "AttnDownBlock2D",
+                "AttnDownBlock2D",
+            ]),
+            up_block_types: names(&[
+                "AttnUpBlock2D",
+                "AttnUpBlock2D",
+                "AttnUpBlock2D",
+                "UpBlock2D",
+            ]),
             block_out_channels: vec![224, 448, 672, 896],
             layers_per_block: 2,
             mid_block_scale_factor: 1.0,
@@ -121,13 +131,23 @@ impl UNet2dConfig {
     /// The first key whose value this program does not implement, or that contradicts another.
     pub fn check(&self) -> Result<()> {
         let fail = |key: &str, value: &dyn std::fmt::Debug, allowed: &str| {
-            Err(DiffusionError::Config(format!("{key} = {value:?} is not supported: {allowed}")))
+            Err(DiffusionError::Config(format!(
+                "{key} = {value:?} is not supported: {allowed}"
+            )))
         };
         if self.class_name != "UNet2DModel" {
-            return fail("_class_name", &self.class_name, "an unconditional UNet2DModel is needed here");
+            return fail(
+                "_class_name",
+                &self.class_name,
+                "an unconditional UNet2DModel is needed here",
+            );
         }
         if self.time_embedding_type != "positional" {
-            return fail("time_embedding_type", &self.time_embedding_type, "use positional");
+            return fail(
+                "time_embedding_type",
+                &self.time_embedding_type,
+                "use positional",
+            );
         }
         if !matches!(self.act_fn.as_str(), "silu" | "swish") {
             return fail("act_fn", &self.act_fn, "use silu");
@@ -138,17 +158,35 @@ impl UNet2dConfig {
         if self.upsample_type != "conv" {
             return fail("upsample_type", &self.upsample_type, "use conv");
         }
-        if !matches!(self.resnet_time_scale_shift.as_str(), "default" | "scale_shift") {
-            return fail("resnet_time_scale_shift", &self.resnet_time_scale_shift, "use default or scale_shift");
+        if !matches!(
+            self.resnet_time_scale_shift.as_str(),
+            "default" | "scale_shift"
+        ) {
+            return fail(
+                "resnet_time_scale_shift",
+                &self.resnet_time_scale_shift,
+                "use default or scale_shift",
+            );
         }
         if self.class_embed_type.is_some() || self.num_class_embeds.is_some() {
-            return fail("class_embed_type", &self.class_embed_type, "class-conditional models cannot be audited yet");
+            return fail(
+                "class_embed_type",
+                &self.class_embed_type,
+                "class-conditional models cannot be audited yet",
+            );
         }
         if self.num_train_timesteps.is_some() {
-            return fail("num_train_timesteps", &self.num_train_timesteps, "only learned time embeddings have it");
+            return fail(
+                "num_train_timesteps",
+                &self.num_train_timesteps,
+                "only learned time embeddings have it",
+            );
         }
         let levels = self.block_out_channels.len();
-        if levels == 0 || self.down_block_types.len() != levels || self.up_block_types.len() != levels {
+        if levels == 0
+            || self.down_block_types.len() != levels
+            || self.up_block_types.len() != levels
+        {
             return Err(DiffusionError::Config(format!(
                 "block_out_channels has {levels} levels, down_block_types {}, up_block_types {}: they must be equal",
                 self.down_block_types.len(),
@@ -157,7 +195,11 @@ impl UNet2dConfig {
         }
         for name in &self.down_block_types {
             if !matches!(name.as_str(), "DownBlock2D" | "AttnDownBlock2D") {
-                return fail("down_block_types", name, "use DownBlock2D or AttnDownBlock2D");
+                return fail(
+                    "down_block_types",
+                    name,
+                    "use DownBlock2D or AttnDownBlock2D",
+                );
             }
         }
         for name in &self.up_block_types {
@@ -166,7 +208,9 @@ impl UNet2dConfig {
             }
         }
         if self.layers_per_block < 1 || self.in_channels < 1 || self.out_channels < 1 {
-            return Err(DiffusionError::Config("layers_per_block, in_channels, out_channels must be at least 1".into()));
+            return Err(DiffusionError::Config(
+                "layers_per_block, in_channels, out_channels must be at least 1".into(),
+            ));
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return fail("dropout", &self.dropout, "use a probability in [0, 1)");

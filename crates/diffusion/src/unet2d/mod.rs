@@ -62,7 +62,11 @@ impl UNet2d {
     ///
     /// # Errors
     /// Missing, surplus or misshapen tensors, by name.
-    pub fn from_weights(config: &UNet2dConfig, weights: BTreeMap<String, Tensor>, device: Device) -> Result<Self> {
+    pub fn from_weights(
+        config: &UNet2dConfig,
+        weights: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Self> {
         Self::build(config, Builder::loaded(weights, device))
     }
 
@@ -76,7 +80,8 @@ impl UNet2d {
             let head = config.attention_head_dim.unwrap_or(channels);
             SelfAttention::new(&b, name, channels, head, groups, config.norm_eps, 1.0)
         };
-        let residual = |name: &str, io: [i64; 2]| Residual::new(&b, name, config, io, time_width, 1.0);
+        let residual =
+            |name: &str, io: [i64; 2]| Residual::new(&b, name, config, io, time_width, 1.0);
 
         let conv_in = Conv::new(&b, "conv_in", [config.in_channels, first], 3, 1, 1, 1.0)?;
         let time = TimeEmbedding::new(&b, first, time_width)?;
@@ -86,18 +91,31 @@ impl UNet2d {
         let mut channels = first;
         for (level, &width) in widths.iter().enumerate() {
             let name = format!("down_blocks.{level}");
-            let mut block = Down { residuals: Vec::new(), attentions: Vec::new(), downsample: None };
+            let mut block = Down {
+                residuals: Vec::new(),
+                attentions: Vec::new(),
+                downsample: None,
+            };
             for j in 0..config.layers_per_block {
-                block.residuals.push(residual(&format!("{name}.resnets.{j}"), [channels, width])?);
+                block
+                    .residuals
+                    .push(residual(&format!("{name}.resnets.{j}"), [channels, width])?);
                 channels = width;
                 if config.down_block_types[level] == "AttnDownBlock2D" {
-                    block.attentions.push(attention(&format!("{name}.attentions.{j}"), width)?);
+                    block
+                        .attentions
+                        .push(attention(&format!("{name}.attentions.{j}"), width)?);
                 }
                 skips.push(width);
             }
             if level + 1 < widths.len() {
                 let sampler = format!("{name}.downsamplers.0");
-                block.downsample = Some(Downsample::new(&b, &sampler, width, config.downsample_padding)?);
+                block.downsample = Some(Downsample::new(
+                    &b,
+                    &sampler,
+                    width,
+                    config.downsample_padding,
+                )?);
                 skips.push(width);
             }
             down.push(block);
@@ -105,7 +123,14 @@ impl UNet2d {
 
         let divisor = config.mid_block_scale_factor;
         let middle_residual = |j: usize| {
-            Residual::new(&b, &format!("mid_block.resnets.{j}"), config, [last, last], time_width, divisor)
+            Residual::new(
+                &b,
+                &format!("mid_block.resnets.{j}"),
+                config,
+                [last, last],
+                time_width,
+                divisor,
+            )
         };
         let middle = Middle {
             first: middle_residual(0)?,
@@ -113,7 +138,15 @@ impl UNet2d {
                 let head = config.attention_head_dim.unwrap_or(last);
                 let groups = config.attn_norm_num_groups.unwrap_or(groups);
                 let name = "mid_block.attentions.0";
-                Some(SelfAttention::new(&b, name, last, head, groups, config.norm_eps, divisor)?)
+                Some(SelfAttention::new(
+                    &b,
+                    name,
+                    last,
+                    head,
+                    groups,
+                    config.norm_eps,
+                    divisor,
+                )?)
             } else {
                 None
             },
@@ -123,13 +156,22 @@ impl UNet2d {
         let mut up = Vec::new();
         for (i, &width) in widths.iter().rev().enumerate() {
             let name = format!("up_blocks.{i}");
-            let mut block = Up { residuals: Vec::new(), attentions: Vec::new(), upsample: None };
+            let mut block = Up {
+                residuals: Vec::new(),
+                attentions: Vec::new(),
+                upsample: None,
+            };
             for j in 0..=config.layers_per_block {
                 let skip = skips.pop().unwrap_or(first);
-                block.residuals.push(residual(&format!("{name}.resnets.{j}"), [channels + skip, width])?);
+                block.residuals.push(residual(
+                    &format!("{name}.resnets.{j}"),
+                    [channels + skip, width],
+                )?);
                 channels = width;
                 if config.up_block_types[i] == "AttnUpBlock2D" {
-                    block.attentions.push(attention(&format!("{name}.attentions.{j}"), width)?);
+                    block
+                        .attentions
+                        .push(attention(&format!("{name}.attentions.{j}"), width)?);
                 }
             }
             if i + 1 < widths.len() {
@@ -175,7 +217,10 @@ impl UNet2d {
     /// Where the weights live.
     #[must_use]
     pub fn device(&self) -> Device {
-        self.parameters.0.first().map_or(Device::Cpu, |(_, t)| t.device())
+        self.parameters
+            .0
+            .first()
+            .map_or(Device::Cpu, |(_, t)| t.device())
     }
 
     /// One pass through the network. `train` switches dropout on. Shapes as [`Denoiser::predict_noise`].
@@ -184,7 +229,9 @@ impl UNet2d {
     /// Shapes the network cannot take.
     pub fn forward(&self, x: &Tensor, t: &Tensor, train: bool) -> Result<Tensor> {
         self.check_input(x, t)?;
-        let out = shim::with_precision(self.precision, x.device(), || self.forward_inner(x, t, train))??;
+        let out = shim::with_precision(self.precision, x.device(), || {
+            self.forward_inner(x, t, train)
+        })??;
         Ok(out.to_kind(Kind::Float))
     }
 
@@ -200,12 +247,19 @@ impl UNet2d {
         if !fits {
             return Err(DiffusionError::Shape {
                 what: "image batch",
-                expected: format!("[B, {}, H, W] with H and W multiples of {multiple}", self.config.in_channels),
+                expected: format!(
+                    "[B, {}, H, W] with H and W multiples of {multiple}",
+                    self.config.in_channels
+                ),
                 got: size,
             });
         }
         if t.size() != [size[0]] {
-            return Err(DiffusionError::Shape { what: "timesteps", expected: format!("[{}]", size[0]), got: t.size() });
+            return Err(DiffusionError::Shape {
+                what: "timesteps",
+                expected: format!("[{}]", size[0]),
+                got: t.size(),
+            });
         }
         Ok(())
     }
@@ -219,7 +273,12 @@ impl UNet2d {
             x
         };
         let width = self.config.block_out_channels[0];
-        let time = sinusoid(t, width, self.config.flip_sin_to_cos, self.config.freq_shift);
+        let time = sinusoid(
+            t,
+            width,
+            self.config.flip_sin_to_cos,
+            self.config.freq_shift,
+        );
         // Every residual block begins with SiLU of the same embedding: once is enough.
         let time = self.time.forward(&time).silu();
 
@@ -262,7 +321,12 @@ impl UNet2d {
 }
 
 impl Denoiser for UNet2d {
-    fn predict_noise(&self, x_t: &Tensor, t: &Tensor, _condition: Option<&Condition>) -> Result<Tensor> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        _condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         self.forward(x_t, t, false)
     }
 }
