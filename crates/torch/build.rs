@@ -38,12 +38,6 @@ fn main() {
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
-    if std::env::var_os("CARGO_FEATURE_CUDA").is_some() {
-        // Without --no-as-needed the linker drops torch_cuda (no symbol is used directly) and no CUDA kernel is
-        // registered: the old trap of tch. `cargo:rustc-link-arg` does not reach dependants, a link-lib does.
-        println!("cargo:rustc-link-lib=dylib:-as-needed=torch_cuda");
-        println!("cargo:rustc-link-lib=dylib:-as-needed=c10_cuda");
-    }
 }
 
 /// The version in libtorch's own header, for reports.

@@ -1,7 +1,6 @@
 //! The study behind the choice of the AUC interval: coverage and mean width of four candidates.
 //!
-//! Takes minutes and asserts only what the documentation of [`crate::auc_interval`] claims. Run it with
-//! `cargo test -p dualmd-stats auc_study -- --ignored --nocapture`.
+//! Asserts only what the documentation of [`crate::auc_interval`] claims.
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -86,15 +85,20 @@ impl Shape {
     }
 }
 
+/// Runs the cases where the chosen interval is at its weakest; all 175 (a minute and more; the record of the choice) with
+/// `DUALMD_AUC_STUDY=1 cargo test -p dualmd-stats auc_study -- --nocapture`.
 #[test]
-#[ignore = "4,000 audits of 175 cases take minutes; it is the record of a choice"]
 fn auc_study() {
+    let all_cases = std::env::var_os("DUALMD_AUC_STUDY").is_some();
     let z = two_sided_z(0.95);
     let mut lowest = [1.0_f64; 4];
     println!("coverage/width of: plain DeLong, logit DeLong, Newcombe 5, hull");
     for (n1, n0) in SIZES {
         for shape in SHAPES {
             for auc in AUCS {
+                if !all_cases && !(n1 == 32 && auc == 0.95) {
+                    continue;
+                }
                 let truth = shape.truth(auc);
                 let mut rng = ChaCha8Rng::seed_from_u64(7);
                 let (mut covered, mut width) = ([0_usize; 4], [0.0; 4]);
@@ -132,7 +136,7 @@ fn auc_study() {
     }
     println!("lowest coverage {lowest:?}");
     assert!(
-        lowest[0] < 0.3 && lowest[1] < 0.75 && lowest[2] < 0.85,
+        !all_cases || (lowest[0] < 0.3 && lowest[1] < 0.75 && lowest[2] < 0.85),
         "{lowest:?}"
     );
     assert!(lowest[3] > 0.89, "{lowest:?}");

@@ -4,6 +4,7 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <c10/core/GradMode.h>
+#include <dlfcn.h>
 
 #include <string>
 #include <vector>
@@ -105,6 +106,10 @@ int dm_to_channels_last(Tensor* t, Tensor** out) {
 int dm_group_norm_silu(Tensor* x, Tensor* weight, Tensor* bias, int64_t groups, double eps, int silu, Tensor** out) {
   return guarded([&] { *out = new Tensor(group_norm_silu(*x, *weight, *bias, groups, eps, silu != 0)); });
 }
+
+// Loads libtorch's CUDA half, which registers its kernels. A linker drops the library (no symbol of it is used
+// directly), so it is loaded by name; returns 1 if this libtorch has none.
+int dm_load_cuda() { return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr; }
 
 int dm_allow_tf32(int on) {
   return guarded([&] {

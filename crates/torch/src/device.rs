@@ -10,6 +10,7 @@ use tch::Device;
 pub fn parse(name: &str) -> Result<Device> {
     let wanted = match name {
         "cpu" => return Ok(Device::Cpu),
+        _ if !crate::shim::load_cuda() && name == "auto" => return Ok(Device::Cpu),
         "auto" => {
             return Ok(if tch::Cuda::is_available() {
                 Device::Cuda(0)
@@ -33,7 +34,7 @@ pub fn parse(name: &str) -> Result<Device> {
     let count = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
     if wanted < count {
         Ok(Device::Cuda(wanted))
-    } else if cfg!(feature = "cuda") {
+    } else if crate::shim::load_cuda() {
         Err(TorchError::Setting(format!(
             "device \"{name}\" is not there: libtorch sees {count} CUDA devices; check nvidia-smi and CUDA_VISIBLE_DEVICES"
         )))

@@ -48,6 +48,7 @@ unsafe extern "C" {
         silu: c_int,
         out: *mut *mut C_tensor,
     ) -> c_int;
+    fn dm_load_cuda() -> c_int;
     fn dm_allow_tf32(on: c_int) -> c_int;
 }
 
@@ -227,6 +228,13 @@ pub fn group_norm_silu(
         )
     })?;
     Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Loads libtorch's CUDA half if this libtorch has one; false if not. Cheap after the first call.
+#[must_use]
+pub fn load_cuda() -> bool {
+    // SAFETY: loading libtorch's own library, found beside the one that is already linked.
+    unsafe { dm_load_cuda() == 0 }
 }
 
 /// Lets CUDA matrix products and convolutions use TF32 (off by default: parity with f32 comes first).

@@ -124,8 +124,12 @@ fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
     Ok(())
 }
 
-/// Attacks by name; all of the default set if none are named.
-fn attacks(named: &[String], black_box: bool) -> Result<Vec<String>> {
+/// Attacks by name; all of the default set if none are named. A pair is never handed out, so only what it generates is
+/// attacked unless more is asked for.
+fn attacks(named: &[String], black_box: bool, pair: bool) -> Result<Vec<String>> {
+    if named.is_empty() && pair {
+        return Ok(vec![nn::NAME.into()]);
+    }
     if named.is_empty() {
         let mut all: Vec<String> = dualmd_attack::ALL
             .iter()
@@ -171,7 +175,7 @@ fn generate(case: &Case, batch: usize, seed: u64, progress: &mut Progress) -> Re
 pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
-    let attacks = attacks(&args.score.attacks, false)?;
+    let attacks = attacks(&args.score.attacks, false, args.score.model2.is_some())?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
     let generated = if attacks.iter().any(|a| a == nn::NAME) {
@@ -231,7 +235,7 @@ fn report_failures(description: &serde_json::Value) {
 pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
-    let attacks = attacks(&args.score.attacks, true)?;
+    let attacks = attacks(&args.score.attacks, true, args.score.model2.is_some())?;
     let run = RunFolder(args.out.clone());
     create_folder(&run.0.join("scores"))?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));

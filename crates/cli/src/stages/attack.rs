@@ -83,8 +83,9 @@ pub fn score(
         .map(|a| by_name(a))
         .collect::<Result<_, _>>()?;
     let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
+    // Also refuses an image that is on both sides.
+    let samples = Samples::new(x.shallow_clone(), ids)?;
     if !error_attacks.is_empty() {
-        let samples = Samples::new(x.shallow_clone(), ids)?;
         let denoiser =
             subject
                 .generator

@@ -1,0 +1,96 @@
+"""Training step of dualmd against PyTorch eager, interleaved A-B-A-B in one run, as ratios.
+
+    cargo xtask bench [--rounds 3] [--steps 40] [--batch 64] [--preset tiny] [--threads 1]
+
+One network, one batch size, f32 (and bf16 where the processor multiplies it natively). Each round runs dualmd, PyTorch's
+plain loop (what public research code runs) and PyTorch's tuned loop (fused Adam, multi-tensor EMA) one after another.
+Prints every round and the median ratios; a run that is killed is shown as such.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+EXPERIMENT = """
+[data]
+source = "fashion"
+image_size = 16
+members = 256
+nonmembers = 64
+[model]
+preset = "{preset}"
+[train]
+steps = {steps}
+batch = {batch}
+dtype = "{dtype}"
+checkpoint_every = 0
+log_every = 1000000
+eval_every = 0
+[run]
+threads_per_model = {threads}
+[[models]]
+name = "baseline"
+defense = "none"
+"""
+
+
+def dualmd(args, dtype, folder):
+    """(ms per step, peak MB, model folder); the warm-up is a run of its own, the loss evaluation at the end not counted."""
+    experiment = folder / "bench.toml"
+    experiment.write_text(EXPERIMENT.format(dtype=dtype, **vars(args)))
+    out = folder / "run"
+    command = [args.dualmd, "train", experiment, "--model", "baseline", "--out", out, "--threads", args.threads, "-q"]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"dualmd ended with {done.returncode}: {done.stderr}")
+    training = json.loads((out / "models/baseline/training.json").read_text())
+    last = json.loads((out / "logs/baseline.jsonl").read_text().splitlines()[-1])
+    return 1000 * last["seconds"] / args.steps, training["peak_rss_mb"], out / "models/baseline"
+
+
+def pytorch(args, mode, dtype, model):
+    command = [sys.executable, HERE / "torch_bench.py", "--config", model, "--mode", mode, "--dtype", dtype, "--batch", args.batch,
+               "--steps", args.steps, "--warmup", 2, "--threads", args.threads]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"torch_bench.py --mode {mode} ended with {done.returncode}: {done.stderr[-2000:]}")
+    line = json.loads(done.stdout.strip().splitlines()[-1])
+    return line["ms_per_step"], line["peak_rss_mb"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dualmd", required=True)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    flags = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
+    dtypes = ["f32"] + (["bf16"] if "avx512_bf16" in flags or "amx_bf16" in flags else [])
+    if len(dtypes) == 1:
+        print("bf16 left out: this processor does not multiply it natively")
+    for dtype in dtypes:
+        rows = {"dualmd": [], "plain": [], "tuned": []}
+        for round_ in range(args.rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                ms, mb, model = dualmd(args, dtype, pathlib.Path(folder))
+                rows["dualmd"].append((ms, mb))
+                rows["plain"].append(pytorch(args, "train", dtype, model))
+                rows["tuned"].append(pytorch(args, "train-tuned", dtype, model))
+            print(f"{dtype} round {round_ + 1}: " + ", ".join(f"{k} {v[-1][0]:.1f} ms {v[-1][1]:.0f} MB" for k, v in rows.items()))
+        for other in ("plain", "tuned"):
+            speed = statistics.median(o[0] / d[0] for o, d in zip(rows[other], rows["dualmd"]))
+            memory = statistics.median(d[1] / o[1] for o, d in zip(rows[other], rows["dualmd"]))
+            print(f"{dtype}: dualmd is {speed:.2f} times as fast as PyTorch {other}, with {memory:.2f} of its peak memory")
+
+
+if __name__ == "__main__":
+    main()
