@@ -83,7 +83,7 @@ impl Recipe for DistillMd {
     fn draw(&self, step: u64, batch: usize) -> Draw {
         match self.routing {
             Routing::Iteration => {
-                let (half, teacher) = if step % 2 == 0 {
+                let (half, teacher) = if step.is_multiple_of(2) {
                     (&self.d1, TEACHER_2)
                 } else {
                     (&self.d2, TEACHER_1)

@@ -21,7 +21,7 @@ pub struct StepInfo<'a> {
 
 /// A trained noise predictor eps(x_t, t, c): all that samplers and attacks may ask of a model.
 pub trait Denoiser {
-    /// `x_t`: [B, C, H, W] f32, in [-1, 1] at the clean end; `t`: [B] i64 in 0..T. Returns [B, C, H, W] f32.
+    /// `x_t`: [B, C, H, W] f32, in [-1, 1] at the clean end; `t`: \[B\] i64 in 0..T. Returns [B, C, H, W] f32.
     ///
     /// # Errors
     /// Shapes the network cannot take, or what the engine refuses.

@@ -196,7 +196,6 @@ impl Conv {
     }
 
     /// [B, C_in, H, W] to [B, C_out, H', W'].
-    #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.conv2d(
             &self.weight,
@@ -233,7 +232,6 @@ impl Linear {
     }
 
     /// [.., in] to [.., out].
-    #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.linear(&self.weight, Some(&self.bias))
     }

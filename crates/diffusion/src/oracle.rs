@@ -72,7 +72,7 @@ pub struct GaussianDenoiser {
 }
 
 impl GaussianDenoiser {
-    /// `mean`: [D]; `covariance`: [D, D] symmetric positive semi-definite, D = C*H*W.
+    /// `mean`: \[D\]; `covariance`: [D, D] symmetric positive semi-definite, D = C*H*W.
     ///
     /// # Errors
     /// Shapes that do not fit, or an eigenvalue decomposition that fails.

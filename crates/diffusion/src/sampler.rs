@@ -33,7 +33,6 @@ pub struct SampleOptions {
 
 /// x_T for images `0..n`: each image's noise comes from its own stream (seed, "sample/noise", i), so the i-th image of
 /// every model starts from the same noise, whatever the batch size. [n, C, H, W] f32.
-#[must_use]
 pub fn initial_noise(seed: u64, n: usize, [c, h, w]: [i64; 3], device: Device) -> Tensor {
     let images: Vec<Tensor> = (0..n as u64)
         .map(|i| {

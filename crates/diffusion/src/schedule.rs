@@ -243,8 +243,7 @@ impl NoiseSchedule {
         }
     }
 
-    /// [B, 1, 1, 1] f32 tensors sqrt(abar_t), sqrt(1 - abar_t) for `t` [B] i64.
-    #[must_use]
+    /// [B, 1, 1, 1] f32 tensors sqrt(abar_t), sqrt(1 - abar_t) for `t` \[B\] i64.
     pub fn coefficients(&self, t: &Tensor) -> (Tensor, Tensor) {
         let shape = [-1, 1, 1, 1];
         let table = |f: &dyn Fn(f64) -> f64| {
@@ -258,22 +257,19 @@ impl NoiseSchedule {
         (table(&|a| a.sqrt()), table(&|a| (1.0 - a).sqrt()))
     }
 
-    /// x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (paper Eq. 2), per-row timesteps `t` [B].
-    #[must_use]
+    /// x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (paper Eq. 2), per-row timesteps `t` \[B\].
     pub fn add_noise(&self, x0: &Tensor, noise: &Tensor, t: &Tensor) -> Tensor {
         let (a, b) = self.coefficients(t);
         x0 * a + noise * b
     }
 
     /// x_t for one timestep shared by the batch.
-    #[must_use]
     pub fn add_noise_at(&self, x0: &Tensor, noise: &Tensor, t: i64) -> Tensor {
         let a = self.alpha_bar(t);
         x0 * a.sqrt() + noise * (1.0 - a).sqrt()
     }
 
     /// f(x, t) = (x - sqrt(1 - abar_t) eps) / sqrt(abar_t), the predicted clean image.
-    #[must_use]
     pub fn predict_x0(&self, x: &Tensor, eps: &Tensor, t: i64) -> Tensor {
         let a = self.alpha_bar(t);
         (x - eps * (1.0 - a).sqrt()) / a.sqrt()
@@ -281,7 +277,6 @@ impl NoiseSchedule {
 
     /// The deterministic DDIM move from `from` to `to`, in either direction, without clipping:
     /// sqrt(abar_to) f(x, from) + sqrt(1 - abar_to) eps.
-    #[must_use]
     pub fn ddim_move(&self, x: &Tensor, eps: &Tensor, from: i64, to: i64) -> Tensor {
         let b = self.alpha_bar(to);
         self.predict_x0(x, eps, from) * b.sqrt() + eps * (1.0 - b).sqrt()
@@ -328,8 +323,7 @@ impl NoiseSchedule {
         Ok(timesteps)
     }
 
-    /// `t` repeated `n` times, [n] i64 on `device`.
-    #[must_use]
+    /// `t` repeated `n` times, \[n\] i64 on `device`.
     pub fn timestep_tensor(t: i64, n: i64, device: Device) -> Tensor {
         Tensor::full([n], t, (Kind::Int64, device))
     }

@@ -1,4 +1,4 @@
-//! Gaussian tensors from the project's named random streams ([`dualmd_data::stream`]).
+//! Gaussian tensors from the project's named random streams ([`dualmd_data::stream()`]).
 //!
 //! The numbers are drawn in Rust, not by libtorch's generator: the same (seed, purpose, index) gives the same noise on
 //! every device, thread count and libtorch version, and drawing never disturbs another stream.

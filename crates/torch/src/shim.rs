@@ -202,7 +202,7 @@ pub fn to_channels_last(x: &Tensor) -> Result<Tensor> {
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// SiLU(GroupNorm(x)) as one operation (`silu` false: GroupNorm alone). `x`: [B, C, H, W]; `weight`, `bias`: [C].
+/// SiLU(GroupNorm(x)) as one operation (`silu` false: GroupNorm alone). `x`: [B, C, H, W]; `weight`, `bias`: \[C\].
 ///
 /// # Errors
 /// What libtorch refuses, e.g. a channel count that `groups` does not divide.

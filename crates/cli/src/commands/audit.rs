@@ -51,7 +51,7 @@ impl Case {
         let read = |data: &str| -> Result<ImageSet> {
             let mut set = load(data, &options)?;
             let report = dedupe(&mut set);
-            if report.dropped.len() > 0 {
+            if !report.dropped.is_empty() {
                 eprintln!(
                     "warning: {data}: {} exact duplicates dropped",
                     report.dropped.len()

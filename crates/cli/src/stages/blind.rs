@@ -205,9 +205,10 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Vec<f64> {
         for j in 0..d {
             if j != i && a[j][i] != 0.0 {
                 let factor = a[j][i];
-                for k in i..d {
-                    a[j][k] -= factor * a[i][k];
-                }
+                let pivot_row = a[i].clone();
+                a[j].iter_mut()
+                    .zip(&pivot_row)
+                    .for_each(|(v, p)| *v -= factor * p);
                 b[j] -= factor * b[i];
             }
         }

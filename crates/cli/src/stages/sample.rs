@@ -26,7 +26,7 @@ const GRID: usize = 32;
 /// One model, or two that alternate.
 pub enum Generator {
     /// A model.
-    One(Pipeline),
+    One(Box<Pipeline>),
     /// DualMD.
     Two(Box<(Pipeline, Pipeline)>),
 }
@@ -41,7 +41,7 @@ impl Generator {
             Ok(Pipeline::load(folder, set, engine.device)?.with_precision(engine.precision))
         };
         match folders {
-            [one] => Ok(Self::One(open(one)?)),
+            [one] => Ok(Self::One(Box::new(open(one)?))),
             [first, second] => {
                 let (a, b) = (open(first)?, open(second)?);
                 if a.schedule.config() != b.schedule.config() {
@@ -68,7 +68,7 @@ impl Generator {
     /// A denoiser for a sampling run (or for questions at single timesteps, answered by the model whose turn covers it).
     pub fn denoiser(&self, order: Order, timesteps: Vec<i64>, seed: u64) -> Box<dyn Denoiser + '_> {
         match self {
-            Self::One(p) => Box::new(p),
+            Self::One(p) => Box::new(p.as_ref()),
             Self::Two(pair) => {
                 let order = match order {
                     Order::First => ModelOrder::FirstStarts,

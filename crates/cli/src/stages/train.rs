@@ -50,6 +50,7 @@ pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
 }
 
 /// Trains one model of a plan in this process. Returns whether it is finished.
+#[allow(clippy::too_many_arguments)]
 pub fn one(
     run: &RunFolder,
     plan: &Plan,

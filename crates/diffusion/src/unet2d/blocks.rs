@@ -5,7 +5,7 @@ use crate::nn::{Builder, Conv, GroupNorm, Linear};
 use crate::unet2d::UNet2dConfig;
 use dualmd_torch::{Kind, Tensor};
 
-/// The sinusoid of diffusers' `get_timestep_embedding`: [B] to [B, `width`].
+/// The sinusoid of diffusers' `get_timestep_embedding`: \[B\] to [B, `width`].
 pub(super) fn sinusoid(t: &Tensor, width: i64, flip_sin_to_cos: bool, freq_shift: i64) -> Tensor {
     let half = width / 2;
     let scale = -(10_000f64.ln()) / (half - freq_shift) as f64;
