@@ -6,6 +6,8 @@ fn main() {
     println!("cargo:rerun-if-changed=shim/shim.cpp");
     println!("cargo:rerun-if-changed=shim/group_norm_silu.cpp");
     println!("cargo:rerun-if-changed=shim/group_norm_silu.h");
+    println!("cargo:rerun-if-changed=shim/kernels.cpp");
+    println!("cargo:rerun-if-changed=shim/kernels.h");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     println!("cargo:rerun-if-env-changed=LIBTORCH_USE_PYTORCH");
     let root = libtorch_root();
@@ -22,13 +24,22 @@ fn main() {
         .std("c++20")
         .warnings(false)
         .opt_level(3)
-        .flag_if_supported("-fno-math-errno")
         .flag_if_supported("-fopenmp")
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
         .file("shim/shim.cpp")
         .file("shim/group_norm_silu.cpp");
     build.compile("dualmd_shim");
+    // The inner loops: flags that let the compiler vectorise comparisons and sums, NaN still handled as NaN.
+    cc::Build::new()
+        .cpp(true)
+        .std("c++20")
+        .opt_level(3)
+        .flag_if_supported("-fno-math-errno")
+        .flag_if_supported("-fno-trapping-math")
+        .flag_if_supported("-fopenmp-simd")
+        .file("shim/kernels.cpp")
+        .compile("dualmd_kernels");
     println!(
         "cargo:rustc-env=DUALMD_LIBTORCH_VERSION={}",
         version(&include)

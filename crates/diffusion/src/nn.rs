@@ -270,14 +270,7 @@ impl GroupNorm {
     /// # Errors
     /// What the engine refuses.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(shim::group_norm_silu(
-            x,
-            &self.weight,
-            &self.bias,
-            self.groups,
-            self.eps,
-            false,
-        )?)
+        self.fused(x, None, false)
     }
 
     /// SiLU of the normalised, same shape.
@@ -285,13 +278,26 @@ impl GroupNorm {
     /// # Errors
     /// What the engine refuses.
     pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+        self.fused(x, None, true)
+    }
+
+    /// SiLU of the normalised `x + add`, where `add` [B, C] is the same for all pixels.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn forward_silu_after(&self, x: &Tensor, add: &Tensor) -> Result<Tensor> {
+        self.fused(x, Some(add), true)
+    }
+
+    fn fused(&self, x: &Tensor, add: Option<&Tensor>, silu: bool) -> Result<Tensor> {
         Ok(shim::group_norm_silu(
             x,
+            add,
             &self.weight,
             &self.bias,
             self.groups,
             self.eps,
-            true,
+            silu,
         )?)
     }
 }

@@ -103,8 +103,11 @@ int dm_to_channels_last(Tensor* t, Tensor** out) {
   return guarded([&] { *out = new Tensor(t->contiguous(at::MemoryFormat::ChannelsLast)); });
 }
 
-int dm_group_norm_silu(Tensor* x, Tensor* weight, Tensor* bias, int64_t groups, double eps, int silu, Tensor** out) {
-  return guarded([&] { *out = new Tensor(group_norm_silu(*x, *weight, *bias, groups, eps, silu != 0)); });
+int dm_group_norm_silu(Tensor* x, Tensor* add, Tensor* weight, Tensor* beta, int64_t groups, double eps, int silu,
+                       Tensor** out) {
+  return guarded([&] {
+    *out = new Tensor(group_norm_silu(*x, add ? *add : Tensor(), *weight, *beta, groups, eps, silu != 0));
+  });
 }
 
 // Loads libtorch's CUDA half, which registers its kernels. A linker drops the library (no symbol of it is used

@@ -41,8 +41,9 @@ unsafe extern "C" {
     fn dm_to_channels_last(t: *const C_tensor, out: *mut *mut C_tensor) -> c_int;
     fn dm_group_norm_silu(
         x: *const C_tensor,
+        add: *const C_tensor,
         weight: *const C_tensor,
-        bias: *const C_tensor,
+        beta: *const C_tensor,
         groups: i64,
         eps: c_double,
         silu: c_int,
@@ -202,14 +203,16 @@ pub fn to_channels_last(x: &Tensor) -> Result<Tensor> {
     Ok(unsafe { Tensor::from_ptr(out) })
 }
 
-/// SiLU(GroupNorm(x)) as one operation (`silu` false: GroupNorm alone). `x`: [B, C, H, W]; `weight`, `bias`: \[C\].
+/// SiLU(GroupNorm(x + add)) as one differentiable operation (`silu` false: GroupNorm alone). `x`: [B, C, H, W]; `add`:
+/// [B, C], the same for all pixels; `weight`, `beta`: \[C\].
 ///
 /// # Errors
 /// What libtorch refuses, e.g. a channel count that `groups` does not divide.
 pub fn group_norm_silu(
     x: &Tensor,
+    add: Option<&Tensor>,
     weight: &Tensor,
-    bias: &Tensor,
+    beta: &Tensor,
     groups: i64,
     eps: f64,
     silu: bool,
@@ -219,8 +222,9 @@ pub fn group_norm_silu(
     check(unsafe {
         dm_group_norm_silu(
             x.as_ptr(),
+            add.map_or(std::ptr::null(), Tensor::as_ptr),
             weight.as_ptr(),
-            bias.as_ptr(),
+            beta.as_ptr(),
             groups,
             eps,
             c_int::from(silu),

@@ -4,8 +4,8 @@ use crate::args::{AttackArgs, AuditArgs, Global, ScoreArgs};
 use crate::choices::Order;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
-use crate::stages::attack::{Label, Subject, score, weight_set};
-use crate::stages::sample::{Generator, write_samples};
+use crate::stages::attack::{Label, Subject, score, weight_set, write_exposed};
+use crate::stages::sample::{Generator, Side, write_nearest, write_samples};
 use crate::stages::{RunFolder, blind, create_folder, train::view, write_json};
 use crate::{choices, machine, signals};
 use anyhow::{Context, Result, bail};
@@ -13,7 +13,7 @@ use dualmd_attack::nn;
 use dualmd_audit::write_scores;
 use dualmd_data::{ImageSet, LoadOptions, Picture, Split, dedupe, load};
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::Tensor;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -254,6 +254,25 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     write_scores(&run.scores(subject.name, "csv"), &rows)?;
     write_json(&run.scores(subject.name, "json"), &description)?;
     report_failures(&description);
+    let everything = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();
+    let (inside, outside) = (everything(&case.members), everything(&case.nonmembers));
+    write_nearest(
+        &run.samples(subject.name),
+        &generated,
+        Side {
+            set: &case.members,
+            positions: &inside,
+        },
+        Side {
+            set: &case.nonmembers,
+            positions: &outside,
+        },
+    )?;
+    write_exposed(
+        &run,
+        &[subject.name],
+        &case.members.records.iter().collect::<Vec<_>>(),
+    )?;
     fn pictures(set: &ImageSet) -> Vec<&Picture> {
         set.records.iter().map(|r| &r.picture).collect()
     }
@@ -299,7 +318,6 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
             "audit": { "attacks": attacks, "weights": args.score.weights.as_str() },
         }),
     )?;
-    debug_assert_eq!(case.x.device(), Device::Cpu);
     super::report::write(&run.0)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use dualmd_attack::nn::{self, nearest};
 use dualmd_attack::{Attack, RunOptions, Samples, by_name};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
-use dualmd_data::save_png;
+use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
@@ -234,7 +234,9 @@ pub fn all(
         &pictures(&s.nonmembers),
         plan.seed,
     )?;
-    write_exposed(run, plan, images)?;
+    let members: Vec<&Record> = s.members.iter().map(|&i| &images.set.records[i]).collect();
+    let names: Vec<&str> = plan.models.iter().map(|t| t.name.as_str()).collect();
+    write_exposed(run, &names, &members)?;
     Ok(true)
 }
 
@@ -284,32 +286,24 @@ pub fn weight_set(weights: Weights) -> WeightSet {
     }
 }
 
-/// `exposed.json`: per model the members that its error attacks rank highest on average.
-fn write_exposed(run: &RunFolder, plan: &Plan, images: &Images) -> Result<()> {
-    let by_id: BTreeMap<&str, usize> = images
-        .selected
-        .members
-        .iter()
-        .map(|&i| (images.set.records[i].id.as_str(), i))
-        .collect();
+/// `exposed.json`: per model the members that its attacks rank highest on average.
+pub fn write_exposed(run: &RunFolder, models: &[&str], members: &[&Record]) -> Result<()> {
+    let by_id: BTreeMap<&str, &Record> = members.iter().map(|&r| (r.id.as_str(), r)).collect();
     let folder = run.0.join("exposed");
     create_folder(&folder)?;
     let mut entries = Vec::new();
-    for target in &plan.models {
-        let path = run.scores(&target.name, "csv");
+    for &model in models {
+        let path = run.scores(model, "csv");
         if !path.exists() {
             continue;
         }
         for (rank, (id, score)) in most_exposed(&path)?.into_iter().enumerate() {
-            let Some(&i) = by_id.get(id.as_str()) else {
+            let Some(record) = by_id.get(id.as_str()) else {
                 continue;
             };
-            save_png(
-                &folder.join(format!("{id}.png")),
-                &images.set.records[i].picture,
-            )?;
+            save_png(&folder.join(format!("{id}.png")), &record.picture)?;
             entries.push(json!({
-                "model": target.name, "attack": "mean rank", "id": id, "png": format!("exposed/{id}.png"),
+                "model": model, "attack": "mean rank", "id": id, "png": format!("exposed/{id}.png"),
                 "score": score, "rank": rank + 1,
             }));
         }

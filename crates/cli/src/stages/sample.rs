@@ -8,7 +8,7 @@ use crate::plan::{Plan, Target};
 use crate::progress::{Progress, ProgressEvent, View};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::nn::nearest;
-use dualmd_data::{grid, save_png};
+use dualmd_data::{ImageSet, grid, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
 use dualmd_diffusion::{Denoiser, DualDenoiser, ModelOrder, Pipeline};
@@ -141,7 +141,16 @@ pub fn all(
         let generated = generate(run, plan, target, images, engine, &mut progress)
             .with_context(|| format!("sampling from {} failed", target.name))?;
         write_samples(&folder, &generated)?;
-        write_nearest(&folder, &generated, images)?;
+        let side = |positions| Side {
+            set: &images.set,
+            positions,
+        };
+        write_nearest(
+            &folder,
+            &generated,
+            side(&images.selected.members),
+            side(&images.selected.nonmembers),
+        )?;
         progress.finish(
             &target.name,
             &format!("{} images drawn", generated.size()[0]),
@@ -207,23 +216,41 @@ pub fn read_samples(run: &RunFolder, name: &str) -> Result<Tensor> {
     Ok(read_npy(&run.samples(name).join("samples.npy"))?)
 }
 
+/// Some pictures of a set.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// The set.
+    pub set: &'a ImageSet,
+    /// Positions in it.
+    pub positions: &'a [usize],
+}
+
+impl Side<'_> {
+    /// [N, C, H, W] f32 in [-1, 1] on the CPU.
+    pub fn tensor(&self) -> Tensor {
+        let [c, h, w] = self.set.shape().map(|d| d as i64);
+        Tensor::from_slice(&self.set.to_f32(self.positions)).view([-1, c, h, w])
+    }
+}
+
 /// `nearest.json`: the generated images that lie nearest to a member, with the distance unseen images have as yardstick.
-pub fn write_nearest(folder: &Path, generated: &Tensor, images: &Images) -> Result<()> {
-    let s = &images.selected;
-    let (members, heldout) = (
-        images.tensor(&s.members, Device::Cpu),
-        images.tensor(&s.nonmembers, Device::Cpu),
-    );
+pub fn write_nearest(
+    folder: &Path,
+    generated: &Tensor,
+    members: Side<'_>,
+    heldout: Side<'_>,
+) -> Result<()> {
+    let (trained, unseen) = (members.tensor(), heldout.tensor());
     let generated = generated.to_device(Device::Cpu);
-    let to_members = nearest(&generated, &members)?;
-    let to_heldout = nearest(&generated, &heldout)?;
-    let reference = nearest(&heldout, &members)?;
+    let to_members = nearest(&generated, &trained)?;
+    let to_heldout = nearest(&generated, &unseen)?;
+    let reference = nearest(&unseen, &trained)?;
     let mut order: Vec<usize> = (0..to_members.len()).collect();
     order.sort_by(|&a, &b| to_members[a].distance.total_cmp(&to_members[b].distance));
     create_folder(&folder.join("nearest"))?;
     let mut pairs = Vec::new();
     for &i in order.iter().take(PAIRS) {
-        let record = &images.set.records[s.members[to_members[i].index]];
+        let record = &members.set.records[members.positions[to_members[i].index]];
         let id = record.id.as_str();
         save_png(
             &folder.join("nearest").join(format!("{id}.png")),

@@ -104,12 +104,12 @@ impl Residual {
     /// `time`: SiLU of the time embedding, [B, width] - the same for every block, computed once.
     pub(super) fn forward(&self, x: &Tensor, time: &Tensor, train: bool) -> Result<Tensor> {
         let h = self.conv1.forward(&self.norm1.forward_silu(x)?);
-        let time = self.time.forward(time).unsqueeze(-1).unsqueeze(-1);
+        let time = self.time.forward(time);
         let h = if self.scale_shift {
-            let parts = time.chunk(2, 1);
+            let parts = time.unsqueeze(-1).unsqueeze(-1).chunk(2, 1);
             (self.norm2.forward(&h)? * (&parts[0] + 1.0) + &parts[1]).silu()
         } else {
-            self.norm2.forward_silu(&(h + time))?
+            self.norm2.forward_silu_after(&h, &time)?
         };
         let h = if train && self.dropout > 0.0 {
             h.dropout(self.dropout, true)
