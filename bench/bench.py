@@ -1,9 +1,10 @@
-"""Training step of dualmd against PyTorch eager, interleaved A-B-A-B in one run, as ratios.
+"""Training step, inference and attack suite of dualmd against PyTorch eager, interleaved A-B-A-B in one run, as ratios.
 
     cargo xtask bench [--rounds 3] [--steps 40] [--batch 64] [--preset tiny] [--threads 1]
 
 One network, one batch size, f32 (and bf16 where the processor multiplies it natively). Each round runs dualmd, PyTorch's
-plain loop (what public research code runs) and PyTorch's tuned loop (fused Adam, multi-tensor EMA) one after another.
+plain loop (what public research code runs) and PyTorch's tuned loop (fused Adam, multi-tensor EMA) one after another; then
+one forward pass (dualmd: the difference of a long and a short sampling run) and the five error attacks on 64 images.
 Prints every round and the median ratios; a run that is killed is shown as such.
 """
 
@@ -14,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -54,14 +56,40 @@ def dualmd(args, dtype, folder):
     return 1000 * last["seconds"] / args.steps, training["peak_rss_mb"], out / "models/baseline"
 
 
-def pytorch(args, mode, dtype, model):
+def pytorch(args, mode, dtype, model, steps=None):
     command = [sys.executable, HERE / "torch_bench.py", "--config", model, "--mode", mode, "--dtype", dtype, "--batch", args.batch,
-               "--steps", args.steps, "--warmup", 2, "--threads", args.threads]
+               "--steps", steps or args.steps, "--warmup", 2, "--threads", args.threads]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"torch_bench.py --mode {mode} ended with {done.returncode}: {done.stderr[-2000:]}")
     line = json.loads(done.stdout.strip().splitlines()[-1])
     return line["ms_per_step"], line["peak_rss_mb"]
+
+
+def inference(args, dtype, model, folder):
+    """ms per forward pass of one batch, from sampling runs of 60 and 10 steps: start-up and set-up cancel."""
+    took = []
+    for steps in (10, 60):
+        command = [args.dualmd, "sample", model, "-n", args.batch, "--steps", steps, "--batch", args.batch, "--format", "npy", "-q",
+                   "--threads", args.threads, "--dtype", dtype, "-o", folder / f"s{steps}"]
+        begin = time.perf_counter()
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+        took.append(time.perf_counter() - begin)
+        if done.returncode:
+            sys.exit(f"dualmd sample ended with {done.returncode}: {done.stderr}")
+    return 1000 * (took[1] - took[0]) / 50
+
+
+def attacks(args, dtype, model, run):
+    """ms for the five error attacks on one batch of images."""
+    out = run / "scores.csv"
+    command = [args.dualmd, "attack", model, "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split", run / "split.json",
+               "--batch", args.batch, "--threads", args.threads, "--dtype", dtype, "-q", "-o", out]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"dualmd attack ended with {done.returncode}: {done.stderr}")
+    described = json.loads(out.with_suffix(".json").read_text())
+    return 1000 * sum(a["seconds"] for a in described["attacks"]) * args.batch / 320
 
 
 def main():
@@ -79,17 +107,23 @@ def main():
         print("bf16 left out: this processor does not multiply it natively")
     for dtype in dtypes:
         rows = {"dualmd": [], "plain": [], "tuned": []}
+        calls = {"infer": [], "attacks": []}
         for round_ in range(args.rounds):
             with tempfile.TemporaryDirectory() as folder:
                 ms, mb, model = dualmd(args, dtype, pathlib.Path(folder))
                 rows["dualmd"].append((ms, mb))
                 rows["plain"].append(pytorch(args, "train", dtype, model))
                 rows["tuned"].append(pytorch(args, "train-tuned", dtype, model))
+                calls["infer"].append((inference(args, dtype, model, pathlib.Path(folder)), pytorch(args, "infer", dtype, model)[0]))
+                calls["attacks"].append((attacks(args, dtype, model, model.parent.parent), pytorch(args, "attacks", dtype, model, 3)[0]))
             print(f"{dtype} round {round_ + 1}: " + ", ".join(f"{k} {v[-1][0]:.1f} ms {v[-1][1]:.0f} MB" for k, v in rows.items()))
         for other in ("plain", "tuned"):
             speed = statistics.median(o[0] / d[0] for o, d in zip(rows[other], rows["dualmd"]))
             memory = statistics.median(d[1] / o[1] for o, d in zip(rows[other], rows["dualmd"]))
             print(f"{dtype}: dualmd is {speed:.2f} times as fast as PyTorch {other}, with {memory:.2f} of its peak memory")
+        for what, pairs in calls.items():
+            print(f"{dtype} {what}: " + ", ".join(f"{ours:.1f} ms against {theirs:.1f}" for ours, theirs in pairs)
+                  + f": {statistics.median(theirs / ours for ours, theirs in pairs):.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -279,7 +279,7 @@ fn a_run_goes_on_only_as_the_same_experiment() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("train.steps was 1800, now it is 9") && error.contains("--out"),
+        error.contains("train.steps was 1600, now it is 9") && error.contains("--out"),
         "{error}"
     );
     let error = plan(&["models.0.name=plain", "models.3.teacher=plain"])
@@ -327,7 +327,7 @@ run demo (seed 0)
   images    fashion, 16 px, grey: 64 members (D1 32, D2 32) and 512 non-members of 3,000
             0 exact duplicates dropped, 4 groups of near-duplicates, split 0123456789ab
   network   tiny, 171,265 parameters
-  recipe    1,800 steps of 64 images, learning rate 0.002, moving average 0.999, bf16
+  recipe    1,600 steps of 32 images, learning rate 0.002, moving average 0.999, bf16
   train     baseline     all members
             teacher-1    D1
             teacher-2    D2
