@@ -28,11 +28,11 @@ nonmembers = 64
 [model]
 preset = "{preset}"
 [train]
-steps = {steps}
+steps = {total}
 batch = {batch}
 dtype = "{dtype}"
-checkpoint_every = 0
-log_every = 1000000
+checkpoint_every = 1000000
+log_every = {steps}
 eval_every = 0
 [run]
 threads_per_model = {threads}
@@ -43,17 +43,18 @@ defense = "none"
 
 
 def dualmd(args, dtype, folder):
-    """(ms per step, peak MB, model folder); the warm-up is a run of its own, the loss evaluation at the end not counted."""
+    """(ms per step, peak MB, model folder): the second of two log intervals, so neither warm-up nor the final evaluation."""
     experiment = folder / "bench.toml"
-    experiment.write_text(EXPERIMENT.format(dtype=dtype, **vars(args)))
+    experiment.write_text(EXPERIMENT.format(dtype=dtype, total=2 * args.steps + 1, **vars(args)))
     out = folder / "run"
     command = [args.dualmd, "train", experiment, "--model", "baseline", "--out", out, "--threads", args.threads, "-q"]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"dualmd ended with {done.returncode}: {done.stderr}")
     training = json.loads((out / "models/baseline/training.json").read_text())
-    last = json.loads((out / "logs/baseline.jsonl").read_text().splitlines()[-1])
-    return 1000 * last["seconds"] / args.steps, training["peak_rss_mb"], out / "models/baseline"
+    lines = [json.loads(line) for line in (out / "logs/baseline.jsonl").read_text().splitlines()]
+    second = next(line for line in lines if line["step"] == 2 * args.steps)
+    return 1000 * args.batch / second["images_per_second"], training["peak_rss_mb"], out / "models/baseline"
 
 
 def pytorch(args, mode, dtype, model, steps=None):
