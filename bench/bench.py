@@ -10,6 +10,7 @@ Prints every round and the median ratios; a run that is killed is shown as such.
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592", "MALLOC_TOP_PAD_": "67108864"}
 HERE = pathlib.Path(__file__).resolve().parent
 
 EXPERIMENT = """
@@ -47,7 +49,7 @@ def dualmd(args, dtype, folder):
     experiment = folder / "bench.toml"
     experiment.write_text(EXPERIMENT.format(dtype=dtype, total=2 * args.steps + 1, **vars(args)))
     out = folder / "run"
-    command = [args.dualmd, "train", experiment, "--model", "baseline", "--out", out, "--threads", args.threads, "-q"]
+    command = [args.dualmd, "train", experiment, "--model", "baseline", "--out", out, "--threads", args.threads, "--device", "cpu", "-q"]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"dualmd ended with {done.returncode}: {done.stderr}")
@@ -60,7 +62,9 @@ def dualmd(args, dtype, folder):
 def pytorch(args, mode, dtype, model, steps=None):
     command = [sys.executable, HERE / "torch_bench.py", "--config", model, "--mode", mode, "--dtype", dtype, "--batch", args.batch,
                "--steps", steps or args.steps, "--warmup", 2, "--threads", args.threads]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    # The allocator's settings that dualmd gives itself are the tuned loop's too: the comparison is of engines.
+    environment = dict(os.environ, **(ALLOCATOR if mode != "train" else {}))
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"torch_bench.py --mode {mode} ended with {done.returncode}: {done.stderr[-2000:]}")
     line = json.loads(done.stdout.strip().splitlines()[-1])

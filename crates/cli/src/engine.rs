@@ -18,10 +18,16 @@ const EARLY: [(&str, &str); 4] = [
     ("MALLOC_TOP_PAD_", "67108864"),
 ];
 
+/// Marks a process that has been through [`settle_environment`].
+const SETTLED: &str = "DUALMD_SETTLED";
+
 /// Sets the variables of [`EARLY`] that the user has not set, and starts the program once more with them.
 pub fn settle_environment() {
     #[cfg(unix)]
-    if std::env::var_os(EARLY[0].0).is_none()
+    if std::env::var_os(SETTLED).is_none()
+        && EARLY
+            .iter()
+            .any(|(name, _)| std::env::var_os(name).is_none())
         && let Ok(program) = std::env::current_exe()
     {
         use std::os::unix::process::CommandExt;
@@ -32,6 +38,7 @@ pub fn settle_environment() {
         let _ = std::process::Command::new(program)
             .args(std::env::args_os().skip(1))
             .envs(unset.copied())
+            .env(SETTLED, "1")
             .exec();
     }
 }

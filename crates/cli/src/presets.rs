@@ -18,7 +18,7 @@ pub struct Preset {
 pub const PRESETS: &[Preset] = &[
     Preset {
         name: "demo",
-        about: "64 photographs of Fashion-MNIST at 16 px: every defence caught or cleared in minutes on two cores",
+        about: "64 photographs of Fashion-MNIST at 16 px: each defence beside none, in minutes on two cores",
         text: include_str!("../presets/demo.toml"),
     },
     Preset {

@@ -14,6 +14,17 @@ use std::path::{Path, PathBuf};
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 const FILES: [&str; 3] = ["unet", "unet_ema", "optimizer.safetensors"];
 
+/// The running mean of the training loss, so that a resumed run logs what an unbroken one would have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LossSoFar {
+    /// Sum over the steps since the last line of the log.
+    pub sum: f64,
+    /// Number of those steps.
+    pub count: u64,
+    /// The mean of the last line.
+    pub last: f64,
+}
+
 /// `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -21,6 +32,9 @@ pub struct State {
     pub step: u64,
     /// Seconds of training so far.
     pub seconds: f64,
+    /// Where the running mean of the training loss stands.
+    #[serde(default)]
+    pub loss: LossSoFar,
     /// Hash of everything that defines the run (settings, seed, data, network): another run's checkpoint is refused.
     pub fingerprint: String,
     /// blake3 of every file.
@@ -49,7 +63,7 @@ fn hash(path: &Path) -> Result<String> {
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
-/// Writes `checkpoint-STEP` and removes all but the newest `keep`.
+/// Writes `checkpoint-STEP` and removes all but the newest `keep`. `progress`: seconds of training and the running loss.
 ///
 /// # Errors
 /// What writing gives, naming the file; earlier checkpoints are then untouched.
@@ -57,10 +71,11 @@ pub fn save(
     root: &Path,
     optimizer: &Optimizer,
     step: u64,
-    seconds: f64,
+    progress: (f64, LossSoFar),
     fingerprint: &str,
     keep: usize,
 ) -> Result<()> {
+    let (seconds, loss) = progress;
     let partial = root.join(format!(".partial-{step}"));
     let create = |p: &Path| std::fs::create_dir_all(p).map_err(|e| file_error(p, e));
     if partial.exists() {
@@ -80,6 +95,7 @@ pub fn save(
     let state = State {
         step,
         seconds,
+        loss,
         fingerprint: fingerprint.to_owned(),
         files,
     };
@@ -134,7 +150,8 @@ pub fn resume(
 ) -> Result<Option<State>> {
     let found = list(root)?;
     let mut last_problem = None;
-    for (_, folder) in found.iter().rev() {
+    let mut broken = Vec::new();
+    for (step, folder) in found.iter().rev() {
         match read(folder) {
             Ok((state, [raw, ema, optimizer_state])) => {
                 if state.fingerprint != fingerprint {
@@ -145,11 +162,20 @@ pub fn resume(
                     ));
                 }
                 optimizer.restore(&raw, &ema, &optimizer_state)?;
+                // Out of the way, or they would count as the newest ones and push good checkpoints out.
+                for (step, folder) in broken {
+                    let aside = root.join(format!(".broken-{step}"));
+                    if aside.exists() {
+                        std::fs::remove_dir_all(&aside).map_err(|e| file_error(&aside, e))?;
+                    }
+                    std::fs::rename(folder, &aside).map_err(|e| file_error(&aside, e))?;
+                }
                 return Ok(Some(state));
             }
             Err(problem) => {
                 warn(format!("{problem}; trying the checkpoint before it"));
                 last_problem = Some(problem);
+                broken.push((step, folder));
             }
         }
     }

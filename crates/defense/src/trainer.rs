@@ -9,15 +9,17 @@
 //!     clip, Adam, EMA
 //! ```
 
+use crate::checkpoint::{self, LossSoFar};
 use crate::journal::{Journal, Line};
 use crate::optimizer::Optimizer;
 use crate::recipe::{Recipe, Target};
-use crate::{DefenseError, Result, TrainOptions, checkpoint};
+use crate::{DefenseError, Result, TrainOptions};
 use dualmd_data::stream;
 use dualmd_diffusion::{Denoiser, NoiseSchedule, UNet2d};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Kind, Tensor, noise, tch};
 use rand::Rng;
+use rand::seq::SliceRandom;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -84,6 +86,8 @@ pub struct Trainer<'a> {
     pub options: TrainOptions,
     /// Seed of this model's streams.
     pub seed: u64,
+    /// Seed of the evaluations: the same for all models of a run, so that their losses are measured with the same noise.
+    pub evaluation_seed: u64,
     /// Device of network and images.
     pub device: Device,
     /// Arithmetic of forward and backward.
@@ -133,19 +137,20 @@ impl Trainer<'_> {
             &self.fingerprint,
             &mut *observer.warn,
         )?;
-        let (first, earlier) = resumed.map_or((0, 0.0), |s| (s.step, s.seconds));
+        let (first, earlier, mut mean) = resumed.map_or((0, 0.0, LossSoFar::default()), |s| {
+            (s.step, s.seconds, s.loss)
+        });
         let mut journal = Journal::open(&self.log, &self.tensorboard, first)?;
         let began = Instant::now();
         let seconds = |began: &Instant| earlier + began.elapsed().as_secs_f64();
-        let mut since_log = (0.0, 0u64, Instant::now());
-        let mut last_loss = 0.0;
-        let save = |optimizer: &Optimizer, step: u64| {
+        let mut since_log = (0u64, Instant::now());
+        let save = |optimizer: &Optimizer, step: u64, mean: LossSoFar| {
             let keep = options.keep_checkpoints;
             checkpoint::save(
                 &self.checkpoints,
                 optimizer,
                 step,
-                seconds(&began),
+                (seconds(&began), mean),
                 &self.fingerprint,
                 keep,
             )
@@ -153,8 +158,9 @@ impl Trainer<'_> {
         for step in first..options.steps {
             let (loss, grad_norm) = self.one_step(&mut optimizer, step)?;
             let done = step + 1;
-            since_log.0 += loss;
-            since_log.1 += 1;
+            mean.sum += loss;
+            mean.count += 1;
+            since_log.0 += 1;
             (observer.progress)(Progress {
                 step: done,
                 total: options.steps,
@@ -170,23 +176,24 @@ impl Trainer<'_> {
                 } else {
                     None
                 };
-                last_loss = since_log.0 / since_log.1 as f64;
+                mean = LossSoFar {
+                    sum: 0.0,
+                    count: 0,
+                    last: mean.sum / mean.count as f64,
+                };
                 journal.write(&Line {
                     step: done,
-                    loss: last_loss,
+                    loss: mean.last,
                     lr: options.rate(step),
                     grad_norm,
-                    images_per_second: since_log.1 as f64 * options.batch as f64
-                        / since_log.2.elapsed().as_secs_f64(),
+                    images_per_second: since_log.0 as f64 * options.batch as f64
+                        / since_log.1.elapsed().as_secs_f64(),
                     seconds: seconds(&began),
                     member_loss: evaluation.map(|e| e.member_loss),
                     heldout_loss: evaluation.map(|e| e.heldout_loss),
                     gap: evaluation.map(|e| e.heldout_loss - e.member_loss),
                 })?;
-                since_log = (0.0, 0, Instant::now());
-            }
-            if every(options.sample_every) {
-                (observer.sheet)(done, &self.averaged(&optimizer)?);
+                since_log = (0, Instant::now());
             }
             let leave = !last
                 && ((observer.stop)()
@@ -194,7 +201,11 @@ impl Trainer<'_> {
                         .max_steps_now
                         .is_some_and(|max| done - first >= max));
             if every(options.checkpoint_every) || leave || last {
-                save(&optimizer, done)?;
+                save(&optimizer, done, mean)?;
+            }
+            // After the checkpoint: a sheet that fails must not cost the steps before it.
+            if every(options.sample_every) {
+                (observer.sheet)(done, &self.averaged(&optimizer)?);
             }
             if leave {
                 return Ok((Finished::Stopped { step: done }, optimizer));
@@ -203,7 +214,7 @@ impl Trainer<'_> {
         let evaluation = self.evaluate(&optimizer)?;
         Ok((
             Finished::Complete {
-                train_loss: last_loss,
+                train_loss: mean.last,
                 evaluation,
                 seconds: seconds(&began),
             },
@@ -274,30 +285,30 @@ impl Trainer<'_> {
         )
     }
 
-    /// Members and held-out images go through the same code with the same timesteps and noise.
+    /// As many members as held-out images, through the same code, with the same timesteps and noise.
     fn evaluate(&self, optimizer: &Optimizer) -> Result<Evaluation> {
         let network = self.averaged(optimizer)?;
         let members = self.recipe.members();
         let heldout = &self.set.heldout;
-        if heldout.is_empty() {
-            return Ok(Evaluation {
-                member_loss: self
-                    .noise_loss(&network, &members[..members.len().min(EVALUATION_IMAGES)])?,
-                heldout_loss: f64::NAN,
-            });
-        }
+        let n = if heldout.is_empty() {
+            members.len()
+        } else {
+            members.len().min(heldout.len())
+        };
+        let n = n.min(EVALUATION_IMAGES);
         Ok(Evaluation {
-            member_loss: self
-                .noise_loss(&network, &members[..members.len().min(EVALUATION_IMAGES)])?,
-            heldout_loss: self
-                .noise_loss(&network, &heldout[..heldout.len().min(EVALUATION_IMAGES)])?,
+            member_loss: self.noise_loss(&network, &spread(&members, n))?,
+            heldout_loss: if heldout.is_empty() {
+                f64::NAN
+            } else {
+                self.noise_loss(&network, &spread(heldout, n))?
+            },
         })
     }
 
     fn noise_loss(&self, network: &UNet2d, images: &[usize]) -> Result<f64> {
         let _guard = tch::no_grad_guard();
         let (mut sum, mut count) = (0.0, 0usize);
-        // Timesteps are stratified, so that few images still cover the whole schedule.
         let total = self.schedule.len() as i64;
         for (chunk_index, chunk) in images.chunks(64).enumerate() {
             let indices: Vec<i64> = chunk.iter().map(|&i| i as i64).collect();
@@ -306,15 +317,18 @@ impl Trainer<'_> {
                 .images
                 .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
             for draw in 0..EVALUATION_DRAWS {
-                let mut rng = stream(self.seed, "evaluate", draw * 1_000_003 + chunk_index as u64);
+                let index = draw * 1_000_003 + chunk_index as u64;
+                let mut rng = stream(self.evaluation_seed, "evaluate", index);
+                // Timesteps are stratified, so that few images still cover the whole schedule; which image gets which
+                // stratum is drawn anew each time.
                 let n = chunk.len() as i64;
-                let times: Vec<i64> = (0..n)
+                let mut times: Vec<i64> = (0..n)
                     .map(|i| {
-                        let (low, high) =
-                            (i * total / n, ((i + 1) * total / n).max(i * total / n + 1));
-                        rng.random_range(low..high)
+                        let (low, high) = (i * total / n, (i + 1) * total / n);
+                        rng.random_range(low..high.max(low + 1))
                     })
                     .collect();
+                times.shuffle(&mut rng);
                 let t = Tensor::from_slice(&times).to_device(self.device);
                 let eps = noise::normal(&mut rng, &x0.size(), self.device);
                 let x_t = self.schedule.add_noise(&x0, &eps, &t);
@@ -327,4 +341,11 @@ impl Trainer<'_> {
         }
         Ok(sum / count.max(1) as f64)
     }
+}
+
+/// `n` of `all`, evenly spread over the list (which may hold one half after the other).
+fn spread(all: &[usize], n: usize) -> Vec<usize> {
+    (0..n.min(all.len()))
+        .map(|i| all[i * all.len() / n])
+        .collect()
 }

@@ -4,7 +4,7 @@
 //! a random start per image, a random model per step and image (an attacker can then not align with either model).
 //! Whichever model is meant, *it* does the whole step; solvers that would mix both models' histories do not exist here.
 
-use crate::{Condition, Denoiser, DiffusionError, Result, StepInfo};
+use crate::{Condition, Denoiser, Result, StepInfo};
 use dualmd_data::stream;
 use dualmd_torch::Tensor;
 use rand::Rng;
@@ -20,24 +20,6 @@ pub enum ModelOrder {
     RandomStart,
     /// A seeded coin per image and step.
     RandomEachStep,
-}
-
-impl ModelOrder {
-    /// Reads `first`, `second`, `random-start`, `random-step`.
-    ///
-    /// # Errors
-    /// Any other name.
-    pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "first" => Ok(Self::FirstStarts),
-            "second" => Ok(Self::SecondStarts),
-            "random-start" => Ok(Self::RandomStart),
-            "random-step" => Ok(Self::RandomEachStep),
-            other => Err(DiffusionError::Config(format!(
-                "unknown model order \"{other}\": use first, second, random-start or random-step"
-            ))),
-        }
-    }
 }
 
 /// Two models that alternate while generating.

@@ -46,6 +46,9 @@ pub enum DiffusionError {
     /// A configuration that names something this program does not have, or that contradicts itself.
     #[error("{0}")]
     Config(String),
+    /// Asked to stop before the end.
+    #[error("stopped")]
+    Stopped,
     /// A tensor of the wrong shape.
     #[error("{what}: expected {expected}, got {got:?}")]
     Shape {

@@ -102,9 +102,11 @@ impl Builder {
                 let found = take_with_old_names(&mut map.borrow_mut(), name).ok_or_else(|| {
                     DiffusionError::Config(format!("the weights file has no tensor \"{name}\""))
                 })?;
-                // Old diffusers files keep attention projections as 1x1 convolutions.
-                let found = if found.size() != shape
-                    && found.numel() as i64 == shape.iter().product::<i64>()
+                // Old diffusers files keep attention projections as 1x1 convolutions, [C, C, 1, 1].
+                let size = found.size();
+                let found = if size.len() > shape.len()
+                    && size.starts_with(shape)
+                    && size[shape.len()..].iter().all(|&d| d == 1)
                 {
                     found.reshape(shape)
                 } else {

@@ -111,8 +111,14 @@ impl Pipeline {
     ) -> Result<()> {
         let create = |p: &Path| std::fs::create_dir_all(p).map_err(|e| file_error(p, e));
         for (name, tensors) in [("unet", Some(ema)), ("unet_raw", raw)] {
-            let Some(tensors) = tensors else { continue };
             let unet = folder.join(name);
+            let Some(tensors) = tensors else {
+                // Raw weights of a model that was here before are not this model's.
+                if unet.exists() {
+                    std::fs::remove_dir_all(&unet).map_err(|e| file_error(&unet, e))?;
+                }
+                continue;
+            };
             create(&unet)?;
             weights::write_safetensors(
                 &unet.join(WEIGHTS),

@@ -1,6 +1,6 @@
 //! DDIM (Song et al. 2021, eta 0) and ancestral (Ho et al. 2020) sampling with single-step updates.
 
-use crate::{Condition, Denoiser, NoiseSchedule, Result, StepInfo};
+use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result, StepInfo};
 use dualmd_data::stream;
 use dualmd_torch::{Device, Kind, Tensor, noise};
 
@@ -50,17 +50,17 @@ pub fn initial_noise(seed: u64, n: usize, [c, h, w]: [i64; 3], device: Device) -
 }
 
 /// Generates one image per row of `x_t` ([N, C, H, W] standard normal). Returns [N, C, H, W] f32 clipped to [-1, 1].
-/// `progress` is told the number of finished images after each batch.
+/// `go_on` is told the number of finished images after each batch; false ends the run.
 ///
 /// # Errors
-/// Step counts the schedule does not have; what the model refuses.
+/// Step counts the schedule does not have; what the model refuses; [`DiffusionError::Stopped`].
 pub fn sample(
     denoiser: &dyn Denoiser,
     schedule: &NoiseSchedule,
     x_t: &Tensor,
     condition: Option<&Condition>,
     options: &SampleOptions,
-    mut progress: impl FnMut(usize),
+    mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Tensor> {
     let _guard = dualmd_torch::tch::no_grad_guard();
     let total = x_t.size()[0];
@@ -84,7 +84,9 @@ pub fn sample(
             &images,
         )?);
         start += n;
-        progress(start as usize);
+        if !go_on(start as usize) {
+            return Err(DiffusionError::Stopped);
+        }
     }
     Ok(if done.is_empty() {
         x_t.copy()

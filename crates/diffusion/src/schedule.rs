@@ -52,6 +52,16 @@ pub struct SchedulerConfig {
     /// Spacing of the sampling timesteps: `leading`, `trailing` or `linspace`.
     #[serde(default = "leading")]
     pub timestep_spacing: String,
+    /// Must not be true: betas rescaled to zero terminal signal are not implemented.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rescale_betas_zero_snr: bool,
+    /// Must not be true: dynamic thresholding is not implemented.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub thresholding: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn ddpm_class() -> String {
@@ -106,6 +116,8 @@ impl Default for SchedulerConfig {
             set_alpha_to_one: true,
             steps_offset: 0,
             timestep_spacing: leading(),
+            rescale_betas_zero_snr: false,
+            thresholding: false,
         }
     }
 }
@@ -147,6 +159,16 @@ impl NoiseSchedule {
             return Err(DiffusionError::Config(format!(
                 "num_train_timesteps = {n}: a schedule needs at least 2"
             )));
+        }
+        for (key, value) in [
+            ("rescale_betas_zero_snr", config.rescale_betas_zero_snr),
+            ("thresholding", config.thresholding),
+        ] {
+            if value {
+                return Err(DiffusionError::Config(format!(
+                    "{key} = true is not supported: results would be wrong without it"
+                )));
+            }
         }
         let line = |a: f64, b: f64, i: usize| a + (b - a) * i as f64 / (n - 1) as f64;
         let betas: Vec<f64> = match (&config.trained_betas, config.beta_schedule.as_str()) {

@@ -55,7 +55,7 @@ fn ten_ddim_steps_equal_those_of_diffusers() {
                 &npy(name, "x_T.npy"),
                 None,
                 &options,
-                |_| {},
+                |_| true,
             )
             .unwrap();
             let error = largest_difference(&ours, &npy(name, file).clamp(-1.0, 1.0));
@@ -81,25 +81,25 @@ fn two_checkpoints_alternate_as_in_python() {
         (ModelOrder::SecondStarts, "second_starts.npy"),
     ] {
         let dual = DualDenoiser::new(&first, &second, order, timesteps.clone(), 0);
-        let ours = sample(&dual, &first.schedule, &noise, None, &options, |_| {}).unwrap();
+        let ours = sample(&dual, &first.schedule, &noise, None, &options, |_| true).unwrap();
         let error = largest_difference(&ours, &npy("dual", file).clamp(-1.0, 1.0));
         assert!(error < 1e-4, "{file}: {error:e}");
     }
     // The pair of a model with itself is the model, bit for bit, in every order.
-    let plain = sample(&first, &first.schedule, &noise, None, &options, |_| {}).unwrap();
+    let plain = sample(&first, &first.schedule, &noise, None, &options, |_| true).unwrap();
     for order in [ModelOrder::FirstStarts, ModelOrder::SecondStarts] {
         let dual = DualDenoiser::new(&first, &first, order, timesteps.clone(), 0);
-        let ours = sample(&dual, &first.schedule, &noise, None, &options, |_| {}).unwrap();
+        let ours = sample(&dual, &first.schedule, &noise, None, &options, |_| true).unwrap();
         assert_eq!(largest_difference(&ours, &plain), 0.0);
     }
     // With random orders rows go to either model; per-row results stay those of a run of one image at a time.
     let dual = DualDenoiser::new(&first, &second, ModelOrder::RandomEachStep, timesteps, 5);
-    let together = sample(&dual, &first.schedule, &noise, None, &options, |_| {}).unwrap();
+    let together = sample(&dual, &first.schedule, &noise, None, &options, |_| true).unwrap();
     let singly = SampleOptions {
         batch: 1,
         ..options
     };
-    let apart = sample(&dual, &first.schedule, &noise, None, &singly, |_| {}).unwrap();
+    let apart = sample(&dual, &first.schedule, &noise, None, &singly, |_| true).unwrap();
     assert!(largest_difference(&together, &apart) < 1e-4);
 }
 

@@ -91,12 +91,6 @@ pub fn cpu_has_bf16() -> bool {
     })
 }
 
-/// The processor's name as the operating system gives it, or "unknown".
-#[must_use]
-pub fn cpu_name() -> String {
-    cpu_info("model name").unwrap_or_else(|| "unknown".into())
-}
-
 fn cpu_info(key: &str) -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     text.lines().find_map(|line| {

@@ -4,7 +4,7 @@ use crate::args::{AttackArgs, AuditArgs, Global, ScoreArgs};
 use crate::choices::Order;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
-use crate::stages::attack::{Label, Subject, score, weight_set, write_exposed};
+use crate::stages::attack::{Label, Subject, failures, score, weight_set, write_exposed};
 use crate::stages::sample::{Generator, Side, write_nearest, write_samples};
 use crate::stages::{RunFolder, blind, create_folder, train::view, write_json};
 use crate::{choices, machine, signals};
@@ -13,9 +13,10 @@ use dualmd_attack::nn;
 use dualmd_audit::write_scores;
 use dualmd_data::{ImageSet, LoadOptions, Picture, Split, dedupe, load};
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_torch::Tensor;
+use dualmd_torch::{Device, Tensor};
 use serde_json::json;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Images an audit draws from the model for the black-box attack.
 const GENERATED: usize = 256;
@@ -42,6 +43,11 @@ impl Case {
             refuse_foreign_split(args, split)?;
         }
         let shape = generator.first().image_shape();
+        if let Some([_, h, w]) = shape
+            && h != w
+        {
+            bail!("the model draws images of {w} x {h}: only square ones can be audited yet");
+        }
         let options = LoadOptions {
             image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
             channels: Some(u8::try_from(generator.first().unet.config().in_channels).unwrap_or(3)),
@@ -112,6 +118,15 @@ fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
             .get("split_hash")
             .and_then(|h| h.as_str())
             .unwrap_or("");
+        if let Some(half) = training.get("half").and_then(serde_json::Value::as_u64)
+            && args.members.ends_with("#member")
+        {
+            bail!(
+                "{} is a teacher that saw D{half} only: half of {} are strangers to it; use #d{half} in its place",
+                model.display(),
+                args.members
+            );
+        }
         if !own.is_empty() && own != split.hash() {
             bail!(
                 "{} was trained on the split {own}, the one given is {}: scores against the wrong members mean nothing; \
@@ -148,11 +163,17 @@ fn attacks(named: &[String], black_box: bool, pair: bool) -> Result<Vec<String>>
     Ok(named.to_vec())
 }
 
-fn generate(case: &Case, batch: usize, seed: u64, progress: &mut Progress) -> Result<Tensor> {
+fn generate(
+    case: &Case,
+    batch: usize,
+    seed: u64,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> Result<Tensor> {
     let [c, h, w] = case.members.shape().map(|d| d as i64);
     let noise = initial_noise(seed, GENERATED, [c, h, w], case.engine.device);
     let began = std::time::Instant::now();
-    case.generator.sample(
+    let generated = case.generator.sample(
         &noise,
         choices::Sampler::Ddim,
         STEPS,
@@ -167,19 +188,37 @@ fn generate(case: &Case, batch: usize, seed: u64, progress: &mut Progress) -> Re
                 loss: None,
                 images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             });
+            !stop.load(Ordering::Relaxed)
         },
-    )
+    )?;
+    // The attack compares on the CPU, where the samples are.
+    Ok(generated.to_device(Device::Cpu))
 }
 
 /// Scores to a CSV file, with the description beside it.
 pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
+    if args.out.extension().is_some_and(|e| e == "json") {
+        bail!(
+            "{}: scores are written as CSV, with a description beside them as .json: name a .csv file",
+            args.out.display()
+        );
+    }
+    if let Some(folder) = args.out.parent() {
+        create_folder(folder)?;
+    }
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
     let attacks = attacks(&args.score.attacks, false, args.score.model2.is_some())?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
     let generated = if attacks.iter().any(|a| a == nn::NAME) {
-        Some(generate(&case, args.score.batch, seed, &mut progress)?)
+        Some(generate(
+            &case,
+            args.score.batch,
+            seed,
+            &mut progress,
+            &stop,
+        )?)
     } else {
         None
     };
@@ -195,7 +234,7 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     write_scores(&args.out, &rows)?;
     write_json(&args.out.with_extension("json"), &description)?;
     progress.finish(subject.name, &format!("scores in {}", args.out.display()));
-    report_failures(&description);
+    report_failures(&description)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -220,19 +259,27 @@ fn subject<'a>(
     })
 }
 
-fn report_failures(description: &serde_json::Value) {
-    for attack in description["attacks"].as_array().into_iter().flatten() {
-        if attack["status"] == "failed" {
-            eprintln!(
-                "warning: attack {} failed: {}",
-                attack["attack"], attack["reason"]
-            );
-        }
+/// Warns of failed attacks; an error if none succeeded.
+fn report_failures(description: &serde_json::Value) -> Result<()> {
+    let failed = failures(description);
+    for failure in &failed {
+        eprintln!("warning: {failure}");
     }
+    let all = description["attacks"].as_array().map_or(0, Vec::len);
+    if !failed.is_empty() && failed.len() == all {
+        bail!("every attack failed; the reasons are above");
+    }
+    Ok(())
 }
 
 /// Attacks, controls and a report in a folder.
 pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
+    if args.out.join("experiment.toml").exists() {
+        bail!(
+            "{} holds a run of `dualmd run`, whose plan an audit would overwrite: choose another folder (-o)",
+            args.out.display()
+        );
+    }
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
     let attacks = attacks(&args.score.attacks, true, args.score.model2.is_some())?;
@@ -240,7 +287,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     create_folder(&run.0.join("scores"))?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
-    let generated = generate(&case, args.score.batch, seed, &mut progress)?;
+    let generated = generate(&case, args.score.batch, seed, &mut progress, &stop)?;
     let subject = subject(&case, &args.score, &attacks, Some(&generated), seed)?;
     write_samples(&run.samples(subject.name), &generated)?;
     let (rows, description) = score(
@@ -253,7 +300,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     )?;
     write_scores(&run.scores(subject.name, "csv"), &rows)?;
     write_json(&run.scores(subject.name, "json"), &description)?;
-    report_failures(&description);
+    report_failures(&description)?;
     let everything = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();
     let (inside, outside) = (everything(&case.members), everything(&case.nonmembers));
     write_nearest(

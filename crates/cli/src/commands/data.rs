@@ -85,17 +85,12 @@ pub fn export(what: &Export) -> Result<ExitCode> {
                     text,
                     "{},{},member,{}",
                     m.id,
-                    m.group.as_deref().unwrap_or(""),
+                    quoted(m.group.as_deref()),
                     u8::from(m.half)
                 )?;
             }
             for n in split.nonmembers() {
-                writeln!(
-                    text,
-                    "{},{},nonmember,",
-                    n.id,
-                    n.group.as_deref().unwrap_or("")
-                )?;
+                writeln!(text, "{},{},nonmember,", n.id, quoted(n.group.as_deref()))?;
             }
             dualmd_data::write_atomic(out, text.as_bytes())?;
             println!("{}", out.display());
@@ -108,6 +103,16 @@ pub fn export(what: &Export) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A CSV field.
+fn quoted(text: Option<&str>) -> String {
+    let text = text.unwrap_or("");
+    if text.contains([',', '"', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
 }
 
 fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, raw: Option<&UNet2d>) -> Result<()> {

@@ -14,6 +14,7 @@ use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Kind, no_grad};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
 /// Generates images.
 pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
@@ -56,6 +57,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
             initial_noise(seed, args.n, shape, engine.device)
         }
     };
+    let stop = crate::signals::stop_flag()?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let began = std::time::Instant::now();
     let images = generator.sample(
@@ -73,6 +75,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
                 loss: None,
                 images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             });
+            !stop.load(Ordering::Relaxed)
         },
     )?;
     create_folder(&args.out)?;

@@ -1,7 +1,7 @@
 //! `dualmd run` and `dualmd demo`: all stages of an experiment.
 
 use crate::args::{Global, RunArgs};
-use crate::choices::Stage;
+use crate::choices::{Dtype, Stage};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::progress::duration;
@@ -27,9 +27,12 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     if !global.quiet {
         eprint!("{}", plan.describe());
     }
-    // Attacks and samples are made in f32: they compare small differences.
+    // Attacks and samples are made in f32 unless --dtype bf16 was typed: they compare small differences.
     let exact = Engine {
-        precision: Precision::F32,
+        precision: match global.dtype {
+            Some(Dtype::Bf16) => engine.precision,
+            _ => Precision::F32,
+        },
         ..engine
     };
     let stages: [(Stage, &dyn Fn() -> Result<bool>); 3] = [

@@ -9,6 +9,7 @@ use crate::{machine, signals};
 use anyhow::Result;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Trains (or goes on training) one model.
 pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
@@ -32,7 +33,10 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
         let engine = Engine::new(global, experiment.train.dtype, machine::cores())?;
         let (plan, images) =
             prepare::prepare(&experiment, &run, &engine, super::run::command_line())?;
-        (plan, images, engine)
+        // The plan's share, whatever the machine has: sums, and so the weights' last bits, depend on it.
+        let threads = plan.hardware.threads_per_model;
+        dualmd_torch::device::set_threads(threads);
+        (plan, images, Engine { threads, ..engine })
     };
     let job = plan.training(&args.model)?.clone();
     let mut bars = Progress::new(stage::view(global.quiet, global.log_format));
@@ -62,5 +66,10 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
         };
         bars.finish(&job.name, note);
     }
-    Ok(ExitCode::SUCCESS)
+    let interrupted = !done && stop.load(Ordering::Relaxed) && !args.progress_json;
+    Ok(if interrupted {
+        ExitCode::from(130)
+    } else {
+        ExitCode::SUCCESS
+    })
 }

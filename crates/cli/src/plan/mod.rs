@@ -18,7 +18,6 @@ use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
 use crate::suggest::nearest;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
-use std::io::Write;
 use std::path::Path;
 
 /// Version of `plan.json`; fields may be added without changing it.
@@ -259,21 +258,7 @@ impl Plan {
     /// # Errors
     /// The folder cannot be written to.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let write = || -> Result<()> {
-            let folder = path
-                .parent()
-                .filter(|folder| !folder.as_os_str().is_empty())
-                .unwrap_or(Path::new("."));
-            let mut file = tempfile::Builder::new()
-                .prefix(".plan-")
-                .tempfile_in(folder)?;
-            file.write_all(serde_json::to_string_pretty(self)?.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("cannot write {}", path.display()))
+        crate::stages::write_json(path, self)
     }
 
     /// Reads `plan.json`.

@@ -7,9 +7,9 @@ use crate::choices::{Order, Weights};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
 use crate::progress::{Progress, ProgressEvent, View, duration};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use dualmd_attack::nn::{self, nearest};
-use dualmd_attack::{Attack, RunOptions, Samples, by_name};
+use dualmd_attack::{Attack, AttackError, RunOptions, Samples, by_name};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
@@ -209,15 +209,23 @@ pub fn all(
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        if run.scores(&target.name, "csv").exists() && run.scores(&target.name, "json").exists() {
+        if complete(run, &target.name) {
             continue;
         }
         if target.attacks.is_empty() {
             continue;
         }
         let began = std::time::Instant::now();
-        attack_one(run, plan, target, &x, &labels, engine, &mut progress, stop)
-            .with_context(|| format!("attacking {} failed", target.name))?;
+        let scored = attack_one(run, plan, target, &x, &labels, engine, &mut progress, stop);
+        match scored {
+            Ok(description) => failures(&description)
+                .iter()
+                .for_each(|f| progress.say(&format!("warning: {}: {f}", target.name))),
+            Err(error) if matches!(error.downcast_ref(), Some(AttackError::Stopped { .. })) => {
+                return Ok(false);
+            }
+            Err(error) => return Err(error.context(format!("attacking {} failed", target.name))),
+        }
         progress.finish(
             &target.name,
             &format!("attacked in {}", duration(began.elapsed())),
@@ -250,7 +258,7 @@ fn attack_one(
     engine: &Engine,
     progress: &mut Progress,
     stop: &AtomicBool,
-) -> Result<()> {
+) -> Result<Value> {
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
     let set = weight_set(plan.audit.weights);
     let generator = Generator::open(&folders, set, engine)?;
@@ -275,7 +283,30 @@ fn attack_one(
     };
     let (rows, description) = score(&subject, x, labels, engine, progress, stop)?;
     write_scores(&run.scores(&target.name, "csv"), &rows)?;
-    write_json(&run.scores(&target.name, "json"), &description)
+    write_json(&run.scores(&target.name, "json"), &description)?;
+    Ok(description)
+}
+
+/// Are all scores there? A model with a failed attack is attacked again.
+fn complete(run: &RunFolder, name: &str) -> bool {
+    let description = std::fs::read(run.scores(name, "json"))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    run.scores(name, "csv").exists() && description.is_some_and(|d| failures(&d).is_empty())
+}
+
+/// One sentence per attack that failed, from a description.
+pub fn failures(description: &Value) -> Vec<String> {
+    let attacks = description["attacks"].as_array();
+    attacks
+        .into_iter()
+        .flatten()
+        .filter(|a| a["status"] == "failed")
+        .map(|a| {
+            let text = |key: &str| a[key].as_str().unwrap_or("?").to_owned();
+            format!("attack {} failed: {}", text("attack"), text("reason"))
+        })
+        .collect()
 }
 
 /// Which weights a choice means.

@@ -35,9 +35,10 @@ pub fn sheet(
     schedule: &NoiseSchedule,
     shape: [i64; 3],
     seed: u64,
+    device: Device,
     path: &Path,
 ) -> Result<()> {
-    let noise = initial_noise(seed, 16, shape, Device::Cpu);
+    let noise = initial_noise(seed, 16, shape, device);
     let options = SampleOptions {
         sampler: Sampler::Ddim,
         steps: 25,
@@ -45,7 +46,7 @@ pub fn sheet(
         seed,
         clip: Some(1.0),
     };
-    let images = sample(network, schedule, &noise, None, &options, |_| {})?;
+    let images = sample(network, schedule, &noise, None, &options, |_| true)?;
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
     }

@@ -7,8 +7,8 @@ use crate::experiment::{Data, Experiment};
 use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{
-    DedupeReport, Filter, Groups, ImageSet, LoadOptions, NearDuplicateOptions, Selected, Split,
-    dedupe, load, near_duplicates,
+    DedupeReport, Filter, Groups, ImageSet, LoadOptions, Method, NearDuplicateOptions, Selected,
+    Split, dedupe, load, near_duplicates,
 };
 use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
 use dualmd_torch::{Device, Tensor};
@@ -97,7 +97,24 @@ pub fn prepare(
     let groups = group(&set, experiment.data.near_duplicates);
     create_folder(&run.0)?;
     let split = if run.split().exists() {
-        Split::load(&run.split())?
+        let split = Split::load(&run.split())?;
+        let asked = match experiment.data.method {
+            SplitMethod::Half => Method::Half,
+            SplitMethod::CoinFlip => Method::CoinFlip,
+        };
+        let sizes = asked == Method::CoinFlip
+            || (split.members().len(), split.nonmembers().len())
+                == (experiment.data.members, experiment.data.nonmembers);
+        // A split that was imported by hand is taken as it is.
+        let own = split.method() == Method::Import
+            || (split.method() == asked && split.seed() == experiment.seed && sizes);
+        if !own {
+            bail!(
+                "{} was drawn with other settings (seed, method or sizes): choose another folder (--out), or remove it",
+                run.split().display()
+            );
+        }
+        split
     } else {
         let data = &experiment.data;
         draw(

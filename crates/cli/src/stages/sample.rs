@@ -1,17 +1,18 @@
 //! Generating: every model from the same noise, and how near what it draws lies to its training images.
 
+use super::attack::weight_set;
 use super::prepare::Images;
 use super::{RunFolder, create_folder, pictures, write_json};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
 use crate::progress::{Progress, ProgressEvent, View};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use dualmd_attack::nn::nearest;
 use dualmd_data::{ImageSet, grid, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
-use dualmd_diffusion::{Denoiser, DualDenoiser, ModelOrder, Pipeline};
+use dualmd_diffusion::{Denoiser, DiffusionError, DualDenoiser, ModelOrder, Pipeline};
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
@@ -91,7 +92,7 @@ impl Generator {
         order: Order,
         batch: usize,
         seed: u64,
-        progress: impl FnMut(usize),
+        go_on: impl FnMut(usize) -> bool,
     ) -> Result<Tensor> {
         let pipeline = self.first();
         let sampler = match sampler {
@@ -115,7 +116,7 @@ impl Generator {
             noise,
             None,
             &options,
-            progress,
+            go_on,
         )?)
     }
 }
@@ -138,8 +139,13 @@ pub fn all(
         if folder.join("nearest.json").exists() {
             continue;
         }
-        let generated = generate(run, plan, target, images, engine, &mut progress)
-            .with_context(|| format!("sampling from {} failed", target.name))?;
+        let generated = match generate(run, plan, target, images, engine, &mut progress, stop) {
+            Ok(generated) => generated,
+            Err(error) if stopped(&error) => return Ok(false),
+            Err(error) => {
+                return Err(error.context(format!("sampling from {} failed", target.name)));
+            }
+        };
         write_samples(&folder, &generated)?;
         let side = |positions| Side {
             set: &images.set,
@@ -166,9 +172,10 @@ fn generate(
     images: &Images,
     engine: &Engine,
     progress: &mut Progress,
+    stop: &AtomicBool,
 ) -> Result<Tensor> {
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
-    let generator = Generator::open(&folders, WeightSet::Ema, engine)?;
+    let generator = Generator::open(&folders, weight_set(plan.audit.weights), engine)?;
     let s = &plan.sample;
     let noise = initial_noise(
         plan.seed,
@@ -192,8 +199,14 @@ fn generate(
                 loss: None,
                 images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             });
+            !stop.load(Ordering::Relaxed)
         },
     )
+}
+
+/// Was this a request to stop, and no failure?
+pub fn stopped(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(DiffusionError::Stopped))
 }
 
 /// `NNNN.png`, `grid.png` and `samples.npy`.

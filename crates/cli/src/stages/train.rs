@@ -17,10 +17,13 @@ use dualmd_defense::{
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{Denoiser, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Is the model's folder complete and of this run?
@@ -65,6 +68,7 @@ pub fn one(
         return Ok(true);
     }
     let began = Instant::now();
+    let _lock = lock(&run.checkpoints(&job.name))?;
     let config: UNet2dConfig =
         serde_json::from_value(plan.model.config.clone()).context("plan.json: model.config")?;
     let schedule = NoiseSchedule::default();
@@ -134,6 +138,7 @@ pub fn one(
         recipe: recipe.as_ref(),
         options: options.clone(),
         seed: job.seed,
+        evaluation_seed: plan.seed,
         device: engine.device,
         precision: engine.precision,
         checkpoints: run.checkpoints(&job.name),
@@ -162,6 +167,7 @@ pub fn one(
                 &schedule,
                 shape,
                 plan.seed,
+                engine.device,
                 &sheets.join(format!("{step}.png")),
             ) {
                 trouble.get_or_insert(e);
@@ -206,6 +212,10 @@ pub fn one(
             "split_hash": plan.split_hash,
             "parameters": plan.model.parameters,
             "images": trained_on,
+            "half": match job.kind {
+                JobKind::Teacher { half } => Some(half),
+                _ => None,
+            },
             "train_loss": train_loss,
             "member_loss": evaluation.member_loss,
             "heldout_loss": evaluation.heldout_loss,
@@ -328,8 +338,13 @@ pub fn all(
                 index += 1;
                 continue;
             };
-            let training = running.swap_remove(index);
-            while let Ok(message) = receive.recv_timeout(Duration::from_millis(50)) {
+            let mut training = running.swap_remove(index);
+            // Its last words first, or they would come after "failed".
+            training
+                .relays
+                .drain(..)
+                .for_each(|relay| drop(relay.join()));
+            while let Ok(message) = receive.try_recv() {
                 match message {
                     Message::Event(event) => progress.update(&event),
                     Message::Said(text) => progress.say(&text),
@@ -339,7 +354,7 @@ pub fn all(
                 let took = duration(training.began.elapsed());
                 progress.finish(&training.name, &format!("trained in {took}"));
                 done.push(training.name);
-            } else if status.success() || stop.load(Ordering::Relaxed) {
+            } else if status.success() {
                 progress.finish(&training.name, "stopped, checkpoint written");
             } else {
                 progress.finish(&training.name, "failed");
@@ -367,6 +382,7 @@ struct Training {
     name: String,
     child: Child,
     began: Instant,
+    relays: Vec<JoinHandle<()>>,
 }
 
 impl Training {
@@ -403,22 +419,24 @@ impl Training {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start the training of {name}"))?;
+        let mut relays = Vec::new();
         if let Some(out) = child.stdout.take() {
-            relay(out, send.clone());
+            relays.push(relay(out, send.clone()));
         }
         if let Some(err) = child.stderr.take() {
-            relay(err, send);
+            relays.push(relay(err, send));
         }
         Ok(Self {
             name: name.to_owned(),
             child,
             began: Instant::now(),
+            relays,
         })
     }
 }
 
 /// Hands a child's lines on: progress events as such, anything else as text.
-fn relay(stream: impl Read + Send + 'static, send: mpsc::Sender<Message>) {
+fn relay(stream: impl Read + Send + 'static, send: mpsc::Sender<Message>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             let message = match ProgressEvent::parse(&line) {
@@ -429,7 +447,21 @@ fn relay(stream: impl Read + Send + 'static, send: mpsc::Sender<Message>) {
                 break;
             }
         }
-    });
+    })
+}
+
+/// Held while a model is trained: two trainers on one folder (a run restarted while an orphan of the killed one still
+/// writes its checkpoint) would prune each other's files. Waits for the other one.
+fn lock(checkpoints: &Path) -> Result<File> {
+    create_folder(checkpoints)?;
+    let path = checkpoints.join(".lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if file.try_lock().is_err() {
+        eprintln!("waiting: another training holds {}", path.display());
+        file.lock()
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(file)
 }
 
 /// How progress is shown, from the common flags.

@@ -1,8 +1,8 @@
 //! Residual blocks, attention, and the time embedding, as in diffusers.
 
-use crate::Result;
 use crate::nn::{Builder, Conv, GroupNorm, Linear};
 use crate::unet2d::UNet2dConfig;
+use crate::{DiffusionError, Result};
 use dualmd_torch::{Kind, Tensor};
 
 /// The sinusoid of diffusers' `get_timestep_embedding`: \[B\] to [B, `width`].
@@ -151,13 +151,19 @@ impl SelfAttention {
         eps: f64,
         divisor: f64,
     ) -> Result<Self> {
+        let heads = (channels / head_width.max(1)).max(1);
+        if channels % heads != 0 {
+            return Err(DiffusionError::Config(format!(
+                "attention_head_dim = {head_width} gives {heads} heads, which do not divide the {channels} channels of {name}"
+            )));
+        }
         Ok(Self {
             norm: GroupNorm::new(b, &format!("{name}.group_norm"), channels, groups, eps)?,
             q: Linear::new(b, &format!("{name}.to_q"), channels, channels)?,
             k: Linear::new(b, &format!("{name}.to_k"), channels, channels)?,
             v: Linear::new(b, &format!("{name}.to_v"), channels, channels)?,
             out: Linear::new(b, &format!("{name}.to_out.0"), channels, channels)?,
-            heads: (channels / head_width.max(1)).max(1),
+            heads,
             divisor,
         })
     }

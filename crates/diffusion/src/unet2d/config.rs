@@ -212,6 +212,13 @@ impl UNet2dConfig {
                 "layers_per_block, in_channels, out_channels must be at least 1".into(),
             ));
         }
+        if self.out_channels != self.in_channels {
+            return fail(
+                "out_channels",
+                &self.out_channels,
+                "it must equal in_channels (models that also predict a variance cannot be used)",
+            );
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return fail("dropout", &self.dropout, "use a probability in [0, 1)");
         }
