@@ -1,6 +1,7 @@
 """Makes tests/golden: tiny diffusers checkpoints, and numbers dualmd must reproduce, computed without any dualmd code.
 
     OMP_NUM_THREADS=1 python interop/make_golden.py tests/golden      (torch, diffusers, numpy; a minute or two on one core)
+    OMP_NUM_THREADS=1 python interop/make_golden.py tests/golden pfami rediffuse    only adds these scores to what is there
 
 OUT/tiny-grey, OUT/tiny-grey-2, OUT/tiny-ddpm: pipeline folders, golden.json and .npy files. OUT/dual: DualMD sampling by
 tiny-grey and tiny-grey-2 taking turns. golden.json says what each file holds and every setting used.
@@ -133,12 +134,40 @@ def sima(eps, x, t=100):
     return -total(eps(x, t), 4)
 
 
+def crop(x, share):
+    """The middle of the image, enlarged back."""
+    keep = [round(side * share) for side in x.shape[2:]]
+    top, left = [(side - k) // 2 for side, k in zip(x.shape[2:], keep)]
+    middle = x[:, :, top:top + keep[0], left:left + keep[1]]
+    return torch.nn.functional.interpolate(middle, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+def pfami(eps, x, noises, crops=(0.825,)):
+    def error(image):
+        losses = [(eps(at(image, noises[0], t), t) - noises[0]).double().square().flatten(1).mean(1) for t in range(0, 500, 50)]
+        return torch.stack(losses).mean(0)
+    return -(error(x) - torch.stack([error(crop(x, c)) for c in crops]).mean(0))
+
+
+def rediffuse(eps, x, noises, t=200, stride=100):
+    back = []
+    for noise in noises:
+        z = at(x, noise, t)
+        for a in range(t, 0, -stride):
+            z = ddim_move(eps, z, a, a - stride)
+        back.append(z)
+    return -(x - torch.stack(back).mean(0)).double().abs().flatten(1).mean(1)
+
+
+NOISY = ("loss", "pfami", "rediffuse")
 ATTACKS = {
     "loss": (loss, {"t": 200, "draws": DRAWS, "noise": "loss_noise.npy", "score": "-mean over draws of mean squared error"}),
     "secmi": (secmi, {"t_sec": 100, "k": 10, "error_at": 90, "score": "-sum of squares"}),
     "pia": (pia, {"t": 200, "p": 4, "score": "-sum |e0 - eps(x_t, t)|^4"}),
     "pian": (pian, {"t": 200, "p": 4, "score": "as pia, e0 normalised to mean |e0| = sqrt(2/pi) per image"}),
     "sima": (sima, {"t": 100, "score": "-sum |eps(x, t)|^4, clean x"}),
+    "pfami": (pfami, {"timesteps": list(range(0, 500, 50)), "crops": [0.825], "noise": "loss_noise.npy, draw 0"}),
+    "rediffuse": (rediffuse, {"t": 200, "stride": 100, "draws": DRAWS, "noise": "loss_noise.npy"}),
 }
 
 
@@ -201,6 +230,28 @@ def relative(a, b):
     return float(((a - b).abs() / b.abs()).max())
 
 
+def scored(name, eps, eps64, x, loss_noise):
+    """One attack with the f32 network and with the f64 one."""
+    attack, parameters = ATTACKS[name]
+    extra = [loss_noise] if name in NOISY else []
+    score = attack(eps, x, *extra)
+    score64 = attack(eps64, x.double(), *[n.double() for n in extra])
+    return {"parameters": parameters, "score": score.tolist(), "score_f64": score64.tolist(),
+            "f32_relative_error": relative(score, score64)}
+
+
+def add_scores(folder, names):
+    """Scores of further attacks on a checkpoint that is already there."""
+    golden = json.loads((folder / "golden.json").read_text())
+    model = UNet2DModel.from_pretrained(folder / "unet").eval()
+    model64 = UNet2DModel.from_pretrained(folder / "unet").double().eval()
+    x, loss_noise = (torch.from_numpy(np.load(folder / f"{name}.npy")) for name in ("x", "loss_noise"))
+    for name in names:
+        golden["scores"][name] = scored(name, noise_predictor(model), noise_predictor(model64), x, loss_noise)
+        print(f"{folder.name}: {name}, f32 relative error {golden['scores'][name]['f32_relative_error']:.1e}")
+    write_json(folder / "golden.json", golden)
+
+
 def make(folder, config, seed, image_seed):
     print(folder.name)
     channels = config["in_channels"]
@@ -225,13 +276,7 @@ def make(folder, config, seed, image_seed):
     check_ddim(lambda _: eps, x_T, sample)
     sample64 = ddim_sample(lambda _: eps64, x_T.double())
 
-    scores = {}
-    for name, (attack, parameters) in ATTACKS.items():
-        extra = [loss_noise] if name == "loss" else []
-        score = attack(eps, x, *extra)
-        score64 = attack(eps64, x.double(), *[n.double() for n in extra])
-        scores[name] = {"parameters": parameters, "score": score.tolist(), "score_f64": score64.tolist(),
-                        "f32_relative_error": relative(score, score64)}
+    scores = {name: scored(name, eps, eps64, x, loss_noise) for name in ATTACKS}
 
     step_noise = normal(x.shape, seed + 40)
     ancestral = {}
@@ -299,6 +344,11 @@ def main(out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= set(ATTACKS):
         sys.exit(__doc__)
-    main(Path(sys.argv[1]))
+    torch.set_num_threads(1)
+    if sys.argv[2:]:
+        for name, *_ in MODELS:
+            add_scores(Path(sys.argv[1]) / name, sys.argv[2:])
+    else:
+        main(Path(sys.argv[1]))

@@ -22,7 +22,7 @@ pub struct AttackInfo {
     /// Name in files and on the command line: `secmi`, or `secmi@150` in a sweep.
     pub name: String,
     /// Name for readers.
-    pub title: &'static str,
+    pub title: String,
     /// Where it was published.
     pub paper: &'static str,
     /// What the attacker must be able to do.

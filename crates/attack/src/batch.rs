@@ -1,8 +1,9 @@
 //! Samples under attack, with the model they are tried on.
 
 use crate::{AttackError, Result};
+use dualmd_data::stream_for_id;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
-use dualmd_torch::{Kind, Tensor, no_grad};
+use dualmd_torch::{Kind, Tensor, no_grad, noise};
 use std::collections::BTreeMap;
 
 /// Network evaluations, counted per sample: a forward pass over a batch of 64 counts 64, so that the numbers do not
@@ -11,19 +12,43 @@ use std::collections::BTreeMap;
 pub struct NetworkCalls {
     /// Evaluations that ran.
     pub made: u64,
-    /// Evaluations of a clean image answered from memory, because another attack had already asked.
+    /// Evaluations answered from memory, because another attack had already asked.
     pub saved: u64,
 }
 
-/// A batch of clean samples and the model under attack. Attacks reach the model only through here, so that calls are
-/// counted and eps(x, t) of the clean image - which several attacks need - is computed once per batch and timestep.
+/// Which of the models at hand is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Model {
+    /// The model under attack.
+    Target,
+    /// The first of two teachers trained on disjoint halves.
+    Teacher1,
+    /// The second.
+    Teacher2,
+}
+
+/// What a model is shown: an input that several attacks ask about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Input {
+    /// The image as it is.
+    Clean,
+    /// The image with noise draw number k, at the level of the timestep.
+    Noisy(usize),
+}
+
+/// A batch of clean samples and the models of an attack. Attacks reach a model only through here, so that calls are
+/// counted and every (model, input, timestep) that several attacks need is computed once per batch: eps(x, t) of the
+/// clean image serves SecMI, PIA and PIAN, eps of the image with noise draw k serves the loss, PFAMI and ReDiffuse.
 pub struct Batch<'a> {
     denoiser: &'a dyn Denoiser,
+    teachers: Option<[&'a dyn Denoiser; 2]>,
     schedule: &'a NoiseSchedule,
     x: Tensor,
     ids: &'a [String],
     seed: u64,
-    clean: BTreeMap<i64, Tensor>,
+    known: BTreeMap<(Model, Input, i64), Tensor>,
+    draws: BTreeMap<usize, Tensor>,
+    mirrored: Option<Box<Batch<'a>>>,
     calls: NetworkCalls,
 }
 
@@ -41,17 +66,46 @@ impl<'a> Batch<'a> {
         seed: u64,
     ) -> Result<Self> {
         check_shape(x, ids.len())?;
-        let x = x.f_to_kind(Kind::Float)?;
-        let (clean, calls) = (BTreeMap::new(), NetworkCalls::default());
         Ok(Self {
             denoiser,
+            teachers: None,
             schedule,
-            x,
+            x: x.f_to_kind(Kind::Float)?,
             ids,
             seed,
-            clean,
-            calls,
+            known: BTreeMap::new(),
+            draws: BTreeMap::new(),
+            mirrored: None,
+            calls: NetworkCalls::default(),
         })
+    }
+
+    /// The two models of a DualMD pair, for attacks that hold both.
+    #[must_use]
+    pub fn with_teachers(mut self, teachers: Option<[&'a dyn Denoiser; 2]>) -> Self {
+        self.teachers = teachers;
+        self
+    }
+
+    /// Noise draws 0, 1, ... in place of the seeded ones, each shaped like the samples: for comparisons with other
+    /// programs, whose generators differ.
+    ///
+    /// # Errors
+    /// A draw of another shape.
+    pub fn with_draws(mut self, draws: &[Tensor]) -> Result<Self> {
+        if let Some(odd) = draws.iter().find(|d| d.size() != self.x.size()) {
+            return Err(AttackError::Samples(format!(
+                "noise of shape {:?} for samples of shape {:?}: they must agree",
+                odd.size(),
+                self.x.size()
+            )));
+        }
+        self.draws = draws
+            .iter()
+            .map(Tensor::shallow_clone)
+            .enumerate()
+            .collect();
+        Ok(self)
     }
 
     /// The clean samples, [B, C, H, W] f32.
@@ -77,10 +131,64 @@ impl<'a> Batch<'a> {
         self.seed
     }
 
-    /// Network calls so far.
+    /// Network calls so far, those of the mirrored samples included.
     #[must_use]
     pub fn calls(&self) -> NetworkCalls {
-        self.calls
+        let mirrored = self
+            .mirrored
+            .as_ref()
+            .map_or_else(NetworkCalls::default, |m| m.calls());
+        NetworkCalls {
+            made: self.calls.made + mirrored.made,
+            saved: self.calls.saved + mirrored.saved,
+        }
+    }
+
+    /// The same samples as their mirror images, with the same noise. What was computed there is kept as well.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn mirrored(&mut self) -> Result<&mut Batch<'a>> {
+        let batch = match self.mirrored.take() {
+            Some(batch) => batch,
+            None => {
+                let x = self.x.f_flip([3i64].as_slice())?;
+                let mut batch = Batch::new(self.denoiser, self.schedule, &x, self.ids, self.seed)?
+                    .with_teachers(self.teachers);
+                batch.draws = self
+                    .draws
+                    .iter()
+                    .map(|(&k, d)| (k, d.shallow_clone()))
+                    .collect();
+                Box::new(batch)
+            }
+        };
+        Ok(self.mirrored.insert(batch).as_mut())
+    }
+
+    /// Standard normal noise, draw number `k`, one per sample and shaped like it. It belongs to the sample (its id, the
+    /// draw's number and the seed), so every model and every attack meets the same noise whatever the batch size:
+    /// differences between models are then not differences between draws.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn draw(&mut self, k: usize) -> Result<Tensor> {
+        if let Some(draw) = self.draws.get(&k) {
+            return Ok(draw.shallow_clone());
+        }
+        let purpose = format!("attack/loss/{k}");
+        let (shape, device) = (self.x.size(), self.x.device());
+        let rows: Vec<Tensor> = self
+            .ids
+            .iter()
+            .map(|id| {
+                let mut rng = stream_for_id(self.seed, &purpose, id);
+                noise::normal(&mut rng, &shape[1..], device)
+            })
+            .collect();
+        let draw = Tensor::f_stack(&rows, 0)?;
+        self.draws.insert(k, draw.shallow_clone());
+        Ok(draw)
     }
 
     /// eps(x, t) at any input `x` [B, C, H, W]; runs the network, without gradients.
@@ -88,13 +196,27 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// A timestep outside the schedule, what the model refuses, or an answer of another shape.
     pub fn eps(&mut self, x: &Tensor, t: i64) -> Result<Tensor> {
+        self.eps_of(Model::Target, x, t)
+    }
+
+    /// As [`Batch::eps`], of any of the models.
+    ///
+    /// # Errors
+    /// As [`Batch::eps`]; a teacher when there is none.
+    pub fn eps_of(&mut self, model: Model, x: &Tensor, t: i64) -> Result<Tensor> {
+        let denoiser = match (model, self.teachers) {
+            (Model::Target, _) => self.denoiser,
+            (Model::Teacher1, Some([first, _])) => first,
+            (Model::Teacher2, Some([_, second])) => second,
+            (_, None) => return Err(AttackError::NoTeachers),
+        };
         let timesteps = self.schedule.len();
         if usize::try_from(t).map_or(true, |t| t >= timesteps) {
             return Err(AttackError::Timestep { t, timesteps });
         }
         let size = x.size();
         let t = NoiseSchedule::timestep_tensor(t, size[0], x.device());
-        let eps = no_grad(|| self.denoiser.predict_noise(x, &t, None))?;
+        let eps = no_grad(|| denoiser.predict_noise(x, &t, None))?;
         if eps.size() != size {
             return Err(AttackError::Samples(format!(
                 "the model answered {:?} to an input of {size:?}: it does not predict noise of the image's shape",
@@ -111,20 +233,38 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// As [`Batch::eps`].
     pub fn eps_clean(&mut self, t: i64) -> Result<Tensor> {
-        if let Some(eps) = self.clean.get(&t) {
+        self.remember(Model::Target, Input::Clean, t)
+    }
+
+    /// eps(x_t, t) of `model`, where x_t is the sample with noise draw `k`; remembered like [`Batch::eps_clean`].
+    ///
+    /// # Errors
+    /// As [`Batch::eps_of`].
+    pub fn eps_noisy(&mut self, model: Model, k: usize, t: i64) -> Result<Tensor> {
+        self.remember(model, Input::Noisy(k), t)
+    }
+
+    fn remember(&mut self, model: Model, input: Input, t: i64) -> Result<Tensor> {
+        if let Some(eps) = self.known.get(&(model, input, t)) {
             self.calls.saved += self.ids.len() as u64;
             return Ok(eps.shallow_clone());
         }
-        let x = self.x.shallow_clone();
-        let eps = self.eps(&x, t)?;
-        self.clean.insert(t, eps.shallow_clone());
+        let x = match input {
+            Input::Noisy(k) if usize::try_from(t).is_ok_and(|t| t < self.schedule.len()) => {
+                let draw = self.draw(k)?;
+                self.schedule.add_noise_at(&self.x, &draw, t)
+            }
+            _ => self.x.shallow_clone(),
+        };
+        let eps = self.eps_of(model, &x, t)?;
+        self.known.insert((model, input, t), eps.shallow_clone());
         Ok(eps)
     }
 
     /// eps(x, t) of the clean samples if some attack has asked for it; never runs the network.
     #[must_use]
     pub fn remembered(&self, t: i64) -> Option<&Tensor> {
-        self.clean.get(&t)
+        self.known.get(&(Model::Target, Input::Clean, t))
     }
 }
 

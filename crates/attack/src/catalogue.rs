@@ -4,13 +4,19 @@
 //! where does this model leak? - and its best row, chosen on the audited images, is not evidence: of thirty
 //! independent guesses on 416 images the best reaches an AUC of 0.54 by luck. So its rows carry other names.
 
-use crate::{Attack, AttackError, AttackInfo, Batch, Loss, Pia, Pian, Result, SecMi, SimA};
+use crate::{
+    Attack, AttackError, AttackInfo, Batch, Loss, Pfami, Pia, Pian, ReDiffuse, Result, SecMi, SimA,
+    TeacherDifference,
+};
+use serde_json::json;
 
 /// An attack in the table of known attacks.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// Name in files and on the command line.
     pub name: &'static str,
+    /// Does it compare the two models of a DualMD pair?
+    pub needs_pair: bool,
     make: fn(Option<i64>) -> Box<dyn Attack>,
 }
 
@@ -32,26 +38,47 @@ impl Entry {
 }
 
 /// Every attack on a noise predictor, in the order of reports.
-pub const ALL: [Entry; 5] = [
+pub const ALL: [Entry; 8] = [
     Entry {
         name: "loss",
+        needs_pair: false,
         make: |t| with_timestep(Loss::default(), t, |a, t| a.t = t),
     },
     Entry {
         name: "secmi",
+        needs_pair: false,
         make: |t| with_timestep(SecMi::default(), t, |a, t| a.t_sec = t),
     },
     Entry {
         name: "pia",
+        needs_pair: false,
         make: |t| with_timestep(Pia::default(), t, |a, t| a.t = t),
     },
     Entry {
         name: "pian",
+        needs_pair: false,
         make: |t| with_timestep(Pian::default(), t, |a, t| a.t = t),
     },
     Entry {
         name: "sima",
+        needs_pair: false,
         make: |t| with_timestep(SimA::default(), t, |a, t| a.t = t),
+    },
+    Entry {
+        name: "pfami",
+        needs_pair: false,
+        make: |t| with_timestep(Pfami::default(), t, |a, t| a.timesteps = vec![t]),
+    },
+    Entry {
+        name: "rediffuse",
+        needs_pair: false,
+        // Two steps back, whatever the distance.
+        make: |t| with_timestep(ReDiffuse::default(), t, |a, t| (a.t, a.stride) = (t, t / 2)),
+    },
+    Entry {
+        name: "teacher-difference",
+        needs_pair: true,
+        make: |t| with_timestep(TeacherDifference::default(), t, |a, t| a.t = t),
     },
 ];
 
@@ -66,17 +93,34 @@ fn with_timestep<A: Attack + 'static>(
     Box::new(attack)
 }
 
-/// Every attack of [`ALL`] with its defaults.
+/// Every attack of [`ALL`] that one model suffices for, with its defaults.
 #[must_use]
 pub fn default_set() -> Vec<Box<dyn Attack>> {
-    ALL.iter().map(Entry::attack).collect()
+    ALL.iter()
+        .filter(|e| !e.needs_pair)
+        .map(Entry::attack)
+        .collect()
 }
 
-/// The attack called `name` (`sima`), or one row of its sweep (`sima@50`).
+/// Suffix of an attack that is averaged over the image and its mirror image.
+const FLIP: &str = "+flip";
+
+/// Does the attack called `name` compare the two models of a pair?
+#[must_use]
+pub fn needs_pair(name: &str) -> bool {
+    let base = name.split(['@', '+']).next().unwrap_or(name);
+    ALL.iter().any(|e| e.name == base && e.needs_pair)
+}
+
+/// The attack called `name` (`sima`), one row of its sweep (`sima@50`), or either averaged over both mirror images
+/// (`sima+flip`: for models that were trained with random flips).
 ///
 /// # Errors
 /// A name that is not known, with the nearest one that is; a timestep that is no number.
 pub fn by_name(name: &str) -> Result<Box<dyn Attack>> {
+    if let Some(plain) = name.strip_suffix(FLIP) {
+        return Ok(Box::new(Flip(by_name(plain)?)));
+    }
     let Some((base, t)) = name.split_once('@') else {
         return Ok(entry(name)?.attack());
     };
@@ -145,12 +189,39 @@ impl Attack for At {
         let info = self.attack.info();
         AttackInfo {
             name: format!("{}@{}", info.name, self.t),
+            title: format!("{}, t = {}", info.title, self.t),
             ..info
         }
     }
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
         self.attack.score(batch)
+    }
+}
+
+/// An attack averaged over the image and its mirror image. No public attack does this, although all train with flips: a
+/// model that saw both orientations knows both, and the mean of two looks is less noisy than one.
+#[derive(Debug)]
+struct Flip(Box<dyn Attack>);
+
+impl Attack for Flip {
+    fn info(&self) -> AttackInfo {
+        let mut info = self.0.info();
+        info.name += FLIP;
+        info.title += ", both mirror images";
+        info.network_calls_per_sample *= 2;
+        info.parameters["flip"] = json!(true);
+        info
+    }
+
+    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
+        let upright = self.0.score(batch)?;
+        let mirrored = self.0.score(batch.mirrored()?)?;
+        Ok(upright
+            .into_iter()
+            .zip(mirrored)
+            .map(|(a, b)| f64::midpoint(a, b))
+            .collect())
     }
 }
 
@@ -166,6 +237,12 @@ mod tests {
         let rows = sweep("sima", &[50, 150]).unwrap();
         assert_eq!(rows[0].info().name, "sima@50");
         assert_eq!(rows[1].info().parameters["t"], 150);
+        let flip = by_name("sima@50+flip").unwrap().info();
+        assert_eq!(
+            (flip.name.as_str(), flip.network_calls_per_sample),
+            ("sima@50+flip", 2)
+        );
+        assert!(needs_pair("teacher-difference@100+flip") && !needs_pair("loss"));
         let secmi = by_name("secmi@150").unwrap().info();
         assert_eq!(
             (
@@ -181,7 +258,8 @@ mod tests {
         let message = |name| by_name(name).unwrap_err().to_string();
         assert_eq!(
             message("secmia"),
-            "unknown attack \"secmia\" (did you mean secmi?): known attacks are loss, secmi, pia, pian, sima"
+            "unknown attack \"secmia\" (did you mean secmi?): known attacks are loss, secmi, pia, pian, sima, pfami, \
+             rediffuse, teacher-difference"
         );
         assert!(message("PIAN").contains("did you mean pian?"));
         assert!(!message("gradient").contains("did you mean"));
@@ -202,7 +280,9 @@ mod tests {
                 r#"{"error_at":90,"k":10,"t_sec":100}"#,
                 r#"{"p":4,"t":200}"#,
                 r#"{"p":4,"t":200}"#,
-                r#"{"p":4,"t":100}"#
+                r#"{"p":4,"t":100}"#,
+                r#"{"crops":[0.825],"timesteps":[0,50,100,150,200,250,300,350,400,450]}"#,
+                r#"{"draws":10,"stride":100,"t":200}"#
             ]
         );
     }

@@ -36,6 +36,11 @@ pub enum AttackError {
         /// What is wrong and what to choose.
         reason: String,
     },
+    /// An attack on a pair of teachers was asked of a single model.
+    #[error(
+        "this attack compares the two models of a DualMD pair, and there is only one: name both model folders"
+    )]
+    NoTeachers,
     /// The same attack twice in one run: their rows in a score file could not be told apart.
     #[error("attack {0} is listed twice: keep one")]
     Repeated(String),

@@ -69,6 +69,8 @@ pub struct RunOptions<'a> {
     pub seed: u64,
     /// Where the model is.
     pub device: Device,
+    /// The two models of a DualMD pair, for the attacks that hold both.
+    pub teachers: Option<[&'a dyn Denoiser; 2]>,
     /// Told (scores done, scores in all) after each attack on each batch; a score is one sample under one attack.
     pub progress: &'a mut dyn FnMut(usize, usize),
     /// Asked between attacks; true ends the run with [`AttackError::Stopped`].
@@ -95,7 +97,7 @@ pub struct Outcome {
     pub results: Vec<AttackResult>,
     /// Network evaluations made (per sample, summed).
     pub network_calls_made: u64,
-    /// Network evaluations saved by sharing eps of the clean image between attacks.
+    /// Network evaluations saved by sharing between attacks.
     pub network_calls_saved: u64,
     /// How much noise the model sees in the clean samples; `None` if no attack asked for eps(x, 0).
     pub clean_noise: Option<CleanNoise>,
@@ -142,7 +144,8 @@ pub fn run(
             .f_index_select(0, &index.to_device(samples.x.device()))?
             .f_to_device(options.device)?;
         let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
-        let mut batch = Batch::new(denoiser, schedule, &x, &ids, options.seed)?;
+        let mut batch =
+            Batch::new(denoiser, schedule, &x, &ids, options.seed)?.with_teachers(options.teachers);
         for (attack, result) in attacks.iter().zip(&mut results) {
             if (options.stop)() {
                 return Err(AttackError::Stopped { done, total });

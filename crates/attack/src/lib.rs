@@ -3,13 +3,14 @@
 //! Every attack turns a sample into one number, **higher = more likely a member**. Each lives in one file that can be
 //! read alone, beside its paper:
 //!
-//! * [`loss`], [`secmi`], [`pia`], [`pian`], [`sima`]: error attacks on the noise predictor.
+//! * [`loss`], [`secmi`], [`pia`], [`pian`], [`sima`], [`pfami`], [`rediffuse`]: error attacks on the noise predictor.
+//! * [`teacher_difference`]: an attack on this project's own defence, for someone who holds both models of a pair.
 //! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model).
 //!
 //! And around them:
 //!
 //! * [`attack`]: the [`Attack`] trait and what an attack says about itself.
-//! * [`batch`]: the samples under attack with the model; counts network calls and shares the common ones.
+//! * [`batch`]: the samples under attack with the models; counts network calls and shares the common ones.
 //! * [`catalogue`]: attacks by name, the default set, sweeps over timesteps.
 //! * [`evaluate`]: runs attacks over members and non-members on one code path.
 //! * [`clean_noise`]: eps(x, 0), the input three attacks start from, and the warning when it is no noise at all.
@@ -25,20 +26,26 @@ mod error;
 pub mod evaluate;
 pub mod loss;
 pub mod nn;
+pub mod pfami;
 pub mod pia;
 pub mod pian;
+pub mod rediffuse;
 mod reduce;
 pub mod secmi;
 pub mod sima;
+pub mod teacher_difference;
 
 pub use attack::{Access, Attack, AttackInfo};
-pub use batch::{Batch, NetworkCalls};
-pub use catalogue::{ALL, by_name, default_set, sweep};
+pub use batch::{Batch, Model, NetworkCalls};
+pub use catalogue::{ALL, by_name, default_set, needs_pair, sweep};
 pub use clean_noise::CleanNoise;
 pub use error::{AttackError, Result};
 pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, run};
 pub use loss::Loss;
+pub use pfami::Pfami;
 pub use pia::Pia;
 pub use pian::Pian;
+pub use rediffuse::ReDiffuse;
 pub use secmi::SecMi;
 pub use sima::SimA;
+pub use teacher_difference::TeacherDifference;

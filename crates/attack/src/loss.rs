@@ -16,13 +16,11 @@
 //! *What it misses*: it has no reference for how hard an image is: a flat image scores high whether member or not.
 //! Likelihood ratios against shadow models (LiRA) repair that and are far stronger at low false-positive rates.
 //!
-//! The noise belongs to the sample (its id, the draw's number and the seed), so that every model is attacked with the
-//! same noise whatever the batch size: differences between models are then not differences between draws.
+//! The noise belongs to the sample: see [`Batch::draw`].
 
+use crate::batch::Model;
 use crate::reduce::{mean_of_powers, negated};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
-use dualmd_data::stream_for_id;
-use dualmd_torch::{Tensor, noise};
 use serde_json::json;
 
 /// The loss attack. Default: t = 200 (PIA's primary timestep for CIFAR-10, so that the two can be compared), K = 8.
@@ -41,56 +39,31 @@ impl Default for Loss {
 }
 
 impl Loss {
-    /// The score with given noise: `draws` holds K tensors shaped like the samples.
-    ///
-    /// # Errors
-    /// No draws, a draw of another shape, or as [`Batch::eps`].
-    pub fn score_with_noise(&self, batch: &mut Batch<'_>, draws: &[Tensor]) -> Result<Vec<f64>> {
-        if draws.is_empty() {
-            return Err(AttackError::Parameter {
-                attack: "loss",
-                reason: "draws = 0: choose at least 1".into(),
-            });
-        }
+    /// The mean squared error of `model` at timestep `t` over noise draws 0..`draws`, one per sample.
+    pub(crate) fn error(
+        batch: &mut Batch<'_>,
+        model: Model,
+        t: i64,
+        draws: usize,
+    ) -> Result<Vec<f64>> {
         let mut total = vec![0.0; batch.ids().len()];
-        for noise in draws {
-            if noise.size() != batch.x().size() {
-                return Err(AttackError::Samples(format!(
-                    "noise of shape {:?} for samples of shape {:?}: they must agree",
-                    noise.size(),
-                    batch.x().size()
-                )));
-            }
-            let x_t = batch.schedule().add_noise_at(batch.x(), noise, self.t);
-            let residual = noise - batch.eps(&x_t, self.t)?;
+        for k in 0..draws {
+            let residual = batch.draw(k)? - batch.eps_noisy(model, k, t)?;
             for (sum, error) in total.iter_mut().zip(mean_of_powers(&residual, 2)?) {
                 *sum += error;
             }
         }
-        Ok(negated(
-            total
-                .into_iter()
-                .map(|sum| sum / draws.len() as f64)
-                .collect(),
-        ))
+        Ok(total.into_iter().map(|sum| sum / draws as f64).collect())
     }
 
-    /// Draw number `k` for every sample of the batch.
-    fn draw(&self, batch: &Batch<'_>, k: usize) -> Result<Tensor> {
-        let x = batch.x();
-        let purpose = format!("attack/loss/{k}");
-        let rows: Vec<Tensor> = batch
-            .ids()
-            .iter()
-            .map(|id| {
-                noise::normal(
-                    &mut stream_for_id(batch.seed(), &purpose, id),
-                    &x.size()[1..],
-                    x.device(),
-                )
-            })
-            .collect();
-        Ok(Tensor::f_stack(&rows, 0)?)
+    pub(crate) fn check_draws(attack: &'static str, draws: usize) -> Result<()> {
+        if draws == 0 {
+            return Err(AttackError::Parameter {
+                attack,
+                reason: "draws = 0: choose at least 1".into(),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -98,7 +71,7 @@ impl Attack for Loss {
     fn info(&self) -> AttackInfo {
         AttackInfo {
             name: "loss".into(),
-            title: "Training loss",
+            title: "Training loss".into(),
             paper: "Matsumoto et al. 2023, arXiv 2302.03262",
             access: Access::WhiteBox,
             formula: "-(1/K) sum_k mean (eps_k - eps(sqrt(abar_t) x + sqrt(1 - abar_t) eps_k, t))^2",
@@ -110,9 +83,12 @@ impl Attack for Loss {
     }
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
-        let draws = (0..self.draws)
-            .map(|k| self.draw(batch, k))
-            .collect::<Result<Vec<_>>>()?;
-        self.score_with_noise(batch, &draws)
+        Self::check_draws("loss", self.draws)?;
+        Ok(negated(Self::error(
+            batch,
+            Model::Target,
+            self.t,
+            self.draws,
+        )?))
     }
 }

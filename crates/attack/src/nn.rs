@@ -52,7 +52,7 @@ impl Nearest {
 pub fn info(generated: usize) -> AttackInfo {
     AttackInfo {
         name: NAME.into(),
-        title: "Nearest generated image",
+        title: "Nearest generated image".into(),
         paper: "Chen et al. 2020, arXiv 1909.03935; Matsumoto et al. 2023, arXiv 2302.03262",
         access: Access::BlackBox,
         formula: "-min_j rmse(x, g_j) over the generated images g_j",

@@ -66,7 +66,7 @@ impl Attack for Pia {
     fn info(&self) -> AttackInfo {
         AttackInfo {
             name: "pia".into(),
-            title: "PIA (proximal initialisation)",
+            title: "PIA (proximal initialisation)".into(),
             paper: "Kong et al. 2024, arXiv 2305.18355",
             access: Access::WhiteBox,
             formula: "-sum |e0 - eps(sqrt(abar_t) x + sqrt(1 - abar_t) e0, t)|^p, e0 = eps(x, 0)",

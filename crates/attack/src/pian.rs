@@ -41,7 +41,7 @@ impl Attack for Pian {
     fn info(&self) -> AttackInfo {
         AttackInfo {
             name: "pian".into(),
-            title: "PIAN (PIA, normalised)",
+            title: "PIAN (PIA, normalised)".into(),
             paper: "Kong et al. 2024, arXiv 2305.18355",
             access: Access::WhiteBox,
             formula: "-sum |e0 - eps(sqrt(abar_t) x + sqrt(1 - abar_t) e0, t)|^p, \

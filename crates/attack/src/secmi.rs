@@ -67,7 +67,7 @@ impl Attack for SecMi {
     fn info(&self) -> AttackInfo {
         AttackInfo {
             name: "secmi".into(),
-            title: "SecMI (statistic)",
+            title: "SecMI (statistic)".into(),
             paper: "Duan et al. 2023, arXiv 2302.01316",
             access: Access::WhiteBox,
             formula: "-sum (z_s - w)^2, z_s = DDIM chain 0 -> s = t_sec - k, w = DDIM step s -> t_sec -> s",

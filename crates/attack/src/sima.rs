@@ -40,7 +40,7 @@ impl Attack for SimA {
     fn info(&self) -> AttackInfo {
         AttackInfo {
             name: "sima".into(),
-            title: "SimA (size of the predicted noise)",
+            title: "SimA (size of the predicted noise)".into(),
             paper: "Rao et al. 2025, arXiv 2509.25003",
             access: Access::WhiteBox,
             formula: "-sum |eps(x, t)|^p of the clean image",

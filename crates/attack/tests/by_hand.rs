@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Linear, assert_close};
-use dualmd_attack::{Attack, AttackError, Batch, Loss, Pia, Pian, SecMi, SimA};
+use dualmd_attack::{Attack, AttackError, Batch, Loss, Pfami, Pia, Pian, ReDiffuse, SecMi, SimA};
 use dualmd_data::stream_for_id;
 use dualmd_diffusion::NoiseSchedule;
 use dualmd_torch::{Device, Tensor, noise};
@@ -113,8 +113,24 @@ fn loss_of_a_linear_model() {
         .sum::<f64>()
         / 4.0;
     let attack = Loss::default();
+    let given = |batch: &mut Batch<'_>, draws: &[Tensor]| {
+        let ids = batch.ids().to_vec();
+        let model = Linear {
+            slope: A,
+            offset: 0.0,
+        };
+        let mut batch = Batch::new(&model, batch.schedule(), batch.x(), &ids, 3)
+            .and_then(|b| b.with_draws(draws))
+            .unwrap();
+        Loss {
+            draws: draws.len(),
+            ..attack
+        }
+        .score(&mut batch)
+        .unwrap()
+    };
     assert_close(
-        scored(A, 0.0, |b| attack.score_with_noise(b, &tensors).unwrap())[0],
+        scored(A, 0.0, |b| given(b, &tensors))[0],
         expected,
         F32,
         "loss",
@@ -130,8 +146,87 @@ fn loss_of_a_linear_model() {
             )
         })
         .collect();
-    let by_hand = scored(A, 0.0, |b| attack.score_with_noise(b, &own).unwrap());
+    let by_hand = scored(A, 0.0, |b| given(b, &own));
     assert_eq!(scored(A, 0.0, |b| attack.score(b).unwrap()), by_hand);
+}
+
+/// eps(x, t) = A x: the loss of an image, and of its enlarged middle, by hand. A flat image does not change when cropped.
+#[test]
+fn pfami_of_a_linear_model() {
+    let side = [0.5f32, 0.1, -0.3, 0.4];
+    let x = Tensor::from_slice(&side).view([1, 1, 1, 4]);
+    let n = [1.0f32, -0.5, 0.25, 2.0];
+    let (model, schedule, ids) = (
+        Linear {
+            slope: A,
+            offset: 0.0,
+        },
+        NoiseSchedule::default(),
+        ["a".to_owned()],
+    );
+    let score = |x: &Tensor| {
+        let noise = Tensor::from_slice(&n).view([1, 1, 1, 4]);
+        let mut batch = Batch::new(&model, &schedule, x, &ids, 0)
+            .and_then(|b| b.with_draws(&[noise]))
+            .unwrap();
+        let attack = Pfami {
+            timesteps: vec![100, 200],
+            crops: vec![0.5],
+        };
+        attack.score(&mut batch).unwrap()[0]
+    };
+    // The middle two, 0.1 and -0.3, enlarged without aligned corners: weights 1, 3/4, 1/4, 0 of the first.
+    let cropped = [0.1, 0.0, -0.2, -0.3];
+    let error = |x: [f64; 4], t: usize| {
+        let (a, b) = coefficients(t);
+        (0..4)
+            .map(|i| (f64::from(n[i]) - A * (a * x[i] + b * f64::from(n[i]))).powi(2))
+            .sum::<f64>()
+            / 4.0
+    };
+    let fluctuation = |t| error(side.map(f64::from), t) - error(cropped, t);
+    let expected = -f64::midpoint(fluctuation(100), fluctuation(200));
+    assert_close(score(&x), expected, F32 * 10.0, "pfami");
+    assert_close(1.0 + score(&x.full_like(0.3)), 1.0, F32, "flat");
+}
+
+/// One variation by hand, and none that differs from the image if eps is the noise that was added.
+#[test]
+fn rediffuse_of_a_linear_model() {
+    let g = |s: usize, t: usize| {
+        let ((a, b), (a_t, b_t)) = (coefficients(s), coefficients(t));
+        a_t * (1.0 - b * A) / a + b_t * A
+    };
+    let n = [1.0, -2.0];
+    let (a, b) = coefficients(200);
+    let expected = -X
+        .iter()
+        .zip(n)
+        .map(|(x, n)| (x - g(100, 0) * g(200, 100) * (a * x + b * n)).abs())
+        .sum::<f64>()
+        / 2.0;
+    let (model, schedule, ids) = (
+        Linear {
+            slope: A,
+            offset: 0.0,
+        },
+        NoiseSchedule::default(),
+        ["a".to_owned()],
+    );
+    let noise = Tensor::from_slice(&n.map(|v| v as f32)).view([1, 1, 1, 2]);
+    let mut batch = Batch::new(&model, &schedule, &image(), &ids, 0)
+        .and_then(|b| b.with_draws(&[noise]))
+        .unwrap();
+    let attack = ReDiffuse {
+        draws: 1,
+        ..ReDiffuse::default()
+    };
+    assert_close(
+        attack.score(&mut batch).unwrap()[0],
+        expected,
+        F32,
+        "rediffuse",
+    );
 }
 
 /// If the prediction depends on neither x nor t, the trajectory is a straight line and nothing is left over.
@@ -163,6 +258,21 @@ fn parameters_that_make_no_sense_say_what_to_choose() {
     assert!(message(&SecMi { t_sec: 100, k: 0 }).contains("at least 1"));
     assert!(message(&Pia { t: 200, p: 0 }).contains("at least 1"));
     assert!(message(&Loss { t: 200, draws: 0 }).contains("at least 1"));
+    let crops = vec![1.5];
+    assert!(
+        message(&Pfami {
+            crops,
+            ..Pfami::default()
+        })
+        .contains("between 0 and 1")
+    );
+    assert!(
+        message(&ReDiffuse {
+            stride: 150,
+            ..ReDiffuse::default()
+        })
+        .contains("multiple")
+    );
     assert_eq!(
         message(&SimA { t: 1000, p: 4 }),
         "timestep 1000 is outside the model's schedule: choose 0 to 999"

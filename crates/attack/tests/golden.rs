@@ -3,7 +3,9 @@
 mod common;
 
 use common::{assert_close, attack};
-use dualmd_attack::{Attack, Batch, Loss, Pia, Pian, Samples, SecMi, SimA, by_name};
+use dualmd_attack::{
+    Attack, Batch, Loss, Pfami, Pia, Pian, ReDiffuse, Samples, SecMi, SimA, by_name,
+};
 use dualmd_diffusion::Pipeline;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_torch::weights::read_npy;
@@ -34,12 +36,19 @@ fn scores_agree_with_python() {
         let pipeline = Pipeline::load(&folder, WeightSet::Ema, Device::Cpu).unwrap();
         let x = read_npy(&folder.join(golden["images"]["x"].as_str().unwrap())).unwrap();
         let ids: Vec<String> = (0..x.size()[0]).map(|i| i.to_string()).collect();
-        let mut batch = Batch::new(&pipeline, &pipeline.schedule, &x, &ids, 0).unwrap();
-
         let draws = read_npy(&folder.join(golden["loss_noise"].as_str().unwrap())).unwrap();
         let draws: Vec<_> = (0..draws.size()[0]).map(|k| draws.i(k)).collect();
+        let mut batch = Batch::new(&pipeline, &pipeline.schedule, &x, &ids, 0)
+            .and_then(|batch| batch.with_draws(&draws))
+            .unwrap();
+        let rediffuse = ReDiffuse {
+            draws: draws.len(),
+            ..ReDiffuse::default()
+        };
         let computed = [
-            ("loss", Loss::default().score_with_noise(&mut batch, &draws)),
+            ("loss", Loss::default().score(&mut batch)),
+            ("pfami", Pfami::default().score(&mut batch)),
+            ("rediffuse", rediffuse.score(&mut batch)),
             ("secmi", SecMi::default().score(&mut batch)),
             ("pia", Pia::default().score(&mut batch)),
             ("pian", Pian::default().score(&mut batch)),

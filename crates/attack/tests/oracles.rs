@@ -3,17 +3,27 @@
 mod common;
 
 use common::{attack, auc, aucs, covariance, gaussian_images, images, null_error, samples};
-use dualmd_attack::by_name;
+use dualmd_attack::{RunOptions, by_name, run};
 use dualmd_diffusion::{GaussianDenoiser, MemorisedDenoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
 
 const MEMBERS: usize = 24;
 /// Two-sided 99 % of a normal distribution: each comparison with chance below fails by luck with probability 1 %, the
-/// five of one test together with at most 5 %. The seeds are fixed, so a green test stays green.
+/// seven of one test together with at most 7 %. The seeds are fixed, so a green test stays green.
 const Z99: f64 = 2.576;
 
 fn memorised(images: &Tensor) -> MemorisedDenoiser {
     MemorisedDenoiser::new(images, NoiseSchedule::default()).unwrap()
+}
+
+/// AUC 1, but for PFAMI, which measures a difference: this model's loss is the squared distance to the nearest training image,
+/// so a fresh image whose crop lies far out beats a member whose crop hardly moves. Measured here: 0.90 and 0.91.
+fn assert_caught(name: &str, auc: f64, what: &str) {
+    if name == "pfami" {
+        assert!(auc > 0.85, "{name}, {what}: {auc}");
+    } else {
+        assert_eq!(auc, 1.0, "{name}, {what}");
+    }
 }
 
 /// A model that is nothing but its training images is caught by every attack, at full contrast, where each image is
@@ -26,7 +36,7 @@ fn a_memorised_set_is_caught_by_every_attack() {
         let members = images(seed, "members", MEMBERS as i64, 1.0);
         let fresh = images(seed, "fresh", 100, 1.0);
         for (name, auc) in aucs(&memorised(&members), &samples(&members, &fresh), MEMBERS) {
-            assert_eq!(auc, 1.0, "{name}, seed {seed}");
+            assert_caught(&name, auc, &format!("seed {seed}"));
         }
     }
 }
@@ -94,6 +104,34 @@ fn teacher_two_does_not_know_the_first_half() {
         );
     }
     for (name, auc) in aucs(&teacher, &samples(&d2, &fresh), MEMBERS) {
-        assert_eq!(auc, 1.0, "{name} on D2");
+        assert_caught(&name, auc, "D2");
+    }
+}
+
+/// Whoever holds both teachers finds the members of both halves: each is the other's perfect reference model.
+#[test]
+fn both_teachers_together_give_their_halves_away() {
+    for seed in 0..3 {
+        let half = |name| images(seed, name, MEMBERS as i64, 1.0);
+        let (d1, d2) = (half("d1"), half("d2"));
+        let (first, second) = (memorised(&d1), memorised(&d2));
+        let both = samples(
+            &Tensor::cat(&[&d1, &d2], 0),
+            &images(seed, "fresh", 100, 1.0),
+        );
+        let options = RunOptions {
+            batch: 16,
+            seed: 7,
+            device: Device::Cpu,
+            teachers: Some([&first, &second]),
+            progress: &mut |_, _| (),
+            stop: &|| false,
+        };
+        let attacks = [by_name("teacher-difference").unwrap()];
+        let schedule = NoiseSchedule::default();
+        let mut outcome = run(&first, &schedule, &both, &attacks, options).unwrap();
+        let scores = outcome.results.remove(0).scores.unwrap();
+        let auc = auc(&scores[..2 * MEMBERS], &scores[2 * MEMBERS..]);
+        assert!(auc > 0.99, "seed {seed}: {auc}");
     }
 }

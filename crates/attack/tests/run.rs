@@ -25,7 +25,8 @@ fn scores(outcome: dualmd_attack::Outcome) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// loss 8, secmi 11, pia 2, pian 2, sima 1; eps(x, 0) serves secmi, pia and pian.
+/// loss 8, secmi 11, pia 2, pian 2, sima 1, pfami 20, rediffuse 20; eps(x, 0) serves secmi, pia and pian, the noisy images at
+/// t = 200 serve loss, pfami (one draw) and rediffuse (eight).
 #[test]
 fn network_calls_are_counted_and_shared() {
     let (inner, samples) = memorised();
@@ -36,15 +37,15 @@ fn network_calls_are_counted_and_shared() {
     let outcome = attack(&model, &samples, &default_set(), 5, 0);
     assert_eq!(
         (outcome.network_calls_made, outcome.network_calls_saved),
-        (22 * 23, 2 * 23)
+        (53 * 23, 11 * 23)
     );
-    assert_eq!(model.samples.get(), 22 * 23);
+    assert_eq!(model.samples.get(), 53 * 23);
     let per_attack: Vec<u64> = outcome
         .results
         .iter()
         .map(|r| r.network_calls / 23)
         .collect();
-    assert_eq!(per_attack, [8, 11, 1, 1, 1]);
+    assert_eq!(per_attack, [8, 11, 1, 1, 1, 19, 12]);
     let promised: usize = outcome
         .results
         .iter()
@@ -83,15 +84,18 @@ fn scores_do_not_depend_on_the_batch_and_repeat() {
             assert_close(*a, *b, 1e-5, &format!("batch {batch}"));
         }
     }
-    // Another seed: other noise for `loss`, and nothing else changes (beyond rounding: batches are cut elsewhere).
-    let other = scores(attack(&model, &samples, &default_set(), 23, 5));
-    assert!(other[0].iter().zip(&reference[0]).all(|(a, b)| a != b));
-    for (a, b) in other[1..]
-        .iter()
-        .flatten()
-        .zip(reference[1..].iter().flatten())
-    {
-        assert_close(*a, *b, 1e-5, "seed");
+    // Another seed: other noise for the attacks that draw some, and nothing else changes (beyond rounding: batches are
+    // cut elsewhere).
+    let other = attack(&model, &samples, &default_set(), 23, 5);
+    for (result, reference) in other.results.iter().zip(&reference) {
+        let draws = ["loss", "pfami", "rediffuse"].contains(&result.info.name.as_str());
+        for (a, b) in result.scores.as_ref().unwrap().iter().zip(reference) {
+            if draws {
+                assert_ne!(a, b, "{}", result.info.name);
+            } else {
+                assert_close(*a, *b, 1e-5, "seed");
+            }
+        }
     }
 }
 
@@ -129,6 +133,7 @@ fn a_failing_attack_does_not_take_the_others_with_it() {
         batch: 2,
         seed,
         device: Device::Cpu,
+        teachers: None,
         progress: Box::leak(Box::new(|_, _| ())),
         stop: &|| false,
     };
@@ -169,6 +174,7 @@ fn a_run_can_be_watched_and_stopped() {
             batch: 10,
             seed: 0,
             device: Device::Cpu,
+            teachers: None,
             progress: &mut |d, t| seen.push((d, t)),
             stop: &stop,
         },
@@ -213,4 +219,37 @@ fn samples_are_checked() {
     assert!(message(&x, ["a", "b"]).contains("sample b holds NaN"));
     assert!(message(&x.zeros_like(), ["a", "a"]).contains("sample a is listed twice"));
     assert!(message(&x.zeros_like().view([2, 1]), ["a", "b"]).contains("[N, C, H, W]"));
+}
+
+/// Averaged over both mirror images: twice the calls, the same score for an image and its mirror image.
+#[test]
+fn a_flip_averages_both_orientations() {
+    let (model, samples) = memorised();
+    let mirrored = Samples::new(samples.x().flip([3i64]), samples.ids().to_vec()).unwrap();
+    let attacks = || ["sima", "sima+flip", "secmi@150+flip"].map(|name| by_name(name).unwrap());
+    let (a, b) = (
+        attack(&model, &samples, &attacks(), 8, 0),
+        attack(&model, &mirrored, &attacks(), 8, 0),
+    );
+    // SimA of the upright images is asked twice and computed once.
+    assert_eq!((a.network_calls_made, a.network_calls_saved), (34 * 23, 23));
+    let (a, b) = (scores(a), scores(b));
+    for i in 0..23 {
+        assert_close(a[1][i], f64::midpoint(a[0][i], b[0][i]), 1e-9, "sima+flip");
+        assert_close(a[1][i], b[1][i], 1e-5, "sima+flip, mirrored");
+    }
+}
+
+#[test]
+fn the_difference_of_teachers_needs_teachers() {
+    let (model, samples) = memorised();
+    let outcome = attack(
+        &model,
+        &samples,
+        &[by_name("teacher-difference").unwrap()],
+        8,
+        0,
+    );
+    let reason = outcome.results[0].scores.as_ref().unwrap_err();
+    assert!(reason.contains("name both model folders"), "{reason}");
 }

@@ -99,6 +99,7 @@ pub fn attack(
         batch,
         seed,
         device: Device::Cpu,
+        teachers: None,
         progress: &mut |_, _| (),
         stop: &|| false,
     };

@@ -139,25 +139,26 @@ fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
     Ok(())
 }
 
-/// Attacks by name; all of the default set if none are named. A pair is never handed out, so only what it generates is
-/// attacked unless more is asked for.
+/// Attacks by name; all of the default set if none are named. Of a pair, what it generates is attacked and what both models
+/// together would give away; the attacks on one model only if they are asked for.
 fn attacks(named: &[String], black_box: bool, pair: bool) -> Result<Vec<String>> {
-    if named.is_empty() && pair {
-        return Ok(vec![nn::NAME.into()]);
-    }
     if named.is_empty() {
         let mut all: Vec<String> = dualmd_attack::ALL
             .iter()
+            .filter(|a| a.needs_pair == pair)
             .map(|a| a.name.to_owned())
             .collect();
-        if black_box {
+        if black_box || pair {
             all.push(nn::NAME.into());
         }
         return Ok(all);
     }
-    for name in named {
-        if name != nn::NAME {
-            dualmd_attack::by_name(name)?;
+    for name in named.iter().filter(|n| *n != nn::NAME) {
+        dualmd_attack::by_name(name)?;
+        if dualmd_attack::needs_pair(name) && !pair {
+            bail!(
+                "attack {name} compares the two models of a DualMD pair: name both model folders"
+            );
         }
     }
     Ok(named.to_vec())

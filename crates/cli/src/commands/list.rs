@@ -9,11 +9,11 @@ use std::process::ExitCode;
 pub fn list(what: Listing) -> Result<ExitCode> {
     match what {
         Listing::Attacks => {
-            let infos = dualmd_attack::default_set().into_iter().map(|a| a.info());
+            let infos = dualmd_attack::ALL.iter().map(|a| a.attack().info());
             for info in infos.chain([dualmd_attack::nn::info(0)]) {
                 let access = serde_json::to_value(info.access)?;
                 println!(
-                    "{:<8} {} ({}, {} network calls a sample)\n         {}\n         misses: {}\n         {}\n",
+                    "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
                     info.name,
                     info.title,
                     access.as_str().unwrap_or_default(),
@@ -23,6 +23,9 @@ pub fn list(what: Listing) -> Result<ExitCode> {
                     info.paper
                 );
             }
+            println!(
+                "NAME@T is the attack at timestep T (sima@50), NAME+flip its mean over both mirror images (loss+flip)."
+            );
         }
         Listing::Defenses => {
             for (name, about) in [

@@ -59,7 +59,7 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
         ("null", &gaussian, false),
     ];
     println!(
-        "{:<13} {:<7} {:>6}  {:<15} verdict",
+        "{:<13} {:<9} {:>6}  {:<15} verdict",
         "model", "attack", "AUC", "99.9 % interval"
     );
     for (name, denoiser, leaks) in oracles {
@@ -68,6 +68,7 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
             seed,
             // The oracles are on the CPU.
             device: Device::Cpu,
+            teachers: None,
             progress: &mut |_, _| {},
             stop: &|| false,
         };
@@ -83,12 +84,13 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
             let (inside, outside) = scores.split_at(MEMBERS as usize);
             let i = dualmd_stats::auc_interval(inside, outside, CONFIDENCE)?;
             let right = if leaks {
-                i.auc > 0.99
+                // PFAMI measures a difference, in which a fresh image can win by luck (see docs/attacks/pfami.md).
+                i.auc > if attack == "pfami" { 0.9 } else { 0.99 }
             } else {
                 i.low <= 0.5 && i.high >= 0.5
             };
             println!(
-                "{name:<13} {attack:<7} {:>6.3}  {:<15} {}",
+                "{name:<13} {attack:<9} {:>6.3}  {:<15} {}",
                 i.auc,
                 format!("{:.3}-{:.3}", i.low, i.high),
                 if right { "as it must be" } else { "WRONG" }

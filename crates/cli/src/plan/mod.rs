@@ -288,7 +288,9 @@ impl Plan {
 
 fn check_attacks(asked: &[String], known: &[String]) -> Result<()> {
     for attack in asked {
-        if !known.contains(attack) {
+        // `sima@50` and `sima+flip` are variants of `sima`.
+        let base = attack.split(['@', '+']).next().unwrap_or(attack);
+        if !known.iter().any(|k| k == base) {
             match nearest(attack, known.iter().map(String::as_str)) {
                 Some(near) => bail!("audit.attacks: unknown attack {attack}: did you mean {near}?"),
                 None => bail!(

@@ -113,17 +113,18 @@ pub fn jobs(experiment: &Experiment) -> Vec<Job> {
 pub fn targets(experiment: &Experiment) -> Vec<Target> {
     let audit = &experiment.audit;
     let black_box = audit.black_box.then(|| "nn".to_owned());
+    // Some attacks compare the two models of a pair, all others take one model.
+    let named = |pair: bool| {
+        let all = audit.attacks.iter();
+        all.filter(move |a| dualmd_attack::needs_pair(a) == pair)
+            .cloned()
+    };
     let single = |name: &str, defense: &str, needs: Vec<String>| Target {
         name: name.to_owned(),
         defense: defense.to_owned(),
         needs,
         parts: vec![name.to_owned()],
-        attacks: audit
-            .attacks
-            .iter()
-            .cloned()
-            .chain(black_box.clone())
-            .collect(),
+        attacks: named(false).chain(black_box.clone()).collect(),
     };
     let teachers = || TEACHERS.map(String::from).to_vec();
     let mut targets: Vec<Target> = Vec::new();
@@ -140,7 +141,7 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             Defense::Kd => single(name, defense, vec![model.kd_teacher().to_owned()]),
             Defense::Dualmd => Target {
                 parts: teachers(),
-                attacks: black_box.clone().into_iter().collect(),
+                attacks: named(true).chain(black_box.clone()).collect(),
                 ..single(name, defense, teachers())
             },
         });

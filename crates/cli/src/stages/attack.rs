@@ -100,6 +100,7 @@ pub fn score(
                 batch: subject.batch,
                 seed: subject.seed,
                 device: engine.device,
+                teachers: subject.generator.pair(),
                 progress: &mut |done, total| {
                     progress.update(&ProgressEvent {
                         model: subject.name.to_owned(),

@@ -172,6 +172,10 @@ pub fn prepare(
             .collect(),
     };
     let mut plan = Plan::resolve(experiment, &context)?;
+    // Variants (`sima@50`, `loss+flip`) are checked now, not after hours of training.
+    for attack in &experiment.audit.attacks {
+        dualmd_attack::by_name(attack)?;
+    }
     if run.plan().exists() {
         plan = plan.go_on_from(&Plan::load(&run.plan())?)?;
     }

@@ -66,6 +66,14 @@ impl Generator {
         }
     }
 
+    /// The two models of a pair.
+    pub fn pair(&self) -> Option<[&dyn Denoiser; 2]> {
+        match self {
+            Self::One(_) => None,
+            Self::Two(pair) => Some([&pair.0, &pair.1]),
+        }
+    }
+
     /// A denoiser for a sampling run (or for questions at single timesteps, answered by the model whose turn covers it).
     pub fn denoiser(&self, order: Order, timesteps: Vec<i64>, seed: u64) -> Box<dyn Denoiser + '_> {
         match self {

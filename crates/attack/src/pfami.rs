@@ -1,0 +1,115 @@
+//! PFAMI: members sit in a dip of the loss, so it rises when the image is changed a little.
+//!
+//! *Paper*: Fu, Wang, Gao, Liu, Li and Jiang 2023, "A Probabilistic Fluctuation based Membership Inference Attack for
+//! Diffusion Models" (arXiv 2308.12143), its statistic; timesteps and crop as in the public codes of SimA and CLiD.
+//!
+//! *Equation*: with L_t(x) = mean (eps - eps(sqrt(abar_t) x + sqrt(1 - abar_t) eps, t))^2,
+//! score = -(mean_t L_t(x) - mean_(t, c) L_t(crop_c(x))), where crop_c keeps the middle c of each side and enlarges it
+//! back (bilinear).
+//!
+//! *Threat model*: evaluates the noise predictor at inputs of the attacker's choice; no gradients, no other model.
+//!
+//! *Queries per sample*: 2 per timestep and crop: 20 with one crop. The loss of the image itself at t = 200 is shared
+//! with the loss attack. Both images of a pair get the same noise, so that its luck cancels.
+//!
+//! *What the score means*: by how much the training objective grows, in units of the noise variance, when the image is
+//! enlarged by 1/c. The image's neighbours serve as a reference for how hard it is.
+//!
+//! *What it misses*: models trained on random crops, whose dip is wide; images with an empty border, which a crop changes
+//! more than others, member or not.
+
+use crate::batch::Model;
+use crate::reduce::{mean_of_powers, negated};
+use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
+use dualmd_torch::Tensor;
+use serde_json::json;
+
+/// PFAMI. Default: t = 0, 50, ..., 450 (SimA's code) and one crop to 0.825 (CLiD's code; SimA's has ten from 0.95 to 0.70,
+/// at 110 queries).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pfami {
+    /// Timesteps, 0-based.
+    pub timesteps: Vec<i64>,
+    /// Share of each side that a crop keeps, in (0, 1).
+    pub crops: Vec<f64>,
+}
+
+impl Default for Pfami {
+    fn default() -> Self {
+        Self {
+            timesteps: (0..10).map(|i| 50 * i).collect(),
+            crops: vec![0.825],
+        }
+    }
+}
+
+impl Pfami {
+    fn check(&self) -> Result<()> {
+        let reason = if self.timesteps.is_empty() {
+            "no timesteps: choose at least one"
+        } else if self.crops.is_empty() || self.crops.iter().any(|c| !(*c > 0.0 && *c < 1.0)) {
+            "crops: choose at least one, each between 0 and 1 (0.825 keeps 82.5 % of each side)"
+        } else {
+            return Ok(());
+        };
+        Err(AttackError::Parameter {
+            attack: "pfami",
+            reason: reason.into(),
+        })
+    }
+}
+
+/// The middle of `x` [B, C, H, W], `share` of each side (rounded to pixels, at least one), enlarged back.
+fn crop(x: &Tensor, share: f64) -> Result<Tensor> {
+    let size = x.size();
+    let keep = |side: i64| ((side as f64 * share).round() as i64).clamp(1, side);
+    let (h, w) = (keep(size[2]), keep(size[3]));
+    let middle = x
+        .f_narrow(2, (size[2] - h) / 2, h)?
+        .f_narrow(3, (size[3] - w) / 2, w)?;
+    Ok(middle.f_upsample_bilinear2d([size[2], size[3]].as_slice(), false, None, None)?)
+}
+
+impl Attack for Pfami {
+    fn info(&self) -> AttackInfo {
+        AttackInfo {
+            name: "pfami".into(),
+            title: "PFAMI (fluctuation under crops)".into(),
+            paper: "Fu et al. 2023, arXiv 2308.12143",
+            access: Access::WhiteBox,
+            formula: "-(mean_t L_t(x) - mean_(t, c) L_t(crop_c(x))), L_t(x) = mean (eps - eps(x_t, t))^2",
+            network_calls_per_sample: self.timesteps.len() * (1 + self.crops.len()),
+            parameters: json!({ "timesteps": self.timesteps, "crops": self.crops }),
+            misses: "models trained on random crops; images with an empty border, which a crop changes more than others",
+        }
+    }
+
+    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
+        self.check()?;
+        let noise = batch.draw(0)?;
+        let cropped = self
+            .crops
+            .iter()
+            .map(|&c| crop(batch.x(), c))
+            .collect::<Result<Vec<_>>>()?;
+        let mut fluctuation = vec![0.0; batch.ids().len()];
+        let mut add = |residual: &Tensor, weight: f64| -> Result<()> {
+            for (sum, error) in fluctuation.iter_mut().zip(mean_of_powers(residual, 2)?) {
+                *sum += weight * error;
+            }
+            Ok(())
+        };
+        let (times, crops) = (self.timesteps.len() as f64, cropped.len() as f64);
+        for &t in &self.timesteps {
+            add(
+                &(&noise - batch.eps_noisy(Model::Target, 0, t)?),
+                1.0 / times,
+            )?;
+            for image in &cropped {
+                let x_t = batch.schedule().add_noise_at(image, &noise, t);
+                add(&(&noise - batch.eps(&x_t, t)?), -1.0 / (times * crops))?;
+            }
+        }
+        Ok(negated(fluctuation))
+    }
+}
