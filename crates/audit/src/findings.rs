@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
+use crate::chosen::chosen;
 use crate::compare::{agreement, comparisons};
 use crate::controls;
 use crate::error::{AuditError, Result};
@@ -162,6 +163,7 @@ fn model_report(
         results.push(result);
     }
     let agreement = agreement(&scores, &scored, primary, halves);
+    let chosen = chosen(&scores, &results, primary, halves, seed);
     for warning in &info.warnings {
         warnings.push(format!("{title}: {warning}"));
     }
@@ -191,6 +193,7 @@ fn model_report(
         primary,
         results,
         agreement,
+        chosen,
         utility: model.training,
         weights: info.weights,
         dtype: info.dtype,
@@ -324,6 +327,9 @@ fn attack_title(name: &str) -> String {
         "pia" => "PIA",
         "pian" => "PIAN",
         "sima" => "SimA",
+        "pfami" => "PFAMI",
+        "rediffuse" => "ReDiffuse",
+        "teacher-difference" => "Difference of the two teachers",
         "nn" => "Nearest generated image",
         other => other,
     }

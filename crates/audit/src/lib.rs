@@ -10,6 +10,7 @@
 //! | `run`, `disk` | reads a folder leniently; embeds pictures; writes atomically |
 //! | `measure` | every call to the statistics crate, and what counts as a finding |
 //! | `findings`, `compare` | joins files and statistics into a [`Report`] |
+//! | `chosen` | the best attack, chosen on one half and measured on the other; how many images prove use |
 //! | `controls` | would the audit see a leak where there is none? |
 //! | `verdict`, `untested`, `words` | the numbers in words, and what they are silent on |
 //! | `table` | terminal, CSV and `dualmd roc` |
@@ -25,6 +26,7 @@
 //! # Ok(()) }
 //! ```
 
+mod chosen;
 mod compare;
 mod controls;
 mod disk;
@@ -48,7 +50,7 @@ pub use disk::{Png, write_atomic};
 pub use error::{AuditError, Result};
 pub use report::{Finding, Report, View};
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
-pub use table::roc_table;
+pub use table::{compat_table, roc_table};
 
 /// Where a report was written.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use dualmd_stats::{IntervalMethod, OperatingPoint};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::chosen::Chosen;
 use crate::disk::Png;
 use crate::files::{Exposed, Nearest, Training};
 
@@ -108,6 +109,8 @@ pub struct ModelReport {
     pub results: Vec<AttackResult>,
     /// Members found by several attacks at once.
     pub agreement: Option<Agreement>,
+    /// The best attack, chosen on one half of the samples and measured on the other.
+    pub chosen: Option<Chosen>,
     /// Losses and cost; `null` where nothing was recorded.
     pub utility: Option<Training>,
     /// `ema` or `raw`.

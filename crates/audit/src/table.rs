@@ -187,6 +187,50 @@ struct RocEntry {
     measurement: Measurement,
 }
 
+/// `dualmd roc --compat RULE`: what a public code would have printed for these scores, beside the exact numbers.
+///
+/// # Errors
+/// Scores that the rule cannot be applied to, such as equal scores where it wants a grid of thresholds.
+pub fn compat_table(
+    scores: &ScoresFile,
+    rule: dualmd_stats::CompatRule,
+    fprs: &[f64],
+    json: bool,
+) -> Result<String> {
+    let mut entries = Vec::new();
+    let mut out = format!("by the rule of {}: {}\n", rule.name(), rule.definition());
+    for attack in scores.attacks() {
+        let (members, nonmembers) = scores.sides(&attack);
+        let summary = dualmd_stats::summarise_compat(rule, &members, &nonmembers, fprs).map_err(
+            |source| AuditError::Stats {
+                what: format!("attack {attack} by the rule of {}", rule.name()),
+                source,
+            },
+        )?;
+        let number =
+            |value: Option<f64>| value.map_or("not computed".into(), |v| format!("{v:.4}"));
+        out.push_str(&format!(
+            "{attack}: AUC {}, accuracy {}\n",
+            number(summary.auc),
+            number(summary.asr)
+        ));
+        for p in &summary.tpr_at_fpr {
+            out.push_str(&format!(
+                "  \"TPR at {} FPR\": {:.4}, taken at {:.4}\n",
+                fpr_name(p.target_fpr),
+                p.tpr,
+                p.realised_fpr
+            ));
+        }
+        entries.push(serde_json::json!({ "attack": attack, "compat": summary }));
+    }
+    if json {
+        return Ok(serde_json::to_string_pretty(&entries).unwrap_or_default() + "\n");
+    }
+    out.push_str("for comparison with published tables only; `dualmd roc` without --compat has the exact numbers\n");
+    Ok(out)
+}
+
 /// Statistics of any score file, as `dualmd roc` prints them: text, or a JSON array with one object per attack.
 ///
 /// Intervals are corrected (`auc_ci_adjusted`) for the number of attacks in the file.

@@ -53,6 +53,58 @@ pub enum StatsError {
         /// Index of the first such replicate.
         replicate: usize,
     },
+    /// Lists that belong together have different lengths.
+    #[error(
+        "there are {got} {what}, but {expected} are needed, one for each {per}; give them in the same order and leave none out"
+    )]
+    Lengths {
+        /// The list that does not fit.
+        what: &'static str,
+        /// Its length.
+        got: usize,
+        /// The length it should have.
+        expected: usize,
+        /// What each entry belongs to.
+        per: &'static str,
+    },
+    /// Not enough data for what was asked.
+    #[error("there are {got} {what}, but at least {needed} are needed; {remedy}")]
+    TooFew {
+        /// What is missing.
+        what: &'static str,
+        /// How many there are.
+        got: usize,
+        /// How many it takes.
+        needed: usize,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// An infinite number or NaN where sums are taken.
+    #[error(
+        "{what} {index} is not a finite number; find out why it could not be computed, then leave it out or repeat the computation"
+    )]
+    NotFinite {
+        /// What was given.
+        what: &'static str,
+        /// Its place in the list, from 0.
+        index: usize,
+    },
+    /// A name that is no [`crate::CompatRule`].
+    #[error("no public code's rule is called \"{name}\"; choose one of {known}")]
+    UnknownRule {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A grid of thresholds between scores that leave no room for one.
+    #[error(
+        "the rule {rule} puts its thresholds on an even grid and needs two different, finite scores (the public code fails on these as well); report the exact ROC instead"
+    )]
+    NoGrid {
+        /// Name of the rule.
+        rule: &'static str,
+    },
 }
 
 /// Refuses empty sides and NaN.
@@ -96,6 +148,14 @@ pub(crate) fn check_rate(name: &'static str, value: f64) -> Result<(), StatsErro
     })
 }
 
+/// Refuses infinite numbers and NaN; `what` names one of the values.
+pub(crate) fn check_finite(what: &'static str, values: &[f64]) -> Result<(), StatsError> {
+    match values.iter().position(|v| !v.is_finite()) {
+        Some(index) => Err(StatsError::NotFinite { what, index }),
+        None => Ok(()),
+    }
+}
+
 /// Refuses zero where a count of repetitions is needed.
 pub(crate) fn check_repetitions(name: &'static str, value: usize) -> Result<(), StatsError> {
     if value > 0 {
@@ -131,6 +191,18 @@ mod tests {
         );
         // Infinite scores still have a rank.
         assert_eq!(check_scores(&[f64::INFINITY], &[f64::NEG_INFINITY]), Ok(()));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_named() {
+        let error = check_finite("value of seed", &[0.5, f64::INFINITY]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("value of seed 1 is not a finite number"),
+            "{error}"
+        );
+        assert!(check_finite("value of seed", &[]).is_ok());
     }
 
     #[test]

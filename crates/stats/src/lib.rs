@@ -13,6 +13,11 @@
 //! | [`resample`] | bootstrap intervals, permutation test |
 //! | [`epsilon`] | lower bounds on the epsilon of differential privacy |
 //! | [`summary`] | all of it for one row of a report |
+//! | [`compat`] | what would the public attack codes have printed for these scores? |
+//! | [`selection`] | which attack is best, and how good is it on samples that did not choose it? |
+//! | [`set_test`] | do two sets of features differ, and how many images does one person need to prove use? |
+//! | [`lira`] | how likely is a statistic under models with and without the sample? |
+//! | [`seeds`] | how much of a result is the training seed? |
 //!
 //! ```
 //! let members = [0.9, 0.8, 0.4];
@@ -28,12 +33,17 @@ pub mod auc;
 #[cfg(test)]
 mod auc_study;
 pub mod binomial;
+pub mod compat;
 pub mod delong;
 pub mod epsilon;
 mod error;
+pub mod lira;
 mod ranks;
 pub mod resample;
 pub mod roc;
+pub mod seeds;
+pub mod selection;
+pub mod set_test;
 pub mod summary;
 
 pub use auc::{
@@ -41,15 +51,20 @@ pub use auc::{
     minimum_detectable_auc_with_power, null_auc_se,
 };
 pub use binomial::clopper_pearson;
+pub use compat::{CompatPoint, CompatRule, CompatSummary, summarise_compat};
 pub use delong::{AucDifference, auc_difference_independent, delong_paired};
 pub use epsilon::{
     Guesses, clopper_pearson_epsilon, guess_membership, one_run_epsilon, one_run_p_value,
 };
 pub use error::StatsError;
+pub use lira::{LiraScores, LiraVariance, lira_offline_scores, lira_scores};
 pub use resample::{
     BootstrapInterval, PermutationTest, bootstrap, bootstrap_tpr_at_fpr, permutation_test,
 };
 pub use roc::{BandPoint, OperatingPoint, Roc, RocPoint};
+pub use seeds::{SeedSummary, combine_seeds};
+pub use selection::{Halves, Selection, TransferredThreshold, calibration_half, select_and_report};
+pub use set_test::{MmdTest, PowerPoint, mmd_permutation, power_against_k};
 pub use summary::{AttackSummary, summarise};
 
 /// Confidence of every interval whose level is not an argument.

@@ -44,6 +44,10 @@ pub struct RocArgs {
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = rate, default_value = "0.1,0.01,0.001")]
     pub fpr: Vec<f64>,
 
+    /// Compute as a public attack code does, for comparison with published tables: secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy
+    #[arg(long, value_name = "RULE")]
+    pub compat: Option<dualmd_stats::CompatRule>,
+
     /// Print JSON
     #[arg(long)]
     pub json: bool,

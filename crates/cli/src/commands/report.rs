@@ -23,9 +23,10 @@ pub fn write(run: &Path) -> Result<()> {
 /// Statistics of any score file.
 pub fn roc(args: &RocArgs) -> Result<ExitCode> {
     let scores = dualmd_audit::read_scores(&args.scores)?;
-    print!(
-        "{}",
-        dualmd_audit::roc_table(&scores, &args.fpr, args.json)?
-    );
+    let table = match args.compat {
+        Some(rule) => dualmd_audit::compat_table(&scores, rule, &args.fpr, args.json)?,
+        None => dualmd_audit::roc_table(&scores, &args.fpr, args.json)?,
+    };
+    print!("{table}");
     Ok(ExitCode::SUCCESS)
 }
