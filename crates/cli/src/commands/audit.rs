@@ -118,7 +118,9 @@ fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
             .get("split_hash")
             .and_then(|h| h.as_str())
             .unwrap_or("");
-        if let Some(half) = training.get("half").and_then(serde_json::Value::as_u64)
+        // Of a pair, each knows a half: together they know all members.
+        if args.model2.is_none()
+            && let Some(half) = training.get("half").and_then(serde_json::Value::as_u64)
             && args.members.ends_with("#member")
         {
             bail!(
