@@ -64,11 +64,21 @@ impl Engine {
         let precision = Precision::parse(dtype.as_str(), device)?;
         let threads = global.threads.unwrap_or(threads);
         device::set_threads(threads);
-        Ok(Self {
+        let engine = Self {
             device,
             precision,
             threads,
-        })
+        };
+        if global.verbose > 0 {
+            eprintln!(
+                "engine: libtorch {}, {}, {}, {threads} threads, {}",
+                dualmd_torch::LIBTORCH_VERSION,
+                engine.device_name(),
+                precision.name(),
+                crate::machine::cpu_name()
+            );
+        }
+        Ok(engine)
     }
 
     /// For commands that only look at models: f32 unless `--dtype` says otherwise, all cores.

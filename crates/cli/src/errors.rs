@@ -1,4 +1,31 @@
-//! How a failure is told: what went wrong, then why, one reason a line.
+//! How a failure is told: what went wrong, then why, one reason a line; and which exit code it gets.
+
+use dualmd_attack::AttackError;
+
+/// Arguments that only turn out wrong after they were parsed: exit code 2, as for those that clap refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The exit code of a failure: 2 for wrong arguments, 1 for everything else.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let wrong_arguments = error.chain().any(|cause| {
+        cause.is::<Usage>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(AttackError::UnknownAttack { .. } | AttackError::Repeated(_))
+            )
+    });
+    if wrong_arguments { 2 } else { 1 }
+}
+
+/// As `anyhow::bail!`, for wrong arguments.
+#[macro_export]
+macro_rules! bail_usage {
+    ($($text:tt)*) => {
+        return Err($crate::errors::Usage(format!($($text)*)).into())
+    };
+}
 
 /// The text for stderr: "error: ..." and one "  because: ..." line per cause, without repeating a cause that the line
 /// before already quotes. Further lines of a message are indented to stay under its head.
@@ -22,8 +49,8 @@ pub fn render(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::render;
-    use anyhow::anyhow;
+    use super::{exit_code, render};
+    use anyhow::{Context, anyhow};
 
     #[test]
     fn causes_follow_one_a_line() {
@@ -41,5 +68,20 @@ mod tests {
         let error = anyhow!("disk full").context("cannot write split.json: disk full");
         assert_eq!(render(&error), "error: cannot write split.json: disk full");
         assert_eq!(render(&anyhow!("a\nb\n")), "error: a\n    b");
+    }
+
+    #[test]
+    fn wrong_arguments_have_a_code_of_their_own() {
+        let wrong = || -> anyhow::Result<()> { bail_usage!("name {} models", 2) };
+        let error = wrong().context("audit").expect_err("refused");
+        assert_eq!(
+            (render(&error), exit_code(&error)),
+            ("error: audit\n  because: name 2 models".into(), 2)
+        );
+        let unknown = dualmd_attack::by_name("sma")
+            .map(|_| ())
+            .map_err(anyhow::Error::from);
+        assert_eq!(exit_code(&unknown.expect_err("no such attack")), 2);
+        assert_eq!(exit_code(&anyhow!("disk full")), 1);
     }
 }

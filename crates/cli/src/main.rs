@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("{}", errors::render(&error));
-            ExitCode::FAILURE
+            ExitCode::from(errors::exit_code(&error))
         }
     }
 }

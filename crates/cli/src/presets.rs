@@ -1,7 +1,8 @@
 //! Experiments that are part of the program.
 
+use crate::bail_usage;
 use crate::suggest::nearest;
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 /// An experiment with a name.
 #[derive(Debug)]
@@ -48,8 +49,8 @@ pub fn find(name: &str) -> Result<&'static Preset> {
     }
     let names = || PRESETS.iter().map(|preset| preset.name);
     match nearest(name, names()) {
-        Some(near) => bail!("unknown preset {name}: did you mean {near}?"),
-        None => bail!(
+        Some(near) => bail_usage!("unknown preset {name}: did you mean {near}?"),
+        None => bail_usage!(
             "unknown preset {name}: there are {}",
             names().collect::<Vec<_>>().join(", ")
         ),

@@ -66,7 +66,7 @@ pub struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// More detail; twice for all of it
+    /// More detail: the engine in use, what each attack cost
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 

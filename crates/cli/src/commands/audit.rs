@@ -1,6 +1,7 @@
 //! `dualmd attack` and `dualmd audit`: models trained anywhere.
 
 use crate::args::{AttackArgs, AuditArgs, Global, ScoreArgs};
+use crate::bail_usage;
 use crate::choices::Order;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
@@ -123,14 +124,14 @@ fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
             && let Some(half) = training.get("half").and_then(serde_json::Value::as_u64)
             && args.members.ends_with("#member")
         {
-            bail!(
+            bail_usage!(
                 "{} is a teacher that saw D{half} only: half of {} are strangers to it; use #d{half} in its place",
                 model.display(),
                 args.members
             );
         }
         if !own.is_empty() && own != split.hash() {
-            bail!(
+            bail_usage!(
                 "{} was trained on the split {own}, the one given is {}: scores against the wrong members mean nothing; \
                  give the run's own split.json",
                 model.display(),
@@ -158,7 +159,7 @@ fn attacks(named: &[String], black_box: bool, pair: bool) -> Result<Vec<String>>
     for name in named.iter().filter(|n| *n != nn::NAME) {
         dualmd_attack::by_name(name)?;
         if dualmd_attack::needs_pair(name) && !pair {
-            bail!(
+            bail_usage!(
                 "attack {name} compares the two models of a DualMD pair: name both model folders"
             );
         }
@@ -201,7 +202,7 @@ fn generate(
 /// Scores to a CSV file, with the description beside it.
 pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     if args.out.extension().is_some_and(|e| e == "json") {
-        bail!(
+        bail_usage!(
             "{}: scores are written as CSV, with a description beside them as .json: name a .csv file",
             args.out.display()
         );
@@ -237,6 +238,7 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     write_scores(&args.out, &rows)?;
     write_json(&args.out.with_extension("json"), &description)?;
     progress.finish(subject.name, &format!("scores in {}", args.out.display()));
+    tell_costs(global, &description);
     report_failures(&description)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -262,6 +264,25 @@ fn subject<'a>(
     })
 }
 
+/// With `-v`: what each attack cost.
+fn tell_costs(global: &Global, description: &serde_json::Value) {
+    if global.verbose == 0 {
+        return;
+    }
+    for attack in description["attacks"].as_array().into_iter().flatten() {
+        eprintln!(
+            "{}: {:.1} s, {} network calls a sample alone",
+            attack["attack"].as_str().unwrap_or("?"),
+            attack["seconds"].as_f64().unwrap_or(0.0),
+            attack["network_calls_per_sample"]
+        );
+    }
+    eprintln!(
+        "network calls: {} made, {} saved by sharing",
+        description["network_calls_made"], description["network_calls_saved"]
+    );
+}
+
 /// Warns of failed attacks; an error if none succeeded.
 fn report_failures(description: &serde_json::Value) -> Result<()> {
     let failed = failures(description);
@@ -278,7 +299,7 @@ fn report_failures(description: &serde_json::Value) -> Result<()> {
 /// Attacks, controls and a report in a folder.
 pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     if args.out.join("experiment.toml").exists() {
-        bail!(
+        bail_usage!(
             "{} holds a run of `dualmd run`, whose plan an audit would overwrite: choose another folder (-o)",
             args.out.display()
         );
@@ -303,6 +324,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     )?;
     write_scores(&run.scores(subject.name, "csv"), &rows)?;
     write_json(&run.scores(subject.name, "json"), &description)?;
+    tell_costs(global, &description);
     report_failures(&description)?;
     let everything = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();
     let (inside, outside) = (everything(&case.members), everything(&case.nonmembers));

@@ -14,6 +14,7 @@ mod tests;
 use schedule::training_seed;
 pub use schedule::{Job, JobKind, Target};
 
+use crate::bail_usage;
 use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
 use crate::suggest::nearest;
 use anyhow::{Context as _, Result, bail};
@@ -292,8 +293,10 @@ fn check_attacks(asked: &[String], known: &[String]) -> Result<()> {
         let base = attack.split(['@', '+']).next().unwrap_or(attack);
         if !known.iter().any(|k| k == base) {
             match nearest(attack, known.iter().map(String::as_str)) {
-                Some(near) => bail!("audit.attacks: unknown attack {attack}: did you mean {near}?"),
-                None => bail!(
+                Some(near) => {
+                    bail_usage!("audit.attacks: unknown attack {attack}: did you mean {near}?")
+                }
+                None => bail_usage!(
                     "audit.attacks: unknown attack {attack}: there are {}",
                     known.join(", ")
                 ),
