@@ -11,22 +11,33 @@ use crate::report::{BlindBaseline, NullControl};
 /// Permutations of the null control.
 const REDRAWS: usize = 1000;
 
-/// A blind baseline whose whole 95 % interval lies above this AUC voids the audit. 0.5 itself would void one honest
-/// audit in 40 by bad luck; a difference between the image sets that small cannot explain what the attacks claim.
+/// Sets that differ void the audit when the whole 95 % interval of the most telling family lies above this AUC. A smaller
+/// difference cannot explain what the attacks claim, but is said.
 pub const VOID_ABOVE: f64 = 0.55;
 
-/// Judges the blind baseline: `void` when the interval lies above 0.55, `warning` when it lies above 0.5.
+/// Judges the blind baseline. Whether the sets differ at all is decided by the baseline's own test (1 % false alarms, all families of
+/// features together), by how much from the most telling family. Files of earlier versions have no test: there the interval decides.
 pub fn blind(file: BlindBaselineFile) -> BlindBaseline {
-    let outcome = match file.auc_ci[0] {
-        low if low > VOID_ABOVE => "void",
-        low if low > 0.5 => "warning",
-        _ => "passed",
+    let telling = file
+        .families
+        .iter()
+        .filter(|f| f.telling)
+        .max_by(|a, b| a.auc.total_cmp(&b.auc));
+    let (auc, auc_ci) = telling.map_or((file.auc, file.auc_ci), |f| (f.auc, f.auc_ci));
+    let differ = file.void.unwrap_or(auc_ci[0] > 0.5);
+    let outcome = match (differ, auc_ci[0] > VOID_ABOVE) {
+        (true, true) => "void",
+        (true, false) => "warning",
+        (false, _) => "passed",
     };
     BlindBaseline {
-        auc: file.auc,
-        auc_ci: file.auc_ci,
+        auc,
+        auc_ci,
         features: file.features,
         method: file.method,
+        p_value: file.p_value,
+        families: file.families,
+        why: file.why,
         outcome,
     }
 }
@@ -148,9 +159,38 @@ mod tests {
             auc_ci: [low, low + 0.1],
             features: serde_json::Value::Null,
             method: serde_json::Value::Null,
+            p_value: None,
+            void: None,
+            families: Vec::new(),
+            why: String::new(),
         };
         assert_eq!(blind(file(0.45)).outcome, "passed");
         assert_eq!(blind(file(0.52)).outcome, "warning");
         assert_eq!(blind(file(0.80)).outcome, "void");
+    }
+
+    /// The baseline's own test decides whether the sets differ, its most telling family by how much.
+    #[test]
+    fn a_baseline_with_families_is_judged_by_the_most_telling_one() {
+        let family = |name: &str, auc: f64, telling| crate::files::BlindFamily {
+            name: name.into(),
+            auc,
+            auc_ci: [auc - 0.04, auc + 0.04],
+            telling,
+        };
+        let file = |void, jpeg| BlindBaselineFile {
+            auc: 0.58,
+            auc_ci: [0.54, 0.62],
+            features: serde_json::Value::Null,
+            method: serde_json::Value::Null,
+            p_value: Some(0.0025),
+            void: Some(void),
+            families: vec![family("pixels", 0.7, false), family("jpeg", jpeg, void)],
+            why: "JPEG".into(),
+        };
+        let judged = blind(file(true, 0.9));
+        assert_eq!((judged.outcome, judged.auc), ("void", 0.9));
+        assert_eq!(blind(file(true, 0.57)).outcome, "warning");
+        assert_eq!(blind(file(false, 0.57)).outcome, "passed");
     }
 }

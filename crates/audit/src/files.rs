@@ -262,4 +262,27 @@ pub struct BlindBaselineFile {
     /// How it was trained and judged.
     #[serde(default)]
     pub method: Value,
+    /// Chance of being as telling or more when membership means nothing, all families of features together.
+    pub p_value: Option<f64>,
+    /// Do the sets differ, at the baseline's own level? Files of earlier versions do not say.
+    pub void: Option<bool>,
+    /// Families of features on their own, and `all`.
+    #[serde(default)]
+    pub families: Vec<BlindFamily>,
+    /// What tells the sets apart, in words.
+    #[serde(default)]
+    pub why: String,
+}
+
+/// The blind baseline on one family of features.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BlindFamily {
+    /// `pixels`, `texture`, `jpeg`, `resize`, `file` or `all`.
+    pub name: String,
+    /// Its AUC.
+    pub auc: f64,
+    /// 95 % interval.
+    pub auc_ci: [f64; 2],
+    /// Does it tell the sets apart, after correction for the number of families?
+    pub telling: bool,
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::chosen::Chosen;
 use crate::disk::Png;
-use crate::files::{Exposed, Nearest, Training};
+use crate::files::{BlindFamily, Exposed, Nearest, Training};
 
 /// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
 #[derive(Debug, Serialize)]
@@ -304,7 +304,7 @@ pub struct Controls {
     pub null: Option<NullControl>,
 }
 
-/// Outcome of the blind baseline. Rule: VOID when even the lower end of the interval is above 0.55.
+/// Outcome of the blind baseline.
 #[derive(Debug, Serialize)]
 pub struct BlindBaseline {
     /// Its AUC.
@@ -315,7 +315,14 @@ pub struct BlindBaseline {
     pub features: Value,
     /// How.
     pub method: Value,
-    /// `passed`, `warning` (interval above 0.5) or `void` (interval above 0.55).
+    /// Chance of being as telling or more when membership means nothing.
+    pub p_value: Option<f64>,
+    /// Families of features on their own.
+    pub families: Vec<BlindFamily>,
+    /// What tells the sets apart, in words.
+    pub why: String,
+    /// `passed`; `warning`: the sets differ, but little; `void`: they differ by so much (interval above 0.55) that no attack on them
+    /// means anything.
     pub outcome: &'static str,
 }
 

@@ -33,8 +33,13 @@ fn void(report: &Report) -> Option<String> {
         .blind_baseline
         .as_ref()
         .filter(|b| b.outcome == "void")?;
+    let look = if blind.why.is_empty() {
+        "Look at file format, size and source."
+    } else {
+        blind.why.as_str()
+    };
     Some(format!(
-        "A classifier that never saw the model separates the two image sets (AUC {}, {}). They differ in something other than membership - look at file format, size, source - and no number below can be trusted.",
+        "A classifier that never saw the model separates the two image sets (AUC {}, {}). They differ in something other than membership, and no number below can be trusted. {look}",
         rate(blind.auc),
         interval(blind.auc_ci)
     ))

@@ -51,7 +51,14 @@ pub fn controls(report: &Report) -> Markup {
                                 }
                             }
                             @if !text(&b.method).is_empty() { p.caption { "Method: " (text(&b.method)) @if !text(&b.features).is_empty() { ". Features: " (text(&b.features)) } } }
-                            p.caption { "Rule, fixed in advance: void when the whole interval lies above " (crate::controls::VOID_ABOVE) ", warning when it lies above 0.5." }
+                            @if b.outcome != "passed" && !b.why.is_empty() { p { (b.why) } }
+                            @if !b.families.is_empty() {
+                                p.caption { "By what it looked at: "
+                                    @for (i, f) in b.families.iter().enumerate() { @if i > 0 { ", " } (f.name) " " (rate(f.auc)) " (" (interval(f.auc_ci)) ")" @if f.telling { " telling" } }
+                                    "." @if let Some(p) = b.p_value { " Chance of this or more if membership means nothing: " (significant(p)) "." }
+                                }
+                            }
+                            p.caption { "Rule, fixed in advance: the sets differ when that chance is at most 0.01; void when the interval of the most telling family then lies above " (crate::controls::VOID_ABOVE) ", otherwise a warning." }
                         }
                     }
                 }

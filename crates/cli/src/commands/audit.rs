@@ -12,7 +12,7 @@ use crate::{choices, machine, signals};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::nn;
 use dualmd_audit::write_scores;
-use dualmd_data::{ImageSet, LoadOptions, Picture, Split, dedupe, load};
+use dualmd_data::{ImageSet, LoadOptions, Split, dedupe, load};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
@@ -345,15 +345,15 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         &[subject.name],
         &case.members.records.iter().collect::<Vec<_>>(),
     )?;
-    fn pictures(set: &ImageSet) -> Vec<&Picture> {
-        set.records.iter().map(|r| &r.picture).collect()
-    }
-    blind::write(
-        &run.0.join("controls.json"),
-        &pictures(&case.members),
-        &pictures(&case.nonmembers),
-        seed,
-    )?;
+    // In the order of the labels.
+    let pictures: Vec<_> = case
+        .members
+        .records
+        .iter()
+        .chain(&case.nonmembers.records)
+        .map(|r| &r.picture)
+        .collect();
+    blind::write(&run.0.join("controls.json"), &pictures, &case.labels, seed)?;
     if let Some(split) = &case.split {
         split.save(&run.split())?;
     }

@@ -232,17 +232,11 @@ pub fn all(
             &format!("attacked in {}", duration(began.elapsed())),
         );
     }
-    let pictures = |list: &[usize]| {
-        list.iter()
-            .map(|&i| &images.set.records[i].picture)
-            .collect::<Vec<_>>()
-    };
-    blind::write(
-        &run.0.join("controls.json"),
-        &pictures(&s.members),
-        &pictures(&s.nonmembers),
-        plan.seed,
-    )?;
+    let pictures: Vec<_> = positions
+        .iter()
+        .map(|&i| &images.set.records[i].picture)
+        .collect();
+    blind::write(&run.0.join("controls.json"), &pictures, &labels, plan.seed)?;
     let members: Vec<&Record> = s.members.iter().map(|&i| &images.set.records[i]).collect();
     let names: Vec<&str> = plan.models.iter().map(|t| t.name.as_str()).collect();
     write_exposed(run, &names, &members)?;
