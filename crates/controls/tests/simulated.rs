@@ -22,34 +22,11 @@ fn clean_sets_are_rarely_called_different() {
     assert!(voids <= 3, "{voids} of 40");
 }
 
-/// Ten of each; the full number is below.
+/// Ten of each; `examples/simulate.rs` does 200 on both sets.
 #[test]
 fn planted_differences_are_found() {
     for kind in PLANTED {
         let voids = void("fashion", kind, 10);
         assert!(voids == 10, "{kind:?}: {voids} of 10");
     }
-}
-
-/// 200 of each on both sets: at most 5 % of clean audits void, at least 95 % of those with a planted difference.
-#[test]
-#[ignore = "minutes: cargo test --release -p dualmd-controls --test simulated -- --ignored --nocapture"]
-fn two_hundred_audits() {
-    let mut wrong = Vec::new();
-    for set in ["fashion", "emoji"] {
-        for kind in [Kind::Clean, Kind::Mix].into_iter().chain(PLANTED) {
-            let voids = void(set, kind, 200);
-            println!("{set}, {kind:?}: {voids} of 200 void");
-            let right = match kind {
-                Kind::Clean => voids <= 10,
-                // Half of every other class left out: a mild shift, and no promise is made.
-                Kind::Mix => true,
-                _ => voids >= 190,
-            };
-            if !right {
-                wrong.push(format!("{set}, {kind:?}: {voids} of 200"));
-            }
-        }
-    }
-    assert!(wrong.is_empty(), "{wrong:?}");
 }
