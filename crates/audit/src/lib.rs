@@ -14,6 +14,7 @@
 //! | `controls` | would the audit see a leak where there is none? |
 //! | `verdict`, `untested`, `words` | the numbers in words, and what they are silent on |
 //! | `table` | terminal, CSV and `dualmd roc` |
+//! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
 //!
 //! ```no_run
@@ -30,6 +31,7 @@ mod chosen;
 mod compare;
 mod controls;
 mod disk;
+mod edpb;
 mod error;
 pub mod files;
 mod findings;

@@ -186,3 +186,31 @@ pub fn references() -> Markup {
         }
     }
 }
+
+/// What EDPB Opinion 28/2024 asks for, row by row, with what this audit has to say on it.
+pub fn edpb(report: &Report) -> Markup {
+    let word = |status| match status {
+        crate::edpb::Status::Evidence => "evidence",
+        crate::edpb::Status::Partly => "in part",
+        crate::edpb::Status::Missing => "missing",
+        crate::edpb::Status::Outside => "not by an audit",
+    };
+    html! {
+        section #edpb {
+            h2 { "EDPB Opinion 28/2024" }
+            p.lede { (crate::edpb::PREAMBLE) }
+            details {
+                summary { "What the Opinion asks for, and what this audit holds" }
+                div.scroll { table.plain.words {
+                    thead { tr { th scope="col" { "Asked for" } th scope="col" { "Paragraphs" } th scope="col" { "Here" } th scope="col" { "Answer" } } }
+                    tbody { @for row in crate::edpb::rows(report) { tr {
+                        th scope="row" { (row.ask.topic) small { (row.ask.asks) } }
+                        td { (row.ask.paragraphs.unwrap_or("not checked")) }
+                        td { (word(row.status)) }
+                        td { (row.answer) @if let Some(anchor) = row.section { " " a href={ "#" (anchor) } { "See above." } } }
+                    } } }
+                } }
+            }
+        }
+    }
+}

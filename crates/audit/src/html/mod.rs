@@ -37,6 +37,7 @@ pub fn page(report: &Report) -> String {
         ("controls", "Controls", close::controls(report)),
         ("training", "Training", curves::training_section(report)),
         ("settings", "Settings", settings::section(report)),
+        ("edpb", "EDPB", close::edpb(report)),
         ("reading", "How to read this", close::how_to_read()),
         ("references", "References", close::references()),
     ]

@@ -1,0 +1,292 @@
+//! What EDPB Opinion 28/2024 asks for when a model is claimed to be anonymous, and what an audit has to say on it.
+//!
+//! A map, not legal advice. The asks are in our words. Paragraphs were read in a third party's extraction of the 35-page PDF
+//! (repository `latifo01/governance-brain`, `ingest/SRC-0019`, commit e47ad9b; SHA-256 of the PDF
+//! addcafb4e28028fa87d13a15f91d593ac4b38c4d897be901e38556b5f816a50e): 20-67 and 134-136; of the rest only where sections 3.3
+//! and 3.4 begin. Quotations of 34, 43, 55, 58(e)(i) and 134 in other repositories agree. The EDPB's own file was not reached:
+//! compare the hash before quoting. `docs/edpb.md` is the same for people.
+
+use serde::Serialize;
+
+use crate::format::{interval, list, rate};
+use crate::report::{Finding, ModelReport, Report};
+
+/// One thing the Opinion asks for.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Ask {
+    /// Paragraphs of the Opinion; `None` where the number was not checked against the text.
+    pub(crate) paragraphs: Option<&'static str>,
+    /// A few words.
+    pub(crate) topic: &'static str,
+    /// The ask in our words, never a quotation.
+    pub(crate) asks: &'static str,
+    /// Where an answer is to be found.
+    #[serde(skip)]
+    pub(crate) answered_by: Answer,
+}
+
+/// What answers an ask. The text says what it is worth and what remains for the controller.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Answer {
+    /// Attacks with one of these kinds of access (or any) that gave a result, with their papers.
+    AttacksRun(&'static [&'static str], &'static str),
+    /// The verdict on each model that was attacked.
+    MembershipInference(&'static str),
+    /// Images, attacks and seeds.
+    RateAndScopeOfTesting(&'static str),
+    /// A section of the page (its anchor), if the audit holds what belongs there.
+    Section(&'static str, fn(&Report) -> bool, &'static str),
+    /// A kind of attack that this program has no test for.
+    NotTested,
+    /// Nothing that measuring a model can answer.
+    NotCovered(&'static str),
+}
+
+/// How far this audit answers an ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    /// It holds evidence, for or against the claim.
+    Evidence,
+    /// It holds some; the rest is the controller's.
+    Partly,
+    /// It could have held some and does not.
+    Missing,
+    /// No audit by attacks can answer it.
+    Outside,
+}
+
+/// An ask with this audit's answer.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Row {
+    #[serde(flatten)]
+    pub(crate) ask: &'static Ask,
+    pub(crate) status: Status,
+    pub(crate) answer: String,
+    /// Anchor of the section of the page that holds the numbers.
+    pub(crate) section: Option<&'static str>,
+}
+
+/// To stand above the table.
+pub(crate) const PREAMBLE: &str = "This table sorts what the audit holds by what EDPB Opinion 28/2024 (17 December 2024) asks supervisory authorities to look at. It is not legal advice and decides nothing. Tests that find no leak are evidence about those attacks only (paragraph 55). The likelihood must be insignificant for any person, so read members found at few false alarms before averages (43). The Opinion's list is neither prescriptive nor exhaustive, and no entry is conclusive by its presence or absence (47, 48).";
+
+/// All asks, in the order of the Opinion.
+#[rustfmt::skip]
+pub(crate) const ASKS: &[Ask] = &[
+    Ask { paragraphs: Some("29, 30"), topic: "Purpose of the model", asks: "Was the model made to give out data of the people it was trained on?", answered_by: Answer::NotCovered("If it was (one example there is a model tuned to mimic a person's voice), paragraph 29 rules the claim out and no test changes that.") },
+    Ask { paragraphs: Some("41, 42, 46"), topic: "Attackers and release", asks: "Who could reach the model, with what further knowledge, time and technology? A public model may need other tests than an internal one.", answered_by: Answer::NotCovered("For the controller. Access, network calls and seconds of each attack say which attackers were tried and what it cost them.") },
+    Ask { paragraphs: Some("43(i), 44"), topic: "Extraction from the model itself", asks: "With direct access to the model, is the likelihood of extracting training data about people insignificant?", answered_by: Answer::AttacksRun(&["white-box"], "This is membership inference; nothing was extracted.") },
+    Ask { paragraphs: Some("43(ii)"), topic: "Obtaining from queries", asks: "By queries, intended or not, is the likelihood of obtaining such data insignificant?", answered_by: Answer::AttacksRun(&["grey-box", "black-box"], "This is membership inference; nothing was obtained.") },
+    Ask { paragraphs: Some("50, 58(c)"), topic: "Selection of training data", asks: "Are the sources fit for the purpose, unfit ones left out, and the measures for each documented?", answered_by: Answer::Section("settings", |r| r.run.pointer("/data/source").is_some(), "Source and, where known, licence are recorded. Why these, and what was left out, is for the controller to say.") },
+    Ask { paragraphs: Some("51"), topic: "Preparation and minimisation", asks: "Was data without personal reference, or pseudonymised data, considered, the volume kept down, irrelevant personal data filtered out?", answered_by: Answer::Section("settings", |r| r.run.pointer("/data/duplicates_dropped").is_some(), "Duplicates are counted. Pseudonymisation and minimisation are for the controller to describe.") },
+    Ask { paragraphs: Some("52(i)"), topic: "Overfitting", asks: "Do the training methods favour generalisation, such as by regularisation?", answered_by: Answer::Section("utility", |r| r.models.iter().any(|m| m.utility.as_ref().is_some_and(|u| u.member_loss.is_some() && u.heldout_loss.is_some())), "The gap between the losses on seen and unseen images is measured.") },
+    Ask { paragraphs: Some("52(ii)"), topic: "Privacy-protecting technique", asks: "Was an appropriate and effective technique used, such as differential privacy?", answered_by: Answer::Section("attacks", |r| r.models.iter().any(|m| !matches!(m.defense.as_str(), "" | "none")), "The defences of this program are heuristics without formal guarantee (no ε); of others nothing is known. How well they hold, the attacks say.") },
+    Ask { paragraphs: Some("53"), topic: "Measures on outputs", asks: "Do added measures make it less likely that queries return training data?", answered_by: Answer::NotCovered("Filters and limits on queries belong to the service around the model. A DualMD pair is such a measure, and none against whoever holds its two models.") },
+    Ask { paragraphs: Some("54"), topic: "Engineering governance", asks: "Was the design carried out as planned, with audits of documents, code reviews, a theoretical analysis?", answered_by: Answer::NotCovered("For the controller.") },
+    Ask { paragraphs: Some("55"), topic: "Rate and scope of testing", asks: "What were the scope, frequency, quantity and quality of the tests?", answered_by: Answer::RateAndScopeOfTesting("Each model was trained once. One audit at one time: repeat it when model, data or known attacks change.") },
+    Ask { paragraphs: Some("55(i)"), topic: "Membership inference", asks: "Structured tests against it.", answered_by: Answer::MembershipInference("Intervals and both halves stand in the table of attacks.") },
+    Ask { paragraphs: Some("55(i)"), topic: "Attribute inference", asks: "Structured tests against it.", answered_by: Answer::NotTested },
+    Ask { paragraphs: Some("55(ii)"), topic: "Exfiltration", asks: "Structured tests against it.", answered_by: Answer::NotTested },
+    Ask { paragraphs: Some("55(iii)"), topic: "Regurgitation", asks: "Structured tests against outputs that relate directly to training data.", answered_by: Answer::Section("pictures", |r| r.models.iter().any(|m| m.copies.is_some()), "Generated images are compared with training and unseen images, pixel by pixel: a cropped or recoloured copy is not seen.") },
+    Ask { paragraphs: Some("55(iv)"), topic: "Model inversion", asks: "Structured tests against it.", answered_by: Answer::NotTested },
+    Ask { paragraphs: Some("55(v)"), topic: "Reconstruction", asks: "Structured tests against it.", answered_by: Answer::NotTested },
+    Ask { paragraphs: Some("55, 58(e)(ii)"), topic: "State of the art", asks: "Do tests and metrics follow the current state of the art?", answered_by: Answer::AttacksRun(&[], "Attacks that were not run are named beside the verdict.") },
+    Ask { paragraphs: Some("56, 58(a), 58(b)"), topic: "DPIA and DPO", asks: "Is the processing documented, with any DPIA or the decision against one (Article 35 GDPR) and the DPO's advice?", answered_by: Answer::NotCovered("For the controller. This report can be an annex of a DPIA.") },
+    Ask { paragraphs: Some("58(c), 58(d)"), topic: "Measures and threat model", asks: "Which measures at every stage reduced identifiability or verified it, and on what threat model and risk assessment?", answered_by: Answer::NotCovered("For the controller. This report is one check of one model at one time.") },
+    Ask { paragraphs: Some("58(e)(i)"), topic: "Data and parameters", asks: "How does the amount of training data compare with the number of parameters, and what follows?", answered_by: Answer::Section("utility", |r| r.models.iter().any(|m| m.utility.as_ref().is_some_and(|u| u.images.is_some() && u.parameters.is_some())), "Images and parameters stand side by side. What follows is for the controller to analyse.") },
+    Ask { paragraphs: Some("58(e)(iii)"), topic: "Documentation of the tests", asks: "By whom, when, how and to which extent was the model tested?", answered_by: Answer::Section("settings", |r| r.run.get("created").is_some(), "The settings show what is recorded of when and how: date, version, command, seed, hash of the split. By whom is not recorded, nor a hash of the weights: write both beside this report.") },
+    Ask { paragraphs: Some("58(e)(iv)"), topic: "Results of the tests", asks: "What came out?", answered_by: Answer::Section("attacks", |r| r.models.iter().any(|m| m.attacks_run() > 0), "All digits in findings.csv and report.json, one score per image in scores/.") },
+    Ask { paragraphs: Some("58(f)"), topic: "Residual risks", asks: "What are deployers and data subjects told about measures and remaining risks?", answered_by: Answer::Section("verdict", |r| !r.verdict.not_tested.is_empty(), "Leaks and what was not tested are in words there. Telling people is for the controller.") },
+    Ask { paragraphs: Some("59-108"), topic: "Legal basis", asks: "Is there a legal basis, and does legitimate interest pass its three steps?", answered_by: Answer::NotCovered("A legal question that no measurement answers.") },
+    Ask { paragraphs: Some("109-135"), topic: "Earlier unlawful processing", asks: "What follows if the model was developed unlawfully?", answered_by: Answer::NotCovered("A legal question that no measurement answers. A bare claim of anonymity is not enough (134).") },
+];
+
+/// Attacks and their papers, as `docs/attacks` has them.
+#[rustfmt::skip]
+const PAPERS: [(&str, &str); 9] = [
+    ("loss", "Matsumoto et al. 2023"), ("secmi", "Duan et al. 2023"), ("pia", "Kong et al. 2024"), ("pian", "Kong et al. 2024"), ("sima", "Rao et al. 2025"),
+    ("pfami", "Fu et al. 2023"), ("rediffuse", "Li et al. 2024"), ("teacher-difference", "after Watson et al. 2022"), ("nn", "Chen et al. 2020"),
+];
+
+const NOTHING: &str = "Nothing on this in the audit's files.";
+const NOT_TESTED: &str = "Not tested. Membership inference is no substitute.";
+const VOID: &str = "The audit is void, see the verdict: no number of it counts.";
+
+/// The table for one audit. Needs the verdict to be filled in.
+pub(crate) fn rows(report: &Report) -> Vec<Row> {
+    ASKS.iter().map(|ask| row(ask, report)).collect()
+}
+
+fn row(ask: &'static Ask, report: &Report) -> Row {
+    use Status::{Evidence, Missing, Outside, Partly};
+    let said = |status, section, text: String, note: &str| match text.is_empty() {
+        true => (Missing, None, NOTHING.to_owned()),
+        false => (status, Some(section), format!("{text}. {note}")),
+    };
+    let (status, section, answer) = match ask.answered_by {
+        Answer::NotCovered(note) => (Outside, None, note.into()),
+        Answer::NotTested => (Missing, None, NOT_TESTED.into()),
+        Answer::Section(_, held, _) if !held(report) => (Missing, None, NOTHING.into()),
+        Answer::Section("settings", _, note) => (Partly, Some("settings"), note.into()),
+        _ if report.verdict.void.is_some() => (Missing, Some("verdict"), VOID.into()),
+        Answer::Section(id, _, note) => (Partly, Some(id), note.into()),
+        Answer::AttacksRun(access, note) => {
+            said(Partly, "attacks", list(&attacks(report, access)), note)
+        }
+        Answer::MembershipInference(note) => said(Evidence, "verdict", verdicts(report), note),
+        Answer::RateAndScopeOfTesting(note) => said(Partly, "controls", scope(report), note),
+    };
+    Row {
+        ask,
+        status,
+        answer,
+        section,
+    }
+}
+
+/// Attacks that gave a result, each with its paper.
+fn attacks(report: &Report, access: &[&str]) -> Vec<String> {
+    let mut out = Vec::new();
+    for r in report.models.iter().flat_map(|m| &m.results) {
+        // `sima@50` and `loss+flip` have the paper of their base.
+        let base = r.attack.split(['@', '+']).next();
+        let paper = PAPERS.iter().find(|(name, _)| Some(*name) == base);
+        let paper = paper.map_or("paper not known here", |p| p.1);
+        let text = format!("{} ({paper})", r.title);
+        let wanted = access.is_empty() || access.contains(&r.access.as_str());
+        if wanted && r.pooled.is_some() && !out.contains(&text) {
+            out.push(text);
+        }
+    }
+    out
+}
+
+fn verdicts(report: &Report) -> String {
+    let on = |m: &ModelReport| {
+        let best = m.strongest()?;
+        let auc = best.view(m.primary)?;
+        let mut verdicts = report.verdict.models.iter();
+        let found = match verdicts.find(|v| v.model == m.name)?.finding {
+            Finding::Leak => "leak",
+            Finding::Inverted => "inverted, members below non-members",
+            Finding::Chance => "no leak seen",
+            Finding::Unknown => return None,
+        };
+        let (n, name, range) = (m.attacks_run(), &best.title, interval(auc.auc_ci));
+        let auc = format!("AUC {} ({range})", rate(auc.auc));
+        Some(format!(
+            "{}: {found} (strongest of {n}: {name}, {auc})",
+            m.title
+        ))
+    };
+    let all: Vec<String> = report.models.iter().filter_map(on).collect();
+    all.join("; ")
+}
+
+fn scope(report: &Report) -> String {
+    let results = report.models.iter().flat_map(|m| &m.results);
+    let results = results.filter_map(|r| r.pooled.as_ref());
+    let sizes = results.map(|m| (m.n_members, m.n_nonmembers)).max();
+    let n = attacks(report, &[]).len();
+    let blind = report.controls.blind_baseline.as_ref();
+    let blind = blind.map_or("not run", |b| b.outcome);
+    sizes.map_or_else(String::new, |(seen, unseen)| {
+        format!("Attacks: {n}; members: {seen}; non-members: {unseen}; blind baseline: {blind}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::{ModelFiles, RunFiles};
+    use crate::scores::{ScoreRow, ScoresFile};
+
+    /// 40 members that all score above 200 non-members, or no scores at all.
+    fn report(scored: bool) -> Report {
+        let row = |i: u32| ScoreRow {
+            sample_id: i.to_string(),
+            group: None,
+            member: i < 40,
+            attack: "sima@50".into(),
+            score: -f64::from(i),
+        };
+        let model = ModelFiles {
+            name: "baseline".into(),
+            defense: "none".into(),
+            scores: scored.then(|| ScoresFile {
+                rows: (0..240).map(row).collect(),
+            }),
+            ..ModelFiles::default()
+        };
+        let files = RunFiles {
+            plan: serde_json::json!({"data": {"source": "a folder"}}),
+            models: vec![model],
+            ..RunFiles::default()
+        };
+        crate::findings::assemble(files).expect("a report")
+    }
+
+    fn of(report: &Report, topic: &str) -> (Status, String) {
+        let row = rows(report)
+            .into_iter()
+            .find(|r| r.ask.topic == topic)
+            .expect("topic");
+        (row.status, row.answer)
+    }
+
+    #[test]
+    fn a_leak_is_evidence_and_nothing_else_is_claimed() {
+        let leaky = report(true);
+        let (status, answer) = of(&leaky, "Membership inference");
+        assert!(
+            status == Status::Evidence
+                && answer.starts_with("Undefended model: leak (strongest of 1: "),
+            "{answer}"
+        );
+        assert_eq!(
+            rows(&leaky)
+                .iter()
+                .filter(|r| r.status == Status::Evidence)
+                .count(),
+            1
+        );
+        assert!(
+            of(&leaky, "State of the art")
+                .1
+                .contains("(Rao et al. 2025)")
+        );
+        assert_eq!(of(&leaky, "Selection of training data").0, Status::Partly);
+        for topic in [
+            "Attribute inference",
+            "Regurgitation",
+            "Model inversion",
+            "Overfitting",
+            "Privacy-protecting technique",
+        ] {
+            assert_eq!(of(&leaky, topic).0, Status::Missing, "{topic}");
+        }
+    }
+
+    #[test]
+    fn without_scores_or_void_there_is_no_evidence() {
+        let mut void = report(true);
+        void.verdict.void = Some("the sets differ".into());
+        for report in [report(false), void] {
+            for topic in [
+                "Membership inference",
+                "Results of the tests",
+                "Rate and scope of testing",
+            ] {
+                assert_eq!(of(&report, topic).0, Status::Missing, "{topic}");
+            }
+        }
+    }
+
+    #[test]
+    fn asks_quote_nothing() {
+        assert!(
+            ASKS.iter()
+                .all(|a| !a.asks.contains(['"', '\u{201c}', '\u{2018}']))
+        );
+    }
+}
