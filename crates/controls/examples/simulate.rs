@@ -27,8 +27,13 @@ fn main() -> Result<(), String> {
             Kind::Jpeg(90),
             Kind::Brighter(8),
             Kind::Resize(32),
-            Kind::Mix,
+            Kind::Mix(50),
+            Kind::Mix(90),
         ] {
+            // The first caption of an emoji is no class: nearly each has its own.
+            if set == "emoji" && matches!(kind, Kind::Mix(_)) {
+                continue;
+            }
             let altered = pool.altered(kind);
             let voids = (0..audits as u64)
                 .filter(|&seed| pool.audit(&altered, kind, 100, 200, seed).void)
@@ -37,8 +42,8 @@ fn main() -> Result<(), String> {
             println!("{row}");
             let right = match kind {
                 Kind::Clean => 20 * voids <= audits,
-                // Half of every other class left out: a mild shift, and no promise is made.
-                Kind::Mix => true,
+                // Half of every other class left out is too mild a shift to be found among so few: no promise is made.
+                Kind::Mix(50) => true,
                 _ => 20 * voids >= 19 * audits,
             };
             if !right {

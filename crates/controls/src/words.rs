@@ -25,7 +25,7 @@ fn advice(family: &str) -> &'static str {
             "whether one side was stored at another size or scaled by another program or filter"
         }
         FILE => "format, dimensions and size of the original files",
-        _ => "where the two sets come from: no family alone tells them apart, all together do",
+        _ => "where the two sets come from: no family alone tells them apart",
     }
 }
 
@@ -41,9 +41,13 @@ pub(crate) fn why(results: &[FamilyResult], contrasts: Option<&str>, log_deals: 
         }
         return text;
     };
+    let who = if strongest.name == ALL {
+        "all families together tell".to_owned()
+    } else {
+        format!("`{}` alone tells", strongest.name)
+    };
     let mut text = format!(
-        "The sets differ in themselves: without the model, `{}` alone tells members from non-members with AUC {:.2} (corrected p = {:.4}). Look at {}.",
-        strongest.name,
+        "The sets differ in themselves: without the model, {who} members from non-members with AUC {:.2} (corrected p = {:.4}). Look at {}.",
         strongest.auc,
         strongest.p_value,
         advice(&strongest.name)
@@ -190,4 +194,71 @@ fn means(feature: &[f64], labels: &[bool]) -> (f64, f64) {
         of.iter().sum::<f64>() / of.len().max(1) as f64
     };
     (mean(true), mean(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(name: &str, auc: f64, telling: bool) -> FamilyResult {
+        FamilyResult {
+            name: name.into(),
+            auc,
+            auc_ci: [auc - 0.05, auc + 0.05],
+            p_value: if telling { 0.0025 } else { 0.4 },
+            telling,
+        }
+    }
+
+    #[test]
+    fn a_single_family_is_named_before_all_together() {
+        let results = [
+            result("pixels", 0.52, false),
+            result("jpeg", 0.9, true),
+            result("resize", 0.7, true),
+            result("all", 0.95, true),
+        ];
+        let text = why(&results, Some("x (members 1, non-members 2)"), 100.0);
+        assert!(
+            text.contains(
+                "`jpeg` alone tells members from non-members with AUC 0.90 (corrected p = 0.0025)"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("saved as JPEG once more")
+                && text.contains("Also telling: `resize` (0.70)."),
+            "{text}"
+        );
+        assert!(
+            !text.contains("`pixels`") && !text.contains("`all`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn all_together_is_named_when_no_family_tells() {
+        let text = why(
+            &[result("jpeg", 0.55, false), result("all", 0.6, true)],
+            None,
+            100.0,
+        );
+        assert!(
+            text.contains("all families together tell") && !text.contains("alone tells members"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn no_difference_is_not_called_the_same() {
+        let text = why(
+            &[result("jpeg", 0.5, false), result("all", 0.5, false)],
+            None,
+            100.0,
+        );
+        assert_eq!(
+            text,
+            "No family of features tells the sets apart beyond chance (smallest corrected p = 0.40)."
+        );
+    }
 }

@@ -30,3 +30,11 @@ fn planted_differences_are_found() {
         assert!(voids == 10, "{kind:?}: {voids} of 10");
     }
 }
+
+/// Nine tenths of every other class left out of the members: 396 of 400 such audits (seeds 0 to 199 and 5000 to 5199) were called
+/// different, so that 2 or more of 10 are missed with a chance of about 0.005 over seeds; these are fixed.
+#[test]
+fn another_mix_of_classes_is_found() {
+    let voids = void("fashion", Kind::Mix(90), 10);
+    assert!(voids >= 9, "{voids} of 10");
+}

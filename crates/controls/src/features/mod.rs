@@ -33,7 +33,7 @@ pub struct Description {
     pub(crate) file: Option<FileFacts>,
 }
 
-/// Computes the features of a picture: about 150 numbers for grey, 280 for colour.
+/// Computes the features of a picture: about 180 numbers for grey, 300 for colour.
 ///
 /// # Errors
 /// [`ControlsError::NotAPicture`] for a picture without pixels, of other than 1 or 3 channels, or with another number of

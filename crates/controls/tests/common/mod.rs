@@ -22,13 +22,13 @@ pub enum Kind {
     Brighter(u8),
     /// Through another size and back.
     Resize(u32),
-    /// Another mix of classes.
-    Mix,
+    /// Another mix of classes: so many percent of every other class are left out.
+    Mix(u8),
 }
 
 pub fn alter(picture: &Picture, kind: Kind) -> Picture {
     match kind {
-        Kind::Clean | Kind::Mix => picture.clone(),
+        Kind::Clean | Kind::Mix(_) => picture.clone(),
         Kind::Brighter(by) => Picture {
             pixels: picture
                 .pixels
@@ -146,9 +146,13 @@ impl Pool {
             c.into_iter().step_by(2).collect()
         };
         for unit in order {
-            // A mix: of every other class, half of the members are left out.
-            let skip =
-                kind == Kind::Mix && rare.contains(&&self.classes[unit[0]]) && rng.random_bool(0.5);
+            let skip = match kind {
+                Kind::Mix(percent) => {
+                    rare.contains(&&self.classes[unit[0]])
+                        && rng.random_bool(f64::from(percent) / 100.0)
+                }
+                _ => false,
+            };
             if inside.len() < n1 && !skip {
                 inside.extend(unit);
             } else if outside.len() < n0 {
