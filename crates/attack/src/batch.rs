@@ -210,10 +210,7 @@ impl<'a> Batch<'a> {
             (Model::Teacher2, Some([_, second])) => second,
             (_, None) => return Err(AttackError::NoTeachers),
         };
-        let timesteps = self.schedule.len();
-        if usize::try_from(t).map_or(true, |t| t >= timesteps) {
-            return Err(AttackError::Timestep { t, timesteps });
-        }
+        self.check_timestep(t)?;
         let size = x.size();
         let t = NoiseSchedule::timestep_tensor(t, size[0], x.device());
         let eps = no_grad(|| denoiser.predict_noise(x, &t, None))?;
@@ -244,17 +241,26 @@ impl<'a> Batch<'a> {
         self.remember(model, Input::Noisy(k), t)
     }
 
+    fn check_timestep(&self, t: i64) -> Result<()> {
+        let timesteps = self.schedule.len();
+        if usize::try_from(t).map_or(true, |t| t >= timesteps) {
+            return Err(AttackError::Timestep { t, timesteps });
+        }
+        Ok(())
+    }
+
     fn remember(&mut self, model: Model, input: Input, t: i64) -> Result<Tensor> {
         if let Some(eps) = self.known.get(&(model, input, t)) {
             self.calls.saved += self.ids.len() as u64;
             return Ok(eps.shallow_clone());
         }
         let x = match input {
-            Input::Noisy(k) if usize::try_from(t).is_ok_and(|t| t < self.schedule.len()) => {
+            Input::Clean => self.x.shallow_clone(),
+            Input::Noisy(k) => {
+                self.check_timestep(t)?;
                 let draw = self.draw(k)?;
                 self.schedule.add_noise_at(&self.x, &draw, t)
             }
-            _ => self.x.shallow_clone(),
         };
         let eps = self.eps_of(model, &x, t)?;
         self.known.insert((model, input, t), eps.shallow_clone());

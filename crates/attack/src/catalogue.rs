@@ -105,10 +105,16 @@ pub fn default_set() -> Vec<Box<dyn Attack>> {
 /// Suffix of an attack that is averaged over the image and its mirror image.
 const FLIP: &str = "+flip";
 
+/// The attack that `name` is a variant of: `sima` for `sima@50`, `sima+flip` and `sima` itself.
+#[must_use]
+pub fn base_name(name: &str) -> &str {
+    name.split(['@', '+']).next().unwrap_or(name)
+}
+
 /// Does the attack called `name` compare the two models of a pair?
 #[must_use]
 pub fn needs_pair(name: &str) -> bool {
-    let base = name.split(['@', '+']).next().unwrap_or(name);
+    let base = base_name(name);
     ALL.iter().any(|e| e.name == base && e.needs_pair)
 }
 

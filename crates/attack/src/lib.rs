@@ -37,7 +37,7 @@ pub mod teacher_difference;
 
 pub use attack::{Access, Attack, AttackInfo};
 pub use batch::{Batch, Model, NetworkCalls};
-pub use catalogue::{ALL, by_name, default_set, needs_pair, sweep};
+pub use catalogue::{ALL, base_name, by_name, default_set, needs_pair, sweep};
 pub use clean_noise::CleanNoise;
 pub use error::{AttackError, Result};
 pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, run};

@@ -19,7 +19,7 @@
 //! The noise belongs to the sample: see [`Batch::draw`].
 
 use crate::batch::Model;
-use crate::reduce::{mean_of_powers, negated};
+use crate::reduce::{add_mean_squares, negated};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
 use serde_json::json;
 
@@ -49,9 +49,7 @@ impl Loss {
         let mut total = vec![0.0; batch.ids().len()];
         for k in 0..draws {
             let residual = batch.draw(k)? - batch.eps_noisy(model, k, t)?;
-            for (sum, error) in total.iter_mut().zip(mean_of_powers(&residual, 2)?) {
-                *sum += error;
-            }
+            add_mean_squares(&mut total, &residual, 1.0)?;
         }
         Ok(total.into_iter().map(|sum| sum / draws as f64).collect())
     }

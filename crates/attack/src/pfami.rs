@@ -19,7 +19,7 @@
 //! more than others, member or not.
 
 use crate::batch::Model;
-use crate::reduce::{mean_of_powers, negated};
+use crate::reduce::{add_mean_squares, negated};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
 use dualmd_torch::Tensor;
 use serde_json::json;
@@ -93,21 +93,14 @@ impl Attack for Pfami {
             .map(|&c| crop(batch.x(), c))
             .collect::<Result<Vec<_>>>()?;
         let mut fluctuation = vec![0.0; batch.ids().len()];
-        let mut add = |residual: &Tensor, weight: f64| -> Result<()> {
-            for (sum, error) in fluctuation.iter_mut().zip(mean_of_powers(residual, 2)?) {
-                *sum += weight * error;
-            }
-            Ok(())
-        };
         let (times, crops) = (self.timesteps.len() as f64, cropped.len() as f64);
         for &t in &self.timesteps {
-            add(
-                &(&noise - batch.eps_noisy(Model::Target, 0, t)?),
-                1.0 / times,
-            )?;
+            let residual = &noise - batch.eps_noisy(Model::Target, 0, t)?;
+            add_mean_squares(&mut fluctuation, &residual, 1.0 / times)?;
             for image in &cropped {
                 let x_t = batch.schedule().add_noise_at(image, &noise, t);
-                add(&(&noise - batch.eps(&x_t, t)?), -1.0 / (times * crops))?;
+                let residual = &noise - batch.eps(&x_t, t)?;
+                add_mean_squares(&mut fluctuation, &residual, -1.0 / (times * crops))?;
             }
         }
         Ok(negated(fluctuation))

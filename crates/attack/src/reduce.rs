@@ -22,6 +22,14 @@ pub(crate) fn mean_of_powers(e: &Tensor, p: u32) -> Result<Vec<f64>> {
     Ok(sums.into_iter().map(|s| s / numbers_per_sample).collect())
 }
 
+/// Adds `weight` times the mean square of each sample's residual to its sum.
+pub(crate) fn add_mean_squares(sums: &mut [f64], residual: &Tensor, weight: f64) -> Result<()> {
+    for (sum, error) in sums.iter_mut().zip(mean_of_powers(residual, 2)?) {
+        *sum += weight * error;
+    }
+    Ok(())
+}
+
 /// The scores of an error attack: a large error speaks against membership.
 pub(crate) fn negated(errors: Vec<f64>) -> Vec<f64> {
     errors.into_iter().map(|e| -e).collect()

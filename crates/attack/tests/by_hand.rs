@@ -27,6 +27,22 @@ fn scored<T>(slope: f64, offset: f64, attack: impl Fn(&mut Batch<'_>) -> T) -> T
     attack(&mut Batch::new(&denoiser, &schedule, &image(), &ids, 3).unwrap())
 }
 
+/// The score of one image under eps(x, t) = A x, with given noise.
+fn scored_with(x: &Tensor, draws: &[Tensor], attack: &dyn Attack) -> f64 {
+    let (denoiser, schedule, ids) = (
+        Linear {
+            slope: A,
+            offset: 0.0,
+        },
+        NoiseSchedule::default(),
+        ["a".to_owned()],
+    );
+    let mut batch = Batch::new(&denoiser, &schedule, x, &ids, 3)
+        .and_then(|b| b.with_draws(draws))
+        .unwrap();
+    attack.score(&mut batch).unwrap()[0]
+}
+
 /// sqrt(abar_t), sqrt(1 - abar_t) of the DDPM schedule, from its definition.
 fn coefficients(t: usize) -> (f64, f64) {
     let abar: f64 = (0..=t)
@@ -113,28 +129,14 @@ fn loss_of_a_linear_model() {
         .sum::<f64>()
         / 4.0;
     let attack = Loss::default();
-    let given = |batch: &mut Batch<'_>, draws: &[Tensor]| {
-        let ids = batch.ids().to_vec();
-        let model = Linear {
-            slope: A,
-            offset: 0.0,
-        };
-        let mut batch = Batch::new(&model, batch.schedule(), batch.x(), &ids, 3)
-            .and_then(|b| b.with_draws(draws))
-            .unwrap();
-        Loss {
+    let given = |draws: &[Tensor]| {
+        let attack = Loss {
             draws: draws.len(),
             ..attack
-        }
-        .score(&mut batch)
-        .unwrap()
+        };
+        scored_with(&image(), draws, &attack)
     };
-    assert_close(
-        scored(A, 0.0, |b| given(b, &tensors))[0],
-        expected,
-        F32,
-        "loss",
-    );
+    assert_close(given(&tensors), expected, F32, "loss");
 
     // The attack's own noise is the sample's: drawn from (seed, draw, id).
     let own: Vec<Tensor> = (0..8)
@@ -146,7 +148,7 @@ fn loss_of_a_linear_model() {
             )
         })
         .collect();
-    let by_hand = scored(A, 0.0, |b| given(b, &own));
+    let by_hand = vec![given(&own)];
     assert_eq!(scored(A, 0.0, |b| attack.score(b).unwrap()), by_hand);
 }
 
@@ -156,24 +158,13 @@ fn pfami_of_a_linear_model() {
     let side = [0.5f32, 0.1, -0.3, 0.4];
     let x = Tensor::from_slice(&side).view([1, 1, 1, 4]);
     let n = [1.0f32, -0.5, 0.25, 2.0];
-    let (model, schedule, ids) = (
-        Linear {
-            slope: A,
-            offset: 0.0,
-        },
-        NoiseSchedule::default(),
-        ["a".to_owned()],
-    );
     let score = |x: &Tensor| {
         let noise = Tensor::from_slice(&n).view([1, 1, 1, 4]);
-        let mut batch = Batch::new(&model, &schedule, x, &ids, 0)
-            .and_then(|b| b.with_draws(&[noise]))
-            .unwrap();
         let attack = Pfami {
             timesteps: vec![100, 200],
             crops: vec![0.5],
         };
-        attack.score(&mut batch).unwrap()[0]
+        scored_with(x, &[noise], &attack)
     };
     // The middle two, 0.1 and -0.3, enlarged without aligned corners: weights 1, 3/4, 1/4, 0 of the first.
     let cropped = [0.1, 0.0, -0.2, -0.3];
@@ -205,24 +196,13 @@ fn rediffuse_of_a_linear_model() {
         .map(|(x, n)| (x - g(100, 0) * g(200, 100) * (a * x + b * n)).abs())
         .sum::<f64>()
         / 2.0;
-    let (model, schedule, ids) = (
-        Linear {
-            slope: A,
-            offset: 0.0,
-        },
-        NoiseSchedule::default(),
-        ["a".to_owned()],
-    );
     let noise = Tensor::from_slice(&n.map(|v| v as f32)).view([1, 1, 1, 2]);
-    let mut batch = Batch::new(&model, &schedule, &image(), &ids, 0)
-        .and_then(|b| b.with_draws(&[noise]))
-        .unwrap();
     let attack = ReDiffuse {
         draws: 1,
         ..ReDiffuse::default()
     };
     assert_close(
-        attack.score(&mut batch).unwrap()[0],
+        scored_with(&image(), &[noise], &attack),
         expected,
         F32,
         "rediffuse",
