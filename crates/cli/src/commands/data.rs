@@ -7,7 +7,6 @@ use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
 use dualmd_torch::{Device, weights};
-use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -79,20 +78,26 @@ pub fn export(what: &Export) -> Result<ExitCode> {
     match what {
         Export::Split { file, out } => {
             let split = Split::load(file)?;
-            let mut text = String::from("sample_id,group,side,half\n");
+            let mut text = csv::Writer::from_writer(Vec::new());
+            text.write_record(["sample_id", "group", "side", "half"])?;
             for m in split.members() {
-                writeln!(
-                    text,
-                    "{},{},member,{}",
-                    m.id,
-                    quoted(m.group.as_deref()),
-                    u8::from(m.half)
-                )?;
+                let half = u8::from(m.half).to_string();
+                text.write_record([
+                    m.id.as_str(),
+                    m.group.as_deref().unwrap_or(""),
+                    "member",
+                    &half,
+                ])?;
             }
             for n in split.nonmembers() {
-                writeln!(text, "{},{},nonmember,", n.id, quoted(n.group.as_deref()))?;
+                text.write_record([
+                    n.id.as_str(),
+                    n.group.as_deref().unwrap_or(""),
+                    "nonmember",
+                    "",
+                ])?;
             }
-            dualmd_data::write_atomic(out, text.as_bytes())?;
+            dualmd_data::write_atomic(out, &text.into_inner()?)?;
             println!("{}", out.display());
         }
         Export::Copy { model, out, raw } => {
@@ -103,16 +108,6 @@ pub fn export(what: &Export) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A CSV field.
-fn quoted(text: Option<&str>) -> String {
-    let text = text.unwrap_or("");
-    if text.contains([',', '"', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.to_owned()
-    }
 }
 
 fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, raw: Option<&UNet2d>) -> Result<()> {

@@ -98,8 +98,6 @@ pub struct Context {
     pub split_hash: String,
     /// The network.
     pub network: NetworkFacts,
-    /// Names of the attacks there are, so that a misspelt one is found before the training and not after it.
-    pub attacks: Vec<String>,
 }
 
 /// The machine and each training's share of it.
@@ -168,7 +166,7 @@ impl Plan {
     /// # Errors
     /// An attack does not exist. (The experiment itself was checked when it was read.)
     pub fn resolve(experiment: &Experiment, context: &Context) -> Result<Self> {
-        check_attacks(&experiment.audit.attacks, &context.attacks)?;
+        check_attacks(&experiment.audit.attacks)?;
         let trainings = schedule::jobs(experiment);
         let cuda = context.device.starts_with("cuda");
         let (parallel_models, threads_per_model) = schedule::share(
@@ -287,12 +285,12 @@ impl Plan {
     }
 }
 
-fn check_attacks(asked: &[String], known: &[String]) -> Result<()> {
+/// A misspelt attack, or a variant that makes no sense, is found before the training and not after it.
+fn check_attacks(asked: &[String]) -> Result<()> {
+    let known = dualmd_attack::ALL.map(|a| a.name);
     for attack in asked {
-        // `sima@50` and `sima+flip` are variants of `sima`.
-        let base = attack.split(['@', '+']).next().unwrap_or(attack);
-        if !known.iter().any(|k| k == base) {
-            match nearest(attack, known.iter().map(String::as_str)) {
+        if !known.contains(&dualmd_attack::base_name(attack)) {
+            match nearest(attack, known) {
                 Some(near) => {
                     bail_usage!("audit.attacks: unknown attack {attack}: did you mean {near}?")
                 }
@@ -302,6 +300,7 @@ fn check_attacks(asked: &[String], known: &[String]) -> Result<()> {
                 ),
             }
         }
+        dualmd_attack::by_name(attack)?;
     }
     Ok(())
 }

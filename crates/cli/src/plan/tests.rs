@@ -42,9 +42,6 @@ fn context() -> Context {
             parameters: 171_265,
             config: serde_json::json!({"dropout": 0.0}),
         },
-        attacks: ["loss", "secmi", "pia", "pian", "sima"]
-            .map(String::from)
-            .to_vec(),
     }
 }
 

@@ -166,16 +166,8 @@ pub fn prepare(
             parameters: parameters as u64,
             config: serde_json::to_value(&config)?,
         },
-        attacks: dualmd_attack::ALL
-            .iter()
-            .map(|a| a.name.to_owned())
-            .collect(),
     };
     let mut plan = Plan::resolve(experiment, &context)?;
-    // Variants (`sima@50`, `loss+flip`) are checked now, not after hours of training.
-    for attack in &experiment.audit.attacks {
-        dualmd_attack::by_name(attack)?;
-    }
     if run.plan().exists() {
         plan = plan.go_on_from(&Plan::load(&run.plan())?)?;
     }
