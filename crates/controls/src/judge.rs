@@ -1,6 +1,6 @@
 //! The test: which families tell the sets apart, and is that more than chance?
 
-use dualmd_stats::{auc_interval, null_auc_se};
+use dualmd_stats::{Roc, auc_interval, null_auc_se};
 use serde::{Deserialize, Serialize};
 
 use crate::draws::Units;
@@ -292,23 +292,13 @@ pub(crate) fn mean_and_spread(values: &[f64]) -> (f64, f64) {
     )
 }
 
-/// Mann-Whitney AUC, ties counting one half; 0.5 when a side is empty.
+/// AUC of labelled scores; 0.5 when a side is empty.
 pub(crate) fn auc(scores: &[f64], labels: &[bool]) -> f64 {
-    let mut order: Vec<(f64, bool)> = scores.iter().copied().zip(labels.iter().copied()).collect();
-    order.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let (mut below, mut wins, mut members) = (0.0, 0.0, 0.0);
-    for tied in order.chunk_by(|a, b| a.0 == b.0) {
-        let inside = tied.iter().filter(|(_, l)| *l).count() as f64;
-        let outside = tied.len() as f64 - inside;
-        wins += inside * (below + outside / 2.0);
-        below += outside;
-        members += inside;
-    }
-    if members * below > 0.0 {
-        wins / (members * below)
-    } else {
-        0.5
-    }
+    let side = |member| -> Vec<f64> {
+        let of_side = scores.iter().zip(labels).filter(|(_, l)| **l == member);
+        of_side.map(|(s, _)| *s).collect()
+    };
+    Roc::new(&side(true), &side(false)).map_or(0.5, |roc| roc.auc())
 }
 
 #[cfg(test)]

@@ -171,12 +171,20 @@ impl Groups {
         self.names.is_empty()
     }
 
+    /// The records of every group.
+    #[must_use]
+    pub fn records(&self) -> Vec<Vec<usize>> {
+        let mut records = vec![Vec::new(); self.names.len()];
+        for (record, &group) in self.of.iter().enumerate() {
+            records[group].push(record);
+        }
+        records
+    }
+
     /// Number of groups of two or more records.
     #[must_use]
     pub fn shared(&self) -> usize {
-        let mut sizes = vec![0usize; self.names.len()];
-        self.of.iter().for_each(|&g| sizes[g] += 1);
-        sizes.into_iter().filter(|s| *s > 1).count()
+        self.records().iter().filter(|r| r.len() > 1).count()
     }
 
     /// The name of a record's group, if it shares one or the user named it.

@@ -58,7 +58,11 @@ pub fn controls(report: &Report) -> Markup {
                                     "." @if let Some(p) = b.p_value { " Chance of this or more if membership means nothing: " (significant(p)) "." }
                                 }
                             }
-                            p.caption { "Rule, fixed in advance: the sets differ when that chance is at most 0.01; void when the interval of the most telling family then lies above " (crate::controls::VOID_ABOVE) ", otherwise a warning." }
+                            p.caption { "Rule, fixed in advance: "
+                                // Files of earlier versions hold no test, so the interval decided.
+                                @if b.p_value.is_some() { "the sets differ when that chance is at most 0.01; void when the interval of the most telling family then lies above " (crate::controls::VOID_ABOVE) ", otherwise a warning." }
+                                @else { "void when the whole interval lies above " (crate::controls::VOID_ABOVE) ", warning when it lies above 0.5." }
+                            }
                         }
                     }
                 }

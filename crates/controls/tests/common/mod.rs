@@ -86,12 +86,6 @@ impl Pool {
         let mut set = load(name, &LoadOptions::default()).unwrap();
         dedupe(&mut set);
         let groups: Groups = near_duplicates(&set, &NearDuplicateOptions::default());
-        let mut units = vec![Vec::new(); groups.len()];
-        groups
-            .of
-            .iter()
-            .enumerate()
-            .for_each(|(i, &g)| units[g].push(i));
         Self {
             groups: (0..set.len())
                 .map(|i| groups.name(i).map(str::to_owned))
@@ -102,7 +96,7 @@ impl Pool {
                 .map(|r| r.captions.first().cloned().unwrap_or_default())
                 .collect(),
             pictures: set.records.into_iter().map(|r| r.picture).collect(),
-            units,
+            units: groups.records(),
         }
     }
 

@@ -144,12 +144,7 @@ fn units(set: &ImageSet, groups: &Groups) -> Result<Vec<Vec<usize>>> {
             "find the groups after dropping duplicates",
         ));
     }
-    let mut units = vec![Vec::new(); groups.len()];
-    groups
-        .of
-        .iter()
-        .enumerate()
-        .for_each(|(i, &g)| units[g].push(i));
+    let mut units = groups.records();
     units.retain(|unit| !unit.is_empty());
     units
         .iter_mut()
