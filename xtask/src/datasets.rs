@@ -20,12 +20,22 @@ const FASHION: (&str, &str, &str) = (
     "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
 );
 
-/// npm packages: the drawings, and three sources of captions. `(name@version, file stem, SHA-256)`.
-const EMOJI: [(&str, &str, &str); 4] = [
+/// npm packages: three sets of drawings, and three sources of captions. `(name@version, file stem, SHA-256)`.
+const EMOJI: [(&str, &str, &str); 6] = [
     (
         "emoji-datasource-google@16.0.0",
         "emoji-datasource-google-16.0.0",
         "fb5fd131b362aab7a55542d2a147a79708cce0a8b1c1bbacd470172708b5c438",
+    ),
+    (
+        "emoji-datasource-twitter@16.0.0",
+        "emoji-datasource-twitter-16.0.0",
+        "f64a530c63bca463bd8317fdc4615ce63a53a0c65018e4ce2d848aaba7a28877",
+    ),
+    (
+        "@lobehub/fluent-emoji-3d@1.1.0",
+        "lobehub-fluent-emoji-3d-1.1.0",
+        "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
     ),
     (
         "cldr-annotations-full@48.2.0",
@@ -60,9 +70,9 @@ pub fn rebuild(workspace: &Workspace, name: &str, out: Option<&Path>) -> Result<
     };
     let source = match name {
         "fashion" => fashion(&packages)?,
-        "emoji" => emoji(&packages)?,
+        "emoji" | "emoji-twitter" | "emoji-fluent3d" => emoji(&packages)?,
         other => bail!(Usage(format!(
-            "no such image set: {other} (fashion or emoji)"
+            "no such image set: {other} (fashion, emoji, emoji-twitter or emoji-fluent3d)"
         ))),
     };
     let mut command = workspace.cargo(&[

@@ -31,7 +31,8 @@ mod ridge;
 mod subject;
 mod words;
 
+pub use dualmd_data::FileFacts;
 pub use error::ControlsError;
 pub use features::{Description, describe};
 pub use judge::{BlindBaseline, FamilyResult, LEVEL, blind_baseline, judge};
-pub use subject::{FileFacts, Subject};
+pub use subject::Subject;

@@ -21,6 +21,7 @@ fn file(format: &str, bytes: u64) -> FileFacts {
         format: format.into(),
         width: 100,
         height: 80,
+        ..FileFacts::default()
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
 
-use crate::{Error, LoadOptions, Picture, Result};
+use crate::{Error, FileFacts, LoadOptions, Picture, Result};
 
 /// Endings of the files this module reads.
 pub(crate) const READABLE: [&str; 6] = ["png", "jpg", "jpeg", "webp", "bmp", "gif"];
@@ -20,6 +20,18 @@ pub(crate) const UNREADABLE: [&str; 8] =
 /// # Errors
 /// Larger than the caps of `options` (read from the header, before anything is decoded), or not a sound picture.
 pub fn decode(bytes: &[u8], place: &str, options: &LoadOptions<'_>) -> Result<Picture> {
+    decode_file(bytes, place, options).map(|(picture, _)| picture)
+}
+
+/// As [`decode`], with what the encoded form was like.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_file(
+    bytes: &[u8],
+    place: &str,
+    options: &LoadOptions<'_>,
+) -> Result<(Picture, FileFacts)> {
     check_size(bytes.len() as u64, place, options)?;
     let failed = |e: image::ImageError| Error::Picture {
         place: place.to_owned(),
@@ -40,6 +52,7 @@ pub fn decode(bytes: &[u8], place: &str, options: &LoadOptions<'_>) -> Result<Pi
             .saturating_add(1 << 20),
     );
     reader.limits(limits);
+    let format = reader.format();
     let mut decoder = reader.into_decoder().map_err(failed)?;
     let (width, height) = decoder.dimensions();
     check_pixels(width, height, place, options)?;
@@ -50,6 +63,7 @@ pub fn decode(bytes: &[u8], place: &str, options: &LoadOptions<'_>) -> Result<Pi
         decoder.color_type(),
         ColorType::L8 | ColorType::L16 | ColorType::La8 | ColorType::La16
     );
+    let facts = FileFacts::new(bytes, format, &mut decoder);
     let orientation = decoder.orientation().map_err(failed)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(failed)?;
     image.apply_orientation(orientation);
@@ -69,12 +83,13 @@ pub fn decode(bytes: &[u8], place: &str, options: &LoadOptions<'_>) -> Result<Pi
             .flat_map(|p| [0, 1, 2].map(|c| over_white(p[c], p[3])))
             .collect()
     };
-    Ok(Picture {
+    let picture = Picture {
         width,
         height,
         channels: if grey { 1 } else { 3 },
         pixels,
-    })
+    };
+    Ok((picture, facts))
 }
 
 pub(crate) fn over_white(value: u8, alpha: u8) -> u8 {

@@ -16,8 +16,9 @@ pub struct DedupeReport {
     pub dropped: Vec<(String, String)>,
 }
 
-/// Drops every record whose picture, as decoded or as resized, is that of an earlier record. The earlier one inherits
-/// the captions; groups that turn out to share a picture become one group.
+/// Drops every record whose picture, as decoded or as resized, is that of an earlier record. The earlier one keeps its
+/// name, label and file facts, and its captions stay first; captions of the dropped one that it lacks come after them.
+/// Groups that turn out to share a picture become one group. (Near duplicates are only grouped: each keeps its captions.)
 pub fn dedupe(set: &mut ImageSet) -> DedupeReport {
     let mut report = DedupeReport::default();
     let mut by_id = HashMap::new();
@@ -291,6 +292,7 @@ mod tests {
             group: group.map(Into::into),
             label: None,
             name,
+            file: None,
         }
     }
 

@@ -169,6 +169,7 @@ mod tests {
                 group: None,
                 label: None,
                 name: i.to_string(),
+                file: None,
             }
         };
         ImageSet::new(

@@ -8,17 +8,20 @@
 //! |---|---|
 //! | [`picture`] | pixels in memory: colour, resizing, ids |
 //! | [`decode`] | bytes of a PNG, JPEG, WebP, BMP or GIF to a [`Picture`], with caps read from the header |
+//! | [`mod@file`] | what an encoded picture was like as a file |
 //! | [`set`] | records and image sets, conversion to floats |
 //! | [`mod@load`] | which reader for which source; the readers are in `read/` |
 //! | [`duplicates`] | exact and near duplicates |
 //! | [`split`], [`import`] | membership splits, drawn here or by others |
-//! | [`png`] | writing pictures and grids |
+//! | [`png`], [`export`] | writing pictures and grids, a set as a folder for other programs |
 //! | [`atomic`], [`mod@stream`] | whole files, named random streams |
 
 pub mod atomic;
 pub mod decode;
 pub mod duplicates;
 mod error;
+pub mod export;
+pub mod file;
 pub mod import;
 pub mod load;
 pub mod picture;
@@ -31,8 +34,10 @@ pub mod stream;
 pub use atomic::write_atomic;
 pub use duplicates::{DedupeReport, Groups, NearDuplicateOptions, dedupe, near_duplicates};
 pub use error::{Error, Result};
+pub use export::save_folder;
+pub use file::{FileFacts, JpegFacts};
 pub use import::{ImportReport, import_secmi_npz};
-pub use load::{BUNDLED, LoadOptions, load};
+pub use load::{BUNDLED, LoadOptions, VENDORS, load};
 pub use picture::{Filter, Picture, SampleId};
 pub use png::{encode_png, grid, save_png};
 pub use set::{ImageSet, Record};

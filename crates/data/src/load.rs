@@ -3,11 +3,15 @@
 use std::path::Path;
 
 use crate::read::{self, Collector};
-use crate::split::{Side, Split};
-use crate::{Error, Filter, Half, ImageSet, Result};
+use crate::split::Split;
+use crate::{Error, Filter, ImageSet, Result};
 
 /// Names of the sets that are part of the program.
 pub const BUNDLED: [&str; 2] = ["fashion", "emoji"];
+/// Vendors whose drawings the set `emoji` has, in its order.
+pub const VENDORS: [&str; 3] = ["google", "twitter", "fluent3d"];
+/// Sides of a split that a source may end in.
+const SIDES: [&str; 4] = ["member", "nonmember", "d1", "d2"];
 
 /// How to load. The limits guard against decompression bombs and mistaken paths, and are far above honest use.
 #[derive(Debug, Clone)]
@@ -18,6 +22,11 @@ pub struct LoadOptions<'a> {
     pub channels: Option<u8>,
     /// The antialiased filter for resizing.
     pub resize: Filter,
+    /// Column or key that holds the captions; None takes the one of `text`, `caption`, `captions`, `prompt` that is there,
+    /// and refuses to choose between several.
+    pub caption_column: Option<&'a str>,
+    /// Column or key whose value says what belongs together; None takes `group` where it is there.
+    pub group_column: Option<&'a str>,
     /// The split that `#member`, `#nonmember`, `#d1` and `#d2` refer to.
     pub split: Option<&'a Split>,
     /// Most pixels of one picture, before resizing.
@@ -36,6 +45,8 @@ impl Default for LoadOptions<'_> {
             image_size: None,
             channels: None,
             resize: Filter::Bilinear,
+            caption_column: None,
+            group_column: None,
             split: None,
             max_pixels: 64_000_000,
             max_file_bytes: 256 << 20,
@@ -48,20 +59,28 @@ impl Default for LoadOptions<'_> {
 /// Loads a set: a bundled name (`fashion`, `emoji`) or a path, whose form is recognised by its content:
 ///
 /// - a folder of PNG, JPEG, WebP, BMP or GIF files, at any depth and in sorted order. Captions come from
-///   `metadata.jsonl` (`file_name`, `text` as string or list, `group`, `label`) or from `NAME.txt` beside `NAME.png`,
-///   one to a line; the folder a picture lies in is its label;
+///   `metadata.jsonl` or `metadata.csv` (`file_name`, captions, `group`, `label`) or, for pictures that have none there,
+///   from `NAME.txt` beside `NAME.png`, one to a line; the folder a picture lies in is its label;
 /// - parquet: a file or a folder of them, with an `image` column (`img` also) of bytes or `{bytes, path}`, and
-///   optionally `text` or `caption` (string or list), `label`, `group`;
-/// - WebDataset: a `.tar` or a folder of them, with `.txt`, `.json`, `.cls` beside the pictures;
+///   optionally captions, `label`, `group`;
+/// - WebDataset: a `.tar` or a folder of them, with `.txt`, `.json` (captions, `label`, `group`), `.cls` beside the
+///   pictures;
 /// - CIFAR-10/100 in the binary version: a file, or the folder (its training files, in the official order);
 /// - IDX images (`.gz` too): a file, or the folder (its training images); labels beside them are used;
 /// - `.npz` / `.npy`: uint8 `[N, H, W, C]` or `[N, H, W]`; in an archive the array `arr_0`, `x` or `images`.
 ///
-/// `DATA#member`, `DATA#nonmember`, `DATA#d1`, `DATA#d2` select a side of `options.split`.
+/// Captions are a string or a list of strings (in `metadata.csv`: a cell such as `["a", "b"]`), in the column
+/// `options.caption_column`, or else in the one column of `text`, `caption`, `captions`, `prompt`. A caption is trimmed
+/// and an empty one dropped. In a WebDataset the `.txt` is the column `txt`, and comes before the `.json`.
+///
+/// `DATA#member`, `DATA#nonmember`, `DATA#d1`, `DATA#d2` select a side of `options.split`. `emoji#google`,
+/// `emoji#twitter`, `emoji#fluent3d` are the drawings of one vendor and `emoji#google+twitter` those of several, always
+/// in the order of [`VENDORS`]; `emoji` alone is `emoji#google`. A side comes last: `emoji#fluent3d#member`.
 ///
 /// # Errors
 /// No such source, a broken or oversized picture (named; nothing is skipped in silence), a form that is not understood,
-/// options that do not fit, or a split made from other data.
+/// several columns that may be the captions, a column that is not there, options that do not fit, or a split made from
+/// other data.
 pub fn load(source: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
     if !matches!(options.channels, None | Some(1 | 3)) {
         return Err(Error::options(
@@ -69,32 +88,48 @@ pub fn load(source: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
             "use 1 for grey, 3 for colour",
         ));
     }
-    let (base, part) = match source.rsplit_once('#') {
-        Some((base, part)) if !Path::new(source).exists() => (base, Some(part)),
+    let (base, side) = match cut(source) {
+        Some((rest, part)) if SIDES.contains(&part) => (rest, Some(part)),
         _ => (source, None),
     };
+    let (base, vendors) = match cut(base) {
+        Some((rest, part)) => (rest, vendors(rest, part)?),
+        None => (base, vec![VENDORS[0]]),
+    };
     let mut collector = Collector::new(options);
-    let licence = read::read(base, &mut collector)?;
+    let licence = read::read(base, &vendors, &mut collector)?;
+    collector.check_columns(base)?;
     let mut set = ImageSet::new(source.to_owned(), licence, collector.records)?;
-    if let Some(part) = part {
-        keep_part(&mut set, part, options)?;
+    if let Some(side) = side {
+        keep_side(&mut set, side, options)?;
     }
     Ok(set)
 }
 
-fn keep_part(set: &mut ImageSet, part: &str, options: &LoadOptions<'_>) -> Result<()> {
-    let wanted: fn(Side) -> bool = match part {
-        "member" => |s| matches!(s, Side::Member(_)),
-        "nonmember" => |s| s == Side::NonMember,
-        "d1" => |s| s == Side::Member(Half::First),
-        "d2" => |s| s == Side::Member(Half::Second),
-        _ => {
-            return Err(Error::options(
-                format!("`#{part}` is not a side of a split"),
-                "use #member, #nonmember, #d1 or #d2",
-            ));
+/// What stands before and after the last `#`, unless that is how a file is called.
+fn cut(source: &str) -> Option<(&str, &str)> {
+    source
+        .rsplit_once('#')
+        .filter(|_| !Path::new(source).exists())
+}
+
+/// The vendors that `part` names, in the set's order.
+fn vendors(base: &str, part: &str) -> Result<Vec<&'static str>> {
+    let emoji = base == "emoji";
+    let named: Vec<&str> = part.split('+').collect();
+    if !emoji || named.iter().any(|name| !VENDORS.contains(name)) {
+        let mut remedy = "use #member, #nonmember, #d1 or #d2 (sides of a split)".to_owned();
+        if emoji {
+            let list = VENDORS.join(", ");
+            remedy += &format!(", or # and vendors joined by + (of {list})");
         }
-    };
+        let problem = format!("`#{part}` means nothing after `{base}`");
+        return Err(Error::options(problem, remedy));
+    }
+    Ok(VENDORS.into_iter().filter(|v| named.contains(v)).collect())
+}
+
+fn keep_side(set: &mut ImageSet, side: &str, options: &LoadOptions<'_>) -> Result<()> {
     let Some(split) = options.split else {
         return Err(Error::options(
             format!("`{}` needs a split", set.source),
@@ -102,17 +137,12 @@ fn keep_part(set: &mut ImageSet, part: &str, options: &LoadOptions<'_>) -> Resul
         ));
     };
     let selected = split.select(set)?;
-    let order = match part {
+    let order = match side {
         "member" => selected.members,
         "nonmember" => selected.nonmembers,
         "d1" => selected.d1,
         _ => selected.d2,
     };
-    debug_assert!(
-        order
-            .iter()
-            .all(|&i| split.side(set.records[i].id.as_str()).is_some_and(wanted))
-    );
     set.records = order.iter().map(|&i| set.records[i].clone()).collect();
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Image sets: what every reader returns and everything else works on.
 
-use crate::{Error, Picture, Result, SampleId};
+use crate::{Error, FileFacts, Picture, Result, SampleId};
 
 /// One picture with what is known about it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Record {
     pub label: Option<String>,
     /// File name relative to the source, or row number in it.
     pub name: String,
+    /// What the picture was like as a file; None for sources that hold bare pixels (CIFAR, IDX, npy).
+    pub file: Option<FileFacts>,
 }
 
 /// A set of pictures of one size and one number of channels. [`crate::load()`] guarantees that; whoever changes the
@@ -138,6 +140,7 @@ mod tests {
             group: None,
             label: None,
             name: "x".into(),
+            file: None,
         }
     }
 

@@ -88,6 +88,7 @@ mod tests {
             format: format.into(),
             width: 10,
             height: 5,
+            ..FileFacts::default()
         };
         let files = [file("jpg"), file("JPEG"), file("png")];
         let (rows, names) = describe(&files.iter().collect::<Vec<_>>());

@@ -1,9 +1,12 @@
 //! Folders of pictures.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use super::{About, Collector, about_json, extension};
+use serde_json::{Map, Value};
+
+use super::columns::{Columns, keys, lines};
+use super::{About, Collector, extension};
 use crate::decode::{READABLE, UNREADABLE, check_size};
 use crate::{Error, Result};
 
@@ -47,7 +50,7 @@ pub(super) fn walk(root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 pub(super) fn read(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> Result<()> {
-    let mut described = metadata(root, files)?;
+    let mut described = metadata(root, files, into)?;
     for path in files {
         let ending = extension(path);
         if UNREADABLE.contains(&ending.as_str()) {
@@ -84,45 +87,52 @@ pub(super) fn read(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> 
     if let Some(missing) = described.into_keys().min() {
         return Err(Error::format(
             missing.display().to_string(),
-            "metadata.jsonl names this picture, and it is not there",
-            "correct `file_name` (it is relative to metadata.jsonl) or restore the file",
+            "metadata.jsonl or metadata.csv names this picture, and it is not there",
+            "correct `file_name` (it is relative to that file) or restore the picture",
         ));
     }
     Ok(())
 }
 
-/// What the `metadata.jsonl` files say, by full path.
-fn metadata(root: &Path, files: &[PathBuf]) -> Result<HashMap<PathBuf, About>> {
+/// One line of a metadata file: where it is, and what it says by column.
+type Line = (String, Map<String, Value>);
+
+/// What the `metadata.jsonl` and `metadata.csv` files say, by full path.
+fn metadata(
+    root: &Path,
+    files: &[PathBuf],
+    into: &mut Collector<'_>,
+) -> Result<HashMap<PathBuf, About>> {
     let mut out = HashMap::new();
-    for file in files
-        .iter()
-        .filter(|f| f.file_name().is_some_and(|n| n == "metadata.jsonl"))
-    {
-        let text = std::fs::read_to_string(file).map_err(|e| Error::read(file, e))?;
+    for file in files {
+        let lines = match file.file_name().and_then(|n| n.to_str()) {
+            Some("metadata.jsonl") => json_lines(file)?,
+            Some("metadata.csv") => csv_lines(file)?,
+            _ => continue,
+        };
+        let columns: BTreeSet<String> = lines
+            .iter()
+            .flat_map(|(_, object)| keys(object))
+            .filter(|k| *k != "file_name")
+            .map(str::to_owned)
+            .collect();
+        into.note_columns(columns.iter().map(String::as_str));
+        let place = file.display().to_string();
+        let names = columns.iter().map(String::as_str);
+        let chosen = Columns::choose(into.options, names, &columns, &place)?;
         let folder = file.parent().unwrap_or(root);
-        for (number, line) in text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty())
-        {
-            let place = || format!("{}, line {}", file.display(), number + 1);
-            let object: serde_json::Map<_, _> = serde_json::from_str(line).map_err(|e| {
-                Error::format(place(), e.to_string(), "each line is one JSON object")
-            })?;
+        for (place, object) in lines {
             let Some(name) = object.get("file_name").and_then(|v| v.as_str()) else {
                 return Err(Error::format(
-                    place(),
+                    place,
                     "no `file_name`",
                     "each line names its picture",
                 ));
             };
-            let path = folder.join(name);
-            if out
-                .insert(path, about_json(String::new(), &object))
-                .is_some()
-            {
+            let about = chosen.about(&object, &place)?;
+            if out.insert(folder.join(name), about).is_some() {
                 return Err(Error::format(
-                    place(),
+                    place,
                     format!("`{name}` for the second time"),
                     "remove one of the lines",
                 ));
@@ -132,15 +142,69 @@ fn metadata(root: &Path, files: &[PathBuf]) -> Result<HashMap<PathBuf, About>> {
     Ok(out)
 }
 
+fn json_lines(file: &Path) -> Result<Vec<Line>> {
+    let text = std::fs::read_to_string(file).map_err(|e| Error::read(file, e))?;
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty());
+    let object = |(number, line): (usize, &str)| {
+        let place = format!("{}, line {}", file.display(), number + 1);
+        match serde_json::from_str(line) {
+            Ok(object) => Ok((place, object)),
+            Err(e) => Err(Error::format(
+                place,
+                e.to_string(),
+                "each line is one JSON object",
+            )),
+        }
+    };
+    lines.map(object).collect()
+}
+
+/// The first line names the columns. A cell that is a JSON list of strings counts as that list; an empty one as nothing.
+fn csv_lines(file: &Path) -> Result<Vec<Line>> {
+    let text = std::fs::read(file).map_err(|e| Error::read(file, e))?;
+    let place = |line: Option<u64>| match line {
+        Some(line) => format!("{}, line {line}", file.display()),
+        None => file.display().to_string(),
+    };
+    let broken = |e: csv::Error| {
+        Error::format(
+            place(e.position().map(csv::Position::line)),
+            e.to_string(),
+            "each line has the columns of the first, in UTF-8, with quotes around text that holds commas",
+        )
+    };
+    let mut reader = csv::Reader::from_reader(text.as_slice());
+    let columns = reader.headers().map_err(broken)?.clone();
+    let mut out = Vec::new();
+    for row in reader.records() {
+        let row = row.map_err(broken)?;
+        let cells = columns
+            .iter()
+            .zip(&row)
+            .filter(|(_, cell)| !cell.is_empty());
+        let object = cells.map(|(name, cell)| (name.to_owned(), cell_value(cell)));
+        let line = row.position().map(csv::Position::line);
+        out.push((place(line), object.collect()));
+    }
+    Ok(out)
+}
+
+fn cell_value(cell: &str) -> Value {
+    let list = Some(cell).filter(|c| c.starts_with('['));
+    match list.and_then(|c| serde_json::from_str::<Vec<String>>(c).ok()) {
+        Some(list) => list.into(),
+        None => cell.into(),
+    }
+}
+
 /// Captions from `NAME.txt` beside `NAME.png`, one to a line.
 fn sidecar(picture: &Path) -> Result<Vec<String>> {
     let path = picture.with_extension("txt");
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text
-            .lines()
-            .map(|l| l.trim().to_owned())
-            .filter(|l| !l.is_empty())
-            .collect()),
+        Ok(text) => Ok(lines(&text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(Error::read(&path, e)),
     }

@@ -2,23 +2,27 @@
 
 mod bundled;
 mod cifar;
+mod columns;
 mod folder;
 mod idx;
 mod npy;
 mod parquet;
 mod webdataset;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 pub(crate) use npy::read_npz_i64;
 
-use crate::decode::{check_pixels, decode};
-use crate::{BUNDLED, Error, LoadOptions, Picture, Record, Result};
+use crate::decode::{check_pixels, decode_file};
+use crate::{BUNDLED, Error, FileFacts, LoadOptions, Picture, Record, Result};
 
 /// Collects records: every picture of every form passes through here, members and non-members alike.
 pub(crate) struct Collector<'a> {
     pub options: &'a LoadOptions<'a>,
     pub records: Vec<Record>,
+    /// Names of the columns or keys that were there to choose from, in any part of the source.
+    columns: BTreeSet<String>,
 }
 
 /// What a reader knows of a picture besides its pixels.
@@ -28,6 +32,8 @@ pub(crate) struct About {
     pub captions: Vec<String>,
     pub label: Option<String>,
     pub group: Option<String>,
+    /// Filled in by [`Collector::add_encoded`].
+    pub file: Option<FileFacts>,
 }
 
 impl<'a> Collector<'a> {
@@ -35,12 +41,48 @@ impl<'a> Collector<'a> {
         Self {
             options,
             records: Vec::new(),
+            columns: BTreeSet::new(),
         }
     }
 
+    /// Notes the columns of a table, for [`Collector::check_columns`].
+    pub fn note_columns<'n>(&mut self, names: impl IntoIterator<Item = &'n str>) {
+        for name in names {
+            if !self.columns.contains(name) {
+                self.columns.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// Refuses a column that the user named and no part of the source has.
+    pub fn check_columns(&self, source: &str) -> Result<()> {
+        let wishes = [
+            ("caption_column", self.options.caption_column),
+            ("group_column", self.options.group_column),
+        ];
+        for (key, name) in wishes {
+            let Some(name) = name.filter(|n| !self.columns.contains(*n)) else {
+                continue;
+            };
+            let list: Vec<&str> = self.columns.iter().map(String::as_str).collect();
+            let there = if list.is_empty() {
+                "it has no columns".to_owned()
+            } else {
+                format!("the columns are: {}", list.join(", "))
+            };
+            return Err(Error::format(
+                source,
+                format!("no column `{name}` ({there})"),
+                format!("correct `{key}`, or leave it out"),
+            ));
+        }
+        Ok(())
+    }
+
     /// Adds an encoded picture (PNG, JPEG...). `place` is what messages call it.
-    pub fn add_encoded(&mut self, bytes: &[u8], place: &str, about: About) -> Result<()> {
-        let picture = decode(bytes, place, self.options)?;
+    pub fn add_encoded(&mut self, bytes: &[u8], place: &str, mut about: About) -> Result<()> {
+        let (picture, file) = decode_file(bytes, place, self.options)?;
+        about.file = Some(file);
         self.add(picture, place, about)
     }
 
@@ -67,6 +109,7 @@ impl<'a> Collector<'a> {
             captions,
             label,
             group,
+            file,
         } = about;
         self.records.push(Record {
             id,
@@ -75,6 +118,7 @@ impl<'a> Collector<'a> {
             group,
             label,
             name,
+            file,
         });
         Ok(())
     }
@@ -106,10 +150,15 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Reads `source` into the collector and returns its licence where the source states one.
-pub(crate) fn read(source: &str, into: &mut Collector<'_>) -> Result<Option<String>> {
+/// Reads `source` into the collector and returns its licence where the source states one. `vendors` are those wanted of
+/// the emoji.
+pub(crate) fn read(
+    source: &str,
+    vendors: &[&str],
+    into: &mut Collector<'_>,
+) -> Result<Option<String>> {
     if BUNDLED.contains(&source) {
-        return bundled::read(source, into);
+        return bundled::read(source, vendors, into);
     }
     let path = Path::new(source);
     if path.is_dir() {
@@ -226,42 +275,6 @@ fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> 
         folder::read(path, &files, into)?;
     }
     Ok(None)
-}
-
-/// A text field that may hold one string or a list of them; empty strings are dropped.
-fn texts(value: &serde_json::Value) -> Vec<String> {
-    let list = match value {
-        serde_json::Value::Array(list) => list.iter().filter_map(scalar_text).collect(),
-        other => scalar_text(other).into_iter().collect::<Vec<_>>(),
-    };
-    list.into_iter()
-        .map(|t| t.trim().to_owned())
-        .filter(|t| !t.is_empty())
-        .collect()
-}
-
-/// A string, number or truth value as text.
-fn scalar_text(value: &serde_json::Value) -> Option<String> {
-    match value {
-        serde_json::Value::String(s) => Some(s.clone()),
-        serde_json::Value::Number(n) => Some(n.to_string()),
-        serde_json::Value::Bool(b) => Some(b.to_string()),
-        _ => None,
-    }
-}
-
-/// Captions, label and group from a JSON object, under the names in use.
-fn about_json(name: String, object: &serde_json::Map<String, serde_json::Value>) -> About {
-    let captions = ["text", "caption", "captions", "prompt"]
-        .iter()
-        .find_map(|k| object.get(*k))
-        .map(texts);
-    About {
-        name,
-        captions: captions.unwrap_or_default(),
-        label: object.get("label").and_then(scalar_text),
-        group: object.get("group").and_then(scalar_text),
-    }
 }
 
 #[cfg(test)]

@@ -1,19 +1,21 @@
 //! Parquet tables in the form of Hugging Face image data sets.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use ::parquet::basic::Type as Physical;
 use ::parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use ::parquet::schema::types::Type;
 use bytes::Bytes;
 
+use super::columns::{Columns, no_group, trimmed};
 use super::{About, Collector};
 use crate::{Error, Result};
 
 const IMAGE: [&str; 2] = ["image", "img"];
-const TEXT: [&str; 4] = ["text", "caption", "captions", "prompt"];
 /// Keys of the file's own metadata.
 const LICENCE: [&str; 2] = ["licence", "license"];
 
@@ -61,13 +63,8 @@ fn read_rows<R: ChunkReader + 'static>(
     let reader = SerializedFileReader::new(source).map_err(|e| broken(&e))?;
     let file = reader.metadata().file_metadata();
     let columns: Vec<Arc<Type>> = file.schema().get_fields().to_vec();
-    let pick = |names: &[&'static str]| {
-        names
-            .iter()
-            .copied()
-            .find(|n| columns.iter().any(|c| c.name() == *n))
-    };
-    let Some(image) = pick(&IMAGE) else {
+    let has = |name: &str| columns.iter().any(|c| c.name() == name);
+    let Some(image) = IMAGE.into_iter().find(|name| has(name)) else {
         let found = columns
             .iter()
             .map(|c| c.name())
@@ -79,11 +76,28 @@ fn read_rows<R: ChunkReader + 'static>(
             "rename the pictures' column",
         ));
     };
-    let (text, label, group) = (pick(&TEXT), pick(&["label"]), pick(&["group"]));
-    let wanted = [Some(image), text, label, group];
+    let names: BTreeSet<String> = columns.iter().map(|c| c.name().to_owned()).collect();
+    into.note_columns(names.iter().map(String::as_str).filter(|n| *n != image));
+    let texts = columns.iter().filter(|c| holds_text(c)).map(|c| c.name());
+    let chosen = Columns::choose(into.options, texts, &names, place)?;
+    if let Some(wish) = into.options.caption_column
+        && has(wish)
+        && chosen.text.is_none()
+    {
+        return Err(Error::format(
+            place,
+            format!("column `{wish}` holds no text"),
+            "correct `caption_column`: it is a column of strings or lists of strings",
+        ));
+    }
+    let (text, group) = (chosen.text.as_deref(), chosen.group.as_str());
+    if columns.iter().any(|c| c.name() == group && !holds_names(c)) {
+        return Err(no_group(place, group));
+    }
+    let wanted = |name: &str| [image, "label", group].contains(&name) || Some(name) == text;
     let fields = columns
         .iter()
-        .filter(|c| wanted.contains(&Some(c.name())))
+        .filter(|c| wanted(c.name()))
         .cloned()
         .collect();
     let projection = Type::group_type_builder(file.schema().name())
@@ -128,19 +142,24 @@ fn read_rows<R: ChunkReader + 'static>(
         };
         let mut picture = None;
         for (name, field) in row.into_columns() {
-            let name = Some(name.as_str());
-            if name == Some(image) {
+            let name = name.as_str();
+            if name == image {
                 picture = picture_bytes(field, &mut about.name);
-            } else if name == text {
+                continue;
+            }
+            // One column may serve twice, say as caption and as group.
+            if Some(name) == text {
                 about.captions = captions(&field);
-            } else if name == label {
+            }
+            if name == "label" {
                 about.label = scalar(&field).map(|l| {
                     l.parse()
                         .ok()
                         .and_then(|i: usize| classes.get(i).cloned())
                         .unwrap_or(l)
                 });
-            } else if name == group {
+            }
+            if name == group {
                 about.group = scalar(&field);
             }
         }
@@ -178,15 +197,29 @@ fn picture_bytes(field: Field, name: &mut String) -> Option<Bytes> {
     }
 }
 
+/// Whether a column is of strings, or of lists of them.
+fn holds_text(column: &Type) -> bool {
+    if column.is_primitive() {
+        return column.get_physical_type() == Physical::BYTE_ARRAY;
+    }
+    matches!(column.get_fields(), [only] if holds_text(only))
+}
+
+/// Whether a column is of strings, whole numbers or truth values.
+fn holds_names(column: &Type) -> bool {
+    use Physical::{BOOLEAN, BYTE_ARRAY, INT32, INT64};
+    column.is_primitive()
+        && matches!(
+            column.get_physical_type(),
+            BOOLEAN | BYTE_ARRAY | INT32 | INT64
+        )
+}
+
 fn captions(field: &Field) -> Vec<String> {
-    let list = match field {
-        Field::ListInternal(list) => list.elements().iter().filter_map(scalar).collect(),
-        other => scalar(other).into_iter().collect::<Vec<_>>(),
-    };
-    list.into_iter()
-        .map(|t| t.trim().to_owned())
-        .filter(|t| !t.is_empty())
-        .collect()
+    match field {
+        Field::ListInternal(list) => trimmed(list.elements().iter().filter_map(scalar)),
+        other => trimmed(scalar(other)),
+    }
 }
 
 fn scalar(field: &Field) -> Option<String> {

@@ -1,7 +1,11 @@
+use std::collections::{HashMap, HashSet};
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use crate::{Error, ImageSet, LoadOptions, Picture, encode_png, load, save_png};
+use crate::{
+    Error, FileFacts, Groups, ImageSet, LoadOptions, NearDuplicateOptions, Picture, Record, Split,
+    encode_png, load, near_duplicates, save_png,
+};
 
 fn picture(seed: u8, width: u32, height: u32, channels: u8) -> Picture {
     let mut out = Picture::filled(width, height, channels, 0);
@@ -63,6 +67,427 @@ fn bundled_sets() {
             .zip(&emoji.records)
             .all(|(a, b)| a.id == b.id)
     );
+}
+
+/// BLAKE3 over the ids of a set, in order.
+fn ids(set: &ImageSet) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for record in &set.records {
+        hasher.update(record.id.as_str().as_bytes());
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+#[test]
+fn bundled_pictures_and_splits_never_change() {
+    let options = LoadOptions {
+        image_size: Some(16),
+        ..LoadOptions::default()
+    };
+    let vendors = [
+        ("emoji#twitter", 1615, "f235c04a80738825"),
+        ("emoji#fluent3d", 1598, "0788c95fb7fe5f32"),
+    ];
+    for (name, count, of_ids) in vendors {
+        let set = load(name, &options).unwrap();
+        assert_eq!((set.len(), ids(&set).as_str()), (count, of_ids), "{name}");
+    }
+    for (name, count, of_ids, of_split) in [
+        ("fashion", 3000, "0696143aa9c341b3", "1790017917ec525c"),
+        ("emoji", 1636, "097fd3ddd17c4189", "e87588ef752218af"),
+    ] {
+        let set = load(name, &options).unwrap();
+        assert_eq!((set.len(), ids(&set).as_str()), (count, of_ids), "{name}");
+        let groups = near_duplicates(&set, &NearDuplicateOptions::default());
+        let split = Split::half(&set, &groups, 100, Some(100), 0).unwrap();
+        assert_eq!(&split.hash()[..16], of_split, "{name}");
+    }
+}
+
+#[test]
+fn vendors_of_the_emoji() {
+    let emoji = |source: &str| load(source, &LoadOptions::default());
+    let google = emoji("emoji").unwrap();
+    assert_eq!(emoji("emoji#google").unwrap().records, google.records);
+    let twitter = emoji("emoji#twitter").unwrap();
+    let licence = twitter.licence.as_deref().unwrap();
+    assert!(licence.starts_with("CC-BY-4.0") && licence.contains("Unicode-3.0"));
+    let two = emoji("emoji#twitter+google").unwrap();
+    assert_eq!(two.records[..google.len()], google.records);
+    assert_eq!(two.records[google.len()..], twitter.records);
+    let licence = two.licence.as_deref().unwrap();
+    assert!(licence.starts_with("Apache-2.0") && licence.contains("CC-BY-4.0"));
+    assert_eq!(two.records[google.len()].name, "twitter/0023-fe0f-20e3.png");
+
+    for (source, words) in [
+        ("emoji#apple", ["`#apple`", "google, twitter, fluent3d"]),
+        ("emoji#google+", ["`#google+`", "#member"]),
+        ("emoji#", ["`#`", "#member"]),
+        ("fashion#google", ["`fashion`", "#member"]),
+        ("emoji#google#twitter", ["`emoji#google`", "#member"]),
+    ] {
+        let error = emoji(source).unwrap_err().to_string();
+        assert!(words.iter().all(|w| error.contains(w)), "{error}");
+    }
+
+    let options = LoadOptions {
+        group_column: Some("vendor"),
+        ..LoadOptions::default()
+    };
+    let fluent = load("emoji#fluent3d", &options).unwrap();
+    let of_vendor = |r: &Record| r.group.as_deref() == Some("fluent3d");
+    assert!(fluent.records.iter().all(of_vendor));
+
+    // A side comes after the vendors.
+    let split = Split::half(&twitter, &Groups::given(&twitter), 20, Some(30), 5).unwrap();
+    let options = LoadOptions {
+        split: Some(&split),
+        ..LoadOptions::default()
+    };
+    assert_eq!(load("emoji#twitter#d1", &options).unwrap().len(), 10);
+    assert!(load("emoji#google#d1", &options).is_err());
+}
+
+#[test]
+fn concepts_bind_the_vendors_together() {
+    let options = LoadOptions {
+        group_column: Some("concept"),
+        ..LoadOptions::default()
+    };
+    let all = load("emoji#google+twitter+fluent3d", &options).unwrap();
+    let without = load("emoji#google+twitter+fluent3d", &LoadOptions::default()).unwrap();
+    assert!(without.records.iter().all(|r| r.group.is_none()));
+    assert!(
+        all.records
+            .iter()
+            .zip(&without.records)
+            .all(|(a, b)| a.id == b.id)
+    );
+    let mut concepts: HashMap<&str, Vec<&Record>> = HashMap::new();
+    for record in &all.records {
+        concepts
+            .entry(record.group.as_deref().unwrap())
+            .or_default()
+            .push(record);
+    }
+    // No two drawings of one concept by one vendor, and one set of captions for all of them.
+    assert!(concepts.values().all(|c| c.len() <= 3));
+    assert_eq!(concepts["1f600"].len(), 3);
+    let mut complete = 0;
+    for drawings in concepts.values() {
+        complete += usize::from(drawings.len() == 3);
+        assert!(drawings.iter().all(|r| r.captions == drawings[0].captions));
+        let vendors: HashSet<_> = drawings
+            .iter()
+            .map(|r| r.name.split_once('/').map_or("", |(vendor, _)| vendor))
+            .collect();
+        assert_eq!(vendors.len(), drawings.len());
+    }
+    assert_eq!((concepts.len(), complete), (1637, 1578));
+    let ids: HashSet<_> = all.records.iter().map(|r| &r.id).collect();
+    assert_eq!(ids.len(), all.len());
+}
+
+/// A table with the given columns of lists of strings beside `image`.
+fn table_of_lists(rows: usize, columns: &[(&str, &[&[&str]])]) -> Vec<u8> {
+    use ::parquet::data_type::{ByteArray, ByteArrayType};
+    use ::parquet::file::{properties::WriterProperties, writer::SerializedFileWriter};
+    let lists: String = columns
+        .iter()
+        .map(|(name, _)| {
+            format!("optional group {name} (LIST) {{ repeated group list {{ optional binary element (STRING); }} }}\n")
+        })
+        .collect();
+    let schema = format!("message m {{ required binary image; required int32 prompt; {lists} }}");
+    let schema = ::parquet::schema::parser::parse_message_type(&schema).unwrap();
+    let mut out = Vec::new();
+    let properties = WriterProperties::builder().build();
+    let mut writer = SerializedFileWriter::new(&mut out, schema.into(), properties.into()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let png = |i| ByteArray::from(encode_png(&picture(i as u8, 5, 5, 3)).unwrap());
+    let pictures: Vec<ByteArray> = (0..rows).map(png).collect();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<ByteArrayType>()
+        .write_batch(&pictures, None, None)
+        .unwrap();
+    column.close().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    let numbers = vec![7; rows];
+    column
+        .typed::<::parquet::data_type::Int32Type>()
+        .write_batch(&numbers, None, None)
+        .unwrap();
+    column.close().unwrap();
+    for (_, lists) in columns {
+        let (mut values, mut defined, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
+        for list in *lists {
+            // An empty list has a level of its own and no value.
+            if list.is_empty() {
+                defined.push(1);
+                repeated.push(0);
+            }
+            for (i, text) in list.iter().enumerate() {
+                values.push(ByteArray::from(*text));
+                defined.push(3);
+                repeated.push(i16::from(i > 0));
+            }
+        }
+        let mut column = group.next_column().unwrap().unwrap();
+        column
+            .typed::<ByteArrayType>()
+            .write_batch(&values, Some(&defined), Some(&repeated))
+            .unwrap();
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    writer.close().unwrap();
+    out
+}
+
+/// Captions of every record, `options` with this caption column.
+fn captions(path: &Path, column: Option<&str>) -> Result<Vec<Vec<String>>, Error> {
+    let options = LoadOptions {
+        caption_column: column,
+        ..LoadOptions::default()
+    };
+    let set = load(&path.display().to_string(), &options)?;
+    Ok(set.records.into_iter().map(|r| r.captions).collect())
+}
+
+fn refuses(path: &Path, column: Option<&str>, words: &[&str]) {
+    let error = captions(path, column).unwrap_err().to_string();
+    assert!(words.iter().all(|w| error.contains(w)), "{error}");
+}
+
+#[test]
+fn caption_columns_of_tables() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.parquet");
+    let text: &[&[&str]] = &[&["a cat", " ", "two "], &[]];
+    let other: &[&[&str]] = &[&["x"], &["y"]];
+    std::fs::write(&path, table_of_lists(2, &[("captions", text)])).unwrap();
+    let want = [vec!["a cat", "two"], vec![]];
+    assert_eq!(captions(&path, None).unwrap(), want);
+    std::fs::write(
+        &path,
+        table_of_lists(2, &[("captions", text), ("text", other)]),
+    )
+    .unwrap();
+    refuses(
+        &path,
+        None,
+        &[
+            "a.parquet",
+            "text and captions",
+            "captions, image, prompt, text",
+            "`caption_column`",
+        ],
+    );
+    assert_eq!(captions(&path, Some("captions")).unwrap(), want);
+    assert_eq!(captions(&path, Some("text")).unwrap(), [["x"], ["y"]]);
+    // `prompt` is a number here: never a caption, not even a second candidate.
+    refuses(&path, Some("prompt"), &["`prompt` holds no text"]);
+    refuses(
+        &path,
+        Some("note"),
+        &["`note`", "captions, prompt, text", "`caption_column`"],
+    );
+    std::fs::write(&path, table_of_lists(2, &[("note", text)])).unwrap();
+    assert_eq!(captions(&path, None).unwrap(), [[""; 0]; 2]);
+    assert_eq!(captions(&path, Some("note")).unwrap(), want);
+    let options = LoadOptions {
+        group_column: Some("note"),
+        ..LoadOptions::default()
+    };
+    let error = load(&path.display().to_string(), &options)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`note`") && error.contains("group"),
+        "{error}"
+    );
+    let options = LoadOptions {
+        group_column: Some("prompt"),
+        ..LoadOptions::default()
+    };
+    let set = load(&path.display().to_string(), &options).unwrap();
+    assert!(set.records.iter().all(|r| r.group.as_deref() == Some("7")));
+}
+
+#[test]
+fn caption_columns_of_folders() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path();
+    for i in 0..4u8 {
+        save_png(&path.join(format!("{i}.png")), &picture(i, 8, 8, 3)).unwrap();
+    }
+    refuses(path, Some("text"), &["`text`", "no columns"]);
+    let csv = path.join("metadata.csv");
+    std::fs::write(
+        &csv,
+        "\u{feff}file_name,caption,label,patient\n0.png,\"one, with \"\"quotes\"\"\nand a line\",cat,7\n\
+         1.png,\"[\"\"a\"\", \"\" b\"\"]\",,8\n2.png,,dog,\n",
+    )
+    .unwrap();
+    std::fs::write(path.join("2.txt"), "from the side\n").unwrap();
+    let set = read(path).unwrap();
+    let texts: Vec<_> = set.records.iter().map(|r| r.captions.clone()).collect();
+    let quoted = "one, with \"quotes\"\nand a line".to_owned();
+    assert_eq!(
+        texts,
+        [
+            vec![quoted],
+            vec!["a".into(), "b".into()],
+            vec!["from the side".into()],
+            vec![]
+        ]
+    );
+    let labels: Vec<_> = set.records.iter().map(|r| r.label.as_deref()).collect();
+    assert_eq!(labels, [Some("cat"), None, Some("dog"), None]);
+    let options = LoadOptions {
+        group_column: Some("patient"),
+        ..LoadOptions::default()
+    };
+    let set = load(&path.display().to_string(), &options).unwrap();
+    let groups: Vec<_> = set.records.iter().map(|r| r.group.as_deref()).collect();
+    assert_eq!(groups, [Some("7"), Some("8"), None, None]);
+    let wrong = LoadOptions {
+        group_column: Some("artist"),
+        ..LoadOptions::default()
+    };
+    let error = load(&path.display().to_string(), &wrong)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("`artist`") && error.contains("`group_column`"),
+        "{error}"
+    );
+
+    // What is no name of a group is refused: without it the split would tear the group apart.
+    let list = "{\"file_name\": \"3.png\", \"patient\": [7, 8]}\n";
+    std::fs::write(path.join("metadata.jsonl"), list).unwrap();
+    let options = LoadOptions {
+        caption_column: Some("caption"),
+        ..options
+    };
+    let error = load(&path.display().to_string(), &options)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("metadata.jsonl, line 1") && error.contains("`patient`"),
+        "{error}"
+    );
+
+    // The same picture in both files, and a broken line.
+    let jsonl = path.join("metadata.jsonl");
+    std::fs::write(&jsonl, "{\"file_name\": \"1.png\", \"text\": \"again\"}\n").unwrap();
+    refuses(path, None, &["metadata.jsonl, line 1", "second time"]);
+    std::fs::remove_file(&jsonl).unwrap();
+    std::fs::write(&csv, "file_name,text\n0.png,a\n1.png,b,c\n").unwrap();
+    refuses(path, None, &["metadata.csv, line 3", "commas"]);
+    std::fs::write(&csv, "name,text\n0.png,a\n").unwrap();
+    refuses(path, None, &["metadata.csv, line 2", "`file_name`"]);
+    std::fs::remove_file(&csv).unwrap();
+
+    // Keys that hold nothing are not candidates; those of any line are.
+    let lines = |second: &str| {
+        format!(
+            "{{\"file_name\": \"0.png\", \"prompt\": \"p\", \"text\": null}}\n{{\"file_name\": \"1.png\", {second}}}\n"
+        )
+    };
+    std::fs::write(&jsonl, lines("\"prompt\": [\"q\", \"r\"]")).unwrap();
+    let found = captions(path, None).unwrap();
+    assert_eq!(found[..2], [vec!["p"], vec!["q", "r"]]);
+    std::fs::write(&jsonl, lines("\"text\": \"t\"")).unwrap();
+    refuses(path, None, &["metadata.jsonl", "text and prompt"]);
+    assert_eq!(
+        captions(path, Some("prompt")).unwrap()[..2],
+        [vec!["p"], vec![]]
+    );
+}
+
+#[test]
+fn caption_columns_of_webdatasets() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a.tar");
+    let png = encode_png(&picture(1, 6, 6, 3)).unwrap();
+    let json = br#"{"caption": "c", "text": "t", "prompt": null}"#;
+    std::fs::write(&path, tar(&[("1.png", &png), ("1.json", json)])).unwrap();
+    refuses(
+        &path,
+        None,
+        &["1.json", "text and caption", "caption, text"],
+    );
+    assert_eq!(captions(&path, Some("caption")).unwrap(), [["c"]]);
+    refuses(&path, Some("txt"), &["`txt`", "caption, text"]);
+    // With a .txt there is nothing to ask, whatever stands first.
+    std::fs::write(
+        &path,
+        tar(&[("1.json", json), ("1.png", &png), ("1.txt", b"side\n")]),
+    )
+    .unwrap();
+    assert_eq!(captions(&path, None).unwrap(), [["side"]]);
+    assert_eq!(captions(&path, Some("txt")).unwrap(), [["side"]]);
+    assert_eq!(captions(&path, Some("text")).unwrap(), [["t"]]);
+    // A text that is not asked for still needs its picture.
+    std::fs::write(
+        &path,
+        tar(&[("0.txt", b"x"), ("1.png", &png), ("1.json", json)]),
+    )
+    .unwrap();
+    refuses(&path, Some("text"), &["sample 0", "without a picture"]);
+}
+
+#[test]
+fn file_facts_of_every_encoded_form() {
+    let root = tempfile::tempdir().unwrap();
+    let png = encode_png(&picture(1, 9, 6, 3)).unwrap();
+    let mut jpeg = Vec::new();
+    let image = image::RgbImage::from_raw(12, 6, picture(2, 12, 6, 3).pixels).unwrap();
+    let encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(&mut jpeg, 60);
+    image.write_with_encoder(encoder).unwrap();
+    let folder = root.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a.png"), &png).unwrap();
+    // The content counts, not the ending.
+    std::fs::write(folder.join("b.webp"), &jpeg).unwrap();
+    let tarred = root.path().join("x.tar");
+    std::fs::write(&tarred, tar(&[("a.png", &png), ("b.jpg", &jpeg)])).unwrap();
+    let rows = [(png.clone(), "", 0, ""), (jpeg.clone(), "", 0, "")];
+    let parquet = root.path().join("x.parquet");
+    std::fs::write(&parquet, table(&rows, None)).unwrap();
+    let options = LoadOptions {
+        image_size: Some(4),
+        ..LoadOptions::default()
+    };
+    for path in [folder, tarred, parquet] {
+        let set = load(&path.display().to_string(), &options).unwrap();
+        let facts: Vec<&FileFacts> = set.records.iter().filter_map(|r| r.file.as_ref()).collect();
+        let plain = FileFacts {
+            bytes: png.len() as u64,
+            format: "png".into(),
+            width: 9,
+            height: 6,
+            ..FileFacts::default()
+        };
+        assert_eq!((facts.len(), facts[0]), (2, &plain), "{}", path.display());
+        let found = facts[1];
+        assert_eq!(
+            (
+                found.bytes,
+                found.format.as_str(),
+                found.width,
+                found.height
+            ),
+            (jpeg.len() as u64, "jpeg", 12, 6)
+        );
+        assert_eq!(found.jpeg.as_ref().unwrap().quality, Some(60));
+    }
+    let npy_file = root.path().join("x.npy");
+    std::fs::write(&npy_file, npy("|u1", "False", "(1, 2, 2)", &[1, 2, 3, 4])).unwrap();
+    assert_eq!(read(&npy_file).unwrap().records[0].file, None);
+    refuses(&npy_file, Some("text"), &["x.npy", "no columns"]);
 }
 
 #[test]

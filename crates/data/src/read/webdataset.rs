@@ -1,21 +1,30 @@
 //! WebDataset: a tar whose entries `KEY.jpg`, `KEY.txt`, `KEY.json`, `KEY.cls` belong together.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use super::{About, Collector, about_json};
+use serde_json::{Map, Value};
+
+use super::columns::{Columns, keys, lines};
+use super::{About, Collector};
 use crate::decode::{READABLE, check_size};
 use crate::{Error, Result};
 
 /// Texts are never this long; more would be a bomb.
 const MAX_TEXT: u64 = 16 << 20;
+/// What `caption_column` calls the texts in entries of their own.
+const TXT: &str = "txt";
 
 #[derive(Default)]
 struct Sample {
     key: String,
     picture: Option<(String, Vec<u8>)>,
-    about: About,
+    captions: Vec<String>,
+    label: Option<String>,
+    /// The `.json`, with the place it is named by in messages.
+    object: Option<(String, Map<String, Value>)>,
 }
 
 pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
@@ -76,49 +85,60 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
             }
             sample.picture = Some((name, bytes));
         } else {
-            describe(&mut sample.about, &ending, bytes, &place)?;
+            describe(&mut sample, &ending, bytes, place)?;
         }
     }
     finish(sample, path, into)
 }
 
-fn describe(about: &mut About, ending: &str, bytes: Vec<u8>, place: &str) -> Result<()> {
+fn describe(sample: &mut Sample, ending: &str, bytes: Vec<u8>, place: String) -> Result<()> {
     let text = String::from_utf8(bytes)
-        .map_err(|_| Error::format(place, "the text is not UTF-8", "write captions in UTF-8"))?;
+        .map_err(|_| Error::format(&place, "the text is not UTF-8", "write captions in UTF-8"))?;
     match ending {
-        "txt" => {
-            about.captions = text
-                .lines()
-                .map(|l| l.trim().to_owned())
-                .filter(|l| !l.is_empty())
-                .collect()
-        }
-        "cls" => about.label = Some(text.trim().to_owned()),
+        "txt" => sample.captions = lines(&text),
+        "cls" => sample.label = Some(text.trim().to_owned()),
         _ => {
-            let object: serde_json::Map<_, _> = serde_json::from_str(&text)
-                .map_err(|e| Error::format(place, e.to_string(), "the entry is one JSON object"))?;
-            let found = about_json(String::new(), &object);
-            if about.captions.is_empty() {
-                about.captions = found.captions;
-            }
-            about.label = about.label.take().or(found.label);
-            about.group = about.group.take().or(found.group);
+            let object = serde_json::from_str(&text).map_err(|e| {
+                Error::format(&place, e.to_string(), "the entry is one JSON object")
+            })?;
+            sample.object = Some((place, object));
         }
     }
     Ok(())
 }
 
-fn finish(sample: Sample, path: &Path, into: &mut Collector<'_>) -> Result<()> {
-    let Sample {
-        key,
-        picture,
-        mut about,
-    } = sample;
-    let Some((name, bytes)) = picture else {
-        if about.captions.is_empty() && about.label.is_none() && about.group.is_none() {
+/// The columns of a sample are `txt` and the keys of its `.json`. Where the user names none, the `.txt` comes first:
+/// programs that download such sets write the caption into both.
+fn about(sample: &mut Sample, into: &mut Collector<'_>) -> Result<About> {
+    let mut about = About::default();
+    let captions = std::mem::take(&mut sample.captions);
+    if !captions.is_empty() {
+        into.note_columns([TXT]);
+    }
+    let of_text = into.options.caption_column.is_none_or(|name| name == TXT);
+    if let Some((place, object)) = &sample.object {
+        into.note_columns(keys(object));
+        let all: BTreeSet<String> = keys(object).map(str::to_owned).collect();
+        // Not asked where there is nothing to choose: the captions are those of the `.txt`.
+        let offered = keys(object).filter(|_| !of_text || captions.is_empty());
+        about = Columns::choose(into.options, offered, &all, place)?.about(object, place)?;
+    }
+    if of_text && !captions.is_empty() {
+        about.captions = captions;
+    }
+    about.label = sample.label.take().or(about.label);
+    Ok(about)
+}
+
+fn finish(mut sample: Sample, path: &Path, into: &mut Collector<'_>) -> Result<()> {
+    let has_text = !sample.captions.is_empty();
+    let mut about = about(&mut sample, into)?;
+    let Some((name, bytes)) = sample.picture else {
+        let known = has_text || !about.captions.is_empty();
+        if !known && about.label.is_none() && about.group.is_none() {
             return Ok(());
         }
-        let place = format!("{}, sample {key}", path.display());
+        let place = format!("{}, sample {}", path.display(), sample.key);
         return Err(Error::format(
             place,
             "a caption or label without a picture",

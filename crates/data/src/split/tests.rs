@@ -28,6 +28,7 @@ fn set(n: usize) -> ImageSet {
                 group,
                 label: None,
                 name: i.to_string(),
+                file: None,
             }
         })
         .collect();

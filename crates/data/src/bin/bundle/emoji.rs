@@ -1,20 +1,68 @@
-//! Noto emoji in colour, without skin tones and flags, with captions joined from three sources.
+//! Emoji of one vendor in colour, without skin tones and flags, with captions joined from three sources.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
-use dualmd_data::{Error, Filter, LoadOptions, Picture, Result, encode_png, load};
+use dualmd_data::decode::decode;
+use dualmd_data::{Error, Filter, LoadOptions, Picture, Result, encode_png};
 use serde_json::Value;
 
 use crate::table::Row;
 
-pub const LICENCE: &str = "Apache-2.0, (c) Google (Noto Emoji); captions Unicode-3.0 (Unicode CLDR) and MIT (emojilib, emojibase)";
+/// The table's columns beside pictures and captions.
+pub const COLUMNS: [&str; 2] = ["concept", "vendor"];
+const CAPTIONS: &str = "captions Unicode-3.0 (Unicode CLDR) and MIT (emojilib, emojibase)";
 const SIZE: u32 = 32;
 const MAX_PIXELS: u64 = 1 << 24;
 
-pub fn rows(folder: &Path) -> Result<Vec<Row>> {
-    let google = package(folder, "emoji-datasource-google-")?;
-    let flags = flags(&json(&google.join("emoji.json"))?);
+/// Whose drawings, and where they are.
+pub struct Vendor {
+    /// As in `emoji#NAME`.
+    pub name: &'static str,
+    /// Start of the package's folder.
+    package: &'static str,
+    /// Folder of the pictures in it, and their ending.
+    pictures: (&'static str, &'static str),
+    /// What the paths in the table start with: those of the first vendor are older than the others.
+    prefix: &'static str,
+    licence: &'static str,
+}
+
+pub const VENDORS: [Vendor; 3] = [
+    Vendor {
+        name: "google",
+        package: "emoji-datasource-google-",
+        pictures: ("img/google/64", "png"),
+        prefix: "",
+        licence: "Apache-2.0, (c) Google (Noto Emoji)",
+    },
+    Vendor {
+        name: "twitter",
+        package: "emoji-datasource-twitter-",
+        pictures: ("img/twitter/64", "png"),
+        prefix: "twitter/",
+        licence: "CC-BY-4.0, (c) Twitter, Inc and other contributors (Twemoji), changed: composited over white and resized",
+    },
+    Vendor {
+        name: "fluent3d",
+        package: "lobehub-fluent-emoji-3d-",
+        pictures: ("assets", "webp"),
+        prefix: "fluent3d/",
+        licence: "MIT, (c) Microsoft Corporation (Fluent Emoji)",
+    },
+];
+
+impl Vendor {
+    /// The licence line of the table.
+    pub fn licence(&self) -> String {
+        format!("{}; {CAPTIONS}", self.licence)
+    }
+}
+
+pub fn rows(folder: &Path, vendor: &Vendor) -> Result<Vec<Row>> {
+    // The list of concepts, from the package that has it, serves all vendors.
+    let list = package(folder, "emoji-datasource-google-")?.join("emoji.json");
+    let flags = flags(&json(&list)?);
     let captions = [
         cldr(&json(
             &package(folder, "cldr-annotations-full-")?.join("annotations/en/annotations.json"),
@@ -26,24 +74,26 @@ pub fn rows(folder: &Path) -> Result<Vec<Row>> {
             &package(folder, "emojibase-data-")?.join("en/data.json"),
         )?),
     ];
-    let pictures = google.join("img/google/64");
-    // In their own size: the shape is made square by padding, not by the loader's cropping.
-    let set = load(
-        &pictures.display().to_string(),
-        &LoadOptions {
-            channels: Some(3),
-            ..LoadOptions::default()
-        },
-    )?;
-    let (mut seen, mut rows) = (HashSet::new(), Vec::new());
-    for record in set.records {
-        let stem = record.name.trim_end_matches(".png").to_owned();
+    let (pictures, ending) = vendor.pictures;
+    let pictures = package(folder, vendor.package)?.join(pictures);
+    let (mut seen, mut concepts, mut rows) = (HashSet::new(), HashSet::new(), Vec::new());
+    for stem in stems(&pictures, ending)? {
         let key = concept(&stem);
-        if has_skin_tone(&stem) || flags.contains(&key) {
+        // With an underscore: flags of parts of a country.
+        if has_skin_tone(&stem) || stem.contains('_') || flags.contains(&key) {
             continue;
         }
-        let picture = padded(record.picture).to_square(SIZE, Filter::Lanczos3, MAX_PIXELS)?;
-        if !seen.insert(picture.id()) {
+        let path = pictures.join(format!("{stem}.{ending}"));
+        let place = path.display().to_string();
+        let bytes = std::fs::read(&path).map_err(|source| Error::Read {
+            path: place.clone(),
+            source,
+        })?;
+        let picture = decode(&bytes, &place, &LoadOptions::default())?.with_channels(3);
+        // Made square by padding, not by the loader's cropping.
+        let picture = padded(picture).to_square(SIZE, Filter::Lanczos3, MAX_PIXELS)?;
+        // The same drawing, or another encoding of it under another spelling of the name.
+        if !seen.insert(picture.id()) || !concepts.insert(key.clone()) {
             continue;
         }
         let mut texts: Vec<String> = Vec::new();
@@ -61,11 +111,30 @@ pub fn rows(folder: &Path) -> Result<Vec<Row>> {
         }
         rows.push(Row {
             png: encode_png(&picture)?,
-            path: format!("{stem}.png"),
+            path: format!("{}{stem}.png", vendor.prefix),
             captions: texts,
+            more: vec![key, vendor.name.to_owned()],
         });
     }
     Ok(rows)
+}
+
+/// Names without ending of the files in a folder, sorted.
+fn stems(folder: &Path, ending: &str) -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let entries = entries.map_err(|source| Error::Read {
+        path: folder.display().to_string(),
+        source,
+    })?;
+    let mut names: Vec<String> = entries
+        .iter()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(&format!(".{ending}")))
+        .collect();
+    // With the ending, as the loader sorts the files of a folder.
+    names.sort();
+    let stem = |name: String| name.trim_end_matches(&format!(".{ending}")).to_owned();
+    Ok(names.into_iter().map(stem).collect())
 }
 
 fn wrong(problem: String, remedy: &str) -> Error {
@@ -107,12 +176,13 @@ fn json(path: &Path) -> Result<Value> {
         .map_err(|e| wrong(format!("{name}: {e}"), "unpack the package again"))
 }
 
-/// Code points as in file names (lower-case hexadecimal, joined by `-`) without the variation selector, which sources
-/// write or leave out as they like.
+/// Code points as in file names (lower-case hexadecimal of at least four digits, joined by `-`) without the variation
+/// selector, which sources write or leave out as they like.
 fn concept(hex: &str) -> String {
     hex.to_lowercase()
         .split('-')
         .filter(|p| *p != "fe0f")
+        .map(|p| format!("{p:0>4}"))
         .collect::<Vec<_>>()
         .join("-")
 }
@@ -212,4 +282,24 @@ fn padded(picture: Picture) -> Picture {
         out.pixels[start..start + line].copy_from_slice(row);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings_of_a_concept_are_one() {
+        for spelling in ["0023-fe0f-20e3", "23-20e3", "0023-20E3"] {
+            assert_eq!(concept(spelling), "0023-20e3");
+        }
+        assert_eq!(concept_of_text("#\u{fe0f}\u{20e3}"), "0023-20e3");
+        assert_ne!(concept("1f44b-1f3fb"), concept("1f44b"));
+    }
+
+    #[test]
+    fn skin_tones_are_modifiers_only() {
+        assert!(has_skin_tone("1f44b-1f3fd") && !has_skin_tone("1f44b"));
+        assert!(!has_skin_tone("1f3fb"));
+    }
 }

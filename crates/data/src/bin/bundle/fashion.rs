@@ -59,6 +59,7 @@ pub fn rows(folder: &Path) -> Result<Vec<Row>> {
             png: encode_png(&record.picture)?,
             path: format!("train/{}.png", record.name),
             captions,
+            more: Vec::new(),
         })
     };
     chosen.into_iter().map(row).collect()

@@ -1,5 +1,5 @@
-//! Writes the bundled sets from their packages: `bundle fashion DIR OUT` and `bundle emoji DIR OUT`. See
-//! `assets/README.md` for the packages; `cargo xtask data` fetches them and calls this program.
+//! Writes the bundled tables from their packages: `bundle SET DIR OUT`, where SET is `fashion`, `emoji`, `emoji-twitter`
+//! or `emoji-fluent3d`. See `assets/README.md` for the packages; `cargo xtask data` fetches them and calls this program.
 
 mod emoji;
 mod fashion;
@@ -13,24 +13,31 @@ use dualmd_data::Error;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [set, folder, out] = arguments.as_slice() else {
-        eprintln!("usage: bundle fashion|emoji DIR OUT.parquet");
+        eprintln!("usage: bundle fashion|emoji|emoji-twitter|emoji-fluent3d DIR OUT.parquet");
         return ExitCode::from(2);
     };
-    let rows = match set.as_str() {
-        "fashion" => fashion::rows(Path::new(folder)),
-        "emoji" => emoji::rows(Path::new(folder)),
-        other => {
-            eprintln!("no set `{other}`: there are fashion and emoji");
+    let folder = Path::new(folder);
+    // `emoji` alone is the first vendor's, as for the loader.
+    let vendor = set
+        .strip_prefix("emoji-")
+        .or((set == "emoji").then_some("google"));
+    let vendor = emoji::VENDORS.iter().find(|v| Some(v.name) == vendor);
+    let table = match (set.as_str(), vendor) {
+        ("fashion", _) => {
+            fashion::rows(folder).map(|rows| (rows, &[][..], fashion::LICENCE.to_owned()))
+        }
+        (_, Some(vendor)) => {
+            emoji::rows(folder, vendor).map(|rows| (rows, &emoji::COLUMNS[..], vendor.licence()))
+        }
+        (other, None) => {
+            eprintln!(
+                "no set `{other}`: there are fashion, emoji, emoji-twitter and emoji-fluent3d"
+            );
             return ExitCode::from(2);
         }
     };
-    let licence = if set == "fashion" {
-        fashion::LICENCE
-    } else {
-        emoji::LICENCE
-    };
-    let written = rows.and_then(|rows| {
-        let bytes = table::write(&rows, licence)?;
+    let written = table.and_then(|(rows, more, licence)| {
+        let bytes = table::write(&rows, more, &licence)?;
         dualmd_data::write_atomic(Path::new(out), &bytes).map_err(Error::Write)?;
         Ok((rows.len(), bytes.len()))
     });

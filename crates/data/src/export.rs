@@ -1,0 +1,132 @@
+//! Writing a set as a folder for other programs.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::{Error, ImageSet, Result, encode_png, write_atomic};
+
+/// Writes a set as PNG files and a `metadata.jsonl`, the form that [`crate::load()`], the `imagefolder` of Hugging Face's
+/// `datasets` and diffusers' training scripts read. Captions, groups and labels go along, and the pictures are as in the
+/// set: after resizing.
+///
+/// Files are numbered in the set's order. The columns are `file_name`, `id` (the content id, as in split files) and, where
+/// some record has them, `text`, `group` and `label`; `text` is a string where no record has two captions, and a list
+/// everywhere else. `metadata.jsonl` is written last: a folder that has it is complete.
+///
+/// # Errors
+/// A folder that holds something already, or cannot be written.
+pub fn save_folder(set: &ImageSet, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|e| write_error(folder, &e))?;
+    let mut entries = std::fs::read_dir(folder).map_err(|e| Error::read(folder, e))?;
+    if entries.next().is_some() {
+        return Err(Error::format(
+            folder.display().to_string(),
+            "the folder is not empty",
+            "name a new one: pictures of two sets must not be mixed",
+        ));
+    }
+    let records = &set.records;
+    let most = records.iter().map(|r| r.captions.len()).max().unwrap_or(0);
+    let grouped = records.iter().any(|r| r.group.is_some());
+    let labelled = records.iter().any(|r| r.label.is_some());
+    let digits = records.len().saturating_sub(1).to_string().len();
+    let mut lines = String::new();
+    for (number, record) in records.iter().enumerate() {
+        let name = format!("{number:0digits$}.png");
+        let path = folder.join(&name);
+        std::fs::write(&path, encode_png(&record.picture)?).map_err(|e| write_error(&path, &e))?;
+        let mut line = Map::new();
+        line.insert("file_name".into(), name.into());
+        line.insert("id".into(), record.id.as_str().into());
+        match most {
+            0 => {}
+            1 => drop(line.insert("text".into(), record.captions.first().cloned().into())),
+            _ => drop(line.insert("text".into(), record.captions.clone().into())),
+        }
+        if grouped {
+            line.insert("group".into(), record.group.clone().into());
+        }
+        if labelled {
+            line.insert("label".into(), record.label.clone().into());
+        }
+        lines += &Value::Object(line).to_string();
+        lines.push('\n');
+    }
+    write_atomic(&folder.join("metadata.jsonl"), lines.as_bytes()).map_err(Error::Write)
+}
+
+fn write_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::Write(std::io::Error::new(
+        error.kind(),
+        format!("cannot write {}: {error}", path.display()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LoadOptions, Picture, Record, load};
+
+    fn set(captions: [&[&str]; 3]) -> ImageSet {
+        let record = |(i, captions): (usize, &[&str])| {
+            let mut picture = Picture::filled(4, 4, 3, 0);
+            picture.pixels[0] = i as u8;
+            Record {
+                id: picture.id(),
+                picture,
+                captions: captions.iter().map(|&c| c.to_owned()).collect(),
+                group: (i < 2).then(|| "one, \"two\"".to_owned()),
+                label: None,
+                name: i.to_string(),
+                file: None,
+            }
+        };
+        let records = captions.into_iter().enumerate().map(record).collect();
+        ImageSet::new("s".into(), None, records).unwrap()
+    }
+
+    #[test]
+    fn a_folder_returns_with_captions_and_groups() {
+        let root = tempfile::tempdir().unwrap();
+        for (name, captions, first) in [
+            (
+                "lists",
+                [&["a", "b"][..], &[], &["c"]],
+                r#""text":["a","b"]"#,
+            ),
+            (
+                "strings",
+                [&["a"][..], &[], &["line\nline"]],
+                r#""text":"a""#,
+            ),
+            ("none", [&[][..], &[], &[]], r#""group""#),
+        ] {
+            let set = set(captions);
+            let folder = root.path().join(name);
+            save_folder(&set, &folder).unwrap();
+            let text = std::fs::read_to_string(folder.join("metadata.jsonl")).unwrap();
+            assert!(text.lines().next().unwrap().contains(first), "{text}");
+            assert!(text.contains(set.records[2].id.as_str()) && !text.contains("label"));
+            assert_eq!(text.contains("text"), name != "none");
+            let mut back = load(&folder.display().to_string(), &LoadOptions::default()).unwrap();
+            assert_eq!(back.records[1].name, "1.png");
+            for (back, record) in back.records.iter_mut().zip(&set.records) {
+                back.file = None;
+                back.name.clone_from(&record.name);
+            }
+            assert_eq!(back.records, set.records, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_mixed_or_lost() {
+        let root = tempfile::tempdir().unwrap();
+        let set = set([&[], &[], &[]]);
+        std::fs::write(root.path().join("notes"), "x").unwrap();
+        let error = save_folder(&set, root.path()).unwrap_err().to_string();
+        assert!(error.contains("not empty"), "{error}");
+        let error = save_folder(&set, &root.path().join("notes")).unwrap_err();
+        assert!(error.to_string().contains("notes"), "{error}");
+    }
+}
