@@ -47,6 +47,12 @@ pub trait Denoiser {
         let _ = step;
         self.predict_noise(x_t, t, condition)
     }
+
+    /// The tensors that training would change, sharing storage with the model, in a fixed order: for attacks that
+    /// take gradients. `None` of a model that has none or does not show them.
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        None
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for &D {
@@ -68,6 +74,10 @@ impl<D: Denoiser + ?Sized> Denoiser for &D {
     ) -> Result<Tensor> {
         (**self).predict_noise_in_step(x_t, t, condition, step)
     }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        (**self).weights()
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
@@ -88,5 +98,9 @@ impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
         step: StepInfo<'_>,
     ) -> Result<Tensor> {
         (**self).predict_noise_in_step(x_t, t, condition, step)
+    }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        (**self).weights()
     }
 }

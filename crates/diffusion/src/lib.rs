@@ -3,14 +3,20 @@
 //! * [`denoiser`]: the one interface everything turns on, [`Denoiser`].
 //! * [`schedule`]: the noise schedule (0-based timesteps, f64 tables).
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
+//! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
+//! * [`vae`]: the autoencoder between images and latents, diffusers' `AutoencoderKL`.
+//! * [`clip`]: CLIP's text model and tokenizer.
 //! * [`preset`]: named network configurations.
 //! * [`oracle`]: closed-form denoisers that have memorised everything, or nothing.
 //! * [`dual`]: [`DualDenoiser`], two models that alternate while generating.
 //! * [`sampler`]: DDIM and ancestral sampling.
 //! * [`pipeline`]: folders in the diffusers layout.
+//! * [`latent`]: text-to-image folders, guidance and sampling.
 
+pub mod clip;
 pub mod denoiser;
 pub mod dual;
+pub mod latent;
 pub mod nn;
 pub mod oracle;
 pub mod pipeline;
@@ -18,13 +24,19 @@ pub mod preset;
 pub mod sampler;
 pub mod schedule;
 pub mod unet2d;
+pub mod unet2d_condition;
+pub mod vae;
 
+pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use denoiser::{Condition, Denoiser, StepInfo};
 pub use dual::{DualDenoiser, ModelOrder};
+pub use latent::TextToImage;
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
 pub use pipeline::Pipeline;
 pub use schedule::NoiseSchedule;
 pub use unet2d::{UNet2d, UNet2dConfig};
+pub use unet2d_condition::{UNet2dCondition, UNet2dConditionConfig};
+pub use vae::{AutoencoderKl, AutoencoderKlConfig};
 
 /// What can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]

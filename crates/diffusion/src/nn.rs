@@ -43,6 +43,10 @@ impl Parameters {
 pub enum Init {
     /// Xavier-uniform times a gain (the DDPM reference code; gain 1e-5 makes a residual branch start near zero).
     Xavier(f64),
+    /// PyTorch's default for convolutions and linear layers, weights and biases alike: uniform in +-1 / sqrt(fan-in).
+    FanIn(i64),
+    /// Normal with this standard deviation.
+    Normal(f64),
     /// All zeros.
     Zeros,
     /// All ones.
@@ -51,6 +55,7 @@ pub enum Init {
 
 enum Source {
     Fresh { seed: u64 },
+    Outline,
     Loaded(RefCell<BTreeMap<String, Tensor>>),
 }
 
@@ -68,6 +73,17 @@ impl Builder {
         Self {
             source: Source::Fresh { seed },
             device,
+            entries: RefCell::default(),
+        }
+    }
+
+    /// Zeros that take no memory: every parameter is one zero, expanded to its shape. For names, shapes and counts of
+    /// networks that are too large to make.
+    #[must_use]
+    pub fn outline() -> Self {
+        Self {
+            source: Source::Outline,
+            device: Device::Cpu,
             entries: RefCell::default(),
         }
     }
@@ -97,7 +113,18 @@ impl Builder {
                     let bound = gain * (6.0 / (fan_in + fan_out) as f64).sqrt();
                     noise::uniform(&mut stream(*seed, &format!("init/{name}"), 0), bound, shape)
                 }
+                Init::FanIn(fan_in) => {
+                    let bound = 1.0 / (fan_in.max(1) as f64).sqrt();
+                    noise::uniform(&mut stream(*seed, &format!("init/{name}"), 0), bound, shape)
+                }
+                Init::Normal(deviation) => {
+                    let mut rng = stream(*seed, &format!("init/{name}"), 0);
+                    noise::normal(&mut rng, shape, Device::Cpu) * deviation
+                }
             },
+            Source::Outline => {
+                Tensor::zeros([1], (Kind::Float, Device::Cpu)).f_expand(shape, false)?
+            }
             Source::Loaded(map) => {
                 let found = take_with_old_names(&mut map.borrow_mut(), name).ok_or_else(|| {
                     DiffusionError::Config(format!("the weights file has no tensor \"{name}\""))
@@ -197,6 +224,31 @@ impl Conv {
         })
     }
 
+    /// As [`Conv::new`], initialised as PyTorch does ([`Init::FanIn`]).
+    ///
+    /// # Errors
+    /// As [`Builder::get`].
+    pub fn default_init(
+        b: &Builder,
+        name: &str,
+        [input, output]: [i64; 2],
+        kernel: i64,
+        stride: i64,
+        padding: i64,
+    ) -> Result<Self> {
+        let init = Init::FanIn(input * kernel * kernel);
+        Ok(Self {
+            weight: b.get(
+                &format!("{name}.weight"),
+                &[output, input, kernel, kernel],
+                init,
+            )?,
+            bias: b.get(&format!("{name}.bias"), &[output], init)?,
+            stride,
+            padding,
+        })
+    }
+
     /// [B, C_in, H, W] to [B, C_out, H', W'].
     pub fn forward(&self, x: &Tensor) -> Tensor {
         x.conv2d(
@@ -214,7 +266,7 @@ impl Conv {
 #[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
 }
 
 impl Linear {
@@ -229,14 +281,116 @@ impl Linear {
                 &[output, input],
                 Init::Xavier(1.0),
             )?,
-            bias: b.get(&format!("{name}.bias"), &[output], Init::Zeros)?,
+            bias: Some(b.get(&format!("{name}.bias"), &[output], Init::Zeros)?),
+        })
+    }
+
+    /// As [`Linear::new`], initialised as PyTorch does ([`Init::FanIn`]); `bias` false: none.
+    ///
+    /// # Errors
+    /// As [`Builder::get`].
+    pub fn default_init(
+        b: &Builder,
+        name: &str,
+        input: i64,
+        output: i64,
+        bias: bool,
+    ) -> Result<Self> {
+        let init = Init::FanIn(input);
+        Ok(Self {
+            weight: b.get(&format!("{name}.weight"), &[output, input], init)?,
+            bias: if bias {
+                Some(b.get(&format!("{name}.bias"), &[output], init)?)
+            } else {
+                None
+            },
+        })
+    }
+
+    /// As [`Linear::new`] with normal weights of the given standard deviation.
+    ///
+    /// # Errors
+    /// As [`Builder::get`].
+    pub fn normal_init(
+        b: &Builder,
+        name: &str,
+        input: i64,
+        output: i64,
+        deviation: f64,
+    ) -> Result<Self> {
+        Ok(Self {
+            weight: b.get(
+                &format!("{name}.weight"),
+                &[output, input],
+                Init::Normal(deviation),
+            )?,
+            bias: Some(b.get(&format!("{name}.bias"), &[output], Init::Zeros)?),
         })
     }
 
     /// [.., in] to [.., out].
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, Some(&self.bias))
+        x.linear(&self.weight, self.bias.as_ref())
     }
+}
+
+/// Layer normalisation over the last axis.
+#[derive(Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    width: i64,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// Over `width` features.
+    ///
+    /// # Errors
+    /// As [`Builder::get`].
+    pub fn new(b: &Builder, name: &str, width: i64, eps: f64) -> Result<Self> {
+        Ok(Self {
+            weight: b.get(&format!("{name}.weight"), &[width], Init::Ones)?,
+            bias: b.get(&format!("{name}.bias"), &[width], Init::Zeros)?,
+            width,
+            eps,
+        })
+    }
+
+    /// [.., width] to the same shape.
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        x.layer_norm(
+            [self.width],
+            Some(&self.weight),
+            Some(&self.bias),
+            self.eps,
+            false,
+        )
+    }
+}
+
+/// Multi-head attention of projected tokens: `q` [B, N, C], `k` and `v` [B, M, C] to [B, N, C]. `heads` divides C;
+/// `causal`: no token sees a later one.
+///
+/// # Errors
+/// What libtorch refuses.
+pub fn attend(q: &Tensor, k: &Tensor, v: &Tensor, heads: i64, causal: bool) -> Result<Tensor> {
+    let (batch, tokens, channels) = q.size3()?;
+    let split = |x: &Tensor| -> Result<Tensor> {
+        let (_, n, _) = x.size3()?;
+        Ok(x.view([batch, n, heads, channels / heads]).transpose(1, 2))
+    };
+    let mixed = Tensor::f_scaled_dot_product_attention(
+        &split(q)?,
+        &split(k)?,
+        &split(v)?,
+        None::<&Tensor>,
+        0.0,
+        causal,
+        None,
+        false,
+    )?;
+    Ok(mixed.transpose(1, 2).reshape([batch, tokens, channels]))
 }
 
 /// Group normalisation, optionally with SiLU behind it (one fused operation).

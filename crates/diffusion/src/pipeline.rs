@@ -191,6 +191,10 @@ impl Denoiser for Pipeline {
             }
         })
     }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        self.unet.weights()
+    }
 }
 
 fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {

@@ -60,8 +60,35 @@ pub fn sample(
     x_t: &Tensor,
     condition: Option<&Condition>,
     options: &SampleOptions,
+    go_on: impl FnMut(usize) -> bool,
+) -> Result<Tensor> {
+    sample_in_rounds(denoiser, schedule, x_t, condition, options, 1, go_on)
+}
+
+/// As [`sample`], several times over: what someone does to a pair of models that take turns (DualMD paper, A.5) who can choose
+/// where a generation starts.
+///
+/// Round r = 1, 2, ... goes from the r-th timestep to the image; between rounds the finished image gets fresh noise of the
+/// level of the next timestep. Every round begins with the same model of a pair, so after R rounds that model has done the
+/// R noisiest steps, in which an image is decided. One round is [`sample`].
+///
+/// # Errors
+/// As [`sample`]; no rounds, or more rounds than steps.
+pub fn sample_in_rounds(
+    denoiser: &dyn Denoiser,
+    schedule: &NoiseSchedule,
+    x_t: &Tensor,
+    condition: Option<&Condition>,
+    options: &SampleOptions,
+    rounds: usize,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Tensor> {
+    if rounds < 1 || rounds > options.steps {
+        return Err(DiffusionError::Config(format!(
+            "{rounds} rounds of {} denoising steps: choose 1 to {}",
+            options.steps, options.steps
+        )));
+    }
     let _guard = dualmd_torch::tch::no_grad_guard();
     let total = x_t.size()[0];
     let timesteps = schedule.sampling_timesteps(options.steps)?;
@@ -74,15 +101,30 @@ pub fn sample(
         });
         let images: Vec<u64> = (start..start + n).map(|i| i as u64).collect();
         let x = x_t.narrow(0, start, n);
-        done.push(sample_batch(
-            denoiser,
-            schedule,
-            &x,
-            part.as_ref(),
-            options,
-            &timesteps,
-            &images,
-        )?);
+        let mut x = x.shallow_clone();
+        for round in 0..rounds {
+            if round > 0 {
+                let shape = [&[1], &x.size()[1..]].concat();
+                let fresh: Vec<Tensor> = images
+                    .iter()
+                    .map(|&i| {
+                        let mut rng = stream(options.seed, &format!("sample/round-{round}"), i);
+                        noise::normal(&mut rng, &shape, x.device())
+                    })
+                    .collect();
+                x = schedule.add_noise_at(&x, &Tensor::f_cat(&fresh, 0)?, timesteps[round]);
+            }
+            x = sample_batch(
+                denoiser,
+                schedule,
+                &x,
+                part.as_ref(),
+                options,
+                &timesteps[round..],
+                &images,
+            )?;
+        }
+        done.push(x);
         start += n;
         if !go_on(start as usize) {
             return Err(DiffusionError::Stopped);
@@ -151,4 +193,54 @@ fn sample_batch(
         };
     }
     Ok(x.clamp(-1.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{DualDenoiser, ModelOrder};
+    use std::cell::RefCell;
+
+    /// Notes who was asked at which timestep, and sees no noise.
+    struct Noting<'a>(char, &'a RefCell<Vec<(char, i64)>>);
+
+    impl Denoiser for Noting<'_> {
+        fn predict_noise(&self, x_t: &Tensor, t: &Tensor, _: Option<&Condition>) -> Result<Tensor> {
+            self.1.borrow_mut().push((self.0, t.int64_value(&[0])));
+            Ok(x_t.zeros_like())
+        }
+    }
+
+    fn asked(rounds: usize) -> Result<(Vec<(char, i64)>, Tensor)> {
+        let notes = RefCell::new(Vec::new());
+        let schedule = NoiseSchedule::default();
+        let options = SampleOptions {
+            sampler: Sampler::Ddim,
+            steps: 4,
+            batch: 2,
+            seed: 3,
+            clip: None,
+        };
+        let times = schedule.sampling_timesteps(options.steps)?;
+        let order = ModelOrder::FirstStarts;
+        let pair = DualDenoiser::new(Noting('A', &notes), Noting('B', &notes), order, times, 0);
+        let noise = initial_noise(1, 1, [1, 4, 4], Device::Cpu);
+        let image = sample_in_rounds(&pair, &schedule, &noise, None, &options, rounds, |_| true)?;
+        Ok((notes.into_inner(), image))
+    }
+
+    /// A.5 of the paper: round r owns the steps from the r-th timestep on, and every round begins with A.
+    #[test]
+    fn rounds_begin_one_step_later_with_the_same_model() {
+        let t = NoiseSchedule::default().sampling_timesteps(4).unwrap();
+        let turns = |models: &str, from: usize| -> Vec<(char, i64)> {
+            models.chars().zip(t[from..].iter().copied()).collect()
+        };
+        assert_eq!(asked(1).unwrap().0, turns("ABAB", 0));
+        let expected = [turns("ABAB", 0), turns("ABA", 1), turns("AB", 2)].concat();
+        assert_eq!(asked(3).unwrap().0, expected);
+        assert_ne!(asked(1).unwrap().1, asked(2).unwrap().1);
+        assert_eq!(asked(2).unwrap().1, asked(2).unwrap().1);
+        assert!(asked(0).is_err() && asked(5).unwrap_err().to_string().contains("1 to 4"));
+    }
 }

@@ -122,6 +122,24 @@ impl Default for SchedulerConfig {
     }
 }
 
+impl SchedulerConfig {
+    /// Stable Diffusion's schedule: scaled-linear betas 0.00085..0.012, T = 1000, sampling timesteps one later, the last
+    /// step to abar_0, no clipping; eps-prediction.
+    #[must_use]
+    pub fn stable_diffusion() -> Self {
+        Self {
+            class_name: "DDIMScheduler".into(),
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            beta_schedule: "scaled_linear".into(),
+            clip_sample: false,
+            set_alpha_to_one: false,
+            steps_offset: 1,
+            ..Self::default()
+        }
+    }
+}
+
 /// What the network's output means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PredictionType {
@@ -295,6 +313,22 @@ impl NoiseSchedule {
     pub fn predict_x0(&self, x: &Tensor, eps: &Tensor, t: i64) -> Tensor {
         let a = self.alpha_bar(t);
         (x - eps * (1.0 - a).sqrt()) / a.sqrt()
+    }
+
+    /// eps of a network's output at x_t, whatever the network predicts; per-row timesteps `t` \[B\].
+    pub fn noise_of_output(&self, out: Tensor, x_t: &Tensor, t: &Tensor) -> Tensor {
+        match self.prediction {
+            PredictionType::Epsilon => out,
+            // v = a eps - b x_0 and x_t = a x_0 + b eps give eps = a v + b x_t.
+            PredictionType::Velocity => {
+                let (a, b) = self.coefficients(t);
+                out * a + x_t * b
+            }
+            PredictionType::Sample => {
+                let (a, b) = self.coefficients(t);
+                (x_t - out * a) / b
+            }
+        }
     }
 
     /// The deterministic DDIM move from `from` to `to`, in either direction, without clipping:

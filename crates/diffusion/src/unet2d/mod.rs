@@ -329,4 +329,8 @@ impl Denoiser for UNet2d {
     ) -> Result<Tensor> {
         self.forward(x_t, t, false)
     }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        Some(self.parameters.tensors())
+    }
 }

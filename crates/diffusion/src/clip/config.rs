@@ -1,0 +1,139 @@
+//! The text model's configuration, key for key that of transformers' `CLIPTextConfig`.
+
+use crate::latent::files::{Others, check_others};
+use crate::{DiffusionError, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// `text_encoder/config.json`. Keys that are missing have transformers' defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ClipTextConfig {
+    /// Only `clip_text_model`.
+    pub model_type: String,
+    /// Number of tokens the model knows.
+    pub vocab_size: i64,
+    /// Width of the embedding.
+    pub hidden_size: i64,
+    /// Inner width of the feed-forward layers.
+    pub intermediate_size: i64,
+    /// Transformer layers.
+    pub num_hidden_layers: i64,
+    /// Attention heads.
+    pub num_attention_heads: i64,
+    /// Most tokens of a prompt.
+    pub max_position_embeddings: i64,
+    /// `quick_gelu` (OpenAI's CLIP) or `gelu` (OpenCLIP).
+    pub hidden_act: String,
+    /// Epsilon of every layer normalisation.
+    pub layer_norm_eps: f64,
+    /// Keys without a field here; [`Self::check`] refuses those that would change the computation.
+    #[serde(flatten)]
+    pub others: Others,
+}
+
+impl Default for ClipTextConfig {
+    /// transformers' defaults.
+    fn default() -> Self {
+        Self {
+            model_type: "clip_text_model".into(),
+            vocab_size: 49_408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: "quick_gelu".into(),
+            layer_norm_eps: 1e-5,
+            others: Others::new(),
+        }
+    }
+}
+
+/// Keys that do not touch the last hidden state: about training, pooling, the projection behind the pooled output, and how
+/// transformers saves and runs models.
+const HARMLESS: &[&str] = &[
+    "architectures",
+    "attention_dropout",
+    "bos_token_id",
+    "dropout",
+    "dtype",
+    "eos_token_id",
+    "id2label",
+    "initializer_factor",
+    "initializer_range",
+    "label2id",
+    "output_attentions",
+    "output_hidden_states",
+    "pad_token_id",
+    "problem_type",
+    "projection_dim",
+    "return_dict",
+    "tie_word_embeddings",
+    "torch_dtype",
+    "transformers_version",
+    "use_cache",
+];
+
+/// Between the two feed-forward layers.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Activation {
+    /// x sigmoid(1.702 x).
+    QuickGelu,
+    /// x Phi(x).
+    Gelu,
+}
+
+impl ClipTextConfig {
+    /// Checks what would silently compute something else.
+    ///
+    /// # Errors
+    /// The first key whose value this program does not implement, or that contradicts another.
+    pub fn check(&self) -> Result<()> {
+        self.activation().map(|_| ())
+    }
+
+    pub(super) fn activation(&self) -> Result<Activation> {
+        let wrong =
+            |key: &str, reason: String| Err(DiffusionError::Config(format!("{key}: {reason}")));
+        if self.model_type != "clip_text_model" {
+            return wrong(
+                "model_type",
+                format!(
+                    "\"{}\" is not supported: use clip_text_model",
+                    self.model_type
+                ),
+            );
+        }
+        check_others(&self.others, &[("is_decoder", json!(false))], HARMLESS)?;
+        for (key, value) in [
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ] {
+            if value < 1 {
+                return wrong(key, format!("{value} must be at least 1"));
+            }
+        }
+        if self.hidden_size % self.num_attention_heads != 0 {
+            return wrong(
+                "num_attention_heads",
+                format!(
+                    "{} does not divide hidden_size = {}",
+                    self.num_attention_heads, self.hidden_size
+                ),
+            );
+        }
+        match self.hidden_act.as_str() {
+            "quick_gelu" => Ok(Activation::QuickGelu),
+            "gelu" => Ok(Activation::Gelu),
+            other => wrong(
+                "hidden_act",
+                format!("\"{other}\" is not supported: use quick_gelu or gelu"),
+            ),
+        }
+    }
+}

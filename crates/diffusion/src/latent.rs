@@ -1,0 +1,408 @@
+//! Text-to-image models: folders in the layout of diffusers' `StableDiffusionPipeline`, guidance, sampling.
+//!
+//! Folders written here open in Python with `StableDiffusionPipeline.from_pretrained(folder)`, those of models of
+//! pixels part by part, because diffusers has no pipeline for them; folders written by Python open here. Every part
+//! but network and schedule is optional: attacks on latents and embeddings that were computed before need neither
+//! autoencoder nor text encoder.
+
+pub(crate) mod files;
+mod generate;
+mod load;
+mod preset;
+
+pub use generate::{Guided, LatentSampling, sample_latents};
+pub use preset::{LATENT_PRESETS, LatentPreset};
+
+use crate::pipeline::WeightSet;
+use crate::schedule::SchedulerConfig;
+use crate::unet2d::ImageSize;
+use crate::{
+    AutoencoderKl, ClipTextModel, ClipTokenizer, Condition, Denoiser, DiffusionError,
+    NoiseSchedule, Result, UNet2dCondition,
+};
+use dualmd_torch::device::Precision;
+use dualmd_torch::{Device, Tensor, no_grad, weights};
+use files::{DIFFUSERS, TRANSFORMERS, create, file_error, read_json, write_json};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Which optional parts of a folder to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// The autoencoder.
+    pub vae: bool,
+    /// Tokenizer and text encoder.
+    pub text: bool,
+}
+
+impl Parts {
+    /// Everything.
+    pub const ALL: Self = Self {
+        vae: true,
+        text: true,
+    };
+    /// The network and its schedule alone.
+    pub const UNET: Self = Self {
+        vae: false,
+        text: false,
+    };
+}
+
+/// Prompts to embeddings.
+#[derive(Debug)]
+pub struct TextEncoder {
+    /// Prompts to token ids.
+    pub tokenizer: ClipTokenizer,
+    /// Token ids to embeddings.
+    pub model: ClipTextModel,
+}
+
+impl TextEncoder {
+    /// Tokens of every prompt: the tokenizer's limit (77 for Stable Diffusion), at most the model's.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        let most = usize::try_from(self.model.config().max_position_embeddings).unwrap_or(0);
+        self.tokenizer.max_length().map_or(most, |n| n.min(most))
+    }
+}
+
+/// A conditional network with its schedule and, if they were read, autoencoder and text encoder.
+#[derive(Debug)]
+pub struct TextToImage {
+    /// The network.
+    pub unet: UNet2dCondition,
+    /// Its schedule, as diffusers' pipeline would sample with it.
+    pub schedule: NoiseSchedule,
+    /// Images to latents and back. `None`: not read, or a model of pixels.
+    pub vae: Option<AutoencoderKl>,
+    /// Prompts to embeddings. `None`: not read, or not there.
+    pub text: Option<TextEncoder>,
+    /// scheduler_config.json as it was read: other schedulers have keys that this program has no use for.
+    scheduler: Value,
+    /// The network sees latents: its folder has an autoencoder, read or not.
+    latent: bool,
+    /// A part of the folder that was not read, if there is one.
+    unread: Option<&'static str>,
+}
+
+impl TextToImage {
+    /// Puts a model together. Without an autoencoder it is a model of pixels.
+    ///
+    /// # Errors
+    /// Parts that do not fit each other.
+    pub fn new(
+        unet: UNet2dCondition,
+        schedule: SchedulerConfig,
+        vae: Option<AutoencoderKl>,
+        text: Option<TextEncoder>,
+    ) -> Result<Self> {
+        let scheduler = serde_json::to_value(&schedule)
+            .map_err(|e| DiffusionError::Config(format!("scheduler: {e}")))?;
+        let model = Self {
+            unet,
+            schedule: NoiseSchedule::new(schedule)?,
+            latent: vae.is_some(),
+            vae,
+            text,
+            scheduler,
+            unread: None,
+        };
+        model.check()?;
+        Ok(model)
+    }
+
+    /// Opens a folder.
+    ///
+    /// # Errors
+    /// What is missing or does not fit, naming the file; folders of other pipelines; parts asked for that are not there, a
+    /// missing autoencoder excepted (a model of pixels).
+    pub fn load(folder: &Path, set: WeightSet, parts: Parts, device: Device) -> Result<Self> {
+        let index_path = folder.join("model_index.json");
+        if !index_path.exists() {
+            return Err(file_error(
+                folder,
+                "is not a pipeline folder: it has no model_index.json (in Python: pipeline.save_pretrained(folder))",
+            ));
+        }
+        let index: Value = read_json(&index_path)?;
+        let has = |part: &str| index[part].get(1).is_some_and(Value::is_string);
+        if !has("unet") || index["unet"][1] != "UNet2DConditionModel" {
+            let class = index["_class_name"].as_str().unwrap_or("without a class");
+            return Err(file_error(
+                &index_path,
+                format!(
+                    "is a pipeline {class} without a UNet2DConditionModel; text-to-image models of Stable Diffusion's kind have one"
+                ),
+            ));
+        }
+        if has("text_encoder_2") {
+            return Err(file_error(
+                &index_path,
+                "has two text encoders (Stable Diffusion XL); only models with one can be opened",
+            ));
+        }
+        let unet = load::unet(folder, set, device)?;
+        let scheduler_path = folder.join("scheduler").join("scheduler_config.json");
+        let scheduler: Value = read_json(&scheduler_path)?;
+        let schedule = load::as_the_pipeline_samples(&scheduler, has("vae"))
+            .and_then(NoiseSchedule::new)
+            .map_err(|e| file_error(&scheduler_path, e))?;
+        let vae = if parts.vae && has("vae") {
+            Some(load::vae(folder, device)?)
+        } else {
+            None
+        };
+        let text = if parts.text {
+            if !has("text_encoder") || !has("tokenizer") {
+                return Err(file_error(
+                    &index_path,
+                    "names no text encoder or no tokenizer; prompts cannot be encoded with this folder",
+                ));
+            }
+            Some(load::text(folder, device)?)
+        } else {
+            None
+        };
+        let model = Self {
+            unet,
+            schedule,
+            vae,
+            text,
+            scheduler,
+            latent: has("vae"),
+            unread: if has("vae") && !parts.vae {
+                Some("vae")
+            } else if has("text_encoder") && !parts.text {
+                Some("text_encoder")
+            } else {
+                None
+            },
+        };
+        model.check().map_err(|e| file_error(folder, e))?;
+        Ok(model)
+    }
+
+    fn check(&self) -> Result<()> {
+        let config = self.unet.config();
+        if let Some(vae) = &self.vae
+            && vae.config().latent_channels != config.in_channels
+        {
+            return Err(DiffusionError::Config(format!(
+                "the autoencoder has {} latent channels, the network takes {}",
+                vae.config().latent_channels,
+                config.in_channels
+            )));
+        }
+        if let Some(text) = &self.text {
+            let text_config = text.model.config();
+            if text_config.hidden_size != config.cross_attention_dim {
+                return Err(DiffusionError::Config(format!(
+                    "the text encoder's embeddings are {} wide, the network's cross_attention_dim is {}",
+                    text_config.hidden_size, config.cross_attention_dim
+                )));
+            }
+            let tokens = text.tokenizer.vocabulary_size() as i64;
+            if tokens > text_config.vocab_size {
+                return Err(DiffusionError::Config(format!(
+                    "the tokenizer has {tokens} tokens, the text encoder knows {}: they belong to different models",
+                    text_config.vocab_size
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the folder in diffusers' layout. `ema` becomes `unet/` (`None`: the network's own weights), `raw`, if given,
+    /// `unet_raw/`.
+    ///
+    /// # Errors
+    /// A model of whose folder a part was not read: what is written would be another model. What writing gives, naming the
+    /// file.
+    pub fn save(
+        &self,
+        folder: &Path,
+        ema: Option<&[(String, Tensor)]>,
+        raw: Option<&[(String, Tensor)]>,
+    ) -> Result<()> {
+        let no_vae = (self.latent && self.vae.is_none()).then_some("vae");
+        if let Some(part) = self.unread.or(no_vae) {
+            return Err(file_error(
+                folder,
+                format!(
+                    "cannot be written: the model was opened without its {part}; open it with all its parts"
+                ),
+            ));
+        }
+        let own = &self.unet.parameters().0;
+        for (name, tensors) in [("unet", Some(ema.unwrap_or(own))), ("unet_raw", raw)] {
+            let part = folder.join(name);
+            match tensors {
+                Some(tensors) => save_part(&part, DIFFUSERS, self.unet.config(), tensors)?,
+                // Raw weights of a model that was here before are not this model's.
+                None if part.exists() => {
+                    std::fs::remove_dir_all(&part).map_err(|e| file_error(&part, e))?;
+                }
+                None => {}
+            }
+        }
+        let null = json!([null, null]);
+        let mut index = json!({
+            "_class_name": "StableDiffusionPipeline",
+            "_diffusers_version": self.unet.config().diffusers_version,
+            "feature_extractor": null, "image_encoder": null, "safety_checker": null,
+            "requires_safety_checker": false,
+            "scheduler": ["diffusers", self.schedule.config().class_name],
+            "text_encoder": null, "tokenizer": null, "vae": null,
+            "unet": ["diffusers", "UNet2DConditionModel"],
+        });
+        if let Some(vae) = &self.vae {
+            let part = folder.join("vae");
+            save_part(&part, DIFFUSERS, vae.config(), &vae.parameters().0)?;
+            index["vae"] = json!(["diffusers", "AutoencoderKL"]);
+        }
+        if let Some(text) = &self.text {
+            let part = folder.join("text_encoder");
+            let tensors = &text.model.parameters().0;
+            save_part(&part, TRANSFORMERS, text.model.config(), tensors)?;
+            text.tokenizer.save(&folder.join("tokenizer"))?;
+            index["text_encoder"] = json!(["transformers", "CLIPTextModel"]);
+            index["tokenizer"] = json!(["transformers", "CLIPTokenizer"]);
+        }
+        if let Some(entries) = index.as_object_mut() {
+            for value in entries.values_mut().filter(|v| v.is_null()) {
+                *value = null.clone();
+            }
+        }
+        let scheduler = folder.join("scheduler");
+        create(&scheduler)?;
+        write_json(&scheduler.join("scheduler_config.json"), &self.scheduler)?;
+        // The index goes last: a folder that has it is complete.
+        write_json(&folder.join("model_index.json"), &index)
+    }
+
+    /// Chooses f32 or bf16 autocast for the network; autoencoder and text encoder stay in f32.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.unet = self.unet.with_precision(precision);
+        self
+    }
+
+    /// [C, h, w] of what the network sees, latents or pixels; `None` if its configuration does not say.
+    #[must_use]
+    pub fn sample_shape(&self) -> Option<[i64; 3]> {
+        let config = self.unet.config();
+        let [h, w] = match config.sample_size? {
+            ImageSize::Side(s) => [s, s],
+            ImageSize::HeightWidth(hw) => hw,
+        };
+        Some([config.in_channels, h, w])
+    }
+
+    /// The network sees latents, not pixels. (True also of a model whose autoencoder was not read.)
+    #[must_use]
+    pub fn is_latent(&self) -> bool {
+        self.latent
+    }
+
+    /// The sampler's clipping: as the scheduler asks for pixels, never for latents, which have no bounds.
+    #[must_use]
+    pub fn clip(&self) -> Option<f64> {
+        let config = self.schedule.config();
+        (!self.latent && config.clip_sample).then_some(config.clip_sample_range)
+    }
+
+    /// Embeddings of prompts, [prompts, tokens, width] f32, without gradient. An empty prompt gives the embedding of "no
+    /// text" that guidance needs.
+    ///
+    /// # Errors
+    /// A model without a text encoder; no prompts.
+    pub fn text_embeddings<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Tensor> {
+        let text = self.text.as_ref().ok_or_else(|| {
+            DiffusionError::Config(
+                "this model was opened without its text encoder: prompts cannot be encoded".into(),
+            )
+        })?;
+        let ids = text.tokenizer.encode_all(prompts, text.length())?;
+        no_grad(|| text.model.forward(&ids))
+    }
+
+    /// What the network sees of images, without gradient. `images`: [B, C, H, W] f32 in [-1, 1]. With an autoencoder: its
+    /// mean (`noise` `None`) or a draw from its Gaussian with the given standard normal `noise` [B, c, h, w], times
+    /// `scaling_factor`. A model of pixels sees the images.
+    ///
+    /// # Errors
+    /// A latent model that was opened without its autoencoder; shapes the network cannot take.
+    pub fn encode_images(&self, images: &Tensor, noise: Option<&Tensor>) -> Result<Tensor> {
+        let Some(vae) = self.autoencoder()? else {
+            return Ok(images.shallow_clone());
+        };
+        no_grad(|| {
+            let moments = vae.encode(images)?;
+            let z = match noise {
+                None => moments.mean,
+                Some(noise) if noise.size() == moments.mean.size() => moments.sample(noise),
+                Some(noise) => {
+                    return Err(DiffusionError::Shape {
+                        what: "noise of the latents",
+                        expected: format!("{:?}", moments.mean.size()),
+                        got: noise.size(),
+                    });
+                }
+            };
+            Ok(z * vae.config().scaling_factor)
+        })
+    }
+
+    /// Images of what the network made, [B, C, H, W] f32, about [-1, 1], not clipped; without gradient. The inverse of
+    /// [`Self::encode_images`].
+    ///
+    /// # Errors
+    /// As [`Self::encode_images`].
+    pub fn decode_latents(&self, latents: &Tensor) -> Result<Tensor> {
+        match self.autoencoder()? {
+            Some(vae) => no_grad(|| vae.decode(&(latents / vae.config().scaling_factor))),
+            None => Ok(latents.shallow_clone()),
+        }
+    }
+
+    fn autoencoder(&self) -> Result<Option<&AutoencoderKl>> {
+        if self.latent && self.vae.is_none() {
+            return Err(DiffusionError::Config(
+                "this model was opened without its autoencoder: images cannot be encoded or decoded".into(),
+            ));
+        }
+        Ok(self.vae.as_ref())
+    }
+}
+
+impl Denoiser for TextToImage {
+    /// eps, whatever the network predicts.
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        let out = self.unet.predict_noise(x_t, t, condition)?;
+        Ok(self.schedule.noise_of_output(out, x_t, t))
+    }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        self.unet.weights()
+    }
+}
+
+fn save_part(
+    folder: &Path,
+    base: &str,
+    config: &impl serde::Serialize,
+    tensors: &[(String, Tensor)],
+) -> Result<()> {
+    create(folder)?;
+    weights::write_safetensors(
+        &folder.join(format!("{base}.safetensors")),
+        tensors.iter().map(|(n, t)| (n.as_str(), t)),
+        &[("format", "pt")],
+    )?;
+    write_json(&folder.join("config.json"), config)
+}

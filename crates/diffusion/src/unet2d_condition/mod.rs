@@ -1,0 +1,371 @@
+//! The conditional U-Net of Stable Diffusion in the layout of diffusers' `UNet2DConditionModel`: same parameter names, same
+//! arithmetic.
+
+pub(crate) mod blocks;
+mod config;
+mod transformer;
+
+pub use config::{PerLevel, UNet2dConditionConfig};
+
+use crate::nn::{Builder, Conv, GroupNorm, Linear, Parameters};
+use crate::{Condition, Denoiser, DiffusionError, Result};
+use blocks::{Downsample, Residual, ResidualOptions, Upsample};
+use dualmd_torch::device::Precision;
+use dualmd_torch::{Device, Kind, Tensor, shim};
+use std::collections::BTreeMap;
+use transformer::{Transformer, TransformerOptions};
+
+/// The layers of one level on either way; `transformers` is empty or one for each residual block.
+#[derive(Debug)]
+struct Level<S> {
+    residuals: Vec<Residual>,
+    transformers: Vec<Transformer>,
+    resample: Option<S>,
+}
+
+#[derive(Debug)]
+struct Middle {
+    first: Residual,
+    transformer: Transformer,
+    second: Residual,
+}
+
+/// A U-Net that is told a text embedding.
+#[derive(Debug)]
+pub struct UNet2dCondition {
+    config: UNet2dConditionConfig,
+    parameters: Parameters,
+    precision: Precision,
+    conv_in: Conv,
+    time: [Linear; 2],
+    down: Vec<Level<Downsample>>,
+    middle: Middle,
+    up: Vec<Level<Upsample>>,
+    norm_out: GroupNorm,
+    conv_out: Conv,
+}
+
+impl UNet2dCondition {
+    /// A fresh network with PyTorch's default initialisation, which is diffusers'; every weight from its own stream of
+    /// `seed`.
+    ///
+    /// # Errors
+    /// A configuration that cannot be built.
+    pub fn fresh(config: &UNet2dConditionConfig, seed: u64, device: Device) -> Result<Self> {
+        Self::build(config, Builder::fresh(seed, device))
+    }
+
+    /// A network with the given weights (moved to `device`, not copied if already there).
+    ///
+    /// # Errors
+    /// Missing, surplus or misshapen tensors, by name.
+    pub fn from_weights(
+        config: &UNet2dConditionConfig,
+        weights: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Self> {
+        Self::build(config, Builder::loaded(weights, device))
+    }
+
+    /// Names and shapes without memory for the weights, which are all zero ([`Builder::outline`]).
+    ///
+    /// # Errors
+    /// A configuration that cannot be built.
+    pub fn outline(config: &UNet2dConditionConfig) -> Result<Self> {
+        Self::build(config, Builder::outline())
+    }
+
+    fn build(config: &UNet2dConditionConfig, b: Builder) -> Result<Self> {
+        config.check()?;
+        let widths = &config.block_out_channels;
+        let (first, last) = (widths[0], widths[widths.len() - 1]);
+        let levels = widths.len();
+        let options = ResidualOptions {
+            time_width: Some(4 * first),
+            groups: config.norm_num_groups,
+            eps: config.norm_eps,
+            scale_shift: config.resnet_time_scale_shift == "scale_shift",
+            dropout: config.dropout,
+            divisor: 1.0,
+        };
+        let transformer = |name: &str, level: usize| {
+            let options = TransformerOptions {
+                channels: widths[level],
+                context: config.cross_attention_dim,
+                heads: config.attention_head_dim.at(level).unwrap_or(1),
+                layers: config.transformer_layers_per_block.at(level).unwrap_or(1),
+                groups: config.norm_num_groups,
+                linear_projection: config.use_linear_projection,
+            };
+            Transformer::new(&b, name, options)
+        };
+
+        let conv_in = Conv::default_init(&b, "conv_in", [config.in_channels, first], 3, 1, 1)?;
+        let time = [
+            Linear::default_init(&b, "time_embedding.linear_1", first, 4 * first, true)?,
+            Linear::default_init(&b, "time_embedding.linear_2", 4 * first, 4 * first, true)?,
+        ];
+
+        let mut down = Vec::new();
+        let mut skips = vec![first];
+        let mut channels = first;
+        for (level, &width) in widths.iter().enumerate() {
+            let name = format!("down_blocks.{level}");
+            let mut block = Level {
+                residuals: Vec::new(),
+                transformers: Vec::new(),
+                resample: None,
+            };
+            for j in 0..config.layers_per_block {
+                let residual = format!("{name}.resnets.{j}");
+                block
+                    .residuals
+                    .push(Residual::new(&b, &residual, [channels, width], options)?);
+                channels = width;
+                if config.down_block_types[level] == "CrossAttnDownBlock2D" {
+                    block
+                        .transformers
+                        .push(transformer(&format!("{name}.attentions.{j}"), level)?);
+                }
+                skips.push(width);
+            }
+            if level + 1 < levels {
+                let sampler = format!("{name}.downsamplers.0");
+                block.resample = Some(Downsample::new(
+                    &b,
+                    &sampler,
+                    width,
+                    config.downsample_padding,
+                )?);
+                skips.push(width);
+            }
+            down.push(block);
+        }
+
+        let middle_residual = |j: usize| {
+            let options = ResidualOptions {
+                divisor: config.mid_block_scale_factor,
+                ..options
+            };
+            Residual::new(&b, &format!("mid_block.resnets.{j}"), [last, last], options)
+        };
+        let middle = Middle {
+            first: middle_residual(0)?,
+            transformer: transformer("mid_block.attentions.0", levels - 1)?,
+            second: middle_residual(1)?,
+        };
+
+        let mut up = Vec::new();
+        for i in 0..levels {
+            let level = levels - 1 - i;
+            let width = widths[level];
+            let name = format!("up_blocks.{i}");
+            let mut block = Level {
+                residuals: Vec::new(),
+                transformers: Vec::new(),
+                resample: None,
+            };
+            for j in 0..=config.layers_per_block {
+                let skip = skips.pop().unwrap_or(first);
+                let residual = format!("{name}.resnets.{j}");
+                block.residuals.push(Residual::new(
+                    &b,
+                    &residual,
+                    [channels + skip, width],
+                    options,
+                )?);
+                channels = width;
+                if config.up_block_types[i] == "CrossAttnUpBlock2D" {
+                    block
+                        .transformers
+                        .push(transformer(&format!("{name}.attentions.{j}"), level)?);
+                }
+            }
+            if i + 1 < levels {
+                block.resample = Some(Upsample::new(&b, &format!("{name}.upsamplers.0"), width)?);
+            }
+            up.push(block);
+        }
+        let (groups, eps) = (config.norm_num_groups, config.norm_eps);
+        let norm_out = GroupNorm::new(&b, "conv_norm_out", first, groups, eps)?;
+        let conv_out = Conv::default_init(&b, "conv_out", [first, config.out_channels], 3, 1, 1)?;
+        Ok(Self {
+            config: config.clone(),
+            parameters: b.finish()?,
+            precision: Precision::F32,
+            conv_in,
+            time,
+            down,
+            middle,
+            up,
+            norm_out,
+            conv_out,
+        })
+    }
+
+    /// Chooses f32 or bf16 autocast for every later call.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &UNet2dConditionConfig {
+        &self.config
+    }
+
+    /// The parameters, in creation order.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Where the weights live.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.parameters
+            .0
+            .first()
+            .map_or(Device::Cpu, |(_, t)| t.device())
+    }
+
+    /// One pass through the network. `x`: [B, C, H, W] f32; `t`: \[B\] i64; `embedding`: [B, tokens, cross_attention_dim].
+    /// `train` switches dropout on. Returns [B, C, H, W] f32.
+    ///
+    /// # Errors
+    /// Shapes the network cannot take.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        t: &Tensor,
+        embedding: &Tensor,
+        train: bool,
+    ) -> Result<Tensor> {
+        self.check_input(x, t, embedding)?;
+        let out = shim::with_precision(self.precision, x.device(), || {
+            self.forward_inner(x, t, embedding, train)
+        })??;
+        Ok(out.to_kind(Kind::Float))
+    }
+
+    fn check_input(&self, x: &Tensor, t: &Tensor, embedding: &Tensor) -> Result<()> {
+        let size = x.size();
+        let multiple = self.config.size_multiple();
+        let channels = self.config.in_channels;
+        let wrong = |what, expected, got| {
+            Err(DiffusionError::Shape {
+                what,
+                expected,
+                got,
+            })
+        };
+        let fits = size.len() == 4
+            && size[1] == channels
+            && size[2..]
+                .iter()
+                .all(|&side| side > 0 && side % multiple == 0);
+        if !fits {
+            let expected = format!("[B, {channels}, H, W] with H and W multiples of {multiple}");
+            return wrong("image batch", expected, size);
+        }
+        if t.size() != [size[0]] {
+            return wrong("timesteps", format!("[{}]", size[0]), t.size());
+        }
+        let (batch, width) = (size[0], self.config.cross_attention_dim);
+        let got = embedding.size();
+        if got.len() != 3 || got[0] != batch || got[1] < 1 || got[2] != width {
+            let expected = format!("[{batch}, tokens, {width}]");
+            return wrong("text embedding", expected, got);
+        }
+        Ok(())
+    }
+
+    fn forward_inner(&self, x: &Tensor, t: &Tensor, text: &Tensor, train: bool) -> Result<Tensor> {
+        let centred;
+        let x = if self.config.center_input_sample {
+            centred = x * 2.0 - 1.0;
+            &centred
+        } else {
+            x
+        };
+        // Every residual block begins with SiLU of the same embedding: once is enough.
+        let time = self.time[0].forward(&self.sinusoid(t)).silu();
+        let time = self.time[1].forward(&time).silu();
+        let time = Some(&time);
+
+        let mut h = self.conv_in.forward(x);
+        let mut skips = vec![h.shallow_clone()];
+        for level in &self.down {
+            for (j, residual) in level.residuals.iter().enumerate() {
+                h = residual.forward(&h, time, train)?;
+                if let Some(transformer) = level.transformers.get(j) {
+                    h = transformer.forward(&h, text)?;
+                }
+                skips.push(h.shallow_clone());
+            }
+            if let Some(down) = &level.resample {
+                h = down.forward(&h);
+                skips.push(h.shallow_clone());
+            }
+        }
+        h = self.middle.first.forward(&h, time, train)?;
+        h = self.middle.transformer.forward(&h, text)?;
+        h = self.middle.second.forward(&h, time, train)?;
+        for level in &self.up {
+            for (j, residual) in level.residuals.iter().enumerate() {
+                if let Some(skip) = skips.pop() {
+                    h = Tensor::cat(&[h, skip], 1);
+                }
+                h = residual.forward(&h, time, train)?;
+                if let Some(transformer) = level.transformers.get(j) {
+                    h = transformer.forward(&h, text)?;
+                }
+            }
+            if let Some(up) = &level.resample {
+                h = up.forward(&h)?;
+            }
+        }
+        Ok(self.conv_out.forward(&self.norm_out.forward_silu(&h)?))
+    }
+
+    /// diffusers' `get_timestep_embedding`: \[B\] to [B, width of the first level].
+    fn sinusoid(&self, t: &Tensor) -> Tensor {
+        let width = self.config.block_out_channels[0];
+        let half = width / 2;
+        let scale = -(10_000f64.ln()) / (half - self.config.freq_shift) as f64;
+        let frequencies: Vec<f32> = (0..half).map(|i| (i as f64 * scale).exp() as f32).collect();
+        let frequencies = Tensor::from_slice(&frequencies).to_device(t.device());
+        let angles = t.to_kind(Kind::Float).unsqueeze(1) * frequencies.unsqueeze(0);
+        let (sin, cos) = (angles.sin(), angles.cos());
+        let embedding = if self.config.flip_sin_to_cos {
+            Tensor::cat(&[cos, sin], 1)
+        } else {
+            Tensor::cat(&[sin, cos], 1)
+        };
+        embedding.constant_pad_nd([0, width % 2])
+    }
+}
+
+impl Denoiser for UNet2dCondition {
+    /// The network's output as it is: a v-prediction for a network that was trained for it. [`crate::TextToImage`] turns it
+    /// into eps.
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        let condition = condition.ok_or_else(|| {
+            DiffusionError::Config(
+                "this model is conditional: it needs a text embedding, and none was given".into(),
+            )
+        })?;
+        self.forward(x_t, t, &condition.embedding, false)
+    }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        Some(self.parameters.tensors())
+    }
+}
