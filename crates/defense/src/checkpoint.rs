@@ -1,11 +1,12 @@
-//! Checkpoints: `checkpoint-N/{unet,unet_ema}/diffusion_pytorch_model.safetensors`, `optimizer.safetensors`, `state.json`.
+//! Checkpoints: `checkpoint-N/{unet,unet_ema}/diffusion_pytorch_model.safetensors`, `optimizer.safetensors`, `state.json`,
+//! and `unet_kept/...` where early stopping holds on to earlier averages.
 //!
 //! The names are those of accelerate's folders; the contents are never pickles. A checkpoint is written to a hidden
 //! folder and renamed when complete; `state.json` holds a hash of every file, so that a truncated one is noticed and
 //! the one before it is used.
 
 use crate::optimizer::Optimizer;
-use crate::{DefenseError, Result};
+use crate::{DefenseError, KeptAt, Result};
 use dualmd_torch::{Tensor, weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 const FILES: [&str; 3] = ["unet", "unet_ema", "optimizer.safetensors"];
+/// A fourth, in runs with early stopping.
+const KEPT: &str = "unet_kept";
 
 /// The running mean of the training loss, so that a resumed run logs what an unbroken one would have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -35,6 +38,9 @@ pub struct State {
     /// Where the running mean of the training loss stands.
     #[serde(default)]
     pub loss: LossSoFar,
+    /// Which averages early stopping holds on to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<KeptAt>,
     /// Hash of everything that defines the run (settings, seed, data, network): another run's checkpoint is refused.
     pub fingerprint: String,
     /// blake3 of every file.
@@ -48,14 +54,12 @@ fn file_error(path: &Path, reason: impl std::fmt::Display) -> DefenseError {
     }
 }
 
-fn paths(folder: &Path) -> [PathBuf; 3] {
-    FILES.map(|f| {
-        if f.ends_with(".safetensors") {
-            folder.join(f)
-        } else {
-            folder.join(f).join(WEIGHTS)
-        }
-    })
+fn path(folder: &Path, name: &str) -> PathBuf {
+    if name.ends_with(".safetensors") {
+        folder.join(name)
+    } else {
+        folder.join(name).join(WEIGHTS)
+    }
 }
 
 fn hash(path: &Path) -> Result<String> {
@@ -81,21 +85,23 @@ pub fn save(
     if partial.exists() {
         std::fs::remove_dir_all(&partial).map_err(|e| file_error(&partial, e))?;
     }
-    create(&partial.join("unet"))?;
-    create(&partial.join("unet_ema"))?;
     let mut files = BTreeMap::new();
     let contents = [optimizer.raw(), optimizer.ema(), optimizer.state()];
-    for ((path, tensors), name) in paths(&partial).iter().zip(contents).zip(FILES) {
+    let kept = optimizer.kept_weights().map(|weights| (KEPT, weights));
+    for (name, tensors) in FILES.into_iter().zip(contents).chain(kept) {
+        let path = path(&partial, name);
+        create(path.parent().unwrap_or(&partial))?;
         let views = tensors
             .iter()
             .map(|(n, t): &(String, Tensor)| (n.as_str(), t));
-        weights::write_safetensors(path, views, &[("format", "pt")])?;
-        files.insert(name.to_owned(), hash(path)?);
+        weights::write_safetensors(&path, views, &[("format", "pt")])?;
+        files.insert(name.to_owned(), hash(&path)?);
     }
     let state = State {
         step,
         seconds,
         loss,
+        kept: optimizer.kept_at(),
         fingerprint: fingerprint.to_owned(),
         files,
     };
@@ -153,7 +159,7 @@ pub fn resume(
     let mut broken = Vec::new();
     for (step, folder) in found.iter().rev() {
         match read(folder) {
-            Ok((state, [raw, ema, optimizer_state])) => {
+            Ok((state, [raw, ema, optimizer_state], kept)) => {
                 if state.fingerprint != fingerprint {
                     return Err(file_error(
                         folder,
@@ -162,6 +168,9 @@ pub fn resume(
                     ));
                 }
                 optimizer.restore(&raw, &ema, &optimizer_state)?;
+                if let Some((at, weights)) = kept {
+                    optimizer.restore_kept(at, &weights)?;
+                }
                 // Out of the way, or they would count as the newest ones and push good checkpoints out.
                 for (step, folder) in broken {
                     let aside = root.join(format!(".broken-{step}"));
@@ -192,22 +201,28 @@ pub fn resume(
 
 type Tensors = BTreeMap<String, Tensor>;
 
-fn read(folder: &Path) -> Result<(State, [Tensors; 3])> {
+/// A whole checkpoint: its state, the three files, and what early stopping kept.
+type Contents = (State, [Tensors; 3], Option<(KeptAt, Tensors)>);
+
+fn read(folder: &Path) -> Result<Contents> {
     let state_path = folder.join("state.json");
     let text = std::fs::read_to_string(&state_path).map_err(|e| file_error(&state_path, e))?;
     let state: State = serde_json::from_str(&text).map_err(|e| file_error(&state_path, e))?;
-    let mut tensors = Vec::new();
-    for (path, name) in paths(folder).iter().zip(FILES) {
-        if state.files.get(name) != Some(&hash(path)?) {
+    let whole = |name: &str| -> Result<Tensors> {
+        let path = path(folder, name);
+        if state.files.get(name) != Some(&hash(&path)?) {
             return Err(file_error(
-                path,
+                &path,
                 "is damaged (its hash is not the one in state.json)",
             ));
         }
-        tensors.push(weights::read_safetensors(path)?);
-    }
-    let tensors: [Tensors; 3] = tensors
-        .try_into()
-        .map_err(|_| file_error(folder, "does not hold the three files of a checkpoint"))?;
-    Ok((state, tensors))
+        Ok(weights::read_safetensors(&path)?)
+    };
+    let [raw, ema, optimizer] = FILES;
+    let tensors = [whole(raw)?, whole(ema)?, whole(optimizer)?];
+    let kept = match state.kept {
+        Some(at) => Some((at, whole(KEPT)?)),
+        None => None,
+    };
+    Ok((state, tensors, kept))
 }

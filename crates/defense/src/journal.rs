@@ -30,6 +30,9 @@ pub struct Line {
     /// `heldout_loss - member_loss`: over-fitting, the story of this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<f64>,
+    /// Loss of the EMA weights on the calibration images of early stopping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration_loss: Option<f64>,
 }
 
 /// Writes both logs.
@@ -115,6 +118,7 @@ impl Journal {
             ("loss/member", line.member_loss),
             ("loss/heldout", line.heldout_loss),
             ("loss/gap", line.gap),
+            ("loss/calibration", line.calibration_loss),
         ];
         let mut summary = Vec::new();
         for (tag, value) in scalars {
@@ -205,6 +209,7 @@ mod tests {
             member_loss: Some(0.4),
             heldout_loss: None,
             gap: None,
+            calibration_loss: None,
         };
         let mut journal = Journal::open(&json, &dir.path().join("tb"), 0).unwrap();
         for step in [10, 20, 30] {

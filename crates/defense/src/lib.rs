@@ -3,27 +3,45 @@
 //! * [`recipe`]: the interface of a defence: which images a step draws, and what the target is.
 //! * [`plain`]: no defence, and Algorithm 1 (the same training on one half of the data).
 //! * [`distillmd`]: Algorithm 2.
+//! * [`kway`]: Algorithm 2 with K shards instead of two halves.
 //! * [`distillation`]: ordinary distillation from one teacher that saw everything (the baseline of Table 10).
+//! * [`dp`]: DP-SGD and its accountant, the only one here with a formal guarantee.
+//! * [`ensemble`]: several models that answer with their average, when images are drawn.
+//! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
 
+pub mod augment;
 pub mod checkpoint;
 pub mod distillation;
 pub mod distillmd;
+pub mod dp;
+pub mod early;
+pub mod ensemble;
+mod evaluation;
 pub mod journal;
+pub mod kway;
 pub mod optimizer;
 pub mod options;
 pub mod order;
 pub mod plain;
 pub mod recipe;
+mod step;
 pub mod trainer;
 
+pub use augment::Cutout;
 pub use distillation::Distillation;
 pub use distillmd::{DistillMd, Routing};
+pub use dp::{DpSgd, Privacy};
+pub use early::{EarlyStopping, KeptAt};
+pub use ensemble::EnsembleDenoiser;
+pub use kway::KWay;
 pub use options::TrainOptions;
 pub use plain::Plain;
 pub use recipe::{Draw, Recipe, Target};
-pub use trainer::{Evaluation, Finished, Observer, Progress, Trainer, TrainingSet};
+pub use trainer::{
+    Additions, Evaluation, Finished, Observer, Outcome, Progress, Trainer, TrainingSet,
+};
 
 /// What can go wrong while training.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! Adam and the exponential moving average, both over all parameters in one call.
 
-use crate::{DefenseError, Result, TrainOptions};
+use crate::{DefenseError, KeptAt, Result, TrainOptions};
 use dualmd_diffusion::nn::Parameters;
 use dualmd_torch::shim::{AdamOptions, clip_grad_norm, fused_adam, lerp_all};
 use dualmd_torch::{Device, Kind, Tensor, no_grad};
@@ -14,6 +14,8 @@ pub struct Optimizer {
     second: Vec<Tensor>,
     ema: Vec<Tensor>,
     step: Tensor,
+    /// The averages that early stopping holds on to.
+    kept: Option<(KeptAt, Vec<Tensor>)>,
 }
 
 impl Optimizer {
@@ -33,6 +35,7 @@ impl Optimizer {
             ema: params.iter().map(|p| p.detach().copy()).collect(),
             step: Tensor::zeros([], (Kind::Float, device)),
             params,
+            kept: None,
         })
     }
 
@@ -41,8 +44,40 @@ impl Optimizer {
     /// # Errors
     /// A gradient norm that is not finite (nothing is changed then), or what the engine refuses.
     pub fn step(&mut self, step: u64, options: &TrainOptions) -> Result<f64> {
-        let grads: Vec<Tensor> = self.params.iter().map(Tensor::grad).collect();
-        let norm = clip_grad_norm(&grads, (options.clip > 0.0).then_some(options.clip))?;
+        let grads = self.gradients();
+        let clip = (options.clip > 0.0).then_some(options.clip);
+        self.step_along(&grads, clip, step, options)
+    }
+
+    /// The parameters, sharing storage.
+    pub(crate) fn parameters(&self) -> &[Tensor] {
+        &self.params
+    }
+
+    /// The gradients that the backward passes since the last step left, sharing storage.
+    pub(crate) fn gradients(&self) -> Vec<Tensor> {
+        self.params.iter().map(Tensor::grad).collect()
+    }
+
+    /// Forgets the gradients.
+    pub(crate) fn forget(&mut self) {
+        for p in &mut self.params {
+            p.zero_grad();
+        }
+    }
+
+    /// [`Optimizer::step`] with gradients from elsewhere, one per parameter, clipped to `clip` in place.
+    ///
+    /// # Errors
+    /// As [`Optimizer::step`].
+    pub(crate) fn step_along(
+        &mut self,
+        grads: &[Tensor],
+        clip: Option<f64>,
+        step: u64,
+        options: &TrainOptions,
+    ) -> Result<f64> {
+        let norm = clip_grad_norm(grads, clip)?;
         if !norm.is_finite() {
             return Err(DefenseError::NotFinite {
                 step,
@@ -60,17 +95,40 @@ impl Optimizer {
         };
         fused_adam(
             &self.params,
-            &grads,
+            grads,
             &self.first,
             &self.second,
             &self.step,
             &adam,
         )?;
         lerp_all(&self.ema, &self.params, 1.0 - options.ema_decay(step))?;
-        for p in &mut self.params {
-            p.zero_grad();
-        }
+        self.forget();
         Ok(norm)
+    }
+
+    /// Keeps a copy of the averages as they are now, in place of any kept before.
+    pub(crate) fn keep(&mut self, at: KeptAt) {
+        self.kept = Some((at, no_grad(|| self.ema.iter().map(Tensor::copy).collect())));
+    }
+
+    /// Which averages early stopping kept, if any.
+    #[must_use]
+    pub fn kept_at(&self) -> Option<KeptAt> {
+        self.kept.as_ref().map(|(at, _)| *at)
+    }
+
+    /// The weights the training is for, by name (sharing storage): those early stopping kept, or the averages.
+    #[must_use]
+    pub fn result(&self) -> Vec<(String, Tensor)> {
+        self.kept_weights().unwrap_or_else(|| self.ema())
+    }
+
+    /// The weights early stopping kept, by name (sharing storage).
+    #[must_use]
+    pub fn kept_weights(&self) -> Option<Vec<(String, Tensor)>> {
+        let (_, weights) = self.kept.as_ref()?;
+        let weights = weights.iter().map(Tensor::shallow_clone);
+        Some(self.names.iter().cloned().zip(weights).collect())
     }
 
     /// The raw weights, by name.
@@ -139,5 +197,34 @@ impl Optimizer {
             copy(&self.second[i], state, &format!("second/{name}"))?;
         }
         copy(&self.step, state, "step")
+    }
+
+    /// Puts back what early stopping had kept.
+    ///
+    /// # Errors
+    /// A missing or misshapen tensor.
+    pub(crate) fn restore_kept(
+        &mut self,
+        at: KeptAt,
+        weights: &BTreeMap<String, Tensor>,
+    ) -> Result<()> {
+        let kept = self
+            .names
+            .iter()
+            .zip(&self.ema)
+            .map(|(name, like)| {
+                weights
+                    .get(name)
+                    .filter(|t| t.size() == like.size())
+                    .map(|t| t.to_device(like.device()))
+                    .ok_or_else(|| {
+                        DefenseError::Setting(format!(
+                            "checkpoint: kept tensor \"{name}\" is missing or has another shape"
+                        ))
+                    })
+            })
+            .collect::<Result<_>>()?;
+        self.kept = Some((at, kept));
+        Ok(())
     }
 }

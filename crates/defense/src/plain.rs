@@ -12,6 +12,7 @@ use dualmd_torch::Tensor;
 #[derive(Debug)]
 pub struct Plain {
     order: EpochOrder,
+    watched: Option<Vec<usize>>,
 }
 
 impl Plain {
@@ -25,7 +26,17 @@ impl Plain {
         }
         Ok(Self {
             order: EpochOrder::new(pool, seed, "train/order"),
+            watched: None,
         })
+    }
+
+    /// Logs the loss on `members` as the member loss, not that on the pool. For a student of *generated* images (drawn by
+    /// a DualMD pair, say): its pool is synthetic, but what it might give away are the real images behind it. It is never
+    /// trained on them.
+    #[must_use]
+    pub fn watching(mut self, members: Vec<usize>) -> Self {
+        self.watched = Some(members);
+        self
     }
 }
 
@@ -39,6 +50,10 @@ impl Recipe for Plain {
             images: self.order.draw(step, batch),
             target: Target::Noise,
         }
+    }
+
+    fn watched(&self) -> Vec<usize> {
+        self.watched.clone().unwrap_or_else(|| self.members())
     }
 
     fn teach(&self, _: &[usize], _: &Tensor, _: &Tensor) -> Result<Tensor> {

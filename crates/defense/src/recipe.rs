@@ -1,6 +1,7 @@
 //! What a defence changes of the training loop: which images a step draws, and what the target is.
 
 use crate::Result;
+use crate::dp::DpSgd;
 use dualmd_torch::Tensor;
 
 /// What the network learns to predict in one step.
@@ -8,7 +9,8 @@ use dualmd_torch::Tensor;
 pub enum Target {
     /// The noise that was added (paper Eq. 3).
     Noise,
-    /// The prediction of frozen teachers (Eq. 7): for each image of the batch, which teacher.
+    /// The prediction of frozen teachers (Eq. 7): for each image of the batch, which teacher, by the number that
+    /// [`Recipe::teach`] understands.
     Teacher(Vec<usize>),
 }
 
@@ -34,6 +36,18 @@ pub trait Recipe {
     /// # Errors
     /// What a teacher refuses.
     fn teach(&self, teachers: &[usize], x_t: &Tensor, t: &Tensor) -> Result<Tensor>;
+
+    /// The images whose loss is logged as the member loss: [`Recipe::members`], unless what leaks is not what is drawn
+    /// (a student of generated images is watched on the real ones).
+    fn watched(&self) -> Vec<usize> {
+        self.members()
+    }
+
+    /// Clipping and noise, for a recipe that promises differential privacy: the loop then takes the gradient image by
+    /// image.
+    fn private(&self) -> Option<&DpSgd> {
+        None
+    }
 }
 
 /// The rows of a batch that belong to each teacher, put through it and back in place.

@@ -8,18 +8,19 @@
 //!     loss            <- mean (target - eps(x_t, t))^2                      (Eq. 3 or 7)
 //!     clip, Adam, EMA
 //! ```
+//!
+//! A recipe that promises differential privacy ([`crate::dp`]) has its gradient taken image by image, clipped and noised;
+//! early stopping ([`crate::early`]) watches the evaluations and keeps the best averages. The loop is the same.
 
 use crate::checkpoint::{self, LossSoFar};
 use crate::journal::{Journal, Line};
 use crate::optimizer::Optimizer;
-use crate::recipe::{Recipe, Target};
-use crate::{DefenseError, Result, TrainOptions};
-use dualmd_data::stream;
-use dualmd_diffusion::{Denoiser, NoiseSchedule, UNet2d};
+use crate::recipe::Recipe;
+use crate::{Cutout, DefenseError, EarlyStopping, KeptAt, Result, TrainOptions};
+use dualmd_diffusion::{NoiseSchedule, UNet2d};
 use dualmd_torch::device::Precision;
-use dualmd_torch::{Device, Kind, Tensor, noise, tch};
-use rand::Rng;
-use rand::seq::SliceRandom;
+use dualmd_torch::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -56,11 +57,11 @@ pub struct Progress {
 /// What a call of [`Trainer::run`] achieved.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finished {
-    /// All steps are done.
+    /// All steps are done, or early stopping ended the run.
     Complete {
         /// Mean training loss over the last log interval.
         train_loss: f64,
-        /// Losses of the final EMA weights.
+        /// Losses of the resulting weights: the final EMA weights, or those early stopping kept.
         evaluation: Evaluation,
         /// Seconds of training over all invocations.
         seconds: f64,
@@ -70,6 +71,28 @@ pub enum Finished {
         /// Steps done.
         step: u64,
     },
+}
+
+/// What a run may add to its options. They change results, so a fingerprint of the run must cover them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Additions {
+    /// Grey squares in the drawn images.
+    pub cutout: Option<Cutout>,
+    /// Keep the averages with the lowest loss on calibration images.
+    pub early_stopping: Option<EarlyStopping>,
+}
+
+/// What [`Trainer::run_with`] achieved.
+pub struct Outcome {
+    /// Complete or stopped.
+    pub finished: Finished,
+    /// Raw and averaged weights; [`Optimizer::result`] are those to save.
+    pub optimizer: Optimizer,
+    /// Optimiser steps done, fewer than planned if early stopping ended the run.
+    pub steps: u64,
+    /// Which averages early stopping kept.
+    pub kept: Option<KeptAt>,
 }
 
 /// Everything one training needs.
@@ -116,20 +139,29 @@ pub struct Observer<'a> {
     pub max_steps_now: Option<u64>,
 }
 
-/// Draws of (t, noise) per image in an evaluation.
-const EVALUATION_DRAWS: u64 = 4;
-/// Images per side in an evaluation.
-const EVALUATION_IMAGES: usize = 256;
-
 impl Trainer<'_> {
-    /// Trains from the newest checkpoint (or the start) to the end. Returns the outcome and the optimiser, which holds
-    /// raw and averaged weights.
+    /// [`Trainer::run_with`] without additions. Returns the outcome and the optimiser, which holds raw and averaged
+    /// weights.
+    ///
+    /// # Errors
+    /// As [`Trainer::run_with`].
+    pub fn run(self, observer: &mut Observer<'_>) -> Result<(Finished, Optimizer)> {
+        let outcome = self.run_with(&Additions::default(), observer)?;
+        Ok((outcome.finished, outcome.optimizer))
+    }
+
+    /// Trains from the newest checkpoint (or the start) to the end.
     ///
     /// # Errors
     /// Settings, files, what the engine refuses, or a loss that is not finite.
-    pub fn run(self, observer: &mut Observer<'_>) -> Result<(Finished, Optimizer)> {
+    pub fn run_with(self, additions: &Additions, observer: &mut Observer<'_>) -> Result<Outcome> {
         let options = &self.options;
-        options.check()?;
+        self.check(additions)?;
+        let early = additions.early_stopping.as_ref();
+        let over = |optimizer: &Optimizer, step: u64| {
+            step >= options.steps
+                || early.is_some_and(|e| e.is_over(optimizer.kept_at(), step, options.eval_every))
+        };
         let mut optimizer = Optimizer::new(self.network.parameters());
         let resumed = checkpoint::resume(
             &self.checkpoints,
@@ -155,32 +187,50 @@ impl Trainer<'_> {
                 keep,
             )
         };
-        for step in first..options.steps {
-            let (loss, grad_norm) = self.one_step(&mut optimizer, step)?;
-            let done = step + 1;
-            mean.sum += loss;
-            mean.count += 1;
+        let mut done = first;
+        while !over(&optimizer, done) {
+            let step = done;
+            let (loss, grad_norm) = self.one_step(&mut optimizer, step, additions)?;
+            done += 1;
+            // A private step that drew no image has no loss.
+            if let Some(loss) = loss {
+                mean.sum += loss;
+                mean.count += 1;
+            }
             since_log.0 += 1;
             (observer.progress)(Progress {
                 step: done,
                 total: options.steps,
-                loss,
+                loss: loss.unwrap_or(mean.last),
                 images_per_second: (done - first) as f64 * options.batch as f64
                     / began.elapsed().as_secs_f64(),
             });
-            let last = done == options.steps;
             let every = |n: u64| n > 0 && done % n == 0;
-            if every(options.log_every) || every(options.eval_every) || last {
-                let evaluation = if every(options.eval_every) || last {
-                    Some(self.evaluate(&optimizer)?)
-                } else {
-                    None
-                };
-                mean = LossSoFar {
-                    sum: 0.0,
-                    count: 0,
-                    last: mean.sum / mean.count as f64,
-                };
+            let (mut evaluation, mut calibration_loss) = (None, None);
+            if every(options.eval_every) || done == options.steps {
+                let averaged = self.network_of(optimizer.ema())?;
+                evaluation = Some(self.evaluate(&averaged)?);
+                if let Some(early) = early {
+                    let loss = self.calibrate(&averaged, early)?;
+                    calibration_loss = Some(loss);
+                    // Not finite: a run that went astray keeps what it had.
+                    let least = optimizer
+                        .kept_at()
+                        .map_or(f64::INFINITY, |k| k.calibration_loss);
+                    if loss < least {
+                        optimizer.keep(KeptAt {
+                            step: done,
+                            calibration_loss: loss,
+                        });
+                    }
+                }
+            }
+            let last = over(&optimizer, done);
+            if every(options.log_every) || evaluation.is_some() {
+                if mean.count > 0 {
+                    mean.last = mean.sum / mean.count as f64;
+                }
+                (mean.sum, mean.count) = (0.0, 0);
                 journal.write(&Line {
                     step: done,
                     loss: mean.last,
@@ -192,6 +242,7 @@ impl Trainer<'_> {
                     member_loss: evaluation.map(|e| e.member_loss),
                     heldout_loss: evaluation.map(|e| e.heldout_loss),
                     gap: evaluation.map(|e| e.heldout_loss - e.member_loss),
+                    calibration_loss,
                 })?;
                 since_log = (0, Instant::now());
             }
@@ -205,147 +256,64 @@ impl Trainer<'_> {
             }
             // After the checkpoint: a sheet that fails must not cost the steps before it.
             if every(options.sample_every) {
-                (observer.sheet)(done, &self.averaged(&optimizer)?);
+                (observer.sheet)(done, &self.network_of(optimizer.ema())?);
             }
             if leave {
-                return Ok((Finished::Stopped { step: done }, optimizer));
+                return Ok(Outcome {
+                    finished: Finished::Stopped { step: done },
+                    steps: done,
+                    kept: optimizer.kept_at(),
+                    optimizer,
+                });
             }
         }
-        let evaluation = self.evaluate(&optimizer)?;
-        Ok((
-            Finished::Complete {
+        let evaluation = self.evaluate(&self.network_of(optimizer.result())?)?;
+        Ok(Outcome {
+            finished: Finished::Complete {
                 train_loss: mean.last,
                 evaluation,
                 seconds: seconds(&began),
             },
+            steps: done,
+            kept: optimizer.kept_at(),
             optimizer,
-        ))
+        })
     }
 
-    /// One optimiser step; returns (loss, gradient norm).
-    fn one_step(&self, optimizer: &mut Optimizer, step: u64) -> Result<(f64, f64)> {
-        let options = &self.options;
-        let draw = self.recipe.draw(step, options.batch);
-        let n = draw.images.len();
-        let indices: Vec<i64> = draw.images.iter().map(|&i| i as i64).collect();
-        let mut x0 = self
-            .set
-            .images
-            .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
-        if options.flip {
-            let mut rng = stream(self.seed, "train/flip", step);
-            let mirrored: Vec<bool> = (0..n).map(|_| rng.random()).collect();
-            let mask = Tensor::from_slice(&mirrored)
-                .view([-1, 1, 1, 1])
-                .to_device(self.device);
-            x0 = x0.flip([3]).where_self(&mask, &x0);
+    /// Settings that contradict each other or the images.
+    fn check(&self, additions: &Additions) -> Result<()> {
+        self.options.check()?;
+        let size = self.set.images.size();
+        let side = |axis: usize| size.get(axis).map_or(0, |&n| n as usize);
+        let members = self.recipe.members();
+        if let Some(cutout) = &additions.cutout {
+            cutout.check(side(2), side(3))?;
         }
-        let t = noise::integers(
-            &mut stream(self.seed, "train/t", step),
-            self.schedule.len() as i64,
-            n,
-            self.device,
-        );
-        let eps = noise::normal(
-            &mut stream(self.seed, "train/noise", step),
-            &x0.size(),
-            self.device,
-        );
-        let x_t = self.schedule.add_noise(&x0, &eps, &t);
-        let target = match &draw.target {
-            Target::Noise => eps,
-            Target::Teacher(who) => self.recipe.teach(who, &x_t, &t)?,
-        };
-        if self.network.config().dropout > 0.0 {
-            // The one place where libtorch's own generator is used: dropout masks. Seeded anew each step, so that a
-            // resumed run draws the same ones.
-            tch::manual_seed(stream(self.seed, "train/dropout", step).random::<i64>());
+        if let Some(early) = &additions.early_stopping {
+            let seen: Vec<usize> = members
+                .iter()
+                .copied()
+                .chain(self.recipe.watched())
+                .collect();
+            early.check(&seen, &self.set.heldout, side(0), self.options.eval_every)?;
         }
-        let prediction = self.network.forward(&x_t, &t, true)?;
-        let loss = prediction.f_mse_loss(&target, tch::Reduction::Mean)?;
-        let value = loss.double_value(&[]);
-        if !value.is_finite() {
-            return Err(DefenseError::NotFinite {
-                step,
-                what: "loss",
-                value,
-            });
+        if self.recipe.private().is_some() && self.options.batch > members.len() {
+            return Err(DefenseError::Setting(format!(
+                "train.batch = {}: with DP-SGD at most the number of images, {}, because each is drawn at most once in a \
+                 step",
+                self.options.batch,
+                members.len()
+            )));
         }
-        loss.f_backward()?;
-        let norm = optimizer.step(step, options)?;
-        Ok((value, norm))
+        Ok(())
     }
 
-    /// A network over the averaged weights (shared storage).
-    fn averaged(&self, optimizer: &Optimizer) -> Result<UNet2d> {
-        let weights = optimizer.ema().into_iter().collect();
+    /// A network over these weights (shared storage).
+    fn network_of(&self, weights: Vec<(String, Tensor)>) -> Result<UNet2d> {
+        let weights = weights.into_iter().collect();
         Ok(
             UNet2d::from_weights(self.network.config(), weights, self.device)?
                 .with_precision(self.precision),
         )
     }
-
-    /// As many members as held-out images, through the same code, with the same timesteps and noise.
-    fn evaluate(&self, optimizer: &Optimizer) -> Result<Evaluation> {
-        let network = self.averaged(optimizer)?;
-        let members = self.recipe.members();
-        let heldout = &self.set.heldout;
-        let n = if heldout.is_empty() {
-            members.len()
-        } else {
-            members.len().min(heldout.len())
-        };
-        let n = n.min(EVALUATION_IMAGES);
-        Ok(Evaluation {
-            member_loss: self.noise_loss(&network, &spread(&members, n))?,
-            heldout_loss: if heldout.is_empty() {
-                f64::NAN
-            } else {
-                self.noise_loss(&network, &spread(heldout, n))?
-            },
-        })
-    }
-
-    fn noise_loss(&self, network: &UNet2d, images: &[usize]) -> Result<f64> {
-        let _guard = tch::no_grad_guard();
-        let (mut sum, mut count) = (0.0, 0usize);
-        let total = self.schedule.len() as i64;
-        for (chunk_index, chunk) in images.chunks(64).enumerate() {
-            let indices: Vec<i64> = chunk.iter().map(|&i| i as i64).collect();
-            let x0 = self
-                .set
-                .images
-                .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
-            for draw in 0..EVALUATION_DRAWS {
-                let index = draw * 1_000_003 + chunk_index as u64;
-                let mut rng = stream(self.evaluation_seed, "evaluate", index);
-                // Timesteps are stratified, so that few images still cover the whole schedule; which image gets which
-                // stratum is drawn anew each time.
-                let n = chunk.len() as i64;
-                let mut times: Vec<i64> = (0..n)
-                    .map(|i| {
-                        let (low, high) = (i * total / n, (i + 1) * total / n);
-                        rng.random_range(low..high.max(low + 1))
-                    })
-                    .collect();
-                times.shuffle(&mut rng);
-                let t = Tensor::from_slice(&times).to_device(self.device);
-                let eps = noise::normal(&mut rng, &x0.size(), self.device);
-                let x_t = self.schedule.add_noise(&x0, &eps, &t);
-                let error = network.predict_noise(&x_t, &t, None)? - eps;
-                let per_image =
-                    (&error * &error).mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double);
-                sum += per_image.sum(Kind::Double).double_value(&[]);
-                count += chunk.len();
-            }
-        }
-        Ok(sum / count.max(1) as f64)
-    }
-}
-
-/// `n` of `all`, evenly spread over the list (which may hold one half after the other).
-fn spread(all: &[usize], n: usize) -> Vec<usize> {
-    (0..n.min(all.len()))
-        .map(|i| all[i * all.len() / n])
-        .collect()
 }

@@ -1,0 +1,117 @@
+//! Early stopping: the averaged weights of the evaluation at which the loss on calibration images was lowest.
+//!
+//! A model leaks the more, the longer it is trained beyond the point where unseen images stop profiting. Stopping there is
+//! the cheapest defence, and any other must be compared with it. The choice is made on held-out images that are *not*
+//! audited: a model chosen for doing well on the audited non-members would look better on them than it is.
+
+use crate::{DefenseError, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+
+/// When to stop, and what decides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStopping {
+    /// Indices into the training set: images that are neither trained on nor audited. Up to 256 of them are used, evenly
+    /// spread over the list.
+    pub calibration: Vec<usize>,
+    /// Evaluations (every `eval_every` steps) without a new lowest loss after which the run ends; 0: it runs to its end,
+    /// and the best weights are kept all the same.
+    pub patience: u64,
+}
+
+/// Which weights were kept.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct KeptAt {
+    /// Steps done then.
+    pub step: u64,
+    /// Noise-prediction loss on the calibration images, the lowest of the run so far.
+    pub calibration_loss: f64,
+}
+
+impl EarlyStopping {
+    /// `members`: images that are trained on; `heldout`: those of the logged held-out loss, which are the audited ones;
+    /// `images`: size of the training set.
+    ///
+    /// # Errors
+    /// No calibration image, one that is out of range, trained on or audited, or no evaluations.
+    pub(crate) fn check(
+        &self,
+        members: &[usize],
+        heldout: &[usize],
+        images: usize,
+        eval_every: u64,
+    ) -> Result<()> {
+        let fail = |text: String| Err(DefenseError::Setting(format!("early stopping: {text}")));
+        if eval_every == 0 {
+            return fail("train.eval_every is 0, so nothing is ever measured; set it".into());
+        }
+        if self.calibration.is_empty() {
+            return fail("no calibration images: put some held-out images aside for it".into());
+        }
+        if let Some(i) = self.calibration.iter().find(|&&i| i >= images) {
+            return fail(format!("calibration image {i} does not exist"));
+        }
+        let members: HashSet<usize> = members.iter().copied().collect();
+        if let Some(i) = self.calibration.iter().find(|i| members.contains(i)) {
+            return fail(format!(
+                "image {i} is trained on and cannot be a calibration image too"
+            ));
+        }
+        let heldout: HashSet<usize> = heldout.iter().copied().collect();
+        if let Some(i) = self.calibration.iter().find(|i| heldout.contains(i)) {
+            return fail(format!(
+                "image {i} is a calibration image and an audited one: take the calibration images out of the held-out list"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Has patience run out at `step`? A pure function of what a checkpoint holds.
+    pub(crate) fn is_over(&self, kept: Option<KeptAt>, step: u64, eval_every: u64) -> bool {
+        self.patience > 0
+            && kept.is_some_and(|kept| {
+                step.saturating_sub(kept.step) >= self.patience.saturating_mul(eval_every)
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patience_counts_evaluations_since_the_best() {
+        let kept = |step| {
+            Some(KeptAt {
+                step,
+                calibration_loss: 0.1,
+            })
+        };
+        let early = |patience| EarlyStopping {
+            calibration: vec![0],
+            patience,
+        };
+        assert!(!early(2).is_over(None, 1000, 10));
+        assert!(!early(2).is_over(kept(20), 39, 10));
+        assert!(early(2).is_over(kept(20), 40, 10));
+        assert!(!early(0).is_over(kept(20), 1000, 10));
+    }
+
+    #[test]
+    fn calibration_images_are_neither_trained_on_nor_audited() {
+        let check = |calibration: &[usize], eval_every| {
+            EarlyStopping {
+                calibration: calibration.to_vec(),
+                patience: 0,
+            }
+            .check(&[0, 1], &[2, 3], 6, eval_every)
+        };
+        assert!(check(&[4, 5], 10).is_ok());
+        assert!(check(&[4, 5], 0).is_err());
+        assert!(check(&[], 10).is_err());
+        for bad in [0, 2, 6] {
+            assert!(check(&[4, bad], 10).is_err(), "{bad}");
+        }
+    }
+}

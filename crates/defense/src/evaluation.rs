@@ -1,0 +1,85 @@
+//! Losses of the averaged weights: on members, on held-out images, on calibration images.
+
+use crate::trainer::{Evaluation, Trainer};
+use crate::{EarlyStopping, Result};
+use dualmd_data::stream;
+use dualmd_diffusion::{Denoiser, UNet2d};
+use dualmd_torch::{Kind, Tensor, noise, tch};
+use rand::Rng;
+use rand::seq::SliceRandom;
+
+/// Draws of (t, noise) per image in an evaluation.
+const EVALUATION_DRAWS: u64 = 4;
+/// Images per side in an evaluation.
+const EVALUATION_IMAGES: usize = 256;
+
+impl Trainer<'_> {
+    /// Loss on the images that early stopping decides by.
+    pub(crate) fn calibrate(&self, network: &UNet2d, early: &EarlyStopping) -> Result<f64> {
+        let n = early.calibration.len().min(EVALUATION_IMAGES);
+        self.noise_loss(network, &spread(&early.calibration, n))
+    }
+
+    /// As many members as held-out images, through the same code, with the same timesteps and noise.
+    pub(crate) fn evaluate(&self, network: &UNet2d) -> Result<Evaluation> {
+        let members = self.recipe.watched();
+        let heldout = &self.set.heldout;
+        let n = if heldout.is_empty() {
+            members.len()
+        } else {
+            members.len().min(heldout.len())
+        };
+        let n = n.min(EVALUATION_IMAGES);
+        Ok(Evaluation {
+            member_loss: self.noise_loss(network, &spread(&members, n))?,
+            heldout_loss: if heldout.is_empty() {
+                f64::NAN
+            } else {
+                self.noise_loss(network, &spread(heldout, n))?
+            },
+        })
+    }
+
+    fn noise_loss(&self, network: &UNet2d, images: &[usize]) -> Result<f64> {
+        let _guard = tch::no_grad_guard();
+        let (mut sum, mut count) = (0.0, 0usize);
+        let total = self.schedule.len() as i64;
+        for (chunk_index, chunk) in images.chunks(64).enumerate() {
+            let indices: Vec<i64> = chunk.iter().map(|&i| i as i64).collect();
+            let x0 = self
+                .set
+                .images
+                .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
+            for draw in 0..EVALUATION_DRAWS {
+                let index = draw * 1_000_003 + chunk_index as u64;
+                let mut rng = stream(self.evaluation_seed, "evaluate", index);
+                // Timesteps are stratified, so that few images still cover the whole schedule; which image gets which
+                // stratum is drawn anew each time.
+                let n = chunk.len() as i64;
+                let mut times: Vec<i64> = (0..n)
+                    .map(|i| {
+                        let (low, high) = (i * total / n, (i + 1) * total / n);
+                        rng.random_range(low..high.max(low + 1))
+                    })
+                    .collect();
+                times.shuffle(&mut rng);
+                let t = Tensor::from_slice(&times).to_device(self.device);
+                let eps = noise::normal(&mut rng, &x0.size(), self.device);
+                let x_t = self.schedule.add_noise(&x0, &eps, &t);
+                let error = network.predict_noise(&x_t, &t, None)? - eps;
+                let per_image =
+                    (&error * &error).mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double);
+                sum += per_image.sum(Kind::Double).double_value(&[]);
+                count += chunk.len();
+            }
+        }
+        Ok(sum / count.max(1) as f64)
+    }
+}
+
+/// `n` of `all`, evenly spread over the list (which may hold one half after the other).
+fn spread(all: &[usize], n: usize) -> Vec<usize> {
+    (0..n.min(all.len()))
+        .map(|i| all[i * all.len() / n])
+        .collect()
+}

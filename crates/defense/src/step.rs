@@ -1,0 +1,320 @@
+//! One step of the loop in [`crate::trainer`]: what is shown to the network, and the gradient.
+
+use crate::dp::{ClippedSum, DpSgd};
+use crate::optimizer::Optimizer;
+use crate::recipe::{Draw, Target};
+use crate::trainer::{Additions, Trainer};
+use crate::{DefenseError, Result};
+use dualmd_data::stream;
+use dualmd_torch::{Tensor, noise, tch};
+use rand::Rng;
+
+/// What a step shows the network, and what it should answer: one row per image and draw.
+struct Batch {
+    x_t: Tensor,
+    t: Tensor,
+    target: Tensor,
+}
+
+impl Trainer<'_> {
+    /// One optimiser step; returns (loss, gradient norm), no loss if a private recipe drew no image.
+    pub(crate) fn one_step(
+        &self,
+        optimizer: &mut Optimizer,
+        step: u64,
+        additions: &Additions,
+    ) -> Result<(Option<f64>, f64)> {
+        let options = &self.options;
+        let draw = self.recipe.draw(step, options.batch);
+        let Some(private) = self.recipe.private() else {
+            let batch = self.batch(&draw, 1, self.seed, step, additions)?;
+            let loss = self.backward(&batch, step)?;
+            let norm = optimizer.step(step, options)?;
+            return Ok((Some(loss), norm));
+        };
+        let (loss, gradient) = self.private_gradient(private, optimizer, &draw, step, additions)?;
+        // Each image's gradient has been clipped: clipping the noisy mean again would only hide how much noise there is.
+        let norm = optimizer.step_along(&gradient, None, step, options)?;
+        Ok((loss, norm))
+    }
+
+    /// The gradient of a DP-SGD step (see [`crate::dp`]) and the mean loss of the images drawn.
+    fn private_gradient(
+        &self,
+        private: &DpSgd,
+        optimizer: &mut Optimizer,
+        draw: &Draw,
+        step: u64,
+        additions: &Additions,
+    ) -> Result<(Option<f64>, Vec<Tensor>)> {
+        if draw.target != Target::Noise {
+            return Err(DefenseError::Setting(
+                "DP-SGD cannot be combined with teachers: they carry the images' information into the targets, past the \
+                 clipping and the noise; use it for ordinary training"
+                    .into(),
+            ));
+        }
+        let privacy = private.privacy();
+        let mut sum = ClippedSum::new(optimizer.parameters(), privacy.clip);
+        let mut loss = None;
+        if !draw.images.is_empty() {
+            let k = privacy.noise_multiplicity as i64;
+            let all = self.batch(
+                draw,
+                privacy.noise_multiplicity,
+                private.seed(),
+                step,
+                additions,
+            )?;
+            let mut total = 0.0;
+            for image in 0..draw.images.len() as i64 {
+                let rows = |tensor: &Tensor| tensor.narrow(0, image * k, k);
+                let one = Batch {
+                    x_t: rows(&all.x_t),
+                    t: rows(&all.t),
+                    target: rows(&all.target),
+                };
+                total += self.backward(&one, step)?;
+                sum.add(&mut optimizer.gradients(), step)?;
+                optimizer.forget();
+            }
+            loss = Some(total / draw.images.len() as f64);
+        }
+        let shapes: Vec<Vec<i64>> = optimizer.parameters().iter().map(Tensor::size).collect();
+        let noise = private.noise(step, &shapes, self.device);
+        Ok((loss, sum.release(&noise, self.options.batch as f64)?))
+    }
+
+    /// The rows of one step: `copies` of each drawn image, each copy with its own mirror, square, timestep and noise from
+    /// the streams of `seed`.
+    fn batch(
+        &self,
+        draw: &Draw,
+        copies: usize,
+        seed: u64,
+        step: u64,
+        additions: &Additions,
+    ) -> Result<Batch> {
+        let indices: Vec<i64> = draw
+            .images
+            .iter()
+            .flat_map(|&i| std::iter::repeat_n(i as i64, copies))
+            .collect();
+        let n = indices.len();
+        let mut x0 = self
+            .set
+            .images
+            .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
+        if self.options.flip {
+            let mut rng = stream(seed, "train/flip", step);
+            let mirrored: Vec<bool> = (0..n).map(|_| rng.random()).collect();
+            let mask = Tensor::from_slice(&mirrored)
+                .view([-1, 1, 1, 1])
+                .to_device(self.device);
+            x0 = x0.flip([3]).where_self(&mask, &x0);
+        }
+        if let Some(cutout) = &additions.cutout {
+            let (_, _, height, width) = x0.size4()?;
+            let mut rng = stream(seed, "train/cutout", step);
+            let mask = cutout.mask(&mut rng, n, (height as usize, width as usize), self.device);
+            x0 = x0.f_mul(&mask)?;
+        }
+        let t = noise::integers(
+            &mut stream(seed, "train/t", step),
+            self.schedule.len() as i64,
+            n,
+            self.device,
+        );
+        let eps = noise::normal(
+            &mut stream(seed, "train/noise", step),
+            &x0.size(),
+            self.device,
+        );
+        let x_t = self.schedule.add_noise(&x0, &eps, &t);
+        let target = match &draw.target {
+            Target::Noise => eps,
+            Target::Teacher(who) => self.recipe.teach(who, &x_t, &t)?,
+        };
+        if self.network.config().dropout > 0.0 {
+            // The one place where libtorch's own generator is used: dropout masks. Seeded anew each step, so that a
+            // resumed run draws the same ones.
+            tch::manual_seed(stream(seed, "train/dropout", step).random::<i64>());
+        }
+        Ok(Batch { x_t, t, target })
+    }
+
+    /// Adds the gradient of the batch's mean loss to the parameters'; returns the loss.
+    fn backward(&self, batch: &Batch, step: u64) -> Result<f64> {
+        let prediction = self.network.forward(&batch.x_t, &batch.t, true)?;
+        let loss = prediction.f_mse_loss(&batch.target, tch::Reduction::Mean)?;
+        let value = loss.double_value(&[]);
+        if !value.is_finite() {
+            return Err(DefenseError::NotFinite {
+                step,
+                what: "loss",
+                value,
+            });
+        }
+        loss.f_backward()?;
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Privacy, Recipe, TrainOptions, TrainingSet};
+    use dualmd_diffusion::{NoiseSchedule, UNet2d, preset::preset};
+    use dualmd_torch::device::Precision;
+    use dualmd_torch::{Device, Kind};
+
+    const IMAGES: usize = 8;
+    const COPIES: usize = 3;
+
+    fn network() -> UNet2d {
+        UNet2d::fresh(&preset("tiny", 1, 8).unwrap(), 3, Device::Cpu).unwrap()
+    }
+
+    fn recipe(clip: f64) -> DpSgd {
+        let privacy = Privacy {
+            noise_multiplier: 0.0,
+            clip,
+            noise_multiplicity: COPIES,
+        };
+        DpSgd::new((0..IMAGES).collect(), privacy, "secret").unwrap()
+    }
+
+    fn trainer(recipe: &DpSgd) -> Trainer<'_> {
+        let mut rng = stream(1, "images", 0);
+        Trainer {
+            network: network(),
+            schedule: NoiseSchedule::default(),
+            set: TrainingSet {
+                images: noise::normal(&mut rng, &[IMAGES as i64, 1, 8, 8], Device::Cpu),
+                heldout: vec![],
+            },
+            recipe,
+            options: TrainOptions {
+                batch: IMAGES,
+                flip: true,
+                ..TrainOptions::default()
+            },
+            seed: 7,
+            evaluation_seed: 8,
+            device: Device::Cpu,
+            precision: Precision::F32,
+            checkpoints: Default::default(),
+            log: Default::default(),
+            tensorboard: Default::default(),
+            fingerprint: String::new(),
+        }
+    }
+
+    /// Gradients as one vector of f64.
+    fn flat(gradients: &[Tensor]) -> Vec<f64> {
+        let flat: Vec<Tensor> = gradients.iter().map(|g| g.reshape([-1])).collect();
+        Vec::try_from(Tensor::cat(&flat, 0).to_kind(Kind::Double)).unwrap()
+    }
+
+    fn norm(vector: &[f64]) -> f64 {
+        vector.iter().map(|v| v * v).sum::<f64>().sqrt()
+    }
+
+    /// The loss and gradient of every image, each from a network of its own.
+    fn naive(trainer: &Trainer<'_>, recipe: &DpSgd, draw: &Draw) -> Vec<(f64, Vec<f64>)> {
+        let all = trainer
+            .batch(draw, COPIES, recipe.seed(), 0, &Additions::default())
+            .unwrap();
+        (0..draw.images.len())
+            .map(|image| {
+                let network = network();
+                let optimizer = Optimizer::new(network.parameters());
+                let mut losses = Vec::new();
+                for copy in 0..COPIES {
+                    let row = (image * COPIES + copy) as i64;
+                    let rows = |t: &Tensor| t.narrow(0, row, 1);
+                    let out = network
+                        .forward(&rows(&all.x_t), &rows(&all.t), true)
+                        .unwrap();
+                    let error = out - rows(&all.target);
+                    losses.push((&error * &error).mean(Kind::Float));
+                }
+                let loss = Tensor::stack(&losses, 0).mean(Kind::Float);
+                loss.backward();
+                (loss.double_value(&[]), flat(&optimizer.gradients()))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_private_gradient_is_the_sum_of_clipped_gradients_of_single_images() {
+        let probe = recipe(1.0);
+        let draw = probe.draw(0, IMAGES);
+        assert_eq!(draw.images.len(), IMAGES);
+        let single = naive(&trainer(&probe), &probe, &draw);
+        let mut norms: Vec<f64> = single.iter().map(|(_, g)| norm(g)).collect();
+        norms.sort_by(f64::total_cmp);
+        // Between the norms, so that some are clipped and some are not.
+        let clip = 0.5 * (norms[IMAGES / 2 - 1] + norms[IMAGES / 2]);
+        assert!(
+            norms[0] < 0.999 * clip && norms[IMAGES - 1] > 1.001 * clip,
+            "{norms:?}"
+        );
+
+        let recipe = recipe(clip);
+        let trainer = trainer(&recipe);
+        let mut optimizer = Optimizer::new(trainer.network.parameters());
+        let (loss, gradient) = trainer
+            .private_gradient(&recipe, &mut optimizer, &draw, 0, &Additions::default())
+            .unwrap();
+        let got = flat(&gradient);
+        let mut expected = vec![0.0; got.len()];
+        for (_, g) in &single {
+            let scale = (clip / norm(g)).min(1.0) / IMAGES as f64;
+            expected
+                .iter_mut()
+                .zip(g)
+                .for_each(|(e, g)| *e += scale * g);
+        }
+        let difference: Vec<f64> = got.iter().zip(&expected).map(|(a, b)| a - b).collect();
+        assert!(
+            norm(&difference) < 1e-4 * norm(&expected),
+            "{} of {}",
+            norm(&difference),
+            norm(&expected)
+        );
+        let mean = single.iter().map(|(l, _)| l).sum::<f64>() / IMAGES as f64;
+        assert!((loss.unwrap() - mean).abs() < 1e-5 * mean);
+        // Nothing is left behind for the next step.
+        assert!(flat(&optimizer.gradients()).iter().all(|&g| g == 0.0));
+    }
+
+    #[test]
+    fn no_image_moves_the_sum_by_more_than_the_clip() {
+        let recipe = recipe(1e-3);
+        let trainer = trainer(&recipe);
+        let mut optimizer = Optimizer::new(trainer.network.parameters());
+        let none = Additions::default();
+        let mut sum = |images: Vec<usize>| {
+            let draw = Draw {
+                images,
+                target: Target::Noise,
+            };
+            let (_, gradient) = trainer
+                .private_gradient(&recipe, &mut optimizer, &draw, 0, &none)
+                .unwrap();
+            // It is divided by the expected batch, not by the number of images drawn.
+            flat(&gradient)
+                .iter()
+                .map(|g| g * IMAGES as f64)
+                .collect::<Vec<f64>>()
+        };
+        assert!(norm(&sum(vec![5])) <= 1e-3, "one image, clipped");
+        assert!(norm(&sum(vec![5])) > 0.99e-3, "and no shorter than need be");
+        let with = sum(vec![1, 2, 5]);
+        let without = sum(vec![1, 2]);
+        let moved: Vec<f64> = with.iter().zip(&without).map(|(a, b)| a - b).collect();
+        assert!(norm(&moved) <= 1e-3 * (1.0 + 1e-4));
+        assert_eq!(norm(&sum(vec![])), 0.0);
+    }
+}
