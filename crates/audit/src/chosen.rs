@@ -6,12 +6,13 @@
 
 use std::collections::HashMap;
 
-use dualmd_stats::{calibration_half, power_against_k, select_and_report};
+use dualmd_stats::{Halves, calibration_half, power_against_k, select_and_report};
 use serde::Serialize;
 
-use crate::findings::in_view;
+use crate::epsilon::EpsilonBound;
 use crate::report::{AttackResult, View};
-use crate::scores::{ScoreRow, ScoresFile};
+use crate::samples::{FEWEST, Key, Samples, common, on, samples, unit};
+use crate::scores::ScoresFile;
 
 /// False-alarm rate of the threshold that is carried over.
 pub const FPR: f64 = 0.01;
@@ -21,9 +22,6 @@ pub const ALPHA: f64 = 0.05;
 const IMAGES: [usize; 7] = [1, 2, 3, 5, 10, 20, 50];
 /// Power from which on a test is called able to see.
 const POWER: f64 = 0.8;
-/// Samples of each kind below which halving leaves nothing to look at.
-const FEWEST: usize = 20;
-
 /// The attack that one half of the samples chose, measured on the other half.
 #[derive(Debug, Clone, Serialize)]
 pub struct Chosen {
@@ -33,6 +31,10 @@ pub struct Chosen {
     pub title: String,
     /// Attacks it was chosen from.
     pub compared: usize,
+    /// Attacks that share too few samples with these to be compared.
+    pub left_out: Vec<String>,
+    /// Lower bound on epsilon at the threshold carried over. No choice enters it.
+    pub epsilon: Option<EpsilonBound>,
     /// Choice, AUC on the other half, and the threshold carried over.
     #[serde(flatten)]
     pub selection: dualmd_stats::Selection,
@@ -42,64 +44,30 @@ pub struct Chosen {
     pub images_needed: Option<usize>,
 }
 
-/// Chooses and measures; `None` where there is one attack with too few samples, or none.
+/// Chooses and measures, on the samples that the attacks have in common; `None` where these are too few.
+///
+/// `results` are the model's attacks; those that gave no result are passed over.
 pub fn chosen(
     scores: &ScoresFile,
     results: &[AttackResult],
     view: View,
     halves: &HashMap<String, u8>,
+    delta: f64,
     seed: u64,
 ) -> Option<Chosen> {
-    let rows = |attack: &str, member: bool| -> Vec<&ScoreRow> {
-        scores
-            .rows
-            .iter()
-            .filter(|r| {
-                r.attack == attack
-                    && r.member == member
-                    && (!member || in_view(&r.sample_id, view, halves))
-            })
-            .collect()
-    };
     let ok: Vec<&AttackResult> = results.iter().filter(|r| r.pooled.is_some()).collect();
-    let first = ok.first()?;
-    let (members, nonmembers) = (rows(&first.attack, true), rows(&first.attack, false));
-    if members.len() < FEWEST || nonmembers.len() < FEWEST {
-        return None;
-    }
-    let ids =
-        |rows: &[&ScoreRow]| -> Vec<String> { rows.iter().map(|r| r.sample_id.clone()).collect() };
-    let values = |rows: &[&ScoreRow]| -> Vec<f64> { rows.iter().map(|r| r.score).collect() };
-    let order = (ids(&members), ids(&nonmembers));
-    // An attack that scored other samples (one with a training part, say) cannot be compared on these.
-    let comparable: Vec<(&AttackResult, Vec<f64>, Vec<f64>)> = ok
+    let all: Vec<Samples<'_>> = ok
         .iter()
-        .map(|r| (*r, rows(&r.attack, true), rows(&r.attack, false)))
-        .filter(|(_, m, n)| (ids(m), ids(n)) == order)
-        .map(|(r, m, n)| (r, values(&m), values(&n)))
+        .map(|r| samples(scores, &r.attack, view, halves))
         .collect();
-    let keys = |rows: &[&ScoreRow], side: &str| -> Vec<String> {
-        rows.iter()
-            .enumerate()
-            .map(|(i, r)| match (&r.group, r.sample_id.as_str()) {
-                (Some(group), _) => format!("group {group}"),
-                (None, "") => format!("{side} {i}"),
-                (None, id) => id.to_owned(),
-            })
-            .collect()
-    };
-    let (member_keys, other_keys) = (keys(&members, "member"), keys(&nonmembers, "non-member"));
-    fn strs(keys: &[String]) -> Vec<&str> {
-        keys.iter().map(String::as_str).collect()
-    }
-    let split = calibration_half(&strs(&member_keys), &strs(&other_keys), seed);
-    let pairs: Vec<(&[f64], &[f64])> = comparable
-        .iter()
-        .map(|(_, m, n)| (m.as_slice(), n.as_slice()))
-        .collect();
+    let (kept, keys) = common(&all, FEWEST)?;
+    let pairs: Vec<(Vec<f64>, Vec<f64>)> = kept.iter().map(|&i| on(&all[i], &keys)).collect();
+    let split = divide(&all[*kept.first()?], &keys, seed);
+    let slices: Vec<(&[f64], &[f64])> = pairs.iter().map(|(m, n)| (&m[..], &n[..])).collect();
     // Too few groups to split: there is nothing to report then, and the table above still stands.
-    let selection = select_and_report(&pairs, &split, FPR, seed).ok()?;
-    let (result, m, n) = &comparable[selection.chosen];
+    let selection = select_and_report(&slices, &split, FPR, seed).ok()?;
+    let result = ok[kept[selection.chosen]];
+    let (m, n) = &pairs[selection.chosen];
     let held_back = |scores: &[f64], calibration: &[bool]| -> Vec<f64> {
         scores
             .iter()
@@ -118,19 +86,39 @@ pub fn chosen(
         .filter_map(|&k| power_against_k(&m, &n, &[k], ALPHA, seed).ok())
         .flatten()
         .collect();
+    let left_out = (0..ok.len()).filter(|i| !kept.contains(i));
     Some(Chosen {
         attack: result.attack.clone(),
         title: result.title.clone(),
-        compared: comparable.len(),
+        compared: kept.len(),
+        left_out: left_out.map(|i| ok[i].attack.clone()).collect(),
         images_needed: power.iter().find(|p| p.power >= POWER).map(|p| p.k),
+        epsilon: EpsilonBound::at(&selection.transferred, delta),
         selection,
         power,
     })
 }
 
+/// Halves of some samples, groups kept together.
+pub fn divide(samples: &Samples<'_>, keys: &[Key<'_>], seed: u64) -> Halves {
+    let units = |member: bool| -> Vec<String> {
+        keys.iter()
+            .filter(|k| k.1 == member)
+            .filter_map(|k| Some(unit(k, samples.get(k)?)))
+            .collect()
+    };
+    fn strs(keys: &[String]) -> Vec<&str> {
+        keys.iter().map(String::as_str).collect()
+    }
+    calibration_half(&strs(&units(true)), &strs(&units(false)), seed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scores::ScoreRow;
+
+    const DELTA: f64 = 1e-5;
 
     /// `useless` attacks that know nothing and one that shifts members by `shift`.
     fn file(members: usize, nonmembers: usize, useless: usize, shift: f64) -> ScoresFile {
@@ -165,19 +153,8 @@ mod tests {
             .map(|attack| {
                 let (m, n) = scores.sides(&attack);
                 AttackResult {
-                    title: attack.clone(),
-                    attack,
-                    access: "white-box".into(),
-                    network_calls_per_sample: None,
-                    seconds: None,
-                    status: "ok".into(),
-                    reason: None,
-                    parameters: serde_json::Value::Null,
                     pooled: crate::measure::measure(&m, &n, 1, &[0.1], 0).ok(),
-                    d1: None,
-                    d2: None,
-                    halves_differ: false,
-                    figures: None,
+                    ..AttackResult::named(&attack)
                 }
             })
             .collect()
@@ -186,8 +163,16 @@ mod tests {
     #[test]
     fn the_informed_attack_is_chosen_and_more_images_see_more() {
         let scores = file(200, 400, 9, 0.3);
-        let chosen = chosen(&scores, &results(&scores), View::Pooled, &HashMap::new(), 1)
-            .expect("enough samples");
+        let chosen = chosen(
+            &scores,
+            &results(&scores),
+            View::Pooled,
+            &HashMap::new(),
+            DELTA,
+            1,
+        )
+        .expect("enough samples");
+        assert!(chosen.left_out.is_empty());
         assert_eq!((chosen.attack.as_str(), chosen.compared), ("a9", 10));
         // Half of the samples, and the AUC of a shift by 0.3 of a uniform: 1 - 0.7^2 / 2 = 0.755.
         assert_eq!(chosen.selection.transferred.n_members, 100);
@@ -197,10 +182,58 @@ mod tests {
         assert!(chosen.images_needed.is_some_and(|k| k <= 10));
     }
 
+    /// One attack alone: the bound of the choice, whose threshold `dualmd-stats` carries over, is the attack's own.
+    #[test]
+    fn a_lone_attack_has_one_bound_on_epsilon() {
+        let scores = file(200, 400, 0, 0.6);
+        let halves = HashMap::new();
+        let chosen = chosen(&scores, &results(&scores), View::Pooled, &halves, DELTA, 5);
+        let chosen = chosen.and_then(|c| c.epsilon).expect("enough samples");
+        let own = EpsilonBound::of(&samples(&scores, "a0", View::Pooled, &halves), DELTA, 5);
+        let own = own.expect("enough samples");
+        assert_eq!(
+            (chosen.tp, chosen.fp, chosen.lower),
+            (own.tp, own.fp, own.lower)
+        );
+        assert!(own.lower > 0.0);
+    }
+
     #[test]
     fn too_few_samples_choose_nothing() {
         let scores = file(10, 400, 2, 0.5);
-        let none = chosen(&scores, &results(&scores), View::Pooled, &HashMap::new(), 1);
+        let none = chosen(
+            &scores,
+            &results(&scores),
+            View::Pooled,
+            &HashMap::new(),
+            DELTA,
+            1,
+        );
         assert!(none.is_none());
+    }
+
+    /// An attack that learnt from some of the samples is compared on the others, one that scored a handful is left out.
+    #[test]
+    fn attacks_are_compared_on_common_samples() {
+        let mut scores = file(200, 400, 2, 0.3);
+        let number = |r: &ScoreRow| r.sample_id[1..].parse::<usize>().unwrap_or(0);
+        scores.rows.retain(|r| match r.attack.as_str() {
+            "a2" => !(0..40).contains(&number(r)) && !(200..280).contains(&number(r)),
+            "a1" => (190..210).contains(&number(r)),
+            _ => true,
+        });
+        let chosen = chosen(
+            &scores,
+            &results(&scores),
+            View::Pooled,
+            &HashMap::new(),
+            DELTA,
+            1,
+        )
+        .expect("enough samples");
+        assert_eq!((chosen.attack.as_str(), chosen.compared), ("a2", 2));
+        assert_eq!(chosen.left_out, ["a1"]);
+        let t = &chosen.selection.transferred;
+        assert_eq!((t.n_members, t.n_nonmembers), (80, 160));
     }
 }

@@ -1,77 +1,129 @@
 //! Attacks compared with each other member by member, and models with the undefended one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::error::{AuditError, Result};
 use crate::files::ModelFiles;
-use crate::findings::in_view;
-use crate::report::{Agreement, Comparison, View};
+use crate::report::{Agreement, AttackResult, Comparison, SameImages, View};
+use crate::samples::{Key, Samples, common, on, samples, sides};
 use crate::scores::{ScoreRow, ScoresFile};
 
 /// False-positive rate at which members count as found when attacks are compared member by member.
 const AGREEMENT_FPR: f64 = 0.01;
 
-/// Members that one, two or all attacks find at 1 % FPR. `None` with fewer than two attacks or too few non-members.
+/// Members that one, two or all attacks find at 1 % FPR, of the samples that all of them scored. `None` with fewer than
+/// two attacks, too few non-members in common, or rows without ids.
 pub fn agreement(
     scores: &ScoresFile,
     attacks: &[String],
     primary: View,
     halves: &HashMap<String, u8>,
 ) -> Option<Agreement> {
-    if attacks.len() < 2 {
+    let all: Vec<Samples<'_>> = attacks
+        .iter()
+        .map(|a| samples(scores, a, primary, halves))
+        .collect();
+    let (kept, keys) = common(&all, 1)?;
+    // Without ids nobody knows that two rows are about the same image.
+    if keys.iter().any(|k| k.0.is_empty()) {
         return None;
     }
-    // sample -> (member, attacks that scored it, attacks that call it a member)
-    let mut found: BTreeMap<&str, (bool, usize, usize)> = BTreeMap::new();
-    for attack in attacks {
-        let rows: Vec<&ScoreRow> = scores
-            .rows
-            .iter()
-            .filter(|r| r.attack == *attack && !r.sample_id.is_empty())
-            .collect();
-        let mut nonmembers: Vec<f64> = rows.iter().filter(|r| !r.member).map(|r| r.score).collect();
-        let allowed = (AGREEMENT_FPR * nonmembers.len() as f64 + 1e-9).floor() as usize;
-        if allowed < 1 {
-            return None;
-        }
+    let (n_members, n_nonmembers) = sides(&keys);
+    let allowed = (AGREEMENT_FPR * n_nonmembers as f64 + 1e-9).floor() as usize;
+    if kept.len() < 2 || allowed < 1 {
+        return None;
+    }
+    // Attacks that call a sample a member, sample by sample.
+    let mut hits = vec![0_usize; keys.len()];
+    for &i in &kept {
+        let mut nonmembers = on(&all[i], &keys).1;
         nonmembers.sort_by(|a, b| b.total_cmp(a));
         // Strictly above this score at most `allowed` non-members remain: the conservative rule of the ROC.
         let bar = *nonmembers.get(allowed)?;
-        for row in rows
-            .iter()
-            .filter(|r| !r.member || in_view(&r.sample_id, primary, halves))
-        {
-            let entry = found.entry(&row.sample_id).or_insert((row.member, 0, 0));
-            entry.1 += 1;
-            entry.2 += usize::from(row.score > bar);
+        for (hit, key) in hits.iter_mut().zip(&keys) {
+            *hit += usize::from(all[i].get(key).is_some_and(|r| r.score > bar));
         }
     }
-    let complete: Vec<&(bool, usize, usize)> = found
-        .values()
-        .filter(|(_, scored, _)| *scored == attacks.len())
-        .collect();
     let count = |member: bool, at_least: usize| {
-        complete
-            .iter()
-            .filter(|(m, _, hits)| *m == member && *hits >= at_least)
+        keys.iter()
+            .zip(&hits)
+            .filter(|(k, hits)| k.1 == member && **hits >= at_least)
             .count()
     };
     Some(Agreement {
-        attacks: attacks.len(),
-        n_members: count(true, 0),
+        attacks: kept.len(),
+        n_members,
         by_one: count(true, 1),
         by_two: count(true, 2),
-        by_all: count(true, attacks.len()),
+        by_all: count(true, kept.len()),
         nonmembers_by_one: count(false, 1),
-        n_nonmembers: count(false, 0),
+        n_nonmembers,
     })
 }
 
-/// The undefended model against every other one, attack by attack, on the samples that both scored.
+/// Attacks that scored a part of the samples, each against the strongest of those that scored the most, on the samples
+/// that both scored; left out where fewer than two of a kind are left.
+pub fn same_images(
+    scores: &ScoresFile,
+    results: &[AttackResult],
+    primary: View,
+    halves: &HashMap<String, u8>,
+) -> Result<Vec<SameImages>> {
+    let measured: Vec<(&AttackResult, f64, Samples<'_>)> = results
+        .iter()
+        .filter_map(|r| {
+            let auc = r.view(primary)?.auc;
+            Some((r, auc, samples(scores, &r.attack, primary, halves)))
+        })
+        .collect();
+    let most = measured.iter().map(|(_, _, s)| s.len()).max().unwrap_or(0);
+    let strongest = measured
+        .iter()
+        .filter(|(_, _, s)| s.len() == most)
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    let Some((other, _, theirs)) = strongest else {
+        return Ok(Vec::new());
+    };
+    let mut out = Vec::new();
+    for (result, _, ours) in measured.iter().filter(|(_, _, s)| s.len() < most) {
+        let keys: Vec<Key<'_>> = ours
+            .keys()
+            .iter()
+            .filter(|k| !k.0.is_empty() && theirs.has(k))
+            .copied()
+            .collect();
+        let (n_members, n_nonmembers) = sides(&keys);
+        if n_members < 2 || n_nonmembers < 2 {
+            continue;
+        }
+        let ((m, n), (m_other, n_other)) = (on(ours, &keys), on(theirs, &keys));
+        let fail = |source| AuditError::Stats {
+            what: format!("{} against {}, common samples", result.attack, other.attack),
+            source,
+        };
+        let d = crate::measure::paired(&m, &n, &m_other, &n_other).map_err(fail)?;
+        let auc = |m: &[f64], n: &[f64]| dualmd_stats::Roc::new(m, n).map(|roc| roc.auc());
+        out.push(SameImages {
+            attack: result.attack.clone(),
+            other: other.attack.clone(),
+            n_members,
+            n_nonmembers,
+            auc: auc(&m, &n).map_err(fail)?,
+            other_auc: auc(&m_other, &n_other).map_err(fail)?,
+            difference: d.difference,
+            difference_ci: d.ci,
+            p_value: d.p_value,
+        });
+    }
+    Ok(out)
+}
+
+/// The undefended model against every other one, attack by attack, on the samples that both scored. Repeats of a training
+/// are left out: they have a table of their own.
 pub fn comparisons(models: &[ModelFiles]) -> Result<Vec<Comparison>> {
     let Some(baseline) = models
         .iter()
-        .find(|m| m.defense == "none" && m.scores.is_some())
+        .find(|m| m.defense == "none" && m.repeat_of.is_none() && m.scores.is_some())
     else {
         return Ok(Vec::new());
     };
@@ -81,7 +133,8 @@ pub fn comparisons(models: &[ModelFiles]) -> Result<Vec<Comparison>> {
     let mut out = Vec::new();
     for model in models
         .iter()
-        .filter(|m| m.name != baseline.name && !m.name.starts_with("teacher-"))
+        .filter(|m| m.name != baseline.name && m.repeat_of.is_none())
+        .filter(|m| !m.name.starts_with("teacher-"))
     {
         let Some(scores) = &model.scores else {
             continue;
@@ -133,4 +186,67 @@ pub fn comparisons(models: &[ModelFiles]) -> Result<Vec<Comparison>> {
         }
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 10 members and 200 non-members; attack `a` finds all members, `b` the first five, and scores the first 8 only.
+    fn file(ids: bool) -> ScoresFile {
+        let row = |attack: &str, i: usize, score: f64| ScoreRow {
+            sample_id: if ids { format!("s{i}") } else { String::new() },
+            group: None,
+            member: i < 10,
+            attack: attack.into(),
+            score,
+        };
+        let found = |i: usize, bar: usize| match i {
+            _ if i < bar => 1000.0,
+            _ if i < 10 => -1000.0,
+            _ => -(i as f64),
+        };
+        let a = (0..210).map(|i| row("a", i, found(i, 10)));
+        let b = (0..210).filter(|i| !(8..10).contains(i));
+        let b = b.map(|i| row("b", i, found(i, 5)));
+        ScoresFile {
+            rows: a.chain(b).collect(),
+        }
+    }
+
+    fn results(scores: &ScoresFile) -> Vec<AttackResult> {
+        let result = |attack: &str| {
+            let (m, n) = scores.sides(attack);
+            AttackResult {
+                pooled: crate::measure::measure(&m, &n, 2, &[0.1], 0).ok(),
+                ..AttackResult::named(attack)
+            }
+        };
+        vec![result("a"), result("b")]
+    }
+
+    #[test]
+    fn attacks_meet_on_the_samples_that_both_scored() {
+        let (scores, halves) = (file(true), HashMap::new());
+        let attacks = ["a".to_owned(), "b".to_owned()];
+        let met = agreement(&scores, &attacks, View::Pooled, &halves).expect("common samples");
+        assert_eq!((met.n_members, met.by_one, met.by_all), (8, 8, 5));
+        let all = same_images(&scores, &results(&scores), View::Pooled, &halves);
+        let all = all.expect("statistics");
+        assert_eq!((all[0].attack.as_str(), all[0].other.as_str()), ("b", "a"));
+        assert_eq!(
+            (all[0].n_members, all[0].n_nonmembers, all[0].other_auc),
+            (8, 200, 1.0)
+        );
+        assert_eq!(all.len(), 1);
+    }
+
+    #[test]
+    fn rows_without_ids_are_never_paired() {
+        let (scores, halves) = (file(false), HashMap::new());
+        let attacks = ["a".to_owned(), "b".to_owned()];
+        assert!(agreement(&scores, &attacks, View::Pooled, &halves).is_none());
+        let all = same_images(&scores, &results(&scores), View::Pooled, &halves);
+        assert!(all.expect("statistics").is_empty());
+    }
 }

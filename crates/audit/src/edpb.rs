@@ -8,6 +8,7 @@
 
 use serde::Serialize;
 
+use crate::catalogue;
 use crate::format::{interval, list, rate};
 use crate::report::{Finding, ModelReport, Report};
 
@@ -34,6 +35,8 @@ pub(crate) enum Answer {
     MembershipInference(&'static str),
     /// Images, attacks and seeds.
     RateAndScopeOfTesting(&'static str),
+    /// By whom, when and how, as far as the plan says.
+    Documentation(&'static str),
     /// A section of the page (its anchor), if the audit holds what belongs there.
     Section(&'static str, fn(&Report) -> bool, &'static str),
     /// A kind of attack that this program has no test for.
@@ -83,7 +86,7 @@ pub(crate) const ASKS: &[Ask] = &[
     Ask { paragraphs: Some("52(ii)"), topic: "Privacy-protecting technique", asks: "Was an appropriate and effective technique used, such as differential privacy?", answered_by: Answer::Section("attacks", |r| r.models.iter().any(|m| !matches!(m.defense.as_str(), "" | "none")), "The defences of this program are heuristics without formal guarantee (no ε); of others nothing is known. How well they hold, the attacks say.") },
     Ask { paragraphs: Some("53"), topic: "Measures on outputs", asks: "Do added measures make it less likely that queries return training data?", answered_by: Answer::NotCovered("Filters and limits on queries belong to the service around the model. A DualMD pair is such a measure, and none against whoever holds its two models.") },
     Ask { paragraphs: Some("54"), topic: "Engineering governance", asks: "Was the design carried out as planned, with audits of documents, code reviews, a theoretical analysis?", answered_by: Answer::NotCovered("For the controller.") },
-    Ask { paragraphs: Some("55"), topic: "Rate and scope of testing", asks: "What were the scope, frequency, quantity and quality of the tests?", answered_by: Answer::RateAndScopeOfTesting("Each model was trained once. One audit at one time: repeat it when model, data or known attacks change.") },
+    Ask { paragraphs: Some("55"), topic: "Rate and scope of testing", asks: "What were the scope, frequency, quantity and quality of the tests?", answered_by: Answer::RateAndScopeOfTesting("One audit at one time: repeat it when model, data or known attacks change.") },
     Ask { paragraphs: Some("55(i)"), topic: "Membership inference", asks: "Structured tests against it.", answered_by: Answer::MembershipInference("Intervals and both halves stand in the table of attacks.") },
     Ask { paragraphs: Some("55(i)"), topic: "Attribute inference", asks: "Structured tests against it.", answered_by: Answer::NotTested },
     Ask { paragraphs: Some("55(ii)"), topic: "Exfiltration", asks: "Structured tests against it.", answered_by: Answer::NotTested },
@@ -94,18 +97,11 @@ pub(crate) const ASKS: &[Ask] = &[
     Ask { paragraphs: Some("56, 58(a), 58(b)"), topic: "DPIA and DPO", asks: "Is the processing documented, with any DPIA or the decision against one (Article 35 GDPR) and the DPO's advice?", answered_by: Answer::NotCovered("For the controller. This report can be an annex of a DPIA.") },
     Ask { paragraphs: Some("58(c), 58(d)"), topic: "Measures and threat model", asks: "Which measures at every stage reduced identifiability or verified it, and on what threat model and risk assessment?", answered_by: Answer::NotCovered("For the controller. This report is one check of one model at one time.") },
     Ask { paragraphs: Some("58(e)(i)"), topic: "Data and parameters", asks: "How does the amount of training data compare with the number of parameters, and what follows?", answered_by: Answer::Section("utility", |r| r.models.iter().any(|m| m.utility.as_ref().is_some_and(|u| u.images.is_some() && u.parameters.is_some())), "Images and parameters stand side by side. What follows is for the controller to analyse.") },
-    Ask { paragraphs: Some("58(e)(iii)"), topic: "Documentation of the tests", asks: "By whom, when, how and to which extent was the model tested?", answered_by: Answer::Section("settings", |r| r.run.get("created").is_some(), "The settings show what is recorded of when and how: date, version, command, seed, hash of the split. By whom is not recorded, nor a hash of the weights: write both beside this report.") },
+    Ask { paragraphs: Some("58(e)(iii)"), topic: "Documentation of the tests", asks: "By whom, when, how and to which extent was the model tested?", answered_by: Answer::Documentation("Command, version, seed and hash of the split, where recorded, stand in the settings; write what is not recorded beside this report.") },
     Ask { paragraphs: Some("58(e)(iv)"), topic: "Results of the tests", asks: "What came out?", answered_by: Answer::Section("attacks", |r| r.models.iter().any(|m| m.attacks_run() > 0), "All digits in findings.csv and report.json, one score per image in scores/.") },
     Ask { paragraphs: Some("58(f)"), topic: "Residual risks", asks: "What are deployers and data subjects told about measures and remaining risks?", answered_by: Answer::Section("verdict", |r| !r.verdict.not_tested.is_empty(), "Leaks and what was not tested are in words there. Telling people is for the controller.") },
     Ask { paragraphs: Some("59-108"), topic: "Legal basis", asks: "Is there a legal basis, and does legitimate interest pass its three steps?", answered_by: Answer::NotCovered("A legal question that no measurement answers.") },
     Ask { paragraphs: Some("109-135"), topic: "Earlier unlawful processing", asks: "What follows if the model was developed unlawfully?", answered_by: Answer::NotCovered("A legal question that no measurement answers. A bare claim of anonymity is not enough (134).") },
-];
-
-/// Attacks and their papers, as `docs/attacks` has them.
-#[rustfmt::skip]
-const PAPERS: [(&str, &str); 9] = [
-    ("loss", "Matsumoto et al. 2023"), ("secmi", "Duan et al. 2023"), ("pia", "Kong et al. 2024"), ("pian", "Kong et al. 2024"), ("sima", "Rao et al. 2025"),
-    ("pfami", "Fu et al. 2023"), ("rediffuse", "Li et al. 2024"), ("teacher-difference", "after Watson et al. 2022"), ("nn", "Chen et al. 2020"),
 ];
 
 const NOTHING: &str = "Nothing on this in the audit's files.";
@@ -128,6 +124,7 @@ fn row(ask: &'static Ask, report: &Report) -> Row {
         Answer::NotTested => (Missing, None, NOT_TESTED.into()),
         Answer::Section(_, held, _) if !held(report) => (Missing, None, NOTHING.into()),
         Answer::Section("settings", _, note) => (Partly, Some("settings"), note.into()),
+        Answer::Documentation(note) => said(Partly, "settings", documentation(report), note),
         _ if report.verdict.void.is_some() => (Missing, Some("verdict"), VOID.into()),
         Answer::Section(id, _, note) => (Partly, Some(id), note.into()),
         Answer::AttacksRun(access, note) => {
@@ -148,10 +145,9 @@ fn row(ask: &'static Ask, report: &Report) -> Row {
 fn attacks(report: &Report, access: &[&str]) -> Vec<String> {
     let mut out = Vec::new();
     for r in report.models.iter().flat_map(|m| &m.results) {
-        // `sima@50` and `loss+flip` have the paper of their base.
-        let base = r.attack.split(['@', '+']).next();
-        let paper = PAPERS.iter().find(|(name, _)| Some(*name) == base);
-        let paper = paper.map_or("paper not known here", |p| p.1);
+        let known = catalogue::find(&r.attack).and_then(|k| k.paper);
+        let paper = r.paper.as_deref().or(known);
+        let paper = paper.unwrap_or("paper not known here");
         let text = format!("{} ({paper})", r.title);
         let wanted = access.is_empty() || access.contains(&r.access.as_str());
         if wanted && r.pooled.is_some() && !out.contains(&text) {
@@ -191,8 +187,36 @@ fn scope(report: &Report) -> String {
     let blind = report.controls.blind_baseline.as_ref();
     let blind = blind.map_or("not run", |b| b.outcome);
     sizes.map_or_else(String::new, |(seen, unseen)| {
-        format!("Attacks: {n}; members: {seen}; non-members: {unseen}; blind baseline: {blind}")
+        let trainings = crate::untested::trainings(report);
+        let trainings = trainings.trim_end_matches('.');
+        format!("Attacks: {n}; members: {seen}; non-members: {unseen}; blind baseline: {blind}. {trainings}")
     })
+}
+
+/// By whom, when, and which weights; each said even where it is not recorded, unless nothing is.
+fn documentation(report: &Report) -> String {
+    const UNKNOWN: &str = "not recorded";
+    let text = |key: &str| {
+        let value = report.run.get(key).and_then(|v| v.as_str());
+        value.filter(|t| !t.trim().is_empty())
+    };
+    let (auditor, created) = (text("auditor"), text("created"));
+    let hashed = |m: &&ModelReport| m.weights_blake3.is_some();
+    // A pair is its two teachers; it has no weights of its own.
+    let own = || report.models.iter().filter(|m| !m.is_pair());
+    let (n, all) = (own().filter(hashed).count(), own().count());
+    if auditor.is_none() && created.is_none() && n == 0 {
+        return String::new();
+    }
+    let weights = match n {
+        0 => UNKNOWN.to_owned(),
+        n => format!("recorded for {n} of {all} models"),
+    };
+    format!(
+        "By whom: {}. When: {}. Hashes of the weights: {weights}",
+        auditor.unwrap_or(UNKNOWN),
+        created.unwrap_or(UNKNOWN)
+    )
 }
 
 #[cfg(test)]
@@ -280,6 +304,25 @@ mod tests {
                 assert_eq!(of(&report, topic).0, Status::Missing, "{topic}");
             }
         }
+    }
+
+    #[test]
+    fn documentation_says_what_is_recorded_and_what_is_not() {
+        let topic = "Documentation of the tests";
+        let mut report = report(true);
+        assert_eq!(of(&report, topic).0, Status::Missing);
+        report.run["auditor"] = "an auditor".into();
+        let (status, answer) = of(&report, topic);
+        assert_eq!(status, Status::Partly);
+        assert!(
+            answer.starts_with(
+                "By whom: an auditor. When: not recorded. Hashes of the weights: not recorded. "
+            ),
+            "{answer}"
+        );
+        report.models[0].weights_blake3 = Some("ab".into());
+        let answer = of(&report, topic).1;
+        assert!(answer.contains("recorded for 1 of 1 models"), "{answer}");
     }
 
     #[test]

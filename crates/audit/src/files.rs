@@ -32,6 +32,10 @@ pub struct ModelFiles {
     pub name: String,
     /// `none`, `dualmd`, `distillmd`, `kd`, ... as the plan says.
     pub defense: String,
+    /// The plan's `repeat_of`: the model whose recipe was trained again here with another seed.
+    pub repeat_of: Option<String>,
+    /// The plan's `weights_blake3`: hash of the weights that were attacked.
+    pub weights_blake3: Option<String>,
     /// `scores/NAME.csv`.
     pub scores: Option<ScoresFile>,
     /// `scores/NAME.json`.
@@ -40,10 +44,53 @@ pub struct ModelFiles {
     pub training: Option<Training>,
     /// `logs/NAME.jsonl`.
     pub log: Vec<LogPoint>,
+    /// `utility/NAME.json`.
+    pub utility: Option<UtilityFile>,
     /// `samples/NAME/nearest.json`.
     pub nearest: Option<Nearest>,
     /// `samples/NAME/grid.png`.
     pub grid: Option<Png>,
+    /// `sets/NAME.json`.
+    pub sets: Option<SetsFile>,
+}
+
+/// `sets/NAME.json`: tests of whole sets of images, such as the members against the non-members.
+///
+/// ```json
+/// { "features": "residuals of the network at t = 200, 64 dimensions",
+///   "tests": [{ "name": "mmd-error-space", "title": "Errors of the model", "what": "members against non-members",
+///               "members": 64, "nonmembers": 512, "statistic": 0.0031, "p_value": 0.002, "permutations": 1000 }] }
+/// ```
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SetsFile {
+    /// What the images were turned into before they were compared: text, or anything else that describes it.
+    pub features: Value,
+    /// The tests that were made.
+    pub tests: Vec<SetTest>,
+}
+
+/// One permutation test of two sets.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SetTest {
+    /// Short name, such as `mmd-error-space`.
+    pub name: String,
+    /// Name for people; `name` where it is empty.
+    #[serde(default)]
+    pub title: String,
+    /// What was compared with what.
+    #[serde(default)]
+    pub what: String,
+    /// Members used.
+    pub members: usize,
+    /// Non-members used.
+    pub nonmembers: usize,
+    /// The test's statistic, larger = further apart.
+    pub statistic: f64,
+    /// Share of permutations at least as extreme, the observation counted in: in (0, 1].
+    pub p_value: f64,
+    /// Permutations drawn.
+    pub permutations: usize,
 }
 
 /// The parts of `split.json` that the report uses.
@@ -99,6 +146,32 @@ pub struct ScoreInfo {
     pub weights: Option<String>,
     /// Number format the network ran in.
     pub dtype: Option<String>,
+    /// Hash of the weights that were attacked, where the plan has none.
+    pub weights_blake3: Option<String>,
+}
+
+/// `utility/NAME.json`: generated images against real ones that no model saw.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+pub struct UtilityFile {
+    /// Name of the features.
+    pub features: String,
+    /// Generated images.
+    pub n_generated: f64,
+    /// Real images.
+    pub n_real: f64,
+    /// Distance with interval and floor.
+    pub frechet: Value,
+    /// Kernel distance.
+    pub kid: Value,
+    /// Inception score.
+    pub inception_score: Value,
+    /// Precision and recall.
+    pub precision_recall: Value,
+    /// Distances to members and to non-members.
+    pub gap: Value,
+    /// What could not be measured, and why.
+    pub missing: Vec<String>,
 }
 
 /// One attack as `scores/NAME.json` describes it.
@@ -121,6 +194,23 @@ pub struct AttackInfo {
     pub reason: Option<String>,
     /// Timesteps, norms and the like.
     pub parameters: Value,
+    /// Where it comes from.
+    pub paper: Option<String>,
+    /// What the score is.
+    pub formula: Option<String>,
+    /// What it is blind to.
+    pub misses: Option<String>,
+    /// Samples whose membership it was told to learn from; they have no score.
+    pub trained_on: Option<TrainedOn>,
+}
+
+/// The samples that an attack learnt from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainedOn {
+    /// Members.
+    pub members: usize,
+    /// Non-members.
+    pub nonmembers: usize,
 }
 
 /// `models/NAME/training.json`. Absent fields stay `None` and are shown as not recorded.

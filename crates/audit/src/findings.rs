@@ -4,18 +4,34 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
+use dualmd_stats::CompatRule;
+
+use crate::catalogue;
 use crate::chosen::chosen;
-use crate::compare::{agreement, comparisons};
+use crate::compare::{agreement, comparisons, same_images};
 use crate::controls;
+use crate::epsilon::{DELTA, EpsilonBound, OneRun};
 use crate::error::{AuditError, Result};
-use crate::files::{AttackInfo, ModelFiles, RunFiles};
+use crate::files::{AttackInfo, ModelFiles, RunFiles, SetsFile, SplitFile, UtilityFile};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
-    AttackResult, Copies, CurvePoint, Finding, ModelReport, Pictures, Report, View,
+    AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, Pictures, Report, Sets,
+    View,
 };
 use crate::run::UNNAMED;
+use crate::samples::samples;
 use crate::scores::{ScoreRow, ScoresFile};
 use crate::verdict;
+
+/// What the models of a run have in common.
+struct Run {
+    split: Option<SplitFile>,
+    /// Half (1 or 2) of the members that have one.
+    halves: HashMap<String, u8>,
+    seed: u64,
+    delta: f64,
+    compat: Vec<CompatRule>,
+}
 
 /// Turns the files into a report.
 pub fn assemble(files: RunFiles) -> Result<Report> {
@@ -31,21 +47,32 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
         })
         .unwrap_or_default();
     let mut warnings = integrity(&files);
+    let delta = delta(&files.plan, &mut warnings);
+    let (compat, problems) = crate::compat::rules(&files.plan);
+    warnings.extend(problems);
     let comparisons = comparisons(&files.models)?;
     let null = controls::null(&files.models, seed);
     let blind_baseline = files
         .controls
         .and_then(|c| c.blind_baseline)
         .map(controls::blind);
+    let run = Run {
+        split: files.split,
+        halves,
+        seed,
+        delta,
+        compat,
+    };
     let mut models = Vec::new();
     for model in files.models {
-        models.push(model_report(model, &halves, seed, &mut warnings)?);
+        models.push(model_report(model, &run, &mut warnings)?);
     }
     distinguish_titles(&mut models);
     let mut report = Report {
         schema: 1,
         run: files.plan,
         verdict: crate::report::Verdict::default(),
+        repeated: crate::repeats::repeated(&models),
         models,
         comparisons,
         controls: crate::report::Controls {
@@ -58,6 +85,22 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
     };
     report.verdict = verdict::verdict(&report);
     Ok(report)
+}
+
+/// `audit.delta` of the plan, or the default.
+fn delta(plan: &Value, warnings: &mut Vec<String>) -> f64 {
+    let Some(written) = plan.pointer("/audit/delta").filter(|v| !v.is_null()) else {
+        return DELTA;
+    };
+    written
+        .as_f64()
+        .filter(|d| (0.0..1.0).contains(d))
+        .unwrap_or_else(|| {
+            warnings.push(format!(
+                "plan.json, audit.delta: {written} is no number from 0 to below 1; bounds on epsilon are for delta = {DELTA}."
+            ));
+            DELTA
+        })
 }
 
 /// Do the files belong together? Each mismatch makes some row of the report meaningless, so it is said aloud.
@@ -125,14 +168,11 @@ fn integrity(files: &RunFiles) -> Vec<String> {
     warnings
 }
 
-fn model_report(
-    model: ModelFiles,
-    halves: &HashMap<String, u8>,
-    seed: u64,
-    warnings: &mut Vec<String>,
-) -> Result<ModelReport> {
-    let title = title(&model.name, &model.defense);
-    let primary = match model.name.strip_prefix("teacher-") {
+fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Result<ModelReport> {
+    let (halves, seed) = (&run.halves, run.seed);
+    let base = model.repeat_of.as_deref().unwrap_or(&model.name);
+    let title = title(base, &model.defense);
+    let primary = match base.strip_prefix("teacher-") {
         Some("1") if !halves.is_empty() => View::D1,
         Some("2") if !halves.is_empty() => View::D2,
         _ => View::Pooled,
@@ -151,19 +191,24 @@ fn model_report(
     }
     let mut results = Vec::new();
     for attack in described {
-        let result = attack_result(
-            &attack,
-            &model.name,
-            &scores,
-            halves,
-            scored.len(),
-            primary,
-            seed,
-        )?;
+        let result = attack_result(&attack, &model.name, &scores, scored.len(), primary, run)?;
         results.push(result);
     }
     let agreement = agreement(&scores, &scored, primary, halves);
-    let chosen = chosen(&scores, &results, primary, halves, seed);
+    let chosen = chosen(&scores, &results, primary, halves, run.delta, seed);
+    let same_images = same_images(&scores, &results, primary, halves)?;
+    let (one_run, one_run_missing) = match OneRun::of(
+        &scores,
+        &results,
+        primary,
+        run.split.as_ref(),
+        run.delta,
+        seed,
+    ) {
+        Ok(audit) => (Some(audit), None),
+        Err(reason) => (None, Some(reason)),
+    };
+    let sets = model.sets.map(|s| sets(s, &title, warnings));
     for warning in &info.warnings {
         warnings.push(format!("{title}: {warning}"));
     }
@@ -190,10 +235,17 @@ fn model_report(
         name: model.name,
         defense: model.defense,
         title,
+        repeat_of: model.repeat_of,
+        weights_blake3: model.weights_blake3.or(info.weights_blake3),
+        image_utility: model.utility.map(image_utility),
         primary,
         results,
         agreement,
         chosen,
+        same_images,
+        one_run,
+        one_run_missing,
+        sets,
         utility: model.training,
         weights: info.weights,
         dtype: info.dtype,
@@ -209,15 +261,40 @@ fn model_report(
     })
 }
 
+fn image_utility(file: UtilityFile) -> ImageUtility {
+    let at = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_f64);
+    let f = &file.frechet;
+    ImageUtility {
+        frechet: at(f, "/distance/value"),
+        frechet_ci: at(f, "/ci/0")
+            .zip(at(f, "/ci/1"))
+            .map(|(low, high)| [low, high]),
+        equal_n: at(f, "/floor/n"),
+        at_equal_n: at(f, "/floor/generated_real/mean"),
+        floor: at(f, "/floor/real_real/mean"),
+        excess: at(f, "/floor/excess"),
+        kid: at(&file.kid, "/full"),
+        kid_se: at(&file.kid, "/full_se"),
+        inception_score: at(&file.inception_score, "/mean"),
+        precision: at(&file.precision_recall, "/precision"),
+        recall: at(&file.precision_recall, "/recall"),
+        gap: at(&file.gap, "/gap"),
+        features: file.features,
+        n_generated: file.n_generated,
+        n_real: file.n_real,
+        missing: file.missing,
+    }
+}
+
 fn attack_result(
     attack: &AttackInfo,
     model: &str,
     scores: &ScoresFile,
-    halves: &HashMap<String, u8>,
     attacks: usize,
     primary: View,
-    seed: u64,
+    run: &Run,
 ) -> Result<AttackResult> {
+    let (halves, seed) = (&run.halves, run.seed);
     let name = attack.attack.as_str();
     let rows: Vec<&ScoreRow> = scores.rows.iter().filter(|r| r.attack == name).collect();
     let nonmembers: Vec<f64> = rows.iter().filter(|r| !r.member).map(|r| r.score).collect();
@@ -227,19 +304,22 @@ fn attack_result(
         source,
     };
     let mut result = AttackResult {
-        attack: name.to_owned(),
-        title: attack.title.clone().unwrap_or_else(|| attack_title(name)),
+        title: attack
+            .title
+            .clone()
+            .unwrap_or_else(|| catalogue::title(name)),
         access: attack.access.clone().unwrap_or_else(|| "unknown".into()),
         network_calls_per_sample: attack.network_calls_per_sample,
         seconds: attack.seconds,
         status: attack.status.clone().unwrap_or_else(|| "ok".into()),
         reason: attack.reason.clone(),
         parameters: attack.parameters.clone(),
-        pooled: None,
-        d1: None,
-        d2: None,
-        halves_differ: false,
-        figures: None,
+        paper: attack.paper.clone(),
+        formula: attack.formula.clone(),
+        misses: attack.misses.clone(),
+        samples_scored: rows.len(),
+        trained_on: attack.trained_on,
+        ..AttackResult::named(name)
     };
     let pooled = members(View::Pooled);
     if result.status != "ok" {
@@ -276,6 +356,8 @@ fn attack_result(
     let shown = members(primary);
     let shown = if shown.is_empty() { &pooled } else { &shown };
     result.figures = Some(figures(shown, &nonmembers).map_err(|e| stats("figures", e))?);
+    result.compat = crate::compat::apply(&run.compat, shown, &nonmembers);
+    result.epsilon = EpsilonBound::of(&samples(scores, name, primary, halves), run.delta, seed);
     Ok(result)
 }
 
@@ -319,21 +401,27 @@ fn distinguish_titles(models: &mut [ModelReport]) {
     }
 }
 
-/// Titles for score files that come without their JSON.
-fn attack_title(name: &str) -> String {
-    match name {
-        "loss" => "Loss",
-        "secmi" => "SecMI",
-        "pia" => "PIA",
-        "pian" => "PIAN",
-        "sima" => "SimA",
-        "pfami" => "PFAMI",
-        "rediffuse" => "ReDiffuse",
-        "teacher-difference" => "Difference of the two teachers",
-        "nn" => "Nearest generated image",
-        other => other,
+/// The tests that can be: a p-value outside (0, 1] is said and passed over.
+fn sets(file: SetsFile, model: &str, warnings: &mut Vec<String>) -> Sets {
+    let (mut tests, bad): (Vec<_>, Vec<_>) = file
+        .tests
+        .into_iter()
+        .partition(|t| t.p_value > 0.0 && t.p_value <= 1.0 && t.statistic.is_finite());
+    for test in bad {
+        warnings.push(format!(
+            "{model}: the set test {} has the p-value {} and the statistic {}, which no test can give; it is left out.",
+            test.name, test.p_value, test.statistic
+        ));
     }
-    .into()
+    for test in &mut tests {
+        if test.title.is_empty() {
+            test.title.clone_from(&test.name);
+        }
+    }
+    Sets {
+        features: file.features,
+        tests,
+    }
 }
 
 impl ModelReport {

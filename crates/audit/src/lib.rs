@@ -10,7 +10,12 @@
 //! | `run`, `disk` | reads a folder leniently; embeds pictures; writes atomically |
 //! | `measure` | every call to the statistics crate, and what counts as a finding |
 //! | `findings`, `compare` | joins files and statistics into a [`Report`] |
+//! | `catalogue` | the attacks that this program knows, by name |
+//! | `samples` | which samples several attacks have in common |
 //! | `chosen` | the best attack, chosen on one half and measured on the other; how many images prove use |
+//! | `epsilon` | lower bounds on epsilon, from a transferred threshold and from coin flips |
+//! | `repeats` | one recipe trained several times |
+//! | `compat` | what the public codes would have printed |
 //! | `controls` | would the audit see a leak where there is none? |
 //! | `verdict`, `untested`, `words` | the numbers in words, and what they are silent on |
 //! | `table` | terminal, CSV and `dualmd roc` |
@@ -27,19 +32,24 @@
 //! # Ok(()) }
 //! ```
 
+mod catalogue;
 mod chosen;
 mod compare;
+mod compat;
 mod controls;
 mod disk;
 mod edpb;
+mod epsilon;
 mod error;
 pub mod files;
 mod findings;
 pub mod format;
 mod html;
 mod measure;
+mod repeats;
 pub mod report;
 mod run;
+mod samples;
 pub mod scores;
 mod table;
 mod untested;

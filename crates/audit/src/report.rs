@@ -7,8 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::chosen::Chosen;
+use crate::compat::CompatResult;
 use crate::disk::Png;
-use crate::files::{BlindFamily, Exposed, Nearest, Training};
+use crate::epsilon::{EpsilonBound, OneRun};
+use crate::files::{BlindFamily, Exposed, Nearest, SetTest, TrainedOn, Training};
+use crate::repeats::Repeated;
 
 /// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
 #[derive(Debug, Serialize)]
@@ -23,6 +26,8 @@ pub struct Report {
     pub models: Vec<ModelReport>,
     /// Each model against the undefended one, on the same samples.
     pub comparisons: Vec<Comparison>,
+    /// Recipes that were trained several times with different seeds.
+    pub repeated: Vec<Repeated>,
     /// Checks of the audit itself.
     pub controls: Controls,
     /// Files that were not there and what the report cannot say for lack of them.
@@ -94,6 +99,43 @@ impl View {
     }
 }
 
+/// Generated images against real ones that no model saw; larger distances are worse.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageUtility {
+    /// Name of the features: a distance is FID only with `inception-2048`.
+    pub features: String,
+    /// Generated images.
+    pub n_generated: f64,
+    /// Real images.
+    pub n_real: f64,
+    /// Frechet distance.
+    pub frechet: Option<f64>,
+    /// Its 95 % interval at these numbers of images.
+    pub frechet_ci: Option<[f64; 2]>,
+    /// Images a side of the comparison at equal numbers.
+    pub equal_n: Option<f64>,
+    /// Generated against real images at equal numbers.
+    pub at_equal_n: Option<f64>,
+    /// Real against real images at equal numbers: what a perfect model would score.
+    pub floor: Option<f64>,
+    /// Generated against real less the floor, at equal numbers.
+    pub excess: Option<f64>,
+    /// Unbiased kernel distance.
+    pub kid: Option<f64>,
+    /// Its standard error.
+    pub kid_se: Option<f64>,
+    /// Inception score in one split.
+    pub inception_score: Option<f64>,
+    /// Share of generated images that look like real ones.
+    pub precision: Option<f64>,
+    /// Share of real images that the model could have drawn.
+    pub recall: Option<f64>,
+    /// Frechet distance to members less that to as many non-members; below 0: nearer to members.
+    pub gap: Option<f64>,
+    /// What could not be measured.
+    pub missing: Vec<String>,
+}
+
 /// One model with everything measured on it.
 #[derive(Debug, Serialize)]
 pub struct ModelReport {
@@ -103,6 +145,12 @@ pub struct ModelReport {
     pub defense: String,
     /// Name for people, e.g. `DistillMD student`.
     pub title: String,
+    /// The model whose recipe was trained again here with another seed.
+    pub repeat_of: Option<String>,
+    /// BLAKE3 hash of the attacked weights, as the plan records it.
+    pub weights_blake3: Option<String>,
+    /// What its images are worth, by features of a network that knows nothing of it.
+    pub image_utility: Option<ImageUtility>,
     /// The members that this model was trained on: a teacher's own half, otherwise all.
     pub primary: View,
     /// One entry per attack, failed ones included.
@@ -111,6 +159,14 @@ pub struct ModelReport {
     pub agreement: Option<Agreement>,
     /// The best attack, chosen on one half of the samples and measured on the other.
     pub chosen: Option<Chosen>,
+    /// Attacks that scored a part of the samples, against the strongest of the others on the same samples.
+    pub same_images: Vec<SameImages>,
+    /// The audit of one training by coin flips (Steinke et al. 2023), where membership was drawn so.
+    pub one_run: Option<OneRun>,
+    /// Why there is no such audit.
+    pub one_run_missing: Option<String>,
+    /// Tests of whole sets of images.
+    pub sets: Option<Sets>,
     /// Losses and cost; `null` where nothing was recorded.
     pub utility: Option<Training>,
     /// `ema` or `raw`.
@@ -131,6 +187,56 @@ pub struct ModelReport {
     /// (step, member loss, held-out loss) during training.
     #[serde(skip)]
     pub curve: Vec<CurvePoint>,
+}
+
+impl ModelReport {
+    /// The model itself, or the one that it repeats.
+    pub fn base(&self) -> &str {
+        self.repeat_of.as_deref().unwrap_or(&self.name)
+    }
+
+    /// A model trained on one half of the members.
+    pub fn is_teacher(&self) -> bool {
+        self.base().starts_with("teacher-")
+    }
+
+    /// Two teachers that take turns: no network of its own.
+    pub fn is_pair(&self) -> bool {
+        self.defense == "dualmd" && !self.is_teacher()
+    }
+}
+
+/// Tests of whole sets of images on one model.
+#[derive(Debug, Serialize)]
+pub struct Sets {
+    /// What was compared.
+    pub features: Value,
+    /// The tests.
+    pub tests: Vec<SetTest>,
+}
+
+/// An attack that scored a part of the samples, and the strongest attack that scored more, both on the samples that both
+/// scored.
+#[derive(Debug, Clone, Serialize)]
+pub struct SameImages {
+    /// Name of the attack.
+    pub attack: String,
+    /// Name of the other.
+    pub other: String,
+    /// Members that both scored.
+    pub n_members: usize,
+    /// Non-members that both scored.
+    pub n_nonmembers: usize,
+    /// AUC of the attack on these.
+    pub auc: f64,
+    /// AUC of the other on these.
+    pub other_auc: f64,
+    /// `auc` minus `other_auc`.
+    pub difference: f64,
+    /// 95 % interval (DeLong for paired curves).
+    pub difference_ci: [f64; 2],
+    /// Two-sided p-value of no difference.
+    pub p_value: f64,
 }
 
 /// Pictures of one model.
@@ -187,6 +293,21 @@ pub struct AttackResult {
     pub reason: Option<String>,
     /// Settings of the attack.
     pub parameters: Value,
+    /// Where it comes from, what the score is and what it is blind to, as the attack stage describes it.
+    pub paper: Option<String>,
+    /// See `paper`.
+    pub formula: Option<String>,
+    /// See `paper`.
+    pub misses: Option<String>,
+    /// Samples with a score, members and non-members together.
+    pub samples_scored: usize,
+    /// Samples that it learnt from and that have no score.
+    pub trained_on: Option<TrainedOn>,
+    /// Lower bound on epsilon, for the members of the model's primary view.
+    pub epsilon: Option<EpsilonBound>,
+    /// What public codes would have printed, if the plan asks for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compat: Vec<CompatResult>,
     /// All members against all non-members; its fields stand beside the ones above in `report.json`.
     #[serde(flatten)]
     pub pooled: Option<Measurement>,
@@ -202,6 +323,32 @@ pub struct AttackResult {
 }
 
 impl AttackResult {
+    /// An attack of which nothing is known but its name.
+    pub(crate) fn named(attack: &str) -> Self {
+        Self {
+            attack: attack.to_owned(),
+            title: attack.to_owned(),
+            access: "unknown".into(),
+            network_calls_per_sample: None,
+            seconds: None,
+            status: "ok".into(),
+            reason: None,
+            parameters: Value::Null,
+            paper: None,
+            formula: None,
+            misses: None,
+            samples_scored: 0,
+            trained_on: None,
+            epsilon: None,
+            compat: Vec::new(),
+            pooled: None,
+            d1: None,
+            d2: None,
+            halves_differ: false,
+            figures: None,
+        }
+    }
+
     /// The measurement of one view.
     pub fn view(&self, view: View) -> Option<&Measurement> {
         match view {

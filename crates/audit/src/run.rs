@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::disk::{Png, is_plain_name};
 use crate::error::{AuditError, Result};
-use crate::files::{Exposed, ModelFiles, RunFiles};
+use crate::files::{Exposed, ModelFiles, RunFiles, SetsFile};
 use crate::scores::read_scores;
 
 /// Name of the model when a folder holds nothing but its scores.
@@ -62,8 +62,8 @@ impl RunFiles {
             "controls.json",
             "no blind baseline: nothing rules out that the two image sets differ by themselves",
         );
-        for (name, defense) in run.model_names(dir)? {
-            let model = run.read_model(dir, name, defense)?;
+        for model in run.planned(dir)? {
+            let model = run.read_model(dir, model)?;
             run.models.push(model);
         }
         if run.models.iter().all(|m| m.scores.is_none()) {
@@ -72,26 +72,37 @@ impl RunFiles {
         Ok(run)
     }
 
-    /// Models of the plan in its order, then whatever else has a score file.
-    fn model_names(&self, dir: &Path) -> Result<Vec<(String, String)>> {
+    /// Models of the plan in its order, then whatever else has a score file; nothing is read but what the plan says.
+    fn planned(&self, dir: &Path) -> Result<Vec<ModelFiles>> {
         let text = |v: &Value, key: &str| {
             v.get(key)
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .to_owned()
         };
-        let mut names: Vec<(String, String)> = self
+        let some = |v: &Value, key: &str| Some(text(v, key)).filter(|t| !t.is_empty());
+        let unplanned = |name: String| ModelFiles {
+            name,
+            ..ModelFiles::default()
+        };
+        let mut models: Vec<ModelFiles> = self
             .plan
             .get("models")
             .and_then(Value::as_array)
             .map(|models| {
                 models
                     .iter()
-                    .map(|m| (text(m, "name"), text(m, "defense")))
+                    .map(|m| ModelFiles {
+                        name: text(m, "name"),
+                        defense: text(m, "defense"),
+                        repeat_of: some(m, "repeat_of"),
+                        weights_blake3: some(m, "weights_blake3"),
+                        ..ModelFiles::default()
+                    })
                     .collect()
             })
             .unwrap_or_default();
-        names.retain(|(name, _)| is_plain_name(name));
+        models.retain(|m| is_plain_name(&m.name));
         let folder = dir.join("scores");
         let mut found = Vec::new();
         if folder.is_dir() {
@@ -102,45 +113,37 @@ impl RunFiles {
                     path.file_stem().and_then(|s| s.to_str()),
                     path.extension().is_some_and(|e| e == "csv"),
                 ) {
-                    found.push((stem.to_owned(), String::new()));
+                    found.push(stem.to_owned());
                 }
             }
         } else if dir.join("scores.csv").exists() {
             // `dualmd audit` of one foreign model writes its scores at the top of the folder.
             let name = text(&self.plan, "name");
-            if names.len() != 1 {
-                names = vec![(
-                    if is_plain_name(&name) {
-                        name
-                    } else {
-                        UNNAMED.into()
-                    },
-                    String::new(),
-                )];
+            if models.len() != 1 {
+                models = vec![unplanned(if is_plain_name(&name) {
+                    name
+                } else {
+                    UNNAMED.into()
+                })];
             }
         }
         found.sort();
-        for entry in found {
-            if names.iter().all(|(name, _)| *name != entry.0) {
-                names.push(entry);
+        for name in found {
+            if models.iter().all(|m| m.name != name) {
+                models.push(unplanned(name));
             }
         }
-        Ok(names)
+        Ok(models)
     }
 
-    fn read_model(&mut self, dir: &Path, name: String, defense: String) -> Result<ModelFiles> {
+    fn read_model(&mut self, dir: &Path, mut model: ModelFiles) -> Result<ModelFiles> {
+        let name = &model.name;
         let mut csv = dir.join("scores").join(format!("{name}.csv"));
         let mut info = format!("scores/{name}.json");
         if !csv.exists() && dir.join("scores.csv").exists() {
             csv = dir.join("scores.csv");
             info = "scores.json".into();
         }
-        let mut model = ModelFiles {
-            name,
-            defense,
-            ..ModelFiles::default()
-        };
-        let name = &model.name;
         if csv.exists() {
             model.scores = Some(read_scores(&csv)?);
             model.info = self.optional(
@@ -178,9 +181,21 @@ impl RunFiles {
         }
         let samples = dir.join("samples").join(name);
         model.grid = Png::read(&samples, "grid.png");
-        if model.grid.is_none() && !name.starts_with("teacher") {
+        let base = model.repeat_of.as_deref().unwrap_or(name);
+        if model.grid.is_none() && !base.starts_with("teacher-") {
             self.missing
                 .push(format!("samples/{name}/grid.png: no pictures of {name}"));
+        }
+        let sets = format!("sets/{name}.json");
+        if dir.join(&sets).exists() {
+            model.sets = self.optional::<SetsFile>(dir, &sets, "no tests of whole sets of images");
+        }
+        if dir.join("utility").join(format!("{name}.json")).exists() {
+            model.utility = self.optional(
+                dir,
+                &format!("utility/{name}.json"),
+                "what its images are worth is unknown",
+            );
         }
         if samples.join("nearest.json").exists() {
             model.nearest = self.optional(&samples, "nearest.json", "no nearest training images");

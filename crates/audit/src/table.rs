@@ -110,7 +110,21 @@ impl Report {
                 header.push(format!("{column}_at_{fpr}"));
             }
         }
-        let columns = header.len();
+        let measured_columns = header.len();
+        header.extend(
+            [
+                "samples_scored",
+                "trained_on_members",
+                "trained_on_nonmembers",
+                "epsilon_lower",
+                "epsilon_ceiling",
+                "epsilon_delta",
+                "one_run_epsilon_lower",
+                "one_run_epsilon_ceiling",
+                "repeat_of",
+            ]
+            .map(str::to_owned),
+        );
         // Writing to memory cannot fail, and every row has the header's length.
         let mut write = |row: &[String]| drop(out.write_record(row));
         write(&header);
@@ -160,7 +174,30 @@ impl Report {
                             ]);
                         }
                     }
-                    row.resize(columns, String::new());
+                    row.resize(measured_columns, String::new());
+                    let text = |x: Option<usize>| x.map_or_else(String::new, |x| x.to_string());
+                    let learnt = result.trained_on.as_ref();
+                    row.extend([
+                        result.samples_scored.to_string(),
+                        text(learnt.map(|t| t.members)),
+                        text(learnt.map(|t| t.nonmembers)),
+                    ]);
+                    // Bounds on epsilon are for the members that the model was trained on.
+                    let own = view == model.primary;
+                    let bound = result.epsilon.as_ref().filter(|_| own);
+                    let run = model.one_run.as_ref();
+                    let run = run.filter(|o| own && o.attack == result.attack);
+                    row.extend(
+                        [
+                            bound.map(|b| b.lower),
+                            bound.map(|b| b.ceiling),
+                            bound.map(|b| b.delta),
+                            run.map(|o| o.lower),
+                            run.map(|o| o.ceiling),
+                        ]
+                        .map(number),
+                    );
+                    row.push(model.repeat_of.clone().unwrap_or_default());
                     write(&row);
                 }
             }

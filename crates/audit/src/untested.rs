@@ -1,44 +1,24 @@
 //! What was not tested: as prominent as what was.
 
-use crate::format::{fpr_name, list};
-use crate::report::Report;
-
-/// Attacks a reader may ask for, by the names that score files would use, and what to call them when they were not run.
-const CATALOGUE: [(&str, &str); 9] = [
-    ("gsa", "gradients (GSA)"),
-    ("lira", "shadow models (LiRA)"),
-    ("secmi-nn", "trained classifiers (SecMI-NNs)"),
-    ("pfami", "fluctuation under crops (PFAMI)"),
-    ("rediffuse", "image variation (ReDiffuse)"),
-    ("likelihood", "likelihood"),
-    ("teacher-difference", "the difference of the two teachers"),
-    ("mmd", "tests on whole sets of images (MMD)"),
-    ("nn", "distance to generated images"),
-];
+use crate::catalogue::{ATTACKS, Known, base};
+use crate::format::{fpr_name, grouped, list};
+use crate::report::{ModelReport, Report};
 
 /// Threats without a test, and what the tests that were run cannot resolve.
 pub fn not_tested(report: &Report) -> Vec<String> {
     let results = || report.models.iter().flat_map(|m| &m.results);
-    let run = |name: &str| results().any(|r| r.attack == name && r.pooled.is_some());
-    let pair = report.models.iter().any(|m| m.defense == "dualmd");
-    let absent: Vec<String> = CATALOGUE
-        .iter()
-        .filter(|(name, _)| !run(name) && (pair || *name != "teacher-difference"))
-        .map(|(_, text)| (*text).to_owned())
-        .collect();
-    let mut out = Vec::new();
-    if !absent.is_empty() {
-        out.push(format!("Attacks not run: {}.", list(&absent)));
-    }
+    let mut out = attacks(report);
     let unknown = results().any(|r| r.access == "unknown");
     // Without the attacks' description nobody can say which kinds are absent.
-    for access in ["white-box", "black-box"].into_iter().filter(|_| !unknown) {
+    for (access, who) in [
+        ("white-box", "who hold the weights"),
+        ("grey-box", "who can query the model at chosen steps"),
+        ("black-box", "who only see generated images"),
+    ]
+    .into_iter()
+    .filter(|_| !unknown)
+    {
         if !results().any(|r| r.access == access && r.pooled.is_some()) {
-            let who = if access == "white-box" {
-                "who hold the weights"
-            } else {
-                "who only see generated images"
-            };
             out.push(format!(
                 "Attackers {who} ({access}): no attack of this kind gave a result."
             ));
@@ -56,6 +36,21 @@ pub fn not_tested(report: &Report) -> Vec<String> {
             list(&failed)
         ));
     }
+    let tested = |m: &&ModelReport| m.sets.as_ref().is_some_and(|s| !s.tests.is_empty());
+    let sets: Vec<String> = report
+        .models
+        .iter()
+        .filter(tested)
+        .map(|m| m.title.clone())
+        .collect();
+    if sets.is_empty() {
+        out.push("Whole sets of images: no test of whether the members, taken together, can be told from the non-members.".into());
+    } else if sets.len() < report.models.len() {
+        out.push(format!(
+            "Whole sets of images: tested on {} only.",
+            list(&sets)
+        ));
+    }
     if let Some(n) = results()
         .filter_map(|r| r.pooled.as_ref())
         .map(|m| m.n_nonmembers)
@@ -70,11 +65,11 @@ pub fn not_tested(report: &Report) -> Vec<String> {
             out.push(format!(
                 "False-alarm rates of {} and below: with {n} non-members they cannot be measured ({} would be needed).",
                 fpr_name(largest),
-                crate::format::grouped((1.0 / largest).ceil() as i64)
+                grouped((1.0 / largest).ceil() as i64)
             ));
         }
     }
-    out.push("Other trainings: each model was trained once, and the intervals cover the choice of images, not of seeds.".into());
+    out.push(trainings(report));
     if report
         .models
         .iter()
@@ -82,5 +77,105 @@ pub fn not_tested(report: &Report) -> Vec<String> {
     {
         out.push("A worst-case bound: DualMD and DistillMD come with no formal guarantee (no ε), whatever the numbers here are.".into());
     }
+    out.push("Threats other than membership inference: this program has no test for reconstruction of training images from the weights, attribute inference or model inversion.".into());
     out
+}
+
+/// Attacks that gave no result anywhere, and those that gave one on some models only. Failed ones are named elsewhere.
+fn attacks(report: &Report) -> Vec<String> {
+    let ran = |known: &Known, model: &ModelReport| {
+        let mut results = model.results.iter();
+        results.any(|r| base(&r.attack) == known.name && r.pooled.is_some())
+    };
+    let tried = |known: &Known, model: &ModelReport| {
+        let mut results = model.results.iter();
+        results.any(|r| base(&r.attack) == known.name)
+    };
+    let (some, none): (Vec<&Known>, Vec<&Known>) = ATTACKS
+        .iter()
+        .filter(|k| report.models.iter().any(|m| k.applies_to(m) || ran(k, m)))
+        .partition(|k| report.models.iter().any(|m| ran(k, m)));
+    let mut out = Vec::new();
+    let never: Vec<String> = none
+        .iter()
+        .filter(|k| !report.models.iter().any(|m| tried(k, m)))
+        .map(|k| k.does.to_owned())
+        .collect();
+    if !never.is_empty() {
+        let models = if report.models.len() == 1 {
+            "the model"
+        } else {
+            "any model"
+        };
+        out.push(format!(
+            "Attacks not run on {models}: {}. Nothing in this report says what they would find.",
+            list(&never)
+        ));
+    }
+    // Models with the same gaps share a sentence.
+    let mut gaps: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+    for model in report.models.iter().filter(|m| m.attacks_run() > 0) {
+        let missing: Vec<String> = some
+            .iter()
+            .filter(|k| k.applies_to(model) && !tried(k, model))
+            .map(|k| k.title.to_owned())
+            .collect();
+        if missing.is_empty() {
+            continue;
+        }
+        match gaps.iter_mut().find(|g| g.0 == missing) {
+            Some(gap) => gap.1.push(model.title.clone()),
+            None => gaps.push((missing, vec![model.title.clone()])),
+        }
+    }
+    for (missing, models) in gaps {
+        out.push(format!(
+            "Run on other models, but not on {}: {}.",
+            list(&models),
+            list(&missing)
+        ));
+    }
+    let silent: Vec<String> = report
+        .models
+        .iter()
+        .filter(|m| m.attacks_run() == 0)
+        .map(|m| m.title.clone())
+        .collect();
+    if !silent.is_empty() {
+        out.push(format!(
+            "Models without any result: {}. Nothing is known about them.",
+            list(&silent)
+        ));
+    }
+    out
+}
+
+/// What one training says about the next.
+pub fn trainings(report: &Report) -> String {
+    let repeated = |m: &ModelReport| report.repeated.iter().any(|r| r.base == m.base());
+    let attacked = || report.models.iter().filter(|m| m.attacks_run() > 0);
+    if !attacked().any(&repeated) {
+        return "Other trainings: each model was trained once, and the intervals cover the choice of images, not of seeds.".into();
+    }
+    let once: Vec<String> = attacked()
+        .filter(|m| !repeated(m))
+        .map(|m| m.title.clone())
+        .collect();
+    let numbers: Vec<usize> = report.repeated.iter().map(|r| r.models.len()).collect();
+    let fewest = numbers.iter().min().copied().unwrap_or_default();
+    let most = numbers.iter().max().copied().unwrap_or_default();
+    let times = if fewest == most {
+        format!("{most} times")
+    } else {
+        format!("{fewest} to {most} times")
+    };
+    let rest = if once.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "; trained once only, so that nothing is known about another training: {}",
+            list(&once)
+        )
+    };
+    format!("Other trainings: recipes were trained {times} with different seeds{rest}.")
 }

@@ -1,6 +1,8 @@
 //! The verdict in words: nothing that the numbers do not carry, never "anonymous", never "safe".
 
-use crate::format::{interval, list, percent_in_words, percent_interval, rate, rate_in_words};
+use crate::format::{
+    grouped, interval, list, percent_in_words, percent_interval, rate, rate_in_words,
+};
 use crate::measure::minimum_detectable_auc;
 use crate::report::{
     AttackResult, Finding, Measurement, ModelReport, ModelVerdict, Report, Verdict, View,
@@ -52,15 +54,15 @@ fn summary(report: &Report) -> Vec<String> {
         .models
         .iter()
         .filter(scored)
-        .find(|m| m.defense == "none");
+        .find(|m| m.defense == "none" && m.repeat_of.is_none());
     let other = |m: &&ModelReport| {
-        baseline.is_none_or(|b| b.name != m.name) && !m.name.starts_with("teacher-")
+        baseline.is_none_or(|b| b.name != m.name) && !m.is_teacher() && m.repeat_of.is_none()
     };
     let defended = report
         .models
         .iter()
         .filter(scored)
-        .find(|m| m.defense == "distillmd")
+        .find(|m| m.defense == "distillmd" && m.repeat_of.is_none())
         .or_else(|| report.models.iter().filter(scored).find(other));
     let mut out = Vec::new();
     for model in [baseline, defended].into_iter().flatten() {
@@ -72,6 +74,7 @@ fn summary(report: &Report) -> Vec<String> {
         if model.primary == View::Pooled {
             text.extend(halves(model));
         }
+        text.extend(seeds(report, model));
         out.push(text.join(" "));
     }
     if let (Some(baseline), Some(defended)) = (baseline, defended)
@@ -100,6 +103,24 @@ fn summary(report: &Report) -> Vec<String> {
         ));
     }
     out
+}
+
+/// What other trainings of the same recipe gave under the strongest attack.
+fn seeds(report: &Report, model: &ModelReport) -> Option<String> {
+    let strongest = model.strongest()?;
+    let repeated = report.repeated.iter().find(|r| r.base == model.name)?;
+    let attack = repeated
+        .attacks
+        .iter()
+        .find(|a| a.attack == strongest.attack)?;
+    let s = attack.auc.summary;
+    Some(format!(
+        "Over {} trainings with different seeds the AUC of {} is {} on average ({} between trainings).",
+        s.n,
+        attack.title,
+        rate_in_words(s.mean),
+        interval(s.between_ci?.map(|x| x.clamp(0.0, 1.0)))
+    ))
 }
 
 /// The worst finding on the members that the model was trained on.
@@ -147,9 +168,16 @@ fn leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String {
         a if a >= 0.65 => "can often tell a training image from an unseen one",
         _ => "does better than chance at telling a training image from an unseen one",
     };
+    let judged = match best.trained_on {
+        Some(_) => format!(
+            ", scored on the {} images not used for its training",
+            grouped(best.samples_scored as i64)
+        ),
+        None => String::new(),
+    };
     let strongest = match model.attacks_run() {
-        1 => format!("{} (the only attack run)", best.title),
-        n => format!("the strongest of {n} attacks ({})", best.title),
+        1 => format!("{} (the only attack run{judged})", best.title),
+        n => format!("the strongest of {n} attacks ({}{judged})", best.title),
     };
     let found = match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01) {
         Some(p) if p.measurable => format!(

@@ -4,7 +4,7 @@ use crate::report::{ModelReport, View};
 
 /// "the DistillMD student", "teacher 1", "model x".
 pub fn subject(model: &ModelReport) -> String {
-    match (model.name.starts_with("teacher-"), model.defense.as_str()) {
+    match (model.is_teacher(), model.defense.as_str()) {
         (true, _) => lower_first(&model.title),
         (_, "none" | "dualmd") => format!("the {}", lower_first_unless_name(&model.title)),
         (_, "") if model.title != model.name => format!("the {}", lower_first(&model.title)),

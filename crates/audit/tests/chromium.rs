@@ -94,6 +94,7 @@ fn opens_without_errors_at_every_width_and_prints() {
     let _ = std::fs::remove_dir_all(&out);
     std::fs::create_dir_all(&run).expect("mkdir");
     common::run_folder(&run);
+    common::extras(&run);
     let report = dualmd_audit::build(&run).expect("build");
     let page = dualmd_audit::write(&run, &report).expect("write").html;
     for (width, height) in [(360, 2400), (800, 2000), (1280, 1800)] {
@@ -127,11 +128,30 @@ fn opens_without_errors_at_every_width_and_prints() {
     // script's own work: sorting buttons, the filter, the readout.
     let probe = out.join("probe.html");
     let script = "for (const d of document.querySelectorAll('details')) d.open = true;
+        const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden);
+        // The table of models sorts by the AUC of an attack, downwards first, and back.
+        const matrix = document.querySelector('.matrix'), aucs = () => shown(matrix).map((row) => Number(row.cells[1].dataset.value));
+        const falls = (list) => list.every((x, i) => i === 0 || list[i - 1] >= x);
+        matrix.querySelector('th:nth-child(2) button').click();
+        const order = [falls(aucs())];
+        matrix.querySelector('th:nth-child(2) button').click();
+        order.push(falls(aucs().reverse()), falls(aucs()));
+        matrix.querySelector('[aria-sort]').removeAttribute('aria-sort');
+        // Two choices together, then the words of a box.
+        const choose = (id, value) => { const s = document.getElementById(id); s.value = value; s.dispatchEvent(new Event('change')); };
+        const points = document.getElementById('points'), all = shown(points).length;
+        choose('filter', 'DistillMD student'); choose('filter-members', 'D1');
+        const filtered = [shown(points).length, shown(points).every((row) => row.textContent.includes('DistillMD student') && row.textContent.includes('D1'))];
+        choose('filter', ''); choose('filter-members', '');
+        filtered.push(shown(points).length === all);
+        const compat = document.querySelector('#compat table'), words = document.querySelector('#compat input');
+        words.value = 'midm SIMA'; words.dispatchEvent(new Event('input'));
+        filtered.push(shown(compat).length);
         document.querySelector('#points th button').click();
         const roc = document.querySelector('svg.roc'), box = roc.getBoundingClientRect();
         roc.dispatchEvent(new PointerEvent('pointermove', { clientX: box.right - box.width * 0.06, clientY: box.top + box.height * 0.04 }));
         document.body.dataset.probe = [innerWidth, document.documentElement.scrollWidth, document.querySelectorAll('[aria-sort]').length,
-          document.querySelectorAll('#filter option').length, roc.querySelector('text.readout').textContent].join('|');";
+          document.querySelectorAll('#filter option').length, roc.querySelector('text.readout').textContent, [...order, ...filtered].join(' ')].join('|');";
     with_script(&page, script, &probe);
     for width in [360, 800, 1280] {
         // A headless window is never narrower than 500 px for the layout, so the phone is an iframe.
@@ -153,13 +173,16 @@ fn opens_without_errors_at_every_width_and_prints() {
             .unwrap_or_default()
             .to_owned();
         let values: Vec<&str> = title.split('|').collect();
-        assert_eq!(values.len(), 5, "the probe did not run: {title}\n{log}");
+        assert_eq!(values.len(), 6, "the probe did not run: {title}\n{log}");
         assert_eq!(values[0], width.to_string());
         assert_eq!(
             values[0], values[1],
             "the page is wider than its window of {width} px"
         );
-        assert_eq!((values[2], values[3]), ("1", "7"));
+        // Six models and two repeats, and the choice of all.
+        assert_eq!((values[2], values[3]), ("1", "9"));
+        // Seven attacks on the student; SimA on five models that have it.
+        assert_eq!(values[5], "true true false 7 true true 5");
         assert!(values[4].contains(" % at "), "readout: {}", values[4]);
     }
     let pdf = out.join("report.pdf");

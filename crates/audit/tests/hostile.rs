@@ -37,9 +37,21 @@ fn names_cannot_break_out() {
         plan[key] = json!(evil);
     }
     plan["data"]["source"] = json!(evil);
+    plan["auditor"] = json!(evil);
+    plan["models"][1]["weights_blake3"] = json!(evil);
+    plan["models"][0]["repeat_of"] = json!(evil);
+    plan["audit"]["compat"] = json!(["pia", evil]);
+    plan["audit"]["delta"] = json!(evil);
+    let test = json!({"name": evil, "title": evil, "what": evil, "members": 2, "nonmembers": 2, "statistic": 0.1, "p_value": 0.5, "permutations": 9});
+    std::fs::create_dir_all(dir.path().join("sets")).expect("mkdir");
+    std::fs::write(
+        dir.path().join("sets").join(format!("{evil}.json")),
+        json!({"features": {evil: evil}, "tests": [test]}).to_string(),
+    )
+    .expect("sets");
     plan["train"][evil] = json!(evil);
     std::fs::write(dir.path().join("plan.json"), plan.to_string()).expect("plan");
-    let info = json!({"attacks": [{"attack": evil, "title": evil, "access": evil, "status": "ok", "parameters": {evil: evil}}, {"attack": "boom", "status": "failed", "reason": evil}], "warnings": [evil], "weights": evil, "dtype": evil});
+    let info = json!({"attacks": [{"attack": evil, "title": evil, "access": evil, "status": "ok", "parameters": {evil: evil}, "paper": evil, "formula": evil, "misses": evil, "trained_on": {"members": 1, "nonmembers": 1}}, {"attack": "boom", "status": "failed", "reason": evil}], "warnings": [evil], "weights": evil, "dtype": evil});
     std::fs::write(
         dir.path().join("scores").join(format!("{evil}.json")),
         info.to_string(),
@@ -52,6 +64,14 @@ fn names_cannot_break_out() {
     let page =
         std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
     assert!(page.contains("&lt;script&gt;alert(1)"));
+    // The new files were read, not passed over.
+    assert!(page.contains("<section id=\"sets\"") && page.contains("<section id=\"compat\""));
+    let said = |part: &str| report.warnings.iter().any(|w| w.contains(part));
+    assert!(
+        said("audit.compat") && said("audit.delta"),
+        "{:?}",
+        report.warnings
+    );
     assert_eq!(
         page.matches("<script").count(),
         1,

@@ -64,7 +64,13 @@ fn the_verdict_says_what_the_numbers_say() {
     }
     let not_tested = report.verdict.not_tested.join("\n");
     for part in [
-        "gradients (GSA), shadow models (LiRA)",
+        "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs), fluctuation under crops (PFAMI)",
+        "gradients of the loss, all timesteps at once (GSA1), gradients of the loss, timestep by timestep (GSA2), shadow models (LiRA), the loss against a reference model, the difference of the two teachers",
+        "repeated partial generation against a pair (appendix A.5 of the DualMD paper). Nothing in this report says what they would find.",
+        "(grey-box): no attack of this kind gave a result",
+        "Whole sets of images: no test",
+        "each model was trained once",
+        "attribute inference or model inversion",
         "0.1 % and below",
         "1,000 would be needed",
         "failed on at least one model: PIAN",
@@ -74,6 +80,16 @@ fn the_verdict_says_what_the_numbers_say() {
             not_tested.contains(part),
             "`{part}` is missing in\n{not_tested}"
         );
+    }
+    // What was run is not among what was not.
+    for part in [
+        "(SecMI)",
+        "(PIA)",
+        "(SimA)",
+        "generated images.",
+        "Run on other",
+    ] {
+        assert!(!not_tested.contains(part), "`{part}` in\n{not_tested}");
     }
     assert_eq!(finding_of(&report, "baseline"), Finding::Leak);
     assert_eq!(finding_of(&report, "kd"), Finding::Leak);
@@ -329,4 +345,306 @@ fn statistics_of_any_score_file() {
         .expect_err("one side")
         .to_string();
     assert!(error.contains("1 members, 0 non-members"), "{error}");
+}
+
+fn page_of(dir: &std::path::Path, report: &Report) -> String {
+    let page = std::fs::read_to_string(write(dir, report).expect("write").html).expect("page");
+    common::well_formed(&page);
+    page
+}
+
+/// The text of the page without its tags, spaces run together.
+fn plain(page: &str) -> String {
+    let (mut out, mut inside) = (String::new(), false);
+    for c in page.chars() {
+        match c {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                out.push(' ');
+            }
+            c if !inside => out.push(c),
+            _ => {}
+        }
+    }
+    out.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn extended() -> (tempfile::TempDir, Report) {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    common::extras(dir.path());
+    let report = build(dir.path()).expect("build");
+    (dir, report)
+}
+
+#[test]
+fn an_attack_that_learnt_is_judged_on_the_rest() {
+    let (dir, report) = extended();
+    let baseline = &report.models[0];
+    let of = |name: &str| {
+        let mut results = baseline.results.iter();
+        results.find(|r| r.attack == name).expect(name)
+    };
+    // 64 members and 512 non-members without every fifth: 13 and 103 were told.
+    let learnt = of("secmi-nn");
+    assert_eq!(learnt.samples_scored, 576 - 116);
+    let m = learnt.pooled.as_ref().expect("scores");
+    assert_eq!((m.n_members, m.n_nonmembers), (51, 409));
+    assert_eq!(of("secmi").samples_scored, 576);
+    // Compared on what both scored, never on different images.
+    let [same] = &baseline.same_images[..] else {
+        panic!("{:?}", baseline.same_images);
+    };
+    assert_eq!(
+        (same.attack.as_str(), same.other.as_str()),
+        ("secmi-nn", "sima")
+    );
+    assert_eq!((same.n_members, same.n_nonmembers), (51, 409));
+    assert_eq!(same.auc, m.auc);
+    let agreement = baseline.agreement.as_ref().expect("agreement");
+    assert_eq!(
+        (
+            agreement.attacks,
+            agreement.n_members,
+            agreement.n_nonmembers
+        ),
+        (7, 51, 409)
+    );
+    assert_eq!(baseline.chosen.as_ref().expect("chosen").compared, 7);
+    let kd = report.models.iter().find(|m| m.name == "kd").expect("kd");
+    let agreement = kd.agreement.as_ref().expect("agreement");
+    assert_eq!((agreement.n_members, agreement.n_nonmembers), (64, 336));
+    let page = page_of(dir.path(), &report);
+    let text = plain(&page);
+    for part in [
+        "SecMI-NNs was told of 13 members and 103 non-members which they are, learnt from these, and is scored on the 460 images not used for its training (Undefended model (baseline) and DistillMD student).",
+        "Nearest image scored 400 of 576 images (Ordinary distillation).",
+        "460 images",
+        "51 + 409",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing");
+    }
+    let not_tested = report.verdict.not_tested.join("\n");
+    assert!(
+        not_tested.contains("Run on other models, but not on Ordinary distillation, Teacher 1 and Teacher 2: SecMI-NNs."),
+        "{not_tested}"
+    );
+    assert!(!not_tested.contains("(SecMI-NNs)"), "{not_tested}");
+}
+
+#[test]
+fn bounds_on_epsilon() {
+    let (dir, report) = fixture();
+    let of = |model: &str, attack: &str| {
+        let mut models = report.models.iter();
+        let model = models.find(|m| m.name == model).expect(model);
+        let mut results = model.results.iter();
+        let result = results.find(|r| r.attack == attack).expect(attack);
+        result.epsilon.clone().expect("a bound")
+    };
+    let strong = of("baseline", "sima");
+    assert_eq!((strong.n_members, strong.n_nonmembers), (32, 256));
+    assert!(
+        strong.lower > 1.0 && strong.lower <= strong.ceiling,
+        "{strong:?}"
+    );
+    // All of 32 and none of 256, each bound at 2.5 % one-sided.
+    let (found, alarms) = (
+        0.025_f64.powf(1.0 / 32.0),
+        1.0 - 0.025_f64.powf(1.0 / 256.0),
+    );
+    assert!((strong.ceiling - ((found - 1e-5) / alarms).ln()).abs() < 1e-9);
+    assert_eq!(of("student", "loss").lower, 0.0);
+    // A teacher's bound is about its own half of the members.
+    assert_eq!(of("teacher-1", "sima").n_members, 16);
+    let text = plain(&page_of(dir.path(), &report));
+    for part in [
+        "ε is at least",
+        "The attack proves nothing.",
+        "No attack on as many images could have shown more than",
+        "no upper bound is implied",
+        "At δ = 0.00001 and 95 % confidence",
+        "Not applicable. Members and non-members were drawn in fixed numbers",
+        "--set data.method=coin-flip",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing");
+    }
+    let csv = report.findings_csv();
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers().expect("header").clone();
+    let at = |name: &str| header.iter().position(|h| h == name).expect("column");
+    let row = reader
+        .records()
+        .map(|r| r.expect("row"))
+        .find(|r| &r[0] == "baseline" && &r[2] == "sima" && &r[3] == "all")
+        .expect("row");
+    assert_eq!(row[at("epsilon_lower")], strong.lower.to_string());
+    assert_eq!(&row[at("epsilon_delta")], "0.00001");
+    assert_eq!(&row[at("samples_scored")], "576");
+    assert_eq!(&row[at("one_run_epsilon_lower")], "");
+}
+
+#[test]
+fn coin_flips_allow_the_audit_of_one_run() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::coin_flips(dir.path(), "coin-flip", 3.0);
+    let report = build(dir.path()).expect("build");
+    let run = report.models[0].one_run.as_ref().expect("applies");
+    assert_eq!((run.canaries, run.compared), (300, 1));
+    assert!(run.lower > 1.5 && run.lower <= run.ceiling, "{run:?}");
+    let json: Value = serde_json::to_value(&report).expect("json");
+    assert_eq!(json["models"][0]["one_run"]["lower"], run.lower);
+    let text = plain(&page_of(dir.path(), &report));
+    assert!(text.contains("a coin decided on every image") && !text.contains("Not applicable."));
+    let csv = report.findings_csv();
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = reader.headers().expect("header").clone();
+    let at = header.iter().position(|h| h == "one_run_epsilon_lower");
+    let row = reader.records().next().expect("a row").expect("row");
+    assert_eq!(row[at.expect("column")], run.lower.to_string());
+    // The same scores from a split of fixed size: not a word of it.
+    common::coin_flips(dir.path(), "half", 3.0);
+    let report = build(dir.path()).expect("build");
+    assert!(report.models[0].one_run.is_none());
+    let why = report.models[0].one_run_missing.as_deref();
+    assert!(why.is_some_and(|w| w.contains("fixed numbers")), "{why:?}");
+    // Delta is the plan's, and nonsense there is said.
+    let mut plan = common::plan(&[("baseline", "none")]);
+    for (delta, used, said) in [(json!(1e-3), 1e-3, false), (json!(2), 1e-5, true)] {
+        plan["audit"]["delta"] = delta;
+        std::fs::write(dir.path().join("plan.json"), plan.to_string()).expect("plan");
+        let report = build(dir.path()).expect("build");
+        let bound = report.models[0].results[0].epsilon.as_ref().expect("bound");
+        assert_eq!(bound.delta, used);
+        let warned = report.warnings.iter().any(|w| w.contains("audit.delta"));
+        assert_eq!(warned, said);
+    }
+}
+
+#[test]
+fn repeated_trainings_are_combined() {
+    let (dir, report) = extended();
+    let [repeated] = &report.repeated[..] else {
+        panic!("{:?}", report.repeated);
+    };
+    assert_eq!(repeated.base, "baseline");
+    assert_eq!(repeated.models, ["baseline", "baseline.s1", "baseline.s2"]);
+    // The attacks that the repeats have, and no other.
+    let names: Vec<&str> = repeated.attacks.iter().map(|a| a.attack.as_str()).collect();
+    assert_eq!(names, ["loss", "nn"]);
+    let nn = &repeated.attacks[1].auc;
+    let values: Vec<f64> = nn.values.iter().map(|v| v.1).collect();
+    let mean = values.iter().sum::<f64>() / 3.0;
+    assert!((nn.summary.mean - mean).abs() < 1e-12);
+    let sd = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    let [low, high] = nn.summary.between_ci.expect("three trainings");
+    // Student's t with two degrees of freedom: 4.303.
+    assert!((high - low - 2.0 * 4.302_653 * sd / 3.0_f64.sqrt()).abs() < 1e-6);
+    let single = report.models[0].results.iter().find(|r| r.attack == "nn");
+    let ci = single.and_then(|r| r.pooled.as_ref()).expect("nn").auc_ci;
+    let within = nn.summary.within_se.expect("standard error");
+    assert!((within - (ci[1] - ci[0]) / 3.92).abs() < 0.01, "{within}");
+    // Repeats are no defended models: nothing is compared with the undefended one for them.
+    assert!(report.comparisons.iter().all(|c| !c.model.contains(".s")));
+    let not_tested = report.verdict.not_tested.join("\n");
+    assert!(
+        not_tested.contains("recipes were trained 3 times with different seeds; trained once only"),
+        "{not_tested}"
+    );
+    let json: Value = serde_json::to_value(&report).expect("json");
+    assert_eq!(json["repeated"][0]["attacks"][1]["auc"]["n"], 3);
+    assert_eq!(json["models"][7]["repeat_of"], "baseline");
+    let page = page_of(dir.path(), &report);
+    assert!(page.contains("<section id=\"repeats\""));
+    // With one training each there is nothing to combine.
+    let (dir, report) = fixture();
+    assert!(report.repeated.is_empty());
+    assert!(!page_of(dir.path(), &report).contains("Repeated trainings"));
+}
+
+#[test]
+fn public_codes_speak_only_when_asked() {
+    let (dir, report) = extended();
+    let sima = report.models[0]
+        .results
+        .iter()
+        .find(|r| r.attack == "sima")
+        .expect("sima");
+    let rules: Vec<&str> = sima.compat.iter().map(|c| c.rule).collect();
+    assert_eq!(rules, ["secmi", "midm"]);
+    let secmi = sima.compat[0].summary.as_ref().expect("numbers");
+    assert!(secmi.auc.is_some_and(|auc| auc > 0.5) && secmi.tpr_at_fpr.len() == 2);
+    let page = page_of(dir.path(), &report);
+    let section = page
+        .split("<section id=\"compat\"")
+        .nth(1)
+        .expect("section");
+    assert!(plain(section).contains("Not for conclusions."));
+    let (dir, report) = fixture();
+    assert!(!page_of(dir.path(), &report).contains("<section id=\"compat\""));
+    let json: Value = serde_json::to_value(&report).expect("json");
+    assert!(json["models"][0]["results"][0].get("compat").is_none());
+}
+
+#[test]
+fn whole_sets_are_shown_and_impossible_p_values_are_not() {
+    let (dir, report) = extended();
+    let mut models = report.models.iter();
+    let student = models.find(|m| m.name == "student").expect("student");
+    let sets = student.sets.as_ref().expect("sets");
+    let titles: Vec<&str> = sets.tests.iter().map(|t| t.title.as_str()).collect();
+    assert_eq!(titles, ["Errors of the model", "mmd-pixels"]);
+    assert!(
+        report
+            .warnings
+            .iter()
+            .any(|w| w.contains("broken") && w.contains("p-value 0")),
+        "{:?}",
+        report.warnings
+    );
+    let not_tested = report.verdict.not_tested.join("\n");
+    assert!(
+        not_tested.contains("Whole sets of images: tested on DistillMD student only."),
+        "{not_tested}"
+    );
+    let text = plain(&page_of(dir.path(), &report));
+    for part in [
+        "Compared for DistillMD student: residuals at t = 200.",
+        "0.00400 of 999 told apart",
+        "0.410 of 999 not told apart",
+        "How often k images of one person prove that they were used",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing");
+    }
+    std::fs::write(dir.path().join("sets/student.json"), "{\"tests\": 3}").expect("write");
+    let report = build(dir.path()).expect("an optional file is not fatal");
+    assert!(
+        report
+            .missing
+            .iter()
+            .any(|m| m.starts_with("sets/student.json cannot be used")),
+        "{:?}",
+        report.missing
+    );
+}
+
+#[test]
+fn who_audited_which_weights() {
+    let (dir, report) = extended();
+    let text = plain(&page_of(dir.path(), &report));
+    for part in [
+        "Auditor A. Auditor, for the hospital",
+        &"0a".repeat(32),
+        "no weights of its own",
+        "By whom: A. Auditor, for the hospital. When: 2026-11-24T05:09:12Z. Hashes of the weights: recorded for 1 of 7 models.",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing");
+    }
+    let (dir, report) = fixture();
+    let text = plain(&page_of(dir.path(), &report));
+    assert!(text.contains("Auditor not recorded"));
+    assert!(text.contains(
+        "By whom: not recorded. When: 2026-11-24T05:09:12Z. Hashes of the weights: not recorded."
+    ));
 }

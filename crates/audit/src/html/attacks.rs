@@ -5,7 +5,7 @@ use maud::{Markup, html};
 
 use super::{chip, draw, figure};
 use crate::chosen::Chosen;
-use crate::format::{count, fpr_name, interval, rate, seconds, significant};
+use crate::format::{count, fpr_name, grouped, interval, list, rate, seconds, significant};
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
 
 /// The section.
@@ -15,6 +15,7 @@ pub fn section(report: &Report) -> Markup {
         section #attacks {
             h2 { "What each attack found" }
             (figure("wide", table(report, &attacks), caption(report)))
+            (partial(report))
             (chosen(report))
             (agreement(report))
             (comparisons(report))
@@ -45,7 +46,7 @@ fn caption(report: &Report) -> Markup {
 fn table(report: &Report, attacks: &[(String, String)]) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label="Models and attacks" {
-            table.matrix {
+            table.matrix data-sortable="" {
                 thead { tr {
                     th scope="col" { "Model" }
                     @for (name, title) in attacks { th scope="col" { (title) small { (about(report, name)) } } }
@@ -76,14 +77,87 @@ fn about(report: &Report, attack: &str) -> String {
     else {
         return String::new();
     };
+    let access = crate::catalogue::access(attack, &r.access);
     match r.network_calls_per_sample {
         Some(n) => format!(
-            "{}, {} {}",
-            r.access,
+            "{access}, {} {}",
             count(n),
             if n == 1.0 { "call" } else { "calls" }
         ),
-        None => r.access.clone(),
+        None => access,
+    }
+}
+
+/// Images that the attack with the most of them scored.
+fn most_scored(model: &ModelReport) -> usize {
+    let results = model.results.iter().filter(|r| r.pooled.is_some());
+    results.map(|r| r.samples_scored).max().unwrap_or(0)
+}
+
+/// Attacks that scored a part of the images, why, and how they compare on that part.
+fn partial(report: &Report) -> Markup {
+    // One sentence per attack and counts, with the models that it holds for.
+    let mut sentences: Vec<(String, Vec<String>)> = Vec::new();
+    for (model, r) in report
+        .models
+        .iter()
+        .flat_map(|m| m.results.iter().map(move |r| (m, r)))
+        .filter(|(_, r)| r.pooled.is_some())
+    {
+        let n = grouped(r.samples_scored as i64);
+        let text = match r.trained_on {
+            Some(t) => format!(
+                "{} was told of {} members and {} non-members which they are, learnt from these, and is scored on the {n} images not used for its training",
+                r.title, t.members, t.nonmembers
+            ),
+            None if r.samples_scored < most_scored(model) => format!(
+                "{} scored {n} of {} images",
+                r.title,
+                grouped(most_scored(model) as i64)
+            ),
+            None => continue,
+        };
+        match sentences.iter_mut().find(|s| s.0 == text) {
+            Some(entry) => entry.1.push(model.title.clone()),
+            None => sentences.push((text, vec![model.title.clone()])),
+        }
+    }
+    let rows: Vec<_> = report
+        .models
+        .iter()
+        .flat_map(|m| m.same_images.iter().map(move |s| (m, s)))
+        .collect();
+    let title = |name: &str| -> String {
+        let attacks = report.attacks();
+        attacks
+            .into_iter()
+            .find(|a| a.0 == name)
+            .map_or_else(|| name.to_owned(), |a| a.1)
+    };
+    html! {
+        @if !sentences.is_empty() {
+            h3 { "Attacks that scored a part of the images" }
+            ul.lines { @for (text, models) in &sentences { li { (text) " (" (list(models)) ")." } } }
+        }
+        @if !rows.is_empty() {
+            div.scroll { table.plain data-sortable="" {
+                thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th scope="col" { "Against" } th.n scope="col" { "images of both" } th.n scope="col" { "AUC" } th.n scope="col" { "AUC of the other" } th.n scope="col" { "Difference" } th.n scope="col" { "p" } } }
+                tbody { @for (m, s) in &rows { tr {
+                    th scope="row" { (m.title) } td { (title(&s.attack)) } td { (title(&s.other)) }
+                    td.n { (s.n_members) " + " (s.n_nonmembers) } td.n data-value=(s.auc) { (rate(s.auc)) } td.n data-value=(s.other_auc) { (rate(s.other_auc)) }
+                    td.n data-value=(s.difference) { (signed(s.difference)) small { (signed(s.difference_ci[0])) " to " (signed(s.difference_ci[1])) } } td.n data-value=(s.p_value) { (p_value(s.p_value)) }
+                } } }
+            } }
+            p.caption { "Each of them against the strongest attack that scored all images, on the images that both scored (members + non-members; DeLong's test, not corrected; where interval and p disagree, as they may for an AUC near 1, go by the interval). The other was picked for its AUC on these images, which favours it a little." }
+        }
+    }
+}
+
+fn p_value(p: f64) -> String {
+    if p < 0.001 {
+        "<0.001".into()
+    } else {
+        significant(p)
     }
 }
 
@@ -91,8 +165,9 @@ fn members(model: &ModelReport) -> String {
     let n = model
         .results
         .iter()
-        .find_map(|r| r.view(model.primary))
-        .map(|m| m.n_members);
+        .filter_map(|r| r.view(model.primary))
+        .map(|m| m.n_members)
+        .max();
     match (n, model.primary) {
         (None, _) => "not attacked".into(),
         (Some(n), View::Pooled) => format!("{n} members"),
@@ -102,14 +177,14 @@ fn members(model: &ModelReport) -> String {
 
 fn cell(model: &ModelReport, result: Option<&AttackResult>, strongest: bool) -> Markup {
     let Some(result) = result else {
-        return html! { td.none { "not run" } };
+        return html! { td.none data-value="-1" { "not run" } };
     };
     let Some(m) = result.view(model.primary) else {
-        return html! { td.none { strong { "failed" } @if let Some(reason) = &result.reason { small { (reason) } } } };
+        return html! { td.none data-value="-1" { strong { "failed" } @if let Some(reason) = &result.reason { small { (reason) } } } };
     };
     let found = m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01);
     html! {
-        td class=(if strongest { "best" } else { "" }) {
+        td class=(if strongest { "best" } else { "" }) data-value=(m.auc) {
             div.figures {
                 span.auc { (rate(m.auc)) }
                 @match found {
@@ -118,8 +193,9 @@ fn cell(model: &ModelReport, result: Option<&AttackResult>, strongest: bool) -> 
                 }
             }
             (draw::whisker(m, &format!("{} on {}", result.title, model.title)))
-            div.ci { (interval(m.auc_ci))
+            div.ci { span.whole { (interval(m.auc_ci)) }
                 @if m.finding == Finding::Inverted { span.flag { "inverted" } }
+                @if result.samples_scored < most_scored(model) { span.flag title="see below the table" { (result.samples_scored) " images" } }
                 @if result.halves_differ && model.primary == View::Pooled { span.flag { "D1 ≠ D2" } }
             }
         }
@@ -174,7 +250,7 @@ fn agreement(report: &Report) -> Markup {
     html! {
         @if !rows.is_empty() {
             h3 { "Do the attacks agree on whom they find?" }
-            div.scroll { table.plain {
+            div.scroll { table.plain data-sortable="" {
                 thead { tr {
                     th scope="col" { "Model" } th.n scope="col" { "by ≥ 1 attack" } th.n scope="col" { "by ≥ 2" } th.n scope="col" { "by all" } th.n scope="col" { "non-members by ≥ 1" }
                 } }
@@ -184,7 +260,7 @@ fn agreement(report: &Report) -> Markup {
                     td.n { (a.by_all) "/" (a.n_members) small { " of " (a.attacks) } } td.n { (a.nonmembers_by_one) "/" (a.n_nonmembers) }
                 } } }
             } }
-            p.caption { "Members found at 1 false alarm in 100 per attack. A member that every attack finds is exposed whatever the attacker prefers; the last column is the price: non-members that at least one attack takes for members." }
+            p.caption { "Members found at 1 false alarm in 100 per attack, among the images that all these attacks scored. A member that every attack finds is exposed whatever the attacker prefers; the last column is the price: non-members that at least one attack takes for members." }
         }
     }
 }
@@ -199,7 +275,7 @@ fn chosen(report: &Report) -> Markup {
     html! {
         @if !rows.is_empty() {
             h3 { "The best attack, chosen on one half and measured on the other" }
-            div.scroll { table.plain {
+            div.scroll { table.plain data-sortable="" {
                 thead { tr {
                     th scope="col" { "Model" } th scope="col" { "Attack chosen" } th.n scope="col" { "AUC" } th.n scope="col" { "Members found" } th.n scope="col" { "False alarms" } th.n scope="col" { "Images that prove use" }
                 } }
@@ -208,10 +284,10 @@ fn chosen(report: &Report) -> Markup {
                     tr {
                         th scope="row" { (m.title) }
                         td { (c.title) small { "of " (c.compared) } }
-                        td.n { (rate(c.selection.auc.auc)) small { (interval([c.selection.auc.low, c.selection.auc.high])) } }
-                        td.n { (t.tp) "/" (t.n_members) small { (interval(t.tpr_ci)) } }
-                        td.n { (t.fp) "/" (t.n_nonmembers) small { (interval(t.fpr_ci)) } }
-                        td.n { (needed(c)) }
+                        td.n data-value=(c.selection.auc.auc) { (rate(c.selection.auc.auc)) small { (interval([c.selection.auc.low, c.selection.auc.high])) } }
+                        td.n data-value=(t.tpr) { (t.tp) "/" (t.n_members) small { (interval(t.tpr_ci)) } }
+                        td.n data-value=(t.fpr) { (t.fp) "/" (t.n_nonmembers) small { (interval(t.fpr_ci)) } }
+                        td.n data-value=(c.images_needed.unwrap_or(usize::MAX)) { (needed(c)) }
                     }
                 } }
             } }
@@ -219,6 +295,9 @@ fn chosen(report: &Report) -> Markup {
                 "One half of the images chose the attack with the largest AUC and set its threshold for 1 false alarm in 100; all numbers are from the other half, so they owe nothing to "
                 "the choice. The last column: how many images of one person suffice to show in at least 8 of 10 cases that they were trained on, at 5 % false alarms, by averaging their scores "
                 "(images drawn at random from the members; a person's own images resemble each other and would count for fewer)."
+                @for (m, c) in rows.iter().filter(|(_, c)| !c.left_out.is_empty()) {
+                    " " (m.title) ": not compared, for want of common images: " (list(&c.left_out)) "."
+                }
             }
         }
     }
@@ -252,13 +331,13 @@ fn comparisons(report: &Report) -> Markup {
         @if !report.comparisons.is_empty() {
             details {
                 summary { "Difference to the undefended model, attack by attack" }
-                p { "AUC of the undefended model minus AUC of the other, on the same images (DeLong's test for paired curves; p-values are not corrected). A difference of AUCs says nothing about which side of 0.5 they are on: read it beside the table above." }
+                p { "AUC of the undefended model minus AUC of the other, on the same images (DeLong's test for paired curves; p-values are not corrected; where interval and p disagree, as they may for an AUC near 1, go by the interval). A difference of AUCs says nothing about which side of 0.5 they are on: read it beside the table above." }
                 div.scroll { table.plain data-sortable="" {
                     thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "Difference" } th.n scope="col" { "95 % interval" } th.n scope="col" { "p" } } }
                     tbody { @for c in &report.comparisons { tr {
                         td { (title(&c.model)) } td { (attack(&c.attack)) }
                         td.n data-value=(c.difference) { (signed(c.difference)) } td.n { (signed(c.difference_ci[0])) " to " (signed(c.difference_ci[1])) }
-                        td.n data-value=(c.p_value) { @if c.p_value < 0.001 { "<0.001" } @else { (significant(c.p_value)) } }
+                        td.n data-value=(c.p_value) { (p_value(c.p_value)) }
                     } } }
                 } }
             }
@@ -280,7 +359,11 @@ fn operating_points(report: &Report) -> Markup {
         details {
             summary { "All operating points, with counts and exact intervals" }
             p.on-paper { "The halves have a table of their own above; all of their operating points are in findings.csv." }
-            p.filter hidden { label { "Show " select #filter { option value="" { "all models" } @for m in &report.models { option { (m.title) } } } } }
+            p.filter hidden {
+                label { "Model " select #filter { option value="" { "all" } @for m in &report.models { option { (m.title) } } } }
+                label { "Members " select #filter-members { option value="" { "all" } @for v in [View::Pooled, View::D1, View::D2] { option { (v.name()) } } } }
+                label { "Finding " select #filter-finding { option value="" { "all" } @for f in ["leak", "inverted", "no leak seen"] { option { (f) } } } }
+            }
             div.scroll tabindex="0" role="region" aria-label="All operating points" {
                 table.plain #points data-sortable="" {
                     thead { tr {
@@ -289,7 +372,7 @@ fn operating_points(report: &Report) -> Markup {
                         th.n scope="col" { "time" } th scope="col" { "Finding" }
                     } }
                     tbody { @for model in &report.models { @for r in &model.results { @for view in [View::Pooled, View::D1, View::D2] {
-                        @if let Some(m) = r.view(view) { tr.half[view != View::Pooled && view != model.primary] data-model=(model.title) {
+                        @if let Some(m) = r.view(view) { tr.half[view != View::Pooled && view != model.primary] data-model=(model.title) data-members=(view.name()) data-finding=(super::word(m.finding)) {
                             td { (model.title) } td { (r.title) } td { (view.name()) } td.n data-value=(m.auc) { (rate(m.auc)) } td.n { (interval(m.auc_ci_adjusted)) } td.n { (rate(m.balanced_accuracy)) }
                             @for p in &m.tpr_at_fpr { (point(p, m)) }
                             td.n data-value=[r.seconds] { @match r.seconds { Some(s) => (seconds(s)), None => "" } } td { (chip(m.finding)) }

@@ -100,11 +100,15 @@ pub fn how_to_read() -> Markup {
         ),
         (
             "Intervals",
-            "95 % intervals: for AUCs the union of DeLong's on the logit scale and Newcombe's method 5, which does not collapse near 0 and 1; for rates exact (Clopper-Pearson). They cover the choice of images, not of training seeds.",
+            "95 % intervals: for AUCs the union of DeLong's on the logit scale and Newcombe's method 5, which does not collapse near 0 and 1; for rates exact (Clopper-Pearson). They cover the choice of images, not of training seeds, unless a table says so.",
         ),
         (
             "Many attacks",
             "The best of several attacks looks good by luck. A leak is claimed only if it survives Bonferroni's correction for all attacks on that model: the corrected AUC interval lies above 0.5, or an exact test at the lowest measurable false-alarm rate does. The pooled members and the two halves are two families; each calls a model that leaks nothing leaky at most once in 20 audits.",
+        ),
+        (
+            "Epsilon (ε)",
+            "The scale of differential privacy. The numbers here bound from below what the training can claim; they are no promise from above. 0 says that an attack proves nothing.",
         ),
         (
             "D1 and D2",
@@ -158,6 +162,11 @@ pub fn references() -> Markup {
             "2112.03570",
         ),
         (
+            "Bounds on epsilon",
+            "Steinke, Nasr, Jagielski, Privacy Auditing with One (1) Training Run. NeurIPS 2023.",
+            "2305.08846",
+        ),
+        (
             "Blind baselines",
             "Das, Zhang, Tramèr, Blind Baselines Beat Membership Inference Attacks for Foundation Models. 2024.",
             "2406.16201",
@@ -205,7 +214,7 @@ pub fn edpb(report: &Report) -> Markup {
             p.lede { (crate::edpb::PREAMBLE) }
             details {
                 summary { "What the Opinion asks for, and what this audit holds" }
-                div.scroll { table.plain.words {
+                div.scroll { table.plain.words data-sortable="" {
                     thead { tr { th scope="col" { "Asked for" } th scope="col" { "Paragraphs" } th scope="col" { "Here" } th scope="col" { "Answer" } } }
                     tbody { @for row in crate::edpb::rows(report) { tr {
                         th scope="row" { (row.ask.topic) small { (row.ask.asks) } }

@@ -57,8 +57,10 @@ fn roc(model: &ModelReport, low: f64, style: &dyn Fn(&str) -> draw::Series) -> M
     let n0 = model
         .results
         .iter()
-        .find_map(|r| r.view(model.primary))
-        .map_or(1, |m| m.n_nonmembers);
+        .filter_map(|r| r.view(model.primary))
+        .map(|m| m.n_nonmembers)
+        .max()
+        .unwrap_or(1);
     let strongest = model.strongest();
     let line = |r: &AttackResult| {
         let points: Vec<(f64, f64)> = r

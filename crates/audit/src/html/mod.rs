@@ -7,6 +7,7 @@ mod attacks;
 mod close;
 mod curves;
 mod draw;
+mod evidence;
 mod pictures;
 mod settings;
 mod top;
@@ -32,10 +33,18 @@ pub fn page(report: &Report) -> String {
         ("attacks", "Attacks", attacks::section(report)),
         ("roc", "ROC curves", curves::roc_section(report)),
         ("scores", "Scores", curves::histogram_section(report)),
+        ("sets", "Sets of images", evidence::sets_section(report)),
+        ("epsilon", "Epsilon", evidence::epsilon_section(report)),
+        (
+            "repeats",
+            "Repeated trainings",
+            evidence::repeats_section(report),
+        ),
         ("pictures", "Pictures", pictures::section(report)),
         ("utility", "Utility", settings::utility(report)),
         ("controls", "Controls", close::controls(report)),
         ("training", "Training", curves::training_section(report)),
+        ("compat", "Public codes", evidence::compat_section(report)),
         ("settings", "Settings", settings::section(report)),
         ("edpb", "EDPB", close::edpb(report)),
         ("reading", "How to read this", close::how_to_read()),
@@ -75,13 +84,23 @@ fn figure(class: &str, body: Markup, caption: Markup) -> Markup {
     html! { figure class=(class) { (body) figcaption { (caption) } } }
 }
 
+/// A finding in a word or three.
+fn word(finding: Finding) -> &'static str {
+    match finding {
+        Finding::Leak => "leak",
+        Finding::Inverted => "inverted",
+        Finding::Chance => "no leak seen",
+        Finding::Unknown => "not tested",
+    }
+}
+
 /// The mark of a finding: a shape and a word, so that it survives black-and-white print.
 fn chip(finding: Finding) -> Markup {
-    let (class, word) = match finding {
-        Finding::Leak => ("leak", "leak"),
-        Finding::Inverted => ("inverted", "inverted"),
-        Finding::Chance => ("chance", "no leak seen"),
-        Finding::Unknown => ("unknown", "not tested"),
+    let class = match finding {
+        Finding::Leak => "leak",
+        Finding::Inverted => "inverted",
+        Finding::Chance => "chance",
+        Finding::Unknown => "unknown",
     };
     html! {
         span class={ "chip " (class) } {
@@ -93,7 +112,7 @@ fn chip(finding: Finding) -> Markup {
                     Finding::Unknown => { path.hollow d="M1 5h8" {} }
                 }
             }
-            (word)
+            (word(finding))
         }
     }
 }

@@ -6,6 +6,8 @@
     const cell = row.cells[i];
     if (!cell) return "";
     const text = cell.dataset.value ?? cell.textContent.trim();
+    // What was not measured comes after everything that was.
+    if (text === "" || text === "-" || text === "n/a") return Number.NEGATIVE_INFINITY;
     const number = Number.parseFloat(text);
     return Number.isNaN(number) ? text : number;
   };
@@ -30,14 +32,37 @@
     });
   }
 
-  const filter = document.getElementById("filter");
-  if (filter) {
-    filter.closest("p").hidden = false;
-    filter.addEventListener("change", () => {
+  // Three choices above the operating points.
+  const choices = { model: "filter", members: "filter-members", finding: "filter-finding" };
+  const selects = Object.entries(choices).map(([key, id]) => [key, document.getElementById(id)]).filter(([, select]) => select);
+  for (const [, select] of selects) {
+    select.closest("p").hidden = false;
+    select.addEventListener("change", () => {
       for (const row of document.querySelectorAll("#points tbody tr")) {
-        row.hidden = filter.value !== "" && row.dataset.model !== filter.value;
+        row.hidden = selects.some(([key, s]) => s.value !== "" && row.dataset[key] !== s.value);
       }
     });
+  }
+
+  // A box above every other long table that keeps the rows with all words written in it.
+  for (const table of document.querySelectorAll("table[data-sortable]:not(#points)")) {
+    const rows = [...table.tBodies[0].rows];
+    if (rows.length < 8) continue;
+    const line = document.createElement("p");
+    const label = document.createElement("label");
+    const box = document.createElement("input");
+    line.className = "filter";
+    box.type = "search";
+    box.addEventListener("input", () => {
+      const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+      for (const row of rows) {
+        const text = row.textContent.toLowerCase();
+        row.hidden = !words.every((word) => text.includes(word));
+      }
+    });
+    label.append("Only rows with ", box);
+    line.append(label);
+    table.closest(".scroll").before(line);
   }
 
   // ROC plots: the nearest point of any curve, read back from its path (see LEFT, RIGHT, TOP, BOTTOM in curves.rs).

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::top::plan;
 use crate::format::{count, grouped, seconds, significant};
-use crate::report::{AttackResult, ModelReport, Report};
+use crate::report::{AttackResult, ImageUtility, ModelReport, Report};
 
 /// What the defences cost and what is left of the model's quality.
 pub fn utility(report: &Report) -> Markup {
@@ -41,6 +41,55 @@ pub fn utility(report: &Report) -> Markup {
                     } }
                     figcaption { (utility_caption(&rows)) }
                 }
+                (images(report))
+            }
+        }
+    }
+}
+
+/// The generated images against real ones.
+fn images(report: &Report) -> Markup {
+    let rows: Vec<(&ModelReport, &ImageUtility)> = report
+        .models
+        .iter()
+        .filter_map(|m| Some((m, m.image_utility.as_ref()?)))
+        .collect();
+    let Some((_, first)) = rows.first() else {
+        return html! {};
+    };
+    let number = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (significant(v)), None => "-" } } };
+    let missing: Vec<String> = rows
+        .iter()
+        .flat_map(|(m, u)| {
+            u.missing
+                .iter()
+                .map(|reason| format!("{}, {reason}", m.title))
+        })
+        .collect();
+    html! {
+        figure.wide {
+            div.scroll tabindex="0" role="region" aria-label="Generated images against real ones" { table.plain data-sortable="" {
+                thead { tr {
+                    th scope="col" { "Model" } th.n scope="col" { "Fréchet distance" } th.n scope="col" { "95 % interval" }
+                    th.n scope="col" { "at equal n" } th.n scope="col" { "real against real, same n" } th.n scope="col" { "excess" }
+                    th.n scope="col" { "KID" } th.n scope="col" { "± s.e." } th.n scope="col" { "precision" } th.n scope="col" { "recall" } th.n scope="col" { "gap to members" }
+                } }
+                tbody { @for (m, u) in &rows {
+                    tr {
+                        th scope="row" { (m.title) }
+                        (number(u.frechet))
+                        td.n data-value=[u.frechet_ci.map(|c| c[0])] { @match u.frechet_ci { Some([low, high]) => { (significant(low)) " to " (significant(high)) }, None => "-" } }
+                        (number(u.at_equal_n)) (number(u.floor)) (number(u.excess)) (number(u.kid)) (number(u.kid_se)) (number(u.precision)) (number(u.recall)) (number(u.gap))
+                    }
+                } }
+            } }
+            figcaption {
+                (grouped(first.n_generated as i64)) " generated images per model against " (grouped(first.n_real as i64))
+                " real ones that no model saw, by the features " code { (first.features) } ". A distance depends on the features and on the number of images, and is FID only with "
+                code { "inception-2048" } "; compare within this table. "
+                @if let Some(n) = first.equal_n { "At equal n: generated against real and real against real images, " (grouped(n as i64)) " a side. " }
+                "Real against real is what a perfect model would score with as few images; the excess over it is the model's own. Gap to members: distance to members less that to as many others; below 0, what it draws lies nearer to what it learnt from."
+                @if !missing.is_empty() { " Not measured: " (missing.join("; ")) "." }
             }
         }
     }
@@ -84,7 +133,7 @@ pub fn section(report: &Report) -> Markup {
         ("Non-members", "/data/nonmembers"),
         ("Split hash", "/split_hash"),
     ]);
-    let machine = facts(&[
+    let mut machine = facts(&[
         ("dualmd", "/versions/dualmd"),
         ("libtorch", "/versions/libtorch"),
         ("Processor", "/hardware/cpu"),
@@ -97,6 +146,12 @@ pub fn section(report: &Report) -> Markup {
         ("Seed", "/seed"),
         ("Created", "/created"),
     ]);
+    machine.push((
+        "Auditor".into(),
+        plan(report, "/auditor")
+            .filter(|a| !a.trim().is_empty())
+            .unwrap_or_else(|| "not recorded".into()),
+    ));
     let mut model = facts(&[
         ("Preset", "/model/preset"),
         ("Parameters", "/model/parameters"),
@@ -113,6 +168,7 @@ pub fn section(report: &Report) -> Markup {
                 (definitions("Model and training", &model))
                 (definitions("Machine and versions", &machine))
             }
+            (weights(report))
             (attack_settings(report))
             @if let Some(text) = report.run.get("experiment_toml").and_then(Value::as_str).filter(|t| !t.trim().is_empty()) {
                 details { summary { "Experiment file" } pre { code { (text) } } }
@@ -155,6 +211,26 @@ fn readable(key: &str) -> String {
         .map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
+/// Which weights were attacked: without a hash nobody can say later that it was these.
+fn weights(report: &Report) -> Markup {
+    html! {
+        details {
+            summary { "Weights that were audited" }
+            div.scroll { table.plain {
+                thead { tr { th scope="col" { "Model" } th scope="col" { "BLAKE3 of the weights" } } }
+                tbody { @for m in &report.models { tr {
+                    th scope="row" { (m.title) small { (m.name) } }
+                    td { @match &m.weights_blake3 {
+                        Some(hash) => { code { (hash) } }
+                        None if m.is_pair() => { "no weights of its own: those of its two teachers" }
+                        None => { "not recorded" }
+                    } }
+                } } }
+            } }
+        }
+    }
+}
+
 /// Parameters of every attack, once per attack.
 fn attack_settings(report: &Report) -> Markup {
     let first = |name: &str| -> Option<&AttackResult> {
@@ -185,12 +261,13 @@ fn attack_settings(report: &Report) -> Markup {
     html! {
         details {
             summary { "Settings of the attacks" }
-            div.scroll { table.plain {
-                thead { tr { th scope="col" { "Attack" } th scope="col" { "Access" } th.n scope="col" { "calls per sample" } th scope="col" { "Parameters" } } }
+            div.scroll { table.plain.wraps data-sortable="" {
+                thead { tr { th scope="col" { "Attack" } th scope="col" { "Access" } th.n scope="col" { "calls per sample" } th scope="col" { "Parameters" } th scope="col" { "What it misses" } } }
                 tbody { @for (name, title) in report.attacks() { @if let Some(r) = first(&name) { tr {
-                    th scope="row" { (title) small { (name) } } td { (r.access) }
+                    th scope="row" { (title) small { (name) @if let Some(paper) = &r.paper { ", " (paper) } } } td { (crate::catalogue::access(&name, &r.access)) }
                     td.n { @match r.network_calls_per_sample { Some(n) => (count(n)), None => "-" } }
-                    td { code { (parameters(&r.parameters)) } }
+                    td { @if let Some(formula) = &r.formula { small { (formula) } } code { (parameters(&r.parameters)) } }
+                    td { (r.misses.as_deref().unwrap_or("not recorded")) }
                 } } } }
             } }
             @for (m, text) in &numeric { p.caption { (m.title) ": " (text) "." } }

@@ -39,12 +39,14 @@ pub fn head(report: &Report, name: &str) -> Markup {
         .models
         .iter()
         .flat_map(|m| &m.results)
-        .find_map(|r| r.pooled.as_ref());
-    if let Some(m) = sizes {
+        .filter_map(|r| r.pooled.as_ref())
+        .map(|m| (m.n_members, m.n_nonmembers))
+        .max();
+    if let Some((members, nonmembers)) = sizes {
         facts.push(format!(
             "{} training images, {} unseen",
-            grouped(m.n_members as i64),
-            grouped(m.n_nonmembers as i64)
+            grouped(members as i64),
+            grouped(nonmembers as i64)
         ));
     }
     if let Some(source) = plan(report, "/data/source") {
@@ -153,7 +155,7 @@ pub fn verdict(report: &Report) -> Markup {
 
 /// What a model is, in a few words.
 fn made_by(model: &ModelReport) -> &'static str {
-    match (model.name.starts_with("teacher-"), model.defense.as_str()) {
+    match (model.is_teacher(), model.defense.as_str()) {
         (true, _) => "trained on one half of the members",
         (_, "none") => "trained on all members, no defence",
         (_, "dualmd") => "two teachers alternate while sampling",

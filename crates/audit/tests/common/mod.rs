@@ -230,6 +230,95 @@ pub fn run_folder(dir: &Path) {
     );
 }
 
+/// What a run folder may hold beside the usual files: repeats of a training, an attack that learnt from a part of the
+/// samples, tests of whole sets, an auditor, hashes of weights, and a wish for the public codes' numbers.
+pub fn extras(dir: &Path) {
+    let read = |path: &str| -> Value {
+        let text = std::fs::read(dir.join(path)).expect("read");
+        serde_json::from_slice(&text).expect("json")
+    };
+    let mut plan = read("plan.json");
+    plan["auditor"] = json!("A. Auditor, for the hospital");
+    plan["audit"]["compat"] = json!(["secmi", "midm"]);
+    let models = plan["models"].as_array_mut().expect("models");
+    models[0]["weights_blake3"] = json!("0a".repeat(32));
+    for (i, loss) in [(1, (3.2, 3.2)), (2, (3.9, 3.9))] {
+        let name = format!("baseline.s{i}");
+        let shifts = [("loss", loss), ("nn", (0.7, 0.9))];
+        model_scores(dir, &name, "none", &shifts, 200 + i);
+        models.push(json!({"name": name, "defense": "none", "repeat_of": "baseline", "needs": []}));
+    }
+    write_json(&dir.join("plan.json"), &plan);
+    let learn = |model: &str, shift: f64| {
+        let path = dir.join(format!("scores/{model}.csv"));
+        let mut rows = dualmd_audit::read_scores(&path).expect("scores").rows;
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let learnt: Vec<ScoreRow> = rows
+            .iter()
+            .filter(|r| r.attack == "secmi")
+            .enumerate()
+            // A fifth of either side was told: samples 0, 5, 10, ... of 64 members and 512 non-members.
+            .filter(|(i, _)| i % 5 != 0)
+            .map(|(_, r)| ScoreRow {
+                attack: "secmi-nn".into(),
+                score: normal(&mut rng) + if r.member { shift } else { 0.0 },
+                ..r.clone()
+            })
+            .collect();
+        rows.extend(learnt);
+        write_scores(&path, &rows).expect("scores");
+        let mut info = read(&format!("scores/{model}.json"));
+        info["attacks"].as_array_mut().expect("attacks").push(json!({"attack": "secmi-nn", "title": "SecMI-NNs", "access": "white-box", "network_calls_per_sample": 11, "seconds": 9.0, "status": "ok", "parameters": {}, "paper": "Duan et al. 2023, arXiv 2302.01316", "misses": "learns from the known samples", "trained_on": {"members": 13, "nonmembers": 103}}));
+        write_json(&dir.join(format!("scores/{model}.json")), &info);
+    };
+    learn("baseline", 3.0);
+    learn("student", 0.3);
+    // An attack that lacks some samples without having learnt from them: 64 members and 336 of 512 non-members.
+    let path = dir.join("scores/kd.csv");
+    let mut rows = dualmd_audit::read_scores(&path).expect("scores").rows;
+    let mut place = 0;
+    rows.retain(|r| {
+        place += usize::from(r.attack == "nn");
+        r.attack != "nn" || place <= 400
+    });
+    write_scores(&path, &rows).expect("scores");
+    write_json(
+        &dir.join("sets/student.json"),
+        &json!({"features": "residuals at t = 200", "tests": [
+            {"name": "mmd-error-space", "title": "Errors of the model", "what": "members against non-members", "members": 64, "nonmembers": 512, "statistic": 0.0031, "p_value": 0.004, "permutations": 999},
+            {"name": "mmd-pixels", "members": 64, "nonmembers": 512, "statistic": 0.0001, "p_value": 0.41, "permutations": 999},
+            {"name": "broken", "members": 64, "nonmembers": 512, "statistic": 0.1, "p_value": 0.0, "permutations": 999},
+        ]}),
+    );
+}
+
+/// A folder of one model whose members were drawn by `method`, 600 images, one attack that shifts members by `shift`.
+pub fn coin_flips(dir: &Path, method: &str, shift: f64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let rows: Vec<ScoreRow> = (0..600)
+        .map(|i| {
+            let member = rng.random::<bool>();
+            ScoreRow {
+                sample_id: id(true, i),
+                group: None,
+                member,
+                attack: "sima".into(),
+                score: normal(&mut rng) + if member { shift } else { 0.0 },
+            }
+        })
+        .collect();
+    write_scores(&dir.join("scores/baseline.csv"), &rows).expect("scores");
+    let side = |member: bool| -> Vec<Value> {
+        let rows = rows.iter().filter(|r| r.member == member);
+        rows.map(|r| json!({"id": r.sample_id})).collect()
+    };
+    write_json(
+        &dir.join("split.json"),
+        &json!({"method": method, "members": side(true), "nonmembers": side(false)}),
+    );
+    write_json(&dir.join("plan.json"), &plan(&[("baseline", "none")]));
+}
+
 /// A plan for models given as (name, defense).
 pub fn plan(models: &[(&str, &str)]) -> Value {
     json!({

@@ -1,0 +1,76 @@
+//! What the public attack codes would have printed for the scores of a run: for comparison with published tables only.
+
+use dualmd_stats::{CompatRule, CompatSummary, StatsError, summarise_compat};
+use serde::Serialize;
+use serde_json::Value;
+
+/// False-alarm rates that published tables have.
+pub const FPRS: [f64; 2] = [0.01, 0.001];
+
+/// One public code's numbers for one attack, or why it has none.
+#[derive(Debug, Clone, Serialize)]
+pub struct CompatResult {
+    /// Name of the rule.
+    pub rule: &'static str,
+    /// What it would have printed.
+    pub summary: Option<CompatSummary>,
+    /// Why it would have failed.
+    pub reason: Option<String>,
+}
+
+/// The rules that `audit.compat` of a plan asks for, and a sentence for every name that is none.
+pub fn rules(plan: &Value) -> (Vec<CompatRule>, Vec<String>) {
+    let (mut rules, mut problems) = (Vec::new(), Vec::new());
+    let names = plan.pointer("/audit/compat").and_then(Value::as_array);
+    for name in names.into_iter().flatten() {
+        let name = name
+            .as_str()
+            .map_or_else(|| name.to_string(), str::to_owned);
+        match name.parse::<CompatRule>() {
+            Ok(rule) if rules.contains(&rule) => {}
+            Ok(rule) => rules.push(rule),
+            Err(e) => problems.push(format!("plan.json, audit.compat: {e}. It is passed over.")),
+        }
+    }
+    (rules, problems)
+}
+
+/// All rules on one attack's scores.
+pub fn apply(rules: &[CompatRule], members: &[f64], nonmembers: &[f64]) -> Vec<CompatResult> {
+    let one = |&rule: &CompatRule| {
+        let outcome: Result<CompatSummary, StatsError> =
+            summarise_compat(rule, members, nonmembers, &FPRS);
+        let (summary, reason) = match outcome {
+            Ok(summary) => (Some(summary), None),
+            Err(e) => (None, Some(e.to_string())),
+        };
+        CompatResult {
+            rule: rule.name(),
+            summary,
+            reason,
+        }
+    };
+    rules.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_come_from_the_plan() {
+        let plan = serde_json::json!({"audit": {"compat": ["pia", "secmia", "pia", 3, "midm"]}});
+        let (rules, problems) = super::rules(&plan);
+        assert_eq!(rules, [CompatRule::Pia, CompatRule::Midm]);
+        assert_eq!(problems.len(), 2);
+        assert!(problems[0].contains("\"secmia\"") && problems[0].contains("audit.compat"));
+        assert_eq!(super::rules(&Value::Null), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_rule_that_cannot_be_applied_says_so() {
+        let all = apply(&[CompatRule::Pia, CompatRule::SecMi], &[1.0; 3], &[1.0; 3]);
+        assert!(all[0].summary.as_ref().is_some_and(|s| s.auc == Some(0.5)));
+        assert!(all[1].summary.is_none() && all[1].reason.is_some());
+    }
+}

@@ -1,0 +1,294 @@
+//! Lower bounds on epsilon, repeated trainings, tests of whole sets, and what public codes would have printed.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use crate::epsilon::{EpsilonBound, OneRun};
+use crate::format::{fpr_name, interval, list, rate, significant};
+use crate::repeats::{Combined, RepeatedAttack};
+use crate::report::{ModelReport, Report};
+
+/// A lower bound: `0` where nothing is proved, else three digits.
+fn epsilon(value: f64) -> String {
+    if value > 0.0 {
+        significant(value)
+    } else {
+        "0".into()
+    }
+}
+
+/// What the training can no longer claim.
+pub fn epsilon_section(report: &Report) -> Markup {
+    let lines: Vec<(&ModelReport, &str, &EpsilonBound)> = report
+        .models
+        .iter()
+        .filter_map(|m| {
+            let c = m.chosen.as_ref()?;
+            Some((m, c.title.as_str(), c.epsilon.as_ref()?))
+        })
+        .collect();
+    let all: Vec<(&ModelReport, &str, &EpsilonBound)> = report
+        .models
+        .iter()
+        .flat_map(|m| {
+            let bound = m
+                .results
+                .iter()
+                .filter_map(|r| Some((r, r.epsilon.as_ref()?)));
+            bound.map(move |(r, b)| (m, r.title.as_str(), b))
+        })
+        .collect();
+    let delta = all.first().map(|(_, _, b)| b.delta);
+    html! {
+        @if let Some(delta) = delta {
+            section #epsilon {
+                h2 { "What the training can no longer claim" }
+                p.lede {
+                    "Differential privacy bounds by a number, ε, how much one image may change what a training gives away: the odds of any outcome by a factor of at most e" sup { "ε" } " "
+                    "(ε = 1 is a factor of 2.7, ε = 3 one of 20; smaller is more private). An attack that works refutes every ε below some value. That value is given here. "
+                    "0 means that the attack proves nothing, not that there is nothing; no upper bound is implied by any number here."
+                }
+                @if !lines.is_empty() { ul.lines { @for (m, attack, b) in &lines { li {
+                    strong { (m.title) } ": ε is at least " strong { (epsilon(b.lower)) } " (" (attack) ": " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
+                    @if b.lower <= 0.0 { "The attack proves nothing. " }
+                    "No attack on as many images could have shown more than " (epsilon(b.ceiling)) "."
+                } } } }
+                p.caption {
+                    "At δ = " (delta) " and 95 % confidence. Attack and threshold (1 false alarm in 100) were chosen on one half of the images, the counts are from the other half, so no choice enters. "
+                    "The images are treated as independent trials of the training, although they were trained on together: an indication and no proof. The audit by coin flips below needs no such assumption."
+                    @if let Some(most) = too_large(report, delta) { " " strong { "Note. " } "With " (most) " members a δ above " (significant(1.0 / most as f64)) " would allow to publish one of them whole: choose a smaller one (audit.delta)." }
+                }
+                details {
+                    summary { "Every attack by itself" }
+                    p { "Each line is a bound of 95 % for that attack alone. The largest of several is too high by luck; the list above is free of that." }
+                    div.scroll { table.plain data-sortable="" {
+                        thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "ε at least" } th.n scope="col" { "Members found" } th.n scope="col" { "False alarms" } th.n scope="col" { "Most that could be shown" } } }
+                        tbody { @for (m, attack, b) in &all { tr {
+                            td { (m.title) } td { (attack) } td.n data-value=(b.lower) { (epsilon(b.lower)) }
+                            td.n { (b.tp) "/" (b.n_members) } td.n { (b.fp) "/" (b.n_nonmembers) } td.n data-value=(b.ceiling) { (epsilon(b.ceiling)) }
+                        } } }
+                    } }
+                }
+                (one_run(report))
+            }
+        }
+    }
+}
+
+/// The largest number of members, if `delta` is above its inverse.
+fn too_large(report: &Report, delta: f64) -> Option<usize> {
+    let results = report.models.iter().flat_map(|m| &m.results);
+    let most = results
+        .filter_map(|r| Some(r.pooled.as_ref()?.n_members))
+        .max()?;
+    (delta * most as f64 > 1.0).then_some(most)
+}
+
+fn one_run(report: &Report) -> Markup {
+    let runs: Vec<(&ModelReport, &OneRun)> = report
+        .models
+        .iter()
+        .filter_map(|m| Some((m, m.one_run.as_ref()?)))
+        .collect();
+    // One sentence per reason, with the models that it holds for.
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for model in report.models.iter().filter(|m| m.attacks_run() > 0) {
+        let Some(reason) = model.one_run_missing.as_deref() else {
+            continue;
+        };
+        match reasons.iter_mut().find(|r| r.0 == reason) {
+            Some(entry) => entry.1.push(model.title.clone()),
+            None => reasons.push((reason, vec![model.title.clone()])),
+        }
+    }
+    html! {
+        h3 { "Audit of one training by coin flips" }
+        @if runs.is_empty() {
+            p { strong { "Not applicable. " } @for (reason, _) in &reasons { (reason) " " }
+                "For this bound a fair coin must have decided on every image before training. To have it for a model trained here, train anew with " code { "--set data.method=coin-flip" } "." }
+        } @else {
+            div.scroll { table.plain data-sortable="" {
+                thead { tr { th scope="col" { "Model" } th scope="col" { "Attack chosen" } th.n scope="col" { "ε at least" } th.n scope="col" { "Guesses right" } th.n scope="col" { "Coin flips" } th.n scope="col" { "Most that could be shown" } } }
+                tbody { @for (m, o) in &runs { tr {
+                    th scope="row" { (m.title) } td { (o.title) small { "of " (o.compared) } } td.n data-value=(o.lower) { (epsilon(o.lower)) }
+                    td.n { (o.correct) "/" (o.guess_in + o.guess_out) small { (o.guess_in) " in, " (o.guess_out) " out" } } td.n { (o.canaries) } td.n data-value=(o.ceiling) { (epsilon(o.ceiling)) }
+                } } }
+            } }
+            p.caption {
+                "Steinke, Nasr and Jagielski (2023): a coin decided on every image, the attack guesses some of the coins, and a training that is (ε, δ)-private lets it be right only so often. 95 % confidence, δ = "
+                (runs.first().map_or(0.0, |r| r.1.delta)) ", for the whole procedure from the split to the model. Attack and number of guesses were fixed on one half of the images, drawn without regard to membership; the guesses are about the other half. "
+                "Attacks that learn from known memberships take no part: what they leave is no longer a coin per image."
+            }
+            @for (reason, models) in &reasons { p.caption { "Not for " (list(models)) ": " (reason) } }
+        }
+    }
+}
+
+/// One recipe, several trainings.
+pub fn repeats_section(report: &Report) -> Markup {
+    let title = |name: &str| {
+        let mut models = report.models.iter();
+        models
+            .find(|m| m.name == name)
+            .map_or_else(|| name.to_owned(), |m| m.title.clone())
+    };
+    html! {
+        @if !report.repeated.is_empty() {
+            section #repeats {
+                h2 { "Repeated trainings" }
+                p.lede { "The same recipe trained again with other seeds: how much of a result is the recipe, and how much the luck of one training." }
+                div.scroll { table.plain data-sortable="" {
+                    thead { tr { th scope="col" { "Recipe" } th scope="col" { "Attack" } th.n scope="col" { "AUC, mean" } th.n scope="col" { "members found at 1 %, mean" } th.n scope="col" { "trainings" } th scope="col" { "AUC of each" } } }
+                    tbody { @for r in &report.repeated { @for a in &r.attacks { tr data-model=(title(&r.base)) {
+                        th scope="row" { (title(&r.base)) } td { (a.title) } (combined(Some(&a.auc))) (combined(a.tpr_at_1_percent.as_ref())) td.n { (a.auc.summary.n) } td.wrap { (singles(a)) }
+                    } } } }
+                } }
+                p.caption {
+                    "In small print the 95 % interval of the mean over trainings (Student's t, wide with few trainings), and the standard error that the choice of images gives within one training (±). "
+                    "They are two different things and are not added: more trainings on the same images do not make the second smaller."
+                }
+            }
+        }
+    }
+}
+
+fn combined(value: Option<&Combined>) -> Markup {
+    html! {
+        @match value {
+            None => { td.n.none data-value="-1" { "not measurable" } }
+            Some(c) => { td.n data-value=(c.summary.mean) { (rate(c.summary.mean)) small {
+                @if let Some(ci) = c.summary.between_ci { (interval(ci.map(|x| x.clamp(0.0, 1.0)))) }
+                @if let Some(se) = c.summary.within_se { ", ±" (significant(se)) }
+            } } }
+        }
+    }
+}
+
+/// The values one after the other, then the models in the same order.
+fn singles(attack: &RepeatedAttack) -> Markup {
+    let values = attack.auc.values.iter();
+    let (models, aucs): (Vec<&str>, Vec<String>) = values
+        .map(|(model, auc)| (model.as_str(), rate(*auc)))
+        .unzip();
+    html! { (aucs.join(", ")) small { (models.join(", ")) } }
+}
+
+/// Tests of whole sets, and how many images prove use.
+pub fn sets_section(report: &Report) -> Markup {
+    let tested: Vec<_> = report
+        .models
+        .iter()
+        .filter_map(|m| Some((m, m.sets.as_ref().filter(|s| !s.tests.is_empty())?)))
+        .collect();
+    let powers: Vec<_> = report
+        .models
+        .iter()
+        .filter_map(|m| Some((m, m.chosen.as_ref().filter(|c| !c.power.is_empty())?)))
+        .collect();
+    let mut ks: Vec<usize> = powers
+        .iter()
+        .flat_map(|(_, c)| c.power.iter().map(|p| p.k))
+        .collect();
+    ks.sort_unstable();
+    ks.dedup();
+    let looks: usize = tested.iter().map(|(_, s)| s.tests.len()).sum();
+    html! {
+        @if !tested.is_empty() || !powers.is_empty() {
+            section #sets {
+                h2 { "Sets of images" }
+                p.lede { "Where single images cannot be told apart, many of them together may: the images of one person, or the whole training set." }
+                @if !powers.is_empty() {
+                    h3 { "How often k images of one person prove that they were used" }
+                    div.scroll { table.plain data-sortable="" {
+                        thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } @for k in &ks { th.n scope="col" { "k = " (k) } } } }
+                        tbody { @for (m, c) in &powers { tr {
+                            th scope="row" { (m.title) } td { (c.title) }
+                            @for k in &ks { @match c.power.iter().find(|p| p.k == *k) {
+                                Some(p) => { td.n data-value=(p.power) { (rate(p.power)) small { (interval(p.ci)) } } }
+                                None => { td.n.none data-value="-1" { "n/a" } }
+                            } }
+                        } } }
+                    } }
+                    p.caption { "Share of sets of k members that averaging their scores shows to have been used, at 5 % false alarms, with a 95 % interval; 0.05 is guessing. On the half of the images that chose neither the attack nor its threshold. n/a: too few images for that k." }
+                }
+                @if !tested.is_empty() {
+                    h3 { "Are two whole sets different?" }
+                    div.scroll { table.plain data-sortable="" {
+                        thead { tr { th scope="col" { "Model" } th scope="col" { "Test" } th.n scope="col" { "members" } th.n scope="col" { "non-members" } th.n scope="col" { "statistic" } th.n scope="col" { "p" } th scope="col" { "" } } }
+                        tbody { @for (m, s) in &tested { @for t in &s.tests { tr {
+                            th scope="row" { (m.title) } td { (t.title) @if !t.what.is_empty() { small { (t.what) } } }
+                            td.n { (t.members) } td.n { (t.nonmembers) } td.n data-value=(t.statistic) { (significant(t.statistic)) }
+                            td.n data-value=(t.p_value) { (significant(t.p_value)) small { "of " (t.permutations) } }
+                            td { (if t.p_value * looks as f64 <= crate::measure::FAMILY_ALPHA { "told apart" } else { "not told apart" }) }
+                        } } } }
+                    } }
+                    p.caption {
+                        "Permutation tests: p is the share of random divisions that differ as much. Told apart: p at most 0.05 divided by the " (looks) " tests of this table. "
+                        "Such a test speaks of the sets, not of any one image. "
+                        @for (m, s) in &tested { @if let Some(text) = features(&s.features) { "Compared for " (m.title) ": " (text) ". " } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn features(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => {
+            Some(text.trim_end_matches('.').to_owned()).filter(|t| !t.is_empty())
+        }
+        other => Some(other.to_string()),
+    }
+}
+
+/// The public codes' numbers, if the plan asks for them.
+pub fn compat_section(report: &Report) -> Markup {
+    let rows: Vec<_> = report
+        .models
+        .iter()
+        .flat_map(|m| {
+            m.results
+                .iter()
+                .flat_map(move |r| r.compat.iter().map(move |c| (m, r, c)))
+        })
+        .collect();
+    let mut rules: Vec<(&str, &str)> = Vec::new();
+    for (_, _, c) in &rows {
+        if let Some(s) = &c.summary
+            && rules.iter().all(|r| r.0 != c.rule)
+        {
+            rules.push((c.rule, s.definition));
+        }
+    }
+    let number = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (format!("{v:.4}")), None => "-" } } };
+    html! {
+        @if !rows.is_empty() {
+            section #compat {
+                h2 { "What the public codes would have printed" }
+                p.lede { strong { "Not for conclusions. " } "For a line beside a published number only: these rules pick thresholds on the very scores they are judged on, may exceed the false-alarm rate they name, and some count the non-members as the positives. The exact numbers are in the table of attacks." }
+                details {
+                    summary { "The numbers, by the rules of " (rules.iter().map(|r| r.0).collect::<Vec<_>>().join(", ")) }
+                    div.scroll { table.plain data-sortable="" {
+                        thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th scope="col" { "Rule" } th.n scope="col" { "“AUC”" } th.n scope="col" { "“accuracy”" } @for fpr in crate::compat::FPRS { th.n scope="col" { "“TPR at " (fpr_name(fpr)) "”" } } } }
+                        tbody { @for (m, r, c) in &rows { tr {
+                            td { (m.title) } td { (r.title) } td { (c.rule) }
+                            @match &c.summary {
+                                None => { td.none colspan="4" { (c.reason.as_deref().unwrap_or("no result")) } }
+                                Some(s) => {
+                                    (number(s.auc)) (number(s.asr))
+                                    @for fpr in crate::compat::FPRS { @match s.tpr_at_fpr.iter().find(|p| p.target_fpr == fpr) {
+                                        Some(p) => { td.n data-value=(p.tpr) { (format!("{:.4}", p.tpr)) small { "at " (format!("{:.4}", p.realised_fpr)) } } }
+                                        None => { td.n { "-" } }
+                                    } }
+                                }
+                            }
+                        } } }
+                    } }
+                    dl.terms { @for (rule, definition) in &rules { dt { (rule) } dd { (definition) } } }
+                }
+            }
+        }
+    }
+}
