@@ -11,11 +11,13 @@
 //! | `checksum` | SHA-256 of what was downloaded |
 //! | `interop` | the Python environment of the parity tests and the benchmark |
 //! | `suite` | `cargo test` for everything, and what had to be left out |
+//! | `features` | the weights that generated images are compared by |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
 mod checksum;
 mod datasets;
 mod engine;
+mod features;
 mod interop;
 mod suite;
 mod version;
@@ -36,6 +38,7 @@ Set-up, tests and benchmarks of dualmd.
 Usage: cargo xtask COMMAND [ARGS]
 
   setup [--cuda]             find or download libtorch 2.13.0 and link it, so that plain cargo build/test/run work
+  features                   fetch the weights that generated images are compared by (19 MB; the demo does it too)
   demo [ARGS]                set up, build, and run `dualmd demo ARGS`
   test [--interop] [--all] [ARGS]
                              set up and run every test; says what was left out (--all or CI=true: that is a failure);
@@ -91,13 +94,18 @@ fn run(args: &[String]) -> Result<()> {
         "demo" => demo(&workspace, rest),
         "test" => suite::run(&workspace, &suite::Options::parse(rest)),
         "bench" => bench(&workspace, rest),
+        "features" => no_arguments(rest).and_then(|()| {
+            let file = features::ensure(&workspace)?;
+            eprintln!("feature weights: {}", file.display());
+            Ok(())
+        }),
         "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),
         "doc" => no_arguments(rest).and_then(|()| doc(&workspace)),
         "data" => match rest {
             [name] => datasets::rebuild(&workspace, name, None),
             [name, out] => datasets::rebuild(&workspace, name, Some(out.as_ref())),
             _ => bail!(Usage(
-                "data wants fashion or emoji, and perhaps a file to write".into()
+                "data wants fashion, emoji, emoji-twitter or emoji-fluent3d, and perhaps a file to write".into()
             )),
         },
         other => bail!(Usage(format!("no such command: {other}"))),
@@ -147,6 +155,10 @@ fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
     let engine = engine::ensure(workspace, Choice::Keep)?;
     let set_up = start.elapsed().as_secs_f64();
     workspace.build_release(&engine)?;
+    // The demo works without: the images' utility is then left out of its report.
+    if let Err(error) = features::ensure(workspace) {
+        eprintln!("warning: no weights to compare images by: {error:#}");
+    }
     let build = start.elapsed().as_secs_f64() - set_up;
     eprintln!(
         "set-up {set_up:.1} s, build {build:.1} s; now: dualmd demo {}",

@@ -1,6 +1,7 @@
-//! The one trait of this crate.
+//! What an attack is.
 
 use crate::{Batch, Result};
+use dualmd_torch::Tensor;
 use serde::Serialize;
 
 /// What an attacker must be able to do with the model.
@@ -48,4 +49,52 @@ pub trait Attack: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Parameters that make no sense, timesteps the schedule lacks, what the model or the engine refuses.
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>>;
+}
+
+/// What an attack has learnt: features like those it learnt from, [N, ...], to N scores, higher = more likely a member.
+pub type Rule = Box<dyn Fn(&Tensor) -> Result<Vec<f64>>>;
+
+/// A way to score samples that is learnt from samples whose membership is known ([`crate::Known`]).
+pub trait Learned: std::fmt::Debug + Send + Sync {
+    /// What the attack is.
+    fn info(&self) -> AttackInfo;
+
+    /// What the attack looks at: [B, ...] f32 for the B samples of the batch. As for [`Attack::score`], a sample's
+    /// features do not depend on its neighbours.
+    ///
+    /// # Errors
+    /// As [`Attack::score`].
+    fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor>;
+
+    /// Learns from the `features` [N, ...] of known samples; `member`: the truth about each.
+    ///
+    /// # Errors
+    /// What the engine refuses, or features that are not finite.
+    fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule>;
+}
+
+/// An attack of either kind.
+#[derive(Debug)]
+pub enum Method {
+    /// A formula, fixed in advance.
+    Formula(Box<dyn Attack>),
+    /// A rule learnt from samples whose membership is known; scores the others.
+    Learned(Box<dyn Learned>),
+}
+
+impl Method {
+    /// What the attack is.
+    #[must_use]
+    pub fn info(&self) -> AttackInfo {
+        match self {
+            Self::Formula(attack) => attack.info(),
+            Self::Learned(attack) => attack.info(),
+        }
+    }
+}
+
+impl<A: Attack + 'static> From<A> for Method {
+    fn from(attack: A) -> Self {
+        Self::Formula(Box::new(attack))
+    }
 }

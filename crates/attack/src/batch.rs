@@ -1,5 +1,6 @@
 //! Samples under attack, with the model they are tried on.
 
+use crate::lowpass::LowPass;
 use crate::{AttackError, Result};
 use dualmd_data::stream_for_id;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
@@ -25,6 +26,28 @@ pub enum Model {
     Teacher1,
     /// The second.
     Teacher2,
+    /// A model of the same kind that saw none of the samples.
+    Reference,
+}
+
+/// Models that an attacker may hold beside the target.
+#[derive(Clone, Copy, Default)]
+pub struct Others<'a> {
+    /// The two models of a DualMD pair.
+    pub teachers: Option<[&'a dyn Denoiser; 2]>,
+    /// A model of the same kind that saw none of the samples under attack.
+    pub reference: Option<&'a dyn Denoiser>,
+}
+
+/// What several attacks make of many network calls: kept under the name and parameters of the computation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Product {
+    /// SecMI's change of the predicted noise: t_sec, k.
+    SecMi(i64, i64),
+    /// The mean of ReDiffuse's variations: t, stride, draws.
+    Variations(i64, i64, usize),
+    /// Norms of gradients: timesteps.
+    GradientNorms(Vec<i64>),
 }
 
 /// What a model is shown: an input that several attacks ask about.
@@ -41,13 +64,15 @@ enum Input {
 /// clean image serves SecMI, PIA and PIAN, eps of the image with noise draw k serves the loss, PFAMI and ReDiffuse.
 pub struct Batch<'a> {
     denoiser: &'a dyn Denoiser,
-    teachers: Option<[&'a dyn Denoiser; 2]>,
+    others: Others<'a>,
     schedule: &'a NoiseSchedule,
     x: Tensor,
     ids: &'a [String],
     seed: u64,
     known: BTreeMap<(Model, Input, i64), Tensor>,
+    products: BTreeMap<Product, (Tensor, u64)>,
     draws: BTreeMap<usize, Tensor>,
+    low_pass: Option<LowPass>,
     mirrored: Option<Box<Batch<'a>>>,
     calls: NetworkCalls,
 }
@@ -68,22 +93,24 @@ impl<'a> Batch<'a> {
         check_shape(x, ids.len())?;
         Ok(Self {
             denoiser,
-            teachers: None,
+            others: Others::default(),
             schedule,
             x: x.f_to_kind(Kind::Float)?,
             ids,
             seed,
             known: BTreeMap::new(),
+            products: BTreeMap::new(),
             draws: BTreeMap::new(),
+            low_pass: None,
             mirrored: None,
             calls: NetworkCalls::default(),
         })
     }
 
-    /// The two models of a DualMD pair, for attacks that hold both.
+    /// Models beside the target, for the attacks that compare with them.
     #[must_use]
-    pub fn with_teachers(mut self, teachers: Option<[&'a dyn Denoiser; 2]>) -> Self {
-        self.teachers = teachers;
+    pub fn with_others(mut self, others: Others<'a>) -> Self {
+        self.others = others;
         self
     }
 
@@ -154,7 +181,7 @@ impl<'a> Batch<'a> {
             None => {
                 let x = self.x.f_flip([3i64].as_slice())?;
                 let mut batch = Batch::new(self.denoiser, self.schedule, &x, self.ids, self.seed)?
-                    .with_teachers(self.teachers);
+                    .with_others(self.others);
                 batch.draws = self
                     .draws
                     .iter()
@@ -163,7 +190,9 @@ impl<'a> Batch<'a> {
                 Box::new(batch)
             }
         };
-        Ok(self.mirrored.insert(batch).as_mut())
+        let mirrored = self.mirrored.insert(batch).as_mut();
+        mirrored.low_pass = self.low_pass;
+        Ok(mirrored)
     }
 
     /// Standard normal noise, draw number `k`, one per sample and shaped like it. It belongs to the sample (its id, the
@@ -204,8 +233,9 @@ impl<'a> Batch<'a> {
     /// # Errors
     /// As [`Batch::eps`]; a teacher when there is none.
     pub fn eps_of(&mut self, model: Model, x: &Tensor, t: i64) -> Result<Tensor> {
-        let denoiser = match (model, self.teachers) {
+        let denoiser = match (model, self.others.teachers) {
             (Model::Target, _) => self.denoiser,
+            (Model::Reference, _) => self.others.reference.ok_or(AttackError::NoReference)?,
             (Model::Teacher1, Some([first, _])) => first,
             (Model::Teacher2, Some([_, second])) => second,
             (_, None) => return Err(AttackError::NoTeachers),
@@ -241,7 +271,61 @@ impl<'a> Batch<'a> {
         self.remember(model, Input::Noisy(k), t)
     }
 
-    fn check_timestep(&self, t: i64) -> Result<()> {
+    /// The model under attack itself, for gradients; what is asked of it directly is not counted: see [`Batch::count`].
+    pub(crate) fn target(&self) -> &'a dyn Denoiser {
+        self.denoiser
+    }
+
+    /// Counts network calls made past [`Batch::eps`], per sample.
+    pub(crate) fn count(&mut self, per_sample: u64) {
+        self.calls.made += per_sample * self.ids.len() as u64;
+    }
+
+    /// `compute`, or what it gave an earlier attack of this batch. The tensor is shared; do not change it in place.
+    pub(crate) fn product(
+        &mut self,
+        product: Product,
+        compute: impl FnOnce(&mut Self) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        if let Some((known, calls)) = self.products.get(&product) {
+            self.calls.saved += calls;
+            return Ok(known.shallow_clone());
+        }
+        let before = self.calls;
+        let made = compute(self)?;
+        let calls = self.calls.made + self.calls.saved - before.made - before.saved;
+        self.products.insert(product, (made.shallow_clone(), calls));
+        Ok(made)
+    }
+
+    /// What was already computed under `product`, counting its calls as saved.
+    pub(crate) fn known_product(&mut self, product: &Product) -> Option<Tensor> {
+        let (known, calls) = self.products.get(product)?;
+        self.calls.saved += calls;
+        Some(known.shallow_clone())
+    }
+
+    /// `score` with every residual low-passed.
+    pub(crate) fn with_low_pass<T>(
+        &mut self,
+        filter: LowPass,
+        score: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let before = self.low_pass.replace(filter);
+        let result = score(self);
+        self.low_pass = before;
+        result
+    }
+
+    /// The part of a residual [B, C, H, W] that counts: all of it, unless a low-pass was asked for.
+    pub(crate) fn residual(&self, residual: Tensor) -> Result<Tensor> {
+        match self.low_pass {
+            Some(filter) => filter.apply(&residual),
+            None => Ok(residual),
+        }
+    }
+
+    pub(crate) fn check_timestep(&self, t: i64) -> Result<()> {
         let timesteps = self.schedule.len();
         if usize::try_from(t).map_or(true, |t| t >= timesteps) {
             return Err(AttackError::Timestep { t, timesteps });

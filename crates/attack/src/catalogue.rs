@@ -4,82 +4,151 @@
 //! where does this model leak? - and its best row, chosen on the audited images, is not evidence: of thirty
 //! independent guesses on 416 images the best reaches an AUC of 0.54 by luck. So its rows carry other names.
 
+use crate::lowpass::{LowPassed, SUFFIX as LOW_PASS};
 use crate::{
-    Attack, AttackError, AttackInfo, Batch, Loss, Pfami, Pia, Pian, ReDiffuse, Result, SecMi, SimA,
-    TeacherDifference,
+    Attack, AttackError, AttackInfo, Batch, Gsa1, Gsa2, Learned, Loss, Method, Pfami, Pia, Pian,
+    ReDiffuse, ReDiffuseNn, Reference, Result, Rule, SecMi, SecMiNn, SimA, TeacherDifference,
 };
+use dualmd_torch::Tensor;
 use serde_json::json;
+
+/// What an attack needs beside the model under attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: one model suffices.
+    Nothing,
+    /// Samples whose membership is known.
+    Known,
+    /// Both models of a DualMD pair.
+    Pair,
+    /// A model of the same kind that saw none of the samples.
+    Reference,
+}
 
 /// An attack in the table of known attacks.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// Name in files and on the command line.
     pub name: &'static str,
-    /// Does it compare the two models of a DualMD pair?
-    pub needs_pair: bool,
-    make: fn(Option<i64>) -> Box<dyn Attack>,
+    /// What it needs beside the model under attack.
+    pub needs: Needs,
+    /// Is it part of what `audit` runs unless attacks are named, where its needs are met? Gradients are not: a backward pass
+    /// per image costs more than all other attacks together.
+    pub usual: bool,
+    make: Make,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Make {
+    Formula(fn(Option<i64>) -> Box<dyn Attack>),
+    Learned(fn(Option<i64>) -> Box<dyn Learned>),
 }
 
 impl Entry {
+    const fn formula(
+        name: &'static str,
+        needs: Needs,
+        make: fn(Option<i64>) -> Box<dyn Attack>,
+    ) -> Self {
+        Self {
+            name,
+            needs,
+            usual: true,
+            make: Make::Formula(make),
+        }
+    }
+
+    const fn learned(
+        name: &'static str,
+        usual: bool,
+        make: fn(Option<i64>) -> Box<dyn Learned>,
+    ) -> Self {
+        Self {
+            name,
+            needs: Needs::Known,
+            usual,
+            make: Make::Learned(make),
+        }
+    }
+
     /// The attack with its fixed defaults.
     #[must_use]
-    pub fn attack(&self) -> Box<dyn Attack> {
-        (self.make)(None)
+    pub fn attack(&self) -> Method {
+        match self.make {
+            Make::Formula(make) => Method::Formula(make(None)),
+            Make::Learned(make) => Method::Learned(make(None)),
+        }
     }
 
     /// The attack at another timestep (for SecMI: t_sec), under the name `NAME@T`.
     #[must_use]
-    pub fn at(&self, t: i64) -> Box<dyn Attack> {
-        Box::new(At {
-            attack: (self.make)(Some(t)),
-            t,
-        })
+    pub fn at(&self, t: i64) -> Method {
+        match self.make {
+            Make::Formula(make) => Method::Formula(Box::new(At {
+                attack: make(Some(t)),
+                t,
+            })),
+            Make::Learned(make) => Method::Learned(Box::new(At {
+                attack: make(Some(t)),
+                t,
+            })),
+        }
     }
 }
 
 /// Every attack on a noise predictor, in the order of reports.
-pub const ALL: [Entry; 8] = [
-    Entry {
-        name: "loss",
-        needs_pair: false,
-        make: |t| with_timestep(Loss::default(), t, |a, t| a.t = t),
-    },
-    Entry {
-        name: "secmi",
-        needs_pair: false,
-        make: |t| with_timestep(SecMi::default(), t, |a, t| a.t_sec = t),
-    },
-    Entry {
-        name: "pia",
-        needs_pair: false,
-        make: |t| with_timestep(Pia::default(), t, |a, t| a.t = t),
-    },
-    Entry {
-        name: "pian",
-        needs_pair: false,
-        make: |t| with_timestep(Pian::default(), t, |a, t| a.t = t),
-    },
-    Entry {
-        name: "sima",
-        needs_pair: false,
-        make: |t| with_timestep(SimA::default(), t, |a, t| a.t = t),
-    },
-    Entry {
-        name: "pfami",
-        needs_pair: false,
-        make: |t| with_timestep(Pfami::default(), t, |a, t| a.timesteps = vec![t]),
-    },
-    Entry {
-        name: "rediffuse",
-        needs_pair: false,
-        // Two steps back, whatever the distance.
-        make: |t| with_timestep(ReDiffuse::default(), t, |a, t| (a.t, a.stride) = (t, t / 2)),
-    },
-    Entry {
-        name: "teacher-difference",
-        needs_pair: true,
-        make: |t| with_timestep(TeacherDifference::default(), t, |a, t| a.t = t),
-    },
+pub const ALL: [Entry; 13] = [
+    Entry::formula("loss", Needs::Nothing, |t| {
+        with_timestep(Loss::default(), t, |a, t| a.t = t)
+    }),
+    Entry::formula("secmi", Needs::Nothing, |t| {
+        with_timestep(SecMi::default(), t, |a, t| a.t_sec = t)
+    }),
+    Entry::learned("secmi-nn", true, |t| {
+        let mut attack = SecMiNn::default();
+        attack.0.t_sec = t.unwrap_or(attack.0.t_sec);
+        Box::new(attack)
+    }),
+    Entry::formula("pia", Needs::Nothing, |t| {
+        with_timestep(Pia::default(), t, |a, t| a.t = t)
+    }),
+    Entry::formula("pian", Needs::Nothing, |t| {
+        with_timestep(Pian::default(), t, |a, t| a.t = t)
+    }),
+    Entry::formula("sima", Needs::Nothing, |t| {
+        with_timestep(SimA::default(), t, |a, t| a.t = t)
+    }),
+    Entry::formula("pfami", Needs::Nothing, |t| {
+        with_timestep(Pfami::default(), t, |a, t| a.timesteps = vec![t])
+    }),
+    // Two steps back, whatever the distance.
+    Entry::formula("rediffuse", Needs::Nothing, |t| {
+        with_timestep(ReDiffuse::default(), t, |a, t| (a.t, a.stride) = (t, t / 2))
+    }),
+    Entry::learned("rediffuse-nn", true, |t| {
+        let mut attack = ReDiffuseNn::default();
+        if let Some(t) = t {
+            (attack.0.t, attack.0.stride) = (t, t / 2);
+        }
+        Box::new(attack)
+    }),
+    // GSA1 gets its gradients from GSA2's, so it comes second.
+    Entry::learned("gsa2", false, |t| {
+        let mut attack = Gsa2::default();
+        attack.timesteps = t.map_or(attack.timesteps, |t| vec![t]);
+        Box::new(attack)
+    }),
+    Entry::learned("gsa1", false, |t| {
+        let mut attack = Gsa1::default();
+        attack.timesteps = t.map_or(attack.timesteps, |t| vec![t]);
+        Box::new(attack)
+    }),
+    Entry::formula("reference", Needs::Reference, |t| {
+        with_timestep(Reference::default(), t, |a, t| a.t = t)
+    }),
+    Entry::formula("teacher-difference", Needs::Pair, |t| {
+        with_timestep(TeacherDifference::default(), t, |a, t| a.t = t)
+    }),
 ];
 
 fn with_timestep<A: Attack + 'static>(
@@ -93,11 +162,11 @@ fn with_timestep<A: Attack + 'static>(
     Box::new(attack)
 }
 
-/// Every attack of [`ALL`] that one model suffices for, with its defaults.
+/// The usual attacks that need one model and nothing else, with their defaults.
 #[must_use]
-pub fn default_set() -> Vec<Box<dyn Attack>> {
+pub fn default_set() -> Vec<Method> {
     ALL.iter()
-        .filter(|e| !e.needs_pair)
+        .filter(|e| e.usual && e.needs == Needs::Nothing)
         .map(Entry::attack)
         .collect()
 }
@@ -111,21 +180,39 @@ pub fn base_name(name: &str) -> &str {
     name.split(['@', '+']).next().unwrap_or(name)
 }
 
-/// Does the attack called `name` compare the two models of a pair?
+/// What the attack called `name`, or the one it is a variant of, needs; nothing if there is none.
 #[must_use]
-pub fn needs_pair(name: &str) -> bool {
+pub fn needs(name: &str) -> Needs {
     let base = base_name(name);
-    ALL.iter().any(|e| e.name == base && e.needs_pair)
+    ALL.iter()
+        .find(|e| e.name == base)
+        .map_or(Needs::Nothing, |e| e.needs)
 }
 
 /// The attack called `name` (`sima`), one row of its sweep (`sima@50`), or either averaged over both mirror images
-/// (`sima+flip`: for models that were trained with random flips).
+/// (`sima+flip`: for models that were trained with random flips) or on low frequencies (`sima+lowpass`).
 ///
 /// # Errors
-/// A name that is not known, with the nearest one that is; a timestep that is no number.
-pub fn by_name(name: &str) -> Result<Box<dyn Attack>> {
-    if let Some(plain) = name.strip_suffix(FLIP) {
-        return Ok(Box::new(Flip(by_name(plain)?)));
+/// A name that is not known, with the nearest one that is; a timestep that is no number; a variant of an attack that
+/// has none.
+pub fn by_name(name: &str) -> Result<Method> {
+    for (suffix, wrap) in [
+        (
+            FLIP,
+            (|a| Box::new(Flip(a))) as fn(Box<dyn Attack>) -> Box<dyn Attack>,
+        ),
+        (LOW_PASS, |a| Box::new(LowPassed(a))),
+    ] {
+        let Some(plain) = name.strip_suffix(suffix) else {
+            continue;
+        };
+        return match by_name(plain)? {
+            Method::Formula(attack) => Ok(Method::Formula(wrap(attack))),
+            Method::Learned(_) => Err(AttackError::Parameter {
+                attack: entry(base_name(plain))?.name,
+                reason: format!("\"{name}\": attacks that learn have no {suffix}; ask for {plain}"),
+            }),
+        };
     }
     let Some((base, t)) = name.split_once('@') else {
         return Ok(entry(name)?.attack());
@@ -146,7 +233,7 @@ pub fn by_name(name: &str) -> Result<Box<dyn Attack>> {
 ///
 /// # Errors
 /// A name that is not known.
-pub fn sweep(name: &str, timesteps: &[i64]) -> Result<Vec<Box<dyn Attack>>> {
+pub fn sweep(name: &str, timesteps: &[i64]) -> Result<Vec<Method>> {
     let entry = entry(name)?;
     Ok(timesteps.iter().map(|&t| entry.at(t)).collect())
 }
@@ -185,23 +272,40 @@ fn edit_distance(a: &str, b: &str) -> usize {
 
 /// An attack at a timestep that is not its default, under a name that says so.
 #[derive(Debug)]
-struct At {
-    attack: Box<dyn Attack>,
+struct At<A: ?Sized> {
     t: i64,
+    attack: Box<A>,
 }
 
-impl Attack for At {
+fn renamed(info: AttackInfo, t: i64) -> AttackInfo {
+    AttackInfo {
+        name: format!("{}@{t}", info.name),
+        title: format!("{}, t = {t}", info.title),
+        ..info
+    }
+}
+
+impl Attack for At<dyn Attack> {
     fn info(&self) -> AttackInfo {
-        let info = self.attack.info();
-        AttackInfo {
-            name: format!("{}@{}", info.name, self.t),
-            title: format!("{}, t = {}", info.title, self.t),
-            ..info
-        }
+        renamed(self.attack.info(), self.t)
     }
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
         self.attack.score(batch)
+    }
+}
+
+impl Learned for At<dyn Learned> {
+    fn info(&self) -> AttackInfo {
+        renamed(self.attack.info(), self.t)
+    }
+
+    fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
+        self.attack.features(batch)
+    }
+
+    fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
+        self.attack.learn(features, member, seed)
     }
 }
 
@@ -248,7 +352,16 @@ mod tests {
             (flip.name.as_str(), flip.network_calls_per_sample),
             ("sima@50+flip", 2)
         );
-        assert!(needs_pair("teacher-difference@100+flip") && !needs_pair("loss"));
+        assert_eq!(needs("teacher-difference@100+flip"), Needs::Pair);
+        assert_eq!(
+            (needs("loss"), needs("gsa1@99")),
+            (Needs::Nothing, Needs::Known)
+        );
+        let low = by_name("sima@50+lowpass+flip").unwrap().info();
+        assert_eq!(low.parameters["lowpass"]["remains"], 0.2);
+        let refused = by_name("secmi-nn+flip").unwrap_err().to_string();
+        assert!(refused.contains("ask for secmi-nn"), "{refused}");
+        assert_eq!(by_name("secmi-nn@150").unwrap().info().name, "secmi-nn@150");
         let secmi = by_name("secmi@150").unwrap().info();
         assert_eq!(
             (
@@ -264,8 +377,8 @@ mod tests {
         let message = |name| by_name(name).unwrap_err().to_string();
         assert_eq!(
             message("secmia"),
-            "unknown attack \"secmia\" (did you mean secmi?): known attacks are loss, secmi, pia, pian, sima, pfami, \
-             rediffuse, teacher-difference"
+            "unknown attack \"secmia\" (did you mean secmi?): known attacks are loss, secmi, secmi-nn, pia, \
+             pian, sima, pfami, rediffuse, rediffuse-nn, gsa2, gsa1, reference, teacher-difference"
         );
         assert!(message("PIAN").contains("did you mean pian?"));
         assert!(!message("gradient").contains("did you mean"));

@@ -41,6 +41,22 @@ pub enum AttackError {
         "this attack compares the two models of a DualMD pair, and there is only one: name both model folders"
     )]
     NoTeachers,
+    /// An attack that compares with a reference model was run without one.
+    #[error(
+        "this attack compares with a reference model, trained like the target on other images, and there is none: \
+         name one (--reference MODEL; in an experiment audit.reference = true)"
+    )]
+    NoReference,
+    /// An attack that learns was run without samples to learn from.
+    #[error(
+        "this attack learns from samples whose membership is known, and none were set aside for it"
+    )]
+    NothingKnown,
+    /// An attack on gradients was run on a model that has no parameters to differentiate by.
+    #[error(
+        "this attack needs the gradients of the model's parameters, which this model does not offer"
+    )]
+    NoGradients,
     /// The same attack twice in one run: their rows in a score file could not be told apart.
     #[error("attack {0} is listed twice: keep one")]
     Repeated(String),

@@ -2,10 +2,14 @@
 //!
 //! The caller passes both kinds mixed in one list and this module does not know which is which. Batches are cut from
 //! a seeded permutation of the list, so that no batch holds one kind only, should anything depend on the batch after
-//! all (batch-size effects of the engine's kernels, drift of a machine).
+//! all (batch-size effects of the engine's kernels, drift of a machine). Only attacks that learn are told about anybody:
+//! about the known samples, which they do not score.
 
 use crate::batch::check_shape;
-use crate::{Attack, AttackError, AttackInfo, Batch, CleanNoise, Result, clean_noise};
+use crate::{
+    Attack, AttackError, AttackInfo, Batch, CleanNoise, Known, Learned, Method, Others, Result,
+    clean_noise,
+};
 use dualmd_data::stream;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
@@ -69,8 +73,10 @@ pub struct RunOptions<'a> {
     pub seed: u64,
     /// Where the model is.
     pub device: Device,
-    /// The two models of a DualMD pair, for the attacks that hold both.
-    pub teachers: Option<[&'a dyn Denoiser; 2]>,
+    /// Models beside the target, for the attacks that compare with them.
+    pub others: Others<'a>,
+    /// The samples that attacks which learn are told about. All others never learn who is a member.
+    pub known: Option<&'a Known>,
     /// Told (scores done, scores in all) after each attack on each batch; a score is one sample under one attack.
     pub progress: &'a mut dyn FnMut(usize, usize),
     /// Asked between attacks; true ends the run with [`AttackError::Stopped`].
@@ -82,8 +88,10 @@ pub struct RunOptions<'a> {
 pub struct AttackResult {
     /// The attack.
     pub info: AttackInfo,
-    /// Scores in the order of the samples, or why there are none.
+    /// Scores in the order of [`AttackResult::rows`], or why there are none.
     pub scores: std::result::Result<Vec<f64>, String>,
+    /// Positions of the scored samples, ascending: all of them, or those that an attack did not learn from.
+    pub rows: Vec<usize>,
     /// Wall time. A network call that attacks share is paid by the first of them.
     pub seconds: f64,
     /// Network evaluations it made (per sample, summed); without those it got from memory.
@@ -113,7 +121,7 @@ pub fn run(
     denoiser: &dyn Denoiser,
     schedule: &NoiseSchedule,
     samples: &Samples,
-    attacks: &[Box<dyn Attack>],
+    attacks: &[Method],
     options: RunOptions<'_>,
 ) -> Result<Outcome> {
     let n = samples.ids.len();
@@ -122,6 +130,7 @@ pub fn run(
         .map(|a| AttackResult {
             info: a.info(),
             scores: Ok(vec![0.0; n]),
+            rows: (0..n).collect(),
             seconds: 0.0,
             network_calls: 0,
         })
@@ -136,6 +145,8 @@ pub fn run(
     let (mut done, total) = (0, n * attacks.len());
     let (mut made, mut saved) = (0, 0);
     let mut clean_rms = vec![f64::NAN; n];
+    // What the attacks that learn have looked at, batch by batch in the order of `order`.
+    let mut looked: Vec<Vec<Tensor>> = attacks.iter().map(|_| Vec::new()).collect();
 
     for rows in order.chunks(options.batch.max(1)) {
         let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
@@ -145,19 +156,26 @@ pub fn run(
             .f_to_device(options.device)?;
         let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
         let mut batch =
-            Batch::new(denoiser, schedule, &x, &ids, options.seed)?.with_teachers(options.teachers);
-        for (attack, result) in attacks.iter().zip(&mut results) {
+            Batch::new(denoiser, schedule, &x, &ids, options.seed)?.with_others(options.others);
+        for ((attack, result), looked) in attacks.iter().zip(&mut results).zip(&mut looked) {
             if (options.stop)() {
                 return Err(AttackError::Stopped { done, total });
             }
             if let Ok(all) = &mut result.scores {
                 let (start, before) = (Instant::now(), batch.calls().made);
-                match score_batch(attack.as_ref(), &result.info.name, &mut batch) {
-                    Ok(scores) => rows
-                        .iter()
-                        .zip(scores)
-                        .for_each(|(&row, score)| all[row] = score),
-                    Err(reason) => result.scores = Err(reason.to_string()),
+                let outcome = match attack {
+                    Method::Formula(attack) => {
+                        score_batch(attack.as_ref(), &result.info.name, &mut batch).map(|scores| {
+                            rows.iter()
+                                .zip(scores)
+                                .for_each(|(&row, score)| all[row] = score);
+                        })
+                    }
+                    Method::Learned(attack) => look(attack.as_ref(), options.known, &mut batch)
+                        .map(|features| looked.push(features)),
+                };
+                if let Err(reason) = outcome {
+                    result.scores = Err(reason.to_string());
                 }
                 result.seconds += start.elapsed().as_secs_f64();
                 result.network_calls += batch.calls().made - before;
@@ -172,6 +190,29 @@ pub fn run(
         }
         made += batch.calls().made;
         saved += batch.calls().saved;
+    }
+
+    for ((attack, result), looked) in attacks.iter().zip(&mut results).zip(looked) {
+        if let (Method::Learned(attack), Ok(_), Some(known)) =
+            (attack, &result.scores, options.known)
+        {
+            if (options.stop)() {
+                return Err(AttackError::Stopped { done, total });
+            }
+            let start = Instant::now();
+            let name = &result.info.name;
+            result.rows = known.rest(n);
+            result.scores = learn(
+                attack.as_ref(),
+                &looked,
+                &order,
+                known,
+                samples,
+                options.seed,
+            )
+            .map_err(|reason| format!("{name} learnt nothing: {reason}"));
+            result.seconds += start.elapsed().as_secs_f64();
+        }
     }
 
     let clean_noise = clean_rms
@@ -198,15 +239,58 @@ fn score_batch(attack: &dyn Attack, name: &str, batch: &mut Batch<'_>) -> Result
             batch.ids().len()
         )));
     }
-    match scores
+    check_finite(&scores, batch.ids().iter())?;
+    Ok(scores)
+}
+
+/// The features of one batch, on the CPU.
+fn look(attack: &dyn Learned, known: Option<&Known>, batch: &mut Batch<'_>) -> Result<Tensor> {
+    if known.is_none() {
+        return Err(AttackError::NothingKnown);
+    }
+    let features = attack.features(batch)?;
+    if features.size().first() != Some(&(batch.ids().len() as i64)) {
+        return Err(AttackError::Samples(format!(
+            "features of shape {:?} for {} samples",
+            features.size(),
+            batch.ids().len()
+        )));
+    }
+    Ok(features.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?)
+}
+
+/// Learns from the known samples and scores the rest, in the order of `known.rest`.
+fn learn(
+    attack: &dyn Learned,
+    looked: &[Tensor],
+    order: &[usize],
+    known: &Known,
+    samples: &Samples,
+    seed: u64,
+) -> Result<Vec<f64>> {
+    let shuffled = Tensor::f_cat(looked, 0)?;
+    let mut place = vec![0; order.len()];
+    order
         .iter()
-        .zip(batch.ids())
-        .find(|(score, _)| !score.is_finite())
-    {
+        .enumerate()
+        .for_each(|(at, &row)| place[row] = at as i64);
+    let select = |rows: &[usize]| -> Result<Tensor> {
+        let index: Vec<i64> = rows.iter().map(|&row| place[row]).collect();
+        Ok(shuffled.f_index_select(0, &Tensor::from_slice(&index))?)
+    };
+    let rest = known.rest(order.len());
+    let rule = attack.learn(&select(known.rows())?, known.member(), seed)?;
+    let scores = rule(&select(&rest)?)?;
+    check_finite(&scores, rest.iter().map(|&row| &samples.ids[row]))?;
+    Ok(scores)
+}
+
+fn check_finite<'a>(scores: &[f64], ids: impl Iterator<Item = &'a String>) -> Result<()> {
+    match scores.iter().zip(ids).find(|(score, _)| !score.is_finite()) {
         Some((&score, id)) => Err(AttackError::NotFinite {
             sample: id.clone(),
             score,
         }),
-        None => Ok(scores),
+        None => Ok(()),
     }
 }

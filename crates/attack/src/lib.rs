@@ -4,12 +4,16 @@
 //! read alone, beside its paper:
 //!
 //! * [`loss`], [`secmi`], [`pia`], [`pian`], [`sima`], [`pfami`], [`rediffuse`]: error attacks on the noise predictor.
+//! * [`secmi_nn`], [`rediffuse_nn`]: the same residuals through a classifier that learns from known samples; [`gsa`]: so do
+//!   the norms of gradients. [`resnet`] and `logistic` are the classifiers, [`known`] who is known.
+//! * [`reference`]: the loss against that of a model that cannot have seen the image.
+//! * [`lowpass`]: low frequencies only, a variant of every error attack.
 //! * [`teacher_difference`]: an attack on this project's own defence, for someone who holds both models of a pair.
 //! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model).
 //!
 //! And around them:
 //!
-//! * [`attack`]: the [`Attack`] trait and what an attack says about itself.
+//! * [`attack`]: the [`Attack`] and [`Learned`] traits and what an attack says about itself.
 //! * [`batch`]: the samples under attack with the models; counts network calls and shares the common ones.
 //! * [`catalogue`]: attacks by name, the default set, sweeps over timesteps.
 //! * [`evaluate`]: runs attacks over members and non-members on one code path.
@@ -24,28 +28,41 @@ pub mod catalogue;
 pub mod clean_noise;
 mod error;
 pub mod evaluate;
+pub mod gsa;
+pub mod known;
+mod logistic;
 pub mod loss;
+pub mod lowpass;
 pub mod nn;
 pub mod pfami;
 pub mod pia;
 pub mod pian;
 pub mod rediffuse;
+pub mod rediffuse_nn;
 mod reduce;
+pub mod reference;
+pub mod resnet;
 pub mod secmi;
+pub mod secmi_nn;
 pub mod sima;
 pub mod teacher_difference;
 
-pub use attack::{Access, Attack, AttackInfo};
-pub use batch::{Batch, Model, NetworkCalls};
-pub use catalogue::{ALL, base_name, by_name, default_set, needs_pair, sweep};
+pub use attack::{Access, Attack, AttackInfo, Learned, Method, Rule};
+pub use batch::{Batch, Model, NetworkCalls, Others};
+pub use catalogue::{ALL, Needs, base_name, by_name, default_set, needs, sweep};
 pub use clean_noise::CleanNoise;
 pub use error::{AttackError, Result};
 pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, run};
+pub use gsa::{Gsa1, Gsa2};
+pub use known::Known;
 pub use loss::Loss;
 pub use pfami::Pfami;
 pub use pia::Pia;
 pub use pian::Pian;
 pub use rediffuse::ReDiffuse;
+pub use rediffuse_nn::ReDiffuseNn;
+pub use reference::Reference;
 pub use secmi::SecMi;
+pub use secmi_nn::SecMiNn;
 pub use sima::SimA;
 pub use teacher_difference::TeacherDifference;

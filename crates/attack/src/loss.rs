@@ -49,6 +49,7 @@ impl Loss {
         let mut total = vec![0.0; batch.ids().len()];
         for k in 0..draws {
             let residual = batch.draw(k)? - batch.eps_noisy(model, k, t)?;
+            let residual = batch.residual(residual)?;
             add_mean_squares(&mut total, &residual, 1.0)?;
         }
         Ok(total.into_iter().map(|sum| sum / draws as f64).collect())

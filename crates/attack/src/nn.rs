@@ -47,19 +47,61 @@ impl Nearest {
     }
 }
 
-/// What the attack is, for reports and score files.
+/// The attacks that see generated images only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlackBox {
+    /// The nearest of the images the model draws.
+    Nearest,
+    /// The same on images that a DualMD pair drew in several rounds, so that one of the two models decides what is in them
+    /// (DualMD paper, A.5): `rounds@R`. Needs a service that lets its user choose where a generation starts; half of the
+    /// images favour the first model, half the second.
+    Rounds(usize),
+}
+
+impl BlackBox {
+    /// The attack called `name`; `None` if none of these is.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        if name == NAME {
+            return Some(Self::Nearest);
+        }
+        match name.strip_prefix("rounds@")?.parse() {
+            Ok(rounds) if rounds >= 2 => Some(Self::Rounds(rounds)),
+            _ => None,
+        }
+    }
+
+    /// What the attack is, for reports and score files.
+    #[must_use]
+    pub fn info(self, generated: usize) -> AttackInfo {
+        let nearest = AttackInfo {
+            name: NAME.into(),
+            title: "Nearest generated image".into(),
+            paper: "Chen et al. 2020, arXiv 1909.03935; Matsumoto et al. 2023, arXiv 2302.03262",
+            access: Access::BlackBox,
+            formula: "-min_j rmse(x, g_j) over the generated images g_j",
+            network_calls_per_sample: 0,
+            parameters: json!({ "generated": generated }),
+            misses: "finds only images that are reproduced almost pixel by pixel among the images that were generated",
+        };
+        match self {
+            Self::Nearest => nearest,
+            Self::Rounds(rounds) => AttackInfo {
+                name: format!("rounds@{rounds}"),
+                title: format!("Nearest image of {rounds} rounds with one model first"),
+                paper: "DualMD, appendix A.5; Matsumoto et al. 2023, arXiv 2302.03262",
+                access: Access::GreyBox,
+                parameters: json!({ "generated": generated, "rounds": rounds }),
+                ..nearest
+            },
+        }
+    }
+}
+
+/// What `nn` is, for lists.
 #[must_use]
 pub fn info(generated: usize) -> AttackInfo {
-    AttackInfo {
-        name: NAME.into(),
-        title: "Nearest generated image".into(),
-        paper: "Chen et al. 2020, arXiv 1909.03935; Matsumoto et al. 2023, arXiv 2302.03262",
-        access: Access::BlackBox,
-        formula: "-min_j rmse(x, g_j) over the generated images g_j",
-        network_calls_per_sample: 0,
-        parameters: json!({ "generated": generated }),
-        misses: "finds only images that are reproduced almost pixel by pixel among the images that were generated",
-    }
+    BlackBox::Nearest.info(generated)
 }
 
 /// For each of `queries` [N, ...] the nearest of `pool` [M, ...], both in [-1, 1] with the same number of values per

@@ -96,11 +96,15 @@ impl Attack for Pfami {
         let (times, crops) = (self.timesteps.len() as f64, cropped.len() as f64);
         for &t in &self.timesteps {
             let residual = &noise - batch.eps_noisy(Model::Target, 0, t)?;
-            add_mean_squares(&mut fluctuation, &residual, 1.0 / times)?;
+            add_mean_squares(&mut fluctuation, &batch.residual(residual)?, 1.0 / times)?;
             for image in &cropped {
                 let x_t = batch.schedule().add_noise_at(image, &noise, t);
                 let residual = &noise - batch.eps(&x_t, t)?;
-                add_mean_squares(&mut fluctuation, &residual, -1.0 / (times * crops))?;
+                add_mean_squares(
+                    &mut fluctuation,
+                    &batch.residual(residual)?,
+                    -1.0 / (times * crops),
+                )?;
             }
         }
         Ok(negated(fluctuation))

@@ -49,7 +49,7 @@ pub(crate) fn proximal_score(
     check_exponent(attack, p)?;
     let x_t = batch.schedule().add_noise_at(batch.x(), e0, t);
     let residual = e0 - batch.eps(&x_t, t)?;
-    Ok(negated(sum_of_powers(&residual, p)?))
+    Ok(negated(sum_of_powers(&batch.residual(residual)?, p)?))
 }
 
 pub(crate) fn check_exponent(attack: &'static str, p: u32) -> Result<()> {

@@ -17,10 +17,11 @@
 //! *What it misses*: flat images come back whether member or not. The public code feeds the difference into a network
 //! trained on a fifth of the true labels; this is the plain distance, which needs none and finds less.
 
-use crate::batch::Model;
+use crate::batch::{Model, Product};
 use crate::loss::Loss;
 use crate::reduce::{mean_of_powers, negated};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
+use dualmd_torch::Tensor;
 use serde_json::json;
 
 /// ReDiffuse. Default: t = 200, two DDIM steps of 100, K = 10, the code's values for DDPM.
@@ -44,22 +45,9 @@ impl Default for ReDiffuse {
     }
 }
 
-impl Attack for ReDiffuse {
-    fn info(&self) -> AttackInfo {
-        let steps = usize::try_from(self.t / self.stride.max(1)).unwrap_or(0);
-        AttackInfo {
-            name: "rediffuse".into(),
-            title: "ReDiffuse (variations of the image)".into(),
-            paper: "Li et al. 2024, arXiv 2405.20771",
-            access: Access::GreyBox,
-            formula: "-mean |x - (1/K) sum_k g_k|, g_k = DDIM t -> 0 from sqrt(abar_t) x + sqrt(1 - abar_t) eps_k",
-            network_calls_per_sample: self.draws * steps,
-            parameters: json!({ "t": self.t, "stride": self.stride, "draws": self.draws }),
-            misses: "flat images come back whether member or not; the published attack adds a network trained on labels",
-        }
-    }
-
-    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
+impl ReDiffuse {
+    /// x minus the mean of its variations, [B, C, H, W].
+    pub(crate) fn difference(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
         Loss::check_draws("rediffuse", self.draws)?;
         if self.stride < 1 || self.t < self.stride || self.t % self.stride != 0 {
             return Err(AttackError::Parameter {
@@ -70,6 +58,14 @@ impl Attack for ReDiffuse {
                 ),
             });
         }
+        let mean = batch.product(
+            Product::Variations(self.t, self.stride, self.draws),
+            |batch| self.mean_variation(batch),
+        )?;
+        Ok(batch.x() - mean)
+    }
+
+    fn mean_variation(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
         let schedule = batch.schedule();
         let mut sum = batch.x().zeros_like();
         for k in 0..self.draws {
@@ -87,7 +83,27 @@ impl Attack for ReDiffuse {
             }
             sum += z;
         }
-        let difference = batch.x() - sum / self.draws as f64;
-        Ok(negated(mean_of_powers(&difference, 1)?))
+        Ok(sum / self.draws as f64)
+    }
+}
+
+impl Attack for ReDiffuse {
+    fn info(&self) -> AttackInfo {
+        let steps = usize::try_from(self.t / self.stride.max(1)).unwrap_or(0);
+        AttackInfo {
+            name: "rediffuse".into(),
+            title: "ReDiffuse (variations of the image)".into(),
+            paper: "Li et al. 2024, arXiv 2405.20771",
+            access: Access::GreyBox,
+            formula: "-mean |x - (1/K) sum_k g_k|, g_k = DDIM t -> 0 from sqrt(abar_t) x + sqrt(1 - abar_t) eps_k",
+            network_calls_per_sample: self.draws * steps,
+            parameters: json!({ "t": self.t, "stride": self.stride, "draws": self.draws }),
+            misses: "flat images come back whether member or not; the published attack adds a network trained on labels",
+        }
+    }
+
+    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
+        let difference = self.difference(batch)?;
+        Ok(negated(mean_of_powers(&batch.residual(difference)?, 1)?))
     }
 }

@@ -23,8 +23,10 @@
 //! inputs the model never met in training, and the score then says little. SecMI-NNs, a classifier trained on known
 //! members of the same model, finds more.
 
+use crate::batch::Product;
 use crate::reduce::{negated, sum_of_powers};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
+use dualmd_torch::Tensor;
 use serde_json::json;
 
 /// SecMI-stat. Default: t_sec = 100, k = 10, the paper's and the code's values for DDPM.
@@ -61,6 +63,28 @@ impl SecMi {
         }
         Ok(())
     }
+
+    /// z_s - w, [B, C, H, W].
+    pub(crate) fn residual(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
+        self.check()?;
+        batch.product(Product::SecMi(self.t_sec, self.k), |batch| {
+            let schedule = batch.schedule();
+            let (s, top) = (self.error_at(), self.t_sec);
+            // z at `at`, and eps(z, at). The first call, eps(x, 0), is the one PIA makes too.
+            let mut eps = batch.eps_clean(0)?;
+            let mut z = batch.x().shallow_clone();
+            let mut at = 0;
+            while at < s {
+                z = schedule.ddim_move(&z, &eps, at, at + self.k);
+                at += self.k;
+                eps = batch.eps(&z, at)?;
+            }
+            let u = schedule.ddim_move(&z, &eps, s, top);
+            let change = eps - batch.eps(&u, top)?;
+            let (a, b) = (schedule.alpha_bar(s), schedule.alpha_bar(top));
+            Ok(change * ((1.0 - a).sqrt() - (a * (1.0 - b) / b).sqrt()))
+        })
+    }
 }
 
 impl Attack for SecMi {
@@ -79,23 +103,7 @@ impl Attack for SecMi {
     }
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
-        self.check()?;
-        let schedule = batch.schedule();
-        let (s, top) = (self.error_at(), self.t_sec);
-        // z at `at`, and eps(z, at). The first call, eps(x, 0), is the one PIA makes too.
-        let mut eps = batch.eps_clean(0)?;
-        let mut z = batch.x().shallow_clone();
-        let mut at = 0;
-        while at < s {
-            z = schedule.ddim_move(&z, &eps, at, at + self.k);
-            at += self.k;
-            eps = batch.eps(&z, at)?;
-        }
-        let u = schedule.ddim_move(&z, &eps, s, top);
-        let change = eps - batch.eps(&u, top)?;
-        let (a, b) = (schedule.alpha_bar(s), schedule.alpha_bar(top));
-        let c = (1.0 - a).sqrt() - (a * (1.0 - b) / b).sqrt();
-        let errors = sum_of_powers(&change, 2)?;
-        Ok(negated(errors.into_iter().map(|e| c * c * e).collect()))
+        let residual = self.residual(batch)?;
+        Ok(negated(sum_of_powers(&batch.residual(residual)?, 2)?))
     }
 }

@@ -54,6 +54,6 @@ impl Attack for SimA {
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
         check_exponent("sima", self.p)?;
         let eps = batch.eps_clean(self.t)?;
-        Ok(negated(sum_of_powers(&eps, self.p)?))
+        Ok(negated(sum_of_powers(&batch.residual(eps)?, self.p)?))
     }
 }

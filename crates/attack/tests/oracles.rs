@@ -3,7 +3,7 @@
 mod common;
 
 use common::{attack, auc, aucs, covariance, gaussian_images, images, null_error, samples};
-use dualmd_attack::{RunOptions, by_name, run};
+use dualmd_attack::{Others, RunOptions, by_name, run};
 use dualmd_diffusion::{GaussianDenoiser, MemorisedDenoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
 
@@ -123,7 +123,11 @@ fn both_teachers_together_give_their_halves_away() {
             batch: 16,
             seed: 7,
             device: Device::Cpu,
-            teachers: Some([&first, &second]),
+            others: Others {
+                teachers: Some([&first, &second]),
+                reference: None,
+            },
+            known: None,
             progress: &mut |_, _| (),
             stop: &|| false,
         };

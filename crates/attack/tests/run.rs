@@ -4,7 +4,7 @@ mod common;
 
 use common::{Counting, Linear, assert_close, attack, images, samples};
 use dualmd_attack::{
-    Attack, AttackError, Pian, RunOptions, Samples, SimA, by_name, default_set, run, sweep,
+    AttackError, Method, Others, Pian, RunOptions, Samples, SimA, by_name, default_set, run, sweep,
 };
 use dualmd_diffusion::{MemorisedDenoiser, NoiseSchedule};
 use dualmd_torch::{Device, Tensor};
@@ -123,17 +123,18 @@ fn scores_come_back_in_the_order_of_the_samples() {
 fn a_failing_attack_does_not_take_the_others_with_it() {
     let x = Tensor::from_slice(&[0.5f32, 0.0, 0.25]).view([3, 1, 1, 1]);
     let samples = Samples::new(x, ["a", "black", "c"].map(String::from).to_vec()).unwrap();
-    let attacks: Vec<Box<dyn Attack>> = vec![
-        Box::new(Pian::default()),
-        Box::new(SimA { t: 5000, p: 4 }),
-        Box::new(SimA::default()),
+    let attacks: Vec<Method> = vec![
+        Pian::default().into(),
+        SimA { t: 5000, p: 4 }.into(),
+        SimA::default().into(),
     ];
     // Both SimA have one name.
     let options = |seed| RunOptions {
         batch: 2,
         seed,
         device: Device::Cpu,
-        teachers: None,
+        others: Others::default(),
+        known: None,
         progress: Box::leak(Box::new(|_, _| ())),
         stop: &|| false,
     };
@@ -174,7 +175,8 @@ fn a_run_can_be_watched_and_stopped() {
             batch: 10,
             seed: 0,
             device: Device::Cpu,
-            teachers: None,
+            others: Others::default(),
+            known: None,
             progress: &mut |d, t| seen.push((d, t)),
             stop: &stop,
         },

@@ -42,6 +42,29 @@ choice! {
 }
 
 choice! {
+    /// What images are compared by.
+    Features {
+        /// efflite0 where its weights are at hand, else none
+        #[default]
+        Auto = "auto",
+        /// EfficientNet-Lite0, 1280 features
+        EffLite0 = "efflite0",
+        /// the FID network, 2048 features: what the literature calls FID
+        Inception2048 = "inception-2048",
+        /// the FID network before its auxiliary classifier
+        Inception768 = "inception-768",
+        /// the FID network after its second pooling
+        Inception192 = "inception-192",
+        /// the FID network after its first pooling
+        Inception64 = "inception-64",
+        /// the pixels themselves
+        Pixels = "pixels",
+        /// no comparison
+        None = "none",
+    }
+}
+
+choice! {
     /// How members are drawn from an image set.
     SplitMethod {
         /// an exact number of members, in two halves D1 and D2 of equal size
@@ -86,6 +109,16 @@ choice! {
         Distillmd = "distillmd",
         /// one student of one ordinary teacher: the baseline of the paper's Table 10
         Kd = "kd",
+        /// ordinary training with clipped and noised gradients: the only one with a formal guarantee
+        DpSgd = "dp-sgd",
+        /// ordinary training, left where the loss on images kept for it was lowest
+        EarlyStopping = "early-stopping",
+        /// one student of K teachers on disjoint shards, each image taught by those that never saw it
+        KWay = "k-way",
+        /// images drawn by the average of K models on disjoint shards
+        Ensemble = "ensemble",
+        /// ordinary training on images that a DualMD pair drew
+        Synthetic = "synthetic",
     }
 }
 

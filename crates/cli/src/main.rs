@@ -44,6 +44,8 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Predict(predict) => commands::model::predict(global, &predict),
         Command::Attack(attack) => commands::audit::attack(global, &attack),
         Command::Audit(audit) => commands::audit::audit(global, &audit),
+        Command::Metrics(metrics) => commands::metrics::metrics(global, &metrics),
+        Command::Lira(lira) => commands::lira::lira(global, &lira),
         Command::Roc(roc) => commands::report::roc(&roc),
         Command::Report(report) => commands::report::report(&report),
         Command::Selftest => commands::selftest::selftest(global),

@@ -1,7 +1,7 @@
 //! What the tests of this crate share: small denoisers, images of a known distribution, and Mann-Whitney.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
-use dualmd_attack::{Attack, Outcome, RunOptions, Samples, default_set, run};
+use dualmd_attack::{Method, Others, Outcome, RunOptions, Samples, default_set, run};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Denoiser, NoiseSchedule, Result};
 use dualmd_torch::{Device, Tensor, noise};
@@ -91,7 +91,7 @@ pub fn samples(members: &Tensor, fresh: &Tensor) -> Samples {
 pub fn attack(
     denoiser: &dyn Denoiser,
     samples: &Samples,
-    attacks: &[Box<dyn Attack>],
+    attacks: &[Method],
     batch: usize,
     seed: u64,
 ) -> Outcome {
@@ -99,7 +99,8 @@ pub fn attack(
         batch,
         seed,
         device: Device::Cpu,
-        teachers: None,
+        others: Others::default(),
+        known: None,
         progress: &mut |_, _| (),
         stop: &|| false,
     };

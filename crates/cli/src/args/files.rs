@@ -132,6 +132,24 @@ pub enum Export {
         #[arg(short, long, value_name = "FILE.csv")]
         out: PathBuf,
     },
+    /// Images of a set, or of one side of a split, as a folder of PNG files with metadata.jsonl
+    #[command(
+        after_help = "Example:\n  dualmd export images fashion#member --split split.json --image-size 16 -o train"
+    )]
+    Images {
+        /// Image set, perhaps with #member, #nonmember, #d1 or #d2
+        #[arg(value_name = "DATA")]
+        data: String,
+        /// Split file that DATA#member and the like refer to
+        #[arg(long, value_name = "split.json")]
+        split: Option<PathBuf>,
+        /// Bring the images to this side first, in pixels
+        #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096))]
+        image_size: Option<u32>,
+        /// The new folder
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// A model's folder as Python's diffusers loads it, without what only this program needs
     #[command(after_help = "Example:\n  dualmd export copy runs/demo/models/student -o student")]
     Copy {

@@ -7,7 +7,8 @@ pub use files::{
     Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs,
 };
 pub use runs::{
-    AttackArgs, AuditArgs, DemoArgs, PredictArgs, RunArgs, SampleArgs, ScoreArgs, TrainArgs,
+    AttackArgs, AuditArgs, DemoArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs, SampleArgs,
+    ScoreArgs, TrainArgs,
 };
 
 use crate::choices::{Dtype, LogFormat};
@@ -172,6 +173,18 @@ pub enum Command {
         after_help = "Examples:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n  dualmd audit my-model --members photos/#member --nonmembers photos/#nonmember --split split.json -o audit/"
     )]
     Audit(AuditArgs),
+
+    /// Repeat an experiment on many halves of one pool, and attack every run with what the others tell (LiRA)
+    #[command(
+        after_help = "Example:\n  dualmd lira --preset demo --models 16 --out runs/lira\n\nEvery run is a shadow of all others; what is repeated is the whole pipeline, teachers and student included. An interrupted\ncommand goes on where it stopped."
+    )]
+    Lira(LiraArgs),
+
+    /// Compare generated images with real ones: Frechet distance, KID, precision and recall
+    #[command(
+        after_help = "Examples:\n  dualmd metrics images/ --real heldout/\n  dualmd metrics images/ --real heldout/ --members train/ --features inception-2048 --weights pt_inception.safetensors --json\n\nThe distance is FID only with inception-2048; see docs/metrics.md."
+    )]
+    Metrics(MetricsArgs),
 
     /// Statistics of any score file
     #[command(

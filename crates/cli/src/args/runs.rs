@@ -1,6 +1,6 @@
 //! Arguments of the commands that compute.
 
-use crate::choices::{ImageFormat, Order, Sampler, Stage, Weights};
+use crate::choices::{Features, ImageFormat, Order, Sampler, Stage, Weights};
 use crate::experiment::Source;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -10,6 +10,13 @@ use std::path::PathBuf;
 /// Numbers of at least 1.
 fn positive() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
+        _ => Err("a share between 0 and 1 is needed, e.g. 0.2".into()),
+    }
 }
 
 /// `dualmd demo`
@@ -96,6 +103,104 @@ impl RunArgs {
             ),
         }
     }
+}
+
+/// `dualmd lira`
+#[derive(Debug, Args)]
+pub struct LiraArgs {
+    /// The experiment file
+    #[arg(value_name = "EXPERIMENT.toml", conflicts_with = "preset")]
+    pub experiment: Option<PathBuf>,
+
+    /// An experiment that is part of the program (`dualmd list presets`)
+    #[arg(long, value_name = "NAME", required_unless_present = "experiment")]
+    pub preset: Option<String>,
+
+    /// The folder of all runs (default: runs/ and the name of the file or preset, with -lira)
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Change a key, e.g. train.steps=600 (may be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+
+    /// Runs; every image is in about half of them
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(4..))]
+    pub models: usize,
+
+    /// Images that the coins are tossed for (default: twice data.members, so that a run has about as many members)
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(8..))]
+    pub pool: Option<usize>,
+
+    /// Runs that are also attacked by all attacks of the experiment, with a report each
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub targets: usize,
+
+    /// Runs trained side by side (default: as many as there are cores)
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub jobs: Option<usize>,
+}
+
+impl LiraArgs {
+    /// Where the experiment comes from.
+    ///
+    /// # Errors
+    /// Neither a file nor a preset.
+    pub fn source(&self) -> Result<Source> {
+        match (&self.experiment, &self.preset) {
+            (Some(file), _) => Ok(Source::File(file.clone())),
+            (None, Some(preset)) => Ok(Source::Preset(preset.clone())),
+            (None, None) => bail!("nothing to repeat: name an experiment file or a --preset"),
+        }
+    }
+
+    /// The folder of all runs.
+    pub fn out(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| {
+            let stem = self.experiment.as_ref().and_then(|file| file.file_stem());
+            let name = stem.map_or_else(
+                || self.preset.clone().unwrap_or_default(),
+                |stem| stem.to_string_lossy().into_owned(),
+            );
+            PathBuf::from("runs").join(format!("{name}-lira"))
+        })
+    }
+}
+
+/// `dualmd metrics`
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// Generated images: a folder, npz, npy, parquet, ...
+    #[arg(value_name = "GENERATED")]
+    pub generated: String,
+
+    /// Real images that the model never saw
+    #[arg(long, value_name = "DATA")]
+    pub real: String,
+
+    /// Real images that it was trained on: is what it draws nearer to these?
+    #[arg(long, value_name = "DATA")]
+    pub members: Option<String>,
+
+    /// Split file that DATA#member and DATA#nonmember refer to
+    #[arg(long, value_name = "split.json")]
+    pub split: Option<PathBuf>,
+
+    /// What they are compared by
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::EffLite0)]
+    pub features: Features,
+
+    /// File of the features' network (safetensors)
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+
+    /// Bring all images to this side first, in pixels
+    #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096))]
+    pub image_size: Option<u32>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `dualmd train`
@@ -231,6 +336,22 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub attacks: Vec<String>,
 
+    /// Column that says what belongs together, such as patient or artist (default: group)
+    #[arg(long, value_name = "COLUMN")]
+    pub group_column: Option<String>,
+
+    /// Column of the captions, where a set has several that may be (captions are not used by these attacks)
+    #[arg(long, value_name = "COLUMN")]
+    pub caption_column: Option<String>,
+
+    /// A model like this one, trained on other images: for the attack `reference`
+    #[arg(long, value_name = "MODEL3")]
+    pub reference: Option<PathBuf>,
+
+    /// Share of the images whose membership attacks that learn (secmi-nn, gsa1, ...) are told; they score the rest
+    #[arg(long, value_name = "SHARE", default_value_t = dualmd_attack::known::FRACTION, value_parser = share)]
+    pub known_fraction: f64,
+
     /// Split file that DATA#member and DATA#nonmember refer to
     #[arg(long, value_name = "split.json")]
     pub split: Option<PathBuf>,
@@ -272,6 +393,14 @@ pub struct AuditArgs {
     /// What is attacked, and how.
     #[command(flatten)]
     pub score: ScoreArgs,
+
+    /// Who made the audit, for the report
+    #[arg(long, value_name = "NAME")]
+    pub auditor: Option<String>,
+
+    /// Also state what public attack codes would print for these scores: secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy
+    #[arg(long, value_name = "RULE,...", value_delimiter = ',')]
+    pub compat: Vec<dualmd_stats::CompatRule>,
 
     /// Folder for scores and report
     #[arg(short, long, value_name = "DIR")]

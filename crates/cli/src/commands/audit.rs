@@ -5,17 +5,19 @@ use crate::bail_usage;
 use crate::choices::Order;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
-use crate::stages::attack::{Label, Subject, failures, score, weight_set, write_exposed};
+use crate::stages::attack::{failures, weight_set, write_exposed};
 use crate::stages::sample::{Generator, Side, write_nearest, write_samples};
-use crate::stages::{RunFolder, blind, create_folder, train::view, write_json};
+use crate::stages::score::{Drawing, Kept, Label, Scored, Subject, check_name, score};
+use crate::stages::{RunFolder, blind, create_folder, sets, train::view, utility, write_json};
 use crate::{choices, machine, signals};
 use anyhow::{Context, Result, bail};
-use dualmd_attack::nn;
+use dualmd_attack::{Needs, needs, nn};
 use dualmd_audit::write_scores;
-use dualmd_data::{ImageSet, LoadOptions, Split, dedupe, load};
+use dualmd_data::{ImageSet, LoadOptions, Record, Split, dedupe, load};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,6 +30,7 @@ const STEPS: usize = 50;
 struct Case {
     engine: Engine,
     generator: Generator,
+    reference: Option<Generator>,
     members: ImageSet,
     nonmembers: ImageSet,
     labels: Vec<Label>,
@@ -39,6 +42,15 @@ impl Case {
     fn open(global: &Global, args: &ScoreArgs) -> Result<Self> {
         let engine = Engine::exact(global)?;
         let generator = Generator::open(&args.models(), weight_set(args.weights), &engine)?;
+        let reference = match &args.reference {
+            Some(folder) => {
+                let set = weight_set(args.weights);
+                let reference = Generator::open(std::slice::from_ref(folder), set, &engine)?;
+                check_reference(&generator, &reference, folder)?;
+                Some(reference)
+            }
+            None => None,
+        };
         let split = args.split.as_deref().map(Split::load).transpose()?;
         if let Some(split) = &split {
             refuse_foreign_split(args, split)?;
@@ -53,6 +65,8 @@ impl Case {
             image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
             channels: Some(u8::try_from(generator.first().unet.config().in_channels).unwrap_or(3)),
             split: split.as_ref(),
+            group_column: args.group_column.as_deref(),
+            caption_column: args.caption_column.as_deref(),
             ..LoadOptions::default()
         };
         let read = |data: &str| -> Result<ImageSet> {
@@ -97,6 +111,7 @@ impl Case {
         Ok(Self {
             engine,
             generator,
+            reference,
             members,
             nonmembers,
             labels,
@@ -142,29 +157,69 @@ fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
     Ok(())
 }
 
-/// Attacks by name; all of the default set if none are named. Of a pair, what it generates is attacked and what both models
+/// A reference model answers the same questions as the target.
+fn check_reference(target: &Generator, reference: &Generator, folder: &Path) -> Result<()> {
+    let (a, b) = (target.first(), reference.first());
+    if a.schedule.config() != b.schedule.config() {
+        bail_usage!(
+            "{} has another noise schedule than the model: their losses at one timestep are not comparable",
+            folder.display()
+        );
+    }
+    if a.unet.config().in_channels != b.unet.config().in_channels {
+        bail_usage!(
+            "{} takes images of {} channels, the model of {}",
+            folder.display(),
+            b.unet.config().in_channels,
+            a.unet.config().in_channels
+        );
+    }
+    if target.fingerprint() == reference.fingerprint() {
+        bail_usage!(
+            "{} is the model itself: a reference model is one that was trained on other images",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+/// Attacks by name; all usual ones that fit if none are named. Of a pair, what it generates is attacked and what both models
 /// together would give away; the attacks on one model only if they are asked for.
-fn attacks(named: &[String], black_box: bool, pair: bool) -> Result<Vec<String>> {
+fn attacks(args: &ScoreArgs, black_box: bool) -> Result<Vec<String>> {
+    let (named, pair) = (&args.attacks, args.model2.is_some());
     if named.is_empty() {
+        let fits = |a: &dualmd_attack::catalogue::Entry| match a.needs {
+            Needs::Nothing | Needs::Known => !pair,
+            Needs::Pair => pair,
+            Needs::Reference => !pair && args.reference.is_some(),
+        };
         let mut all: Vec<String> = dualmd_attack::ALL
             .iter()
-            .filter(|a| a.needs_pair == pair)
+            .filter(|a| a.usual && fits(a))
             .map(|a| a.name.to_owned())
             .collect();
         if black_box || pair {
             all.push(nn::NAME.into());
         }
+        if pair {
+            all.extend(["rounds@2", "rounds@3"].map(String::from));
+        }
         return Ok(all);
     }
-    for name in named.iter().filter(|n| *n != nn::NAME) {
-        dualmd_attack::by_name(name)?;
-        if dualmd_attack::needs_pair(name) && !pair {
+    for name in named {
+        check_name(name)?;
+        if crate::plan::takes_pair(name) && !pair {
             bail_usage!(
-                "attack {name} compares the two models of a DualMD pair: name both model folders"
+                "attack {name} takes the two models of a DualMD pair: name both model folders"
+            );
+        }
+        if needs(name) == Needs::Reference && args.reference.is_none() {
+            bail_usage!(
+                "attack {name} compares with a reference model, trained like this one on other images: name it (--reference MODEL)"
             );
         }
     }
-    Ok(named.to_vec())
+    Ok(named.clone())
 }
 
 fn generate(
@@ -212,7 +267,7 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     }
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
-    let attacks = attacks(&args.score.attacks, false, args.score.model2.is_some())?;
+    let attacks = attacks(&args.score, false)?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
     let generated = if attacks.iter().any(|a| a == nn::NAME) {
@@ -226,17 +281,9 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     } else {
         None
     };
-    let subject = subject(&case, &args.score, &attacks, generated.as_ref(), seed)?;
-    let (rows, description) = score(
-        &subject,
-        &case.x,
-        &case.labels,
-        &case.engine,
-        &mut progress,
-        &stop,
-    )?;
-    write_scores(&args.out, &rows)?;
-    write_json(&args.out.with_extension("json"), &description)?;
+    let subject = subject(&case, &args.score, &attacks, generated.as_ref(), seed);
+    let json = args.out.with_extension("json");
+    let description = scored(&case, &subject, &args.out, &json, &mut progress, &stop)?;
     progress.finish(subject.name, &format!("scores in {}", args.out.display()));
     tell_costs(global, &description);
     report_failures(&description)?;
@@ -249,19 +296,58 @@ fn subject<'a>(
     attacks: &'a [String],
     generated: Option<&'a Tensor>,
     seed: u64,
-) -> Result<Subject<'a>> {
+) -> Subject<'a> {
     let pair = args.model2.is_some();
-    Ok(Subject {
+    Subject {
         name: if pair { "dualmd" } else { "model" },
         defense: if pair { "dualmd" } else { "unknown" },
         attacks,
-        timesteps: case.generator.first().schedule.sampling_timesteps(STEPS)?,
         generator: &case.generator,
+        reference: case.reference.as_ref(),
         generated,
+        drawing: Drawing {
+            n: GENERATED,
+            steps: STEPS,
+        },
+        known: args.known_fraction,
         batch: args.batch,
         seed,
         weights: args.weights,
-    })
+    }
+}
+
+/// Scores to the two files, keeping what an earlier run left in them that still holds; returns the description.
+fn scored(
+    case: &Case,
+    subject: &Subject<'_>,
+    csv: &Path,
+    json: &Path,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> Result<serde_json::Value> {
+    let kept = Kept::read(csv, json);
+    let Scored {
+        rows,
+        description,
+        kept,
+    } = score(
+        subject,
+        &case.x,
+        &case.labels,
+        kept,
+        &case.engine,
+        progress,
+        stop,
+    )?;
+    if kept > 0 {
+        progress.say(&format!(
+            "{kept} of {} attacks: scores of the earlier run kept, nothing they depend on has changed",
+            subject.attacks.len()
+        ));
+    }
+    write_scores(csv, &rows)?;
+    write_json(json, &description)?;
+    Ok(description)
 }
 
 /// With `-v`: what each attack cost.
@@ -296,6 +382,36 @@ fn report_failures(description: &serde_json::Value) -> Result<()> {
     Ok(())
 }
 
+/// What the generated images are worth, where the weights of a feature network are at hand.
+fn write_utility(
+    case: &Case,
+    run: &RunFolder,
+    name: &str,
+    generated: &Tensor,
+    seed: u64,
+) -> Result<()> {
+    let [_, height, width] = case.members.shape();
+    let (auto, device) = (choices::Features::Auto, case.engine.device);
+    let Some(extractor) = utility::extractor(auto, None, [height, width], device)? else {
+        return Ok(());
+    };
+    let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
+    let members = case.members.len() as i64;
+    let others = case.nonmembers.len() as i64;
+    if members.min(others) < 2 {
+        return Ok(());
+    }
+    let real = utility::Real {
+        heldout: features(&case.x.narrow(0, members, others))?.features,
+        members: Some(features(&case.x.narrow(0, 0, members))?.features),
+    };
+    create_folder(&run.0.join("utility"))?;
+    write_json(
+        &run.0.join("utility").join(format!("{name}.json")),
+        &utility::measure(&features(generated)?, &real, seed),
+    )
+}
+
 /// Attacks, controls and a report in a folder.
 pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     if args.out.join("experiment.toml").exists() {
@@ -306,24 +422,20 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     }
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
-    let attacks = attacks(&args.score.attacks, true, args.score.model2.is_some())?;
+    let attacks = attacks(&args.score, true)?;
     let run = RunFolder(args.out.clone());
     create_folder(&run.0.join("scores"))?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
     let generated = generate(&case, args.score.batch, seed, &mut progress, &stop)?;
-    let subject = subject(&case, &args.score, &attacks, Some(&generated), seed)?;
+    let subject = subject(&case, &args.score, &attacks, Some(&generated), seed);
     write_samples(&run.samples(subject.name), &generated)?;
-    let (rows, description) = score(
-        &subject,
-        &case.x,
-        &case.labels,
-        &case.engine,
-        &mut progress,
-        &stop,
-    )?;
-    write_scores(&run.scores(subject.name, "csv"), &rows)?;
-    write_json(&run.scores(subject.name, "json"), &description)?;
+    write_utility(&case, &run, subject.name, &generated, seed)?;
+    let (csv, json) = (
+        run.scores(subject.name, "csv"),
+        run.scores(subject.name, "json"),
+    );
+    let description = scored(&case, &subject, &csv, &json, &mut progress, &stop)?;
     tell_costs(global, &description);
     report_failures(&description)?;
     let everything = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();
@@ -345,15 +457,15 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         &[subject.name],
         &case.members.records.iter().collect::<Vec<_>>(),
     )?;
+    sets::write(&run, subject.name, &case.labels, seed)?;
     // In the order of the labels.
-    let pictures: Vec<_> = case
+    let records: Vec<&Record> = case
         .members
         .records
         .iter()
         .chain(&case.nonmembers.records)
-        .map(|r| &r.picture)
         .collect();
-    blind::write(&run.0.join("controls.json"), &pictures, &case.labels, seed)?;
+    blind::write(&run.0.join("controls.json"), &records, &case.labels, seed)?;
     if let Some(split) = &case.split {
         split.save(&run.split())?;
     }
@@ -386,8 +498,15 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
                 "parameters": case.generator.first().unet.parameters().count(),
                 "config": case.generator.first().unet.config(),
             },
-            "models": [{ "name": subject.name, "defense": subject.defense, "needs": [] }],
-            "audit": { "attacks": attacks, "weights": args.score.weights.as_str() },
+            "auditor": args.auditor,
+            "models": [{
+                "name": subject.name, "defense": subject.defense, "needs": [],
+                "weights_blake3": case.generator.fingerprint(),
+            }],
+            "audit": {
+                "attacks": attacks, "weights": args.score.weights.as_str(), "known_fraction": args.score.known_fraction,
+                "compat": args.compat,
+            },
         }),
     )?;
     super::report::write(&run.0)?;

@@ -3,7 +3,7 @@
 use crate::args::{Export, Global, Import, SplitArgs};
 use crate::stages::prepare::{draw, group};
 use anyhow::{Context, Result};
-use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load};
+use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load, save_folder};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
 use dualmd_torch::{Device, weights};
@@ -99,6 +99,22 @@ pub fn export(what: &Export) -> Result<ExitCode> {
             }
             dualmd_data::write_atomic(out, &text.into_inner()?)?;
             println!("{}", out.display());
+        }
+        Export::Images {
+            data,
+            split,
+            image_size,
+            out,
+        } => {
+            let split = split.as_deref().map(Split::load).transpose()?;
+            let options = LoadOptions {
+                image_size: *image_size,
+                split: split.as_ref(),
+                ..LoadOptions::default()
+            };
+            let set = load(data, &options)?;
+            save_folder(&set, out)?;
+            println!("{}: {} images", out.display(), set.len());
         }
         Export::Copy { model, out, raw } => {
             let set = if *raw { WeightSet::Raw } else { WeightSet::Ema };

@@ -1,8 +1,11 @@
 //! `dualmd list`: what there is.
 
 use crate::args::Listing;
+use crate::choices::Defense;
 use crate::presets::PRESETS;
 use anyhow::Result;
+use clap::ValueEnum;
+use dualmd_attack::nn;
 use std::process::ExitCode;
 
 /// Prints a table.
@@ -10,7 +13,7 @@ pub fn list(what: Listing) -> Result<ExitCode> {
     match what {
         Listing::Attacks => {
             let infos = dualmd_attack::ALL.iter().map(|a| a.attack().info());
-            for info in infos.chain([dualmd_attack::nn::info(0)]) {
+            for info in infos.chain([nn::info(0), nn::BlackBox::Rounds(2).info(0)]) {
                 let access = serde_json::to_value(info.access)?;
                 println!(
                     "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
@@ -24,30 +27,20 @@ pub fn list(what: Listing) -> Result<ExitCode> {
                 );
             }
             println!(
-                "NAME@T is the attack at timestep T (sima@50), NAME+flip its mean over both mirror images (loss+flip)."
+                "NAME@T is the attack at timestep T (sima@50), NAME+flip its mean over both mirror images (loss+flip), \
+                 NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds."
             );
         }
         Listing::Defenses => {
-            for (name, about) in [
-                (
-                    "none",
-                    "ordinary training on all members: what the defences are compared with",
-                ),
-                (
-                    "dualmd",
-                    "two teachers on disjoint halves that alternate while sampling (Algorithm 1)",
-                ),
-                (
-                    "distillmd",
-                    "one student of two teachers, each teaching the half it never saw (Algorithm 2)",
-                ),
-                (
-                    "kd",
-                    "one student of one ordinary teacher: the baseline of the paper's Table 10",
-                ),
-            ] {
-                println!("{name:<10} {about}");
+            for defense in Defense::value_variants() {
+                let help = defense
+                    .to_possible_value()
+                    .and_then(|v| v.get_help().map(ToString::to_string));
+                println!("{:<15} {}", defense.as_str(), help.unwrap_or_default());
             }
+            println!(
+                "\nAny model may have a recipe of its own: train = {{ weight_decay = 5e-4, flip = true, cutout_side = 4 }}."
+            );
         }
         Listing::Presets => {
             println!("experiments (dualmd run --preset NAME):");
@@ -64,6 +57,9 @@ pub fn list(what: Listing) -> Result<ExitCode> {
                 "fashion    3,000 photographs of Fashion-MNIST, 28x28 grey, class names as captions (MIT)"
             );
             println!("emoji      Noto emoji, 32x32 colour, 2 to 4 captions each (Apache-2.0)");
+            println!(
+                "           emoji#twitter (CC-BY-4.0) and emoji#fluent3d (MIT) are other hands' drawings; emoji#google+twitter joins sets"
+            );
             println!(
                 "\nAny path will do in their place: a folder of images (metadata.jsonl or .txt captions), parquet,"
             );

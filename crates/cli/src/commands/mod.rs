@@ -2,7 +2,9 @@
 
 pub mod audit;
 pub mod data;
+pub mod lira;
 pub mod list;
+pub mod metrics;
 pub mod model;
 pub mod report;
 pub mod run;

@@ -5,7 +5,7 @@ use crate::choices::{Dtype, Stage};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::progress::duration;
-use crate::stages::{RunFolder, attack, prepare, sample, train};
+use crate::stages::{RunFolder, attack, prepare, sample, train, utility};
 use crate::{machine, signals};
 use anyhow::{Context, Result};
 use dualmd_torch::device::Precision;
@@ -40,7 +40,8 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
             train::all(&run, &plan, &engine, view, &stop)
         }),
         (Stage::Sample, &|| {
-            sample::all(&run, &plan, &images, &exact, view, &stop)
+            Ok(sample::all(&run, &plan, &images, &exact, view, &stop)?
+                && utility::all(&run, &plan, &images, exact.device, view, &stop)?)
         }),
         (Stage::Attack, &|| {
             attack::all(&run, &plan, &images, &exact, view, &stop)

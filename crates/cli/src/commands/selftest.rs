@@ -5,7 +5,7 @@
 
 use crate::args::Global;
 use anyhow::{Result, bail};
-use dualmd_attack::{RunOptions, Samples, default_set, run};
+use dualmd_attack::{Others, RunOptions, Samples, default_set, run};
 use dualmd_data::stream;
 use dualmd_diffusion::{Denoiser, GaussianDenoiser, MemorisedDenoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor, noise};
@@ -68,7 +68,8 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
             seed,
             // The oracles are on the CPU.
             device: Device::Cpu,
-            teachers: None,
+            others: Others::default(),
+            known: None,
             progress: &mut |_, _| {},
             stop: &|| false,
         };

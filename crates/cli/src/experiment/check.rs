@@ -1,6 +1,6 @@
 //! Ranges, names, and what contradicts what: everything that can be said before any image is read.
 
-use super::{Experiment, ModelEntry};
+use super::{Experiment, ModelEntry, Train};
 use crate::choices::{Defense, SplitMethod};
 use crate::suggest::nearest;
 use anyhow::{Result, bail};
@@ -8,6 +8,9 @@ use std::collections::BTreeMap;
 
 /// The two models that `dualmd` and `distillmd` share: of D1 and of D2.
 pub const TEACHERS: [&str; 2] = ["teacher-1", "teacher-2"];
+
+/// The model of other images that attacks may compare with.
+pub const REFERENCE: &str = "reference";
 
 /// Training timesteps: no sampler can take more steps.
 const TIMESTEPS: usize = 1000;
@@ -20,9 +23,9 @@ impl Experiment {
     pub fn check(&self, origin: &str) -> Result<()> {
         let mut problems = Vec::new();
         self.check_data(&mut problems);
-        self.check_training(&mut problems);
+        check_training(&self.train, "train", &mut problems);
         self.check_rest(&mut problems);
-        check_models(&self.models, &mut problems);
+        check_models(self, &mut problems);
         match problems.as_slice() {
             [] => Ok(()),
             [one] => bail!("{origin}: {one}"),
@@ -65,56 +68,6 @@ impl Experiment {
         }
     }
 
-    fn check_training(&self, problems: &mut Vec<String>) {
-        let t = &self.train;
-        let mut at_least_one = |key: &str, value: u64| {
-            if value < 1 {
-                problems.push(format!("train.{key} = {value}: at least 1 is needed"));
-            }
-        };
-        at_least_one("steps", t.steps);
-        at_least_one("batch", t.batch as u64);
-        at_least_one("checkpoint_every", t.checkpoint_every);
-        at_least_one("keep_checkpoints", t.keep_checkpoints as u64);
-        at_least_one("log_every", t.log_every);
-        let mut range = |key: &str, value: f64, good: bool, needed: &str| {
-            if !good {
-                problems.push(format!("train.{key} = {value}: {needed} is needed"));
-            }
-        };
-        let rate = t.learning_rate;
-        range(
-            "learning_rate",
-            rate,
-            rate > 0.0 && rate.is_finite(),
-            "a number above 0",
-        );
-        range(
-            "decay_fraction",
-            t.decay_fraction,
-            (0.0..=1.0).contains(&t.decay_fraction),
-            "a part of the run, 0 to 1,",
-        );
-        range(
-            "ema",
-            t.ema,
-            (0.0..1.0).contains(&t.ema),
-            "a decay of at least 0 and below 1",
-        );
-        range(
-            "clip",
-            t.clip,
-            t.clip >= 0.0 && t.clip.is_finite(),
-            "a norm, or 0 for no clipping,",
-        );
-        range(
-            "weight_decay",
-            t.weight_decay,
-            t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
-            "a number of at least 0",
-        );
-    }
-
     fn check_rest(&self, problems: &mut Vec<String>) {
         let (s, a) = (&self.sample, &self.audit);
         if i64::try_from(self.seed).is_err() {
@@ -122,6 +75,12 @@ impl Experiment {
                 "seed = {}: use a number from 0 to {}",
                 self.seed,
                 i64::MAX
+            ));
+        }
+        if s.features.as_str().starts_with("inception") && s.features_weights.is_none() {
+            problems.push(format!(
+                "sample.features = {}: name the network's file in sample.features_weights",
+                s.features
             ));
         }
         if !(1..=TIMESTEPS).contains(&s.steps) {
@@ -139,6 +98,18 @@ impl Experiment {
                 problems.push(format!("{key} = 0: at least 1 is needed"));
             }
         }
+        if !(a.delta > 0.0 && a.delta < 1.0) {
+            problems.push(format!(
+                "audit.delta = {}: a number between 0 and 1 is needed, such as 1e-5",
+                a.delta
+            ));
+        }
+        if !(a.known_fraction > 0.0 && a.known_fraction < 1.0) {
+            problems.push(format!(
+                "audit.known_fraction = {}: a share of the images between 0 and 1 is needed, such as 0.2",
+                a.known_fraction
+            ));
+        }
         if a.attacks.is_empty() && !a.black_box {
             problems.push(
                 "audit.attacks is empty and audit.black_box is false: name at least one attack"
@@ -153,7 +124,63 @@ impl Experiment {
     }
 }
 
-fn check_models(models: &[ModelEntry], problems: &mut Vec<String>) {
+fn check_training(t: &Train, section: &str, problems: &mut Vec<String>) {
+    let mut at_least_one = |key: &str, value: u64| {
+        if value < 1 {
+            problems.push(format!("{section}.{key} = {value}: at least 1 is needed"));
+        }
+    };
+    at_least_one("steps", t.steps);
+    at_least_one("batch", t.batch as u64);
+    at_least_one("checkpoint_every", t.checkpoint_every);
+    at_least_one("keep_checkpoints", t.keep_checkpoints as u64);
+    at_least_one("log_every", t.log_every);
+    let mut range = |key: &str, value: f64, good: bool, needed: &str| {
+        if !good {
+            problems.push(format!("{section}.{key} = {value}: {needed} is needed"));
+        }
+    };
+    let rate = t.learning_rate;
+    range(
+        "learning_rate",
+        rate,
+        rate > 0.0 && rate.is_finite(),
+        "a number above 0",
+    );
+    range(
+        "decay_fraction",
+        t.decay_fraction,
+        (0.0..=1.0).contains(&t.decay_fraction),
+        "a part of the run, 0 to 1,",
+    );
+    range(
+        "ema",
+        t.ema,
+        (0.0..1.0).contains(&t.ema),
+        "a decay of at least 0 and below 1",
+    );
+    range(
+        "clip",
+        t.clip,
+        t.clip >= 0.0 && t.clip.is_finite(),
+        "a norm, or 0 for no clipping,",
+    );
+    range(
+        "weight_decay",
+        t.weight_decay,
+        t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
+        "a number of at least 0",
+    );
+    range(
+        "cutout_probability",
+        t.cutout_probability,
+        (0.0..=1.0).contains(&t.cutout_probability),
+        "a chance, 0 to 1,",
+    );
+}
+
+fn check_models(experiment: &Experiment, problems: &mut Vec<String>) {
+    let models = &experiment.models;
     if models.is_empty() {
         problems.push(
             "no [[models]]: say what to train, e.g. name = \"baseline\", defense = \"none\"".into(),
@@ -170,6 +197,7 @@ fn check_models(models: &[ModelEntry], problems: &mut Vec<String>) {
                 "two models are named {first}: their folders under models/ would be the same"
             ));
         }
+        check_own_keys(model, experiment, problems);
         if model.defense != Defense::Kd {
             if model.teacher.is_some() {
                 problems.push(format!(
@@ -205,6 +233,93 @@ fn check_models(models: &[ModelEntry], problems: &mut Vec<String>) {
     }
 }
 
+/// Keys that only some defences have, and a model's own recipe.
+fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Vec<String>) {
+    use Defense::{DpSgd, EarlyStopping, Ensemble, KWay, Synthetic};
+    let name = &model.name;
+    let mut only = |key: &str, given: bool, defenses: &[Defense]| {
+        if given && !defenses.contains(&model.defense) {
+            let list: Vec<_> = defenses.iter().map(|d| d.as_str()).collect();
+            problems.push(format!(
+                "model {name}: {key} is for defense = \"{}\"; remove it",
+                list.join("\" or \"")
+            ));
+        }
+    };
+    only("epsilon", model.epsilon.is_some(), &[DpSgd]);
+    only(
+        "noise_multiplier",
+        model.noise_multiplier.is_some(),
+        &[DpSgd],
+    );
+    only("clip", model.clip.is_some(), &[DpSgd]);
+    only(
+        "noise_multiplicity",
+        model.noise_multiplicity.is_some(),
+        &[DpSgd],
+    );
+    only("patience", model.patience.is_some(), &[EarlyStopping]);
+    only("shards", model.shards.is_some(), &[KWay, Ensemble]);
+    only("images", model.images.is_some(), &[Synthetic]);
+    if model.defense == DpSgd && model.epsilon.is_some() == model.noise_multiplier.is_some() {
+        problems.push(format!(
+            "model {name}: dp-sgd needs either epsilon (what it may spend) or noise_multiplier"
+        ));
+    }
+    for (key, value) in [
+        ("epsilon", model.epsilon),
+        ("clip", model.clip),
+        ("noise_multiplier", model.noise_multiplier),
+    ] {
+        let low = if key == "noise_multiplier" {
+            "0 or more"
+        } else {
+            "above 0"
+        };
+        if value.is_some_and(|v| !v.is_finite() || v < 0.0 || (v == 0.0 && low == "above 0")) {
+            problems.push(format!("model {name}: {key} must be a number, {low}"));
+        }
+    }
+    if model.noise_multiplicity == Some(0) || model.images.is_some_and(|n| n < 2) {
+        problems.push(format!(
+            "model {name}: noise_multiplicity is at least 1, images at least 2"
+        ));
+    }
+    let fewest = if model.defense == Ensemble { 3 } else { 2 };
+    if matches!(model.defense, KWay | Ensemble)
+        && !(fewest..=experiment.data.members.max(fewest)).contains(&model.shards())
+    {
+        problems.push(format!(
+            "model {name}: shards = {}: {fewest} to the number of members are possible{}",
+            model.shards(),
+            if fewest == 3 {
+                " (two models that take turns are dualmd)"
+            } else {
+                ""
+            }
+        ));
+    }
+    match model.recipe(&experiment.train) {
+        Ok(Some(own)) => {
+            check_training(&own, &format!("model {name}: train"), problems);
+            if own.dtype != experiment.train.dtype {
+                problems.push(format!(
+                    "model {name}: train.dtype is the same for all models; set it in [train]"
+                ));
+            }
+        }
+        Ok(None) => {}
+        Err(error) => problems.push(format!("{error:#}").trim_end().replace('\n', " ")),
+    }
+    let own_eval = model.recipe(&experiment.train).ok().flatten();
+    let eval_every = own_eval.map_or(experiment.train.eval_every, |t| t.eval_every);
+    if model.defense == EarlyStopping && eval_every == 0 {
+        problems.push(format!(
+            "model {name}: early-stopping chooses among measurements; set train.eval_every"
+        ));
+    }
+}
+
 /// What keeps a name from being a folder's name on any system, or from meaning one thing only.
 fn name_problem(name: &str) -> Option<String> {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
@@ -214,6 +329,14 @@ fn name_problem(name: &str) -> Option<String> {
     {
         Some(format!(
             "model name {name} is taken by the teachers of dualmd and distillmd: choose another"
+        ))
+    } else if name.to_ascii_lowercase().starts_with("shard-") {
+        Some(format!(
+            "model name {name} could be that of a shard's model (k-way, ensemble): choose another"
+        ))
+    } else if REFERENCE.eq_ignore_ascii_case(name) {
+        Some(format!(
+            "model name {name} is taken by the model that the attack of this name compares with: choose another"
         ))
     } else if name.is_empty()
         || name.len() > 64

@@ -17,6 +17,8 @@ const KEYS: &[&str] = &[
     "data.method",
     "data.near_duplicates",
     "data.filter",
+    "data.caption_column",
+    "data.group_column",
     "model",
     "model.preset",
     "train",
@@ -30,6 +32,8 @@ const KEYS: &[&str] = &[
     "train.clip",
     "train.weight_decay",
     "train.flip",
+    "train.cutout_side",
+    "train.cutout_probability",
     "train.dtype",
     "train.checkpoint_every",
     "train.keep_checkpoints",
@@ -44,10 +48,14 @@ const KEYS: &[&str] = &[
     "sample.steps",
     "sample.order",
     "sample.batch",
+    "sample.features",
+    "sample.features_weights",
     "audit",
     "audit.attacks",
     "audit.weights",
     "audit.batch",
+    "audit.known_fraction",
+    "audit.delta",
     "audit.black_box",
     "run",
     "run.jobs",
@@ -57,6 +65,14 @@ const KEYS: &[&str] = &[
     "models.*.defense",
     "models.*.teacher",
     "models.*.seed_offset",
+    "models.*.epsilon",
+    "models.*.noise_multiplier",
+    "models.*.clip",
+    "models.*.noise_multiplicity",
+    "models.*.patience",
+    "models.*.shards",
+    "models.*.images",
+    "models.*.train",
     // diffusers' UNet2DModel. `sample_size`, `in_channels` and `out_channels` follow from [data].
     "model.center_input_sample",
     "model.time_embedding_type",
@@ -86,7 +102,11 @@ const KEYS: &[&str] = &[
 /// Whether an experiment may have the key at this path.
 pub fn is_known(path: &[String]) -> bool {
     let pattern = pattern(path);
-    KEYS.contains(&pattern.as_str()) || (path.len() == 2 && pattern == "models.*")
+    // A model's own recipe has the keys of [train].
+    let own = pattern.strip_prefix("models.*.");
+    KEYS.contains(&pattern.as_str())
+        || (path.len() == 2 && pattern == "models.*")
+        || own.is_some_and(|key| key.starts_with("train.") && KEYS.contains(&key))
 }
 
 /// What to say about an unknown key: "did you mean ...", or what the section has.

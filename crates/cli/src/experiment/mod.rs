@@ -14,11 +14,12 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-pub use check::TEACHERS;
+pub use check::{REFERENCE, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{
-    Defense, Dtype, NearDuplicates, Order, ResizeFilter, Routing, Sampler, SplitMethod, Weights,
+    Defense, Dtype, Features, NearDuplicates, Order, ResizeFilter, Routing, Sampler, SplitMethod,
+    Weights,
 };
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,12 @@ pub struct Data {
     pub near_duplicates: NearDuplicates,
     /// Resizing filter.
     pub filter: ResizeFilter,
+    /// Column of the captions, where the set has several that may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caption_column: Option<String>,
+    /// Column of the set's table that says what belongs together (patient, artist); `group` unless named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_column: Option<String>,
 }
 
 impl Default for Data {
@@ -82,6 +89,8 @@ impl Default for Data {
             method: SplitMethod::default(),
             near_duplicates: NearDuplicates::default(),
             filter: ResizeFilter::default(),
+            caption_column: None,
+            group_column: None,
         }
     }
 }
@@ -154,6 +163,10 @@ pub struct Train {
     pub weight_decay: f64,
     /// Mirror every other image at random. Attacks always look at the image as it is.
     pub flip: bool,
+    /// Side in pixels of a grey square that is put over drawn images; 0: none.
+    pub cutout_side: usize,
+    /// Chance of each drawn image to get it.
+    pub cutout_probability: f64,
     /// Number format of the heavy operations.
     pub dtype: Dtype,
     /// Steps between checkpoints.
@@ -181,6 +194,8 @@ impl Default for Train {
             clip: 1.0,
             weight_decay: 0.0,
             flip: false,
+            cutout_side: 0,
+            cutout_probability: 0.5,
             dtype: Dtype::Auto,
             checkpoint_every: 500,
             keep_checkpoints: 2,
@@ -213,6 +228,11 @@ pub struct Sample {
     pub order: Order,
     /// Images generated at a time.
     pub batch: usize,
+    /// What the images' utility is measured by: distances of these features to real images that no model saw.
+    pub features: Features,
+    /// File of the features' network: needed for `inception-*`, else what set-up fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features_weights: Option<String>,
 }
 
 impl Default for Sample {
@@ -223,6 +243,8 @@ impl Default for Sample {
             steps: 50,
             order: Order::default(),
             batch: 64,
+            features: Features::default(),
+            features_weights: None,
         }
     }
 }
@@ -231,12 +253,17 @@ impl Default for Sample {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
-    /// Attacks that ask the network: `dualmd list attacks` has them.
+    /// Attacks beside `nn`: `dualmd list attacks` has them. `reference` trains one more model, on images that are neither
+    /// members nor non-members.
     pub attacks: Vec<String>,
     /// Weights that are attacked.
     pub weights: Weights,
     /// Images scored at a time.
     pub batch: usize,
+    /// Share of the images whose membership is known to attacks that learn (`secmi-nn`, `gsa1`, ...); they score the rest.
+    pub known_fraction: f64,
+    /// delta at which epsilon is stated: the bounds of the report, and what `dp-sgd` spends.
+    pub delta: f64,
     /// Also attack the generated images by nearest-neighbour distance: the only attack that can be made on DualMD's pair.
     pub black_box: bool,
 }
@@ -250,6 +277,8 @@ impl Default for Audit {
             attacks,
             weights: Weights::default(),
             batch: 64,
+            known_fraction: dualmd_attack::known::FRACTION,
+            delta: 1e-5,
             black_box: true,
         }
     }
@@ -266,7 +295,7 @@ pub struct Run {
 }
 
 /// `[[models]]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelEntry {
     /// Folder under `models/`.
@@ -279,6 +308,31 @@ pub struct ModelEntry {
     /// Another draw of everything random in this model's training; 0 unless given.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seed_offset: u64,
+    /// For `dp-sgd`: what it may spend at `audit.delta`; the noise follows from it. Or give `noise_multiplier`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epsilon: Option<f64>,
+    /// For `dp-sgd`: standard deviation of the noise in units of the clip.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_multiplier: Option<f64>,
+    /// For `dp-sgd`: largest norm of one image's gradient, 1 unless given. `train.clip` does not apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// For `dp-sgd`: draws of noise and timestep that one image's gradient averages over, 8 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise_multiplicity: Option<usize>,
+    /// For `early-stopping`: measurements (`train.eval_every`) without improvement after which it ends; 0, the default: it trains
+    /// to the end and the best weights are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<u64>,
+    /// For `k-way` and `ensemble`: K, 4 unless given. Models with the same K share the shards' models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<usize>,
+    /// For `synthetic`: generated images to train on; as many as there are members unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<usize>,
+    /// Keys of `[train]` that differ for this model, e.g. `train = { weight_decay = 5e-4 }`.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub train: toml::Table,
 }
 
 // By reference, because serde's attribute calls it so.
@@ -290,6 +344,28 @@ impl ModelEntry {
     /// The teacher of a `kd` model.
     pub fn kd_teacher(&self) -> &str {
         self.teacher.as_deref().unwrap_or("baseline")
+    }
+
+    /// K of a `k-way` or `ensemble` model.
+    pub fn shards(&self) -> usize {
+        self.shards.unwrap_or(4)
+    }
+
+    /// The recipe of this model: `common` with its own keys; `None` where it has none.
+    ///
+    /// # Errors
+    /// A value of the wrong type.
+    pub fn recipe(&self, common: &Train) -> Result<Option<Train>> {
+        if self.train.is_empty() {
+            return Ok(None);
+        }
+        let mut table =
+            toml::Table::try_from(common).context("[train] cannot be written as TOML")?;
+        table.extend(self.train.clone());
+        let recipe = table
+            .try_into()
+            .with_context(|| format!("model {}, train", self.name))?;
+        Ok(Some(recipe))
     }
 }
 

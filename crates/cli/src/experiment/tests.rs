@@ -1,6 +1,6 @@
 //! What a person who writes an experiment file meets: defaults, layers, and messages.
 
-use super::{Experiment, Source, keys};
+use super::{Experiment, ModelEntry, Source, keys};
 use crate::choices::{Defense, Dtype, Order, SplitMethod};
 use crate::presets::PRESETS;
 
@@ -325,8 +325,25 @@ fn network_keys_become_diffusers_json() {
 fn the_key_table_and_the_structs_agree() {
     let mut experiment = parse(SMALL).unwrap();
     experiment.data.channels = Some(3);
-    experiment.models[0].teacher = Some("x".into());
-    experiment.models[0].seed_offset = 1;
+    experiment.data.caption_column = Some("text".into());
+    experiment.data.group_column = Some("patient".into());
+    experiment.sample.features_weights = Some("x".into());
+    // By name: a new field has to be thought of here.
+    let own: toml::Table = toml::from_str("steps = 3").unwrap();
+    experiment.models[0] = ModelEntry {
+        name: "x".into(),
+        defense: Defense::Kd,
+        teacher: Some("x".into()),
+        seed_offset: 1,
+        epsilon: Some(1.0),
+        noise_multiplier: Some(1.0),
+        clip: Some(1.0),
+        noise_multiplicity: Some(1),
+        patience: Some(1),
+        shards: Some(4),
+        images: Some(4),
+        train: own,
+    };
     let mut written = Vec::new();
     collect(
         &toml::Value::try_from(&experiment).unwrap(),

@@ -60,9 +60,39 @@ impl Plan {
                         job.needs.join(" and ")
                     )
                 }
+                JobKind::Reference => "as many other images, for attacks that compare".to_owned(),
                 JobKind::Kd { teacher } => format!("all members, taught by {teacher}"),
+                JobKind::DpSgd {
+                    epsilon: Some(epsilon),
+                    delta,
+                    ..
+                } => {
+                    format!("all members, DP-SGD with epsilon {epsilon} at delta {delta}")
+                }
+                JobKind::DpSgd {
+                    noise_multiplier, ..
+                } => format!(
+                    "all members, DP-SGD with noise multiplier {}",
+                    noise_multiplier.unwrap_or_default()
+                ),
+                JobKind::EarlyStopping { .. } => {
+                    "all members, left where other images are predicted best".to_owned()
+                }
+                JobKind::Shard { shards, shard } => format!("shard {shard} of {shards}"),
+                JobKind::KWay { shards } => format!(
+                    "all members, each taught by the {} of {shards} shards' models that never saw it",
+                    shards - 1
+                ),
+                JobKind::Synthetic { .. } => {
+                    format!("images that {} drew in turns", job.needs.join(" and "))
+                }
             };
-            writeln!(out, "  {head:<9} {:<12} {what}", job.name)?;
+            let own = if job.train.is_some() {
+                ", with a recipe of its own"
+            } else {
+                ""
+            };
+            writeln!(out, "  {head:<9} {:<12} {what}{own}", job.name)?;
         }
         for (index, target) in self.models.iter().enumerate() {
             let head = if index == 0 { "audit" } else { "" };

@@ -10,9 +10,8 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-#[cfg(test)]
-use schedule::training_seed;
-pub use schedule::{Job, JobKind, Target};
+pub use crate::experiment::REFERENCE;
+pub use schedule::{Job, JobKind, Target, takes_pair, training_seed};
 
 use crate::bail_usage;
 use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
@@ -167,7 +166,7 @@ impl Plan {
     /// An attack does not exist. (The experiment itself was checked when it was read.)
     pub fn resolve(experiment: &Experiment, context: &Context) -> Result<Self> {
         check_attacks(&experiment.audit.attacks)?;
-        let trainings = schedule::jobs(experiment);
+        let trainings = schedule::jobs(experiment)?;
         let cuda = context.device.starts_with("cuda");
         let (parallel_models, threads_per_model) = schedule::share(
             &trainings,
@@ -289,13 +288,16 @@ impl Plan {
 fn check_attacks(asked: &[String]) -> Result<()> {
     let known = dualmd_attack::ALL.map(|a| a.name);
     for attack in asked {
+        if dualmd_attack::nn::BlackBox::parse(attack).is_some() {
+            continue;
+        }
         if !known.contains(&dualmd_attack::base_name(attack)) {
             match nearest(attack, known) {
                 Some(near) => {
                     bail_usage!("audit.attacks: unknown attack {attack}: did you mean {near}?")
                 }
                 None => bail_usage!(
-                    "audit.attacks: unknown attack {attack}: there are {}",
+                    "audit.attacks: unknown attack {attack}: there are {}, and rounds@2, rounds@3, ...",
                     known.join(", ")
                 ),
             }

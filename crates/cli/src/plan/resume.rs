@@ -10,6 +10,13 @@ const FREE: &[&str] = &[
     "train.checkpoint_every",
     "train.keep_checkpoints",
     "train.log_every",
+    // Other attacks can be asked of the same models; scores that are there are kept.
+    "audit.attacks",
+    "audit.batch",
+    "audit.black_box",
+    "audit.known_fraction",
+    "sample.features",
+    "sample.features_weights",
 ];
 
 impl Plan {

@@ -1,11 +1,14 @@
 //! Which models are trained, after which others, and how the machine is shared.
 
 use crate::choices::Defense;
-use crate::experiment::{Experiment, Run, TEACHERS};
+use crate::experiment::{Experiment, REFERENCE, Run, TEACHERS, Train};
+use anyhow::Result;
+use dualmd_attack::nn::BlackBox;
+use dualmd_attack::{Needs, needs};
 use serde::{Deserialize, Serialize};
 
 /// What a training is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum JobKind {
     /// All members, true noise.
@@ -17,15 +20,52 @@ pub enum JobKind {
     },
     /// All members, each answered by the teacher that never saw it (Algorithm 2).
     Student,
+    /// As many images that nobody else sees, true noise: what an attacker compares with.
+    Reference,
     /// All members, answered by one ordinary model.
     Kd {
         /// Name of that model.
         teacher: String,
     },
+    /// All members, gradients clipped and noised.
+    DpSgd {
+        /// What it may spend; `null` where the noise is given.
+        epsilon: Option<f64>,
+        /// The noise where it is given.
+        noise_multiplier: Option<f64>,
+        /// Largest norm of one image's gradient.
+        clip: f64,
+        /// Draws per image.
+        noise_multiplicity: usize,
+        /// delta of epsilon.
+        delta: f64,
+    },
+    /// All members; the weights with the lowest loss on images kept for it.
+    EarlyStopping {
+        /// Measurements without improvement after which it ends; 0: never.
+        patience: u64,
+    },
+    /// One of K disjoint shards of the members.
+    Shard {
+        /// K.
+        shards: usize,
+        /// 1 to K.
+        shard: usize,
+    },
+    /// All members, each answered by the mean of the shards' models that never saw it.
+    KWay {
+        /// K.
+        shards: usize,
+    },
+    /// Images that the two teachers drew in turns.
+    Synthetic {
+        /// How many; `null`: as many as there are members.
+        images: Option<usize>,
+    },
 }
 
 /// One training.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Folder under `models/`.
     pub name: String,
@@ -36,6 +76,9 @@ pub struct Job {
     pub needs: Vec<String>,
     /// Seed of everything random in it; see [`training_seed`].
     pub seed: u64,
+    /// Its recipe, where it is not the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<Train>,
 }
 
 /// One model, or pair of models, to sample from and to audit.
@@ -43,11 +86,11 @@ pub struct Job {
 pub struct Target {
     /// Name of its files under `samples/` and `scores/`.
     pub name: String,
-    /// `none`, `dualmd`, `distillmd`, `kd`, or `teacher`.
+    /// A defence as `[[models]]` names it, or `teacher`.
     pub defense: String,
     /// Models it was made from.
     pub needs: Vec<String>,
-    /// Model folders to load: itself, or the two teachers that alternate.
+    /// Model folders to load: itself, the two teachers that alternate, or the shards' models that are averaged.
     pub parts: Vec<String>,
     /// Attacks on it. A pair has no one network to ask, so only its images are attacked (`nn`).
     pub attacks: Vec<String>,
@@ -67,13 +110,17 @@ pub fn training_seed(seed: u64, offset: u64, name: &str) -> u64 {
 }
 
 /// All trainings, those that others wait for first, else in the order of the file.
-pub fn jobs(experiment: &Experiment) -> Vec<Job> {
+///
+/// # Errors
+/// A model's own recipe has a value of the wrong type.
+pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
     let teachers = || TEACHERS.map(String::from).to_vec();
     let job = |name: &str, offset: u64, kind: JobKind, needs: Vec<String>| Job {
         name: name.to_owned(),
         kind,
         needs,
         seed: training_seed(experiment.seed, offset, name),
+        train: None,
     };
     let mut jobs: Vec<Job> = Vec::new();
     for model in &experiment.models {
@@ -86,9 +133,17 @@ pub fn jobs(experiment: &Experiment) -> Vec<Job> {
                 jobs.push(job(name, 0, JobKind::Teacher { half }, Vec::new()));
             }
         }
+        if matches!(model.defense, Defense::KWay | Defense::Ensemble) {
+            let shards = model.shards();
+            for (shard, name) in (1..).zip(shard_names(shards)) {
+                if jobs.iter().all(|job| job.name != name) {
+                    jobs.push(job(&name, 0, JobKind::Shard { shards, shard }, Vec::new()));
+                }
+            }
+        }
         let (kind, needs) = match model.defense {
-            // The pair is no training of its own.
-            Defense::Dualmd => continue,
+            // What takes turns or is averaged is no training of its own.
+            Defense::Dualmd | Defense::Ensemble => continue,
             Defense::None => (JobKind::Baseline, Vec::new()),
             Defense::Distillmd => (JobKind::Student, teachers()),
             Defense::Kd => {
@@ -100,24 +155,68 @@ pub fn jobs(experiment: &Experiment) -> Vec<Job> {
                     vec![teacher],
                 )
             }
+            Defense::DpSgd => (
+                JobKind::DpSgd {
+                    epsilon: model.epsilon,
+                    noise_multiplier: model.noise_multiplier,
+                    clip: model.clip.unwrap_or(1.0),
+                    noise_multiplicity: model.noise_multiplicity.unwrap_or(8),
+                    delta: experiment.audit.delta,
+                },
+                Vec::new(),
+            ),
+            Defense::EarlyStopping => (
+                JobKind::EarlyStopping {
+                    patience: model.patience.unwrap_or(0),
+                },
+                Vec::new(),
+            ),
+            Defense::KWay => (
+                JobKind::KWay {
+                    shards: model.shards(),
+                },
+                shard_names(model.shards()),
+            ),
+            Defense::Synthetic => (
+                JobKind::Synthetic {
+                    images: model.images,
+                },
+                teachers(),
+            ),
         };
-        jobs.push(job(&model.name, model.seed_offset, kind, needs));
+        let mut own = job(&model.name, model.seed_offset, kind, needs);
+        own.train = model.recipe(&experiment.train)?;
+        jobs.push(own);
+    }
+    if experiment
+        .audit
+        .attacks
+        .iter()
+        .any(|a| needs(a) == Needs::Reference)
+    {
+        jobs.push(job(REFERENCE, 0, JobKind::Reference, Vec::new()));
     }
     let needed: Vec<String> = jobs.iter().flat_map(|job| job.needs.clone()).collect();
     // Nothing is needed by what itself needs something, so this order also honours the needs. The sort is stable.
     jobs.sort_by_key(|job| (!job.needs.is_empty(), !needed.contains(&job.name)));
-    jobs
+    Ok(jobs)
+}
+
+/// Names of the models of K shards.
+fn shard_names(shards: usize) -> Vec<String> {
+    (1..=shards)
+        .map(|i| format!("shard-{i}-of-{shards}"))
+        .collect()
 }
 
 /// All models to audit, in the order of the file; the teachers before the first model that is made from them.
 pub fn targets(experiment: &Experiment) -> Vec<Target> {
     let audit = &experiment.audit;
     let black_box = audit.black_box.then(|| "nn".to_owned());
-    // Some attacks compare the two models of a pair, all others take one model.
+    // Some attacks take the two models of a pair, all others take one model.
     let named = |pair: bool| {
         let all = audit.attacks.iter();
-        all.filter(move |a| dualmd_attack::needs_pair(a) == pair)
-            .cloned()
+        all.filter(move |a| takes_pair(a) == pair).cloned()
     };
     let single = |name: &str, defense: &str, needs: Vec<String>| Target {
         name: name.to_owned(),
@@ -139,6 +238,14 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             Defense::None => single(name, defense, Vec::new()),
             Defense::Distillmd => single(name, defense, teachers()),
             Defense::Kd => single(name, defense, vec![model.kd_teacher().to_owned()]),
+            Defense::DpSgd | Defense::EarlyStopping => single(name, defense, Vec::new()),
+            Defense::Synthetic => single(name, defense, teachers()),
+            Defense::KWay => single(name, defense, shard_names(model.shards())),
+            Defense::Ensemble => Target {
+                parts: shard_names(model.shards()),
+                attacks: black_box.iter().cloned().collect(),
+                ..single(name, defense, shard_names(model.shards()))
+            },
             Defense::Dualmd => Target {
                 parts: teachers(),
                 attacks: named(true).chain(black_box.clone()).collect(),
@@ -149,8 +256,16 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
     targets
 }
 
+/// Does an attack take the two models of a DualMD pair, or what they draw in turns?
+pub fn takes_pair(attack: &str) -> bool {
+    needs(attack) == Needs::Pair || matches!(BlackBox::parse(attack), Some(BlackBox::Rounds(_)))
+}
+
 fn needs_teachers(defense: Defense) -> bool {
-    matches!(defense, Defense::Dualmd | Defense::Distillmd)
+    matches!(
+        defense,
+        Defense::Dualmd | Defense::Distillmd | Defense::Synthetic
+    )
 }
 
 /// What [`share`] divides.

@@ -1,16 +1,16 @@
-//! Attacks: one code path for members and non-members, scores to files.
+//! The attack stage of a run: scores of every audited model to files.
 
 use super::prepare::Images;
 use super::sample::{Generator, read_samples};
-use super::{RunFolder, blind, create_folder, write_json};
-use crate::choices::{Order, Weights};
+use super::score::{Drawing, Kept, Label, Subject, score};
+use super::{RunFolder, blind, create_folder, sets, write_json};
+use crate::choices::Weights;
 use crate::engine::Engine;
-use crate::plan::{Plan, Target};
-use crate::progress::{Progress, ProgressEvent, View, duration};
+use crate::plan::{Plan, REFERENCE, Target};
+use crate::progress::{Progress, View, duration};
 use anyhow::Result;
-use dualmd_attack::nn::{self, nearest};
-use dualmd_attack::{Attack, AttackError, RunOptions, Samples, by_name};
-use dualmd_audit::{ScoreRow, read_scores, write_scores};
+use dualmd_attack::{AttackError, Needs, needs, nn};
+use dualmd_audit::{read_scores, write_scores};
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_torch::{Device, Tensor};
@@ -21,151 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Exposed members kept per model.
 const EXPOSED: usize = 8;
-
-/// A sample under attack: its id, its near-duplicate or personal group, and the truth.
-#[derive(Debug, Clone)]
-pub struct Label {
-    /// Content id.
-    pub id: String,
-    /// Group.
-    pub group: Option<String>,
-    /// Member?
-    pub member: bool,
-}
-
-/// What is attacked, and with what.
-pub struct Subject<'a> {
-    /// Name in files.
-    pub name: &'a str,
-    /// Defence, for the record.
-    pub defense: &'a str,
-    /// Attacks by name; `nn` is the black-box one.
-    pub attacks: &'a [String],
-    /// The model.
-    pub generator: &'a Generator,
-    /// Images it generated, for `nn`.
-    pub generated: Option<&'a Tensor>,
-    /// For a pair: who answers at which timestep.
-    pub timesteps: Vec<i64>,
-    /// Samples per batch.
-    pub batch: usize,
-    /// Seed of the attacks' noise.
-    pub seed: u64,
-    /// Which weights were loaded.
-    pub weights: Weights,
-}
-
-/// Scores all samples and returns the rows of the CSV and the description beside it.
-pub fn score(
-    subject: &Subject<'_>,
-    x: &Tensor,
-    labels: &[Label],
-    engine: &Engine,
-    progress: &mut Progress,
-    stop: &AtomicBool,
-) -> Result<(Vec<ScoreRow>, Value)> {
-    let mut rows = Vec::new();
-    let mut described = Vec::new();
-    let ids: Vec<String> = labels.iter().map(|l| l.id.clone()).collect();
-    let mut add = |name: &str, scores: &[f64]| {
-        rows.extend(labels.iter().zip(scores).map(|(label, &score)| ScoreRow {
-            sample_id: label.id.clone(),
-            group: label.group.clone(),
-            member: label.member,
-            attack: name.to_owned(),
-            score,
-        }));
-    };
-    let error_attacks: Vec<Box<dyn Attack>> = subject
-        .attacks
-        .iter()
-        .filter(|a| *a != nn::NAME)
-        .map(|a| by_name(a))
-        .collect::<Result<_, _>>()?;
-    let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
-    // Also refuses an image that is on both sides.
-    let samples = Samples::new(x.shallow_clone(), ids)?;
-    if !error_attacks.is_empty() {
-        let denoiser =
-            subject
-                .generator
-                .denoiser(Order::First, subject.timesteps.clone(), subject.seed);
-        let began = std::time::Instant::now();
-        let outcome = dualmd_attack::run(
-            denoiser.as_ref(),
-            &subject.generator.first().schedule,
-            &samples,
-            &error_attacks,
-            RunOptions {
-                batch: subject.batch,
-                seed: subject.seed,
-                device: engine.device,
-                teachers: subject.generator.pair(),
-                progress: &mut |done, total| {
-                    progress.update(&ProgressEvent {
-                        model: subject.name.to_owned(),
-                        step: done as u64,
-                        total: total as u64,
-                        loss: None,
-                        images_per_second: done as f64
-                            / error_attacks.len() as f64
-                            / began.elapsed().as_secs_f64(),
-                    });
-                },
-                stop: &|| stop.load(Ordering::Relaxed),
-            },
-        )?;
-        for result in &outcome.results {
-            let info = &result.info;
-            let (status, reason) = match &result.scores {
-                Ok(scores) => {
-                    add(&info.name, scores);
-                    ("ok", None)
-                }
-                Err(reason) => ("failed", Some(reason)),
-            };
-            described.push(json!({
-                "attack": info.name, "title": info.title, "paper": info.paper, "access": info.access,
-                "formula": info.formula, "misses": info.misses,
-                "network_calls_per_sample": info.network_calls_per_sample,
-                "seconds": result.seconds, "status": status, "reason": reason, "parameters": info.parameters,
-            }));
-        }
-        (made, saved, warnings) = (
-            outcome.network_calls_made,
-            outcome.network_calls_saved,
-            outcome.warnings,
-        );
-    }
-    if subject.attacks.iter().any(|a| a == nn::NAME)
-        && let Some(generated) = subject.generated
-    {
-        let began = std::time::Instant::now();
-        let info = nn::info(usize::try_from(generated.size()[0]).unwrap_or(0));
-        let (status, reason) = match nearest(x, generated) {
-            Ok(found) => {
-                add(
-                    nn::NAME,
-                    &found.iter().map(nn::Nearest::score).collect::<Vec<_>>(),
-                );
-                ("ok", None)
-            }
-            Err(reason) => ("failed", Some(reason.to_string())),
-        };
-        described.push(json!({
-            "attack": info.name, "title": info.title, "paper": info.paper, "access": info.access,
-            "formula": info.formula, "misses": info.misses, "network_calls_per_sample": 0,
-            "seconds": began.elapsed().as_secs_f64(), "status": status, "reason": reason,
-            "parameters": info.parameters,
-        }));
-    }
-    let description = json!({
-        "model": subject.name, "defense": subject.defense, "attacks": described,
-        "network_calls_made": made, "network_calls_saved": saved, "warnings": warnings,
-        "weights": subject.weights.as_str(), "dtype": engine.precision.name(),
-    });
-    Ok((rows, description))
-}
 
 /// Attacks every audited model of a plan. Returns false if asked to stop before the end.
 pub fn all(
@@ -210,10 +65,7 @@ pub fn all(
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        if complete(run, &target.name) {
-            continue;
-        }
-        if target.attacks.is_empty() {
+        if target.attacks.is_empty() || complete(run, target) {
             continue;
         }
         let began = std::time::Instant::now();
@@ -222,9 +74,7 @@ pub fn all(
             Ok(description) => failures(&description)
                 .iter()
                 .for_each(|f| progress.say(&format!("warning: {}: {f}", target.name))),
-            Err(error) if matches!(error.downcast_ref(), Some(AttackError::Stopped { .. })) => {
-                return Ok(false);
-            }
+            Err(error) if stopped(&error) => return Ok(false),
             Err(error) => return Err(error.context(format!("attacking {} failed", target.name))),
         }
         progress.finish(
@@ -232,11 +82,9 @@ pub fn all(
             &format!("attacked in {}", duration(began.elapsed())),
         );
     }
-    let pictures: Vec<_> = positions
-        .iter()
-        .map(|&i| &images.set.records[i].picture)
-        .collect();
-    blind::write(&run.0.join("controls.json"), &pictures, &labels, plan.seed)?;
+    let records: Vec<&Record> = positions.iter().map(|&i| &images.set.records[i]).collect();
+    blind::write(&run.0.join("controls.json"), &records, &labels, plan.seed)?;
+    sets::all(run, plan, &labels)?;
     let members: Vec<&Record> = s.members.iter().map(|&i| &images.set.records[i]).collect();
     let names: Vec<&str> = plan.models.iter().map(|t| t.name.as_str()).collect();
     write_exposed(run, &names, &members)?;
@@ -254,9 +102,17 @@ fn attack_one(
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<Value> {
-    let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
-    let set = weight_set(plan.audit.weights);
-    let generator = Generator::open(&folders, set, engine)?;
+    let open = |names: &[String]| -> Result<Generator> {
+        let folders: Vec<PathBuf> = names.iter().map(|p| run.model(p)).collect();
+        Generator::open(&folders, weight_set(plan.audit.weights), engine)
+    };
+    let generator = open(&target.parts)?;
+    let compares = |a: &String| needs(a) == Needs::Reference;
+    let reference = if target.attacks.iter().any(compares) {
+        Some(open(&[REFERENCE.into()])?)
+    } else {
+        None
+    };
     let generated = if target.attacks.iter().any(|a| a == nn::NAME) {
         Some(read_samples(run, &target.name)?)
     } else {
@@ -266,28 +122,47 @@ fn attack_one(
         name: &target.name,
         defense: &target.defense,
         attacks: &target.attacks,
-        timesteps: generator
-            .first()
-            .schedule
-            .sampling_timesteps(plan.sample.steps)?,
         generator: &generator,
+        reference: reference.as_ref(),
         generated: generated.as_ref(),
+        drawing: Drawing {
+            n: plan.sample.n,
+            steps: plan.sample.steps,
+        },
+        known: plan.audit.known_fraction,
         batch: plan.audit.batch,
         seed: plan.seed,
         weights: plan.audit.weights,
     };
-    let (rows, description) = score(&subject, x, labels, engine, progress, stop)?;
-    write_scores(&run.scores(&target.name, "csv"), &rows)?;
-    write_json(&run.scores(&target.name, "json"), &description)?;
-    Ok(description)
+    let (csv, json) = (
+        run.scores(&target.name, "csv"),
+        run.scores(&target.name, "json"),
+    );
+    let kept = Kept::read(&csv, &json);
+    let scored = score(&subject, x, labels, kept, engine, progress, stop)?;
+    write_scores(&csv, &scored.rows)?;
+    write_json(&json, &scored.description)?;
+    Ok(scored.description)
 }
 
-/// Are all scores there? A model with a failed attack is attacked again.
-fn complete(run: &RunFolder, name: &str) -> bool {
-    let description = std::fs::read(run.scores(name, "json"))
+/// Was this a request to stop, and no failure?
+pub fn stopped(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(AttackError::Stopped { .. }))
+        || super::sample::stopped(error)
+}
+
+/// Are the scores of all attacks there? A model with a failed attack is attacked again, and so is one of whom other
+/// attacks are asked now; what can be kept is kept.
+fn complete(run: &RunFolder, target: &Target) -> bool {
+    let description = std::fs::read(run.scores(&target.name, "json"))
         .ok()
         .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    run.scores(name, "csv").exists() && description.is_some_and(|d| failures(&d).is_empty())
+    let done = |d: &Value| {
+        let names = d["attacks"].as_array().into_iter().flatten();
+        let names: Vec<&str> = names.filter_map(|a| a["attack"].as_str()).collect();
+        failures(d).is_empty() && target.attacks.iter().all(|a| names.contains(&a.as_str()))
+    };
+    run.scores(&target.name, "csv").exists() && description.is_some_and(|d| done(&d))
 }
 
 /// One sentence per attack that failed, from a description.
@@ -337,23 +212,27 @@ pub fn write_exposed(run: &RunFolder, models: &[&str], members: &[&Record]) -> R
     write_json(&run.0.join("exposed.json"), &entries)
 }
 
-/// Members by their mean rank over all attacks of a score file (1 = above every other sample), best first.
+/// Members by their mean rank over the attacks of a score file that scored them (1 = above every other sample), best first.
 fn most_exposed(path: &Path) -> Result<Vec<(String, f64)>> {
     let scores = read_scores(path)?;
-    let attacks = scores.attacks();
-    let mut sum: BTreeMap<&str, f64> = BTreeMap::new();
-    for attack in &attacks {
+    // Sum of ranks and number of attacks: one that learns does not score the samples it learnt from.
+    let mut sum: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
+    for attack in &scores.attacks() {
         let mut rows: Vec<_> = scores.rows.iter().filter(|r| &r.attack == attack).collect();
         rows.sort_by(|a, b| a.score.total_cmp(&b.score));
         let n = rows.len().saturating_sub(1).max(1) as f64;
         for (rank, row) in rows.iter().enumerate() {
             if row.member {
-                *sum.entry(&row.sample_id).or_default() += rank as f64 / n / attacks.len() as f64;
+                let (ranks, attacks) = sum.entry(&row.sample_id).or_default();
+                *ranks += rank as f64 / n;
+                *attacks += 1.0;
             }
         }
     }
-    let mut ranked: Vec<(String, f64)> =
-        sum.into_iter().map(|(id, s)| (id.to_owned(), s)).collect();
+    let mut ranked: Vec<(String, f64)> = sum
+        .into_iter()
+        .map(|(id, (ranks, n))| (id.to_owned(), ranks / n))
+        .collect();
     ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     ranked.truncate(EXPOSED);
     Ok(ranked)

@@ -1,24 +1,24 @@
 //! The blind baseline: a classifier that never sees the model (crate `dualmd-controls`), to `controls.json`.
 
-use super::attack::Label;
+use super::score::Label;
 use crate::stages::write_json;
 use anyhow::Result;
 use dualmd_controls::{Subject, blind_baseline};
-use dualmd_data::Picture;
+use dualmd_data::Record;
 use serde_json::json;
 use std::path::Path;
 
-/// Measures the baseline and writes `controls.json`. `pictures` and `labels` belong together.
-pub fn write(path: &Path, pictures: &[&Picture], labels: &[Label], seed: u64) -> Result<()> {
+/// Measures the baseline and writes `controls.json`. `records` and `labels` belong together.
+pub fn write(path: &Path, records: &[&Record], labels: &[Label], seed: u64) -> Result<()> {
     let side = |member: bool| -> Vec<Subject<'_>> {
-        pictures
+        records
             .iter()
             .zip(labels)
             .filter(|(_, label)| label.member == member)
-            .map(|(picture, label)| Subject {
-                picture,
+            .map(|(record, label)| Subject {
+                picture: &record.picture,
                 group: label.group.as_deref(),
-                file: None,
+                file: record.file.clone(),
             })
             .collect()
     };

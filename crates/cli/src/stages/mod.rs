@@ -6,7 +6,10 @@ pub mod blind;
 pub mod pictures;
 pub mod prepare;
 pub mod sample;
+pub mod score;
+pub mod sets;
 pub mod train;
+pub mod utility;
 
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};

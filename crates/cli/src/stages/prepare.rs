@@ -4,14 +4,16 @@ use super::{RunFolder, create_folder};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::engine::Engine;
 use crate::experiment::{Data, Experiment};
-use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions};
+use crate::plan::{Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan, Versions};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{
     DedupeReport, Filter, Groups, ImageSet, LoadOptions, Method, NearDuplicateOptions, Selected,
-    Split, dedupe, load, near_duplicates,
+    Split, dedupe, load, near_duplicates, stream,
 };
 use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
 use dualmd_torch::{Device, Tensor};
+use rand::seq::SliceRandom;
+use std::collections::BTreeSet;
 
 /// The images of a run, ready to train on.
 pub struct Images {
@@ -24,6 +26,38 @@ pub struct Images {
 }
 
 impl Images {
+    /// Positions of `n` pictures that are neither members nor non-members nor near-duplicates of any, drawn by `seed`.
+    ///
+    /// # Errors
+    /// The source holds too few.
+    pub fn outside(&self, n: usize, near: NearDuplicates, seed: u64) -> Result<Vec<usize>> {
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let groups = group(&self.set, near);
+        let s = &self.selected;
+        let taken: BTreeSet<usize> = s
+            .members
+            .iter()
+            .chain(&s.nonmembers)
+            .map(|&i| groups.of[i])
+            .collect();
+        let mut free: Vec<usize> = (0..self.set.len())
+            .filter(|&i| !taken.contains(&groups.of[i]))
+            .collect();
+        if free.len() < n {
+            bail!(
+                "{n} more images are needed that are neither members nor non-members (for a model to compare with, or for early \
+                 stopping to watch), and {} has {}: ask for fewer members or non-members (data.members, data.nonmembers), or do without",
+                self.set.source,
+                free.len()
+            );
+        }
+        free.shuffle(&mut stream(seed, "reference", 0));
+        free.truncate(n);
+        Ok(free)
+    }
+
     /// [N, C, H, W] f32 in [-1, 1] of the pictures at `positions`.
     pub fn tensor(&self, positions: &[usize], device: Device) -> Tensor {
         let [c, h, w] = self.set.shape().map(|d| d as i64);
@@ -40,12 +74,29 @@ fn filter(filter: ResizeFilter) -> Filter {
     }
 }
 
+/// How many images that nobody else sees a training needs beside `members` members.
+pub fn outside_for(kind: &JobKind, members: usize) -> usize {
+    match kind {
+        // A model like the others.
+        JobKind::Reference => members,
+        // What early stopping watches.
+        JobKind::EarlyStopping { .. } => members.clamp(FEWEST_WATCHED, MOST_WATCHED),
+        _ => 0,
+    }
+}
+
+/// Bounds of the calibration images of early stopping; the training loop looks at 256 at most.
+const FEWEST_WATCHED: usize = 32;
+const MOST_WATCHED: usize = 256;
+
 /// Reads the source and drops exact duplicates.
 pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
     let options = LoadOptions {
         image_size: Some(data.image_size),
         channels: data.channels,
         resize: filter(data.filter),
+        group_column: data.group_column.as_deref(),
+        caption_column: data.caption_column.as_deref(),
         ..LoadOptions::default()
     };
     let mut set = load(&data.source, &options)?;
@@ -168,22 +219,27 @@ pub fn prepare(
         },
     };
     let mut plan = Plan::resolve(experiment, &context)?;
+    let images = Images {
+        set,
+        split,
+        selected,
+    };
+    // Found now and not after hours of training.
+    for job in &plan.trainings {
+        let n = outside_for(&job.kind, images.selected.members.len());
+        images
+            .outside(n, experiment.data.near_duplicates, experiment.seed)
+            .with_context(|| format!("model {}", job.name))?;
+    }
     if run.plan().exists() {
         plan = plan.go_on_from(&Plan::load(&run.plan())?)?;
     }
     if !run.split().exists() {
-        split.save(&run.split())?;
+        images.split.save(&run.split())?;
     }
     dualmd_data::write_atomic(&run.experiment(), plan.experiment_toml.as_bytes())?;
     plan.save(&run.plan())?;
-    Ok((
-        plan,
-        Images {
-            set,
-            split,
-            selected,
-        },
-    ))
+    Ok((plan, images))
 }
 
 /// The preset with the experiment's overrides.

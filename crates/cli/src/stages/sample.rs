@@ -7,11 +7,12 @@ use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
 use crate::progress::{Progress, ProgressEvent, View};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use dualmd_attack::nn::nearest;
 use dualmd_data::{ImageSet, grid, save_png};
+use dualmd_defense::EnsembleDenoiser;
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
+use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample_in_rounds};
 use dualmd_diffusion::{Denoiser, DiffusionError, DualDenoiser, ModelOrder, Pipeline};
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Device, Tensor};
@@ -25,24 +26,30 @@ const PAIRS: usize = 12;
 const GRID: usize = 32;
 
 /// One model, or two that alternate.
-pub enum Generator {
-    /// A model.
+pub struct Generator {
+    models: Models,
+    fingerprint: String,
+}
+
+enum Models {
     One(Box<Pipeline>),
     /// DualMD.
     Two(Box<(Pipeline, Pipeline)>),
+    /// Three or more, averaged.
+    Many(Box<Pipeline>, Vec<Pipeline>),
 }
 
 impl Generator {
-    /// Opens one or two pipeline folders.
+    /// Opens pipeline folders: one model, two that alternate, or more whose predictions are averaged.
     ///
     /// # Errors
-    /// What cannot be opened; two models with different schedules.
+    /// What cannot be opened; models with different schedules.
     pub fn open(folders: &[PathBuf], set: WeightSet, engine: &Engine) -> Result<Self> {
         let open = |folder: &Path| -> Result<Pipeline> {
             Ok(Pipeline::load(folder, set, engine.device)?.with_precision(engine.precision))
         };
-        match folders {
-            [one] => Ok(Self::One(Box::new(open(one)?))),
+        let models = match folders {
+            [one] => Models::One(Box::new(open(one)?)),
             [first, second] => {
                 let (a, b) = (open(first)?, open(second)?);
                 if a.schedule.config() != b.schedule.config() {
@@ -52,33 +59,62 @@ impl Generator {
                         second.display()
                     );
                 }
-                Ok(Self::Two(Box::new((a, b))))
+                Models::Two(Box::new((a, b)))
             }
-            _ => bail!("one model, or two that alternate, are needed"),
-        }
+            [] => bail!("a model is needed"),
+            [first, others @ ..] => {
+                let head = open(first)?;
+                let models = others.iter().map(|f| open(f)).collect::<Result<Vec<_>>>()?;
+                for (model, folder) in models.iter().zip(others) {
+                    if model.schedule.config() != head.schedule.config() {
+                        bail!(
+                            "{} and {} have different noise schedules: they cannot be averaged",
+                            first.display(),
+                            folder.display()
+                        );
+                    }
+                }
+                Models::Many(Box::new(head), models)
+            }
+        };
+        let fingerprint = fingerprint(folders, set)?;
+        Ok(Self {
+            models,
+            fingerprint,
+        })
+    }
+
+    /// BLAKE3 over the files that make the model: network configuration, weights, noise schedule.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// The (first) pipeline.
     pub fn first(&self) -> &Pipeline {
-        match self {
-            Self::One(p) => p,
-            Self::Two(pair) => &pair.0,
+        match &self.models {
+            Models::One(p) => p,
+            Models::Two(pair) => &pair.0,
+            Models::Many(first, _) => first,
         }
     }
 
     /// The two models of a pair.
     pub fn pair(&self) -> Option<[&dyn Denoiser; 2]> {
-        match self {
-            Self::One(_) => None,
-            Self::Two(pair) => Some([&pair.0, &pair.1]),
+        match &self.models {
+            Models::One(_) | Models::Many(..) => None,
+            Models::Two(pair) => Some([&pair.0, &pair.1]),
         }
     }
 
     /// A denoiser for a sampling run (or for questions at single timesteps, answered by the model whose turn covers it).
     pub fn denoiser(&self, order: Order, timesteps: Vec<i64>, seed: u64) -> Box<dyn Denoiser + '_> {
-        match self {
-            Self::One(p) => Box::new(p.as_ref()),
-            Self::Two(pair) => {
+        match &self.models {
+            Models::One(p) => Box::new(p.as_ref()),
+            Models::Many(first, others) => Box::new(EnsembleDenoiser::new(
+                first.as_ref(),
+                others.iter().collect(),
+            )),
+            Models::Two(pair) => {
                 let order = match order {
                     Order::First => ModelOrder::FirstStarts,
                     Order::Second => ModelOrder::SecondStarts,
@@ -102,6 +138,23 @@ impl Generator {
         seed: u64,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<Tensor> {
+        self.sample_in_rounds(noise, sampler, steps, order, 1, batch, seed, go_on)
+    }
+
+    /// The same several times over, each round from one timestep further down: see
+    /// [`sample_in_rounds`](dualmd_diffusion::sampler::sample_in_rounds).
+    #[allow(clippy::too_many_arguments)]
+    pub fn sample_in_rounds(
+        &self,
+        noise: &Tensor,
+        sampler: choices::Sampler,
+        steps: usize,
+        order: Order,
+        rounds: usize,
+        batch: usize,
+        seed: u64,
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Tensor> {
         let pipeline = self.first();
         let sampler = match sampler {
             choices::Sampler::Ddim => Sampler::Ddim,
@@ -118,15 +171,45 @@ impl Generator {
             seed,
             clip: pipeline.clip(),
         };
-        Ok(sample(
+        Ok(sample_in_rounds(
             denoiser.as_ref(),
             &pipeline.schedule,
             noise,
             None,
             &options,
+            rounds,
             go_on,
         )?)
     }
+}
+
+/// BLAKE3 over the files of pipeline folders that decide what the models answer.
+fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for folder in folders {
+        let weights = folder.join(match set {
+            WeightSet::Ema => "unet",
+            WeightSet::Raw => "unet_raw",
+        });
+        let mut files: Vec<PathBuf> = std::fs::read_dir(&weights)
+            .with_context(|| format!("cannot read {}", weights.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
+            .collect();
+        files.sort();
+        files.push(folder.join("unet").join("config.json"));
+        files.push(folder.join("scheduler").join("scheduler_config.json"));
+        for path in files {
+            let file = std::fs::File::open(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            // The length keeps the end of one file and the beginning of the next apart.
+            hasher.update(&file.metadata().map_or(0, |m| m.len()).to_le_bytes());
+            hasher
+                .update_reader(file)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+        }
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Samples from every audited model of a plan. Returns false if asked to stop before the end.

@@ -28,6 +28,7 @@ eval_every = 30
 [sample]
 n = 8
 steps = 5
+features = "none"
 [audit]
 attacks = ["loss", "sima"]
 [run]

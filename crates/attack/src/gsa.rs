@@ -1,0 +1,250 @@
+//! GSA: how each layer would have to change to fit the image better.
+//!
+//! *Paper*: Pang, Wang, Kang, Huai and Zhang 2023, "White-box Membership Inference Attacks against Diffusion Models" (arXiv
+//! 2308.06405), gradient attacks with subsampling and aggregation, GSA1 and GSA2, as in their public code.
+//!
+//! *Equation*: with L_t = mean (eps_t - eps(sqrt(abar_t) x + sqrt(1 - abar_t) eps_t, t))^2 at K timesteps, the feature of
+//! parameter tensor j is |d/dw_j mean_t L_t| (GSA1) or mean_t |d/dw_j L_t| (GSA2); score = log-odds of a logistic regression
+//! on the logarithms of these norms, trained on known samples.
+//!
+//! *Threat model*: holds the weights, and knows for a part of the images whether this model was trained on them.
+//!
+//! *Queries per sample*: K (10) forward passes, and 1 (GSA1) or 10 (GSA2) backward. GSA2's gradients have GSA1's as their
+//! mean: together they cost no more than GSA2.
+//!
+//! *What the score means*: at the end of a training the gradients of members have nearly vanished, and of which layer
+//! says more than their sum.
+//!
+//! *What it misses*: models that never converged. The public code learns from shadow models by boosted trees and
+//! standardises the target's features with the target's own members; here a fifth of the target's samples is known, the
+//! classifier is a logistic regression, and nothing is fitted to the samples that are scored.
+
+use crate::batch::Product;
+use crate::{Access, AttackError, AttackInfo, Batch, Learned, Result, Rule, logistic};
+use dualmd_torch::{Kind, Tensor, tch};
+use serde_json::json;
+
+/// The gradients of the mean loss. Default: t = 99, 199, ..., 999.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gsa1 {
+    /// Timesteps, 0-based.
+    pub timesteps: Vec<i64>,
+}
+
+/// The mean of the gradients' norms. Default: t = 99, 199, ..., 999.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gsa2 {
+    /// Timesteps, 0-based.
+    pub timesteps: Vec<i64>,
+}
+
+fn default_timesteps() -> Vec<i64> {
+    (1..=10).map(|i| 100 * i - 1).collect()
+}
+
+impl Default for Gsa1 {
+    fn default() -> Self {
+        Self {
+            timesteps: default_timesteps(),
+        }
+    }
+}
+
+impl Default for Gsa2 {
+    fn default() -> Self {
+        Self {
+            timesteps: default_timesteps(),
+        }
+    }
+}
+
+/// Gradients are taken for all parameters or for none.
+struct WithGradients(Vec<(Tensor, bool)>);
+
+impl WithGradients {
+    fn of(parameters: Vec<Tensor>) -> Result<Self> {
+        let before = parameters
+            .into_iter()
+            .map(|p| {
+                let before = p.requires_grad();
+                Ok((p.f_set_requires_grad(true)?, before))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self(before))
+    }
+
+    fn tensors(&self) -> Vec<&Tensor> {
+        self.0.iter().map(|(p, _)| p).collect()
+    }
+}
+
+impl Drop for WithGradients {
+    fn drop(&mut self) {
+        for (parameter, before) in &self.0 {
+            let _ = parameter.f_set_requires_grad(*before);
+        }
+    }
+}
+
+/// The L2 norm of each tensor, f64.
+fn norms(gradients: &[Tensor]) -> Result<Vec<f64>> {
+    gradients
+        .iter()
+        .map(|g| {
+            // A parameter that takes no part in the answer has no gradient.
+            if !g.defined() {
+                return Ok(0.0);
+            }
+            let squares = g.f_to_kind(Kind::Double)?.f_square()?.f_sum(Kind::Double)?;
+            Ok(squares.double_value(&[]).sqrt())
+        })
+        .collect()
+}
+
+/// Norms of the gradients per sample and parameter tensor, [2, B, P] f64: of the mean loss, and the mean over timesteps.
+/// Without `each` (one backward pass per sample in place of one per timestep) the second half is the first.
+fn gradient_norms(batch: &mut Batch<'_>, timesteps: &[i64], each: bool) -> Result<Tensor> {
+    if timesteps.is_empty() {
+        return Err(AttackError::Parameter {
+            attack: "gsa",
+            reason: "no timesteps: choose at least one".into(),
+        });
+    }
+    for &t in timesteps {
+        batch.check_timestep(t)?;
+    }
+    let parameters = batch
+        .target()
+        .weights()
+        .filter(|p| !p.is_empty())
+        .ok_or(AttackError::NoGradients)?;
+    let with = WithGradients::of(parameters)?;
+    let (rows, k) = (batch.ids().len(), timesteps.len());
+    let t = Tensor::from_slice(timesteps).to_device(batch.x().device());
+    // Draw k belongs to the k-th timestep.
+    let draws = (0..k).map(|k| batch.draw(k)).collect::<Result<Vec<_>>>()?;
+    let (mut of_mean, mut mean_of) = (Vec::new(), Vec::new());
+    for row in 0..rows as i64 {
+        let x = batch.x().f_narrow(0, row, 1)?;
+        let noise = draws
+            .iter()
+            .map(|d| Ok(d.f_narrow(0, row, 1)?))
+            .collect::<Result<Vec<_>>>()?;
+        let noise = Tensor::f_cat(&noise, 0)?;
+        let x_t = timesteps
+            .iter()
+            .enumerate()
+            .map(|(i, &t)| {
+                let noise = noise.f_narrow(0, i as i64, 1)?;
+                Ok(batch.schedule().add_noise_at(&x, &noise, t))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let x_t = Tensor::f_cat(&x_t, 0)?;
+        let losses = tch::with_grad(|| -> Result<Tensor> {
+            let residual = &noise - batch.target().predict_noise(&x_t, &t, None)?;
+            Ok(residual.f_square()?.f_flatten(1, -1)?.f_mean_dim(
+                [1i64].as_slice(),
+                false,
+                Kind::Float,
+            )?)
+        })?;
+        let backward = |loss: &Tensor, keep: bool| {
+            Tensor::f_run_backward(&[loss], &with.tensors(), keep, false)
+        };
+        if !each {
+            of_mean.extend(norms(&backward(&losses.f_mean(Kind::Float)?, false)?)?);
+            continue;
+        }
+        let mut sum: Option<Vec<Tensor>> = None;
+        let mut total = vec![0.0; with.0.len()];
+        for i in 0..k {
+            let gradients = backward(&losses.f_select(0, i as i64)?, i + 1 < k)?;
+            for (total, norm) in total.iter_mut().zip(norms(&gradients)?) {
+                *total += norm / k as f64;
+            }
+            sum = Some(match sum {
+                None => gradients,
+                Some(sum) => sum
+                    .into_iter()
+                    .zip(gradients)
+                    .map(|(a, b)| if a.defined() && b.defined() { a + b } else { a })
+                    .collect(),
+            });
+        }
+        of_mean.extend(
+            norms(&sum.unwrap_or_default())?
+                .into_iter()
+                .map(|n| n / k as f64),
+        );
+        mean_of.extend(total);
+    }
+    if !each {
+        mean_of.clone_from(&of_mean);
+    }
+    batch.count(k as u64);
+    let p = with.0.len() as i64;
+    of_mean.extend(mean_of);
+    Ok(Tensor::from_slice(&of_mean).f_view([2, rows as i64, p])?)
+}
+
+/// ln of the norms; the smallest number stands for a gradient of exactly 0.
+fn logarithms(norms: &Tensor) -> Result<Tensor> {
+    Ok(norms
+        .f_clamp_min(f64::MIN_POSITIVE)?
+        .f_log()?
+        .f_to_kind(Kind::Float)?)
+}
+
+impl Learned for Gsa1 {
+    fn info(&self) -> AttackInfo {
+        AttackInfo {
+            name: "gsa1".into(),
+            title: "GSA1 (gradients)".into(),
+            paper: "Pang et al. 2023, arXiv 2308.06405",
+            access: Access::WhiteBox,
+            formula: "log-odds by logistic regression on ln |d/dw_j mean_t L_t| of every parameter tensor j",
+            network_calls_per_sample: self.timesteps.len(),
+            parameters: json!({ "timesteps": self.timesteps, "backward_passes": 1 }),
+            misses: "models that never converged; learns from the known samples, of which it needs many",
+        }
+    }
+
+    fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
+        let product = Product::GradientNorms(self.timesteps.clone());
+        let norms = match batch.known_product(&product) {
+            Some(norms) => norms,
+            None => gradient_norms(batch, &self.timesteps, false)?,
+        };
+        logarithms(&norms.f_select(0, 0)?)
+    }
+
+    fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
+        logistic::learn("gsa1", features, member, seed)
+    }
+}
+
+impl Learned for Gsa2 {
+    fn info(&self) -> AttackInfo {
+        AttackInfo {
+            name: "gsa2".into(),
+            title: "GSA2 (gradients, timestep by timestep)".into(),
+            paper: "Pang et al. 2023, arXiv 2308.06405",
+            access: Access::WhiteBox,
+            formula: "log-odds by logistic regression on ln mean_t |d/dw_j L_t| of every parameter tensor j",
+            network_calls_per_sample: self.timesteps.len(),
+            parameters: json!({ "timesteps": self.timesteps, "backward_passes": self.timesteps.len() }),
+            misses: "models that never converged; learns from the known samples, of which it needs many",
+        }
+    }
+
+    fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
+        let norms = batch.product(Product::GradientNorms(self.timesteps.clone()), |batch| {
+            gradient_norms(batch, &self.timesteps, true)
+        })?;
+        logarithms(&norms.f_select(0, 1)?)
+    }
+
+    fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
+        logistic::learn("gsa2", features, member, seed)
+    }
+}

@@ -1,0 +1,312 @@
+//! Attacks that learn from known samples, and what they are not told.
+
+mod common;
+
+use common::{assert_close, auc, covariance, gaussian_images, images, null_error, samples};
+use dualmd_attack::{
+    Attack, Batch, Gsa1, Gsa2, Known, Learned, Method, Others, Outcome, Reference, RunOptions,
+    Samples, by_name, run,
+};
+use dualmd_diffusion::{
+    Condition, Denoiser, GaussianDenoiser, MemorisedDenoiser, NoiseSchedule, Result,
+};
+use dualmd_torch::{Device, Kind, Tensor, no_grad};
+
+const MEMBERS: usize = 40;
+
+fn attacks(names: &[&str]) -> Vec<Method> {
+    names.iter().map(|name| by_name(name).unwrap()).collect()
+}
+
+/// The first `members` samples are members; half of all are known.
+fn known(both: &Samples, members: usize) -> Known {
+    let truth: Vec<bool> = (0..both.ids().len()).map(|i| i < members).collect();
+    Known::draw(both.ids(), &truth, 0.5, 1).unwrap()
+}
+
+fn learnt(
+    denoiser: &dyn Denoiser,
+    both: &Samples,
+    known: &Known,
+    names: &[&str],
+    batch: usize,
+) -> Outcome {
+    let options = RunOptions {
+        batch,
+        seed: 3,
+        device: Device::Cpu,
+        others: Others::default(),
+        known: Some(known),
+        progress: &mut |_, _| (),
+        stop: &|| false,
+    };
+    let schedule = NoiseSchedule::default();
+    run(denoiser, &schedule, both, &attacks(names), options).unwrap()
+}
+
+/// (name, AUC on the samples that were not learnt from).
+fn aucs(outcome: Outcome, members: usize) -> Vec<(String, f64)> {
+    let of = |r: dualmd_attack::AttackResult| {
+        let scores = r.scores.unwrap();
+        let (inside, outside): (Vec<_>, Vec<_>) = r
+            .rows
+            .iter()
+            .zip(scores)
+            .partition(|(row, _)| **row < members);
+        let values =
+            |side: Vec<(&usize, f64)>| side.into_iter().map(|(_, s)| s).collect::<Vec<_>>();
+        (r.info.name, auc(&values(inside), &values(outside)))
+    };
+    outcome.results.into_iter().map(of).collect()
+}
+
+#[test]
+fn classifiers_find_the_members_of_a_model_that_has_memorised() {
+    let members = images(1, "members", MEMBERS as i64, 1.0);
+    let both = samples(&members, &images(1, "fresh", 60, 1.0));
+    let model = MemorisedDenoiser::new(&members, NoiseSchedule::default()).unwrap();
+    let outcome = learnt(
+        &model,
+        &both,
+        &known(&both, MEMBERS),
+        &["secmi-nn", "rediffuse-nn"],
+        16,
+    );
+    for (name, auc) in aucs(outcome, MEMBERS) {
+        assert!(auc > 0.95, "{name}: {auc}");
+    }
+    // Told the opposite, they learn the opposite: nothing but what they are told says who is a member.
+    let truth: Vec<bool> = (0..both.ids().len()).map(|i| i >= MEMBERS).collect();
+    let lies = Known::draw(both.ids(), &truth, 0.5, 1).unwrap();
+    let outcome = learnt(&model, &both, &lies, &["secmi-nn"], 16);
+    let auc = aucs(outcome, MEMBERS)[0].1;
+    assert!(auc < 0.05, "told the opposite: {auc}");
+}
+
+#[test]
+fn classifiers_are_at_chance_where_there_is_nothing_to_learn() {
+    let n = 100;
+    let mean = Tensor::zeros([64], (Kind::Float, Device::Cpu));
+    let model = GaussianDenoiser::new(&mean, &covariance(), NoiseSchedule::default()).unwrap();
+    let both = samples(
+        &gaussian_images(2, "called members", n),
+        &gaussian_images(2, "fresh", n),
+    );
+    let outcome = learnt(
+        &model,
+        &both,
+        &known(&both, n as usize),
+        &["secmi-nn", "rediffuse-nn"],
+        50,
+    );
+    for (name, auc) in aucs(outcome, n as usize) {
+        // Half of either side was learnt from. 2.58: 99 % of chance results.
+        assert!(
+            (auc - 0.5).abs() < 2.58 * null_error(50, 50),
+            "{name}: {auc}"
+        );
+    }
+}
+
+/// Their network calls are those of the plain attacks, and who is scored does not depend on the batches.
+#[test]
+fn residuals_are_shared_and_known_samples_are_not_scored() {
+    let members = images(1, "members", 10, 0.2);
+    let both = samples(&members, &images(1, "fresh", 14, 0.2));
+    let model = MemorisedDenoiser::new(&members, NoiseSchedule::default()).unwrap();
+    let known = known(&both, 10);
+    let names = ["secmi", "secmi-nn", "rediffuse", "rediffuse-nn"];
+    let outcome = learnt(&model, &both, &known, &names, 7);
+    assert_eq!(
+        (outcome.network_calls_made, outcome.network_calls_saved),
+        (31 * 24, 31 * 24)
+    );
+    let rest: Vec<usize> = (0..24).filter(|i| !known.rows().contains(i)).collect();
+    for (result, learns) in outcome.results.iter().zip([false, true, false, true]) {
+        let rows = if learns {
+            rest.clone()
+        } else {
+            (0..24).collect()
+        };
+        assert_eq!(result.rows, rows, "{}", result.info.name);
+        assert_eq!(result.scores.as_ref().unwrap().len(), rows.len());
+    }
+    assert_eq!(known.counts(), [5, 7]);
+}
+
+#[test]
+fn without_known_samples_they_fail_and_the_others_go_on() {
+    let members = images(1, "members", 10, 0.2);
+    let both = samples(&members, &images(1, "fresh", 14, 0.2));
+    let model = MemorisedDenoiser::new(&members, NoiseSchedule::default()).unwrap();
+    let outcome = common::attack(&model, &both, &attacks(&["secmi-nn", "gsa1", "sima"]), 8, 0);
+    let reason = |i: usize| outcome.results[i].scores.as_ref().unwrap_err().clone();
+    assert!(reason(0).contains("none were set aside"), "{}", reason(0));
+    assert_eq!(outcome.results[2].scores.as_ref().unwrap().len(), 24);
+    let outcome = learnt(&model, &both, &known(&both, 10), &["gsa1", "sima"], 8);
+    let reason = outcome.results[0].scores.as_ref().unwrap_err();
+    assert!(
+        reason.contains("gradients of the model's parameters"),
+        "{reason}"
+    );
+}
+
+/// eps(x, t) = a x + b with both as parameters.
+struct Affine {
+    a: Tensor,
+    b: Tensor,
+}
+
+impl Denoiser for Affine {
+    fn predict_noise(&self, x: &Tensor, _: &Tensor, _: Option<&Condition>) -> Result<Tensor> {
+        Ok(x * &self.a + &self.b)
+    }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        Some(vec![self.a.shallow_clone(), self.b.shallow_clone()])
+    }
+}
+
+/// Gradients of the squared residual r = eps - a x_t - b: -2 mean x_t r and -2 mean r.
+#[test]
+fn gradient_norms_by_hand() {
+    let (a, b) = (0.3f32, -0.1f32);
+    let model = Affine {
+        a: Tensor::from_slice(&[a]),
+        b: Tensor::from_slice(&[b]),
+    };
+    let x = Tensor::from_slice(&[0.5f32, -0.25]).view([1, 1, 1, 2]);
+    let draws: Vec<Tensor> = [[1.0f32, -2.0], [0.5, 0.25]]
+        .iter()
+        .map(|d| Tensor::from_slice(d).view([1, 1, 1, 2]))
+        .collect();
+    let (schedule, ids) = (NoiseSchedule::default(), ["a".to_owned()]);
+    let timesteps = vec![100, 600];
+    let mut batch = Batch::new(&model, &schedule, &x, &ids, 0)
+        .and_then(|batch| batch.with_draws(&draws))
+        .unwrap();
+    let gradients: Vec<[f64; 2]> = timesteps
+        .iter()
+        .zip(&draws)
+        .map(|(&t, eps)| {
+            let abar = schedule.alpha_bar(t);
+            let mut gradient = [0.0, 0.0];
+            for i in 0..2 {
+                let e = eps.double_value(&[0, 0, 0, i]);
+                let x_t = abar.sqrt() * x.double_value(&[0, 0, 0, i]) + (1.0 - abar).sqrt() * e;
+                let residual = e - f64::from(a) * x_t - f64::from(b);
+                gradient[0] -= x_t * residual;
+                gradient[1] -= residual;
+            }
+            gradient
+        })
+        .collect();
+    let expected_1 = [0, 1].map(|p| (gradients[0][p] + gradients[1][p]).abs() / 2.0);
+    let expected_2 = [0, 1].map(|p| (gradients[0][p].abs() + gradients[1][p].abs()) / 2.0);
+    let gsa1 = Gsa1 {
+        timesteps: timesteps.clone(),
+    };
+    let gsa2 = Gsa2 { timesteps };
+    let check = |features: Tensor, expected: [f64; 2], what: &str| {
+        assert_eq!(features.size(), [1, 2]);
+        for (p, expected) in expected.into_iter().enumerate() {
+            assert_close(
+                features.double_value(&[0, p as i64]),
+                expected.ln(),
+                1e-5,
+                what,
+            );
+        }
+    };
+    check(gsa1.features(&mut batch).unwrap(), expected_1, "GSA1 alone");
+    check(gsa2.features(&mut batch).unwrap(), expected_2, "GSA2");
+    let before = batch.calls();
+    check(
+        gsa1.features(&mut batch).unwrap(),
+        expected_1,
+        "GSA1 from GSA2's gradients",
+    );
+    assert_eq!((before.made, batch.calls().made - before.made), (4, 0));
+    assert_eq!(batch.calls().saved - before.saved, 2);
+    // The model is left as it was.
+    assert!(!model.a.requires_grad());
+}
+
+/// The memorising oracle with the stored images [N, D] as its parameters: eps = (x_t - sqrt(abar) y) / sqrt(1 - abar), y their mean
+/// weighted by nearness.
+struct Stored {
+    images: Tensor,
+    schedule: NoiseSchedule,
+}
+
+impl Denoiser for Stored {
+    fn predict_noise(&self, x: &Tensor, t: &Tensor, _: Option<&Condition>) -> Result<Tensor> {
+        let (a, b) = self.schedule.coefficients(t);
+        let (a, b) = (a.view([-1, 1]), b.view([-1, 1]));
+        let flat = x.flatten(1, -1);
+        let far = (flat.unsqueeze(1) - a.unsqueeze(2) * self.images.unsqueeze(0))
+            .square()
+            .sum_dim_intlist([2i64].as_slice(), false, Kind::Float);
+        let nearness = (far / (b.square() * -2.0)).softmax(1, Kind::Float);
+        Ok(((flat - &a * nearness.matmul(&self.images)) / b).view_as(x))
+    }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        Some(vec![self.images.shallow_clone()])
+    }
+}
+
+#[test]
+fn gradients_find_the_members_of_a_model_that_has_memorised() {
+    let members = images(6, "members", 40, 1.0);
+    let model = Stored {
+        images: members.flatten(1, -1),
+        schedule: NoiseSchedule::default(),
+    };
+    let both = samples(&members, &images(6, "fresh", 40, 1.0));
+    let outcome = learnt(&model, &both, &known(&both, 40), &["gsa2", "gsa1"], 20);
+    assert_eq!(
+        (outcome.network_calls_made, outcome.network_calls_saved),
+        (800, 800)
+    );
+    for (name, auc) in aucs(outcome, 40) {
+        assert!(auc > 0.95, "{name}: {auc}");
+    }
+    // And it is not the samples that differ: on strangers on both sides the same model gives nothing away.
+    let strangers = samples(&images(7, "one", 60, 1.0), &images(7, "two", 60, 1.0));
+    let outcome = learnt(
+        &model,
+        &strangers,
+        &known(&strangers, 60),
+        &["gsa2", "gsa1"],
+        20,
+    );
+    for (name, auc) in aucs(outcome, 60) {
+        assert!(
+            (auc - 0.5).abs() < 2.58 * null_error(30, 30),
+            "{name}: {auc}"
+        );
+    }
+}
+
+#[test]
+fn a_reference_model_shows_who_was_seen() {
+    let members = images(8, "members", 30, 1.0);
+    let both = samples(&members, &images(8, "fresh", 60, 1.0));
+    let model = MemorisedDenoiser::new(&members, NoiseSchedule::default()).unwrap();
+    let reference =
+        MemorisedDenoiser::new(&images(8, "elsewhere", 30, 1.0), NoiseSchedule::default()).unwrap();
+    let (schedule, ids) = (NoiseSchedule::default(), both.ids());
+    let mut alone = Batch::new(&model, &schedule, both.x(), ids, 0).unwrap();
+    let refused = no_grad(|| Reference::default().score(&mut alone)).unwrap_err();
+    assert!(refused.to_string().contains("--reference"), "{refused}");
+    let mut batch = Batch::new(&model, &schedule, both.x(), ids, 0)
+        .unwrap()
+        .with_others(Others {
+            teachers: None,
+            reference: Some(&reference),
+        });
+    let scores = Reference::default().score(&mut batch).unwrap();
+    assert!(auc(&scores[..30], &scores[30..]) > 0.99);
+    assert_eq!(batch.calls().made, 16 * 90);
+}

@@ -1,0 +1,158 @@
+//! `dualmd metrics`: generated images against real ones.
+
+use crate::args::{Global, MetricsArgs};
+use crate::bail_usage;
+use crate::choices::Features as Choice;
+use crate::engine::Engine;
+use crate::stages::utility::{Real, extract, extractor, measure};
+use anyhow::{Context, Result, bail};
+use dualmd_data::{ImageSet, LoadOptions, Split, load};
+use dualmd_torch::{Device, Tensor};
+use serde_json::Value;
+use std::process::ExitCode;
+
+/// Reads, compares, prints.
+pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
+    if matches!(args.features, Choice::Auto | Choice::None) {
+        bail_usage!(
+            "--features {}: name what the images are compared by",
+            args.features
+        );
+    }
+    let engine = Engine::exact(global)?;
+    let split = args.split.as_deref().map(Split::load).transpose()?;
+    let generated = read(&args.generated, args, split.as_ref(), None)?;
+    let shape = generated.shape();
+    let real = read(&args.real, args, split.as_ref(), Some(shape))?;
+    let members = args
+        .members
+        .as_deref()
+        .map(|data| read(data, args, split.as_ref(), Some(shape)))
+        .transpose()?;
+    let size = [shape[1], shape[2]];
+    let extractor = extractor(args.features, args.weights.as_deref(), size, engine.device)?
+        .context("nothing to compare by")?;
+    let features = |set: &ImageSet| {
+        extract(extractor.as_ref(), &tensor(set, engine.device))
+            .with_context(|| format!("features of {}", set.source))
+    };
+    let real = Real {
+        heldout: features(&real)?.features,
+        members: members
+            .as_ref()
+            .map(features)
+            .transpose()?
+            .map(|m| m.features),
+    };
+    let measured = measure(&features(&generated)?, &real, global.seed.unwrap_or(0));
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&measured)?);
+    } else {
+        print(&measured);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(
+    data: &str,
+    args: &MetricsArgs,
+    split: Option<&Split>,
+    like: Option<[usize; 3]>,
+) -> Result<ImageSet> {
+    // Every set is brought to the size of the generated images, or a difference of resolution would be measured.
+    let side = args
+        .image_size
+        .or_else(|| like.and_then(|[_, h, w]| (h == w).then(|| u32::try_from(h).ok()).flatten()));
+    let set = load(
+        data,
+        &LoadOptions {
+            image_size: side,
+            channels: like.map(|[c, _, _]| u8::try_from(c).unwrap_or(3)),
+            split,
+            ..LoadOptions::default()
+        },
+    )?;
+    if set.is_empty() {
+        bail!("{data} holds no images");
+    }
+    Ok(set)
+}
+
+/// [N, C, H, W] in [-1, 1].
+fn tensor(set: &ImageSet, device: Device) -> Tensor {
+    let [c, h, w] = set.shape().map(|d| d as i64);
+    let all: Vec<usize> = (0..set.len()).collect();
+    Tensor::from_slice(&set.to_f32(&all))
+        .view([-1, c, h, w])
+        .to_device(device)
+}
+
+fn print(measured: &Value) {
+    let number = |pointer: &str| measured.pointer(pointer).and_then(Value::as_f64);
+    let line = |name: &str, value: Option<f64>, rest: String| {
+        if let Some(value) = value {
+            println!("{name:<24} {value:>10.4}  {rest}");
+        }
+    };
+    println!(
+        "{} generated, {} real images, features {}",
+        measured["n_generated"],
+        measured["n_real"],
+        measured["features"].as_str().unwrap_or("?")
+    );
+    let range = |low: &str, high: &str| match (number(low), number(high)) {
+        (Some(low), Some(high)) => format!("{low:.4} to {high:.4}"),
+        _ => String::new(),
+    };
+    line(
+        "Frechet distance",
+        number("/frechet/distance/value"),
+        range("/frechet/ci/0", "/frechet/ci/1"),
+    );
+    let n = format!("{} images a side", measured["frechet"]["floor"]["n"]);
+    line(
+        "  generated and real",
+        number("/frechet/floor/generated_real/mean"),
+        n.clone(),
+    );
+    line(
+        "  real and real",
+        number("/frechet/floor/real_real/mean"),
+        n.clone(),
+    );
+    line("  excess", number("/frechet/floor/excess"), n);
+    line("KID", number("/kid/full"), {
+        let se =
+            number("/kid/full_se").map_or(String::new(), |se| format!("standard error {se:.4}"));
+        format!("unbiased; {se}")
+    });
+    line("Inception score", number("/inception_score/mean"), {
+        format!(
+            "one split, at most {}",
+            measured["inception_score"]["upper_bound"]
+        )
+    });
+    line(
+        "precision",
+        number("/precision_recall/precision"),
+        String::new(),
+    );
+    line("recall", number("/precision_recall/recall"), String::new());
+    line(
+        "density",
+        number("/density_coverage/density"),
+        String::new(),
+    );
+    line(
+        "coverage",
+        number("/density_coverage/coverage"),
+        String::new(),
+    );
+    line("gap to members", number("/gap/gap"), {
+        let p = number("/gap/p_value").map_or(String::new(), |p| format!("p = {p:.3}"));
+        format!("below 0: nearer to members; {p}")
+    });
+    for reason in measured["missing"].as_array().into_iter().flatten() {
+        println!("not measured: {}", reason.as_str().unwrap_or("?"));
+    }
+}

@@ -1,0 +1,436 @@
+//! Scoring: one model, any attacks, members and non-members on one path; scores that are there already are kept.
+
+use super::sample::Generator;
+use crate::choices::{self, Order, Weights};
+use crate::engine::Engine;
+use crate::progress::{Progress, ProgressEvent};
+use anyhow::Result;
+use dualmd_attack::nn::{self, BlackBox, nearest};
+use dualmd_attack::{
+    AttackInfo, Known, Method, Needs, Others, RunOptions, Samples, by_name, needs,
+};
+use dualmd_audit::{ScoreRow, read_scores};
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_torch::{Device, Tensor};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Version of what a score depends on; a change of any attack's arithmetic raises it.
+const SCORES: u32 = 1;
+
+/// A sample under attack: its id, its near-duplicate or personal group, and the truth.
+#[derive(Debug, Clone)]
+pub struct Label {
+    /// Content id.
+    pub id: String,
+    /// Group.
+    pub group: Option<String>,
+    /// Member?
+    pub member: bool,
+}
+
+/// Images that black-box attacks draw for themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Drawing {
+    /// How many.
+    pub n: usize,
+    /// DDIM steps of each.
+    pub steps: usize,
+}
+
+/// What is attacked, and with what.
+pub struct Subject<'a> {
+    /// Name in files.
+    pub name: &'a str,
+    /// Defence, for the record.
+    pub defense: &'a str,
+    /// Attacks by name.
+    pub attacks: &'a [String],
+    /// The model.
+    pub generator: &'a Generator,
+    /// A model of the same kind that saw none of the samples.
+    pub reference: Option<&'a Generator>,
+    /// Images it generated, for `nn`.
+    pub generated: Option<&'a Tensor>,
+    /// How other black-box attacks draw theirs.
+    pub drawing: Drawing,
+    /// Share of the samples whose membership is known to attacks that learn.
+    pub known: f64,
+    /// Samples per batch.
+    pub batch: usize,
+    /// Seed of the attacks' noise.
+    pub seed: u64,
+    /// Which weights were loaded.
+    pub weights: Weights,
+}
+
+/// Is there an attack of this name, of either kind?
+///
+/// # Errors
+/// There is none; the message names the nearest.
+pub fn check_name(name: &str) -> Result<()> {
+    if BlackBox::parse(name).is_none() {
+        by_name(name)?;
+    }
+    Ok(())
+}
+
+/// The scores of an earlier run over the same files, by what they depend on.
+#[derive(Default)]
+pub struct Kept(BTreeMap<String, (Value, Vec<ScoreRow>)>);
+
+impl Kept {
+    /// Scores and description as an earlier run left them; nothing if either is missing or damaged.
+    pub fn read(csv: &Path, json: &Path) -> Self {
+        let description = std::fs::read(json)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+        let (Some(description), true) = (description, csv.exists()) else {
+            return Self::default();
+        };
+        let Ok(scores) = read_scores(csv) else {
+            return Self::default();
+        };
+        let mut rows: BTreeMap<&str, Vec<ScoreRow>> = BTreeMap::new();
+        for row in &scores.rows {
+            rows.entry(&row.attack).or_default().push(row.clone());
+        }
+        let attacks = description["attacks"].as_array().into_iter().flatten();
+        let kept = attacks.filter(|a| a["status"] == "ok").filter_map(|a| {
+            let rows = rows.remove(a["attack"].as_str()?)?;
+            Some((a["fingerprint"].as_str()?.to_owned(), (a.clone(), rows)))
+        });
+        Self(kept.collect())
+    }
+}
+
+/// Rows of the CSV and the description beside it.
+pub struct Scored {
+    /// All scores, attack by attack in the order asked for.
+    pub rows: Vec<ScoreRow>,
+    /// `scores/NAME.json`.
+    pub description: Value,
+    /// Attacks whose scores were kept from an earlier run.
+    pub kept: usize,
+}
+
+/// Scores all samples [N, C, H, W] with every attack of the subject.
+///
+/// # Errors
+/// An image on both sides, a stop that was asked for. An attack that fails is part of the description.
+pub fn score(
+    subject: &Subject<'_>,
+    x: &Tensor,
+    labels: &[Label],
+    mut kept: Kept,
+    engine: &Engine,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> Result<Scored> {
+    let ids: Vec<String> = labels.iter().map(|l| l.id.clone()).collect();
+    // Also refuses an image that is on both sides.
+    let samples = Samples::new(x.shallow_clone(), ids)?;
+    let base = Base::new(subject, x, labels, engine)?;
+    let keys: Vec<String> = labels
+        .iter()
+        .map(|l| {
+            l.group
+                .as_ref()
+                .map_or_else(|| l.id.clone(), |g| format!("group {g}"))
+        })
+        .collect();
+    let truth: Vec<bool> = labels.iter().map(|l| l.member).collect();
+    let known = Known::draw(&keys, &truth, subject.known, subject.seed);
+
+    let mut done: BTreeMap<&str, (Value, Vec<ScoreRow>)> = BTreeMap::new();
+    let (mut methods, mut black_boxes) = (Vec::new(), Vec::new());
+    let mut reused = 0;
+    for name in subject.attacks {
+        let (info, fingerprint, what) = match BlackBox::parse(name) {
+            Some(kind) => {
+                let info = kind.info(subject.drawing.n);
+                let fingerprint = base.black_box(kind, &info, subject);
+                (info, fingerprint, Err(kind))
+            }
+            None => {
+                let method = by_name(name)?;
+                let info = method.info();
+                let fingerprint = base.network(&info, needs(name), subject);
+                (info, fingerprint, Ok(method))
+            }
+        };
+        if let Some(found) = kept.0.remove(&fingerprint) {
+            reused += 1;
+            done.insert(name, found);
+            continue;
+        }
+        match what {
+            Err(kind) => black_boxes.push((name, kind, info, fingerprint)),
+            Ok(Method::Learned(_)) if known.is_err() => {
+                let reason = known.as_ref().err().map(ToString::to_string);
+                done.insert(name, (failed(&info, reason), Vec::new()));
+            }
+            Ok(method) => methods.push((name, method, fingerprint)),
+        }
+    }
+    let rows = |name: &str, places: &[usize], scores: &[f64]| -> Vec<ScoreRow> {
+        let row = |(&place, &score): (&usize, &f64)| ScoreRow {
+            sample_id: labels[place].id.clone(),
+            group: labels[place].group.clone(),
+            member: labels[place].member,
+            attack: name.to_owned(),
+            score,
+        };
+        places.iter().zip(scores).map(row).collect()
+    };
+
+    let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
+    if !methods.is_empty() {
+        let timesteps = subject
+            .generator
+            .first()
+            .schedule
+            .sampling_timesteps(subject.drawing.steps)?;
+        let denoiser = subject
+            .generator
+            .denoiser(Order::First, timesteps, subject.seed);
+        let (names, methods): (Vec<_>, Vec<_>) = methods
+            .into_iter()
+            .map(|(name, method, fingerprint)| ((name, fingerprint), method))
+            .unzip();
+        let began = Instant::now();
+        let outcome = dualmd_attack::run(
+            denoiser.as_ref(),
+            &subject.generator.first().schedule,
+            &samples,
+            &methods,
+            RunOptions {
+                batch: subject.batch,
+                seed: subject.seed,
+                device: engine.device,
+                others: Others {
+                    teachers: subject.generator.pair(),
+                    reference: subject.reference.map(|r| r.first() as _),
+                },
+                known: known.as_ref().ok(),
+                progress: &mut |done, total| {
+                    progress.update(&ProgressEvent {
+                        model: subject.name.to_owned(),
+                        step: done as u64,
+                        total: total as u64,
+                        loss: None,
+                        images_per_second: done as f64
+                            / methods.len() as f64
+                            / began.elapsed().as_secs_f64(),
+                    });
+                },
+                stop: &|| stop.load(Ordering::Relaxed),
+            },
+        )?;
+        for (((name, fingerprint), method), result) in
+            names.iter().zip(&methods).zip(&outcome.results)
+        {
+            let entry = match &result.scores {
+                Ok(scores) => {
+                    let mut entry = described(&result.info, fingerprint, result.seconds);
+                    if let (Method::Learned(_), Ok(known)) = (method, &known) {
+                        let [members, nonmembers] = known.counts();
+                        entry["trained_on"] =
+                            json!({ "members": members, "nonmembers": nonmembers });
+                    }
+                    (entry, rows(name, &result.rows, scores))
+                }
+                Err(reason) => (failed(&result.info, Some(reason.clone())), Vec::new()),
+            };
+            done.insert(name, entry);
+        }
+        (made, saved, warnings) = (
+            outcome.network_calls_made,
+            outcome.network_calls_saved,
+            outcome.warnings,
+        );
+    }
+    let all: Vec<usize> = (0..labels.len()).collect();
+    for (name, kind, info, fingerprint) in black_boxes {
+        let began = Instant::now();
+        let found = pool(subject, kind, x, engine, stop).and_then(|pool| Ok(nearest(x, &pool)?));
+        let entry = match found {
+            Ok(found) => {
+                let scores: Vec<f64> = found.iter().map(nn::Nearest::score).collect();
+                let entry = described(&info, &fingerprint, began.elapsed().as_secs_f64());
+                (entry, rows(name, &all, &scores))
+            }
+            Err(error) if super::sample::stopped(&error) => return Err(error),
+            Err(error) => (failed(&info, Some(format!("{error:#}"))), Vec::new()),
+        };
+        done.insert(name, entry);
+    }
+
+    let (mut attacks, mut scored) = (Vec::new(), Vec::new());
+    for name in subject.attacks {
+        if let Some((entry, rows)) = done.remove(name.as_str()) {
+            attacks.push(entry);
+            scored.extend(rows);
+        }
+    }
+    let description = json!({
+        "model": subject.name, "defense": subject.defense, "attacks": attacks,
+        "network_calls_made": made, "network_calls_saved": saved, "warnings": warnings,
+        "weights": subject.weights.as_str(), "dtype": engine.precision.name(),
+        "weights_blake3": subject.generator.fingerprint(),
+    });
+    Ok(Scored {
+        rows: scored,
+        description,
+        kept: reused,
+    })
+}
+
+/// The images a black-box attack compares with.
+fn pool(
+    subject: &Subject<'_>,
+    kind: BlackBox,
+    x: &Tensor,
+    engine: &Engine,
+    stop: &AtomicBool,
+) -> Result<Tensor> {
+    let rounds = match (kind, subject.generated) {
+        (BlackBox::Nearest, Some(generated)) => return Ok(generated.shallow_clone()),
+        (BlackBox::Nearest, None) => 1,
+        (BlackBox::Rounds(rounds), _) => {
+            if subject.generator.pair().is_none() {
+                anyhow::bail!(
+                    "repeated rounds favour one of two models that take turns: name both model folders"
+                );
+            }
+            rounds
+        }
+    };
+    let size = x.size();
+    let noise = initial_noise(
+        subject.seed,
+        subject.drawing.n,
+        [size[1], size[2], size[3]],
+        engine.device,
+    );
+    // Half of the images favour the first model, half the second: their members are to be found alike.
+    let half = noise.size()[0].div_euclid(2);
+    let orders = match kind {
+        BlackBox::Nearest => vec![(Order::First, 0, noise.size()[0])],
+        BlackBox::Rounds(_) => vec![
+            (Order::First, 0, half),
+            (Order::Second, half, noise.size()[0] - half),
+        ],
+    };
+    let mut drawn = Vec::new();
+    for (order, start, length) in orders {
+        let images = subject.generator.sample_in_rounds(
+            &noise.narrow(0, start, length),
+            choices::Sampler::Ddim,
+            subject.drawing.steps,
+            order,
+            rounds,
+            subject.batch,
+            subject.seed,
+            |_| !stop.load(Ordering::Relaxed),
+        )?;
+        // The attack compares on the CPU, where the samples are.
+        drawn.push(images.to_device(Device::Cpu));
+    }
+    Ok(Tensor::f_cat(&drawn, 0)?)
+}
+
+fn described(info: &AttackInfo, fingerprint: &str, seconds: f64) -> Value {
+    json!({
+        "attack": info.name, "title": info.title, "paper": info.paper, "access": info.access,
+        "formula": info.formula, "misses": info.misses,
+        "network_calls_per_sample": info.network_calls_per_sample,
+        "seconds": seconds, "status": "ok", "reason": null, "parameters": info.parameters,
+        "fingerprint": fingerprint,
+    })
+}
+
+fn failed(info: &AttackInfo, reason: Option<String>) -> Value {
+    let mut entry = described(info, "", 0.0);
+    entry["status"] = "failed".into();
+    entry["reason"] = reason.into();
+    entry
+}
+
+/// What the scores of every attack of a subject depend on.
+struct Base {
+    model: Value,
+    images: String,
+    truth: String,
+}
+
+impl Base {
+    fn new(subject: &Subject<'_>, x: &Tensor, labels: &[Label], engine: &Engine) -> Result<Self> {
+        let mut truth = blake3::Hasher::new();
+        for label in labels {
+            truth.update(format!("{} {:?} {}\n", label.id, label.group, label.member).as_bytes());
+        }
+        Ok(Self {
+            model: json!({
+                "scores": SCORES, "weights": subject.generator.fingerprint(), "seed": subject.seed,
+                "set": subject.weights.as_str(), "dtype": engine.precision.name(),
+            }),
+            images: hash_tensor(x)?,
+            truth: truth.finalize().to_hex().to_string(),
+        })
+    }
+
+    fn of(&self, info: &AttackInfo, rest: &Value) -> String {
+        let everything = json!([
+            self.model,
+            self.images,
+            self.truth,
+            info.name,
+            info.formula,
+            info.parameters,
+            rest
+        ]);
+        blake3::hash(everything.to_string().as_bytes())
+            .to_hex()
+            .to_string()
+    }
+
+    fn network(&self, info: &AttackInfo, needs: Needs, subject: &Subject<'_>) -> String {
+        let rest = match needs {
+            Needs::Nothing | Needs::Pair => Value::Null,
+            Needs::Known => json!(subject.known),
+            Needs::Reference => json!(subject.reference.map(Generator::fingerprint)),
+        };
+        // A pair answers by the turn that covers the timestep.
+        let turns = subject.generator.pair().map(|_| subject.drawing.steps);
+        self.of(info, &json!([rest, turns]))
+    }
+
+    fn black_box(&self, kind: BlackBox, info: &AttackInfo, subject: &Subject<'_>) -> String {
+        let generated = match (kind, subject.generated) {
+            (BlackBox::Nearest, Some(generated)) => hash_tensor(generated).ok(),
+            _ => None,
+        };
+        self.of(
+            info,
+            &json!([generated, subject.drawing.n, subject.drawing.steps]),
+        )
+    }
+}
+
+/// BLAKE3 of the values as f32.
+fn hash_tensor(x: &Tensor) -> Result<String> {
+    let flat = x
+        .f_to_device(Device::Cpu)?
+        .f_to_kind(dualmd_torch::Kind::Float)?
+        .f_flatten(0, -1)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{:?}", x.size()).as_bytes());
+    for value in Vec::<f32>::try_from(&flat)? {
+        hasher.update(&value.to_le_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

@@ -1,0 +1,208 @@
+//! What the generated images are worth: distances of features between them and real images, to `utility/NAME.json`.
+
+use super::prepare::Images;
+use super::sample::read_samples;
+use super::{RunFolder, create_folder, write_json};
+use crate::choices::Features as Choice;
+use crate::plan::Plan;
+use crate::progress::{Progress, View};
+use anyhow::{Context, Result, bail};
+use dualmd_metrics::{
+    EfficientNetLite0, Extracted, Extractor, Features, InceptionFid, Layer, Order, Pixels,
+    density_coverage, fd_with_interval, inception_score, kid, memorisation_gap, precision_recall,
+};
+use dualmd_torch::{Device, Tensor};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Comparisons of real with real images.
+const FLOORS: usize = 5;
+/// Neighbours of precision and recall, and of density and coverage: those of the papers.
+const NEIGHBOURS: [usize; 2] = [3, 5];
+/// Relabellings of the gap between members and others.
+pub const RELABELLINGS: usize = 99;
+/// Variable that names the weights of EfficientNet-Lite0.
+const WEIGHTS: &str = "DUALMD_EFFLITE0";
+
+/// The file that set-up leaves: in `$DUALMD_EFFLITE0`, else in the cache folder of this project.
+pub fn efflite0_weights() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os(WEIGHTS).filter(|p| !p.is_empty()) {
+        return Some(path.into());
+    }
+    let cache = std::env::var_os("DUALMD_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| {
+            let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+            let base =
+                base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+            Some(base.join("dualmd"))
+        })?;
+    let path = cache.join("efflite0.safetensors");
+    path.exists().then_some(path)
+}
+
+/// Opens what makes features; `None` for [`Choice::Auto`] where no weights are at hand, and for [`Choice::None`].
+///
+/// # Errors
+/// Weights that are missing or are not those of the network.
+pub fn extractor(
+    choice: Choice,
+    weights: Option<&Path>,
+    [height, width]: [usize; 2],
+    device: Device,
+) -> Result<Option<Box<dyn Extractor>>> {
+    let inception = |layer: Layer| -> Result<Option<Box<dyn Extractor>>> {
+        let Some(weights) = weights else {
+            bail!(
+                "Inception features need the weights of the FID network, which this program does not bring: name the file \
+                 (docs/metrics.md says where they come from)"
+            );
+        };
+        Ok(Some(Box::new(InceptionFid::load(weights, layer, device)?)))
+    };
+    match choice {
+        Choice::None => Ok(None),
+        Choice::Pixels => Ok(Some(Box::new(Pixels { height, width }))),
+        Choice::Auto | Choice::EffLite0 => {
+            let path = weights.map(Path::to_path_buf).or_else(efflite0_weights);
+            match path {
+                Some(path) => Ok(Some(Box::new(EfficientNetLite0::load(&path, device)?))),
+                None if choice == Choice::Auto => Ok(None),
+                None => bail!(
+                    "the weights of EfficientNet-Lite0 are not there: `cargo xtask features` fetches them, or {WEIGHTS} names \
+                     their file"
+                ),
+            }
+        }
+        Choice::Inception64 => inception(Layer::FirstPool),
+        Choice::Inception192 => inception(Layer::SecondPool),
+        Choice::Inception768 => inception(Layer::PreAux),
+        Choice::Inception2048 => inception(Layer::FinalPool),
+    }
+}
+
+/// [N, C, H, W] in [-1, 1] as [0, 1].
+fn unit(x: &Tensor) -> Tensor {
+    ((x + 1.0) / 2.0).clamp(0.0, 1.0)
+}
+
+/// Features of images in [-1, 1].
+///
+/// # Errors
+/// What the extractor refuses.
+pub fn extract(extractor: &dyn Extractor, x: &Tensor) -> Result<Extracted> {
+    Ok(extractor.extract(&unit(x))?)
+}
+
+/// What the real images of a comparison are.
+pub struct Real {
+    /// Images the model did not learn from: what it is compared with.
+    pub heldout: Features,
+    /// Images it learnt from, for the gap.
+    pub members: Option<Features>,
+}
+
+/// All numbers about one set of generated images. A number that cannot be had from so few images is left out, with the reason.
+pub fn measure(generated: &Extracted, real: &Real, seed: u64) -> Value {
+    let mut missing = Vec::new();
+    let mut keep = |name: &str, value: std::result::Result<Value, String>| match value {
+        Ok(value) => value,
+        Err(reason) => {
+            missing.push(format!("{name}: {reason}"));
+            Value::Null
+        }
+    };
+    fn value<T: serde::Serialize>(
+        result: dualmd_metrics::Result<T>,
+    ) -> std::result::Result<Value, String> {
+        let value = result.map_err(|e| e.to_string())?;
+        serde_json::to_value(value).map_err(|e| e.to_string())
+    }
+    let (g, held) = (&generated.features, &real.heldout);
+    let fd = keep(
+        "Frechet distance",
+        value(fd_with_interval(g, held, FLOORS, seed)),
+    );
+    let kernel = keep(
+        "kernel distance",
+        value(kid(g, held, dualmd_metrics::KID_SUBSETS, seed)),
+    );
+    let pr = keep(
+        "precision and recall",
+        value(precision_recall(g, held, NEIGHBOURS[0])),
+    );
+    let dc = keep(
+        "density and coverage",
+        value(density_coverage(g, held, NEIGHBOURS[1])),
+    );
+    let score = match &generated.logits {
+        Some(logits) => keep(
+            "Inception score",
+            value(inception_score(&logits.unbiased, 1, Order::Shuffled(seed))),
+        ),
+        None => Value::Null,
+    };
+    let gap = match &real.members {
+        Some(members) => keep(
+            "gap between members and others",
+            value(memorisation_gap(g, members, held, RELABELLINGS, seed)),
+        ),
+        None => Value::Null,
+    };
+    json!({
+        "features": g.extractor(), "n_generated": g.count(), "n_real": held.count(),
+        "frechet": fd, "kid": kernel, "inception_score": score, "precision_recall": pr, "density_coverage": dc,
+        "gap": gap, "missing": missing,
+    })
+}
+
+/// Utility of every audited model of a plan. Returns false if asked to stop before the end.
+pub fn all(
+    run: &RunFolder,
+    plan: &Plan,
+    images: &Images,
+    device: Device,
+    view: View,
+    stop: &AtomicBool,
+) -> Result<bool> {
+    let folder = run.0.join("utility");
+    let wanted: Vec<&str> = plan
+        .models
+        .iter()
+        .map(|t| t.name.as_str())
+        .filter(|name| !folder.join(format!("{name}.json")).exists())
+        .collect();
+    if wanted.is_empty() {
+        return Ok(true);
+    }
+    let weights = plan.sample.features_weights.as_deref().map(Path::new);
+    let [_, height, width] = images.set.shape();
+    let Some(extractor) = extractor(plan.sample.features, weights, [height, width], device)? else {
+        return Ok(true);
+    };
+    create_folder(&folder)?;
+    let mut progress = Progress::new(view);
+    let s = &images.selected;
+    let features = |positions: &[usize]| -> Result<Features> {
+        Ok(extract(extractor.as_ref(), &images.tensor(positions, device))?.features)
+    };
+    let real = Real {
+        heldout: features(&s.nonmembers)?,
+        members: Some(features(&s.members)?),
+    };
+    for name in wanted {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(false);
+        }
+        let generated = extract(
+            extractor.as_ref(),
+            &read_samples(run, name)?.to_device(device),
+        )
+        .with_context(|| format!("features of the images of {name}"))?;
+        let measured = measure(&generated, &real, plan.seed);
+        write_json(&folder.join(format!("{name}.json")), &measured)?;
+        progress.finish(name, "utility measured");
+    }
+    Ok(true)
+}

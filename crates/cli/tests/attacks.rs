@@ -1,0 +1,242 @@
+//! What attacks need beside a model: known samples, reference models, shadow runs; and scores that are kept.
+
+mod common;
+
+use common::{TINY, fail, succeed, text};
+use serde_json::Value;
+use std::path::Path;
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(
+        &std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
+    )
+    .unwrap()
+}
+
+/// Attacks of a description with how they ended.
+fn ended(description: &Value) -> Vec<(String, String)> {
+    let attacks = description["attacks"].as_array().unwrap();
+    let text = |a: &Value, key: &str| a[key].as_str().unwrap().to_owned();
+    attacks
+        .iter()
+        .map(|a| (text(a, "attack"), text(a, "status")))
+        .collect()
+}
+
+#[test]
+fn other_attacks_can_be_asked_of_a_run_and_scores_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let experiment = dir.path().join("tiny.toml");
+    let run = dir.path().join("run");
+    let with = |attacks: &str| {
+        let toml = TINY
+            .replace(r#"attacks = ["loss", "sima"]"#, attacks)
+            .replace("steps = 60", "steps = 20");
+        std::fs::write(&experiment, toml).unwrap();
+        succeed(&[
+            "run",
+            text(&experiment),
+            "--out",
+            text(&run),
+            "--threads",
+            "2",
+            "-q",
+        ]);
+        json(&run.join("scores/student.json"))
+    };
+    let first = with(r#"attacks = ["loss", "sima"]"#);
+    assert!(!run.join("models/reference").exists());
+    let made = |d: &Value| d["network_calls_made"].as_u64().unwrap();
+    assert_eq!(made(&first), 9 * 48);
+
+    let more = r#"attacks = ["loss", "sima", "secmi-nn", "gsa1", "reference", "rounds@2"]
+known_fraction = 0.4"#;
+    let second = with(more);
+    let names: Vec<String> = ended(&second).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        names,
+        ["loss", "sima", "secmi-nn", "gsa1", "reference", "nn"]
+    );
+    assert!(
+        ended(&second).iter().all(|(_, status)| status == "ok"),
+        "{second}"
+    );
+    // loss, sima and nn were there; the loss of the target is part of the reference attack and is asked again.
+    assert_eq!(made(&second), (11 + 10 + 16) * 48);
+    for i in [0, 1] {
+        assert_eq!(first["attacks"][i], second["attacks"][i], "kept as it was");
+    }
+    assert_eq!(
+        second["attacks"][2]["trained_on"],
+        serde_json::json!({"members": 3, "nonmembers": 16})
+    );
+    let training = json(&run.join("models/reference/training.json"));
+    assert_eq!(
+        (training["images"].as_u64(), training["defense"].as_str()),
+        (Some(8), Some("reference"))
+    );
+    let pair = json(&run.join("scores/dualmd.json"));
+    assert_eq!(ended(&pair)[0], ("rounds@2".into(), "ok".into()));
+
+    // The known part has no scores, everybody else has one.
+    let csv = std::fs::read_to_string(run.join("scores/student.csv")).unwrap();
+    let rows = |attack: &str| {
+        csv.lines()
+            .filter(|l| l.split(',').nth(3) == Some(attack))
+            .count()
+    };
+    assert_eq!([rows("sima"), rows("secmi-nn"), rows("gsa1")], [48, 29, 29]);
+
+    // Nothing to do: nothing changes.
+    let third = with(more);
+    assert_eq!(third, second);
+}
+
+#[test]
+fn an_audit_keeps_scores_and_takes_a_reference_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let experiment = dir.path().join("tiny.toml");
+    std::fs::write(&experiment, TINY.replace("steps = 60", "steps = 20")).unwrap();
+    let run = dir.path().join("run");
+    succeed(&[
+        "run",
+        text(&experiment),
+        "--out",
+        text(&run),
+        "--threads",
+        "2",
+        "-q",
+        "--until",
+        "train",
+    ]);
+    let (student, baseline) = (run.join("models/student"), run.join("models/baseline"));
+    let (split, out) = (run.join("split.json"), dir.path().join("audit"));
+    let audit = |more: &[&str]| -> Vec<String> {
+        let base = [
+            "audit",
+            text(&student),
+            "--members",
+            "fashion#member",
+            "--nonmembers",
+            "fashion#nonmember",
+            "--split",
+            text(&split),
+            "-o",
+            text(&out),
+        ];
+        base.iter().chain(more).map(|s| (*s).to_owned()).collect()
+    };
+    let call = |args: Vec<String>| {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        String::from_utf8_lossy(&succeed(&args).stderr).into_owned()
+    };
+    call(audit(&["--attacks", "loss,sima", "--auditor", "Jane Roe"]));
+    let said = call(audit(&[
+        "--attacks",
+        "sima,pia,reference,loss",
+        "--reference",
+        text(&baseline),
+    ]));
+    assert!(
+        said.contains("2 of 4 attacks: scores of the earlier run kept"),
+        "{said}"
+    );
+    let plan = json(&out.join("plan.json"));
+    assert_eq!(
+        plan["models"][0]["weights_blake3"].as_str().map(str::len),
+        Some(64)
+    );
+
+    // Other noise: nothing can be kept.
+    let said = call(audit(&["--attacks", "sima,loss", "--seed", "5"]));
+    assert!(!said.contains("kept"), "{said}");
+
+    let refuse = |args: Vec<String>| fail(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = refuse(audit(&["--attacks", "reference"]));
+    assert!(said.contains("--reference MODEL"), "{said}");
+    let said = refuse(audit(&[
+        "--attacks",
+        "reference",
+        "--reference",
+        text(&student),
+    ]));
+    assert!(said.contains("is the model itself"), "{said}");
+    let said = refuse(audit(&["--attacks", "rounds@2"]));
+    assert!(said.contains("name both model folders"), "{said}");
+}
+
+#[test]
+fn shadow_runs_are_repeated_attacked_and_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let experiment = dir.path().join("tiny.toml");
+    let toml = TINY.replace("steps = 60", "steps = 12").replace(
+        "[[models]]\nname = \"dualmd\"\ndefense = \"dualmd\"\n[[models]]\nname = \"student\"\ndefense = \"distillmd\"\n",
+        "",
+    );
+    std::fs::write(&experiment, &toml).unwrap();
+    let out = dir.path().join("lira");
+    let args = [
+        "lira",
+        text(&experiment),
+        "--models",
+        "4",
+        "--pool",
+        "60",
+        "--out",
+        text(&out),
+        "-q",
+    ];
+    let table = String::from_utf8_lossy(&succeed(&args).stdout).into_owned();
+    assert!(
+        table.contains("baseline") && table.contains("lira-offline"),
+        "{table}"
+    );
+
+    // One pool, four coins.
+    let sides: Vec<(Vec<String>, Vec<String>)> = (0..4)
+        .map(|i| {
+            let split = json(&out.join(format!("shadow-{i:03}/split.json")));
+            let ids = |side: &str| {
+                let list = split[side].as_array().unwrap();
+                list.iter()
+                    .map(|m| m["id"].as_str().unwrap().to_owned())
+                    .collect()
+            };
+            (ids("members"), ids("nonmembers"))
+        })
+        .collect();
+    let pool = |(a, b): &(Vec<String>, Vec<String>)| {
+        let mut all = [a.clone(), b.clone()].concat();
+        all.sort();
+        all
+    };
+    assert!(
+        sides
+            .iter()
+            .all(|s| pool(s) == pool(&sides[0]) && pool(s).len() == 60)
+    );
+    assert!(
+        (1..4).all(|i| sides[i].0 != sides[0].0),
+        "each shadow tosses its own coins"
+    );
+
+    // LiRA stands in the target's report beside the other attacks.
+    let report = json(&out.join("shadow-000/report.json"));
+    let results = report["models"][0]["results"].as_array().unwrap();
+    assert!(results.iter().any(|r| r["attack"] == "lira"), "{results:?}");
+    assert!(results.iter().any(|r| r["attack"] == "sima"));
+    let lira = json(&out.join("lira.json"));
+    assert_eq!(lira["results"][0]["shadows"].as_array().unwrap().len(), 4);
+
+    // A phi that is lost is computed again and nothing else; the numbers stay.
+    std::fs::remove_file(out.join("phi/baseline/shadow-002.csv")).unwrap();
+    let again = String::from_utf8_lossy(&succeed(&args).stdout).into_owned();
+    assert_eq!(again, table);
+
+    std::fs::write(&experiment, toml.replace("seed = 3", "seed = 4")).unwrap();
+    let said = fail(&args);
+    assert!(
+        said.contains("another experiment") && said.contains("--out"),
+        "{said}"
+    );
+}
