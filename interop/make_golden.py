@@ -2,6 +2,9 @@
 
     OMP_NUM_THREADS=1 python interop/make_golden.py tests/golden      (torch, diffusers, numpy; a minute or two on one core)
     OMP_NUM_THREADS=1 python interop/make_golden.py tests/golden pfami rediffuse    only adds these scores to what is there
+    OMP_NUM_THREADS=1 python interop/make_golden.py --trained tests/golden/trained-here    scores of a folder that dualmd trained
+
+The last wants a pipeline folder with x.npy, 8 images [N, C, H, W] f32 in [-1, 1]; tests/golden/trained-here/README says how it came about.
 
 OUT/tiny-grey, OUT/tiny-grey-2, OUT/tiny-ddpm: pipeline folders, golden.json and .npy files. OUT/dual: DualMD sampling by
 tiny-grey and tiny-grey-2 taking turns. golden.json says what each file holds and every setting used.
@@ -252,6 +255,18 @@ def add_scores(folder, names):
     write_json(folder / "golden.json", golden)
 
 
+def add_trained(folder):
+    """golden.json of a model that dualmd trained: nothing but the attacks' scores."""
+    x = np.load(folder / "x.npy")
+    save(folder, "loss_noise.npy", normal((DRAWS, *x.shape), 60))
+    write_json(folder / "golden.json", {
+        "schema": 1, "made_by": "interop/make_golden.py --trained", "images": {"x": "x.npy", "range": "[-1, 1], clean"},
+        "versions": {"torch": torch.__version__.split("+")[0], "diffusers": __import__("diffusers").__version__},
+        "loss_noise": "loss_noise.npy", "scores": {},
+    })
+    add_scores(folder, ATTACKS)
+
+
 def make(folder, config, seed, image_seed):
     print(folder.name)
     channels = config["in_channels"]
@@ -344,6 +359,10 @@ def main(out):
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--trained"] and len(sys.argv) == 3:
+        torch.set_num_threads(1)
+        add_trained(Path(sys.argv[2]))
+        sys.exit()
     if len(sys.argv) < 2 or not set(sys.argv[2:]) <= set(ATTACKS):
         sys.exit(__doc__)
     torch.set_num_threads(1)

@@ -385,8 +385,13 @@ fn title(name: &str, defense: &str) -> String {
         (_, "dualmd") => "DualMD pair".into(),
         (_, "distillmd") => "DistillMD student".into(),
         (_, "kd" | "distillation") => "Ordinary distillation".into(),
+        (_, "dp-sgd") => "DP-SGD model".into(),
+        (_, "early-stopping") => "Early-stopped model".into(),
+        (_, "k-way") => "K-way student".into(),
+        (_, "ensemble") => "Ensemble of shards".into(),
+        (_, "synthetic") => "Student of generated images".into(),
         // A score file alone does not say what it is about.
-        (_, "") if name == UNNAMED => "Audited model".into(),
+        (_, "" | "unknown") if name == UNNAMED || name == "model" => "Audited model".into(),
         _ => name.to_owned(),
     }
 }

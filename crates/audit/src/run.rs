@@ -157,7 +157,7 @@ impl RunFiles {
         }
         let mut ignored = Vec::new();
         // A pair of teachers has no weights, training or log of its own.
-        let quiet = if model.defense == "dualmd" {
+        let quiet = if matches!(model.defense.as_str(), "dualmd" | "ensemble") {
             &mut ignored
         } else {
             &mut self.missing

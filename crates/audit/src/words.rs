@@ -7,8 +7,13 @@ pub fn subject(model: &ModelReport) -> String {
     match (model.is_teacher(), model.defense.as_str()) {
         (true, _) => lower_first(&model.title),
         (_, "none" | "dualmd") => format!("the {}", lower_first_unless_name(&model.title)),
-        (_, "") if model.title != model.name => format!("the {}", lower_first(&model.title)),
-        (_, "distillmd") => format!("the {}", model.title),
+        (_, "" | "unknown") if model.title != model.name => {
+            format!("the {}", lower_first(&model.title))
+        }
+        (_, "early-stopping" | "ensemble" | "synthetic") => {
+            format!("the {}", lower_first(&model.title))
+        }
+        (_, "distillmd" | "dp-sgd" | "k-way") => format!("the {}", model.title),
         (_, "kd" | "distillation") => format!("the student of {}", lower_first(&model.title)),
         _ => format!("model {}", model.title),
     }

@@ -161,7 +161,12 @@ fn made_by(model: &ModelReport) -> &'static str {
         (_, "dualmd") => "two teachers alternate while sampling",
         (_, "distillmd") => "taught on each half by the teacher that never saw it",
         (_, "kd" | "distillation") => "taught on all members by one teacher that saw them all",
-        (_, "") => "no defence recorded",
+        (_, "dp-sgd") => "trained with clipped and noised gradients",
+        (_, "early-stopping") => "left where other images were predicted best",
+        (_, "k-way") => "taught on each shard by the models that never saw it",
+        (_, "ensemble") => "the average of models of disjoint shards",
+        (_, "synthetic") => "trained on images that two teachers drew in turns",
+        (_, "" | "unknown") => "no defence recorded",
         _ => "defence as named in the plan",
     }
 }

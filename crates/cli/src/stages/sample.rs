@@ -141,8 +141,7 @@ impl Generator {
         self.sample_in_rounds(noise, sampler, steps, order, 1, batch, seed, go_on)
     }
 
-    /// The same several times over, each round from one timestep further down: see
-    /// [`sample_in_rounds`](dualmd_diffusion::sampler::sample_in_rounds).
+    /// The same several times over, each round from one timestep further down: see [`sample_in_rounds`].
     #[allow(clippy::too_many_arguments)]
     pub fn sample_in_rounds(
         &self,
