@@ -6,7 +6,7 @@
 //! * [`loss`], [`secmi`], [`pia`], [`pian`], [`sima`], [`pfami`], [`rediffuse`]: error attacks on the noise predictor.
 //! * [`secmi_nn`], [`rediffuse_nn`]: the same residuals through a classifier that learns from known samples; [`gsa`]: so do
 //!   the norms of gradients. [`resnet`] and `logistic` are the classifiers, [`known`] who is known.
-//! * [`reference`]: the loss against that of a model that cannot have seen the image.
+//! * [`mod@reference`]: the loss against that of a model that cannot have seen the image.
 //! * [`lowpass`]: low frequencies only, a variant of every error attack.
 //! * [`teacher_difference`]: an attack on this project's own defence, for someone who holds both models of a pair.
 //! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model).
