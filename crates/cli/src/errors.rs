@@ -7,8 +7,11 @@ use dualmd_attack::AttackError;
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// The exit code of a failure: 2 for wrong arguments, 1 for everything else.
+/// The exit code of a failure: 2 for wrong arguments, 130 where a stop was asked for, 1 for everything else.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if crate::stages::attack::stopped(error) {
+        return crate::signals::INTERRUPTED;
+    }
     let wrong_arguments = error.chain().any(|cause| {
         cause.is::<Usage>()
             || matches!(

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit status after a second signal: the shell's 128 + SIGINT.
-pub const INTERRUPTED: i32 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// A flag that the first SIGINT or SIGTERM raises: loops look at it between steps, save and leave. The second signal ends
 /// the process at once with status 130.
@@ -25,7 +25,7 @@ pub fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // Order matters: the shutdown looks at the flag before this very signal raises it.
-        flag::register_conditional_shutdown(signal, INTERRUPTED, Arc::clone(&stop))
+        flag::register_conditional_shutdown(signal, i32::from(INTERRUPTED), Arc::clone(&stop))
             .and_then(|_| flag::register(signal, Arc::clone(&stop)))
             .context("cannot install the handlers of SIGINT and SIGTERM")?;
     }

@@ -12,7 +12,7 @@ use crate::plan::{Plan, Target};
 use crate::progress::{Progress, View, duration};
 use crate::stages::prepare::{self, Images};
 use crate::stages::sample::{self, Generator};
-use crate::stages::{RunFolder, attack, create_folder, train, write_json};
+use crate::stages::{RunFolder, attack, create_folder, train, trainings, write_json};
 use crate::{machine, signals};
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_attack::{Loss, Method, Needs, Others, RunOptions, Samples, by_name, needs};
@@ -205,7 +205,7 @@ fn train_all(
             scope.spawn(|| {
                 while let Some(shadow) = shadows.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let quiet_view = View::Silent;
-                    match train::all(&shadow.run, &shadow.plan, engine, quiet_view, stop) {
+                    match trainings::all(&shadow.run, &shadow.plan, engine, quiet_view, stop) {
                         Ok(true) => {
                             let n = finished.fetch_add(1, Ordering::Relaxed) + 1;
                             if !quiet {

@@ -5,7 +5,7 @@ use crate::choices::{Dtype, Stage};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::progress::duration;
-use crate::stages::{RunFolder, attack, prepare, sample, train, utility};
+use crate::stages::{RunFolder, attack, prepare, sample, train, trainings, utility};
 use crate::{machine, signals};
 use anyhow::{Context, Result};
 use dualmd_torch::device::Precision;
@@ -37,7 +37,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     };
     let stages: [(Stage, &dyn Fn() -> Result<bool>); 3] = [
         (Stage::Train, &|| {
-            train::all(&run, &plan, &engine, view, &stop)
+            trainings::all(&run, &plan, &engine, view, &stop)
         }),
         (Stage::Sample, &|| {
             Ok(sample::all(&run, &plan, &images, &exact, view, &stop)?

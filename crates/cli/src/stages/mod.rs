@@ -3,12 +3,14 @@
 
 pub mod attack;
 pub mod blind;
+pub mod lesson;
 pub mod pictures;
 pub mod prepare;
 pub mod sample;
 pub mod score;
 pub mod sets;
 pub mod train;
+pub mod trainings;
 pub mod utility;
 
 use anyhow::{Context, Result};
