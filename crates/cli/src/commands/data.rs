@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load, save_folder};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
+use dualmd_metrics::EfficientNetLite0;
 use dualmd_torch::{Device, weights};
 use std::path::Path;
 use std::process::ExitCode;
@@ -54,6 +55,10 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
                 report.repeated,
                 report.nonmembers_trained_on
             );
+        }
+        Import::Features { file, out } => {
+            EfficientNetLite0::convert(file, out)?;
+            println!("{}", out.display());
         }
         Import::Unet { file, config, out } => {
             let text = std::fs::read_to_string(config)
