@@ -13,6 +13,7 @@
 //! * [`pipeline`]: folders in the diffusers layout.
 //! * [`latent`]: text-to-image folders, guidance and sampling.
 
+mod blocks;
 pub mod clip;
 pub mod denoiser;
 pub mod dual;

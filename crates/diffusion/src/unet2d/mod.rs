@@ -1,13 +1,14 @@
 //! The DDPM U-Net in the layout of diffusers' `UNet2DModel`: same parameter names, same arithmetic.
 
-mod blocks;
 mod config;
 
 pub use config::{ImageSize, UNet2dConfig};
 
+use crate::blocks::{
+    Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding, Upsample, sinusoid,
+};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters};
 use crate::{Condition, Denoiser, DiffusionError, Result};
-use blocks::{Downsample, Residual, SelfAttention, TimeEmbedding, Upsample, sinusoid};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Kind, Tensor, shim};
 use std::collections::BTreeMap;
@@ -80,11 +81,19 @@ impl UNet2d {
             let head = config.attention_head_dim.unwrap_or(channels);
             SelfAttention::new(&b, name, channels, head, groups, config.norm_eps, 1.0)
         };
-        let residual =
-            |name: &str, io: [i64; 2]| Residual::new(&b, name, config, io, time_width, 1.0);
+        let options = ResidualOptions {
+            time_width: Some(time_width),
+            groups,
+            eps: config.norm_eps,
+            scale_shift: config.resnet_time_scale_shift == "scale_shift",
+            dropout: config.dropout,
+            divisor: 1.0,
+            start: Start::Ddpm,
+        };
+        let residual = |name: &str, io: [i64; 2]| Residual::new(&b, name, io, options);
 
         let conv_in = Conv::new(&b, "conv_in", [config.in_channels, first], 3, 1, 1, 1.0)?;
-        let time = TimeEmbedding::new(&b, first, time_width)?;
+        let time = TimeEmbedding::new(&b, first, time_width, Start::Ddpm)?;
 
         let mut down = Vec::new();
         let mut skips = vec![first];
@@ -115,6 +124,7 @@ impl UNet2d {
                     &sampler,
                     width,
                     config.downsample_padding,
+                    Start::Ddpm,
                 )?);
                 skips.push(width);
             }
@@ -123,14 +133,8 @@ impl UNet2d {
 
         let divisor = config.mid_block_scale_factor;
         let middle_residual = |j: usize| {
-            Residual::new(
-                &b,
-                &format!("mid_block.resnets.{j}"),
-                config,
-                [last, last],
-                time_width,
-                divisor,
-            )
+            let options = ResidualOptions { divisor, ..options };
+            Residual::new(&b, &format!("mid_block.resnets.{j}"), [last, last], options)
         };
         let middle = Middle {
             first: middle_residual(0)?,
@@ -175,7 +179,12 @@ impl UNet2d {
                 }
             }
             if i + 1 < widths.len() {
-                block.upsample = Some(Upsample::new(&b, &format!("{name}.upsamplers.0"), width)?);
+                block.upsample = Some(Upsample::new(
+                    &b,
+                    &format!("{name}.upsamplers.0"),
+                    width,
+                    Start::Ddpm,
+                )?);
             }
             up.push(block);
         }
@@ -281,12 +290,13 @@ impl UNet2d {
         );
         // Every residual block begins with SiLU of the same embedding: once is enough.
         let time = self.time.forward(&time).silu();
+        let time = Some(&time);
 
         let mut h = self.conv_in.forward(x);
         let mut skips = vec![h.shallow_clone()];
         for block in &self.down {
             for (j, residual) in block.residuals.iter().enumerate() {
-                h = residual.forward(&h, &time, train)?;
+                h = residual.forward(&h, time, train)?;
                 if let Some(attention) = block.attentions.get(j) {
                     h = attention.forward(&h)?;
                 }
@@ -297,17 +307,17 @@ impl UNet2d {
                 skips.push(h.shallow_clone());
             }
         }
-        h = self.middle.first.forward(&h, &time, train)?;
+        h = self.middle.first.forward(&h, time, train)?;
         if let Some(attention) = &self.middle.attention {
             h = attention.forward(&h)?;
         }
-        h = self.middle.second.forward(&h, &time, train)?;
+        h = self.middle.second.forward(&h, time, train)?;
         for block in &self.up {
             for (j, residual) in block.residuals.iter().enumerate() {
                 if let Some(skip) = skips.pop() {
                     h = Tensor::cat(&[h, skip], 1);
                 }
-                h = residual.forward(&h, &time, train)?;
+                h = residual.forward(&h, time, train)?;
                 if let Some(attention) = block.attentions.get(j) {
                     h = attention.forward(&h)?;
                 }

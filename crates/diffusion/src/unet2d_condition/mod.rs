@@ -1,15 +1,16 @@
 //! The conditional U-Net of Stable Diffusion in the layout of diffusers' `UNet2DConditionModel`: same parameter names, same
 //! arithmetic.
 
-pub(crate) mod blocks;
 mod config;
 mod transformer;
 
 pub use config::{PerLevel, UNet2dConditionConfig};
 
-use crate::nn::{Builder, Conv, GroupNorm, Linear, Parameters};
+use crate::blocks::{
+    Downsample, Residual, ResidualOptions, Start, TimeEmbedding, Upsample, sinusoid,
+};
+use crate::nn::{Builder, Conv, GroupNorm, Parameters};
 use crate::{Condition, Denoiser, DiffusionError, Result};
-use blocks::{Downsample, Residual, ResidualOptions, Upsample};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Kind, Tensor, shim};
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ pub struct UNet2dCondition {
     parameters: Parameters,
     precision: Precision,
     conv_in: Conv,
-    time: [Linear; 2],
+    time: TimeEmbedding,
     down: Vec<Level<Downsample>>,
     middle: Middle,
     up: Vec<Level<Upsample>>,
@@ -87,6 +88,7 @@ impl UNet2dCondition {
             scale_shift: config.resnet_time_scale_shift == "scale_shift",
             dropout: config.dropout,
             divisor: 1.0,
+            start: Start::PyTorch,
         };
         let transformer = |name: &str, level: usize| {
             let options = TransformerOptions {
@@ -101,10 +103,7 @@ impl UNet2dCondition {
         };
 
         let conv_in = Conv::default_init(&b, "conv_in", [config.in_channels, first], 3, 1, 1)?;
-        let time = [
-            Linear::default_init(&b, "time_embedding.linear_1", first, 4 * first, true)?,
-            Linear::default_init(&b, "time_embedding.linear_2", 4 * first, 4 * first, true)?,
-        ];
+        let time = TimeEmbedding::new(&b, first, 4 * first, Start::PyTorch)?;
 
         let mut down = Vec::new();
         let mut skips = vec![first];
@@ -136,6 +135,7 @@ impl UNet2dCondition {
                     &sampler,
                     width,
                     config.downsample_padding,
+                    Start::PyTorch,
                 )?);
                 skips.push(width);
             }
@@ -182,7 +182,12 @@ impl UNet2dCondition {
                 }
             }
             if i + 1 < levels {
-                block.resample = Some(Upsample::new(&b, &format!("{name}.upsamplers.0"), width)?);
+                block.resample = Some(Upsample::new(
+                    &b,
+                    &format!("{name}.upsamplers.0"),
+                    width,
+                    Start::PyTorch,
+                )?);
             }
             up.push(block);
         }
@@ -291,8 +296,9 @@ impl UNet2dCondition {
             x
         };
         // Every residual block begins with SiLU of the same embedding: once is enough.
-        let time = self.time[0].forward(&self.sinusoid(t)).silu();
-        let time = self.time[1].forward(&time).silu();
+        let (config, width) = (&self.config, self.config.block_out_channels[0]);
+        let time = sinusoid(t, width, config.flip_sin_to_cos, config.freq_shift);
+        let time = self.time.forward(&time).silu();
         let time = Some(&time);
 
         let mut h = self.conv_in.forward(x);
@@ -328,23 +334,6 @@ impl UNet2dCondition {
             }
         }
         Ok(self.conv_out.forward(&self.norm_out.forward_silu(&h)?))
-    }
-
-    /// diffusers' `get_timestep_embedding`: \[B\] to [B, width of the first level].
-    fn sinusoid(&self, t: &Tensor) -> Tensor {
-        let width = self.config.block_out_channels[0];
-        let half = width / 2;
-        let scale = -(10_000f64.ln()) / (half - self.config.freq_shift) as f64;
-        let frequencies: Vec<f32> = (0..half).map(|i| (i as f64 * scale).exp() as f32).collect();
-        let frequencies = Tensor::from_slice(&frequencies).to_device(t.device());
-        let angles = t.to_kind(Kind::Float).unsqueeze(1) * frequencies.unsqueeze(0);
-        let (sin, cos) = (angles.sin(), angles.cos());
-        let embedding = if self.config.flip_sin_to_cos {
-            Tensor::cat(&[cos, sin], 1)
-        } else {
-            Tensor::cat(&[sin, cos], 1)
-        };
-        embedding.constant_pad_nd([0, width % 2])
     }
 }
 

@@ -1,7 +1,7 @@
 //! The spatial transformer: pixels as tokens, self-attention, cross-attention to the text, feed-forward.
 
-use super::blocks::Attention;
 use crate::Result;
+use crate::blocks::{Attention, Start};
 use crate::nn::{Builder, Conv, GroupNorm, LayerNorm, Linear};
 use dualmd_torch::Tensor;
 
@@ -25,7 +25,7 @@ impl Block {
         let norm = |layer: &str| LayerNorm::new(b, &format!("{name}.{layer}"), channels, 1e-5);
         let attention = |layer: &str, context: i64| {
             let name = format!("{name}.{layer}");
-            Attention::new(b, &name, channels, context, heads, false)
+            Attention::new(b, &name, channels, context, heads, false, Start::PyTorch)
         };
         let inner = 4 * channels;
         Ok(Self {

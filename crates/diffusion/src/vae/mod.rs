@@ -5,8 +5,8 @@ mod config;
 
 pub use config::AutoencoderKlConfig;
 
+use crate::blocks::{Attention, Downsample, Residual, ResidualOptions, Start, Upsample};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters};
-use crate::unet2d_condition::blocks::{Attention, Downsample, Residual, ResidualOptions, Upsample};
 use crate::{DiffusionError, Result};
 use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -55,7 +55,7 @@ impl Middle {
             let norm = format!("{name}.group_norm");
             Some((
                 GroupNorm::new(b, &norm, channels, options.groups, EPS)?,
-                Attention::new(b, &name, channels, channels, 1, true)?,
+                Attention::new(b, &name, channels, channels, 1, true, Start::PyTorch)?,
             ))
         } else {
             None
@@ -112,6 +112,7 @@ fn options(config: &AutoencoderKlConfig) -> ResidualOptions {
         scale_shift: false,
         dropout: 0.0,
         divisor: 1.0,
+        start: Start::PyTorch,
     }
 }
 
@@ -134,7 +135,7 @@ impl Encoder {
             }
             let resample = if level + 1 < widths.len() {
                 let name = format!("{name}.downsamplers.0");
-                Some(Downsample::new(b, &name, width, 0)?)
+                Some(Downsample::new(b, &name, width, 0, Start::PyTorch)?)
             } else {
                 None
             };
@@ -206,7 +207,7 @@ impl Decoder {
             }
             let resample = if i + 1 < widths.len() {
                 let name = format!("{name}.upsamplers.0");
-                Some(Upsample::new(b, &name, width)?)
+                Some(Upsample::new(b, &name, width, Start::PyTorch)?)
             } else {
                 None
             };
