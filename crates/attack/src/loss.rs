@@ -55,6 +55,20 @@ impl Loss {
         Ok(total.into_iter().map(|sum| sum / draws as f64).collect())
     }
 
+    /// The logarithm of [`Loss::error`]. An error of exactly 0 (a closed-form model) must not become an infinite score.
+    pub(crate) fn ln_error(
+        batch: &mut Batch<'_>,
+        model: Model,
+        t: i64,
+        draws: usize,
+    ) -> Result<Vec<f64>> {
+        let errors = Self::error(batch, model, t, draws)?;
+        Ok(errors
+            .into_iter()
+            .map(|error| error.max(f64::MIN_POSITIVE).ln())
+            .collect())
+    }
+
     pub(crate) fn check_draws(attack: &'static str, draws: usize) -> Result<()> {
         if draws == 0 {
             return Err(AttackError::Parameter {

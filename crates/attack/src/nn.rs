@@ -98,12 +98,6 @@ impl BlackBox {
     }
 }
 
-/// What `nn` is, for lists.
-#[must_use]
-pub fn info(generated: usize) -> AttackInfo {
-    BlackBox::Nearest.info(generated)
-}
-
 /// For each of `queries` [N, ...] the nearest of `pool` [M, ...], both in [-1, 1] with the same number of values per
 /// image. As an attack: queries are the samples, the pool is what the model generated. The other way round it finds
 /// the training image that a generated one resembles most. Equal distances go to the first image of the pool.

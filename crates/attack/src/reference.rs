@@ -52,14 +52,12 @@ impl Attack for Reference {
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
         Loss::check_draws("reference", self.draws)?;
-        let target = Loss::error(batch, Model::Target, self.t, self.draws)?;
-        let reference = Loss::error(batch, Model::Reference, self.t, self.draws)?;
-        // An error of exactly 0 (a closed-form model) must not become an infinite score.
-        let ln = |error: f64| error.max(f64::MIN_POSITIVE).ln();
+        let target = Loss::ln_error(batch, Model::Target, self.t, self.draws)?;
+        let reference = Loss::ln_error(batch, Model::Reference, self.t, self.draws)?;
         Ok(reference
             .into_iter()
             .zip(target)
-            .map(|(r, t)| ln(r) - ln(t))
+            .map(|(r, t)| r - t)
             .collect())
     }
 }

@@ -52,14 +52,12 @@ impl Attack for TeacherDifference {
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
         Loss::check_draws("teacher-difference", self.draws)?;
-        let first = Loss::error(batch, Model::Teacher1, self.t, self.draws)?;
-        let second = Loss::error(batch, Model::Teacher2, self.t, self.draws)?;
-        // An error of exactly 0 (a closed-form model) must not become an infinite score.
-        let ln = |error: f64| error.max(f64::MIN_POSITIVE).ln();
+        let first = Loss::ln_error(batch, Model::Teacher1, self.t, self.draws)?;
+        let second = Loss::ln_error(batch, Model::Teacher2, self.t, self.draws)?;
         Ok(first
             .into_iter()
             .zip(second)
-            .map(|(a, b)| (ln(a) - ln(b)).abs())
+            .map(|(a, b)| (a - b).abs())
             .collect())
     }
 }

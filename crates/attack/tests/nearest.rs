@@ -1,6 +1,6 @@
 //! The nearest generated image.
 
-use dualmd_attack::nn::{info, nearest};
+use dualmd_attack::nn::{BlackBox, nearest};
 use dualmd_data::stream;
 use dualmd_torch::{Device, Kind, Tensor, noise};
 
@@ -64,5 +64,5 @@ fn refuses_what_cannot_be_compared() {
             .contains("NaN")
     );
     assert!(nearest(&zeros(0, 4), &zeros(2, 4)).unwrap().is_empty());
-    assert_eq!(info(100).parameters["generated"], 100);
+    assert_eq!(BlackBox::Nearest.info(100).parameters["generated"], 100);
 }

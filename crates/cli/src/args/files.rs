@@ -54,9 +54,16 @@ pub struct RocArgs {
 }
 
 fn rate(text: &str) -> Result<f64, String> {
+    fraction(text, "rate", "0.01")
+}
+
+/// A number between 0 and 1, both left out; `what` and `example` are for the message.
+pub(super) fn fraction(text: &str, what: &str, example: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
-        Ok(rate) if rate > 0.0 && rate < 1.0 => Ok(rate),
-        _ => Err("a rate between 0 and 1 is needed, e.g. 0.01".into()),
+        Ok(number) if number > 0.0 && number < 1.0 => Ok(number),
+        _ => Err(format!(
+            "a {what} between 0 and 1 is needed, e.g. {example}"
+        )),
     }
 }
 

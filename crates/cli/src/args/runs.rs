@@ -1,5 +1,6 @@
 //! Arguments of the commands that compute.
 
+use super::files::fraction;
 use crate::choices::{Features, ImageFormat, Order, Sampler, Stage, Weights};
 use crate::experiment::Source;
 use anyhow::{Result, bail};
@@ -13,10 +14,7 @@ fn positive() -> RangedU64ValueParser<usize> {
 }
 
 fn share(text: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(share) if share > 0.0 && share < 1.0 => Ok(share),
-        _ => Err("a share between 0 and 1 is needed, e.g. 0.2".into()),
-    }
+    fraction(text, "share", "0.2")
 }
 
 /// `dualmd demo`

@@ -6,6 +6,7 @@ use crate::choices::Order;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::{failures, weight_set, write_exposed};
+use crate::stages::pictures::tensor_of_all;
 use crate::stages::sample::{Generator, Side, write_nearest, write_samples};
 use crate::stages::score::{Drawing, Kept, Label, Scored, Subject, check_name, score};
 use crate::stages::{RunFolder, blind, create_folder, sets, train::view, utility, write_json};
@@ -102,12 +103,7 @@ impl Case {
                 .collect::<Vec<_>>()
         };
         let labels = [label(&members, true), label(&nonmembers, false)].concat();
-        let tensor = |set: &ImageSet| {
-            let [c, h, w] = set.shape().map(|d| d as i64);
-            let all: Vec<usize> = (0..set.len()).collect();
-            Tensor::from_slice(&set.to_f32(&all)).view([-1, c, h, w])
-        };
-        let x = Tensor::cat(&[tensor(&members), tensor(&nonmembers)], 0);
+        let x = Tensor::cat(&[tensor_of_all(&members), tensor_of_all(&nonmembers)], 0);
         Ok(Self {
             engine,
             generator,

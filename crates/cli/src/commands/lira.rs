@@ -17,7 +17,7 @@ use crate::{machine, signals};
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_attack::{Loss, Method, Needs, Others, RunOptions, Samples, by_name, needs};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
-use dualmd_data::{ImageSet, Method as SplitKind, Split};
+use dualmd_data::{Method as SplitKind, Split};
 use dualmd_stats::{
     LiraVariance, Roc, auc_interval, combine_seeds, lira_offline_scores, lira_scores,
 };
@@ -138,11 +138,7 @@ fn prepare_shadows(
     let groups = prepare::group(&set, data.near_duplicates);
     let half = (wanted / 2).next_multiple_of(2);
     let whole = Split::half(&set, &groups, half, Some(wanted - half), experiment.seed)?;
-    let picked = whole.select(&set)?;
-    let mut positions = [picked.members, picked.nonmembers].concat();
-    positions.sort_unstable();
-    let records = positions.iter().map(|&i| set.records[i].clone()).collect();
-    let pool = ImageSet::new(set.source.clone(), set.licence.clone(), records)?;
+    let pool = prepare::pool(&set, &whole)?;
     let pool_groups = prepare::group(&pool, data.near_duplicates);
     let mut shadows = Vec::new();
     for index in 0..args.models {

@@ -5,7 +5,7 @@ use crate::choices::Defense;
 use crate::presets::PRESETS;
 use anyhow::Result;
 use clap::ValueEnum;
-use dualmd_attack::nn;
+use dualmd_attack::nn::BlackBox;
 use std::process::ExitCode;
 
 /// Prints a table.
@@ -13,7 +13,7 @@ pub fn list(what: Listing) -> Result<ExitCode> {
     match what {
         Listing::Attacks => {
             let infos = dualmd_attack::ALL.iter().map(|a| a.attack().info());
-            for info in infos.chain([nn::info(0), nn::BlackBox::Rounds(2).info(0)]) {
+            for info in infos.chain([BlackBox::Nearest.info(0), BlackBox::Rounds(2).info(0)]) {
                 let access = serde_json::to_value(info.access)?;
                 println!(
                     "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",

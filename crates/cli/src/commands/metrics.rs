@@ -4,10 +4,10 @@ use crate::args::{Global, MetricsArgs};
 use crate::bail_usage;
 use crate::choices::Features as Choice;
 use crate::engine::Engine;
+use crate::stages::pictures::tensor_of_all;
 use crate::stages::utility::{Real, extract, extractor, measure};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, LoadOptions, Split, load};
-use dualmd_torch::{Device, Tensor};
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -33,8 +33,11 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
     let extractor = extractor(args.features, args.weights.as_deref(), size, engine.device)?
         .context("nothing to compare by")?;
     let features = |set: &ImageSet| {
-        extract(extractor.as_ref(), &tensor(set, engine.device))
-            .with_context(|| format!("features of {}", set.source))
+        extract(
+            extractor.as_ref(),
+            &tensor_of_all(set).to_device(engine.device),
+        )
+        .with_context(|| format!("features of {}", set.source))
     };
     let real = Real {
         heldout: features(&real)?.features,
@@ -76,15 +79,6 @@ fn read(
         bail!("{data} holds no images");
     }
     Ok(set)
-}
-
-/// [N, C, H, W] in [-1, 1].
-fn tensor(set: &ImageSet, device: Device) -> Tensor {
-    let [c, h, w] = set.shape().map(|d| d as i64);
-    let all: Vec<usize> = (0..set.len()).collect();
-    Tensor::from_slice(&set.to_f32(&all))
-        .view([-1, c, h, w])
-        .to_device(device)
 }
 
 fn print(measured: &Value) {

@@ -2,11 +2,22 @@
 
 use super::create_folder;
 use anyhow::{Result, anyhow};
-use dualmd_data::{Picture, grid, save_png};
+use dualmd_data::{ImageSet, Picture, grid, save_png};
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
 use std::path::Path;
+
+/// [N, C, H, W] f32 in [-1, 1] of the pictures at `positions` of a set, on the CPU.
+pub fn tensor(set: &ImageSet, positions: &[usize]) -> Tensor {
+    let [c, h, w] = set.shape().map(|d| d as i64);
+    Tensor::from_slice(&set.to_f32(positions)).view([-1, c, h, w])
+}
+
+/// The same of all pictures of a set.
+pub fn tensor_of_all(set: &ImageSet) -> Tensor {
+    tensor(set, &(0..set.len()).collect::<Vec<_>>())
+}
 
 /// Each image of [N, C, H, W] in [-1, 1] as 8-bit pixels.
 pub fn pictures(images: &Tensor) -> Result<Vec<Picture>> {

@@ -1,6 +1,6 @@
 //! Images, split and plan.
 
-use super::{RunFolder, create_folder};
+use super::{RunFolder, create_folder, pictures};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::engine::Engine;
 use crate::experiment::{Data, Experiment};
@@ -60,10 +60,7 @@ impl Images {
 
     /// [N, C, H, W] f32 in [-1, 1] of the pictures at `positions`.
     pub fn tensor(&self, positions: &[usize], device: Device) -> Tensor {
-        let [c, h, w] = self.set.shape().map(|d| d as i64);
-        Tensor::from_slice(&self.set.to_f32(positions))
-            .view([-1, c, h, w])
-            .to_device(device)
+        pictures::tensor(&self.set, positions).to_device(device)
     }
 }
 
@@ -112,6 +109,22 @@ pub fn group(set: &ImageSet, choice: NearDuplicates) -> Groups {
     }
 }
 
+/// All pictures of a split as a set of their own: what coins are tossed for.
+pub fn pool(set: &ImageSet, split: &Split) -> Result<ImageSet> {
+    let picked = split.select(set)?;
+    let mut positions = [picked.members, picked.nonmembers].concat();
+    positions.sort_unstable();
+    let records = positions
+        .into_iter()
+        .map(|i| set.records[i].clone())
+        .collect();
+    Ok(ImageSet::new(
+        set.source.clone(),
+        set.licence.clone(),
+        records,
+    )?)
+}
+
 /// Draws a split. A coin-flip split tosses `members + nonmembers` images (all of them if `nonmembers` is not given).
 pub fn draw(
     set: &ImageSet,
@@ -126,14 +139,7 @@ pub fn draw(
     if method == SplitMethod::Half {
         return Ok(exact);
     }
-    let picked = exact.select(set)?;
-    let mut positions = [picked.members, picked.nonmembers].concat();
-    positions.sort_unstable();
-    let records = positions
-        .into_iter()
-        .map(|i| set.records[i].clone())
-        .collect();
-    let pool = ImageSet::new(set.source.clone(), set.licence.clone(), records)?;
+    let pool = pool(set, &exact)?;
     Ok(Split::coin_flip(&pool, &group(&pool, near), seed, 0.5)?)
 }
 

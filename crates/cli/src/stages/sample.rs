@@ -331,8 +331,7 @@ pub struct Side<'a> {
 impl Side<'_> {
     /// [N, C, H, W] f32 in [-1, 1] on the CPU.
     pub fn tensor(&self) -> Tensor {
-        let [c, h, w] = self.set.shape().map(|d| d as i64);
-        Tensor::from_slice(&self.set.to_f32(self.positions)).view([-1, c, h, w])
+        pictures::tensor(self.set, self.positions)
     }
 }
 

@@ -4,7 +4,7 @@ use super::sample::Generator;
 use crate::choices::{self, Order, Weights};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dualmd_attack::nn::{self, BlackBox, nearest};
 use dualmd_attack::{
     AttackInfo, Known, Method, Needs, Others, RunOptions, Samples, by_name, needs,
@@ -297,18 +297,18 @@ fn pool(
     engine: &Engine,
     stop: &AtomicBool,
 ) -> Result<Tensor> {
-    let rounds = match (kind, subject.generated) {
-        (BlackBox::Nearest, Some(generated)) => return Ok(generated.shallow_clone()),
-        (BlackBox::Nearest, None) => 1,
-        (BlackBox::Rounds(rounds), _) => {
-            if subject.generator.pair().is_none() {
-                anyhow::bail!(
-                    "repeated rounds favour one of two models that take turns: name both model folders"
-                );
-            }
-            rounds
+    let rounds = match kind {
+        BlackBox::Nearest => {
+            let generated = subject.generated.context("no images were drawn for it")?;
+            return Ok(generated.shallow_clone());
         }
+        BlackBox::Rounds(rounds) => rounds,
     };
+    if subject.generator.pair().is_none() {
+        anyhow::bail!(
+            "repeated rounds favour one of two models that take turns: name both model folders"
+        );
+    }
     let size = x.size();
     let noise = initial_noise(
         subject.seed,
@@ -317,16 +317,10 @@ fn pool(
         engine.device,
     );
     // Half of the images favour the first model, half the second: their members are to be found alike.
-    let half = noise.size()[0].div_euclid(2);
-    let orders = match kind {
-        BlackBox::Nearest => vec![(Order::First, 0, noise.size()[0])],
-        BlackBox::Rounds(_) => vec![
-            (Order::First, 0, half),
-            (Order::Second, half, noise.size()[0] - half),
-        ],
-    };
+    let n = noise.size()[0];
+    let half = n / 2;
     let mut drawn = Vec::new();
-    for (order, start, length) in orders {
+    for (order, start, length) in [(Order::First, 0, half), (Order::Second, half, n - half)] {
         let images = subject.generator.sample_in_rounds(
             &noise.narrow(0, start, length),
             choices::Sampler::Ddim,
