@@ -134,6 +134,17 @@ choice! {
 }
 
 choice! {
+    /// Which caption of an image a text-to-image model is told in training.
+    CaptionChoice {
+        /// always the first
+        #[default]
+        First = "first",
+        /// any of them, drawn each time: prompt diversification
+        Any = "any",
+    }
+}
+
+choice! {
     /// Sampler.
     Sampler {
         /// deterministic, a few dozen steps (Song et al. 2021)

@@ -45,6 +45,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Attack(attack) => commands::audit::attack(global, &attack),
         Command::Audit(audit) => commands::audit::audit(global, &audit),
         Command::Metrics(metrics) => commands::metrics::metrics(global, &metrics),
+        Command::Caption(caption) => commands::caption::caption(global, &caption),
         Command::Lira(lira) => commands::lira::lira(global, &lira),
         Command::Roc(roc) => commands::report::roc(&roc),
         Command::Report(report) => commands::report::report(&report),

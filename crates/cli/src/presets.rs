@@ -33,6 +33,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("../presets/emoji-32.toml"),
     },
     Preset {
+        name: "emoji-t2i-demo",
+        about: "text to image: 128 captioned emoji at 32 px, each defence with and without prompt diversification",
+        text: include_str!("../presets/emoji-t2i-demo.toml"),
+    },
+    Preset {
         name: "paper-cifar10",
         about: "the paper's CIFAR-10 recipe, 780,000 steps per model: for a GPU, and your copy of the images",
         text: include_str!("../presets/paper-cifar10.toml"),

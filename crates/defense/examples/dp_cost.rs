@@ -55,7 +55,7 @@ fn seconds(recipe: &dyn Recipe, steps: u64) -> Outcome<f64> {
     let folder = tempfile::tempdir()?;
     let device = Device::Cpu;
     let trainer = Trainer {
-        network: UNet2d::fresh(&preset("tiny", 3, 16)?, 1, device)?,
+        network: Box::new(UNet2d::fresh(&preset("tiny", 3, 16)?, 1, device)?),
         schedule: NoiseSchedule::default(),
         set: TrainingSet {
             images: noise::normal(
@@ -63,7 +63,7 @@ fn seconds(recipe: &dyn Recipe, steps: u64) -> Outcome<f64> {
                 &[IMAGES as i64, 3, 16, 16],
                 device,
             ),
-            heldout: vec![],
+            ..TrainingSet::default()
         },
         recipe,
         options: TrainOptions {

@@ -4,7 +4,7 @@
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target, by_teacher};
 use crate::{DefenseError, Result};
-use dualmd_diffusion::Denoiser;
+use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::Tensor;
 
 /// One teacher, all members.
@@ -39,7 +39,13 @@ impl Recipe for Distillation {
         }
     }
 
-    fn teach(&self, which: &[usize], x_t: &Tensor, t: &Tensor) -> Result<Tensor> {
-        by_teacher(which, x_t, t, &self.teacher)
+    fn teach(
+        &self,
+        which: &[usize],
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        by_teacher(which, x_t, t, condition, &self.teacher)
     }
 }

@@ -13,7 +13,7 @@
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target, by_teacher};
 use crate::{DefenseError, Result};
-use dualmd_diffusion::Denoiser;
+use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::Tensor;
 
 /// How images are routed to teachers.
@@ -113,15 +113,20 @@ impl Recipe for DistillMd {
         }
     }
 
-    fn teach(&self, which: &[usize], x_t: &Tensor, t: &Tensor) -> Result<Tensor> {
-        by_teacher(which, x_t, t, &self.teachers)
+    fn teach(
+        &self,
+        which: &[usize],
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        by_teacher(which, x_t, t, condition, &self.teachers)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dualmd_diffusion::Condition;
     use dualmd_torch::{Device, Kind};
 
     struct Constant(f64);
@@ -157,7 +162,7 @@ mod tests {
                 }
                 let x = Tensor::zeros([8, 1, 2, 2], (Kind::Float, Device::Cpu));
                 let t = Tensor::zeros([8], (Kind::Int64, Device::Cpu));
-                let target = recipe.teach(who, &x, &t).unwrap();
+                let target = recipe.teach(who, &x, &t, None).unwrap();
                 for (row, &teacher) in who.iter().enumerate() {
                     assert_eq!(
                         target.double_value(&[row as i64, 0, 1, 1]),

@@ -3,7 +3,7 @@
 use crate::trainer::{Evaluation, Trainer};
 use crate::{EarlyStopping, Result};
 use dualmd_data::stream;
-use dualmd_diffusion::{Denoiser, UNet2d};
+use dualmd_diffusion::Denoiser;
 use dualmd_torch::{Kind, Tensor, noise, tch};
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -15,13 +15,13 @@ const EVALUATION_IMAGES: usize = 256;
 
 impl Trainer<'_> {
     /// Loss on the images that early stopping decides by.
-    pub(crate) fn calibrate(&self, network: &UNet2d, early: &EarlyStopping) -> Result<f64> {
+    pub(crate) fn calibrate(&self, network: &dyn Denoiser, early: &EarlyStopping) -> Result<f64> {
         let n = early.calibration.len().min(EVALUATION_IMAGES);
         self.noise_loss(network, &spread(&early.calibration, n))
     }
 
     /// As many members as held-out images, through the same code, with the same timesteps and noise.
-    pub(crate) fn evaluate(&self, network: &UNet2d) -> Result<Evaluation> {
+    pub(crate) fn evaluate(&self, network: &dyn Denoiser) -> Result<Evaluation> {
         let members = self.recipe.watched();
         let heldout = &self.set.heldout;
         let n = if heldout.is_empty() {
@@ -40,7 +40,7 @@ impl Trainer<'_> {
         })
     }
 
-    fn noise_loss(&self, network: &UNet2d, images: &[usize]) -> Result<f64> {
+    fn noise_loss(&self, network: &dyn Denoiser, images: &[usize]) -> Result<f64> {
         let _guard = tch::no_grad_guard();
         let (mut sum, mut count) = (0.0, 0usize);
         let total = self.schedule.len() as i64;
@@ -50,6 +50,7 @@ impl Trainer<'_> {
                 .set
                 .images
                 .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
+            let told = self.set.captions.as_ref().map(|c| c.main(&indices));
             for draw in 0..EVALUATION_DRAWS {
                 let index = draw * 1_000_003 + chunk_index as u64;
                 let mut rng = stream(self.evaluation_seed, "evaluate", index);
@@ -66,7 +67,8 @@ impl Trainer<'_> {
                 let t = Tensor::from_slice(&times).to_device(self.device);
                 let eps = noise::normal(&mut rng, &x0.size(), self.device);
                 let x_t = self.schedule.add_noise(&x0, &eps, &t);
-                let error = network.predict_noise(&x_t, &t, None)? - eps;
+                let output = network.predict_noise(&x_t, &t, told.as_ref())?;
+                let error = self.schedule.noise_of_output(output, &x_t, &t) - eps;
                 let per_image =
                     (&error * &error).mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double);
                 sum += per_image.sum(Kind::Double).double_value(&[]);

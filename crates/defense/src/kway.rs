@@ -6,10 +6,10 @@
 //! and K - 1 teacher forwards per image of a student step.
 
 use crate::order::EpochOrder;
-use crate::recipe::{Draw, Recipe, Target};
+use crate::recipe::{Draw, Recipe, Target, rows_of};
 use crate::{DefenseError, Result, Routing};
 use dualmd_data::stream;
-use dualmd_diffusion::Denoiser;
+use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::{Tensor, tch};
 use rand::seq::SliceRandom;
 use std::collections::HashMap;
@@ -106,7 +106,13 @@ impl Recipe for KWay {
         }
     }
 
-    fn teach(&self, left_out: &[usize], x_t: &Tensor, t: &Tensor) -> Result<Tensor> {
+    fn teach(
+        &self,
+        left_out: &[usize],
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
         let _guard = tch::no_grad_guard();
         let sum = x_t.zeros_like();
         for (index, teacher) in self.teachers.iter().enumerate() {
@@ -121,7 +127,7 @@ impl Recipe for KWay {
             let eps = teacher.predict_noise(
                 &x_t.index_select(0, &rows),
                 &t.index_select(0, &rows),
-                None,
+                rows_of(condition, &rows).as_ref(),
             )?;
             let _ = sum.shallow_clone().f_index_add_(0, &rows, &eps)?;
         }
@@ -160,7 +166,6 @@ pub fn divide(units: &[Vec<usize>], k: usize, seed: u64) -> Result<Vec<Vec<usize
 mod tests {
     use super::*;
     use crate::DistillMd;
-    use dualmd_diffusion::Condition;
     use dualmd_torch::{Device, Kind, noise};
 
     /// Predicts `a x_t + b`: who answered can be read off.
@@ -205,8 +210,8 @@ mod tests {
                     panic!("a distilled step has teachers")
                 };
                 assert_eq!(
-                    paper.teach(&p, &x, &t).unwrap(),
-                    general.teach(&g, &x, &t).unwrap()
+                    paper.teach(&p, &x, &t, None).unwrap(),
+                    general.teach(&g, &x, &t, None).unwrap()
                 );
             }
         }
@@ -224,7 +229,7 @@ mod tests {
                 let Target::Teacher(left_out) = &draw.target else {
                     panic!("a distilled step has teachers")
                 };
-                let target = recipe.teach(left_out, &x, &t).unwrap();
+                let target = recipe.teach(left_out, &x, &t, None).unwrap();
                 for (row, &image) in draw.images.iter().enumerate() {
                     seen[image] += 1;
                     let own = image / 2;

@@ -7,11 +7,13 @@
 //! * [`distillation`]: ordinary distillation from one teacher that saw everything (the baseline of Table 10).
 //! * [`dp`]: DP-SGD and its accountant, the only one here with a formal guarantee.
 //! * [`ensemble`]: several models that answer with their average, when images are drawn.
+//! * [`network`]: what is trained; [`captions`]: the texts of the images, prompt diversification.
 //! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
 
 pub mod augment;
+pub mod captions;
 pub mod checkpoint;
 pub mod distillation;
 pub mod distillmd;
@@ -21,6 +23,7 @@ pub mod ensemble;
 mod evaluation;
 pub mod journal;
 pub mod kway;
+pub mod network;
 pub mod optimizer;
 pub mod options;
 pub mod order;
@@ -30,12 +33,14 @@ mod step;
 pub mod trainer;
 
 pub use augment::Cutout;
+pub use captions::Captions;
 pub use distillation::Distillation;
 pub use distillmd::{DistillMd, Routing};
 pub use dp::{DpSgd, Privacy};
 pub use early::{EarlyStopping, KeptAt};
 pub use ensemble::EnsembleDenoiser;
 pub use kway::KWay;
+pub use network::Network;
 pub use options::TrainOptions;
 pub use plain::Plain;
 pub use recipe::{Draw, Recipe, Target};

@@ -6,6 +6,7 @@
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target};
 use crate::{DefenseError, Result};
+use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
 
 /// True-noise targets on a pool of images: all members, or D1, or D2.
@@ -56,7 +57,13 @@ impl Recipe for Plain {
         self.watched.clone().unwrap_or_else(|| self.members())
     }
 
-    fn teach(&self, _: &[usize], _: &Tensor, _: &Tensor) -> Result<Tensor> {
+    fn teach(
+        &self,
+        _: &[usize],
+        _: &Tensor,
+        _: &Tensor,
+        _: Option<&Condition>,
+    ) -> Result<Tensor> {
         Err(DefenseError::Setting(
             "ordinary training has no teacher".into(),
         ))

@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::dp::DpSgd;
+use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
 
 /// What the network learns to predict in one step.
@@ -31,11 +32,18 @@ pub trait Recipe {
     /// The draw of step `step` (0-based): a pure function of `step`.
     fn draw(&self, step: u64, batch: usize) -> Draw;
 
-    /// The target of the teachers named in [`Target::Teacher`]: [B, C, H, W], no gradient.
+    /// The target of the teachers named in [`Target::Teacher`], who are told what the student is told: [B, C, H, W], no
+    /// gradient.
     ///
     /// # Errors
     /// What a teacher refuses.
-    fn teach(&self, teachers: &[usize], x_t: &Tensor, t: &Tensor) -> Result<Tensor>;
+    fn teach(
+        &self,
+        teachers: &[usize],
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor>;
 
     /// The images whose loss is logged as the member loss: [`Recipe::members`], unless what leaks is not what is drawn
     /// (a student of generated images is watched on the real ones).
@@ -58,13 +66,14 @@ pub(crate) fn by_teacher(
     which: &[usize],
     x_t: &Tensor,
     t: &Tensor,
+    condition: Option<&Condition>,
     teachers: &[Box<dyn dualmd_diffusion::Denoiser>],
 ) -> Result<Tensor> {
     let _guard = dualmd_torch::tch::no_grad_guard();
     if let Some(&only) = which.first()
         && which.iter().all(|&w| w == only)
     {
-        return Ok(teachers[only].predict_noise(x_t, t, None)?);
+        return Ok(teachers[only].predict_noise(x_t, t, condition)?);
     }
     let out = x_t.zeros_like();
     for (index, teacher) in teachers.iter().enumerate() {
@@ -76,9 +85,19 @@ pub(crate) fn by_teacher(
             continue;
         }
         let rows = Tensor::from_slice(&rows).to_device(x_t.device());
-        let eps =
-            teacher.predict_noise(&x_t.index_select(0, &rows), &t.index_select(0, &rows), None)?;
+        let eps = teacher.predict_noise(
+            &x_t.index_select(0, &rows),
+            &t.index_select(0, &rows),
+            rows_of(condition, &rows).as_ref(),
+        )?;
         let _ = out.shallow_clone().index_copy_(0, &rows, &eps);
     }
     Ok(out)
+}
+
+/// The condition of these rows of a batch.
+pub(crate) fn rows_of(condition: Option<&Condition>, rows: &Tensor) -> Option<Condition> {
+    condition.map(|c| Condition {
+        embedding: c.embedding.index_select(0, rows),
+    })
 }

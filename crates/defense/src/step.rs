@@ -6,6 +6,7 @@ use crate::recipe::{Draw, Target};
 use crate::trainer::{Additions, Trainer};
 use crate::{DefenseError, Result};
 use dualmd_data::stream;
+use dualmd_diffusion::Condition;
 use dualmd_torch::{Tensor, noise, tch};
 use rand::Rng;
 
@@ -13,6 +14,7 @@ use rand::Rng;
 struct Batch {
     x_t: Tensor,
     t: Tensor,
+    told: Option<Condition>,
     target: Tensor,
 }
 
@@ -72,6 +74,9 @@ impl Trainer<'_> {
                 let one = Batch {
                     x_t: rows(&all.x_t),
                     t: rows(&all.t),
+                    told: all.told.as_ref().map(|c| Condition {
+                        embedding: rows(&c.embedding),
+                    }),
                     target: rows(&all.target),
                 };
                 total += self.backward(&one, step)?;
@@ -105,6 +110,12 @@ impl Trainer<'_> {
             .set
             .images
             .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
+        if let Some(deviation) = &self.set.deviation {
+            let deviation =
+                deviation.index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
+            let mut rng = stream(seed, "train/latent", step);
+            x0 += deviation * noise::normal(&mut rng, &x0.size(), self.device);
+        }
         if self.options.flip {
             let mut rng = stream(seed, "train/flip", step);
             let mirrored: Vec<bool> = (0..n).map(|_| rng.random()).collect();
@@ -131,21 +142,31 @@ impl Trainer<'_> {
             self.device,
         );
         let x_t = self.schedule.add_noise(&x0, &eps, &t);
-        let target = match &draw.target {
+        let captions = self.set.captions.as_ref();
+        let told = captions.map(|c| c.drawn(&indices, seed, step));
+        let eps = match &draw.target {
             Target::Noise => eps,
-            Target::Teacher(who) => self.recipe.teach(who, &x_t, &t)?,
+            Target::Teacher(who) => self.recipe.teach(who, &x_t, &t, told.as_ref())?,
         };
-        if self.network.config().dropout > 0.0 {
+        let target = self.schedule.output_for_noise(eps, &x_t, &t);
+        if self.network.has_dropout() {
             // The one place where libtorch's own generator is used: dropout masks. Seeded anew each step, so that a
             // resumed run draws the same ones.
             tch::manual_seed(stream(seed, "train/dropout", step).random::<i64>());
         }
-        Ok(Batch { x_t, t, target })
+        Ok(Batch {
+            x_t,
+            t,
+            told,
+            target,
+        })
     }
 
     /// Adds the gradient of the batch's mean loss to the parameters'; returns the loss.
     fn backward(&self, batch: &Batch, step: u64) -> Result<f64> {
-        let prediction = self.network.forward(&batch.x_t, &batch.t, true)?;
+        let prediction =
+            self.network
+                .forward_training(&batch.x_t, &batch.t, batch.told.as_ref())?;
         let loss = prediction.f_mse_loss(&batch.target, tch::Reduction::Mean)?;
         let value = loss.double_value(&[]);
         if !value.is_finite() {
@@ -187,11 +208,11 @@ mod tests {
     fn trainer(recipe: &DpSgd) -> Trainer<'_> {
         let mut rng = stream(1, "images", 0);
         Trainer {
-            network: network(),
+            network: Box::new(network()),
             schedule: NoiseSchedule::default(),
             set: TrainingSet {
                 images: noise::normal(&mut rng, &[IMAGES as i64, 1, 8, 8], Device::Cpu),
-                heldout: vec![],
+                ..TrainingSet::default()
             },
             recipe,
             options: TrainOptions {

@@ -3,9 +3,10 @@
 //! ```text
 //! for step in resumed..steps:
 //!     images, target  <- recipe.draw(step)            which images, what to predict
+//!     text            <- captions.drawn(step)         what the network is told, if it is told anything
 //!     t, noise        <- streams (seed, "train/...", step)
 //!     x_t             <- sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise          (Eq. 2)
-//!     loss            <- mean (target - eps(x_t, t))^2                      (Eq. 3 or 7)
+//!     loss            <- mean (target - eps(x_t, t, text))^2                (Eq. 3 or 7)
 //!     clip, Adam, EMA
 //! ```
 //!
@@ -16,20 +17,37 @@ use crate::checkpoint::{self, LossSoFar};
 use crate::journal::{Journal, Line};
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
-use crate::{Cutout, DefenseError, EarlyStopping, KeptAt, Result, TrainOptions};
-use dualmd_diffusion::{NoiseSchedule, UNet2d};
+use crate::{Captions, Cutout, DefenseError, EarlyStopping, KeptAt, Network, Result, TrainOptions};
+use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::device::Precision;
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Instant;
 
 /// Images a run may touch.
 pub struct TrainingSet {
-    /// [N, C, H, W] f32 in [-1, 1], on the training device.
+    /// [N, C, H, W] f32, on the training device: images in [-1, 1], or the means of their latents.
     pub images: Tensor,
+    /// Standard deviation of each image's latents, shaped like `images`: a step then draws from that Gaussian, as diffusers'
+    /// script does. Without it the images are what they are.
+    pub deviation: Option<Tensor>,
+    /// Texts of the images, for a network that is told one.
+    pub captions: Option<Captions>,
     /// Indices that no model of the run ever trains on, for the held-out loss.
     pub heldout: Vec<usize>,
+}
+
+impl Default for TrainingSet {
+    /// Nothing at all.
+    fn default() -> Self {
+        Self {
+            images: Tensor::zeros([0, 1, 1, 1], (Kind::Float, Device::Cpu)),
+            deviation: None,
+            captions: None,
+            heldout: Vec::new(),
+        }
+    }
 }
 
 /// Noise-prediction losses of the EMA weights.
@@ -98,7 +116,7 @@ pub struct Outcome {
 /// Everything one training needs.
 pub struct Trainer<'a> {
     /// The network, fresh; its parameters are trained in place.
-    pub network: UNet2d,
+    pub network: Box<dyn Network>,
     /// Forward process.
     pub schedule: NoiseSchedule,
     /// Images.
@@ -132,7 +150,7 @@ pub struct Observer<'a> {
     /// Told after every step.
     pub progress: &'a mut dyn FnMut(Progress),
     /// Given the EMA network every `sample_every` steps.
-    pub sheet: &'a mut dyn FnMut(u64, &UNet2d),
+    pub sheet: &'a mut dyn FnMut(u64, &dyn Denoiser),
     /// Hears of broken checkpoints.
     pub warn: &'a mut dyn FnMut(String),
     /// Leave after this many steps of this invocation.
@@ -209,9 +227,9 @@ impl Trainer<'_> {
             let (mut evaluation, mut calibration_loss) = (None, None);
             if every(options.eval_every) || done == options.steps {
                 let averaged = self.network_of(optimizer.ema())?;
-                evaluation = Some(self.evaluate(&averaged)?);
+                evaluation = Some(self.evaluate(averaged.as_ref())?);
                 if let Some(early) = early {
-                    let loss = self.calibrate(&averaged, early)?;
+                    let loss = self.calibrate(averaged.as_ref(), early)?;
                     calibration_loss = Some(loss);
                     // Not finite: a run that went astray keeps what it had.
                     let least = optimizer
@@ -267,7 +285,7 @@ impl Trainer<'_> {
                 });
             }
         }
-        let evaluation = self.evaluate(&self.network_of(optimizer.result())?)?;
+        let evaluation = self.evaluate(self.network_of(optimizer.result())?.as_ref())?;
         Ok(Outcome {
             finished: Finished::Complete {
                 train_loss: mean.last,
@@ -286,6 +304,24 @@ impl Trainer<'_> {
         let size = self.set.images.size();
         let side = |axis: usize| size.get(axis).map_or(0, |&n| n as usize);
         let members = self.recipe.members();
+        if let Some(captions) = &self.set.captions {
+            captions.check(side(0))?;
+        }
+        if let Some(deviation) = &self.set.deviation {
+            if deviation.size() != size {
+                return Err(DefenseError::Setting(format!(
+                    "latents of shape {size:?} with deviations of shape {:?}",
+                    deviation.size()
+                )));
+            }
+            if self.options.flip || additions.cutout.is_some() {
+                return Err(DefenseError::Setting(
+                    "train.flip and train.cutout_side change images, and this model learns from latents that were computed \
+                     once: leave them out"
+                        .into(),
+                ));
+            }
+        }
         if let Some(cutout) = &additions.cutout {
             cutout.check(side(2), side(3))?;
         }
@@ -309,11 +345,8 @@ impl Trainer<'_> {
     }
 
     /// A network over these weights (shared storage).
-    fn network_of(&self, weights: Vec<(String, Tensor)>) -> Result<UNet2d> {
+    fn network_of(&self, weights: Vec<(String, Tensor)>) -> Result<Box<dyn Network>> {
         let weights = weights.into_iter().collect();
-        Ok(
-            UNet2d::from_weights(self.network.config(), weights, self.device)?
-                .with_precision(self.precision),
-        )
+        self.network.over(weights, self.device, self.precision)
     }
 }

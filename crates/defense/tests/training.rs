@@ -8,6 +8,7 @@ use dualmd_defense::{
     Additions, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Plain, Privacy, Recipe,
     Result, Target, TrainOptions,
 };
+use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
 use std::path::Path;
 
@@ -108,7 +109,13 @@ impl Recipe for Both {
         let target = Target::Teacher(vec![0; images.len()]);
         Draw { images, target }
     }
-    fn teach(&self, _: &[usize], x_t: &Tensor, _: &Tensor) -> Result<Tensor> {
+    fn teach(
+        &self,
+        _: &[usize],
+        x_t: &Tensor,
+        _: &Tensor,
+        _: Option<&Condition>,
+    ) -> Result<Tensor> {
         Ok(x_t.zeros_like())
     }
     fn private(&self) -> Option<&DpSgd> {

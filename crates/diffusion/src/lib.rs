@@ -12,12 +12,14 @@
 //! * [`sampler`]: DDIM and ancestral sampling.
 //! * [`pipeline`]: folders in the diffusers layout.
 //! * [`latent`]: text-to-image folders, guidance and sampling.
+//! * [`model`]: folders of either kind.
 
 mod blocks;
 pub mod clip;
 pub mod denoiser;
 pub mod dual;
 pub mod latent;
+pub mod model;
 pub mod nn;
 pub mod oracle;
 pub mod pipeline;
@@ -32,6 +34,7 @@ pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use denoiser::{Condition, Denoiser, StepInfo};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use latent::TextToImage;
+pub use model::Model;
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
 pub use pipeline::Pipeline;
 pub use schedule::NoiseSchedule;

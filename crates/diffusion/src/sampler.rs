@@ -29,6 +29,8 @@ pub struct SampleOptions {
     pub seed: u64,
     /// Clip the predicted clean image to [-c, c]; `None` for no clipping.
     pub clip: Option<f64>,
+    /// What is made has no bounds (latents): the result is not clipped to [-1, 1].
+    pub unbounded: bool,
 }
 
 /// x_T for images `0..n`: each image's noise comes from its own stream (seed, "sample/noise", i), so the i-th image of
@@ -49,7 +51,8 @@ pub fn initial_noise(seed: u64, n: usize, [c, h, w]: [i64; 3], device: Device) -
     Tensor::cat(&images, 0).to_device(device)
 }
 
-/// Generates one image per row of `x_t` ([N, C, H, W] standard normal). Returns [N, C, H, W] f32 clipped to [-1, 1].
+/// Generates one image per row of `x_t` ([N, C, H, W] standard normal). Returns [N, C, H, W] f32, clipped to [-1, 1] unless
+/// [`SampleOptions::unbounded`].
 /// `go_on` is told the number of finished images after each batch; false ends the run.
 ///
 /// # Errors
@@ -192,7 +195,11 @@ fn sample_batch(
             }
         };
     }
-    Ok(x.clamp(-1.0, 1.0))
+    Ok(if options.unbounded {
+        x
+    } else {
+        x.clamp(-1.0, 1.0)
+    })
 }
 
 #[cfg(test)]
@@ -220,6 +227,7 @@ mod tests {
             batch: 2,
             seed: 3,
             clip: None,
+            unbounded: false,
         };
         let times = schedule.sampling_timesteps(options.steps)?;
         let order = ModelOrder::FirstStarts;

@@ -331,6 +331,21 @@ impl NoiseSchedule {
         }
     }
 
+    /// The inverse of [`Self::noise_of_output`]: what a network should answer at x_t if the noise is `eps`.
+    pub fn output_for_noise(&self, eps: Tensor, x_t: &Tensor, t: &Tensor) -> Tensor {
+        match self.prediction {
+            PredictionType::Epsilon => eps,
+            PredictionType::Velocity => {
+                let (a, b) = self.coefficients(t);
+                (eps - x_t * b) / a
+            }
+            PredictionType::Sample => {
+                let (a, b) = self.coefficients(t);
+                (x_t - eps * b) / a
+            }
+        }
+    }
+
     /// The deterministic DDIM move from `from` to `to`, in either direction, without clipping:
     /// sqrt(abar_to) f(x, from) + sqrt(1 - abar_to) eps.
     pub fn ddim_move(&self, x: &Tensor, eps: &Tensor, from: i64, to: i64) -> Tensor {

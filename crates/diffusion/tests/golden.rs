@@ -75,6 +75,7 @@ fn two_checkpoints_alternate_as_in_python() {
         batch: 64,
         seed: 0,
         clip: None,
+        unbounded: false,
     };
     for (order, file) in [
         (ModelOrder::FirstStarts, "first_starts.npy"),

@@ -1,8 +1,10 @@
 //! What can be typed. Commands and flags are a contract with scripts: adding is free, changing is not.
 
+mod caption;
 mod files;
 mod runs;
 
+pub use caption::CaptionArgs;
 pub use files::{
     Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs,
 };
@@ -185,6 +187,12 @@ pub enum Command {
         after_help = "Examples:\n  dualmd metrics images/ --real heldout/\n  dualmd metrics images/ --real heldout/ --members train/ --features inception-2048 --weights pt_inception.safetensors --json\n\nThe distance is FID only with inception-2048; see docs/metrics.md."
     )]
     Metrics(MetricsArgs),
+
+    /// Describe images with a BLIP model of yours, several times each: for prompt diversification
+    #[command(
+        after_help = "Example:\n  dualmd caption photos/ --model blip-image-captioning-large -n 5 -o captions.jsonl\n\nThe file can take the place of photos/metadata.jsonl: `text` lists the captions that were there and the new ones. An interrupted\ncommand goes on where it stopped."
+    )]
+    Caption(CaptionArgs),
 
     /// Statistics of any score file
     #[command(

@@ -256,6 +256,18 @@ pub struct SampleArgs {
     #[arg(long, value_name = "X_T.npy")]
     pub noise: Option<PathBuf>,
 
+    /// What a text-to-image model is to draw
+    #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
+    pub prompt: Option<String>,
+
+    /// A file of prompts, one a line: image i is drawn for line i, from the first again after the last
+    #[arg(long, value_name = "FILE")]
+    pub prompts: Option<PathBuf>,
+
+    /// How strongly the prompt is followed (classifier-free guidance); 1: as learnt
+    #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
+    pub guidance: f64,
+
     /// Which of two models takes which step
     #[arg(long, value_enum, value_name = "ORDER", default_value_t = Order::First, requires = "model2")]
     pub order: Order,
@@ -301,6 +313,10 @@ pub struct PredictArgs {
     /// Timesteps, one i64 for each image
     #[arg(long, value_name = "T.npy")]
     pub t: PathBuf,
+
+    /// What a text-to-image model is told (default: nothing)
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
 
     /// Which of the model's weights
     #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
@@ -353,6 +369,10 @@ pub struct ScoreArgs {
     /// Split file that DATA#member and DATA#nonmember refer to
     #[arg(long, value_name = "split.json")]
     pub split: Option<PathBuf>,
+
+    /// What a text-to-image model is told (default: nothing)
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
 
     /// Which of the model's weights
     #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]

@@ -64,7 +64,7 @@ impl Case {
         }
         let options = LoadOptions {
             image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
-            channels: Some(u8::try_from(generator.first().unet.config().in_channels).unwrap_or(3)),
+            channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
             split: split.as_ref(),
             group_column: args.group_column.as_deref(),
             caption_column: args.caption_column.as_deref(),
@@ -156,18 +156,18 @@ fn refuse_foreign_split(args: &ScoreArgs, split: &Split) -> Result<()> {
 /// A reference model answers the same questions as the target.
 fn check_reference(target: &Generator, reference: &Generator, folder: &Path) -> Result<()> {
     let (a, b) = (target.first(), reference.first());
-    if a.schedule.config() != b.schedule.config() {
+    if a.schedule().config() != b.schedule().config() {
         bail_usage!(
             "{} has another noise schedule than the model: their losses at one timestep are not comparable",
             folder.display()
         );
     }
-    if a.unet.config().in_channels != b.unet.config().in_channels {
+    if a.sample_shape() != b.sample_shape() {
         bail_usage!(
-            "{} takes images of {} channels, the model of {}",
+            "{} takes inputs of shape {:?}, the model of {:?}",
             folder.display(),
-            b.unet.config().in_channels,
-            a.unet.config().in_channels
+            b.sample_shape(),
+            a.sample_shape()
         );
     }
     if target.fingerprint() == reference.fingerprint() {
@@ -235,6 +235,7 @@ fn generate(
         Order::First,
         batch,
         seed,
+        None,
         |done| {
             progress.update(&ProgressEvent {
                 model: "sample".into(),
@@ -491,8 +492,8 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
             },
             "split_hash": case.split.as_ref().map(|s| s.hash().to_owned()),
             "model": {
-                "parameters": case.generator.first().unet.parameters().count(),
-                "config": case.generator.first().unet.config(),
+                "parameters": case.generator.first().parameter_count(),
+                "config": case.generator.first().config()?,
             },
             "auditor": args.auditor,
             "models": [{

@@ -389,7 +389,7 @@ fn statistic(
     };
     let outcome = dualmd_attack::run(
         generator.first(),
-        &generator.first().schedule,
+        generator.first().schedule(),
         &samples,
         &[method],
         RunOptions {

@@ -1,6 +1,7 @@
 //! One function per command.
 
 pub mod audit;
+pub mod caption;
 pub mod data;
 pub mod lira;
 pub mod list;

@@ -5,14 +5,15 @@ use crate::choices::ImageFormat;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::weight_set;
-use crate::stages::sample::{Generator, write_samples};
+use crate::stages::sample::{Generator, Prompts, write_samples};
+use crate::stages::text::Encoded;
 use crate::stages::{create_folder, train::view};
 use anyhow::{Context, Result, bail};
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Denoiser, Pipeline};
+use dualmd_diffusion::{Condition, Denoiser, Model};
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Kind, no_grad};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
@@ -48,7 +49,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
             noise.narrow(0, 0, args.n as i64)
         }
         None => {
-            let shape = generator.first().image_shape().with_context(|| {
+            let shape = generator.first().sample_shape().with_context(|| {
                 format!(
                     "{}: unet/config.json gives no sample_size; add it",
                     args.model.display()
@@ -57,6 +58,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
             initial_noise(seed, args.n, shape, engine.device)
         }
     };
+    let prompts = prompts(args, &generator, &folders[0])?;
     let stop = crate::signals::stop_flag()?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let began = std::time::Instant::now();
@@ -67,6 +69,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
         args.order,
         args.batch,
         seed,
+        prompts.as_ref(),
         |done| {
             progress.update(&ProgressEvent {
                 model: "sample".into(),
@@ -90,10 +93,49 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What a text-to-image model is told for each image: --prompt, or the lines of --prompts in turn.
+fn prompts(args: &SampleArgs, generator: &Generator, folder: &Path) -> Result<Option<Prompts>> {
+    let lines = match (&args.prompt, &args.prompts) {
+        (Some(prompt), _) => vec![prompt.clone()],
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            if lines.is_empty() {
+                bail!("{}: holds no prompt; write one a line", file.display());
+            }
+            lines
+        }
+        (None, None) => Vec::new(),
+    };
+    let Some(model) = generator.first().text() else {
+        if !lines.is_empty() {
+            bail!(
+                "{}: this model is told no text; leave --prompt and --prompts out",
+                folder.display()
+            );
+        }
+        return Ok(None);
+    };
+    let lines = if lines.is_empty() {
+        vec![String::new()]
+    } else {
+        lines
+    };
+    let texts: Vec<[String; 1]> = (0..args.n).map(|i| [lines[i % lines.len()].clone()]).collect();
+    let texts: Vec<&[String]> = texts.iter().map(|t| t.as_slice()).collect();
+    let encoded = Encoded::new(model, &texts)?;
+    Ok(Some(Prompts {
+        condition: encoded.main(1),
+        nothing: encoded.nothing(),
+        guidance: args.guidance,
+    }))
+}
+
 /// One call of the network, for parity checks.
 pub fn predict(global: &Global, args: &PredictArgs) -> Result<ExitCode> {
     let engine = Engine::exact(global)?;
-    let pipeline = Pipeline::load(&args.model, weight_set(args.weights), engine.device)?
+    let model = Model::load(&args.model, weight_set(args.weights), engine.device)?
         .with_precision(engine.precision);
     let x = read_npy(&args.x)?
         .to_kind(Kind::Float)
@@ -101,14 +143,26 @@ pub fn predict(global: &Global, args: &PredictArgs) -> Result<ExitCode> {
     let t = read_npy(&args.t)?
         .to_kind(Kind::Int64)
         .to_device(engine.device);
-    let last = pipeline.schedule.len() as i64 - 1;
+    let last = model.schedule().len() as i64 - 1;
     if t.numel() > 0 && (i64::try_from(t.min())? < 0 || i64::try_from(t.max())? > last) {
         bail!(
             "{}: timesteps must lie between 0 and {last}",
             args.t.display()
         );
     }
-    let eps = no_grad(|| pipeline.predict_noise(&x, &t, None))
+    let condition = match (model.text(), &args.prompt) {
+        (Some(text), prompt) => {
+            let prompt = prompt.as_deref().unwrap_or_default();
+            let one = text.text_embeddings(&[prompt])?;
+            let n = x.size().first().copied().unwrap_or(0);
+            Some(Condition {
+                embedding: one.f_expand([n, -1, -1], false)?,
+            })
+        }
+        (None, Some(_)) => bail!("{}: this model is told no text; leave --prompt out", args.model.display()),
+        (None, None) => None,
+    };
+    let eps = no_grad(|| model.predict_noise(&x, &t, condition.as_ref()))
         .with_context(|| format!("{}", args.x.display()))?;
     write_npy(&args.out, &eps)?;
     Ok(ExitCode::SUCCESS)

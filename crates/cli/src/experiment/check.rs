@@ -1,8 +1,9 @@
 //! Ranges, names, and what contradicts what: everything that can be said before any image is read.
 
 use super::{Experiment, ModelEntry, Train};
-use crate::choices::{Defense, SplitMethod};
+use crate::choices::{CaptionChoice, Defense, SplitMethod};
 use crate::suggest::nearest;
+use dualmd_diffusion::latent::LATENT_PRESETS;
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 
@@ -11,6 +12,9 @@ pub const TEACHERS: [&str; 2] = ["teacher-1", "teacher-2"];
 
 /// The model of other images that attacks may compare with.
 pub const REFERENCE: &str = "reference";
+
+/// What all models start from where there is a `[pretrain]`.
+pub const BASE: &str = "base";
 
 /// Training timesteps: no sampler can take more steps.
 const TIMESTEPS: usize = 1000;
@@ -24,6 +28,7 @@ impl Experiment {
         let mut problems = Vec::new();
         self.check_data(&mut problems);
         check_training(&self.train, "train", &mut problems);
+        self.check_text(&mut problems);
         self.check_rest(&mut problems);
         check_models(self, &mut problems);
         match problems.as_slice() {
@@ -119,6 +124,78 @@ impl Experiment {
         for (index, attack) in a.attacks.iter().enumerate() {
             if a.attacks[..index].contains(attack) {
                 problems.push(format!("audit.attacks names {attack} twice"));
+            }
+        }
+    }
+}
+
+impl Experiment {
+    /// What only text-to-image models have.
+    fn check_text(&self, problems: &mut Vec<String>) {
+        let preset = &self.model.preset;
+        let text = self.model.base.is_some() || LATENT_PRESETS.iter().any(|p| p.name == preset);
+        if self.model.base.is_some() && !self.model.config.is_empty() {
+            problems.push(
+                "model.base is a finished network: its configuration cannot be changed, remove the other keys of [model]"
+                    .into(),
+            );
+        }
+        if let Some(pretrain) = &self.pretrain {
+            if !text {
+                problems.push(format!(
+                    "[pretrain] is for text-to-image models (model.preset = \"{}\"), and this is {preset}",
+                    LATENT_PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join("\" or \"")
+                ));
+            }
+            if self.model.base.is_some() {
+                problems.push(
+                    "model.base and [pretrain] both say what training starts from: keep one".into(),
+                );
+            }
+            if pretrain.source == self.data.source {
+                problems.push(format!(
+                    "pretrain.source = {:?} is data.source: the base would know the non-members",
+                    pretrain.source
+                ));
+            }
+            match pretrain.recipe(&self.train) {
+                Ok(own) => check_training(&own, "pretrain.train", problems),
+                Err(error) => problems.push(format!("{error:#}").trim_end().replace('\n', " ")),
+            }
+        }
+        let dropped = self.train.caption_dropout;
+        if !(0.0..=1.0).contains(&dropped) {
+            problems.push(format!(
+                "train.caption_dropout = {dropped}: a chance, 0 to 1, is needed"
+            ));
+        }
+        if !text && (self.train.captions == CaptionChoice::Any || dropped > 0.0) {
+            problems.push(format!(
+                "train.captions and train.caption_dropout are for text-to-image models, and {preset} is told no text"
+            ));
+        }
+        if !self.sample.guidance.is_finite() {
+            problems.push(format!(
+                "sample.guidance = {}: a number is needed",
+                self.sample.guidance
+            ));
+        }
+        if self.sample.per_prompt < 1 {
+            problems.push("sample.per_prompt = 0: at least 1 is needed".into());
+        }
+        for model in &self.models {
+            // Whoever shares teachers asks the same of them.
+            let sharing = self
+                .models
+                .iter()
+                .find(|m| m.teachers.is_some() && m.teachers == model.teachers);
+            if let Some(first) = sharing.filter(|m| m.train != model.train) {
+                problems.push(format!(
+                    "models {} and {} share the teachers {} and differ in train: give them the same, or teachers of their own",
+                    first.name,
+                    model.name,
+                    model.teachers.as_deref().unwrap_or_default()
+                ));
             }
         }
     }
@@ -235,7 +312,7 @@ fn check_models(experiment: &Experiment, problems: &mut Vec<String>) {
 
 /// Keys that only some defences have, and a model's own recipe.
 fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Vec<String>) {
-    use Defense::{DpSgd, EarlyStopping, Ensemble, KWay, Synthetic};
+    use Defense::{Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, KWay, Synthetic};
     let name = &model.name;
     let mut only = |key: &str, given: bool, defenses: &[Defense]| {
         if given && !defenses.contains(&model.defense) {
@@ -261,6 +338,11 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
     only("patience", model.patience.is_some(), &[EarlyStopping]);
     only("shards", model.shards.is_some(), &[KWay, Ensemble]);
     only("images", model.images.is_some(), &[Synthetic]);
+    only(
+        "teachers",
+        model.teachers.is_some(),
+        &[Dualmd, Distillmd, Synthetic],
+    );
     if model.defense == DpSgd && model.epsilon.is_some() == model.noise_multiplier.is_some() {
         problems.push(format!(
             "model {name}: dp-sgd needs either epsilon (what it may spend) or noise_multiplier"
@@ -325,7 +407,7 @@ fn name_problem(name: &str) -> Option<String> {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if TEACHERS
         .iter()
-        .any(|teacher| teacher.eq_ignore_ascii_case(name))
+        .any(|teacher| name.to_ascii_lowercase().ends_with(teacher))
     {
         Some(format!(
             "model name {name} is taken by the teachers of dualmd and distillmd: choose another"
@@ -333,6 +415,10 @@ fn name_problem(name: &str) -> Option<String> {
     } else if name.to_ascii_lowercase().starts_with("shard-") {
         Some(format!(
             "model name {name} could be that of a shard's model (k-way, ensemble): choose another"
+        ))
+    } else if BASE.eq_ignore_ascii_case(name) {
+        Some(format!(
+            "model name {name} is taken by what [pretrain] makes: choose another"
         ))
     } else if REFERENCE.eq_ignore_ascii_case(name) {
         Some(format!(

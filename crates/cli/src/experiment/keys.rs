@@ -21,6 +21,10 @@ const KEYS: &[&str] = &[
     "data.group_column",
     "model",
     "model.preset",
+    "model.base",
+    "pretrain",
+    "pretrain.source",
+    "pretrain.train",
     "train",
     "train.steps",
     "train.batch",
@@ -34,6 +38,8 @@ const KEYS: &[&str] = &[
     "train.flip",
     "train.cutout_side",
     "train.cutout_probability",
+    "train.captions",
+    "train.caption_dropout",
     "train.dtype",
     "train.checkpoint_every",
     "train.keep_checkpoints",
@@ -48,6 +54,8 @@ const KEYS: &[&str] = &[
     "sample.steps",
     "sample.order",
     "sample.batch",
+    "sample.guidance",
+    "sample.per_prompt",
     "sample.features",
     "sample.features_weights",
     "audit",
@@ -72,7 +80,12 @@ const KEYS: &[&str] = &[
     "models.*.patience",
     "models.*.shards",
     "models.*.images",
+    "models.*.teachers",
     "models.*.train",
+    // diffusers' UNet2DConditionModel has these too, and `cross_attention_dim`, ...
+    "model.cross_attention_dim",
+    "model.transformer_layers_per_block",
+    "model.use_linear_projection",
     // diffusers' UNet2DModel. `sample_size`, `in_channels` and `out_channels` follow from [data].
     "model.center_input_sample",
     "model.time_embedding_type",
@@ -103,7 +116,9 @@ const KEYS: &[&str] = &[
 pub fn is_known(path: &[String]) -> bool {
     let pattern = pattern(path);
     // A model's own recipe has the keys of [train].
-    let own = pattern.strip_prefix("models.*.");
+    let own = pattern
+        .strip_prefix("models.*.")
+        .or_else(|| pattern.strip_prefix("pretrain."));
     KEYS.contains(&pattern.as_str())
         || (path.len() == 2 && pattern == "models.*")
         || own.is_some_and(|key| key.starts_with("train.") && KEYS.contains(&key))

@@ -14,11 +14,11 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-pub use check::{REFERENCE, TEACHERS};
+pub use check::{BASE, REFERENCE, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{
-    Defense, Dtype, Features, NearDuplicates, Order, ResizeFilter, Routing, Sampler, SplitMethod,
+    CaptionChoice, Defense, Dtype, Features, NearDuplicates, Order, ResizeFilter, Routing, Sampler, SplitMethod,
     Weights,
 };
 use anyhow::{Context, Result};
@@ -34,6 +34,9 @@ pub struct Experiment {
     pub data: Data,
     /// The network.
     pub model: Network,
+    /// A model that all others start from, for text-to-image models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pretrain: Option<Pretrain>,
     /// The recipe, the same for every model.
     pub train: Train,
     /// Choices of the two distillations.
@@ -98,9 +101,12 @@ impl Default for Data {
 /// `[model]`: a preset, and any key of diffusers' `UNet2DModel` configuration that should differ from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Network {
-    /// `tiny`, `small`, `medium` or `ddpm-cifar10`.
+    /// `tiny`, `small`, `medium` or `ddpm-cifar10`; for text to image `t2i-pixels-32` or `t2i-latent-small`.
     #[serde(default = "Network::default_preset")]
     pub preset: String,
+    /// A text-to-image folder in diffusers' layout that every model starts from, in place of a preset: fine-tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// Keys that replace the preset's. TOML has no null: write `"null"` where diffusers has it.
     #[serde(flatten)]
     pub config: toml::Table,
@@ -110,6 +116,7 @@ impl Default for Network {
     fn default() -> Self {
         Self {
             preset: Self::default_preset(),
+            base: None,
             config: toml::Table::new(),
         }
     }
@@ -136,6 +143,34 @@ impl Network {
         };
         self.config.iter().map(json).collect()
     }
+}
+
+/// `[pretrain]`: what the model learns first that all others start from ("Stable Diffusion" in small).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pretrain {
+    /// Its images, with captions: other images than those of `[data]`.
+    pub source: String,
+    /// Keys of `[train]` that differ for it.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub train: toml::Table,
+}
+
+impl Pretrain {
+    /// Its recipe: `common` with its own keys.
+    ///
+    /// # Errors
+    /// A value of the wrong type.
+    pub fn recipe(&self, common: &Train) -> Result<Train> {
+        merged(common, &self.train).context("pretrain.train")
+    }
+}
+
+/// A recipe with some keys of its own.
+fn merged(common: &Train, own: &toml::Table) -> Result<Train> {
+    let mut table = toml::Table::try_from(common).context("[train] cannot be written as TOML")?;
+    table.extend(own.clone());
+    Ok(table.try_into()?)
 }
 
 /// `[train]`: defaults are those of the paper's code scaled to a short run; see the presets for whole recipes.
@@ -167,6 +202,10 @@ pub struct Train {
     pub cutout_side: usize,
     /// Chance of each drawn image to get it.
     pub cutout_probability: f64,
+    /// Which caption a text-to-image model is told with an image: always the first, or any (prompt diversification).
+    pub captions: CaptionChoice,
+    /// Chance that it is told nothing instead, which guidance needs.
+    pub caption_dropout: f64,
     /// Number format of the heavy operations.
     pub dtype: Dtype,
     /// Steps between checkpoints.
@@ -196,6 +235,8 @@ impl Default for Train {
             flip: false,
             cutout_side: 0,
             cutout_probability: 0.5,
+            captions: CaptionChoice::default(),
+            caption_dropout: 0.0,
             dtype: Dtype::Auto,
             checkpoint_every: 500,
             keep_checkpoints: 2,
@@ -228,6 +269,11 @@ pub struct Sample {
     pub order: Order,
     /// Images generated at a time.
     pub batch: usize,
+    /// For text-to-image models: guidance scale; 1 is none.
+    pub guidance: f64,
+    /// For text-to-image models: images for each prompt, the prompts being the first captions of all members and
+    /// non-members. `n` does not apply.
+    pub per_prompt: usize,
     /// What the images' utility is measured by: distances of these features to real images that no model saw.
     pub features: Features,
     /// File of the features' network: needed for `inception-*`, else what set-up fetched.
@@ -243,6 +289,8 @@ impl Default for Sample {
             steps: 50,
             order: Order::default(),
             batch: 64,
+            guidance: 7.5,
+            per_prompt: 3,
             features: Features::default(),
             features_weights: None,
         }
@@ -330,6 +378,10 @@ pub struct ModelEntry {
     /// For `synthetic`: generated images to train on; as many as there are members unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<usize>,
+    /// For models made from two teachers: a name for teachers of their own, trained with this model's recipe (`train`).
+    /// Models with the same name here share them; without it all models share `teacher-1` and `teacher-2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teachers: Option<String>,
     /// Keys of `[train]` that differ for this model, e.g. `train = { weight_decay = 5e-4 }`.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub train: toml::Table,
@@ -359,13 +411,8 @@ impl ModelEntry {
         if self.train.is_empty() {
             return Ok(None);
         }
-        let mut table =
-            toml::Table::try_from(common).context("[train] cannot be written as TOML")?;
-        table.extend(self.train.clone());
-        let recipe = table
-            .try_into()
-            .with_context(|| format!("model {}, train", self.name))?;
-        Ok(Some(recipe))
+        let recipe = merged(common, &self.train);
+        Ok(Some(recipe.with_context(|| format!("model {}, train", self.name))?))
     }
 }
 

@@ -10,7 +10,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use crate::experiment::REFERENCE;
+pub use crate::experiment::{BASE, REFERENCE};
 pub use schedule::{Job, JobKind, Target, takes_pair, training_seed};
 
 use crate::bail_usage;
@@ -66,6 +66,12 @@ pub struct NetworkFacts {
     pub preset: String,
     /// Trainable parameters.
     pub parameters: u64,
+    /// It is told a text.
+    #[serde(default)]
+    pub text: bool,
+    /// Hash of the folder that training starts from (`model.base`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<String>,
     /// The whole `unet/config.json`.
     pub config: serde_json::Value,
 }
@@ -247,7 +253,11 @@ impl Plan {
         self.trainings.iter().filter(move |job| {
             !started(&job.name)
                 && !finished.contains(&job.name)
-                && job.needs.iter().all(|need| finished.contains(need))
+                && job
+                    .needs
+                    .iter()
+                    .chain(&job.starts_from)
+                    .all(|need| finished.contains(need))
         })
     }
 

@@ -1,7 +1,7 @@
 //! Which models are trained, after which others, and how the machine is shared.
 
 use crate::choices::Defense;
-use crate::experiment::{Experiment, REFERENCE, Run, TEACHERS, Train};
+use crate::experiment::{BASE, Experiment, ModelEntry, REFERENCE, Run, TEACHERS, Train};
 use anyhow::Result;
 use dualmd_attack::nn::BlackBox;
 use dualmd_attack::{Needs, needs};
@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum JobKind {
+    /// The images of `[pretrain]`, true noise: what all others start from.
+    Pretrain,
     /// All members, true noise.
     Baseline,
     /// One half of the members, true noise (Algorithm 1).
@@ -72,8 +74,11 @@ pub struct Job {
     /// What it is.
     #[serde(flatten)]
     pub kind: JobKind,
-    /// Models that must be finished before.
+    /// Models that it learns from, which must be finished before.
     pub needs: Vec<String>,
+    /// The model of the plan whose weights it starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_from: Option<String>,
     /// Seed of everything random in it; see [`training_seed`].
     pub seed: u64,
     /// Its recipe, where it is not the plan's.
@@ -114,23 +119,34 @@ pub fn training_seed(seed: u64, offset: u64, name: &str) -> u64 {
 /// # Errors
 /// A model's own recipe has a value of the wrong type.
 pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
-    let teachers = || TEACHERS.map(String::from).to_vec();
+    let pretrained = experiment.pretrain.as_ref().map(|_| BASE.to_owned());
     let job = |name: &str, offset: u64, kind: JobKind, needs: Vec<String>| Job {
         name: name.to_owned(),
         kind,
         needs,
+        starts_from: pretrained.clone(),
         seed: training_seed(experiment.seed, offset, name),
         train: None,
     };
     let mut jobs: Vec<Job> = Vec::new();
+    if let Some(pretrain) = &experiment.pretrain {
+        jobs.push(Job {
+            starts_from: None,
+            train: Some(pretrain.recipe(&experiment.train)?),
+            ..job(BASE, 0, JobKind::Pretrain, Vec::new())
+        });
+    }
     for model in &experiment.models {
-        if needs_teachers(model.defense)
-            && !jobs
-                .iter()
-                .any(|job| matches!(job.kind, JobKind::Teacher { .. }))
-        {
-            for (half, name) in (1..).zip(TEACHERS) {
-                jobs.push(job(name, 0, JobKind::Teacher { half }, Vec::new()));
+        let teachers = || teachers_of(model).to_vec();
+        if needs_teachers(model.defense) {
+            for (half, name) in (1..).zip(teachers()) {
+                if jobs.iter().all(|job| job.name != name) {
+                    let mut teacher = job(&name, 0, JobKind::Teacher { half }, Vec::new());
+                    if model.teachers.is_some() {
+                        teacher.train = model.recipe(&experiment.train)?;
+                    }
+                    jobs.push(teacher);
+                }
             }
         }
         if matches!(model.defense, Defense::KWay | Defense::Ensemble) {
@@ -198,8 +214,22 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
     }
     let needed: Vec<String> = jobs.iter().flat_map(|job| job.needs.clone()).collect();
     // Nothing is needed by what itself needs something, so this order also honours the needs. The sort is stable.
-    jobs.sort_by_key(|job| (!job.needs.is_empty(), !needed.contains(&job.name)));
+    jobs.sort_by_key(|job| {
+        (
+            job.kind != JobKind::Pretrain,
+            !job.needs.is_empty(),
+            !needed.contains(&job.name),
+        )
+    });
     Ok(jobs)
+}
+
+/// The two models that a defence of this entry is made from.
+pub fn teachers_of(model: &ModelEntry) -> [String; 2] {
+    TEACHERS.map(|name| match &model.teachers {
+        Some(own) => format!("{own}-{name}"),
+        None => name.to_owned(),
+    })
 }
 
 /// Names of the models of K shards.
@@ -225,13 +255,15 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
         parts: vec![name.to_owned()],
         attacks: named(false).chain(black_box.clone()).collect(),
     };
-    let teachers = || TEACHERS.map(String::from).to_vec();
     let mut targets: Vec<Target> = Vec::new();
     for model in &experiment.models {
-        if needs_teachers(model.defense)
-            && !targets.iter().any(|target| target.defense == "teacher")
-        {
-            targets.extend(TEACHERS.map(|name| single(name, "teacher", Vec::new())));
+        let teachers = || teachers_of(model).to_vec();
+        if needs_teachers(model.defense) {
+            for name in teachers() {
+                if targets.iter().all(|target| target.name != name) {
+                    targets.push(single(&name, "teacher", Vec::new()));
+                }
+            }
         }
         let (name, defense) = (&model.name, model.defense.as_str());
         targets.push(match model.defense {

@@ -38,6 +38,8 @@ fn context() -> Context {
         },
         split_hash: "0123456789abcdef".into(),
         network: NetworkFacts {
+            text: false,
+            base: None,
             preset: "tiny".into(),
             parameters: 171_265,
             config: serde_json::json!({"dropout": 0.0}),

@@ -3,6 +3,7 @@
 use super::RunFolder;
 use super::prepare::{Images, outside_for};
 use super::sample::Generator;
+use super::text;
 use super::train::finished;
 use crate::choices;
 use crate::engine::Engine;
@@ -16,7 +17,7 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Denoiser, Pipeline};
+use dualmd_diffusion::{Denoiser, Model, TextToImage};
 use dualmd_torch::Tensor;
 use dualmd_torch::device::Precision;
 use rand::TryRngCore;
@@ -34,7 +35,7 @@ pub struct Lesson {
 }
 
 impl Lesson {
-    /// The lesson of `job`.
+    /// The lesson of `job`; `text`: the model it begins with, if it is told a text.
     ///
     /// # Errors
     /// A teacher that is not trained yet, too few images, settings that contradict each other.
@@ -44,6 +45,7 @@ impl Lesson {
         images: &Images,
         job: &Job,
         options: &TrainOptions,
+        text: Option<&TextToImage>,
         engine: &Engine,
     ) -> Result<Self> {
         let s = &images.selected;
@@ -72,16 +74,26 @@ impl Lesson {
                     job.name
                 );
             }
-            let pipeline = Pipeline::load(&run.model(name), WeightSet::Ema, engine.device)?;
-            Ok(Box::new(pipeline.with_precision(engine.precision)))
+            let model = Model::load(&run.model(name), WeightSet::Ema, engine.device)?;
+            Ok(Box::new(model.with_precision(engine.precision)))
         };
         let (members, heldout) = (places(&s.members), places(&s.nonmembers));
         let mut set = TrainingSet {
             images: images.tensor(&order, engine.device),
             heldout,
+            ..TrainingSet::default()
         };
+        if let Some(model) = text {
+            let t = train_of(plan, job);
+            let any = t.captions == choices::CaptionChoice::Any;
+            let captions = text::captions(model, images, &order, any, t.caption_dropout)?;
+            set.captions = Some(captions);
+            if let Some((means, deviations)) = text::latents(model, &set.images)? {
+                (set.images, set.deviation) = (means, Some(deviations));
+            }
+        }
         let recipe: Box<dyn Recipe> = match &job.kind {
-            JobKind::Baseline | JobKind::EarlyStopping { .. } => {
+            JobKind::Pretrain | JobKind::Baseline | JobKind::EarlyStopping { .. } => {
                 Box::new(Plain::new(members, job.seed)?)
             }
             JobKind::Teacher { half } => Box::new(Plain::new(
@@ -128,6 +140,7 @@ impl Lesson {
                 set = TrainingSet {
                     images: Tensor::f_cat(&[&drawn, &set.images], 0)?,
                     heldout: set.heldout.iter().map(|i| i + shift).collect(),
+                    ..TrainingSet::default()
                 };
                 let watched = members.iter().map(|i| i + shift).collect();
                 Box::new(Plain::new((0..shift).collect(), job.seed)?.watching(watched))
@@ -295,6 +308,7 @@ fn drawn_in_turns(
         s.order,
         s.batch,
         job.seed,
+        None,
         |_| true,
     )
 }

@@ -4,7 +4,7 @@ use super::create_folder;
 use anyhow::{Result, anyhow};
 use dualmd_data::{ImageSet, Picture, grid, save_png};
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
-use dualmd_diffusion::{Denoiser, NoiseSchedule};
+use dualmd_diffusion::{Condition, Denoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
 use std::path::Path;
 
@@ -40,24 +40,28 @@ pub fn pictures(images: &Tensor) -> Result<Vec<Picture>> {
         .collect()
 }
 
-/// A sheet of 16 DDIM-25 samples from the noise that all sheets of a run share.
+/// A sheet of 16 DDIM-25 samples from the noise that all sheets of a run share; `told`: what a conditional network is told for
+/// each.
 pub fn sheet(
     network: &dyn Denoiser,
     schedule: &NoiseSchedule,
+    told: Option<&Condition>,
     shape: [i64; 3],
     seed: u64,
     device: Device,
     path: &Path,
 ) -> Result<()> {
-    let noise = initial_noise(seed, 16, shape, device);
+    let n = told.map_or(16, |c| c.embedding.size()[0] as usize);
+    let noise = initial_noise(seed, n, shape, device);
     let options = SampleOptions {
         sampler: Sampler::Ddim,
         steps: 25,
         batch: 16,
         seed,
         clip: Some(1.0),
+        unbounded: false,
     };
-    let images = sample(network, schedule, &noise, None, &options, |_| true)?;
+    let images = sample(network, schedule, &noise, told, &options, |_| true)?;
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
     }

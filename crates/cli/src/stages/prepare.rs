@@ -1,6 +1,6 @@
 //! Images, split and plan.
 
-use super::{RunFolder, create_folder, pictures};
+use super::{RunFolder, create_folder, pictures, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::engine::Engine;
 use crate::experiment::{Data, Experiment};
@@ -10,6 +10,7 @@ use dualmd_data::{
     DedupeReport, Filter, Groups, ImageSet, LoadOptions, Method, NearDuplicateOptions, Selected,
     Split, dedupe, load, near_duplicates, stream,
 };
+use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
 use dualmd_torch::{Device, Tensor};
 use rand::seq::SliceRandom;
@@ -185,9 +186,7 @@ pub fn prepare(
         )?
     };
     let selected = split.select(&set)?;
-    let config = network(experiment, &set)?;
-    // Only to count, and to find a configuration that cannot be built before anything is written.
-    let parameters = UNet2d::fresh(&config, 0, Device::Cpu)?.parameters().count();
+    let network = network_facts(experiment, &set, &selected)?;
     let context = PlanContext {
         name: run
             .0
@@ -218,11 +217,7 @@ pub fn prepare(
             licence: set.licence.clone(),
         },
         split_hash: split.hash().to_owned(),
-        network: NetworkFacts {
-            preset: experiment.model.preset.clone(),
-            parameters: parameters as u64,
-            config: serde_json::to_value(&config)?,
-        },
+        network,
     };
     let mut plan = Plan::resolve(experiment, &context)?;
     let images = Images {
@@ -248,6 +243,47 @@ pub fn prepare(
     Ok((plan, images))
 }
 
+/// The network all models of the experiment have. It is built once, to count, and to find a configuration that cannot be built
+/// before anything is written.
+fn network_facts(
+    experiment: &Experiment,
+    set: &ImageSet,
+    selected: &Selected,
+) -> Result<NetworkFacts> {
+    let model = &experiment.model;
+    let (parameters, config, base) = if text::is_text(experiment) {
+        for &i in selected.members.iter().chain(&selected.nonmembers) {
+            text::captions_of(set, &set.records[i])?;
+        }
+        if experiment.pretrain.is_some() {
+            check_pretraining(&pretraining_images(experiment)?.set, set, selected)?;
+        }
+        let origin = text::origin(experiment, set.shape(), Device::Cpu)?;
+        let folder = model.base.as_ref().map(|f| vec![f.into()]);
+        let base = folder.map(|f| super::sample::fingerprint(&f, WeightSet::Ema));
+        (
+            origin.unet.parameters().count(),
+            serde_json::to_value(origin.unet.config())?,
+            base.transpose()?,
+        )
+    } else {
+        let config = network(experiment, set)?;
+        let network = UNet2d::fresh(&config, 0, Device::Cpu)?;
+        (
+            network.parameters().count(),
+            serde_json::to_value(&config)?,
+            None,
+        )
+    };
+    Ok(NetworkFacts {
+        preset: model.base.clone().unwrap_or_else(|| model.preset.clone()),
+        parameters: parameters as u64,
+        text: text::is_text(experiment),
+        base,
+        config,
+    })
+}
+
 /// The preset with the experiment's overrides.
 fn network(experiment: &Experiment, set: &ImageSet) -> Result<UNet2dConfig> {
     let [channels, height, _] = set.shape();
@@ -262,6 +298,51 @@ fn network(experiment: &Experiment, set: &ImageSet) -> Result<UNet2dConfig> {
         .context("[model]: a value has the wrong type for a UNet2DModel")?;
     config.check().context("[model]")?;
     Ok(config)
+}
+
+/// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched.
+pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
+    let Some(pretrain) = &experiment.pretrain else {
+        bail!("plan.json: a base is to be trained and the experiment has no [pretrain]")
+    };
+    let data = Data {
+        source: pretrain.source.clone(),
+        ..experiment.data.clone()
+    };
+    let (set, _) = read(&data)?;
+    let groups = Groups::given(&set);
+    let watched = (set.len() / 10).clamp(1, MOST_WATCHED);
+    let learnt = set.len().saturating_sub(watched) / 2 * 2;
+    let split = Split::half(&set, &groups, learnt, Some(watched), experiment.seed)
+        .with_context(|| format!("pretrain.source = {:?}", pretrain.source))?;
+    let selected = split.select(&set)?;
+    Ok(Images {
+        set,
+        split,
+        selected,
+    })
+}
+
+/// The base may see neither members nor non-members, and needs captions and pictures like theirs.
+fn check_pretraining(base: &ImageSet, set: &ImageSet, selected: &Selected) -> Result<()> {
+    if base.shape() != set.shape() {
+        bail!(
+            "pretrain.source has pictures of shape {:?}, data.source of {:?}: set data.channels",
+            base.shape(),
+            set.shape()
+        );
+    }
+    let known: BTreeSet<&str> = base.records.iter().map(|r| r.id.as_str()).collect();
+    let audited = selected.members.iter().chain(&selected.nonmembers);
+    if let Some(&both) = audited.clone().find(|&&i| known.contains(set.records[i].id.as_str())) {
+        bail!(
+            "{} is in pretrain.source and in data.source: the base would know it, member or not; remove it from one of them",
+            set.records[both].name
+        );
+    }
+    base.records
+        .iter()
+        .try_for_each(|record| text::captions_of(base, record).map(|_| ()))
 }
 
 /// Images and plan of a folder that was prepared before.

@@ -2,18 +2,19 @@
 
 use super::attack::weight_set;
 use super::prepare::Images;
-use super::{RunFolder, create_folder, pictures, write_json};
+use super::{RunFolder, create_folder, pictures, text, write_json};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
 use crate::progress::{Progress, ProgressEvent, View};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::nn::nearest;
-use dualmd_data::{ImageSet, grid, save_png};
+use dualmd_data::{ImageSet, Record, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample_in_rounds};
-use dualmd_diffusion::{Denoiser, DiffusionError, DualDenoiser, ModelOrder, Pipeline};
+use dualmd_diffusion::latent::Guided;
+use dualmd_diffusion::{Condition, Denoiser, DiffusionError, DualDenoiser, Model, ModelOrder, TextToImage};
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
@@ -25,6 +26,16 @@ const PAIRS: usize = 12;
 /// Pictures in a grid.
 const GRID: usize = 32;
 
+/// What text-to-image models are told while they draw.
+pub struct Prompts {
+    /// One embedding for each image, [N, tokens, width].
+    pub condition: Condition,
+    /// The empty text, [1, tokens, width].
+    pub nothing: Tensor,
+    /// Guidance scale.
+    pub guidance: f64,
+}
+
 /// One model, or two that alternate.
 pub struct Generator {
     models: Models,
@@ -32,11 +43,11 @@ pub struct Generator {
 }
 
 enum Models {
-    One(Box<Pipeline>),
+    One(Box<Model>),
     /// DualMD.
-    Two(Box<(Pipeline, Pipeline)>),
+    Two(Box<(Model, Model)>),
     /// Three or more, averaged.
-    Many(Box<Pipeline>, Vec<Pipeline>),
+    Many(Box<Model>, Vec<Model>),
 }
 
 impl Generator {
@@ -45,14 +56,14 @@ impl Generator {
     /// # Errors
     /// What cannot be opened; models with different schedules.
     pub fn open(folders: &[PathBuf], set: WeightSet, engine: &Engine) -> Result<Self> {
-        let open = |folder: &Path| -> Result<Pipeline> {
-            Ok(Pipeline::load(folder, set, engine.device)?.with_precision(engine.precision))
+        let open = |folder: &Path| -> Result<Model> {
+            Ok(Model::load(folder, set, engine.device)?.with_precision(engine.precision))
         };
         let models = match folders {
             [one] => Models::One(Box::new(open(one)?)),
             [first, second] => {
                 let (a, b) = (open(first)?, open(second)?);
-                if a.schedule.config() != b.schedule.config() {
+                if a.schedule().config() != b.schedule().config() {
                     bail!(
                         "{} and {} have different noise schedules: they cannot take turns",
                         first.display(),
@@ -66,7 +77,7 @@ impl Generator {
                 let head = open(first)?;
                 let models = others.iter().map(|f| open(f)).collect::<Result<Vec<_>>>()?;
                 for (model, folder) in models.iter().zip(others) {
-                    if model.schedule.config() != head.schedule.config() {
+                    if model.schedule().config() != head.schedule().config() {
                         bail!(
                             "{} and {} have different noise schedules: they cannot be averaged",
                             first.display(),
@@ -89,8 +100,8 @@ impl Generator {
         &self.fingerprint
     }
 
-    /// The (first) pipeline.
-    pub fn first(&self) -> &Pipeline {
+    /// The (first) model.
+    pub fn first(&self) -> &Model {
         match &self.models {
             Models::One(p) => p,
             Models::Two(pair) => &pair.0,
@@ -126,7 +137,7 @@ impl Generator {
         }
     }
 
-    /// Generates one image per row of `noise`.
+    /// Generates one image per row of `noise`, which is of the shape that the network sees.
     #[allow(clippy::too_many_arguments)]
     pub fn sample(
         &self,
@@ -136,9 +147,10 @@ impl Generator {
         order: Order,
         batch: usize,
         seed: u64,
+        prompts: Option<&Prompts>,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<Tensor> {
-        self.sample_in_rounds(noise, sampler, steps, order, 1, batch, seed, go_on)
+        self.sample_in_rounds(noise, sampler, steps, order, 1, batch, seed, prompts, go_on)
     }
 
     /// The same several times over, each round from one timestep further down: see [`sample_in_rounds`].
@@ -152,38 +164,61 @@ impl Generator {
         rounds: usize,
         batch: usize,
         seed: u64,
+        prompts: Option<&Prompts>,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<Tensor> {
         let pipeline = self.first();
         let sampler = match sampler {
             choices::Sampler::Ddim => Sampler::Ddim,
             choices::Sampler::Ddpm => Sampler::Ancestral {
-                large_variance: pipeline.schedule.config().variance_type == "fixed_large",
+                large_variance: pipeline.schedule().config().variance_type == "fixed_large",
             },
         };
-        let timesteps = pipeline.schedule.sampling_timesteps(steps)?;
-        let denoiser = self.denoiser(order, timesteps, seed);
+        let timesteps = pipeline.schedule().sampling_timesteps(steps)?;
+        let mut denoiser = self.denoiser(order, timesteps, seed);
+        if let Some(prompts) = prompts {
+            denoiser = Box::new(Guided {
+                model: denoiser,
+                unconditional: prompts.nothing.shallow_clone(),
+                scale: prompts.guidance,
+            });
+        }
         let options = SampleOptions {
             sampler,
             steps,
             batch,
             seed,
             clip: pipeline.clip(),
+            unbounded: pipeline.text().is_some_and(TextToImage::is_latent),
         };
-        Ok(sample_in_rounds(
+        let made = sample_in_rounds(
             denoiser.as_ref(),
-            &pipeline.schedule,
+            pipeline.schedule(),
             noise,
-            None,
+            prompts.map(|p| &p.condition),
             &options,
             rounds,
             go_on,
-        )?)
+        )?;
+        decoded(pipeline, &made, batch)
     }
 }
 
+/// Images of what a network made, some at a time.
+fn decoded(model: &Model, made: &Tensor, batch: usize) -> Result<Tensor> {
+    if !model.text().is_some_and(TextToImage::is_latent) {
+        return Ok(made.shallow_clone());
+    }
+    let n = made.size()[0];
+    let parts = (0..n)
+        .step_by(batch.max(1))
+        .map(|start| model.decode(&made.narrow(0, start, (n - start).min(batch as i64))))
+        .collect::<dualmd_diffusion::Result<Vec<_>>>()?;
+    Ok(Tensor::f_cat(&parts, 0)?)
+}
+
 /// BLAKE3 over the files of pipeline folders that decide what the models answer.
-fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
+pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for folder in folders {
         let weights = folder.join(match set {
@@ -196,6 +231,11 @@ fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
             .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
             .collect();
         files.sort();
+        // What turns texts into embeddings and latents into images, where there is such a thing.
+        for part in ["text_encoder/model", "vae/diffusion_pytorch_model"] {
+            let path = folder.join(format!("{part}.safetensors"));
+            files.extend(path.exists().then_some(path));
+        }
         files.push(folder.join("unet").join("config.json"));
         files.push(folder.join("scheduler").join("scheduler_config.json"));
         for path in files {
@@ -237,6 +277,10 @@ pub fn all(
             }
         };
         write_samples(&folder, &generated)?;
+        if plan.model.text {
+            write_prompts(&folder, plan, images)?;
+        }
+        let generated = of_members(plan, images, generated);
         let side = |positions| Side {
             set: &images.set,
             positions,
@@ -267,12 +311,19 @@ fn generate(
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
     let generator = Generator::open(&folders, weight_set(plan.audit.weights), engine)?;
     let s = &plan.sample;
-    let noise = initial_noise(
-        plan.seed,
-        s.n,
-        images.set.shape().map(|d| d as i64),
-        engine.device,
-    );
+    let prompts = match generator.first().text() {
+        Some(model) => Some(prompts(plan, images, model)?),
+        None => None,
+    };
+    let n = prompts
+        .as_ref()
+        .map_or(s.n, |p| p.condition.embedding.size()[0] as usize);
+    let shape = match prompts {
+        Some(_) => generator.first().sample_shape(),
+        None => None,
+    };
+    let shape = shape.unwrap_or_else(|| images.set.shape().map(|d| d as i64));
+    let noise = initial_noise(plan.seed, n, shape, engine.device);
     let began = std::time::Instant::now();
     generator.sample(
         &noise,
@@ -281,17 +332,62 @@ fn generate(
         s.order,
         s.batch,
         plan.seed,
+        prompts.as_ref(),
         |done| {
             progress.update(&ProgressEvent {
                 model: target.name.clone(),
                 step: done as u64,
-                total: s.n as u64,
+                total: n as u64,
                 loss: None,
                 images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             });
             !stop.load(Ordering::Relaxed)
         },
     )
+}
+
+/// Pictures whose captions are the prompts of a run's images: all members, then all non-members.
+fn prompted(images: &Images) -> impl Iterator<Item = (&Record, bool)> {
+    let s = &images.selected;
+    let record = |i: &usize| &images.set.records[*i];
+    let members = s.members.iter().map(move |i| (record(i), true));
+    members.chain(s.nonmembers.iter().map(move |i| (record(i), false)))
+}
+
+/// The prompts of a run's images: the first caption of every member and non-member, `sample.per_prompt` times each.
+fn prompts(plan: &Plan, images: &Images, model: &TextToImage) -> Result<Prompts> {
+    let captions = prompted(images)
+        .map(|(record, _)| text::captions_of(&images.set, record))
+        .collect::<Result<Vec<_>>>()?;
+    let encoded = text::Encoded::new(model, &captions)?;
+    Ok(Prompts {
+        condition: encoded.main(plan.sample.per_prompt),
+        nothing: encoded.nothing(),
+        guidance: plan.sample.guidance,
+    })
+}
+
+/// `prompts.json`: what each image was drawn for.
+fn write_prompts(folder: &Path, plan: &Plan, images: &Images) -> Result<()> {
+    let mut entries = Vec::new();
+    for (record, member) in prompted(images) {
+        for _ in 0..plan.sample.per_prompt {
+            entries.push(json!({
+                "png": format!("{:04}.png", entries.len()), "prompt": record.captions.first(),
+                "id": record.id.as_str(), "member": member,
+            }));
+        }
+    }
+    write_json(&folder.join("prompts.json"), &entries)
+}
+
+/// The images drawn for members' captions, of all that a model of the plan drew; all of them of an unconditional model.
+pub fn of_members(plan: &Plan, images: &Images, generated: Tensor) -> Tensor {
+    if !plan.model.text {
+        return generated;
+    }
+    let n = images.selected.members.len() * plan.sample.per_prompt;
+    generated.narrow(0, 0, n as i64)
 }
 
 /// Was this a request to stop, and no failure?

@@ -192,7 +192,7 @@ pub fn score(
         let timesteps = subject
             .generator
             .first()
-            .schedule
+            .schedule()
             .sampling_timesteps(subject.drawing.steps)?;
         let denoiser = subject
             .generator
@@ -204,7 +204,7 @@ pub fn score(
         let began = Instant::now();
         let outcome = dualmd_attack::run(
             denoiser.as_ref(),
-            &subject.generator.first().schedule,
+            subject.generator.first().schedule(),
             &samples,
             &methods,
             RunOptions {
@@ -329,6 +329,7 @@ fn pool(
             rounds,
             subject.batch,
             subject.seed,
+            None,
             |_| !stop.load(Ordering::Relaxed),
         )?;
         // The attack compares on the CPU, where the samples are.

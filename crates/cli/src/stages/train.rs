@@ -1,15 +1,17 @@
 //! Training one model of a plan in this process.
 
 use super::lesson::{Lesson, cutout, secret, spent, train_of};
-use super::prepare::Images;
-use super::{RunFolder, create_folder, pictures, write_json};
+use super::prepare::{Images, pretraining_images};
+use super::{RunFolder, create_folder, pictures, text, write_json};
 use crate::choices::LogFormat;
 use crate::engine::Engine;
-use crate::plan::{Job, JobKind, Plan, REFERENCE};
+use crate::experiment::Experiment;
+use crate::plan::{BASE, Job, JobKind, Plan, REFERENCE};
 use crate::progress::{ProgressEvent, View};
 use anyhow::{Context, Result, bail};
-use dualmd_defense::{Finished, Observer, TrainOptions, Trainer};
-use dualmd_diffusion::{NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
+use dualmd_defense::{Finished, Network, Observer, TrainOptions, Trainer};
+use dualmd_diffusion::{NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dConfig};
+use dualmd_torch::Tensor;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,25 +60,35 @@ pub fn one(
     }
     let began = Instant::now();
     let _lock = lock(&run.checkpoints(&job.name))?;
-    let config: UNet2dConfig =
-        serde_json::from_value(plan.model.config.clone()).context("plan.json: model.config")?;
-    let schedule = NoiseSchedule::default();
+    let pretraining = match job.kind {
+        JobKind::Pretrain => {
+            let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+            Some(pretraining_images(&experiment)?)
+        }
+        _ => None,
+    };
+    let images = pretraining.as_ref().unwrap_or(images);
+    let (kind, network) = Kind::of(run, plan, images, job, engine)?;
+    let schedule = kind.schedule();
     let options = options(plan, job);
     let Lesson {
         set,
         recipe,
         additions,
-    } = Lesson::of(run, plan, images, job, &options, engine)?;
+    } = Lesson::of(run, plan, images, job, &options, kind.text(), engine)?;
     let trained_on = recipe.members().len();
-    let network = UNet2d::fresh(&config, job.seed, engine.device)?.with_precision(engine.precision);
     let secret = match job.kind {
         JobKind::DpSgd { .. } => Some(secret(&run.checkpoints(&job.name))?),
         _ => None,
     };
     let fingerprint = fingerprint(plan, job, &options, secret.as_deref())?;
+    let latent = set.deviation.is_some();
     let sheets = run.samples(&job.name).join("during-training");
     let shape = images.set.shape().map(|d| d as i64);
     let mut trouble: Option<anyhow::Error> = None;
+    // The texts of the sheet's sixteen images: those of the first sixteen members.
+    let shown: Vec<i64> = recipe.members().iter().take(16).map(|&i| i as i64).collect();
+    let told = set.captions.as_ref().map(|c| c.main(&shown));
     let trainer = Trainer {
         network,
         schedule: schedule.clone(),
@@ -110,9 +122,14 @@ pub fn one(
                 }
             },
             sheet: &mut |step, network| {
+                // Latents are no pictures.
+                if latent {
+                    return;
+                }
                 if let Err(e) = pictures::sheet(
                     network,
                     &schedule,
+                    told.as_ref(),
                     shape,
                     plan.seed,
                     engine.device,
@@ -144,13 +161,7 @@ pub fn one(
     // Weights that early stopping passed over are not the model's.
     let raw = outcome.kept.is_none().then(|| optimizer.raw());
     let folder = run.model(&job.name);
-    Pipeline::save(
-        &folder,
-        &config,
-        &schedule,
-        &optimizer.result(),
-        raw.as_deref(),
-    )?;
+    kind.save(&folder, &optimizer.result(), raw.as_deref())?;
     write_json(
         &folder.join("training.json"),
         &serde_json::json!({
@@ -186,10 +197,66 @@ pub fn one(
     Ok(true)
 }
 
-fn defense<'a>(plan: &'a Plan, name: &str) -> &'a str {
+/// What is trained, beside the network itself.
+enum Kind {
+    Unconditional(UNet2dConfig),
+    Text(Box<TextToImage>),
+}
+
+impl Kind {
+    fn of(
+        run: &RunFolder,
+        plan: &Plan,
+        images: &Images,
+        job: &Job,
+        engine: &Engine,
+    ) -> Result<(Self, Box<dyn Network>)> {
+        if plan.model.text {
+            let shape = images.set.shape();
+            let (model, network) = text::beginning(run, plan, job, shape, engine.device)?;
+            let network = Box::new(network.with_precision(engine.precision));
+            return Ok((Self::Text(Box::new(model)), network));
+        }
+        let config: UNet2dConfig =
+            serde_json::from_value(plan.model.config.clone()).context("plan.json: model.config")?;
+        let network = UNet2d::fresh(&config, job.seed, engine.device)?;
+        let network = Box::new(network.with_precision(engine.precision));
+        Ok((Self::Unconditional(config), network))
+    }
+
+    fn schedule(&self) -> NoiseSchedule {
+        match self {
+            Self::Unconditional(_) => NoiseSchedule::default(),
+            Self::Text(model) => model.schedule.clone(),
+        }
+    }
+
+    fn text(&self) -> Option<&TextToImage> {
+        match self {
+            Self::Unconditional(_) => None,
+            Self::Text(model) => Some(model),
+        }
+    }
+
+    fn save(
+        &self,
+        folder: &Path,
+        ema: &[(String, Tensor)],
+        raw: Option<&[(String, Tensor)]>,
+    ) -> Result<()> {
+        Ok(match self {
+            Self::Unconditional(config) => {
+                Pipeline::save(folder, config, &self.schedule(), ema, raw)?;
+            }
+            Self::Text(model) => model.save(folder, Some(ema), raw)?,
+        })
+    }
+}
+
+fn defense<'a>(plan: &'a Plan, name: &'a str) -> &'a str {
     plan.models.iter().find(|t| t.name == name).map_or(
-        if name == REFERENCE {
-            "reference"
+        if name == REFERENCE || name == BASE {
+            name
         } else {
             "teacher"
         },
@@ -239,6 +306,10 @@ fn fingerprint(
         &plan.hardware.dtype,
         &plan.distill,
         cutout(plan, job),
+        plan.model.text.then(|| {
+            let t = train_of(plan, job);
+            (t.captions, t.caption_dropout, &plan.model.base)
+        }),
         secret.map(|s| blake3::hash(s.as_bytes()).to_hex().to_string()),
     ))?;
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())

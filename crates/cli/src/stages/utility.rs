@@ -1,7 +1,7 @@
 //! What the generated images are worth: distances of features between them and real images, to `utility/NAME.json`.
 
 use super::prepare::Images;
-use super::sample::read_samples;
+use super::sample::{of_members, read_samples};
 use super::{RunFolder, create_folder, write_json};
 use crate::choices::Features as Choice;
 use crate::plan::Plan;
@@ -197,7 +197,7 @@ pub fn all(
         }
         let generated = extract(
             extractor.as_ref(),
-            &read_samples(run, name)?.to_device(device),
+            &of_members(plan, images, read_samples(run, name)?).to_device(device),
         )
         .with_context(|| format!("features of the images of {name}"))?;
         let measured = measure(&generated, &real, plan.seed);

@@ -25,6 +25,7 @@ pub use clipping::ClippedSum;
 use crate::recipe::{Draw, Recipe, Target};
 use crate::{DefenseError, Result};
 use dualmd_data::stream_for_id;
+use dualmd_diffusion::Condition;
 use dualmd_torch::{Device, Tensor, noise};
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -189,7 +190,13 @@ impl Recipe for DpSgd {
         }
     }
 
-    fn teach(&self, _: &[usize], _: &Tensor, _: &Tensor) -> Result<Tensor> {
+    fn teach(
+        &self,
+        _: &[usize],
+        _: &Tensor,
+        _: &Tensor,
+        _: Option<&Condition>,
+    ) -> Result<Tensor> {
         Err(DefenseError::Setting("DP-SGD has no teacher".into()))
     }
 

@@ -44,11 +44,12 @@ pub fn trainer<'a>(
     // Tests run side by side: one thread each.
     dualmd_torch::tch::set_num_threads(1);
     Trainer {
-        network: UNet2d::fresh(&config(), 7, Device::Cpu).unwrap(),
+        network: Box::new(UNet2d::fresh(&config(), 7, Device::Cpu).unwrap()),
         schedule: NoiseSchedule::default(),
         set: TrainingSet {
             images,
             heldout: HELDOUT.collect(),
+            ..TrainingSet::default()
         },
         recipe,
         options,

@@ -1,0 +1,114 @@
+//! The files of a transformers folder: JSON, and weights in one file or several.
+
+use crate::{CaptionError, Result};
+use dualmd_torch::{Tensor, weights};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const WEIGHTS: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+pub(crate) fn file_error(path: &Path, reason: impl std::fmt::Display) -> CaptionError {
+    CaptionError::File {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    }
+}
+
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|e| file_error(path, e))?;
+    serde_json::from_str(&text).map_err(|e| file_error(path, e))
+}
+
+/// Reads the weights of `folder`, f16 and bf16 widened to f32: `model.safetensors`, or the shards of its index.
+pub(crate) fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let single = folder.join(WEIGHTS);
+    if single.exists() {
+        return Ok(weights::read_safetensors(&single)?);
+    }
+    let index = folder.join(INDEX);
+    if index.exists() {
+        return read_shards(&index, folder);
+    }
+    for pickle in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
+        let path = folder.join(pickle);
+        if path.exists() {
+            return Err(file_error(
+                &path,
+                "these weights are pickles, which can run code when opened; save them as safetensors in Python: \
+                 BlipForConditionalGeneration.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)",
+            ));
+        }
+    }
+    Err(file_error(
+        &single,
+        "is missing: the folder has no weights as safetensors (in Python: model.save_pretrained(FOLDER))",
+    ))
+}
+
+fn read_shards(index: &Path, folder: &Path) -> Result<BTreeMap<String, Tensor>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, PathBuf>,
+    }
+    let map: Index = read_json(index)?;
+    let mut files: Vec<_> = map.weight_map.values().collect();
+    files.sort();
+    files.dedup();
+    let mut all = BTreeMap::new();
+    for file in files {
+        if file.file_name() != Some(file.as_os_str()) {
+            return Err(file_error(
+                index,
+                format!("names a shard outside its folder: {}", file.display()),
+            ));
+        }
+        all.extend(weights::read_safetensors(&folder.join(file))?);
+    }
+    Ok(all)
+}
+
+/// Keys of a JSON file without a field here.
+pub(crate) type Others = BTreeMap<String, Value>;
+
+/// Refuses keys that might change what is computed; `place` is put before their names. `neutral` are known keys with the
+/// one value that is implemented, `harmless` keys that change nothing. Keys that begin with an underscore are let through,
+/// and so are unknown ones that are null.
+pub(crate) fn check_others(
+    place: &str,
+    others: &Others,
+    neutral: &[(&str, Value)],
+    harmless: &[&[&str]],
+) -> std::result::Result<(), String> {
+    for (key, value) in others {
+        if key.starts_with('_') || harmless.iter().any(|list| list.contains(&key.as_str())) {
+            continue;
+        }
+        match neutral.iter().find(|(k, _)| k == key) {
+            Some((_, allowed)) if same(allowed, value) => {}
+            Some((_, allowed)) => {
+                return Err(format!(
+                    "{place}{key} = {value} is not supported: only {allowed} is"
+                ));
+            }
+            None if value.is_null() => {}
+            None => {
+                return Err(format!(
+                    "{place}{key} = {value} is not known to this program and might change what is computed; \
+                     if it does not, remove the key"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Equal JSON, 1 and 1.0 being the same.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a.as_f64(), b.as_f64()) {
+        (Some(a), Some(b)) => a == b,
+        _ => a == b,
+    }
+}

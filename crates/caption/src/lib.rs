@@ -1,0 +1,57 @@
+//! Captions for images, by a BLIP folder that the user brings (transformers' `BlipForConditionalGeneration`, such as
+//! Salesforce/blip-image-captioning-base and -large; Li et al. 2022, arXiv:2201.12086).
+//!
+//! * [`captioner`]: [`Captioner`], from a folder and pictures to captions.
+//! * [`config`]: `config.json`, key for key that of transformers.
+//! * [`preprocess`]: from a picture to what the network sees, as `BlipImageProcessor`.
+//! * [`vision`], [`text`], [`model`]: the vision transformer, the text decoder, and both with their weights.
+//! * [`tokenizer`]: BERT's WordPiece tokenizer.
+//! * [`generate`]: greedy and nucleus sampling.
+//!
+//! Nothing is ever downloaded, and pickles are never opened.
+
+pub mod captioner;
+pub mod config;
+mod files;
+pub mod generate;
+pub mod model;
+pub mod preprocess;
+mod resize;
+pub mod text;
+pub mod tokenizer;
+pub mod vision;
+
+pub use captioner::Captioner;
+pub use config::{BlipConfig, BlipTextConfig, BlipVisionConfig};
+pub use generate::{CaptionOptions, Method};
+pub use model::BlipModel;
+pub use preprocess::ImageProcessor;
+pub use tokenizer::WordPieceTokenizer;
+
+/// What can go wrong in this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum CaptionError {
+    /// The engine refused.
+    #[error(transparent)]
+    Torch(#[from] dualmd_torch::TorchError),
+    /// libtorch refused.
+    #[error("libtorch: {0}")]
+    Tch(#[from] dualmd_torch::tch::TchError),
+    /// A layer could not be made, or refused its input.
+    #[error(transparent)]
+    Network(#[from] dualmd_diffusion::DiffusionError),
+    /// A file of the folder that cannot be used.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file or folder.
+        path: String,
+        /// What is wrong (with the key, where there is one) and what to do.
+        reason: String,
+    },
+    /// Options or arguments that do not fit each other or the model.
+    #[error("{0}")]
+    Options(String),
+}
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, CaptionError>;

@@ -1,0 +1,181 @@
+//! `dualmd caption`: several captions for every image, by a BLIP model that the user brings.
+
+use crate::args::{CaptionArgs, Global};
+use crate::engine::Engine;
+use crate::progress::{Progress, ProgressEvent};
+use crate::stages::train::view;
+use crate::stages::write_json;
+use crate::{bail_usage, signals};
+use anyhow::{Context, Result, bail};
+use dualmd_caption::{CaptionOptions, Captioner, Method};
+use dualmd_data::{ImageSet, LoadOptions, Record, dedupe, load};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// Images between two writes of the file.
+const CHUNK: usize = 16;
+
+/// Writes captions as JSON lines; goes on with a file that an earlier call left.
+pub fn caption(global: &Global, args: &CaptionArgs) -> Result<ExitCode> {
+    let engine = Engine::exact(global)?;
+    let captioner = Captioner::load(&args.model, engine.device)?;
+    let options = LoadOptions {
+        image_size: Some(args.image_size.unwrap_or(captioner.processor().side())),
+        channels: Some(3),
+        caption_column: args.caption_column.as_deref(),
+        ..LoadOptions::default()
+    };
+    let mut set = load(&args.data, &options)?;
+    dedupe(&mut set);
+    let method = options_of(args, global.seed.unwrap_or(0));
+    method.check()?;
+    let settings = settings(args, &method)?;
+    let mut done = earlier(args, &settings)?;
+    write_json(&beside(&args.out), &settings)?;
+
+    let stop = signals::stop_flag()?;
+    let mut progress = Progress::new(view(global.quiet, global.log_format));
+    let began = Instant::now();
+    let missing: Vec<&Record> = set
+        .records
+        .iter()
+        .filter(|r| !done.contains_key(r.id.as_str()))
+        .collect();
+    for (at, chunk) in missing.chunks(CHUNK).enumerate() {
+        if stop.load(Ordering::Relaxed) {
+            eprintln!(
+                "stopped; nothing is lost. The same command goes on where this one left off ({})",
+                args.out.display()
+            );
+            return Ok(ExitCode::from(130));
+        }
+        let pictures: Vec<_> = chunk.iter().map(|r| &r.picture).collect();
+        let ids: Vec<&str> = chunk.iter().map(|r| r.id.as_str()).collect();
+        let drawn = captioner.caption(&pictures, &ids, args.n, &method)?;
+        for (record, captions) in chunk.iter().zip(drawn) {
+            done.insert(record.id.as_str().to_owned(), captions);
+        }
+        write(&args.out, &set, &done)?;
+        let count = (at * CHUNK + chunk.len()) as u64;
+        progress.update(&ProgressEvent {
+            model: "caption".into(),
+            step: count,
+            total: missing.len() as u64,
+            loss: None,
+            images_per_second: count as f64 / began.elapsed().as_secs_f64(),
+        });
+    }
+    progress.finish(
+        "caption",
+        &format!("{} images in {}", done.len(), args.out.display()),
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options_of(args: &CaptionArgs, seed: u64) -> CaptionOptions {
+    let usual = if args.greedy {
+        CaptionOptions::greedy()
+    } else {
+        CaptionOptions::nucleus(seed)
+    };
+    let method = match usual.method {
+        Method::Nucleus { top_k, .. } => Method::Nucleus {
+            top_p: args.top_p,
+            top_k,
+        },
+        Method::Greedy => Method::Greedy,
+    };
+    CaptionOptions {
+        method,
+        prompt: args.prompt.clone().unwrap_or_default(),
+        batch: args.batch,
+        ..usual
+    }
+}
+
+/// What the captions depend on, kept beside them.
+fn settings(args: &CaptionArgs, options: &CaptionOptions) -> Result<Value> {
+    let config = args.model.join("config.json");
+    let bytes =
+        std::fs::read(&config).with_context(|| format!("cannot read {}", config.display()))?;
+    Ok(json!({
+        "data": args.data, "model": args.model.display().to_string(),
+        "config_blake3": blake3::hash(&bytes).to_hex().to_string(),
+        "captions_per_image": args.n, "image_size": args.image_size,
+        "options": format!("{options:?}"),
+    }))
+}
+
+/// `captions.jsonl.settings.json`
+fn beside(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".settings.json");
+    name.into()
+}
+
+/// The captions that an earlier call with the same settings wrote, by image.
+fn earlier(args: &CaptionArgs, settings: &Value) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut done = BTreeMap::new();
+    let Ok(text) = std::fs::read_to_string(&args.out) else {
+        return Ok(done);
+    };
+    let path = beside(&args.out);
+    let kept = std::fs::read(&path)
+        .ok()
+        .and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+    if kept.as_ref() != Some(settings) {
+        bail_usage!(
+            "{} is there and was not made with these settings ({} has its own): choose another file (-o) or remove it",
+            args.out.display(),
+            path.display()
+        );
+    }
+    for (number, line) in text.lines().enumerate() {
+        let entry: Value = serde_json::from_str(line).with_context(|| {
+            format!(
+                "{}, line {}: damaged; remove the line",
+                args.out.display(),
+                number + 1
+            )
+        })?;
+        let captions = entry["generated"].as_array().into_iter().flatten();
+        let captions: Vec<String> = captions
+            .filter_map(|c| c.as_str().map(str::to_owned))
+            .collect();
+        match entry["id"].as_str() {
+            Some(id) if captions.len() == args.n => {
+                done.insert(id.to_owned(), captions);
+            }
+            _ => bail!(
+                "{}, line {}: has no id or not {} captions; remove the line",
+                args.out.display(),
+                number + 1,
+                args.n
+            ),
+        }
+    }
+    Ok(done)
+}
+
+/// One line an image, in the set's order. `text` has the image's own captions first: the file can take the place of the
+/// folder's metadata.jsonl.
+fn write(out: &Path, set: &ImageSet, done: &BTreeMap<String, Vec<String>>) -> Result<()> {
+    let mut lines = String::new();
+    for record in &set.records {
+        let Some(generated) = done.get(record.id.as_str()) else {
+            continue;
+        };
+        let text: Vec<&String> = record.captions.iter().chain(generated).collect();
+        let line = json!({
+            "file_name": record.name, "text": text, "generated": generated, "id": record.id.as_str(),
+        });
+        writeln!(lines, "{line}").context("a line of captions")?;
+    }
+    dualmd_data::write_atomic(out, lines.as_bytes())?;
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! Text-to-image models of a run: what training starts from, and the images' texts.
+
+use super::prepare::Images;
+use crate::experiment::Experiment;
+use crate::plan::{Job, Plan};
+use crate::stages::RunFolder;
+use anyhow::{Context, Result, bail};
+use dualmd_data::{ImageSet, Record};
+use dualmd_defense::Captions;
+use dualmd_diffusion::latent::{LATENT_PRESETS, Parts, TextToImage};
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{Condition, UNet2dCondition, UNet2dConditionConfig};
+use dualmd_torch::{Device, Tensor};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Prompts encoded at a time, and images.
+const CHUNK: usize = 64;
+
+/// Is the experiment about text-to-image models?
+pub fn is_text(experiment: &Experiment) -> bool {
+    let model = &experiment.model;
+    model.base.is_some() || LATENT_PRESETS.iter().any(|p| p.name == model.preset)
+}
+
+/// What all models of an experiment start from, if no model of its own is trained first: the folder `model.base`, or a fresh
+/// model of the preset with the experiment's changes. Text encoder and autoencoder are the same for all of them.
+///
+/// # Errors
+/// A folder that cannot be opened, changes that make no network, images of another shape.
+pub fn origin(experiment: &Experiment, shape: [usize; 3], device: Device) -> Result<TextToImage> {
+    let [channels, height, width] = shape;
+    let model = match &experiment.model.base {
+        Some(folder) => TextToImage::load(Path::new(folder), WeightSet::Ema, Parts::ALL, device)?,
+        None => fresh(experiment, channels as i64, height as i64, device)?,
+    };
+    let Some([seen, h, w]) = model.sample_shape() else {
+        bail!("unet/config.json of the base gives no sample_size; add it");
+    };
+    let (expected, times) = match &model.vae {
+        Some(vae) => (vae.config().in_channels, vae.config().reduction()),
+        None => (seen, 1),
+    };
+    if (channels as i64, height as i64, width as i64) != (expected, h * times, w * times) {
+        bail!(
+            "the network is made for images of {expected} channels and {}x{} pixels, the images have {channels} and \
+             {height}x{width}: set data.image_size and data.channels",
+            h * times,
+            w * times
+        );
+    }
+    Ok(model)
+}
+
+fn fresh(
+    experiment: &Experiment,
+    channels: i64,
+    side: i64,
+    device: Device,
+) -> Result<TextToImage> {
+    let preset = &experiment.model.preset;
+    let plain = TextToImage::fresh(preset, channels, experiment.seed, device)?;
+    let mut overrides = experiment.model.overrides()?;
+    let latent = plain.vae.as_ref();
+    let side = latent.map_or(side, |vae| side / vae.config().reduction());
+    overrides.insert("sample_size".into(), side.into());
+    let mut value = serde_json::to_value(plain.unet.config())?;
+    let Some(keys) = value.as_object_mut() else {
+        bail!("a network configuration is a table")
+    };
+    keys.extend(overrides);
+    let config: UNet2dConditionConfig = serde_json::from_value(value)
+        .context("[model]: a value has the wrong type for a UNet2DConditionModel")?;
+    config.check().context("[model]")?;
+    let unet = UNet2dCondition::fresh(&config, experiment.seed, device)?;
+    let schedule = plain.schedule.config().clone();
+    Ok(TextToImage::new(unet, schedule, plain.vae, plain.text)?)
+}
+
+/// The model with which the training of `job` begins, and its network, which the training may change.
+///
+/// # Errors
+/// As [`origin`].
+pub fn beginning(
+    run: &RunFolder,
+    plan: &Plan,
+    job: &Job,
+    shape: [usize; 3],
+    device: Device,
+) -> Result<(TextToImage, UNet2dCondition)> {
+    let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+    let model = match &job.starts_from {
+        Some(base) => {
+            TextToImage::load(&run.model(base), WeightSet::Ema, Parts::ALL, device)?
+        }
+        None => origin(&experiment, shape, device)?,
+    };
+    let config = model.unet.config();
+    let from_nothing = job.starts_from.is_none() && experiment.model.base.is_none();
+    let network = if from_nothing {
+        UNet2dCondition::fresh(config, job.seed, device)?
+    } else {
+        UNet2dCondition::from_weights(config, model.unet.parameters().copies(), device)?
+    };
+    Ok((model, network))
+}
+
+/// The captions of a picture, the main one first.
+///
+/// # Errors
+/// It has none.
+pub fn captions_of<'a>(set: &ImageSet, record: &'a Record) -> Result<&'a [String]> {
+    if record.captions.is_empty() {
+        bail!(
+            "{}: picture {} has no caption, and a text-to-image model needs one for each: add `text` to its line of \
+             metadata.jsonl (or name the column in data.caption_column)",
+            set.source,
+            record.name
+        );
+    }
+    Ok(&record.captions)
+}
+
+/// Texts as embeddings, each distinct text once.
+pub struct Encoded {
+    /// [K, tokens, width].
+    pub embeddings: Tensor,
+    /// For each list of texts that was asked for: their rows.
+    pub of: Vec<Vec<usize>>,
+    /// Row of the empty text.
+    pub empty: usize,
+}
+
+impl Encoded {
+    /// The texts of `asked`, one list for each image.
+    ///
+    /// # Errors
+    /// What the tokenizer or the encoder refuses.
+    pub fn new(model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
+        let mut rows: BTreeMap<&str, usize> = BTreeMap::from([("", 0)]);
+        let mut texts = vec![""];
+        let of = asked
+            .iter()
+            .map(|list| {
+                list.iter()
+                    .map(|text| {
+                        *rows.entry(text.as_str()).or_insert_with(|| {
+                            texts.push(text);
+                            texts.len() - 1
+                        })
+                    })
+                    .collect()
+            })
+            .collect();
+        let parts = texts
+            .chunks(CHUNK)
+            .map(|chunk| model.text_embeddings(chunk))
+            .collect::<dualmd_diffusion::Result<Vec<_>>>()?;
+        Ok(Self {
+            embeddings: Tensor::f_cat(&parts, 0)?,
+            of,
+            empty: 0,
+        })
+    }
+
+    /// The main text of every image, each `times` times.
+    pub fn main(&self, times: usize) -> Condition {
+        let rows: Vec<i64> = self
+            .of
+            .iter()
+            .flat_map(|list| std::iter::repeat_n(list[0] as i64, times))
+            .collect();
+        let rows = Tensor::from_slice(&rows).to_device(self.embeddings.device());
+        Condition {
+            embedding: self.embeddings.index_select(0, &rows),
+        }
+    }
+
+    /// The embedding of the empty text, [1, tokens, width].
+    pub fn nothing(&self) -> Tensor {
+        self.embeddings.narrow(0, self.empty as i64, 1)
+    }
+}
+
+/// Captions of the pictures at `positions` for a training.
+///
+/// # Errors
+/// A picture without a caption; what the encoder refuses.
+pub fn captions(
+    model: &TextToImage,
+    images: &Images,
+    positions: &[usize],
+    any: bool,
+    dropout: f64,
+) -> Result<Captions> {
+    let lists = positions
+        .iter()
+        .map(|&i| captions_of(&images.set, &images.set.records[i]))
+        .collect::<Result<Vec<_>>>()?;
+    let encoded = Encoded::new(model, &lists)?;
+    Ok(Captions {
+        embeddings: encoded.embeddings,
+        of: encoded.of,
+        empty: encoded.empty,
+        any,
+        dropout,
+    })
+}
+
+/// Means and standard deviations of the latents of images [N, C, H, W], scaled as the network sees them; `None` for a model
+/// of pixels.
+///
+/// # Errors
+/// Shapes the autoencoder cannot take.
+pub fn latents(model: &TextToImage, images: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
+    let Some(vae) = &model.vae else {
+        return Ok(None);
+    };
+    let scale = vae.config().scaling_factor;
+    let (mut means, mut deviations) = (Vec::new(), Vec::new());
+    let n = images.size()[0];
+    for start in (0..n).step_by(CHUNK) {
+        let part = images.narrow(0, start, (n - start).min(CHUNK as i64));
+        let moments = dualmd_torch::no_grad(|| vae.encode(&part))?;
+        means.push(moments.mean * scale);
+        deviations.push((moments.log_variance * 0.5).exp() * scale);
+    }
+    Ok(Some((
+        Tensor::f_cat(&means, 0)?,
+        Tensor::f_cat(&deviations, 0)?,
+    )))
+}
