@@ -3,8 +3,9 @@
 //! Folders written here open in Python with `StableDiffusionPipeline.from_pretrained(folder)`, those of models of
 //! pixels part by part, because diffusers has no pipeline for them; folders written by Python open here. Every part
 //! but network and schedule is optional: attacks on latents and embeddings that were computed before need neither
-//! autoencoder nor text encoder.
+//! autoencoder nor text encoder. [`export`] writes a pair of models for Python.
 
+pub mod export;
 pub(crate) mod files;
 mod generate;
 mod load;
@@ -135,6 +136,12 @@ impl TextToImage {
                 ),
             ));
         }
+        if has("unet_2") {
+            return Err(file_error(
+                &index_path,
+                "is a pair of models, exported for Python; open the two folders that it was made from",
+            ));
+        }
         if has("text_encoder_2") {
             return Err(file_error(
                 &index_path,
@@ -216,8 +223,8 @@ impl TextToImage {
     /// `unet_raw/`.
     ///
     /// # Errors
-    /// A model of whose folder a part was not read: what is written would be another model. What writing gives, naming the
-    /// file.
+    /// A model of whose folder a part was not read, or whose network has LoRA layers: what is written would be another
+    /// model. What writing gives, naming the file.
     pub fn save(
         &self,
         folder: &Path,
@@ -231,6 +238,13 @@ impl TextToImage {
                 format!(
                     "cannot be written: the model was opened without its {part}; open it with all its parts"
                 ),
+            ));
+        }
+        if self.unet.lora_parameters().is_some() {
+            return Err(file_error(
+                folder,
+                "cannot be written: the network has LoRA layers, for which a model folder has no place; \
+                 fuse them into the network first, or write them alone (save_lora)",
             ));
         }
         let own = &self.unet.parameters().0;

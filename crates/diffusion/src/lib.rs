@@ -4,6 +4,7 @@
 //! * [`schedule`]: the noise schedule (0-based timesteps, f64 tables).
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
+//! * [`lora`]: low-rank additions to the conditional U-Net, and their files.
 //! * [`vae`]: the autoencoder between images and latents, diffusers' `AutoencoderKL`.
 //! * [`clip`]: CLIP's text model and tokenizer.
 //! * [`preset`]: named network configurations.
@@ -19,6 +20,7 @@ pub mod clip;
 pub mod denoiser;
 pub mod dual;
 pub mod latent;
+pub mod lora;
 pub mod model;
 pub mod nn;
 pub mod oracle;
@@ -34,6 +36,7 @@ pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use denoiser::{Condition, Denoiser, StepInfo};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use latent::TextToImage;
+pub use lora::{LoraConfig, LoraInit};
 pub use model::Model;
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
 pub use pipeline::Pipeline;

@@ -1,5 +1,6 @@
 //! Parameters by name, and the few layers the U-Nets are made of.
 
+use crate::lora::{Adapter, Plan};
 use crate::{DiffusionError, Result};
 use dualmd_data::stream;
 use dualmd_torch::{Device, Kind, Tensor, noise, shim};
@@ -64,38 +65,68 @@ pub struct Builder {
     source: Source,
     device: Device,
     entries: RefCell<Vec<(String, Tensor)>>,
+    lora: Option<Plan>,
+    adapters: RefCell<Vec<(String, Adapter)>>,
 }
 
 impl Builder {
     /// Fresh weights; each is drawn from its own stream (seed, "init/NAME"), so that adding a layer changes no other.
     #[must_use]
     pub fn fresh(seed: u64, device: Device) -> Self {
-        Self {
-            source: Source::Fresh { seed },
-            device,
-            entries: RefCell::default(),
-        }
+        Self::of(Source::Fresh { seed }, device)
     }
 
     /// Zeros that take no memory: every parameter is one zero, expanded to its shape. For names, shapes and counts of
     /// networks that are too large to make.
     #[must_use]
     pub fn outline() -> Self {
-        Self {
-            source: Source::Outline,
-            device: Device::Cpu,
-            entries: RefCell::default(),
-        }
+        Self::of(Source::Outline, Device::Cpu)
     }
 
     /// Weights from a file.
     #[must_use]
     pub fn loaded(tensors: BTreeMap<String, Tensor>, device: Device) -> Self {
+        Self::of(Source::Loaded(RefCell::new(tensors)), device)
+    }
+
+    fn of(source: Source, device: Device) -> Self {
         Self {
-            source: Source::Loaded(RefCell::new(tensors)),
+            source,
             device,
             entries: RefCell::default(),
+            lora: None,
+            adapters: RefCell::default(),
         }
+    }
+
+    /// Linear layers get what `plan` has for them.
+    pub(crate) fn with_lora(mut self, plan: Option<Plan>) -> Self {
+        self.lora = plan;
+        self
+    }
+
+    /// What the plan has for the linear layer `name`, `input` to `output` features.
+    fn adapter(&self, name: &str, [input, output]: [i64; 2]) -> Result<Option<Adapter>> {
+        let Some(plan) = &self.lora else {
+            return Ok(None);
+        };
+        let adapter = plan.adapter(name, [input, output], self.device)?;
+        if let Some(adapter) = &adapter {
+            let entry = (name.to_owned(), adapter.shallow_clone());
+            self.adapters.borrow_mut().push(entry);
+        }
+        Ok(adapter)
+    }
+
+    /// The adapters handed out, by the names of their layers, once the network is complete.
+    ///
+    /// # Errors
+    /// A plan for layers that no linear layer answered to.
+    pub(crate) fn take_adapters(&self) -> Result<Vec<(String, Adapter)>> {
+        if let Some(plan) = &self.lora {
+            plan.check_used(self.adapters.borrow().len())?;
+        }
+        Ok(self.adapters.take())
     }
 
     /// The parameter `name` of `shape`.
@@ -262,11 +293,12 @@ impl Conv {
     }
 }
 
-/// A fully connected layer.
+/// A fully connected layer, with a low-rank addition where a network was given one ([`crate::lora`]).
 #[derive(Debug)]
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    adapter: Option<Adapter>,
 }
 
 impl Linear {
@@ -275,14 +307,8 @@ impl Linear {
     /// # Errors
     /// As [`Builder::get`].
     pub fn new(b: &Builder, name: &str, input: i64, output: i64) -> Result<Self> {
-        Ok(Self {
-            weight: b.get(
-                &format!("{name}.weight"),
-                &[output, input],
-                Init::Xavier(1.0),
-            )?,
-            bias: Some(b.get(&format!("{name}.bias"), &[output], Init::Zeros)?),
-        })
+        let inits = (Init::Xavier(1.0), Some(Init::Zeros));
+        Self::with_inits(b, name, [input, output], inits)
     }
 
     /// As [`Linear::new`], initialised as PyTorch does ([`Init::FanIn`]); `bias` false: none.
@@ -297,14 +323,7 @@ impl Linear {
         bias: bool,
     ) -> Result<Self> {
         let init = Init::FanIn(input);
-        Ok(Self {
-            weight: b.get(&format!("{name}.weight"), &[output, input], init)?,
-            bias: if bias {
-                Some(b.get(&format!("{name}.bias"), &[output], init)?)
-            } else {
-                None
-            },
-        })
+        Self::with_inits(b, name, [input, output], (init, bias.then_some(init)))
     }
 
     /// As [`Linear::new`] with normal weights of the given standard deviation.
@@ -318,19 +337,32 @@ impl Linear {
         output: i64,
         deviation: f64,
     ) -> Result<Self> {
+        let inits = (Init::Normal(deviation), Some(Init::Zeros));
+        Self::with_inits(b, name, [input, output], inits)
+    }
+
+    fn with_inits(
+        b: &Builder,
+        name: &str,
+        [input, output]: [i64; 2],
+        (weight, bias): (Init, Option<Init>),
+    ) -> Result<Self> {
         Ok(Self {
-            weight: b.get(
-                &format!("{name}.weight"),
-                &[output, input],
-                Init::Normal(deviation),
-            )?,
-            bias: Some(b.get(&format!("{name}.bias"), &[output], Init::Zeros)?),
+            weight: b.get(&format!("{name}.weight"), &[output, input], weight)?,
+            bias: bias
+                .map(|init| b.get(&format!("{name}.bias"), &[output], init))
+                .transpose()?,
+            adapter: b.adapter(name, [input, output])?,
         })
     }
 
     /// [.., in] to [.., out].
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.weight, self.bias.as_ref())
+        let y = x.linear(&self.weight, self.bias.as_ref());
+        match &self.adapter {
+            None => y,
+            Some(adapter) => y + adapter.forward(x),
+        }
     }
 }
 

@@ -68,6 +68,12 @@ impl Pipeline {
             .get("_class_name")
             .and_then(|v| v.as_str())
             .unwrap_or("");
+        if index.get("unet_2").is_some() {
+            return Err(file_error(
+                &index_path,
+                "is a pair of models, exported for Python; open the two folders that it was made from",
+            ));
+        }
         if index.get("vae").is_some() || index.get("text_encoder").is_some() {
             return Err(file_error(
                 &index_path,

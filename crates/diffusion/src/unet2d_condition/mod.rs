@@ -9,6 +9,7 @@ pub use config::{PerLevel, UNet2dConditionConfig};
 use crate::blocks::{
     Downsample, Residual, ResidualOptions, Start, TimeEmbedding, Upsample, sinusoid,
 };
+use crate::lora::Lora;
 use crate::nn::{Builder, Conv, GroupNorm, Parameters};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
@@ -36,7 +37,8 @@ struct Middle {
 pub struct UNet2dCondition {
     config: UNet2dConditionConfig,
     parameters: Parameters,
-    precision: Precision,
+    pub(crate) lora: Option<Lora>,
+    pub(crate) precision: Precision,
     conv_in: Conv,
     time: TimeEmbedding,
     down: Vec<Level<Downsample>>,
@@ -76,7 +78,7 @@ impl UNet2dCondition {
         Self::build(config, Builder::outline())
     }
 
-    fn build(config: &UNet2dConditionConfig, b: Builder) -> Result<Self> {
+    pub(crate) fn build(config: &UNet2dConditionConfig, b: Builder) -> Result<Self> {
         config.check()?;
         let widths = &config.block_out_channels;
         let (first, last) = (widths[0], widths[widths.len() - 1]);
@@ -194,9 +196,11 @@ impl UNet2dCondition {
         let (groups, eps) = (config.norm_num_groups, config.norm_eps);
         let norm_out = GroupNorm::new(&b, "conv_norm_out", first, groups, eps)?;
         let conv_out = Conv::default_init(&b, "conv_out", [first, config.out_channels], 3, 1, 1)?;
+        let lora = Lora::of(b.take_adapters()?);
         Ok(Self {
             config: config.clone(),
             parameters: b.finish()?,
+            lora,
             precision: Precision::F32,
             conv_in,
             time,
@@ -221,7 +225,7 @@ impl UNet2dCondition {
         &self.config
     }
 
-    /// The parameters, in creation order.
+    /// The parameters, in creation order; those of LoRA layers are [`Self::lora_parameters`].
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -354,7 +358,9 @@ impl Denoiser for UNet2dCondition {
         self.forward(x_t, t, &condition.embedding, false)
     }
 
+    /// With LoRA layers theirs alone: the base is not trained.
     fn weights(&self) -> Option<Vec<Tensor>> {
-        Some(self.parameters.tensors())
+        let trained = self.lora_parameters().unwrap_or(&self.parameters);
+        Some(trained.tensors())
     }
 }

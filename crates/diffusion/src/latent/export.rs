@@ -1,0 +1,303 @@
+//! A DualMD pair as one folder for Python: `unet/` and `unet_2/`, the parts both models share, and a pipeline class of its
+//! own, `pipeline.py`, with which diffusers samples the pair:
+//!
+//! ```python
+//! pipe = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder, trust_remote_code=True)
+//! ```
+//!
+//! The class does what [`crate::DualDenoiser`] does here in the order of the paper: the first model takes the first step,
+//! then they take turns; under guidance one model does both halves of its step.
+
+use super::files::{create, file_error, read_json, write_json};
+use super::load::as_the_pipeline_samples;
+use crate::schedule::SchedulerConfig;
+use crate::{DiffusionError, NoiseSchedule, Result, UNet2dConditionConfig, UNet2dConfig};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The pipeline's Python code.
+const PIPELINE: &str = include_str!("../../../../interop/dualmd_pipeline.py");
+
+/// Parts that a pair has once.
+const SHARED: [&str; 4] = ["vae", "text_encoder", "tokenizer", "scheduler"];
+
+/// Writes the pair of the folders `first` and `second` (their `unet/`, the exponential moving average) to `out`, which must
+/// be new or empty. Both are text-to-image folders, with an autoencoder or of pixels, or both are unconditional ones.
+/// Weights are copied as they are (safetensors only). The scheduler becomes DDIM with the settings with which this program
+/// samples the first folder, whatever class it names: a solver with a history would mix both models' predictions. Other
+/// parts of the folders (a safety checker) stay behind.
+///
+/// # Errors
+/// Folders that are not of such models; shared parts, or sizes of the networks, that differ (names what does); a folder
+/// given twice; `out` with something in it; what copying gives, naming the file.
+pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
+    if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(file_error(
+            out,
+            "is not empty: name a new folder for the pair",
+        ));
+    }
+    let canonical = |path: &Path| path.canonicalize().map_err(|e| file_error(path, e));
+    if canonical(first)? == canonical(second)? {
+        return Err(file_error(
+            first,
+            "is given twice: a pair needs two models, trained on different halves of the data",
+        ));
+    }
+    let (one, two) = (Half::open(first)?, Half::open(second)?);
+    one.agree_with(&two)?;
+    let schedule = one.schedule()?;
+
+    let parts = [(first, "unet", "unet"), (second, "unet", "unet_2")];
+    let shared = SHARED.iter().filter(|p| **p != "scheduler" && one.has(p));
+    let shared = shared.map(|&part| (first, part, part));
+    for (folder, part, name) in parts.into_iter().chain(shared) {
+        let part = folder.join(part);
+        for file in files_of(&part)? {
+            let target = out.join(name).join(&file);
+            create(target.parent().unwrap_or(out))?;
+            std::fs::copy(part.join(&file), &target).map_err(|e| file_error(&target, e))?;
+        }
+    }
+    create(&out.join("scheduler"))?;
+    write_json(&out.join("scheduler/scheduler_config.json"), &schedule)?;
+    let code = out.join("pipeline.py");
+    dualmd_data::write_atomic(&code, PIPELINE.as_bytes()).map_err(|e| file_error(&code, e))?;
+    // The index goes last: a folder that has it is complete.
+    write_json(&out.join("model_index.json"), &one.pair_index())
+}
+
+/// One of the two folders.
+struct Half<'a> {
+    folder: &'a Path,
+    index: Value,
+    /// What both networks must have in common, by the key of `unet/config.json`.
+    sizes: Vec<(&'static str, Value)>,
+    conditional: bool,
+}
+
+impl<'a> Half<'a> {
+    fn open(folder: &'a Path) -> Result<Self> {
+        let path = folder.join("model_index.json");
+        if !path.exists() {
+            return Err(file_error(
+                folder,
+                "is not a pipeline folder: it has no model_index.json",
+            ));
+        }
+        let index: Value = read_json(&path)?;
+        let config = folder.join("unet").join("config.json");
+        let (conditional, sizes) = match index["unet"][1].as_str() {
+            Some("UNet2DConditionModel") => {
+                let unet: UNet2dConditionConfig = read_json(&config)?;
+                unet.check().map_err(|e| file_error(&config, e))?;
+                let sizes = vec![
+                    ("in_channels", json!(unet.in_channels)),
+                    ("sample_size", json!(unet.sample_size)),
+                    ("cross_attention_dim", json!(unet.cross_attention_dim)),
+                ];
+                (true, sizes)
+            }
+            Some("UNet2DModel") => {
+                let unet: UNet2dConfig = read_json(&config)?;
+                unet.check().map_err(|e| file_error(&config, e))?;
+                let sizes = vec![
+                    ("in_channels", json!(unet.in_channels)),
+                    ("sample_size", json!(unet.sample_size)),
+                ];
+                (false, sizes)
+            }
+            _ => {
+                return Err(file_error(
+                    &path,
+                    "names no UNet2DConditionModel and no UNet2DModel as its unet: only such models make a pair",
+                ));
+            }
+        };
+        let half = Self {
+            folder,
+            index,
+            sizes,
+            conditional,
+        };
+        for part in ["unet_2", "text_encoder_2"] {
+            if half.has(part) {
+                return Err(file_error(
+                    &path,
+                    format!(
+                        "has a {part}: it is no single model, or one of a kind that cannot be opened"
+                    ),
+                ));
+            }
+        }
+        let weights = files_of(&folder.join("unet"))?;
+        if !weights
+            .iter()
+            .any(|f| f.extension().is_some_and(|e| e == "safetensors"))
+        {
+            return Err(file_error(
+                &folder.join("unet"),
+                "has no weights as safetensors (in Python: save_pretrained(folder, safe_serialization=True))",
+            ));
+        }
+        Ok(half)
+    }
+
+    fn has(&self, part: &str) -> bool {
+        self.index[part].get(1).is_some_and(Value::is_string)
+    }
+
+    /// Refuses what cannot be a pair.
+    fn agree_with(&self, other: &Self) -> Result<()> {
+        let differ = |reason: String| Err(file_error(other.folder, reason));
+        let first = self.folder.display();
+        if self.conditional != other.conditional {
+            return differ(format!(
+                "and {first} cannot be a pair: one is told a text, the other is unconditional"
+            ));
+        }
+        for ((key, ours), (_, theirs)) in self.sizes.iter().zip(&other.sizes) {
+            if ours != theirs {
+                return differ(format!(
+                    "has {key} = {theirs} in unet/config.json, {first} has {ours}: a pair needs networks of the same shape"
+                ));
+            }
+        }
+        for part in SHARED {
+            if self.has(part) != other.has(part) {
+                let who = if self.has(part) { self } else { other };
+                return differ(format!(
+                    "and {first} cannot be a pair: only {} has a {part}",
+                    who.folder.display()
+                ));
+            }
+            if self.has(part) {
+                same_files(&self.folder.join(part), &other.folder.join(part))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The scheduler's configuration of the pair.
+    fn schedule(&self) -> Result<Value> {
+        let path = self.folder.join("scheduler").join("scheduler_config.json");
+        let read: Value = read_json(&path)?;
+        let config = if self.conditional {
+            as_the_pipeline_samples(&read, self.has("vae"))
+        } else {
+            serde_json::from_value(read).map_err(|e| DiffusionError::Config(e.to_string()))
+        };
+        let config = config
+            .and_then(NoiseSchedule::new)
+            .map_err(|e| file_error(&path, e))?;
+        let config = SchedulerConfig {
+            class_name: "DDIMScheduler".into(),
+            ..config.config().clone()
+        };
+        let mut value = serde_json::to_value(config).map_err(|e| file_error(&path, e))?;
+        if let Some(keys) = value.as_object_mut() {
+            // DDIM has no such key, and diffusers warns of keys that it does not know.
+            keys.remove("variance_type");
+        }
+        Ok(value)
+    }
+
+    fn pair_index(&self) -> Value {
+        let mut index = json!({
+            "_class_name": ["pipeline", "DualMDPipeline"],
+            "_diffusers_version": self.index["_diffusers_version"],
+            "scheduler": ["diffusers", "DDIMScheduler"],
+            "unet": self.index["unet"],
+            "unet_2": self.index["unet"],
+        });
+        if self.conditional {
+            for part in ["vae", "text_encoder", "tokenizer"] {
+                index[part] = if self.has(part) {
+                    self.index[part].clone()
+                } else {
+                    json!([null, null])
+                };
+            }
+        }
+        index
+    }
+}
+
+/// Files of a part that a pair needs, by their paths inside: configurations, vocabularies and safetensors, not pickles.
+fn files_of(part: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut files = BTreeSet::new();
+    for entry in std::fs::read_dir(part).map_err(|e| file_error(part, e))? {
+        let path = entry.map_err(|e| file_error(part, e))?.path();
+        let known = path
+            .extension()
+            .is_some_and(|e| e == "json" || e == "txt" || e == "safetensors");
+        if let Some(name) = path.file_name()
+            && known
+            && path.is_file()
+        {
+            files.insert(name.into());
+        }
+    }
+    Ok(files)
+}
+
+/// Refuses a part that differs between the two folders.
+fn same_files(ours: &Path, theirs: &Path) -> Result<()> {
+    let (a, b) = (files_of(ours)?, files_of(theirs)?);
+    if let Some(name) = a.symmetric_difference(&b).next() {
+        let (has, lacks) = if a.contains(name) {
+            (ours, theirs)
+        } else {
+            (theirs, ours)
+        };
+        return Err(file_error(
+            &has.join(name),
+            format!(
+                "is not in {}: the models of a pair share this part, file for file",
+                lacks.display()
+            ),
+        ));
+    }
+    for name in a {
+        let (one, two) = (ours.join(&name), theirs.join(name));
+        if !same_bytes(&one, &two)? {
+            return Err(file_error(
+                &two,
+                format!(
+                    "differs from {}: the models of a pair share this part, byte for byte",
+                    one.display()
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn same_bytes(one: &Path, two: &Path) -> Result<bool> {
+    let open = |path: &Path| {
+        let file = std::fs::File::open(path).map_err(|e| file_error(path, e))?;
+        let length = file.metadata().map_err(|e| file_error(path, e))?.len();
+        Ok::<_, DiffusionError>((file, length))
+    };
+    let ((mut a, length), (mut b, other)) = (open(one)?, open(two)?);
+    if length != other {
+        return Ok(false);
+    }
+    const CHUNK: u64 = 1 << 20;
+    let mut left = length;
+    let (mut from_a, mut from_b) = (vec![0; CHUNK as usize], vec![0; CHUNK as usize]);
+    while left > 0 {
+        let n = left.min(CHUNK) as usize;
+        a.read_exact(&mut from_a[..n])
+            .map_err(|e| file_error(one, e))?;
+        b.read_exact(&mut from_b[..n])
+            .map_err(|e| file_error(two, e))?;
+        if from_a[..n] != from_b[..n] {
+            return Ok(false);
+        }
+        left -= n as u64;
+    }
+    Ok(true)
+}

@@ -1,0 +1,138 @@
+//! The names that LoRA tensors have in files.
+
+use crate::{DiffusionError, Result};
+
+/// What a tensor is to its layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// [rank, in].
+    A,
+    /// [out, rank].
+    B,
+    /// One number.
+    Alpha,
+}
+
+/// The layer of a tensor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Layer {
+    /// By its name.
+    Name(String),
+    /// By its name with underscores for dots (kohya's trainer).
+    Flat(String),
+}
+
+const SUFFIXES: &[(&str, &str, Role)] = &[
+    (".lora_A.weight", "", Role::A),
+    (".lora_B.weight", "", Role::B),
+    (".lora.down.weight", "", Role::A),
+    (".lora.up.weight", "", Role::B),
+    (".to_q_lora.down.weight", ".to_q", Role::A),
+    (".to_q_lora.up.weight", ".to_q", Role::B),
+    (".to_k_lora.down.weight", ".to_k", Role::A),
+    (".to_k_lora.up.weight", ".to_k", Role::B),
+    (".to_v_lora.down.weight", ".to_v", Role::A),
+    (".to_v_lora.up.weight", ".to_v", Role::B),
+    (".to_out_lora.down.weight", ".to_out.0", Role::A),
+    (".to_out_lora.up.weight", ".to_out.0", Role::B),
+    (".alpha", "", Role::Alpha),
+];
+
+/// Layer and role of the tensor `key`.
+///
+/// # Errors
+/// Keys of the text encoder, of variants of LoRA, and of anything else.
+pub(super) fn parse(key: &str) -> Result<(Layer, Role)> {
+    let refuse = |reason: &str| Err(DiffusionError::Config(format!("\"{key}\" {reason}")));
+    if ["text_encoder.", "text_encoder_2.", "lora_te"]
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+    {
+        return refuse(
+            "belongs to the text encoder, which cannot have LoRA here; fuse it in Python \
+             (pipeline.fuse_lora(), pipeline.unload_lora_weights(), save_pretrained)",
+        );
+    }
+    if key.contains("dora_scale") || key.contains("lora_magnitude_vector") {
+        return refuse("belongs to DoRA, which is not supported: train with use_dora=False");
+    }
+    if key.ends_with(".lora_B.bias") {
+        return refuse("is a bias of LoRA, which is not supported: train with lora_bias=False");
+    }
+    if let Some(rest) = key.strip_prefix("lora_unet_") {
+        let role = |suffix: &str| match suffix {
+            "lora_down.weight" => Some(Role::A),
+            "lora_up.weight" => Some(Role::B),
+            "alpha" => Some(Role::Alpha),
+            _ => None,
+        };
+        if let Some((flat, suffix)) = rest.split_once('.')
+            && let Some(role) = role(suffix)
+        {
+            return Ok((Layer::Flat(flat.to_owned()), role));
+        }
+        return refuse("is not a tensor of LoRA's kind known here");
+    }
+    let name = key.strip_prefix("unet.").unwrap_or(key);
+    let name = name.strip_prefix("base_model.model.").unwrap_or(name);
+    let name = name.replace(".processor.", ".");
+    for (suffix, layer, role) in SUFFIXES {
+        if let Some(before) = name.strip_suffix(suffix) {
+            return Ok((Layer::Name(format!("{before}{layer}")), *role));
+        }
+    }
+    refuse(
+        "is not a tensor of LoRA's kind known here (LAYER.lora_A.weight and LAYER.lora_B.weight, for example); \
+         save the file with diffusers' save_lora_weights",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_naming_gives_the_layer() {
+        let named = |layer: &str, role| (Layer::Name(layer.into()), role);
+        for (key, expected) in [
+            ("unet.m.to_q.lora_A.weight", named("m.to_q", Role::A)),
+            (
+                "base_model.model.m.to_out.0.lora_B.weight",
+                named("m.to_out.0", Role::B),
+            ),
+            (
+                "unet.m.to_out.0.lora.up.weight",
+                named("m.to_out.0", Role::B),
+            ),
+            (
+                "m.attn1.processor.to_out_lora.down.weight",
+                named("m.attn1.to_out.0", Role::A),
+            ),
+            (
+                "unet.m.processor.to_k_lora.up.weight",
+                named("m.to_k", Role::B),
+            ),
+            ("m.to_k.alpha", named("m.to_k", Role::Alpha)),
+            (
+                "lora_unet_m_to_out_0.lora_down.weight",
+                (Layer::Flat("m_to_out_0".into()), Role::A),
+            ),
+        ] {
+            assert_eq!(parse(key).unwrap(), expected, "{key}");
+        }
+        for (key, reason) in [
+            (
+                "text_encoder.q_proj.lora_linear_layer.up.weight",
+                "text encoder",
+            ),
+            ("lora_te_x.lora_up.weight", "text encoder"),
+            ("unet.m.to_q.lora_magnitude_vector", "DoRA"),
+            ("unet.m.to_q.lora_B.bias", "bias"),
+            ("lora_unet_m.lora_mid.weight", "not a tensor of LoRA's kind"),
+            ("conv_in.weight", "not a tensor of LoRA's kind"),
+        ] {
+            let error = parse(key).unwrap_err().to_string();
+            assert!(error.contains(key) && error.contains(reason), "{error}");
+        }
+    }
+}
