@@ -73,9 +73,10 @@ impl Network for UNet2d {
     }
 }
 
+/// With LoRA layers only these are trained.
 impl Network for UNet2dCondition {
     fn parameters(&self) -> &Parameters {
-        self.parameters()
+        self.lora_parameters().unwrap_or_else(|| self.parameters())
     }
 
     fn forward_training(
@@ -102,7 +103,10 @@ impl Network for UNet2dCondition {
         device: Device,
         precision: Precision,
     ) -> Result<Box<dyn Network>> {
-        let network = Self::from_weights(self.config(), weights, device)?;
+        let network = match self.lora_parameters() {
+            Some(_) => self.over_lora(weights)?,
+            None => Self::from_weights(self.config(), weights, device)?,
+        };
         Ok(Box::new(network.with_precision(precision)))
     }
 }

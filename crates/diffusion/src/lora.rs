@@ -281,6 +281,40 @@ impl UNet2dCondition {
         self.lora.as_ref().map(|lora| &lora.parameters)
     }
 
+    /// The same network over other LoRA tensors (storage shared), named and shaped as [`Self::lora_parameters`].
+    ///
+    /// # Errors
+    /// A network without LoRA layers; tensors of other names or shapes.
+    pub fn over_lora(&self, mut tensors: BTreeMap<String, Tensor>) -> Result<Self> {
+        let Some(lora) = &self.lora else {
+            return Err(DiffusionError::Config(
+                "the network has no LoRA layers".into(),
+            ));
+        };
+        let mut layers = BTreeMap::new();
+        for (name, layer) in &lora.layers {
+            let mut take = |part: &str| {
+                let key = format!("{name}.{part}.weight");
+                let tensor = tensors.remove(&key).ok_or_else(|| {
+                    DiffusionError::Config(format!("there is no LoRA tensor \"{key}\""))
+                })?;
+                Ok::<_, DiffusionError>((tensor, key))
+            };
+            let ((a, key), (b, _)) = (take("lora_A")?, take("lora_B")?);
+            let alpha = layer.alpha;
+            layers.insert(name.clone(), Given { a, b, alpha, key });
+        }
+        if let Some(surplus) = tensors.keys().next() {
+            return Err(DiffusionError::Config(format!(
+                "\"{surplus}\" is no tensor of the network's LoRA layers"
+            )));
+        }
+        let plain = Self::from_weights(self.config(), self.own_weights(), self.device())?;
+        plain
+            .with_precision(self.precision)
+            .rebuilt(Some(Plan::Given(RefCell::new(layers))))
+    }
+
     /// The network with (alpha / rank) B A added to its own weights (new tensors: whoever shares the old ones keeps them)
     /// and without LoRA layers. A network without them is returned as it is.
     ///

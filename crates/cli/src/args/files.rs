@@ -169,6 +169,21 @@ pub enum Export {
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,
     },
+    /// Two models that take turns (DualMD) as one folder that Python's diffusers samples from
+    #[command(
+        after_help = "Example:\n  dualmd export pair runs/demo/models/teacher-1 runs/demo/models/teacher-2 -o pair\n\nIn Python: DiffusionPipeline.from_pretrained(\"pair\", custom_pipeline=\"pair\", trust_remote_code=True). The folder holds both models:\nwhoever has it has the teachers."
+    )]
+    Pair {
+        /// The model that takes the first step
+        #[arg(value_name = "MODEL")]
+        first: PathBuf,
+        /// The other one
+        #[arg(value_name = "MODEL2")]
+        second: PathBuf,
+        /// The new folder
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// A model's folder as Python's diffusers loads it, without what only this program needs
     #[command(after_help = "Example:\n  dualmd export copy runs/demo/models/student -o student")]
     Copy {

@@ -4,8 +4,9 @@ use crate::args::{Export, Global, Import, SplitArgs};
 use crate::stages::prepare::{draw, group};
 use anyhow::{Context, Result};
 use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load, save_folder};
+use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::{NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
+use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
 use dualmd_metrics::EfficientNetLite0;
 use dualmd_torch::{Device, weights};
 use std::path::Path;
@@ -121,10 +122,16 @@ pub fn export(what: &Export) -> Result<ExitCode> {
             save_folder(&set, out)?;
             println!("{}: {} images", out.display(), set.len());
         }
+        Export::Pair { first, second, out } => {
+            export_pair(first, second, out)?;
+            println!("{}", out.display());
+        }
         Export::Copy { model, out, raw } => {
             let set = if *raw { WeightSet::Raw } else { WeightSet::Ema };
-            let pipeline = Pipeline::load(model, set, Device::Cpu)?;
-            save(out, &pipeline.unet, &pipeline.schedule, None)?;
+            match Model::load(model, set, Device::Cpu)? {
+                Model::Unconditional(p) => save(out, &p.unet, &p.schedule, None)?,
+                Model::TextToImage(t) => t.save(out, None, None)?,
+            }
             println!("{}", out.display());
         }
     }

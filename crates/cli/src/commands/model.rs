@@ -122,7 +122,9 @@ fn prompts(args: &SampleArgs, generator: &Generator, folder: &Path) -> Result<Op
     } else {
         lines
     };
-    let texts: Vec<[String; 1]> = (0..args.n).map(|i| [lines[i % lines.len()].clone()]).collect();
+    let texts: Vec<[String; 1]> = (0..args.n)
+        .map(|i| [lines[i % lines.len()].clone()])
+        .collect();
     let texts: Vec<&[String]> = texts.iter().map(|t| t.as_slice()).collect();
     let encoded = Encoded::new(model, &texts)?;
     Ok(Some(Prompts {
@@ -159,7 +161,10 @@ pub fn predict(global: &Global, args: &PredictArgs) -> Result<ExitCode> {
                 embedding: one.f_expand([n, -1, -1], false)?,
             })
         }
-        (None, Some(_)) => bail!("{}: this model is told no text; leave --prompt out", args.model.display()),
+        (None, Some(_)) => bail!(
+            "{}: this model is told no text; leave --prompt out",
+            args.model.display()
+        ),
         (None, None) => None,
     };
     let eps = no_grad(|| model.predict_noise(&x, &t, condition.as_ref()))

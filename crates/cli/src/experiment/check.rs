@@ -3,8 +3,8 @@
 use super::{Experiment, ModelEntry, Train};
 use crate::choices::{CaptionChoice, Defense, SplitMethod};
 use crate::suggest::nearest;
-use dualmd_diffusion::latent::LATENT_PRESETS;
 use anyhow::{Result, bail};
+use dualmd_diffusion::latent::LATENT_PRESETS;
 use std::collections::BTreeMap;
 
 /// The two models that `dualmd` and `distillmd` share: of D1 and of D2.
@@ -162,6 +162,17 @@ impl Experiment {
                 Ok(own) => check_training(&own, "pretrain.train", problems),
                 Err(error) => problems.push(format!("{error:#}").trim_end().replace('\n', " ")),
             }
+        }
+        let alpha = self.train.lora_alpha;
+        if !(alpha >= 0.0 && alpha.is_finite()) {
+            problems.push(format!(
+                "train.lora_alpha = {alpha}: a number above 0 is needed, or 0 for the rank"
+            ));
+        }
+        if self.train.lora_rank > 0 && self.model.base.is_none() && self.pretrain.is_none() {
+            problems.push(
+                "train.lora_rank adds to a model that was trained before: set model.base or [pretrain]".into(),
+            );
         }
         let dropped = self.train.caption_dropout;
         if !(0.0..=1.0).contains(&dropped) {

@@ -40,6 +40,8 @@ const KEYS: &[&str] = &[
     "train.cutout_probability",
     "train.captions",
     "train.caption_dropout",
+    "train.lora_rank",
+    "train.lora_alpha",
     "train.dtype",
     "train.checkpoint_every",
     "train.keep_checkpoints",

@@ -18,8 +18,8 @@ pub use check::{BASE, REFERENCE, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{
-    CaptionChoice, Defense, Dtype, Features, NearDuplicates, Order, ResizeFilter, Routing, Sampler, SplitMethod,
-    Weights,
+    CaptionChoice, Defense, Dtype, Features, NearDuplicates, Order, ResizeFilter, Routing, Sampler,
+    SplitMethod, Weights,
 };
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -206,6 +206,11 @@ pub struct Train {
     pub captions: CaptionChoice,
     /// Chance that it is told nothing instead, which guidance needs.
     pub caption_dropout: f64,
+    /// For text-to-image models: train low-rank additions of this rank to the attention layers (LoRA), not all weights; 0: all
+    /// weights.
+    pub lora_rank: u64,
+    /// alpha of these; 0: the rank.
+    pub lora_alpha: f64,
     /// Number format of the heavy operations.
     pub dtype: Dtype,
     /// Steps between checkpoints.
@@ -237,6 +242,8 @@ impl Default for Train {
             cutout_probability: 0.5,
             captions: CaptionChoice::default(),
             caption_dropout: 0.0,
+            lora_rank: 0,
+            lora_alpha: 0.0,
             dtype: Dtype::Auto,
             checkpoint_every: 500,
             keep_checkpoints: 2,
@@ -412,7 +419,9 @@ impl ModelEntry {
             return Ok(None);
         }
         let recipe = merged(common, &self.train);
-        Ok(Some(recipe.with_context(|| format!("model {}, train", self.name))?))
+        Ok(Some(
+            recipe.with_context(|| format!("model {}, train", self.name))?,
+        ))
     }
 }
 

@@ -52,7 +52,9 @@ impl Plan {
         for (index, job) in self.trainings.iter().enumerate() {
             let head = if index == 0 { "train" } else { "" };
             let what = match &job.kind {
-                JobKind::Pretrain => "the images of [pretrain]: what the others start from".to_owned(),
+                JobKind::Pretrain => {
+                    "the images of [pretrain]: what the others start from".to_owned()
+                }
                 JobKind::Baseline => "all members".to_owned(),
                 JobKind::Teacher { half } => format!("D{half}"),
                 JobKind::Student => {

@@ -334,7 +334,10 @@ fn check_pretraining(base: &ImageSet, set: &ImageSet, selected: &Selected) -> Re
     }
     let known: BTreeSet<&str> = base.records.iter().map(|r| r.id.as_str()).collect();
     let audited = selected.members.iter().chain(&selected.nonmembers);
-    if let Some(&both) = audited.clone().find(|&&i| known.contains(set.records[i].id.as_str())) {
+    if let Some(&both) = audited
+        .clone()
+        .find(|&&i| known.contains(set.records[i].id.as_str()))
+    {
         bail!(
             "{} is in pretrain.source and in data.source: the base would know it, member or not; remove it from one of them",
             set.records[both].name

@@ -11,10 +11,12 @@ use anyhow::{Context, Result, bail};
 use dualmd_attack::nn::nearest;
 use dualmd_data::{ImageSet, Record, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
+use dualmd_diffusion::latent::Guided;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample_in_rounds};
-use dualmd_diffusion::latent::Guided;
-use dualmd_diffusion::{Condition, Denoiser, DiffusionError, DualDenoiser, Model, ModelOrder, TextToImage};
+use dualmd_diffusion::{
+    Condition, Denoiser, DiffusionError, DualDenoiser, Model, ModelOrder, TextToImage,
+};
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;

@@ -1,15 +1,16 @@
 //! Text-to-image models of a run: what training starts from, and the images' texts.
 
+use super::lesson::train_of;
 use super::prepare::Images;
 use crate::experiment::Experiment;
-use crate::plan::{Job, Plan};
+use crate::plan::{Job, JobKind, Plan};
 use crate::stages::RunFolder;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, Record};
 use dualmd_defense::Captions;
 use dualmd_diffusion::latent::{LATENT_PRESETS, Parts, TextToImage};
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::{Condition, UNet2dCondition, UNet2dConditionConfig};
+use dualmd_diffusion::{Condition, LoraConfig, UNet2dCondition, UNet2dConditionConfig};
 use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,12 +53,7 @@ pub fn origin(experiment: &Experiment, shape: [usize; 3], device: Device) -> Res
     Ok(model)
 }
 
-fn fresh(
-    experiment: &Experiment,
-    channels: i64,
-    side: i64,
-    device: Device,
-) -> Result<TextToImage> {
+fn fresh(experiment: &Experiment, channels: i64, side: i64, device: Device) -> Result<TextToImage> {
     let preset = &experiment.model.preset;
     let plain = TextToImage::fresh(preset, channels, experiment.seed, device)?;
     let mut overrides = experiment.model.overrides()?;
@@ -90,9 +86,7 @@ pub fn beginning(
 ) -> Result<(TextToImage, UNet2dCondition)> {
     let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
     let model = match &job.starts_from {
-        Some(base) => {
-            TextToImage::load(&run.model(base), WeightSet::Ema, Parts::ALL, device)?
-        }
+        Some(base) => TextToImage::load(&run.model(base), WeightSet::Ema, Parts::ALL, device)?,
         None => origin(&experiment, shape, device)?,
     };
     let config = model.unet.config();
@@ -101,6 +95,18 @@ pub fn beginning(
         UNet2dCondition::fresh(config, job.seed, device)?
     } else {
         UNet2dCondition::from_weights(config, model.unet.parameters().copies(), device)?
+    };
+    let t = train_of(plan, job);
+    let network = if t.lora_rank > 0 && job.kind != JobKind::Pretrain {
+        let plain = LoraConfig::new(i64::try_from(t.lora_rank)?);
+        let alpha = if t.lora_alpha > 0.0 {
+            t.lora_alpha
+        } else {
+            plain.alpha
+        };
+        network.with_lora(&LoraConfig { alpha, ..plain }, job.seed)?
+    } else {
+        network
     };
     Ok((model, network))
 }

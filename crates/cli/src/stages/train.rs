@@ -10,7 +10,9 @@ use crate::plan::{BASE, Job, JobKind, Plan, REFERENCE};
 use crate::progress::{ProgressEvent, View};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::{Finished, Network, Observer, TrainOptions, Trainer};
-use dualmd_diffusion::{NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dConfig};
+use dualmd_diffusion::{
+    NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
+};
 use dualmd_torch::Tensor;
 use std::fs::File;
 use std::path::Path;
@@ -87,7 +89,12 @@ pub fn one(
     let shape = images.set.shape().map(|d| d as i64);
     let mut trouble: Option<anyhow::Error> = None;
     // The texts of the sheet's sixteen images: those of the first sixteen members.
-    let shown: Vec<i64> = recipe.members().iter().take(16).map(|&i| i as i64).collect();
+    let shown: Vec<i64> = recipe
+        .members()
+        .iter()
+        .take(16)
+        .map(|&i| i as i64)
+        .collect();
     let told = set.captions.as_ref().map(|c| c.main(&shown));
     let trainer = Trainer {
         network,
@@ -200,7 +207,8 @@ pub fn one(
 /// What is trained, beside the network itself.
 enum Kind {
     Unconditional(UNet2dConfig),
-    Text(Box<TextToImage>),
+    /// With the network as training began, if only LoRA layers are trained.
+    Text(Box<TextToImage>, Option<Box<UNet2dCondition>>),
 }
 
 impl Kind {
@@ -214,8 +222,12 @@ impl Kind {
         if plan.model.text {
             let shape = images.set.shape();
             let (model, network) = text::beginning(run, plan, job, shape, engine.device)?;
-            let network = Box::new(network.with_precision(engine.precision));
-            return Ok((Self::Text(Box::new(model)), network));
+            let network = network.with_precision(engine.precision);
+            let adapted = match network.lora_parameters() {
+                Some(own) => Some(Box::new(network.over_lora(own.copies())?)),
+                None => None,
+            };
+            return Ok((Self::Text(Box::new(model), adapted), Box::new(network)));
         }
         let config: UNet2dConfig =
             serde_json::from_value(plan.model.config.clone()).context("plan.json: model.config")?;
@@ -227,14 +239,14 @@ impl Kind {
     fn schedule(&self) -> NoiseSchedule {
         match self {
             Self::Unconditional(_) => NoiseSchedule::default(),
-            Self::Text(model) => model.schedule.clone(),
+            Self::Text(model, _) => model.schedule.clone(),
         }
     }
 
     fn text(&self) -> Option<&TextToImage> {
         match self {
             Self::Unconditional(_) => None,
-            Self::Text(model) => Some(model),
+            Self::Text(model, _) => Some(model),
         }
     }
 
@@ -248,7 +260,17 @@ impl Kind {
             Self::Unconditional(config) => {
                 Pipeline::save(folder, config, &self.schedule(), ema, raw)?;
             }
-            Self::Text(model) => model.save(folder, Some(ema), raw)?,
+            Self::Text(model, None) => model.save(folder, Some(ema), raw)?,
+            // The folder has the sum, which every program can open, and the additions beside it, which are small.
+            Self::Text(model, Some(adapted)) => {
+                let sum = |tensors: &[(String, Tensor)]| -> Result<Vec<(String, Tensor)>> {
+                    let tensors = tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone()));
+                    Ok(adapted.over_lora(tensors.collect())?.fuse()?.into_weights())
+                };
+                let raw = raw.map(sum).transpose()?;
+                adapted.save_lora(folder, Some(ema))?;
+                model.save(folder, Some(&sum(ema)?), raw.as_deref())?;
+            }
         })
     }
 }
@@ -308,7 +330,13 @@ fn fingerprint(
         cutout(plan, job),
         plan.model.text.then(|| {
             let t = train_of(plan, job);
-            (t.captions, t.caption_dropout, &plan.model.base)
+            (
+                t.captions,
+                t.caption_dropout,
+                t.lora_rank,
+                t.lora_alpha,
+                &plan.model.base,
+            )
         }),
         secret.map(|s| blake3::hash(s.as_bytes()).to_hex().to_string()),
     ))?;

@@ -231,6 +231,12 @@ impl UNet2dCondition {
         &self.parameters
     }
 
+    /// The weights by name, without the network.
+    #[must_use]
+    pub fn into_weights(self) -> Vec<(String, Tensor)> {
+        self.parameters.0
+    }
+
     /// Where the weights live.
     #[must_use]
     pub fn device(&self) -> Device {

@@ -1,0 +1,256 @@
+//! Text-to-image models from the command line: pre-training, fine-tuning with captions, samples for prompts, attacks.
+
+mod common;
+
+use common::{succeed, text};
+use dualmd_data::{LoadOptions, load, save_folder};
+use dualmd_diffusion::TextToImage;
+use dualmd_diffusion::latent::Parts;
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_torch::Device;
+use dualmd_torch::weights::read_npy;
+use std::path::Path;
+
+/// Four members of one vendor, after a few drawings of another.
+const EXPERIMENT: &str = r#"
+seed = 1
+[data]
+source = "FINE"
+image_size = 8
+members = 4
+nonmembers = 4
+[model]
+preset = "t2i-pixels-32"
+block_out_channels = [8, 8, 8]
+norm_num_groups = 4
+attention_head_dim = 2
+[pretrain]
+source = "BASE"
+train = { steps = 2, caption_dropout = 0.5, captions = "any" }
+[train]
+steps = 4
+batch = 4
+warmup = 1
+dtype = "f32"
+eval_every = 0
+sample_every = 2
+[sample]
+steps = 2
+guidance = 2.0
+per_prompt = 2
+features = "none"
+[audit]
+attacks = ["loss", "sima"]
+[run]
+jobs = 2
+threads_per_model = 1
+[[models]]
+name = "baseline"
+defense = "none"
+[[models]]
+name = "lora"
+defense = "none"
+train = { lora_rank = 2, captions = "any" }
+[[models]]
+name = "pair"
+defense = "dualmd"
+teachers = "any"
+train = { captions = "any" }
+[[models]]
+name = "student"
+defense = "distillmd"
+teachers = "any"
+train = { captions = "any" }
+"#;
+
+/// The first `n` drawings of a vendor as a folder with captions.
+fn folder(vendor: &str, n: usize, path: &Path) {
+    let options = LoadOptions {
+        image_size: Some(8),
+        ..LoadOptions::default()
+    };
+    let mut set = load(vendor, &options).unwrap();
+    set.records.truncate(n);
+    save_folder(&set, path).unwrap();
+}
+
+fn weights(model: &Path) -> Vec<u8> {
+    std::fs::read(model.join("unet/diffusion_pytorch_model.safetensors")).unwrap()
+}
+
+#[test]
+fn a_run_of_text_to_image_models() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    folder("emoji#fluent3d", 30, &at("fine"));
+    folder("emoji#twitter", 24, &at("base"));
+    let experiment = EXPERIMENT
+        .replace("FINE", text(&at("fine")))
+        .replace("BASE", text(&at("base")));
+    std::fs::write(at("t2i.toml"), experiment).unwrap();
+    let (file, run) = (at("t2i.toml"), at("run"));
+    let command = [
+        "run",
+        text(&file),
+        "--out",
+        text(&run),
+        "--threads",
+        "2",
+        "-q",
+    ];
+    succeed(&command);
+
+    let model = |name: &str| run.join("models").join(name);
+    let open = |name: &str| {
+        TextToImage::load(&model(name), WeightSet::Ema, Parts::ALL, Device::Cpu).unwrap()
+    };
+    let names = [
+        "base",
+        "baseline",
+        "lora",
+        "any-teacher-1",
+        "any-teacher-2",
+        "student",
+    ];
+    let embedding = |name: &str| open(name).text_embeddings(&["a cat"]).unwrap();
+    for name in names {
+        // The text encoder is everybody's; the networks are their own.
+        assert_eq!(embedding(name), embedding("base"), "{name}");
+        assert!(name == "base" || weights(&model(name)) != weights(&model("base")));
+    }
+    // LoRA changes the attention projections, and nothing else.
+    let (base, lora) = (open("base"), open("lora"));
+    for ((name, before), (_, after)) in base
+        .unet
+        .parameters()
+        .named()
+        .zip(lora.unet.parameters().named())
+    {
+        let projection = ["to_q", "to_k", "to_v", "to_out.0"]
+            .iter()
+            .any(|p| name.ends_with(&format!("{p}.weight")));
+        assert_eq!(before == after, !projection, "{name}");
+    }
+    assert!(
+        model("lora")
+            .join("pytorch_lora_weights.safetensors")
+            .exists()
+    );
+
+    // Two images for each of the eight captions, from noise that all models share.
+    for name in ["baseline", "pair", "student"] {
+        let samples = run.join("samples").join(name);
+        assert_eq!(
+            read_npy(&samples.join("samples.npy")).unwrap().size(),
+            [16, 3, 8, 8]
+        );
+        let prompts = std::fs::read(samples.join("prompts.json")).unwrap();
+        let prompts: Vec<serde_json::Value> = serde_json::from_slice(&prompts).unwrap();
+        assert_eq!(prompts.len(), 16);
+        assert_eq!(prompts.iter().filter(|p| p["member"] == true).count(), 8);
+        assert!(
+            prompts
+                .iter()
+                .all(|p| p["prompt"].as_str().is_some_and(|t| !t.is_empty()))
+        );
+        assert_eq!(prompts[0]["prompt"], prompts[1]["prompt"]);
+    }
+    let report = std::fs::read(run.join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    let failed: Vec<_> = report["models"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|m| m["results"].as_array().unwrap())
+        .filter(|r| r["status"] != "ok")
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(
+        run.join("samples/baseline/during-training/2.png").exists()
+            || run.join("samples/baseline").exists()
+    );
+
+    // A second time there is nothing to do, and nothing changes.
+    let before = weights(&model("student"));
+    succeed(&command);
+    assert_eq!(weights(&model("student")), before);
+
+    // The pair draws for a prompt; what it draws depends on the prompt.
+    let (first, second) = (model("any-teacher-1"), model("any-teacher-2"));
+    let drawn = |prompt: &str, out: &Path| {
+        succeed(&[
+            "sample",
+            text(&first),
+            text(&second),
+            "-n",
+            "2",
+            "--steps",
+            "3",
+            "--prompt",
+            prompt,
+            "--format",
+            "npy",
+            "-o",
+            text(out),
+            "-q",
+        ]);
+        read_npy(&out.join("samples.npy")).unwrap()
+    };
+    let (cat, dog) = (drawn("a cat", &at("cat")), drawn("a dog", &at("dog")));
+    assert_eq!(cat.size(), [2, 3, 8, 8]);
+    assert_ne!(cat, dog);
+    succeed(&[
+        "export",
+        "pair",
+        text(&first),
+        text(&second),
+        "-o",
+        text(&at("exported")),
+    ]);
+    assert!(at("exported").join("pipeline.py").exists());
+}
+
+#[test]
+fn what_a_text_to_image_run_cannot_be_is_said_before_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    folder("emoji#fluent3d", 12, &at("fine"));
+    let refuse = |change: &[(&str, &str)], says: &str| {
+        let mut experiment = EXPERIMENT
+            .replace("FINE", text(&at("fine")))
+            .replace("BASE", "emoji#twitter");
+        for (from, to) in change {
+            assert!(experiment.contains(from), "{from}");
+            experiment = experiment.replace(from, to);
+        }
+        std::fs::write(at("t2i.toml"), experiment).unwrap();
+        let (file, run) = (at("t2i.toml"), at("run"));
+        let output = common::dualmd(&["run", text(&file), "--out", text(&run), "-q"])
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success());
+        assert!(error.contains(says), "{error}");
+        assert!(!error.contains("panicked"), "{error}");
+    };
+    let fine = text(&at("fine")).to_owned();
+    refuse(&[("emoji#twitter", &fine)], "pretrain.source");
+    refuse(
+        &[("preset = \"t2i-pixels-32\"", "preset = \"tiny\"")],
+        "[pretrain] is for text-to-image models",
+    );
+    refuse(
+        &[(
+            "captions = \"any\" }\n[[models]]\nname = \"student\"",
+            "captions = \"first\" }\n[[models]]\nname = \"student\"",
+        )],
+        "share the teachers any",
+    );
+    // A folder whose pictures have no captions.
+    let metadata = at("fine").join("metadata.jsonl");
+    std::fs::remove_file(metadata).unwrap();
+    refuse(
+        &[("emoji#twitter", &format!("{fine}/../fine"))],
+        "has no caption",
+    );
+}
