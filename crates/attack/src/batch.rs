@@ -1,21 +1,18 @@
 //! Samples under attack, with the model they are tried on.
 
+mod calls;
+mod captions;
+
+pub use calls::NetworkCalls;
+
 use crate::lowpass::LowPass;
+use crate::prompts::Caption;
 use crate::{AttackError, Result};
+use captions::Told;
 use dualmd_data::stream_for_id;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::{Kind, Tensor, no_grad, noise};
 use std::collections::BTreeMap;
-
-/// Network evaluations, counted per sample: a forward pass over a batch of 64 counts 64, so that the numbers do not
-/// depend on the batch size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct NetworkCalls {
-    /// Evaluations that ran.
-    pub made: u64,
-    /// Evaluations answered from memory, because another attack had already asked.
-    pub saved: u64,
-}
 
 /// Which of the models at hand is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,11 +54,14 @@ enum Input {
     Clean,
     /// The image with noise draw number k, at the level of the timestep.
     Noisy(usize),
+    /// Noise draw number k, without an image.
+    Noise(usize),
 }
 
 /// A batch of clean samples and the models of an attack. Attacks reach a model only through here, so that calls are
-/// counted and every (model, input, timestep) that several attacks need is computed once per batch: eps(x, t) of the
-/// clean image serves SecMI, PIA and PIAN, eps of the image with noise draw k serves the loss, PFAMI and ReDiffuse.
+/// counted and every (model, caption, input, timestep) that several attacks need is computed once per batch: eps(x, t)
+/// of the clean image serves SecMI, PIA and PIAN, eps of the image with noise draw k serves the loss, PFAMI and
+/// ReDiffuse.
 pub struct Batch<'a> {
     denoiser: &'a dyn Denoiser,
     others: Others<'a>,
@@ -69,10 +69,12 @@ pub struct Batch<'a> {
     x: Tensor,
     ids: &'a [String],
     seed: u64,
-    known: BTreeMap<(Model, Input, i64), Tensor>,
-    products: BTreeMap<Product, (Tensor, u64)>,
+    known: BTreeMap<(Model, Caption, Input, i64), Tensor>,
+    products: BTreeMap<(Caption, Product), (Tensor, u64)>,
     draws: BTreeMap<usize, Tensor>,
     low_pass: Option<LowPass>,
+    told: Option<Told<'a>>,
+    caption: Caption,
     mirrored: Option<Box<Batch<'a>>>,
     calls: NetworkCalls,
 }
@@ -102,6 +104,8 @@ impl<'a> Batch<'a> {
             products: BTreeMap::new(),
             draws: BTreeMap::new(),
             low_pass: None,
+            told: None,
+            caption: Caption::Original,
             mirrored: None,
             calls: NetworkCalls::default(),
         })
@@ -161,17 +165,11 @@ impl<'a> Batch<'a> {
     /// Network calls so far, those of the mirrored samples included.
     #[must_use]
     pub fn calls(&self) -> NetworkCalls {
-        let mirrored = self
-            .mirrored
-            .as_ref()
-            .map_or_else(NetworkCalls::default, |m| m.calls());
-        NetworkCalls {
-            made: self.calls.made + mirrored.made,
-            saved: self.calls.saved + mirrored.saved,
-        }
+        let mirrored = self.mirrored.as_ref().map(|m| m.calls());
+        self.calls + mirrored.unwrap_or_default()
     }
 
-    /// The same samples as their mirror images, with the same noise. What was computed there is kept as well.
+    /// The same samples as their mirror images, with the same noise and captions. What was computed there is kept as well.
     ///
     /// # Errors
     /// What the engine refuses.
@@ -187,11 +185,13 @@ impl<'a> Batch<'a> {
                     .iter()
                     .map(|(&k, d)| (k, d.shallow_clone()))
                     .collect();
+                batch.told = self.told.as_ref().map(Told::share);
                 Box::new(batch)
             }
         };
         let mirrored = self.mirrored.insert(batch).as_mut();
         mirrored.low_pass = self.low_pass;
+        mirrored.caption = self.caption;
         Ok(mirrored)
     }
 
@@ -220,7 +220,8 @@ impl<'a> Batch<'a> {
         Ok(draw)
     }
 
-    /// eps(x, t) at any input `x` [B, C, H, W]; runs the network, without gradients.
+    /// eps(x, t) at any input `x` [B, C, H, W], with the samples' captions where they have some, without guidance; runs the
+    /// network, without gradients.
     ///
     /// # Errors
     /// A timestep outside the schedule, what the model refuses, or an answer of another shape.
@@ -242,8 +243,9 @@ impl<'a> Batch<'a> {
         };
         self.check_timestep(t)?;
         let size = x.size();
+        let condition = self.condition(size[0])?;
         let t = NoiseSchedule::timestep_tensor(t, size[0], x.device());
-        let eps = no_grad(|| denoiser.predict_noise(x, &t, None))?;
+        let eps = no_grad(|| denoiser.predict_noise(x, &t, condition.as_ref()))?;
         if eps.size() != size {
             return Err(AttackError::Samples(format!(
                 "the model answered {:?} to an input of {size:?}: it does not predict noise of the image's shape",
@@ -271,6 +273,15 @@ impl<'a> Batch<'a> {
         self.remember(model, Input::Noisy(k), t)
     }
 
+    /// eps(e, t) of the model under attack, where e is noise draw `k` itself, without the sample; remembered like
+    /// [`Batch::eps_clean`].
+    ///
+    /// # Errors
+    /// As [`Batch::eps`].
+    pub fn eps_noise(&mut self, k: usize, t: i64) -> Result<Tensor> {
+        self.remember(Model::Target, Input::Noise(k), t)
+    }
+
     /// The model under attack itself, for gradients; what is asked of it directly is not counted: see [`Batch::count`].
     pub(crate) fn target(&self) -> &'a dyn Denoiser {
         self.denoiser
@@ -287,6 +298,7 @@ impl<'a> Batch<'a> {
         product: Product,
         compute: impl FnOnce(&mut Self) -> Result<Tensor>,
     ) -> Result<Tensor> {
+        let product = (self.caption, product);
         if let Some((known, calls)) = self.products.get(&product) {
             self.calls.saved += calls;
             return Ok(known.shallow_clone());
@@ -299,8 +311,8 @@ impl<'a> Batch<'a> {
     }
 
     /// What was already computed under `product`, counting its calls as saved.
-    pub(crate) fn known_product(&mut self, product: &Product) -> Option<Tensor> {
-        let (known, calls) = self.products.get(product)?;
+    pub(crate) fn known_product(&mut self, product: Product) -> Option<Tensor> {
+        let (known, calls) = self.products.get(&(self.caption, product))?;
         self.calls.saved += calls;
         Some(known.shallow_clone())
     }
@@ -334,7 +346,8 @@ impl<'a> Batch<'a> {
     }
 
     fn remember(&mut self, model: Model, input: Input, t: i64) -> Result<Tensor> {
-        if let Some(eps) = self.known.get(&(model, input, t)) {
+        let key = (model, self.caption, input, t);
+        if let Some(eps) = self.known.get(&key) {
             self.calls.saved += self.ids.len() as u64;
             return Ok(eps.shallow_clone());
         }
@@ -345,16 +358,18 @@ impl<'a> Batch<'a> {
                 let draw = self.draw(k)?;
                 self.schedule.add_noise_at(&self.x, &draw, t)
             }
+            Input::Noise(k) => self.draw(k)?,
         };
         let eps = self.eps_of(model, &x, t)?;
-        self.known.insert((model, input, t), eps.shallow_clone());
+        self.known.insert(key, eps.shallow_clone());
         Ok(eps)
     }
 
-    /// eps(x, t) of the clean samples if some attack has asked for it; never runs the network.
+    /// eps(x, t) of the clean samples, with their own captions, if some attack has asked for it; never runs the network.
     #[must_use]
     pub fn remembered(&self, t: i64) -> Option<&Tensor> {
-        self.known.get(&(Model::Target, Input::Clean, t))
+        self.known
+            .get(&(Model::Target, Caption::Original, Input::Clean, t))
     }
 }
 

@@ -4,13 +4,17 @@
 //! where does this model leak? - and its best row, chosen on the audited images, is not evidence: of thirty
 //! independent guesses on 416 images the best reaches an AUC of 0.54 by luck. So its rows carry other names.
 
+mod table;
+#[cfg(test)]
+mod tests;
+mod variants;
+
+pub use table::ALL;
+
+use crate::captions::{Captions, Over};
 use crate::lowpass::{LowPassed, SUFFIX as LOW_PASS};
-use crate::{
-    Attack, AttackError, AttackInfo, Batch, Gsa1, Gsa2, Learned, Loss, Method, Pfami, Pia, Pian,
-    ReDiffuse, ReDiffuseNn, Reference, Result, Rule, SecMi, SecMiNn, SimA, TeacherDifference,
-};
-use dualmd_torch::Tensor;
-use serde_json::json;
+use crate::{Attack, AttackError, Learned, Method, Result};
+use variants::{At, Flip};
 
 /// What an attack needs beside the model under attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +29,16 @@ pub enum Needs {
     Reference,
 }
 
+/// What the model sees. Some attacks have other defaults for latents, those of their code for Stable Diffusion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Space {
+    /// Images.
+    #[default]
+    Pixels,
+    /// What an autoencoder makes of them, scaled once (by 0.18215 in Stable Diffusion).
+    Latent,
+}
+
 /// An attack in the table of known attacks.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
@@ -32,28 +46,34 @@ pub struct Entry {
     pub name: &'static str,
     /// What it needs beside the model under attack.
     pub needs: Needs,
-    /// Is it part of what `audit` runs unless attacks are named, where its needs are met? Gradients are not: a backward pass
-    /// per image costs more than all other attacks together.
+    /// Does it compare captions? Then it needs, whatever else, a text-to-image model and a caption for every sample.
+    pub prompts: bool,
+    /// Is it part of what `audit` runs on any model unless attacks are named, where its needs are met? Gradients are not: a
+    /// backward pass per image costs more than all other attacks together.
     pub usual: bool,
+    /// Is it part of that on text-to-image models, where `usual` is true or not?
+    pub usual_with_prompts: bool,
     make: Make,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Make {
-    Formula(fn(Option<i64>) -> Box<dyn Attack>),
-    Learned(fn(Option<i64>) -> Box<dyn Learned>),
+    Formula(fn(Space, Option<i64>) -> Box<dyn Attack>),
+    Learned(fn(Space, Option<i64>) -> Box<dyn Learned>),
 }
 
 impl Entry {
     const fn formula(
         name: &'static str,
         needs: Needs,
-        make: fn(Option<i64>) -> Box<dyn Attack>,
+        make: fn(Space, Option<i64>) -> Box<dyn Attack>,
     ) -> Self {
         Self {
             name,
             needs,
+            prompts: false,
             usual: true,
+            usual_with_prompts: true,
             make: Make::Formula(make),
         }
     }
@@ -61,118 +81,81 @@ impl Entry {
     const fn learned(
         name: &'static str,
         usual: bool,
-        make: fn(Option<i64>) -> Box<dyn Learned>,
+        make: fn(Space, Option<i64>) -> Box<dyn Learned>,
     ) -> Self {
         Self {
             name,
             needs: Needs::Known,
+            prompts: false,
             usual,
+            usual_with_prompts: usual,
             make: Make::Learned(make),
         }
     }
 
-    /// The attack with its fixed defaults.
+    /// For text-to-image models only.
+    const fn with_prompts(self, usual: bool) -> Self {
+        Self {
+            prompts: true,
+            usual: false,
+            usual_with_prompts: usual,
+            ..self
+        }
+    }
+
+    /// The attack with its fixed defaults for pixels.
     #[must_use]
     pub fn attack(&self) -> Method {
+        self.attack_in(Space::Pixels)
+    }
+
+    /// The attack with its fixed defaults for what the model sees.
+    #[must_use]
+    pub fn attack_in(&self, space: Space) -> Method {
         match self.make {
-            Make::Formula(make) => Method::Formula(make(None)),
-            Make::Learned(make) => Method::Learned(make(None)),
+            Make::Formula(make) => Method::Formula(make(space, None)),
+            Make::Learned(make) => Method::Learned(make(space, None)),
         }
     }
 
     /// The attack at another timestep (for SecMI: t_sec), under the name `NAME@T`.
     #[must_use]
     pub fn at(&self, t: i64) -> Method {
+        self.at_in(Space::Pixels, t)
+    }
+
+    /// The same, with the defaults for `space` in all but the timestep.
+    #[must_use]
+    pub fn at_in(&self, space: Space, t: i64) -> Method {
         match self.make {
             Make::Formula(make) => Method::Formula(Box::new(At {
-                attack: make(Some(t)),
+                attack: make(space, Some(t)),
                 t,
             })),
             Make::Learned(make) => Method::Learned(Box::new(At {
-                attack: make(Some(t)),
+                attack: make(space, Some(t)),
                 t,
             })),
         }
     }
 }
 
-/// Every attack on a noise predictor, in the order of reports.
-pub const ALL: [Entry; 13] = [
-    Entry::formula("loss", Needs::Nothing, |t| {
-        with_timestep(Loss::default(), t, |a, t| a.t = t)
-    }),
-    Entry::formula("secmi", Needs::Nothing, |t| {
-        with_timestep(SecMi::default(), t, |a, t| a.t_sec = t)
-    }),
-    Entry::learned("secmi-nn", true, |t| {
-        let mut attack = SecMiNn::default();
-        attack.0.t_sec = t.unwrap_or(attack.0.t_sec);
-        Box::new(attack)
-    }),
-    Entry::formula("pia", Needs::Nothing, |t| {
-        with_timestep(Pia::default(), t, |a, t| a.t = t)
-    }),
-    Entry::formula("pian", Needs::Nothing, |t| {
-        with_timestep(Pian::default(), t, |a, t| a.t = t)
-    }),
-    Entry::formula("sima", Needs::Nothing, |t| {
-        with_timestep(SimA::default(), t, |a, t| a.t = t)
-    }),
-    Entry::formula("pfami", Needs::Nothing, |t| {
-        with_timestep(Pfami::default(), t, |a, t| a.timesteps = vec![t])
-    }),
-    // Two steps back, whatever the distance.
-    Entry::formula("rediffuse", Needs::Nothing, |t| {
-        with_timestep(ReDiffuse::default(), t, |a, t| (a.t, a.stride) = (t, t / 2))
-    }),
-    Entry::learned("rediffuse-nn", true, |t| {
-        let mut attack = ReDiffuseNn::default();
-        if let Some(t) = t {
-            (attack.0.t, attack.0.stride) = (t, t / 2);
-        }
-        Box::new(attack)
-    }),
-    // GSA1 gets its gradients from GSA2's, so it comes second.
-    Entry::learned("gsa2", false, |t| {
-        let mut attack = Gsa2::default();
-        attack.timesteps = t.map_or(attack.timesteps, |t| vec![t]);
-        Box::new(attack)
-    }),
-    Entry::learned("gsa1", false, |t| {
-        let mut attack = Gsa1::default();
-        attack.timesteps = t.map_or(attack.timesteps, |t| vec![t]);
-        Box::new(attack)
-    }),
-    Entry::formula("reference", Needs::Reference, |t| {
-        with_timestep(Reference::default(), t, |a, t| a.t = t)
-    }),
-    Entry::formula("teacher-difference", Needs::Pair, |t| {
-        with_timestep(TeacherDifference::default(), t, |a, t| a.t = t)
-    }),
-];
-
-fn with_timestep<A: Attack + 'static>(
-    mut attack: A,
-    t: Option<i64>,
-    set: fn(&mut A, i64),
-) -> Box<dyn Attack> {
-    if let Some(t) = t {
-        set(&mut attack, t);
-    }
-    Box::new(attack)
-}
-
-/// The usual attacks that need one model and nothing else, with their defaults.
+/// The usual attacks that need one model and nothing else, with their defaults for pixels.
 #[must_use]
 pub fn default_set() -> Vec<Method> {
-    ALL.iter()
-        .filter(|e| e.usual && e.needs == Needs::Nothing)
-        .map(Entry::attack)
-        .collect()
+    default_set_for(Space::Pixels, false)
 }
 
-/// Suffix of an attack that is averaged over the image and its mirror image.
-const FLIP: &str = "+flip";
+/// The usual attacks that need one model and, if there are `prompts`, the samples' captions, with their defaults for
+/// `space`.
+#[must_use]
+pub fn default_set_for(space: Space, prompts: bool) -> Vec<Method> {
+    ALL.iter()
+        .filter(|e| e.usual || prompts && e.usual_with_prompts)
+        .filter(|e| e.needs == Needs::Nothing)
+        .map(|e| e.attack_in(space))
+        .collect()
+}
 
 /// The attack that `name` is a variant of: `sima` for `sima@50`, `sima+flip` and `sima` itself.
 #[must_use]
@@ -189,24 +172,62 @@ pub fn needs(name: &str) -> Needs {
         .map_or(Needs::Nothing, |e| e.needs)
 }
 
+/// Does the attack called `name`, or the one it is a variant of, compare captions? Then it needs a text-to-image model and a
+/// caption for every sample, beside what [`needs`] says.
+#[must_use]
+pub fn needs_prompts(name: &str) -> bool {
+    let base = base_name(name);
+    name.split('+').skip(1).any(|s| s.starts_with("captions"))
+        || ALL.iter().any(|e| e.name == base && e.prompts)
+}
+
+/// Refuses an attack on captions where there are none: before a run, not after it.
+///
+/// # Errors
+/// A name that is not known; [`AttackError::Parameter`] with the reason.
+pub fn check_prompts(name: &str, prompts: bool) -> Result<()> {
+    let entry = entry(base_name(name))?;
+    if !prompts && needs_prompts(name) {
+        return Err(AttackError::Parameter {
+            attack: entry.name,
+            reason: format!(
+                "\"{name}\" compares captions, and this model was trained without text: it needs a text-to-image model and \
+                 a caption for every image; leave it out"
+            ),
+        });
+    }
+    Ok(())
+}
+
 /// The attack called `name` (`sima`), one row of its sweep (`sima@50`), or either averaged over both mirror images
-/// (`sima+flip`: for models that were trained with random flips) or on low frequencies (`sima+lowpass`).
+/// (`sima+flip`: for models that were trained with random flips), on low frequencies (`sima+lowpass`), or over all captions
+/// of a sample, best (`sima+captions`) or mean (`sima+captions-mean`). With the defaults for pixels.
 ///
 /// # Errors
 /// A name that is not known, with the nearest one that is; a timestep that is no number; a variant of an attack that
 /// has none.
 pub fn by_name(name: &str) -> Result<Method> {
-    for (suffix, wrap) in [
-        (
-            FLIP,
-            (|a| Box::new(Flip(a))) as fn(Box<dyn Attack>) -> Box<dyn Attack>,
-        ),
+    by_name_for(name, Space::Pixels)
+}
+
+/// As [`by_name`], with the defaults for what the model sees. For latents SecMI measures its error at t = 140, PIA and PIAN
+/// look at t = 100, ReDiffuse goes up to t = 50; all others are the same.
+///
+/// # Errors
+/// As [`by_name`].
+pub fn by_name_for(name: &str, space: Space) -> Result<Method> {
+    type Wrap = fn(Box<dyn Attack>) -> Box<dyn Attack>;
+    let variants: [(&str, Wrap); 4] = [
+        (Flip::SUFFIX, |a| Box::new(Flip(a))),
         (LOW_PASS, |a| Box::new(LowPassed(a))),
-    ] {
+        (Over::Best.suffix(), |a| Box::new(Captions(a, Over::Best))),
+        (Over::Mean.suffix(), |a| Box::new(Captions(a, Over::Mean))),
+    ];
+    for (suffix, wrap) in variants {
         let Some(plain) = name.strip_suffix(suffix) else {
             continue;
         };
-        return match by_name(plain)? {
+        return match by_name_for(plain, space)? {
             Method::Formula(attack) => Ok(Method::Formula(wrap(attack))),
             Method::Learned(_) => Err(AttackError::Parameter {
                 attack: entry(base_name(plain))?.name,
@@ -215,7 +236,7 @@ pub fn by_name(name: &str) -> Result<Method> {
         };
     }
     let Some((base, t)) = name.split_once('@') else {
-        return Ok(entry(name)?.attack());
+        return Ok(entry(name)?.attack_in(space));
     };
     let entry = entry(base)?;
     let t = t.parse().map_err(|_| AttackError::Parameter {
@@ -225,7 +246,7 @@ pub fn by_name(name: &str) -> Result<Method> {
             entry.name, entry.name
         ),
     })?;
-    Ok(entry.at(t))
+    Ok(entry.at_in(space, t))
 }
 
 /// The attack called `name` at each of `timesteps`, named `NAME@T`. For SecMI the timesteps are t_sec (multiples of
@@ -234,9 +255,23 @@ pub fn by_name(name: &str) -> Result<Method> {
 /// # Errors
 /// A name that is not known.
 pub fn sweep(name: &str, timesteps: &[i64]) -> Result<Vec<Method>> {
-    let entry = entry(name)?;
-    Ok(timesteps.iter().map(|&t| entry.at(t)).collect())
+    sweep_for(name, Space::Pixels, timesteps)
 }
+
+/// As [`sweep`], with the defaults for `space` in all but the timestep. [`LATENT_GRID`] is the public grid for latents.
+///
+/// # Errors
+/// As [`sweep`].
+pub fn sweep_for(name: &str, space: Space, timesteps: &[i64]) -> Result<Vec<Method>> {
+    let entry = entry(name)?;
+    Ok(timesteps.iter().map(|&t| entry.at_in(space, t)).collect())
+}
+
+/// The timesteps 0, 10, ..., 190 at which SimA's public code runs PIA and SimA on Stable Diffusion. (SecMI's t_sec
+/// starts at 20.)
+pub const LATENT_GRID: [i64; 20] = [
+    0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150, 160, 170, 180, 190,
+];
 
 fn entry(name: &str) -> Result<Entry> {
     ALL.into_iter()
@@ -268,141 +303,4 @@ fn edit_distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-/// An attack at a timestep that is not its default, under a name that says so.
-#[derive(Debug)]
-struct At<A: ?Sized> {
-    t: i64,
-    attack: Box<A>,
-}
-
-fn renamed(info: AttackInfo, t: i64) -> AttackInfo {
-    AttackInfo {
-        name: format!("{}@{t}", info.name),
-        title: format!("{}, t = {t}", info.title),
-        ..info
-    }
-}
-
-impl Attack for At<dyn Attack> {
-    fn info(&self) -> AttackInfo {
-        renamed(self.attack.info(), self.t)
-    }
-
-    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
-        self.attack.score(batch)
-    }
-}
-
-impl Learned for At<dyn Learned> {
-    fn info(&self) -> AttackInfo {
-        renamed(self.attack.info(), self.t)
-    }
-
-    fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
-        self.attack.features(batch)
-    }
-
-    fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
-        self.attack.learn(features, member, seed)
-    }
-}
-
-/// An attack averaged over the image and its mirror image. No public attack does this, although all train with flips: a
-/// model that saw both orientations knows both, and the mean of two looks is less noisy than one.
-#[derive(Debug)]
-struct Flip(Box<dyn Attack>);
-
-impl Attack for Flip {
-    fn info(&self) -> AttackInfo {
-        let mut info = self.0.info();
-        info.name += FLIP;
-        info.title += ", both mirror images";
-        info.network_calls_per_sample *= 2;
-        info.parameters["flip"] = json!(true);
-        info
-    }
-
-    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
-        let upright = self.0.score(batch)?;
-        let mirrored = self.0.score(batch.mirrored()?)?;
-        Ok(upright
-            .into_iter()
-            .zip(mirrored)
-            .map(|(a, b)| f64::midpoint(a, b))
-            .collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_lead_to_their_attacks() {
-        for entry in ALL {
-            assert_eq!(by_name(entry.name).unwrap().info().name, entry.name);
-        }
-        let rows = sweep("sima", &[50, 150]).unwrap();
-        assert_eq!(rows[0].info().name, "sima@50");
-        assert_eq!(rows[1].info().parameters["t"], 150);
-        let flip = by_name("sima@50+flip").unwrap().info();
-        assert_eq!(
-            (flip.name.as_str(), flip.network_calls_per_sample),
-            ("sima@50+flip", 2)
-        );
-        assert_eq!(needs("teacher-difference@100+flip"), Needs::Pair);
-        assert_eq!(
-            (needs("loss"), needs("gsa1@99")),
-            (Needs::Nothing, Needs::Known)
-        );
-        let low = by_name("sima@50+lowpass+flip").unwrap().info();
-        assert_eq!(low.parameters["lowpass"]["remains"], 0.2);
-        let refused = by_name("secmi-nn+flip").unwrap_err().to_string();
-        assert!(refused.contains("ask for secmi-nn"), "{refused}");
-        assert_eq!(by_name("secmi-nn@150").unwrap().info().name, "secmi-nn@150");
-        let secmi = by_name("secmi@150").unwrap().info();
-        assert_eq!(
-            (
-                secmi.network_calls_per_sample,
-                secmi.parameters["error_at"].as_i64()
-            ),
-            (16, Some(140))
-        );
-    }
-
-    #[test]
-    fn unknown_names_get_the_nearest() {
-        let message = |name| by_name(name).unwrap_err().to_string();
-        assert_eq!(
-            message("secmia"),
-            "unknown attack \"secmia\" (did you mean secmi?): known attacks are loss, secmi, secmi-nn, pia, \
-             pian, sima, pfami, rediffuse, rediffuse-nn, gsa2, gsa1, reference, teacher-difference"
-        );
-        assert!(message("PIAN").contains("did you mean pian?"));
-        assert!(!message("gradient").contains("did you mean"));
-        assert!(message("sima@soon").contains("sima@100"));
-    }
-
-    /// The timesteps are part of the contract: scores of different versions must be comparable.
-    #[test]
-    fn defaults_are_fixed() {
-        let parameters: Vec<String> = default_set()
-            .iter()
-            .map(|a| a.info().parameters.to_string())
-            .collect();
-        assert_eq!(
-            parameters,
-            [
-                r#"{"draws":8,"t":200}"#,
-                r#"{"error_at":90,"k":10,"t_sec":100}"#,
-                r#"{"p":4,"t":200}"#,
-                r#"{"p":4,"t":200}"#,
-                r#"{"p":4,"t":100}"#,
-                r#"{"crops":[0.825],"timesteps":[0,50,100,150,200,250,300,350,400,450]}"#,
-                r#"{"draws":10,"stride":100,"t":200}"#
-            ]
-        );
-    }
 }

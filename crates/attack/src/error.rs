@@ -47,6 +47,12 @@ pub enum AttackError {
          name one (--reference MODEL; in an experiment audit.reference = true)"
     )]
     NoReference,
+    /// An attack that compares captions was run on samples that have none.
+    #[error(
+        "this attack asks a text-to-image model about captions, and these samples have none: run it on a text-to-image \
+         model with a caption for every image, or leave it out"
+    )]
+    NoPrompts,
     /// An attack that learns was run without samples to learn from.
     #[error(
         "this attack learns from samples whose membership is known, and none were set aside for it"

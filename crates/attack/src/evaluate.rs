@@ -7,8 +7,8 @@
 
 use crate::batch::check_shape;
 use crate::{
-    Attack, AttackError, AttackInfo, Batch, CleanNoise, Known, Learned, Method, Others, Result,
-    clean_noise,
+    Attack, AttackError, AttackInfo, Batch, CleanNoise, Known, Learned, Method, Others, Prompts,
+    Result, clean_noise,
 };
 use dualmd_data::stream;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
@@ -22,10 +22,11 @@ use std::time::Instant;
 pub struct Samples {
     x: Tensor,
     ids: Vec<String>,
+    prompts: Option<Prompts>,
 }
 
 impl Samples {
-    /// `x`: [N, C, H, W] f32 in [-1, 1]; `ids`: one per sample, all different.
+    /// `x`: [N, C, H, W] f32, in [-1, 1] (latents have no bounds); `ids`: one per sample, all different.
     ///
     /// # Errors
     /// Shapes that do not fit, an id that appears twice, an image that is not finite.
@@ -50,7 +51,28 @@ impl Samples {
                 ids[broken]
             )));
         }
-        Ok(Self { x, ids })
+        Ok(Self {
+            x,
+            ids,
+            prompts: None,
+        })
+    }
+
+    /// Captions, for a text-to-image model: it is then asked with each sample's own caption, at guidance 1. `prompts` lists
+    /// the samples in the same order.
+    ///
+    /// # Errors
+    /// Captions of another number of samples.
+    pub fn with_prompts(mut self, prompts: Prompts) -> Result<Self> {
+        if prompts.len() != self.ids.len() {
+            return Err(AttackError::Samples(format!(
+                "captions of {} samples for {}: give every sample its own",
+                prompts.len(),
+                self.ids.len()
+            )));
+        }
+        self.prompts = Some(prompts);
+        Ok(self)
     }
 
     /// [N, C, H, W].
@@ -62,6 +84,12 @@ impl Samples {
     #[must_use]
     pub fn ids(&self) -> &[String] {
         &self.ids
+    }
+
+    /// The captions, of samples that have some.
+    #[must_use]
+    pub fn prompts(&self) -> Option<&Prompts> {
+        self.prompts.as_ref()
     }
 }
 
@@ -157,6 +185,9 @@ pub fn run(
         let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
         let mut batch =
             Batch::new(denoiser, schedule, &x, &ids, options.seed)?.with_others(options.others);
+        if let Some(prompts) = &samples.prompts {
+            batch = batch.with_prompts(prompts, rows)?;
+        }
         for ((attack, result), looked) in attacks.iter().zip(&mut results).zip(&mut looked) {
             if (options.stop)() {
                 return Err(AttackError::Stopped { done, total });

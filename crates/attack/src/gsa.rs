@@ -140,8 +140,10 @@ fn gradient_norms(batch: &mut Batch<'_>, timesteps: &[i64], each: bool) -> Resul
             })
             .collect::<Result<Vec<_>>>()?;
         let x_t = Tensor::f_cat(&x_t, 0)?;
+        let condition = batch.condition_of_row(row, k as i64)?;
         let losses = tch::with_grad(|| -> Result<Tensor> {
-            let residual = &noise - batch.target().predict_noise(&x_t, &t, None)?;
+            let eps = batch.target().predict_noise(&x_t, &t, condition.as_ref())?;
+            let residual = &noise - eps;
             Ok(residual.f_square()?.f_flatten(1, -1)?.f_mean_dim(
                 [1i64].as_slice(),
                 false,
@@ -211,7 +213,7 @@ impl Learned for Gsa1 {
 
     fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
         let product = Product::GradientNorms(self.timesteps.clone());
-        let norms = match batch.known_product(&product) {
+        let norms = match batch.known_product(product) {
             Some(norms) => norms,
             None => gradient_norms(batch, &self.timesteps, false)?,
         };

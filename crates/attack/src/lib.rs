@@ -7,13 +7,18 @@
 //! * [`secmi_nn`], [`rediffuse_nn`]: the same residuals through a classifier that learns from known samples; [`gsa`]: so do
 //!   the norms of gradients. [`resnet`] and `logistic` are the classifiers, [`known`] who is known.
 //! * [`mod@reference`]: the loss against that of a model that cannot have seen the image.
+//! * [`clid`], [`wen`], [`pia_sd_2024`]: attacks on text-to-image models, which compare captions; [`captions`]: a variant of
+//!   every error attack that tries several.
 //! * [`lowpass`]: low frequencies only, a variant of every error attack.
 //! * [`teacher_difference`]: an attack on this project's own defence, for someone who holds both models of a pair.
-//! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model).
+//! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model). [`similarity`]: to the
+//!   images that a sample's caption generates (black box; needs features of images).
+//! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy.
 //!
 //! And around them:
 //!
 //! * [`attack`]: the [`Attack`] and [`Learned`] traits and what an attack says about itself.
+//! * [`prompts`]: the samples' captions, for text-to-image models.
 //! * [`batch`]: the samples under attack with the models; counts network calls and shares the common ones.
 //! * [`catalogue`]: attacks by name, the default set, sweeps over timesteps.
 //! * [`evaluate`]: runs attacks over members and non-members on one code path.
@@ -24,8 +29,10 @@
 
 pub mod attack;
 pub mod batch;
+pub mod captions;
 pub mod catalogue;
 pub mod clean_noise;
+pub mod clid;
 mod error;
 pub mod evaluate;
 pub mod gsa;
@@ -33,10 +40,13 @@ pub mod known;
 mod logistic;
 pub mod loss;
 pub mod lowpass;
+pub mod memorisation;
 pub mod nn;
 pub mod pfami;
 pub mod pia;
+pub mod pia_sd_2024;
 pub mod pian;
+pub mod prompts;
 pub mod rediffuse;
 pub mod rediffuse_nn;
 mod reduce;
@@ -45,12 +55,18 @@ pub mod resnet;
 pub mod secmi;
 pub mod secmi_nn;
 pub mod sima;
+pub mod similarity;
 pub mod teacher_difference;
+pub mod wen;
 
 pub use attack::{Access, Attack, AttackInfo, Learned, Method, Rule};
 pub use batch::{Batch, Model, NetworkCalls, Others};
-pub use catalogue::{ALL, Needs, base_name, by_name, default_set, needs, sweep};
+pub use catalogue::{
+    ALL, LATENT_GRID, Needs, Space, base_name, by_name, by_name_for, check_prompts, default_set,
+    default_set_for, needs, needs_prompts, sweep, sweep_for,
+};
 pub use clean_noise::CleanNoise;
+pub use clid::{Clid, ClidGap};
 pub use error::{AttackError, Result};
 pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, run};
 pub use gsa::{Gsa1, Gsa2};
@@ -58,7 +74,9 @@ pub use known::Known;
 pub use loss::Loss;
 pub use pfami::Pfami;
 pub use pia::Pia;
+pub use pia_sd_2024::PiaSd2024;
 pub use pian::Pian;
+pub use prompts::{Caption, Prompts};
 pub use rediffuse::ReDiffuse;
 pub use rediffuse_nn::ReDiffuseNn;
 pub use reference::Reference;
@@ -66,3 +84,4 @@ pub use secmi::SecMi;
 pub use secmi_nn::SecMiNn;
 pub use sima::SimA;
 pub use teacher_difference::TeacherDifference;
+pub use wen::Wen;

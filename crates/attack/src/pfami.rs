@@ -15,6 +15,10 @@
 //! *What the score means*: by how much the training objective grows, in units of the noise variance, when the image is
 //! enlarged by 1/c. The image's neighbours serve as a reference for how hard it is.
 //!
+//! *On latents* the crop is one of the latent: its middle, enlarged back. That is not the latent of a cropped image (the
+//! autoencoder is not linear), but it needs no autoencoder and changes the input by as much. The score means the same, on
+//! another neighbourhood.
+//!
 //! *What it misses*: models trained on random crops, whose dip is wide; images with an empty border, which a crop changes
 //! more than others, member or not.
 

@@ -38,6 +38,15 @@ impl Default for Pia {
     }
 }
 
+impl Pia {
+    /// For latents (Stable Diffusion): t = 100, p = 4, the middle of the grid 0, 10, ..., 190 that SimA's public code
+    /// runs PIA over. PIA's own code for Stable Diffusion is another attack: see [`crate::PiaSd2024`].
+    #[must_use]
+    pub const fn latent() -> Self {
+        Self { t: 100, p: 4 }
+    }
+}
+
 /// -sum |e0 - eps(x_t, t)|^p with x_t made from `e0`.
 pub(crate) fn proximal_score(
     attack: &'static str,

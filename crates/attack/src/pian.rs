@@ -37,6 +37,14 @@ impl Default for Pian {
     }
 }
 
+impl Pian {
+    /// For latents (Stable Diffusion): t = 100, p = 4, as [`crate::Pia::latent`].
+    #[must_use]
+    pub const fn latent() -> Self {
+        Self { t: 100, p: 4 }
+    }
+}
+
 impl Attack for Pian {
     fn info(&self) -> AttackInfo {
         AttackInfo {

@@ -46,6 +46,18 @@ impl Default for ReDiffuse {
 }
 
 impl ReDiffuse {
+    /// For latents (Stable Diffusion): t = 50 in one step, one draw, as in the public code. That code decodes the
+    /// variations and compares images by SSIM; here the latents themselves are compared, with the distance used on
+    /// pixels.
+    #[must_use]
+    pub const fn latent() -> Self {
+        Self {
+            t: 50,
+            stride: 50,
+            draws: 1,
+        }
+    }
+
     /// x minus the mean of its variations, [B, C, H, W].
     pub(crate) fn difference(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
         Loss::check_draws("rediffuse", self.draws)?;

@@ -15,9 +15,10 @@
 //! *Queries per sample*: t_sec / k + 1 (11).
 //!
 //! *What the score means*: writing both moves out, everything but the change of the predicted noise cancels,
-//! z_s - w = c (eps(z_s, s) - eps(u, t_sec)), u = D(z_s; s -> t_sec), c = sqrt(1 - abar_s) - sqrt(abar_s (1 - abar_t_sec) / abar_t_sec),
-//! so the score is minus the squared change of the predicted noise over one stride, on the path that the model itself
-//! draws from x. That form is what is computed here: it has no differences of nearly equal images.
+//! z_s - w = c (eps(z_s, s) - eps(u, t_sec)), u = D(z_s; s -> t_sec), c = sqrt(1 - abar_s) - sqrt(abar_s (1 -
+//! abar_t_sec) / abar_t_sec), so the score is minus the squared change of the predicted noise over one stride, on the
+//! path that the model itself draws from x. That form is what is computed here: it has no differences of nearly equal
+//! images.
 //!
 //! *What it misses*: a path that starts at eps(x, 0) close to 0 (flat drawings, deeply memorised images) leads through
 //! inputs the model never met in training, and the score then says little. SecMI-NNs, a classifier trained on known
@@ -45,6 +46,13 @@ impl Default for SecMi {
 }
 
 impl SecMi {
+    /// For latents (Stable Diffusion): t_sec = 150, k = 10, so that the error is measured at t = 140 as in the public code
+    /// for Stable Diffusion, at guidance 1 and with the caption of the data set.
+    #[must_use]
+    pub const fn latent() -> Self {
+        Self { t_sec: 150, k: 10 }
+    }
+
     /// The timestep whose error is the score.
     #[must_use]
     pub fn error_at(&self) -> i64 {

@@ -87,6 +87,19 @@ pub fn samples(members: &Tensor, fresh: &Tensor) -> Samples {
     Samples::new(x, ids).unwrap()
 }
 
+/// To run without anybody watching, one model and nobody known.
+pub fn quiet<'a>(batch: usize, seed: u64) -> RunOptions<'a> {
+    RunOptions {
+        batch,
+        seed,
+        device: Device::Cpu,
+        others: Others::default(),
+        known: None,
+        progress: Box::leak(Box::new(|_, _| ())),
+        stop: &|| false,
+    }
+}
+
 /// Runs `attacks` quietly.
 pub fn attack(
     denoiser: &dyn Denoiser,
@@ -95,21 +108,12 @@ pub fn attack(
     batch: usize,
     seed: u64,
 ) -> Outcome {
-    let options = RunOptions {
-        batch,
-        seed,
-        device: Device::Cpu,
-        others: Others::default(),
-        known: None,
-        progress: &mut |_, _| (),
-        stop: &|| false,
-    };
     run(
         denoiser,
         &NoiseSchedule::default(),
         samples,
         attacks,
-        options,
+        quiet(batch, seed),
     )
     .unwrap()
 }

@@ -1,0 +1,79 @@
+//! Several captions: a model that was trained with one of them is asked with all.
+//!
+//! *Source*: no paper; the adaptive attack that prompt diversification calls for. That defence trains every image with one of
+//! several captions at random (the DualMD paper's Table 5 uses six), and its low numbers come from asking with one
+//! caption only.
+//!
+//! *Equation*: with s(x, c) the score of any attack, `NAME+captions` = max_j s(x, c_j) and `NAME+captions-mean` = mean_j
+//! s(x, c_j) over the captions c_j of the sample, the original one among them.
+//!
+//! *Threat model*: that of the attack, and captions of the kind that was trained with: from the same captioner, say.
+//!
+//! *Queries per sample*: those of the attack for each caption. In a batch whose samples have different numbers of captions,
+//! those with fewer are asked with some of theirs again, and the answers are not counted twice.
+//!
+//! *What it misses*: the best of J scores is larger for non-members as well; where captions make little difference, the
+//! mean, or one caption, finds more.
+
+use crate::prompts::Caption;
+use crate::{Attack, AttackInfo, Batch, Result};
+use serde_json::json;
+
+/// What is made of the scores under several captions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Best,
+    Mean,
+}
+
+impl Over {
+    /// Suffix of the attack's name.
+    pub(crate) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Best => "+captions",
+            Self::Mean => "+captions-mean",
+        }
+    }
+}
+
+/// An attack with each of the samples' captions.
+#[derive(Debug)]
+pub(crate) struct Captions(pub(crate) Box<dyn Attack>, pub(crate) Over);
+
+impl Attack for Captions {
+    /// Network calls are those per caption: how many there are the attack cannot know.
+    fn info(&self) -> AttackInfo {
+        let mut info = self.0.info();
+        info.name += self.1.suffix();
+        let (title, parameter) = match self.1 {
+            Over::Best => (", best of several captions", "best"),
+            Over::Mean => (", mean over several captions", "mean"),
+        };
+        info.title += title;
+        info.parameters["captions"] = json!(parameter);
+        info
+    }
+
+    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
+        let counts = batch.captions()?;
+        let mut scores = self.0.score(batch)?;
+        for k in 1..counts.iter().copied().max().unwrap_or(1) {
+            let more = batch.with_caption(Caption::Variant(k), |batch| self.0.score(batch))?;
+            for ((score, more), &count) in scores.iter_mut().zip(more).zip(&counts) {
+                if k < count {
+                    *score = match self.1 {
+                        Over::Best => score.max(more),
+                        Over::Mean => *score + more,
+                    };
+                }
+            }
+        }
+        if self.1 == Over::Mean {
+            scores
+                .iter_mut()
+                .zip(counts)
+                .for_each(|(score, count)| *score /= count as f64);
+        }
+        Ok(scores)
+    }
+}

@@ -1,0 +1,227 @@
+//! Similarity: what a caption generates looks like the image it was trained with.
+//!
+//! *Paper*: Pang and Wang 2025, "Black-box Membership Inference Attacks against Fine-tuned Diffusion Models" (NDSS, arXiv
+//! 2312.08207); feature and forms as in its public code, but for its classifier.
+//!
+//! *Equation*: f(x)_jc is component c of token j of an image encoder (DeiT in the paper: 578 tokens of 768 components).
+//! The public code takes the cosine *over tokens*, one number for each component c: s_c = mean_r cos(f(x)_.c, f(g_r)_.c)
+//! over the images g_1, g_2, g_3 that the sample's caption generates.
+//!
+//! * `sim-mean`: mean_r of the cosine of all of f(x) and f(g_r), each as one vector. Nothing to learn.
+//! * `pw-threshold`: max_c of s_c, standardised with mean and deviation of the known samples.
+//! * `pw-distribution`: log N(s; members) - log N(s; non-members) of the standardised s, with mean and full covariance (+
+//!   1e-5 I) of the known samples of either side.
+//!
+//! *Threat model*: black box. Knows the caption, generates images with it, sees nothing but them. The last two also know
+//! for a part of the images whether they were trained on; the paper has a shadow model for that.
+//!
+//! *Queries per sample*: three generations.
+//!
+//! *What it misses*: a model trained with several captions per image, asked with one it did not see; images that many
+//! captions lead to. The paper's multi-layer classifier is not here: its code reports the best of 1,000 epochs, chosen on
+//! the audited images.
+
+use crate::{Access, AttackError, AttackInfo, Known, Result};
+use dualmd_torch::{Kind, Tensor};
+use serde_json::json;
+
+/// torch's least product of norms in a cosine.
+const EPSILON: f64 = 1e-8;
+/// The public code's addition to the diagonal of a covariance.
+const RIDGE: f64 = 1e-5;
+
+/// The forms of the attack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Similarity {
+    /// `sim-mean`.
+    Mean,
+    /// `pw-threshold`.
+    Threshold,
+    /// `pw-distribution`.
+    Distribution,
+}
+
+impl Similarity {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Mean, Self::Threshold, Self::Distribution];
+
+    /// Name in files and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "sim-mean",
+            Self::Threshold => "pw-threshold",
+            Self::Distribution => "pw-distribution",
+        }
+    }
+
+    /// The form called `name`; `None` if none is.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|form| form.name() == name)
+    }
+
+    /// Does it learn from samples whose membership is known?
+    #[must_use]
+    pub const fn learns(self) -> bool {
+        !matches!(self, Self::Mean)
+    }
+
+    /// What the attack is, for reports and score files. `generations`: images for each caption, 3 in the paper;
+    /// `encoder`: what the features are of.
+    #[must_use]
+    pub fn info(self, generations: usize, encoder: &str) -> AttackInfo {
+        let (title, formula) = match self {
+            Self::Mean => (
+                "Similarity of generated images",
+                "mean_r cos(f(x), f(g_r)) over images g_r of the sample's caption",
+            ),
+            Self::Threshold => (
+                "Pang & Wang, threshold",
+                "max_c z_c, z standardised by the known samples, of s_c = mean_r cos over tokens (f(x)_.c, f(g_r)_.c)",
+            ),
+            Self::Distribution => (
+                "Pang & Wang, distribution",
+                "log N(z; members) - log N(z; non-members), z_c as in pw-threshold, Gaussians of the known samples",
+            ),
+        };
+        AttackInfo {
+            name: self.name().into(),
+            title: title.into(),
+            paper: "Pang and Wang 2025, arXiv 2312.08207",
+            access: Access::BlackBox,
+            formula,
+            network_calls_per_sample: 0,
+            parameters: json!({ "generations": generations, "encoder": encoder }),
+            misses: "images trained with other captions than the one that is asked with; captions that describe well make images alike \
+                     whether trained on or not",
+        }
+    }
+}
+
+/// Scores without anything to learn: the mean over the generations of the cosine of all features. `query`: [N, tokens,
+/// channels]; `generated`: [N, R, tokens, channels], R at least 1. For the cosine of one token (the class token) pass
+/// that token only.
+///
+/// # Errors
+/// Shapes that do not fit, features that are not finite.
+pub fn sim_mean(query: &Tensor, generated: &Tensor) -> Result<Vec<f64>> {
+    let (query, generated) = check(query, generated)?;
+    let cosine = cosines(
+        &query.f_flatten(1, 2)?.f_unsqueeze(1)?,
+        &generated.f_flatten(2, 3)?,
+        2,
+    )?;
+    Ok(Vec::try_from(cosine.f_mean_dim(
+        [1i64].as_slice(),
+        false,
+        Kind::Double,
+    )?)?)
+}
+
+/// The public code's feature: for each channel the cosine over tokens, averaged over the generations; [N, channels] f64.
+/// `query`: [N, tokens, channels]; `generated`: [N, R, tokens, channels], R at least 1.
+///
+/// # Errors
+/// As [`sim_mean`].
+pub fn channel_similarities(query: &Tensor, generated: &Tensor) -> Result<Tensor> {
+    let (query, generated) = check(query, generated)?;
+    let cosine = cosines(&query.f_unsqueeze(1)?, &generated, 2)?;
+    Ok(cosine.f_mean_dim([1i64].as_slice(), false, Kind::Double)?)
+}
+
+/// Scores of the samples that are not known, in the order of [`Known::rest`], learnt from those that are. `features`:
+/// those of all samples, from [`channel_similarities`], [N, channels].
+///
+/// # Errors
+/// [`Similarity::Mean`], which is [`sim_mean`] of all samples; known samples that are not among the N or too few (two of
+/// either side).
+pub fn learnt(form: Similarity, features: &Tensor, known: &Known) -> Result<Vec<f64>> {
+    let (n, channels) = features.size2()?;
+    let beyond = known.rows().last().is_some_and(|&row| row as i64 >= n);
+    if beyond || known.counts().iter().any(|&count| count < 2) {
+        return Err(AttackError::Samples(format!(
+            "{}: {:?} known members and non-members of {n} samples in all: it needs at least two of either",
+            form.name(),
+            known.counts()
+        )));
+    }
+    let rows = |rows: &[usize]| -> Result<Tensor> {
+        let index: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let index = Tensor::from_slice(&index).f_to_device(features.device())?;
+        Ok(features
+            .f_index_select(0, &index)?
+            .f_to_kind(Kind::Double)?)
+    };
+    // Mean and deviation of the known samples alone, both sides together.
+    let seen = rows(known.rows())?;
+    let mean = seen.f_mean_dim([0i64].as_slice(), true, Kind::Double)?;
+    let deviation = seen.f_std_dim([0i64].as_slice(), false, true)?;
+    // A channel that never varies tells nothing and is not to be divided by its deviation.
+    let deviation = deviation.f_where_scalarother(&deviation.f_gt(0.0)?, 1.0)?;
+    let standard = |x: Tensor| (x - &mean) / &deviation;
+    let judged = standard(rows(&known.rest(usize::try_from(n).unwrap_or(0)))?);
+    match form {
+        Similarity::Mean => Err(AttackError::Samples(
+            "sim-mean has nothing to learn: ask sim_mean for the scores of all samples".into(),
+        )),
+        Similarity::Threshold => {
+            let best = judged.f_amax([1i64].as_slice(), false)?;
+            Ok(Vec::try_from(best)?)
+        }
+        Similarity::Distribution => {
+            let density = |side: bool| -> Result<Tensor> {
+                let of: Vec<usize> = (known.rows().iter().zip(known.member()))
+                    .filter(|(_, member)| **member == side)
+                    .map(|(&row, _)| row)
+                    .collect();
+                log_density(&standard(rows(&of)?), &judged, channels)
+            };
+            Ok(Vec::try_from(density(true)? - density(false)?)?)
+        }
+    }
+}
+
+/// log N(x; mean, covariance + 1e-5 I) of the rows of `x`, up to the constant that both sides share.
+fn log_density(learnt_from: &Tensor, x: &Tensor, channels: i64) -> Result<Tensor> {
+    let mean = learnt_from.f_mean_dim([0i64].as_slice(), true, Kind::Double)?;
+    let centred = learnt_from - &mean;
+    let covariance = centred.f_tr()?.f_matmul(&centred)? / (learnt_from.size()[0] - 1) as f64
+        + Tensor::f_eye(channels, (Kind::Double, x.device()))? * RIDGE;
+    let factor = covariance.f_linalg_cholesky(false)?;
+    // |L^-1 (x - mean)|^2, and ln det = 2 sum ln L_ii.
+    let white = factor.f_linalg_solve_triangular(&(x - mean).f_tr()?, false, true, false)?;
+    let distance = white
+        .f_square()?
+        .f_sum_dim_intlist([0i64].as_slice(), false, Kind::Double)?;
+    let ln_det = factor.f_diagonal(0, 0, 1)?.f_log()?.f_sum(Kind::Double)? * 2.0;
+    Ok((distance + ln_det) * -0.5)
+}
+
+/// Cosines along dimension `dim` of tensors that broadcast.
+fn cosines(a: &Tensor, b: &Tensor, dim: i64) -> Result<Tensor> {
+    let sum = |x: Tensor| x.f_sum_dim_intlist([dim].as_slice(), false, Kind::Double);
+    let norms = (sum(a.f_square()?)? * sum(b.f_square()?)?).f_sqrt()?;
+    Ok(sum(a * b)? / norms.f_clamp_min(EPSILON)?)
+}
+
+/// Both in f64.
+fn check(query: &Tensor, generated: &Tensor) -> Result<(Tensor, Tensor)> {
+    let (q, g) = (query.size(), generated.size());
+    if q.len() != 3 || g.len() != 4 || g[1] < 1 || [g[0], g[2], g[3]] != q[..] || q.contains(&0) {
+        return Err(AttackError::Samples(format!(
+            "features of {q:?} and of generated images {g:?}: expected [N, tokens, channels] and [N, R, tokens, channels]"
+        )));
+    }
+    for (what, features) in [("the samples", query), ("the generated images", generated)] {
+        if features.f_isfinite()?.f_all()?.int64_value(&[]) != 1 {
+            return Err(AttackError::Samples(format!(
+                "features of {what} hold NaN or infinity: check the encoder and the images"
+            )));
+        }
+    }
+    Ok((
+        query.f_to_kind(Kind::Double)?,
+        generated.f_to_kind(Kind::Double)?,
+    ))
+}
