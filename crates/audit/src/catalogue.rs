@@ -26,13 +26,15 @@ enum Applies {
     Generators,
     /// A DualMD pair.
     Pairs,
+    /// Those that are told a text.
+    Text,
     /// All.
     Everything,
 }
 
 /// All attacks, error attacks first.
 #[rustfmt::skip]
-pub const ATTACKS: [Known; 17] = [
+pub const ATTACKS: [Known; 21] = [
     known("loss", "Loss", Some("Matsumoto et al. 2023"), "the training loss (Loss)", Applies::Networks),
     known("secmi", "SecMI", Some("Duan et al. 2023"), "the error of one deterministic step (SecMI)", Applies::Networks),
     known("secmi-nn", "SecMI-NNs", Some("Duan et al. 2023"), "a classifier trained on SecMI's errors (SecMI-NNs)", Applies::Networks),
@@ -49,6 +51,10 @@ pub const ATTACKS: [Known; 17] = [
     known("reference", "Loss against a reference model", Some("Watson et al. 2022"), "the loss against a reference model", Applies::Networks),
     known("teacher-difference", "Difference of the two teachers", Some("after Watson et al. 2022"), "the difference of the two teachers", Applies::Pairs),
     known("rounds", "Adaptive rounds", Some("appendix A.5 of the DualMD paper"), "repeated partial generation against a pair (appendix A.5 of the DualMD paper)", Applies::Pairs),
+    known("clid", "CLiD", Some("Zhai et al. 2024"), "the loss with and without the caption (CLiD)", Applies::Text),
+    known("clid-gap", "CLiD, unlearned", Some("after Zhai et al. 2024"), "the loss without the caption less that with it", Applies::Text),
+    known("wen", "Wen's norm", Some("Wen et al. 2024"), "how strongly the caption pulls (Wen et al.)", Applies::Text),
+    known("sim-mean", "Similarity of generated images", Some("after Pang and Wang 2025"), "likeness to what the caption draws (after Pang and Wang)", Applies::Text),
     known("nn", "Nearest generated image", Some("Chen et al. 2020"), "distance to generated images", Applies::Generators),
 ];
 
@@ -76,9 +82,16 @@ impl Known {
             Applies::Networks => !pair,
             Applies::Generators => !model.is_teacher(),
             Applies::Pairs => pair,
+            // A model that was attacked by what it draws for captions has a text.
+            Applies::Text => model.results.iter().any(|r| of_text(&r.attack)),
             Applies::Everything => true,
         }
     }
+}
+
+/// Is it an attack on models that are told a text?
+fn of_text(attack: &str) -> bool {
+    find(attack).is_some_and(|known| known.applies == Applies::Text)
 }
 
 /// `sima@50` and `loss+flip` are variants of `sima` and `loss`.

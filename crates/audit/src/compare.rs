@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::error::{AuditError, Result};
 use crate::files::ModelFiles;
-use crate::report::{Agreement, AttackResult, Comparison, SameImages, View};
+use crate::report::{Agreement, AttackResult, Comparison, SameImages, View, teacher_number};
 use crate::samples::{Key, Samples, common, on, samples, sides};
 use crate::scores::{ScoreRow, ScoresFile};
 
@@ -134,7 +134,7 @@ pub fn comparisons(models: &[ModelFiles]) -> Result<Vec<Comparison>> {
     for model in models
         .iter()
         .filter(|m| m.name != baseline.name && m.repeat_of.is_none())
-        .filter(|m| !m.name.starts_with("teacher-"))
+        .filter(|m| teacher_number(&m.name).is_none())
     {
         let Some(scores) = &model.scores else {
             continue;

@@ -16,7 +16,7 @@ use crate::files::{AttackInfo, ModelFiles, RunFiles, SetsFile, SplitFile, Utilit
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
     AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, Pictures, Report, Sets,
-    View,
+    View, teacher_number,
 };
 use crate::run::UNNAMED;
 use crate::samples::samples;
@@ -172,7 +172,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
     let (halves, seed) = (&run.halves, run.seed);
     let base = model.repeat_of.as_deref().unwrap_or(&model.name);
     let title = title(base, &model.defense);
-    let primary = match base.strip_prefix("teacher-") {
+    let primary = match teacher_number(base) {
         Some("1") if !halves.is_empty() => View::D1,
         Some("2") if !halves.is_empty() => View::D2,
         _ => View::Pooled,
@@ -379,7 +379,7 @@ pub fn in_view(id: &str, view: View, halves: &HashMap<String, u8>) -> bool {
 
 /// A model's name for people.
 fn title(name: &str, defense: &str) -> String {
-    match (name.strip_prefix("teacher-"), defense) {
+    match (teacher_number(name), defense) {
         (Some(n), _) => format!("Teacher {n}"),
         (_, "none") => "Undefended model".into(),
         (_, "dualmd") => "DualMD pair".into(),

@@ -197,13 +197,19 @@ impl ModelReport {
 
     /// A model trained on one half of the members.
     pub fn is_teacher(&self) -> bool {
-        self.base().starts_with("teacher-")
+        teacher_number(self.base()).is_some()
     }
 
     /// Two teachers that take turns: no network of its own.
     pub fn is_pair(&self) -> bool {
         self.defense == "dualmd" && !self.is_teacher()
     }
+}
+
+/// Which half a teacher learnt: 1 of `teacher-1` and of `any-teacher-1`. `None` of other models.
+pub fn teacher_number(name: &str) -> Option<&str> {
+    let (before, number) = name.rsplit_once("teacher-")?;
+    ((before.is_empty() || before.ends_with('-')) && matches!(number, "1" | "2")).then_some(number)
 }
 
 /// Tests of whole sets of images on one model.

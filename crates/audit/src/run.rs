@@ -182,7 +182,7 @@ impl RunFiles {
         let samples = dir.join("samples").join(name);
         model.grid = Png::read(&samples, "grid.png");
         let base = model.repeat_of.as_deref().unwrap_or(name);
-        if model.grid.is_none() && !base.starts_with("teacher-") {
+        if model.grid.is_none() && crate::report::teacher_number(base).is_none() {
             self.missing
                 .push(format!("samples/{name}/grid.png: no pictures of {name}"));
         }

@@ -214,7 +214,7 @@ fn a_run_of_text_to_image_models() {
 fn what_a_text_to_image_run_cannot_be_is_said_before_it_starts() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    folder("emoji#fluent3d", 12, &at("fine"));
+    folder("emoji#fluent3d", 30, &at("fine"));
     let refuse = |change: &[(&str, &str)], says: &str| {
         let mut experiment = EXPERIMENT
             .replace("FINE", text(&at("fine")))

@@ -31,10 +31,7 @@ impl Captions {
     pub fn check(&self, images: usize) -> Result<()> {
         let fail = |text: String| Err(DefenseError::Setting(text));
         if self.of.len() != images {
-            return fail(format!(
-                "captions for {} images of {images}",
-                self.of.len()
-            ));
+            return fail(format!("captions for {} images of {images}", self.of.len()));
         }
         if let Some(bare) = self.of.iter().position(Vec::is_empty) {
             return fail(format!("image {bare} has no caption"));

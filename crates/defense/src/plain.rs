@@ -57,13 +57,7 @@ impl Recipe for Plain {
         self.watched.clone().unwrap_or_else(|| self.members())
     }
 
-    fn teach(
-        &self,
-        _: &[usize],
-        _: &Tensor,
-        _: &Tensor,
-        _: Option<&Condition>,
-    ) -> Result<Tensor> {
+    fn teach(&self, _: &[usize], _: &Tensor, _: &Tensor, _: Option<&Condition>) -> Result<Tensor> {
         Err(DefenseError::Setting(
             "ordinary training has no teacher".into(),
         ))

@@ -2,7 +2,8 @@
 
 use crate::pipeline::WeightSet;
 use crate::{
-    Condition, Denoiser, DiffusionError, NoiseSchedule, Pipeline, Result, TextToImage, latent::Parts,
+    Condition, Denoiser, DiffusionError, NoiseSchedule, Pipeline, Result, TextToImage,
+    latent::Parts,
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};

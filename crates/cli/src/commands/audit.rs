@@ -7,15 +7,19 @@ use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::{failures, weight_set, write_exposed};
 use crate::stages::pictures::tensor_of_all;
-use crate::stages::sample::{Generator, Side, write_nearest, write_samples};
-use crate::stages::score::{Drawing, Kept, Label, Scored, Subject, check_name, score};
+use crate::stages::sample::{Generator, Prompts, Side, write_nearest, write_samples};
+use crate::stages::score::{Drawing, Kept, Label, Scored, Similar, Subject, check_name, score};
+use crate::stages::text::{Encoded, captions_of};
 use crate::stages::{RunFolder, blind, create_folder, sets, train::view, utility, write_json};
 use crate::{choices, machine, signals};
 use anyhow::{Context, Result, bail};
-use dualmd_attack::{Needs, needs, nn};
+use dualmd_attack::nn::BlackBox;
+use dualmd_attack::similarity::Similarity;
+use dualmd_attack::{Needs, check_prompts, needs, nn};
 use dualmd_audit::write_scores;
 use dualmd_data::{ImageSet, LoadOptions, Record, Split, dedupe, load};
 use dualmd_diffusion::sampler::initial_noise;
+use dualmd_metrics::{Extractor, Pixels};
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
 use std::path::Path;
@@ -24,6 +28,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Images an audit draws from the model for the black-box attack.
 const GENERATED: usize = 256;
+/// The same from a text-to-image model: so many for each caption (Pang and Wang 2025), ...
+const PER_PROMPT: usize = 3;
+/// ... at this guidance.
+const GUIDANCE: f64 = 7.5;
 /// DDIM steps of those images.
 const STEPS: usize = 50;
 
@@ -36,6 +44,8 @@ struct Case {
     nonmembers: ImageSet,
     labels: Vec<Label>,
     x: Tensor,
+    /// Of every sample, for a text-to-image model.
+    captions: Option<Vec<Vec<String>>>,
     split: Option<Split>,
 }
 
@@ -104,16 +114,48 @@ impl Case {
         };
         let labels = [label(&members, true), label(&nonmembers, false)].concat();
         let x = Tensor::cat(&[tensor_of_all(&members), tensor_of_all(&nonmembers)], 0);
+        let captions = match generator.first().text() {
+            Some(_) => Some(
+                [&members, &nonmembers]
+                    .into_iter()
+                    .flat_map(|set| set.records.iter().map(move |r| (set, r)))
+                    .map(|(set, record)| Ok(captions_of(set, record)?.to_vec()))
+                    .collect::<Result<Vec<_>>>()?,
+            ),
+            None => None,
+        };
         Ok(Self {
             engine,
             generator,
             reference,
+            captions,
             members,
             nonmembers,
             labels,
             x,
             split,
         })
+    }
+}
+
+impl Case {
+    /// The captions of every sample.
+    fn texts(&self) -> Option<Vec<&[String]>> {
+        let captions = self.captions.as_ref()?;
+        Some(captions.iter().map(Vec::as_slice).collect())
+    }
+
+    /// What `sim-mean` compares images by: EfficientNet-Lite0 where it is at hand, else pixels.
+    fn comparing(&self) -> Result<Option<Box<dyn Extractor>>> {
+        if self.captions.is_none() {
+            return Ok(None);
+        }
+        let [_, height, width] = self.members.shape();
+        let side = [height, width];
+        let found = utility::extractor(choices::Features::Auto, None, side, self.engine.device)?;
+        Ok(Some(
+            found.unwrap_or_else(|| Box::new(Pixels { height, width })),
+        ))
     }
 }
 
@@ -181,7 +223,7 @@ fn check_reference(target: &Generator, reference: &Generator, folder: &Path) -> 
 
 /// Attacks by name; all usual ones that fit if none are named. Of a pair, what it generates is attacked and what both models
 /// together would give away; the attacks on one model only if they are asked for.
-fn attacks(args: &ScoreArgs, black_box: bool) -> Result<Vec<String>> {
+fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<String>> {
     let (named, pair) = (&args.attacks, args.model2.is_some());
     if named.is_empty() {
         let fits = |a: &dualmd_attack::catalogue::Entry| match a.needs {
@@ -191,11 +233,14 @@ fn attacks(args: &ScoreArgs, black_box: bool) -> Result<Vec<String>> {
         };
         let mut all: Vec<String> = dualmd_attack::ALL
             .iter()
-            .filter(|a| a.usual && fits(a))
+            .filter(|a| (a.usual || text && a.usual_with_prompts) && fits(a))
             .map(|a| a.name.to_owned())
             .collect();
         if black_box || pair {
             all.push(nn::NAME.into());
+            if text {
+                all.push(Similarity::Mean.name().into());
+            }
         }
         if pair {
             all.extend(["rounds@2", "rounds@3"].map(String::from));
@@ -204,6 +249,17 @@ fn attacks(args: &ScoreArgs, black_box: bool) -> Result<Vec<String>> {
     }
     for name in named {
         check_name(name)?;
+        if Similarity::parse(name).is_some() {
+            if !text {
+                bail_usage!(
+                    "attack {name} is for text-to-image models, and this one is told no text"
+                );
+            }
+            continue;
+        }
+        if BlackBox::parse(name).is_none() {
+            check_prompts(name, text)?;
+        }
         if crate::plan::takes_pair(name) && !pair {
             bail_usage!(
                 "attack {name} takes the two models of a DualMD pair: name both model folders"
@@ -225,8 +281,25 @@ fn generate(
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<Tensor> {
-    let [c, h, w] = case.members.shape().map(|d| d as i64);
-    let noise = initial_noise(seed, GENERATED, [c, h, w], case.engine.device);
+    let model = case.generator.first();
+    let prompts = match (model.text(), case.texts()) {
+        (Some(text), Some(captions)) => {
+            let encoded = Encoded::new(text, &captions)?;
+            Some(Prompts {
+                condition: encoded.main(PER_PROMPT),
+                nothing: encoded.nothing(),
+                guidance: GUIDANCE,
+            })
+        }
+        _ => None,
+    };
+    let n = prompts
+        .as_ref()
+        .map_or(GENERATED, |p| p.condition.embedding.size()[0] as usize);
+    let shape = model
+        .sample_shape()
+        .unwrap_or_else(|| case.members.shape().map(|d| d as i64));
+    let noise = initial_noise(seed, n, shape, case.engine.device);
     let began = std::time::Instant::now();
     let generated = case.generator.sample(
         &noise,
@@ -235,12 +308,12 @@ fn generate(
         Order::First,
         batch,
         seed,
-        None,
+        prompts.as_ref(),
         |done| {
             progress.update(&ProgressEvent {
                 model: "sample".into(),
                 step: done as u64,
-                total: GENERATED as u64,
+                total: n as u64,
                 loss: None,
                 images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             });
@@ -264,10 +337,12 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     }
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
-    let attacks = attacks(&args.score, false)?;
+    let text = case.generator.first().text().is_some();
+    let attacks = attacks(&args.score, text, false)?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
-    let generated = if attacks.iter().any(|a| a == nn::NAME) {
+    let drawn = |a: &String| a == nn::NAME || Similarity::parse(a).is_some();
+    let generated = if attacks.iter().any(drawn) {
         Some(generate(
             &case,
             args.score.batch,
@@ -278,7 +353,21 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     } else {
         None
     };
-    let subject = subject(&case, &args.score, &attacks, generated.as_ref(), seed);
+    let captions = case.texts();
+    let extractor = case.comparing()?;
+    let similar = generated
+        .as_ref()
+        .zip(extractor.as_deref())
+        .map(|(images, extractor)| Similar { images, extractor });
+    let subject = subject(
+        &case,
+        &args.score,
+        &attacks,
+        generated.as_ref(),
+        captions.as_deref(),
+        similar.as_ref(),
+        seed,
+    );
     let json = args.out.with_extension("json");
     let description = scored(&case, &subject, &args.out, &json, &mut progress, &stop)?;
     progress.finish(subject.name, &format!("scores in {}", args.out.display()));
@@ -292,6 +381,8 @@ fn subject<'a>(
     args: &ScoreArgs,
     attacks: &'a [String],
     generated: Option<&'a Tensor>,
+    captions: Option<&'a [&'a [String]]>,
+    similar: Option<&'a Similar<'a>>,
     seed: u64,
 ) -> Subject<'a> {
     let pair = args.model2.is_some();
@@ -302,6 +393,8 @@ fn subject<'a>(
         generator: &case.generator,
         reference: case.reference.as_ref(),
         generated,
+        captions,
+        similar,
         drawing: Drawing {
             n: GENERATED,
             steps: STEPS,
@@ -419,13 +512,28 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     }
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
-    let attacks = attacks(&args.score, true)?;
+    let text = case.generator.first().text().is_some();
+    let attacks = attacks(&args.score, text, true)?;
     let run = RunFolder(args.out.clone());
     create_folder(&run.0.join("scores"))?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
     let generated = generate(&case, args.score.batch, seed, &mut progress, &stop)?;
-    let subject = subject(&case, &args.score, &attacks, Some(&generated), seed);
+    let captions = case.texts();
+    let extractor = case.comparing()?;
+    let similar = extractor.as_deref().map(|extractor| Similar {
+        images: &generated,
+        extractor,
+    });
+    let subject = subject(
+        &case,
+        &args.score,
+        &attacks,
+        Some(&generated),
+        captions.as_deref(),
+        similar.as_ref(),
+        seed,
+    );
     write_samples(&run.samples(subject.name), &generated)?;
     write_utility(&case, &run, subject.name, &generated, seed)?;
     let (csv, json) = (

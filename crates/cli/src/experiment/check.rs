@@ -130,10 +130,16 @@ impl Experiment {
 }
 
 impl Experiment {
+    /// Is it about text-to-image models?
+    pub fn is_text(&self) -> bool {
+        let model = &self.model;
+        model.base.is_some() || LATENT_PRESETS.iter().any(|p| p.name == model.preset)
+    }
+
     /// What only text-to-image models have.
     fn check_text(&self, problems: &mut Vec<String>) {
         let preset = &self.model.preset;
-        let text = self.model.base.is_some() || LATENT_PRESETS.iter().any(|p| p.name == preset);
+        let text = self.is_text();
         if self.model.base.is_some() && !self.model.config.is_empty() {
             problems.push(
                 "model.base is a finished network: its configuration cannot be changed, remove the other keys of [model]"

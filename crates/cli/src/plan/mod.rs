@@ -171,7 +171,7 @@ impl Plan {
     /// # Errors
     /// An attack does not exist. (The experiment itself was checked when it was read.)
     pub fn resolve(experiment: &Experiment, context: &Context) -> Result<Self> {
-        check_attacks(&experiment.audit.attacks)?;
+        check_attacks(&experiment.audit.attacks, experiment.is_text())?;
         let trainings = schedule::jobs(experiment)?;
         let cuda = context.device.starts_with("cuda");
         let (parallel_models, threads_per_model) = schedule::share(
@@ -295,7 +295,7 @@ impl Plan {
 }
 
 /// A misspelt attack, or a variant that makes no sense, is found before the training and not after it.
-fn check_attacks(asked: &[String]) -> Result<()> {
+fn check_attacks(asked: &[String], text: bool) -> Result<()> {
     let known = dualmd_attack::ALL.map(|a| a.name);
     for attack in asked {
         if dualmd_attack::nn::BlackBox::parse(attack).is_some() {
@@ -313,6 +313,7 @@ fn check_attacks(asked: &[String]) -> Result<()> {
             }
         }
         dualmd_attack::by_name(attack)?;
+        dualmd_attack::check_prompts(attack, text)?;
     }
     Ok(())
 }

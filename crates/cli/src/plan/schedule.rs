@@ -4,6 +4,7 @@ use crate::choices::Defense;
 use crate::experiment::{BASE, Experiment, ModelEntry, REFERENCE, Run, TEACHERS, Train};
 use anyhow::Result;
 use dualmd_attack::nn::BlackBox;
+use dualmd_attack::similarity::Similarity;
 use dualmd_attack::{Needs, needs};
 use serde::{Deserialize, Serialize};
 
@@ -242,7 +243,13 @@ fn shard_names(shards: usize) -> Vec<String> {
 /// All models to audit, in the order of the file; the teachers before the first model that is made from them.
 pub fn targets(experiment: &Experiment) -> Vec<Target> {
     let audit = &experiment.audit;
-    let black_box = audit.black_box.then(|| "nn".to_owned());
+    let mut black_box: Vec<String> = Vec::new();
+    if audit.black_box {
+        black_box.push(dualmd_attack::nn::NAME.into());
+        if experiment.is_text() {
+            black_box.push(Similarity::Mean.name().into());
+        }
+    }
     // Some attacks take the two models of a pair, all others take one model.
     let named = |pair: bool| {
         let all = audit.attacks.iter();
@@ -253,7 +260,7 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
         defense: defense.to_owned(),
         needs,
         parts: vec![name.to_owned()],
-        attacks: named(false).chain(black_box.clone()).collect(),
+        attacks: named(false).chain(black_box.iter().cloned()).collect(),
     };
     let mut targets: Vec<Target> = Vec::new();
     for model in &experiment.models {
@@ -275,12 +282,12 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             Defense::KWay => single(name, defense, shard_names(model.shards())),
             Defense::Ensemble => Target {
                 parts: shard_names(model.shards()),
-                attacks: black_box.iter().cloned().collect(),
+                attacks: black_box.clone(),
                 ..single(name, defense, shard_names(model.shards()))
             },
             Defense::Dualmd => Target {
                 parts: teachers(),
-                attacks: named(true).chain(black_box.clone()).collect(),
+                attacks: named(true).chain(black_box.iter().cloned()).collect(),
                 ..single(name, defense, teachers())
             },
         });

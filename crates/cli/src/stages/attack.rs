@@ -2,17 +2,19 @@
 
 use super::prepare::Images;
 use super::sample::{Generator, read_samples};
-use super::score::{Drawing, Kept, Label, Subject, score};
-use super::{RunFolder, blind, create_folder, sets, write_json};
+use super::score::{Drawing, Kept, Label, Similar, Subject, score};
+use super::{RunFolder, blind, create_folder, sets, text, utility, write_json};
 use crate::choices::Weights;
 use crate::engine::Engine;
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::progress::{Progress, View, duration};
 use anyhow::Result;
+use dualmd_attack::similarity::Similarity;
 use dualmd_attack::{AttackError, Needs, needs, nn};
 use dualmd_audit::{read_scores, write_scores};
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_metrics::{Extractor, Pixels};
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -60,6 +62,17 @@ pub fn all(
             member: place < s.members.len(),
         })
         .collect();
+    let captions = if plan.model.text {
+        let of = |&i: &usize| text::captions_of(&images.set, &images.set.records[i]);
+        Some(positions.iter().map(of).collect::<Result<Vec<_>>>()?)
+    } else {
+        None
+    };
+    let extractor = if plan.model.text {
+        Some(comparing(plan, images, engine.device)?)
+    } else {
+        None
+    };
     let mut progress = Progress::new(view);
     for target in &plan.models {
         if stop.load(Ordering::Relaxed) {
@@ -69,7 +82,18 @@ pub fn all(
             continue;
         }
         let began = std::time::Instant::now();
-        let scored = attack_one(run, plan, target, &x, &labels, engine, &mut progress, stop);
+        let scored = attack_one(
+            run,
+            plan,
+            target,
+            &x,
+            &labels,
+            captions.as_deref(),
+            extractor.as_deref(),
+            engine,
+            &mut progress,
+            stop,
+        );
         match scored {
             Ok(description) => failures(&description)
                 .iter()
@@ -98,6 +122,8 @@ fn attack_one(
     target: &Target,
     x: &Tensor,
     labels: &[Label],
+    captions: Option<&[&[String]]>,
+    extractor: Option<&dyn Extractor>,
     engine: &Engine,
     progress: &mut Progress,
     stop: &AtomicBool,
@@ -113,11 +139,16 @@ fn attack_one(
     } else {
         None
     };
-    let generated = if target.attacks.iter().any(|a| a == nn::NAME) {
+    let drawn = |a: &String| a == nn::NAME || Similarity::parse(a).is_some();
+    let generated = if target.attacks.iter().any(drawn) {
         Some(read_samples(run, &target.name)?)
     } else {
         None
     };
+    let similar = generated
+        .as_ref()
+        .zip(extractor)
+        .map(|(images, extractor)| Similar { images, extractor });
     let subject = Subject {
         name: &target.name,
         defense: &target.defense,
@@ -125,6 +156,8 @@ fn attack_one(
         generator: &generator,
         reference: reference.as_ref(),
         generated: generated.as_ref(),
+        captions,
+        similar: similar.as_ref(),
         drawing: Drawing {
             n: plan.sample.n,
             steps: plan.sample.steps,
@@ -143,6 +176,14 @@ fn attack_one(
     write_scores(&csv, &scored.rows)?;
     write_json(&json, &scored.description)?;
     Ok(scored.description)
+}
+
+/// What images are compared by in `sim-mean`: the features of `sample.features` where they are at hand, else pixels.
+fn comparing(plan: &Plan, images: &Images, device: Device) -> Result<Box<dyn Extractor>> {
+    let weights = plan.sample.features_weights.as_deref().map(Path::new);
+    let [_, height, width] = images.set.shape();
+    let found = utility::extractor(plan.sample.features, weights, [height, width], device)?;
+    Ok(found.unwrap_or_else(|| Box::new(Pixels { height, width })))
 }
 
 /// Was this a request to stop, and no failure?

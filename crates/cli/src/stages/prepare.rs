@@ -251,7 +251,7 @@ fn network_facts(
     selected: &Selected,
 ) -> Result<NetworkFacts> {
     let model = &experiment.model;
-    let (parameters, config, base) = if text::is_text(experiment) {
+    let (parameters, config, base) = if experiment.is_text() {
         for &i in selected.members.iter().chain(&selected.nonmembers) {
             text::captions_of(set, &set.records[i])?;
         }
@@ -278,7 +278,7 @@ fn network_facts(
     Ok(NetworkFacts {
         preset: model.base.clone().unwrap_or_else(|| model.preset.clone()),
         parameters: parameters as u64,
-        text: text::is_text(experiment),
+        text: experiment.is_text(),
         base,
         config,
     })

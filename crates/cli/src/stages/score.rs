@@ -1,16 +1,22 @@
 //! Scoring: one model, any attacks, members and non-members on one path; scores that are there already are kept.
 
 use super::sample::Generator;
+use super::text::Encoded;
+use super::utility::extract;
 use crate::choices::{self, Order, Weights};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use anyhow::{Context, Result};
 use dualmd_attack::nn::{self, BlackBox, nearest};
+use dualmd_attack::similarity::{Similarity, sim_mean};
 use dualmd_attack::{
-    AttackInfo, Known, Method, Needs, Others, RunOptions, Samples, by_name, needs,
+    AttackInfo, Known, Method, Needs, Others, Prompts, RunOptions, Samples, Space, by_name,
+    by_name_for, needs,
 };
 use dualmd_audit::{ScoreRow, read_scores};
 use dualmd_diffusion::sampler::initial_noise;
+use dualmd_diffusion::{Model, TextToImage};
+use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -41,6 +47,14 @@ pub struct Drawing {
     pub steps: usize,
 }
 
+/// Images that a text-to-image model drew for the samples' own captions.
+pub struct Similar<'a> {
+    /// [N k, C, H, W] in [-1, 1]: k in a row for each sample.
+    pub images: &'a Tensor,
+    /// What they are compared by.
+    pub extractor: &'a dyn Extractor,
+}
+
 /// What is attacked, and with what.
 pub struct Subject<'a> {
     /// Name in files.
@@ -55,6 +69,10 @@ pub struct Subject<'a> {
     pub reference: Option<&'a Generator>,
     /// Images it generated, for `nn`.
     pub generated: Option<&'a Tensor>,
+    /// The captions of every sample, the main one first, for a text-to-image model.
+    pub captions: Option<&'a [&'a [String]]>,
+    /// Images for `sim-mean`.
+    pub similar: Option<&'a Similar<'a>>,
     /// How other black-box attacks draw theirs.
     pub drawing: Drawing,
     /// Share of the samples whose membership is known to attacks that learn.
@@ -72,7 +90,7 @@ pub struct Subject<'a> {
 /// # Errors
 /// There is none; the message names the nearest.
 pub fn check_name(name: &str) -> Result<()> {
-    if BlackBox::parse(name).is_none() {
+    if BlackBox::parse(name).is_none() && Similarity::parse(name).is_none() {
         by_name(name)?;
     }
     Ok(())
@@ -132,8 +150,22 @@ pub fn score(
 ) -> Result<Scored> {
     let ids: Vec<String> = labels.iter().map(|l| l.id.clone()).collect();
     // Also refuses an image that is on both sides.
-    let samples = Samples::new(x.shallow_clone(), ids)?;
-    let base = Base::new(subject, x, labels, engine)?;
+    let model = subject.generator.first();
+    let mut samples = Samples::new(seen(model, x, subject.batch, engine)?, ids)?;
+    let texts = match (model.text(), subject.captions) {
+        (Some(text), Some(captions)) => Some(Encoded::new(text, captions)?),
+        (Some(_), None) => anyhow::bail!("a text-to-image model is attacked without captions"),
+        (None, _) => None,
+    };
+    if let Some(texts) = &texts {
+        let prompts = Prompts::new(&texts.embeddings, texts.of.clone(), &texts.nothing())?;
+        samples = samples.with_prompts(prompts)?;
+    }
+    let space = match model.text() {
+        Some(text) if text.is_latent() => Space::Latent,
+        _ => Space::Pixels,
+    };
+    let base = Base::new(subject, x, texts.as_ref(), labels, engine)?;
     let keys: Vec<String> = labels
         .iter()
         .map(|l| {
@@ -146,9 +178,13 @@ pub fn score(
     let known = Known::draw(&keys, &truth, subject.known, subject.seed);
 
     let mut done: BTreeMap<&str, (Value, Vec<ScoreRow>)> = BTreeMap::new();
-    let (mut methods, mut black_boxes) = (Vec::new(), Vec::new());
+    let (mut methods, mut black_boxes, mut similar) = (Vec::new(), Vec::new(), Vec::new());
     let mut reused = 0;
     for name in subject.attacks {
+        if let Some(form) = Similarity::parse(name) {
+            similar.push((name, form));
+            continue;
+        }
         let (info, fingerprint, what) = match BlackBox::parse(name) {
             Some(kind) => {
                 let info = kind.info(subject.drawing.n);
@@ -156,7 +192,7 @@ pub fn score(
                 (info, fingerprint, Err(kind))
             }
             None => {
-                let method = by_name(name)?;
+                let method = by_name_for(name, space)?;
                 let info = method.info();
                 let fingerprint = base.network(&info, needs(name), subject);
                 (info, fingerprint, Ok(method))
@@ -269,6 +305,20 @@ pub fn score(
         done.insert(name, entry);
     }
 
+    for (name, form) in similar {
+        let began = Instant::now();
+        let (info, found) = similarity(subject, form, x, labels.len());
+        let entry = match found {
+            Ok(scores) => {
+                // Cheap once the images are there: never kept.
+                let entry = described(&info, "", began.elapsed().as_secs_f64());
+                (entry, rows(name, &all, &scores))
+            }
+            Err(error) => (failed(&info, Some(format!("{error:#}"))), Vec::new()),
+        };
+        done.insert(name, entry);
+    }
+
     let (mut attacks, mut scored) = (Vec::new(), Vec::new());
     for name in subject.attacks {
         if let Some((entry, rows)) = done.remove(name.as_str()) {
@@ -287,6 +337,61 @@ pub fn score(
         description,
         kept: reused,
     })
+}
+
+/// What the network sees of images [N, C, H, W]: the images, or their latents.
+fn seen(model: &Model, x: &Tensor, batch: usize, engine: &Engine) -> Result<Tensor> {
+    if !model.text().is_some_and(TextToImage::is_latent) {
+        return Ok(x.shallow_clone());
+    }
+    let n = x.size()[0];
+    let parts = (0..n)
+        .step_by(batch.max(1))
+        .map(|start| {
+            let part = x.narrow(0, start, (n - start).min(batch as i64));
+            Ok(model
+                .encode(&part.to_device(engine.device))?
+                .to_device(Device::Cpu))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Tensor::f_cat(&parts, 0)?)
+}
+
+/// How alike a sample is to what its caption makes the model draw.
+fn similarity(
+    subject: &Subject<'_>,
+    form: Similarity,
+    x: &Tensor,
+    n: usize,
+) -> (AttackInfo, Result<Vec<f64>>) {
+    let encoder = subject
+        .similar
+        .map_or_else(|| "none".to_owned(), |s| s.extractor.name());
+    let drawn = subject.similar.map_or(0, |s| s.images.size()[0] as usize);
+    let info = form.info(drawn / n.max(1), &encoder);
+    let scores = || -> Result<Vec<f64>> {
+        let similar = subject
+            .similar
+            .context("no images were drawn for the captions")?;
+        if form != Similarity::Mean {
+            anyhow::bail!(
+                "{} compares patch by patch, and {encoder} has one vector an image: use {}",
+                form.name(),
+                Similarity::Mean.name()
+            );
+        }
+        let features = |images: &Tensor| -> Result<Tensor> {
+            let found = extract(similar.extractor, images)?.features;
+            let flat: Vec<f32> = found.rows().flatten().copied().collect();
+            Ok(Tensor::from_slice(&flat).view([found.count() as i64, 1, found.dim() as i64]))
+        };
+        let query = features(x)?;
+        let (tokens, channels) = (query.size()[1], query.size()[2]);
+        let generated = features(similar.images)?.view([n as i64, -1, tokens, channels]);
+        Ok(sim_mean(&query, &generated)?)
+    };
+    let scores = scores();
+    (info, scores)
 }
 
 /// The images a black-box attack compares with.
@@ -363,7 +468,13 @@ struct Base {
 }
 
 impl Base {
-    fn new(subject: &Subject<'_>, x: &Tensor, labels: &[Label], engine: &Engine) -> Result<Self> {
+    fn new(
+        subject: &Subject<'_>,
+        x: &Tensor,
+        texts: Option<&Encoded>,
+        labels: &[Label],
+        engine: &Engine,
+    ) -> Result<Self> {
         let mut truth = blake3::Hasher::new();
         for label in labels {
             truth.update(format!("{} {:?} {}\n", label.id, label.group, label.member).as_bytes());
@@ -373,7 +484,13 @@ impl Base {
                 "scores": SCORES, "weights": subject.generator.fingerprint(), "seed": subject.seed,
                 "set": subject.weights.as_str(), "dtype": engine.precision.name(),
             }),
-            images: hash_tensor(x)?,
+            images: match texts {
+                None => hash_tensor(x)?,
+                Some(texts) => {
+                    let embeddings = hash_tensor(&texts.embeddings)?;
+                    format!("{} {embeddings} {:?}", hash_tensor(x)?, texts.of)
+                }
+            },
             truth: truth.finalize().to_hex().to_string(),
         })
     }

@@ -8,7 +8,7 @@ use crate::stages::RunFolder;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, Record};
 use dualmd_defense::Captions;
-use dualmd_diffusion::latent::{LATENT_PRESETS, Parts, TextToImage};
+use dualmd_diffusion::latent::{Parts, TextToImage};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{Condition, LoraConfig, UNet2dCondition, UNet2dConditionConfig};
 use dualmd_torch::{Device, Tensor};
@@ -17,12 +17,6 @@ use std::path::Path;
 
 /// Prompts encoded at a time, and images.
 const CHUNK: usize = 64;
-
-/// Is the experiment about text-to-image models?
-pub fn is_text(experiment: &Experiment) -> bool {
-    let model = &experiment.model;
-    model.base.is_some() || LATENT_PRESETS.iter().any(|p| p.name == model.preset)
-}
 
 /// What all models of an experiment start from, if no model of its own is trained first: the folder `model.base`, or a fresh
 /// model of the preset with the experiment's changes. Text encoder and autoencoder are the same for all of them.

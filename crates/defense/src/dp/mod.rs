@@ -190,13 +190,7 @@ impl Recipe for DpSgd {
         }
     }
 
-    fn teach(
-        &self,
-        _: &[usize],
-        _: &Tensor,
-        _: &Tensor,
-        _: Option<&Condition>,
-    ) -> Result<Tensor> {
+    fn teach(&self, _: &[usize], _: &Tensor, _: &Tensor, _: Option<&Condition>) -> Result<Tensor> {
         Err(DefenseError::Setting("DP-SGD has no teacher".into()))
     }
 
