@@ -2,12 +2,14 @@
 
 mod caption;
 mod files;
+mod reproduce;
 mod runs;
 
 pub use caption::CaptionArgs;
 pub use files::{
     Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs,
 };
+pub use reproduce::{ReproduceArgs, Scale, What};
 pub use runs::{
     AttackArgs, AuditArgs, DemoArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs, SampleArgs,
     ScoreArgs, TrainArgs,
@@ -181,6 +183,12 @@ pub enum Command {
         after_help = "Example:\n  dualmd lira --preset demo --models 16 --out runs/lira\n\nEvery run is a shadow of all others; what is repeated is the whole pipeline, teachers and student included. An interrupted\ncommand goes on where it stopped."
     )]
     Lira(LiraArgs),
+
+    /// Tables and figures of the paper, with intervals over seeds and the paper's numbers beside them
+    #[command(
+        after_help = "Examples:\n  dualmd reproduce table3\n  dualmd reproduce frontier --seeds 5 --only fashion-16\n  dualmd reproduce table10 --scale paper --data cifar10=cifar-10-batches-bin --split cifar10=CIFAR10_train_ratio0.5.npz\n\nAll tables are made from the same runs: the second one trains nothing. An interrupted command goes on where it stopped;\n--dry-run says what there is to do."
+    )]
+    Reproduce(ReproduceArgs),
 
     /// Compare generated images with real ones: Frechet distance, KID, precision and recall
     #[command(

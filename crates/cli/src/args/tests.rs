@@ -216,3 +216,23 @@ fn files_are_split_measured_and_exchanged() {
     refused("dualmd list models");
     refused("dualmd frobnicate");
 }
+
+#[test]
+fn tables_are_named_and_image_sets_are_pairs() {
+    let line = "dualmd reproduce table10 --scale paper --data cifar10=a=b --split cifar10=c.npz --only cifar10,stl10 --seeds 5 --dry-run";
+    let Command::Reproduce(args) = read(line).command else {
+        panic!()
+    };
+    assert_eq!((args.what, args.scale), (What::Table10, Scale::Paper));
+    assert_eq!(args.data, [("cifar10".to_owned(), "a=b".to_owned())]);
+    assert_eq!(args.only, ["cifar10", "stl10"]);
+    assert_eq!((args.seeds, args.dry_run), (5, true));
+    let Command::Reproduce(args) = read("dualmd reproduce fig5").command else {
+        panic!()
+    };
+    assert_eq!((args.scale, args.seeds), (Scale::Cpu, 3));
+    assert_eq!(args.out, Path::new("runs/reproduce"));
+    for wrong in ["table4", "table3 --seeds 0", "table3 --data cifar10"] {
+        refused(&format!("dualmd reproduce {wrong}"));
+    }
+}

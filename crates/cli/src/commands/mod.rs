@@ -8,6 +8,7 @@ pub mod list;
 pub mod metrics;
 pub mod model;
 pub mod report;
+pub mod reproduce;
 pub mod run;
 pub mod selftest;
 pub mod train;

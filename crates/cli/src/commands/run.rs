@@ -10,6 +10,7 @@ use crate::{machine, signals};
 use anyhow::{Context, Result};
 use dualmd_torch::device::Precision;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 /// Runs, or goes on with, an experiment.
@@ -18,11 +19,37 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let (source, out) = args.resolve()?;
     let sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
     let experiment = Experiment::load(&source, &sets)?;
-    let engine = Engine::new(global, experiment.train.dtype, machine::cores())?;
-    let stop = signals::stop_flag()?;
     let run = RunFolder(out);
+    let stop = signals::stop_flag()?;
+    if !stages(global, &experiment, &run, args.until, &stop)? {
+        eprintln!(
+            "stopped; nothing is lost. The same command goes on where this one left off ({})",
+            run.0.display()
+        );
+        return Ok(ExitCode::from(signals::INTERRUPTED));
+    }
+    if args.until < Stage::Report {
+        return Ok(ExitCode::SUCCESS);
+    }
+    super::report::write(&run.0)?;
+    if !global.quiet {
+        eprintln!("all in {}", duration(began.elapsed()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All stages before the report, those after `until` left out. Returns false if asked to stop before the end; the same
+/// call goes on then.
+pub fn stages(
+    global: &Global,
+    experiment: &Experiment,
+    run: &RunFolder,
+    until: Stage,
+    stop: &AtomicBool,
+) -> Result<bool> {
+    let engine = Engine::new(global, experiment.train.dtype, machine::cores())?;
     let view = train::view(global.quiet, global.log_format);
-    let (plan, images) = prepare::prepare(&experiment, &run, &engine, command_line())
+    let (plan, images) = prepare::prepare(experiment, run, &engine, command_line())
         .with_context(|| format!("preparing {} failed", run.0.display()))?;
     if !global.quiet {
         eprint!("{}", plan.describe());
@@ -37,40 +64,29 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     };
     let stages: [(Stage, &dyn Fn() -> Result<bool>); 3] = [
         (Stage::Train, &|| {
-            trainings::all(&run, &plan, &engine, view, &stop)
+            trainings::all(run, &plan, &engine, view, stop)
         }),
         (Stage::Sample, &|| {
-            Ok(sample::all(&run, &plan, &images, &exact, view, &stop)?
-                && utility::all(&run, &plan, &images, exact.device, view, &stop)?)
+            Ok(sample::all(run, &plan, &images, &exact, view, stop)?
+                && utility::all(run, &plan, &images, exact.device, view, stop)?)
         }),
         (Stage::Attack, &|| {
-            attack::all(&run, &plan, &images, &exact, view, &stop)
+            attack::all(run, &plan, &images, &exact, view, stop)
         }),
     ];
     for (stage, work) in stages {
-        if args.until < stage {
-            return Ok(ExitCode::SUCCESS);
+        if until < stage {
+            return Ok(true);
         }
         let at = Instant::now();
         if !work()? {
-            eprintln!(
-                "stopped; nothing is lost. The same command goes on where this one left off ({})",
-                run.0.display()
-            );
-            return Ok(ExitCode::from(130));
+            return Ok(false);
         }
         if !global.quiet {
             eprintln!("{:<12} done in {}", stage.as_str(), duration(at.elapsed()));
         }
     }
-    if args.until < Stage::Report {
-        return Ok(ExitCode::SUCCESS);
-    }
-    super::report::write(&run.0)?;
-    if !global.quiet {
-        eprintln!("all in {}", duration(began.elapsed()));
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }
 
 /// The command that repeats this run, as one would type it.

@@ -1,0 +1,139 @@
+//! The image sets of the study, and their experiments.
+
+use crate::args::Scale;
+
+/// The experiment of the sets that users bring.
+const PAPER: &str = include_str!("../../../presets/studies/paper.toml");
+
+/// An image set of a scale.
+#[derive(Debug)]
+pub struct Dataset {
+    /// As `--only` and `--data` name it; a folder's name.
+    pub name: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// Its name in the paper's tables, if it is one of theirs.
+    pub paper: Option<&'static str>,
+    /// The experiment file.
+    pub text: &'static str,
+    /// Keys that differ from it.
+    pub keys: &'static [&'static str],
+    /// For sets that are no part of the program: where to get them.
+    pub remedy: Option<&'static str>,
+}
+
+const CPU: &[Dataset] = &[
+    Dataset {
+        name: "fashion-16",
+        title: "Fashion-MNIST at 16 px",
+        paper: None,
+        text: include_str!("../../../presets/studies/fashion-16.toml"),
+        keys: &[],
+        remedy: None,
+    },
+    Dataset {
+        name: "emoji-16",
+        title: "Noto emoji at 16 px, colour",
+        paper: None,
+        text: include_str!("../../../presets/studies/emoji-16.toml"),
+        keys: &[],
+        remedy: None,
+    },
+];
+
+/// Sizes: table 6 of the paper. No flip where the SecMI code, which the paper trained with, has none.
+const BROUGHT: &[Dataset] = &[
+    Dataset {
+        name: "cifar10",
+        title: "CIFAR-10",
+        paper: Some("CIFAR10"),
+        text: PAPER,
+        keys: &["data.members=25000", "data.nonmembers=25000"],
+        remedy: Some(
+            "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-10-batches-bin",
+        ),
+    },
+    Dataset {
+        name: "cifar100",
+        title: "CIFAR-100",
+        paper: Some("CIFAR100"),
+        text: PAPER,
+        keys: &["data.members=25000", "data.nonmembers=25000"],
+        remedy: Some(
+            "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-100-binary",
+        ),
+    },
+    Dataset {
+        name: "stl10",
+        title: "STL-10 unlabeled at 32 px",
+        paper: Some("STL10-Unlabeled"),
+        text: PAPER,
+        keys: &[
+            "data.members=50000",
+            "data.nonmembers=50000",
+            "train.flip=false",
+        ],
+        remedy: Some(
+            "take unlabeled_X.bin of stl10_binary.tar.gz, https://cs.stanford.edu/~acoates/stl10/, write its 100,000 pictures (each 3 \
+             planes of 96 columns) as a uint8 array [N, 96, 96, 3], in their order, into an .npy file, and name that",
+        ),
+    },
+    Dataset {
+        name: "tiny-imagenet",
+        title: "Tiny-ImageNet at 32 px",
+        paper: Some("Tiny-ImageNet"),
+        text: PAPER,
+        keys: &[
+            "data.members=50000",
+            "data.nonmembers=50000",
+            "train.flip=false",
+        ],
+        remedy: Some(
+            "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip and name the folder tiny-imagenet-200/train",
+        ),
+    },
+];
+
+/// The sets of a scale.
+pub fn of_scale(scale: Scale) -> &'static [Dataset] {
+    match scale {
+        Scale::Cpu => CPU,
+        Scale::Paper => BROUGHT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::Experiment;
+
+    /// The two CPU studies are one recipe on two image sets, and the paper's file gives table 6 of the paper.
+    #[test]
+    fn studies_are_what_they_say() {
+        let parse = |d: &Dataset, more: &[&str]| {
+            let sets: Vec<String> = d.keys.iter().chain(more).map(|s| (*s).to_owned()).collect();
+            Experiment::parse(d.text, d.name, &sets).unwrap()
+        };
+        let [mut fashion, emoji] = [&CPU[0], &CPU[1]].map(|d| parse(d, &[]));
+        assert_ne!(fashion, emoji);
+        fashion.data.source = "emoji".into();
+        assert_eq!(fashion, emoji);
+        let sizes: Vec<_> = BROUGHT
+            .iter()
+            .map(|d| {
+                let e = parse(d, &["data.source=x"]);
+                assert_eq!((e.train.steps, e.train.batch), (780_000, 128));
+                (d.name, e.data.members, e.data.nonmembers, e.train.flip)
+            })
+            .collect();
+        assert_eq!(
+            sizes,
+            [
+                ("cifar10", 25_000, 25_000, true),
+                ("cifar100", 25_000, 25_000, true),
+                ("stl10", 50_000, 50_000, false),
+                ("tiny-imagenet", 50_000, 50_000, false)
+            ]
+        );
+    }
+}

@@ -1,0 +1,126 @@
+//! Figure 5 of the paper: images of each model from the same noise, one row per model.
+
+use super::names;
+use super::read::Set;
+use super::study::Study;
+use super::tables::{Row, Table};
+use anyhow::{Context, Result, bail};
+use dualmd_data::decode::decode;
+use dualmd_data::{LoadOptions, Picture, grid, save_png};
+use std::path::Path;
+
+/// Images in a row.
+const COLUMNS: usize = 12;
+/// Least side of an image in the figure, in pixels: 16 px would not be seen.
+const SIDE: u32 = 48;
+
+/// Draws OUT/fig5-SCALE-SET.png of the first seed of each set; the table says which row is which model.
+///
+/// # Errors
+/// Samples that are missing or unreadable.
+pub fn draw(study: &Study, sets: &[Set]) -> Result<(Table, Vec<(String, String)>)> {
+    let mut table = Table {
+        title: "Figure 5: images from the same noise".into(),
+        columns: ["Image set", "Row", "Model"].map(str::to_owned).to_vec(),
+        notes: vec![
+            "In a column all models begin with the same noise. First seed; the first images in order, none chosen. The rows of the \
+             paper's figure: No defense (Original Model), Sub-Model 1 and 2, DualMD, DistillMD."
+                .into(),
+        ],
+        ..Table::default()
+    };
+    let mut files = Vec::new();
+    for set in sets {
+        let Some(run) = set.runs.first() else {
+            continue;
+        };
+        let file = format!("fig5-{}-{}.png", study.scale.as_str(), set.name);
+        let mut rows = Vec::new();
+        for (name, title) in models(set) {
+            rows.push(row(&run.folder.join("samples").join(&name))?);
+            table.rows.push(Row::Cells(vec![
+                set.name.clone(),
+                rows.len().to_string(),
+                title,
+            ]));
+        }
+        let columns = rows.iter().map(Vec::len).min().unwrap_or(0);
+        let pictures: Vec<Picture> = rows
+            .iter()
+            .flat_map(|row| row[..columns].iter().cloned())
+            .collect();
+        save_png(&study.out.join(&file), &grid(&pictures, columns, 2))?;
+        files.push((format!("Images of each model on {}", set.title), file));
+    }
+    Ok((table, files))
+}
+
+/// (folder of its samples, name in the figure), the paper's five first.
+fn models(set: &Set) -> Vec<(String, String)> {
+    let first = ["baseline", "teacher-1", "teacher-2", "dualmd", "student"];
+    let mut found: Vec<String> = set.models().iter().map(|m| m.name.clone()).collect();
+    // Stable: the others stay in the order of the report.
+    found.sort_by_key(|m| first.iter().position(|f| f == m).unwrap_or(first.len()));
+    found
+        .into_iter()
+        .map(|name| {
+            let title = match name.as_str() {
+                "teacher-1" => "Sub-Model 1".into(),
+                "teacher-2" => "Sub-Model 2".into(),
+                other => names::method(other),
+            };
+            (name, title)
+        })
+        .collect()
+}
+
+/// The first images of a folder of samples.
+fn row(folder: &Path) -> Result<Vec<Picture>> {
+    let mut out = Vec::new();
+    for i in 0..COLUMNS {
+        let path = folder.join(format!("{i:04}.png"));
+        if !path.exists() {
+            break;
+        }
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let picture = decode(&bytes, &path.display().to_string(), &LoadOptions::default())?;
+        out.push(enlarged(&picture));
+    }
+    if out.is_empty() {
+        bail!(
+            "{} holds no images (0000.png, ...): remove report.json of that run, and the same command draws them again",
+            folder.display()
+        );
+    }
+    Ok(out)
+}
+
+/// Each pixel as a square, so that small images can be seen as they are.
+fn enlarged(picture: &Picture) -> Picture {
+    let times = SIDE.div_ceil(picture.width.max(1)).max(1);
+    let (width, height) = (picture.width * times, picture.height * times);
+    let mut out = Picture::filled(width, height, picture.channels, 0);
+    let channels = usize::from(picture.channels);
+    for (i, pixel) in out.pixels.chunks_exact_mut(channels).enumerate() {
+        let (x, y) = (i % width as usize, i / width as usize);
+        let from = (y / times as usize * picture.width as usize + x / times as usize) * channels;
+        pixel.copy_from_slice(&picture.pixels[from..from + channels]);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_become_squares() {
+        let mut small = Picture::filled(2, 1, 1, 0);
+        small.pixels = vec![7, 9];
+        let big = enlarged(&small);
+        assert_eq!((big.width, big.height), (48, 24));
+        assert_eq!((big.pixels[23], big.pixels[24]), (7, 9));
+        assert_eq!(big.pixels[48 * 24 - 1], 9);
+    }
+}

@@ -1,0 +1,407 @@
+//! Privacy against quality: each defence beside an undefended model that was simply trained for fewer steps.
+
+use super::cell::{Cell, attacks_on, decimal, strongest, strongest_of};
+use super::names::{self, BASELINE};
+use super::paper::Metric;
+use super::read::{Evidence, Measured, Set};
+use super::svg::{self, Panel, Point};
+use super::tables::{Record, Row, Table, intervals};
+use anyhow::Result;
+
+/// The undefended model at one number of steps.
+struct Station {
+    name: String,
+    steps: f64,
+    excess: Cell,
+}
+
+/// The table of all sets.
+///
+/// # Errors
+/// A number that is not finite.
+pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
+    let excess = names::column(Metric::Excess, evidence);
+    let mut table = Table {
+        title: "Privacy against quality".into(),
+        columns: [
+            "Image set",
+            "Method",
+            "AUC of the strongest attack",
+            "undefended at equal FD",
+            "AUC of SimA",
+            "undefended at equal FD",
+            excess.as_str(),
+            "training time",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        ..Table::default()
+    };
+    let mut facts = Vec::new();
+    for set in &evidence.sets {
+        let stations = stations(set)?;
+        for model in names::compared(evidence) {
+            let quality = Cell::metric(set, &model, None, Metric::Excess)?;
+            let time = relative_time(set, &model)?;
+            let mut cells = vec![set.name.clone(), names::method(&model)];
+            let mut keep = |attack: Option<&str>, metric: &'static str, cell: &Cell| {
+                if cell.mean().is_some() {
+                    table.records.push(Record {
+                        dataset: set.name.clone(),
+                        attack: attack.map(str::to_owned),
+                        model: model.clone(),
+                        method: names::method(&model),
+                        metric,
+                        cell: cell.clone(),
+                        paper: Vec::new(),
+                    });
+                }
+            };
+            let best = strongest(set, &model)?;
+            let sima = Cell::metric(set, &model, Some("sima"), Metric::Auc)?;
+            if best.is_none() {
+                continue;
+            }
+            let columns = [
+                best.clone(),
+                sima.mean().map(|_| ("sima".to_owned(), sima.clone())),
+            ];
+            for (which, column) in columns.into_iter().enumerate() {
+                let Some((attack, mut cell)) = column else {
+                    cells.extend(["-".into(), "-".into()]);
+                    continue;
+                };
+                let fixed = (which == 1).then_some("sima");
+                let same = match fixed {
+                    Some(attack) => vec![attack.to_owned()],
+                    None => attacks_on(set, &model),
+                };
+                let equal = at_equal_quality(set, &stations, &quality, &same)?;
+                keep(Some(&attack), "auc", &cell);
+                keep(fixed, "auc_undefended_at_equal_fd", &equal);
+                if which == 0 {
+                    facts.extend(fact(set, &model, &attack, &cell, &equal)?);
+                    cell.note = Some(names::attack(&attack));
+                }
+                cells.push(cell.text(3));
+                cells.push(if quality.mean().is_none() || model == BASELINE {
+                    "-".into()
+                } else if equal.mean().is_none() {
+                    outside(&stations, &quality).into()
+                } else {
+                    equal.text(3)
+                });
+            }
+            keep(None, names::key(Metric::Excess), &quality);
+            keep(None, "training_time_relative", &time);
+            cells.push(quality.text(names::digits(Metric::Excess)));
+            cells.push(match time.mean() {
+                Some(_) => format!("x {}", time.text(1)),
+                None => "-".into(),
+            });
+            table.rows.push(Row::Cells(cells));
+        }
+        for station in &stations {
+            let best = strongest(set, &station.name)?;
+            let (attack, cell) = best.map_or((None, None), |(a, c)| (Some(a), Some(c)));
+            for (attack, metric, cell) in [
+                (attack, "auc", cell),
+                (
+                    Some("sima".to_owned()),
+                    "auc",
+                    Some(Cell::metric(set, &station.name, Some("sima"), Metric::Auc)?),
+                ),
+                (
+                    None,
+                    names::key(Metric::Excess),
+                    Some(station.excess.clone()),
+                ),
+            ] {
+                // The one at the full number of steps is among the methods.
+                if let Some(cell) = cell.filter(|c| c.mean().is_some() && station.name != BASELINE)
+                {
+                    table.records.push(Record {
+                        dataset: set.name.clone(),
+                        attack,
+                        model: station.name.clone(),
+                        method: format!("No defense, {} steps", station.steps),
+                        metric,
+                        cell,
+                        paper: Vec::new(),
+                    });
+                }
+            }
+        }
+    }
+    table.notes = vec![
+        intervals(evidence),
+        "The strongest attack is the one with the largest mean AUC on that model; its interval does not know that it was chosen. A pair \
+         (DualMD) is attacked through its images only: its number is for an attacker who never holds a teacher's weights."
+            .into(),
+        format!(
+            "\"undefended at equal FD\": AUC of the undefended model with fewer steps (or more) whose {excess} is the defence's: linear \
+             between the numbers of steps that were trained, seed by seed, and by the strongest of the attacks that were made on the defence too. A defence is worth its cost where it is clearly below that. \
+             Early stopping as such is a row of its own."
+        ),
+        "Training time: that of the model and of all models that had to be trained for it, in parts of the undefended model's. Trainings \
+         that ran side by side on one machine slow each other down."
+            .into(),
+    ];
+    Ok((table, facts))
+}
+
+fn stations(set: &Set) -> Result<Vec<Station>> {
+    let line = names::undefended(set).into_iter();
+    line.map(|(name, steps)| {
+        let excess = Cell::metric(set, &name, None, Metric::Excess)?;
+        Ok(Station {
+            name,
+            steps,
+            excess,
+        })
+    })
+    .collect()
+}
+
+/// The undefended line at the defence's quality in each seed; at each number of steps the strongest of `attacks`, which are
+/// those that were made on the defence: an attacker has the same access to both.
+fn at_equal_quality(
+    set: &Set,
+    stations: &[Station],
+    quality: &Cell,
+    attacks: &[String],
+) -> Result<Cell> {
+    let mut aucs = Vec::new();
+    for station in stations {
+        let best = strongest_of(set, &station.name, attacks)?;
+        aucs.push(match best {
+            Some((_, cell)) => cell,
+            None => Cell::new(&[], set.runs.len())?,
+        });
+    }
+    let at = |cell: &Cell, seed: u64| cell.values.iter().find(|(s, _)| *s == seed).map(|v| v.1);
+    let numbers: Vec<(u64, Measured)> = quality
+        .values
+        .iter()
+        .filter_map(|(seed, x)| {
+            let line: Vec<(f64, f64)> = stations
+                .iter()
+                .zip(&aucs)
+                .filter_map(|(s, auc)| Some((at(&s.excess, *seed)?, at(auc, *seed)?)))
+                .collect();
+            Some((*seed, (interpolate(&line, *x)?, None)))
+        })
+        .collect();
+    Cell::new(&numbers, set.runs.len())
+}
+
+/// y of a line at x; none beyond its ends. The points are taken in the order of x.
+pub fn interpolate(line: &[(f64, f64)], x: f64) -> Option<f64> {
+    let mut line = line.to_vec();
+    line.sort_by(|a, b| a.0.total_cmp(&b.0));
+    if let [one] = line.as_slice() {
+        return (one.0 == x).then_some(one.1);
+    }
+    line.windows(2).find_map(|pair| {
+        let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
+        if !(x0..=x1).contains(&x) {
+            return None;
+        }
+        let share = if x1 > x0 { (x - x0) / (x1 - x0) } else { 0.0 };
+        Some(y0 + share * (y1 - y0))
+    })
+}
+
+/// Why there is no undefended model of that quality.
+fn outside(stations: &[Station], quality: &Cell) -> &'static str {
+    let means: Vec<f64> = stations.iter().filter_map(|s| s.excess.mean()).collect();
+    let worst = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    match quality.mean() {
+        _ if means.is_empty() => "-",
+        Some(x) if x > worst => "worse than all of them",
+        Some(_) => "better than all of them",
+        None => "-",
+    }
+}
+
+fn relative_time(set: &Set, model: &str) -> Result<Cell> {
+    let numbers: Vec<(u64, Measured)> = set
+        .runs
+        .iter()
+        .filter_map(|run| {
+            let of = |name: &str| run.models.iter().find(|m| m.name == name)?.seconds;
+            Some((run.seed, (of(model)? / of(BASELINE)?, None)))
+        })
+        .collect();
+    Cell::new(&numbers, set.runs.len())
+}
+
+/// Does the defence beat the undefended model at equal quality?
+fn fact(set: &Set, model: &str, attack: &str, own: &Cell, equal: &Cell) -> Result<Option<String>> {
+    let (Some(_), Some(other)) = (own.mean(), equal.mean()) else {
+        return Ok(None);
+    };
+    if model == BASELINE {
+        return Ok(None);
+    }
+    // A mean over some seeds beside a mean over all would compare different runs.
+    if equal.values.len() < own.values.len() {
+        return Ok(Some(format!(
+            "{}: {} is not compared: an undefended model of equal FD was trained in {} of {} seeds only.",
+            set.name,
+            names::method(model),
+            equal.values.len(),
+            own.values.len()
+        )));
+    }
+    let less = equal.less(own)?;
+    let word = match (less.between(), less.mean()) {
+        (Some([low, _]), _) if low > 0.0 => "gives less away than",
+        (Some([_, high]), _) if high < 0.0 => "gives more away than",
+        (Some(_), _) => "is not told apart from",
+        (None, Some(d)) if d > 0.0 => "gives less away (one seed) than",
+        _ => "gives no less away (one seed) than",
+    };
+    Ok(Some(format!(
+        "{}: {} {word} an undefended model of equal FD: {} ({}) against {}; difference {}.",
+        set.name,
+        names::method(model),
+        own.text(3),
+        names::attack(attack),
+        decimal(other, 3),
+        less.text(3)
+    )))
+}
+
+/// The two drawings of a set: (privacy against quality, attacks against steps).
+///
+/// # Errors
+/// As [`build`].
+pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, String)> {
+    let stations = stations(set)?;
+    let mut legend = vec!["No defense, by steps".to_owned()];
+    let models: Vec<String> = names::compared(evidence)
+        .into_iter()
+        .filter(|m| m != BASELINE)
+        .collect();
+    legend.extend(models.iter().map(|m| match attacks_on(set, m).as_slice() {
+        [only] if only == "nn" => format!("{} (by its images)", names::method(m)),
+        _ => names::method(m),
+    }));
+    let mut panels = Vec::new();
+    for (title, attack) in [("Strongest attack", None), ("SimA", Some("sima"))] {
+        let mut panel = Panel {
+            title: format!("{}: {title}", set.name),
+            x_label: format!(
+                "{} (worse images to the right)",
+                names::column(Metric::Excess, evidence)
+            ),
+            y_label: "AUC (more leaks upwards)".into(),
+            level: Some((0.5, "chance")),
+            ..Panel::default()
+        };
+        let of = |model: &str| -> Result<Option<(String, Cell)>> {
+            Ok(match attack {
+                None => strongest(set, model)?,
+                Some(a) => Some((
+                    a.to_owned(),
+                    Cell::metric(set, model, Some(a), Metric::Auc)?,
+                )),
+            })
+        };
+        let mut line = Vec::new();
+        let undefended = stations
+            .iter()
+            .map(|s| (s.name.as_str(), 0, format!("No defense, {} steps", s.steps)));
+        let defended = models
+            .iter()
+            .enumerate()
+            .map(|(i, m)| (m.as_str(), i + 1, names::method(m)));
+        for (model, style, name) in undefended.chain(defended) {
+            let quality = Cell::metric(set, model, None, Metric::Excess)?;
+            let Some((attack, cell)) = of(model)? else {
+                continue;
+            };
+            let (Some(x), Some(y)) = (quality.mean(), cell.mean()) else {
+                continue;
+            };
+            if style == 0 {
+                line.push((x, y));
+            }
+            panel.points.push(Point {
+                x: (x, quality.between()),
+                y: (y, bar(&cell)),
+                style,
+                label: (style == 0).then(|| station_label(&stations, model)),
+                tip: format!(
+                    "{name}: {} AUC {}, excess {}",
+                    names::attack(&attack),
+                    cell.text(3),
+                    quality.text(2)
+                ),
+            });
+        }
+        panel.lines.push((0, line));
+        panels.push(panel);
+    }
+    let about = format!(
+        "Privacy against quality on {}: AUC of attacks and excess of the Frechet distance for each defence, and for the undefended model at several numbers of steps",
+        set.title
+    );
+    let frontier = svg::draw(&panels, &legend, &about);
+    Ok((frontier, steps(set, &stations)?))
+}
+
+/// An error bar within the range of an AUC: with two or three seeds an interval may reach far beyond it.
+fn bar(cell: &Cell) -> Option<[f64; 2]> {
+    cell.between().map(|ci| ci.map(|x| x.clamp(0.0, 1.0)))
+}
+
+/// The steps of an undefended model.
+fn station_label(stations: &[Station], model: &str) -> String {
+    let own = stations.iter().find(|s| s.name == model);
+    own.map_or_else(String::new, |s| s.steps.to_string())
+}
+
+/// Attacks on the undefended model against its steps.
+fn steps(set: &Set, stations: &[Station]) -> Result<String> {
+    let mut panel = Panel {
+        title: format!("{}: attacks on the undefended model", set.name),
+        x_label: "training steps".into(),
+        y_label: "AUC".into(),
+        log2: true,
+        level: Some((0.5, "chance")),
+        ..Panel::default()
+    };
+    let mut legend = Vec::new();
+    for (attack, _) in set.attacks() {
+        let style = legend.len();
+        let mut line = Vec::new();
+        for station in stations {
+            let cell = Cell::metric(set, &station.name, Some(&attack), Metric::Auc)?;
+            let Some(mean) = cell.mean() else { continue };
+            line.push((station.steps, mean));
+            panel.points.push(Point {
+                x: (station.steps, None),
+                y: (mean, bar(&cell)),
+                style,
+                label: None,
+                tip: format!(
+                    "{}, {} steps: AUC {}",
+                    names::attack(&attack),
+                    station.steps,
+                    cell.text(3)
+                ),
+            });
+        }
+        if !line.is_empty() {
+            panel.lines.push((style, line));
+            legend.push(names::attack(&attack));
+        }
+    }
+    let about = format!(
+        "AUC of each attack on the undefended model against its training steps, {}",
+        set.title
+    );
+    Ok(svg::draw(&[panel], &legend, &about))
+}

@@ -1,0 +1,120 @@
+//! `dualmd reproduce`: the paper's tables and figure from runs of a study, with intervals over seeds and the paper's numbers.
+//!
+//! - `datasets`: the image sets and their experiments
+//! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
+//! - `read`: their reports; `cell`: one number over seeds
+//! - `tables`, `figure`, `frontier` (with `svg`): views of them
+//! - `paper`: the paper's numbers; `facts`: what agrees with them
+//! - `names`: what things are called; `write`: Markdown, CSV, JSON
+
+mod cell;
+mod datasets;
+mod facts;
+mod figure;
+mod frontier;
+mod names;
+mod paper;
+mod read;
+mod state;
+mod study;
+mod svg;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use crate::args::{Global, ReproduceArgs, What};
+use crate::signals;
+use anyhow::Result;
+use read::Evidence;
+use std::process::ExitCode;
+use study::Study;
+use write::Outcome;
+
+/// Makes the runs that are missing, and writes and prints the table or figure.
+pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
+    let study = Study::resolve(global, args)?;
+    if args.dry_run {
+        print!("{}", study.describe()?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let stop = signals::stop_flag()?;
+    if !study.run(global, &stop)? {
+        eprintln!(
+            "stopped; nothing is lost. The same command goes on where this one left off ({})",
+            study.out.display()
+        );
+        return Ok(ExitCode::from(signals::INTERRUPTED));
+    }
+    let evidence = Evidence::read(&study)?;
+    let outcome = outcome(args.what, &study, &evidence)?;
+    let path = outcome.write(args.what, &study)?;
+    print!("{}", printed(args.what, &study, &evidence, &outcome)?);
+    println!("written: {}", path.display());
+    for (_, file) in &outcome.pictures {
+        println!("written: {}", study.out.join(file).display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds what was asked for; pictures are written.
+fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
+    let plain = |table, heading, facts, pictures| Outcome {
+        table,
+        heading,
+        facts,
+        pictures,
+    };
+    if let Some(number) = tables::number(what) {
+        let facts = facts::facts(number, evidence)?;
+        let table = tables::build(number, evidence)?;
+        return Ok(plain(
+            table,
+            "What agrees with the paper",
+            facts,
+            Vec::new(),
+        ));
+    }
+    if what == What::Fig5 {
+        let (table, pictures) = figure::draw(study, &evidence.sets)?;
+        return Ok(plain(table, "", Vec::new(), pictures));
+    }
+    let (table, facts) = frontier::build(evidence)?;
+    let mut pictures = Vec::new();
+    for set in &evidence.sets {
+        let (frontier, steps) = frontier::drawings(set, evidence)?;
+        let stem = format!("frontier-{}-{}", study.scale.as_str(), set.name);
+        for (name, text, about) in [
+            (format!("{stem}.svg"), frontier, "Privacy against quality"),
+            (
+                format!("{stem}-steps.svg"),
+                steps,
+                "Attacks against training steps",
+            ),
+        ] {
+            dualmd_data::write_atomic(&study.out.join(&name), text.as_bytes())?;
+            pictures.push((format!("{about}, {}", set.title), name));
+        }
+    }
+    Ok(plain(
+        table,
+        "Against an undefended model of equal quality",
+        facts,
+        pictures,
+    ))
+}
+
+/// For a terminal: one narrower table per image set, then the same notes and sentences.
+fn printed(what: What, study: &Study, evidence: &Evidence, outcome: &Outcome) -> Result<String> {
+    let Some(number) = tables::number(what).filter(|_| evidence.sets.len() > 1) else {
+        return Ok(outcome.text(study.scale, &[&outcome.table]));
+    };
+    let mut narrow = Vec::new();
+    for set in &evidence.sets {
+        let alone = Evidence {
+            sets: vec![set.clone()],
+        };
+        narrow.push(tables::build(number, &alone)?);
+    }
+    Ok(outcome.text(study.scale, &narrow.iter().collect::<Vec<_>>()))
+}

@@ -1,0 +1,154 @@
+//! Names of methods, attacks and columns, as the paper has them where it has them.
+
+use super::paper::Metric;
+use super::read::{Evidence, Set};
+
+/// (model as the study names it, name in the tables): those of the paper first, then the others.
+const METHODS: [(&str, &str); 8] = [
+    ("baseline", "No defense"),
+    ("dualmd", "DualMD"),
+    ("student", "DistillMD"),
+    ("kd", "Normal KD"),
+    ("early-stopping", "Early stopping"),
+    ("k-way-4", "K-way, K = 4"),
+    ("dp-sgd", "DP-SGD"),
+    ("dp-sgd-weak", "DP-SGD, little noise"),
+];
+
+/// The undefended model.
+pub const BASELINE: &str = "baseline";
+
+/// The method of a model: the paper's name, else the model's own.
+pub fn method(model: &str) -> String {
+    METHODS
+        .iter()
+        .find(|(name, _)| *name == model)
+        .map_or_else(|| model.to_owned(), |(_, method)| (*method).to_owned())
+}
+
+/// Models that a table compares, the known ones first: all but the teachers, whose members are only half the members, and the
+/// undefended model at fewer steps.
+pub fn compared(evidence: &Evidence) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for set in &evidence.sets {
+        for model in set.models() {
+            let other =
+                model.defense == "teacher" || (model.defense == "none" && model.name != BASELINE);
+            if !other && !found.contains(&model.name) {
+                found.push(model.name.clone());
+            }
+        }
+    }
+    let rank = |name: &String| METHODS.iter().position(|(m, _)| m == name);
+    // Stable: unknown ones stay in the order of the report.
+    found.sort_by_key(|name| rank(name).unwrap_or(METHODS.len()));
+    found
+}
+
+/// The undefended model at several numbers of steps, (name, steps), few steps first.
+pub fn undefended(set: &Set) -> Vec<(String, f64)> {
+    let mut out: Vec<(String, f64)> = set
+        .models()
+        .into_iter()
+        .filter(|m| m.defense == "none")
+        .filter_map(|m| Some((m.name.clone(), m.utility.as_ref()?.steps?)))
+        .collect();
+    out.sort_by(|a, b| a.1.total_cmp(&b.1));
+    out
+}
+
+/// An attack as the tables name it.
+pub fn attack(name: &str) -> String {
+    match name {
+        "secmi" => "SecMI".into(),
+        "secmi-nn" => "SecMI-NNs".into(),
+        "pia" => "PIA".into(),
+        "pian" => "PIAN".into(),
+        "loss" => "Loss".into(),
+        "sima" => "SimA".into(),
+        "pfami" => "PFAMI".into(),
+        "rediffuse" => "ReDiffuse".into(),
+        "nn" => "Nearest image".into(),
+        other => other.to_owned(),
+    }
+}
+
+/// What a distance of these features is called; FID only where it is that.
+fn features(evidence: &Evidence) -> String {
+    match evidence.features().as_slice() {
+        [] => "features".into(),
+        all => all
+            .iter()
+            .map(|name| match name.as_str() {
+                name if name.starts_with("efflite0") => "EffLite0".to_owned(),
+                name => name.to_owned(),
+            })
+            .collect::<Vec<_>>()
+            .join("/"),
+    }
+}
+
+/// Head of a column.
+pub fn column(metric: Metric, evidence: &Evidence) -> String {
+    let features = features(evidence);
+    let fid = features == "inception-2048";
+    match metric {
+        Metric::Fd if fid => "FID".into(),
+        Metric::Fd => format!("FD-{features}"),
+        Metric::Excess if fid => "FID excess".into(),
+        Metric::Excess => format!("FD-{features} excess"),
+        Metric::Is if fid => "IS".into(),
+        Metric::Is => format!("IS-{features}"),
+        Metric::Auc => "AUC".into(),
+        Metric::Tpr => "TPR@1%FPR".into(),
+    }
+}
+
+/// The same in the paper.
+pub fn paper_column(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Fd | Metric::Excess => "FID",
+        Metric::Is => "IS",
+        Metric::Auc => "AUC",
+        Metric::Tpr => "TPR@1%FPR",
+    }
+}
+
+/// As files name a metric.
+pub fn key(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Fd => "frechet",
+        Metric::Excess => "frechet_excess",
+        Metric::Is => "inception_score",
+        Metric::Auc => "auc",
+        Metric::Tpr => "tpr_at_1_percent_fpr",
+    }
+}
+
+/// Digits after the point.
+pub fn digits(metric: Metric) -> usize {
+    match metric {
+        Metric::Fd | Metric::Excess | Metric::Is => 2,
+        Metric::Auc | Metric::Tpr => 3,
+    }
+}
+
+/// Short names for one column of all four.
+pub fn short(dataset: &str) -> &str {
+    match dataset {
+        "CIFAR10" => "C10",
+        "CIFAR100" => "C100",
+        "Tiny-ImageNet" => "Tiny",
+        "STL10-Unlabeled" => "STL",
+        other => other,
+    }
+}
+
+/// As the paper prints it: at least two digits.
+pub fn printed(value: f64) -> String {
+    let text = format!("{value}");
+    match text.split_once('.') {
+        Some((_, digits)) if digits.len() >= 2 => text,
+        _ => format!("{value:.2}"),
+    }
+}

@@ -1,0 +1,348 @@
+//! Reports of finished runs, as far as the tables need them.
+
+use super::datasets::Dataset;
+use super::paper::Metric;
+use super::study::{Planned, Runs, Study};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// False-alarm rate of the tables.
+pub const FPR: f64 = 0.01;
+
+/// The finished runs of every image set.
+#[derive(Debug)]
+pub struct Evidence {
+    /// One entry per set.
+    pub sets: Vec<Set>,
+}
+
+/// The finished runs on one image set.
+#[derive(Debug, Clone)]
+pub struct Set {
+    /// As the study names it.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// Its name in the paper's tables.
+    pub paper: Option<&'static str>,
+    /// One report per seed.
+    pub runs: Vec<Run>,
+}
+
+/// One finished run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// Its seed.
+    pub seed: u64,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// What was audited.
+    pub models: Vec<Model>,
+}
+
+/// `report.json`, as far as it is used.
+#[derive(Debug, Deserialize)]
+struct Report {
+    schema: u64,
+    #[serde(default)]
+    run: Value,
+    models: Vec<Model>,
+}
+
+/// One audited model.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Model {
+    /// As the study names it.
+    pub name: String,
+    /// How it was trained.
+    pub defense: String,
+    /// For people.
+    pub title: String,
+    /// Attacks on it.
+    pub results: Vec<Attack>,
+    /// What its images are worth.
+    pub image_utility: Option<Quality>,
+    /// What its own training took.
+    pub utility: Option<Training>,
+    /// Training time with all models that it needs, s. Not in the file: see [`cost`].
+    #[serde(skip)]
+    pub seconds: Option<f64>,
+}
+
+/// One attack on one model.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Attack {
+    /// Name.
+    pub attack: String,
+    /// Name for people.
+    pub title: String,
+    /// Area under the ROC curve, all members; none where the attack failed.
+    pub auc: Option<f64>,
+    /// 95 % interval over images.
+    pub auc_ci: Option<[f64; 2]>,
+    /// Members found.
+    pub tpr_at_fpr: Vec<Point>,
+}
+
+/// Members found at a false-alarm rate.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Point {
+    /// The rate.
+    pub fpr: f64,
+    /// Share of members found.
+    pub tpr: f64,
+    /// 95 % interval over images.
+    pub tpr_ci: [f64; 2],
+    /// Are there images enough?
+    pub measurable: bool,
+}
+
+/// Generated images against real ones.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Quality {
+    /// Name of the features.
+    pub features: String,
+    /// Frechet distance.
+    pub frechet: Option<f64>,
+    /// Its 95 % interval over images.
+    pub frechet_ci: Option<[f64; 2]>,
+    /// At equal numbers, less real against real.
+    pub excess: Option<f64>,
+    /// Inception score.
+    pub inception_score: Option<f64>,
+}
+
+/// One training.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Training {
+    /// Optimiser steps.
+    pub steps: Option<f64>,
+    /// Wall time, s.
+    pub seconds: Option<f64>,
+}
+
+/// A number with its interval over images.
+pub type Measured = (f64, Option<[f64; 2]>);
+
+impl Model {
+    /// One number; `attack` is for those that are of an attack.
+    pub fn measured(&self, attack: Option<&str>, metric: Metric) -> Option<Measured> {
+        let quality = self.image_utility.as_ref();
+        let result = || {
+            self.results
+                .iter()
+                .find(|r| Some(r.attack.as_str()) == attack)
+        };
+        match metric {
+            Metric::Fd => quality.and_then(|q| Some((q.frechet?, q.frechet_ci))),
+            Metric::Excess => quality.and_then(|q| Some((q.excess?, None))),
+            Metric::Is => quality.and_then(|q| Some((q.inception_score?, None))),
+            Metric::Auc => result().and_then(|r| Some((r.auc?, r.auc_ci))),
+            Metric::Tpr => result()
+                .filter(|r| r.auc.is_some())
+                .and_then(|r| r.tpr_at_fpr.iter().find(|p| p.fpr == FPR && p.measurable))
+                .map(|p| (p.tpr, Some(p.tpr_ci))),
+        }
+    }
+}
+
+impl Evidence {
+    /// Reads the reports of all runs of a study.
+    ///
+    /// # Errors
+    /// A report that cannot be read.
+    pub fn read(study: &Study) -> Result<Self> {
+        let sets = study.datasets.iter().map(Set::read);
+        Ok(Self {
+            sets: sets.collect::<Result<_>>()?,
+        })
+    }
+
+    /// Names of the features that image quality was measured by.
+    pub fn features(&self) -> Vec<String> {
+        let all = self
+            .sets
+            .iter()
+            .flat_map(|s| &s.runs)
+            .flat_map(|r| &r.models);
+        let names: BTreeSet<String> = all
+            .filter_map(|m| Some(m.image_utility.as_ref()?.features.clone()))
+            .collect();
+        names.into_iter().collect()
+    }
+}
+
+impl Set {
+    fn read(runs: &Runs) -> Result<Self> {
+        let Dataset {
+            name, title, paper, ..
+        } = runs.dataset;
+        let read = |planned: &Planned| read(planned.experiment.seed, &planned.folder.0);
+        Ok(Self {
+            name: (*name).to_owned(),
+            title: (*title).to_owned(),
+            paper: *paper,
+            runs: runs.runs.iter().map(read).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Models by name in the order of the first report that has them.
+    pub fn models(&self) -> Vec<&Model> {
+        let mut out: Vec<&Model> = Vec::new();
+        for model in self.runs.iter().flat_map(|r| &r.models) {
+            if out.iter().all(|m| m.name != model.name) {
+                out.push(model);
+            }
+        }
+        out
+    }
+
+    /// (name, title) of the attacks on any model, in the order of the reports.
+    pub fn attacks(&self) -> Vec<(String, String)> {
+        let mut out: Vec<(String, String)> = Vec::new();
+        let models = self.runs.iter().flat_map(|r| &r.models);
+        for attack in models.flat_map(|m| &m.results) {
+            if out.iter().all(|(name, _)| *name != attack.attack) {
+                out.push((attack.attack.clone(), attack.title.clone()));
+            }
+        }
+        out
+    }
+}
+
+/// Reads one run.
+///
+/// # Errors
+/// There is no readable report.json of a schema that this program knows.
+pub fn read(seed: u64, folder: &Path) -> Result<Run> {
+    let path = folder.join("report.json");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let report: Report = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is no report: `dualmd report {}` writes it again",
+            path.display(),
+            folder.display()
+        )
+    })?;
+    if report.schema != 1 {
+        bail!(
+            "{} has schema {}, this program knows 1: write it again with `dualmd report {}`",
+            path.display(),
+            report.schema,
+            folder.display()
+        );
+    }
+    let own = |name: &str| {
+        let file = folder.join("models").join(name).join("training.json");
+        let from_file = std::fs::read(file)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Training>(&bytes).ok())
+            .and_then(|t| t.seconds);
+        let reported = || {
+            report
+                .models
+                .iter()
+                .find(|m| m.name == name)?
+                .utility
+                .as_ref()
+        };
+        from_file.or_else(|| reported()?.seconds)
+    };
+    let seconds: Vec<_> = report
+        .models
+        .iter()
+        .map(|m| cost(&report.run, &m.name, &own))
+        .collect();
+    let mut models = report.models.clone();
+    for (model, seconds) in models.iter_mut().zip(seconds) {
+        model.seconds = seconds;
+    }
+    Ok(Run {
+        seed,
+        folder: folder.to_path_buf(),
+        models,
+    })
+}
+
+/// Seconds of training of a model and of everything that had to be trained for it, each once; `plan` is the run's plan.json.
+/// None where one of them recorded nothing.
+fn cost(plan: &Value, model: &str, own: &dyn Fn(&str) -> Option<f64>) -> Option<f64> {
+    let entry = |list: &str, name: &str| {
+        let entries = plan[list].as_array()?;
+        entries.iter().find(|e| e["name"] == name).cloned()
+    };
+    let names = |value: &Value| -> Vec<String> {
+        let list = value.as_array().into_iter().flatten();
+        list.filter_map(|v| Some(v.as_str()?.to_owned())).collect()
+    };
+    // A pair is no training of its own: its parts are.
+    let mut left = match entry("models", model) {
+        Some(target) => names(&target["parts"]),
+        None => vec![model.to_owned()],
+    };
+    let mut seen = BTreeSet::new();
+    let mut total = 0.0;
+    while let Some(name) = left.pop() {
+        if !seen.insert(name.clone()) {
+            continue;
+        }
+        total += own(&name)?;
+        if let Some(training) = entry("trainings", &name) {
+            left.extend(names(&training["needs"]));
+        }
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A student needs its teachers, kd its teacher, a pair its parts; what is shared counts once.
+    #[test]
+    fn costs_include_teachers() {
+        let plan = json!({
+            "models": [
+                { "name": "baseline", "parts": ["baseline"] },
+                { "name": "dualmd", "parts": ["teacher-1", "teacher-2"] },
+                { "name": "student", "parts": ["student"] },
+            ],
+            "trainings": [
+                { "name": "baseline", "needs": [] },
+                { "name": "teacher-1", "needs": [] },
+                { "name": "teacher-2", "needs": [] },
+                { "name": "student", "needs": ["teacher-1", "teacher-2"] },
+            ],
+        });
+        let own = |name: &str| match name {
+            "baseline" => Some(10.0),
+            "teacher-1" => Some(11.0),
+            "teacher-2" => Some(12.0),
+            "student" => Some(20.0),
+            _ => None,
+        };
+        let of = |model| cost(&plan, model, &own);
+        assert_eq!(of("baseline"), Some(10.0));
+        assert_eq!(of("dualmd"), Some(23.0));
+        assert_eq!(of("student"), Some(43.0));
+        assert_eq!(of("unknown"), None);
+    }
+
+    #[test]
+    fn a_damaged_report_names_its_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("report.json"), "{}").unwrap();
+        let error = format!("{:#}", read(0, dir.path()).unwrap_err());
+        assert!(error.contains("dualmd report"), "{error}");
+    }
+}

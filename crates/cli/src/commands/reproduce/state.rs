@@ -1,0 +1,142 @@
+//! What is in the folders of a study: which runs are finished, whether they are the ones that are asked for, what is to do.
+
+use super::study::{Planned, Study};
+use crate::experiment::Experiment;
+use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions};
+use anyhow::{Context, Result, bail};
+use dualmd_data::{Method, Split};
+
+impl Study {
+    /// What [`Study::run`] would do, for people.
+    ///
+    /// # Errors
+    /// An experiment that cannot be planned.
+    pub fn describe(&self) -> Result<String> {
+        let mut out = String::new();
+        let mut left = 0;
+        for set in &self.datasets {
+            out.push_str(&format!("{} ({})\n", set.dataset.name, set.dataset.title));
+            for planned in &set.runs {
+                let (plan, state) = (outline(planned)?, state(planned));
+                let steps: u64 = plan
+                    .trainings
+                    .iter()
+                    .map(|job| job.train.as_ref().map_or(plan.train.steps, |t| t.steps))
+                    .sum();
+                if state != "finished" {
+                    left += 1;
+                }
+                out.push_str(&format!(
+                    "  {}: {state}; {} members, {} others; {} trainings, {steps} steps of {} images; {} models sampled ({} images each) and attacked ({} attacks)\n",
+                    planned.folder.0.display(),
+                    plan.data.members,
+                    plan.data.nonmembers,
+                    plan.trainings.len(),
+                    plan.train.batch,
+                    plan.models.len(),
+                    plan.sample.n,
+                    plan.models.iter().map(|m| m.attacks.len()).max().unwrap_or(0),
+                ));
+            }
+        }
+        out.push_str(&format!(
+            "{left} of {} runs to do\n",
+            self.datasets.iter().map(|d| d.runs.len()).sum::<usize>()
+        ));
+        Ok(out)
+    }
+}
+
+fn state(planned: &Planned) -> &'static str {
+    if planned.report().exists() {
+        "finished"
+    } else if planned.folder.plan().exists() {
+        "begun"
+    } else {
+        "to do"
+    }
+}
+
+/// Is the finished run the one that is asked for? Attacks and the use of the machine may differ.
+pub fn same_experiment(planned: &Planned) -> Result<()> {
+    let path = planned.folder.plan();
+    let plan = Plan::load(&path)?;
+    let mut before = Experiment::parse(&plan.experiment_toml, &path.display().to_string(), &[])?;
+    let now = &planned.experiment;
+    // These change no result.
+    before.train.checkpoint_every = now.train.checkpoint_every;
+    before.train.keep_checkpoints = now.train.keep_checkpoints;
+    before.train.log_every = now.train.log_every;
+    let sizes = |e: &Experiment| {
+        let s = &e.sample;
+        (s.n, s.sampler, s.steps, s.order)
+    };
+    let differs = [
+        ("seed", before.seed != now.seed),
+        ("[data]", before.data != now.data),
+        ("[model]", before.model != now.model),
+        ("train.steps", before.train.steps != now.train.steps),
+        ("[train]", before.train != now.train),
+        ("[distill]", before.distill != now.distill),
+        ("[sample]", sizes(&before) != sizes(now)),
+        ("[[models]]", before.models != now.models),
+    ];
+    match differs.iter().find(|(_, differs)| *differs) {
+        None => Ok(()),
+        Some((what, _)) => bail!(
+            "{} holds another experiment: {what} is not what is asked for now; ask for the same (--set, --data), or choose another folder (--out)",
+            planned.folder.0.display()
+        ),
+    }
+}
+
+/// A split that was drawn here is not passed off as the one of `--split`.
+pub fn imported_or_none(planned: &Planned) -> Result<()> {
+    let path = planned.folder.split();
+    if path.exists() && Split::load(&path)?.method() != Method::Import {
+        bail!(
+            "{} was drawn here, and not from the file of --split: choose another folder (--out), or leave --split out",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// The plan of a run whose images were not read: sizes are those that the experiment asks for.
+fn outline(planned: &Planned) -> Result<Plan> {
+    let e = &planned.experiment;
+    let context = PlanContext {
+        name: String::new(),
+        created: String::new(),
+        command: String::new(),
+        versions: Versions {
+            dualmd: String::new(),
+            libtorch: String::new(),
+        },
+        cpu: String::new(),
+        cores: 1,
+        memory_gb: None,
+        device: "cpu".into(),
+        dtype: "f32".into(),
+        data: DataFacts {
+            source: e.data.source.clone(),
+            image_size: e.data.image_size,
+            channels: e.data.channels.unwrap_or(1),
+            records: e.data.members + e.data.nonmembers,
+            duplicates_dropped: 0,
+            near_duplicate_groups: 0,
+            members: e.data.members,
+            nonmembers: e.data.nonmembers,
+            d1: e.data.members / 2,
+            d2: e.data.members / 2,
+            licence: None,
+        },
+        split_hash: String::new(),
+        network: NetworkFacts {
+            preset: e.model.preset.clone(),
+            parameters: 0,
+            config: serde_json::Value::Null,
+        },
+    };
+    Plan::resolve(e, &context).with_context(|| format!("planning {}", planned.folder.0.display()))
+}

@@ -1,0 +1,225 @@
+//! The runs behind the tables: which image sets, which experiment, one run per seed.
+
+use super::datasets::{Dataset, of_scale};
+use super::state::{imported_or_none, same_experiment};
+use crate::args::{Global, Import, ReproduceArgs, Scale, What};
+use crate::bail_usage;
+use crate::choices::Stage;
+use crate::commands::{data, run};
+use crate::experiment::Experiment;
+use crate::stages::{RunFolder, create_folder};
+use crate::suggest::nearest;
+use anyhow::Result;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// All runs that a command is about.
+#[derive(Debug)]
+pub struct Study {
+    /// cpu or paper.
+    pub scale: Scale,
+    /// Folder of all runs and tables.
+    pub out: PathBuf,
+    /// Image sets with their runs.
+    pub datasets: Vec<Runs>,
+    /// Seeds, the same for every set.
+    pub seeds: Vec<u64>,
+    /// What was changed in all runs, as it was typed.
+    pub sets: Vec<String>,
+}
+
+/// The runs on one image set.
+#[derive(Debug)]
+pub struct Runs {
+    /// The set.
+    pub dataset: &'static Dataset,
+    /// One run per seed, in their order.
+    pub runs: Vec<Planned>,
+    /// The SecMI split file to use.
+    split: Option<PathBuf>,
+}
+
+/// One run.
+#[derive(Debug)]
+pub struct Planned {
+    /// Its folder: OUT/SCALE/DATASET/seed-S.
+    pub folder: RunFolder,
+    /// What is run in it.
+    pub experiment: Experiment,
+}
+
+impl Planned {
+    /// The finished run's report.
+    pub fn report(&self) -> PathBuf {
+        self.folder.0.join("report.json")
+    }
+}
+
+impl Study {
+    /// Resolves the arguments: nothing is read but the experiment files.
+    ///
+    /// # Errors
+    /// An unknown set; images that are needed and not named; a `--set` that does not fit.
+    pub fn resolve(global: &Global, args: &ReproduceArgs) -> Result<Self> {
+        let all = of_scale(args.scale);
+        let known = |name: &str, flag: &str| -> Result<&'static Dataset> {
+            if let Some(dataset) = all.iter().find(|d| d.name == name) {
+                return Ok(dataset);
+            }
+            let names = || all.iter().map(|d| d.name);
+            match nearest(name, names()) {
+                Some(near) => bail_usage!("{flag}: unknown image set {name}: did you mean {near}?"),
+                None => bail_usage!(
+                    "{flag}: unknown image set {name}: --scale {} has {}",
+                    args.scale.as_str(),
+                    names().collect::<Vec<_>>().join(", ")
+                ),
+            }
+        };
+        for (name, _) in args.data.iter() {
+            if known(name, "--data")?.remedy.is_none() {
+                bail_usage!("--data {name}: this set is part of the program; leave it out");
+            }
+        }
+        for (name, _) in &args.split {
+            if known(name, "--split")?.remedy.is_none() {
+                bail_usage!("--split {name}: the SecMI code has no split of this set");
+            }
+        }
+        let wanted: Vec<&'static Dataset> = if args.only.is_empty() {
+            // Tables 2 and 10 and figure 5 of the paper are about CIFAR-10 alone.
+            let one = args.scale == Scale::Paper && args.what != What::Table3;
+            all.iter().take(if one { 1 } else { all.len() }).collect()
+        } else {
+            let named: Result<Vec<_>> = args.only.iter().map(|n| known(n, "--only")).collect();
+            named?
+        };
+        let first = global.seed.unwrap_or(0);
+        let Some(last) = first.checked_add(args.seeds - 1) else {
+            bail_usage!(
+                "--seed {first} leaves no room for {} seeds after it",
+                args.seeds
+            );
+        };
+        let seeds: Vec<u64> = (first..=last).collect();
+        let own = |list: &[(String, String)], name: &str| {
+            let last = list.iter().rev().find(|(n, _)| n == name);
+            last.map(|(_, path)| path.clone())
+        };
+        let datasets = wanted
+            .into_iter()
+            .map(|dataset| {
+                let path = own(&args.data, dataset.name);
+                let runs = seeds
+                    .iter()
+                    .map(|&seed| {
+                        let folder = args
+                            .out
+                            .join(args.scale.as_str())
+                            .join(dataset.name)
+                            .join(format!("seed-{seed}"));
+                        Ok(Planned {
+                            folder: RunFolder(folder),
+                            experiment: experiment(dataset, path.as_deref(), global, args, seed)?,
+                        })
+                    })
+                    .collect::<Result<Vec<_>>>()?;
+                Ok(Runs {
+                    dataset,
+                    runs,
+                    split: own(&args.split, dataset.name).map(PathBuf::from),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            scale: args.scale,
+            out: args.out.clone(),
+            datasets,
+            seeds,
+            sets: args.set.clone(),
+        })
+    }
+
+    /// Makes the runs that are not finished; the first seed of every set comes first. Returns false if asked to stop.
+    ///
+    /// # Errors
+    /// What a run refuses; a finished run in the folder that is another experiment.
+    pub fn run(&self, global: &Global, stop: &AtomicBool) -> Result<bool> {
+        for (index, seed) in self.seeds.iter().enumerate() {
+            for set in &self.datasets {
+                let planned = &set.runs[index];
+                if set.split.is_some() {
+                    imported_or_none(planned)?;
+                }
+                if planned.report().exists() {
+                    same_experiment(planned)?;
+                    continue;
+                }
+                let name = planned.folder.0.display();
+                if !global.quiet {
+                    eprintln!("{name}");
+                }
+                if let Some(file) = &set.split
+                    && !planned.folder.split().exists()
+                {
+                    import_split(global, planned, file, *seed)?;
+                }
+                let all = Stage::Report;
+                if !run::stages(global, &planned.experiment, &planned.folder, all, stop)? {
+                    return Ok(false);
+                }
+                let report = dualmd_audit::build(&planned.folder.0)?;
+                dualmd_audit::write(&planned.folder.0, &report)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn experiment(
+    dataset: &Dataset,
+    path: Option<&str>,
+    global: &Global,
+    args: &ReproduceArgs,
+    seed: u64,
+) -> Result<Experiment> {
+    let mut sets: Vec<String> = dataset.keys.iter().map(|k| (*k).to_owned()).collect();
+    match (dataset.remedy, path) {
+        (Some(remedy), None) => bail_usage!(
+            "no images of {title}: they may not be shipped with this program. {remedy}: --data {name}=PATH (or choose sets with --only)",
+            title = dataset.title,
+            name = dataset.name
+        ),
+        (Some(remedy), Some(path)) if !Path::new(path).exists() => bail_usage!(
+            "--data {name}={path}: there is no such file or folder. {remedy}",
+            name = dataset.name
+        ),
+        (_, Some(path)) => sets.push(format!("data.source={}", toml::Value::from(path))),
+        (None, None) => {}
+    }
+    sets.extend(args.set.iter().cloned());
+    if args.set.iter().any(|s| s.trim_start().starts_with("seed")) {
+        bail_usage!("--set seed: the seeds are --seed and those after it (--seeds)");
+    }
+    let others = Global {
+        seed: Some(seed),
+        ..global.clone()
+    };
+    sets.extend(others.sets());
+    Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)
+}
+
+/// Writes split.json of the SecMI code's file into a run's folder, where the run takes it from.
+fn import_split(global: &Global, planned: &Planned, file: &Path, seed: u64) -> Result<()> {
+    create_folder(&planned.folder.0)?;
+    let own = Global {
+        seed: Some(seed),
+        ..global.clone()
+    };
+    let what = Import::Split {
+        file: file.to_path_buf(),
+        data: planned.experiment.data.source.clone(),
+        out: planned.folder.split(),
+    };
+    data::import(&own, &what).map(|_| ())
+}

@@ -1,0 +1,364 @@
+//! Made-up reports; every expected cell is computed by hand.
+
+use super::cell::{Cell, decimal, strongest};
+use super::facts::facts;
+use super::frontier;
+use super::paper::Metric;
+use super::read::{Evidence, Run, Set, read};
+use super::tables::{Row, Table, build};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// AUCs of one attack on one model, one per seed; TPR is a tenth of it.
+fn attack(name: &str, auc: f64) -> Value {
+    json!({
+        "attack": name, "title": name, "status": "ok", "auc": auc, "auc_ci": [auc - 0.02, auc + 0.02],
+        "tpr_at_fpr": [
+            { "fpr": 0.1, "tpr": 0.9, "tpr_ci": [0.8, 1.0], "measurable": true },
+            { "fpr": 0.01, "tpr": auc / 10.0, "tpr_ci": [0.0, 0.2], "measurable": true },
+        ],
+    })
+}
+
+fn model(name: &str, defense: &str, steps: f64, excess: f64, attacks: &[(&str, f64)]) -> Value {
+    json!({
+        "name": name, "defense": defense, "title": name,
+        "results": attacks.iter().map(|(n, auc)| attack(n, *auc)).collect::<Vec<_>>(),
+        "image_utility": {
+            "features": "efflite0-1280", "frechet": excess + 10.0, "frechet_ci": [excess, excess + 20.0], "excess": excess,
+            "inception_score": 3.0,
+        },
+        "utility": { "steps": steps, "seconds": steps / 10.0 },
+    })
+}
+
+/// A report in which everything is `shift` larger than in that of shift 0.
+fn report(folder: &Path, shift: f64) {
+    let models = [
+        model(
+            "baseline",
+            "none",
+            1600.0,
+            2.0,
+            &[
+                ("secmi", 0.80 + shift),
+                ("pia", 0.70 + shift),
+                ("sima", 0.90 + shift),
+                ("nn", 0.60 + shift),
+            ],
+        ),
+        model("dualmd", "dualmd", 1600.0, 6.0, &[("nn", 0.55 + shift)]),
+        model("teacher-1", "teacher", 1600.0, 6.0, &[("secmi", 0.99)]),
+        model(
+            "student",
+            "distillmd",
+            1600.0,
+            4.0,
+            &[
+                ("secmi", 0.52 + shift),
+                ("pia", 0.60 + shift),
+                ("sima", 0.58 + shift),
+            ],
+        ),
+        model("kd", "kd", 1600.0, 3.0, &[("secmi", 0.85 + shift)]),
+        model(
+            "baseline-400",
+            "none",
+            400.0,
+            6.0,
+            &[("sima", 0.70 + shift), ("nn", 0.50 + shift)],
+        ),
+    ];
+    std::fs::create_dir_all(folder).unwrap();
+    let plan = json!({
+        "models": [
+            { "name": "student", "parts": ["student"] },
+            { "name": "dualmd", "parts": ["teacher-1", "teacher-2"] },
+        ],
+        "trainings": [{ "name": "student", "needs": ["teacher-1"] }],
+    });
+    let report = json!({ "schema": 1, "run": plan, "models": models });
+    std::fs::write(folder.join("report.json"), report.to_string()).unwrap();
+}
+
+/// Runs of a set with these shifts.
+fn set(paper: Option<&'static str>, shifts: &[f64]) -> Set {
+    let dir = tempfile::tempdir().unwrap();
+    let runs: Vec<Run> = (0..)
+        .zip(shifts)
+        .map(|(seed, shift)| {
+            let folder = dir.path().join(seed.to_string());
+            report(&folder, *shift);
+            read(seed, &folder).unwrap()
+        })
+        .collect();
+    Set {
+        name: "toy".into(),
+        title: "Toy".into(),
+        paper,
+        runs,
+    }
+}
+
+fn row<'a>(table: &'a Table, first: &[&str]) -> Vec<&'a str> {
+    table
+        .rows
+        .iter()
+        .find_map(|row| match row {
+            Row::Cells(cells)
+                if cells
+                    .iter()
+                    .map(String::as_str)
+                    .take(first.len())
+                    .eq(first.iter().copied()) =>
+            {
+                Some(cells.iter().map(String::as_str).collect())
+            }
+            _ => None,
+        })
+        .unwrap_or_else(|| panic!("no row {first:?} in {:?}", table.rows))
+}
+
+/// 0.79, 0.80, 0.81: mean 0.80, sd 0.01, half-width 4.302653 x 0.01 / sqrt(3) = 0.02484.
+#[test]
+fn table_3_by_hand() {
+    let evidence = Evidence {
+        sets: vec![set(None, &[-0.01, 0.0, 0.01])],
+    };
+    let table = build(3, &evidence).unwrap();
+    assert_eq!(
+        table.columns,
+        [
+            "Attack",
+            "Method",
+            "toy AUC",
+            "toy TPR@1%FPR",
+            "paper AUC (C10 / C100 / Tiny / STL)",
+            "paper TPR@1%FPR (C10 / C100 / Tiny / STL)",
+        ]
+    );
+    assert_eq!(
+        row(&table, &["SecMI", "No defense"]),
+        [
+            "SecMI",
+            "No defense",
+            "0.800 [0.775, 0.825]",
+            "0.080 [0.078, 0.082]",
+            "0.93 / 0.96 / 0.96 / 0.94",
+            "0.35 / 0.45 / 0.53 / 0.30",
+        ]
+    );
+    // The paper's rows come first, then the others under their heading, which have no numbers of the paper.
+    let Row::Cells(fourth) = &table.rows[3] else {
+        panic!("{:?}", table.rows[3])
+    };
+    assert_eq!(fourth[..2], ["PIA", "DistillMD"]);
+    assert!(matches!(&table.rows[4], Row::Heading(_)));
+    assert_eq!(row(&table, &["SecMI", "Normal KD"])[4], "-");
+    assert_eq!(
+        row(&table, &["strongest", "DualMD"])[2],
+        "0.550 [0.525, 0.575] Nearest image"
+    );
+    let text = format!("{:?}", table.rows);
+    assert!(
+        !text.contains("teacher") && !text.contains("baseline-400"),
+        "{text}"
+    );
+    assert!(table.notes[0].contains("3 seeds"));
+}
+
+/// A set of the paper has its own column of the paper beside each of its own.
+#[test]
+fn the_papers_own_sets_are_compared_with_themselves() {
+    let evidence = Evidence {
+        sets: vec![set(Some("CIFAR100"), &[0.0, 0.0])],
+    };
+    let table = build(3, &evidence).unwrap();
+    assert_eq!(
+        row(&table, &["PIA", "DistillMD"]),
+        [
+            "PIA",
+            "DistillMD",
+            "0.600 [0.600, 0.600]",
+            "0.59",
+            "0.060 [0.060, 0.060]",
+            "0.03"
+        ]
+    );
+    // Table 10 is about CIFAR10 alone: nothing to compare with.
+    let table = build(10, &evidence).unwrap();
+    assert_eq!(table.columns.len(), 4);
+    assert!(
+        facts(10, &evidence)
+            .unwrap()
+            .iter()
+            .all(|f| !f.contains("order"))
+    );
+}
+
+#[test]
+fn table_2_has_no_fid() {
+    let evidence = Evidence {
+        sets: vec![set(None, &[0.0, 0.0])],
+    };
+    let table = build(2, &evidence).unwrap();
+    assert_eq!(
+        table.columns,
+        [
+            "Method",
+            "toy FD-EffLite0",
+            "toy IS-EffLite0",
+            "toy FD-EffLite0 excess",
+            "paper FID (CIFAR10)",
+            "paper IS (CIFAR10)"
+        ]
+    );
+    assert_eq!(
+        row(&table, &["DualMD"]),
+        [
+            "DualMD",
+            "16.00 [16.00, 16.00]",
+            "3.00 [3.00, 3.00]",
+            "6.00 [6.00, 6.00]",
+            "21.389",
+            "8.011"
+        ]
+    );
+    // 12 (none) < 14 (student) < 16 (pair), as in the paper.
+    let facts = facts(2, &evidence).unwrap();
+    assert!(
+        facts[0].starts_with(
+            "yes: toy, order by FD-EffLite0: here No defense 12.00, DistillMD 14.00, DualMD 16.00"
+        ),
+        "{facts:#?}"
+    );
+}
+
+#[test]
+fn agreement_is_computed() {
+    let evidence = Evidence {
+        sets: vec![set(None, &[-0.01, 0.0, 0.01])],
+    };
+    let three = facts(3, &evidence).unwrap().join("\n");
+    for wanted in [
+        "yes: toy, SecMI, order by AUC: here No defense 0.800, DistillMD 0.520; paper: CIFAR10 No defense 0.93, DistillMD 0.59;",
+        "No defense less DistillMD: 0.280 [0.280, 0.280].",
+        // 0.52 +- 0.0248 does not exclude 0.5.
+        "no: toy, SecMI, AUC of DistillMD: here 0.520 [0.495, 0.545], not told apart from 0.5; paper 0.59, 0.61, 0.57, 0.58",
+        "yes: toy, PIA, AUC of DistillMD: here 0.600 [0.575, 0.625], above 0.5",
+        "yes: toy, No defense, which attack finds more: here SecMI 0.800 and PIA 0.700",
+        // SimA on the undefended model, PIA on the student.
+        "partly: toy, the paper's attacks are the strongest",
+    ] {
+        assert!(three.contains(wanted), "{wanted}\nin\n{three}");
+    }
+    // KD leaks more than no defence here, not in the paper.
+    let ten = facts(10, &evidence).unwrap().join("\n");
+    assert!(
+        ten.contains("no: toy, SecMI, order by AUC: here Normal KD 0.850, No defense 0.800"),
+        "{ten}"
+    );
+}
+
+/// Three seeds that all find nothing have no order.
+#[test]
+fn equal_numbers_have_no_order() {
+    let mut toy = set(None, &[-0.01, 0.0, 0.01]);
+    for model in toy.runs.iter_mut().flat_map(|r| &mut r.models) {
+        for result in &mut model.results {
+            result.tpr_at_fpr[1].tpr = 0.0;
+        }
+    }
+    let evidence = Evidence { sets: vec![toy] };
+    let facts = facts(3, &evidence).unwrap().join("\n");
+    assert!(
+        facts
+            .contains("no: toy, SecMI, order by TPR@1%FPR: here No defense 0.000, DistillMD 0.000"),
+        "{facts}"
+    );
+    assert!(
+        facts.contains("No defense less DistillMD: 0.000 [0.000, 0.000], not told from 0"),
+        "{facts}"
+    );
+}
+
+#[test]
+fn one_seed_has_the_interval_of_its_images() {
+    let evidence = Evidence {
+        sets: vec![set(None, &[0.0])],
+    };
+    let table = build(3, &evidence).unwrap();
+    assert_eq!(
+        row(&table, &["SecMI", "No defense"])[2],
+        "0.800 (0.780, 0.820)"
+    );
+    assert!(table.notes[0].starts_with("One seed"), "{:?}", table.notes);
+}
+
+/// Excess 4 lies half-way between 2 (AUC 0.9) and 6 (AUC 0.7): 0.8. The student needs teacher-1 as well: 320 s against 160 s.
+#[test]
+fn the_undefended_model_at_equal_quality() {
+    let evidence = Evidence {
+        sets: vec![set(None, &[-0.01, 0.0, 0.01])],
+    };
+    let (table, facts) = frontier::build(&evidence).unwrap();
+    assert_eq!(
+        row(&table, &["toy", "DistillMD"]),
+        [
+            "toy",
+            "DistillMD",
+            "0.600 [0.575, 0.625] PIA",
+            "0.800 [0.775, 0.825]",
+            "0.580 [0.555, 0.605]",
+            "0.800 [0.775, 0.825]",
+            "4.00 [4.00, 4.00]",
+            "x 2.0 [2.0, 2.0]",
+        ]
+    );
+    // A pair has no SimA: at excess 6 the undefended model's images give 0.5 away. Of teacher-2 no time is known.
+    let pair = row(&table, &["toy", "DualMD"]);
+    assert_eq!(
+        (pair[3], pair[4], pair[7]),
+        ("0.500 [0.475, 0.525]", "-", "-")
+    );
+    assert!(
+        facts.iter().any(|f| f.starts_with(
+            "toy: DistillMD gives less away than an undefended model of equal FD: 0.600"
+        )),
+        "{facts:#?}"
+    );
+    let (plot, steps) = frontier::drawings(&evidence.sets[0], &evidence).unwrap();
+    assert!(
+        plot.contains(">DistillMD<")
+            && plot.contains("DualMD (by its images)")
+            && plot.contains("FD-EffLite0 excess")
+            && !plot.contains("NaN")
+    );
+    assert!(
+        steps.contains(">training steps<") && steps.contains(">400<") && steps.contains(">1600<")
+    );
+}
+
+#[test]
+fn interpolation() {
+    let line = [(6.0, 0.7), (2.0, 0.9), (8.0, 0.5)];
+    let at = |x| frontier::interpolate(&line, x).map(|y| decimal(y, 3));
+    assert_eq!(at(2.0).as_deref(), Some("0.900"));
+    assert_eq!(at(3.0).as_deref(), Some("0.850"));
+    assert_eq!(at(7.0).as_deref(), Some("0.600"));
+    assert_eq!((at(1.9), at(8.1)), (None, None));
+}
+
+#[test]
+fn cells() {
+    assert_eq!(decimal(-0.0004, 3), "0.000");
+    let some = Cell::new(&[(0, (0.5, None)), (2, (0.7, None))], 3).unwrap();
+    // t with one degree of freedom 12.7062, sd 0.1414: 12.7062 x 0.1 = 1.2706
+    assert_eq!(some.text(3), "0.600 [-0.671, 1.871] (2 of 3 seeds)");
+    assert_eq!(Cell::new(&[], 3).unwrap().text(3), "-");
+    let toy = set(None, &[0.0, 0.0]);
+    let (name, cell) = strongest(&toy, "baseline").unwrap().unwrap();
+    assert_eq!((name.as_str(), cell.mean()), ("sima", Some(0.9)));
+    let missing = Cell::metric(&toy, "student", Some("loss"), Metric::Auc).unwrap();
+    assert_eq!(missing.mean(), None);
+}

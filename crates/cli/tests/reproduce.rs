@@ -1,0 +1,242 @@
+//! `dualmd reproduce`: runs are made once, every table is a view of them, and nothing else is trained.
+
+mod common;
+
+use common::{dualmd, fail, succeed, text};
+use serde_json::Value;
+use std::path::Path;
+
+/// A study so small that a run takes seconds.
+const TINY: [&str; 13] = [
+    "data.image_size=8",
+    "data.members=8",
+    "data.nonmembers=110",
+    "data.near_duplicates=ignore",
+    "model.block_out_channels=[8, 16]",
+    "model.norm_num_groups=4",
+    "train.steps=6",
+    "train.batch=4",
+    "train.eval_every=3",
+    "sample.n=20",
+    "sample.steps=2",
+    "sample.features=pixels",
+    "audit.attacks=[\"secmi\", \"pia\", \"sima\"]",
+];
+/// Two models in place of the study's eleven.
+const MODELS: &str =
+    "models=[{name=\"baseline\",defense=\"none\"},{name=\"student\",defense=\"distillmd\"}]";
+
+fn args<'a>(what: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut args = vec![
+        "reproduce",
+        what,
+        "--out",
+        out,
+        "--only",
+        "fashion-16",
+        "-q",
+    ];
+    for set in TINY.iter().chain([&MODELS]) {
+        args.extend(["--set", set]);
+    }
+    args.extend(more);
+    args
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn tables_are_views_of_the_same_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path();
+    let dry = succeed(&args("table3", text(out), &["--seeds", "2", "--dry-run"]));
+    let dry = String::from_utf8_lossy(&dry.stdout).into_owned();
+    // baseline, two teachers, student: 4 x 6 steps.
+    assert!(
+        dry.contains("4 trainings, 24 steps") && dry.contains("2 of 2 runs to do"),
+        "{dry}"
+    );
+    assert!(!out.join("cpu").exists());
+
+    let printed = succeed(&args("table3", text(out), &["--seeds", "2"]));
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert!(
+        printed.contains("| SecMI")
+            && printed.contains("0.93 / 0.96 / 0.96 / 0.94")
+            && printed.contains("What agrees"),
+        "{printed}"
+    );
+    let table = json(&out.join("table3-cpu.json"));
+    assert_eq!(table["seeds"], serde_json::json!([0, 1]));
+    assert_eq!(table["set"].as_array().unwrap().len(), TINY.len() + 1);
+    let reports = [0, 1].map(|s| json(&out.join(format!("cpu/fashion-16/seed-{s}/report.json"))));
+    let auc = |report: &Value| {
+        let models = report["models"].as_array().unwrap().iter();
+        let model = models.clone().find(|m| m["name"] == "student").unwrap();
+        let results = model["results"].as_array().unwrap().iter();
+        let pia = results.clone().find(|r| r["attack"] == "pia").unwrap();
+        pia["auc"].as_f64().unwrap()
+    };
+    let numbers = table["numbers"].as_array().unwrap();
+    let cell = numbers
+        .iter()
+        .find(|n| n["attack"] == "pia" && n["model"] == "student" && n["metric"] == "auc")
+        .unwrap();
+    let mean = (auc(&reports[0]) + auc(&reports[1])) / 2.0;
+    assert!(
+        (cell["mean"].as_f64().unwrap() - mean).abs() < 1e-12,
+        "{cell}"
+    );
+    assert_ne!(
+        reports[0]["run"]["split_hash"],
+        reports[1]["run"]["split_hash"]
+    );
+
+    // Nothing is opened again: with the networks gone, the other tables are still made.
+    let written = |seed: u32| {
+        out.join(format!("cpu/fashion-16/seed-{seed}/report.json"))
+            .metadata()
+            .unwrap()
+            .modified()
+            .unwrap()
+    };
+    let before = [written(0), written(1)];
+    std::fs::remove_dir_all(out.join("cpu/fashion-16/seed-0/models/student/unet")).unwrap();
+    for what in ["table2", "table10", "fig5", "frontier"] {
+        succeed(&args(what, text(out), &["--seeds", "2"]));
+        for extension in ["md", "csv", "json"] {
+            assert!(
+                out.join(format!("{what}-cpu.{extension}")).exists(),
+                "{what}.{extension}"
+            );
+        }
+    }
+    assert_eq!([written(0), written(1)], before);
+    let table2 = std::fs::read_to_string(out.join("table2-cpu.md")).unwrap();
+    assert!(
+        table2.contains("FD-pixels-8x8") && !table2.contains("fashion-16 FID"),
+        "{table2}"
+    );
+    // Four rows (baseline, teachers, student) of 12 enlarged images (of 20), 2 pixels between them.
+    let png = std::fs::read(out.join("fig5-cpu-fashion-16.png")).unwrap();
+    let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
+    assert_eq!((side(16), side(20)), (12 * 50 + 2, 4 * 50 + 2));
+    let svg = std::fs::read_to_string(out.join("frontier-cpu-fashion-16.svg")).unwrap();
+    assert!(svg.contains(">DistillMD<") && svg.contains("</svg>"));
+
+    // A run with other settings is not passed off as this one.
+    let other = fail(&args(
+        "table3",
+        text(out),
+        &["--seeds", "2", "--set", "train.steps=7"],
+    ));
+    assert!(
+        other.contains("another experiment") && other.contains("train.steps"),
+        "{other}"
+    );
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = text(dir.path());
+    let code = |args: &[&str]| dualmd(args).output().unwrap().status.code();
+    let paper = ["reproduce", "table10", "--scale", "paper", "--out", out];
+    let error = fail(&paper);
+    assert!(
+        error.contains("--data cifar10=PATH") && error.contains("cifar-10-binary.tar.gz"),
+        "{error}"
+    );
+    assert_eq!(code(&paper), Some(2));
+    let error = fail(&["reproduce", "table3", "--only", "fashion-61", "--out", out]);
+    assert!(error.contains("did you mean fashion-16"), "{error}");
+    let error = fail(&["reproduce", "table3", "--data", "emoji-16=x", "--out", out]);
+    assert!(error.contains("part of the program"), "{error}");
+    // With images named, the plan has the paper's size: 5 trainings of 780,000 steps (two teachers) and 3 shorter ones, 682,500.
+    let data = format!("cifar10={out}");
+    let plan = succeed(&[
+        "reproduce",
+        "table10",
+        "--scale",
+        "paper",
+        "--data",
+        &data,
+        "--dry-run",
+        "--out",
+        out,
+    ]);
+    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
+    assert!(
+        plan.contains("25000 members, 25000 others; 8 trainings, 4582500 steps of 128 images"),
+        "{plan}"
+    );
+}
+
+/// A run at paper scale on 160 noise pictures in the form of CIFAR-10, with a member list in the form of the SecMI code.
+#[test]
+fn a_published_split_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = text(dir.path());
+    let images = dir.path().join("data_batch_1.bin");
+    let mut state = 1_u32;
+    let bytes: Vec<u8> = (0..160 * 3073)
+        .map(|i| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if i % 3073 == 0 {
+                0
+            } else {
+                (state >> 24) as u8
+            }
+        })
+        .collect();
+    std::fs::write(&images, bytes).unwrap();
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/golden/reproduce/split.npz"
+    );
+    let (data, split) = (
+        format!("cifar10={}", text(&images)),
+        format!("cifar10={golden}"),
+    );
+    let run = dir.path().join("paper/cifar10/seed-0");
+    let mut args = vec![
+        "reproduce",
+        "table10",
+        "--scale",
+        "paper",
+        "--out",
+        out,
+        "--seeds",
+        "1",
+        "-q",
+    ];
+    args.extend(["--data", &data, "--split", &split]);
+    let models = "models=[{name=\"baseline\",defense=\"none\"}]";
+    for set in TINY.iter().chain([&"model.preset=tiny", &models]) {
+        args.extend(["--set", set]);
+    }
+    // A split that was drawn here is not taken for the published one.
+    std::fs::create_dir_all(&run).unwrap();
+    let file = run.join("split.json");
+    succeed(&["split", text(&images), "--members", "40", "-o", text(&file)]);
+    let error = fail(&args);
+    assert!(error.contains("was drawn here"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+
+    let printed = succeed(&args);
+    let printed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    assert!(
+        printed.contains("paper CIFAR10 AUC") && printed.contains("One seed"),
+        "{printed}"
+    );
+    let split = json(&file);
+    assert_eq!(split["method"], "import");
+    assert_eq!(json(&run.join("report.json"))["run"]["data"]["members"], 40);
+    let table = json(&dir.path().join("table10-paper.json"));
+    assert_eq!(
+        table["numbers"][0]["paper"],
+        serde_json::json!([["CIFAR10", 0.93]])
+    );
+}
