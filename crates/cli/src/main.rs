@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     engine::settle_environment();
+    leave_quietly_when_nobody_reads();
     let cli = Cli::parse();
     match run(&cli.global, cli.command) {
         Ok(code) => code,
@@ -32,6 +33,20 @@ fn main() -> ExitCode {
             ExitCode::from(errors::exit_code(&error))
         }
     }
+}
+
+/// `dualmd ... | head`: when the reader of stdout has gone, the program ends, as others do, and does not panic.
+fn leave_quietly_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let text = info.payload().downcast_ref::<String>();
+        let text = text.map(String::as_str).unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            // What a shell reports of a program that SIGPIPE ended.
+            std::process::exit(141);
+        }
+        usual(info);
+    }));
 }
 
 fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {

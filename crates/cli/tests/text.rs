@@ -40,7 +40,7 @@ guidance = 2.0
 per_prompt = 2
 features = "none"
 [audit]
-attacks = ["loss", "sima"]
+attacks = ["loss", "sima", "clid-gap", "wen", "loss+captions"]
 [run]
 jobs = 2
 threads_per_model = 1
@@ -199,6 +199,22 @@ fn a_run_of_text_to_image_models() {
     let (cat, dog) = (drawn("a cat", &at("cat")), drawn("a dog", &at("dog")));
     assert_eq!(cat.size(), [2, 3, 8, 8]);
     assert_ne!(cat, dog);
+    // An audit of the folder alone, by those who have the images and their captions.
+    succeed(&[
+        "attack",
+        text(&model("baseline")),
+        "--members",
+        text(&at("base")),
+        "--nonmembers",
+        text(&at("fine")),
+        "--attacks",
+        "loss,clid-gap,sima+captions,wen",
+        "-o",
+        text(&at("scores.csv")),
+        "-q",
+    ]);
+    let scores = dualmd_audit::read_scores(&at("scores.csv")).unwrap();
+    assert_eq!(scores.rows.len(), 4 * (24 + 30));
     succeed(&[
         "export",
         "pair",

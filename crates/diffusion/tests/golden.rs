@@ -48,6 +48,7 @@ fn ten_ddim_steps_equal_those_of_diffusers() {
                 batch: 3,
                 seed: 0,
                 clip,
+                unbounded: false,
             };
             let ours = sample(
                 &pipeline,

@@ -351,6 +351,7 @@ fn python_draws_the_same_from_pairs_of_unconditional_models() {
         batch: 3,
         seed: 0,
         clip: one.clip(),
+        unbounded: false,
     };
     let drawn = sample(&dual, &one.schedule, &x_t, None, &options, |_| true).unwrap();
     let pair = dir.path().join("pair");

@@ -5,6 +5,7 @@
 //! split, two teachers and a student.
 
 use crate::args::{Global, LiraArgs};
+use crate::bail_usage;
 use crate::choices::{Dtype, SplitMethod};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
@@ -132,6 +133,11 @@ fn prepare_shadows(
     engine: &Engine,
     folder: &Path,
 ) -> Result<Vec<Shadow>> {
+    if experiment.is_text() {
+        bail_usage!(
+            "LiRA's statistic here is the loss of models that are told no text; text-to-image models cannot be repeated yet"
+        );
+    }
     let data = &experiment.data;
     let wanted = args.pool.unwrap_or(2 * data.members);
     let (set, _) = prepare::read(data)?;

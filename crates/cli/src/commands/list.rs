@@ -28,7 +28,9 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             }
             println!(
                 "NAME@T is the attack at timestep T (sima@50), NAME+flip its mean over both mirror images (loss+flip), \
-                 NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds."
+                 NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds.\n\
+                 Of text-to-image models: NAME+captions tries all captions of an image (loss+captions), sim-mean compares an image with \
+                 what its caption draws."
             );
         }
         Listing::Defenses => {
@@ -49,6 +51,9 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             }
             println!("networks ([model] preset = \"NAME\"):");
             for preset in dualmd_diffusion::preset::PRESETS {
+                println!("  {:<14} {}", preset.name, preset.about);
+            }
+            for preset in dualmd_diffusion::latent::LATENT_PRESETS {
                 println!("  {:<14} {}", preset.name, preset.about);
             }
         }

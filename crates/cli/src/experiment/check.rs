@@ -201,6 +201,12 @@ impl Experiment {
             problems.push("sample.per_prompt = 0: at least 1 is needed".into());
         }
         for model in &self.models {
+            if text && model.defense == Defense::Synthetic {
+                problems.push(format!(
+                    "model {}: defense = \"synthetic\" is for models that are told no text",
+                    model.name
+                ));
+            }
             // Whoever shares teachers asks the same of them.
             let sharing = self
                 .models

@@ -206,7 +206,7 @@ pub fn one(
 
 /// What is trained, beside the network itself.
 enum Kind {
-    Unconditional(UNet2dConfig),
+    Unconditional(Box<UNet2dConfig>),
     /// With the network as training began, if only LoRA layers are trained.
     Text(Box<TextToImage>, Option<Box<UNet2dCondition>>),
 }
@@ -233,7 +233,7 @@ impl Kind {
             serde_json::from_value(plan.model.config.clone()).context("plan.json: model.config")?;
         let network = UNet2d::fresh(&config, job.seed, engine.device)?;
         let network = Box::new(network.with_precision(engine.precision));
-        Ok((Self::Unconditional(config), network))
+        Ok((Self::Unconditional(Box::new(config)), network))
     }
 
     fn schedule(&self) -> NoiseSchedule {
@@ -256,7 +256,7 @@ impl Kind {
         ema: &[(String, Tensor)],
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
-        Ok(match self {
+        match self {
             Self::Unconditional(config) => {
                 Pipeline::save(folder, config, &self.schedule(), ema, raw)?;
             }
@@ -271,7 +271,8 @@ impl Kind {
                 adapted.save_lora(folder, Some(ema))?;
                 model.save(folder, Some(&sum(ema)?), raw.as_deref())?;
             }
-        })
+        }
+        Ok(())
     }
 }
 

@@ -66,7 +66,14 @@ impl Cell {
     /// # Errors
     /// As [`Cell::new`].
     pub fn metric(set: &Set, model: &str, attack: Option<&str>, metric: Metric) -> Result<Self> {
-        Self::of(set, model, |m| m.measured(attack, metric))
+        let mut cell = Self::of(set, model, |m| m.measured(attack, metric))?;
+        // A share of pairs or of members: what the t interval says beyond 0 and 1 cannot be.
+        if let Some(ci) = cell.summary.as_mut().and_then(|s| s.between_ci.as_mut())
+            && matches!(metric, Metric::Auc | Metric::Tpr)
+        {
+            *ci = ci.map(|v| v.clamp(0.0, 1.0));
+        }
+        Ok(cell)
     }
 
     /// This less another, seed by seed: the same images were drawn for both.

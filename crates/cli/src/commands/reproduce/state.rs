@@ -133,6 +133,8 @@ fn outline(planned: &Planned) -> Result<Plan> {
         },
         split_hash: String::new(),
         network: NetworkFacts {
+            text: false,
+            base: None,
             preset: e.model.preset.clone(),
             parameters: 0,
             config: serde_json::Value::Null,
