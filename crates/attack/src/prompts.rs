@@ -23,6 +23,7 @@ pub enum Caption {
 /// Embeddings of the captions of all samples.
 #[derive(Debug)]
 pub struct Prompts {
+    /// The distinct ones and, last, the empty prompt's.
     embeddings: Tensor,
     captions: Vec<Vec<usize>>,
     reduced: Vec<Vec<usize>>,
@@ -57,7 +58,7 @@ impl Prompts {
             }
         }
         Ok(Self {
-            embeddings: embeddings.f_to_kind(Kind::Float)?,
+            embeddings: Tensor::f_cat(&[embeddings, empty], 0)?.f_to_kind(Kind::Float)?,
             reduced: vec![Vec::new(); captions.len()],
             captions,
             empty: empty.f_to_kind(Kind::Float)?,
@@ -78,7 +79,7 @@ impl Prompts {
                 self.captions.len()
             )));
         }
-        check_positions(&reduced, self.embeddings.size()[0])?;
+        check_positions(&reduced, self.embeddings.size()[0] - 1)?;
         self.reduced = reduced;
         Ok(self)
     }
@@ -124,7 +125,7 @@ impl Prompts {
             }
         };
         // The empty prompt comes last.
-        let last = self.embeddings.size()[0];
+        let last = self.embeddings.size()[0] - 1;
         let index: Vec<i64> = rows
             .iter()
             .map(|&row| at(row).map_or(last, |i| i as i64))
@@ -137,9 +138,9 @@ impl Prompts {
             ];
             return Ok(self.empty.f_to_device(device)?.f_expand(size, false)?);
         }
-        let told = Tensor::f_cat(&[&self.embeddings, &self.empty], 0)?;
-        let index = Tensor::from_slice(&index).f_to_device(told.device())?;
-        Ok(told.f_index_select(0, &index)?.f_to_device(device)?)
+        let index = Tensor::from_slice(&index).f_to_device(self.embeddings.device())?;
+        let told = self.embeddings.f_index_select(0, &index)?;
+        Ok(told.f_to_device(device)?)
     }
 }
 

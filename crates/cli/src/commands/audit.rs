@@ -242,14 +242,20 @@ fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<String>>
                 all.push(Similarity::Mean.name().into());
             }
         }
-        if pair {
+        if pair && !text {
             all.extend(["rounds@2", "rounds@3"].map(String::from));
         }
         return Ok(all);
     }
     for name in named {
         check_name(name)?;
-        if Similarity::parse(name).is_some() {
+        if let Some(form) = Similarity::parse(name) {
+            if form != Similarity::Mean {
+                bail_usage!(
+                    "attack {name} compares patch by patch, which no network here can: use {}",
+                    Similarity::Mean.name()
+                );
+            }
             if !text {
                 bail_usage!(
                     "attack {name} is for text-to-image models, and this one is told no text"
@@ -257,8 +263,12 @@ fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<String>>
             }
             continue;
         }
-        if BlackBox::parse(name).is_none() {
-            check_prompts(name, text)?;
+        match BlackBox::parse(name) {
+            None => check_prompts(name, text)?,
+            Some(BlackBox::Rounds(_)) if text => {
+                bail_usage!("attack {name} repeats the drawing of models that are told no text")
+            }
+            Some(_) => {}
         }
         if crate::plan::takes_pair(name) && !pair {
             bail_usage!(
@@ -535,7 +545,13 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         seed,
     );
     write_samples(&run.samples(subject.name), &generated)?;
-    write_utility(&case, &run, subject.name, &generated, seed)?;
+    // As in a run: what is drawn for strangers' captions says nothing about what was learnt.
+    let for_members = if text {
+        generated.narrow(0, 0, (case.members.len() * PER_PROMPT) as i64)
+    } else {
+        generated.shallow_clone()
+    };
+    write_utility(&case, &run, subject.name, &for_members, seed)?;
     let (csv, json) = (
         run.scores(subject.name, "csv"),
         run.scores(subject.name, "json"),
@@ -547,7 +563,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     let (inside, outside) = (everything(&case.members), everything(&case.nonmembers));
     write_nearest(
         &run.samples(subject.name),
-        &generated,
+        &for_members,
         Side {
             set: &case.members,
             positions: &inside,

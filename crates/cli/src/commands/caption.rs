@@ -100,15 +100,32 @@ fn options_of(args: &CaptionArgs, seed: u64) -> CaptionOptions {
 
 /// What the captions depend on, kept beside them.
 fn settings(args: &CaptionArgs, options: &CaptionOptions) -> Result<Value> {
-    let config = args.model.join("config.json");
-    let bytes =
-        std::fs::read(&config).with_context(|| format!("cannot read {}", config.display()))?;
     Ok(json!({
         "data": args.data, "model": args.model.display().to_string(),
-        "config_blake3": blake3::hash(&bytes).to_hex().to_string(),
+        "model_blake3": hash_of(&args.model)?,
         "captions_per_image": args.n, "image_size": args.image_size,
         "options": format!("{options:?}"),
     }))
+}
+
+/// BLAKE3 over configuration and weights of a folder.
+fn hash_of(folder: &Path) -> Result<String> {
+    let explain = || format!("cannot read {}", folder.display());
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .with_context(explain)?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| e == "json" || e == "safetensors")
+        })
+        .collect();
+    files.sort();
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        let file = std::fs::File::open(&path).with_context(explain)?;
+        hasher.update_reader(file).with_context(explain)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// `captions.jsonl.settings.json`

@@ -136,6 +136,11 @@ impl Experiment {
         model.base.is_some() || LATENT_PRESETS.iter().any(|p| p.name == model.preset)
     }
 
+    /// Do models start from one that was trained before?
+    fn starts_somewhere(&self) -> bool {
+        self.model.base.is_some() || self.pretrain.is_some()
+    }
+
     /// What only text-to-image models have.
     fn check_text(&self, problems: &mut Vec<String>) {
         let preset = &self.model.preset;
@@ -169,27 +174,25 @@ impl Experiment {
                 Err(error) => problems.push(format!("{error:#}").trim_end().replace('\n', " ")),
             }
         }
-        let alpha = self.train.lora_alpha;
-        if !(alpha >= 0.0 && alpha.is_finite()) {
-            problems.push(format!(
-                "train.lora_alpha = {alpha}: a number above 0 is needed, or 0 for the rank"
-            ));
+        check_text_recipe(
+            &self.train,
+            "train",
+            text,
+            self.starts_somewhere(),
+            problems,
+        );
+        if let Some(own) = self
+            .pretrain
+            .as_ref()
+            .and_then(|p| p.recipe(&self.train).ok())
+        {
+            check_text_recipe(&own, "pretrain.train", text, true, problems);
         }
-        if self.train.lora_rank > 0 && self.model.base.is_none() && self.pretrain.is_none() {
-            problems.push(
-                "train.lora_rank adds to a model that was trained before: set model.base or [pretrain]".into(),
-            );
-        }
-        let dropped = self.train.caption_dropout;
-        if !(0.0..=1.0).contains(&dropped) {
-            problems.push(format!(
-                "train.caption_dropout = {dropped}: a chance, 0 to 1, is needed"
-            ));
-        }
-        if !text && (self.train.captions == CaptionChoice::Any || dropped > 0.0) {
-            problems.push(format!(
-                "train.captions and train.caption_dropout are for text-to-image models, and {preset} is told no text"
-            ));
+        for model in &self.models {
+            if let Ok(Some(own)) = model.recipe(&self.train) {
+                let section = format!("model {}: train", model.name);
+                check_text_recipe(&own, &section, text, self.starts_somewhere(), problems);
+            }
         }
         if !self.sample.guidance.is_finite() {
             problems.push(format!(
@@ -221,6 +224,44 @@ impl Experiment {
                 ));
             }
         }
+    }
+}
+
+/// The keys of a recipe that only text-to-image models have.
+fn check_text_recipe(
+    t: &Train,
+    section: &str,
+    text: bool,
+    starts_somewhere: bool,
+    problems: &mut Vec<String>,
+) {
+    let mut say = |problem: String| {
+        // A key of [train] is everybody's: once is enough.
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    };
+    if !(0.0..=1.0).contains(&t.caption_dropout) {
+        say(format!(
+            "{section}.caption_dropout = {}: a chance, 0 to 1, is needed",
+            t.caption_dropout
+        ));
+    }
+    if !(t.lora_alpha >= 0.0 && t.lora_alpha.is_finite()) {
+        say(format!(
+            "{section}.lora_alpha = {}: a number above 0 is needed, or 0 for the rank",
+            t.lora_alpha
+        ));
+    }
+    let told = t.captions == CaptionChoice::Any || t.caption_dropout > 0.0;
+    if !text && (told || t.lora_rank > 0) {
+        say(format!(
+            "{section}: captions, caption_dropout and lora_rank are for text-to-image models, and this network is told no text"
+        ));
+    } else if t.lora_rank > 0 && !starts_somewhere {
+        say(format!(
+            "{section}.lora_rank adds to a model that was trained before: set model.base or [pretrain]"
+        ));
     }
 }
 
@@ -403,6 +444,31 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
                 ""
             }
         ));
+    }
+    let untrained =
+        model.defense == Ensemble || model.defense == Dualmd && model.teachers.is_none();
+    if untrained && !model.train.is_empty() {
+        problems.push(format!(
+            "model {name}: train would change nothing, because {} is no training of its own{}",
+            model.defense,
+            if model.defense == Dualmd {
+                ": give it teachers of its own (teachers = \"NAME\"), who take this recipe"
+            } else {
+                ""
+            }
+        ));
+    }
+    if let Some(own) = &model.teachers {
+        problems.extend(name_problem(own).map(|p| format!("model {name}, teachers: {p}")));
+        let others = experiment.models.iter().filter_map(|m| m.teachers.as_ref());
+        if let Some(twin) = others
+            .into_iter()
+            .find(|t| *t != own && t.eq_ignore_ascii_case(own))
+        {
+            problems.push(format!(
+                "model {name}: teachers {own} and {twin} differ in case only: their folders could be the same"
+            ));
+        }
     }
     match model.recipe(&experiment.train) {
         Ok(Some(own)) => {

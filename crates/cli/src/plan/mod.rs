@@ -17,6 +17,8 @@ use crate::bail_usage;
 use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
 use crate::suggest::nearest;
 use anyhow::{Context as _, Result, bail};
+use dualmd_attack::nn::BlackBox;
+use dualmd_attack::similarity::Similarity;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -298,8 +300,17 @@ impl Plan {
 fn check_attacks(asked: &[String], text: bool) -> Result<()> {
     let known = dualmd_attack::ALL.map(|a| a.name);
     for attack in asked {
-        if dualmd_attack::nn::BlackBox::parse(attack).is_some() {
-            continue;
+        match dualmd_attack::nn::BlackBox::parse(attack) {
+            Some(BlackBox::Rounds(_)) if text => bail_usage!(
+                "audit.attacks: {attack} repeats the drawing of models that are told no text; leave it out"
+            ),
+            Some(_) => continue,
+            None => {}
+        }
+        if Similarity::parse(attack).is_some() {
+            bail_usage!(
+                "audit.attacks: {attack} comes with audit.black_box for text-to-image models; leave it out of the list"
+            );
         }
         if !known.contains(&dualmd_attack::base_name(attack)) {
             match nearest(attack, known) {

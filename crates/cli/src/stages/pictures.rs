@@ -40,6 +40,24 @@ pub fn pictures(images: &Tensor) -> Result<Vec<Picture>> {
         .collect()
 }
 
+/// A network in training answers with its output as it is, and samplers take noise.
+struct Eps<'a> {
+    network: &'a dyn Denoiser,
+    schedule: &'a NoiseSchedule,
+}
+
+impl Denoiser for Eps<'_> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        let output = self.network.predict_noise(x_t, t, condition)?;
+        Ok(self.schedule.noise_of_output(output, x_t, t))
+    }
+}
+
 /// A sheet of 16 DDIM-25 samples from the noise that all sheets of a run share; `told`: what a conditional network is told for
 /// each.
 pub fn sheet(
@@ -61,7 +79,8 @@ pub fn sheet(
         clip: Some(1.0),
         unbounded: false,
     };
-    let images = sample(network, schedule, &noise, told, &options, |_| true)?;
+    let network = Eps { network, schedule };
+    let images = sample(&network, schedule, &noise, told, &options, |_| true)?;
     if let Some(folder) = path.parent() {
         create_folder(folder)?;
     }

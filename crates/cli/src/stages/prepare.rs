@@ -228,9 +228,14 @@ pub fn prepare(
     // Found now and not after hours of training.
     for job in &plan.trainings {
         let n = outside_for(&job.kind, images.selected.members.len());
-        images
+        let outside = images
             .outside(n, experiment.data.near_duplicates, experiment.seed)
             .with_context(|| format!("model {}", job.name))?;
+        if plan.model.text {
+            for i in outside {
+                text::captions_of(&images.set, &images.set.records[i])?;
+            }
+        }
     }
     if run.plan().exists() {
         plan = plan.go_on_from(&Plan::load(&run.plan())?)?;
@@ -309,7 +314,9 @@ pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
         source: pretrain.source.clone(),
         ..experiment.data.clone()
     };
-    let (set, _) = read(&data)?;
+    let (mut set, _) = read(&data)?;
+    // Nothing is audited here: what belongs together may be parted.
+    set.records.iter_mut().for_each(|r| r.group = None);
     let groups = Groups::given(&set);
     let watched = (set.len() / 10).clamp(1, MOST_WATCHED);
     let learnt = set.len().saturating_sub(watched) / 2 * 2;

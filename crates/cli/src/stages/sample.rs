@@ -202,7 +202,7 @@ impl Generator {
             rounds,
             go_on,
         )?;
-        decoded(pipeline, &made, batch)
+        decoded(pipeline, &made, batch.min(text::IMAGES))
     }
 }
 
@@ -234,9 +234,16 @@ pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
             .collect();
         files.sort();
         // What turns texts into embeddings and latents into images, where there is such a thing.
-        for part in ["text_encoder/model", "vae/diffusion_pytorch_model"] {
-            let path = folder.join(format!("{part}.safetensors"));
-            files.extend(path.exists().then_some(path));
+        for part in ["text_encoder", "tokenizer", "vae"] {
+            let entries = std::fs::read_dir(folder.join(part));
+            let mut own: Vec<PathBuf> = entries
+                .into_iter()
+                .flatten()
+                .filter_map(|entry| Some(entry.ok()?.path()))
+                .filter(|path| path.is_file())
+                .collect();
+            own.sort();
+            files.extend(own);
         }
         files.push(folder.join("unet").join("config.json"));
         files.push(folder.join("scheduler").join("scheduler_config.json"));

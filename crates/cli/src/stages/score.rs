@@ -165,7 +165,7 @@ pub fn score(
         Some(text) if text.is_latent() => Space::Latent,
         _ => Space::Pixels,
     };
-    let base = Base::new(subject, x, texts.as_ref(), labels, engine)?;
+    let base = Base::new(subject, samples.x(), texts.as_ref(), labels, engine)?;
     let keys: Vec<String> = labels
         .iter()
         .map(|l| {
@@ -187,7 +187,11 @@ pub fn score(
         }
         let (info, fingerprint, what) = match BlackBox::parse(name) {
             Some(kind) => {
-                let info = kind.info(subject.drawing.n);
+                let n = match (kind, subject.generated) {
+                    (BlackBox::Nearest, Some(images)) => images.size()[0] as usize,
+                    _ => subject.drawing.n,
+                };
+                let info = kind.info(n);
                 let fingerprint = base.black_box(kind, &info, subject);
                 (info, fingerprint, Err(kind))
             }
@@ -534,7 +538,7 @@ impl Base {
 }
 
 /// BLAKE3 of the values as f32.
-fn hash_tensor(x: &Tensor) -> Result<String> {
+pub fn hash_tensor(x: &Tensor) -> Result<String> {
     let flat = x
         .f_to_device(Device::Cpu)?
         .f_to_kind(dualmd_torch::Kind::Float)?

@@ -9,7 +9,8 @@ use crate::experiment::Experiment;
 use crate::plan::{BASE, Job, JobKind, Plan, REFERENCE};
 use crate::progress::{ProgressEvent, View};
 use anyhow::{Context, Result, bail};
-use dualmd_defense::{Finished, Network, Observer, TrainOptions, Trainer};
+use dualmd_defense::{Captions, Finished, Network, Observer, TrainOptions, Trainer};
+use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
     NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
 };
@@ -83,7 +84,11 @@ pub fn one(
         JobKind::DpSgd { .. } => Some(secret(&run.checkpoints(&job.name))?),
         _ => None,
     };
-    let fingerprint = fingerprint(plan, job, &options, secret.as_deref())?;
+    let texts = match &set.captions {
+        Some(captions) => Some(texts(run, images, job, captions)?),
+        None => None,
+    };
+    let fingerprint = fingerprint(plan, job, &options, secret.as_deref(), texts.as_deref())?;
     let latent = set.deviation.is_some();
     let sheets = run.samples(&job.name).join("during-training");
     let shape = images.set.shape().map(|d| d as i64);
@@ -314,7 +319,14 @@ fn fingerprint(
     job: &Job,
     options: &TrainOptions,
     secret: Option<&str>,
+    texts: Option<&str>,
 ) -> Result<String> {
+    let (t, cutout) = (train_of(plan, job), cutout(plan, job));
+    // Its own recipe is in the options.
+    let job = Job {
+        train: None,
+        ..job.clone()
+    };
     let mut fixed = options.clone();
     (
         fixed.checkpoint_every,
@@ -322,26 +334,42 @@ fn fingerprint(
         fixed.log_every,
     ) = (0, 0, 0);
     let text = serde_json::to_string(&(
-        job,
+        &job,
         &fixed,
         &plan.model.config,
         &plan.split_hash,
         &plan.hardware.dtype,
         &plan.distill,
-        cutout(plan, job),
-        plan.model.text.then(|| {
-            let t = train_of(plan, job);
+        cutout,
+        plan.model.text.then_some({
             (
                 t.captions,
                 t.caption_dropout,
                 t.lora_rank,
                 t.lora_alpha,
                 &plan.model.base,
+                texts,
             )
         }),
         secret.map(|s| blake3::hash(s.as_bytes()).to_hex().to_string()),
     ))?;
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
+}
+
+/// Hash of what a text-to-image training begins with and learns from beyond its split: the weights it starts from, the images
+/// that a base learns, the captions.
+fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Result<String> {
+    let base = job.starts_from.as_ref().map(|base| vec![run.model(base)]);
+    let base = base.map(|folder| super::sample::fingerprint(&folder, WeightSet::Ema));
+    let everything = serde_json::json!([
+        base.transpose()?,
+        images.split.hash(),
+        super::score::hash_tensor(&captions.embeddings)?,
+        captions.of,
+    ]);
+    Ok(blake3::hash(everything.to_string().as_bytes())
+        .to_hex()
+        .to_string())
 }
 
 /// Held while a model is trained: two trainers on one folder (a run restarted while an orphan of the killed one still
