@@ -370,10 +370,6 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "split.json")]
     pub split: Option<PathBuf>,
 
-    /// What a text-to-image model is told (default: nothing)
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-
     /// Which of the model's weights
     #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
     pub weights: Weights,

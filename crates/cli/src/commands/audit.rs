@@ -19,7 +19,7 @@ use dualmd_attack::{Needs, check_prompts, needs, nn};
 use dualmd_audit::write_scores;
 use dualmd_data::{ImageSet, LoadOptions, Record, Split, dedupe, load};
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_metrics::{Extractor, Pixels};
+use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
 use std::path::Path;
@@ -151,11 +151,13 @@ impl Case {
             return Ok(None);
         }
         let [_, height, width] = self.members.shape();
-        let side = [height, width];
-        let found = utility::extractor(choices::Features::Auto, None, side, self.engine.device)?;
-        Ok(Some(
-            found.unwrap_or_else(|| Box::new(Pixels { height, width })),
-        ))
+        utility::extractor_or_pixels(
+            choices::Features::Auto,
+            None,
+            [height, width],
+            self.engine.device,
+        )
+        .map(Some)
     }
 }
 

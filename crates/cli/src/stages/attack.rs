@@ -14,7 +14,7 @@ use dualmd_attack::{AttackError, Needs, needs, nn};
 use dualmd_audit::{read_scores, write_scores};
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_metrics::{Extractor, Pixels};
+use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -182,8 +182,7 @@ fn attack_one(
 fn comparing(plan: &Plan, images: &Images, device: Device) -> Result<Box<dyn Extractor>> {
     let weights = plan.sample.features_weights.as_deref().map(Path::new);
     let [_, height, width] = images.set.shape();
-    let found = utility::extractor(plan.sample.features, weights, [height, width], device)?;
-    Ok(found.unwrap_or_else(|| Box::new(Pixels { height, width })))
+    utility::extractor_or_pixels(plan.sample.features, weights, [height, width], device)
 }
 
 /// Was this a request to stop, and no failure?

@@ -82,6 +82,20 @@ pub fn extractor(
     }
 }
 
+/// The same, and pixels where it would make nothing.
+///
+/// # Errors
+/// As [`extractor`].
+pub fn extractor_or_pixels(
+    choice: Choice,
+    weights: Option<&Path>,
+    [height, width]: [usize; 2],
+    device: Device,
+) -> Result<Box<dyn Extractor>> {
+    let found = extractor(choice, weights, [height, width], device)?;
+    Ok(found.unwrap_or_else(|| Box::new(Pixels { height, width })))
+}
+
 /// [N, C, H, W] in [-1, 1] as [0, 1].
 fn unit(x: &Tensor) -> Tensor {
     ((x + 1.0) / 2.0).clamp(0.0, 1.0)
