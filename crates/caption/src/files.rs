@@ -5,7 +5,7 @@ use dualmd_torch::{Tensor, weights};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -30,7 +30,7 @@ pub(crate) fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
     }
     let index = folder.join(INDEX);
     if index.exists() {
-        return read_shards(&index, folder);
+        return Ok(dualmd_diffusion::read_shards(&index)?);
     }
     for pickle in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
         let path = folder.join(pickle);
@@ -46,28 +46,6 @@ pub(crate) fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
         &single,
         "is missing: the folder has no weights as safetensors (in Python: model.save_pretrained(FOLDER))",
     ))
-}
-
-fn read_shards(index: &Path, folder: &Path) -> Result<BTreeMap<String, Tensor>> {
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, PathBuf>,
-    }
-    let map: Index = read_json(index)?;
-    let mut files: Vec<_> = map.weight_map.values().collect();
-    files.sort();
-    files.dedup();
-    let mut all = BTreeMap::new();
-    for file in files {
-        if file.file_name() != Some(file.as_os_str()) {
-            return Err(file_error(
-                index,
-                format!("names a shard outside its folder: {}", file.display()),
-            ));
-        }
-        all.extend(weights::read_safetensors(&folder.join(file))?);
-    }
-    Ok(all)
 }
 
 /// Keys of a JSON file without a field here.

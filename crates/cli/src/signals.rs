@@ -10,11 +10,22 @@ use anyhow::{Context, Result};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::io::Read;
+use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit status after a second signal: the shell's 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
+
+/// Says that a stopped command goes on in `place`, and the status to leave with.
+pub fn stopped(place: &Path) -> ExitCode {
+    eprintln!(
+        "stopped; nothing is lost. The same command goes on where this one left off ({})",
+        place.display()
+    );
+    ExitCode::from(INTERRUPTED)
+}
 
 /// A flag that the first SIGINT or SIGTERM raises: loops look at it between steps, save and leave. The second signal ends
 /// the process at once with status 130.

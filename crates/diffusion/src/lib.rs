@@ -36,6 +36,7 @@ pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use denoiser::{Condition, Denoiser, StepInfo};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use latent::TextToImage;
+pub use latent::files::read_shards;
 pub use lora::{LoraConfig, LoraInit};
 pub use model::Model;
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};

@@ -210,25 +210,7 @@ fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
         return Ok(weights::read_safetensors(&single)?);
     }
     if index.exists() {
-        #[derive(serde::Deserialize)]
-        struct Index {
-            weight_map: BTreeMap<String, String>,
-        }
-        let map: Index = read_json(&index)?;
-        let mut files: Vec<_> = map.weight_map.values().collect();
-        files.sort();
-        files.dedup();
-        let mut all = BTreeMap::new();
-        for file in files {
-            if file.contains(['/', '\\']) {
-                return Err(file_error(
-                    &index,
-                    format!("names a shard outside its folder: {file}"),
-                ));
-            }
-            all.extend(weights::read_safetensors(&folder.join(file))?);
-        }
-        return Ok(all);
+        return crate::read_shards(&index);
     }
     let pickle = folder.join("diffusion_pytorch_model.bin");
     if pickle.exists() {

@@ -4,7 +4,7 @@ use crate::args::{CaptionArgs, Global};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::train::view;
-use crate::stages::write_json;
+use crate::stages::{files_in, hash_files, write_json};
 use crate::{bail_usage, signals};
 use anyhow::{Context, Result, bail};
 use dualmd_caption::{CaptionOptions, Captioner, Method};
@@ -48,11 +48,7 @@ pub fn caption(global: &Global, args: &CaptionArgs) -> Result<ExitCode> {
         .collect();
     for (at, chunk) in missing.chunks(CHUNK).enumerate() {
         if stop.load(Ordering::Relaxed) {
-            eprintln!(
-                "stopped; nothing is lost. The same command goes on where this one left off ({})",
-                args.out.display()
-            );
-            return Ok(ExitCode::from(130));
+            return Ok(signals::stopped(&args.out));
         }
         let pictures: Vec<_> = chunk.iter().map(|r| &r.picture).collect();
         let ids: Vec<&str> = chunk.iter().map(|r| r.id.as_str()).collect();
@@ -108,24 +104,13 @@ fn settings(args: &CaptionArgs, options: &CaptionOptions) -> Result<Value> {
     }))
 }
 
-/// BLAKE3 over configuration and weights of a folder.
+/// Hash of configuration and weights of a folder.
 fn hash_of(folder: &Path) -> Result<String> {
-    let explain = || format!("cannot read {}", folder.display());
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .with_context(explain)?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| e == "json" || e == "safetensors")
-        })
-        .collect();
-    files.sort();
-    let mut hasher = blake3::Hasher::new();
-    for path in files {
-        let file = std::fs::File::open(&path).with_context(explain)?;
-        hasher.update_reader(file).with_context(explain)?;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
+    let extension = |path: &Path| {
+        path.extension()
+            .is_some_and(|e| e == "json" || e == "safetensors")
+    };
+    hash_files(&files_in(folder, extension)?)
 }
 
 /// `captions.jsonl.settings.json`

@@ -64,13 +64,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
             shadows[0].images.selected.members.len() + shadows[0].images.selected.nonmembers.len()
         );
     }
-    let stopped = || {
-        eprintln!(
-            "stopped; nothing is lost. The same command goes on where this one left off ({})",
-            folder.display()
-        );
-        Ok(ExitCode::from(130))
-    };
+    let stopped = || Ok(signals::stopped(&folder));
     if !train_all(&shadows, jobs, &engine, global.quiet, &stop)? {
         return stopped();
     }

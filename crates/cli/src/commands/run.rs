@@ -22,11 +22,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let run = RunFolder(out);
     let stop = signals::stop_flag()?;
     if !stages(global, &experiment, &run, args.until, &stop)? {
-        eprintln!(
-            "stopped; nothing is lost. The same command goes on where this one left off ({})",
-            run.0.display()
-        );
-        return Ok(ExitCode::from(signals::INTERRUPTED));
+        return Ok(signals::stopped(&run.0));
     }
     if args.until < Stage::Report {
         return Ok(ExitCode::SUCCESS);

@@ -170,28 +170,19 @@ impl Experiment {
                 ));
             }
             match pretrain.recipe(&self.train) {
-                Ok(own) => check_training(&own, "pretrain.train", problems),
+                Ok(own) => {
+                    check_training(&own, "pretrain.train", problems);
+                    check_text_recipe(&own, "pretrain.train", text, true, problems);
+                }
                 Err(error) => problems.push(format!("{error:#}").trim_end().replace('\n', " ")),
             }
         }
-        check_text_recipe(
-            &self.train,
-            "train",
-            text,
-            self.starts_somewhere(),
-            problems,
-        );
-        if let Some(own) = self
-            .pretrain
-            .as_ref()
-            .and_then(|p| p.recipe(&self.train).ok())
-        {
-            check_text_recipe(&own, "pretrain.train", text, true, problems);
-        }
+        let started = self.starts_somewhere();
+        check_text_recipe(&self.train, "train", text, started, problems);
         for model in &self.models {
             if let Ok(Some(own)) = model.recipe(&self.train) {
                 let section = format!("model {}: train", model.name);
-                check_text_recipe(&own, &section, text, self.starts_somewhere(), problems);
+                check_text_recipe(&own, &section, text, started, problems);
             }
         }
         if !self.sample.guidance.is_finite() {
@@ -235,12 +226,7 @@ fn check_text_recipe(
     starts_somewhere: bool,
     problems: &mut Vec<String>,
 ) {
-    let mut say = |problem: String| {
-        // A key of [train] is everybody's: once is enough.
-        if !problems.contains(&problem) {
-            problems.push(problem);
-        }
-    };
+    let mut say = |problem: String| problems.push(problem);
     if !(0.0..=1.0).contains(&t.caption_dropout) {
         say(format!(
             "{section}.caption_dropout = {}: a chance, 0 to 1, is needed",
@@ -460,11 +446,8 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
     }
     if let Some(own) = &model.teachers {
         problems.extend(name_problem(own).map(|p| format!("model {name}, teachers: {p}")));
-        let others = experiment.models.iter().filter_map(|m| m.teachers.as_ref());
-        if let Some(twin) = others
-            .into_iter()
-            .find(|t| *t != own && t.eq_ignore_ascii_case(own))
-        {
+        let mut others = experiment.models.iter().filter_map(|m| m.teachers.as_ref());
+        if let Some(twin) = others.find(|t| *t != own && t.eq_ignore_ascii_case(own)) {
             problems.push(format!(
                 "model {name}: teachers {own} and {twin} differ in case only: their folders could be the same"
             ));

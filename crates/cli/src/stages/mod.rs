@@ -58,6 +58,30 @@ impl RunFolder {
     }
 }
 
+/// BLAKE3 over the contents of files, in this order.
+pub fn hash_files(files: &[PathBuf]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for path in files {
+        let explain = || format!("cannot read {}", path.display());
+        let file = std::fs::File::open(path).with_context(explain)?;
+        // The length keeps the end of one file and the beginning of the next apart.
+        hasher.update(&file.metadata().map_or(0, |m| m.len()).to_le_bytes());
+        hasher.update_reader(file).with_context(explain)?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// The files right in a folder that `wanted` takes, by name.
+pub fn files_in(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .with_context(|| format!("cannot read {}", folder.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.is_file() && wanted(path))
+        .collect();
+    files.sort();
+    Ok(files)
+}
+
 /// Makes a folder and those above it.
 pub fn create_folder(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path)

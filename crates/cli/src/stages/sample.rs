@@ -2,12 +2,12 @@
 
 use super::attack::weight_set;
 use super::prepare::Images;
-use super::{RunFolder, create_folder, pictures, text, write_json};
+use super::{RunFolder, create_folder, files_in, hash_files, pictures, text, write_json};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
 use crate::progress::{Progress, ProgressEvent, View};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use dualmd_attack::nn::nearest;
 use dualmd_data::{ImageSet, Record, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
@@ -202,62 +202,40 @@ impl Generator {
             rounds,
             go_on,
         )?;
-        decoded(pipeline, &made, batch.min(text::IMAGES))
+        decoded(pipeline, &made)
     }
 }
 
-/// Images of what a network made, some at a time.
-fn decoded(model: &Model, made: &Tensor, batch: usize) -> Result<Tensor> {
+/// Images of what a network made.
+fn decoded(model: &Model, made: &Tensor) -> Result<Tensor> {
     if !model.text().is_some_and(TextToImage::is_latent) {
         return Ok(made.shallow_clone());
     }
-    let n = made.size()[0];
-    let parts = (0..n)
-        .step_by(batch.max(1))
-        .map(|start| model.decode(&made.narrow(0, start, (n - start).min(batch as i64))))
-        .collect::<dualmd_diffusion::Result<Vec<_>>>()?;
+    let parts = text::in_parts(made, |part| Ok(model.decode(part)?))?;
     Ok(Tensor::f_cat(&parts, 0)?)
 }
 
 /// BLAKE3 over the files of pipeline folders that decide what the models answer.
 pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
+    let mut files = Vec::new();
     for folder in folders {
         let weights = folder.join(match set {
             WeightSet::Ema => "unet",
             WeightSet::Raw => "unet_raw",
         });
-        let mut files: Vec<PathBuf> = std::fs::read_dir(&weights)
-            .with_context(|| format!("cannot read {}", weights.display()))?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-            .collect();
-        files.sort();
+        let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
+        files.extend(files_in(&weights, safetensors)?);
         // What turns texts into embeddings and latents into images, where there is such a thing.
         for part in ["text_encoder", "tokenizer", "vae"] {
-            let entries = std::fs::read_dir(folder.join(part));
-            let mut own: Vec<PathBuf> = entries
-                .into_iter()
-                .flatten()
-                .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| path.is_file())
-                .collect();
-            own.sort();
-            files.extend(own);
+            let part = folder.join(part);
+            if part.is_dir() {
+                files.extend(files_in(&part, |_| true)?);
+            }
         }
         files.push(folder.join("unet").join("config.json"));
         files.push(folder.join("scheduler").join("scheduler_config.json"));
-        for path in files {
-            let file = std::fs::File::open(&path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            // The length keeps the end of one file and the beginning of the next apart.
-            hasher.update(&file.metadata().map_or(0, |m| m.len()).to_le_bytes());
-            hasher
-                .update_reader(file)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-        }
     }
-    Ok(hasher.finalize().to_hex().to_string())
+    hash_files(&files)
 }
 
 /// Samples from every audited model of a plan. Returns false if asked to stop before the end.

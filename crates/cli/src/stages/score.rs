@@ -1,7 +1,7 @@
 //! Scoring: one model, any attacks, members and non-members on one path; scores that are there already are kept.
 
 use super::sample::Generator;
-use super::text::Encoded;
+use super::text::{self, Encoded};
 use super::utility::extract;
 use crate::choices::{self, Order, Weights};
 use crate::engine::Engine;
@@ -151,7 +151,7 @@ pub fn score(
     let ids: Vec<String> = labels.iter().map(|l| l.id.clone()).collect();
     // Also refuses an image that is on both sides.
     let model = subject.generator.first();
-    let mut samples = Samples::new(seen(model, x, subject.batch, engine)?, ids)?;
+    let mut samples = Samples::new(seen(model, x, engine)?, ids)?;
     let texts = match (model.text(), subject.captions) {
         (Some(text), Some(captions)) => Some(Encoded::new(text, captions)?),
         (Some(_), None) => anyhow::bail!("a text-to-image model is attacked without captions"),
@@ -344,20 +344,14 @@ pub fn score(
 }
 
 /// What the network sees of images [N, C, H, W]: the images, or their latents.
-fn seen(model: &Model, x: &Tensor, batch: usize, engine: &Engine) -> Result<Tensor> {
+fn seen(model: &Model, x: &Tensor, engine: &Engine) -> Result<Tensor> {
     if !model.text().is_some_and(TextToImage::is_latent) {
         return Ok(x.shallow_clone());
     }
-    let n = x.size()[0];
-    let parts = (0..n)
-        .step_by(batch.max(1))
-        .map(|start| {
-            let part = x.narrow(0, start, (n - start).min(batch as i64));
-            Ok(model
-                .encode(&part.to_device(engine.device))?
-                .to_device(Device::Cpu))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    let parts = text::in_parts(x, |part| {
+        let latents = model.encode(&part.to_device(engine.device))?;
+        Ok(latents.to_device(Device::Cpu))
+    })?;
     Ok(Tensor::f_cat(&parts, 0)?)
 }
 

@@ -18,7 +18,7 @@ use std::path::Path;
 /// Prompts encoded at a time.
 const CHUNK: usize = 64;
 /// Images through the autoencoder at a time: at 512 px one of Stable Diffusion's activations takes 134 MB an image.
-pub const IMAGES: usize = 4;
+const IMAGES: i64 = 4;
 
 /// What all models of an experiment start from, if no model of its own is trained first: the folder `model.base`, or a fresh
 /// model of the preset with the experiment's changes. Text encoder and autoencoder are the same for all of them.
@@ -219,16 +219,28 @@ pub fn latents(model: &TextToImage, images: &Tensor) -> Result<Option<(Tensor, T
         return Ok(None);
     };
     let scale = vae.config().scaling_factor;
-    let (mut means, mut deviations) = (Vec::new(), Vec::new());
-    let n = images.size()[0];
-    for start in (0..n).step_by(IMAGES) {
-        let part = images.narrow(0, start, (n - start).min(IMAGES as i64));
-        let moments = dualmd_torch::no_grad(|| vae.encode(&part))?;
-        means.push(moments.mean * scale);
-        deviations.push((moments.log_variance * 0.5).exp() * scale);
-    }
+    let parts = in_parts(images, |part| {
+        let moments = dualmd_torch::no_grad(|| vae.encode(part))?;
+        Ok((
+            moments.mean * scale,
+            (moments.log_variance * 0.5).exp() * scale,
+        ))
+    })?;
+    let (means, deviations): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
     Ok(Some((
         Tensor::f_cat(&means, 0)?,
         Tensor::f_cat(&deviations, 0)?,
     )))
+}
+
+/// Takes images or latents [N, ...] through the autoencoder some at a time, in order.
+///
+/// # Errors
+/// What `work` gives.
+pub fn in_parts<T>(x: &Tensor, work: impl Fn(&Tensor) -> Result<T>) -> Result<Vec<T>> {
+    let n = x.size()[0];
+    (0..n)
+        .step_by(IMAGES as usize)
+        .map(|start| work(&x.narrow(0, start, (n - start).min(IMAGES))))
+        .collect()
 }

@@ -55,7 +55,7 @@ pub(crate) fn read_weights(folder: &Path, base: &str) -> Result<BTreeMap<String,
     ] {
         let path = folder.join(name);
         if path.exists() {
-            return read_shards(&path, folder);
+            return read_shards(&path);
         }
     }
     for name in [format!("{base}.bin"), format!("pytorch_{base}.bin")] {
@@ -71,7 +71,11 @@ pub(crate) fn read_weights(folder: &Path, base: &str) -> Result<BTreeMap<String,
     ))
 }
 
-fn read_shards(index: &Path, folder: &Path) -> Result<BTreeMap<String, Tensor>> {
+/// Reads the shards that an index (`*.safetensors.index.json`) names, which lie beside it.
+///
+/// # Errors
+/// An index or a shard that cannot be read, a shard outside the folder; by name.
+pub fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, PathBuf>,
@@ -82,13 +86,13 @@ fn read_shards(index: &Path, folder: &Path) -> Result<BTreeMap<String, Tensor>> 
     files.dedup();
     let mut all = BTreeMap::new();
     for file in files {
-        if file.file_name() != Some(file.as_os_str()) {
+        if file.file_name() != Some(file.as_os_str()) || file.to_string_lossy().contains('\\') {
             return Err(file_error(
                 index,
                 format!("names a shard outside its folder: {}", file.display()),
             ));
         }
-        all.extend(weights::read_safetensors(&folder.join(file))?);
+        all.extend(weights::read_safetensors(&index.with_file_name(file))?);
     }
     Ok(all)
 }

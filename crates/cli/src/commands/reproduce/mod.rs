@@ -40,11 +40,7 @@ pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
     }
     let stop = signals::stop_flag()?;
     if !study.run(global, &stop)? {
-        eprintln!(
-            "stopped; nothing is lost. The same command goes on where this one left off ({})",
-            study.out.display()
-        );
-        return Ok(ExitCode::from(signals::INTERRUPTED));
+        return Ok(signals::stopped(&study.out));
     }
     let evidence = Evidence::read(&study)?;
     let outcome = outcome(args.what, &study, &evidence)?;
