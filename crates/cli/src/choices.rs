@@ -134,6 +134,17 @@ choice! {
 }
 
 choice! {
+    /// The random weights that a distilled model begins with.
+    Init {
+        /// its own draw
+        #[default]
+        Independent = "independent",
+        /// the draw that its (first) teacher began with
+        Shared = "shared",
+    }
+}
+
+choice! {
     /// Which caption of an image a text-to-image model is told in training.
     CaptionChoice {
         /// always the first

@@ -146,11 +146,17 @@ impl Trainer<'_> {
         let told = captions.map(|c| c.drawn(&indices, seed, step));
         let eps = match &draw.target {
             Target::Noise => eps,
-            Target::Teacher(who) => self.recipe.teach(who, &x_t, &t, told.as_ref())?,
+            Target::Teacher(who) => {
+                if self.network.has_dropout() {
+                    // For teachers that drop; see below.
+                    tch::manual_seed(stream(seed, "train/teacher-dropout", step).random::<i64>());
+                }
+                self.recipe.teach(who, &x_t, &t, told.as_ref())?
+            }
         };
         let target = self.schedule.output_for_noise(eps, &x_t, &t);
         if self.network.has_dropout() {
-            // The one place where libtorch's own generator is used: dropout masks. Seeded anew each step, so that a
+            // Dropout masks are the one thing that libtorch's own generator is used for. Seeded anew each step, so that a
             // resumed run draws the same ones.
             tch::manual_seed(stream(seed, "train/dropout", step).random::<i64>());
         }

@@ -45,6 +45,21 @@ impl Model {
         }
     }
 
+    /// Whether the network drops although it is not trained; see [`crate::UNet2d::with_dropout`].
+    #[must_use]
+    pub fn with_dropout(self, on: bool) -> Self {
+        match self {
+            Self::Unconditional(mut p) => {
+                p.unet = p.unet.with_dropout(on);
+                Self::Unconditional(p)
+            }
+            Self::TextToImage(mut t) => {
+                t.unet = t.unet.with_dropout(on);
+                Self::TextToImage(t)
+            }
+        }
+    }
+
     /// The noise schedule.
     #[must_use]
     pub fn schedule(&self) -> &NoiseSchedule {
@@ -173,4 +188,41 @@ fn is_text_to_image(folder: &Path) -> bool {
     index.is_some_and(|index| {
         index["text_encoder"].is_array() || index["unet"][1] == "UNet2DConditionModel"
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UNet2d;
+    use crate::preset::preset;
+    use dualmd_torch::Kind;
+
+    #[test]
+    fn a_model_drops_only_if_told_to() {
+        let mut config = preset("tiny", 1, 8).unwrap();
+        config.dropout = 0.5;
+        // The first call of a fresh network predicts nearly nothing: its last layer is drawn anew.
+        let unet = UNet2d::fresh(&config, 1, Device::Cpu).unwrap();
+        let weights = unet.parameters().copies();
+        let weights = weights.into_iter().map(|(name, w)| match name.as_str() {
+            "conv_out.weight" => (name, w.ones_like()),
+            _ => (name, w),
+        });
+        let unet = UNet2d::from_weights(&config, weights.collect(), Device::Cpu).unwrap();
+        let model = Model::Unconditional(Box::new(Pipeline {
+            unet,
+            schedule: NoiseSchedule::default(),
+        }));
+        let x = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
+        let t = Tensor::from_slice(&[500i64]);
+        let twice = |model: &Model| {
+            let ask = || model.predict_noise(&x, &t, None).unwrap();
+            let (a, b) = (ask(), ask());
+            (a - b).abs().max().double_value(&[])
+        };
+        assert_eq!(twice(&model), 0.0);
+        let model = model.with_dropout(true);
+        assert!(twice(&model) > 1e-3);
+        assert_eq!(twice(&model.with_dropout(false)), 0.0);
+    }
 }

@@ -53,7 +53,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What can be reproduced. All are views of the same runs.
+/// What can be reproduced: views of the same runs, but for the ablation, which has its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
     /// quality of the images of each defence
@@ -66,6 +66,8 @@ pub enum What {
     Fig5,
     /// privacy against quality, with the undefended model at equal quality (not in the paper)
     Frontier,
+    /// what the paper leaves open about DistillMD, one choice at a time (not in the paper)
+    Ablation,
 }
 
 impl What {
@@ -77,6 +79,7 @@ impl What {
             Self::Table10 => "table10",
             Self::Fig5 => "fig5",
             Self::Frontier => "frontier",
+            Self::Ablation => "ablation",
         }
     }
 }

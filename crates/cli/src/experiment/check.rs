@@ -1,7 +1,7 @@
 //! Ranges, names, and what contradicts what: everything that can be said before any image is read.
 
 use super::{Experiment, ModelEntry, Train};
-use crate::choices::{CaptionChoice, Defense, SplitMethod};
+use crate::choices::{CaptionChoice, Defense, Init, SplitMethod};
 use crate::suggest::nearest;
 use anyhow::{Result, bail};
 use dualmd_diffusion::latent::LATENT_PRESETS;
@@ -29,6 +29,7 @@ impl Experiment {
         self.check_data(&mut problems);
         check_training(&self.train, "train", &mut problems);
         self.check_text(&mut problems);
+        self.check_init(&mut problems);
         self.check_rest(&mut problems);
         check_models(self, &mut problems);
         match problems.as_slice() {
@@ -139,6 +140,25 @@ impl Experiment {
     /// Do models start from one that was trained before?
     fn starts_somewhere(&self) -> bool {
         self.model.base.is_some() || self.pretrain.is_some()
+    }
+
+    /// Distilled models that cannot begin as their teachers did.
+    fn check_init(&self, problems: &mut Vec<String>) {
+        let shared = |model: &&ModelEntry| {
+            let own = model.distillation(&self.distill).ok().flatten();
+            own.as_ref().unwrap_or(&self.distill).init == Init::Shared
+        };
+        if let Some(model) = self
+            .models
+            .iter()
+            .find(shared)
+            .filter(|_| self.starts_somewhere())
+        {
+            problems.push(format!(
+                "model {}: distill.init = \"shared\" is about random weights, and here all models start from the same base; remove it",
+                model.name
+            ));
+        }
     }
 
     /// What only text-to-image models have.
@@ -362,7 +382,7 @@ fn check_models(experiment: &Experiment, problems: &mut Vec<String>) {
 
 /// Keys that only some defences have, and a model's own recipe.
 fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Vec<String>) {
-    use Defense::{Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, KWay, Synthetic};
+    use Defense::{Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, KWay, Kd, Synthetic};
     let name = &model.name;
     let mut only = |key: &str, given: bool, defenses: &[Defense]| {
         if given && !defenses.contains(&model.defense) {
@@ -393,6 +413,10 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
         model.teachers.is_some(),
         &[Dualmd, Distillmd, Synthetic],
     );
+    only("distill", !model.distill.is_empty(), &[Distillmd, KWay, Kd]);
+    if let Err(error) = model.distillation(&experiment.distill) {
+        problems.push(format!("{error:#}").trim_end().replace('\n', " "));
+    }
     if model.defense == DpSgd && model.epsilon.is_some() == model.noise_multiplier.is_some() {
         problems.push(format!(
             "model {name}: dp-sgd needs either epsilon (what it may spend) or noise_multiplier"

@@ -50,6 +50,9 @@ const KEYS: &[&str] = &[
     "train.sample_every",
     "distill",
     "distill.routing",
+    "distill.teacher_weights",
+    "distill.teacher_dropout",
+    "distill.init",
     "sample",
     "sample.n",
     "sample.sampler",
@@ -84,6 +87,7 @@ const KEYS: &[&str] = &[
     "models.*.images",
     "models.*.teachers",
     "models.*.train",
+    "models.*.distill",
     // diffusers' UNet2DConditionModel has these too, and `cross_attention_dim`, ...
     "model.cross_attention_dim",
     "model.transformer_layers_per_block",
@@ -117,13 +121,17 @@ const KEYS: &[&str] = &[
 /// Whether an experiment may have the key at this path.
 pub fn is_known(path: &[String]) -> bool {
     let pattern = pattern(path);
-    // A model's own recipe has the keys of [train].
+    // A model's own recipe has the keys of [train], and [distill].
     let own = pattern
         .strip_prefix("models.*.")
         .or_else(|| pattern.strip_prefix("pretrain."));
     KEYS.contains(&pattern.as_str())
         || (path.len() == 2 && pattern == "models.*")
-        || own.is_some_and(|key| key.starts_with("train.") && KEYS.contains(&key))
+        || own.is_some_and(|key| {
+            (key.starts_with("train.")
+                || (pattern.starts_with("models") && key.starts_with("distill.")))
+                && KEYS.contains(&key)
+        })
 }
 
 /// What to say about an unknown key: "did you mean ...", or what the section has.

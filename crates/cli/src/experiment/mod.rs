@@ -18,10 +18,11 @@ pub use check::{BASE, REFERENCE, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{
-    CaptionChoice, Defense, Dtype, Features, NearDuplicates, Order, ResizeFilter, Routing, Sampler,
-    SplitMethod, Weights,
+    CaptionChoice, Defense, Dtype, Features, Init, NearDuplicates, Order, ResizeFilter, Routing,
+    Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// An experiment file.
@@ -166,9 +167,9 @@ impl Pretrain {
     }
 }
 
-/// A recipe with some keys of its own.
-fn merged(common: &Train, own: &toml::Table) -> Result<Train> {
-    let mut table = toml::Table::try_from(common).context("[train] cannot be written as TOML")?;
+/// A section with some keys of its own.
+fn merged<T: Serialize + DeserializeOwned>(common: &T, own: &toml::Table) -> Result<T> {
+    let mut table = toml::Table::try_from(common).context("a section cannot be written as TOML")?;
     table.extend(own.clone());
     Ok(table.try_into()?)
 }
@@ -254,12 +255,18 @@ impl Default for Train {
     }
 }
 
-/// `[distill]`
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+/// `[distill]`: what the paper does not say about its Algorithm 2, for `distillmd`, `k-way` and `kd`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Distill {
-    /// Which teacher answers for which image in DistillMD.
+    /// Which teacher answers for which image; `kd` has one teacher only.
     pub routing: Routing,
+    /// The teachers' weights that answer.
+    pub teacher_weights: Weights,
+    /// Leave the teachers' dropout on while they answer, as code does that forgets to call `eval()`.
+    pub teacher_dropout: bool,
+    /// The random weights that the student begins with.
+    pub init: Init,
 }
 
 /// `[sample]`: images generated from every model after training, for the grids and the black-box attack.
@@ -392,6 +399,9 @@ pub struct ModelEntry {
     /// Keys of `[train]` that differ for this model, e.g. `train = { weight_decay = 5e-4 }`.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub train: toml::Table,
+    /// For distilled models: keys of `[distill]` that differ for this model, e.g. `distill = { routing = "example" }`.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    pub distill: toml::Table,
 }
 
 // By reference, because serde's attribute calls it so.
@@ -422,6 +432,20 @@ impl ModelEntry {
         Ok(Some(
             recipe.with_context(|| format!("model {}, train", self.name))?,
         ))
+    }
+
+    /// How this model is distilled: `common` with its own keys; `None` where it has none.
+    ///
+    /// # Errors
+    /// A value of the wrong type.
+    pub fn distillation(&self, common: &Distill) -> Result<Option<Distill>> {
+        if self.distill.is_empty() {
+            return Ok(None);
+        }
+        let own = merged(common, &self.distill);
+        Ok(Some(own.with_context(|| {
+            format!("model {}, distill", self.name)
+        })?))
     }
 }
 

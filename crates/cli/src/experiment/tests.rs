@@ -1,7 +1,7 @@
 //! What a person who writes an experiment file meets: defaults, layers, and messages.
 
 use super::{Experiment, ModelEntry, Source, keys};
-use crate::choices::{Defense, Dtype, Order, SplitMethod};
+use crate::choices::{Defense, Dtype, Init, Order, Routing, SplitMethod};
 use crate::presets::PRESETS;
 
 const SMALL: &str = r#"
@@ -177,7 +177,10 @@ fn unknown_sections_entries_and_network_keys_are_refused_all_at_once() {
 #[test]
 fn a_key_like_no_other_gets_the_list_of_its_section() {
     let text = SMALL.replace("[model]", "[distill]\ntemperature_of_softmax = 2\n[model]");
-    assert!(message(parse(&text)).ends_with("[distill] has: routing"));
+    assert!(
+        message(parse(&text))
+            .ends_with("[distill] has: routing, teacher_weights, teacher_dropout, init")
+    );
 }
 
 #[test]
@@ -298,6 +301,42 @@ fn values_out_of_range_are_named_with_what_is_needed() {
 }
 
 #[test]
+fn a_model_may_be_distilled_its_own_way() {
+    let student = "models=[{name='s', defense='distillmd', distill={init='shared'}}]";
+    let read = |sets: &[&str]| {
+        let e = with(sets)?;
+        e.models[0].distillation(&e.distill)
+    };
+    // Its own key, and those of [distill] for the rest.
+    let own = read(&[student, "distill.routing='example'"])
+        .unwrap()
+        .unwrap();
+    assert_eq!((own.routing, own.init), (Routing::Example, Init::Shared));
+    assert!(!own.teacher_dropout);
+    for (sets, said) in [
+        (
+            vec!["models=[{name='b', defense='none', distill={init='shared'}}]"],
+            "distill is for defense = \"distillmd\"",
+        ),
+        (
+            vec!["models=[{name='s', defense='distillmd', distill={rooting='example'}}]"],
+            "routing",
+        ),
+        (
+            vec!["models=[{name='s', defense='distillmd', distill={teacher_dropout=1}}]"],
+            "model s, distill",
+        ),
+        (
+            vec![student, "model.preset='t2i-pixels-32'", "model.base='x'"],
+            "all models start from the same base",
+        ),
+    ] {
+        let said_now = message(read(&sets));
+        assert!(said_now.contains(said), "{said_now}");
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     let message = message(with(&["train.batch=0", "data.members=3"]));
     assert!(
@@ -345,6 +384,7 @@ fn the_key_table_and_the_structs_agree() {
         images: Some(4),
         teachers: Some("any".into()),
         train: own.clone(),
+        distill: toml::from_str("routing = 'example'").unwrap(),
     };
     experiment.pretrain = Some(super::Pretrain {
         source: "x".into(),

@@ -175,6 +175,7 @@ impl Plan {
     pub fn resolve(experiment: &Experiment, context: &Context) -> Result<Self> {
         check_attacks(&experiment.audit.attacks, experiment.is_text())?;
         let trainings = schedule::jobs(experiment)?;
+        check_dropout(experiment, &trainings, &context.network.config)?;
         let cuda = context.device.starts_with("cuda");
         let (parallel_models, threads_per_model) = schedule::share(
             &trainings,
@@ -325,6 +326,28 @@ fn check_attacks(asked: &[String], text: bool) -> Result<()> {
         }
         dualmd_attack::by_name(attack)?;
         dualmd_attack::check_prompts(attack, text)?;
+    }
+    Ok(())
+}
+
+/// Teachers cannot drop where the network has nothing to drop.
+fn check_dropout(
+    experiment: &Experiment,
+    trainings: &[Job],
+    network: &serde_json::Value,
+) -> Result<()> {
+    let drops = |job: &&Job| {
+        job.distill
+            .as_ref()
+            .unwrap_or(&experiment.distill)
+            .teacher_dropout
+    };
+    let none = network["dropout"].as_f64().is_some_and(|p| p == 0.0);
+    if let Some(job) = trainings.iter().find(drops).filter(|_| none) {
+        bail_usage!(
+            "model {}: distill.teacher_dropout = true, and the network has no dropout: set model.dropout, e.g. to 0.1",
+            job.name
+        );
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Which models are trained, after which others, and how the machine is shared.
 
-use crate::choices::Defense;
-use crate::experiment::{BASE, Experiment, ModelEntry, REFERENCE, Run, TEACHERS, Train};
+use crate::choices::{Defense, Init};
+use crate::experiment::{BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, TEACHERS, Train};
 use anyhow::Result;
 use dualmd_attack::nn::BlackBox;
 use dualmd_attack::similarity::Similarity;
@@ -85,6 +85,19 @@ pub struct Job {
     /// Its recipe, where it is not the plan's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
+    /// How it is distilled, where that is not the plan's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Distill>,
+    /// Seed of the random weights it begins with, where that is not [`Self::seed`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_seed: Option<u64>,
+}
+
+impl Job {
+    /// Seed of the random weights it begins with.
+    pub fn init_seed(&self) -> u64 {
+        self.init_seed.unwrap_or(self.seed)
+    }
 }
 
 /// One model, or pair of models, to sample from and to audit.
@@ -128,6 +141,8 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         starts_from: pretrained.clone(),
         seed: training_seed(experiment.seed, offset, name),
         train: None,
+        distill: None,
+        init_seed: None,
     };
     let mut jobs: Vec<Job> = Vec::new();
     if let Some(pretrain) = &experiment.pretrain {
@@ -203,6 +218,13 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         };
         let mut own = job(&model.name, model.seed_offset, kind, needs);
         own.train = model.recipe(&experiment.train)?;
+        own.distill = model.distillation(&experiment.distill)?;
+        let distill = own.distill.as_ref().unwrap_or(&experiment.distill);
+        if let (true, Some(teacher)) = (is_distilled(model.defense), own.needs.first())
+            && distill.init == Init::Shared
+        {
+            own.init_seed = Some(beginning(&jobs, experiment, teacher));
+        }
         jobs.push(own);
     }
     if experiment
@@ -223,6 +245,20 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         )
     });
     Ok(jobs)
+}
+
+/// Is the model a student?
+fn is_distilled(defense: Defense) -> bool {
+    matches!(defense, Defense::Distillmd | Defense::KWay | Defense::Kd)
+}
+
+/// Seed of the weights that a teacher began with: the teachers of `jobs`, or a model of the file that comes later.
+fn beginning(jobs: &[Job], experiment: &Experiment, teacher: &str) -> u64 {
+    if let Some(job) = jobs.iter().find(|job| job.name == teacher) {
+        return job.seed;
+    }
+    let entry = experiment.models.iter().find(|m| m.name == teacher);
+    training_seed(experiment.seed, entry.map_or(0, |m| m.seed_offset), teacher)
 }
 
 /// The two models that a defence of this entry is made from.

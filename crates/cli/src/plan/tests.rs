@@ -79,6 +79,29 @@ fn the_teachers_are_trained_once_and_shared() {
 }
 
 #[test]
+fn a_shared_beginning_is_the_teachers_draw() {
+    let plan = plan(&[
+        "models=[{name='own', defense='distillmd'}, {name='shared', defense='distillmd', distill={init='shared'}}, \
+         {name='early', defense='kd', teacher='late', distill={init='shared'}}, {name='late', defense='none', seed_offset=3}]",
+    ]);
+    let job = |name| plan.training(name).unwrap();
+    assert_eq!(job("shared").init_seed(), job("teacher-1").seed);
+    assert_eq!(job("early").init_seed(), job("late").seed);
+    assert_eq!(job("own").init_seed(), job("own").seed);
+    assert_ne!(job("own").seed, job("teacher-1").seed);
+}
+
+#[test]
+fn teachers_drop_only_where_the_network_has_dropout() {
+    let drops = experiment(&["distill.teacher_dropout=true"]);
+    let mut context = context();
+    let message = format!("{:#}", Plan::resolve(&drops, &context).unwrap_err());
+    assert!(message.contains("model.dropout"), "{message}");
+    context.network.config = serde_json::json!({"dropout": 0.1});
+    assert!(Plan::resolve(&drops, &context).is_ok());
+}
+
+#[test]
 fn the_pair_is_audited_through_its_images_only() {
     let plan = plan(&[]);
     let audited: Vec<_> = plan

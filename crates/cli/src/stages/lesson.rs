@@ -7,7 +7,7 @@ use super::text;
 use super::train::finished;
 use crate::choices;
 use crate::engine::Engine;
-use crate::experiment::{Experiment, Train};
+use crate::experiment::{Distill, Experiment, Train};
 use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::dp::accountant;
@@ -67,6 +67,11 @@ impl Lesson {
                 .filter_map(|i| place.get(i).copied())
                 .collect::<Vec<_>>()
         };
+        let distill = distill_of(plan, job);
+        let weights = match distill.teacher_weights {
+            choices::Weights::Ema => WeightSet::Ema,
+            choices::Weights::Raw => WeightSet::Raw,
+        };
         let teacher = |name: &str| -> Result<Box<dyn Denoiser>> {
             if !finished(run, plan, name)? {
                 bail!(
@@ -74,8 +79,10 @@ impl Lesson {
                     job.name
                 );
             }
-            let model = Model::load(&run.model(name), WeightSet::Ema, engine.device)?;
-            Ok(Box::new(model.with_precision(engine.precision)))
+            let model = Model::load(&run.model(name), weights, engine.device)?
+                .with_precision(engine.precision)
+                .with_dropout(distill.teacher_dropout);
+            Ok(Box::new(model))
         };
         let (members, heldout) = (places(&s.members), places(&s.nonmembers));
         let mut set = TrainingSet {
@@ -107,7 +114,13 @@ impl Lesson {
                 };
                 let teachers = [teacher(first)?, teacher(second)?];
                 let (d1, d2) = (places(&s.d1), places(&s.d2));
-                Box::new(DistillMd::new(d1, d2, teachers, routing(plan), job.seed)?)
+                Box::new(DistillMd::new(
+                    d1,
+                    d2,
+                    teachers,
+                    routing(distill),
+                    job.seed,
+                )?)
             }
             JobKind::Kd { teacher: name } => {
                 Box::new(Distillation::new(members, teacher(name)?, job.seed)?)
@@ -131,7 +144,7 @@ impl Lesson {
                     .iter()
                     .map(|t| teacher(t))
                     .collect::<Result<Vec<_>>>()?;
-                Box::new(KWay::new(all, teachers, routing(plan), job.seed)?)
+                Box::new(KWay::new(all, teachers, routing(distill), job.seed)?)
             }
             JobKind::Synthetic { images: n } => {
                 let drawn =
@@ -170,8 +183,8 @@ fn experiment(plan: &Plan) -> Result<Experiment> {
     Experiment::parse(&plan.experiment_toml, "plan.json", &[])
 }
 
-fn routing(plan: &Plan) -> Routing {
-    match plan.distill.routing {
+fn routing(distill: &Distill) -> Routing {
+    match distill.routing {
         choices::Routing::Iteration => Routing::Iteration,
         choices::Routing::Example => Routing::Example,
     }
@@ -180,6 +193,11 @@ fn routing(plan: &Plan) -> Routing {
 /// The training's recipe: its own, or the plan's.
 pub fn train_of<'a>(plan: &'a Plan, job: &'a Job) -> &'a Train {
     job.train.as_ref().unwrap_or(&plan.train)
+}
+
+/// How the model is distilled, if it is: its own way, or the plan's.
+pub fn distill_of<'a>(plan: &'a Plan, job: &'a Job) -> &'a Distill {
+    job.distill.as_ref().unwrap_or(&plan.distill)
 }
 
 pub fn cutout(plan: &Plan, job: &Job) -> Option<Cutout> {

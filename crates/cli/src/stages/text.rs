@@ -88,7 +88,7 @@ pub fn beginning(
     let config = model.unet.config();
     let from_nothing = job.starts_from.is_none() && experiment.model.base.is_none();
     let network = if from_nothing {
-        UNet2dCondition::fresh(config, job.seed, device)?
+        UNet2dCondition::fresh(config, job.init_seed(), device)?
     } else {
         UNet2dCondition::from_weights(config, model.unet.parameters().copies(), device)?
     };

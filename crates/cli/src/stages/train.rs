@@ -1,6 +1,6 @@
 //! Training one model of a plan in this process.
 
-use super::lesson::{Lesson, cutout, secret, spent, train_of};
+use super::lesson::{Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
 use super::{RunFolder, create_folder, pictures, text, write_json};
 use crate::choices::LogFormat;
@@ -199,6 +199,7 @@ pub fn one(
             "dtype": engine.precision.name(),
             "peak_rss_mb": crate::machine::peak_rss_mb(),
             "teachers": job.needs,
+            "distill": (!job.needs.is_empty()).then(|| distill_of(plan, job)),
             "privacy": spent(&job.kind, &options, trained_on)?,
             "kept": outcome.kept,
             "additions": additions,
@@ -236,7 +237,7 @@ impl Kind {
         }
         let config: UNet2dConfig =
             serde_json::from_value(plan.model.config.clone()).context("plan.json: model.config")?;
-        let network = UNet2d::fresh(&config, job.seed, engine.device)?;
+        let network = UNet2d::fresh(&config, job.init_seed(), engine.device)?;
         let network = Box::new(network.with_precision(engine.precision));
         Ok((Self::Unconditional(Box::new(config)), network))
     }
@@ -322,9 +323,11 @@ fn fingerprint(
     texts: Option<&str>,
 ) -> Result<String> {
     let (t, cutout) = (train_of(plan, job), cutout(plan, job));
-    // Its own recipe is in the options.
+    let distill = distill_of(plan, job);
+    // Its own recipe is in the options, its own way to be distilled below.
     let job = Job {
         train: None,
+        distill: None,
         ..job.clone()
     };
     let mut fixed = options.clone();
@@ -339,7 +342,7 @@ fn fingerprint(
         &plan.model.config,
         &plan.split_hash,
         &plan.hardware.dtype,
-        &plan.distill,
+        distill,
         cutout,
         plan.model.text.then_some({
             (

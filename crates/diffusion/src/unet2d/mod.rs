@@ -40,6 +40,7 @@ pub struct UNet2d {
     config: UNet2dConfig,
     parameters: Parameters,
     precision: Precision,
+    drops: bool,
     conv_in: Conv,
     time: TimeEmbedding,
     down: Vec<Down>,
@@ -194,6 +195,7 @@ impl UNet2d {
             config: config.clone(),
             parameters: b.finish()?,
             precision: Precision::F32,
+            drops: false,
             conv_in,
             time,
             down,
@@ -208,6 +210,14 @@ impl UNet2d {
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// Whether it also drops when it answers as a [`Denoiser`], which then depends on libtorch's generator: a module that
+    /// nobody put into evaluation mode.
+    #[must_use]
+    pub fn with_dropout(mut self, on: bool) -> Self {
+        self.drops = on;
         self
     }
 
@@ -337,7 +347,7 @@ impl Denoiser for UNet2d {
         t: &Tensor,
         _condition: Option<&Condition>,
     ) -> Result<Tensor> {
-        self.forward(x_t, t, false)
+        self.forward(x_t, t, self.drops)
     }
 
     fn weights(&self) -> Option<Vec<Tensor>> {

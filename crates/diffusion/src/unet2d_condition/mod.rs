@@ -39,6 +39,7 @@ pub struct UNet2dCondition {
     parameters: Parameters,
     pub(crate) lora: Option<Lora>,
     pub(crate) precision: Precision,
+    drops: bool,
     conv_in: Conv,
     time: TimeEmbedding,
     down: Vec<Level<Downsample>>,
@@ -202,6 +203,7 @@ impl UNet2dCondition {
             parameters: b.finish()?,
             lora,
             precision: Precision::F32,
+            drops: false,
             conv_in,
             time,
             down,
@@ -216,6 +218,14 @@ impl UNet2dCondition {
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// Whether it also drops when it answers as a [`Denoiser`], which then depends on libtorch's generator: a module that
+    /// nobody put into evaluation mode.
+    #[must_use]
+    pub fn with_dropout(mut self, on: bool) -> Self {
+        self.drops = on;
         self
     }
 
@@ -361,7 +371,7 @@ impl Denoiser for UNet2dCondition {
                 "this model is conditional: it needs a text embedding, and none was given".into(),
             )
         })?;
-        self.forward(x_t, t, &condition.embedding, false)
+        self.forward(x_t, t, &condition.embedding, self.drops)
     }
 
     /// With LoRA layers theirs alone: the base is not trained.

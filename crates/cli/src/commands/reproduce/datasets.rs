@@ -1,6 +1,6 @@
 //! The image sets of the study, and their experiments.
 
-use crate::args::Scale;
+use crate::args::{Scale, What};
 
 /// The experiment of the sets that users bring.
 const PAPER: &str = include_str!("../../../presets/studies/paper.toml");
@@ -94,11 +94,46 @@ const BROUGHT: &[Dataset] = &[
     },
 ];
 
-/// The sets of a scale.
-pub fn of_scale(scale: Scale) -> &'static [Dataset] {
-    match scale {
-        Scale::Cpu => CPU,
-        Scale::Paper => BROUGHT,
+/// The models of the ablation: what the paper leaves open about Algorithm 2, one choice at a time. The dropout is the
+/// paper's network's.
+const CHOICES: &str = r#"models = [
+    { name = "baseline", defense = "none" },
+    { name = "student", defense = "distillmd" },
+    { name = "example", defense = "distillmd", distill = { routing = "example" } },
+    { name = "raw", defense = "distillmd", distill = { teacher_weights = "raw" } },
+    { name = "dropout", defense = "distillmd", distill = { teacher_dropout = true } },
+    { name = "shared", defense = "distillmd", distill = { init = "shared" } },
+]"#;
+
+const ABLATION_CPU: &[Dataset] = &[Dataset {
+    name: "ablation-fashion-16",
+    title: "Fashion-MNIST at 16 px, network with dropout",
+    keys: &[
+        "model.dropout=0.1",
+        "audit.attacks=['loss', 'secmi', 'pia', 'sima']",
+        CHOICES,
+    ],
+    ..CPU[0]
+}];
+
+const ABLATION_BROUGHT: &[Dataset] = &[Dataset {
+    name: "ablation-cifar10",
+    keys: &[
+        "data.members=25000",
+        "data.nonmembers=25000",
+        "audit.attacks=['loss', 'secmi', 'pia', 'sima']",
+        CHOICES,
+    ],
+    ..BROUGHT[0]
+}];
+
+/// The sets that a table or figure is made of, at a scale.
+pub fn of(what: What, scale: Scale) -> &'static [Dataset] {
+    match (what, scale) {
+        (What::Ablation, Scale::Cpu) => ABLATION_CPU,
+        (What::Ablation, Scale::Paper) => ABLATION_BROUGHT,
+        (_, Scale::Cpu) => CPU,
+        (_, Scale::Paper) => BROUGHT,
     }
 }
 
@@ -106,6 +141,22 @@ pub fn of_scale(scale: Scale) -> &'static [Dataset] {
 mod tests {
     use super::*;
     use crate::experiment::Experiment;
+
+    /// One model with our defaults and four that differ in one choice each.
+    #[test]
+    fn the_ablation_changes_one_choice_at_a_time() {
+        for dataset in [&ABLATION_CPU[0], &ABLATION_BROUGHT[0]] {
+            let mut sets: Vec<String> = dataset.keys.iter().map(|s| (*s).to_owned()).collect();
+            sets.push("data.source=x".into());
+            let e = Experiment::parse(dataset.text, dataset.name, &sets).unwrap();
+            assert_eq!(e.models.len(), 6);
+            for model in &e.models[2..] {
+                assert_eq!(model.distill.len(), 1, "{model:?}");
+                let own = model.distillation(&e.distill).unwrap();
+                assert_ne!(own, Some(e.distill.clone()), "{model:?}");
+            }
+        }
+    }
 
     /// The two CPU studies are one recipe on two image sets, and the paper's file gives table 6 of the paper.
     #[test]

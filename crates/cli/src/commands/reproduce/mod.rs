@@ -3,10 +3,11 @@
 //! - `datasets`: the image sets and their experiments
 //! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
 //! - `read`: their reports; `cell`: one number over seeds
-//! - `tables`, `figure`, `frontier` (with `svg`): views of them
+//! - `tables`, `figure`, `frontier` (with `svg`), `ablation`: views of them
 //! - `paper`: the paper's numbers; `facts`: what agrees with them
 //! - `names`: what things are called; `write`: Markdown, CSV, JSON
 
+mod ablation;
 mod cell;
 mod datasets;
 mod facts;
@@ -74,6 +75,10 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
     if what == What::Fig5 {
         let (table, pictures) = figure::draw(study, &evidence.sets)?;
         return Ok(plain(table, "", Vec::new(), pictures));
+    }
+    if what == What::Ablation {
+        let (table, facts) = ablation::build(evidence)?;
+        return Ok(plain(table, "Which choice matters", facts, Vec::new()));
     }
     let (table, facts) = frontier::build(evidence)?;
     let mut pictures = Vec::new();

@@ -1,6 +1,6 @@
 //! The runs behind the tables: which image sets, which experiment, one run per seed.
 
-use super::datasets::{Dataset, of_scale};
+use super::datasets::{Dataset, of};
 use super::state::{imported_or_none, same_experiment};
 use crate::args::{Global, Import, ReproduceArgs, Scale, What};
 use crate::bail_usage;
@@ -61,7 +61,7 @@ impl Study {
     /// # Errors
     /// An unknown set; images that are needed and not named; a `--set` that does not fit.
     pub fn resolve(global: &Global, args: &ReproduceArgs) -> Result<Self> {
-        let all = of_scale(args.scale);
+        let all = of(args.what, args.scale);
         let known = |name: &str, flag: &str| -> Result<&'static Dataset> {
             if let Some(dataset) = all.iter().find(|d| d.name == name) {
                 return Ok(dataset);

@@ -1,5 +1,6 @@
 //! Made-up reports; every expected cell is computed by hand.
 
+use super::ablation;
 use super::cell::{Cell, decimal, strongest};
 use super::facts::facts;
 use super::frontier;
@@ -336,6 +337,47 @@ fn the_undefended_model_at_equal_quality() {
     );
     assert!(
         steps.contains(">training steps<") && steps.contains(">400<") && steps.contains(">1600<")
+    );
+}
+
+/// The row `raw` is the student's in every seed but for SecMI, which is 0.1 higher.
+#[test]
+fn a_choice_that_matters_is_told_from_the_default() {
+    let mut toy = set(None, &[-0.01, 0.0, 0.01]);
+    for run in &mut toy.runs {
+        let mut raw = run
+            .models
+            .iter()
+            .find(|m| m.name == "student")
+            .cloned()
+            .unwrap();
+        raw.name = "raw".into();
+        raw.results[0].auc = raw.results[0].auc.map(|auc| auc + 0.1);
+        run.models.push(raw);
+    }
+    let (table, facts) = ablation::build(&Evidence { sets: vec![toy] }).unwrap();
+    let title = "teachers answer with raw weights, not averaged ones";
+    assert_eq!(
+        row(&table, &["toy", title])[2..],
+        [
+            "-",
+            "0.620 [0.595, 0.645] *",
+            "0.600 [0.575, 0.625]",
+            "0.580 [0.555, 0.605]",
+            "4.00 [4.00, 4.00]"
+        ]
+    );
+    assert_eq!(
+        facts[0],
+        format!(
+            "toy, {title}: differs from the default in AUC SecMI 0.100 [0.100, 0.100]; largest difference of an attack: \
+             AUC SecMI 0.100 [0.100, 0.100]."
+        )
+    );
+    assert_eq!(
+        facts.len(),
+        2,
+        "rows that no run has are left out: {facts:#?}"
     );
 }
 
