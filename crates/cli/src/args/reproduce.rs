@@ -27,9 +27,14 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "DATASET,...", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Where the images of a set are that may not be shipped: cifar10, cifar100, stl10, tiny-imagenet (may be repeated)
+    /// Where the images of a set are that may not be shipped: cifar10, cifar100, stl10, tiny-imagenet; pokemon-sd15,
+    /// pokemon-sd21, naruto-sd15, naruto-sd21 (may be repeated)
     #[arg(long, value_name = "NAME=PATH", value_parser = pair)]
     pub data: Vec<(String, String)>,
+
+    /// For text to image at --scale paper: the folder of the model that a set is learnt from (may be repeated)
+    #[arg(long, value_name = "NAME=FOLDER", value_parser = pair)]
+    pub base: Vec<(String, String)>,
 
     /// The SecMI code's split of a set, instead of one drawn here (may be repeated)
     #[arg(long, value_name = "NAME=FILE.npz", value_parser = pair)]
@@ -53,17 +58,33 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What can be reproduced: views of the same runs, but for the ablation, which has its own.
+/// What can be reproduced: views of the unconditional runs, of the text-to-image runs, or of the ablation's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
     /// quality of the images of each defence
     Table2,
     /// SecMI and PIA on no defence and on DistillMD, and on the others
     Table3,
+    /// text to image: SecMI and PIA on no defence and on DistillMD, without prompt diversification
+    Table4,
+    /// text to image: black-box attacks on every defence, without and with prompt diversification
+    Table5,
+    /// text to image: quality of the images of each defence (also the right of the paper's table 2)
+    Table7,
+    /// text to image: SecMI and PIA, without and with prompt diversification
+    Table8,
+    /// text to image: the adaptive attack on DualMD, round by round
+    Table9,
     /// SecMI on no defence, ordinary distillation and DistillMD
     Table10,
     /// images of each defence from the same noise
     Fig5,
+    /// text to image: ROC curves of the black-box attack
+    Fig4,
+    /// text to image: images for the same prompts, without prompt diversification
+    Fig6,
+    /// text to image: the same with prompt diversification
+    Fig7,
     /// privacy against quality, with the undefended model at equal quality (not in the paper)
     Frontier,
     /// what the paper leaves open about DistillMD, one choice at a time (not in the paper)
@@ -71,13 +92,36 @@ pub enum What {
 }
 
 impl What {
+    /// Is it about text-to-image models?
+    pub fn is_text(self) -> bool {
+        matches!(
+            self,
+            Self::Table4
+                | Self::Table5
+                | Self::Table7
+                | Self::Table8
+                | Self::Table9
+                | Self::Fig4
+                | Self::Fig6
+                | Self::Fig7
+        )
+    }
+
     /// As it is typed; also the stem of the files written.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Table2 => "table2",
             Self::Table3 => "table3",
+            Self::Table4 => "table4",
+            Self::Table5 => "table5",
+            Self::Table7 => "table7",
+            Self::Table8 => "table8",
+            Self::Table9 => "table9",
             Self::Table10 => "table10",
+            Self::Fig4 => "fig4",
             Self::Fig5 => "fig5",
+            Self::Fig6 => "fig6",
+            Self::Fig7 => "fig7",
             Self::Frontier => "frontier",
             Self::Ablation => "ablation",
         }

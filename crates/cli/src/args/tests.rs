@@ -232,7 +232,7 @@ fn tables_are_named_and_image_sets_are_pairs() {
     };
     assert_eq!((args.scale, args.seeds), (Scale::Cpu, 3));
     assert_eq!(args.out, Path::new("runs/reproduce"));
-    for wrong in ["table4", "table3 --seeds 0", "table3 --data cifar10"] {
+    for wrong in ["table6", "table3 --seeds 0", "table3 --data cifar10"] {
         refused(&format!("dualmd reproduce {wrong}"));
     }
 }

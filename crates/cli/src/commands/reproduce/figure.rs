@@ -10,7 +10,7 @@ use dualmd_data::{LoadOptions, Picture, grid, save_png};
 use std::path::Path;
 
 /// Images in a row.
-const COLUMNS: usize = 12;
+pub const COLUMNS: usize = 12;
 /// Least side of an image in the figure, in pixels: 16 px would not be seen.
 const SIDE: u32 = 48;
 
@@ -37,7 +37,8 @@ pub fn draw(study: &Study, sets: &[Set]) -> Result<(Table, Vec<(String, String)>
         let file = format!("fig5-{}-{}.png", study.scale.as_str(), set.name);
         let mut rows = Vec::new();
         for (name, title) in models(set) {
-            rows.push(row(&run.folder.join("samples").join(&name))?);
+            let folder = run.folder.join("samples").join(&name);
+            rows.push(row(&folder, &(0..COLUMNS).collect::<Vec<_>>())?);
             table.rows.push(Row::Cells(vec![
                 set.name.clone(),
                 rows.len().to_string(),
@@ -74,10 +75,13 @@ fn models(set: &Set) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The first images of a folder of samples.
-fn row(folder: &Path) -> Result<Vec<Picture>> {
+/// These images of a folder of samples, up to the first that is not there.
+///
+/// # Errors
+/// None is there, or one cannot be read.
+pub fn row(folder: &Path, which: &[usize]) -> Result<Vec<Picture>> {
     let mut out = Vec::new();
-    for i in 0..COLUMNS {
+    for i in which {
         let path = folder.join(format!("{i:04}.png"));
         if !path.exists() {
             break;
@@ -97,7 +101,7 @@ fn row(folder: &Path) -> Result<Vec<Picture>> {
 }
 
 /// Each pixel as a square, so that small images can be seen as they are.
-fn enlarged(picture: &Picture) -> Picture {
+pub fn enlarged(picture: &Picture) -> Picture {
     let times = SIDE.div_ceil(picture.width.max(1)).max(1);
     let (width, height) = (picture.width * times, picture.height * times);
     let mut out = Picture::filled(width, height, picture.channels, 0);

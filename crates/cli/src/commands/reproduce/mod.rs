@@ -4,6 +4,7 @@
 //! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
 //! - `read`: their reports; `cell`: one number over seeds
 //! - `tables`, `figure`, `frontier` (with `svg`), `ablation`: views of them
+//! - `text`: tables and figures of text-to-image models
 //! - `paper`: the paper's numbers; `facts`: what agrees with them
 //! - `names`: what things are called; `write`: Markdown, CSV, JSON
 
@@ -22,6 +23,7 @@ mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod text;
 mod write;
 
 use crate::args::{Global, ReproduceArgs, What};
@@ -71,6 +73,34 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
             facts,
             Vec::new(),
         ));
+    }
+    if let Some(number) = text::number(what) {
+        return Ok(plain(
+            text::build(number, evidence)?,
+            "What agrees with the paper",
+            text::facts(number, evidence)?,
+            Vec::new(),
+        ));
+    }
+    if let What::Fig6 | What::Fig7 = what {
+        let number = if what == What::Fig6 { 6 } else { 7 };
+        let (table, pictures) = text::grids(study, &evidence.sets, number)?;
+        return Ok(plain(table, "", Vec::new(), pictures));
+    }
+    if what == What::Fig4 {
+        let mut pictures = Vec::new();
+        for set in &evidence.sets {
+            let Some(drawing) = text::roc(set) else {
+                continue;
+            };
+            let file = format!("fig4-{}-{}.svg", study.scale.as_str(), set.name);
+            dualmd_data::write_atomic(&study.out.join(&file), drawing.as_bytes())?;
+            pictures.push((format!("ROC curves, {}", set.title), file));
+        }
+        // The numbers of the curves.
+        let mut table = text::build(5, evidence)?;
+        table.title = "Figure 4: ROC curves of the black-box attack, first seed".into();
+        return Ok(plain(table, "", Vec::new(), pictures));
     }
     if what == What::Fig5 {
         let (table, pictures) = figure::draw(study, &evidence.sets)?;

@@ -87,6 +87,8 @@ pub struct Attack {
     pub auc_ci: Option<[f64; 2]>,
     /// Members found.
     pub tpr_at_fpr: Vec<Point>,
+    /// (false alarms, members found) at every threshold.
+    pub roc: Vec<[f64; 2]>,
 }
 
 /// Members found at a false-alarm rate.

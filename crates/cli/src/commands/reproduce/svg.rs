@@ -26,6 +26,8 @@ pub struct Panel {
     pub x_label: String,
     /// What is along the vertical axis.
     pub y_label: String,
+    /// Both coordinates are decimal logarithms; ticks are powers of ten.
+    pub decades: bool,
     /// Powers of two are equally far apart on the horizontal axis, and are its ticks.
     pub log2: bool,
     /// Points.
@@ -119,6 +121,14 @@ fn draw_panel(out: &mut String, panel: &Panel) {
         "<text class=\"h\" x=\"{LEFT}\" y=\"20\">{}</text>",
         escape(&panel.title)
     );
+    let ticks = |range| match panel.decades {
+        true => powers(range),
+        false => ticks(range),
+    };
+    let number = |tick: f64| match panel.decades {
+        true => number(10f64.powf(tick)),
+        false => number(tick),
+    };
     for tick in ticks(y_range) {
         let at = y(tick);
         let _ = write!(
@@ -262,6 +272,13 @@ fn ticks([low, high]: [f64; 2]) -> Vec<f64> {
     (first..=last).map(|i| i as f64 * step).collect()
 }
 
+/// Whole numbers: the logarithms of powers of ten.
+fn powers([low, high]: [f64; 2]) -> Vec<f64> {
+    (low.ceil() as i64..=high.floor() as i64)
+        .map(|i| i as f64)
+        .collect()
+}
+
 /// A tick's label without digits that say nothing.
 fn number(value: f64) -> String {
     let text = format!("{value:.6}");
@@ -323,6 +340,20 @@ mod tests {
         }
         assert!(!svg.contains("<script") && !svg.contains("NaN"));
         assert_eq!(svg.matches("class=\"e\"").count(), 1);
+    }
+
+    #[test]
+    fn decades_have_their_own_ticks() {
+        let panel = Panel {
+            decades: true,
+            lines: vec![(0, vec![(-2.1, -1.0), (0.0, 0.0)])],
+            ..Panel::default()
+        };
+        let svg = draw(&[panel], &[], "");
+        for wanted in [">0.01<", ">0.1<", ">1<"] {
+            assert!(svg.contains(wanted), "{wanted}\n{svg}");
+        }
+        assert!(!svg.contains(">0.001<") && !svg.contains(">-1<"), "{svg}");
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub fn number(what: What) -> Option<u8> {
         What::Table2 => Some(2),
         What::Table3 => Some(3),
         What::Table10 => Some(10),
-        What::Fig5 | What::Frontier | What::Ablation => None,
+        _ => None,
     }
 }
 

@@ -1,0 +1,297 @@
+//! What agrees with the paper's text-to-image tables: sentences computed from the numbers.
+
+use super::super::cell::{Cell, decimal};
+use super::super::names;
+use super::super::paper::Metric;
+use super::super::read::{Evidence, Set};
+use super::paper::{self, Captions};
+use super::{BLACK_BOX, kinds, name, title};
+use anyhow::Result;
+
+/// Sentences for table 4, 5, 7, 8 or 9.
+///
+/// # Errors
+/// A number that is not finite.
+pub fn facts(table: u8, evidence: &Evidence) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for set in &evidence.sets {
+        match table {
+            4 | 8 => {
+                for &captions in kinds(table) {
+                    for attack in ["secmi", "pia"] {
+                        out.extend(defended(table, set, attack, "student", captions)?);
+                    }
+                }
+                out.extend(pia_fails(set)?);
+                if table == 8 {
+                    out.extend(several_captions(set)?);
+                }
+            }
+            5 => {
+                for model in ["dualmd", "student"] {
+                    for &captions in kinds(table) {
+                        out.extend(defended(table, set, BLACK_BOX[0], model, captions)?);
+                    }
+                }
+                out.extend(diversified(set)?);
+            }
+            7 => out.extend(quality(set, evidence)?),
+            _ => {
+                for &captions in kinds(table) {
+                    out.extend(rounds(set, captions)?);
+                }
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// `0.612 [0.58, 0.64]`, and what it is told from.
+fn against(cell: &Cell, level: f64) -> &'static str {
+    match cell.interval() {
+        Some([low, _]) if low > level => "above",
+        Some([_, high]) if high < level => "below",
+        _ => "not told from",
+    }
+}
+
+fn auc(set: &Set, model: &str, attack: &str) -> Result<Cell> {
+    Cell::metric(set, model, Some(attack), Metric::Auc)
+}
+
+/// Does the defence bring the attack nearer to chance, as in the paper?
+fn defended(
+    table: u8,
+    set: &Set,
+    attack: &str,
+    model: &str,
+    captions: Captions,
+) -> Result<Option<String>> {
+    let none = auc(set, &name("baseline", captions), attack)?;
+    let defended = auc(set, &name(model, captions), attack)?;
+    let (Some(a), Some(b)) = (none.mean(), defended.mean()) else {
+        return Ok(None);
+    };
+    let of_paper = |model| paper::of(table, Some(attack), model, captions, Metric::Auc);
+    let nearer = |a: f64, b: f64| (b - 0.5).abs() < (a - 0.5).abs();
+    let pairs: Vec<(f64, f64)> = of_paper("baseline")
+        .into_iter()
+        .zip(of_paper(model))
+        .map(|((_, x), (_, y))| (x, y))
+        .collect();
+    let agree = pairs
+        .iter()
+        .filter(|(x, y)| nearer(*x, *y) == nearer(a, b))
+        .count();
+    let verdict = match agree {
+        0 => "no",
+        n if n == pairs.len() => "yes",
+        _ => "partly",
+    };
+    let theirs: Vec<String> = pairs
+        .iter()
+        .map(|(x, y)| format!("{} to {}", names::printed(*x), names::printed(*y)))
+        .collect();
+    let less = none.less(&defended)?;
+    let difference = match less.between() {
+        Some([low, high]) => format!(
+            "; no defence less {}: {}{}",
+            names::method(model),
+            less.text(3),
+            if low <= 0.0 && high >= 0.0 {
+                ", not told from 0"
+            } else {
+                ""
+            }
+        ),
+        None => String::new(),
+    };
+    Ok(Some(format!(
+        "{verdict}: {}, {}, {}: {} moves the AUC from {} to {}, {} 0.5{difference}; paper {}.",
+        set.name,
+        title(captions),
+        names::attack(attack),
+        names::method(model),
+        none.text(3),
+        defended.text(3),
+        against(&defended, 0.5),
+        theirs.join(", ")
+    )))
+}
+
+/// The paper's PIA finds nothing on fine-tuned models.
+fn pia_fails(set: &Set) -> Result<Option<String>> {
+    let pia = auc(set, names::BASELINE, "pia")?;
+    if pia.mean().is_none() {
+        return Ok(None);
+    }
+    let told = against(&pia, 0.5);
+    let code = auc(set, names::BASELINE, "pia-sd-2024")?;
+    let code = match code.mean() {
+        Some(_) => format!(
+            ", as its public code computes it {} ({} 0.5)",
+            code.text(3),
+            against(&code, 0.5)
+        ),
+        None => String::new(),
+    };
+    Ok(Some(format!(
+        "{}: {}, PIA cannot attack a fine-tuned model: on No defense {} ({told} 0.5){code}; paper 0.46, 0.45, 0.45, 0.47.",
+        if told == "above" { "no" } else { "yes" },
+        set.name,
+        pia.text(3),
+    )))
+}
+
+/// Asking with several captions, which prompt diversification invites.
+fn several_captions(set: &Set) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for model in ["baseline", "student"] {
+        for attack in ["loss", "sima"] {
+            let model = name(model, Captions::Any);
+            let one = auc(set, &model, attack)?;
+            let many = auc(set, &model, &format!("{attack}+captions"))?;
+            let less = many.less(&one)?;
+            let Some(mean) = less.mean() else {
+                continue;
+            };
+            let noise = match less.between() {
+                Some([low, high]) if low <= 0.0 && high >= 0.0 => ", not told from 0",
+                Some(_) => "",
+                None => ", one seed",
+            };
+            out.push(format!(
+                "{}, {model}: asked with all captions of an image instead of the first, {} finds {} ({} instead of {}; \
+                 difference {}{noise}).",
+                set.name,
+                names::attack(attack),
+                if mean > 0.0 { "more" } else { "no more" },
+                many.text(3),
+                one.text(3),
+                less.text(3),
+            ));
+        }
+    }
+    Ok(out)
+}
+
+/// Does prompt diversification alone protect against the black-box attack?
+fn diversified(set: &Set) -> Result<Option<String>> {
+    let attack = BLACK_BOX[0];
+    let one = auc(set, "baseline", attack)?;
+    let any = auc(set, &name("baseline", Captions::Any), attack)?;
+    let (Some(a), Some(b)) = (one.mean(), any.mean()) else {
+        return Ok(None);
+    };
+    let told = against(&any, 0.5);
+    Ok(Some(format!(
+        "{}: {}, prompt diversification alone brings No defense from {} to {}, {told} 0.5 (difference {}); paper 0.90 to 0.45.",
+        match (b < a, told) {
+            (true, "above") => "partly",
+            (true, _) => "yes",
+            _ => "no",
+        },
+        set.name,
+        one.text(3),
+        any.text(3),
+        one.less(&any)?.text(3),
+    )))
+}
+
+/// The order of the methods by the quality of their images.
+fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
+    let mut out = Vec::new();
+    for metric in [Metric::Fd, Metric::Is] {
+        let mut ours = Vec::new();
+        for model in ["baseline", "dualmd", "student"] {
+            if let Some(value) = Cell::metric(set, model, None, metric)?.mean() {
+                ours.push((model, value));
+            }
+        }
+        if ours.len() < 2 {
+            continue;
+        }
+        let best = |list: &[(&'static str, f64)]| {
+            let key = |(_, v): &(&'static str, f64)| if metric == Metric::Fd { -v } else { *v };
+            let best = list.iter().max_by(|a, b| key(a).total_cmp(&key(b)));
+            best.map(|(model, _)| *model)
+        };
+        let places = paper::of(7, None, "baseline", Captions::One, metric);
+        let theirs: Vec<Option<&str>> = (0..places.len())
+            .map(|i| {
+                let at = |model: &'static str| {
+                    paper::of(7, None, model, Captions::One, metric)
+                        .get(i)
+                        .map(|(_, v)| (model, *v))
+                };
+                let there: Vec<_> = ours.iter().filter_map(|(m, _)| at(m)).collect();
+                best(&there)
+            })
+            .collect();
+        let agree = theirs.iter().filter(|t| **t == best(&ours)).count();
+        let list: Vec<String> = ours
+            .iter()
+            .map(|(m, v)| {
+                format!(
+                    "{} {}",
+                    names::method(m),
+                    decimal(*v, names::digits(metric))
+                )
+            })
+            .collect();
+        let best_of_paper: Vec<String> = places
+            .iter()
+            .zip(&theirs)
+            .map(|((place, _), model)| format!("{place} {}", names::method(model.unwrap_or("-"))))
+            .collect();
+        out.push(format!(
+            "{}: {}, best by {}: here {}; paper {}.",
+            match agree {
+                0 => "no",
+                n if n == theirs.len() => "yes",
+                _ => "partly",
+            },
+            set.name,
+            names::column(metric, evidence),
+            list.join(", "),
+            best_of_paper.join(", "),
+        ));
+    }
+    Ok(out)
+}
+
+/// Does the adaptive attack find more with every round?
+fn rounds(set: &Set, captions: Captions) -> Result<Option<String>> {
+    let model = name("dualmd", captions);
+    let mut found = Vec::new();
+    for attack in [BLACK_BOX[0], "rounds@2", "rounds@3"] {
+        let cell = auc(set, &model, attack)?;
+        if cell.mean().is_some() {
+            found.push(cell);
+        }
+    }
+    let [first, .., last] = found.as_slice() else {
+        return Ok(None);
+    };
+    let less = last.less(first)?;
+    let grows = found.windows(2).all(|pair| pair[1].mean() > pair[0].mean());
+    let texts: Vec<String> = found.iter().map(|c| c.text(3)).collect();
+    let noise = match less.between() {
+        Some([low, high]) if low <= 0.0 && high >= 0.0 => ", not told from 0",
+        Some(_) => "",
+        None => ", one seed",
+    };
+    Ok(Some(format!(
+        "{}, {model}: AUC {} with 1 to {} rounds ({}; last less first {}{noise}). The paper calls its 0.53 and 0.51 close to 0.5, \
+         and its TPR at 1 % FPR grows: 0.014 (Table 5), 0.024, 0.048.",
+        set.name,
+        texts.join(", "),
+        found.len(),
+        if grows {
+            "it grows"
+        } else {
+            "it does not grow steadily"
+        },
+        less.text(3),
+    )))
+}

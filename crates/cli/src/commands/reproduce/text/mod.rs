@@ -1,0 +1,339 @@
+//! The paper's tables on text-to-image models, from runs that train every model without and with prompt diversification:
+//! one builder, five layouts.
+
+mod facts;
+mod figures;
+mod paper;
+#[cfg(test)]
+mod tests;
+
+pub use facts::facts;
+pub use figures::{grids, roc};
+
+use super::cell::{Cell, strongest};
+use super::names;
+use super::paper::Metric;
+use super::read::{Evidence, Set};
+use super::tables::{Record, Row, Table, intervals};
+use crate::args::What;
+use anyhow::Result;
+use paper::Captions;
+
+/// Black-box attacks, in the order of the tables: the first is the one that is compared with the paper's.
+const BLACK_BOX: [&str; 4] = ["sim-mean", "pw-threshold", "pw-distribution", "nn"];
+
+/// White-box attacks beside those of the paper.
+const OTHERS: [&str; 8] = [
+    "pia-sd-2024",
+    "loss",
+    "sima",
+    "pian",
+    "clid-gap",
+    "wen",
+    "loss+captions",
+    "sima+captions",
+];
+
+/// Numbers of the tables in the paper.
+pub fn number(what: What) -> Option<u8> {
+    match what {
+        What::Table4 => Some(4),
+        What::Table5 => Some(5),
+        What::Table7 => Some(7),
+        What::Table8 => Some(8),
+        What::Table9 => Some(9),
+        _ => None,
+    }
+}
+
+/// A row of a table: a number for each kind of captions and each metric.
+struct Line {
+    attack: Option<String>,
+    model: &'static str,
+    /// Cells before the numbers.
+    labels: Vec<String>,
+    /// Take the strongest attack on each model instead of a named one.
+    strongest: bool,
+}
+
+/// With and without prompt diversification, as far as a table has it.
+fn kinds(table: u8) -> &'static [Captions] {
+    match table {
+        4 => &[Captions::One],
+        _ => &[Captions::One, Captions::Any],
+    }
+}
+
+fn metrics(table: u8) -> &'static [Metric] {
+    match table {
+        7 => &[Metric::Fd, Metric::Is, Metric::Excess],
+        _ => &[Metric::Auc, Metric::Tpr],
+    }
+}
+
+/// Name of a model in the study: with prompt diversification it ends in -any.
+fn name(model: &str, captions: Captions) -> String {
+    match captions {
+        Captions::One => model.to_owned(),
+        Captions::Any => format!("{model}-any"),
+    }
+}
+
+/// For heads of columns.
+fn title(captions: Captions) -> &'static str {
+    match captions {
+        Captions::One => "w/o PD",
+        Captions::Any => "w/ PD",
+    }
+}
+
+/// Builds table 4, 5, 7, 8 or 9.
+///
+/// # Errors
+/// A number that is not finite.
+pub fn build(table: u8, evidence: &Evidence) -> Result<Table> {
+    let mut out = Table {
+        title: match table {
+            4 => "Table 4: white-box attacks on text-to-image models",
+            5 => "Table 5: black-box attacks, without and with prompt diversification",
+            7 => "Table 7 and the right of Table 2: quality of the images for all prompts",
+            8 => "Table 8: white-box attacks, without and with prompt diversification",
+            _ => "Table 9: the adaptive attack of A.5 on DualMD",
+        }
+        .into(),
+        columns: columns(table, evidence),
+        ..Table::default()
+    };
+    for (heading, lines) in layout(table) {
+        let mut rows = Vec::new();
+        for line in lines {
+            if let Some(cells) = row(table, &line, evidence, &mut out.records)? {
+                rows.push(Row::Cells(cells));
+            }
+        }
+        if !rows.is_empty() {
+            out.rows.extend(heading.map(|h| Row::Heading(h.to_owned())));
+            out.rows.append(&mut rows);
+        }
+    }
+    out.notes = notes(table, evidence);
+    Ok(out)
+}
+
+fn columns(table: u8, evidence: &Evidence) -> Vec<String> {
+    let mut out: Vec<String> = match table {
+        7 => vec!["Method".into()],
+        9 => vec!["Rounds".into()],
+        _ => vec!["Attack".into(), "Method".into()],
+    };
+    let kind = |captions| match kinds(table) {
+        [_] => String::new(),
+        _ => format!(" {}", title(captions)),
+    };
+    for set in &evidence.sets {
+        for &captions in kinds(table) {
+            for &metric in metrics(table) {
+                let column = names::column(metric, evidence);
+                out.push(format!("{}{} {column}", set.name, kind(captions)));
+            }
+        }
+    }
+    for &captions in kinds(table) {
+        for metric in printed(table, captions) {
+            let name = names::paper_column(metric);
+            out.push(format!("paper{} {name}", kind(captions)));
+        }
+    }
+    out
+}
+
+/// The metrics of which the paper has numbers.
+fn printed(table: u8, captions: Captions) -> Vec<Metric> {
+    let there = |metric: &Metric| {
+        paper::numbers()
+            .iter()
+            .any(|n| (n.table, n.captions, n.metric) == (table, captions, *metric))
+    };
+    metrics(table).iter().copied().filter(there).collect()
+}
+
+/// Sections of a table: an optional heading, and the rows.
+fn layout(table: u8) -> Vec<(Option<&'static str>, Vec<Line>)> {
+    let line = |attack: &str, model: &'static str| Line {
+        attack: Some(attack.to_owned()),
+        model,
+        labels: vec![names::attack(attack), names::method(model)],
+        strongest: false,
+    };
+    let all = |attacks: &[&str], models: &[&'static str]| -> Vec<Line> {
+        let pairs = attacks
+            .iter()
+            .flat_map(|a| models.iter().map(move |m| (*a, *m)));
+        pairs.map(|(attack, model)| line(attack, model)).collect()
+    };
+    let best = |models: &[&'static str]| -> Vec<Line> {
+        let of = |model: &&'static str| Line {
+            attack: None,
+            labels: vec!["strongest".into(), names::method(model)],
+            strongest: true,
+            model,
+        };
+        models.iter().map(of).collect()
+    };
+    let models = ["baseline", "dualmd", "student"];
+    match table {
+        4 | 8 => {
+            let single = ["baseline", "student"];
+            vec![
+                (None, all(&["secmi", "pia"], &single)),
+                (
+                    Some("other attacks, not in the paper's table"),
+                    all(&OTHERS, &single),
+                ),
+                (Some("the strongest attack on each model"), best(&single)),
+            ]
+        }
+        5 => vec![
+            (None, all(&BLACK_BOX[..1], &models)),
+            (
+                Some("other black-box attacks"),
+                all(&BLACK_BOX[1..], &models),
+            ),
+        ],
+        7 => {
+            let of = |model: &&'static str| Line {
+                attack: None,
+                labels: vec![names::method(model)],
+                strongest: false,
+                model,
+            };
+            vec![(None, models.iter().map(of).collect())]
+        }
+        _ => {
+            let of = |(attack, label): &(&str, &str)| Line {
+                attack: Some((*attack).to_owned()),
+                model: "dualmd",
+                labels: vec![(*label).to_owned()],
+                strongest: false,
+            };
+            let rows = [
+                ("sim-mean", "1 (as in Table 5)"),
+                ("rounds@2", "2"),
+                ("rounds@3", "3"),
+            ];
+            vec![(None, rows.iter().map(of).collect())]
+        }
+    }
+}
+
+/// One row; none where no set has a number for it.
+fn row(
+    table: u8,
+    line: &Line,
+    evidence: &Evidence,
+    records: &mut Vec<Record>,
+) -> Result<Option<Vec<String>>> {
+    let mut cells = line.labels.clone();
+    let mut found = false;
+    for set in &evidence.sets {
+        for &captions in kinds(table) {
+            let model = name(line.model, captions);
+            let attack = match line.strongest {
+                true => strongest(set, &model)?.map(|(attack, _)| attack),
+                false => line.attack.clone(),
+            };
+            for &metric in metrics(table) {
+                let mut cell = Cell::metric(set, &model, attack.as_deref(), metric)?;
+                if line.strongest && metric == Metric::Auc && cell.mean().is_some() {
+                    cell.note = attack.as_deref().map(names::attack);
+                }
+                cells.push(text(&cell, set, &model, attack.as_deref(), metric)?);
+                if cell.mean().is_none() {
+                    continue;
+                }
+                found = true;
+                records.push(Record {
+                    dataset: set.name.clone(),
+                    attack: attack.clone(),
+                    method: format!("{}, {}", names::method(line.model), title(captions)),
+                    model: model.clone(),
+                    metric: names::key(metric),
+                    cell,
+                    paper: numbers(table, line, captions, metric),
+                });
+            }
+        }
+    }
+    for &captions in kinds(table) {
+        for metric in printed(table, captions) {
+            let numbers = numbers(table, line, captions, metric);
+            let texts: Vec<String> = numbers.iter().map(|(_, v)| names::printed(*v)).collect();
+            cells.push(match texts.as_slice() {
+                [] => "-".into(),
+                some => some.join(" / "),
+            });
+        }
+    }
+    Ok(found.then_some(cells))
+}
+
+/// What the paper has for a row.
+fn numbers(table: u8, line: &Line, captions: Captions, metric: Metric) -> Vec<(&'static str, f64)> {
+    if line.strongest {
+        return Vec::new();
+    }
+    paper::of(table, line.attack.as_deref(), line.model, captions, metric)
+}
+
+/// A TPR that these non-members cannot show is said to be that.
+fn text(
+    cell: &Cell,
+    set: &Set,
+    model: &str,
+    attack: Option<&str>,
+    metric: Metric,
+) -> Result<String> {
+    let hidden = metric == Metric::Tpr
+        && cell.mean().is_none()
+        && Cell::metric(set, model, attack, Metric::Auc)?
+            .mean()
+            .is_some();
+    Ok(match hidden {
+        true => "not measurable".into(),
+        false => cell.text(names::digits(metric)),
+    })
+}
+
+fn notes(table: u8, evidence: &Evidence) -> Vec<String> {
+    let mut out = vec![
+        intervals(evidence),
+        "PD: prompt diversification, one of an image's captions drawn each time it is shown. The paper fine-tunes Stable Diffusion on 416 \
+         Pokemon or 610 Naruto pictures; here a small model is fine-tuned on emoji: the order of the methods can be compared, the numbers cannot."
+            .into(),
+    ];
+    match table {
+        4 => out.push(
+            "The paper's columns: Pokemon SD 1.5 / Pokemon SD 2.1 / Naruto SD 1.5 / Naruto SD 2.1. Each image is asked about with its first \
+             caption at guidance 1. `PIA` is the attack as its paper defines it, `pia-sd-2024` what its public code for Stable Diffusion computes."
+                .into(),
+        ),
+        7 => out.push(
+            "The paper's columns: Pokemon SD 1.5 / Pokemon SD 2.1 / Naruto SD 1.5 / Naruto SD 2.1, without prompt diversification (tables 2 \
+             and 7). Distances are between the images drawn for the members' prompts and held-out images, \"excess\" is what remains after \
+             subtracting that of real images to real images."
+                .into(),
+        ),
+        5 => out.push(
+            "The paper's attack is Pang and Wang's, by DeiT features and a classifier; `sim-mean` is the part of it that learns nothing, \
+             by EfficientNet-Lite0."
+                .into(),
+        ),
+        9 => out.push(
+            "Every round begins again with the first model, so that its share of the image grows. The paper does not say whether its models \
+             had prompt diversification; its numbers near 0.5 stand in that column."
+                .into(),
+        ),
+        _ => {}
+    }
+    out
+}
