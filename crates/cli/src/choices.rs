@@ -134,6 +134,17 @@ choice! {
 }
 
 choice! {
+    /// What turns gradients into steps; both with betas 0.9 and 0.999.
+    Optimizer {
+        /// weight decay is an L2 term of the gradient
+        #[default]
+        Adam = "adam",
+        /// weight decay shrinks the weights apart from the gradient
+        AdamW = "adamw",
+    }
+}
+
+choice! {
     /// The random weights that a distilled model begins with.
     Init {
         /// its own draw

@@ -90,7 +90,7 @@ impl Optimizer {
             beta1: 0.9,
             beta2: 0.999,
             weight_decay: options.weight_decay,
-            decoupled: false,
+            decoupled: options.decoupled,
             eps: 1e-8,
         };
         fused_adam(
@@ -226,5 +226,38 @@ impl Optimizer {
             .collect::<Result<_>>()?;
         self.kept = Some((at, kept));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One step at rate 0.1 and decay 0.5 from 2. AdamW with gradient 0: 2 (1 - 0.05). Adam with gradient 0.25: the first step of
+    /// Adam is the rate, whatever the gradient.
+    #[test]
+    fn decay_is_apart_from_the_gradient_or_part_of_it() {
+        for (decoupled, want) in [(true, 1.9), (false, 1.9)] {
+            let one = Tensor::from_slice(&[2.0f32]);
+            let parameters = Parameters(vec![("w".into(), one.shallow_clone())]);
+            let mut optimizer = Optimizer::new(&parameters);
+            let options = TrainOptions {
+                learning_rate: 0.1,
+                warmup: 1,
+                decay_fraction: 0.0,
+                weight_decay: 0.5,
+                decoupled,
+                ..TrainOptions::default()
+            };
+            let gradient = if decoupled { 0.0f32 } else { 0.25 };
+            let gradients = [Tensor::from_slice(&[gradient])];
+            optimizer.step_along(&gradients, None, 0, &options).unwrap();
+            let got = optimizer.raw()[0].1.double_value(&[0]);
+            assert!((got - want).abs() < 1e-6, "{decoupled}: {got}");
+            // The moments know the decay only where it is part of the gradient: 0.25 + 0.5 x 2, times 1 - 0.9.
+            let moment = optimizer.first[0].double_value(&[0]);
+            let want = if decoupled { 0.0 } else { 0.125 };
+            assert!((moment - want).abs() < 1e-7, "{decoupled}: {moment}");
+        }
     }
 }

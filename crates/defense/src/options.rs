@@ -24,8 +24,11 @@ pub struct TrainOptions {
     pub ema_warmup: bool,
     /// Global gradient norm is clipped to this; 0 never clips.
     pub clip: f64,
-    /// L2 weight decay.
+    /// Weight decay: Adam's L2 term, or AdamW's where [`Self::decoupled`].
     pub weight_decay: f64,
+    /// The decay multiplies the weights by 1 - rate x decay (AdamW) and is no part of the gradient.
+    #[serde(skip_serializing_if = "is_false")]
+    pub decoupled: bool,
     /// Mirror each drawn image with probability 1/2.
     pub flip: bool,
     /// Steps between checkpoints; 0: only at the end and on interruption.
@@ -40,6 +43,12 @@ pub struct TrainOptions {
     pub sample_every: u64,
 }
 
+// By reference, because serde's attribute calls it so.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 impl Default for TrainOptions {
     fn default() -> Self {
         Self {
@@ -52,6 +61,7 @@ impl Default for TrainOptions {
             ema_warmup: true,
             clip: 1.0,
             weight_decay: 0.0,
+            decoupled: false,
             flip: false,
             checkpoint_every: 500,
             keep_checkpoints: 2,

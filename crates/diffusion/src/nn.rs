@@ -29,6 +29,15 @@ impl Parameters {
         self.0.iter().map(|(n, t)| (n.as_str(), t))
     }
 
+    /// The tensors under their names, storage shared, without gradients: what is trained in one is trained in the other.
+    #[must_use]
+    pub fn shared(&self) -> BTreeMap<String, Tensor> {
+        self.0
+            .iter()
+            .map(|(n, t)| (n.clone(), t.detach()))
+            .collect()
+    }
+
     /// Deep copies under the same names.
     #[must_use]
     pub fn copies(&self) -> BTreeMap<String, Tensor> {

@@ -34,6 +34,7 @@ const KEYS: &[&str] = &[
     "train.ema",
     "train.ema_warmup",
     "train.clip",
+    "train.optimizer",
     "train.weight_decay",
     "train.flip",
     "train.cutout_side",

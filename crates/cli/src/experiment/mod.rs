@@ -18,8 +18,8 @@ pub use check::{BASE, REFERENCE, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{
-    CaptionChoice, Defense, Dtype, Features, Init, NearDuplicates, Order, ResizeFilter, Routing,
-    Sampler, SplitMethod, Weights,
+    CaptionChoice, Defense, Dtype, Features, Init, NearDuplicates, Optimizer, Order, ResizeFilter,
+    Routing, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -195,7 +195,9 @@ pub struct Train {
     pub ema_warmup: bool,
     /// Largest norm of the gradient; 0 switches clipping off.
     pub clip: f64,
-    /// Adam's L2 term.
+    /// Adam, or AdamW.
+    pub optimizer: Optimizer,
+    /// Weight decay, in the way of the optimiser.
     pub weight_decay: f64,
     /// Mirror every other image at random. Attacks always look at the image as it is.
     pub flip: bool,
@@ -237,6 +239,7 @@ impl Default for Train {
             ema: 0.999,
             ema_warmup: true,
             clip: 1.0,
+            optimizer: Optimizer::default(),
             weight_decay: 0.0,
             flip: false,
             cutout_side: 0,

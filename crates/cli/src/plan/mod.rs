@@ -367,6 +367,24 @@ fn warnings(experiment: &Experiment, data: &DataFacts, hardware: &Hardware) -> V
             experiment.train.warmup, experiment.train.steps
         ));
     }
+    // A base of the user's may have learnt the empty text; what begins here has learnt it by caption_dropout only.
+    let learnt = |t: &Train| t.caption_dropout > 0.0;
+    let pretrained = experiment.pretrain.as_ref();
+    let base_knows = pretrained
+        .and_then(|p| p.recipe(&experiment.train).ok())
+        .is_some_and(|t| learnt(&t));
+    if experiment.is_text()
+        && experiment.model.base.is_none()
+        && !base_knows
+        && !learnt(&experiment.train)
+        && experiment.sample.guidance != 1.0
+    {
+        warnings.push(format!(
+            "sample.guidance = {}: guidance asks the model with an empty text too, and none of these models learns one (train.caption_dropout, or \
+             that of pretrain.train)",
+            experiment.sample.guidance
+        ));
+    }
     if data.nonmembers < 100 {
         warnings.push(format!(
             "{} non-members cannot show a false-alarm rate of 1 %: at least 100 are needed (data.nonmembers)",

@@ -366,3 +366,19 @@ run demo (seed 0)
 ";
     assert_eq!(text, expected);
 }
+
+#[test]
+fn guidance_needs_an_empty_text_that_was_learnt() {
+    let with = |sets: &[&str]| {
+        let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let e = Experiment::load(&Source::Preset("emoji-t2i-demo".into()), &sets).unwrap();
+        let warnings = Plan::resolve(&e, &context()).unwrap().warnings;
+        warnings.iter().any(|w| w.contains("sample.guidance"))
+    };
+    assert!(!with(&[]));
+    assert!(with(&["pretrain.train.caption_dropout=0.0"]));
+    assert!(!with(&[
+        "pretrain.train.caption_dropout=0.0",
+        "sample.guidance=1.0"
+    ]));
+}

@@ -90,7 +90,8 @@ pub fn beginning(
     let network = if from_nothing {
         UNet2dCondition::fresh(config, job.init_seed(), device)?
     } else {
-        UNet2dCondition::from_weights(config, model.unet.parameters().copies(), device)?
+        // The weights are there once: the model is saved with those that training gives, not with its own.
+        UNet2dCondition::from_weights(config, model.unet.parameters().shared(), device)?
     };
     let t = train_of(plan, job);
     let network = if t.lora_rank > 0 && job.kind != JobKind::Pretrain {

@@ -3,7 +3,7 @@
 use super::lesson::{Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
 use super::{RunFolder, create_folder, pictures, text, write_json};
-use crate::choices::LogFormat;
+use crate::choices::{LogFormat, Optimizer};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::plan::{BASE, Job, JobKind, Plan, REFERENCE};
@@ -305,6 +305,7 @@ fn options(plan: &Plan, job: &Job) -> TrainOptions {
         ema_warmup: t.ema_warmup,
         clip: t.clip,
         weight_decay: t.weight_decay,
+        decoupled: t.optimizer == Optimizer::AdamW,
         flip: t.flip,
         checkpoint_every: t.checkpoint_every,
         keep_checkpoints: t.keep_checkpoints,
