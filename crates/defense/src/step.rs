@@ -106,23 +106,29 @@ impl Trainer<'_> {
             .flat_map(|&i| std::iter::repeat_n(i as i64, copies))
             .collect();
         let n = indices.len();
-        let mut x0 = self
-            .set
-            .images
-            .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
-        if let Some(deviation) = &self.set.deviation {
-            let deviation =
-                deviation.index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
+        let rows = Tensor::from_slice(&indices).to_device(self.device);
+        let drawn = |all: &Tensor| all.index_select(0, &rows);
+        let mirror = self.options.flip.then(|| {
+            let mut rng = stream(seed, "train/flip", step);
+            let coins: Vec<bool> = (0..n).map(|_| rng.random()).collect();
+            Tensor::from_slice(&coins)
+                .view([-1, 1, 1, 1])
+                .to_device(self.device)
+        });
+        let mut x0 = drawn(&self.set.images);
+        let mut deviation = self.set.deviation.as_ref().map(drawn);
+        if let Some(mask) = &mirror {
+            match &self.set.mirrored {
+                Some((means, deviations)) => {
+                    x0 = drawn(means).where_self(mask, &x0);
+                    deviation = deviation.map(|d| drawn(deviations).where_self(mask, &d));
+                }
+                None => x0 = x0.flip([3]).where_self(mask, &x0),
+            }
+        }
+        if let Some(deviation) = deviation {
             let mut rng = stream(seed, "train/latent", step);
             x0 += deviation * noise::normal(&mut rng, &x0.size(), self.device);
-        }
-        if self.options.flip {
-            let mut rng = stream(seed, "train/flip", step);
-            let mirrored: Vec<bool> = (0..n).map(|_| rng.random()).collect();
-            let mask = Tensor::from_slice(&mirrored)
-                .view([-1, 1, 1, 1])
-                .to_device(self.device);
-            x0 = x0.flip([3]).where_self(&mask, &x0);
         }
         if let Some(cutout) = &additions.cutout {
             let (_, _, height, width) = x0.size4()?;
@@ -314,6 +320,34 @@ mod tests {
         assert!((loss.unwrap() - mean).abs() < 1e-5 * mean);
         // Nothing is left behind for the next step.
         assert!(flat(&optimizer.gradients()).iter().all(|&g| g == 0.0));
+    }
+
+    /// Latents that do not vary are drawn, mirrored or not, as pixels are: with the same coins.
+    #[test]
+    fn latents_of_mirrored_images_take_the_place_of_mirrored_latents() {
+        let recipe = recipe(1.0);
+        let draw = recipe.draw(0, IMAGES);
+        let batch = |trainer: &Trainer<'_>| {
+            let none = Additions::default();
+            trainer.batch(&draw, COPIES, 5, 0, &none).unwrap().x_t
+        };
+        let pixels = trainer(&recipe);
+        let mut latent = trainer(&recipe);
+        let (images, still) = (pixels.set.images.copy(), pixels.set.images.zeros_like());
+        latent.set.mirrored = Some((images.flip([3]), still.copy()));
+        latent.set.deviation = Some(still.copy());
+        let same = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]) < 1e-6;
+        assert!(same(&batch(&pixels), &batch(&latent)));
+        // The mirrored images' own latents are used, and not the latents mirrored.
+        latent.set.mirrored = Some((images, still));
+        let unlike = batch(&latent);
+        assert!(!same(&batch(&pixels), &unlike));
+        let mut plain = trainer(&recipe);
+        plain.options.flip = false;
+        assert!(same(&batch(&plain), &unlike));
+        latent.set.mirrored = None;
+        let refused = latent.check(&Additions::default()).unwrap_err();
+        assert!(refused.to_string().contains("train.flip"), "{refused}");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct TrainingSet {
     /// Standard deviation of each image's latents, shaped like `images`: a step then draws from that Gaussian, as diffusers'
     /// script does. Without it the images are what they are.
     pub deviation: Option<Tensor>,
+    /// `images` and `deviation` of the mirrored pictures, for [`TrainOptions::flip`]: mirrored latents are no latents.
+    pub mirrored: Option<(Tensor, Tensor)>,
     /// Texts of the images, for a network that is told one.
     pub captions: Option<Captions>,
     /// Indices that no model of the run ever trains on, for the held-out loss.
@@ -44,6 +46,7 @@ impl Default for TrainingSet {
         Self {
             images: Tensor::zeros([0, 1, 1, 1], (Kind::Float, Device::Cpu)),
             deviation: None,
+            mirrored: None,
             captions: None,
             heldout: Vec::new(),
         }
@@ -299,7 +302,7 @@ impl Trainer<'_> {
     }
 
     /// Settings that contradict each other or the images.
-    fn check(&self, additions: &Additions) -> Result<()> {
+    pub(crate) fn check(&self, additions: &Additions) -> Result<()> {
         self.options.check()?;
         let size = self.set.images.size();
         let side = |axis: usize| size.get(axis).map_or(0, |&n| n as usize);
@@ -314,10 +317,18 @@ impl Trainer<'_> {
                     deviation.size()
                 )));
             }
-            if self.options.flip || additions.cutout.is_some() {
+            if additions.cutout.is_some() {
                 return Err(DefenseError::Setting(
-                    "train.flip and train.cutout_side change images, and this model learns from latents that were computed \
-                     once: leave them out"
+                    "train.cutout_side changes images, and this model learns from latents that were computed once: leave it out"
+                        .into(),
+                ));
+            }
+            let mirrored = self.set.mirrored.as_ref();
+            if self.options.flip
+                && !mirrored.is_some_and(|(m, d)| m.size() == size && d.size() == size)
+            {
+                return Err(DefenseError::Setting(
+                    "train.flip needs the latents of the mirrored images, shaped like the others"
                         .into(),
                 ));
             }

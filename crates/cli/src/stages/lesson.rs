@@ -96,6 +96,9 @@ impl Lesson {
             let captions = text::captions(model, images, &order, any, t.caption_dropout)?;
             set.captions = Some(captions);
             if let Some((means, deviations)) = text::latents(model, &set.images)? {
+                if t.flip {
+                    set.mirrored = text::latents(model, &set.images.flip([3]))?;
+                }
                 (set.images, set.deviation) = (means, Some(deviations));
             }
         }
