@@ -138,6 +138,26 @@ fn tables_are_views_of_the_same_runs() {
     );
 }
 
+/// DP-SGD takes as long as the rest: it is trained once, or for every seed that is asked for so.
+#[test]
+fn costly_models_are_trained_for_seed_0() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = text(dir.path());
+    let trainings = |more: &[&str]| -> Vec<String> {
+        let mut args = vec!["reproduce", "table3", "--only", "fashion-16", "--out", out];
+        args.extend(["--seeds", "2", "--dry-run"]);
+        args.extend(more);
+        let plan = String::from_utf8_lossy(&succeed(&args).stdout).into_owned();
+        let counts = plan.lines().filter_map(|line| {
+            let (before, _) = line.split_once(" trainings")?;
+            before.rsplit(' ').next().map(str::to_owned)
+        });
+        counts.collect()
+    };
+    assert_eq!(trainings(&[]), ["16", "14"]);
+    assert_eq!(trainings(&["--complete"]), ["16", "16"]);
+}
+
 #[test]
 fn what_is_missing_is_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -19,6 +19,10 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
     pub seeds: u64,
 
+    /// Train DP-SGD, which takes as long as all other models together, for every seed and not for seed 0 only
+    #[arg(long)]
+    pub complete: bool,
+
     /// Folder of all runs and tables
     #[arg(long, value_name = "DIR", default_value = "runs/reproduce")]
     pub out: PathBuf,

@@ -18,9 +18,14 @@ pub struct Dataset {
     pub text: &'static str,
     /// Keys that differ from it.
     pub keys: &'static [&'static str],
+    /// Models that cost as much as all others together: trained for seed 0 only, unless all are asked for.
+    pub once: &'static [&'static str],
     /// For sets that are no part of the program: where to get them.
     pub remedy: Option<&'static str>,
 }
+
+/// DP-SGD takes the gradient image by image.
+const PRIVATE: &[&str] = &["dp-sgd", "dp-sgd-weak"];
 
 const CPU: &[Dataset] = &[
     Dataset {
@@ -29,6 +34,7 @@ const CPU: &[Dataset] = &[
         paper: None,
         text: include_str!("../../../presets/studies/fashion-16.toml"),
         keys: &[],
+        once: PRIVATE,
         remedy: None,
     },
     Dataset {
@@ -37,6 +43,7 @@ const CPU: &[Dataset] = &[
         paper: None,
         text: include_str!("../../../presets/studies/emoji-16.toml"),
         keys: &[],
+        once: PRIVATE,
         remedy: None,
     },
 ];
@@ -48,6 +55,7 @@ const BROUGHT: &[Dataset] = &[
         title: "CIFAR-10",
         paper: Some("CIFAR10"),
         text: PAPER,
+        once: &[],
         keys: &["data.members=25000", "data.nonmembers=25000"],
         remedy: Some(
             "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-10-batches-bin",
@@ -58,6 +66,7 @@ const BROUGHT: &[Dataset] = &[
         title: "CIFAR-100",
         paper: Some("CIFAR100"),
         text: PAPER,
+        once: &[],
         keys: &["data.members=25000", "data.nonmembers=25000"],
         remedy: Some(
             "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-100-binary",
@@ -68,6 +77,7 @@ const BROUGHT: &[Dataset] = &[
         title: "STL-10 unlabeled at 32 px",
         paper: Some("STL10-Unlabeled"),
         text: PAPER,
+        once: &[],
         keys: &[
             "data.members=50000",
             "data.nonmembers=50000",
@@ -83,6 +93,7 @@ const BROUGHT: &[Dataset] = &[
         title: "Tiny-ImageNet at 32 px",
         paper: Some("Tiny-ImageNet"),
         text: PAPER,
+        once: &[],
         keys: &[
             "data.members=50000",
             "data.nonmembers=50000",
@@ -141,6 +152,7 @@ const TEXT_CPU: &[Dataset] = &[Dataset {
     paper: None,
     text: include_str!("../../../presets/emoji-t2i-demo.toml"),
     keys: &[TEXT_ATTACKS],
+    once: &[],
     remedy: None,
 }];
 
@@ -165,6 +177,7 @@ const fn text_set(
         paper: None,
         text: PAPER_TEXT,
         keys,
+        once: &[],
         remedy: Some(
             "name a folder of pictures with a metadata.jsonl that has a caption, or a list of captions, for each",
         ),

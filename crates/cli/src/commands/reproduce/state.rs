@@ -57,7 +57,7 @@ fn state(planned: &Planned) -> &'static str {
     }
 }
 
-/// Is the finished run the one that is asked for? Attacks and the use of the machine may differ.
+/// Is the finished run the one that is asked for? Attacks and the use of the machine may differ, and it may have more models.
 pub fn same_experiment(planned: &Planned) -> Result<()> {
     let path = planned.folder.plan();
     let plan = Plan::load(&path)?;
@@ -79,7 +79,10 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
         ("[train]", before.train != now.train),
         ("[distill]", before.distill != now.distill),
         ("[sample]", sizes(&before) != sizes(now)),
-        ("[[models]]", before.models != now.models),
+        (
+            "[[models]]",
+            now.models.iter().any(|m| !before.models.contains(m)),
+        ),
     ];
     match differs.iter().find(|(_, differs)| *differs) {
         None => Ok(()),

@@ -231,7 +231,14 @@ fn experiment(
         ..global.clone()
     };
     sets.extend(others.sets());
-    Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)
+    let mut experiment =
+        Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)?;
+    if seed != 0 && !args.complete {
+        experiment
+            .models
+            .retain(|m| !dataset.once.contains(&m.name.as_str()));
+    }
+    Ok(experiment)
 }
 
 /// Writes split.json of the SecMI code's file into a run's folder, where the run takes it from.
