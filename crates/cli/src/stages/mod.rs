@@ -9,6 +9,7 @@ pub mod prepare;
 pub mod sample;
 pub mod score;
 pub mod sets;
+pub mod similar;
 pub mod text;
 pub mod train;
 pub mod trainings;
