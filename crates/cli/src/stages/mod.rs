@@ -4,6 +4,8 @@
 pub mod attack;
 pub mod blind;
 pub mod lesson;
+pub mod memorisation;
+pub mod mitigation;
 pub mod pictures;
 pub mod prepare;
 pub mod sample;
