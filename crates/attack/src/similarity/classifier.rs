@@ -111,7 +111,7 @@ impl Perceptron {
                 h.f_relu6()?
             };
             if let Some(masks) = masks {
-                h = h * &masks[index];
+                h = h.f_mul(&masks[index])?;
             }
         }
         Ok(h)

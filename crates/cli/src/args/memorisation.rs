@@ -98,7 +98,7 @@ pub struct MemorisationArgs {
     #[arg(long, value_enum, value_name = "ORDER", default_value_t = Order::First, requires = "model2")]
     pub order: Order,
 
-    /// What generated images and training images are compared by
+    /// What generated images and training images are compared by (auto: pixels where the weights of efflite0 are not at hand)
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
     pub features: Features,
 
