@@ -12,7 +12,7 @@
 //! * [`lowpass`]: low frequencies only, a variant of every error attack.
 //! * [`teacher_difference`]: an attack on this project's own defence, for someone who holds both models of a pair.
 //! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model). [`similarity`]: to the
-//!   images that a sample's caption generates (black box; needs features of images).
+//!   images that a sample's caption generates (black box; needs features of images); [`drawn`]: how these are drawn.
 //! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy.
 //!
 //! And around them:
@@ -33,6 +33,7 @@ pub mod captions;
 pub mod catalogue;
 pub mod clean_noise;
 pub mod clid;
+pub mod drawn;
 mod error;
 pub mod evaluate;
 pub mod gsa;
@@ -67,6 +68,7 @@ pub use catalogue::{
 };
 pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap};
+pub use drawn::Drawn;
 pub use error::{AttackError, Result};
 pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, run};
 pub use gsa::{Gsa1, Gsa2};

@@ -3,14 +3,14 @@
 //! * [`guided_trajectory`] and [`Trajectory::mean_norms`]: the detection metric of Wen, Liu, Chen and Lyu 2024 (ICLR, arXiv
 //!   2407.21720) over a guided DDIM generation; [`trajectory_norms`] for a trajectory that was recorded elsewhere.
 //! * [`mitigate`]: their remedy at inference time, which changes the prompt's embedding.
-//! * [`prompt_errors`]: SecMI's t-error of prompts, the DualMD paper's Fig. 3.
+//! * [`prompt_errors`]: SecMI's t-error of prompts, the DualMD paper's Fig. 3; [`t_errors`] of what was generated before.
 //!
 //! Membership of samples is another question; [`crate::Wen`] makes an attack of the first of these.
 
 mod errors;
 mod mitigation;
 
-pub use errors::{PromptErrors, prompt_errors};
+pub use errors::{PromptErrors, prompt_errors, t_errors};
 pub use mitigation::{Mitigated, Mitigation, mitigate};
 
 use crate::reduce::sum_of_powers;
@@ -25,7 +25,7 @@ pub struct Trajectory {
     pub path: Vec<(i64, Tensor)>,
     /// For each step |eps(x_t, t, text) - eps(x_t, t, empty)|_2 of every image.
     pub norms: Vec<Vec<f64>>,
-    /// What was generated, [N, C, H, W] f32, not clipped: latents of a latent model.
+    /// What was generated, [N, C, H, W] f32: latents of a latent model.
     pub end: Tensor,
 }
 
@@ -75,6 +75,8 @@ pub struct Generation<'a> {
     pub guidance: f64,
     /// Denoising steps: 50 in the papers.
     pub steps: usize,
+    /// Clip the predicted clean image to [-c, c]; `None` for latents.
+    pub clip: Option<f64>,
 }
 
 /// Generates by DDIM (eta 0) with classifier-free guidance and keeps the norms on the way. All N at once, two rows for
@@ -94,6 +96,7 @@ pub fn guided_trajectory(
         empty,
         guidance,
         steps,
+        clip,
     } = *generation;
     let both = Both::new(denoiser, noise, text, empty)?;
     let times = schedule.sampling_timesteps(steps)?;
@@ -106,7 +109,11 @@ pub fn guided_trajectory(
         let eps = &without + (with - &without) * guidance;
         let next = times.get(index + 1);
         let a = next.map_or_else(|| schedule.final_alpha_bar(), |&s| schedule.alpha_bar(s));
-        x = schedule.predict_x0(&x, &eps, t) * a.sqrt() + eps * (1.0 - a).sqrt();
+        let mut x0 = schedule.predict_x0(&x, &eps, t);
+        if let Some(c) = clip {
+            x0 = x0.f_clamp(-c, c)?;
+        }
+        x = x0 * a.sqrt() + eps * (1.0 - a).sqrt();
     }
     Ok(Trajectory {
         path,

@@ -1,7 +1,7 @@
 //! Similarity: what a caption generates looks like the image it was trained with.
 //!
 //! *Paper*: Pang and Wang 2025, "Black-box Membership Inference Attacks against Fine-tuned Diffusion Models" (NDSS, arXiv
-//! 2312.08207); feature and forms as in its public code, but for its classifier.
+//! 2312.08207); feature and forms as in its public code.
 //!
 //! *Equation*: f(x)_jc is component c of token j of an image encoder (DeiT in the paper: 578 tokens of 768 components).
 //! The public code takes the cosine *over tokens*, one number for each component c: s_c = mean_r cos(f(x)_.c, f(g_r)_.c)
@@ -11,15 +11,17 @@
 //! * `pw-threshold`: max_c of s_c, standardised with mean and deviation of the known samples.
 //! * `pw-distribution`: log N(s; members) - log N(s; non-members) of the standardised s, with mean and full covariance (+
 //!   1e-5 I) of the known samples of either side.
+//! * `pw-classifier`: a perceptron on the standardised s, learnt from the known samples (`classifier`).
 //!
-//! *Threat model*: black box. Knows the caption, generates images with it, sees nothing but them. The last two also know
+//! *Threat model*: black box. Knows the caption, generates images with it, sees nothing but them. The `pw` forms also know
 //! for a part of the images whether they were trained on; the paper has a shadow model for that.
 //!
 //! *Queries per sample*: three generations.
 //!
 //! *What it misses*: a model trained with several captions per image, asked with one it did not see; images that many
-//! captions lead to. The paper's multi-layer classifier is not here: its code reports the best of 1,000 epochs, chosen on
-//! the audited images.
+//! captions lead to.
+
+mod classifier;
 
 use crate::{Access, AttackError, AttackInfo, Known, Result};
 use dualmd_torch::{Kind, Tensor};
@@ -39,11 +41,18 @@ pub enum Similarity {
     Threshold,
     /// `pw-distribution`.
     Distribution,
+    /// `pw-classifier`.
+    Classifier,
 }
 
 impl Similarity {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Mean, Self::Threshold, Self::Distribution];
+    pub const ALL: [Self; 4] = [
+        Self::Mean,
+        Self::Threshold,
+        Self::Distribution,
+        Self::Classifier,
+    ];
 
     /// Name in files and on the command line.
     #[must_use]
@@ -52,6 +61,7 @@ impl Similarity {
             Self::Mean => "sim-mean",
             Self::Threshold => "pw-threshold",
             Self::Distribution => "pw-distribution",
+            Self::Classifier => "pw-classifier",
         }
     }
 
@@ -83,6 +93,10 @@ impl Similarity {
             Self::Distribution => (
                 "Pang & Wang, distribution",
                 "log N(z; members) - log N(z; non-members), z_c as in pw-threshold, Gaussians of the known samples",
+            ),
+            Self::Classifier => (
+                "Pang & Wang, classifier",
+                "log-odds of a perceptron on z, as in pw-threshold, learnt from the known samples",
             ),
         };
         AttackInfo {
@@ -131,12 +145,12 @@ pub fn channel_similarities(query: &Tensor, generated: &Tensor) -> Result<Tensor
 }
 
 /// Scores of the samples that are not known, in the order of [`Known::rest`], learnt from those that are. `features`:
-/// those of all samples, from [`channel_similarities`], [N, channels].
+/// those of all samples, from [`channel_similarities`], [N, channels]. `seed`: of the classifier.
 ///
 /// # Errors
 /// [`Similarity::Mean`], which is [`sim_mean`] of all samples; known samples that are not among the N or too few (two of
 /// either side).
-pub fn learnt(form: Similarity, features: &Tensor, known: &Known) -> Result<Vec<f64>> {
+pub fn learnt(form: Similarity, features: &Tensor, known: &Known, seed: u64) -> Result<Vec<f64>> {
     let (n, channels) = features.size2()?;
     let beyond = known.rows().last().is_some_and(|&row| row as i64 >= n);
     if beyond || known.counts().iter().any(|&count| count < 2) {
@@ -178,6 +192,10 @@ pub fn learnt(form: Similarity, features: &Tensor, known: &Known) -> Result<Vec<
                 log_density(&standard(rows(&of)?), &judged, channels)
             };
             Ok(Vec::try_from(density(true)? - density(false)?)?)
+        }
+        Similarity::Classifier => {
+            let recipe = classifier::Recipe::default();
+            classifier::scores(recipe, &standard(seen), known.member(), &judged, seed)
         }
     }
 }

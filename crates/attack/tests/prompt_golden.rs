@@ -207,6 +207,7 @@ fn norms_and_errors_of_prompts_agree_with_python() {
             empty: &empty,
             guidance: 7.5,
             steps: 10,
+            clip: None,
         };
         let (model, schedule) = (&golden.model, &golden.model.schedule);
         let trajectory = guided_trajectory(model, schedule, &generation).unwrap();

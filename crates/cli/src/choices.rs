@@ -215,6 +215,15 @@ choice! {
 }
 
 choice! {
+    /// What is done about a prompt that a model remembers an image for.
+    Mitigate {
+        /// its embedding is changed until the model no longer jumps at it (Wen et al. 2024)
+        #[default]
+        Wen = "wen",
+    }
+}
+
+choice! {
     /// Form of log and progress lines.
     LogFormat {
         /// for people

@@ -63,6 +63,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Caption(caption) => commands::caption::caption(global, &caption),
         Command::Lira(lira) => commands::lira::lira(global, &lira),
         Command::Reproduce(reproduce) => commands::reproduce::reproduce(global, &reproduce),
+        Command::Memorisation(asked) => commands::memorisation::memorisation(global, &asked),
         Command::Roc(roc) => commands::report::roc(&roc),
         Command::Report(report) => commands::report::report(&report),
         Command::Selftest => commands::selftest::selftest(global),

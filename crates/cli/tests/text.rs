@@ -11,14 +11,15 @@ use dualmd_torch::Device;
 use dualmd_torch::weights::read_npy;
 use std::path::Path;
 
-/// Four members of one vendor, after a few drawings of another.
+/// Six members of one vendor, after a few drawings of another.
 const EXPERIMENT: &str = r#"
 seed = 1
 [data]
 source = "FINE"
 image_size = 8
-members = 4
-nonmembers = 4
+members = 6
+nonmembers = 6
+near_duplicates = "ignore"
 [model]
 preset = "t2i-pixels-32"
 block_out_channels = [8, 8, 8]
@@ -40,7 +41,8 @@ guidance = 2.0
 per_prompt = 2
 features = "none"
 [audit]
-attacks = ["loss", "sima", "clid-gap", "wen", "loss+captions"]
+attacks = ["loss", "sima", "clid-gap", "wen", "loss+captions", "pw-threshold", "rounds@2", "rounds@2+second+pw-distribution"]
+known_fraction = 0.5
 [run]
 jobs = 2
 threads_per_model = 1
@@ -137,17 +139,17 @@ fn a_run_of_text_to_image_models() {
             .exists()
     );
 
-    // Two images for each of the eight captions, from noise that all models share.
+    // Two images for each of the twelve captions, from noise that all models share.
     for name in ["baseline", "pair", "student"] {
         let samples = run.join("samples").join(name);
         assert_eq!(
             read_npy(&samples.join("samples.npy")).unwrap().size(),
-            [16, 3, 8, 8]
+            [24, 3, 8, 8]
         );
         let prompts = std::fs::read(samples.join("prompts.json")).unwrap();
         let prompts: Vec<serde_json::Value> = serde_json::from_slice(&prompts).unwrap();
-        assert_eq!(prompts.len(), 16);
-        assert_eq!(prompts.iter().filter(|p| p["member"] == true).count(), 8);
+        assert_eq!(prompts.len(), 24);
+        assert_eq!(prompts.iter().filter(|p| p["member"] == true).count(), 12);
         assert!(
             prompts
                 .iter()
@@ -165,6 +167,37 @@ fn a_run_of_text_to_image_models() {
         .filter(|r| r["status"] != "ok")
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
+    // Whoever knows half of the images is judged on the other half; a pair is asked in rounds, another model is not.
+    for (name, rounds) in [("pair", 2), ("student", 0)] {
+        let scores =
+            dualmd_audit::read_scores(&run.join("scores").join(format!("{name}.csv"))).unwrap();
+        let of = |attack: &str| -> Vec<f64> {
+            let rows = scores.rows.iter().filter(|r| r.attack == attack);
+            rows.map(|r| r.score).collect()
+        };
+        let in_rounds = scores
+            .attacks()
+            .iter()
+            .filter(|a| a.starts_with("rounds"))
+            .count();
+        assert_eq!((of("pw-threshold").len(), in_rounds), (6, rounds), "{name}");
+        if rounds == 0 {
+            continue;
+        }
+        // From the same noise, with other turns.
+        assert_eq!(of("rounds@2").len(), 12);
+        assert_ne!(of("rounds@2"), of("sim-mean"));
+        assert_eq!(of("rounds@2+second+pw-distribution").len(), 6);
+        let model = report["models"].as_array().unwrap();
+        let model = model.iter().find(|m| m["name"] == name).unwrap();
+        let results = model["results"].as_array().unwrap();
+        let result = results.iter().find(|r| r["attack"] == "rounds@2").unwrap();
+        assert!(
+            result["d1"]["n_members"] == 3 && result["d2"]["n_members"] == 3,
+            "{result}"
+        );
+        assert_eq!(result["access"], "grey-box");
+    }
     assert!(
         run.join("samples/baseline/during-training/2.png").exists()
             || run.join("samples/baseline").exists()
@@ -251,6 +284,10 @@ fn what_a_text_to_image_run_cannot_be_is_said_before_it_starts() {
     };
     let fine = text(&at("fine")).to_owned();
     refuse(&[("emoji#twitter", &fine)], "pretrain.source");
+    refuse(&[("rounds@2\"", "rounds@3\"")], "at most 2 rounds");
+    refuse(&[("rounds@2\"", "rounds@2+third\"")], "unknown attack");
+    let inception = "features = \"inception-64\"\nfeatures_weights = \"none.safetensors\"";
+    refuse(&[("features = \"none\"", inception)], "one vector an image");
     refuse(
         &[("preset = \"t2i-pixels-32\"", "preset = \"tiny\"")],
         "[pretrain] is for text-to-image models",

@@ -38,7 +38,7 @@ mod testing;
 pub mod uncertainty;
 
 pub use error::{MetricsError, Result};
-pub use extract::{EfficientNetLite0, Extracted, Extractor, InceptionFid, Layer, Pixels};
+pub use extract::{EfficientNetLite0, Extracted, Extractor, InceptionFid, Layer, Pixels, Places};
 pub use features::Features;
 pub use frechet::{
     Frechet, MemorisationGap, frechet_distance, frechet_of_features, memorisation_gap,

@@ -244,6 +244,15 @@ fn efficientnet_agrees_with_python() {
     let difference = joined(&[&logits.biased]) - joined(&[&logits.unbiased]) - bias;
     assert!(difference.abs().max().double_value(&[]) < 1e-5);
     assert_eq!(found.features.extractor(), "efflite0-1280");
+    // The features are the mean of those of the 49 places.
+    let map = network.places().unwrap();
+    let places = map.features(&images()).unwrap();
+    let n = found.features.count() as i64;
+    assert_eq!(map.name(), "efflite0-7x7x1280");
+    assert_eq!(places.size(), [n, 49, 1280]);
+    let mean = places.mean_dim([1i64].as_slice(), false, Kind::Float);
+    let difference = (mean - joined(&[&found.features])).abs().max();
+    assert!(difference.double_value(&[]) < 1e-5);
     assert_eq!(logits.unbiased.extractor(), "efflite0-logits-unbiased");
 }
 

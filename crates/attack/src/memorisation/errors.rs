@@ -10,7 +10,7 @@ use dualmd_torch::Tensor;
 /// What prompts made, and SecMI's error of it.
 #[derive(Debug)]
 pub struct PromptErrors {
-    /// What was generated, [N, C, H, W] f32, not clipped: latents of a latent model.
+    /// What was generated, [N, C, H, W] f32: latents of a latent model.
     pub generated: Tensor,
     /// SecMI's error of each with its own prompt, a sum of squares; small = memorised.
     pub errors: Vec<f64>,
@@ -38,14 +38,9 @@ pub fn prompt_errors(
         empty,
         guidance,
         steps,
+        clip,
     } = *generation;
-    let sampling = LatentSampling {
-        steps,
-        batch,
-        clip: None,
-    };
-    let rows: Vec<usize> = (0..usize::try_from(text.size()[0]).unwrap_or(0)).collect();
-    let prompts = Prompts::new(text, rows.iter().map(|&i| vec![i]).collect(), empty)?;
+    let sampling = LatentSampling { steps, batch, clip };
     let guided = Guided {
         model: denoiser,
         unconditional: empty.shallow_clone(),
@@ -55,14 +50,34 @@ pub fn prompt_errors(
         embedding: text.f_to_device(noise.device())?,
     };
     let generated = sample_latents(&guided, schedule, noise, &condition, &sampling, |_| true)?;
+    let errors = t_errors(denoiser, schedule, &generated, text, empty, batch, secmi)?;
+    Ok(PromptErrors { generated, errors })
+}
+
+/// SecMI's error of each of `x` [N, C, H, W] with its own of the texts [N, tokens, width]; small = memorised. `empty`, `batch`,
+/// `secmi`: as in [`prompt_errors`].
+///
+/// # Errors
+/// As [`prompt_errors`].
+pub fn t_errors(
+    denoiser: &dyn Denoiser,
+    schedule: &NoiseSchedule,
+    x: &Tensor,
+    text: &Tensor,
+    empty: &Tensor,
+    batch: usize,
+    secmi: SecMi,
+) -> Result<Vec<f64>> {
+    let rows: Vec<usize> = (0..usize::try_from(text.size()[0]).unwrap_or(0)).collect();
+    let prompts = Prompts::new(text, rows.iter().map(|&i| vec![i]).collect(), empty)?;
     let mut errors = Vec::with_capacity(rows.len());
     for part in rows.chunks(batch.max(1)) {
         // SecMI draws no noise, so ids and seed do not matter.
         let ids: Vec<String> = part.iter().map(|i| format!("prompt-{i}")).collect();
-        let x = generated.f_narrow(0, part[0] as i64, part.len() as i64)?;
+        let x = x.f_narrow(0, part[0] as i64, part.len() as i64)?;
         let mut batch =
             Batch::new(denoiser, schedule, &x, &ids, 0)?.with_prompts(&prompts, part)?;
         errors.extend(secmi.score(&mut batch)?.into_iter().map(|score| -score));
     }
-    Ok(PromptErrors { generated, errors })
+    Ok(errors)
 }

@@ -2,6 +2,7 @@
 
 mod caption;
 mod files;
+mod memorisation;
 mod reproduce;
 mod runs;
 
@@ -9,6 +10,7 @@ pub use caption::CaptionArgs;
 pub use files::{
     Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs,
 };
+pub use memorisation::MemorisationArgs;
 pub use reproduce::{ReproduceArgs, Scale, What};
 pub use runs::{
     AttackArgs, AuditArgs, DemoArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs, SampleArgs,
@@ -201,6 +203,12 @@ pub enum Command {
         after_help = "Example:\n  dualmd caption photos/ --model blip-image-captioning-large -n 5 -o captions.jsonl\n\nThe file can take the place of photos/metadata.jsonl: `text` lists the captions that were there and the new ones. An interrupted\ncommand goes on where it stopped."
     )]
     Caption(CaptionArgs),
+
+    /// What prompts call up: which ones a text-to-image model remembers images for, and how like these are
+    #[command(
+        after_help = "Examples:\n  dualmd memorisation my-model --memorised known.txt --others random.txt -o memorisation/\n  dualmd memorisation my-model --members train/ --nonmembers heldout/ --mitigate wen -o mitigated/"
+    )]
+    Memorisation(MemorisationArgs),
 
     /// Statistics of any score file
     #[command(

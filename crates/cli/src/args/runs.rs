@@ -1,6 +1,7 @@
 //! Arguments of the commands that compute.
 
 use super::files::fraction;
+use super::memorisation::MitigateArgs;
 use crate::choices::{Features, ImageFormat, Order, Sampler, Stage, Weights};
 use crate::experiment::Source;
 use anyhow::{Result, bail};
@@ -267,6 +268,10 @@ pub struct SampleArgs {
     /// How strongly the prompt is followed (classifier-free guidance); 1: as learnt
     #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
     pub guidance: f64,
+
+    /// What is done about remembered prompts.
+    #[command(flatten)]
+    pub remedy: MitigateArgs,
 
     /// Which of two models takes which step
     #[arg(long, value_enum, value_name = "ORDER", default_value_t = Order::First, requires = "model2")]

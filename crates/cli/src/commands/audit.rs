@@ -8,7 +8,8 @@ use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::{failures, weight_set, write_exposed};
 use crate::stages::pictures::tensor_of_all;
 use crate::stages::sample::{Generator, Prompts, Side, write_nearest, write_samples};
-use crate::stages::score::{Drawing, Kept, Label, Scored, Similar, Subject, check_name, score};
+use crate::stages::score::{Drawing, Kept, Label, Scored, Subject, check_name, score};
+use crate::stages::similar::{self, Similar, needs_images};
 use crate::stages::text::{Encoded, captions_of};
 use crate::stages::{RunFolder, blind, create_folder, sets, train::view, utility, write_json};
 use crate::{choices, machine, signals};
@@ -80,21 +81,10 @@ impl Case {
             caption_column: args.caption_column.as_deref(),
             ..LoadOptions::default()
         };
-        let read = |data: &str| -> Result<ImageSet> {
-            let mut set = load(data, &options)?;
-            let report = dedupe(&mut set);
-            if !report.dropped.is_empty() {
-                eprintln!(
-                    "warning: {data}: {} exact duplicates dropped",
-                    report.dropped.len()
-                );
-            }
-            if set.is_empty() {
-                bail!("{data} holds no images");
-            }
-            Ok(set)
-        };
-        let (members, nonmembers) = (read(&args.members)?, read(&args.nonmembers)?);
+        let (members, nonmembers) = (
+            undoubled(&args.members, &options)?,
+            undoubled(&args.nonmembers, &options)?,
+        );
         if members.shape() != nonmembers.shape() {
             bail!(
                 "members are {:?} and non-members {:?} (channels, height, width)",
@@ -138,6 +128,25 @@ impl Case {
     }
 }
 
+/// An image set without exact duplicates.
+///
+/// # Errors
+/// It cannot be read or holds no images.
+pub fn undoubled(data: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
+    let mut set = load(data, options)?;
+    let report = dedupe(&mut set);
+    if !report.dropped.is_empty() {
+        eprintln!(
+            "warning: {data}: {} exact duplicates dropped",
+            report.dropped.len()
+        );
+    }
+    if set.is_empty() {
+        bail!("{data} holds no images");
+    }
+    Ok(set)
+}
+
 impl Case {
     /// The captions of every sample.
     fn texts(&self) -> Option<Vec<&[String]>> {
@@ -145,7 +154,7 @@ impl Case {
         Some(captions.iter().map(Vec::as_slice).collect())
     }
 
-    /// What `sim-mean` compares images by: EfficientNet-Lite0 where it is at hand, else pixels.
+    /// What images that captions draw are compared by: EfficientNet-Lite0 where it is at hand, else pixels.
     fn comparing(&self) -> Result<Option<Box<dyn Extractor>>> {
         if self.captions.is_none() {
             return Ok(None);
@@ -251,26 +260,9 @@ fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<String>>
     }
     for name in named {
         check_name(name)?;
-        if let Some(form) = Similarity::parse(name) {
-            if form != Similarity::Mean {
-                bail_usage!(
-                    "attack {name} compares patch by patch, which no network here can: use {}",
-                    Similarity::Mean.name()
-                );
-            }
-            if !text {
-                bail_usage!(
-                    "attack {name} is for text-to-image models, and this one is told no text"
-                );
-            }
-            continue;
-        }
-        match BlackBox::parse(name) {
-            None => check_prompts(name, text)?,
-            Some(BlackBox::Rounds(_)) if text => {
-                bail_usage!("attack {name} repeats the drawing of models that are told no text")
-            }
-            Some(_) => {}
+        let by_captions = similar::check(name, text, choices::Features::Auto, STEPS)?;
+        if !by_captions && BlackBox::parse(name).is_none() {
+            check_prompts(name, text)?;
         }
         if crate::plan::takes_pair(name) && !pair {
             bail_usage!(
@@ -353,7 +345,7 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     let attacks = attacks(&args.score, text, false)?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
-    let drawn = |a: &String| a == nn::NAME || Similarity::parse(a).is_some();
+    let drawn = |a: &String| a == nn::NAME || needs_images(a);
     let generated = if attacks.iter().any(drawn) {
         Some(generate(
             &case,
@@ -367,10 +359,10 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     };
     let captions = case.texts();
     let extractor = case.comparing()?;
-    let similar = generated
-        .as_ref()
-        .zip(extractor.as_deref())
-        .map(|(images, extractor)| Similar { images, extractor });
+    let similar = extractor.as_deref().map(|extractor| Similar {
+        images: generated.as_ref(),
+        extractor,
+    });
     let subject = subject(
         &case,
         &args.score,
@@ -410,6 +402,8 @@ fn subject<'a>(
         drawing: Drawing {
             n: GENERATED,
             steps: STEPS,
+            per_prompt: PER_PROMPT,
+            guidance: GUIDANCE,
         },
         known: args.known_fraction,
         batch: args.batch,
@@ -534,7 +528,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     let captions = case.texts();
     let extractor = case.comparing()?;
     let similar = extractor.as_deref().map(|extractor| Similar {
-        images: &generated,
+        images: Some(&generated),
         extractor,
     });
     let subject = subject(

@@ -6,6 +6,7 @@ use crate::presets::PRESETS;
 use anyhow::Result;
 use clap::ValueEnum;
 use dualmd_attack::nn::BlackBox;
+use dualmd_attack::similarity::Similarity;
 use std::process::ExitCode;
 
 /// Prints a table.
@@ -13,7 +14,9 @@ pub fn list(what: Listing) -> Result<ExitCode> {
     match what {
         Listing::Attacks => {
             let infos = dualmd_attack::ALL.iter().map(|a| a.attack().info());
-            for info in infos.chain([BlackBox::Nearest.info(0), BlackBox::Rounds(2).info(0)]) {
+            let similar = Similarity::ALL.map(|form| form.info(3, ""));
+            let rounds = [BlackBox::Nearest.info(0), BlackBox::Rounds(2).info(0)];
+            for info in infos.chain(similar).chain(rounds) {
                 let access = serde_json::to_value(info.access)?;
                 println!(
                     "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
@@ -29,8 +32,9 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             println!(
                 "NAME@T is the attack at timestep T (sima@50), NAME+flip its mean over both mirror images (loss+flip), \
                  NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds.\n\
-                 Of text-to-image models: NAME+captions tries all captions of an image (loss+captions), sim-mean compares an image with \
-                 what its caption draws."
+                 Of text-to-image models: NAME+captions tries all captions of an image (loss+captions); sim-mean and pw-... compare an \
+                 image with what its caption draws, and rounds@R with what a pair draws for it in R rounds, the first model beginning \
+                 (rounds@2+second: the second; rounds@2+pw-threshold: compared so)."
             );
         }
         Listing::Defenses => {

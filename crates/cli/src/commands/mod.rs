@@ -5,6 +5,7 @@ pub mod caption;
 pub mod data;
 pub mod lira;
 pub mod list;
+pub mod memorisation;
 pub mod metrics;
 pub mod model;
 pub mod report;

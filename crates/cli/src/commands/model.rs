@@ -1,10 +1,12 @@
 //! `dualmd sample` and `dualmd predict`: models, wherever they were trained.
 
 use crate::args::{Global, PredictArgs, SampleArgs};
+use crate::bail_usage;
 use crate::choices::ImageFormat;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::weight_set;
+use crate::stages::mitigation::{self, Drawing};
 use crate::stages::sample::{Generator, Prompts, write_samples};
 use crate::stages::text::Encoded;
 use crate::stages::{create_folder, train::view};
@@ -58,7 +60,39 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
             initial_noise(seed, args.n, shape, engine.device)
         }
     };
-    let prompts = prompts(args, &generator, &folders[0])?;
+    let mut prompts = prompts(args, &generator, &folders[0])?;
+    let remedy = args.remedy.options();
+    match (&mut prompts, &remedy) {
+        (Some((prompts, of)), Some(options)) => {
+            let drawing = Drawing {
+                generator: &generator,
+                noise: &noise,
+                steps: args.steps(),
+                order: args.order,
+                seed,
+            };
+            let all = mitigation::remedy(&drawing, prompts, of, options)?;
+            if global.verbose > 0 {
+                for found in &all {
+                    eprintln!(
+                        "mitigate: losses {:?}, target {}",
+                        found.losses,
+                        if found.reached {
+                            "reached"
+                        } else {
+                            "not reached"
+                        }
+                    );
+                }
+            }
+        }
+        (None, Some(_)) => bail_usage!(
+            "--mitigate changes what a prompt says to a text-to-image model, and {} is told no text",
+            folders[0].display()
+        ),
+        _ => {}
+    }
+    let prompts = prompts.map(|(prompts, _)| prompts);
     let stop = crate::signals::stop_flag()?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let began = std::time::Instant::now();
@@ -94,7 +128,12 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
 }
 
 /// What a text-to-image model is told for each image: --prompt, or the lines of --prompts in turn.
-fn prompts(args: &SampleArgs, generator: &Generator, folder: &Path) -> Result<Option<Prompts>> {
+/// Also says which line each image is drawn for.
+fn prompts(
+    args: &SampleArgs,
+    generator: &Generator,
+    folder: &Path,
+) -> Result<Option<(Prompts, Vec<usize>)>> {
     let lines = match (&args.prompt, &args.prompts) {
         (Some(prompt), _) => vec![prompt.clone()],
         (None, Some(file)) => {
@@ -122,16 +161,16 @@ fn prompts(args: &SampleArgs, generator: &Generator, folder: &Path) -> Result<Op
     } else {
         lines
     };
-    let texts: Vec<[String; 1]> = (0..args.n)
-        .map(|i| [lines[i % lines.len()].clone()])
-        .collect();
+    let of: Vec<usize> = (0..args.n).map(|i| i % lines.len()).collect();
+    let texts: Vec<[String; 1]> = of.iter().map(|&line| [lines[line].clone()]).collect();
     let texts: Vec<&[String]> = texts.iter().map(|t| t.as_slice()).collect();
     let encoded = Encoded::new(model, &texts)?;
-    Ok(Some(Prompts {
+    let prompts = Prompts {
         condition: encoded.main(1),
         nothing: encoded.nothing(),
         guidance: args.guidance,
-    }))
+    };
+    Ok(Some((prompts, of)))
 }
 
 /// One call of the network, for parity checks.

@@ -15,6 +15,7 @@ pub use schedule::{Job, JobKind, Target, takes_pair, training_seed};
 
 use crate::bail_usage;
 use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
+use crate::stages::similar;
 use crate::suggest::nearest;
 use anyhow::{Context as _, Result, bail};
 use dualmd_attack::nn::BlackBox;
@@ -173,7 +174,7 @@ impl Plan {
     /// # Errors
     /// An attack does not exist. (The experiment itself was checked when it was read.)
     pub fn resolve(experiment: &Experiment, context: &Context) -> Result<Self> {
-        check_attacks(&experiment.audit.attacks, experiment.is_text())?;
+        check_attacks(experiment)?;
         let trainings = schedule::jobs(experiment)?;
         check_dropout(experiment, &trainings, &context.network.config)?;
         let cuda = context.device.starts_with("cuda");
@@ -298,23 +299,25 @@ impl Plan {
 }
 
 /// A misspelt attack, or a variant that makes no sense, is found before the training and not after it.
-fn check_attacks(asked: &[String], text: bool) -> Result<()> {
-    let known = dualmd_attack::ALL.map(|a| a.name);
-    for attack in asked {
-        match dualmd_attack::nn::BlackBox::parse(attack) {
-            Some(BlackBox::Rounds(_)) if text => bail_usage!(
-                "audit.attacks: {attack} repeats the drawing of models that are told no text; leave it out"
-            ),
-            Some(_) => continue,
-            None => {}
+fn check_attacks(experiment: &Experiment) -> Result<()> {
+    let (text, sample) = (experiment.is_text(), &experiment.sample);
+    let known: Vec<&str> = dualmd_attack::ALL
+        .iter()
+        .map(|a| a.name)
+        .chain(Similarity::ALL.map(Similarity::name))
+        .collect();
+    for attack in &experiment.audit.attacks {
+        let by_captions =
+            similar::check(attack, text, sample.features, sample.steps).context("audit.attacks")?;
+        if by_captions || BlackBox::parse(attack).is_some() {
+            continue;
         }
-        if Similarity::parse(attack).is_some() {
-            bail_usage!(
-                "audit.attacks: {attack} comes with audit.black_box for text-to-image models; leave it out of the list"
-            );
-        }
-        if !known.contains(&dualmd_attack::base_name(attack)) {
-            match nearest(attack, known) {
+        let all = dualmd_attack::ALL.iter();
+        if !all
+            .map(|a| a.name)
+            .any(|name| name == dualmd_attack::base_name(attack))
+        {
+            match nearest(attack, known.iter().copied()) {
                 Some(near) => {
                     bail_usage!("audit.attacks: unknown attack {attack}: did you mean {near}?")
                 }

@@ -5,7 +5,7 @@ use crate::experiment::{BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, T
 use anyhow::Result;
 use dualmd_attack::nn::BlackBox;
 use dualmd_attack::similarity::Similarity;
-use dualmd_attack::{Needs, needs};
+use dualmd_attack::{Drawn, Needs, needs};
 use serde::{Deserialize, Serialize};
 
 /// What a training is.
@@ -111,7 +111,7 @@ pub struct Target {
     pub needs: Vec<String>,
     /// Model folders to load: itself, the two teachers that alternate, or the shards' models that are averaged.
     pub parts: Vec<String>,
-    /// Attacks on it. A pair has no one network to ask, so only its images are attacked (`nn`).
+    /// Attacks on it. A pair has no one network to ask, so only its images are attacked (`nn`, `sim-mean`, `rounds@2`).
     pub attacks: Vec<String>,
 }
 
@@ -286,9 +286,16 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             black_box.push(Similarity::Mean.name().into());
         }
     }
+    // Whatever draws images can be asked for those of the captions.
+    let by_images = |a: &String| Drawn::parse(a).is_some_and(|d| d.rounds.is_none());
+    for attack in audit.attacks.iter().filter(|a| by_images(a)) {
+        if !black_box.contains(attack) {
+            black_box.push(attack.clone());
+        }
+    }
     // Some attacks take the two models of a pair, all others take one model.
     let named = |pair: bool| {
-        let all = audit.attacks.iter();
+        let all = audit.attacks.iter().filter(move |a| !by_images(a));
         all.filter(move |a| takes_pair(a) == pair).cloned()
     };
     let single = |name: &str, defense: &str, needs: Vec<String>| Target {
@@ -333,7 +340,9 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
 
 /// Does an attack take the two models of a DualMD pair, or what they draw in turns?
 pub fn takes_pair(attack: &str) -> bool {
-    needs(attack) == Needs::Pair || matches!(BlackBox::parse(attack), Some(BlackBox::Rounds(_)))
+    needs(attack) == Needs::Pair
+        || matches!(BlackBox::parse(attack), Some(BlackBox::Rounds(_)))
+        || Drawn::parse(attack).is_some_and(|drawn| drawn.rounds.is_some())
 }
 
 fn needs_teachers(defense: Defense) -> bool {

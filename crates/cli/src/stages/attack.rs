@@ -2,14 +2,14 @@
 
 use super::prepare::Images;
 use super::sample::{Generator, read_samples};
-use super::score::{Drawing, Kept, Label, Similar, Subject, score};
+use super::score::{Drawing, Kept, Label, Subject, score};
+use super::similar::{Similar, needs_images};
 use super::{RunFolder, blind, create_folder, sets, text, utility, write_json};
 use crate::choices::Weights;
 use crate::engine::Engine;
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::progress::{Progress, View, duration};
 use anyhow::Result;
-use dualmd_attack::similarity::Similarity;
 use dualmd_attack::{AttackError, Needs, needs, nn};
 use dualmd_audit::{read_scores, write_scores};
 use dualmd_data::{Record, save_png};
@@ -139,16 +139,16 @@ fn attack_one(
     } else {
         None
     };
-    let drawn = |a: &String| a == nn::NAME || Similarity::parse(a).is_some();
+    let drawn = |a: &String| a == nn::NAME || needs_images(a);
     let generated = if target.attacks.iter().any(drawn) {
         Some(read_samples(run, &target.name)?)
     } else {
         None
     };
-    let similar = generated
-        .as_ref()
-        .zip(extractor)
-        .map(|(images, extractor)| Similar { images, extractor });
+    let similar = extractor.map(|extractor| Similar {
+        images: generated.as_ref(),
+        extractor,
+    });
     let subject = Subject {
         name: &target.name,
         defense: &target.defense,
@@ -161,6 +161,8 @@ fn attack_one(
         drawing: Drawing {
             n: plan.sample.n,
             steps: plan.sample.steps,
+            per_prompt: plan.sample.per_prompt,
+            guidance: plan.sample.guidance,
         },
         known: plan.audit.known_fraction,
         batch: plan.audit.batch,
@@ -178,7 +180,7 @@ fn attack_one(
     Ok(scored.description)
 }
 
-/// What images are compared by in `sim-mean`: the features of `sample.features` where they are at hand, else pixels.
+/// What images are compared by where captions draw them: the features of `sample.features` where they are at hand, else pixels.
 fn comparing(plan: &Plan, images: &Images, device: Device) -> Result<Box<dyn Extractor>> {
     let weights = plan.sample.features_weights.as_deref().map(Path::new);
     let [_, height, width] = images.set.shape();

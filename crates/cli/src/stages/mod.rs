@@ -4,11 +4,14 @@
 pub mod attack;
 pub mod blind;
 pub mod lesson;
+pub mod memorisation;
+pub mod mitigation;
 pub mod pictures;
 pub mod prepare;
 pub mod sample;
 pub mod score;
 pub mod sets;
+pub mod similar;
 pub mod text;
 pub mod train;
 pub mod trainings;

@@ -207,7 +207,7 @@ impl Generator {
 }
 
 /// Images of what a network made.
-fn decoded(model: &Model, made: &Tensor) -> Result<Tensor> {
+pub fn decoded(model: &Model, made: &Tensor) -> Result<Tensor> {
     if !model.text().is_some_and(TextToImage::is_latent) {
         return Ok(made.shallow_clone());
     }

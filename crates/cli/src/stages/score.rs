@@ -1,22 +1,20 @@
 //! Scoring: one model, any attacks, members and non-members on one path; scores that are there already are kept.
 
 use super::sample::Generator;
+use super::similar::{Answer, Asked, Comparison, Similar};
 use super::text::{self, Encoded};
-use super::utility::extract;
 use crate::choices::{self, Order, Weights};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use anyhow::{Context, Result};
 use dualmd_attack::nn::{self, BlackBox, nearest};
-use dualmd_attack::similarity::{Similarity, sim_mean};
 use dualmd_attack::{
-    AttackInfo, Known, Method, Needs, Others, Prompts, RunOptions, Samples, Space, by_name,
+    AttackInfo, Drawn, Known, Method, Needs, Others, Prompts, RunOptions, Samples, Space, by_name,
     by_name_for, needs,
 };
 use dualmd_audit::{ScoreRow, read_scores};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Model, TextToImage};
-use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,14 +43,10 @@ pub struct Drawing {
     pub n: usize,
     /// DDIM steps of each.
     pub steps: usize,
-}
-
-/// Images that a text-to-image model drew for the samples' own captions.
-pub struct Similar<'a> {
-    /// [N k, C, H, W] in [-1, 1]: k in a row for each sample.
-    pub images: &'a Tensor,
-    /// What they are compared by.
-    pub extractor: &'a dyn Extractor,
+    /// For each caption of a text-to-image model, in place of `n`.
+    pub per_prompt: usize,
+    /// At this guidance.
+    pub guidance: f64,
 }
 
 /// What is attacked, and with what.
@@ -71,7 +65,7 @@ pub struct Subject<'a> {
     pub generated: Option<&'a Tensor>,
     /// The captions of every sample, the main one first, for a text-to-image model.
     pub captions: Option<&'a [&'a [String]]>,
-    /// Images for `sim-mean`.
+    /// What a text-to-image model draws for the captions, and what that is compared by.
     pub similar: Option<&'a Similar<'a>>,
     /// How other black-box attacks draw theirs.
     pub drawing: Drawing,
@@ -90,7 +84,7 @@ pub struct Subject<'a> {
 /// # Errors
 /// There is none; the message names the nearest.
 pub fn check_name(name: &str) -> Result<()> {
-    if BlackBox::parse(name).is_none() && Similarity::parse(name).is_none() {
+    if BlackBox::parse(name).is_none() && Drawn::parse(name).is_none() {
         by_name(name)?;
     }
     Ok(())
@@ -177,12 +171,45 @@ pub fn score(
     let truth: Vec<bool> = labels.iter().map(|l| l.member).collect();
     let known = Known::draw(&keys, &truth, subject.known, subject.seed);
 
+    let mut comparison = match (&texts, subject.similar) {
+        (Some(texts), Some(similar)) => Some(Comparison::new(
+            subject,
+            similar,
+            texts,
+            x,
+            known.as_ref().map_err(ToString::to_string),
+            engine,
+            stop,
+        )),
+        _ => None,
+    };
+
     let mut done: BTreeMap<&str, (Value, Vec<ScoreRow>)> = BTreeMap::new();
     let (mut methods, mut black_boxes, mut similar) = (Vec::new(), Vec::new(), Vec::new());
     let mut reused = 0;
     for name in subject.attacks {
-        if let Some(form) = Similarity::parse(name) {
-            similar.push((name, form));
+        if let (Some(drawn), Some(comparison)) = (Drawn::parse(name), &comparison) {
+            let info = comparison.info(drawn);
+            match comparison.depends_on(drawn) {
+                Ok(rest) => {
+                    let fingerprint = base.of(&info, &rest);
+                    if let Some(found) = kept.0.remove(&fingerprint) {
+                        reused += 1;
+                        done.insert(name, found);
+                    } else {
+                        similar.push(Asked {
+                            name,
+                            drawn,
+                            info,
+                            fingerprint,
+                        });
+                    }
+                }
+                Err(error) => {
+                    let reason = Some(format!("{error:#}"));
+                    done.insert(name, (failed(&info, reason), Vec::new()));
+                }
+            }
             continue;
         }
         let (info, fingerprint, what) = match BlackBox::parse(name) {
@@ -276,10 +303,8 @@ pub fn score(
             let entry = match &result.scores {
                 Ok(scores) => {
                     let mut entry = described(&result.info, fingerprint, result.seconds);
-                    if let (Method::Learned(_), Ok(known)) = (method, &known) {
-                        let [members, nonmembers] = known.counts();
-                        entry["trained_on"] =
-                            json!({ "members": members, "nonmembers": nonmembers });
+                    if matches!(method, Method::Learned(_)) {
+                        entry["trained_on"] = trained_on(known.as_ref().ok());
                     }
                     (entry, rows(name, &result.rows, scores))
                 }
@@ -309,18 +334,22 @@ pub fn score(
         done.insert(name, entry);
     }
 
-    for (name, form) in similar {
-        let began = Instant::now();
-        let (info, found) = similarity(subject, form, x, labels.len());
-        let entry = match found {
-            Ok(scores) => {
-                // Cheap once the images are there: never kept.
-                let entry = described(&info, "", began.elapsed().as_secs_f64());
-                (entry, rows(name, &all, &scores))
-            }
-            Err(error) => (failed(&info, Some(format!("{error:#}"))), Vec::new()),
+    for asked in similar {
+        let Some(comparison) = &mut comparison else {
+            continue;
         };
-        done.insert(name, entry);
+        let Answer { scores, seconds } = comparison.run(asked.drawn)?;
+        let entry = match scores {
+            Ok((places, scores)) => {
+                let mut entry = described(&asked.info, &asked.fingerprint, seconds);
+                if asked.drawn.form.learns() {
+                    entry["trained_on"] = trained_on(known.as_ref().ok());
+                }
+                (entry, rows(asked.name, &places, &scores))
+            }
+            Err(error) => (failed(&asked.info, Some(format!("{error:#}"))), Vec::new()),
+        };
+        done.insert(asked.name, entry);
     }
 
     let (mut attacks, mut scored) = (Vec::new(), Vec::new());
@@ -353,43 +382,6 @@ fn seen(model: &Model, x: &Tensor, engine: &Engine) -> Result<Tensor> {
         Ok(latents.to_device(Device::Cpu))
     })?;
     Ok(Tensor::f_cat(&parts, 0)?)
-}
-
-/// How alike a sample is to what its caption makes the model draw.
-fn similarity(
-    subject: &Subject<'_>,
-    form: Similarity,
-    x: &Tensor,
-    n: usize,
-) -> (AttackInfo, Result<Vec<f64>>) {
-    let encoder = subject
-        .similar
-        .map_or_else(|| "none".to_owned(), |s| s.extractor.name());
-    let drawn = subject.similar.map_or(0, |s| s.images.size()[0] as usize);
-    let info = form.info(drawn / n.max(1), &encoder);
-    let scores = || -> Result<Vec<f64>> {
-        let similar = subject
-            .similar
-            .context("no images were drawn for the captions")?;
-        if form != Similarity::Mean {
-            anyhow::bail!(
-                "{} compares patch by patch, and {encoder} has one vector an image: use {}",
-                form.name(),
-                Similarity::Mean.name()
-            );
-        }
-        let features = |images: &Tensor| -> Result<Tensor> {
-            let found = extract(similar.extractor, images)?.features;
-            let flat: Vec<f32> = found.rows().flatten().copied().collect();
-            Ok(Tensor::from_slice(&flat).view([found.count() as i64, 1, found.dim() as i64]))
-        };
-        let query = features(x)?;
-        let (tokens, channels) = (query.size()[1], query.size()[2]);
-        let generated = features(similar.images)?.view([n as i64, -1, tokens, channels]);
-        Ok(sim_mean(&query, &generated)?)
-    };
-    let scores = scores();
-    (info, scores)
 }
 
 /// The images a black-box attack compares with.
@@ -439,6 +431,12 @@ fn pool(
         drawn.push(images.to_device(Device::Cpu));
     }
     Ok(Tensor::f_cat(&drawn, 0)?)
+}
+
+/// How many samples an attack learnt from.
+fn trained_on(known: Option<&Known>) -> Value {
+    let [members, nonmembers] = known.map_or([0, 0], Known::counts);
+    json!({ "members": members, "nonmembers": nonmembers })
 }
 
 fn described(info: &AttackInfo, fingerprint: &str, seconds: f64) -> Value {

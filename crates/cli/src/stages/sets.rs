@@ -9,7 +9,7 @@ use super::score::Label;
 use super::{RunFolder, create_folder, write_json};
 use crate::plan::Plan;
 use anyhow::{Context, Result};
-use dualmd_attack::{Needs, needs, nn::BlackBox};
+use dualmd_attack::{Drawn, Needs, needs, nn::BlackBox};
 use dualmd_audit::files::{SetTest, SetsFile};
 use dualmd_audit::{ScoresFile, read_scores};
 use dualmd_stats::mmd_permutation;
@@ -61,6 +61,7 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
 /// Attacks that score everybody by asking the model.
 fn scores_all(attack: &str) -> bool {
     BlackBox::parse(attack).is_none()
+        && Drawn::parse(attack).is_none_or(|d| d.rounds.is_none() && !d.form.learns())
         && matches!(
             needs(attack),
             Needs::Nothing | Needs::Pair | Needs::Reference
@@ -192,6 +193,13 @@ mod tests {
     fn attacks_that_learn_or_see_images_only_are_no_error_space() {
         let of = |name| scores_all(name);
         assert!(of("loss") && of("sima+flip") && of("teacher-difference"));
-        assert!(!of("secmi-nn") && !of("nn") && !of("rounds@2") && !of("lira-offline"));
+        assert!(
+            !of("secmi-nn")
+                && !of("nn")
+                && !of("rounds@2")
+                && !of("rounds@2+second")
+                && !of("pw-threshold")
+                && !of("lira-offline")
+        );
     }
 }

@@ -97,7 +97,7 @@ pub fn extractor_or_pixels(
 }
 
 /// [N, C, H, W] in [-1, 1] as [0, 1].
-fn unit(x: &Tensor) -> Tensor {
+pub fn unit(x: &Tensor) -> Tensor {
     ((x + 1.0) / 2.0).clamp(0.0, 1.0)
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use dualmd_torch::{Device, Kind, Tensor};
 
 use super::net::{Conv, Geometry, Linear, Weights, spatial_mean};
-use super::{Extracted, Extractor, classified, in_batches, resize};
+use super::{Extracted, Extractor, Places, classified, in_batches, places_of, resize};
 use crate::error::Result;
 use crate::legacy::read_legacy_state_dict;
 
@@ -174,8 +174,8 @@ impl EfficientNetLite0 {
         })
     }
 
-    /// Features and both logits of [n, 3, H, W] in 0..=255.
-    fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+    /// What is pooled: [n, 1280, 7, 7] of [n, 3, H, W] in 0..=255.
+    fn map(&self, images: &Tensor) -> Result<Tensor> {
         let x = resize(images, SIDE)?;
         let x = x.f_sub_scalar(127.0)?.f_div_scalar(128.0)?;
         let mut x = self.stem.forward(&same(&x, [3, 2])?)?.f_relu6()?;
@@ -191,7 +191,12 @@ impl EfficientNetLite0 {
             y = block.project.forward(&y)?;
             x = if block.skip { y.f_add(&x)? } else { y };
         }
-        let features = spatial_mean(&self.head.forward(&x)?.f_relu6()?)?;
+        Ok(self.head.forward(&x)?.f_relu6()?)
+    }
+
+    /// Features and both logits of the same.
+    fn forward(&self, images: &Tensor) -> Result<Vec<Tensor>> {
+        let features = spatial_mean(&self.map(images)?)?;
         let [biased, unbiased] = self.classifier.forward(&features)?;
         Ok(vec![features, biased, unbiased])
     }
@@ -210,10 +215,25 @@ impl Extractor for EfficientNetLite0 {
         let tables = in_batches(images, self.device, |x| self.forward(x))?;
         classified(
             tables,
-            (self.name(), self.dim()),
+            (Extractor::name(self), self.dim()),
             "efflite0-logits",
             CLASSES as usize,
         )
+    }
+
+    fn places(&self) -> Option<&dyn Places> {
+        Some(self)
+    }
+}
+
+/// The map before pooling, whose mean over places the features are.
+impl Places for EfficientNetLite0 {
+    fn name(&self) -> String {
+        format!("efflite0-7x7x{WIDTH}")
+    }
+
+    fn features(&self, images: &Tensor) -> Result<Tensor> {
+        places_of(images, self.device, |x| self.map(x))
     }
 }
 

@@ -63,6 +63,41 @@ pub trait Extractor {
     /// [`MetricsError::Images`] for another shape or type or values outside [0, 1]; [`MetricsError::Features`] for a
     /// single image or weights that give no finite numbers; [`MetricsError::Tch`].
     fn extract(&self, images: &Tensor) -> Result<Extracted>;
+
+    /// The same place by place, where the network has such features: for attacks that compare images so.
+    fn places(&self) -> Option<&dyn Places> {
+        None
+    }
+}
+
+/// Something that makes features of places in images.
+pub trait Places {
+    /// Name of network and layer, such as `efflite0-7x7x1280`.
+    fn name(&self) -> String;
+
+    /// Features of `images` (as [`Extractor::extract`] takes them, or a single one): [N, places, channels] f32 on the CPU,
+    /// places row by row.
+    ///
+    /// # Errors
+    /// [`MetricsError::Images`] as there; [`MetricsError::Tch`].
+    fn features(&self, images: &Tensor) -> Result<Tensor>;
+}
+
+/// [N, places, channels] f32 on the CPU of maps [n, channels, H, W] that `network` makes of batches of images.
+fn places_of(
+    images: &Tensor,
+    device: Device,
+    network: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let shape = std::cell::Cell::new([0, 0]);
+    let tables = in_batches(images, device, |x| {
+        let places = network(x)?.f_flatten(2, 3)?.f_transpose(1, 2)?;
+        shape.set([places.size()[1], places.size()[2]]);
+        Ok(vec![places])
+    })?;
+    let values = tables.into_iter().next().unwrap_or_default();
+    let [places, channels] = shape.get();
+    Ok(Tensor::from_slice(&values).f_view([images.size()[0], places, channels])?)
 }
 
 /// [N, 3, H, W] uint8 of what [`Extractor::extract`] takes.

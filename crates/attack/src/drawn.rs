@@ -1,0 +1,153 @@
+//! Attacks on a text-to-image model by what a sample's caption draws: the forms of [`crate::similarity`], on images as any
+//! user gets them, or on images that a DualMD pair drew in several rounds.
+//!
+//! `rounds@R` is the adaptive attack of the DualMD paper (A.5), with the prompt in every step: round r = 1..R goes from the
+//! r-th timestep down to the image and begins with the same model; between rounds the image gets fresh noise of the level of
+//! the next timestep ([`dualmd_diffusion::sampler::sample_in_rounds`]). The paper lets the first model begin; its members,
+//! D1, come out more often. `rounds@R+second` lets the second begin, for D2.
+//!
+//! The images are compared by `sim-mean`, or by the form that is named last: `rounds@2+pw-threshold`,
+//! `rounds@2+second+pw-threshold`.
+
+use crate::similarity::Similarity;
+use crate::{Access, AttackInfo};
+use serde_json::json;
+
+/// How a pair's images are drawn for [`Drawn`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rounds {
+    /// R, at least 2.
+    pub rounds: usize,
+    /// Every round begins with the second model, not the first.
+    pub second: bool,
+}
+
+/// An attack by what a sample's caption draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drawn {
+    /// How images are compared.
+    pub form: Similarity,
+    /// How they are drawn; `None`: as any user gets them.
+    pub rounds: Option<Rounds>,
+}
+
+/// Suffix of the attacks whose rounds begin with the second model.
+const SECOND: &str = "second";
+
+impl Drawn {
+    /// The attack called `name`; `None` if none of these is.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        if let Some(form) = Similarity::parse(name) {
+            return Some(Self { form, rounds: None });
+        }
+        let mut parts = name.strip_prefix("rounds@")?.split('+').peekable();
+        let rounds = parts.next()?.parse().ok().filter(|&r| r >= 2)?;
+        let second = parts.next_if_eq(&SECOND).is_some();
+        let form = match parts.next() {
+            Some(form) => Similarity::parse(form).filter(|f| f.learns())?,
+            None => Similarity::Mean,
+        };
+        let drawn = Self {
+            form,
+            rounds: Some(Rounds { rounds, second }),
+        };
+        // One name for one attack: no leading zeros or signs, nothing after the form.
+        (drawn.name() == name).then_some(drawn)
+    }
+
+    /// Name in files and on the command line.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let Some(Rounds { rounds, second }) = self.rounds else {
+            return self.form.name().into();
+        };
+        let mut name = format!("rounds@{rounds}");
+        if second {
+            name = format!("{name}+{SECOND}");
+        }
+        if self.form.learns() {
+            name = format!("{name}+{}", self.form.name());
+        }
+        name
+    }
+
+    /// What the attack is, for reports and score files; see [`Similarity::info`].
+    #[must_use]
+    pub fn info(&self, generations: usize, encoder: &str) -> AttackInfo {
+        let plain = self.form.info(generations, encoder);
+        let Some(Rounds { rounds, second }) = self.rounds else {
+            return plain;
+        };
+        let begins = if second { "second" } else { "first" };
+        AttackInfo {
+            name: self.name(),
+            title: format!(
+                "{}, {rounds} rounds with the {begins} model first",
+                plain.title
+            ),
+            paper: "DualMD, appendix A.5; Pang and Wang 2025, arXiv 2312.08207",
+            access: Access::GreyBox,
+            parameters: json!({
+                "generations": generations, "encoder": encoder, "rounds": rounds, "begins": begins,
+            }),
+            ..plain
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attack_has_one_name() {
+        for form in Similarity::ALL {
+            for rounds in [
+                None,
+                Some((2, false)),
+                Some((3, false)),
+                Some((2, true)),
+                Some((50, true)),
+            ] {
+                let rounds = rounds.map(|(rounds, second)| Rounds { rounds, second });
+                let drawn = Drawn { form, rounds };
+                assert_eq!(Drawn::parse(&drawn.name()), Some(drawn));
+                let info = drawn.info(3, "test");
+                assert_eq!(info.name, drawn.name());
+                assert_eq!(
+                    info.access == Access::GreyBox,
+                    rounds.is_some(),
+                    "{}",
+                    info.name
+                );
+            }
+        }
+        for unknown in [
+            "rounds",
+            "rounds@",
+            "rounds@1",
+            "rounds@x",
+            "rounds@02",
+            "rounds@+2",
+            "rounds@2+first",
+            "rounds@2+sim-mean",
+            "rounds@2+pw-threshold+second",
+            "rounds@2+second+second",
+            "nn",
+            "loss",
+            "sim-mean+flip",
+        ] {
+            assert_eq!(Drawn::parse(unknown), None, "{unknown}");
+        }
+        let name = |name| Drawn::parse(name).map(|d| (d.form, d.rounds));
+        let second = Rounds {
+            rounds: 2,
+            second: true,
+        };
+        assert_eq!(
+            name("rounds@2+second+pw-threshold"),
+            Some((Similarity::Threshold, Some(second)))
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Arguments of `dualmd memorisation`, and those of Wen's remedy, which `dualmd sample` has too.
+
+use crate::choices::{Features, Mitigate, Order, Weights};
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
+use dualmd_attack::memorisation::Mitigation;
+use std::path::PathBuf;
+
+/// The remedy.
+#[derive(Debug, Args)]
+pub struct MitigateArgs {
+    /// Change what a prompt says to the model before drawing, so that it no longer calls up an image that was remembered
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub mitigate: Option<Mitigate>,
+
+    /// Stop when the norm over the noise of four images is at most this; 3 is for latents of Stable Diffusion
+    #[arg(
+        long,
+        value_name = "NORM",
+        default_value_t = 3.0,
+        requires = "mitigate"
+    )]
+    pub mitigate_target: f64,
+
+    /// Most changes
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "mitigate", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub mitigate_steps: usize,
+}
+
+impl MitigateArgs {
+    /// The remedy's settings; `None`: no remedy.
+    pub fn options(&self) -> Option<Mitigation> {
+        self.mitigate.map(|Mitigate::Wen| Mitigation {
+            steps: self.mitigate_steps,
+            target: self.mitigate_target,
+            ..Mitigation::default()
+        })
+    }
+}
+
+/// `dualmd memorisation`
+#[derive(Debug, Args)]
+pub struct MemorisationArgs {
+    /// Folder of a text-to-image model in the diffusers layout
+    #[arg(value_name = "MODEL")]
+    pub model: PathBuf,
+
+    /// A second one: the two alternate (DualMD)
+    #[arg(value_name = "MODEL2")]
+    pub model2: Option<PathBuf>,
+
+    /// Images it was trained on, whose first captions are the prompts
+    #[arg(
+        long,
+        value_name = "DATA",
+        required_unless_present = "memorised",
+        conflicts_with_all = ["memorised", "others"]
+    )]
+    pub members: Option<String>,
+
+    /// Images it never saw: their captions are prompts too, and how like they are to what is drawn is the yardstick
+    #[arg(long, value_name = "DATA", requires = "members")]
+    pub nonmembers: Option<String>,
+
+    /// A file of prompts that are known to be memorised, one a line
+    #[arg(long, value_name = "FILE")]
+    pub memorised: Option<PathBuf>,
+
+    /// A file of prompts that are not
+    #[arg(long, value_name = "FILE", requires = "memorised")]
+    pub others: Option<PathBuf>,
+
+    /// Split file that DATA#member and DATA#nonmember refer to
+    #[arg(long, value_name = "split.json")]
+    pub split: Option<PathBuf>,
+
+    /// Column of the captions, where a set has several that may be
+    #[arg(long, value_name = "COLUMN")]
+    pub caption_column: Option<String>,
+
+    /// Images for each prompt
+    #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 4, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    pub n: usize,
+
+    /// DDIM steps of each
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub steps: usize,
+
+    /// How strongly the prompt is followed (classifier-free guidance) while drawing; the t-error is taken at 1
+    #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
+    pub guidance: f64,
+
+    /// Timestep of SecMI's step up and back; the error is measured ten before (default: 150 for latents, 100 for pixels)
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(i64).range(20..=990))]
+    pub t_sec: Option<i64>,
+
+    /// Which of two models takes which step
+    #[arg(long, value_enum, value_name = "ORDER", default_value_t = Order::First, requires = "model2")]
+    pub order: Order,
+
+    /// What generated images and training images are compared by (auto: pixels where the weights of efflite0 are not at hand)
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
+    pub features: Features,
+
+    /// File of the features' network (safetensors)
+    #[arg(long, value_name = "FILE")]
+    pub features_weights: Option<PathBuf>,
+
+    /// The remedy.
+    #[command(flatten)]
+    pub remedy: MitigateArgs,
+
+    /// Which of the model's weights
+    #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
+    pub weights: Weights,
+
+    /// Images at a time
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub batch: usize,
+
+    /// Folder for memorisation.json, memorisation.csv and images/
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+impl MemorisationArgs {
+    /// The model folders: one, or two that alternate.
+    pub fn models(&self) -> Vec<PathBuf> {
+        std::iter::once(&self.model)
+            .chain(&self.model2)
+            .cloned()
+            .collect()
+    }
+}

@@ -1,0 +1,245 @@
+//! `dualmd memorisation`: which prompts call up images that a model remembers, and how like these are.
+
+mod summary;
+
+use super::audit::undoubled;
+use crate::args::{Global, MemorisationArgs};
+use crate::bail_usage;
+use crate::choices::Features;
+use crate::engine::Engine;
+use crate::progress::{Progress, ProgressEvent};
+use crate::stages::attack::weight_set;
+use crate::stages::memorisation::{Found, Measure, Prompt, Real};
+use crate::stages::pictures::{pictures, tensor_of_all};
+use crate::stages::sample::Generator;
+use crate::stages::text::captions_of;
+use crate::stages::{create_folder, train::view, utility, write_json};
+use anyhow::{Context, Result, bail};
+use dualmd_attack::SecMi;
+use dualmd_data::{ImageSet, LoadOptions, Split, save_png};
+use dualmd_diffusion::Model;
+use dualmd_torch::Tensor;
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+use summary::Summary;
+
+/// Version of `memorisation.json`; fields may be added without changing it.
+const SCHEMA: u32 = 1;
+
+/// Prompts, and their images where there are any.
+struct Case {
+    prompts: Vec<Prompt>,
+    /// [N, C, H, W] in [-1, 1], those of the members first, and how many these are.
+    images: Option<(Tensor, usize)>,
+}
+
+/// Measures every prompt and writes the table.
+pub fn memorisation(global: &Global, args: &MemorisationArgs) -> Result<ExitCode> {
+    let engine = Engine::exact(global)?;
+    let generator = Generator::open(&args.models(), weight_set(args.weights), &engine)?;
+    let Some(text) = generator.first().text() else {
+        bail_usage!(
+            "{}: this model is told no text: prompts can be asked of text-to-image models only",
+            args.model.display()
+        );
+    };
+    let plain = if text.is_latent() {
+        SecMi::latent()
+    } else {
+        SecMi::default()
+    };
+    let secmi = SecMi {
+        t_sec: args.t_sec.unwrap_or(plain.t_sec),
+        ..plain
+    };
+    if args.t_sec.is_some_and(|t| t % secmi.k != 0) {
+        bail_usage!("--t-sec {}: give a multiple of {}", secmi.t_sec, secmi.k);
+    }
+    let case = case(args, generator.first())?;
+    let extractor = match &case.images {
+        Some((x, _)) => {
+            let sides = [x.size()[2] as usize, x.size()[3] as usize];
+            let weights = args.features_weights.as_deref();
+            Some(match args.features {
+                Features::Auto => {
+                    utility::extractor_or_pixels(Features::Auto, weights, sides, engine.device)?
+                }
+                Features::None => bail_usage!("--features none: there is nothing to compare by"),
+                chosen => utility::extractor_or_pixels(chosen, weights, sides, engine.device)?,
+            })
+        }
+        None => None,
+    };
+    let real = match (&case.images, extractor.as_deref()) {
+        (Some((x, members)), Some(extractor)) => Some(Real::new(extractor, x, *members)?),
+        _ => None,
+    };
+    let seed = global.seed.unwrap_or(0);
+    let measure = Measure {
+        generator: &generator,
+        engine: &engine,
+        generations: args.n,
+        steps: args.steps,
+        guidance: args.guidance,
+        order: args.order,
+        batch: args.batch,
+        seed,
+        secmi,
+        mitigation: args.remedy.options(),
+    };
+    let folder = args.out.join("images");
+    create_folder(&folder)?;
+    let stop = crate::signals::stop_flag()?;
+    let mut progress = Progress::new(view(global.quiet, global.log_format));
+    let (began, total) = (std::time::Instant::now(), case.prompts.len() * args.n);
+    let found = measure.prompts(&case.prompts, real.as_ref(), |done, images| {
+        let (each, new) = (args.n, images.size()[0] as usize);
+        let first = done * each - new;
+        for (i, picture) in pictures(images)?.iter().enumerate() {
+            let (prompt, image) = ((first + i) / each, (first + i) % each);
+            save_png(&folder.join(format!("{prompt:04}-{image}.png")), picture)?;
+        }
+        progress.update(&ProgressEvent {
+            model: "memorisation".into(),
+            step: (done * each) as u64,
+            total: total as u64,
+            loss: None,
+            images_per_second: (done * each) as f64 / began.elapsed().as_secs_f64(),
+        });
+        Ok(!stop.load(Ordering::Relaxed))
+    })?;
+    write_table(&args.out.join("memorisation.csv"), &case.prompts, &found)?;
+    let summary = Summary {
+        prompts: &case.prompts,
+        found: &found,
+        seed,
+    };
+    let models: Vec<String> = args
+        .models()
+        .iter()
+        .map(|m| m.display().to_string())
+        .collect();
+    let mut report = json!({
+        "schema": SCHEMA,
+        "models": models, "weights_blake3": generator.fingerprint(), "weights": args.weights.as_str(),
+        "seed": seed, "command": super::run::command_line(),
+        "versions": { "dualmd": env!("CARGO_PKG_VERSION"), "libtorch": dualmd_torch::LIBTORCH_VERSION },
+        "dtype": engine.precision.name(),
+        "generations": args.n, "steps": args.steps, "guidance": args.guidance, "order": args.order.as_str(),
+        "n_memorised": summary.count(true), "n_others": summary.count(false),
+        "t_error": summary.measured(|f| f.t_error, -1.0)?,
+        "mean_norm": summary.measured(|f| f.mean_norm, 1.0)?,
+        "first_norm": summary.measured(|f| f.first_norm, 1.0)?,
+        "similarity": extractor.as_ref().map(|e| summary.similarity(&e.name())),
+        "mitigation": measure.mitigation.map(|m| summary.remedied(&m)),
+    });
+    report["t_error"]["t"] = secmi.error_at().into();
+    write_json(&args.out.join("memorisation.json"), &report)?;
+    progress.finish(
+        "memorisation",
+        &format!("{} prompts in {}", found.len(), args.out.display()),
+    );
+    for line in summary.lines(&report) {
+        println!("{line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn case(args: &MemorisationArgs, model: &Model) -> Result<Case> {
+    if let Some(file) = &args.memorised {
+        let mut prompts = lines(file, true)?;
+        if let Some(file) = &args.others {
+            prompts.extend(lines(file, false)?);
+        }
+        return Ok(Case {
+            prompts,
+            images: None,
+        });
+    }
+    let split = args.split.as_deref().map(Split::load).transpose()?;
+    let shape = model.image_shape();
+    let options = LoadOptions {
+        image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
+        channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
+        split: split.as_ref(),
+        caption_column: args.caption_column.as_deref(),
+        ..LoadOptions::default()
+    };
+    let members = args.members.as_deref().context("no members are named")?;
+    let mut sets: Vec<(ImageSet, bool)> = vec![(undoubled(members, &options)?, true)];
+    if let Some(data) = &args.nonmembers {
+        sets.push((undoubled(data, &options)?, false));
+    }
+    let mut prompts = Vec::new();
+    for (set, memorised) in &sets {
+        for record in &set.records {
+            prompts.push(Prompt {
+                text: captions_of(set, record)?[0].clone(),
+                memorised: *memorised,
+                id: Some(record.id.as_str().to_owned()),
+            });
+        }
+    }
+    let tensors: Vec<Tensor> = sets.iter().map(|(set, _)| tensor_of_all(set)).collect();
+    Ok(Case {
+        prompts,
+        images: Some((Tensor::f_cat(&tensors, 0)?, sets[0].0.len())),
+    })
+}
+
+/// Prompts, one a line; empty lines are none.
+fn lines(file: &Path, memorised: bool) -> Result<Vec<Prompt>> {
+    let text =
+        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let prompts: Vec<Prompt> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| Prompt {
+            text: line.to_owned(),
+            memorised,
+            id: None,
+        })
+        .collect();
+    if prompts.is_empty() {
+        bail!("{}: holds no prompt; write one a line", file.display());
+    }
+    Ok(prompts)
+}
+
+/// `memorisation.csv`: a row for each prompt, means over its images.
+fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record([
+        "prompt",
+        "memorised",
+        "sample_id",
+        "t_error",
+        "mean_norm",
+        "first_norm",
+        "similarity",
+        "nearest_member",
+        "nearest_heldout",
+        "loss_before",
+        "loss_after",
+    ])?;
+    let number = |x: Option<f64>| x.map(|x| format!("{x:.16e}")).unwrap_or_default();
+    for (p, f) in prompts.iter().zip(found) {
+        table.write_record([
+            p.text.clone(),
+            u8::from(p.memorised).to_string(),
+            p.id.clone().unwrap_or_default(),
+            number(Some(f.t_error)),
+            number(Some(f.mean_norm)),
+            number(Some(f.first_norm)),
+            number(f.similarity),
+            number(f.nearest_member),
+            number(f.nearest_heldout),
+            number(f.mitigation.map(|m| m.before)),
+            number(f.mitigation.map(|m| m.after)),
+        ])?;
+    }
+    Ok(dualmd_data::write_atomic(path, &table.into_inner()?)?)
+}

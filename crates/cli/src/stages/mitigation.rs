@@ -1,0 +1,86 @@
+//! Wen's remedy while sampling: embeddings of prompts are changed before images are drawn with them.
+
+use super::sample::{Generator, Prompts};
+use crate::bail_usage;
+use crate::choices::Order;
+use anyhow::Result;
+use dualmd_attack::memorisation::{Mitigated, Mitigation, mitigate};
+use dualmd_diffusion::Condition;
+use dualmd_torch::Tensor;
+use std::collections::BTreeMap;
+
+/// Images of one prompt that share an embedding, as in the public code: the loss is one norm over all of them.
+const GROUP: usize = 4;
+
+/// How images are to be drawn.
+pub struct Drawing<'a> {
+    /// The model, or the pair.
+    pub generator: &'a Generator,
+    /// What it starts from, [N, C, H, W].
+    pub noise: &'a Tensor,
+    /// Denoising steps.
+    pub steps: usize,
+    /// Which model of a pair takes which step.
+    pub order: Order,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+/// Changes the embeddings of `prompts`, one for each image; `of`: the prompt of each image, by number. Returns what the remedy
+/// came to, for every four images of a prompt.
+///
+/// # Errors
+/// An order of turns that is drawn for each image; what [`mitigate`] refuses.
+pub fn remedy(
+    drawing: &Drawing<'_>,
+    prompts: &mut Prompts,
+    of: &[usize],
+    options: &Mitigation,
+) -> Result<Vec<Mitigated>> {
+    if !matches!(drawing.order, Order::First | Order::Second) {
+        bail_usage!(
+            "--mitigate asks the model that takes the first step, and with --order {} that is another one for each image: use \
+             first or second",
+            drawing.order
+        );
+    }
+    let schedule = drawing.generator.first().schedule();
+    let times = schedule.sampling_timesteps(drawing.steps)?;
+    let first = times[0];
+    let denoiser = drawing
+        .generator
+        .denoiser(drawing.order, times, drawing.seed);
+    let mut images: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (image, &prompt) in of.iter().enumerate() {
+        images.entry(prompt).or_default().push(image);
+    }
+    let embeddings = &prompts.condition.embedding;
+    let mut changed: Vec<Tensor> = (0..of.len() as i64)
+        .map(|image| embeddings.narrow(0, image, 1))
+        .collect();
+    let mut all = Vec::new();
+    for group in images.values().flat_map(|images| images.chunks(GROUP)) {
+        let rows: Vec<Tensor> = group
+            .iter()
+            .map(|&image| drawing.noise.narrow(0, image as i64, 1))
+            .collect();
+        let noise = Tensor::f_cat(&rows, 0)?;
+        let text = changed[group[0]].shallow_clone();
+        let found = mitigate(
+            denoiser.as_ref(),
+            &noise,
+            first,
+            &text,
+            &prompts.nothing,
+            options,
+        )?;
+        for &image in group {
+            changed[image] = found.embedding.shallow_clone();
+        }
+        all.push(found);
+    }
+    prompts.condition = Condition {
+        embedding: Tensor::f_cat(&changed, 0)?,
+    };
+    Ok(all)
+}

@@ -1,0 +1,321 @@
+//! Attacks by what the samples' captions draw: images as any user gets them, or in several rounds of a pair, compared with
+//! the samples.
+
+use super::sample::{self, Prompts};
+use super::score::{Subject, hash_tensor};
+use super::text::Encoded;
+use super::utility::{extract, unit};
+use crate::bail_usage;
+use crate::choices::{Features, Order, Sampler};
+use crate::engine::Engine;
+use anyhow::{Context, Result, anyhow, bail};
+use dualmd_attack::drawn::Rounds;
+use dualmd_attack::nn::BlackBox;
+use dualmd_attack::similarity::{Similarity, channel_similarities, learnt, sim_mean};
+use dualmd_attack::{AttackInfo, Drawn, Known};
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_metrics::{Extractor, Places};
+use dualmd_torch::{Device, Tensor};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Samples whose places are compared at once: with three generations each, 49 places of 1,280 f64 take 2 MB a sample.
+const CHUNK: i64 = 16;
+
+/// What the attacks compare.
+pub struct Similar<'a> {
+    /// Images that the model drew for the samples' own captions, [N k, C, H, W] in [-1, 1]: k in a row for each sample.
+    pub images: Option<&'a Tensor>,
+    /// What they are compared by.
+    pub extractor: &'a dyn Extractor,
+}
+
+/// Does an attack need the images that the model drew for its samples' captions?
+pub fn needs_images(attack: &str) -> bool {
+    Drawn::parse(attack).is_some_and(|drawn| drawn.rounds.is_none())
+}
+
+/// Do these features know places, which the `pw` attacks compare?
+pub fn has_places(features: Features) -> bool {
+    use Features::{Auto, EffLite0, None, Pixels};
+    matches!(features, Auto | EffLite0 | None | Pixels)
+}
+
+/// Is this an attack by what captions draw? `text`: the models are told a text; `features`: what images are compared by;
+/// `steps`: denoising steps of an image.
+///
+/// # Errors
+/// It is one, or takes rounds, and cannot be run on these models.
+pub fn check(name: &str, text: bool, features: Features, steps: usize) -> Result<bool> {
+    let drawn = Drawn::parse(name);
+    let plain = match BlackBox::parse(name) {
+        Some(BlackBox::Rounds(rounds)) => Some(rounds),
+        _ => None,
+    };
+    let rounds = plain.or(drawn.and_then(|d| d.rounds).map(|r| r.rounds));
+    if rounds.is_some_and(|rounds| rounds > steps) {
+        bail_usage!(
+            "attack {name}: images take {steps} steps, so there are at most {steps} rounds"
+        );
+    }
+    match drawn {
+        Some(drawn) if text => {
+            if drawn.form.learns() && !has_places(features) {
+                bail_usage!(
+                    "attack {name} compares place by place, and {features} has one vector an image: use efflite0 or pixels \
+                     (sample.features)"
+                );
+            }
+            Ok(true)
+        }
+        Some(_) if plain.is_none() => bail_usage!(
+            "attack {name} asks a text-to-image model for the samples' captions, and this one is told no text; leave it out"
+        ),
+        _ => Ok(false),
+    }
+}
+
+/// One vector for each of images [N, C, H, W] in [-1, 1], [N, D] f32. A single image will do.
+///
+/// # Errors
+/// What the extractor refuses.
+pub fn vectors(extractor: &dyn Extractor, images: &Tensor) -> Result<Tensor> {
+    let n = images.size()[0];
+    // A table of features has at least two rows.
+    let twice = (n == 1).then(|| Tensor::cat(&[images, images], 0));
+    let found = extract(extractor, twice.as_ref().unwrap_or(images))?.features;
+    let flat: Vec<f32> = found.rows().flatten().copied().collect();
+    let all = Tensor::from_slice(&flat).f_view([-1, found.dim() as i64])?;
+    Ok(all.f_narrow(0, 0, n)?)
+}
+
+/// One attack that is to be run.
+pub struct Asked<'a> {
+    /// Name.
+    pub name: &'a str,
+    /// What it is.
+    pub drawn: Drawn,
+    /// The same in words.
+    pub info: AttackInfo,
+    /// What its scores depend on.
+    pub fingerprint: String,
+}
+
+/// What one attack came to: scores of all samples, or of those that it did not learn from; and how long that took.
+pub struct Answer {
+    /// Positions of the samples that were scored, and their scores.
+    pub scores: Result<(Vec<usize>, Vec<f64>)>,
+    /// Seconds.
+    pub seconds: f64,
+}
+
+/// Compares samples with images.
+pub struct Comparison<'a> {
+    subject: &'a Subject<'a>,
+    similar: &'a Similar<'a>,
+    texts: &'a Encoded,
+    /// Of all samples, [N, C, H, W] in [-1, 1].
+    x: &'a Tensor,
+    known: Result<&'a Known, String>,
+    engine: &'a Engine,
+    stop: &'a AtomicBool,
+    /// Images by how they were drawn, and what the `pw` attacks see in them.
+    drawn: BTreeMap<Option<Rounds>, Seen>,
+}
+
+struct Seen {
+    images: Tensor,
+    channels: Option<Tensor>,
+}
+
+impl<'a> Comparison<'a> {
+    /// Nothing is drawn yet. `texts`: the captions of the samples `x`.
+    pub fn new(
+        subject: &'a Subject<'a>,
+        similar: &'a Similar<'a>,
+        texts: &'a Encoded,
+        x: &'a Tensor,
+        known: Result<&'a Known, String>,
+        engine: &'a Engine,
+        stop: &'a AtomicBool,
+    ) -> Self {
+        Self {
+            subject,
+            similar,
+            texts,
+            x,
+            known,
+            engine,
+            stop,
+            drawn: BTreeMap::new(),
+        }
+    }
+
+    /// What an attack is, with its parameters.
+    pub fn info(&self, drawn: Drawn) -> AttackInfo {
+        let encoder = match (drawn.form.learns(), self.similar.extractor.places()) {
+            (true, Some(places)) => places.name(),
+            _ => self.similar.extractor.name(),
+        };
+        drawn.info(self.subject.drawing.per_prompt, &encoder)
+    }
+
+    /// What the scores of an attack depend on beside samples, captions and model.
+    ///
+    /// # Errors
+    /// What the encoder refuses.
+    pub fn depends_on(&self, drawn: Drawn) -> Result<Value> {
+        let d = self.subject.drawing;
+        let images = match (drawn.rounds, self.similar.images) {
+            (None, Some(images)) => json!(hash_tensor(images)?),
+            _ => json!([d.per_prompt, d.steps, d.guidance]),
+        };
+        // What the encoder makes of two images stands for its weights.
+        let two = self.x.narrow(0, 0, self.x.size()[0].min(2));
+        let encoder = if drawn.form.learns() {
+            hash_tensor(&self.places()?.features(&unit(&two))?)?
+        } else {
+            hash_tensor(&self.vectors(&two)?)?
+        };
+        let known = drawn.form.learns().then_some(self.subject.known);
+        Ok(json!([images, encoder, known]))
+    }
+
+    /// Runs one attack.
+    ///
+    /// # Errors
+    /// A stop that was asked for. What else goes wrong is part of the answer.
+    pub fn run(&mut self, drawn: Drawn) -> Result<Answer> {
+        let began = Instant::now();
+        let scores = match self.scores(drawn) {
+            Err(error) if sample::stopped(&error) => return Err(error),
+            scores => scores,
+        };
+        Ok(Answer {
+            scores,
+            seconds: began.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn scores(&mut self, drawn: Drawn) -> Result<(Vec<usize>, Vec<f64>)> {
+        let n = self.x.size()[0];
+        if drawn.form == Similarity::Mean {
+            let images = self.seen(drawn.rounds)?.images.shallow_clone();
+            let query = self.vectors(self.x)?;
+            let width = query.size()[2];
+            let generated = self.vectors(&images)?.f_view([n, -1, 1, width])?;
+            return Ok(((0..n as usize).collect(), sim_mean(&query, &generated)?));
+        }
+        let known = self.known.clone().map_err(|reason| anyhow!(reason))?;
+        self.seen(drawn.rounds)?;
+        let channels = self.channels(drawn.rounds)?;
+        let scores = learnt(drawn.form, &channels, known, self.subject.seed)?;
+        Ok((known.rest(n as usize), scores))
+    }
+
+    /// The images of an attack; drawn when they are first asked for.
+    fn seen(&mut self, rounds: Option<Rounds>) -> Result<&Seen> {
+        if !self.drawn.contains_key(&rounds) {
+            let images = match (rounds, self.similar.images) {
+                (None, Some(images)) => images.shallow_clone(),
+                (None, None) => bail!("no images were drawn for the captions"),
+                (Some(rounds), _) => self.draw(rounds)?,
+            };
+            let (n, m) = (self.x.size()[0], images.size()[0]);
+            if m == 0 || m % n != 0 {
+                bail!("{m} images for {n} captions: draw as many for each");
+            }
+            let channels = None;
+            self.drawn.insert(rounds, Seen { images, channels });
+        }
+        self.drawn.get(&rounds).context("nothing was drawn")
+    }
+
+    /// What a pair draws for every caption in several rounds, [N k, C, H, W] on the CPU, from the noise that plain images
+    /// start from too.
+    fn draw(&self, Rounds { rounds, second }: Rounds) -> Result<Tensor> {
+        let Subject {
+            generator,
+            drawing,
+            seed,
+            batch,
+            ..
+        } = *self.subject;
+        if generator.pair().is_none() {
+            bail!(
+                "repeated rounds favour one of two models that take turns: name both model folders"
+            );
+        }
+        let prompts = Prompts {
+            condition: self.texts.main(drawing.per_prompt),
+            nothing: self.texts.nothing(),
+            guidance: drawing.guidance,
+        };
+        let size = self.x.size();
+        let shape = generator.first().sample_shape();
+        let noise = initial_noise(
+            seed,
+            prompts.condition.embedding.size()[0] as usize,
+            shape.unwrap_or([size[1], size[2], size[3]]),
+            self.engine.device,
+        );
+        let order = if second { Order::Second } else { Order::First };
+        let images = generator.sample_in_rounds(
+            &noise,
+            Sampler::Ddim,
+            drawing.steps,
+            order,
+            rounds,
+            batch,
+            seed,
+            Some(&prompts),
+            |_| !self.stop.load(Ordering::Relaxed),
+        )?;
+        Ok(images.to_device(Device::Cpu))
+    }
+
+    /// One vector for each image, [N, 1, D].
+    fn vectors(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(vectors(self.similar.extractor, images)?.unsqueeze(1))
+    }
+
+    fn places(&self) -> Result<&'a dyn Places> {
+        let extractor = self.similar.extractor;
+        extractor.places().with_context(|| {
+            format!(
+                "it compares place by place, and {} has one vector an image: use efflite0 or pixels",
+                extractor.name()
+            )
+        })
+    }
+
+    /// The feature of the `pw` attacks, [N, channels].
+    fn channels(&mut self, rounds: Option<Rounds>) -> Result<Tensor> {
+        let encoder = self.places()?;
+        let seen = self.drawn.get_mut(&rounds).context("nothing was drawn")?;
+        if let Some(channels) = &seen.channels {
+            return Ok(channels.shallow_clone());
+        }
+        let n = self.x.size()[0];
+        let each = seen.images.size()[0] / n;
+        let mut parts = Vec::new();
+        for start in (0..n).step_by(CHUNK as usize) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(dualmd_diffusion::DiffusionError::Stopped.into());
+            }
+            let length = (n - start).min(CHUNK);
+            let query = encoder.features(&unit(&self.x.narrow(0, start, length)))?;
+            let images = seen.images.narrow(0, start * each, length * each);
+            let (places, channels) = (query.size()[1], query.size()[2]);
+            let generated = encoder
+                .features(&unit(&images))?
+                .f_view([length, each, places, channels])?;
+            parts.push(channel_similarities(&query, &generated)?);
+        }
+        let channels = Tensor::f_cat(&parts, 0)?;
+        seen.channels = Some(channels.shallow_clone());
+        Ok(channels)
+    }
+}
