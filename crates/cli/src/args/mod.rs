@@ -10,7 +10,7 @@ pub use caption::CaptionArgs;
 pub use files::{
     Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs,
 };
-pub use memorisation::MemorisationArgs;
+pub use memorisation::{MemorisationArgs, MitigateArgs};
 pub use reproduce::{ReproduceArgs, Scale, What};
 pub use runs::{
     AttackArgs, AuditArgs, DemoArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs, SampleArgs,

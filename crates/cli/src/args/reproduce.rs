@@ -65,6 +65,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 /// What can be reproduced: views of the unconditional runs, of the text-to-image runs, or of the ablation's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum What {
+    /// text to image: how like its training images each model draws, and what Wen's remedy does
+    Table1,
     /// quality of the images of each defence
     Table2,
     /// SecMI and PIA on no defence and on DistillMD, and on the others
@@ -81,6 +83,8 @@ pub enum What {
     Table9,
     /// SecMI on no defence, ordinary distillation and DistillMD
     Table10,
+    /// text to image: the t-error of prompts of members and of others
+    Fig3,
     /// images of each defence from the same noise
     Fig5,
     /// text to image: ROC curves of the black-box attack
@@ -100,11 +104,13 @@ impl What {
     pub fn is_text(self) -> bool {
         matches!(
             self,
-            Self::Table4
+            Self::Table1
+                | Self::Table4
                 | Self::Table5
                 | Self::Table7
                 | Self::Table8
                 | Self::Table9
+                | Self::Fig3
                 | Self::Fig4
                 | Self::Fig6
                 | Self::Fig7
@@ -114,6 +120,7 @@ impl What {
     /// As it is typed; also the stem of the files written.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Table1 => "table1",
             Self::Table2 => "table2",
             Self::Table3 => "table3",
             Self::Table4 => "table4",
@@ -122,6 +129,7 @@ impl What {
             Self::Table8 => "table8",
             Self::Table9 => "table9",
             Self::Table10 => "table10",
+            Self::Fig3 => "fig3",
             Self::Fig4 => "fig4",
             Self::Fig5 => "fig5",
             Self::Fig6 => "fig6",

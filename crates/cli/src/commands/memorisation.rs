@@ -11,7 +11,7 @@ use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::weight_set;
 use crate::stages::memorisation::{Found, Measure, Prompt, Real};
 use crate::stages::pictures::{pictures, tensor_of_all};
-use crate::stages::sample::Generator;
+use crate::stages::sample::{Generator, stopped};
 use crate::stages::text::captions_of;
 use crate::stages::{create_folder, train::view, utility, write_json};
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,7 @@ use dualmd_torch::Tensor;
 use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use summary::Summary;
 
 /// Version of `memorisation.json`; fields may be added without changing it.
@@ -35,8 +35,33 @@ struct Case {
     images: Option<(Tensor, usize)>,
 }
 
-/// Measures every prompt and writes the table.
+/// Measures every prompt, writes the table and says what came of it.
 pub fn memorisation(global: &Global, args: &MemorisationArgs) -> Result<ExitCode> {
+    let stop = crate::signals::stop_flag()?;
+    match measured(global, args, &stop) {
+        Ok(lines) => {
+            for line in lines {
+                println!("{line}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) if stopped(&error) => {
+            eprintln!("stopped: the same command begins anew");
+            Ok(ExitCode::from(crate::signals::INTERRUPTED))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Measures every prompt and writes the table; gives the summary for people.
+///
+/// # Errors
+/// What cannot be read; a model that is told no text; a stop that was asked for.
+pub fn measured(
+    global: &Global,
+    args: &MemorisationArgs,
+    stop: &AtomicBool,
+) -> Result<Vec<String>> {
     let engine = Engine::exact(global)?;
     let generator = Generator::open(&args.models(), weight_set(args.weights), &engine)?;
     let Some(text) = generator.first().text() else {
@@ -91,7 +116,6 @@ pub fn memorisation(global: &Global, args: &MemorisationArgs) -> Result<ExitCode
     };
     let folder = args.out.join("images");
     create_folder(&folder)?;
-    let stop = crate::signals::stop_flag()?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let (began, total) = (std::time::Instant::now(), case.prompts.len() * args.n);
     let found = measure.prompts(&case.prompts, real.as_ref(), |done, images| {
@@ -141,10 +165,7 @@ pub fn memorisation(global: &Global, args: &MemorisationArgs) -> Result<ExitCode
         "memorisation",
         &format!("{} prompts in {}", found.len(), args.out.display()),
     );
-    for line in summary.lines(&report) {
-        println!("{line}");
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(summary.lines(&report))
 }
 
 fn case(args: &MemorisationArgs, model: &Model) -> Result<Case> {

@@ -140,7 +140,7 @@ const ABLATION_BROUGHT: &[Dataset] = &[Dataset {
 
 /// Attacks of the tables on text-to-image models.
 const TEXT_ATTACKS: &str = "audit.attacks=['loss', 'secmi', 'pia', 'pia-sd-2024', 'pian', 'sima', 'clid-gap', 'wen', 'loss+captions', \
-     'sima+captions']";
+     'sima+captions', 'rounds@2', 'rounds@3', 'pw-threshold', 'pw-distribution', 'pw-classifier']";
 
 /// The experiment of the text-to-image sets that users bring.
 const PAPER_TEXT: &str = include_str!("../../../presets/studies/paper-text.toml");

@@ -27,11 +27,12 @@ mod text;
 mod write;
 
 use crate::args::{Global, ReproduceArgs, What};
-use crate::signals;
+use crate::{signals, stages};
 use anyhow::Result;
 use read::Evidence;
 use std::process::ExitCode;
 use study::Study;
+use tables::Table;
 use write::Outcome;
 
 /// Makes the runs that are missing, and writes and prints the table or figure.
@@ -44,6 +45,15 @@ pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
     let stop = signals::stop_flag()?;
     if !study.run(global, &stop)? {
         return Ok(signals::stopped(&study.out));
+    }
+    if matches!(args.what, What::Table1 | What::Fig3) {
+        let first = args.what == What::Fig3;
+        match text::measure(&study, global, first, &stop) {
+            Err(error) if stages::sample::stopped(&error) => {
+                return Ok(signals::stopped(&study.out));
+            }
+            done => done?,
+        }
     }
     let evidence = Evidence::read(&study)?;
     let outcome = outcome(args.what, &study, &evidence)?;
@@ -81,6 +91,33 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
             text::facts(number, evidence)?,
             Vec::new(),
         ));
+    }
+    if what == What::Table1 {
+        let (table, facts) = text::memorisation(evidence)?;
+        return Ok(plain(
+            table,
+            "What agrees with the paper",
+            facts,
+            Vec::new(),
+        ));
+    }
+    if what == What::Fig3 {
+        let (mut pictures, mut facts) = (Vec::new(), Vec::new());
+        let mut table = Table {
+            title: "Figure 3: t-error of prompts on No defense, first seed".into(),
+            columns: text::HISTOGRAM.map(str::to_owned).to_vec(),
+            ..Table::default()
+        };
+        for set in &evidence.sets {
+            if let Some(mut found) = text::histogram(set)? {
+                let file = format!("fig3-{}-{}.svg", study.scale.as_str(), set.name);
+                dualmd_data::write_atomic(&study.out.join(&file), found.drawing.as_bytes())?;
+                pictures.push((format!("t-error of prompts, {}", set.title), file));
+                facts.push(found.fact);
+                table.rows.append(&mut found.rows);
+            }
+        }
+        return Ok(plain(table, "What it shows", facts, pictures));
     }
     if let What::Fig6 | What::Fig7 = what {
         let number = if what == What::Fig6 { 6 } else { 7 };

@@ -3,12 +3,14 @@
 
 mod facts;
 mod figures;
+mod memorised;
 mod paper;
 #[cfg(test)]
 mod tests;
 
 pub use facts::facts;
 pub use figures::{grids, roc};
+pub use memorised::{HISTOGRAM, build as memorisation, histogram, measure};
 
 use super::cell::{Cell, strongest};
 use super::names;
@@ -20,7 +22,13 @@ use anyhow::Result;
 use paper::Captions;
 
 /// Black-box attacks, in the order of the tables: the first is the one that is compared with the paper's.
-const BLACK_BOX: [&str; 4] = ["sim-mean", "pw-threshold", "pw-distribution", "nn"];
+const BLACK_BOX: [&str; 5] = [
+    "sim-mean",
+    "pw-threshold",
+    "pw-distribution",
+    "pw-classifier",
+    "nn",
+];
 
 /// White-box attacks beside those of the paper.
 const OTHERS: [&str; 8] = [

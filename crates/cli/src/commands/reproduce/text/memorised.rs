@@ -1,0 +1,448 @@
+//! Table 1 (how like its training images a model draws, and what a remedy at drawing time does) and figure 3 (the t-error of
+//! prompts): `dualmd memorisation` on the models of every run, kept beside them in `memorisation/NAME/`.
+
+use super::super::cell::Cell;
+use super::super::names;
+use super::super::read::{Evidence, Run, Set};
+use super::super::study::{Planned, Study};
+use super::super::svg::{self, Panel};
+use super::super::tables::{Record, Row, Table, intervals};
+use crate::args::{Global, MemorisationArgs, MitigateArgs};
+use crate::choices::{Features, Mitigate, Order, Weights};
+use crate::commands::memorisation::measured;
+use crate::experiment::Experiment;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+/// Rows of the table: (folder of the measurement, model folders, with Wen's remedy, name, the paper's SSCD and CLIP score).
+const ROWS: [(&str, &[&str], bool, &str, [f64; 2]); 4] = [
+    (
+        "baseline",
+        &["baseline"],
+        false,
+        "No mitigation",
+        [0.60, 0.26],
+    ),
+    (
+        "baseline-wen",
+        &["baseline"],
+        true,
+        "Wen et al. 2024",
+        [0.28, 0.25],
+    ),
+    (
+        "dualmd",
+        &["teacher-1", "teacher-2"],
+        false,
+        "DualMD",
+        [0.52, 0.27],
+    ),
+    ("student", &["student"], false, "DistillMD", [0.27, 0.28]),
+];
+
+/// Values of a latent of Stable Diffusion, for which Wen's target of 3 is meant.
+const SD_VALUES: f64 = 4.0 * 64.0 * 64.0;
+
+/// Makes the measurements that are missing.
+///
+/// # Errors
+/// What `dualmd memorisation` refuses; a stop that was asked for.
+pub fn measure(
+    study: &Study,
+    global: &Global,
+    only_baseline: bool,
+    stop: &AtomicBool,
+) -> Result<()> {
+    for planned in study.datasets.iter().flat_map(|set| &set.runs) {
+        for (name, models, remedy, ..) in ROWS {
+            let out = folder(&planned.folder.0, name);
+            if out.join("memorisation.json").exists() || (only_baseline && name != "baseline") {
+                continue;
+            }
+            if !global.quiet {
+                eprintln!("{}", out.display());
+            }
+            measured(global, &arguments(planned, models, remedy, out), stop)?;
+        }
+    }
+    Ok(())
+}
+
+fn folder(run: &Path, name: &str) -> PathBuf {
+    run.join("memorisation").join(name)
+}
+
+/// The measurement of a run's models on its own prompts, drawn as the run's samples are.
+fn arguments(planned: &Planned, models: &[&str], remedy: bool, out: PathBuf) -> MemorisationArgs {
+    let Experiment {
+        data,
+        sample,
+        model,
+        ..
+    } = &planned.experiment;
+    let own = |name: &str| planned.folder.model(name);
+    // Wen's norm grows with the root of the number of values.
+    let values = 3.0 * f64::from(data.image_size).powi(2);
+    let target = match model.base {
+        Some(_) => 3.0,
+        None => 3.0 * (values / SD_VALUES).sqrt(),
+    };
+    MemorisationArgs {
+        model: own(models[0]),
+        model2: models.get(1).map(|name| own(name)),
+        members: Some(format!("{}#member", data.source)),
+        nonmembers: Some(format!("{}#nonmember", data.source)),
+        memorised: None,
+        others: None,
+        split: Some(planned.folder.split()),
+        caption_column: data.caption_column.clone(),
+        n: sample.per_prompt,
+        steps: sample.steps,
+        guidance: sample.guidance,
+        t_sec: None,
+        order: Order::default(),
+        features: Features::Auto,
+        features_weights: None,
+        remedy: MitigateArgs {
+            mitigate: remedy.then_some(Mitigate::Wen),
+            mitigate_target: target,
+            mitigate_steps: 10,
+        },
+        weights: Weights::default(),
+        batch: sample.batch,
+        out,
+    }
+}
+
+fn read(run: &Run, name: &str) -> Result<Option<Value>> {
+    let path = folder(&run.folder, name).join("memorisation.json");
+    if !path.exists() {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let value = serde_json::from_slice(&bytes).with_context(|| {
+        format!(
+            "{} is damaged: remove it, and it is made again",
+            path.display()
+        )
+    })?;
+    Ok(Some(value))
+}
+
+/// A number of `memorisation.json` over the seeds.
+fn cell(set: &Set, name: &str, pointer: &str) -> Result<Cell> {
+    let mut numbers = Vec::new();
+    for run in &set.runs {
+        let found = read(run, name)?.and_then(|v| v.pointer(pointer).and_then(Value::as_f64));
+        numbers.extend(found.map(|v| (run.seed, (v, None))));
+    }
+    Cell::new(&numbers, set.runs.len())
+}
+
+/// Columns: (head, pointer into `memorisation.json`, key of records).
+const COLUMNS: [(&str, &str, &str); 3] = [
+    (
+        "similarity to the prompt's image",
+        "/similarity/own/memorised/mean",
+        "similarity_own",
+    ),
+    (
+        "for prompts never seen",
+        "/similarity/own/others/mean",
+        "similarity_own_unseen",
+    ),
+    (
+        "to the nearest held-out image",
+        "/similarity/nearest_heldout/memorised/mean",
+        "similarity_heldout",
+    ),
+];
+
+/// Table 1 and its sentences.
+///
+/// # Errors
+/// A measurement that cannot be read.
+pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
+    let mut table = Table {
+        title: "Table 1: memorisation".into(),
+        columns: vec!["Method".into()],
+        ..Table::default()
+    };
+    for set in &evidence.sets {
+        for (head, ..) in COLUMNS {
+            table.columns.push(format!("{} {head}", set.name));
+        }
+    }
+    table
+        .columns
+        .extend(["paper SSCD", "paper CLIP score"].map(str::to_owned));
+    let mut facts = Vec::new();
+    for (name, _, _, method, paper) in ROWS {
+        let mut cells = vec![method.to_owned()];
+        let mut known = false;
+        for set in &evidence.sets {
+            for (_, pointer, key) in COLUMNS {
+                let cell = cell(set, name, pointer)?;
+                cells.push(cell.text(3));
+                if cell.mean().is_none() {
+                    continue;
+                }
+                known = true;
+                let own = key == COLUMNS[0].2;
+                table.records.push(Record {
+                    dataset: set.name.clone(),
+                    attack: None,
+                    model: name.to_owned(),
+                    method: method.to_owned(),
+                    metric: key,
+                    cell,
+                    paper: own
+                        .then_some(("Pokemon 1.5", paper[0]))
+                        .into_iter()
+                        .collect(),
+                });
+            }
+        }
+        cells.extend(paper.map(names::printed));
+        if known {
+            table.rows.push(Row::Cells(cells));
+        }
+    }
+    for set in &evidence.sets {
+        facts.extend(order(set)?);
+    }
+    let features = evidence
+        .sets
+        .iter()
+        .flat_map(|set| &set.runs)
+        .find_map(|run| read(run, ROWS[0].0).ok().flatten())
+        .and_then(|v| v["similarity"]["features"].as_str().map(str::to_owned))
+        .unwrap_or_default();
+    table.notes = vec![
+        intervals(evidence),
+        format!(
+            "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts; the paper's are of \
+             SSCD: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
+             by as much as a caption says; only what lies above that is memory. A CLIP score needs CLIP's image network, which could not \
+             be had. Wen's target is 3 for latents of Stable Diffusion, here in proportion to the root of the number of values."
+        ),
+    ];
+    Ok((table, facts))
+}
+
+/// The order of the methods, and how much of the similarity is memory.
+fn order(set: &Set) -> Result<Vec<String>> {
+    let mut ours = Vec::new();
+    for (name, _, _, method, paper) in ROWS {
+        let (own, unseen) = (
+            cell(set, name, COLUMNS[0].1)?,
+            cell(set, name, COLUMNS[1].1)?,
+        );
+        if let (Some(value), Some(_)) = (own.mean(), unseen.mean()) {
+            ours.push((method, value, paper[0], own.less(&unseen)?));
+        }
+    }
+    if ours.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let sorted = |by: fn(&(&'static str, f64, f64, Cell)) -> f64| {
+        let mut list: Vec<_> = ours.iter().collect();
+        list.sort_by(|a, b| by(b).total_cmp(&by(a)));
+        list.into_iter().map(|m| m.0).collect::<Vec<_>>()
+    };
+    let (here, paper) = (sorted(|m| m.1), sorted(|m| m.2));
+    let memory: Vec<String> = ours
+        .iter()
+        .map(|(method, _, _, less)| format!("{method} {}", less.text(3)))
+        .collect();
+    Ok(vec![
+        format!(
+            "{}: {}, most to least alike: here {}; paper {}.",
+            if here == paper { "yes" } else { "no" },
+            set.name,
+            here.join(", "),
+            paper.join(", ")
+        ),
+        format!(
+            "{}, similarity to the prompt's image less that for prompts never seen (what is memory): {}.",
+            set.name,
+            memory.join(", ")
+        ),
+    ])
+}
+
+/// Figure 3 of the first seed of a set.
+pub struct Histogram {
+    /// The figure.
+    pub drawing: String,
+    /// What it shows.
+    pub fact: String,
+    /// Rows of its table, (set, prompts, their number, median, 5 % and 95 %).
+    pub rows: Vec<Row>,
+}
+
+/// Heads of [`Histogram::rows`].
+pub const HISTOGRAM: [&str; 5] = ["Image set", "Prompts", "number", "median", "5 % to 95 %"];
+
+/// Histogram of the t-error of members' prompts and of others. None where nothing was measured.
+///
+/// # Errors
+/// A measurement that cannot be read.
+pub fn histogram(set: &Set) -> Result<Option<Histogram>> {
+    let Some(run) = set.runs.first() else {
+        return Ok(None);
+    };
+    let Some(report) = read(run, "baseline")? else {
+        return Ok(None);
+    };
+    let errors = &report["t_error"];
+    let numbers = |value: &Value| -> Vec<f64> {
+        let list = value.as_array().into_iter().flatten();
+        list.filter_map(Value::as_f64).collect()
+    };
+    let edges = numbers(&errors["histogram"]["edges"]);
+    let lines = ["memorised", "others"].into_iter().enumerate();
+    let panel = Panel {
+        title: format!("{}, No defense", set.title),
+        x_label: format!(
+            "t-error of the image drawn for a prompt, t = {}",
+            errors["t"]
+        ),
+        y_label: "prompts".into(),
+        lines: lines
+            .map(|(style, side)| (style, outline(&edges, &numbers(&errors["histogram"][side]))))
+            .collect(),
+        ..Panel::default()
+    };
+    let legend = ["members' prompts", "prompts never seen"].map(str::to_owned);
+    let row = |(title, side): (&String, &str)| {
+        let of = |key: &str| errors[side][key].as_f64().unwrap_or(f64::NAN);
+        Row::Cells(vec![
+            set.name.clone(),
+            title.clone(),
+            errors[side]["n"].to_string(),
+            format!("{:.4}", of("median")),
+            format!("{:.4} to {:.4}", of("q05"), of("q95")),
+        ])
+    };
+    let rows = legend.iter().zip(["memorised", "others"]).map(row);
+    let rows = rows.collect();
+    let auc = errors["detection"]["auc"].as_f64();
+    let ci = numbers(&errors["detection"]["auc_ci"]);
+    let fact = match (auc, ci.as_slice()) {
+        (Some(auc), [low, high]) => format!(
+            "{}: the t-error tells the prompts of members from others with AUC {auc:.3} ({low:.3}, {high:.3}); the paper shows two \
+             distributions that hardly overlap, for prompts that are known to be memorised.",
+            set.name
+        ),
+        _ => String::new(),
+    };
+    let drawing = svg::draw(
+        &[panel],
+        &legend,
+        &format!("t-error of prompts, {}", set.title),
+    );
+    Ok(Some(Histogram {
+        drawing,
+        fact,
+        rows,
+    }))
+}
+
+/// The outline of bars from the ground to the ground.
+fn outline(edges: &[f64], counts: &[f64]) -> Vec<(f64, f64)> {
+    let mut out = Vec::new();
+    for (pair, count) in edges.windows(2).zip(counts) {
+        out.extend([(pair[0], *count), (pair[1], *count)]);
+    }
+    if let (Some(first), Some(last)) = (out.first().copied(), out.last().copied()) {
+        out.insert(0, (first.0, 0.0));
+        out.push((last.0, 0.0));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn bars_have_an_outline() {
+        assert_eq!(
+            outline(&[0.0, 1.0, 2.0], &[3.0, 4.0]),
+            [
+                (0.0, 0.0),
+                (0.0, 3.0),
+                (1.0, 3.0),
+                (1.0, 4.0),
+                (2.0, 4.0),
+                (2.0, 0.0)
+            ]
+        );
+        assert!(outline(&[], &[]).is_empty());
+    }
+
+    /// (own, unseen) of the rows in order: memory is 0.4, 0.1, 0.3, 0.0.
+    #[test]
+    fn table_1_by_hand() {
+        let dir = tempfile::tempdir().unwrap();
+        let rows = [(0.8, 0.4), (0.5, 0.4), (0.7, 0.4), (0.4, 0.4)];
+        for ((name, ..), (own, unseen)) in ROWS.iter().zip(rows) {
+            let out = folder(dir.path(), name);
+            std::fs::create_dir_all(&out).unwrap();
+            let report = json!({
+                "similarity": {
+                    "features": "efflite0-1280",
+                    "own": { "memorised": { "mean": own }, "others": { "mean": unseen } },
+                    "nearest_heldout": { "memorised": { "mean": 0.3 } },
+                },
+                "t_error": {
+                    "t": 90, "memorised": { "n": 2, "median": 0.5, "q05": 0.25, "q95": 0.75 }, "histogram": { "edges": [0.0, 1.0, 2.0], "memorised": [2, 0], "others": [0, 2] },
+                    "detection": { "auc": 1.0, "auc_ci": [0.9, 1.0] },
+                },
+            });
+            std::fs::write(out.join("memorisation.json"), report.to_string()).unwrap();
+        }
+        let set = Set {
+            name: "toy".into(),
+            title: "Toy".into(),
+            paper: None,
+            runs: vec![Run {
+                seed: 0,
+                folder: dir.path().to_path_buf(),
+                models: Vec::new(),
+            }],
+        };
+        let Histogram {
+            drawing,
+            fact,
+            rows,
+        } = histogram(&set).unwrap().unwrap();
+        let first = ["toy", "members' prompts", "2", "0.5000", "0.2500 to 0.7500"];
+        assert_eq!(rows[0], Row::Cells(first.map(str::to_owned).to_vec()));
+        assert!(drawing.contains("t = 90") && !drawing.contains("NaN"));
+        assert!(fact.contains("AUC 1.000 (0.900, 1.000)"), "{fact}");
+        let (table, facts) = build(&Evidence { sets: vec![set] }).unwrap();
+        let Row::Cells(wen) = &table.rows[1] else {
+            panic!()
+        };
+        assert_eq!(
+            wen[..],
+            ["Wen et al. 2024", "0.500", "0.400", "0.300", "0.28", "0.25"]
+        );
+        // The paper has Wen above DistillMD by a hair, as here.
+        assert!(
+            facts[0].starts_with("yes: toy, most to least alike: here No mitigation, DualMD, Wen et al. 2024, DistillMD"),
+            "{facts:?}"
+        );
+        assert!(
+            facts[1].contains(
+                "No mitigation 0.400, Wen et al. 2024 0.100, DualMD 0.300, DistillMD 0.000"
+            ),
+            "{facts:?}"
+        );
+    }
+}
