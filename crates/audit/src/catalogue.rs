@@ -34,7 +34,7 @@ enum Applies {
 
 /// All attacks, error attacks first.
 #[rustfmt::skip]
-pub const ATTACKS: [Known; 21] = [
+pub const ATTACKS: [Known; 22] = [
     known("loss", "Loss", Some("Matsumoto et al. 2023"), "the training loss (Loss)", Applies::Networks),
     known("secmi", "SecMI", Some("Duan et al. 2023"), "the error of one deterministic step (SecMI)", Applies::Networks),
     known("secmi-nn", "SecMI-NNs", Some("Duan et al. 2023"), "a classifier trained on SecMI's errors (SecMI-NNs)", Applies::Networks),
@@ -56,6 +56,7 @@ pub const ATTACKS: [Known; 21] = [
     known("wen", "Wen's norm", Some("Wen et al. 2024"), "how strongly the caption pulls (Wen et al.)", Applies::Text),
     known("sim-mean", "Similarity of generated images", Some("after Pang and Wang 2025"), "likeness to what the caption draws (after Pang and Wang)", Applies::Text),
     known("nn", "Nearest generated image", Some("Chen et al. 2020"), "distance to generated images", Applies::Generators),
+    known("nn-features", "Nearest generated image, by features", Some("after Chen et al. 2020"), "distance to generated images in the features of another network", Applies::Generators),
 ];
 
 const fn known(

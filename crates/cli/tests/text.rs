@@ -39,6 +39,7 @@ steps = 2
 guidance = 2.0
 per_prompt = 2
 features = "none"
+copies = "pixels"
 [audit]
 attacks = ["loss", "sima", "clid-gap", "wen", "loss+captions"]
 [run]

@@ -13,7 +13,8 @@ pub fn list(what: Listing) -> Result<ExitCode> {
     match what {
         Listing::Attacks => {
             let infos = dualmd_attack::ALL.iter().map(|a| a.attack().info());
-            for info in infos.chain([BlackBox::Nearest.info(0), BlackBox::Rounds(2).info(0)]) {
+            let black_boxes = [BlackBox::Nearest, BlackBox::Features, BlackBox::Rounds(2)];
+            for info in infos.chain(black_boxes.map(|attack| attack.info(0, ""))) {
                 let access = serde_json::to_value(info.access)?;
                 println!(
                     "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",

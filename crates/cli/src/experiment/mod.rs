@@ -18,8 +18,8 @@ pub use check::{BASE, REFERENCE, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{
-    CaptionChoice, Defense, Dtype, Features, NearDuplicates, Order, ResizeFilter, Routing, Sampler,
-    SplitMethod, Weights,
+    CaptionChoice, Copies, Defense, Dtype, Features, NearDuplicates, Order, ResizeFilter, Routing,
+    Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -286,6 +286,11 @@ pub struct Sample {
     /// File of the features' network: needed for `inception-*`, else what set-up fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features_weights: Option<String>,
+    /// What copies of members among the images are found by.
+    pub copies: Copies,
+    /// ONNX file of the network that copies are found by, in place of what set-up fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies_weights: Option<String>,
 }
 
 impl Default for Sample {
@@ -300,6 +305,8 @@ impl Default for Sample {
             per_prompt: 3,
             features: Features::default(),
             features_weights: None,
+            copies: Copies::default(),
+            copies_weights: None,
         }
     }
 }

@@ -250,10 +250,18 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             black_box.push(Similarity::Mean.name().into());
         }
     }
+    // What looks at drawn images alone can be run on whatever draws.
+    let drawn = |a: &String| BlackBox::parse(a).is_some_and(BlackBox::takes_drawn);
+    for attack in audit.attacks.iter().filter(|a| drawn(a)) {
+        if !black_box.contains(attack) {
+            black_box.push(attack.clone());
+        }
+    }
     // Some attacks take the two models of a pair, all others take one model.
     let named = |pair: bool| {
         let all = audit.attacks.iter();
-        all.filter(move |a| takes_pair(a) == pair).cloned()
+        all.filter(move |a| takes_pair(a) == pair && !drawn(a))
+            .cloned()
     };
     let single = |name: &str, defense: &str, needs: Vec<String>| Target {
         name: name.to_owned(),

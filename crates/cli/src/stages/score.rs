@@ -7,7 +7,7 @@ use crate::choices::{self, Order, Weights};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use anyhow::{Context, Result};
-use dualmd_attack::nn::{self, BlackBox, nearest};
+use dualmd_attack::nn::{self, BlackBox, feature_scores, nearest};
 use dualmd_attack::similarity::{Similarity, sim_mean};
 use dualmd_attack::{
     AttackInfo, Known, Method, Needs, Others, Prompts, RunOptions, Samples, Space, by_name,
@@ -47,14 +47,6 @@ pub struct Drawing {
     pub steps: usize,
 }
 
-/// Images that a text-to-image model drew for the samples' own captions.
-pub struct Similar<'a> {
-    /// [N k, C, H, W] in [-1, 1]: k in a row for each sample.
-    pub images: &'a Tensor,
-    /// What they are compared by.
-    pub extractor: &'a dyn Extractor,
-}
-
 /// What is attacked, and with what.
 pub struct Subject<'a> {
     /// Name in files.
@@ -67,12 +59,13 @@ pub struct Subject<'a> {
     pub generator: &'a Generator,
     /// A model of the same kind that saw none of the samples.
     pub reference: Option<&'a Generator>,
-    /// Images it generated, for `nn`.
+    /// Images it generated, [n, C, H, W] in [-1, 1], for `nn`, `nn-features` and `sim-mean`; of a text-to-image model k in a row
+    /// for each sample's caption.
     pub generated: Option<&'a Tensor>,
     /// The captions of every sample, the main one first, for a text-to-image model.
     pub captions: Option<&'a [&'a [String]]>,
-    /// Images for `sim-mean`.
-    pub similar: Option<&'a Similar<'a>>,
+    /// What `nn-features` and `sim-mean` compare by.
+    pub extractor: Option<&'a dyn Extractor>,
     /// How other black-box attacks draw theirs.
     pub drawing: Drawing,
     /// Share of the samples whose membership is known to attacks that learn.
@@ -188,10 +181,11 @@ pub fn score(
         let (info, fingerprint, what) = match BlackBox::parse(name) {
             Some(kind) => {
                 let n = match (kind, subject.generated) {
-                    (BlackBox::Nearest, Some(images)) => images.size()[0] as usize,
+                    (kind, Some(images)) if kind.takes_drawn() => images.size()[0] as usize,
                     _ => subject.drawing.n,
                 };
-                let info = kind.info(n);
+                let encoder = subject.extractor.map(Extractor::name);
+                let info = kind.info(n, &encoder.unwrap_or_default());
                 let fingerprint = base.black_box(kind, &info, subject);
                 (info, fingerprint, Err(kind))
             }
@@ -296,10 +290,12 @@ pub fn score(
     let all: Vec<usize> = (0..labels.len()).collect();
     for (name, kind, info, fingerprint) in black_boxes {
         let began = Instant::now();
-        let found = pool(subject, kind, x, engine, stop).and_then(|pool| Ok(nearest(x, &pool)?));
+        let found = pool(subject, kind, x, engine, stop).and_then(|pool| match kind {
+            BlackBox::Features => by_features(subject, x, &pool),
+            _ => Ok(nearest(x, &pool)?.iter().map(nn::Nearest::score).collect()),
+        });
         let entry = match found {
-            Ok(found) => {
-                let scores: Vec<f64> = found.iter().map(nn::Nearest::score).collect();
+            Ok(scores) => {
                 let entry = described(&info, &fingerprint, began.elapsed().as_secs_f64());
                 (entry, rows(name, &all, &scores))
             }
@@ -355,6 +351,32 @@ fn seen(model: &Model, x: &Tensor, engine: &Engine) -> Result<Tensor> {
     Ok(Tensor::f_cat(&parts, 0)?)
 }
 
+/// Features of images, [N, D].
+fn table(extractor: &dyn Extractor, images: &Tensor) -> Result<Tensor> {
+    let found = extract(extractor, images)?.features;
+    let flat: Vec<f32> = found.rows().flatten().copied().collect();
+    Ok(Tensor::from_slice(&flat).view([found.count() as i64, found.dim() as i64]))
+}
+
+/// Scores of `nn-features`.
+fn by_features(subject: &Subject<'_>, x: &Tensor, pool: &Tensor) -> Result<Vec<f64>> {
+    let extractor = subject
+        .extractor
+        .filter(|e| !e.name().starts_with("pixels"))
+        .with_context(|| {
+            format!(
+                "{} compares features of images, and there is no network for them: `cargo xtask features` fetches one \
+                 (by pixels the attack is {})",
+                nn::FEATURES,
+                nn::NAME
+            )
+        })?;
+    Ok(feature_scores(
+        &table(extractor, x)?,
+        &table(extractor, pool)?,
+    )?)
+}
+
 /// How alike a sample is to what its caption makes the model draw.
 fn similarity(
     subject: &Subject<'_>,
@@ -363,13 +385,15 @@ fn similarity(
     n: usize,
 ) -> (AttackInfo, Result<Vec<f64>>) {
     let encoder = subject
-        .similar
-        .map_or_else(|| "none".to_owned(), |s| s.extractor.name());
-    let drawn = subject.similar.map_or(0, |s| s.images.size()[0] as usize);
+        .extractor
+        .map_or_else(|| "none".to_owned(), Extractor::name);
+    let drawn = subject.generated.map_or(0, |g| g.size()[0] as usize);
     let info = form.info(drawn / n.max(1), &encoder);
     let scores = || -> Result<Vec<f64>> {
-        let similar = subject
-            .similar
+        let (generated, extractor) = subject
+            .generated
+            .zip(subject.extractor)
+            .filter(|_| subject.captions.is_some())
             .context("no images were drawn for the captions")?;
         if form != Similarity::Mean {
             anyhow::bail!(
@@ -378,14 +402,10 @@ fn similarity(
                 Similarity::Mean.name()
             );
         }
-        let features = |images: &Tensor| -> Result<Tensor> {
-            let found = extract(similar.extractor, images)?.features;
-            let flat: Vec<f32> = found.rows().flatten().copied().collect();
-            Ok(Tensor::from_slice(&flat).view([found.count() as i64, 1, found.dim() as i64]))
-        };
-        let query = features(x)?;
-        let (tokens, channels) = (query.size()[1], query.size()[2]);
-        let generated = features(similar.images)?.view([n as i64, -1, tokens, channels]);
+        // One token an image.
+        let query = table(extractor, x)?.unsqueeze(1);
+        let channels = query.size()[2];
+        let generated = table(extractor, generated)?.view([n as i64, -1, 1, channels]);
         Ok(sim_mean(&query, &generated)?)
     };
     let scores = scores();
@@ -401,7 +421,7 @@ fn pool(
     stop: &AtomicBool,
 ) -> Result<Tensor> {
     let rounds = match kind {
-        BlackBox::Nearest => {
+        BlackBox::Nearest | BlackBox::Features => {
             let generated = subject.generated.context("no images were drawn for it")?;
             return Ok(generated.shallow_clone());
         }
@@ -521,7 +541,7 @@ impl Base {
 
     fn black_box(&self, kind: BlackBox, info: &AttackInfo, subject: &Subject<'_>) -> String {
         let generated = match (kind, subject.generated) {
-            (BlackBox::Nearest, Some(generated)) => hash_tensor(generated).ok(),
+            (kind, Some(generated)) if kind.takes_drawn() => hash_tensor(generated).ok(),
             _ => None,
         };
         self.of(
