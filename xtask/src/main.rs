@@ -12,6 +12,7 @@
 //! | `interop` | the Python environment of the parity tests and the benchmark |
 //! | `suite` | `cargo test` for everything, and what had to be left out |
 //! | `features` | the weights that generated images are compared by |
+//! | `sscd` | the networks and the library that copies are found by |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
 mod checksum;
@@ -19,6 +20,7 @@ mod datasets;
 mod engine;
 mod features;
 mod interop;
+mod sscd;
 mod suite;
 mod version;
 mod wheels;
@@ -38,7 +40,8 @@ Set-up, tests and benchmarks of dualmd.
 Usage: cargo xtask COMMAND [ARGS]
 
   setup [--cuda]             find or download libtorch 2.13.0 and link it, so that plain cargo build/test/run work
-  features                   fetch the weights that generated images are compared by (19 MB; the demo does it too)
+  features                   fetch what generated images are compared by (19 MB; the demo does it too) and what copies are
+                             found by (SSCD and ONNX Runtime, 67 MB)
   demo [ARGS]                set up, build, and run `dualmd demo ARGS`
   test [--interop] [--all] [ARGS]
                              set up and run every test; says what was left out (--all or CI=true: that is a failure);
@@ -54,6 +57,7 @@ Environment:
   DUALMD_CACHE=DIR           where downloads are kept (default: the user's cache folder/dualmd)
   DUALMD_TEST_CHROMIUM=FILE, DUALMD_TEST_PYTHON=FILE
                              the browser and the Python (with torch and diffusers) that the tests use
+  DUALMD_TEST_SSCD=DIR       the folder of SSCD and ONNX Runtime that the tests use (default: what `features` fetched)
 ";
 
 fn main() -> ExitCode {
@@ -97,6 +101,8 @@ fn run(args: &[String]) -> Result<()> {
         "features" => no_arguments(rest).and_then(|()| {
             let file = features::ensure(&workspace)?;
             eprintln!("feature weights: {}", file.display());
+            let folder = sscd::ensure(&workspace.cache)?;
+            eprintln!("copy detection: {}", folder.display());
             Ok(())
         }),
         "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, and an honest account of those that could not run.
 //!
-//! Tests that need Chromium or Python's torch look for `DUALMD_TEST_CHROMIUM` and `DUALMD_TEST_PYTHON` and return early
-//! where the variable is missing. This module sets the variables to what it finds, and says what it did not find.
+//! Tests that need Chromium, Python's torch or SSCD look for `DUALMD_TEST_CHROMIUM`, `DUALMD_TEST_PYTHON` and
+//! `DUALMD_TEST_SSCD` and return early where the variable is missing. This module sets the variables to what it finds, and says what it did not find.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::engine::{self, Choice};
 use crate::interop;
+use crate::sscd;
 use crate::workspace::{self, Workspace};
 
 /// What the user asked of `cargo xtask test`.
@@ -111,6 +112,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             python,
             "parity with Python's torch and diffusers",
             "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both",
+        ),
+        (
+            "DUALMD_TEST_SSCD",
+            sscd::find(&workspace.cache),
+            "SSCD in ONNX Runtime",
+            "cargo xtask features, or set DUALMD_TEST_SSCD to a folder like the one that it fills",
         ),
     ];
     for (variable, found, tests, remedy) in tools {

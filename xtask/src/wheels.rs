@@ -1,6 +1,6 @@
-//! libtorch out of the pinned PyTorch wheels.
+//! What is fetched out of pinned wheels: libtorch, and whatever else comes as files in a Python package.
 //!
-//! The Linux wheel of PyTorch in the package index is the CUDA build, but its `libtorch_cpu.so` needs only `libc10` and
+//! libtorch: the Linux wheel of PyTorch in the package index is the CUDA build, but its `libtorch_cpu.so` needs only `libc10` and
 //! `libgomp` (in the wheel) and `libcudart` and `libcupti` (two small wheels). So a CPU program runs without the
 //! gigabytes of the other `nvidia-*` wheels: headers and five libraries, about 500 MB, are all that is kept.
 
@@ -17,13 +17,19 @@ use crate::version;
 use crate::workspace;
 
 /// One file of the package index, and what of it is needed.
-struct Wheel {
-    name: &'static str,
-    version: &'static str,
-    file: &'static str,
-    sha256: &'static str,
-    /// `(path in the wheel, path in the engine folder)`; a path that ends in `/` means all below it.
-    take: &'static [(&'static str, &'static str)],
+pub struct Wheel {
+    /// Package.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// Name of the file.
+    pub file: &'static str,
+    /// Its checksum.
+    pub sha256: &'static str,
+    /// The Python that pip is told to fetch it for; nothing of it is ever run.
+    pub python: &'static str,
+    /// `(path in the wheel, path in the folder)`; a path that ends in `/` means all below it.
+    pub take: &'static [(&'static str, &'static str)],
 }
 
 /// torch is always the build for CPython 3.11, whatever Python asks for it: libtorch does not depend on Python,
@@ -34,6 +40,7 @@ const WHEELS: [Wheel; 3] = [
         version: version::REQUIRED,
         file: "torch-2.13.0-cp311-cp311-manylinux_2_28_x86_64.whl",
         sha256: "60fcdcb2f3876e21146cb4524ef06397d727ca9ad5f020818547e25075fe3cb7",
+        python: CPYTHON,
         take: &[
             ("torch/include/", "include/"),
             ("torch/lib/libtorch_cpu.so", "lib/libtorch_cpu.so"),
@@ -46,6 +53,7 @@ const WHEELS: [Wheel; 3] = [
         version: "13.0.96",
         file: "nvidia_cuda_runtime-13.0.96-py3-none-manylinux2014_x86_64.manylinux_2_17_x86_64.whl",
         sha256: "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
+        python: CPYTHON,
         take: &[("nvidia/cu13/lib/libcudart.so.13", "lib/libcudart.so.13")],
     },
     Wheel {
@@ -53,15 +61,18 @@ const WHEELS: [Wheel; 3] = [
         version: "13.0.85",
         file: "nvidia_cuda_cupti-13.0.85-py3-none-manylinux_2_25_x86_64.whl",
         sha256: "4eb01c08e859bf924d222250d2e8f8b8ff6d3db4721288cf35d14252a4d933c8",
+        python: CPYTHON,
         take: &[("nvidia/cu13/lib/libcupti.so.13", "lib/libcupti.so.13")],
     },
 ];
+
+/// The Python that [`PIP_TARGET`]'s ABI belongs to.
+pub const CPYTHON: &str = "3.11";
 
 /// What pip must be told to get these files on any Python. Platforms in the order of the table above.
 const PIP_TARGET: &[&str] = &[
     "--no-deps",
     "--only-binary=:all:",
-    "--python-version=3.11",
     "--implementation=cp",
     "--abi=cp311",
     "--abi=none",
@@ -83,20 +94,41 @@ pub fn downloads(cache: &Path) -> PathBuf {
 /// The engine folder in the cache; downloads and unpacks what is missing.
 pub fn engine(cache: &Path) -> Result<PathBuf> {
     let folder = cache.join(format!("libtorch-{}-cpu", version::REQUIRED));
-    let stamp = stamp();
+    let foreign = format!(
+        "the pinned download is for x86-64 Linux with glibc; here, install PyTorch {v} and set LIBTORCH_USE_PYTORCH=1, or \
+         unpack libtorch {v} and set LIBTORCH to its folder",
+        v = version::REQUIRED
+    );
+    gather(cache, &folder, &WHEELS, &foreign, |fresh| {
+        // The real libtorch.so of the wheel would pull in the CUDA libraries.
+        write(&fresh.join("lib/libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
+        write(
+            &fresh.join("build-version"),
+            &format!("{}+cpu\n", version::REQUIRED),
+        )
+    })?;
+    Ok(folder)
+}
+
+/// Fills `folder`, which lies in the cache, with what is to be taken from `wheels`, and with what `finish` adds; downloads what
+/// is missing. `foreign`: what to say on a machine that the files are not for.
+pub fn gather(
+    cache: &Path,
+    folder: &Path,
+    wheels: &[Wheel],
+    foreign: &str,
+    finish: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let stamp = stamp(wheels);
     if fs::read_to_string(folder.join(STAMP)).is_ok_and(|text| text == stamp) {
-        return Ok(folder);
+        return Ok(());
     }
     if !cfg!(all(
         target_os = "linux",
         target_arch = "x86_64",
         target_env = "gnu"
     )) {
-        bail!(
-            "the pinned download is for x86-64 Linux with glibc; here, install PyTorch {v} and set LIBTORCH_USE_PYTORCH=1, or \
-             unpack libtorch {v} and set LIBTORCH to its folder",
-            v = version::REQUIRED
-        );
+        bail!("{foreign}");
     }
     let downloads = downloads(cache);
     fs::create_dir_all(&downloads).with_context(|| {
@@ -105,25 +137,19 @@ pub fn engine(cache: &Path) -> Result<PathBuf> {
             downloads.display()
         )
     })?;
-    for wheel in &WHEELS {
+    for wheel in wheels {
         let file = downloads.join(wheel.file);
         checksum::ensure(&file, wheel.sha256, || fetch(wheel, &file))?;
     }
-    eprintln!("unpacking libtorch into {}", folder.display());
+    eprintln!("unpacking into {}", folder.display());
     sweep(cache);
     let fresh = cache.join(format!("{UNPACKING}{}", std::process::id()));
-    for wheel in &WHEELS {
+    for wheel in wheels {
         unpack(&downloads.join(wheel.file), wheel.take, &fresh)?;
     }
-    // The real libtorch.so of the wheel would pull in the CUDA libraries.
-    write(&fresh.join("lib/libtorch.so"), "INPUT(libtorch_cpu.so)\n")?;
-    write(
-        &fresh.join("build-version"),
-        &format!("{}+cpu\n", version::REQUIRED),
-    )?;
+    finish(&fresh)?;
     write(&fresh.join(STAMP), &stamp)?;
-    replace_folder(&fresh, &folder)?;
-    Ok(folder)
+    replace_folder(&fresh, folder)
 }
 
 const UNPACKING: &str = ".unpacking-";
@@ -162,8 +188,8 @@ fn write(path: &Path, text: &str) -> Result<()> {
 }
 
 /// What the folder was made of, so that other pins make a new one.
-fn stamp() -> String {
-    let wheels: Vec<_> = WHEELS
+fn stamp(wheels: &[Wheel]) -> String {
+    let wheels: Vec<_> = wheels
         .iter()
         .map(|w| json!({ "file": w.file, "sha256": w.sha256 }))
         .collect();
@@ -175,10 +201,12 @@ fn fetch(wheel: &Wheel, file: &Path) -> Result<()> {
     eprintln!("downloading {}", wheel.file);
     // Three signs: a mirror's 2.13.0+cpu would be "equal" by two, and is another file.
     let requirement = format!("{}==={}", wheel.name, wheel.version);
+    let python = format!("--python-version={}", wheel.python);
     let mut resuming = Command::new("python3");
     resuming
         .args(["-c", FETCH, &requirement])
         .arg(file)
+        .arg(&python)
         .args(PIP_TARGET);
     if workspace::run(resuming).is_ok() {
         return Ok(());
@@ -187,6 +215,7 @@ fn fetch(wheel: &Wheel, file: &Path) -> Result<()> {
     let mut plain = Command::new("python3");
     plain
         .args(["-m", "pip", "download"])
+        .arg(&python)
         .args(PIP_TARGET)
         .arg("--dest");
     plain.args(file.parent()).arg(&requirement);
@@ -200,7 +229,7 @@ fn check_pip() -> Result<()> {
     let mut command = Command::new("python3");
     command.args(["-m", "pip", "--version"]);
     workspace::output(command).map(drop).context(
-        "downloading libtorch needs python3 with pip (Debian: apt install python3-pip); or set LIBTORCH to a libtorch 2.13.0",
+        "downloading needs python3 with pip (Debian: apt install python3-pip); libtorch may be set instead: LIBTORCH to a libtorch 2.13.0",
     )
 }
 

@@ -3,7 +3,8 @@
 //! *Paper*: Chen et al. 2020, "GAN-Leaks" (CCS, arXiv 1909.03935), the full black-box attack, as Matsumoto et al. 2023
 //! (arXiv 2302.03262) use it on diffusion models: the distance in pixels to the nearest of many generated images.
 //!
-//! *Equation*: score = -min_j rmse(x, g_j) over the generated images g_j.
+//! *Equation*: score = -min_j rmse(x, g_j) over the generated images g_j; as `nn-features` -min_j rms(f(x) - f(g_j)) with features f
+//! of a network that knows nothing of the model (GAN-Leaks adds such a distance, LPIPS, to that of pixels).
 //!
 //! *Threat model*: sees images the model generated and nothing else; the only attack here that makes sense against
 //! DualMD, whose two models are never handed out.
@@ -11,11 +12,12 @@
 //! *Queries per sample*: none beyond the generated images, which all samples share.
 //!
 //! *What the score means*: minus the root mean square difference per pixel value to the most similar generated image,
-//! on the scale where black is 0 and white is 1.
+//! on the scale where black is 0 and white is 1; or per feature, in the features' own units.
 //!
 //! *What it misses*: nearly everything but verbatim reproduction; smooth, dark or empty images are near to something
 //! whether member or not, and a few hundred generated images are a small part of what the model can draw. A low
-//! result says little, a high one a lot.
+//! result says little, a high one a lot. Features see a copy that is shifted or blurred, and take for near what merely shows
+//! the same thing.
 
 use crate::{Access, AttackError, AttackInfo, Result};
 use dualmd_torch::{Kind, Tensor};
@@ -23,6 +25,8 @@ use serde_json::json;
 
 /// Name of this attack in score files.
 pub const NAME: &str = "nn";
+/// Name of the same in features.
+pub const FEATURES: &str = "nn-features";
 
 /// Queries compared at once: bounds memory at QUERIES times the size of the pool.
 const QUERIES: i64 = 64;
@@ -52,6 +56,8 @@ impl Nearest {
 pub enum BlackBox {
     /// The nearest of the images the model draws.
     Nearest,
+    /// The same in features: `nn-features`.
+    Features,
     /// The same on images that a DualMD pair drew in several rounds, so that one of the two models decides what is in them
     /// (DualMD paper, A.5): `rounds@R`. Needs a service that lets its user choose where a generation starts; half of the
     /// images favour the first model, half the second.
@@ -62,8 +68,10 @@ impl BlackBox {
     /// The attack called `name`; `None` if none of these is.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        if name == NAME {
-            return Some(Self::Nearest);
+        match name {
+            NAME => return Some(Self::Nearest),
+            FEATURES => return Some(Self::Features),
+            _ => {}
         }
         match name.strip_prefix("rounds@")?.parse() {
             Ok(rounds) if rounds >= 2 => Some(Self::Rounds(rounds)),
@@ -71,9 +79,15 @@ impl BlackBox {
         }
     }
 
-    /// What the attack is, for reports and score files.
+    /// Does it look at the images that were drawn anyway, as they are?
     #[must_use]
-    pub fn info(self, generated: usize) -> AttackInfo {
+    pub const fn takes_drawn(self) -> bool {
+        matches!(self, Self::Nearest | Self::Features)
+    }
+
+    /// What the attack is, for reports and score files. `encoder`: what the features are of, where it compares features.
+    #[must_use]
+    pub fn info(self, generated: usize, encoder: &str) -> AttackInfo {
         let nearest = AttackInfo {
             name: NAME.into(),
             title: "Nearest generated image".into(),
@@ -86,6 +100,14 @@ impl BlackBox {
         };
         match self {
             Self::Nearest => nearest,
+            Self::Features => AttackInfo {
+                name: FEATURES.into(),
+                title: "Nearest generated image, by features".into(),
+                formula: "-min_j rms(f(x) - f(g_j)) over the generated images g_j, f the features of a network that knows nothing of the model",
+                parameters: json!({ "generated": generated, "encoder": encoder }),
+                misses: "takes images of the same thing for near whether trained on or not; sees only what is among the images that were generated",
+                ..nearest
+            },
             Self::Rounds(rounds) => AttackInfo {
                 name: format!("rounds@{rounds}"),
                 title: format!("Nearest image of {rounds} rounds with one model first"),
@@ -96,6 +118,17 @@ impl BlackBox {
             },
         }
     }
+}
+
+/// Scores of the samples by their features, [N, D], against the features of what was generated, [M, D]: minus the root mean
+/// square difference to the nearest row.
+///
+/// # Errors
+/// As [`nearest`].
+pub fn feature_scores(queries: &Tensor, pool: &Tensor) -> Result<Vec<f64>> {
+    // Images span twice the range that `nearest` states distances on; features have no range.
+    let found = nearest(queries, pool)?;
+    Ok(found.iter().map(|n| -2.0 * n.distance).collect())
 }
 
 /// For each of `queries` [N, ...] the nearest of `pool` [M, ...], both in [-1, 1] with the same number of values per

@@ -1,6 +1,6 @@
 //! The nearest generated image.
 
-use dualmd_attack::nn::{BlackBox, nearest};
+use dualmd_attack::nn::{BlackBox, feature_scores, nearest};
 use dualmd_data::stream;
 use dualmd_torch::{Device, Kind, Tensor, noise};
 
@@ -64,5 +64,22 @@ fn refuses_what_cannot_be_compared() {
             .contains("NaN")
     );
     assert!(nearest(&zeros(0, 4), &zeros(2, 4)).unwrap().is_empty());
-    assert_eq!(BlackBox::Nearest.info(100).parameters["generated"], 100);
+    assert!(feature_scores(&zeros(1, 4), &zeros(2, 5)).is_err());
+    assert_eq!(BlackBox::Nearest.info(100, "").parameters["generated"], 100);
+}
+
+/// Rows (3, 4) and (0, 0) from (0, 0): 5 / sqrt 2 and 0, in the features' own units.
+#[test]
+fn features_score_by_their_own_distance() {
+    let row = |v: &[f32]| Tensor::from_slice(v).view([-1, 2]);
+    let scores = feature_scores(&row(&[3.0, 4.0, 0.0, 0.0]), &row(&[0.0, 0.0, 90.0, 9.0])).unwrap();
+    assert!((scores[0] + 12.5f64.sqrt()).abs() < 1e-12, "{scores:?}");
+    assert_eq!(scores[1], 0.0);
+    assert_eq!(BlackBox::parse("nn-features"), Some(BlackBox::Features));
+    let info = BlackBox::Features.info(8, "net-2");
+    assert_eq!(
+        (info.name.as_str(), &info.parameters["encoder"]),
+        ("nn-features", &"net-2".into())
+    );
+    assert!(BlackBox::Features.takes_drawn() && !BlackBox::Rounds(2).takes_drawn());
 }

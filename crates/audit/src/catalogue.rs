@@ -34,7 +34,7 @@ enum Applies {
 
 /// All attacks, error attacks first.
 #[rustfmt::skip]
-pub const ATTACKS: [Known; 24] = [
+pub const ATTACKS: [Known; 25] = [
     known("loss", "Loss", Some("Matsumoto et al. 2023"), "the training loss (Loss)", Applies::Networks),
     known("secmi", "SecMI", Some("Duan et al. 2023"), "the error of one deterministic step (SecMI)", Applies::Networks),
     known("secmi-nn", "SecMI-NNs", Some("Duan et al. 2023"), "a classifier trained on SecMI's errors (SecMI-NNs)", Applies::Networks),
@@ -59,6 +59,7 @@ pub const ATTACKS: [Known; 24] = [
     known("pw-distribution", "Pang & Wang, distribution", Some("Pang and Wang 2025"), "two Gaussians of it, learnt (Pang and Wang)", Applies::Text),
     known("pw-classifier", "Pang & Wang, classifier", Some("Pang and Wang 2025"), "a classifier of it, learnt (Pang and Wang)", Applies::Text),
     known("nn", "Nearest generated image", Some("Chen et al. 2020"), "distance to generated images", Applies::Generators),
+    known("nn-features", "Nearest generated image, by features", Some("after Chen et al. 2020"), "distance to generated images in the features of another network", Applies::Generators),
 ];
 
 const fn known(

@@ -170,8 +170,84 @@ pub struct UtilityFile {
     pub precision_recall: Value,
     /// Distances to members and to non-members.
     pub gap: Value,
+    /// Copies of members among the generated images, for each likeness.
+    pub copies: Vec<Copying>,
     /// What could not be measured, and why.
     pub missing: Vec<String>,
+}
+
+/// Generated images that pass for copies of training images, by one likeness.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Copying {
+    /// Name of the features.
+    pub features: String,
+    /// `cosine` (higher is more alike) or `rmse` (lower is).
+    pub likeness: String,
+    /// Generated images.
+    pub n_generated: usize,
+    /// Members.
+    pub n_members: usize,
+    /// Held-out images.
+    pub n_heldout: usize,
+    /// Share of unseen images that pass for copies of members.
+    pub false_copy_rate: f64,
+    /// Copies of all members.
+    pub found: CopiesFound,
+    /// The same at equal numbers, for members and for images that cannot have been copied.
+    pub control: CopiesControl,
+    /// The generated images most similar to a member, most similar first.
+    pub pairs: Vec<CopyPair>,
+    /// Of a text-to-image model: mean likeness of what a caption draws to the image it belongs to.
+    pub own_prompt: Option<OwnPrompt>,
+}
+
+/// Generated images that pass a threshold.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CopiesFound {
+    /// How many.
+    pub copies: usize,
+    /// 95 % interval of their share of all generated images.
+    pub share_ci: [f64; 2],
+    /// How many different images they are most similar to.
+    pub distinct: usize,
+    /// What had to be passed.
+    pub threshold: f64,
+}
+
+/// Copies of members and of as many held-out images.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CopiesControl {
+    /// Images on either side.
+    pub n: usize,
+    /// Copies of members.
+    pub members: CopiesFound,
+    /// What passes for copies of images that no model saw.
+    pub heldout: CopiesFound,
+}
+
+/// A generated image and the member it is most similar to.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CopyPair {
+    /// Number of the generated image, from 0: that of its PNG in `samples/NAME`.
+    pub generated: usize,
+    /// Content id of the member.
+    pub member_id: Option<String>,
+    /// How alike they are.
+    pub likeness: f64,
+}
+
+/// Mean likeness of generated images to the images that their captions belong to.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OwnPrompt {
+    /// For captions that the model learnt.
+    pub members: f64,
+    /// For captions that it did not.
+    pub heldout: f64,
 }
 
 /// One attack as `scores/NAME.json` describes it.

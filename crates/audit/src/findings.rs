@@ -231,13 +231,17 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         heldout_q05: n.heldout_reference.q05,
         heldout_median: n.heldout_reference.median,
     });
+    let copying = (model.utility.as_ref()).map_or_else(Vec::new, |u| u.copies.clone());
     Ok(ModelReport {
         name: model.name,
         defense: model.defense,
         title,
         repeat_of: model.repeat_of,
         weights_blake3: model.weights_blake3.or(info.weights_blake3),
-        image_utility: model.utility.map(image_utility),
+        // A file may hold copies alone.
+        image_utility: (model.utility)
+            .filter(|u| !u.features.is_empty())
+            .map(image_utility),
         primary,
         results,
         agreement,
@@ -253,6 +257,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         network_calls_saved: info.network_calls_saved,
         warnings: info.warnings,
         copies,
+        copying,
         pictures: Pictures {
             grid: model.grid,
             nearest: model.nearest,

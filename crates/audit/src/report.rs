@@ -10,7 +10,7 @@ use crate::chosen::Chosen;
 use crate::compat::CompatResult;
 use crate::disk::Png;
 use crate::epsilon::{EpsilonBound, OneRun};
-use crate::files::{BlindFamily, Exposed, Nearest, SetTest, TrainedOn, Training};
+use crate::files::{BlindFamily, Copying, Exposed, Nearest, SetTest, TrainedOn, Training};
 use crate::repeats::Repeated;
 
 /// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
@@ -181,6 +181,8 @@ pub struct ModelReport {
     pub warnings: Vec<String>,
     /// Copies: distances of generated images to training images.
     pub copies: Option<Copies>,
+    /// Generated images that pass for copies of training images, counted for each likeness.
+    pub copying: Vec<Copying>,
     /// Pictures of the page.
     #[serde(skip)]
     pub pictures: Pictures,

@@ -66,7 +66,7 @@ fn the_verdict_says_what_the_numbers_say() {
     for part in [
         "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs), fluctuation under crops (PFAMI)",
         "gradients of the loss, all timesteps at once (GSA1), gradients of the loss, timestep by timestep (GSA2), shadow models (LiRA), the loss against a reference model, the difference of the two teachers",
-        "repeated partial generation against a pair (appendix A.5 of the DualMD paper). Nothing in this report says what they would find.",
+        "repeated partial generation against a pair (appendix A.5 of the DualMD paper) and distance to generated images in the features of another network. Nothing in this report says what they would find.",
         "(grey-box): no attack of this kind gave a result",
         "Whole sets of images: no test",
         "each model was trained once",
@@ -285,6 +285,70 @@ fn the_page_is_whole_small_and_loads_nothing() {
             "{section}"
         );
     }
+}
+
+/// A count of copies alone is a whole file: the weights of the features' network may be missing.
+#[test]
+fn copies_stand_beside_what_unseen_images_score() {
+    let found = |copies: usize, distinct: usize| json!({"copies": copies, "share_ci": [0.01, 0.2], "distinct": distinct, "threshold": 0.81});
+    let counted = |features: &str, likeness: &str, copies: usize| {
+        json!({
+            "features": features, "likeness": likeness, "n_generated": 256, "n_members": 64, "n_heldout": 512,
+            "false_copy_rate": 5.0 / 513.0, "found": found(copies, 7),
+            "control": {"n": 64, "members": found(copies - 1, 6), "heldout": found(2, 2)},
+            "pairs": [{"generated": 17, "member_id": "abc", "likeness": 0.99}], "own_prompt": null,
+        })
+    };
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    let utility = dir.path().join("utility");
+    std::fs::create_dir_all(&utility).expect("folder");
+    let file = |name: &str, value: Value| {
+        std::fs::write(utility.join(format!("{name}.json")), value.to_string()).expect("file");
+    };
+    let [sscd, pixels] = [("sscd-512", "cosine", 41), ("pixels-28x28", "rmse", 3)]
+        .map(|(features, likeness, copies)| counted(features, likeness, copies));
+    file("baseline", json!({ "copies": [sscd, pixels] }));
+    file(
+        "student",
+        json!({ "copies": [counted("pixels-28x28", "rmse", 3)] }),
+    );
+    let report = build(dir.path()).expect("build");
+    let model = &report.models[0];
+    assert!(model.image_utility.is_none(), "no distances were measured");
+    assert_eq!(
+        (model.copying.len(), model.copying[0].found.copies),
+        (2, 41)
+    );
+    let written = write(dir.path(), &report).expect("write");
+    let page = std::fs::read_to_string(written.html).expect("page");
+    common::well_formed(&page);
+    for part in [
+        "<section id=\"copies\"",
+        "above 0.810",
+        "below 0.810",
+        "16 % (1.0–20)",
+        "40 of 256 generated images against 2.",
+    ] {
+        assert!(page.contains(part), "`{part}` is missing");
+    }
+    assert!(!page.contains("caption's own image"));
+    let json: Value =
+        serde_json::from_slice(&std::fs::read(dir.path().join("report.json")).expect("report"))
+            .expect("JSON");
+    assert_eq!(
+        json["models"][0]["copying"][0]["pairs"][0]["member_id"],
+        "abc"
+    );
+    // With captions there is more to say; equal counts are no copying.
+    let mut text = counted("sscd-distilled-512", "cosine", 3);
+    text["own_prompt"] = json!({"members": 0.61, "heldout": 0.27});
+    file("baseline", json!({ "copies": [text] }));
+    let report = build(dir.path()).expect("build");
+    let page =
+        std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
+    assert!(page.contains("caption's own image") && page.contains("0.610"));
+    assert!(page.contains("No model draws more copies"));
 }
 
 #[test]

@@ -65,6 +65,23 @@ choice! {
 }
 
 choice! {
+    /// What copies of training images are found by.
+    Copies {
+        /// sscd-distilled where its files are at hand, and pixels
+        #[default]
+        Auto = "auto",
+        /// SSCD, made to find copies, and pixels
+        Sscd = "sscd",
+        /// its small and faster student, and pixels
+        SscdDistilled = "sscd-distilled",
+        /// pixels alone
+        Pixels = "pixels",
+        /// copies are not counted
+        None = "none",
+    }
+}
+
+choice! {
     /// How members are drawn from an image set.
     SplitMethod {
         /// an exact number of members, in two halves D1 and D2 of equal size

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, fail, succeed, text};
+use common::{TINY, dualmd, fail, succeed, text};
 use serde_json::Value;
 use std::path::Path;
 
@@ -160,6 +160,31 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
     assert!(said.contains("is the model itself"), "{said}");
     let said = refuse(audit(&["--attacks", "rounds@2"]));
     assert!(said.contains("name both model folders"), "{said}");
+
+    // Features without a network for them: said, and the rest goes on.
+    let args = audit(&["--attacks", "nn,nn-features"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let output = dualmd(&args)
+        .env("DUALMD_CACHE", dir.path())
+        .env_remove("DUALMD_EFFLITE0")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("nn-features failed") && said.contains("cargo xtask features"),
+        "{said}"
+    );
+    let scores = json(&out.join("scores/model.json"));
+    assert_eq!(ended(&scores)[0], ("nn".into(), "ok".into()));
+    // Copies are counted by pixels all the same, of the images that were drawn.
+    let report = json(&out.join("report.json"));
+    let copying = &report["models"][0]["copying"];
+    assert_eq!(copying[0]["likeness"], "rmse");
+    assert_eq!(copying[0]["n_generated"], 256);
+    assert!(
+        copying.as_array().unwrap().len() == 1 && report["models"][0]["image_utility"].is_null()
+    );
 }
 
 #[test]

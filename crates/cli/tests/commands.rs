@@ -36,6 +36,16 @@ fn a_run_and_everything_after_it() {
     assert_eq!(models.len(), 5);
     assert!(run.join("report.html").exists() && run.join("findings.csv").exists());
 
+    let copying = &models[0]["copying"][0];
+    assert_eq!(
+        (
+            &copying["likeness"],
+            &copying["n_generated"],
+            &copying["n_members"]
+        ),
+        (&"rmse".into(), &8.into(), &8.into())
+    );
+
     // The split is what the models say they were trained on: disjoint halves, no member outside.
     let split = json(&run.join("split.json"));
     let half = |n: u64| {
@@ -185,6 +195,87 @@ fn a_run_and_everything_after_it() {
         text(&audit),
     ]);
     assert_eq!(json(&audit.join("report.json"))["schema"], 1);
+}
+
+#[test]
+fn copies_in_folders_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let split = dir.path().join("split.json");
+    let split = text(&split);
+    succeed(&[
+        "split",
+        "fashion",
+        "--members",
+        "20",
+        "--nonmembers",
+        "30",
+        "-o",
+        split,
+    ]);
+    let [members, heldout] = ["member", "nonmember"].map(|side| {
+        let folder = dir.path().join(side);
+        let data = format!("fashion#{side}");
+        succeed(&[
+            "export",
+            "images",
+            &data,
+            "--split",
+            split,
+            "-o",
+            text(&folder),
+        ]);
+        folder
+    });
+    let count = |generated: &std::path::Path, more: &[&str]| {
+        let sides = [
+            "--real",
+            text(&heldout),
+            "--members",
+            text(&members),
+            "--features",
+            "none",
+        ];
+        let args = [&["metrics", text(generated)], &sides[..], more].concat();
+        String::from_utf8_lossy(&succeed(&args).stdout).into_owned()
+    };
+    // A model that draws its training images, and one that draws what it never saw.
+    let counted = |generated| -> Value {
+        let printed = count(generated, &["--copies", "pixels", "--json"]);
+        serde_json::from_str::<Value>(&printed).unwrap()["copies"][0].clone()
+    };
+    let copier = counted(&members);
+    assert_eq!(
+        (
+            &copier["found"]["copies"],
+            &copier["found"]["distinct"],
+            &copier["control"]["n"]
+        ),
+        (&20.into(), &20.into(), &20.into())
+    );
+    assert_eq!(copier["pairs"][0]["likeness"], 0.0);
+    assert!(
+        copier["control"]["heldout"]["copies"].as_u64().unwrap() <= 2,
+        "{copier}"
+    );
+    let stranger = counted(&heldout);
+    // None is nearer than the nearest of itself.
+    assert_eq!(stranger["found"]["copies"], 0);
+    let printed = count(&members, &[]);
+    assert!(
+        printed.starts_with(
+            "copies by pixels-28x28: 20 of 20 generated images, of 20 different members"
+        ),
+        "{printed}"
+    );
+    let said = fail(&[
+        "metrics",
+        text(&members),
+        "--real",
+        text(&heldout),
+        "--features",
+        "none",
+    ]);
+    assert!(said.contains("--members"), "{said}");
 }
 
 #[test]

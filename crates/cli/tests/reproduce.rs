@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::path::Path;
 
 /// A study so small that a run takes seconds.
-const TINY: [&str; 13] = [
+const TINY: [&str; 14] = [
     "data.image_size=8",
     "data.members=8",
     "data.nonmembers=110",
@@ -20,6 +20,7 @@ const TINY: [&str; 13] = [
     "sample.n=20",
     "sample.steps=2",
     "sample.features=pixels",
+    "sample.copies=pixels",
     "audit.attacks=[\"secmi\", \"pia\", \"sima\"]",
 ];
 /// Two models in place of the study's eleven.

@@ -40,6 +40,7 @@ steps = 2
 guidance = 2.0
 per_prompt = 2
 features = "none"
+copies = "pixels"
 [audit]
 attacks = ["loss", "sima", "clid-gap", "wen", "loss+captions", "pw-threshold", "rounds@2", "rounds@2+second+pw-distribution"]
 known_fraction = 0.5

@@ -43,6 +43,14 @@ pub enum MetricsError {
         /// The range, in words.
         expected: &'static str,
     },
+    /// A share that is none.
+    #[error("the {name} is {value}, but must lie between 0 and 1, both left out")]
+    Share {
+        /// The parameter.
+        name: &'static str,
+        /// What was given.
+        value: f64,
+    },
     /// An eigenvalue computation gave up; it does so for numbers near the limits of f64 only.
     #[error(
         "the eigenvalues of a {size} x {size} covariance did not converge: look for features of absurd size"
@@ -65,6 +73,9 @@ pub enum MetricsError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A statistic that cannot be had.
+    #[error(transparent)]
+    Stats(#[from] dualmd_stats::StatsError),
     /// The engine refused.
     #[error(transparent)]
     Torch(#[from] dualmd_torch::TorchError),

@@ -132,6 +132,20 @@ impl Features {
         &self.values[index * self.dim..][..self.dim]
     }
 
+    /// The rows scaled to unit length; rows of zeros as they are.
+    pub(crate) fn unit(&self) -> Self {
+        let mut unit = self.clone();
+        for row in unit.values.chunks_exact_mut(self.dim) {
+            let squares: f64 = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+            if squares > 0.0 {
+                let scale = squares.sqrt().recip();
+                row.iter_mut()
+                    .for_each(|x| *x = (f64::from(*x) * scale) as f32);
+            }
+        }
+        unit
+    }
+
     /// `n` different rows at random.
     pub(crate) fn subsample(&self, n: usize, rng: &mut impl rand::Rng) -> Result<Self> {
         self.select(&draw(self.count(), n, rng))

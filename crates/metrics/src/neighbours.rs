@@ -163,7 +163,11 @@ fn radii(features: &Features, k: usize) -> Vec<f64> {
 }
 
 /// Calls `with(i, j, squared distance, slack)` for every row of `a` and every row of `b`.
-fn each_distance(a: &Features, b: &Features, mut with: impl FnMut(usize, usize, f64, f64)) {
+pub(crate) fn each_distance(
+    a: &Features,
+    b: &Features,
+    mut with: impl FnMut(usize, usize, f64, f64),
+) {
     let (n, m, d) = (a.count(), b.count(), a.dim());
     // Without the common mean the squared lengths are of the size of the distances, and less is lost in their
     // difference.

@@ -162,6 +162,11 @@ pub fn references() -> Markup {
             "2112.03570",
         ),
         (
+            "Copies",
+            "Pizzi et al., A Self-Supervised Descriptor for Image Copy Detection (SSCD). CVPR 2022.",
+            "2202.10261",
+        ),
+        (
             "Bounds on epsilon",
             "Steinke, Nasr, Jagielski, Privacy Auditing with One (1) Training Run. NeurIPS 2023.",
             "2305.08846",

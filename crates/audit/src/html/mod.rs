@@ -5,6 +5,7 @@
 
 mod attacks;
 mod close;
+mod copies;
 mod curves;
 mod draw;
 mod evidence;
@@ -41,6 +42,7 @@ pub fn page(report: &Report) -> String {
             evidence::repeats_section(report),
         ),
         ("pictures", "Pictures", pictures::section(report)),
+        ("copies", "Copies", copies::section(report)),
         ("utility", "Utility", settings::utility(report)),
         ("controls", "Controls", close::controls(report)),
         ("training", "Training", curves::training_section(report)),

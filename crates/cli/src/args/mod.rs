@@ -194,7 +194,7 @@ pub enum Command {
 
     /// Compare generated images with real ones: Frechet distance, KID, precision and recall
     #[command(
-        after_help = "Examples:\n  dualmd metrics images/ --real heldout/\n  dualmd metrics images/ --real heldout/ --members train/ --features inception-2048 --weights pt_inception.safetensors --json\n\nThe distance is FID only with inception-2048; see docs/metrics.md."
+        after_help = "Examples:\n  dualmd metrics images/ --real heldout/\n  dualmd metrics images/ --real heldout/ --members train/ --features inception-2048 --weights pt_inception.safetensors --json\n  dualmd metrics images/ --real heldout/ --members train/ --features none --copies sscd\n\nThe distance is FID only with inception-2048; see docs/metrics.md."
     )]
     Metrics(MetricsArgs),
 

@@ -2,7 +2,7 @@
 
 use super::files::fraction;
 use super::memorisation::MitigateArgs;
-use crate::choices::{Features, ImageFormat, Order, Sampler, Stage, Weights};
+use crate::choices::{Copies, Features, ImageFormat, Order, Sampler, Stage, Weights};
 use crate::experiment::Source;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -185,13 +185,21 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "split.json")]
     pub split: Option<PathBuf>,
 
-    /// What they are compared by
+    /// What they are compared by; with none, copies alone are counted
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::EffLite0)]
     pub features: Features,
 
     /// File of the features' network (safetensors)
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+
+    /// What copies of the members are found by, with the images of --real as yardstick
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Copies::Auto)]
+    pub copies: Copies,
+
+    /// File of the network that copies are found by (ONNX)
+    #[arg(long, value_name = "FILE")]
+    pub copies_weights: Option<PathBuf>,
 
     /// Bring all images to this side first, in pixels
     #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096))]

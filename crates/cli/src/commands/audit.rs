@@ -9,9 +9,11 @@ use crate::stages::attack::{failures, weight_set, write_exposed};
 use crate::stages::pictures::tensor_of_all;
 use crate::stages::sample::{Generator, Prompts, Side, write_nearest, write_samples};
 use crate::stages::score::{Drawing, Kept, Label, Scored, Subject, check_name, score};
-use crate::stages::similar::{self, Similar, needs_images};
+use crate::stages::similar::{self, needs_images};
 use crate::stages::text::{Encoded, captions_of};
-use crate::stages::{RunFolder, blind, create_folder, sets, train::view, utility, write_json};
+use crate::stages::{
+    RunFolder, blind, copies, create_folder, sets, train::view, utility, write_json,
+};
 use crate::{choices, machine, signals};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::nn::BlackBox;
@@ -154,9 +156,10 @@ impl Case {
         Some(captions.iter().map(Vec::as_slice).collect())
     }
 
-    /// What images that captions draw are compared by: EfficientNet-Lite0 where it is at hand, else pixels.
-    fn comparing(&self) -> Result<Option<Box<dyn Extractor>>> {
-        if self.captions.is_none() {
+    /// What images that captions draw, and those of `nn-features`, are compared by: EfficientNet-Lite0 where it is at hand, else
+    /// pixels.
+    fn comparing(&self, attacks: &[String]) -> Result<Option<Box<dyn Extractor>>> {
+        if self.captions.is_none() && !attacks.iter().any(|a| a == nn::FEATURES) {
             return Ok(None);
         }
         let [_, height, width] = self.members.shape();
@@ -345,7 +348,8 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     let attacks = attacks(&args.score, text, false)?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
-    let drawn = |a: &String| a == nn::NAME || needs_images(a);
+    let drawn =
+        |a: &String| BlackBox::parse(a).is_some_and(BlackBox::takes_drawn) || needs_images(a);
     let generated = if attacks.iter().any(drawn) {
         Some(generate(
             &case,
@@ -358,18 +362,14 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
         None
     };
     let captions = case.texts();
-    let extractor = case.comparing()?;
-    let similar = extractor.as_deref().map(|extractor| Similar {
-        images: generated.as_ref(),
-        extractor,
-    });
+    let extractor = case.comparing(&attacks)?;
     let subject = subject(
         &case,
         &args.score,
         &attacks,
         generated.as_ref(),
         captions.as_deref(),
-        similar.as_ref(),
+        extractor.as_deref(),
         seed,
     );
     let json = args.out.with_extension("json");
@@ -386,7 +386,7 @@ fn subject<'a>(
     attacks: &'a [String],
     generated: Option<&'a Tensor>,
     captions: Option<&'a [&'a [String]]>,
-    similar: Option<&'a Similar<'a>>,
+    extractor: Option<&'a dyn Extractor>,
     seed: u64,
 ) -> Subject<'a> {
     let pair = args.model2.is_some();
@@ -398,7 +398,7 @@ fn subject<'a>(
         reference: case.reference.as_ref(),
         generated,
         captions,
-        similar,
+        extractor,
         drawing: Drawing {
             n: GENERATED,
             steps: STEPS,
@@ -478,33 +478,42 @@ fn report_failures(description: &serde_json::Value) -> Result<()> {
     Ok(())
 }
 
-/// What the generated images are worth, where the weights of a feature network are at hand.
+/// What the generated images are worth, where the weights of a feature network are at hand, and how many are copies.
+/// `for_members`: those drawn for members' captions, all of an unconditional model.
 fn write_utility(
     case: &Case,
     run: &RunFolder,
     name: &str,
     generated: &Tensor,
+    for_members: &Tensor,
     seed: u64,
 ) -> Result<()> {
     let [_, height, width] = case.members.shape();
     let (auto, device) = (choices::Features::Auto, case.engine.device);
-    let Some(extractor) = utility::extractor(auto, None, [height, width], device)? else {
-        return Ok(());
-    };
-    let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
-    let members = case.members.len() as i64;
-    let others = case.nonmembers.len() as i64;
-    if members.min(others) < 2 {
+    let (n, others) = (case.members.len() as i64, case.nonmembers.len() as i64);
+    if n.min(others) < 2 {
         return Ok(());
     }
-    let real = utility::Real {
-        heldout: features(&case.x.narrow(0, members, others))?.features,
-        members: Some(features(&case.x.narrow(0, 0, members))?.features),
-    };
+    let members = case.x.narrow(0, 0, n);
+    let heldout = case.x.narrow(0, n, others);
+    let mut measured = json!({});
+    if let Some(extractor) = utility::extractor(auto, None, [height, width], device)? {
+        let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
+        let real = utility::Real {
+            heldout: features(&heldout)?.features,
+            members: Some(features(&members)?.features),
+        };
+        measured = utility::measure(&features(for_members)?, &real, seed);
+    }
+    let likened = copies::likenesses(choices::Copies::Auto, None, [height, width])?;
+    let ids: Vec<&str> = case.members.records.iter().map(|r| r.id.as_str()).collect();
+    let per_prompt = case.captions.as_ref().map(|_| PER_PROMPT);
+    measured["copies"] = copies::Sides::new(likened, &members, &heldout)?
+        .measure(generated, per_prompt, &ids, seed)?;
     create_folder(&run.0.join("utility"))?;
     write_json(
         &run.0.join("utility").join(format!("{name}.json")),
-        &utility::measure(&features(generated)?, &real, seed),
+        &measured,
     )
 }
 
@@ -526,18 +535,14 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     let seed = global.seed.unwrap_or(0);
     let generated = generate(&case, args.score.batch, seed, &mut progress, &stop)?;
     let captions = case.texts();
-    let extractor = case.comparing()?;
-    let similar = extractor.as_deref().map(|extractor| Similar {
-        images: Some(&generated),
-        extractor,
-    });
+    let extractor = case.comparing(&attacks)?;
     let subject = subject(
         &case,
         &args.score,
         &attacks,
         Some(&generated),
         captions.as_deref(),
-        similar.as_ref(),
+        extractor.as_deref(),
         seed,
     );
     write_samples(&run.samples(subject.name), &generated)?;
@@ -547,7 +552,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     } else {
         generated.shallow_clone()
     };
-    write_utility(&case, &run, subject.name, &for_members, seed)?;
+    write_utility(&case, &run, subject.name, &generated, &for_members, seed)?;
     let (csv, json) = (
         run.scores(subject.name, "csv"),
         run.scores(subject.name, "json"),

@@ -15,8 +15,9 @@ pub fn list(what: Listing) -> Result<ExitCode> {
         Listing::Attacks => {
             let infos = dualmd_attack::ALL.iter().map(|a| a.attack().info());
             let similar = Similarity::ALL.map(|form| form.info(3, ""));
-            let rounds = [BlackBox::Nearest.info(0), BlackBox::Rounds(2).info(0)];
-            for info in infos.chain(similar).chain(rounds) {
+            let black_boxes = [BlackBox::Nearest, BlackBox::Features, BlackBox::Rounds(2)];
+            let black_boxes = black_boxes.map(|attack| attack.info(0, ""));
+            for info in infos.chain(similar).chain(black_boxes) {
                 let access = serde_json::to_value(info.access)?;
                 println!(
                     "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",

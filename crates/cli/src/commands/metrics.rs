@@ -1,21 +1,23 @@
 //! `dualmd metrics`: generated images against real ones.
 
 use crate::args::{Global, MetricsArgs};
-use crate::bail_usage;
 use crate::choices::Features as Choice;
 use crate::engine::Engine;
+use crate::stages::copies::{self, Sides};
 use crate::stages::pictures::tensor_of_all;
 use crate::stages::utility::{Real, extract, extractor, measure};
+use crate::{bail_usage, choices};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, LoadOptions, Split, load};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 /// Reads, compares, prints.
 pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
-    if matches!(args.features, Choice::Auto | Choice::None) {
+    let counts = args.members.is_some() && args.copies != choices::Copies::None;
+    if args.features == Choice::Auto || (args.features == Choice::None && !counts) {
         bail_usage!(
-            "--features {}: name what the images are compared by",
+            "--features {}: name what the images are compared by, or name --members to count copies of",
             args.features
         );
     }
@@ -30,24 +32,33 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
         .map(|data| read(data, args, split.as_ref(), Some(shape)))
         .transpose()?;
     let size = [shape[1], shape[2]];
-    let extractor = extractor(args.features, args.weights.as_deref(), size, engine.device)?
-        .context("nothing to compare by")?;
-    let features = |set: &ImageSet| {
-        extract(
-            extractor.as_ref(),
-            &tensor_of_all(set).to_device(engine.device),
-        )
-        .with_context(|| format!("features of {}", set.source))
-    };
-    let real = Real {
-        heldout: features(&real)?.features,
-        members: members
-            .as_ref()
-            .map(features)
-            .transpose()?
-            .map(|m| m.features),
-    };
-    let measured = measure(&features(&generated)?, &real, global.seed.unwrap_or(0));
+    let seed = global.seed.unwrap_or(0);
+    let mut measured = json!({});
+    if let Some(extractor) = extractor(args.features, args.weights.as_deref(), size, engine.device)?
+    {
+        let features = |set: &ImageSet| {
+            extract(
+                extractor.as_ref(),
+                &tensor_of_all(set).to_device(engine.device),
+            )
+            .with_context(|| format!("features of {}", set.source))
+        };
+        let sides = Real {
+            heldout: features(&real)?.features,
+            members: members
+                .as_ref()
+                .map(features)
+                .transpose()?
+                .map(|m| m.features),
+        };
+        measured = measure(&features(&generated)?, &sides, seed);
+    }
+    if let Some(members) = members.filter(|_| counts) {
+        let likened = copies::likenesses(args.copies, args.copies_weights.as_deref(), size)?;
+        let ids: Vec<&str> = members.records.iter().map(|r| r.id.as_str()).collect();
+        let sides = Sides::new(likened, &tensor_of_all(&members), &tensor_of_all(&real))?;
+        measured["copies"] = sides.measure(&tensor_of_all(&generated), None, &ids, seed)?;
+    }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&measured)?);
     } else {
@@ -82,6 +93,47 @@ fn read(
 }
 
 fn print(measured: &Value) {
+    if measured["features"].is_string() {
+        print_distances(measured);
+    }
+    for found in measured["copies"].as_array().into_iter().flatten() {
+        print_copies(found);
+    }
+}
+
+fn print_copies(found: &Value) {
+    let number = |pointer: &str| {
+        found
+            .pointer(pointer)
+            .and_then(Value::as_f64)
+            .unwrap_or(0.0)
+    };
+    let side = if found["likeness"] == "rmse" {
+        "below"
+    } else {
+        "above"
+    };
+    println!(
+        "copies by {}: {} of {} generated images, of {} different members ({} {side} {:.4}; {:.1} % to {:.1} %)",
+        found["features"].as_str().unwrap_or("?"),
+        number("/found/copies"),
+        number("/n_generated"),
+        number("/found/distinct"),
+        found["likeness"].as_str().unwrap_or("?"),
+        number("/found/threshold"),
+        100.0 * number("/found/share_ci/0"),
+        100.0 * number("/found/share_ci/1"),
+    );
+    println!(
+        "  of {} members a side {}, of as many images it never saw {}; {:.2} % of such images pass for copies themselves",
+        number("/control/n"),
+        number("/control/members/copies"),
+        number("/control/heldout/copies"),
+        100.0 * number("/false_copy_rate"),
+    );
+}
+
+fn print_distances(measured: &Value) {
     let number = |pointer: &str| measured.pointer(pointer).and_then(Value::as_f64);
     let line = |name: &str, value: Option<f64>, rest: String| {
         if let Some(value) = value {

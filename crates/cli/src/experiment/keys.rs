@@ -64,6 +64,8 @@ const KEYS: &[&str] = &[
     "sample.per_prompt",
     "sample.features",
     "sample.features_weights",
+    "sample.copies",
+    "sample.copies_weights",
     "audit",
     "audit.attacks",
     "audit.weights",

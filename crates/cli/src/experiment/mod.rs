@@ -18,8 +18,8 @@ pub use check::{BASE, REFERENCE, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{
-    CaptionChoice, Defense, Dtype, Features, Init, NearDuplicates, Optimizer, Order, ResizeFilter,
-    Routing, Sampler, SplitMethod, Weights,
+    CaptionChoice, Copies, Defense, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
+    ResizeFilter, Routing, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result};
 use serde::de::DeserializeOwned;
@@ -296,6 +296,11 @@ pub struct Sample {
     /// File of the features' network: needed for `inception-*`, else what set-up fetched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features_weights: Option<String>,
+    /// What copies of members among the images are found by.
+    pub copies: Copies,
+    /// ONNX file of the network that copies are found by, in place of what set-up fetched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub copies_weights: Option<String>,
 }
 
 impl Default for Sample {
@@ -310,6 +315,8 @@ impl Default for Sample {
             per_prompt: 3,
             features: Features::default(),
             features_weights: None,
+            copies: Copies::default(),
+            copies_weights: None,
         }
     }
 }

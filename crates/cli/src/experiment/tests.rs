@@ -367,6 +367,7 @@ fn the_key_table_and_the_structs_agree() {
     experiment.data.caption_column = Some("text".into());
     experiment.data.group_column = Some("patient".into());
     experiment.sample.features_weights = Some("x".into());
+    experiment.sample.copies_weights = Some("x".into());
     experiment.model.base = Some("x".into());
     // By name: a new field has to be thought of here.
     let own: toml::Table = toml::from_str("steps = 3").unwrap();

@@ -17,6 +17,8 @@ const FREE: &[&str] = &[
     "audit.known_fraction",
     "sample.features",
     "sample.features_weights",
+    "sample.copies",
+    "sample.copies_weights",
 ];
 
 impl Plan {

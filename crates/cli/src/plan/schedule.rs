@@ -286,8 +286,11 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             black_box.push(Similarity::Mean.name().into());
         }
     }
-    // Whatever draws images can be asked for those of the captions.
-    let by_images = |a: &String| Drawn::parse(a).is_some_and(|d| d.rounds.is_none());
+    // What looks at drawn images alone can be run on whatever draws.
+    let by_images = |a: &String| {
+        BlackBox::parse(a).is_some_and(BlackBox::takes_drawn)
+            || Drawn::parse(a).is_some_and(|d| d.rounds.is_none())
+    };
     for attack in audit.attacks.iter().filter(|a| by_images(a)) {
         if !black_box.contains(attack) {
             black_box.push(attack.clone());

@@ -137,6 +137,19 @@ fn the_pair_is_audited_through_its_images_only() {
 }
 
 #[test]
+fn what_looks_at_images_alone_is_asked_of_all_that_draw() {
+    let plan = plan(&["audit.attacks=[\"loss\", \"nn-features\", \"nn\"]"]);
+    for target in &plan.models {
+        let own: &[&str] = match target.defense.as_str() {
+            "dualmd" => &[],
+            _ => &["loss"],
+        };
+        let expected: Vec<&str> = own.iter().copied().chain(["nn", "nn-features"]).collect();
+        assert_eq!(target.attacks, expected, "{}", target.name);
+    }
+}
+
+#[test]
 fn whatever_the_order_in_the_file_needs_come_first() {
     let plan = plan(&[
         "models=[{name='kd', defense='kd', teacher='late'}, {name='student', defense='distillmd'}, {name='alone', defense='none'}, {name='late', defense='none'}]",

@@ -3,14 +3,15 @@
 use super::prepare::Images;
 use super::sample::{Generator, read_samples};
 use super::score::{Drawing, Kept, Label, Subject, score};
-use super::similar::{Similar, needs_images};
+use super::similar::needs_images;
 use super::{RunFolder, blind, create_folder, sets, text, utility, write_json};
 use crate::choices::Weights;
 use crate::engine::Engine;
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::progress::{Progress, View, duration};
 use anyhow::Result;
-use dualmd_attack::{AttackError, Needs, needs, nn};
+use dualmd_attack::nn::{self, BlackBox};
+use dualmd_attack::{AttackError, Needs, needs};
 use dualmd_audit::{read_scores, write_scores};
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
@@ -68,7 +69,9 @@ pub fn all(
     } else {
         None
     };
-    let extractor = if plan.model.text {
+    let named = |a: &String| a == nn::FEATURES;
+    let features = plan.models.iter().any(|t| t.attacks.iter().any(named));
+    let extractor = if plan.model.text || features {
         Some(comparing(plan, images, engine.device)?)
     } else {
         None
@@ -139,16 +142,13 @@ fn attack_one(
     } else {
         None
     };
-    let drawn = |a: &String| a == nn::NAME || needs_images(a);
+    let drawn =
+        |a: &String| BlackBox::parse(a).is_some_and(BlackBox::takes_drawn) || needs_images(a);
     let generated = if target.attacks.iter().any(drawn) {
         Some(read_samples(run, &target.name)?)
     } else {
         None
     };
-    let similar = extractor.map(|extractor| Similar {
-        images: generated.as_ref(),
-        extractor,
-    });
     let subject = Subject {
         name: &target.name,
         defense: &target.defense,
@@ -157,7 +157,7 @@ fn attack_one(
         reference: reference.as_ref(),
         generated: generated.as_ref(),
         captions,
-        similar: similar.as_ref(),
+        extractor,
         drawing: Drawing {
             n: plan.sample.n,
             steps: plan.sample.steps,
@@ -180,7 +180,8 @@ fn attack_one(
     Ok(scored.description)
 }
 
-/// What images are compared by where captions draw them: the features of `sample.features` where they are at hand, else pixels.
+/// What images that captions draw, and those of `nn-features`, are compared by: the features of `sample.features` where they are
+/// at hand, else pixels.
 fn comparing(plan: &Plan, images: &Images, device: Device) -> Result<Box<dyn Extractor>> {
     let weights = plan.sample.features_weights.as_deref().map(Path::new);
     let [_, height, width] = images.set.shape();

@@ -3,6 +3,7 @@
 
 pub mod attack;
 pub mod blind;
+pub mod copies;
 pub mod lesson;
 pub mod memorisation;
 pub mod mitigation;

@@ -1,13 +1,13 @@
 //! Scoring: one model, any attacks, members and non-members on one path; scores that are there already are kept.
 
 use super::sample::Generator;
-use super::similar::{Answer, Asked, Comparison, Similar};
+use super::similar::{Answer, Asked, Comparison, Similar, vectors};
 use super::text::{self, Encoded};
 use crate::choices::{self, Order, Weights};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use anyhow::{Context, Result};
-use dualmd_attack::nn::{self, BlackBox, nearest};
+use dualmd_attack::nn::{self, BlackBox, feature_scores, nearest};
 use dualmd_attack::{
     AttackInfo, Drawn, Known, Method, Needs, Others, Prompts, RunOptions, Samples, Space, by_name,
     by_name_for, needs,
@@ -15,6 +15,7 @@ use dualmd_attack::{
 use dualmd_audit::{ScoreRow, read_scores};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Model, TextToImage};
+use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -61,12 +62,13 @@ pub struct Subject<'a> {
     pub generator: &'a Generator,
     /// A model of the same kind that saw none of the samples.
     pub reference: Option<&'a Generator>,
-    /// Images it generated, for `nn`.
+    /// Images it generated, [n, C, H, W] in [-1, 1], for `nn`, `nn-features` and `sim-mean`; of a text-to-image model k in a row
+    /// for each sample's caption.
     pub generated: Option<&'a Tensor>,
     /// The captions of every sample, the main one first, for a text-to-image model.
     pub captions: Option<&'a [&'a [String]]>,
-    /// What a text-to-image model draws for the captions, and what that is compared by.
-    pub similar: Option<&'a Similar<'a>>,
+    /// What `nn-features` and the attacks by captions compare by.
+    pub extractor: Option<&'a dyn Extractor>,
     /// How other black-box attacks draw theirs.
     pub drawing: Drawing,
     /// Share of the samples whose membership is known to attacks that learn.
@@ -171,7 +173,14 @@ pub fn score(
     let truth: Vec<bool> = labels.iter().map(|l| l.member).collect();
     let known = Known::draw(&keys, &truth, subject.known, subject.seed);
 
-    let mut comparison = match (&texts, subject.similar) {
+    let compared = subject
+        .extractor
+        .filter(|_| subject.captions.is_some())
+        .map(|extractor| Similar {
+            images: subject.generated,
+            extractor,
+        });
+    let mut comparison = match (&texts, compared.as_ref()) {
         (Some(texts), Some(similar)) => Some(Comparison::new(
             subject,
             similar,
@@ -215,10 +224,11 @@ pub fn score(
         let (info, fingerprint, what) = match BlackBox::parse(name) {
             Some(kind) => {
                 let n = match (kind, subject.generated) {
-                    (BlackBox::Nearest, Some(images)) => images.size()[0] as usize,
+                    (kind, Some(images)) if kind.takes_drawn() => images.size()[0] as usize,
                     _ => subject.drawing.n,
                 };
-                let info = kind.info(n);
+                let encoder = subject.extractor.map(Extractor::name);
+                let info = kind.info(n, &encoder.unwrap_or_default());
                 let fingerprint = base.black_box(kind, &info, subject);
                 (info, fingerprint, Err(kind))
             }
@@ -321,10 +331,12 @@ pub fn score(
     let all: Vec<usize> = (0..labels.len()).collect();
     for (name, kind, info, fingerprint) in black_boxes {
         let began = Instant::now();
-        let found = pool(subject, kind, x, engine, stop).and_then(|pool| Ok(nearest(x, &pool)?));
+        let found = pool(subject, kind, x, engine, stop).and_then(|pool| match kind {
+            BlackBox::Features => by_features(subject, x, &pool),
+            _ => Ok(nearest(x, &pool)?.iter().map(nn::Nearest::score).collect()),
+        });
         let entry = match found {
-            Ok(found) => {
-                let scores: Vec<f64> = found.iter().map(nn::Nearest::score).collect();
+            Ok(scores) => {
                 let entry = described(&info, &fingerprint, began.elapsed().as_secs_f64());
                 (entry, rows(name, &all, &scores))
             }
@@ -384,6 +396,25 @@ fn seen(model: &Model, x: &Tensor, engine: &Engine) -> Result<Tensor> {
     Ok(Tensor::f_cat(&parts, 0)?)
 }
 
+/// Scores of `nn-features`.
+fn by_features(subject: &Subject<'_>, x: &Tensor, pool: &Tensor) -> Result<Vec<f64>> {
+    let extractor = subject
+        .extractor
+        .filter(|e| !e.name().starts_with("pixels"))
+        .with_context(|| {
+            format!(
+                "{} compares features of images, and there is no network for them: `cargo xtask features` fetches one \
+                 (by pixels the attack is {})",
+                nn::FEATURES,
+                nn::NAME
+            )
+        })?;
+    Ok(feature_scores(
+        &vectors(extractor, x)?,
+        &vectors(extractor, pool)?,
+    )?)
+}
+
 /// The images a black-box attack compares with.
 fn pool(
     subject: &Subject<'_>,
@@ -393,7 +424,7 @@ fn pool(
     stop: &AtomicBool,
 ) -> Result<Tensor> {
     let rounds = match kind {
-        BlackBox::Nearest => {
+        BlackBox::Nearest | BlackBox::Features => {
             let generated = subject.generated.context("no images were drawn for it")?;
             return Ok(generated.shallow_clone());
         }
@@ -519,7 +550,7 @@ impl Base {
 
     fn black_box(&self, kind: BlackBox, info: &AttackInfo, subject: &Subject<'_>) -> String {
         let generated = match (kind, subject.generated) {
-            (BlackBox::Nearest, Some(generated)) => hash_tensor(generated).ok(),
+            (kind, Some(generated)) if kind.takes_drawn() => hash_tensor(generated).ok(),
             _ => None,
         };
         self.of(

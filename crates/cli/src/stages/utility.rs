@@ -1,8 +1,9 @@
 //! What the generated images are worth: distances of features between them and real images, to `utility/NAME.json`.
 
+use super::copies::Sides;
 use super::prepare::Images;
 use super::sample::{of_members, read_samples};
-use super::{RunFolder, create_folder, write_json};
+use super::{RunFolder, copies, create_folder, write_json};
 use crate::choices::Features as Choice;
 use crate::plan::Plan;
 use crate::progress::{Progress, View};
@@ -30,16 +31,19 @@ pub fn efflite0_weights() -> Option<PathBuf> {
     if let Some(path) = std::env::var_os(WEIGHTS).filter(|p| !p.is_empty()) {
         return Some(path.into());
     }
-    let cache = std::env::var_os("DUALMD_CACHE")
-        .map(PathBuf::from)
-        .or_else(|| {
-            let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-            let base =
-                base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-            Some(base.join("dualmd"))
-        })?;
-    let path = cache.join("efflite0.safetensors");
+    let path = cache_folder()?.join("efflite0.safetensors");
     path.exists().then_some(path)
+}
+
+/// The cache folder of this project, where set-up leaves what it fetches.
+pub fn cache_folder() -> Option<PathBuf> {
+    let own = std::env::var_os("DUALMD_CACHE").map(PathBuf::from);
+    own.or_else(|| {
+        let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let base =
+            base.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
+        Some(base.join("dualmd"))
+    })
 }
 
 /// Opens what makes features; `None` for [`Choice::Auto`] where no weights are at hand, and for [`Choice::None`].
@@ -192,29 +196,48 @@ pub fn all(
     }
     let weights = plan.sample.features_weights.as_deref().map(Path::new);
     let [_, height, width] = images.set.shape();
-    let Some(extractor) = extractor(plan.sample.features, weights, [height, width], device)? else {
+    let extractor = extractor(plan.sample.features, weights, [height, width], device)?;
+    let weights = plan.sample.copies_weights.as_deref().map(Path::new);
+    let likened = copies::likenesses(plan.sample.copies, weights, [height, width])?;
+    if extractor.is_none() && likened.is_empty() {
         return Ok(true);
-    };
+    }
     create_folder(&folder)?;
     let mut progress = Progress::new(view);
     let s = &images.selected;
-    let features = |positions: &[usize]| -> Result<Features> {
-        Ok(extract(extractor.as_ref(), &images.tensor(positions, device))?.features)
+    let (members, heldout) = (
+        images.tensor(&s.members, device),
+        images.tensor(&s.nonmembers, device),
+    );
+    let real = match &extractor {
+        Some(extractor) => Some(Real {
+            heldout: extract(extractor.as_ref(), &heldout)?.features,
+            members: Some(extract(extractor.as_ref(), &members)?.features),
+        }),
+        None => None,
     };
-    let real = Real {
-        heldout: features(&s.nonmembers)?,
-        members: Some(features(&s.members)?),
-    };
+    let sides = Sides::new(likened, &members, &heldout)?;
+    let ids: Vec<&str> = s
+        .members
+        .iter()
+        .map(|&i| images.set.records[i].id.as_str())
+        .collect();
+    let per_prompt = plan.model.text.then_some(plan.sample.per_prompt);
     for name in wanted {
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let generated = extract(
-            extractor.as_ref(),
-            &of_members(plan, images, read_samples(run, name)?).to_device(device),
-        )
-        .with_context(|| format!("features of the images of {name}"))?;
-        let measured = measure(&generated, &real, plan.seed);
+        let drawn = read_samples(run, name)?.to_device(device);
+        let explain = || format!("features of the images of {name}");
+        let mut measured = json!({});
+        if let (Some(extractor), Some(real)) = (&extractor, &real) {
+            let for_members = of_members(plan, images, drawn.shallow_clone());
+            let generated = extract(extractor.as_ref(), &for_members).with_context(explain)?;
+            measured = measure(&generated, real, plan.seed);
+        }
+        measured["copies"] = sides
+            .measure(&drawn, per_prompt, &ids, plan.seed)
+            .with_context(explain)?;
         write_json(&folder.join(format!("{name}.json")), &measured)?;
         progress.finish(name, "utility measured");
     }

@@ -29,6 +29,7 @@ eval_every = 30
 n = 8
 steps = 5
 features = "none"
+copies = "pixels"
 [audit]
 attacks = ["loss", "sima"]
 [run]
@@ -49,6 +50,8 @@ defense = "distillmd"
 pub fn dualmd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dualmd"));
     command.args(args).env("OMP_NUM_THREADS", "1");
+    // The same with and without what set-up fetches.
+    command.env("DUALMD_SSCD", "no-such-folder");
     command
 }
 

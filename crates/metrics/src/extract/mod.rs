@@ -14,6 +14,7 @@ mod efflite0;
 mod inception;
 mod net;
 mod pixels;
+mod sscd;
 
 use dualmd_torch::tch::{IndexOp as _, Kind, Tensor};
 use dualmd_torch::{Device, no_grad};
@@ -21,6 +22,7 @@ use dualmd_torch::{Device, no_grad};
 pub use efflite0::EfficientNetLite0;
 pub use inception::{InceptionFid, Layer};
 pub use pixels::Pixels;
+pub use sscd::{Sscd, SscdForm};
 
 use crate::error::{MetricsError, Result};
 use crate::features::Features;

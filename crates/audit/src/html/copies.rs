@@ -1,0 +1,76 @@
+//! How many generated images pass for copies of training images.
+
+use maud::{Markup, html};
+
+use super::figure;
+use crate::files::Copying;
+use crate::format::{grouped, percent, percent_interval, significant};
+use crate::report::{ModelReport, Report};
+
+/// The section; nothing where nothing was counted.
+pub fn section(report: &Report) -> Markup {
+    let rows: Vec<(&ModelReport, &Copying)> = report
+        .models
+        .iter()
+        .flat_map(|m| m.copying.iter().map(move |c| (m, c)))
+        .collect();
+    let text = rows.iter().any(|(_, c)| c.own_prompt.is_some());
+    let whole = |n: usize| html! { td.n data-value=(n) { (grouped(n as i64)) } };
+    let body = html! {
+        div.scroll tabindex="0" role="region" aria-label="Copies of training images" { table.plain data-sortable="" {
+            thead { tr {
+                th scope="col" { "Model" } th scope="col" { "alike by" } th.n scope="col" { "a copy is" } th.n scope="col" { "copies" }
+                th.n scope="col" { "of images drawn, % (95 %)" } th.n scope="col" { "members copied" }
+                th.n scope="col" { "at equal n: of members" } th.n scope="col" { "of unseen images" }
+                @if text { th.n scope="col" { "to the caption's own image: members" } th.n scope="col" { "unseen" } }
+            } }
+            tbody { @for (m, c) in &rows { tr {
+                th scope="row" { (m.title) }
+                td { code { (c.features) } }
+                td.n data-value=(c.found.threshold) { (if lower(c) { "below " } else { "above " }) (significant(c.found.threshold)) }
+                (whole(c.found.copies))
+                td.n data-value=(share(c)) { (percent(share(c))) " (" (percent_interval(c.found.share_ci)) ")" }
+                (whole(c.found.distinct)) (whole(c.control.members.copies)) (whole(c.control.heldout.copies))
+                @if text { @for own in [c.own_prompt.as_ref().map(|o| o.members), c.own_prompt.as_ref().map(|o| o.heldout)] {
+                    td.n data-value=[own] { @match own { Some(v) => (significant(v)), None => "-" } }
+                } }
+            } } }
+        } }
+    };
+    html! {
+        @if let Some((_, first)) = rows.first() {
+            section #copies {
+                h2 { "Copies of training images" }
+                p.lede { "A generated image passes for a copy where it is more like a training image than images that no model saw are. Copies that this finds are training images that anybody who is shown what the model draws has seen." }
+                (figure("copies", body, caption(&rows, first)))
+            }
+        }
+    }
+}
+
+fn lower(copying: &Copying) -> bool {
+    copying.likeness == "rmse"
+}
+
+fn share(copying: &Copying) -> f64 {
+    copying.found.copies as f64 / copying.n_generated.max(1) as f64
+}
+
+fn caption(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
+    let beyond = |c: &Copying| {
+        let [members, heldout] = [&c.control.members, &c.control.heldout].map(|f| f.copies as i64);
+        members - heldout
+    };
+    let most = rows.iter().max_by_key(|(_, c)| beyond(c));
+    html! {
+        @match most {
+            Some((m, c)) if beyond(c) > 0 => {
+                "Most beyond the control: " (m.title) " by " code { (c.features) } ", " (grouped(c.control.members.copies as i64)) " of "
+                (grouped(c.n_generated as i64)) " generated images against " (grouped(c.control.heldout.copies as i64)) ". "
+            }
+            _ => { "No model draws more copies of training images than of images it never saw. " }
+        }
+        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often. Copying is what the members have beyond it. Both thresholds and both counts at equal n use " (grouped(first.control.n as i64)) " images a side. "
+        code { "rmse" } " of pixels is lower and a cosine of " code { "sscd" } " higher where images are more alike. The interval is over the images drawn. A few hundred images show the copies among a few hundred images, and no more."
+    }
+}

@@ -1,0 +1,248 @@
+//! How many generated images are copies of members, for `copies` in `utility/NAME.json`.
+
+use super::utility::{cache_folder, extract};
+use crate::choices::Copies as Choice;
+use anyhow::{Context, Result, bail};
+use dualmd_metrics::copies::{FALSE_COPIES, Likeness, copies, to_own};
+use dualmd_metrics::{Extractor, Features, Pixels, Sscd, SscdForm};
+use dualmd_torch::Tensor;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Variable that names the folder of the networks.
+const FOLDER: &str = "DUALMD_SSCD";
+/// Variable that names the library; it is that of the crate `ort`.
+const RUNTIME: &str = "ORT_DYLIB_PATH";
+
+/// What images are likened by, and how two of its rows compare.
+pub type Likened = (Box<dyn Extractor>, Likeness);
+
+/// The network of one form and the library that runs it: in `$DUALMD_SSCD` and `$ORT_DYLIB_PATH`, else where set-up leaves them.
+pub struct SscdFiles {
+    model: PathBuf,
+    runtime: PathBuf,
+}
+
+impl SscdFiles {
+    /// Where they should be; `weights` names another network's file.
+    pub fn of(form: SscdForm, weights: Option<&Path>) -> Option<Self> {
+        let variable = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+        let folder = variable(FOLDER)
+            .map(PathBuf::from)
+            .or_else(|| Some(cache_folder()?.join("sscd")))?;
+        Some(Self {
+            model: weights.map_or_else(|| folder.join(form.file()), Path::to_path_buf),
+            runtime: variable(RUNTIME)
+                .map_or_else(|| folder.join("libonnxruntime.so"), PathBuf::from),
+        })
+    }
+
+    fn are_there(&self) -> bool {
+        self.model.is_file() && self.runtime.is_file()
+    }
+}
+
+/// Opens what images are likened by; pixels are always among it, but for [`Choice::None`].
+///
+/// # Errors
+/// Files that are missing, or are not what they should be.
+pub fn likenesses(
+    choice: Choice,
+    weights: Option<&Path>,
+    [height, width]: [usize; 2],
+) -> Result<Vec<Likened>> {
+    let form = match choice {
+        Choice::None => return Ok(Vec::new()),
+        Choice::Pixels => None,
+        Choice::Sscd => Some(SscdForm::Full),
+        Choice::Auto | Choice::SscdDistilled => Some(SscdForm::Distilled),
+    };
+    let mut all: Vec<Likened> = Vec::new();
+    if let Some(form) = form {
+        match SscdFiles::of(form, weights) {
+            Some(files) if choice != Choice::Auto || weights.is_some() || files.are_there() => {
+                let network = Sscd::load(form, &files.model, &files.runtime)
+                    .context("SSCD cannot be had; copies can be counted by pixels alone")?;
+                all.push((Box::new(network), Likeness::Cosine));
+            }
+            None if choice != Choice::Auto => bail!(
+                "the files of SSCD are not there: `cargo xtask features` fetches them, or {FOLDER} names their folder"
+            ),
+            _ => {}
+        }
+    }
+    all.push((Box::new(Pixels { height, width }), Likeness::Rmse));
+    Ok(all)
+}
+
+/// Members and held-out images, ready to be compared with.
+pub struct Sides(Vec<Side>);
+
+struct Side {
+    extractor: Box<dyn Extractor>,
+    likeness: Likeness,
+    members: Features,
+    heldout: Features,
+}
+
+impl Sides {
+    /// `members`, `heldout`: [N, C, H, W] in [-1, 1]; with fewer than two of either nothing will be counted.
+    ///
+    /// # Errors
+    /// What an extractor refuses.
+    pub fn new(likened: Vec<Likened>, members: &Tensor, heldout: &Tensor) -> Result<Self> {
+        if members.size()[0].min(heldout.size()[0]) < 2 {
+            return Ok(Self(Vec::new()));
+        }
+        let side = |(extractor, likeness): Likened| {
+            Ok(Side {
+                members: extract(extractor.as_ref(), members)?.features,
+                heldout: extract(extractor.as_ref(), heldout)?.features,
+                extractor,
+                likeness,
+            })
+        };
+        Ok(Self(likened.into_iter().map(side).collect::<Result<_>>()?))
+    }
+
+    /// One entry for each likeness. `generated`: [N, C, H, W] in [-1, 1]. `per_prompt`: of a text-to-image model that drew so many
+    /// for the caption of every member, then of every held-out image; those for members are looked through for copies, and both
+    /// are compared with the images that their captions are of. `ids`: of the members.
+    ///
+    /// # Errors
+    /// What an extractor refuses; another number of images than captions times `per_prompt`.
+    pub fn measure(
+        &self,
+        generated: &Tensor,
+        per_prompt: Option<usize>,
+        ids: &[&str],
+        seed: u64,
+    ) -> Result<Value> {
+        if generated.size()[0] < 2 {
+            return Ok(json!([]));
+        }
+        let measured = self.0.iter().map(|side| {
+            let drawn = extract(side.extractor.as_ref(), generated)?.features;
+            side.measure(&drawn, per_prompt, ids, seed)
+        });
+        Ok(Value::Array(measured.collect::<Result<_>>()?))
+    }
+}
+
+impl Side {
+    fn measure(
+        &self,
+        drawn: &Features,
+        per_prompt: Option<usize>,
+        ids: &[&str],
+        seed: u64,
+    ) -> Result<Value> {
+        let (members, heldout) = (&self.members, &self.heldout);
+        let mut own = Value::Null;
+        let mut of_members = drawn.clone();
+        if let Some(k) = per_prompt {
+            let split = members.count() * k;
+            let rows = |range: std::ops::Range<usize>| drawn.select(&range.collect::<Vec<_>>());
+            let others = rows(split..drawn.count())?;
+            of_members = rows(0..split)?;
+            let mean = |drawn: &Features, images: &Features| {
+                let rows: Vec<usize> = (0..drawn.count()).map(|i| i / k).collect();
+                to_own(drawn, images, &rows, self.likeness)
+            };
+            own = json!({ "members": mean(&of_members, members)?, "heldout": mean(&others, heldout)? });
+        }
+        let counted = copies(
+            &of_members,
+            members,
+            heldout,
+            self.likeness,
+            FALSE_COPIES,
+            seed,
+        )?;
+        let pairs: Vec<Value> = counted
+            .pairs
+            .iter()
+            .map(|pair| {
+                json!({
+                    "generated": pair.generated, "member_id": ids.get(pair.member),
+                    "likeness": pair.likeness,
+                })
+            })
+            .collect();
+        let mut value = serde_json::to_value(&counted)?;
+        value["pairs"] = pairs.into();
+        value["own_prompt"] = own;
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd_torch::{Device, Kind};
+
+    fn flat(values: &[f64]) -> Tensor {
+        let images: Vec<Tensor> = values
+            .iter()
+            .map(|&v| Tensor::full([1, 1, 2, 2], v, (Kind::Float, Device::Cpu)))
+            .collect();
+        Tensor::cat(&images, 0)
+    }
+
+    #[test]
+    fn a_copy_is_counted_and_named() {
+        let likened = likenesses(Choice::Pixels, None, [2, 2]).unwrap();
+        let sides = Sides::new(likened, &flat(&[-1.0, 0.0, 1.0]), &flat(&[-0.5, 0.5])).unwrap();
+        let ids = ["black", "grey", "white"];
+        let found = sides.measure(&flat(&[0.9, -0.5]), None, &ids, 1).unwrap();
+        let pixels = &found[0];
+        assert_eq!(pixels["features"], "pixels-2x2");
+        assert_eq!(
+            (&pixels["found"]["copies"], &pixels["likeness"]),
+            (&json!(1), &json!("rmse"))
+        );
+        assert_eq!(pixels["pairs"][0]["member_id"], "white");
+        assert_eq!(pixels["pairs"][0]["generated"], 0);
+        assert!(pixels["own_prompt"].is_null());
+    }
+
+    #[test]
+    fn images_for_captions_are_compared_with_their_own() {
+        let likened = likenesses(Choice::Pixels, None, [2, 2]).unwrap();
+        let sides = Sides::new(likened, &flat(&[-1.0, 1.0]), &flat(&[-0.2, 0.2])).unwrap();
+        // Two for each caption: exact for the members, off by 0.4 of 2 for the others.
+        let drawn = flat(&[-1.0, -1.0, 1.0, 1.0, 0.2, 0.2, -0.2, -0.2]);
+        let found = sides.measure(&drawn, Some(2), &["a", "b"], 1).unwrap();
+        let own = &found[0]["own_prompt"];
+        assert_eq!(own["members"], 0.0);
+        assert!(
+            (own["heldout"].as_f64().unwrap() - 0.2).abs() < 0.005,
+            "{own}"
+        );
+        assert_eq!(found[0]["n_generated"], 4);
+        assert!(
+            sides
+                .measure(&flat(&[0.0; 6]), Some(4), &["a", "b"], 1)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn too_few_images_are_not_counted() {
+        let pixels = || likenesses(Choice::Pixels, None, [2, 2]).unwrap();
+        let sides = Sides::new(pixels(), &flat(&[0.0]), &flat(&[0.0, 1.0])).unwrap();
+        assert_eq!(
+            sides.measure(&flat(&[0.0, 1.0]), None, &["a"], 1).unwrap(),
+            json!([])
+        );
+        let sides = Sides::new(pixels(), &flat(&[0.0, 0.5]), &flat(&[0.0, 1.0])).unwrap();
+        assert_eq!(
+            sides.measure(&flat(&[0.0]), None, &["a", "b"], 1).unwrap(),
+            json!([])
+        );
+        assert!(likenesses(Choice::None, None, [2, 2]).unwrap().is_empty());
+        let missing = likenesses(Choice::Sscd, Some(Path::new("none.onnx")), [2, 2]);
+        let error = format!("{:#}", missing.err().unwrap());
+        assert!(error.contains("cargo xtask features"), "{error}");
+    }
+}
