@@ -22,8 +22,9 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&text).map_err(|e| file_error(path, e))
 }
 
-/// Reads the weights of `folder`, f16 and bf16 widened to f32: `model.safetensors`, or the shards of its index.
-pub(crate) fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
+/// Reads the weights of `folder`, f16 and bf16 widened to f32: `model.safetensors`, or the shards of its index. `class`: what
+/// saves such folders in Python.
+pub(crate) fn read_weights(folder: &Path, class: &str) -> Result<BTreeMap<String, Tensor>> {
     let single = folder.join(WEIGHTS);
     if single.exists() {
         return Ok(weights::read_safetensors(&single)?);
@@ -37,8 +38,10 @@ pub(crate) fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
         if path.exists() {
             return Err(file_error(
                 &path,
-                "these weights are pickles, which can run code when opened; save them as safetensors in Python: \
-                 BlipForConditionalGeneration.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)",
+                format!(
+                    "these weights are pickles, which can run code when opened; save them as safetensors in Python: \
+                     {class}.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)"
+                ),
             ));
         }
     }

@@ -1,6 +1,8 @@
 //! Captions for images, by a BLIP folder that the user brings (transformers' `BlipForConditionalGeneration`, such as
-//! Salesforce/blip-image-captioning-base and -large; Li et al. 2022, arXiv:2201.12086).
+//! Salesforce/blip-image-captioning-base and -large; Li et al. 2022, arXiv:2201.12086), and how well images fit texts, by a
+//! CLIP folder.
 //!
+//! * [`clip`]: [`ClipModel`], how well pictures fit texts.
 //! * [`captioner`]: [`Captioner`], from a folder and pictures to captions.
 //! * [`config`]: `config.json`, key for key that of transformers.
 //! * [`preprocess`]: from a picture to what the network sees, as `BlipImageProcessor`.
@@ -11,6 +13,7 @@
 //! Nothing is ever downloaded, and pickles are never opened.
 
 pub mod captioner;
+pub mod clip;
 pub mod config;
 mod files;
 pub mod generate;
@@ -22,6 +25,7 @@ pub mod tokenizer;
 pub mod vision;
 
 pub use captioner::Captioner;
+pub use clip::ClipModel;
 pub use config::{BlipConfig, BlipTextConfig, BlipVisionConfig};
 pub use generate::{CaptionOptions, Method};
 pub use model::BlipModel;

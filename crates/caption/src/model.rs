@@ -1,6 +1,6 @@
 //! Both networks with their weights: transformers' `BlipForConditionalGeneration`.
 
-use crate::config::BlipConfig;
+use crate::config::{ARCHITECTURE, BlipConfig};
 use crate::files::{file_error, read_weights};
 use crate::text::TextDecoder;
 use crate::vision::VisionTransformer;
@@ -39,7 +39,7 @@ impl BlipModel {
     /// What is missing or does not fit, naming the file and the key or tensor.
     pub fn load(folder: &Path, device: Device) -> Result<Self> {
         let config = BlipConfig::load(&folder.join("config.json"))?;
-        let mut weights = read_weights(folder)?;
+        let mut weights = read_weights(folder, ARCHITECTURE)?;
         let of_folder = |e: CaptionError| match e {
             CaptionError::Network(_) | CaptionError::Options(_) => file_error(folder, e),
             other => other,

@@ -158,6 +158,43 @@ impl ImageProcessor {
         })
     }
 
+    /// For a CLIP model that sees squares of `side` pixels, as `CLIPImageProcessor` prepares square pictures: CLIP's mean and
+    /// deviation, bicubic.
+    ///
+    /// # Errors
+    /// A `preprocessor_config.json` in `folder` that says another mean, deviation or filter.
+    pub(crate) fn clip(folder: &Path, side: u32) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Stated {
+            image_mean: Option<[f64; 3]>,
+            image_std: Option<[f64; 3]>,
+            resample: Option<i64>,
+        }
+        let plain = Settings::default();
+        let alone = folder.join(ALONE);
+        if alone.exists() {
+            let stated: Stated = read_json(&alone)?;
+            let numbers = stated.image_mean.is_none_or(|m| m == plain.image_mean)
+                && stated.image_std.is_none_or(|d| d == plain.image_std);
+            if !numbers || stated.resample.is_some_and(|r| r != BICUBIC) {
+                return Err(file_error(
+                    &alone,
+                    format!(
+                        "image_mean, image_std, resample: only CLIP's own ({:?}, {:?}, {BICUBIC}) are supported",
+                        plain.image_mean, plain.image_std
+                    ),
+                ));
+            }
+        }
+        Ok(Self {
+            path: alone,
+            side,
+            scale: plain.rescale_factor,
+            mean: plain.image_mean,
+            deviation: plain.image_std,
+        })
+    }
+
     /// The file it was read from.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -3,9 +3,10 @@
 mod common;
 
 use common::{dualmd, succeed, text};
+use dualmd_caption::ClipModel;
 use dualmd_data::{ImageSet, LoadOptions, load, save_folder};
 use dualmd_torch::weights::read_npy;
-use dualmd_torch::{Kind, Tensor};
+use dualmd_torch::{Device, Kind, Tensor};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -148,6 +149,25 @@ fn prompts_of_two_sides_are_measured() {
     }
     // No image is a yardstick for its own prompt.
     assert!(column(&out, "nearest_heldout").iter().all(Option::is_some));
+
+    // How well images fit, by a CLIP folder.
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/clip");
+    let fit = at("fit");
+    command(&fit, &["--clip", clip]);
+    let scores: Vec<f64> = column(&fit, "clip_score").into_iter().flatten().collect();
+    let model = ClipModel::load(Path::new(clip), Device::Cpu).unwrap();
+    let written = load(text(&fit.join("images")), &LoadOptions::default()).unwrap();
+    let [a, b] = [4, 5].map(|i| &written.records[i].picture);
+    let by_hand = model.pictures(&[a, b]).unwrap();
+    let told = model.texts(&[&members.records[2].captions[0]]).unwrap();
+    let expected = by_hand.matmul(&told.tr()).mean(Kind::Double);
+    let expected = expected.double_value(&[]);
+    assert!(
+        (scores[2] - expected).abs() < 1e-6,
+        "{scores:?}, {expected}"
+    );
+    assert_eq!(report(&fit)["clip_score"]["others"]["n"], 4);
+    assert!(column(&out, "clip_score").iter().all(Option::is_none));
 
     // The remedy lowers what it is to lower, and other images come out.
     let remedied = at("remedied");

@@ -106,6 +106,10 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "FILE")]
     pub features_weights: Option<PathBuf>,
 
+    /// Also measure how well images fit their prompts, by this CLIP folder of yours (CLIPModel, as transformers writes it)
+    #[arg(long, value_name = "DIR")]
+    pub clip: Option<PathBuf>,
+
     /// The remedy.
     #[command(flatten)]
     pub remedy: MitigateArgs,

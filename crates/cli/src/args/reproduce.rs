@@ -40,6 +40,10 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "NAME=FOLDER", value_parser = pair)]
     pub base: Vec<(String, String)>,
 
+    /// For table1: a CLIP folder in the layout of transformers, for CLIP scores
+    #[arg(long, value_name = "FOLDER")]
+    pub clip: Option<PathBuf>,
+
     /// The SecMI code's split of a set, instead of one drawn here (may be repeated)
     #[arg(long, value_name = "NAME=FILE.npz", value_parser = pair)]
     pub split: Vec<(String, String)>,

@@ -16,6 +16,7 @@ use crate::stages::text::captions_of;
 use crate::stages::{create_folder, train::view, utility, write_json};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
+use dualmd_caption::ClipModel;
 use dualmd_data::{ImageSet, LoadOptions, Split, save_png};
 use dualmd_diffusion::Model;
 use dualmd_torch::Tensor;
@@ -101,6 +102,10 @@ pub fn measured(
         (Some((x, members)), Some(extractor)) => Some(Real::new(extractor, x, *members)?),
         _ => None,
     };
+    let clip = args.clip.as_deref();
+    let clip = clip
+        .map(|folder| ClipModel::load(folder, engine.device))
+        .transpose()?;
     let seed = global.seed.unwrap_or(0);
     let measure = Measure {
         generator: &generator,
@@ -113,6 +118,7 @@ pub fn measured(
         seed,
         secmi,
         mitigation: args.remedy.options(),
+        clip: clip.as_ref(),
     };
     let folder = args.out.join("images");
     create_folder(&folder)?;
@@ -157,6 +163,7 @@ pub fn measured(
         "mean_norm": summary.measured(|f| f.mean_norm, 1.0)?,
         "first_norm": summary.measured(|f| f.first_norm, 1.0)?,
         "similarity": extractor.as_ref().map(|e| summary.similarity(&e.name())),
+        "clip_score": args.clip.as_ref().map(|folder| summary.clip(folder)),
         "mitigation": measure.mitigation.map(|m| summary.remedied(&m)),
     });
     report["t_error"]["t"] = secmi.error_at().into();
@@ -243,6 +250,7 @@ fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
         "similarity",
         "nearest_member",
         "nearest_heldout",
+        "clip_score",
         "loss_before",
         "loss_after",
     ])?;
@@ -258,6 +266,7 @@ fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
             number(f.similarity),
             number(f.nearest_member),
             number(f.nearest_heldout),
+            number(f.clip_score),
             number(f.mitigation.map(|m| m.before)),
             number(f.mitigation.map(|m| m.after)),
         ])?;

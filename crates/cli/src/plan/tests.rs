@@ -268,6 +268,33 @@ fn a_misspelt_attack_is_found_before_the_training() {
 }
 
 #[test]
+fn what_captions_draw_is_compared_of_every_model_and_rounds_are_for_pairs() {
+    let asked = "audit.attacks=[\"loss\", \"pw-threshold\", \"sim-mean\", \"rounds@2+second\"]";
+    let text = experiment(&["model.preset=\"t2i-pixels-32\"", asked]);
+    let of = |experiment: &Experiment, name: &str| {
+        let targets = schedule::targets(experiment);
+        let target = targets.into_iter().find(|t| t.name == name);
+        target.unwrap().attacks
+    };
+    check_attacks(&text).unwrap();
+    let drawn = ["nn", "sim-mean", "pw-threshold"];
+    assert_eq!(of(&text, "student"), [&["loss"][..], &drawn].concat());
+    assert_eq!(
+        of(&text, "dualmd"),
+        [&["rounds@2+second"][..], &drawn].concat()
+    );
+    let told = |error: anyhow::Error| format!("{error:#}");
+    let plain = experiment(&["audit.attacks=[\"pw-threshold\"]"]);
+    let error = told(check_attacks(&plain).unwrap_err());
+    assert!(
+        error.starts_with("audit.attacks: ") && error.contains("told no text"),
+        "{error}"
+    );
+    let error = told(check_attacks(&experiment(&["audit.attacks=[\"rounds@99\"]"])).unwrap_err());
+    assert!(error.contains("at most 50 rounds"), "{error}");
+}
+
+#[test]
 fn the_plan_is_kept_as_the_contract_says() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plan.json");

@@ -2,6 +2,7 @@
 //! prompt's own training image they are.
 
 use super::mitigation::{Drawing, remedy};
+use super::pictures::pictures;
 use super::sample::{Generator, Prompts, decoded};
 use super::similar::vectors;
 use super::text::Encoded;
@@ -12,6 +13,7 @@ use dualmd_attack::SecMi;
 use dualmd_attack::memorisation::{
     Generation, Mitigation, guided_trajectory, per_prompt, t_errors,
 };
+use dualmd_caption::ClipModel;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Condition, DiffusionError, TextToImage};
 use dualmd_metrics::Extractor;
@@ -50,6 +52,8 @@ pub struct Measure<'a> {
     pub secmi: SecMi,
     /// The remedy, if there is to be one.
     pub mitigation: Option<Mitigation>,
+    /// What says how well an image fits its prompt.
+    pub clip: Option<&'a ClipModel>,
 }
 
 /// What one prompt came to: means over its images.
@@ -67,6 +71,8 @@ pub struct Found {
     pub nearest_member: Option<f64>,
     /// To the most similar image that no model saw, the prompt's own left out.
     pub nearest_heldout: Option<f64>,
+    /// Cosine between CLIP's embeddings of a generated image and of the prompt as it was given.
+    pub clip_score: Option<f64>,
     /// With a remedy: losses before its first and its last update, and whether the target was reached.
     pub mitigation: Option<Remedied>,
 }
@@ -149,6 +155,18 @@ fn directions(extractor: &dyn Extractor, x: &Tensor) -> Result<Tensor> {
     Ok(found / lengths.f_clamp_min(1e-12)?)
 }
 
+/// CLIP scores of prompts: means over the `k` images of each.
+fn fit(clip: &ClipModel, prompts: &[Prompt], images: &Tensor, k: usize) -> Result<Vec<f64>> {
+    let pictures = pictures(images)?;
+    let seen = clip.pictures(&pictures.iter().collect::<Vec<_>>())?;
+    let texts: Vec<&str> = prompts.iter().map(|p| p.text.as_str()).collect();
+    let told = clip
+        .texts(&texts)?
+        .f_repeat_interleave_self_int(k as i64, 0, None)?;
+    let cosines = (seen * told).f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double)?;
+    Ok(per_prompt(&Vec::<f64>::try_from(&cosines)?, k))
+}
+
 impl Measure<'_> {
     /// Measures every prompt. `real`: the prompts' own images, where there are any; `each` is given the number of prompts that are
     /// done and the new images, [n k, C, H, W] in [-1, 1] on the CPU, and says whether to go on.
@@ -192,6 +210,12 @@ impl Measure<'_> {
                 for (i, f) in found.iter_mut().enumerate() {
                     (f.similarity, f.nearest_member, f.nearest_heldout) =
                         (own[i], members[i], heldout[i]);
+                }
+            }
+            if let Some(clip) = self.clip {
+                let here = &prompts[start..start + here];
+                for (f, score) in found.iter_mut().zip(fit(clip, here, &images, k)?) {
+                    f.clip_score = Some(score);
                 }
             }
             all.extend(found);
@@ -262,6 +286,7 @@ impl Measure<'_> {
             similarity: None,
             nearest_member: None,
             nearest_heldout: None,
+            clip_score: None,
             mitigation: remedied.as_ref().map(|all| {
                 let own = &all[i * groups..(i + 1) * groups];
                 let mean = |loss: fn(&[f64]) -> Option<&f64>| {

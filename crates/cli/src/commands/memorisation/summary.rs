@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use dualmd_attack::memorisation::Mitigation;
 use dualmd_stats::summarise;
 use serde_json::{Value, json};
+use std::path::Path;
 
 /// Bars of the histograms.
 const BARS: usize = 40;
@@ -77,6 +78,12 @@ impl Summary<'_> {
         })
     }
 
+    /// CLIP scores by the model in `folder`.
+    pub fn clip(&self, folder: &Path) -> Value {
+        let of = |side| spread(&self.side(side, |f| f.clip_score));
+        json!({ "model": folder.display().to_string(), "memorised": of(true), "others": of(false) })
+    }
+
     /// What the remedy did.
     pub fn remedied(&self, options: &Mitigation) -> Value {
         let all: Vec<_> = self.found.iter().filter_map(|f| f.mitigation).collect();
@@ -121,6 +128,9 @@ impl Summary<'_> {
                 line += &format!("; to the nearest held-out image {yardstick:.3}");
             }
             lines.push(line);
+        }
+        if let Some(mean) = report["clip_score"]["memorised"]["mean"].as_f64() {
+            lines.push(format!("CLIP score: mean {mean:.3}"));
         }
         if let Some(reached) = report["mitigation"]["reached"].as_u64() {
             lines.push(format!(

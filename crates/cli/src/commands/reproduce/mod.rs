@@ -47,8 +47,7 @@ pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
         return Ok(signals::stopped(&study.out));
     }
     if matches!(args.what, What::Table1 | What::Fig3) {
-        let first = args.what == What::Fig3;
-        match text::measure(&study, global, first, &stop) {
+        match text::measure(&study, global, args, &stop) {
             Err(error) if stages::sample::stopped(&error) => {
                 return Ok(signals::stopped(&study.out));
             }

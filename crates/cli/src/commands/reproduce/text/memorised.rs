@@ -7,7 +7,7 @@ use super::super::read::{Evidence, Run, Set};
 use super::super::study::{Planned, Study};
 use super::super::svg::{self, Panel};
 use super::super::tables::{Record, Row, Table, intervals};
-use crate::args::{Global, MemorisationArgs, MitigateArgs};
+use crate::args::{Global, MemorisationArgs, MitigateArgs, ReproduceArgs, What};
 use crate::choices::{Features, Mitigate, Order, Weights};
 use crate::commands::memorisation::measured;
 use crate::experiment::Experiment;
@@ -52,9 +52,10 @@ const SD_VALUES: f64 = 4.0 * 64.0 * 64.0;
 pub fn measure(
     study: &Study,
     global: &Global,
-    only_baseline: bool,
+    args: &ReproduceArgs,
     stop: &AtomicBool,
 ) -> Result<()> {
+    let only_baseline = args.what == What::Fig3;
     for planned in study.datasets.iter().flat_map(|set| &set.runs) {
         for (name, models, remedy, ..) in ROWS {
             let out = folder(&planned.folder.0, name);
@@ -64,7 +65,11 @@ pub fn measure(
             if !global.quiet {
                 eprintln!("{}", out.display());
             }
-            measured(global, &arguments(planned, models, remedy, out), stop)?;
+            let asked = MemorisationArgs {
+                clip: args.clip.clone(),
+                ..arguments(planned, models, remedy, out)
+            };
+            measured(global, &asked, stop)?;
         }
     }
     Ok(())
@@ -105,6 +110,7 @@ fn arguments(planned: &Planned, models: &[&str], remedy: bool, out: PathBuf) -> 
         order: Order::default(),
         features: Features::Auto,
         features_weights: None,
+        clip: None,
         remedy: MitigateArgs {
             mitigate: remedy.then_some(Mitigate::Wen),
             mitigate_target: target,
@@ -142,7 +148,7 @@ fn cell(set: &Set, name: &str, pointer: &str) -> Result<Cell> {
 }
 
 /// Columns: (head, pointer into `memorisation.json`, key of records).
-const COLUMNS: [(&str, &str, &str); 3] = [
+const COLUMNS: [(&str, &str, &str); 4] = [
     (
         "similarity to the prompt's image",
         "/similarity/own/memorised/mean",
@@ -158,6 +164,7 @@ const COLUMNS: [(&str, &str, &str); 3] = [
         "/similarity/nearest_heldout/memorised/mean",
         "similarity_heldout",
     ),
+    ("CLIP score", "/clip_score/memorised/mean", "clip_score"),
 ];
 
 /// Table 1 and its sentences.
@@ -225,8 +232,8 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
         format!(
             "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts; the paper's are of \
              SSCD: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
-             by as much as a caption says; only what lies above that is memory. A CLIP score needs CLIP's image network, which could not \
-             be had. Wen's target is 3 for latents of Stable Diffusion, here in proportion to the root of the number of values."
+             by as much as a caption says; only what lies above that is memory. A CLIP score needs a CLIP folder of yours (--clip, at the first \
+             call). Wen's target is 3 for latents of Stable Diffusion, here in proportion to the root of the number of values."
         ),
     ];
     Ok((table, facts))
