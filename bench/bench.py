@@ -89,7 +89,8 @@ def attacks(args, dtype, model, run):
     """ms for the five error attacks on one batch of images."""
     out = run / "scores.csv"
     command = [args.dualmd, "attack", model, "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split", run / "split.json",
-               "--batch", args.batch, "--threads", args.threads, "--dtype", dtype, "-q", "-o", out]
+               "--attacks", "loss,secmi,pia,pian,sima", "--batch", args.batch, "--threads", args.threads, "--dtype", dtype, "-q",
+               "-o", out]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"dualmd attack ended with {done.returncode}: {done.stderr}")

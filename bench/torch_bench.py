@@ -1,4 +1,4 @@
-"""PyTorch eager reference for the benchmarks: diffusers' U-Net, the same weights, the loops people run.
+"""PyTorch eager reference for the benchmarks: diffusers' U-Nets, the same weights, the loops people run.
 
     OMP_NUM_THREADS=1 python bench/torch_bench.py --config PIPELINE_OR_UNET_DIR --mode train --dtype f32 \
         --batch 64 --steps 20 --warmup 5 --threads 1
@@ -7,6 +7,8 @@ Modes
   train        what public research code (SecMI, pytorch-ddpm) runs: Adam, EMA tensor by tensor over the state dict, clip, loss.item()
   train-tuned  fused Adam, foreach EMA, `--channels-last auto` tries both memory formats in the warm-up and keeps the faster
   infer        forward passes without gradients
+               A text-to-image folder is trained as diffusers' train_text_to_image.py does: the text encoder runs in every step,
+               EMAModel, clip, loss.item(); train-tuned encodes the texts beforehand, as dualmd does
   attacks      loss (8 draws), SecMI, PIA, PIAN and SimA, one after the other, sharing nothing: 24 network calls an image
 `--batch` is the number of images of one step; a step of `attacks` is the whole suite on that many images.
 bf16 = autocast with f32 weights. Prints one JSON line; times are taken after the warm-up (`seconds` wall-clock, `cpu_seconds` of
@@ -44,13 +46,15 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # must be set before to
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch  # noqa: E402
-from diffusers import UNet2DModel  # noqa: E402
+from diffusers import UNet2DConditionModel, UNet2DModel  # noqa: E402
+from diffusers.training_utils import EMAModel  # noqa: E402
 
 ABAR = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T, dtype=torch.float64), 0)
 
 
 def peak_rss_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """In MB (10^6 bytes), as dualmd counts."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def precision():
@@ -64,6 +68,60 @@ def noised(x, noise, t):
 
 def layout(tensor_or_model, channels_last):
     return tensor_or_model.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+
+
+class Texts:
+    """What the images are told: 512 random texts of full length, encoded at once or where they are needed."""
+
+    def __init__(self, folder, at_once):
+        from transformers import CLIPTextModel
+
+        self.encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True).eval().requires_grad_(False)
+        config = self.encoder.config
+        self.ids = torch.randint(0, config.vocab_size, (512, config.max_position_embeddings))
+        self.embeddings = None
+        if at_once:
+            with torch.no_grad():
+                self.embeddings = torch.cat([self.encoder(ids)[0] for ids in self.ids.split(64)])
+
+    def of(self, rows):
+        if self.embeddings is not None:
+            return self.embeddings[rows]
+        with torch.no_grad():
+            return self.encoder(self.ids[rows], return_dict=False)[0]
+
+
+class TextToImageTraining:
+    """`step()` is one fine-tuning step of a text-to-image model on random images of a set of 512."""
+
+    def __init__(self, model, shape, folder, tuned, channels_last):
+        self.model, self.tuned, self.channels_last = layout(model.train(), channels_last), tuned, channels_last
+        self.images, self.texts = torch.rand(512, *shape) * 2 - 1, Texts(folder, tuned)
+        average = layout(UNet2DConditionModel.from_config(model.config), channels_last)
+        average.load_state_dict(model.state_dict())
+        if tuned:
+            self.pairs = [list(m.parameters()) for m in (average, self.model)]
+        else:
+            self.ema = EMAModel(average.parameters(), model_cls=UNet2DConditionModel, model_config=model.config)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, **({"fused": True} if tuned else {}))
+
+    def step(self):
+        rows = torch.randint(0, len(self.images), (ARGS.batch,))
+        x = layout(self.images[rows], self.channels_last)
+        t, noise = torch.randint(0, T, (ARGS.batch,)), torch.randn_like(x)
+        self.optimiser.zero_grad(set_to_none=True)
+        with precision():
+            predicted = self.model(noised(x, noise, t), t, self.texts.of(rows), return_dict=False)[0]
+        loss = torch.nn.functional.mse_loss(predicted.float(), noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        if self.tuned:
+            with torch.no_grad():
+                torch._foreach_lerp_(*self.pairs, 1 - 0.999)
+        else:
+            self.ema.step(self.model.parameters())
+            loss.item()
 
 
 class Training:
@@ -148,6 +206,10 @@ def seconds_of(step, n):
 
 
 def make_step(model, shape, channels_last):
+    if isinstance(model, UNet2DConditionModel):
+        if not ARGS.mode.startswith("train"):
+            sys.exit(f"--mode {ARGS.mode} is for models that are told no text")
+        return TextToImageTraining(model, shape, ARGS.config, ARGS.mode == "train-tuned", channels_last).step
     if ARGS.mode.startswith("train"):
         return Training(model, shape, ARGS.mode == "train-tuned", channels_last).step
     model = layout(model.eval(), channels_last)
@@ -164,7 +226,8 @@ def main():
     torch.manual_seed(0)
     imported = peak_rss_mb()
     unet = ARGS.config / "unet" if (ARGS.config / "unet").is_dir() else ARGS.config
-    model = UNet2DModel.from_pretrained(unet, use_safetensors=True)
+    is_told = json.loads((unet / "config.json").read_text())["_class_name"] == "UNet2DConditionModel"
+    model = (UNet2DConditionModel if is_told else UNet2DModel).from_pretrained(unet, use_safetensors=True)
     size = model.config.sample_size
     shape = (model.config.in_channels, *(size if isinstance(size, (list, tuple)) else (size, size)))
 

@@ -1,6 +1,8 @@
 """Makes tests/golden/blip: two tiny BLIP folders, and what Python's transformers computes with them.
 
-    OMP_NUM_THREADS=1 python interop/make_blip_golden.py tests/golden/blip
+    OMP_NUM_THREADS=1 python interop/make_blip_golden.py tests/golden/blip [SEED]
+
+Another SEED than 0 gives other weights: a test of dualmd's makes such folders anew each time it runs.
 
 OUT/new: as transformers 5 writes it (processor_config.json, tokenizer.json, one weights file).
 OUT/old: as Salesforce's folders on the hub (a config.json of transformers 4.26 with every key, preprocessor_config.json,
@@ -63,9 +65,9 @@ def vocabulary():
     return tokens
 
 
-def model(old, tokens):
+def model(old, tokens, seed):
     """The start token is one that the tokenizer does not have, as BLIP's [DEC]."""
-    torch.manual_seed(1 + old)
+    torch.manual_seed(1 + old + 100 * seed)
     config = BlipConfig(
         text_config=dict(
             vocab_size=tokens + 2, hidden_size=18 if old else 16, intermediate_size=28, num_hidden_layers=2,
@@ -75,7 +77,7 @@ def model(old, tokens):
             hidden_size=20, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4 + old, image_size=SIDE,
             patch_size=PATCH))
     blip = BlipForConditionalGeneration(config)
-    generator = torch.Generator().manual_seed(SEEDS[old])
+    generator = torch.Generator().manual_seed(SEEDS[old] + 100 * seed)
     with torch.no_grad():
         for name, parameter in blip.named_parameters():
             # Wide enough that every parameter matters, and that captions depend on the image and on what went before.
@@ -104,10 +106,10 @@ def pillow(picture):
     return Image.fromarray(picture.squeeze(-1).numpy() if picture.shape[2] == 1 else picture.numpy())
 
 
-def write_folder(folder, old):
+def write_folder(folder, old, seed):
     folder.mkdir(parents=True)
     tokens = vocabulary()
-    blip = model(old, len(tokens))
+    blip = model(old, len(tokens), seed)
     (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
     processor = BlipProcessor(BlipImageProcessorPil(size={"height": SIDE, "width": SIDE}), BertTokenizer.from_pretrained(folder))
     if not old:
@@ -151,7 +153,7 @@ def ids_of(rows, end=3):
     return [row[:row.index(end)] if end in row else row for row in rows.tolist()]
 
 
-def make(out):
+def make(out, seed):
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     images = [pillow(picture) for picture in pictures().values()]
@@ -159,7 +161,7 @@ def make(out):
     save_file({**pictures(), "pixels": prepared.contiguous()}, out / "images.safetensors")
     for name in ("new", "old"):
         folder = out / name
-        blip, processor = write_folder(folder, name == "old")
+        blip, processor = write_folder(folder, name == "old", seed)
         again, found = BlipForConditionalGeneration.from_pretrained(folder, output_loading_info=True)
         assert not found["missing_keys"] and all(torch.equal(a, b) for a, b in zip(blip.parameters(), again.parameters()))
         tokenizer, tokens = processor.tokenizer, len(vocabulary())
@@ -207,6 +209,10 @@ def make(out):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    make(Path(sys.argv[1]))
+    match sys.argv[1:]:
+        case [out]:
+            make(Path(out), 0)
+        case [out, seed]:
+            make(Path(out), int(seed))
+        case _:
+            sys.exit(__doc__)

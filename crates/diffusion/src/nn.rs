@@ -73,6 +73,8 @@ enum Source {
 pub struct Builder {
     source: Source,
     device: Device,
+    /// In what the parameters are held.
+    kind: Kind,
     entries: RefCell<Vec<(String, Tensor)>>,
     lora: Option<Plan>,
     adapters: RefCell<Vec<(String, Adapter)>>,
@@ -102,10 +104,19 @@ impl Builder {
         Self {
             source,
             device,
+            kind: Kind::Float,
             entries: RefCell::default(),
             lora: None,
             adapters: RefCell::default(),
         }
+    }
+
+    /// Parameters are handed out in bf16: each is made in f32 and rounded at once, so that there is never more than one of
+    /// them in f32.
+    #[must_use]
+    pub fn in_bf16(mut self) -> Self {
+        self.kind = Kind::BFloat16;
+        self
     }
 
     /// Linear layers get what `plan` has for them.
@@ -188,7 +199,7 @@ impl Builder {
                 found.to_kind(Kind::Float)
             }
         };
-        let tensor = tensor.to_device(self.device);
+        let tensor = tensor.to_kind(self.kind).to_device(self.device);
         self.entries
             .borrow_mut()
             .push((name.to_owned(), tensor.shallow_clone()));

@@ -8,7 +8,9 @@ mod sizes;
 
 use dualmd_diffusion::latent::{Guided, LatentSampling, Parts, sample_latents};
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::{ClipTokenizer, Condition, Denoiser, DualDenoiser, ModelOrder, TextToImage};
+use dualmd_diffusion::{
+    ClipTokenizer, Condition, Denoiser, DualDenoiser, ModelOrder, TextToImage, UNet2dCondition,
+};
 use dualmd_torch::device::Precision;
 use dualmd_torch::weights::read_safetensors;
 use dualmd_torch::{Device, Kind, Tensor, no_grad};
@@ -223,6 +225,33 @@ fn bf16_is_near_f32_and_trains() {
                 "{name} {parameter}"
             );
         }
+    }
+}
+
+/// Half the memory, and near what autocast makes of the f32 weights; and nothing turns it into f32 by the way.
+#[test]
+fn weights_held_in_bf16_answer_as_f32_ones_under_autocast() {
+    for name in FOLDERS {
+        let (golden, model) = (Golden::read(name), open(name));
+        let config = model.unet.config();
+        let held = UNet2dCondition::fresh_bf16(config, 4, Device::Cpu).unwrap();
+        let held = held.with_precision(Precision::F32);
+        let plain = UNet2dCondition::fresh(config, 4, Device::Cpu).unwrap();
+        for ((a, x), (b, y)) in held.parameters().named().zip(plain.parameters().named()) {
+            assert!(a == b && x.kind() == Kind::BFloat16 && x.equal(&y.to_kind(Kind::BFloat16)));
+        }
+        let plain = plain.with_precision(Precision::Bf16);
+        let (x_t, t) = (golden.get("x_t"), golden.get("t"));
+        let text = golden.get("text").narrow(0, 0, 4);
+        let ask = |network: &UNet2dCondition| {
+            no_grad(|| network.forward(&x_t, &t, &text, false)).unwrap()
+        };
+        let (ours, theirs) = (ask(&held), ask(&plain));
+        assert_eq!(ours.kind(), Kind::Float);
+        let error =
+            (&ours - &theirs).square().mean(Kind::Float) / theirs.square().mean(Kind::Float);
+        let error = error.double_value(&[]).sqrt();
+        assert!(error < 0.02, "{name}: {error:e}");
     }
 }
 

@@ -10,34 +10,12 @@ use std::collections::BTreeMap;
 
 /// unet/config.json of Stable Diffusion 1.5.
 fn sd15() -> Value {
-    json!({
-        "_class_name": "UNet2DConditionModel", "_diffusers_version": "0.6.0", "act_fn": "silu",
-        "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280],
-        "center_input_sample": false, "cross_attention_dim": 768,
-        "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-        "downsample_padding": 1, "flip_sin_to_cos": true, "freq_shift": 0, "in_channels": 4,
-        "layers_per_block": 2, "mid_block_scale_factor": 1, "norm_eps": 1e-05,
-        "norm_num_groups": 32, "out_channels": 4, "sample_size": 64,
-        "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
-    })
+    serde_json::from_str(include_str!("../../examples/full_size/sd15.json")).unwrap()
 }
 
-/// What differs in that of Stable Diffusion 2.1 (768 px).
+/// That of Stable Diffusion 2.1 (768 px).
 fn sd21() -> Value {
-    let mut config = sd15();
-    for (key, value) in [
-        ("attention_head_dim", json!([5, 10, 20, 20])),
-        ("cross_attention_dim", json!(1024)),
-        ("dual_cross_attention", json!(false)),
-        ("num_class_embeds", Value::Null),
-        ("only_cross_attention", json!(false)),
-        ("sample_size", json!(96)),
-        ("upcast_attention", json!(true)),
-        ("use_linear_projection", json!(true)),
-    ] {
-        config[key] = value;
-    }
-    config
+    serde_json::from_str(include_str!("../../examples/full_size/sd21.json")).unwrap()
 }
 
 fn unet(config: Value) -> dualmd_diffusion::Result<UNet2dCondition> {
