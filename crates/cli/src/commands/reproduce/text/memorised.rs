@@ -438,7 +438,15 @@ mod tests {
         };
         assert_eq!(
             wen[..],
-            ["Wen et al. 2024", "0.500", "0.400", "0.300", "0.28", "0.25"]
+            [
+                "Wen et al. 2024",
+                "0.500",
+                "0.400",
+                "0.300",
+                "-",
+                "0.28",
+                "0.25"
+            ]
         );
         // The paper has Wen above DistillMD by a hair, as here.
         assert!(
