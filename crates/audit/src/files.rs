@@ -222,6 +222,8 @@ pub struct CopiesFound {
 pub struct CopiesControl {
     /// Images on either side.
     pub n: usize,
+    /// Share of real images that pass for copies of the other side.
+    pub false_copy_rate: f64,
     /// Copies of members.
     pub members: CopiesFound,
     /// What passes for copies of images that no model saw.

@@ -295,7 +295,7 @@ fn copies_stand_beside_what_unseen_images_score() {
         json!({
             "features": features, "likeness": likeness, "n_generated": 256, "n_members": 64, "n_heldout": 512,
             "false_copy_rate": 5.0 / 513.0, "found": found(copies, 7),
-            "control": {"n": 64, "members": found(copies - 1, 6), "heldout": found(2, 2)},
+            "control": {"n": 64, "false_copy_rate": 1.0 / 65.0, "members": found(copies - 1, 6), "heldout": found(2, 2)},
             "pairs": [{"generated": 17, "member_id": "abc", "likeness": 0.99}], "own_prompt": null,
         })
     };
@@ -329,10 +329,11 @@ fn copies_stand_beside_what_unseen_images_score() {
         "below 0.810",
         "16 % (1.0–20)",
         "40 of 256 generated images against 2.",
+        "which 1.5 % of such images pass",
     ] {
         assert!(page.contains(part), "`{part}` is missing");
     }
-    assert!(!page.contains("caption's own image"));
+    assert!(!page.contains("own image, members"));
     let json: Value =
         serde_json::from_slice(&std::fs::read(dir.path().join("report.json")).expect("report"))
             .expect("JSON");
@@ -347,7 +348,7 @@ fn copies_stand_beside_what_unseen_images_score() {
     let report = build(dir.path()).expect("build");
     let page =
         std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
-    assert!(page.contains("caption's own image") && page.contains("0.610"));
+    assert!(page.contains("own image, members") && page.contains("0.610"));
     assert!(page.contains("No model draws more copies"));
 }
 

@@ -112,6 +112,8 @@ pub struct Found {
 pub struct Control {
     /// Images on either side.
     pub n: usize,
+    /// Share of real images that pass for copies of the other side.
+    pub false_copy_rate: f64,
     /// Generated images that pass for copies of members.
     pub members: Found,
     /// Generated images that pass for copies of held-out images.
@@ -214,7 +216,13 @@ pub fn copies(
     };
     let control = Control {
         n,
-        members: counted(&inside, &outside)?,
+        false_copy_rate: false_copy_rate(n, rate),
+        // At equal numbers all take part, and were counted.
+        members: if members.count() == heldout.count() {
+            found
+        } else {
+            counted(&inside, &outside)?
+        },
         heldout: counted(&outside, &inside)?,
     };
     let mut pairs: Vec<Pair> = (to_members.iter().enumerate())
@@ -232,7 +240,7 @@ pub fn copies(
         n_generated: generated.count(),
         n_members: members.count(),
         n_heldout: heldout.count(),
-        false_copy_rate: place(heldout.count(), rate) as f64 / (heldout.count() + 1) as f64,
+        false_copy_rate: false_copy_rate(heldout.count(), rate),
         found,
         control,
         pairs,
@@ -278,6 +286,11 @@ pub fn to_own(
 fn place(unseen: usize, rate: f64) -> usize {
     // 0.29 of 100 is 28.999... in binary.
     ((rate * (unseen + 1) as f64 + 1e-9).floor() as usize).clamp(1, unseen)
+}
+
+/// How often another image like the unseen ones passes.
+fn false_copy_rate(unseen: usize, rate: f64) -> f64 {
+    place(unseen, rate) as f64 / (unseen + 1) as f64
 }
 
 /// `matches`: of the generated images in `pool`; `yardstick`: images that cannot have been copied from.

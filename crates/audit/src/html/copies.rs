@@ -19,14 +19,13 @@ pub fn section(report: &Report) -> Markup {
     let body = html! {
         div.scroll tabindex="0" role="region" aria-label="Copies of training images" { table.plain data-sortable="" {
             thead { tr {
-                th scope="col" { "Model" } th scope="col" { "alike by" } th.n scope="col" { "a copy is" } th.n scope="col" { "copies" }
-                th.n scope="col" { "of images drawn, % (95 %)" } th.n scope="col" { "members copied" }
-                th.n scope="col" { "at equal n: of members" } th.n scope="col" { "of unseen images" }
-                @if text { th.n scope="col" { "to the caption's own image: members" } th.n scope="col" { "unseen" } }
+                th scope="col" { "Model" } th.n scope="col" { "a copy is" } th.n scope="col" { "copies" }
+                th.n scope="col" { "of all drawn" } th.n scope="col" { "members copied" }
+                th.n scope="col" { "control: members" } th.n scope="col" { "control: unseen" }
+                @if text { th.n scope="col" { "own image, members" } th.n scope="col" { "own image, unseen" } }
             } }
             tbody { @for (m, c) in &rows { tr {
-                th scope="row" { (m.title) }
-                td { code { (c.features) } }
+                th scope="row" { (m.title) small { (c.features) } }
                 td.n data-value=(c.found.threshold) { (if lower(c) { "below " } else { "above " }) (significant(c.found.threshold)) }
                 (whole(c.found.copies))
                 td.n data-value=(share(c)) { (percent(share(c))) " (" (percent_interval(c.found.share_ci)) ")" }
@@ -41,8 +40,8 @@ pub fn section(report: &Report) -> Markup {
         @if let Some((_, first)) = rows.first() {
             section #copies {
                 h2 { "Copies of training images" }
-                p.lede { "A generated image passes for a copy where it is more like a training image than images that no model saw are. Copies that this finds are training images that anybody who is shown what the model draws has seen." }
-                (figure("copies", body, caption(&rows, first)))
+                p.lede { "A generated image passes for a copy where it is more like a training image than nearly all images that no model saw are. Copies that this finds are training images that anybody who is shown what the model draws has seen." }
+                (figure("wide", body, caption(&rows, first)))
             }
         }
     }
@@ -70,7 +69,8 @@ fn caption(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
             }
             _ => { "No model draws more copies of training images than of images it never saw. " }
         }
-        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often. Copying is what the members have beyond it. Both thresholds and both counts at equal n use " (grouped(first.control.n as i64)) " images a side. "
+        @if rows.iter().any(|(_, c)| c.own_prompt.is_some()) { "Own image: mean likeness of what a caption draws to the image it belongs to. " }
+        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often. Copying is what the members have beyond it. Both counts of the control use " (grouped(first.control.n as i64)) " images a side and thresholds of their own, which " (percent(first.control.false_copy_rate)) " of such images pass. "
         code { "rmse" } " of pixels is lower and a cosine of " code { "sscd" } " higher where images are more alike. The interval is over the images drawn. A few hundred images show the copies among a few hundred images, and no more."
     }
 }

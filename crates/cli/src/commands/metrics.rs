@@ -114,22 +114,23 @@ fn print_copies(found: &Value) {
         "above"
     };
     println!(
-        "copies by {}: {} of {} generated images, of {} different members ({} {side} {:.4}; {:.1} % to {:.1} %)",
+        "copies by {}: {} of {} generated images, of {} different members ({} {side} {:.4}, passed by {:.2} % of real images it never saw; {:.1} % to {:.1} %)",
         found["features"].as_str().unwrap_or("?"),
         number("/found/copies"),
         number("/n_generated"),
         number("/found/distinct"),
         found["likeness"].as_str().unwrap_or("?"),
         number("/found/threshold"),
+        100.0 * number("/false_copy_rate"),
         100.0 * number("/found/share_ci/0"),
         100.0 * number("/found/share_ci/1"),
     );
     println!(
-        "  of {} members a side {}, of as many images it never saw {}; {:.2} % of such images pass for copies themselves",
+        "  at {} images a side: of members {}, of images it never saw {} (thresholds that {:.2} % of such images pass)",
         number("/control/n"),
         number("/control/members/copies"),
         number("/control/heldout/copies"),
-        100.0 * number("/false_copy_rate"),
+        100.0 * number("/control/false_copy_rate"),
     );
 }
 

@@ -24,6 +24,7 @@ fn by_hand() {
     assert_eq!((first.generated, first.member, first.likeness), (3, 2, 0.0));
     assert_eq!((c.pairs.len(), c.pairs[4].likeness), (5, 20.0));
     assert_eq!((c.control.n, c.n_members, c.n_heldout), (2, 3, 2));
+    assert_eq!(c.control.false_copy_rate, 1.0 / 3.0);
     // At 2/3 the second decides.
     let c = copies(&generated, &members, &heldout, Likeness::Rmse, 0.67, 1).unwrap();
     assert_eq!((c.found.copies, c.found.threshold), (4, 3.0));

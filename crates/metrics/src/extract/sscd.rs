@@ -65,7 +65,7 @@ impl SscdForm {
 /// ImageNet are in the graph. It runs on the CPU.
 ///
 /// **A cosine means nothing by itself.** The 0.5 of the literature is for photographs of some size; small drawings on white
-/// have it to their neighbours ([`crate::copies`] measures what unseen images have and takes that as yardstick).
+/// have it to their neighbours ([`mod@crate::copies`] measures what unseen images have and takes that as yardstick).
 #[derive(Debug)]
 pub struct Sscd {
     session: RefCell<Session>,
