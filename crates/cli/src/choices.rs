@@ -57,6 +57,10 @@ choice! {
         Inception192 = "inception-192",
         /// the FID network after its first pooling
         Inception64 = "inception-64",
+        /// SSCD, made to find copies, 512 features
+        Sscd = "sscd",
+        /// its small and faster student
+        SscdDistilled = "sscd-distilled",
         /// the pixels themselves
         Pixels = "pixels",
         /// no comparison

@@ -37,9 +37,23 @@ impl SscdFiles {
         })
     }
 
-    fn are_there(&self) -> bool {
+    /// Have they been fetched?
+    pub fn are_there(&self) -> bool {
         self.model.is_file() && self.runtime.is_file()
     }
+}
+
+/// The network of one form; `weights` names another file.
+///
+/// # Errors
+/// Files that are missing, or are not what they should be.
+pub fn sscd(form: SscdForm, weights: Option<&Path>) -> Result<Sscd> {
+    let Some(files) = SscdFiles::of(form, weights) else {
+        bail!(
+            "the files of SSCD are not there: `cargo xtask features` fetches them, or {FOLDER} names their folder"
+        );
+    };
+    Ok(Sscd::load(form, &files.model, &files.runtime)?)
 }
 
 /// Opens what images are likened by; pixels are always among it, but for [`Choice::None`].
@@ -59,16 +73,11 @@ pub fn likenesses(
     };
     let mut all: Vec<Likened> = Vec::new();
     if let Some(form) = form {
-        match SscdFiles::of(form, weights) {
-            Some(files) if choice != Choice::Auto || weights.is_some() || files.are_there() => {
-                let network = Sscd::load(form, &files.model, &files.runtime)
-                    .context("SSCD cannot be had; copies can be counted by pixels alone")?;
-                all.push((Box::new(network), Likeness::Cosine));
-            }
-            None if choice != Choice::Auto => bail!(
-                "the files of SSCD are not there: `cargo xtask features` fetches them, or {FOLDER} names their folder"
-            ),
-            _ => {}
+        let there = SscdFiles::of(form, weights).is_some_and(|files| files.are_there());
+        if choice != Choice::Auto || weights.is_some() || there {
+            let network = sscd(form, weights)
+                .context("SSCD cannot be had; copies can be counted by pixels alone")?;
+            all.push((Box::new(network), Likeness::Cosine));
         }
     }
     all.push((Box::new(Pixels { height, width }), Likeness::Rmse));

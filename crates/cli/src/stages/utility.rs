@@ -10,7 +10,8 @@ use crate::progress::{Progress, View};
 use anyhow::{Context, Result, bail};
 use dualmd_metrics::{
     EfficientNetLite0, Extracted, Extractor, Features, InceptionFid, Layer, Order, Pixels,
-    density_coverage, fd_with_interval, inception_score, kid, memorisation_gap, precision_recall,
+    SscdForm, density_coverage, fd_with_interval, inception_score, kid, memorisation_gap,
+    precision_recall,
 };
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
@@ -79,6 +80,8 @@ pub fn extractor(
                 ),
             }
         }
+        Choice::Sscd => Ok(Some(Box::new(copies::sscd(SscdForm::Full, weights)?))),
+        Choice::SscdDistilled => Ok(Some(Box::new(copies::sscd(SscdForm::Distilled, weights)?))),
         Choice::Inception64 => inception(Layer::FirstPool),
         Choice::Inception192 => inception(Layer::SecondPool),
         Choice::Inception768 => inception(Layer::PreAux),

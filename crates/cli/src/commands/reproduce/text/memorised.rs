@@ -11,7 +11,9 @@ use crate::args::{Global, MemorisationArgs, MitigateArgs, ReproduceArgs, What};
 use crate::choices::{Features, Mitigate, Order, Weights};
 use crate::commands::memorisation::measured;
 use crate::experiment::Experiment;
+use crate::stages::copies::SscdFiles;
 use anyhow::{Context, Result};
+use dualmd_metrics::SscdForm;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -108,7 +110,11 @@ fn arguments(planned: &Planned, models: &[&str], remedy: bool, out: PathBuf) -> 
         guidance: sample.guidance,
         t_sec: None,
         order: Order::default(),
-        features: Features::Auto,
+        // The paper's, where set-up has fetched it.
+        features: match SscdFiles::of(SscdForm::Full, None) {
+            Some(files) if files.are_there() => Features::Sscd,
+            _ => Features::Auto,
+        },
         features_weights: None,
         clip: None,
         remedy: MitigateArgs {
@@ -230,8 +236,8 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     table.notes = vec![
         intervals(evidence),
         format!(
-            "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts; the paper's are of \
-             SSCD: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
+            "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts. The paper's are of \
+             another SSCD network on other pictures: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
              by as much as a caption says; only what lies above that is memory. A CLIP score needs a CLIP folder of yours (--clip, at the first \
              call). Wen's target is 3 for latents of Stable Diffusion, here in proportion to the root of the number of values."
         ),
