@@ -11,6 +11,10 @@ pub struct TrainOptions {
     pub steps: u64,
     /// Images per step.
     pub batch: usize,
+    /// Parts of the batch that go through the network one after the other, for less memory; the gradient is that of the whole
+    /// batch. DP-SGD goes image by image anyway.
+    #[serde(skip_serializing_if = "is_one")]
+    pub accumulate: usize,
     /// Peak learning rate of Adam (betas 0.9, 0.999, eps 1e-8).
     pub learning_rate: f64,
     /// Steps of linear warm-up: the rate of step s is multiplied by min(s + 1, warmup) / warmup.
@@ -43,7 +47,12 @@ pub struct TrainOptions {
     pub sample_every: u64,
 }
 
-// By reference, because serde's attribute calls it so.
+// By reference, because serde's attribute calls them so.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_false(value: &bool) -> bool {
     !value
@@ -54,6 +63,7 @@ impl Default for TrainOptions {
         Self {
             steps: 1800,
             batch: 64,
+            accumulate: 1,
             learning_rate: 2e-3,
             warmup: 50,
             decay_fraction: 0.4,
@@ -86,6 +96,9 @@ impl TrainOptions {
         }
         if self.batch == 0 {
             return fail("batch", &self.batch, "at least 1");
+        }
+        if !(1..=self.batch).contains(&self.accumulate) {
+            return fail("accumulate", &self.accumulate, "1 to train.batch");
         }
         if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
             return fail("learning_rate", &self.learning_rate, "a positive number");

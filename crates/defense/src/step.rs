@@ -18,6 +18,21 @@ struct Batch {
     target: Tensor,
 }
 
+impl Batch {
+    /// `n` rows from `first` on.
+    fn rows(&self, first: i64, n: i64) -> Self {
+        let rows = |tensor: &Tensor| tensor.narrow(0, first, n);
+        Self {
+            x_t: rows(&self.x_t),
+            t: rows(&self.t),
+            told: self.told.as_ref().map(|c| Condition {
+                embedding: rows(&c.embedding),
+            }),
+            target: rows(&self.target),
+        }
+    }
+}
+
 impl Trainer<'_> {
     /// One optimiser step; returns (loss, gradient norm), no loss if a private recipe drew no image.
     pub(crate) fn one_step(
@@ -30,7 +45,7 @@ impl Trainer<'_> {
         let draw = self.recipe.draw(step, options.batch);
         let Some(private) = self.recipe.private() else {
             let batch = self.batch(&draw, 1, self.seed, step, additions)?;
-            let loss = self.backward(&batch, step)?;
+            let loss = self.backward_in_parts(&batch, step)?;
             let norm = optimizer.step(step, options)?;
             return Ok((Some(loss), norm));
         };
@@ -70,16 +85,7 @@ impl Trainer<'_> {
             )?;
             let mut total = 0.0;
             for image in 0..draw.images.len() as i64 {
-                let rows = |tensor: &Tensor| tensor.narrow(0, image * k, k);
-                let one = Batch {
-                    x_t: rows(&all.x_t),
-                    t: rows(&all.t),
-                    told: all.told.as_ref().map(|c| Condition {
-                        embedding: rows(&c.embedding),
-                    }),
-                    target: rows(&all.target),
-                };
-                total += self.backward(&one, step)?;
+                total += self.backward(&all.rows(image * k, k), 1.0, step)?;
                 sum.add(&mut optimizer.gradients(), step)?;
                 optimizer.forget();
             }
@@ -174,8 +180,22 @@ impl Trainer<'_> {
         })
     }
 
-    /// Adds the gradient of the batch's mean loss to the parameters'; returns the loss.
-    fn backward(&self, batch: &Batch, step: u64) -> Result<f64> {
+    /// Adds the gradient of the batch's mean loss to the parameters', a part of the batch at a time; returns the loss.
+    fn backward_in_parts(&self, batch: &Batch, step: u64) -> Result<f64> {
+        let n = batch.x_t.size()[0];
+        let parts = i64::try_from(self.options.accumulate).unwrap_or(n);
+        let each = (n / parts.max(1)).max(1);
+        let mut loss = 0.0;
+        for first in (0..n).step_by(each as usize) {
+            let here = each.min(n - first);
+            let share = here as f64 / n as f64;
+            loss += share * self.backward(&batch.rows(first, here), share, step)?;
+        }
+        Ok(loss)
+    }
+
+    /// Adds the gradient of the batch's mean loss, times `share`, to the parameters'; returns the loss.
+    fn backward(&self, batch: &Batch, share: f64, step: u64) -> Result<f64> {
         let prediction =
             self.network
                 .forward_training(&batch.x_t, &batch.t, batch.told.as_ref())?;
@@ -188,6 +208,8 @@ impl Trainer<'_> {
                 value,
             });
         }
+        // Times 1 would change nothing and cost a little.
+        let loss = if share < 1.0 { loss * share } else { loss };
         loss.f_backward()?;
         Ok(value)
     }
@@ -320,6 +342,32 @@ mod tests {
         assert!((loss.unwrap() - mean).abs() < 1e-5 * mean);
         // Nothing is left behind for the next step.
         assert!(flat(&optimizer.gradients()).iter().all(|&g| g == 0.0));
+    }
+
+    /// The gradient and the loss of a batch do not depend on the parts it goes through the network in, equal or not.
+    #[test]
+    fn parts_of_a_batch_add_up() {
+        let recipe = recipe(1.0);
+        let draw = recipe.draw(0, IMAGES);
+        let of = |accumulate: usize| {
+            let mut trainer = trainer(&recipe);
+            trainer.options.accumulate = accumulate;
+            let optimizer = Optimizer::new(trainer.network.parameters());
+            let none = Additions::default();
+            let batch = trainer.batch(&draw, 1, 5, 0, &none).unwrap();
+            let loss = trainer.backward_in_parts(&batch, 0).unwrap();
+            (loss, flat(&optimizer.gradients()))
+        };
+        let (loss, whole) = of(1);
+        for accumulate in [2, 3, IMAGES] {
+            let (other, parts) = of(accumulate);
+            assert!(
+                (loss - other).abs() < 1e-6 * loss,
+                "{accumulate}: {loss} and {other}"
+            );
+            let difference: Vec<f64> = whole.iter().zip(&parts).map(|(a, b)| a - b).collect();
+            assert!(norm(&difference) < 1e-5 * norm(&whole), "{accumulate}");
+        }
     }
 
     /// Latents that do not vary are drawn, mirrored or not, as pixels are: with the same coins.

@@ -287,6 +287,12 @@ fn check_training(t: &Train, section: &str, problems: &mut Vec<String>) {
             problems.push(format!("{section}.{key} = {value}: {needed} is needed"));
         }
     };
+    range(
+        "accumulate",
+        t.accumulate as f64,
+        (1..=t.batch.max(1)).contains(&t.accumulate),
+        "1 to train.batch",
+    );
     let rate = t.learning_rate;
     range(
         "learning_rate",

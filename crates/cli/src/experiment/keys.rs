@@ -28,6 +28,7 @@ const KEYS: &[&str] = &[
     "train",
     "train.steps",
     "train.batch",
+    "train.accumulate",
     "train.learning_rate",
     "train.warmup",
     "train.decay_fraction",

@@ -182,6 +182,8 @@ pub struct Train {
     pub steps: u64,
     /// Images per step.
     pub batch: usize,
+    /// Parts of the batch that go through the network one after the other, for less memory.
+    pub accumulate: usize,
     /// Adam's rate at its highest.
     pub learning_rate: f64,
     /// Steps over which the rate rises linearly from 0.
@@ -233,6 +235,7 @@ impl Default for Train {
         Self {
             steps: 4000,
             batch: 64,
+            accumulate: 1,
             learning_rate: 1e-3,
             warmup: 100,
             decay_fraction: 0.4,

@@ -298,6 +298,7 @@ fn options(plan: &Plan, job: &Job) -> TrainOptions {
     TrainOptions {
         steps: t.steps,
         batch: t.batch,
+        accumulate: t.accumulate,
         learning_rate: t.learning_rate,
         warmup: t.warmup,
         decay_fraction: t.decay_fraction,
