@@ -77,6 +77,8 @@ pub struct Generation<'a> {
     pub steps: usize,
     /// Clip the predicted clean image to [-c, c]; `None` for latents.
     pub clip: Option<f64>,
+    /// Number of the first image among all that are generated, on which a pair's turns may depend.
+    pub first: u64,
 }
 
 /// Generates by DDIM (eta 0) with classifier-free guidance and keeps the norms on the way. All N at once, two rows for
@@ -97,8 +99,9 @@ pub fn guided_trajectory(
         guidance,
         steps,
         clip,
+        first,
     } = *generation;
-    let both = Both::new(denoiser, noise, text, empty)?;
+    let both = Both::new(denoiser, noise, text, empty, first)?;
     let times = schedule.sampling_timesteps(steps)?;
     let mut x = noise.shallow_clone();
     let (mut path, mut norms) = (Vec::new(), Vec::new());
@@ -136,7 +139,7 @@ pub fn trajectory_norms(
     path.iter()
         .enumerate()
         .map(|(index, (t, x))| {
-            let both = Both::new(denoiser, x, text, empty)?;
+            let both = Both::new(denoiser, x, text, empty, 0)?;
             let (with, without) = no_grad(|| both.ask(x, *t, index))?;
             norms_of(&(with - without))
         })
@@ -159,7 +162,13 @@ struct Both<'a> {
 }
 
 impl<'a> Both<'a> {
-    fn new(denoiser: &'a dyn Denoiser, x: &Tensor, text: &Tensor, empty: &Tensor) -> Result<Self> {
+    fn new(
+        denoiser: &'a dyn Denoiser,
+        x: &Tensor,
+        text: &Tensor,
+        empty: &Tensor,
+        first: u64,
+    ) -> Result<Self> {
         let (size, told) = (x.size(), text.size());
         let fits = size.len() == 4
             && told.len() == 3
@@ -174,7 +183,7 @@ impl<'a> Both<'a> {
         }
         let text = text.f_to_device(x.device())?;
         let empty = empty.f_to_device(x.device())?.f_expand(&told, false)?;
-        let images: Vec<u64> = (0..size[0].unsigned_abs()).collect();
+        let images: Vec<u64> = (first..first + size[0].unsigned_abs()).collect();
         Ok(Self {
             denoiser,
             condition: Condition {

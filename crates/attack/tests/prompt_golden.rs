@@ -208,6 +208,7 @@ fn norms_and_errors_of_prompts_agree_with_python() {
             guidance: 7.5,
             steps: 10,
             clip: None,
+            first: 0,
         };
         let (model, schedule) = (&golden.model, &golden.model.schedule);
         let trajectory = guided_trajectory(model, schedule, &generation).unwrap();

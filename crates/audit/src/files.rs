@@ -220,8 +220,10 @@ pub struct CopiesFound {
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CopiesControl {
-    /// Images on either side.
+    /// Real images on either side.
     pub n: usize,
+    /// Generated images that were looked at on either side; all of them where it is not said.
+    pub drawn: Option<usize>,
     /// Share of real images that pass for copies of the other side.
     pub false_copy_rate: f64,
     /// Copies of members.

@@ -15,8 +15,9 @@
 //!
 //! **The control.** What a model draws is no real image: smooth or typical pictures are near to everything. So the same count
 //! is made with the roles exchanged: members set the threshold, held-out images are what might have been copied, which they
-//! cannot have been. Both counts use equally many members and held-out images. Copying is what the members have and the
-//! control lacks.
+//! cannot have been. Both counts use equally many members and held-out images. A text-to-image model is looked at for the
+//! images of members' captions, which describe members: its control is for the images of held-out captions, which describe
+//! held-out images, equally many. Copying is what the members have and the control lacks.
 //!
 //! **What it misses.** Parts of images; members that would be drawn in the next thousand images; copies that the likeness does
 //! not see as such. Held-out images that are near-duplicates of members raise the threshold until nothing passes: group them
@@ -110,8 +111,10 @@ pub struct Found {
 /// The same count for images that the model saw and for as many that it did not.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Control {
-    /// Images on either side.
+    /// Real images on either side.
     pub n: usize,
+    /// Generated images that are looked at on either side.
+    pub drawn: usize,
     /// Share of real images that pass for copies of the other side.
     pub false_copy_rate: f64,
     /// Generated images that pass for copies of members.
@@ -179,13 +182,15 @@ pub fn most_similar(queries: &Features, pool: &Features, likeness: Likeness) -> 
     Ok(matches.collect())
 }
 
-/// Counts copies among the generated images; `rate`: the share of unseen images that may pass for copies, in (0, 1);
-/// `seed`: which images take part in the control where the sets differ in size.
+/// Counts copies among the generated images; `strangers`: what was generated for the held-out images' captions, where
+/// `generated` was for the members'; `rate`: the share of unseen images that may pass for copies, in (0, 1); `seed`: which
+/// images take part in the control where the sets differ in size.
 ///
 /// # Errors
 /// [`MetricsError::Mismatch`]; [`MetricsError::Share`] for a rate outside its range.
 pub fn copies(
     generated: &Features,
+    strangers: Option<&Features>,
     members: &Features,
     heldout: &Features,
     likeness: Likeness,
@@ -210,20 +215,31 @@ pub fn copies(
         some(members, "copies/members")?,
         some(heldout, "copies/heldout")?,
     );
-    let counted = |pool: &Features, yardstick: &Features| {
-        let matches = most_similar(generated, pool, likeness)?;
+    let strangers = strangers.unwrap_or(generated);
+    let drawn = generated.count().min(strangers.count());
+    let some = |side: &Features, purpose: &str| match side.count() {
+        all if all == drawn => Ok(side.clone()),
+        all => side.select(&draw(all, drawn, &mut stream(seed, purpose, 0))),
+    };
+    let (for_members, for_others) = (
+        some(generated, "copies/generated")?,
+        some(strangers, "copies/strangers")?,
+    );
+    let counted = |queries: &Features, pool: &Features, yardstick: &Features| {
+        let matches = most_similar(queries, pool, likeness)?;
         count(&matches, pool, yardstick, likeness, rate)
     };
     let control = Control {
         n,
+        drawn,
         false_copy_rate: false_copy_rate(n, rate),
         // At equal numbers all take part, and were counted.
-        members: if members.count() == heldout.count() {
+        members: if members.count() == heldout.count() && drawn == generated.count() {
             found
         } else {
-            counted(&inside, &outside)?
+            counted(&for_members, &inside, &outside)?
         },
-        heldout: counted(&outside, &inside)?,
+        heldout: counted(&for_others, &outside, &inside)?,
     };
     let mut pairs: Vec<Pair> = (to_members.iter().enumerate())
         .map(|(generated, found)| Pair {

@@ -39,6 +39,7 @@ pub fn prompt_errors(
         guidance,
         steps,
         clip,
+        first: _,
     } = *generation;
     let sampling = LatentSampling { steps, batch, clip };
     let guided = Guided {

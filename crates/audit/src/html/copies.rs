@@ -40,7 +40,7 @@ pub fn section(report: &Report) -> Markup {
         @if let Some((_, first)) = rows.first() {
             section #copies {
                 h2 { "Copies of training images" }
-                p.lede { "A generated image passes for a copy where it is more like a training image than nearly all images that no model saw are. Copies that this finds are training images that anybody who is shown what the model draws has seen." }
+                p.lede { "A generated image passes for a copy where it is more like a training image than nearly all images that no model saw are. What passes beyond the control is probably a training image that anybody who is shown what the model draws has seen." }
                 (figure("wide", body, caption(&rows, first)))
             }
         }
@@ -60,17 +60,20 @@ fn caption(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
         let [members, heldout] = [&c.control.members, &c.control.heldout].map(|f| f.copies as i64);
         members - heldout
     };
-    let most = rows.iter().max_by_key(|(_, c)| beyond(c));
+    // The intervals of the two shares lie apart.
+    let clearly = |c: &Copying| c.control.members.share_ci[0] > c.control.heldout.share_ci[1];
+    let clear = rows.iter().filter(|(_, c)| clearly(c));
+    let most = clear.max_by_key(|(_, c)| beyond(c));
     html! {
         @match most {
-            Some((m, c)) if beyond(c) > 0 => {
+            Some((m, c)) if clearly(c) => {
                 "Most beyond the control: " (m.title) " by " code { (c.features) } ", " (grouped(c.control.members.copies as i64)) " of "
-                (grouped(c.n_generated as i64)) " generated images against " (grouped(c.control.heldout.copies as i64)) ". "
+                (grouped(c.control.drawn.unwrap_or(c.n_generated) as i64)) " generated images against " (grouped(c.control.heldout.copies as i64)) ". "
             }
-            _ => { "No model draws more copies of training images than of images it never saw. " }
+            _ => { "No model's count is clearly beyond its control. " }
         }
         @if rows.iter().any(|(_, c)| c.own_prompt.is_some()) { "Own image: mean likeness of what a caption draws to the image it belongs to. " }
-        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often. Copying is what the members have beyond it. Both counts of the control use " (grouped(first.control.n as i64)) " images a side and thresholds of their own, which " (percent(first.control.false_copy_rate)) " of such images pass. "
+        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often (with prompts: what is drawn for captions that no model saw). Copying is what the members have beyond it. Both counts of the control use " (grouped(first.control.n as i64)) " images a side and thresholds of their own, which " (percent(first.control.false_copy_rate)) " of such images pass. "
         code { "rmse" } " of pixels is lower and a cosine of " code { "sscd" } " higher where images are more alike. The interval is over the images drawn. A few hundred images show the copies among a few hundred images, and no more."
     }
 }

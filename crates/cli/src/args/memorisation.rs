@@ -13,7 +13,8 @@ pub struct MitigateArgs {
     #[arg(long, value_enum, value_name = "HOW")]
     pub mitigate: Option<Mitigate>,
 
-    /// Stop when the norm over the noise of four images is at most this; 3 is for latents of Stable Diffusion
+    /// Stop when the norm over the noise of four images is at most this (of fewer: in proportion to the root of their number); 3 is
+    /// for latents of Stable Diffusion
     #[arg(
         long,
         value_name = "NORM",

@@ -19,7 +19,8 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
     pub seeds: u64,
 
-    /// Train DP-SGD, which takes as long as all other models together, for every seed and not for seed 0 only
+    /// Train DP-SGD, which takes as long as all other models together, for every seed and not for the first only (from the first
+    /// call on: a run that was begun without it stays so)
     #[arg(long)]
     pub complete: bool,
 
@@ -31,7 +32,7 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "DATASET,...", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Where the images of a set are that may not be shipped: cifar10, cifar100, stl10, tiny-imagenet; pokemon-sd15,
+    /// Where the images of a set are that may not be shipped: cifar10, cifar100, stl10, tiny-imagenet; ablation-cifar10; pokemon-sd15,
     /// pokemon-sd21, naruto-sd15, naruto-sd21 (may be repeated)
     #[arg(long, value_name = "NAME=PATH", value_parser = pair)]
     pub data: Vec<(String, String)>,

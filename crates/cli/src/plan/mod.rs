@@ -14,6 +14,7 @@ pub use crate::experiment::{BASE, REFERENCE};
 pub use schedule::{Job, JobKind, Target, takes_pair, training_seed};
 
 use crate::bail_usage;
+use crate::choices::Features;
 use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
 use crate::stages::similar;
 use crate::suggest::nearest;
@@ -309,6 +310,16 @@ fn check_attacks(experiment: &Experiment) -> Result<()> {
     for attack in &experiment.audit.attacks {
         let by_captions =
             similar::check(attack, text, sample.features, sample.steps).context("audit.attacks")?;
+        if attack == dualmd_attack::nn::FEATURES
+            && matches!(sample.features, Features::Pixels | Features::None)
+        {
+            bail_usage!(
+                "audit.attacks: {attack} compares features of a network, and sample.features is \"{}\": choose a network, or leave the attack out \
+                 (by pixels it is {})",
+                sample.features,
+                dualmd_attack::nn::NAME
+            );
+        }
         if by_captions || BlackBox::parse(attack).is_some() {
             continue;
         }

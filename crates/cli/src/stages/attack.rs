@@ -81,7 +81,8 @@ pub fn all(
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        if target.attacks.is_empty() || complete(run, target) {
+        let compared_by = extractor.as_deref().map(Extractor::name);
+        if target.attacks.is_empty() || complete(run, plan, target, compared_by.as_deref()) {
             continue;
         }
         let began = std::time::Instant::now();
@@ -195,15 +196,18 @@ pub fn stopped(error: &anyhow::Error) -> bool {
 }
 
 /// Are the scores of all attacks there? A model with a failed attack is attacked again, and so is one of whom other
-/// attacks are asked now; what can be kept is kept.
-fn complete(run: &RunFolder, target: &Target) -> bool {
+/// attacks are asked now, or the same with another share of known images or other features; what can be kept is kept.
+fn complete(run: &RunFolder, plan: &Plan, target: &Target, compared_by: Option<&str>) -> bool {
     let description = std::fs::read(run.scores(&target.name, "json"))
         .ok()
         .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let done = |d: &Value| {
         let names = d["attacks"].as_array().into_iter().flatten();
         let names: Vec<&str> = names.filter_map(|a| a["attack"].as_str()).collect();
-        failures(d).is_empty() && target.attacks.iter().all(|a| names.contains(&a.as_str()))
+        failures(d).is_empty()
+            && d["known_fraction"] == plan.audit.known_fraction
+            && d["compared_by"].as_str() == compared_by
+            && target.attacks.iter().all(|a| names.contains(&a.as_str()))
     };
     run.scores(&target.name, "csv").exists() && description.is_some_and(|d| done(&d))
 }

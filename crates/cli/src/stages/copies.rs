@@ -149,6 +149,7 @@ impl Side {
         let (members, heldout) = (&self.members, &self.heldout);
         let mut own = Value::Null;
         let mut of_members = drawn.clone();
+        let mut strangers = None;
         if let Some(k) = per_prompt {
             let split = members.count() * k;
             let rows = |range: std::ops::Range<usize>| drawn.select(&range.collect::<Vec<_>>());
@@ -159,9 +160,11 @@ impl Side {
                 to_own(drawn, images, &rows, self.likeness)
             };
             own = json!({ "members": mean(&of_members, members)?, "heldout": mean(&others, heldout)? });
+            strangers = Some(others);
         }
         let counted = copies(
             &of_members,
+            strangers.as_ref(),
             members,
             heldout,
             self.likeness,

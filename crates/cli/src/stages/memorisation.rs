@@ -204,7 +204,8 @@ impl Measure<'_> {
                 nothing: encoded.nothing(),
                 guidance: self.guidance,
             };
-            let (mut found, images) = self.some(text, &part(&noise), told, here)?;
+            let (mut found, images) =
+                self.some(text, &part(&noise), told, here, (start * k) as u64)?;
             if let Some(real) = real {
                 let [own, members, heldout] = real.similarities(&images, start as i64, k as i64)?;
                 for (i, f) in found.iter_mut().enumerate() {
@@ -226,13 +227,14 @@ impl Measure<'_> {
         Ok(all)
     }
 
-    /// Some prompts at once, with their images.
+    /// Some prompts at once, with their images, of which `first` were generated before.
     fn some(
         &self,
         model: &TextToImage,
         noise: &Tensor,
         mut told: Prompts,
         prompts: usize,
+        first: u64,
     ) -> Result<(Vec<Found>, Tensor)> {
         let k = self.generations;
         let drawing = Drawing {
@@ -261,6 +263,7 @@ impl Measure<'_> {
                 guidance: self.guidance,
                 steps: self.steps,
                 clip: self.generator.first().clip(),
+                first,
             },
         )?;
         let errors = t_errors(

@@ -66,13 +66,19 @@ pub fn remedy(
             .collect();
         let noise = Tensor::f_cat(&rows, 0)?;
         let text = changed[group[0]].shallow_clone();
+        // The target is for a norm over four images.
+        let share = (group.len() as f64 / GROUP as f64).sqrt();
+        let options = Mitigation {
+            target: options.target * share,
+            ..*options
+        };
         let found = mitigate(
             denoiser.as_ref(),
             &noise,
             first,
             &text,
             &prompts.nothing,
-            options,
+            &options,
         )?;
         for &image in group {
             changed[image] = found.embedding.shallow_clone();

@@ -375,7 +375,8 @@ pub fn score(
         "model": subject.name, "defense": subject.defense, "attacks": attacks,
         "network_calls_made": made, "network_calls_saved": saved, "warnings": warnings,
         "weights": subject.weights.as_str(), "dtype": engine.precision.name(),
-        "weights_blake3": subject.generator.fingerprint(),
+        "weights_blake3": subject.generator.fingerprint(), "known_fraction": subject.known,
+        "compared_by": subject.extractor.map(Extractor::name),
     });
     Ok(Scored {
         rows: scored,
@@ -553,10 +554,19 @@ impl Base {
             (kind, Some(generated)) if kind.takes_drawn() => hash_tensor(generated).ok(),
             _ => None,
         };
-        self.of(
-            info,
-            &json!([generated, subject.drawing.n, subject.drawing.steps]),
-        )
+        // Other weights of the same features give another answer.
+        let encoder = match (kind, subject.generated, subject.extractor) {
+            (BlackBox::Features, Some(images), Some(extractor)) => {
+                let some = images.narrow(0, 0, images.size()[0].min(2));
+                vectors(extractor, &some).and_then(|v| hash_tensor(&v)).ok()
+            }
+            _ => None,
+        };
+        let mut rest = json!([generated, subject.drawing.n, subject.drawing.steps]);
+        if let (Some(encoder), Value::Array(rest)) = (encoder, &mut rest) {
+            rest.push(encoder.into());
+        }
+        self.of(info, &rest)
     }
 }
 

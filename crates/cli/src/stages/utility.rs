@@ -188,21 +188,26 @@ pub fn all(
     stop: &AtomicBool,
 ) -> Result<bool> {
     let folder = run.0.join("utility");
-    let wanted: Vec<&str> = plan
-        .models
-        .iter()
-        .map(|t| t.name.as_str())
-        .filter(|name| !folder.join(format!("{name}.json")).exists())
-        .collect();
-    if wanted.is_empty() {
-        return Ok(true);
-    }
     let weights = plan.sample.features_weights.as_deref().map(Path::new);
     let [_, height, width] = images.set.shape();
     let extractor = extractor(plan.sample.features, weights, [height, width], device)?;
     let weights = plan.sample.copies_weights.as_deref().map(Path::new);
     let likened = copies::likenesses(plan.sample.copies, weights, [height, width])?;
-    if extractor.is_none() && likened.is_empty() {
+    // What is asked may change when a run goes on, and what set-up has fetched.
+    let likenesses: Vec<String> = likened.iter().map(|(e, _)| e.name()).collect();
+    let asked = json!([
+        extractor.as_ref().map(|e| e.name()),
+        plan.sample.features_weights,
+        likenesses,
+        plan.sample.copies_weights,
+    ]);
+    let there = |name: &&str| {
+        let bytes = std::fs::read(folder.join(format!("{name}.json"))).unwrap_or_default();
+        serde_json::from_slice::<Value>(&bytes).is_ok_and(|found| found["asked"] == asked)
+    };
+    let names = plan.models.iter().map(|t| t.name.as_str());
+    let wanted: Vec<&str> = names.filter(|name| !there(name)).collect();
+    if wanted.is_empty() || (extractor.is_none() && likened.is_empty()) {
         return Ok(true);
     }
     create_folder(&folder)?;
@@ -241,6 +246,7 @@ pub fn all(
         measured["copies"] = sides
             .measure(&drawn, per_prompt, &ids, plan.seed)
             .with_context(explain)?;
+        measured["asked"] = asked.clone();
         write_json(&folder.join(format!("{name}.json")), &measured)?;
         progress.finish(name, "utility measured");
     }

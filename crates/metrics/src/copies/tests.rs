@@ -13,7 +13,7 @@ fn by_hand() {
     let (members, heldout) = (of(&[0.0, 10.0, 20.0]), of(&[1.0, 13.0]));
     // 0.5 from member 0, 1 from member 1 (on the threshold, so no copy), 0.25 and 0 from member 2.
     let generated = of(&[0.5, 11.0, 20.25, 20.0, 40.0]);
-    let c = copies(&generated, &members, &heldout, Likeness::Rmse, 0.5, 1).unwrap();
+    let c = copies(&generated, None, &members, &heldout, Likeness::Rmse, 0.5, 1).unwrap();
     assert_eq!(
         (c.found.copies, c.found.distinct, c.found.threshold),
         (3, 2, 1.0)
@@ -26,7 +26,16 @@ fn by_hand() {
     assert_eq!((c.control.n, c.n_members, c.n_heldout), (2, 3, 2));
     assert_eq!(c.control.false_copy_rate, 1.0 / 3.0);
     // At 2/3 the second decides.
-    let c = copies(&generated, &members, &heldout, Likeness::Rmse, 0.67, 1).unwrap();
+    let c = copies(
+        &generated,
+        None,
+        &members,
+        &heldout,
+        Likeness::Rmse,
+        0.67,
+        1,
+    )
+    .unwrap();
     assert_eq!((c.found.copies, c.found.threshold), (4, 3.0));
 }
 
@@ -61,7 +70,16 @@ fn planted_copies_are_found_and_the_control_finds_none() {
         let sum: Vec<f32> = sum.map(|(a, b)| a + b).collect();
         let generated = Features::new("toy", 16, sum).unwrap();
         let generated = generated.concat(&strangers).unwrap();
-        let c = copies(&generated, &members, &heldout, likeness, FALSE_COPIES, 7).unwrap();
+        let c = copies(
+            &generated,
+            None,
+            &members,
+            &heldout,
+            likeness,
+            FALSE_COPIES,
+            7,
+        )
+        .unwrap();
         assert!((10..=13).contains(&c.found.copies), "{c:?}");
         assert!(c.found.distinct < c.found.copies - 3, "{c:?}");
         assert_eq!(c.false_copy_rate, 3.0 / 301.0);
@@ -78,7 +96,7 @@ fn unseen_images_pass_as_often_as_promised() {
     for seed in 0..40 {
         let set = |k: u64, n| gaussian(n, 3, 0.0, 1.0, 3 * seed + k);
         let (members, heldout, fresh) = (set(0, 60), set(1, 39), set(2, 50));
-        let c = copies(&fresh, &members, &heldout, Likeness::Rmse, 0.1, seed).unwrap();
+        let c = copies(&fresh, None, &members, &heldout, Likeness::Rmse, 0.1, seed).unwrap();
         passed += c.found.copies;
         promised += 50.0 * c.false_copy_rate;
     }
@@ -95,10 +113,10 @@ fn own_images_and_nonsense() {
     assert!(own(&[0, 0, 1]).unwrap_err().to_string().contains('3'));
     assert!(own(&[0, 0, 1, 2]).unwrap_err().to_string().contains('2'));
     let text = |rate| {
-        let result = copies(&generated, &images, &images, Likeness::Rmse, rate, 1);
+        let result = copies(&generated, None, &images, &images, Likeness::Rmse, rate, 1);
         result.unwrap_err().to_string()
     };
     assert!(text(0.0).contains("copies") && text(1.0).contains("is 1,"));
     let other = Features::new("other", 1, vec![0.0; 4]).unwrap();
-    assert!(copies(&other, &images, &images, Likeness::Rmse, 0.1, 1).is_err());
+    assert!(copies(&other, None, &images, &images, Likeness::Rmse, 0.1, 1).is_err());
 }

@@ -125,6 +125,9 @@ fn matters(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
             continue;
         };
         let verdict = match told.as_slice() {
+            [] if largest.between().is_none() => {
+                "one seed cannot tell it from the default".to_owned()
+            }
             [] => "not told from the default in any column".to_owned(),
             some => format!("differs from the default in {}", some.join(", ")),
         };

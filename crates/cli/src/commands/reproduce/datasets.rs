@@ -18,7 +18,7 @@ pub struct Dataset {
     pub text: &'static str,
     /// Keys that differ from it.
     pub keys: &'static [&'static str],
-    /// Models that cost as much as all others together: trained for seed 0 only, unless all are asked for.
+    /// Models that cost as much as all others together: trained for the first seed only, unless all are asked for.
     pub once: &'static [&'static str],
     /// For sets that are no part of the program: where to get them.
     pub remedy: Option<&'static str>,

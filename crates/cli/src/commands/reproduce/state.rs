@@ -34,7 +34,10 @@ impl Study {
                     plan.trainings.len(),
                     plan.train.batch,
                     plan.models.len(),
-                    plan.sample.n,
+                    match planned.experiment.is_text() {
+                        true => plan.sample.per_prompt * (plan.data.members + plan.data.nonmembers),
+                        false => plan.sample.n,
+                    },
                     plan.models.iter().map(|m| m.attacks.len()).max().unwrap_or(0),
                 ));
             }
@@ -69,12 +72,14 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
     before.train.log_every = now.train.log_every;
     let sizes = |e: &Experiment| {
         let s = &e.sample;
-        (s.n, s.sampler, s.steps, s.order)
+        (s.n, s.sampler, s.steps, s.order, s.guidance, s.per_prompt)
     };
     let differs = [
         ("seed", before.seed != now.seed),
         ("[data]", before.data != now.data),
         ("[model]", before.model != now.model),
+        ("[pretrain]", before.pretrain != now.pretrain),
+        ("audit.weights", before.audit.weights != now.audit.weights),
         ("train.steps", before.train.steps != now.train.steps),
         ("[train]", before.train != now.train),
         ("[distill]", before.distill != now.distill),

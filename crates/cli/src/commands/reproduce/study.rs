@@ -233,7 +233,7 @@ fn experiment(
     sets.extend(others.sets());
     let mut experiment =
         Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)?;
-    if seed != 0 && !args.complete {
+    if seed != global.seed.unwrap_or(0) && !args.complete {
         experiment
             .models
             .retain(|m| !dataset.once.contains(&m.name.as_str()));

@@ -380,8 +380,8 @@ pub fn intervals(evidence: &Evidence) -> String {
         .unwrap_or(0);
     if runs > 1 {
         format!(
-            "Mean over {runs} seeds [95 % interval between seeds, Student's t with {} degree{} of freedom, not cut at the ends of a \
-             range]; every seed draws images, split and weights anew.",
+            "Mean over {runs} seeds [95 % interval between seeds, Student's t with {} degree{} of freedom; an AUC's or a share's is cut \
+             at 0 and 1]; every seed draws images, split and weights anew.",
             runs - 1,
             if runs == 2 { "" } else { "s" }
         )

@@ -46,7 +46,10 @@ pub fn facts(table: u8, evidence: &Evidence) -> Result<Vec<String>> {
     Ok(out)
 }
 
-/// `0.612 [0.58, 0.64]`, and what it is told from.
+/// An AUC that is not worth an attack.
+const SMALL: f64 = 0.55;
+
+/// What an interval says about a level.
 fn against(cell: &Cell, level: f64) -> &'static str {
     match cell.interval() {
         Some([low, _]) if low > level => "above",
@@ -137,7 +140,12 @@ fn pia_fails(set: &Set) -> Result<Option<String>> {
     };
     Ok(Some(format!(
         "{}: {}, PIA cannot attack a fine-tuned model: on No defense {} ({told} 0.5){code}; paper 0.46, 0.45, 0.45, 0.47.",
-        if told == "above" { "no" } else { "yes" },
+        match (told, pia.interval()) {
+            ("above", _) => "no",
+            // Chance, and little more at most.
+            (_, Some([_, high])) if high < SMALL => "yes",
+            _ => "open",
+        },
         set.name,
         pia.text(3),
     )))
@@ -180,16 +188,18 @@ fn diversified(set: &Set) -> Result<Option<String>> {
     let attack = BLACK_BOX[0];
     let one = auc(set, "baseline", attack)?;
     let any = auc(set, &name("baseline", Captions::Any), attack)?;
-    let (Some(a), Some(b)) = (one.mean(), any.mean()) else {
+    if one.mean().is_none() || any.mean().is_none() {
         return Ok(None);
-    };
+    }
     let told = against(&any, 0.5);
     Ok(Some(format!(
         "{}: {}, prompt diversification alone brings No defense from {} to {}, {told} 0.5 (difference {}); paper 0.90 to 0.45.",
-        match (b < a, told) {
-            (true, "above") => "partly",
-            (true, _) => "yes",
-            _ => "no",
+        match (one.less(&any)?.between(), told) {
+            (Some([low, _]), "above") if low > 0.0 => "partly",
+            (Some([low, _]), _) if low > 0.0 => "yes",
+            (Some([_, high]), _) if high < 0.0 => "no",
+            (None, _) => "one seed",
+            _ => "open",
         },
         set.name,
         one.text(3),
@@ -211,13 +221,15 @@ fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
         if ours.len() < 2 {
             continue;
         }
-        let best = |list: &[(&'static str, f64)]| {
-            let key = |(_, v): &(&'static str, f64)| if metric == Metric::Fd { -v } else { *v };
-            let best = list.iter().max_by(|a, b| key(a).total_cmp(&key(b)));
-            best.map(|(model, _)| *model)
+        // Of equal ones all are the best.
+        let best = |list: &[(&'static str, f64)]| -> Vec<&'static str> {
+            let key = |v: f64| if metric == Metric::Fd { -v } else { v };
+            let most = list.iter().map(|(_, v)| key(*v)).fold(f64::MIN, f64::max);
+            let at = list.iter().filter(|(_, v)| key(*v) == most);
+            at.map(|(model, _)| *model).collect()
         };
         let places = paper::of(7, None, "baseline", Captions::One, metric);
-        let theirs: Vec<Option<&str>> = (0..places.len())
+        let theirs: Vec<Vec<&str>> = (0..places.len())
             .map(|i| {
                 let at = |model: &'static str| {
                     paper::of(7, None, model, Captions::One, metric)
@@ -228,7 +240,11 @@ fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
                 best(&there)
             })
             .collect();
-        let agree = theirs.iter().filter(|t| **t == best(&ours)).count();
+        let own = best(&ours);
+        let agree = theirs
+            .iter()
+            .filter(|t| own.iter().any(|m| t.contains(m)))
+            .count();
         let list: Vec<String> = ours
             .iter()
             .map(|(m, v)| {
@@ -242,7 +258,10 @@ fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
         let best_of_paper: Vec<String> = places
             .iter()
             .zip(&theirs)
-            .map(|((place, _), model)| format!("{place} {}", names::method(model.unwrap_or("-"))))
+            .map(|((place, _), models)| {
+                let models: Vec<String> = models.iter().map(|m| names::method(m)).collect();
+                format!("{place} {}", models.join(" = "))
+            })
             .collect();
         out.push(format!(
             "{}: {}, best by {}: here {}; paper {}.",

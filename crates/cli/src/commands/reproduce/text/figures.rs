@@ -117,7 +117,7 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
             .to_vec(),
         notes: vec![
             "First seed; the first members in order, the first image drawn for each, none chosen. In a column all models are given the same \
-             prompt and begin with the same noise. The training images are not in the paper's figure."
+             prompt and begin with the same noise. The training images are not in the paper's figure, which also has the two sub-models."
                 .into(),
         ],
         ..Table::default()

@@ -8,13 +8,16 @@ use super::super::study::{Planned, Study};
 use super::super::svg::{self, Panel};
 use super::super::tables::{Record, Row, Table, intervals};
 use crate::args::{Global, MemorisationArgs, MitigateArgs, ReproduceArgs, What};
-use crate::choices::{Features, Mitigate, Order, Weights};
+use crate::choices::{Features, Mitigate};
 use crate::commands::memorisation::measured;
 use crate::experiment::Experiment;
+use crate::stages::attack::weight_set;
 use crate::stages::copies::SscdFiles;
+use crate::stages::sample::fingerprint;
 use anyhow::{Context, Result};
 use dualmd_metrics::SscdForm;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -61,20 +64,57 @@ pub fn measure(
     for planned in study.datasets.iter().flat_map(|set| &set.runs) {
         for (name, models, remedy, ..) in ROWS {
             let out = folder(&planned.folder.0, name);
-            if out.join("memorisation.json").exists() || (only_baseline && name != "baseline") {
+            if only_baseline && name != "baseline" {
                 continue;
-            }
-            if !global.quiet {
-                eprintln!("{}", out.display());
             }
             let asked = MemorisationArgs {
                 clip: args.clip.clone(),
                 ..arguments(planned, models, remedy, out)
             };
-            measured(global, &asked, stop)?;
+            if same(&asked, planned)? {
+                continue;
+            }
+            if !global.quiet {
+                eprintln!("{}", asked.out.display());
+            }
+            // The noise that the run's samples began with.
+            let own = Global {
+                seed: Some(planned.experiment.seed),
+                ..global.clone()
+            };
+            measured(&own, &asked, stop)?;
         }
     }
     Ok(())
+}
+
+/// Is the measurement there, and the one that is asked for?
+fn same(asked: &MemorisationArgs, planned: &Planned) -> Result<bool> {
+    let path = asked.out.join("memorisation.json");
+    let Ok(bytes) = std::fs::read(&path) else {
+        return Ok(false);
+    };
+    let found: Value = serde_json::from_slice(&bytes).with_context(|| {
+        format!(
+            "{} is damaged: remove it, and it is made again",
+            path.display()
+        )
+    })?;
+    let folders: Vec<PathBuf> = asked.models();
+    let features = match asked.features {
+        Features::Sscd => found["similarity"]["features"] == "sscd-512",
+        _ => found["similarity"]["features"] != "sscd-512",
+    };
+    let clip = asked.clip.is_none() || !found["clip_score"].is_null();
+    let target = asked.remedy.options().map(|o| o.target);
+    Ok(features
+        && clip
+        && found["weights_blake3"] == fingerprint(&folders, weight_set(asked.weights))?
+        && found["seed"] == planned.experiment.seed
+        && found["generations"] == asked.n
+        && found["steps"] == asked.steps
+        && found["guidance"] == asked.guidance
+        && found["mitigation"]["target"].as_f64() == target)
 }
 
 fn folder(run: &Path, name: &str) -> PathBuf {
@@ -87,6 +127,7 @@ fn arguments(planned: &Planned, models: &[&str], remedy: bool, out: PathBuf) -> 
         data,
         sample,
         model,
+        audit,
         ..
     } = &planned.experiment;
     let own = |name: &str| planned.folder.model(name);
@@ -109,7 +150,7 @@ fn arguments(planned: &Planned, models: &[&str], remedy: bool, out: PathBuf) -> 
         steps: sample.steps,
         guidance: sample.guidance,
         t_sec: None,
-        order: Order::default(),
+        order: sample.order,
         // The paper's, where set-up has fetched it.
         features: match SscdFiles::of(SscdForm::Full, None) {
             Some(files) if files.are_there() => Features::Sscd,
@@ -122,7 +163,7 @@ fn arguments(planned: &Planned, models: &[&str], remedy: bool, out: PathBuf) -> 
             mitigate_target: target,
             mitigate_steps: 10,
         },
-        weights: Weights::default(),
+        weights: audit.weights,
         batch: sample.batch,
         out,
     }
@@ -203,7 +244,11 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
                     continue;
                 }
                 known = true;
-                let own = key == COLUMNS[0].2;
+                let paper = match key {
+                    "similarity_own" => Some(paper[0]),
+                    "clip_score" => Some(paper[1]),
+                    _ => None,
+                };
                 table.records.push(Record {
                     dataset: set.name.clone(),
                     attack: None,
@@ -211,10 +256,7 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
                     method: method.to_owned(),
                     metric: key,
                     cell,
-                    paper: own
-                        .then_some(("Pokemon 1.5", paper[0]))
-                        .into_iter()
-                        .collect(),
+                    paper: paper.map(|v| ("Pokemon 1.5", v)).into_iter().collect(),
                 });
             }
         }
@@ -226,20 +268,22 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     for set in &evidence.sets {
         facts.extend(order(set)?);
     }
-    let features = evidence
-        .sets
-        .iter()
-        .flat_map(|set| &set.runs)
-        .find_map(|run| read(run, ROWS[0].0).ok().flatten())
-        .and_then(|v| v["similarity"]["features"].as_str().map(str::to_owned))
-        .unwrap_or_default();
+    let mut features: BTreeSet<String> = BTreeSet::new();
+    for run in evidence.sets.iter().flat_map(|set| &set.runs) {
+        for (name, ..) in ROWS {
+            let report = read(run, name)?.unwrap_or_default();
+            let name = report["similarity"]["features"].as_str();
+            features.extend(name.map(str::to_owned));
+        }
+    }
+    let features = Vec::from_iter(features).join(", ");
     table.notes = vec![
         intervals(evidence),
         format!(
             "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts. The paper's are of \
              another SSCD network on other pictures: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
              by as much as a caption says; only what lies above that is memory. A CLIP score needs a CLIP folder of yours (--clip, at the first \
-             call). Wen's target is 3 for latents of Stable Diffusion, here in proportion to the root of the number of values."
+             call). Wen's target is 3 for four latents of Stable Diffusion, here in proportion to the root of the number of values and of images."
         ),
     ];
     Ok((table, facts))

@@ -104,7 +104,7 @@ pub fn build(table: u8, evidence: &Evidence) -> Result<Table> {
         title: match table {
             4 => "Table 4: white-box attacks on text-to-image models",
             5 => "Table 5: black-box attacks, without and with prompt diversification",
-            7 => "Table 7 and the right of Table 2: quality of the images for all prompts",
+            7 => "Table 7 and the right of Table 2: quality of the images for the members' prompts",
             8 => "Table 8: white-box attacks, without and with prompt diversification",
             _ => "Table 9: the adaptive attack of A.5 on DualMD",
         }
@@ -322,7 +322,8 @@ fn notes(table: u8, evidence: &Evidence) -> Vec<String> {
     match table {
         4 => out.push(
             "The paper's columns: Pokemon SD 1.5 / Pokemon SD 2.1 / Naruto SD 1.5 / Naruto SD 2.1. Each image is asked about with its first \
-             caption at guidance 1. `PIA` is the attack as its paper defines it, `pia-sd-2024` what its public code for Stable Diffusion computes."
+             caption at guidance 1. `PIA` is the attack as its paper defines it, `pia-sd-2024` what its public code for Stable Diffusion computes. The strongest attack \
+             is chosen by the numbers of these images, black-box ones among them; its interval does not know that it was chosen."
                 .into(),
         ),
         7 => out.push(
@@ -332,8 +333,8 @@ fn notes(table: u8, evidence: &Evidence) -> Vec<String> {
                 .into(),
         ),
         5 => out.push(
-            "The paper's attack is Pang and Wang's, by DeiT features and a classifier; `sim-mean` is the part of it that learns nothing, \
-             by EfficientNet-Lite0."
+            "The paper names Pang and Wang's attack, but neither its form nor its features; AUCs below 0.5 fit a score that learns nothing, so the \
+             paper's numbers stand at `sim-mean`. Features are those that the runs' score files name (EfficientNet-Lite0, else pixels)."
                 .into(),
         ),
         9 => out.push(
