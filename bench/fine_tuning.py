@@ -2,7 +2,7 @@
 
     cargo xtask bench fine-tuning [--rounds 3] [--steps 40] [--batch 16] [--threads 1] [--dtypes f32,bf16]
 
-The network of the preset emoji-t2i-demo (32 px, no autoencoder), the same weights' shapes and batch size, Adam, clipping
+The network that the preset emoji-t2i-demo had at 32 px (no autoencoder), the same weights' shapes and batch size, Adam, clipping
 and EMA everywhere. Each round runs dualmd, PyTorch as diffusers' train_text_to_image.py loops (the text encoder in every
 step, EMAModel), and PyTorch tuned (texts encoded beforehand, fused Adam, multi-tensor EMA, dualmd's allocator settings)
 one after another. Prints wall-clock and processor milliseconds per step and the peak memory of every round, and the median

@@ -34,7 +34,7 @@ pub const PRESETS: &[Preset] = &[
     },
     Preset {
         name: "emoji-t2i-demo",
-        about: "text to image: 128 captioned emoji at 32 px, each defence with and without prompt diversification",
+        about: "text to image: 128 captioned emoji at 16 px, each defence with and without prompt diversification",
         text: include_str!("../presets/emoji-t2i-demo.toml"),
     },
     Preset {

@@ -89,6 +89,38 @@ fn planted_copies_are_found_and_the_control_finds_none() {
     }
 }
 
+/// Drawings that look like what a caption describes, and no more like the members than like the others: with the drawings for
+/// the others' captions as the control they are no copies.
+#[test]
+fn captions_describe_and_that_is_no_copying() {
+    let (members, heldout) = (gaussian(200, 8, 0.0, 1.0, 1), gaussian(150, 8, 0.0, 1.0, 2));
+    let near = |images: &Features, seed| {
+        let noise = gaussian(images.count(), 8, 0.0, 0.3, seed);
+        let sum = images.rows().flatten().zip(noise.rows().flatten());
+        Features::new("toy", 8, sum.map(|(a, b)| a + b).collect()).unwrap()
+    };
+    let (drawn, strangers) = (near(&members, 3), near(&heldout, 4));
+    let count = |strangers| {
+        copies(
+            &drawn,
+            strangers,
+            &members,
+            &heldout,
+            Likeness::Rmse,
+            FALSE_COPIES,
+            5,
+        )
+        .unwrap()
+        .control
+    };
+    let fair = count(Some(&strangers));
+    assert_eq!((fair.drawn, fair.n), (150, 150));
+    let (a, b) = (fair.members.copies as f64, fair.heldout.copies as f64);
+    assert!(a > 20.0 && (a - b).abs() < 4.0 * (a + b).sqrt(), "{fair:?}");
+    // Looked at with the members' drawings alone, description would pass for copying.
+    assert!(10 * count(None).heldout.copies < fair.members.copies);
+}
+
 /// The rate that the threshold promises is the rate at which unseen images pass it.
 #[test]
 fn unseen_images_pass_as_often_as_promised() {
