@@ -21,30 +21,49 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// Rows of the table: (folder of the measurement, model folders, with Wen's remedy, name, the paper's SSCD and CLIP score).
-const ROWS: [(&str, &[&str], bool, &str, [f64; 2]); 4] = [
-    (
-        "baseline",
-        &["baseline"],
-        false,
-        "No mitigation",
-        [0.60, 0.26],
-    ),
-    (
-        "baseline-wen",
-        &["baseline"],
-        true,
-        "Wen et al. 2024",
-        [0.28, 0.25],
-    ),
-    (
-        "dualmd",
-        &["teacher-1", "teacher-2"],
-        false,
-        "DualMD",
-        [0.52, 0.27],
-    ),
-    ("student", &["student"], false, "DistillMD", [0.27, 0.28]),
+/// A row of the table.
+struct Method {
+    /// Folder of the measurement.
+    folder: &'static str,
+    /// Model folders: one, or two that take turns.
+    models: &'static [&'static str],
+    /// With Wen's remedy.
+    remedy: bool,
+    /// For people.
+    name: &'static str,
+    /// The paper's SSCD similarity and CLIP score.
+    paper: [f64; 2],
+}
+
+const ROWS: [Method; 4] = [
+    Method {
+        folder: "baseline",
+        models: &["baseline"],
+        remedy: false,
+        name: "No mitigation",
+        paper: [0.60, 0.26],
+    },
+    Method {
+        folder: "baseline-wen",
+        models: &["baseline"],
+        remedy: true,
+        name: "Wen et al. 2024",
+        paper: [0.28, 0.25],
+    },
+    Method {
+        folder: "dualmd",
+        models: &["teacher-1", "teacher-2"],
+        remedy: false,
+        name: "DualMD",
+        paper: [0.52, 0.27],
+    },
+    Method {
+        folder: "student",
+        models: &["student"],
+        remedy: false,
+        name: "DistillMD",
+        paper: [0.27, 0.28],
+    },
 ];
 
 /// Values of a latent of Stable Diffusion, for which Wen's target of 3 is meant.
@@ -62,14 +81,13 @@ pub fn measure(
 ) -> Result<()> {
     let only_baseline = args.what == What::Fig3;
     for planned in study.datasets.iter().flat_map(|set| &set.runs) {
-        for (name, models, remedy, ..) in ROWS {
-            let out = folder(&planned.folder.0, name);
-            if only_baseline && name != "baseline" {
+        for method in ROWS {
+            if only_baseline && method.folder != "baseline" {
                 continue;
             }
             let asked = MemorisationArgs {
                 clip: args.clip.clone(),
-                ..arguments(planned, models, remedy, out)
+                ..arguments(planned, &method)
             };
             if same(&asked, planned)? {
                 continue;
@@ -122,7 +140,8 @@ fn folder(run: &Path, name: &str) -> PathBuf {
 }
 
 /// The measurement of a run's models on its own prompts, drawn as the run's samples are.
-fn arguments(planned: &Planned, models: &[&str], remedy: bool, out: PathBuf) -> MemorisationArgs {
+fn arguments(planned: &Planned, method: &Method) -> MemorisationArgs {
+    let Method { models, remedy, .. } = *method;
     let Experiment {
         data,
         sample,
@@ -165,7 +184,7 @@ fn arguments(planned: &Planned, models: &[&str], remedy: bool, out: PathBuf) -> 
         },
         weights: audit.weights,
         batch: sample.batch,
-        out,
+        out: folder(&planned.folder.0, method.folder),
     }
 }
 
@@ -233,7 +252,13 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
         .columns
         .extend(["paper SSCD", "paper CLIP score"].map(str::to_owned));
     let mut facts = Vec::new();
-    for (name, _, _, method, paper) in ROWS {
+    for Method {
+        folder: name,
+        name: method,
+        paper,
+        ..
+    } in ROWS
+    {
         let mut cells = vec![method.to_owned()];
         let mut known = false;
         for set in &evidence.sets {
@@ -270,8 +295,8 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     }
     let mut features: BTreeSet<String> = BTreeSet::new();
     for run in evidence.sets.iter().flat_map(|set| &set.runs) {
-        for (name, ..) in ROWS {
-            let report = read(run, name)?.unwrap_or_default();
+        for method in ROWS {
+            let report = read(run, method.folder)?.unwrap_or_default();
             let name = report["similarity"]["features"].as_str();
             features.extend(name.map(str::to_owned));
         }
@@ -292,13 +317,13 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
 /// The order of the methods, and how much of the similarity is memory.
 fn order(set: &Set) -> Result<Vec<String>> {
     let mut ours = Vec::new();
-    for (name, _, _, method, paper) in ROWS {
+    for method in ROWS {
         let (own, unseen) = (
-            cell(set, name, COLUMNS[0].1)?,
-            cell(set, name, COLUMNS[1].1)?,
+            cell(set, method.folder, COLUMNS[0].1)?,
+            cell(set, method.folder, COLUMNS[1].1)?,
         );
         if let (Some(value), Some(_)) = (own.mean(), unseen.mean()) {
-            ours.push((method, value, paper[0], own.less(&unseen)?));
+            ours.push((method.name, value, method.paper[0], own.less(&unseen)?));
         }
     }
     if ours.len() < 2 {
@@ -447,8 +472,8 @@ mod tests {
     fn table_1_by_hand() {
         let dir = tempfile::tempdir().unwrap();
         let rows = [(0.8, 0.4), (0.5, 0.4), (0.7, 0.4), (0.4, 0.4)];
-        for ((name, ..), (own, unseen)) in ROWS.iter().zip(rows) {
-            let out = folder(dir.path(), name);
+        for (method, (own, unseen)) in ROWS.iter().zip(rows) {
+            let out = folder(dir.path(), method.folder);
             std::fs::create_dir_all(&out).unwrap();
             let report = json!({
                 "similarity": {
