@@ -1,6 +1,7 @@
 //! Going on with a run: the folder's plan and today's must be the same experiment.
 
 use super::Plan;
+use crate::experiment::Experiment;
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
 
@@ -83,6 +84,9 @@ impl Plan {
 /// The first key on which two experiments differ, in words.
 fn difference(before: &str, now: &str) -> Result<Option<String>> {
     let read = |text: &str| -> Result<Vec<(String, String)>> {
+        // A run that began with a version without some key had what is that key's default now.
+        let complete = Experiment::parse(text, "plan.json", &[]).and_then(|e| e.to_toml());
+        let text = complete.as_deref().unwrap_or(text);
         let table: Table = toml::from_str(text)
             .context("the plan's experiment is no TOML: was plan.json edited?")?;
         let mut keys = Vec::new();

@@ -422,3 +422,23 @@ fn guidance_needs_an_empty_text_that_was_learnt() {
         "sample.guidance=1.0"
     ]));
 }
+
+/// What an older version did not know had its default; another value is another experiment.
+#[test]
+fn a_run_of_an_older_version_may_go_on() {
+    let mut old = plan(&[]);
+    let without: Vec<&str> = old
+        .experiment_toml
+        .lines()
+        .filter(|line| !line.starts_with("accumulate"))
+        .collect();
+    assert_ne!(without.len(), old.experiment_toml.lines().count());
+    old.experiment_toml = without.join("\n");
+    assert!(plan(&[]).go_on_from(&old).is_ok());
+    let changed = plan(&["train.accumulate=2"]).go_on_from(&old);
+    let message = format!("{:#}", changed.unwrap_err());
+    assert!(
+        message.contains("train.accumulate was 1, now it is 2"),
+        "{message}"
+    );
+}
