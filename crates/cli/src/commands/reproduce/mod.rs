@@ -126,7 +126,7 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
     if what == What::Fig4 {
         let mut pictures = Vec::new();
         for set in &evidence.sets {
-            let Some(drawing) = text::roc(set) else {
+            let Some(drawing) = text::roc(set)? else {
                 continue;
             };
             let file = format!("fig4-{}-{}.svg", study.scale.as_str(), set.name);

@@ -87,8 +87,6 @@ pub struct Attack {
     pub auc_ci: Option<[f64; 2]>,
     /// Members found.
     pub tpr_at_fpr: Vec<Point>,
-    /// (false alarms, members found) at every threshold.
-    pub roc: Vec<[f64; 2]>,
 }
 
 /// Members found at a false-alarm rate.

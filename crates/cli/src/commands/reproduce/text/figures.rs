@@ -8,29 +8,35 @@ use super::super::svg::{self, Panel};
 use super::super::tables::{Row, Table};
 use super::paper::Captions;
 use super::{BLACK_BOX, name, title};
-use crate::stages::{pictures, prepare};
+use crate::stages::{RunFolder, pictures, prepare};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Picture, grid, save_png};
+use dualmd_stats::Roc;
 use serde::Deserialize;
 use std::path::Path;
 
 /// Models of the figures, in the paper's order.
 const MODELS: [&str; 3] = ["baseline", "dualmd", "student"];
 
-/// Figure 4 of the first seed of a set: two panels with both axes logarithmic, without and with prompt diversification. None
-/// where no model was attacked so.
-pub fn roc(set: &Set) -> Option<String> {
-    let run = set.runs.first()?;
-    let panels = [Captions::One, Captions::Any].map(|captions| {
-        let curve = |(style, model): (usize, &&str)| {
-            let model = run
-                .models
-                .iter()
-                .find(|m| m.name == name(model, captions))?;
-            let attack = model.results.iter().find(|a| a.attack == BLACK_BOX[0])?;
-            Some((style, in_decades(&attack.roc)?))
-        };
-        let mut lines: Vec<_> = MODELS.iter().enumerate().filter_map(curve).collect();
+/// Figure 4 of the first seed of a set: two panels with both axes logarithmic, without and with prompt diversification. The curves
+/// are computed from the run's score files: its report keeps none. None where no model was attacked so.
+///
+/// # Errors
+/// A score file that cannot be read.
+pub fn roc(set: &Set) -> Result<Option<String>> {
+    let Some(run) = set.runs.first() else {
+        return Ok(None);
+    };
+    let scores = RunFolder(run.folder.clone());
+    let mut panels = Vec::new();
+    for captions in [Captions::One, Captions::Any] {
+        let mut lines = Vec::new();
+        for (style, model) in MODELS.iter().enumerate() {
+            let path = scores.scores(&name(model, captions), "csv");
+            if let Some(curve) = curve(&path)?.as_deref().and_then(in_decades) {
+                lines.push((style, curve));
+            }
+        }
         if !lines.is_empty() {
             let low = lines
                 .iter()
@@ -39,21 +45,21 @@ pub fn roc(set: &Set) -> Option<String> {
                 .fold(0.0, f64::min);
             lines.push((CHANCE, vec![(low, low), (0.0, 0.0)]));
         }
-        Panel {
+        panels.push(Panel {
             title: format!("{} ({})", set.title, title(captions)),
             x_label: "false alarms".into(),
             y_label: "members found".into(),
             decades: true,
             lines,
             ..Panel::default()
-        }
-    });
+        });
+    }
     if panels.iter().all(|p| p.lines.is_empty()) {
-        return None;
+        return Ok(None);
     }
     let mut legend: Vec<String> = MODELS.iter().map(|m| names::method(m)).collect();
     legend.push("chance".into());
-    Some(svg::draw(
+    Ok(Some(svg::draw(
         &panels,
         &legend,
         &format!(
@@ -61,7 +67,20 @@ pub fn roc(set: &Set) -> Option<String> {
             names::attack(BLACK_BOX[0]),
             set.title
         ),
-    ))
+    )))
+}
+
+/// (false alarms, members found) of the black-box attack at every threshold; None where it was not run.
+fn curve(path: &Path) -> Result<Option<Vec<[f64; 2]>>> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (members, others) = dualmd_audit::read_scores(path)?.sides(BLACK_BOX[0]);
+    if members.is_empty() || others.is_empty() {
+        return Ok(None);
+    }
+    let roc = Roc::new(&members, &others)?;
+    Ok(Some(roc.points().iter().map(|p| [p.fpr, p.tpr]).collect()))
 }
 
 /// Style of the diagonal.
