@@ -1,5 +1,6 @@
 //! One number over seeds: its mean and interval, as text and for files.
 
+use super::names;
 use super::paper::Metric;
 use super::read::{Measured, Model, Set};
 use anyhow::Result;
@@ -131,6 +132,31 @@ impl Cell {
             out.push_str(&format!(" {note}"));
         }
         out
+    }
+}
+
+impl Cell {
+    /// [`Self::text`] with the metric's digits; a TPR that these non-members cannot show is said to be that. What the number is of:
+    /// as for [`Self::metric`].
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn shown(
+        &self,
+        set: &Set,
+        model: &str,
+        attack: Option<&str>,
+        metric: Metric,
+    ) -> Result<String> {
+        let hidden = metric == Metric::Tpr
+            && self.mean().is_none()
+            && Self::metric(set, model, attack, Metric::Auc)?
+                .mean()
+                .is_some();
+        Ok(match hidden {
+            true => "not measurable".into(),
+            false => self.text(names::digits(metric)),
+        })
     }
 }
 

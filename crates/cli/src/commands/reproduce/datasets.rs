@@ -148,7 +148,7 @@ const PAPER_TEXT: &str = include_str!("../../../presets/studies/paper-text.toml"
 /// The preset, with all attacks of the tables.
 const TEXT_CPU: &[Dataset] = &[Dataset {
     name: "emoji-t2i",
-    title: "Fluent emoji at 32 px",
+    title: "Fluent emoji at 16 px",
     paper: None,
     text: include_str!("../../../presets/emoji-t2i-demo.toml"),
     keys: &[TEXT_ATTACKS],

@@ -1,9 +1,11 @@
 //! Privacy against quality: each defence beside an undefended model that was simply trained for fewer steps.
 
+use super::Drawn;
 use super::cell::{Cell, attacks_on, decimal, strongest, strongest_of};
 use super::names::{self, BASELINE};
 use super::paper::Metric;
 use super::read::{Evidence, Measured, Set};
+use super::study::Study;
 use super::svg::{self, Panel, Point};
 use super::tables::{Record, Row, Table, intervals};
 use anyhow::Result;
@@ -13,6 +15,26 @@ struct Station {
     name: String,
     steps: f64,
     excess: Cell,
+}
+
+/// The table of all sets with its sentences, and two pictures of each.
+///
+/// # Errors
+/// A number that is not finite; a folder that cannot be written to.
+pub fn draw(study: &Study, evidence: &Evidence) -> Result<Drawn> {
+    let (table, facts) = build(evidence)?;
+    let mut pictures = Vec::new();
+    for set in &evidence.sets {
+        let (frontier, steps) = drawings(set, evidence)?;
+        let file = study.drawing("frontier", set, "", &frontier)?;
+        pictures.push((format!("Privacy against quality, {}", set.title), file));
+        let file = study.drawing("frontier", set, "-steps", &steps)?;
+        pictures.push((
+            format!("Attacks against training steps, {}", set.title),
+            file,
+        ));
+    }
+    Ok((table, facts, pictures))
 }
 
 /// The table of all sets.

@@ -28,7 +28,7 @@ mod write;
 
 use crate::args::{Global, ReproduceArgs, What};
 use crate::{signals, stages};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use read::Evidence;
 use std::process::ExitCode;
 use study::Study;
@@ -67,109 +67,59 @@ pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
 
 /// Builds what was asked for; pictures are written.
 fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
-    let plain = |table, heading, facts, pictures| Outcome {
+    let (heading, (table, facts, pictures)) = match what {
+        What::Table1 => {
+            let (table, facts) = text::memorisation(evidence)?;
+            (AGREES, (table, facts, Vec::new()))
+        }
+        What::Fig3 => ("What it shows", text::histograms(study, evidence)?),
+        What::Fig4 => ("", text::curves(study, evidence)?),
+        What::Fig5 => {
+            let (table, pictures) = figure::draw(study, &evidence.sets)?;
+            ("", (table, Vec::new(), pictures))
+        }
+        What::Fig6 | What::Fig7 => {
+            let number = if what == What::Fig6 { 6 } else { 7 };
+            let (table, pictures) = text::grids(study, &evidence.sets, number)?;
+            ("", (table, Vec::new(), pictures))
+        }
+        What::Ablation => {
+            let (table, facts) = ablation::build(evidence)?;
+            ("Which choice matters", (table, facts, Vec::new()))
+        }
+        What::Frontier => (
+            "Against an undefended model of equal quality",
+            frontier::draw(study, evidence)?,
+        ),
+        What::Table2
+        | What::Table3
+        | What::Table4
+        | What::Table5
+        | What::Table7
+        | What::Table8
+        | What::Table9
+        | What::Table10 => {
+            let (table, facts) = match (tables::number(what), text::number(what)) {
+                (Some(n), _) => (tables::build(n, evidence)?, facts::facts(n, evidence)?),
+                (_, Some(n)) => (text::build(n, evidence)?, text::facts(n, evidence)?),
+                _ => bail!("{} has no layout", what.as_str()),
+            };
+            (AGREES, (table, facts, Vec::new()))
+        }
+    };
+    Ok(Outcome {
         table,
         heading,
         facts,
         pictures,
-    };
-    if let Some(number) = tables::number(what) {
-        let facts = facts::facts(number, evidence)?;
-        let table = tables::build(number, evidence)?;
-        return Ok(plain(
-            table,
-            "What agrees with the paper",
-            facts,
-            Vec::new(),
-        ));
-    }
-    if let Some(number) = text::number(what) {
-        return Ok(plain(
-            text::build(number, evidence)?,
-            "What agrees with the paper",
-            text::facts(number, evidence)?,
-            Vec::new(),
-        ));
-    }
-    if what == What::Table1 {
-        let (table, facts) = text::memorisation(evidence)?;
-        return Ok(plain(
-            table,
-            "What agrees with the paper",
-            facts,
-            Vec::new(),
-        ));
-    }
-    if what == What::Fig3 {
-        let (mut pictures, mut facts) = (Vec::new(), Vec::new());
-        let mut table = Table {
-            title: "Figure 3: t-error of prompts on No defense, first seed".into(),
-            columns: text::HISTOGRAM.map(str::to_owned).to_vec(),
-            ..Table::default()
-        };
-        for set in &evidence.sets {
-            if let Some(mut found) = text::histogram(set)? {
-                let file = format!("fig3-{}-{}.svg", study.scale.as_str(), set.name);
-                dualmd_data::write_atomic(&study.out.join(&file), found.drawing.as_bytes())?;
-                pictures.push((format!("t-error of prompts, {}", set.title), file));
-                facts.push(found.fact);
-                table.rows.append(&mut found.rows);
-            }
-        }
-        return Ok(plain(table, "What it shows", facts, pictures));
-    }
-    if let What::Fig6 | What::Fig7 = what {
-        let number = if what == What::Fig6 { 6 } else { 7 };
-        let (table, pictures) = text::grids(study, &evidence.sets, number)?;
-        return Ok(plain(table, "", Vec::new(), pictures));
-    }
-    if what == What::Fig4 {
-        let mut pictures = Vec::new();
-        for set in &evidence.sets {
-            let Some(drawing) = text::roc(set)? else {
-                continue;
-            };
-            let file = format!("fig4-{}-{}.svg", study.scale.as_str(), set.name);
-            dualmd_data::write_atomic(&study.out.join(&file), drawing.as_bytes())?;
-            pictures.push((format!("ROC curves, {}", set.title), file));
-        }
-        // The numbers of the curves.
-        let mut table = text::build(5, evidence)?;
-        table.title = "Figure 4: ROC curves of the black-box attack, first seed".into();
-        return Ok(plain(table, "", Vec::new(), pictures));
-    }
-    if what == What::Fig5 {
-        let (table, pictures) = figure::draw(study, &evidence.sets)?;
-        return Ok(plain(table, "", Vec::new(), pictures));
-    }
-    if what == What::Ablation {
-        let (table, facts) = ablation::build(evidence)?;
-        return Ok(plain(table, "Which choice matters", facts, Vec::new()));
-    }
-    let (table, facts) = frontier::build(evidence)?;
-    let mut pictures = Vec::new();
-    for set in &evidence.sets {
-        let (frontier, steps) = frontier::drawings(set, evidence)?;
-        let stem = format!("frontier-{}-{}", study.scale.as_str(), set.name);
-        for (name, text, about) in [
-            (format!("{stem}.svg"), frontier, "Privacy against quality"),
-            (
-                format!("{stem}-steps.svg"),
-                steps,
-                "Attacks against training steps",
-            ),
-        ] {
-            dualmd_data::write_atomic(&study.out.join(&name), text.as_bytes())?;
-            pictures.push((format!("{about}, {}", set.title), name));
-        }
-    }
-    Ok(plain(
-        table,
-        "Against an undefended model of equal quality",
-        facts,
-        pictures,
-    ))
+    })
 }
+
+/// Heading of what is compared with the paper.
+const AGREES: &str = "What agrees with the paper";
+
+/// A table, sentences, and (what it shows, file name) of pictures.
+type Drawn = (Table, Vec<String>, Vec<(String, String)>);
 
 /// For a terminal: one narrower table per image set, then the same notes and sentences.
 fn printed(what: What, study: &Study, evidence: &Evidence, outcome: &Outcome) -> Result<String> {

@@ -1,6 +1,7 @@
 //! The runs behind the tables: which image sets, which experiment, one run per seed.
 
 use super::datasets::{Dataset, of};
+use super::read::Set;
 use super::state::{imported_or_none, same_experiment};
 use crate::args::{Global, Import, ReproduceArgs, Scale, What};
 use crate::bail_usage;
@@ -146,6 +147,16 @@ impl Study {
             seeds,
             sets: args.set.clone(),
         })
+    }
+
+    /// Writes OUT/WHAT-SCALE-SET.svg, the name ending in `end` before the point, and gives its name.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn drawing(&self, what: &str, set: &Set, end: &str, drawing: &str) -> Result<String> {
+        let file = format!("{what}-{}-{}{end}.svg", self.scale.as_str(), set.name);
+        dualmd_data::write_atomic(&self.out.join(&file), drawing.as_bytes())?;
+        Ok(file)
     }
 
     /// Makes the runs that are not finished; the first seed of every set comes first. Returns false if asked to stop.

@@ -273,15 +273,7 @@ fn row(
             if line.strongest && metric == Metric::Auc && cell.mean().is_some() {
                 cell.note = attack.as_deref().map(names::attack);
             }
-            let hidden = metric == Metric::Tpr
-                && cell.mean().is_none()
-                && Cell::metric(set, &line.model, name, Metric::Auc)?
-                    .mean()
-                    .is_some();
-            cells.push(match hidden {
-                true => "not measurable".into(),
-                false => cell.text(names::digits(metric)),
-            });
+            cells.push(cell.shown(set, &line.model, name, metric)?);
             let sets = compared_with(table, set);
             let named = attack.as_deref().filter(|_| !line.strongest);
             let paper: Vec<_> = sets

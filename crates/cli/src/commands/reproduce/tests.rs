@@ -101,7 +101,7 @@ fn set(paper: Option<&'static str>, shifts: &[f64]) -> Set {
     }
 }
 
-fn row<'a>(table: &'a Table, first: &[&str]) -> Vec<&'a str> {
+pub fn row<'a>(table: &'a Table, first: &[&str]) -> Vec<&'a str> {
     table
         .rows
         .iter()

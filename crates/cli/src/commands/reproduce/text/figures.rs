@@ -1,13 +1,14 @@
 //! Figure 4 (ROC curves of the black-box attack) and figures 6 and 7 (images for the same prompts).
 
+use super::super::Drawn;
 use super::super::figure::{COLUMNS, enlarged, row};
 use super::super::names;
-use super::super::read::Set;
+use super::super::read::{Evidence, Set};
 use super::super::study::{Planned, Study};
 use super::super::svg::{self, Panel};
 use super::super::tables::{Row, Table};
 use super::paper::Captions;
-use super::{BLACK_BOX, name, title};
+use super::{BLACK_BOX, build, name, title};
 use crate::stages::{RunFolder, pictures, prepare};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Picture, grid, save_png};
@@ -17,6 +18,23 @@ use std::path::Path;
 
 /// Models of the figures, in the paper's order.
 const MODELS: [&str; 3] = ["baseline", "dualmd", "student"];
+
+/// Figure 4 of every set, under the numbers of table 5.
+///
+/// # Errors
+/// As [`roc`]; a folder that cannot be written to.
+pub fn curves(study: &Study, evidence: &Evidence) -> Result<Drawn> {
+    let mut table = build(5, evidence)?;
+    table.title = "Figure 4: ROC curves of the black-box attack, first seed".into();
+    let mut pictures = Vec::new();
+    for set in &evidence.sets {
+        if let Some(drawing) = roc(set)? {
+            let file = study.drawing("fig4", set, "", &drawing)?;
+            pictures.push((format!("ROC curves, {}", set.title), file));
+        }
+    }
+    Ok((table, Vec::new(), pictures))
+}
 
 /// Figure 4 of the first seed of a set: two panels with both axes logarithmic, without and with prompt diversification. The curves
 /// are computed from the run's score files: its report keeps none. None where no model was attacked so.

@@ -1,6 +1,7 @@
 //! Table 1 (how like its training images a model draws, and what a remedy at drawing time does) and figure 3 (the t-error of
 //! prompts): `dualmd memorisation` on the models of every run, kept beside them in `memorisation/NAME/`.
 
+use super::super::Drawn;
 use super::super::cell::Cell;
 use super::super::names;
 use super::super::read::{Evidence, Run, Set};
@@ -355,24 +356,44 @@ fn order(set: &Set) -> Result<Vec<String>> {
     ])
 }
 
-/// Figure 3 of the first seed of a set.
-pub struct Histogram {
-    /// The figure.
-    pub drawing: String,
-    /// What it shows.
-    pub fact: String,
-    /// Rows of its table, (set, prompts, their number, median, 5 % and 95 %).
-    pub rows: Vec<Row>,
+/// Figure 3 of every set.
+///
+/// # Errors
+/// As [`histogram`]; a folder that cannot be written to.
+pub fn histograms(study: &Study, evidence: &Evidence) -> Result<Drawn> {
+    let heads = ["Image set", "Prompts", "number", "median", "5 % to 95 %"];
+    let mut table = Table {
+        title: "Figure 3: t-error of prompts on No defense, first seed".into(),
+        columns: heads.map(str::to_owned).to_vec(),
+        ..Table::default()
+    };
+    let (mut facts, mut pictures) = (Vec::new(), Vec::new());
+    for set in &evidence.sets {
+        if let Some(mut found) = histogram(set)? {
+            let file = study.drawing("fig3", set, "", &found.drawing)?;
+            pictures.push((format!("t-error of prompts, {}", set.title), file));
+            facts.push(found.fact);
+            table.rows.append(&mut found.rows);
+        }
+    }
+    Ok((table, facts, pictures))
 }
 
-/// Heads of [`Histogram::rows`].
-pub const HISTOGRAM: [&str; 5] = ["Image set", "Prompts", "number", "median", "5 % to 95 %"];
+/// Figure 3 of the first seed of a set.
+struct Histogram {
+    /// The figure.
+    drawing: String,
+    /// What it shows.
+    fact: String,
+    /// Rows of its table: (set, prompts, their number, median, 5 % and 95 %).
+    rows: Vec<Row>,
+}
 
 /// Histogram of the t-error of members' prompts and of others. None where nothing was measured.
 ///
 /// # Errors
 /// A measurement that cannot be read.
-pub fn histogram(set: &Set) -> Result<Option<Histogram>> {
+fn histogram(set: &Set) -> Result<Option<Histogram>> {
     let Some(run) = set.runs.first() else {
         return Ok(None);
     };

@@ -9,13 +9,13 @@ mod paper;
 mod tests;
 
 pub use facts::facts;
-pub use figures::{grids, roc};
-pub use memorised::{HISTOGRAM, build as memorisation, histogram, measure};
+pub use figures::{curves, grids};
+pub use memorised::{build as memorisation, histograms, measure};
 
 use super::cell::{Cell, strongest};
 use super::names;
 use super::paper::Metric;
-use super::read::{Evidence, Set};
+use super::read::Evidence;
 use super::tables::{Record, Row, Table, intervals};
 use crate::args::What;
 use anyhow::Result;
@@ -255,7 +255,7 @@ fn row(
                 if line.strongest && metric == Metric::Auc && cell.mean().is_some() {
                     cell.note = attack.as_deref().map(names::attack);
                 }
-                cells.push(text(&cell, set, &model, attack.as_deref(), metric)?);
+                cells.push(cell.shown(set, &model, attack.as_deref(), metric)?);
                 if cell.mean().is_none() {
                     continue;
                 }
@@ -291,25 +291,6 @@ fn numbers(table: u8, line: &Line, captions: Captions, metric: Metric) -> Vec<(&
         return Vec::new();
     }
     paper::of(table, line.attack.as_deref(), line.model, captions, metric)
-}
-
-/// A TPR that these non-members cannot show is said to be that.
-fn text(
-    cell: &Cell,
-    set: &Set,
-    model: &str,
-    attack: Option<&str>,
-    metric: Metric,
-) -> Result<String> {
-    let hidden = metric == Metric::Tpr
-        && cell.mean().is_none()
-        && Cell::metric(set, model, attack, Metric::Auc)?
-            .mean()
-            .is_some();
-    Ok(match hidden {
-        true => "not measurable".into(),
-        false => cell.text(names::digits(metric)),
-    })
 }
 
 fn notes(table: u8, evidence: &Evidence) -> Vec<String> {

@@ -1,8 +1,9 @@
 //! Made-up reports; every expected cell is computed by hand.
 
 use super::super::read::{Evidence, Run, Set, read};
-use super::super::tables::{Row, Table};
-use super::{build, facts, roc};
+use super::super::tests::row;
+use super::figures::roc;
+use super::{build, facts};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -88,17 +89,6 @@ fn evidence_in(dir: &Path) -> Evidence {
         runs,
     };
     Evidence { sets: vec![set] }
-}
-
-fn row<'a>(table: &'a Table, first: &[&str]) -> Vec<&'a str> {
-    let cells = table.rows.iter().filter_map(|row| match row {
-        Row::Cells(cells) => Some(cells.iter().map(String::as_str).collect::<Vec<_>>()),
-        Row::Heading(_) => None,
-    });
-    let mut fitting = cells.filter(|cells| cells.starts_with(first));
-    fitting
-        .next()
-        .unwrap_or_else(|| panic!("no row {first:?} in {:?}", table.rows))
 }
 
 #[test]
