@@ -12,7 +12,7 @@ use config::{Config, Text, Vision};
 use dualmd_data::Picture;
 use dualmd_diffusion::nn::{Builder, Init, LayerNorm, Linear, attend};
 use dualmd_diffusion::{ClipTextConfig, ClipTextModel, ClipTokenizer};
-use dualmd_torch::{Device, Kind, Tensor, no_grad};
+use dualmd_torch::{Device, Tensor, no_grad, unit_rows};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -278,9 +278,5 @@ impl ClipModel {
 
 /// Vectors of length 1, f64 on the CPU.
 fn directions(x: &Tensor) -> Result<Tensor> {
-    let x = x.f_to_kind(Kind::Double)?.f_to_device(Device::Cpu)?;
-    let lengths = (&x * &x)
-        .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Double)?
-        .f_sqrt()?;
-    Ok(x / lengths.f_clamp_min(1e-12)?)
+    Ok(unit_rows(&x.f_to_device(Device::Cpu)?)?)
 }

@@ -15,6 +15,18 @@ pub mod weights;
 
 pub use tch::{self, Device, IndexOp, Kind, Tensor, no_grad};
 
+/// The rows of `x` [N, D] in f64, each divided by its length (1e-12 at least): products of two such tables are cosines.
+///
+/// # Errors
+/// Another number of axes.
+pub fn unit_rows(x: &Tensor) -> Result<Tensor> {
+    let x = x.f_to_kind(Kind::Double)?;
+    let lengths = (&x * &x)
+        .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Double)?
+        .f_sqrt()?;
+    Ok(x.f_div(&lengths.f_clamp_min(1e-12)?)?)
+}
+
 /// Version of the libtorch this program was built against.
 pub const LIBTORCH_VERSION: &str = env!("DUALMD_LIBTORCH_VERSION");
 
@@ -42,3 +54,18 @@ pub enum TorchError {
 
 /// Result of engine calls.
 pub type Result<T> = std::result::Result<T, TorchError>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_length_one_and_a_row_of_nothing() {
+        let x = Tensor::from_slice(&[3f32, 4.0, 0.0, 0.0]).view([2, 2]);
+        let unit = unit_rows(&x).unwrap();
+        assert_eq!(unit.kind(), Kind::Double);
+        let values = Vec::<f64>::try_from(unit.flatten(0, -1)).unwrap();
+        assert_eq!(values, [0.6, 0.8, 0.0, 0.0]);
+        assert!(unit_rows(&Tensor::from_slice(&[1f32])).is_err());
+    }
+}

@@ -76,12 +76,12 @@ pub fn all(
     } else {
         None
     };
+    let compared_by = extractor.as_deref().map(Extractor::name);
     let mut progress = Progress::new(view);
     for target in &plan.models {
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let compared_by = extractor.as_deref().map(Extractor::name);
         if target.attacks.is_empty() || complete(run, plan, target, compared_by.as_deref()) {
             continue;
         }

@@ -17,7 +17,7 @@ use dualmd_caption::ClipModel;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Condition, DiffusionError, TextToImage};
 use dualmd_metrics::Extractor;
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::{Device, Kind, Tensor, unit_rows};
 use serde::Serialize;
 
 /// A prompt, and what is known about it.
@@ -148,11 +148,7 @@ impl<'a> Real<'a> {
 
 /// Features of images in [-1, 1] as vectors of length 1, [N, D] f64.
 fn directions(extractor: &dyn Extractor, x: &Tensor) -> Result<Tensor> {
-    let found = vectors(extractor, x)?.f_to_kind(Kind::Double)?;
-    let lengths = (&found * &found)
-        .f_sum_dim_intlist([1i64].as_slice(), true, Kind::Double)?
-        .f_sqrt()?;
-    Ok(found / lengths.f_clamp_min(1e-12)?)
+    Ok(unit_rows(&vectors(extractor, x)?)?)
 }
 
 /// CLIP scores of prompts: means over the `k` images of each.

@@ -1,7 +1,7 @@
 //! Scoring: one model, any attacks, members and non-members on one path; scores that are there already are kept.
 
 use super::sample::Generator;
-use super::similar::{Answer, Asked, Comparison, Similar, vectors};
+use super::similar::{Answer, Asked, Comparison, vectors};
 use super::text::{self, Encoded};
 use crate::choices::{self, Order, Weights};
 use crate::engine::Engine;
@@ -173,17 +173,10 @@ pub fn score(
     let truth: Vec<bool> = labels.iter().map(|l| l.member).collect();
     let known = Known::draw(&keys, &truth, subject.known, subject.seed);
 
-    let compared = subject
-        .extractor
-        .filter(|_| subject.captions.is_some())
-        .map(|extractor| Similar {
-            images: subject.generated,
-            extractor,
-        });
-    let mut comparison = match (&texts, compared.as_ref()) {
-        (Some(texts), Some(similar)) => Some(Comparison::new(
+    let mut comparison = match (&texts, subject.extractor) {
+        (Some(texts), Some(extractor)) => Some(Comparison::new(
             subject,
-            similar,
+            extractor,
             texts,
             x,
             known.as_ref().map_err(ToString::to_string),

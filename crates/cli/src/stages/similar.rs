@@ -24,14 +24,6 @@ use std::time::Instant;
 /// Samples whose places are compared at once: with three generations each, 49 places of 1,280 f64 take 2 MB a sample.
 const CHUNK: i64 = 16;
 
-/// What the attacks compare.
-pub struct Similar<'a> {
-    /// Images that the model drew for the samples' own captions, [N k, C, H, W] in [-1, 1]: k in a row for each sample.
-    pub images: Option<&'a Tensor>,
-    /// What they are compared by.
-    pub extractor: &'a dyn Extractor,
-}
-
 /// Does an attack need the images that the model drew for its samples' captions?
 pub fn needs_images(attack: &str) -> bool {
     Drawn::parse(attack).is_some_and(|drawn| drawn.rounds.is_none())
@@ -114,7 +106,7 @@ pub struct Answer {
 /// Compares samples with images.
 pub struct Comparison<'a> {
     subject: &'a Subject<'a>,
-    similar: &'a Similar<'a>,
+    extractor: &'a dyn Extractor,
     texts: &'a Encoded,
     /// Of all samples, [N, C, H, W] in [-1, 1].
     x: &'a Tensor,
@@ -131,10 +123,11 @@ struct Seen {
 }
 
 impl<'a> Comparison<'a> {
-    /// Nothing is drawn yet. `texts`: the captions of the samples `x`.
+    /// Nothing is drawn yet. `extractor`: what images are compared by; `texts`: the captions of the samples `x`. What the
+    /// subject's model drew are images for the samples' own captions, as many in a row for each.
     pub fn new(
         subject: &'a Subject<'a>,
-        similar: &'a Similar<'a>,
+        extractor: &'a dyn Extractor,
         texts: &'a Encoded,
         x: &'a Tensor,
         known: Result<&'a Known, String>,
@@ -143,7 +136,7 @@ impl<'a> Comparison<'a> {
     ) -> Self {
         Self {
             subject,
-            similar,
+            extractor,
             texts,
             x,
             known,
@@ -155,9 +148,9 @@ impl<'a> Comparison<'a> {
 
     /// What an attack is, with its parameters.
     pub fn info(&self, drawn: Drawn) -> AttackInfo {
-        let encoder = match (drawn.form.learns(), self.similar.extractor.places()) {
+        let encoder = match (drawn.form.learns(), self.extractor.places()) {
             (true, Some(places)) => places.name(),
-            _ => self.similar.extractor.name(),
+            _ => self.extractor.name(),
         };
         drawn.info(self.subject.drawing.per_prompt, &encoder)
     }
@@ -168,7 +161,7 @@ impl<'a> Comparison<'a> {
     /// What the encoder refuses.
     pub fn depends_on(&self, drawn: Drawn) -> Result<Value> {
         let d = self.subject.drawing;
-        let images = match (drawn.rounds, self.similar.images) {
+        let images = match (drawn.rounds, self.subject.generated) {
             (None, Some(images)) => json!(hash_tensor(images)?),
             _ => json!([d.per_prompt, d.steps, d.guidance]),
         };
@@ -218,7 +211,7 @@ impl<'a> Comparison<'a> {
     /// The images of an attack; drawn when they are first asked for.
     fn seen(&mut self, rounds: Option<Rounds>) -> Result<&Seen> {
         if !self.drawn.contains_key(&rounds) {
-            let images = match (rounds, self.similar.images) {
+            let images = match (rounds, self.subject.generated) {
                 (None, Some(images)) => images.shallow_clone(),
                 (None, None) => bail!("no images were drawn for the captions"),
                 (Some(rounds), _) => self.draw(rounds)?,
@@ -278,11 +271,11 @@ impl<'a> Comparison<'a> {
 
     /// One vector for each image, [N, 1, D].
     fn vectors(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(vectors(self.similar.extractor, images)?.unsqueeze(1))
+        Ok(vectors(self.extractor, images)?.unsqueeze(1))
     }
 
     fn places(&self) -> Result<&'a dyn Places> {
-        let extractor = self.similar.extractor;
+        let extractor = self.extractor;
         extractor.places().with_context(|| {
             format!(
                 "it compares place by place, and {} has one vector an image: use efflite0 or pixels",
