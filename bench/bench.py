@@ -59,15 +59,20 @@ def dualmd(args, dtype, folder):
     return 1000 * args.batch / second["images_per_second"], training["peak_rss_mb"], out / "models/baseline"
 
 
-def pytorch(args, mode, dtype, model, steps=None):
+def torch_bench(args, mode, dtype, model, steps, warmup):
+    """What torch_bench.py prints: a dict."""
     command = [sys.executable, HERE / "torch_bench.py", "--config", model, "--mode", mode, "--dtype", dtype, "--batch", args.batch,
-               "--steps", steps or args.steps, "--warmup", 2, "--threads", args.threads]
+               "--steps", steps, "--warmup", warmup, "--threads", args.threads]
     # The allocator's settings that dualmd gives itself are the tuned loop's too: the comparison is of engines.
     environment = dict(os.environ, **(ALLOCATOR if mode != "train" else {}))
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(f"torch_bench.py --mode {mode} ended with {done.returncode}: {done.stderr[-2000:]}")
-    line = json.loads(done.stdout.strip().splitlines()[-1])
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def pytorch(args, mode, dtype, model, steps=None):
+    line = torch_bench(args, mode, dtype, model, steps or args.steps, 2)
     return line["ms_per_step"], line["peak_rss_mb"]
 
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from bench import ALLOCATOR, HERE
+from bench import torch_bench
 
 EXPERIMENT = """
 [data]
@@ -87,13 +87,7 @@ def dualmd(args, dtype, folder):
 
 
 def pytorch(args, mode, dtype, model):
-    command = [sys.executable, HERE / "torch_bench.py", "--config", model, "--mode", mode, "--dtype", dtype, "--batch", args.batch,
-               "--steps", args.steps, "--warmup", 5, "--threads", args.threads]
-    environment = dict(os.environ, **(ALLOCATOR if mode == "train-tuned" else {}))
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment)
-    if done.returncode:
-        sys.exit(f"torch_bench.py --mode {mode} ended with {done.returncode}: {done.stderr[-2000:]}")
-    line = json.loads(done.stdout.strip().splitlines()[-1])
+    line = torch_bench(args, mode, dtype, model, args.steps, 5)
     return line["ms_per_step"], 1000 * line["cpu_seconds"] / args.steps, line["peak_rss_mb"]
 
 

@@ -1,9 +1,13 @@
 //! CLIP scores against Python's transformers (tests/golden/clip, made by interop/make_clip_golden.py), and folders that do not fit.
 
+#[path = "common/pictures.rs"]
+mod pictures;
+
 use dualmd_caption::ClipModel;
 use dualmd_data::Picture;
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor};
+use pictures::pictures_and;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -15,18 +19,7 @@ fn golden() -> PathBuf {
 }
 
 fn pictures() -> (Vec<Picture>, Tensor) {
-    let mut tensors = read_safetensors(&golden().join("golden.safetensors")).unwrap();
-    let cosines = tensors.remove("cosines").unwrap();
-    let pictures = tensors.values().map(|t| {
-        let (height, width, channels) = t.size3().unwrap();
-        Picture {
-            width: width as u32,
-            height: height as u32,
-            channels: channels as u8,
-            pixels: Vec::try_from(t.flatten(0, -1)).unwrap(),
-        }
-    });
-    (pictures.collect(), cosines)
+    pictures_and("cosines", &golden().join("golden.safetensors"))
 }
 
 fn prompts() -> Vec<String> {

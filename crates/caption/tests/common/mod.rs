@@ -1,8 +1,10 @@
 //! What both test programs open: tests/golden/blip, made by interop/make_blip_golden.py.
 
+mod pictures;
+
 use dualmd_data::Picture;
 use dualmd_torch::Tensor;
-use dualmd_torch::weights::read_safetensors;
+use pictures::pictures_and;
 use std::path::PathBuf;
 
 pub fn golden(name: &str) -> PathBuf {
@@ -15,16 +17,5 @@ pub fn golden(name: &str) -> PathBuf {
 
 /// The pictures, and what Pillow and transformers prepare of them.
 pub fn pictures() -> (Vec<Picture>, Tensor) {
-    let mut tensors = read_safetensors(&golden("images.safetensors")).unwrap();
-    let pixels = tensors.remove("pixels").unwrap();
-    let pictures = tensors.values().map(|t| {
-        let (height, width, channels) = t.size3().unwrap();
-        Picture {
-            width: width as u32,
-            height: height as u32,
-            channels: channels as u8,
-            pixels: Vec::try_from(t.flatten(0, -1)).unwrap(),
-        }
-    });
-    (pictures.collect(), pixels)
+    pictures_and("pixels", &golden("images.safetensors"))
 }
