@@ -2,7 +2,7 @@
 
 use crate::Result;
 use dualmd_diffusion::nn::Parameters;
-use dualmd_diffusion::{Condition, Denoiser, DiffusionError, UNet2d, UNet2dCondition};
+use dualmd_diffusion::{Condition, Denoiser, DiffusionError, Keep, Pass, UNet2d, UNet2dCondition};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ pub trait Network: Denoiser {
     /// What training changes.
     fn parameters(&self) -> &Parameters;
 
-    /// The output in training mode, with dropout and gradients: [B, C, H, W].
+    /// A pass in training mode, with dropout, of which a gradient can be had.
     ///
     /// # Errors
     /// Shapes the network cannot take; a conditional network without a condition.
@@ -21,7 +21,8 @@ pub trait Network: Denoiser {
         x_t: &Tensor,
         t: &Tensor,
         condition: Option<&Condition>,
-    ) -> Result<Tensor>;
+        keep: Keep,
+    ) -> Result<Pass<'_>>;
 
     /// Does it drop anything in training mode?
     fn has_dropout(&self) -> bool;
@@ -48,14 +49,15 @@ impl Network for UNet2d {
         x_t: &Tensor,
         t: &Tensor,
         condition: Option<&Condition>,
-    ) -> Result<Tensor> {
+        keep: Keep,
+    ) -> Result<Pass<'_>> {
         if condition.is_some() {
             return Err(DiffusionError::Config(
                 "this network takes no text: train it without captions".into(),
             )
             .into());
         }
-        Ok(self.forward(x_t, t, true)?)
+        Ok(self.forward_training(x_t, t, keep)?)
     }
 
     fn has_dropout(&self) -> bool {
@@ -84,13 +86,14 @@ impl Network for UNet2dCondition {
         x_t: &Tensor,
         t: &Tensor,
         condition: Option<&Condition>,
-    ) -> Result<Tensor> {
+        keep: Keep,
+    ) -> Result<Pass<'_>> {
         let condition = condition.ok_or_else(|| {
             DiffusionError::Config(
                 "this network needs a text for every image: the images have no captions".into(),
             )
         })?;
-        Ok(self.forward(x_t, t, &condition.embedding, true)?)
+        Ok(self.forward_training(x_t, t, &condition.embedding, keep)?)
     }
 
     fn has_dropout(&self) -> bool {

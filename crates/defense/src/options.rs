@@ -15,6 +15,10 @@ pub struct TrainOptions {
     /// batch. DP-SGD goes image by image anyway.
     #[serde(skip_serializing_if = "is_one")]
     pub accumulate: usize,
+    /// Keep little of a pass and compute the rest again for the gradient: less memory, about a third more time, the same
+    /// numbers ([`dualmd_diffusion::checkpointing`]).
+    #[serde(skip_serializing_if = "is_false")]
+    pub gradient_checkpointing: bool,
     /// Peak learning rate of Adam (betas 0.9, 0.999, eps 1e-8).
     pub learning_rate: f64,
     /// Steps of linear warm-up: the rate of step s is multiplied by min(s + 1, warmup) / warmup.
@@ -64,6 +68,7 @@ impl Default for TrainOptions {
             steps: 1800,
             batch: 64,
             accumulate: 1,
+            gradient_checkpointing: false,
             learning_rate: 2e-3,
             warmup: 50,
             decay_fraction: 0.4,

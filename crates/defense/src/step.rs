@@ -6,7 +6,7 @@ use crate::recipe::{Draw, Target};
 use crate::trainer::{Additions, Trainer};
 use crate::{DefenseError, Result};
 use dualmd_data::stream;
-use dualmd_diffusion::Condition;
+use dualmd_diffusion::{Condition, Keep};
 use dualmd_torch::{Tensor, noise, tch};
 use rand::Rng;
 
@@ -196,10 +196,17 @@ impl Trainer<'_> {
 
     /// Adds the gradient of the batch's mean loss, times `share`, to the parameters'; returns the loss.
     fn backward(&self, batch: &Batch, share: f64, step: u64) -> Result<f64> {
-        let prediction =
+        let keep = if self.options.gradient_checkpointing {
+            Keep::Checkpoints
+        } else {
+            Keep::Everything
+        };
+        let pass =
             self.network
-                .forward_training(&batch.x_t, &batch.t, batch.told.as_ref())?;
-        let loss = prediction.f_mse_loss(&batch.target, tch::Reduction::Mean)?;
+                .forward_training(&batch.x_t, &batch.t, batch.told.as_ref(), keep)?;
+        let loss = pass
+            .output()
+            .f_mse_loss(&batch.target, tch::Reduction::Mean)?;
         let value = loss.double_value(&[]);
         if !value.is_finite() {
             return Err(DefenseError::NotFinite {
@@ -210,7 +217,7 @@ impl Trainer<'_> {
         }
         // Times 1 would change nothing and cost a little.
         let loss = if share < 1.0 { loss * share } else { loss };
-        loss.f_backward()?;
+        pass.backward(&loss)?;
         Ok(value)
     }
 }
@@ -368,6 +375,27 @@ mod tests {
             let difference: Vec<f64> = whole.iter().zip(&parts).map(|(a, b)| a - b).collect();
             assert!(norm(&difference) < 1e-5 * norm(&whole), "{accumulate}");
         }
+    }
+
+    #[test]
+    fn checkpointing_changes_no_gradient() {
+        let recipe = recipe(1.0);
+        let draw = recipe.draw(0, IMAGES);
+        let of = |checkpointing: bool| {
+            let mut trainer = trainer(&recipe);
+            trainer.options.gradient_checkpointing = checkpointing;
+            trainer.options.accumulate = 2;
+            let optimizer = Optimizer::new(trainer.network.parameters());
+            let none = Additions::default();
+            let batch = trainer.batch(&draw, 1, 5, 0, &none).unwrap();
+            let loss = trainer.backward_in_parts(&batch, 0).unwrap();
+            (loss, flat(&optimizer.gradients()))
+        };
+        let ((loss, kept), (other, again)) = (of(false), of(true));
+        assert!((loss - other).abs() < 1e-6 * loss, "{loss} and {other}");
+        let difference: Vec<f64> = kept.iter().zip(&again).map(|(a, b)| a - b).collect();
+        assert!(norm(&difference) < 1e-5 * norm(&kept));
+        assert!(norm(&kept) > 0.0);
     }
 
     /// Latents that do not vary are drawn, mirrored or not, as pixels are: with the same coins.

@@ -16,6 +16,7 @@
 //! * [`model`]: folders of either kind.
 
 mod blocks;
+pub mod checkpointing;
 pub mod clip;
 pub mod denoiser;
 pub mod dual;
@@ -32,6 +33,7 @@ pub mod unet2d;
 pub mod unet2d_condition;
 pub mod vae;
 
+pub use checkpointing::{Keep, Pass};
 pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use denoiser::{Condition, Denoiser, StepInfo};
 pub use dual::{DualDenoiser, ModelOrder};

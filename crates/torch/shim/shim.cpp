@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <ATen/core/Generator.h>
 #include <c10/core/GradMode.h>
 #include <dlfcn.h>
 
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -107,6 +109,27 @@ int dm_group_norm_silu(Tensor* x, Tensor* add, Tensor* weight, Tensor* beta, int
                        Tensor** out) {
   return guarded([&] {
     *out = new Tensor(group_norm_silu(*x, add ? *add : Tensor(), *weight, *beta, groups, eps, silu != 0));
+  });
+}
+
+// State of libtorch's own generator, which dropout draws from; `cuda` is the index of a GPU, or -1 for the CPU.
+static at::Generator generator(int cuda) {
+  return at::globalContext().defaultGenerator(cuda < 0 ? at::Device(at::kCPU) : at::Device(at::kCUDA, cuda));
+}
+
+int dm_generator_state(int cuda, Tensor** out) {
+  return guarded([&] {
+    auto g = generator(cuda);
+    std::lock_guard<std::mutex> lock(g.mutex());
+    *out = new Tensor(g.get_state());
+  });
+}
+
+int dm_set_generator_state(int cuda, Tensor* state) {
+  return guarded([&] {
+    auto g = generator(cuda);
+    std::lock_guard<std::mutex> lock(g.mutex());
+    g.set_state(*state);
   });
 }
 

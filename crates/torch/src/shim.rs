@@ -49,6 +49,8 @@ unsafe extern "C" {
         silu: c_int,
         out: *mut *mut C_tensor,
     ) -> c_int;
+    fn dm_generator_state(cuda: c_int, out: *mut *mut C_tensor) -> c_int;
+    fn dm_set_generator_state(cuda: c_int, state: *const C_tensor) -> c_int;
     fn dm_load_cuda() -> c_int;
     fn dm_allow_tf32(on: c_int) -> c_int;
 }
@@ -232,6 +234,37 @@ pub fn group_norm_silu(
         )
     })?;
     Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// The index of a GPU, -1 for the CPU.
+fn cuda_index(device: Device) -> Result<c_int> {
+    match device {
+        Device::Cpu => Ok(-1),
+        Device::Cuda(index) => Ok(index as c_int),
+        other => Err(TorchError::Setting(format!(
+            "the random generator of {other:?} cannot be read: use cpu or cuda"
+        ))),
+    }
+}
+
+/// The state of libtorch's own generator on `device`, which dropout draws from.
+///
+/// # Errors
+/// A device that is neither a CPU nor a GPU of CUDA; what libtorch refuses.
+pub fn generator_state(device: Device) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: as in `to_channels_last`.
+    check(unsafe { dm_generator_state(cuda_index(device)?, &mut out) })?;
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Puts libtorch's own generator on `device` back into a state that [`generator_state`] gave.
+///
+/// # Errors
+/// As there; a tensor that is no state.
+pub fn set_generator_state(device: Device, state: &Tensor) -> Result<()> {
+    // SAFETY: a live tensor, which libtorch checks and copies.
+    check(unsafe { dm_set_generator_state(cuda_index(device)?, state.as_ptr()) })
 }
 
 /// Loads libtorch's CUDA half if this libtorch has one; false if not. Cheap after the first call.

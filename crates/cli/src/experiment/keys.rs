@@ -29,6 +29,7 @@ const KEYS: &[&str] = &[
     "train.steps",
     "train.batch",
     "train.accumulate",
+    "train.gradient_checkpointing",
     "train.learning_rate",
     "train.warmup",
     "train.decay_fraction",

@@ -184,6 +184,8 @@ pub struct Train {
     pub batch: usize,
     /// Parts of the batch that go through the network one after the other, for less memory.
     pub accumulate: usize,
+    /// Compute most of a pass again for its gradient: less memory, about a third more time, the same numbers.
+    pub gradient_checkpointing: bool,
     /// Adam's rate at its highest.
     pub learning_rate: f64,
     /// Steps over which the rate rises linearly from 0.
@@ -236,6 +238,7 @@ impl Default for Train {
             steps: 4000,
             batch: 64,
             accumulate: 1,
+            gradient_checkpointing: false,
             learning_rate: 1e-3,
             warmup: 100,
             decay_fraction: 0.4,

@@ -299,6 +299,7 @@ fn options(plan: &Plan, job: &Job) -> TrainOptions {
         steps: t.steps,
         batch: t.batch,
         accumulate: t.accumulate,
+        gradient_checkpointing: t.gradient_checkpointing,
         learning_rate: t.learning_rate,
         warmup: t.warmup,
         decay_fraction: t.decay_fraction,

@@ -5,8 +5,10 @@ mod config;
 pub use config::{ImageSize, UNet2dConfig};
 
 use crate::blocks::{
-    Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding, Upsample, sinusoid,
+    Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding, Upsample, joined,
+    sinusoid,
 };
+use crate::checkpointing::{Keep, Pass, Tape, Value};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
@@ -249,9 +251,23 @@ impl UNet2d {
     pub fn forward(&self, x: &Tensor, t: &Tensor, train: bool) -> Result<Tensor> {
         self.check_input(x, t)?;
         let out = shim::with_precision(self.precision, x.device(), || {
-            self.forward_inner(x, t, train)
+            let mut tape = Tape::new(self.precision, Keep::Everything, false);
+            self.walk(&mut tape, x, t, train)
         })??;
-        Ok(out.to_kind(Kind::Float))
+        Ok(out.into_tensor())
+    }
+
+    /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
+    ///
+    /// # Errors
+    /// Shapes the network cannot take.
+    pub fn forward_training(&self, x: &Tensor, t: &Tensor, keep: Keep) -> Result<Pass<'_>> {
+        self.check_input(x, t)?;
+        let mut tape = Tape::new(self.precision, keep, self.config.dropout > 0.0);
+        let out = shim::with_precision(self.precision, x.device(), || {
+            self.walk(&mut tape, x, t, true)
+        })??;
+        Ok(tape.finish(out))
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor) -> Result<()> {
@@ -283,7 +299,13 @@ impl UNet2d {
         Ok(())
     }
 
-    fn forward_inner(&self, x: &Tensor, t: &Tensor, train: bool) -> Result<Tensor> {
+    fn walk<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        x: &Tensor,
+        t: &Tensor,
+        train: bool,
+    ) -> Result<Value> {
         let centred;
         let x = if self.config.center_input_sample {
             centred = x * 2.0 - 1.0;
@@ -291,52 +313,62 @@ impl UNet2d {
         } else {
             x
         };
-        let width = self.config.block_out_channels[0];
-        let time = sinusoid(
-            t,
-            width,
-            self.config.flip_sin_to_cos,
-            self.config.freq_shift,
-        );
+        let (config, width) = (&self.config, self.config.block_out_channels[0]);
+        let time = sinusoid(t, width, config.flip_sin_to_cos, config.freq_shift);
         // Every residual block begins with SiLU of the same embedding: once is enough.
-        let time = self.time.forward(&time).silu();
-        let time = Some(&time);
+        let time = tape.stretch(&[&Value::given(&time)], |v| {
+            Ok(self.time.forward(&v[0]).silu())
+        })?;
+        let across = move |residual: &Residual,
+                           attention: Option<&SelfAttention>,
+                           h: &Tensor,
+                           time: &Tensor| {
+            let h = residual.forward(h, Some(time), train)?;
+            match attention {
+                Some(attention) => attention.forward(&h),
+                None => Ok(h),
+            }
+        };
 
-        let mut h = self.conv_in.forward(x);
-        let mut skips = vec![h.shallow_clone()];
+        let mut h = tape.stretch(&[&Value::given(x)], |v| Ok(self.conv_in.forward(&v[0])))?;
+        let mut skips = vec![h.again()];
         for block in &self.down {
             for (j, residual) in block.residuals.iter().enumerate() {
-                h = residual.forward(&h, time, train)?;
-                if let Some(attention) = block.attentions.get(j) {
-                    h = attention.forward(&h)?;
-                }
-                skips.push(h.shallow_clone());
+                let attention = block.attentions.get(j);
+                h = tape.stretch(&[&time, &h], move |v| {
+                    across(residual, attention, &v[1], &v[0])
+                })?;
+                skips.push(h.again());
             }
             if let Some(down) = &block.downsample {
-                h = down.forward(&h);
-                skips.push(h.shallow_clone());
+                h = tape.stretch(&[&h], |v| Ok(down.forward(&v[0])))?;
+                skips.push(h.again());
             }
         }
-        h = self.middle.first.forward(&h, time, train)?;
-        if let Some(attention) = &self.middle.attention {
-            h = attention.forward(&h)?;
-        }
-        h = self.middle.second.forward(&h, time, train)?;
+        let middle = &self.middle;
+        h = tape.stretch(&[&time, &h], move |v| {
+            across(&middle.first, middle.attention.as_ref(), &v[1], &v[0])
+        })?;
+        h = tape.stretch(&[&time, &h], move |v| {
+            middle.second.forward(&v[1], Some(&v[0]), train)
+        })?;
         for block in &self.up {
             for (j, residual) in block.residuals.iter().enumerate() {
-                if let Some(skip) = skips.pop() {
-                    h = Tensor::cat(&[h, skip], 1);
-                }
-                h = residual.forward(&h, time, train)?;
-                if let Some(attention) = block.attentions.get(j) {
-                    h = attention.forward(&h)?;
-                }
+                let attention = block.attentions.get(j);
+                let skip = skips.pop();
+                let takes: Vec<&Value> = [&time, &h].into_iter().chain(&skip).collect();
+                h = tape.stretch(&takes, move |v| {
+                    across(residual, attention, &joined(&v[1..]), &v[0])
+                })?;
             }
             if let Some(up) = &block.upsample {
-                h = up.forward(&h)?;
+                h = tape.stretch(&[&h], |v| up.forward(&v[0]))?;
             }
         }
-        Ok(self.conv_out.forward(&self.norm_out.forward_silu(&h)?))
+        tape.stretch(&[&h], |v| {
+            let out = self.conv_out.forward(&self.norm_out.forward_silu(&v[0])?);
+            Ok(out.to_kind(Kind::Float))
+        })
     }
 }
 

@@ -7,8 +7,9 @@ mod transformer;
 pub use config::{PerLevel, UNet2dConditionConfig};
 
 use crate::blocks::{
-    Downsample, Residual, ResidualOptions, Start, TimeEmbedding, Upsample, sinusoid,
+    Downsample, Residual, ResidualOptions, Start, TimeEmbedding, Upsample, joined, sinusoid,
 };
+use crate::checkpointing::{Keep, Pass, Tape, Value};
 use crate::lora::Lora;
 use crate::nn::{Builder, Conv, GroupNorm, Parameters};
 use crate::{Condition, Denoiser, DiffusionError, Result};
@@ -285,9 +286,29 @@ impl UNet2dCondition {
     ) -> Result<Tensor> {
         self.check_input(x, t, embedding)?;
         let out = shim::with_precision(self.precision, x.device(), || {
-            self.forward_inner(x, t, embedding, train)
+            let mut tape = Tape::new(self.precision, Keep::Everything, false);
+            self.walk(&mut tape, x, t, embedding, train)
         })??;
-        Ok(out.to_kind(Kind::Float))
+        Ok(out.into_tensor())
+    }
+
+    /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
+    ///
+    /// # Errors
+    /// Shapes the network cannot take.
+    pub fn forward_training(
+        &self,
+        x: &Tensor,
+        t: &Tensor,
+        embedding: &Tensor,
+        keep: Keep,
+    ) -> Result<Pass<'_>> {
+        self.check_input(x, t, embedding)?;
+        let mut tape = Tape::new(self.precision, keep, self.config.dropout > 0.0);
+        let out = shim::with_precision(self.precision, x.device(), || {
+            self.walk(&mut tape, x, t, embedding, true)
+        })??;
+        Ok(tape.finish(out))
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor, embedding: &Tensor) -> Result<()> {
@@ -322,7 +343,14 @@ impl UNet2dCondition {
         Ok(())
     }
 
-    fn forward_inner(&self, x: &Tensor, t: &Tensor, text: &Tensor, train: bool) -> Result<Tensor> {
+    fn walk<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        x: &Tensor,
+        t: &Tensor,
+        text: &Tensor,
+        train: bool,
+    ) -> Result<Value> {
         let centred;
         let x = if self.config.center_input_sample {
             centred = x * 2.0 - 1.0;
@@ -330,45 +358,63 @@ impl UNet2dCondition {
         } else {
             x
         };
-        // Every residual block begins with SiLU of the same embedding: once is enough.
+        let (x, text) = (Value::given(x), Value::given(text));
         let (config, width) = (&self.config, self.config.block_out_channels[0]);
         let time = sinusoid(t, width, config.flip_sin_to_cos, config.freq_shift);
-        let time = self.time.forward(&time).silu();
-        let time = Some(&time);
+        // Every residual block begins with SiLU of the same embedding: once is enough.
+        let time = tape.stretch(&[&Value::given(&time)], |v| {
+            Ok(self.time.forward(&v[0]).silu())
+        })?;
+        let across = move |residual: &Residual,
+                           transformer: Option<&Transformer>,
+                           h: &Tensor,
+                           v: &[Tensor]| {
+            let h = residual.forward(h, Some(&v[0]), train)?;
+            match transformer {
+                Some(transformer) => transformer.forward(&h, &v[1]),
+                None => Ok(h),
+            }
+        };
 
-        let mut h = self.conv_in.forward(x);
-        let mut skips = vec![h.shallow_clone()];
+        let mut h = tape.stretch(&[&x], |v| Ok(self.conv_in.forward(&v[0])))?;
+        let mut skips = vec![h.again()];
         for level in &self.down {
             for (j, residual) in level.residuals.iter().enumerate() {
-                h = residual.forward(&h, time, train)?;
-                if let Some(transformer) = level.transformers.get(j) {
-                    h = transformer.forward(&h, text)?;
-                }
-                skips.push(h.shallow_clone());
+                let transformer = level.transformers.get(j);
+                h = tape.stretch(&[&time, &text, &h], move |v| {
+                    across(residual, transformer, &v[2], v)
+                })?;
+                skips.push(h.again());
             }
             if let Some(down) = &level.resample {
-                h = down.forward(&h);
-                skips.push(h.shallow_clone());
+                h = tape.stretch(&[&h], |v| Ok(down.forward(&v[0])))?;
+                skips.push(h.again());
             }
         }
-        h = self.middle.first.forward(&h, time, train)?;
-        h = self.middle.transformer.forward(&h, text)?;
-        h = self.middle.second.forward(&h, time, train)?;
+        let middle = &self.middle;
+        h = tape.stretch(&[&time, &text, &h], move |v| {
+            across(&middle.first, Some(&middle.transformer), &v[2], v)
+        })?;
+        h = tape.stretch(&[&time, &h], move |v| {
+            middle.second.forward(&v[1], Some(&v[0]), train)
+        })?;
         for level in &self.up {
             for (j, residual) in level.residuals.iter().enumerate() {
-                if let Some(skip) = skips.pop() {
-                    h = Tensor::cat(&[h, skip], 1);
-                }
-                h = residual.forward(&h, time, train)?;
-                if let Some(transformer) = level.transformers.get(j) {
-                    h = transformer.forward(&h, text)?;
-                }
+                let transformer = level.transformers.get(j);
+                let skip = skips.pop();
+                let takes: Vec<&Value> = [&time, &text, &h].into_iter().chain(&skip).collect();
+                h = tape.stretch(&takes, move |v| {
+                    across(residual, transformer, &joined(&v[2..]), v)
+                })?;
             }
             if let Some(up) = &level.resample {
-                h = up.forward(&h)?;
+                h = tape.stretch(&[&h], |v| up.forward(&v[0]))?;
             }
         }
-        Ok(self.conv_out.forward(&self.norm_out.forward_silu(&h)?))
+        tape.stretch(&[&h], |v| {
+            let out = self.conv_out.forward(&self.norm_out.forward_silu(&v[0])?);
+            Ok(out.to_kind(Kind::Float))
+        })
     }
 }
 

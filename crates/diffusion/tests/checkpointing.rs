@@ -1,0 +1,169 @@
+//! A checkpointed pass gives the gradient of an ordinary one.
+
+use dualmd_diffusion::preset::preset;
+use dualmd_diffusion::{Keep, LoraConfig, Pass, TextToImage, UNet2d, UNet2dCondition};
+use dualmd_torch::device::Precision;
+use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, shim, tch};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+const SEED: i64 = 11;
+
+/// libtorch has one generator for all threads: these tests take turns.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Layers that begin at zero would hide what lies before them.
+fn trainable(parameters: &[(String, Tensor)]) {
+    for (name, p) in parameters {
+        let mut weights = p.shallow_clone();
+        no_grad(|| weights += normal(name, &p.size()) * 0.02);
+        let _ = weights.set_requires_grad(true);
+    }
+}
+
+fn normal(purpose: &str, shape: &[i64]) -> Tensor {
+    noise::normal(&mut dualmd_data::stream(5, purpose, 0), shape, Device::Cpu)
+}
+
+/// What a pass and its way back leave behind.
+struct Left {
+    output: Tensor,
+    gradients: Vec<(String, Tensor)>,
+    /// libtorch's next numbers.
+    next: Tensor,
+}
+
+fn left(pass: Pass<'_>, target: &Tensor, parameters: &[(String, Tensor)]) -> Left {
+    let output = pass.output().detach();
+    let loss = pass.output().mse_loss(target, tch::Reduction::Mean);
+    pass.backward(&loss).unwrap();
+    let gradients = parameters
+        .iter()
+        .map(|(name, p)| (name.clone(), p.grad().copy()))
+        .collect();
+    for (_, parameter) in parameters {
+        parameter.shallow_clone().zero_grad();
+    }
+    Left {
+        output,
+        gradients,
+        next: Tensor::rand([4], (Kind::Float, Device::Cpu)),
+    }
+}
+
+/// The largest difference of two tensors beside the largest number in them.
+fn apart(a: &Tensor, b: &Tensor) -> f64 {
+    let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
+    let scale = b.abs().max().double_value(&[]);
+    (a - &b).abs().max().double_value(&[]) / scale.max(1e-12)
+}
+
+/// `tolerance`: gradients that meet are added in another order.
+fn same(everything: &Left, checkpoints: &Left, tolerance: f64) {
+    assert!(apart(&checkpoints.output, &everything.output) <= 1e-6);
+    assert_eq!(
+        checkpoints.next, everything.next,
+        "later masks are the same"
+    );
+    let mut moved = 0;
+    for ((name, a), (_, b)) in checkpoints.gradients.iter().zip(&everything.gradients) {
+        assert!(a.defined() && b.defined(), "{name}");
+        assert!(apart(a, b) <= tolerance, "{name}: {}", apart(a, b));
+        moved += i64::from(b.abs().max().double_value(&[]) > 0.0);
+    }
+    assert!(moved > 10, "there is a gradient to speak of");
+}
+
+fn unconditional(dropout: f64, precision: Precision, tolerance: f64) {
+    let _turn = alone();
+    let mut config = preset("tiny", 1, 16).unwrap();
+    config.dropout = dropout;
+    let network = UNet2d::fresh(&config, 3, Device::Cpu)
+        .unwrap()
+        .with_precision(precision);
+    let (x, target) = (
+        normal("x", &[4, 1, 16, 16]),
+        normal("target", &[4, 1, 16, 16]),
+    );
+    let t = Tensor::from_slice(&[3i64, 400, 700, 999]);
+    let parameters = &network.parameters().0;
+    trainable(parameters);
+    let of = |keep| {
+        tch::manual_seed(SEED);
+        left(
+            network.forward_training(&x, &t, keep).unwrap(),
+            &target,
+            parameters,
+        )
+    };
+    let everything = of(Keep::Everything);
+    same(&everything, &of(Keep::Checkpoints), tolerance);
+    // The test tells dropout from none.
+    let without = network.forward(&x, &t, false).unwrap();
+    assert_eq!(apart(&everything.output, &without) > 1e-3, dropout > 0.0);
+}
+
+#[test]
+fn without_dropout() {
+    unconditional(0.0, Precision::F32, 1e-5);
+}
+
+#[test]
+fn with_dropout_the_masks_are_drawn_again_as_they_were() {
+    unconditional(0.3, Precision::F32, 1e-5);
+}
+
+#[test]
+fn in_bf16() {
+    unconditional(0.1, Precision::Bf16, 2e-2);
+}
+
+fn conditional(network: &UNet2dCondition, parameters: &[(String, Tensor)]) {
+    let _turn = alone();
+    let channels = network.config().in_channels;
+    let shape = [2, channels, 16, 16];
+    let (x, target) = (normal("x", &shape), normal("target", &shape));
+    let text = normal("text", &[2, 5, network.config().cross_attention_dim]);
+    let t = Tensor::from_slice(&[20i64, 800]);
+    let of = |keep| {
+        let pass = network.forward_training(&x, &t, &text, keep).unwrap();
+        tch::manual_seed(SEED);
+        left(pass, &target, parameters)
+    };
+    same(&of(Keep::Everything), &of(Keep::Checkpoints), 1e-5);
+}
+
+#[test]
+fn told_a_text() {
+    let model = TextToImage::fresh("t2i-pixels-32", 3, 3, Device::Cpu).unwrap();
+    let parameters = &model.unet.parameters().0;
+    trainable(parameters);
+    conditional(&model.unet, parameters);
+}
+
+/// Where only layers in the middle are trained, the way back ends there.
+#[test]
+fn with_lora_layers() {
+    let model = TextToImage::fresh("t2i-pixels-32", 3, 3, Device::Cpu).unwrap();
+    let network = model.unet.with_lora(&LoraConfig::new(2), 1).unwrap();
+    let parameters = &network.lora_parameters().unwrap().0;
+    trainable(parameters);
+    conditional(&network, parameters);
+}
+
+/// What the generator of dropout gives after a state was read and put back.
+#[test]
+fn the_generator_goes_back_to_where_it_was() {
+    let _turn = alone();
+    let state = shim::generator_state(Device::Cpu).unwrap();
+    let numbers = || Tensor::rand([8], (Kind::Float, Device::Cpu));
+    let (first, second) = (numbers(), numbers());
+    assert_ne!(first, second);
+    shim::set_generator_state(Device::Cpu, &state).unwrap();
+    assert_eq!(numbers(), first);
+    let wrong = shim::set_generator_state(Device::Cpu, &Tensor::from(1.0));
+    assert!(wrong.is_err());
+}
