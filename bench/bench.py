@@ -62,7 +62,7 @@ def dualmd(args, dtype, folder):
 def torch_bench(args, mode, dtype, model, steps, warmup):
     """What torch_bench.py prints: a dict."""
     command = [sys.executable, HERE / "torch_bench.py", "--config", model, "--mode", mode, "--dtype", dtype, "--batch", args.batch,
-               "--steps", steps, "--warmup", warmup, "--threads", args.threads]
+               "--images", getattr(args, "images", 0), "--steps", steps, "--warmup", warmup, "--threads", args.threads]
     # The allocator's settings that dualmd gives itself are the tuned loop's too: the comparison is of engines.
     environment = dict(os.environ, **(ALLOCATOR if mode != "train" else {}))
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, env=environment)

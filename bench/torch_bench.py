@@ -10,6 +10,8 @@ Modes
                A text-to-image folder is trained as diffusers' train_text_to_image.py does: the text encoder runs in every step,
                EMAModel, clip, loss.item(); train-tuned encodes the texts beforehand, as dualmd does
   attacks      loss (8 draws), SecMI, PIA, PIAN and SimA, one after the other, sharing nothing: 24 network calls an image
+  suite        these and PFAMI, ReDiffuse, SecMI-NNs and ReDiffuse's classifier (a fifth of the images known), on --images
+               random images in batches: 95 network calls an image; "attacks" has the seconds of each
 `--batch` is the number of images of one step; a step of `attacks` is the whole suite on that many images.
 bf16 = autocast with f32 weights. Prints one JSON line; times are taken after the warm-up (`seconds` wall-clock, `cpu_seconds` of
 all threads, the steadier one on a busy machine); peak_rss_mb is the process's,
@@ -30,9 +32,10 @@ T = 1000
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, required=True, help="pipeline folder or its unet/, with weights")
-    parser.add_argument("--mode", choices=["train", "train-tuned", "infer", "attacks"], required=True)
+    parser.add_argument("--mode", choices=["train", "train-tuned", "infer", "attacks", "suite"], required=True)
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--images", type=int, default=2000, help="of the suite")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
@@ -168,33 +171,136 @@ def ddim_move(eps, x, a, b):
     return ABAR[b].sqrt().float() * clean + (1 - ABAR[b]).sqrt().float() * e
 
 
-def attack_suite(eps, x):
-    """Each attack as its public code does it; nothing is shared between them."""
-    def at(noise, t):
-        return noised(x, noise, torch.tensor([t]))
+def at(x, noise, t):
+    return noised(x, noise, torch.tensor([t]))
 
-    def powers(residual, p):
-        return residual.abs().pow(p).flatten(1).sum(1)
 
-    scores = {}
+def powers(residual, p):
+    return residual.abs().pow(p).flatten(1).sum(1)
+
+
+def loss(eps, x):
     errors = 0
     for _ in range(8):
         noise = torch.randn_like(x)
-        errors = errors + (eps(at(noise, 200), 200) - noise).square().mean((1, 2, 3)) / 8
-    scores["loss"] = -errors
+        errors = errors + (eps(at(x, noise, 200), 200) - noise).square().mean((1, 2, 3)) / 8
+    return -errors
 
+
+def secmi_residual(eps, x):
     z = x
     for a in range(0, 90, 10):
         z = ddim_move(eps, z, a, a + 10)
-    scores["secmi"] = -powers(ddim_move(eps, ddim_move(eps, z, 90, 100), 100, 90) - z, 2)
+    return ddim_move(eps, ddim_move(eps, z, 90, 100), 100, 90) - z
 
+
+def secmi(eps, x):
+    return -powers(secmi_residual(eps, x), 2)
+
+
+def pia(eps, x):
     e = eps(x, 0)
-    scores["pia"] = -powers(e - eps(at(e, 200), 200), 4)
+    return -powers(e - eps(at(x, e, 200), 200), 4)
+
+
+def pian(eps, x):
     e = eps(x, 0)
     e = e / e.abs().mean((1, 2, 3), keepdim=True) * (2 / torch.pi) ** 0.5
-    scores["pian"] = -powers(e - eps(at(e, 200), 200), 4)
-    scores["sima"] = -powers(eps(x, 100), 4)
-    return scores
+    return -powers(e - eps(at(x, e, 200), 200), 4)
+
+
+def sima(eps, x):
+    return -powers(eps(x, 100), 4)
+
+
+def pfami(eps, x):
+    side = x.shape[-1]
+    keep = round(0.825 * side)
+    first = (side - keep) // 2
+    crop = x[:, :, first : first + keep, first : first + keep]
+    crop = torch.nn.functional.interpolate(crop, size=(side, side), mode="bilinear")
+    noise, change = torch.randn_like(x), 0
+    for t in range(0, 500, 50):
+        for sign, image in ((-1, x), (1, crop)):
+            change = change + sign * (eps(at(image, noise, t), t) - noise).square().mean((1, 2, 3)) / 10
+    return change
+
+
+def rediffuse_difference(eps, x):
+    total = torch.zeros_like(x)
+    for _ in range(10):
+        z = at(x, torch.randn_like(x), 200)
+        total = total + ddim_move(eps, ddim_move(eps, z, 200, 100), 100, 0)
+    return x - total / 10
+
+
+def rediffuse(eps, x):
+    return -rediffuse_difference(eps, x).abs().mean((1, 2, 3))
+
+
+class ResNet(torch.nn.Module):
+    """The CIFAR ResNet-18 of SecMI's public code, narrower (see docs/attacks)."""
+
+    class Block(torch.nn.Module):
+        def __init__(self, inside, outside, stride):
+            super().__init__()
+            layers = [torch.nn.Conv2d(inside, outside, 3, stride, 1, bias=False), torch.nn.BatchNorm2d(outside), torch.nn.ReLU(),
+                      torch.nn.Conv2d(outside, outside, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(outside)]
+            self.body = torch.nn.Sequential(*layers)
+            self.side = torch.nn.Sequential()
+            if stride != 1 or inside != outside:
+                self.side = torch.nn.Sequential(torch.nn.Conv2d(inside, outside, 1, stride, bias=False), torch.nn.BatchNorm2d(outside))
+
+        def forward(self, x):
+            return torch.relu(self.body(x) + self.side(x))
+
+    def __init__(self, channels, width=16):
+        super().__init__()
+        layers = [torch.nn.Conv2d(channels, width, 3, 1, 1, bias=False), torch.nn.BatchNorm2d(width), torch.nn.ReLU()]
+        inside = width
+        for outside, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
+            layers += [self.Block(inside, outside, stride), self.Block(outside, outside, 1)]
+            inside = outside
+        layers += [torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(inside, 1)]
+        self.layers = torch.nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.layers(x).squeeze(1)
+
+
+def classified(features, member, known):
+    """Scores of the images from `known` on by a network trained on those before, for 300 steps of 128."""
+    network = ResNet(features.shape[1])
+    optimiser = torch.optim.SGD(network.parameters(), lr=1e-2, momentum=0.9, weight_decay=5e-4)
+    with torch.enable_grad():
+        step = 0
+        while step < 300:
+            for rows in torch.randperm(known).split(128):
+                optimiser.zero_grad()
+                (network(features[rows]) - member[rows]).square().mean().backward()
+                optimiser.step()
+                step += 1
+    network.eval()
+    return torch.cat([network(part) for part in features[known:].split(256)])
+
+
+FIVE = {"loss": loss, "secmi": secmi, "pia": pia, "pian": pian, "sima": sima}
+ERRORS = FIVE | {"pfami": pfami, "rediffuse": rediffuse}
+SECONDS = {}  # of the attacks of `suite`
+CLASSIFIERS = {"secmi-nn": secmi_residual, "rediffuse-nn": rediffuse_difference}
+
+
+def whole_suite(eps, images):
+    """Each attack as its public code does it, over all images in batches; nothing is shared between them. Seconds of each."""
+    member = (torch.randperm(len(images)) % 2).float()
+    seconds = {}
+    for name, residual in (ERRORS | CLASSIFIERS).items():
+        begin = time.perf_counter()
+        of = torch.cat([residual(eps, x) for x in images.split(ARGS.batch)])
+        if name in CLASSIFIERS:
+            classified(of.abs(), member, len(images) // 5)
+        seconds[name] = time.perf_counter() - begin
+    return seconds
 
 
 def seconds_of(step, n):
@@ -213,11 +319,14 @@ def make_step(model, shape, channels_last):
     if ARGS.mode.startswith("train"):
         return Training(model, shape, ARGS.mode == "train-tuned", channels_last).step
     model = layout(model.eval(), channels_last)
-    eps, x = predictor(model), layout(torch.rand(ARGS.batch, *shape) * 2 - 1, channels_last)
+    n = ARGS.images if ARGS.mode == "suite" else ARGS.batch
+    eps, x = predictor(model), layout(torch.rand(n, *shape) * 2 - 1, channels_last)
 
     def step():
         with torch.no_grad(), precision():
-            return eps(x, 500) if ARGS.mode == "infer" else attack_suite(eps, x)
+            if ARGS.mode == "suite":
+                return SECONDS.update(whole_suite(eps, x))
+            return eps(x, 500) if ARGS.mode == "infer" else [attack(eps, x) for attack in FIVE.values()]
     return step
 
 
@@ -249,7 +358,7 @@ def main():
     print(json.dumps({
         "mode": ARGS.mode, "dtype": ARGS.dtype, "threads": ARGS.threads, "batch": ARGS.batch, "steps": ARGS.steps,
         "seconds": seconds, "ms_per_step": 1000 * seconds / ARGS.steps, "cpu_seconds": cpu_seconds, "peak_rss_mb": peak_rss_mb(),
-        "rss_imported_mb": imported, "channels_last": channels_last, "torch": torch.__version__.split("+")[0],
+        "rss_imported_mb": imported, "channels_last": channels_last, "torch": torch.__version__.split("+")[0], "attacks": SECONDS,
     }))
     return 0
 

@@ -48,6 +48,7 @@ Usage: cargo xtask COMMAND [ARGS]
                              --interop first installs Python's torch and diffusers; ARGS go to `cargo test`
   bench [ARGS]               set up, build, and run bench/bench.py ARGS against PyTorch
   bench fine-tuning [ARGS]   the same for a step of a small text-to-image model (bench/fine_tuning.py)
+  bench suite [ARGS]         the default attacks on 2,000 images, together and one by one (bench/suite.py)
   bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, or both
   lint                       rustfmt, clippy and rustdoc, warnings are errors
   doc                        the documentation of all crates, warnings are errors
@@ -182,6 +183,7 @@ fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
     let (script, args) = match args.split_first() {
         Some((first, rest)) if first == "full-size" => return full_size(workspace, rest),
         Some((first, rest)) if first == "fine-tuning" => ("fine_tuning.py", rest),
+        Some((first, rest)) if first == "suite" => ("suite.py", rest),
         _ => ("bench.py", args),
     };
     let script = workspace.root.join("bench").join(script);

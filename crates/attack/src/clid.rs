@@ -13,21 +13,22 @@
 //! *Threat model*: evaluates the noise predictor at inputs and with texts of the attacker's choice; no gradients. Knows the
 //! caption that the image was trained with. `clid` also knows for a part of the images whether they were trained on.
 //!
-//! *Queries per sample*: 3 for each condition: 6 with the empty prompt alone, 15 with three reduced captions as in the paper.
+//! *Queries per sample*: 3 for each condition: 6 for `clid-gap`, 15 with three reduced captions as in the paper. Shared.
 //!
 //! *What the score means*: training fits eps(., c) at the pairs (x, c) that it saw. A difference of two losses of one
 //! image with one noise is free of how hard the image is and of the draw's luck.
 //!
 //! *What it misses*: models trained with several captions per image (try `clid-gap+captions`), with captions dropped
-//! often, or that do not listen to the text at all. Reduced captions must be made beforehand
-//! ([`crate::Prompts::with_reduced`]): the paper replaces the 30, 50 and 70 % most important words by the end-of-text
-//! token. The paper's second form, boosted trees on the five losses, is not here; and its public code draws unseeded
-//! noise, where ours belongs to the sample.
+//! often, or that do not listen to the text at all. Reduced captions come with the samples
+//! ([`crate::Prompts::with_reduced`]): the thirds of the caption, as one of the public code's variants has it ([`thirds`]); another
+//! replaces the 30, 50 and 70 % most important words by the end-of-text token. The paper's second form learns from all five losses,
+//! by boosted trees; here (`clid-vec`) by logistic regression. And its public code draws unseeded noise, where ours belongs to
+//! the sample.
 
 use crate::batch::Model;
 use crate::prompts::Caption;
 use crate::reduce::add_mean_squares;
-use crate::{Access, Attack, AttackError, AttackInfo, Batch, Learned, Result, Rule};
+use crate::{Access, Attack, AttackError, AttackInfo, Batch, Learned, Result, Rule, logistic};
 use dualmd_torch::{Kind, Tensor};
 use serde_json::json;
 
@@ -50,6 +51,28 @@ pub struct ClidGap {
     pub timesteps: Vec<i64>,
 }
 
+/// CLiD from all its losses, the paper's second form. Default: as [`Clid`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClidVec {
+    /// Timesteps, 0-based.
+    pub timesteps: Vec<i64>,
+}
+
+/// Reduced captions that samples have, as a rule.
+const REDUCED: usize = 3;
+
+/// The thirds of a caption, by its characters: what one of the public code's variants tells the model in place of the whole.
+/// None of them is empty; a caption of fewer than three characters has fewer.
+#[must_use]
+pub fn thirds(caption: &str) -> Vec<String> {
+    let letters: Vec<char> = caption.chars().collect();
+    (0..REDUCED)
+        .map(|k| &letters[k * letters.len() / REDUCED..(k + 1) * letters.len() / REDUCED])
+        .filter(|part| !part.is_empty())
+        .map(|part| part.iter().collect())
+        .collect()
+}
+
 /// The three timesteps around `t`.
 fn around(t: i64) -> Vec<i64> {
     vec![t - STEP, t, t + STEP]
@@ -62,6 +85,22 @@ impl Clid {
         Self {
             timesteps: around(t),
         }
+    }
+}
+
+impl ClidVec {
+    /// At the three timesteps t - 10, t and t + 10.
+    #[must_use]
+    pub fn around(t: i64) -> Self {
+        Self {
+            timesteps: around(t),
+        }
+    }
+}
+
+impl Default for ClidVec {
+    fn default() -> Self {
+        Self::around(450)
     }
 }
 
@@ -115,23 +154,24 @@ fn loss(
     }
 }
 
-/// (L(c), mean_k L(c_k) - L(c)) per sample.
-fn losses(batch: &mut Batch<'_>, timesteps: &[i64]) -> Result<Vec<[f64; 2]>> {
+/// Of every sample L(c), then L(c_k) - L(c) of its reduced captions and, last, of the empty prompt.
+fn losses(batch: &mut Batch<'_>, attack: &'static str, timesteps: &[i64]) -> Result<Vec<Vec<f64>>> {
     let counts = batch.reduced_captions()?;
-    let own = loss(batch, "clid", None, timesteps)?;
-    // The empty prompt counts as one more reduced caption.
-    let mut sums = loss(batch, "clid", Some(Caption::Empty), timesteps)?;
+    let own = loss(batch, attack, None, timesteps)?;
+    let empty = loss(batch, attack, Some(Caption::Empty), timesteps)?;
+    let mut rows: Vec<Vec<f64>> = own.iter().map(|&l| vec![l]).collect();
     for k in 0..counts.iter().copied().max().unwrap_or(0) {
-        let reduced = loss(batch, "clid", Some(Caption::Reduced(k)), timesteps)?;
+        let reduced = loss(batch, attack, Some(Caption::Reduced(k)), timesteps)?;
         for (i, loss) in reduced.into_iter().enumerate() {
             if k < counts[i] {
-                sums[i] += loss;
+                rows[i].push(loss - own[i]);
             }
         }
     }
-    Ok((0..own.len())
-        .map(|i| [own[i], sums[i] / (counts[i] + 1) as f64 - own[i]])
-        .collect())
+    for (i, row) in rows.iter_mut().enumerate() {
+        row.push(empty[i] - own[i]);
+    }
+    Ok(rows)
 }
 
 impl Learned for Clid {
@@ -143,16 +183,23 @@ impl Learned for Clid {
             access: Access::WhiteBox,
             formula: "-((1 - alpha) a + alpha b), a = L(c), b = -mean_k (L(c_k) - L(c)), both scaled robustly and alpha chosen on known \
                       samples; L(c) = mean_t (eps - eps(x_t, t, c))^2",
-            network_calls_per_sample: 2 * self.timesteps.len(),
-            parameters: json!({ "timesteps": self.timesteps }),
+            network_calls_per_sample: (2 + REDUCED) * self.timesteps.len(),
+            parameters: json!({ "timesteps": self.timesteps, "reduced_captions": REDUCED }),
             misses: "models that saw several captions of an image, or that do not listen to the text; with few known samples alpha is \
                      a guess",
         }
     }
 
     fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
-        let rows = losses(batch, &self.timesteps)?;
-        Ok(Tensor::from_slice(&rows.concat()).f_view([-1, 2])?)
+        let rows: Vec<f64> = losses(batch, "clid", &self.timesteps)?
+            .iter()
+            .flat_map(|row| {
+                let differences = &row[1..];
+                let mean = differences.iter().sum::<f64>() / differences.len() as f64;
+                [row[0], mean]
+            })
+            .collect();
+        Ok(Tensor::from_slice(&rows).f_view([-1, 2])?)
     }
 
     fn learn(&self, features: &Tensor, member: &[bool], _seed: u64) -> Result<Rule> {
@@ -186,6 +233,41 @@ impl Learned for Clid {
                 .map(|row| score(row, alpha))
                 .collect())
         }))
+    }
+}
+
+impl Learned for ClidVec {
+    fn info(&self) -> AttackInfo {
+        AttackInfo {
+            name: "clid-vec".into(),
+            title: "CLiD (all losses, learned)".into(),
+            paper: PAPER,
+            access: Access::WhiteBox,
+            formula: "log-odds by logistic regression on L(c), L(c_k) - L(c) of the reduced captions, and L(empty) - L(c); L(c) = \
+                      mean_t (eps - eps(x_t, t, c))^2",
+            network_calls_per_sample: (2 + REDUCED) * self.timesteps.len(),
+            parameters: json!({ "timesteps": self.timesteps, "reduced_captions": REDUCED }),
+            misses: "models that saw several captions of an image, or that do not listen to the text; with few known samples there is \
+                     little to learn from",
+        }
+    }
+
+    fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
+        let rows: Vec<f64> = losses(batch, "clid-vec", &self.timesteps)?
+            .into_iter()
+            .flat_map(|mut row| {
+                // Where a caption has fewer parts, the empty prompt takes their place.
+                let empty = row.pop().unwrap_or_default();
+                row.resize(1 + REDUCED, empty);
+                row.push(empty);
+                row
+            })
+            .collect();
+        Ok(Tensor::from_slice(&rows).f_view([-1, 2 + REDUCED as i64])?)
+    }
+
+    fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
+        logistic::learn("clid-vec", features, member, seed)
     }
 }
 
@@ -262,6 +344,14 @@ fn auc(scores: &[f64], member: &[bool]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_caption_falls_into_thirds() {
+        assert_eq!(thirds("a red hat"), ["a r", "ed ", "hat"]);
+        assert_eq!(thirds("größer"), ["gr", "öß", "er"]);
+        assert_eq!(thirds("ab"), ["a", "b"]);
+        assert!(thirds("").is_empty());
+    }
 
     #[test]
     fn scaling_is_that_of_scikit_learn() {

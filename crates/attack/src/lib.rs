@@ -67,7 +67,7 @@ pub use catalogue::{
     default_set_for, needs, needs_prompts, sweep, sweep_for,
 };
 pub use clean_noise::CleanNoise;
-pub use clid::{Clid, ClidGap};
+pub use clid::{Clid, ClidGap, ClidVec, thirds};
 pub use drawn::Drawn;
 pub use error::{AttackError, Result};
 pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, run};

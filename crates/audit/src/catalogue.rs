@@ -34,7 +34,7 @@ enum Applies {
 
 /// All attacks, error attacks first.
 #[rustfmt::skip]
-pub const ATTACKS: [Known; 25] = [
+pub const ATTACKS: [Known; 26] = [
     known("loss", "Loss", Some("Matsumoto et al. 2023"), "the training loss (Loss)", Applies::Networks),
     known("secmi", "SecMI", Some("Duan et al. 2023"), "the error of one deterministic step (SecMI)", Applies::Networks),
     known("secmi-nn", "SecMI-NNs", Some("Duan et al. 2023"), "a classifier trained on SecMI's errors (SecMI-NNs)", Applies::Networks),
@@ -52,12 +52,13 @@ pub const ATTACKS: [Known; 25] = [
     known("teacher-difference", "Difference of the two teachers", Some("after Watson et al. 2022"), "the difference of the two teachers", Applies::Pairs),
     known("rounds", "Adaptive rounds", Some("appendix A.5 of the DualMD paper"), "repeated partial generation against a pair (appendix A.5 of the DualMD paper)", Applies::Pairs),
     known("clid", "CLiD", Some("Zhai et al. 2024"), "the loss with and without the caption (CLiD)", Applies::Text),
+    known("clid-vec", "CLiD, all losses", Some("Zhai et al. 2024"), "the losses with the caption, parts of it and none, learnt (CLiD)", Applies::Text),
     known("clid-gap", "CLiD, unlearned", Some("after Zhai et al. 2024"), "the loss without the caption less that with it", Applies::Text),
     known("wen", "Wen's norm", Some("Wen et al. 2024"), "how strongly the caption pulls (Wen et al.)", Applies::Text),
     known("sim-mean", "Similarity of generated images", Some("after Pang and Wang 2025"), "likeness to what the caption draws (after Pang and Wang)", Applies::Text),
-    known("pw-threshold", "Pang & Wang, threshold", Some("Pang and Wang 2025"), "a threshold on that likeness, learnt (Pang and Wang)", Applies::Text),
-    known("pw-distribution", "Pang & Wang, distribution", Some("Pang and Wang 2025"), "two Gaussians of it, learnt (Pang and Wang)", Applies::Text),
-    known("pw-classifier", "Pang & Wang, classifier", Some("Pang and Wang 2025"), "a classifier of it, learnt (Pang and Wang)", Applies::Text),
+    known("pw-threshold", "Pang & Wang, threshold", Some("Pang and Wang 2025"), "a threshold on the likeness to what the caption draws, learnt (Pang and Wang)", Applies::Text),
+    known("pw-distribution", "Pang & Wang, distribution", Some("Pang and Wang 2025"), "two Gaussians of that likeness, learnt (Pang and Wang)", Applies::Text),
+    known("pw-classifier", "Pang & Wang, classifier", Some("Pang and Wang 2025"), "a classifier on such likenesses, learnt (Pang and Wang)", Applies::Text),
     known("nn", "Nearest generated image", Some("Chen et al. 2020"), "distance to generated images", Applies::Generators),
     known("nn-features", "Nearest generated image, by features", Some("after Chen et al. 2020"), "distance to generated images in the features of another network", Applies::Generators),
 ];

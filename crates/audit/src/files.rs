@@ -50,6 +50,8 @@ pub struct ModelFiles {
     pub nearest: Option<Nearest>,
     /// `samples/NAME/grid.png`.
     pub grid: Option<Png>,
+    /// Of `samples/NAME/prompts.json` what the report shows.
+    pub prompted: Vec<Prompted>,
     /// `sets/NAME.json`.
     pub sets: Option<SetsFile>,
 }
@@ -361,6 +363,21 @@ pub struct Nearest {
     pub heldout_reference: HeldoutReference,
 }
 
+/// One entry of `samples/NAME/prompts.json`: the text that a generated image was drawn for.
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default)]
+pub struct Prompted {
+    /// File of the generated image, relative to `samples/NAME`.
+    pub png: String,
+    /// The text; none for an image without a caption.
+    pub prompt: Option<String>,
+    /// Is it the caption of a training image?
+    pub member: bool,
+    /// The picture, read from the file above.
+    #[serde(skip)]
+    pub picture: Option<Png>,
+}
+
 /// Distances of held-out images to the nearest member: what "near" means without copying.
 #[derive(Debug, Default, Clone, Deserialize)]
 #[serde(default)]
@@ -385,6 +402,9 @@ pub struct NearestPair {
     pub distance: Option<f64>,
     /// Distance to the nearest held-out image.
     pub heldout_distance: Option<f64>,
+    /// The text that the generated image was drawn for, from `prompts.json`.
+    #[serde(skip)]
+    pub prompt: Option<String>,
     /// The two pictures, read from the files above.
     #[serde(skip)]
     pub pictures: (Option<Png>, Option<Png>),

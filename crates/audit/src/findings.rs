@@ -163,7 +163,7 @@ fn integrity(files: &RunFiles) -> Vec<String> {
         .filter(|&&n| n > 1)
         .fold((0, 0), |(g, i), n| (g + 1, i + n));
     if groups > 0 {
-        warnings.push(format!("{images} of the scored images belong to {groups} groups of near-duplicates. Intervals treat every image as independent and are a little too narrow for these."));
+        warnings.push(format!("{images} of the scored images belong to {groups} groups (near-duplicates, or patients, artists or classes that the data set names). Intervals treat every image as independent and are too narrow where the images of a group are alike."));
     }
     warnings
 }
@@ -261,6 +261,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         pictures: Pictures {
             grid: model.grid,
             nearest: model.nearest,
+            prompted: model.prompted,
         },
         curve,
     })

@@ -10,7 +10,9 @@ use crate::chosen::Chosen;
 use crate::compat::CompatResult;
 use crate::disk::Png;
 use crate::epsilon::{EpsilonBound, OneRun};
-use crate::files::{BlindFamily, Copying, Exposed, Nearest, SetTest, TrainedOn, Training};
+use crate::files::{
+    BlindFamily, Copying, Exposed, Nearest, Prompted, SetTest, TrainedOn, Training,
+};
 use crate::repeats::Repeated;
 
 /// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
@@ -254,6 +256,8 @@ pub struct Pictures {
     pub grid: Option<Png>,
     /// Generated images with their nearest training images.
     pub nearest: Option<Nearest>,
+    /// Generated images with the texts they were drawn for, a few of members and a few never seen.
+    pub prompted: Vec<Prompted>,
 }
 
 /// How near generated images come to training images (RMSE per pixel on [0, 1]).

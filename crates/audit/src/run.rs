@@ -10,8 +10,12 @@ use serde_json::Value;
 
 use crate::disk::{Png, is_plain_name};
 use crate::error::{AuditError, Result};
-use crate::files::{Exposed, ModelFiles, RunFiles, SetsFile};
+use crate::files::{Exposed, ModelFiles, Prompted, RunFiles, SetsFile};
 use crate::scores::read_scores;
+
+/// Prompts of training images, and of others, that the report shows images for.
+const MEMBER_PROMPTS: usize = 5;
+const UNSEEN_PROMPTS: usize = 3;
 
 /// Name of the model when a folder holds nothing but its scores.
 pub const UNNAMED: &str = "model";
@@ -200,13 +204,28 @@ impl RunFiles {
         if samples.join("nearest.json").exists() {
             model.nearest = self.optional(&samples, "nearest.json", "no nearest training images");
         }
+        let prompted: Vec<Prompted> = match samples.join("prompts.json").exists() {
+            true => self.optional(
+                &samples,
+                "prompts.json",
+                "what the images were drawn for is unknown",
+            ),
+            false => None,
+        }
+        .unwrap_or_default();
         if let Some(nearest) = &mut model.nearest {
             for pair in &mut nearest.pairs {
+                let drawn_for = prompted.iter().find(|p| p.png == pair.sample);
+                pair.prompt = drawn_for.and_then(|p| p.prompt.clone());
                 pair.pictures = (
                     Png::read(&samples, &pair.sample),
                     Png::read(&samples, &pair.member_png),
                 );
             }
+        }
+        model.prompted = shown(prompted);
+        for image in &mut model.prompted {
+            image.picture = Png::read(&samples, &image.png);
         }
         if model.defense.is_empty()
             && let Some(training) = read_json::<Value>(dir, &format!("models/{name}/training.json"))
@@ -228,6 +247,24 @@ impl RunFiles {
     ) -> Option<T> {
         optional(&mut self.missing, dir, relative, consequence)
     }
+}
+
+/// The first image of the first few prompts of either kind.
+fn shown(prompted: Vec<Prompted>) -> Vec<Prompted> {
+    let mut taken: Vec<Prompted> = Vec::new();
+    for image in prompted {
+        let of_its_kind = taken.iter().filter(|t| t.member == image.member).count();
+        let most = if image.member {
+            MEMBER_PROMPTS
+        } else {
+            UNSEEN_PROMPTS
+        };
+        let new = taken.iter().all(|t| t.prompt != image.prompt);
+        if new && of_its_kind < most && image.prompt.is_some() {
+            taken.push(image);
+        }
+    }
+    taken
 }
 
 /// Reads an optional JSON file; says in `missing` what follows from its absence or damage.

@@ -190,12 +190,16 @@ fn leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String {
         ),
         None => String::new(),
     };
+    let chosen = match model.attacks_run() {
+        1 => "",
+        _ => ", widened for the choice among them",
+    };
     format!(
-        "{} {does}: {strongest} ranks a random {} above a random non-member {} of the time (95 % interval {}){found}.",
+        "{} {does}: {strongest} ranks a random {} above a random non-member {} of the time (95 % interval {}{chosen}){found}.",
         attacker(&best.access, &subject(model)),
         member_of(model),
         percent_in_words(m.auc),
-        percent_interval(m.auc_ci)
+        percent_interval(m.auc_ci_adjusted)
     )
 }
 
@@ -209,10 +213,10 @@ fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String 
             interval(m.auc_ci)
         ),
         n => format!(
-            "none of the {n} attacks run here did better than chance (best: {}, AUC {}, {})",
+            "none of the {n} attacks run here did better than chance (best: {}, AUC {}, {}, widened for the choice among them)",
             best.title,
             rate(m.auc),
-            interval(m.auc_ci)
+            interval(m.auc_ci_adjusted)
         ),
     };
     format!(
@@ -237,7 +241,7 @@ fn short(model: &ModelReport) -> String {
     } else {
         format!("Strongest of {n} attacks: {}", best.title)
     };
-    let auc = format!("AUC {} ({})", rate(m.auc), interval(m.auc_ci));
+    let auc = format!("AUC {} ({})", rate(m.auc), interval(m.auc_ci_adjusted));
     if m.finding != Finding::Leak {
         let none = if n == 1 {
             format!("{} did no better than chance: {auc}", best.title)

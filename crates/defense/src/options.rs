@@ -15,8 +15,8 @@ pub struct TrainOptions {
     /// batch. DP-SGD goes image by image anyway.
     #[serde(skip_serializing_if = "is_one")]
     pub accumulate: usize,
-    /// Keep little of a pass and compute the rest again for the gradient: less memory, about a third more time, the same
-    /// numbers ([`dualmd_diffusion::checkpointing`]).
+    /// Keep little of a pass and compute the rest again for the gradient: less memory, more time, the same numbers up to
+    /// rounding ([`dualmd_diffusion::checkpointing`]).
     #[serde(skip_serializing_if = "is_false")]
     pub gradient_checkpointing: bool,
     /// Peak learning rate of Adam (betas 0.9, 0.999, eps 1e-8).

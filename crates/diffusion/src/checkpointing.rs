@@ -1,10 +1,10 @@
 //! Gradient checkpointing (Chen et al. 2016, arXiv:1604.06174): of a training pass only what goes from one stretch of the network
 //! to the next is kept; each stretch is run again, last first, when its gradient is due. One pass more, for a fraction of the
-//! memory; the numbers are those of an ordinary pass.
+//! memory; the output is that of an ordinary pass, and so is the gradient, up to the order in which its parts are added.
 //!
 //! A network walks a [`Tape`] stretch by stretch, whether or not anything is kept: there is one description of its arithmetic.
 
-use crate::Result;
+use crate::{DiffusionError, Result};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor, no_grad, shim};
 
@@ -144,7 +144,7 @@ impl<'a> Tape<'a> {
             }
             let out = shim::with_precision(self.precision, device, || (stretch.work)(&leaves))??;
             if !out.requires_grad() {
-                // Nothing in it is trained, and nothing before it.
+                // Nothing in it is trained, and it takes nothing that depends on what is.
                 continue;
             }
             // The gradient of this sum is `gradient`, whatever the sum itself rounds to.
@@ -172,7 +172,8 @@ pub struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// What the network answered, to compute a loss from: [B, C, H, W] f32.
+    /// What the network answered, to compute a loss from: [B, C, H, W] f32. The way back is [`Self::backward`]: the loss's own
+    /// ends here where only checkpoints were kept.
     pub fn output(&self) -> &Tensor {
         &self.output
     }
@@ -180,7 +181,7 @@ impl Pass<'_> {
     /// Adds the gradient of `loss`, computed from [`Self::output`], to that of the parameters.
     ///
     /// # Errors
-    /// What libtorch refuses.
+    /// A loss that does not depend on the output; what libtorch refuses.
     pub fn backward(self, loss: &Tensor) -> Result<()> {
         loss.f_backward()?;
         drop(self.last);
@@ -188,6 +189,11 @@ impl Pass<'_> {
             return Ok(());
         }
         let gradient = self.output.grad();
+        if !gradient.defined() {
+            return Err(DiffusionError::Config(
+                "the loss does not depend on the network's output: there is no gradient".into(),
+            ));
+        }
         let device = gradient.device();
         // Masks of what comes after go on where the pass ended, as if nothing had been run again.
         let drops = self.tape.drops;

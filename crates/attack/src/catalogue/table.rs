@@ -2,12 +2,12 @@
 
 use super::{Entry, Needs, Space};
 use crate::{
-    Attack, Clid, ClidGap, Gsa1, Gsa2, Loss, Pfami, Pia, PiaSd2024, Pian, ReDiffuse, ReDiffuseNn,
-    Reference, SecMi, SecMiNn, SimA, TeacherDifference, Wen,
+    Attack, Clid, ClidGap, ClidVec, Gsa1, Gsa2, Loss, Pfami, Pia, PiaSd2024, Pian, ReDiffuse,
+    ReDiffuseNn, Reference, SecMi, SecMiNn, SimA, TeacherDifference, Wen,
 };
 
 /// Every attack on a noise predictor, in the order of reports.
-pub const ALL: [Entry; 17] = [
+pub const ALL: [Entry; 18] = [
     Entry::formula("loss", Needs::Nothing, |_, t| {
         with_timestep(Loss::default(), t, |a, t| a.t = t)
     }),
@@ -51,6 +51,10 @@ pub const ALL: [Entry; 17] = [
     .with_prompts(true),
     Entry::learned("clid", true, |_, t| {
         Box::new(t.map_or_else(Clid::default, Clid::around))
+    })
+    .with_prompts(true),
+    Entry::learned("clid-vec", true, |_, t| {
+        Box::new(t.map_or_else(ClidVec::default, ClidVec::around))
     })
     .with_prompts(true),
     Entry::formula("wen", Needs::Nothing, |_, t| {

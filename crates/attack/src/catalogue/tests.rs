@@ -39,6 +39,7 @@ fn names_lead_to_their_attacks() {
 fn attacks_on_captions_say_what_they_need() {
     for name in [
         "clid",
+        "clid-vec",
         "clid-gap@500",
         "wen",
         "pia-sd-2024",
@@ -108,7 +109,7 @@ fn unknown_names_get_the_nearest() {
     assert_eq!(
         message("secmia"),
         "unknown attack \"secmia\" (did you mean secmi?): known attacks are loss, secmi, secmi-nn, pia, \
-         pian, sima, pfami, rediffuse, rediffuse-nn, clid-gap, clid, wen, pia-sd-2024, gsa2, gsa1, reference, \
+         pian, sima, pfami, rediffuse, rediffuse-nn, clid-gap, clid, clid-vec, wen, pia-sd-2024, gsa2, gsa1, reference, \
          teacher-difference"
     );
     assert!(message("PIAN").contains("did you mean pian?"));

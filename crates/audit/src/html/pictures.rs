@@ -7,7 +7,7 @@ use maud::{Markup, html};
 
 use super::figure;
 use crate::disk::Png;
-use crate::files::{Exposed, Nearest};
+use crate::files::{Exposed, Nearest, Prompted};
 use crate::format::count;
 use crate::report::{ModelReport, Report};
 
@@ -71,6 +71,7 @@ pub fn section(report: &Report) -> Markup {
                     p.lede { "The same place in each grid started from the same noise, so places can be compared across models." }
                     div.grids { @for m in &grids { figure.sample { (embed.image(m.pictures.grid.as_ref(), &format!("Samples of {}", m.title))) figcaption { strong { (m.title) } } } } }
                 }
+                (prompted(report, &embed))
                 @if !nearest.is_empty() {
                     h3 { "Generated images and their nearest training images" }
                     p.lede { "Left: generated; right: its nearest training image. The bars are distances to the nearest training image (orange) and to the nearest unseen image (blue outline): root mean squared errors per pixel, from 0 (a copy) to 1. The larger of two sets has a nearer neighbour by chance." }
@@ -78,6 +79,40 @@ pub fn section(report: &Report) -> Markup {
                 }
                 (exposed(report, &embed))
             }
+        }
+    }
+}
+
+/// What the models draw for the same texts: a row for each text, a column for each model.
+fn prompted(report: &Report, embed: &Embedder) -> Markup {
+    let models = || {
+        let all = report.models.iter();
+        all.filter(|m| !m.pictures.prompted.is_empty())
+    };
+    let mut texts: Vec<(&str, bool)> = Vec::new();
+    for image in models().flat_map(|m| &m.pictures.prompted) {
+        let text = (image.prompt.as_deref().unwrap_or_default(), image.member);
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    let drawn = |m: &ModelReport, text: (&str, bool)| {
+        let of = |p: &&Prompted| (p.prompt.as_deref(), p.member) == (Some(text.0), text.1);
+        let found = m.pictures.prompted.iter().find(of);
+        let alt = format!("{} for: {}", m.title, text.0);
+        embed.image(found.and_then(|p| p.picture.as_ref()), &alt)
+    };
+    html! {
+        @if !texts.is_empty() {
+            h3 { "Images for the same prompts" }
+            p.lede { "The first prompts of the run, each with the first image drawn for it; in a row all models began with the same noise." }
+            div.scroll tabindex="0" role="region" aria-label="Images for the same prompts" { table.plain.prompted {
+                thead { tr { th scope="col" { "Prompt" } @for m in models() { th scope="col" { (m.title) } } } }
+                tbody { @for text in &texts { tr {
+                    th scope="row" { (text.0) small { (if text.1 { "trained on" } else { "never seen" }) } }
+                    @for m in models() { td { (drawn(m, *text)) } }
+                } } }
+            } }
         }
     }
 }
@@ -110,6 +145,7 @@ fn pairs(model: &ModelReport, nearest: &Nearest, embed: &Embedder) -> Markup {
             @if let Some(d) = pair.heldout_distance {
                 (distance("unseen", "nonmembers", d))
             }
+            @if let Some(prompt) = &pair.prompt { p.prompt { (prompt) } }
         } } }
     };
     let caption = html! {

@@ -184,7 +184,7 @@ pub struct Train {
     pub batch: usize,
     /// Parts of the batch that go through the network one after the other, for less memory.
     pub accumulate: usize,
-    /// Compute most of a pass again for its gradient: less memory, about a third more time, the same numbers.
+    /// Compute most of a pass again for its gradient: less memory, more time, the same numbers up to rounding.
     pub gradient_checkpointing: bool,
     /// Adam's rate at its highest.
     pub learning_rate: f64,
@@ -426,6 +426,15 @@ fn is_zero(number: &u64) -> bool {
 }
 
 impl ModelEntry {
+    /// The entry without what makes two trainings of one recipe differ.
+    pub fn but_for_seed(&self) -> Self {
+        Self {
+            name: String::new(),
+            seed_offset: 0,
+            ..self.clone()
+        }
+    }
+
     /// The teacher of a `kd` model.
     pub fn kd_teacher(&self) -> &str {
         self.teacher.as_deref().unwrap_or("baseline")

@@ -107,6 +107,9 @@ pub struct Target {
     pub name: String,
     /// A defence as `[[models]]` names it, or `teacher`.
     pub defense: String,
+    /// An earlier model of the file that differs from this one by name and seed alone: the same recipe, trained again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_of: Option<String>,
     /// Models it was made from.
     pub needs: Vec<String>,
     /// Model folders to load: itself, the two teachers that alternate, or the shards' models that are averaged.
@@ -304,13 +307,19 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
     let single = |name: &str, defense: &str, needs: Vec<String>| Target {
         name: name.to_owned(),
         defense: defense.to_owned(),
+        repeat_of: None,
         needs,
         parts: vec![name.to_owned()],
         attacks: named(false).chain(black_box.iter().cloned()).collect(),
     };
     let mut targets: Vec<Target> = Vec::new();
-    for model in &experiment.models {
+    for (place, model) in experiment.models.iter().enumerate() {
         let teachers = || teachers_of(model).to_vec();
+        let earlier = experiment.models[..place].iter();
+        let repeat_of = earlier
+            .filter(|e| e.but_for_seed() == model.but_for_seed())
+            .map(|e| e.name.clone())
+            .next();
         if needs_teachers(model.defense) {
             for name in teachers() {
                 if targets.iter().all(|target| target.name != name) {
@@ -319,7 +328,7 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             }
         }
         let (name, defense) = (&model.name, model.defense.as_str());
-        targets.push(match model.defense {
+        let target = match model.defense {
             Defense::None => single(name, defense, Vec::new()),
             Defense::Distillmd => single(name, defense, teachers()),
             Defense::Kd => single(name, defense, vec![model.kd_teacher().to_owned()]),
@@ -336,6 +345,11 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
                 attacks: named(true).chain(black_box.iter().cloned()).collect(),
                 ..single(name, defense, teachers())
             },
+        };
+        targets.push(Target {
+            // A pair or an ensemble is not trained itself.
+            repeat_of: repeat_of.filter(|_| target.parts == [name.clone()]),
+            ..target
         });
     }
     targets

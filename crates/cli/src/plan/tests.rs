@@ -442,3 +442,19 @@ fn a_run_of_an_older_version_may_go_on() {
         "{message}"
     );
 }
+
+/// The report combines trainings of one recipe over seeds.
+#[test]
+fn a_recipe_trained_again_is_a_repeat() {
+    let plan = plan(&[
+        "models=[{name='a', defense='none'}, {name='b', defense='none', seed_offset=1}, {name='c', defense='distillmd'}, \
+         {name='d', defense='none', train={weight_decay=1e-3}}, {name='e', defense='distillmd'}, {name='f', defense='dualmd'}, \
+         {name='g', defense='dualmd'}]",
+    ]);
+    let repeats: Vec<(&str, &str)> = plan
+        .models
+        .iter()
+        .filter_map(|m| Some((m.name.as_str(), m.repeat_of.as_deref()?)))
+        .collect();
+    assert_eq!(repeats, [("b", "a"), ("e", "c")]);
+}

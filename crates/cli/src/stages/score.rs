@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use dualmd_attack::nn::{self, BlackBox, feature_scores, nearest};
 use dualmd_attack::{
     AttackInfo, Drawn, Known, Method, Needs, Others, Prompts, RunOptions, Samples, Space, by_name,
-    by_name_for, needs,
+    by_name_for, needs, thirds,
 };
 use dualmd_audit::{ScoreRow, read_scores};
 use dualmd_diffusion::sampler::initial_noise;
@@ -119,6 +119,20 @@ impl Kept {
         });
         Self(kept.collect())
     }
+
+    /// The attacks that are not among these, by name.
+    fn beside(&self, asked: &[String]) -> Vec<String> {
+        let names = self
+            .0
+            .values()
+            .filter_map(|(entry, _)| entry["attack"].as_str());
+        let mut names: Vec<String> = names
+            .filter(|name| check_name(name).is_ok() && !asked.iter().any(|a| a == name))
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names
+    }
 }
 
 /// Rows of the CSV and the description beside it.
@@ -129,6 +143,39 @@ pub struct Scored {
     pub description: Value,
     /// Attacks whose scores were kept from an earlier run.
     pub kept: usize,
+}
+
+/// What the samples' captions are to the model, with their parts where an attack compares them.
+fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prompts> {
+    let reduces = |name: &String| {
+        let base = name.split(['@', '+']).next();
+        matches!(base, Some("clid" | "clid-vec"))
+    };
+    let (Some(text), Some(captions), true) = (
+        model.text(),
+        subject.captions,
+        subject.attacks.iter().any(reduces),
+    ) else {
+        return Ok(Prompts::new(
+            &texts.embeddings,
+            texts.of.clone(),
+            &texts.nothing(),
+        )?);
+    };
+    let parts: Vec<Vec<String>> = captions
+        .iter()
+        .map(|own| own.first().map(|c| thirds(c)).unwrap_or_default())
+        .collect();
+    let lists: Vec<&[String]> = parts.iter().map(Vec::as_slice).collect();
+    let parts = Encoded::new(text, &lists)?;
+    let first = texts.embeddings.size()[0] as usize;
+    let reduced = parts
+        .of
+        .iter()
+        .map(|rows| rows.iter().map(|row| first + row).collect())
+        .collect();
+    let all = Tensor::f_cat(&[&texts.embeddings, &parts.embeddings], 0)?;
+    Ok(Prompts::new(&all, texts.of.clone(), &texts.nothing())?.with_reduced(reduced)?)
 }
 
 /// Scores all samples [N, C, H, W] with every attack of the subject.
@@ -154,8 +201,7 @@ pub fn score(
         (None, _) => None,
     };
     if let Some(texts) = &texts {
-        let prompts = Prompts::new(&texts.embeddings, texts.of.clone(), &texts.nothing())?;
-        samples = samples.with_prompts(prompts)?;
+        samples = samples.with_prompts(prompts(subject, model, texts)?)?;
     }
     let space = match model.text() {
         Some(text) if text.is_latent() => Space::Latent,
@@ -189,16 +235,23 @@ pub fn score(
     let mut done: BTreeMap<&str, (Value, Vec<ScoreRow>)> = BTreeMap::new();
     let (mut methods, mut black_boxes, mut similar) = (Vec::new(), Vec::new(), Vec::new());
     let mut reused = 0;
-    for name in subject.attacks {
+    // Attacks that were scored before and are not asked for now: what they found stays, where it still holds.
+    let others = kept.beside(subject.attacks);
+    for (name, asked) in subject
+        .attacks
+        .iter()
+        .map(|name| (name, true))
+        .chain(others.iter().map(|name| (name, false)))
+    {
         if let (Some(drawn), Some(comparison)) = (Drawn::parse(name), &comparison) {
             let info = comparison.info(drawn);
             match comparison.depends_on(drawn) {
                 Ok(rest) => {
                     let fingerprint = base.of(&info, &rest);
                     if let Some(found) = kept.0.remove(&fingerprint) {
-                        reused += 1;
+                        reused += usize::from(asked);
                         done.insert(name, found);
-                    } else {
+                    } else if asked {
                         similar.push(Asked {
                             name,
                             drawn,
@@ -207,10 +260,11 @@ pub fn score(
                         });
                     }
                 }
-                Err(error) => {
+                Err(error) if asked => {
                     let reason = Some(format!("{error:#}"));
                     done.insert(name, (failed(&info, reason), Vec::new()));
                 }
+                Err(_) => {}
             }
             continue;
         }
@@ -233,8 +287,11 @@ pub fn score(
             }
         };
         if let Some(found) = kept.0.remove(&fingerprint) {
-            reused += 1;
+            reused += usize::from(asked);
             done.insert(name, found);
+            continue;
+        }
+        if !asked {
             continue;
         }
         match what {
@@ -358,7 +415,7 @@ pub fn score(
     }
 
     let (mut attacks, mut scored) = (Vec::new(), Vec::new());
-    for name in subject.attacks {
+    for name in subject.attacks.iter().chain(&others) {
         if let Some((entry, rows)) = done.remove(name.as_str()) {
             attacks.push(entry);
             scored.extend(rows);

@@ -339,6 +339,7 @@ fn fingerprint(
         fixed.keep_checkpoints,
         fixed.log_every,
     ) = (0, 0, 0);
+    fixed.gradient_checkpointing = false;
     let text = serde_json::to_string(&(
         &job,
         &fixed,

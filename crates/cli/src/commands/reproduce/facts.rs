@@ -13,7 +13,7 @@ struct Ranked<'a> {
     value: f64,
 }
 
-/// Sentences for table 2, 3 or 10; each begins with yes, no or partly.
+/// Sentences for table 2, 3 or 10; each begins with yes, no, partly or open.
 ///
 /// # Errors
 /// A number that is not finite.
@@ -64,7 +64,13 @@ fn verdict(agree: usize, of: usize) -> &'static str {
     }
 }
 
-/// Is the order of the methods that of the paper?
+/// Is the attack no better than chance on the undefended model, as far as can be told? Then it compares no defences.
+fn finds_nothing(set: &Set, attack: &str) -> Result<bool> {
+    let cell = Cell::metric(set, names::BASELINE, Some(attack), Metric::Auc)?;
+    Ok(cell.interval().is_some_and(|[low, _]| low <= 0.5))
+}
+
+/// Is the order of the methods that of the paper? Open where the attack finds nothing to begin with.
 fn order(
     table: u8,
     set: &Set,
@@ -111,7 +117,7 @@ fn order(
     }
     let digits = names::digits(metric);
     let mut differences = String::new();
-    let mut told = true;
+    let (mut told, mut compared) = (true, false);
     for pair in ours.windows(2) {
         let [a, b] = [&pair[0], &pair[1]];
         let first = Cell::metric(set, a.model, attack, metric)?;
@@ -119,6 +125,7 @@ fn order(
         if let Some([low, high]) = less.between() {
             let zero = low <= 0.0 && high >= 0.0;
             told &= !zero;
+            compared = true;
             differences.push_str(&format!(
                 " {} less {}: {}{}.",
                 names::method(a.model),
@@ -128,14 +135,23 @@ fn order(
             ));
         }
     }
-    let noise = if agree > 0 && !told {
-        " (within the noise of these seeds)"
+    let idle = match attack {
+        Some(attack) => finds_nothing(set, attack)?,
+        None => false,
+    };
+    let noise = match (idle, agree > 0, compared) {
+        (true, ..) => " (the attack finds no members of the undefended model here)",
+        (_, true, true) if !told => " (within the noise of these seeds)",
+        (_, true, false) => " (one seed)",
+        _ => "",
+    };
+    let verdict = if idle {
+        "open"
     } else {
-        ""
+        verdict(agree, sets.len())
     };
     Ok(Some(format!(
-        "{}{noise}: {}{}, order by {}: here {}; paper: {}.{differences}",
-        verdict(agree, sets.len()),
+        "{verdict}{noise}: {}{}, order by {}: here {}; paper: {}.{differences}",
         set.name,
         attack
             .map(|a| format!(", {}", names::attack(a)))

@@ -62,7 +62,8 @@ fn auc(set: &Set, model: &str, attack: &str) -> Result<Cell> {
     Cell::metric(set, model, Some(attack), Metric::Auc)
 }
 
-/// Does the defence bring the attack nearer to chance, as in the paper?
+/// Does the defence bring the attack nearer to chance, as in the paper? Open where there was nothing to take away: here, or in the
+/// paper.
 fn defended(
     table: u8,
     set: &Set,
@@ -82,35 +83,40 @@ fn defended(
         .zip(of_paper(model))
         .map(|((_, x), (_, y))| (x, y))
         .collect();
-    let agree = pairs
-        .iter()
+    let found = || pairs.iter().filter(|(x, _)| *x > 0.5);
+    let agree = found()
         .filter(|(x, y)| nearer(*x, *y) == nearer(a, b))
         .count();
-    let verdict = match agree {
-        0 => "no",
-        n if n == pairs.len() => "yes",
+    let less = none.less(&defended)?;
+    let told = less.between().map(|[low, high]| low > 0.0 || high < 0.0);
+    let why = if against(&none, 0.5) != "above" {
+        Some("here the attack finds no members of the undefended model")
+    } else if found().next().is_none() {
+        Some("in the paper it finds no members of the undefended model")
+    } else {
+        None
+    };
+    let verdict = match (agree, why, told) {
+        (_, Some(_), _) | (_, _, Some(false)) => "open",
+        (0, ..) => "no",
+        (n, ..) if n == found().count() => "yes",
         _ => "partly",
     };
     let theirs: Vec<String> = pairs
         .iter()
         .map(|(x, y)| format!("{} to {}", names::printed(*x), names::printed(*y)))
         .collect();
-    let less = none.less(&defended)?;
-    let difference = match less.between() {
-        Some([low, high]) => format!(
+    let difference = match told {
+        Some(told) => format!(
             "; no defence less {}: {}{}",
             names::method(model),
             less.text(3),
-            if low <= 0.0 && high >= 0.0 {
-                ", not told from 0"
-            } else {
-                ""
-            }
+            if told { "" } else { ", not told from 0" }
         ),
-        None => String::new(),
+        None => "; one seed".into(),
     };
     Ok(Some(format!(
-        "{verdict}: {}, {}, {}: {} moves the AUC from {} to {}, {} 0.5{difference}; paper {}.",
+        "{verdict}: {}, {}, {}: {} moves the AUC from {} to {}, {} 0.5{difference}; paper {}{}.",
         set.name,
         title(captions),
         names::attack(attack),
@@ -118,7 +124,8 @@ fn defended(
         none.text(3),
         defended.text(3),
         against(&defended, 0.5),
-        theirs.join(", ")
+        theirs.join(", "),
+        why.map(|why| format!("; {why}")).unwrap_or_default(),
     )))
 }
 

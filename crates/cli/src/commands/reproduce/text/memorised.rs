@@ -4,7 +4,7 @@
 use super::super::Drawn;
 use super::super::cell::Cell;
 use super::super::names;
-use super::super::read::{Evidence, Run, Set};
+use super::super::read::{Evidence, Measured, Run, Set};
 use super::super::study::{Planned, Study};
 use super::super::svg::{self, Panel};
 use super::super::tables::{Record, Row, Table, intervals};
@@ -204,34 +204,44 @@ fn read(run: &Run, name: &str) -> Result<Option<Value>> {
     Ok(Some(value))
 }
 
-/// A number of `memorisation.json` over the seeds.
+/// The mean of a spread in `memorisation.json`, over the seeds.
 fn cell(set: &Set, name: &str, pointer: &str) -> Result<Cell> {
     let mut numbers = Vec::new();
     for run in &set.runs {
-        let found = read(run, name)?.and_then(|v| v.pointer(pointer).and_then(Value::as_f64));
-        numbers.extend(found.map(|v| (run.seed, (v, None))));
+        let found = read(run, name)?.and_then(|v| v.pointer(pointer).map(measured_mean));
+        numbers.extend(found.flatten().map(|m| (run.seed, m)));
     }
     Cell::new(&numbers, set.runs.len())
 }
 
-/// Columns: (head, pointer into `memorisation.json`, key of records).
+/// A mean over prompts with its 95 % interval (normal, from the spread).
+fn measured_mean(spread: &Value) -> Option<Measured> {
+    let mean = spread["mean"].as_f64()?;
+    let half = spread["std"]
+        .as_f64()
+        .zip(spread["n"].as_f64())
+        .map(|(std, n)| 1.96 * std / n.sqrt());
+    Some((mean, half.map(|h| [mean - h, mean + h])))
+}
+
+/// Columns: (head, pointer to a spread in `memorisation.json`, key of records).
 const COLUMNS: [(&str, &str, &str); 4] = [
     (
         "similarity to the prompt's image",
-        "/similarity/own/memorised/mean",
+        "/similarity/own/memorised",
         "similarity_own",
     ),
     (
         "for prompts never seen",
-        "/similarity/own/others/mean",
+        "/similarity/own/others",
         "similarity_own_unseen",
     ),
     (
         "to the nearest held-out image",
-        "/similarity/nearest_heldout/memorised/mean",
+        "/similarity/nearest_heldout/memorised",
         "similarity_heldout",
     ),
-    ("CLIP score", "/clip_score/memorised/mean", "clip_score"),
+    ("CLIP score", "/clip_score/memorised", "clip_score"),
 ];
 
 /// Table 1 and its sentences.
