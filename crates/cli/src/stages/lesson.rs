@@ -93,11 +93,12 @@ impl Lesson {
         if let Some(model) = text {
             let t = train_of(plan, job);
             let any = t.captions == choices::CaptionChoice::Any;
-            let captions = text::captions(model, images, &order, any, t.caption_dropout)?;
+            let kept = text::Kept::of(run);
+            let captions = text::captions(&kept, model, images, &order, any, t.caption_dropout)?;
             set.captions = Some(captions);
-            if let Some((means, deviations)) = text::latents(model, &set.images)? {
+            if let Some((means, deviations)) = text::latents(&kept, model, &set.images)? {
                 if t.flip {
-                    set.mirrored = text::latents(model, &set.images.flip([3]))?;
+                    set.mirrored = text::latents(&kept, model, &set.images.flip([3]))?;
                 }
                 (set.images, set.deviation) = (means, Some(deviations));
             }

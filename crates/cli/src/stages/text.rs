@@ -2,6 +2,7 @@
 
 use super::lesson::train_of;
 use super::prepare::Images;
+use super::score::hash_tensor;
 use crate::experiment::Experiment;
 use crate::plan::{Job, JobKind, Plan};
 use crate::stages::RunFolder;
@@ -9,11 +10,13 @@ use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, Record};
 use dualmd_defense::Captions;
 use dualmd_diffusion::latent::{Parts, TextToImage};
+use dualmd_diffusion::nn::Parameters;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{Condition, LoraConfig, UNet2dCondition, UNet2dConditionConfig};
+use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Prompts encoded at a time.
 const CHUNK: usize = 64;
@@ -124,6 +127,58 @@ pub fn captions_of<'a>(set: &ImageSet, record: &'a Record) -> Result<&'a [String
     Ok(&record.captions)
 }
 
+fn embeddings(model: &TextToImage, texts: &[&str]) -> Result<Tensor> {
+    let parts = texts
+        .chunks(CHUNK)
+        .map(|chunk| model.text_embeddings(chunk))
+        .collect::<dualmd_diffusion::Result<Vec<_>>>()?;
+    Ok(Tensor::f_cat(&parts, 0)?)
+}
+
+/// What the frozen parts of a base made of a run's texts and images, on the disk: for the run's other trainings, and for one that
+/// goes on.
+pub struct Kept(PathBuf);
+
+impl Kept {
+    /// In the folder of a run.
+    pub fn of(run: &RunFolder) -> Self {
+        Self(run.0.join("encoded"))
+    }
+
+    /// The tensors called `names` that depend on what `key` is a hash of: read, or made and written. A damaged file is made
+    /// again.
+    fn tensors<const N: usize>(
+        &self,
+        what: &str,
+        key: &str,
+        names: [&str; N],
+        make: impl FnOnce() -> Result<[Tensor; N]>,
+    ) -> Result<[Tensor; N]> {
+        let path = self.0.join(format!("{what}-{}.safetensors", &key[..16]));
+        if let Ok(mut found) = read_safetensors(&path) {
+            let found = names.map(|name| found.remove(name));
+            if found.iter().all(Option::is_some) {
+                return Ok(found.map(|t| t.unwrap_or_else(Tensor::new)));
+            }
+        }
+        let made = make()?;
+        std::fs::create_dir_all(&self.0)
+            .with_context(|| format!("cannot create {}", self.0.display()))?;
+        write_safetensors(&path, names.into_iter().zip(&made), &[("of", key)])?;
+        Ok(made)
+    }
+}
+
+/// A hash of frozen weights and of what they are asked.
+fn key(weights: Option<&Parameters>, asked: &str) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for (name, tensor) in weights.into_iter().flat_map(|w| &w.0) {
+        hasher.update(format!("{name} {}\n", hash_tensor(tensor)?).as_bytes());
+    }
+    hasher.update(asked.as_bytes());
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// Texts as embeddings, each distinct text once.
 pub struct Encoded {
     /// [K, tokens, width].
@@ -140,6 +195,22 @@ impl Encoded {
     /// # Errors
     /// What the tokenizer or the encoder refuses.
     pub fn new(model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
+        Self::by(asked, |texts| embeddings(model, texts))
+    }
+
+    /// As [`Self::new`], where a training of the run has not encoded the same texts before.
+    fn kept(kept: &Kept, model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
+        Self::by(asked, |texts| {
+            let encoder = model.text.as_ref().map(|t| t.model.parameters());
+            let key = key(encoder, &format!("{texts:?}"))?;
+            let [embeddings] = kept.tensors("texts", &key, ["embeddings"], || {
+                Ok([embeddings(model, texts)?])
+            })?;
+            Ok(embeddings.to_device(model.unet.device()))
+        })
+    }
+
+    fn by(asked: &[&[String]], encode: impl FnOnce(&[&str]) -> Result<Tensor>) -> Result<Self> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::from([("", 0)]);
         let mut texts = vec![""];
         let of = asked
@@ -155,12 +226,8 @@ impl Encoded {
                     .collect()
             })
             .collect();
-        let parts = texts
-            .chunks(CHUNK)
-            .map(|chunk| model.text_embeddings(chunk))
-            .collect::<dualmd_diffusion::Result<Vec<_>>>()?;
         Ok(Self {
-            embeddings: Tensor::f_cat(&parts, 0)?,
+            embeddings: encode(&texts)?,
             of,
             empty: 0,
         })
@@ -190,6 +257,7 @@ impl Encoded {
 /// # Errors
 /// A picture without a caption; what the encoder refuses.
 pub fn captions(
+    kept: &Kept,
     model: &TextToImage,
     images: &Images,
     positions: &[usize],
@@ -200,7 +268,7 @@ pub fn captions(
         .iter()
         .map(|&i| captions_of(&images.set, &images.set.records[i]))
         .collect::<Result<Vec<_>>>()?;
-    let encoded = Encoded::new(model, &lists)?;
+    let encoded = Encoded::kept(kept, model, &lists)?;
     Ok(Captions {
         embeddings: encoded.embeddings,
         of: encoded.of,
@@ -215,23 +283,33 @@ pub fn captions(
 ///
 /// # Errors
 /// Shapes the autoencoder cannot take.
-pub fn latents(model: &TextToImage, images: &Tensor) -> Result<Option<(Tensor, Tensor)>> {
+pub fn latents(
+    kept: &Kept,
+    model: &TextToImage,
+    images: &Tensor,
+) -> Result<Option<(Tensor, Tensor)>> {
     let Some(vae) = &model.vae else {
         return Ok(None);
     };
     let scale = vae.config().scaling_factor;
-    let parts = in_parts(images, |part| {
-        let moments = dualmd_torch::no_grad(|| vae.encode(part))?;
-        Ok((
-            moments.mean * scale,
-            (moments.log_variance * 0.5).exp() * scale,
-        ))
-    })?;
-    let (means, deviations): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    Ok(Some((
-        Tensor::f_cat(&means, 0)?,
-        Tensor::f_cat(&deviations, 0)?,
-    )))
+    let make = || {
+        let parts = in_parts(images, |part| {
+            let moments = dualmd_torch::no_grad(|| vae.encode(part))?;
+            Ok((
+                moments.mean * scale,
+                (moments.log_variance * 0.5).exp() * scale,
+            ))
+        })?;
+        let (means, deviations): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        Ok([Tensor::f_cat(&means, 0)?, Tensor::f_cat(&deviations, 0)?])
+    };
+    let key = key(
+        Some(vae.parameters()),
+        &format!("{scale} {}", hash_tensor(images)?),
+    )?;
+    let both = kept.tensors("latents", &key, ["mean", "deviation"], make)?;
+    let [means, deviations] = both.map(|t| t.to_device(images.device()));
+    Ok(Some((means, deviations)))
 }
 
 /// Takes images or latents [N, ...] through the autoencoder some at a time, in order.
@@ -244,4 +322,30 @@ pub fn in_parts<T>(x: &Tensor, work: impl Fn(&Tensor) -> Result<T>) -> Result<Ve
         .step_by(IMAGES as usize)
         .map(|start| work(&x.narrow(0, start, (n - start).min(IMAGES))))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made once for a key, and again where the file is no longer whole.
+    #[test]
+    fn what_was_encoded_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept(folder.path().join("encoded"));
+        let ask = |asked: &str, value: f32| {
+            let key = key(None, asked).unwrap();
+            let make = || Ok([Tensor::from_slice(&[value, 2.0])]);
+            let [found] = kept.tensors("texts", &key, ["embeddings"], make).unwrap();
+            Vec::<f32>::try_from(&found).unwrap()
+        };
+        assert_eq!(ask("one", 1.0), [1.0, 2.0]);
+        assert_eq!(ask("one", 7.0), [1.0, 2.0]);
+        assert_eq!(ask("other", 7.0), [7.0, 2.0]);
+        for file in std::fs::read_dir(&kept.0).unwrap() {
+            std::fs::write(file.unwrap().path(), b"half a file").unwrap();
+        }
+        assert_eq!(ask("one", 3.0), [3.0, 2.0]);
+        assert_eq!(ask("one", 4.0), [3.0, 2.0]);
+    }
 }
