@@ -12,9 +12,10 @@ use crate::{
 };
 use dualmd_data::stream;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::{Device, Kind, Tensor, tch};
 use rand::seq::SliceRandom;
 use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 /// The samples under attack.
@@ -223,27 +224,17 @@ pub fn run(
         saved += batch.calls().saved;
     }
 
-    for ((attack, result), looked) in attacks.iter().zip(&mut results).zip(looked) {
-        if let (Method::Learned(attack), Ok(_), Some(known)) =
-            (attack, &result.scores, options.known)
-        {
-            if (options.stop)() {
-                return Err(AttackError::Stopped { done, total });
+    if let Some(known) = options.known {
+        let mut lessons = Vec::new();
+        for ((attack, result), looked) in attacks.iter().zip(&mut results).zip(looked) {
+            if let (Method::Learned(attack), Ok(_)) = (attack, &result.scores) {
+                lessons.push((attack.as_ref(), result, looked));
             }
-            let start = Instant::now();
-            let name = &result.info.name;
-            result.rows = known.rest(n);
-            result.scores = learn(
-                attack.as_ref(),
-                &looked,
-                &order,
-                known,
-                samples,
-                options.seed,
-            )
-            .map_err(|reason| format!("{name} learnt nothing: {reason}"));
-            result.seconds += start.elapsed().as_secs_f64();
         }
+        if !lessons.is_empty() && (options.stop)() {
+            return Err(AttackError::Stopped { done, total });
+        }
+        learn_all(lessons, &order, known, &samples.ids, options.seed);
     }
 
     let clean_noise = clean_rms
@@ -290,13 +281,48 @@ fn look(attack: &dyn Learned, known: Option<&Known>, batch: &mut Batch<'_>) -> R
     Ok(features.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?)
 }
 
-/// Learns from the known samples and scores the rest, in the order of `known.rest`.
+/// An attack that learns, its result, and what it looked at.
+type Lesson<'a> = (&'a dyn Learned, &'a mut AttackResult, Vec<Tensor>);
+
+/// The attacks learn side by side, the threads divided among them: a classifier this small gains little from a second thread of its
+/// own.
+fn learn_all(lessons: Vec<Lesson<'_>>, order: &[usize], known: &Known, ids: &[String], seed: u64) {
+    let threads = tch::get_num_threads().max(1);
+    let side_by_side = lessons.len().min(threads as usize);
+    let queue = Mutex::new(lessons);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    let work = || {
+        while let Some((attack, result, looked)) = next() {
+            let start = Instant::now();
+            let name = &result.info.name;
+            result.rows = known.rest(order.len());
+            result.scores = learn(attack, &looked, order, known, ids, seed)
+                .map_err(|reason| format!("{name} learnt nothing: {reason}"));
+            result.seconds += start.elapsed().as_secs_f64();
+        }
+    };
+    if side_by_side < 2 {
+        return work();
+    }
+    let each = threads / side_by_side as i32;
+    std::thread::scope(|scope| {
+        for _ in 0..side_by_side {
+            scope.spawn(|| {
+                tch::set_num_threads(each);
+                work();
+            });
+        }
+    });
+    tch::set_num_threads(threads);
+}
+
+/// Scores of the samples that are not known, by what is learnt from those that are.
 fn learn(
     attack: &dyn Learned,
     looked: &[Tensor],
     order: &[usize],
     known: &Known,
-    samples: &Samples,
+    ids: &[String],
     seed: u64,
 ) -> Result<Vec<f64>> {
     let shuffled = Tensor::f_cat(looked, 0)?;
@@ -312,7 +338,7 @@ fn learn(
     let rest = known.rest(order.len());
     let rule = attack.learn(&select(known.rows())?, known.member(), seed)?;
     let scores = rule(&select(&rest)?)?;
-    check_finite(&scores, rest.iter().map(|&row| &samples.ids[row]))?;
+    check_finite(&scores, rest.iter().map(|&row| &ids[row]))?;
     Ok(scores)
 }
 

@@ -14,8 +14,9 @@
 
 use crate::{Result, Rule};
 use dualmd_data::stream;
+use dualmd_diffusion::DiffusionError;
 use dualmd_torch::tch::COptimizer;
-use dualmd_torch::{Device, Kind, Tensor, no_grad, noise};
+use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, shim};
 use rand::seq::SliceRandom;
 
 /// Known images from which on the published recipe is used.
@@ -200,10 +201,12 @@ impl Network {
 
     /// [N] f32.
     fn forward(&self, x: &Tensor, train: bool) -> Result<Tensor> {
+        // A quarter faster on CPUs, with as few channels as these.
+        let x = shim::to_channels_last(x).map_err(DiffusionError::from)?;
         let mut h = self
             .stem
             .1
-            .forward(&self.stem.0.forward(x)?, train)?
+            .forward(&self.stem.0.forward(&x)?, train)?
             .f_relu()?;
         for block in &self.blocks {
             h = block.forward(&h, train)?;

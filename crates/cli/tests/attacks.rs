@@ -144,6 +144,19 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
         Some(64)
     );
 
+    // What is not asked for again stays, where it still holds: there is no reference model now.
+    let said = call(audit(&["--attacks", "nn"]));
+    assert!(said.contains("an earlier call drew"), "{said}");
+    let scores = std::fs::read_to_string(out.join("scores/model.csv")).unwrap();
+    for (attack, there) in [
+        ("loss", true),
+        ("pia", true),
+        ("nn", true),
+        ("reference", false),
+    ] {
+        assert_eq!(scores.contains(&format!(",{attack},")), there, "{attack}");
+    }
+
     // Other noise: nothing can be kept.
     let said = call(audit(&["--attacks", "sima,loss", "--seed", "5"]));
     assert!(!said.contains("kept"), "{said}");

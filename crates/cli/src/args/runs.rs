@@ -367,7 +367,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "COLUMN")]
     pub group_column: Option<String>,
 
-    /// Column of the captions, where a set has several that may be (captions are not used by these attacks)
+    /// Column of the captions, where a set has several that may be (models of images alone take none)
     #[arg(long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 

@@ -23,9 +23,10 @@ use dualmd_audit::write_scores;
 use dualmd_data::{ImageSet, LoadOptions, Record, Split, dedupe, load};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::Extractor;
+use dualmd_torch::weights::read_npy;
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -331,6 +332,61 @@ fn generate(
     Ok(generated.to_device(Device::Cpu))
 }
 
+/// Name of what is audited, in files.
+fn name_of(args: &ScoreArgs) -> &'static str {
+    if args.model2.is_some() {
+        "dualmd"
+    } else {
+        "model"
+    }
+}
+
+/// The images that an audit looks at, drawn now or by an earlier call that drew the same ones: in `folder`, with what they depend
+/// on and, of a text-to-image model, what each was drawn for.
+fn drawn(
+    case: &Case,
+    args: &ScoreArgs,
+    folder: &Path,
+    seed: u64,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> Result<Tensor> {
+    let captions = case.captions.as_ref().map(|all| {
+        let first = all.iter().map(|own| own.first());
+        first.collect::<Vec<_>>()
+    });
+    let of = json!({
+        "weights_blake3": case.generator.fingerprint(), "weights": args.weights.as_str(), "dtype": case.engine.precision.name(),
+        "seed": seed, "images": GENERATED, "steps": STEPS, "guidance": GUIDANCE, "per_prompt": PER_PROMPT, "captions": captions,
+        "shape": case.members.shape(),
+    });
+    let description = folder.join("drawn.json");
+    let before = std::fs::read(&description).ok();
+    let before = before.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    if before.as_ref() == Some(&of)
+        && let Ok(images) = read_npy(&folder.join("samples.npy"))
+    {
+        progress.say("the images that an earlier call drew are used again");
+        return Ok(images);
+    }
+    let generated = generate(case, args.batch, seed, progress, stop)?;
+    write_samples(folder, &generated)?;
+    if let Some(captions) = captions {
+        let each = case.labels.iter().zip(captions);
+        let rows =
+            each.flat_map(|(label, prompt)| std::iter::repeat_n((label, prompt), PER_PROMPT));
+        let entries: Vec<_> = rows
+            .enumerate()
+            .map(|(i, (label, prompt))| {
+                json!({ "png": format!("{i:04}.png"), "prompt": prompt, "id": label.id, "member": label.member })
+            })
+            .collect();
+        write_json(&folder.join("prompts.json"), &entries)?;
+    }
+    write_json(&description, &of)?;
+    Ok(generated)
+}
+
 /// Scores to a CSV file, with the description beside it.
 pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     if args.out.extension().is_some_and(|e| e == "json") {
@@ -391,7 +447,7 @@ fn subject<'a>(
 ) -> Subject<'a> {
     let pair = args.model2.is_some();
     Subject {
-        name: if pair { "dualmd" } else { "model" },
+        name: name_of(args),
         defense: if pair { "dualmd" } else { "unknown" },
         attacks,
         generator: &case.generator,
@@ -511,10 +567,11 @@ fn write_utility(
     measured["copies"] = copies::Sides::new(likened, &members, &heldout)?
         .measure(generated, per_prompt, &ids, seed)?;
     create_folder(&run.0.join("utility"))?;
-    write_json(
-        &run.0.join("utility").join(format!("{name}.json")),
-        &measured,
-    )
+    write_json(&utility_file(run, name), &measured)
+}
+
+fn utility_file(run: &RunFolder, name: &str) -> PathBuf {
+    run.0.join("utility").join(format!("{name}.json"))
 }
 
 /// Attacks, controls and a report in a folder.
@@ -533,7 +590,14 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     create_folder(&run.0.join("scores"))?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
-    let generated = generate(&case, args.score.batch, seed, &mut progress, &stop)?;
+    let generated = drawn(
+        &case,
+        &args.score,
+        &run.samples(name_of(&args.score)),
+        seed,
+        &mut progress,
+        &stop,
+    )?;
     let captions = case.texts();
     let extractor = case.comparing(&attacks)?;
     let subject = subject(
@@ -545,14 +609,19 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         extractor.as_deref(),
         seed,
     );
-    write_samples(&run.samples(subject.name), &generated)?;
     // As in a run: what is drawn for strangers' captions says nothing about what was learnt.
     let for_members = if text {
         generated.narrow(0, 0, (case.members.len() * PER_PROMPT) as i64)
     } else {
         generated.shallow_clone()
     };
-    write_utility(&case, &run, subject.name, &generated, &for_members, seed)?;
+    // Attacks do not wait for what the images are worth.
+    if let Err(error) = write_utility(&case, &run, subject.name, &generated, &for_members, seed) {
+        progress.say(&format!(
+            "warning: what the images are worth was not measured: {error:#}"
+        ));
+        let _ = std::fs::remove_file(utility_file(&run, subject.name));
+    }
     let (csv, json) = (
         run.scores(subject.name, "csv"),
         run.scores(subject.name, "json"),
