@@ -267,6 +267,22 @@ fn copies_in_folders_are_counted() {
         ),
         "{printed}"
     );
+    // Statistics in the field's format: the distance to those of the same images is the distance to the images.
+    let file = dir.path().join("real.npz");
+    let by_pixels = |more: &[&str]| -> Value {
+        let asked = ["metrics", text(&members), "--real", text(&heldout)];
+        let how = ["--features", "pixels", "--json"];
+        let printed = succeed(&[&asked[..], &how, more].concat()).stdout;
+        serde_json::from_slice(&printed).unwrap()
+    };
+    by_pixels(&["--save-statistics", text(&file)]);
+    let both = by_pixels(&["--statistics", text(&file)]);
+    let value = |pointer: &str| both.pointer(pointer).and_then(Value::as_f64).unwrap();
+    let (theirs, ours) = (
+        value("/frechet_to_statistics/distance/value"),
+        value("/frechet/distance/value"),
+    );
+    assert!((theirs - ours).abs() < 1e-6 * ours, "{theirs} and {ours}");
     let said = fail(&[
         "metrics",
         text(&members),

@@ -193,6 +193,14 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
+    /// Statistics of real features in the field's format (mu, sigma; as pytorch-fid writes them): a distance to these as well
+    #[arg(long, value_name = "FILE.npz")]
+    pub statistics: Option<PathBuf>,
+
+    /// Write the statistics of --real in that format
+    #[arg(long, value_name = "FILE.npz")]
+    pub save_statistics: Option<PathBuf>,
+
     /// What copies of the members are found by, with the images of --real as yardstick
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Copies::Auto)]
     pub copies: Copies,

@@ -100,7 +100,8 @@ fn settings(args: &CaptionArgs, options: &CaptionOptions) -> Result<Value> {
         "data": args.data, "model": args.model.display().to_string(),
         "model_blake3": hash_of(&args.model)?,
         "captions_per_image": args.n, "image_size": args.image_size,
-        "options": format!("{options:?}"),
+        // Captions do not depend on how many are made at a time: fewer may be what lets a run go on.
+        "options": format!("{:?}", CaptionOptions { batch: 1, ..options.clone() }),
     }))
 }
 

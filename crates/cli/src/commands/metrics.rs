@@ -9,6 +9,7 @@ use crate::stages::utility::{Real, extract, extractor, measure};
 use crate::{bail_usage, choices};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, LoadOptions, Split, load};
+use dualmd_metrics::{Gaussian, frechet_distance};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -51,7 +52,20 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
                 .transpose()?
                 .map(|m| m.features),
         };
-        measured = measure(&features(&generated)?, &sides, seed);
+        let drawn = features(&generated)?;
+        measured = measure(&drawn, &sides, seed);
+        if let Some(path) = &args.save_statistics {
+            Gaussian::of(&sides.heldout).write_npz(path)?;
+        }
+        if let Some(path) = &args.statistics {
+            let theirs = Gaussian::read_npz(path)?;
+            let found = frechet_distance(&Gaussian::of(&drawn.features), &theirs)
+                .with_context(|| format!("the distance to {}", path.display()))?;
+            measured["frechet_to_statistics"] =
+                json!({ "file": path, "n": theirs.n(), "distance": found });
+        }
+    } else if args.statistics.is_some() || args.save_statistics.is_some() {
+        bail_usage!("--statistics are of features: choose some with --features");
     }
     if let Some(members) = members.filter(|_| counts) {
         let likened = copies::likenesses(args.copies, args.copies_weights.as_deref(), size)?;
@@ -146,6 +160,12 @@ fn print_distances(measured: &Value) {
         measured["n_generated"],
         measured["n_real"],
         measured["features"].as_str().unwrap_or("?")
+    );
+    let file = measured["frechet_to_statistics"]["file"].as_str();
+    line(
+        "FD to the statistics",
+        number("/frechet_to_statistics/distance/value"),
+        file.map(|f| format!("({f})")).unwrap_or_default(),
     );
     let range = |low: &str, high: &str| match (number(low), number(high)) {
         (Some(low), Some(high)) => format!("{low:.4} to {high:.4}"),
