@@ -720,3 +720,44 @@ fn who_audited_which_weights() {
         "By whom: not recorded. When: 2026-11-24T05:09:12Z. Hashes of the weights: not recorded."
     ));
 }
+
+/// Of a text-to-image run: what each model drew for the same texts, a few of members and a few of others, and the text beside a
+/// generated image and its nearest training image.
+#[test]
+fn images_stand_beside_their_prompts() {
+    let (dir, _) = fixture();
+    for model in ["baseline", "student"] {
+        let entry = |i: usize| {
+            // Two images for each text: six texts of members, then six of others. The files of the last are not there.
+            json!({"png": format!("{i:04}.png"), "prompt": format!("a <coat> & hat, {}", i / 2), "id": "x", "member": i < 12})
+        };
+        let entries: Vec<Value> = (0..24).map(entry).collect();
+        let path = dir.path().join("samples").join(model).join("prompts.json");
+        std::fs::write(path, serde_json::to_vec(&entries).expect("json")).expect("write");
+    }
+    let report = dualmd_audit::build(dir.path()).expect("report");
+    let page = page_of(dir.path(), &report);
+    common::well_formed(&page);
+    let section = |page: &str| {
+        let (_, rest) = page.split_once("<h3>Images for the same prompts</h3>")?;
+        rest.split_once("</table>")
+            .map(|(table, _)| table.to_owned())
+    };
+    let table = section(&page).expect("a table of prompts");
+    assert!(!table.contains("<coat>"), "texts are escaped");
+    let rows: Vec<&str> = table.split("<tr>").skip(2).collect();
+    let seen: Vec<bool> = rows.iter().map(|r| r.contains("trained on")).collect();
+    assert_eq!(seen, [true, true, true, true, true, false, false, false]);
+    assert!(
+        rows[1].contains("a &lt;coat&gt; &amp; hat, 1<"),
+        "{}",
+        rows[1]
+    );
+    assert_eq!(rows[1].matches("<img").count(), 2);
+    assert_eq!(rows[7].matches("no picture").count(), 2, "{}", rows[7]);
+    // The pair whose generated image is the third was drawn for the second text.
+    assert!(page.contains("<p class=\"prompt\">a &lt;coat&gt; &amp; hat, 1</p>"));
+    // A run without prompts has neither.
+    let (dir, report) = fixture();
+    assert!(section(&page_of(dir.path(), &report)).is_none());
+}
