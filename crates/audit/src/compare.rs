@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use crate::error::{AuditError, Result};
 use crate::files::ModelFiles;
-use crate::report::{Agreement, AttackResult, Comparison, SameImages, View, teacher_number};
+use crate::report::{
+    Agreement, AttackResult, Comparison, FoundMember, SameImages, View, teacher_number,
+};
 use crate::samples::{Key, Samples, common, on, samples, sides};
 use crate::scores::{ScoreRow, ScoresFile};
 
@@ -34,22 +36,35 @@ pub fn agreement(
         return None;
     }
     // Attacks that call a sample a member, sample by sample.
-    let mut hits = vec![0_usize; keys.len()];
+    let mut hits: Vec<Vec<usize>> = vec![Vec::new(); keys.len()];
     for &i in &kept {
         let mut nonmembers = on(&all[i], &keys).1;
         nonmembers.sort_by(|a, b| b.total_cmp(a));
         // Strictly above this score at most `allowed` non-members remain: the conservative rule of the ROC.
         let bar = *nonmembers.get(allowed)?;
         for (hit, key) in hits.iter_mut().zip(&keys) {
-            *hit += usize::from(all[i].get(key).is_some_and(|r| r.score > bar));
+            if all[i].get(key).is_some_and(|r| r.score > bar) {
+                hit.push(i);
+            }
         }
     }
     let count = |member: bool, at_least: usize| {
         keys.iter()
             .zip(&hits)
-            .filter(|(k, hits)| k.1 == member && **hits >= at_least)
+            .filter(|(k, hits)| k.1 == member && hits.len() >= at_least)
             .count()
     };
+    let mut found_by_several: Vec<FoundMember> = keys
+        .iter()
+        .zip(&hits)
+        .filter(|(k, hits)| k.1 && hits.len() > 1)
+        .map(|(k, hits)| FoundMember {
+            id: k.0.to_owned(),
+            attacks: hits.iter().map(|&i| attacks[i].clone()).collect(),
+        })
+        .collect();
+    // Of as many attacks in the order of the file: the sort is stable.
+    found_by_several.sort_by_key(|m| std::cmp::Reverse(m.attacks.len()));
     Some(Agreement {
         attacks: kept.len(),
         n_members,
@@ -58,6 +73,7 @@ pub fn agreement(
         by_all: count(true, kept.len()),
         nonmembers_by_one: count(false, 1),
         n_nonmembers,
+        found_by_several,
     })
 }
 
@@ -231,6 +247,12 @@ mod tests {
         let attacks = ["a".to_owned(), "b".to_owned()];
         let met = agreement(&scores, &attacks, View::Pooled, &halves).expect("common samples");
         assert_eq!((met.n_members, met.by_one, met.by_all), (8, 8, 5));
+        let several = &met.found_by_several;
+        assert_eq!(several.len(), met.by_two);
+        let counts: Vec<usize> = several.iter().map(|m| m.attacks.len()).collect();
+        assert!(counts.is_sorted_by(|a, b| a >= b) && counts.iter().all(|&n| n > 1));
+        let by_all = counts.iter().filter(|&&n| n == met.attacks).count();
+        assert_eq!(by_all, met.by_all);
         let all = same_images(&scores, &results(&scores), View::Pooled, &halves);
         let all = all.expect("statistics");
         assert_eq!((all[0].attack.as_str(), all[0].other.as_str()), ("b", "a"));

@@ -435,6 +435,17 @@ pub struct Agreement {
     pub nonmembers_by_one: usize,
     /// Non-members scored.
     pub n_nonmembers: usize,
+    /// Who the members are that at least two attacks found, those that most found first.
+    pub found_by_several: Vec<FoundMember>,
+}
+
+/// A member that several attacks found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FoundMember {
+    /// Id of the image.
+    pub id: String,
+    /// The attacks that found it.
+    pub attacks: Vec<String>,
 }
 
 /// The same attack on two models, on the same samples.

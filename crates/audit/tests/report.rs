@@ -234,6 +234,7 @@ fn defended_and_undefended_are_compared_on_the_same_samples() {
     );
     assert!(
         agreement.by_one >= agreement.by_two
+            && agreement.by_two == agreement.found_by_several.len()
             && agreement.by_two >= agreement.by_all
             && agreement.by_one > 60
     );

@@ -4,6 +4,7 @@
 //! * [`schedule`]: the noise schedule (0-based timesteps, f64 tables).
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
+//! * [`checkpointing`]: a training pass that keeps little and computes the rest again.
 //! * [`lora`]: low-rank additions to the conditional U-Net, and their files.
 //! * [`vae`]: the autoencoder between images and latents, diffusers' `AutoencoderKL`.
 //! * [`clip`]: CLIP's text model and tokenizer.

@@ -25,6 +25,9 @@ pub fn section(report: &Report) -> Markup {
     }
 }
 
+/// Members listed per model that several attacks find.
+const FOUND: usize = 30;
+
 fn caption(report: &Report) -> Markup {
     let all = || {
         report
@@ -261,6 +264,14 @@ fn agreement(report: &Report) -> Markup {
                 } } }
             } }
             p.caption { "Members found at 1 false alarm in 100 per attack, among the images that all these attacks scored. A member that every attack finds is exposed whatever the attacker prefers; the last column is the price: non-members that at least one attack takes for members." }
+            @for (m, a) in rows.iter().filter(|(_, a)| !a.found_by_several.is_empty()) {
+                details { summary { "Members of " (m.title) " that several attacks find" }
+                    ul.found { @for found in a.found_by_several.iter().take(FOUND) { li {
+                        code title=(found.id) { (found.id.chars().take(12).collect::<String>()) } " by " (found.attacks.join(", "))
+                    } } }
+                    @if a.found_by_several.len() > FOUND { p.caption { "The first " (FOUND) " of " (a.found_by_several.len()) "; all of them in report.json." } }
+                }
+            }
         }
     }
 }
