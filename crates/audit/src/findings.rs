@@ -13,6 +13,7 @@ use crate::controls;
 use crate::epsilon::{DELTA, EpsilonBound, OneRun};
 use crate::error::{AuditError, Result};
 use crate::files::{AttackInfo, ModelFiles, RunFiles, SetsFile, SplitFile, UtilityFile};
+use crate::grouped::by_groups;
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
     AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, Pictures, Report, Sets,
@@ -163,7 +164,7 @@ fn integrity(files: &RunFiles) -> Vec<String> {
         .filter(|&&n| n > 1)
         .fold((0, 0), |(g, i), n| (g + 1, i + n));
     if groups > 0 {
-        warnings.push(format!("{images} of the scored images belong to {groups} groups (near-duplicates, or patients, artists or classes that the data set names). Intervals treat every image as independent and are too narrow where the images of a group are alike."));
+        warnings.push(format!("{images} of the scored images belong to {groups} groups (near-duplicates, or patients, artists or classes that the data set names). Intervals treat every image as independent and are too narrow where the images of a group are alike; the table of groups counts each group once."));
     }
     warnings
 }
@@ -196,6 +197,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
     }
     let agreement = agreement(&scores, &scored, primary, halves);
     let chosen = chosen(&scores, &results, primary, halves, run.delta, seed);
+    let by_groups = by_groups(&scores, &results, primary, halves);
     let same_images = same_images(&scores, &results, primary, halves)?;
     let (one_run, one_run_missing) = match OneRun::of(
         &scores,
@@ -246,6 +248,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         results,
         agreement,
         chosen,
+        by_groups,
         same_images,
         one_run,
         one_run_missing,

@@ -44,6 +44,7 @@ mod error;
 pub mod files;
 mod findings;
 pub mod format;
+mod grouped;
 mod html;
 mod measure;
 mod repeats;

@@ -161,6 +161,8 @@ pub struct ModelReport {
     pub agreement: Option<Agreement>,
     /// The best attack, chosen on one half of the samples and measured on the other.
     pub chosen: Option<Chosen>,
+    /// The same attacks by whole groups, where the images have any.
+    pub by_groups: Vec<ByGroup>,
     /// Attacks that scored a part of the samples, against the strongest of the others on the same samples.
     pub same_images: Vec<SameImages>,
     /// The audit of one training by coin flips (Steinke et al. 2023), where membership was drawn so.
@@ -446,6 +448,23 @@ pub struct FoundMember {
     pub id: String,
     /// The attacks that found it.
     pub attacks: Vec<String>,
+}
+
+/// An attack by the mean scores of whole groups (patients, artists, classes).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ByGroup {
+    /// Name of the attack.
+    pub attack: String,
+    /// For people.
+    pub title: String,
+    /// Groups of members.
+    pub member_groups: usize,
+    /// Groups of non-members.
+    pub nonmember_groups: usize,
+    /// How often a random group of members ranks above a random one of non-members.
+    pub auc: f64,
+    /// 95 % interval, over groups.
+    pub auc_ci: [f64; 2],
 }
 
 /// The same attack on two models, on the same samples.

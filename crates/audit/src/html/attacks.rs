@@ -18,6 +18,7 @@ pub fn section(report: &Report) -> Markup {
             (partial(report))
             (chosen(report))
             (agreement(report))
+            (groups(report))
             (comparisons(report))
             @if report.models.iter().flat_map(|m| &m.results).any(|r| r.d1.is_some()) { (halves(report, &attacks)) }
             (operating_points(report))
@@ -271,6 +272,26 @@ fn agreement(report: &Report) -> Markup {
                     } } }
                     @if a.found_by_several.len() > FOUND { p.caption { "The first " (FOUND) " of " (a.found_by_several.len()) "; all of them in report.json." } }
                 }
+            }
+        }
+    }
+}
+
+/// The attacks by whole groups.
+fn groups(report: &Report) -> Markup {
+    let models = || report.models.iter().filter(|m| !m.by_groups.is_empty());
+    html! {
+        @if models().next().is_some() {
+            details #groups {
+                summary { "Whole groups instead of images" }
+                p { "The mean score of a group (a patient, an artist, near-duplicates, a class) in place of the scores of its images: how often a random group of members ranks above a random one of others. Groups are independent where their images are not; intervals of 95 %, not corrected." }
+                div.scroll tabindex="0" role="region" aria-label="Whole groups" { table.plain data-sortable="" {
+                    thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "AUC by groups" } th.n scope="col" { "95 %" } th.n scope="col" { "groups" } } }
+                    tbody { @for m in models() { @for g in &m.by_groups { tr {
+                        th scope="row" { (m.title) } td { (g.title) } td.n data-value=(g.auc) { (rate(g.auc)) } td.n { (interval(g.auc_ci)) }
+                        td.n { (g.member_groups) " / " (g.nonmember_groups) }
+                    } } } }
+                } }
             }
         }
     }
