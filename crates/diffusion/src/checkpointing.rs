@@ -2,7 +2,7 @@
 //! to the next is kept; each stretch is run again, last first, when its gradient is due. One pass more, for a fraction of the
 //! memory; the output is that of an ordinary pass, and so is the gradient, up to the order in which its parts are added.
 //!
-//! A network walks a [`Tape`] stretch by stretch, whether or not anything is kept: there is one description of its arithmetic.
+//! A network walks a tape stretch by stretch, whether or not anything is kept: there is one description of its arithmetic.
 
 use crate::{DiffusionError, Result};
 use dualmd_torch::device::Precision;
