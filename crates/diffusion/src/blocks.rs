@@ -44,14 +44,6 @@ impl Start {
     }
 }
 
-/// One tensor, or several side by side in their channels: what a block on the way up takes.
-pub(crate) fn joined(parts: &[Tensor]) -> Tensor {
-    match parts {
-        [one] => one.shallow_clone(),
-        several => Tensor::cat(several, 1),
-    }
-}
-
 /// The sinusoid of diffusers' `get_timestep_embedding`: \[B\] to [B, `width`].
 pub(crate) fn sinusoid(t: &Tensor, width: i64, flip_sin_to_cos: bool, freq_shift: i64) -> Tensor {
     let half = width / 2;

@@ -30,6 +30,7 @@ pub mod pipeline;
 pub mod preset;
 pub mod sampler;
 pub mod schedule;
+mod unet;
 pub mod unet2d;
 pub mod unet2d_condition;
 pub mod vae;

@@ -5,35 +5,20 @@ mod config;
 pub use config::{ImageSize, UNet2dConfig};
 
 use crate::blocks::{
-    Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding, Upsample, joined,
-    sinusoid,
+    Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding, Upsample,
 };
-use crate::checkpointing::{Keep, Pass, Tape, Value};
+use crate::checkpointing::{Keep, Pass};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters};
+use crate::unet::{Body, Level, Middle, Mixer};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
-use dualmd_torch::{Device, Kind, Tensor, shim};
+use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
 
-#[derive(Debug)]
-struct Down {
-    residuals: Vec<Residual>,
-    attentions: Vec<SelfAttention>,
-    downsample: Option<Downsample>,
-}
-
-#[derive(Debug)]
-struct Middle {
-    first: Residual,
-    attention: Option<SelfAttention>,
-    second: Residual,
-}
-
-#[derive(Debug)]
-struct Up {
-    residuals: Vec<Residual>,
-    attentions: Vec<SelfAttention>,
-    upsample: Option<Upsample>,
+impl Mixer for SelfAttention {
+    fn mix(&self, h: &Tensor, _text: Option<&Tensor>) -> Result<Tensor> {
+        self.forward(h)
+    }
 }
 
 /// An unconditional U-Net.
@@ -43,13 +28,7 @@ pub struct UNet2d {
     parameters: Parameters,
     precision: Precision,
     drops: bool,
-    conv_in: Conv,
-    time: TimeEmbedding,
-    down: Vec<Down>,
-    middle: Middle,
-    up: Vec<Up>,
-    norm_out: GroupNorm,
-    conv_out: Conv,
+    body: Body<SelfAttention>,
 }
 
 impl UNet2d {
@@ -103,11 +82,7 @@ impl UNet2d {
         let mut channels = first;
         for (level, &width) in widths.iter().enumerate() {
             let name = format!("down_blocks.{level}");
-            let mut block = Down {
-                residuals: Vec::new(),
-                attentions: Vec::new(),
-                downsample: None,
-            };
+            let mut block = Level::default();
             for j in 0..config.layers_per_block {
                 block
                     .residuals
@@ -115,14 +90,14 @@ impl UNet2d {
                 channels = width;
                 if config.down_block_types[level] == "AttnDownBlock2D" {
                     block
-                        .attentions
+                        .mixers
                         .push(attention(&format!("{name}.attentions.{j}"), width)?);
                 }
                 skips.push(width);
             }
             if level + 1 < widths.len() {
                 let sampler = format!("{name}.downsamplers.0");
-                block.downsample = Some(Downsample::new(
+                block.resample = Some(Downsample::new(
                     &b,
                     &sampler,
                     width,
@@ -141,7 +116,7 @@ impl UNet2d {
         };
         let middle = Middle {
             first: middle_residual(0)?,
-            attention: if config.add_attention {
+            mixer: if config.add_attention {
                 let head = config.attention_head_dim.unwrap_or(last);
                 let groups = config.attn_norm_num_groups.unwrap_or(groups);
                 let name = "mid_block.attentions.0";
@@ -163,11 +138,7 @@ impl UNet2d {
         let mut up = Vec::new();
         for (i, &width) in widths.iter().rev().enumerate() {
             let name = format!("up_blocks.{i}");
-            let mut block = Up {
-                residuals: Vec::new(),
-                attentions: Vec::new(),
-                upsample: None,
-            };
+            let mut block = Level::default();
             for j in 0..=config.layers_per_block {
                 let skip = skips.pop().unwrap_or(first);
                 block.residuals.push(residual(
@@ -177,12 +148,12 @@ impl UNet2d {
                 channels = width;
                 if config.up_block_types[i] == "AttnUpBlock2D" {
                     block
-                        .attentions
+                        .mixers
                         .push(attention(&format!("{name}.attentions.{j}"), width)?);
                 }
             }
             if i + 1 < widths.len() {
-                block.upsample = Some(Upsample::new(
+                block.resample = Some(Upsample::new(
                     &b,
                     &format!("{name}.upsamplers.0"),
                     width,
@@ -198,13 +169,19 @@ impl UNet2d {
             parameters: b.finish()?,
             precision: Precision::F32,
             drops: false,
-            conv_in,
-            time,
-            down,
-            middle,
-            up,
-            norm_out,
-            conv_out,
+            body: Body {
+                centres: config.center_input_sample,
+                width: first,
+                flip_sin_to_cos: config.flip_sin_to_cos,
+                freq_shift: config.freq_shift,
+                conv_in,
+                time,
+                down,
+                middle,
+                up,
+                norm_out,
+                conv_out,
+            },
         })
     }
 
@@ -250,11 +227,7 @@ impl UNet2d {
     /// Shapes the network cannot take.
     pub fn forward(&self, x: &Tensor, t: &Tensor, train: bool) -> Result<Tensor> {
         self.check_input(x, t)?;
-        let out = shim::with_precision(self.precision, x.device(), || {
-            let mut tape = Tape::new(self.precision, Keep::Everything, false);
-            self.walk(&mut tape, x, t, train)
-        })??;
-        Ok(out.into_tensor())
+        self.body.forward(self.precision, [x, t], None, train)
     }
 
     /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
@@ -263,11 +236,8 @@ impl UNet2d {
     /// Shapes the network cannot take.
     pub fn forward_training(&self, x: &Tensor, t: &Tensor, keep: Keep) -> Result<Pass<'_>> {
         self.check_input(x, t)?;
-        let mut tape = Tape::new(self.precision, keep, self.config.dropout > 0.0);
-        let out = shim::with_precision(self.precision, x.device(), || {
-            self.walk(&mut tape, x, t, true)
-        })??;
-        Ok(tape.finish(out))
+        let drops = self.config.dropout > 0.0;
+        self.body.pass(self.precision, [x, t], None, keep, drops)
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor) -> Result<()> {
@@ -297,78 +267,6 @@ impl UNet2d {
             });
         }
         Ok(())
-    }
-
-    fn walk<'a>(
-        &'a self,
-        tape: &mut Tape<'a>,
-        x: &Tensor,
-        t: &Tensor,
-        train: bool,
-    ) -> Result<Value> {
-        let centred;
-        let x = if self.config.center_input_sample {
-            centred = x * 2.0 - 1.0;
-            &centred
-        } else {
-            x
-        };
-        let (config, width) = (&self.config, self.config.block_out_channels[0]);
-        let time = sinusoid(t, width, config.flip_sin_to_cos, config.freq_shift);
-        // Every residual block begins with SiLU of the same embedding: once is enough.
-        let time = tape.stretch(&[&Value::given(&time)], |v| {
-            Ok(self.time.forward(&v[0]).silu())
-        })?;
-        let across = move |residual: &Residual,
-                           attention: Option<&SelfAttention>,
-                           h: &Tensor,
-                           time: &Tensor| {
-            let h = residual.forward(h, Some(time), train)?;
-            match attention {
-                Some(attention) => attention.forward(&h),
-                None => Ok(h),
-            }
-        };
-
-        let mut h = tape.stretch(&[&Value::given(x)], |v| Ok(self.conv_in.forward(&v[0])))?;
-        let mut skips = vec![h.again()];
-        for block in &self.down {
-            for (j, residual) in block.residuals.iter().enumerate() {
-                let attention = block.attentions.get(j);
-                h = tape.stretch(&[&time, &h], move |v| {
-                    across(residual, attention, &v[1], &v[0])
-                })?;
-                skips.push(h.again());
-            }
-            if let Some(down) = &block.downsample {
-                h = tape.stretch(&[&h], |v| Ok(down.forward(&v[0])))?;
-                skips.push(h.again());
-            }
-        }
-        let middle = &self.middle;
-        h = tape.stretch(&[&time, &h], move |v| {
-            across(&middle.first, middle.attention.as_ref(), &v[1], &v[0])
-        })?;
-        h = tape.stretch(&[&time, &h], move |v| {
-            middle.second.forward(&v[1], Some(&v[0]), train)
-        })?;
-        for block in &self.up {
-            for (j, residual) in block.residuals.iter().enumerate() {
-                let attention = block.attentions.get(j);
-                let skip = skips.pop();
-                let takes: Vec<&Value> = [&time, &h].into_iter().chain(&skip).collect();
-                h = tape.stretch(&takes, move |v| {
-                    across(residual, attention, &joined(&v[1..]), &v[0])
-                })?;
-            }
-            if let Some(up) = &block.upsample {
-                h = tape.stretch(&[&h], |v| up.forward(&v[0]))?;
-            }
-        }
-        tape.stretch(&[&h], |v| {
-            let out = self.conv_out.forward(&self.norm_out.forward_silu(&v[0])?);
-            Ok(out.to_kind(Kind::Float))
-        })
     }
 }
 

@@ -6,31 +6,29 @@ mod transformer;
 
 pub use config::{PerLevel, UNet2dConditionConfig};
 
-use crate::blocks::{
-    Downsample, Residual, ResidualOptions, Start, TimeEmbedding, Upsample, joined, sinusoid,
-};
-use crate::checkpointing::{Keep, Pass, Tape, Value};
+use crate::blocks::{Downsample, Residual, ResidualOptions, Start, TimeEmbedding, Upsample};
+use crate::checkpointing::{Keep, Pass};
 use crate::lora::Lora;
 use crate::nn::{Builder, Conv, GroupNorm, Parameters};
+use crate::unet::{Body, Level, Middle, Mixer};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
-use dualmd_torch::{Device, Kind, Tensor, shim};
+use dualmd_torch::{Device, Kind, Tensor};
 use std::collections::BTreeMap;
 use transformer::{Transformer, TransformerOptions};
 
-/// The layers of one level on either way; `transformers` is empty or one for each residual block.
-#[derive(Debug)]
-struct Level<S> {
-    residuals: Vec<Residual>,
-    transformers: Vec<Transformer>,
-    resample: Option<S>,
+impl Mixer for Transformer {
+    fn mix(&self, h: &Tensor, text: Option<&Tensor>) -> Result<Tensor> {
+        let text = text.ok_or_else(untold)?;
+        self.forward(h, text)
+    }
 }
 
-#[derive(Debug)]
-struct Middle {
-    first: Residual,
-    transformer: Transformer,
-    second: Residual,
+/// What a network is told that was asked without a text.
+fn untold() -> DiffusionError {
+    DiffusionError::Config(
+        "this model is conditional: it needs a text embedding, and none was given".into(),
+    )
 }
 
 /// A U-Net that is told a text embedding.
@@ -41,13 +39,7 @@ pub struct UNet2dCondition {
     pub(crate) lora: Option<Lora>,
     pub(crate) precision: Precision,
     drops: bool,
-    conv_in: Conv,
-    time: TimeEmbedding,
-    down: Vec<Level<Downsample>>,
-    middle: Middle,
-    up: Vec<Level<Upsample>>,
-    norm_out: GroupNorm,
-    conv_out: Conv,
+    body: Body<Transformer>,
 }
 
 impl UNet2dCondition {
@@ -124,11 +116,7 @@ impl UNet2dCondition {
         let mut channels = first;
         for (level, &width) in widths.iter().enumerate() {
             let name = format!("down_blocks.{level}");
-            let mut block = Level {
-                residuals: Vec::new(),
-                transformers: Vec::new(),
-                resample: None,
-            };
+            let mut block = Level::default();
             for j in 0..config.layers_per_block {
                 let residual = format!("{name}.resnets.{j}");
                 block
@@ -137,7 +125,7 @@ impl UNet2dCondition {
                 channels = width;
                 if config.down_block_types[level] == "CrossAttnDownBlock2D" {
                     block
-                        .transformers
+                        .mixers
                         .push(transformer(&format!("{name}.attentions.{j}"), level)?);
                 }
                 skips.push(width);
@@ -165,7 +153,7 @@ impl UNet2dCondition {
         };
         let middle = Middle {
             first: middle_residual(0)?,
-            transformer: transformer("mid_block.attentions.0", levels - 1)?,
+            mixer: Some(transformer("mid_block.attentions.0", levels - 1)?),
             second: middle_residual(1)?,
         };
 
@@ -174,11 +162,7 @@ impl UNet2dCondition {
             let level = levels - 1 - i;
             let width = widths[level];
             let name = format!("up_blocks.{i}");
-            let mut block = Level {
-                residuals: Vec::new(),
-                transformers: Vec::new(),
-                resample: None,
-            };
+            let mut block = Level::default();
             for j in 0..=config.layers_per_block {
                 let skip = skips.pop().unwrap_or(first);
                 let residual = format!("{name}.resnets.{j}");
@@ -191,7 +175,7 @@ impl UNet2dCondition {
                 channels = width;
                 if config.up_block_types[i] == "CrossAttnUpBlock2D" {
                     block
-                        .transformers
+                        .mixers
                         .push(transformer(&format!("{name}.attentions.{j}"), level)?);
                 }
             }
@@ -215,13 +199,19 @@ impl UNet2dCondition {
             lora,
             precision: Precision::F32,
             drops: false,
-            conv_in,
-            time,
-            down,
-            middle,
-            up,
-            norm_out,
-            conv_out,
+            body: Body {
+                centres: config.center_input_sample,
+                width: first,
+                flip_sin_to_cos: config.flip_sin_to_cos,
+                freq_shift: config.freq_shift,
+                conv_in,
+                time,
+                down,
+                middle,
+                up,
+                norm_out,
+                conv_out,
+            },
         })
     }
 
@@ -285,11 +275,8 @@ impl UNet2dCondition {
         train: bool,
     ) -> Result<Tensor> {
         self.check_input(x, t, embedding)?;
-        let out = shim::with_precision(self.precision, x.device(), || {
-            let mut tape = Tape::new(self.precision, Keep::Everything, false);
-            self.walk(&mut tape, x, t, embedding, train)
-        })??;
-        Ok(out.into_tensor())
+        self.body
+            .forward(self.precision, [x, t], Some(embedding), train)
     }
 
     /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
@@ -304,11 +291,9 @@ impl UNet2dCondition {
         keep: Keep,
     ) -> Result<Pass<'_>> {
         self.check_input(x, t, embedding)?;
-        let mut tape = Tape::new(self.precision, keep, self.config.dropout > 0.0);
-        let out = shim::with_precision(self.precision, x.device(), || {
-            self.walk(&mut tape, x, t, embedding, true)
-        })??;
-        Ok(tape.finish(out))
+        let drops = self.config.dropout > 0.0;
+        self.body
+            .pass(self.precision, [x, t], Some(embedding), keep, drops)
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor, embedding: &Tensor) -> Result<()> {
@@ -342,80 +327,6 @@ impl UNet2dCondition {
         }
         Ok(())
     }
-
-    fn walk<'a>(
-        &'a self,
-        tape: &mut Tape<'a>,
-        x: &Tensor,
-        t: &Tensor,
-        text: &Tensor,
-        train: bool,
-    ) -> Result<Value> {
-        let centred;
-        let x = if self.config.center_input_sample {
-            centred = x * 2.0 - 1.0;
-            &centred
-        } else {
-            x
-        };
-        let (x, text) = (Value::given(x), Value::given(text));
-        let (config, width) = (&self.config, self.config.block_out_channels[0]);
-        let time = sinusoid(t, width, config.flip_sin_to_cos, config.freq_shift);
-        // Every residual block begins with SiLU of the same embedding: once is enough.
-        let time = tape.stretch(&[&Value::given(&time)], |v| {
-            Ok(self.time.forward(&v[0]).silu())
-        })?;
-        let across = move |residual: &Residual,
-                           transformer: Option<&Transformer>,
-                           h: &Tensor,
-                           v: &[Tensor]| {
-            let h = residual.forward(h, Some(&v[0]), train)?;
-            match transformer {
-                Some(transformer) => transformer.forward(&h, &v[1]),
-                None => Ok(h),
-            }
-        };
-
-        let mut h = tape.stretch(&[&x], |v| Ok(self.conv_in.forward(&v[0])))?;
-        let mut skips = vec![h.again()];
-        for level in &self.down {
-            for (j, residual) in level.residuals.iter().enumerate() {
-                let transformer = level.transformers.get(j);
-                h = tape.stretch(&[&time, &text, &h], move |v| {
-                    across(residual, transformer, &v[2], v)
-                })?;
-                skips.push(h.again());
-            }
-            if let Some(down) = &level.resample {
-                h = tape.stretch(&[&h], |v| Ok(down.forward(&v[0])))?;
-                skips.push(h.again());
-            }
-        }
-        let middle = &self.middle;
-        h = tape.stretch(&[&time, &text, &h], move |v| {
-            across(&middle.first, Some(&middle.transformer), &v[2], v)
-        })?;
-        h = tape.stretch(&[&time, &h], move |v| {
-            middle.second.forward(&v[1], Some(&v[0]), train)
-        })?;
-        for level in &self.up {
-            for (j, residual) in level.residuals.iter().enumerate() {
-                let transformer = level.transformers.get(j);
-                let skip = skips.pop();
-                let takes: Vec<&Value> = [&time, &text, &h].into_iter().chain(&skip).collect();
-                h = tape.stretch(&takes, move |v| {
-                    across(residual, transformer, &joined(&v[2..]), v)
-                })?;
-            }
-            if let Some(up) = &level.resample {
-                h = tape.stretch(&[&h], |v| up.forward(&v[0]))?;
-            }
-        }
-        tape.stretch(&[&h], |v| {
-            let out = self.conv_out.forward(&self.norm_out.forward_silu(&v[0])?);
-            Ok(out.to_kind(Kind::Float))
-        })
-    }
 }
 
 impl Denoiser for UNet2dCondition {
@@ -427,11 +338,7 @@ impl Denoiser for UNet2dCondition {
         t: &Tensor,
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
-        let condition = condition.ok_or_else(|| {
-            DiffusionError::Config(
-                "this model is conditional: it needs a text embedding, and none was given".into(),
-            )
-        })?;
+        let condition = condition.ok_or_else(untold)?;
         self.forward(x_t, t, &condition.embedding, self.drops)
     }
 

@@ -1,0 +1,171 @@
+//! What the two U-Nets have in common once they are built: the way down, the middle, the way up.
+
+use crate::Result;
+use crate::blocks::{Downsample, Residual, TimeEmbedding, Upsample, sinusoid};
+use crate::checkpointing::{Keep, Pass, Tape, Value};
+use crate::nn::{Conv, GroupNorm};
+use dualmd_torch::device::Precision;
+use dualmd_torch::{Kind, Tensor, shim};
+
+/// What may follow a residual block: it lets pixels look at each other, and at the text where the network is told one.
+pub(crate) trait Mixer {
+    /// `h`: [B, C, H, W]; `text`: [B, tokens, width].
+    fn mix(&self, h: &Tensor, text: Option<&Tensor>) -> Result<Tensor>;
+}
+
+/// The layers of one level on either way; `mixers` is empty or one for each residual block.
+#[derive(Debug)]
+pub(crate) struct Level<M, S> {
+    pub residuals: Vec<Residual>,
+    pub mixers: Vec<M>,
+    pub resample: Option<S>,
+}
+
+impl<M, S> Default for Level<M, S> {
+    fn default() -> Self {
+        Self {
+            residuals: Vec::new(),
+            mixers: Vec::new(),
+            resample: None,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Middle<M> {
+    pub first: Residual,
+    pub mixer: Option<M>,
+    pub second: Residual,
+}
+
+/// All layers.
+#[derive(Debug)]
+pub(crate) struct Body<M> {
+    /// Inputs are in [0, 1] and are brought to [-1, 1] first.
+    pub centres: bool,
+    /// Of the sinusoid of the timestep: its width, and how diffusers' configuration has it.
+    pub width: i64,
+    pub flip_sin_to_cos: bool,
+    pub freq_shift: i64,
+    pub conv_in: Conv,
+    pub time: TimeEmbedding,
+    pub down: Vec<Level<M, Downsample>>,
+    pub middle: Middle<M>,
+    pub up: Vec<Level<M, Upsample>>,
+    pub norm_out: GroupNorm,
+    pub conv_out: Conv,
+}
+
+/// One stretch: a residual block, and what follows it. `v`: the time embedding, the text if there is one, and what the block takes,
+/// side by side in its channels.
+fn across<M: Mixer>(
+    residual: &Residual,
+    mixer: Option<&M>,
+    v: &[Tensor],
+    told: bool,
+    train: bool,
+) -> Result<Tensor> {
+    let (given, parts) = v.split_at(1 + usize::from(told));
+    let h = match parts {
+        [one] => one.shallow_clone(),
+        several => Tensor::cat(several, 1),
+    };
+    let h = residual.forward(&h, given.first(), train)?;
+    match mixer {
+        Some(mixer) => mixer.mix(&h, given.get(1)),
+        None => Ok(h),
+    }
+}
+
+impl<M: Mixer> Body<M> {
+    /// The output, [B, C, H, W] f32, with whatever autograd keeps.
+    pub(crate) fn forward(
+        &self,
+        precision: Precision,
+        [x, t]: [&Tensor; 2],
+        text: Option<&Tensor>,
+        train: bool,
+    ) -> Result<Tensor> {
+        let mut tape = Tape::new(precision, Keep::Everything, false);
+        let out = shim::with_precision(precision, x.device(), || {
+            self.walk(&mut tape, x, t, text, train)
+        })??;
+        Ok(out.into_tensor())
+    }
+
+    /// A pass in training mode; `drops`: its blocks draw dropout masks.
+    pub(crate) fn pass(
+        &self,
+        precision: Precision,
+        [x, t]: [&Tensor; 2],
+        text: Option<&Tensor>,
+        keep: Keep,
+        drops: bool,
+    ) -> Result<Pass<'_>> {
+        let mut tape = Tape::new(precision, keep, drops);
+        let out = shim::with_precision(precision, x.device(), || {
+            self.walk(&mut tape, x, t, text, true)
+        })??;
+        Ok(tape.finish(out))
+    }
+
+    fn walk<'a>(
+        &'a self,
+        tape: &mut Tape<'a>,
+        x: &Tensor,
+        t: &Tensor,
+        text: Option<&Tensor>,
+        train: bool,
+    ) -> Result<Value> {
+        let x = match self.centres {
+            true => Value::given(&(x * 2.0 - 1.0)),
+            false => Value::given(x),
+        };
+        let told = text.is_some();
+        let text = text.map(Value::given);
+        let time = sinusoid(t, self.width, self.flip_sin_to_cos, self.freq_shift);
+        // Every residual block begins with SiLU of the same embedding: once is enough.
+        let time = tape.stretch(&[&Value::given(&time)], |v| {
+            Ok(self.time.forward(&v[0]).silu())
+        })?;
+        let block = |tape: &mut Tape<'a>,
+                     residual: &'a Residual,
+                     mixer: Option<&'a M>,
+                     parts: &[&Value]|
+         -> Result<Value> {
+            let given = std::iter::once(&time).chain(&text);
+            let takes: Vec<&Value> = given.chain(parts.iter().copied()).collect();
+            tape.stretch(&takes, move |v| across(residual, mixer, v, told, train))
+        };
+
+        let mut h = tape.stretch(&[&x], |v| Ok(self.conv_in.forward(&v[0])))?;
+        let mut skips = vec![h.again()];
+        for level in &self.down {
+            for (j, residual) in level.residuals.iter().enumerate() {
+                h = block(tape, residual, level.mixers.get(j), &[&h])?;
+                skips.push(h.again());
+            }
+            if let Some(down) = &level.resample {
+                h = tape.stretch(&[&h], |v| Ok(down.forward(&v[0])))?;
+                skips.push(h.again());
+            }
+        }
+        let middle = &self.middle;
+        h = block(tape, &middle.first, middle.mixer.as_ref(), &[&h])?;
+        h = block(tape, &middle.second, None, &[&h])?;
+        for level in &self.up {
+            for (j, residual) in level.residuals.iter().enumerate() {
+                let skip = skips.pop();
+                let parts: Vec<&Value> = std::iter::once(&h).chain(&skip).collect();
+                h = block(tape, residual, level.mixers.get(j), &parts)?;
+            }
+            if let Some(up) = &level.resample {
+                h = tape.stretch(&[&h], |v| up.forward(&v[0]))?;
+            }
+        }
+        tape.stretch(&[&h], |v| {
+            let out = self.conv_out.forward(&self.norm_out.forward_silu(&v[0])?);
+            Ok(out.to_kind(Kind::Float))
+        })
+    }
+}
