@@ -44,15 +44,22 @@ defense = "none"
 """
 
 
+def run(command):
+    """Wall-clock seconds of a process that ends well."""
+    begin = time.perf_counter()
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{command[0]} {command[1]} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return time.perf_counter() - begin
+
+
 def dualmd(args, dtype, folder):
     """(ms per step, peak MB, model folder): the second of two log intervals, so neither warm-up nor the final evaluation."""
     experiment = folder / "bench.toml"
     experiment.write_text(EXPERIMENT.format(dtype=dtype, total=2 * args.steps + 1, **vars(args)))
     out = folder / "run"
     command = [args.dualmd, "train", experiment, "--model", "baseline", "--out", out, "--threads", args.threads, "--device", "cpu", "-q"]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"dualmd ended with {done.returncode}: {done.stderr}")
+    run(command)
     training = json.loads((out / "models/baseline/training.json").read_text())
     lines = [json.loads(line) for line in (out / "logs/baseline.jsonl").read_text().splitlines()]
     second = next(line for line in lines if line["step"] == 2 * args.steps)
@@ -82,23 +89,17 @@ def inference(args, dtype, model, folder):
     for steps in (10, 60):
         command = [args.dualmd, "sample", model, "-n", args.batch, "--steps", steps, "--batch", args.batch, "--format", "npy", "-q",
                    "--threads", args.threads, "--dtype", dtype, "-o", folder / f"s{steps}"]
-        begin = time.perf_counter()
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-        took.append(time.perf_counter() - begin)
-        if done.returncode:
-            sys.exit(f"dualmd sample ended with {done.returncode}: {done.stderr}")
+        took.append(run(command))
     return 1000 * (took[1] - took[0]) / 50
 
 
-def attacks(args, dtype, model, run):
+def attacks(args, dtype, model, trained):
     """ms for the five error attacks on one batch of images."""
-    out = run / "scores.csv"
-    command = [args.dualmd, "attack", model, "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split", run / "split.json",
+    out = trained / "scores.csv"
+    command = [args.dualmd, "attack", model, "--members", "fashion#member", "--nonmembers", "fashion#nonmember", "--split", trained / "split.json",
                "--attacks", "loss,secmi,pia,pian,sima", "--batch", args.batch, "--threads", args.threads, "--dtype", dtype, "-q",
                "-o", out]
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"dualmd attack ended with {done.returncode}: {done.stderr}")
+    run(command)
     described = json.loads(out.with_suffix(".json").read_text())
     return 1000 * sum(a["seconds"] for a in described["attacks"]) * args.batch / 320
 

@@ -10,23 +10,11 @@ as its public code does, sharing nothing, with the same settings, the same small
 import argparse
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 
-from bench import EXPERIMENT, torch_bench
+from bench import EXPERIMENT, run, torch_bench
 
 ATTACKS = ["loss", "secmi", "secmi-nn", "pia", "pian", "sima", "pfami", "rediffuse", "rediffuse-nn"]
-
-
-def run(command):
-    """Wall-clock seconds of a process."""
-    begin = time.perf_counter()
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{command[0]} {command[1]} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return time.perf_counter() - begin
 
 
 def main():

@@ -52,11 +52,11 @@ pub struct ClidGap {
 }
 
 /// CLiD from all its losses, the paper's second form. Default: as [`Clid`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClidVec {
-    /// Timesteps, 0-based.
-    pub timesteps: Vec<i64>,
-}
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClidVec(
+    /// Whose losses.
+    pub Clid,
+);
 
 /// Reduced captions that samples have, as a rule.
 const REDUCED: usize = 3;
@@ -85,22 +85,6 @@ impl Clid {
         Self {
             timesteps: around(t),
         }
-    }
-}
-
-impl ClidVec {
-    /// At the three timesteps t - 10, t and t + 10.
-    #[must_use]
-    pub fn around(t: i64) -> Self {
-        Self {
-            timesteps: around(t),
-        }
-    }
-}
-
-impl Default for ClidVec {
-    fn default() -> Self {
-        Self::around(450)
     }
 }
 
@@ -245,15 +229,15 @@ impl Learned for ClidVec {
             access: Access::WhiteBox,
             formula: "log-odds by logistic regression on L(c), L(c_k) - L(c) of the reduced captions, and L(empty) - L(c); L(c) = \
                       mean_t (eps - eps(x_t, t, c))^2",
-            network_calls_per_sample: (2 + REDUCED) * self.timesteps.len(),
-            parameters: json!({ "timesteps": self.timesteps, "reduced_captions": REDUCED }),
+            network_calls_per_sample: (2 + REDUCED) * self.0.timesteps.len(),
+            parameters: json!({ "timesteps": self.0.timesteps, "reduced_captions": REDUCED }),
             misses: "models that saw several captions of an image, or that do not listen to the text; with few known samples there is \
                      little to learn from",
         }
     }
 
     fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
-        let rows: Vec<f64> = losses(batch, "clid-vec", &self.timesteps)?
+        let rows: Vec<f64> = losses(batch, "clid-vec", &self.0.timesteps)?
             .into_iter()
             .flat_map(|mut row| {
                 // Where a caption has fewer parts, the empty prompt takes their place.

@@ -54,7 +54,7 @@ pub const ALL: [Entry; 18] = [
     })
     .with_prompts(true),
     Entry::learned("clid-vec", true, |_, t| {
-        Box::new(t.map_or_else(ClidVec::default, ClidVec::around))
+        Box::new(ClidVec(t.map_or_else(Clid::default, Clid::around)))
     })
     .with_prompts(true),
     Entry::formula("wen", Needs::Nothing, |_, t| {

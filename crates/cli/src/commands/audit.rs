@@ -7,7 +7,9 @@ use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::{failures, weight_set, write_exposed};
 use crate::stages::pictures::tensor_of_all;
-use crate::stages::sample::{Generator, Prompts, Side, write_nearest, write_samples};
+use crate::stages::sample::{
+    Generator, Prompts, Side, write_nearest, write_prompts, write_samples,
+};
 use crate::stages::score::{Drawing, Kept, Label, Scored, Subject, check_name, score};
 use crate::stages::similar::{self, needs_images};
 use crate::stages::text::{Encoded, captions_of};
@@ -370,18 +372,16 @@ fn drawn(
         return Ok(images);
     }
     let generated = generate(case, args.batch, seed, progress, stop)?;
+    // Until the new images are whole it must not speak of them.
+    if description.exists() {
+        std::fs::remove_file(&description)
+            .with_context(|| format!("cannot remove {}", description.display()))?;
+    }
     write_samples(folder, &generated)?;
-    if let Some(captions) = captions {
+    if let Some(captions) = &case.captions {
         let each = case.labels.iter().zip(captions);
-        let rows =
-            each.flat_map(|(label, prompt)| std::iter::repeat_n((label, prompt), PER_PROMPT));
-        let entries: Vec<_> = rows
-            .enumerate()
-            .map(|(i, (label, prompt))| {
-                json!({ "png": format!("{i:04}.png"), "prompt": prompt, "id": label.id, "member": label.member })
-            })
-            .collect();
-        write_json(&folder.join("prompts.json"), &entries)?;
+        let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
+        write_prompts(folder, asked, PER_PROMPT)?;
     }
     write_json(&description, &of)?;
     Ok(generated)

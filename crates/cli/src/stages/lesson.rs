@@ -93,14 +93,12 @@ impl Lesson {
         if let Some(model) = text {
             let t = train_of(plan, job);
             let any = t.captions == choices::CaptionChoice::Any;
-            let kept = text::Kept::of(run);
+            let kept = text::Encodings::of(run);
             let captions = text::captions(&kept, model, images, &order, any, t.caption_dropout)?;
             set.captions = Some(captions);
-            if let Some((means, deviations)) = text::latents(&kept, model, &set.images)? {
-                if t.flip {
-                    set.mirrored = text::latents(&kept, model, &set.images.flip([3]))?;
-                }
-                (set.images, set.deviation) = (means, Some(deviations));
+            if let Some((latents, mirrored)) = text::latents(&kept, model, &set.images, t.flip)? {
+                (set.images, set.deviation) = (latents.0, Some(latents.1));
+                set.mirrored = mirrored;
             }
         }
         let recipe: Box<dyn Recipe> = match &job.kind {

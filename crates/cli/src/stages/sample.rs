@@ -265,7 +265,9 @@ pub fn all(
         };
         write_samples(&folder, &generated)?;
         if plan.model.text {
-            write_prompts(&folder, plan, images)?;
+            let asked =
+                prompted(images).map(|(r, member)| (r.id.as_str(), member, &r.captions[..]));
+            write_prompts(&folder, asked, plan.sample.per_prompt)?;
         }
         let generated = of_members(plan, images, generated);
         let side = |positions| Side {
@@ -354,14 +356,18 @@ fn prompts(plan: &Plan, images: &Images, model: &TextToImage) -> Result<Prompts>
     })
 }
 
-/// `prompts.json`: what each image was drawn for.
-fn write_prompts(folder: &Path, plan: &Plan, images: &Images) -> Result<()> {
+/// `prompts.json`: what each image was drawn for. `asked`: of every sample its id, whether it is a member, and its captions, of
+/// which the first was drawn for `each` times.
+pub fn write_prompts<'a>(
+    folder: &Path,
+    asked: impl IntoIterator<Item = (&'a str, bool, &'a [String])>,
+    each: usize,
+) -> Result<()> {
     let mut entries = Vec::new();
-    for (record, member) in prompted(images) {
-        for _ in 0..plan.sample.per_prompt {
+    for (id, member, captions) in asked {
+        for _ in 0..each {
             entries.push(json!({
-                "png": format!("{:04}.png", entries.len()), "prompt": record.captions.first(),
-                "id": record.id.as_str(), "member": member,
+                "png": format!("{:04}.png", entries.len()), "prompt": captions.first(), "id": id, "member": member,
             }));
         }
     }

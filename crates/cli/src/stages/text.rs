@@ -137,9 +137,9 @@ fn embeddings(model: &TextToImage, texts: &[&str]) -> Result<Tensor> {
 
 /// What the frozen parts of a base made of a run's texts and images, on the disk: for the run's other trainings, and for one that
 /// goes on.
-pub struct Kept(PathBuf);
+pub struct Encodings(PathBuf);
 
-impl Kept {
+impl Encodings {
     /// In the folder of a run.
     pub fn of(run: &RunFolder) -> Self {
         Self(run.0.join("encoded"))
@@ -169,14 +169,19 @@ impl Kept {
     }
 }
 
-/// A hash of frozen weights and of what they are asked.
-fn key(weights: Option<&Parameters>, asked: &str) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
+/// Frozen weights by name and hash.
+fn hashes_of(weights: Option<&Parameters>) -> Result<String> {
+    let mut text = String::new();
     for (name, tensor) in weights.into_iter().flat_map(|w| &w.0) {
-        hasher.update(format!("{name} {}\n", hash_tensor(tensor)?).as_bytes());
+        text += &format!("{name} {}\n", hash_tensor(tensor)?);
     }
-    hasher.update(asked.as_bytes());
-    Ok(hasher.finalize().to_hex().to_string())
+    Ok(text)
+}
+
+/// A hash of what frozen weights are asked.
+fn key(weights: &str, asked: &str) -> String {
+    let hash = blake3::hash(format!("{weights}{asked}").as_bytes());
+    hash.to_hex().to_string()
 }
 
 /// Texts as embeddings, each distinct text once.
@@ -199,10 +204,10 @@ impl Encoded {
     }
 
     /// As [`Self::new`], where a training of the run has not encoded the same texts before.
-    fn kept(kept: &Kept, model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
+    fn kept(kept: &Encodings, model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
         Self::by(asked, |texts| {
             let encoder = model.text.as_ref().map(|t| t.model.parameters());
-            let key = key(encoder, &format!("{texts:?}"))?;
+            let key = key(&hashes_of(encoder)?, &format!("{texts:?}"));
             let [embeddings] = kept.tensors("texts", &key, ["embeddings"], || {
                 Ok([embeddings(model, texts)?])
             })?;
@@ -257,7 +262,7 @@ impl Encoded {
 /// # Errors
 /// A picture without a caption; what the encoder refuses.
 pub fn captions(
-    kept: &Kept,
+    kept: &Encodings,
     model: &TextToImage,
     images: &Images,
     positions: &[usize],
@@ -278,21 +283,24 @@ pub fn captions(
     })
 }
 
-/// Means and standard deviations of the latents of images [N, C, H, W], scaled as the network sees them; `None` for a model
-/// of pixels.
+/// Means and standard deviations of latents, scaled as the network sees them.
+pub type Latents = (Tensor, Tensor);
+
+/// The latents of images [N, C, H, W] and, where asked for, of their mirror images; `None` for a model of pixels.
 ///
 /// # Errors
 /// Shapes the autoencoder cannot take.
 pub fn latents(
-    kept: &Kept,
+    kept: &Encodings,
     model: &TextToImage,
     images: &Tensor,
-) -> Result<Option<(Tensor, Tensor)>> {
+    mirrored: bool,
+) -> Result<Option<(Latents, Option<Latents>)>> {
     let Some(vae) = &model.vae else {
         return Ok(None);
     };
     let scale = vae.config().scaling_factor;
-    let make = || {
+    let make = |images: &Tensor| {
         let parts = in_parts(images, |part| {
             let moments = dualmd_torch::no_grad(|| vae.encode(part))?;
             Ok((
@@ -303,13 +311,15 @@ pub fn latents(
         let (means, deviations): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         Ok([Tensor::f_cat(&means, 0)?, Tensor::f_cat(&deviations, 0)?])
     };
-    let key = key(
-        Some(vae.parameters()),
-        &format!("{scale} {}", hash_tensor(images)?),
-    )?;
-    let both = kept.tensors("latents", &key, ["mean", "deviation"], make)?;
-    let [means, deviations] = both.map(|t| t.to_device(images.device()));
-    Ok(Some((means, deviations)))
+    let weights = hashes_of(Some(vae.parameters()))?;
+    let of = |images: &Tensor| -> Result<Latents> {
+        let key = key(&weights, &format!("{scale} {}", hash_tensor(images)?));
+        let both = kept.tensors("latents", &key, ["mean", "deviation"], || make(images))?;
+        let [means, deviations] = both.map(|t| t.to_device(images.device()));
+        Ok((means, deviations))
+    };
+    let mirror = mirrored.then(|| of(&images.flip([3]))).transpose()?;
+    Ok(Some((of(images)?, mirror)))
 }
 
 /// Takes images or latents [N, ...] through the autoencoder some at a time, in order.
@@ -332,9 +342,9 @@ mod tests {
     #[test]
     fn what_was_encoded_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
-        let kept = Kept(folder.path().join("encoded"));
+        let kept = Encodings(folder.path().join("encoded"));
         let ask = |asked: &str, value: f32| {
-            let key = key(None, asked).unwrap();
+            let key = key("", asked);
             let make = || Ok([Tensor::from_slice(&[value, 2.0])]);
             let [found] = kept.tensors("texts", &key, ["embeddings"], make).unwrap();
             Vec::<f32>::try_from(&found).unwrap()
