@@ -20,19 +20,46 @@ use crate::{Attack, AttackInfo, Batch, Result};
 use serde_json::json;
 
 /// What is made of the scores under several captions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Over {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Over {
+    /// Their maximum, `NAME+captions`.
     Best,
+    /// Their mean, `NAME+captions-mean`.
     Mean,
 }
 
 impl Over {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Best, Self::Mean];
+
     /// Suffix of the attack's name.
-    pub(crate) const fn suffix(self) -> &'static str {
+    #[must_use]
+    pub const fn suffix(self) -> &'static str {
         match self {
             Self::Best => "+captions",
             Self::Mean => "+captions-mean",
         }
+    }
+
+    /// One score of the scores under each caption of a sample, of which there is at least one.
+    #[must_use]
+    pub fn of(self, scores: &[f64]) -> f64 {
+        match self {
+            Self::Best => scores.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+            Self::Mean => scores.iter().sum::<f64>() / scores.len() as f64,
+        }
+    }
+
+    /// The description of an attack, asked with several captions.
+    pub(crate) fn described(self, mut info: AttackInfo) -> AttackInfo {
+        info.name += self.suffix();
+        let (title, parameter) = match self {
+            Self::Best => (", best of several captions", "best"),
+            Self::Mean => (", mean over several captions", "mean"),
+        };
+        info.title += title;
+        info.parameters["captions"] = json!(parameter);
+        info
     }
 }
 
@@ -43,37 +70,21 @@ pub(crate) struct Captions(pub(crate) Box<dyn Attack>, pub(crate) Over);
 impl Attack for Captions {
     /// Network calls are those per caption: how many there are the attack cannot know.
     fn info(&self) -> AttackInfo {
-        let mut info = self.0.info();
-        info.name += self.1.suffix();
-        let (title, parameter) = match self.1 {
-            Over::Best => (", best of several captions", "best"),
-            Over::Mean => (", mean over several captions", "mean"),
-        };
-        info.title += title;
-        info.parameters["captions"] = json!(parameter);
-        info
+        self.1.described(self.0.info())
     }
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
         let counts = batch.captions()?;
-        let mut scores = self.0.score(batch)?;
+        let first = self.0.score(batch)?;
+        let mut scores: Vec<Vec<f64>> = first.into_iter().map(|score| vec![score]).collect();
         for k in 1..counts.iter().copied().max().unwrap_or(1) {
             let more = batch.with_caption(Caption::Variant(k), |batch| self.0.score(batch))?;
-            for ((score, more), &count) in scores.iter_mut().zip(more).zip(&counts) {
+            for ((scores, more), &count) in scores.iter_mut().zip(more).zip(&counts) {
                 if k < count {
-                    *score = match self.1 {
-                        Over::Best => score.max(more),
-                        Over::Mean => *score + more,
-                    };
+                    scores.push(more);
                 }
             }
         }
-        if self.1 == Over::Mean {
-            scores
-                .iter_mut()
-                .zip(counts)
-                .for_each(|(score, count)| *score /= count as f64);
-        }
-        Ok(scores)
+        Ok(scores.iter().map(|scores| self.1.of(scores)).collect())
     }
 }

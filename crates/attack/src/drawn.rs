@@ -8,7 +8,12 @@
 //!
 //! The images are compared by `sim-mean`, or by the form that is named last: `rounds@2+pw-threshold`,
 //! `rounds@2+second+pw-threshold`.
+//!
+//! `sim-mean+captions` and `rounds@R+captions` (no paper: what prompt diversification invites) draw as many images for *every*
+//! caption of a sample and keep the best likeness, `+captions-mean` their mean; see [`crate::Over`]. The learned forms have
+//! none of these: what they learn from is the likeness under one caption.
 
+use crate::captions::Over;
 use crate::similarity::Similarity;
 use crate::{Access, AttackInfo};
 use serde_json::json;
@@ -29,6 +34,8 @@ pub struct Drawn {
     pub form: Similarity,
     /// How they are drawn; `None`: as any user gets them.
     pub rounds: Option<Rounds>,
+    /// What is made of the likenesses under all captions of a sample; `None`: only its first is asked with.
+    pub captions: Option<Over>,
 }
 
 /// Suffix of the attacks whose rounds begin with the second model.
@@ -38,8 +45,21 @@ impl Drawn {
     /// The attack called `name`; `None` if none of these is.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
+        let with = |over: Over| name.strip_suffix(over.suffix()).map(|plain| (plain, over));
+        if let Some((plain, over)) = Over::ALL.into_iter().find_map(with) {
+            let plain = Self::parse(plain)?;
+            let once = !plain.form.learns() && plain.captions.is_none();
+            return once.then_some(Self {
+                captions: Some(over),
+                ..plain
+            });
+        }
         if let Some(form) = Similarity::parse(name) {
-            return Some(Self { form, rounds: None });
+            return Some(Self {
+                form,
+                rounds: None,
+                captions: None,
+            });
         }
         let mut parts = name.strip_prefix("rounds@")?.split('+').peekable();
         let rounds = parts.next()?.parse().ok().filter(|&r| r >= 2)?;
@@ -51,6 +71,7 @@ impl Drawn {
         let drawn = Self {
             form,
             rounds: Some(Rounds { rounds, second }),
+            captions: None,
         };
         // One name for one attack: no leading zeros or signs, nothing after the form.
         (drawn.name() == name).then_some(drawn)
@@ -59,8 +80,9 @@ impl Drawn {
     /// Name in files and on the command line.
     #[must_use]
     pub fn name(&self) -> String {
+        let asked = self.captions.map_or("", Over::suffix);
         let Some(Rounds { rounds, second }) = self.rounds else {
-            return self.form.name().into();
+            return format!("{}{asked}", self.form.name());
         };
         let mut name = format!("rounds@{rounds}");
         if second {
@@ -69,13 +91,24 @@ impl Drawn {
         if self.form.learns() {
             name = format!("{name}+{}", self.form.name());
         }
-        name
+        name + asked
     }
 
     /// What the attack is, for reports and score files; see [`Similarity::info`].
     #[must_use]
     pub fn info(&self, generations: usize, encoder: &str) -> AttackInfo {
         let plain = self.form.info(generations, encoder);
+        if let Some(over) = self.captions {
+            let one = Self {
+                captions: None,
+                ..*self
+            };
+            return AttackInfo {
+                misses: "images trained with captions that are not asked with; the best of several likenesses is greater for \
+                         non-members as well",
+                ..over.described(one.info(generations, encoder))
+            };
+        }
         let Some(Rounds { rounds, second }) = self.rounds else {
             return plain;
         };
@@ -111,16 +144,26 @@ mod tests {
                 Some((50, true)),
             ] {
                 let rounds = rounds.map(|(rounds, second)| Rounds { rounds, second });
-                let drawn = Drawn { form, rounds };
-                assert_eq!(Drawn::parse(&drawn.name()), Some(drawn));
-                let info = drawn.info(3, "test");
-                assert_eq!(info.name, drawn.name());
-                assert_eq!(
-                    info.access == Access::GreyBox,
-                    rounds.is_some(),
-                    "{}",
-                    info.name
-                );
+                for captions in [None, Some(Over::Best), Some(Over::Mean)] {
+                    let drawn = Drawn {
+                        form,
+                        rounds,
+                        captions,
+                    };
+                    if form.learns() && captions.is_some() {
+                        assert_eq!(Drawn::parse(&drawn.name()), None);
+                        continue;
+                    }
+                    assert_eq!(Drawn::parse(&drawn.name()), Some(drawn));
+                    let info = drawn.info(3, "test");
+                    assert_eq!(info.name, drawn.name());
+                    assert_eq!(
+                        info.access == Access::GreyBox,
+                        rounds.is_some(),
+                        "{}",
+                        info.name
+                    );
+                }
             }
         }
         for unknown in [
@@ -137,6 +180,10 @@ mod tests {
             "nn",
             "loss",
             "sim-mean+flip",
+            "loss+captions",
+            "sim-mean+captions+captions",
+            "sim-mean+captions-mean+captions",
+            "rounds@2+captions+second",
         ] {
             assert_eq!(Drawn::parse(unknown), None, "{unknown}");
         }
@@ -149,5 +196,8 @@ mod tests {
             name("rounds@2+second+pw-threshold"),
             Some((Similarity::Threshold, Some(second)))
         );
+        let info = Drawn::parse("rounds@2+captions-mean").map(|d| d.info(3, "test"));
+        let parameters = info.map(|i| (i.parameters["rounds"].clone(), i.parameters["captions"].clone()));
+        assert_eq!(parameters, Some((json!(2), json!("mean"))));
     }
 }

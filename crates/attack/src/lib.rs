@@ -66,6 +66,7 @@ pub use catalogue::{
     ALL, LATENT_GRID, Needs, Space, base_name, by_name, by_name_for, check_prompts, default_set,
     default_set_for, needs, needs_prompts, sweep, sweep_for,
 };
+pub use captions::Over;
 pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap, ClidVec, thirds};
 pub use drawn::Drawn;

@@ -42,7 +42,8 @@ per_prompt = 2
 features = "none"
 copies = "pixels"
 [audit]
-attacks = ["loss", "sima", "clid-gap", "wen", "loss+captions", "pw-threshold", "rounds@2", "rounds@2+second+pw-distribution"]
+attacks = ["loss", "sima", "clid-gap", "wen", "loss+captions", "pw-threshold", "rounds@2", "rounds@2+second+pw-distribution",
+           "sim-mean+captions", "sim-mean+captions-mean", "rounds@2+captions"]
 known_fraction = 0.5
 [run]
 jobs = 2
@@ -169,7 +170,7 @@ fn a_run_of_text_to_image_models() {
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
     // Whoever knows half of the images is judged on the other half; a pair is asked in rounds, another model is not.
-    for (name, rounds) in [("pair", 2), ("student", 0)] {
+    for (name, rounds) in [("pair", 3), ("student", 0)] {
         let scores =
             dualmd_audit::read_scores(&run.join("scores").join(format!("{name}.csv"))).unwrap();
         let of = |attack: &str| -> Vec<f64> {
@@ -181,6 +182,17 @@ fn a_run_of_text_to_image_models() {
             .iter()
             .filter(|a| a.starts_with("rounds"))
             .count();
+        // Of several captions' likenesses the first caption's is one.
+        let (one, best, mean) = (
+            of("sim-mean"),
+            of("sim-mean+captions"),
+            of("sim-mean+captions-mean"),
+        );
+        assert_eq!([one.len(), best.len(), mean.len()], [12; 3], "{name}");
+        for ((one, best), mean) in one.iter().zip(&best).zip(&mean) {
+            assert!(one <= best && mean <= best, "{one} {best} {mean}");
+        }
+        assert!(one != best && one != mean, "{name}");
         assert_eq!((of("pw-threshold").len(), in_rounds), (6, rounds), "{name}");
         if rounds == 0 {
             continue;
@@ -188,6 +200,8 @@ fn a_run_of_text_to_image_models() {
         // From the same noise, with other turns.
         assert_eq!(of("rounds@2").len(), 12);
         assert_ne!(of("rounds@2"), of("sim-mean"));
+        let (plain, best) = (of("rounds@2"), of("rounds@2+captions"));
+        assert!(plain != best && plain.iter().zip(&best).all(|(a, b)| a <= b));
         assert_eq!(of("rounds@2+second+pw-distribution").len(), 6);
         let model = report["models"].as_array().unwrap();
         let model = model.iter().find(|m| m["name"] == name).unwrap();

@@ -38,8 +38,12 @@ const GENERATED: usize = 256;
 const PER_PROMPT: usize = 3;
 /// ... at this guidance.
 const GUIDANCE: f64 = 7.5;
-/// DDIM steps of those images.
+/// Steps of those images, ...
 const STEPS: usize = 50;
+/// ... of this sampler, ...
+const SAMPLER: choices::Sampler = choices::Sampler::Ddim;
+/// ... by a pair of which this model begins.
+const ORDER: Order = Order::First;
 
 /// Everything both commands need.
 struct Case {
@@ -313,9 +317,9 @@ fn generate(
     let began = std::time::Instant::now();
     let generated = case.generator.sample(
         &noise,
-        choices::Sampler::Ddim,
+        SAMPLER,
         STEPS,
-        Order::First,
+        ORDER,
         batch,
         seed,
         prompts.as_ref(),
@@ -458,6 +462,8 @@ fn subject<'a>(
         drawing: Drawing {
             n: GENERATED,
             steps: STEPS,
+            sampler: SAMPLER,
+            order: ORDER,
             per_prompt: PER_PROMPT,
             guidance: GUIDANCE,
         },

@@ -162,6 +162,8 @@ fn attack_one(
         drawing: Drawing {
             n: plan.sample.n,
             steps: plan.sample.steps,
+            sampler: plan.sample.sampler,
+            order: plan.sample.order,
             per_prompt: plan.sample.per_prompt,
             guidance: plan.sample.guidance,
         },

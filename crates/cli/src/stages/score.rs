@@ -42,8 +42,12 @@ pub struct Label {
 pub struct Drawing {
     /// How many.
     pub n: usize,
-    /// DDIM steps of each.
+    /// Steps of each.
     pub steps: usize,
+    /// How a step is made where the attack does not say: as in the images that are there already.
+    pub sampler: choices::Sampler,
+    /// Which model of a pair begins where the attack does not say.
+    pub order: Order,
     /// For each caption of a text-to-image model, in place of `n`.
     pub per_prompt: usize,
     /// At this guidance.

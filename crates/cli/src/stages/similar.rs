@@ -113,8 +113,21 @@ pub struct Comparison<'a> {
     known: Result<&'a Known, String>,
     engine: &'a Engine,
     stop: &'a AtomicBool,
-    /// Images by how they were drawn, and what the `pw` attacks see in them.
+    /// Images for the first captions by how they were drawn, and what the `pw` attacks see in them.
     drawn: BTreeMap<Option<Rounds>, Seen>,
+    /// How like each sample images for its captions are, the first caption first, by how they were drawn.
+    likenesses: BTreeMap<Option<Rounds>, Vec<Vec<f64>>>,
+}
+
+/// Each row once, in their order.
+fn distinct(rows: &[usize]) -> Vec<usize> {
+    let mut out = Vec::new();
+    for row in rows {
+        if !out.contains(row) {
+            out.push(*row);
+        }
+    }
+    out
 }
 
 struct Seen {
@@ -143,6 +156,7 @@ impl<'a> Comparison<'a> {
             engine,
             stop,
             drawn: BTreeMap::new(),
+            likenesses: BTreeMap::new(),
         }
     }
 
@@ -173,7 +187,19 @@ impl<'a> Comparison<'a> {
             hash_tensor(&self.vectors(&two)?)?
         };
         let known = drawn.form.learns().then_some(self.subject.known);
-        Ok(json!([images, encoder, known]))
+        let mut rest = vec![images, json!(encoder), json!(known)];
+        if drawn.captions.is_some() {
+            // As images for further captions are drawn.
+            let how = json!([
+                d.per_prompt,
+                d.steps,
+                d.guidance,
+                d.sampler.as_str(),
+                d.order.as_str()
+            ]);
+            rest.push(how);
+        }
+        Ok(rest.into())
     }
 
     /// Runs one attack.
@@ -193,19 +219,64 @@ impl<'a> Comparison<'a> {
     }
 
     fn scores(&mut self, drawn: Drawn) -> Result<(Vec<usize>, Vec<f64>)> {
-        let n = self.x.size()[0];
-        if drawn.form == Similarity::Mean {
-            let images = self.seen(drawn.rounds)?.images.shallow_clone();
-            let query = self.vectors(self.x)?;
-            let width = query.size()[2];
-            let generated = self.vectors(&images)?.f_view([n, -1, 1, width])?;
-            return Ok(((0..n as usize).collect(), sim_mean(&query, &generated)?));
+        let n = self.x.size()[0] as usize;
+        match (drawn.form, drawn.captions) {
+            (Similarity::Mean, None) => {
+                let images = self.seen(drawn.rounds)?.images.shallow_clone();
+                Ok(((0..n).collect(), self.likeness(self.x, &images)?))
+            }
+            (Similarity::Mean, Some(over)) => {
+                let all = self.with_every_caption(drawn.rounds)?;
+                let scores = all.iter().map(|likenesses| over.of(likenesses)).collect();
+                Ok(((0..n).collect(), scores))
+            }
+            (form, _) => {
+                let known = self.known.clone().map_err(|reason| anyhow!(reason))?;
+                self.seen(drawn.rounds)?;
+                let channels = self.channels(drawn.rounds)?;
+                let scores = learnt(form, &channels, known, self.subject.seed)?;
+                Ok((known.rest(n), scores))
+            }
         }
-        let known = self.known.clone().map_err(|reason| anyhow!(reason))?;
-        self.seen(drawn.rounds)?;
-        let channels = self.channels(drawn.rounds)?;
-        let scores = learnt(drawn.form, &channels, known, self.subject.seed)?;
-        Ok((known.rest(n as usize), scores))
+    }
+
+    /// `sim-mean` of samples [N, C, H, W] and images, the same number in a row for each of them.
+    fn likeness(&self, samples: &Tensor, images: &Tensor) -> Result<Vec<f64>> {
+        let query = self.vectors(samples)?;
+        let [n, _, width] = query.size()[..] else {
+            bail!("features of one image are one vector")
+        };
+        let generated = self.vectors(images)?.f_view([n, -1, 1, width])?;
+        Ok(sim_mean(&query, &generated)?)
+    }
+
+    /// How like each sample images for each of its captions are, the first caption first; a caption that is there twice counts
+    /// once. Images of one further caption at a time are held, so that it takes no more memory than the first did.
+    fn with_every_caption(&mut self, rounds: Option<Rounds>) -> Result<&[Vec<f64>]> {
+        if !self.likenesses.contains_key(&rounds) {
+            let images = self.seen(rounds)?.images.shallow_clone();
+            let first = self.likeness(self.x, &images)?;
+            let mut all: Vec<Vec<f64>> = first.into_iter().map(|s| vec![s]).collect();
+            let captions: Vec<Vec<usize>> = self.texts.of.iter().map(|rows| distinct(rows)).collect();
+            let most = captions.iter().map(Vec::len).max().unwrap_or(0);
+            for k in 1..most {
+                let asked: Vec<(usize, usize)> = captions
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(sample, rows)| Some((sample, *rows.get(k)?)))
+                    .collect();
+                let images = self.draw(rounds, &asked)?;
+                let places: Vec<i64> = asked.iter().map(|(sample, _)| *sample as i64).collect();
+                let samples = self.x.f_index_select(0, &Tensor::from_slice(&places))?;
+                let found = self.likeness(&samples, &images)?;
+                for ((sample, _), score) in asked.into_iter().zip(found) {
+                    all[sample].push(score);
+                }
+            }
+            self.likenesses.insert(rounds, all);
+        }
+        let found = self.likenesses.get(&rounds);
+        Ok(found.context("nothing was drawn")?)
     }
 
     /// The images of an attack; drawn when they are first asked for.
@@ -214,7 +285,11 @@ impl<'a> Comparison<'a> {
             let images = match (rounds, self.subject.generated) {
                 (None, Some(images)) => images.shallow_clone(),
                 (None, None) => bail!("no images were drawn for the captions"),
-                (Some(rounds), _) => self.draw(rounds)?,
+                (rounds, _) => {
+                    let first = |(sample, rows): (usize, &Vec<usize>)| (sample, rows[0]);
+                    let asked: Vec<_> = self.texts.of.iter().enumerate().map(first).collect();
+                    self.draw(rounds, &asked)?
+                }
             };
             let (n, m) = (self.x.size()[0], images.size()[0]);
             if m == 0 || m % n != 0 {
@@ -226,9 +301,10 @@ impl<'a> Comparison<'a> {
         self.drawn.get(&rounds).context("nothing was drawn")
     }
 
-    /// What a pair draws for every caption in several rounds, [N k, C, H, W] on the CPU, from the noise that plain images
-    /// start from too.
-    fn draw(&self, Rounds { rounds, second }: Rounds) -> Result<Tensor> {
+    /// What the model draws for captions, given as (sample, row of the caption), as any user gets it or in several rounds of a
+    /// pair; [N k, C, H, W] on the CPU. The r-th image for any caption of a sample starts from the same noise, which is that of
+    /// the plain images for the first captions.
+    fn draw(&self, rounds: Option<Rounds>, asked: &[(usize, usize)]) -> Result<Tensor> {
         let Subject {
             generator,
             drawing,
@@ -236,13 +312,14 @@ impl<'a> Comparison<'a> {
             batch,
             ..
         } = *self.subject;
-        if generator.pair().is_none() {
+        if rounds.is_some() && generator.pair().is_none() {
             bail!(
                 "repeated rounds favour one of two models that take turns: name both model folders"
             );
         }
+        let each = drawing.per_prompt;
         let prompts = Prompts {
-            condition: self.texts.main(drawing.per_prompt),
+            condition: self.texts.rows(asked.iter().map(|(_, row)| *row), each),
             nothing: self.texts.nothing(),
             guidance: drawing.guidance,
         };
@@ -250,14 +327,25 @@ impl<'a> Comparison<'a> {
         let shape = generator.first().sample_shape();
         let noise = initial_noise(
             seed,
-            prompts.condition.embedding.size()[0] as usize,
+            size[0] as usize * each,
             shape.unwrap_or([size[1], size[2], size[3]]),
             self.engine.device,
         );
-        let order = if second { Order::Second } else { Order::First };
+        let places: Vec<i64> = asked
+            .iter()
+            .flat_map(|(sample, _)| (0..each).map(move |r| (sample * each + r) as i64))
+            .collect();
+        let places = Tensor::from_slice(&places).to_device(self.engine.device);
+        let (sampler, order, rounds) = match rounds {
+            None => (drawing.sampler, drawing.order, 1),
+            Some(Rounds { rounds, second }) => {
+                let order = if second { Order::Second } else { Order::First };
+                (Sampler::Ddim, order, rounds)
+            }
+        };
         let images = generator.sample_in_rounds(
-            &noise,
-            Sampler::Ddim,
+            &noise.f_index_select(0, &places)?,
+            sampler,
             drawing.steps,
             order,
             rounds,

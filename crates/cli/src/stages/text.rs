@@ -240,10 +240,13 @@ impl Encoded {
 
     /// The main text of every image, each `times` times.
     pub fn main(&self, times: usize) -> Condition {
-        let rows: Vec<i64> = self
-            .of
-            .iter()
-            .flat_map(|list| std::iter::repeat_n(list[0] as i64, times))
+        self.rows(self.of.iter().map(|list| list[0]), times)
+    }
+
+    /// The texts of rows, each `times` times.
+    pub fn rows(&self, rows: impl Iterator<Item = usize>, times: usize) -> Condition {
+        let rows: Vec<i64> = rows
+            .flat_map(|row| std::iter::repeat_n(row as i64, times))
             .collect();
         let rows = Tensor::from_slice(&rows).to_device(self.embeddings.device());
         Condition {

@@ -70,7 +70,7 @@ impl Cell {
         let mut cell = Self::of(set, model, |m| m.measured(attack, metric))?;
         // A share of pairs or of members: what the t interval says beyond 0 and 1 cannot be.
         if let Some(ci) = cell.summary.as_mut().and_then(|s| s.between_ci.as_mut())
-            && matches!(metric, Metric::Auc | Metric::Tpr)
+            && matches!(metric, Metric::Auc | Metric::D1 | Metric::D2 | Metric::Tpr)
         {
             *ci = ci.map(|v| v.clamp(0.0, 1.0));
         }

@@ -100,6 +100,8 @@ pub fn column(metric: Metric, evidence: &Evidence) -> String {
         Metric::Is if fid => "IS".into(),
         Metric::Is => format!("IS-{features}"),
         Metric::Auc => "AUC".into(),
+        Metric::D1 => "AUC D1".into(),
+        Metric::D2 => "AUC D2".into(),
         Metric::Tpr => "TPR@1%FPR".into(),
     }
 }
@@ -110,6 +112,8 @@ pub fn paper_column(metric: Metric) -> &'static str {
         Metric::Fd | Metric::Excess => "FID",
         Metric::Is => "IS",
         Metric::Auc => "AUC",
+        Metric::D1 => "AUC D1",
+        Metric::D2 => "AUC D2",
         Metric::Tpr => "TPR@1%FPR",
     }
 }
@@ -121,6 +125,8 @@ pub fn key(metric: Metric) -> &'static str {
         Metric::Excess => "frechet_excess",
         Metric::Is => "inception_score",
         Metric::Auc => "auc",
+        Metric::D1 => "auc_d1",
+        Metric::D2 => "auc_d2",
         Metric::Tpr => "tpr_at_1_percent_fpr",
     }
 }
@@ -129,7 +135,7 @@ pub fn key(metric: Metric) -> &'static str {
 pub fn digits(metric: Metric) -> usize {
     match metric {
         Metric::Fd | Metric::Excess | Metric::Is => 2,
-        Metric::Auc | Metric::Tpr => 3,
+        Metric::Auc | Metric::D1 | Metric::D2 | Metric::Tpr => 3,
     }
 }
 

@@ -12,6 +12,10 @@ pub enum Metric {
     Is,
     /// Area under the ROC curve.
     Auc,
+    /// The same of the members of D1 alone; not in the paper.
+    D1,
+    /// The same of D2.
+    D2,
     /// Share of members found at 1 % false alarms.
     Tpr,
 }

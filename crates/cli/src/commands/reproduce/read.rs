@@ -87,6 +87,20 @@ pub struct Attack {
     pub auc_ci: Option<[f64; 2]>,
     /// Members found.
     pub tpr_at_fpr: Vec<Point>,
+    /// The members of D1 alone.
+    pub d1: Option<Half>,
+    /// The members of D2 alone.
+    pub d2: Option<Half>,
+}
+
+/// An attack on the members of one half.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub struct Half {
+    /// Area under the ROC curve against all non-members.
+    pub auc: Option<f64>,
+    /// 95 % interval over images.
+    pub auc_ci: Option<[f64; 2]>,
 }
 
 /// Members found at a false-alarm rate.
@@ -146,11 +160,19 @@ impl Model {
             Metric::Excess => quality.and_then(|q| Some((q.excess?, None))),
             Metric::Is => quality.and_then(|q| Some((q.inception_score?, None))),
             Metric::Auc => result().and_then(|r| Some((r.auc?, r.auc_ci))),
+            Metric::D1 => result().and_then(|r| r.d1?.measured()),
+            Metric::D2 => result().and_then(|r| r.d2?.measured()),
             Metric::Tpr => result()
                 .filter(|r| r.auc.is_some())
                 .and_then(|r| r.tpr_at_fpr.iter().find(|p| p.fpr == FPR && p.measurable))
                 .map(|p| (p.tpr, Some(p.tpr_ci))),
         }
+    }
+}
+
+impl Half {
+    fn measured(self) -> Option<Measured> {
+        Some((self.auc?, self.auc_ci))
     }
 }
 

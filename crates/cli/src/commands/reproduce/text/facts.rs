@@ -5,7 +5,7 @@ use super::super::names;
 use super::super::paper::Metric;
 use super::super::read::{Evidence, Set};
 use super::paper::{self, Captions};
-use super::{BLACK_BOX, kinds, name, title};
+use super::{BLACK_BOX, FIRST_BEGINS, SECOND_BEGINS, kinds, name, title};
 use anyhow::Result;
 
 /// Sentences for table 4, 5, 7, 8 or 9.
@@ -24,7 +24,11 @@ pub fn facts(table: u8, evidence: &Evidence) -> Result<Vec<String>> {
                 }
                 out.extend(pia_fails(set)?);
                 if table == 8 {
-                    out.extend(several_captions(set)?);
+                    out.extend(several_captions(
+                        set,
+                        &["baseline", "student"],
+                        &["loss", "sima"],
+                    )?);
                 }
             }
             5 => {
@@ -34,6 +38,8 @@ pub fn facts(table: u8, evidence: &Evidence) -> Result<Vec<String>> {
                     }
                 }
                 out.extend(diversified(set)?);
+                let models = ["baseline", "dualmd", "student"];
+                out.extend(several_captions(set, &models, &BLACK_BOX[..1])?);
             }
             7 => out.extend(quality(set, evidence)?),
             _ => {
@@ -159,10 +165,10 @@ fn pia_fails(set: &Set) -> Result<Option<String>> {
 }
 
 /// Asking with several captions, which prompt diversification invites.
-fn several_captions(set: &Set) -> Result<Vec<String>> {
+fn several_captions(set: &Set, models: &[&str], attacks: &[&str]) -> Result<Vec<String>> {
     let mut out = Vec::new();
-    for model in ["baseline", "student"] {
-        for attack in ["loss", "sima"] {
+    for model in models {
+        for attack in attacks {
             let model = name(model, Captions::Any);
             let one = auc(set, &model, attack)?;
             let many = auc(set, &model, &format!("{attack}+captions"))?;
@@ -170,11 +176,7 @@ fn several_captions(set: &Set) -> Result<Vec<String>> {
             let Some(mean) = less.mean() else {
                 continue;
             };
-            let noise = match less.between() {
-                Some([low, high]) if low <= 0.0 && high >= 0.0 => ", not told from 0",
-                Some(_) => "",
-                None => ", one seed",
-            };
+            let noise = noise(&less);
             out.push(format!(
                 "{}, {model}: asked with all captions of an image instead of the first, {} finds {} ({} instead of {}; \
                  difference {}{noise}).",
@@ -188,6 +190,15 @@ fn several_captions(set: &Set) -> Result<Vec<String>> {
         }
     }
     Ok(out)
+}
+
+/// What is to be said about a difference beside its size.
+fn noise(less: &Cell) -> &'static str {
+    match less.between() {
+        Some([low, high]) if low <= 0.0 && high >= 0.0 => ", not told from 0",
+        Some(_) => "",
+        None => ", one seed",
+    }
 }
 
 /// Does prompt diversification alone protect against the black-box attack?
@@ -286,38 +297,56 @@ fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
     Ok(out)
 }
 
-/// Does the adaptive attack find more with every round?
-fn rounds(set: &Set, captions: Captions) -> Result<Option<String>> {
+/// Does the adaptive attack find more with every round? Of all members, and of those that the model which begins has seen.
+fn rounds(set: &Set, captions: Captions) -> Result<Vec<String>> {
     let model = name("dualmd", captions);
-    let mut found = Vec::new();
-    for attack in [BLACK_BOX[0], "rounds@2", "rounds@3"] {
-        let cell = auc(set, &model, attack)?;
-        if cell.mean().is_some() {
-            found.push(cell);
+    let mut out = Vec::new();
+    let first = &FIRST_BEGINS[..];
+    // Plain images, with which the comparison begins, have the first model first: D2 is compared from two rounds on.
+    for (rows, metric, whose) in [
+        (first, Metric::Auc, "all members, the first model beginning"),
+        (first, Metric::D1, "members of D1, the first model beginning"),
+        (
+            &SECOND_BEGINS[..],
+            Metric::D2,
+            "members of D2, the second model beginning",
+        ),
+    ] {
+        let mut found = Vec::new();
+        for (attack, label) in rows {
+            let cell = Cell::metric(set, &model, Some(attack), metric)?;
+            if cell.mean().is_some() {
+                found.push((label.split(' ').next().unwrap_or(label), cell));
+            }
         }
+        let [(_, first), .., (_, last)] = found.as_slice() else {
+            continue;
+        };
+        let less = last.less(first)?;
+        let grows = found
+            .windows(2)
+            .all(|pair| pair[1].1.mean() > pair[0].1.mean());
+        let texts: Vec<String> = found.iter().map(|(_, c)| c.text(3)).collect();
+        let counts: Vec<&str> = found.iter().map(|(label, _)| *label).collect();
+        out.push(format!(
+            "{}, {model}, {whose}: AUC {} with {} rounds ({}; last less first {}{}).",
+            set.name,
+            texts.join(", "),
+            counts.join(", "),
+            if grows {
+                "it grows"
+            } else {
+                "it does not grow steadily"
+            },
+            less.text(3),
+            noise(&less),
+        ));
     }
-    let [first, .., last] = found.as_slice() else {
-        return Ok(None);
-    };
-    let less = last.less(first)?;
-    let grows = found.windows(2).all(|pair| pair[1].mean() > pair[0].mean());
-    let texts: Vec<String> = found.iter().map(|c| c.text(3)).collect();
-    let noise = match less.between() {
-        Some([low, high]) if low <= 0.0 && high >= 0.0 => ", not told from 0",
-        Some(_) => "",
-        None => ", one seed",
-    };
-    Ok(Some(format!(
-        "{}, {model}: AUC {} with 1 to {} rounds ({}; last less first {}{noise}). The paper calls its 0.53 and 0.51 close to 0.5, \
-         and its TPR at 1 % FPR grows: 0.014 (Table 5), 0.024, 0.048.",
-        set.name,
-        texts.join(", "),
-        found.len(),
-        if grows {
-            "it grows"
-        } else {
-            "it does not grow steadily"
-        },
-        less.text(3),
-    )))
+    if !out.is_empty() {
+        out.push(
+            "The paper calls its 0.53 and 0.51 with 2 and 3 rounds close to 0.5, and its TPR at 1 % FPR grows: 0.014 (Table 5), 0.024, 0.048."
+                .into(),
+        );
+    }
+    Ok(out)
 }

@@ -12,6 +12,7 @@ fn model(name: &str, defense: &str, attacks: &[(&str, f64)]) -> Value {
         json!({
             "attack": name, "title": name, "status": "ok", "auc": auc, "auc_ci": [auc - 0.02, auc + 0.02],
             "tpr_at_fpr": [{ "fpr": 0.01, "tpr": 0.05, "tpr_ci": [0.0, 0.2], "measurable": true }],
+            "d1": { "auc": auc + 0.1, "auc_ci": [auc, auc + 0.2] }, "d2": { "auc": auc - 0.1, "auc_ci": [auc - 0.2, auc] },
         })
     };
     json!({
@@ -47,8 +48,11 @@ fn report(folder: &Path, shift: f64) {
             "dualmd",
             &[
                 ("sim-mean", 0.52 + shift),
+                ("sim-mean+captions", 0.50 + shift),
                 ("rounds@2", 0.55 + shift),
                 ("rounds@3", 0.61 + shift),
+                ("rounds@2+second", 0.66 + shift),
+                ("rounds@3+second", 0.65 + shift),
             ],
         ),
     ];
@@ -155,17 +159,32 @@ fn the_three_questions_are_answered_from_the_numbers() {
     }
     assert!(
         nine.contains(
-            "toy, dualmd-any: AUC 0.520 [0.495, 0.545], 0.550 [0.525, 0.575], 0.610 [0.585, 0.635] with 1 to 3 rounds (it grows; last \
-             less first 0.090 [0.090, 0.090])"
+            "toy, dualmd-any, all members, the first model beginning: AUC 0.520 [0.495, 0.545], 0.550 [0.525, 0.575], 0.610 [0.585, \
+             0.635] with 1, 2, 3 rounds (it grows; last less first 0.090 [0.090, 0.090])."
+        ) && nine.contains(
+            "toy, dualmd-any, members of D1, the first model beginning: AUC 0.620 [0.595, 0.645], 0.650"
+        ) && nine.contains(
+            "toy, dualmd-any, members of D2, the second model beginning: AUC 0.560 [0.535, 0.585], 0.550 [0.525, 0.575] with 2, 3 \
+             rounds (it does not grow steadily; last less first -0.010 [-0.010, -0.010])."
         ),
         "{nine}"
     );
+    let five = facts(5, &evidence()).unwrap().join("\n");
+    assert!(
+        five.contains(
+            "toy, dualmd-any: asked with all captions of an image instead of the first, sim-mean finds no more (0.500 [0.475, 0.525] \
+             instead of 0.520 [0.495, 0.545]; difference -0.020 [-0.020, -0.020])."
+        ),
+        "{five}"
+    );
     let table = build(9, &evidence()).unwrap();
     assert_eq!(
-        row(&table, &["3"])[3..],
+        row(&table, &["3"])[5..],
         [
             "0.610 [0.585, 0.635]",
             "0.050 [0.050, 0.050]",
+            "0.710 [0.685, 0.735]",
+            "0.510 [0.485, 0.535]",
             "-",
             "-",
             "0.51",
