@@ -197,7 +197,12 @@ mod tests {
             Some((Similarity::Threshold, Some(second)))
         );
         let info = Drawn::parse("rounds@2+captions-mean").map(|d| d.info(3, "test"));
-        let parameters = info.map(|i| (i.parameters["rounds"].clone(), i.parameters["captions"].clone()));
+        let parameters = info.map(|i| {
+            (
+                i.parameters["rounds"].clone(),
+                i.parameters["captions"].clone(),
+            )
+        });
         assert_eq!(parameters, Some((json!(2), json!("mean"))));
     }
 }

@@ -14,7 +14,7 @@ use crate::stages::score::{Drawing, Kept, Label, Scored, Subject, check_name, sc
 use crate::stages::similar::{self, needs_images};
 use crate::stages::text::{Encoded, captions_of};
 use crate::stages::{
-    RunFolder, blind, copies, create_folder, sets, train::view, utility, write_json,
+    RunFolder, blind, copies, create_folder, remove, sets, train::view, utility, write_json,
 };
 use crate::{choices, machine, signals};
 use anyhow::{Context, Result, bail};
@@ -663,8 +663,10 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         .chain(&case.nonmembers.records)
         .collect();
     blind::write(&run.0.join("controls.json"), &records, &case.labels, seed)?;
-    if let Some(split) = &case.split {
-        split.save(&run.split())?;
+    match &case.split {
+        Some(split) => split.save(&run.split())?,
+        // An earlier call's halves are not this one's.
+        None => remove(&run.split())?,
     }
     let models: Vec<String> = args
         .score

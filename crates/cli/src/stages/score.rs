@@ -98,7 +98,11 @@ pub fn check_name(name: &str) -> Result<()> {
 
 /// The scores of an earlier run over the same files, by what they depend on.
 #[derive(Default)]
-pub struct Kept(BTreeMap<String, (Value, Vec<ScoreRow>)>);
+pub struct Kept {
+    scores: BTreeMap<String, (Value, Vec<ScoreRow>)>,
+    /// What a reader of them must know.
+    warnings: Vec<String>,
+}
 
 impl Kept {
     /// Scores and description as an earlier run left them; nothing if either is missing or damaged.
@@ -121,13 +125,17 @@ impl Kept {
             let rows = rows.remove(a["attack"].as_str()?)?;
             Some((a["fingerprint"].as_str()?.to_owned(), (a.clone(), rows)))
         });
-        Self(kept.collect())
+        let said = description["warnings"].as_array().into_iter().flatten();
+        Self {
+            scores: kept.collect(),
+            warnings: said.filter_map(|w| Some(w.as_str()?.to_owned())).collect(),
+        }
     }
 
     /// The attacks that are not among these, by name.
     fn beside(&self, asked: &[String]) -> Vec<String> {
         let names = self
-            .0
+            .scores
             .values()
             .filter_map(|(entry, _)| entry["attack"].as_str());
         let mut names: Vec<String> = names
@@ -252,7 +260,7 @@ pub fn score(
             match comparison.depends_on(drawn) {
                 Ok(rest) => {
                     let fingerprint = base.of(&info, &rest);
-                    if let Some(found) = kept.0.remove(&fingerprint) {
+                    if let Some(found) = kept.scores.remove(&fingerprint) {
                         reused += usize::from(asked);
                         done.insert(name, found);
                     } else if asked {
@@ -290,7 +298,7 @@ pub fn score(
                 (info, fingerprint, Ok(method))
             }
         };
-        if let Some(found) = kept.0.remove(&fingerprint) {
+        if let Some(found) = kept.scores.remove(&fingerprint) {
             reused += usize::from(asked);
             done.insert(name, found);
             continue;
@@ -319,6 +327,8 @@ pub fn score(
     };
 
     let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
+    // Of the earlier scores some hold.
+    let stands = done.values().any(|(entry, _)| entry["status"] == "ok");
     if !methods.is_empty() {
         let timesteps = subject
             .generator
@@ -381,6 +391,12 @@ pub fn score(
             outcome.network_calls_saved,
             outcome.warnings,
         );
+    }
+    // Scores that are kept are of the same weights and images, so what was said of those still holds.
+    for warning in kept.warnings {
+        if stands && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
     }
     let all: Vec<usize> = (0..labels.len()).collect();
     for (name, kind, info, fingerprint) in black_boxes {

@@ -6,7 +6,7 @@
 //! one image per group.
 
 use super::score::Label;
-use super::{RunFolder, create_folder, write_json};
+use super::{RunFolder, create_folder, remove, write_json};
 use crate::plan::Plan;
 use anyhow::{Context, Result};
 use dualmd_attack::{Drawn, Needs, needs, nn::BlackBox};
@@ -50,12 +50,14 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
             .with_context(|| format!("{}: damaged; remove it", utility.display()))?;
         file.tests.extend(generated(&utility));
     }
-    if file.tests.is_empty() {
-        return Ok(());
-    }
     let folder = run.0.join("sets");
+    let path = folder.join(format!("{name}.json"));
+    if file.tests.is_empty() {
+        // Nothing of an earlier call is to stand for this one.
+        return remove(&path);
+    }
     create_folder(&folder)?;
-    write_json(&folder.join(format!("{name}.json")), &file)
+    write_json(&path, &file)
 }
 
 /// Attacks that score everybody by asking the model.

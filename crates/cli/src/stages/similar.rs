@@ -257,7 +257,8 @@ impl<'a> Comparison<'a> {
             let images = self.seen(rounds)?.images.shallow_clone();
             let first = self.likeness(self.x, &images)?;
             let mut all: Vec<Vec<f64>> = first.into_iter().map(|s| vec![s]).collect();
-            let captions: Vec<Vec<usize>> = self.texts.of.iter().map(|rows| distinct(rows)).collect();
+            let captions: Vec<Vec<usize>> =
+                self.texts.of.iter().map(|rows| distinct(rows)).collect();
             let most = captions.iter().map(Vec::len).max().unwrap_or(0);
             for k in 1..most {
                 let asked: Vec<(usize, usize)> = captions

@@ -177,12 +177,14 @@ fn several_captions(set: &Set, models: &[&str], attacks: &[&str]) -> Result<Vec<
                 continue;
             };
             let noise = noise(&less);
+            // As it is printed: a difference of 0.000 is no more.
+            let more = format!("{mean:.3}").parse::<f64>().is_ok_and(|m| m > 0.0);
             out.push(format!(
                 "{}, {model}: asked with all captions of an image instead of the first, {} finds {} ({} instead of {}; \
                  difference {}{noise}).",
                 set.name,
                 names::attack(attack),
-                if mean > 0.0 { "more" } else { "no more" },
+                if more { "more" } else { "no more" },
                 many.text(3),
                 one.text(3),
                 less.text(3),
@@ -305,7 +307,11 @@ fn rounds(set: &Set, captions: Captions) -> Result<Vec<String>> {
     // Plain images, with which the comparison begins, have the first model first: D2 is compared from two rounds on.
     for (rows, metric, whose) in [
         (first, Metric::Auc, "all members, the first model beginning"),
-        (first, Metric::D1, "members of D1, the first model beginning"),
+        (
+            first,
+            Metric::D1,
+            "members of D1, the first model beginning",
+        ),
         (
             &SECOND_BEGINS[..],
             Metric::D2,
