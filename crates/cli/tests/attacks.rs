@@ -144,9 +144,12 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
         Some(64)
     );
 
-    // What is not asked for again stays, where it still holds: there is no reference model now.
+    // What is not asked for again stays, where it still holds: there is no reference model now. What was said of it stays too.
+    let notes = || json(&out.join("scores/model.json"))["warnings"].clone();
+    let before = notes();
     let said = call(audit(&["--attacks", "nn"]));
     assert!(said.contains("an earlier call drew"), "{said}");
+    assert_eq!((before[0].is_string(), notes()), (true, before));
     let scores = std::fs::read_to_string(out.join("scores/model.csv")).unwrap();
     for (attack, there) in [
         ("loss", true),
@@ -197,6 +200,66 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
     assert_eq!(copying[0]["n_generated"], 256);
     assert!(
         copying.as_array().unwrap().len() == 1 && report["models"][0]["image_utility"].is_null()
+    );
+}
+
+/// The report does not fall with a control that cannot be measured, and an earlier call's files do not stand for this one's.
+#[test]
+fn an_audit_without_a_blind_baseline_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let options = dualmd_data::LoadOptions {
+        image_size: Some(16),
+        ..Default::default()
+    };
+    let mut set = dualmd_data::load("emoji#twitter", &options).unwrap();
+    set.records.truncate(12);
+    let (members, others) = (dir.path().join("members"), dir.path().join("others"));
+    let rest = set.records.split_off(6);
+    dualmd_data::save_folder(&set, &members).unwrap();
+    set.records = rest;
+    dualmd_data::save_folder(&set, &others).unwrap();
+    let audit = |more: &[&str]| {
+        let (m, n) = (text(&members), text(&others));
+        let args = [
+            "audit",
+            text(&model),
+            "--members",
+            m,
+            "--nonmembers",
+            n,
+            "--attacks",
+            "sima",
+            "-o",
+            text(&out),
+        ];
+        String::from_utf8_lossy(&succeed(&[&args[..], more].concat()).stderr).into_owned()
+    };
+    audit(&[]);
+    assert!(out.join("controls.json").exists());
+    // An earlier call had a split.
+    std::fs::write(out.join("split.json"), "{}").unwrap();
+    for folder in [&members, &others] {
+        let mut table = String::from("file_name,of\n");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().file_name();
+            if let Some(name) = name.to_str().filter(|n| n.ends_with(".png")) {
+                table.push_str(&format!("{name},everybody\n"));
+            }
+        }
+        std::fs::write(folder.join("metadata.csv"), table).unwrap();
+        let _ = std::fs::remove_file(folder.join("metadata.jsonl"));
+    }
+    let said = audit(&["--group-column", "of"]);
+    assert!(said.contains("all pictures belong to one group"), "{said}");
+    assert!(!out.join("controls.json").exists() && !out.join("split.json").exists());
+    let report = json(&out.join("report.json"));
+    assert!(report["controls"]["blind_baseline"].is_null());
+    assert!(
+        report["missing"].to_string().contains("no blind baseline"),
+        "{}",
+        report["missing"]
     );
 }
 
