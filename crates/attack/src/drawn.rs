@@ -3,8 +3,9 @@
 //!
 //! `rounds@R` is the adaptive attack of the DualMD paper (A.5), with the prompt in every step: round r = 1..R goes from the
 //! r-th timestep down to the image and begins with the same model; between rounds the image gets fresh noise of the level of
-//! the next timestep ([`dualmd_diffusion::sampler::sample_in_rounds`]). The paper lets the first model begin; its members,
-//! D1, come out more often. `rounds@R+second` lets the second begin, for D2.
+//! the next timestep ([`dualmd_diffusion::sampler::sample_in_rounds`]). The paper lets the first model begin, so that its members,
+//! D1, come out more often; `rounds@R+second` lets the second begin, for D2. Whether they do is to be looked at
+//! (`docs/attacks/rounds.md`).
 //!
 //! The images are compared by `sim-mean`, or by the form that is named last: `rounds@2+pw-threshold`,
 //! `rounds@2+second+pw-threshold`.

@@ -377,10 +377,7 @@ fn drawn(
     }
     let generated = generate(case, args.batch, seed, progress, stop)?;
     // Until the new images are whole it must not speak of them.
-    if description.exists() {
-        std::fs::remove_file(&description)
-            .with_context(|| format!("cannot remove {}", description.display()))?;
-    }
+    remove(&description)?;
     write_samples(folder, &generated)?;
     if let Some(captions) = &case.captions {
         let each = case.labels.iter().zip(captions);
@@ -626,7 +623,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         progress.say(&format!(
             "warning: what the images are worth was not measured: {error:#}"
         ));
-        let _ = std::fs::remove_file(utility_file(&run, subject.name));
+        let _ = remove(&utility_file(&run, subject.name));
     }
     let (csv, json) = (
         run.scores(subject.name, "csv"),

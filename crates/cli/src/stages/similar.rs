@@ -17,6 +17,7 @@ use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::{Extractor, Places};
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -113,6 +114,8 @@ pub struct Comparison<'a> {
     known: Result<&'a Known, String>,
     engine: &'a Engine,
     stop: &'a AtomicBool,
+    /// The samples' features, once they were asked for.
+    query: OnceCell<Tensor>,
     /// Images for the first captions by how they were drawn, and what the `pw` attacks see in them.
     drawn: BTreeMap<Option<Rounds>, Seen>,
     /// How like each sample images for its captions are, the first caption first, by how they were drawn.
@@ -155,6 +158,7 @@ impl<'a> Comparison<'a> {
             known,
             engine,
             stop,
+            query: OnceCell::new(),
             drawn: BTreeMap::new(),
             likenesses: BTreeMap::new(),
         }
@@ -223,7 +227,7 @@ impl<'a> Comparison<'a> {
         match (drawn.form, drawn.captions) {
             (Similarity::Mean, None) => {
                 let images = self.seen(drawn.rounds)?.images.shallow_clone();
-                Ok(((0..n).collect(), self.likeness(self.x, &images)?))
+                Ok(((0..n).collect(), self.likeness(None, &images)?))
             }
             (Similarity::Mean, Some(over)) => {
                 let all = self.with_every_caption(drawn.rounds)?;
@@ -240,9 +244,19 @@ impl<'a> Comparison<'a> {
         }
     }
 
-    /// `sim-mean` of samples [N, C, H, W] and images, the same number in a row for each of them.
-    fn likeness(&self, samples: &Tensor, images: &Tensor) -> Result<Vec<f64>> {
-        let query = self.vectors(samples)?;
+    /// `sim-mean` of the samples at `places`, or of all, and images, the same number in a row for each of them.
+    fn likeness(&self, places: Option<&[i64]>, images: &Tensor) -> Result<Vec<f64>> {
+        let all = match self.query.get() {
+            Some(all) => all,
+            None => {
+                let all = self.vectors(self.x)?;
+                self.query.get_or_init(|| all)
+            }
+        };
+        let query = match places {
+            Some(places) => all.f_index_select(0, &Tensor::from_slice(places))?,
+            None => all.shallow_clone(),
+        };
         let [n, _, width] = query.size()[..] else {
             bail!("features of one image are one vector")
         };
@@ -255,7 +269,7 @@ impl<'a> Comparison<'a> {
     fn with_every_caption(&mut self, rounds: Option<Rounds>) -> Result<&[Vec<f64>]> {
         if !self.likenesses.contains_key(&rounds) {
             let images = self.seen(rounds)?.images.shallow_clone();
-            let first = self.likeness(self.x, &images)?;
+            let first = self.likeness(None, &images)?;
             let mut all: Vec<Vec<f64>> = first.into_iter().map(|s| vec![s]).collect();
             let captions: Vec<Vec<usize>> =
                 self.texts.of.iter().map(|rows| distinct(rows)).collect();
@@ -268,8 +282,7 @@ impl<'a> Comparison<'a> {
                     .collect();
                 let images = self.draw(rounds, &asked)?;
                 let places: Vec<i64> = asked.iter().map(|(sample, _)| *sample as i64).collect();
-                let samples = self.x.f_index_select(0, &Tensor::from_slice(&places))?;
-                let found = self.likeness(&samples, &images)?;
+                let found = self.likeness(Some(&places), &images)?;
                 for ((sample, _), score) in asked.into_iter().zip(found) {
                     all[sample].push(score);
                 }
