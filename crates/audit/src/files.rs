@@ -331,6 +331,26 @@ pub struct Training {
     pub peak_rss_mb: Option<f64>,
     /// Names of the teachers, if it was distilled.
     pub teachers: Vec<String>,
+    /// What DP-SGD guarantees; `None` for trainings that promise nothing.
+    pub privacy: Option<Guarantee>,
+}
+
+/// The guarantee of a differentially private training, as its accountant computed it. Absent fields stay `None`.
+#[derive(Debug, Default, Clone, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Guarantee {
+    /// Upper bound on epsilon.
+    pub epsilon: Option<f64>,
+    /// The delta that it holds at.
+    pub delta: Option<f64>,
+    /// Standard deviation of the noise over the clipping norm.
+    pub noise_multiplier: Option<f64>,
+    /// Probability of an image to be in a batch.
+    pub sampling_rate: Option<f64>,
+    /// `RDP`.
+    pub accountant: Option<String>,
+    /// What neighbouring sets of images are.
+    pub adjacency: Option<String>,
 }
 
 /// One line of `logs/NAME.jsonl`.

@@ -558,6 +558,40 @@ fn bounds_on_epsilon() {
     assert_eq!(&row[at("one_run_epsilon_lower")], "");
 }
 
+/// What DP-SGD claims stands beside what the attacks show, and a contradiction is said aloud; one at a larger delta is none.
+#[test]
+fn a_guarantee_stands_beside_the_bound() {
+    for (claimed, delta, contradicted) in [
+        (0.01, 1e-6, true),
+        (100.0, 1e-6, false),
+        (0.01, 1e-3, false),
+    ] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        common::run_folder(dir.path());
+        let path = dir.path().join("models/baseline/training.json");
+        let text = std::fs::read(&path).expect("training.json");
+        let mut training: Value = serde_json::from_slice(&text).expect("json");
+        training["privacy"] = serde_json::json!({ "epsilon": claimed, "delta": delta, "noise_multiplier": 1.5, "accountant": "RDP" });
+        std::fs::write(&path, training.to_string()).expect("written");
+        let report = build(dir.path()).expect("build");
+        let text = plain(&page_of(dir.path(), &report));
+        assert!(text.contains("DP-SGD claims that it is at most"), "{text}");
+        assert_eq!(
+            text.contains("the attack contradicts that"),
+            contradicted,
+            "{claimed} {delta}"
+        );
+        assert!(
+            text.contains("Model with a guarantee") && text.contains("not recorded RDP"),
+            "{text}"
+        );
+        let json: Value = serde_json::to_value(&report).expect("json");
+        assert_eq!(json["models"][0]["utility"]["privacy"]["epsilon"], claimed);
+    }
+    let (dir, report) = fixture();
+    assert!(!plain(&page_of(dir.path(), &report)).contains("Model with a guarantee"));
+}
+
 #[test]
 fn coin_flips_allow_the_audit_of_one_run() {
     let dir = tempfile::tempdir().expect("temp dir");

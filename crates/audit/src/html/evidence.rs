@@ -52,7 +52,13 @@ pub fn epsilon_section(report: &Report) -> Markup {
                     strong { (m.title) } ": ε is at least " strong { (epsilon(b.lower)) } " (" (attack) ": " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
                     @if b.lower <= 0.0 { "The attack proves nothing. " }
                     "No attack on as many images could have shown more than " (epsilon(b.ceiling)) "."
+                    @if let Some((claimed, delta)) = claim(m) {
+                        " DP-SGD claims that it is at most " strong { (epsilon(claimed)) } " (at δ = " (delta) ")"
+                        @if refuted(b, claimed, delta) { ": " strong { "the attack contradicts that" } ", so mechanism or accounting is at fault, or the images are not independent trials." }
+                        @else { "; what lies between the two is not known." }
+                    }
                 } } } }
+                (claims(report))
                 p.caption {
                     "At δ = " (delta) " and 95 % confidence. Attack and threshold (1 false alarm in 100) were chosen on one half of the images, the counts are from the other half, so no choice enters. "
                     "The images are treated as independent trials of the training, although they were trained on together: an indication and no proof. The audit by coin flips below needs no such assumption."
@@ -70,6 +76,45 @@ pub fn epsilon_section(report: &Report) -> Markup {
                     } }
                 }
                 (one_run(report))
+            }
+        }
+    }
+}
+
+/// (epsilon, delta) that the training of a model claims.
+fn claim(model: &ModelReport) -> Option<(f64, f64)> {
+    let privacy = model.utility.as_ref()?.privacy.as_ref()?;
+    Some((privacy.epsilon?, privacy.delta?))
+}
+
+/// A claim at a smaller delta holds at a larger one too; one at a larger says nothing about a smaller.
+fn refuted(bound: &EpsilonBound, claimed: f64, delta: f64) -> bool {
+    delta <= bound.delta && bound.lower > claimed
+}
+
+/// What the differentially private trainings claim, beside what attacks show.
+fn claims(report: &Report) -> Markup {
+    let rows: Vec<_> = report
+        .models
+        .iter()
+        .filter_map(|m| Some((m, m.utility.as_ref()?.privacy.as_ref()?)))
+        .collect();
+    let number = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (significant(v)), None => "not recorded" } } };
+    html! {
+        @if !rows.is_empty() {
+            div.scroll { table.plain data-sortable="" {
+                thead { tr { th scope="col" { "Model with a guarantee" } th.n scope="col" { "ε at most (claimed)" } th.n scope="col" { "at δ" } th.n scope="col" { "ε at least (attacked)" } th.n scope="col" { "at δ" } th.n scope="col" { "Noise multiplier" } th.n scope="col" { "Sampling rate" } th scope="col" { "Accountant" } } }
+                tbody { @for (m, p) in &rows { @let bound = m.chosen.as_ref().and_then(|c| c.epsilon.as_ref()); tr {
+                    th scope="row" { (m.title) } (number(p.epsilon)) (number(p.delta))
+                    @match bound {
+                        Some(b) => { td.n data-value=(b.lower) { (epsilon(b.lower)) } td.n { (b.delta) } }
+                        None => { td.n { "no bound" } td.n { "-" } }
+                    }
+                    (number(p.noise_multiplier)) (number(p.sampling_rate)) td { (p.accountant.as_deref().unwrap_or("not recorded")) }
+                } } }
+            } }
+            p.caption {
+                "The claim is a proof about the training as it was meant, for every attacker; it bounds nothing if the program has a fault. The attack is a measurement of this one training. The claim must not be the smaller one."
             }
         }
     }
