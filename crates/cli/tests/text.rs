@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{succeed, text};
+use common::{fail, succeed, text};
 use dualmd_data::{LoadOptions, load, save_folder};
 use dualmd_diffusion::TextToImage;
 use dualmd_diffusion::latent::Parts;
@@ -321,4 +321,63 @@ fn what_a_text_to_image_run_cannot_be_is_said_before_it_starts() {
         &[("emoji#twitter", &format!("{fine}/../fine"))],
         "has no caption",
     );
+}
+
+/// Wen's rule for training: an image whose text moves the prediction beyond the limit is left out. Below every norm that is all of
+/// them, and nothing is learnt; above every norm it is none, and the training is the ordinary one.
+#[test]
+fn what_is_remembered_is_left_out_of_the_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    folder("emoji#fluent3d", 30, &at("fine"));
+    folder("emoji#twitter", 24, &at("base"));
+    let experiment = EXPERIMENT
+        .replace("FINE", text(&at("fine")))
+        .replace("BASE", text(&at("base")));
+    let (settings, _) = experiment.split_once("[[models]]").unwrap();
+    let models = r#"
+        [[models]]
+        name = "plain"
+        defense = "none"
+        [[models]]
+        name = "all"
+        defense = "none"
+        train = { drop_memorised = 1e-9 }
+        [[models]]
+        name = "few"
+        defense = "none"
+        train = { drop_memorised = 1e9 }
+    "#;
+    std::fs::write(at("t2i.toml"), format!("{settings}{models}")).unwrap();
+    let (file, run) = (at("t2i.toml"), at("run"));
+    succeed(&[
+        "run",
+        text(&file),
+        "--out",
+        text(&run),
+        "--until",
+        "train",
+        "-q",
+    ]);
+    let own = |name: &str| weights(&run.join("models").join(name));
+    let left_out = |name: &str| {
+        let log = std::fs::read_to_string(run.join("logs").join(format!("{name}.jsonl"))).unwrap();
+        let last: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+        last["left_out"].as_f64()
+    };
+    assert!(own("all") == own("base"), "weights moved");
+    assert!(own("few") != own("base"));
+    assert_eq!(
+        [left_out("plain"), left_out("all"), left_out("few")],
+        [None, Some(1.0), Some(0.0)]
+    );
+    let refused = fail(&[
+        "run",
+        text(&file),
+        "--out",
+        text(&at("other")),
+        "--set",
+        "train.drop_memorised=-1",
+    ]);
+    assert!(refused.contains("drop_memorised"), "{refused}");
 }

@@ -71,6 +71,11 @@ impl Captions {
         }))
     }
 
+    /// No text, for `n` images.
+    pub fn nothing(&self, n: i64) -> Condition {
+        self.rows((0..n).map(|_| self.empty))
+    }
+
     /// The main caption of each of `images`.
     pub fn main(&self, images: &[i64]) -> Condition {
         self.rows(images.iter().map(|&image| self.of[image as usize][0]))

@@ -33,6 +33,9 @@ pub struct Line {
     /// Loss of the EMA weights on the calibration images of early stopping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration_loss: Option<f64>,
+    /// Share of the images since the last line that `train.drop_memorised` left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<f64>,
 }
 
 /// Writes both logs.
@@ -119,6 +122,7 @@ impl Journal {
             ("loss/heldout", line.heldout_loss),
             ("loss/gap", line.gap),
             ("loss/calibration", line.calibration_loss),
+            ("train/left_out", line.left_out),
         ];
         let mut summary = Vec::new();
         for (tag, value) in scalars {
@@ -210,6 +214,7 @@ mod tests {
             heldout_loss: None,
             gap: None,
             calibration_loss: None,
+            left_out: None,
         };
         let mut journal = Journal::open(&json, &dir.path().join("tb"), 0).unwrap();
         for step in [10, 20, 30] {

@@ -7,7 +7,7 @@ use crate::trainer::{Additions, Trainer};
 use crate::{DefenseError, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Keep};
-use dualmd_torch::{Tensor, noise, tch};
+use dualmd_torch::{Kind, Tensor, no_grad, noise, tch};
 use rand::Rng;
 
 /// What a step shows the network, and what it should answer: one row per image and draw.
@@ -21,7 +21,15 @@ struct Batch {
 impl Batch {
     /// `n` rows from `first` on.
     fn rows(&self, first: i64, n: i64) -> Self {
-        let rows = |tensor: &Tensor| tensor.narrow(0, first, n);
+        self.each(|tensor| tensor.narrow(0, first, n))
+    }
+
+    /// The rows that `rows` [K] i64 names.
+    fn only(&self, rows: &Tensor) -> Self {
+        self.each(|tensor| tensor.index_select(0, rows))
+    }
+
+    fn each(&self, rows: impl Fn(&Tensor) -> Tensor) -> Self {
         Self {
             x_t: rows(&self.x_t),
             t: rows(&self.t),
@@ -33,26 +41,100 @@ impl Batch {
     }
 }
 
+/// What became of a step.
+pub(crate) struct Done {
+    /// Mean loss; none where no image was drawn, or all were left out, and the weights are as they were.
+    pub loss: Option<f64>,
+    /// Gradient norm before clipping; 0 without a loss.
+    pub grad_norm: f64,
+    /// Images left out because the network remembers them.
+    pub left_out: u64,
+}
+
 impl Trainer<'_> {
-    /// One optimiser step; returns (loss, gradient norm), no loss if a private recipe drew no image.
+    /// One optimiser step.
     pub(crate) fn one_step(
         &self,
         optimizer: &mut Optimizer,
         step: u64,
         additions: &Additions,
-    ) -> Result<(Option<f64>, f64)> {
+    ) -> Result<Done> {
         let options = &self.options;
         let draw = self.recipe.draw(step, options.batch);
         let Some(private) = self.recipe.private() else {
-            let batch = self.batch(&draw, 1, self.seed, step, additions)?;
+            let all = self.batch(&draw, 1, self.seed, step, additions)?;
+            let (batch, left_out) = self.without_memorised(all)?;
+            let Some(batch) = batch else {
+                return Ok(Done {
+                    loss: None,
+                    grad_norm: 0.0,
+                    left_out,
+                });
+            };
             let loss = self.backward_in_parts(&batch, step)?;
-            let norm = optimizer.step(step, options)?;
-            return Ok((Some(loss), norm));
+            return Ok(Done {
+                loss: Some(loss),
+                grad_norm: optimizer.step(step, options)?,
+                left_out,
+            });
         };
         let (loss, gradient) = self.private_gradient(private, optimizer, &draw, step, additions)?;
-        // Each image's gradient has been clipped: clipping the noisy mean again would only hide how much noise there is.
-        let norm = optimizer.step_along(&gradient, None, step, options)?;
-        Ok((loss, norm))
+        Ok(Done {
+            loss,
+            // Each image's gradient has been clipped: clipping the noisy mean again would only hide how much noise there is.
+            grad_norm: optimizer.step_along(&gradient, None, step, options)?,
+            left_out: 0,
+        })
+    }
+
+    /// The batch without the images that the network remembers by their texts, if that is asked for, and how many these are; no
+    /// batch where they are all of it. (Wen et al. 2024, section 4.3, and their code.)
+    fn without_memorised(&self, batch: Batch) -> Result<(Option<Batch>, u64)> {
+        let limit = self.options.drop_memorised;
+        let captions = self.set.captions.as_ref().filter(|_| limit > 0.0);
+        let Some(captions) = captions else {
+            return Ok((Some(batch), 0));
+        };
+        let n = batch.x_t.size()[0];
+        let mut kept = Vec::new();
+        for (first, here) in self.parts(n) {
+            let part = batch.rows(first, here);
+            let nothing = captions.nothing(here);
+            let norms = no_grad(|| -> Result<Vec<f64>> {
+                let noise = |told: Option<&Condition>| -> Result<Tensor> {
+                    Ok(self.network.predict_noise(&part.x_t, &part.t, told)?)
+                };
+                let noise = |told| -> Result<Tensor> {
+                    let out = noise(told)?;
+                    Ok(self.schedule.noise_of_output(out, &part.x_t, &part.t))
+                };
+                let moved = noise(part.told.as_ref())? - noise(Some(&nothing))?;
+                let squares = (&moved * &moved).f_flatten(1, -1)?;
+                let norms = squares.f_sum_dim_intlist(1, false, Kind::Double)?.sqrt();
+                Ok(Vec::try_from(norms)?)
+            })?;
+            let rows = (first..).zip(norms);
+            kept.extend(rows.filter(|(_, norm)| *norm < limit).map(|(row, _)| row));
+        }
+        let left_out = (n - kept.len() as i64) as u64;
+        Ok(match kept.len() as i64 {
+            0 => (None, left_out),
+            all if all == n => (Some(batch), 0),
+            _ => {
+                let rows = Tensor::from_slice(&kept).to_device(self.device);
+                (Some(batch.only(&rows)), left_out)
+            }
+        })
+    }
+
+    /// (first row, rows) of the parts in which a batch of `n` goes through the network.
+    fn parts(&self, n: i64) -> Vec<(i64, i64)> {
+        let parts = i64::try_from(self.options.accumulate).unwrap_or(n);
+        let each = (n / parts.max(1)).max(1);
+        (0..n)
+            .step_by(each as usize)
+            .map(|first| (first, each.min(n - first)))
+            .collect()
     }
 
     /// The gradient of a DP-SGD step (see [`crate::dp`]) and the mean loss of the images drawn.
@@ -183,11 +265,8 @@ impl Trainer<'_> {
     /// Adds the gradient of the batch's mean loss to the parameters', a part of the batch at a time; returns the loss.
     fn backward_in_parts(&self, batch: &Batch, step: u64) -> Result<f64> {
         let n = batch.x_t.size()[0];
-        let parts = i64::try_from(self.options.accumulate).unwrap_or(n);
-        let each = (n / parts.max(1)).max(1);
         let mut loss = 0.0;
-        for first in (0..n).step_by(each as usize) {
-            let here = each.min(n - first);
+        for (first, here) in self.parts(n) {
             let share = here as f64 / n as f64;
             loss += share * self.backward(&batch.rows(first, here), share, step)?;
         }
@@ -225,10 +304,13 @@ impl Trainer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Privacy, Recipe, TrainOptions, TrainingSet};
-    use dualmd_diffusion::{NoiseSchedule, UNet2d, preset::preset};
+    use crate::{Captions, Privacy, Recipe, TrainOptions, TrainingSet};
+    use dualmd_diffusion::unet2d_condition::PerLevel;
+    use dualmd_diffusion::{
+        NoiseSchedule, UNet2d, UNet2dCondition, UNet2dConditionConfig, preset::preset,
+    };
+    use dualmd_torch::Device;
     use dualmd_torch::device::Precision;
-    use dualmd_torch::{Device, Kind};
 
     const IMAGES: usize = 8;
     const COPIES: usize = 3;
@@ -453,5 +535,122 @@ mod tests {
         let moved: Vec<f64> = with.iter().zip(&without).map(|(a, b)| a - b).collect();
         assert!(norm(&moved) <= 1e-3 * (1.0 + 1e-4));
         assert_eq!(norm(&sum(vec![])), 0.0);
+    }
+
+    /// A network that is told one of two texts with each of the images, or nothing, and the norm by which the text moves its answer
+    /// for each image of the first step.
+    fn told(recipe: &crate::Plain, limit: f64) -> (Trainer<'_>, Batch, Vec<f64>) {
+        let config = UNet2dConditionConfig {
+            in_channels: 1,
+            out_channels: 1,
+            block_out_channels: vec![8, 8],
+            down_block_types: vec!["DownBlock2D".into(), "CrossAttnDownBlock2D".into()],
+            up_block_types: vec!["CrossAttnUpBlock2D".into(), "UpBlock2D".into()],
+            layers_per_block: 1,
+            norm_num_groups: 4,
+            cross_attention_dim: 8,
+            attention_head_dim: PerLevel::All(2),
+            ..UNet2dConditionConfig::default()
+        };
+        let network = UNet2dCondition::fresh(&config, 3, Device::Cpu).unwrap();
+        let mut rng = stream(1, "images", 0);
+        let trainer = Trainer {
+            network: Box::new(network),
+            schedule: NoiseSchedule::default(),
+            set: TrainingSet {
+                images: noise::normal(&mut rng, &[IMAGES as i64, 1, 8, 8], Device::Cpu),
+                captions: Some(Captions {
+                    embeddings: noise::normal(&mut rng, &[3, 4, 8], Device::Cpu),
+                    of: (0..IMAGES).map(|i| vec![i % 2]).collect(),
+                    empty: 2,
+                    any: false,
+                    dropout: 0.0,
+                }),
+                ..TrainingSet::default()
+            },
+            recipe,
+            options: TrainOptions {
+                batch: IMAGES,
+                accumulate: 3,
+                drop_memorised: limit,
+                ..TrainOptions::default()
+            },
+            seed: 7,
+            evaluation_seed: 8,
+            device: Device::Cpu,
+            precision: Precision::F32,
+            checkpoints: Default::default(),
+            log: Default::default(),
+            tensorboard: Default::default(),
+            fingerprint: String::new(),
+        };
+        let draw = recipe.draw(0, IMAGES);
+        let none = Additions::default();
+        let batch = trainer.batch(&draw, 1, trainer.seed, 0, &none).unwrap();
+        let norms = (0..IMAGES as i64)
+            .map(|row| {
+                let one = batch.rows(row, 1);
+                let nothing = trainer.set.captions.as_ref().unwrap().nothing(1);
+                let answer = |told: &Condition| {
+                    let out = trainer.network.predict_noise(&one.x_t, &one.t, Some(told));
+                    out.unwrap()
+                };
+                let moved = answer(one.told.as_ref().unwrap()) - answer(&nothing);
+                moved.norm().double_value(&[])
+            })
+            .collect();
+        (trainer, batch, norms)
+    }
+
+    /// Half of the images are beyond the limit: the step is that of the others alone. All of them: the weights stay.
+    #[test]
+    fn memorised_images_are_left_out() {
+        let recipe = crate::Plain::new((0..IMAGES).collect(), 5).unwrap();
+        let (_, _, norms) = told(&recipe, 0.0);
+        let mut sorted = norms.clone();
+        sorted.sort_by(f64::total_cmp);
+        assert!(sorted[0] > 0.0, "{sorted:?}");
+        let limit = 0.5 * (sorted[IMAGES / 2 - 1] + sorted[IMAGES / 2]);
+        let (trainer, batch, _) = told(&recipe, limit);
+        let (kept, left_out) = trainer.without_memorised(batch).unwrap();
+        assert_eq!(left_out, IMAGES as u64 / 2);
+        let few: Vec<i64> = (0..)
+            .zip(&norms)
+            .filter(|(_, norm)| **norm < limit)
+            .map(|(row, _)| row)
+            .collect();
+        let (other, all, _) = told(&recipe, 0.0);
+        let alone = all.only(&Tensor::from_slice(&few));
+        let gradient = |trainer: &Trainer<'_>, batch: &Batch| {
+            let optimizer = Optimizer::new(trainer.network.parameters());
+            trainer.backward_in_parts(batch, 0).unwrap();
+            flat(&optimizer.gradients())
+        };
+        let (with, without) = (gradient(&trainer, &kept.unwrap()), gradient(&other, &alone));
+        assert_eq!(with, without);
+        assert!(norm(&with) > 0.0);
+
+        let weights = |optimizer: &Optimizer| flat(optimizer.parameters());
+        let (trainer, _, _) = told(&recipe, 0.5 * sorted[0]);
+        let mut optimizer = Optimizer::new(trainer.network.parameters());
+        let before = weights(&optimizer);
+        let done = trainer
+            .one_step(&mut optimizer, 0, &Additions::default())
+            .unwrap();
+        assert_eq!((done.loss, done.left_out), (None, IMAGES as u64));
+        assert_eq!(weights(&optimizer), before);
+    }
+
+    #[test]
+    fn what_a_text_moves_needs_a_text() {
+        let recipe = crate::Plain::new((0..IMAGES).collect(), 5).unwrap();
+        let (mut trainer, _, _) = told(&recipe, 2.0);
+        trainer.check(&Additions::default()).unwrap();
+        trainer.set.captions = None;
+        let refused = trainer.check(&Additions::default()).unwrap_err();
+        assert!(
+            refused.to_string().contains("train.drop_memorised"),
+            "{refused}"
+        );
     }
 }

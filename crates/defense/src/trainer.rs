@@ -17,6 +17,7 @@ use crate::checkpoint::{self, LossSoFar};
 use crate::journal::{Journal, Line};
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
+use crate::step::Done;
 use crate::{Captions, Cutout, DefenseError, EarlyStopping, KeptAt, Network, Result, TrainOptions};
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::device::Precision;
@@ -197,6 +198,7 @@ impl Trainer<'_> {
         let began = Instant::now();
         let seconds = |began: &Instant| earlier + began.elapsed().as_secs_f64();
         let mut since_log = (0u64, Instant::now());
+        let mut left_out_since = 0;
         let save = |optimizer: &Optimizer, step: u64, mean: LossSoFar| {
             let keep = options.keep_checkpoints;
             checkpoint::save(
@@ -211,14 +213,19 @@ impl Trainer<'_> {
         let mut done = first;
         while !over(&optimizer, done) {
             let step = done;
-            let (loss, grad_norm) = self.one_step(&mut optimizer, step, additions)?;
+            let Done {
+                loss,
+                grad_norm,
+                left_out,
+            } = self.one_step(&mut optimizer, step, additions)?;
             done += 1;
-            // A private step that drew no image has no loss.
+            // A private step that drew no image has no loss, nor has one that left out all of them.
             if let Some(loss) = loss {
                 mean.sum += loss;
                 mean.count += 1;
             }
             since_log.0 += 1;
+            left_out_since += left_out;
             (observer.progress)(Progress {
                 step: done,
                 total: options.steps,
@@ -264,8 +271,12 @@ impl Trainer<'_> {
                     heldout_loss: evaluation.map(|e| e.heldout_loss),
                     gap: evaluation.map(|e| e.heldout_loss - e.member_loss),
                     calibration_loss,
+                    left_out: (options.drop_memorised > 0.0).then(|| {
+                        left_out_since as f64 / (since_log.0 * options.batch as u64) as f64
+                    }),
                 })?;
                 since_log = (0, Instant::now());
+                left_out_since = 0;
             }
             let leave = !last
                 && ((observer.stop)()
@@ -307,6 +318,20 @@ impl Trainer<'_> {
         let size = self.set.images.size();
         let side = |axis: usize| size.get(axis).map_or(0, |&n| n as usize);
         let members = self.recipe.members();
+        if self.options.drop_memorised > 0.0 {
+            let reason = match (&self.set.captions, self.recipe.private()) {
+                (None, _) => Some("looks at what a text changes, and this network is told none"),
+                (_, Some(_)) => Some(
+                    "chooses images by what the network remembers of them, which no differentially private training may",
+                ),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                return Err(DefenseError::Setting(format!(
+                    "train.drop_memorised {reason}: leave it out"
+                )));
+            }
+        }
         if let Some(captions) = &self.set.captions {
             captions.check(side(0))?;
         }

@@ -253,16 +253,23 @@ fn check_text_recipe(
             t.caption_dropout
         ));
     }
+    if !(t.drop_memorised >= 0.0 && t.drop_memorised.is_finite()) {
+        say(format!(
+            "{section}.drop_memorised = {}: a norm above 0 is needed, or 0 for none",
+            t.drop_memorised
+        ));
+    }
     if !(t.lora_alpha >= 0.0 && t.lora_alpha.is_finite()) {
         say(format!(
             "{section}.lora_alpha = {}: a number above 0 is needed, or 0 for the rank",
             t.lora_alpha
         ));
     }
-    let told = t.captions == CaptionChoice::Any || t.caption_dropout > 0.0;
+    let told =
+        t.captions == CaptionChoice::Any || t.caption_dropout > 0.0 || t.drop_memorised > 0.0;
     if !text && (told || t.lora_rank > 0) {
         say(format!(
-            "{section}: captions, caption_dropout and lora_rank are for text-to-image models, and this network is told no text"
+            "{section}: captions, caption_dropout, drop_memorised and lora_rank are for text-to-image models, and this network is told no text"
         ));
     } else if t.lora_rank > 0 && !starts_somewhere {
         say(format!(

@@ -43,6 +43,7 @@ const KEYS: &[&str] = &[
     "train.cutout_probability",
     "train.captions",
     "train.caption_dropout",
+    "train.drop_memorised",
     "train.lora_rank",
     "train.lora_alpha",
     "train.dtype",

@@ -309,6 +309,7 @@ fn options(plan: &Plan, job: &Job) -> TrainOptions {
         weight_decay: t.weight_decay,
         decoupled: t.optimizer == Optimizer::AdamW,
         flip: t.flip,
+        drop_memorised: t.drop_memorised,
         checkpoint_every: t.checkpoint_every,
         keep_checkpoints: t.keep_checkpoints,
         log_every: t.log_every,
