@@ -261,3 +261,78 @@ fn a_published_split_is_used() {
         serde_json::json!([["CIFAR10", 0.93]])
     );
 }
+
+/// `dualmd run --seeds` makes a run per seed and draws privacy against quality of the user's own models.
+#[test]
+fn an_experiment_with_several_seeds_has_a_frontier() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("own.toml");
+    let toml = r#"
+        [data]
+        source = "fashion"
+        [model]
+        preset = "tiny"
+        [[models]]
+        name = "plain"
+        defense = "none"
+        [[models]]
+        name = "short"
+        defense = "none"
+        train = { steps = 3 }
+        [[models]]
+        name = "decay"
+        defense = "none"
+        train = { weight_decay = 0.1 }
+    "#;
+    std::fs::write(&file, toml).unwrap();
+    let out = dir.path().join("runs");
+    let run = |seeds: &str| {
+        let mut args = vec![
+            "run",
+            text(&file),
+            "--out",
+            text(&out),
+            "-q",
+            "--seeds",
+            seeds,
+        ];
+        for set in &TINY {
+            args.extend(["--set", set]);
+        }
+        args.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>()
+    };
+    let two = run("2");
+    let two: Vec<&str> = two.iter().map(String::as_str).collect();
+    let printed = String::from_utf8_lossy(&succeed(&two).stdout).into_owned();
+    assert!(printed.contains("privacy against quality:"), "{printed}");
+    let seeds =
+        [0, 1].map(|s| json(&out.join(format!("seed-{s}/report.json")))["run"]["seed"].clone());
+    assert_eq!(seeds, [0, 1].map(Value::from));
+    let table = std::fs::read_to_string(out.join("frontier.md")).unwrap();
+    for row in [
+        "| plain ",
+        "| decay ",
+        "2 seeds",
+        "frontier-steps.svg",
+        "- seed-1 (seed 1)",
+    ] {
+        assert!(table.contains(row), "{row}: {table}");
+    }
+    // At fewer steps it is the undefended model still: on its line, and in no row.
+    assert!(!table.contains("| short "), "{table}");
+    let numbers = json(&out.join("frontier.json"));
+    assert_eq!(
+        (&numbers["scale"], &numbers["seeds"]),
+        (&Value::Null, &serde_json::json!([0, 1]))
+    );
+    assert!(
+        std::fs::read_to_string(out.join("frontier.svg"))
+            .unwrap()
+            .contains(">decay<")
+    );
+    // One seed's run is not put among the others.
+    let one = run("1");
+    let one: Vec<&str> = one.iter().map(String::as_str).collect();
+    let error = fail(&one);
+    assert!(error.contains("--seeds"), "{error}");
+}

@@ -38,6 +38,7 @@ impl From<DemoArgs> for RunArgs {
             out: Some(demo.out),
             set: demo.set,
             until: Stage::default(),
+            seeds: 1,
         }
     }
 }
@@ -64,6 +65,11 @@ pub struct RunArgs {
     /// The last stage to run
     #[arg(long, value_enum, value_name = "STAGE", default_value_t = Stage::Report)]
     pub until: Stage,
+
+    /// Run it with this many seeds (the experiment's and those after it), each in a folder seed-S of its own with other images, split
+    /// and weights: privacy against quality then has intervals between them
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seeds: u64,
 }
 
 impl RunArgs {

@@ -1,6 +1,8 @@
 //! `dualmd run` and `dualmd demo`: all stages of an experiment.
 
+use super::reproduce::{Finished, own_frontier};
 use crate::args::{Global, RunArgs};
+use crate::bail_usage;
 use crate::choices::{Dtype, Stage};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
@@ -9,6 +11,7 @@ use crate::stages::{RunFolder, attack, prepare, sample, train, trainings, utilit
 use crate::{machine, signals};
 use anyhow::{Context, Result};
 use dualmd_torch::device::Precision;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -17,21 +20,65 @@ use std::time::Instant;
 pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let began = Instant::now();
     let (source, out) = args.resolve()?;
-    let sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
+    let mut sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
     let experiment = Experiment::load(&source, &sets)?;
-    let run = RunFolder(out);
     let stop = signals::stop_flag()?;
-    if !stages(global, &experiment, &run, args.until, &stop)? {
-        return Ok(signals::stopped(&run.0));
+    let mut finished = Vec::new();
+    for (seed, folder) in folders(&out, experiment.seed, args.seeds)? {
+        let own = match seed == experiment.seed {
+            true => experiment.clone(),
+            false => {
+                sets.push(format!("seed={seed}"));
+                Experiment::load(&source, &sets)?
+            }
+        };
+        if args.seeds > 1 && !global.quiet {
+            eprintln!("{}", folder.display());
+        }
+        if !stages(global, &own, &RunFolder(folder.clone()), args.until, &stop)? {
+            return Ok(signals::stopped(&out));
+        }
+        if args.until == Stage::Report {
+            super::report::write(&folder)?;
+            finished.push(Finished { seed, folder });
+        }
     }
     if args.until < Stage::Report {
         return Ok(ExitCode::SUCCESS);
     }
-    super::report::write(&run.0)?;
+    let name = source.name();
+    if let Some(path) = own_frontier(&out, &name, &finished, &args.set)? {
+        println!("privacy against quality: {}", path.display());
+    }
     if !global.quiet {
         eprintln!("all in {}", duration(began.elapsed()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// (seed, folder) of every run: the folder itself for one seed, folders in it for more.
+fn folders(out: &Path, first: u64, seeds: u64) -> Result<Vec<(u64, PathBuf)>> {
+    if seeds == 1 {
+        if out.join(format!("seed-{first}")).is_dir() {
+            bail_usage!(
+                "{} holds runs of several seeds: give their number (--seeds), or another folder (--out)",
+                out.display()
+            );
+        }
+        return Ok(vec![(first, out.to_path_buf())]);
+    }
+    if RunFolder(out.to_path_buf()).plan().exists() {
+        bail_usage!(
+            "{} holds the run of one seed: choose another folder (--out) for several",
+            out.display()
+        );
+    }
+    let Some(last) = first.checked_add(seeds - 1) else {
+        bail_usage!("seed {first} leaves no room for {seeds} seeds");
+    };
+    Ok((first..=last)
+        .map(|seed| (seed, out.join(format!("seed-{seed}"))))
+        .collect())
 }
 
 /// All stages before the report, those after `until` left out. Returns false if asked to stop before the end; the same

@@ -16,6 +16,16 @@ pub enum Source {
     Preset(String),
 }
 
+impl Source {
+    /// The file or preset, as one would name it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Preset(name) => name.clone(),
+        }
+    }
+}
+
 impl Experiment {
     /// Reads an experiment and applies `sets` ("a.b=value") in order.
     ///

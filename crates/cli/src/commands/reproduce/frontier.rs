@@ -2,10 +2,9 @@
 
 use super::Drawn;
 use super::cell::{Cell, attacks_on, decimal, strongest, strongest_of};
-use super::names::{self, BASELINE};
+use super::names;
 use super::paper::Metric;
 use super::read::{Evidence, Measured, Set};
-use super::study::Study;
 use super::svg::{self, Panel, Point};
 use super::tables::{Record, Row, Table, intervals};
 use anyhow::Result;
@@ -17,24 +16,47 @@ struct Station {
     excess: Cell,
 }
 
-/// The table of all sets with its sentences, and two pictures of each.
+/// The table of all sets with its sentences, and the pictures of each; `save` writes one, whose name ends as it is told, and
+/// gives the file's name.
 ///
 /// # Errors
-/// A number that is not finite; a folder that cannot be written to.
-pub fn draw(study: &Study, evidence: &Evidence) -> Result<Drawn> {
+/// A number that is not finite; what `save` says.
+pub fn draw(
+    evidence: &Evidence,
+    save: &dyn Fn(&Set, &str, &str) -> Result<String>,
+) -> Result<Drawn> {
     let (table, facts) = build(evidence)?;
     let mut pictures = Vec::new();
     for set in &evidence.sets {
         let (frontier, steps) = drawings(set, evidence)?;
-        let file = study.drawing("frontier", set, "", &frontier)?;
+        let file = save(set, "", &frontier)?;
         pictures.push((format!("Privacy against quality, {}", set.title), file));
-        let file = study.drawing("frontier", set, "-steps", &steps)?;
-        pictures.push((
-            format!("Attacks against training steps, {}", set.title),
-            file,
-        ));
+        if let Some(steps) = steps {
+            let file = save(set, "-steps", &steps)?;
+            let title = format!("Attacks against training steps, {}", set.title);
+            pictures.push((title, file));
+        }
     }
     Ok((table, facts, pictures))
+}
+
+/// Has any set two methods with an attack and image quality? One alone is compared with nothing.
+///
+/// # Errors
+/// A number that is not finite.
+pub fn worth_drawing(evidence: &Evidence) -> Result<bool> {
+    for set in &evidence.sets {
+        let mut points = 0;
+        for model in names::compared(evidence) {
+            let quality = Cell::metric(set, &model, None, Metric::Excess)?;
+            let drawn = quality.mean().is_some() && strongest(set, &model)?.is_some();
+            points += usize::from(drawn);
+        }
+        if points > 1 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The table of all sets.
@@ -62,6 +84,7 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     let mut facts = Vec::new();
     for set in &evidence.sets {
         let stations = stations(set)?;
+        let baseline = baseline(set);
         for model in names::compared(evidence) {
             let quality = Cell::metric(set, &model, None, Metric::Excess)?;
             let time = relative_time(set, &model)?;
@@ -106,7 +129,7 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
                     cell.note = Some(names::attack(&attack));
                 }
                 cells.push(cell.text(3));
-                cells.push(if quality.mean().is_none() || model == BASELINE {
+                cells.push(if quality.mean().is_none() || model == baseline {
                     "-".into()
                 } else if equal.mean().is_none() {
                     outside(&stations, &quality).into()
@@ -140,7 +163,7 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
                 ),
             ] {
                 // The one at the full number of steps is among the methods.
-                if let Some(cell) = cell.filter(|c| c.mean().is_some() && station.name != BASELINE)
+                if let Some(cell) = cell.filter(|c| c.mean().is_some() && station.name != baseline)
                 {
                     table.records.push(Record {
                         dataset: set.name.clone(),
@@ -172,8 +195,13 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     Ok((table, facts))
 }
 
+/// Name of the undefended model that the others are compared with; empty where there is none.
+fn baseline(set: &Set) -> &str {
+    set.baseline().map_or("", |m| m.name.as_str())
+}
+
 fn stations(set: &Set) -> Result<Vec<Station>> {
-    let line = names::undefended(set).into_iter();
+    let line = set.undefended().into_iter();
     line.map(|(name, steps)| {
         let excess = Cell::metric(set, &name, None, Metric::Excess)?;
         Ok(Station {
@@ -246,16 +274,22 @@ fn outside(stations: &[Station], quality: &Cell) -> &'static str {
     }
 }
 
+/// In parts of the undefended model's. Trainings take no less than no time, whatever the t interval of a few seeds says.
 fn relative_time(set: &Set, model: &str) -> Result<Cell> {
+    let undefended = baseline(set);
     let numbers: Vec<(u64, Measured)> = set
         .runs
         .iter()
         .filter_map(|run| {
             let of = |name: &str| run.models.iter().find(|m| m.name == name)?.seconds;
-            Some((run.seed, (of(model)? / of(BASELINE)?, None)))
+            Some((run.seed, (of(model)? / of(undefended)?, None)))
         })
         .collect();
-    Cell::new(&numbers, set.runs.len())
+    let mut cell = Cell::new(&numbers, set.runs.len())?;
+    if let Some(ci) = cell.summary.as_mut().and_then(|s| s.between_ci.as_mut()) {
+        *ci = ci.map(|v| v.max(0.0));
+    }
+    Ok(cell)
 }
 
 /// Does the defence beat the undefended model at equal quality?
@@ -263,7 +297,7 @@ fn fact(set: &Set, model: &str, attack: &str, own: &Cell, equal: &Cell) -> Resul
     let (Some(_), Some(other)) = (own.mean(), equal.mean()) else {
         return Ok(None);
     };
-    if model == BASELINE {
+    if model == baseline(set) {
         return Ok(None);
     }
     // A mean over some seeds beside a mean over all would compare different runs.
@@ -295,16 +329,16 @@ fn fact(set: &Set, model: &str, attack: &str, own: &Cell, equal: &Cell) -> Resul
     )))
 }
 
-/// The two drawings of a set: (privacy against quality, attacks against steps).
+/// The drawings of a set: privacy against quality, and attacks against steps where there is more than one number of them.
 ///
 /// # Errors
 /// As [`build`].
-pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, String)> {
+pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, Option<String>)> {
     let stations = stations(set)?;
     let mut legend = vec!["No defense, by steps".to_owned()];
     let models: Vec<String> = names::compared(evidence)
         .into_iter()
-        .filter(|m| m != BASELINE)
+        .filter(|m| m != baseline(set))
         .collect();
     legend.extend(models.iter().map(|m| match attacks_on(set, m).as_slice() {
         [only] if only == "nn" => format!("{} (by its images)", names::method(m)),
@@ -371,7 +405,11 @@ pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, String)> {
         set.title
     );
     let frontier = svg::draw(&panels, &legend, &about);
-    Ok((frontier, steps(set, &stations)?))
+    let steps = match stations.len() {
+        0 | 1 => None,
+        _ => Some(steps(set, &stations)?),
+    };
+    Ok((frontier, steps))
 }
 
 /// An error bar within the range of an AUC: with two or three seeds an interval may reach far beyond it.

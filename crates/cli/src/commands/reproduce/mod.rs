@@ -5,6 +5,7 @@
 //! - `read`: their reports; `cell`: one number over seeds
 //! - `tables`, `figure`, `frontier` (with `svg`), `ablation`: views of them
 //! - `text`: tables and figures of text-to-image models
+//! - `own`: privacy against quality of runs of the user's own experiment, for `dualmd run`
 //! - `paper`: the paper's numbers; `facts`: what agrees with them
 //! - `names`: what things are called; `write`: Markdown, CSV, JSON
 
@@ -15,6 +16,7 @@ mod facts;
 mod figure;
 mod frontier;
 mod names;
+mod own;
 mod paper;
 mod read;
 mod state;
@@ -25,6 +27,8 @@ mod tables;
 mod tests;
 mod text;
 mod write;
+
+pub use own::{Finished, frontier as own_frontier};
 
 use crate::args::{Global, ReproduceArgs, What};
 use crate::{signals, stages};
@@ -56,7 +60,7 @@ pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
     }
     let evidence = Evidence::read(&study)?;
     let outcome = outcome(args.what, &study, &evidence)?;
-    let path = outcome.write(args.what, &study)?;
+    let path = outcome.write(&study.place(args.what))?;
     print!("{}", printed(args.what, &study, &evidence, &outcome)?);
     println!("written: {}", path.display());
     for (_, file) in &outcome.pictures {
@@ -88,8 +92,10 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
             ("Which choice matters", (table, facts, Vec::new()))
         }
         What::Frontier => (
-            "Against an undefended model of equal quality",
-            frontier::draw(study, evidence)?,
+            EQUAL,
+            frontier::draw(evidence, &|set, end, drawing| {
+                study.drawing("frontier", set, end, drawing)
+            })?,
         ),
         What::Table2
         | What::Table3
@@ -118,13 +124,16 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
 /// Heading of what is compared with the paper.
 const AGREES: &str = "What agrees with the paper";
 
+/// Heading of what the frontier says.
+const EQUAL: &str = "Against an undefended model of equal quality";
+
 /// A table, sentences, and (what it shows, file name) of pictures.
 type Drawn = (Table, Vec<String>, Vec<(String, String)>);
 
 /// For a terminal: one narrower table per image set, then the same notes and sentences.
 fn printed(what: What, study: &Study, evidence: &Evidence, outcome: &Outcome) -> Result<String> {
     let Some(number) = tables::number(what).filter(|_| evidence.sets.len() > 1) else {
-        return Ok(outcome.text(study.scale, &[&outcome.table]));
+        return Ok(outcome.text(&study.place(what).of, &[&outcome.table]));
     };
     let mut narrow = Vec::new();
     for set in &evidence.sets {
@@ -133,5 +142,5 @@ fn printed(what: What, study: &Study, evidence: &Evidence, outcome: &Outcome) ->
         };
         narrow.push(tables::build(number, &alone)?);
     }
-    Ok(outcome.text(study.scale, &narrow.iter().collect::<Vec<_>>()))
+    Ok(outcome.text(&study.place(what).of, &narrow.iter().collect::<Vec<_>>()))
 }

@@ -1,7 +1,7 @@
 //! Names of methods, attacks and columns, as the paper has them where it has them.
 
 use super::paper::Metric;
-use super::read::{Evidence, Set};
+use super::read::Evidence;
 
 /// (model as the study names it, name in the tables): those of the paper first, then the others.
 const METHODS: [(&str, &str); 8] = [
@@ -27,13 +27,16 @@ pub fn method(model: &str) -> String {
 }
 
 /// Models that a table compares, the known ones first: all but the teachers, whose members are only half the members, and the
-/// undefended model at fewer steps.
+/// undefended model at other numbers of steps.
 pub fn compared(evidence: &Evidence) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for set in &evidence.sets {
+        let baseline = set.baseline().map(|m| m.name.as_str());
+        let line = set.undefended();
         for model in set.models() {
-            let other =
-                model.defense == "teacher" || (model.defense == "none" && model.name != BASELINE);
+            let name = model.name.as_str();
+            let station = Some(name) != baseline && line.iter().any(|(n, _)| n == name);
+            let other = station || ["teacher", "shard"].contains(&model.defense.as_str());
             if !other && !found.contains(&model.name) {
                 found.push(model.name.clone());
             }
@@ -43,18 +46,6 @@ pub fn compared(evidence: &Evidence) -> Vec<String> {
     // Stable: unknown ones stay in the order of the report.
     found.sort_by_key(|name| rank(name).unwrap_or(METHODS.len()));
     found
-}
-
-/// The undefended model at several numbers of steps, (name, steps), few steps first.
-pub fn undefended(set: &Set) -> Vec<(String, f64)> {
-    let mut out: Vec<(String, f64)> = set
-        .models()
-        .into_iter()
-        .filter(|m| m.defense == "none")
-        .filter_map(|m| Some((m.name.clone(), m.utility.as_ref()?.steps?)))
-        .collect();
-    out.sort_by(|a, b| a.1.total_cmp(&b.1));
-    out
 }
 
 /// An attack as the tables name it.

@@ -1,6 +1,7 @@
 //! Reports of finished runs, as far as the tables need them.
 
 use super::datasets::Dataset;
+use super::names;
 use super::paper::Metric;
 use super::study::{Planned, Runs, Study};
 use anyhow::{Context, Result, bail};
@@ -71,6 +72,9 @@ pub struct Model {
     /// Training time with all models that it needs, s. Not in the file: see [`cost`].
     #[serde(skip)]
     pub seconds: Option<f64>,
+    /// How it was trained but for the number of steps. Not in the file: see [`recipe`].
+    #[serde(skip)]
+    pub recipe: Value,
 }
 
 /// One attack on one model.
@@ -227,6 +231,35 @@ impl Set {
         out
     }
 
+    /// The undefended model that the others are compared with: the one of that name, else the first.
+    pub fn baseline(&self) -> Option<&Model> {
+        let models = self.models();
+        let mut undefended = models.into_iter().filter(|m| m.defense == "none");
+        let first = undefended.next()?;
+        match first.name == names::BASELINE {
+            true => Some(first),
+            false => undefended
+                .find(|m| m.name == names::BASELINE)
+                .or(Some(first)),
+        }
+    }
+
+    /// The undefended model at several numbers of steps, (name, steps), few steps first. A model without a defence that was trained
+    /// in another way, such as with weight decay, is none of them.
+    pub fn undefended(&self) -> Vec<(String, f64)> {
+        let Some(baseline) = self.baseline() else {
+            return Vec::new();
+        };
+        let mut out: Vec<(String, f64)> = self
+            .models()
+            .into_iter()
+            .filter(|m| m.defense == "none" && m.recipe == baseline.recipe)
+            .filter_map(|m| Some((m.name.clone(), m.utility.as_ref()?.steps?)))
+            .collect();
+        out.sort_by(|a, b| a.1.total_cmp(&b.1));
+        out
+    }
+
     /// (name, title) of the attacks on any model, in the order of the reports.
     pub fn attacks(&self) -> Vec<(String, String)> {
         let mut out: Vec<(String, String)> = Vec::new();
@@ -287,6 +320,7 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
     let mut models = report.models.clone();
     for (model, seconds) in models.iter_mut().zip(seconds) {
         model.seconds = seconds;
+        model.recipe = recipe(&report.run, &model.name);
     }
     Ok(Run {
         seed,
@@ -323,6 +357,30 @@ fn cost(plan: &Value, model: &str, own: &dyn Fn(&str) -> Option<f64>) -> Option<
         }
     }
     Some(total)
+}
+
+/// `[train]` of a model's own training as `plan`, a run's plan.json, has it, without the number of steps and what changes no
+/// weights; null where the plan says nothing.
+fn recipe(plan: &Value, model: &str) -> Value {
+    let trainings = plan["trainings"].as_array().into_iter().flatten();
+    let own = trainings
+        .filter(|t| t["name"] == model)
+        .find_map(|t| t.get("train"))
+        .filter(|train| !train.is_null());
+    let mut recipe = own.unwrap_or(&plan["train"]).clone();
+    if let Some(keys) = recipe.as_object_mut() {
+        for key in [
+            "steps",
+            "checkpoint_every",
+            "keep_checkpoints",
+            "log_every",
+            "eval_every",
+            "sample_every",
+        ] {
+            keys.remove(key);
+        }
+    }
+    recipe
 }
 
 #[cfg(test)]

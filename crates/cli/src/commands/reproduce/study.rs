@@ -3,6 +3,7 @@
 use super::datasets::{Dataset, of};
 use super::read::Set;
 use super::state::{imported_or_none, same_experiment};
+use super::write::{Place, Source};
 use crate::args::{Global, Import, ReproduceArgs, Scale, What};
 use crate::bail_usage;
 use crate::choices::Stage;
@@ -157,6 +158,28 @@ impl Study {
         let file = format!("{what}-{}-{}{end}.svg", self.scale.as_str(), set.name);
         dualmd_data::write_atomic(&self.out.join(&file), drawing.as_bytes())?;
         Ok(file)
+    }
+
+    /// Where a table or figure goes.
+    pub fn place(&self, what: What) -> Place {
+        let runs = self.datasets.iter().flat_map(|set| {
+            set.runs.iter().map(|r| Source {
+                dataset: set.dataset.name.to_owned(),
+                title: set.dataset.title.to_owned(),
+                seed: r.experiment.seed,
+                folder: r.folder.0.clone(),
+            })
+        });
+        let scale = self.scale.as_str();
+        Place {
+            folder: self.out.clone(),
+            stem: format!("{}-{scale}", what.as_str()),
+            what: what.as_str(),
+            of: format!("{scale} scale"),
+            scale: Some(scale),
+            runs: runs.collect(),
+            sets: self.sets.clone(),
+        }
     }
 
     /// Makes the runs that are not finished; the first seed of every set comes first. Returns false if asked to stop.

@@ -329,6 +329,7 @@ fn the_undefended_model_at_equal_quality() {
         "{facts:#?}"
     );
     let (plot, steps) = frontier::drawings(&evidence.sets[0], &evidence).unwrap();
+    let steps = steps.unwrap();
     assert!(
         plot.contains(">DistillMD<")
             && plot.contains("DualMD (by its images)")
@@ -338,6 +339,48 @@ fn the_undefended_model_at_equal_quality() {
     assert!(
         steps.contains(">training steps<") && steps.contains(">400<") && steps.contains(">1600<")
     );
+}
+
+/// A model without a defence that was trained in another way is a method of its own, and no step of the undefended line: its
+/// excess 5 would bend that line at the student's 4.
+#[test]
+fn weight_decay_is_no_number_of_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    report(dir.path(), 0.0);
+    let path = dir.path().join("report.json");
+    let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let train = |steps: u64, decay: f64| json!({ "steps": steps, "weight_decay": decay, "log_every": steps });
+    value["run"]["train"] = train(1600, 0.0);
+    value["run"]["trainings"] = json!([
+        { "name": "baseline", "needs": [] },
+        { "name": "baseline-400", "needs": [], "train": train(400, 0.0) },
+        { "name": "decay", "needs": [], "train": train(1600, 0.1) },
+    ]);
+    let models = value["models"].as_array_mut().unwrap();
+    models.push(model(
+        "decay",
+        "none",
+        1600.0,
+        3.9,
+        &[("pia", 0.1), ("sima", 0.1)],
+    ));
+    std::fs::write(&path, value.to_string()).unwrap();
+    let runs = vec![read(0, dir.path()).unwrap()];
+    let toy = Set {
+        runs,
+        ..set(None, &[])
+    };
+    let line = toy.undefended();
+    assert_eq!(
+        line,
+        [
+            ("baseline-400".to_owned(), 400.0),
+            ("baseline".to_owned(), 1600.0)
+        ]
+    );
+    let (table, _) = frontier::build(&Evidence { sets: vec![toy] }).unwrap();
+    assert_eq!(row(&table, &["toy", "decay"])[4], "0.100 (0.080, 0.120)");
+    assert_eq!(row(&table, &["toy", "DistillMD"])[5], "0.800");
 }
 
 /// The row `raw` is the student's in every seed but for SecMI, which is 0.1 higher.

@@ -1,13 +1,11 @@
 //! A result as Markdown, CSV and JSON.
 
-use super::study::Study;
 use super::tables::{Record, Row, Table};
-use crate::args::{Scale, What};
 use crate::commands::run::command_line;
 use crate::stages::{create_folder, write_json};
 use anyhow::Result;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Everything that a command says.
 #[derive(Debug)]
@@ -22,10 +20,56 @@ pub struct Outcome {
     pub pictures: Vec<(String, String)>,
 }
 
+/// Where a result goes, and the runs that it is made of.
+#[derive(Debug)]
+pub struct Place {
+    /// Folder of the files; names of runs are shown as seen from it.
+    pub folder: PathBuf,
+    /// Name of the files, without extension.
+    pub stem: String,
+    /// What it is, for machines: table3, frontier.
+    pub what: &'static str,
+    /// What the heading says of it in parentheses: the scale, or the experiment.
+    pub of: String,
+    /// cpu or paper; none for an experiment of the user's.
+    pub scale: Option<&'static str>,
+    /// The runs.
+    pub runs: Vec<Source>,
+    /// What was changed in all of them, as it was typed.
+    pub sets: Vec<String>,
+}
+
+/// A run behind a result.
+#[derive(Debug)]
+pub struct Source {
+    /// Its image set or experiment.
+    pub dataset: String,
+    /// The same for people.
+    pub title: String,
+    /// Its seed.
+    pub seed: u64,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+impl Place {
+    fn file(&self, extension: &str) -> PathBuf {
+        self.folder.join(format!("{}.{extension}", self.stem))
+    }
+
+    fn relative<'a>(&self, folder: &'a Path) -> &'a Path {
+        match folder.strip_prefix(&self.folder) {
+            Ok(inside) if inside.as_os_str().is_empty() => Path::new("."),
+            Ok(inside) => inside,
+            Err(_) => folder,
+        }
+    }
+}
+
 impl Outcome {
     /// Tables, notes and sentences; `tables` are the own one, or parts of it.
-    pub fn text(&self, scale: Scale, tables: &[&Table]) -> String {
-        let mut out = format!("# {} ({} scale)\n", self.table.title, scale.as_str());
+    pub fn text(&self, of: &str, tables: &[&Table]) -> String {
+        let mut out = format!("# {} ({of})\n", self.table.title);
         for table in tables {
             out.push_str(&format!("\n{}", markdown_table(table)));
         }
@@ -42,58 +86,52 @@ impl Outcome {
     }
 
     /// The whole as Markdown.
-    pub fn markdown(&self, study: &Study) -> String {
-        let mut out = self.text(study.scale, &[&self.table]);
+    pub fn markdown(&self, place: &Place) -> String {
+        let mut out = self.text(&place.of, &[&self.table]);
         for (alt, file) in &self.pictures {
             out.push_str(&format!("\n![{alt}]({file})\n"));
         }
         out.push_str("\n## Runs\n\n");
-        for set in &study.datasets {
-            for planned in &set.runs {
-                let name = planned.folder.0.strip_prefix(&study.out);
-                let name = name.unwrap_or(&planned.folder.0).display().to_string();
-                out.push_str(&format!("- {name} ({})\n", set.dataset.title));
-            }
+        for run in &place.runs {
+            let name = place.relative(&run.folder).display();
+            out.push_str(&format!("- {name} ({})\n", run.title));
         }
-        if !study.sets.is_empty() {
-            out.push_str(&format!(
-                "\nChanged in all runs: {}\n",
-                study.sets.join(", ")
-            ));
+        if !place.sets.is_empty() {
+            let sets = place.sets.join(", ");
+            out.push_str(&format!("\nChanged in all runs: {sets}\n"));
         }
         out
     }
 
-    /// Writes OUT/WHAT-SCALE.md, .csv and .json; gives the first one's path.
+    /// Writes the Markdown, CSV and JSON files; gives the first one's path.
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub fn write(&self, what: What, study: &Study) -> Result<PathBuf> {
-        create_folder(&study.out)?;
-        let stem = format!("{}-{}", what.as_str(), study.scale.as_str());
-        let file = |extension: &str| study.out.join(format!("{stem}.{extension}"));
-        dualmd_data::write_atomic(&file("md"), self.markdown(study).as_bytes())?;
-        dualmd_data::write_atomic(&file("csv"), &csv(what, &self.table.records)?)?;
-        let runs = study.datasets.iter().flat_map(|set| {
-            let own = set.runs.iter();
-            own.map(|r| json!({ "dataset": set.dataset.name, "seed": r.experiment.seed, "folder": r.folder.0 }))
-        });
+    pub fn write(&self, place: &Place) -> Result<PathBuf> {
+        create_folder(&place.folder)?;
+        dualmd_data::write_atomic(&place.file("md"), self.markdown(place).as_bytes())?;
+        let numbers = csv(place.what, &self.table.records)?;
+        dualmd_data::write_atomic(&place.file("csv"), &numbers)?;
+        let mut seeds: Vec<u64> = place.runs.iter().map(|r| r.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let run = |r: &Source| json!({ "dataset": r.dataset, "seed": r.seed, "folder": r.folder });
         write_json(
-            &file("json"),
+            &place.file("json"),
             &json!({
-                "schema": 1, "what": what.as_str(), "scale": study.scale.as_str(), "command": command_line(),
-                "dualmd": env!("CARGO_PKG_VERSION"), "seeds": study.seeds, "set": study.sets,
-                "runs": runs.collect::<Vec<_>>(), "title": self.table.title, "numbers": self.table.records,
-                "facts": self.facts, "notes": self.table.notes,
+                "schema": 1, "what": place.what, "scale": place.scale, "command": command_line(),
+                "dualmd": env!("CARGO_PKG_VERSION"), "seeds": seeds, "set": place.sets,
+                "runs": place.runs.iter().map(run).collect::<Vec<_>>(), "title": self.table.title,
+                "numbers": self.table.records, "facts": self.facts, "notes": self.table.notes,
                 "pictures": self.pictures.iter().map(|p| &p.1).collect::<Vec<_>>(),
             }),
         )?;
-        Ok(file("md"))
+        Ok(place.file("md"))
     }
 }
 
 /// One row per number.
-fn csv(what: What, records: &[Record]) -> Result<Vec<u8>> {
+fn csv(what: &str, records: &[Record]) -> Result<Vec<u8>> {
     let mut out = csv::Writer::from_writer(Vec::new());
     out.write_record([
         "what", "dataset", "attack", "model", "method", "metric", "mean", "low", "high",
@@ -115,7 +153,7 @@ fn csv(what: What, records: &[Record]) -> Result<Vec<u8>> {
             .collect();
         let paper: Vec<String> = r.paper.iter().map(|(d, v)| format!("{d}={v}")).collect();
         out.write_record([
-            what.as_str(),
+            what,
             &r.dataset,
             r.attack.as_deref().unwrap_or(""),
             &r.model,
