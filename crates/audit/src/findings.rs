@@ -210,9 +210,14 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         Ok(audit) => (Some(audit), None),
         Err(reason) => (None, Some(reason)),
     };
-    let sets = model.sets.map(|s| sets(s, &title, warnings));
+    // Two models of a run may have the same title.
+    let called = match title == model.name {
+        true => title.clone(),
+        false => format!("{title} ({})", model.name),
+    };
+    let sets = model.sets.map(|s| sets(s, &called, warnings));
     for warning in &info.warnings {
-        warnings.push(format!("{title}: {warning}"));
+        warnings.push(format!("{called}: {warning}"));
     }
     let curve = model
         .log

@@ -23,6 +23,7 @@ mod resize;
 pub mod text;
 pub mod tokenizer;
 pub mod vision;
+pub mod vit;
 
 pub use captioner::Captioner;
 pub use clip::ClipModel;
@@ -31,6 +32,7 @@ pub use generate::{CaptionOptions, Method};
 pub use model::BlipModel;
 pub use preprocess::ImageProcessor;
 pub use tokenizer::WordPieceTokenizer;
+pub use vit::Vit;
 
 /// What can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]

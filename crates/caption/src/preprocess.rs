@@ -2,7 +2,8 @@
 //! bicubic filter (bit for bit), scaled to [0, 1], normalised per channel.
 
 use crate::files::{Others, check_others, file_error, read_json};
-use crate::{CaptionError, Result, resize};
+use crate::resize::{Filter, to_square};
+use crate::{CaptionError, Result};
 use dualmd_data::Picture;
 use dualmd_torch::Tensor;
 use serde::Deserialize;
@@ -14,7 +15,8 @@ const WHOLE: &str = "processor_config.json";
 const NESTED: &str = "image_processor";
 /// Where it kept them before.
 const ALONE: &str = "preprocessor_config.json";
-/// Pillow's number for bicubic.
+/// Pillow's numbers of its filters.
+const BILINEAR: i64 = 2;
 const BICUBIC: i64 = 3;
 
 #[derive(Deserialize)]
@@ -69,11 +71,32 @@ const HARMLESS: &[&str] = &[
     "size_divisor",
 ];
 
+/// The settings of a `ViTImageProcessor` or `DeiTImageProcessor`. What has no default here is always in their files.
+#[derive(Deserialize)]
+struct VitSettings {
+    size: Size,
+    #[serde(default)]
+    do_center_crop: Option<bool>,
+    #[serde(default)]
+    crop_size: Option<Size>,
+    resample: i64,
+    #[serde(default)]
+    rescale_factor: Option<f64>,
+    image_mean: [f64; 3],
+    image_std: [f64; 3],
+    #[serde(flatten)]
+    others: Others,
+}
+
 /// Prepares pictures for the vision transformer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageProcessor {
     path: PathBuf,
+    /// Pictures are stretched to this square.
+    stretched: u32,
+    /// Its middle that is seen; the whole without a crop.
     side: u32,
+    filter: Filter,
     scale: f64,
     mean: [f64; 3],
     deviation: [f64; 3],
@@ -151,7 +174,9 @@ impl ImageProcessor {
         }
         Ok(Self {
             path: path.to_owned(),
+            stretched: side,
             side,
+            filter: Filter::Bicubic,
             scale: settings.rescale_factor,
             mean: settings.image_mean,
             deviation: settings.image_std,
@@ -188,10 +213,77 @@ impl ImageProcessor {
         }
         Ok(Self {
             path: alone,
+            stretched: side,
             side,
+            filter: Filter::Bicubic,
             scale: plain.rescale_factor,
             mean: plain.image_mean,
             deviation: plain.image_std,
+        })
+    }
+
+    /// For a ViT or DeiT folder: stretched to a square, of which the middle may be cut out; mean, deviation and filter (bilinear,
+    /// bicubic) as its `preprocessor_config.json` says.
+    ///
+    /// # Errors
+    /// No such file; the first key whose value this program does not implement.
+    pub(crate) fn vit(folder: &Path) -> Result<Self> {
+        let path = folder.join(ALONE);
+        if !path.exists() {
+            return Err(file_error(
+                &path,
+                "is missing: it says how images are prepared (in Python: AutoImageProcessor.from_pretrained(..).save_pretrained(FOLDER))",
+            ));
+        }
+        let mut settings: VitSettings = read_json(&path)?;
+        let wrong = |reason: String| file_error(&path, reason);
+        let neutral = [
+            ("do_normalize", json!(true)),
+            ("do_pad", json!(false)),
+            ("do_rescale", json!(true)),
+            ("do_resize", json!(true)),
+            ("default_to_square", json!(true)),
+        ];
+        settings.others.retain(|_, value| !value.is_null());
+        check_others("", &settings.others, &neutral, &[HARMLESS]).map_err(wrong)?;
+        let square = |size: Size, key: &str| match size {
+            Size::Square(side) if side > 0 => Ok(side),
+            Size::Sides { height, width } if height == width && height > 0 => Ok(height),
+            _ => Err(wrong(format!("{key}: only squares are supported"))),
+        };
+        let stretched = square(settings.size, "size")?;
+        let side = match (settings.do_center_crop, settings.crop_size) {
+            (Some(true), Some(crop)) => square(crop, "crop_size")?,
+            (Some(true), None) => return Err(wrong("do_center_crop needs a crop_size".into())),
+            _ => stretched,
+        };
+        if side > stretched {
+            return Err(wrong(format!(
+                "crop_size {side} of pictures of size {stretched}: padding is not supported"
+            )));
+        }
+        let filter = match settings.resample {
+            BILINEAR => Filter::Bilinear,
+            BICUBIC => Filter::Bicubic,
+            other => {
+                return Err(wrong(format!(
+                    "resample: {other} is not supported: only {BILINEAR} (bilinear) and {BICUBIC} (bicubic) are"
+                )));
+            }
+        };
+        let sound = settings.image_mean.iter().all(|v| v.is_finite())
+            && settings.image_std.iter().all(|v| v.is_finite() && *v > 0.0);
+        if !sound {
+            return Err(wrong("image_mean must be finite, image_std above 0".into()));
+        }
+        Ok(Self {
+            stretched,
+            side,
+            filter,
+            scale: settings.rescale_factor.unwrap_or(1.0 / 255.0),
+            mean: settings.image_mean,
+            deviation: settings.image_std,
+            path,
         })
     }
 
@@ -201,13 +293,13 @@ impl ImageProcessor {
         &self.path
     }
 
-    /// Side of the square, in pixels.
+    /// Side of the square that the network sees, in pixels.
     #[must_use]
     pub fn side(&self) -> u32 {
         self.side
     }
 
-    /// The picture in colour, stretched to the square: [side, side, 3] values, channels last.
+    /// The picture in colour, stretched to a square, of which the middle is kept: [side, side, 3] values, channels last.
     ///
     /// # Errors
     /// A picture with other than 1 or 3 channels, or whose pixels are not as many as it says.
@@ -227,7 +319,17 @@ impl ImageProcessor {
         }
         let pixels = picture.clone().with_channels(3).pixels;
         let size = [height as usize, width as usize];
-        Ok(resize::to_square(&pixels, size, self.side as usize))
+        let (whole, side) = (self.stretched as usize, self.side as usize);
+        let square = to_square(&pixels, size, whole, self.filter);
+        if whole == side {
+            return Ok(square);
+        }
+        let first = (whole - side) / 2;
+        let rows = square.chunks_exact(whole * 3).skip(first).take(side);
+        Ok(rows
+            .flat_map(|row| &row[first * 3..(first + side) * 3])
+            .copied()
+            .collect())
     }
 
     /// Pictures of any sizes, grey or colour, as [B, 3, side, side] f32 on the CPU.

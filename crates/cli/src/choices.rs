@@ -61,6 +61,8 @@ choice! {
         Sscd = "sscd",
         /// its small and faster student
         SscdDistilled = "sscd-distilled",
+        /// a ViT or DeiT folder of yours (transformers)
+        Vit = "vit",
         /// the pixels themselves
         Pixels = "pixels",
         /// no comparison

@@ -263,6 +263,52 @@ fn a_run_of_text_to_image_models() {
     ]);
     let scores = dualmd_audit::read_scores(&at("scores.csv")).unwrap();
     assert_eq!(scores.rows.len(), 4 * (24 + 30));
+
+    // Images are compared by a DeiT of the user's where it is named, and the report says so.
+    let deit = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/vit/deit");
+    let audit = |weights: &str, out: &Path| {
+        let (baseline, base, fine, out) = (
+            model("baseline"),
+            at("base"),
+            at("fine"),
+            text(out).to_owned(),
+        );
+        let args = [
+            "audit",
+            text(&baseline),
+            "--members",
+            text(&base),
+            "--nonmembers",
+            text(&fine),
+            "--attacks",
+            "sim-mean,pw-threshold",
+            "--features",
+            "vit",
+            "--features-weights",
+            weights,
+            "-o",
+            out.as_str(),
+            "-q",
+        ];
+        args.map(str::to_owned)
+    };
+    let args = audit(deit, &at("audit"));
+    succeed(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let report = std::fs::read_to_string(at("audit").join("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let features = &report["models"][0]["image_utility"]["features"];
+    assert!(
+        features.as_str().unwrap().starts_with("deit-"),
+        "{features}"
+    );
+    let results = report["models"][0]["results"].as_array().unwrap();
+    assert!(
+        results.len() == 2 && results.iter().all(|r| r["auc"].is_f64()),
+        "{results:?}"
+    );
+    let args = audit(text(&at("fine")), &at("other"));
+    let refused = fail(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused.contains("config.json"), "{refused}");
     succeed(&[
         "export",
         "pair",

@@ -103,7 +103,7 @@ pub struct MemorisationArgs {
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
     pub features: Features,
 
-    /// File of the features' network (safetensors)
+    /// File of the features' network (safetensors), or folder of a vit
     #[arg(long, value_name = "FILE")]
     pub features_weights: Option<PathBuf>,
 

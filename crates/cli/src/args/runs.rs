@@ -389,6 +389,15 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "MODEL3")]
     pub reference: Option<PathBuf>,
 
+    /// What images drawn for captions, those of nn-features, and generated and real images are compared by (`auto`: efflite0 where
+    /// its weights are at hand)
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
+    pub features: Features,
+
+    /// File of the features' network (safetensors), or folder of a vit
+    #[arg(long, value_name = "FILE")]
+    pub features_weights: Option<PathBuf>,
+
     /// Share of the images whose membership attacks that learn (secmi-nn, gsa1, ...) are told; they score the rest
     #[arg(long, value_name = "SHARE", default_value_t = dualmd_attack::known::FRACTION, value_parser = share)]
     pub known_fraction: f64,

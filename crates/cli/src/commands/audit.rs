@@ -57,6 +57,8 @@ struct Case {
     /// Of every sample, for a text-to-image model.
     captions: Option<Vec<Vec<String>>>,
     split: Option<Split>,
+    /// What images are compared by, and where its weights are.
+    features: (choices::Features, Option<PathBuf>),
 }
 
 impl Case {
@@ -133,6 +135,7 @@ impl Case {
             labels,
             x,
             split,
+            features: (args.features, args.features_weights.clone()),
         })
     }
 }
@@ -163,20 +166,15 @@ impl Case {
         Some(captions.iter().map(Vec::as_slice).collect())
     }
 
-    /// What images that captions draw, and those of `nn-features`, are compared by: EfficientNet-Lite0 where it is at hand, else
-    /// pixels.
+    /// What images that captions draw, and those of `nn-features`, are compared by: pixels where `--features` gives nothing.
     fn comparing(&self, attacks: &[String]) -> Result<Option<Box<dyn Extractor>>> {
         if self.captions.is_none() && !attacks.iter().any(|a| a == nn::FEATURES) {
             return Ok(None);
         }
         let [_, height, width] = self.members.shape();
-        utility::extractor_or_pixels(
-            choices::Features::Auto,
-            None,
-            [height, width],
-            self.engine.device,
-        )
-        .map(Some)
+        let (features, weights) = (self.features.0, self.features.1.as_deref());
+        let sides = [height, width];
+        utility::extractor_or_pixels(features, weights, sides, self.engine.device).map(Some)
     }
 }
 
@@ -270,7 +268,7 @@ fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<String>>
     }
     for name in named {
         check_name(name)?;
-        let by_captions = similar::check(name, text, choices::Features::Auto, STEPS)?;
+        let by_captions = similar::check(name, text, args.features, STEPS)?;
         if !by_captions && BlackBox::parse(name).is_none() {
             check_prompts(name, text)?;
         }
@@ -548,7 +546,8 @@ fn write_utility(
     seed: u64,
 ) -> Result<()> {
     let [_, height, width] = case.members.shape();
-    let (auto, device) = (choices::Features::Auto, case.engine.device);
+    let (features, weights) = (case.features.0, case.features.1.as_deref());
+    let device = case.engine.device;
     let (n, others) = (case.members.len() as i64, case.nonmembers.len() as i64);
     if n.min(others) < 2 {
         return Ok(());
@@ -556,7 +555,7 @@ fn write_utility(
     let members = case.x.narrow(0, 0, n);
     let heldout = case.x.narrow(0, n, others);
     let mut measured = json!({});
-    if let Some(extractor) = utility::extractor(auto, None, [height, width], device)? {
+    if let Some(extractor) = utility::extractor(features, weights, [height, width], device)? {
         let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
         let real = utility::Real {
             heldout: features(&heldout)?.features,

@@ -1,7 +1,7 @@
 //! Ranges, names, and what contradicts what: everything that can be said before any image is read.
 
 use super::{Experiment, ModelEntry, Train};
-use crate::choices::{CaptionChoice, Defense, Init, SplitMethod};
+use crate::choices::{CaptionChoice, Defense, Features, Init, SplitMethod};
 use crate::suggest::nearest;
 use anyhow::{Result, bail};
 use dualmd_diffusion::latent::LATENT_PRESETS;
@@ -83,9 +83,10 @@ impl Experiment {
                 i64::MAX
             ));
         }
-        if s.features.as_str().starts_with("inception") && s.features_weights.is_none() {
+        let brought = s.features.as_str().starts_with("inception") || s.features == Features::Vit;
+        if brought && s.features_weights.is_none() {
             problems.push(format!(
-                "sample.features = {}: name the network's file in sample.features_weights",
+                "sample.features = {}: name the network's file (of vit: the folder) in sample.features_weights",
                 s.features
             ));
         }

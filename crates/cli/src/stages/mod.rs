@@ -17,6 +17,7 @@ pub mod text;
 pub mod train;
 pub mod trainings;
 pub mod utility;
+pub mod vit;
 
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};

@@ -32,8 +32,8 @@ pub fn needs_images(attack: &str) -> bool {
 
 /// Do these features know places, which the `pw` attacks compare?
 pub fn has_places(features: Features) -> bool {
-    use Features::{Auto, EffLite0, None, Pixels};
-    matches!(features, Auto | EffLite0 | None | Pixels)
+    use Features::{Auto, EffLite0, None, Pixels, Vit};
+    matches!(features, Auto | EffLite0 | None | Pixels | Vit)
 }
 
 /// Is this an attack by what captions draw? `text`: the models are told a text; `features`: what images are compared by;
@@ -57,7 +57,7 @@ pub fn check(name: &str, text: bool, features: Features, steps: usize) -> Result
         Some(drawn) if text => {
             if drawn.form.learns() && !has_places(features) {
                 bail_usage!(
-                    "attack {name} compares place by place, and {features} has one vector an image: use efflite0 or pixels \
+                    "attack {name} compares place by place, and {features} has one vector an image: use efflite0, vit or pixels \
                      (sample.features)"
                 );
             }

@@ -3,6 +3,7 @@
 use super::copies::Sides;
 use super::prepare::Images;
 use super::sample::{of_members, read_samples};
+use super::vit::VitFeatures;
 use super::{RunFolder, copies, create_folder, write_json};
 use crate::choices::Features as Choice;
 use crate::plan::Plan;
@@ -82,6 +83,13 @@ pub fn extractor(
         }
         Choice::Sscd => Ok(Some(Box::new(copies::sscd(SscdForm::Full, weights)?))),
         Choice::SscdDistilled => Ok(Some(Box::new(copies::sscd(SscdForm::Distilled, weights)?))),
+        Choice::Vit => match weights {
+            Some(folder) => Ok(Some(Box::new(VitFeatures::load(folder, device)?))),
+            None => bail!(
+                "features of a vision transformer need its folder, which this program does not bring: name it (in Python: \
+                 AutoModel.from_pretrained(..).save_pretrained(FOLDER), and the same with AutoImageProcessor)"
+            ),
+        },
         Choice::Inception64 => inception(Layer::FirstPool),
         Choice::Inception192 => inception(Layer::SecondPool),
         Choice::Inception768 => inception(Layer::PreAux),

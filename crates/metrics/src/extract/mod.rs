@@ -102,8 +102,11 @@ fn places_of(
     Ok(Tensor::from_slice(&values).f_view([images.size()[0], places, channels])?)
 }
 
-/// [N, 3, H, W] uint8 of what [`Extractor::extract`] takes.
-fn eight_bit(images: &Tensor) -> Result<Tensor> {
+/// [N, 3, H, W] uint8 of what [`Extractor::extract`] takes: for extractors elsewhere.
+///
+/// # Errors
+/// [`MetricsError::Images`] as there.
+pub fn eight_bit(images: &Tensor) -> Result<Tensor> {
     let refuse = |reason: String| Err(MetricsError::Images { reason });
     let shape = images.size();
     if shape.len() != 4 || !matches!(shape[1], 1 | 3) || shape.iter().any(|&s| s < 1) {

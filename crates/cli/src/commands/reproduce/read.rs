@@ -42,6 +42,8 @@ pub struct Run {
     pub folder: PathBuf,
     /// What was audited.
     pub models: Vec<Model>,
+    /// How images were drawn: `[sample]` of the plan; null where the report does not say.
+    pub sample: Value,
 }
 
 /// `report.json`, as far as it is used.
@@ -326,6 +328,7 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
         seed,
         folder: folder.to_path_buf(),
         models,
+        sample: report.run["sample"].clone(),
     })
 }
 

@@ -316,7 +316,7 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     table.notes = vec![
         intervals(evidence),
         format!(
-            "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts. The paper's are of \
+            "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts; intervals of one run are over prompts. The paper's are of \
              another SSCD network on other pictures: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
              by as much as a caption says; only what lies above that is memory. A CLIP score needs a CLIP folder of yours (--clip, at the first \
              call). Wen's target is 3 for four latents of Stable Diffusion, here in proportion to the root of the number of values and of images."
@@ -334,7 +334,15 @@ fn order(set: &Set) -> Result<Vec<String>> {
             cell(set, method.folder, COLUMNS[1].1)?,
         );
         if let (Some(value), Some(_)) = (own.mean(), unseen.mean()) {
-            ours.push((method.name, value, method.paper[0], own.less(&unseen)?));
+            let mut less = own.less(&unseen)?;
+            // One run: members' prompts and the others are two independent samples of prompts.
+            if let (Some(a), Some(b)) = (own.image_ci, unseen.image_ci)
+                && let Some(mean) = less.mean()
+            {
+                let half = (a[1] - a[0]).hypot(b[1] - b[0]) / 2.0;
+                less.image_ci = Some([mean - half, mean + half]);
+            }
+            ours.push((method.name, value, method.paper[0], less));
         }
     }
     if ours.len() < 2 {
@@ -527,6 +535,7 @@ mod tests {
                 seed: 0,
                 folder: dir.path().to_path_buf(),
                 models: Vec::new(),
+                sample: Value::Null,
             }],
         };
         let Histogram {

@@ -357,5 +357,30 @@ fn notes(table: u8, evidence: &Evidence) -> Vec<String> {
         ),
         _ => {}
     }
+    if matches!(table, 5 | 7 | 9) {
+        out.extend(drawing(evidence));
+    }
     out
+}
+
+/// How the images were drawn, beside Pang and Wang's settings: once, where all runs agree.
+fn drawing(evidence: &Evidence) -> Option<String> {
+    let mut all: Vec<(u64, u64, f64)> = evidence
+        .sets
+        .iter()
+        .flat_map(|s| &s.runs)
+        .filter_map(|run| {
+            let number = |key: &str| run.sample[key].as_u64();
+            let guidance = run.sample["guidance"].as_f64()?;
+            Some((number("per_prompt")?, number("steps")?, guidance))
+        })
+        .collect();
+    all.dedup();
+    let [(images, steps, guidance)] = all.as_slice() else {
+        return None;
+    };
+    Some(format!(
+        "Drawn here: {images} image{} for each caption, {steps} denoising steps, guidance {guidance}. (Pang and Wang: 3 images, 50 steps of DDIM, guidance 7.5.)",
+        if *images == 1 { "" } else { "s" }
+    ))
 }
