@@ -67,8 +67,10 @@ const ROWS: [Method; 4] = [
     },
 ];
 
-/// Values of a latent of Stable Diffusion, for which Wen's target of 3 is meant.
-const SD_VALUES: f64 = 4.0 * 64.0 * 64.0;
+/// Wen's target, for four latents of Stable Diffusion.
+const TARGET: f64 = 3.0;
+/// What part of the loss that a memorised prompt begins with that is: theirs is typically 9.6.
+const TARGET_SHARE: f64 = TARGET / 9.6;
 
 /// Makes the measurements that are missing.
 ///
@@ -86,10 +88,14 @@ pub fn measure(
             if only_baseline && method.folder != "baseline" {
                 continue;
             }
-            let asked = MemorisationArgs {
+            let mut asked = MemorisationArgs {
                 clip: args.clip.clone(),
                 ..arguments(planned, &method)
             };
+            // The undefended model was measured before: it is the first row.
+            if method.remedy && planned.experiment.model.base.is_none() {
+                asked.remedy.mitigate_target = target(planned)?;
+            }
             if same(&asked, planned)? {
                 continue;
             }
@@ -136,6 +142,23 @@ fn same(asked: &MemorisationArgs, planned: &Planned) -> Result<bool> {
         && found["mitigation"]["target"].as_f64() == target)
 }
 
+/// Wen's target for a model that is no Stable Diffusion: the same part of what members' prompts begin with on the undefended model, which
+/// is the norm over all images of a prompt.
+fn target(planned: &Planned) -> Result<f64> {
+    let path = folder(&planned.folder.0, ROWS[0].folder).join("memorisation.json");
+    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let found: Value = serde_json::from_slice(&bytes).with_context(|| {
+        format!(
+            "{} is damaged: remove it, and it is made again",
+            path.display()
+        )
+    })?;
+    let norm = found["first_norm"]["memorised"]["median"].as_f64();
+    let norm =
+        norm.with_context(|| format!("{} has no first_norm of memorised prompts", path.display()))?;
+    Ok(TARGET_SHARE * norm * (planned.experiment.sample.per_prompt as f64).sqrt())
+}
+
 fn folder(run: &Path, name: &str) -> PathBuf {
     run.join("memorisation").join(name)
 }
@@ -146,17 +169,10 @@ fn arguments(planned: &Planned, method: &Method) -> MemorisationArgs {
     let Experiment {
         data,
         sample,
-        model,
         audit,
         ..
     } = &planned.experiment;
     let own = |name: &str| planned.folder.model(name);
-    // Wen's norm grows with the root of the number of values.
-    let values = 3.0 * f64::from(data.image_size).powi(2);
-    let target = match model.base {
-        Some(_) => 3.0,
-        None => 3.0 * (values / SD_VALUES).sqrt(),
-    };
     MemorisationArgs {
         model: own(models[0]),
         model2: models.get(1).map(|name| own(name)),
@@ -180,7 +196,7 @@ fn arguments(planned: &Planned, method: &Method) -> MemorisationArgs {
         clip: None,
         remedy: MitigateArgs {
             mitigate: remedy.then_some(Mitigate::Wen),
-            mitigate_target: target,
+            mitigate_target: TARGET,
             mitigate_steps: 10,
         },
         weights: audit.weights,
@@ -319,7 +335,8 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
             "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts; intervals of one run are over prompts. The paper's are of \
              another SSCD network on other pictures: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
              by as much as a caption says; only what lies above that is memory. A CLIP score needs a CLIP folder of yours (--clip, at the first \
-             call). Wen's target is 3 for four latents of Stable Diffusion, here in proportion to the root of the number of values and of images."
+             call). Wen's target is 3 for four latents of Stable Diffusion, which is 0.31 of what memorised prompts typically begin with there; a small model has the same part of the \
+             median that its members' prompts begin with."
         ),
     ];
     Ok((table, facts))
