@@ -11,8 +11,8 @@ use crate::progress::{Progress, View};
 use anyhow::{Context, Result, bail};
 use dualmd_metrics::{
     EfficientNetLite0, Extracted, Extractor, Features, InceptionFid, Layer, Order, Pixels,
-    SscdForm, density_coverage, fd_with_interval, inception_score, kid, memorisation_gap,
-    precision_recall,
+    SscdForm, TorchScriptInception, density_coverage, fd_with_interval, inception_score, kid,
+    memorisation_gap, precision_recall,
 };
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
@@ -65,6 +65,16 @@ pub fn extractor(
                  (docs/metrics.md says where they come from)"
             );
         };
+        // What the field passes round under this ending is StyleGAN's TorchScript file, inception-2015-12-05.pt.
+        if weights.extension().is_some_and(|e| e == "pt") {
+            if layer != Layer::FinalPool {
+                bail!(
+                    "{}: a TorchScript file shows the features behind the final pool only: --features inception-2048",
+                    weights.display()
+                );
+            }
+            return Ok(Some(Box::new(TorchScriptInception::load(weights, device)?)));
+        }
         Ok(Some(Box::new(InceptionFid::load(weights, layer, device)?)))
     };
     match choice {
@@ -259,4 +269,20 @@ pub fn all(
         progress.finish(name, "utility measured");
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torchscript_file_is_known_by_its_ending() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../tests/golden/torchscript/inception.pt");
+        let open = |choice| extractor(choice, Some(&file), [8, 8], Device::Cpu);
+        let found = open(Choice::Inception2048).unwrap().unwrap();
+        assert_eq!(found.name(), "inception-torchscript-2048");
+        let error = open(Choice::Inception768).err().unwrap().to_string();
+        assert!(error.contains("inception-2048"), "{error}");
+    }
 }

@@ -15,6 +15,7 @@ mod inception;
 mod net;
 mod pixels;
 mod sscd;
+mod torchscript;
 
 use dualmd_torch::tch::{IndexOp as _, Kind, Tensor};
 use dualmd_torch::{Device, no_grad};
@@ -23,6 +24,7 @@ pub use efflite0::EfficientNetLite0;
 pub use inception::{InceptionFid, Layer};
 pub use pixels::Pixels;
 pub use sscd::{Sscd, SscdForm};
+pub use torchscript::TorchScriptInception;
 
 use crate::error::{MetricsError, Result};
 use crate::features::Features;
