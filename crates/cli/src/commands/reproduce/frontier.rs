@@ -184,7 +184,7 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
          (DualMD) is attacked through its images only: its number is for an attacker who never holds a teacher's weights."
             .into(),
         format!(
-            "\"undefended at equal FD\": AUC of the undefended model with fewer steps (or more) whose {excess} is the defence's: linear \
+            "\"undefended at equal FD\": AUC of the undefended model with fewer steps (or more; train some of them for this comparison) whose {excess} is the defence's: linear \
              between the numbers of steps that were trained, seed by seed, and by the strongest of the attacks that were made on the defence too. A defence is worth its cost where it is clearly below that. \
              Early stopping as such is a row of its own."
         ),
@@ -268,6 +268,7 @@ fn outside(stations: &[Station], quality: &Cell) -> &'static str {
     let worst = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     match quality.mean() {
         _ if means.is_empty() => "-",
+        _ if means.len() == 1 => "one number of steps only",
         Some(x) if x > worst => "worse than all of them",
         Some(_) => "better than all of them",
         None => "-",
@@ -412,9 +413,13 @@ pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, Option<String
     Ok((frontier, steps))
 }
 
-/// An error bar within the range of an AUC: with two or three seeds an interval may reach far beyond it.
+/// An error bar within the range of an AUC: with two or three seeds an interval may reach far beyond it. Of a single run it is that
+/// over its images; where others have more seeds, a model with one has none.
 fn bar(cell: &Cell) -> Option<[f64; 2]> {
-    cell.between().map(|ci| ci.map(|x| x.clamp(0.0, 1.0)))
+    let own = cell.image_ci.filter(|_| cell.runs == 1);
+    cell.between()
+        .or(own)
+        .map(|ci| ci.map(|x| x.clamp(0.0, 1.0)))
 }
 
 /// The steps of an undefended model.

@@ -380,6 +380,16 @@ fn weight_decay_is_no_number_of_steps() {
     );
     let (table, _) = frontier::build(&Evidence { sets: vec![toy] }).unwrap();
     assert_eq!(row(&table, &["toy", "decay"])[4], "0.100 (0.080, 0.120)");
+    // The bars of a single run are those over its images.
+    let one = set(None, &[0.0]);
+    let (plot, _) = frontier::drawings(
+        &one,
+        &Evidence {
+            sets: vec![one.clone()],
+        },
+    )
+    .unwrap();
+    assert!(plot.contains("class=\"e\""), "{plot}");
     assert_eq!(row(&table, &["toy", "DistillMD"])[5], "0.800");
 }
 
