@@ -11,15 +11,15 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
+from make_clip_golden import pictures
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher, ViTConfig, ViTModel
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-SIDE, SIDES = 16, [16, 11, 40]
+SIDE = 16
 SHAPE = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, image_size=SIDE, patch_size=4)
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 # As facebook/deit-base-distilled-patch16-384 has them, in small (438 and 384 there), and as ViT folders have them.
@@ -28,17 +28,6 @@ SETTINGS = {
                  size=SIDE + 3),
     "vit": dict(do_normalize=True, do_resize=True, image_mean=[0.5] * 3, image_std=[0.5] * 3, resample=2, size=SIDE),
 }
-
-
-def pictures():
-    rng = np.random.default_rng(7)
-    made = {}
-    for i, side in enumerate(SIDES):
-        y, x = np.mgrid[:side, :side]
-        slope = (x[..., None] * (3 + np.arange(3)) + y[..., None] * 5) % 256
-        noise = rng.integers(-120, 121, (side, side, 3))
-        made[f"picture.{i}"] = torch.from_numpy(np.clip(slope + noise, 0, 255).astype(np.uint8))
-    return made
 
 
 def main(out):

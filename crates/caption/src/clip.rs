@@ -6,11 +6,12 @@
 
 mod config;
 
+use crate::encoder::{Layer, Names};
 use crate::files::{file_error, read_weights};
 use crate::{CaptionError, ImageProcessor, Result};
 use config::{Config, Text, Vision};
 use dualmd_data::Picture;
-use dualmd_diffusion::nn::{Builder, Init, LayerNorm, Linear, attend};
+use dualmd_diffusion::nn::{Builder, Init, LayerNorm};
 use dualmd_diffusion::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 use dualmd_torch::{Device, Tensor, no_grad, unit_rows};
 use std::collections::BTreeMap;
@@ -27,53 +28,16 @@ const UNUSED: [&str; 3] = [
 /// transformers' `eos_token_id` before it was corrected: the end is then the token with the highest number.
 const LEGACY_END: i64 = 2;
 
-#[derive(Debug)]
-struct Layer {
-    norm1: LayerNorm,
-    /// Query, key, value, output.
-    attention: [Linear; 4],
-    norm2: LayerNorm,
-    fc1: Linear,
-    fc2: Linear,
-}
-
-impl Layer {
-    fn new(b: &Builder, name: &str, config: &Vision) -> Result<Self> {
-        let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let norm = |layer: &str| {
-            LayerNorm::new(b, &format!("{name}.{layer}"), width, config.layer_norm_eps)
-        };
-        let linear = |layer: &str, input: i64, output: i64| {
-            Linear::new(b, &format!("{name}.{layer}"), input, output)
-        };
-        let attention = |layer: &str| linear(&format!("self_attn.{layer}_proj"), width, width);
-        Ok(Self {
-            norm1: norm("layer_norm1")?,
-            attention: [
-                attention("q")?,
-                attention("k")?,
-                attention("v")?,
-                attention("out")?,
-            ],
-            norm2: norm("layer_norm2")?,
-            fc1: linear("mlp.fc1", width, inner)?,
-            fc2: linear("mlp.fc2", inner, width)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, config: &Vision) -> Result<Tensor> {
-        let h = self.norm1.forward(x);
-        let [q, k, v, out] = &self.attention;
-        let (q, k, v) = (q.forward(&h), k.forward(&h), v.forward(&h));
-        let x = x + out.forward(&attend(&q, &k, &v, config.num_attention_heads, false)?);
-        let h = self.fc1.forward(&self.norm2.forward(&x));
-        let h = match config.hidden_act.as_str() {
-            "gelu" => h.gelu("none"),
-            _ => &h * (&h * 1.702).sigmoid(),
-        };
-        Ok(&x + self.fc2.forward(&h))
-    }
-}
+const NAMES: Names = Names {
+    norms: ["layer_norm1", "layer_norm2"],
+    attention: [
+        "self_attn.q_proj",
+        "self_attn.k_proj",
+        "self_attn.v_proj",
+        "self_attn.out_proj",
+    ],
+    perceptron: ["mlp.fc1", "mlp.fc2"],
+};
 
 /// Both transformers with their projections.
 #[derive(Debug)]
@@ -159,6 +123,7 @@ impl ClipModel {
         let text_model = ClipTextModel::from_weights(&config, of_text, device)?;
         let b = Builder::loaded(weights, device);
         let (width, patch) = (vision.hidden_size, i64::from(vision.patch_size));
+        let sizes = (width, vision.intermediate_size, vision.layer_norm_eps);
         let places = i64::from(vision.image_size / vision.patch_size).pow(2) + 1;
         let embedding = |name: &str, shape: &[i64]| {
             let name = format!("vision_model.embeddings.{name}");
@@ -186,7 +151,14 @@ impl ClipModel {
             // transformers' own spelling.
             before: norm("pre_layrnorm")?,
             layers: (0..vision.num_hidden_layers)
-                .map(|i| Layer::new(&b, &format!("vision_model.encoder.layers.{i}"), &vision))
+                .map(|i| {
+                    Layer::new(
+                        &b,
+                        &format!("vision_model.encoder.layers.{i}"),
+                        &NAMES,
+                        sizes,
+                    )
+                })
                 .collect::<Result<_>>()?,
             after: norm("post_layernorm")?,
             text_projection: project("text", text.hidden_size)?,
@@ -228,8 +200,12 @@ impl ClipModel {
             let class = self.class.f_expand([h.size()[0], 1, -1], false)?;
             let h = Tensor::f_cat(&[class, h], 1)?.f_add(&self.positions)?;
             let mut h = self.before.forward(&h);
+            let activation = |h: Tensor| match self.vision.hidden_act.as_str() {
+                "gelu" => h.gelu("none"),
+                _ => &h * (&h * 1.702).sigmoid(),
+            };
             for layer in &self.layers {
-                h = layer.forward(&h, &self.vision)?;
+                h = layer.forward(&h, self.vision.num_attention_heads, activation)?;
             }
             let pooled = self.after.forward(&h.f_select(1, 0)?);
             directions(&pooled.f_matmul(&self.visual_projection.f_tr()?)?)

@@ -15,6 +15,7 @@
 pub mod captioner;
 pub mod clip;
 pub mod config;
+mod encoder;
 mod files;
 pub mod generate;
 pub mod model;

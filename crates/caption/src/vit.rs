@@ -2,10 +2,11 @@
 //! distillation token), from a folder that the user brings (transformers' `ViTModel`, `DeiTModel`, or a classifier made of
 //! one, such as facebook/deit-base-distilled-patch16-384). Same parameter names, same arithmetic.
 
+use crate::encoder::{Layer, Names};
 use crate::files::{Others, check_others, file_error, read_json, read_weights};
 use crate::{CaptionError, ImageProcessor, Result};
 use dualmd_data::Picture;
-use dualmd_diffusion::nn::{Builder, Conv, Init, LayerNorm, Linear, attend};
+use dualmd_diffusion::nn::{Builder, Conv, Init, LayerNorm};
 use dualmd_torch::{Device, Tensor, no_grad};
 use serde::Deserialize;
 use serde_json::json;
@@ -113,50 +114,16 @@ impl Config {
     }
 }
 
-#[derive(Debug)]
-struct Layer {
-    before: LayerNorm,
-    /// Query, key, value, output.
-    attention: [Linear; 4],
-    after: LayerNorm,
-    up: Linear,
-    down: Linear,
-}
-
-impl Layer {
-    fn new(b: &Builder, name: &str, config: &Config) -> Result<Self> {
-        let (width, inner) = (config.hidden_size, config.intermediate_size);
-        let linear = |layer: &str, input: i64, output: i64| {
-            Linear::new(b, &format!("{name}.{layer}"), input, output)
-        };
-        let norm = |layer: &str| {
-            let name = format!("{name}.{layer}");
-            LayerNorm::new(b, &name, width, config.layer_norm_eps)
-        };
-        let projection = |layer: &str| linear(&format!("attention.{layer}"), width, width);
-        Ok(Self {
-            before: norm("layernorm_before")?,
-            attention: [
-                projection("attention.query")?,
-                projection("attention.key")?,
-                projection("attention.value")?,
-                projection("output.dense")?,
-            ],
-            after: norm("layernorm_after")?,
-            up: linear("intermediate.dense", width, inner)?,
-            down: linear("output.dense", inner, width)?,
-        })
-    }
-
-    fn forward(&self, x: &Tensor, heads: i64) -> Result<Tensor> {
-        let h = self.before.forward(x);
-        let [q, k, v, out] = &self.attention;
-        let (q, k, v) = (q.forward(&h), k.forward(&h), v.forward(&h));
-        let x = x + out.forward(&attend(&q, &k, &v, heads, false)?);
-        let h = self.up.forward(&self.after.forward(&x)).gelu("none");
-        Ok(&x + self.down.forward(&h))
-    }
-}
+const NAMES: Names = Names {
+    norms: ["layernorm_before", "layernorm_after"],
+    attention: [
+        "attention.attention.query",
+        "attention.attention.key",
+        "attention.attention.value",
+        "attention.output.dense",
+    ],
+    perceptron: ["intermediate.dense", "output.dense"],
+};
 
 /// The encoder, with what prepares its pictures.
 #[derive(Debug)]
@@ -226,6 +193,7 @@ impl Vit {
         let distilled = weights.contains_key("embeddings.distillation_token");
         let b = Builder::loaded(weights, device);
         let (width, patch) = (config.hidden_size, i64::from(config.patch_size));
+        let sizes = (width, config.intermediate_size, config.layer_norm_eps);
         let embedding = |name: &str, rows: i64| {
             let name = format!("embeddings.{name}");
             b.get(&name, &[1, rows, width], Init::Normal(0.02))
@@ -247,7 +215,7 @@ impl Vit {
                 1.0,
             )?,
             layers: (0..config.num_hidden_layers)
-                .map(|i| Layer::new(&b, &format!("encoder.layer.{i}"), &config))
+                .map(|i| Layer::new(&b, &format!("encoder.layer.{i}"), &NAMES, sizes))
                 .collect::<Result<_>>()?,
             norm: LayerNorm::new(&b, "layernorm", width, config.layer_norm_eps)?,
             tokens,
@@ -295,7 +263,7 @@ impl Vit {
             parts.push(patches);
             let mut h = Tensor::f_cat(&parts, 1)?.f_add(&self.positions)?;
             for layer in &self.layers {
-                h = layer.forward(&h, self.config.num_attention_heads)?;
+                h = layer.forward(&h, self.config.num_attention_heads, |h| h.gelu("none"))?;
             }
             Ok(self.norm.forward(&h))
         })

@@ -102,10 +102,7 @@ impl Trainer<'_> {
             let nothing = captions.nothing(here);
             let norms = no_grad(|| -> Result<Vec<f64>> {
                 let noise = |told: Option<&Condition>| -> Result<Tensor> {
-                    Ok(self.network.predict_noise(&part.x_t, &part.t, told)?)
-                };
-                let noise = |told| -> Result<Tensor> {
-                    let out = noise(told)?;
+                    let out = self.network.predict_noise(&part.x_t, &part.t, told)?;
                     Ok(self.schedule.noise_of_output(out, &part.x_t, &part.t))
                 };
                 let moved = noise(part.told.as_ref())? - noise(Some(&nothing))?;
@@ -328,7 +325,7 @@ mod tests {
         DpSgd::new((0..IMAGES).collect(), privacy, "secret").unwrap()
     }
 
-    fn trainer(recipe: &DpSgd) -> Trainer<'_> {
+    fn trainer(recipe: &dyn Recipe) -> Trainer<'_> {
         let mut rng = stream(1, "images", 0);
         Trainer {
             network: Box::new(network()),
@@ -552,38 +549,18 @@ mod tests {
             attention_head_dim: PerLevel::All(2),
             ..UNet2dConditionConfig::default()
         };
-        let network = UNet2dCondition::fresh(&config, 3, Device::Cpu).unwrap();
-        let mut rng = stream(1, "images", 0);
-        let trainer = Trainer {
-            network: Box::new(network),
-            schedule: NoiseSchedule::default(),
-            set: TrainingSet {
-                images: noise::normal(&mut rng, &[IMAGES as i64, 1, 8, 8], Device::Cpu),
-                captions: Some(Captions {
-                    embeddings: noise::normal(&mut rng, &[3, 4, 8], Device::Cpu),
-                    of: (0..IMAGES).map(|i| vec![i % 2]).collect(),
-                    empty: 2,
-                    any: false,
-                    dropout: 0.0,
-                }),
-                ..TrainingSet::default()
-            },
-            recipe,
-            options: TrainOptions {
-                batch: IMAGES,
-                accumulate: 3,
-                drop_memorised: limit,
-                ..TrainOptions::default()
-            },
-            seed: 7,
-            evaluation_seed: 8,
-            device: Device::Cpu,
-            precision: Precision::F32,
-            checkpoints: Default::default(),
-            log: Default::default(),
-            tensorboard: Default::default(),
-            fingerprint: String::new(),
-        };
+        let mut trainer = trainer(recipe);
+        trainer.network = Box::new(UNet2dCondition::fresh(&config, 3, Device::Cpu).unwrap());
+        trainer.set.captions = Some(Captions {
+            embeddings: noise::normal(&mut stream(1, "texts", 0), &[3, 4, 8], Device::Cpu),
+            of: (0..IMAGES).map(|i| vec![i % 2]).collect(),
+            empty: 2,
+            any: false,
+            dropout: 0.0,
+        });
+        trainer.options.flip = false;
+        trainer.options.accumulate = 3;
+        trainer.options.drop_memorised = limit;
         let draw = recipe.draw(0, IMAGES);
         let none = Additions::default();
         let batch = trainer.batch(&draw, 1, trainer.seed, 0, &none).unwrap();

@@ -44,7 +44,7 @@ pub use copies::{Copies, FALSE_COPIES, Likeness, copies};
 pub use error::{MetricsError, Result};
 pub use extract::{
     EfficientNetLite0, Extracted, Extractor, InceptionFid, Layer, Pixels, Places, Sscd, SscdForm,
-    TorchScriptInception, eight_bit,
+    TorchScriptInception, in_batches,
 };
 pub use features::Features;
 pub use frechet::{

@@ -4,12 +4,9 @@
 use anyhow::{Context, Result};
 use dualmd_caption::Vit;
 use dualmd_data::Picture;
-use dualmd_metrics::{Extracted, Extractor, Features, MetricsError, Places, eight_bit};
-use dualmd_torch::{Device, Tensor};
+use dualmd_metrics::{Extracted, Extractor, Features, MetricsError, Places, in_batches};
+use dualmd_torch::{Device, Kind, Tensor};
 use std::path::Path;
-
-/// Images at a time: a transformer of base size holds some 600 MB of 32 at 384 pixels.
-const BATCH: i64 = 32;
 
 /// The network with a name that tells it from others.
 pub struct VitFeatures {
@@ -49,34 +46,34 @@ impl VitFeatures {
         images: &Tensor,
         of: impl Fn(Tensor) -> Tensor,
     ) -> dualmd_metrics::Result<Vec<f32>> {
-        let bytes = eight_bit(images)?.f_to_device(Device::Cpu)?;
-        let shape = bytes.size();
-        let mut out = Vec::new();
-        for first in (0..shape[0]).step_by(BATCH as usize) {
-            let here = BATCH.min(shape[0] - first);
-            let pictures = (first..first + here)
-                .map(|i| {
-                    let last = bytes.f_get(i)?.f_permute([1, 2, 0])?.f_contiguous()?;
-                    Ok(Picture {
-                        width: shape[3] as u32,
-                        height: shape[2] as u32,
-                        channels: 3,
-                        pixels: Vec::try_from(last.f_flatten(0, -1)?)?,
-                    })
-                })
-                .collect::<dualmd_metrics::Result<Vec<_>>>()?;
+        // On the CPU, where pictures are prepared; the network has a device of its own.
+        let tables = in_batches(images, Device::Cpu, |x| {
+            let pictures = pictures(x)?;
             let pictures: Vec<&Picture> = pictures.iter().collect();
-            let states = self
-                .network
-                .encode(&pictures)
-                .map_err(|e| MetricsError::Images {
-                    reason: e.to_string(),
-                })?;
-            let states = of(states).f_to_device(Device::Cpu)?.f_contiguous()?;
-            out.extend(Vec::<f32>::try_from(states.f_flatten(0, -1)?)?);
-        }
-        Ok(out)
+            let states = self.network.encode(&pictures);
+            let states = states.map_err(|e| MetricsError::Images {
+                reason: e.to_string(),
+            })?;
+            Ok(vec![of(states)])
+        })?;
+        Ok(tables.into_iter().next().unwrap_or_default())
     }
+}
+
+/// Of bytes [n, 3, H, W], whatever their type.
+fn pictures(bytes: &Tensor) -> dualmd_metrics::Result<Vec<Picture>> {
+    let shape = bytes.size();
+    let last = bytes.f_to_kind(Kind::Uint8)?.f_permute([0, 2, 3, 1])?;
+    (0..shape[0])
+        .map(|i| {
+            Ok(Picture {
+                width: shape[3] as u32,
+                height: shape[2] as u32,
+                channels: 3,
+                pixels: Vec::try_from(last.f_get(i)?.f_contiguous()?.f_flatten(0, -1)?)?,
+            })
+        })
+        .collect()
 }
 
 impl Extractor for VitFeatures {
@@ -117,7 +114,7 @@ impl Places for VitFeatures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dualmd_torch::{Kind, noise};
+    use dualmd_torch::noise;
 
     #[test]
     fn the_class_token_is_one_of_the_places() {

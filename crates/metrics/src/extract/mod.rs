@@ -104,11 +104,8 @@ fn places_of(
     Ok(Tensor::from_slice(&values).f_view([images.size()[0], places, channels])?)
 }
 
-/// [N, 3, H, W] uint8 of what [`Extractor::extract`] takes: for extractors elsewhere.
-///
-/// # Errors
-/// [`MetricsError::Images`] as there.
-pub fn eight_bit(images: &Tensor) -> Result<Tensor> {
+/// [N, 3, H, W] uint8 of what [`Extractor::extract`] takes.
+fn eight_bit(images: &Tensor) -> Result<Tensor> {
     let refuse = |reason: String| Err(MetricsError::Images { reason });
     let shape = images.size();
     if shape.len() != 4 || !matches!(shape[1], 1 | 3) || shape.iter().any(|&s| s < 1) {
@@ -140,9 +137,12 @@ pub fn eight_bit(images: &Tensor) -> Result<Tensor> {
     Ok(bytes.f_expand([shape[0], 3, shape[2], shape[3]], false)?)
 }
 
-/// Runs `network` over all images in batches. It gets [n, 3, H, W] f32 in 0..=255 on `device` and returns tables of n
-/// rows, which come back joined, as row-major numbers.
-fn in_batches(
+/// Runs `network` over all images (as [`Extractor::extract`] takes them, or a single one) in batches. It gets [n, 3, H, W] f32 in
+/// 0..=255 on `device` and returns tables of n rows, which come back joined, as row-major numbers. Public for extractors elsewhere.
+///
+/// # Errors
+/// [`MetricsError::Images`] as there; [`MetricsError::Tch`]; what `network` says.
+pub fn in_batches(
     images: &Tensor,
     device: Device,
     network: impl Fn(&Tensor) -> Result<Vec<Tensor>>,

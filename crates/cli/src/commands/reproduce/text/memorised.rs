@@ -4,7 +4,7 @@
 use super::super::Drawn;
 use super::super::cell::Cell;
 use super::super::names;
-use super::super::read::{Evidence, Measured, Run, Set};
+use super::super::read::{Evidence, Measured, Set};
 use super::super::study::{Planned, Study};
 use super::super::svg::{self, Panel};
 use super::super::tables::{Record, Row, Table, intervals};
@@ -145,17 +145,9 @@ fn same(asked: &MemorisationArgs, planned: &Planned) -> Result<bool> {
 /// Wen's target for a model that is no Stable Diffusion: the same part of what members' prompts begin with on the undefended model, which
 /// is the norm over all images of a prompt.
 fn target(planned: &Planned) -> Result<f64> {
-    let path = folder(&planned.folder.0, ROWS[0].folder).join("memorisation.json");
-    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let found: Value = serde_json::from_slice(&bytes).with_context(|| {
-        format!(
-            "{} is damaged: remove it, and it is made again",
-            path.display()
-        )
-    })?;
+    let found = read(&planned.folder.0, ROWS[0].folder)?.unwrap_or_default();
     let norm = found["first_norm"]["memorised"]["median"].as_f64();
-    let norm =
-        norm.with_context(|| format!("{} has no first_norm of memorised prompts", path.display()))?;
+    let norm = norm.context("table 1: the undefended model's norms were not measured")?;
     Ok(TARGET_SHARE * norm * (planned.experiment.sample.per_prompt as f64).sqrt())
 }
 
@@ -205,8 +197,9 @@ fn arguments(planned: &Planned, method: &Method) -> MemorisationArgs {
     }
 }
 
-fn read(run: &Run, name: &str) -> Result<Option<Value>> {
-    let path = folder(&run.folder, name).join("memorisation.json");
+/// A measurement in a run's folder; none where it was not made.
+fn read(run: &Path, name: &str) -> Result<Option<Value>> {
+    let path = folder(run, name).join("memorisation.json");
     if !path.exists() {
         return Ok(None);
     }
@@ -224,7 +217,7 @@ fn read(run: &Run, name: &str) -> Result<Option<Value>> {
 fn cell(set: &Set, name: &str, pointer: &str) -> Result<Cell> {
     let mut numbers = Vec::new();
     for run in &set.runs {
-        let found = read(run, name)?.and_then(|v| v.pointer(pointer).map(measured_mean));
+        let found = read(&run.folder, name)?.and_then(|v| v.pointer(pointer).map(measured_mean));
         numbers.extend(found.flatten().map(|m| (run.seed, m)));
     }
     Cell::new(&numbers, set.runs.len())
@@ -323,7 +316,7 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     let mut features: BTreeSet<String> = BTreeSet::new();
     for run in evidence.sets.iter().flat_map(|set| &set.runs) {
         for method in ROWS {
-            let report = read(run, method.folder)?.unwrap_or_default();
+            let report = read(&run.folder, method.folder)?.unwrap_or_default();
             let name = report["similarity"]["features"].as_str();
             features.extend(name.map(str::to_owned));
         }
@@ -432,7 +425,7 @@ fn histogram(set: &Set) -> Result<Option<Histogram>> {
     let Some(run) = set.runs.first() else {
         return Ok(None);
     };
-    let Some(report) = read(run, "baseline")? else {
+    let Some(report) = read(&run.folder, "baseline")? else {
         return Ok(None);
     };
     let errors = &report["t_error"];
@@ -504,6 +497,7 @@ fn outline(edges: &[f64], counts: &[f64]) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::read::Run;
     use super::*;
     use serde_json::json;
 
