@@ -54,7 +54,8 @@ pub trait Attack: std::fmt::Debug + Send + Sync {
 /// What an attack has learnt: features like those it learnt from, [N, ...], to N scores, higher = more likely a member.
 pub type Rule = Box<dyn Fn(&Tensor) -> Result<Vec<f64>>>;
 
-/// A way to score samples that is learnt from samples whose membership is known ([`crate::Known`]).
+/// A way to score samples that is learnt from samples whose membership is known: some of those under attack
+/// ([`crate::Known`]), or those of a shadow model ([`crate::Shadow`]).
 pub trait Learned: std::fmt::Debug + Send + Sync {
     /// What the attack is.
     fn info(&self) -> AttackInfo;
@@ -80,6 +81,8 @@ pub enum Method {
     Formula(Box<dyn Attack>),
     /// A rule learnt from samples whose membership is known; scores the others.
     Learned(Box<dyn Learned>),
+    /// A rule learnt on a shadow model ([`crate::Shadow`]); scores everybody.
+    Shadowed(Box<dyn Learned>),
 }
 
 impl Method {
@@ -88,7 +91,7 @@ impl Method {
     pub fn info(&self) -> AttackInfo {
         match self {
             Self::Formula(attack) => attack.info(),
-            Self::Learned(attack) => attack.info(),
+            Self::Learned(attack) | Self::Shadowed(attack) => attack.info(),
         }
     }
 }

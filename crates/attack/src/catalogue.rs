@@ -13,7 +13,7 @@ pub use table::ALL;
 
 use crate::captions::{Captions, Over};
 use crate::lowpass::{LowPassed, SUFFIX as LOW_PASS};
-use crate::{Attack, AttackError, Learned, Method, Result};
+use crate::{Attack, AttackError, Learned, Method, Result, shadow};
 use variants::{At, Flip};
 
 /// What an attack needs beside the model under attack.
@@ -27,6 +27,8 @@ pub enum Needs {
     Pair,
     /// A model of the same kind that saw none of the samples.
     Reference,
+    /// Such a model, and the images that it saw and did not see: a shadow model.
+    Shadow,
 }
 
 /// What the model sees. Some attacks have other defaults for latents, those of their code for Stable Diffusion.
@@ -166,6 +168,9 @@ pub fn base_name(name: &str) -> &str {
 /// What the attack called `name`, or the one it is a variant of, needs; nothing if there is none.
 #[must_use]
 pub fn needs(name: &str) -> Needs {
+    if name.ends_with(shadow::SUFFIX) {
+        return Needs::Shadow;
+    }
     let base = base_name(name);
     ALL.iter()
         .find(|e| e.name == base)
@@ -201,7 +206,8 @@ pub fn check_prompts(name: &str, prompts: bool) -> Result<()> {
 
 /// The attack called `name` (`sima`), one row of its sweep (`sima@50`), or either averaged over both mirror images
 /// (`sima+flip`: for models that were trained with random flips), on low frequencies (`sima+lowpass`), or over all captions
-/// of a sample, best (`sima+captions`) or mean (`sima+captions-mean`). With the defaults for pixels.
+/// of a sample, best (`sima+captions`) or mean (`sima+captions-mean`); or an attack that learns, taught by a shadow model
+/// (`secmi-nn+shadow`). With the defaults for pixels.
 ///
 /// # Errors
 /// A name that is not known, with the nearest one that is; a timestep that is no number; a variant of an attack that
@@ -216,6 +222,17 @@ pub fn by_name(name: &str) -> Result<Method> {
 /// # Errors
 /// As [`by_name`].
 pub fn by_name_for(name: &str, space: Space) -> Result<Method> {
+    if let Some(plain) = name.strip_suffix(shadow::SUFFIX) {
+        return match by_name_for(plain, space)? {
+            Method::Learned(attack) => Ok(Method::Shadowed(Box::new(shadow::Shadowed(attack)))),
+            _ => Err(AttackError::Parameter {
+                attack: entry(base_name(plain))?.name,
+                reason: format!(
+                    "\"{name}\": only attacks that learn are learnt on a shadow model; ask for {plain}"
+                ),
+            }),
+        };
+    }
     type Wrap = fn(Box<dyn Attack>) -> Box<dyn Attack>;
     let variants: [(&str, Wrap); 4] = [
         (Flip::SUFFIX, |a| Box::new(Flip(a))),
@@ -229,7 +246,7 @@ pub fn by_name_for(name: &str, space: Space) -> Result<Method> {
         };
         return match by_name_for(plain, space)? {
             Method::Formula(attack) => Ok(Method::Formula(wrap(attack))),
-            Method::Learned(_) => Err(AttackError::Parameter {
+            Method::Learned(_) | Method::Shadowed(_) => Err(AttackError::Parameter {
                 attack: entry(base_name(plain))?.name,
                 reason: format!("\"{name}\": attacks that learn have no {suffix}; ask for {plain}"),
             }),

@@ -12,11 +12,12 @@
 //!
 //! `sim-mean+captions` and `rounds@R+captions` (no paper: what prompt diversification invites) draw as many images for *every*
 //! caption of a sample and keep the best likeness, `+captions-mean` their mean; see [`crate::Over`]. The learned forms have
-//! none of these: what they learn from is the likeness under one caption.
+//! none of these: what they learn from is the likeness under one caption. They can be learnt on a shadow model, which is named
+//! last: `pw-classifier+shadow`, `rounds@2+pw-threshold+shadow`.
 
 use crate::captions::Over;
 use crate::similarity::Similarity;
-use crate::{Access, AttackInfo};
+use crate::{Access, AttackInfo, shadow};
 use serde_json::json;
 
 /// How a pair's images are drawn for [`Drawn`].
@@ -37,6 +38,8 @@ pub struct Drawn {
     pub rounds: Option<Rounds>,
     /// What is made of the likenesses under all captions of a sample; `None`: only its first is asked with.
     pub captions: Option<Over>,
+    /// Is it learnt on a shadow model, not from known samples? See [`crate::shadow`].
+    pub shadow: bool,
 }
 
 /// Suffix of the attacks whose rounds begin with the second model.
@@ -46,6 +49,13 @@ impl Drawn {
     /// The attack called `name`; `None` if none of these is.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
+        if let Some(plain) = name.strip_suffix(shadow::SUFFIX) {
+            let plain = Self::parse(plain)?;
+            return (plain.form.learns() && !plain.shadow).then_some(Self {
+                shadow: true,
+                ..plain
+            });
+        }
         let with = |over: Over| name.strip_suffix(over.suffix()).map(|plain| (plain, over));
         if let Some((plain, over)) = Over::ALL.into_iter().find_map(with) {
             let plain = Self::parse(plain)?;
@@ -60,6 +70,7 @@ impl Drawn {
                 form,
                 rounds: None,
                 captions: None,
+                shadow: false,
             });
         }
         let mut parts = name.strip_prefix("rounds@")?.split('+').peekable();
@@ -73,6 +84,7 @@ impl Drawn {
             form,
             rounds: Some(Rounds { rounds, second }),
             captions: None,
+            shadow: false,
         };
         // One name for one attack: no leading zeros or signs, nothing after the form.
         (drawn.name() == name).then_some(drawn)
@@ -81,7 +93,11 @@ impl Drawn {
     /// Name in files and on the command line.
     #[must_use]
     pub fn name(&self) -> String {
-        let asked = self.captions.map_or("", Over::suffix);
+        let asked = match (self.captions, self.shadow) {
+            (Some(over), _) => over.suffix(),
+            (None, true) => shadow::SUFFIX,
+            (None, false) => "",
+        };
         let Some(Rounds { rounds, second }) = self.rounds else {
             return format!("{}{asked}", self.form.name());
         };
@@ -98,6 +114,13 @@ impl Drawn {
     /// What the attack is, for reports and score files; see [`Similarity::info`].
     #[must_use]
     pub fn info(&self, generations: usize, encoder: &str) -> AttackInfo {
+        if self.shadow {
+            let plain = Self {
+                shadow: false,
+                ..*self
+            };
+            return shadow::described(plain.info(generations, encoder));
+        }
         let plain = self.form.info(generations, encoder);
         if let Some(over) = self.captions {
             let one = Self {
@@ -145,13 +168,21 @@ mod tests {
                 Some((50, true)),
             ] {
                 let rounds = rounds.map(|(rounds, second)| Rounds { rounds, second });
-                for captions in [None, Some(Over::Best), Some(Over::Mean)] {
+                let ways = [
+                    (None, false),
+                    (Some(Over::Best), false),
+                    (Some(Over::Mean), false),
+                    (None, true),
+                ];
+                for (captions, shadow) in ways {
                     let drawn = Drawn {
                         form,
                         rounds,
                         captions,
+                        shadow,
                     };
-                    if form.learns() && captions.is_some() {
+                    // Those that learn have no captions, the other is taught by nobody.
+                    if form.learns() && captions.is_some() || !form.learns() && shadow {
                         assert_eq!(Drawn::parse(&drawn.name()), None);
                         continue;
                     }
@@ -185,6 +216,9 @@ mod tests {
             "sim-mean+captions+captions",
             "sim-mean+captions-mean+captions",
             "rounds@2+captions+second",
+            "pw-threshold+shadow+shadow",
+            "rounds@2+shadow+pw-threshold",
+            "sim-mean+captions+shadow",
         ] {
             assert_eq!(Drawn::parse(unknown), None, "{unknown}");
         }

@@ -58,6 +58,12 @@ pub enum AttackError {
         "this attack learns from samples whose membership is known, and none were set aside for it"
     )]
     NothingKnown,
+    /// An attack that is learnt on a shadow model was run without one.
+    #[error(
+        "this attack is learnt on a shadow model, trained like the target on other images, and there is none: name one with its \
+         images (--shadow MODEL --shadow-members DATA --shadow-nonmembers DATA)"
+    )]
+    NoShadow,
     /// An attack on gradients was run on a model that has no parameters to differentiate by.
     #[error(
         "this attack needs the gradients of the model's parameters, which this model does not offer"

@@ -3,7 +3,7 @@
 //! The caller passes both kinds mixed in one list and this module does not know which is which. Batches are cut from
 //! a seeded permutation of the list, so that no batch holds one kind only, should anything depend on the batch after
 //! all (batch-size effects of the engine's kernels, drift of a machine). Only attacks that learn are told about anybody:
-//! about the known samples, which they do not score.
+//! about the known samples, which they do not score, or about the samples of a shadow model, which are none of these.
 
 use crate::batch::check_shape;
 use crate::{
@@ -94,6 +94,19 @@ impl Samples {
     }
 }
 
+/// A model that was trained like the target on other samples, by the attacker: the truth about those is known.
+#[derive(Clone, Copy)]
+pub struct Shadow<'a> {
+    /// The model.
+    pub denoiser: &'a dyn Denoiser,
+    /// Its schedule.
+    pub schedule: &'a NoiseSchedule,
+    /// Samples of which it was trained on some; none of them is under attack.
+    pub samples: &'a Samples,
+    /// Which: one for each.
+    pub member: &'a [bool],
+}
+
 /// How to run.
 pub struct RunOptions<'a> {
     /// Samples per forward pass; 0 counts as 1.
@@ -106,6 +119,8 @@ pub struct RunOptions<'a> {
     pub others: Others<'a>,
     /// The samples that attacks which learn are told about. All others never learn who is a member.
     pub known: Option<&'a Known>,
+    /// What the attacks learn from that are learnt on a shadow model.
+    pub shadow: Option<Shadow<'a>>,
     /// Told (scores done, scores in all) after each attack on each batch; a score is one sample under one attack.
     pub progress: &'a mut dyn FnMut(usize, usize),
     /// Asked between attacks; true ends the run with [`AttackError::Stopped`].
@@ -171,24 +186,53 @@ pub fn run(
 
     let mut order: Vec<usize> = (0..n).collect();
     order.shuffle(&mut stream(options.seed, "attack/order", 0));
-    let (mut done, total) = (0, n * attacks.len());
+    let shadowed = attacks.iter().filter(|a| matches!(a, Method::Shadowed(_)));
+    let of_shadow = options.shadow.map_or(0, |s| s.samples.ids.len()) * shadowed.count();
+    let (mut done, total) = (0, of_shadow + n * attacks.len());
     let (mut made, mut saved) = (0, 0);
     let mut clean_rms = vec![f64::NAN; n];
+    let ways = Ways {
+        batch: options.batch.max(1),
+        device: options.device,
+        seed: options.seed,
+    };
+
+    // What the attacks that learn on a shadow model have looked at there.
+    let mut taught: Vec<Vec<Tensor>> = attacks.iter().map(|_| Vec::new()).collect();
+    if let (Some(shadow), true) = (options.shadow, of_shadow > 0) {
+        check_shadow(&shadow, samples)?;
+        let all: Vec<usize> = (0..shadow.samples.ids.len()).collect();
+        let (model, others) = ((shadow.denoiser, shadow.schedule), Others::default());
+        ways.walk(model, others, shadow.samples, &all, |rows, batch| {
+            for ((attack, result), taught) in attacks.iter().zip(&mut results).zip(&mut taught) {
+                let (Method::Shadowed(attack), Ok(_)) = (attack, &result.scores) else {
+                    continue;
+                };
+                if (options.stop)() {
+                    return Err(AttackError::Stopped { done, total });
+                }
+                let (start, before) = (Instant::now(), batch.calls().made);
+                match look(attack.as_ref(), batch) {
+                    Ok(features) => taught.push(features),
+                    Err(reason) => result.scores = Err(format!("on the shadow model: {reason}")),
+                }
+                result.seconds += start.elapsed().as_secs_f64();
+                result.network_calls += batch.calls().made - before;
+                done += rows.len();
+                (options.progress)(done, total);
+            }
+            made += batch.calls().made;
+            saved += batch.calls().saved;
+            Ok(())
+        })?;
+        // One that failed there is done.
+        done = of_shadow;
+    }
+
     // What the attacks that learn have looked at, batch by batch in the order of `order`.
     let mut looked: Vec<Vec<Tensor>> = attacks.iter().map(|_| Vec::new()).collect();
-
-    for rows in order.chunks(options.batch.max(1)) {
-        let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
-        let x = samples
-            .x
-            .f_index_select(0, &index.to_device(samples.x.device()))?
-            .f_to_device(options.device)?;
-        let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
-        let mut batch =
-            Batch::new(denoiser, schedule, &x, &ids, options.seed)?.with_others(options.others);
-        if let Some(prompts) = &samples.prompts {
-            batch = batch.with_prompts(prompts, rows)?;
-        }
+    let model = (denoiser, schedule);
+    ways.walk(model, options.others, samples, &order, |rows, batch| {
         for ((attack, result), looked) in attacks.iter().zip(&mut results).zip(&mut looked) {
             if (options.stop)() {
                 return Err(AttackError::Stopped { done, total });
@@ -197,14 +241,17 @@ pub fn run(
                 let (start, before) = (Instant::now(), batch.calls().made);
                 let outcome = match attack {
                     Method::Formula(attack) => {
-                        score_batch(attack.as_ref(), &result.info.name, &mut batch).map(|scores| {
+                        score_batch(attack.as_ref(), &result.info.name, batch).map(|scores| {
                             rows.iter()
                                 .zip(scores)
                                 .for_each(|(&row, score)| all[row] = score);
                         })
                     }
-                    Method::Learned(attack) => look(attack.as_ref(), options.known, &mut batch)
-                        .map(|features| looked.push(features)),
+                    Method::Learned(_) if options.known.is_none() => Err(AttackError::NothingKnown),
+                    Method::Shadowed(_) if options.shadow.is_none() => Err(AttackError::NoShadow),
+                    Method::Learned(attack) | Method::Shadowed(attack) => {
+                        look(attack.as_ref(), batch).map(|features| looked.push(features))
+                    }
                 };
                 if let Err(reason) = outcome {
                     result.scores = Err(reason.to_string());
@@ -222,20 +269,37 @@ pub fn run(
         }
         made += batch.calls().made;
         saved += batch.calls().saved;
-    }
+        Ok(())
+    })?;
 
-    if let Some(known) = options.known {
-        let mut lessons = Vec::new();
-        for ((attack, result), looked) in attacks.iter().zip(&mut results).zip(looked) {
-            if let (Method::Learned(attack), Ok(_)) = (attack, &result.scores) {
-                lessons.push((attack.as_ref(), result, looked));
-            }
+    let mut lessons = Vec::new();
+    for (((attack, result), looked), taught) in
+        attacks.iter().zip(&mut results).zip(looked).zip(taught)
+    {
+        let (attack, teacher) = match (attack, options.known, options.shadow) {
+            (Method::Learned(attack), Some(known), _) => (attack, Teacher::Known(known)),
+            (Method::Shadowed(attack), _, Some(shadow)) => (
+                attack,
+                Teacher::Shadow {
+                    taught,
+                    member: shadow.member,
+                },
+            ),
+            _ => continue,
+        };
+        if result.scores.is_ok() {
+            lessons.push(Lesson {
+                attack: attack.as_ref(),
+                result,
+                looked,
+                teacher,
+            });
         }
-        if !lessons.is_empty() && (options.stop)() {
-            return Err(AttackError::Stopped { done, total });
-        }
-        learn_all(lessons, &order, known, &samples.ids, options.seed);
     }
+    if !lessons.is_empty() && (options.stop)() {
+        return Err(AttackError::Stopped { done, total });
+    }
+    learn_all(lessons, &order, &samples.ids, options.seed);
 
     let clean_noise = clean_rms
         .iter()
@@ -249,6 +313,61 @@ pub fn run(
         clean_noise,
         warnings,
     })
+}
+
+/// How samples are looked at.
+struct Ways {
+    batch: usize,
+    device: Device,
+    seed: u64,
+}
+
+impl Ways {
+    /// Looks at samples in the order of `order`, a batch at a time: its positions and the batch.
+    fn walk(
+        &self,
+        (denoiser, schedule): (&dyn Denoiser, &NoiseSchedule),
+        others: Others<'_>,
+        samples: &Samples,
+        order: &[usize],
+        mut look: impl FnMut(&[usize], &mut Batch<'_>) -> Result<()>,
+    ) -> Result<()> {
+        for rows in order.chunks(self.batch) {
+            let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
+            let x = samples
+                .x
+                .f_index_select(0, &index.to_device(samples.x.device()))?
+                .f_to_device(self.device)?;
+            let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
+            let mut batch =
+                Batch::new(denoiser, schedule, &x, &ids, self.seed)?.with_others(others);
+            if let Some(prompts) = &samples.prompts {
+                batch = batch.with_prompts(prompts, rows)?;
+            }
+            look(rows, &mut batch)?;
+        }
+        Ok(())
+    }
+}
+
+/// What is learnt on a shadow model may not come from the samples that are judged.
+fn check_shadow(shadow: &Shadow<'_>, samples: &Samples) -> Result<()> {
+    let (ids, member) = (&shadow.samples.ids, shadow.member);
+    if ids.len() != member.len() || !member.contains(&true) || !member.contains(&false) {
+        return Err(AttackError::Samples(format!(
+            "{} samples of the shadow model with {} labels: it needs samples that it was trained on and others",
+            ids.len(),
+            member.len()
+        )));
+    }
+    let judged: HashSet<&str> = samples.ids.iter().map(String::as_str).collect();
+    match ids.iter().find(|id| judged.contains(id.as_str())) {
+        Some(both) => Err(AttackError::Samples(format!(
+            "sample {both} is under attack and one of the shadow model's: what is learnt on a shadow model is judged on others; \
+             remove it from one of them"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The scores of one batch, checked.
@@ -266,10 +385,7 @@ fn score_batch(attack: &dyn Attack, name: &str, batch: &mut Batch<'_>) -> Result
 }
 
 /// The features of one batch, on the CPU.
-fn look(attack: &dyn Learned, known: Option<&Known>, batch: &mut Batch<'_>) -> Result<Tensor> {
-    if known.is_none() {
-        return Err(AttackError::NothingKnown);
-    }
+fn look(attack: &dyn Learned, batch: &mut Batch<'_>) -> Result<Tensor> {
     let features = attack.features(batch)?;
     if features.size().first() != Some(&(batch.ids().len() as i64)) {
         return Err(AttackError::Samples(format!(
@@ -281,24 +397,35 @@ fn look(attack: &dyn Learned, known: Option<&Known>, batch: &mut Batch<'_>) -> R
     Ok(features.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?)
 }
 
-/// An attack that learns, its result, and what it looked at.
-type Lesson<'a> = (&'a dyn Learned, &'a mut AttackResult, Vec<Tensor>);
+/// An attack that learns, its result, and what it looked at, batch by batch.
+struct Lesson<'a> {
+    attack: &'a dyn Learned,
+    result: &'a mut AttackResult,
+    looked: Vec<Tensor>,
+    teacher: Teacher<'a>,
+}
+
+/// Who tells an attack the truth about whom.
+enum Teacher<'a> {
+    /// About some of the samples, which are then not judged.
+    Known(&'a Known),
+    /// About those of a shadow model, of whom this was seen there: all samples are judged.
+    Shadow {
+        taught: Vec<Tensor>,
+        member: &'a [bool],
+    },
+}
 
 /// The attacks learn side by side, the threads divided among them: a classifier this small gains little from a second thread of its
 /// own.
-fn learn_all(lessons: Vec<Lesson<'_>>, order: &[usize], known: &Known, ids: &[String], seed: u64) {
+fn learn_all(lessons: Vec<Lesson<'_>>, order: &[usize], ids: &[String], seed: u64) {
     let threads = tch::get_num_threads().max(1);
     let side_by_side = lessons.len().min(threads as usize);
     let queue = Mutex::new(lessons);
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let work = || {
-        while let Some((attack, result, looked)) = next() {
-            let start = Instant::now();
-            let name = &result.info.name;
-            result.rows = known.rest(order.len());
-            result.scores = learn(attack, &looked, order, known, ids, seed)
-                .map_err(|reason| format!("{name} learnt nothing: {reason}"));
-            result.seconds += start.elapsed().as_secs_f64();
+        while let Some(lesson) = next() {
+            lesson.learn(order, ids, seed);
         }
     };
     if side_by_side < 2 {
@@ -316,30 +443,47 @@ fn learn_all(lessons: Vec<Lesson<'_>>, order: &[usize], known: &Known, ids: &[St
     tch::set_num_threads(threads);
 }
 
-/// Scores of the samples that are not known, by what is learnt from those that are.
-fn learn(
-    attack: &dyn Learned,
-    looked: &[Tensor],
-    order: &[usize],
-    known: &Known,
-    ids: &[String],
-    seed: u64,
-) -> Result<Vec<f64>> {
-    let shuffled = Tensor::f_cat(looked, 0)?;
-    let mut place = vec![0; order.len()];
-    order
-        .iter()
-        .enumerate()
-        .for_each(|(at, &row)| place[row] = at as i64);
-    let select = |rows: &[usize]| -> Result<Tensor> {
-        let index: Vec<i64> = rows.iter().map(|&row| place[row]).collect();
-        Ok(shuffled.f_index_select(0, &Tensor::from_slice(&index))?)
-    };
-    let rest = known.rest(order.len());
-    let rule = attack.learn(&select(known.rows())?, known.member(), seed)?;
-    let scores = rule(&select(&rest)?)?;
-    check_finite(&scores, rest.iter().map(|&row| &ids[row]))?;
-    Ok(scores)
+impl Lesson<'_> {
+    /// Scores of the samples that the attack was not told about, by what it learns.
+    fn learn(self, order: &[usize], ids: &[String], seed: u64) {
+        let start = Instant::now();
+        let Self {
+            attack,
+            result,
+            looked,
+            teacher,
+        } = self;
+        if let Teacher::Known(known) = teacher {
+            result.rows = known.rest(order.len());
+        }
+        let rows = &result.rows;
+        let scores = || -> Result<Vec<f64>> {
+            let shuffled = Tensor::f_cat(&looked, 0)?;
+            let mut place = vec![0; order.len()];
+            order
+                .iter()
+                .enumerate()
+                .for_each(|(at, &row)| place[row] = at as i64);
+            let select = |rows: &[usize]| -> Result<Tensor> {
+                let index: Vec<i64> = rows.iter().map(|&row| place[row]).collect();
+                Ok(shuffled.f_index_select(0, &Tensor::from_slice(&index))?)
+            };
+            let rule = match &teacher {
+                Teacher::Known(known) => {
+                    attack.learn(&select(known.rows())?, known.member(), seed)?
+                }
+                Teacher::Shadow { taught, member } => {
+                    attack.learn(&Tensor::f_cat(taught, 0)?, member, seed)?
+                }
+            };
+            let scores = rule(&select(rows)?)?;
+            check_finite(&scores, rows.iter().map(|&row| &ids[row]))?;
+            Ok(scores)
+        };
+        let name = &result.info.name;
+        result.scores = scores().map_err(|reason| format!("{name} learnt nothing: {reason}"));
+        result.seconds += start.elapsed().as_secs_f64();
+    }
 }
 
 fn check_finite<'a>(scores: &[f64], ids: impl Iterator<Item = &'a String>) -> Result<()> {

@@ -9,6 +9,7 @@
 //! * [`mod@reference`]: the loss against that of a model that cannot have seen the image.
 //! * [`clid`], [`wen`], [`pia_sd_2024`]: attacks on text-to-image models, which compare captions; [`captions`]: a variant of
 //!   every error attack that tries several.
+//! * [`shadow`]: a variant of every attack that learns: on a model of the attacker's own.
 //! * [`lowpass`]: low frequencies only, a variant of every error attack.
 //! * [`teacher_difference`]: an attack on this project's own defence, for someone who holds both models of a pair.
 //! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model). [`similarity`]: to the
@@ -55,6 +56,7 @@ pub mod reference;
 pub mod resnet;
 pub mod secmi;
 pub mod secmi_nn;
+pub mod shadow;
 pub mod sima;
 pub mod similarity;
 pub mod teacher_difference;
@@ -71,7 +73,7 @@ pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap, ClidVec, thirds};
 pub use drawn::Drawn;
 pub use error::{AttackError, Result};
-pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, run};
+pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, Shadow, run};
 pub use gsa::{Gsa1, Gsa2};
 pub use known::Known;
 pub use loss::Loss;

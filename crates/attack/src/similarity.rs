@@ -14,7 +14,8 @@
 //! * `pw-classifier`: a perceptron on the standardised s, learnt from the known samples (`classifier`).
 //!
 //! *Threat model*: black box. Knows the caption, generates images with it, sees nothing but them. The `pw` forms also know
-//! for a part of the images whether they were trained on; the paper has a shadow model for that.
+//! for a part of the images whether they were trained on; or, as in the paper, they are learnt on a shadow model
+//! (`pw-classifier+shadow`, [`crate::shadow`]).
 //!
 //! *Queries per sample*: three generations.
 //!
@@ -23,7 +24,7 @@
 
 mod classifier;
 
-use crate::{Access, AttackError, AttackInfo, Known, Result};
+use crate::{Access, AttackError, AttackInfo, Result};
 use dualmd_torch::{Kind, Tensor};
 use serde_json::json;
 
@@ -144,37 +145,44 @@ pub fn channel_similarities(query: &Tensor, generated: &Tensor) -> Result<Tensor
     Ok(cosine.f_mean_dim([1i64].as_slice(), false, Kind::Double)?)
 }
 
-/// Scores of the samples that are not known, in the order of [`Known::rest`], learnt from those that are. `features`:
-/// those of all samples, from [`channel_similarities`], [N, channels]. `seed`: of the classifier.
+/// Scores of the samples of whom `judged` are the features, [N, channels] from [`channel_similarities`], learnt from `taught`
+/// [M, channels]; `member`: the truth about each of the M. These are known samples of the same model, or those of a shadow
+/// model. `seed`: of the classifier.
 ///
 /// # Errors
-/// [`Similarity::Mean`], which is [`sim_mean`] of all samples; known samples that are not among the N or too few (two of
-/// either side).
-pub fn learnt(form: Similarity, features: &Tensor, known: &Known, seed: u64) -> Result<Vec<f64>> {
-    let (n, channels) = features.size2()?;
-    let beyond = known.rows().last().is_some_and(|&row| row as i64 >= n);
-    if beyond || known.counts().iter().any(|&count| count < 2) {
+/// [`Similarity::Mean`], which is [`sim_mean`]; shapes that do not fit; fewer than two of either side to learn from.
+pub fn learnt(
+    form: Similarity,
+    (taught, member): (&Tensor, &[bool]),
+    judged: &Tensor,
+    seed: u64,
+) -> Result<Vec<f64>> {
+    let ((m, channels), wide) = (taught.size2()?, judged.size2()?.1);
+    if m != member.len() as i64 || wide != channels {
         return Err(AttackError::Samples(format!(
-            "{}: {:?} known members and non-members of {n} samples in all: it needs at least two of either",
+            "{}: features {:?} of {} known samples, and {:?} of those to judge",
             form.name(),
-            known.counts()
+            taught.size(),
+            member.len(),
+            judged.size()
         )));
     }
-    let rows = |rows: &[usize]| -> Result<Tensor> {
-        let index: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-        let index = Tensor::from_slice(&index).f_to_device(features.device())?;
-        Ok(features
-            .f_index_select(0, &index)?
-            .f_to_kind(Kind::Double)?)
-    };
-    // Mean and deviation of the known samples alone, both sides together.
-    let seen = rows(known.rows())?;
+    let members = member.iter().filter(|m| **m).count();
+    if members < 2 || member.len() - members < 2 {
+        return Err(AttackError::Samples(format!(
+            "{}: it learns from {members} members and {} non-members: it needs at least two of either",
+            form.name(),
+            member.len() - members
+        )));
+    }
+    let seen = taught.f_to_kind(Kind::Double)?;
+    // Mean and deviation of what it learns from alone, both sides together.
     let mean = seen.f_mean_dim([0i64].as_slice(), true, Kind::Double)?;
     let deviation = seen.f_std_dim([0i64].as_slice(), false, true)?;
     // A channel that never varies tells nothing and is not to be divided by its deviation.
     let deviation = deviation.f_where_scalarother(&deviation.f_gt(0.0)?, 1.0)?;
-    let standard = |x: Tensor| (x - &mean) / &deviation;
-    let judged = standard(rows(&known.rest(usize::try_from(n).unwrap_or(0)))?);
+    let standard = |x: &Tensor| (x - &mean) / &deviation;
+    let (seen, judged) = (standard(&seen), standard(&judged.f_to_kind(Kind::Double)?));
     match form {
         Similarity::Mean => Err(AttackError::Samples(
             "sim-mean has nothing to learn: ask sim_mean for the scores of all samples".into(),
@@ -185,17 +193,19 @@ pub fn learnt(form: Similarity, features: &Tensor, known: &Known, seed: u64) -> 
         }
         Similarity::Distribution => {
             let density = |side: bool| -> Result<Tensor> {
-                let of: Vec<usize> = (known.rows().iter().zip(known.member()))
+                let of: Vec<i64> = (0..)
+                    .zip(member)
                     .filter(|(_, member)| **member == side)
-                    .map(|(&row, _)| row)
+                    .map(|(row, _)| row)
                     .collect();
-                log_density(&standard(rows(&of)?), &judged, channels)
+                let of = Tensor::from_slice(&of).f_to_device(seen.device())?;
+                log_density(&seen.f_index_select(0, &of)?, &judged, channels)
             };
             Ok(Vec::try_from(density(true)? - density(false)?)?)
         }
         Similarity::Classifier => {
             let recipe = classifier::Recipe::default();
-            classifier::scores(recipe, &standard(seen), known.member(), &judged, seed)
+            classifier::scores(recipe, &seen, member, &judged, seed)
         }
     }
 }

@@ -180,6 +180,7 @@ fn clid_learns_what_the_gap_shows() {
     let known = Known::draw(both.ids(), &truth, 0.2, 1).unwrap();
     let options = RunOptions {
         known: Some(&known),
+        shadow: None,
         ..quiet(16, 7)
     };
     let outcome = outcome(&model, &both, &["clid-gap", "clid"], options);

@@ -5,7 +5,7 @@ mod common;
 use common::{assert_close, auc, covariance, gaussian_images, images, null_error, samples};
 use dualmd_attack::{
     Attack, Batch, Gsa1, Gsa2, Known, Learned, Method, Others, Outcome, Reference, RunOptions,
-    Samples, by_name, run,
+    Samples, Shadow, by_name, run,
 };
 use dualmd_diffusion::{
     Condition, Denoiser, GaussianDenoiser, MemorisedDenoiser, NoiseSchedule, Result,
@@ -37,6 +37,7 @@ fn learnt(
         device: Device::Cpu,
         others: Others::default(),
         known: Some(known),
+        shadow: None,
         progress: &mut |_, _| (),
         stop: &|| false,
     };
@@ -149,6 +150,96 @@ fn without_known_samples_they_fail_and_the_others_go_on() {
         reason.contains("gradients of the model's parameters"),
         "{reason}"
     );
+}
+
+/// Scores on a target, learnt on a shadow model; the first samples of either are its members.
+fn transferred(
+    (target, both): (&dyn Denoiser, &Samples),
+    (shadow, others, members): (&dyn Denoiser, &Samples, usize),
+    names: &[&str],
+) -> Outcome {
+    let schedule = NoiseSchedule::default();
+    let member: Vec<bool> = (0..others.ids().len()).map(|i| i < members).collect();
+    let mut last = (0, 0);
+    let options = RunOptions {
+        shadow: Some(Shadow {
+            denoiser: shadow,
+            schedule: &schedule,
+            samples: others,
+            member: &member,
+        }),
+        progress: &mut |done, total| last = (done, total),
+        ..common::quiet(16, 3)
+    };
+    let outcome = run(target, &schedule, both, &attacks(names), options).unwrap();
+    assert_eq!(last.0, last.1, "told to the end");
+    outcome
+}
+
+/// Samples whose ids are not those of [`samples`].
+fn elsewhere(members: &Tensor, fresh: &Tensor) -> Samples {
+    let x = Tensor::cat(&[members, fresh], 0);
+    let ids = (0..x.size()[0]).map(|i| format!("other-{i}")).collect();
+    Samples::new(x, ids).unwrap()
+}
+
+/// What a shadow model's classifier learns holds for the target, of which nobody is known and everybody is scored; where the
+/// target remembers nothing it finds nothing, however much the shadow remembers.
+#[test]
+fn what_a_shadow_model_teaches_holds_for_the_target() {
+    let memorised = |members: &Tensor| MemorisedDenoiser::new(members, NoiseSchedule::default());
+    let members = images(1, "members", MEMBERS as i64, 1.0);
+    let both = samples(&members, &images(1, "fresh", 60, 1.0));
+    let own = images(2, "shadow members", 30, 1.0);
+    let others = elsewhere(&own, &images(2, "shadow fresh", 30, 1.0));
+    let (target, shadow) = (memorised(&members).unwrap(), memorised(&own).unwrap());
+    let names = ["secmi-nn+shadow", "sima"];
+    let outcome = transferred((&target, &both), (&shadow, &others, 30), &names);
+    // Twelve chains of SecMI for each of the shadow's samples and of the target's.
+    assert!(outcome.results[0].network_calls > outcome.results[1].network_calls);
+    for (result, (name, auc)) in [100, 100].iter().zip(aucs(outcome, MEMBERS)) {
+        assert!(auc > 0.95, "{name}: {auc} of {result}");
+    }
+    // The same shadow, and a target that was trained on other images.
+    let strangers = memorised(&images(3, "somebody", MEMBERS as i64, 1.0)).unwrap();
+    let outcome = transferred((&strangers, &both), (&shadow, &others, 30), &names[..1]);
+    assert_eq!(outcome.results[0].rows, (0..100).collect::<Vec<_>>());
+    let auc = aucs(outcome, MEMBERS)[0].1;
+    let chance = 2.576 * null_error(MEMBERS, 60);
+    assert!((auc - 0.5).abs() < chance, "nothing to find: {auc}");
+}
+
+#[test]
+fn a_shadow_model_has_images_of_its_own() {
+    let members = images(1, "members", 10, 0.2);
+    let both = samples(&members, &images(1, "fresh", 14, 0.2));
+    let model = MemorisedDenoiser::new(&members, NoiseSchedule::default()).unwrap();
+    let outcome = common::attack(&model, &both, &attacks(&["secmi-nn+shadow", "sima"]), 8, 0);
+    let reason = outcome.results[0].scores.as_ref().unwrap_err();
+    assert!(reason.contains("--shadow MODEL"), "{reason}");
+    assert_eq!(outcome.results[1].scores.as_ref().unwrap().len(), 24);
+
+    let schedule = NoiseSchedule::default();
+    let refused = |samples: &Samples, member: &[bool]| {
+        let options = RunOptions {
+            shadow: Some(Shadow {
+                denoiser: &model,
+                schedule: &schedule,
+                samples,
+                member,
+            }),
+            ..common::quiet(8, 0)
+        };
+        let attacks = attacks(&["secmi-nn+shadow"]);
+        run(&model, &schedule, &both, &attacks, options)
+            .unwrap_err()
+            .to_string()
+    };
+    let truth: Vec<bool> = (0..24).map(|i| i < 10).collect();
+    assert!(refused(&both, &truth).contains("image-0 is under attack"));
+    let other = elsewhere(&members, &images(2, "fresh", 14, 0.2));
+    assert!(refused(&other, &[true; 24]).contains("trained on and others"));
+    assert!(refused(&other, &truth[1..]).contains("24 samples of the shadow model with 23 labels"));
 }
 
 /// eps(x, t) = a x + b with both as parameters.

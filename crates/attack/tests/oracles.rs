@@ -128,6 +128,7 @@ fn both_teachers_together_give_their_halves_away() {
                 reference: None,
             },
             known: None,
+            shadow: None,
             progress: &mut |_, _| (),
             stop: &|| false,
         };

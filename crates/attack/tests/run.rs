@@ -135,6 +135,7 @@ fn a_failing_attack_does_not_take_the_others_with_it() {
         device: Device::Cpu,
         others: Others::default(),
         known: None,
+        shadow: None,
         progress: Box::leak(Box::new(|_, _| ())),
         stop: &|| false,
     };
@@ -177,6 +178,7 @@ fn a_run_can_be_watched_and_stopped() {
             device: Device::Cpu,
             others: Others::default(),
             known: None,
+            shadow: None,
             progress: &mut |d, t| seen.push((d, t)),
             stop: &stop,
         },

@@ -4,9 +4,21 @@ mod common;
 
 use common::{assert_close, auc, null_error};
 use dualmd_attack::Known;
-use dualmd_attack::similarity::{Similarity, channel_similarities, learnt, sim_mean};
+use dualmd_attack::similarity::{Similarity, channel_similarities, sim_mean};
+use dualmd_attack::{Result, similarity};
 use dualmd_data::stream;
 use dualmd_torch::{Device, Kind, Tensor, noise};
+
+/// Learnt from the known samples, judged on the rest.
+fn learnt(form: Similarity, features: &Tensor, known: &Known, seed: u64) -> Result<Vec<f64>> {
+    let of = |rows: &[usize]| {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        features.index_select(0, &Tensor::from_slice(&rows))
+    };
+    let rest = known.rest(features.size()[0] as usize);
+    let taught = of(known.rows());
+    similarity::learnt(form, (&taught, known.member()), &of(&rest), seed)
+}
 
 fn normal(purpose: &str, shape: &[i64]) -> Tensor {
     noise::normal(&mut stream(4, purpose, 0), shape, Device::Cpu)
@@ -152,4 +164,35 @@ fn reproduced_images_are_found_and_others_are_not() {
     let constant = Tensor::ones([n, 5], (Kind::Double, Device::Cpu));
     let scores = learnt(Similarity::Threshold, &constant, &known, 0).unwrap();
     assert!(scores.iter().all(|&s| s == 0.0));
+}
+
+/// What a shadow model showed standardises what the target shows: channel 0 had mean 2 there, channel 1
+/// mean 0, whatever the target's are.
+#[test]
+fn the_scaler_of_a_shadow_model_is_the_targets() {
+    let shadow = [4.0, 1.0, 4.0, -1.0, 1.0, 1.0, 1.0, -1.0, 0.0, 0.0];
+    let shadow = Tensor::from_slice(&shadow).view([5, 2]);
+    let member = [true, true, false, false, false];
+    let deviations = [(14.0f64 / 5.0).sqrt(), (4.0f64 / 5.0).sqrt()];
+    let target = Tensor::from_slice(&[6.0, 0.5, 2.0, 3.0, 100.0, 0.0]).view([3, 2]);
+    let scores = similarity::learnt(Similarity::Threshold, (&shadow, &member), &target, 0).unwrap();
+    for (score, expected) in scores.iter().zip([
+        4.0 / deviations[0],
+        3.0 / deviations[1],
+        98.0 / deviations[0],
+    ]) {
+        assert_close(*score, expected, 1e-12, "pw-threshold");
+    }
+    for wrong in [
+        similarity::learnt(Similarity::Threshold, (&shadow, &member[1..]), &target, 0),
+        similarity::learnt(
+            Similarity::Threshold,
+            (&shadow, &member),
+            &target.narrow(1, 0, 1),
+            0,
+        ),
+    ] {
+        let message = wrong.unwrap_err().to_string();
+        assert!(message.contains("known samples"), "{message}");
+    }
 }

@@ -284,6 +284,8 @@ pub struct AttackInfo {
     pub misses: Option<String>,
     /// Samples whose membership it was told to learn from; they have no score.
     pub trained_on: Option<TrainedOn>,
+    /// Samples of a shadow model from which it learnt; none of them is among the audited ones.
+    pub shadow: Option<TrainedOn>,
 }
 
 /// The samples that an attack learnt from.

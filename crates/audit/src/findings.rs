@@ -333,6 +333,7 @@ fn attack_result(
         misses: attack.misses.clone(),
         samples_scored: rows.len(),
         trained_on: attack.trained_on,
+        shadow: attack.shadow,
         ..AttackResult::named(name)
     };
     let pooled = members(View::Pooled);

@@ -317,6 +317,9 @@ pub struct AttackResult {
     pub samples_scored: usize,
     /// Samples that it learnt from and that have no score.
     pub trained_on: Option<TrainedOn>,
+    /// Samples of a shadow model from which it learnt; all audited ones have a score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<TrainedOn>,
     /// Lower bound on epsilon, for the members of the model's primary view.
     pub epsilon: Option<EpsilonBound>,
     /// What public codes would have printed, if the plan asks for it.
@@ -353,6 +356,7 @@ impl AttackResult {
             misses: None,
             samples_scored: 0,
             trained_on: None,
+            shadow: None,
             epsilon: None,
             compat: Vec::new(),
             pooled: None,

@@ -2,16 +2,9 @@
 
 mod common;
 
-use common::{TINY, dualmd, fail, succeed, text};
+use common::{TINY, dualmd, fail, json, succeed, text};
 use serde_json::Value;
 use std::path::Path;
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(
-        &std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
-    )
-    .unwrap()
-}
 
 /// Attacks of a description with how they ended.
 fn ended(description: &Value) -> Vec<(String, String)> {

@@ -2,81 +2,13 @@
 
 mod common;
 
-use common::{fail, succeed, text};
-use dualmd_data::{LoadOptions, load, save_folder};
+use common::{TEXT as EXPERIMENT, fail, folder, succeed, text};
 use dualmd_diffusion::TextToImage;
 use dualmd_diffusion::latent::Parts;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_torch::Device;
 use dualmd_torch::weights::read_npy;
 use std::path::Path;
-
-/// Six members of one vendor, after a few drawings of another.
-const EXPERIMENT: &str = r#"
-seed = 1
-[data]
-source = "FINE"
-image_size = 8
-members = 6
-nonmembers = 6
-near_duplicates = "ignore"
-[model]
-preset = "t2i-pixels-32"
-block_out_channels = [8, 8, 8]
-norm_num_groups = 4
-attention_head_dim = 2
-[pretrain]
-source = "BASE"
-train = { steps = 2, caption_dropout = 0.5, captions = "any" }
-[train]
-steps = 4
-batch = 4
-warmup = 1
-dtype = "f32"
-eval_every = 0
-sample_every = 2
-[sample]
-steps = 2
-guidance = 2.0
-per_prompt = 2
-features = "none"
-copies = "pixels"
-[audit]
-attacks = ["loss", "sima", "clid-gap", "wen", "loss+captions", "pw-threshold", "rounds@2", "rounds@2+second+pw-distribution",
-           "sim-mean+captions", "sim-mean+captions-mean", "rounds@2+captions"]
-known_fraction = 0.5
-[run]
-jobs = 2
-threads_per_model = 1
-[[models]]
-name = "baseline"
-defense = "none"
-[[models]]
-name = "lora"
-defense = "none"
-train = { lora_rank = 2, captions = "any" }
-[[models]]
-name = "pair"
-defense = "dualmd"
-teachers = "any"
-train = { captions = "any" }
-[[models]]
-name = "student"
-defense = "distillmd"
-teachers = "any"
-train = { captions = "any" }
-"#;
-
-/// The first `n` drawings of a vendor as a folder with captions.
-fn folder(vendor: &str, n: usize, path: &Path) {
-    let options = LoadOptions {
-        image_size: Some(8),
-        ..LoadOptions::default()
-    };
-    let mut set = load(vendor, &options).unwrap();
-    set.records.truncate(n);
-    save_folder(&set, path).unwrap();
-}
 
 fn weights(model: &Path) -> Vec<u8> {
     std::fs::read(model.join("unet/diffusion_pytorch_model.safetensors")).unwrap()

@@ -25,6 +25,26 @@ fn names_lead_to_their_attacks() {
     let refused = by_name("secmi-nn+flip").unwrap_err().to_string();
     assert!(refused.contains("ask for secmi-nn"), "{refused}");
     assert_eq!(by_name("secmi-nn@150").unwrap().info().name, "secmi-nn@150");
+    let shadow = by_name("secmi-nn@150+shadow").unwrap().info();
+    assert_eq!(
+        (
+            shadow.name.as_str(),
+            shadow.parameters["learnt_on"].as_str()
+        ),
+        ("secmi-nn@150+shadow", Some("shadow model"))
+    );
+    assert_eq!(
+        [needs("gsa1+shadow"), needs("pw-classifier+shadow")],
+        [Needs::Shadow; 2]
+    );
+    for (name, remedy) in [
+        ("sima+shadow", "ask for sima"),
+        ("gsa1+shadow+shadow", "ask for gsa1+shadow"),
+        ("gsa1+shadow+flip", "ask for gsa1+shadow"),
+    ] {
+        let refused = by_name(name).unwrap_err().to_string();
+        assert!(refused.contains(remedy), "{refused}");
+    }
     let secmi = by_name("secmi@150").unwrap().info();
     assert_eq!(
         (

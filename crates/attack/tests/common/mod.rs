@@ -95,6 +95,7 @@ pub fn quiet<'a>(batch: usize, seed: u64) -> RunOptions<'a> {
         device: Device::Cpu,
         others: Others::default(),
         known: None,
+        shadow: None,
         progress: Box::leak(Box::new(|_, _| ())),
         stop: &|| false,
     }

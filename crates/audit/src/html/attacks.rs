@@ -102,6 +102,7 @@ fn most_scored(model: &ModelReport) -> usize {
 fn partial(report: &Report) -> Markup {
     // One sentence per attack and counts, with the models that it holds for.
     let mut sentences: Vec<(String, Vec<String>)> = Vec::new();
+    let mut shadows: Vec<(String, Vec<String>)> = Vec::new();
     for (model, r) in report
         .models
         .iter()
@@ -109,21 +110,30 @@ fn partial(report: &Report) -> Markup {
         .filter(|(_, r)| r.pooled.is_some())
     {
         let n = grouped(r.samples_scored as i64);
-        let text = match r.trained_on {
-            Some(t) => format!(
+        let text = match (r.trained_on, r.shadow) {
+            (_, Some(t)) => format!(
+                "{}: the shadow model was trained on {} other images and did not see {} more, none of which is audited; what was learnt \
+                 from these scores all {n} audited images",
+                r.title, t.members, t.nonmembers
+            ),
+            (Some(t), None) => format!(
                 "{} was told of {} members and {} non-members which they are, learnt from these, and is scored on the {n} images not used for its training",
                 r.title, t.members, t.nonmembers
             ),
-            None if r.samples_scored < most_scored(model) => format!(
+            (None, None) if r.samples_scored < most_scored(model) => format!(
                 "{} scored {n} of {} images",
                 r.title,
                 grouped(most_scored(model) as i64)
             ),
-            None => continue,
+            (None, None) => continue,
         };
-        match sentences.iter_mut().find(|s| s.0 == text) {
+        let lines = match r.shadow {
+            Some(_) => &mut shadows,
+            None => &mut sentences,
+        };
+        match lines.iter_mut().find(|s| s.0 == text) {
             Some(entry) => entry.1.push(model.title.clone()),
-            None => sentences.push((text, vec![model.title.clone()])),
+            None => lines.push((text, vec![model.title.clone()])),
         }
     }
     let rows: Vec<_> = report
@@ -142,6 +152,10 @@ fn partial(report: &Report) -> Markup {
         @if !sentences.is_empty() {
             h3 { "Attacks that scored a part of the images" }
             ul.lines { @for (text, models) in &sentences { li { (text) " (" (list(models)) ")." } } }
+        }
+        @if !shadows.is_empty() {
+            h3 { "Attacks learnt on a shadow model" }
+            ul.lines { @for (text, models) in &shadows { li { (text) " (" (list(models)) ")." } } }
         }
         @if !rows.is_empty() {
             div.scroll { table.plain data-sortable="" {

@@ -7,7 +7,7 @@ use crate::experiment::Source;
 use anyhow::{Result, bail};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Numbers of at least 1.
 fn positive() -> RangedU64ValueParser<usize> {
@@ -389,6 +389,23 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "MODEL3")]
     pub reference: Option<PathBuf>,
 
+    /// A shadow model, trained like this one by whoever attacks it, on images of their own: for attacks that end with +shadow
+    /// (give it twice for a pair)
+    #[arg(long, value_name = "MODEL3", requires_all = ["shadow_members", "shadow_nonmembers"])]
+    pub shadow: Vec<PathBuf>,
+
+    /// Images that the shadow model was trained on; none of them is audited
+    #[arg(long, value_name = "DATA", requires = "shadow")]
+    pub shadow_members: Option<String>,
+
+    /// Images of the same kind that it never saw, and that are not audited
+    #[arg(long, value_name = "DATA", requires = "shadow")]
+    pub shadow_nonmembers: Option<String>,
+
+    /// Split file that #member and #nonmember refer to in the shadow model's DATA
+    #[arg(long, value_name = "split.json", requires = "shadow")]
+    pub shadow_split: Option<PathBuf>,
+
     /// What images drawn for captions, those of nn-features, and generated and real images are compared by (`auto`: efflite0 where
     /// its weights are at hand)
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
@@ -415,7 +432,29 @@ pub struct ScoreArgs {
     pub batch: usize,
 }
 
+/// A shadow model and its images, as they were named.
+pub struct ShadowArgs<'a> {
+    /// One folder, or two that alternate.
+    pub models: &'a [PathBuf],
+    /// Images it was trained on.
+    pub members: &'a str,
+    /// Images it was not.
+    pub nonmembers: &'a str,
+    /// What #member refers to there.
+    pub split: Option<&'a Path>,
+}
+
 impl ScoreArgs {
+    /// The shadow model, if one is named.
+    pub fn shadow(&self) -> Option<ShadowArgs<'_>> {
+        Some(ShadowArgs {
+            models: (!self.shadow.is_empty()).then_some(&self.shadow)?,
+            members: self.shadow_members.as_deref()?,
+            nonmembers: self.shadow_nonmembers.as_deref()?,
+            split: self.shadow_split.as_deref(),
+        })
+    }
+
     /// The model folders: one, or two that alternate.
     pub fn models(&self) -> Vec<PathBuf> {
         std::iter::once(&self.model)

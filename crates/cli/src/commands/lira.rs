@@ -89,7 +89,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     for shadow in &shadows[..args.targets.min(shadows.len())] {
         let Shadow { run, plan, images } = shadow;
         if !sample::all(run, plan, images, &exact, view, &stop)?
-            || !attack::all(run, plan, images, &exact, view, &stop)?
+            || !attack::all(run, plan, images, None, &exact, view, &stop)?
         {
             return stopped();
         }
@@ -146,6 +146,8 @@ fn prepare_shadows(
         own.seed = crate::plan::training_seed(experiment.seed, index as u64, "lira shadow");
         own.data.method = SplitMethod::CoinFlip;
         (own.data.members, own.data.nonmembers) = (half, wanted - half);
+        // The other models of the repetition are the shadows here.
+        own.audit.attacks.retain(|a| needs(a) != Needs::Shadow);
         if index >= args.targets {
             // Only targets are attacked, so only they need a model to compare with.
             own.audit.attacks.retain(|a| needs(a) != Needs::Reference);
@@ -399,6 +401,7 @@ fn statistic(
             device: engine.device,
             others: Others::default(),
             known: None,
+            shadow: None,
             progress: &mut |_, _| {},
             stop: &|| false,
         },

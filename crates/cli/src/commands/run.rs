@@ -7,10 +7,12 @@ use crate::choices::{Dtype, Stage};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::progress::duration;
+use crate::stages::shadow::{self, Shadow};
 use crate::stages::{RunFolder, attack, prepare, sample, train, trainings, utility};
 use crate::{machine, signals};
 use anyhow::{Context, Result};
 use dualmd_torch::device::Precision;
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
@@ -97,6 +99,17 @@ pub fn stages(
     if !global.quiet {
         eprint!("{}", plan.describe());
     }
+    let shadowed = shadow::asked(&plan);
+    if shadowed {
+        let (members, nonmembers) = shadow::sizes(&plan, experiment, &images)?;
+        if !global.quiet {
+            eprintln!(
+                "  shadow    every model again, on {members} other members and {nonmembers} other non-members, for attacks that learn there"
+            );
+        }
+    }
+    // Known once the run's own models are trained: its models may start from one of them.
+    let shadow: OnceCell<Shadow> = OnceCell::new();
     // Attacks and samples are made in f32 unless --dtype bf16 was typed: they compare small differences.
     let exact = Engine {
         precision: match global.dtype {
@@ -107,14 +120,31 @@ pub fn stages(
     };
     let stages: [(Stage, &dyn Fn() -> Result<bool>); 3] = [
         (Stage::Train, &|| {
-            trainings::all(run, &plan, &engine, view, stop)
+            if !trainings::all(run, &plan, &engine, view, stop)? {
+                return Ok(false);
+            }
+            if !shadowed {
+                return Ok(true);
+            }
+            let prepared = Shadow::prepare(run, &plan, &images, &engine)?;
+            if !global.quiet {
+                eprintln!("shadow run {}", prepared.run.0.display());
+            }
+            shadow.get_or_init(|| prepared).train(&engine, view, stop)
         }),
         (Stage::Sample, &|| {
-            Ok(sample::all(run, &plan, &images, &exact, view, stop)?
-                && utility::all(run, &plan, &images, exact.device, view, stop)?)
+            if !sample::all(run, &plan, &images, &exact, view, stop)?
+                || !utility::all(run, &plan, &images, exact.device, view, stop)?
+            {
+                return Ok(false);
+            }
+            match shadow.get() {
+                Some(shadow) => shadow.sample(&plan, &exact, view, stop),
+                None => Ok(true),
+            }
         }),
         (Stage::Attack, &|| {
-            attack::all(run, &plan, &images, &exact, view, stop)
+            attack::all(run, &plan, &images, shadow.get(), &exact, view, stop)
         }),
     ];
     for (stage, work) in stages {

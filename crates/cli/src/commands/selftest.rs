@@ -70,6 +70,7 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
             device: Device::Cpu,
             others: Others::default(),
             known: None,
+            shadow: None,
             progress: &mut |_, _| {},
             stop: &|| false,
         };

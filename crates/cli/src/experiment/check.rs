@@ -12,6 +12,8 @@ pub const TEACHERS: [&str; 2] = ["teacher-1", "teacher-2"];
 
 /// The model of other images that attacks may compare with.
 pub const REFERENCE: &str = "reference";
+/// Folder of a run's shadow, and the name that its seed comes from.
+pub const SHADOW: &str = "shadow";
 
 /// What all models start from where there is a `[pretrain]`.
 pub const BASE: &str = "base";

@@ -14,7 +14,7 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-pub use check::{BASE, REFERENCE, TEACHERS};
+pub use check::{BASE, REFERENCE, SHADOW, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{

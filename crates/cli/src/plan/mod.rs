@@ -10,7 +10,7 @@ mod schedule;
 #[cfg(test)]
 mod tests;
 
-pub use crate::experiment::{BASE, REFERENCE};
+pub use crate::experiment::{BASE, REFERENCE, SHADOW};
 pub use schedule::{Job, JobKind, Target, takes_pair, training_seed};
 
 use crate::bail_usage;

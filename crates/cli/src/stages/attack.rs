@@ -2,7 +2,8 @@
 
 use super::prepare::Images;
 use super::sample::{Generator, read_samples};
-use super::score::{Drawing, Kept, Label, Subject, score};
+use super::score::{self, Drawing, Kept, Label, Subject, score};
+use super::shadow::{Shadow, learns_there};
 use super::similar::needs_images;
 use super::{RunFolder, blind, create_folder, sets, text, utility, write_json};
 use crate::choices::Weights;
@@ -25,50 +26,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Exposed members kept per model.
 const EXPOSED: usize = 8;
 
-/// Attacks every audited model of a plan. Returns false if asked to stop before the end.
+/// Attacks every audited model of a plan. `shadow`: where some attacks learn. Returns false if asked to stop before the end.
 pub fn all(
     run: &RunFolder,
     plan: &Plan,
     images: &Images,
+    shadow: Option<&Shadow>,
     engine: &Engine,
     view: View,
     stop: &AtomicBool,
 ) -> Result<bool> {
     create_folder(&run.0.join("scores"))?;
-    let s = &images.selected;
-    let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
-    let x = images.tensor(&positions, Device::Cpu);
-    // The groups the split kept together, near-duplicates included.
-    let split = &images.split;
-    let groups: BTreeMap<&str, Option<String>> = split
-        .members()
-        .iter()
-        .map(|m| (m.id.as_str(), m.group.clone()))
-        .chain(
-            split
-                .nonmembers()
-                .iter()
-                .map(|n| (n.id.as_str(), n.group.clone())),
-        )
-        .collect();
-    let labels: Vec<Label> = positions
-        .iter()
-        .enumerate()
-        .map(|(place, &i)| Label {
-            id: images.set.records[i].id.as_str().to_owned(),
-            group: groups
-                .get(images.set.records[i].id.as_str())
-                .cloned()
-                .flatten(),
-            member: place < s.members.len(),
-        })
-        .collect();
-    let captions = if plan.model.text {
-        let of = |&i: &usize| text::captions_of(&images.set, &images.set.records[i]);
-        Some(positions.iter().map(of).collect::<Result<Vec<_>>>()?)
-    } else {
-        None
-    };
+    let attacked = Attacked::of(images, plan.model.text)?;
+    let of_shadow = shadow
+        .map(|shadow| Attacked::of(&shadow.images, plan.model.text))
+        .transpose()?;
     let named = |a: &String| a == nn::FEATURES;
     let features = plan.models.iter().any(|t| t.attacks.iter().any(named));
     let extractor = if plan.model.text || features {
@@ -90,9 +62,8 @@ pub fn all(
             run,
             plan,
             target,
-            &x,
-            &labels,
-            captions.as_deref(),
+            &attacked,
+            shadow.zip(of_shadow.as_ref()),
             extractor.as_deref(),
             engine,
             &mut progress,
@@ -110,13 +81,64 @@ pub fn all(
             &format!("attacked in {}", duration(began.elapsed())),
         );
     }
-    let records: Vec<&Record> = positions.iter().map(|&i| &images.set.records[i]).collect();
-    blind::write(&run.0.join("controls.json"), &records, &labels, plan.seed)?;
-    sets::all(run, plan, &labels)?;
+    let Attacked {
+        records, labels, ..
+    } = &attacked;
+    blind::write(&run.0.join("controls.json"), records, labels, plan.seed)?;
+    sets::all(run, plan, labels)?;
+    let s = &images.selected;
     let members: Vec<&Record> = s.members.iter().map(|&i| &images.set.records[i]).collect();
     let names: Vec<&str> = plan.models.iter().map(|t| t.name.as_str()).collect();
     write_exposed(run, &names, &members)?;
     Ok(true)
+}
+
+/// Members and non-members as attacks take them.
+struct Attacked<'a> {
+    records: Vec<&'a Record>,
+    /// [N, C, H, W] in [-1, 1].
+    x: Tensor,
+    labels: Vec<Label>,
+    /// For a text-to-image model.
+    captions: Option<Vec<&'a [String]>>,
+}
+
+impl<'a> Attacked<'a> {
+    /// Of a run; `text`: its models are told a text.
+    fn of(images: &'a Images, text: bool) -> Result<Self> {
+        let s = &images.selected;
+        let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
+        let records: Vec<&Record> = positions.iter().map(|&i| &images.set.records[i]).collect();
+        // The groups the split kept together, near-duplicates included.
+        let split = &images.split;
+        let groups: BTreeMap<&str, Option<String>> = split
+            .members()
+            .iter()
+            .map(|m| (m.id.as_str(), m.group.clone()))
+            .chain(
+                split
+                    .nonmembers()
+                    .iter()
+                    .map(|n| (n.id.as_str(), n.group.clone())),
+            )
+            .collect();
+        let labels = records
+            .iter()
+            .enumerate()
+            .map(|(place, record)| Label {
+                id: record.id.as_str().to_owned(),
+                group: groups.get(record.id.as_str()).cloned().flatten(),
+                member: place < s.members.len(),
+            })
+            .collect();
+        let captions = || records.iter().map(|r| text::captions_of(&images.set, r));
+        Ok(Self {
+            x: images.tensor(&positions, Device::Cpu),
+            captions: text.then(|| captions().collect()).transpose()?,
+            labels,
+            records,
+        })
+    }
 }
 
 #[allow(clippy::too_many_arguments)]
@@ -124,22 +146,21 @@ fn attack_one(
     run: &RunFolder,
     plan: &Plan,
     target: &Target,
-    x: &Tensor,
-    labels: &[Label],
-    captions: Option<&[&[String]]>,
+    attacked: &Attacked<'_>,
+    shadow: Option<(&Shadow, &Attacked<'_>)>,
     extractor: Option<&dyn Extractor>,
     engine: &Engine,
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<Value> {
-    let open = |names: &[String]| -> Result<Generator> {
+    let open = |run: &RunFolder, names: &[String]| -> Result<Generator> {
         let folders: Vec<PathBuf> = names.iter().map(|p| run.model(p)).collect();
         Generator::open(&folders, weight_set(plan.audit.weights), engine)
     };
-    let generator = open(&target.parts)?;
+    let generator = open(run, &target.parts)?;
     let compares = |a: &String| needs(a) == Needs::Reference;
     let reference = if target.attacks.iter().any(compares) {
-        Some(open(&[REFERENCE.into()])?)
+        Some(open(run, &[REFERENCE.into()])?)
     } else {
         None
     };
@@ -150,14 +171,36 @@ fn attack_one(
     } else {
         None
     };
+    let shadow = match shadow {
+        Some((shadow, attacked)) if target.attacks.iter().any(|a| learns_there(a)) => {
+            let drawn = |a: &String| learns_there(a) && needs_images(a);
+            let drawn = target.attacks.iter().any(drawn);
+            let generated = drawn.then(|| read_samples(&shadow.run, &target.name));
+            Some((
+                open(&shadow.run, &target.parts)?,
+                attacked,
+                generated.transpose()?,
+            ))
+        }
+        _ => None,
+    };
     let subject = Subject {
         name: &target.name,
         defense: &target.defense,
         attacks: &target.attacks,
         generator: &generator,
         reference: reference.as_ref(),
+        shadow: shadow
+            .as_ref()
+            .map(|(generator, attacked, generated)| score::Shadow {
+                generator,
+                x: &attacked.x,
+                labels: &attacked.labels,
+                captions: attacked.captions.as_deref(),
+                generated: generated.as_ref(),
+            }),
         generated: generated.as_ref(),
-        captions,
+        captions: attacked.captions.as_deref(),
         extractor,
         drawing: Drawing {
             n: plan.sample.n,
@@ -177,6 +220,7 @@ fn attack_one(
         run.scores(&target.name, "json"),
     );
     let kept = Kept::read(&csv, &json);
+    let (x, labels) = (&attacked.x, &attacked.labels);
     let scored = score(&subject, x, labels, kept, engine, progress, stop)?;
     write_scores(&csv, &scored.rows)?;
     write_json(&json, &scored.description)?;

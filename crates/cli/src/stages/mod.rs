@@ -12,6 +12,7 @@ pub mod prepare;
 pub mod sample;
 pub mod score;
 pub mod sets;
+pub mod shadow;
 pub mod similar;
 pub mod text;
 pub mod train;

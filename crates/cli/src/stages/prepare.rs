@@ -35,17 +35,7 @@ impl Images {
         if n == 0 {
             return Ok(Vec::new());
         }
-        let groups = group(&self.set, near);
-        let s = &self.selected;
-        let taken: BTreeSet<usize> = s
-            .members
-            .iter()
-            .chain(&s.nonmembers)
-            .map(|&i| groups.of[i])
-            .collect();
-        let mut free: Vec<usize> = (0..self.set.len())
-            .filter(|&i| !taken.contains(&groups.of[i]))
-            .collect();
+        let mut free = self.free(near);
         if free.len() < n {
             bail!(
                 "{n} more images are needed that are neither members nor non-members (for a model to compare with, or for early \
@@ -57,6 +47,21 @@ impl Images {
         free.shuffle(&mut stream(seed, "reference", 0));
         free.truncate(n);
         Ok(free)
+    }
+
+    /// Positions of all pictures that are neither members nor non-members nor near-duplicates of any.
+    pub fn free(&self, near: NearDuplicates) -> Vec<usize> {
+        let groups = group(&self.set, near);
+        let s = &self.selected;
+        let taken: BTreeSet<usize> = s
+            .members
+            .iter()
+            .chain(&s.nonmembers)
+            .map(|&i| groups.of[i])
+            .collect();
+        (0..self.set.len())
+            .filter(|&i| !taken.contains(&groups.of[i]))
+            .collect()
     }
 
     /// [N, C, H, W] f32 in [-1, 1] of the pictures at `positions`.
@@ -115,10 +120,12 @@ pub fn pool(set: &ImageSet, split: &Split) -> Result<ImageSet> {
     let picked = split.select(set)?;
     let mut positions = [picked.members, picked.nonmembers].concat();
     positions.sort_unstable();
-    let records = positions
-        .into_iter()
-        .map(|i| set.records[i].clone())
-        .collect();
+    subset(set, &positions)
+}
+
+/// The pictures at `positions` as a set of their own.
+pub fn subset(set: &ImageSet, positions: &[usize]) -> Result<ImageSet> {
+    let records = positions.iter().map(|&i| set.records[i].clone()).collect();
     Ok(ImageSet::new(
         set.source.clone(),
         set.licence.clone(),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use dualmd_attack::drawn::Rounds;
 use dualmd_attack::nn::BlackBox;
 use dualmd_attack::similarity::{Similarity, channel_similarities, learnt, sim_mean};
-use dualmd_attack::{AttackInfo, Drawn, Known};
+use dualmd_attack::{AttackError, AttackInfo, Drawn, Known};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::{Extractor, Places};
 use dualmd_torch::{Device, Tensor};
@@ -114,6 +114,8 @@ pub struct Comparison<'a> {
     known: Result<&'a Known, String>,
     engine: &'a Engine,
     stop: &'a AtomicBool,
+    /// The same of a shadow model and its samples, and the truth about these.
+    shadow: Option<(Box<Self>, &'a [bool])>,
     /// The samples' features, once they were asked for.
     query: OnceCell<Tensor>,
     /// Images for the first captions by how they were drawn, and what the `pw` attacks see in them.
@@ -158,10 +160,17 @@ impl<'a> Comparison<'a> {
             known,
             engine,
             stop,
+            shadow: None,
             query: OnceCell::new(),
             drawn: BTreeMap::new(),
             likenesses: BTreeMap::new(),
         }
+    }
+
+    /// With what a shadow model draws for the captions of its own samples.
+    pub fn with_shadow(mut self, shadow: Option<(Self, &'a [bool])>) -> Self {
+        self.shadow = shadow.map(|(own, member)| (Box::new(own), member));
+        self
     }
 
     /// What an attack is, with its parameters.
@@ -173,11 +182,11 @@ impl<'a> Comparison<'a> {
         drawn.info(self.subject.drawing.per_prompt, &encoder)
     }
 
-    /// What the scores of an attack depend on beside samples, captions and model.
+    /// What the scores of an attack depend on beside samples, captions and model. `shadow`: what stands for a shadow model.
     ///
     /// # Errors
     /// What the encoder refuses.
-    pub fn depends_on(&self, drawn: Drawn) -> Result<Value> {
+    pub fn depends_on(&self, drawn: Drawn, shadow: Option<&Value>) -> Result<Value> {
         let d = self.subject.drawing;
         let images = match (drawn.rounds, self.subject.generated) {
             (None, Some(images)) => json!(hash_tensor(images)?),
@@ -190,8 +199,11 @@ impl<'a> Comparison<'a> {
         } else {
             hash_tensor(&self.vectors(&two)?)?
         };
-        let known = drawn.form.learns().then_some(self.subject.known);
+        let known = (drawn.form.learns() && !drawn.shadow).then_some(self.subject.known);
         let mut rest = vec![images, json!(encoder), json!(known)];
+        if drawn.shadow {
+            rest.push(json!(shadow));
+        }
         if drawn.captions.is_some() {
             // As images for further captions are drawn.
             let how = json!([
@@ -234,12 +246,27 @@ impl<'a> Comparison<'a> {
                 let scores = all.iter().map(|likenesses| over.of(likenesses)).collect();
                 Ok(((0..n).collect(), scores))
             }
+            (form, _) if drawn.shadow => {
+                let Some((shadow, member)) = &mut self.shadow else {
+                    return Err(AttackError::NoShadow.into());
+                };
+                let (taught, member) = (shadow.channels(drawn.rounds)?, *member);
+                let judged = self.channels(drawn.rounds)?;
+                let scores = learnt(form, (&taught, member), &judged, self.subject.seed)?;
+                Ok(((0..n).collect(), scores))
+            }
             (form, _) => {
                 let known = self.known.clone().map_err(|reason| anyhow!(reason))?;
-                self.seen(drawn.rounds)?;
                 let channels = self.channels(drawn.rounds)?;
-                let scores = learnt(form, &channels, known, self.subject.seed)?;
-                Ok((known.rest(n), scores))
+                let of = |rows: &[usize]| -> Result<Tensor> {
+                    let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+                    let rows = Tensor::from_slice(&rows).f_to_device(channels.device())?;
+                    Ok(channels.f_index_select(0, &rows)?)
+                };
+                let rest = known.rest(n);
+                let taught = (&of(known.rows())?, known.member());
+                let scores = learnt(form, taught, &of(&rest)?, self.subject.seed)?;
+                Ok((rest, scores))
             }
         }
     }
@@ -389,6 +416,7 @@ impl<'a> Comparison<'a> {
     /// The feature of the `pw` attacks, [N, channels].
     fn channels(&mut self, rounds: Option<Rounds>) -> Result<Tensor> {
         let encoder = self.places()?;
+        self.seen(rounds)?;
         let seen = self.drawn.get_mut(&rounds).context("nothing was drawn")?;
         if let Some(channels) = &seen.channels {
             return Ok(channels.shallow_clone());

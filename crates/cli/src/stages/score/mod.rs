@@ -1,30 +1,33 @@
 //! Scoring: one model, any attacks, members and non-members on one path; scores that are there already are kept.
 
+mod depends;
+mod kept;
+mod samples;
+
+pub use depends::hash_tensor;
+pub use kept::Kept;
+
 use super::sample::Generator;
 use super::similar::{Answer, Asked, Comparison, vectors};
-use super::text::{self, Encoded};
 use crate::choices::{self, Order, Weights};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use anyhow::{Context, Result};
+use depends::Base;
 use dualmd_attack::nn::{self, BlackBox, feature_scores, nearest};
 use dualmd_attack::{
-    AttackInfo, Drawn, Known, Method, Needs, Others, Prompts, RunOptions, Samples, Space, by_name,
-    by_name_for, needs, thirds,
+    AttackError, AttackInfo, Drawn, Known, Method, Others, RunOptions, Space, by_name, by_name_for,
+    needs,
 };
-use dualmd_audit::{ScoreRow, read_scores};
+use dualmd_audit::ScoreRow;
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Model, TextToImage};
 use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Tensor};
+use samples::{Taught, samples};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-
-/// Version of what a score depends on; a change of any attack's arithmetic raises it.
-const SCORES: u32 = 1;
 
 /// A sample under attack: its id, its near-duplicate or personal group, and the truth.
 #[derive(Debug, Clone)]
@@ -54,6 +57,22 @@ pub struct Drawing {
     pub guidance: f64,
 }
 
+/// A model like the one under attack, trained by the attacker on other images: what attacks learn from that are learnt on a
+/// shadow model.
+#[derive(Clone, Copy)]
+pub struct Shadow<'a> {
+    /// The model.
+    pub generator: &'a Generator,
+    /// Images of which it was trained on some, [M, C, H, W] in [-1, 1].
+    pub x: &'a Tensor,
+    /// Which.
+    pub labels: &'a [Label],
+    /// Their captions, for a text-to-image model.
+    pub captions: Option<&'a [&'a [String]]>,
+    /// Images it generated for these captions, as those of the subject.
+    pub generated: Option<&'a Tensor>,
+}
+
 /// What is attacked, and with what.
 pub struct Subject<'a> {
     /// Name in files.
@@ -66,6 +85,8 @@ pub struct Subject<'a> {
     pub generator: &'a Generator,
     /// A model of the same kind that saw none of the samples.
     pub reference: Option<&'a Generator>,
+    /// A shadow model.
+    pub shadow: Option<Shadow<'a>>,
     /// Images it generated, [n, C, H, W] in [-1, 1], for `nn`, `nn-features` and `sim-mean`; of a text-to-image model k in a row
     /// for each sample's caption.
     pub generated: Option<&'a Tensor>,
@@ -96,57 +117,6 @@ pub fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The scores of an earlier run over the same files, by what they depend on.
-#[derive(Default)]
-pub struct Kept {
-    scores: BTreeMap<String, (Value, Vec<ScoreRow>)>,
-    /// What a reader of them must know.
-    warnings: Vec<String>,
-}
-
-impl Kept {
-    /// Scores and description as an earlier run left them; nothing if either is missing or damaged.
-    pub fn read(csv: &Path, json: &Path) -> Self {
-        let description = std::fs::read(json)
-            .ok()
-            .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-        let (Some(description), true) = (description, csv.exists()) else {
-            return Self::default();
-        };
-        let Ok(scores) = read_scores(csv) else {
-            return Self::default();
-        };
-        let mut rows: BTreeMap<&str, Vec<ScoreRow>> = BTreeMap::new();
-        for row in &scores.rows {
-            rows.entry(&row.attack).or_default().push(row.clone());
-        }
-        let attacks = description["attacks"].as_array().into_iter().flatten();
-        let kept = attacks.filter(|a| a["status"] == "ok").filter_map(|a| {
-            let rows = rows.remove(a["attack"].as_str()?)?;
-            Some((a["fingerprint"].as_str()?.to_owned(), (a.clone(), rows)))
-        });
-        let said = description["warnings"].as_array().into_iter().flatten();
-        Self {
-            scores: kept.collect(),
-            warnings: said.filter_map(|w| Some(w.as_str()?.to_owned())).collect(),
-        }
-    }
-
-    /// The attacks that are not among these, by name.
-    fn beside(&self, asked: &[String]) -> Vec<String> {
-        let names = self
-            .scores
-            .values()
-            .filter_map(|(entry, _)| entry["attack"].as_str());
-        let mut names: Vec<String> = names
-            .filter(|name| check_name(name).is_ok() && !asked.iter().any(|a| a == name))
-            .map(str::to_owned)
-            .collect();
-        names.sort();
-        names
-    }
-}
-
 /// Rows of the CSV and the description beside it.
 pub struct Scored {
     /// All scores, attack by attack in the order asked for.
@@ -155,39 +125,6 @@ pub struct Scored {
     pub description: Value,
     /// Attacks whose scores were kept from an earlier run.
     pub kept: usize,
-}
-
-/// What the samples' captions are to the model, with their parts where an attack compares them.
-fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prompts> {
-    let reduces = |name: &String| {
-        let base = name.split(['@', '+']).next();
-        matches!(base, Some("clid" | "clid-vec"))
-    };
-    let (Some(text), Some(captions), true) = (
-        model.text(),
-        subject.captions,
-        subject.attacks.iter().any(reduces),
-    ) else {
-        return Ok(Prompts::new(
-            &texts.embeddings,
-            texts.of.clone(),
-            &texts.nothing(),
-        )?);
-    };
-    let parts: Vec<Vec<String>> = captions
-        .iter()
-        .map(|own| own.first().map(|c| thirds(c)).unwrap_or_default())
-        .collect();
-    let lists: Vec<&[String]> = parts.iter().map(Vec::as_slice).collect();
-    let parts = Encoded::new(text, &lists)?;
-    let first = texts.embeddings.size()[0] as usize;
-    let reduced = parts
-        .of
-        .iter()
-        .map(|rows| rows.iter().map(|row| first + row).collect())
-        .collect();
-    let all = Tensor::f_cat(&[&texts.embeddings, &parts.embeddings], 0)?;
-    Ok(Prompts::new(&all, texts.of.clone(), &texts.nothing())?.with_reduced(reduced)?)
 }
 
 /// Scores all samples [N, C, H, W] with every attack of the subject.
@@ -203,23 +140,20 @@ pub fn score(
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<Scored> {
-    let ids: Vec<String> = labels.iter().map(|l| l.id.clone()).collect();
-    // Also refuses an image that is on both sides.
-    let model = subject.generator.first();
-    let mut samples = Samples::new(seen(model, x, engine)?, ids)?;
-    let texts = match (model.text(), subject.captions) {
-        (Some(text), Some(captions)) => Some(Encoded::new(text, captions)?),
-        (Some(_), None) => anyhow::bail!("a text-to-image model is attacked without captions"),
-        (None, _) => None,
-    };
-    if let Some(texts) = &texts {
-        samples = samples.with_prompts(prompts(subject, model, texts)?)?;
-    }
-    let space = match model.text() {
+    let (samples, texts) = samples(subject, x, labels, engine)?;
+    let space = match subject.generator.first().text() {
         Some(text) if text.is_latent() => Space::Latent,
         _ => Space::Pixels,
     };
-    let base = Base::new(subject, samples.x(), texts.as_ref(), labels, engine)?;
+    let mut base = Base::new(subject, samples.x(), texts.as_ref(), labels, engine)?;
+    let taught_by = subject
+        .shadow
+        .map(|shadow| Taught::new(subject, shadow, labels, engine))
+        .transpose()?;
+    if let Some(taught) = &taught_by {
+        let shadow = &taught.shadow;
+        base = base.with_shadow(shadow, taught.samples.x(), taught.texts.as_ref())?;
+    }
     let keys: Vec<String> = labels
         .iter()
         .map(|l| {
@@ -232,15 +166,14 @@ pub fn score(
     let known = Known::draw(&keys, &truth, subject.known, subject.seed);
 
     let mut comparison = match (&texts, subject.extractor) {
-        (Some(texts), Some(extractor)) => Some(Comparison::new(
-            subject,
-            extractor,
-            texts,
-            x,
-            known.as_ref().map_err(ToString::to_string),
-            engine,
-            stop,
-        )),
+        (Some(texts), Some(extractor)) => {
+            let known = known.as_ref().map_err(ToString::to_string);
+            let of_shadow = taught_by
+                .as_ref()
+                .and_then(|taught| taught.comparison(extractor, engine, stop));
+            let own = Comparison::new(subject, extractor, texts, x, known, engine, stop);
+            Some(own.with_shadow(of_shadow))
+        }
         _ => None,
     };
 
@@ -257,7 +190,7 @@ pub fn score(
     {
         if let (Some(drawn), Some(comparison)) = (Drawn::parse(name), &comparison) {
             let info = comparison.info(drawn);
-            match comparison.depends_on(drawn) {
+            match comparison.depends_on(drawn, base.shadow()) {
                 Ok(rest) => {
                     let fingerprint = base.of(&info, &rest);
                     if let Some(found) = kept.scores.remove(&fingerprint) {
@@ -308,6 +241,10 @@ pub fn score(
         }
         match what {
             Err(kind) => black_boxes.push((name, kind, info, fingerprint)),
+            Ok(Method::Shadowed(_)) if taught_by.is_none() => {
+                let reason = Some(AttackError::NoShadow.to_string());
+                done.insert(name, (failed(&info, reason), Vec::new()));
+            }
             Ok(Method::Learned(_)) if known.is_err() => {
                 let reason = known.as_ref().err().map(ToString::to_string);
                 done.insert(name, (failed(&info, reason), Vec::new()));
@@ -337,7 +274,11 @@ pub fn score(
             .sampling_timesteps(subject.drawing.steps)?;
         let denoiser = subject
             .generator
-            .denoiser(Order::First, timesteps, subject.seed);
+            .denoiser(Order::First, timesteps.clone(), subject.seed);
+        let of_shadow = taught_by.as_ref().map(|taught| {
+            let generator = taught.shadow.generator;
+            generator.denoiser(Order::First, timesteps, subject.seed)
+        });
         let (names, methods): (Vec<_>, Vec<_>) = methods
             .into_iter()
             .map(|(name, method, fingerprint)| ((name, fingerprint), method))
@@ -357,6 +298,15 @@ pub fn score(
                     reference: subject.reference.map(|r| r.first() as _),
                 },
                 known: known.as_ref().ok(),
+                shadow: taught_by
+                    .as_ref()
+                    .zip(of_shadow.as_deref())
+                    .map(|(taught, denoiser)| dualmd_attack::Shadow {
+                        denoiser,
+                        schedule: taught.shadow.generator.first().schedule(),
+                        samples: &taught.samples,
+                        member: &taught.member,
+                    }),
                 progress: &mut |done, total| {
                     progress.update(&ProgressEvent {
                         model: subject.name.to_owned(),
@@ -377,8 +327,14 @@ pub fn score(
             let entry = match &result.scores {
                 Ok(scores) => {
                     let mut entry = described(&result.info, fingerprint, result.seconds);
-                    if matches!(method, Method::Learned(_)) {
-                        entry["trained_on"] = trained_on(known.as_ref().ok());
+                    match method {
+                        Method::Formula(_) => {}
+                        Method::Learned(_) => {
+                            entry["trained_on"] = trained_on(known.as_ref().ok());
+                        }
+                        Method::Shadowed(_) => {
+                            entry["shadow"] = json!(taught_by.as_ref().map(Taught::described));
+                        }
                     }
                     (entry, rows(name, &result.rows, scores))
                 }
@@ -424,7 +380,9 @@ pub fn score(
         let entry = match scores {
             Ok((places, scores)) => {
                 let mut entry = described(&asked.info, &asked.fingerprint, seconds);
-                if asked.drawn.form.learns() {
+                if asked.drawn.shadow {
+                    entry["shadow"] = json!(taught_by.as_ref().map(Taught::described));
+                } else if asked.drawn.form.learns() {
                     entry["trained_on"] = trained_on(known.as_ref().ok());
                 }
                 (entry, rows(asked.name, &places, &scores))
@@ -453,18 +411,6 @@ pub fn score(
         description,
         kept: reused,
     })
-}
-
-/// What the network sees of images [N, C, H, W]: the images, or their latents.
-fn seen(model: &Model, x: &Tensor, engine: &Engine) -> Result<Tensor> {
-    if !model.text().is_some_and(TextToImage::is_latent) {
-        return Ok(x.shallow_clone());
-    }
-    let parts = text::in_parts(x, |part| {
-        let latents = model.encode(&part.to_device(engine.device))?;
-        Ok(latents.to_device(Device::Cpu))
-    })?;
-    Ok(Tensor::f_cat(&parts, 0)?)
 }
 
 /// Scores of `nn-features`.
@@ -556,100 +502,4 @@ fn failed(info: &AttackInfo, reason: Option<String>) -> Value {
     entry["status"] = "failed".into();
     entry["reason"] = reason.into();
     entry
-}
-
-/// What the scores of every attack of a subject depend on.
-struct Base {
-    model: Value,
-    images: String,
-    truth: String,
-}
-
-impl Base {
-    fn new(
-        subject: &Subject<'_>,
-        x: &Tensor,
-        texts: Option<&Encoded>,
-        labels: &[Label],
-        engine: &Engine,
-    ) -> Result<Self> {
-        let mut truth = blake3::Hasher::new();
-        for label in labels {
-            truth.update(format!("{} {:?} {}\n", label.id, label.group, label.member).as_bytes());
-        }
-        Ok(Self {
-            model: json!({
-                "scores": SCORES, "weights": subject.generator.fingerprint(), "seed": subject.seed,
-                "set": subject.weights.as_str(), "dtype": engine.precision.name(),
-            }),
-            images: match texts {
-                None => hash_tensor(x)?,
-                Some(texts) => {
-                    let embeddings = hash_tensor(&texts.embeddings)?;
-                    format!("{} {embeddings} {:?}", hash_tensor(x)?, texts.of)
-                }
-            },
-            truth: truth.finalize().to_hex().to_string(),
-        })
-    }
-
-    fn of(&self, info: &AttackInfo, rest: &Value) -> String {
-        let everything = json!([
-            self.model,
-            self.images,
-            self.truth,
-            info.name,
-            info.formula,
-            info.parameters,
-            rest
-        ]);
-        blake3::hash(everything.to_string().as_bytes())
-            .to_hex()
-            .to_string()
-    }
-
-    fn network(&self, info: &AttackInfo, needs: Needs, subject: &Subject<'_>) -> String {
-        let rest = match needs {
-            Needs::Nothing | Needs::Pair => Value::Null,
-            Needs::Known => json!(subject.known),
-            Needs::Reference => json!(subject.reference.map(Generator::fingerprint)),
-        };
-        // A pair answers by the turn that covers the timestep.
-        let turns = subject.generator.pair().map(|_| subject.drawing.steps);
-        self.of(info, &json!([rest, turns]))
-    }
-
-    fn black_box(&self, kind: BlackBox, info: &AttackInfo, subject: &Subject<'_>) -> String {
-        let generated = match (kind, subject.generated) {
-            (kind, Some(generated)) if kind.takes_drawn() => hash_tensor(generated).ok(),
-            _ => None,
-        };
-        // Other weights of the same features give another answer.
-        let encoder = match (kind, subject.generated, subject.extractor) {
-            (BlackBox::Features, Some(images), Some(extractor)) => {
-                let some = images.narrow(0, 0, images.size()[0].min(2));
-                vectors(extractor, &some).and_then(|v| hash_tensor(&v)).ok()
-            }
-            _ => None,
-        };
-        let mut rest = json!([generated, subject.drawing.n, subject.drawing.steps]);
-        if let (Some(encoder), Value::Array(rest)) = (encoder, &mut rest) {
-            rest.push(encoder.into());
-        }
-        self.of(info, &rest)
-    }
-}
-
-/// BLAKE3 of the values as f32.
-pub fn hash_tensor(x: &Tensor) -> Result<String> {
-    let flat = x
-        .f_to_device(Device::Cpu)?
-        .f_to_kind(dualmd_torch::Kind::Float)?
-        .f_flatten(0, -1)?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("{:?}", x.size()).as_bytes());
-    for value in Vec::<f32>::try_from(&flat)? {
-        hasher.update(&value.to_le_bytes());
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }

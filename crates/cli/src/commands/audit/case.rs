@@ -1,0 +1,281 @@
+//! What is audited: models and images, opened and checked against each other.
+
+use crate::args::{Global, ScoreArgs};
+use crate::bail_usage;
+use crate::choices;
+use crate::engine::Engine;
+use crate::stages::attack::weight_set;
+use crate::stages::pictures::tensor_of_all;
+use crate::stages::sample::Generator;
+use crate::stages::score::Label;
+use crate::stages::text::captions_of;
+use crate::stages::utility;
+use anyhow::{Context, Result, bail};
+use dualmd_attack::nn;
+use dualmd_data::{ImageSet, LoadOptions, Split, dedupe, load};
+use dualmd_metrics::Extractor;
+use dualmd_torch::Tensor;
+use std::path::{Path, PathBuf};
+
+/// Everything both commands need.
+pub struct Case {
+    pub engine: Engine,
+    pub generator: Generator,
+    pub reference: Option<Generator>,
+    /// Of the model under attack.
+    pub images: Sides,
+    /// A shadow model with its own.
+    pub shadow: Option<(Generator, Sides)>,
+    pub split: Option<Split>,
+    /// What images are compared by, and where its weights are.
+    features: (choices::Features, Option<PathBuf>),
+}
+
+/// Images that a model was trained on, and others.
+pub struct Sides {
+    pub members: ImageSet,
+    pub nonmembers: ImageSet,
+    /// Members first.
+    pub labels: Vec<Label>,
+    /// [N, C, H, W] in [-1, 1].
+    pub x: Tensor,
+    /// Of every sample, for a text-to-image model.
+    captions: Option<Vec<Vec<String>>>,
+}
+
+impl Case {
+    /// Opens what `args` name.
+    ///
+    /// # Errors
+    /// What cannot be read; what does not fit together.
+    pub fn open(global: &Global, args: &ScoreArgs) -> Result<Self> {
+        let engine = Engine::exact(global)?;
+        let open =
+            |folders: &[PathBuf]| Generator::open(folders, weight_set(args.weights), &engine);
+        let generator = open(&args.models())?;
+        let reference = match &args.reference {
+            Some(folder) => {
+                let reference = open(std::slice::from_ref(folder))?;
+                check_alike(&generator, &reference, folder, "reference model")?;
+                Some(reference)
+            }
+            None => None,
+        };
+        let split = args.split.as_deref().map(Split::load).transpose()?;
+        if let Some(split) = &split {
+            refuse_foreign_split(&args.models(), &args.members, split)?;
+        }
+        let shape = generator.first().image_shape();
+        if let Some([_, h, w]) = shape
+            && h != w
+        {
+            bail!("the model draws images of {w} x {h}: only square ones can be audited yet");
+        }
+        let options = LoadOptions {
+            image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
+            channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
+            split: split.as_ref(),
+            group_column: args.group_column.as_deref(),
+            caption_column: args.caption_column.as_deref(),
+            ..LoadOptions::default()
+        };
+        let text = generator.first().text().is_some();
+        let images = Sides::open(&args.members, &args.nonmembers, &options, text)?;
+        let shadow = match args.shadow() {
+            Some(given) => {
+                let shadow = open(given.models)?;
+                if given.models.len() != args.models().len() {
+                    bail_usage!(
+                        "--shadow names {}, and what is audited is {}: a shadow is of the same kind (--shadow twice for a pair)",
+                        kind(given.models.len()),
+                        kind(args.models().len())
+                    );
+                }
+                check_alike(&generator, &shadow, &given.models[0], "shadow model")?;
+                let split = given.split.map(Split::load).transpose()?;
+                if let Some(split) = &split {
+                    refuse_foreign_split(given.models, given.members, split)?;
+                }
+                let options = LoadOptions {
+                    split: split.as_ref(),
+                    ..options
+                };
+                let sides = Sides::open(given.members, given.nonmembers, &options, text)
+                    .context("the shadow model's images")?;
+                Some((shadow, sides))
+            }
+            None => None,
+        };
+        Ok(Self {
+            engine,
+            generator,
+            reference,
+            images,
+            shadow,
+            split,
+            features: (args.features, args.features_weights.clone()),
+        })
+    }
+
+    /// What images that captions draw, and those of `nn-features`, are compared by: pixels where `--features` gives nothing.
+    pub fn comparing(&self, attacks: &[String]) -> Result<Option<Box<dyn Extractor>>> {
+        if self.images.captions.is_none() && !attacks.iter().any(|a| a == nn::FEATURES) {
+            return Ok(None);
+        }
+        let (features, weights) = self.features();
+        let (sides, device) = (self.images.sides(), self.engine.device);
+        utility::extractor_or_pixels(features, weights, sides, device).map(Some)
+    }
+
+    /// `--features` and `--features-weights`.
+    pub fn features(&self) -> (choices::Features, Option<&Path>) {
+        (self.features.0, self.features.1.as_deref())
+    }
+}
+
+/// One model or a pair, in words.
+fn kind(models: usize) -> &'static str {
+    match models {
+        1 => "one model",
+        2 => "a pair",
+        _ => "more than two models",
+    }
+}
+
+impl Sides {
+    fn open(
+        members: &str,
+        nonmembers: &str,
+        options: &LoadOptions<'_>,
+        text: bool,
+    ) -> Result<Self> {
+        let (members, nonmembers) = (
+            undoubled(members, options)?,
+            undoubled(nonmembers, options)?,
+        );
+        if members.shape() != nonmembers.shape() {
+            bail!(
+                "members are {:?} and non-members {:?} (channels, height, width)",
+                members.shape(),
+                nonmembers.shape()
+            );
+        }
+        let label = |set: &ImageSet, member: bool| {
+            set.records
+                .iter()
+                .map(|r| Label {
+                    id: r.id.as_str().to_owned(),
+                    group: r.group.clone(),
+                    member,
+                })
+                .collect::<Vec<_>>()
+        };
+        let captions = || {
+            [&members, &nonmembers]
+                .into_iter()
+                .flat_map(|set| set.records.iter().map(move |r| (set, r)))
+                .map(|(set, record)| Ok(captions_of(set, record)?.to_vec()))
+                .collect::<Result<Vec<_>>>()
+        };
+        Ok(Self {
+            captions: text.then(captions).transpose()?,
+            labels: [label(&members, true), label(&nonmembers, false)].concat(),
+            x: Tensor::cat(&[tensor_of_all(&members), tensor_of_all(&nonmembers)], 0),
+            members,
+            nonmembers,
+        })
+    }
+
+    /// The captions of every sample.
+    pub fn texts(&self) -> Option<Vec<&[String]>> {
+        let captions = self.captions.as_ref()?;
+        Some(captions.iter().map(Vec::as_slice).collect())
+    }
+
+    /// Height and width.
+    pub fn sides(&self) -> [usize; 2] {
+        let [_, height, width] = self.members.shape();
+        [height, width]
+    }
+}
+
+/// An image set without exact duplicates.
+///
+/// # Errors
+/// It cannot be read or holds no images.
+pub fn undoubled(data: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
+    let mut set = load(data, options)?;
+    let report = dedupe(&mut set);
+    if !report.dropped.is_empty() {
+        eprintln!(
+            "warning: {data}: {} exact duplicates dropped",
+            report.dropped.len()
+        );
+    }
+    if set.is_empty() {
+        bail!("{data} holds no images");
+    }
+    Ok(set)
+}
+
+/// A model that knows its split (trained here) is not attacked with another one.
+fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Split) -> Result<()> {
+    for model in models {
+        let path = model.join("training.json");
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        let training: serde_json::Value =
+            serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))?;
+        let own = training
+            .get("split_hash")
+            .and_then(|h| h.as_str())
+            .unwrap_or("");
+        // Of a pair, each knows a half: together they know all members.
+        if models.len() == 1
+            && let Some(half) = training.get("half").and_then(serde_json::Value::as_u64)
+            && members.ends_with("#member")
+        {
+            bail_usage!(
+                "{} is a teacher that saw D{half} only: half of {} are strangers to it; use #d{half} in its place",
+                model.display(),
+                members
+            );
+        }
+        if !own.is_empty() && own != split.hash() {
+            bail_usage!(
+                "{} was trained on the split {own}, the one given is {}: scores against the wrong members mean nothing; \
+                 give the run's own split.json",
+                model.display(),
+                split.hash()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A model beside the target (`what`) answers the same questions.
+fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str) -> Result<()> {
+    let (a, b) = (target.first(), other.first());
+    if a.schedule().config() != b.schedule().config() {
+        bail_usage!(
+            "{} has another noise schedule than the model: their losses at one timestep are not comparable",
+            folder.display()
+        );
+    }
+    if a.sample_shape() != b.sample_shape() {
+        bail_usage!(
+            "{} takes inputs of shape {:?}, the model of {:?}",
+            folder.display(),
+            b.sample_shape(),
+            a.sample_shape()
+        );
+    }
+    if target.fingerprint() == other.fingerprint() {
+        bail_usage!(
+            "{} is the model itself: a {what} is one that was trained on other images",
+            folder.display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! The images that an audit draws.
+
+use super::case::Sides;
+use crate::args::ScoreArgs;
+use crate::choices::{self, Order};
+use crate::engine::Engine;
+use crate::progress::{Progress, ProgressEvent};
+use crate::stages::sample::{Generator, Prompts, write_prompts, write_samples};
+use crate::stages::text::Encoded;
+use crate::stages::{remove, write_json};
+use anyhow::Result;
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_torch::weights::read_npy;
+use dualmd_torch::{Device, Tensor};
+use serde_json::json;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Images an audit draws from the model for the black-box attack.
+pub const GENERATED: usize = 256;
+/// The same from a text-to-image model: so many for each caption (Pang and Wang 2025), ...
+pub const PER_PROMPT: usize = 3;
+/// ... at this guidance.
+pub const GUIDANCE: f64 = 7.5;
+/// Steps of those images, ...
+pub const STEPS: usize = 50;
+/// ... of this sampler, ...
+pub const SAMPLER: choices::Sampler = choices::Sampler::Ddim;
+/// ... by a pair of which this model begins.
+pub const ORDER: Order = Order::First;
+
+/// Images for the first captions of `images`, or, of a model without text, as many as an audit draws.
+///
+/// # Errors
+/// A stop that was asked for; what the model refuses.
+pub fn generate(
+    engine: &Engine,
+    generator: &Generator,
+    images: &Sides,
+    batch: usize,
+    seed: u64,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> Result<Tensor> {
+    let model = generator.first();
+    let prompts = match (model.text(), images.texts()) {
+        (Some(text), Some(captions)) => {
+            let encoded = Encoded::new(text, &captions)?;
+            Some(Prompts {
+                condition: encoded.main(PER_PROMPT),
+                nothing: encoded.nothing(),
+                guidance: GUIDANCE,
+            })
+        }
+        _ => None,
+    };
+    let n = prompts
+        .as_ref()
+        .map_or(GENERATED, |p| p.condition.embedding.size()[0] as usize);
+    let shape = model
+        .sample_shape()
+        .unwrap_or_else(|| images.members.shape().map(|d| d as i64));
+    let noise = initial_noise(seed, n, shape, engine.device);
+    let began = std::time::Instant::now();
+    let generated = generator.sample(
+        &noise,
+        SAMPLER,
+        STEPS,
+        ORDER,
+        batch,
+        seed,
+        prompts.as_ref(),
+        |done| {
+            progress.update(&ProgressEvent {
+                model: "sample".into(),
+                step: done as u64,
+                total: n as u64,
+                loss: None,
+                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+            });
+            !stop.load(Ordering::Relaxed)
+        },
+    )?;
+    // The attack compares on the CPU, where the samples are.
+    Ok(generated.to_device(Device::Cpu))
+}
+
+/// The images that an audit looks at, drawn now or by an earlier call that drew the same ones: in `folder`, with what they depend
+/// on and, of a text-to-image model, what each was drawn for.
+///
+/// # Errors
+/// As [`generate`]; files that cannot be written.
+#[allow(clippy::too_many_arguments)]
+pub fn drawn(
+    engine: &Engine,
+    generator: &Generator,
+    images: &Sides,
+    args: &ScoreArgs,
+    folder: &Path,
+    seed: u64,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> Result<Tensor> {
+    let texts = images.texts();
+    let captions = texts.as_ref().map(|all| {
+        let first = all.iter().map(|own| own.first());
+        first.collect::<Vec<_>>()
+    });
+    let of = json!({
+        "weights_blake3": generator.fingerprint(), "weights": args.weights.as_str(), "dtype": engine.precision.name(),
+        "seed": seed, "images": GENERATED, "steps": STEPS, "guidance": GUIDANCE, "per_prompt": PER_PROMPT, "captions": captions,
+        "shape": images.members.shape(),
+    });
+    let description = folder.join("drawn.json");
+    let before = std::fs::read(&description).ok();
+    let before = before.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    if before.as_ref() == Some(&of)
+        && let Ok(before) = read_npy(&folder.join("samples.npy"))
+    {
+        progress.say("the images that an earlier call drew are used again");
+        return Ok(before);
+    }
+    let generated = generate(engine, generator, images, args.batch, seed, progress, stop)?;
+    // Until the new images are whole it must not speak of them.
+    remove(&description)?;
+    write_samples(folder, &generated)?;
+    if let Some(captions) = &texts {
+        let each = images.labels.iter().zip(captions);
+        let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
+        write_prompts(folder, asked, PER_PROMPT)?;
+    }
+    write_json(&description, &of)?;
+    Ok(generated)
+}
