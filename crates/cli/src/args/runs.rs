@@ -373,7 +373,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "DATA")]
     pub nonmembers: String,
 
-    /// Attacks, separated by commas (default: all that fit, see `dualmd list attacks`; variants: sima@50, loss+flip)
+    /// Attacks, separated by commas (default: all that fit, see `dualmd list attacks`; variants: sima@50, loss+flip, secmi-nn+shadow)
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub attacks: Vec<String>,
 

@@ -35,7 +35,8 @@ pub fn list(what: Listing) -> Result<ExitCode> {
                  NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds.\n\
                  Of text-to-image models: NAME+captions tries all captions of an image (loss+captions); sim-mean and pw-... compare an \
                  image with what its caption draws, and rounds@R with what a pair draws for it in R rounds, the first model beginning \
-                 (rounds@2+second: the second; rounds@2+pw-threshold: compared so); sim-mean+captions and rounds@R+captions draw for all captions."
+                 (rounds@2+second: the second; rounds@2+pw-threshold: compared so); sim-mean+captions and rounds@R+captions draw for all captions.\n\
+                 Of attacks that learn: NAME+shadow learns on a shadow model and not from known images (secmi-nn+shadow)."
             );
         }
         Listing::Defenses => {
