@@ -20,6 +20,7 @@ mod datasets;
 mod engine;
 mod features;
 mod interop;
+mod minilm;
 mod sscd;
 mod suite;
 mod version;
@@ -40,8 +41,8 @@ Set-up, tests and benchmarks of dualmd.
 Usage: cargo xtask COMMAND [ARGS]
 
   setup [--cuda]             find or download libtorch 2.13.0 and link it, so that plain cargo build/test/run work
-  features                   fetch what generated images are compared by (19 MB; the demo does it too) and what copies are
-                             found by (SSCD and ONNX Runtime, 67 MB)
+  features                   fetch what generated images are compared by (19 MB; the demo does it too), what copies are
+                             found by (SSCD and ONNX Runtime, 67 MB), and what prompts are read by (MiniLM, 91 MB)
   demo [ARGS]                set up, build, and run `dualmd demo ARGS`
   test [--interop] [--all] [ARGS]
                              set up and run every test; says what was left out (--all or CI=true: that is a failure);
@@ -61,6 +62,7 @@ Environment:
   DUALMD_TEST_CHROMIUM=FILE, DUALMD_TEST_PYTHON=FILE
                              the browser and the Python (with torch and diffusers) that the tests use
   DUALMD_TEST_SSCD=DIR       the folder of SSCD and ONNX Runtime that the tests use (default: what `features` fetched)
+  DUALMD_TEST_MINILM=DIR     the folder of all-MiniLM-L6-v2 that the tests use (default: what `features` fetched)
 ";
 
 fn main() -> ExitCode {
@@ -106,6 +108,8 @@ fn run(args: &[String]) -> Result<()> {
             eprintln!("feature weights: {}", file.display());
             let folder = sscd::ensure(&workspace.cache)?;
             eprintln!("copy detection: {}", folder.display());
+            let folder = minilm::ensure(&workspace.cache)?;
+            eprintln!("sentences: {}", folder.display());
             Ok(())
         }),
         "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),

@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::engine::{self, Choice};
 use crate::interop;
-use crate::sscd;
 use crate::workspace::{self, Workspace};
+use crate::{minilm, sscd};
 
 /// What the user asked of `cargo xtask test`.
 #[derive(Debug, Default, PartialEq)]
@@ -118,6 +118,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             sscd::find(&workspace.cache),
             "SSCD in ONNX Runtime",
             "cargo xtask features, or set DUALMD_TEST_SSCD to a folder like the one that it fills",
+        ),
+        (
+            "DUALMD_TEST_MINILM",
+            minilm::find(&workspace.cache),
+            "how images fit prompts, by MiniLM",
+            "cargo xtask features, or set DUALMD_TEST_MINILM to a folder of all-MiniLM-L6-v2",
         ),
     ];
     for (variable, found, tests, remedy) in tools {

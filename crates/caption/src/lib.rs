@@ -1,8 +1,9 @@
 //! Captions for images, by a BLIP folder that the user brings (transformers' `BlipForConditionalGeneration`, such as
 //! Salesforce/blip-image-captioning-base and -large; Li et al. 2022, arXiv:2201.12086), and how well images fit texts, by a
-//! CLIP folder.
+//! CLIP folder or by a head that is learnt here.
 //!
 //! * [`clip`]: [`ClipModel`], how well pictures fit texts.
+//! * [`fit`]: the same by a small head that is learnt from pairs, between [`sentence`]s and features of images.
 //! * [`captioner`]: [`Captioner`], from a folder and pictures to captions.
 //! * [`config`]: `config.json`, key for key that of transformers.
 //! * [`preprocess`]: from a picture to what the network sees, as `BlipImageProcessor`.
@@ -12,15 +13,18 @@
 //!
 //! Nothing is ever downloaded, and pickles are never opened.
 
+mod bert;
 pub mod captioner;
 pub mod clip;
 pub mod config;
 mod encoder;
 mod files;
+pub mod fit;
 pub mod generate;
 pub mod model;
 pub mod preprocess;
 mod resize;
+pub mod sentence;
 pub mod text;
 pub mod tokenizer;
 pub mod vision;
@@ -29,9 +33,11 @@ pub mod vit;
 pub use captioner::Captioner;
 pub use clip::ClipModel;
 pub use config::{BlipConfig, BlipTextConfig, BlipVisionConfig};
+pub use fit::{Fit, Pairs};
 pub use generate::{CaptionOptions, Method};
 pub use model::BlipModel;
 pub use preprocess::ImageProcessor;
+pub use sentence::SentenceEncoder;
 pub use tokenizer::WordPieceTokenizer;
 pub use vit::Vit;
 

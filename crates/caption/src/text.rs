@@ -2,49 +2,24 @@
 //! image, its output weights being the token embeddings. Same parameter names, same arithmetic.
 
 use crate::Result;
+use crate::bert::{Attention, Perceptron, Sizes};
 use crate::config::BlipTextConfig;
 use dualmd_diffusion::nn::{Builder, Init, LayerNorm, Linear, attend};
 use dualmd_torch::Tensor;
 
-/// Attention with what BERT puts behind it: a projection, the residual, a layer normalisation.
+/// Attention of the decoder: to its own tokens or to the image.
 #[derive(Debug)]
-struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    dense: Linear,
-    norm: LayerNorm,
-    heads: i64,
-}
+struct Reading(Attention);
 
-impl Attention {
+impl Reading {
     /// `source`: width of what keys and values are made from.
     fn new(b: &Builder, name: &str, config: &BlipTextConfig, source: i64) -> Result<Self> {
-        let width = config.hidden_size;
-        let linear =
-            |layer: &str, input: i64| Linear::new(b, &format!("{name}.{layer}"), input, width);
-        Ok(Self {
-            query: linear("self.query", width)?,
-            key: linear("self.key", source)?,
-            value: linear("self.value", source)?,
-            dense: linear("output.dense", width)?,
-            norm: LayerNorm::new(
-                b,
-                &format!("{name}.output.LayerNorm"),
-                width,
-                config.layer_norm_eps,
-            )?,
-            heads: config.num_attention_heads,
-        })
-    }
-
-    fn behind(&self, mixed: &Tensor, x: &Tensor) -> Tensor {
-        self.norm.forward(&(self.dense.forward(mixed) + x))
+        Ok(Self(Attention::new(b, name, &sizes(config), source)?))
     }
 
     /// To this and earlier tokens. `past`: keys and values so far, to which those of `x` are added.
     fn to_text(&self, x: &Tensor, past: &mut Option<[Tensor; 2]>) -> Result<Tensor> {
-        let (mut k, mut v) = (self.key.forward(x), self.value.forward(x));
+        let [mut k, mut v] = self.0.seen(x);
         // Several tokens come only at the start, where the mask is the triangle; a single one sees everything.
         let causal = past.is_none();
         if let Some([keys, values]) = past.take() {
@@ -53,44 +28,44 @@ impl Attention {
                 Tensor::f_cat(&[values, v], 1)?,
             );
         }
-        let mixed = attend(&self.query.forward(x), &k, &v, self.heads, causal)?;
+        let mixed = attend(&self.0.query.forward(x), &k, &v, self.0.heads, causal)?;
         *past = Some([k, v]);
-        Ok(self.behind(&mixed, x))
+        Ok(self.0.behind(&mixed, x))
     }
 
     /// To the image. `x` [B n, T, C] holds `n` captions of each of the B images one after the other; their queries
     /// are put in one row, so that an image's keys and values are neither repeated nor copied.
     fn to_image(&self, x: &Tensor, [k, v]: &[Tensor; 2]) -> Result<Tensor> {
         let (images, width) = (k.size()[0], *x.size().last().unwrap_or(&0));
-        let q = self.query.forward(x).f_view([images, -1, width])?;
-        let mixed = attend(&q, k, v, self.heads, false)?;
-        Ok(self.behind(&mixed.f_view(x.size().as_slice())?, x))
+        let q = self.0.query.forward(x).f_view([images, -1, width])?;
+        let mixed = attend(&q, k, v, self.0.heads, false)?;
+        Ok(self.0.behind(&mixed.f_view(x.size().as_slice())?, x))
+    }
+}
+
+fn sizes(config: &BlipTextConfig) -> Sizes {
+    Sizes {
+        width: config.hidden_size,
+        inner: config.intermediate_size,
+        heads: config.num_attention_heads,
+        epsilon: config.layer_norm_eps,
     }
 }
 
 #[derive(Debug)]
 struct Layer {
-    attention: Attention,
-    cross: Attention,
-    inner: Linear,
-    outer: Linear,
-    norm: LayerNorm,
+    attention: Reading,
+    cross: Reading,
+    perceptron: Perceptron,
 }
 
 impl Layer {
     fn new(b: &Builder, name: &str, config: &BlipTextConfig, image_width: i64) -> Result<Self> {
-        let (width, inner) = (config.hidden_size, config.intermediate_size);
+        let width = config.hidden_size;
         Ok(Self {
-            attention: Attention::new(b, &format!("{name}.attention"), config, width)?,
-            cross: Attention::new(b, &format!("{name}.crossattention"), config, image_width)?,
-            inner: Linear::new(b, &format!("{name}.intermediate.dense"), width, inner)?,
-            outer: Linear::new(b, &format!("{name}.output.dense"), inner, width)?,
-            norm: LayerNorm::new(
-                b,
-                &format!("{name}.output.LayerNorm"),
-                width,
-                config.layer_norm_eps,
-            )?,
+            attention: Reading::new(b, &format!("{name}.attention"), config, width)?,
+            cross: Reading::new(b, &format!("{name}.crossattention"), config, image_width)?,
+            perceptron: Perceptron::new(b, name, &sizes(config))?,
         })
     }
 
@@ -102,8 +77,7 @@ impl Layer {
     ) -> Result<Tensor> {
         let x = self.attention.to_text(x, past)?;
         let x = self.cross.to_image(&x, image)?;
-        let h = self.outer.forward(&self.inner.forward(&x).gelu("none"));
-        Ok(self.norm.forward(&(h + x)))
+        Ok(self.perceptron.forward(&x))
     }
 }
 
@@ -158,12 +132,7 @@ impl TextDecoder {
     /// The memory before the first token of captions of `images` [B, patches + 1, image width].
     #[must_use]
     pub fn start(&self, images: &Tensor) -> Memory {
-        let made = |layer: &Layer| {
-            [
-                layer.cross.key.forward(images),
-                layer.cross.value.forward(images),
-            ]
-        };
+        let made = |layer: &Layer| layer.cross.0.seen(images);
         Memory {
             images: self.layers.iter().map(made).collect(),
             tokens: self.layers.iter().map(|_| None).collect(),

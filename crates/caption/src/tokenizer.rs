@@ -96,6 +96,12 @@ impl WordPieceTokenizer {
         self.tokenizer.id_to_token(u32::try_from(id).ok()?)
     }
 
+    /// The id of a token.
+    #[must_use]
+    pub fn id(&self, token: &str) -> Option<i64> {
+        self.tokenizer.token_to_id(token).map(i64::from)
+    }
+
     /// Ids of a text, without `[CLS]` and `[SEP]`.
     ///
     /// # Errors

@@ -5,12 +5,13 @@ mod common;
 
 use common::{golden, pictures};
 use dualmd_caption::generate::distribution;
-use dualmd_caption::{CaptionOptions, Captioner, Method};
+use dualmd_caption::{CaptionOptions, Captioner, Method, SentenceEncoder};
 use dualmd_data::Picture;
 use dualmd_torch::weights::read_safetensors;
 use dualmd_torch::{Device, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
 const FOLDERS: [&str; 2] = ["new", "old"];
@@ -130,6 +131,45 @@ fn logits_equal_those_of_a_model_that_python_makes_now() {
             "{name}: {tokens:e} {logits:e}"
         );
     }
+}
+
+/// The real all-MiniLM-L6-v2, where set-up has fetched it.
+#[test]
+fn sentences_of_the_real_minilm_equal_those_of_transformers() {
+    let variable = |name: &str| std::env::var_os(name);
+    let (Some(python), Some(folder)) = (
+        variable("DUALMD_TEST_PYTHON"),
+        variable("DUALMD_TEST_MINILM"),
+    ) else {
+        eprintln!("left out: DUALMD_TEST_PYTHON and DUALMD_TEST_MINILM are not both set");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let made = dir.path().join("sentences.safetensors");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../interop/make_sentence_golden.py"
+    );
+    let output = Command::new(python)
+        .args([script.as_ref(), "--of".as_ref(), folder.as_os_str()])
+        .arg(&made)
+        .env("OMP_NUM_THREADS", "1")
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .expect("Python starts");
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{said}");
+    let texts = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/golden/sentence/sentences.json"
+    );
+    let texts: Vec<String> = serde_json::from_slice(&std::fs::read(texts).unwrap()).unwrap();
+    let encoder = SentenceEncoder::load(Path::new(&folder), Device::Cpu).unwrap();
+    let theirs = &read_safetensors(&made).unwrap()["sentences"];
+    let furthest = (encoder.encode(&texts).unwrap() - theirs).abs().max();
+    assert!(furthest.double_value(&[]) < 1e-5, "{furthest:?}");
+    println!("furthest {:e}", furthest.double_value(&[]));
 }
 
 #[test]

@@ -111,6 +111,15 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "DIR")]
     pub clip: Option<PathBuf>,
 
+    /// Also measure how well images fit their prompts where you have no CLIP: by a small head that is learnt from these captioned
+    /// images, without those that are measured (may be repeated; needs `cargo xtask features`)
+    #[arg(long, value_name = "DATA")]
+    pub fit: Vec<String>,
+
+    /// Where that head is kept, to be used again with the same images [default: fit.safetensors in the folder]
+    #[arg(long, value_name = "FILE", requires = "fit")]
+    pub fit_head: Option<PathBuf>,
+
     /// The remedy.
     #[command(flatten)]
     pub remedy: MitigateArgs,

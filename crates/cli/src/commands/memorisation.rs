@@ -9,6 +9,7 @@ use crate::choices::Features;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::weight_set;
+use crate::stages::fit::Fitting;
 use crate::stages::memorisation::{Found, Measure, Prompt, Real};
 use crate::stages::pictures::{pictures, tensor_of_all};
 use crate::stages::sample::{Generator, stopped};
@@ -17,10 +18,11 @@ use crate::stages::{create_folder, train::view, utility, write_json};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
 use dualmd_caption::ClipModel;
-use dualmd_data::{ImageSet, LoadOptions, Split, save_png};
+use dualmd_data::{ImageSet, LoadOptions, Record, Split, save_png};
 use dualmd_diffusion::Model;
 use dualmd_torch::Tensor;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,6 +109,10 @@ pub fn measured(
         .map(|folder| ClipModel::load(folder, engine.device))
         .transpose()?;
     let seed = global.seed.unwrap_or(0);
+    let fitting = match args.fit.is_empty() {
+        false => Some(fitting(args, &case, &generator, seed, &engine)?),
+        true => None,
+    };
     let measure = Measure {
         generator: &generator,
         engine: &engine,
@@ -119,6 +125,7 @@ pub fn measured(
         secmi,
         mitigation: args.remedy.options(),
         clip: clip.as_ref(),
+        fit: fitting.as_ref(),
     };
     let folder = args.out.join("images");
     create_folder(&folder)?;
@@ -164,6 +171,7 @@ pub fn measured(
         "first_norm": summary.measured(|f| f.first_norm, 1.0)?,
         "similarity": extractor.as_ref().map(|e| summary.similarity(&e.name())),
         "clip_score": args.clip.as_ref().map(|folder| summary.clip(folder)),
+        "fit": fitting.as_ref().map(|fitting| fitted(fitting, &summary, &case)).transpose()?,
         "mitigation": measure.mitigation.map(|m| summary.remedied(&m)),
     });
     report["t_error"]["t"] = secmi.error_at().into();
@@ -173,6 +181,50 @@ pub fn measured(
         &format!("{} prompts in {}", found.len(), args.out.display()),
     );
     Ok(summary.lines(&report))
+}
+
+/// The head that `--fit` asks for.
+fn fitting(
+    args: &MemorisationArgs,
+    case: &Case,
+    generator: &Generator,
+    seed: u64,
+    engine: &Engine,
+) -> Result<Fitting> {
+    let shape = generator.first().image_shape();
+    let options = LoadOptions {
+        image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
+        channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
+        caption_column: args.caption_column.as_deref(),
+        ..LoadOptions::default()
+    };
+    let (mut records, mut seen) = (Vec::new(), BTreeSet::new());
+    for data in &args.fit {
+        let set = undoubled(data, &options)?;
+        let new = |r: &Record| seen.insert(r.id.as_str().to_owned());
+        records.extend(set.records.into_iter().filter(new));
+    }
+    let set = ImageSet::new(args.fit.join(" "), None, records).context("--fit")?;
+    let ids = case
+        .prompts
+        .iter()
+        .filter_map(|p| p.id.as_deref())
+        .collect();
+    let texts = case.prompts.iter().map(|p| p.text.as_str()).collect();
+    let kept = args.fit_head.clone();
+    let kept = kept.unwrap_or_else(|| args.out.join("fit.safetensors"));
+    Fitting::learn(&set, (&ids, &texts), seed, &kept, engine.device)
+}
+
+/// What the fits came to, with what they are worth and what the prompts' own images reach.
+fn fitted(fitting: &Fitting, summary: &Summary<'_>, case: &Case) -> Result<serde_json::Value> {
+    let mut real = Vec::new();
+    if let Some((images, members)) = &case.images {
+        let own = case.prompts[..*members].iter().map(|p| p.text.as_str());
+        let own: Vec<&str> = own.collect();
+        real = fitting.of(&own, &images.narrow(0, 0, *members as i64))?;
+    }
+    Ok(summary.fit(fitting, &real))
 }
 
 fn case(args: &MemorisationArgs, model: &Model) -> Result<Case> {
@@ -251,6 +303,7 @@ fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
         "nearest_member",
         "nearest_heldout",
         "clip_score",
+        "fit",
         "loss_before",
         "loss_after",
     ])?;
@@ -267,6 +320,7 @@ fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
             number(f.nearest_member),
             number(f.nearest_heldout),
             number(f.clip_score),
+            number(f.fit),
             number(f.mitigation.map(|m| m.before)),
             number(f.mitigation.map(|m| m.after)),
         ])?;

@@ -1,6 +1,7 @@
 //! What prompts call up: images are generated from each, and what the model gives away on the way is measured, and how like the
 //! prompt's own training image they are.
 
+use super::fit::Fitting;
 use super::mitigation::{Drawing, remedy};
 use super::pictures::pictures;
 use super::sample::{Generator, Prompts, decoded};
@@ -54,6 +55,8 @@ pub struct Measure<'a> {
     pub mitigation: Option<Mitigation>,
     /// What says how well an image fits its prompt.
     pub clip: Option<&'a ClipModel>,
+    /// The same without a CLIP.
+    pub fit: Option<&'a Fitting>,
 }
 
 /// What one prompt came to: means over its images.
@@ -73,6 +76,8 @@ pub struct Found {
     pub nearest_heldout: Option<f64>,
     /// Cosine between CLIP's embeddings of a generated image and of the prompt as it was given.
     pub clip_score: Option<f64>,
+    /// The same by a head that was learnt for it.
+    pub fit: Option<f64>,
     /// With a remedy: losses before its first and its last update, and whether the target was reached.
     pub mitigation: Option<Remedied>,
 }
@@ -152,7 +157,12 @@ fn directions(extractor: &dyn Extractor, x: &Tensor) -> Result<Tensor> {
 }
 
 /// CLIP scores of prompts: means over the `k` images of each.
-fn fit(clip: &ClipModel, prompts: &[Prompt], images: &Tensor, k: usize) -> Result<Vec<f64>> {
+fn clip_scores(
+    clip: &ClipModel,
+    prompts: &[Prompt],
+    images: &Tensor,
+    k: usize,
+) -> Result<Vec<f64>> {
     let pictures = pictures(images)?;
     let seen = clip.pictures(&pictures.iter().collect::<Vec<_>>())?;
     let texts: Vec<&str> = prompts.iter().map(|p| p.text.as_str()).collect();
@@ -211,8 +221,15 @@ impl Measure<'_> {
             }
             if let Some(clip) = self.clip {
                 let here = &prompts[start..start + here];
-                for (f, score) in found.iter_mut().zip(fit(clip, here, &images, k)?) {
+                for (f, score) in found.iter_mut().zip(clip_scores(clip, here, &images, k)?) {
                     f.clip_score = Some(score);
+                }
+            }
+            if let Some(fit) = self.fit {
+                let here = &prompts[start..start + here];
+                let texts: Vec<&str> = here.iter().map(|p| p.text.as_str()).collect();
+                for (f, score) in found.iter_mut().zip(fit.of(&texts, &images)?) {
+                    f.fit = Some(score);
                 }
             }
             all.extend(found);
@@ -286,6 +303,7 @@ impl Measure<'_> {
             nearest_member: None,
             nearest_heldout: None,
             clip_score: None,
+            fit: None,
             mitigation: remedied.as_ref().map(|all| {
                 let own = &all[i * groups..(i + 1) * groups];
                 let mean = |loss: fn(&[f64]) -> Option<&f64>| {

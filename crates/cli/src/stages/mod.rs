@@ -4,6 +4,7 @@
 pub mod attack;
 pub mod blind;
 pub mod copies;
+pub mod fit;
 pub mod lesson;
 pub mod memorisation;
 pub mod mitigation;

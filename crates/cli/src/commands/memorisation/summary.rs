@@ -1,5 +1,6 @@
 //! What all prompts came to: `memorisation.json`, and a few lines of it.
 
+use crate::stages::fit::Fitting;
 use crate::stages::memorisation::{Found, Prompt};
 use anyhow::{Result, bail};
 use dualmd_attack::memorisation::Mitigation;
@@ -84,6 +85,25 @@ impl Summary<'_> {
         json!({ "model": folder.display().to_string(), "memorised": of(true), "others": of(false) })
     }
 
+    /// Fits by a head that was learnt for it. `real`: those of the memorised prompts' own images.
+    pub fn fit(&self, fitting: &Fitting, real: &[f64]) -> Value {
+        let side = |memorised| self.side(memorised, |f| f.fit);
+        let relative = |fits: Vec<f64>| {
+            let fits: Vec<f64> = fits
+                .into_iter()
+                .map(|f| fitting.calibration.relative(f))
+                .collect();
+            spread(&fits)
+        };
+        json!({
+            "by": fitting.name(), "calibration": fitting.calibration,
+            "memorised": spread(&side(true)), "others": spread(&side(false)),
+            "relative": {
+                "memorised": relative(side(true)), "others": relative(side(false)), "own_images": relative(real.to_vec()),
+            },
+        })
+    }
+
     /// What the remedy did.
     pub fn remedied(&self, options: &Mitigation) -> Value {
         let all: Vec<_> = self.found.iter().filter_map(|f| f.mitigation).collect();
@@ -131,6 +151,20 @@ impl Summary<'_> {
         }
         if let Some(mean) = report["clip_score"]["memorised"]["mean"].as_f64() {
             lines.push(format!("CLIP score: mean {mean:.3}"));
+        }
+        let fit = &report["fit"];
+        let relative = |side: &str| fit["relative"][side]["mean"].as_f64();
+        if let (Some(by), Some(mean)) = (fit["by"].as_str(), relative("memorised")) {
+            let mut line = format!(
+                "fit of prompt and image ({by}; 0: a strange text, 1: the own text of a real image): mean {mean:.3}"
+            );
+            if let Some(others) = relative("others") {
+                line += &format!(", of captions never seen {others:.3}");
+            }
+            if let Some(own) = relative("own_images") {
+                line += &format!("; the prompts' own images {own:.3}");
+            }
+            lines.push(line);
         }
         if let Some(reached) = report["mitigation"]["reached"].as_u64() {
             lines.push(format!(

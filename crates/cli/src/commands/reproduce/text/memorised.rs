@@ -15,6 +15,7 @@ use crate::experiment::Experiment;
 use crate::stages::attack::weight_set;
 use crate::stages::copies::SscdFiles;
 use crate::stages::sample::fingerprint;
+use crate::stages::{fit, utility};
 use anyhow::{Context, Result};
 use dualmd_metrics::SscdForm;
 use serde_json::Value;
@@ -131,9 +132,11 @@ fn same(asked: &MemorisationArgs, planned: &Planned) -> Result<bool> {
         _ => found["similarity"]["features"] != "sscd-512",
     };
     let clip = asked.clip.is_none() || !found["clip_score"].is_null();
+    let fit = asked.fit.is_empty() || !found["fit"].is_null();
     let target = asked.remedy.options().map(|o| o.target);
     Ok(features
         && clip
+        && fit
         && found["weights_blake3"] == fingerprint(&folders, weight_set(asked.weights))?
         && found["seed"] == planned.experiment.seed
         && found["generations"] == asked.n
@@ -186,6 +189,8 @@ fn arguments(planned: &Planned, method: &Method) -> MemorisationArgs {
         },
         features_weights: None,
         clip: None,
+        fit: pairs(&planned.experiment),
+        fit_head: Some(folder(&planned.folder.0, "fit.safetensors")),
         remedy: MitigateArgs {
             mitigate: remedy.then_some(Mitigate::Wen),
             mitigate_target: TARGET,
@@ -194,6 +199,16 @@ fn arguments(planned: &Planned, method: &Method) -> MemorisationArgs {
         weights: audit.weights,
         batch: sample.batch,
         out: folder(&planned.folder.0, method.folder),
+    }
+}
+
+/// Captioned images that a fit can be learnt from, where its networks are at hand: those of the run's source that it does not touch,
+/// and those of its base. A run without a base uses up its source, and so do sets that users bring.
+fn pairs(experiment: &Experiment) -> Vec<String> {
+    let there = fit::sentences().is_some() && utility::efflite0_weights().is_some();
+    match &experiment.pretrain {
+        Some(pretrain) if there => vec![experiment.data.source.clone(), pretrain.source.clone()],
+        _ => Vec::new(),
     }
 }
 
@@ -234,7 +249,7 @@ fn measured_mean(spread: &Value) -> Option<Measured> {
 }
 
 /// Columns: (head, pointer to a spread in `memorisation.json`, key of records).
-const COLUMNS: [(&str, &str, &str); 4] = [
+const COLUMNS: [(&str, &str, &str); 5] = [
     (
         "similarity to the prompt's image",
         "/similarity/own/memorised",
@@ -251,6 +266,11 @@ const COLUMNS: [(&str, &str, &str); 4] = [
         "similarity_heldout",
     ),
     ("CLIP score", "/clip_score/memorised", "clip_score"),
+    (
+        "fit of image and prompt",
+        "/fit/relative/memorised",
+        "fit_relative",
+    ),
 ];
 
 /// Table 1 and its sentences.
@@ -327,8 +347,9 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
         format!(
             "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts; intervals of one run are over prompts. The paper's are of \
              another SSCD network on other pictures: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
-             by as much as a caption says; only what lies above that is memory. A CLIP score needs a CLIP folder of yours (--clip, at the first \
-             call). Wen's target is 3 for four latents of Stable Diffusion, which is 0.31 of what memorised prompts typically begin with there; a small model has the same part of the \
+             by as much as a caption says; only what lies above that is memory. A CLIP score needs a CLIP folder of yours (--clip). The fit stands in for it (`cargo xtask features`): a head between MiniLM's sentences and EfficientNet-Lite0's \
+             features, learnt from captioned images of the same kind without the members, the non-members and their captions; 0 is what a strange caption reaches, 1 what real images \
+             reach with their own, on pairs that were kept for it. Wen's target is 3 for four latents of Stable Diffusion, which is 0.31 of what memorised prompts typically begin with there; a small model has the same part of the \
              median that its members' prompts begin with."
         ),
     ];
