@@ -140,6 +140,52 @@ fn tables_are_views_of_the_same_runs() {
 }
 
 /// DP-SGD takes as long as the rest: it is trained once, or for every seed that is asked for so.
+/// A finished run is gone on with for attacks that it does not have, where its models are there: no model is trained again.
+#[test]
+fn a_finished_run_is_attacked_with_what_is_asked_for_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path();
+    let run = out.join("cpu/fashion-16/seed-0");
+    let more = |attacks: &str, flags: &[&str]| {
+        let set = format!("audit.attacks={attacks}");
+        let all = [&["--seeds", "1", "--set", &set][..], flags].concat();
+        let output = succeed(&args("table3", text(out), &all));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    more(r#"["sima"]"#, &[]);
+    let trained = || {
+        let file = run.join("models/student/training.json");
+        file.metadata().unwrap().modified().unwrap()
+    };
+    let before = trained();
+    let asked = r#"["loss", "sima"]"#;
+    let dry = more(asked, &["--dry-run"]);
+    assert!(
+        dry.contains("finished but for some attacks") && dry.contains("1 of 1 runs to do"),
+        "{dry}"
+    );
+    let names = || {
+        let report = json(&run.join("report.json"));
+        let models = report["models"].as_array().unwrap();
+        let student = models.iter().find(|m| m["name"] == "student").unwrap();
+        let results = student["results"].as_array().unwrap();
+        let names = results
+            .iter()
+            .map(|r| r["attack"].as_str().unwrap().to_owned());
+        names.filter(|n| n != "nn").collect::<Vec<_>>()
+    };
+    more(asked, &[]);
+    assert_eq!(names(), ["sima", "loss"]);
+    // Fewer are there as well.
+    assert!(more(r#"["sima"]"#, &["--dry-run"]).contains("0 of 1 runs to do"));
+    // Of a stored run only report and plan are left: its table has what it has.
+    std::fs::rename(run.join("models"), out.join("models")).unwrap();
+    more(r#"["loss", "pia", "sima"]"#, &[]);
+    assert_eq!(names(), ["sima", "loss"]);
+    std::fs::rename(out.join("models"), run.join("models")).unwrap();
+    assert_eq!(trained(), before);
+}
+
 #[test]
 fn costly_models_are_trained_for_seed_0() {
     let dir = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ impl Study {
                     .iter()
                     .map(|job| job.train.as_ref().map_or(plan.train.steps, |t| t.steps))
                     .sum();
-                if state != "finished" {
+                if state != FINISHED {
                     left += 1;
                 }
                 out.push_str(&format!(
@@ -50,9 +50,32 @@ impl Study {
     }
 }
 
+const FINISHED: &str = "finished";
+
+/// The experiment of a finished run with the attacks that are asked for now and were not run in it; `None` if there are none.
+///
+/// # Errors
+/// A plan that cannot be read.
+pub fn with_more_attacks(planned: &Planned) -> Result<Option<Experiment>> {
+    let path = planned.folder.plan();
+    let plan = Plan::load(&path)?;
+    let mut own = Experiment::parse(&plan.experiment_toml, &path.display().to_string(), &[])?;
+    let known = own.audit.attacks.len();
+    for attack in &planned.experiment.audit.attacks {
+        if !own.audit.attacks.contains(attack) {
+            own.audit.attacks.push(attack.clone());
+        }
+    }
+    Ok((own.audit.attacks.len() > known).then_some(own))
+}
+
 fn state(planned: &Planned) -> &'static str {
     if planned.report().exists() {
-        "finished"
+        let models = planned.folder.0.join("models").is_dir();
+        match with_more_attacks(planned) {
+            Ok(Some(_)) if models => "finished but for some attacks",
+            _ => FINISHED,
+        }
     } else if planned.folder.plan().exists() {
         "begun"
     } else {

@@ -2,7 +2,7 @@
 
 use super::datasets::{Dataset, of};
 use super::read::Set;
-use super::state::{imported_or_none, same_experiment};
+use super::state::{imported_or_none, same_experiment, with_more_attacks};
 use super::write::{Place, Source};
 use crate::args::{Global, Import, ReproduceArgs, Scale, What};
 use crate::bail_usage;
@@ -193,11 +193,23 @@ impl Study {
                 if set.split.is_some() {
                     imported_or_none(planned)?;
                 }
+                let name = planned.folder.0.display();
+                let mut experiment = planned.experiment.clone();
                 if planned.report().exists() {
                     same_experiment(planned)?;
-                    continue;
+                    let Some(more) = with_more_attacks(planned)? else {
+                        continue;
+                    };
+                    if !planned.folder.0.join("models").is_dir() {
+                        if !global.quiet {
+                            eprintln!(
+                                "{name}: its models are not there any more, so its table has the attacks that were run on them"
+                            );
+                        }
+                        continue;
+                    }
+                    experiment = more;
                 }
-                let name = planned.folder.0.display();
                 if !global.quiet {
                     eprintln!("{name}");
                 }
@@ -207,7 +219,7 @@ impl Study {
                     import_split(global, planned, file, *seed)?;
                 }
                 let all = Stage::Report;
-                if !run::stages(global, &planned.experiment, &planned.folder, all, stop)? {
+                if !run::stages(global, &experiment, &planned.folder, all, stop)? {
                     return Ok(false);
                 }
                 let report = dualmd_audit::build(&planned.folder.0)?;

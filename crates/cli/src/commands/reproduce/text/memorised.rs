@@ -552,6 +552,7 @@ mod tests {
                     "own": { "memorised": { "mean": own }, "others": { "mean": unseen } },
                     "nearest_heldout": { "memorised": { "mean": 0.3 } },
                 },
+                "fit": { "relative": { "memorised": { "mean": own / 2.0 } } },
                 "t_error": {
                     "t": 90, "memorised": { "n": 2, "median": 0.5, "q05": 0.25, "q95": 0.75 }, "histogram": { "edges": [0.0, 1.0, 2.0], "memorised": [2, 0], "others": [0, 2] },
                     "detection": { "auc": 1.0, "auc_ci": [0.9, 1.0] },
@@ -591,6 +592,7 @@ mod tests {
                 "0.400",
                 "0.300",
                 "-",
+                "0.250",
                 "0.28",
                 "0.25"
             ]
