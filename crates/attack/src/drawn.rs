@@ -5,7 +5,7 @@
 //! r-th timestep down to the image and begins with the same model; between rounds the image gets fresh noise of the level of
 //! the next timestep ([`dualmd_diffusion::sampler::sample_in_rounds`]). The paper lets the first model begin, so that its members,
 //! D1, come out more often; `rounds@R+second` lets the second begin, for D2. Whether they do is to be looked at
-//! (`docs/attacks/rounds.md`).
+//! (`docs/attacks/rounds.md`). One round is an ordinary generation by DDIM with that model first.
 //!
 //! The images are compared by `sim-mean`, or by the form that is named last: `rounds@2+pw-threshold`,
 //! `rounds@2+second+pw-threshold`.
@@ -23,7 +23,7 @@ use serde_json::json;
 /// How a pair's images are drawn for [`Drawn`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rounds {
-    /// R, at least 2.
+    /// R, at least 1.
     pub rounds: usize,
     /// Every round begins with the second model, not the first.
     pub second: bool,
@@ -74,7 +74,7 @@ impl Drawn {
             });
         }
         let mut parts = name.strip_prefix("rounds@")?.split('+').peekable();
-        let rounds = parts.next()?.parse().ok().filter(|&r| r >= 2)?;
+        let rounds = parts.next()?.parse().ok().filter(|&r| r >= 1)?;
         let second = parts.next_if_eq(&SECOND).is_some();
         let form = match parts.next() {
             Some(form) => Similarity::parse(form).filter(|f| f.learns())?,
@@ -140,8 +140,9 @@ impl Drawn {
         AttackInfo {
             name: self.name(),
             title: format!(
-                "{}, {rounds} rounds with the {begins} model first",
-                plain.title
+                "{}, {rounds} round{} with the {begins} model first",
+                plain.title,
+                if rounds == 1 { "" } else { "s" }
             ),
             paper: "DualMD, appendix A.5; Pang and Wang 2025, arXiv 2312.08207",
             access: Access::GreyBox,
@@ -162,6 +163,8 @@ mod tests {
         for form in Similarity::ALL {
             for rounds in [
                 None,
+                Some((1, false)),
+                Some((1, true)),
                 Some((2, false)),
                 Some((3, false)),
                 Some((2, true)),
@@ -201,7 +204,7 @@ mod tests {
         for unknown in [
             "rounds",
             "rounds@",
-            "rounds@1",
+            "rounds@0",
             "rounds@x",
             "rounds@02",
             "rounds@+2",

@@ -186,6 +186,100 @@ fn a_finished_run_is_attacked_with_what_is_asked_for_now() {
     assert_eq!(trained(), before);
 }
 
+/// A text-to-image study so small that a run takes seconds.
+const TINY_TEXT: [&str; 17] = [
+    "data.image_size=8",
+    "data.members=8",
+    "data.nonmembers=24",
+    "data.near_duplicates=ignore",
+    "model.block_out_channels=[8, 8]",
+    "model.norm_num_groups=4",
+    "pretrain.source=emoji#twitter",
+    "pretrain.train={ steps = 2, captions = \"any\" }",
+    "train.steps=4",
+    "train.batch=4",
+    "train.eval_every=0",
+    "sample.steps=2",
+    "sample.per_prompt=1",
+    "sample.features=pixels",
+    "sample.copies=pixels",
+    "audit.attacks=[\"pia\", \"pw-threshold\", \"sim-mean+captions\", \"rounds@1+second\", \"rounds@2\"]",
+    "models=[{name=\"baseline\",defense=\"none\"},{name=\"dualmd\",defense=\"dualmd\"},{name=\"baseline-any\",defense=\"none\",train={captions=\"any\"}},{name=\"student\",defense=\"distillmd\"}]",
+];
+
+/// Every table and figure of the text-to-image half from one run.
+#[test]
+fn text_tables_are_views_of_one_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let make = |what: &str| {
+        let mut args = vec!["reproduce", what, "--out", text(&out), "--seeds", "1", "-q"];
+        TINY_TEXT.iter().for_each(|set| args.extend(["--set", set]));
+        // Without the networks that set-up may have fetched: pixels compare.
+        let output = dualmd(&args)
+            .env("DUALMD_CACHE", dir.path())
+            .env_remove("DUALMD_EFFLITE0")
+            .env_remove("DUALMD_SSCD")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{what}: {said}");
+        json(&out.join(format!("{what}-cpu.json")))
+    };
+    let numbers = |table: &Value, metric: &str| -> Vec<(String, String)> {
+        let all = table["numbers"].as_array().unwrap().iter();
+        let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+        all.filter(|n| n["metric"] == metric)
+            .map(|n| (text(&n["model"]), text(&n["attack"])))
+            .collect()
+    };
+    let table5 = make("table5");
+    let report = out.join("cpu/emoji-t2i/seed-0/report.json");
+    let written = || report.metadata().unwrap().modified().unwrap();
+    let before = written();
+    let found = numbers(&table5, "auc");
+    for (model, attack) in [
+        ("baseline", "sim-mean"),
+        ("baseline-any", "sim-mean+captions"),
+        ("dualmd", "pw-threshold"),
+        ("student", "sim-mean"),
+    ] {
+        let both = (model.to_owned(), attack.to_owned());
+        assert!(found.contains(&both), "{both:?} in {found:?}");
+    }
+    let table9 = numbers(&make("table9"), "auc_d2");
+    let rounds = |attack: &str| ("dualmd".to_owned(), attack.to_owned());
+    assert!(
+        table9.contains(&rounds("rounds@1+second")) && table9.contains(&rounds("rounds@2")),
+        "{table9:?}"
+    );
+    let table8 = numbers(&make("table8"), "auc");
+    assert!(
+        table8.contains(&("baseline-any".into(), "pia".into())),
+        "{table8:?}"
+    );
+    for what in ["table4", "table7", "fig4", "fig6", "fig7"] {
+        make(what);
+    }
+    for file in [
+        "fig4-cpu-emoji-t2i.svg",
+        "fig6-cpu-emoji-t2i.png",
+        "fig7-cpu-emoji-t2i.png",
+    ] {
+        assert!(out.join(file).exists(), "{file}");
+    }
+    assert_eq!(written(), before, "the run was made once");
+    // What prompts call up is measured beside the run.
+    let table1 = make("table1");
+    let methods = numbers(&table1, "similarity_own");
+    assert_eq!(methods.len(), 4, "{table1}");
+    let folder = out.join("cpu/emoji-t2i/seed-0/memorisation/dualmd");
+    let found = json(&folder.join("memorisation.json"));
+    assert_eq!(found["similarity"]["beyond_captions"]["n_others"], 24);
+    make("fig3");
+    assert!(out.join("fig3-cpu-emoji-t2i.svg").exists());
+}
+
 #[test]
 fn costly_models_are_trained_for_seed_0() {
     let dir = tempfile::tempdir().unwrap();

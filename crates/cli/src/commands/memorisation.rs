@@ -169,7 +169,7 @@ pub fn measured(
         "t_error": summary.measured(|f| f.t_error, -1.0)?,
         "mean_norm": summary.measured(|f| f.mean_norm, 1.0)?,
         "first_norm": summary.measured(|f| f.first_norm, 1.0)?,
-        "similarity": extractor.as_ref().map(|e| summary.similarity(&e.name())),
+        "similarity": extractor.as_ref().map(|e| summary.similarity(&e.name())).transpose()?,
         "clip_score": args.clip.as_ref().map(|folder| summary.clip(folder)),
         "fit": fitting.as_ref().map(|fitting| fitted(fitting, &summary, &case)).transpose()?,
         "mitigation": measure.mitigation.map(|m| summary.remedied(&m)),

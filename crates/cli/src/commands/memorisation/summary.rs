@@ -4,7 +4,7 @@ use crate::stages::fit::Fitting;
 use crate::stages::memorisation::{Found, Prompt};
 use anyhow::{Result, bail};
 use dualmd_attack::memorisation::Mitigation;
-use dualmd_stats::summarise;
+use dualmd_stats::{clopper_pearson, summarise};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -63,20 +63,27 @@ impl Summary<'_> {
     }
 
     /// Similarities in `features`.
-    pub fn similarity(&self, features: &str) -> Value {
+    ///
+    /// # Errors
+    /// A similarity that is not finite.
+    pub fn similarity(&self, features: &str) -> Result<Value> {
         let of = |get: fn(&Found) -> Option<f64>| json!({ "memorised": spread(&self.side(true, get)), "others": spread(&self.side(false, get)) });
+        // What a caption alone explains: how like its image a drawing for a caption is that no model saw.
+        let unseen = self.side(false, |f| f.similarity);
+        let seen = self.side(true, |f| f.similarity);
         let copies = |memorised: bool| {
             let own = self.side(memorised, |f| f.similarity);
             let above = own.iter().filter(|&&s| s > COPY).count();
             (!own.is_empty()).then(|| above as f64 / own.len() as f64)
         };
-        json!({
+        Ok(json!({
             "features": features,
             "own": of(|f| f.similarity),
             "nearest_member": of(|f| f.nearest_member),
             "nearest_heldout": of(|f| f.nearest_heldout),
             "share_above_half": { "memorised": copies(true), "others": copies(false) },
-        })
+            "beyond_captions": beyond(&seen, &unseen)?,
+        }))
     }
 
     /// CLIP scores by the model in `folder`.
@@ -144,6 +151,13 @@ impl Summary<'_> {
             if let Some(others) = mean("own", "others") {
                 line += &format!(", of captions never seen {others:.3}");
             }
+            let beyond = &s["beyond_captions"];
+            if let (Some(found), Some(n)) = (beyond["found"].as_u64(), beyond["n"].as_u64()) {
+                line += &format!(
+                    ", {found} of {n} above all but {} of {} of these",
+                    beyond["others_above"], beyond["n_others"]
+                );
+            }
             if let Some(yardstick) = mean("nearest_heldout", "memorised") {
                 line += &format!("; to the nearest held-out image {yardstick:.3}");
             }
@@ -175,6 +189,26 @@ impl Summary<'_> {
         }
         lines
     }
+}
+
+/// Share of the captions that no model saw whose drawings count as copies when the threshold is set.
+const FALSE_COPIES: f64 = 0.05;
+
+/// How many memorised prompts draw something more like their image than all but [`FALSE_COPIES`] of the captions that no model saw: a
+/// threshold that is calibrated on held-out pairs and means the same in any features. `null` with fewer than 20 of these.
+fn beyond(seen: &[f64], unseen: &[f64]) -> Result<Value> {
+    if seen.is_empty() || (unseen.len() as f64) < 1.0 / FALSE_COPIES {
+        return Ok(Value::Null);
+    }
+    let mut sorted = unseen.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let threshold = sorted[(unseen.len() as f64 * FALSE_COPIES).floor() as usize];
+    let above = |side: &[f64]| side.iter().filter(|&&s| s > threshold).count();
+    let (found, n) = (above(seen), seen.len());
+    Ok(json!({
+        "threshold": threshold, "others_above": above(unseen), "n_others": unseen.len(), "found": found, "n": n,
+        "share": found as f64 / n as f64, "share_ci": clopper_pearson(found as u64, n as u64, 0.95)?,
+    }))
 }
 
 /// Mean, standard deviation and quantiles; `null` of nothing.
@@ -223,6 +257,19 @@ fn histogram(inside: &[f64], outside: &[f64]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_captions_explain_is_no_memory() {
+        let unseen: Vec<f64> = (0..40).map(|i| f64::from(i) / 100.0).collect();
+        let found = beyond(&[0.9, 0.38, 0.37, 0.1], &unseen).unwrap();
+        // 5 % of 40 are two: 0.39 and 0.38 lie above the third.
+        assert_eq!(
+            (&found["threshold"], &found["others_above"]),
+            (&json!(0.37), &json!(2))
+        );
+        assert_eq!((&found["found"], &found["share"]), (&json!(2), &json!(0.5)));
+        assert_eq!(beyond(&[0.9], &unseen[..19]).unwrap(), Value::Null);
+    }
 
     #[test]
     fn spread_and_bars_by_hand() {

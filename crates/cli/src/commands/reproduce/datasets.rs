@@ -140,7 +140,7 @@ const ABLATION_BROUGHT: &[Dataset] = &[Dataset {
 
 /// Attacks of the tables on text-to-image models.
 const TEXT_ATTACKS: &str = "audit.attacks=['loss', 'secmi', 'pia', 'pia-sd-2024', 'pian', 'sima', 'clid-gap', 'wen', 'loss+captions', \
-     'sima+captions', 'rounds@2', 'rounds@3', 'rounds@6', 'rounds@2+second', 'rounds@3+second', 'rounds@6+second', 'rounds@3+captions', \
+     'sima+captions', 'rounds@2', 'rounds@3', 'rounds@6', 'rounds@1+second', 'rounds@2+second', 'rounds@3+second', 'rounds@6+second', 'rounds@3+captions', \
      'sim-mean+captions', 'sim-mean+captions-mean', 'pw-threshold', 'pw-distribution', 'pw-classifier']";
 
 /// The experiment of the text-to-image sets that users bring.

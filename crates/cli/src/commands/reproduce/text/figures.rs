@@ -154,7 +154,7 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
             .to_vec(),
         notes: vec![
             "First seed; the first members in order, the first image drawn for each, none chosen. In a column all models are given the same \
-             prompt and begin with the same noise. The training images are not in the paper's figure, which also has the two sub-models."
+             prompt and begin with the same noise. The training images are not in the paper's figure."
                 .into(),
         ],
         ..Table::default()
@@ -164,9 +164,21 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
         let (Some(run), Some(planned)) = (set.runs.first(), planned.runs.first()) else {
             continue;
         };
-        let models: Vec<String> = MODELS.iter().map(|m| name(m, captions)).collect();
+        let there = |model: &str| run.models.iter().any(|m| m.name == model);
+        let models: Vec<(String, String)> = pictured(captions)
+            .into_iter()
+            .filter(|(model, _)| there(model))
+            .collect();
+        let Some((first, _)) = models.first() else {
+            table.notes.push(format!(
+                "{}: the runs have no model {}.",
+                set.name,
+                title(captions)
+            ));
+            continue;
+        };
         let samples = |model: &str| run.folder.join("samples").join(model);
-        let prompts = prompts(&samples(&models[0]))?;
+        let prompts = prompts(&samples(first))?;
         let mut say = |place: String, what: String| {
             let cells = vec![set.name.clone(), place, what];
             table.rows.push(Row::Cells(cells));
@@ -174,9 +186,9 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
         let mut rows = vec![originals(planned, &prompts)?];
         say("row 1".into(), "the training images".into());
         let which: Vec<usize> = prompts.iter().map(|(i, _)| *i).collect();
-        for (model, base) in models.iter().zip(MODELS) {
-            rows.push(row(&samples(model), &which)?);
-            say(format!("row {}", rows.len()), names::method(base));
+        for (model, label) in models {
+            rows.push(row(&samples(&model), &which)?);
+            say(format!("row {}", rows.len()), label);
         }
         for (i, (_, prompt)) in prompts.iter().enumerate() {
             let text = prompt.prompt.clone().unwrap_or_default();
@@ -192,6 +204,22 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
         files.push((format!("Images for prompts, {}", set.title), file));
     }
     Ok((table, files))
+}
+
+/// Rows of figures 6 and 7: models, and what they are for people. The two sub-models are the teachers.
+fn pictured(captions: Captions) -> Vec<(String, String)> {
+    let teacher = |half: u8| {
+        let own = match captions {
+            Captions::One => "",
+            Captions::Any => "any-",
+        };
+        (
+            format!("{own}teacher-{half}"),
+            format!("the sub-model of D{half}"),
+        )
+    };
+    let [none, pair, student] = MODELS.map(|m| (name(m, captions), names::method(m)));
+    vec![none, teacher(1), teacher(2), pair, student]
 }
 
 /// (index of the first image drawn for it, prompt) of the first members.

@@ -43,8 +43,9 @@ const FIRST_BEGINS: [(&str, &str); 4] = [
     ("rounds@6", "6"),
 ];
 
-/// The same with the second model. (With one round the first has begun in all images of a study.)
-const SECOND_BEGINS: [(&str, &str); 3] = [
+/// The same with the second model.
+const SECOND_BEGINS: [(&str, &str); 4] = [
+    ("rounds@1+second", "1"),
     ("rounds@2+second", "2"),
     ("rounds@3+second", "3"),
     ("rounds@6+second", "6"),
