@@ -196,6 +196,68 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
     );
 }
 
+/// Images that look almost the same are one group, and where they are on both sides the report says so.
+#[test]
+fn an_audit_sees_near_duplicates_across_the_sides() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let options = dualmd_data::LoadOptions {
+        image_size: Some(16),
+        ..Default::default()
+    };
+    let mut set = dualmd_data::load("emoji#twitter", &options).unwrap();
+    set.records.truncate(24);
+    let (members, others) = (dir.path().join("members"), dir.path().join("others"));
+    let mut rest = set.records.split_off(12);
+    dualmd_data::save_folder(&set, &members).unwrap();
+    // A little brighter: another file, hardly another picture.
+    let mut copy = set.records[3].clone();
+    copy.picture
+        .pixels
+        .iter_mut()
+        .for_each(|p| *p = p.saturating_add(2));
+    copy.name = "copy".into();
+    copy.id = copy.picture.id();
+    rest.push(copy);
+    set.records = rest;
+    dualmd_data::save_folder(&set, &others).unwrap();
+    let out = dir.path().join("out");
+    let said = succeed(&[
+        "audit",
+        text(&model),
+        "--members",
+        text(&members),
+        "--nonmembers",
+        text(&others),
+        "--attacks",
+        "sima,nn",
+        "--images",
+        "20",
+        "--steps",
+        "3",
+        "-o",
+        text(&out),
+    ]);
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    let warning = "1 of 12 members look almost the same as a non-member";
+    assert!(said.contains(warning), "{said}");
+    let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains(warning));
+    let rows = dualmd_audit::read_scores(&out.join("scores/model.csv"))
+        .unwrap()
+        .rows;
+    let grouped: Vec<_> = rows
+        .iter()
+        .filter(|r| r.attack == "sima" && r.group.is_some())
+        .collect();
+    assert_eq!(grouped.len(), 2);
+    assert!(grouped[0].group == grouped[1].group && grouped[0].member != grouped[1].member);
+    // As many images as were asked for.
+    assert!(
+        out.join("samples/model/0019.png").exists() && !out.join("samples/model/0020.png").exists()
+    );
+}
+
 /// The report does not fall with a control that cannot be measured, and an earlier call's files do not stand for this one's.
 #[test]
 fn an_audit_without_a_blind_baseline_says_so() {

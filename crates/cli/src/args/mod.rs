@@ -13,8 +13,8 @@ pub use files::{
 pub use memorisation::{MemorisationArgs, MitigateArgs};
 pub use reproduce::{ReproduceArgs, Scale, What};
 pub use runs::{
-    AttackArgs, AuditArgs, DemoArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs, SampleArgs,
-    ScoreArgs, TrainArgs,
+    AttackArgs, AuditArgs, DemoArgs, DrawArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs,
+    SampleArgs, ScoreArgs, TrainArgs,
 };
 
 use crate::choices::{Dtype, LogFormat};

@@ -419,6 +419,10 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "SHARE", default_value_t = dualmd_attack::known::FRACTION, value_parser = share)]
     pub known_fraction: f64,
 
+    /// What is drawn for the attacks that look at images.
+    #[command(flatten)]
+    pub draw: DrawArgs,
+
     /// Split file that DATA#member and DATA#nonmember refer to
     #[arg(long, value_name = "split.json")]
     pub split: Option<PathBuf>,
@@ -430,6 +434,33 @@ pub struct ScoreArgs {
     /// Images at a time
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive())]
     pub batch: usize,
+}
+
+/// The images that an attack or an audit draws from a model, by DDIM; of a pair the first model begins.
+#[derive(Debug, Clone, Args)]
+pub struct DrawArgs {
+    /// Images to draw from a model that is told no text
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(2..))]
+    pub images: usize,
+
+    /// Images to draw for each caption from one that is (Pang and Wang: 3)
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    pub per_prompt: usize,
+
+    /// Denoising steps of each
+    #[arg(long, value_name = "K", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub steps: usize,
+
+    /// How strongly a caption is followed (classifier-free guidance)
+    #[arg(long, value_name = "SCALE", default_value_t = 7.5, value_parser = guidance)]
+    pub guidance: f64,
+}
+
+fn guidance(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if scale.is_finite() && scale >= 0.0 => Ok(scale),
+        _ => Err("give a number from 0 on, such as 7.5 (1: as the caption alone says)".into()),
+    }
 }
 
 /// A shadow model and its images, as they were named.

@@ -438,6 +438,7 @@ fn append(
     models: usize,
     scores: &[(&str, &str, &Vec<Option<f64>>)],
 ) -> Result<()> {
+    let orientations = if shadow.plan.train.flip { 2 } else { 1 };
     let (csv, json_path) = (
         shadow.run.scores(&target.name, "csv"),
         shadow.run.scores(&target.name, "json"),
@@ -468,7 +469,7 @@ fn append(
             attacks.retain(|a| a["attack"] != *name);
             attacks.push(json!({
                 "attack": name, "title": title, "paper": "Carlini et al. 2022, arXiv 2112.03570",
-                "access": "white-box", "network_calls_per_sample": STATISTIC.draws * models,
+                "access": "white-box", "network_calls_per_sample": STATISTIC.draws * models * orientations,
                 "formula": "log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)",
                 "misses": "knows the pool and the recipe; needs many runs for a spread of each image's own",
                 "seconds": null, "status": "ok", "reason": null,

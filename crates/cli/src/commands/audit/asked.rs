@@ -1,6 +1,5 @@
 //! Which attacks.
 
-use super::drawn::STEPS;
 use crate::args::ScoreArgs;
 use crate::bail_usage;
 use crate::stages::score::check_name;
@@ -53,7 +52,7 @@ pub fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<Stri
     }
     for name in named {
         check_name(name)?;
-        let by_captions = similar::check(name, text, args.features, STEPS)?;
+        let by_captions = similar::check(name, text, args.features, args.draw.steps)?;
         if !by_captions && BlackBox::parse(name).is_none() {
             check_prompts(name, text)?;
         }

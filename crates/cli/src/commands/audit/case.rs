@@ -12,9 +12,12 @@ use crate::stages::text::captions_of;
 use crate::stages::utility;
 use anyhow::{Context, Result, bail};
 use dualmd_attack::nn;
-use dualmd_data::{ImageSet, LoadOptions, Split, dedupe, load};
+use dualmd_data::{
+    ImageSet, LoadOptions, NearDuplicateOptions, Split, dedupe, load, near_duplicates,
+};
 use dualmd_metrics::Extractor;
 use dualmd_torch::Tensor;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Everything both commands need.
@@ -35,8 +38,10 @@ pub struct Case {
 pub struct Sides {
     pub members: ImageSet,
     pub nonmembers: ImageSet,
-    /// Members first.
+    /// Members first. What looks almost the same is one group, as in a run's split.
     pub labels: Vec<Label>,
+    /// Members that look almost the same as a non-member: no attack can tell them apart.
+    pub alike: usize,
     /// [N, C, H, W] in [-1, 1].
     pub x: Tensor,
     /// Of every sample, for a text-to-image model.
@@ -160,16 +165,7 @@ impl Sides {
                 nonmembers.shape()
             );
         }
-        let label = |set: &ImageSet, member: bool| {
-            set.records
-                .iter()
-                .map(|r| Label {
-                    id: r.id.as_str().to_owned(),
-                    group: r.group.clone(),
-                    member,
-                })
-                .collect::<Vec<_>>()
-        };
+        let (labels, alike) = labels(&members, &nonmembers)?;
         let captions = || {
             [&members, &nonmembers]
                 .into_iter()
@@ -179,7 +175,8 @@ impl Sides {
         };
         Ok(Self {
             captions: text.then(captions).transpose()?,
-            labels: [label(&members, true), label(&nonmembers, false)].concat(),
+            labels,
+            alike,
             x: Tensor::cat(&[tensor_of_all(&members), tensor_of_all(&nonmembers)], 0),
             members,
             nonmembers,
@@ -192,11 +189,44 @@ impl Sides {
         Some(captions.iter().map(Vec::as_slice).collect())
     }
 
+    /// What a reader must know if members and non-members are not different pictures.
+    pub fn unlike(&self) -> Option<String> {
+        (self.alike > 0).then(|| {
+            format!(
+                "{} of {} members look almost the same as a non-member: what a model knows of the one it knows of the other, so attacks look weaker \
+                 than they are; leave such non-members out",
+                self.alike,
+                self.members.len()
+            )
+        })
+    }
+
     /// Height and width.
     pub fn sides(&self) -> [usize; 2] {
         let [_, height, width] = self.members.shape();
         [height, width]
     }
+}
+
+/// Labels of members and non-members, groups being those of the sets and near-duplicates; and how many members look almost the
+/// same as a non-member.
+fn labels(members: &ImageSet, nonmembers: &ImageSet) -> Result<(Vec<Label>, usize)> {
+    let all = [&members.records[..], &nonmembers.records[..]].concat();
+    let both = ImageSet::new(String::new(), None, all)?;
+    let groups = near_duplicates(&both, &NearDuplicateOptions::default());
+    let n = members.len();
+    let labels = (both.records.iter().enumerate())
+        .map(|(i, record)| Label {
+            id: record.id.as_str().to_owned(),
+            group: groups.name(i).map(str::to_owned),
+            member: i < n,
+        })
+        .collect();
+    let across = |&&(a, b): &&(usize, usize)| (a < n) != (b < n);
+    let alike: BTreeSet<usize> = (groups.near_pairs.iter().filter(across))
+        .map(|&(a, b)| a.min(b))
+        .collect();
+    Ok((labels, alike.len()))
 }
 
 /// An image set without exact duplicates.

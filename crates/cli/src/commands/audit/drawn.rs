@@ -1,11 +1,12 @@
 //! The images that an audit draws.
 
 use super::case::Sides;
-use crate::args::ScoreArgs;
+use crate::args::{DrawArgs, ScoreArgs};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::sample::{Generator, Prompts, write_prompts, write_samples};
+use crate::stages::score::Drawing;
 use crate::stages::text::Encoded;
 use crate::stages::{remove, write_json};
 use anyhow::Result;
@@ -16,18 +17,17 @@ use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Images an audit draws from the model for the black-box attack.
-pub const GENERATED: usize = 256;
-/// The same from a text-to-image model: so many for each caption (Pang and Wang 2025), ...
-pub const PER_PROMPT: usize = 3;
-/// ... at this guidance.
-pub const GUIDANCE: f64 = 7.5;
-/// Steps of those images, ...
-pub const STEPS: usize = 50;
-/// ... of this sampler, ...
-pub const SAMPLER: choices::Sampler = choices::Sampler::Ddim;
-/// ... by a pair of which this model begins.
-pub const ORDER: Order = Order::First;
+/// How images are drawn.
+pub fn drawing(args: &DrawArgs) -> Drawing {
+    Drawing {
+        n: args.images,
+        steps: args.steps,
+        sampler: choices::Sampler::Ddim,
+        order: Order::First,
+        per_prompt: args.per_prompt,
+        guidance: args.guidance,
+    }
+}
 
 /// Images for the first captions of `images`, or, of a model without text, as many as an audit draws.
 ///
@@ -37,26 +37,27 @@ pub fn generate(
     engine: &Engine,
     generator: &Generator,
     images: &Sides,
-    batch: usize,
+    args: &ScoreArgs,
     seed: u64,
     progress: &mut Progress,
     stop: &AtomicBool,
 ) -> Result<Tensor> {
+    let d = drawing(&args.draw);
     let model = generator.first();
     let prompts = match (model.text(), images.texts()) {
         (Some(text), Some(captions)) => {
             let encoded = Encoded::new(text, &captions)?;
             Some(Prompts {
-                condition: encoded.main(PER_PROMPT),
+                condition: encoded.main(d.per_prompt),
                 nothing: encoded.nothing(),
-                guidance: GUIDANCE,
+                guidance: d.guidance,
             })
         }
         _ => None,
     };
     let n = prompts
         .as_ref()
-        .map_or(GENERATED, |p| p.condition.embedding.size()[0] as usize);
+        .map_or(d.n, |p| p.condition.embedding.size()[0] as usize);
     let shape = model
         .sample_shape()
         .unwrap_or_else(|| images.members.shape().map(|d| d as i64));
@@ -64,10 +65,10 @@ pub fn generate(
     let began = std::time::Instant::now();
     let generated = generator.sample(
         &noise,
-        SAMPLER,
-        STEPS,
-        ORDER,
-        batch,
+        d.sampler,
+        d.steps,
+        d.order,
+        args.batch,
         seed,
         prompts.as_ref(),
         |done| {
@@ -106,9 +107,10 @@ pub fn drawn(
         let first = all.iter().map(|own| own.first());
         first.collect::<Vec<_>>()
     });
+    let d = drawing(&args.draw);
     let of = json!({
         "weights_blake3": generator.fingerprint(), "weights": args.weights.as_str(), "dtype": engine.precision.name(),
-        "seed": seed, "images": GENERATED, "steps": STEPS, "guidance": GUIDANCE, "per_prompt": PER_PROMPT, "captions": captions,
+        "seed": seed, "images": d.n, "steps": d.steps, "guidance": d.guidance, "per_prompt": d.per_prompt, "captions": captions,
         "shape": images.members.shape(),
     });
     let description = folder.join("drawn.json");
@@ -120,14 +122,14 @@ pub fn drawn(
         progress.say("the images that an earlier call drew are used again");
         return Ok(before);
     }
-    let generated = generate(engine, generator, images, args.batch, seed, progress, stop)?;
+    let generated = generate(engine, generator, images, args, seed, progress, stop)?;
     // Until the new images are whole it must not speak of them.
     remove(&description)?;
     write_samples(folder, &generated)?;
     if let Some(captions) = &texts {
         let each = images.labels.iter().zip(captions);
         let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
-        write_prompts(folder, asked, PER_PROMPT)?;
+        write_prompts(folder, asked, d.per_prompt)?;
     }
     write_json(&description, &of)?;
     Ok(generated)

@@ -12,7 +12,7 @@ use crate::plan::{SHADOW, training_seed};
 use crate::progress::Progress;
 use crate::stages::attack::{failures, write_exposed};
 use crate::stages::sample::{Side, write_nearest};
-use crate::stages::score::{Drawing, Kept, Scored, Shadow, Subject, score};
+use crate::stages::score::{Kept, Scored, Shadow, Subject, score};
 use crate::stages::shadow::learns_there;
 use crate::stages::similar::needs_images;
 use crate::stages::{
@@ -21,7 +21,7 @@ use crate::stages::{
 use crate::{choices, machine, signals};
 use anyhow::{Result, bail};
 use case::{Case, Sides};
-use drawn::{GENERATED, GUIDANCE, ORDER, PER_PROMPT, SAMPLER, STEPS, drawn, generate};
+use drawn::{drawing, drawn, generate};
 use dualmd_attack::nn::BlackBox;
 use dualmd_audit::write_scores;
 use dualmd_data::{ImageSet, Record};
@@ -60,34 +60,17 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     let seed = global.seed.unwrap_or(0);
     let drawn =
         |a: &String| BlackBox::parse(a).is_some_and(BlackBox::takes_drawn) || needs_images(a);
-    let generated = if attacks.iter().any(drawn) {
-        let (model, batch) = (&case.generator, args.score.batch);
-        let (progress, stop) = (&mut progress, &stop);
-        Some(generate(
-            &case.engine,
-            model,
-            &case.images,
-            batch,
-            seed,
-            progress,
-            stop,
-        )?)
-    } else {
-        None
+    let mut draw = |model, images, seed| {
+        let (args, progress) = (&args.score, &mut progress);
+        generate(&case.engine, model, images, args, seed, progress, &stop)
+    };
+    let generated = match attacks.iter().any(drawn) {
+        true => Some(draw(&case.generator, &case.images, seed)?),
+        false => None,
     };
     let of_shadow = match &case.shadow {
         Some((model, images)) if needs_shadow_images(&attacks) => {
-            let (seed, batch) = (seed_of_shadow(seed), args.score.batch);
-            let (progress, stop) = (&mut progress, &stop);
-            Some(generate(
-                &case.engine,
-                model,
-                images,
-                batch,
-                seed,
-                progress,
-                stop,
-            )?)
+            Some(draw(model, images, seed_of_shadow(seed))?)
         }
         _ => None,
     };
@@ -163,14 +146,7 @@ fn subject<'a>(
         generated: generated[0],
         captions: texts.own.as_deref(),
         extractor,
-        drawing: Drawing {
-            n: GENERATED,
-            steps: STEPS,
-            sampler: SAMPLER,
-            order: ORDER,
-            per_prompt: PER_PROMPT,
-            guidance: GUIDANCE,
-        },
+        drawing: drawing(&args.draw),
         known: args.known_fraction,
         batch: args.batch,
         seed,
@@ -190,7 +166,7 @@ fn scored(
     let kept = Kept::read(csv, json);
     let Scored {
         rows,
-        description,
+        mut description,
         kept,
     } = score(
         subject,
@@ -206,6 +182,14 @@ fn scored(
             "{kept} of {} attacks: scores of the earlier run kept, nothing they depend on has changed",
             subject.attacks.len()
         ));
+    }
+    if let (Some(said), Some(warnings)) =
+        (case.images.unlike(), description["warnings"].as_array_mut())
+    {
+        progress.say(&format!("warning: {said}"));
+        if !warnings.iter().any(|w| *w == said) {
+            warnings.push(said.into());
+        }
     }
     write_scores(csv, &rows)?;
     write_json(json, &description)?;
@@ -250,7 +234,7 @@ fn write_utility(
     case: &Case,
     run: &RunFolder,
     name: &str,
-    generated: &Tensor,
+    (generated, per_prompt): (&Tensor, usize),
     for_members: &Tensor,
     seed: u64,
 ) -> Result<()> {
@@ -280,7 +264,7 @@ fn write_utility(
     }
     let likened = copies::likenesses(choices::Copies::Auto, None, sides)?;
     let ids: Vec<&str> = inside.records.iter().map(|r| r.id.as_str()).collect();
-    let per_prompt = case.images.texts().map(|_| PER_PROMPT);
+    let per_prompt = case.images.texts().map(|_| per_prompt);
     measured["copies"] = copies::Sides::new(likened, &members, &heldout)?
         .measure(generated, per_prompt, &ids, seed)?;
     create_folder(&run.0.join("utility"))?;
@@ -344,12 +328,17 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     );
     // As in a run: what is drawn for strangers' captions says nothing about what was learnt.
     let for_members = if text {
-        generated.narrow(0, 0, (case.images.members.len() * PER_PROMPT) as i64)
+        generated.narrow(
+            0,
+            0,
+            (case.images.members.len() * args.score.draw.per_prompt) as i64,
+        )
     } else {
         generated.shallow_clone()
     };
     // Attacks do not wait for what the images are worth.
-    if let Err(error) = write_utility(&case, &run, subject.name, &generated, &for_members, seed) {
+    let drawn = (&generated, args.score.draw.per_prompt);
+    if let Err(error) = write_utility(&case, &run, subject.name, drawn, &for_members, seed) {
         progress.say(&format!(
             "warning: what the images are worth was not measured: {error:#}"
         ));
