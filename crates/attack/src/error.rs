@@ -64,6 +64,9 @@ pub enum AttackError {
          images (--shadow MODEL --shadow-members DATA --shadow-nonmembers DATA)"
     )]
     NoShadow,
+    /// What a run leaves on the way could not be written.
+    #[error("what is done could not be kept: {0}")]
+    NotKept(String),
     /// An attack on gradients was run on a model that has no parameters to differentiate by.
     #[error(
         "this attack needs the gradients of the model's parameters, which this model does not offer"
@@ -87,9 +90,7 @@ pub enum AttackError {
         score: f64,
     },
     /// The caller asked to stop.
-    #[error(
-        "stopped after {done} of {total} scores; run the same command again to start this model over"
-    )]
+    #[error("stopped after {done} of {total} scores: the same command goes on")]
     Stopped {
         /// Scores (samples times attacks) that were done.
         done: usize,

@@ -6,6 +6,7 @@
 //! about the known samples, which they do not score, or about the samples of a shadow model, which are none of these.
 
 use crate::batch::check_shape;
+use crate::parts::{Part, Parts};
 use crate::{
     Attack, AttackError, AttackInfo, Batch, CleanNoise, Known, Learned, Method, Others, Prompts,
     Result, clean_noise,
@@ -121,6 +122,8 @@ pub struct RunOptions<'a> {
     pub known: Option<&'a Known>,
     /// What the attacks learn from that are learnt on a shadow model.
     pub shadow: Option<Shadow<'a>>,
+    /// Where what is done is left batch by batch, and taken from if an earlier run was cut off.
+    pub parts: Option<&'a dyn Parts>,
     /// Told (scores done, scores in all) after each attack on each batch; a score is one sample under one attack.
     pub progress: &'a mut dyn FnMut(usize, usize),
     /// Asked between attacks; true ends the run with [`AttackError::Stopped`].
@@ -197,80 +200,151 @@ pub fn run(
         seed: options.seed,
     };
 
+    let tell = |part: &Part, name: &str| match options.parts {
+        Some(parts) => parts
+            .write(name, part.tensors())
+            .map_err(|reason| AttackError::NotKept(reason)),
+        None => Ok(()),
+    };
+    let before = |name: &str| Some(Part::of(options.parts?.read(name)?));
+
     // What the attacks that learn on a shadow model have looked at there.
     let mut taught: Vec<Vec<Tensor>> = attacks.iter().map(|_| Vec::new()).collect();
     if let (Some(shadow), true) = (options.shadow, of_shadow > 0) {
         check_shadow(&shadow, samples)?;
         let all: Vec<usize> = (0..shadow.samples.ids.len()).collect();
-        let (model, others) = ((shadow.denoiser, shadow.schedule), Others::default());
-        ways.walk(model, others, shadow.samples, &all, |rows, batch| {
-            for ((attack, result), taught) in attacks.iter().zip(&mut results).zip(&mut taught) {
-                let (Method::Shadowed(attack), Ok(_)) = (attack, &result.scores) else {
-                    continue;
-                };
-                if (options.stop)() {
-                    return Err(AttackError::Stopped { done, total });
+        let asked: Vec<bool> = attacks
+            .iter()
+            .map(|a| matches!(a, Method::Shadowed(_)))
+            .collect();
+        for (index, rows) in all.chunks(ways.batch).enumerate() {
+            let name = format!("shadow-{index}");
+            let found = before(&name).filter(|part| part.whole(rows.len(), &results, &asked));
+            let part = match found {
+                Some(part) => part,
+                None => {
+                    let mut part = Part::default();
+                    let (model, others) = ((shadow.denoiser, shadow.schedule), Others::default());
+                    ways.look(model, others, shadow.samples, rows, |batch| {
+                        let each = attacks.iter().zip(&mut results).enumerate();
+                        for (index, (attack, result)) in each {
+                            let (Method::Shadowed(attack), Ok(_)) = (attack, &result.scores) else {
+                                continue;
+                            };
+                            if (options.stop)() {
+                                return Err(AttackError::Stopped { done, total });
+                            }
+                            let (start, before) = (Instant::now(), batch.calls().made);
+                            match look(attack.as_ref(), batch) {
+                                Ok(features) => part.put(
+                                    index,
+                                    &features,
+                                    start.elapsed().as_secs_f64(),
+                                    batch.calls().made - before,
+                                ),
+                                Err(reason) => {
+                                    result.scores = Err(format!("on the shadow model: {reason}"));
+                                }
+                            }
+                        }
+                        part.put_rest(None, (batch.calls().made, batch.calls().saved));
+                        Ok(())
+                    })?;
+                    tell(&part, &name)?;
+                    part
                 }
-                let (start, before) = (Instant::now(), batch.calls().made);
-                match look(attack.as_ref(), batch) {
-                    Ok(features) => taught.push(features),
-                    Err(reason) => result.scores = Err(format!("on the shadow model: {reason}")),
+            };
+            for (index, (result, taught)) in results.iter_mut().zip(&mut taught).enumerate() {
+                if let (true, true) = (asked[index], result.scores.is_ok()) {
+                    taught.extend(part.take(index, result)?);
                 }
-                result.seconds += start.elapsed().as_secs_f64();
-                result.network_calls += batch.calls().made - before;
-                done += rows.len();
-                (options.progress)(done, total);
             }
-            made += batch.calls().made;
-            saved += batch.calls().saved;
-            Ok(())
-        })?;
-        // One that failed there is done.
-        done = of_shadow;
+            let (_, calls) = part.rest()?;
+            (made, saved) = (made + calls.0, saved + calls.1);
+            done += rows.len() * asked.iter().filter(|a| **a).count();
+            (options.progress)(done, total);
+        }
     }
 
     // What the attacks that learn have looked at, batch by batch in the order of `order`.
     let mut looked: Vec<Vec<Tensor>> = attacks.iter().map(|_| Vec::new()).collect();
-    let model = (denoiser, schedule);
-    ways.walk(model, options.others, samples, &order, |rows, batch| {
-        for ((attack, result), looked) in attacks.iter().zip(&mut results).zip(&mut looked) {
-            if (options.stop)() {
-                return Err(AttackError::Stopped { done, total });
-            }
-            if let Ok(all) = &mut result.scores {
-                let (start, before) = (Instant::now(), batch.calls().made);
-                let outcome = match attack {
-                    Method::Formula(attack) => {
-                        score_batch(attack.as_ref(), &result.info.name, batch).map(|scores| {
-                            rows.iter()
-                                .zip(scores)
-                                .for_each(|(&row, score)| all[row] = score);
-                        })
+    let asked = vec![true; attacks.len()];
+    for (index, rows) in order.chunks(ways.batch).enumerate() {
+        let name = index.to_string();
+        let found = before(&name).filter(|part| part.whole(rows.len(), &results, &asked));
+        let again = found.is_some();
+        let part = match found {
+            Some(part) => part,
+            None => {
+                let mut part = Part::default();
+                let model = (denoiser, schedule);
+                ways.look(model, options.others, samples, rows, |batch| {
+                    let each = attacks.iter().zip(&mut results).enumerate();
+                    for (index, (attack, result)) in each {
+                        if (options.stop)() {
+                            return Err(AttackError::Stopped { done, total });
+                        }
+                        if result.scores.is_err() {
+                            continue;
+                        }
+                        let (start, before) = (Instant::now(), batch.calls().made);
+                        let outcome = match attack {
+                            Method::Formula(attack) => {
+                                score_batch(attack.as_ref(), &result.info.name, batch)
+                                    .map(|scores| Tensor::from_slice(&scores))
+                            }
+                            Method::Learned(_) if options.known.is_none() => {
+                                Err(AttackError::NothingKnown)
+                            }
+                            Method::Shadowed(_) if options.shadow.is_none() => {
+                                Err(AttackError::NoShadow)
+                            }
+                            Method::Learned(attack) | Method::Shadowed(attack) => {
+                                look(attack.as_ref(), batch)
+                            }
+                        };
+                        let (seconds, calls) =
+                            (start.elapsed().as_secs_f64(), batch.calls().made - before);
+                        match outcome {
+                            Ok(values) => part.put(index, &values, seconds, calls),
+                            Err(reason) => result.scores = Err(reason.to_string()),
+                        }
+                        (options.progress)(done + (index + 1) * rows.len(), total);
                     }
-                    Method::Learned(_) if options.known.is_none() => Err(AttackError::NothingKnown),
-                    Method::Shadowed(_) if options.shadow.is_none() => Err(AttackError::NoShadow),
-                    Method::Learned(attack) | Method::Shadowed(attack) => {
-                        look(attack.as_ref(), batch).map(|features| looked.push(features))
-                    }
-                };
-                if let Err(reason) = outcome {
-                    result.scores = Err(reason.to_string());
-                }
-                result.seconds += start.elapsed().as_secs_f64();
-                result.network_calls += batch.calls().made - before;
+                    let clean = batch.remembered(0).map(clean_noise::rms).transpose()?;
+                    let calls = (batch.calls().made, batch.calls().saved);
+                    part.put_rest(clean.as_deref(), calls);
+                    Ok(())
+                })?;
+                tell(&part, &name)?;
+                part
             }
-            done += rows.len();
+        };
+        for (index, (attack, result)) in attacks.iter().zip(&mut results).enumerate() {
+            if result.scores.is_err() {
+                continue;
+            }
+            let Some(values) = part.take(index, result)? else {
+                continue;
+            };
+            match (attack, &mut result.scores) {
+                (Method::Formula(_), Ok(all)) => rows
+                    .iter()
+                    .zip(Vec::<f64>::try_from(values)?)
+                    .for_each(|(&row, score)| all[row] = score),
+                _ => looked[index].push(values),
+            }
+        }
+        let (clean, calls) = part.rest()?;
+        for (&row, rms) in rows.iter().zip(clean.into_iter().flatten()) {
+            clean_rms[row] = rms;
+        }
+        (made, saved) = (made + calls.0, saved + calls.1);
+        done += rows.len() * attacks.len();
+        if again {
             (options.progress)(done, total);
         }
-        if let Some(eps) = batch.remembered(0) {
-            for (&row, rms) in rows.iter().zip(clean_noise::rms(eps)?) {
-                clean_rms[row] = rms;
-            }
-        }
-        made += batch.calls().made;
-        saved += batch.calls().saved;
-        Ok(())
-    })?;
+    }
 
     let mut lessons = Vec::new();
     for (((attack, result), looked), taught) in
@@ -323,30 +397,26 @@ struct Ways {
 }
 
 impl Ways {
-    /// Looks at samples in the order of `order`, a batch at a time: its positions and the batch.
-    fn walk(
+    /// Looks at the samples at `rows` as one batch.
+    fn look(
         &self,
         (denoiser, schedule): (&dyn Denoiser, &NoiseSchedule),
         others: Others<'_>,
         samples: &Samples,
-        order: &[usize],
-        mut look: impl FnMut(&[usize], &mut Batch<'_>) -> Result<()>,
+        rows: &[usize],
+        look: impl FnOnce(&mut Batch<'_>) -> Result<()>,
     ) -> Result<()> {
-        for rows in order.chunks(self.batch) {
-            let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
-            let x = samples
-                .x
-                .f_index_select(0, &index.to_device(samples.x.device()))?
-                .f_to_device(self.device)?;
-            let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
-            let mut batch =
-                Batch::new(denoiser, schedule, &x, &ids, self.seed)?.with_others(others);
-            if let Some(prompts) = &samples.prompts {
-                batch = batch.with_prompts(prompts, rows)?;
-            }
-            look(rows, &mut batch)?;
+        let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
+        let x = samples
+            .x
+            .f_index_select(0, &index.to_device(samples.x.device()))?
+            .f_to_device(self.device)?;
+        let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
+        let mut batch = Batch::new(denoiser, schedule, &x, &ids, self.seed)?.with_others(others);
+        if let Some(prompts) = &samples.prompts {
+            batch = batch.with_prompts(prompts, rows)?;
         }
-        Ok(())
+        look(&mut batch)
     }
 }
 

@@ -23,6 +23,7 @@
 //! * [`batch`]: the samples under attack with the models; counts network calls and shares the common ones.
 //! * [`catalogue`]: attacks by name, the default set, sweeps over timesteps.
 //! * [`evaluate`]: runs attacks over members and non-members on one code path.
+//! * [`parts`]: what a run leaves on the way, for one that was cut off.
 //! * [`clean_noise`]: eps(x, 0), the input three attacks start from, and the warning when it is no noise at all.
 //!
 //! Timesteps are 0-based and the clean image is treated as x at t = 0, as in the public code of every attack, although
@@ -44,6 +45,7 @@ pub mod loss;
 pub mod lowpass;
 pub mod memorisation;
 pub mod nn;
+pub mod parts;
 pub mod pfami;
 pub mod pia;
 pub mod pia_sd_2024;
@@ -77,6 +79,7 @@ pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, Shadow, run};
 pub use gsa::{Gsa1, Gsa2};
 pub use known::Known;
 pub use loss::Loss;
+pub use parts::Parts;
 pub use pfami::Pfami;
 pub use pia::Pia;
 pub use pia_sd_2024::PiaSd2024;

@@ -181,6 +181,7 @@ fn clid_learns_what_the_gap_shows() {
     let options = RunOptions {
         known: Some(&known),
         shadow: None,
+        parts: None,
         ..quiet(16, 7)
     };
     let outcome = outcome(&model, &both, &["clid-gap", "clid"], options);

@@ -38,6 +38,7 @@ fn learnt(
         others: Others::default(),
         known: Some(known),
         shadow: None,
+        parts: None,
         progress: &mut |_, _| (),
         stop: &|| false,
     };

@@ -129,6 +129,7 @@ fn both_teachers_together_give_their_halves_away() {
             },
             known: None,
             shadow: None,
+            parts: None,
             progress: &mut |_, _| (),
             stop: &|| false,
         };

@@ -4,11 +4,13 @@ mod common;
 
 use common::{Counting, Linear, assert_close, attack, images, samples};
 use dualmd_attack::{
-    AttackError, Method, Others, Pian, RunOptions, Samples, SimA, by_name, default_set, run, sweep,
+    AttackError, AttackInfo, Batch, Known, Learned, Method, Others, Parts, Pian, Rule, RunOptions,
+    Samples, Shadow, SimA, by_name, default_set, run, sweep,
 };
 use dualmd_diffusion::{MemorisedDenoiser, NoiseSchedule};
-use dualmd_torch::{Device, Tensor};
-use std::cell::Cell;
+use dualmd_torch::{Device, Kind, Tensor};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 
 fn memorised() -> (MemorisedDenoiser, Samples) {
     // Low contrast: the posterior is a real mixture, so that no score is a rounding error.
@@ -136,6 +138,7 @@ fn a_failing_attack_does_not_take_the_others_with_it() {
         others: Others::default(),
         known: None,
         shadow: None,
+        parts: None,
         progress: Box::leak(Box::new(|_, _| ())),
         stop: &|| false,
     };
@@ -179,6 +182,7 @@ fn a_run_can_be_watched_and_stopped() {
             others: Others::default(),
             known: None,
             shadow: None,
+            parts: None,
             progress: &mut |d, t| seen.push((d, t)),
             stop: &stop,
         },
@@ -191,6 +195,146 @@ fn a_run_can_be_watched_and_stopped() {
         })
     ));
     assert_eq!(seen, [(10, 46), (20, 46), (30, 46), (40, 46)]);
+}
+
+/// Parts in memory.
+#[derive(Default)]
+struct Kept(RefCell<BTreeMap<String, BTreeMap<String, Tensor>>>);
+
+impl Parts for Kept {
+    fn read(&self, name: &str) -> Option<BTreeMap<String, Tensor>> {
+        let all = self.0.borrow();
+        let part = all.get(name)?.iter();
+        Some(part.map(|(n, t)| (n.clone(), t.copy())).collect())
+    }
+
+    fn write(&self, name: &str, part: &BTreeMap<String, Tensor>) -> Result<(), String> {
+        let part = part.iter().map(|(n, t)| (n.clone(), t.copy())).collect();
+        self.0.borrow_mut().insert(name.to_owned(), part);
+        Ok(())
+    }
+}
+
+/// A run that was stopped goes on where it was: the same scores to the last bit, costs and warnings, and no batch is looked at
+/// twice, whether attacks have a formula, learn from known samples or from a shadow model.
+#[test]
+fn a_stopped_run_goes_on() {
+    let (inner, both) = memorised();
+    let (shadow, _) = memorised();
+    let others = {
+        let x = images(2, "elsewhere", 6, 0.2);
+        Samples::new(x, (0..6).map(|i| format!("other-{i}")).collect()).unwrap()
+    };
+    let member = [true, true, true, false, false, false];
+    let truth: Vec<bool> = (0..23).map(|i| i < 10).collect();
+    let known = Known::draw(both.ids(), &truth, 0.3, 1).unwrap();
+    let schedule = NoiseSchedule::default();
+    let names = ["loss", "pian", "sima@5000", "secmi", "mean", "mean+shadow"];
+    let make = |name: &&str| match *name {
+        "mean" => Method::Learned(Box::new(Mean)),
+        "mean+shadow" => Method::Shadowed(Box::new(Named(Mean))),
+        name => by_name(name).unwrap(),
+    };
+    let attacks: Vec<Method> = names.iter().map(make).collect();
+    let model = Counting {
+        inner,
+        samples: Cell::new(0),
+    };
+    let go = |kept: &Kept, stop_after: usize| {
+        let asked = Cell::new(0);
+        let stop = || {
+            asked.set(asked.get() + 1);
+            asked.get() > stop_after
+        };
+        let options = RunOptions {
+            known: Some(&known),
+            shadow: Some(Shadow {
+                denoiser: &shadow,
+                schedule: &schedule,
+                samples: &others,
+                member: &member,
+            }),
+            parts: Some(kept),
+            stop: &stop,
+            ..common::quiet(5, 3)
+        };
+        run(&model, &schedule, &both, &attacks, options)
+    };
+    let whole = go(&Kept::default(), usize::MAX).unwrap();
+    let calls = model.samples.replace(0);
+    let kept = Kept::default();
+    // Two batches of the shadow's samples, and three of the model's and a little.
+    assert!(matches!(
+        go(&kept, 2 + 3 * 6 + 2),
+        Err(AttackError::Stopped { .. })
+    ));
+    let (before, parts) = (model.samples.replace(0), kept.0.borrow().len());
+    assert_eq!(parts, 2 + 3);
+    // Somebody damages one of them.
+    kept.0.borrow_mut().get_mut("1").unwrap().remove("0");
+    let resumed = go(&kept, usize::MAX).unwrap();
+    let after = model.samples.get();
+    // 20 calls a sample. Batch 0 again, because the attack that failed is tried again; 1, which is damaged; 3 from its
+    // beginning; 4.
+    assert_eq!((calls, after), (23 * 20, 3 * 100 + 60), "{before}");
+    assert_eq!(resumed.network_calls_made, whole.network_calls_made);
+    assert_eq!(resumed.network_calls_saved, whole.network_calls_saved);
+    assert_eq!(resumed.warnings, whole.warnings);
+    for (a, b) in resumed.results.iter().zip(&whole.results) {
+        let name = &a.info.name;
+        assert_eq!((&a.scores, &a.rows), (&b.scores, &b.rows), "{name}");
+        assert_eq!(a.network_calls, b.network_calls, "{name}");
+        assert_eq!(a.scores.is_err(), name == "sima@5000", "{name}");
+    }
+    // A third run looks at nothing, but for the attack that fails on the first batch that it is asked about.
+    model.samples.set(0);
+    go(&kept, usize::MAX).unwrap();
+    assert_eq!(model.samples.get(), 100);
+}
+
+/// Learns nothing: the score is the mean of the sample.
+#[derive(Debug)]
+struct Mean;
+
+impl Learned for Mean {
+    fn info(&self) -> AttackInfo {
+        let mut info = by_name("sima").unwrap().info();
+        info.name = "mean".into();
+        info
+    }
+
+    fn features(&self, batch: &mut Batch<'_>) -> dualmd_attack::Result<Tensor> {
+        Ok(batch
+            .x()
+            .mean_dim([1i64, 2, 3].as_slice(), false, Kind::Float))
+    }
+
+    fn learn(&self, taught: &Tensor, _: &[bool], _: u64) -> dualmd_attack::Result<Rule> {
+        let shift = taught.mean(Kind::Double).double_value(&[]);
+        Ok(Box::new(move |x| {
+            Ok(Vec::try_from(x.to_kind(Kind::Double) - shift)?)
+        }))
+    }
+}
+
+/// The same under the name of one that is learnt on a shadow model.
+#[derive(Debug)]
+struct Named(Mean);
+
+impl Learned for Named {
+    fn info(&self) -> AttackInfo {
+        let mut info = self.0.info();
+        info.name += "+shadow";
+        info
+    }
+
+    fn features(&self, batch: &mut Batch<'_>) -> dualmd_attack::Result<Tensor> {
+        self.0.features(batch)
+    }
+
+    fn learn(&self, taught: &Tensor, member: &[bool], seed: u64) -> dualmd_attack::Result<Rule> {
+        self.0.learn(taught, member, seed)
+    }
 }
 
 #[test]

@@ -129,3 +129,57 @@ fn a_loss_that_is_no_number_ends_with_the_step_and_keeps_the_checkpoint() {
     );
     assert!(!out.join("models/baseline/model_index.json").exists());
 }
+
+/// Scores of batches that were done are not lost with the process: the same command goes on after them, to the same file.
+#[test]
+fn a_killed_attack_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let options = dualmd_data::LoadOptions {
+        image_size: Some(16),
+        ..Default::default()
+    };
+    let mut set = dualmd_data::load("emoji#twitter", &options).unwrap();
+    set.records.truncate(120);
+    let (members, others) = (dir.path().join("members"), dir.path().join("others"));
+    let rest = set.records.split_off(60);
+    dualmd_data::save_folder(&set, &members).unwrap();
+    set.records = rest;
+    dualmd_data::save_folder(&set, &others).unwrap();
+    let args = |out: &Path| {
+        let args = [
+            "attack",
+            text(&model),
+            "--members",
+            text(&members),
+            "--nonmembers",
+            text(&others),
+            "--batch",
+            "4",
+            "--attacks",
+            "loss,secmi,pfami,rediffuse",
+            "-q",
+            "-o",
+            text(out),
+        ];
+        args.map(str::to_owned)
+    };
+    let (whole, cut) = (dir.path().join("whole.csv"), dir.path().join("cut.csv"));
+    run(&args(&whole));
+    let all = args(&cut);
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let mut child = dualmd(&all).stderr(Stdio::null()).spawn().unwrap();
+    let parts = dir.path().join("cut.parts");
+    let began = Instant::now();
+    while !parts.join("4.safetensors").exists() && began.elapsed() < Duration::from_secs(120) {
+        assert!(child.try_wait().unwrap().is_none(), "too fast to be killed");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!cut.exists() && parts.join("0.safetensors").exists());
+    let output = dualmd(&all).output().unwrap();
+    assert!(output.status.success() && !parts.exists());
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    assert_eq!(read(&cut), read(&whole));
+}

@@ -66,7 +66,7 @@ fn to_tensor(path: &Path, view: &TensorView<'_>) -> Result<Tensor> {
     })
 }
 
-/// Writes named tensors (f32, i64 or u8; made contiguous, moved to the CPU) as a safetensors file, atomically.
+/// Writes named tensors (f32, f64, i64 or u8; made contiguous, moved to the CPU) as a safetensors file, atomically.
 ///
 /// # Errors
 /// A tensor of another dtype, or what writing gives (full disk, no permission), with the path.
@@ -79,6 +79,7 @@ pub fn write_safetensors<'a>(
     for (name, tensor) in tensors {
         let (dtype, size) = match tensor.kind() {
             Kind::Float => (Dtype::F32, 4),
+            Kind::Double => (Dtype::F64, 8),
             Kind::Int64 => (Dtype::I64, 8),
             Kind::Uint8 => (Dtype::U8, 1),
             other => {

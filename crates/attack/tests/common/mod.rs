@@ -96,6 +96,7 @@ pub fn quiet<'a>(batch: usize, seed: u64) -> RunOptions<'a> {
         others: Others::default(),
         known: None,
         shadow: None,
+        parts: None,
         progress: Box::leak(Box::new(|_, _| ())),
         stop: &|| false,
     }

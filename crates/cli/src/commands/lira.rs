@@ -402,6 +402,7 @@ fn statistic(
             others: Others::default(),
             known: None,
             shadow: None,
+            parts: None,
             progress: &mut |_, _| {},
             stop: &|| false,
         },

@@ -71,6 +71,7 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
             others: Others::default(),
             known: None,
             shadow: None,
+            parts: None,
             progress: &mut |_, _| {},
             stop: &|| false,
         };

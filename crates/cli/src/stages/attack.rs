@@ -2,7 +2,7 @@
 
 use super::prepare::Images;
 use super::sample::{Generator, read_samples};
-use super::score::{self, Drawing, Kept, Label, Subject, score};
+use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, learns_there};
 use super::similar::needs_images;
 use super::{RunFolder, blind, create_folder, sets, text, utility, write_json};
@@ -184,6 +184,11 @@ fn attack_one(
         }
         _ => None,
     };
+    let (csv, json) = (
+        run.scores(&target.name, "csv"),
+        run.scores(&target.name, "json"),
+    );
+    let parts = parts::beside(&csv);
     let subject = Subject {
         name: &target.name,
         defense: &target.defense,
@@ -214,16 +219,14 @@ fn attack_one(
         batch: plan.audit.batch,
         seed: plan.seed,
         weights: plan.audit.weights,
+        parts: &parts,
     };
-    let (csv, json) = (
-        run.scores(&target.name, "csv"),
-        run.scores(&target.name, "json"),
-    );
     let kept = Kept::read(&csv, &json);
     let (x, labels) = (&attacked.x, &attacked.labels);
     let scored = score(&subject, x, labels, kept, engine, progress, stop)?;
     write_scores(&csv, &scored.rows)?;
     write_json(&json, &scored.description)?;
+    parts::remove(&csv)?;
     Ok(scored.description)
 }
 

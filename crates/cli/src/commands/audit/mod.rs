@@ -12,7 +12,7 @@ use crate::plan::{SHADOW, training_seed};
 use crate::progress::Progress;
 use crate::stages::attack::{failures, write_exposed};
 use crate::stages::sample::{Side, write_nearest};
-use crate::stages::score::{Kept, Scored, Shadow, Subject, score};
+use crate::stages::score::{Kept, Scored, Shadow, Subject, parts, score};
 use crate::stages::shadow::learns_there;
 use crate::stages::similar::needs_images;
 use crate::stages::{
@@ -77,6 +77,7 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     let texts = Texts::of(&case);
     let extractor = case.comparing(&attacks)?;
     let generated = [generated.as_ref(), of_shadow.as_ref()];
+    let parts = parts::beside(&args.out);
     let subject = subject(
         &case,
         &args.score,
@@ -85,6 +86,7 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
         &texts,
         extractor.as_deref(),
         seed,
+        &parts,
     );
     let json = args.out.with_extension("json");
     let description = scored(&case, &subject, &args.out, &json, &mut progress, &stop)?;
@@ -119,7 +121,8 @@ fn needs_shadow_images(attacks: &[String]) -> bool {
     attacks.iter().any(|a| learns_there(a) && needs_images(a))
 }
 
-/// `generated`: by the model, and by its shadow.
+/// `generated`: by the model, and by its shadow; `parts`: a folder for what is done on the way.
+#[allow(clippy::too_many_arguments)]
 fn subject<'a>(
     case: &'a Case,
     args: &ScoreArgs,
@@ -128,6 +131,7 @@ fn subject<'a>(
     texts: &'a Texts<'a>,
     extractor: Option<&'a dyn Extractor>,
     seed: u64,
+    parts: &'a Path,
 ) -> Subject<'a> {
     let pair = args.model2.is_some();
     Subject {
@@ -151,6 +155,7 @@ fn subject<'a>(
         batch: args.batch,
         seed,
         weights: args.weights,
+        parts,
     }
 }
 
@@ -193,6 +198,7 @@ fn scored(
     }
     write_scores(csv, &rows)?;
     write_json(json, &description)?;
+    parts::remove(csv)?;
     Ok(description)
 }
 
@@ -317,6 +323,9 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     let texts = Texts::of(&case);
     let extractor = case.comparing(&attacks)?;
     let both = [Some(&generated), of_shadow.as_ref()];
+    let name = name_of(&args.score);
+    let (csv, json) = (run.scores(name, "csv"), run.scores(name, "json"));
+    let parts = parts::beside(&csv);
     let subject = subject(
         &case,
         &args.score,
@@ -325,6 +334,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         &texts,
         extractor.as_deref(),
         seed,
+        &parts,
     );
     // As in a run: what is drawn for strangers' captions says nothing about what was learnt.
     let for_members = if text {
@@ -344,10 +354,6 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         ));
         let _ = remove(&utility_file(&run, subject.name));
     }
-    let (csv, json) = (
-        run.scores(subject.name, "csv"),
-        run.scores(subject.name, "json"),
-    );
     let description = scored(&case, &subject, &csv, &json, &mut progress, &stop)?;
     tell_costs(global, &description);
     report_failures(&description)?;

@@ -2,6 +2,7 @@
 
 mod depends;
 mod kept;
+pub mod parts;
 mod samples;
 
 pub use depends::hash_tensor;
@@ -26,6 +27,7 @@ use dualmd_torch::{Device, Tensor};
 use samples::{Taught, samples};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -104,6 +106,8 @@ pub struct Subject<'a> {
     pub seed: u64,
     /// Which weights were loaded.
     pub weights: Weights,
+    /// Folder for what is done on the way ([`parts::beside`]).
+    pub parts: &'a Path,
 }
 
 /// Is there an attack of this name, of either kind?
@@ -283,6 +287,12 @@ pub fn score(
             .into_iter()
             .map(|(name, method, fingerprint)| ((name, fingerprint), method))
             .unzip();
+        let of: Vec<&str> = names
+            .iter()
+            .map(|(_, fingerprint)| fingerprint.as_str())
+            .collect();
+        let of = format!("{of:?} {} {}", subject.batch, subject.seed);
+        let parts = parts::Folder::open(subject.parts, &of)?;
         let began = Instant::now();
         let outcome = dualmd_attack::run(
             denoiser.as_ref(),
@@ -307,6 +317,7 @@ pub fn score(
                         samples: &taught.samples,
                         member: &taught.member,
                     }),
+                parts: Some(&parts),
                 progress: &mut |done, total| {
                     progress.update(&ProgressEvent {
                         model: subject.name.to_owned(),
