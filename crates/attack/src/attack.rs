@@ -3,6 +3,7 @@
 use crate::{Batch, Result};
 use dualmd_torch::Tensor;
 use serde::Serialize;
+use std::borrow::Cow;
 
 /// What an attacker must be able to do with the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -29,7 +30,7 @@ pub struct AttackInfo {
     /// What the attacker must be able to do.
     pub access: Access,
     /// The score, higher = more likely a member.
-    pub formula: &'static str,
+    pub formula: Cow<'static, str>,
     /// Network evaluations per sample when nothing is shared with another attack.
     pub network_calls_per_sample: usize,
     /// Timesteps, exponents, numbers of draws.

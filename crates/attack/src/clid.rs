@@ -166,7 +166,7 @@ impl Learned for Clid {
             paper: PAPER,
             access: Access::WhiteBox,
             formula: "-((1 - alpha) a + alpha b), a = L(c), b = -mean_k (L(c_k) - L(c)), both scaled robustly and alpha chosen on known \
-                      samples; L(c) = mean_t (eps - eps(x_t, t, c))^2",
+                      samples; L(c) = mean_t (eps - eps(x_t, t, c))^2".into(),
             network_calls_per_sample: (2 + REDUCED) * self.timesteps.len(),
             parameters: json!({ "timesteps": self.timesteps, "reduced_captions": REDUCED }),
             misses: "models that saw several captions of an image, or that do not listen to the text; with few known samples alpha is \
@@ -228,7 +228,7 @@ impl Learned for ClidVec {
             paper: PAPER,
             access: Access::WhiteBox,
             formula: "log-odds by logistic regression on L(c), L(c_k) - L(c) of the reduced captions, and L(empty) - L(c); L(c) = \
-                      mean_t (eps - eps(x_t, t, c))^2",
+                      mean_t (eps - eps(x_t, t, c))^2".into(),
             network_calls_per_sample: (2 + REDUCED) * self.0.timesteps.len(),
             parameters: json!({ "timesteps": self.0.timesteps, "reduced_captions": REDUCED }),
             misses: "models that saw several captions of an image, or that do not listen to the text; with few known samples there is \
@@ -262,7 +262,7 @@ impl Attack for ClidGap {
             title: "Caption gap (own caption against none)".into(),
             paper: PAPER,
             access: Access::WhiteBox,
-            formula: "L(empty) - L(c), L(c) = mean_t (eps - eps(x_t, t, c))^2",
+            formula: "L(empty) - L(c), L(c) = mean_t (eps - eps(x_t, t, c))^2".into(),
             network_calls_per_sample: 2 * self.timesteps.len(),
             parameters: json!({ "timesteps": self.timesteps }),
             misses: "models that saw several captions of an image, or that do not listen to the text; captions that describe the image \

@@ -208,16 +208,19 @@ pub fn run(
     };
     let before = |name: &str| Some(Part::of(options.parts?.read(name)?));
 
-    // What the attacks that learn on a shadow model have looked at there.
+    // What the attacks that learn on a shadow model have looked at there, in this order.
+    let mut shadow_order: Vec<usize> = Vec::new();
     let mut taught: Vec<Vec<Tensor>> = attacks.iter().map(|_| Vec::new()).collect();
     if let (Some(shadow), true) = (options.shadow, of_shadow > 0) {
         check_shadow(&shadow, samples)?;
-        let all: Vec<usize> = (0..shadow.samples.ids.len()).collect();
+        // Mixed, as those of the target are.
+        shadow_order = (0..shadow.samples.ids.len()).collect();
+        shadow_order.shuffle(&mut stream(options.seed, "attack/shadow-order", 0));
         let asked: Vec<bool> = attacks
             .iter()
             .map(|a| matches!(a, Method::Shadowed(_)))
             .collect();
-        for (index, rows) in all.chunks(ways.batch).enumerate() {
+        for (index, rows) in shadow_order.chunks(ways.batch).enumerate() {
             let name = format!("shadow-{index}");
             let found = before(&name).filter(|part| part.whole(rows.len(), &results, &asked));
             let part = match found {
@@ -356,7 +359,7 @@ pub fn run(
                 attack,
                 Teacher::Shadow {
                     taught,
-                    member: shadow.member,
+                    member: shadow_order.iter().map(|&i| shadow.member[i]).collect(),
                 },
             ),
             _ => continue,
@@ -482,7 +485,7 @@ enum Teacher<'a> {
     /// About those of a shadow model, of whom this was seen there: all samples are judged.
     Shadow {
         taught: Vec<Tensor>,
-        member: &'a [bool],
+        member: Vec<bool>,
     },
 }
 

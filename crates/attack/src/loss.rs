@@ -87,7 +87,9 @@ impl Attack for Loss {
             title: "Training loss".into(),
             paper: "Matsumoto et al. 2023, arXiv 2302.03262",
             access: Access::WhiteBox,
-            formula: "-(1/K) sum_k mean (eps_k - eps(sqrt(abar_t) x + sqrt(1 - abar_t) eps_k, t))^2",
+            formula:
+                "-(1/K) sum_k mean (eps_k - eps(sqrt(abar_t) x + sqrt(1 - abar_t) eps_k, t))^2"
+                    .into(),
             network_calls_per_sample: self.draws,
             parameters: json!({ "t": self.t, "draws": self.draws }),
             misses: "does not know how hard an image is for a model that never saw it; an attack calibrated with \

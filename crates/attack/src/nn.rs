@@ -93,7 +93,7 @@ impl BlackBox {
             title: "Nearest generated image".into(),
             paper: "Chen et al. 2020, arXiv 1909.03935; Matsumoto et al. 2023, arXiv 2302.03262",
             access: Access::BlackBox,
-            formula: "-min_j rmse(x, g_j) over the generated images g_j",
+            formula: "-min_j rmse(x, g_j) over the generated images g_j".into(),
             network_calls_per_sample: 0,
             parameters: json!({ "generated": generated }),
             misses: "finds only images that are reproduced almost pixel by pixel among the images that were generated",
@@ -103,7 +103,7 @@ impl BlackBox {
             Self::Features => AttackInfo {
                 name: FEATURES.into(),
                 title: "Nearest generated image, by features".into(),
-                formula: "-min_j rms(f(x) - f(g_j)) over the generated images g_j, f the features of a network that knows nothing of the model",
+                formula: "-min_j rms(f(x) - f(g_j)) over the generated images g_j, f the features of a network that knows nothing of the model".into(),
                 parameters: json!({ "generated": generated, "encoder": encoder }),
                 misses: "takes images of the same thing for near whether trained on or not; sees only what is among the images that were generated",
                 ..nearest

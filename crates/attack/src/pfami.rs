@@ -81,7 +81,9 @@ impl Attack for Pfami {
             title: "PFAMI (fluctuation under crops)".into(),
             paper: "Fu et al. 2023, arXiv 2308.12143",
             access: Access::WhiteBox,
-            formula: "-(mean_t L_t(x) - mean_(t, c) L_t(crop_c(x))), L_t(x) = mean (eps - eps(x_t, t))^2",
+            formula:
+                "-(mean_t L_t(x) - mean_(t, c) L_t(crop_c(x))), L_t(x) = mean (eps - eps(x_t, t))^2"
+                    .into(),
             network_calls_per_sample: self.timesteps.len() * (1 + self.crops.len()),
             parameters: json!({ "timesteps": self.timesteps, "crops": self.crops }),
             misses: "models trained on random crops; images with an empty border, which a crop changes more than others",

@@ -78,7 +78,8 @@ impl Attack for Pia {
             title: "PIA (proximal initialisation)".into(),
             paper: "Kong et al. 2024, arXiv 2305.18355",
             access: Access::WhiteBox,
-            formula: "-sum |e0 - eps(sqrt(abar_t) x + sqrt(1 - abar_t) e0, t)|^p, e0 = eps(x, 0)",
+            formula: "-sum |e0 - eps(sqrt(abar_t) x + sqrt(1 - abar_t) e0, t)|^p, e0 = eps(x, 0)"
+                .into(),
             network_calls_per_sample: 2,
             parameters: json!({ "t": self.t, "p": self.p }),
             misses: "needs eps(x, 0) to look like unit-variance noise; where it does not, PIA can fall below chance \

@@ -68,7 +68,7 @@ impl Attack for PiaSd2024 {
             paper: "public code of Kong et al. 2024, arXiv 2305.18355",
             access: Access::WhiteBox,
             formula: "-sum |e0 - g(sqrt(abar_t) z + sqrt(1 - abar_t) e0, t)|^p, e0 = g(z, 0), z = 2 x - 1, g guided by 7.5, abar of linear \
-                      betas",
+                      betas".into(),
             network_calls_per_sample: 4,
             parameters: json!({ "t": self.t, "p": self.p, "guidance": GUIDANCE, "betas": BETAS }),
             misses: "keeps three mistakes of the public code for comparison; a low result says nothing about the model",

@@ -53,7 +53,8 @@ impl Attack for Pian {
             paper: "Kong et al. 2024, arXiv 2305.18355",
             access: Access::WhiteBox,
             formula: "-sum |e0 - eps(sqrt(abar_t) x + sqrt(1 - abar_t) e0, t)|^p, \
-                      e0 = eps(x, 0) sqrt(2/pi) / mean |eps(x, 0)|",
+                      e0 = eps(x, 0) sqrt(2/pi) / mean |eps(x, 0)|"
+                .into(),
             network_calls_per_sample: 2,
             parameters: json!({ "t": self.t, "p": self.p }),
             misses: "does not know how hard an image is for a model that never saw it; scales up rounding error where \

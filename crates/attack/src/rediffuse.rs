@@ -107,7 +107,7 @@ impl Attack for ReDiffuse {
             title: "ReDiffuse (variations of the image)".into(),
             paper: "Li et al. 2024, arXiv 2405.20771",
             access: Access::GreyBox,
-            formula: "-mean |x - (1/K) sum_k g_k|, g_k = DDIM t -> 0 from sqrt(abar_t) x + sqrt(1 - abar_t) eps_k",
+            formula: "-mean |x - (1/K) sum_k g_k|, g_k = DDIM t -> 0 from sqrt(abar_t) x + sqrt(1 - abar_t) eps_k".into(),
             network_calls_per_sample: self.draws * steps,
             parameters: json!({ "t": self.t, "stride": self.stride, "draws": self.draws }),
             misses: "flat images come back whether member or not; the published attack adds a network trained on labels",

@@ -34,7 +34,9 @@ impl Learned for ReDiffuseNn {
             title: "ReDiffuse (classifier)".into(),
             paper: "Li et al. 2024, arXiv 2405.20771",
             access: Access::GreyBox,
-            formula: "ResNet-18(|x - (1/K) sum_k g_k|), trained on known samples; g_k as in ReDiffuse",
+            formula:
+                "ResNet-18(|x - (1/K) sum_k g_k|), trained on known samples; g_k as in ReDiffuse"
+                    .into(),
             network_calls_per_sample: plain.network_calls_per_sample,
             parameters: json!({ "rediffuse": plain.parameters, "published_recipe_from": resnet::PUBLISHED_FROM }),
             misses: "learns from the known samples; with a few dozen of them there is little to learn",

@@ -43,7 +43,9 @@ impl Attack for Reference {
             title: "Loss against a reference model".into(),
             paper: "Watson et al. 2022, arXiv 2111.08440",
             access: Access::WhiteBox,
-            formula: "ln R_reference - ln R_target, R_m = (1/K) sum_k mean (eps_k - eps_m(x_t, t))^2",
+            formula:
+                "ln R_reference - ln R_target, R_m = (1/K) sum_k mean (eps_k - eps_m(x_t, t))^2"
+                    .into(),
             network_calls_per_sample: 2 * self.draws,
             parameters: json!({ "t": self.t, "draws": self.draws }),
             misses: "one reference model has its own luck with every image; many of them (LiRA) find more",

@@ -102,7 +102,7 @@ impl Attack for SecMi {
             title: "SecMI (statistic)".into(),
             paper: "Duan et al. 2023, arXiv 2302.01316",
             access: Access::WhiteBox,
-            formula: "-sum (z_s - w)^2, z_s = DDIM chain 0 -> s = t_sec - k, w = DDIM step s -> t_sec -> s",
+            formula: "-sum (z_s - w)^2, z_s = DDIM chain 0 -> s = t_sec - k, w = DDIM step s -> t_sec -> s".into(),
             network_calls_per_sample: usize::try_from(self.t_sec / self.k.max(1) + 1).unwrap_or(0),
             parameters: json!({ "t_sec": self.t_sec, "k": self.k, "error_at": self.error_at() }),
             misses: "starts from eps(x, 0): where that is almost zero (flat drawings, deeply memorised images) the \

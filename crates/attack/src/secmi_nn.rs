@@ -36,7 +36,7 @@ impl Learned for SecMiNn {
             title: "SecMI-NNs (classifier)".into(),
             paper: "Duan et al. 2023, arXiv 2302.01316",
             access: Access::WhiteBox,
-            formula: "ResNet-18(|z_s - w|), trained on known samples; z_s and w as in SecMI",
+            formula: "ResNet-18(|z_s - w|), trained on known samples; z_s and w as in SecMI".into(),
             network_calls_per_sample: statistic.network_calls_per_sample,
             parameters: json!({ "secmi": statistic.parameters, "published_recipe_from": resnet::PUBLISHED_FROM }),
             misses: "learns from the known samples; with a few dozen of them there is little to learn",

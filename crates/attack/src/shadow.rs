@@ -32,6 +32,12 @@ pub(crate) fn described(mut plain: AttackInfo) -> AttackInfo {
     plain.name += SUFFIX;
     plain.title += ", learnt on a shadow model";
     plain.parameters["learnt_on"] = json!("shadow model");
+    let taught = plain
+        .formula
+        .replace("known samples", "a shadow model's samples");
+    plain.formula = taught.replace("the a shadow", "a shadow").into();
+    plain.misses = "what the model does not share with the shadow model; one that remembers more, or less, can teach an order that is worse \
+                    than chance here";
     plain
 }
 

@@ -43,7 +43,7 @@ impl Attack for SimA {
             title: "SimA (size of the predicted noise)".into(),
             paper: "Rao et al. 2025, arXiv 2509.25003",
             access: Access::WhiteBox,
-            formula: "-sum |eps(x, t)|^p of the clean image",
+            formula: "-sum |eps(x, t)|^p of the clean image".into(),
             network_calls_per_sample: 1,
             parameters: json!({ "t": self.t, "p": self.p }),
             misses: "flat images score high whether member or not; does not know how hard an image is for a model \

@@ -105,7 +105,7 @@ impl Similarity {
             title: title.into(),
             paper: "Pang and Wang 2025, arXiv 2312.08207",
             access: Access::BlackBox,
-            formula,
+            formula: formula.into(),
             network_calls_per_sample: 0,
             parameters: json!({ "generations": generations, "encoder": encoder }),
             misses: "images trained with other captions than the one that is asked with; captions that describe well make images alike \

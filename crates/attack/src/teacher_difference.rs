@@ -43,7 +43,7 @@ impl Attack for TeacherDifference {
             title: "Difference of the two teachers".into(),
             paper: "dualmd; reference models as in Watson et al. 2022, arXiv 2111.08440",
             access: Access::WhiteBox,
-            formula: "|ln R_1 - ln R_2|, R_m = (1/K) sum_k mean (eps_k - eps_m(x_t, t))^2",
+            formula: "|ln R_1 - ln R_2|, R_m = (1/K) sum_k mean (eps_k - eps_m(x_t, t))^2".into(),
             network_calls_per_sample: 2 * self.draws,
             parameters: json!({ "t": self.t, "draws": self.draws }),
             misses: "needs both models, which DualMD never hands out",

@@ -45,7 +45,7 @@ impl Attack for Wen {
             title: "Prompt memorisation (Wen)".into(),
             paper: "Wen et al. 2024, arXiv 2407.21720",
             access: Access::WhiteBox,
-            formula: "(1/K) sum_k |eps(e_k, t, c) - eps(e_k, t, empty)|_2 of pure noise e_k",
+            formula: "(1/K) sum_k |eps(e_k, t, c) - eps(e_k, t, empty)|_2 of pure noise e_k".into(),
             network_calls_per_sample: 2 * self.draws,
             parameters: json!({ "t": self.t, "draws": self.draws }),
             misses: "looks at the caption only: images that share one share the score, and an image remembered under another text \

@@ -506,6 +506,58 @@ fn an_attack_that_learnt_is_judged_on_the_rest() {
     assert!(!not_tested.contains("(SecMI-NNs)"), "{not_tested}");
 }
 
+/// Every kind of attacker has a row with the strongest attack of that kind, and one that was not tested says so.
+#[test]
+fn who_could_do_it() {
+    let (dir, _) = extended();
+    let path = dir.path().join("scores/student.json");
+    let text = std::fs::read_to_string(&path).expect("student.json");
+    let mut info: Value = serde_json::from_str(&text).expect("json");
+    // On the student the classifier was taught by a shadow model.
+    for attack in info["attacks"].as_array_mut().expect("attacks") {
+        if attack["attack"] == "secmi-nn" {
+            attack["trained_on"] = Value::Null;
+            attack["shadow"] = json!({"members": 64, "nonmembers": 512});
+        }
+    }
+    std::fs::write(&path, info.to_string()).expect("written");
+    let report = build(dir.path()).expect("build");
+    let text = plain(&page_of(dir.path(), &report));
+    let table = text.split_once("Who could do it").expect("the table").1;
+    let table = table
+        .split_once("The strongest attack of each kind")
+        .expect("its caption")
+        .0;
+    let row = |who: &str| {
+        let (_, rest) = table
+            .split_once(who)
+            .unwrap_or_else(|| panic!("{who} in {table}"));
+        // Up to the next kind of attacker.
+        let ends = ["sees generated", "queries the model", "holds the weights"];
+        let end = ends.iter().filter_map(|e| rest.find(e)).min();
+        rest[..end.unwrap_or(rest.len())].to_owned()
+    };
+    assert!(row("sees generated images black-box").contains("Nearest image"));
+    let grey = row("queries the model at chosen steps grey-box");
+    assert_eq!(
+        grey.matches("not tested").count(),
+        report.models.len(),
+        "{grey}"
+    );
+    assert!(row("holds the weights white-box").contains("SimA , of "));
+    let shadow = row("holds the weights, trains such models on other images white-box");
+    assert_eq!(shadow.matches("SecMI-NNs").count(), 1, "{shadow}");
+    assert_eq!(
+        shadow.matches("not tested").count(),
+        report.models.len() - 1
+    );
+    let told = row("holds the weights, knows a part of the members white-box");
+    assert_eq!(told.matches("SecMI-NNs").count(), 1, "{told}");
+    assert!(text.contains(
+        "SecMI-NNs: the shadow model was trained on 64 other images and did not see 512 more"
+    ));
+}
+
 #[test]
 fn bounds_on_epsilon() {
     let (dir, report) = fixture();

@@ -3,6 +3,7 @@
 mod common;
 
 use common::{TINY, dualmd, fail, succeed, text, weights};
+use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -178,8 +179,26 @@ fn a_killed_attack_goes_on() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!cut.exists() && parts.join("0.safetensors").exists());
+    // One score of a part is changed: it is what the file will have, and shows that the part was not made again.
+    let part = parts.join("0.safetensors");
+    let mut tensors = read_safetensors(&part).unwrap();
+    let first = tensors["0"].get(0).double_value(&[]);
+    let _ = tensors["0"].get(0).fill_(first - 1000.0);
+    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    write_safetensors(&part, named, &[]).unwrap();
+    tensors.clear();
     let output = dualmd(&all).output().unwrap();
     assert!(output.status.success() && !parts.exists());
-    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-    assert_eq!(read(&cut), read(&whole));
+    let read = |path: &Path| dualmd_audit::read_scores(path).unwrap().rows;
+    let both: Vec<_> = read(&cut).into_iter().zip(read(&whole)).collect();
+    assert_eq!(both.len(), 4 * 120);
+    let differ: Vec<f64> = both
+        .iter()
+        .filter(|(a, b)| a != b)
+        .map(|(a, b)| b.score - a.score)
+        .collect();
+    assert!(
+        differ.len() == 1 && (differ[0] - 1000.0).abs() < 1e-6,
+        "{differ:?}"
+    );
 }

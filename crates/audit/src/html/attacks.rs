@@ -15,6 +15,7 @@ pub fn section(report: &Report) -> Markup {
         section #attacks {
             h2 { "What each attack found" }
             (figure("wide", table(report, &attacks), caption(report)))
+            (super::attackers::table(report))
             (partial(report))
             (chosen(report))
             (agreement(report))

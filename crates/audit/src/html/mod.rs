@@ -3,6 +3,7 @@
 //! `maud` escapes every name, caption and path. A content security policy forbids all loading, and allows the one
 //! script by its hash, so even a hole in the escaping could not run or fetch anything.
 
+mod attackers;
 mod attacks;
 mod close;
 mod copies;

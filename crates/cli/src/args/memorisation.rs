@@ -120,6 +120,10 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "FILE", requires = "fit")]
     pub fit_head: Option<PathBuf>,
 
+    /// Go on without a head that cannot be learnt.
+    #[arg(skip)]
+    pub fit_if_possible: bool,
+
     /// The remedy.
     #[command(flatten)]
     pub remedy: MitigateArgs,

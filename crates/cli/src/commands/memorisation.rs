@@ -109,9 +109,17 @@ pub fn measured(
         .map(|folder| ClipModel::load(folder, engine.device))
         .transpose()?;
     let seed = global.seed.unwrap_or(0);
-    let fitting = match args.fit.is_empty() {
-        false => Some(fitting(args, &case, &generator, seed, &engine)?),
-        true => None,
+    let (fitting, unfit) = match args.fit.is_empty() {
+        true => (None, None),
+        false => match fitting(args, &case, &generator, seed, &engine) {
+            Ok(fitting) => (Some(fitting), None),
+            Err(error) if args.fit_if_possible => {
+                let reason = format!("{error:#}");
+                eprintln!("warning: how images fit their prompts is not measured: {reason}");
+                (None, Some(reason))
+            }
+            Err(error) => return Err(error),
+        },
     };
     let measure = Measure {
         generator: &generator,
@@ -171,7 +179,10 @@ pub fn measured(
         "first_norm": summary.measured(|f| f.first_norm, 1.0)?,
         "similarity": extractor.as_ref().map(|e| summary.similarity(&e.name())).transpose()?,
         "clip_score": args.clip.as_ref().map(|folder| summary.clip(folder)),
-        "fit": fitting.as_ref().map(|fitting| fitted(fitting, &summary, &case)).transpose()?,
+        "fit": match &fitting {
+            Some(fitting) => Some(fitted(fitting, &summary, &case)?),
+            None => unfit.map(|reason| json!({ "reason": reason })),
+        },
         "mitigation": measure.mitigation.map(|m| summary.remedied(&m)),
     });
     report["t_error"]["t"] = secmi.error_at().into();
@@ -192,9 +203,11 @@ fn fitting(
     engine: &Engine,
 ) -> Result<Fitting> {
     let shape = generator.first().image_shape();
+    let split = args.split.as_deref().map(Split::load).transpose()?;
     let options = LoadOptions {
         image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
         channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
+        split: split.as_ref(),
         caption_column: args.caption_column.as_deref(),
         ..LoadOptions::default()
     };

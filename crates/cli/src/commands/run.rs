@@ -101,7 +101,7 @@ pub fn stages(
     }
     let shadowed = shadow::asked(&plan);
     if shadowed {
-        let (members, nonmembers) = shadow::sizes(&plan, experiment, &images)?;
+        let (members, nonmembers) = Shadow::split(run, &plan, &images)?;
         if !global.quiet {
             eprintln!(
                 "  shadow    every model again, on {members} other members and {nonmembers} other non-members, for attacks that learn there"

@@ -1,6 +1,6 @@
 //! Going on with a run: the folder's plan and today's must be the same experiment.
 
-use super::Plan;
+use super::{NetworkFacts, Plan};
 use crate::experiment::Experiment;
 use anyhow::{Context, Result, bail};
 use toml::{Table, Value};
@@ -13,6 +13,8 @@ const FREE: &[&str] = &[
     "train.log_every",
     // For a run that was out of memory: its gradients differ in their last digits only.
     "train.gradient_checkpointing",
+    // Its weights are compared.
+    "model.base",
     // Other attacks can be asked of the same models; scores that are there are kept.
     "audit.attacks",
     "audit.batch",
@@ -49,7 +51,14 @@ impl Plan {
                 );
             }
         }
-        if old.model != self.model {
+        // Of a base its weights count, not where it lies.
+        let place = |mut facts: NetworkFacts| {
+            if facts.base.is_some() {
+                facts.preset = String::new();
+            }
+            facts
+        };
+        if place(old.model.clone()) != place(self.model.clone()) {
             bail!(
                 "this folder holds another run: the network's configuration has changed; {remedy}"
             );

@@ -54,7 +54,11 @@ pub fn all(
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        if target.attacks.is_empty() || complete(run, plan, target, compared_by.as_deref()) {
+        if target.attacks.is_empty() {
+            continue;
+        }
+        if complete(run, plan, target, compared_by.as_deref()) {
+            parts::remove(&run.scores(&target.name, "csv"))?;
             continue;
         }
         let began = std::time::Instant::now();
@@ -176,9 +180,11 @@ fn attack_one(
             let drawn = |a: &String| learns_there(a) && needs_images(a);
             let drawn = target.attacks.iter().any(drawn);
             let generated = drawn.then(|| read_samples(&shadow.run, &target.name));
+            let labels = shadow.labels(&target.parts, &attacked.labels);
             Some((
                 open(&shadow.run, &target.parts)?,
                 attacked,
+                labels,
                 generated.transpose()?,
             ))
         }
@@ -197,10 +203,10 @@ fn attack_one(
         reference: reference.as_ref(),
         shadow: shadow
             .as_ref()
-            .map(|(generator, attacked, generated)| score::Shadow {
+            .map(|(generator, attacked, labels, generated)| score::Shadow {
                 generator,
                 x: &attacked.x,
-                labels: &attacked.labels,
+                labels,
                 captions: attacked.captions.as_deref(),
                 generated: generated.as_ref(),
             }),

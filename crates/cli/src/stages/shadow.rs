@@ -6,17 +6,20 @@
 //! shadow is sampled where an attack compares drawn images, and not attacked itself.
 
 use super::prepare::{self, Images, prepare, subset};
+use super::score::Label;
 use super::similar::needs_images;
+use super::text::captions_of;
 use super::{RunFolder, create_folder, sample, trainings};
 use crate::bail_usage;
 use crate::choices::SplitMethod;
 use crate::engine::Engine;
 use crate::experiment::Experiment;
-use crate::plan::{BASE, Plan, SHADOW, training_seed};
+use crate::plan::{BASE, JobKind, Plan, SHADOW, training_seed};
 use crate::progress::View;
 use anyhow::{Context, Result};
 use dualmd_attack::{Needs, needs};
 use dualmd_data::Split;
+use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 /// A run's shadow.
@@ -41,11 +44,19 @@ pub fn asked(plan: &Plan) -> bool {
         .any(|target| target.attacks.iter().any(|a| learns_there(a)))
 }
 
+fn folder(run: &RunFolder) -> RunFolder {
+    RunFolder(run.0.join(SHADOW))
+}
+
+fn seed(plan: &Plan) -> u64 {
+    training_seed(plan.seed, 0, SHADOW)
+}
+
 /// Members and non-members of the shadow: as many of either as the run has, or as many non-members as are left.
 ///
 /// # Errors
 /// Too few images are left.
-pub fn sizes(plan: &Plan, experiment: &Experiment, images: &Images) -> Result<(usize, usize)> {
+fn sizes(plan: &Plan, experiment: &Experiment, images: &Images) -> Result<(usize, usize)> {
     let data = &plan.data;
     let free = images.free(experiment.data.near_duplicates).len();
     let members = data.members.next_multiple_of(2);
@@ -66,17 +77,43 @@ pub fn sizes(plan: &Plan, experiment: &Experiment, images: &Images) -> Result<(u
 const FEWEST_NONMEMBERS: usize = 16;
 
 impl Shadow {
+    /// Draws the shadow's members and non-members, or reads those of an earlier call: before anything is trained.
+    ///
+    /// # Errors
+    /// Too few images; one without a caption where models are told a text.
+    pub fn split(run: &RunFolder, plan: &Plan, images: &Images) -> Result<(usize, usize)> {
+        let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+        let near = experiment.data.near_duplicates;
+        let path = folder(run).split();
+        let split = if path.exists() {
+            Split::load(&path)?
+        } else {
+            let (members, nonmembers) = sizes(plan, &experiment, images)?;
+            let pool = subset(&images.set, &images.free(near))?;
+            let groups = prepare::group(&pool, near);
+            let split = Split::half(&pool, &groups, members, Some(nonmembers), seed(plan))?;
+            if plan.model.text {
+                let chosen = split.select(&pool)?;
+                for &i in chosen.members.iter().chain(&chosen.nonmembers) {
+                    captions_of(&pool, &pool.records[i])?;
+                }
+            }
+            create_folder(&folder(run).0)?;
+            split.save(&path)?;
+            split
+        };
+        Ok((split.members().len(), split.nonmembers().len()))
+    }
+
     /// Prepares the shadow of a run whose base, if it has one of its own, is trained.
     ///
     /// # Errors
-    /// Too few images; a folder that holds another shadow.
+    /// As [`Self::split`]; a folder that holds another shadow.
     pub fn prepare(run: &RunFolder, plan: &Plan, images: &Images, engine: &Engine) -> Result<Self> {
         let mut own = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
-        let (members, nonmembers) = sizes(plan, &own, images)?;
-        let near = own.data.near_duplicates;
-        own.seed = training_seed(plan.seed, 0, SHADOW);
+        (own.data.members, own.data.nonmembers) = Self::split(run, plan, images)?;
         own.data.method = SplitMethod::Half;
-        (own.data.members, own.data.nonmembers) = (members, nonmembers);
+        own.seed = seed(plan);
         // Nobody attacks it; an experiment names an attack, and this one asks for no further model.
         own.audit.attacks = vec!["loss".to_owned()];
         own.audit.black_box = false;
@@ -84,26 +121,35 @@ impl Shadow {
             own.model.base = Some(run.model(BASE).display().to_string());
             own.model.config = toml::Table::new();
         }
-        let folder = RunFolder(run.0.join(SHADOW));
-        create_folder(&folder.0)?;
-        if !folder.split().exists() {
-            let pool = subset(&images.set, &images.free(near))?;
-            let groups = prepare::group(&pool, near);
-            Split::half(&pool, &groups, members, Some(nonmembers), own.seed)?
-                .save(&folder.split())?;
-        }
-        let (plan, images) = prepare(
-            &own,
-            &folder,
-            engine,
-            super::super::commands::run::command_line(),
-        )
-        .with_context(|| format!("preparing {} failed", folder.0.display()))?;
+        let folder = folder(run);
+        let command = crate::commands::run::command_line();
+        let (plan, images) = prepare(&own, &folder, engine, command)
+            .with_context(|| format!("preparing {} failed", folder.0.display()))?;
         Ok(Self {
             run: folder,
             plan,
             images,
         })
+    }
+
+    /// `labels`, those of all its images, for the model of `parts`: a teacher saw the members of its half only.
+    pub fn labels(&self, parts: &[String], labels: &[Label]) -> Vec<Label> {
+        let s = &self.images.selected;
+        let job = parts.first().filter(|_| parts.len() == 1);
+        let job = job.and_then(|name| self.plan.trainings.iter().find(|job| job.name == *name));
+        let seen: BTreeSet<&str> = match job.map(|job| &job.kind) {
+            Some(JobKind::Teacher { half: 1 }) => &s.d1,
+            Some(JobKind::Teacher { .. }) => &s.d2,
+            _ => &s.members,
+        }
+        .iter()
+        .map(|&i| self.images.set.records[i].id.as_str())
+        .collect();
+        let of = |label: &Label| Label {
+            member: seen.contains(label.id.as_str()),
+            ..label.clone()
+        };
+        labels.iter().map(of).collect()
     }
 
     /// Trains what is not trained yet. False if asked to stop before the end.

@@ -186,7 +186,7 @@ impl<'a> Comparison<'a> {
     ///
     /// # Errors
     /// What the encoder refuses.
-    pub fn depends_on(&self, drawn: Drawn, shadow: Option<&Value>) -> Result<Value> {
+    pub fn depends_on(&self, drawn: Drawn, shadow: &Value) -> Result<Value> {
         let d = self.subject.drawing;
         let images = match (drawn.rounds, self.subject.generated) {
             (None, Some(images)) => json!(hash_tensor(images)?),
@@ -202,7 +202,7 @@ impl<'a> Comparison<'a> {
         let known = (drawn.form.learns() && !drawn.shadow).then_some(self.subject.known);
         let mut rest = vec![images, json!(encoder), json!(known)];
         if drawn.shadow {
-            rest.push(json!(shadow));
+            rest.push(shadow.clone());
         }
         if drawn.captions.is_some() {
             // As images for further captions are drawn.

@@ -46,9 +46,10 @@ pub fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<Stri
             }
         }
         if pair && !text {
-            all.extend(["rounds@2", "rounds@3"].map(String::from));
+            let possible = (2..=3).filter(|rounds| *rounds <= args.draw.steps);
+            all.extend(possible.map(|rounds| format!("rounds@{rounds}")));
         }
-        return Ok(all);
+        return used(args, all);
     }
     for name in named {
         check_name(name)?;
@@ -73,5 +74,16 @@ pub fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<Stri
             );
         }
     }
-    Ok(named.clone())
+    used(args, named.clone())
+}
+
+/// A shadow model that no attack learns on was named in vain.
+fn used(args: &ScoreArgs, attacks: Vec<String>) -> Result<Vec<String>> {
+    if args.shadow().is_some() && !attacks.iter().any(|a| needs(a) == Needs::Shadow) {
+        bail_usage!(
+            "--shadow: none of these attacks is learnt on a shadow model: {}; name one that ends with +shadow (--attacks)",
+            attacks.join(", ")
+        );
+    }
+    Ok(attacks)
 }

@@ -13,7 +13,7 @@ use crate::stages::utility;
 use anyhow::{Context, Result, bail};
 use dualmd_attack::nn;
 use dualmd_data::{
-    ImageSet, LoadOptions, NearDuplicateOptions, Split, dedupe, load, near_duplicates,
+    Groups, ImageSet, LoadOptions, NearDuplicateOptions, Split, dedupe, load, near_duplicates,
 };
 use dualmd_metrics::Extractor;
 use dualmd_torch::Tensor;
@@ -107,6 +107,16 @@ impl Case {
                 };
                 let sides = Sides::open(given.members, given.nonmembers, &options, text)
                     .context("the shadow model's images")?;
+                if let Some(said) = sides.unlike() {
+                    eprintln!("warning: the shadow model's images: {said}");
+                }
+                let alike = alike(&images, &sides)?;
+                if alike > 0 {
+                    eprintln!(
+                        "warning: {alike} audited images look almost the same as one of the shadow model's: what is learnt there is judged on \
+                         images that it was learnt from; leave these out of the shadow model's (it would have to be trained without them)"
+                    );
+                }
                 Some((shadow, sides))
             }
             None => None,
@@ -222,11 +232,30 @@ fn labels(members: &ImageSet, nonmembers: &ImageSet) -> Result<(Vec<Label>, usiz
             member: i < n,
         })
         .collect();
-    let across = |&&(a, b): &&(usize, usize)| (a < n) != (b < n);
-    let alike: BTreeSet<usize> = (groups.near_pairs.iter().filter(across))
+    let alike = across(&groups, n);
+    Ok((labels, alike))
+}
+
+/// How many images of `a` look almost the same as one of `b`.
+fn alike(a: &Sides, b: &Sides) -> Result<usize> {
+    let of = |sides: &Sides| [&sides.members.records[..], &sides.nonmembers.records[..]].concat();
+    let (first, second) = (of(a), of(b));
+    let n = first.len();
+    let all = ImageSet::new(String::new(), None, [first, second].concat())?;
+    Ok(across(
+        &near_duplicates(&all, &NearDuplicateOptions::default()),
+        n,
+    ))
+}
+
+/// How many of the first `n` images look almost the same as one after them.
+fn across(groups: &Groups, n: usize) -> usize {
+    let pairs = groups.near_pairs.iter();
+    let across: BTreeSet<usize> = pairs
+        .filter(|(a, b)| (*a < n) != (*b < n))
         .map(|&(a, b)| a.min(b))
         .collect();
-    Ok((labels, alike.len()))
+    across.len()
 }
 
 /// An image set without exact duplicates.

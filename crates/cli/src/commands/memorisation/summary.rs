@@ -197,6 +197,9 @@ const FALSE_COPIES: f64 = 0.05;
 /// How many memorised prompts draw something more like their image than all but [`FALSE_COPIES`] of the captions that no model saw: a
 /// threshold that is calibrated on held-out pairs and means the same in any features. `null` with fewer than 20 of these.
 fn beyond(seen: &[f64], unseen: &[f64]) -> Result<Value> {
+    if let Some(bad) = seen.iter().chain(unseen).find(|x| !x.is_finite()) {
+        bail!("a similarity is {bad}: check the weights, or work in f32 (--dtype f32)");
+    }
     if seen.is_empty() || (unseen.len() as f64) < 1.0 / FALSE_COPIES {
         return Ok(Value::Null);
     }

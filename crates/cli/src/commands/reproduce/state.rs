@@ -5,6 +5,7 @@ use crate::experiment::Experiment;
 use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Method, Split};
+use std::collections::BTreeSet;
 
 impl Study {
     /// What [`Study::run`] would do, for people.
@@ -52,21 +53,40 @@ impl Study {
 
 const FINISHED: &str = "finished";
 
-/// The experiment of a finished run with the attacks that are asked for now and were not run in it; `None` if there are none.
+/// The experiment of a finished run with the attacks that are asked for now, if its report lacks one of them; `None` if it does
+/// not. (Its plan names them from the moment that somebody asked, whatever came of it.)
 ///
 /// # Errors
-/// A plan that cannot be read.
+/// A plan or a report that cannot be read.
 pub fn with_more_attacks(planned: &Planned) -> Result<Option<Experiment>> {
+    let path = planned.report();
+    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let report: serde_json::Value = serde_json::from_slice(&text).with_context(|| {
+        format!(
+            "{} is damaged: remove it, and it is made again",
+            path.display()
+        )
+    })?;
+    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
+    let results = list(&report["models"])
+        .into_iter()
+        .flat_map(|m| list(&m["results"]));
+    let found: BTreeSet<String> = results
+        .filter_map(|r| Some(r["attack"].as_str()?.to_owned()))
+        .collect();
+    let asked = outline(planned)?.models.into_iter().flat_map(|m| m.attacks);
+    if asked.into_iter().all(|attack| found.contains(&attack)) {
+        return Ok(None);
+    }
     let path = planned.folder.plan();
     let plan = Plan::load(&path)?;
     let mut own = Experiment::parse(&plan.experiment_toml, &path.display().to_string(), &[])?;
-    let known = own.audit.attacks.len();
     for attack in &planned.experiment.audit.attacks {
         if !own.audit.attacks.contains(attack) {
             own.audit.attacks.push(attack.clone());
         }
     }
-    Ok((own.audit.attacks.len() > known).then_some(own))
+    Ok(Some(own))
 }
 
 fn state(planned: &Planned) -> &'static str {

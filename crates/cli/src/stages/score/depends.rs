@@ -7,7 +7,7 @@ use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use anyhow::Result;
 use dualmd_attack::nn::BlackBox;
-use dualmd_attack::{AttackInfo, Needs};
+use dualmd_attack::{AttackInfo, Drawn, Needs};
 use dualmd_torch::{Device, Kind, Tensor};
 use serde_json::{Value, json};
 
@@ -19,7 +19,13 @@ pub(super) struct Base {
     model: Value,
     images: String,
     truth: String,
-    shadow: Option<Value>,
+    shadow: Option<OfShadow>,
+}
+
+/// Hashes of a shadow model with its samples: alone, and with the images that it drew.
+struct OfShadow {
+    asked: String,
+    drawn: Option<String>,
 }
 
 impl Base {
@@ -48,19 +54,36 @@ impl Base {
         x: &Tensor,
         texts: Option<&Encoded>,
     ) -> Result<Self> {
-        let drawn = shadow.generated.map(hash_tensor).transpose()?;
-        self.shadow = Some(json!([
+        let everything = json!([
             shadow.generator.fingerprint(),
             images(x, texts)?,
-            truth(shadow.labels),
-            drawn
-        ]));
+            truth(shadow.labels)
+        ]);
+        let hash = |value: &Value| {
+            blake3::hash(value.to_string().as_bytes())
+                .to_hex()
+                .to_string()
+        };
+        self.shadow = Some(OfShadow {
+            asked: hash(&everything),
+            drawn: match shadow.generated {
+                Some(images) => Some(hash(&json!([everything, hash_tensor(images)?]))),
+                None => None,
+            },
+        });
         Ok(self)
     }
 
-    /// The shadow model and its samples, if there is one.
-    pub(super) fn shadow(&self) -> Option<&Value> {
-        self.shadow.as_ref()
+    /// What stands for the shadow model and its samples in what attack `name` depends on; null without one.
+    pub(super) fn shadow(&self, name: &str) -> Value {
+        let Some(shadow) = &self.shadow else {
+            return Value::Null;
+        };
+        match Drawn::parse(name) {
+            // Images as any user gets them are there already; all others are made from the model.
+            Some(Drawn { rounds: None, .. }) => json!(shadow.drawn),
+            _ => json!(shadow.asked),
+        }
     }
 
     pub(super) fn of(&self, info: &AttackInfo, rest: &Value) -> String {
@@ -78,12 +101,18 @@ impl Base {
             .to_string()
     }
 
-    pub(super) fn network(&self, info: &AttackInfo, needs: Needs, subject: &Subject<'_>) -> String {
+    pub(super) fn network(
+        &self,
+        info: &AttackInfo,
+        needs: Needs,
+        subject: &Subject<'_>,
+        shadow: &Value,
+    ) -> String {
         let rest = match needs {
             Needs::Nothing | Needs::Pair => Value::Null,
             Needs::Known => json!(subject.known),
             Needs::Reference => json!(subject.reference.map(Generator::fingerprint)),
-            Needs::Shadow => json!(self.shadow),
+            Needs::Shadow => shadow.clone(),
         };
         // A pair answers by the turn that covers the timestep.
         let turns = subject.generator.pair().map(|_| subject.drawing.steps);

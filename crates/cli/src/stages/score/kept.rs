@@ -42,6 +42,13 @@ impl Kept {
         }
     }
 
+    /// What stood for the shadow model that attack `name` was learnt on; null if it was not.
+    pub(super) fn shadow(&self, name: &str) -> Value {
+        let mut entries = self.scores.values().map(|(entry, _)| entry);
+        let own = entries.find(|entry| entry["attack"] == name);
+        own.map_or(Value::Null, |entry| entry["shadow"]["of"].clone())
+    }
+
     /// The attacks that are not among these, by name.
     pub(super) fn beside(&self, asked: &[String]) -> Vec<String> {
         let names = self

@@ -192,9 +192,14 @@ pub fn score(
         .map(|name| (name, true))
         .chain(others.iter().map(|name| (name, false)))
     {
+        // Scores that are not asked for now were learnt where they say.
+        let shadow = match taught_by {
+            Some(_) => base.shadow(name),
+            None => kept.shadow(name),
+        };
         if let (Some(drawn), Some(comparison)) = (Drawn::parse(name), &comparison) {
             let info = comparison.info(drawn);
-            match comparison.depends_on(drawn, base.shadow()) {
+            match comparison.depends_on(drawn, &shadow) {
                 Ok(rest) => {
                     let fingerprint = base.of(&info, &rest);
                     if let Some(found) = kept.scores.remove(&fingerprint) {
@@ -231,7 +236,7 @@ pub fn score(
             None => {
                 let method = by_name_for(name, space)?;
                 let info = method.info();
-                let fingerprint = base.network(&info, needs(name), subject);
+                let fingerprint = base.network(&info, needs(name), subject, &shadow);
                 (info, fingerprint, Ok(method))
             }
         };
@@ -267,6 +272,10 @@ pub fn score(
         places.iter().zip(scores).map(row).collect()
     };
 
+    let learnt_there = |name: &str| {
+        let of = base.shadow(name);
+        json!(taught_by.as_ref().map(|taught| taught.described(&of)))
+    };
     let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
     // Of the earlier scores some hold.
     let stands = done.values().any(|(entry, _)| entry["status"] == "ok");
@@ -344,7 +353,7 @@ pub fn score(
                             entry["trained_on"] = trained_on(known.as_ref().ok());
                         }
                         Method::Shadowed(_) => {
-                            entry["shadow"] = json!(taught_by.as_ref().map(Taught::described));
+                            entry["shadow"] = learnt_there(name);
                         }
                     }
                     (entry, rows(name, &result.rows, scores))
@@ -392,7 +401,7 @@ pub fn score(
             Ok((places, scores)) => {
                 let mut entry = described(&asked.info, &asked.fingerprint, seconds);
                 if asked.drawn.shadow {
-                    entry["shadow"] = json!(taught_by.as_ref().map(Taught::described));
+                    entry["shadow"] = learnt_there(asked.name);
                 } else if asked.drawn.form.learns() {
                     entry["trained_on"] = trained_on(known.as_ref().ok());
                 }

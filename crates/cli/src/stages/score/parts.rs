@@ -1,7 +1,7 @@
 //! Parts of a pass over the samples, in a folder beside the score file until that is written.
 
 use super::super::create_folder;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dualmd_attack::Parts;
 use dualmd_torch::Tensor;
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
@@ -21,11 +21,21 @@ pub fn beside(csv: &Path) -> PathBuf {
 /// # Errors
 /// They cannot be deleted.
 pub fn remove(csv: &Path) -> Result<()> {
-    let folder = beside(csv);
+    clear(&beside(csv))
+}
+
+/// Deletes a folder of parts.
+fn clear(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot delete {}", folder.display()))
+    if !folder.join(KEY).is_file() {
+        bail!(
+            "{} is in the way, and is not of this program: scores are kept there until all are made; choose another name (-o)",
+            folder.display()
+        );
+    }
+    std::fs::remove_dir_all(folder).with_context(|| format!("cannot delete {}", folder.display()))
 }
 
 /// Parts that depend on one key.
@@ -36,10 +46,7 @@ impl Folder {
     pub(super) fn open(path: &Path, key: &str) -> Result<Self> {
         let file = path.join(KEY);
         if std::fs::read_to_string(&file).ok().as_deref() != Some(key) {
-            if path.exists() {
-                std::fs::remove_dir_all(path)
-                    .with_context(|| format!("cannot delete {}", path.display()))?;
-            }
+            clear(path)?;
             create_folder(path)?;
             dualmd_data::write_atomic(&file, key.as_bytes())?;
         }
@@ -85,5 +92,10 @@ mod tests {
         remove(&csv).unwrap();
         assert!(!folder.exists());
         remove(&csv).unwrap();
+        // Somebody's own folder of that name stays.
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("thesis.tex"), b"").unwrap();
+        assert!(Folder::open(&folder, "one").is_err() && remove(&csv).is_err());
+        assert!(folder.join("thesis.tex").exists());
     }
 }

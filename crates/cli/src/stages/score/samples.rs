@@ -104,11 +104,12 @@ impl<'a> Taught<'a> {
     }
 
     /// What was learnt from, for the record.
-    pub(super) fn described(&self) -> Value {
+    /// `of`: what stands for it in what scores depend on.
+    pub(super) fn described(&self, of: &Value) -> Value {
         let members = self.member.iter().filter(|m| **m).count();
         json!({
             "members": members, "nonmembers": self.member.len() - members,
-            "weights_blake3": self.shadow.generator.fingerprint(),
+            "weights_blake3": self.shadow.generator.fingerprint(), "of": of,
         })
     }
 }

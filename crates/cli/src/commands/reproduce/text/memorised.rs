@@ -190,6 +190,7 @@ fn arguments(planned: &Planned, method: &Method) -> MemorisationArgs {
         features_weights: None,
         clip: None,
         fit: pairs(&planned.experiment),
+        fit_if_possible: true,
         fit_head: Some(folder(&planned.folder.0, "fit.safetensors")),
         remedy: MitigateArgs {
             mitigate: remedy.then_some(Mitigate::Wen),
