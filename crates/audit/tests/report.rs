@@ -544,7 +544,7 @@ fn who_could_do_it() {
         report.models.len(),
         "{grey}"
     );
-    assert!(row("holds the weights white-box").contains("SimA , of "));
+    assert!(row("holds the weights white-box").contains("SimA, of "));
     let shadow = row("holds the weights, trains such models on other images white-box");
     assert_eq!(shadow.matches("SecMI-NNs").count(), 1, "{shadow}");
     assert_eq!(
