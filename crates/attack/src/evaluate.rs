@@ -203,7 +203,7 @@ pub fn run(
     let tell = |part: &Part, name: &str| match options.parts {
         Some(parts) => parts
             .write(name, part.tensors())
-            .map_err(|reason| AttackError::NotKept(reason)),
+            .map_err(AttackError::NotKept),
         None => Ok(()),
     };
     let before = |name: &str| Some(Part::of(options.parts?.read(name)?));
