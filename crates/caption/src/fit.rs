@@ -12,7 +12,7 @@
 //! what strange texts reach, 1 what own texts of real images do ([`Calibration::relative`]).
 
 use crate::{CaptionError, Result};
-use dualmd_data::stream;
+use dualmd_data::{UnionFind, stream};
 use dualmd_torch::tch::{COptimizer, Reduction, with_grad};
 use dualmd_torch::{Kind, Tensor, no_grad, noise, unit_rows};
 use rand::Rng;
@@ -139,7 +139,7 @@ impl Fit {
             of: pairs.of,
             groups: &groups,
         };
-        let of_learnt = data.images.f_index_select(0, &rows(&learnt))?;
+        let of_learnt = picked(&data.images, &data.main(&learnt).0)?;
         let mean = of_learnt.f_mean_dim([0i64].as_slice(), true, Kind::Float)?;
         let deviation = of_learnt.f_std_dim([0i64].as_slice(), false, true)?;
         let deviation = deviation.f_where_scalarother(&deviation.f_gt(0.0)?, 1.0)?;
@@ -294,8 +294,7 @@ impl Fit {
         warmth: &Tensor,
         keep: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let row = |rows: &[i64], of: &Tensor| of.f_index_select(0, &Tensor::from_slice(rows));
-        let mut x = self.standard(&row(images, &data.images)?)?;
+        let mut x = self.standard(&picked(&data.images, images)?)?;
         if let Some(keep) = keep {
             x = x.f_mul(keep)?;
         }
@@ -304,7 +303,7 @@ impl Fit {
             Ok(x.f_div(&length.f_clamp_min(1e-12)?)?)
         };
         let seen = direction(linear(&x, &self.image)?)?;
-        let told = direction(linear(&row(texts, &data.texts)?, &self.text)?)?;
+        let told = direction(linear(&picked(&data.texts, texts)?, &self.text)?)?;
         let group: Vec<i64> = images
             .iter()
             .map(|&i| data.groups[i as usize] as i64)
@@ -331,9 +330,8 @@ impl Fit {
         (learnt, chosen_by, steps): (usize, usize, u64),
     ) -> Result<Calibration> {
         let (images, texts) = data.main(kept);
-        let row = |rows: &[i64], of: &Tensor| of.f_index_select(0, &Tensor::from_slice(rows));
-        let seen = self.images(&row(&images, &data.images)?)?;
-        let told = self.texts(&row(&texts, &data.texts)?)?;
+        let seen = self.images(&picked(&data.images, &images)?)?;
+        let told = self.texts(&picked(&data.texts, &texts)?)?;
         let fits: Vec<f64> =
             Vec::try_from(seen.f_matmul(&told.f_transpose(0, 1)?)?.f_flatten(0, -1)?)?;
         let n = kept.len();
@@ -396,8 +394,9 @@ fn refuse<T>(reason: String) -> Result<T> {
     Err(CaptionError::Options(reason))
 }
 
-fn rows(of: &[usize]) -> Tensor {
-    Tensor::from_slice(&of.iter().map(|&i| i as i64).collect::<Vec<_>>())
+/// Rows of a table.
+fn picked(of: &Tensor, rows: &[i64]) -> Result<Tensor> {
+    Ok(of.f_index_select(0, &Tensor::from_slice(rows))?)
 }
 
 fn linear(x: &Tensor, [weight, bias]: &[Tensor; 2]) -> Result<Tensor> {
@@ -406,23 +405,14 @@ fn linear(x: &Tensor, [weight, bias]: &[Tensor; 2]) -> Result<Tensor> {
 
 /// For each image the first image that it shares a text with, directly or through others.
 fn groups(of: &[Vec<usize>]) -> Vec<usize> {
-    let mut parent: Vec<usize> = (0..of.len()).collect();
-    fn root(parent: &mut [usize], mut i: usize) -> usize {
-        while parent[i] != i {
-            parent[i] = parent[parent[i]];
-            i = parent[i];
-        }
-        i
-    }
+    let mut sets = UnionFind::new(of.len());
     let mut first: BTreeMap<usize, usize> = BTreeMap::new();
     for (image, texts) in of.iter().enumerate() {
         for &text in texts {
-            let other = *first.entry(text).or_insert(image);
-            let (a, b) = (root(&mut parent, image), root(&mut parent, other));
-            parent[a.max(b)] = a.min(b);
+            sets.union(image, *first.entry(text).or_insert(image));
         }
     }
-    (0..of.len()).map(|i| root(&mut parent, i)).collect()
+    (0..of.len()).map(|i| sets.find(i)).collect()
 }
 
 /// Images to learn from, to stop by, and to calibrate with; whole groups, drawn by seed.

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, dualmd, fail, json, succeed, text};
+use common::{TINY, dualmd, fail, json, sides, succeed, text};
 use serde_json::Value;
 use std::path::Path;
 
@@ -264,17 +264,7 @@ fn an_audit_without_a_blind_baseline_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
-    let options = dualmd_data::LoadOptions {
-        image_size: Some(16),
-        ..Default::default()
-    };
-    let mut set = dualmd_data::load("emoji#twitter", &options).unwrap();
-    set.records.truncate(12);
-    let (members, others) = (dir.path().join("members"), dir.path().join("others"));
-    let rest = set.records.split_off(6);
-    dualmd_data::save_folder(&set, &members).unwrap();
-    set.records = rest;
-    dualmd_data::save_folder(&set, &others).unwrap();
+    let (members, others) = sides(dir.path(), 6);
     let audit = |more: &[&str]| {
         let (m, n) = (text(&members), text(&others));
         let args = [

@@ -2,15 +2,8 @@
 
 mod common;
 
-use common::{TINY, fail, succeed, text};
+use common::{TINY, fail, json, succeed, text};
 use serde_json::Value;
-
-fn json(path: &std::path::Path) -> Value {
-    serde_json::from_slice(
-        &std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
-    )
-    .unwrap()
-}
 
 #[test]
 fn a_run_and_everything_after_it() {

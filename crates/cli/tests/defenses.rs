@@ -2,16 +2,8 @@
 
 mod common;
 
-use common::{TINY, fail, succeed, text, weights};
-use serde_json::Value;
+use common::{TINY, fail, json, succeed, text, weights};
 use std::path::Path;
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(
-        &std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())),
-    )
-    .unwrap()
-}
 
 /// The tiny experiment with these models in place of its own.
 fn with_models(models: &str) -> String {

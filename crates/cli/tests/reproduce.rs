@@ -2,9 +2,8 @@
 
 mod common;
 
-use common::{dualmd, fail, succeed, text};
+use common::{dualmd, fail, json, succeed, text};
 use serde_json::Value;
-use std::path::Path;
 
 /// A study so small that a run takes seconds.
 const TINY: [&str; 14] = [
@@ -42,10 +41,6 @@ fn args<'a>(what: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     }
     args.extend(more);
     args
-}
-
-fn json(path: &Path) -> Value {
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, dualmd, fail, succeed, text, weights};
+use common::{TINY, dualmd, fail, sides, succeed, text, weights};
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use std::path::Path;
 use std::process::Stdio;
@@ -136,17 +136,7 @@ fn a_loss_that_is_no_number_ends_with_the_step_and_keeps_the_checkpoint() {
 fn a_killed_attack_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
-    let options = dualmd_data::LoadOptions {
-        image_size: Some(16),
-        ..Default::default()
-    };
-    let mut set = dualmd_data::load("emoji#twitter", &options).unwrap();
-    set.records.truncate(120);
-    let (members, others) = (dir.path().join("members"), dir.path().join("others"));
-    let rest = set.records.split_off(60);
-    dualmd_data::save_folder(&set, &members).unwrap();
-    set.records = rest;
-    dualmd_data::save_folder(&set, &others).unwrap();
+    let (members, others) = sides(dir.path(), 60);
     let args = |out: &Path| {
         let args = [
             "attack",

@@ -243,14 +243,18 @@ fn shrink(picture: &Picture, width: u32, height: u32) -> Picture {
 }
 
 /// Disjoint sets with path halving; the smaller number is the representative, so that results do not depend on order.
-struct UnionFind(Vec<usize>);
+#[derive(Debug)]
+pub struct UnionFind(Vec<usize>);
 
 impl UnionFind {
-    fn new(n: usize) -> Self {
+    /// Everything alone.
+    #[must_use]
+    pub fn new(n: usize) -> Self {
         Self((0..n).collect())
     }
 
-    fn find(&mut self, mut i: usize) -> usize {
+    /// The representative of the set that `i` is in.
+    pub fn find(&mut self, mut i: usize) -> usize {
         while self.0[i] != i {
             self.0[i] = self.0[self.0[i]];
             i = self.0[i];
@@ -258,7 +262,8 @@ impl UnionFind {
         i
     }
 
-    fn union(&mut self, a: usize, b: usize) {
+    /// Joins the sets of `a` and `b`.
+    pub fn union(&mut self, a: usize, b: usize) {
         let (a, b) = (self.find(a), self.find(b));
         self.0[a.max(b)] = a.min(b);
     }

@@ -32,7 +32,9 @@ pub mod split;
 pub mod stream;
 
 pub use atomic::write_atomic;
-pub use duplicates::{DedupeReport, Groups, NearDuplicateOptions, dedupe, near_duplicates};
+pub use duplicates::{
+    DedupeReport, Groups, NearDuplicateOptions, UnionFind, dedupe, near_duplicates,
+};
 pub use error::{Error, Result};
 pub use export::save_folder;
 pub use file::{FileFacts, JpegFacts};

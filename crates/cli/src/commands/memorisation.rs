@@ -11,7 +11,7 @@ use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::weight_set;
 use crate::stages::fit::Fitting;
 use crate::stages::memorisation::{Found, Measure, Prompt, Real};
-use crate::stages::pictures::{pictures, tensor_of_all};
+use crate::stages::pictures::{as_seen, pictures, tensor_of_all};
 use crate::stages::sample::{Generator, stopped};
 use crate::stages::text::captions_of;
 use crate::stages::{create_folder, train::view, utility, write_json};
@@ -202,14 +202,11 @@ fn fitting(
     seed: u64,
     engine: &Engine,
 ) -> Result<Fitting> {
-    let shape = generator.first().image_shape();
     let split = args.split.as_deref().map(Split::load).transpose()?;
     let options = LoadOptions {
-        image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
-        channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
         split: split.as_ref(),
         caption_column: args.caption_column.as_deref(),
-        ..LoadOptions::default()
+        ..as_seen(generator.first().image_shape())
     };
     let (mut records, mut seen) = (Vec::new(), BTreeSet::new());
     for data in &args.fit {
@@ -252,13 +249,10 @@ fn case(args: &MemorisationArgs, model: &Model) -> Result<Case> {
         });
     }
     let split = args.split.as_deref().map(Split::load).transpose()?;
-    let shape = model.image_shape();
     let options = LoadOptions {
-        image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
-        channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
         split: split.as_ref(),
         caption_column: args.caption_column.as_deref(),
-        ..LoadOptions::default()
+        ..as_seen(model.image_shape())
     };
     let members = args.members.as_deref().context("no members are named")?;
     let mut sets: Vec<(ImageSet, bool)> = vec![(undoubled(members, &options)?, true)];

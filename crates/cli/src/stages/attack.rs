@@ -3,7 +3,7 @@
 use super::prepare::Images;
 use super::sample::{Generator, read_samples};
 use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
-use super::shadow::{Shadow, learns_there};
+use super::shadow::{Shadow, draws, learns_there};
 use super::similar::needs_images;
 use super::{RunFolder, blind, create_folder, sets, text, utility, write_json};
 use crate::choices::Weights;
@@ -177,9 +177,7 @@ fn attack_one(
     };
     let shadow = match shadow {
         Some((shadow, attacked)) if target.attacks.iter().any(|a| learns_there(a)) => {
-            let drawn = |a: &String| learns_there(a) && needs_images(a);
-            let drawn = target.attacks.iter().any(drawn);
-            let generated = drawn.then(|| read_samples(&shadow.run, &target.name));
+            let generated = draws(&target.attacks).then(|| read_samples(&shadow.run, &target.name));
             let labels = shadow.labels(&target.parts, &attacked.labels);
             Some((
                 open(&shadow.run, &target.parts)?,

@@ -2,7 +2,7 @@
 
 use super::create_folder;
 use anyhow::{Result, anyhow};
-use dualmd_data::{ImageSet, Picture, grid, save_png};
+use dualmd_data::{ImageSet, LoadOptions, Picture, grid, save_png};
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
 use dualmd_diffusion::{Condition, Denoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
@@ -17,6 +17,16 @@ pub fn tensor(set: &ImageSet, positions: &[usize]) -> Tensor {
 /// The same of all pictures of a set.
 pub fn tensor_of_all(set: &ImageSet) -> Tensor {
     tensor(set, &(0..set.len()).collect::<Vec<_>>())
+}
+
+/// How images are loaded that a model is to see: of its size and its channels, where it says which (`shape`: [C, H, W]), else in
+/// colour.
+pub fn as_seen(shape: Option<[i64; 3]>) -> LoadOptions<'static> {
+    LoadOptions {
+        image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
+        channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
+        ..LoadOptions::default()
+    }
 }
 
 /// Each image of [N, C, H, W] in [-1, 1] as 8-bit pixels.

@@ -48,8 +48,14 @@ fn folder(run: &RunFolder) -> RunFolder {
     RunFolder(run.0.join(SHADOW))
 }
 
-fn seed(plan: &Plan) -> u64 {
-    training_seed(plan.seed, 0, SHADOW)
+/// The seed of the shadow of what has the seed `seed`: its training and its images begin with other noise.
+pub fn seed(seed: u64) -> u64 {
+    training_seed(seed, 0, SHADOW)
+}
+
+/// Do attacks compare what the shadow draws?
+pub fn draws(attacks: &[String]) -> bool {
+    attacks.iter().any(|a| learns_there(a) && needs_images(a))
 }
 
 /// Members and non-members of the shadow: as many of either as the run has, or as many non-members as are left.
@@ -91,7 +97,7 @@ impl Shadow {
             let (members, nonmembers) = sizes(plan, &experiment, images)?;
             let pool = subset(&images.set, &images.free(near))?;
             let groups = prepare::group(&pool, near);
-            let split = Split::half(&pool, &groups, members, Some(nonmembers), seed(plan))?;
+            let split = Split::half(&pool, &groups, members, Some(nonmembers), seed(plan.seed))?;
             if plan.model.text {
                 let chosen = split.select(&pool)?;
                 for &i in chosen.members.iter().chain(&chosen.nonmembers) {
@@ -113,7 +119,7 @@ impl Shadow {
         let mut own = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
         (own.data.members, own.data.nonmembers) = Self::split(run, plan, images)?;
         own.data.method = SplitMethod::Half;
-        own.seed = seed(plan);
+        own.seed = seed(plan.seed);
         // Nobody attacks it; an experiment names an attack, and this one asks for no further model.
         own.audit.attacks = vec!["loss".to_owned()];
         own.audit.black_box = false;
@@ -171,8 +177,7 @@ impl Shadow {
         view: View,
         stop: &AtomicBool,
     ) -> Result<bool> {
-        let compares = |a: &String| learns_there(a) && needs_images(a);
-        if !plan.models.iter().any(|t| t.attacks.iter().any(compares)) {
+        if !plan.models.iter().any(|t| draws(&t.attacks)) {
             return Ok(true);
         }
         sample::all(&self.run, &self.plan, &self.images, engine, view, stop)

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use dualmd_data::{LoadOptions, load, save_folder};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Eight members at 8 px: a step takes milliseconds.
@@ -169,4 +169,20 @@ pub fn text(path: &Path) -> &str {
 pub fn json(path: &Path) -> serde_json::Value {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     serde_json::from_slice(&bytes).unwrap()
+}
+
+/// Two folders in `dir` of `n` drawings each at 16 px: members and others for `tiny-ddpm`.
+pub fn sides(dir: &Path, n: usize) -> (PathBuf, PathBuf) {
+    let options = LoadOptions {
+        image_size: Some(16),
+        ..LoadOptions::default()
+    };
+    let mut set = load("emoji#twitter", &options).unwrap();
+    set.records.truncate(2 * n);
+    let (members, others) = (dir.join("members"), dir.join("others"));
+    let rest = set.records.split_off(n);
+    save_folder(&set, &members).unwrap();
+    set.records = rest;
+    save_folder(&set, &others).unwrap();
+    (members, others)
 }

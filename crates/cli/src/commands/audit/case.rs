@@ -5,7 +5,7 @@ use crate::bail_usage;
 use crate::choices;
 use crate::engine::Engine;
 use crate::stages::attack::weight_set;
-use crate::stages::pictures::tensor_of_all;
+use crate::stages::pictures::{as_seen, tensor_of_all};
 use crate::stages::sample::Generator;
 use crate::stages::score::Label;
 use crate::stages::text::captions_of;
@@ -77,12 +77,10 @@ impl Case {
             bail!("the model draws images of {w} x {h}: only square ones can be audited yet");
         }
         let options = LoadOptions {
-            image_size: shape.and_then(|s| u32::try_from(s[1]).ok()),
-            channels: shape.and_then(|s| u8::try_from(s[0]).ok()).or(Some(3)),
             split: split.as_ref(),
             group_column: args.group_column.as_deref(),
             caption_column: args.caption_column.as_deref(),
-            ..LoadOptions::default()
+            ..as_seen(shape)
         };
         let text = generator.first().text().is_some();
         let images = Sides::open(&args.members, &args.nonmembers, &options, text)?;

@@ -8,15 +8,14 @@ pub use case::undoubled;
 
 use crate::args::{AttackArgs, AuditArgs, Global, ScoreArgs};
 use crate::bail_usage;
-use crate::plan::{SHADOW, training_seed};
+use crate::plan::SHADOW;
 use crate::progress::Progress;
 use crate::stages::attack::{failures, write_exposed};
 use crate::stages::sample::{Side, write_nearest};
 use crate::stages::score::{Kept, Scored, Shadow, Subject, parts, score};
-use crate::stages::shadow::learns_there;
 use crate::stages::similar::needs_images;
 use crate::stages::{
-    RunFolder, blind, copies, create_folder, remove, sets, train::view, utility, write_json,
+    RunFolder, blind, copies, create_folder, remove, sets, shadow, train::view, utility, write_json,
 };
 use crate::{choices, machine, signals};
 use anyhow::{Result, bail};
@@ -69,8 +68,8 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
         false => None,
     };
     let of_shadow = match &case.shadow {
-        Some((model, images)) if needs_shadow_images(&attacks) => {
-            Some(draw(model, images, seed_of_shadow(seed))?)
+        Some((model, images)) if shadow::draws(&attacks) => {
+            Some(draw(model, images, shadow::seed(seed))?)
         }
         _ => None,
     };
@@ -109,16 +108,6 @@ impl<'a> Texts<'a> {
             shadow: case.shadow.as_ref().and_then(|(_, images)| images.texts()),
         }
     }
-}
-
-/// The shadow model does not draw from the noise that the audited one draws from.
-fn seed_of_shadow(seed: u64) -> u64 {
-    training_seed(seed, 0, SHADOW)
-}
-
-/// Does an attack compare what the shadow model draws?
-fn needs_shadow_images(attacks: &[String]) -> bool {
-    attacks.iter().any(|a| learns_there(a) && needs_images(a))
 }
 
 /// `generated`: by the model, and by its shadow; `parts`: a folder for what is done on the way.
@@ -313,10 +302,10 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     let folder = run.samples(name_of(&args.score));
     let generated = draw(&case.generator, &case.images, &folder, seed)?;
     let of_shadow = match &case.shadow {
-        Some((model, images)) if needs_shadow_images(&attacks) => {
+        Some((model, images)) if shadow::draws(&attacks) => {
             let folder = run.0.join(SHADOW);
             create_folder(&folder)?;
-            Some(draw(model, images, &folder, seed_of_shadow(seed))?)
+            Some(draw(model, images, &folder, shadow::seed(seed))?)
         }
         _ => None,
     };

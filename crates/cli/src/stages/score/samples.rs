@@ -1,10 +1,10 @@
 //! Samples as attacks look at them: those under attack, and those of a shadow model.
 
+use super::super::shadow;
 use super::super::similar::Comparison;
 use super::super::text::{self, Encoded};
 use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
-use crate::plan::{SHADOW, training_seed};
 use anyhow::Result;
 use dualmd_attack::{Prompts, Samples, thirds};
 use dualmd_diffusion::{Model, TextToImage};
@@ -76,7 +76,7 @@ impl<'a> Taught<'a> {
             reference: None,
             shadow: None,
             // Not from the noise that the model under attack draws from: its first image is a member's as well.
-            seed: training_seed(subject.seed, 0, SHADOW),
+            seed: shadow::seed(subject.seed),
             ..*subject
         };
         let (samples, texts) = samples(&own, shadow.x, shadow.labels, engine)?;
