@@ -15,13 +15,12 @@
 
 use std::cell::OnceCell;
 
-use faer::Mat;
 use serde::Serialize;
 
 use crate::error::Result;
 use crate::features::Features;
 use crate::gaussian::Gaussian;
-use crate::linalg;
+use crate::linalg::{self, Matrix};
 
 /// A Frechet distance and what to know about it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -73,10 +72,10 @@ pub fn frechet_distance(a: &Gaussian, b: &Gaussian) -> Result<Frechet> {
     let (first, second) = if rank(a) <= rank(b) { (a, b) } else { (b, a) };
     let (values, vectors) = linalg::eigen(&first.covariance)?;
     let kept: Vec<usize> = (d - rank(first)..d).filter(|&k| values[k] > 0.0).collect();
-    let factor = Mat::from_fn(d, kept.len(), |i, k| {
+    let factor = Matrix::from_fn(d, kept.len(), |i, k| {
         vectors[(i, kept[k])] * values[kept[k]].sqrt()
     });
-    let product = factor.transpose() * (&second.covariance * &factor);
+    let product = linalg::congruent(&second.covariance, &factor);
     let mut squares = linalg::eigenvalues(&product)?;
     let root = squares
         .drain(squares.len() - squares.len().min(rank(second))..)
@@ -112,7 +111,7 @@ pub(crate) struct Pair<'a> {
     a: &'a Features,
     b: &'a Features,
     /// Inner products of all rows of `a` with all of `b`, both shifted by one vector: subsets need only centre it.
-    cross: Option<Mat<f64>>,
+    cross: Option<Matrix>,
     /// Statistics of all rows of either side, once some distance needed them.
     whole: [OnceCell<Gaussian>; 2],
 }
@@ -141,7 +140,7 @@ impl<'a> Pair<'a> {
         };
         let (a, b) = (self.a.select(rows_a)?, self.b.select(rows_b)?);
         let (n1, n2) = (rows_a.len(), rows_b.len());
-        let mut part = Mat::from_fn(n1, n2, |i, j| cross[(rows_a[i], rows_b[j])]);
+        let mut part = Matrix::from_fn(n1, n2, |i, j| cross[(rows_a[i], rows_b[j])]);
         centre(&mut part);
         let scale = (((n1 - 1) * (n2 - 1)) as f64).sqrt();
         let root = linalg::nuclear_norm(&part)? / scale;
@@ -171,8 +170,8 @@ impl<'a> Pair<'a> {
 }
 
 /// Takes from each entry the means of its row and column and adds that of all.
-fn centre(matrix: &mut Mat<f64>) {
-    let (n1, n2) = (matrix.nrows(), matrix.ncols());
+fn centre(matrix: &mut Matrix) {
+    let (n1, n2) = (matrix.rows(), matrix.cols());
     for j in 0..n2 {
         let mean = (0..n1).map(|i| matrix[(i, j)]).sum::<f64>() / n1 as f64;
         (0..n1).for_each(|i| matrix[(i, j)] -= mean);
@@ -280,7 +279,7 @@ mod tests {
         let d = mean.len();
         Gaussian {
             mean: mean.to_vec(),
-            covariance: Mat::from_fn(d, d, |i, j| if i == j { variances[i] } else { 0.0 }),
+            covariance: Matrix::from_fn(d, d, |i, j| if i == j { variances[i] } else { 0.0 }),
             n: None,
             extractor: None,
         }

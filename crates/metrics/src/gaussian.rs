@@ -4,12 +4,11 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Write as _};
 use std::path::Path;
 
-use faer::Mat;
 use npyz::{DType, NpyFile, NpyHeader, TypeChar, WriterBuilder as _};
 
 use crate::error::{MetricsError, Result, file_error};
 use crate::features::Features;
-use crate::linalg;
+use crate::linalg::{self, Matrix};
 
 /// Columns above which a statistics file is refused before memory is reserved for it: a covariance of 2 GB.
 const MAX_DIM: u64 = 16_384;
@@ -18,7 +17,7 @@ const MAX_DIM: u64 = 16_384;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gaussian {
     pub(crate) mean: Vec<f64>,
-    pub(crate) covariance: Mat<f64>,
+    pub(crate) covariance: Matrix,
     pub(crate) n: Option<usize>,
     pub(crate) extractor: Option<String>,
 }
@@ -63,9 +62,7 @@ impl Gaussian {
     /// The covariance, D x D in row-major order.
     #[must_use]
     pub fn covariance(&self) -> Vec<f64> {
-        let d = self.dim();
-        let entry = |k: usize| self.covariance[(k / d, k % d)];
-        (0..d * d).map(entry).collect()
+        self.covariance.values().to_vec()
     }
 
     /// Reads an `.npz` with `mu` (D numbers) and `sigma` (D x D), f64 or f32, as pytorch-fid and others write it. `n`
@@ -113,7 +110,7 @@ impl Gaussian {
                 "sigma is not symmetric, so it is no covariance; save numpy.cov(features, rowvar=False)",
             ));
         }
-        let covariance = Mat::from_fn(d, d, |i, j| 0.5 * (sigma[i * d + j] + sigma[j * d + i]));
+        let covariance = Matrix::from_fn(d, d, |i, j| 0.5 * (sigma[i * d + j] + sigma[j * d + i]));
         Ok(Self {
             mean,
             covariance,

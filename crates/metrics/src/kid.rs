@@ -12,7 +12,6 @@
 //! **What it misses.** A cubic kernel sees three moments; copies of the training images score best. **Smallest useful
 //! n**: some 50 per side; look at the standard error.
 
-use faer::Mat;
 use serde::Serialize;
 
 use crate::error::{MetricsError, Result};
@@ -162,9 +161,9 @@ fn row_sums(a: &Features, b: &Features, same: bool) -> (Vec<f64>, Vec<f64>) {
         let rows_a = linalg::shifted(a, i, (i + BLOCK).min(n), &zero);
         for j in (0..m).step_by(BLOCK) {
             let rows_b = linalg::shifted(b, j, (j + BLOCK).min(m), &zero);
-            let products: Mat<f64> = linalg::inner_products(&rows_a, &rows_b, d);
-            for q in 0..products.ncols() {
-                for p in 0..products.nrows() {
+            let products = linalg::inner_products(&rows_a, &rows_b, d);
+            for q in 0..products.cols() {
+                for p in 0..products.rows() {
                     if same && i + p == j + q {
                         continue;
                     }
