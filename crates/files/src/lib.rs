@@ -12,7 +12,7 @@ pub use folder::{Building, create_folder, create_private_folder, remove_folder, 
 pub use lock::Lock;
 pub use name::{Shown, shown};
 pub use read::{Limited, limit, limited, list, open, read, read_text};
-pub use write::{write, write_private, write_with};
+pub use write::{check_target, write, write_private, write_with};
 
 use std::path::{Path, PathBuf};
 

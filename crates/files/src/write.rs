@@ -58,6 +58,21 @@ fn replace(
     sync_folder(folder).map_err(fail)
 }
 
+/// Refuses what [`write`] would refuse for what stands there: a device, a FIFO, a folder, a read-only file. To be called
+/// before work whose result goes to `path`.
+///
+/// # Errors
+/// As [`write`].
+pub fn check_target(path: &Path) -> Result<()> {
+    let folder = parent(&target(path)?).to_path_buf();
+    match std::fs::metadata(&folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(std::io::Error::from_raw_os_error(libc::ENOTDIR)),
+        Err(e) => Err(e),
+    }
+    .map_err(|e| Error::io("write", path, e))
+}
+
 /// Where a file of that name goes: links are followed, also to what is not there yet; what is not a file is refused.
 fn target(path: &Path) -> Result<PathBuf> {
     let fail = |e| Error::io("write", path, e);
@@ -156,6 +171,7 @@ mod tests {
             .chain([&path("null")])
         {
             let error = write(device, b"x").unwrap_err().to_string();
+            assert_eq!(check_target(device).unwrap_err().to_string(), error);
             assert!(error.contains("a device"), "{error}");
         }
         assert!(
@@ -165,6 +181,10 @@ mod tests {
                 .contains("a folder")
         );
         assert!(write(&path("none/x"), b"x").unwrap_err().is_absent());
+        assert!(check_target(&path("none/x")).unwrap_err().is_absent());
+        check_target(&path("link")).unwrap();
+        check_target(&path("new")).unwrap();
+        assert!(!path("new").exists());
     }
 
     #[test]
