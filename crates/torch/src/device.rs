@@ -92,7 +92,8 @@ pub fn cpu_has_bf16() -> bool {
 }
 
 fn cpu_info(key: &str) -> Option<String> {
-    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let file = std::path::Path::new("/proc/cpuinfo");
+    let text = dualmd_files::read_text(file, dualmd_files::limit::SETTINGS).ok()?;
     text.lines().find_map(|line| {
         let (k, v) = line.split_once(':')?;
         (k.trim() == key).then(|| v.trim().to_owned())

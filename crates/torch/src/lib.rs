@@ -8,11 +8,14 @@
 //!
 //! Nothing here knows what diffusion or privacy is.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod device;
 pub mod noise;
 pub mod shim;
 pub mod weights;
 
+use dualmd_files::shown;
 pub use tch::{self, Device, IndexOp, Kind, Tensor, no_grad};
 
 /// The rows of `x` [N, D] in f64, each divided by its length (1e-12 at least): products of two such tables are cosines.
@@ -39,8 +42,11 @@ pub enum TorchError {
     /// The shim's C++ side threw; the text is libtorch's own.
     #[error("libtorch: {0}")]
     Shim(String),
-    /// A file could not be read or written.
-    #[error("{path}: {reason}")]
+    /// A file could not be read or written; the message names it.
+    #[error(transparent)]
+    Files(#[from] dualmd_files::Error),
+    /// A file that does not hold what it should.
+    #[error("{}: {}", shown(path), shown(reason))]
     File {
         /// The file.
         path: String,

@@ -1,8 +1,11 @@
 //! Weights as safetensors, arrays as npy. Pickles (`.bin`, `.pt`, `.pth`) are never opened: reading one runs its code.
 
 use crate::{Result, TorchError};
+use dualmd_files::limit;
+use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
+use std::io::{BufReader, Read as _, Write as _};
 use std::path::Path;
 use tch::{Kind, Tensor};
 
@@ -28,7 +31,7 @@ pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
              safetensors.torch.save_file(state_dict, \"diffusion_pytorch_model.safetensors\")",
         ));
     }
-    let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
+    let bytes = dualmd_files::read(path, limit::WEIGHTS)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|e| {
         file_error(
             path,
@@ -109,35 +112,202 @@ pub fn write_safetensors<'a>(
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
         .collect();
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| file_error(path, e))?;
-    dualmd_data::write_atomic(path, &bytes).map_err(|e| file_error(path, e))
+    Ok(dualmd_files::write(path, &bytes)?)
 }
 
-/// Reads an npy array; floats become f32.
+/// Reads an npy array of a type that tensors have; floats become f32.
 ///
 /// # Errors
-/// A missing file or one that is not npy.
+/// A missing file, one that is not npy or does not end where its header says, Fortran or big-endian order.
 pub fn read_npy(path: &Path) -> Result<Tensor> {
-    if !path.exists() {
-        return Err(file_error(path, "no such file"));
+    let refuse = |reason: &dyn std::fmt::Display| {
+        file_error(path, format!("not a readable npy array ({reason})"))
+    };
+    let mut file = BufReader::new(dualmd_files::open(path)?);
+    let header = NpyHeader::from_reader(&mut file).map_err(|e| refuse(&e))?;
+    let DType::Plain(dtype) = header.dtype() else {
+        return Err(refuse(&"its values are records"));
+    };
+    let kind = match (dtype.type_char(), dtype.size_field()) {
+        (TypeChar::Float, 2) => Kind::Half,
+        (TypeChar::Float, 4) => Kind::Float,
+        (TypeChar::Float, 8) => Kind::Double,
+        (TypeChar::Int, 1) => Kind::Int8,
+        (TypeChar::Int, 2) => Kind::Int16,
+        (TypeChar::Int, 4) => Kind::Int,
+        (TypeChar::Int, 8) => Kind::Int64,
+        (TypeChar::Uint, 1) => Kind::Uint8,
+        (TypeChar::Bool, 1) => Kind::Bool,
+        _ => return Err(refuse(&format!("its values are {}", dtype))),
+    };
+    if dtype.endianness() == Endianness::Big {
+        return Err(refuse(&"its values are big-endian"));
     }
-    let tensor = Tensor::read_npy(path)
-        .map_err(|e| file_error(path, format!("not a readable npy array ({e})")))?;
+    if header.order() == Order::Fortran && header.shape().len() > 1 {
+        return Err(refuse(&"it is in Fortran order"));
+    }
+    let bytes = header
+        .shape()
+        .iter()
+        .try_fold(dtype.size_field(), |n, &side| n.checked_mul(side))
+        .filter(|&n| n <= limit::WEIGHTS);
+    let shape: Option<Vec<i64>> = header
+        .shape()
+        .iter()
+        .map(|&side| i64::try_from(side).ok())
+        .collect();
+    let (Some(bytes), Some(shape)) = (bytes, shape) else {
+        return Err(refuse(&format!("its shape is {:?}", header.shape())));
+    };
+    // Not more room than what is really there: the header's shape is only a promise.
+    let mut data = Vec::new();
+    file.take(bytes + 1)
+        .read_to_end(&mut data)
+        .map_err(|e| refuse(&e))?;
+    if data.len() as u64 != bytes {
+        let problem = "its values are not as many as its shape says";
+        return Err(refuse(&problem));
+    }
+    let tensor = Tensor::f_from_data_size(&data, &shape, kind)?;
     Ok(match tensor.kind() {
         Kind::Double | Kind::Half | Kind::BFloat16 => tensor.to_kind(Kind::Float),
         _ => tensor,
     })
 }
 
-/// Writes an npy array (f32 or i64), atomically.
+/// Writes an npy array (f32, f64, i64 or u8), atomically.
 ///
 /// # Errors
-/// What writing gives, with the path.
+/// A tensor of another dtype; what writing gives, with the path.
 pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
-    let partial = path.with_extension("npy.partial");
-    tensor
-        .to_device(tch::Device::Cpu)
-        .contiguous()
-        .write_npy(&partial)
-        .map_err(|e| file_error(path, format!("cannot write ({e}); is the disk full?")))?;
-    std::fs::rename(&partial, path).map_err(|e| file_error(path, e))
+    let (descr, size) = match tensor.kind() {
+        Kind::Float => ("<f4", 4),
+        Kind::Double => ("<f8", 8),
+        Kind::Int64 => ("<i8", 8),
+        Kind::Uint8 => ("|u1", 1),
+        other => {
+            let problem = format!("a tensor of dtype {other:?}: convert it to f32 first");
+            return Err(file_error(path, problem));
+        }
+    };
+    let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
+    let n = tensor.numel();
+    let mut data = vec![0u8; n * size];
+    tensor.f_copy_data_u8(&mut data, n)?;
+    let sides: String = tensor.size().iter().map(|s| format!("{s},")).collect();
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sides}), }}");
+    // Magic number, version 1.0 and the header's length are 10 bytes; the values begin at a multiple of 16.
+    let length = (10 + header.len() + 1).next_multiple_of(16) - 10;
+    let length_bytes = u16::try_from(length).map_err(|e| file_error(path, e))?;
+    dualmd_files::write_with(path, |file| {
+        file.write_all(b"\x93NUMPY\x01\x00")?;
+        file.write_all(&length_bytes.to_le_bytes())?;
+        file.write_all(format!("{header:<0$}\n", length - 1).as_bytes())?;
+        file.write_all(&data)
+    })?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn an_npy_is_as_numpy_writes_it_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        // The name that was once used on the way, laid out as a trap.
+        std::fs::write(path("victim"), b"kept").unwrap();
+        symlink("victim", path("x.npy.partial")).unwrap();
+        let x = Tensor::from_slice(&[1f32, -2.5, 3.0]).view([1, 3]);
+        write_npy(&path("x.npy"), &x).unwrap();
+        assert_eq!(std::fs::read(path("victim")).unwrap(), b"kept");
+        assert_eq!(dualmd_files::list(dir.path()).unwrap().len(), 3);
+        let bytes = std::fs::read(path("x.npy")).unwrap();
+        let header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1,3,), }";
+        assert_eq!(bytes[..10], *b"\x93NUMPY\x01\x00\x46\x00");
+        assert!(bytes[10..].starts_with(header) && bytes[79] == b'\n');
+        assert_eq!(bytes[80..], [0, 0, 128, 63, 0, 0, 32, 192, 0, 0, 64, 64]);
+        assert_eq!(read_npy(&path("x.npy")).unwrap(), x);
+        for (name, tensor) in [
+            ("scalar", Tensor::from(7i64)),
+            (
+                "empty",
+                Tensor::zeros([0, 4], (Kind::Int64, tch::Device::Cpu)),
+            ),
+            ("bytes", Tensor::from_slice(&[0u8, 255])),
+        ] {
+            write_npy(&path(name), &tensor).unwrap();
+            let read = read_npy(&path(name)).unwrap();
+            assert_eq!((read.size(), read.kind()), (tensor.size(), tensor.kind()));
+            assert_eq!(read, tensor);
+        }
+    }
+
+    #[test]
+    fn an_npy_that_lies_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.npy");
+        let file = |header: &str, values: usize| {
+            let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+            bytes.extend((header.len() as u16 + 1).to_le_bytes());
+            bytes.extend(header.bytes().chain([b'\n']).chain(vec![0; values]));
+            std::fs::write(&path, bytes).unwrap();
+            read_npy(&path)
+        };
+        let header = |descr: &str, order: &str, shape: &str| {
+            format!("{{'descr': '{descr}', 'fortran_order': {order}, 'shape': {shape}, }}")
+        };
+        let whole = header("<f4", "False", "(2, 3)");
+        assert_eq!(file(&whole, 24).unwrap().size(), [2, 3]);
+        for (header, values) in [
+            (whole.clone(), 23),
+            (whole, 25),
+            (header("<f4", "True", "(2, 3)"), 24),
+            (header(">f4", "False", "(6,)"), 24),
+            (header("<c8", "False", "(3,)"), 24),
+            (header("|O", "False", "(1,)"), 8),
+            // More than any memory; the product of the second overflows.
+            (header("<f4", "False", "(1000000000000,)"), 24),
+            (header("<f4", "False", "(9223372036854775807, 9)"), 24),
+        ] {
+            let error = file(&header, values).unwrap_err().to_string();
+            assert!(error.contains("x.npy: not a readable npy array"), "{error}");
+        }
+        std::fs::write(&path, b"\x93NUM").unwrap();
+        assert!(read_npy(&path).is_err());
+    }
+
+    #[test]
+    fn pipes_and_devices_are_not_read_and_names_do_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        symlink("/dev/zero", path("zero.npy")).unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(path("pipe"))
+            .status();
+        assert!(made.unwrap().success());
+        for (name, what) in [("zero.npy", "a device"), ("pipe", "a pipe (FIFO)")] {
+            let errors = [
+                read_npy(&path(name)).unwrap_err(),
+                read_safetensors(&path(name)).unwrap_err(),
+                write_npy(&path(name), &Tensor::from(1f32)).unwrap_err(),
+            ];
+            for error in errors.map(|e| e.to_string()) {
+                assert!(error.contains(what), "{error}");
+            }
+        }
+        let name = "\u{1b}]0;mine\u{7}\nerror.safetensors";
+        std::fs::write(path(name), b"x").unwrap();
+        let error = read_safetensors(&path(name)).unwrap_err().to_string();
+        assert!(error.contains("\\u{1b}]0;mine\\u{7}\\u{a}error"), "{error}");
+        assert!(!error.contains(char::is_control), "{error:?}");
+        let odd = Tensor::from_slice(&[1i16]);
+        let error = write_safetensors(&path("x"), [("\u{1b}[2J", &odd)], &[]).unwrap_err();
+        assert!(
+            error.to_string().contains("tensor \\u{1b}[2J has"),
+            "{error}"
+        );
+    }
 }
