@@ -1,12 +1,15 @@
 //! The one error type of this crate.
 
+use dualmd_files::shown;
+
 /// What can go wrong with image sets and splits. Every message names the file (and the row or entry in it) and says
 /// what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The source is neither a bundled name nor a path that exists.
     #[error(
-        "no data set `{name}`: it is not a file or folder, and not one of the bundled sets ({bundled})"
+        "no data set `{}`: it is not a file or folder, and not one of the bundled sets ({bundled})",
+        shown(name)
     )]
     UnknownSource {
         /// What was asked for.
@@ -14,20 +17,25 @@ pub enum Error {
         /// The bundled names, comma-separated.
         bundled: String,
     },
+    /// A file could not be read or written; the message names it.
+    #[error(transparent)]
+    Files(#[from] dualmd_files::Error),
     /// The operating system refused to read.
-    #[error("cannot read {path}: {source}")]
+    #[error("cannot read {}: {source}", shown(path))]
     Read {
         /// File or folder.
         path: String,
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The operating system refused to write; the message of [`crate::write_atomic`] names the file.
+    /// What was to be written could not be put into its form.
     #[error("{0}")]
     Write(std::io::Error),
     /// A picture that does not decode.
     #[error(
-        "{place}: cannot decode the picture ({reason}); replace the file or take it out of the set"
+        "{}: cannot decode the picture ({}); replace the file or take it out of the set",
+        shown(place),
+        shown(reason)
     )]
     Picture {
         /// File, and row or entry inside it.
@@ -37,7 +45,8 @@ pub enum Error {
     },
     /// Something larger than the caps against decompression bombs.
     #[error(
-        "{place}: {found}, over the limit of {limit}; leave it out, or raise `{key}` if it is meant to be so large"
+        "{}: {found}, over the limit of {limit}; leave it out, or raise `{key}` if it is meant to be so large",
+        shown(place)
     )]
     TooLarge {
         /// File, and row or entry inside it.
@@ -50,7 +59,7 @@ pub enum Error {
         key: &'static str,
     },
     /// A file whose content is not what its form promises.
-    #[error("{place}: {problem}; {remedy}")]
+    #[error("{}: {}; {}", shown(place), shown(problem), shown(remedy))]
     Format {
         /// File, and row or entry inside it.
         place: String,
@@ -60,7 +69,7 @@ pub enum Error {
         remedy: String,
     },
     /// Options that do not fit each other or the data.
-    #[error("{problem}; {remedy}")]
+    #[error("{}; {}", shown(problem), shown(remedy))]
     Options {
         /// What is wrong.
         problem: String,

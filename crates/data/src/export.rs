@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{Error, ImageSet, Result, encode_png, write_atomic};
+use crate::{Error, ImageSet, Result, encode_png};
 
 /// Writes a set as PNG files and a `metadata.jsonl`, the form that [`crate::load()`], the `imagefolder` of Hugging Face's
 /// `datasets` and diffusers' training scripts read. Captions, groups and labels go along, and the pictures are as in the
@@ -17,9 +17,8 @@ use crate::{Error, ImageSet, Result, encode_png, write_atomic};
 /// # Errors
 /// A folder that holds something already, or cannot be written.
 pub fn save_folder(set: &ImageSet, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| write_error(folder, &e))?;
-    let mut entries = std::fs::read_dir(folder).map_err(|e| Error::read(folder, e))?;
-    if entries.next().is_some() {
+    dualmd_files::create_folder(folder)?;
+    if !dualmd_files::list(folder)?.is_empty() {
         return Err(Error::format(
             folder.display().to_string(),
             "the folder is not empty",
@@ -35,7 +34,7 @@ pub fn save_folder(set: &ImageSet, folder: &Path) -> Result<()> {
     for (number, record) in records.iter().enumerate() {
         let name = format!("{number:0digits$}.png");
         let path = folder.join(&name);
-        std::fs::write(&path, encode_png(&record.picture)?).map_err(|e| write_error(&path, &e))?;
+        dualmd_files::write(&path, &encode_png(&record.picture)?)?;
         let mut line = Map::new();
         line.insert("file_name".into(), name.into());
         line.insert("id".into(), record.id.as_str().into());
@@ -53,14 +52,10 @@ pub fn save_folder(set: &ImageSet, folder: &Path) -> Result<()> {
         lines += &Value::Object(line).to_string();
         lines.push('\n');
     }
-    write_atomic(&folder.join("metadata.jsonl"), lines.as_bytes()).map_err(Error::Write)
-}
-
-fn write_error(path: &Path, error: &std::io::Error) -> Error {
-    Error::Write(std::io::Error::new(
-        error.kind(),
-        format!("cannot write {}: {error}", path.display()),
-    ))
+    Ok(dualmd_files::write(
+        &folder.join("metadata.jsonl"),
+        lines.as_bytes(),
+    )?)
 }
 
 #[cfg(test)]

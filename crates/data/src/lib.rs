@@ -14,9 +14,10 @@
 //! | [`duplicates`] | exact and near duplicates |
 //! | [`split`], [`import`] | membership splits, drawn here or by others |
 //! | [`png`], [`export`] | writing pictures and grids, a set as a folder for other programs |
-//! | [`atomic`], [`mod@stream`] | whole files, named random streams |
+//! | [`mod@stream`] | named random streams |
 
-pub mod atomic;
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod decode;
 pub mod duplicates;
 mod error;
@@ -31,7 +32,7 @@ pub mod set;
 pub mod split;
 pub mod stream;
 
-pub use atomic::write_atomic;
+pub use dualmd_files::write as write_atomic;
 pub use duplicates::{
     DedupeReport, Groups, NearDuplicateOptions, UnionFind, dedupe, near_duplicates,
 };

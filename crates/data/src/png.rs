@@ -5,7 +5,7 @@ use std::path::Path;
 use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::{Error, Picture, Result, write_atomic};
+use crate::{Error, Picture, Result};
 
 /// The bytes of a PNG file, grey or RGB.
 ///
@@ -44,9 +44,9 @@ pub fn encode_png(picture: &Picture) -> Result<Vec<u8>> {
 /// Writes a PNG file atomically.
 ///
 /// # Errors
-/// As [`encode_png`] and [`write_atomic`].
+/// As [`encode_png`] and [`dualmd_files::write`].
 pub fn save_png(path: &Path, picture: &Picture) -> Result<()> {
-    write_atomic(path, &encode_png(picture)?).map_err(Error::Write)
+    Ok(dualmd_files::write(path, &encode_png(picture)?)?)
 }
 
 /// Pictures side by side, `columns` to a row, with `pad` white pixels between and around them. Cells have the size of

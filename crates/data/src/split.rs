@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use dualmd_files::limit;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, ImageSet, Result, SampleId, write_atomic};
+use crate::{Error, ImageSet, Result, SampleId};
 
 mod draw;
 pub(crate) use draw::halve;
@@ -172,7 +173,7 @@ impl Split {
     /// Not there, not JSON, another version, an id on two sides, or a hash that does not belong to the content.
     pub fn load(path: &Path) -> Result<Self> {
         let place = path.display().to_string();
-        let text = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+        let text = dualmd_files::read(path, limit::TABLE)?;
         let content = serde_json::from_slice(&text).map_err(|e| {
             Error::format(
                 &place,
@@ -186,12 +187,12 @@ impl Split {
     /// Writes the split file atomically.
     ///
     /// # Errors
-    /// As [`write_atomic`].
+    /// As [`dualmd_files::write`].
     pub fn save(&self, path: &Path) -> Result<()> {
         let mut text =
             serde_json::to_vec_pretty(&self.content).map_err(|e| Error::Write(e.into()))?;
         text.push(b'\n');
-        write_atomic(path, &text).map_err(Error::Write)
+        Ok(dualmd_files::write(path, &text)?)
     }
 
     /// Hash over ids, sides and halves (64 hexadecimal digits): models carry it and refuse a split that is not theirs.

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use dualmd_files::limit;
+
 use super::{About, Collector};
 use crate::{Error, Picture, Result};
 
@@ -36,6 +38,9 @@ pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<()> {
         .map_err(|e| Error::read(path, e))?
         .len();
     into.check_table(length, &place)?;
+    // What counts is what is read, not what the file's entry says.
+    let bytes = dualmd_files::read(path, into.options.max_table_bytes)?;
+    let length = bytes.len() as u64;
     let Some(label_bytes) = label_bytes(path, length) else {
         return Err(Error::format(
             place,
@@ -45,8 +50,7 @@ pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<()> {
             "download the binary version again",
         ));
     };
-    let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
-    let names = label_names(path, label_bytes);
+    let names = label_names(path, label_bytes)?;
     let stem = path
         .file_stem()
         .map(|s| s.to_string_lossy().into_owned())
@@ -92,16 +96,17 @@ fn label_bytes(path: &Path, length: u64) -> Option<usize> {
         .map(|n| n as usize)
 }
 
-fn label_names(path: &Path, label_bytes: usize) -> Vec<String> {
+fn label_names(path: &Path, label_bytes: usize) -> Result<Vec<String>> {
     let file = if label_bytes == 1 {
         "batches.meta.txt"
     } else {
         "fine_label_names.txt"
     };
     // The names are a convenience: without them labels are numbers.
-    let text = std::fs::read_to_string(path.with_file_name(file)).unwrap_or_default();
-    text.lines()
-        .map(|l| l.trim().to_owned())
-        .filter(|l| !l.is_empty())
-        .collect()
+    let text = match dualmd_files::read_text(&path.with_file_name(file), limit::SETTINGS) {
+        Err(e) if e.is_absent() => String::new(),
+        other => other?,
+    };
+    let names = text.lines().map(|l| l.trim().to_owned());
+    Ok(names.filter(|l| !l.is_empty()).collect())
 }

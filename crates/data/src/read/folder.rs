@@ -1,8 +1,10 @@
 //! Folders of pictures.
 
 use std::collections::{BTreeSet, HashMap};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use dualmd_files::limit;
 use serde_json::{Map, Value};
 
 use super::columns::{Columns, keys, lines};
@@ -18,6 +20,7 @@ const MAX_DEPTH: usize = 32;
 pub(super) fn walk(root: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![(root.to_owned(), 0)];
+    let mut visited = HashMap::new();
     while let Some((folder, depth)) = folders.pop() {
         if depth > MAX_DEPTH {
             return Err(Error::format(
@@ -26,8 +29,16 @@ pub(super) fn walk(root: &Path) -> Result<Vec<PathBuf>> {
                 "look for a link that points at its own folder",
             ));
         }
-        for entry in std::fs::read_dir(&folder).map_err(|e| Error::read(&folder, e))? {
-            let path = entry.map_err(|e| Error::read(&folder, e))?.path();
+        // Links that fan out would be followed without end, and pictures counted twice.
+        let found = std::fs::metadata(&folder).map_err(|e| Error::read(&folder, e))?;
+        if let Some(before) = visited.insert((found.dev(), found.ino()), folder.clone()) {
+            return Err(Error::format(
+                folder.display().to_string(),
+                format!("this is the folder {} once more", before.display()),
+                "take out the link that leads to it: its pictures would count twice",
+            ));
+        }
+        for path in dualmd_files::list(&folder)? {
             if path
                 .file_name()
                 .is_some_and(|n| n.to_string_lossy().starts_with('.'))
@@ -35,12 +46,16 @@ pub(super) fn walk(root: &Path) -> Result<Vec<PathBuf>> {
                 continue;
             }
             // Links are followed: data sets are often folders of links.
-            if std::fs::metadata(&path)
+            let kind = std::fs::metadata(&path)
                 .map_err(|e| Error::read(&path, e))?
-                .is_dir()
-            {
+                .file_type();
+            if kind.is_dir() {
                 folders.push((path, depth + 1));
             } else {
+                if !kind.is_file() {
+                    // Refuses a pipe or a device, and says which it is.
+                    dualmd_files::open(&path)?;
+                }
                 files.push(path);
             }
         }
@@ -68,7 +83,7 @@ pub(super) fn read(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> 
             .map_err(|e| Error::read(path, e))?
             .len();
         check_size(size, &place, into.options)?;
-        let bytes = std::fs::read(path).map_err(|e| Error::read(path, e))?;
+        let bytes = dualmd_files::read(path, into.options.max_file_bytes)?;
         let name = relative(root, path);
         let mut about = described.remove(path).unwrap_or_default();
         if about.captions.is_empty() {
@@ -143,7 +158,7 @@ fn metadata(
 }
 
 fn json_lines(file: &Path) -> Result<Vec<Line>> {
-    let text = std::fs::read_to_string(file).map_err(|e| Error::read(file, e))?;
+    let text = dualmd_files::read_text(file, limit::TABLE)?;
     let lines = text
         .lines()
         .enumerate()
@@ -164,7 +179,7 @@ fn json_lines(file: &Path) -> Result<Vec<Line>> {
 
 /// The first line names the columns. A cell that is a JSON list of strings counts as that list; an empty one as nothing.
 fn csv_lines(file: &Path) -> Result<Vec<Line>> {
-    let text = std::fs::read(file).map_err(|e| Error::read(file, e))?;
+    let text = dualmd_files::read(file, limit::TABLE)?;
     let place = |line: Option<u64>| match line {
         Some(line) => format!("{}, line {line}", file.display()),
         None => file.display().to_string(),
@@ -203,10 +218,10 @@ fn cell_value(cell: &str) -> Value {
 /// Captions from `NAME.txt` beside `NAME.png`, one to a line.
 fn sidecar(picture: &Path) -> Result<Vec<String>> {
     let path = picture.with_extension("txt");
-    match std::fs::read_to_string(&path) {
+    match dualmd_files::read_text(&path, limit::SETTINGS) {
         Ok(text) => Ok(lines(&text)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(Error::read(&path, e)),
+        Err(e) if e.is_absent() => Ok(Vec::new()),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -1,6 +1,5 @@
 //! IDX, the form of MNIST and Fashion-MNIST: big-endian magic 2051, count, rows, columns, then bytes.
 
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -106,7 +105,7 @@ fn labels(path: &Path, count: u32) -> Result<Vec<u8>> {
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>> {
-    let file = BufReader::new(File::open(path).map_err(|e| Error::read(path, e))?);
+    let file = BufReader::new(dualmd_files::open(path)?);
     let packed = path
         .extension()
         .is_some_and(|e| e.eq_ignore_ascii_case("gz"));

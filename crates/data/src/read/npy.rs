@@ -16,7 +16,7 @@ const NAMES: [&str; 3] = ["arr_0", "x", "images"];
 pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
     let place = path.display().to_string();
     if extension(path) == "npy" {
-        let file = File::open(path).map_err(|e| Error::read(path, e))?;
+        let file = dualmd_files::open(path)?;
         return read_pictures(BufReader::new(file), &place, into);
     }
     let mut archive = open_archive(path)?;
@@ -142,7 +142,7 @@ pub(crate) fn read_npz_i64(path: &Path, key: &str) -> Result<Vec<i64>> {
 }
 
 fn open_archive(path: &Path) -> Result<zip::ZipArchive<BufReader<File>>> {
-    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let file = dualmd_files::open(path)?;
     zip::ZipArchive::new(BufReader::new(file)).map_err(|e| broken(&path.display().to_string(), &e))
 }
 

@@ -1,7 +1,6 @@
 //! Parquet tables in the form of Hugging Face image data sets.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ const IMAGE: [&str; 2] = ["image", "img"];
 const LICENCE: [&str; 2] = ["licence", "license"];
 
 pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
-    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let file = dualmd_files::open(path)?;
     read(file, &path.display().to_string(), into)
 }
 

@@ -986,3 +986,91 @@ fn parquet_tables() {
         Err(Error::TooLarge { .. })
     ));
 }
+
+#[test]
+fn links_that_go_round_or_fan_out_are_named() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    let path = |name: &str| root.path().join(name);
+    std::fs::create_dir_all(path("a/b")).unwrap();
+    save_png(&path("a/b/0.png"), &picture(1, 4, 4, 3)).unwrap();
+    // Links to files, and to a folder elsewhere, are what data sets are made of.
+    let elsewhere = tempfile::tempdir().unwrap();
+    save_png(&elsewhere.path().join("1.png"), &picture(2, 4, 4, 3)).unwrap();
+    symlink(elsewhere.path(), path("more")).unwrap();
+    symlink("a/b/0.png", path("2.png")).unwrap();
+    assert_eq!(read(root.path()).unwrap().len(), 3);
+    symlink("..", path("a/up")).unwrap();
+    fails(root.path(), &["a/up", "once more", "take out the link"]);
+    std::fs::remove_file(path("a/up")).unwrap();
+    // Two to the power of thirty ways to one folder.
+    for depth in 0..30 {
+        let folder = path(&format!("fan/{depth}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in ["x", "y"] {
+            symlink(path(&format!("fan/{}", depth + 1)), folder.join(name)).unwrap();
+        }
+    }
+    std::fs::create_dir(path("fan/30")).unwrap();
+    fails(root.path(), &["once more", "fan"]);
+}
+
+#[test]
+fn what_is_no_file_is_named() {
+    use std::os::unix::fs::symlink;
+    let root = tempfile::tempdir().unwrap();
+    save_png(&root.path().join("0.png"), &picture(1, 4, 4, 3)).unwrap();
+    let pipe = |path: &Path| {
+        let made = std::process::Command::new("mkfifo").arg(path).status();
+        assert!(made.unwrap().success());
+    };
+    // A picture, the captions of one, and what no reader would open.
+    for name in ["1.png", "0.txt", "metadata.jsonl", "metadata.csv", "x"] {
+        let path = root.path().join(name);
+        symlink("/dev/zero", &path).unwrap();
+        fails(root.path(), &[name, "a device"]);
+        std::fs::remove_file(&path).unwrap();
+        pipe(&path);
+        fails(root.path(), &[name, "a pipe (FIFO)"]);
+        std::fs::remove_file(&path).unwrap();
+    }
+    read(root.path()).unwrap();
+    let split = root.path().join("split.json");
+    pipe(&split);
+    let error = Split::load(&split).unwrap_err().to_string();
+    assert!(error.contains("a pipe (FIFO)"), "{error}");
+}
+
+#[test]
+fn names_of_strangers_do_nothing_on_a_terminal() {
+    let root = tempfile::tempdir().unwrap();
+    let evil = "\u{1b}]0;x\u{7}\r\n\u{202e}";
+    let harmless = "\\u{1b}]0;x\\u{7}\\u{d}\\u{a}\\u{202e}";
+    let check = |path: &Path| {
+        let error = read(path).unwrap_err().to_string();
+        assert!(error.contains(harmless), "{error:?}");
+        assert!(!error.contains(char::is_control), "{error:?}");
+    };
+    let folder = root.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join(format!("{evil}.png")), b"no picture").unwrap();
+    check(&folder);
+    let tar = root.path().join("x.tar");
+    let mut archive = tar::Builder::new(std::fs::File::create(&tar).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(2);
+    header.set_mode(0o644);
+    archive
+        .append_data(&mut header, format!("a{evil}.png"), &b"no"[..])
+        .unwrap();
+    archive.finish().unwrap();
+    check(&tar);
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    save_png(&folder.join("0.png"), &picture(1, 4, 4, 3)).unwrap();
+    let line = serde_json::json!({"file_name": "0.png", "text": "a", "caption": "b", evil: 1});
+    std::fs::write(folder.join("metadata.jsonl"), line.to_string()).unwrap();
+    check(&folder);
+    let error = load(evil, &LoadOptions::default()).unwrap_err().to_string();
+    assert!(error.contains(harmless), "{error:?}");
+}

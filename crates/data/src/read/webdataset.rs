@@ -1,7 +1,6 @@
 //! WebDataset: a tar whose entries `KEY.jpg`, `KEY.txt`, `KEY.json`, `KEY.cls` belong together.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
@@ -28,7 +27,7 @@ struct Sample {
 }
 
 pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
-    let file = File::open(path).map_err(|e| Error::read(path, e))?;
+    let file = dualmd_files::open(path)?;
     let mut archive = tar::Archive::new(BufReader::new(file));
     let broken = |e: std::io::Error| {
         Error::format(

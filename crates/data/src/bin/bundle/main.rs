@@ -8,8 +8,6 @@ mod table;
 use std::path::Path;
 use std::process::ExitCode;
 
-use dualmd_data::Error;
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [set, folder, out] = arguments.as_slice() else {
@@ -38,7 +36,7 @@ fn main() -> ExitCode {
     };
     let written = table.and_then(|(rows, more, licence)| {
         let bytes = table::write(&rows, more, &licence)?;
-        dualmd_data::write_atomic(Path::new(out), &bytes).map_err(Error::Write)?;
+        dualmd_files::write(Path::new(out), &bytes)?;
         Ok((rows.len(), bytes.len()))
     });
     match written {
