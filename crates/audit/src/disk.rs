@@ -1,7 +1,6 @@
 //! Bytes on the disk: pictures to embed, files replaced whole.
 
-use std::io::Write as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use crate::error::{AuditError, Result};
 
@@ -27,10 +26,7 @@ impl Png {
             return None;
         }
         let path = base.join(path);
-        if std::fs::metadata(&path).ok()?.len() > MAX_PNG_BYTES {
-            return None;
-        }
-        let bytes = std::fs::read(path).ok()?;
+        let bytes = dualmd_files::read(&path, MAX_PNG_BYTES).ok()?;
         // Signature, then the IHDR chunk, which the format puts first: width and height at bytes 16 and 20.
         let head = bytes
             .get(..24)
@@ -54,31 +50,16 @@ pub(crate) fn is_plain_name(name: &str) -> bool {
     )
 }
 
-/// Writes a file so that a reader sees the old one or the new one, never a part: temporary file beside it, flush to
-/// disk, rename.
+/// Writes a file whole, and the folder it lies in if it is not there.
 ///
 /// # Errors
-/// Names the file (a full disk, a folder that may not be written to); the temporary file is removed.
-pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |e: std::io::Error| AuditError::write(path, e);
-    let parent: PathBuf = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .map_or_else(|| ".".into(), Path::to_path_buf);
-    std::fs::create_dir_all(&parent).map_err(fail)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".dualmd-").suffix(".partial");
-    #[cfg(unix)]
-    {
-        // tempfile's default 0600 would make reports unreadable for everyone else; the umask still applies.
-        use std::os::unix::fs::PermissionsExt as _;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(&parent).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    Ok(())
+/// Names the file (a full disk, a folder that may not be written to).
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    folder
+        .map_or(Ok(()), dualmd_files::create_folder)
+        .and_then(|()| dualmd_files::write(path, bytes))
+        .map_err(AuditError::Write)
 }
 
 #[cfg(test)]
@@ -113,8 +94,8 @@ mod tests {
     fn files_are_replaced_whole() {
         let dir = tempfile::tempdir().expect("temp dir");
         let path = dir.path().join("new").join("x.txt");
-        write_atomic(&path, b"one").expect("write");
-        write_atomic(&path, b"two").expect("write");
+        write(&path, b"one").expect("write");
+        write(&path, b"two").expect("write");
         assert_eq!(std::fs::read(&path).expect("read"), b"two");
         assert_eq!(
             std::fs::read_dir(path.parent().expect("parent"))
@@ -122,7 +103,7 @@ mod tests {
                 .count(),
             1
         );
-        let error = write_atomic(&dir.path().join("new/x.txt/y"), b"")
+        let error = write(&dir.path().join("new/x.txt/y"), b"")
             .expect_err("a file is no folder")
             .to_string();
         assert!(error.contains("x.txt"), "{error}");

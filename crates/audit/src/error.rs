@@ -1,32 +1,28 @@
 //! What can go wrong when a run folder is read or a report is written.
 
+use dualmd_files::shown;
 use std::path::{Path, PathBuf};
 
 /// Errors of this crate. Every message names the file and says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// A file that the report cannot do without could not be read.
-    #[error("cannot read {path}: {source}; {remedy}")]
+    #[error("{cause}; {remedy}")]
     Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// Which file or folder, and why.
+        cause: dualmd_files::Error,
         /// What to do about it.
         remedy: &'static str,
     },
     /// A file could not be written.
-    #[error(
-        "cannot write {path}: {source}; check that the disk has room and that the folder may be written to"
-    )]
-    Write {
-        /// The file that was being written.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
+    #[error("{0}; check that the disk has room and that the folder may be written to")]
+    Write(dualmd_files::Error),
     /// A JSON file is damaged or has a field of another type than the contract says.
-    #[error("{path} is not the JSON that is expected here: {message}; {remedy}")]
+    #[error(
+        "{} is not the JSON that is expected here: {}; {remedy}",
+        shown(path),
+        shown(message)
+    )]
     Json {
         /// The file.
         path: PathBuf,
@@ -36,7 +32,12 @@ pub enum AuditError {
         remedy: &'static str,
     },
     /// A score file lacks a column or holds a value that cannot be used.
-    #[error("{path}, line {line}, column {column}: {problem}; {remedy}")]
+    #[error(
+        "{}, line {line}, column {}: {}; {remedy}",
+        shown(path),
+        shown(column),
+        shown(problem)
+    )]
     Scores {
         /// The file.
         path: PathBuf,
@@ -51,14 +52,15 @@ pub enum AuditError {
     },
     /// There is nothing to report on.
     #[error(
-        "{path} holds no scores; run the attacks first (`dualmd attack` or `dualmd run`), then build the report"
+        "{} holds no scores; run the attacks first (`dualmd attack` or `dualmd run`), then build the report",
+        shown(path)
     )]
     NoScores {
         /// The folder that was searched.
         path: PathBuf,
     },
     /// The statistics refused their input.
-    #[error("{what}: {source}")]
+    #[error("{}: {source}", shown(what))]
     Stats {
         /// Which scores were being summarised.
         what: String,
@@ -71,18 +73,15 @@ pub enum AuditError {
 pub type Result<T> = std::result::Result<T, AuditError>;
 
 impl AuditError {
-    pub(crate) fn read(path: &Path, source: std::io::Error, remedy: &'static str) -> Self {
-        Self::Read {
+    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+        Self::Write(dualmd_files::Error::Io {
+            doing: "write",
             path: path.into(),
             source,
-            remedy,
-        }
+        })
     }
 
-    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
-        Self::Write {
-            path: path.into(),
-            source,
-        }
+    pub(crate) fn read(cause: dualmd_files::Error, remedy: &'static str) -> Self {
+        Self::Read { cause, remedy }
     }
 }

@@ -32,6 +32,8 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod catalogue;
 mod chosen;
 mod compare;
@@ -59,7 +61,7 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use disk::{Png, write_atomic};
+pub use disk::Png;
 pub use error::{AuditError, Result};
 pub use report::{Finding, Report, View};
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
@@ -97,8 +99,8 @@ pub fn write(run_dir: &Path, report: &Report) -> Result<Written> {
     };
     let json = serde_json::to_vec_pretty(report)
         .map_err(|e| AuditError::write(&written.json, e.into()))?;
-    write_atomic(&written.json, &json)?;
-    write_atomic(&written.csv, report.findings_csv().as_bytes())?;
-    write_atomic(&written.html, html::page(report).as_bytes())?;
+    disk::write(&written.json, &json)?;
+    disk::write(&written.csv, report.findings_csv().as_bytes())?;
+    disk::write(&written.html, html::page(report).as_bytes())?;
     Ok(written)
 }

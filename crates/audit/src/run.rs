@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use dualmd_files::limit;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -26,9 +27,8 @@ impl RunFiles {
     /// # Errors
     /// When the folder or a score file cannot be read, when `plan.json` is damaged, or when there are no scores at all.
     pub fn read(dir: &Path) -> Result<Self> {
-        std::fs::read_dir(dir).map_err(|e| {
+        dualmd_files::list(dir).map_err(|e| {
             AuditError::read(
-                dir,
                 e,
                 "give the folder that `dualmd run` or `dualmd audit` wrote",
             )
@@ -39,8 +39,8 @@ impl RunFiles {
         };
         let plan_path = dir.join("plan.json");
         if plan_path.exists() {
-            let text = std::fs::read(&plan_path)
-                .map_err(|e| AuditError::read(&plan_path, e, "check its permissions"))?;
+            let text = dualmd_files::read(&plan_path, limit::TABLE)
+                .map_err(|e| AuditError::read(e, "check its permissions"))?;
             run.plan = serde_json::from_slice(&text).map_err(|e| AuditError::Json {
                 path: plan_path.clone(),
                 message: e.to_string(),
@@ -110,9 +110,9 @@ impl RunFiles {
         let folder = dir.join("scores");
         let mut found = Vec::new();
         if folder.is_dir() {
-            let entries = std::fs::read_dir(&folder)
-                .map_err(|e| AuditError::read(&folder, e, "check its permissions"))?;
-            for path in entries.flatten().map(|e| e.path()) {
+            let entries = dualmd_files::list(&folder)
+                .map_err(|e| AuditError::read(e, "check its permissions"))?;
+            for path in entries {
                 if let (Some(stem), true) = (
                     path.file_stem().and_then(|s| s.to_str()),
                     path.extension().is_some_and(|e| e == "csv"),
@@ -173,7 +173,7 @@ impl RunFiles {
             "its losses and cost are unknown",
         );
         let log_path = format!("logs/{name}.jsonl");
-        match std::fs::read_to_string(dir.join(&log_path)) {
+        match dualmd_files::read_text(&dir.join(&log_path), limit::TABLE) {
             // A line that a killed run left half written is skipped: the curve does not depend on it.
             Ok(text) => {
                 model.log = text
@@ -274,9 +274,16 @@ fn optional<T: DeserializeOwned>(
     relative: &str,
     consequence: &str,
 ) -> Option<T> {
-    let Ok(text) = std::fs::read(dir.join(relative)) else {
-        missing.push(format!("{relative}: {consequence}"));
-        return None;
+    let text = match dualmd_files::read(&dir.join(relative), limit::TABLE) {
+        Ok(text) => text,
+        Err(e) if e.is_absent() => {
+            missing.push(format!("{relative}: {consequence}"));
+            return None;
+        }
+        Err(e) => {
+            missing.push(format!("{relative} cannot be used ({e}): {consequence}"));
+            return None;
+        }
     };
     match serde_json::from_slice(&text) {
         Ok(value) => Some(value),
@@ -288,5 +295,6 @@ fn optional<T: DeserializeOwned>(
 }
 
 fn read_json<T: DeserializeOwned>(dir: &Path, relative: &str) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(dir.join(relative)).ok()?).ok()
+    let text = dualmd_files::read(&dir.join(relative), limit::TABLE).ok()?;
+    serde_json::from_slice(&text).ok()
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::disk::write_atomic;
+use crate::disk;
 use crate::error::{AuditError, Result};
 
 /// One score of one sample.
@@ -62,16 +62,19 @@ impl ScoresFile {
 /// Names the file, the line and the column: a missing column, a member that is not 0/1/true/false, a score that is
 /// not a finite number, a row that is cut off.
 pub fn read_scores(path: &Path) -> Result<ScoresFile> {
-    let file = std::fs::File::open(path).map_err(|e| {
+    let file = dualmd_files::open(path).map_err(|e| {
         AuditError::read(
-            path,
             e,
             "give the path of a CSV file with the columns `member` and `score`",
         )
     })?;
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_reader(std::io::BufReader::new(file));
+    let mut reader =
+        csv::ReaderBuilder::new()
+            .trim(csv::Trim::All)
+            .from_reader(std::io::BufReader::new(dualmd_files::limited(
+                file,
+                dualmd_files::limit::TABLE,
+            )));
     let fail =
         |line: u64, column: &str, problem: String, remedy: &'static str| AuditError::Scores {
             path: path.into(),
@@ -194,7 +197,7 @@ pub fn write_scores(path: &Path, rows: &[ScoreRow]) -> Result<()> {
     let bytes = out
         .into_inner()
         .map_err(|e| AuditError::write(path, e.into_error()))?;
-    write_atomic(path, &bytes)
+    disk::write(path, &bytes)
 }
 
 #[cfg(test)]

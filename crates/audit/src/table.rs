@@ -1,5 +1,6 @@
 //! Tables for a terminal and CSV files.
 
+use dualmd_files::shown;
 use dualmd_stats::StatsError;
 use serde::Serialize;
 
@@ -209,8 +210,9 @@ impl Report {
 }
 
 fn line(first: &str, cells: impl Iterator<Item = String>) -> String {
-    let mut text = format!("{first:<FIRST$}");
+    let mut text = format!("{:<FIRST$}", shown(first).to_string());
     for cell in cells {
+        let cell = shown(&cell).to_string();
         text.push_str(&format!(" {cell:>WIDTH$}"));
     }
     format!("{}\n", text.trim_end())
@@ -247,7 +249,8 @@ pub fn compat_table(
         let number =
             |value: Option<f64>| value.map_or("not computed".into(), |v| format!("{v:.4}"));
         out.push_str(&format!(
-            "{attack}: AUC {}, accuracy {}\n",
+            "{}: AUC {}, accuracy {}\n",
+            shown(&attack),
             number(summary.auc),
             number(summary.asr)
         ));
@@ -307,8 +310,8 @@ pub fn roc_table(scores: &ScoresFile, fprs: &[f64], json: bool) -> Result<String
     } in &entries
     {
         out.push_str(&format!(
-            "{attack}: AUC {:.4} (95 % interval {:.4}-{:.4}), {} members, {} non-members, balanced accuracy {:.3}\n",
-            m.auc, m.auc_ci[0], m.auc_ci[1], m.n_members, m.n_nonmembers, m.balanced_accuracy
+            "{}: AUC {:.4} (95 % interval {:.4}-{:.4}), {} members, {} non-members, balanced accuracy {:.3}\n",
+            shown(attack), m.auc, m.auc_ci[0], m.auc_ci[1], m.n_members, m.n_nonmembers, m.balanced_accuracy
         ));
         for p in &m.tpr_at_fpr {
             let name = fpr_name(p.fpr);

@@ -198,3 +198,78 @@ fn files_of_another_run_raise_a_warning() {
         report.warnings
     );
 }
+
+#[test]
+fn pipes_and_devices_in_a_run_folder_are_not_read() {
+    use std::os::unix::fs::symlink;
+    let make = |link: bool, path: &Path| {
+        let _ = std::fs::remove_file(path);
+        if link {
+            symlink("/dev/zero", path).expect("link");
+        } else {
+            let made = std::process::Command::new("mkfifo").arg(path).status();
+            assert!(made.expect("mkfifo").success());
+        }
+    };
+    for (link, what) in [(true, "a device"), (false, "a pipe (FIFO)")] {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = |name: &str| dir.path().join(name);
+        common::model_scores(dir.path(), "plain", "none", &[("loss", (2.0, 2.0))], 1);
+        // What a report can do without is left out, and it says so.
+        for name in [
+            "split.json",
+            "controls.json",
+            "logs/plain.jsonl",
+            "samples/plain/grid.png",
+            "sets/plain.json",
+            "models/plain/training.json",
+        ] {
+            let path = path(name);
+            std::fs::create_dir_all(path.parent().expect("folder")).expect("mkdir");
+            make(link, &path);
+        }
+        let report = build(dir.path()).expect("build");
+        let missing = report.missing.join("\n");
+        for name in ["split.json", "controls.json", "sets/plain.json"] {
+            let line = missing.lines().find(|l| l.starts_with(name));
+            assert!(line.is_some_and(|l| l.contains(what)), "{name}: {missing}");
+        }
+        // Scores and the plan it cannot.
+        for name in ["plan.json", "scores/plain.csv"] {
+            let path = path(name);
+            make(link, &path);
+            let error = build(dir.path()).expect_err("refused").to_string();
+            assert!(error.contains(what) && error.contains(name), "{error}");
+            std::fs::remove_file(&path).expect("remove");
+        }
+    }
+}
+
+#[test]
+fn names_in_a_score_file_do_nothing_on_a_terminal() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let evil = "\u{1b}[2J\nfake: AUC 0.5";
+    common::model_scores(dir.path(), evil, "none", &[(evil, (2.0, 2.0))], 1);
+    let report = build(dir.path()).expect("build");
+    let scores = dir.path().join("scores").join(format!("{evil}.csv"));
+    let scores = dualmd_audit::read_scores(&scores).expect("scores");
+    let rule = dualmd_stats::CompatRule::ALL[0];
+    for text in [
+        report.terminal_table(),
+        dualmd_audit::roc_table(&scores, &[0.1], false).expect("roc"),
+        dualmd_audit::compat_table(&scores, rule, &[0.1], false).expect("rule"),
+    ] {
+        assert!(text.contains("\\u{1b}[2J\\u{a}fake"), "{text:?}");
+        assert!(
+            !text.contains('\u{1b}') && !text.contains("\nfake"),
+            "{text:?}"
+        );
+    }
+    let odd = dir.path().join("\u{1b}[2J.csv");
+    std::fs::write(&odd, "member,\u{1b}]0;x\u{7}\n1,2\n").expect("write");
+    let error = dualmd_audit::read_scores(&odd)
+        .expect_err("no score")
+        .to_string();
+    assert!(!error.contains(char::is_control), "{error:?}");
+    assert!(error.contains("\\u{1b}]0;x\\u{7}"), "{error}");
+}
