@@ -1,6 +1,7 @@
 //! The files of a transformers folder: JSON, and weights in one file or several.
 
 use crate::{CaptionError, Result};
+use dualmd_files::limit;
 use dualmd_torch::{Tensor, weights};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,7 +19,7 @@ pub(crate) fn file_error(path: &Path, reason: impl std::fmt::Display) -> Caption
 }
 
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|e| file_error(path, e))?;
+    let text = dualmd_files::read_text(path, limit::SETTINGS)?;
     serde_json::from_str(&text).map_err(|e| file_error(path, e))
 }
 

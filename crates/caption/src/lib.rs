@@ -13,6 +13,8 @@
 //!
 //! Nothing is ever downloaded, and pickles are never opened.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod bert;
 pub mod captioner;
 pub mod clip;
@@ -41,6 +43,8 @@ pub use sentence::SentenceEncoder;
 pub use tokenizer::WordPieceTokenizer;
 pub use vit::Vit;
 
+use dualmd_files::shown;
+
 /// What can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptionError {
@@ -53,8 +57,11 @@ pub enum CaptionError {
     /// A layer could not be made, or refused its input.
     #[error(transparent)]
     Network(#[from] dualmd_diffusion::DiffusionError),
+    /// A file could not be read or written; the message names it.
+    #[error(transparent)]
+    Files(#[from] dualmd_files::Error),
     /// A file of the folder that cannot be used.
-    #[error("{path}: {reason}")]
+    #[error("{}: {}", shown(path), shown(reason))]
     File {
         /// The file or folder.
         path: String,
@@ -62,7 +69,7 @@ pub enum CaptionError {
         reason: String,
     },
     /// Options or arguments that do not fit each other or the model.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     Options(String),
 }
 

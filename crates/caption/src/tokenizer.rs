@@ -2,6 +2,7 @@
 
 use crate::files::{file_error, read_json};
 use crate::{CaptionError, Result};
+use dualmd_files::limit;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use tokenizers::Tokenizer;
@@ -57,11 +58,10 @@ impl WordPieceTokenizer {
         }
         let (whole, vocabulary) = (folder.join(WHOLE), folder.join(VOCABULARY));
         let (path, bytes) = if whole.exists() {
-            let bytes = std::fs::read(&whole).map_err(|e| file_error(&whole, e))?;
+            let bytes = dualmd_files::read(&whole, limit::TABLE)?;
             (whole, bytes)
         } else if vocabulary.exists() {
-            let text =
-                std::fs::read_to_string(&vocabulary).map_err(|e| file_error(&vocabulary, e))?;
+            let text = dualmd_files::read_text(&vocabulary, limit::TABLE)?;
             let assembled = assemble(&text, &settings).map_err(|e| file_error(&vocabulary, e))?;
             (vocabulary, assembled.to_string().into_bytes())
         } else {

@@ -253,10 +253,7 @@ impl TextToImage {
             match tensors {
                 Some(tensors) => save_part(&part, DIFFUSERS, self.unet.config(), tensors)?,
                 // Raw weights of a model that was here before are not this model's.
-                None if part.exists() => {
-                    std::fs::remove_dir_all(&part).map_err(|e| file_error(&part, e))?;
-                }
-                None => {}
+                None => dualmd_files::remove_folder(&part)?,
             }
         }
         let null = json!([null, null]);

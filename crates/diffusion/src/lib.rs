@@ -16,6 +16,8 @@
 //! * [`latent`]: text-to-image folders, guidance and sampling.
 //! * [`model`]: folders of either kind.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod blocks;
 pub mod checkpointing;
 pub mod clip;
@@ -50,6 +52,8 @@ pub use unet2d::{UNet2d, UNet2dConfig};
 pub use unet2d_condition::{UNet2dCondition, UNet2dConditionConfig};
 pub use vae::{AutoencoderKl, AutoencoderKlConfig};
 
+use dualmd_files::shown;
+
 /// What can go wrong in this crate.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffusionError {
@@ -59,8 +63,11 @@ pub enum DiffusionError {
     /// libtorch refused.
     #[error("libtorch: {0}")]
     Tch(#[from] dualmd_torch::tch::TchError),
+    /// A file could not be read or written; the message names it.
+    #[error(transparent)]
+    Files(#[from] dualmd_files::Error),
     /// A configuration or weights file that cannot be used.
-    #[error("{path}: {reason}")]
+    #[error("{}: {}", shown(path), shown(reason))]
     File {
         /// The file or folder.
         path: String,
@@ -68,7 +75,7 @@ pub enum DiffusionError {
         reason: String,
     },
     /// A configuration that names something this program does not have, or that contradicts itself.
-    #[error("{0}")]
+    #[error("{}", shown(.0))]
     Config(String),
     /// Asked to stop before the end.
     #[error("stopped")]

@@ -5,6 +5,7 @@ use crate::{
     Condition, Denoiser, DiffusionError, NoiseSchedule, Pipeline, Result, TextToImage,
     latent::Parts,
 };
+use dualmd_files::limit;
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};
 use std::path::Path;
@@ -182,7 +183,7 @@ impl Denoiser for Model {
 /// Does `model_index.json` name a text encoder? (A folder that cannot be read is opened as the other kind, which says why it
 /// cannot.)
 fn is_text_to_image(folder: &Path) -> bool {
-    let index = std::fs::read(folder.join("model_index.json"))
+    let index = dualmd_files::read(&folder.join("model_index.json"), limit::SETTINGS)
         .ok()
         .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     index.is_some_and(|index| {

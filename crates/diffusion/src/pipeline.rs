@@ -5,6 +5,7 @@
 use crate::schedule::{PredictionType, SchedulerConfig};
 use crate::unet2d::ImageSize;
 use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result, UNet2d, UNet2dConfig};
+use dualmd_files::limit;
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor, weights};
 use serde::de::DeserializeOwned;
@@ -31,14 +32,14 @@ fn file_error(path: &Path, reason: impl std::fmt::Display) -> DiffusionError {
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|e| file_error(path, e))?;
+    let text = dualmd_files::read_text(path, limit::SETTINGS)?;
     serde_json::from_str(&text).map_err(|e| file_error(path, e))
 }
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| file_error(path, e))?;
     text.push(b'\n');
-    dualmd_data::write_atomic(path, &text).map_err(|e| file_error(path, e))
+    Ok(dualmd_files::write(path, &text)?)
 }
 
 /// Which weights of a folder to use.
@@ -115,17 +116,14 @@ impl Pipeline {
         ema: &[(String, Tensor)],
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
-        let create = |p: &Path| std::fs::create_dir_all(p).map_err(|e| file_error(p, e));
         for (name, tensors) in [("unet", Some(ema)), ("unet_raw", raw)] {
             let unet = folder.join(name);
             let Some(tensors) = tensors else {
                 // Raw weights of a model that was here before are not this model's.
-                if unet.exists() {
-                    std::fs::remove_dir_all(&unet).map_err(|e| file_error(&unet, e))?;
-                }
+                dualmd_files::remove_folder(&unet)?;
                 continue;
             };
-            create(&unet)?;
+            dualmd_files::create_folder(&unet)?;
             weights::write_safetensors(
                 &unet.join(WEIGHTS),
                 tensors.iter().map(|(n, t)| (n.as_str(), t)),
@@ -134,7 +132,7 @@ impl Pipeline {
             write_json(&unet.join("config.json"), config)?;
         }
         let scheduler = folder.join("scheduler");
-        create(&scheduler)?;
+        dualmd_files::create_folder(&scheduler)?;
         write_json(&scheduler.join("scheduler_config.json"), schedule.config())?;
         // The index goes last: a folder that has it is complete.
         write_json(

@@ -2,6 +2,7 @@
 
 use crate::latent::files::{create, file_error};
 use crate::{DiffusionError, Result};
+use dualmd_files::limit;
 use dualmd_torch::Tensor;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -46,7 +47,7 @@ impl ClipTokenizer {
         for name in FILES {
             let path = folder.join(name);
             if path.exists() {
-                let bytes = std::fs::read(&path).map_err(|e| file_error(&path, e))?;
+                let bytes = dualmd_files::read(&path, limit::TABLE)?;
                 files.insert(name, bytes);
             }
         }
@@ -160,7 +161,7 @@ impl ClipTokenizer {
         create(folder)?;
         for (name, bytes) in &self.files {
             let path = folder.join(name);
-            dualmd_data::write_atomic(&path, bytes).map_err(|e| file_error(&path, e))?;
+            dualmd_files::write(&path, bytes)?;
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ const SHARED: [&str; 4] = ["vae", "text_encoder", "tokenizer", "scheduler"];
 /// Folders that are not of such models; shared parts, or sizes of the networks, that differ (names what does); a folder
 /// given twice; `out` with something in it; what copying gives, naming the file.
 pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
-    if std::fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+    if dualmd_files::list(out).is_ok_and(|entries| !entries.is_empty()) {
         return Err(file_error(
             out,
             "is not empty: name a new folder for the pair",
@@ -58,13 +58,14 @@ pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
         for file in files_of(&part)? {
             let target = out.join(name).join(&file);
             create(target.parent().unwrap_or(out))?;
-            std::fs::copy(part.join(&file), &target).map_err(|e| file_error(&target, e))?;
+            let mut from = dualmd_files::open(&part.join(&file))?;
+            dualmd_files::write_with(&target, |to| std::io::copy(&mut from, to).map(drop))?;
         }
     }
     create(&out.join("scheduler"))?;
     write_json(&out.join("scheduler/scheduler_config.json"), &schedule)?;
     let code = out.join("pipeline.py");
-    dualmd_data::write_atomic(&code, PIPELINE.as_bytes()).map_err(|e| file_error(&code, e))?;
+    dualmd_files::write(&code, PIPELINE.as_bytes())?;
     // The index goes last: a folder that has it is complete.
     write_json(&out.join("model_index.json"), &one.pair_index())
 }
@@ -228,8 +229,7 @@ impl<'a> Half<'a> {
 /// Files of a part that a pair needs, by their paths inside: configurations, vocabularies and safetensors, not pickles.
 fn files_of(part: &Path) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
-    for entry in std::fs::read_dir(part).map_err(|e| file_error(part, e))? {
-        let path = entry.map_err(|e| file_error(part, e))?.path();
+    for path in dualmd_files::list(part)? {
         let known = path
             .extension()
             .is_some_and(|e| e == "json" || e == "txt" || e == "safetensors");
@@ -277,7 +277,7 @@ fn same_files(ours: &Path, theirs: &Path) -> Result<()> {
 
 fn same_bytes(one: &Path, two: &Path) -> Result<bool> {
     let open = |path: &Path| {
-        let file = std::fs::File::open(path).map_err(|e| file_error(path, e))?;
+        let file = dualmd_files::open(path)?;
         let length = file.metadata().map_err(|e| file_error(path, e))?.len();
         Ok::<_, DiffusionError>((file, length))
     };

@@ -2,6 +2,7 @@
 //! program has no field for.
 
 use crate::{DiffusionError, Result};
+use dualmd_files::limit;
 use dualmd_torch::{Tensor, weights};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,18 +23,18 @@ pub(crate) fn file_error(path: &Path, reason: impl std::fmt::Display) -> Diffusi
 }
 
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|e| file_error(path, e))?;
+    let text = dualmd_files::read_text(path, limit::SETTINGS)?;
     serde_json::from_str(&text).map_err(|e| file_error(path, e))
 }
 
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| file_error(path, e))?;
     text.push(b'\n');
-    dualmd_data::write_atomic(path, &text).map_err(|e| file_error(path, e))
+    Ok(dualmd_files::write(path, &text)?)
 }
 
 pub(crate) fn create(folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|e| file_error(folder, e))
+    Ok(dualmd_files::create_folder(folder)?)
 }
 
 /// Reads the safetensors `base` of `folder`, f16 and bf16 widened to f32: one file, or the shards of an index; the `fp16`

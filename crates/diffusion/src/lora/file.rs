@@ -6,6 +6,7 @@ use super::{Given, Lora};
 use crate::latent::files::{create, file_error};
 use crate::nn::Parameters;
 use crate::{DiffusionError, Result};
+use dualmd_files::limit;
 use dualmd_torch::{Kind, Tensor, weights};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -49,11 +50,11 @@ fn header(path: &Path) -> Result<Option<String>> {
         #[serde(default, rename = "__metadata__")]
         metadata: BTreeMap<String, String>,
     }
-    let mut file = std::fs::File::open(path).map_err(|e| file_error(path, e))?;
+    let mut file = dualmd_files::open(path)?;
     let mut length = [0; 8];
     file.read_exact(&mut length)
         .map_err(|e| file_error(path, e))?;
-    let json = file.take(u64::from_le_bytes(length));
+    let json = file.take(u64::from_le_bytes(length).min(limit::SETTINGS));
     let mut header: Header =
         serde_json::from_reader(std::io::BufReader::new(json)).map_err(|e| file_error(path, e))?;
     Ok(header.metadata.remove(metadata::KEY))
