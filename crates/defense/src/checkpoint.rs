@@ -7,6 +7,7 @@
 
 use crate::optimizer::Optimizer;
 use crate::{DefenseError, KeptAt, Result};
+use dualmd_files::limit;
 use dualmd_torch::{Tensor, weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -63,7 +64,7 @@ fn path(folder: &Path, name: &str) -> PathBuf {
 }
 
 fn hash(path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
+    let bytes = dualmd_files::read(path, limit::WEIGHTS)?;
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
@@ -81,7 +82,6 @@ pub fn save(
 ) -> Result<()> {
     let (seconds, loss) = progress;
     let partial = root.join(format!(".partial-{step}"));
-    let create = |p: &Path| std::fs::create_dir_all(p).map_err(|e| file_error(p, e));
     if partial.exists() {
         std::fs::remove_dir_all(&partial).map_err(|e| file_error(&partial, e))?;
     }
@@ -90,7 +90,7 @@ pub fn save(
     let kept = optimizer.kept_weights().map(|weights| (KEPT, weights));
     for (name, tensors) in FILES.into_iter().zip(contents).chain(kept) {
         let path = path(&partial, name);
-        create(path.parent().unwrap_or(&partial))?;
+        dualmd_files::create_folder(path.parent().unwrap_or(&partial))?;
         let views = tensors
             .iter()
             .map(|(n, t): &(String, Tensor)| (n.as_str(), t));
@@ -107,7 +107,7 @@ pub fn save(
     };
     let state_path = partial.join("state.json");
     let json = serde_json::to_vec_pretty(&state).map_err(|e| file_error(&state_path, e))?;
-    dualmd_data::write_atomic(&state_path, &json).map_err(|e| file_error(&state_path, e))?;
+    dualmd_files::write(&state_path, &json)?;
     let folder = root.join(format!("checkpoint-{step}"));
     if folder.exists() {
         std::fs::remove_dir_all(&folder).map_err(|e| file_error(&folder, e))?;
@@ -128,8 +128,7 @@ pub fn list(root: &Path) -> Result<Vec<(u64, PathBuf)>> {
     if !root.exists() {
         return Ok(found);
     }
-    for entry in std::fs::read_dir(root).map_err(|e| file_error(root, e))? {
-        let path = entry.map_err(|e| file_error(root, e))?.path();
+    for path in dualmd_files::list(root)? {
         let step = path
             .file_name()
             .and_then(|n| n.to_str())
@@ -206,7 +205,7 @@ type Contents = (State, [Tensors; 3], Option<(KeptAt, Tensors)>);
 
 fn read(folder: &Path) -> Result<Contents> {
     let state_path = folder.join("state.json");
-    let text = std::fs::read_to_string(&state_path).map_err(|e| file_error(&state_path, e))?;
+    let text = dualmd_files::read_text(&state_path, limit::SETTINGS)?;
     let state: State = serde_json::from_str(&text).map_err(|e| file_error(&state_path, e))?;
     let whole = |name: &str| -> Result<Tensors> {
         let path = path(folder, name);

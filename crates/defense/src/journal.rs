@@ -1,6 +1,7 @@
 //! Training logs: JSON lines for programs, an event file for TensorBoard.
 
 use crate::{DefenseError, Result};
+use dualmd_files::limit;
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -53,6 +54,18 @@ fn file_error(path: &Path, reason: impl std::fmt::Display) -> DefenseError {
     }
 }
 
+/// Opens a file that was just written, and thus is a regular one, to add to its end.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a log grows while it is read; the door writes whole files"
+)]
+fn append(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .append(true)
+        .open(path)
+        .map_err(|e| file_error(path, e))
+}
+
 impl Journal {
     /// Opens `json_path` (lines after `resumed_at` are dropped: they will be written again) and a new event file in
     /// `tensorboard` named after the step it starts from.
@@ -64,30 +77,29 @@ impl Journal {
             .into_iter()
             .flatten()
         {
-            std::fs::create_dir_all(folder).map_err(|e| file_error(folder, e))?;
+            dualmd_files::create_folder(folder)?;
         }
-        let kept: String = match std::fs::read_to_string(json_path) {
-            Ok(text) => text
+        let kept: String = match dualmd_files::read(json_path, limit::TABLE) {
+            Ok(text) => String::from_utf8_lossy(&text)
                 .lines()
                 .filter(|l| {
                     serde_json::from_str::<Line>(l).is_ok_and(|line| line.step <= resumed_at)
                 })
                 .map(|l| format!("{l}\n"))
                 .collect(),
-            Err(_) => String::new(),
+            Err(e) if e.is_absent() => String::new(),
+            Err(e) => return Err(e.into()),
         };
-        dualmd_data::write_atomic(json_path, kept.as_bytes())
-            .map_err(|e| file_error(json_path, e))?;
-        let json = OpenOptions::new()
-            .append(true)
-            .open(json_path)
-            .map_err(|e| file_error(json_path, e))?;
+        dualmd_files::write(json_path, kept.as_bytes())?;
+        let json = append(json_path)?;
         let now = now();
         let events_path = tensorboard.join(format!(
             "events.out.tfevents.{:.0}.dualmd.{resumed_at}",
             now
         ));
-        let mut events = File::create(&events_path).map_err(|e| file_error(&events_path, e))?;
+        // Emptied, if a run that began in the same second left one.
+        dualmd_files::write(&events_path, &[])?;
+        let mut events = append(&events_path)?;
         // Event { wall_time = 1: double, file_version = 3: string }
         let mut version = vec![0x09];
         version.extend(now.to_le_bytes());

@@ -12,6 +12,8 @@
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod augment;
 pub mod captions;
 pub mod checkpoint;
@@ -48,6 +50,8 @@ pub use trainer::{
     Additions, Evaluation, Finished, Observer, Outcome, Progress, Trainer, TrainingSet,
 };
 
+use dualmd_files::shown;
+
 /// What can go wrong while training.
 #[derive(Debug, thiserror::Error)]
 pub enum DefenseError {
@@ -60,8 +64,11 @@ pub enum DefenseError {
     /// The network or a pipeline folder.
     #[error(transparent)]
     Diffusion(#[from] dualmd_diffusion::DiffusionError),
-    /// A file could not be read or written.
-    #[error("{path}: {reason}")]
+    /// A file could not be read or written; the message names it.
+    #[error(transparent)]
+    Files(#[from] dualmd_files::Error),
+    /// A file that does not hold what it should, or belongs to another run.
+    #[error("{}: {}", shown(path), shown(reason))]
     File {
         /// The file.
         path: String,

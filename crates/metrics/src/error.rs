@@ -1,5 +1,7 @@
 //! The error enum of this crate.
 
+use dualmd_files::shown;
+
 /// Why a metric could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -65,8 +67,11 @@ pub enum MetricsError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A file could not be read or written; the message names it.
+    #[error(transparent)]
+    Files(#[from] dualmd_files::Error),
     /// A file that cannot be read or written, or does not hold what it should.
-    #[error("{path}: {reason}")]
+    #[error("{}: {}", shown(path), shown(reason))]
     File {
         /// The file.
         path: String,

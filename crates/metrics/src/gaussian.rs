@@ -72,7 +72,7 @@ impl Gaussian {
     /// [`MetricsError::File`] for a missing or broken file, a missing key, another type or shape, a number that is not
     /// finite, or a sigma that is not symmetric.
     pub fn read_npz(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|e| file_error(path, e))?;
+        let file = dualmd_files::open(path)?;
         let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|e| {
             file_error(
                 path,
@@ -149,7 +149,7 @@ impl Gaussian {
             archive.write_all(&bytes).map_err(|e| named(&e))?;
         }
         let bytes = archive.finish().map_err(|e| named(&e))?.into_inner();
-        dualmd_data::write_atomic(path, &bytes).map_err(|e| named(&e))
+        Ok(dualmd_files::write(path, &bytes)?)
     }
 
     pub(crate) fn check_comparable(&self, other: &Self) -> Result<()> {

@@ -26,7 +26,7 @@ const HEAD: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x0
 /// [`crate::MetricsError::File`] for a missing file, another format, an opcode or name that no state dict needs, a view
 /// that leaves its storage, tensors that share a storage, or a file that is cut off.
 pub fn read_legacy_state_dict(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
+    let bytes = dualmd_files::read(path, dualmd_files::limit::WEIGHTS)?;
     parse(&bytes).map_err(|reason| file_error(path, reason))?
 }
 

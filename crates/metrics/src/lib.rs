@@ -24,6 +24,8 @@
 //!
 //! Everything random takes a `u64` seed.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod copies;
 pub mod error;
 pub mod extract;

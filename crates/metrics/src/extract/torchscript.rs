@@ -31,6 +31,8 @@ impl TorchScriptInception {
             path: path.display().to_string(),
             reason,
         };
+        // libtorch opens it by its name; that it is a regular file is looked at first.
+        dualmd_files::open(path)?;
         let module = CModule::load_on_device(path, device)
             .map_err(|e| refuse(format!("is no TorchScript file: {}", first_line(&e))))?;
         let mut network = Self { module, device };
