@@ -44,15 +44,28 @@ pub fn render(error: &anyhow::Error) -> String {
             }
             out.push_str("\n  because: ");
         }
-        out.push_str(&message.replace('\n', "\n    "));
+        out.push_str(&harmless(message).replace('\n', "\n    "));
         told = message.to_owned();
+    }
+    out
+}
+
+/// A text as it may go to a terminal: escape sequences and other control characters written out, except the line breaks and
+/// tabs of our own messages. Names are escaped where they enter a message ([`dualmd_files::shown`]); this is the net below.
+pub fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for part in text.split_inclusive(['\n', '\t']) {
+        let end = part.trim_end_matches(['\n', '\t']).len();
+        let (words, end) = part.split_at(end);
+        out.push_str(&dualmd_files::shown(words).to_string());
+        out.push_str(end);
     }
     out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{exit_code, render};
+    use super::{exit_code, harmless, render};
     use anyhow::{Context, anyhow};
 
     #[test]
@@ -64,6 +77,16 @@ mod tests {
             render(&error),
             "error: split stage failed\n  because: cannot write split.json\n  because: disk full"
         );
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_message() {
+        let error = anyhow!("tensor \u{1b}[2J\u{9b}8m is\n\there\r").context("x\u{202e}gpj");
+        assert_eq!(
+            render(&error),
+            "error: x\\u{202e}gpj\n  because: tensor \\u{1b}[2J\\u{9b}8m is\n    \there"
+        );
+        assert_eq!(harmless("\n\na\t\u{7}b\n"), "\n\na\t\\u{7}b\n");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What the machine is and what time it has: read once, printed with the plan and kept beside the results.
 
-use std::fs;
+use dualmd_files::{limit, read_text};
+use std::path::Path;
 
 /// The processor's name, `unknown` where the system does not tell.
 pub fn cpu_name() -> String {
-    fs::read_to_string("/proc/cpuinfo")
+    read_text(Path::new("/proc/cpuinfo"), limit::SETTINGS)
         .ok()
         .and_then(|text| {
             let line = text.lines().find(|line| line.starts_with("model name"))?;
@@ -21,10 +22,10 @@ pub fn cores() -> usize {
 /// Memory this process may use in GB (10^9 bytes): the machine's, or the container's limit where that is lower. None where
 /// the system does not tell.
 pub fn memory_gb() -> Option<f64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let text = read_text(Path::new("/proc/meminfo"), limit::SETTINGS).ok()?;
     let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
     let total = line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0;
-    let limit = fs::read_to_string("/sys/fs/cgroup/memory.max")
+    let limit = read_text(Path::new("/sys/fs/cgroup/memory.max"), limit::SETTINGS)
         .ok()
         .and_then(|text| text.trim().parse::<f64>().ok());
     Some(limit.map_or(total, |limit| limit.min(total)) / 1e9)
@@ -32,7 +33,7 @@ pub fn memory_gb() -> Option<f64> {
 
 /// The most memory this process ever held, in MB (10^6 bytes). None where the system does not tell.
 pub fn peak_rss_mb() -> Option<f64> {
-    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let text = read_text(Path::new("/proc/self/status"), limit::SETTINGS).ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0 / 1e6)
 }

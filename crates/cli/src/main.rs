@@ -4,6 +4,8 @@
 //! `args` is what was typed, `experiment` what was written in a file, `plan` what will be done; `stages` are the parts
 //! of a run, each reading from and writing to the run's folder; `commands` puts them together.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod args;
 mod choices;
 mod commands;

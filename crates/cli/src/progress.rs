@@ -4,6 +4,7 @@
 //! [`ProgressEvent`]s as JSON lines to stdout instead, and the run shows them with a [`Progress`].
 
 use crate::choices::LogFormat;
+use crate::errors::harmless;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -168,7 +169,7 @@ impl Progress {
             View::Silent => {}
             View::Bars => self.bars.suspend(|| {
                 // Progress must not end a training because nobody reads it.
-                let _ = writeln!(self.out, "{text}");
+                let _ = writeln!(self.out, "{}", harmless(text));
             }),
             View::Lines => self.line(text),
             View::Json => self.line(&json!({"event": "message", "text": text}).to_string()),
@@ -177,7 +178,7 @@ impl Progress {
 
     fn line(&mut self, text: &str) {
         // As in `say`: a closed pipe is no reason to stop.
-        let _ = writeln!(self.out, "{text}").and_then(|()| self.out.flush());
+        let _ = writeln!(self.out, "{}", harmless(text)).and_then(|()| self.out.flush());
     }
 }
 

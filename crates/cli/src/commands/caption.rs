@@ -9,6 +9,7 @@ use crate::{bail_usage, signals};
 use anyhow::{Context, Result, bail};
 use dualmd_caption::{CaptionOptions, Captioner, Method};
 use dualmd_data::{ImageSet, LoadOptions, Record, dedupe, load};
+use dualmd_files::limit;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -124,11 +125,12 @@ fn beside(out: &Path) -> PathBuf {
 /// The captions that an earlier call with the same settings wrote, by image.
 fn earlier(args: &CaptionArgs, settings: &Value) -> Result<BTreeMap<String, Vec<String>>> {
     let mut done = BTreeMap::new();
-    let Ok(text) = std::fs::read_to_string(&args.out) else {
-        return Ok(done);
+    let text = match dualmd_files::read_text(&args.out, limit::TABLE) {
+        Err(e) if e.is_absent() => return Ok(done),
+        other => other?,
     };
     let path = beside(&args.out);
-    let kept = std::fs::read(&path)
+    let kept = dualmd_files::read(&path, limit::SETTINGS)
         .ok()
         .and_then(|b| serde_json::from_slice::<Value>(&b).ok());
     if kept.as_ref() != Some(settings) {
@@ -179,6 +181,6 @@ fn write(out: &Path, set: &ImageSet, done: &BTreeMap<String, Vec<String>>) -> Re
         });
         writeln!(lines, "{line}").context("a line of captions")?;
     }
-    dualmd_data::write_atomic(out, lines.as_bytes())?;
+    dualmd_files::write(out, lines.as_bytes())?;
     Ok(())
 }

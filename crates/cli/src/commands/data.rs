@@ -7,6 +7,7 @@ use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load, sa
 use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
+use dualmd_files::limit;
 use dualmd_metrics::EfficientNetLite0;
 use dualmd_torch::{Device, weights};
 use std::path::Path;
@@ -62,8 +63,7 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
             println!("{}", out.display());
         }
         Import::Unet { file, config, out } => {
-            let text = std::fs::read_to_string(config)
-                .with_context(|| format!("cannot read {}", config.display()))?;
+            let text = dualmd_files::read_text(config, limit::SETTINGS)?;
             let config: UNet2dConfig = serde_json::from_str(&text)
                 .with_context(|| format!("{} is no UNet2DModel config", config.display()))?;
             let unet = UNet2d::from_weights(&config, weights::read_safetensors(file)?, Device::Cpu)
@@ -103,7 +103,7 @@ pub fn export(what: &Export) -> Result<ExitCode> {
                     "",
                 ])?;
             }
-            dualmd_data::write_atomic(out, &text.into_inner()?)?;
+            dualmd_files::write(out, &text.into_inner()?)?;
             println!("{}", out.display());
         }
         Export::Images {

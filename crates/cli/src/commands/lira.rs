@@ -19,6 +19,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use dualmd_attack::{Loss, Method, Needs, Others, RunOptions, Samples, by_name, needs};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
+use dualmd_files::limit;
 use dualmd_stats::{
     LiraVariance, Roc, auc_interval, combine_seeds, lira_offline_scores, lira_scores,
 };
@@ -53,7 +54,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     let engine = Engine::new(global, experiment.train.dtype, 1)?;
     let stop = signals::stop_flag()?;
     let folder = args.out();
-    create_folder(&folder)?;
+    dualmd_files::create_private_folder(&folder)?;
     let shadows = prepare_shadows(&experiment, args, &engine, &folder)?;
     let jobs = jobs(args, &shadows[0].plan, &engine);
     if !global.quiet {
@@ -153,7 +154,7 @@ fn prepare_shadows(
             own.audit.attacks.retain(|a| needs(a) != Needs::Reference);
         }
         let run = RunFolder(folder.join(format!("shadow-{index:03}")));
-        create_folder(&run.0)?;
+        dualmd_files::create_private_folder(&run.0)?;
         if run.split().exists() {
             let split = Split::load(&run.split())?;
             let ours = split.method() == SplitKind::CoinFlip && split.seed() == own.seed;
@@ -445,8 +446,7 @@ fn append(
         shadow.run.scores(&target.name, "json"),
     );
     let mut rows = read_scores(&csv)?.rows;
-    let text = std::fs::read(&json_path)
-        .with_context(|| format!("cannot read {}", json_path.display()))?;
+    let text = dualmd_files::read(&json_path, limit::TABLE)?;
     let mut description: Value = serde_json::from_slice(&text)
         .with_context(|| format!("{}: damaged; remove it", json_path.display()))?;
     let groups: BTreeMap<String, Option<String>> = rows

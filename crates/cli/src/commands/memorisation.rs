@@ -20,6 +20,7 @@ use dualmd_attack::SecMi;
 use dualmd_caption::ClipModel;
 use dualmd_data::{ImageSet, LoadOptions, Record, Split, save_png};
 use dualmd_diffusion::Model;
+use dualmd_files::limit;
 use dualmd_torch::Tensor;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -136,6 +137,7 @@ pub fn measured(
         fit: fitting.as_ref(),
     };
     let folder = args.out.join("images");
+    dualmd_files::create_private_folder(&args.out)?;
     create_folder(&folder)?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let (began, total) = (std::time::Instant::now(), case.prompts.len() * args.n);
@@ -278,8 +280,7 @@ fn case(args: &MemorisationArgs, model: &Model) -> Result<Case> {
 
 /// Prompts, one a line; empty lines are none.
 fn lines(file: &Path, memorised: bool) -> Result<Vec<Prompt>> {
-    let text =
-        std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let text = dualmd_files::read_text(file, limit::TABLE)?;
     let prompts: Vec<Prompt> = text
         .lines()
         .map(str::trim)
@@ -332,5 +333,5 @@ fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
             number(f.mitigation.map(|m| m.after)),
         ])?;
     }
-    Ok(dualmd_data::write_atomic(path, &table.into_inner()?)?)
+    Ok(dualmd_files::write(path, &table.into_inner()?)?)
 }

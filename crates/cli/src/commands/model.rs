@@ -13,6 +13,7 @@ use crate::stages::{create_folder, train::view};
 use anyhow::{Context, Result, bail};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Condition, Denoiser, Model};
+use dualmd_files::limit;
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Kind, no_grad};
 use std::path::{Path, PathBuf};
@@ -137,8 +138,7 @@ fn prompts(
     let lines = match (&args.prompt, &args.prompts) {
         (Some(prompt), _) => vec![prompt.clone()],
         (None, Some(file)) => {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read {}", file.display()))?;
+            let text = dualmd_files::read_text(file, limit::TABLE)?;
             let lines: Vec<String> = text.lines().map(str::to_owned).collect();
             if lines.is_empty() {
                 bail!("{}: holds no prompt; write one a line", file.display());

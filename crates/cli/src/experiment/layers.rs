@@ -2,6 +2,7 @@
 
 use super::{Experiment, keys};
 use anyhow::{Context, Result, anyhow, bail};
+use dualmd_files::limit;
 use serde::Deserialize;
 use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
@@ -35,9 +36,7 @@ impl Experiment {
     pub fn load(source: &Source, sets: &[String]) -> Result<Self> {
         match source {
             Source::File(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| {
-                    format!("cannot read the experiment file {}", path.display())
-                })?;
+                let text = dualmd_files::read_text(path, limit::SETTINGS)?;
                 Self::parse(&text, &path.display().to_string(), sets)
             }
             Source::Preset(name) => Self::parse(

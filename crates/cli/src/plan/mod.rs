@@ -21,6 +21,7 @@ use crate::suggest::nearest;
 use anyhow::{Context as _, Result, bail};
 use dualmd_attack::nn::BlackBox;
 use dualmd_attack::similarity::Similarity;
+use dualmd_files::limit;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -279,8 +280,7 @@ impl Plan {
     /// # Errors
     /// The file cannot be read, or was written by a version with another form of it.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text = dualmd_files::read_text(path, limit::SETTINGS)?;
         let plan: Self = serde_json::from_str(&text).with_context(|| {
             format!(
                 "{} is no plan of this version of dualmd: start again in another folder (--out)",

@@ -16,6 +16,7 @@ use dualmd_attack::{AttackError, Needs, needs};
 use dualmd_audit::{read_scores, write_scores};
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_files::limit;
 use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
@@ -251,7 +252,7 @@ pub fn stopped(error: &anyhow::Error) -> bool {
 /// Are the scores of all attacks there? A model with a failed attack is attacked again, and so is one of whom other
 /// attacks are asked now, or the same with another share of known images or other features; what can be kept is kept.
 fn complete(run: &RunFolder, plan: &Plan, target: &Target, compared_by: Option<&str>) -> bool {
-    let description = std::fs::read(run.scores(&target.name, "json"))
+    let description = dualmd_files::read(&run.scores(&target.name, "json"), limit::TABLE)
         .ok()
         .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
     let done = |d: &Value| {

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use dualmd_caption::SentenceEncoder;
 use dualmd_caption::fit::{Calibration, Fit, Pairs};
 use dualmd_data::{ImageSet, stream};
+use dualmd_files::limit;
 use dualmd_metrics::Extractor;
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor};
@@ -195,7 +196,7 @@ fn beside(kept: &Path) -> PathBuf {
 /// A head that was learnt from the same; nothing if there is none or it is damaged.
 fn read(kept: &Path, key: &str) -> Option<(Fit, Calibration)> {
     let description: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(beside(kept)).ok()?).ok()?;
+        serde_json::from_slice(&dualmd_files::read(&beside(kept), limit::TABLE).ok()?).ok()?;
     if description["of"] != key {
         return None;
     }

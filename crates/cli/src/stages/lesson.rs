@@ -18,6 +18,7 @@ use dualmd_defense::{
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Denoiser, Model, TextToImage};
+use dualmd_files::limit;
 use dualmd_torch::Tensor;
 use dualmd_torch::device::Precision;
 use rand::TryRngCore;
@@ -215,8 +216,7 @@ pub fn cutout(plan: &Plan, job: &Job) -> Option<Cutout> {
 pub fn secret(checkpoints: &Path) -> Result<String> {
     let path = checkpoints.join("secret");
     if path.exists() {
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text = dualmd_files::read_text(&path, limit::SETTINGS)?;
         return Ok(text.trim().to_owned());
     }
     let mut bytes = [0_u8; 32];
@@ -224,7 +224,7 @@ pub fn secret(checkpoints: &Path) -> Result<String> {
         .try_fill_bytes(&mut bytes)
         .context("the operating system gives no random numbers")?;
     let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    dualmd_data::write_atomic(&path, text.as_bytes())?;
+    dualmd_files::write_private(&path, text.as_bytes())?;
     Ok(text)
 }
 
@@ -331,4 +331,19 @@ fn drawn_in_turns(
         None,
         |_| true,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_secret_is_its_owner_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = secret(dir.path()).unwrap();
+        assert_eq!((first.len(), secret(dir.path()).unwrap()), (64, first));
+        let mode = std::fs::metadata(dir.path().join("secret")).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    }
 }

@@ -21,7 +21,9 @@ pub mod trainings;
 pub mod utility;
 pub mod vit;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use dualmd_files::shown;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Where things are in a run's folder.
@@ -69,37 +71,42 @@ impl RunFolder {
 pub fn hash_files(files: &[PathBuf]) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     for path in files {
-        let explain = || format!("cannot read {}", path.display());
-        let file = std::fs::File::open(path).with_context(explain)?;
+        let explain = || format!("cannot read {}", shown(path));
+        let file = dualmd_files::open(path)?;
         // The length keeps the end of one file and the beginning of the next apart.
-        hasher.update(&file.metadata().map_or(0, |m| m.len()).to_le_bytes());
-        hasher.update_reader(file).with_context(explain)?;
+        let length = file.metadata().with_context(explain)?.len();
+        hasher.update(&length.to_le_bytes());
+        let before = hasher.count();
+        // One byte more than the length tells a file that grows, or whose entry says less than it gives.
+        let whole = file.take(length.saturating_add(1));
+        hasher.update_reader(whole).with_context(explain)?;
+        if hasher.count() - before != length {
+            bail!(
+                "{}: its length changed while it was read; start again when nobody writes to it",
+                shown(path)
+            );
+        }
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// The files right in a folder that `wanted` takes, by name.
 pub fn files_in(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot read {}", folder.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.is_file() && wanted(path))
-        .collect();
-    files.sort();
+    let mut files = dualmd_files::list(folder)?;
+    files.retain(|path| path.is_file() && wanted(path));
     Ok(files)
 }
 
 /// Makes a folder and those above it.
 pub fn create_folder(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path)
-        .with_context(|| format!("cannot make the folder {}", path.display()))
+    Ok(dualmd_files::create_folder(path)?)
 }
 
 /// Removes a file that an earlier call may have left.
 pub fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+            Err(error).with_context(|| format!("cannot remove {}", shown(path)))
         }
         _ => Ok(()),
     }
@@ -108,8 +115,8 @@ pub fn remove(path: &Path) -> Result<()> {
 /// Writes JSON, whole or not at all.
 pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+        .with_context(|| format!("cannot write {}", shown(path)))?;
     text.push(b'\n');
-    dualmd_data::write_atomic(path, &text)?;
+    dualmd_files::write(path, &text)?;
     Ok(())
 }

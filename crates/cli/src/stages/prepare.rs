@@ -160,7 +160,7 @@ pub fn prepare(
 ) -> Result<(Plan, Images)> {
     let (set, duplicates) = read(&experiment.data)?;
     let groups = group(&set, experiment.data.near_duplicates);
-    create_folder(&run.0)?;
+    dualmd_files::create_private_folder(&run.0)?;
     let split = if run.split().exists() {
         let split = Split::load(&run.split())?;
         let asked = match experiment.data.method {
@@ -250,7 +250,7 @@ pub fn prepare(
     if !run.split().exists() {
         images.split.save(&run.split())?;
     }
-    dualmd_data::write_atomic(&run.experiment(), plan.experiment_toml.as_bytes())?;
+    dualmd_files::write(&run.experiment(), plan.experiment_toml.as_bytes())?;
     plan.save(&run.plan())?;
     Ok((plan, images))
 }

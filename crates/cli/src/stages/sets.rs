@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use dualmd_attack::{Drawn, Needs, needs, nn::BlackBox};
 use dualmd_audit::files::{SetTest, SetsFile};
 use dualmd_audit::{ScoresFile, read_scores};
+use dualmd_files::limit;
 use dualmd_stats::mmd_permutation;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +46,8 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
         file.tests.push(test);
     }
     let utility = run.0.join("utility").join(format!("{name}.json"));
-    if let Ok(bytes) = std::fs::read(&utility) {
+    if utility.exists() {
+        let bytes = dualmd_files::read(&utility, limit::TABLE)?;
         let utility: Value = serde_json::from_slice(&bytes)
             .with_context(|| format!("{}: damaged; remove it", utility.display()))?;
         file.tests.extend(generated(&utility));

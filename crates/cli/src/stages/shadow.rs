@@ -104,7 +104,7 @@ impl Shadow {
                     captions_of(&pool, &pool.records[i])?;
                 }
             }
-            create_folder(&folder(run).0)?;
+            dualmd_files::create_private_folder(&folder(run).0)?;
             split.save(&path)?;
             split
         };

@@ -162,8 +162,7 @@ impl Encodings {
             }
         }
         let made = make()?;
-        std::fs::create_dir_all(&self.0)
-            .with_context(|| format!("cannot create {}", self.0.display()))?;
+        dualmd_files::create_folder(&self.0)?;
         write_safetensors(&path, names.into_iter().zip(&made), &[("of", key)])?;
         Ok(made)
     }

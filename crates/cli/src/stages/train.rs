@@ -14,6 +14,7 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
     NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
 };
+use dualmd_files::limit;
 use dualmd_torch::Tensor;
 use std::fs::File;
 use std::path::Path;
@@ -26,8 +27,9 @@ use std::time::{Duration, Instant};
 /// It was trained on another split.
 pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
     let path = run.model(name).join("training.json");
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        return Ok(false);
+    let text = match dualmd_files::read_text(&path, limit::SETTINGS) {
+        Err(e) if e.is_absent() => return Ok(false),
+        other => other?,
     };
     let training: serde_json::Value = serde_json::from_str(&text)
         .with_context(|| format!("{}: damaged; remove it", path.display()))?;
@@ -385,6 +387,10 @@ fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Re
 fn lock(checkpoints: &Path) -> Result<File> {
     create_folder(checkpoints)?;
     let path = checkpoints.join(".lock");
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a lock is on a file that stays, and is not replaced"
+    )]
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     if file.try_lock().is_err() {
         eprintln!("waiting: another training holds {}", path.display());

@@ -9,6 +9,7 @@ use crate::choices::Features as Choice;
 use crate::plan::Plan;
 use crate::progress::{Progress, View};
 use anyhow::{Context, Result, bail};
+use dualmd_files::limit;
 use dualmd_metrics::{
     EfficientNetLite0, Extracted, Extractor, Features, InceptionFid, Layer, Order, Pixels,
     SscdForm, TorchScriptInception, density_coverage, fd_with_interval, inception_score, kid,
@@ -220,7 +221,8 @@ pub fn all(
         plan.sample.copies_weights,
     ]);
     let there = |name: &&str| {
-        let bytes = std::fs::read(folder.join(format!("{name}.json"))).unwrap_or_default();
+        let bytes = dualmd_files::read(&folder.join(format!("{name}.json")), limit::TABLE);
+        let bytes = bytes.unwrap_or_default();
         serde_json::from_slice::<Value>(&bytes).is_ok_and(|found| found["asked"] == asked)
     };
     let names = plan.models.iter().map(|t| t.name.as_str());

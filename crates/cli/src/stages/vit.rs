@@ -22,19 +22,12 @@ impl VitFeatures {
     /// What [`Vit::load`] refuses.
     pub fn load(folder: &Path, device: Device) -> Result<Self> {
         let network = Vit::load(folder, device)?;
-        let mut files: Vec<_> = std::fs::read_dir(folder)
-            .and_then(Iterator::collect::<std::io::Result<Vec<_>>>)
-            .with_context(|| format!("cannot list {}", folder.display()))?
-            .into_iter()
-            .map(|entry| entry.path())
-            .filter(|path| path.extension().is_some_and(|e| e == "safetensors"))
-            .collect();
-        files.sort();
+        let mut files = dualmd_files::list(folder)?;
+        files.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
         let mut hash = blake3::Hasher::new();
         for file in files {
-            std::fs::File::open(&file)
-                .and_then(|weights| hash.update_reader(weights).map(|_| ()))
-                .with_context(|| format!("cannot read {}", file.display()))?;
+            hash.update_reader(dualmd_files::open(&file)?)
+                .with_context(|| format!("cannot read {}", dualmd_files::shown(&file)))?;
         }
         let name = format!("{}-{}", network.kind(), &hash.finalize().to_hex()[..8]);
         Ok(Self { network, name })

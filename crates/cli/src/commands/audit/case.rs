@@ -15,6 +15,7 @@ use dualmd_attack::nn;
 use dualmd_data::{
     Groups, ImageSet, LoadOptions, NearDuplicateOptions, Split, dedupe, load, near_duplicates,
 };
+use dualmd_files::limit;
 use dualmd_metrics::Extractor;
 use dualmd_torch::Tensor;
 use std::collections::BTreeSet;
@@ -279,8 +280,9 @@ pub fn undoubled(data: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
 fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Split) -> Result<()> {
     for model in models {
         let path = model.join("training.json");
-        let Ok(text) = std::fs::read_to_string(&path) else {
-            continue;
+        let text = match dualmd_files::read_text(&path, limit::SETTINGS) {
+            Err(e) if e.is_absent() => continue,
+            other => other?,
         };
         let training: serde_json::Value =
             serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))?;

@@ -11,6 +11,7 @@ use crate::stages::text::Encoded;
 use crate::stages::{remove, write_json};
 use anyhow::Result;
 use dualmd_diffusion::sampler::initial_noise;
+use dualmd_files::limit;
 use dualmd_torch::weights::read_npy;
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
@@ -114,7 +115,7 @@ pub fn drawn(
         "shape": images.members.shape(),
     });
     let description = folder.join("drawn.json");
-    let before = std::fs::read(&description).ok();
+    let before = dualmd_files::read(&description, limit::TABLE).ok();
     let before = before.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     if before.as_ref() == Some(&of)
         && let Ok(before) = read_npy(&folder.join("samples.npy"))

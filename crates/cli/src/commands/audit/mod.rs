@@ -51,6 +51,8 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     if let Some(folder) = args.out.parent() {
         create_folder(folder)?;
     }
+    // Before hours of work, not after.
+    dualmd_files::check_target(&args.out)?;
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
     let text = case.generator.first().text().is_some();
@@ -283,6 +285,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     let text = case.generator.first().text().is_some();
     let attacks = asked::attacks(&args.score, text, true)?;
     let run = RunFolder(args.out.clone());
+    dualmd_files::create_private_folder(&run.0)?;
     create_folder(&run.0.join("scores"))?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);

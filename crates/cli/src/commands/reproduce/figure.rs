@@ -7,6 +7,7 @@ use super::tables::{Row, Table};
 use anyhow::{Context, Result, bail};
 use dualmd_data::decode::decode;
 use dualmd_data::{LoadOptions, Picture, grid, save_png};
+use dualmd_files::limit;
 use std::path::Path;
 
 /// Images in a row.
@@ -86,8 +87,7 @@ pub fn row(folder: &Path, which: &[usize]) -> Result<Vec<Picture>> {
         if !path.exists() {
             break;
         }
-        let bytes =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = dualmd_files::read(&path, limit::PICTURE)?;
         let picture = decode(&bytes, &path.display().to_string(), &LoadOptions::default())?;
         out.push(enlarged(&picture));
     }

@@ -40,7 +40,7 @@ pub fn frontier(
     }
     let (table, facts, pictures) = view::draw(&evidence, &|_, end, drawing| {
         let file = format!("frontier{end}.svg");
-        dualmd_data::write_atomic(&out.join(&file), drawing.as_bytes())?;
+        dualmd_files::write(&out.join(&file), drawing.as_bytes())?;
         Ok(file)
     })?;
     let outcome = Outcome {

@@ -5,6 +5,7 @@ use super::names;
 use super::paper::Metric;
 use super::study::{Planned, Runs, Study};
 use anyhow::{Context, Result, bail};
+use dualmd_files::limit;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -281,8 +282,7 @@ impl Set {
 /// There is no readable report.json of a schema that this program knows.
 pub fn read(seed: u64, folder: &Path) -> Result<Run> {
     let path = folder.join("report.json");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = dualmd_files::read_text(&path, limit::TABLE)?;
     let report: Report = serde_json::from_str(&text).with_context(|| {
         format!(
             "{} is no report: `dualmd report {}` writes it again",
@@ -300,7 +300,7 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
     }
     let own = |name: &str| {
         let file = folder.join("models").join(name).join("training.json");
-        let from_file = std::fs::read(file)
+        let from_file = dualmd_files::read(&file, limit::SETTINGS)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Training>(&bytes).ok())
             .and_then(|t| t.seconds);

@@ -5,6 +5,7 @@ use crate::experiment::Experiment;
 use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Method, Split};
+use dualmd_files::limit;
 use std::collections::BTreeSet;
 
 impl Study {
@@ -60,7 +61,7 @@ const FINISHED: &str = "finished";
 /// A plan or a report that cannot be read.
 pub fn with_more_attacks(planned: &Planned) -> Result<Option<Experiment>> {
     let path = planned.report();
-    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = dualmd_files::read(&path, limit::TABLE)?;
     let report: serde_json::Value = serde_json::from_slice(&text).with_context(|| {
         format!(
             "{} is damaged: remove it, and it is made again",

@@ -156,7 +156,7 @@ impl Study {
     /// The folder cannot be written to.
     pub fn drawing(&self, what: &str, set: &Set, end: &str, drawing: &str) -> Result<String> {
         let file = format!("{what}-{}-{}{end}.svg", self.scale.as_str(), set.name);
-        dualmd_data::write_atomic(&self.out.join(&file), drawing.as_bytes())?;
+        dualmd_files::write(&self.out.join(&file), drawing.as_bytes())?;
         Ok(file)
     }
 
@@ -289,7 +289,7 @@ fn experiment(
 
 /// Writes split.json of the SecMI code's file into a run's folder, where the run takes it from.
 fn import_split(global: &Global, planned: &Planned, file: &Path, seed: u64) -> Result<()> {
-    create_folder(&planned.folder.0)?;
+    dualmd_files::create_private_folder(&planned.folder.0)?;
     let own = Global {
         seed: Some(seed),
         ..global.clone()

@@ -109,9 +109,9 @@ impl Outcome {
     /// The folder cannot be written to.
     pub fn write(&self, place: &Place) -> Result<PathBuf> {
         create_folder(&place.folder)?;
-        dualmd_data::write_atomic(&place.file("md"), self.markdown(place).as_bytes())?;
+        dualmd_files::write(&place.file("md"), self.markdown(place).as_bytes())?;
         let numbers = csv(place.what, &self.table.records)?;
-        dualmd_data::write_atomic(&place.file("csv"), &numbers)?;
+        dualmd_files::write(&place.file("csv"), &numbers)?;
         let mut seeds: Vec<u64> = place.runs.iter().map(|r| r.seed).collect();
         seeds.sort_unstable();
         seeds.dedup();

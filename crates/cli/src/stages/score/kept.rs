@@ -2,6 +2,7 @@
 
 use super::check_name;
 use dualmd_audit::{ScoreRow, read_scores};
+use dualmd_files::limit;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +18,7 @@ pub struct Kept {
 impl Kept {
     /// Scores and description as an earlier run left them; nothing if either is missing or damaged.
     pub fn read(csv: &Path, json: &Path) -> Self {
-        let description = std::fs::read(json)
+        let description = dualmd_files::read(json, limit::TABLE)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
         let (Some(description), true) = (description, csv.exists()) else {

@@ -45,10 +45,14 @@ impl Folder {
     /// Opens the folder; parts that depend on something else are deleted.
     pub(super) fn open(path: &Path, key: &str) -> Result<Self> {
         let file = path.join(KEY);
-        if std::fs::read_to_string(&file).ok().as_deref() != Some(key) {
+        if dualmd_files::read_text(&file, dualmd_files::limit::SETTINGS)
+            .ok()
+            .as_deref()
+            != Some(key)
+        {
             clear(path)?;
             create_folder(path)?;
-            dualmd_data::write_atomic(&file, key.as_bytes())?;
+            dualmd_files::write(&file, key.as_bytes())?;
         }
         Ok(Self(path.to_path_buf()))
     }

@@ -12,6 +12,7 @@ use super::{BLACK_BOX, build, name, title};
 use crate::stages::{RunFolder, pictures, prepare};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Picture, grid, save_png};
+use dualmd_files::limit;
 use dualmd_stats::Roc;
 use serde::Deserialize;
 use std::path::Path;
@@ -225,8 +226,7 @@ fn pictured(captions: Captions) -> Vec<(String, String)> {
 /// (index of the first image drawn for it, prompt) of the first members.
 fn prompts(samples: &Path) -> Result<Vec<(usize, Prompt)>> {
     let path = samples.join("prompts.json");
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = dualmd_files::read_text(&path, limit::TABLE)?;
     let all: Vec<Prompt> = serde_json::from_str(&text)
         .with_context(|| format!("{} is no list of prompts", path.display()))?;
     let mut out: Vec<(usize, Prompt)> = Vec::new();

@@ -17,6 +17,7 @@ use crate::stages::copies::SscdFiles;
 use crate::stages::sample::fingerprint;
 use crate::stages::{fit, utility};
 use anyhow::{Context, Result};
+use dualmd_files::limit;
 use dualmd_metrics::SscdForm;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -117,7 +118,7 @@ pub fn measure(
 /// Is the measurement there, and the one that is asked for?
 fn same(asked: &MemorisationArgs, planned: &Planned) -> Result<bool> {
     let path = asked.out.join("memorisation.json");
-    let Ok(bytes) = std::fs::read(&path) else {
+    let Ok(bytes) = dualmd_files::read(&path, limit::TABLE) else {
         return Ok(false);
     };
     let found: Value = serde_json::from_slice(&bytes).with_context(|| {
@@ -219,7 +220,7 @@ fn read(run: &Path, name: &str) -> Result<Option<Value>> {
     if !path.exists() {
         return Ok(None);
     }
-    let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = dualmd_files::read(&path, limit::TABLE)?;
     let value = serde_json::from_slice(&bytes).with_context(|| {
         format!(
             "{} is damaged: remove it, and it is made again",
