@@ -22,6 +22,8 @@
 //! (a chi-square test that is told the classes: three of five), nine tenths left out nearly always; with 500 and 1,000
 //! pictures the mild shift is found as well.
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 mod draws;
 mod error;
 pub mod features;

@@ -29,6 +29,8 @@
 //! # Ok::<(), dualmd_stats::StatsError>(())
 //! ```
 
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
 pub mod auc;
 #[cfg(test)]
 mod auc_study;
