@@ -70,7 +70,7 @@ impl Engine {
             threads,
         };
         if global.verbose > 0 {
-            eprintln!(
+            tell!(
                 "engine: libtorch {}, {}, {}, {threads} threads, {}",
                 dualmd_torch::LIBTORCH_VERSION,
                 engine.device_name(),

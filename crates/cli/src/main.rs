@@ -5,6 +5,12 @@
 //! of a run, each reading from and writing to the run's folder; `commands` puts them together.
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+// Both panic where nothing can be written: see `output`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+// First: its macros are for all others.
+#[macro_use]
+mod output;
 
 mod args;
 mod choices;
@@ -22,33 +28,34 @@ mod suggest;
 
 use args::{Cli, Command};
 use clap::Parser;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     engine::settle_environment();
-    leave_quietly_when_nobody_reads();
-    let cli = Cli::parse();
-    match run(&cli.global, cli.command) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Wrong arguments: clap says which, on stderr, with code 2.
+        Err(refused) if refused.use_stderr() => refused.exit(),
+        // --help and --version.
+        Err(page) => {
+            let printed = page.print().and_then(|()| std::io::stdout().flush());
+            return ended(output::told(printed).map(|()| ExitCode::SUCCESS));
+        }
+    };
+    ended(run(&cli.global, cli.command))
+}
+
+/// The code to leave with; a failure is told before.
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
         Ok(code) => code,
+        Err(error) if error.is::<output::NobodyReads>() => ExitCode::from(output::NOBODY_READS),
         Err(error) => {
-            eprintln!("{}", errors::render(&error));
+            tell!("{}", errors::render(&error));
             ExitCode::from(errors::exit_code(&error))
         }
     }
-}
-
-/// `dualmd ... | head`: when the reader of stdout has gone, the program ends, as others do, and does not panic.
-fn leave_quietly_when_nobody_reads() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let text = info.payload().downcast_ref::<String>();
-        let text = text.map(String::as_str).unwrap_or_default();
-        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
-            // What a shell reports of a program that SIGPIPE ended.
-            std::process::exit(141);
-        }
-        usual(info);
-    }));
 }
 
 fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {

@@ -20,7 +20,7 @@ pub const INTERRUPTED: u8 = 130;
 
 /// Says that a stopped command goes on in `place`, and the status to leave with.
 pub fn stopped(place: &Path) -> ExitCode {
-    eprintln!(
+    tell!(
         "stopped; nothing is lost. The same command goes on where this one left off ({})",
         place.display()
     );

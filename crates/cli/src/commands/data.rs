@@ -28,7 +28,7 @@ pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
         global.seed.unwrap_or(0),
     )?;
     split.save(&args.out)?;
-    println!(
+    outln!(
         "{}: {} members and {} non-members of {} ({} exact duplicates dropped, {} groups of near-duplicates), hash {}",
         args.out.display(),
         split.members().len(),
@@ -37,7 +37,7 @@ pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
         duplicates.dropped.len(),
         groups.shared(),
         split.hash()
-    );
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -49,18 +49,18 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
             let (split, report) =
                 import_secmi_npz(file, &set, &Groups::given(&set), global.seed.unwrap_or(0))?;
             split.save(out)?;
-            println!(
+            outln!(
                 "{}: {} members and {} non-members; {} rows repeated, {} non-member rows that were trained on left out",
                 out.display(),
                 split.members().len(),
                 split.nonmembers().len(),
                 report.repeated,
                 report.nonmembers_trained_on
-            );
+            )?;
         }
         Import::Features { file, out } => {
             EfficientNetLite0::convert(file, out)?;
-            println!("{}", out.display());
+            outln!("{}", out.display())?;
         }
         Import::Unet { file, config, out } => {
             let text = dualmd_files::read_text(config, limit::SETTINGS)?;
@@ -69,11 +69,11 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
             let unet = UNet2d::from_weights(&config, weights::read_safetensors(file)?, Device::Cpu)
                 .with_context(|| format!("{} does not fit the config", file.display()))?;
             save(out, &unet, &NoiseSchedule::default(), None)?;
-            println!(
+            outln!(
                 "{}: {} parameters",
                 out.display(),
                 unet.parameters().count()
-            );
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -104,7 +104,7 @@ pub fn export(what: &Export) -> Result<ExitCode> {
                 ])?;
             }
             dualmd_files::write(out, &text.into_inner()?)?;
-            println!("{}", out.display());
+            outln!("{}", out.display())?;
         }
         Export::Images {
             data,
@@ -120,11 +120,11 @@ pub fn export(what: &Export) -> Result<ExitCode> {
             };
             let set = load(data, &options)?;
             save_folder(&set, out)?;
-            println!("{}: {} images", out.display(), set.len());
+            outln!("{}: {} images", out.display(), set.len())?;
         }
         Export::Pair { first, second, out } => {
             export_pair(first, second, out)?;
-            println!("{}", out.display());
+            outln!("{}", out.display())?;
         }
         Export::Copy { model, out, raw } => {
             let set = if *raw { WeightSet::Raw } else { WeightSet::Ema };
@@ -132,7 +132,7 @@ pub fn export(what: &Export) -> Result<ExitCode> {
                 Model::Unconditional(p) => save(out, &p.unet, &p.schedule, None)?,
                 Model::TextToImage(t) => t.save(out, None, None)?,
             }
-            println!("{}", out.display());
+            outln!("{}", out.display())?;
         }
     }
     Ok(ExitCode::SUCCESS)

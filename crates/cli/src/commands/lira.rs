@@ -58,8 +58,8 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     let shadows = prepare_shadows(&experiment, args, &engine, &folder)?;
     let jobs = jobs(args, &shadows[0].plan, &engine);
     if !global.quiet {
-        eprint!("{}", shadows[0].plan.describe());
-        eprintln!(
+        tell!("{}", shadows[0].plan.describe().trim_end());
+        tell!(
             "  shadows   {} runs like this one on coin-flip halves of {} images, {jobs} at a time",
             shadows.len(),
             shadows[0].images.selected.members.len() + shadows[0].images.selected.nonmembers.len()
@@ -114,9 +114,9 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     for shadow in &shadows[..args.targets.min(shadows.len())] {
         super::report::write(&shadow.run.0)?;
     }
-    print_table(&results, shadows.len());
+    print_table(&results, shadows.len())?;
     if !global.quiet {
-        eprintln!("all in {}", duration(began.elapsed()));
+        tell!("all in {}", duration(began.elapsed()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -208,7 +208,7 @@ fn train_all(
                         Ok(true) => {
                             let n = finished.fetch_add(1, Ordering::Relaxed) + 1;
                             if !quiet {
-                                eprintln!(
+                                tell!(
                                     "shadow {n} of {} trained, {}",
                                     shadows.len(),
                                     duration(began.elapsed())
@@ -482,21 +482,22 @@ fn append(
     write_json(&json_path, &description)
 }
 
-fn print_table(results: &[Value], models: usize) {
-    println!(
+fn print_table(results: &[Value], models: usize) -> Result<()> {
+    outln!(
         "mean over {models} runs, each the target of the others; TPR at {:.0} % false alarms",
         100.0 * FPR
-    );
-    println!("{:<14} {:<13} {:>6} {:>6}", "model", "attack", "AUC", "TPR");
+    )?;
+    outln!("{:<14} {:<13} {:>6} {:>6}", "model", "attack", "AUC", "TPR")?;
     for result in results {
         for attack in ["loss", "lira-offline", "lira"] {
             let c = &result["combined"][attack];
-            println!(
+            outln!(
                 "{:<14} {attack:<13} {:>6.3} {:>6.3}",
                 result["model"].as_str().unwrap_or("?"),
                 c["auc_mean"].as_f64().unwrap_or(f64::NAN),
                 c["tpr_mean"].as_f64().unwrap_or(f64::NAN)
-            );
+            )?;
         }
     }
+    Ok(())
 }

@@ -19,7 +19,7 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             let black_boxes = black_boxes.map(|attack| attack.info(0, ""));
             for info in infos.chain(similar).chain(black_boxes) {
                 let access = serde_json::to_value(info.access)?;
-                println!(
+                outln!(
                     "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
                     info.name,
                     info.title,
@@ -28,53 +28,53 @@ pub fn list(what: Listing) -> Result<ExitCode> {
                     info.formula,
                     info.misses,
                     info.paper
-                );
+                )?;
             }
-            println!(
+            outln!(
                 "NAME@T is the attack at timestep T (sima@50), NAME+flip its mean over both mirror images (loss+flip), \
                  NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds.\n\
                  Of text-to-image models: NAME+captions tries all captions of an image (loss+captions); sim-mean and pw-... compare an \
                  image with what its caption draws, and rounds@R with what a pair draws for it in R rounds, the first model beginning \
                  (rounds@2+second: the second; rounds@2+pw-threshold: compared so); sim-mean+captions and rounds@R+captions draw for all captions.\n\
                  Of attacks that learn: NAME+shadow learns on a shadow model and not from known images (secmi-nn+shadow)."
-            );
+            )?;
         }
         Listing::Defenses => {
             for defense in Defense::value_variants() {
                 let help = defense
                     .to_possible_value()
                     .and_then(|v| v.get_help().map(ToString::to_string));
-                println!("{:<15} {}", defense.as_str(), help.unwrap_or_default());
+                outln!("{:<15} {}", defense.as_str(), help.unwrap_or_default())?;
             }
-            println!(
+            outln!(
                 "\nAny model may have a recipe of its own: train = {{ weight_decay = 5e-4, flip = true, cutout_side = 4 }}."
-            );
+            )?;
         }
         Listing::Presets => {
-            println!("experiments (dualmd run --preset NAME):");
+            outln!("experiments (dualmd run --preset NAME):")?;
             for preset in PRESETS {
-                println!("  {:<14} {}", preset.name, preset.about);
+                outln!("  {:<14} {}", preset.name, preset.about)?;
             }
-            println!("networks ([model] preset = \"NAME\"):");
+            outln!("networks ([model] preset = \"NAME\"):")?;
             for preset in dualmd_diffusion::preset::PRESETS {
-                println!("  {:<14} {}", preset.name, preset.about);
+                outln!("  {:<14} {}", preset.name, preset.about)?;
             }
             for preset in dualmd_diffusion::latent::LATENT_PRESETS {
-                println!("  {:<14} {}", preset.name, preset.about);
+                outln!("  {:<14} {}", preset.name, preset.about)?;
             }
         }
         Listing::Datasets => {
-            println!(
+            outln!(
                 "fashion    3,000 photographs of Fashion-MNIST, 28x28 grey, class names as captions (MIT)"
-            );
-            println!("emoji      Noto emoji, 32x32 colour, 2 to 4 captions each (Apache-2.0)");
-            println!(
+            )?;
+            outln!("emoji      Noto emoji, 32x32 colour, 2 to 4 captions each (Apache-2.0)")?;
+            outln!(
                 "           emoji#twitter (CC-BY-4.0) and emoji#fluent3d (MIT) are other hands' drawings; emoji#google+twitter joins sets"
-            );
-            println!(
+            )?;
+            outln!(
                 "\nAny path will do in their place: a folder of images (metadata.jsonl or .txt captions), parquet,"
-            );
-            println!("WebDataset .tar, CIFAR-10/100 binary, IDX (.gz), .npz or .npy.");
+            )?;
+            outln!("WebDataset .tar, CIFAR-10/100 binary, IDX (.gz), .npz or .npy.")?;
         }
     }
     Ok(ExitCode::SUCCESS)

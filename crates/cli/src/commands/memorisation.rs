@@ -45,12 +45,12 @@ pub fn memorisation(global: &Global, args: &MemorisationArgs) -> Result<ExitCode
     match measured(global, args, &stop) {
         Ok(lines) => {
             for line in lines {
-                println!("{line}");
+                outln!("{line}")?;
             }
             Ok(ExitCode::SUCCESS)
         }
         Err(error) if stopped(&error) => {
-            eprintln!("stopped: the same command begins anew");
+            tell!("stopped: the same command begins anew");
             Ok(ExitCode::from(crate::signals::INTERRUPTED))
         }
         Err(error) => Err(error),
@@ -116,7 +116,7 @@ pub fn measured(
             Ok(fitting) => (Some(fitting), None),
             Err(error) if args.fit_if_possible => {
                 let reason = format!("{error:#}");
-                eprintln!("warning: how images fit their prompts is not measured: {reason}");
+                tell!("warning: how images fit their prompts is not measured: {reason}");
                 (None, Some(reason))
             }
             Err(error) => return Err(error),

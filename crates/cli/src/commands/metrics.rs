@@ -74,9 +74,9 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
         measured["copies"] = sides.measure(&tensor_of_all(&generated), None, &ids, seed)?;
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&measured)?);
+        outln!("{}", serde_json::to_string_pretty(&measured)?)?;
     } else {
-        print(&measured);
+        print(&measured)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -106,16 +106,17 @@ fn read(
     Ok(set)
 }
 
-fn print(measured: &Value) {
+fn print(measured: &Value) -> Result<()> {
     if measured["features"].is_string() {
-        print_distances(measured);
+        print_distances(measured)?;
     }
     for found in measured["copies"].as_array().into_iter().flatten() {
-        print_copies(found);
+        print_copies(found)?;
     }
+    Ok(())
 }
 
-fn print_copies(found: &Value) {
+fn print_copies(found: &Value) -> Result<()> {
     let number = |pointer: &str| {
         found
             .pointer(pointer)
@@ -127,7 +128,7 @@ fn print_copies(found: &Value) {
     } else {
         "above"
     };
-    println!(
+    outln!(
         "copies by {}: {} of {} generated images, of {} different members ({} {side} {:.4}, passed by {:.2} % of real images it never saw; {:.1} % to {:.1} %)",
         found["features"].as_str().unwrap_or("?"),
         number("/found/copies"),
@@ -138,35 +139,34 @@ fn print_copies(found: &Value) {
         100.0 * number("/false_copy_rate"),
         100.0 * number("/found/share_ci/0"),
         100.0 * number("/found/share_ci/1"),
-    );
-    println!(
+    )?;
+    outln!(
         "  at {} images a side: of members {}, of images it never saw {} (thresholds that {:.2} % of such images pass)",
         number("/control/n"),
         number("/control/members/copies"),
         number("/control/heldout/copies"),
         100.0 * number("/control/false_copy_rate"),
-    );
+    )
 }
 
-fn print_distances(measured: &Value) {
+fn print_distances(measured: &Value) -> Result<()> {
     let number = |pointer: &str| measured.pointer(pointer).and_then(Value::as_f64);
-    let line = |name: &str, value: Option<f64>, rest: String| {
-        if let Some(value) = value {
-            println!("{name:<24} {value:>10.4}  {rest}");
-        }
+    let line = |name: &str, value: Option<f64>, rest: String| match value {
+        Some(value) => outln!("{name:<24} {value:>10.4}  {rest}"),
+        None => Ok(()),
     };
-    println!(
+    outln!(
         "{} generated, {} real images, features {}",
         measured["n_generated"],
         measured["n_real"],
         measured["features"].as_str().unwrap_or("?")
-    );
+    )?;
     let file = measured["frechet_to_statistics"]["file"].as_str();
     line(
         "FD to the statistics",
         number("/frechet_to_statistics/distance/value"),
         file.map(|f| format!("({f})")).unwrap_or_default(),
-    );
+    )?;
     let range = |low: &str, high: &str| match (number(low), number(high)) {
         (Some(low), Some(high)) => format!("{low:.4} to {high:.4}"),
         _ => String::new(),
@@ -175,51 +175,52 @@ fn print_distances(measured: &Value) {
         "Frechet distance",
         number("/frechet/distance/value"),
         range("/frechet/ci/0", "/frechet/ci/1"),
-    );
+    )?;
     let n = format!("{} images a side", measured["frechet"]["floor"]["n"]);
     line(
         "  generated and real",
         number("/frechet/floor/generated_real/mean"),
         n.clone(),
-    );
+    )?;
     line(
         "  real and real",
         number("/frechet/floor/real_real/mean"),
         n.clone(),
-    );
-    line("  excess", number("/frechet/floor/excess"), n);
+    )?;
+    line("  excess", number("/frechet/floor/excess"), n)?;
     line("KID", number("/kid/full"), {
         let se =
             number("/kid/full_se").map_or(String::new(), |se| format!("standard error {se:.4}"));
         format!("unbiased; {se}")
-    });
+    })?;
     line("Inception score", number("/inception_score/mean"), {
         format!(
             "one split, at most {}",
             measured["inception_score"]["upper_bound"]
         )
-    });
+    })?;
     line(
         "precision",
         number("/precision_recall/precision"),
         String::new(),
-    );
-    line("recall", number("/precision_recall/recall"), String::new());
+    )?;
+    line("recall", number("/precision_recall/recall"), String::new())?;
     line(
         "density",
         number("/density_coverage/density"),
         String::new(),
-    );
+    )?;
     line(
         "coverage",
         number("/density_coverage/coverage"),
         String::new(),
-    );
+    )?;
     line("gap to members", number("/gap/gap"), {
         let p = number("/gap/p_value").map_or(String::new(), |p| format!("p = {p:.3}"));
         format!("below 0: nearer to members; {p}")
-    });
+    })?;
     for reason in measured["missing"].as_array().into_iter().flatten() {
-        println!("not measured: {}", reason.as_str().unwrap_or("?"));
+        outln!("not measured: {}", reason.as_str().unwrap_or("?"))?;
     }
+    Ok(())
 }

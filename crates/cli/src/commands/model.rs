@@ -75,7 +75,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
             let all = mitigation::remedy(&drawing, prompts, of, options)?;
             if global.verbose > 0 {
                 for found in &all {
-                    eprintln!(
+                    tell!(
                         "mitigate: losses {:?}, target {}",
                         found.losses,
                         if found.reached {

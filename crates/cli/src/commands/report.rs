@@ -15,8 +15,8 @@ pub fn report(args: &ReportArgs) -> Result<ExitCode> {
 pub fn write(run: &Path) -> Result<()> {
     let report = dualmd_audit::build(run)?;
     let written = dualmd_audit::write(run, &report)?;
-    print!("{}", report.terminal_table());
-    println!("report: {}", written.html.display());
+    out!("{}", report.terminal_table())?;
+    outln!("report: {}", written.html.display())?;
     Ok(())
 }
 
@@ -27,6 +27,6 @@ pub fn roc(args: &RocArgs) -> Result<ExitCode> {
         Some(rule) => dualmd_audit::compat_table(&scores, rule, &args.fpr, args.json)?,
         None => dualmd_audit::roc_table(&scores, &args.fpr, args.json)?,
     };
-    print!("{table}");
+    out!("{table}")?;
     Ok(ExitCode::SUCCESS)
 }

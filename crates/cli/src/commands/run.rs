@@ -35,7 +35,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
             }
         };
         if args.seeds > 1 && !global.quiet {
-            eprintln!("{}", folder.display());
+            tell!("{}", folder.display());
         }
         if !stages(global, &own, &RunFolder(folder.clone()), args.until, &stop)? {
             return Ok(signals::stopped(&out));
@@ -50,10 +50,10 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     }
     let name = source.name();
     if let Some(path) = own_frontier(&out, &name, &finished, &args.set)? {
-        println!("privacy against quality: {}", path.display());
+        outln!("privacy against quality: {}", path.display())?;
     }
     if !global.quiet {
-        eprintln!("all in {}", duration(began.elapsed()));
+        tell!("all in {}", duration(began.elapsed()));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -97,13 +97,13 @@ pub fn stages(
     let (plan, images) = prepare::prepare(experiment, run, &engine, command_line())
         .with_context(|| format!("preparing {} failed", run.0.display()))?;
     if !global.quiet {
-        eprint!("{}", plan.describe());
+        tell!("{}", plan.describe().trim_end());
     }
     let shadowed = shadow::asked(&plan);
     if shadowed {
         let (members, nonmembers) = Shadow::split(run, &plan, &images)?;
         if !global.quiet {
-            eprintln!(
+            tell!(
                 "  shadow    every model again, on {members} other members and {nonmembers} other non-members, for attacks that learn there"
             );
         }
@@ -128,7 +128,7 @@ pub fn stages(
             }
             let prepared = Shadow::prepare(run, &plan, &images, &engine)?;
             if !global.quiet {
-                eprintln!("shadow run {}", prepared.run.0.display());
+                tell!("shadow run {}", prepared.run.0.display());
             }
             shadow.get_or_init(|| prepared).train(&engine, view, stop)
         }),
@@ -156,7 +156,7 @@ pub fn stages(
             return Ok(false);
         }
         if !global.quiet {
-            eprintln!("{:<12} done in {}", stage.as_str(), duration(at.elapsed()));
+            tell!("{:<12} done in {}", stage.as_str(), duration(at.elapsed()));
         }
     }
     Ok(true)

@@ -58,10 +58,13 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
         ("planted leak", &memorised, true),
         ("null", &gaussian, false),
     ];
-    println!(
+    outln!(
         "{:<13} {:<9} {:>6}  {:<15} verdict",
-        "model", "attack", "AUC", "99.9 % interval"
-    );
+        "model",
+        "attack",
+        "AUC",
+        "99.9 % interval"
+    )?;
     for (name, denoiser, leaks) in oracles {
         let options = RunOptions {
             batch: 64,
@@ -92,19 +95,19 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
             } else {
                 i.low <= 0.5 && i.high >= 0.5
             };
-            println!(
+            outln!(
                 "{name:<13} {attack:<9} {:>6.3}  {:<15} {}",
                 i.auc,
                 format!("{:.3}-{:.3}", i.low, i.high),
                 if right { "as it must be" } else { "WRONG" }
-            );
+            )?;
             if !right {
                 failures.push(format!("{attack} on the {name}: AUC {:.3}", i.auc));
             }
         }
     }
     if failures.is_empty() {
-        println!("the auditor sees a planted leak and sees none where there is none");
+        outln!("the auditor sees a planted leak and sees none where there is none")?;
         Ok(ExitCode::SUCCESS)
     } else {
         bail!("self-test failed: {}", failures.join("; "));

@@ -26,7 +26,7 @@ pub fn write(path: &Path, records: &[&Record], labels: &[Label], seed: u64) -> R
         Ok(baseline) => write_json(path, &json!({ "blind_baseline": baseline }))?,
         Err(error) => {
             // The attacks are done: their report does not fall with the control, it says that the control is missing.
-            eprintln!(
+            tell!(
                 "warning: the blind baseline could not be measured, so nothing rules out that the two sets of images differ in more than \
                  membership: {error}"
             );

@@ -152,13 +152,13 @@ pub fn one(
                     trouble.get_or_insert(e);
                 }
             },
-            warn: &mut |text| eprintln!("warning: {text}"),
+            warn: &mut |text| tell!("warning: {text}"),
             max_steps_now,
         },
     );
     let outcome = outcome.with_context(|| format!("training of {} failed", job.name))?;
     if let Some(e) = trouble {
-        eprintln!(
+        tell!(
             "warning: {}: a sheet of samples was not written: {e:#}",
             job.name
         );
@@ -393,7 +393,7 @@ fn lock(checkpoints: &Path) -> Result<File> {
     )]
     let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     if file.try_lock().is_err() {
-        eprintln!("waiting: another training holds {}", path.display());
+        tell!("waiting: another training holds {}", path.display());
         file.lock()
             .with_context(|| format!("cannot lock {}", path.display()))?;
     }

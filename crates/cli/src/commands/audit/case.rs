@@ -107,11 +107,11 @@ impl Case {
                 let sides = Sides::open(given.members, given.nonmembers, &options, text)
                     .context("the shadow model's images")?;
                 if let Some(said) = sides.unlike() {
-                    eprintln!("warning: the shadow model's images: {said}");
+                    tell!("warning: the shadow model's images: {said}");
                 }
                 let alike = alike(&images, &sides)?;
                 if alike > 0 {
-                    eprintln!(
+                    tell!(
                         "warning: {alike} audited images look almost the same as one of the shadow model's: what is learnt there is judged on \
                          images that it was learnt from; leave these out of the shadow model's (it would have to be trained without them)"
                     );
@@ -265,7 +265,7 @@ pub fn undoubled(data: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
     let mut set = load(data, options)?;
     let report = dedupe(&mut set);
     if !report.dropped.is_empty() {
-        eprintln!(
+        tell!(
             "warning: {data}: {} exact duplicates dropped",
             report.dropped.len()
         );

@@ -199,16 +199,17 @@ fn tell_costs(global: &Global, description: &serde_json::Value) {
         return;
     }
     for attack in description["attacks"].as_array().into_iter().flatten() {
-        eprintln!(
+        tell!(
             "{}: {:.1} s, {} network calls a sample alone",
             attack["attack"].as_str().unwrap_or("?"),
             attack["seconds"].as_f64().unwrap_or(0.0),
             attack["network_calls_per_sample"]
         );
     }
-    eprintln!(
+    tell!(
         "network calls: {} made, {} saved by sharing",
-        description["network_calls_made"], description["network_calls_saved"]
+        description["network_calls_made"],
+        description["network_calls_saved"]
     );
 }
 
@@ -216,7 +217,7 @@ fn tell_costs(global: &Global, description: &serde_json::Value) {
 fn report_failures(description: &serde_json::Value) -> Result<()> {
     let failed = failures(description);
     for failure in &failed {
-        eprintln!("warning: {failure}");
+        tell!("warning: {failure}");
     }
     let all = description["attacks"].as_array().map_or(0, Vec::len);
     if !failed.is_empty() && failed.len() == all {

@@ -43,7 +43,7 @@ use write::Outcome;
 pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
     let study = Study::resolve(global, args)?;
     if args.dry_run {
-        print!("{}", study.describe()?);
+        out!("{}", study.describe()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = signals::stop_flag()?;
@@ -61,10 +61,10 @@ pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
     let evidence = Evidence::read(&study)?;
     let outcome = outcome(args.what, &study, &evidence)?;
     let path = outcome.write(&study.place(args.what))?;
-    print!("{}", printed(args.what, &study, &evidence, &outcome)?);
-    println!("written: {}", path.display());
+    out!("{}", printed(args.what, &study, &evidence, &outcome)?)?;
+    outln!("written: {}", path.display())?;
     for (_, file) in &outcome.pictures {
-        println!("written: {}", study.out.join(file).display());
+        outln!("written: {}", study.out.join(file).display())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -202,7 +202,7 @@ impl Study {
                     };
                     if !planned.folder.0.join("models").is_dir() {
                         if !global.quiet {
-                            eprintln!(
+                            tell!(
                                 "{name}: its models are not there any more, so its table has the attacks that were run on them"
                             );
                         }
@@ -211,7 +211,7 @@ impl Study {
                     experiment = more;
                 }
                 if !global.quiet {
-                    eprintln!("{name}");
+                    tell!("{name}");
                 }
                 if let Some(file) = &set.split
                     && !planned.folder.split().exists()

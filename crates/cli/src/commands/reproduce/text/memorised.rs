@@ -102,7 +102,7 @@ pub fn measure(
                 continue;
             }
             if !global.quiet {
-                eprintln!("{}", asked.out.display());
+                tell!("{}", asked.out.display());
             }
             // The noise that the run's samples began with.
             let own = Global {
