@@ -35,6 +35,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod catalogue;
+pub mod cells;
 mod chosen;
 mod compare;
 mod compat;

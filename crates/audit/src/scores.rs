@@ -1,11 +1,13 @@
 //! Score files: `sample_id,group,member,attack,score`, one row per sample and attack.
 //!
 //! A higher score means "more likely a member", always; direction is fixed before the labels are looked at.
+//! Texts that a spreadsheet would run are marked as text in the file, and read back as they were ([`crate::cells`]).
 //! Scores are printed with 17 significant digits, so that reading them back gives the same f64.
 
 use std::path::Path;
 
 use crate::disk;
+use crate::cells::{cell as to_cell, original};
 use crate::error::{AuditError, Result};
 
 /// One score of one sample.
@@ -142,16 +144,16 @@ pub fn read_scores(path: &Path) -> Result<ScoresFile> {
         let score = text.parse::<f64>().ok().filter(|s| s.is_finite()).ok_or_else(|| {
             fail(line, "score", format!("`{text}` is not a finite number"), "leave out attacks that failed; a model whose loss became NaN has to be trained again")
         })?;
-        let group = Some(cell(group_at))
+        let group = Some(original(cell(group_at)))
             .filter(|g| !g.is_empty())
             .map(str::to_owned);
         let attack = if attack_at.is_some() {
-            cell(attack_at).to_owned()
+            original(cell(attack_at)).to_owned()
         } else {
             "score".to_owned()
         };
         rows.push(ScoreRow {
-            sample_id: cell(id_at).to_owned(),
+            sample_id: original(cell(id_at)).to_owned(),
             group,
             member,
             attack,
@@ -186,10 +188,10 @@ pub fn write_scores(path: &Path, rows: &[ScoreRow]) -> Result<()> {
         let member = if row.member { "1" } else { "0" };
         let score = format!("{:.16e}", row.score);
         out.write_record([
-            &row.sample_id,
-            row.group.as_deref().unwrap_or(""),
+            &*to_cell(&row.sample_id),
+            &*to_cell(row.group.as_deref().unwrap_or("")),
             member,
-            &row.attack,
+            &*to_cell(&row.attack),
             &score,
         ])
         .map_err(io)?;
@@ -227,6 +229,40 @@ mod tests {
             })
             .collect();
         write_scores(&path, &rows).expect("write");
+        assert_eq!(read_scores(&path).expect("read").rows, rows);
+    }
+
+    #[test]
+    fn a_group_that_a_spreadsheet_would_run_is_text_in_the_file() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("scores.csv");
+        let groups = [
+            "=HYPERLINK(\"http://x\")",
+            "+1+1",
+            "-1+1",
+            "@a",
+            "\t=1",
+            "'=1",
+            "'x'",
+        ];
+        let row = |group: &str| ScoreRow {
+            sample_id: format!("={group}"),
+            group: Some(group.to_owned()),
+            member: true,
+            attack: "loss".into(),
+            score: -0.5,
+        };
+        let rows: Vec<ScoreRow> = groups.map(row).into();
+        write_scores(&path, &rows).expect("write");
+        let mut raw = csv::Reader::from_path(&path).expect("open");
+        for record in raw.records() {
+            let record = record.expect("row");
+            // The score is a number, the others must not begin a formula.
+            for text in record.iter().take(4) {
+                assert!(!text.starts_with(['=', '+', '-', '@', '\t']), "{text}");
+            }
+            assert!(record[4].starts_with("-5"), "{record:?}");
+        }
         assert_eq!(read_scores(&path).expect("read").rows, rows);
     }
 

@@ -4,6 +4,7 @@ use dualmd_files::shown;
 use dualmd_stats::StatsError;
 use serde::Serialize;
 
+use crate::cells::cell;
 use crate::error::{AuditError, Result};
 use crate::format::{fpr_name, interval_ascii, rate};
 use crate::measure::measure;
@@ -127,7 +128,9 @@ impl Report {
             .map(str::to_owned),
         );
         // Writing to memory cannot fail, and every row has the header's length.
-        let mut write = |row: &[String]| drop(out.write_record(row));
+        let mut write = |row: &[String]| {
+            drop(out.write_record(row.iter().map(|text| cell(text).into_owned())));
+        };
         write(&header);
         for model in &self.models {
             for result in &model.results {

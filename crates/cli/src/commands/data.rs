@@ -3,6 +3,7 @@
 use crate::args::{Export, Global, Import, SplitArgs};
 use crate::stages::prepare::{draw, group};
 use anyhow::{Context, Result};
+use dualmd_audit::cells::cell;
 use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load, save_folder};
 use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::pipeline::WeightSet;
@@ -89,16 +90,16 @@ pub fn export(what: &Export) -> Result<ExitCode> {
             for m in split.members() {
                 let half = u8::from(m.half).to_string();
                 text.write_record([
-                    m.id.as_str(),
-                    m.group.as_deref().unwrap_or(""),
+                    &*cell(m.id.as_str()),
+                    &*cell(m.group.as_deref().unwrap_or("")),
                     "member",
                     &half,
                 ])?;
             }
             for n in split.nonmembers() {
                 text.write_record([
-                    n.id.as_str(),
-                    n.group.as_deref().unwrap_or(""),
+                    &*cell(n.id.as_str()),
+                    &*cell(n.group.as_deref().unwrap_or("")),
                     "nonmember",
                     "",
                 ])?;

@@ -17,6 +17,7 @@ use crate::stages::text::captions_of;
 use crate::stages::{create_folder, train::view, utility, write_json};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
+use dualmd_audit::cells::cell;
 use dualmd_caption::ClipModel;
 use dualmd_data::{ImageSet, LoadOptions, Record, Split, save_png};
 use dualmd_diffusion::Model;
@@ -318,9 +319,9 @@ fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
     let number = |x: Option<f64>| x.map(|x| format!("{x:.16e}")).unwrap_or_default();
     for (p, f) in prompts.iter().zip(found) {
         table.write_record([
-            p.text.clone(),
+            cell(&p.text).into_owned(),
             u8::from(p.memorised).to_string(),
-            p.id.clone().unwrap_or_default(),
+            cell(p.id.as_deref().unwrap_or_default()).into_owned(),
             number(Some(f.t_error)),
             number(Some(f.mean_norm)),
             number(Some(f.first_norm)),

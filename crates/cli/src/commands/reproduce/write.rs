@@ -4,6 +4,7 @@ use super::tables::{Record, Row, Table};
 use crate::commands::run::command_line;
 use crate::stages::{create_folder, write_json};
 use anyhow::Result;
+use dualmd_audit::cells::cell;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -154,10 +155,10 @@ fn csv(what: &str, records: &[Record]) -> Result<Vec<u8>> {
         let paper: Vec<String> = r.paper.iter().map(|(d, v)| format!("{d}={v}")).collect();
         out.write_record([
             what,
-            &r.dataset,
-            r.attack.as_deref().unwrap_or(""),
-            &r.model,
-            &r.method,
+            &*cell(&r.dataset),
+            &*cell(r.attack.as_deref().unwrap_or("")),
+            &*cell(&r.model),
+            &*cell(&r.method),
             r.metric,
             &text(r.cell.mean()),
             &bound(0),
