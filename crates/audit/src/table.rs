@@ -15,12 +15,19 @@ use crate::scores::ScoresFile;
 const COLUMNS: usize = 5;
 const FIRST: usize = 22;
 const WIDTH: usize = 16;
+/// Longest line of a sentence.
+const LINE: usize = 100;
 
 impl Report {
-    /// Models x attacks for a terminal: AUC with its 95 % interval, below it the members found at 1 % false alarms.
+    /// Models x attacks for a terminal: AUC with its 95 % interval, below it the members found at 1 % false alarms. Of a void
+    /// audit the first word and the last line say that it is.
     pub fn terminal_table(&self) -> String {
         let attacks = self.attacks();
         let mut out = String::new();
+        if let Some(reason) = &self.verdict.void {
+            out.push_str(&wrapped(&format!("VOID: {reason}")));
+            out.push('\n');
+        }
         for block in attacks.chunks(COLUMNS) {
             out.push_str(&line("model", block.iter().map(|a| a.0.clone())));
             for model in &self.models {
@@ -59,6 +66,9 @@ impl Report {
             out.push('\n');
         }
         out.push_str("AUC with 95 % interval; below it members found / members at 1 % false alarms. 0.5 is chance.\n");
+        if self.verdict.void.is_some() {
+            out.push_str("VOID: none of these numbers counts; the reason is above the table and in the report.\n");
+        }
         out
     }
 
@@ -210,6 +220,26 @@ impl Report {
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
+}
+
+/// Lines of at most [`LINE`] characters, broken between words.
+fn wrapped(text: &str) -> String {
+    let mut out = String::new();
+    let mut length = 0;
+    for word in text.split_whitespace() {
+        let more = word.chars().count();
+        if length > 0 && length + 1 + more > LINE {
+            out.push('\n');
+            length = 0;
+        } else if length > 0 {
+            out.push(' ');
+            length += 1;
+        }
+        out.push_str(word);
+        length += more;
+    }
+    out.push('\n');
+    out
 }
 
 fn line(first: &str, cells: impl Iterator<Item = String>) -> String {

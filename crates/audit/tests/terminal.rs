@@ -1,0 +1,61 @@
+//! What people see without opening the report: the terminal's table, and `findings.csv` in a spreadsheet.
+
+// Each test binary uses a part of the fixture.
+#[allow(dead_code)]
+mod common;
+
+use dualmd_audit::build;
+use serde_json::json;
+
+/// Who reads the terminal only reads the word too: first, and beside the numbers.
+#[test]
+fn a_void_audit_says_so_on_the_terminal() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    let sound = build(dir.path()).expect("build").terminal_table();
+    assert!(!sound.contains("VOID"), "{sound}");
+    std::fs::write(
+        dir.path().join("controls.json"),
+        r#"{"blind_baseline": {"auc": 0.93, "auc_ci": [0.90, 0.95]}}"#,
+    )
+    .expect("write");
+    let table = build(dir.path()).expect("build").terminal_table();
+    assert!(
+        table.starts_with("VOID: ") && table.contains("0.93"),
+        "{table}"
+    );
+    let last = table.lines().last().expect("a line");
+    assert!(last.starts_with("VOID: "), "{table}");
+    assert!(table.lines().all(|l| l.chars().count() <= 110), "{table}");
+}
+
+#[test]
+fn findings_are_text_to_a_spreadsheet() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let name = "=1+1";
+    common::model_scores(dir.path(), name, "none", &[("loss", (2.0, 2.0))], 1);
+    std::fs::write(
+        dir.path().join("plan.json"),
+        common::plan(&[(name, "none")]).to_string(),
+    )
+    .expect("plan");
+    std::fs::write(
+        dir.path().join("scores").join(format!("{name}.json")),
+        json!({"attacks": [{"attack": "@boom", "status": "failed", "reason": "-2+3"}]}).to_string(),
+    )
+    .expect("description");
+    let csv = build(dir.path()).expect("build").findings_csv();
+    let mut rows = csv::Reader::from_reader(csv.as_bytes());
+    let mut seen = Vec::new();
+    for row in rows.records() {
+        let row = row.expect("row");
+        for cell in &row {
+            let number = cell.parse::<f64>().is_ok();
+            assert!(number || !cell.starts_with(['=', '+', '-', '@']), "{cell}");
+            seen.push(cell.to_owned());
+        }
+    }
+    for text in ["'=1+1", "'@boom", "'-2+3"] {
+        assert!(seen.iter().any(|cell| cell == text), "{text} in {csv}");
+    }
+}
