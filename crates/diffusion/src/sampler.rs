@@ -65,7 +65,10 @@ pub fn sample(
     options: &SampleOptions,
     go_on: impl FnMut(usize) -> bool,
 ) -> Result<Tensor> {
-    sample_in_rounds(denoiser, schedule, x_t, condition, options, 1, go_on)
+    let images: Vec<u64> = (0..x_t.size()[0]).map(|i| i as u64).collect();
+    sample_in_rounds(
+        denoiser, schedule, x_t, &images, condition, options, 1, go_on,
+    )
 }
 
 /// As [`sample`], several times over: what someone does to a pair of models that take turns (DualMD paper, A.5) who can choose
@@ -75,12 +78,17 @@ pub fn sample(
 /// level of the next timestep. Every round begins with the same model of a pair, so after R rounds that model has done the
 /// R noisiest steps, in which an image is decided. One round is [`sample`].
 ///
+/// `images`: the number of each row of `x_t`. All that is random about an image comes from streams of its number, so that it
+/// does not depend on which others are drawn with it, and two images share no noise. [`sample`] numbers the rows from 0.
+///
 /// # Errors
-/// As [`sample`]; no rounds, or more rounds than steps.
+/// As [`sample`]; no rounds, or more rounds than steps; another number of `images` than rows.
+#[allow(clippy::too_many_arguments)]
 pub fn sample_in_rounds(
     denoiser: &dyn Denoiser,
     schedule: &NoiseSchedule,
     x_t: &Tensor,
+    images: &[u64],
     condition: Option<&Condition>,
     options: &SampleOptions,
     rounds: usize,
@@ -92,8 +100,14 @@ pub fn sample_in_rounds(
             options.steps, options.steps
         )));
     }
-    let _guard = dualmd_torch::tch::no_grad_guard();
     let total = x_t.size()[0];
+    if images.len() as i64 != total {
+        return Err(DiffusionError::Config(format!(
+            "{} numbers for {total} images: number each",
+            images.len()
+        )));
+    }
+    let _guard = dualmd_torch::tch::no_grad_guard();
     let timesteps = schedule.sampling_timesteps(options.steps)?;
     let mut done = Vec::new();
     let mut start = 0;
@@ -102,7 +116,7 @@ pub fn sample_in_rounds(
         let part = condition.map(|c| Condition {
             embedding: c.embedding.narrow(0, start, n),
         });
-        let images: Vec<u64> = (start..start + n).map(|i| i as u64).collect();
+        let images = &images[start as usize..(start + n) as usize];
         let x = x_t.narrow(0, start, n);
         let mut x = x.shallow_clone();
         for round in 0..rounds {
@@ -124,7 +138,7 @@ pub fn sample_in_rounds(
                 part.as_ref(),
                 options,
                 &timesteps[round..],
-                &images,
+                images,
             )?;
         }
         done.push(x);
@@ -233,7 +247,16 @@ mod tests {
         let order = ModelOrder::FirstStarts;
         let pair = DualDenoiser::new(Noting('A', &notes), Noting('B', &notes), order, times, 0);
         let noise = initial_noise(1, 1, [1, 4, 4], Device::Cpu);
-        let image = sample_in_rounds(&pair, &schedule, &noise, None, &options, rounds, |_| true)?;
+        let image = sample_in_rounds(
+            &pair,
+            &schedule,
+            &noise,
+            &[0],
+            None,
+            &options,
+            rounds,
+            |_| true,
+        )?;
         Ok((notes.into_inner(), image))
     }
 
@@ -250,5 +273,70 @@ mod tests {
         assert_ne!(asked(1).unwrap().1, asked(2).unwrap().1);
         assert_eq!(asked(2).unwrap().1, asked(2).unwrap().1);
         assert!(asked(0).is_err() && asked(5).unwrap_err().to_string().contains("1 to 4"));
+    }
+
+    /// Images in three rounds, all from one x_T, so that what differs is the noise between rounds.
+    fn in_rounds(images: &[u64], batch: usize) -> Result<Tensor> {
+        let notes = RefCell::new(Vec::new());
+        let options = SampleOptions {
+            sampler: Sampler::Ddim,
+            steps: 4,
+            batch,
+            seed: 3,
+            clip: None,
+            unbounded: true,
+        };
+        let noise =
+            initial_noise(1, 1, [1, 4, 4], Device::Cpu).repeat([images.len() as i64, 1, 1, 1]);
+        sample_in_rounds(
+            &Noting('A', &notes),
+            &NoiseSchedule::default(),
+            &noise,
+            images,
+            None,
+            &options,
+            3,
+            |_| true,
+        )
+    }
+
+    #[test]
+    fn every_image_has_noise_of_its_own_between_rounds() {
+        let all = in_rounds(&[0, 1, 2, 3, 4, 5, 6, 7], 3).unwrap();
+        for i in 0..8 {
+            for j in 0..i {
+                // From one x_T, so equal noise between rounds would make equal images.
+                let off = (all.get(i) - all.get(j)).abs().max().double_value(&[]);
+                assert!(off > 0.1, "{i} and {j} share their noise");
+            }
+            // Whatever is drawn beside it, in whatever order.
+            let others = in_rounds(&[9, i as u64, 40], 2).unwrap();
+            assert_eq!(others.get(1), all.get(i), "{i}");
+        }
+        let said = in_rounds(&[], 1).unwrap();
+        assert_eq!(said.size()[0], 0);
+        let short = sample_in_rounds(
+            &Noting('A', &RefCell::new(Vec::new())),
+            &NoiseSchedule::default(),
+            &initial_noise(1, 2, [1, 4, 4], Device::Cpu),
+            &[0],
+            None,
+            &SampleOptions {
+                sampler: Sampler::Ddim,
+                steps: 4,
+                batch: 1,
+                seed: 0,
+                clip: None,
+                unbounded: false,
+            },
+            1,
+            |_| true,
+        );
+        assert!(
+            short
+                .unwrap_err()
+                .to_string()
+                .contains("1 numbers for 2 images")
+        );
     }
 }

@@ -152,14 +152,19 @@ impl Generator {
         prompts: Option<&Prompts>,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<Tensor> {
-        self.sample_in_rounds(noise, sampler, steps, order, 1, batch, seed, prompts, go_on)
+        let images: Vec<u64> = (0..noise.size()[0]).map(|i| i as u64).collect();
+        self.sample_in_rounds(
+            noise, &images, sampler, steps, order, 1, batch, seed, prompts, go_on,
+        )
     }
 
-    /// The same several times over, each round from one timestep further down: see [`sample_in_rounds`].
+    /// The same several times over, each round from one timestep further down: see [`sample_in_rounds`]. `images`: the number
+    /// of each row, from which all that is random about it follows.
     #[allow(clippy::too_many_arguments)]
     pub fn sample_in_rounds(
         &self,
         noise: &Tensor,
+        images: &[u64],
         sampler: choices::Sampler,
         steps: usize,
         order: Order,
@@ -197,6 +202,7 @@ impl Generator {
             denoiser.as_ref(),
             pipeline.schedule(),
             noise,
+            images,
             prompts.map(|p| &p.condition),
             &options,
             rounds,

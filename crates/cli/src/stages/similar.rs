@@ -376,6 +376,8 @@ impl<'a> Comparison<'a> {
             .iter()
             .flat_map(|(sample, _)| (0..each).map(move |r| (sample * each + r) as i64))
             .collect();
+        // Noise belongs to the sample, whichever others are asked with this caption.
+        let numbers: Vec<u64> = places.iter().map(|&p| p as u64).collect();
         let places = Tensor::from_slice(&places).to_device(self.engine.device);
         let (sampler, order, rounds) = match rounds {
             None => (drawing.sampler, drawing.order, 1),
@@ -386,6 +388,7 @@ impl<'a> Comparison<'a> {
         };
         let images = generator.sample_in_rounds(
             &noise.f_index_select(0, &places)?,
+            &numbers,
             sampler,
             drawing.steps,
             order,

@@ -11,8 +11,9 @@ use dualmd_attack::{AttackInfo, Drawn, Needs};
 use dualmd_torch::{Device, Kind, Tensor};
 use serde_json::{Value, json};
 
-/// Version of what a score depends on; a change of any attack's arithmetic raises it.
-const SCORES: u32 = 1;
+/// Version of what a score depends on; a change of any attack's arithmetic raises it. 2: the noise of `rounds@R` between rounds,
+/// PFAMI's crop, GSA's features.
+const SCORES: u32 = 2;
 
 /// What the scores of every attack of a subject depend on.
 pub(super) struct Base {

@@ -484,8 +484,11 @@ fn pool(
     let half = n / 2;
     let mut drawn = Vec::new();
     for (order, start, length) in [(Order::First, 0, half), (Order::Second, half, n - half)] {
+        // Numbered through both halves: an image of the second shares no noise with one of the first.
+        let numbers: Vec<u64> = (start..start + length).map(|i| i as u64).collect();
         let images = subject.generator.sample_in_rounds(
             &noise.narrow(0, start, length),
+            &numbers,
             choices::Sampler::Ddim,
             subject.drawing.steps,
             order,
