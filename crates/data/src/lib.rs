@@ -13,12 +13,14 @@
 //! | [`mod@load`] | which reader for which source; the readers are in `read/` |
 //! | [`duplicates`] | exact and near duplicates |
 //! | [`split`], [`import`] | membership splits, drawn here or by others |
+//! | [`drawn`] | folders of generated images: which files are images, what an earlier call left |
 //! | [`png`], [`export`] | writing pictures and grids, a set as a folder for other programs |
 //! | [`mod@stream`] | named random streams |
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod decode;
+pub mod drawn;
 pub mod duplicates;
 mod error;
 pub mod export;

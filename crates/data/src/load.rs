@@ -60,7 +60,8 @@ impl Default for LoadOptions<'_> {
 ///
 /// - a folder of PNG, JPEG, WebP, BMP or GIF files, at any depth and in sorted order. Captions come from
 ///   `metadata.jsonl` or `metadata.csv` (`file_name`, captions, `group`, `label`) or, for pictures that have none there,
-///   from `NAME.txt` beside `NAME.png`, one to a line; the folder a picture lies in is its label;
+///   from `NAME.txt` beside `NAME.png`, one to a line; the folder a picture lies in is its label. Of a folder of generated
+///   images ([`crate::drawn`]) the numbered ones are read, and not the sheet or what lies in `nearest/`;
 /// - parquet: a file or a folder of them, with an `image` column (`img` also) of bytes or `{bytes, path}`, and
 ///   optionally captions, `label`, `group`;
 /// - WebDataset: a `.tar` or a folder of them, with `.txt`, `.json` (captions, `label`, `group`), `.cls` beside the

@@ -307,7 +307,7 @@ pub struct SampleArgs {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive())]
     pub batch: usize,
 
-    /// Folder for the images
+    /// Folder for the images; those of an earlier call in it are removed, other pictures in it are refused
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
 use dualmd_audit::cells::cell;
 use dualmd_caption::ClipModel;
-use dualmd_data::{ImageSet, LoadOptions, Record, Split, save_png};
+use dualmd_data::{ImageSet, LoadOptions, Record, Split, drawn, save_png};
 use dualmd_diffusion::Model;
 use dualmd_files::limit;
 use dualmd_torch::Tensor;
@@ -67,6 +67,9 @@ pub fn measured(
     args: &MemorisationArgs,
     stop: &AtomicBool,
 ) -> Result<Vec<String>> {
+    let folder = args.out.join("images");
+    // Before hours of work, not after.
+    drawn::stale(&folder, &is_drawn)?;
     let engine = Engine::exact(global)?;
     let generator = Generator::open(&args.models(), weight_set(args.weights), &engine)?;
     let Some(text) = generator.first().text() else {
@@ -137,9 +140,9 @@ pub fn measured(
         clip: clip.as_ref(),
         fit: fitting.as_ref(),
     };
-    let folder = args.out.join("images");
     dualmd_files::create_private_folder(&args.out)?;
     create_folder(&folder)?;
+    drawn::clear(&drawn::stale(&folder, &is_drawn)?)?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let (began, total) = (std::time::Instant::now(), case.prompts.len() * args.n);
     let found = measure.prompts(&case.prompts, real.as_ref(), |done, images| {
@@ -147,7 +150,7 @@ pub fn measured(
         let first = done * each - new;
         for (i, picture) in pictures(images)?.iter().enumerate() {
             let (prompt, image) = ((first + i) / each, (first + i) % each);
-            save_png(&folder.join(format!("{prompt:04}-{image}.png")), picture)?;
+            save_png(&folder.join(image_name(prompt, image)), picture)?;
         }
         progress.update(&ProgressEvent {
             model: "memorisation".into(),
@@ -195,6 +198,19 @@ pub fn measured(
         &format!("{} prompts in {}", found.len(), args.out.display()),
     );
     Ok(summary.lines(&report))
+}
+
+/// `PPPP-I.png`: image I of prompt P.
+fn image_name(prompt: usize, image: usize) -> String {
+    format!("{prompt:04}-{image}.png")
+}
+
+/// Is this a name that [`image_name`] gives?
+fn is_drawn(name: &str) -> bool {
+    let parts = name.strip_suffix(".png").and_then(|n| n.split_once('-'));
+    let numbers =
+        parts.and_then(|(p, i)| Some((p.parse::<usize>().ok()?, i.parse::<usize>().ok()?)));
+    numbers.is_some_and(|(p, i)| image_name(p, i) == name)
 }
 
 /// The head that `--fit` asks for.

@@ -11,6 +11,7 @@ use crate::stages::sample::{Generator, Prompts, write_samples};
 use crate::stages::text::Encoded;
 use crate::stages::{create_folder, train::view};
 use anyhow::{Context, Result, bail};
+use dualmd_data::drawn;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Condition, Denoiser, Model};
 use dualmd_files::limit;
@@ -22,6 +23,8 @@ use std::sync::atomic::Ordering;
 
 /// Generates images.
 pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
+    // Before hours of work, not after.
+    drawn::room(&args.out, false)?;
     let engine = Engine::exact(global)?;
     let folders: Vec<PathBuf> = std::iter::once(&args.model)
         .chain(&args.model2)
@@ -118,8 +121,11 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
     )?;
     create_folder(&args.out)?;
     match args.format {
-        ImageFormat::Npy => write_npy(&args.out.join("samples.npy"), &images)?,
-        ImageFormat::Png => write_samples(&args.out, &images)?,
+        ImageFormat::Npy => {
+            drawn::clear(&drawn::room(&args.out, false)?)?;
+            write_npy(&args.out.join(drawn::ARRAY), &images)?;
+        }
+        ImageFormat::Png => write_samples(&args.out, &images, false)?,
     }
     progress.finish(
         "sample",

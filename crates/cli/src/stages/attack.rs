@@ -5,7 +5,7 @@ use super::sample::{Generator, read_samples};
 use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws, learns_there};
 use super::similar::needs_images;
-use super::{RunFolder, blind, create_folder, sets, text, utility, write_json};
+use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility, write_json};
 use crate::choices::Weights;
 use crate::engine::Engine;
 use crate::plan::{Plan, REFERENCE, Target};
@@ -310,7 +310,19 @@ pub fn write_exposed(run: &RunFolder, models: &[&str], members: &[&Record]) -> R
             }));
         }
     }
-    write_json(&run.0.join("exposed.json"), &entries)
+    write_json(&run.0.join("exposed.json"), &entries)?;
+    // Members that an earlier call showed, and this one does not.
+    let listed: Vec<String> = entries
+        .iter()
+        .filter_map(|e| Some(format!("{}.png", e["id"].as_str()?)))
+        .collect();
+    let others = files_in(&folder, |path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let id = name.strip_suffix(".png").unwrap_or_default();
+        let ours = id.len() >= 16 && id.bytes().all(|b| b.is_ascii_hexdigit());
+        ours && !listed.iter().any(|l| *l == name)
+    })?;
+    others.iter().try_for_each(|path| remove(path))
 }
 
 /// Members by their mean rank over the attacks of a score file that scored them (1 = above every other sample), best first.

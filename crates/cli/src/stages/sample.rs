@@ -8,8 +8,8 @@ use crate::engine::Engine;
 use crate::plan::{Plan, Target};
 use crate::progress::{Progress, ProgressEvent, View};
 use anyhow::{Result, bail};
-use dualmd_attack::nn::nearest;
-use dualmd_data::{ImageSet, Record, grid, save_png};
+use dualmd_attack::nn;
+use dualmd_data::{ImageSet, Record, drawn, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
 use dualmd_diffusion::latent::Guided;
 use dualmd_diffusion::pipeline::WeightSet;
@@ -262,6 +262,7 @@ pub fn all(
         if folder.join("nearest.json").exists() {
             continue;
         }
+        drawn::room(&folder, true)?;
         let generated = match generate(run, plan, target, images, engine, &mut progress, stop) {
             Ok(generated) => generated,
             Err(error) if stopped(&error) => return Ok(false),
@@ -269,7 +270,7 @@ pub fn all(
                 return Err(error.context(format!("sampling from {} failed", target.name)));
             }
         };
-        write_samples(&folder, &generated)?;
+        write_samples(&folder, &generated, true)?;
         if plan.model.text {
             let asked =
                 prompted(images).map(|(r, member)| (r.id.as_str(), member, &r.captions[..]));
@@ -373,7 +374,7 @@ pub fn write_prompts<'a>(
     for (id, member, captions) in asked {
         for _ in 0..each {
             entries.push(json!({
-                "png": format!("{:04}.png", entries.len()), "prompt": captions.first(), "id": id, "member": member,
+                "png": drawn::image_name(entries.len()), "prompt": captions.first(), "id": id, "member": member,
             }));
         }
     }
@@ -394,24 +395,29 @@ pub fn stopped(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(DiffusionError::Stopped))
 }
 
-/// `NNNN.png`, `grid.png` and `samples.npy`.
-pub fn write_samples(folder: &Path, generated: &Tensor) -> Result<()> {
+/// `samples.npy`, `NNNN.png` and `grid.png`, in place of those of an earlier call. `own`: the folder is this program's by its
+/// place, within a run's.
+///
+/// # Errors
+/// A folder that holds other pictures ([`drawn::room`] says so before the work) or cannot be written.
+pub fn write_samples(folder: &Path, generated: &Tensor, own: bool) -> Result<()> {
     create_folder(folder)?;
+    drawn::clear(&drawn::room(folder, own)?)?;
     let pictures = pictures::pictures(generated)?;
+    // First: it says of which pictures the folder is.
+    write_npy(&folder.join(drawn::ARRAY), generated)?;
     for (i, picture) in pictures.iter().enumerate() {
-        save_png(&folder.join(format!("{i:04}.png")), picture)?;
+        save_png(&folder.join(drawn::image_name(i)), picture)?;
     }
-    save_png(
-        &folder.join("grid.png"),
+    Ok(save_png(
+        &folder.join(drawn::SHEET),
         &grid(&pictures[..pictures.len().min(GRID)], 8, 1),
-    )?;
-    write_npy(&folder.join("samples.npy"), generated)?;
-    Ok(())
+    )?)
 }
 
 /// The images drawn by a model of a run, as the sampling stage left them.
 pub fn read_samples(run: &RunFolder, name: &str) -> Result<Tensor> {
-    Ok(read_npy(&run.samples(name).join("samples.npy"))?)
+    Ok(read_npy(&run.samples(name).join(drawn::ARRAY))?)
 }
 
 /// Some pictures of a set.
@@ -439,30 +445,31 @@ pub fn write_nearest(
 ) -> Result<()> {
     let (trained, unseen) = (members.tensor(), heldout.tensor());
     let generated = generated.to_device(Device::Cpu);
-    let to_members = nearest(&generated, &trained)?;
-    let to_heldout = nearest(&generated, &unseen)?;
-    let reference = nearest(&unseen, &trained)?;
+    let to_members = nn::nearest(&generated, &trained)?;
+    let to_heldout = nn::nearest(&generated, &unseen)?;
+    let reference = nn::nearest(&unseen, &trained)?;
     let mut order: Vec<usize> = (0..to_members.len()).collect();
     order.sort_by(|&a, &b| to_members[a].distance.total_cmp(&to_members[b].distance));
-    create_folder(&folder.join("nearest"))?;
+    let nearest = folder.join(drawn::NEAREST);
+    // Those of an earlier call are of other images.
+    if nearest.is_dir() {
+        drawn::clear(std::slice::from_ref(&nearest))?;
+    }
+    create_folder(&nearest)?;
     let mut pairs = Vec::new();
     for &i in order.iter().take(PAIRS) {
         let record = &members.set.records[members.positions[to_members[i].index]];
         let id = record.id.as_str();
-        save_png(
-            &folder.join("nearest").join(format!("{id}.png")),
-            &record.picture,
-        )?;
+        save_png(&nearest.join(format!("{id}.png")), &record.picture)?;
         pairs.push(json!({
-            "sample": format!("{i:04}.png"),
+            "sample": drawn::image_name(i),
             "member_id": id,
             "member_png": format!("nearest/{id}.png"),
             "distance": to_members[i].distance,
             "heldout_distance": to_heldout[i].distance,
         }));
     }
-    let distances =
-        |list: &[dualmd_attack::nn::Nearest]| list.iter().map(|n| n.distance).collect::<Vec<_>>();
+    let distances = |list: &[nn::Nearest]| list.iter().map(|n| n.distance).collect::<Vec<_>>();
     write_json(
         &folder.join("nearest.json"),
         &json!({

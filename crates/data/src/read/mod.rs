@@ -12,7 +12,7 @@ mod webdataset;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-pub(crate) use npy::read_npz_i64;
+pub(crate) use npy::{read_npz_i64, rows as npy_rows};
 
 use crate::decode::{check_pixels, decode_file};
 use crate::{BUNDLED, Error, FileFacts, LoadOptions, Picture, Record, Result};
@@ -229,7 +229,7 @@ fn extension(path: &Path) -> String {
 }
 
 fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
-    let files = folder::walk(path)?;
+    let files = crate::drawn::images(folder::walk(path)?)?;
     let of = |kinds: &[Kind]| -> Vec<PathBuf> {
         files
             .iter()

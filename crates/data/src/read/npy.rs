@@ -107,6 +107,15 @@ fn read_pictures(mut stream: impl Read, place: &str, into: &mut Collector<'_>) -
     Ok(())
 }
 
+/// The first number of the shape of a `.npy` file; 0 of a single number.
+pub(crate) fn rows(path: &Path) -> Result<u64> {
+    let fail =
+        |e: dualmd_files::Error| Error::read(path, std::io::Error::new(e.kind(), e.to_string()));
+    let file = dualmd_files::open(path).map_err(fail)?;
+    let header = header(BufReader::new(file), &path.display().to_string())?;
+    Ok(header.shape().first().copied().unwrap_or(0))
+}
+
 /// A one-dimensional int64 array from an `.npz`, as published member lists are kept.
 pub(crate) fn read_npz_i64(path: &Path, key: &str) -> Result<Vec<i64>> {
     let place = format!("{}, array {key}", path.display());

@@ -10,6 +10,7 @@ use crate::stages::score::Drawing;
 use crate::stages::text::Encoded;
 use crate::stages::{remove, write_json};
 use anyhow::Result;
+use dualmd_data::drawn::{ARRAY, room};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_files::limit;
 use dualmd_torch::weights::read_npy;
@@ -118,15 +119,16 @@ pub fn drawn(
     let before = dualmd_files::read(&description, limit::TABLE).ok();
     let before = before.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
     if before.as_ref() == Some(&of)
-        && let Ok(before) = read_npy(&folder.join("samples.npy"))
+        && let Ok(before) = read_npy(&folder.join(ARRAY))
     {
         progress.say("the images that an earlier call drew are used again");
         return Ok(before);
     }
+    room(folder, true)?;
     let generated = generate(engine, generator, images, args, seed, progress, stop)?;
     // Until the new images are whole it must not speak of them.
     remove(&description)?;
-    write_samples(folder, &generated)?;
+    write_samples(folder, &generated, true)?;
     if let Some(captions) = &texts {
         let each = images.labels.iter().zip(captions);
         let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
