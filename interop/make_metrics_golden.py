@@ -1,13 +1,16 @@
 """Makes tests/golden/metrics: what dualmd-metrics must reproduce, computed without any dualmd code.
 
-    OMP_NUM_THREADS=1 python interop/make_metrics_golden.py tests/golden/metrics [numbers] [efflite0] [inception]
+    OMP_NUM_THREADS=1 python interop/make_metrics_golden.py tests/golden/metrics [numbers] [sets] [efflite0] [inception]
 
-`numbers` needs numpy and scipy alone. `efflite0` and `inception` need torch, and packages that are not part of the interop
+`numbers` needs numpy and scipy alone, `sets` numpy. `efflite0` and `inception` need torch, and packages that are not part of the interop
 environment and are used for nothing else: efficientnet_lite_pytorch==0.1.0; torchvision, pytorch-fid==0.3.0 (install them with
 pip --no-deps --target FOLDER and name FOLDER in PYTHONPATH). They take seconds.
 
     wide.json, tall.json     features (a, b, subsets, logits) and every metric of them
     stats.npz                mu and sigma of tall's `a`, as numpy.savez writes them
+    sets.json                distances of sets of other colours and sizes, in the 64 columns of Inception under made weights, by the
+                             definition of pytorch-fid: each picture in RGB, at its own size into the network; checked against
+                             inception.npy, which pytorch-fid itself made
     efflite0.npy             [2, 1280 + 1000]: features and logits of the two test images under made weights
     inception.npy            [2, 64 + 192 + 768 + 2048 + 1008]: the four layers and the logits, likewise
 
@@ -26,9 +29,9 @@ import numpy as np
 
 def frechet(a, b):
     """|dm|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with scipy's Schur method where S1 S2 has full rank."""
-    import scipy.linalg
     s1, s2 = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     if min(len(a), len(b)) > a.shape[1]:
+        import scipy.linalg
         root = np.trace(scipy.linalg.sqrtm(s1 @ s2).real)
     else:
         # sqrtm of a singular matrix is inaccurate; the eigenvalues of S1^(1/2) S2 S1^(1/2) are not.
@@ -184,6 +187,59 @@ def inception(out):
     save(out / "inception.npy", *layers, logits)
 
 
+def first_pool(pictures):
+    """pytorch-fid's first block under made weights, in numpy: uint8 [n, 3, h, w] of any size to [n, 64]."""
+    conv = lambda n: [made(f"{n}.{k}", s).astype(np.float64) for k, s in (
+        ("conv.weight", shapes[n]), ("bn.weight", shapes[n][:1]), ("bn.bias", shapes[n][:1]), ("bn.running_mean", shapes[n][:1]),
+        ("bn.running_var", shapes[n][:1]))]
+    shapes = {"Conv2d_1a_3x3": (32, 3, 3, 3), "Conv2d_2a_3x3": (32, 32, 3, 3), "Conv2d_2b_3x3": (64, 32, 3, 3)}
+
+    def resized(image, axis, to=299):
+        # Bilinear, corners not aligned, not antialiased: the source place of each new pixel, not below 0.
+        size = image.shape[axis]
+        at = np.clip((np.arange(to) + 0.5) * size / to - 0.5, 0, None)
+        low = at.astype(int)
+        part = (at - low).reshape((-1, 1) if axis == 1 else (1, -1))
+        return np.take(image, low, axis) * (1 - part) + np.take(image, np.minimum(low + 1, size - 1), axis) * part
+
+    def layer(x, name, stride, padding):
+        weight, scale, bias, mean, var = conv(name)
+        x = np.pad(x, ((0, 0), (padding, padding), (padding, padding)))
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))[:, ::stride, ::stride]
+        y = np.einsum("oikl,ihwkl->ohw", weight, windows, optimize=True)
+        column = lambda v: v[:, None, None]
+        return np.maximum((y - column(mean)) / np.sqrt(column(var) + 1e-3) * column(scale) + column(bias), 0)
+
+    rows = []
+    for picture in pictures:
+        x = 2 * resized(resized(picture.astype(np.float64) / 255, 1), 2) - 1
+        x = layer(layer(layer(x, "Conv2d_1a_3x3", 2, 0), "Conv2d_2a_3x3", 1, 0), "Conv2d_2b_3x3", 1, 1)
+        windows = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (1, 2))[:, ::2, ::2]
+        rows.append(windows.max((3, 4)).mean((1, 2)))
+    return np.array(rows)
+
+
+def noisy(n, channels, height, width, seed):
+    """uint8 [n, channels, height, width]: noise of an amplitude that grows with the picture's number, on a ramp."""
+    noise = mixed(n * channels * height * width, seed).reshape(n, channels, height, width)
+    i, x = np.arange(n, dtype=np.uint32)[:, None, None, None], np.arange(width, dtype=np.uint32)
+    return ((noise >> np.uint32(25)) * (i + 1) // n + x * 96 // width + i * 2).astype(np.uint8)
+
+
+def sets(out):
+    checked = first_pool(images())
+    ours = np.load(out / "inception.npy")[:, :64]
+    assert np.abs(checked - ours).max() < 1e-4 * np.abs(ours).max(), "not what pytorch-fid computes"
+    rgb = lambda pictures: np.repeat(pictures, 3, 1) if pictures.shape[1] == 1 else pictures
+    table = {name: first_pool(rgb(noisy(*shape))) for name, shape in dict(
+        grey=(20, 1, 32, 32, 5), colour=(20, 3, 32, 32, 6), large=(20, 3, 96, 128, 7)).items()}
+    value = lambda a, b: frechet(table[a], table[b])["value"]
+    golden = dict(made_with=dict(numpy=np.__version__), n=20, grey_colour=value("grey", "colour"), colour_grey=value("colour", "grey"),
+                  colour_large=value("colour", "large"), large_colour=value("large", "colour"))
+    print(golden)
+    (out / "sets.json").write_text(json.dumps(golden) + "\n")
+
+
 def save(path, *tables):
     joined = np.concatenate([t.numpy() for t in tables], 1)
     assert joined.dtype == np.float32 and np.isfinite(joined).all()
@@ -196,5 +252,5 @@ def save(path, *tables):
 if __name__ == "__main__":
     folder, *parts = sys.argv[1:]
     Path(folder).mkdir(parents=True, exist_ok=True)
-    for part in parts or ["numbers", "efflite0", "inception"]:
-        {"numbers": numbers, "efflite0": efflite0, "inception": inception}[part](Path(folder))
+    for part in parts or ["numbers", "efflite0", "inception", "sets"]:
+        {"numbers": numbers, "sets": sets, "efflite0": efflite0, "inception": inception}[part](Path(folder))

@@ -138,16 +138,22 @@ pub fn feature_scores(queries: &Tensor, pool: &Tensor) -> Result<Vec<f64>> {
 /// # Errors
 /// An empty pool, images of different sizes, or values that are not finite.
 pub fn nearest(queries: &Tensor, pool: &Tensor) -> Result<Vec<Nearest>> {
+    // The same number of values is not enough: 128 x 96 is not 96 x 128.
+    if queries.dim() > 0 && pool.dim() > 0 && queries.size()[1..] != pool.size()[1..] {
+        return Err(AttackError::Samples(format!(
+            "nearest image: queries of shape {:?} against images of shape {:?}: the sizes must agree",
+            &queries.size()[1..],
+            &pool.size()[1..]
+        )));
+    }
     let (queries, pool) = (rows(queries, "queries")?, rows(pool, "pool")?);
     let (n, m, d) = (queries.size()[0], pool.size()[0], pool.size()[1]);
     if n == 0 {
         return Ok(Vec::new());
     }
-    if m == 0 || queries.size()[1] != d {
+    if m == 0 {
         return Err(AttackError::Samples(format!(
-            "nearest image: {n} queries of {} values against {m} images of {d}: the pool must not be empty and the \
-             sizes must agree",
-            queries.size()[1]
+            "nearest image: {n} queries of {d} values against no images: the pool must not be empty"
         )));
     }
     let norms = (&pool * &pool).f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double)?;

@@ -57,6 +57,9 @@ fn refuses_what_cannot_be_compared() {
             .to_string()
             .contains("sizes must agree")
     );
+    // As many values, and yet another picture: nothing is reshaped to make it comparable.
+    let turned = |h: i64, w: i64| Tensor::zeros([2, 3, h, w], (Kind::Float, Device::Cpu));
+    assert!(nearest(&turned(96, 128), &turned(128, 96)).is_err());
     assert!(
         nearest(&(zeros(1, 4) / 0.0), &zeros(2, 4))
             .unwrap_err()

@@ -215,7 +215,7 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "FILE")]
     pub copies_weights: Option<PathBuf>,
 
-    /// Bring all images to this side first, in pixels
+    /// Bring all images, generated and real, to this side first, in pixels (default: each set at its own size)
     #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096))]
     pub image_size: Option<u32>,
 

@@ -4,12 +4,12 @@ use crate::args::{Global, MetricsArgs};
 use crate::choices::Features as Choice;
 use crate::engine::Engine;
 use crate::stages::copies::{self, Sides};
-use crate::stages::pictures::tensor_of_all;
+use crate::stages::pictures::bytes_of_all;
 use crate::stages::utility::{Real, extract, extractor, measure};
 use crate::{bail_usage, choices};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, LoadOptions, Split, load};
-use dualmd_metrics::{Gaussian, frechet_distance};
+use dualmd_metrics::{Gaussian, Likeness, frechet_distance};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 
@@ -24,23 +24,26 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
     }
     let engine = Engine::exact(global)?;
     let split = args.split.as_deref().map(Split::load).transpose()?;
-    let generated = read(&args.generated, args, split.as_ref(), None)?;
-    let shape = generated.shape();
-    let real = read(&args.real, args, split.as_ref(), Some(shape))?;
-    let members = args
-        .members
-        .as_deref()
-        .map(|data| read(data, args, split.as_ref(), Some(shape)))
-        .transpose()?;
-    let size = [shape[1], shape[2]];
+    let load = |data: &str| read(data, args, split.as_ref());
+    let (generated, real) = (load(&args.generated)?, load(&args.real)?);
+    let members = args.members.as_deref().map(load).transpose()?;
+    let sets: Vec<&ImageSet> = [&generated, &real].into_iter().chain(&members).collect();
+    let differ = different_sizes(&sets);
+    let pixels_asked =
+        args.features == Choice::Pixels || (counts && args.copies == choices::Copies::Pixels);
+    if let Some(differ) = differ.as_ref().filter(|_| pixels_asked) {
+        bail!("{differ}");
+    }
+    let [_, height, width] = generated.shape();
+    let size = [height, width];
     let seed = global.seed.unwrap_or(0);
-    let mut measured = json!({});
+    let mut measured = json!({ "missing": [] });
     if let Some(extractor) = extractor(args.features, args.weights.as_deref(), size, engine.device)?
     {
         let features = |set: &ImageSet| {
             extract(
                 extractor.as_ref(),
-                &tensor_of_all(set).to_device(engine.device),
+                &bytes_of_all(set).to_device(engine.device),
             )
             .with_context(|| format!("features of {}", set.source))
         };
@@ -68,10 +71,14 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
         bail_usage!("--statistics are of features: choose some with --features");
     }
     if let Some(members) = members.filter(|_| counts) {
-        let likened = copies::likenesses(args.copies, args.copies_weights.as_deref(), size)?;
+        let mut likened = copies::likenesses(args.copies, args.copies_weights.as_deref(), size)?;
+        if let Some(differ) = &differ {
+            likened.retain(|(_, likeness)| *likeness != Likeness::Rmse);
+            miss(&mut measured, format!("copies by pixels: {differ}"));
+        }
         let ids: Vec<&str> = members.records.iter().map(|r| r.id.as_str()).collect();
-        let sides = Sides::new(likened, &tensor_of_all(&members), &tensor_of_all(&real))?;
-        measured["copies"] = sides.measure(&tensor_of_all(&generated), None, &ids, seed)?;
+        let sides = Sides::new(likened, &bytes_of_all(&members), &bytes_of_all(&real))?;
+        measured["copies"] = sides.measure(&bytes_of_all(&generated), None, &ids, seed)?;
     }
     if args.json {
         outln!("{}", serde_json::to_string_pretty(&measured)?)?;
@@ -81,21 +88,36 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(
-    data: &str,
-    args: &MetricsArgs,
-    split: Option<&Split>,
-    like: Option<[usize; 3]>,
-) -> Result<ImageSet> {
-    // Every set is brought to the size of the generated images, or a difference of resolution would be measured.
-    let side = args
-        .image_size
-        .or_else(|| like.and_then(|[_, h, w]| (h == w).then(|| u32::try_from(h).ok()).flatten()));
+/// Adds to what is not measured, and why.
+fn miss(measured: &mut Value, reason: String) {
+    if let Some(missing) = measured["missing"].as_array_mut() {
+        missing.push(reason.into());
+    }
+}
+
+/// What to say where not all sets have one size, and are compared pixel by pixel.
+fn different_sizes(sets: &[&ImageSet]) -> Option<String> {
+    let size = |set: &ImageSet| {
+        let [_, height, width] = set.shape();
+        (width, height)
+    };
+    let first = sets.first()?;
+    let other = sets.iter().find(|set| size(set) != size(first))?;
+    let ((w, h), (ow, oh)) = (size(first), size(other));
+    Some(format!(
+        "the pictures of {} are {w}x{h} and those of {} {ow}x{oh}; pixels compare between pictures of one size only, to which --image-size \
+         brings all",
+        first.source, other.source
+    ))
+}
+
+/// A set as it is: at its own size and with its own channels. The networks see each picture as it is, as pytorch-fid has it; to
+/// bring one set to the size or the grey of the other would measure something else (only `--image-size` does, to all alike).
+fn read(data: &str, args: &MetricsArgs, split: Option<&Split>) -> Result<ImageSet> {
     let set = load(
         data,
         &LoadOptions {
-            image_size: side,
-            channels: like.map(|[c, _, _]| u8::try_from(c).unwrap_or(3)),
+            image_size: args.image_size,
             split,
             ..LoadOptions::default()
         },
@@ -112,6 +134,9 @@ fn print(measured: &Value) -> Result<()> {
     }
     for found in measured["copies"].as_array().into_iter().flatten() {
         print_copies(found)?;
+    }
+    for reason in measured["missing"].as_array().into_iter().flatten() {
+        outln!("not measured: {}", reason.as_str().unwrap_or("?"))?;
     }
     Ok(())
 }
@@ -219,8 +244,5 @@ fn print_distances(measured: &Value) -> Result<()> {
         let p = number("/gap/p_value").map_or(String::new(), |p| format!("p = {p:.3}"));
         format!("below 0: nearer to members; {p}")
     })?;
-    for reason in measured["missing"].as_array().into_iter().flatten() {
-        outln!("not measured: {}", reason.as_str().unwrap_or("?"))?;
-    }
     Ok(())
 }

@@ -95,7 +95,7 @@ struct Side {
 }
 
 impl Sides {
-    /// `members`, `heldout`: [N, C, H, W] in [-1, 1]; with fewer than two of either nothing will be counted.
+    /// `members`, `heldout`: [N, C, H, W] in [-1, 1] or as uint8; with fewer than two of either nothing will be counted.
     ///
     /// # Errors
     /// What an extractor refuses.
@@ -114,7 +114,7 @@ impl Sides {
         Ok(Self(likened.into_iter().map(side).collect::<Result<_>>()?))
     }
 
-    /// One entry for each likeness. `generated`: [N, C, H, W] in [-1, 1]. `per_prompt`: of a text-to-image model that drew so many
+    /// One entry for each likeness. `generated`: as the others. `per_prompt`: of a text-to-image model that drew so many
     /// for the caption of every member, then of every held-out image; those for members are looked through for copies, and both
     /// are compared with the images that their captions are of. `ids`: of the members.
     ///

@@ -19,6 +19,20 @@ pub fn tensor_of_all(set: &ImageSet) -> Tensor {
     tensor(set, &(0..set.len()).collect::<Vec<_>>())
 }
 
+/// [N, C, H, W] uint8 of all pictures of a set, on the CPU: a quarter of the room that [`tensor_of_all`] takes.
+pub fn bytes_of_all(set: &ImageSet) -> Tensor {
+    let [c, h, w] = set.shape().map(|d| d as i64);
+    let flat: Vec<u8> = set
+        .records
+        .iter()
+        .flat_map(|r| r.picture.pixels.iter().copied())
+        .collect();
+    Tensor::from_slice(&flat)
+        .view([-1, h, w, c])
+        .permute([0, 3, 1, 2])
+        .contiguous()
+}
+
 /// How images are loaded that a model is to see: of its size and its channels, where it says which (`shape`: [C, H, W]), else in
 /// colour.
 pub fn as_seen(shape: Option<[i64; 3]>) -> LoadOptions<'static> {

@@ -15,7 +15,7 @@ use dualmd_metrics::{
     SscdForm, TorchScriptInception, density_coverage, fd_with_interval, inception_score, kid,
     memorisation_gap, precision_recall,
 };
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::{Device, Kind, Tensor};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,11 +127,14 @@ pub fn unit(x: &Tensor) -> Tensor {
     ((x + 1.0) / 2.0).clamp(0.0, 1.0)
 }
 
-/// Features of images in [-1, 1].
+/// Features of images, [N, C, H, W] in [-1, 1] or as uint8, at the size they have.
 ///
 /// # Errors
 /// What the extractor refuses.
 pub fn extract(extractor: &dyn Extractor, x: &Tensor) -> Result<Extracted> {
+    if x.kind() == Kind::Uint8 {
+        return Ok(extractor.extract(x)?);
+    }
     Ok(extractor.extract(&unit(x))?)
 }
 
