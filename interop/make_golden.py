@@ -138,8 +138,8 @@ def sima(eps, x, t=100):
 
 
 def crop(x, share):
-    """The middle of the image, enlarged back."""
-    keep = [round(side * share) for side in x.shape[2:]]
+    """The middle of the image, enlarged back. Whole pixels, truncated as the public code does."""
+    keep = [int(side * share) for side in x.shape[2:]]
     top, left = [(side - k) // 2 for side, k in zip(x.shape[2:], keep)]
     middle = x[:, :, top:top + keep[0], left:left + keep[1]]
     return torch.nn.functional.interpolate(middle, size=x.shape[2:], mode="bilinear", align_corners=False)

@@ -19,6 +19,9 @@
 //! autoencoder is not linear), but it needs no autoencoder and changes the input by as much. The score means the same, on
 //! another neighbourhood.
 //!
+//! *Unlike the public codes*: the image and its crops share one draw of noise, at all timesteps; SimA's code draws anew for each
+//! loss, CLiD's for each image and each crop, and crops the picture before it is encoded, at t = 1, 51, ..., 451.
+//!
 //! *What it misses*: models trained on random crops, whose dip is wide; images with an empty border, which a crop changes
 //! more than others, member or not.
 
@@ -63,10 +66,11 @@ impl Pfami {
     }
 }
 
-/// The middle of `x` [B, C, H, W], `share` of each side (rounded to pixels, at least one), enlarged back.
+/// The middle of `x` [B, C, H, W], `share` of each side, enlarged back. Whole pixels are kept, at least one: what is left over
+/// is cut off, as `int(side * share)` does in the public codes (64 keeps 52 at 0.825, and not 53).
 fn crop(x: &Tensor, share: f64) -> Result<Tensor> {
     let size = x.size();
-    let keep = |side: i64| ((side as f64 * share).round() as i64).clamp(1, side);
+    let keep = |side: i64| ((side as f64 * share) as i64).clamp(1, side);
     let (h, w) = (keep(size[2]), keep(size[3]));
     let middle = x
         .f_narrow(2, (size[2] - h) / 2, h)?
@@ -114,5 +118,36 @@ impl Attack for Pfami {
             }
         }
         Ok(negated(fluctuation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd_torch::{Device, Kind};
+
+    /// int(side * share) of the public code, for sides where rounding would keep another number of pixels, and where not.
+    #[test]
+    fn a_crop_keeps_whole_pixels_and_rounds_none_up() {
+        for (side, kept) in [
+            (4, 3),
+            (8, 6),
+            (16, 13),
+            (28, 23),
+            (32, 26),
+            (40, 33),
+            (64, 52),
+        ] {
+            // A picture whose value is the distance from its edge: the crop's corner says how much was cut.
+            let edge: Vec<f32> = (0..side).map(|i| i.min(side - 1 - i) as f32).collect();
+            let row = Tensor::from_slice(&edge);
+            let x = row
+                .minimum(&row.view([side as i64, 1]))
+                .view([1, 1, side as i64, side as i64]);
+            let corner = crop(&x, 0.825).unwrap().double_value(&[0, 0, 0, 0]);
+            assert_eq!(corner, ((side - kept) / 2) as f64, "{side} pixels");
+        }
+        let one = Tensor::zeros([1, 1, 1, 1], (Kind::Float, Device::Cpu));
+        assert_eq!(crop(&one, 0.1).unwrap().size(), [1, 1, 1, 1]);
     }
 }
