@@ -48,6 +48,7 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
         })
         .unwrap_or_default();
     let mut warnings = integrity(&files);
+    warnings.extend(crate::captions::warning(&files.plan));
     let delta = delta(&files.plan, &mut warnings);
     let (compat, problems) = crate::compat::rules(&files.plan);
     warnings.extend(problems);

@@ -34,6 +34,7 @@
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+mod captions;
 mod catalogue;
 pub mod cells;
 mod chosen;

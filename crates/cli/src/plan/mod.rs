@@ -1,9 +1,11 @@
 //! What will be done: an experiment with everything resolved, printed before work starts and kept as `plan.json`.
 //!
+//! - `captions`: whether prompt diversification has captions to choose from
 //! - `schedule`: which models are trained, after which others, how many side by side; what is audited
 //! - `resume`: whether a run folder may be gone on with
 //! - `describe`: the plan in words
 
+mod captions;
 mod describe;
 mod resume;
 mod schedule;
@@ -11,6 +13,7 @@ mod schedule;
 mod tests;
 
 pub use crate::experiment::{BASE, REFERENCE, SHADOW};
+pub use captions::CaptionFacts;
 pub use schedule::{Job, JobKind, Target, takes_pair, training_seed};
 
 use crate::bail_usage;
@@ -62,6 +65,9 @@ pub struct DataFacts {
     pub d2: usize,
     /// Licence of the images, where the source states one.
     pub licence: Option<String>,
+    /// Captions of the members, of text-to-image models.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captions: Option<CaptionFacts>,
 }
 
 /// The network, once its configuration is built.
@@ -174,7 +180,7 @@ impl Plan {
     /// Resolves an experiment on this machine and these images.
     ///
     /// # Errors
-    /// An attack does not exist. (The experiment itself was checked when it was read.)
+    /// An attack does not exist; prompt diversification of images with one caption each. (The experiment itself was checked when it was read.)
     pub fn resolve(experiment: &Experiment, context: &Context) -> Result<Self> {
         check_attacks(experiment)?;
         let trainings = schedule::jobs(experiment)?;
@@ -199,13 +205,17 @@ impl Plan {
             threads_per_model,
             parallel_models,
         };
+        let mut warnings = warnings(experiment, &context.data, &hardware);
+        if let Some(facts) = context.data.captions {
+            warnings.extend(captions::check(&trainings, &experiment.train, facts)?);
+        }
         Ok(Self {
             schema: SCHEMA,
             name: context.name.clone(),
             created: context.created.clone(),
             command: context.command.clone(),
             versions: context.versions.clone(),
-            warnings: warnings(experiment, &context.data, &hardware),
+            warnings,
             hardware,
             seed: experiment.seed,
             data: context.data.clone(),

@@ -35,6 +35,7 @@ fn context() -> Context {
             d1: 32,
             d2: 32,
             licence: Some("MIT".into()),
+            captions: None,
         },
         split_hash: "0123456789abcdef".into(),
         network: NetworkFacts {

@@ -4,7 +4,9 @@ use super::{RunFolder, create_folder, pictures, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::engine::Engine;
 use crate::experiment::{Data, Experiment};
-use crate::plan::{Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan, Versions};
+use crate::plan::{
+    CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan, Versions,
+};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{
     DedupeReport, Filter, Groups, ImageSet, LoadOptions, Method, NearDuplicateOptions, Selected,
@@ -222,6 +224,14 @@ pub fn prepare(
             d1: selected.d1.len(),
             d2: selected.d2.len(),
             licence: set.licence.clone(),
+            captions: experiment.is_text().then(|| {
+                let single = |i: &&usize| set.records[**i].captions.len() < 2;
+                let one = selected.members.iter().filter(single).count();
+                CaptionFacts {
+                    one,
+                    several: selected.members.len() - one,
+                }
+            }),
         },
         split_hash: split.hash().to_owned(),
         network,

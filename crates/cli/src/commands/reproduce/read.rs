@@ -45,6 +45,8 @@ pub struct Run {
     pub models: Vec<Model>,
     /// How images were drawn: `[sample]` of the plan; null where the report does not say.
     pub sample: Value,
+    /// Captions of the members: `data.captions` of the plan; null of models without text, and where the report does not say.
+    pub captions: Value,
 }
 
 /// `report.json`, as far as it is used.
@@ -329,6 +331,7 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
         folder: folder.to_path_buf(),
         models,
         sample: report.run["sample"].clone(),
+        captions: report.run["data"]["captions"].clone(),
     })
 }
 

@@ -182,6 +182,7 @@ fn outline(planned: &Planned) -> Result<Plan> {
             d1: e.data.members / 2,
             d2: e.data.members / 2,
             licence: None,
+            captions: None,
         },
         split_hash: String::new(),
         network: NetworkFacts {

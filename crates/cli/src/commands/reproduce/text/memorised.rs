@@ -571,6 +571,7 @@ mod tests {
                 folder: dir.path().to_path_buf(),
                 models: Vec::new(),
                 sample: Value::Null,
+                captions: Value::Null,
             }],
         };
         let Histogram {

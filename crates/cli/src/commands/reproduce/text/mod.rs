@@ -15,7 +15,7 @@ pub use memorised::{build as memorisation, histograms, measure};
 use super::cell::{Cell, strongest};
 use super::names;
 use super::paper::Metric;
-use super::read::Evidence;
+use super::read::{Evidence, Set};
 use super::tables::{Record, Row, Table, intervals};
 use crate::args::What;
 use anyhow::Result;
@@ -369,7 +369,25 @@ fn notes(table: u8, evidence: &Evidence) -> Vec<String> {
     if matches!(table, 5 | 7 | 9) {
         out.extend(drawing(evidence));
     }
+    if kinds(table).contains(&Captions::Any) {
+        out.extend(evidence.sets.iter().filter_map(undiversified));
+    }
     out
+}
+
+/// What the columns with prompt diversification hide where some members have one caption only.
+fn undiversified(set: &Set) -> Option<String> {
+    let most = set.runs.iter().filter_map(|run| {
+        let number = |key: &str| run.captions[key].as_u64();
+        let (one, several) = (number("one")?, number("several")?);
+        (one > 0).then_some((one, one + several))
+    });
+    let (one, all) = most.max()?;
+    Some(format!(
+        "{}: {one} of {all} members have one caption: of these the models with prompt diversification (PD) were shown that one, as those \
+         without.",
+        set.title
+    ))
 }
 
 /// How the images were drawn, beside Pang and Wang's settings: once, where all runs agree.

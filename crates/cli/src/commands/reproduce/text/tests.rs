@@ -95,6 +95,24 @@ fn evidence_in(dir: &Path) -> Evidence {
     Evidence { sets: vec![set] }
 }
 
+/// Members with one caption are not diversified: the tables that say "PD" say of how many that is.
+#[test]
+fn members_with_one_caption_are_counted_below_the_table() {
+    let with = |captions: Value, table| {
+        let mut evidence = evidence();
+        for run in &mut evidence.sets[0].runs {
+            run.captions = captions.clone();
+        }
+        build(table, &evidence).unwrap().notes.join("\n")
+    };
+    let some = json!({ "one": 16, "several": 400 });
+    assert!(with(some.clone(), 5).contains("Toy: 16 of 416 members have one caption"));
+    assert!(!with(some, 4).contains("have one caption"));
+    for none in [json!({ "one": 0, "several": 416 }), Value::Null] {
+        assert!(!with(none, 5).contains("have one caption"));
+    }
+}
+
 #[test]
 fn table_4_has_the_papers_four_columns_in_one() {
     let table = build(4, &evidence()).unwrap();

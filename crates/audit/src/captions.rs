@@ -1,0 +1,57 @@
+//! What a report says of prompt diversification where some members have one caption only.
+
+use serde_json::Value;
+
+/// A warning, if the plan says that models with several captions an image had members with one.
+pub(crate) fn warning(plan: &Value) -> Option<String> {
+    let facts = &plan["data"]["captions"];
+    let (one, several) = (facts["one"].as_u64()?, facts["several"].as_u64()?);
+    let any = |recipe: &Value| recipe["captions"] == "any";
+    let trainings = plan["trainings"].as_array()?;
+    let mut names: Vec<&str> = trainings
+        .iter()
+        .filter(|job| job["kind"] != "pretrain")
+        .filter(|job| match &job["train"] {
+            Value::Null => any(&plan["train"]),
+            own => any(own),
+        })
+        .filter_map(|job| job["name"].as_str())
+        .collect();
+    names.sort_unstable();
+    if names.is_empty() || one == 0 {
+        return None;
+    }
+    Some(format!(
+        "Prompt diversification (captions = \"any\": {}): {one} of {} members have one caption and were trained as without it.",
+        names.join(", "),
+        one + several
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::warning;
+    use serde_json::json;
+
+    #[test]
+    fn members_with_one_caption_are_counted() {
+        let plan = |one: u64, captions: &str| {
+            json!({
+                "data": { "captions": { "one": one, "several": 10 } }, "train": { "captions": "first" },
+                "trainings": [
+                    { "name": "base", "kind": "pretrain", "train": { "captions": "any" } },
+                    { "name": "baseline", "kind": "baseline" },
+                    { "name": "student", "kind": "student", "train": { "captions": captions } },
+                ],
+            })
+        };
+        let said = warning(&plan(3, "any")).unwrap_or_default();
+        assert!(
+            said.contains("\"any\": student") && said.contains("3 of 13 members"),
+            "{said}"
+        );
+        assert_eq!(warning(&plan(0, "any")), None);
+        assert_eq!(warning(&plan(3, "first")), None);
+        assert_eq!(warning(&json!({})), None);
+    }
+}
