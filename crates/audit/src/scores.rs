@@ -6,8 +6,8 @@
 
 use std::path::Path;
 
-use crate::disk;
 use crate::cells::{cell as to_cell, original};
+use crate::disk;
 use crate::error::{AuditError, Result};
 
 /// One score of one sample.

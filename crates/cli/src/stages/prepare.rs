@@ -1,6 +1,6 @@
 //! Images, split and plan.
 
-use super::{RunFolder, create_folder, pictures, text};
+use super::{RunFolder, pictures, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::engine::Engine;
 use crate::experiment::{Data, Experiment};

@@ -9,7 +9,7 @@ use super::prepare::{self, Images, prepare, subset};
 use super::score::Label;
 use super::similar::needs_images;
 use super::text::captions_of;
-use super::{RunFolder, create_folder, sample, trainings};
+use super::{RunFolder, sample, trainings};
 use crate::bail_usage;
 use crate::choices::SplitMethod;
 use crate::engine::Engine;

@@ -4,7 +4,7 @@ use super::names;
 use super::read::Set;
 use super::study::Study;
 use super::tables::{Row, Table};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use dualmd_data::decode::decode;
 use dualmd_data::{LoadOptions, Picture, grid, save_png};
 use dualmd_files::limit;

@@ -9,7 +9,7 @@ use crate::bail_usage;
 use crate::choices::Stage;
 use crate::commands::{data, run};
 use crate::experiment::Experiment;
-use crate::stages::{RunFolder, create_folder};
+use crate::stages::RunFolder;
 use crate::suggest::nearest;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
