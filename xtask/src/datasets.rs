@@ -115,7 +115,7 @@ fn emoji(packages: &Path) -> Result<PathBuf> {
         checksum::ensure(&archive, sha256, || {
             let mut command = Command::new("npm");
             command
-                .args(["pack", "--silent", package])
+                .args(["pack", "--silent", "--ignore-scripts", package])
                 .current_dir(packages);
             workspace::run(command)
                 .context("the drawings come from npm packages: install npm and check the network")

