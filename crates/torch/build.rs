@@ -48,7 +48,10 @@ fn main() {
     println!("cargo:rustc-link-search=native={}", lib.display());
     println!("cargo:rustc-link-lib=torch_cpu");
     println!("cargo:rustc-link-lib=c10");
+    // Not the link that set-up made in the checkout, but where it leads: a program that is moved still finds it.
+    let lib = lib.canonicalize().unwrap_or(lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
+    println!("cargo:lib={}", lib.display());
 }
 
 /// The version in libtorch's own header, for reports.
