@@ -14,12 +14,14 @@
 //! | `features` | the weights that generated images are compared by |
 //! | `sscd` | the networks and the library that copies are found by |
 //! | `tools` | cargo-deny and typos, for `lint` |
+//! | `fuzz` | libFuzzer over all readers |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
 mod checksum;
 mod datasets;
 mod engine;
 mod features;
+mod fuzz;
 mod interop;
 mod minilm;
 mod sscd;
@@ -56,6 +58,9 @@ Usage: cargo xtask COMMAND [ARGS]
   lint                       rustfmt, clippy, rustdoc, typos and cargo-deny, warnings are errors
   deny                       licences, versions, sources and known faults of dependencies, by deny.toml
   typos                      spelling, by _typos.toml
+  fuzz [--seconds N] [TARGET...]
+                             look for inputs that break a reader: all of them, each for N seconds (60); needs cargo-fuzz.
+                             The corpus itself is replayed by `test`
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)
 
@@ -119,6 +124,7 @@ fn run(args: &[String]) -> Result<()> {
         "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),
         "deny" => no_arguments(rest).and_then(|()| tools::deny(&workspace)),
         "typos" => no_arguments(rest).and_then(|()| tools::typos(&workspace)),
+        "fuzz" => fuzz::run(&workspace, &fuzz::Options::parse(rest)?),
         "doc" => no_arguments(rest).and_then(|()| doc(&workspace)),
         "data" => match rest {
             [name] => datasets::rebuild(&workspace, name, None),
@@ -233,6 +239,7 @@ fn full_size(workspace: &Workspace, args: &[String]) -> Result<()> {
 fn lint(workspace: &Workspace) -> Result<()> {
     engine::ensure(workspace, Choice::Keep)?;
     workspace::run(workspace.cargo(&["fmt", "--all", "--check"]))?;
+    workspace::run(workspace.cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]))?;
     tools::typos(workspace)?;
     tools::deny(workspace)?;
     workspace::run(workspace.cargo(&[

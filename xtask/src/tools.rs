@@ -107,7 +107,7 @@ pub fn deny(workspace: &Workspace) -> Result<()> {
         command.current_dir(&workspace.root).args(arguments);
         command
     };
-    for manifest in ["Cargo.toml"] {
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
         let mut command = deny(&[
             "--manifest-path",
             manifest,
