@@ -1,8 +1,8 @@
 //! Which libtorch the workspace is built against.
 //!
 //! Set-up's whole effect is one symbolic link, `.cargo/libtorch`, that the committed `.cargo/config.toml` names in
-//! `[env] LIBTORCH` and in the rpath of every binary. So plain cargo works afterwards, a user's own `LIBTORCH` still wins,
-//! `cargo clean` does not undo the set-up, and two checkouts may use different engines.
+//! `[env] LIBTORCH`; every binary is linked against what it leads to (`crates/torch/rpath.rs`). So plain cargo works
+//! afterwards, a user's own `LIBTORCH` still wins, `cargo clean` does not undo the set-up, and two checkouts may use different engines.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -174,17 +174,10 @@ fn linked(workspace: &Workspace) -> Option<Engine> {
 
 /// Makes the link, and forgets what was compiled against another engine.
 fn link(workspace: &Workspace, engine: &Engine) -> Result<()> {
-    let mut links = vec![link_path(workspace)];
-    if workspace.target != workspace.root.join("target") {
-        // Binaries built elsewhere look beside their build folder; see .cargo/config.toml.
-        links.push(workspace.target.join("libtorch"));
-    }
-    let before = std::fs::read_link(&links[0]).ok();
-    for link in &links {
-        if std::fs::read_link(link).is_ok_and(|path| path == engine.path) {
-            continue;
-        }
-        replace_link(&engine.path, link)?;
+    let link = link_path(workspace);
+    let before = std::fs::read_link(&link).ok();
+    if before.as_ref() != Some(&engine.path) {
+        replace_link(&engine.path, &link)?;
     }
     if before.is_some_and(|path| path != engine.path) {
         // Build scripts watch the variable LIBTORCH, whose value (the link) stayed the same.

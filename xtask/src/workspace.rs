@@ -8,17 +8,6 @@ use anyhow::{Context, Result, bail};
 
 use crate::engine::Engine;
 
-/// The linker arguments that let our binaries find libtorch through the link made by set-up.
-///
-/// The same list stands in `.cargo/config.toml`, where the reason for each is; here it is needed only when the user's
-/// `RUSTFLAGS` displaces that file's.
-pub const RPATHS: [&str; 4] = [
-    "$ORIGIN/../../.cargo/libtorch/lib",
-    "$ORIGIN/../../../.cargo/libtorch/lib",
-    "$ORIGIN/../libtorch/lib",
-    "$ORIGIN/../../libtorch/lib",
-];
-
 /// The checkout and the two folders outside its sources.
 pub struct Workspace {
     /// The root of the checkout.
@@ -62,9 +51,6 @@ impl Workspace {
             // Cargo gave us its own `[env]` value; as an inherited variable it would look like the user's.
             command.env_remove("LIBTORCH");
         }
-        if let Some(flags) = std::env::var_os("RUSTFLAGS") {
-            command.env("RUSTFLAGS", with_rpaths(flags));
-        }
         command
     }
 
@@ -74,14 +60,6 @@ impl Workspace {
         command.args(engine.cargo_features());
         run(command)
     }
-}
-
-/// Appends the rpath arguments to the user's `RUSTFLAGS`, which replace those of `.cargo/config.toml` altogether.
-fn with_rpaths(mut flags: OsString) -> OsString {
-    for path in RPATHS {
-        flags.push(format!(" -C link-arg=-Wl,-rpath,{path}"));
-    }
-    flags
 }
 
 /// `$DUALMD_CACHE`, or `dualmd` in the user's cache folder.
@@ -209,18 +187,12 @@ mod tests {
         assert!(cache(&[]).unwrap_err().to_string().contains("DUALMD_CACHE"));
     }
 
+    /// A relative one is a trap for a program that is copied to a shared folder; see crates/torch/rpath.rs.
     #[test]
-    fn rpaths_are_those_of_the_cargo_configuration() {
+    fn no_program_looks_for_libraries_beside_itself() {
         let config = include_str!("../../.cargo/config.toml");
-        for path in RPATHS {
-            assert!(
-                config.contains(&format!("\"link-arg=-Wl,-rpath,{path}\"")),
-                "{path}"
-            );
-        }
-        assert_eq!(config.matches("-rpath,$ORIGIN").count(), RPATHS.len());
-        let flags = with_rpaths("-C debuginfo=0".into()).into_string().unwrap();
-        assert!(flags.starts_with("-C debuginfo=0 -C link-arg=-Wl,-rpath,$ORIGIN/"));
+        let scripts = include_str!("../../crates/torch/build.rs");
+        assert!(!config.contains("$ORIGIN") && !scripts.contains("$ORIGIN"));
     }
 
     #[test]

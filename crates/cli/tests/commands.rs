@@ -336,3 +336,15 @@ fn the_selftest_passes() {
     let output = succeed(&["selftest"]);
     assert!(String::from_utf8_lossy(&output.stdout).contains("planted leak"));
 }
+
+/// A copy in a shared folder would load the library that a stranger puts beside that folder.
+#[test]
+fn the_program_looks_for_libraries_in_no_relative_place() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_dualmd")).unwrap();
+    let holds = |text: &[u8]| program.windows(text.len()).any(|window| window == text);
+    assert!(
+        !holds(b"$ORIGIN"),
+        "a relative place: {}",
+        env!("CARGO_BIN_EXE_dualmd")
+    );
+}
