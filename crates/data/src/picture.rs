@@ -146,7 +146,8 @@ impl Picture {
     }
 
     /// The picture as a square of `size` pixels: the shorter side is resized to `size` (the longer one to the whole
-    /// number below its share), and the middle is cut out, as by torchvision's `Resize(size)` and `CenterCrop(size)`.
+    /// number below its share), and the middle is cut out, both by the same rules as torchvision's `Resize(size)` and
+    /// `CenterCrop(size)`.
     ///
     /// # Errors
     /// An empty picture, a size of 0, or a picture so elongated that the resized strip would pass `max_pixels`.
@@ -222,16 +223,21 @@ impl Picture {
         if (self.width, self.height) == (size, size) {
             return self;
         }
+        let (left, top) = (margin(self.width - size), margin(self.height - size));
+        self.cut(left, top, size, size)
+    }
+
+    /// The `width` x `height` pixels from column `left` and row `top` on, which must lie inside.
+    pub(crate) fn cut(&self, left: u32, top: u32, width: u32, height: u32) -> Self {
         let c = usize::from(self.channels);
-        let (left, top) = ((self.width - size) / 2, (self.height - size) / 2);
-        let mut pixels = Vec::with_capacity(size as usize * size as usize * c);
-        for y in top..top + size {
+        let mut pixels = Vec::with_capacity(width as usize * height as usize * c);
+        for y in top..top + height {
             let start = (y as usize * self.width as usize + left as usize) * c;
-            pixels.extend_from_slice(&self.pixels[start..start + size as usize * c]);
+            pixels.extend_from_slice(&self.pixels[start..start + width as usize * c]);
         }
         Self {
-            width: size,
-            height: size,
+            width,
+            height,
             channels: self.channels,
             pixels,
         }
@@ -252,6 +258,13 @@ impl Picture {
             (sum as f64 / self.pixels.len() as f64).sqrt() / 255.0
         })
     }
+}
+
+/// What a centre crop leaves out before the middle, of `rest` pixels too many: half of them, and of an odd number the half
+/// that is even, as torchvision's `int(round(rest / 2.0))` rounds.
+fn margin(rest: u32) -> u32 {
+    let half = rest / 2;
+    half + (rest % 2) * (half % 2)
 }
 
 fn luma(r: u8, g: u8, b: u8) -> u8 {
@@ -320,6 +333,62 @@ mod tests {
                 .to_square(32, Filter::Bilinear, 1_000_000)
                 .is_err()
         );
+    }
+
+    #[test]
+    fn the_middle_is_where_torchvision_finds_it() {
+        // `int(round((side - 32) / 2.0))` for sides 32 to 48, by Python.
+        let python = [0, 0, 1, 2, 2, 2, 3, 4, 4, 4, 5, 6, 6, 6, 7, 8, 8];
+        for (rest, &first) in python.iter().enumerate() {
+            let side = 32 + rest as u32;
+            // The value of a pixel is its position along the longer side: the first one kept is the margin.
+            let wide = Picture {
+                width: side,
+                height: 32,
+                channels: 1,
+                pixels: (0..32).flat_map(|_| 0..side as u8).collect(),
+            };
+            let tall = Picture {
+                width: 32,
+                height: side,
+                channels: 1,
+                pixels: (0..side as u8).flat_map(|y| [y; 32]).collect(),
+            };
+            for picture in [wide, tall] {
+                let square = picture.to_square(32, Filter::Bilinear, u64::MAX).unwrap();
+                assert_eq!(square.pixels[0], first, "{side}");
+                assert_eq!(*square.pixels.last().unwrap(), first + 31, "{side}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_longer_side_is_truncated_as_torchvision_does() {
+        // `int(size * long / short)` in Python, then the margin: (width, height, size, longer side, margin).
+        for (width, height, size, long, first) in [
+            (70, 64, 32, 35, 2),
+            (64, 70, 32, 35, 2),
+            (101, 67, 32, 48, 8),
+            (67, 101, 64, 96, 16),
+            (500, 375, 28, 37, 4),
+            (7, 5, 32, 44, 6),
+        ] {
+            let short = width.min(height);
+            assert_eq!(size * width.max(height) / short, long);
+            assert_eq!(margin(long - size), first);
+            let square = ramp(width, height, 3).to_square(size, Filter::Bilinear, u64::MAX);
+            let resized = if width < height {
+                ramp(width, height, 3).resize(size, long, Filter::Bilinear)
+            } else {
+                ramp(width, height, 3).resize(long, size, Filter::Bilinear)
+            };
+            let (left, top) = if width < height {
+                (0, first)
+            } else {
+                (first, 0)
+            };
+            assert_eq!(square.unwrap(), resized.unwrap().cut(left, top, size, size));
+        }
     }
 
     #[test]
