@@ -1,19 +1,21 @@
 //! One process at a time in a folder.
 
-use crate::{Error, Result};
+use crate::{Error, Result, parent};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
 
 /// File in a folder that its lock is on.
 const FILE: &str = ".lock";
 
-/// A folder that this process alone works in, until this is dropped or the process ends, however it ends. Processes that it
-/// starts do not inherit the lock.
+/// A folder, or a file, that this process alone works on, until this is dropped or the process ends, however it ends.
+/// Processes that it starts do not inherit the lock. Dropped, it takes its file along; that of a killed process stays, and
+/// holds nobody up.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
+    path: PathBuf,
     certain: bool,
 }
 
@@ -23,56 +25,94 @@ impl Lock {
     /// # Errors
     /// Another process holds it ([`Error::Locked`]); the folder cannot be written to.
     pub fn take(folder: &Path, command: &str) -> Result<Self> {
-        let path = folder.join(FILE);
-        let fail = |e| Error::io("write", &path, e);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            // A link that somebody laid there is not followed.
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .mode(0o600)
-            .open(&path)
-            .map_err(fail)?;
-        let certain = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => {
-                let mut who = String::new();
-                // Its holder may be just about to write it.
-                let _ = (&file).take(500).read_to_string(&mut who);
-                return Err(Error::Locked {
-                    path: folder.to_path_buf(),
-                    who: match who.trim() {
-                        "" => "another process".to_owned(),
-                        who => crate::shown(who).to_string(),
-                    },
-                });
-            }
-            Err(TryLockError::Error(e))
-                if matches!(
-                    e.raw_os_error(),
-                    Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP)
-                ) =>
-            {
-                false
-            }
-            Err(TryLockError::Error(e)) => return Err(fail(e)),
-        };
-        let who = format!("process {} ({command})", std::process::id());
-        file.set_len(0).map_err(fail)?;
-        file.rewind().map_err(fail)?;
-        file.write_all(who.as_bytes()).map_err(fail)?;
-        Ok(Self {
-            _file: file,
-            certain,
-        })
+        Self::at(folder.join(FILE), folder, command)
+    }
+
+    /// Takes the lock of one file, in a folder where other processes may write others. The file need not be there.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub fn of_file(path: &Path, command: &str) -> Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let own = parent(path).join(format!(".{name}{FILE}"));
+        Self::at(own, path, command)
+    }
+
+    /// The lock on the file `path`, for what is `held` by it.
+    fn at(path: PathBuf, held: &Path, command: &str) -> Result<Self> {
+        loop {
+            let fail = |e| Error::io("write", &path, e);
+            let mut file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                // A link that somebody laid there is not followed.
+                .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+                .mode(0o600)
+                .open(&path)
+                .map_err(fail)?;
+            let certain = match file.try_lock() {
+                // Its last holder took it away after this process had opened it: another one may have made it anew.
+                Ok(()) if !is_at(&file, &path) => continue,
+                Ok(()) => true,
+                Err(TryLockError::WouldBlock) => {
+                    let mut who = String::new();
+                    // Its holder may be just about to write it.
+                    let _ = (&file).take(500).read_to_string(&mut who);
+                    return Err(Error::Locked {
+                        path: held.to_path_buf(),
+                        who: match who.trim() {
+                            "" => "another process".to_owned(),
+                            who => crate::shown(who).to_string(),
+                        },
+                    });
+                }
+                Err(TryLockError::Error(e))
+                    if matches!(
+                        e.raw_os_error(),
+                        Some(libc::ENOLCK | libc::ENOSYS | libc::EOPNOTSUPP)
+                    ) =>
+                {
+                    false
+                }
+                Err(TryLockError::Error(e)) => return Err(fail(e)),
+            };
+            let who = format!("process {} ({command})", std::process::id());
+            // On a full disk the lock is held all the same; it only does not say by whom.
+            let _ = file
+                .set_len(0)
+                .and_then(|()| file.rewind())
+                .and_then(|()| file.write_all(who.as_bytes()));
+            return Ok(Self {
+                _file: file,
+                path,
+                certain,
+            });
+        }
     }
 
     /// False where the file system has no locks: then two processes can meet, and the user should be told.
     pub fn is_certain(&self) -> bool {
         self.certain
     }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked: whoever has opened it finds out that it is no longer there.
+        if self.certain {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Is this open file the one of that name?
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(open), Ok(named)) = (file.metadata(), std::fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (open.dev(), open.ino()) == (named.dev(), named.ino())
 }
 
 #[cfg(test)]
@@ -88,8 +128,8 @@ mod tests {
         let expected = format!("in use by process {} (dualmd run)", std::process::id());
         assert!(error.to_string().contains(&expected), "{error}");
         drop(first);
-        Lock::take(dir.path(), "dualmd audit").unwrap();
-        std::fs::remove_file(dir.path().join(FILE)).unwrap();
+        assert!(!dir.path().join(FILE).exists());
+        drop(Lock::take(dir.path(), "dualmd audit").unwrap());
         std::os::unix::fs::symlink("/dev/null", dir.path().join(FILE)).unwrap();
         assert!(Lock::take(dir.path(), "x").is_err());
         assert!(
@@ -97,5 +137,47 @@ mod tests {
                 .unwrap_err()
                 .is_absent()
         );
+    }
+
+    #[test]
+    fn files_of_one_folder_have_their_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let first = Lock::of_file(&path("a.csv"), "dualmd attack").unwrap();
+        let other = Lock::of_file(&path("b.csv"), "dualmd attack").unwrap();
+        let error = Lock::of_file(&path("a.csv"), "dualmd attack").unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("a.csv is in use by process"), "{said}");
+        drop((first, other));
+        assert!(crate::list(dir.path()).unwrap().is_empty());
+        // What a killed process left holds nobody up.
+        std::fs::write(path(".a.csv.lock"), b"process 1 (killed)").unwrap();
+        drop(Lock::of_file(&path("a.csv"), "dualmd attack").unwrap());
+    }
+
+    /// Many threads take and drop one lock: it is never held twice.
+    #[test]
+    fn never_two_at_a_time() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let dir = tempfile::tempdir().unwrap();
+        let (inside, taken) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut own = 0;
+                    while own < 100 {
+                        let Ok(lock) = Lock::take(dir.path(), "x") else {
+                            continue;
+                        };
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        own += 1;
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        drop(lock);
+                    }
+                    taken.fetch_add(own, Ordering::SeqCst);
+                });
+            }
+        });
+        assert_eq!(taken.into_inner(), 400);
     }
 }
