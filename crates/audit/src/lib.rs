@@ -101,8 +101,9 @@ pub fn write(run_dir: &Path, report: &Report) -> Result<Written> {
     };
     let json = serde_json::to_vec_pretty(report)
         .map_err(|e| AuditError::write(&written.json, e.into()))?;
-    disk::write(&written.json, &json)?;
     disk::write(&written.csv, report.findings_csv().as_bytes())?;
     disk::write(&written.html, html::page(report).as_bytes())?;
+    // Last: a run that has it is taken for finished.
+    disk::write(&written.json, &json)?;
     Ok(written)
 }

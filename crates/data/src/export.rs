@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use dualmd_files::Building;
 use serde_json::{Map, Value};
 
 use crate::{Error, ImageSet, Result, encode_png};
@@ -17,7 +18,12 @@ use crate::{Error, ImageSet, Result, encode_png};
 /// # Errors
 /// A folder that holds something already, or cannot be written.
 pub fn save_folder(set: &ImageSet, folder: &Path) -> Result<()> {
-    dualmd_files::create_folder(folder)?;
+    if !folder.exists() {
+        // A new folder is whole, or not there: a half one would be in the way of the same command.
+        let building = Building::new(folder)?;
+        fill(set, building.path())?;
+        return Ok(building.finish()?);
+    }
     if !dualmd_files::list(folder)?.is_empty() {
         return Err(Error::format(
             folder.display().to_string(),
@@ -25,6 +31,10 @@ pub fn save_folder(set: &ImageSet, folder: &Path) -> Result<()> {
             "name a new one: pictures of two sets must not be mixed",
         ));
     }
+    fill(set, folder)
+}
+
+fn fill(set: &ImageSet, folder: &Path) -> Result<()> {
     let records = &set.records;
     let most = records.iter().map(|r| r.captions.len()).max().unwrap_or(0);
     let grouped = records.iter().any(|r| r.group.is_some());
@@ -104,6 +114,7 @@ mod tests {
             assert!(text.lines().next().unwrap().contains(first), "{text}");
             assert!(text.contains(set.records[2].id.as_str()) && !text.contains("label"));
             assert_eq!(text.contains("text"), name != "none");
+            assert_eq!(dualmd_files::list(&folder).unwrap().len(), 4);
             let mut back = load(&folder.display().to_string(), &LoadOptions::default()).unwrap();
             assert_eq!(back.records[1].name, "1.png");
             for (back, record) in back.records.iter_mut().zip(&set.records) {
@@ -123,5 +134,11 @@ mod tests {
         assert!(error.contains("not empty"), "{error}");
         let error = save_folder(&set, &root.path().join("notes")).unwrap_err();
         assert!(error.to_string().contains("notes"), "{error}");
+        // What is refused half-way leaves no half a folder.
+        let mut wrong = set;
+        wrong.records[2].picture.pixels.pop();
+        assert!(save_folder(&wrong, &root.path().join("new")).is_err());
+        let left = dualmd_files::list(root.path()).unwrap();
+        assert_eq!(left, [root.path().join("notes")]);
     }
 }

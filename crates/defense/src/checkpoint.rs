@@ -2,12 +2,13 @@
 //! and `unet_kept/...` where early stopping holds on to earlier averages.
 //!
 //! The names are those of accelerate's folders; the contents are never pickles. A checkpoint is written to a hidden
-//! folder and renamed when complete; `state.json` holds a hash of every file, so that a truncated one is noticed and
-//! the one before it is used.
+//! folder, synced, and renamed when complete; `state.json` holds a hash of every file, so that a truncated one is noticed
+//! and the one before it is used. At any moment, killed or without power, the last good checkpoint is there: a whole one of
+//! the same step is kept as it is, and older ones go after the new one has its name.
 
 use crate::optimizer::Optimizer;
 use crate::{DefenseError, KeptAt, Result};
-use dualmd_files::limit;
+use dualmd_files::{Building, limit, remove_folder};
 use dualmd_torch::{Tensor, weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -68,7 +69,8 @@ fn hash(path: &Path) -> Result<String> {
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
-/// Writes `checkpoint-STEP` and removes all but the newest `keep`. `progress`: seconds of training and the running loss.
+/// Writes `checkpoint-STEP` and removes all but the newest `keep`. `progress`: seconds of training and the running loss. A
+/// whole checkpoint of this step and run that is there already says the same, and stays.
 ///
 /// # Errors
 /// What writing gives, naming the file; earlier checkpoints are then untouched.
@@ -80,17 +82,33 @@ pub fn save(
     fingerprint: &str,
     keep: usize,
 ) -> Result<()> {
-    let (seconds, loss) = progress;
-    let partial = root.join(format!(".partial-{step}"));
-    if partial.exists() {
-        std::fs::remove_dir_all(&partial).map_err(|e| file_error(&partial, e))?;
+    let folder = root.join(format!("checkpoint-{step}"));
+    let same = |state: &State| state.step == step && state.fingerprint == fingerprint;
+    if !read(&folder).is_ok_and(|(state, ..)| same(&state)) {
+        write(&folder, optimizer, step, progress, fingerprint)?;
     }
+    for (_, old) in list(root)?.into_iter().rev().skip(keep.max(1)) {
+        remove_folder(&old)?;
+    }
+    Ok(())
+}
+
+/// Writes a checkpoint, in place of a broken one if there is one.
+fn write(
+    folder: &Path,
+    optimizer: &Optimizer,
+    step: u64,
+    (seconds, loss): (f64, LossSoFar),
+    fingerprint: &str,
+) -> Result<()> {
+    let building = Building::new(folder)?;
+    let partial = building.path();
     let mut files = BTreeMap::new();
     let contents = [optimizer.raw(), optimizer.ema(), optimizer.state()];
     let kept = optimizer.kept_weights().map(|weights| (KEPT, weights));
     for (name, tensors) in FILES.into_iter().zip(contents).chain(kept) {
-        let path = path(&partial, name);
-        dualmd_files::create_folder(path.parent().unwrap_or(&partial))?;
+        let path = path(partial, name);
+        dualmd_files::create_folder(path.parent().unwrap_or(partial))?;
         let views = tensors
             .iter()
             .map(|(n, t): &(String, Tensor)| (n.as_str(), t));
@@ -108,15 +126,7 @@ pub fn save(
     let state_path = partial.join("state.json");
     let json = serde_json::to_vec_pretty(&state).map_err(|e| file_error(&state_path, e))?;
     dualmd_files::write(&state_path, &json)?;
-    let folder = root.join(format!("checkpoint-{step}"));
-    if folder.exists() {
-        std::fs::remove_dir_all(&folder).map_err(|e| file_error(&folder, e))?;
-    }
-    std::fs::rename(&partial, &folder).map_err(|e| file_error(&folder, e))?;
-    for (_, old) in list(root)?.into_iter().rev().skip(keep.max(1)) {
-        std::fs::remove_dir_all(&old).map_err(|e| file_error(&old, e))?;
-    }
-    Ok(())
+    Ok(building.finish()?)
 }
 
 /// Complete or broken checkpoint folders, oldest first.
@@ -173,10 +183,8 @@ pub fn resume(
                 // Out of the way, or they would count as the newest ones and push good checkpoints out.
                 for (step, folder) in broken {
                     let aside = root.join(format!(".broken-{step}"));
-                    if aside.exists() {
-                        std::fs::remove_dir_all(&aside).map_err(|e| file_error(&aside, e))?;
-                    }
-                    std::fs::rename(folder, &aside).map_err(|e| file_error(&aside, e))?;
+                    remove_folder(&aside)?;
+                    set_aside(folder, &aside)?;
                 }
                 return Ok(Some(state));
             }
@@ -196,6 +204,15 @@ pub fn resume(
         )),
         None => Ok(None),
     }
+}
+
+/// Gives a broken checkpoint a name that is no checkpoint's.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a folder that is there changes its name; nothing is written"
+)]
+fn set_aside(folder: &Path, aside: &Path) -> Result<()> {
+    std::fs::rename(folder, aside).map_err(|e| file_error(aside, e))
 }
 
 type Tensors = BTreeMap<String, Tensor>;
@@ -224,4 +241,61 @@ fn read(folder: &Path) -> Result<Contents> {
         None => None,
     };
     Ok((state, tensors, kept))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd_diffusion::nn::Parameters;
+    use std::collections::BTreeSet;
+
+    fn optimizer(weight: f32) -> Optimizer {
+        let one = Tensor::from_slice(&[weight]);
+        Optimizer::new(&Parameters(vec![("w".into(), one)]))
+    }
+
+    fn names(root: &Path) -> BTreeSet<String> {
+        let name = |p: &PathBuf| p.file_name().unwrap().to_string_lossy().into_owned();
+        dualmd_files::list(root).unwrap().iter().map(name).collect()
+    }
+
+    fn resumed(root: &Path) -> (u64, f64) {
+        let mut found = optimizer(0.0);
+        let state = resume(root, &mut found, "run", &mut |_| {}).unwrap();
+        (state.unwrap().step, found.raw()[0].1.double_value(&[0]))
+    }
+
+    #[test]
+    fn the_last_good_checkpoint_is_always_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        let so_far = (1.0, LossSoFar::default());
+        let save = |weight, step, seconds| {
+            let progress = (seconds, so_far.1);
+            save(root, &optimizer(weight), step, progress, "run", 2).unwrap();
+        };
+        save(1.0, 10, 1.0);
+        save(2.0, 20, 2.0);
+        save(3.0, 30, 3.0);
+        let all = ["checkpoint-20", "checkpoint-30"].map(str::to_owned);
+        assert_eq!(names(root), BTreeSet::from(all.clone()));
+        // Of the same step and run: the one that is there is not touched.
+        let state = root.join("checkpoint-30/state.json");
+        let before = std::fs::metadata(&state).unwrap().modified().unwrap();
+        save(3.0, 30, 9.0);
+        assert_eq!(
+            std::fs::metadata(&state).unwrap().modified().unwrap(),
+            before
+        );
+        assert_eq!(resumed(root), (30, 3.0));
+        // A broken one of the same step is replaced, as is one of another run.
+        std::fs::write(root.join("checkpoint-30/optimizer.safetensors"), b"").unwrap();
+        save(4.0, 30, 3.0);
+        assert_eq!(resumed(root), (30, 4.0));
+        let text = std::fs::read_to_string(&state).unwrap();
+        std::fs::write(&state, text.replace("\"run\"", "\"other\"")).unwrap();
+        save(5.0, 30, 3.0);
+        assert_eq!(resumed(root), (30, 5.0));
+        assert_eq!(names(root), BTreeSet::from(all));
+    }
 }

@@ -153,7 +153,7 @@ pub struct Observer<'a> {
     pub stop: &'a dyn Fn() -> bool,
     /// Told after every step.
     pub progress: &'a mut dyn FnMut(Progress),
-    /// Given the EMA network every `sample_every` steps.
+    /// Given the EMA network every `sample_every` steps, and once more where a run goes on from such a step.
     pub sheet: &'a mut dyn FnMut(u64, &dyn Denoiser),
     /// Hears of broken checkpoints.
     pub warn: &'a mut dyn FnMut(String),
@@ -211,6 +211,10 @@ impl Trainer<'_> {
             )
         };
         let mut done = first;
+        // The run may have been killed after this checkpoint and before its sheet.
+        if first > 0 && options.sample_every > 0 && first % options.sample_every == 0 {
+            (observer.sheet)(first, &self.network_of(optimizer.ema())?);
+        }
         while !over(&optimizer, done) {
             let step = done;
             let Done {

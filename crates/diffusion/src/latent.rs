@@ -14,7 +14,7 @@ mod preset;
 pub use generate::{Guided, LatentSampling, sample_latents};
 pub use preset::{LATENT_PRESETS, LatentPreset};
 
-use crate::pipeline::WeightSet;
+use crate::pipeline::{WeightSet, remove_index};
 use crate::schedule::SchedulerConfig;
 use crate::unet2d::ImageSize;
 use crate::{
@@ -247,6 +247,7 @@ impl TextToImage {
                  fuse them into the network first, or write them alone (save_lora)",
             ));
         }
+        remove_index(folder)?;
         let own = &self.unet.parameters().0;
         for (name, tensors) in [("unet", Some(ema.unwrap_or(own))), ("unet_raw", raw)] {
             let part = folder.join(name);

@@ -42,6 +42,13 @@ fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     Ok(dualmd_files::write(path, &text)?)
 }
 
+/// Takes the index away from a model folder that is about to be written over: until the new one is there, it is no model.
+pub(crate) fn remove_index(folder: &Path) -> Result<()> {
+    let path = folder.join("model_index.json");
+    // Away for good: a power cut does not bring it back to other weights.
+    dualmd_files::remove_folder(&path).map_err(|e| file_error(&path, e))
+}
+
 /// Which weights of a folder to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightSet {
@@ -116,6 +123,7 @@ impl Pipeline {
         ema: &[(String, Tensor)],
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
+        remove_index(folder)?;
         for (name, tensors) in [("unet", Some(ema)), ("unet_raw", raw)] {
             let unet = folder.join(name);
             let Some(tensors) = tensors else {

@@ -12,6 +12,7 @@ use super::files::{create, file_error, read_json, write_json};
 use super::load::as_the_pipeline_samples;
 use crate::schedule::SchedulerConfig;
 use crate::{DiffusionError, NoiseSchedule, Result, UNet2dConditionConfig, UNet2dConfig};
+use dualmd_files::Building;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -50,6 +51,11 @@ pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
     one.agree_with(&two)?;
     let schedule = one.schedule()?;
 
+    // A new folder is whole, or not there.
+    let building = (!out.exists()).then(|| Building::new(out)).transpose();
+    let building = building.map_err(|e| file_error(out, e))?;
+    let named = out;
+    let out = building.as_ref().map_or(out, Building::path);
     let parts = [(first, "unet", "unet"), (second, "unet", "unet_2")];
     let shared = SHARED.iter().filter(|p| **p != "scheduler" && one.has(p));
     let shared = shared.map(|&part| (first, part, part));
@@ -67,7 +73,11 @@ pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
     let code = out.join("pipeline.py");
     dualmd_files::write(&code, PIPELINE.as_bytes())?;
     // The index goes last: a folder that has it is complete.
-    write_json(&out.join("model_index.json"), &one.pair_index())
+    write_json(&out.join("model_index.json"), &one.pair_index())?;
+    match building {
+        Some(building) => building.finish().map_err(|e| file_error(named, e)),
+        None => Ok(()),
+    }
 }
 
 /// One of the two folders.
