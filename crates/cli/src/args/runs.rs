@@ -250,6 +250,10 @@ pub struct TrainArgs {
     /// For the run that started this process: progress as JSON lines on stdout; stop when stdin ends
     #[arg(long, hide = true)]
     pub progress_json: bool,
+
+    /// For the run that started this process: its process id
+    #[arg(long, hide = true, value_name = "PID")]
+    pub parent: Option<u32>,
 }
 
 /// `dualmd sample`

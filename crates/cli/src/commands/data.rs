@@ -8,7 +8,7 @@ use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load, sa
 use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
-use dualmd_files::limit;
+use dualmd_files::{Building, limit};
 use dualmd_metrics::EfficientNetLite0;
 use dualmd_torch::{Device, weights};
 use std::path::Path;
@@ -131,7 +131,7 @@ pub fn export(what: &Export) -> Result<ExitCode> {
             let set = if *raw { WeightSet::Raw } else { WeightSet::Ema };
             match Model::load(model, set, Device::Cpu)? {
                 Model::Unconditional(p) => save(out, &p.unet, &p.schedule, None)?,
-                Model::TextToImage(t) => t.save(out, None, None)?,
+                Model::TextToImage(t) => whole(out, |out| Ok(t.save(out, None, None)?))?,
             }
             outln!("{}", out.display())?;
         }
@@ -147,11 +147,18 @@ fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, raw: Option<&UNet2d
             .collect::<Vec<_>>()
     };
     let raw = raw.map(named);
-    Ok(Pipeline::save(
-        out,
-        unet.config(),
-        schedule,
-        &named(unet),
-        raw.as_deref(),
-    )?)
+    whole(out, |out| {
+        let (config, raw) = (unet.config(), raw.as_deref());
+        Ok(Pipeline::save(out, config, schedule, &named(unet), raw)?)
+    })
+}
+
+/// Fills a model folder: a new one is whole, or not there; one that is there has no index while it is written over.
+fn whole(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if out.exists() {
+        return fill(out);
+    }
+    let building = Building::new(out)?;
+    fill(building.path())?;
+    Ok(building.finish()?)
 }

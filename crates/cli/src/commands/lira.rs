@@ -11,9 +11,10 @@ use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::plan::{Plan, Target};
 use crate::progress::{Progress, View, duration};
+use crate::stages::held::Held;
 use crate::stages::prepare::{self, Images};
 use crate::stages::sample::{self, Generator};
-use crate::stages::{RunFolder, attack, create_folder, train, trainings, write_json};
+use crate::stages::{RunFolder, attack, create_folder, score, train, trainings, write_json};
 use crate::{machine, signals};
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_attack::{Loss, Method, Needs, Others, RunOptions, Samples, by_name, needs};
@@ -43,6 +44,8 @@ struct Shadow {
     run: RunFolder,
     plan: Plan,
     images: Images,
+    /// Nobody else works in its folder.
+    _held: Held,
 }
 
 /// Trains the shadows, attacks, and writes `lira.json`, `lira.csv` and the reports of the targets.
@@ -54,7 +57,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     let engine = Engine::new(global, experiment.train.dtype, 1)?;
     let stop = signals::stop_flag()?;
     let folder = args.out();
-    dualmd_files::create_private_folder(&folder)?;
+    let _held = Held::folder(&folder, &["phi"])?;
     let shadows = prepare_shadows(&experiment, args, &engine, &folder)?;
     let jobs = jobs(args, &shadows[0].plan, &engine);
     if !global.quiet {
@@ -88,7 +91,9 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
         .collect();
     let view = train::view(global.quiet, global.log_format);
     for shadow in &shadows[..args.targets.min(shadows.len())] {
-        let Shadow { run, plan, images } = shadow;
+        let Shadow {
+            run, plan, images, ..
+        } = shadow;
         if !sample::all(run, plan, images, &exact, view, &stop)?
             || !attack::all(run, plan, images, None, &exact, view, &stop)?
         {
@@ -154,7 +159,7 @@ fn prepare_shadows(
             own.audit.attacks.retain(|a| needs(a) != Needs::Reference);
         }
         let run = RunFolder(folder.join(format!("shadow-{index:03}")));
-        dualmd_files::create_private_folder(&run.0)?;
+        let held = Held::run(&run.0)?;
         if run.split().exists() {
             let split = Split::load(&run.split())?;
             let ours = split.method() == SplitKind::CoinFlip && split.seed() == own.seed;
@@ -170,7 +175,12 @@ fn prepare_shadows(
         }
         let (plan, images) = prepare::prepare(&own, &run, engine, super::run::command_line())
             .with_context(|| format!("preparing {} failed", run.0.display()))?;
-        shadows.push(Shadow { run, plan, images });
+        shadows.push(Shadow {
+            run,
+            plan,
+            images,
+            _held: held,
+        });
     }
     Ok(shadows)
 }
@@ -375,7 +385,9 @@ fn statistic(
     if path.exists() {
         return Ok(read_scores(&path)?.rows);
     }
-    let Shadow { run, plan, images } = shadow;
+    let Shadow {
+        run, plan, images, ..
+    } = shadow;
     let parts: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
     let generator = Generator::open(&parts, attack::weight_set(plan.audit.weights), engine)?;
     let s = &images.selected;
@@ -478,8 +490,7 @@ fn append(
             }));
         }
     }
-    write_scores(&csv, &rows)?;
-    write_json(&json_path, &description)
+    score::write(&csv, &json_path, &rows, &description)
 }
 
 fn print_table(results: &[Value], models: usize) -> Result<()> {

@@ -10,11 +10,12 @@ use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::weight_set;
 use crate::stages::fit::Fitting;
+use crate::stages::held::Held;
 use crate::stages::memorisation::{Found, Measure, Prompt, Real};
 use crate::stages::pictures::{as_seen, pictures, tensor_of_all};
 use crate::stages::sample::{Generator, stopped};
 use crate::stages::text::captions_of;
-use crate::stages::{create_folder, train::view, utility, write_json};
+use crate::stages::{create_folder, remove, train::view, utility, write_json};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
 use dualmd_audit::cells::cell;
@@ -42,6 +43,7 @@ struct Case {
 
 /// Measures every prompt, writes the table and says what came of it.
 pub fn memorisation(global: &Global, args: &MemorisationArgs) -> Result<ExitCode> {
+    let _held = Held::folder(&args.out, &["images"])?;
     let stop = crate::signals::stop_flag()?;
     match measured(global, args, &stop) {
         Ok(lines) => {
@@ -140,6 +142,10 @@ pub fn measured(
         clip: clip.as_ref(),
         fit: fitting.as_ref(),
     };
+    // Until the new ones are whole, what stands there must not speak of them.
+    for name in ["memorisation.json", "memorisation.csv"] {
+        remove(&args.out.join(name))?;
+    }
     dualmd_files::create_private_folder(&args.out)?;
     create_folder(&folder)?;
     drawn::clear(&drawn::stale(&folder, &is_drawn)?)?;

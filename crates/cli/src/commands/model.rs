@@ -6,10 +6,11 @@ use crate::choices::ImageFormat;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::stages::attack::weight_set;
+use crate::stages::held::Held;
 use crate::stages::mitigation::{self, Drawing};
 use crate::stages::sample::{Generator, Prompts, write_samples};
 use crate::stages::text::Encoded;
-use crate::stages::{create_folder, train::view};
+use crate::stages::train::view;
 use anyhow::{Context, Result, bail};
 use dualmd_data::drawn;
 use dualmd_diffusion::sampler::initial_noise;
@@ -23,6 +24,7 @@ use std::sync::atomic::Ordering;
 
 /// Generates images.
 pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
+    let _held = Held::open_folder(&args.out)?;
     // Before hours of work, not after.
     drawn::room(&args.out, false)?;
     let engine = Engine::exact(global)?;
@@ -119,7 +121,6 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
             !stop.load(Ordering::Relaxed)
         },
     )?;
-    create_folder(&args.out)?;
     match args.format {
         ImageFormat::Npy => {
             drawn::clear(&drawn::room(&args.out, false)?)?;

@@ -1,12 +1,19 @@
 //! `dualmd report` and `dualmd roc`: statistics of files.
 
 use crate::args::{ReportArgs, RocArgs};
+use crate::stages::held::Held;
 use anyhow::Result;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Rebuilds report.html, report.json and findings.csv from a run's files.
 pub fn report(args: &ReportArgs) -> Result<ExitCode> {
+    // What is not there is told by whoever reads it.
+    let _held = args
+        .run
+        .is_dir()
+        .then(|| Held::run(&args.run))
+        .transpose()?;
     write(&args.run)?;
     Ok(ExitCode::SUCCESS)
 }

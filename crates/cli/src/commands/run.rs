@@ -7,6 +7,7 @@ use crate::choices::{Dtype, Stage};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::progress::duration;
+use crate::stages::held::Held;
 use crate::stages::shadow::{self, Shadow};
 use crate::stages::{RunFolder, attack, prepare, sample, train, trainings, utility};
 use crate::{machine, signals};
@@ -25,6 +26,10 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let mut sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
     let experiment = Experiment::load(&source, &sets)?;
     let stop = signals::stop_flag()?;
+    // The folder of several runs, and each of these while it is worked on.
+    let several = args.seeds > 1;
+    let all = several.then(|| Held::folder(&out, &[])).transpose()?;
+    let mut held = None;
     let mut finished = Vec::new();
     for (seed, folder) in folders(&out, experiment.seed, args.seeds)? {
         let own = match seed == experiment.seed {
@@ -37,6 +42,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
         if args.seeds > 1 && !global.quiet {
             tell!("{}", folder.display());
         }
+        held = Some(Held::run(&folder)?);
         if !stages(global, &own, &RunFolder(folder.clone()), args.until, &stop)? {
             return Ok(signals::stopped(&out));
         }
@@ -52,6 +58,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     if let Some(path) = own_frontier(&out, &name, &finished, &args.set)? {
         outln!("privacy against quality: {}", path.display())?;
     }
+    drop((held, all));
     if !global.quiet {
         tell!("all in {}", duration(began.elapsed()));
     }

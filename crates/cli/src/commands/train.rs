@@ -4,6 +4,7 @@ use crate::args::{Global, TrainArgs};
 use crate::engine::Engine;
 use crate::experiment::{Experiment, Source};
 use crate::progress::{Progress, ProgressEvent};
+use crate::stages::held::{self, Held};
 use crate::stages::{RunFolder, prepare, train as stage};
 use crate::{machine, signals};
 use anyhow::Result;
@@ -18,7 +19,14 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
     if args.progress_json {
         signals::stop_with_parent(std::io::stdin(), Arc::clone(&stop))?;
     }
+    // The run that started this process holds the folder, and has asked for a model that there is.
+    let own = |name: &str| held::training(&run, name, &stop);
+    let (_held, _lock);
     let (plan, images, engine) = if args.progress_json {
+        let Some(lock) = own(&args.model)?.filter(|_| !orphaned(args.parent)) else {
+            return Ok(ExitCode::SUCCESS);
+        };
+        _lock = lock;
         // The parent has prepared the folder; its plan is the law.
         let (plan, experiment, images) = prepare::reopen(&run)?;
         let engine = Engine::new(
@@ -31,11 +39,16 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
         let sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
         let experiment = Experiment::load(&Source::File(args.experiment.clone()), &sets)?;
         let engine = Engine::new(global, experiment.train.dtype, machine::cores())?;
+        _held = Held::run(&run.0)?;
         let (plan, images) =
             prepare::prepare(&experiment, &run, &engine, super::run::command_line())?;
         // The plan's share, whatever the machine has: sums, and so the weights' last bits, depend on it.
         let threads = plan.hardware.threads_per_model;
         dualmd_torch::device::set_threads(threads);
+        let Some(lock) = own(&plan.training(&args.model)?.name)? else {
+            return Ok(signals::stopped(&args.out));
+        };
+        _lock = lock;
         (plan, images, Engine { threads, ..engine })
     };
     let job = plan.training(&args.model)?.clone();
@@ -72,4 +85,18 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Is the run that started this process gone? Whoever goes on with it waits for the trainings that hold their folders by then,
+/// and this one has just come to hold its own.
+fn orphaned(parent: Option<u32>) -> bool {
+    #[cfg(unix)]
+    {
+        parent.is_some_and(|pid| pid != std::os::unix::process::parent_id())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = parent;
+        false
+    }
 }

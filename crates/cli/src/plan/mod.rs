@@ -68,6 +68,13 @@ pub struct DataFacts {
     /// Captions of the members, of text-to-image models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub captions: Option<CaptionFacts>,
+    /// BLAKE3 over the content ids, captions and groups of all images of the source, in their order: by it a run knows its
+    /// images again in another place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// The same of `pretrain.source`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrain_content: Option<String>,
 }
 
 /// The network, once its configuration is built.

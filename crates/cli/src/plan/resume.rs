@@ -1,4 +1,6 @@
 //! Going on with a run: the folder's plan and today's must be the same experiment.
+//!
+//! Images are known by their content and not by their place: a source that has moved is the same source if its images are.
 
 use super::{NetworkFacts, Plan};
 use crate::experiment::Experiment;
@@ -34,8 +36,44 @@ impl Plan {
     /// The two differ in something that changes results; the message names the first such key.
     pub fn go_on_from(mut self, old: &Self) -> Result<Self> {
         let remedy = "repeat the run with what it began with, or choose another folder (--out)";
-        if let Some(difference) = difference(&old.experiment_toml, &self.experiment_toml)? {
-            bail!("this folder holds another experiment: {difference}; {remedy}");
+        let (before, now) = (&old.data, &self.data);
+        let sources = [
+            ("data.source", &before.content, &now.content),
+            (
+                "pretrain.source",
+                &before.pretrain_content,
+                &now.pretrain_content,
+            ),
+        ];
+        let moved: Vec<&str> = sources
+            .iter()
+            .filter(|(_, before, now)| before.is_some() && before == now)
+            .map(|(key, ..)| *key)
+            .collect();
+        if let Some(difference) = difference(&old.experiment_toml, &self.experiment_toml, &moved)? {
+            let why = match sources.iter().find(|(key, ..)| difference.starts_with(key)) {
+                Some((_, None, _)) => {
+                    ", and the version of dualmd that began the run did not note which images they were"
+                }
+                Some(_) => ", where not the same images lie (by their content, order and captions)",
+                None => "",
+            };
+            bail!("this folder holds another experiment: {difference}{why}; {remedy}");
+        }
+        for (key, before, now) in sources {
+            if before.is_none() || before == now {
+                continue;
+            }
+            // Where texts are learnt, a caption is as much of the training as its image.
+            if self.model.text {
+                bail!(
+                    "this folder holds another run: the images of {key} have changed since it began, or their captions or order; {remedy}"
+                );
+            }
+            self.warnings.push(format!(
+                "the images of {key} have changed since the run began: its members and non-members are all there, but others that are drawn \
+                 from the source (for a reference model, a shadow, early stopping) may not be those of an uninterrupted run"
+            ));
         }
         for (what, before, now) in [
             ("the split's hash", &old.split_hash, &self.split_hash),
@@ -93,7 +131,8 @@ impl Plan {
 }
 
 /// The first key on which two experiments differ, in words.
-fn difference(before: &str, now: &str) -> Result<Option<String>> {
+/// `moved`: keys whose values are places of the same images.
+fn difference(before: &str, now: &str, moved: &[&str]) -> Result<Option<String>> {
     let read = |text: &str| -> Result<Vec<(String, String)>> {
         // A run that began with a version without some key had what is that key's default now.
         let complete = Experiment::parse(text, "plan.json", &[]).and_then(|e| e.to_toml());
@@ -103,9 +142,10 @@ fn difference(before: &str, now: &str) -> Result<Option<String>> {
         let mut keys = Vec::new();
         flatten(&Value::Table(table), "", &mut keys);
         keys.retain(|(key, _)| {
-            !FREE
-                .iter()
-                .any(|free| key == free || (free.ends_with('.') && key.starts_with(free)))
+            !moved.contains(&key.as_str())
+                && !FREE
+                    .iter()
+                    .any(|free| key == free || (free.ends_with('.') && key.starts_with(free)))
         });
         Ok(keys)
     };

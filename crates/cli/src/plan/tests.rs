@@ -36,6 +36,8 @@ fn context() -> Context {
             d2: 32,
             licence: Some("MIT".into()),
             captions: None,
+            content: Some("c0ffee".into()),
+            pretrain_content: None,
         },
         split_hash: "0123456789abcdef".into(),
         network: NetworkFacts {
@@ -362,6 +364,54 @@ fn a_run_goes_on_only_as_the_same_experiment() {
         .to_string();
     assert!(
         error.contains("the split's hash was 0123456789abcdef, now it is f00"),
+        "{error}"
+    );
+}
+
+#[test]
+fn images_that_have_moved_are_the_same_images() {
+    let (old, set) = (plan(&[]), ["data.source=/elsewhere"]);
+    let moved = |content: Option<&str>, old: &Plan| {
+        let mut now = context();
+        now.data.content = content.map(str::to_owned);
+        let plan = Plan::resolve(&experiment(&set), &now).unwrap();
+        plan.go_on_from(old).map_err(|e| e.to_string())
+    };
+    let same = moved(Some("c0ffee"), &old).unwrap();
+    assert!(same.experiment_toml.contains("/elsewhere") && same.warnings == old.warnings);
+    let error = moved(Some("decaf"), &old).unwrap_err();
+    assert!(
+        error.contains(
+            "data.source was \"fashion\", now it is \"/elsewhere\", where not the same images lie"
+        ),
+        "{error}"
+    );
+    // A plan of a version that noted nothing.
+    let mut before = old.clone();
+    before.data.content = None;
+    let error = moved(Some("c0ffee"), &before).unwrap_err();
+    assert!(error.contains("did not note"), "{error}");
+    // In their old place they may have changed: with a word where only the images count, not at all where captions do.
+    let mut now = context();
+    now.data.content = Some("decaf".into());
+    let changed = Plan::resolve(&experiment(&[]), &now).unwrap();
+    let warnings = changed.clone().go_on_from(&old).unwrap().warnings;
+    assert!(
+        warnings
+            .iter()
+            .any(|w| w.contains("images of data.source have changed")),
+        "{warnings:?}"
+    );
+    let text = |mut plan: Plan| {
+        plan.model.text = true;
+        plan
+    };
+    let error = text(changed)
+        .go_on_from(&text(old))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("images of data.source have changed"),
         "{error}"
     );
 }

@@ -13,7 +13,7 @@ use crate::progress::{Progress, View, duration};
 use anyhow::Result;
 use dualmd_attack::nn::{self, BlackBox};
 use dualmd_attack::{AttackError, Needs, needs};
-use dualmd_audit::{read_scores, write_scores};
+use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_files::limit;
@@ -229,8 +229,7 @@ fn attack_one(
     let kept = Kept::read(&csv, &json);
     let (x, labels) = (&attacked.x, &attacked.labels);
     let scored = score(&subject, x, labels, kept, engine, progress, stop)?;
-    write_scores(&csv, &scored.rows)?;
-    write_json(&json, &scored.description)?;
+    score::write(&csv, &json, &scored.rows, &scored.description)?;
     parts::remove(&csv)?;
     Ok(scored.description)
 }

@@ -4,7 +4,7 @@
 use super::similar::vectors;
 use super::text::captions_of;
 use super::utility::{cache_folder, extractor};
-use super::{create_folder, write_json};
+use super::{create_folder, remove, write_json};
 use crate::choices::Features;
 use anyhow::{Context, Result, bail};
 use dualmd_caption::SentenceEncoder;
@@ -209,6 +209,8 @@ fn write(kept: &Path, key: &str, fit: &Fit, calibration: &Calibration) -> Result
     if let Some(folder) = kept.parent() {
         create_folder(folder)?;
     }
+    // What stood there is another head's.
+    remove(&beside(kept))?;
     write_safetensors(kept, fit.tensors(), &[("of", key)])?;
     write_json(
         &beside(kept),

@@ -5,6 +5,7 @@ pub mod attack;
 pub mod blind;
 pub mod copies;
 pub mod fit;
+pub mod held;
 pub mod lesson;
 pub mod memorisation;
 pub mod mitigation;

@@ -109,6 +109,23 @@ pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
     Ok((set, report))
 }
 
+/// BLAKE3 over what a run takes from its source: the content ids of all images in their order, their captions and groups.
+pub fn content(set: &ImageSet) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &str| {
+        // The length keeps one text and the next apart.
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    for record in &set.records {
+        add(record.id.as_str());
+        add(record.group.as_deref().unwrap_or_default());
+        add(&record.captions.len().to_string());
+        record.captions.iter().for_each(|caption| add(caption));
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// Near-duplicates as the experiment wants them treated.
 pub fn group(set: &ImageSet, choice: NearDuplicates) -> Groups {
     match choice {
@@ -160,7 +177,15 @@ pub fn prepare(
     engine: &Engine,
     command: String,
 ) -> Result<(Plan, Images)> {
-    let (set, duplicates) = read(&experiment.data)?;
+    let (set, duplicates) = match read(&experiment.data) {
+        Err(error) if run.plan().exists() => {
+            return Err(error.context(format!(
+                "the images of {} cannot be read; if they have moved, say where they are now: --set data.source=PATH",
+                dualmd_files::shown(&run.0)
+            )));
+        }
+        other => other?,
+    };
     let groups = group(&set, experiment.data.near_duplicates);
     dualmd_files::create_private_folder(&run.0)?;
     let split = if run.split().exists() {
@@ -195,7 +220,10 @@ pub fn prepare(
         )?
     };
     let selected = split.select(&set)?;
-    let network = network_facts(experiment, &set, &selected)?;
+    let pretraining = (experiment.is_text() && experiment.pretrain.is_some())
+        .then(|| pretraining_images(experiment))
+        .transpose()?;
+    let network = network_facts(experiment, &set, &selected, pretraining.as_ref())?;
     let context = PlanContext {
         name: run
             .0
@@ -232,6 +260,8 @@ pub fn prepare(
                     several: selected.members.len() - one,
                 }
             }),
+            content: Some(content(&set)),
+            pretrain_content: pretraining.as_ref().map(|base| content(&base.set)),
         },
         split_hash: split.hash().to_owned(),
         network,
@@ -271,14 +301,15 @@ fn network_facts(
     experiment: &Experiment,
     set: &ImageSet,
     selected: &Selected,
+    pretraining: Option<&Images>,
 ) -> Result<NetworkFacts> {
     let model = &experiment.model;
     let (parameters, config, base) = if experiment.is_text() {
         for &i in selected.members.iter().chain(&selected.nonmembers) {
             text::captions_of(set, &set.records[i])?;
         }
-        if experiment.pretrain.is_some() {
-            check_pretraining(&pretraining_images(experiment)?.set, set, selected)?;
+        if let Some(base) = pretraining {
+            check_pretraining(&base.set, set, selected)?;
         }
         let origin = text::origin(experiment, set.shape(), Device::Cpu)?;
         let folder = model.base.as_ref().map(|f| vec![f.into()]);

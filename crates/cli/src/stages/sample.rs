@@ -17,6 +17,7 @@ use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample_in
 use dualmd_diffusion::{
     Condition, Denoiser, DiffusionError, DualDenoiser, Model, ModelOrder, TextToImage,
 };
+use dualmd_files::Building;
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Device, Tensor};
 use serde_json::json;
@@ -450,17 +451,16 @@ pub fn write_nearest(
     let reference = nn::nearest(&unseen, &trained)?;
     let mut order: Vec<usize> = (0..to_members.len()).collect();
     order.sort_by(|&a, &b| to_members[a].distance.total_cmp(&to_members[b].distance));
-    let nearest = folder.join(drawn::NEAREST);
-    // Those of an earlier call are of other images.
-    if nearest.is_dir() {
-        drawn::clear(std::slice::from_ref(&nearest))?;
-    }
-    create_folder(&nearest)?;
+    // As with the exposed members: the list speaks of pictures that are there; those of an earlier call are of other images.
+    let list = folder.join("nearest.json");
+    super::remove(&list)?;
+    create_folder(folder)?;
+    let building = Building::new(&folder.join(drawn::NEAREST))?;
     let mut pairs = Vec::new();
     for &i in order.iter().take(PAIRS) {
         let record = &members.set.records[members.positions[to_members[i].index]];
         let id = record.id.as_str();
-        save_png(&nearest.join(format!("{id}.png")), &record.picture)?;
+        save_png(&building.path().join(format!("{id}.png")), &record.picture)?;
         pairs.push(json!({
             "sample": drawn::image_name(i),
             "member_id": id,
@@ -470,8 +470,9 @@ pub fn write_nearest(
         }));
     }
     let distances = |list: &[nn::Nearest]| list.iter().map(|n| n.distance).collect::<Vec<_>>();
+    building.finish()?;
     write_json(
-        &folder.join("nearest.json"),
+        &list,
         &json!({
             "n_generated": to_members.len(),
             "pairs": pairs,

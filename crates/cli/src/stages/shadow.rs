@@ -5,6 +5,7 @@
 //! defence would do so. A base that `[pretrain]` made is not made again, as the base of a fine-tuned model is public. The
 //! shadow is sampled where an attack compares drawn images, and not attacked itself.
 
+use super::held::Held;
 use super::prepare::{self, Images, prepare, subset};
 use super::score::Label;
 use super::similar::needs_images;
@@ -30,6 +31,8 @@ pub struct Shadow {
     pub plan: Plan,
     /// Its members and non-members.
     pub images: Images,
+    /// Nobody else works in its folder.
+    _held: Held,
 }
 
 /// Is the attack learnt on a shadow model?
@@ -128,6 +131,7 @@ impl Shadow {
             own.model.config = toml::Table::new();
         }
         let folder = folder(run);
+        let held = Held::run(&folder.0)?;
         let command = crate::commands::run::command_line();
         let (plan, images) = prepare(&own, &folder, engine, command)
             .with_context(|| format!("preparing {} failed", folder.0.display()))?;
@@ -135,6 +139,7 @@ impl Shadow {
             run: folder,
             plan,
             images,
+            _held: held,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use super::lesson::{Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
-use super::{RunFolder, create_folder, pictures, text, write_json};
+use super::{RunFolder, pictures, text, write_json};
 use crate::choices::{LogFormat, Optimizer};
 use crate::engine::Engine;
 use crate::experiment::Experiment;
@@ -14,9 +14,8 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
     NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
 };
-use dualmd_files::limit;
+use dualmd_files::{Building, limit};
 use dualmd_torch::Tensor;
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -48,7 +47,8 @@ pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
     Ok(run.model(name).join("model_index.json").exists())
 }
 
-/// Trains one model of a plan in this process. Returns whether it is finished.
+/// Trains one model of a plan in this process, which holds `checkpoints/NAME` ([`super::held::training`]). Returns whether it is
+/// finished.
 #[allow(clippy::too_many_arguments)]
 pub fn one(
     run: &RunFolder,
@@ -64,7 +64,6 @@ pub fn one(
         return Ok(true);
     }
     let began = Instant::now();
-    let _lock = lock(&run.checkpoints(&job.name))?;
     let pretraining = match job.kind {
         JobKind::Pretrain => {
             let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
@@ -136,8 +135,9 @@ pub fn one(
                 }
             },
             sheet: &mut |step, network| {
-                // Latents are no pictures.
-                if latent {
+                let path = sheets.join(format!("{step}.png"));
+                // Latents are no pictures; a run that goes on may have drawn it.
+                if latent || path.exists() {
                     return;
                 }
                 if let Err(e) = pictures::sheet(
@@ -147,7 +147,7 @@ pub fn one(
                     shape,
                     plan.seed,
                     engine.device,
-                    &sheets.join(format!("{step}.png")),
+                    &path,
                 ) {
                     trouble.get_or_insert(e);
                 }
@@ -174,10 +174,11 @@ pub fn one(
     let optimizer = &outcome.optimizer;
     // Weights that early stopping passed over are not the model's.
     let raw = outcome.kept.is_none().then(|| optimizer.raw());
-    let folder = run.model(&job.name);
-    kind.save(&folder, &optimizer.result(), raw.as_deref())?;
+    // Weights and record together: a model's folder is complete, or not there.
+    let building = Building::new(&run.model(&job.name))?;
+    kind.save(building.path(), &optimizer.result(), raw.as_deref())?;
     write_json(
-        &folder.join("training.json"),
+        &building.path().join("training.json"),
         &serde_json::json!({
             "name": job.name,
             "defense": defense(plan, &job.name),
@@ -209,6 +210,7 @@ pub fn one(
             "wall_seconds_of_last_invocation": began.elapsed().as_secs_f64(),
         }),
     )?;
+    building.finish()?;
     Ok(true)
 }
 
@@ -380,24 +382,6 @@ fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Re
     Ok(blake3::hash(everything.to_string().as_bytes())
         .to_hex()
         .to_string())
-}
-
-/// Held while a model is trained: two trainers on one folder (a run restarted while an orphan of the killed one still
-/// writes its checkpoint) would prune each other's files. Waits for the other one.
-fn lock(checkpoints: &Path) -> Result<File> {
-    create_folder(checkpoints)?;
-    let path = checkpoints.join(".lock");
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a lock is on a file that stays, and is not replaced"
-    )]
-    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    if file.try_lock().is_err() {
-        tell!("waiting: another training holds {}", path.display());
-        file.lock()
-            .with_context(|| format!("cannot lock {}", path.display()))?;
-    }
-    Ok(file)
 }
 
 /// How progress is shown, from the common flags.

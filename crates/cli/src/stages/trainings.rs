@@ -214,6 +214,7 @@ impl Training {
             .arg("train")
             .arg(run.experiment())
             .args(["--model", name, "--progress-json"])
+            .args(["--parent", &std::process::id().to_string()])
             .arg("--out")
             .arg(&run.0)
             .args(["--device", &engine.device_name()])

@@ -128,6 +128,9 @@ pub fn drawn(
     let generated = generate(engine, generator, images, args, seed, progress, stop)?;
     // Until the new images are whole it must not speak of them.
     remove(&description)?;
+    for of_others in ["nearest.json", "prompts.json"] {
+        remove(&folder.join(of_others))?;
+    }
     write_samples(folder, &generated, true)?;
     if let Some(captions) = &texts {
         let each = images.labels.iter().zip(captions);

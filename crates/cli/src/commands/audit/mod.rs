@@ -11,8 +11,9 @@ use crate::bail_usage;
 use crate::plan::SHADOW;
 use crate::progress::Progress;
 use crate::stages::attack::{failures, write_exposed};
+use crate::stages::held::Held;
 use crate::stages::sample::{Side, write_nearest};
-use crate::stages::score::{Kept, Scored, Shadow, Subject, parts, score};
+use crate::stages::score::{self, Kept, Scored, Shadow, Subject, parts, score};
 use crate::stages::similar::needs_images;
 use crate::stages::{
     RunFolder, blind, copies, create_folder, remove, sets, shadow, train::view, utility, write_json,
@@ -22,7 +23,6 @@ use anyhow::{Result, bail};
 use case::{Case, Sides};
 use drawn::{drawing, drawn, generate};
 use dualmd_attack::nn::BlackBox;
-use dualmd_audit::write_scores;
 use dualmd_data::{ImageSet, Record};
 use dualmd_metrics::Extractor;
 use dualmd_torch::Tensor;
@@ -51,6 +51,7 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     if let Some(folder) = args.out.parent() {
         create_folder(folder)?;
     }
+    let _held = Held::file(&args.out)?;
     // Before hours of work, not after.
     dualmd_files::check_target(&args.out)?;
     let case = Case::open(global, &args.score)?;
@@ -187,8 +188,7 @@ fn scored(
             warnings.push(said.into());
         }
     }
-    write_scores(csv, &rows)?;
-    write_json(json, &description)?;
+    score::write(csv, json, &rows, &description)?;
     parts::remove(csv)?;
     Ok(description)
 }
@@ -281,12 +281,14 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
             args.out.display()
         );
     }
+    let _held = Held::run(&args.out)?;
     let case = Case::open(global, &args.score)?;
     let stop = signals::stop_flag()?;
     let text = case.generator.first().text().is_some();
     let attacks = asked::attacks(&args.score, text, true)?;
     let run = RunFolder(args.out.clone());
-    dualmd_files::create_private_folder(&run.0)?;
+    // An earlier audit's plan is not to speak of what this one has drawn and scored when it is stopped.
+    remove(&run.plan())?;
     create_folder(&run.0.join("scores"))?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);

@@ -1,8 +1,9 @@
 //! What is in the folders of a study: which runs are finished, whether they are the ones that are asked for, what is to do.
 
 use super::study::{Planned, Study};
-use crate::experiment::Experiment;
+use crate::experiment::{Data, Experiment};
 use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions};
+use crate::stages::prepare;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Method, Split};
 use dualmd_files::limit;
@@ -110,6 +111,22 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
     let plan = Plan::load(&path)?;
     let mut before = Experiment::parse(&plan.experiment_toml, &path.display().to_string(), &[])?;
     let now = &planned.experiment;
+    // Images that have moved are the same images. They are read only where they have.
+    let data = &plan.data;
+    if before.data.source != now.data.source && same_content(&data.content, now.data.clone())? {
+        before.data.source.clone_from(&now.data.source);
+    }
+    if let (Some(old), Some(new)) = (&mut before.pretrain, &now.pretrain)
+        && old.source != new.source
+    {
+        let images = Data {
+            source: new.source.clone(),
+            ..now.data.clone()
+        };
+        if same_content(&data.pretrain_content, images)? {
+            old.source.clone_from(&new.source);
+        }
+    }
     // These change no result.
     before.train.checkpoint_every = now.train.checkpoint_every;
     before.train.keep_checkpoints = now.train.keep_checkpoints;
@@ -139,6 +156,14 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
             "{} holds another experiment: {what} is not what is asked for now; ask for the same (--set, --data), or choose another folder (--out)",
             planned.folder.0.display()
         ),
+    }
+}
+
+/// Are these the images that a plan noted the content of?
+fn same_content(noted: &Option<String>, data: Data) -> Result<bool> {
+    match noted {
+        Some(noted) => Ok(prepare::content(&prepare::read(&data)?.0) == *noted),
+        None => Ok(false),
     }
 }
 
@@ -183,6 +208,8 @@ fn outline(planned: &Planned) -> Result<Plan> {
             d2: e.data.members / 2,
             licence: None,
             captions: None,
+            content: None,
+            pretrain_content: None,
         },
         split_hash: String::new(),
         network: NetworkFacts {

@@ -10,6 +10,7 @@ use crate::choices::Stage;
 use crate::commands::{data, run};
 use crate::experiment::Experiment;
 use crate::stages::RunFolder;
+use crate::stages::held::Held;
 use crate::suggest::nearest;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -213,6 +214,7 @@ impl Study {
                 if !global.quiet {
                     tell!("{name}");
                 }
+                let _held = Held::run(&planned.folder.0)?;
                 if let Some(file) = &set.split
                     && !planned.folder.split().exists()
                 {

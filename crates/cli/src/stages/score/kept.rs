@@ -1,7 +1,9 @@
-//! Scores that are there already.
+//! Scores that are there already, and how they are replaced.
 
+use super::super::write_json;
 use super::check_name;
-use dualmd_audit::{ScoreRow, read_scores};
+use anyhow::Result;
+use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_files::limit;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -62,5 +64,69 @@ impl Kept {
             .collect();
         names.sort();
         names
+    }
+}
+
+/// Writes scores and their description over those of an earlier run. Two files cannot be replaced in one step: first the
+/// earlier description loses what is not the same in the new one, so that it speaks of no scores but those that both score
+/// files have. A process that is killed between them leaves fewer scores to keep, and none under another's description.
+///
+/// # Errors
+/// The files cannot be written.
+pub fn write(csv: &Path, json: &Path, rows: &[ScoreRow], description: &Value) -> Result<()> {
+    let before = dualmd_files::read(json, limit::TABLE)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    if let Some(mut before) = before
+        && let Some(attacks) = before["attacks"].as_array_mut()
+    {
+        let all = attacks.len();
+        let now = description["attacks"].as_array();
+        attacks.retain(|attack| now.is_some_and(|now| now.contains(attack)));
+        if attacks.len() < all {
+            write_json(json, &before)?;
+        }
+    }
+    write_scores(csv, rows)?;
+    write_json(json, description)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn row(attack: &str, score: f64) -> ScoreRow {
+        ScoreRow {
+            sample_id: "a".into(),
+            group: None,
+            member: true,
+            attack: attack.into(),
+            score,
+        }
+    }
+
+    fn entry(attack: &str, fingerprint: &str) -> Value {
+        json!({ "attack": attack, "status": "ok", "fingerprint": fingerprint })
+    }
+
+    /// A score that is no number stops the writing where a kill might: the earlier description no longer speaks of what
+    /// changes.
+    #[test]
+    fn no_score_stands_under_another_s_description() {
+        let dir = tempfile::tempdir().unwrap();
+        let (csv, json) = (dir.path().join("m.csv"), dir.path().join("m.json"));
+        let first = json!({ "attacks": [entry("loss", "f1"), entry("sima", "f2")] });
+        write(&csv, &json, &[row("loss", 1.0), row("sima", 2.0)], &first).unwrap();
+        assert_eq!(Kept::read(&csv, &json).scores.len(), 2);
+        let rows = [row("loss", 1.0), row("sima", 3.0)];
+        let second = json!({ "attacks": [entry("loss", "f1"), entry("sima", "f3")] });
+        write(&csv, &json, &[row("sima", f64::NAN)], &second).unwrap_err();
+        let left: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        assert_eq!(left, json!({ "attacks": [entry("loss", "f1")] }));
+        write(&csv, &json, &rows, &second).unwrap();
+        let kept = Kept::read(&csv, &json).scores;
+        assert_eq!(kept["f1"].1, [row("loss", 1.0)]);
+        assert_eq!(kept["f3"].1, [row("sima", 3.0)]);
     }
 }

@@ -6,7 +6,7 @@ pub mod parts;
 mod samples;
 
 pub use depends::hash_tensor;
-pub use kept::Kept;
+pub use kept::{Kept, write};
 
 use super::sample::Generator;
 use super::similar::{Answer, Asked, Comparison, vectors};

@@ -1,8 +1,11 @@
 //! Parts of a pass over the samples, in a folder beside the score file until that is written.
+//!
+//! The folder is built hidden with its key in it, and renamed away before it is deleted: whatever moment a process is killed
+//! at, what has the folder's name is whole, or not there.
 
-use super::super::create_folder;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use dualmd_attack::Parts;
+use dualmd_files::{Building, HIDDEN, limit, read_text, remove_folder};
 use dualmd_torch::Tensor;
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use std::collections::BTreeMap;
@@ -26,16 +29,39 @@ pub fn remove(csv: &Path) -> Result<()> {
 
 /// Deletes a folder of parts.
 fn clear(folder: &Path) -> Result<()> {
-    if !folder.exists() {
+    check_own(folder)?;
+    Ok(remove_folder(folder)?)
+}
+
+/// Is what has the folder's name, if anything has, of this program?
+///
+/// # Errors
+/// It is somebody's own.
+fn check_own(folder: &Path) -> Result<()> {
+    if std::fs::symlink_metadata(folder).is_err() || folder.join(KEY).is_file() {
         return Ok(());
     }
-    if !folder.join(KEY).is_file() {
+    // Earlier versions made it, and deleted it, in place: what they left when they were killed has no key any more.
+    let left = dualmd_files::list(folder).is_ok_and(|all| all.iter().all(|path| is_part(path)));
+    if !left {
         bail!(
             "{} is in the way, and is not of this program: scores are kept there until all are made; choose another name (-o)",
-            folder.display()
+            dualmd_files::shown(folder)
         );
     }
-    std::fs::remove_dir_all(folder).with_context(|| format!("cannot delete {}", folder.display()))
+    Ok(())
+}
+
+/// Is a file called as parts are, or as what is not finished?
+fn is_part(path: &Path) -> bool {
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_str()
+        .unwrap_or_default();
+    let part = name.strip_suffix(".safetensors").unwrap_or_default();
+    let number = part.strip_prefix("shadow-").unwrap_or(part);
+    name.starts_with(HIDDEN) || number.parse::<u32>().is_ok()
 }
 
 /// Parts that depend on one key.
@@ -45,14 +71,11 @@ impl Folder {
     /// Opens the folder; parts that depend on something else are deleted.
     pub(super) fn open(path: &Path, key: &str) -> Result<Self> {
         let file = path.join(KEY);
-        if dualmd_files::read_text(&file, dualmd_files::limit::SETTINGS)
-            .ok()
-            .as_deref()
-            != Some(key)
-        {
-            clear(path)?;
-            create_folder(path)?;
-            dualmd_files::write(&file, key.as_bytes())?;
+        if read_text(&file, limit::SETTINGS).ok().as_deref() != Some(key) {
+            check_own(path)?;
+            let building = Building::new(path)?;
+            dualmd_files::write(&building.path().join(KEY), key.as_bytes())?;
+            building.finish()?;
         }
         Ok(Self(path.to_path_buf()))
     }
@@ -96,10 +119,22 @@ mod tests {
         remove(&csv).unwrap();
         assert!(!folder.exists());
         remove(&csv).unwrap();
+        // What a killed process of an older version left is no stranger's: an empty folder, or parts without the key.
+        for left in [&[][..], &["0.safetensors", ".partial-x"]] {
+            std::fs::create_dir(&folder).unwrap();
+            for name in left {
+                std::fs::write(folder.join(name), b"half").unwrap();
+            }
+            assert!(Folder::open(&folder, "one").unwrap().read("0").is_none());
+            remove(&csv).unwrap();
+            assert!(dualmd_files::list(dir.path()).unwrap().is_empty());
+        }
         // Somebody's own folder of that name stays.
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("thesis.tex"), b"").unwrap();
-        assert!(Folder::open(&folder, "one").is_err() && remove(&csv).is_err());
+        let said = format!("{:#}", remove(&csv).unwrap_err());
+        assert!(said.contains("is in the way, and is not of this program"));
+        assert!(Folder::open(&folder, "one").is_err());
         assert!(folder.join("thesis.tex").exists());
     }
 }

@@ -14,6 +14,7 @@ use crate::commands::memorisation::measured;
 use crate::experiment::Experiment;
 use crate::stages::attack::weight_set;
 use crate::stages::copies::SscdFiles;
+use crate::stages::held::Held;
 use crate::stages::sample::fingerprint;
 use crate::stages::{fit, utility};
 use anyhow::{Context, Result};
@@ -104,6 +105,7 @@ pub fn measure(
             if !global.quiet {
                 tell!("{}", asked.out.display());
             }
+            let _held = Held::run(&planned.folder.0)?;
             // The noise that the run's samples began with.
             let own = Global {
                 seed: Some(planned.experiment.seed),
