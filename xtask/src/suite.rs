@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, and an honest account of those that could not run.
 //!
-//! Tests that need Chromium, Python's torch or SSCD look for `DUALMD_TEST_CHROMIUM`, `DUALMD_TEST_PYTHON` and
-//! `DUALMD_TEST_SSCD` and return early where the variable is missing. This module sets the variables to what it finds, and says what it did not find.
+//! Tests that need Chromium, Python's torch, SSCD or strace look for `DUALMD_TEST_CHROMIUM`, `DUALMD_TEST_PYTHON`,
+//! `DUALMD_TEST_SSCD` and `DUALMD_TEST_STRACE` and do without where the variable is missing. This module sets the variables to what it finds, and says what it did not find.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -125,6 +125,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "how images fit prompts, by MiniLM",
             "cargo xtask features, or set DUALMD_TEST_MINILM to a folder of all-MiniLM-L6-v2",
         ),
+        (
+            "DUALMD_TEST_STRACE",
+            find_strace(),
+            "kills at chosen system calls",
+            "install strace (Debian: apt install strace), where it may trace, or set DUALMD_TEST_STRACE to one",
+        ),
     ];
     for (variable, found, tests, remedy) in tools {
         match found {
@@ -226,6 +232,15 @@ fn find_chromium() -> Option<PathBuf> {
         command.arg("--version");
         workspace::output(command).is_ok()
     })
+}
+
+/// strace that is installed and allowed to trace: some containers forbid it.
+fn find_strace() -> Option<PathBuf> {
+    let own = std::env::var_os("DUALMD_TEST_STRACE").filter(|value| !value.is_empty());
+    let path = PathBuf::from(own.unwrap_or_else(|| "strace".into()));
+    let mut command = Command::new(&path);
+    command.args(["-f", "-o", "/dev/null", "-e", "trace=?fsync", "true"]);
+    workspace::output(command).is_ok().then_some(path)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, dualmd, fail, sides, succeed, text, weights};
+use common::{TINY, dualmd, fail, folder, sides, succeed, text, weights};
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use std::path::Path;
 use std::process::Stdio;
@@ -97,6 +97,48 @@ fn sigterm_leaves_a_checkpoint_and_a_truncated_one_is_passed_over() {
         weights(&whole, "baseline"),
         "goes on from checkpoint-20"
     );
+}
+
+/// A folder of images that has moved, or is named another way, holds the same images; one with an image more does not.
+#[test]
+fn images_may_move_while_a_run_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    folder("fashion", 60, &path("images"));
+    let file = path("tiny.toml");
+    let of = |images: &Path| TINY.replace("fashion", text(images));
+    std::fs::write(&file, of(&path("images"))).unwrap();
+    let whole = path("whole");
+    run(&train(&file, &whole, &[]));
+    let out = path("run");
+    run(&train(&file, &out, &["--max-steps-now", "20"]));
+
+    std::fs::rename(path("images"), path("moved")).unwrap();
+    let refused = |more: &[&str]| {
+        let args = train(&file, &out, more);
+        fail(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let said = refused(&[]);
+    assert!(said.contains("--set data.source=PATH"), "{said}");
+    folder("fashion", 61, &path("more"));
+    let more = format!("data.source={}", text(&path("more")));
+    let said = refused(&["--set", &more]);
+    assert!(
+        said.contains("data.source was") && said.contains("not the same images"),
+        "{said}"
+    );
+    let moved = format!("data.source={}", text(&path("moved")));
+    run(&train(
+        &file,
+        &out,
+        &["--set", &moved, "--max-steps-now", "20"],
+    ));
+    let args = train(&file, &out, &["--set", "data.source=moved"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let last = dualmd(&args).current_dir(dir.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&last.stderr);
+    assert!(last.status.success() && !said.contains("warning"), "{said}");
+    assert_eq!(weights(&out, "baseline"), weights(&whole, "baseline"));
 }
 
 #[test]
