@@ -125,6 +125,7 @@ fn beside(out: &Path) -> PathBuf {
 /// The captions that an earlier call with the same settings wrote, by image.
 fn earlier(args: &CaptionArgs, settings: &Value) -> Result<BTreeMap<String, Vec<String>>> {
     let mut done = BTreeMap::new();
+    dualmd_files::check_target(&args.out)?;
     let text = match dualmd_files::read_text(&args.out, limit::TABLE) {
         Err(e) if e.is_absent() => return Ok(done),
         other => other?,
