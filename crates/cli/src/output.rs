@@ -5,6 +5,7 @@
 //! code of SIGPIPE when nobody reads (`dualmd list attacks | head`). Remarks go through `tell!`, which cannot fail: a
 //! run of days does not end because its log is full. Clippy refuses the plain macros in this crate.
 
+use crate::errors::harmless;
 use anyhow::{Context, Result};
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
@@ -27,7 +28,9 @@ pub fn print(text: Arguments<'_>) -> Result<()> {
 }
 
 fn print_to(out: &mut impl Write, text: Arguments<'_>) -> Result<()> {
-    told(out.write_fmt(text).and_then(|()| out.flush()))
+    // Names that were not escaped where they came in are harmless here.
+    let text = harmless(&text.to_string());
+    told(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
 /// What came of a write to standard output, as an error of this program.
@@ -44,7 +47,8 @@ pub fn told(written: io::Result<()>) -> Result<()> {
 /// Writes a remark to standard error, if that can be done.
 pub fn remark(text: Arguments<'_>) {
     let mut out = io::stderr().lock();
-    let _ = out.write_fmt(text).and_then(|()| out.flush());
+    let text = harmless(&text.to_string());
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// As `print!`, to be followed by `?`.
