@@ -2,7 +2,7 @@
 
 use crate::args::{ReportArgs, RocArgs};
 use crate::stages::held::Held;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -30,6 +30,12 @@ pub fn write(run: &Path) -> Result<()> {
 /// Statistics of any score file.
 pub fn roc(args: &RocArgs) -> Result<ExitCode> {
     let scores = dualmd_audit::read_scores(&args.scores)?;
+    if scores.rows.is_empty() {
+        bail!(
+            "{}: holds no scores: below the header a row for each sample is expected",
+            dualmd_files::shown(&args.scores)
+        );
+    }
     let table = match args.compat {
         Some(rule) => dualmd_audit::compat_table(&scores, rule, &args.fpr, args.json)?,
         None => dualmd_audit::roc_table(&scores, &args.fpr, args.json)?,

@@ -299,7 +299,7 @@ fn so_do_an_attack_an_audit_and_an_export() {
                 // In a folder that may be others', too, what is unfinished goes when it is old.
                 for path in dualmd_files::list(out).unwrap() {
                     if path.display().to_string().contains(dualmd_files::HIDDEN) {
-                        std::fs::remove_file(path).unwrap();
+                        dualmd_files::remove_folder(&path).unwrap();
                     }
                 }
             }
