@@ -11,7 +11,7 @@
 //! | [`mod@file`] | what an encoded picture was like as a file |
 //! | [`set`] | records and image sets, conversion to floats |
 //! | [`mod@load`] | which reader for which source; the readers are in `read/` |
-//! | [`duplicates`] | exact and near duplicates |
+//! | [`duplicates`] | exact and near duplicates; `alike`: when two pictures look almost the same |
 //! | [`split`], [`import`] | membership splits, drawn here or by others |
 //! | [`drawn`] | folders of generated images: which files are images, what an earlier call left |
 //! | [`png`], [`export`] | writing pictures and grids, a set as a folder for other programs |
@@ -19,6 +19,7 @@
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+mod alike;
 pub mod decode;
 pub mod drawn;
 pub mod duplicates;
@@ -36,7 +37,7 @@ pub mod stream;
 
 pub use dualmd_files::write as write_atomic;
 pub use duplicates::{
-    DedupeReport, Groups, NearDuplicateOptions, UnionFind, dedupe, near_duplicates,
+    DedupeReport, Groups, NearDuplicateOptions, UnionFind, alike_across, dedupe, near_duplicates,
 };
 pub use error::{Error, Result};
 pub use export::save_folder;
