@@ -110,6 +110,26 @@ choice! {
 }
 
 choice! {
+    /// What becomes of transparency.
+    Alpha {
+        /// laid over white
+        #[default]
+        White = "white",
+        /// dropped, and the colours under it show, as convert("RGB") of training scripts has it
+        Drop = "drop",
+    }
+}
+
+impl From<Alpha> for dualmd_data::Alpha {
+    fn from(alpha: Alpha) -> Self {
+        match alpha {
+            Alpha::White => Self::White,
+            Alpha::Drop => Self::Drop,
+        }
+    }
+}
+
+choice! {
     /// Resizing filter; both are antialiased.
     ResizeFilter {
         /// triangle filter, as torchvision's Resize on PIL images

@@ -7,7 +7,7 @@
 //! | module | idea |
 //! |---|---|
 //! | [`picture`] | pixels in memory: colour, resizing, ids |
-//! | [`decode`] | bytes of a PNG, JPEG, WebP, BMP or GIF to a [`Picture`], with caps read from the header |
+//! | [`decode`] | bytes of a PNG, JPEG, WebP, BMP or GIF to a [`Picture`], with caps read from the header; `entropy`: whether a JPEG is all there |
 //! | [`mod@file`] | what an encoded picture was like as a file |
 //! | [`set`] | records and image sets, conversion to floats |
 //! | [`mod@load`] | which reader for which source; the readers are in `read/` |
@@ -23,6 +23,7 @@ mod alike;
 pub mod decode;
 pub mod drawn;
 pub mod duplicates;
+mod entropy;
 mod error;
 pub mod export;
 pub mod file;
@@ -35,6 +36,7 @@ pub mod set;
 pub mod split;
 pub mod stream;
 
+pub use decode::Alpha;
 pub use dualmd_files::write as write_atomic;
 pub use duplicates::{
     DedupeReport, Groups, NearDuplicateOptions, UnionFind, alike_across, dedupe, near_duplicates,

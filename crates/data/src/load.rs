@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::decode::Alpha;
 use crate::read::{self, Collector};
 use crate::split::Split;
 use crate::{Error, Filter, ImageSet, Result};
@@ -27,6 +28,8 @@ pub struct LoadOptions<'a> {
     pub caption_column: Option<&'a str>,
     /// Column or key whose value says what belongs together; None takes `group` where it is there.
     pub group_column: Option<&'a str>,
+    /// What becomes of transparency.
+    pub alpha: Alpha,
     /// The split that `#member`, `#nonmember`, `#d1` and `#d2` refer to.
     pub split: Option<&'a Split>,
     /// Most pixels of one picture, before resizing.
@@ -35,8 +38,23 @@ pub struct LoadOptions<'a> {
     pub max_file_bytes: u64,
     /// Most bytes of an unpacked array or table (IDX, CIFAR, npy, a row group of parquet).
     pub max_table_bytes: u64,
+    /// Most bytes that what is no picture in a picture's file, such as a colour profile, unpacks to.
+    pub max_metadata_bytes: u64,
+    /// Most bytes that a packed file (npz, `.gz`, parquet) unpacks to for each of its bytes, from 256 MiB on.
+    pub max_unpacking: u64,
     /// Most pictures of a set.
     pub max_records: usize,
+}
+
+impl LoadOptions<'_> {
+    /// Most bytes that a file of `packed` bytes may unpack to.
+    #[must_use]
+    pub fn budget(&self, packed: u64) -> u64 {
+        packed
+            .saturating_mul(self.max_unpacking)
+            .max(256 << 20)
+            .min(self.max_table_bytes)
+    }
 }
 
 impl Default for LoadOptions<'_> {
@@ -47,10 +65,14 @@ impl Default for LoadOptions<'_> {
             resize: Filter::Bilinear,
             caption_column: None,
             group_column: None,
+            alpha: Alpha::White,
             split: None,
             max_pixels: 64_000_000,
             max_file_bytes: 256 << 20,
             max_table_bytes: 4 << 30,
+            max_metadata_bytes: 16 << 20,
+            // Deflate reaches 1,032; of real pictures, flat drawings reach some fifty.
+            max_unpacking: 64,
             max_records: 2_000_000,
         }
     }
@@ -65,23 +87,29 @@ impl Default for LoadOptions<'_> {
 /// - parquet: a file or a folder of them, with an `image` column (`img` also) of bytes or `{bytes, path}`, and
 ///   optionally captions, `label`, `group`;
 /// - WebDataset: a `.tar` or a folder of them, with `.txt`, `.json` (captions, `label`, `group`), `.cls` beside the
-///   pictures;
-/// - CIFAR-10/100 in the binary version: a file, or the folder (its training files, in the official order);
-/// - IDX images (`.gz` too): a file, or the folder (its training images); labels beside them are used;
+///   pictures; tables without pictures beside the archives, as img2dataset writes them, are left out;
+/// - CIFAR-10/100 in the binary version: a file, or the folder (its training files, in the official order; `DATA#test`: its
+///   test file);
+/// - IDX images (`.gz` too): a file, or the folder (its training images; `DATA#test`: its test images); labels beside them
+///   are used;
 /// - `.npz` / `.npy`: uint8 `[N, H, W, C]` or `[N, H, W]`; in an archive the array `arr_0`, `x` or `images`.
 ///
 /// Captions are a string or a list of strings (in `metadata.csv`: a cell such as `["a", "b"]`), in the column
 /// `options.caption_column`, or else in the one column of `text`, `caption`, `captions`, `prompt`. A caption is trimmed
 /// and an empty one dropped. In a WebDataset the `.txt` is the column `txt`, and comes before the `.json`.
 ///
-/// `DATA#member`, `DATA#nonmember`, `DATA#d1`, `DATA#d2` select a side of `options.split`. `emoji#google`,
-/// `emoji#twitter`, `emoji#fluent3d` are the drawings of one vendor and `emoji#google+twitter` those of several, always
-/// in the order of [`VENDORS`]; `emoji` alone is `emoji#google`. A side comes last: `emoji#fluent3d#member`.
+/// A folder whose files or folders are called after different parts of a set (`train`, `test`...) is not read as one:
+/// `DATA#train` is one of them and `DATA#test+train` are several, always in sorted order. `DATA#member`,
+/// `DATA#nonmember`, `DATA#d1`, `DATA#d2` select a side of `options.split`. `emoji#google`, `emoji#twitter`,
+/// `emoji#fluent3d` are the drawings of one vendor and `emoji#google+twitter` those of several, always in the order of
+/// [`VENDORS`]; `emoji` alone is `emoji#google`. A side comes last: `emoji#fluent3d#member`.
+///
+/// What was left out, and why, is in the set's `notes`.
 ///
 /// # Errors
 /// No such source, a broken or oversized picture (named; nothing is skipped in silence), a form that is not understood,
-/// several columns that may be the captions, a column that is not there, options that do not fit, or a split made from
-/// other data.
+/// several columns that may be the captions, several parts and none chosen, a column or part that is not there, options that
+/// do not fit, or a split made from other data.
 pub fn load(source: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
     if !matches!(options.channels, None | Some(1 | 3)) {
         return Err(Error::options(
@@ -93,14 +121,31 @@ pub fn load(source: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
         Some((rest, part)) if SIDES.contains(&part) => (rest, Some(part)),
         _ => (source, None),
     };
-    let (base, vendors) = match cut(base) {
-        Some((rest, part)) => (rest, vendors(rest, part)?),
-        None => (base, vec![VENDORS[0]]),
+    let (base, part) = match cut(base) {
+        Some((rest, part)) => (rest, Some(part)),
+        None => (base, None),
     };
     let mut collector = Collector::new(options);
-    let licence = read::read(base, &vendors, &mut collector)?;
+    let mut chosen = vec![VENDORS[0]];
+    if let Some(part) = part {
+        if base != "emoji" && Path::new(base).is_dir() {
+            collector.parts = parts(base, part)?;
+        } else {
+            chosen = vendors(base, part)?;
+        }
+    }
+    let licence = read::read(base, &chosen, &mut collector)?;
     collector.check_columns(base)?;
+    let notes = collector.notes();
+    if collector.records.is_empty() && !notes.is_empty() {
+        return Err(Error::format(
+            source,
+            format!("there is no picture in it ({})", notes.join("; ")),
+            "check the path, or what it should hold",
+        ));
+    }
     let mut set = ImageSet::new(source.to_owned(), licence, collector.records)?;
+    set.notes = notes;
     if let Some(side) = side {
         keep_side(&mut set, side, options)?;
     }
@@ -112,6 +157,18 @@ fn cut(source: &str) -> Option<(&str, &str)> {
     source
         .rsplit_once('#')
         .filter(|_| !Path::new(source).exists())
+}
+
+/// The parts of a folder that `part` names.
+fn parts(base: &str, part: &str) -> Result<Vec<String>> {
+    let names: Vec<String> = part.split('+').map(str::to_owned).collect();
+    if names.iter().any(String::is_empty) {
+        return Err(Error::options(
+            format!("`#{part}` means nothing after `{base}`"),
+            "use #member, #nonmember, #d1 or #d2 (sides of a split), or # and the name of a part, such as #train",
+        ));
+    }
+    Ok(names)
 }
 
 /// The vendors that `part` names, in the set's order.

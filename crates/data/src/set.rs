@@ -31,6 +31,9 @@ pub struct ImageSet {
     pub licence: Option<String>,
     /// The pictures, in the source's order.
     pub records: Vec<Record>,
+    /// What reading it was like, for people: files that were left out and why, which of a folder's files were read, how many
+    /// pictures are transparent. One clause each; empty where nothing is to be said.
+    pub notes: Vec<String>,
 }
 
 impl ImageSet {
@@ -78,6 +81,7 @@ impl ImageSet {
             source,
             licence,
             records,
+            notes: Vec::new(),
         })
     }
 

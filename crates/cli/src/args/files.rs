@@ -1,6 +1,6 @@
 //! Arguments of the commands that read and write files without a network.
 
-use crate::choices::{NearDuplicates, SplitMethod};
+use crate::choices::{Alpha, NearDuplicates, SplitMethod};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -27,6 +27,10 @@ pub struct SplitArgs {
     /// Whether pictures that look almost the same stay together
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = NearDuplicates::Group)]
     pub near_duplicates: NearDuplicates,
+
+    /// What becomes of transparency; the images' ids, and so the split, follow from it
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
+    pub alpha: Alpha,
 
     /// Where to write the split
     #[arg(short, long, value_name = "split.json")]
@@ -156,7 +160,7 @@ pub enum Export {
         after_help = "Example:\n  dualmd export images fashion#member --split split.json --image-size 16 -o train"
     )]
     Images {
-        /// Image set, perhaps with #member, #nonmember, #d1 or #d2
+        /// Image set, perhaps with #train or #test (a part of it), and #member, #nonmember, #d1 or #d2
         #[arg(value_name = "DATA")]
         data: String,
         /// Split file that DATA#member and the like refer to
@@ -165,6 +169,9 @@ pub enum Export {
         /// Bring the images to this side first, in pixels
         #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096))]
         image_size: Option<u32>,
+        /// What becomes of transparency
+        #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
+        alpha: Alpha,
         /// The new folder
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,

@@ -2,7 +2,7 @@
 
 use super::files::fraction;
 use super::memorisation::MitigateArgs;
-use crate::choices::{Copies, Features, ImageFormat, Order, Sampler, Stage, Weights};
+use crate::choices::{Alpha, Copies, Features, ImageFormat, Order, Sampler, Stage, Weights};
 use crate::experiment::Source;
 use anyhow::{Result, bail};
 use clap::Args;
@@ -388,6 +388,10 @@ pub struct ScoreArgs {
     /// Column of the captions, where a set has several that may be (models of images alone take none)
     #[arg(long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
+
+    /// What becomes of transparency: as in the training
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
+    pub alpha: Alpha,
 
     /// A model like this one, trained on other images: for the attack `reference`
     #[arg(long, value_name = "MODEL3")]

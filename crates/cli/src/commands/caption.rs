@@ -3,12 +3,13 @@
 use crate::args::{CaptionArgs, Global};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
+use crate::stages::pictures;
 use crate::stages::train::view;
 use crate::stages::{files_in, hash_files, write_json};
 use crate::{bail_usage, signals};
 use anyhow::{Context, Result, bail};
 use dualmd_caption::{CaptionOptions, Captioner, Method};
-use dualmd_data::{ImageSet, LoadOptions, Record, dedupe, load};
+use dualmd_data::{ImageSet, LoadOptions, Record, dedupe};
 use dualmd_files::limit;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ pub fn caption(global: &Global, args: &CaptionArgs) -> Result<ExitCode> {
         caption_column: args.caption_column.as_deref(),
         ..LoadOptions::default()
     };
-    let mut set = load(&args.data, &options)?;
+    let mut set = pictures::load(&args.data, &options)?;
     dedupe(&mut set);
     let method = options_of(args, global.seed.unwrap_or(0));
     method.check()?;

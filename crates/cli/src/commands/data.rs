@@ -1,10 +1,11 @@
 //! `dualmd split`, `import`, `export`: files of others and for others.
 
 use crate::args::{Export, Global, Import, SplitArgs};
+use crate::stages::pictures;
 use crate::stages::prepare::{draw, group};
 use anyhow::{Context, Result};
 use dualmd_audit::cells::cell;
-use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, load, save_folder};
+use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, save_folder};
 use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
@@ -16,7 +17,11 @@ use std::process::ExitCode;
 
 /// Draws a split.
 pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
-    let mut set = load(&args.data, &LoadOptions::default())?;
+    let options = LoadOptions {
+        alpha: args.alpha.into(),
+        ..LoadOptions::default()
+    };
+    let mut set = pictures::load(&args.data, &options)?;
     let duplicates = dedupe(&mut set);
     let groups = group(&set, args.near_duplicates);
     let split = draw(
@@ -46,7 +51,7 @@ pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
 pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
     match what {
         Import::Split { file, data, out } => {
-            let set = load(data, &LoadOptions::default())?;
+            let set = pictures::load(data, &LoadOptions::default())?;
             let (split, report) =
                 import_secmi_npz(file, &set, &Groups::given(&set), global.seed.unwrap_or(0))?;
             split.save(out)?;
@@ -111,15 +116,17 @@ pub fn export(what: &Export) -> Result<ExitCode> {
             data,
             split,
             image_size,
+            alpha,
             out,
         } => {
             let split = split.as_deref().map(Split::load).transpose()?;
             let options = LoadOptions {
                 image_size: *image_size,
+                alpha: (*alpha).into(),
                 split: split.as_ref(),
                 ..LoadOptions::default()
             };
-            let set = load(data, &options)?;
+            let set = pictures::load(data, &options)?;
             save_folder(&set, out)?;
             outln!("{}: {} images", out.display(), set.len())?;
         }

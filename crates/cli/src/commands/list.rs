@@ -75,6 +75,7 @@ pub fn list(what: Listing) -> Result<ExitCode> {
                 "\nAny path will do in their place: a folder of images (metadata.jsonl or .txt captions), parquet,"
             )?;
             outln!("WebDataset .tar, CIFAR-10/100 binary, IDX (.gz), .npz or .npy.")?;
+            outln!("Of a folder with several parts, DATA#train or DATA#test is one of them.")?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -4,11 +4,11 @@ use crate::args::{Global, MetricsArgs};
 use crate::choices::Features as Choice;
 use crate::engine::Engine;
 use crate::stages::copies::{self, Sides};
-use crate::stages::pictures::bytes_of_all;
+use crate::stages::pictures::{self, bytes_of_all};
 use crate::stages::utility::{Real, extract, extractor, measure};
 use crate::{bail_usage, choices};
 use anyhow::{Context, Result, bail};
-use dualmd_data::{ImageSet, LoadOptions, Split, load};
+use dualmd_data::{ImageSet, LoadOptions, Split};
 use dualmd_metrics::{Gaussian, Likeness, frechet_distance};
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -114,7 +114,7 @@ fn different_sizes(sets: &[&ImageSet]) -> Option<String> {
 /// A set as it is: at its own size and with its own channels. The networks see each picture as it is, as pytorch-fid has it; to
 /// bring one set to the size or the grey of the other would measure something else (only `--image-size` does, to all alike).
 fn read(data: &str, args: &MetricsArgs, split: Option<&Split>) -> Result<ImageSet> {
-    let set = load(
+    let set = pictures::load(
         data,
         &LoadOptions {
             image_size: args.image_size,

@@ -17,6 +17,7 @@ const KEYS: &[&str] = &[
     "data.method",
     "data.near_duplicates",
     "data.filter",
+    "data.alpha",
     "data.caption_column",
     "data.group_column",
     "model",

@@ -18,7 +18,7 @@ pub use check::{BASE, REFERENCE, SHADOW, TEACHERS};
 pub use layers::Source;
 
 use crate::choices::{
-    CaptionChoice, Copies, Defense, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
+    Alpha, CaptionChoice, Copies, Defense, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
     ResizeFilter, Routing, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result};
@@ -74,6 +74,8 @@ pub struct Data {
     pub near_duplicates: NearDuplicates,
     /// Resizing filter.
     pub filter: ResizeFilter,
+    /// What becomes of transparency.
+    pub alpha: Alpha,
     /// Column of the captions, where the set has several that may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption_column: Option<String>,
@@ -93,6 +95,7 @@ impl Default for Data {
             method: SplitMethod::default(),
             near_duplicates: NearDuplicates::default(),
             filter: ResizeFilter::default(),
+            alpha: Alpha::default(),
             caption_column: None,
             group_column: None,
         }

@@ -43,6 +43,18 @@ pub fn as_seen(shape: Option<[i64; 3]>) -> LoadOptions<'static> {
     }
 }
 
+/// An image set; what reading it was like (files left out, transparency) goes to the terminal.
+///
+/// # Errors
+/// As [`dualmd_data::load()`].
+pub fn load(source: &str, options: &LoadOptions<'_>) -> dualmd_data::Result<ImageSet> {
+    let set = dualmd_data::load(source, options)?;
+    for note in &set.notes {
+        eprintln!("note: {source}: {note}");
+    }
+    Ok(set)
+}
+
 /// Each image of [N, C, H, W] in [-1, 1] as 8-bit pixels.
 pub fn pictures(images: &Tensor) -> Result<Vec<Picture>> {
     let size = images.size();

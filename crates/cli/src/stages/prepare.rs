@@ -94,12 +94,13 @@ pub fn outside_for(kind: &JobKind, members: usize) -> usize {
 const FEWEST_WATCHED: usize = 32;
 const MOST_WATCHED: usize = 256;
 
-/// Reads the source and drops exact duplicates.
+/// Reads the source and drops exact duplicates. What reading it was like is in the set's notes, and becomes part of the plan.
 pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
     let options = LoadOptions {
         image_size: Some(data.image_size),
         channels: data.channels,
         resize: filter(data.filter),
+        alpha: data.alpha.into(),
         group_column: data.group_column.as_deref(),
         caption_column: data.caption_column.as_deref(),
         ..LoadOptions::default()
@@ -267,6 +268,9 @@ pub fn prepare(
         network,
     };
     let mut plan = Plan::resolve(experiment, &context)?;
+    let notes = set.notes.iter();
+    plan.warnings
+        .extend(notes.map(|note| format!("{}: {note}", set.source)));
     let images = Images {
         set,
         split,

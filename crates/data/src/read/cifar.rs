@@ -5,31 +5,57 @@ use std::path::{Path, PathBuf};
 
 use dualmd_files::limit;
 
-use super::{About, Collector};
+use super::{About, Collector, some};
 use crate::{Error, Picture, Result};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 
-/// The folder's training files in the official order, so that row numbers agree with published splits.
+/// The folder's training files (or as the part `test` its test file) in the official order, so that row numbers agree with published splits.
 pub(super) fn read_folder(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> Result<()> {
     let name = |f: &PathBuf| {
         f.file_name()
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default()
     };
-    let training: Vec<&PathBuf> = files
-        .iter()
-        .filter(|f| name(f).starts_with("data_batch") || name(f) == "train.bin")
-        .collect();
-    if training.is_empty() {
+    let test = match into.parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["train"] => false,
+        ["test"] => true,
+        _ => {
+            return Err(Error::format(
+                root.display().to_string(),
+                "CIFAR has the parts #train (its training files) and #test",
+                "name one of them",
+            ));
+        }
+    };
+    let of_part = |f: &&PathBuf| match test {
+        false => name(f).starts_with("data_batch") || name(f) == "train.bin",
+        true => name(f) == "test_batch.bin" || name(f) == "test.bin",
+    };
+    let (chosen, others): (Vec<&PathBuf>, Vec<&PathBuf>) = files.iter().partition(of_part);
+    if chosen.is_empty() {
+        let wanted = if test {
+            "test_batch.bin or test.bin"
+        } else {
+            "data_batch_N.bin or train.bin"
+        };
         return Err(Error::format(
             root.display().to_string(),
-            "no data_batch_N.bin or train.bin in it",
+            format!("no {wanted} in it"),
             "name the folder of the binary version, or one .bin file",
         ));
     }
-    training.iter().try_for_each(|file| read_file(file, into))
+    let names = |of: &[&PathBuf]| of.iter().map(|f| name(f)).collect::<Vec<_>>();
+    if !others.is_empty() {
+        let (read, left) = (names(&chosen), names(&others));
+        into.say(format!(
+            "{} were read, not {}",
+            some(&read, read.len()),
+            some(&left, left.len())
+        ));
+    }
+    chosen.iter().try_for_each(|file| read_file(file, into))
 }
 
 pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! Folders of pictures.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -8,16 +9,20 @@ use dualmd_files::limit;
 use serde_json::{Map, Value};
 
 use super::columns::{Columns, keys, lines};
-use super::{About, Collector, extension};
+use super::{AN_ARRAY, About, Collector, Kind, NO_DATA, extension, kind};
 use crate::decode::{READABLE, UNREADABLE, check_size};
 use crate::{Error, Result};
 
 /// Deeper than this is a loop of links, not a data set.
 const MAX_DEPTH: usize = 32;
 
+const HIDDEN: &str = "hidden, their names begin with a dot";
+/// Endings of texts, which are not opened to see whether they are pictures after all.
+const TEXTS: [&str; 8] = ["txt", "json", "jsonl", "csv", "md", "html", "xml", "yaml"];
+
 /// Every file below `root`, hidden ones left out, sorted component by component (class folders, then files, as
 /// torchvision's `ImageFolder` numbers them).
-pub(super) fn walk(root: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn walk(root: &Path, into: &mut Collector<'_>) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![(root.to_owned(), 0)];
     let mut visited = HashMap::new();
@@ -43,6 +48,10 @@ pub(super) fn walk(root: &Path) -> Result<Vec<PathBuf>> {
                 .file_name()
                 .is_some_and(|n| n.to_string_lossy().starts_with('.'))
             {
+                // Not worth a word: what file managers leave.
+                if READABLE.contains(&extension(&path).as_str()) || path.is_dir() {
+                    into.skip(HIDDEN, relative(root, &path));
+                }
                 continue;
             }
             // Links are followed: data sets are often folders of links.
@@ -64,20 +73,40 @@ pub(super) fn walk(root: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-pub(super) fn read(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> Result<()> {
+/// Refuses a file whose name says that it is a picture of a form that is not read.
+pub(super) fn refuse_unreadable(path: &Path) -> Result<()> {
+    let ending = extension(path);
+    if UNREADABLE.contains(&ending.as_str()) {
+        return Err(Error::format(
+            path.display().to_string(),
+            format!("pictures of the form .{ending} cannot be read"),
+            "convert them to PNG, or take them out of the folder",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a file is a picture by its first bytes, whatever it is called.
+pub(super) fn holds_picture(path: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    let file = dualmd_files::open(path)
+        .map_err(|e| Error::options(e.to_string(), "take it out of the folder"))?;
+    file.take(16)
+        .read_to_end(&mut start)
+        .map_err(|e| Error::read(path, e))?;
+    Ok(image::guess_format(&start).is_ok())
+}
+
+/// Reads the `chosen` pictures of `files`.
+pub(super) fn read(
+    root: &Path,
+    files: &[PathBuf],
+    chosen: &[PathBuf],
+    into: &mut Collector<'_>,
+) -> Result<()> {
+    account(root, files, chosen, into)?;
     let mut described = metadata(root, files, into)?;
-    for path in files {
-        let ending = extension(path);
-        if UNREADABLE.contains(&ending.as_str()) {
-            return Err(Error::format(
-                path.display().to_string(),
-                format!("pictures of the form .{ending} cannot be read"),
-                "convert them to PNG, or take them out of the folder",
-            ));
-        }
-        if !READABLE.contains(&ending.as_str()) {
-            continue;
-        }
+    for path in chosen {
         let place = path.display().to_string();
         let size = std::fs::metadata(path)
             .map_err(|e| Error::read(path, e))?
@@ -99,14 +128,97 @@ pub(super) fn read(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> 
         about.name = name;
         into.add_encoded(&bytes, &place, about)?;
     }
-    if let Some(missing) = described.into_keys().min() {
-        return Err(Error::format(
-            missing.display().to_string(),
-            "metadata.jsonl or metadata.csv names this picture, and it is not there",
-            "correct `file_name` (it is relative to that file) or restore the picture",
+    // What describes pictures of other parts is no mistake.
+    let there: HashSet<&PathBuf> = files
+        .iter()
+        .filter(|f| kind(f) == Some(Kind::Picture))
+        .collect();
+    match described.into_keys().filter(|p| !there.contains(p)).min() {
+        Some(missing) => Err(not_there(root, &missing)),
+        None => Ok(()),
+    }
+}
+
+/// Says what becomes of the files that are not among the `chosen` pictures, and refuses those that are pictures too.
+fn account(
+    root: &Path,
+    files: &[PathBuf],
+    chosen: &[PathBuf],
+    into: &mut Collector<'_>,
+) -> Result<()> {
+    let read: HashSet<&Path> = chosen.iter().map(PathBuf::as_path).collect();
+    let stems: HashSet<PathBuf> = files
+        .iter()
+        .filter(|f| kind(f) == Some(Kind::Picture) || read.contains(f.as_path()))
+        .map(|f| f.with_extension(""))
+        .collect();
+    let mut others = 0;
+    for file in files.iter().filter(|f| !read.contains(f.as_path())) {
+        let ending = extension(file);
+        let name = file
+            .file_name()
+            .and_then(|n| n.to_str())
+            .unwrap_or_default();
+        let describes = matches!(name, "metadata.jsonl" | "metadata.csv")
+            || ending == "txt" && stems.contains(&file.with_extension(""));
+        match kind(file) {
+            _ if describes => {}
+            Some(Kind::Picture) => others += 1,
+            Some(Kind::Npy) => into.skip(AN_ARRAY, relative(root, file)),
+            _ => {
+                refuse_unreadable(file)?;
+                if !TEXTS.contains(&ending.as_str()) && !ending.is_empty() && holds_picture(file)? {
+                    return Err(Error::format(
+                        file.display().to_string(),
+                        "by its content it is a picture, and by its name it is none",
+                        "give it the ending of its form, such as .png, or take it out of the folder",
+                    ));
+                }
+                into.skip(NO_DATA, relative(root, file));
+            }
+        }
+    }
+    if others > 0 {
+        into.say(format!(
+            "{} of {} pictures were read",
+            chosen.len(),
+            chosen.len() + others
         ));
     }
     Ok(())
+}
+
+/// Why a picture that is described was not among those that were read.
+fn not_there(root: &Path, path: &Path) -> Error {
+    let below = path.strip_prefix(root).ok();
+    let relative_only = "write `file_name` relative to the file it stands in";
+    let (problem, remedy) = if below.is_none() {
+        (
+            "metadata.jsonl or metadata.csv names this picture by an absolute path, or one outside the folder",
+            relative_only,
+        )
+    } else if path.to_string_lossy().contains('\\') {
+        (
+            "metadata.jsonl or metadata.csv names this picture with backslashes",
+            "write `/` between folders in `file_name`",
+        )
+    } else if path.components().any(|c| c.as_os_str() == "..") {
+        (
+            "metadata.jsonl or metadata.csv names this picture by way of `..`",
+            relative_only,
+        )
+    } else if path.is_file() {
+        (
+            "metadata.jsonl or metadata.csv names this file, and it is hidden or no picture",
+            "correct `file_name`, or give the file the ending of its form",
+        )
+    } else {
+        (
+            "metadata.jsonl or metadata.csv names this picture, and it is not there",
+            "correct `file_name` (it is relative to that file) or restore the picture",
+        )
+    };
+    Error::format(path.display().to_string(), problem, remedy)
 }
 
 /// One line of a metadata file: where it is, and what it says by column.
@@ -226,7 +338,7 @@ fn sidecar(picture: &Path) -> Result<Vec<String>> {
 }
 
 /// The path below the root with `/` between its parts, the same on every system.
-fn relative(root: &Path, path: &Path) -> String {
+pub(super) fn relative(root: &Path, path: &Path) -> String {
     let below = path.strip_prefix(root).unwrap_or(path);
     below
         .components()

@@ -3,50 +3,76 @@
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::{About, Collector};
+use super::npy::exactly;
+use super::{About, Collector, some};
 use crate::{Error, Picture, Result};
 
 const IMAGES: u32 = 0x0803;
 const LABELS: u32 = 0x0801;
 
-/// The folder's training images; test images are read when named.
+/// The folder's training images; test images are read when named, or as the part `test`.
 pub(super) fn read_folder(root: &Path, files: &[PathBuf], into: &mut Collector<'_>) -> Result<()> {
+    let name = |f: &PathBuf| {
+        f.file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
     let images: Vec<&PathBuf> = files
         .iter()
-        .filter(|f| {
-            f.file_name()
-                .is_some_and(|n| n.to_string_lossy().contains("images"))
-        })
+        .filter(|f| name(f).contains("images"))
         .collect();
-    let training = images.iter().find(|f| {
-        f.file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with("train"))
-    });
-    match (training, images.as_slice()) {
-        (Some(file), _) | (None, [file]) => read(file, into),
-        _ => Err(Error::format(
+    let of = |start: &[&str]| {
+        let mut found = images
+            .iter()
+            .filter(|f| start.iter().any(|s| name(f).starts_with(s)));
+        found.next().copied()
+    };
+    let file = match into.parts.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => of(&["train"]).or(match images[..] {
+            [only] => Some(only),
+            _ => None,
+        }),
+        ["train"] => of(&["train"]),
+        ["test"] => of(&["t10k", "test"]),
+        _ => None,
+    };
+    let Some(file) = file else {
+        return Err(Error::format(
             root.display().to_string(),
-            "no single file of images among the IDX files",
-            "name the file, such as train-images-idx3-ubyte.gz",
-        )),
+            "no single file of such images among the IDX files",
+            "name the file, such as train-images-idx3-ubyte.gz, or the part, #train or #test",
+        ));
+    };
+    let others: Vec<String> = images
+        .iter()
+        .filter(|f| **f != file)
+        .map(|f| name(f))
+        .collect();
+    if !others.is_empty() {
+        into.say(format!(
+            "{} was read, not {}",
+            name(file),
+            some(&others, others.len())
+        ));
     }
+    read(file, into)
 }
 
 pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
     let place = path.display().to_string();
+    let packed = std::fs::metadata(path)
+        .map_err(|e| Error::read(path, e))?
+        .len();
     let mut stream = open(path)?;
     let [count, height, width] = header::<3>(&mut stream, IMAGES, &place)?;
     into.check_count(u64::from(count), &place)?;
     let size = u64::from(height) * u64::from(width);
-    into.check_table(size.saturating_mul(u64::from(count)), &place)?;
+    into.check_budget(size.saturating_mul(u64::from(count)), packed, &place)?;
     crate::decode::check_pixels(width, height, &place, into.options)?;
     let labels = labels_beside(path, count)?;
     for row in 0..count {
         let place = format!("{place}, picture {row}");
-        let mut pixels = vec![0; size as usize];
-        stream
-            .read_exact(&mut pixels)
-            .map_err(|e| broken(&place, &e))?;
+        let pixels = exactly(&mut stream, size).map_err(|e| broken(&place, &e))?;
         let label = labels.as_ref().map(|l| l[row as usize].to_string());
         let about = About {
             name: row.to_string(),
@@ -97,11 +123,7 @@ fn labels(path: &Path, count: u32) -> Result<Vec<u8>> {
             "take both files from the same release",
         ));
     }
-    let mut out = vec![0; n as usize];
-    stream
-        .read_exact(&mut out)
-        .map_err(|e| broken(&place, &e))?;
-    Ok(out)
+    exactly(&mut stream, n.into()).map_err(|e| broken(&place, &e))
 }
 
 fn open(path: &Path) -> Result<Box<dyn Read>> {

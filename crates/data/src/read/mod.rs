@@ -7,23 +7,35 @@ mod folder;
 mod idx;
 mod npy;
 mod parquet;
+mod parts;
 mod webdataset;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 pub(crate) use npy::{read_npz_i64, rows as npy_rows};
 
-use crate::decode::{check_pixels, decode_file};
+use crate::decode::{Alpha, check_pixels, decode_whole};
 use crate::{BUNDLED, Error, FileFacts, LoadOptions, Picture, Record, Result};
 
 /// Collects records: every picture of every form passes through here, members and non-members alike.
 pub(crate) struct Collector<'a> {
     pub options: &'a LoadOptions<'a>,
     pub records: Vec<Record>,
+    /// Names of the parts that are wanted of a folder; empty: it has one.
+    pub parts: Vec<String>,
     /// Names of the columns or keys that were there to choose from, in any part of the source.
     columns: BTreeSet<String>,
+    /// By reason, how many files or entries were left out, and the first of them.
+    skipped: BTreeMap<String, (usize, Vec<String>)>,
+    /// What else is to be said.
+    said: Vec<String>,
+    /// How many pictures would be others with another [`Alpha`], and the first of them.
+    transparent: Option<(usize, String)>,
 }
+
+/// How many names a note lists.
+const NAMED: usize = 3;
 
 /// What a reader knows of a picture besides its pixels.
 #[derive(Default)]
@@ -41,8 +53,58 @@ impl<'a> Collector<'a> {
         Self {
             options,
             records: Vec::new(),
+            parts: Vec::new(),
             columns: BTreeSet::new(),
+            skipped: BTreeMap::new(),
+            said: Vec::new(),
+            transparent: None,
         }
+    }
+
+    /// Notes that a file or entry is left out, and why: nothing is left out in silence.
+    pub fn skip(&mut self, why: &str, name: impl Into<String>) {
+        let (count, names) = self.skipped.entry(why.to_owned()).or_default();
+        *count += 1;
+        if names.len() < NAMED {
+            names.push(name.into());
+        }
+    }
+
+    /// Notes something that a reader of the set should know.
+    pub fn say(&mut self, note: String) {
+        self.said.push(note);
+    }
+
+    /// Notes a picture that would be another one with another [`Alpha`].
+    pub fn note_transparent(&mut self, place: &str) {
+        let (count, _) = self
+            .transparent
+            .get_or_insert_with(|| (0, place.to_owned()));
+        *count += 1;
+    }
+
+    /// All notes, for [`crate::ImageSet::notes`].
+    pub fn notes(&self) -> Vec<String> {
+        let mut out = self.said.clone();
+        for (why, (count, names)) in &self.skipped {
+            out.push(format!("{count} left out, {why}: {}", some(names, *count)));
+        }
+        if let Some((count, first)) = &self.transparent {
+            let done = match self.options.alpha {
+                Alpha::White => {
+                    "is laid over white (alpha = \"white\"); training scripts that call convert(\"RGB\") show the colours under it \
+                     instead, and see other pictures: alpha = \"drop\" is as they do"
+                }
+                Alpha::Drop => {
+                    "is dropped (alpha = \"drop\"), as convert(\"RGB\") does; laid over white they would be other pictures"
+                }
+            };
+            out.push(format!(
+                "transparency of {count} pictures ({}) {done}",
+                some(std::slice::from_ref(first), *count)
+            ));
+        }
+        out
     }
 
     /// Notes the columns of a table, for [`Collector::check_columns`].
@@ -81,9 +143,12 @@ impl<'a> Collector<'a> {
 
     /// Adds an encoded picture (PNG, JPEG...). `place` is what messages call it.
     pub fn add_encoded(&mut self, bytes: &[u8], place: &str, mut about: About) -> Result<()> {
-        let (picture, file) = decode_file(bytes, place, self.options)?;
-        about.file = Some(file);
-        self.add(picture, place, about)
+        let decoded = decode_whole(bytes, place, self.options)?;
+        if decoded.transparent {
+            self.note_transparent(place);
+        }
+        about.file = Some(decoded.facts);
+        self.add(decoded.picture, place, about)
     }
 
     /// Adds a picture as it is in the source; id first, then size and channels.
@@ -136,6 +201,21 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
+    /// Refuses to unpack `bytes` from a file of `packed`.
+    pub fn check_budget(&self, bytes: u64, packed: u64, place: &str) -> Result<()> {
+        self.check_table(bytes, place)?;
+        let budget = self.options.budget(packed);
+        if bytes > budget {
+            return Err(Error::TooLarge {
+                place: place.to_owned(),
+                found: format!("{bytes} bytes when unpacked, from {packed}"),
+                limit: format!("{budget} bytes"),
+                key: "max_unpacking",
+            });
+        }
+        Ok(())
+    }
+
     /// Refuses an unpacked table over the limit.
     pub fn check_table(&self, bytes: u64, place: &str) -> Result<()> {
         if bytes > self.options.max_table_bytes {
@@ -147,6 +227,18 @@ impl<'a> Collector<'a> {
             });
         }
         Ok(())
+    }
+}
+
+/// Names as a note lists them: the first few, and how many more of `count`.
+fn some(names: &[String], count: usize) -> String {
+    let shown: Vec<String> = names
+        .iter()
+        .map(|n| dualmd_files::shown(n).to_string())
+        .collect();
+    match count.saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
     }
 }
 
@@ -228,8 +320,14 @@ fn extension(path: &Path) -> String {
         .unwrap_or_default()
 }
 
+/// What img2dataset writes beside its archives, and where the pictures are.
+const NO_PICTURES: &str = "tables without pictures";
+/// Arrays in a folder are not a set of their own.
+const AN_ARRAY: &str = "arrays are read when they are named themselves";
+const NO_DATA: &str = "by their names no pictures, and nothing that describes some";
+
 fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
-    let files = crate::drawn::images(folder::walk(path)?)?;
+    let files = crate::drawn::images(folder::walk(path, into)?)?;
     let of = |kinds: &[Kind]| -> Vec<PathBuf> {
         files
             .iter()
@@ -237,10 +335,22 @@ fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> 
             .cloned()
             .collect()
     };
-    let pictures = of(&[Kind::Picture]);
-    let tables = of(&[Kind::Parquet]);
+    let mut pictures = of(&[Kind::Picture]);
+    let mut tables = of(&[Kind::Parquet]);
     let tars = of(&[Kind::Tar]);
     let arrays = of(&[Kind::Cifar, Kind::Idx]);
+    // Files without an ending are pictures where their content says so.
+    if tables.is_empty() && tars.is_empty() && arrays.is_empty() {
+        for file in files.iter().filter(|f| f.extension().is_none()) {
+            if folder::holds_picture(file)? {
+                pictures.push(file.clone());
+            }
+        }
+        pictures.sort();
+    }
+    if !(tables.is_empty() || pictures.is_empty() && tars.is_empty()) {
+        tables = tables_with_pictures(path, tables, into)?;
+    }
     let found = [
         !pictures.is_empty(),
         !tables.is_empty(),
@@ -254,15 +364,18 @@ fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> 
             "name the file or sub-folder that is meant",
         ));
     }
+    if !tables.is_empty() || !tars.is_empty() {
+        left_out(path, &files, &[Kind::Parquet, Kind::Tar], into)?;
+    }
     if !tables.is_empty() {
         let mut licence = None;
-        for table in &tables {
+        for table in &parts::choose(path, tables, into)? {
             licence = parquet::read_file(table, into)?.or(licence);
         }
         return Ok(licence);
     }
     if !tars.is_empty() {
-        for tar in &tars {
+        for tar in &parts::choose(path, tars, into)? {
             webdataset::read(tar, into)?;
         }
     } else if !arrays.is_empty() {
@@ -272,9 +385,56 @@ fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> 
             idx::read_folder(path, &arrays, into)?;
         }
     } else {
-        folder::read(path, &files, into)?;
+        let chosen = parts::choose_pictures(path, &pictures, into)?;
+        folder::read(path, &files, &chosen, into)?;
     }
     Ok(None)
+}
+
+/// Of tables beside pictures or archives, those that hold pictures themselves.
+fn tables_with_pictures(
+    root: &Path,
+    tables: Vec<PathBuf>,
+    into: &mut Collector<'_>,
+) -> Result<Vec<PathBuf>> {
+    let mut kept = Vec::new();
+    for table in tables {
+        let name = folder::relative(root, &table);
+        if table.file_name().is_some_and(|n| n == "metadata.parquet") {
+            return Err(Error::format(
+                table.display().to_string(),
+                "what describes pictures is not read from parquet",
+                "write it as metadata.jsonl or metadata.csv, or take it out of the folder",
+            ));
+        }
+        // One that cannot be read may hold anything.
+        if parquet::has_pictures(&table).unwrap_or(true) {
+            kept.push(table);
+        } else {
+            into.skip(NO_PICTURES, name);
+        }
+    }
+    Ok(kept)
+}
+
+/// Notes the files of a folder that are of none of the `kinds` that are read; pictures among them are refused.
+fn left_out(
+    root: &Path,
+    files: &[PathBuf],
+    kinds: &[Kind],
+    into: &mut Collector<'_>,
+) -> Result<()> {
+    for file in files {
+        match kind(file) {
+            Some(k) if kinds.contains(&k) => {}
+            Some(Kind::Npy) => into.skip(AN_ARRAY, folder::relative(root, file)),
+            _ => {
+                folder::refuse_unreadable(file)?;
+                into.skip(NO_DATA, folder::relative(root, file));
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

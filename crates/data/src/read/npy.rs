@@ -7,7 +7,7 @@ use std::path::Path;
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
 use super::{About, Collector, extension};
-use crate::decode::over_white;
+use crate::decode::{flatten, shows};
 use crate::{Error, Picture, Result};
 
 /// Names an archive's pictures may have, in order of preference.
@@ -15,9 +15,10 @@ const NAMES: [&str; 3] = ["arr_0", "x", "images"];
 
 pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
     let place = path.display().to_string();
+    let file = dualmd_files::open(path)?;
+    let length = file.metadata().map_err(|e| Error::read(path, e))?.len();
     if extension(path) == "npy" {
-        let file = dualmd_files::open(path)?;
-        return read_pictures(BufReader::new(file), &place, into);
+        return read_pictures(BufReader::new(file), None, &place, into);
     }
     let mut archive = open_archive(path)?;
     let Some(name) = NAMES
@@ -39,10 +40,16 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
     let entry = archive
         .by_name(&format!("{name}.npy"))
         .map_err(|e| broken(&place, &e))?;
-    read_pictures(entry, &format!("{place}, array {name}"), into)
+    read_pictures(entry, Some(length), &format!("{place}, array {name}"), into)
 }
 
-fn read_pictures(mut stream: impl Read, place: &str, into: &mut Collector<'_>) -> Result<()> {
+/// `packed`: bytes of the archive that the array is in.
+fn read_pictures(
+    mut stream: impl Read,
+    packed: Option<u64>,
+    place: &str,
+    into: &mut Collector<'_>,
+) -> Result<()> {
     let header = header(&mut stream, place)?;
     if !is_type(&header, TypeChar::Uint, 1) {
         let problem = format!("its values are {}, not uint8", header.dtype().descr());
@@ -75,18 +82,19 @@ fn read_pictures(mut stream: impl Read, place: &str, into: &mut Collector<'_>) -
     let (width, height) = (side(width), side(height));
     crate::decode::check_pixels(width, height, place, into.options)?;
     let size = u64::from(height) * u64::from(width) * channels;
-    into.check_table(size.saturating_mul(count), place)?;
+    let total = size.saturating_mul(count);
+    match packed {
+        Some(packed) => into.check_budget(total, packed, place)?,
+        None => into.check_table(total, place)?,
+    }
     for row in 0..count {
         let place = format!("{place}, picture {row}");
-        let mut pixels = vec![0; size as usize];
-        stream
-            .read_exact(&mut pixels)
-            .map_err(|e| broken(&place, &e))?;
+        let mut pixels = exactly(&mut stream, size).map_err(|e| broken(&place, &e))?;
         if channels == 4 {
-            pixels = pixels
-                .chunks_exact(4)
-                .flat_map(|p| [0, 1, 2].map(|c| over_white(p[c], p[3])))
-                .collect();
+            if shows::<4>(&pixels) {
+                into.note_transparent(&place);
+            }
+            pixels = flatten::<4>(&pixels, into.options.alpha);
         }
         let channels = if channels == 1 { 1 } else { 3 };
         let about = About {
@@ -141,6 +149,8 @@ pub(crate) fn read_npz_i64(path: &Path, key: &str) -> Result<Vec<i64>> {
     }
     // Not more room than what is really there: the header's count is only a promise.
     let mut values = Vec::new();
+    // A list of a hundred million members is far above honest use.
+    let entry = dualmd_files::limited(entry, 1 << 30);
     for value in NpyFile::with_header(header, entry)
         .data::<i64>()
         .map_err(|e| broken(&place, &e))?
@@ -155,8 +165,53 @@ fn open_archive(path: &Path) -> Result<zip::ZipArchive<BufReader<File>>> {
     zip::ZipArchive::new(BufReader::new(file)).map_err(|e| broken(&path.display().to_string(), &e))
 }
 
-fn header(stream: impl Read, place: &str) -> Result<NpyHeader> {
-    let header = NpyHeader::from_reader(stream).map_err(|e| broken(place, &e))?;
+/// The next `n` bytes; room is made as they come and not on a header's word.
+pub(super) fn exactly(stream: &mut impl Read, n: u64) -> std::io::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(n.min(1 << 20) as usize);
+    if stream.take(n).read_to_end(&mut out)? as u64 == n {
+        Ok(out)
+    } else {
+        Err(std::io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Longer than NumPy writes for any array of numbers.
+const MAX_HEADER: u32 = 1 << 20;
+
+/// The header of an array. Its text is looked at first: what holds Python's objects is a pickle, whose reason is another one
+/// than damage, and its length is a number of the file's.
+fn header(mut stream: impl Read, place: &str) -> Result<NpyHeader> {
+    let broken = |e: &dyn std::fmt::Display| broken(place, e);
+    let mut start = exactly(&mut stream, 8).map_err(|e| broken(&e))?;
+    if start.starts_with(b"\x80") {
+        return Err(objects(place));
+    }
+    let length = match start[..] {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _] => {
+            let bytes = exactly(&mut stream, 2).map_err(|e| broken(&e))?;
+            start.extend(&bytes);
+            bytes.iter().rev().fold(0, |n, &b| n << 8 | u32::from(b))
+        }
+        [0x93, b'N', b'U', b'M', b'P', b'Y', _, _] => {
+            let bytes = exactly(&mut stream, 4).map_err(|e| broken(&e))?;
+            start.extend(&bytes);
+            bytes.iter().rev().fold(0, |n, &b| n << 8 | u32::from(b))
+        }
+        _ => return Err(broken(&"it does not begin as .npy files do")),
+    };
+    if length > MAX_HEADER {
+        return Err(broken(&format!("a header of {length} bytes")));
+    }
+    let text = exactly(&mut stream, length.into()).map_err(|e| broken(&e))?;
+    // 'descr': '|O', or a field of it.
+    if ["'|O'", "\"|O\"", "'O'", "\"O\"", "'|O8'"]
+        .iter()
+        .any(|o| String::from_utf8_lossy(&text).contains(o))
+    {
+        return Err(objects(place));
+    }
+    start.extend(text);
+    let header = NpyHeader::from_reader(start.as_slice()).map_err(|e| broken(&e))?;
     if header.order() == Order::Fortran && header.shape().len() > 1 {
         return Err(Error::format(
             place,
@@ -165,6 +220,14 @@ fn header(stream: impl Read, place: &str) -> Result<NpyHeader> {
         ));
     }
     Ok(header)
+}
+
+fn objects(place: &str) -> Error {
+    Error::format(
+        place,
+        "it holds Python's objects (a pickle), which are never opened, since opening them runs code",
+        "save pictures as one array of uint8: numpy.save(path, numpy.stack(pictures).astype(numpy.uint8))",
+    )
 }
 
 fn is_type(header: &NpyHeader, kind: TypeChar, bytes: u64) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use ::parquet::basic::Type as Physical;
+use ::parquet::basic::{Compression, Type as Physical};
 use ::parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use ::parquet::schema::types::Type;
@@ -17,6 +17,17 @@ use crate::{Error, Result};
 const IMAGE: [&str; 2] = ["image", "img"];
 /// Keys of the file's own metadata.
 const LICENCE: [&str; 2] = ["licence", "license"];
+
+/// Whether a table has a column of pictures; None where it cannot be read.
+pub(super) fn has_pictures(path: &Path) -> Option<bool> {
+    let file = dualmd_files::open(path).ok()?;
+    let has = || {
+        let reader = SerializedFileReader::new(file).ok()?;
+        let columns = reader.metadata().file_metadata().schema().get_fields();
+        Some(columns.iter().any(|c| IMAGE.contains(&c.name())))
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(has)).ok()?
+}
 
 pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
     let file = dualmd_files::open(path)?;
@@ -59,6 +70,7 @@ fn read_rows<R: ChunkReader + 'static>(
             "write or download it again",
         )
     };
+    let packed = source.len();
     let reader = SerializedFileReader::new(source).map_err(|e| broken(&e))?;
     let file = reader.metadata().file_metadata();
     let columns: Vec<Arc<Type>> = file.schema().get_fields().to_vec();
@@ -106,10 +118,24 @@ fn read_rows<R: ChunkReader + 'static>(
 
     into.check_count(u64::try_from(file.num_rows()).unwrap_or(u64::MAX), place)?;
     for group in reader.metadata().row_groups() {
-        into.check_table(
-            u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX),
-            place,
-        )?;
+        let unpacked = u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX);
+        into.check_budget(unpacked, packed, place)?;
+        let strange = group.columns().iter().find(|c| {
+            let name = c.column_path().parts().first().map_or("", String::as_str);
+            wanted(name) && !known(c.compression())
+        });
+        if let Some(column) = strange {
+            let method = format!("{:?}", column.compression());
+            let method = method.split('(').next().unwrap_or_default().to_lowercase();
+            return Err(Error::format(
+                place,
+                format!(
+                    "column `{}` is compressed by {method}, which is not read here",
+                    column.column_path().string()
+                ),
+                "write the table with zstd, snappy or gzip",
+            ));
+        }
     }
     let key = |name: &str| {
         let pairs = file.key_value_metadata()?;
@@ -173,6 +199,17 @@ fn read_rows<R: ChunkReader + 'static>(
         into.add_encoded(&bytes, &place, about)?;
     }
     Ok(LICENCE.iter().find_map(|name| key(name)))
+}
+
+/// Whether a column that is packed so can be read.
+fn known(method: Compression) -> bool {
+    matches!(
+        method,
+        Compression::UNCOMPRESSED
+            | Compression::SNAPPY
+            | Compression::GZIP(_)
+            | Compression::ZSTD(_)
+    )
 }
 
 /// The encoded picture; a path stored with it replaces the row number as name.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::columns::{Columns, keys, lines};
 use super::{About, Collector};
-use crate::decode::{READABLE, check_size};
+use crate::decode::{READABLE, UNREADABLE, check_size};
 use crate::{Error, Result};
 
 /// Texts are never this long; more would be a bomb.
@@ -16,9 +16,16 @@ const MAX_TEXT: u64 = 16 << 20;
 /// What `caption_column` calls the texts in entries of their own.
 const TXT: &str = "txt";
 
+const NOT_READ: &str = "of no ending that is read";
+const NO_KEY: &str = "without an ending";
+const NO_FILE: &str = "links and other entries that are no files";
+const ALONE: &str = "samples without a picture, captions, label or group";
+
 #[derive(Default)]
 struct Sample {
     key: String,
+    /// An entry that is a picture by the last of several endings, and no other has come.
+    dotted: Option<String>,
     picture: Option<(String, Vec<u8>)>,
     captions: Vec<String>,
     label: Option<String>,
@@ -39,14 +46,19 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
     let mut sample = Sample::default();
     for entry in archive.entries().map_err(broken)? {
         let entry = entry.map_err(broken)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let place = format!("{}, entry {name}", path.display());
-        // The key ends at the first dot of the last part, as WebDataset has it.
+        let kind = entry.header().entry_type();
+        if !kind.is_file() {
+            if !kind.is_dir() && !kind.is_pax_global_extensions() {
+                into.skip(NO_FILE, &place);
+            }
+            continue;
+        }
+        // The key ends at the first dot of the last part: in the library webdataset `^((?:.*/|)[^.]+)[.]([^/]*)$`.
         let base = name.rfind('/').map_or(0, |i| i + 1);
         let Some(dot) = name[base..].find('.').filter(|d| *d > 0) else {
+            into.skip(NO_KEY, &place);
             continue;
         };
         let (key, ending) = (&name[..base + dot], name[base + dot + 1..].to_lowercase());
@@ -56,6 +68,18 @@ pub(super) fn read(path: &Path, into: &mut Collector<'_>) -> Result<()> {
         }
         let is_picture = READABLE.contains(&ending.as_str());
         if !is_picture && !matches!(ending.as_str(), "txt" | "json" | "cls") {
+            let last = ending.rsplit('.').next().unwrap_or_default();
+            if UNREADABLE.contains(&ending.as_str()) {
+                return Err(Error::format(
+                    place,
+                    format!("pictures of the form .{ending} cannot be read"),
+                    "convert them to PNG",
+                ));
+            }
+            if READABLE.contains(&last) || UNREADABLE.contains(&last) {
+                sample.dotted.get_or_insert_with(|| ending.clone());
+            }
+            into.skip(NOT_READ, &place);
             continue;
         }
         let size = entry.size();
@@ -133,8 +157,22 @@ fn finish(mut sample: Sample, path: &Path, into: &mut Collector<'_>) -> Result<(
     let has_text = !sample.captions.is_empty();
     let mut about = about(&mut sample, into)?;
     let Some((name, bytes)) = sample.picture else {
+        if let Some(ending) = sample.dotted {
+            let place = format!("{}, entry {}.{ending}", path.display(), sample.key);
+            return Err(Error::format(
+                place,
+                format!(
+                    "a WebDataset's key ends at the first dot: here it is `{}`, and `.{ending}` is no ending of a picture",
+                    sample.key
+                ),
+                "write the archive again with keys that have no dots",
+            ));
+        }
         let known = has_text || !about.captions.is_empty();
         if !known && about.label.is_none() && about.group.is_none() {
+            if sample.object.is_some() {
+                into.skip(ALONE, format!("{}, sample {}", path.display(), sample.key));
+            }
             return Ok(());
         }
         let place = format!("{}, sample {}", path.display(), sample.key);

@@ -5,7 +5,7 @@ use crate::bail_usage;
 use crate::choices;
 use crate::engine::Engine;
 use crate::stages::attack::weight_set;
-use crate::stages::pictures::{as_seen, tensor_of_all};
+use crate::stages::pictures::{self, as_seen, tensor_of_all};
 use crate::stages::sample::Generator;
 use crate::stages::score::Label;
 use crate::stages::text::captions_of;
@@ -13,12 +13,13 @@ use crate::stages::utility;
 use anyhow::{Context, Result, bail};
 use dualmd_attack::nn;
 use dualmd_data::{
-    Groups, ImageSet, LoadOptions, NearDuplicateOptions, Split, dedupe, load, near_duplicates,
+    ImageSet, LoadOptions, NearDuplicateOptions, Record, Split, alike_across, dedupe,
+    near_duplicates,
 };
-use dualmd_files::limit;
+use dualmd_files::{limit, shown};
 use dualmd_metrics::Extractor;
 use dualmd_torch::Tensor;
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// Everything both commands need.
@@ -81,6 +82,7 @@ impl Case {
             split: split.as_ref(),
             group_column: args.group_column.as_deref(),
             caption_column: args.caption_column.as_deref(),
+            alpha: args.alpha.into(),
             ..as_seen(shape)
         };
         let text = generator.first().text().is_some();
@@ -174,6 +176,7 @@ impl Sides {
                 nonmembers.shape()
             );
         }
+        refuse_both(&members, &nonmembers)?;
         let (labels, alike) = labels(&members, &nonmembers)?;
         let captions = || {
             [&members, &nonmembers]
@@ -210,6 +213,16 @@ impl Sides {
         })
     }
 
+    /// What a reader must know of how the images were read: what was left out, transparency.
+    pub fn notes(&self) -> Vec<String> {
+        let of = |set: &ImageSet| {
+            let source = set.source.clone();
+            let note = move |n: &String| format!("{source}: {n}");
+            set.notes.iter().map(note).collect::<Vec<_>>()
+        };
+        [of(&self.members), of(&self.nonmembers)].concat()
+    }
+
     /// Height and width.
     pub fn sides(&self) -> [usize; 2] {
         let [_, height, width] = self.members.shape();
@@ -231,8 +244,8 @@ fn labels(members: &ImageSet, nonmembers: &ImageSet) -> Result<(Vec<Label>, usiz
             member: i < n,
         })
         .collect();
-    let alike = across(&groups, n);
-    Ok((labels, alike))
+    let alike = alike_across(&both, n, &NearDuplicateOptions::default());
+    Ok((labels, alike.len()))
 }
 
 /// How many images of `a` look almost the same as one of `b`.
@@ -241,20 +254,29 @@ fn alike(a: &Sides, b: &Sides) -> Result<usize> {
     let (first, second) = (of(a), of(b));
     let n = first.len();
     let all = ImageSet::new(String::new(), None, [first, second].concat())?;
-    Ok(across(
-        &near_duplicates(&all, &NearDuplicateOptions::default()),
-        n,
-    ))
+    Ok(alike_across(&all, n, &NearDuplicateOptions::default()).len())
 }
 
-/// How many of the first `n` images look almost the same as one after them.
-fn across(groups: &Groups, n: usize) -> usize {
-    let pairs = groups.near_pairs.iter();
-    let across: BTreeSet<usize> = pairs
-        .filter(|(a, b)| (*a < n) != (*b < n))
-        .map(|&(a, b)| a.min(b))
-        .collect();
-    across.len()
+/// An image cannot have been trained on and not: found before anything is computed.
+fn refuse_both(members: &ImageSet, nonmembers: &ImageSet) -> Result<()> {
+    let ids: HashMap<&str, &Record> = members.records.iter().map(|r| (r.id.as_str(), r)).collect();
+    let both = |r: &&Record| ids.contains_key(r.id.as_str());
+    let Some(nonmember) = nonmembers.records.iter().find(both) else {
+        return Ok(());
+    };
+    let count = nonmembers.records.iter().filter(both).count();
+    let member = ids.get(nonmember.id.as_str()).map_or("", |r| &r.name);
+    bail_usage!(
+        "{} in {} and {} in {} are the same image{}: one that was trained on cannot be among those that were not; take it out of one of the two",
+        shown(member),
+        shown(&members.source),
+        shown(&nonmember.name),
+        shown(&nonmembers.source),
+        match count {
+            1 => String::new(),
+            _ => format!(" (and {} more)", count - 1),
+        }
+    )
 }
 
 /// An image set without exact duplicates.
@@ -262,7 +284,7 @@ fn across(groups: &Groups, n: usize) -> usize {
 /// # Errors
 /// It cannot be read or holds no images.
 pub fn undoubled(data: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
-    let mut set = load(data, options)?;
+    let mut set = pictures::load(data, options)?;
     let report = dedupe(&mut set);
     if !report.dropped.is_empty() {
         tell!(
@@ -337,4 +359,44 @@ fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str)
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd_data::Picture;
+
+    #[test]
+    fn an_image_on_both_sides_is_named_in_both() {
+        let set = |source: &str, values: &[u8]| {
+            let record = |(i, &value): (usize, &u8)| {
+                let picture = Picture::filled(4, 4, 1, value);
+                Record {
+                    id: picture.id(),
+                    picture,
+                    captions: vec![],
+                    group: None,
+                    label: None,
+                    name: format!("{i}.png"),
+                    file: None,
+                }
+            };
+            let records = values.iter().enumerate().map(record).collect();
+            ImageSet::new(source.into(), None, records).unwrap()
+        };
+        let members = set("train", &[1, 2, 3]);
+        refuse_both(&members, &set("heldout", &[4, 5])).unwrap();
+        let error = refuse_both(&members, &set("heldout", &[4, 3, 5]));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("2.png in train and 1.png in heldout are the same image:"),
+            "{error}"
+        );
+        let error = refuse_both(&members, &set("heldout", &[2, 3]));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("1.png in train and 0.png in heldout") && error.contains("1 more"),
+            "{error}"
+        );
+    }
 }

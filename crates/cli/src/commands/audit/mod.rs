@@ -180,12 +180,15 @@ fn scored(
             subject.attacks.len()
         ));
     }
-    if let (Some(said), Some(warnings)) =
-        (case.images.unlike(), description["warnings"].as_array_mut())
-    {
+    let unlike = case.images.unlike();
+    if let Some(said) = &unlike {
         progress.say(&format!("warning: {said}"));
-        if !warnings.iter().any(|w| *w == said) {
-            warnings.push(said.into());
+    }
+    if let Some(warnings) = description["warnings"].as_array_mut() {
+        for said in unlike.into_iter().chain(case.images.notes()) {
+            if !warnings.iter().any(|w| *w == said) {
+                warnings.push(said.into());
+            }
         }
     }
     score::write(csv, json, &rows, &description)?;
