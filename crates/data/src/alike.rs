@@ -139,6 +139,8 @@ struct Look {
     /// The picture at 16 x 16.
     small: Picture,
     sketches: Vec<Sketch>,
+    /// Least and largest of every cell over all sketches.
+    cells: (Sketch, Sketch),
     /// Least and largest of the means over all sketches.
     low: [u8; MEANS],
     high: [u8; MEANS],
@@ -193,6 +195,11 @@ impl Look {
             .into_iter()
             .map(sketch)
             .collect();
+        let mut cells = ([255; CELLS * CELLS], [0; CELLS * CELLS]);
+        for (k, &v) in sketches.iter().flat_map(|s| s.iter().enumerate()) {
+            cells.0[k] = v.min(cells.0[k]);
+            cells.1[k] = v.max(cells.1[k]);
+        }
         let (mut low, mut high) = ([255; MEANS], [0; MEANS]);
         let mut widen = |k: usize, v: u8| {
             low[k] = low[k].min(v);
@@ -210,6 +217,7 @@ impl Look {
             hash: difference_hash(picture),
             small,
             sketches,
+            cells,
             low,
             high,
         }
@@ -295,9 +303,28 @@ impl<'a> Looks<'a> {
         })
     }
 
+    /// Whether some part of one may fit some part of the other: what lies between the ranges of their cells lies between any
+    /// two of their sketches.
+    fn may_fit(&self, x: &Look, y: &Look, flip: bool) -> bool {
+        let (low, high) = match flip {
+            true => (mirrored(&y.cells.0), mirrored(&y.cells.1)),
+            false => y.cells,
+        };
+        let mut squares = 0;
+        for k in 0..CELLS * CELLS {
+            let below = low[k].saturating_sub(x.cells.1[k]);
+            let above = x.cells.0[k].saturating_sub(high[k]);
+            squares += u32::from(below.max(above)).pow(2);
+        }
+        squares <= self.bounds.sketch
+    }
+
     fn moved(&self, a: usize, b: usize) -> bool {
         let of = |i: usize, part: usize| self.looks[i].sketches.get(part);
         for flip in [false, true] {
+            if !self.may_fit(&self.looks[a], &self.looks[b], flip) {
+                continue;
+            }
             for part in 0..PARTS {
                 let (still, most) = match part < INNER {
                     true => (WHOLE, self.options.max_cut_rmse),
