@@ -12,6 +12,7 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <cmath>
 #include <vector>
 
 using namespace kernels;
@@ -114,6 +115,8 @@ struct Fused : torch::autograd::Function<Fused> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    // The sums below are no graph: a second derivative would be wrong, and silently.
+    TORCH_CHECK(!at::GradMode::is_enabled(), "group_norm_silu has no second derivative (create_graph)");
     auto saved = ctx->get_saved_variables();
     Tensor x = saved[0], bias = saved[1], weight = saved[2], beta = saved[3], stats = saved[4];
     bool silu = ctx->saved_data["silu"].toBool();
@@ -180,10 +183,33 @@ bool plain_f32(const Tensor& t) { return t.scalar_type() == at::kFloat && t.is_c
 
 Tensor group_norm_silu(const Tensor& x, const Tensor& bias, const Tensor& weight, const Tensor& beta, int64_t groups,
                        double eps, bool silu) {
-  bool laid_out = x.dim() == 4 && x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0 &&
+  // The kernels read C elements of weight and beta and B x C of bias from raw memory.
+  TORCH_CHECK(x.dim() == 4, "group_norm_silu: x must be [B, C, H, W], got ", x.sizes());
+  TORCH_CHECK(at::isFloatingType(x.scalar_type()), "group_norm_silu: x is ", x.scalar_type(), ", not of floats");
+  int64_t channels = x.size(1);
+  TORCH_CHECK(groups > 0 && channels % groups == 0, "group_norm_silu: ", groups, " groups do not divide ", channels,
+              " channels");
+  TORCH_CHECK(std::isfinite(eps) && eps >= 0, "group_norm_silu: eps = ", eps, " must be at least 0");
+  auto check = [&](const Tensor& t, const char* what) {
+    TORCH_CHECK(at::isFloatingType(t.scalar_type()), "group_norm_silu: ", what, " is ", t.scalar_type(), ", not of floats");
+    TORCH_CHECK(t.device() == x.device(), "group_norm_silu: ", what, " is on ", t.device(), ", x on ", x.device());
+    TORCH_CHECK(t.layout() == at::kStrided, "group_norm_silu: ", what, " is sparse");
+  };
+  check(x, "x");
+  check(weight, "weight");
+  check(beta, "beta");
+  TORCH_CHECK(weight.sizes() == at::IntArrayRef({channels}), "group_norm_silu: weight must be [", channels, "], got ",
+              weight.sizes());
+  TORCH_CHECK(beta.sizes() == at::IntArrayRef({channels}), "group_norm_silu: beta must be [", channels, "], got ",
+              beta.sizes());
+  if (bias.defined()) {
+    check(bias, "add");
+    TORCH_CHECK(bias.sizes() == at::IntArrayRef({x.size(0), channels}), "group_norm_silu: add must be [", x.size(0), ", ",
+                channels, "], got ", bias.sizes());
+  }
+  bool laid_out = x.is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0 &&
                   (x.is_contiguous() || x.is_contiguous(at::MemoryFormat::ChannelsLast));
-  bool divides = groups > 0 && x.dim() == 4 && x.size(1) % groups == 0;
-  if (laid_out && divides && plain_f32(weight) && plain_f32(beta)) {
+  if (laid_out && plain_f32(weight) && plain_f32(beta)) {
     auto shift = bias.defined() ? bias.to(at::kFloat).contiguous() : at::zeros({x.size(0), x.size(1)}, x.options().memory_format(c10::nullopt));
     return Fused::apply(x, shift, weight, beta, groups, eps, silu);
   }

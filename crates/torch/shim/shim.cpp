@@ -5,8 +5,10 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Generator.h>
 #include <c10/core/GradMode.h>
+#include <c10/util/Exception.h>
 #include <dlfcn.h>
 
+#include <cmath>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -22,17 +24,41 @@ static int guarded(F&& f) {
   try {
     f();
     return 0;
+  } catch (const c10::Error& e) {
+    // Without the backtrace, which says nothing to a user.
+    last_error = e.what_without_backtrace();
   } catch (const std::exception& e) {
     last_error = e.what();
-    return 1;
+  } catch (...) {
+    last_error = "an exception without a text";
   }
+  return 1;
 }
 
-static std::vector<Tensor> list(Tensor* const* tensors, size_t n) {
+static const Tensor& given(const Tensor* t, const char* what) {
+  TORCH_CHECK(t != nullptr && t->defined(), what, " is no tensor");
+  return *t;
+}
+
+static std::vector<Tensor> list(Tensor* const* tensors, size_t n, const char* what) {
   std::vector<Tensor> out;
   out.reserve(n);
-  for (size_t i = 0; i < n; i++) out.push_back(*tensors[i]);
+  for (size_t i = 0; i < n; i++) out.push_back(given(tensors[i], what));
   return out;
+}
+
+// Element k of one is element k of the other in memory: equal sizes and, but for axes of one element, equal strides.
+static bool same_layout(const Tensor& a, const Tensor& b) {
+  if (!a.is_non_overlapping_and_dense() || !b.is_non_overlapping_and_dense() || a.sizes() != b.sizes()) return false;
+  for (int64_t d = 0; d < a.dim(); d++)
+    if (a.size(d) != 1 && a.stride(d) != b.stride(d)) return false;
+  return true;
+}
+
+static void check_alike(const Tensor& a, const Tensor& b, const char* what, size_t i) {
+  TORCH_CHECK(a.sizes() == b.sizes(), what, " ", i, " has shape ", b.sizes(), ", the weight ", a.sizes());
+  TORCH_CHECK(a.device() == b.device(), what, " ", i, " is on ", b.device(), ", the weight on ", a.device());
+  TORCH_CHECK(a.layout() == at::kStrided && b.layout() == at::kStrided, what, " ", i, " is sparse");
 }
 
 extern "C" {
@@ -63,8 +89,23 @@ int dm_fused_adam(Tensor** params, Tensor** grads, Tensor** exp_avg, Tensor** ex
                   double lr, double beta1, double beta2, double weight_decay, double eps, int adamw) {
   return guarded([&] {
     c10::AutoGradMode no_grad(false);
+    TORCH_CHECK(given(step, "Adam's step").numel() == 1 && step->scalar_type() == at::kFloat, "Adam's step must be one f32");
+    auto p = list(params, n, "a parameter"), g = list(grads, n, "a gradient"), m = list(exp_avg, n, "a first moment"),
+         v = list(exp_avg_sq, n, "a second moment");
+    // libtorch's CPU kernel walks over raw memory and compares nothing.
+    for (size_t i = 0; i < n; i++) {
+      check_alike(p[i], g[i], "Adam: gradient", i);
+      check_alike(p[i], m[i], "Adam: first moment", i);
+      check_alike(p[i], v[i], "Adam: second moment", i);
+      for (const Tensor* t : {&p[i], &g[i], &m[i], &v[i]})
+        TORCH_CHECK(t->scalar_type() == at::kFloat, "Adam: tensor ", i, " is ", t->scalar_type(), ", not f32");
+      // A gradient is only read, so that a copy in the weight's layout does; moments are written.
+      if (!same_layout(p[i], g[i])) g[i] = at::empty_like(p[i]).copy_(g[i]);
+      TORCH_CHECK(same_layout(p[i], m[i]) && same_layout(p[i], v[i]), "Adam: the moments of weight ", i,
+                  " lie in memory in another order than the weight");
+    }
     step->add_(1);
-    auto p = list(params, n), g = list(grads, n), m = list(exp_avg, n), v = list(exp_avg_sq, n);
+    if (n == 0) return;
     std::vector<Tensor> steps(n, *step), none;
     if (adamw)
       at::_fused_adamw_(p, g, m, v, none, steps, lr, beta1, beta2, weight_decay, eps, false, false);
@@ -77,7 +118,9 @@ int dm_fused_adam(Tensor** params, Tensor** grads, Tensor** exp_avg, Tensor** ex
 int dm_foreach_lerp(Tensor** target, Tensor** source, size_t n, double weight) {
   return guarded([&] {
     c10::AutoGradMode no_grad(false);
-    auto t = list(target, n), s = list(source, n);
+    auto t = list(target, n, "an average"), s = list(source, n, "a weight");
+    for (size_t i = 0; i < n; i++) check_alike(t[i], s[i], "EMA: average", i);
+    if (n == 0) return;
     at::_foreach_lerp_(t, s, weight);
   });
 }
@@ -87,7 +130,10 @@ int dm_foreach_lerp(Tensor** target, Tensor** source, size_t n, double weight) {
 int dm_clip_grad_norm(Tensor** grads, size_t n, double max_norm, double* total) {
   return guarded([&] {
     c10::AutoGradMode no_grad(false);
-    auto g = list(grads, n);
+    TORCH_CHECK(std::isfinite(max_norm), "a largest norm of ", max_norm);
+    auto g = list(grads, n, "a gradient");
+    *total = 0;
+    if (n == 0) return;
     auto norms = at::_foreach_norm(g, 2);
     *total = at::stack(norms).norm().item<double>();
     if (max_norm > 0 && *total > max_norm) at::_foreach_mul_(g, at::Scalar(max_norm / (*total + 1e-6)));
@@ -97,18 +143,23 @@ int dm_clip_grad_norm(Tensor** grads, size_t n, double max_norm, double* total) 
 int dm_channels_last(Tensor* t) {
   return guarded([&] {
     c10::AutoGradMode no_grad(false);
+    TORCH_CHECK(given(t, "the weight").dim() == 4, "channels-last memory is for 4 axes, got ", t->sizes());
     t->set_data(t->contiguous(at::MemoryFormat::ChannelsLast));
   });
 }
 
 int dm_to_channels_last(Tensor* t, Tensor** out) {
-  return guarded([&] { *out = new Tensor(t->contiguous(at::MemoryFormat::ChannelsLast)); });
+  return guarded([&] {
+    TORCH_CHECK(given(t, "x").dim() == 4, "channels-last memory is for 4 axes, got ", t->sizes());
+    *out = new Tensor(t->contiguous(at::MemoryFormat::ChannelsLast));
+  });
 }
 
 int dm_group_norm_silu(Tensor* x, Tensor* add, Tensor* weight, Tensor* beta, int64_t groups, double eps, int silu,
                        Tensor** out) {
   return guarded([&] {
-    *out = new Tensor(group_norm_silu(*x, add ? *add : Tensor(), *weight, *beta, groups, eps, silu != 0));
+    *out = new Tensor(group_norm_silu(given(x, "x"), add ? given(add, "add") : Tensor(), given(weight, "weight"),
+                                      given(beta, "beta"), groups, eps, silu != 0));
   });
 }
 
@@ -129,7 +180,7 @@ int dm_set_generator_state(int cuda, Tensor* state) {
   return guarded([&] {
     auto g = generator(cuda);
     std::lock_guard<std::mutex> lock(g.mutex());
-    g.set_state(*state);
+    g.set_state(given(state, "the state"));
   });
 }
 

@@ -71,7 +71,7 @@ fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
 /// Runs `f` with bf16 autocast on (or as it is, for [`Precision::F32`]). Autocast is switched back even if `f` panics.
 ///
 /// # Errors
-/// When libtorch refuses autocast on this device.
+/// When libtorch refuses autocast on this device; a device that is neither a CPU nor a GPU of CUDA.
 pub fn with_precision<T>(precision: Precision, device: Device, f: impl FnOnce() -> T) -> Result<T> {
     struct Guard(c_int, c_int);
     impl Drop for Guard {
@@ -83,7 +83,7 @@ pub fn with_precision<T>(precision: Precision, device: Device, f: impl FnOnce() 
     if precision == Precision::F32 {
         return Ok(f());
     }
-    let cuda = c_int::from(device != Device::Cpu);
+    let cuda = c_int::from(cuda_index(device)? >= 0);
     let mut was = 0;
     // SAFETY: `was` outlives the call.
     check(unsafe { dm_autocast_begin(cuda, &mut was) })?;
@@ -113,7 +113,8 @@ pub struct AdamOptions {
 /// Applies one fused Adam step; `step` (0-d f32) is incremented first.
 ///
 /// # Errors
-/// Slices of unequal length, or what libtorch refuses.
+/// Slices of unequal length; tensors that are not f32, or not of their weight's shape and device; moments that lie in
+/// memory in another order than their weight; what libtorch refuses.
 pub fn fused_adam(
     params: &[Tensor],
     grads: &[Tensor],
@@ -159,7 +160,7 @@ pub fn fused_adam(
 /// `target += weight * (source - target)` for every pair: one EMA step with decay `1 - weight`.
 ///
 /// # Errors
-/// Slices of unequal length, or what libtorch refuses.
+/// Slices of unequal length; pairs of unequal shape or device; what libtorch refuses.
 pub fn lerp_all(target: &[Tensor], source: &[Tensor], weight: f64) -> Result<()> {
     if target.len() != source.len() {
         return Err(TorchError::Setting(format!(
@@ -173,11 +174,18 @@ pub fn lerp_all(target: &[Tensor], source: &[Tensor], weight: f64) -> Result<()>
     check(unsafe { dm_foreach_lerp(t.as_ptr(), s.as_ptr(), t.len(), weight) })
 }
 
-/// Global L2 norm of `grads`; scales them in place to `max_norm` when larger (`None`: only measures).
+/// Global L2 norm of `grads`, 0 of none; scales them in place to `max_norm` when larger (`None`: only measures).
 ///
 /// # Errors
-/// What libtorch refuses.
+/// A `max_norm` that is not above 0 or not finite; what libtorch refuses.
 pub fn clip_grad_norm(grads: &[Tensor], max_norm: Option<f64>) -> Result<f64> {
+    if let Some(norm) = max_norm
+        && !(norm > 0.0 && norm.is_finite())
+    {
+        return Err(TorchError::Setting(format!(
+            "gradients are to be clipped to the norm {norm}: it must be above 0 and finite"
+        )));
+    }
     let g = pointers(grads);
     let mut total = 0.0;
     // SAFETY: as above; `total` outlives the call.
@@ -209,7 +217,8 @@ pub fn to_channels_last(x: &Tensor) -> Result<Tensor> {
 /// [B, C], the same for all pixels; `weight`, `beta`: \[C\].
 ///
 /// # Errors
-/// What libtorch refuses, e.g. a channel count that `groups` does not divide.
+/// Other shapes, tensors on several devices or not of floats, a channel count that `groups` does not divide, an `eps` below
+/// 0; what libtorch refuses. There is no second derivative: asking for one is an error of the backward pass.
 pub fn group_norm_silu(
     x: &Tensor,
     add: Option<&Tensor>,
@@ -240,9 +249,14 @@ pub fn group_norm_silu(
 fn cuda_index(device: Device) -> Result<c_int> {
     match device {
         Device::Cpu => Ok(-1),
-        Device::Cuda(index) => Ok(index as c_int),
+        // libtorch holds the index in eight bits and would cut a larger one off.
+        Device::Cuda(index) => i8::try_from(index).map(c_int::from).map_err(|_| {
+            TorchError::Setting(format!(
+                "cuda:{index}: there is no such GPU, the index must be below 128"
+            ))
+        }),
         other => Err(TorchError::Setting(format!(
-            "the random generator of {other:?} cannot be read: use cpu or cuda"
+            "{other:?} is not supported: use cpu or cuda"
         ))),
     }
 }
