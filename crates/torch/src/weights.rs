@@ -19,8 +19,18 @@ fn file_error(path: &Path, reason: impl std::fmt::Display) -> TorchError {
 /// Reads every tensor of a safetensors file, f16 and bf16 widened to f32, on the CPU.
 ///
 /// # Errors
-/// A missing or truncated file, or one in another format, by name.
+/// A missing or truncated file, or one in another format, by name; a NaN or an infinity in a tensor, as [`check_finite`].
 pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    let tensors = read_safetensors_as_is(path)?;
+    check_finite(path, &tensors)?;
+    Ok(tensors)
+}
+
+/// As [`read_safetensors`], for results rather than weights: NaN and infinities are let through.
+///
+/// # Errors
+/// A missing or truncated file, or one in another format, by name.
+pub fn read_safetensors_as_is(path: &Path) -> Result<BTreeMap<String, Tensor>> {
     if matches!(
         path.extension().and_then(|e| e.to_str()),
         Some("bin" | "pt" | "pth" | "ckpt" | "pkl")
@@ -44,8 +54,64 @@ pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
         .collect()
 }
 
+/// Refuses a tensor of floats with a value that is no finite number in f32. One pass over the values at the speed of memory
+/// (`aminmax`, which hands a NaN on). `path`: for the message.
+///
+/// # Errors
+/// The first such tensor, by name, with how many values are wrong and where the first one is.
+pub fn check_finite<'a>(
+    path: &Path,
+    tensors: impl IntoIterator<Item = (&'a String, &'a Tensor)>,
+) -> Result<()> {
+    for (name, tensor) in tensors {
+        if let Some(wrong) = not_finite(tensor)? {
+            return Err(file_error(
+                path,
+                format!(
+                    "tensor {name:?} holds {wrong}: the training went wrong, or the file was damaged; use an earlier checkpoint"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a tensor's values; nothing if all are finite in f32, or no floats.
+fn not_finite(tensor: &Tensor) -> Result<Option<String>> {
+    if tensor.numel() == 0 || !tensor.is_floating_point() {
+        return Ok(None);
+    }
+    let values = tensor.detach().f_to_kind(Kind::Float)?;
+    let (least, largest) = values.f_aminmax(None::<i64>, false)?;
+    if f64::try_from(least)?.is_finite() && f64::try_from(largest)?.is_finite() {
+        return Ok(None);
+    }
+    let wrong = values.f_isfinite()?.f_logical_not()?.f_flatten(0, -1)?;
+    let count = i64::try_from(wrong.f_sum(Kind::Int64)?)?;
+    let first = i64::try_from(wrong.f_to_kind(Kind::Uint8)?.f_argmax(None::<i64>, false)?)?;
+    let value = values.f_reshape([-1])?.f_double_value(&[first])?;
+    let mut rest = first;
+    let mut place: Vec<i64> = (tensor.size().iter().rev())
+        .map(|&side| {
+            let at = rest % side;
+            rest /= side;
+            at
+        })
+        .collect();
+    place.reverse();
+    Ok(Some(format!(
+        "{count} of {} values that are no finite numbers (the first is {value}, at {place:?})",
+        tensor.numel()
+    )))
+}
+
 fn to_tensor(path: &Path, view: &TensorView<'_>) -> Result<Tensor> {
-    let shape: Vec<i64> = view.shape().iter().map(|&d| d as i64).collect();
+    let shape = view
+        .shape()
+        .iter()
+        .map(|&side| i64::try_from(side).ok().filter(|side| *side < 1 << 40))
+        .collect::<Option<Vec<i64>>>()
+        .ok_or_else(|| file_error(path, format!("holds a tensor of shape {:?}", view.shape())))?;
     let kind = match view.dtype() {
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
@@ -118,7 +184,7 @@ pub fn write_safetensors<'a>(
 /// Reads an npy array of a type that tensors have; floats become f32.
 ///
 /// # Errors
-/// A missing file, one that is not npy or does not end where its header says, Fortran or big-endian order.
+/// A missing file, one that is not npy or does not end where its header says, Fortran or big-endian order; a NaN or an infinity.
 pub fn read_npy(path: &Path) -> Result<Tensor> {
     let refuse = |reason: &dyn std::fmt::Display| {
         file_error(path, format!("not a readable npy array ({reason})"))
@@ -169,6 +235,9 @@ pub fn read_npy(path: &Path) -> Result<Tensor> {
         return Err(refuse(&problem));
     }
     let tensor = Tensor::f_from_data_size(&data, &shape, kind)?;
+    if let Some(wrong) = not_finite(&tensor)? {
+        return Err(file_error(path, format!("holds {wrong}")));
+    }
     Ok(match tensor.kind() {
         Kind::Double | Kind::Half | Kind::BFloat16 => tensor.to_kind(Kind::Float),
         _ => tensor,

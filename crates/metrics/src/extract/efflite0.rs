@@ -78,6 +78,7 @@ impl EfficientNetLite0 {
         let mut tensors = read_legacy_state_dict(from)?;
         // Counters of training steps.
         tensors.retain(|_, tensor| tensor.kind() == Kind::Float);
+        dualmd_torch::weights::check_finite(from, &tensors)?;
         let copy: BTreeMap<String, Tensor> = tensors
             .iter()
             .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))

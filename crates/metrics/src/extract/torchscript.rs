@@ -51,6 +51,12 @@ impl TorchScriptInception {
                 answer.size()
             )));
         }
+        let finite = answer.f_isfinite()?.f_all()?;
+        if !bool::try_from(finite)? {
+            return Err(refuse(
+                "answers with values that are no finite numbers: its weights are damaged; get the file again".into(),
+            ));
+        }
         Ok(network)
     }
 

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use dualmd_attack::Parts;
 use dualmd_files::{Building, HIDDEN, limit, read_text, remove_folder};
 use dualmd_torch::Tensor;
-use dualmd_torch::weights::{read_safetensors, write_safetensors};
+use dualmd_torch::weights::{read_safetensors_as_is, write_safetensors};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -88,7 +88,7 @@ impl Folder {
 impl Parts for Folder {
     fn read(&self, name: &str) -> Option<BTreeMap<String, Tensor>> {
         let file = self.file(name);
-        file.exists().then(|| read_safetensors(&file).ok())?
+        file.exists().then(|| read_safetensors_as_is(&file).ok())?
     }
 
     fn write(&self, name: &str, part: &BTreeMap<String, Tensor>) -> Result<(), String> {
