@@ -240,21 +240,22 @@ impl Attention {
     }
 }
 
-/// Self-attention over all positions, residual (diffusers' `Attention` with a group norm in front).
+/// Self-attention over all positions, residual (diffusers' `Attention`, most often with a group norm in front).
 #[derive(Debug)]
 pub(crate) struct SelfAttention {
-    norm: GroupNorm,
+    norm: Option<GroupNorm>,
     attention: Attention,
     divisor: f64,
 }
 
 impl SelfAttention {
+    /// `groups` `None`: no normalisation.
     pub(crate) fn new(
         b: &Builder,
         name: &str,
         channels: i64,
         head_width: i64,
-        groups: i64,
+        groups: Option<i64>,
         eps: f64,
         divisor: f64,
     ) -> Result<Self> {
@@ -265,7 +266,13 @@ impl SelfAttention {
             )));
         }
         Ok(Self {
-            norm: GroupNorm::new(b, &format!("{name}.group_norm"), channels, groups, eps)?,
+            norm: match groups {
+                Some(groups) => {
+                    let name = format!("{name}.group_norm");
+                    Some(GroupNorm::new(b, &name, channels, groups, eps)?)
+                }
+                None => None,
+            },
             attention: Attention::new(b, name, channels, channels, heads, true, Start::Ddpm)?,
             divisor,
         })
@@ -273,10 +280,12 @@ impl SelfAttention {
 
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, channels, height, width) = x.size4()?;
-        let tokens = self
-            .norm
-            .forward(x)?
-            .view([batch, channels, height * width])
+        let seen = match &self.norm {
+            Some(norm) => norm.forward(x)?,
+            None => x.shallow_clone(),
+        };
+        let tokens = seen
+            .reshape([batch, channels, height * width])
             .transpose(1, 2);
         let out = self
             .attention

@@ -14,6 +14,7 @@ mod preset;
 pub use generate::{Guided, LatentSampling, sample_latents};
 pub use preset::{LATENT_PRESETS, LatentPreset};
 
+use crate::index::{Index, Kind};
 use crate::pipeline::{WeightSet, remove_index};
 use crate::schedule::SchedulerConfig;
 use crate::unet2d::ImageSize;
@@ -23,9 +24,12 @@ use crate::{
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor, no_grad, weights};
-use files::{DIFFUSERS, TRANSFORMERS, create, file_error, read_json, write_json};
-use serde_json::{Value, json};
+use files::{DIFFUSERS, TRANSFORMERS, create, file_error, write_json};
+use serde_json::json;
 use std::path::Path;
+
+/// Most bytes of a scheduler_config.json.
+const LARGEST_SCHEDULER: u64 = 1 << 24;
 
 /// Which optional parts of a folder to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,8 +82,9 @@ pub struct TextToImage {
     pub vae: Option<AutoencoderKl>,
     /// Prompts to embeddings. `None`: not read, or not there.
     pub text: Option<TextEncoder>,
-    /// scheduler_config.json as it was read: other schedulers have keys that this program has no use for.
-    scheduler: Value,
+    /// scheduler_config.json as it was read, byte for byte: other schedulers have keys that this program has no use for, and
+    /// numbers (-Infinity) that JSON has no word for.
+    scheduler: String,
     /// The network sees latents: its folder has an autoencoder, read or not.
     latent: bool,
     /// A part of the folder that was not read, if there is one.
@@ -97,7 +102,8 @@ impl TextToImage {
         vae: Option<AutoencoderKl>,
         text: Option<TextEncoder>,
     ) -> Result<Self> {
-        let scheduler = serde_json::to_value(&schedule)
+        let scheduler = serde_json::to_string_pretty(&schedule)
+            .map(|text| text + "\n")
             .map_err(|e| DiffusionError::Config(format!("scheduler: {e}")))?;
         let model = Self {
             unet,
@@ -118,54 +124,38 @@ impl TextToImage {
     /// What is missing or does not fit, naming the file; folders of other pipelines; parts asked for that are not there, a
     /// missing autoencoder excepted (a model of pixels).
     pub fn load(folder: &Path, set: WeightSet, parts: Parts, device: Device) -> Result<Self> {
-        let index_path = folder.join("model_index.json");
-        if !index_path.exists() {
-            return Err(file_error(
-                folder,
-                "is not a pipeline folder: it has no model_index.json (in Python: pipeline.save_pretrained(folder))",
+        let index = Index::read(folder)?;
+        if index.kind()? == Kind::Unconditional {
+            return Err(index.error(
+                "is an unconditional pipeline without a UNet2DConditionModel; a text-to-image model (StableDiffusionPipeline) is \
+                 needed here",
             ));
         }
-        let index: Value = read_json(&index_path)?;
-        let has = |part: &str| index[part].get(1).is_some_and(Value::is_string);
-        if !has("unet") || index["unet"][1] != "UNet2DConditionModel" {
-            let class = index["_class_name"].as_str().unwrap_or("without a class");
-            return Err(file_error(
-                &index_path,
-                format!(
-                    "is a pipeline {class} without a UNet2DConditionModel; text-to-image models of Stable Diffusion's kind have one"
-                ),
-            ));
-        }
-        if has("unet_2") {
-            return Err(file_error(
-                &index_path,
-                "is a pair of models, exported for Python; open the two folders that it was made from",
-            ));
-        }
-        if has("text_encoder_2") {
-            return Err(file_error(
-                &index_path,
-                "has two text encoders (Stable Diffusion XL); only models with one can be opened",
-            ));
-        }
+        let has = |part: &str| index.part(part).is_some();
         let unet = load::unet(folder, set, device)?;
         let scheduler_path = folder.join("scheduler").join("scheduler_config.json");
-        let scheduler: Value = read_json(&scheduler_path)?;
-        let schedule = load::as_the_pipeline_samples(&scheduler, has("vae"))
+        let scheduler = dualmd_files::read_text(&scheduler_path, LARGEST_SCHEDULER)?;
+        let schedule = crate::json::parse(&scheduler)
+            .map_err(|e| DiffusionError::Config(e.to_string()))
+            .and_then(|file| {
+                load::as_the_pipeline_samples(&file, index.part("scheduler"), has("vae"))
+            })
             .and_then(NoiseSchedule::new)
             .map_err(|e| file_error(&scheduler_path, e))?;
         let vae = if parts.vae && has("vae") {
+            index.demand("vae", &["AutoencoderKL"])?;
             Some(load::vae(folder, device)?)
         } else {
             None
         };
         let text = if parts.text {
             if !has("text_encoder") || !has("tokenizer") {
-                return Err(file_error(
-                    &index_path,
+                return Err(index.error(
                     "names no text encoder or no tokenizer; prompts cannot be encoded with this folder",
                 ));
             }
+            index.demand("text_encoder", &["CLIPTextModel"])?;
+            index.demand("tokenizer", &["CLIPTokenizer", "CLIPTokenizerFast"])?;
             Some(load::text(folder, device)?)
         } else {
             None
@@ -208,13 +198,7 @@ impl TextToImage {
                     text_config.hidden_size, config.cross_attention_dim
                 )));
             }
-            let tokens = text.tokenizer.vocabulary_size() as i64;
-            if tokens > text_config.vocab_size {
-                return Err(DiffusionError::Config(format!(
-                    "the tokenizer has {tokens} tokens, the text encoder knows {}: they belong to different models",
-                    text_config.vocab_size
-                )));
-            }
+            text.tokenizer.check_size(text_config.vocab_size)?;
         }
         Ok(())
     }
@@ -287,7 +271,9 @@ impl TextToImage {
         }
         let scheduler = folder.join("scheduler");
         create(&scheduler)?;
-        write_json(&scheduler.join("scheduler_config.json"), &self.scheduler)?;
+        let path = scheduler.join("scheduler_config.json");
+        dualmd_data::write_atomic(&path, self.scheduler.as_bytes())
+            .map_err(|e| file_error(&path, e))?;
         // The index goes last: a folder that has it is complete.
         write_json(&folder.join("model_index.json"), &index)
     }

@@ -1,11 +1,11 @@
 //! A pipeline folder of either kind: unconditional, or text to image.
 
+use crate::index::{Index, Kind};
 use crate::pipeline::WeightSet;
 use crate::{
     Condition, Denoiser, DiffusionError, NoiseSchedule, Pipeline, Result, TextToImage,
     latent::Parts,
 };
-use dualmd_files::limit;
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};
 use std::path::Path;
@@ -25,15 +25,14 @@ impl Model {
     /// # Errors
     /// As [`Pipeline::load`] and [`TextToImage::load`].
     pub fn load(folder: &Path, set: WeightSet, device: Device) -> Result<Self> {
-        Ok(if is_text_to_image(folder) {
-            Self::TextToImage(Box::new(TextToImage::load(
-                folder,
-                set,
-                Parts::ALL,
-                device,
-            )?))
-        } else {
-            Self::Unconditional(Box::new(Pipeline::load(folder, set, device)?))
+        Ok(match Index::read(folder)?.kind()? {
+            Kind::TextToImage => {
+                let model = TextToImage::load(folder, set, Parts::ALL, device)?;
+                Self::TextToImage(Box::new(model))
+            }
+            Kind::Unconditional => {
+                Self::Unconditional(Box::new(Pipeline::load(folder, set, device)?))
+            }
         })
     }
 
@@ -103,6 +102,16 @@ impl Model {
                 None => t.sample_shape(),
             },
         }
+    }
+
+    /// Channels of the network at full size, [`Self::sample_shape`]'s: what its largest tensors have.
+    #[must_use]
+    pub fn widest_channels(&self) -> i64 {
+        let widths = match self {
+            Self::Unconditional(p) => &p.unet.config().block_out_channels,
+            Self::TextToImage(t) => &t.unet.config().block_out_channels,
+        };
+        widths.first().copied().unwrap_or(1)
     }
 
     /// Scalar parameters of the network.
@@ -178,17 +187,6 @@ impl Denoiser for Model {
             Self::TextToImage(t) => t.weights(),
         }
     }
-}
-
-/// Does `model_index.json` name a text encoder? (A folder that cannot be read is opened as the other kind, which says why it
-/// cannot.)
-fn is_text_to_image(folder: &Path) -> bool {
-    let index = dualmd_files::read(&folder.join("model_index.json"), limit::SETTINGS)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
-    index.is_some_and(|index| {
-        index["text_encoder"].is_array() || index["unet"][1] == "UNet2DConditionModel"
-    })
 }
 
 #[cfg(test)]

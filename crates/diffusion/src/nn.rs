@@ -48,6 +48,20 @@ impl Parameters {
     }
 }
 
+/// Most parameters of a fresh network: ten times those of the largest that diffusers has of this kind.
+const MOST_PARAMETERS: usize = 30_000_000_000;
+
+/// Refuses to make a network of more parameters than any has.
+pub(crate) fn check_count(parameters: usize) -> Result<()> {
+    if parameters > MOST_PARAMETERS {
+        return Err(DiffusionError::Config(format!(
+            "the network would have {parameters} parameters, and at most {MOST_PARAMETERS} are made: choose a smaller \
+             block_out_channels or layers_per_block"
+        )));
+    }
+    Ok(())
+}
+
 /// How a new weight is drawn.
 #[derive(Debug, Clone, Copy)]
 pub enum Init {
@@ -94,9 +108,10 @@ impl Builder {
         Self::of(Source::Outline, Device::Cpu)
     }
 
-    /// Weights from a file.
+    /// Weights from a file. If every name begins with what `torch.compile` or `DataParallel` puts before it, that is left out.
     #[must_use]
     pub fn loaded(tensors: BTreeMap<String, Tensor>, device: Device) -> Self {
+        let tensors = unwrapped(tensors);
         Self::of(Source::Loaded(RefCell::new(tensors)), device)
     }
 
@@ -221,6 +236,30 @@ impl Builder {
         }
         Ok(Parameters(self.entries.into_inner()))
     }
+}
+
+/// What PyTorch's wrappers put before all names of the network that they hold.
+pub(crate) const WRAPPERS: [&str; 2] = ["_orig_mod.", "module."];
+
+/// Tensors by the names that they have in the network itself, whichever wrappers it was saved in.
+#[must_use]
+pub fn unwrapped(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+    while let Some(wrapper) = wrapper_of(tensors.keys()) {
+        tensors = tensors
+            .into_iter()
+            .map(|(name, t)| (name.strip_prefix(wrapper).unwrap_or(&name).to_owned(), t))
+            .collect();
+    }
+    tensors
+}
+
+/// The wrapper whose mark every name bears.
+pub(crate) fn wrapper_of<'a>(
+    names: impl Iterator<Item = &'a String> + Clone,
+) -> Option<&'static str> {
+    names.clone().next()?;
+    let all = |wrapper: &&str| names.clone().all(|name| name.starts_with(*wrapper));
+    WRAPPERS.into_iter().find(all)
 }
 
 /// diffusers renamed the attention projections in 0.18; older files (google/ddpm-cifar10-32) still have the old names.

@@ -1,19 +1,20 @@
-//! Pipeline folders in the diffusers layout: `model_index.json`, `unet/`, `scheduler/`.
+//! Pipeline folders in the diffusers layout: `model_index.json`, `unet/`, `scheduler/` (or, as in old repositories, the files of
+//! both beside the index).
 //!
 //! Folders written here open in Python with `DDPMPipeline.from_pretrained(folder)`; folders written by Python open here.
 
+use crate::index::{Index, Kind, network_folder, scheduler_file};
+use crate::json::read_json;
+use crate::latent::files::{DIFFUSERS, file_error, read_weights, write_json};
 use crate::schedule::{PredictionType, SchedulerConfig};
 use crate::unet2d::ImageSize;
-use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result, UNet2d, UNet2dConfig};
-use dualmd_files::limit;
+use crate::{Condition, Denoiser, NoiseSchedule, Result, UNet2d, UNet2dConfig};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor, weights};
-use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use serde_json::Value;
 use std::path::Path;
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
-const INDEX: &str = "diffusion_pytorch_model.safetensors.index.json";
 
 /// A network with its noise schedule.
 #[derive(Debug)]
@@ -22,24 +23,6 @@ pub struct Pipeline {
     pub unet: UNet2d,
     /// Its schedule.
     pub schedule: NoiseSchedule,
-}
-
-fn file_error(path: &Path, reason: impl std::fmt::Display) -> DiffusionError {
-    DiffusionError::File {
-        path: path.display().to_string(),
-        reason: reason.to_string(),
-    }
-}
-
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = dualmd_files::read_text(path, limit::SETTINGS)?;
-    serde_json::from_str(&text).map_err(|e| file_error(path, e))
-}
-
-fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value).map_err(|e| file_error(path, e))?;
-    text.push(b'\n');
-    Ok(dualmd_files::write(path, &text)?)
 }
 
 /// Takes the index away from a model folder that is about to be written over: until the new one is there, it is no model.
@@ -64,51 +47,34 @@ impl Pipeline {
     /// # Errors
     /// What is missing or does not fit, naming the file; folders of other pipelines.
     pub fn load(folder: &Path, set: WeightSet, device: Device) -> Result<Self> {
-        let index_path = folder.join("model_index.json");
-        if !index_path.exists() {
-            return Err(file_error(
-                folder,
-                "is not a pipeline folder: it has no model_index.json (in Python: pipeline.save_pretrained(folder))",
+        let index = Index::read(folder)?;
+        if index.kind()? == Kind::TextToImage {
+            return Err(index.error(
+                "is a text-to-image pipeline; an unconditional one (DDPMPipeline, DDIMPipeline) is needed here",
             ));
         }
-        let index: serde_json::Value = read_json(&index_path)?;
-        let class = index
-            .get("_class_name")
-            .and_then(|v| v.as_str())
-            .unwrap_or("");
-        if index.get("unet_2").is_some() {
-            return Err(file_error(
-                &index_path,
-                "is a pair of models, exported for Python; open the two folders that it was made from",
-            ));
-        }
-        if index.get("vae").is_some() || index.get("text_encoder").is_some() {
-            return Err(file_error(
-                &index_path,
-                format!(
-                    "{class} is a text-to-image pipeline; only unconditional pipelines (DDPMPipeline, DDIMPipeline) can be opened yet"
-                ),
-            ));
-        }
-        let unet_folder = folder.join(match set {
-            WeightSet::Ema => "unet",
-            WeightSet::Raw => "unet_raw",
-        });
+        let own = network_folder(folder);
+        let unet_folder = match set {
+            WeightSet::Ema => own.clone(),
+            WeightSet::Raw => folder.join("unet_raw"),
+        };
         if set == WeightSet::Raw && !unet_folder.exists() {
             return Err(file_error(
                 &unet_folder,
                 "is missing: this folder has no raw weights; use --weights ema",
             ));
         }
-        let config_path = folder.join("unet").join("config.json");
-        let config: UNet2dConfig = read_json(&config_path)?;
-        config.check().map_err(|e| file_error(&config_path, e))?;
-        let tensors = read_weights(&unet_folder)?;
+        let config_path = own.join("config.json");
+        let config = UNet2dConfig::read(&read_json(&config_path)?)
+            .map_err(|e| file_error(&config_path, e))?;
+        let tensors = read_weights(&unet_folder, DIFFUSERS)?;
         let unet = UNet2d::from_weights(&config, tensors, device)
             .map_err(|e| file_error(&unet_folder, e))?;
-        let scheduler_path = folder.join("scheduler").join("scheduler_config.json");
-        let schedule: SchedulerConfig = read_json(&scheduler_path)?;
-        let schedule = NoiseSchedule::new(schedule).map_err(|e| file_error(&scheduler_path, e))?;
+        let scheduler_path = scheduler_file(folder);
+        let file: Value = read_json(&scheduler_path)?;
+        let schedule = SchedulerConfig::read(&file, index.part("scheduler"))
+            .and_then(NoiseSchedule::new)
+            .map_err(|e| file_error(&scheduler_path, e))?;
         Ok(Self { unet, schedule })
     }
 
@@ -207,24 +173,4 @@ impl Denoiser for Pipeline {
     fn weights(&self) -> Option<Vec<Tensor>> {
         self.unet.weights()
     }
-}
-
-fn read_weights(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let single = folder.join(WEIGHTS);
-    let index = folder.join(INDEX);
-    if single.exists() {
-        return Ok(weights::read_safetensors(&single)?);
-    }
-    if index.exists() {
-        return crate::read_shards(&index);
-    }
-    let pickle = folder.join("diffusion_pytorch_model.bin");
-    if pickle.exists() {
-        // Gives the reason and the remedy.
-        return Ok(weights::read_safetensors(&pickle)?);
-    }
-    Err(file_error(
-        &single,
-        "is missing: the folder has no weights as safetensors",
-    ))
 }

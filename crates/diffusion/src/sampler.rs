@@ -209,11 +209,24 @@ fn sample_batch(
             }
         };
     }
+    check_finite(&x)?;
     Ok(if options.unbounded {
         x
     } else {
         x.clamp(-1.0, 1.0)
     })
+}
+
+/// Refuses images that are no numbers: weights that are finite can still overflow f32 on the way.
+pub(crate) fn check_finite(x: &Tensor) -> Result<()> {
+    if bool::try_from(x.f_isfinite()?.f_all()?)? {
+        return Ok(());
+    }
+    Err(DiffusionError::Config(
+        "what the model draws are no finite numbers: its predictions overflow; the training went wrong, or the noise schedule is not \
+         the model's"
+            .into(),
+    ))
 }
 
 #[cfg(test)]

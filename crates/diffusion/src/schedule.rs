@@ -3,142 +3,14 @@
 //! Note that abar_0 is not 1 (0.9999 for the DDPM schedule): the clean image is *treated as* x at t = 0 by every
 //! attack, as in the public code. Tables are f64; coefficients meet tensors as f64 scalars.
 
+mod betas;
+mod config;
+mod read;
+
+pub use config::SchedulerConfig;
+
 use crate::{DiffusionError, Result};
 use dualmd_torch::{Device, Kind, Tensor};
-use serde::{Deserialize, Serialize};
-
-/// diffusers' `scheduler_config.json`, the part that defines the forward process and sampling.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SchedulerConfig {
-    /// Class that diffusers instantiates.
-    #[serde(rename = "_class_name", default = "ddpm_class")]
-    pub class_name: String,
-    /// diffusers version the folder claims.
-    #[serde(rename = "_diffusers_version", default = "diffusers_version")]
-    pub diffusers_version: String,
-    /// T.
-    #[serde(default = "thousand")]
-    pub num_train_timesteps: usize,
-    /// beta_0.
-    #[serde(default = "beta_start")]
-    pub beta_start: f64,
-    /// beta_{T-1}.
-    #[serde(default = "beta_end")]
-    pub beta_end: f64,
-    /// `linear` (DDPM) or `scaled_linear` (Stable Diffusion: linear in sqrt(beta)).
-    #[serde(default = "linear")]
-    pub beta_schedule: String,
-    /// Explicit betas, if the folder gives them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trained_betas: Option<Vec<f64>>,
-    /// `epsilon`, `v_prediction` or `sample`: what the network's output means.
-    #[serde(default = "epsilon")]
-    pub prediction_type: String,
-    /// Clip the predicted x_0 while sampling.
-    #[serde(default = "yes")]
-    pub clip_sample: bool,
-    /// Clip to [-range, range].
-    #[serde(default = "one")]
-    pub clip_sample_range: f64,
-    /// `fixed_small` or `fixed_large` variance of ancestral sampling.
-    #[serde(default = "fixed_small")]
-    pub variance_type: String,
-    /// The last DDIM step goes to abar = 1 (true) or abar_0.
-    #[serde(default = "yes")]
-    pub set_alpha_to_one: bool,
-    /// Added to the sampling timesteps (1 for Stable Diffusion).
-    #[serde(default)]
-    pub steps_offset: i64,
-    /// Spacing of the sampling timesteps: `leading`, `trailing` or `linspace`.
-    #[serde(default = "leading")]
-    pub timestep_spacing: String,
-    /// Must not be true: betas rescaled to zero terminal signal are not implemented.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub rescale_betas_zero_snr: bool,
-    /// Must not be true: dynamic thresholding is not implemented.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub thresholding: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-fn ddpm_class() -> String {
-    "DDPMScheduler".into()
-}
-fn diffusers_version() -> String {
-    "0.35.0".into()
-}
-fn thousand() -> usize {
-    1000
-}
-fn beta_start() -> f64 {
-    1e-4
-}
-fn beta_end() -> f64 {
-    0.02
-}
-fn linear() -> String {
-    "linear".into()
-}
-fn epsilon() -> String {
-    "epsilon".into()
-}
-fn fixed_small() -> String {
-    "fixed_small".into()
-}
-fn leading() -> String {
-    "leading".into()
-}
-fn yes() -> bool {
-    true
-}
-fn one() -> f64 {
-    1.0
-}
-
-impl Default for SchedulerConfig {
-    /// The DDPM schedule of Ho et al. 2020 and of the SecMI code: linear betas 1e-4..0.02, T = 1000.
-    fn default() -> Self {
-        Self {
-            class_name: ddpm_class(),
-            diffusers_version: diffusers_version(),
-            num_train_timesteps: thousand(),
-            beta_start: beta_start(),
-            beta_end: beta_end(),
-            beta_schedule: linear(),
-            trained_betas: None,
-            prediction_type: epsilon(),
-            clip_sample: true,
-            clip_sample_range: 1.0,
-            variance_type: "fixed_large".into(),
-            set_alpha_to_one: true,
-            steps_offset: 0,
-            timestep_spacing: leading(),
-            rescale_betas_zero_snr: false,
-            thresholding: false,
-        }
-    }
-}
-
-impl SchedulerConfig {
-    /// Stable Diffusion's schedule: scaled-linear betas 0.00085..0.012, T = 1000, sampling timesteps one later, the last
-    /// step to abar_0, no clipping; eps-prediction.
-    #[must_use]
-    pub fn stable_diffusion() -> Self {
-        Self {
-            class_name: "DDIMScheduler".into(),
-            beta_start: 0.00085,
-            beta_end: 0.012,
-            beta_schedule: "scaled_linear".into(),
-            clip_sample: false,
-            set_alpha_to_one: false,
-            steps_offset: 1,
-            ..Self::default()
-        }
-    }
-}
 
 /// What the network's output means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,54 +42,10 @@ impl NoiseSchedule {
     /// Builds the tables.
     ///
     /// # Errors
-    /// Schedules or prediction types this program does not know.
+    /// Schedules, spacings or prediction types this program does not know; numbers out of their range.
     pub fn new(config: SchedulerConfig) -> Result<Self> {
-        let n = config.num_train_timesteps;
-        if n < 2 {
-            return Err(DiffusionError::Config(format!(
-                "num_train_timesteps = {n}: a schedule needs at least 2"
-            )));
-        }
-        for (key, value) in [
-            ("rescale_betas_zero_snr", config.rescale_betas_zero_snr),
-            ("thresholding", config.thresholding),
-        ] {
-            if value {
-                return Err(DiffusionError::Config(format!(
-                    "{key} = true is not supported: results would be wrong without it"
-                )));
-            }
-        }
-        let line = |a: f64, b: f64, i: usize| a + (b - a) * i as f64 / (n - 1) as f64;
-        let betas: Vec<f64> = match (&config.trained_betas, config.beta_schedule.as_str()) {
-            (Some(betas), _) if betas.len() == n => betas.clone(),
-            (Some(betas), _) => {
-                return Err(DiffusionError::Config(format!(
-                    "trained_betas has {} values but num_train_timesteps is {n}",
-                    betas.len()
-                )));
-            }
-            (None, "linear") => (0..n)
-                .map(|i| line(config.beta_start, config.beta_end, i))
-                .collect(),
-            (None, "scaled_linear") => (0..n)
-                .map(|i| line(config.beta_start.sqrt(), config.beta_end.sqrt(), i).powi(2))
-                .collect(),
-            (None, other) => {
-                return Err(DiffusionError::Config(format!(
-                    "beta_schedule \"{other}\" is not known: use linear or scaled_linear, or give trained_betas"
-                )));
-            }
-        };
-        if let Some((i, b)) = betas
-            .iter()
-            .enumerate()
-            .find(|(_, b)| !(**b > 0.0 && **b < 1.0))
-        {
-            return Err(DiffusionError::Config(format!(
-                "beta[{i}] = {b}: every beta must lie in (0, 1)"
-            )));
-        }
+        config.check()?;
+        let betas = betas::of(&config)?;
         let prediction = match config.prediction_type.as_str() {
             "epsilon" => PredictionType::Epsilon,
             "v_prediction" => PredictionType::Velocity,

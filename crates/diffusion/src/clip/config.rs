@@ -1,9 +1,11 @@
 //! The text model's configuration, key for key that of transformers' `CLIPTextConfig`.
 
 use crate::latent::files::{Others, check_others};
+use crate::ranges::{self, Range, real, whole};
+use crate::unet2d::WIDEST;
 use crate::{DiffusionError, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// `text_encoder/config.json`. Keys that are missing have transformers' defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -84,11 +86,33 @@ pub(super) enum Activation {
     Gelu,
 }
 
+/// Ranges of the numbers.
+const RANGES: &[(&str, Range)] = &[
+    ("vocab_size", whole(1, 1 << 24)),
+    ("hidden_size", whole(1, WIDEST)),
+    ("intermediate_size", whole(1, 1 << 20)),
+    ("num_hidden_layers", whole(1, 1024)),
+    ("num_attention_heads", whole(1, WIDEST)),
+    ("max_position_embeddings", whole(2, WIDEST)),
+    ("layer_norm_eps", real(1e-20, 1.0)),
+];
+
 impl ClipTextConfig {
+    /// The configuration that a config.json stands for, checked.
+    ///
+    /// # Errors
+    /// The first key whose value is of another type or out of its range; as [`Self::check`].
+    pub fn read(file: &Value) -> Result<Self> {
+        ranges::check(file, RANGES)?;
+        let config: Self = ranges::fields(file)?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// Checks what would silently compute something else.
     ///
     /// # Errors
-    /// The first key whose value this program does not implement, or that contradicts another.
+    /// The first key whose value is out of its range or not implemented, or that contradicts another.
     pub fn check(&self) -> Result<()> {
         self.activation().map(|_| ())
     }
@@ -106,18 +130,8 @@ impl ClipTextConfig {
             );
         }
         check_others(&self.others, &[("is_decoder", json!(false))], HARMLESS)?;
-        for (key, value) in [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ] {
-            if value < 1 {
-                return wrong(key, format!("{value} must be at least 1"));
-            }
-        }
+        let keys = serde_json::to_value(self).map_err(|e| DiffusionError::Config(e.to_string()))?;
+        ranges::check(&keys, RANGES)?;
         if self.hidden_size % self.num_attention_heads != 0 {
             return wrong(
                 "num_attention_heads",

@@ -6,7 +6,7 @@ mod tokenizer;
 pub use config::ClipTextConfig;
 pub use tokenizer::ClipTokenizer;
 
-use crate::nn::{Builder, Init, LayerNorm, Linear, Parameters, attend};
+use crate::nn::{Builder, Init, LayerNorm, Linear, Parameters, attend, check_count, unwrapped};
 use crate::{DiffusionError, Result};
 use config::Activation;
 use dualmd_torch::{Device, Kind, Tensor};
@@ -93,6 +93,7 @@ impl ClipTextModel {
     /// # Errors
     /// A configuration that cannot be built.
     pub fn fresh(config: &ClipTextConfig, seed: u64, device: Device) -> Result<Self> {
+        check_count(Self::build(config, Builder::outline())?.parameters.count())?;
         Self::build(config, Builder::fresh(seed, device))
     }
 
@@ -105,7 +106,7 @@ impl ClipTextModel {
         weights: BTreeMap<String, Tensor>,
         device: Device,
     ) -> Result<Self> {
-        let mut weights: BTreeMap<String, Tensor> = weights
+        let mut weights: BTreeMap<String, Tensor> = unwrapped(weights)
             .into_iter()
             .map(|(name, tensor)| {
                 let name = if name.starts_with(PREFIX) {

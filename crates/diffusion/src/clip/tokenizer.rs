@@ -1,8 +1,11 @@
 //! CLIP's tokenizer: byte-level pair encoding as transformers' `CLIPTokenizer` does it.
 
+mod added;
+
+use crate::json;
 use crate::latent::files::{create, file_error};
 use crate::{DiffusionError, Result};
-use dualmd_files::limit;
+use added::Added;
 use dualmd_torch::Tensor;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -14,7 +17,10 @@ const MERGES: &str = "merges.txt";
 const WHOLE: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
-const FILES: [&str; 5] = [VOCABULARY, MERGES, WHOLE, CONFIG, SPECIAL];
+const ADDED: &str = "added_tokens.json";
+const FILES: [&str; 6] = [VOCABULARY, MERGES, WHOLE, CONFIG, SPECIAL, ADDED];
+/// Most bytes of one of them.
+const LIMIT: u64 = 1 << 28;
 
 const START: &str = "<|startoftext|>";
 const END: &str = "<|endoftext|>";
@@ -38,7 +44,9 @@ pub struct ClipTokenizer {
 impl ClipTokenizer {
     /// Opens a `tokenizer/` folder: `vocab.json` and `merges.txt`, or `tokenizer.json` where they are missing; the names of
     /// the special tokens from `tokenizer_config.json` and, before it, `special_tokens_map.json` (Stable Diffusion 2 pads
-    /// with "!", which only the latter says).
+    /// with "!", which only the latter says). Tokens that were added to the vocabulary (textual inversion) come from
+    /// `added_tokens_decoder` in `tokenizer_config.json` and from `added_tokens.json`, and are found in prompts as
+    /// transformers' fast tokenizers do (4 and 5): upper and lower case are the same unless the token says otherwise.
     ///
     /// # Errors
     /// What is missing or does not fit, naming the file.
@@ -47,8 +55,7 @@ impl ClipTokenizer {
         for name in FILES {
             let path = folder.join(name);
             if path.exists() {
-                let bytes = dualmd_files::read(&path, limit::TABLE)?;
-                files.insert(name, bytes);
+                files.insert(name, dualmd_files::read(&path, LIMIT)?);
             }
         }
         Self::from_files(folder, files)
@@ -91,7 +98,9 @@ impl ClipTokenizer {
             files
                 .get(name)
                 .map(|bytes| {
-                    serde_json::from_slice(bytes).map_err(|e| file_error(&folder.join(name), e))
+                    let wrong = |e: String| file_error(&folder.join(name), e);
+                    let text = std::str::from_utf8(bytes).map_err(|e| wrong(e.to_string()))?;
+                    json::parse(text).map_err(|e| wrong(e.to_string()))
                 })
                 .transpose()
         };
@@ -101,14 +110,16 @@ impl ClipTokenizer {
         let (start, end) = (token("bos_token", START), token("eos_token", END));
         let (pad, unknown) = (token("pad_token", END), token("unk_token", END));
 
-        let (path, text) = match (parse(VOCABULARY)?, files.get(MERGES), files.get(WHOLE)) {
+        let (path, text, added) = match (parse(VOCABULARY)?, files.get(MERGES), files.get(WHOLE)) {
             (Some(vocabulary), Some(merges), _) => {
                 let merges = read_merges(&folder.join(MERGES), merges)?;
                 let tokens = [&start, &end, &pad, &unknown];
-                let whole = assemble(&vocabulary, &merges, &tokens, &unknown.content);
-                (folder.join(VOCABULARY), whole.to_string().into_bytes())
+                let added = added::read(folder, &vocabulary, &settings, parse(ADDED)?, &tokens)?;
+                let whole = assemble(&vocabulary, &merges, &added, &unknown.content);
+                let text = whole.to_string().into_bytes();
+                (folder.join(VOCABULARY), text, added)
             }
-            (_, _, Some(whole)) => (folder.join(WHOLE), whole.clone()),
+            (_, _, Some(whole)) => (folder.join(WHOLE), whole.clone(), Vec::new()),
             _ => {
                 return Err(file_error(
                     folder,
@@ -117,6 +128,7 @@ impl ClipTokenizer {
             }
         };
         let mut tokenizer = Tokenizer::from_bytes(text).map_err(|e| file_error(&path, e))?;
+        added::check(folder, &added, &tokenizer)?;
         // Start, end, length and padding are seen to in `encode`.
         tokenizer.with_padding(None);
         tokenizer
@@ -166,10 +178,30 @@ impl ClipTokenizer {
         Ok(())
     }
 
-    /// Number of tokens, special ones included.
+    /// One more than the highest id, special and added tokens included: the embeddings that a text encoder needs.
     #[must_use]
     pub fn vocabulary_size(&self) -> usize {
-        self.tokenizer.get_vocab_size(true)
+        let ids = self.tokenizer.get_vocab(true).into_values();
+        ids.max().map_or(0, |id| id as usize + 1)
+    }
+
+    /// Checks that a text encoder of so many embeddings belongs to this tokenizer.
+    ///
+    /// # Errors
+    /// More embeddings than tokens, or fewer; both numbers are named.
+    pub fn check_size(&self, embeddings: i64) -> Result<()> {
+        let tokens = self.vocabulary_size() as i64;
+        let reason = match tokens.cmp(&embeddings) {
+            std::cmp::Ordering::Equal => return Ok(()),
+            std::cmp::Ordering::Greater => "they belong to different models",
+            std::cmp::Ordering::Less => {
+                "tokens that were added for it (textual inversion) are missing, and prompts with them would mean something else; in \
+                 Python, tokenizer.save_pretrained writes them"
+            }
+        };
+        Err(DiffusionError::Config(format!(
+            "the tokenizer has {tokens} tokens, the text encoder {embeddings} embeddings: {reason}"
+        )))
     }
 
     /// Tokens of an encoded prompt, if the folder says (77 for Stable Diffusion).
@@ -262,24 +294,14 @@ fn read_merges(path: &Path, bytes: &[u8]) -> Result<Vec<[String; 2]>> {
         .collect()
 }
 
-/// What transformers makes of the two files, as a tokenizer.json.
+/// What transformers makes of the files, as a tokenizer.json.
 fn assemble(
     vocabulary: &Map<String, Value>,
     merges: &[[String; 2]],
-    special: &[&SpecialToken],
+    added: &[Added],
     unknown: &str,
 ) -> Value {
-    let mut added: Vec<Value> = Vec::new();
-    for token in special {
-        if added.iter().any(|a| a["content"] == token.content.as_str()) {
-            continue;
-        }
-        if let Some(id) = vocabulary.get(&token.content) {
-            let mut value = token.value.clone();
-            value["id"] = id.clone();
-            added.push(value);
-        }
-    }
+    let added: Vec<&Value> = added.iter().map(|token| &token.value).collect();
     let byte_level = json!({
         "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
     });

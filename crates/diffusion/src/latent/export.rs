@@ -10,9 +10,12 @@
 
 use super::files::{create, file_error, read_json, write_json};
 use super::load::as_the_pipeline_samples;
+use crate::index::{Index, Kind};
+use crate::nn::wrapper_of;
 use crate::schedule::SchedulerConfig;
 use crate::{DiffusionError, NoiseSchedule, Result, UNet2dConditionConfig, UNet2dConfig};
 use dualmd_files::Building;
+use dualmd_torch::weights;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -59,7 +62,11 @@ pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
     let parts = [(first, "unet", "unet"), (second, "unet", "unet_2")];
     let shared = SHARED.iter().filter(|p| **p != "scheduler" && one.has(p));
     let shared = shared.map(|&part| (first, part, part));
-    for (folder, part, name) in parts.into_iter().chain(shared) {
+    let parts: Vec<_> = parts.into_iter().chain(shared).collect();
+    for (folder, part, _) in &parts {
+        check_weights(&folder.join(part))?;
+    }
+    for (folder, part, name) in parts {
         let part = folder.join(part);
         for file in files_of(&part)? {
             let target = out.join(name).join(&file);
@@ -83,7 +90,7 @@ pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
 /// One of the two folders.
 struct Half<'a> {
     folder: &'a Path,
-    index: Value,
+    index: Index,
     /// What both networks must have in common, by the key of `unet/config.json`.
     sizes: Vec<(&'static str, Value)>,
     conditional: bool,
@@ -91,40 +98,34 @@ struct Half<'a> {
 
 impl<'a> Half<'a> {
     fn open(folder: &'a Path) -> Result<Self> {
-        let path = folder.join("model_index.json");
-        if !path.exists() {
+        let index = Index::read(folder)?;
+        let kind = index.kind()?;
+        let conditional = kind == Kind::TextToImage;
+        let unet = folder.join("unet");
+        if !unet.is_dir() {
             return Err(file_error(
                 folder,
-                "is not a pipeline folder: it has no model_index.json",
+                "has its files in one folder, as old repositories do; write it anew first: dualmd export copy MODEL -o NEW",
             ));
         }
-        let index: Value = read_json(&path)?;
-        let config = folder.join("unet").join("config.json");
-        let (conditional, sizes) = match index["unet"][1].as_str() {
-            Some("UNet2DConditionModel") => {
-                let unet: UNet2dConditionConfig = read_json(&config)?;
-                unet.check().map_err(|e| file_error(&config, e))?;
-                let sizes = vec![
+        let config = unet.join("config.json");
+        let value: Value = read_json(&config)?;
+        let sizes = match kind {
+            Kind::TextToImage => {
+                let unet =
+                    UNet2dConditionConfig::read(&value).map_err(|e| file_error(&config, e))?;
+                vec![
                     ("in_channels", json!(unet.in_channels)),
                     ("sample_size", json!(unet.sample_size)),
                     ("cross_attention_dim", json!(unet.cross_attention_dim)),
-                ];
-                (true, sizes)
+                ]
             }
-            Some("UNet2DModel") => {
-                let unet: UNet2dConfig = read_json(&config)?;
-                unet.check().map_err(|e| file_error(&config, e))?;
-                let sizes = vec![
+            Kind::Unconditional => {
+                let unet = UNet2dConfig::read(&value).map_err(|e| file_error(&config, e))?;
+                vec![
                     ("in_channels", json!(unet.in_channels)),
                     ("sample_size", json!(unet.sample_size)),
-                ];
-                (false, sizes)
-            }
-            _ => {
-                return Err(file_error(
-                    &path,
-                    "names no UNet2DConditionModel and no UNet2DModel as its unet: only such models make a pair",
-                ));
+                ]
             }
         };
         let half = Self {
@@ -133,16 +134,6 @@ impl<'a> Half<'a> {
             sizes,
             conditional,
         };
-        for part in ["unet_2", "text_encoder_2"] {
-            if half.has(part) {
-                return Err(file_error(
-                    &path,
-                    format!(
-                        "has a {part}: it is no single model, or one of a kind that cannot be opened"
-                    ),
-                ));
-            }
-        }
         let weights = files_of(&folder.join("unet"))?;
         if !weights
             .iter()
@@ -157,7 +148,7 @@ impl<'a> Half<'a> {
     }
 
     fn has(&self, part: &str) -> bool {
-        self.index[part].get(1).is_some_and(Value::is_string)
+        self.index.part(part).is_some()
     }
 
     /// Refuses what cannot be a pair.
@@ -195,10 +186,11 @@ impl<'a> Half<'a> {
     fn schedule(&self) -> Result<Value> {
         let path = self.folder.join("scheduler").join("scheduler_config.json");
         let read: Value = read_json(&path)?;
+        let class = self.index.part("scheduler");
         let config = if self.conditional {
-            as_the_pipeline_samples(&read, self.has("vae"))
+            as_the_pipeline_samples(&read, class, self.has("vae"))
         } else {
-            serde_json::from_value(read).map_err(|e| DiffusionError::Config(e.to_string()))
+            SchedulerConfig::read(&read, class)
         };
         let config = config
             .and_then(NoiseSchedule::new)
@@ -216,17 +208,18 @@ impl<'a> Half<'a> {
     }
 
     fn pair_index(&self) -> Value {
+        let own = self.index.value();
         let mut index = json!({
             "_class_name": ["pipeline", "DualMDPipeline"],
-            "_diffusers_version": self.index["_diffusers_version"],
+            "_diffusers_version": own["_diffusers_version"],
             "scheduler": ["diffusers", "DDIMScheduler"],
-            "unet": self.index["unet"],
-            "unet_2": self.index["unet"],
+            "unet": own["unet"],
+            "unet_2": own["unet"],
         });
         if self.conditional {
             for part in ["vae", "text_encoder", "tokenizer"] {
                 index[part] = if self.has(part) {
-                    self.index[part].clone()
+                    own[part].clone()
                 } else {
                     json!([null, null])
                 };
@@ -251,6 +244,27 @@ fn files_of(part: &Path) -> Result<BTreeSet<PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// Refuses weights that are no numbers, or that diffusers would not find under their names: they are copied as they are.
+fn check_weights(part: &Path) -> Result<()> {
+    for name in files_of(part)? {
+        let path = part.join(name);
+        if path.extension().is_none_or(|e| e != "safetensors") {
+            continue;
+        }
+        let tensors = weights::read_safetensors(&path)?;
+        if let Some(wrapper) = wrapper_of(tensors.keys()) {
+            return Err(file_error(
+                &path,
+                format!(
+                    "every name in it begins with \"{wrapper}\", which a wrapper of PyTorch put there and diffusers does not know; \
+                     write the folder anew first: dualmd export copy MODEL -o NEW"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a part that differs between the two folders.

@@ -1,11 +1,10 @@
 //! The files of a pipeline folder's parts: JSON, weights in one file or several, and keys of a config.json that this
 //! program has no field for.
 
+pub(crate) use crate::json::read_json;
 use crate::{DiffusionError, Result};
-use dualmd_files::limit;
 use dualmd_torch::{Tensor, weights};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,11 +21,6 @@ pub(crate) fn file_error(path: &Path, reason: impl std::fmt::Display) -> Diffusi
     }
 }
 
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = dualmd_files::read_text(path, limit::SETTINGS)?;
-    serde_json::from_str(&text).map_err(|e| file_error(path, e))
-}
-
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).map_err(|e| file_error(path, e))?;
     text.push(b'\n');
@@ -41,23 +35,24 @@ pub(crate) fn create(folder: &Path) -> Result<()> {
 /// variants of both where the plain ones are missing.
 pub(crate) fn read_weights(folder: &Path, base: &str) -> Result<BTreeMap<String, Tensor>> {
     let single = folder.join(format!("{base}.safetensors"));
-    for name in [
-        format!("{base}.safetensors"),
-        format!("{base}.fp16.safetensors"),
+    for (name, in_shards) in [
+        (format!("{base}.safetensors"), false),
+        (format!("{base}.safetensors.index.json"), true),
+        (format!("{base}.fp16.safetensors"), false),
+        // As versions of diffusers and transformers have named it.
+        (format!("{base}.safetensors.index.fp16.json"), true),
+        (format!("{base}.safetensors.fp16.index.json"), true),
+        (format!("{base}.fp16.safetensors.index.json"), true),
     ] {
         let path = folder.join(name);
-        if path.exists() {
-            return Ok(weights::read_safetensors(&path)?);
+        if !path.exists() {
+            continue;
         }
-    }
-    for name in [
-        format!("{base}.safetensors.index.json"),
-        format!("{base}.safetensors.index.fp16.json"),
-    ] {
-        let path = folder.join(name);
-        if path.exists() {
-            return read_shards(&path);
-        }
+        return if in_shards {
+            read_shards(&path)
+        } else {
+            Ok(weights::read_safetensors(&path)?)
+        };
     }
     for name in [format!("{base}.bin"), format!("pytorch_{base}.bin")] {
         let pickle = folder.join(name);
@@ -101,6 +96,17 @@ pub fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
 /// Keys of a config.json without a field here, kept so that the file is written back whole.
 pub(crate) type Others = BTreeMap<String, Value>;
 
+/// What diffusers' `EMAModel.save_pretrained` adds to a network's configuration: how the average was taken.
+pub(crate) const EMA: &[&str] = &[
+    "decay",
+    "inv_gamma",
+    "min_decay",
+    "optimization_step",
+    "power",
+    "update_after_step",
+    "use_ema_warmup",
+];
+
 /// Refuses keys that might change what a network computes. `neutral` are known keys with the one value that is
 /// implemented; `harmless` are keys that change nothing. Keys that begin with an underscore are let through, and so are
 /// unknown ones that are null.
@@ -124,7 +130,7 @@ pub(crate) fn check_others(
             None => {
                 return Err(DiffusionError::Config(format!(
                     "{key} = {value} is not known to this program and might change what the network computes; \
-                     if it does not, remove the key from config.json"
+                     if it does not, remove the key"
                 )));
             }
         }
@@ -191,6 +197,7 @@ mod tests {
         write_json(&index, &json!({"weight_map": {"a": "../m.safetensors"}})).unwrap();
         let error = read_weights(dir.path(), "m").unwrap_err().to_string();
         assert!(error.contains("outside its folder"), "{error}");
+        std::fs::remove_file(&index).unwrap();
         write("m.fp16.safetensors", &[("a", &a)]);
         assert_eq!(read_weights(dir.path(), "m").unwrap().len(), 1);
         std::fs::write(dir.path().join("pytorch_model.bin"), b"x").unwrap();

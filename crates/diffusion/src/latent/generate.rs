@@ -147,6 +147,7 @@ pub fn sample_latents(
             }
             x = x0 * a.sqrt() + eps * (1.0 - a).sqrt();
         }
+        crate::sampler::check_finite(&x)?;
         done.push(x);
         start += n;
         if !go_on(start as usize) {

@@ -5,8 +5,8 @@ use super::files::{DIFFUSERS, TRANSFORMERS, file_error, read_json, read_weights}
 use crate::pipeline::WeightSet;
 use crate::schedule::SchedulerConfig;
 use crate::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, ClipTokenizer,
-    DiffusionError, Result, UNet2dCondition, UNet2dConditionConfig,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, ClipTokenizer, Result,
+    UNet2dCondition, UNet2dConditionConfig,
 };
 use dualmd_torch::Device;
 use serde_json::Value;
@@ -14,27 +14,12 @@ use std::path::Path;
 
 /// The scheduler's configuration as diffusers' `StableDiffusionPipeline` samples with it through DDIM: defaults that differ
 /// from class to class, and for latent models no clipping and steps_offset 1, which the pipeline insists on.
-pub(super) fn as_the_pipeline_samples(scheduler: &Value, latent: bool) -> Result<SchedulerConfig> {
-    let mut config: SchedulerConfig = serde_json::from_value(scheduler.clone())
-        .map_err(|e| DiffusionError::Config(e.to_string()))?;
-    let is = |names: &[&str]| names.contains(&config.class_name.as_str());
-    if scheduler.get("set_alpha_to_one").is_none() && is(&["PNDMScheduler"]) {
-        config.set_alpha_to_one = false;
-    }
-    let linspace = [
-        "DPMSolverMultistepScheduler",
-        "DPMSolverSinglestepScheduler",
-        "EulerAncestralDiscreteScheduler",
-        "EulerDiscreteScheduler",
-        "HeunDiscreteScheduler",
-        "KDPM2AncestralDiscreteScheduler",
-        "KDPM2DiscreteScheduler",
-        "LMSDiscreteScheduler",
-        "UniPCMultistepScheduler",
-    ];
-    if scheduler.get("timestep_spacing").is_none() && is(&linspace) {
-        config.timestep_spacing = "linspace".into();
-    }
+pub(super) fn as_the_pipeline_samples(
+    file: &Value,
+    class: Option<&str>,
+    latent: bool,
+) -> Result<SchedulerConfig> {
+    let mut config = SchedulerConfig::read(file, class)?;
     if latent {
         config.clip_sample = false;
         config.steps_offset = 1;
@@ -54,8 +39,8 @@ pub(super) fn unet(folder: &Path, set: WeightSet, device: Device) -> Result<UNet
         ));
     }
     let path = folder.join("unet").join("config.json");
-    let config: UNet2dConditionConfig = read_json(&path)?;
-    config.check().map_err(|e| file_error(&path, e))?;
+    let config =
+        UNet2dConditionConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
     let tensors = read_weights(&part, DIFFUSERS)?;
     UNet2dCondition::from_weights(&config, tensors, device).map_err(|e| file_error(&part, e))
 }
@@ -63,8 +48,7 @@ pub(super) fn unet(folder: &Path, set: WeightSet, device: Device) -> Result<UNet
 pub(super) fn vae(folder: &Path, device: Device) -> Result<AutoencoderKl> {
     let part = folder.join("vae");
     let path = part.join("config.json");
-    let config: AutoencoderKlConfig = read_json(&path)?;
-    config.check().map_err(|e| file_error(&path, e))?;
+    let config = AutoencoderKlConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
     let tensors = read_weights(&part, DIFFUSERS)?;
     AutoencoderKl::from_weights(&config, tensors, device).map_err(|e| file_error(&part, e))
 }
@@ -72,8 +56,7 @@ pub(super) fn vae(folder: &Path, device: Device) -> Result<AutoencoderKl> {
 pub(super) fn text(folder: &Path, device: Device) -> Result<TextEncoder> {
     let part = folder.join("text_encoder");
     let path = part.join("config.json");
-    let config: ClipTextConfig = read_json(&path)?;
-    config.check().map_err(|e| file_error(&path, e))?;
+    let config = ClipTextConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
     let tensors = read_weights(&part, TRANSFORMERS)?;
     let model =
         ClipTextModel::from_weights(&config, tensors, device).map_err(|e| file_error(&part, e))?;
@@ -88,7 +71,8 @@ mod tests {
 
     #[test]
     fn schedulers_are_read_as_the_pipeline_samples_with_them() {
-        let read = |scheduler: Value, latent| as_the_pipeline_samples(&scheduler, latent).unwrap();
+        let read =
+            |scheduler: Value, latent| as_the_pipeline_samples(&scheduler, None, latent).unwrap();
         // The published files of Stable Diffusion: PNDM, whose last step goes to abar_0 unless they say otherwise.
         let pndm =
             json!({"_class_name": "PNDMScheduler", "steps_offset": 0, "skip_prk_steps": true});
@@ -108,6 +92,6 @@ mod tests {
         assert_eq!(config.timestep_spacing, "leading");
         let config = read(json!({"_class_name": "DDIMScheduler"}), false);
         assert!(config.set_alpha_to_one && config.clip_sample && config.steps_offset == 0);
-        assert!(as_the_pipeline_samples(&json!({"beta_start": "x"}), true).is_err());
+        assert!(as_the_pipeline_samples(&json!({"beta_start": "x"}), None, true).is_err());
     }
 }

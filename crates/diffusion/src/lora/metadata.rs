@@ -44,8 +44,7 @@ impl Scaling {
     /// Not an object of JSON; variants of LoRA; values that are not numbers; patterns that are more than names.
     pub(super) fn read(text: &str) -> Result<Self> {
         let wrong = |reason: String| DiffusionError::Config(format!("{KEY}: {reason}"));
-        let all: Map<String, Value> =
-            serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        let all: Map<String, Value> = crate::json::parse(text).map_err(|e| wrong(e.to_string()))?;
         let prefixed = all.keys().any(|key| key.starts_with("unet."));
         let get = |key: &str| {
             let found = if prefixed {

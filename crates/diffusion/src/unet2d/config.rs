@@ -1,7 +1,10 @@
 //! The network's configuration, key for key that of diffusers' `UNet2DModel`.
 
+use crate::latent::files::{EMA, Others, check_others};
+use crate::ranges::{self, Range, real, whole};
 use crate::{DiffusionError, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// `unet/config.json`. Keys that are missing have diffusers' defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,7 +68,32 @@ pub struct UNet2dConfig {
     pub num_class_embeds: Option<i64>,
     /// Must be null.
     pub num_train_timesteps: Option<i64>,
+    /// Keys without a field here; [`Self::check`] refuses those that would change the computation.
+    #[serde(flatten)]
+    pub others: Others,
 }
+
+/// Most pixels on a side.
+pub(crate) const LARGEST_SIDE: i32 = 4096;
+/// Most channels of a level, or features of an embedding.
+pub(crate) const WIDEST: i32 = 1 << 16;
+
+/// Ranges of the numbers.
+const RANGES: &[(&str, Range)] = &[
+    ("sample_size", whole(1, LARGEST_SIDE).or_list().or_null()),
+    ("in_channels", whole(1, WIDEST)),
+    ("out_channels", whole(1, WIDEST)),
+    ("freq_shift", whole(0, WIDEST)),
+    ("block_out_channels", whole(1, WIDEST).or_list()),
+    ("layers_per_block", whole(1, 64)),
+    ("mid_block_scale_factor", real(1e-6, 1e6)),
+    ("downsample_padding", whole(0, 1)),
+    ("dropout", real(0.0, 1.0)),
+    ("attention_head_dim", whole(1, WIDEST).or_null()),
+    ("norm_num_groups", whole(1, WIDEST)),
+    ("attn_norm_num_groups", whole(1, WIDEST).or_null()),
+    ("norm_eps", real(1e-20, 1.0)),
+];
 
 /// Side of a square image, or [height, width].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,16 +148,30 @@ impl Default for UNet2dConfig {
             class_embed_type: None,
             num_class_embeds: None,
             num_train_timesteps: None,
+            others: Others::new(),
         }
     }
 }
 
 impl UNet2dConfig {
+    /// The configuration that a config.json stands for, checked.
+    ///
+    /// # Errors
+    /// The first key whose value is of another type or out of its range; as [`Self::check`].
+    pub fn read(file: &Value) -> Result<Self> {
+        ranges::check(file, RANGES)?;
+        let config: Self = ranges::fields(file)?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// Checks what would silently compute something else.
     ///
     /// # Errors
-    /// The first key whose value this program does not implement, or that contradicts another.
+    /// The first key whose value is out of its range or not implemented, or that contradicts another.
     pub fn check(&self) -> Result<()> {
+        let keys = serde_json::to_value(self).map_err(|e| DiffusionError::Config(e.to_string()))?;
+        ranges::check(&keys, RANGES)?;
         let fail = |key: &str, value: &dyn std::fmt::Debug, allowed: &str| {
             Err(DiffusionError::Config(format!(
                 "{key} = {value:?} is not supported: {allowed}"
@@ -142,6 +184,11 @@ impl UNet2dConfig {
                 "an unconditional UNet2DModel is needed here",
             );
         }
+        let neutral = [
+            ("mid_block_type", json!("UNetMidBlock2D")),
+            ("time_embedding_dim", Value::Null),
+        ];
+        check_others(&self.others, &neutral, EMA)?;
         if self.time_embedding_type != "positional" {
             return fail(
                 "time_embedding_type",
@@ -168,17 +215,18 @@ impl UNet2dConfig {
                 "use default or scale_shift",
             );
         }
-        if self.class_embed_type.is_some() || self.num_class_embeds.is_some() {
-            return fail(
-                "class_embed_type",
-                &self.class_embed_type,
-                "class-conditional models cannot be audited yet",
-            );
+        // Either key makes diffusers' network ask for labels.
+        let labels = "a model that is told class labels cannot be used yet";
+        if let Some(kind) = &self.class_embed_type {
+            return fail("class_embed_type", kind, labels);
         }
-        if self.num_train_timesteps.is_some() {
+        if let Some(classes) = self.num_class_embeds {
+            return fail("num_class_embeds", &classes, labels);
+        }
+        if let Some(timesteps) = self.num_train_timesteps {
             return fail(
                 "num_train_timesteps",
-                &self.num_train_timesteps,
+                &timesteps,
                 "only learned time embeddings have it",
             );
         }
@@ -207,10 +255,15 @@ impl UNet2dConfig {
                 return fail("up_block_types", name, "use UpBlock2D or AttnUpBlock2D");
             }
         }
-        if self.layers_per_block < 1 || self.in_channels < 1 || self.out_channels < 1 {
-            return Err(DiffusionError::Config(
-                "layers_per_block, in_channels, out_channels must be at least 1".into(),
-            ));
+        if self.block_out_channels[0] / 2 <= self.freq_shift {
+            return fail(
+                "freq_shift",
+                &self.freq_shift,
+                &format!(
+                    "it must be below half of the {} features of the time embedding",
+                    self.block_out_channels[0]
+                ),
+            );
         }
         if self.out_channels != self.in_channels {
             return fail(
@@ -228,6 +281,6 @@ impl UNet2dConfig {
     /// The image side must be a multiple of this.
     #[must_use]
     pub fn size_multiple(&self) -> i64 {
-        1 << (self.block_out_channels.len() - 1)
+        1 << self.block_out_channels.len().saturating_sub(1).min(30)
     }
 }

@@ -3,12 +3,13 @@
 mod config;
 
 pub use config::{ImageSize, UNet2dConfig};
+pub(crate) use config::{LARGEST_SIDE, WIDEST};
 
 use crate::blocks::{
     Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding, Upsample,
 };
 use crate::checkpointing::{Keep, Pass};
-use crate::nn::{Builder, Conv, GroupNorm, Parameters};
+use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
 use crate::unet::{Body, Level, Middle, Mixer};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
@@ -38,6 +39,9 @@ impl UNet2d {
     /// # Errors
     /// A configuration that cannot be built.
     pub fn fresh(config: &UNet2dConfig, seed: u64, device: Device) -> Result<Self> {
+        // Sizes that no memory holds are told before it is asked for.
+        let outline = Self::build(config, Builder::outline())?;
+        check_count(outline.parameters.count())?;
         Self::build(config, Builder::fresh(seed, device))
     }
 
@@ -61,7 +65,7 @@ impl UNet2d {
         let groups = config.norm_num_groups;
         let attention = |name: &str, channels: i64| {
             let head = config.attention_head_dim.unwrap_or(channels);
-            SelfAttention::new(&b, name, channels, head, groups, config.norm_eps, 1.0)
+            SelfAttention::new(&b, name, channels, head, Some(groups), config.norm_eps, 1.0)
         };
         let options = ResidualOptions {
             time_width: Some(time_width),
@@ -118,7 +122,9 @@ impl UNet2d {
             first: middle_residual(0)?,
             mixer: if config.add_attention {
                 let head = config.attention_head_dim.unwrap_or(last);
-                let groups = config.attn_norm_num_groups.unwrap_or(groups);
+                // As diffusers' UNetMidBlock2D: with `scale_shift` there is no normalisation unless its groups are given.
+                let plain = config.resnet_time_scale_shift == "default";
+                let groups = config.attn_norm_num_groups.or(plain.then_some(groups));
                 let name = "mid_block.attentions.0";
                 Some(SelfAttention::new(
                     &b,
@@ -166,7 +172,7 @@ impl UNet2d {
         let conv_out = Conv::new(&b, "conv_out", [first, config.out_channels], 3, 1, 1, 1e-5)?;
         Ok(Self {
             config: config.clone(),
-            parameters: b.finish()?,
+            parameters: b.finish().map_err(|e| older_folder(config, e))?,
             precision: Precision::F32,
             drops: false,
             body: Body {
@@ -268,6 +274,22 @@ impl UNet2d {
         }
         Ok(())
     }
+}
+
+/// Earlier versions of this program normalised before the middle block's attention under `scale_shift` too, which diffusers
+/// does only if `attn_norm_num_groups` says so.
+fn older_folder(config: &UNet2dConfig, error: DiffusionError) -> DiffusionError {
+    let text = error.to_string();
+    if config.resnet_time_scale_shift == "scale_shift"
+        && config.attn_norm_num_groups.is_none()
+        && text.contains("mid_block.attentions.0.group_norm")
+    {
+        return DiffusionError::Config(format!(
+            "{text}; if an earlier version of this program trained it, set \"attn_norm_num_groups\": {} in config.json",
+            config.norm_num_groups
+        ));
+    }
+    error
 }
 
 impl Denoiser for UNet2d {

@@ -1,7 +1,8 @@
 //! The network's configuration, key for key that of diffusers' `UNet2DConditionModel`.
 
-use crate::latent::files::{Others, check_others};
-use crate::unet2d::ImageSize;
+use crate::latent::files::{EMA, Others, check_others};
+use crate::ranges::{self, Range, real, whole};
+use crate::unet2d::{ImageSize, LARGEST_SIDE, WIDEST};
 use crate::{DiffusionError, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -131,6 +132,24 @@ impl Default for UNet2dConditionConfig {
     }
 }
 
+/// Ranges of the numbers.
+const RANGES: &[(&str, Range)] = &[
+    ("sample_size", whole(1, LARGEST_SIDE).or_list().or_null()),
+    ("in_channels", whole(1, WIDEST)),
+    ("out_channels", whole(1, WIDEST)),
+    ("freq_shift", whole(0, WIDEST)),
+    ("block_out_channels", whole(1, WIDEST).or_list()),
+    ("layers_per_block", whole(1, 64)),
+    ("transformer_layers_per_block", whole(1, 64).or_list()),
+    ("downsample_padding", whole(0, 1)),
+    ("mid_block_scale_factor", real(1e-6, 1e6)),
+    ("dropout", real(0.0, 1.0)),
+    ("norm_num_groups", whole(1, WIDEST)),
+    ("norm_eps", real(1e-20, 1.0)),
+    ("cross_attention_dim", whole(1, WIDEST)),
+    ("attention_head_dim", whole(1, WIDEST).or_list()),
+];
+
 /// Keys of diffusers' class with the value that is implemented.
 fn neutral() -> Vec<(&'static str, Value)> {
     vec![
@@ -168,11 +187,24 @@ const HARMLESS: &[&str] = &[
 ];
 
 impl UNet2dConditionConfig {
+    /// The configuration that a config.json stands for, checked.
+    ///
+    /// # Errors
+    /// The first key whose value is of another type or out of its range; as [`Self::check`].
+    pub fn read(file: &Value) -> Result<Self> {
+        ranges::check(file, RANGES)?;
+        let config: Self = ranges::fields(file)?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// Checks what would silently compute something else.
     ///
     /// # Errors
-    /// The first key whose value this program does not implement, or that contradicts another.
+    /// The first key whose value is out of its range or not implemented, or that contradicts another.
     pub fn check(&self) -> Result<()> {
+        let keys = serde_json::to_value(self).map_err(|e| DiffusionError::Config(e.to_string()))?;
+        ranges::check(&keys, RANGES)?;
         let fail = |key: &str, value: &dyn std::fmt::Debug, allowed: &str| {
             Err(DiffusionError::Config(format!(
                 "{key} = {value:?} is not supported: {allowed}"
@@ -185,7 +217,7 @@ impl UNet2dConditionConfig {
                 "a UNet2DConditionModel is needed here",
             );
         }
-        check_others(&self.others, &neutral(), HARMLESS)?;
+        check_others(&self.others, &neutral(), &[HARMLESS, EMA].concat())?;
         if !matches!(self.act_fn.as_str(), "silu" | "swish") {
             return fail("act_fn", &self.act_fn, "use silu");
         }
@@ -200,25 +232,12 @@ impl UNet2dConditionConfig {
             );
         }
         self.check_levels()?;
-        for (key, value) in [
-            ("layers_per_block", self.layers_per_block),
-            ("in_channels", self.in_channels),
-            ("out_channels", self.out_channels),
-            ("cross_attention_dim", self.cross_attention_dim),
-        ] {
-            if value < 1 {
-                return fail(key, &value, "use at least 1");
-            }
-        }
         if self.out_channels != self.in_channels {
             return fail(
                 "out_channels",
                 &self.out_channels,
                 "it must equal in_channels (inpainting, upscaling and variance-predicting models cannot be used)",
             );
-        }
-        if !matches!(self.downsample_padding, 0 | 1) {
-            return fail("downsample_padding", &self.downsample_padding, "use 0 or 1");
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return fail("dropout", &self.dropout, "use a probability in [0, 1)");
@@ -243,17 +262,11 @@ impl UNet2dConditionConfig {
                 ),
             );
         }
-        if let Some(width) = self.block_out_channels.iter().find(|&&w| w < 1) {
-            return wrong(
-                "block_out_channels",
-                format!("a level has {width} channels"),
-            );
-        }
         if self.block_out_channels[0] / 2 <= self.freq_shift {
             return wrong(
                 "freq_shift",
                 format!(
-                    "{} is too much for a time embedding of {} features",
+                    "{} must be below half of the {} features of the time embedding",
                     self.freq_shift, self.block_out_channels[0]
                 ),
             );
@@ -303,6 +316,6 @@ impl UNet2dConditionConfig {
     /// The image side must be a multiple of this.
     #[must_use]
     pub fn size_multiple(&self) -> i64 {
-        1 << self.block_out_channels.len().saturating_sub(1)
+        1 << self.block_out_channels.len().saturating_sub(1).min(30)
     }
 }

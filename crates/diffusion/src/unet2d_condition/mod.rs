@@ -9,7 +9,7 @@ pub use config::{PerLevel, UNet2dConditionConfig};
 use crate::blocks::{Downsample, Residual, ResidualOptions, Start, TimeEmbedding, Upsample};
 use crate::checkpointing::{Keep, Pass};
 use crate::lora::Lora;
-use crate::nn::{Builder, Conv, GroupNorm, Parameters};
+use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
 use crate::unet::{Body, Level, Middle, Mixer};
 use crate::{Condition, Denoiser, DiffusionError, Result};
 use dualmd_torch::device::Precision;
@@ -49,6 +49,7 @@ impl UNet2dCondition {
     /// # Errors
     /// A configuration that cannot be built.
     pub fn fresh(config: &UNet2dConditionConfig, seed: u64, device: Device) -> Result<Self> {
+        check_count(Self::build(config, Builder::outline())?.parameters.count())?;
         Self::build(config, Builder::fresh(seed, device))
     }
 
@@ -58,6 +59,7 @@ impl UNet2dCondition {
     /// # Errors
     /// A configuration that cannot be built.
     pub fn fresh_bf16(config: &UNet2dConditionConfig, seed: u64, device: Device) -> Result<Self> {
+        check_count(Self::build(config, Builder::outline())?.parameters.count())?;
         let network = Self::build(config, Builder::fresh(seed, device).in_bf16())?;
         Ok(network.with_precision(Precision::Bf16))
     }

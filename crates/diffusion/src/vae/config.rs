@@ -1,6 +1,8 @@
 //! The autoencoder's configuration, key for key that of diffusers' `AutoencoderKL`.
 
 use crate::latent::files::{Others, check_others};
+use crate::ranges::{self, Range, real, whole};
+use crate::unet2d::WIDEST;
 use crate::{DiffusionError, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -74,12 +76,36 @@ impl Default for AutoencoderKlConfig {
 /// Keys that change nothing here: `sample_size` is for tiles, `force_upcast` for f16.
 const HARMLESS: &[&str] = &["sample_size", "force_upcast"];
 
+/// Ranges of the numbers.
+const RANGES: &[(&str, Range)] = &[
+    ("in_channels", whole(1, WIDEST)),
+    ("out_channels", whole(1, WIDEST)),
+    ("block_out_channels", whole(1, WIDEST).or_list()),
+    ("layers_per_block", whole(1, 64)),
+    ("latent_channels", whole(1, WIDEST)),
+    ("norm_num_groups", whole(1, WIDEST)),
+    ("scaling_factor", real(1e-6, 1e6)),
+];
+
 impl AutoencoderKlConfig {
+    /// The configuration that a config.json stands for, checked.
+    ///
+    /// # Errors
+    /// The first key whose value is of another type or out of its range; as [`Self::check`].
+    pub fn read(file: &Value) -> Result<Self> {
+        ranges::check(file, RANGES)?;
+        let config: Self = ranges::fields(file)?;
+        config.check()?;
+        Ok(config)
+    }
+
     /// Checks what would silently compute something else.
     ///
     /// # Errors
-    /// The first key whose value this program does not implement, or that contradicts another.
+    /// The first key whose value is out of its range or not implemented, or that contradicts another.
     pub fn check(&self) -> Result<()> {
+        let keys = serde_json::to_value(self).map_err(|e| DiffusionError::Config(e.to_string()))?;
+        ranges::check(&keys, RANGES)?;
         let wrong =
             |key: &str, reason: String| Err(DiffusionError::Config(format!("{key}: {reason}")));
         if self.class_name != "AutoencoderKL" {
@@ -130,31 +156,12 @@ impl AutoencoderKlConfig {
                 return wrong(key, format!("\"{name}\" is not supported: use {only}"));
             }
         }
-        let counts = [
-            ("in_channels", self.in_channels),
-            ("out_channels", self.out_channels),
-            ("layers_per_block", self.layers_per_block),
-            ("latent_channels", self.latent_channels),
-        ];
-        let widths = self
-            .block_out_channels
-            .iter()
-            .map(|&width| ("block_out_channels", width));
-        if let Some((key, value)) = counts.into_iter().chain(widths).find(|(_, n)| *n < 1) {
-            return wrong(key, format!("{value} must be at least 1"));
-        }
-        if !(self.scaling_factor.is_finite() && self.scaling_factor > 0.0) {
-            return wrong(
-                "scaling_factor",
-                format!("{} must be a positive number", self.scaling_factor),
-            );
-        }
         Ok(())
     }
 
     /// Side of an image over side of its latent image; image sides must be a multiple of it.
     #[must_use]
     pub fn reduction(&self) -> i64 {
-        1 << self.block_out_channels.len().saturating_sub(1)
+        1 << self.block_out_channels.len().saturating_sub(1).min(30)
     }
 }

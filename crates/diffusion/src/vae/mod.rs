@@ -6,7 +6,7 @@ mod config;
 pub use config::AutoencoderKlConfig;
 
 use crate::blocks::{Attention, Downsample, Residual, ResidualOptions, Start, Upsample};
-use crate::nn::{Builder, Conv, GroupNorm, Parameters};
+use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
 use crate::{DiffusionError, Result};
 use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -261,6 +261,7 @@ impl AutoencoderKl {
     /// # Errors
     /// A configuration that cannot be built.
     pub fn fresh(config: &AutoencoderKlConfig, seed: u64, device: Device) -> Result<Self> {
+        check_count(Self::build(config, Builder::outline())?.parameters.count())?;
         Self::build(config, Builder::fresh(seed, device))
     }
 

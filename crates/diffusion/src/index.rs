@@ -1,0 +1,406 @@
+//! `model_index.json`: what kind of pipeline a folder holds, and where its parts lie.
+
+use crate::json::read_json;
+use crate::{DiffusionError, Result};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "model_index.json";
+const SCHEDULER: &str = "scheduler_config.json";
+
+/// diffusers' pipelines of an unconditional network of pixels. All sample x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
+const UNCONDITIONAL: &[&str] = &["DDPMPipeline", "DDIMPipeline", "PNDMPipeline"];
+/// Those of a text-to-image network. (The second is the first, begun with an image.)
+const TEXT_TO_IMAGE: &[&str] = &["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"];
+/// Parts of either.
+const UNCONDITIONAL_PARTS: &[&str] = &["unet", "scheduler"];
+const TEXT_TO_IMAGE_PARTS: &[&str] = &["unet", "scheduler", "vae", "text_encoder", "tokenizer"];
+/// Parts that change no prediction: a filter behind the model, and what feeds it.
+const BESIDE: &[&str] = &["safety_checker", "feature_extractor", "image_encoder"];
+
+/// What other pipelines are, by the beginning of their names.
+const OTHERS: &[(&str, &str)] = &[
+    (
+        "LDM",
+        "it denoises the latents of another autoencoder (vqvae)",
+    ),
+    (
+        "LatentDiffusionUncond",
+        "it denoises the latents of another autoencoder (vqvae)",
+    ),
+    (
+        "DiT",
+        "its network is a transformer that is told class labels",
+    ),
+    (
+        "ScoreSdeVe",
+        "it is of a score SDE, which has no betas of this kind",
+    ),
+    (
+        "KarrasVe",
+        "its noise levels are sigmas of Karras et al. 2022, not betas",
+    ),
+    (
+        "Consistency",
+        "it is of a consistency model, which predicts no noise",
+    ),
+    (
+        "LatentConsistency",
+        "it is of a distilled model, which is sampled in few steps",
+    ),
+    ("StableDiffusionXL", "it has two text encoders"),
+    ("StableDiffusion3", "it is of flow matching"),
+    ("Flux", "it is of flow matching"),
+    (
+        "IF",
+        "its network also predicts a variance and is told a text by T5",
+    ),
+];
+
+/// What a folder can be opened as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Unconditional,
+    TextToImage,
+}
+
+/// A folder's model_index.json.
+#[derive(Debug)]
+pub(crate) struct Index {
+    path: PathBuf,
+    value: Value,
+}
+
+impl Index {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// A folder that has none, with what the folder is instead where that can be told; a file that cannot be read.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(NAME);
+        if !path.exists() {
+            return Err(error(folder, instead(folder)));
+        }
+        let value = read_json(&path)?;
+        Ok(Self { path, value })
+    }
+
+    /// The class of a part; `None` if the pipeline does not have it. Its library is not asked for.
+    pub(crate) fn part(&self, name: &str) -> Option<&str> {
+        self.value.get(name)?.get(1)?.as_str()
+    }
+
+    /// The index as it was read.
+    pub(crate) fn value(&self) -> &Value {
+        &self.value
+    }
+
+    /// A refusal that names the file.
+    pub(crate) fn error(&self, reason: impl std::fmt::Display) -> DiffusionError {
+        error(&self.path, reason)
+    }
+
+    /// What the folder can be opened as.
+    ///
+    /// # Errors
+    /// Pipelines of other classes, by name; parts that such a pipeline does not have; a network of another class.
+    pub(crate) fn kind(&self) -> Result<Kind> {
+        if self.part("unet_2").is_some() {
+            return Err(self.error(
+                "is a pair of models, exported for Python; open the two folders that it was made from",
+            ));
+        }
+        let class = match self.value.get("_class_name") {
+            Some(Value::String(class)) => class.as_str(),
+            _ => return Err(self.error("names no class of pipeline (_class_name)")),
+        };
+        let (kind, network, parts) = if UNCONDITIONAL.contains(&class) {
+            (Kind::Unconditional, "UNet2DModel", UNCONDITIONAL_PARTS)
+        } else if TEXT_TO_IMAGE.contains(&class) {
+            (
+                Kind::TextToImage,
+                "UNet2DConditionModel",
+                TEXT_TO_IMAGE_PARTS,
+            )
+        } else {
+            let why = OTHERS.iter().find(|(start, _)| class.starts_with(start));
+            return Err(self.error(format!(
+                "{} is not supported{}; pipelines that can be opened are {} with a UNet2DModel and {} with a UNet2DConditionModel",
+                dualmd_files::shown(class),
+                why.map_or(String::new(), |(_, why)| format!(": {why}")),
+                UNCONDITIONAL.join(", "),
+                TEXT_TO_IMAGE.join(", "),
+            )));
+        };
+        if self.part("text_encoder_2").is_some() {
+            return Err(self.error(
+                "has two text encoders (Stable Diffusion XL); only models with one can be opened",
+            ));
+        }
+        let names = self.value.as_object().into_iter().flat_map(|o| o.keys());
+        for name in names.map(String::as_str) {
+            let known = parts.contains(&name) || BESIDE.contains(&name) || name.starts_with('_');
+            if let Some(own) = self.part(name)
+                && !known
+            {
+                return Err(self.error(format!(
+                    "has a part {} ({}), which a {class} does not have: the folder holds another kind of model",
+                    dualmd_files::shown(name),
+                    dualmd_files::shown(own)
+                )));
+            }
+        }
+        self.demand("unet", &[network])?;
+        if self.part("scheduler").is_none() {
+            return Err(self.error("names no scheduler, and so no noise schedule"));
+        }
+        Ok(kind)
+    }
+
+    /// Checks that a part is there and of one of these classes, in diffusers' or transformers' own code.
+    ///
+    /// # Errors
+    /// As said.
+    pub(crate) fn demand(&self, part: &str, classes: &[&str]) -> Result<()> {
+        let wanted = classes.join(" or ");
+        let Some(class) = self.part(part) else {
+            return Err(self.error(format!("names no {part}; a {wanted} is needed")));
+        };
+        let library = self.value[part]
+            .get(0)
+            .and_then(Value::as_str)
+            .unwrap_or("");
+        if !classes.contains(&class) || !matches!(library, "diffusers" | "transformers") {
+            return Err(self.error(format!(
+                "its {part} is a {} of {}; only a {wanted} of diffusers or transformers is supported",
+                dualmd_files::shown(class),
+                dualmd_files::shown(library),
+            )));
+        }
+        Ok(())
+    }
+}
+
+fn error(path: &Path, reason: impl std::fmt::Display) -> DiffusionError {
+    DiffusionError::File {
+        path: path.display().to_string(),
+        reason: reason.to_string(),
+    }
+}
+
+/// Where the network of a pipeline folder lies: in `unet/`, or, as in the repositories of 2022 (google/ddpm-cifar10-32), in the
+/// folder itself. That is where diffusers looks.
+#[must_use]
+pub fn network_folder(folder: &Path) -> PathBuf {
+    let own = folder.join("unet");
+    if own.is_dir() { own } else { folder.to_owned() }
+}
+
+/// The scheduler's configuration of a pipeline folder: in `scheduler/`, or in the folder itself, as [`network_folder`].
+#[must_use]
+pub fn scheduler_file(folder: &Path) -> PathBuf {
+    let own = folder.join("scheduler");
+    if own.is_dir() { own } else { folder.to_owned() }.join(SCHEDULER)
+}
+
+/// What a folder without a model_index.json is, and what helps.
+fn instead(folder: &Path) -> String {
+    let has = |name: &str| folder.join(name).exists();
+    let named = dualmd_files::shown(folder);
+    if !folder.exists() {
+        return "there is no such folder".into();
+    }
+    if !folder.is_dir() {
+        return "is a file; name a pipeline folder (weights alone: dualmd import unet FILE.safetensors --config config.json -o NEW)".into();
+    }
+    if has("plan.json") && has("models") {
+        return "is the folder of a run; name one of its models, models/NAME".into();
+    }
+    let state = [
+        "optimizer.bin",
+        "random_states_0.pkl",
+        "scheduler.bin",
+        "sampler.bin",
+    ];
+    let checkpoint = state.iter().any(|name| has(name));
+    if has("pytorch_lora_weights.safetensors")
+        || has("adapter_config.json")
+        || has("adapter_model.safetensors")
+    {
+        return "holds a LoRA, not a model: it is added to the model that it was trained on. In Python: \
+                pipeline = StableDiffusionPipeline.from_pretrained(MODEL); pipeline.load_lora_weights(FOLDER); pipeline.fuse_lora(); \
+                pipeline.unload_lora_weights(); pipeline.save_pretrained(NEW)"
+            .into();
+    }
+    if checkpoint {
+        let part = ["unet_ema", "unet"].into_iter().find(|part| has(part));
+        let class = part.and_then(|part| class_of(&folder.join(part)));
+        let what = "is a checkpoint of a training with accelerate, not a pipeline";
+        return match (part, class.as_deref()) {
+            (Some(part), Some("UNet2DConditionModel")) => format!(
+                "{what}. In Python: unet = UNet2DConditionModel.from_pretrained(\"{named}\", subfolder=\"{part}\"); \
+                 StableDiffusionPipeline.from_pretrained(BASE, unet=unet).save_pretrained(NEW)"
+            ),
+            (Some(part), _) => format!(
+                "{what}: dualmd import unet {named}/{part}/diffusion_pytorch_model.safetensors \
+                 --config {named}/{part}/config.json --scheduler SCHEDULER_CONFIG.json -o NEW"
+            ),
+            (None, _) => format!(
+                "{what}, and has no network of diffusers in it; save the trained pipeline in Python: pipeline.save_pretrained(NEW)"
+            ),
+        };
+    }
+    match class_of(folder).as_deref() {
+        Some("UNet2DModel") => format!(
+            "is a network alone, without a model_index.json and a noise schedule: dualmd import unet \
+             {named}/diffusion_pytorch_model.safetensors --config {named}/config.json --scheduler SCHEDULER_CONFIG.json -o NEW"
+        ),
+        Some(class) => format!(
+            "is a {} alone, without a model_index.json; name the pipeline folder that it is a part of",
+            dualmd_files::shown(class)
+        ),
+        None => "is not a pipeline folder: it has no model_index.json (in Python: pipeline.save_pretrained(folder))".into(),
+    }
+}
+
+/// The class that a folder's config.json names.
+fn class_of(folder: &Path) -> Option<String> {
+    let config: Value = read_json(&folder.join("config.json")).ok()?;
+    config.get("_class_name")?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn kind(value: Value) -> std::result::Result<Kind, String> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(NAME), value.to_string()).unwrap();
+        let index = Index::read(dir.path()).unwrap();
+        index.kind().map_err(|e| e.to_string())
+    }
+
+    fn ddpm() -> Value {
+        json!({"_class_name": "DDPMPipeline", "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]})
+    }
+
+    #[test]
+    fn pipelines_are_known_by_their_class_and_their_parts() {
+        assert_eq!(kind(ddpm()), Ok(Kind::Unconditional));
+        let text = json!({"_class_name": "StableDiffusionPipeline", "requires_safety_checker": true,
+            "safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"], "feature_extractor": ["transformers", "CLIPImageProcessor"],
+            "scheduler": ["diffusers", "PNDMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"],
+            "vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"],
+            "tokenizer": ["transformers", "CLIPTokenizer"], "image_encoder": [null, null]});
+        assert_eq!(kind(text.clone()), Ok(Kind::TextToImage));
+        for (class, why) in [
+            ("LDMPipeline", "vqvae"),
+            ("DiTPipeline", "class labels"),
+            ("ScoreSdeVePipeline", "score SDE"),
+            ("KarrasVePipeline", "sigmas"),
+            ("ConsistencyModelPipeline", "consistency"),
+            ("StableDiffusionXLPipeline", "two text encoders"),
+            ("StableDiffusion3Pipeline", "flow matching"),
+            ("StableDiffusionInpaintPipeline", "not supported"),
+            ("MyPipeline", "not supported"),
+        ] {
+            let mut value = ddpm();
+            value["_class_name"] = json!(class);
+            let error = kind(value).unwrap_err();
+            for part in [class, why, "DDPMPipeline, DDIMPipeline", NAME] {
+                assert!(error.contains(part), "{error} lacks {part}");
+            }
+        }
+        let changed = |base: &Value, key: &str, value: Value| {
+            let mut base = base.clone();
+            base[key] = value;
+            kind(base).unwrap_err()
+        };
+        for (key, value, words) in [
+            ("_class_name", json!(null), "no class"),
+            (
+                "vqvae",
+                json!(["diffusers", "VQModel"]),
+                "a part vqvae (VQModel)",
+            ),
+            ("vae", json!(["diffusers", "AutoencoderKL"]), "a part vae"),
+            (
+                "unet",
+                json!(["diffusers", "UNet2DConditionModel"]),
+                "UNet2DConditionModel",
+            ),
+            ("unet", json!(["my_code", "UNet2DModel"]), "my_code"),
+            ("unet", json!([null, null]), "names no unet"),
+            ("scheduler", json!(null), "no scheduler"),
+            (
+                "unet_2",
+                json!(["diffusers", "UNet2DModel"]),
+                "pair of models",
+            ),
+        ] {
+            let error = changed(&ddpm(), key, value);
+            assert!(error.contains(words), "{error} lacks {words}");
+        }
+        let second = json!(["transformers", "CLIPTextModelWithProjection"]);
+        assert!(changed(&text, "text_encoder_2", second).contains("two text encoders"));
+        let net = json!(["diffusers", "ControlNetModel"]);
+        assert!(changed(&text, "controlnet", net).contains("ControlNetModel"));
+    }
+
+    #[test]
+    fn what_is_no_pipeline_is_said_to_be_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |files: &[(&str, &str)]| {
+            let folder = tempfile::tempdir_in(dir.path()).unwrap();
+            for (name, text) in files {
+                let path = folder.path().join(name);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, text).unwrap();
+            }
+            Index::read(folder.path()).unwrap_err().to_string()
+        };
+        let plain = r#"{"_class_name": "UNet2DModel"}"#;
+        let told = r#"{"_class_name": "UNet2DConditionModel", "x": NaN}"#;
+        for (files, words) in [
+            (&[][..], "save_pretrained"),
+            (&[("pytorch_lora_weights.safetensors", "")], "holds a LoRA"),
+            (&[("adapter_config.json", "{}")], "fuse_lora"),
+            (&[("config.json", plain)], "dualmd import unet"),
+            (&[("config.json", told)], "UNet2DConditionModel alone"),
+            (&[("plan.json", "{}"), ("models/a/x", "")], "models/NAME"),
+            (
+                &[("optimizer.bin", ""), ("unet/config.json", plain)],
+                "unet/diffusion_pytorch_model.safetensors",
+            ),
+            (
+                &[
+                    ("random_states_0.pkl", ""),
+                    ("unet/config.json", plain),
+                    ("unet_ema/config.json", plain),
+                ],
+                "unet_ema/config.json",
+            ),
+            (
+                &[("optimizer.bin", ""), ("unet/config.json", told)],
+                "unet=unet",
+            ),
+            (
+                &[("optimizer.bin", ""), ("model.safetensors", "")],
+                "checkpoint of a training",
+            ),
+            (
+                &[
+                    ("optimizer.bin", ""),
+                    ("pytorch_lora_weights.safetensors", ""),
+                ],
+                "holds a LoRA",
+            ),
+        ] {
+            let error = said(files);
+            assert!(error.contains(words), "{error} lacks {words}");
+        }
+        let missing = Index::read(&dir.path().join("none")).unwrap_err();
+        assert!(missing.to_string().contains("no such folder"), "{missing}");
+    }
+}
