@@ -79,6 +79,9 @@ impl ClipModel {
         } = Config::load(&path)?;
         let tokenizer = ClipTokenizer::load(folder)?;
         let processor = ImageProcessor::clip(folder, vision.image_size)?;
+        tokenizer
+            .check_size(text.vocab_size)
+            .map_err(|e| file_error(folder, e))?;
         let mut weights = read_weights(folder, CLASS)?;
         for name in UNUSED {
             weights.remove(name);

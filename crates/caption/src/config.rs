@@ -1,16 +1,13 @@
 //! `config.json`, key for key that of transformers' `BlipConfig`, `BlipVisionConfig` and `BlipTextConfig`.
 
 use crate::Result;
-use crate::files::{Others, check_others, file_error, read_json};
+use crate::files::{Others, check_others, file_error, read_json, sized};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use std::path::Path;
 
 /// The class whose folders are read.
 pub const ARCHITECTURE: &str = "BlipForConditionalGeneration";
-/// Largest width, count or size: far above every BLIP, and small enough that products fit i64.
-const LARGEST: i64 = 1 << 20;
-
 /// `config.json`. Keys that are missing have transformers' defaults.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default)]
@@ -374,10 +371,7 @@ impl BlipTextConfig {
 }
 
 fn within(place: &str, values: &[(&str, i64)]) -> Check {
-    match values.iter().find(|(_, v)| !(1..=LARGEST).contains(v)) {
-        Some((key, value)) => Err(format!("{place}{key}: {value} must be from 1 to {LARGEST}")),
-        None => Ok(()),
-    }
+    sized(values).map_err(|reason| format!("{place}{reason}"))
 }
 
 /// What both transformers have.

@@ -1,7 +1,7 @@
 //! The files of a transformers folder: JSON, and weights in one file or several.
 
 use crate::{CaptionError, Result};
-use dualmd_files::limit;
+use dualmd_diffusion::nn::unwrapped;
 use dualmd_torch::{Tensor, weights};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 const WEIGHTS: &str = "model.safetensors";
+/// What a folder of half precision has in place of it.
+const HALF: &str = "model.fp16.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
 pub(crate) fn file_error(path: &Path, reason: impl std::fmt::Display) -> CaptionError {
@@ -19,8 +21,7 @@ pub(crate) fn file_error(path: &Path, reason: impl std::fmt::Display) -> Caption
 }
 
 pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = dualmd_files::read_text(path, limit::SETTINGS)?;
-    serde_json::from_str(&text).map_err(|e| file_error(path, e))
+    Ok(dualmd_diffusion::read_json(path)?)
 }
 
 /// Reads the weights of `folder`, f16 and bf16 widened to f32: `model.safetensors`, or the shards of its index. `class`: what
@@ -28,11 +29,15 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 pub(crate) fn read_weights(folder: &Path, class: &str) -> Result<BTreeMap<String, Tensor>> {
     let single = folder.join(WEIGHTS);
     if single.exists() {
-        return Ok(weights::read_safetensors(&single)?);
+        return Ok(unwrapped(weights::read_safetensors(&single)?));
     }
     let index = folder.join(INDEX);
     if index.exists() {
-        return Ok(dualmd_diffusion::read_shards(&index)?);
+        return Ok(unwrapped(dualmd_diffusion::read_shards(&index)?));
+    }
+    let half = folder.join(HALF);
+    if half.exists() {
+        return Ok(unwrapped(weights::read_safetensors(&half)?));
     }
     for pickle in ["pytorch_model.bin", "pytorch_model.bin.index.json"] {
         let path = folder.join(pickle);
@@ -50,6 +55,17 @@ pub(crate) fn read_weights(folder: &Path, class: &str) -> Result<BTreeMap<String
         &single,
         "is missing: the folder has no weights as safetensors (in Python: model.save_pretrained(FOLDER))",
     ))
+}
+
+/// Largest width, count or size: far above every model, and small enough that products fit i64.
+pub(crate) const LARGEST: i64 = 1 << 20;
+
+/// Refuses sizes that no model has; each with its key.
+pub(crate) fn sized(sizes: &[(&str, i64)]) -> std::result::Result<(), String> {
+    match sizes.iter().find(|(_, n)| !(1..=LARGEST).contains(n)) {
+        Some((key, n)) => Err(format!("{key}: {n} must be from 1 to {LARGEST}")),
+        None => Ok(()),
+    }
 }
 
 /// Keys of a JSON file without a field here.

@@ -5,7 +5,7 @@
 //! that model's card says.
 
 use crate::bert::{Attention, Perceptron, Sizes};
-use crate::files::{Others, check_others, file_error, read_json, read_weights};
+use crate::files::{Others, check_others, file_error, read_json, read_weights, sized};
 use crate::{CaptionError, Result, WordPieceTokenizer};
 use dualmd_diffusion::nn::{Builder, Init, LayerNorm, attend};
 use dualmd_torch::{Device, Tensor, no_grad, unit_rows};
@@ -67,17 +67,16 @@ impl Config {
             ));
         }
         let sizes = [
-            self.hidden_size,
-            self.intermediate_size,
-            self.num_attention_heads,
-            self.vocab_size,
-            self.type_vocab_size,
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("vocab_size", self.vocab_size),
+            ("type_vocab_size", self.type_vocab_size),
+            ("max_position_embeddings", self.max_position_embeddings),
         ];
-        if sizes.iter().any(|&n| n < 1) || self.hidden_size % self.num_attention_heads != 0 {
-            return Err(
-                "sizes must be at least 1, and hidden_size a multiple of num_attention_heads"
-                    .into(),
-            );
+        sized(&sizes)?;
+        if self.hidden_size % self.num_attention_heads != 0 {
+            return Err("hidden_size must be a multiple of num_attention_heads".into());
         }
         if self.max_position_embeddings < 3 {
             return Err("max_position_embeddings must be at least 3".into());

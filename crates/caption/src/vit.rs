@@ -3,7 +3,7 @@
 //! one, such as facebook/deit-base-distilled-patch16-384). Same parameter names, same arithmetic.
 
 use crate::encoder::{Layer, Names};
-use crate::files::{Others, check_others, file_error, read_json, read_weights};
+use crate::files::{Others, check_others, file_error, read_json, read_weights, sized};
 use crate::{CaptionError, ImageProcessor, Result};
 use dualmd_data::Picture;
 use dualmd_diffusion::nn::{Builder, Conv, Init, LayerNorm};
@@ -86,17 +86,15 @@ impl Config {
             ));
         }
         let sizes = [
-            self.hidden_size,
-            self.intermediate_size,
-            self.num_attention_heads,
-            self.image_size.into(),
-            self.patch_size.into(),
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("image_size", self.image_size.into()),
+            ("patch_size", self.patch_size.into()),
         ];
-        if sizes.iter().any(|&n| n < 1) || self.hidden_size % self.num_attention_heads != 0 {
-            return Err(
-                "sizes must be at least 1, and hidden_size a multiple of num_attention_heads"
-                    .into(),
-            );
+        sized(&sizes)?;
+        if self.hidden_size % self.num_attention_heads != 0 {
+            return Err("hidden_size must be a multiple of num_attention_heads".into());
         }
         if self.hidden_act != "gelu" {
             return Err(format!(

@@ -1,7 +1,7 @@
 //! `config.json` of a CLIP folder.
 
 use crate::Result;
-use crate::files::{file_error, read_json};
+use crate::files::{file_error, read_json, sized};
 use dualmd_diffusion::ClipTextConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -94,14 +94,18 @@ impl Default for Vision {
 
 impl Vision {
     fn check(&self) -> std::result::Result<(), String> {
-        let positive = [
-            self.hidden_size,
-            self.intermediate_size,
-            self.num_attention_heads,
-            self.patch_size.into(),
+        let sizes = [
+            ("hidden_size", self.hidden_size),
+            ("intermediate_size", self.intermediate_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("image_size", self.image_size.into()),
+            ("patch_size", self.patch_size.into()),
         ];
-        if positive.iter().any(|&n| n < 1) || self.hidden_size % self.num_attention_heads != 0 {
-            return Err("vision_config: sizes must be at least 1, and hidden_size a multiple of num_attention_heads".into());
+        sized(&sizes).map_err(|reason| format!("vision_config.{reason}"))?;
+        if self.hidden_size % self.num_attention_heads != 0 {
+            return Err(
+                "vision_config: hidden_size must be a multiple of num_attention_heads".into(),
+            );
         }
         if !matches!(self.hidden_act.as_str(), "quick_gelu" | "gelu") {
             return Err(format!(
@@ -151,6 +155,7 @@ impl Config {
             serde_json::from_value(merged(file.vision_config, file.vision_config_dict))
                 .map_err(|e| file_error(path, format!("vision_config: {e}")))?;
         vision.check().map_err(|e| file_error(path, e))?;
+        sized(&[("projection_dim", file.projection_dim)]).map_err(|e| file_error(path, e))?;
         Ok(Self {
             text,
             vision,
