@@ -172,6 +172,8 @@ pub struct UtilityFile {
     pub precision_recall: Value,
     /// Distances to members and to non-members.
     pub gap: Value,
+    /// Frechet distance and Inception score as public codes print them.
+    pub published: Value,
     /// Copies of members among the generated images, for each likeness.
     pub copies: Vec<Copying>,
     /// What could not be measured, and why.
@@ -303,6 +305,8 @@ pub struct TrainedOn {
 pub struct Training {
     /// Optimiser steps.
     pub steps: Option<f64>,
+    /// Passes over the images that it was trained on. Where a training of an earlier version does not say: steps times batch by images.
+    pub epochs: Option<f64>,
     /// Images per step.
     pub batch: Option<f64>,
     /// Peak learning rate.

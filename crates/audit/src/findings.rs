@@ -70,6 +70,7 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
         models.push(model_report(model, &run, &mut warnings)?);
     }
     distinguish_titles(&mut models);
+    warnings.extend(crate::epochs::warning(&files.plan, &models));
     let mut report = Report {
         schema: 1,
         run: files.plan,
@@ -259,7 +260,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         one_run,
         one_run_missing,
         sets,
-        utility: model.training,
+        utility: model.training.map(|t| t.with_epochs()),
         weights: info.weights,
         dtype: info.dtype,
         network_calls_made: info.network_calls_made,
@@ -291,6 +292,8 @@ fn image_utility(file: UtilityFile) -> ImageUtility {
         kid: at(&file.kid, "/full"),
         kid_se: at(&file.kid, "/full_se"),
         inception_score: at(&file.inception_score, "/mean"),
+        frechet_all: at(&file.published, "/frechet/value"),
+        inception_score_ten: at(&file.published, "/inception_score/mean"),
         precision: at(&file.precision_recall, "/precision"),
         recall: at(&file.precision_recall, "/recall"),
         gap: at(&file.gap, "/gap"),

@@ -43,6 +43,7 @@ mod compat;
 mod controls;
 mod disk;
 mod edpb;
+mod epochs;
 mod epsilon;
 mod error;
 pub mod files;

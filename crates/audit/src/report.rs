@@ -128,6 +128,12 @@ pub struct ImageUtility {
     pub kid_se: Option<f64>,
     /// Inception score in one split.
     pub inception_score: Option<f64>,
+    /// As public codes print it: Frechet distance to all training images of the data set, members and others; of Inception features only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frechet_all: Option<f64>,
+    /// The same of the Inception score: the mean of ten splits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inception_score_ten: Option<f64>,
     /// Share of generated images that look like real ones.
     pub precision: Option<f64>,
     /// Share of real images that the model could have drawn.

@@ -5,6 +5,7 @@
 
 use crate::choices::LogFormat;
 use crate::errors::harmless;
+use crate::experiment::epochs;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -24,6 +25,9 @@ pub struct ProgressEvent {
     pub step: u64,
     /// Steps in all.
     pub total: u64,
+    /// Passes over its images that a training has made; none of other work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<f64>,
     /// Loss of late; None where there is none.
     pub loss: Option<f64>,
     /// Speed of late.
@@ -192,13 +196,14 @@ fn new_bar(bars: &MultiProgress, event: &ProgressEvent) -> ProgressBar {
     bar
 }
 
-/// "loss 0.0412, 640 images/s, 1 min 05 s left"
+/// "epoch 250, loss 0.0412, 640 images/s, 1 min 05 s left"
 fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
+    let epoch = event.epoch.map(|e| format!("epoch {}", epochs::text(e)));
     let loss = event.loss.map(|loss| format!("loss {loss:.4}"));
     let speed =
         (event.images_per_second > 0.0).then(|| format!("{:.0} images/s", event.images_per_second));
     let left = left.map(|left| format!("{} left", duration(left)));
-    [loss, speed, left]
+    [epoch, loss, speed, left]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
@@ -249,6 +254,7 @@ mod tests {
             model: "student".into(),
             step,
             total: 1000,
+            epoch: Some(step as f64 / 4.0),
             loss: Some(0.0412),
             images_per_second: 640.2,
         }
@@ -277,9 +283,9 @@ mod tests {
         });
         assert_eq!(
             text,
-            "student      step 500/1000, loss 0.0412, 640 images/s\n\
-             student      step 600/1000, loss 0.0412, 640 images/s, 1 min 20 s left\n\
-             student      step 1000/1000, loss 0.0412, 640 images/s\n\
+            "student      step 500/1000, epoch 125, loss 0.0412, 640 images/s\n\
+             student      step 600/1000, epoch 150, loss 0.0412, 640 images/s, 1 min 20 s left\n\
+             student      step 1000/1000, epoch 250, loss 0.0412, 640 images/s\n\
              student      trained\n"
         );
     }

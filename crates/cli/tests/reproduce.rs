@@ -283,24 +283,106 @@ fn text_tables_are_views_of_one_run() {
     assert!(out.join("fig3-cpu-emoji-t2i.svg").exists());
 }
 
-/// DP-SGD takes as long as the rest: it is trained once, or for every seed that is asked for so.
+/// The studies train every model for every seed; 128 members are a set of its own, taken when it is named or all are asked for.
 #[test]
-fn costly_models_are_trained_for_seed_0() {
+fn studies_have_all_models_for_every_seed() {
     let dir = tempfile::tempdir().unwrap();
     let out = text(dir.path());
-    let trainings = |more: &[&str]| -> Vec<String> {
-        let mut args = vec!["reproduce", "table3", "--only", "fashion-16", "--out", out];
-        args.extend(["--seeds", "2", "--dry-run"]);
+    let plan = |more: &[&str]| -> String {
+        let mut args = vec![
+            "reproduce",
+            "table3",
+            "--out",
+            out,
+            "--seeds",
+            "2",
+            "--dry-run",
+        ];
         args.extend(more);
-        let plan = String::from_utf8_lossy(&succeed(&args).stdout).into_owned();
+        String::from_utf8_lossy(&succeed(&args).stdout).into_owned()
+    };
+    let counts = |plan: &str| -> Vec<String> {
         let counts = plan.lines().filter_map(|line| {
             let (before, _) = line.split_once(" trainings")?;
             before.rsplit(' ').next().map(str::to_owned)
         });
         counts.collect()
     };
-    assert_eq!(trainings(&[]), ["16", "14"]);
-    assert_eq!(trainings(&["--complete"]), ["16", "16"]);
+    // 5 of the demo, early stopping, K-way with 4 shards, synthetic, weight decay, augmentation, 2 of DP-SGD, 4 shorter ones and the
+    // reference: 15 of 8,000 steps, 2 of 800, and 200 + 800 + 2,000 + 4,000.
+    let fashion = plan(&["--only", "fashion-16"]);
+    assert_eq!(counts(&fashion), ["21", "21"]);
+    assert!(
+        fashion.contains("64 members, 512 others; 21 trainings, 128600 steps of 32 images, 4,000 epochs over all members")
+            && fashion.contains("2 of 2 runs to do, 257,200 training steps")
+            && fashion.contains("estimated on this machine")
+            && fashion.contains("fashion: 3000 pictures"),
+        "{fashion}"
+    );
+    let usual = plan(&[]);
+    assert!(
+        usual.contains("emoji-16 (") && !usual.contains("fashion-16-128"),
+        "{usual}"
+    );
+    let larger = plan(&["--only", "fashion-16-128"]);
+    // baseline, two teachers, student, kd and the reference.
+    assert_eq!(counts(&larger), ["6", "6"]);
+    assert!(
+        larger.contains("128 members") && larger.contains("96000 steps"),
+        "{larger}"
+    );
+}
+
+/// Every length of training is a run of its own below the image set, and one figure shows them all.
+#[test]
+fn lengths_of_training_are_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = text(dir.path());
+    let mut args = vec!["reproduce", "epochs", "--out", out, "--seeds", "1", "-q"];
+    args.extend(["--epochs", "4,1,2"]);
+    let tiny = TINY.iter().filter(|set| !set.starts_with("train.steps"));
+    tiny.for_each(|set| args.extend(["--set", set]));
+    let printed = String::from_utf8_lossy(&succeed(&args).stdout).into_owned();
+    // 8 members, batches of 4: an epoch is two steps.
+    for (epochs, steps) in [(1, 2), (2, 4), (4, 8)] {
+        let run = dir
+            .path()
+            .join(format!("cpu/epochs-fashion-16/e-{epochs}/seed-0"));
+        let plan = json(&run.join("plan.json"));
+        assert_eq!(plan["train"]["steps"], Value::from(steps));
+        assert_eq!(plan["epochs"], Value::from(f64::from(epochs)));
+        let teacher = json(&run.join("models/teacher-1/training.json"));
+        assert_eq!(teacher["epochs"], f64::from(2 * epochs));
+    }
+    assert!(
+        printed.contains("| epochs-fashion-16 | 1 ")
+            && printed.contains("the shortest training at which an attack is told from 0.5"),
+        "{printed}"
+    );
+    let table = json(&dir.path().join("epochs-cpu.json"));
+    let numbers = table["numbers"].as_array().unwrap();
+    let pair = numbers
+        .iter()
+        .filter(|n| n["model"] == "dualmd" && n["attack"] == "nn" && n["metric"] == "auc");
+    assert_eq!(pair.count(), 3);
+    let svg = std::fs::read_to_string(dir.path().join("epochs-cpu-epochs-fashion-16.svg")).unwrap();
+    for wanted in [
+        ">DualMD<",
+        ">SimA<",
+        "epochs (passes over all members)",
+        ">4<",
+    ] {
+        assert!(svg.contains(wanted), "{wanted}");
+    }
+    let error = fail(&[
+        "reproduce",
+        "epochs",
+        "--out",
+        out,
+        "--set",
+        "train.steps=9",
+    ]);
+    assert!(error.contains("--epochs"), "{error}");
 }
 
 #[test]
@@ -321,22 +403,108 @@ fn what_is_missing_is_named() {
     assert!(error.contains("part of the program"), "{error}");
     // With images named, the plan has the paper's size: 5 trainings of 780,000 steps (two teachers) and 3 shorter ones, 682,500.
     let data = format!("cifar10={out}");
-    let plan = succeed(&[
+    let dry = |data: &str| {
+        let args = [
+            "reproduce",
+            "table10",
+            "--scale",
+            "paper",
+            "--data",
+            data,
+            "--dry-run",
+            "--out",
+            out,
+        ];
+        let output = dualmd(&args).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{data}");
+        [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned())
+    };
+    let [plan, _] = dry(&data);
+    // Three seeds of one image set: 13.7 million steps.
+    assert!(
+        plan.contains("25000 members, 25000 others; 8 trainings, 4582500 steps of 128 images, 3,994 epochs over all members")
+            && plan.contains("3 of 3 runs to do, 13,747,500 training steps"),
+        "{plan}"
+    );
+    // Sixteen pictures, and random bytes, are not CIFAR-10.
+    let mut state = 1_u32;
+    let bytes = |n: usize| -> Vec<u8> {
+        (0..n * 3073)
+            .map(|i| {
+                if i % 3073 == 0 {
+                    0
+                } else {
+                    (i / 3073 % 200) as u8
+                }
+            })
+            .collect()
+    };
+    let file = dir.path().join("data_batch_1.bin");
+    std::fs::write(&file, bytes(16)).unwrap();
+    let named = format!("cifar10={}", text(&file));
+    let [_, error] = dry(&named);
+    assert!(
+        error.contains("16 pictures, and 25000 members + 25000 non-members are needed"),
+        "{error}"
+    );
+    let mut noise = bytes(40);
+    for byte in noise.iter_mut() {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        *byte = (state >> 24) as u8;
+    }
+    std::fs::write(&file, noise).unwrap();
+    let [_, error] = dry(&named);
+    assert!(error.contains("as random bytes have"), "{error}");
+}
+
+/// Figure 3 at the paper's scale is about lists of prompts.
+#[test]
+fn prompts_are_brought_for_figure_3() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = text(dir.path());
+    let error = fail(&["reproduce", "fig3", "--scale", "paper", "--out", out]);
+    assert!(
+        error.contains("--memorised FILE --others FILE") && error.contains("500"),
+        "{error}"
+    );
+    let lists = ["memorised.txt", "others.txt"].map(|name| dir.path().join(name));
+    std::fs::write(&lists[0], "a red hat\n\na dog\n").unwrap();
+    std::fs::write(&lists[1], "a cat\n").unwrap();
+    let base = dir.path().join("sd");
+    std::fs::create_dir_all(&base).unwrap();
+    std::fs::write(base.join("model_index.json"), "{}").unwrap();
+    let named = format!("sd15={}", text(&base));
+    let args = [
         "reproduce",
-        "table10",
+        "fig3",
         "--scale",
         "paper",
-        "--data",
-        &data,
+        "--out",
+        out,
+        "--memorised",
+        text(&lists[0]),
+        "--others",
+        text(&lists[1]),
+        "--base",
+        &named,
         "--dry-run",
+    ];
+    let said = String::from_utf8_lossy(&succeed(&args).stdout).into_owned();
+    assert!(
+        said.contains("2 prompts that are said to be memorised, 1 others; 12 images"),
+        "{said}"
+    );
+    let error = fail(&[
+        "reproduce",
+        "table3",
+        "--memorised",
+        "x",
+        "--others",
+        "y",
         "--out",
         out,
     ]);
-    let plan = String::from_utf8_lossy(&plan.stdout).into_owned();
-    assert!(
-        plan.contains("25000 members, 25000 others; 8 trainings, 4582500 steps of 128 images"),
-        "{plan}"
-    );
+    assert!(error.contains("fig3 --scale paper"), "{error}");
 }
 
 /// A run at paper scale on 160 noise pictures in the form of CIFAR-10, with a member list in the form of the SecMI code.

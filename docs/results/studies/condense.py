@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-RUN = "models", "trainings", "train", "sample", "seed", "versions", "hardware", "split_hash"
+RUN = "models", "trainings", "train", "epochs", "data", "sample", "seed", "versions", "hardware", "split_hash"
 MODEL = "name", "defense", "title", "utility", "image_utility"
 RESULT = "attack", "title", "status", "auc", "auc_ci", "tpr_at_fpr", "n_members", "n_nonmembers"
 HALF = "auc", "auc_ci", "n_members", "n_nonmembers"

@@ -24,14 +24,14 @@ pub fn utility(report: &Report) -> Markup {
                     div.scroll tabindex="0" role="region" aria-label="Utility and cost" { table.plain data-sortable="" {
                         thead { tr {
                             th scope="col" { "Model" } th.n scope="col" { "held-out loss" } th.n scope="col" { "member loss" } th.n scope="col" { "gap" }
-                            th.n scope="col" { "images" } th.n scope="col" { "steps" } th.n scope="col" { "parameters" } th.n scope="col" { "training" } th.n scope="col" { "images/s" } th.n scope="col" { "peak MB" } th.n scope="col" { "attack calls" }
+                            th.n scope="col" { "images" } th.n scope="col" { "steps" } th.n scope="col" { "epochs" } th.n scope="col" { "parameters" } th.n scope="col" { "training" } th.n scope="col" { "images/s" } th.n scope="col" { "peak MB" } th.n scope="col" { "attack calls" }
                         } }
                         tbody { @for m in &rows {
                             @let u = m.utility.clone().unwrap_or_default();
                             tr {
                                 th scope="row" { (m.title) @if !u.teachers.is_empty() { small { "taught by " (u.teachers.join(", ")) } } }
                                 (number(u.heldout_loss)) (number(u.member_loss)) (number(u.heldout_loss.zip(u.member_loss).map(|(h, m)| h - m)))
-                                (whole(u.images)) (whole(u.steps)) (whole(u.parameters))
+                                (whole(u.images)) (whole(u.steps)) td.n data-value=[u.epochs] { @match u.epochs { Some(e) => (crate::epochs::text(e)), None => "-" } } (whole(u.parameters))
                                 td.n data-value=[u.seconds] { @match u.seconds { Some(s) => (seconds(s)), None => "-" } }
                                 (number(u.images_per_second)) (whole(u.peak_rss_mb))
                                 td.n data-value=[m.network_calls_made] { @match m.network_calls_made { Some(n) => (grouped(n as i64)), None => "-" }
@@ -107,7 +107,7 @@ fn utility_caption(rows: &[&ModelReport]) -> Markup {
             Some(m) => { "Lowest loss on unseen images: " (m.title) " (" (significant(loss(&m).unwrap_or_default())) "). " }
             None => { "No losses were recorded. " }
         }
-        "A distilled model needs its teachers' training too, and the DualMD pair is stored and served as two models. Attack calls: calls of the network by all attacks together, one image each."
+        "An epoch is a pass over the images that the model itself was trained on: a teacher makes twice as many with the same steps. A distilled model needs its teachers' training too, and the DualMD pair is stored and served as two models. Attack calls: calls of the network by all attacks together, one image each."
     }
 }
 

@@ -4,6 +4,9 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
+/// Lengths of training that `reproduce epochs` compares: the paper's models were trained for about 4,000 epochs.
+const EPOCHS: [u64; 6] = [50, 200, 800, 2000, 4000, 8000];
+
 /// `dualmd reproduce`
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
@@ -19,10 +22,13 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
     pub seeds: u64,
 
-    /// Train DP-SGD, which takes as long as all other models together, for every seed and not for the first only (from the first
-    /// call on: a run that was begun without it stays so)
+    /// Take the image sets too that are left out unless --only names them, because they repeat others at another size (fashion-16-128)
     #[arg(long)]
     pub complete: bool,
+
+    /// For epochs: lengths of training to compare, in passes over the members, separated by commas
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = EPOCHS, value_parser = RangedU64ValueParser::<u64>::new().range(1..=1_000_000))]
+    pub epochs: Vec<u64>,
 
     /// Folder of all runs and tables
     #[arg(long, value_name = "DIR", default_value = "runs/reproduce")]
@@ -32,7 +38,7 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "DATASET,...", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Where the images of a set are that may not be shipped: cifar10, cifar100, stl10, tiny-imagenet; ablation-cifar10; pokemon-sd15,
+    /// Where the images of a set are that may not be shipped: cifar10, cifar100, stl10, tiny-imagenet; ablation-cifar10; epochs-cifar10; pokemon-sd15,
     /// pokemon-sd21, naruto-sd15, naruto-sd21 (may be repeated)
     #[arg(long, value_name = "NAME=PATH", value_parser = pair)]
     pub data: Vec<(String, String)>,
@@ -41,6 +47,14 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "NAME=FOLDER", value_parser = pair)]
     pub base: Vec<(String, String)>,
 
+    /// For fig3 at --scale paper: a file of prompts that the model of --base is known to remember, one a line (the paper: 500)
+    #[arg(long, value_name = "FILE", requires = "others")]
+    pub memorised: Option<PathBuf>,
+
+    /// For fig3 at --scale paper: a file of other prompts (the paper: 500)
+    #[arg(long, value_name = "FILE", requires = "memorised")]
+    pub others: Option<PathBuf>,
+
     /// For table1: a CLIP folder in the layout of transformers, for CLIP scores
     #[arg(long, value_name = "FOLDER")]
     pub clip: Option<PathBuf>,
@@ -48,6 +62,12 @@ pub struct ReproduceArgs {
     /// The SecMI code's split of a set, instead of one drawn here (may be repeated)
     #[arg(long, value_name = "NAME=FILE.npz", value_parser = pair)]
     pub split: Vec<(String, String)>,
+
+    /// Weights of the Inception network of FID, for FID and IS as the paper's: pt_inception-2015-12-05 as safetensors
+    /// (docs/metrics.md says where they come from and how they are converted). Without them images are compared by EfficientNet-Lite0,
+    /// which is no FID
+    #[arg(long, value_name = "FILE")]
+    pub inception: Option<PathBuf>,
 
     /// Change a key in all runs, e.g. train.steps=600 (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
@@ -102,6 +122,8 @@ pub enum What {
     Frontier,
     /// what the paper leaves open about DistillMD, one choice at a time (not in the paper)
     Ablation,
+    /// how far each attack gets, and what the images are worth, by length of training (not in the paper)
+    Epochs,
 }
 
 impl What {
@@ -141,6 +163,7 @@ impl What {
             Self::Fig7 => "fig7",
             Self::Frontier => "frontier",
             Self::Ablation => "ablation",
+            Self::Epochs => "epochs",
         }
     }
 }

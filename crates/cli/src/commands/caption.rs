@@ -64,6 +64,7 @@ pub fn caption(global: &Global, args: &CaptionArgs) -> Result<ExitCode> {
             model: "caption".into(),
             step: count,
             total: missing.len() as u64,
+            epoch: None,
             loss: None,
             images_per_second: count as f64 / began.elapsed().as_secs_f64(),
         });

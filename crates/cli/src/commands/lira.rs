@@ -152,6 +152,7 @@ fn prepare_shadows(
         own.seed = crate::plan::training_seed(experiment.seed, index as u64, "lira shadow");
         own.data.method = SplitMethod::CoinFlip;
         (own.data.members, own.data.nonmembers) = (half, wanted - half);
+        own.resolve_epochs();
         // The other models of the repetition are the shadows here.
         own.audit.attacks.retain(|a| needs(a) != Needs::Shadow);
         if index >= args.targets {

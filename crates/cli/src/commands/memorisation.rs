@@ -162,6 +162,7 @@ pub fn measured(
             model: "memorisation".into(),
             step: (done * each) as u64,
             total: total as u64,
+            epoch: None,
             loss: None,
             images_per_second: (done * each) as f64 / began.elapsed().as_secs_f64(),
         });

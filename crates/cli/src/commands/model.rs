@@ -115,6 +115,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
                 model: "sample".into(),
                 step: done as u64,
                 total: args.n as u64,
+                epoch: None,
                 loss: None,
                 images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             });

@@ -203,7 +203,7 @@ impl Experiment {
         let started = self.starts_somewhere();
         check_text_recipe(&self.train, "train", text, started, problems);
         for model in &self.models {
-            if let Ok(Some(own)) = model.recipe(&self.train) {
+            if let Ok(Some(own)) = model.recipe(self) {
                 let section = format!("model {}: train", model.name);
                 check_text_recipe(&own, &section, text, started, problems);
             }
@@ -287,7 +287,9 @@ fn check_training(t: &Train, section: &str, problems: &mut Vec<String>) {
             problems.push(format!("{section}.{key} = {value}: at least 1 is needed"));
         }
     };
-    at_least_one("steps", t.steps);
+    if t.epochs.is_none() {
+        at_least_one("steps", t.steps);
+    }
     at_least_one("batch", t.batch as u64);
     at_least_one("checkpoint_every", t.checkpoint_every);
     at_least_one("keep_checkpoints", t.keep_checkpoints as u64);
@@ -303,6 +305,14 @@ fn check_training(t: &Train, section: &str, problems: &mut Vec<String>) {
         (1..=t.batch.max(1)).contains(&t.accumulate),
         "1 to train.batch",
     );
+    if let Some(epochs) = t.epochs {
+        range(
+            "epochs",
+            epochs,
+            epochs > 0.0 && epochs.is_finite(),
+            "a number above 0 (passes over all members)",
+        );
+    }
     let rate = t.learning_rate;
     range(
         "learning_rate",
@@ -493,7 +503,7 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
             ));
         }
     }
-    match model.recipe(&experiment.train) {
+    match model.recipe(experiment) {
         Ok(Some(own)) => {
             check_training(&own, &format!("model {name}: train"), problems);
             if own.dtype != experiment.train.dtype {
@@ -505,7 +515,7 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
         Ok(None) => {}
         Err(error) => problems.push(format!("{error:#}").trim_end().replace('\n', " ")),
     }
-    let own_eval = model.recipe(&experiment.train).ok().flatten();
+    let own_eval = model.recipe(experiment).ok().flatten();
     let eval_every = own_eval.map_or(experiment.train.eval_every, |t| t.eval_every);
     if model.defense == EarlyStopping && eval_every == 0 {
         problems.push(format!(

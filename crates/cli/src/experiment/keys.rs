@@ -28,6 +28,7 @@ const KEYS: &[&str] = &[
     "pretrain.train",
     "train",
     "train.steps",
+    "train.epochs",
     "train.batch",
     "train.accumulate",
     "train.gradient_checkpointing",

@@ -1,6 +1,6 @@
 //! The layers an experiment is written in: a preset or a file, then each `--set` in turn.
 
-use super::{Experiment, keys};
+use super::{Experiment, epochs, keys};
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_files::limit;
 use serde::Deserialize;
@@ -69,12 +69,14 @@ impl Experiment {
         // Also the file alone must be well-typed: these errors show the line.
         let mut experiment: Self =
             toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
+        let mut merged: Table =
+            toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
+        epochs::check_units(&merged).with_context(|| origin.to_owned())?;
         if !sets.is_empty() {
-            let mut merged: Table =
-                toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
             for set in sets {
                 apply(&mut merged, set)?;
             }
+            epochs::check_units(&merged).with_context(|| display(sets))?;
             experiment = Self::deserialize(Value::Table(merged)).map_err(|error| {
                 anyhow!(
                     "{}: {}",
@@ -88,6 +90,7 @@ impl Experiment {
         } else {
             format!("{origin} with {}", display(sets))
         };
+        experiment.resolve_epochs();
         experiment.check(&with)?;
         Ok(experiment)
     }
@@ -145,6 +148,9 @@ fn apply(root: &mut Table, set: &str) -> Result<()> {
             .with_context(|| format!("--set {set}: {}", path[..=depth].join(".")))?;
     }
     let last = &path[path.len() - 1];
+    if let (Place::Table(table), Some(other)) = (&mut place, epochs::replaced(&path)) {
+        table.remove(other);
+    }
     place
         .put(last, value)
         .with_context(|| format!("--set {set}: {}", path.join(".")))

@@ -7,8 +7,10 @@
 //! - `keys`: the table of known keys and the nearest one to a misspelt key
 //! - `layers`: file, preset, `--set`
 //! - `check`: ranges, names, and what contradicts what
+//! - `epochs`: passes over the images as the unit of a training's length
 
 mod check;
+pub mod epochs;
 mod keys;
 mod layers;
 #[cfg(test)]
@@ -21,7 +23,7 @@ use crate::choices::{
     Alpha, CaptionChoice, Copies, Defense, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
     ResizeFilter, Routing, Sampler, SplitMethod, Weights,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -161,12 +163,21 @@ pub struct Pretrain {
 }
 
 impl Pretrain {
-    /// Its recipe: `common` with its own keys.
+    /// Its recipe: `common` with its own keys, and as many steps where it names none.
     ///
     /// # Errors
-    /// A value of the wrong type.
+    /// A value of the wrong type; epochs, because its images are other ones than the members and not counted yet.
     pub fn recipe(&self, common: &Train) -> Result<Train> {
-        merged(common, &self.train).context("pretrain.train")
+        if self.train.contains_key("epochs") {
+            bail!(
+                "pretrain.train.epochs: an epoch is a pass over the members, and the base learns other images; give pretrain.train.steps"
+            );
+        }
+        let common = Train {
+            epochs: None,
+            ..common.clone()
+        };
+        merged(&common, &self.train).context("pretrain.train")
     }
 }
 
@@ -183,6 +194,9 @@ fn merged<T: Serialize + DeserializeOwned>(common: &T, own: &toml::Table) -> Res
 pub struct Train {
     /// Optimiser steps per model.
     pub steps: u64,
+    /// In place of steps: passes over all members of the run, `steps = ceil(epochs * members / batch)`, the same for every model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
     /// Images per step.
     pub batch: usize,
     /// Parts of the batch that go through the network one after the other, for less memory.
@@ -242,6 +256,7 @@ impl Default for Train {
     fn default() -> Self {
         Self {
             steps: 4000,
+            epochs: None,
             batch: 64,
             accumulate: 1,
             gradient_checkpointing: false,
@@ -452,15 +467,15 @@ impl ModelEntry {
         self.shards.unwrap_or(4)
     }
 
-    /// The recipe of this model: `common` with its own keys; `None` where it has none.
+    /// The recipe of this model: the experiment's with its own keys; `None` where it has none.
     ///
     /// # Errors
-    /// A value of the wrong type.
-    pub fn recipe(&self, common: &Train) -> Result<Option<Train>> {
+    /// A value of the wrong type; steps and epochs.
+    pub fn recipe(&self, experiment: &Experiment) -> Result<Option<Train>> {
         if self.train.is_empty() {
             return Ok(None);
         }
-        let recipe = merged(common, &self.train);
+        let recipe = Train::with_own(&experiment.train, &self.train, experiment.counted_members());
         Ok(Some(
             recipe.with_context(|| format!("model {}, train", self.name))?,
         ))
@@ -487,6 +502,12 @@ impl Experiment {
     /// # Errors
     /// A value TOML cannot express.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).context("the experiment cannot be written as TOML")
+        let text = toml::to_string(self).context("the experiment cannot be written as TOML")?;
+        // Steps that follow from epochs are not written: the file would name both. They are the first key of their section.
+        let both = format!("[train]\nsteps = {}\n", self.train.steps);
+        Ok(match self.train.epochs {
+            Some(_) => text.replacen(&both, "[train]\n", 1),
+            None => text,
+        })
     }
 }

@@ -434,3 +434,74 @@ fn collect(value: &toml::Value, path: &mut Vec<String>, out: &mut Vec<Vec<String
         path.pop();
     }
 }
+
+/// 64 members, batches of 64: as many steps as epochs, and never fewer passes than were asked for.
+#[test]
+fn epochs_become_steps() {
+    let steps = |sets: &[&str]| with(sets).unwrap().train.steps;
+    assert_eq!(steps(&["train.epochs=4000"]), 4000);
+    assert_eq!(steps(&["train.epochs=4000", "train.batch=32"]), 8000);
+    assert_eq!(steps(&["train.epochs=0.5"]), 1);
+    // 10 x 64 / 48 = 13.3
+    assert_eq!(steps(&["train.epochs=10", "train.batch=48"]), 14);
+    // The paper: 780,000 steps of 128 on 25,000 images.
+    assert_eq!(super::epochs::steps(3993.6, 25_000, 128), 780_000);
+    assert_eq!(super::epochs::passes(780_000, 128, 25_000), Some(3993.6));
+    assert_eq!(super::epochs::passes(1, 1, 0), None);
+    // Of coins half come up.
+    assert_eq!(
+        steps(&[
+            "train.epochs=10",
+            "data.method=coin-flip",
+            "data.nonmembers=64"
+        ]),
+        10
+    );
+}
+
+#[test]
+fn one_unit_of_length_at_a_time() {
+    // A later layer takes the place of an earlier one, whichever unit it has.
+    let e = with(&["train.epochs=8"]).unwrap();
+    assert_eq!((e.train.epochs, e.train.steps), (Some(8.0), 8));
+    let e = with(&["train.epochs=8", "train.steps=5"]).unwrap();
+    assert_eq!((e.train.epochs, e.train.steps), (None, 5));
+    assert_eq!(parse(&e.to_toml().unwrap()).unwrap(), e);
+    let e = with(&["train.epochs=8", "models.0.train.epochs=2"]).unwrap();
+    assert_eq!(e.models[0].recipe(&e).unwrap().unwrap().steps, 2);
+    let written = e.to_toml().unwrap();
+    assert!(
+        !written.contains("steps = 8\n") && written.contains("epochs = 8"),
+        "{written}"
+    );
+    assert_eq!(parse(&written).unwrap(), e);
+    // Both in one place are refused, and name the place.
+    let both = SMALL.replace("steps = 100", "steps = 100\nepochs = 3");
+    let said = message(parse(&both));
+    assert!(
+        said.contains("small.toml") && said.contains("train.steps and train.epochs"),
+        "{said}"
+    );
+    let said = message(with(&["models.1.train={ steps = 3, epochs = 3 }"]));
+    assert!(
+        said.contains("models.1.train.steps and models.1.train.epochs"),
+        "{said}"
+    );
+    for wrong in ["train.epochs=0", "train.epochs=-2", "train.epochs=nan"] {
+        let said = message(with(&[wrong]));
+        assert!(
+            said.contains("train.epochs") && said.contains("above 0"),
+            "{wrong}: {said}"
+        );
+    }
+    let text = [
+        "model.preset=t2i-pixels-32",
+        "pretrain.source=emoji",
+        "pretrain.train.epochs=3",
+    ];
+    let said = message(with(&text));
+    assert!(
+        said.contains("pretrain.train.epochs") && said.contains("pretrain.train.steps"),
+        "{said}"
+    );
+}

@@ -1,6 +1,7 @@
 //! The plan in words: what a person reads before the work starts.
 
 use super::{JobKind, Plan};
+use crate::experiment::epochs;
 use std::fmt::Write;
 
 impl Plan {
@@ -42,9 +43,13 @@ impl Plan {
         )?;
         writeln!(
             out,
-            "  recipe    {} steps of {} images, learning rate {}, moving average {}, {}",
+            "  recipe    {} steps of {} images{}, learning rate {}, moving average {}, {}",
             grouped(t.steps),
             grouped(t.batch as u64),
+            self.epochs.map_or(String::new(), |e| format!(
+                ", {} over all members",
+                in_epochs(e)
+            )),
             t.learning_rate,
             t.ema,
             h.dtype
@@ -95,7 +100,10 @@ impl Plan {
             } else {
                 ""
             };
-            writeln!(out, "  {head:<9} {:<12} {what}{own}", job.name)?;
+            let passes = job
+                .epochs
+                .map_or(String::new(), |e| format!(", {}", in_epochs(e)));
+            writeln!(out, "  {head:<9} {:<12} {what}{passes}{own}", job.name)?;
         }
         for (index, target) in self.models.iter().enumerate() {
             let head = if index == 0 { "audit" } else { "" };
@@ -124,12 +132,18 @@ impl Plan {
     }
 }
 
+/// "400 epochs"
+fn in_epochs(epochs: f64) -> String {
+    let text = epochs::text(epochs);
+    format!("{text} epoch{}", if text == "1" { "" } else { "s" })
+}
+
 fn plural(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
 /// 35746307 as 35,746,307.
-fn grouped(n: u64) -> String {
+pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

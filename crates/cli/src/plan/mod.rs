@@ -14,11 +14,12 @@ mod tests;
 
 pub use crate::experiment::{BASE, REFERENCE, SHADOW};
 pub use captions::CaptionFacts;
+pub use describe::grouped;
 pub use schedule::{Job, JobKind, Target, takes_pair, training_seed};
 
 use crate::bail_usage;
-use crate::choices::Features;
-use crate::experiment::{Audit, Distill, Experiment, Sample, Train};
+use crate::choices::{Features, SplitMethod};
+use crate::experiment::{Audit, Distill, Experiment, Sample, Train, epochs};
 use crate::stages::similar;
 use crate::suggest::nearest;
 use anyhow::{Context as _, Result, bail};
@@ -167,6 +168,9 @@ pub struct Plan {
     pub model: NetworkFacts,
     /// The recipe.
     pub train: Train,
+    /// Passes of that recipe over all members; each training has its own, over the images that it learns from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
     /// Choices of the distillations.
     pub distill: Distill,
     /// Models to train, each after those it needs.
@@ -190,7 +194,11 @@ impl Plan {
     /// An attack does not exist; prompt diversification of images with one caption each. (The experiment itself was checked when it was read.)
     pub fn resolve(experiment: &Experiment, context: &Context) -> Result<Self> {
         check_attacks(experiment)?;
-        let trainings = schedule::jobs(experiment)?;
+        let mut trainings = schedule::jobs(experiment)?;
+        for job in &mut trainings {
+            let train = job.train.as_ref().unwrap_or(&experiment.train);
+            job.epochs = schedule::passes(&job.kind, train, &context.data);
+        }
         check_dropout(experiment, &trainings, &context.network.config)?;
         let cuda = context.device.starts_with("cuda");
         let (parallel_models, threads_per_model) = schedule::share(
@@ -229,6 +237,11 @@ impl Plan {
             split_hash: context.split_hash.clone(),
             model: context.network.clone(),
             train: experiment.train.clone(),
+            epochs: epochs::passes(
+                experiment.train.steps,
+                experiment.train.batch,
+                context.data.members,
+            ),
             distill: experiment.distill.clone(),
             trainings,
             models: schedule::targets(experiment),
@@ -390,6 +403,19 @@ fn warnings(experiment: &Experiment, data: &DataFacts, hardware: &Hardware) -> V
         warnings.push(format!(
             "{} trainings with {} threads each want {threads} cores, there are {}: threads that wait for a core can make a step many times slower (run.jobs, run.threads_per_model)",
             hardware.parallel_models, hardware.threads_per_model, hardware.cores
+        ));
+    }
+    let counted = experiment.counted_members();
+    if let Some(epochs) = experiment.train.epochs
+        && experiment.data.method == SplitMethod::Half
+        && counted != data.members
+    {
+        warnings.push(format!(
+            "train.epochs = {epochs} was counted with data.members = {counted}, and the split has {} members: its {} steps are {} passes over these",
+            data.members,
+            experiment.train.steps,
+            epochs::passes(experiment.train.steps, experiment.train.batch, data.members)
+                .map_or("no".to_owned(), epochs::text)
         ));
     }
     if experiment.train.warmup >= experiment.train.steps {

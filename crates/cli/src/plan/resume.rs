@@ -135,7 +135,10 @@ impl Plan {
 fn difference(before: &str, now: &str, moved: &[&str]) -> Result<Option<String>> {
     let read = |text: &str| -> Result<Vec<(String, String)>> {
         // A run that began with a version without some key had what is that key's default now.
-        let complete = Experiment::parse(text, "plan.json", &[]).and_then(|e| e.to_toml());
+        // The same number of steps is the same training, whether it was given in steps or in epochs.
+        let complete = Experiment::parse(text, "plan.json", &[])
+            .and_then(|e| e.in_steps())
+            .and_then(|e| e.to_toml());
         let text = complete.as_deref().unwrap_or(text);
         let table: Table = toml::from_str(text)
             .context("the plan's experiment is no TOML: was plan.json edited?")?;

@@ -1,7 +1,10 @@
 //! Which models are trained, after which others, and how the machine is shared.
 
+use super::DataFacts;
 use crate::choices::{Defense, Init};
-use crate::experiment::{BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, TEACHERS, Train};
+use crate::experiment::{
+    BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, TEACHERS, Train, epochs,
+};
 use anyhow::Result;
 use dualmd_attack::nn::BlackBox;
 use dualmd_attack::similarity::Similarity;
@@ -82,6 +85,9 @@ pub struct Job {
     pub starts_from: Option<String>,
     /// Seed of everything random in it; see [`training_seed`].
     pub seed: u64,
+    /// Passes over the images that it learns from; `null` where their number is not known before the training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
     /// Its recipe, where it is not the plan's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<Train>,
@@ -118,6 +124,30 @@ pub struct Target {
     pub attacks: Vec<String>,
 }
 
+/// Passes that a training of this recipe makes over the images that it learns from; `None` where their number is not known yet.
+pub fn passes(kind: &JobKind, train: &Train, data: &DataFacts) -> Option<f64> {
+    let (images, batch) = match kind {
+        JobKind::Pretrain => return None,
+        JobKind::Teacher { half: 1 } => (data.d1, train.batch),
+        JobKind::Teacher { .. } => (data.d2, train.batch),
+        // Shards differ by an image or a group.
+        JobKind::Shard { shards, .. } => {
+            let all = epochs::passes(train.steps, train.batch, data.members);
+            return all.map(|passes| passes * *shards as f64);
+        }
+        JobKind::Synthetic { images } => (images.unwrap_or(data.members), train.batch),
+        // Each image by its own coin: at most all of them in a step.
+        JobKind::DpSgd { .. } => (data.members, train.batch.min(data.members)),
+        JobKind::Baseline
+        | JobKind::Student
+        | JobKind::Reference
+        | JobKind::Kd { .. }
+        | JobKind::EarlyStopping { .. }
+        | JobKind::KWay { .. } => (data.members, train.batch),
+    };
+    epochs::passes(train.steps, batch, images)
+}
+
 /// The seed of a training: the first 53 bits of blake3("dualmd training seed", seed, offset, name), so that models differ
 /// in their noise, do not depend on which others the experiment names, and every JSON reader keeps the number whole.
 pub fn training_seed(seed: u64, offset: u64, name: &str) -> u64 {
@@ -143,6 +173,7 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         needs,
         starts_from: pretrained.clone(),
         seed: training_seed(experiment.seed, offset, name),
+        epochs: None,
         train: None,
         distill: None,
         init_seed: None,
@@ -162,7 +193,7 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
                 if jobs.iter().all(|job| job.name != name) {
                     let mut teacher = job(&name, 0, JobKind::Teacher { half }, Vec::new());
                     if model.teachers.is_some() {
-                        teacher.train = model.recipe(&experiment.train)?;
+                        teacher.train = model.recipe(experiment)?;
                     }
                     jobs.push(teacher);
                 }
@@ -220,7 +251,7 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
             ),
         };
         let mut own = job(&model.name, model.seed_offset, kind, needs);
-        own.train = model.recipe(&experiment.train)?;
+        own.train = model.recipe(experiment)?;
         own.distill = model.distillation(&experiment.distill)?;
         let distill = own.distill.as_ref().unwrap_or(&experiment.distill);
         if let (true, Some(teacher)) = (is_distilled(model.defense), own.needs.first())

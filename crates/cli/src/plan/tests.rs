@@ -440,12 +440,12 @@ run demo (seed 0)
   images    fashion, 16 px, grey: 64 members (D1 32, D2 32) and 512 non-members of 3,000
             0 exact duplicates dropped, 4 groups of near-duplicates, split 0123456789ab
   network   tiny, 171,265 parameters
-  recipe    1,600 steps of 32 images, learning rate 0.002, moving average 0.999, bf16
-  train     baseline     all members
-            teacher-1    D1
-            teacher-2    D2
-            student      all members, each taught by the one of teacher-1 and teacher-2 that never saw it
-            kd           all members, taught by baseline
+  recipe    1,600 steps of 32 images, 800 epochs over all members, learning rate 0.002, moving average 0.999, bf16
+  train     baseline     all members, 800 epochs
+            teacher-1    D1, 1,600 epochs
+            teacher-2    D2, 1,600 epochs
+            student      all members, each taught by the one of teacher-1 and teacher-2 that never saw it, 800 epochs
+            kd           all members, taught by baseline, 800 epochs
   audit     baseline     loss, secmi, pia, pian, sima, nn
             teacher-1    loss, secmi, pia, pian, sima, nn
             teacher-2    loss, secmi, pia, pian, sima, nn
@@ -508,4 +508,82 @@ fn a_recipe_trained_again_is_a_repeat() {
         .filter_map(|m| Some((m.name.as_str(), m.repeat_of.as_deref()?)))
         .collect();
     assert_eq!(repeats, [("b", "a"), ("e", "c")]);
+}
+
+/// 64 members, batches of 32: an epoch is two steps. Every model has the same steps; its own passes are over its own images.
+#[test]
+fn epochs_are_passes_over_all_members_and_each_model_shows_its_own() {
+    let plan = plan(&[
+        "train.epochs=4000",
+        "models=[{name='baseline', defense='none'}, {name='student', defense='distillmd'}, {name='k', defense='k-way', shards=4}, \
+         {name='drawn', defense='synthetic', images=16}, {name='short', defense='none', train={epochs=100.5}}, \
+         {name='steps', defense='none', train={steps=7}}, {name='small', defense='none', train={batch=16}}, \
+         {name='private', defense='dp-sgd', epsilon=8.0, train={batch=128, steps=10}}]",
+        "audit.attacks=['reference']",
+    ]);
+    assert_eq!((plan.train.steps, plan.epochs), (8000, Some(4000.0)));
+    let of = |name: &str| {
+        let job = plan.training(name).unwrap();
+        let train = job.train.as_ref().unwrap_or(&plan.train);
+        (train.steps, job.epochs.unwrap())
+    };
+    assert_eq!(of("baseline"), (8000, 4000.0));
+    assert_eq!(of("teacher-1"), (8000, 8000.0));
+    assert_eq!(of("student"), (8000, 4000.0));
+    assert_eq!(of("shard-2-of-4"), (8000, 16_000.0));
+    assert_eq!(of("k"), (8000, 4000.0));
+    assert_eq!(of("drawn"), (8000, 16_000.0));
+    assert_eq!(of("reference"), (8000, 4000.0));
+    assert_eq!(of("short"), (201, 100.5));
+    assert_eq!(of("steps"), (7, 3.5));
+    assert_eq!(of("small"), (16_000, 4000.0));
+    // At most all members in a step.
+    assert_eq!(of("private"), (10, 10.0));
+    // The plan that is kept has the steps, and reads back as it was.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plan.json");
+    plan.save(&path).unwrap();
+    assert_eq!(Plan::load(&path).unwrap(), plan);
+    let again = Experiment::parse(&plan.experiment_toml, "plan.json", &[]).unwrap();
+    assert_eq!(again.train.steps, 8000);
+}
+
+/// A run that began with steps goes on with as many epochs, and the other way round; other lengths are another experiment.
+#[test]
+fn the_unit_of_a_training_does_not_make_another_run() {
+    let models =
+        "models=[{name='a', defense='none'}, {name='b', defense='none', train={steps=200}}]";
+    let epochs =
+        "models=[{name='a', defense='none'}, {name='b', defense='none', train={epochs=100}}]";
+    let old = plan(&["train.steps=8000", models]);
+    assert!(
+        plan(&["train.epochs=4000", epochs])
+            .go_on_from(&old)
+            .is_ok()
+    );
+    let old = plan(&["train.epochs=4000", epochs]);
+    assert!(plan(&["train.steps=8000", models]).go_on_from(&old).is_ok());
+    let error = plan(&["train.epochs=2000", epochs])
+        .go_on_from(&old)
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("train.steps was 8000, now it is 4000"),
+        "{error}"
+    );
+}
+
+#[test]
+fn epochs_of_another_split_are_a_warning() {
+    let mut context = context();
+    context.data.members = 40;
+    let plan = Plan::resolve(&experiment(&["train.epochs=100"]), &context).unwrap();
+    assert!(
+        plan.warnings.iter().any(|w| w.contains("data.members = 64")
+            && w.contains("the split has 40 members")
+            && w.contains("160 passes")),
+        "{:?}",
+        plan.warnings
+    );
 }

@@ -324,7 +324,7 @@ fn network_facts(
             base.transpose()?,
         )
     } else {
-        let config = network(experiment, set)?;
+        let config = network(experiment, set.shape())?;
         let network = UNet2d::fresh(&config, 0, Device::Cpu)?;
         (
             network.parameters().count(),
@@ -341,9 +341,11 @@ fn network_facts(
     })
 }
 
-/// The preset with the experiment's overrides.
-fn network(experiment: &Experiment, set: &ImageSet) -> Result<UNet2dConfig> {
-    let [channels, height, _] = set.shape();
+/// The preset with the experiment's overrides, for pictures of [C, H, W].
+///
+/// # Errors
+/// An override that makes no network.
+pub fn network(experiment: &Experiment, [channels, height, _]: [usize; 3]) -> Result<UNet2dConfig> {
     let base = preset::preset(&experiment.model.preset, channels as i64, height as i64)?;
     let overrides = experiment.model.overrides()?;
     let mut value = serde_json::to_value(&base)?;

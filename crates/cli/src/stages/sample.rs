@@ -335,6 +335,7 @@ fn generate(
                 model: target.name.clone(),
                 step: done as u64,
                 total: n as u64,
+                epoch: None,
                 loss: None,
                 images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             });

@@ -119,7 +119,8 @@ impl Shadow {
     /// # Errors
     /// As [`Self::split`]; a folder that holds another shadow.
     pub fn prepare(run: &RunFolder, plan: &Plan, images: &Images, engine: &Engine) -> Result<Self> {
-        let mut own = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+        // As many steps as the run's models, also where its members are a few more or fewer.
+        let mut own = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?.in_steps()?;
         (own.data.members, own.data.nonmembers) = Self::split(run, plan, images)?;
         own.data.method = SplitMethod::Half;
         own.seed = seed(plan.seed);

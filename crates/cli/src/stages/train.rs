@@ -5,7 +5,7 @@ use super::prepare::{Images, pretraining_images};
 use super::{RunFolder, pictures, text, write_json};
 use crate::choices::{LogFormat, Optimizer};
 use crate::engine::Engine;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, epochs};
 use crate::plan::{BASE, Job, JobKind, Plan, REFERENCE};
 use crate::progress::{ProgressEvent, View};
 use anyhow::{Context, Result, bail};
@@ -81,6 +81,14 @@ pub fn one(
         additions,
     } = Lesson::of(run, plan, images, job, &options, kind.text(), engine)?;
     let trained_on = recipe.members().len();
+    let passes = |steps| {
+        let most = match job.kind {
+            // Each image by its own coin: at most all of them in a step.
+            JobKind::DpSgd { .. } => options.batch.min(trained_on),
+            _ => options.batch,
+        };
+        epochs::passes(steps, most, trained_on)
+    };
     let secret = match job.kind {
         JobKind::DpSgd { .. } => Some(secret(&run.checkpoints(&job.name))?),
         _ => None,
@@ -129,6 +137,7 @@ pub fn one(
                         model: job.name.clone(),
                         step: p.step,
                         total: p.total,
+                        epoch: passes(p.step),
                         loss: Some(p.loss),
                         images_per_second: p.images_per_second,
                     });
@@ -183,6 +192,7 @@ pub fn one(
             "name": job.name,
             "defense": defense(plan, &job.name),
             "steps": outcome.steps,
+            "epochs": passes(outcome.steps),
             "batch": options.batch,
             "learning_rate": options.learning_rate,
             "seed": job.seed,
@@ -334,6 +344,7 @@ fn fingerprint(
     let distill = distill_of(plan, job);
     // Its own recipe is in the options, its own way to be distilled below.
     let job = Job {
+        epochs: None,
         train: None,
         distill: None,
         ..job.clone()

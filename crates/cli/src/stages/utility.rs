@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail};
 use dualmd_files::limit;
 use dualmd_metrics::{
     EfficientNetLite0, Extracted, Extractor, Features, InceptionFid, Layer, Order, Pixels,
-    SscdForm, TorchScriptInception, density_coverage, fd_with_interval, inception_score, kid,
-    memorisation_gap, precision_recall,
+    SscdForm, TorchScriptInception, density_coverage, fd_with_interval, frechet_of_features,
+    inception_score, kid, memorisation_gap, precision_recall,
 };
 use dualmd_torch::{Device, Kind, Tensor};
 use serde_json::{Value, json};
@@ -24,6 +24,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const FLOORS: usize = 5;
 /// Neighbours of precision and recall, and of density and coverage: those of the papers.
 const NEIGHBOURS: [usize; 2] = [3, 5];
+/// Columns of the features that FID is of.
+const FID_DIM: usize = 2048;
 /// Relabellings of the gap between members and others.
 pub const RELABELLINGS: usize = 99;
 /// Variable that names the weights of EfficientNet-Lite0.
@@ -186,6 +188,23 @@ pub fn measure(generated: &Extracted, real: &Real, seed: u64) -> Value {
         ),
         None => Value::Null,
     };
+    // As public codes print FID and IS: to every training image of the data set, member or not, and in ten splits.
+    let published = match &real.members {
+        Some(members) if g.extractor().starts_with("inception") && g.dim() == FID_DIM => {
+            let all = members
+                .concat(held)
+                .and_then(|all| frechet_of_features(g, &all));
+            let ten = generated
+                .logits
+                .as_ref()
+                .map(|logits| value(inception_score(&logits.unbiased, 10, Order::Shuffled(seed))));
+            json!({
+                "frechet": keep("Frechet distance to all training images", value(all)),
+                "inception_score": ten.map(|ten| keep("Inception score in ten splits", ten)),
+            })
+        }
+        _ => Value::Null,
+    };
     let gap = match &real.members {
         Some(members) => keep(
             "gap between members and others",
@@ -196,7 +215,7 @@ pub fn measure(generated: &Extracted, real: &Real, seed: u64) -> Value {
     json!({
         "features": g.extractor(), "n_generated": g.count(), "n_real": held.count(),
         "frechet": fd, "kid": kernel, "inception_score": score, "precision_recall": pr, "density_coverage": dc,
-        "gap": gap, "missing": missing,
+        "gap": gap, "published": published, "missing": missing,
     })
 }
 

@@ -78,6 +78,7 @@ pub fn generate(
                 model: "sample".into(),
                 step: done as u64,
                 total: n as u64,
+                epoch: None,
                 loss: None,
                 images_per_second: done as f64 / began.elapsed().as_secs_f64(),
             });

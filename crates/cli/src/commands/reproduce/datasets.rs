@@ -18,14 +18,19 @@ pub struct Dataset {
     pub text: &'static str,
     /// Keys that differ from it.
     pub keys: &'static [&'static str],
-    /// Models that cost as much as all others together: trained for the first seed only, unless all are asked for.
-    pub once: &'static [&'static str],
+    /// It is taken only where it is asked for: it repeats another set at another size.
+    pub named_only: bool,
     /// For sets that are no part of the program: where to get them.
     pub remedy: Option<&'static str>,
 }
 
-/// DP-SGD takes the gradient image by image.
-const PRIVATE: &[&str] = &["dp-sgd", "dp-sgd-weak"];
+/// The rows of the paper's tables.
+const PAPERS_ROWS: &str = r#"models = [
+    { name = "baseline", defense = "none" },
+    { name = "dualmd", defense = "dualmd" },
+    { name = "student", defense = "distillmd" },
+    { name = "kd", defense = "kd" },
+]"#;
 
 const CPU: &[Dataset] = &[
     Dataset {
@@ -34,7 +39,7 @@ const CPU: &[Dataset] = &[
         paper: None,
         text: include_str!("../../../presets/studies/fashion-16.toml"),
         keys: &[],
-        once: PRIVATE,
+        named_only: false,
         remedy: None,
     },
     Dataset {
@@ -43,7 +48,16 @@ const CPU: &[Dataset] = &[
         paper: None,
         text: include_str!("../../../presets/studies/emoji-16.toml"),
         keys: &[],
-        once: PRIVATE,
+        named_only: false,
+        remedy: None,
+    },
+    Dataset {
+        name: "fashion-16-128",
+        title: "Fashion-MNIST at 16 px, 128 members",
+        paper: None,
+        text: include_str!("../../../presets/studies/fashion-16.toml"),
+        keys: &["data.members=128", PAPERS_ROWS],
+        named_only: true,
         remedy: None,
     },
 ];
@@ -55,7 +69,7 @@ const BROUGHT: &[Dataset] = &[
         title: "CIFAR-10",
         paper: Some("CIFAR10"),
         text: PAPER,
-        once: &[],
+        named_only: false,
         keys: &["data.members=25000", "data.nonmembers=25000"],
         remedy: Some(
             "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-10-batches-bin",
@@ -66,7 +80,7 @@ const BROUGHT: &[Dataset] = &[
         title: "CIFAR-100",
         paper: Some("CIFAR100"),
         text: PAPER,
-        once: &[],
+        named_only: false,
         keys: &["data.members=25000", "data.nonmembers=25000"],
         remedy: Some(
             "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-100-binary",
@@ -77,7 +91,7 @@ const BROUGHT: &[Dataset] = &[
         title: "STL-10 unlabeled at 32 px",
         paper: Some("STL10-Unlabeled"),
         text: PAPER,
-        once: &[],
+        named_only: false,
         keys: &[
             "data.members=50000",
             "data.nonmembers=50000",
@@ -93,7 +107,7 @@ const BROUGHT: &[Dataset] = &[
         title: "Tiny-ImageNet at 32 px",
         paper: Some("Tiny-ImageNet"),
         text: PAPER,
-        once: &[],
+        named_only: false,
         keys: &[
             "data.members=50000",
             "data.nonmembers=50000",
@@ -138,6 +152,28 @@ const ABLATION_BROUGHT: &[Dataset] = &[Dataset {
     ..BROUGHT[0]
 }];
 
+/// What lengths of training are compared on: no defence, the pair, the student, and the attacks that a figure can hold.
+const LENGTHS: &[&str] = &[
+    r#"models = [
+    { name = "baseline", defense = "none" },
+    { name = "dualmd", defense = "dualmd" },
+    { name = "student", defense = "distillmd" },
+]"#,
+    "audit.attacks=['loss', 'secmi', 'secmi-nn', 'pia', 'pian', 'sima']",
+];
+
+const EPOCHS_CPU: &[Dataset] = &[Dataset {
+    name: "epochs-fashion-16",
+    keys: LENGTHS,
+    ..CPU[0]
+}];
+
+const EPOCHS_BROUGHT: &[Dataset] = &[Dataset {
+    name: "epochs-cifar10",
+    keys: LENGTHS,
+    ..BROUGHT[0]
+}];
+
 /// Attacks of the tables on text-to-image models.
 const TEXT_ATTACKS: &str = "audit.attacks=['loss', 'secmi', 'pia', 'pia-sd-2024', 'pian', 'sima', 'clid-gap', 'wen', 'loss+captions', \
      'sima+captions', 'rounds@2', 'rounds@3', 'rounds@6', 'rounds@1+second', 'rounds@2+second', 'rounds@3+second', 'rounds@6+second', 'rounds@3+captions', \
@@ -153,11 +189,11 @@ const TEXT_CPU: &[Dataset] = &[Dataset {
     paper: None,
     text: include_str!("../../../presets/emoji-t2i-demo.toml"),
     keys: &[TEXT_ATTACKS],
-    once: &[],
+    named_only: false,
     remedy: None,
 }];
 
-/// Table 6 of the paper. Both sets were taken off the Hugging Face hub by their owner; whoever has a copy names it.
+/// Table 6 of the paper. The program has no copies of the pictures and fetches none: whoever has them names their folder.
 const TEXT_BROUGHT: &[Dataset] = &[
     text_set("pokemon-sd15", "Pokemon, SD 1.5", POKEMON),
     text_set("pokemon-sd21", "Pokemon, SD 2.1", POKEMON),
@@ -178,7 +214,7 @@ const fn text_set(
         paper: None,
         text: PAPER_TEXT,
         keys,
-        once: &[],
+        named_only: false,
         remedy: Some(
             "name a folder of pictures with a metadata.jsonl that has a caption, or a list of captions, for each",
         ),
@@ -190,6 +226,8 @@ pub fn of(what: What, scale: Scale) -> &'static [Dataset] {
     match (what, scale) {
         (What::Ablation, Scale::Cpu) => ABLATION_CPU,
         (What::Ablation, Scale::Paper) => ABLATION_BROUGHT,
+        (What::Epochs, Scale::Cpu) => EPOCHS_CPU,
+        (What::Epochs, Scale::Paper) => EPOCHS_BROUGHT,
         (what, Scale::Cpu) if what.is_text() => TEXT_CPU,
         (what, Scale::Paper) if what.is_text() => TEXT_BROUGHT,
         (_, Scale::Cpu) => CPU,

@@ -7,13 +7,41 @@ use super::paper::Metric;
 use super::read::{Evidence, Measured, Set};
 use super::svg::{self, Panel, Point};
 use super::tables::{Record, Row, Table, intervals};
+use crate::experiment::epochs;
 use anyhow::Result;
 
 /// The undefended model at one number of steps.
 struct Station {
     name: String,
     steps: f64,
+    /// Passes over its images, where they are recorded.
+    epochs: Option<f64>,
     excess: Cell,
+}
+
+impl Station {
+    /// Its length in the unit of the line: epochs where all stations have them, else steps.
+    fn length(&self, in_epochs: bool) -> f64 {
+        self.epochs.filter(|_| in_epochs).unwrap_or(self.steps)
+    }
+
+    /// The same for people, without the unit.
+    fn shown(&self, in_epochs: bool) -> String {
+        match self.epochs.filter(|_| in_epochs) {
+            Some(epochs) => epochs::text(epochs),
+            None => self.steps.to_string(),
+        }
+    }
+}
+
+/// Is every station's number of epochs known?
+fn in_epochs(stations: &[Station]) -> bool {
+    stations.iter().all(|s| s.epochs.is_some())
+}
+
+/// The unit of a line.
+fn unit(in_epochs: bool) -> &'static str {
+    if in_epochs { "epochs" } else { "steps" }
 }
 
 /// The table of all sets with its sentences, and the pictures of each; `save` writes one, whose name ends as it is told, and
@@ -33,7 +61,7 @@ pub fn draw(
         pictures.push((format!("Privacy against quality, {}", set.title), file));
         if let Some(steps) = steps {
             let file = save(set, "-steps", &steps)?;
-            let title = format!("Attacks against training steps, {}", set.title);
+            let title = format!("Attacks against length of training, {}", set.title);
             pictures.push((title, file));
         }
     }
@@ -146,6 +174,7 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
             });
             table.rows.push(Row::Cells(cells));
         }
+        let by_epochs = in_epochs(&stations);
         for station in &stations {
             let best = strongest(set, &station.name)?;
             let (attack, cell) = best.map_or((None, None), |(a, c)| (Some(a), Some(c)));
@@ -169,7 +198,11 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
                         dataset: set.name.clone(),
                         attack,
                         model: station.name.clone(),
-                        method: format!("No defense, {} steps", station.steps),
+                        method: format!(
+                            "No defense, {} {}",
+                            station.shown(by_epochs),
+                            unit(by_epochs)
+                        ),
                         metric,
                         cell,
                         paper: Vec::new(),
@@ -204,7 +237,9 @@ fn stations(set: &Set) -> Result<Vec<Station>> {
     let line = set.undefended().into_iter();
     line.map(|(name, steps)| {
         let excess = Cell::metric(set, &name, None, Metric::Excess)?;
+        let own = set.models().into_iter().find(|m| m.name == name);
         Ok(Station {
+            epochs: own.and_then(|m| m.utility.as_ref()?.passes()),
             name,
             steps,
             excess,
@@ -336,7 +371,8 @@ fn fact(set: &Set, model: &str, attack: &str, own: &Cell, equal: &Cell) -> Resul
 /// As [`build`].
 pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, Option<String>)> {
     let stations = stations(set)?;
-    let mut legend = vec!["No defense, by steps".to_owned()];
+    let by_epochs = in_epochs(&stations);
+    let mut legend = vec![format!("No defense, by {}", unit(by_epochs))];
     let models: Vec<String> = names::compared(evidence)
         .into_iter()
         .filter(|m| m != baseline(set))
@@ -367,9 +403,14 @@ pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, Option<String
             })
         };
         let mut line = Vec::new();
-        let undefended = stations
-            .iter()
-            .map(|s| (s.name.as_str(), 0, format!("No defense, {} steps", s.steps)));
+        let undefended = stations.iter().map(|s| {
+            let length = s.shown(by_epochs);
+            (
+                s.name.as_str(),
+                0,
+                format!("No defense, {length} {}", unit(by_epochs)),
+            )
+        });
         let defended = models
             .iter()
             .enumerate()
@@ -402,7 +443,7 @@ pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, Option<String
         panels.push(panel);
     }
     let about = format!(
-        "Privacy against quality on {}: AUC of attacks and excess of the Frechet distance for each defence, and for the undefended model at several numbers of steps",
+        "Privacy against quality on {}: AUC of attacks and excess of the Frechet distance for each defence, and for the undefended model at several lengths of training",
         set.title
     );
     let frontier = svg::draw(&panels, &legend, &about);
@@ -422,17 +463,21 @@ fn bar(cell: &Cell) -> Option<[f64; 2]> {
         .map(|ci| ci.map(|x| x.clamp(0.0, 1.0)))
 }
 
-/// The steps of an undefended model.
+/// The length of an undefended model's training.
 fn station_label(stations: &[Station], model: &str) -> String {
     let own = stations.iter().find(|s| s.name == model);
-    own.map_or_else(String::new, |s| s.steps.to_string())
+    own.map_or_else(String::new, |s| s.shown(in_epochs(stations)))
 }
 
-/// Attacks on the undefended model against its steps.
+/// Attacks on the undefended model against the length of its training.
 fn steps(set: &Set, stations: &[Station]) -> Result<String> {
+    let by_epochs = in_epochs(stations);
     let mut panel = Panel {
         title: format!("{}: attacks on the undefended model", set.name),
-        x_label: "training steps".into(),
+        x_label: match by_epochs {
+            true => "epochs (passes over the training images)".into(),
+            false => "training steps".into(),
+        },
         y_label: "AUC".into(),
         log2: true,
         level: Some((0.5, "chance")),
@@ -445,16 +490,17 @@ fn steps(set: &Set, stations: &[Station]) -> Result<String> {
         for station in stations {
             let cell = Cell::metric(set, &station.name, Some(&attack), Metric::Auc)?;
             let Some(mean) = cell.mean() else { continue };
-            line.push((station.steps, mean));
+            line.push((station.length(by_epochs), mean));
             panel.points.push(Point {
-                x: (station.steps, None),
+                x: (station.length(by_epochs), None),
                 y: (mean, bar(&cell)),
                 style,
                 label: None,
                 tip: format!(
-                    "{}, {} steps: AUC {}",
+                    "{}, {} {}: AUC {}",
                     names::attack(&attack),
-                    station.steps,
+                    station.shown(by_epochs),
+                    unit(by_epochs),
                     cell.text(3)
                 ),
             });
@@ -465,7 +511,7 @@ fn steps(set: &Set, stations: &[Station]) -> Result<String> {
         }
     }
     let about = format!(
-        "AUC of each attack on the undefended model against its training steps, {}",
+        "AUC of each attack on the undefended model against the length of its training, {}",
         set.title
     );
     Ok(svg::draw(&[panel], &legend, &about))

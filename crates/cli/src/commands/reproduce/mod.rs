@@ -4,6 +4,8 @@
 //! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
 //! - `read`: their reports; `cell`: one number over seeds
 //! - `tables`, `figure`, `frontier` (with `svg`), `ablation`: views of them
+//! - `length`: how long models were trained, and the view over several lengths
+//! - `check`, `estimate`: for `--dry-run`, are the images what is needed, and about how long does it take
 //! - `text`: tables and figures of text-to-image models
 //! - `own`: privacy against quality of runs of the user's own experiment, for `dualmd run`
 //! - `paper`: the paper's numbers; `facts`: what agrees with them
@@ -11,15 +13,20 @@
 
 mod ablation;
 mod cell;
+mod check;
 mod datasets;
+mod estimate;
 mod facts;
 mod figure;
 mod frontier;
+mod length;
 mod names;
 mod own;
 mod paper;
 mod read;
 mod state;
+#[cfg(test)]
+mod stored;
 mod study;
 mod svg;
 mod tables;
@@ -30,8 +37,8 @@ mod write;
 
 pub use own::{Finished, frontier as own_frontier};
 
-use crate::args::{Global, ReproduceArgs, What};
-use crate::{signals, stages};
+use crate::args::{Global, ReproduceArgs, Scale, What};
+use crate::{bail_usage, signals, stages};
 use anyhow::{Result, bail};
 use read::Evidence;
 use std::process::ExitCode;
@@ -41,9 +48,18 @@ use write::Outcome;
 
 /// Makes the runs that are missing, and writes and prints the table or figure.
 pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
+    if args.memorised.is_some() && (args.what, args.scale) != (What::Fig3, Scale::Paper) {
+        bail_usage!("--memorised and --others are for fig3 --scale paper");
+    }
+    // The paper's figure is about prompts, of which users bring lists; a fine-tuned model's members are asked for by name.
+    let lists = args.memorised.is_some() || args.data.is_empty();
+    if (args.what, args.scale) == (What::Fig3, Scale::Paper) && lists {
+        return prompts(global, args);
+    }
     let study = Study::resolve(global, args)?;
     if args.dry_run {
         out!("{}", study.describe()?)?;
+        study.foresee(global)?;
         return Ok(ExitCode::SUCCESS);
     }
     let stop = signals::stop_flag()?;
@@ -69,9 +85,25 @@ pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Figure 3 from lists of prompts.
+fn prompts(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
+    let stop = signals::stop_flag()?;
+    match text::prompts_figure(global, args, &stop) {
+        Err(error) if stages::sample::stopped(&error) => Ok(signals::stopped(&args.out)),
+        Err(error) => Err(error),
+        Ok((path, text)) => {
+            out!("{text}")?;
+            if let Some(path) = path {
+                outln!("written: {}", path.display())?;
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
 /// Builds what was asked for; pictures are written.
 fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
-    let (heading, (table, facts, pictures)) = match what {
+    let (heading, (mut table, facts, pictures)) = match what {
         What::Table1 => {
             let (table, facts) = text::memorisation(evidence)?;
             (AGREES, (table, facts, Vec::new()))
@@ -97,6 +129,12 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
                 study.drawing("frontier", set, end, drawing)
             })?,
         ),
+        What::Epochs => (
+            "From when on a model leaks",
+            length::draw(evidence, &|set, end, drawing| {
+                study.drawing("epochs", set, end, drawing)
+            })?,
+        ),
         What::Table2
         | What::Table3
         | What::Table4
@@ -113,6 +151,10 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
             (AGREES, (table, facts, Vec::new()))
         }
     };
+    // In the view over lengths the epochs are a column.
+    if what != What::Epochs {
+        table.notes.extend(length::note(evidence, what.is_text()));
+    }
     Ok(Outcome {
         table,
         heading,

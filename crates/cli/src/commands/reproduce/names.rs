@@ -4,13 +4,17 @@ use super::paper::Metric;
 use super::read::Evidence;
 
 /// (model as the study names it, name in the tables): those of the paper first, then the others.
-const METHODS: [(&str, &str); 8] = [
+const METHODS: [(&str, &str); 12] = [
     ("baseline", "No defense"),
     ("dualmd", "DualMD"),
     ("student", "DistillMD"),
     ("kd", "Normal KD"),
     ("early-stopping", "Early stopping"),
     ("k-way-4", "K-way, K = 4"),
+    ("ensemble-4", "Ensemble of 4"),
+    ("synthetic", "Generated images"),
+    ("weight-decay", "Weight decay"),
+    ("augmentation", "Augmentation"),
     ("dp-sgd", "DP-SGD"),
     ("dp-sgd-weak", "DP-SGD, little noise"),
 ];
@@ -59,8 +63,14 @@ pub fn attack(name: &str) -> String {
         "sima" => "SimA".into(),
         "pfami" => "PFAMI".into(),
         "rediffuse" => "ReDiffuse".into(),
+        "gsa1" => "GSA1".into(),
+        "gsa2" => "GSA2".into(),
+        "reference" => "Reference model".into(),
         "nn" => "Nearest image".into(),
-        other => other.to_owned(),
+        other => match other.strip_suffix("+shadow") {
+            Some(learnt) => format!("{}, learnt on a shadow", attack(learnt)),
+            None => other.to_owned(),
+        },
     }
 }
 
@@ -83,12 +93,17 @@ fn features(evidence: &Evidence) -> String {
 pub fn column(metric: Metric, evidence: &Evidence) -> String {
     let features = features(evidence);
     let fid = features == "inception-2048";
+    // What public codes print is FID to all training images and IS in ten splits; anything else says what it is.
+    let published = evidence.published_quality();
     match metric {
-        Metric::Fd if fid => "FID".into(),
+        Metric::Fd if fid && published => "FID".into(),
+        Metric::Fd if fid => "FID to held-out images".into(),
+        Metric::Fd if published => format!("FD-{features} to all training images"),
         Metric::Fd => format!("FD-{features}"),
         Metric::Excess if fid => "FID excess".into(),
         Metric::Excess => format!("FD-{features} excess"),
-        Metric::Is if fid => "IS".into(),
+        Metric::Is if fid && published => "IS".into(),
+        Metric::Is if fid => "IS in one split".into(),
         Metric::Is => format!("IS-{features}"),
         Metric::Auc => "AUC".into(),
         Metric::D1 => "AUC D1".into(),

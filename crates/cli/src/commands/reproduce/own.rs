@@ -2,7 +2,7 @@
 
 use super::read::{Evidence, Set, read};
 use super::write::{Outcome, Place, Source};
-use super::{EQUAL, frontier as view};
+use super::{EQUAL, frontier as view, length};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
@@ -32,17 +32,25 @@ pub fn frontier(
             name: name.to_owned(),
             title: name.to_owned(),
             paper: None,
+            brought: false,
+            epochs: None,
             runs: own.collect::<Result<_>>()?,
         }],
     };
+    let text_to_image = evidence
+        .sets
+        .iter()
+        .flat_map(|s| &s.runs)
+        .any(|run| run.text);
     if !view::worth_drawing(&evidence)? {
         return Ok(None);
     }
-    let (table, facts, pictures) = view::draw(&evidence, &|_, end, drawing| {
+    let (mut table, facts, pictures) = view::draw(&evidence, &|_, end, drawing| {
         let file = format!("frontier{end}.svg");
         dualmd_files::write(&out.join(&file), drawing.as_bytes())?;
         Ok(file)
     })?;
+    table.notes.extend(length::note(&evidence, text_to_image));
     let outcome = Outcome {
         table,
         heading: EQUAL,

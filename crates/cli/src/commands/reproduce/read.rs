@@ -30,6 +30,10 @@ pub struct Set {
     pub title: String,
     /// Its name in the paper's tables.
     pub paper: Option<&'static str>,
+    /// Images (and base models) that the user brought, at the paper's scale.
+    pub brought: bool,
+    /// Epochs of all its models, where a study compares lengths of training.
+    pub epochs: Option<f64>,
     /// One report per seed.
     pub runs: Vec<Run>,
 }
@@ -47,6 +51,12 @@ pub struct Run {
     pub sample: Value,
     /// Captions of the members: `data.captions` of the plan; null of models without text, and where the report does not say.
     pub captions: Value,
+    /// The recipe: `[train]` of the plan; null where the report does not say.
+    pub train: Value,
+    /// Members that the models were trained on, where the report says.
+    pub members: Option<f64>,
+    /// Text-to-image models.
+    pub text: bool,
 }
 
 /// `report.json`, as far as it is used.
@@ -138,8 +148,12 @@ pub struct Quality {
     pub frechet_ci: Option<[f64; 2]>,
     /// At equal numbers, less real against real.
     pub excess: Option<f64>,
-    /// Inception score.
+    /// Inception score in one split.
     pub inception_score: Option<f64>,
+    /// Frechet distance to all training images, members or not, as public codes have it.
+    pub frechet_all: Option<f64>,
+    /// Inception score, the mean of ten splits.
+    pub inception_score_ten: Option<f64>,
 }
 
 /// One training.
@@ -150,6 +164,22 @@ pub struct Training {
     pub steps: Option<f64>,
     /// Wall time, s.
     pub seconds: Option<f64>,
+    /// Passes over its own images.
+    pub epochs: Option<f64>,
+    /// Images a step.
+    pub batch: Option<f64>,
+    /// Images that it was trained on.
+    pub images: Option<f64>,
+}
+
+impl Training {
+    /// Passes over its own images; reports of earlier versions say them by steps, batch and images.
+    pub fn passes(&self) -> Option<f64> {
+        self.epochs.or_else(|| {
+            let images = self.images.filter(|n| *n > 0.0)?;
+            Some(self.steps? * self.batch? / images)
+        })
+    }
 }
 
 /// A number with its interval over images.
@@ -165,9 +195,15 @@ impl Model {
                 .find(|r| Some(r.attack.as_str()) == attack)
         };
         match metric {
-            Metric::Fd => quality.and_then(|q| Some((q.frechet?, q.frechet_ci))),
+            // As public codes have it, where it was measured so.
+            Metric::Fd => quality.and_then(|q| match q.frechet_all {
+                Some(all) => Some((all, None)),
+                None => Some((q.frechet?, q.frechet_ci)),
+            }),
             Metric::Excess => quality.and_then(|q| Some((q.excess?, None))),
-            Metric::Is => quality.and_then(|q| Some((q.inception_score?, None))),
+            Metric::Is => {
+                quality.and_then(|q| Some((q.inception_score_ten.or(q.inception_score)?, None)))
+            }
             Metric::Auc => result().and_then(|r| Some((r.auc?, r.auc_ci))),
             Metric::D1 => result().and_then(|r| r.d1?.measured()),
             Metric::D2 => result().and_then(|r| r.d2?.measured()),
@@ -197,6 +233,23 @@ impl Evidence {
         })
     }
 
+    /// Was every image quality measured as public codes do: against all training images, the score in ten splits?
+    pub fn published_quality(&self) -> bool {
+        let runs = self.sets.iter().flat_map(|s| &s.runs);
+        let mut all = runs
+            .flat_map(|r| &r.models)
+            .filter_map(|m| m.image_utility.as_ref())
+            .peekable();
+        all.peek().is_some() && all.all(|q| q.frechet_all.is_some())
+    }
+
+    /// Was any model attacked with this?
+    pub fn attacked_with(&self, attack: &str) -> bool {
+        let runs = self.sets.iter().flat_map(|s| &s.runs);
+        let mut results = runs.flat_map(|r| &r.models).flat_map(|m| &m.results);
+        results.any(|r| r.attack == attack)
+    }
+
     /// Names of the features that image quality was measured by.
     pub fn features(&self) -> Vec<String> {
         let all = self
@@ -221,6 +274,8 @@ impl Set {
             name: (*name).to_owned(),
             title: (*title).to_owned(),
             paper: *paper,
+            brought: runs.dataset.remedy.is_some(),
+            epochs: runs.epochs.map(|e| e as f64),
             runs: runs.runs.iter().map(read).collect::<Result<_>>()?,
         })
     }
@@ -326,12 +381,21 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
         model.seconds = seconds;
         model.recipe = recipe(&report.run, &model.name);
     }
+    let whole = |m: &Model| {
+        let training = m.utility.as_ref()?;
+        training.images.filter(|_| m.defense == "none")
+    };
     Ok(Run {
         seed,
         folder: folder.to_path_buf(),
+        members: report.run["data"]["members"]
+            .as_f64()
+            .or_else(|| models.iter().find_map(whole)),
         models,
         sample: report.run["sample"].clone(),
         captions: report.run["data"]["captions"].clone(),
+        train: report.run["train"].clone(),
+        text: report.run["model"]["text"] == true,
     })
 }
 
@@ -365,7 +429,7 @@ fn cost(plan: &Value, model: &str, own: &dyn Fn(&str) -> Option<f64>) -> Option<
     Some(total)
 }
 
-/// `[train]` of a model's own training as `plan`, a run's plan.json, has it, without the number of steps and what changes no
+/// `[train]` of a model's own training as `plan`, a run's plan.json, has it, without its length and what changes no
 /// weights; null where the plan says nothing.
 fn recipe(plan: &Value, model: &str) -> Value {
     let trainings = plan["trainings"].as_array().into_iter().flatten();
@@ -377,6 +441,7 @@ fn recipe(plan: &Value, model: &str) -> Value {
     if let Some(keys) = recipe.as_object_mut() {
         for key in [
             "steps",
+            "epochs",
             "checkpoint_every",
             "keep_checkpoints",
             "log_every",

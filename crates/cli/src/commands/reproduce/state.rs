@@ -1,13 +1,18 @@
 //! What is in the folders of a study: which runs are finished, whether they are the ones that are asked for, what is to do.
 
+use super::estimate::{self, Work};
 use super::study::{Planned, Study};
-use crate::experiment::{Data, Experiment};
-use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions};
+use crate::args::Global;
+use crate::choices::Defense;
+use crate::experiment::{Data, Experiment, epochs};
+use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions, grouped};
+use crate::progress::duration;
 use crate::stages::prepare;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Method, Split};
 use dualmd_files::limit;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 impl Study {
     /// What [`Study::run`] would do, for people.
@@ -16,9 +21,9 @@ impl Study {
     /// An experiment that cannot be planned.
     pub fn describe(&self) -> Result<String> {
         let mut out = String::new();
-        let mut left = 0;
+        let (mut left, mut all) = (0, 0);
         for set in &self.datasets {
-            out.push_str(&format!("{} ({})\n", set.dataset.name, set.dataset.title));
+            out.push_str(&format!("{} ({})\n", set.dataset.name, set.title()));
             for planned in &set.runs {
                 let (plan, state) = (outline(planned)?, state(planned));
                 let steps: u64 = plan
@@ -26,11 +31,15 @@ impl Study {
                     .iter()
                     .map(|job| job.train.as_ref().map_or(plan.train.steps, |t| t.steps))
                     .sum();
-                if state != FINISHED {
-                    left += 1;
+                left += usize::from(state != FINISHED);
+                if !planned.report().exists() {
+                    all += steps;
                 }
+                let epochs = plan.epochs.map_or(String::new(), |e| {
+                    format!(", {} epochs over all members", epochs::text(e))
+                });
                 out.push_str(&format!(
-                    "  {}: {state}; {} members, {} others; {} trainings, {steps} steps of {} images; {} models sampled ({} images each) and attacked ({} attacks)\n",
+                    "  {}: {state}; {} members, {} others; {} trainings, {steps} steps of {} images{epochs}; {} models sampled ({} images each) and attacked ({} attacks)\n",
                     planned.folder.0.display(),
                     plan.data.members,
                     plan.data.nonmembers,
@@ -46,14 +55,74 @@ impl Study {
             }
         }
         out.push_str(&format!(
-            "{left} of {} runs to do\n",
-            self.datasets.iter().map(|d| d.runs.len()).sum::<usize>()
+            "{left} of {} runs to do, {} training steps\n",
+            self.datasets.iter().map(|d| d.runs.len()).sum::<usize>(),
+            grouped(all)
         ));
         Ok(out)
+    }
+
+    /// Looks at the images and measures this machine, and prints what there is and about how long the runs that are to do take.
+    ///
+    /// # Errors
+    /// Images, a base or weights that would stop the study; all of them at once.
+    pub fn foresee(&self, global: &Global) -> Result<()> {
+        let mut out = String::new();
+        let mut problems: Vec<String> = Vec::new();
+        let mut every = [0.0; 3];
+        for (runs, found) in self.look(&|planned| outline(planned)) {
+            let name = runs.dataset.name;
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => {
+                    problems.push(format!("{name}: {error:#}"));
+                    continue;
+                }
+            };
+            for line in found.lines {
+                out.push_str(&format!("{name}: {line}\n"));
+            }
+            let Some(first) = runs.runs.first().filter(|_| found.problems.is_empty()) else {
+                problems.extend(found.problems.into_iter().map(|p| format!("{name}: {p}")));
+                continue;
+            };
+            // The same set at other lengths of training too.
+            let own = self.datasets.iter().filter(|r| r.dataset.name == name);
+            let mut work = Work::default();
+            let mut plans = Vec::new();
+            for planned in own.flat_map(|r| &r.runs).filter(|p| !p.report().exists()) {
+                let plan = outline(planned)?;
+                work = work.and(estimate::work(&plan, found.captions));
+                plans.push(plan);
+            }
+            let Some(plan) = plans.first() else {
+                continue;
+            };
+            let speed = estimate::measure(&first.experiment, found.shape, global)?;
+            for (sum, own) in every.iter_mut().zip(work.seconds(&speed)) {
+                *sum += own;
+            }
+            for line in estimate::describe(name, &work, &speed, plan) {
+                out.push_str(&format!("{line}\n"));
+            }
+        }
+        let total: f64 = every.iter().sum();
+        if total > 0.0 {
+            out.push_str(&format!(
+                "in all about {} on this machine, an estimate\n",
+                duration(Duration::from_secs_f64(total.min(1e9)))
+            ));
+        }
+        out!("{out}")?;
+        match problems.as_slice() {
+            [] => Ok(()),
+            some => bail!("the study cannot be made so:\n{}", some.join("\n")),
+        }
     }
 }
 
 const FINISHED: &str = "finished";
+const TO_DO: &str = "to do";
 
 /// The experiment of a finished run with the attacks that are asked for now, if its report lacks one of them; `None` if it does
 /// not. (Its plan names them from the moment that somebody asked, whatever came of it.)
@@ -101,7 +170,7 @@ fn state(planned: &Planned) -> &'static str {
     } else if planned.folder.plan().exists() {
         "begun"
     } else {
-        "to do"
+        TO_DO
     }
 }
 
@@ -109,8 +178,10 @@ fn state(planned: &Planned) -> &'static str {
 pub fn same_experiment(planned: &Planned) -> Result<()> {
     let path = planned.folder.plan();
     let plan = Plan::load(&path)?;
-    let mut before = Experiment::parse(&plan.experiment_toml, &path.display().to_string(), &[])?;
-    let now = &planned.experiment;
+    // Lengths are compared in steps, however they were given.
+    let mut before =
+        Experiment::parse(&plan.experiment_toml, &path.display().to_string(), &[])?.in_steps()?;
+    let now = &planned.experiment.in_steps()?;
     // Images that have moved are the same images. They are read only where they have.
     let data = &plan.data;
     if before.data.source != now.data.source && same_content(&data.content, now.data.clone())? {
@@ -131,6 +202,10 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
     before.train.checkpoint_every = now.train.checkpoint_every;
     before.train.keep_checkpoints = now.train.keep_checkpoints;
     before.train.log_every = now.train.log_every;
+    // Only early stopping looks at what is measured meanwhile.
+    if now.models.iter().all(|m| m.defense != Defense::EarlyStopping) {
+        before.train.eval_every = now.train.eval_every;
+    }
     let sizes = |e: &Experiment| {
         let s = &e.sample;
         (s.n, s.sampler, s.steps, s.order, s.guidance, s.per_prompt)
@@ -213,7 +288,7 @@ fn outline(planned: &Planned) -> Result<Plan> {
         },
         split_hash: String::new(),
         network: NetworkFacts {
-            text: false,
+            text: e.is_text(),
             base: None,
             preset: e.model.preset.clone(),
             parameters: 0,

@@ -29,6 +29,8 @@ pub struct Study {
     pub seeds: Vec<u64>,
     /// What was changed in all runs, as it was typed.
     pub sets: Vec<String>,
+    /// Weights of the Inception network.
+    pub inception: Option<PathBuf>,
 }
 
 /// The runs on one image set.
@@ -36,6 +38,8 @@ pub struct Study {
 pub struct Runs {
     /// The set.
     pub dataset: &'static Dataset,
+    /// Epochs of all its models, where a study compares lengths of training.
+    pub epochs: Option<u64>,
     /// One run per seed, in their order.
     pub runs: Vec<Planned>,
     /// The SecMI split file to use.
@@ -45,10 +49,25 @@ pub struct Runs {
 /// One run.
 #[derive(Debug)]
 pub struct Planned {
-    /// Its folder: OUT/SCALE/DATASET/seed-S.
+    /// Its folder: OUT/SCALE/DATASET/seed-S, or OUT/SCALE/DATASET/e-N/seed-S where lengths of training are compared.
     pub folder: RunFolder,
     /// What is run in it.
     pub experiment: Experiment,
+}
+
+impl Runs {
+    /// The SecMI code's split that is used.
+    pub fn split(&self) -> Option<&Path> {
+        self.split.as_deref()
+    }
+
+    /// The image set, and the length of training where a study compares several, for people.
+    pub fn title(&self) -> String {
+        match self.epochs {
+            Some(epochs) => format!("{}, {epochs} epochs", self.dataset.title),
+            None => self.dataset.title.to_owned(),
+        }
+    }
 }
 
 impl Planned {
@@ -100,7 +119,9 @@ impl Study {
             // Tables 2 and 10 and figure 5 of the paper are about CIFAR-10 alone, tables 5, 8 and 9 about Pokemon.
             let one = args.scale == Scale::Paper
                 && !matches!(args.what, What::Table3 | What::Table4 | What::Table7);
-            all.iter().take(if one { 1 } else { all.len() }).collect()
+
+            let usual = all.iter().filter(|d| args.complete || !d.named_only);
+            usual.take(if one { 1 } else { all.len() }).collect()
         } else {
             let named: Result<Vec<_>> = args.only.iter().map(|n| known(n, "--only")).collect();
             named?
@@ -117,26 +138,29 @@ impl Study {
             let last = list.iter().rev().find(|(n, _)| n == name);
             last.map(|(_, path)| path.clone())
         };
+        let lengths = lengths(args)?;
         let datasets = wanted
             .into_iter()
-            .map(|dataset| {
+            .flat_map(|dataset| lengths.iter().map(move |epochs| (dataset, *epochs)))
+            .map(|(dataset, epochs)| {
                 let path = own(&args.data, dataset.name);
+                let mut place = args.out.join(args.scale.as_str()).join(dataset.name);
+                if let Some(epochs) = epochs {
+                    place.push(format!("e-{epochs}"));
+                }
                 let runs = seeds
                     .iter()
                     .map(|&seed| {
-                        let folder = args
-                            .out
-                            .join(args.scale.as_str())
-                            .join(dataset.name)
-                            .join(format!("seed-{seed}"));
+                        let made = experiment(dataset, path.as_deref(), global, args, seed, epochs);
                         Ok(Planned {
-                            folder: RunFolder(folder),
-                            experiment: experiment(dataset, path.as_deref(), global, args, seed)?,
+                            folder: RunFolder(place.join(format!("seed-{seed}"))),
+                            experiment: made?,
                         })
                     })
                     .collect::<Result<Vec<_>>>()?;
                 Ok(Runs {
                     dataset,
+                    epochs,
                     runs,
                     split: own(&args.split, dataset.name).map(PathBuf::from),
                 })
@@ -148,6 +172,7 @@ impl Study {
             datasets,
             seeds,
             sets: args.set.clone(),
+            inception: args.inception.clone(),
         })
     }
 
@@ -166,7 +191,7 @@ impl Study {
         let runs = self.datasets.iter().flat_map(|set| {
             set.runs.iter().map(|r| Source {
                 dataset: set.dataset.name.to_owned(),
-                title: set.dataset.title.to_owned(),
+                title: set.title(),
                 seed: r.experiment.seed,
                 folder: r.folder.0.clone(),
             })
@@ -238,6 +263,7 @@ fn experiment(
     global: &Global,
     args: &ReproduceArgs,
     seed: u64,
+    epochs: Option<u64>,
 ) -> Result<Experiment> {
     let mut sets: Vec<String> = dataset.keys.iter().map(|k| (*k).to_owned()).collect();
     match (dataset.remedy, path) {
@@ -274,19 +300,36 @@ fn experiment(
     if args.set.iter().any(|s| s.trim_start().starts_with("seed")) {
         bail_usage!("--set seed: the seeds are --seed and those after it (--seeds)");
     }
+    if let Some(file) = &args.inception {
+        let file = toml::Value::from(file.display().to_string());
+        sets.push("sample.features=inception-2048".into());
+        sets.push(format!("sample.features_weights={file}"));
+    }
+    sets.extend(epochs.map(|epochs| format!("train.epochs={epochs}")));
     let others = Global {
         seed: Some(seed),
         ..global.clone()
     };
     sets.extend(others.sets());
-    let mut experiment =
-        Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)?;
-    if seed != global.seed.unwrap_or(0) && !args.complete {
-        experiment
-            .models
-            .retain(|m| !dataset.once.contains(&m.name.as_str()));
+    Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)
+}
+
+/// Lengths of training to compare, in epochs: for most views none.
+fn lengths(args: &ReproduceArgs) -> Result<Vec<Option<u64>>> {
+    if args.what != What::Epochs {
+        return Ok(vec![None]);
     }
-    Ok(experiment)
+    let length = |set: &&String| {
+        let key = set.split('=').next().unwrap_or_default().trim();
+        key == "train" || key == "train.steps" || key == "train.epochs"
+    };
+    if let Some(set) = args.set.iter().find(length) {
+        bail_usage!("--set {set}: the lengths of training are those of --epochs");
+    }
+    let mut lengths = args.epochs.clone();
+    lengths.sort_unstable();
+    lengths.dedup();
+    Ok(lengths.into_iter().map(Some).collect())
 }
 
 /// Writes split.json of the SecMI code's file into a run's folder, where the run takes it from.

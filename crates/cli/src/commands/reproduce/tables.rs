@@ -52,6 +52,17 @@ pub struct Record {
     pub paper: Vec<(&'static str, f64)>,
 }
 
+/// Attacks of table 3 beside the paper's.
+const OTHERS: [&str; 7] = [
+    "secmi-nn",
+    "secmi-nn+shadow",
+    "loss",
+    "sima",
+    "reference",
+    "gsa2",
+    "gsa2+shadow",
+];
+
 /// What stands in a row.
 struct Line {
     /// Attack; none in table 2.
@@ -129,7 +140,15 @@ fn columns(table: u8, evidence: &Evidence) -> Vec<String> {
     };
     for set in &evidence.sets {
         for &metric in metrics(table) {
-            out.push(format!("{} {}", set.name, names::column(metric, evidence)));
+            out.push(format!(
+                "{} {}{}",
+                set.name,
+                names::column(metric, evidence),
+                match table {
+                    2 => otherwise_drawn(set),
+                    _ => String::new(),
+                }
+            ));
             if let Some(own) = set.paper.filter(|_| !compared_with(table, set).is_empty()) {
                 out.push(format!("paper {own} {}", names::paper_column(metric)));
             }
@@ -158,6 +177,34 @@ fn columns(table: u8, evidence: &Evidence) -> Vec<String> {
         }
     }
     out
+}
+
+/// How the images of one of the paper's own sets were drawn, where that is not the paper's way: 25,000 images, ancestral sampling of
+/// 1,000 steps. Sets that are not the paper's are compared with it by their order only, which the notes say.
+fn otherwise_drawn(set: &Set) -> String {
+    let mut differs: Vec<String> = Vec::new();
+    for run in set.runs.iter().filter(|_| set.paper.is_some()) {
+        let sample = &run.sample;
+        let (Some(steps), Some(n)) = (sample["steps"].as_u64(), sample["n"].as_u64()) else {
+            continue;
+        };
+        let sampler = sample["sampler"].as_str().unwrap_or("ddim");
+        let mut own = Vec::new();
+        if (sampler, steps) != ("ddpm", 1000) {
+            own.push(format!("{steps} steps of {sampler}"));
+        }
+        if n != 25_000 {
+            own.push(format!("{n} images"));
+        }
+        let own = own.join(", ");
+        if !own.is_empty() && !differs.contains(&own) {
+            differs.push(own);
+        }
+    }
+    match differs.as_slice() {
+        [] => String::new(),
+        some => format!(" ({})", some.join("; ")),
+    }
 }
 
 /// Sections of a table: an optional heading, and the rows.
@@ -209,7 +256,7 @@ fn layout(table: u8, evidence: &Evidence) -> Vec<(Option<String>, Vec<Line>)> {
                 ),
                 (
                     Some("other attacks, not in the paper's table".into()),
-                    of(&["secmi-nn", "loss", "sima"], &compared),
+                    of(&OTHERS, &compared),
                 ),
                 (
                     Some("the strongest attack on each model".into()),
@@ -228,6 +275,10 @@ fn layout(table: u8, evidence: &Evidence) -> Vec<(Option<String>, Vec<Line>)> {
                 (
                     Some("with a classifier on the same differences".into()),
                     lines(Some("secmi-nn"), &compared),
+                ),
+                (
+                    Some("with one that learnt on a shadow model".into()),
+                    lines(Some("secmi-nn+shadow"), &compared),
                 ),
             ]
         }
@@ -333,13 +384,18 @@ fn notes(table: u8, evidence: &Evidence, empty: bool) -> Vec<String> {
         match features.as_slice() {
             [] => out.push(
                 "No run measured the quality of images: the weights of the features' network are missing (`cargo xtask features`); \
-                 run the same command with another --out, or remove report.json of the runs, once they are there."
+                 run the same command with another --out, or remove report.json of the runs, once they are there. FID needs those of --inception."
+                    .into(),
+            ),
+            [one] if one == "inception-2048" && evidence.published_quality() => out.push(
+                "FID is to all images of the run, members and others: with half of a data set on either side these are its training images, \
+                 as in public codes. IS is the mean of ten splits. The excess is by held-out images alone."
                     .into(),
             ),
             [one] if one == "inception-2048" => {}
             some => out.push(format!(
                 "Distances and scores are by the features {}, against held-out images: they are no FID or IS of the Inception network \
-                 and cannot be compared with the paper's numbers, only their order can. \"excess\" is the distance at equal numbers of \
+                 (--inception names its weights) and cannot be compared with the paper's numbers, only their order can. \"excess\" is the distance at equal numbers of \
                  images less that of real images to real images, 0 for a perfect model.",
                 some.join(", ")
             )),
@@ -354,9 +410,14 @@ fn notes(table: u8, evidence: &Evidence, empty: bool) -> Vec<String> {
             out.push("Image sets of the paper: C10 CIFAR10, C100 CIFAR100, Tiny Tiny-ImageNet, STL STL10-Unlabeled.".into());
         }
         out.push(
-            "The paper says SecMIA; `secmi` is its statistic, `secmi-nn` a classifier on the same differences. The size of the paper's \
-             numbers suggests the latter; it is in the runs where the experiment names it."
-                .into(),
+            format!(
+                "The paper says SecMIA; `secmi` is its statistic, `secmi-nn` a classifier on the same differences. The size of the paper's \
+                 numbers suggests the latter{}.",
+                match evidence.attacked_with("secmi-nn") {
+                    true => "",
+                    false => ", which was not run here (--set audit.attacks)",
+                }
+            ),
         );
     }
     out

@@ -97,6 +97,8 @@ fn set(paper: Option<&'static str>, shifts: &[f64]) -> Set {
         name: "toy".into(),
         title: "Toy".into(),
         paper,
+        brought: false,
+        epochs: None,
         runs,
     }
 }

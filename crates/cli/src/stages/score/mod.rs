@@ -332,6 +332,7 @@ pub fn score(
                         model: subject.name.to_owned(),
                         step: done as u64,
                         total: total as u64,
+                        epoch: None,
                         loss: None,
                         images_per_second: done as f64
                             / methods.len() as f64

@@ -348,16 +348,46 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     let features = Vec::from_iter(features).join(", ");
     table.notes = vec![
         intervals(evidence),
-        format!(
-            "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts; intervals of one run are over prompts. The paper's are of \
-             another SSCD network on other pictures: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is like that caption's image \
-             by as much as a caption says; only what lies above that is memory. A CLIP score needs a CLIP folder of yours (--clip). The fit stands in for it (`cargo xtask features`): a head between MiniLM's sentences and EfficientNet-Lite0's \
-             features, learnt from captioned images of the same kind without the members, the non-members and their captions; 0 is what a strange caption reaches, 1 what real images \
-             reach with their own, on pairs that were kept for it. Wen's target is 3 for four latents of Stable Diffusion, which is 0.31 of what memorised prompts typically begin with there; a small model has the same part of the \
-             median that its members' prompts begin with."
-        ),
+        super::what_was_run(evidence),
+        notes(evidence, &table, &features),
     ];
     Ok((table, facts))
+}
+
+/// How table 1 is to be read: what was compared by what, and what Wen's target was, as the runs had it.
+fn notes(evidence: &Evidence, table: &Table, features: &str) -> String {
+    let known = |key: &str| table.records.iter().any(|r| r.metric == key);
+    let mut out = format!(
+        "Cosines of {features} features of the images drawn for the members' captions, mean over images and prompts; intervals of one run are over prompts. \
+         The paper's are of another SSCD network{}: the order can be compared, the numbers cannot. What is drawn for a caption that no model saw is \
+         like that caption's image by as much as a caption says; only what lies above that is memory.",
+        match evidence.sets.iter().all(|s| s.brought) {
+            true => "",
+            false => " on other pictures",
+        }
+    );
+    if !known("clip_score") {
+        out.push_str(" A CLIP score needs a CLIP folder of yours (--clip).");
+    }
+    if known("fit_relative") {
+        out.push_str(
+            " The fit of image and prompt is by a head between MiniLM's sentences and EfficientNet-Lite0's features, learnt from captioned \
+             images of the same kind without the members, the non-members and their captions; 0 is what a strange caption reaches, 1 what real \
+             images reach with their own, on pairs that were kept for it.",
+        );
+    }
+    if evidence.sets.iter().any(|s| s.brought) {
+        out.push_str(
+            " Wen's target is 3 for four latents, as for Stable Diffusion in their paper.",
+        );
+    }
+    if evidence.sets.iter().any(|s| !s.brought) {
+        out.push_str(
+            " Wen's target is 3 for four latents of Stable Diffusion, which is 0.31 of what memorised prompts typically begin with there; a small \
+             model has the same part of the median that its members' prompts begin with.",
+        );
+    }
+    out
 }
 
 /// The order of the methods, and how much of the similarity is memory.
@@ -414,10 +444,9 @@ fn order(set: &Set) -> Result<Vec<String>> {
 /// # Errors
 /// As [`histogram`]; a folder that cannot be written to.
 pub fn histograms(study: &Study, evidence: &Evidence) -> Result<Drawn> {
-    let heads = ["Image set", "Prompts", "number", "median", "5 % to 95 %"];
     let mut table = Table {
         title: "Figure 3: t-error of prompts on No defense, first seed".into(),
-        columns: heads.map(str::to_owned).to_vec(),
+        columns: HEADS.map(str::to_owned).to_vec(),
         ..Table::default()
     };
     let (mut facts, mut pictures) = (Vec::new(), Vec::new());
@@ -432,14 +461,17 @@ pub fn histograms(study: &Study, evidence: &Evidence) -> Result<Drawn> {
     Ok((table, facts, pictures))
 }
 
-/// Figure 3 of the first seed of a set.
-struct Histogram {
+/// Heads of figure 3's table.
+pub const HEADS: [&str; 5] = ["Image set", "Prompts", "number", "median", "5 % to 95 %"];
+
+/// Figure 3 of one model.
+pub struct Histogram {
     /// The figure.
-    drawing: String,
+    pub drawing: String,
     /// What it shows.
-    fact: String,
+    pub fact: String,
     /// Rows of its table: (set, prompts, their number, median, 5 % and 95 %).
-    rows: Vec<Row>,
+    pub rows: Vec<Row>,
 }
 
 /// Histogram of the t-error of members' prompts and of others. None where nothing was measured.
@@ -453,6 +485,13 @@ fn histogram(set: &Set) -> Result<Option<Histogram>> {
     let Some(report) = read(&run.folder, "baseline")? else {
         return Ok(None);
     };
+    let labels = ["members' prompts", "prompts never seen"];
+    let title = format!("{}, No defense", set.title);
+    Ok(Some(histogram_of(&report, &set.name, &title, labels)))
+}
+
+/// Histogram of the t-errors in a `memorisation.json`; `labels`: what its memorised prompts and the others are.
+pub fn histogram_of(report: &Value, name: &str, title: &str, labels: [&str; 2]) -> Histogram {
     let errors = &report["t_error"];
     let numbers = |value: &Value| -> Vec<f64> {
         let list = value.as_array().into_iter().flatten();
@@ -461,7 +500,7 @@ fn histogram(set: &Set) -> Result<Option<Histogram>> {
     let edges = numbers(&errors["histogram"]["edges"]);
     let lines = ["memorised", "others"].into_iter().enumerate();
     let panel = Panel {
-        title: format!("{}, No defense", set.title),
+        title: title.to_owned(),
         x_label: format!(
             "t-error of the image drawn for a prompt, t = {}",
             errors["t"]
@@ -472,11 +511,11 @@ fn histogram(set: &Set) -> Result<Option<Histogram>> {
             .collect(),
         ..Panel::default()
     };
-    let legend = ["members' prompts", "prompts never seen"].map(str::to_owned);
+    let legend = labels.map(str::to_owned);
     let row = |(title, side): (&String, &str)| {
         let of = |key: &str| errors[side][key].as_f64().unwrap_or(f64::NAN);
         Row::Cells(vec![
-            set.name.clone(),
+            name.to_owned(),
             title.clone(),
             errors[side]["n"].to_string(),
             format!("{:.4}", of("median")),
@@ -489,22 +528,18 @@ fn histogram(set: &Set) -> Result<Option<Histogram>> {
     let ci = numbers(&errors["detection"]["auc_ci"]);
     let fact = match (auc, ci.as_slice()) {
         (Some(auc), [low, high]) => format!(
-            "{}: the t-error tells the prompts of members from others with AUC {auc:.3} ({low:.3}, {high:.3}); the paper shows two \
-             distributions that hardly overlap, for prompts that are known to be memorised.",
-            set.name
+            "{name}: the t-error tells {} from {} with AUC {auc:.3} ({low:.3}, {high:.3}); the paper shows two distributions that hardly \
+             overlap, for 500 prompts that are known to be memorised and 500 others.",
+            labels[0], labels[1]
         ),
         _ => String::new(),
     };
-    let drawing = svg::draw(
-        &[panel],
-        &legend,
-        &format!("t-error of prompts, {}", set.title),
-    );
-    Ok(Some(Histogram {
+    let drawing = svg::draw(&[panel], &legend, &format!("t-error of prompts, {title}"));
+    Histogram {
         drawing,
         fact,
         rows,
-    }))
+    }
 }
 
 /// The outline of bars from the ground to the ground.
@@ -568,12 +603,17 @@ mod tests {
             name: "toy".into(),
             title: "Toy".into(),
             paper: None,
+            brought: false,
+            epochs: None,
             runs: vec![Run {
                 seed: 0,
                 folder: dir.path().to_path_buf(),
                 models: Vec::new(),
                 sample: Value::Null,
                 captions: Value::Null,
+                train: Value::Null,
+                members: None,
+                text: true,
             }],
         };
         let Histogram {
@@ -584,7 +624,10 @@ mod tests {
         let first = ["toy", "members' prompts", "2", "0.5000", "0.2500 to 0.7500"];
         assert_eq!(rows[0], Row::Cells(first.map(str::to_owned).to_vec()));
         assert!(drawing.contains("t = 90") && !drawing.contains("NaN"));
-        assert!(fact.contains("AUC 1.000 (0.900, 1.000)"), "{fact}");
+        assert!(
+            fact.contains("members' prompts from prompts never seen with AUC 1.000 (0.900, 1.000)"),
+            "{fact}"
+        );
         let (table, facts) = build(&Evidence { sets: vec![set] }).unwrap();
         let Row::Cells(wen) = &table.rows[1] else {
             panic!()

@@ -5,12 +5,14 @@ mod facts;
 mod figures;
 mod memorised;
 mod paper;
+mod prompts;
 #[cfg(test)]
 mod tests;
 
 pub use facts::facts;
 pub use figures::{curves, grids};
 pub use memorised::{build as memorisation, histograms, measure};
+pub use prompts::figure as prompts_figure;
 
 use super::cell::{Cell, strongest};
 use super::names;
@@ -334,9 +336,10 @@ fn numbers(table: u8, line: &Line, captions: Captions, metric: Metric) -> Vec<(&
 fn notes(table: u8, evidence: &Evidence) -> Vec<String> {
     let mut out = vec![
         intervals(evidence),
-        "PD: prompt diversification, one of an image's captions drawn each time it is shown. The paper fine-tunes Stable Diffusion on 416 \
-         Pokemon or 610 Naruto pictures; here a small model is fine-tuned on emoji: the order of the methods can be compared, the numbers cannot."
-            .into(),
+        format!(
+            "PD: prompt diversification, one of an image's captions drawn each time it is shown. {}",
+            what_was_run(evidence)
+        ),
     ];
     match table {
         4 => out.push(
@@ -388,6 +391,64 @@ fn undiversified(set: &Set) -> Option<String> {
          without.",
         set.title
     ))
+}
+
+/// The paper's recipe: (optimiser steps, images a step).
+const PAPER: (u64, u64) = (20_000, 16);
+
+/// What was fine-tuned here, beside the paper: the sentence follows the runs.
+pub fn what_was_run(evidence: &Evidence) -> String {
+    let theirs = "The paper fine-tunes Stable Diffusion on 416 Pokemon or 610 Naruto pictures for 20,000 steps of 16";
+    let mut own: Vec<String> = Vec::new();
+    let mut alike = !evidence.sets.is_empty();
+    for set in &evidence.sets {
+        let mut lengths: Vec<(u64, u64)> = Vec::new();
+        let mut members: Vec<u64> = Vec::new();
+        for run in &set.runs {
+            let of = |key: &str| run.train[key].as_u64();
+            if let (Some(steps), Some(batch)) = (of("steps"), of("batch")) {
+                lengths.push((steps, batch));
+            }
+            members.extend(run.members.map(|m| m as u64));
+        }
+        lengths.dedup();
+        members.dedup();
+        alike &= set.brought && lengths == [PAPER];
+        let many = match members.as_slice() {
+            [one] => format!("{one} pictures of "),
+            _ => "pictures of ".to_owned(),
+        };
+        let long: Vec<String> = lengths
+            .iter()
+            .map(|(steps, batch)| format!("{steps} steps of {batch}"))
+            .collect();
+        let long = match long.as_slice() {
+            [] => String::new(),
+            some => format!(" for {}", some.join(" or ")),
+        };
+        let what = match set.brought {
+            true => "the model of --base",
+            false => "a small model",
+        };
+        own.push(format!(
+            "{what} on {many}{} ({}){long}",
+            set.title, set.name
+        ));
+    }
+    let own = own.join("; ");
+    match (alike, evidence.sets.iter().any(|s| s.brought)) {
+        (true, _) => format!(
+            "{theirs}; here {own}, the same recipe: whether pictures and base are the paper's, this program cannot know."
+        ),
+        (false, true) => format!(
+            "{theirs}; here {own}: where the recipe is another, only the order of the methods can be compared."
+        ),
+        (false, false) => {
+            format!(
+                "{theirs}; here {own}: the order of the methods can be compared, the numbers cannot."
+            )
+        }
+    }
 }
 
 /// How the images were drawn, beside Pang and Wang's settings: once, where all runs agree.

@@ -90,6 +90,8 @@ fn evidence_in(dir: &Path) -> Evidence {
         name: "toy".into(),
         title: "Toy".into(),
         paper: None,
+        brought: false,
+        epochs: None,
         runs,
     };
     Evidence { sets: vec![set] }
