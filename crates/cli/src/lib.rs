@@ -26,6 +26,7 @@ mod machine;
 mod plan;
 mod presets;
 mod progress;
+mod room;
 mod signals;
 mod stages;
 mod suggest;

@@ -119,7 +119,7 @@ pub enum Import {
     },
     /// Weights and a diffusers configuration, into a pipeline folder
     #[command(
-        after_help = "Example:\n  dualmd import unet weights.safetensors --config config.json -o my-model"
+        after_help = "Example:\n  dualmd import unet weights.safetensors --config config.json -o my-model\n  dualmd import unet checkpoint-500/unet/diffusion_pytorch_model.safetensors --config checkpoint-500/unet/config.json --scheduler scheduler_config.json -o my-model"
     )]
     Unet {
         /// The weights; pickles are not read
@@ -128,6 +128,10 @@ pub enum Import {
         /// The network's config.json in diffusers' form
         #[arg(long, value_name = "config.json")]
         config: PathBuf,
+        /// The noise schedule the network was trained with, as diffusers' scheduler_config.json (default: DDPM's, linear betas from
+        /// 0.0001 to 0.02 in 1,000 timesteps)
+        #[arg(long, value_name = "scheduler_config.json")]
+        scheduler: Option<PathBuf>,
         /// The pipeline folder
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,

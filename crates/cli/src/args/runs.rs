@@ -10,8 +10,9 @@ use clap::builder::RangedU64ValueParser;
 use std::path::{Path, PathBuf};
 
 /// Numbers of at least 1.
+/// A count of images or attempts. (More than any machine holds is told by what it would take.)
 fn positive() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
+    RangedU64ValueParser::new().range(1..=1_000_000_000)
 }
 
 fn share(text: &str) -> Result<f64, String> {

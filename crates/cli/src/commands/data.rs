@@ -8,8 +8,9 @@ use dualmd_audit::cells::cell;
 use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, save_folder};
 use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig};
-use dualmd_files::{Building, limit};
+use dualmd_diffusion::schedule::SchedulerConfig;
+use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
+use dualmd_files::Building;
 use dualmd_metrics::EfficientNetLite0;
 use dualmd_torch::{Device, weights};
 use std::path::Path;
@@ -68,13 +69,23 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
             EfficientNetLite0::convert(file, out)?;
             outln!("{}", out.display())?;
         }
-        Import::Unet { file, config, out } => {
-            let text = dualmd_files::read_text(config, limit::SETTINGS)?;
-            let config: UNet2dConfig = serde_json::from_str(&text)
+        Import::Unet {
+            file,
+            config,
+            scheduler,
+            out,
+        } => {
+            let config = UNet2dConfig::read(&read_json(config)?)
                 .with_context(|| format!("{} is no UNet2DModel config", config.display()))?;
+            let schedule = match scheduler {
+                None => NoiseSchedule::default(),
+                Some(path) => SchedulerConfig::read(&read_json(path)?, None)
+                    .and_then(NoiseSchedule::new)
+                    .with_context(|| format!("{}", path.display()))?,
+            };
             let unet = UNet2d::from_weights(&config, weights::read_safetensors(file)?, Device::Cpu)
                 .with_context(|| format!("{} does not fit the config", file.display()))?;
-            save(out, &unet, &NoiseSchedule::default(), None)?;
+            save(out, &unet, &schedule, None)?;
             outln!(
                 "{}: {} parameters",
                 out.display(),

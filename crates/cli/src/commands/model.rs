@@ -5,6 +5,7 @@ use crate::bail_usage;
 use crate::choices::ImageFormat;
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
+use crate::room;
 use crate::stages::attack::weight_set;
 use crate::stages::held::Held;
 use crate::stages::mitigation::{self, Drawing};
@@ -34,6 +35,15 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
         .collect();
     let generator = Generator::open(&folders, weight_set(args.weights), &engine)?;
     let seed = global.seed.unwrap_or(0);
+    if let Some(class) = generator.first().schedule().config().other_sampler()
+        && !global.quiet
+    {
+        eprintln!(
+            "note: {}: its scheduler is {class}; this program draws with {} in its place, so images differ from those of diffusers",
+            args.model.display(),
+            args.sampler
+        );
+    }
     let noise = match &args.noise {
         Some(path) => {
             let noise = read_npy(path)?
@@ -63,6 +73,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
                     args.model.display()
                 )
             })?;
+            room::check(generator.first(), args.n, args.batch, shape)?;
             initial_noise(seed, args.n, shape, engine.device)
         }
     };

@@ -9,6 +9,7 @@ use super::similar::vectors;
 use super::text::Encoded;
 use crate::choices::Order;
 use crate::engine::Engine;
+use crate::room;
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
 use dualmd_attack::memorisation::{
@@ -197,7 +198,9 @@ impl Measure<'_> {
         let encoded = Encoded::new(text, &lists)?;
         let condition = encoded.main(self.generations);
         let k = self.generations;
-        let noise = initial_noise(self.seed, prompts.len() * k, shape, self.engine.device);
+        let n = prompts.len().saturating_mul(k);
+        room::check(model, n, self.batch, shape)?;
+        let noise = initial_noise(self.seed, n, shape, self.engine.device);
         let mut all = Vec::new();
         let at_once = (self.batch / k).max(1);
         for start in (0..prompts.len()).step_by(at_once) {

@@ -353,10 +353,7 @@ pub fn network(experiment: &Experiment, [channels, height, _]: [usize; 3]) -> Re
         bail!("a network configuration is a table")
     };
     keys.extend(overrides);
-    let config: UNet2dConfig = serde_json::from_value(value)
-        .context("[model]: a value has the wrong type for a UNet2DModel")?;
-    config.check().context("[model]")?;
-    Ok(config)
+    Ok(UNet2dConfig::read(&value).context("[model]")?)
 }
 
 /// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched.

@@ -16,6 +16,7 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample_in_rounds};
 use dualmd_diffusion::{
     Condition, Denoiser, DiffusionError, DualDenoiser, Model, ModelOrder, TextToImage,
+    network_folder, scheduler_file,
 };
 use dualmd_files::Building;
 use dualmd_torch::weights::{read_npy, write_npy};
@@ -226,10 +227,11 @@ pub fn decoded(model: &Model, made: &Tensor) -> Result<Tensor> {
 pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
     let mut files = Vec::new();
     for folder in folders {
-        let weights = folder.join(match set {
-            WeightSet::Ema => "unet",
-            WeightSet::Raw => "unet_raw",
-        });
+        let network = network_folder(folder);
+        let weights = match set {
+            WeightSet::Ema => network.clone(),
+            WeightSet::Raw => folder.join("unet_raw"),
+        };
         let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
         files.extend(files_in(&weights, safetensors)?);
         // What turns texts into embeddings and latents into images, where there is such a thing.
@@ -239,8 +241,8 @@ pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
                 files.extend(files_in(&part, |_| true)?);
             }
         }
-        files.push(folder.join("unet").join("config.json"));
-        files.push(folder.join("scheduler").join("scheduler_config.json"));
+        files.push(network.join("config.json"));
+        files.push(scheduler_file(folder));
     }
     hash_files(&files)
 }

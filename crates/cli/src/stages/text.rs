@@ -64,9 +64,7 @@ fn fresh(experiment: &Experiment, channels: i64, side: i64, device: Device) -> R
         bail!("a network configuration is a table")
     };
     keys.extend(overrides);
-    let config: UNet2dConditionConfig = serde_json::from_value(value)
-        .context("[model]: a value has the wrong type for a UNet2DConditionModel")?;
-    config.check().context("[model]")?;
+    let config = UNet2dConditionConfig::read(&value).context("[model]")?;
     let unet = UNet2dCondition::fresh(&config, experiment.seed, device)?;
     let schedule = plain.schedule.config().clone();
     Ok(TextToImage::new(unet, schedule, plain.vae, plain.text)?)

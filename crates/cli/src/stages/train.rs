@@ -249,8 +249,7 @@ impl Kind {
             };
             return Ok((Self::Text(Box::new(model), adapted), Box::new(network)));
         }
-        let config: UNet2dConfig =
-            serde_json::from_value(plan.model.config.clone()).context("plan.json: model.config")?;
+        let config = UNet2dConfig::read(&plan.model.config).context("plan.json: model.config")?;
         let network = UNet2d::fresh(&config, job.init_seed(), engine.device)?;
         let network = Box::new(network.with_precision(engine.precision));
         Ok((Self::Unconditional(Box::new(config)), network))

@@ -5,6 +5,7 @@ use crate::args::{DrawArgs, ScoreArgs};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
+use crate::room;
 use crate::stages::sample::{Generator, Prompts, write_prompts, write_samples};
 use crate::stages::score::Drawing;
 use crate::stages::text::Encoded;
@@ -63,6 +64,7 @@ pub fn generate(
     let shape = model
         .sample_shape()
         .unwrap_or_else(|| images.members.shape().map(|d| d as i64));
+    room::check(model, n, args.batch, shape)?;
     let noise = initial_noise(seed, n, shape, engine.device);
     let began = std::time::Instant::now();
     let generated = generator.sample(
