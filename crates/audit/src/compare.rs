@@ -134,13 +134,15 @@ pub fn same_images(
     Ok(out)
 }
 
-/// The undefended model against every other one, attack by attack, on the samples that both scored. Repeats of a training
-/// are left out: they have a table of their own.
+/// The undefended model against every other one, attack by attack, on the samples that both scored; where no defence is known of any
+/// (models trained elsewhere), the first against the others. Repeats of a training are left out: they have a table of their own.
 pub fn comparisons(models: &[ModelFiles]) -> Result<Vec<Comparison>> {
-    let Some(baseline) = models
-        .iter()
-        .find(|m| m.defense == "none" && m.repeat_of.is_none() && m.scores.is_some())
-    else {
+    let own = || {
+        let scored = models.iter().filter(|m| m.scores.is_some());
+        scored.filter(|m| m.repeat_of.is_none())
+    };
+    let foreign = own().all(|m| matches!(m.defense.as_str(), "" | "unknown"));
+    let Some(baseline) = own().find(|m| m.defense == "none" || foreign) else {
         return Ok(Vec::new());
     };
     let Some(reference) = &baseline.scores else {

@@ -2,6 +2,8 @@
 
 use std::path::{Component, Path};
 
+use dualmd_files::shown;
+
 use crate::error::{AuditError, Result};
 
 /// A PNG file ready to be embedded.
@@ -19,25 +21,50 @@ pub struct Png {
 const MAX_PNG_BYTES: u64 = 1 << 20;
 
 impl Png {
-    /// Reads `relative` below `base`. `None` if it is absent, leaves `base`, is too large or no PNG.
-    pub fn read(base: &Path, relative: &str) -> Option<Self> {
+    /// Reads `relative` below `base`, a run folder that may be a stranger's. `None` if it is absent.
+    ///
+    /// # Errors
+    /// A sentence that names it: the path leaves `base`, goes through a link, is no regular file, too large or no PNG. What it
+    /// says is embedded in a page that is passed on, so nothing from outside the folder may get in.
+    pub fn read(base: &Path, relative: &str) -> std::result::Result<Option<Self>, String> {
+        let refused = |why: &str| Err(format!("{}: {why}, not embedded", shown(relative)));
         let path = Path::new(relative);
-        if relative.is_empty() || !path.components().all(|c| matches!(c, Component::Normal(_))) {
-            return None;
+        if relative.is_empty() {
+            return Ok(None);
         }
-        let path = base.join(path);
-        let bytes = dualmd_files::read(&path, MAX_PNG_BYTES).ok()?;
+        if !path.components().all(|c| matches!(c, Component::Normal(_))) {
+            return refused("leads out of the run folder");
+        }
+        let mut at = base.to_path_buf();
+        for part in path.components() {
+            at.push(part);
+            // Of the entry itself: a link is not followed, wherever it leads.
+            match std::fs::symlink_metadata(&at) {
+                Ok(found) if found.file_type().is_symlink() => return refused("is behind a link"),
+                Ok(_) => {}
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(e) => return refused(&format!("cannot be read ({e})")),
+            }
+        }
+        let bytes = match dualmd_files::read(&at, MAX_PNG_BYTES) {
+            Ok(bytes) => bytes,
+            Err(e) => return refused(&format!("cannot be read ({e})")),
+        };
         // Signature, then the IHDR chunk, which the format puts first: width and height at bytes 16 and 20.
-        let head = bytes
-            .get(..24)
-            .filter(|h| h.starts_with(b"\x89PNG\r\n\x1a\n"))?;
-        let number = |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
-        let (width, height) = (number(16)?, number(20)?);
-        Some(Self {
+        let size = || {
+            let head = bytes.get(..24)?.strip_prefix(b"\x89PNG\r\n\x1a\n")?;
+            let number =
+                |at: usize| Some(u32::from_be_bytes(head.get(at..at + 4)?.try_into().ok()?));
+            Some((number(8)?, number(12)?))
+        };
+        let Some((width, height)) = size() else {
+            return refused("is no PNG file");
+        };
+        Ok(Some(Self {
             bytes,
             width,
             height,
-        })
+        }))
     }
 }
 
@@ -76,11 +103,28 @@ mod tests {
         std::fs::write(dir.path().join("secret.png"), &png).expect("write");
         std::fs::write(inner.join("ok.png"), &png).expect("write");
         std::fs::write(inner.join("text.png"), b"hello").expect("write");
-        assert!(Png::read(&inner, "../secret.png").is_none());
+        let refused = |path: &str| Png::read(&inner, path).expect_err(path);
+        assert!(refused("../secret.png").contains("leads out"));
         let absolute = dir.path().join("secret.png");
-        assert!(Png::read(&inner, absolute.to_str().expect("utf-8")).is_none());
-        assert!(Png::read(&inner, "text.png").is_none());
-        let ok = Png::read(&inner, "ok.png").expect("png");
+        refused(absolute.to_str().expect("utf-8"));
+        assert!(refused("text.png").contains("no PNG"));
+        refused("ok.png/ok.png");
+        assert!(Png::read(&inner, "none.png").expect("absent").is_none());
+        #[cfg(unix)]
+        {
+            // A link to a file outside, to one inside, and a folder that is a link.
+            let link = |to: &Path, name: &str| {
+                std::os::unix::fs::symlink(to, inner.join(name)).expect("link");
+            };
+            link(&dir.path().join("secret.png"), "outside.png");
+            link(Path::new("ok.png"), "inside.png");
+            link(dir.path(), "folder");
+            link(Path::new("/dev/zero"), "zero.png");
+            for path in ["outside.png", "inside.png", "folder/secret.png", "zero.png"] {
+                assert!(refused(path).contains("link"), "{path}");
+            }
+        }
+        let ok = Png::read(&inner, "ok.png").expect("read").expect("png");
         assert_eq!((ok.width, ok.height), (7, 9));
         assert!(
             !is_plain_name("../x")

@@ -9,8 +9,9 @@
 use serde::Serialize;
 
 use crate::catalogue;
+use crate::conclusion::Conclusion;
 use crate::format::{interval, list, rate};
-use crate::report::{Finding, ModelReport, Report};
+use crate::report::{ModelReport, Report};
 
 /// One thing the Opinion asks for.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -161,12 +162,10 @@ fn verdicts(report: &Report) -> String {
     let on = |m: &ModelReport| {
         let best = m.strongest()?;
         let auc = best.view(m.primary)?;
-        let mut verdicts = report.verdict.models.iter();
-        let found = match verdicts.find(|v| v.model == m.name)?.finding {
-            Finding::Leak => "leak",
-            Finding::Inverted => "inverted, members below non-members",
-            Finding::Chance => "no leak seen",
-            Finding::Unknown => return None,
+        let found = match report.conclusion(&m.name) {
+            Conclusion::Unknown => return None,
+            Conclusion::Inverted { .. } => "inverted, members below non-members",
+            other => other.words(),
         };
         let (n, name, range) = (m.attacks_run(), &best.title, interval(auc.auc_ci_adjusted));
         let auc = format!("AUC {} ({range})", rate(auc.auc));

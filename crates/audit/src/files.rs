@@ -387,6 +387,33 @@ pub struct Nearest {
     pub median_distance_heldout: Option<f64>,
     /// How near unseen images lie to the training set.
     pub heldout_reference: HeldoutReference,
+    /// As many members as held-out images. Files of earlier versions have none.
+    pub equal: Option<NearestEqual>,
+    /// Were the images drawn for captions of members? Then they lie near these for that alone.
+    pub prompted: bool,
+}
+
+/// Generated images against as many members as held-out images (`dualmd_stats::nearer`).
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+pub struct NearestEqual {
+    /// Real images on either side.
+    pub n: usize,
+    /// Generated images compared.
+    pub generated: usize,
+    /// Seeded draws of `n` images from the larger side.
+    pub draws: usize,
+    /// Median distance to the nearest of `n` members, mean over the draws.
+    pub median_members: f64,
+    /// The same to the nearest of `n` held-out images.
+    pub median_others: f64,
+    /// Share of the generated images that are nearer to a member; 0.5 is chance.
+    pub share: f64,
+    /// Its 95 % interval.
+    pub share_ci: [f64; 2],
+    /// Of a permutation test: chance of as large a share or larger if membership means nothing.
+    pub p_value: f64,
+    /// Relabellings of that test.
+    pub relabellings: usize,
 }
 
 /// One entry of `samples/NAME/prompts.json`: the text that a generated image was drawn for.

@@ -1,6 +1,6 @@
 //! From the files of a run to [`Report`]: statistics per model and attack, halves apart, comparisons, warnings.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use serde_json::Value;
 
@@ -12,8 +12,11 @@ use crate::compare::{agreement, comparisons, same_images};
 use crate::controls;
 use crate::epsilon::{DELTA, EpsilonBound, OneRun};
 use crate::error::{AuditError, Result};
-use crate::files::{AttackInfo, ModelFiles, RunFiles, SetsFile, SplitFile, UtilityFile};
+use crate::files::{
+    AttackInfo, ModelFiles, Nearest, RunFiles, SetTest, SetsFile, SplitFile, UtilityFile,
+};
 use crate::grouped::by_groups;
+use crate::integrity::{Integrity, integrity};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
     AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, Pictures, Report, Sets,
@@ -23,6 +26,9 @@ use crate::run::UNNAMED;
 use crate::samples::samples;
 use crate::scores::{ScoreRow, ScoresFile};
 use crate::verdict;
+
+/// Name of the test of what lies nearest to generated images.
+pub const NEARER: &str = "generated-nearest";
 
 /// What the models of a run have in common.
 struct Run {
@@ -47,7 +53,10 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
                 .collect()
         })
         .unwrap_or_default();
-    let mut warnings = integrity(&files);
+    let Integrity {
+        mut warnings,
+        contradictions,
+    } = integrity(&files);
     warnings.extend(crate::captions::warning(&files.plan));
     let delta = delta(&files.plan, &mut warnings);
     let (compat, problems) = crate::compat::rules(&files.plan);
@@ -86,8 +95,22 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
         warnings,
         exposed: files.exposed,
     };
-    report.verdict = verdict::verdict(&report);
+    let void = verdict::void(&report.controls, &contradictions);
+    if void.is_some() {
+        void_findings(&mut report.models);
+    }
+    report.verdict = verdict::verdict(&report, void);
     Ok(report)
+}
+
+/// Nothing follows from the numbers of a void report.
+fn void_findings(models: &mut [ModelReport]) {
+    for result in models.iter_mut().flat_map(|m| &mut m.results) {
+        let measured = [&mut result.pooled, &mut result.d1, &mut result.d2];
+        for measurement in measured.into_iter().flatten() {
+            measurement.finding = Finding::Void;
+        }
+    }
 }
 
 /// `audit.delta` of the plan, or the default.
@@ -104,71 +127,6 @@ fn delta(plan: &Value, warnings: &mut Vec<String>) -> f64 {
             ));
             DELTA
         })
-}
-
-/// Do the files belong together? Each mismatch makes some row of the report meaningless, so it is said aloud.
-fn integrity(files: &RunFiles) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let Some(split) = &files.split else {
-        return warnings;
-    };
-    let planned = files
-        .plan
-        .get("split_hash")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    if !planned.is_empty() && !split.hash.is_empty() && planned != split.hash {
-        warnings.push("The split file is not the one that the plan names (their hashes differ): who is a member may be wrong throughout.".into());
-    }
-    let members: BTreeSet<&str> = split.members.iter().map(|m| m.id.as_str()).collect();
-    let nonmembers: BTreeSet<&str> = split.nonmembers.iter().map(|m| m.id.as_str()).collect();
-    for model in &files.models {
-        if let Some(hash) = model
-            .training
-            .as_ref()
-            .and_then(|t| t.split_hash.as_deref())
-            && !split.hash.is_empty()
-            && hash != split.hash
-        {
-            warnings.push(format!("{} was trained with another split than the one audited: its row does not say anything about its training set.", model.name));
-        }
-        let rows = model.scores.iter().flat_map(|s| &s.rows);
-        let wrong: BTreeSet<&str> = rows
-            .filter(|r| {
-                if r.member {
-                    nonmembers.contains(r.sample_id.as_str())
-                } else {
-                    members.contains(r.sample_id.as_str())
-                }
-            })
-            .map(|r| r.sample_id.as_str())
-            .collect();
-        if !wrong.is_empty() {
-            warnings.push(format!(
-                "{} samples in the scores of {} have another side than in split.json.",
-                wrong.len(),
-                model.name
-            ));
-        }
-    }
-    let scored: BTreeMap<&str, &str> = files
-        .models
-        .iter()
-        .flat_map(|m| m.scores.iter().flat_map(|s| &s.rows))
-        .filter_map(|r| Some((r.sample_id.as_str(), r.group.as_deref()?)))
-        .collect();
-    let mut sizes: HashMap<&str, usize> = HashMap::new();
-    for group in scored.values() {
-        *sizes.entry(group).or_default() += 1;
-    }
-    let (groups, images) = sizes
-        .values()
-        .filter(|&&n| n > 1)
-        .fold((0, 0), |(g, i), n| (g + 1, i + n));
-    if groups > 0 {
-        warnings.push(format!("{images} of the scored images belong to {groups} groups (near-duplicates, or patients, artists or classes that the data set names). Intervals treat every image as independent and are too narrow where the images of a group are alike; the table of groups counts each group once."));
-    }
-    warnings
 }
 
 fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Result<ModelReport> {
@@ -217,7 +175,14 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         true => title.clone(),
         false => format!("{title} ({})", model.name),
     };
-    let sets = model.sets.map(|s| sets(s, &called, warnings));
+    // A teacher is compared with members that it never saw as well: nothing follows for its own half.
+    let nearer = (model.nearest.as_ref())
+        .filter(|n| !n.prompted && primary == View::Pooled && model.defense != "teacher")
+        .and_then(nearer);
+    let sets = match (model.sets, nearer) {
+        (None, None) => None,
+        (file, nearer) => Some(sets(file.unwrap_or_default(), nearer, &called, warnings)),
+    };
     for warning in &info.warnings {
         warnings.push(format!("{called}: {warning}"));
     }
@@ -239,6 +204,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         median_distance_heldout: n.median_distance_heldout,
         heldout_q05: n.heldout_reference.q05,
         heldout_median: n.heldout_reference.median,
+        equal: n.equal,
     });
     let copying = (model.utility.as_ref()).map_or_else(Vec::new, |u| u.copies.clone());
     Ok(ModelReport {
@@ -425,11 +391,28 @@ fn distinguish_titles(models: &mut [ModelReport]) {
     }
 }
 
+/// What the model draws against as many images of either side, as a test of whole sets.
+fn nearer(nearest: &Nearest) -> Option<SetTest> {
+    let equal = nearest.equal?;
+    Some(SetTest {
+        name: NEARER.into(),
+        title: "Generated images: nearer to a member than to as many non-members?".into(),
+        what: "share of generated images whose nearest real image is a member, pixel by pixel"
+            .into(),
+        members: equal.n,
+        nonmembers: equal.n,
+        statistic: equal.share,
+        p_value: equal.p_value,
+        permutations: equal.relabellings,
+    })
+}
+
 /// The tests that can be: a p-value outside (0, 1] is said and passed over.
-fn sets(file: SetsFile, model: &str, warnings: &mut Vec<String>) -> Sets {
+fn sets(file: SetsFile, nearer: Option<SetTest>, model: &str, warnings: &mut Vec<String>) -> Sets {
     let (mut tests, bad): (Vec<_>, Vec<_>) = file
         .tests
         .into_iter()
+        .chain(nearer)
         .partition(|t| t.p_value > 0.0 && t.p_value <= 1.0 && t.statistic.is_finite());
     for test in bad {
         warnings.push(format!(

@@ -8,7 +8,9 @@
 //! | [`scores`] | reads and writes `scores.csv` |
 //! | [`files`] | the other files of a run as types |
 //! | `run`, `disk` | reads a folder leniently; embeds pictures; writes atomically |
-//! | `measure` | every call to the statistics crate, and what counts as a finding |
+//! | `measure` | every call to the statistics crate, and what counts as a finding of one attack |
+//! | `conclusion` | what follows for a model: the one rule that all sections, files and exit codes state |
+//! | `integrity` | do scores, split and models belong together? |
 //! | `findings`, `compare` | joins files and statistics into a [`Report`] |
 //! | `catalogue` | the attacks that this program knows, by name |
 //! | `samples` | which samples several attacks have in common |
@@ -18,7 +20,7 @@
 //! | `compat` | what the public codes would have printed |
 //! | `controls` | would the audit see a leak where there is none? |
 //! | `verdict`, `untested`, `words` | the numbers in words, and what they are silent on |
-//! | `table` | terminal, CSV and `dualmd roc` |
+//! | `table`, `terminal` | terminal, CSV and `dualmd roc` |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
 //!
@@ -40,6 +42,7 @@ pub mod cells;
 mod chosen;
 mod compare;
 mod compat;
+mod conclusion;
 mod controls;
 mod disk;
 mod edpb;
@@ -51,6 +54,7 @@ mod findings;
 pub mod format;
 mod grouped;
 mod html;
+mod integrity;
 mod measure;
 mod repeats;
 pub mod report;
@@ -58,17 +62,19 @@ mod run;
 mod samples;
 pub mod scores;
 mod table;
+mod terminal;
 mod untested;
 mod verdict;
 mod words;
 
 use std::path::{Path, PathBuf};
 
+pub use conclusion::Conclusion;
 pub use disk::Png;
 pub use error::{AuditError, Result};
 pub use report::{Finding, Report, View};
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
-pub use table::{compat_table, roc_table};
+pub use table::{compat_table, roc_findings, roc_table};
 
 /// Where a report was written.
 #[derive(Debug, Clone)]

@@ -19,7 +19,8 @@ const BINS: usize = 28;
 /// the two halves another. A *leak* is claimed
 /// when the AUC's two-sided interval at confidence `1 - 0.05/comparisons` lies above 0.5, or when the number of members
 /// found at the lowest measurable FPR has an exact one-sided p-value below `0.025/comparisons`. Each of the two tests
-/// spends half of the 5 %, so within a family a model that leaks nothing is called leaky at most once in 20 audits.
+/// spends half of the 5 %, so within a family a model that leaks nothing is called leaky at most once in 20 audits. Which rates
+/// are asked for (`fprs`) changes what is shown and not what is found: the finding looks at the lowest measurable one of [`FPRS`].
 pub fn measure(
     members: &[f64],
     nonmembers: &[f64],
@@ -30,8 +31,12 @@ pub fn measure(
     let summary = dualmd_stats::summarise(members, nonmembers, fprs, seed)?;
     let alpha = FAMILY_ALPHA / comparisons.max(1) as f64;
     let adjusted = dualmd_stats::auc_interval(members, nonmembers, 1.0 - alpha)?;
-    let lowest = summary
-        .tpr_at_fpr
+    let roc = Roc::new(members, nonmembers)?;
+    let mut fixed = Vec::new();
+    for fpr in FPRS {
+        fixed.push(roc.operating_point(fpr)?);
+    }
+    let lowest = fixed
         .iter()
         .filter(|p| p.measurable)
         .min_by(|a, b| a.fpr.total_cmp(&b.fpr));

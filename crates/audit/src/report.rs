@@ -8,12 +8,27 @@ use serde_json::Value;
 
 use crate::chosen::Chosen;
 use crate::compat::CompatResult;
+use crate::conclusion::Conclusion;
 use crate::disk::Png;
 use crate::epsilon::{EpsilonBound, OneRun};
 use crate::files::{
-    BlindFamily, Copying, Exposed, Nearest, Prompted, SetTest, TrainedOn, Training,
+    BlindFamily, Copying, Exposed, Nearest, NearestEqual, Prompted, SetTest, TrainedOn, Training,
 };
 use crate::repeats::Repeated;
+
+impl Report {
+    /// What follows for a model; `Unknown` for a name that is not in the report.
+    pub fn conclusion(&self, model: &str) -> &Conclusion {
+        let mut models = self.verdict.models.iter();
+        let found = models.find(|m| m.model == model);
+        found.map_or(&Conclusion::Unknown, |m| &m.conclusion)
+    }
+
+    /// May no number be trusted?
+    pub fn is_void(&self) -> bool {
+        self.verdict.void.is_some()
+    }
+}
 
 /// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
 #[derive(Debug, Serialize)]
@@ -26,7 +41,7 @@ pub struct Report {
     pub verdict: Verdict,
     /// One entry per audited model.
     pub models: Vec<ModelReport>,
-    /// Each model against the undefended one, on the same samples.
+    /// Each model against the undefended one (of models trained elsewhere: the first), on the same samples.
     pub comparisons: Vec<Comparison>,
     /// Recipes that were trained several times with different seeds.
     pub repeated: Vec<Repeated>,
@@ -43,10 +58,13 @@ pub struct Report {
 /// What the numbers allow to be said.
 #[derive(Debug, Default, Serialize)]
 pub struct Verdict {
-    /// Set when no number below can be trusted, with the reason.
+    /// Set when no number below can be trusted, with the reason. Then there is no verdict: `summary` is empty and all findings are
+    /// `void`.
     pub void: Option<String>,
-    /// Two or three sentences for the reader with 30 seconds.
+    /// One paragraph for every model that could be released.
     pub summary: Vec<String>,
+    /// How often a report like this one would find something by luck alone.
+    pub false_alarms: String,
     /// One paragraph per model.
     pub models: Vec<ModelVerdict>,
     /// Threats that were not tested, and limits of the tests that were.
@@ -60,6 +78,8 @@ pub struct ModelVerdict {
     pub model: String,
     /// The worst that was found.
     pub finding: Finding,
+    /// The same with the evidence.
+    pub conclusion: Conclusion,
     /// Sentences.
     pub text: String,
 }
@@ -72,10 +92,44 @@ pub enum Finding {
     Leak,
     /// Members score *lower* than non-members: information too, for whoever turns the score round.
     Inverted,
+    /// Of a model: single images are not told apart, members and non-members as a whole are.
+    Set,
+    /// Of a model: what it draws holds more copies of members than chance allows, and nothing else was seen.
+    Copies,
     /// Nothing beyond chance was seen.
     Chance,
     /// No attack gave scores.
     Unknown,
+    /// The report is void.
+    Void,
+}
+
+impl Finding {
+    /// As `report.json` and `findings.csv` spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leak => "leak",
+            Self::Inverted => "inverted",
+            Self::Set => "set",
+            Self::Copies => "copies",
+            Self::Chance => "chance",
+            Self::Unknown => "unknown",
+            Self::Void => "void",
+        }
+    }
+
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Leak => "leak",
+            Self::Inverted => "inverted",
+            Self::Set => "only the set as a whole",
+            Self::Copies => "copies",
+            Self::Chance => "no leak seen",
+            Self::Unknown => "not tested",
+            Self::Void => "void",
+        }
+    }
 }
 
 /// Which members a measurement is about; the non-members are always all of them.
@@ -281,6 +335,8 @@ pub struct Copies {
     pub heldout_q05: Option<f64>,
     /// Median of the same.
     pub heldout_median: Option<f64>,
+    /// The comparison at equal numbers of members and held-out images; the medians above compare sets of different sizes.
+    pub equal: Option<NearestEqual>,
 }
 
 /// One point of the training curves.
@@ -482,7 +538,7 @@ pub struct ByGroup {
 pub struct Comparison {
     /// Name of the attack.
     pub attack: String,
-    /// The undefended model.
+    /// The undefended model, or the first of models of which no defence is known.
     pub baseline: String,
     /// The model compared with it.
     pub model: String,

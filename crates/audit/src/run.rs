@@ -59,7 +59,7 @@ impl RunFiles {
             .optional::<Vec<Exposed>>(dir, "exposed.json", "no list of the most exposed members")
             .unwrap_or_default();
         for entry in &mut run.exposed {
-            entry.picture = Png::read(dir, &entry.png);
+            entry.picture = picture(&mut run.missing, dir, &entry.png);
         }
         run.controls = run.optional(
             dir,
@@ -184,7 +184,11 @@ impl RunFiles {
             Err(_) => quiet.push(format!("{log_path}: no training curve of {name}")),
         }
         let samples = dir.join("samples").join(name);
-        model.grid = Png::read(&samples, "grid.png");
+        let own = |file: &str| match file {
+            "" => String::new(),
+            file => format!("samples/{name}/{file}"),
+        };
+        model.grid = picture(&mut self.missing, dir, &own("grid.png"));
         let base = model.repeat_of.as_deref().unwrap_or(name);
         if model.grid.is_none() && crate::report::teacher_number(base).is_none() {
             self.missing
@@ -218,14 +222,14 @@ impl RunFiles {
                 let drawn_for = prompted.iter().find(|p| p.png == pair.sample);
                 pair.prompt = drawn_for.and_then(|p| p.prompt.clone());
                 pair.pictures = (
-                    Png::read(&samples, &pair.sample),
-                    Png::read(&samples, &pair.member_png),
+                    picture(&mut self.missing, dir, &own(&pair.sample)),
+                    picture(&mut self.missing, dir, &own(&pair.member_png)),
                 );
             }
         }
         model.prompted = shown(prompted);
         for image in &mut model.prompted {
-            image.picture = Png::read(&samples, &image.png);
+            image.picture = picture(&mut self.missing, dir, &own(&image.png));
         }
         if model.defense.is_empty()
             && let Some(training) = read_json::<Value>(dir, &format!("models/{name}/training.json"))
@@ -247,6 +251,14 @@ impl RunFiles {
     ) -> Option<T> {
         optional(&mut self.missing, dir, relative, consequence)
     }
+}
+
+/// A picture of the run folder; says in `missing` what is there and cannot be embedded.
+fn picture(missing: &mut Vec<String>, dir: &Path, relative: &str) -> Option<Png> {
+    Png::read(dir, relative).unwrap_or_else(|refused| {
+        missing.push(refused);
+        None
+    })
 }
 
 /// The first image of the first few prompts of either kind.

@@ -8,28 +8,29 @@ use crate::cells::cell;
 use crate::error::{AuditError, Result};
 use crate::format::{fpr_name, interval_ascii, rate};
 use crate::measure::measure;
-use crate::report::{Measurement, Report, View};
+use crate::report::{Finding, Measurement, Report, View};
 use crate::scores::ScoresFile;
+use crate::terminal;
 
 /// Attack columns side by side before the table is broken: with five it fits 100 characters.
 const COLUMNS: usize = 5;
 const FIRST: usize = 22;
 const WIDTH: usize = 16;
-/// Longest line of a sentence.
-const LINE: usize = 100;
 
 impl Report {
-    /// Models x attacks for a terminal: AUC with its 95 % interval, below it the members found at 1 % false alarms. Of a void
-    /// audit the first word and the last line say that it is.
+    /// Models x attacks for a terminal: AUC with its 95 % interval, below it the members found at 1 % false alarms; then the verdict
+    /// on each model. Of a void report that it is void, and why.
     pub fn terminal_table(&self) -> String {
+        if let Some(reason) = &self.verdict.void {
+            return terminal::void(reason);
+        }
         let attacks = self.attacks();
         let mut out = String::new();
-        if let Some(reason) = &self.verdict.void {
-            out.push_str(&wrapped(&format!("VOID: {reason}")));
-            out.push('\n');
-        }
         for block in attacks.chunks(COLUMNS) {
-            out.push_str(&line("model", block.iter().map(|a| a.0.clone())));
+            out.push_str(&line(
+                "model",
+                block.iter().map(|a| shown(&a.0).to_string()),
+            ));
             for model in &self.models {
                 let result = |attack: &str| model.results.iter().find(|r| r.attack == attack);
                 if block.iter().all(|a| result(&a.0).is_none()) {
@@ -49,7 +50,7 @@ impl Report {
                     _ => "not measurable".into(),
                 };
                 out.push_str(&line(
-                    &model.name,
+                    &shown(&model.name).to_string(),
                     block.iter().map(|a| cell(&a.0, &auc, "failed")),
                 ));
                 let members = match model.primary {
@@ -66,9 +67,7 @@ impl Report {
             out.push('\n');
         }
         out.push_str("AUC with 95 % interval; below it members found / members at 1 % false alarms. 0.5 is chance.\n");
-        if self.verdict.void.is_some() {
-            out.push_str("VOID: none of these numbers counts; the reason is above the table and in the report.\n");
-        }
+        out.push_str(&terminal::verdicts(self));
         out
     }
 
@@ -222,26 +221,6 @@ impl Report {
     }
 }
 
-/// Lines of at most [`LINE`] characters, broken between words.
-fn wrapped(text: &str) -> String {
-    let mut out = String::new();
-    let mut length = 0;
-    for word in text.split_whitespace() {
-        let more = word.chars().count();
-        if length > 0 && length + 1 + more > LINE {
-            out.push('\n');
-            length = 0;
-        } else if length > 0 {
-            out.push(' ');
-            length += 1;
-        }
-        out.push_str(word);
-        length += more;
-    }
-    out.push('\n');
-    out
-}
-
 fn line(first: &str, cells: impl Iterator<Item = String>) -> String {
     let mut text = format!("{:<FIRST$}", shown(first).to_string());
     for cell in cells {
@@ -304,6 +283,39 @@ pub fn compat_table(
     Ok(out)
 }
 
+/// What the report's own rule finds in each attack of a score file: `(attack, finding)`. Corrected for the number of attacks in
+/// the file; which rates are asked for plays no part.
+///
+/// # Errors
+/// When an attack has no members or no non-members.
+pub fn roc_findings(scores: &ScoresFile) -> Result<Vec<(String, Finding)>> {
+    let attacks = scores.attacks();
+    let of = |attack: &String| {
+        let measured = measured(scores, attack, attacks.len(), &[])?;
+        Ok((attack.clone(), measured.finding))
+    };
+    attacks.iter().map(of).collect()
+}
+
+fn measured(
+    scores: &ScoresFile,
+    attack: &str,
+    attacks: usize,
+    fprs: &[f64],
+) -> Result<Measurement> {
+    let (members, nonmembers) = scores.sides(attack);
+    measure(&members, &nonmembers, attacks, fprs, 0).map_err(|source: StatsError| {
+        AuditError::Stats {
+            what: format!(
+                "attack {attack} ({} members, {} non-members)",
+                members.len(),
+                nonmembers.len()
+            ),
+            source,
+        }
+    })
+}
+
 /// Statistics of any score file, as `dualmd roc` prints them: text, or a JSON array with one object per attack.
 ///
 /// Intervals are corrected (`auc_ci_adjusted`) for the number of attacks in the file.
@@ -315,17 +327,7 @@ pub fn roc_table(scores: &ScoresFile, fprs: &[f64], json: bool) -> Result<String
     let entries = attacks
         .iter()
         .map(|attack| {
-            let (members, nonmembers) = scores.sides(attack);
-            let measurement = measure(&members, &nonmembers, attacks.len(), fprs, 0).map_err(
-                |source: StatsError| AuditError::Stats {
-                    what: format!(
-                        "attack {attack} ({} members, {} non-members)",
-                        members.len(),
-                        nonmembers.len()
-                    ),
-                    source,
-                },
-            )?;
+            let measurement = measured(scores, attack, attacks.len(), fprs)?;
             Ok(RocEntry {
                 attack: attack.clone(),
                 measurement,

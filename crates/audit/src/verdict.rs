@@ -1,108 +1,182 @@
 //! The verdict in words: nothing that the numbers do not carry, never "anonymous", never "safe".
 
-use crate::format::{
-    grouped, interval, list, percent_in_words, percent_interval, rate, rate_in_words,
+use crate::conclusion::{
+    self, Conclusion, copied, families, half_that_leaks, set_looks, told_apart,
 };
-use crate::measure::minimum_detectable_auc;
+use crate::format::{
+    grouped, interval, list, percent_in_words, percent_interval, rate, rate_in_words, significant,
+};
+use crate::measure::{FAMILY_ALPHA, minimum_detectable_auc};
 use crate::report::{
-    AttackResult, Finding, Measurement, ModelReport, ModelVerdict, Report, Verdict, View,
+    AttackResult, Controls, Finding, Measurement, ModelReport, ModelVerdict, Report, Verdict, View,
 };
 use crate::untested::not_tested;
 use crate::words::{attacker, capital, member_of, subject};
 
-/// Builds the verdict from everything else in the report.
-pub fn verdict(report: &Report) -> Verdict {
+/// Builds the verdict from everything else in the report; `void`: the reason why there is none.
+pub fn verdict(report: &Report, void: Option<String>) -> Verdict {
+    let looks = set_looks(&report.models);
+    let concluded: Vec<(&ModelReport, Conclusion)> = report
+        .models
+        .iter()
+        .map(|m| (m, Conclusion::of(m, looks, void.is_some())))
+        .collect();
+    let models = concluded.iter().map(|(m, conclusion)| ModelVerdict {
+        model: m.name.clone(),
+        finding: conclusion.finding(),
+        conclusion: conclusion.clone(),
+        text: model_text(m, conclusion, looks),
+    });
     Verdict {
-        void: void(report),
-        summary: summary(report),
-        models: report
-            .models
-            .iter()
-            .map(|m| ModelVerdict {
-                model: m.name.clone(),
-                finding: finding(m),
-                text: model_text(m),
-            })
-            .collect(),
+        models: models.collect(),
+        summary: match void {
+            Some(_) => Vec::new(),
+            None => summary(report, &concluded, looks),
+        },
+        false_alarms: match void {
+            Some(_) => String::new(),
+            None => false_alarms(families(report)),
+        },
+        void,
         not_tested: not_tested(report),
     }
 }
 
 /// The reason why nothing can be trusted, if there is one.
-fn void(report: &Report) -> Option<String> {
-    let blind = report
-        .controls
-        .blind_baseline
-        .as_ref()
-        .filter(|b| b.outcome == "void")?;
-    let look = if blind.why.is_empty() {
-        "Look at file format, size and source."
-    } else {
-        blind.why.as_str()
+pub fn void(controls: &Controls, contradictions: &[String]) -> Option<String> {
+    let mut reasons = Vec::new();
+    let blind = controls.blind_baseline.as_ref();
+    if let Some(blind) = blind.filter(|b| b.outcome == "void") {
+        let look = if blind.why.is_empty() {
+            "Look at file format, size and source."
+        } else {
+            blind.why.as_str()
+        };
+        reasons.push(format!(
+            "A classifier that never saw the model separates the two image sets (AUC {}, {}). They differ in something other than membership, and no number below can be trusted. {look}",
+            rate(blind.auc),
+            interval(blind.auc_ci)
+        ));
+    }
+    if !contradictions.is_empty() {
+        reasons.push(format!(
+            "The files of this folder contradict each other about who is a member, and no number below can be trusted: {}. Put back the files that belong together, or attack again (delete the scores and repeat the command).",
+            contradictions.join(". ")
+        ));
+    }
+    (!reasons.is_empty()).then(|| reasons.join(" "))
+}
+
+/// Chance that something is found where there is nothing.
+fn false_alarms(families: usize) -> String {
+    let one = "False alarms: what is found by luck alone, where nothing leaks, is held to once in 20 audits for each family of looks (the attacks on all members of a model, those on its halves, the tests of whole sets)";
+    match families {
+        0 => String::new(),
+        1 => format!("{one}, and this report has one such family."),
+        n => format!(
+            "{one}. This report has {n} such families: were they independent, {:.0} in 100 reports like it would show at least one finding by luck, so a finding that stands alone and barely passes is weak.",
+            100.0 * (1.0 - (1.0 - FAMILY_ALPHA).powi(i32::try_from(n).unwrap_or(i32::MAX)))
+        ),
+    }
+}
+
+/// Could this model leave the house? A teacher must not, and a repeat is no product of its own.
+fn released(model: &ModelReport) -> bool {
+    !model.is_teacher() && model.defense != "teacher" && model.repeat_of.is_none()
+}
+
+/// A paragraph for every model that could be released, the undefended one first; for all models if none could be.
+fn summary(report: &Report, concluded: &[(&ModelReport, Conclusion)], looks: usize) -> Vec<String> {
+    let attacked = || concluded.iter().filter(|(m, _)| m.attacks_run() > 0);
+    let mut shown: Vec<&(&ModelReport, Conclusion)> =
+        attacked().filter(|(m, _)| released(m)).collect();
+    if shown.is_empty() {
+        shown = attacked().collect();
+    }
+    let baseline = (shown.iter().map(|s| s.0)).find(|m| m.defense == "none");
+    let is_baseline = |m: &ModelReport| baseline.is_some_and(|b| b.name == m.name);
+    shown.sort_by_key(|(m, _)| !is_baseline(m));
+    shown
+        .into_iter()
+        .map(|(model, conclusion)| {
+            let mut text = vec![lead(model, conclusion)];
+            text.extend(beside(model, conclusion, looks));
+            if let Some(baseline) = baseline.filter(|b| b.name != model.name) {
+                text.extend(strongest_against_strongest(model, baseline));
+            }
+            if model.primary == View::Pooled {
+                text.extend(halves(model));
+            }
+            text.extend(seeds(report, model));
+            text.join(" ")
+        })
+        .collect()
+}
+
+/// The largest AUC on a model beside the largest on the undefended one, whatever attacks they are of.
+fn strongest_against_strongest(model: &ModelReport, baseline: &ModelReport) -> Option<String> {
+    let best = |m: &ModelReport| {
+        let result = m.strongest()?;
+        let auc = result.view(m.primary)?.auc;
+        Some((result.title.clone(), rate_in_words(auc)))
     };
+    let ((own, auc), (theirs, reference)) = (best(model)?, best(baseline)?);
     Some(format!(
-        "A classifier that never saw the model separates the two image sets (AUC {}, {}). They differ in something other than membership, and no number below can be trusted. {look}",
-        rate(blind.auc),
-        interval(blind.auc_ci)
+        "Strongest attack against strongest attack: AUC {auc} ({own}) here, {reference} ({theirs}) against {}.",
+        subject(baseline)
     ))
 }
 
-/// The undefended model, the best-known defence, and the step between them.
-fn summary(report: &Report) -> Vec<String> {
-    let scored = |m: &&ModelReport| m.attacks_run() > 0;
-    let baseline = report
-        .models
+/// What else was found of a model, beside the first sentence: scores the wrong way round, the set as a whole, copies.
+fn beside(model: &ModelReport, conclusion: &Conclusion, looks: usize) -> Vec<String> {
+    if matches!(conclusion, Conclusion::Void | Conclusion::Unknown) {
+        return Vec::new();
+    }
+    let mut text = Vec::new();
+    if !matches!(conclusion, Conclusion::Images { .. }) {
+        text.extend(inverted(model));
+    }
+    text.extend(whole_set(model, conclusion, looks));
+    text.extend(copies(model));
+    text
+}
+
+/// That members and non-members are told apart as a whole.
+fn whole_set(model: &ModelReport, conclusion: &Conclusion, looks: usize) -> Option<String> {
+    let tests: Vec<String> = told_apart(model, looks)
         .iter()
-        .filter(scored)
-        .find(|m| m.defense == "none" && m.repeat_of.is_none());
-    let other = |m: &&ModelReport| {
-        baseline.is_none_or(|b| b.name != m.name) && !m.is_teacher() && m.repeat_of.is_none()
+        .map(|t| {
+            format!(
+                "{} (p = {})",
+                t.title.trim_end_matches('?'),
+                significant(t.p_value)
+            )
+        })
+        .collect();
+    if tests.is_empty() {
+        return None;
+    }
+    let told = match conclusion {
+        Conclusion::Images { .. } | Conclusion::OneHalf { .. } => {
+            "The set as a whole is told from unseen images too"
+        }
+        _ => {
+            "The set as a whole: yes, the training images taken together are told from unseen ones"
+        }
     };
-    let defended = report
-        .models
-        .iter()
-        .filter(scored)
-        .find(|m| m.defense == "distillmd" && m.repeat_of.is_none())
-        .or_else(|| report.models.iter().filter(scored).find(other));
-    let mut out = Vec::new();
-    for model in [baseline, defended].into_iter().flatten() {
-        let mut text = vec![lead(model)];
-        text.extend(leaks_elsewhere(model));
-        if finding(model) != Finding::Leak {
-            text.extend(inverted(model));
-        }
-        if model.primary == View::Pooled {
-            text.extend(halves(model));
-        }
-        text.extend(seeds(report, model));
-        out.push(text.join(" "));
-    }
-    if let (Some(baseline), Some(defended)) = (baseline, defended)
-        && let Some(strongest) = baseline.strongest()
-        && let Some(c) = report
-            .comparisons
-            .iter()
-            .find(|c| c.model == defended.name && c.attack == strongest.attack)
-        && let (Some(before), Some(after)) = (
-            &strongest.pooled,
-            defended
-                .results
-                .iter()
-                .find(|r| r.attack == c.attack)
-                .and_then(|r| r.pooled.as_ref()),
-        )
-        && c.difference_ci[0] > 0.0
-    {
-        out.push(format!(
-            "On the same images, the AUC of {} falls from {} to {} (difference {}, {}).",
-            strongest.title,
-            rate_in_words(before.auc),
-            rate_in_words(after.auc),
-            rate(c.difference),
-            interval(c.difference_ci)
-        ));
-    }
-    out
+    Some(format!("{told}: {}.", tests.join("; ")))
+}
+
+/// That what the model draws holds copies.
+fn copies(model: &ModelReport) -> Option<String> {
+    let c = copied(model)?;
+    Some(format!(
+        "Copies: {} of {} generated images pass for training images ({}), where as many unseen images explain {}.",
+        grouped(c.control.members.copies as i64),
+        grouped(c.control.drawn.unwrap_or(c.n_generated) as i64),
+        c.features,
+        grouped(c.control.heldout.copies as i64)
+    ))
 }
 
 /// What other trainings of the same recipe gave under the strongest attack.
@@ -123,30 +197,13 @@ fn seeds(report: &Report, model: &ModelReport) -> Option<String> {
     ))
 }
 
-/// The worst finding on the members that the model was trained on.
-fn finding(model: &ModelReport) -> Finding {
-    let views: &[View] = if model.primary == View::Pooled {
-        &[View::Pooled, View::D1, View::D2]
-    } else {
-        std::slice::from_ref(&model.primary)
-    };
-    let findings: Vec<Finding> = model
-        .results
-        .iter()
-        .flat_map(|r| views.iter().filter_map(|v| r.view(*v)))
-        .map(|m| m.finding)
-        .collect();
-    if findings.is_empty() {
-        return Finding::Unknown;
-    }
-    [Finding::Leak, Finding::Inverted]
-        .into_iter()
-        .find(|f| findings.contains(f))
-        .unwrap_or(Finding::Chance)
-}
-
 /// The sentence on the strongest attack.
-fn lead(model: &ModelReport) -> String {
+fn lead(model: &ModelReport, conclusion: &Conclusion) -> String {
+    if let Conclusion::OneHalf { .. } = conclusion
+        && let Some(text) = one_half(model)
+    {
+        return format!("Against {} {text}", subject(model));
+    }
     let Some((best, m)) = model
         .strongest()
         .and_then(|r| Some((r, r.view(model.primary)?)))
@@ -156,8 +213,11 @@ fn lead(model: &ModelReport) -> String {
             capital(&subject(model))
         );
     };
-    match m.finding {
-        Finding::Leak => leak(model, best, m),
+    match conclusion {
+        Conclusion::Images { .. } => leak(model, best, m),
+        Conclusion::WholeSet { .. } => {
+            format!("Single images: no. {}", no_leak(model, best, m))
+        }
         _ => no_leak(model, best, m),
     }
 }
@@ -227,13 +287,42 @@ fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String 
     )
 }
 
+/// That all members together show no leak and one half alone does.
+fn one_half(model: &ModelReport) -> Option<String> {
+    let (result, half, m) = half_that_leaks(model)?;
+    let best = model.strongest()?;
+    let all = best.view(model.primary)?;
+    let found = m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01 && p.measurable);
+    let found = found.map_or_else(String::new, |p| {
+        format!(
+            " and finds {} of {} of them at 1 false alarm in 100",
+            p.tp, m.n_members
+        )
+    });
+    Some(format!(
+        "one half of the members leaks by itself: {} reaches AUC {} ({}) on the members of {}{found}. Over all members together it does not show (largest AUC {}, {}, {}).",
+        result.title,
+        rate(m.auc),
+        interval(m.auc_ci_adjusted),
+        half.name(),
+        rate(all.auc),
+        interval(all.auc_ci_adjusted),
+        best.title
+    ))
+}
+
 /// The strongest attack in one line, for the card of a model.
-fn short(model: &ModelReport) -> String {
+fn short(model: &ModelReport, conclusion: &Conclusion) -> String {
+    if let Conclusion::OneHalf { .. } = conclusion
+        && let Some(text) = one_half(model)
+    {
+        return capital(&text);
+    }
     let Some((best, m)) = model
         .strongest()
         .and_then(|r| Some((r, r.view(model.primary)?)))
     else {
-        return lead(model);
+        return lead(model, conclusion);
     };
     let n = model.attacks_run();
     let which = if n == 1 {
@@ -242,7 +331,7 @@ fn short(model: &ModelReport) -> String {
         format!("Strongest of {n} attacks: {}", best.title)
     };
     let auc = format!("AUC {} ({})", rate(m.auc), interval(m.auc_ci_adjusted));
-    if m.finding != Finding::Leak {
+    if !matches!(conclusion, Conclusion::Images { .. }) {
         let none = if n == 1 {
             format!("{} did no better than chance: {auc}", best.title)
         } else {
@@ -251,8 +340,12 @@ fn short(model: &ModelReport) -> String {
                 best.title
             )
         };
+        let single = match conclusion {
+            Conclusion::WholeSet { .. } => "Single images: no. ",
+            _ => "",
+        };
         return format!(
-            "{none}. Leaks below AUC {:.2} would not have been seen.",
+            "{single}{none}. Leaks below AUC {:.2} would not have been seen.",
             detectable(model, m)
         );
     }
@@ -276,12 +369,15 @@ fn detectable(model: &ModelReport, m: &Measurement) -> f64 {
 }
 
 /// Everything worth a sentence about one model.
-fn model_text(model: &ModelReport) -> String {
-    let mut text = vec![short(model)];
-    if let Some(sentence) = leaks_elsewhere(model) {
-        text.push(sentence);
+fn model_text(model: &ModelReport, conclusion: &Conclusion, looks: usize) -> String {
+    if let Conclusion::Void = conclusion {
+        return "Void: nothing follows from its numbers.".into();
     }
-    text.extend(inverted(model));
+    let mut text = vec![short(model, conclusion)];
+    if let Conclusion::Images { .. } = conclusion {
+        text.extend(inverted(model));
+    }
+    text.extend(beside(model, conclusion, looks));
     match model.primary {
         View::Pooled => text.extend(halves(model)),
         own => text.extend(other_half(model, own)),
@@ -304,24 +400,8 @@ fn model_text(model: &ModelReport) -> String {
 
 /// Attacks that rank members below non-members.
 fn inverted(model: &ModelReport) -> Option<String> {
-    let views: &[View] = if model.primary == View::Pooled {
-        &[View::Pooled, View::D1, View::D2]
-    } else {
-        std::slice::from_ref(&model.primary)
-    };
-    let inverted: Vec<String> = model
-        .results
-        .iter()
-        // The first view that is inverted says it for the attack: pooled before the halves.
-        .filter_map(|r| {
-            views.iter().find_map(|v| {
-                Some((
-                    r,
-                    *v,
-                    r.view(*v).filter(|m| m.finding == Finding::Inverted)?,
-                ))
-            })
-        })
+    let inverted: Vec<String> = conclusion::inverted(model)
+        .into_iter()
         .map(|(r, v, m)| {
             let whom = if v == model.primary {
                 String::new()
@@ -343,28 +423,6 @@ fn inverted(model: &ModelReport) -> Option<String> {
         "Inverted: {} {} members below non-members. That is information too, for an attacker who turns the score round, and no protection.",
         list(&inverted),
         if inverted.len() == 1 { "ranks" } else { "rank" }
-    ))
-}
-
-/// Pooled scores show no leak, but one half alone does.
-fn leaks_elsewhere(model: &ModelReport) -> Option<String> {
-    let leaks = |r: &AttackResult, v: View| r.view(v).is_some_and(|m| m.finding == Finding::Leak);
-    if model.primary != View::Pooled || model.results.iter().any(|r| leaks(r, View::Pooled)) {
-        return None;
-    }
-    let (result, view, m) = model
-        .results
-        .iter()
-        .flat_map(|r| [View::D1, View::D2].map(|v| (r, v)))
-        .filter(|(r, v)| leaks(r, *v))
-        .filter_map(|(r, v)| Some((r, v, r.view(v)?)))
-        .max_by(|a, b| a.2.auc.total_cmp(&b.2.auc))?;
-    Some(format!(
-        "One half leaks by itself: {} reaches AUC {} ({}) on the members of {}.",
-        result.title,
-        rate(m.auc),
-        interval(m.auc_ci),
-        view.name()
     ))
 }
 

@@ -179,23 +179,134 @@ fn damaged_files_are_named() {
     );
 }
 
+/// Rows and labels that do not match the split void the report, which names them; so does a model or a plan of another split.
 #[test]
-fn files_of_another_run_raise_a_warning() {
+fn files_that_contradict_each_other_void_the_report() {
+    let void = |change: &dyn Fn(&Path)| -> Option<String> {
+        let dir = tempfile::tempdir().expect("temp dir");
+        common::run_folder(dir.path());
+        change(dir.path());
+        let report = build(dir.path()).expect("build");
+        let terminal = report.terminal_table();
+        assert_eq!(
+            terminal.starts_with("VOID: "),
+            report.verdict.void.is_some()
+        );
+        report.verdict.void
+    };
+    assert_eq!(void(&|_| ()), None);
+    let edit = |file: &str, from: &str, to: &str, dir: &Path| {
+        let path = dir.join(file);
+        let text = std::fs::read_to_string(&path).expect("read");
+        assert!(text.contains(from), "{from}");
+        std::fs::write(&path, text.replacen(from, to, 1)).expect("write");
+    };
+    let says = |void: Option<String>, parts: &[&str]| {
+        let void = void.expect("void");
+        for part in parts {
+            assert!(void.contains(part), "`{part}` is missing in {void}");
+        }
+    };
+    let id = |side: &str, i: usize| format!("{side}{i:030x}");
+    // The label of one row is turned: that row is named.
+    let row = format!("{},,1,loss", id("aa", 2));
+    let turned = format!("{},,0,loss", id("aa", 2));
+    let found = void(&|dir| edit("scores/student.csv", &row, &turned, dir));
+    says(
+        found,
+        &[
+            "1 rows (1 samples) of the scores of student do not match split.json: row 3",
+            &id("aa", 2),
+            "a non-member here, a member in split.json",
+        ],
+    );
+    // An image that the split does not know.
+    let found = void(&|dir| edit("scores/kd.csv", &id("bb", 0), "cc01", dir));
+    says(
+        found,
+        &[
+            "of the scores of kd",
+            "row 65 (sample cc01, attack loss): not in split.json",
+        ],
+    );
+    // A member of the split that became a non-member there: every attack's row of it, the first five by name.
+    let found = void(&|dir| {
+        let path = dir.join("split.json");
+        let text = std::fs::read(&path).expect("read");
+        let mut split: serde_json::Value = serde_json::from_slice(&text).expect("json");
+        let one = split["members"].as_array_mut().expect("members").remove(0);
+        split["nonmembers"]
+            .as_array_mut()
+            .expect("others")
+            .push(one);
+        std::fs::write(&path, split.to_string()).expect("write");
+    });
+    says(
+        found,
+        &[
+            "6 rows (1 samples) of the scores of baseline",
+            "a member here, a non-member in split.json",
+            "and 1 more",
+        ],
+    );
+    // A model, or the plan, of another split.
+    let found = void(&|dir| edit("models/student/training.json", "5b1f0c", "beef", dir));
+    says(
+        found,
+        &["student was trained with another split than split.json"],
+    );
+    let found = void(&|dir| edit("plan.json", "5b1f0c", "beef", dir));
+    says(found, &["not the split that plan.json names"]);
+    // Without a split: a sample that is on both sides.
+    let found = void(&|dir| {
+        std::fs::remove_file(dir.join("split.json")).expect("remove");
+        let row = format!("{},,1,pia", id("aa", 2));
+        edit("scores/student.csv", &row, &row.replace(",1,", ",0,"), dir);
+    });
+    says(
+        found,
+        &[
+            "1 rows (1 samples) of the scores of student contradict earlier rows",
+            "attack pia",
+        ],
+    );
+}
+
+/// What a link in a run folder leads to is not embedded, and the report says that it is not.
+#[cfg(unix)]
+#[test]
+fn pictures_behind_links_are_not_embedded() {
     let dir = tempfile::tempdir().expect("temp dir");
-    common::run_folder(dir.path());
-    let path = dir.path().join("models/student/training.json");
-    let text = std::fs::read_to_string(&path)
-        .expect("read")
-        .replace("5b1f0c", "beef");
-    std::fs::write(&path, text).expect("write");
-    let report = build(dir.path()).expect("build");
-    assert!(
-        report
-            .warnings
-            .iter()
-            .any(|w| w.starts_with("student was trained with another split")),
-        "{:?}",
-        report.warnings
+    let run = dir.path().join("run");
+    common::run_folder(&run);
+    let secret = common::png(5, 7, &[201; 35]);
+    std::fs::write(dir.path().join("secret.png"), &secret).expect("write");
+    let grid = run.join("samples/baseline/grid.png");
+    std::fs::remove_file(&grid).expect("remove");
+    std::os::unix::fs::symlink(dir.path().join("secret.png"), &grid).expect("link");
+    // A whole folder of samples elsewhere.
+    let (student, away) = (run.join("samples/student"), dir.path().join("away"));
+    std::fs::rename(&student, &away).expect("rename");
+    std::os::unix::fs::symlink(&away, &student).expect("link");
+    let exposed = run.join("exposed/3.png");
+    std::fs::remove_file(&exposed).expect("remove");
+    std::os::unix::fs::symlink("/dev/zero", &exposed).expect("link");
+    let report = build(&run).expect("build");
+    let page = std::fs::read_to_string(write(&run, &report).expect("write").html).expect("page");
+    assert!(!page.contains("width=\"5\" height=\"7\""));
+    let missing = report.missing.join("\n");
+    for part in [
+        "samples/baseline/grid.png: is behind a link",
+        "samples/student/grid.png: is behind a link",
+        "samples/student/0000.png",
+        "exposed/3.png: is behind a link",
+    ] {
+        assert!(missing.contains(part), "{part} in\n{missing}");
+    }
+    // Models with pictures but for the two grids, the student's eight pairs and one thumbnail (compare the whole page's test).
+    assert_eq!(
+        page.matches("src=\"data:image/png;base64,").count(),
+        2 + 3 * 12 + 11
     );
 }
 

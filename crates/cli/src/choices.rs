@@ -42,6 +42,23 @@ choice! {
 }
 
 choice! {
+    /// What a command can be told to fail on: the findings of a report.
+    FailOn {
+        /// single images are told apart, over all members or over one half
+        #[default]
+        Leak = "leak",
+        /// members are ranked below non-members
+        Inverted = "inverted",
+        /// members and non-members are told apart as a whole only
+        Set = "set",
+        /// what the model draws holds copies, and nothing else was found
+        Copies = "copies",
+        /// the report is void
+        Void = "void",
+    }
+}
+
+choice! {
     /// What images are compared by.
     Features {
         /// efflite0 where its weights are at hand, else none

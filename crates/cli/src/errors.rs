@@ -1,4 +1,6 @@
 //! How a failure is told: what went wrong, then why, one reason a line; and which exit code it gets.
+//!
+//! 0: done. 1: failed. 2: wrong arguments. 3 and 4: what `--fail-on` asked for was found (`commands::report`). 130: stopped.
 
 use dualmd_attack::AttackError;
 
@@ -20,6 +22,14 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             )
     });
     if wrong_arguments { 2 } else { 1 }
+}
+
+/// A failure that what was typed is to blame for: its words, with exit code 2.
+pub fn usage(error: anyhow::Error) -> anyhow::Error {
+    match exit_code(&error) {
+        1 => Usage(format!("{error:#}")).into(),
+        _ => error,
+    }
 }
 
 /// As `anyhow::bail!`, for wrong arguments.
@@ -65,7 +75,7 @@ pub fn harmless(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{exit_code, harmless, render};
+    use super::{exit_code, harmless, render, usage};
     use anyhow::{Context, anyhow};
 
     #[test]
@@ -109,5 +119,13 @@ mod tests {
             .map_err(anyhow::Error::from);
         assert_eq!(exit_code(&unknown.expect_err("no such attack")), 2);
         assert_eq!(exit_code(&anyhow!("disk full")), 1);
+        let typed = usage(anyhow!("there are 2 entries").context("--set models.7.name=x"));
+        assert_eq!(
+            (render(&typed), exit_code(&typed)),
+            (
+                "error: --set models.7.name=x: there are 2 entries".into(),
+                2
+            )
+        );
     }
 }

@@ -17,6 +17,7 @@
 //! | [`selection`] | which attack is best, and how good is it on samples that did not choose it? |
 //! | [`set_test`] | do two sets of features differ, and how many images does one person need to prove use? |
 //! | [`lira`] | how likely is a statistic under models with and without the sample? |
+//! | [`nearer`] | do generated images lie nearer to training images than to as many others? |
 //! | [`seeds`] | how much of a result is the training seed? |
 //!
 //! ```
@@ -40,6 +41,7 @@ pub mod delong;
 pub mod epsilon;
 mod error;
 pub mod lira;
+pub mod nearer;
 mod ranks;
 pub mod resample;
 pub mod roc;
@@ -60,6 +62,7 @@ pub use epsilon::{
 };
 pub use error::StatsError;
 pub use lira::{LiraScores, LiraVariance, lira_offline_scores, lira_scores};
+pub use nearer::{Nearer, nearer};
 pub use resample::{
     BootstrapInterval, PermutationTest, bootstrap, bootstrap_tpr_at_fpr, permutation_test,
 };

@@ -27,6 +27,22 @@ pub fn section(report: &Report) -> Markup {
     }
 }
 
+/// What is left of the numbers of a void report, folded away; nothing of any other.
+pub fn untrusted(report: &Report) -> Markup {
+    let attacks = report.attacks();
+    html! {
+        @if report.is_void() {
+            section #untrusted {
+                details {
+                    summary { "Numbers that cannot be trusted" }
+                    p { "They are no result. Figures, pictures and everything that is computed from them are left out; " code { "findings.csv" } " and " code { "scores/" } " hold what there is." }
+                    (table(report, &attacks))
+                }
+            }
+        }
+    }
+}
+
 /// Members listed per model that several attacks find.
 const FOUND: usize = 30;
 
@@ -375,10 +391,11 @@ fn comparisons(report: &Report) -> Markup {
             .map_or_else(|| name.to_owned(), |a| a.1)
     };
     html! {
-        @if !report.comparisons.is_empty() {
+        @if let Some(first) = report.comparisons.first() {
+            @let baseline = report.models.iter().find(|m| m.name == first.baseline).map_or_else(|| first.baseline.clone(), crate::words::subject);
             details {
-                summary { "Difference to the undefended model, attack by attack" }
-                p { "AUC of the undefended model minus AUC of the other, on the same images (DeLong's test for paired curves; p-values are not corrected; where interval and p disagree, as they may for an AUC near 1, go by the interval). A difference of AUCs says nothing about which side of 0.5 they are on: read it beside the table above." }
+                summary { "Difference to " (baseline) ", attack by attack" }
+                p { "AUC of " (baseline) " minus AUC of the other, on the same images (DeLong's test for paired curves; p-values are not corrected; where interval and p disagree, as they may for an AUC near 1, go by the interval). A difference of AUCs says nothing about which side of 0.5 they are on: read it beside the table above." }
                 div.scroll { table.plain data-sortable="" {
                     thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "Difference" } th.n scope="col" { "95 % interval" } th.n scope="col" { "p" } } }
                     tbody { @for c in &report.comparisons { tr {
@@ -419,10 +436,10 @@ fn operating_points(report: &Report) -> Markup {
                         th.n scope="col" { "time" } th scope="col" { "Finding" }
                     } }
                     tbody { @for model in &report.models { @for r in &model.results { @for view in [View::Pooled, View::D1, View::D2] {
-                        @if let Some(m) = r.view(view) { tr.half[view != View::Pooled && view != model.primary] data-model=(model.title) data-members=(view.name()) data-finding=(super::word(m.finding)) {
+                        @if let Some(m) = r.view(view) { tr.half[view != View::Pooled && view != model.primary] data-model=(model.title) data-members=(view.name()) data-finding=(m.finding.words()) {
                             td { (model.title) } td { (r.title) } td { (view.name()) } td.n data-value=(m.auc) { (rate(m.auc)) } td.n { (interval(m.auc_ci_adjusted)) } td.n { (rate(m.balanced_accuracy)) }
                             @for p in &m.tpr_at_fpr { (point(p, m)) }
-                            td.n data-value=[r.seconds] { @match r.seconds { Some(s) => (seconds(s)), None => "" } } td { (chip(m.finding)) }
+                            td.n data-value=[r.seconds] { @match r.seconds { Some(s) => (seconds(s)), None => "" } } td { (chip(m.finding, m.finding.words())) }
                         } }
                     } } } }
                 }

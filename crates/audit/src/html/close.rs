@@ -35,7 +35,7 @@ pub fn controls(report: &Report) -> Markup {
     html! {
         section #controls {
             h2 { "Controls" }
-            p.lede { "Checks of the audit itself. Both must find nothing." }
+            p.lede { "Checks of the audit itself. Both must find nothing." @if report.is_void() { " The audit is void: see the top of the page." } }
             div.controls {
                 article {
                     h3 { "Blind baseline" }
@@ -104,11 +104,15 @@ pub fn how_to_read() -> Markup {
         ),
         (
             "Many attacks",
-            "The best of several attacks looks good by luck. A leak is claimed only if it survives Bonferroni's correction for all attacks on that model: the corrected AUC interval lies above 0.5, or an exact test at the lowest measurable false-alarm rate does. The pooled members and the two halves are two families; each calls a model that leaks nothing leaky at most once in 20 audits.",
+            "The best of several attacks looks good by luck. A leak is claimed only if it survives Bonferroni's correction for all attacks on that model: the corrected AUC interval lies above 0.5, or an exact test at the lowest measurable false-alarm rate does. The pooled members and the two halves are two families; each calls a model that leaks nothing leaky at most once in 20 audits. A report of several models holds several such families; under the verdict stands how often luck alone would find something in a report like it.",
+        ),
+        (
+            "Only the set as a whole",
+            "No attack tells a single image from an unseen one, but a test of whole sets tells all members together from non-members: that these images were used can be shown, which of them cannot.",
         ),
         (
             "Epsilon (ε)",
-            "The scale of differential privacy. The numbers here bound from below what the training can claim; they are no promise from above. 0 says that an attack proves nothing.",
+            "The scale of differential privacy. The numbers here bound from below what the training can claim; they are no promise from above. 0 says that no ε is refuted; a leak can be there all the same.",
         ),
         (
             "D1 and D2",

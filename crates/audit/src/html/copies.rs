@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use super::figure;
+use crate::conclusion::{beyond, copied};
 use crate::files::Copying;
 use crate::format::{grouped, percent, percent_interval, significant};
 use crate::report::{ModelReport, Report};
@@ -56,21 +57,15 @@ fn share(copying: &Copying) -> f64 {
 }
 
 fn caption(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
-    let beyond = |c: &Copying| {
-        let [members, heldout] = [&c.control.members, &c.control.heldout].map(|f| f.copies as i64);
-        members - heldout
-    };
-    // The intervals of the two shares lie apart.
-    let clearly = |c: &Copying| c.control.members.share_ci[0] > c.control.heldout.share_ci[1];
-    let clear = rows.iter().filter(|(_, c)| clearly(c));
-    let most = clear.max_by_key(|(_, c)| beyond(c));
+    let of_models = rows.iter().filter_map(|(m, _)| Some((*m, copied(m)?)));
+    let most = of_models.max_by_key(|(_, c)| beyond(c));
     html! {
         @match most {
-            Some((m, c)) if clearly(c) => {
+            Some((m, c)) => {
                 "Most beyond the control: " (m.title) " by " code { (c.features) } ", " (grouped(c.control.members.copies as i64)) " of "
                 (grouped(c.control.drawn.unwrap_or(c.n_generated) as i64)) " generated images against " (grouped(c.control.heldout.copies as i64)) ". "
             }
-            _ => { "No model's count is clearly beyond its control. " }
+            None => { "No model's count is clearly beyond its control. " }
         }
         @if rows.iter().any(|(_, c)| c.own_prompt.is_some()) { "Own image: mean likeness of what a caption draws to the image it belongs to. " }
         "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often (with prompts: what is drawn for captions that no model saw). Copying is what the members have beyond it. Both counts of the control use " (grouped(first.control.n as i64)) " images a side and thresholds of their own, which " (percent(first.control.false_copy_rate)) " of such images pass. "

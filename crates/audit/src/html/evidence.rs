@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
+use crate::conclusion::{Conclusion, set_looks, tells_apart};
 use crate::epsilon::{EpsilonBound, OneRun};
 use crate::format::{fpr_name, interval, list, rate, significant};
 use crate::repeats::{Combined, RepeatedAttack};
@@ -46,11 +47,11 @@ pub fn epsilon_section(report: &Report) -> Markup {
                 p.lede {
                     "Differential privacy bounds by a number, ε, how much one image may change what a training gives away: the odds of any outcome by a factor of at most e" sup { "ε" } " "
                     "(ε = 1 is a factor of 2.7, ε = 3 one of 20; smaller is more private). An attack that works refutes every ε below some value. That value is given here. "
-                    "0 means that the attack proves nothing, not that there is nothing; no upper bound is implied by any number here."
+                    "0 means that no ε is refuted, not that nothing was found: this takes more than telling members from others (the verdict above is about that). No upper bound is implied by any number here."
                 }
                 @if !lines.is_empty() { ul.lines { @for (m, attack, b) in &lines { li {
                     strong { (m.title) } ": ε is at least " strong { (epsilon(b.lower)) } " (" (attack) ": " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
-                    @if b.lower <= 0.0 { "The attack proves nothing. " }
+                    @if b.lower <= 0.0 { (refutes_nothing(report.conclusion(&m.name))) }
                     "No attack on as many images could have shown more than " (epsilon(b.ceiling)) "."
                     @if let Some((claimed, delta)) = claim(m) {
                         " DP-SGD claims that it is at most " strong { (epsilon(claimed)) } " (at δ = " (delta) ")"
@@ -77,6 +78,16 @@ pub fn epsilon_section(report: &Report) -> Markup {
                 }
                 (one_run(report))
             }
+        }
+    }
+}
+
+/// What a bound of 0 means beside the verdict on the model.
+fn refutes_nothing(conclusion: &Conclusion) -> &'static str {
+    match conclusion {
+        Conclusion::Nothing | Conclusion::Void | Conclusion::Unknown => "No ε is refuted. ",
+        _ => {
+            "No ε is refuted, for which more or clearer hits would be needed; what the verdict says was found stands. "
         }
     }
 }
@@ -236,7 +247,7 @@ pub fn sets_section(report: &Report) -> Markup {
         .collect();
     ks.sort_unstable();
     ks.dedup();
-    let looks: usize = tested.iter().map(|(_, s)| s.tests.len()).sum();
+    let looks = set_looks(&report.models);
     html! {
         @if !tested.is_empty() || !powers.is_empty() {
             section #sets {
@@ -264,12 +275,12 @@ pub fn sets_section(report: &Report) -> Markup {
                             th scope="row" { (m.title) } td { (t.title) @if !t.what.is_empty() { small { (t.what) } } }
                             td.n { (t.members) } td.n { (t.nonmembers) } td.n data-value=(t.statistic) { (significant(t.statistic)) }
                             td.n data-value=(t.p_value) { (significant(t.p_value)) small { "of " (t.permutations) } }
-                            td { (if t.p_value * looks as f64 <= crate::measure::FAMILY_ALPHA { "told apart" } else { "not told apart" }) }
+                            td { (if tells_apart(t, looks) { "told apart" } else { "not told apart" }) }
                         } } } }
                     } }
                     p.caption {
                         "Permutation tests: p is the share of random divisions that differ as much. Told apart: p at most 0.05 divided by the " (looks) " tests of this table. "
-                        "Such a test speaks of the sets, not of any one image. "
+                        "Such a test speaks of the sets, not of any one image: where it tells them apart and no attack does, the images were used, and who among them cannot be said. One that sees nothing takes nothing back of what an attack finds. "
                         @for (m, s) in &tested { @if let Some(text) = features(&s.features) { "Compared for " (m.title) ": " (text) ". " } }
                     }
                 }

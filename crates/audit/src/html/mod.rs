@@ -30,24 +30,30 @@ pub fn page(report: &Report) -> String {
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
     );
     let name = top::run_name(report);
+    // Of a void report nothing is shown that looks like a result: neither figures nor captions.
+    let result = |section: fn(&Report) -> Markup| match report.is_void() {
+        true => html! {},
+        false => section(report),
+    };
     let sections: Vec<(&str, &str, Markup)> = [
         ("verdict", "Verdict", top::verdict(report)),
-        ("attacks", "Attacks", attacks::section(report)),
-        ("roc", "ROC curves", curves::roc_section(report)),
-        ("scores", "Scores", curves::histogram_section(report)),
-        ("sets", "Sets of images", evidence::sets_section(report)),
-        ("epsilon", "Epsilon", evidence::epsilon_section(report)),
+        ("untrusted", "Numbers", attacks::untrusted(report)),
+        ("attacks", "Attacks", result(attacks::section)),
+        ("roc", "ROC curves", result(curves::roc_section)),
+        ("scores", "Scores", result(curves::histogram_section)),
+        ("sets", "Sets of images", result(evidence::sets_section)),
+        ("epsilon", "Epsilon", result(evidence::epsilon_section)),
         (
             "repeats",
             "Repeated trainings",
-            evidence::repeats_section(report),
+            result(evidence::repeats_section),
         ),
-        ("pictures", "Pictures", pictures::section(report)),
-        ("copies", "Copies", copies::section(report)),
-        ("utility", "Utility", settings::utility(report)),
+        ("pictures", "Pictures", result(pictures::section)),
+        ("copies", "Copies", result(copies::section)),
+        ("utility", "Utility", result(settings::utility)),
         ("controls", "Controls", close::controls(report)),
-        ("training", "Training", curves::training_section(report)),
-        ("compat", "Public codes", evidence::compat_section(report)),
+        ("training", "Training", result(curves::training_section)),
+        ("compat", "Public codes", result(evidence::compat_section)),
         ("settings", "Settings", settings::section(report)),
         ("edpb", "EDPB", close::edpb(report)),
         ("reading", "How to read this", close::how_to_read()),
@@ -87,35 +93,20 @@ fn figure(class: &str, body: Markup, caption: Markup) -> Markup {
     html! { figure class=(class) { (body) figcaption { (caption) } } }
 }
 
-/// A finding in a word or three.
-fn word(finding: Finding) -> &'static str {
-    match finding {
-        Finding::Leak => "leak",
-        Finding::Inverted => "inverted",
-        Finding::Chance => "no leak seen",
-        Finding::Unknown => "not tested",
-    }
-}
-
 /// The mark of a finding: a shape and a word, so that it survives black-and-white print.
-fn chip(finding: Finding) -> Markup {
-    let class = match finding {
-        Finding::Leak => "leak",
-        Finding::Inverted => "inverted",
-        Finding::Chance => "chance",
-        Finding::Unknown => "unknown",
-    };
+fn chip(finding: Finding, words: &str) -> Markup {
     html! {
-        span class={ "chip " (class) } {
+        span class={ "chip " (finding.name()) } {
             svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true" {
                 @match finding {
                     Finding::Leak => { circle cx="5" cy="5" r="4.5" {} }
                     Finding::Inverted => { path d="M0.5 1.5h9L5 9.5z" {} }
+                    Finding::Set | Finding::Copies => { path d="M0.5 0.5h9v9h-9z" {} }
                     Finding::Chance => { circle.hollow cx="5" cy="5" r="3.8" {} }
-                    Finding::Unknown => { path.hollow d="M1 5h8" {} }
+                    Finding::Unknown | Finding::Void => { path.hollow d="M1 5h8" {} }
                 }
             }
-            (word(finding))
+            (words)
         }
     }
 }

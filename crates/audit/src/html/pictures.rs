@@ -6,10 +6,12 @@ use base64::Engine as _;
 use maud::{Markup, html};
 
 use super::figure;
+use crate::conclusion::{set_looks, told_apart};
 use crate::disk::Png;
 use crate::files::{Exposed, Nearest, Prompted};
-use crate::format::count;
-use crate::report::{ModelReport, Report};
+use crate::findings::NEARER;
+use crate::format::{count, grouped, percent, percent_interval, significant};
+use crate::report::{ModelReport, Report, View};
 
 /// Bytes of pictures a page may carry, so that it stays a file one can mail (base64 adds a third).
 const BUDGET: usize = 1_200_000;
@@ -74,8 +76,9 @@ pub fn section(report: &Report) -> Markup {
                 (prompted(report, &embed))
                 @if !nearest.is_empty() {
                     h3 { "Generated images and their nearest training images" }
-                    p.lede { "Left: generated; right: its nearest training image. The bars are distances to the nearest training image (orange) and to the nearest unseen image (blue outline): root mean squared errors per pixel, from 0 (a copy) to 1. The larger of two sets has a nearer neighbour by chance." }
-                    @for (m, n) in &nearest { (pairs(m, n, &embed)) }
+                    p.lede { "Left: generated; right: its nearest training image. The bars are distances to the nearest training image (orange) and to the nearest unseen image (blue outline): root mean squared errors per pixel, from 0 (a copy) to 1. Of two sets the larger has the nearer neighbour by chance, so the bars do not compare; the sentences below do, with as many images of either kind." }
+                    @let looks = set_looks(&report.models);
+                    @for (m, n) in &nearest { (pairs(m, n, told_apart(m, looks).iter().any(|t| t.name == NEARER), &embed)) }
                 }
                 (exposed(report, &embed))
             }
@@ -117,7 +120,7 @@ fn prompted(report: &Report, embed: &Embedder) -> Markup {
     }
 }
 
-fn pairs(model: &ModelReport, nearest: &Nearest, embed: &Embedder) -> Markup {
+fn pairs(model: &ModelReport, nearest: &Nearest, told: bool, embed: &Embedder) -> Markup {
     let mut order: Vec<_> = nearest.pairs.iter().collect();
     order.sort_by(|a, b| {
         a.distance
@@ -149,18 +152,41 @@ fn pairs(model: &ModelReport, nearest: &Nearest, embed: &Embedder) -> Markup {
         } } }
     };
     let caption = html! {
-        @if let (Some(member), Some(heldout)) = (nearest.median_distance_members, nearest.median_distance_heldout) {
-            // Within a tenth the difference is what the sizes of the two sets can do by themselves.
-            @if member < 0.9 * heldout { "Nearer to training images than to unseen ones" } @else { "No nearer to training images than to unseen ones" }
-            ": median distance " (short(member)) " against " (short(heldout))
-            @if let Some(n) = nearest.n_generated { " over " (count(n)) " generated images" } ". "
-        }
+        (equally_many(model, nearest, told))
         @if let (Some(near), Some(q05)) = (near, reference.q05) {
-            (near) " of the " (nearest.pairs.len()) " compared here come nearer to a training image than 95 % of unseen images do (" (short(q05)) ")"
+            (near) " of the " (nearest.pairs.len()) " nearest of them come nearer to a training image than 95 % of unseen images do (" (short(q05)) ")"
             @if let Some(median) = reference.median { "; the median unseen image lies at " (short(median)) } "."
         }
     };
     figure("nearest", body, caption)
+}
+
+/// Whether what a model draws lies nearer to members than to as many unseen images: the sentence follows the test of the table of
+/// whole sets.
+fn equally_many(model: &ModelReport, nearest: &Nearest, told: bool) -> Markup {
+    let medians = nearest
+        .median_distance_members
+        .zip(nearest.median_distance_heldout);
+    html! {
+        @match (&nearest.equal, medians) {
+            _ if nearest.prompted => {
+                "Drawn for captions of training images, which these generated images resemble for that alone: their distances show no copying by themselves. "
+            }
+            (Some(e), _) => {
+                @if told { "Nearer to training images than to as many unseen ones: " }
+                @else if model.primary != View::Pooled { "Against the members of both halves: " }
+                @else { "No nearer to training images than to as many unseen ones, as far as this can be told: " }
+                "median distance " (short(e.median_members)) " against " (short(e.median_others)) " to the nearest of " (grouped(e.n as i64)) " of either kind; "
+                (percent(e.share)) " (" (percent_interval(e.share_ci)) ") of " (grouped(e.generated as i64)) " generated images lie nearer to a member, where chance is 50 %; p = " (significant(e.p_value)) ". "
+            }
+            (None, Some((member, heldout))) => {
+                "Median distance " (short(member)) " to the nearest member and " (short(heldout)) " to the nearest unseen image"
+                @if let Some(n) = nearest.n_generated { " over " (count(n)) " generated images" }
+                ". The two sets may be of different size here, and the larger has the nearer neighbour by chance: this says nothing about copying. "
+            }
+            (None, None) => {}
+        }
+    }
 }
 
 fn short(distance: f64) -> String {

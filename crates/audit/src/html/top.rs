@@ -4,7 +4,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{chip, draw, figure};
-use crate::format::{grouped, rate};
+use crate::conclusion::Conclusion;
+use crate::format::{grouped, list, rate};
 use crate::report::{Finding, Measurement, ModelReport, Report};
 
 /// Name of the run.
@@ -121,11 +122,15 @@ pub fn verdict(report: &Report) -> Markup {
             div.panel {
                 div.said {
                     h2 { "Verdict" }
+                    @if v.void.is_some() { p { "None: nothing follows from numbers that cannot be trusted." } }
                     @for sentence in &v.summary { p { (sentence) } }
+                    @if !v.false_alarms.is_empty() { p.caption { (v.false_alarms) } }
                 }
-                div.unsaid {
-                    h2 { "Not tested" }
-                    ul { @for item in &v.not_tested { li { (item) } } }
+                @if v.void.is_none() {
+                    div.unsaid {
+                        h2 { "Not tested" }
+                        ul { @for item in &v.not_tested { li { (item) } } }
+                    }
                 }
             }
             @if !report.warnings.is_empty() || !report.missing.is_empty() {
@@ -137,14 +142,16 @@ pub fn verdict(report: &Report) -> Markup {
                     }
                 }
             }
-            (overview(report))
-            div.models {
-                @for mv in &v.models {
-                    @if let Some(model) = report.models.iter().find(|m| m.name == mv.model) {
-                        article class=(if mv.finding == Finding::Leak { "leaks" } else { "" }) {
-                            h3 { (model.title) " " (chip(mv.finding)) }
-                            p.name { code { (model.name) } " · " (made_by(model)) }
-                            p { (mv.text) }
+            @if v.void.is_none() {
+                (overview(report))
+                div.models {
+                    @for mv in &v.models {
+                        @if let Some(model) = report.models.iter().find(|m| m.name == mv.model) {
+                            article class=(if mv.finding == Finding::Leak { "leaks" } else { "" }) {
+                                h3 { (model.title) " " (chip(mv.finding, mv.conclusion.words())) }
+                                p.name { code { (model.name) } " · " (made_by(model)) }
+                                p { (mv.text) }
+                            }
                         }
                     }
                 }
@@ -200,21 +207,46 @@ fn overview(report: &Report) -> Markup {
             })
         })
         .collect();
-    let far: Vec<String> = rows
-        .iter()
-        .filter(|r| r.best.finding == Finding::Leak)
-        .map(|r| r.model.title.clone())
-        .collect();
-    let caption = match (far.len(), rows.len()) {
+    let concluded = |wanted: fn(&Conclusion) -> bool| -> Vec<String> {
+        let own = rows.iter().map(|r| r.model);
+        own.filter(|m| wanted(report.conclusion(&m.name)))
+            .map(|m| m.title.clone())
+            .collect()
+    };
+    let far = concluded(|c| matches!(c, Conclusion::Images { .. }));
+    let mut caption = match (far.len(), rows.len()) {
         (0, _) => "No model's strongest attack is told from chance (the dashed line).".to_owned(),
         (n, total) if n == total && n > 1 => {
             "Every model is further from chance (the dashed line) than luck allows.".to_owned()
         }
         _ => format!(
             "Further from chance (the dashed line) than luck allows: {}.",
-            crate::format::list(&far)
+            list(&far)
         ),
     };
+    // What this picture of single images does not show.
+    for (what, models) in [
+        (
+            "One half of the members leaks by itself",
+            concluded(|c| matches!(c, Conclusion::OneHalf { .. })),
+        ),
+        (
+            "Members below non-members",
+            concluded(|c| matches!(c, Conclusion::Inverted { .. })),
+        ),
+        (
+            "Told apart as a whole set only",
+            concluded(|c| matches!(c, Conclusion::WholeSet { .. })),
+        ),
+        (
+            "Copies among the generated images",
+            concluded(|c| matches!(c, Conclusion::Copies { .. })),
+        ),
+    ] {
+        if !models.is_empty() {
+            caption.push_str(&format!(" {what}: {}.", list(&models)));
+        }
+    }
     let body = html! {
         div.overview-grid {
             div.gap {} div.gap {}

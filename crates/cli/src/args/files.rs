@@ -1,6 +1,7 @@
 //! Arguments of the commands that read and write files without a network.
 
-use crate::choices::{Alpha, NearDuplicates, SplitMethod};
+use super::runs::FailArgs;
+use crate::choices::{Alpha, FailOn, NearDuplicates, SplitMethod};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -49,12 +50,24 @@ pub struct RocArgs {
     pub fpr: Vec<f64>,
 
     /// Compute as a public attack code does, for comparison with published tables: secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy
-    #[arg(long, value_name = "RULE")]
+    #[arg(long, value_name = "RULE", conflicts_with = "fail_on")]
     pub compat: Option<dualmd_stats::CompatRule>,
 
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Leave with exit code 3 if an attack finds a leak or, with inverted, members below non-members. The report's rule: the interval
+    /// of the AUC, corrected for the number of attacks in the file, lies above (below) 0.5; a leak also where an exact test at the
+    /// lowest measurable of 10, 1 and 0.1 % false alarms says so
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT,...",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    pub fail_on: Vec<FailOn>,
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -77,6 +90,10 @@ pub struct ReportArgs {
     /// The run's folder
     #[arg(value_name = "RUN_DIR")]
     pub run: PathBuf,
+
+    /// Findings to leave with an exit code of their own for.
+    #[command(flatten)]
+    pub fail: FailArgs,
 }
 
 /// `dualmd import`

@@ -13,8 +13,8 @@ pub use files::{
 pub use memorisation::{MemorisationArgs, MitigateArgs};
 pub use reproduce::{ReproduceArgs, Scale, What};
 pub use runs::{
-    AttackArgs, AuditArgs, DemoArgs, DrawArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs,
-    SampleArgs, ScoreArgs, TrainArgs,
+    AttackArgs, AuditArgs, DemoArgs, DrawArgs, FailArgs, LiraArgs, MetricsArgs, PredictArgs,
+    RunArgs, SampleArgs, ScoreArgs, TrainArgs, check_name,
 };
 
 use crate::choices::{Dtype, LogFormat};
@@ -32,7 +32,7 @@ use std::str::FromStr;
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Begin with:\n  dualmd demo\n\nAudit a model of your own:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/"
+    after_help = "Begin with:\n  dualmd demo\n\nAudit a model of your own:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n\nExit codes: 0 done, 1 failed, 2 wrong arguments, 3 and 4 what --fail-on names was found (3) or the report is void (4), 130 stopped."
 )]
 pub struct Cli {
     /// Flags that every command has.
@@ -140,7 +140,7 @@ pub enum Command {
 
     /// Run an experiment: split, train, sample, attack, report; or go on with one
     #[command(
-        after_help = "Examples:\n  dualmd run experiment.toml\n  dualmd run --preset fashion-32 --out runs/mine --set train.steps=3000 --set models.0.name=plain\n\nEvery stage writes into the run's folder. The same command on that folder goes on where it stopped."
+        after_help = "Examples:\n  dualmd run experiment.toml\n  dualmd run --preset fashion-32 --out runs/mine --set train.steps=3000 --set models.0.name=plain\n\nEvery stage writes into the run's folder. The same command on that folder goes on where it stopped.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
     )]
     Run(RunArgs),
 
@@ -176,7 +176,7 @@ pub enum Command {
 
     /// Attack a model and write a report
     #[command(
-        after_help = "Examples:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n  dualmd audit my-model --members photos/#member --nonmembers photos/#nonmember --split split.json -o audit/"
+        after_help = "Examples:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n  dualmd audit my-model --members photos/#member --nonmembers photos/#nonmember --split split.json -o audit/\n  dualmd audit --model a=models/a --model b=models/b --members train/ --nonmembers heldout/ -o both/\n  dualmd audit --pair teacher-1 teacher-2 --members train/ --nonmembers heldout/ -o pair/\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/ --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
     )]
     Audit(AuditArgs),
 
@@ -212,12 +212,14 @@ pub enum Command {
 
     /// Statistics of any score file
     #[command(
-        after_help = "Example:\n  dualmd roc scores.csv --fpr 0.1,0.01 --json\n\nAny CSV with the columns member (1 or 0) and score will do; a column attack makes one row for each attack."
+        after_help = "Example:\n  dualmd roc scores.csv --fpr 0.1,0.01 --json\n  dualmd roc scores.csv --fail-on leak\n\nAny CSV with the columns member (1 or 0) and score will do; a column attack makes one row for each attack."
     )]
     Roc(RocArgs),
 
     /// Build a run's report again from its files
-    #[command(after_help = "Example:\n  dualmd report runs/demo")]
+    #[command(
+        after_help = "Examples:\n  dualmd report runs/demo\n  dualmd report runs/demo --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void."
+    )]
     Report(ReportArgs),
 
     /// Check this program: it must find a planted leak, and nothing where there is none

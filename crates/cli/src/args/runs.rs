@@ -2,9 +2,12 @@
 
 use super::files::fraction;
 use super::memorisation::MitigateArgs;
-use crate::choices::{Alpha, Copies, Features, ImageFormat, Order, Sampler, Stage, Weights};
+use crate::bail_usage;
+use crate::choices::{
+    Alpha, Copies, FailOn, Features, ImageFormat, Order, Sampler, Stage, Weights,
+};
 use crate::experiment::Source;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use std::path::{Path, PathBuf};
@@ -29,6 +32,25 @@ pub struct DemoArgs {
     /// Change a key, e.g. train.steps=600 (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+
+    /// Findings to leave with an exit code of their own for.
+    #[command(flatten)]
+    pub fail: FailArgs,
+}
+
+/// `--fail-on`, of every command that makes a report.
+#[derive(Debug, Clone, Default, Args)]
+pub struct FailArgs {
+    /// Leave with exit code 3 if the report finds one of leak, inverted, set, copies of a model (its `finding` in report.json), with
+    /// 4 if void is named and the report is void; separated by commas, e.g. leak,void
+    #[arg(
+        long,
+        value_enum,
+        value_name = "WHAT,...",
+        value_delimiter = ',',
+        hide_possible_values = true
+    )]
+    pub fail_on: Vec<FailOn>,
 }
 
 impl From<DemoArgs> for RunArgs {
@@ -40,6 +62,7 @@ impl From<DemoArgs> for RunArgs {
             set: demo.set,
             until: Stage::default(),
             seeds: 1,
+            fail: demo.fail,
         }
     }
 }
@@ -71,6 +94,10 @@ pub struct RunArgs {
     /// and weights: privacy against quality then has intervals between them
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
+
+    /// Findings to leave with an exit code of their own for.
+    #[command(flatten)]
+    pub fail: FailArgs,
 }
 
 impl RunArgs {
@@ -83,7 +110,7 @@ impl RunArgs {
             (Some(file), _, Some(out)) => Ok((Source::File(file.clone()), out.clone())),
             (Some(file), _, None) => match file.file_stem() {
                 Some(stem) => Ok((Source::File(file.clone()), PathBuf::from("runs").join(stem))),
-                None => bail!(
+                None => bail_usage!(
                     "{} is no file name: give an experiment file",
                     file.display()
                 ),
@@ -97,14 +124,14 @@ impl RunArgs {
             (None, None, Some(out)) => {
                 let file = out.join("experiment.toml");
                 if !file.is_file() {
-                    bail!(
+                    bail_usage!(
                         "{} holds no run to go on with (no experiment.toml): name an experiment file or a --preset",
                         out.display()
                     );
                 }
                 Ok((Source::File(file), out.clone()))
             }
-            (None, None, None) => bail!(
+            (None, None, None) => bail_usage!(
                 "nothing to run: name an experiment file, a --preset (`dualmd list presets`), or the --out folder of a run to go on with"
             ),
         }
@@ -156,7 +183,7 @@ impl LiraArgs {
         match (&self.experiment, &self.preset) {
             (Some(file), _) => Ok(Source::File(file.clone())),
             (None, Some(preset)) => Ok(Source::Preset(preset.clone())),
-            (None, None) => bail!("nothing to repeat: name an experiment file or a --preset"),
+            (None, None) => bail_usage!("nothing to repeat: name an experiment file or a --preset"),
         }
     }
 
@@ -362,13 +389,17 @@ pub struct PredictArgs {
 /// What `attack` and `audit` share.
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
-    /// Pipeline folder in the diffusers layout
-    #[arg(value_name = "MODEL")]
-    pub model: PathBuf,
+    /// Pipeline folder in the diffusers layout; several are audited each by itself, under their folders' names
+    #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair"])]
+    pub models: Vec<PathBuf>,
 
-    /// A second one: the two alternate (DualMD)
-    #[arg(value_name = "MODEL2")]
-    pub model2: Option<PathBuf>,
+    /// A model with the name that it has in the report (may be repeated: all in one report)
+    #[arg(long = "model", id = "named", value_name = "NAME=FOLDER", value_parser = named)]
+    pub named: Vec<(String, PathBuf)>,
+
+    /// Two models that alternate: a DualMD pair (also taken for one: two folders that dualmd trained on the two halves of one split)
+    #[arg(long, num_args = 2, value_names = ["MODEL1", "MODEL2"])]
+    pub pair: Vec<PathBuf>,
 
     /// Images the model was trained on: a folder, parquet, tar, npz... or `fashion`, `emoji`
     #[arg(long, value_name = "DATA")]
@@ -494,14 +525,28 @@ impl ScoreArgs {
             split: self.shadow_split.as_deref(),
         })
     }
+}
 
-    /// The model folders: one, or two that alternate.
-    pub fn models(&self) -> Vec<PathBuf> {
-        std::iter::once(&self.model)
-            .chain(&self.model2)
-            .cloned()
-            .collect()
+/// A model and its name.
+fn named(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((name, folder)) if !folder.is_empty() => {
+            check_name(name)?;
+            Ok((name.to_owned(), folder.into()))
+        }
+        _ => Err("write NAME=FOLDER, e.g. base=models/base".into()),
     }
+}
+
+/// A model's name becomes part of file names and of tables.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_alphanumeric() || "-_. +".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(format!(
+            "{name:?} is no name for a model: use letters, digits, spaces and - _ . +, e.g. --model base=models/base"
+        ));
+    }
+    Ok(())
 }
 
 /// `dualmd attack`
@@ -534,4 +579,8 @@ pub struct AuditArgs {
     /// Folder for scores and report
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
+
+    /// Findings to leave with an exit code of their own for.
+    #[command(flatten)]
+    pub fail: FailArgs,
 }

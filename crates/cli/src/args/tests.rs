@@ -168,7 +168,7 @@ fn attack_and_audit_read_the_same_flags() {
     };
     assert_eq!(attack.score.attacks, ["loss", "sima"]);
     assert_eq!(
-        attack.score.models(),
+        attack.score.models,
         [PathBuf::from("a"), PathBuf::from("b")]
     );
     let Command::Audit(audit) = read(&format!("dualmd audit {flags} -o out")).command else {
@@ -176,6 +176,49 @@ fn attack_and_audit_read_the_same_flags() {
     };
     assert_eq!((audit.score.weights, audit.score.batch), (Weights::Raw, 8));
     refused("dualmd attack a --members x -o scores.csv");
+    let sides = "--members x --nonmembers y -o out";
+    let Command::Audit(audit) = read(&format!(
+        "dualmd audit --model a=x/y --model b=z=w --pair c d {sides}"
+    ))
+    .command
+    else {
+        panic!()
+    };
+    assert_eq!(audit.score.named[1], ("b".to_owned(), PathBuf::from("z=w")));
+    assert_eq!(audit.score.pair, [PathBuf::from("c"), PathBuf::from("d")]);
+    assert!(audit.score.models.is_empty());
+    for wrong in [
+        "--batch 3",
+        "--model x",
+        "--model ../a=x",
+        "--model =x",
+        "--pair c",
+    ] {
+        refused(&format!("dualmd audit {wrong} {sides}"));
+    }
+}
+
+#[test]
+fn what_to_fail_on_is_named_by_the_findings_of_a_report() {
+    use crate::choices::FailOn;
+    for line in [
+        "dualmd audit m --members a --nonmembers b -o c",
+        "dualmd run e.toml",
+        "dualmd demo",
+        "dualmd report r",
+    ] {
+        let line = format!("{line} --fail-on leak,void");
+        let fail = match read(&line).command {
+            Command::Audit(args) => args.fail,
+            Command::Run(args) => args.fail,
+            Command::Demo(args) => args.fail,
+            Command::Report(args) => args.fail,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(fail.fail_on, [FailOn::Leak, FailOn::Void], "{line}");
+    }
+    refused("dualmd report r --fail-on leaks");
+    refused("dualmd roc s.csv --fail-on leak --compat pia");
 }
 
 #[test]

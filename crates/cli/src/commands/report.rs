@@ -1,8 +1,13 @@
 //! `dualmd report` and `dualmd roc`: statistics of files.
 
-use crate::args::{ReportArgs, RocArgs};
+use crate::args::{FailArgs, ReportArgs, RocArgs};
+use crate::bail_usage;
+use crate::choices::FailOn;
 use crate::stages::held::Held;
 use anyhow::{Result, bail};
+use dualmd_audit::Finding;
+use dualmd_audit::report::Verdict;
+use dualmd_files::shown;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,26 +19,74 @@ pub fn report(args: &ReportArgs) -> Result<ExitCode> {
         .is_dir()
         .then(|| Held::run(&args.run))
         .transpose()?;
-    write(&args.run)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(exit(&[write(&args.run)?], &args.fail))
 }
 
-/// Builds and writes the report, prints its table and where it is.
-pub fn write(run: &Path) -> Result<()> {
+/// Builds and writes the report, prints its table and where it is; gives the verdict.
+pub fn write(run: &Path) -> Result<Verdict> {
     let report = dualmd_audit::build(run)?;
     let written = dualmd_audit::write(run, &report)?;
     out!("{}", report.terminal_table())?;
     outln!("report: {}", written.html.display())?;
-    Ok(())
+    Ok(report.verdict)
+}
+
+/// Exit code where a finding was named with `--fail-on`.
+const FOUND: u8 = 3;
+/// Exit code where `void` was and the report is.
+const VOID: u8 = 4;
+
+/// The exit code of reports: 3 if one has a finding that `--fail-on` names, else 4 if it names void and one is void, else 0. The
+/// reason goes to stderr.
+pub fn exit(verdicts: &[Verdict], fail: &FailArgs) -> ExitCode {
+    let asked = |finding| names(&fail.fail_on, finding);
+    let mut code = 0;
+    for model in verdicts.iter().flat_map(|v| &v.models) {
+        if model.finding != Finding::Void && asked(model.finding) {
+            tell!(
+                "--fail-on: {}: {}",
+                shown(&model.model),
+                model.conclusion.words()
+            );
+            code = FOUND;
+        }
+    }
+    let void = verdicts.iter().any(|v| v.void.is_some());
+    if void && asked(Finding::Void) {
+        tell!("--fail-on: the report is void");
+        code = if code == 0 { VOID } else { code };
+    } else if void && !fail.fail_on.is_empty() {
+        tell!(
+            "warning: the report is void, so that --fail-on could find nothing in it; name void as well"
+        );
+    }
+    ExitCode::from(code)
+}
+
+fn names(fail_on: &[FailOn], finding: Finding) -> bool {
+    fail_on.iter().any(|f| match f {
+        FailOn::Leak => finding == Finding::Leak,
+        FailOn::Inverted => finding == Finding::Inverted,
+        FailOn::Set => finding == Finding::Set,
+        FailOn::Copies => finding == Finding::Copies,
+        FailOn::Void => finding == Finding::Void,
+    })
 }
 
 /// Statistics of any score file.
 pub fn roc(args: &RocArgs) -> Result<ExitCode> {
+    for what in &args.fail_on {
+        if !matches!(what, FailOn::Leak | FailOn::Inverted) {
+            bail_usage!(
+                "--fail-on {what}: scores alone say nothing about that; `dualmd roc` knows leak and inverted"
+            );
+        }
+    }
     let scores = dualmd_audit::read_scores(&args.scores)?;
     if scores.rows.is_empty() {
         bail!(
             "{}: holds no scores: below the header a row for each sample is expected",
-            dualmd_files::shown(&args.scores)
+            shown(&args.scores)
         );
     }
     let table = match args.compat {
@@ -41,5 +94,15 @@ pub fn roc(args: &RocArgs) -> Result<ExitCode> {
         None => dualmd_audit::roc_table(&scores, &args.fpr, args.json)?,
     };
     out!("{table}")?;
-    Ok(ExitCode::SUCCESS)
+    if args.fail_on.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut code = 0;
+    for (attack, finding) in dualmd_audit::roc_findings(&scores)? {
+        if names(&args.fail_on, finding) {
+            tell!("--fail-on: {}: {}", shown(&attack), finding.words());
+            code = FOUND;
+        }
+    }
+    Ok(ExitCode::from(code))
 }

@@ -23,6 +23,12 @@ use std::time::Instant;
 pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let began = Instant::now();
     let (source, out) = args.resolve()?;
+    if args.until < Stage::Report && !args.fail.fail_on.is_empty() {
+        bail_usage!(
+            "--fail-on is about the report, which --until {} leaves out",
+            args.until
+        );
+    }
     let mut sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
     let experiment = Experiment::load(&source, &sets)?;
     let stop = signals::stop_flag()?;
@@ -31,6 +37,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     let all = several.then(|| Held::folder(&out, &[])).transpose()?;
     let mut held = None;
     let mut finished = Vec::new();
+    let mut verdicts = Vec::new();
     for (seed, folder) in folders(&out, experiment.seed, args.seeds)? {
         let own = match seed == experiment.seed {
             true => experiment.clone(),
@@ -47,7 +54,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
             return Ok(signals::stopped(&out));
         }
         if args.until == Stage::Report {
-            super::report::write(&folder)?;
+            verdicts.push(super::report::write(&folder)?);
             finished.push(Finished { seed, folder });
         }
     }
@@ -62,7 +69,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     if !global.quiet {
         tell!("all in {}", duration(began.elapsed()));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(super::report::exit(&verdicts, &args.fail))
 }
 
 /// (seed, folder) of every run: the folder itself for one seed, folders in it for more.

@@ -1,6 +1,7 @@
 //! The layers an experiment is written in: a preset or a file, then each `--set` in turn.
 
 use super::{Experiment, epochs, keys};
+use crate::errors::usage;
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_files::limit;
 use serde::Deserialize;
@@ -72,17 +73,22 @@ impl Experiment {
         let mut merged: Table =
             toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
         epochs::check_units(&merged).with_context(|| origin.to_owned())?;
+        let right_without = !sets.is_empty() && {
+            let mut alone = experiment.clone();
+            alone.resolve_epochs();
+            alone.check(origin).is_ok()
+        };
         if !sets.is_empty() {
             for set in sets {
-                apply(&mut merged, set)?;
+                apply(&mut merged, set).map_err(usage)?;
             }
             epochs::check_units(&merged).with_context(|| display(sets))?;
             experiment = Self::deserialize(Value::Table(merged)).map_err(|error| {
-                anyhow!(
+                usage(anyhow!(
                     "{}: {}",
                     display(sets),
                     error.to_string().trim_end().replace('\n', " ")
-                )
+                ))
             })?;
         }
         let with = if sets.is_empty() {
@@ -91,7 +97,10 @@ impl Experiment {
             format!("{origin} with {}", display(sets))
         };
         experiment.resolve_epochs();
-        experiment.check(&with)?;
+        // Where the file alone is right, what was typed is to blame.
+        experiment
+            .check(&with)
+            .map_err(|e| if right_without { usage(e) } else { e })?;
         Ok(experiment)
     }
 }

@@ -9,6 +9,7 @@ pub mod held;
 pub mod lesson;
 pub mod memorisation;
 pub mod mitigation;
+pub mod nearer;
 pub mod pictures;
 pub mod prepare;
 pub mod sample;

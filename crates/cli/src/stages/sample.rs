@@ -263,6 +263,10 @@ pub fn all(
         }
         let folder = run.samples(&target.name);
         if folder.join("nearest.json").exists() {
+            if !compared(&folder) {
+                let generated = of_members(plan, images, read_samples(run, &target.name)?);
+                nearest_of_run(plan, images, &folder, &generated)?;
+            }
             continue;
         }
         drawn::room(&folder, true)?;
@@ -280,22 +284,36 @@ pub fn all(
             write_prompts(&folder, asked, plan.sample.per_prompt)?;
         }
         let generated = of_members(plan, images, generated);
-        let side = |positions| Side {
-            set: &images.set,
-            positions,
-        };
-        write_nearest(
-            &folder,
-            &generated,
-            side(&images.selected.members),
-            side(&images.selected.nonmembers),
-        )?;
+        nearest_of_run(plan, images, &folder, &generated)?;
         progress.finish(
             &target.name,
             &format!("{} images drawn", generated.size()[0]),
         );
     }
     Ok(true)
+}
+
+/// Does `nearest.json` hold the comparison at equal numbers? Those of earlier versions do not; the images that were drawn are still
+/// there.
+fn compared(folder: &Path) -> bool {
+    let bytes = std::fs::read(folder.join("nearest.json")).ok();
+    let file = bytes.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
+    file.is_some_and(|f| f.get("equal").is_some()) || !folder.join("samples.npy").exists()
+}
+
+fn nearest_of_run(plan: &Plan, images: &Images, folder: &Path, generated: &Tensor) -> Result<()> {
+    let side = |positions| Side {
+        set: &images.set,
+        positions,
+    };
+    write_nearest(
+        folder,
+        generated,
+        side(&images.selected.members),
+        side(&images.selected.nonmembers),
+        plan.seed,
+        plan.model.text,
+    )
 }
 
 fn generate(
@@ -440,18 +458,26 @@ impl Side<'_> {
     }
 }
 
-/// `nearest.json`: the generated images that lie nearest to a member, with the distance unseen images have as yardstick.
+/// `nearest.json`: the generated images that lie nearest to a member, with the distance unseen images have as yardstick, and all of
+/// them against as many members as unseen images. `prompted`: they were drawn for captions of members, near whose images they lie
+/// for that alone; then there is no such comparison.
 pub fn write_nearest(
     folder: &Path,
     generated: &Tensor,
     members: Side<'_>,
     heldout: Side<'_>,
+    seed: u64,
+    prompted: bool,
 ) -> Result<()> {
     let (trained, unseen) = (members.tensor(), heldout.tensor());
     let generated = generated.to_device(Device::Cpu);
     let to_members = nn::nearest(&generated, &trained)?;
     let to_heldout = nn::nearest(&generated, &unseen)?;
     let reference = nn::nearest(&unseen, &trained)?;
+    let equal = match prompted {
+        true => None,
+        false => super::nearer::measure(&generated, members, heldout, seed)?,
+    };
     let mut order: Vec<usize> = (0..to_members.len()).collect();
     order.sort_by(|&a, &b| to_members[a].distance.total_cmp(&to_members[b].distance));
     // As with the exposed members: the list speaks of pictures that are there; those of an earlier call are of other images.
@@ -485,6 +511,8 @@ pub fn write_nearest(
                 "q05": quantile(distances(&reference), 0.05),
                 "median": quantile(distances(&reference), 0.5),
             },
+            "equal": equal,
+            "prompted": prompted,
         }),
     )
 }

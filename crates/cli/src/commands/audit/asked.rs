@@ -2,6 +2,7 @@
 
 use crate::args::ScoreArgs;
 use crate::bail_usage;
+use crate::errors::usage;
 use crate::stages::score::check_name;
 use crate::stages::similar;
 use anyhow::Result;
@@ -12,8 +13,8 @@ use dualmd_attack::{Needs, check_prompts, needs};
 
 /// Attacks by name; all usual ones that fit if none are named. Of a pair, what it generates is attacked and what both models
 /// together would give away; the attacks on one model only if they are asked for.
-pub fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<String>> {
-    let (named, pair) = (&args.attacks, args.model2.is_some());
+pub fn attacks(args: &ScoreArgs, pair: bool, text: bool, black_box: bool) -> Result<Vec<String>> {
+    let named = &args.attacks;
     if named.is_empty() {
         let fits = |a: &dualmd_attack::catalogue::Entry| match a.needs {
             Needs::Nothing | Needs::Known => !pair,
@@ -52,14 +53,15 @@ pub fn attacks(args: &ScoreArgs, text: bool, black_box: bool) -> Result<Vec<Stri
         return used(args, all);
     }
     for name in named {
-        check_name(name)?;
-        let by_captions = similar::check(name, text, args.features, args.draw.steps)?;
+        check_name(name).map_err(usage)?;
+        let by_captions =
+            similar::check(name, text, args.features, args.draw.steps).map_err(usage)?;
         if !by_captions && BlackBox::parse(name).is_none() {
-            check_prompts(name, text)?;
+            check_prompts(name, text).map_err(|e| usage(e.into()))?;
         }
         if crate::plan::takes_pair(name) && !pair {
             bail_usage!(
-                "attack {name} takes the two models of a DualMD pair: name both model folders"
+                "attack {name} takes the two models of a DualMD pair: name both model folders (--pair MODEL1 MODEL2)"
             );
         }
         if needs(name) == Needs::Reference && args.reference.is_none() {

@@ -1,5 +1,6 @@
 //! What is audited: models and images, opened and checked against each other.
 
+use super::audited::Audited;
 use crate::args::{Global, ScoreArgs};
 use crate::bail_usage;
 use crate::choices;
@@ -51,15 +52,15 @@ pub struct Sides {
 }
 
 impl Case {
-    /// Opens what `args` name.
+    /// Opens one of the models that `args` name, and the images.
     ///
     /// # Errors
     /// What cannot be read; what does not fit together.
-    pub fn open(global: &Global, args: &ScoreArgs) -> Result<Self> {
+    pub fn open(global: &Global, args: &ScoreArgs, audited: &Audited) -> Result<Self> {
         let engine = Engine::exact(global)?;
         let open =
             |folders: &[PathBuf]| Generator::open(folders, weight_set(args.weights), &engine);
-        let generator = open(&args.models())?;
+        let generator = open(&audited.folders)?;
         let reference = match &args.reference {
             Some(folder) => {
                 let reference = open(std::slice::from_ref(folder))?;
@@ -70,7 +71,7 @@ impl Case {
         };
         let split = args.split.as_deref().map(Split::load).transpose()?;
         if let Some(split) = &split {
-            refuse_foreign_split(&args.models(), &args.members, split)?;
+            refuse_foreign_split(&audited.folders, &args.members, split)?;
         }
         let shape = generator.first().image_shape();
         if let Some([_, h, w]) = shape
@@ -90,11 +91,11 @@ impl Case {
         let shadow = match args.shadow() {
             Some(given) => {
                 let shadow = open(given.models)?;
-                if given.models.len() != args.models().len() {
+                if given.models.len() != audited.folders.len() {
                     bail_usage!(
                         "--shadow names {}, and what is audited is {}: a shadow is of the same kind (--shadow twice for a pair)",
                         kind(given.models.len()),
-                        kind(args.models().len())
+                        kind(audited.folders.len())
                     );
                 }
                 check_alike(&generator, &shadow, &given.models[0], "shadow model")?;

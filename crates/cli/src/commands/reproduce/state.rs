@@ -203,7 +203,11 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
     before.train.keep_checkpoints = now.train.keep_checkpoints;
     before.train.log_every = now.train.log_every;
     // Only early stopping looks at what is measured meanwhile.
-    if now.models.iter().all(|m| m.defense != Defense::EarlyStopping) {
+    if now
+        .models
+        .iter()
+        .all(|m| m.defense != Defense::EarlyStopping)
+    {
         before.train.eval_every = now.train.eval_every;
     }
     let sizes = |e: &Experiment| {

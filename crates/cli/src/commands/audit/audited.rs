@@ -1,0 +1,243 @@
+//! Which models are audited, and under which names.
+
+use crate::args::{ScoreArgs, check_name};
+use crate::bail_usage;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// Name of a pair in files, and of the only model.
+const PAIR: &str = "dualmd";
+const ONE: &str = "model";
+
+/// One thing that is audited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Audited {
+    /// Its name in files and in the report.
+    pub name: String,
+    /// One folder, or two that alternate.
+    pub folders: Vec<PathBuf>,
+}
+
+impl Audited {
+    /// Two models that take turns?
+    pub fn is_pair(&self) -> bool {
+        self.folders.len() == 2
+    }
+
+    /// Its folders as they were typed.
+    pub fn shown(&self) -> String {
+        let folders = self.folders.iter().map(|f| f.display().to_string());
+        folders.collect::<Vec<_>>().join(" + ")
+    }
+}
+
+/// All that `args` name: models by folder and by name, and a pair. Two folders alone are a pair only where both say that they
+/// were trained on the two halves of one split.
+///
+/// # Errors
+/// Names that are no names or taken twice; a damaged `training.json`.
+pub fn audited(args: &ScoreArgs) -> Result<Vec<Audited>> {
+    let mut pair = args.pair.clone();
+    let mut models = args.models.as_slice();
+    if let [first, second] = models
+        && pair.is_empty()
+        && args.named.is_empty()
+        && halves_of_one_split(first, second)?
+    {
+        tell!(
+            "{} and {} were trained on the two halves of one split: audited as a DualMD pair (each by itself: --model NAME=FOLDER)",
+            first.display(),
+            second.display()
+        );
+        pair = models.to_vec();
+        models = &[];
+    }
+    let mut out: Vec<Audited> = Vec::new();
+    let alone = models.len() == 1 && args.named.is_empty() && pair.is_empty();
+    for folder in models {
+        let name = if alone {
+            ONE.to_owned()
+        } else {
+            folder_name(folder)?
+        };
+        out.push(Audited {
+            name,
+            folders: vec![folder.clone()],
+        });
+    }
+    out.extend(args.named.iter().map(|(name, folder)| Audited {
+        name: name.clone(),
+        folders: vec![folder.clone()],
+    }));
+    if !pair.is_empty() {
+        out.push(Audited {
+            name: PAIR.into(),
+            folders: pair,
+        });
+    }
+    for (i, one) in out.iter().enumerate() {
+        // File systems that take upper and lower case for the same would mix their scores.
+        let same = |other: &Audited| other.name.to_lowercase() == one.name.to_lowercase();
+        if let Some(other) = out[..i].iter().find(|o| same(o)) {
+            bail_usage!(
+                "{} and {} would both be called {}: give each a name (--model NAME=FOLDER)",
+                other.shown(),
+                one.shown(),
+                one.name
+            );
+        }
+        // A report judges teacher-1 and teacher-2 on one half of the members.
+        if let Some(half) = one.name.rsplit_once("teacher-").map(|(_, half)| half)
+            && matches!(half, "1" | "2")
+            && one.folders.iter().any(|f| {
+                half_of(f)
+                    .ok()
+                    .flatten()
+                    .is_none_or(|(h, _)| h.to_string() != half)
+            })
+        {
+            bail_usage!(
+                "{} would be called {}, which names the model of half {half} of a split, and its training.json does not say that it is: \
+                 give it another name (--model NAME=FOLDER)",
+                one.shown(),
+                one.name
+            );
+        }
+    }
+    Ok(out)
+}
+
+/// The one thing that `dualmd attack` scores.
+///
+/// # Errors
+/// As [`audited`]; several models.
+pub fn only(args: &ScoreArgs) -> Result<Audited> {
+    let mut all = audited(args)?;
+    match (all.pop(), all.is_empty()) {
+        (Some(one), true) => Ok(one),
+        _ => bail_usage!(
+            "one model is attacked at a time: name one folder, or a DualMD pair (--pair MODEL1 MODEL2); \
+             `dualmd audit --model NAME=FOLDER --model NAME=FOLDER` compares several"
+        ),
+    }
+}
+
+fn folder_name(folder: &Path) -> Result<String> {
+    let name = folder
+        .file_name()
+        .and_then(|n| n.to_str())
+        .unwrap_or_default();
+    if let Err(why) = check_name(name) {
+        bail_usage!("{}: {why}", folder.display());
+    }
+    Ok(name.to_owned())
+}
+
+/// The half of a split that a model of `dualmd` was trained on, and the split's hash.
+fn half_of(folder: &Path) -> Result<Option<(u64, String)>> {
+    let path = folder.join("training.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let text = dualmd_files::read_text(&path, 1 << 20)?;
+    let training: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))?;
+    let half = training["half"].as_u64();
+    let split = training["split_hash"].as_str().filter(|h| !h.is_empty());
+    Ok(half.zip(split.map(str::to_owned)))
+}
+
+fn halves_of_one_split(first: &Path, second: &Path) -> Result<bool> {
+    Ok(match (half_of(first)?, half_of(second)?) {
+        (Some((a, one)), Some((b, other))) => one == other && [a, b] != [b, a],
+        _ => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use crate::errors::exit_code;
+    use clap::Parser as _;
+
+    fn args(line: &str) -> ScoreArgs {
+        let line = format!("dualmd attack {line} --members a --nonmembers b -o s.csv");
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        match cli.command {
+            Command::Attack(attack) => attack.score,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn names(line: &str) -> Vec<(String, usize)> {
+        let all = audited(&args(line)).unwrap();
+        all.into_iter().map(|a| (a.name, a.folders.len())).collect()
+    }
+
+    #[test]
+    fn two_folders_are_two_models_and_a_pair_is_asked_for() {
+        let of = |all: &[(&str, usize)]| -> Vec<(String, usize)> {
+            all.iter().map(|(n, f)| ((*n).to_owned(), *f)).collect()
+        };
+        assert_eq!(names("x/a"), of(&[("model", 1)]));
+        assert_eq!(names("x/a y/b"), of(&[("a", 1), ("b", 1)]));
+        assert_eq!(names("--pair x/a y/b"), of(&[("dualmd", 2)]));
+        assert_eq!(
+            names("x/a --model other=y/a --pair c d"),
+            of(&[("a", 1), ("other", 1), ("dualmd", 2)])
+        );
+        for line in [
+            "x/a y/a",
+            "x/a y/A",
+            "a --model a=b",
+            "..  b",
+            "x/teacher-1 b",
+        ] {
+            let error = audited(&args(line)).expect_err(line);
+            assert!(
+                error.to_string().contains("--model NAME=FOLDER") || line.starts_with(".."),
+                "{error}"
+            );
+            assert_eq!(exit_code(&error), 2, "{line}");
+        }
+        let error = only(&args("a b")).expect_err("two models");
+        assert!(
+            error.to_string().contains("--pair MODEL1 MODEL2"),
+            "{error}"
+        );
+        assert_eq!(exit_code(&error), 2);
+        assert!(only(&args("--pair a b")).unwrap().is_pair());
+        assert_eq!(only(&args("--model a=b")).unwrap().name, "a");
+    }
+
+    #[test]
+    fn halves_of_one_split_are_known_by_what_they_say() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("training.json"), text).unwrap();
+            path.display().to_string()
+        };
+        let first = folder("teacher-1", r#"{"half": 1, "split_hash": "abc"}"#);
+        let second = folder("teacher-2", r#"{"half": 2, "split_hash": "abc"}"#);
+        let stranger = folder("stranger", r#"{"half": 2, "split_hash": "def"}"#);
+        let student = folder("student", r#"{"half": null, "split_hash": "abc"}"#);
+        assert_eq!(
+            names(&format!("{first} {second}")),
+            [("dualmd".to_owned(), 2)]
+        );
+        for other in [&stranger, &student] {
+            assert_eq!(names(&format!("{first} {other}")).len(), 2, "{other}");
+        }
+        // Asked for by name they are two models, the names being right.
+        let apart = names(&format!("--model teacher-1={first} --model b={second}"));
+        assert_eq!(apart.len(), 2);
+        let wrong = args(&format!("--model teacher-2={first}"));
+        assert!(audited(&wrong).is_err());
+        std::fs::write(dir.path().join("student/training.json"), "{").unwrap();
+        let error = audited(&args(&format!("{first} {student}"))).expect_err("damaged");
+        assert!(format!("{error:#}").contains("training.json"), "{error:#}");
+    }
+}

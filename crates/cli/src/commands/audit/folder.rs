@@ -1,0 +1,361 @@
+//! `dualmd audit`: attacks, controls and a report in a folder, of one model or of several beside each other.
+
+use super::audited::{self, Audited};
+use super::case::{Case, Sides};
+use super::drawn::drawn;
+use super::{Texts, asked, report_failures, scored, subject, tell_costs};
+use crate::args::{AuditArgs, Global};
+use crate::bail_usage;
+use crate::commands;
+use crate::engine::Engine;
+use crate::plan::SHADOW;
+use crate::progress::Progress;
+use crate::stages::attack::{weight_set, write_exposed};
+use crate::stages::held::Held;
+use crate::stages::sample::{Generator, Side, write_nearest};
+use crate::stages::score::{Label, parts};
+use crate::stages::{
+    RunFolder, blind, copies, create_folder, remove, sets, shadow, train::view, utility, write_json,
+};
+use crate::{choices, machine, signals};
+use anyhow::Result;
+use dualmd_data::{ImageSet, Record, Split};
+use dualmd_torch::Tensor;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
+
+/// What the generated images are worth, where the weights of a feature network are at hand, and how many are copies.
+/// `for_members`: those drawn for members' captions, all of an unconditional model.
+fn write_utility(
+    case: &Case,
+    run: &RunFolder,
+    name: &str,
+    (generated, per_prompt): (&Tensor, usize),
+    for_members: &Tensor,
+    seed: u64,
+) -> Result<()> {
+    let Sides {
+        members: inside,
+        nonmembers: outside,
+        x,
+        ..
+    } = &case.images;
+    let sides = case.images.sides();
+    let (features, weights) = case.features();
+    let device = case.engine.device;
+    let (n, others) = (inside.len() as i64, outside.len() as i64);
+    if n.min(others) < 2 {
+        return Ok(());
+    }
+    let members = x.narrow(0, 0, n);
+    let heldout = x.narrow(0, n, others);
+    let mut measured = json!({});
+    if let Some(extractor) = utility::extractor(features, weights, sides, device)? {
+        let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
+        let real = utility::Real {
+            heldout: features(&heldout)?.features,
+            members: Some(features(&members)?.features),
+        };
+        measured = utility::measure(&features(for_members)?, &real, seed);
+    }
+    let likened = copies::likenesses(choices::Copies::Auto, None, sides)?;
+    let ids: Vec<&str> = inside.records.iter().map(|r| r.id.as_str()).collect();
+    let per_prompt = case.images.texts().map(|_| per_prompt);
+    measured["copies"] = copies::Sides::new(likened, &members, &heldout)?
+        .measure(generated, per_prompt, &ids, seed)?;
+    create_folder(&run.0.join("utility"))?;
+    write_json(&utility_file(run, name), &measured)
+}
+
+fn utility_file(run: &RunFolder, name: &str) -> PathBuf {
+    run.0.join("utility").join(format!("{name}.json"))
+}
+
+/// Attacks, controls and a report in a folder, of one model or several.
+pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
+    if args.out.join("experiment.toml").exists() {
+        bail_usage!(
+            "{} holds a run of `dualmd run`, whose plan an audit would overwrite: choose another folder (-o)",
+            args.out.display()
+        );
+    }
+    let all = audited::audited(&args.score)?;
+    let run = RunFolder(args.out.clone());
+    if all.len() > 1 {
+        tell!(
+            "{} models, each by itself: {}",
+            all.len(),
+            names(&all).join(", ")
+        );
+        // What cannot be opened is said before the first of them is attacked.
+        let engine = Engine::exact(global)?;
+        for one in &all {
+            Generator::open(&one.folders, weight_set(args.score.weights), &engine)?;
+        }
+    }
+    let stop = signals::stop_flag()?;
+    let _held = Held::run(&args.out)?;
+    refuse_strangers(&run, &all)?;
+    // An earlier audit's plan is not to speak of what this one has drawn and scored when it is stopped.
+    remove(&run.plan())?;
+    create_folder(&run.0.join("scores"))?;
+    let mut progress = Progress::new(view(global.quiet, global.log_format));
+    let seed = global.seed.unwrap_or(0);
+    let mut done: Vec<Done> = Vec::new();
+    // The images are the same for all; those of the first are kept.
+    let mut first: Option<Case> = None;
+    for one in &all {
+        let case = Case::open(global, &args.score, one)?;
+        done.push(model(
+            global,
+            args,
+            one,
+            &case,
+            &run,
+            seed,
+            &mut progress,
+            &stop,
+        )?);
+        first.get_or_insert(case);
+    }
+    let Some(case) = first else {
+        bail_usage!("no model is named");
+    };
+    finish(args, &all, &done, &case, &run, seed, &mut progress)?;
+    let verdict = commands::report::write(&run.0)?;
+    Ok(commands::report::exit(&[verdict], &args.fail))
+}
+
+/// What was done on one model.
+struct Done {
+    /// Its entry in the plan.
+    plan: Value,
+    attacks: Vec<String>,
+    /// Its shadow model, for the plan.
+    shadow: Value,
+}
+
+fn names(all: &[Audited]) -> Vec<&str> {
+    all.iter().map(|a| a.name.as_str()).collect()
+}
+
+/// Scores that an earlier call left of a model which is not audited now would stand in the report as if they had been made with it.
+fn refuse_strangers(run: &RunFolder, all: &[Audited]) -> Result<()> {
+    let entries = match dualmd_files::list(&run.0.join("scores")) {
+        Err(e) if e.is_absent() => return Ok(()),
+        entries => entries?,
+    };
+    for path in entries {
+        let stem = path
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        if path.extension().is_some_and(|e| e == "csv") && !names(all).contains(&stem) {
+            bail_usage!(
+                "{} is of an earlier audit of another model, which would stand in the same report: choose another folder (-o), name that \
+                 model too (--model {stem}=FOLDER), or delete the file",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Draws from one model, attacks it, and writes what is known of it alone.
+#[allow(clippy::too_many_arguments)]
+fn model(
+    global: &Global,
+    args: &AuditArgs,
+    audited: &Audited,
+    case: &Case,
+    run: &RunFolder,
+    seed: u64,
+    progress: &mut Progress,
+    stop: &AtomicBool,
+) -> Result<Done> {
+    let name = audited.name.as_str();
+    let text = case.generator.first().text().is_some();
+    let attacks = asked::attacks(&args.score, audited.is_pair(), text, true)?;
+    let mut draw = |model, images, folder: &Path, seed| {
+        let args = &args.score;
+        drawn(
+            &case.engine,
+            model,
+            images,
+            args,
+            folder,
+            seed,
+            &mut *progress,
+            stop,
+        )
+    };
+    let generated = draw(&case.generator, &case.images, &run.samples(name), seed)?;
+    let of_shadow = match &case.shadow {
+        Some((model, images)) if shadow::draws(&attacks) => {
+            let folder = run.0.join(SHADOW);
+            create_folder(&folder)?;
+            Some(draw(model, images, &folder, shadow::seed(seed))?)
+        }
+        _ => None,
+    };
+    let texts = Texts::of(case);
+    let extractor = case.comparing(&attacks)?;
+    let both = [Some(&generated), of_shadow.as_ref()];
+    let (csv, json) = (run.scores(name, "csv"), run.scores(name, "json"));
+    let parts = parts::beside(&csv);
+    let subject = subject(
+        case,
+        &args.score,
+        audited,
+        &attacks,
+        both,
+        &texts,
+        extractor.as_deref(),
+        seed,
+        &parts,
+    );
+    // As in a run: what is drawn for strangers' captions says nothing about what was learnt.
+    let for_members = if text {
+        generated.narrow(
+            0,
+            0,
+            (case.images.members.len() * args.score.draw.per_prompt) as i64,
+        )
+    } else {
+        generated.shallow_clone()
+    };
+    // Attacks do not wait for what the images are worth.
+    let drawn = (&generated, args.score.draw.per_prompt);
+    if let Err(error) = write_utility(case, run, name, drawn, &for_members, seed) {
+        progress.say(&format!(
+            "warning: what the images are worth was not measured: {error:#}"
+        ));
+        let _ = remove(&utility_file(run, name));
+    }
+    let description = scored(case, &subject, &csv, &json, progress, stop)?;
+    tell_costs(global, &description);
+    report_failures(&description)?;
+    let everything = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();
+    let Sides {
+        members,
+        nonmembers,
+        labels,
+        ..
+    } = &case.images;
+    let (inside, outside) = (everything(members), everything(nonmembers));
+    write_nearest(
+        &run.samples(name),
+        &for_members,
+        Side {
+            set: members,
+            positions: &inside,
+        },
+        Side {
+            set: nonmembers,
+            positions: &outside,
+        },
+        seed,
+        text,
+    )?;
+    sets::write(run, name, labels, seed)?;
+    let first = case.generator.first();
+    Ok(Done {
+        plan: json!({
+            "name": name, "defense": subject.defense, "needs": [],
+            "weights_blake3": case.generator.fingerprint(),
+            "model": { "parameters": first.parameter_count(), "config": first.config()? },
+        }),
+        shadow: json!(case.shadow.as_ref().map(|(model, images)| json!({
+            "weights_blake3": model.fingerprint(), "members": images.members.len(), "nonmembers": images.nonmembers.len(),
+        }))),
+        attacks,
+    })
+}
+
+/// What is known of all models together: the members that attacks find, the controls, the split, the plan.
+fn finish(
+    args: &AuditArgs,
+    all: &[Audited],
+    done: &[Done],
+    case: &Case,
+    run: &RunFolder,
+    seed: u64,
+    progress: &mut Progress,
+) -> Result<()> {
+    let Sides {
+        members,
+        nonmembers,
+        labels,
+        ..
+    } = &case.images;
+    let known: Vec<&Record> = members.records.iter().collect();
+    write_exposed(run, &names(all), &known)?;
+    // In the order of the labels.
+    let records: Vec<&Record> = known.into_iter().chain(&nonmembers.records).collect();
+    blind::write(&run.0.join("controls.json"), &records, labels, seed)?;
+    let split = case.split.as_ref().filter(|split| {
+        let agree = agrees(split, labels);
+        if !agree {
+            progress.say("warning: the split given with --split has these images on other sides, or not at all: the report tells no halves apart");
+        }
+        agree
+    });
+    match split {
+        Some(split) => split.save(&run.split())?,
+        // An earlier call's halves are not this one's.
+        None => remove(&run.split())?,
+    }
+    let of_all = |of: fn(&Done) -> &Value| match done {
+        [one] => of(one).clone(),
+        _ => Value::Null,
+    };
+    let mut attacks: Vec<&String> = Vec::new();
+    for attack in done.iter().flat_map(|d| &d.attacks) {
+        if !attacks.contains(&attack) {
+            attacks.push(attack);
+        }
+    }
+    let folders: Vec<String> = all.iter().map(Audited::shown).collect();
+    write_json(
+        &run.plan(),
+        &json!({
+            "schema": 1,
+            "name": folders.join(", "),
+            "created": machine::now(),
+            "command": commands::run::command_line(),
+            "versions": { "dualmd": env!("CARGO_PKG_VERSION"), "libtorch": dualmd_torch::LIBTORCH_VERSION },
+            "hardware": {
+                "cpu": machine::cpu_name(), "cores": case.engine.threads, "memory_gb": machine::memory_gb(),
+                "device": case.engine.device_name(), "dtype": case.engine.precision.name(),
+            },
+            "seed": seed,
+            "data": {
+                "source": format!("members {}, non-members {}", args.score.members, args.score.nonmembers),
+                "image_size": members.shape()[1], "channels": members.shape()[0],
+                "members": members.len(), "nonmembers": nonmembers.len(),
+            },
+            "split_hash": split.map(|s| s.hash().to_owned()),
+            "model": of_all(|d| &d.plan["model"]),
+            "auditor": args.auditor,
+            "models": done.iter().map(|d| &d.plan).collect::<Vec<_>>(),
+            "audit": {
+                "attacks": attacks, "weights": args.score.weights.as_str(), "known_fraction": args.score.known_fraction,
+                "compat": args.compat,
+            },
+            "shadow": of_all(|d| &d.shadow),
+        }),
+    )
+}
+
+/// Does the split say of every image what the audit was told?
+fn agrees(split: &Split, labels: &[Label]) -> bool {
+    let members: BTreeSet<&str> = split.members().iter().map(|m| m.id.as_str()).collect();
+    let others: BTreeSet<&str> = split.nonmembers().iter().map(|m| m.id.as_str()).collect();
+    labels.iter().all(|l| {
+        let side = if l.member { &members } else { &others };
+        side.contains(l.id.as_str())
+    })
+}

@@ -1,0 +1,283 @@
+//! Exit codes, which scripts rely on: 0, 1 failure, 2 wrong arguments, 3 and 4 what `--fail-on` names; and models beside each other.
+
+mod common;
+
+use common::{TINY, dualmd, json, sides, text};
+use serde_json::json as value;
+use std::path::{Path, PathBuf};
+
+/// Exit code, stdout and stderr of a call.
+fn call(args: &[&str]) -> (i32, String, String) {
+    let output = dualmd(args).output().expect("the binary starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(!err.contains("panicked"), "{err}");
+    (output.status.code().expect("a code"), out, err)
+}
+
+/// 40 members and 200 others under two attacks: `loss` knows nothing, `sima` shifts members by `shift`.
+fn scores(path: &Path, shift: f64) {
+    let mut csv = String::from("sample_id,group,member,attack,score\n");
+    for (attack, shift) in [("loss", 0.0), ("sima", shift)] {
+        for i in 0..240 {
+            let (member, n) = if i < 40 { (1, 40) } else { (0, 200) };
+            let even = f64::from(i * 37 % n) / f64::from(n);
+            csv.push_str(&format!(
+                "s{i:03},,{member},{attack},{}\n",
+                even + f64::from(member) * shift
+            ));
+        }
+    }
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, csv).unwrap();
+}
+
+#[test]
+fn roc_fails_on_a_leak_by_the_rule_of_the_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let csv = |name: &str, shift: f64| {
+        let path = dir.path().join(name);
+        scores(&path, shift);
+        path.display().to_string()
+    };
+    let (none, leak, lower) = (
+        csv("none.csv", 0.0),
+        csv("leak.csv", 0.4),
+        csv("lower.csv", -0.4),
+    );
+    let code = |args: &[&str]| call(&[&["roc"], args].concat()).0;
+    assert_eq!(code(&[&none, "--fail-on", "leak,inverted"]), 0);
+    assert_eq!(code(&[&leak]), 0);
+    let (found, table, why) = call(&["roc", &leak, "--fail-on", "leak"]);
+    assert_eq!((found, why.trim()), (3, "--fail-on: sima: leak"));
+    assert!(table.starts_with("loss: AUC 0.5"), "{table}");
+    // Whatever rates are asked for, and in JSON as well.
+    assert_eq!(
+        code(&[&leak, "--fail-on", "leak", "--fpr", "0.5", "--json"]),
+        3
+    );
+    assert_eq!(code(&[&lower, "--fail-on", "leak"]), 0);
+    assert_eq!(code(&[&lower, "--fail-on", "inverted"]), 3);
+    for wrong in ["void", "set", "copies", "leaks"] {
+        assert_eq!(code(&[&leak, "--fail-on", wrong]), 2, "{wrong}");
+    }
+    assert_eq!(code(&["no-such.csv", "--fail-on", "leak"]), 1);
+}
+
+/// A report's findings, and that a void one has none: on the terminal, in the files, and to a script.
+#[test]
+fn report_fails_on_what_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    scores(&run.join("scores/model.csv"), 0.4);
+    let report = |fail: &str| match fail {
+        "" => call(&["report", text(&run)]),
+        what => call(&["report", text(&run), "--fail-on", what]),
+    };
+    assert_eq!(report("").0, 0);
+    let (code, out, why) = report("leak,void");
+    assert_eq!((code, why.trim()), (3, "--fail-on: model: leak"));
+    assert!(
+        out.contains("model: leak. Strongest of 2 attacks: "),
+        "{out}"
+    );
+    assert_eq!(report("void").0, 0);
+    assert_eq!(report("set").0, 0);
+    let controls = value!({"blind_baseline": {"auc": 0.93, "auc_ci": [0.90, 0.95]}});
+    std::fs::write(run.join("controls.json"), controls.to_string()).unwrap();
+    let (code, out, _) = report("leak,void");
+    assert_eq!(code, 4);
+    assert!(
+        out.starts_with("VOID: A classifier that never saw the model"),
+        "{out}"
+    );
+    assert!(!out.contains("0.82") && !out.contains("leak"), "{out}");
+    let (code, _, why) = report("leak");
+    assert!(
+        code == 0 && why.contains("warning: the report is void"),
+        "{code} {why}"
+    );
+    let file = json(&run.join("report.json"));
+    assert_eq!(file["verdict"]["models"][0]["finding"], "void");
+    assert_eq!(file["models"][0]["results"][1]["finding"], "void");
+    let csv = std::fs::read_to_string(run.join("findings.csv")).unwrap();
+    assert!(csv.contains(",void,") && !csv.contains("leak"), "{csv}");
+    assert_eq!(call(&["report", text(&dir.path().join("none"))]).0, 1);
+}
+
+#[test]
+fn wrong_arguments_are_told_from_failures() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("tiny.toml");
+    std::fs::write(&file, TINY).unwrap();
+    let (file, out) = (text(&file), dir.path().join("out").display().to_string());
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/golden/tiny-ddpm");
+    let (members, others) = sides(dir.path(), 4);
+    let csv = dir.path().join("s.csv").display().to_string();
+    let images = ["--members", text(&members), "--nonmembers", text(&others)];
+    let attack = |more: &[&'static str]| -> Vec<String> {
+        let all = [
+            &["attack", model][..],
+            more,
+            &images[..],
+            &["-o", csv.as_str()],
+        ]
+        .concat();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    let of = |args: &[&str]| {
+        args.iter()
+            .map(|a| (*a).to_owned())
+            .collect::<Vec<String>>()
+    };
+    for args in [
+        of(&["run"]),
+        of(&["run", "--out", &out]),
+        of(&["run", "--preset", "nosuch"]),
+        of(&["run", file, "--out", &out, "--set", "train.stps=3"]),
+        of(&["run", file, "--out", &out, "--set", "train.steps=many"]),
+        of(&["run", file, "--out", &out, "--set", "train.steps=0"]),
+        of(&["run", file, "--out", &out, "--set", "models.9.name=x"]),
+        of(&[
+            "run",
+            file,
+            "--out",
+            &out,
+            "--until",
+            "split",
+            "--fail-on",
+            "leak",
+        ]),
+        attack(&["--attacks", "clid"]),
+        attack(&["--attacks", "nosuch"]),
+        attack(&[model]),
+    ] {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let (code, _, why) = call(&args);
+        assert_eq!(code, 2, "{args:?}: {why}");
+        assert!(why.starts_with("error: "), "{why}");
+    }
+    // What a file says is a failure, and so is a file that is not there.
+    let wrong = dir.path().join("wrong.toml");
+    std::fs::write(&wrong, TINY.replace("steps = 60", "steps = 0")).unwrap();
+    assert_eq!(call(&["run", text(&wrong), "--out", &out]).0, 1);
+    assert_eq!(call(&["run", "no-such.toml", "--out", &out]).0, 1);
+}
+
+/// Two models beside each other in one report; a pair only where it is asked for.
+#[test]
+fn two_models_are_two_models() {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = |name: &str| -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../tests/golden")
+            .join(name)
+    };
+    let model = golden("tiny-ddpm");
+    let (members, others) = sides(dir.path(), 12);
+    let audit = |models: &[&str], out: &Path| {
+        let images = ["--members", text(&members), "--nonmembers", text(&others)];
+        let small = [
+            "--attacks",
+            "sima,loss",
+            "--images",
+            "6",
+            "--steps",
+            "2",
+            "--features",
+            "none",
+        ];
+        let rest = [
+            "-o",
+            text(out),
+            "--fail-on",
+            "leak,inverted,set,copies,void",
+        ];
+        call(&[&["audit"], models, &images[..], &small[..], &rest[..]].concat())
+    };
+    let named = |name: &str| format!("{name}={}", model.display());
+    let both = dir.path().join("both");
+    let (code, out, said) = audit(
+        &["--model", &named("first"), "--model", &named("second")],
+        &both,
+    );
+    assert!(
+        said.contains("2 models, each by itself: first, second"),
+        "{said}"
+    );
+    assert!(
+        out.contains("\nfirst ") && out.contains("\nsecond ") || out.starts_with("VOID"),
+        "{out}"
+    );
+    let report = json(&both.join("report.json"));
+    let models = report["models"].as_array().unwrap();
+    let names: Vec<&str> = models.iter().filter_map(|m| m["name"].as_str()).collect();
+    assert_eq!(names, ["first", "second"]);
+    assert!(
+        models
+            .iter()
+            .all(|m| m["defense"] == "unknown" && m["weights_blake3"].is_string())
+    );
+    // The same weights give the same scores: attack by attack no difference on the same images.
+    let compared = report["comparisons"].as_array().unwrap();
+    assert_eq!(compared.len(), 2);
+    assert!(
+        compared
+            .iter()
+            .all(|c| c["baseline"] == "first" && c["difference"] == 0.0),
+        "{compared:?}"
+    );
+    assert_eq!(report["verdict"]["models"].as_array().unwrap().len(), 2);
+    let equal = &json(&both.join("samples/first/nearest.json"))["equal"];
+    assert_eq!((&equal["n"], &equal["generated"]), (&12.into(), &6.into()));
+    // The exit code is the report's.
+    let findings: Vec<&str> = (report["verdict"]["models"].as_array().unwrap().iter())
+        .filter_map(|m| m["finding"].as_str())
+        .collect();
+    let expected = match findings[0] {
+        "chance" => 0,
+        "void" => 4,
+        _ => 3,
+    };
+    assert_eq!(code, expected, "{findings:?} {said}");
+    // Scores of models that are not audited now would stand in the report as if they were.
+    let (code, _, said) = audit(&[text(&model)], &both);
+    assert!(
+        code == 2 && said.contains("first.csv") && said.contains("--model first=FOLDER"),
+        "{code} {said}"
+    );
+    // The same name twice; two folders are two models, and of what does not say that it is one, no pair.
+    let (code, _, said) = audit(&[text(&model), text(&model)], &dir.path().join("twice"));
+    assert!(
+        code == 2 && said.contains("would both be called tiny-ddpm"),
+        "{code} {said}"
+    );
+    let (code, _, said) = audit(&[text(&model), "no-such-model"], &dir.path().join("none"));
+    assert!(code == 1 && said.contains("no-such-model"), "{code} {said}");
+    assert!(
+        !dir.path().join("none/scores/tiny-ddpm.csv").exists(),
+        "said before the first is attacked"
+    );
+    let pair = dir.path().join("pair");
+    let images = ["--members", text(&members), "--nonmembers", text(&others)];
+    let of_pair = [
+        "--pair",
+        text(&model),
+        text(&model),
+        "--attacks",
+        "nn",
+        "--images",
+        "6",
+        "--steps",
+        "2",
+        "--features",
+        "none",
+    ];
+    let (code, _, said) =
+        call(&[&["audit"], &of_pair[..], &images[..], &["-o", text(&pair)]].concat());
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(
+        json(&pair.join("report.json"))["models"][0]["title"],
+        "DualMD pair"
+    );
+}
