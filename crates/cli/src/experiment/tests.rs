@@ -369,6 +369,7 @@ fn the_key_table_and_the_structs_agree() {
     experiment.sample.features_weights = Some("x".into());
     experiment.sample.copies_weights = Some("x".into());
     experiment.model.base = Some("x".into());
+    experiment.train.epochs = Some(3.0);
     // By name: a new field has to be thought of here.
     let own: toml::Table = toml::from_str("steps = 3").unwrap();
     experiment.models[0] = ModelEntry {

@@ -96,6 +96,11 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
             Generator::open(&one.folders, weight_set(args.score.weights), &engine)?;
         }
     }
+    let Some(one) = all.first() else {
+        bail_usage!("no model is named");
+    };
+    // Nothing is made for a model or images that cannot be opened.
+    let mut opened = Some(Case::open(global, &args.score, one)?);
     let stop = signals::stop_flag()?;
     let _held = Held::run(&args.out)?;
     refuse_strangers(&run, &all)?;
@@ -108,7 +113,10 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     // The images are the same for all; those of the first are kept.
     let mut first: Option<Case> = None;
     for one in &all {
-        let case = Case::open(global, &args.score, one)?;
+        let case = match opened.take() {
+            Some(case) => case,
+            None => Case::open(global, &args.score, one)?,
+        };
         done.push(model(
             global,
             args,

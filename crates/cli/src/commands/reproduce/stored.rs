@@ -351,7 +351,9 @@ fn stored_runs_say_how_long_they_were_trained() {
     );
     let note = super::length::note(&stored("emoji-t2i"), true).unwrap();
     assert!(
-        note.contains("emoji-t2i 750 (") && note.contains("769 on Pokemon"),
+        note.contains("emoji-t2i 1,500 (teacher-1, teacher-2")
+            && note.contains("; 750 (No defense, DistillMD")
+            && note.contains("769 on Pokemon"),
         "{note}"
     );
 }
