@@ -101,10 +101,10 @@ fn left_out(
 }
 
 /// Rows of a model that have an id and something wrong with them: place (1 is the first row below the header) and what.
-fn rows<'a>(
-    model: &'a ModelFiles,
+fn rows(
+    model: &ModelFiles,
     wrong: impl Fn(&ScoreRow) -> Option<&'static str>,
-) -> Vec<(usize, &'a ScoreRow, &'static str)> {
+) -> Vec<(usize, &ScoreRow, &'static str)> {
     let all = model.scores.iter().flat_map(|s| &s.rows).enumerate();
     // Files without ids match no split.
     all.filter(|(_, r)| !r.sample_id.is_empty())

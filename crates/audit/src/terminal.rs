@@ -35,7 +35,7 @@ pub fn verdicts(report: &Report) -> String {
 
 /// Lines of at most [`WIDTH`] characters where the words allow it, all but the first indented; nothing in them moves the cursor.
 fn wrapped(text: &str, indent: &str) -> String {
-    let text = shown(text).to_string().replace('–', "-").replace('−', "-");
+    let text = shown(text).to_string().replace(['–', '−'], "-");
     let mut out = String::new();
     let mut column = 0;
     for word in text.split_whitespace() {

@@ -68,7 +68,7 @@ fn a_run_and_everything_after_it() {
         "--threads",
         "2",
     ]);
-    assert_eq!(String::from_utf8_lossy(&again.stdout), table);
+    assert_eq!(String::from_utf8_lossy(&again.stdout), told);
 
     let model = run.join("models/student");
     let scores = dir.path().join("scores.csv");

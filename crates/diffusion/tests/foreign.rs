@@ -42,7 +42,9 @@ fn open(folder: &Path) -> Result<Model, String> {
 }
 
 fn refused(folder: &Path) -> String {
-    let error = open(folder).err().expect("this folder is refused");
+    let error = open(folder)
+        .map(|_| ())
+        .expect_err("this folder is refused");
     assert!(!error.contains('\n'), "{error}");
     error
 }

@@ -70,7 +70,7 @@ fn name(bytes: &[u8]) -> Option<&str> {
         !part.is_empty()
             && part.len() < 100
             && part.chars().all(plain)
-            && part.trim_matches('.') != ""
+            && !part.trim_matches('.').is_empty()
     };
     let parts: Vec<&str> = name.split('/').collect();
     (parts.len() <= 4 && parts.into_iter().all(part)).then_some(name)

@@ -38,7 +38,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
     if let Some(class) = generator.first().schedule().config().other_sampler()
         && !global.quiet
     {
-        eprintln!(
+        tell!(
             "note: {}: its scheduler is {class}; this program draws with {} in its place, so images differ from those of diffusers",
             args.model.display(),
             args.sampler

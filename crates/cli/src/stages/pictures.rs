@@ -50,7 +50,7 @@ pub fn as_seen(shape: Option<[i64; 3]>) -> LoadOptions<'static> {
 pub fn load(source: &str, options: &LoadOptions<'_>) -> dualmd_data::Result<ImageSet> {
     let set = dualmd_data::load(source, options)?;
     for note in &set.notes {
-        eprintln!("note: {source}: {note}");
+        tell!("note: {source}: {note}");
     }
     Ok(set)
 }

@@ -353,7 +353,7 @@ pub fn network(experiment: &Experiment, [channels, height, _]: [usize; 3]) -> Re
         bail!("a network configuration is a table")
     };
     keys.extend(overrides);
-    Ok(UNet2dConfig::read(&value).context("[model]")?)
+    UNet2dConfig::read(&value).context("[model]")
 }
 
 /// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched.

@@ -296,7 +296,8 @@ pub fn all(
 /// Does `nearest.json` hold the comparison at equal numbers? Those of earlier versions do not; the images that were drawn are still
 /// there.
 fn compared(folder: &Path) -> bool {
-    let bytes = std::fs::read(folder.join("nearest.json")).ok();
+    let bytes =
+        dualmd_files::read(&folder.join("nearest.json"), dualmd_files::limit::SETTINGS).ok();
     let file = bytes.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
     file.is_some_and(|f| f.get("equal").is_some()) || !folder.join("samples.npy").exists()
 }

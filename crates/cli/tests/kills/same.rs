@@ -105,9 +105,14 @@ pub fn assert_same(found: &Snapshot, expected: &Snapshot, how: &str) {
     for name in found.keys().chain(expected.keys()) {
         let (found, expected) = (found.get(name), expected.get(name));
         if found != expected {
+            let empty = Vec::new();
+            let pair = [found, expected].map(|bytes| bytes.unwrap_or(&empty));
+            let same = pair[0].iter().zip(pair[1]).take_while(|(a, b)| a == b);
+            let from = same.count().saturating_sub(200);
             let show = |bytes: Option<&Vec<u8>>| match bytes {
                 Some(bytes) => {
-                    String::from_utf8_lossy(&bytes[..bytes.len().min(4000)]).into_owned()
+                    let part = &bytes[from.min(bytes.len())..bytes.len().min(from + 600)];
+                    String::from_utf8_lossy(part).into_owned()
                 }
                 None => "not there".to_owned(),
             };

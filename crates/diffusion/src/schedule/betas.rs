@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn betas_and_abar_are_those_of_diffusers() {
         type Row = (usize, f64, f64);
-        let cases: [(&str, usize, f64, f64, f64, [Row; 6]); 4] = [
+        type Case = (&'static str, usize, f64, f64, f64, [Row; 6]);
+        let cases: [Case; 4] = [
             (
                 "squaredcos_cap_v2",
                 1000,

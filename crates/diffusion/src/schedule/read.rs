@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_keys_are_the_classs_own() {
+    fn missing_keys_are_those_of_the_class() {
         let of = |name: &str| read(json!({ "_class_name": name })).unwrap();
         let ddpm = of("DDPMScheduler");
         assert!(ddpm.clip_sample && ddpm.beta_end == 0.02 && ddpm.timestep_spacing == "leading");
