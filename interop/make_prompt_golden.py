@@ -90,7 +90,7 @@ def mean_loss(model, z, text, t, noise):
 
 
 def crop(z, share):
-    side = round(z.shape[-1] * share)
+    side = int(z.shape[-1] * share)
     start = (z.shape[-1] - side) // 2
     middle = z[:, :, start : start + side, start : start + side]
     return torch.nn.functional.interpolate(middle, z.shape[-2:], mode="bilinear", align_corners=False)

@@ -17,7 +17,7 @@
 //!
 //! *Features that are left out*: some gradients are zero in theory, such as those of the bias of an attention's keys, which the
 //! softmax does not see. What is computed for them is rounding, whose size follows other things than membership; to standardise
-//! it would make a feature of it. So a tensor is left out whose gradient, over the known samples, is less than [`ROUNDING`] of
+//! it would make a feature of it. So a tensor is left out whose gradient, over the known samples, is less than `ROUNDING` of
 //! the whole gradient (root mean squares). The rule looks at no label.
 //!
 //! *What it misses*: models that never converged. The public code learns from shadow models by boosted trees and

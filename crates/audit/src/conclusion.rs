@@ -52,7 +52,7 @@ pub enum Conclusion {
 }
 
 impl Conclusion {
-    /// Concludes on one model. `looks`: [`set_looks`] of the report; `void`: is it void?
+    /// Concludes on one model. `looks`: `set_looks` of the report; `void`: is it void?
     pub fn of(model: &ModelReport, looks: usize, void: bool) -> Self {
         if void {
             return Self::Void;

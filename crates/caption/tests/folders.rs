@@ -312,10 +312,15 @@ fn parts_of_different_models_are_told() {
 
 #[test]
 fn damaged_weights_do_not_become_captions() {
-    let folder = Folder::copy("new").weights(|tensors| {
-        let broken = tensors[WORDS].full_like(f64::NAN);
-        tensors.insert(WORDS.into(), broken);
-    });
+    let filled = |value: f64| {
+        Folder::copy("new").weights(|tensors| {
+            let broken = tensors[WORDS].full_like(value);
+            tensors.insert(WORDS.into(), broken);
+        })
+    };
+    filled(f64::NAN).refused(&[WORDS, "no finite numbers"]);
+    // Finite, and too large to compute with.
+    let folder = filled(3e38);
     let (pictures, _) = pictures();
     for options in [CaptionOptions::greedy(), CaptionOptions::nucleus(1)] {
         let error = folder

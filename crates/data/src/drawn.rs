@@ -3,7 +3,7 @@
 //!
 //! Only the numbered pictures are images. A reader that takes every picture counts the sheet, the members in `nearest/`, and what an
 //! earlier call left behind: so the writer clears such a folder ([`room`]) and the reader takes what `samples.npy` speaks of
-//! ([`images`]). The array is written first: a folder without it has no pictures of ours.
+//! (`images`). The array is written first: a folder without it has no pictures of ours.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@
 //! | [`selection`] | which attack is best, and how good is it on samples that did not choose it? |
 //! | [`set_test`] | do two sets of features differ, and how many images does one person need to prove use? |
 //! | [`lira`] | how likely is a statistic under models with and without the sample? |
-//! | [`nearer`] | do generated images lie nearer to training images than to as many others? |
+//! | [`nearer()`] | do generated images lie nearer to training images than to as many others? |
 //! | [`seeds`] | how much of a result is the training seed? |
 //!
 //! ```

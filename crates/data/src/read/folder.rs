@@ -89,8 +89,7 @@ pub(super) fn refuse_unreadable(path: &Path) -> Result<()> {
 /// Whether a file is a picture by its first bytes, whatever it is called.
 pub(super) fn holds_picture(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
-    let file = dualmd_files::open(path)
-        .map_err(|e| Error::options(e.to_string(), "take it out of the folder"))?;
+    let file = dualmd_files::open(path)?;
     file.take(16)
         .read_to_end(&mut start)
         .map_err(|e| Error::read(path, e))?;

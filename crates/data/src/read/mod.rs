@@ -324,10 +324,17 @@ fn extension(path: &Path) -> String {
 const NO_PICTURES: &str = "tables without pictures";
 /// Arrays in a folder are not a set of their own.
 const AN_ARRAY: &str = "arrays are read when they are named themselves";
+/// Sheets, and the training images that some lie near.
+const BESIDE_DRAWN: &str = "beside generated images, and none of them";
 const NO_DATA: &str = "by their names no pictures, and nothing that describes some";
 
 fn read_folder(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
-    let files = crate::drawn::images(folder::walk(path, into)?)?;
+    let all = folder::walk(path, into)?;
+    let files = crate::drawn::images(all.clone())?;
+    let kept: BTreeSet<&Path> = files.iter().map(PathBuf::as_path).collect();
+    for other in all.iter().filter(|f| !kept.contains(f.as_path())) {
+        into.skip(BESIDE_DRAWN, folder::relative(path, other));
+    }
     let of = |kinds: &[Kind]| -> Vec<PathBuf> {
         files
             .iter()
