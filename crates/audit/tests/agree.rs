@@ -226,6 +226,7 @@ fn check(dir: &Path, report: &Report, models: &[(&str, &str, Planted)]) {
             .split("<article")
             .find(|a| a.contains(&format!("<code>{name}</code> · ")))
             .expect("a card");
+        let (card, _) = card.split_once("</article>").expect("its end");
         let card = plain(&format!("<{card}"));
         let own = joined
             .split(&format!("{name}: "))

@@ -47,7 +47,7 @@ pub fn epsilon_section(report: &Report) -> Markup {
                 p.lede {
                     "Differential privacy bounds by a number, ε, how much one image may change what a training gives away: the odds of any outcome by a factor of at most e" sup { "ε" } " "
                     "(ε = 1 is a factor of 2.7, ε = 3 one of 20; smaller is more private). An attack that works refutes every ε below some value. That value is given here. "
-                    "0 means that no ε is refuted, not that nothing was found: this takes more than telling members from others (the verdict above is about that). No upper bound is implied by any number here."
+                    "0 means that no ε is refuted, not that nothing was found: to refute one takes more than to tell members from others, which the verdict is about; no upper bound is implied by any number here."
                 }
                 @if !lines.is_empty() { ul.lines { @for (m, attack, b) in &lines { li {
                     strong { (m.title) } ": ε is at least " strong { (epsilon(b.lower)) } " (" (attack) ": " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
