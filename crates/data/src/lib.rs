@@ -48,6 +48,7 @@ pub use import::{ImportReport, import_secmi_npz};
 pub use load::{BUNDLED, LoadOptions, VENDORS, load};
 pub use picture::{Filter, Picture, SampleId};
 pub use png::{encode_png, grid, save_png};
+pub use read::npy_header;
 pub use set::{ImageSet, Record};
 pub use split::{Half, Member, Method, NonMember, Selected, Side, Split};
 pub use stream::{stream, stream_for_id};

@@ -2,7 +2,7 @@
 
 use crate::{Result, TorchError};
 use dualmd_files::limit;
-use npyz::{DType, Endianness, NpyHeader, Order, TypeChar};
+use npyz::{DType, Endianness, TypeChar};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read as _, Write as _};
@@ -190,7 +190,7 @@ pub fn read_npy(path: &Path) -> Result<Tensor> {
         file_error(path, format!("not a readable npy array ({reason})"))
     };
     let mut file = BufReader::new(dualmd_files::open(path)?);
-    let header = NpyHeader::from_reader(&mut file).map_err(|e| refuse(&e))?;
+    let header = dualmd_data::npy_header(&mut file, "its header").map_err(|e| refuse(&e))?;
     let DType::Plain(dtype) = header.dtype() else {
         return Err(refuse(&"its values are records"));
     };
@@ -208,9 +208,6 @@ pub fn read_npy(path: &Path) -> Result<Tensor> {
     };
     if dtype.endianness() == Endianness::Big {
         return Err(refuse(&"its values are big-endian"));
-    }
-    if header.order() == Order::Fortran && header.shape().len() > 1 {
-        return Err(refuse(&"it is in Fortran order"));
     }
     let bytes = header
         .shape()

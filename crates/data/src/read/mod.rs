@@ -13,6 +13,7 @@ mod webdataset;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub use npy::header as npy_header;
 pub(crate) use npy::{read_npz_i64, rows as npy_rows};
 
 use crate::decode::{Alpha, check_pixels, decode_whole};

@@ -178,9 +178,13 @@ pub(super) fn exactly(stream: &mut impl Read, n: u64) -> std::io::Result<Vec<u8>
 /// Longer than NumPy writes for any array of numbers.
 const MAX_HEADER: u32 = 1 << 20;
 
-/// The header of an array. Its text is looked at first: what holds Python's objects is a pickle, whose reason is another one
-/// than damage, and its length is a number of the file's.
-fn header(mut stream: impl Read, place: &str) -> Result<NpyHeader> {
+/// The header of an `.npy` array, at the beginning of `stream`, which is left at the first value. `place` names it in messages.
+/// Its text is looked at first: what holds Python's objects is a pickle, whose reason is another one than damage, and its length is
+/// a number of the file's.
+///
+/// # Errors
+/// What is no such header, a pickle, Fortran order, a shape whose product overflows.
+pub fn header(mut stream: impl Read, place: &str) -> Result<NpyHeader> {
     let broken = |e: &dyn std::fmt::Display| broken(place, e);
     let mut start = exactly(&mut stream, 8).map_err(|e| broken(&e))?;
     if start.starts_with(b"\x80") {
@@ -210,6 +214,10 @@ fn header(mut stream: impl Read, place: &str) -> Result<NpyHeader> {
     {
         return Err(objects(place));
     }
+    // The library multiplies the sides without looking.
+    if !countable(&String::from_utf8_lossy(&text)) {
+        return Err(broken(&"its shape has more values than can be counted"));
+    }
     start.extend(text);
     let header = NpyHeader::from_reader(start.as_slice()).map_err(|e| broken(&e))?;
     if header.order() == Order::Fortran && header.shape().len() > 1 {
@@ -220,6 +228,22 @@ fn header(mut stream: impl Read, place: &str) -> Result<NpyHeader> {
         ));
     }
     Ok(header)
+}
+
+/// Whether the numbers in the parentheses of a header, the sides of its shape, have a product.
+fn countable(header: &str) -> bool {
+    let after = header.split_once("shape").map_or("", |(_, rest)| rest);
+    let inside = after.split_once('(').map_or("", |(_, rest)| rest);
+    let shape = inside.split_once(')').map_or(inside, |(shape, _)| shape);
+    let sides = shape.split(',').filter_map(|side| {
+        let digits = side.trim().trim_end_matches('L');
+        (!digits.is_empty()).then(|| digits.parse::<u64>().ok())
+    });
+    // Room for the bytes of a value, too.
+    let product = sides
+        .into_iter()
+        .try_fold(256_u64, |n, side| n.checked_mul(side?));
+    product.is_some()
 }
 
 fn objects(place: &str) -> Error {
