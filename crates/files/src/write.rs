@@ -20,18 +20,18 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     write_with(path, |file| file.write_all(bytes))
 }
 
-/// As [`write`], for what only its owner may read: mode 0600.
+/// As [`write()`], for what only its owner may read: mode 0600.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, 0o600, |file| file.write_all(bytes))
 }
 
-/// As [`write`], with contents that `fill` writes.
+/// As [`write()`], with contents that `fill` writes.
 ///
 /// # Errors
-/// As [`write`]; what `fill` gives.
+/// As [`write()`]; what `fill` gives.
 pub fn write_with(path: &Path, fill: impl FnOnce(&mut File) -> std::io::Result<()>) -> Result<()> {
     replace(path, 0o666, fill)
 }
@@ -58,11 +58,11 @@ fn replace(
     sync_folder(folder).map_err(fail)
 }
 
-/// Refuses what [`write`] would refuse for what stands there: a device, a FIFO, a folder, a read-only file. To be called
+/// Refuses what [`write()`] would refuse for what stands there: a device, a FIFO, a folder, a read-only file. To be called
 /// before work whose result goes to `path`.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn check_target(path: &Path) -> Result<()> {
     let folder = parent(&target(path)?).to_path_buf();
     match std::fs::metadata(&folder) {
