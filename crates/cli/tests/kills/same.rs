@@ -4,14 +4,16 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Keys of JSON files that hold dates, durations, rates or memory.
-const TIMES: [&str; 6] = [
+/// Keys of JSON files that hold dates, durations, rates, memory, or what the last call had left to do.
+const TIMES: [&str; 8] = [
     "created",
     "seconds",
     "images_per_second",
     "peak_rss_mb",
     "wall_seconds_of_last_invocation",
     "train_seconds",
+    "network_calls_made",
+    "network_calls_saved",
 ];
 
 /// Folders whose files are of one process: steps where it was stopped, events by the second.
