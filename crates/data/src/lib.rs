@@ -37,7 +37,6 @@ pub mod split;
 pub mod stream;
 
 pub use decode::Alpha;
-pub use dualmd_files::write as write_atomic;
 pub use duplicates::{
     DedupeReport, Groups, NearDuplicateOptions, UnionFind, alike_across, dedupe, near_duplicates,
 };

@@ -272,8 +272,7 @@ impl TextToImage {
         let scheduler = folder.join("scheduler");
         create(&scheduler)?;
         let path = scheduler.join("scheduler_config.json");
-        dualmd_data::write_atomic(&path, self.scheduler.as_bytes())
-            .map_err(|e| file_error(&path, e))?;
+        dualmd_files::write(&path, self.scheduler.as_bytes()).map_err(|e| file_error(&path, e))?;
         // The index goes last: a folder that has it is complete.
         write_json(&folder.join("model_index.json"), &index)
     }
