@@ -12,11 +12,11 @@
 //! The pictures are those of the set; one that is larger than [`WORKING`] is brought to that first, so that a pixel is never
 //! less than a 64th of a side.
 //!
-//! Pictures that belong together are found by walking from one to the next: what a group has taken is not looked at again, so
-//! that memory goes with the number of pictures and thousands of frames of one scene cost no more than one pass. Pairs that
-//! cannot be alike are passed over by bounds on means; no pair that is alike is missed for it.
+//! Pairs that cannot be alike are passed over by bounds on means, a branch of a tree of pictures at a time; no pair that is
+//! alike is missed for it. A branch that belongs to the picture's own group already is passed over too. So memory goes with
+//! the number of pictures, and thousands of frames of one scene cost no more than one pass.
 
-use crate::duplicates::NearDuplicateOptions;
+use crate::duplicates::{NearDuplicateOptions, UnionFind};
 use crate::{Filter, ImageSet, Picture};
 
 /// Largest side, in pixels, of the pictures that are moved.
@@ -34,8 +34,8 @@ const PARTS: usize = 16 + 9;
 const WHOLE: usize = 0;
 /// The inner part at rest, that moved ones are compared with.
 const INNER: usize = 16;
-/// Means of a sketch that mirroring does not change: four bands of rows, the outer and the inner columns, all.
-const MEANS: usize = 7;
+/// Most pictures of a leaf of the tree.
+const LEAF: usize = 8;
 
 /// Mean grey of the cells of a part, row by row.
 type Sketch = [u8; CELLS * CELLS];
@@ -133,113 +133,128 @@ impl Sums {
     }
 }
 
+/// Least and largest mean grey of every cell over a number of sketches.
+#[derive(Debug, Clone, Copy)]
+struct Range {
+    low: Sketch,
+    high: Sketch,
+}
+
+impl Range {
+    const EMPTY: Self = Self {
+        low: [u8::MAX; CELLS * CELLS],
+        high: [u8::MIN; CELLS * CELLS],
+    };
+
+    fn with(self, other: &Self) -> Self {
+        let mut out = self;
+        for k in 0..CELLS * CELLS {
+            out.low[k] = out.low[k].min(other.low[k]);
+            out.high[k] = out.high[k].max(other.high[k]);
+        }
+        out
+    }
+
+    fn mirrored(&self) -> Self {
+        Self {
+            low: mirrored(&self.low),
+            high: mirrored(&self.high),
+        }
+    }
+
+    /// The least sum of squared differences between a sketch of one range and a sketch of the other.
+    fn squares(&self, other: &Self) -> u32 {
+        let gap = |k: usize| {
+            let below = other.low[k].saturating_sub(self.high[k]);
+            let above = self.low[k].saturating_sub(other.high[k]);
+            u32::from(below.max(above)).pow(2)
+        };
+        (0..CELLS * CELLS).map(gap).sum()
+    }
+}
+
+impl From<&Sketch> for Range {
+    fn from(sketch: &Sketch) -> Self {
+        Self {
+            low: *sketch,
+            high: *sketch,
+        }
+    }
+}
+
 /// What is kept of a picture for comparison.
 struct Look {
     hash: u64,
     /// The picture at 16 x 16.
     small: Picture,
     sketches: Vec<Sketch>,
-    /// Least and largest of every cell over all sketches.
-    cells: (Sketch, Sketch),
-    /// Least and largest of the means over all sketches.
-    low: [u8; MEANS],
-    high: [u8; MEANS],
+    /// Of all sketches, and of that of the picture at 16 x 16.
+    cells: Range,
 }
 
-/// How far apart means of parts can be that are alike when moved: of grey levels from 0 to 255, by Cauchy and Schwarz from the
-/// root mean squared difference, with room for rounding.
+/// How far apart the sketches of alike pictures can be, as the sum of squares of grey levels from 0 to 255: by Cauchy and
+/// Schwarz from the root mean squared difference, with room for rounding.
+#[derive(Debug, Clone, Copy)]
 struct Bounds {
-    means: [u8; MEANS],
-    /// Of two sketches, the sum of squares.
-    sketch: u32,
-    /// Of the means of the pictures as they are.
-    whole: u8,
+    /// Of two parts, where one picture was mirrored, cut or moved.
+    parts: u32,
+    /// Of two pictures, not mirrored, that may also be alike as they are.
+    upright: u32,
 }
 
 impl Bounds {
     fn new(options: &NearDuplicateOptions) -> Self {
         // Grey is a weighted sum of three colours: its differences are at most sqrt(3 * (0.299^2 + 0.587^2 + 0.114^2))
         // times theirs. Rounding to grey and to a sketch is less than one level a picture.
-        let level = |rmse: f64| rmse * 255.0 * 1.16 + 2.0;
-        let byte = |v: f64| v.ceil().clamp(0.0, 255.0) as u8;
-        let moved = level(options.max_moved_rmse.max(options.max_cut_rmse));
-        let (rows, columns) = (byte(2.0 * moved + 1.0), byte(2f64.sqrt() * moved + 1.0));
+        let squares = |rmse: f64| {
+            let level = rmse * 255.0 * 1.16 + 2.0;
+            ((CELLS * CELLS) as f64 * level * level).ceil() as u32
+        };
+        let parts = squares(options.max_moved_rmse.max(options.max_cut_rmse));
         Self {
-            means: [rows, rows, rows, rows, columns, columns, byte(moved + 1.0)],
-            sketch: (16.0 * moved * moved).ceil() as u32,
-            whole: byte(
-                level(
-                    options
-                        .max_rmse
-                        .max(options.max_moved_rmse)
-                        .max(options.max_cut_rmse),
-                ) + 1.0,
-            ),
+            parts,
+            upright: parts.max(squares(options.max_rmse)),
         }
+    }
+
+    /// Whether some sketch of one may fit some sketch of the other, mirrored or not: what lies between two ranges lies
+    /// between any two of their sketches. `mirrored` is the mirror image of `a`.
+    fn may_fit(&self, a: &Range, mirrored: &Range, other: &Range) -> bool {
+        a.squares(other) <= self.upright || mirrored.squares(other) <= self.parts
     }
 }
 
 impl Look {
     fn new(picture: &Picture, working: &Picture) -> Self {
         let small = shrink(picture, SIDE as u32, SIDE as u32);
-        let grey = working.clone().with_channels(1);
-        let sums = Sums::new(grey.width, &grey.pixels);
-        let sketch = |part: Part| {
+        let sums = |p: &Picture| {
+            let grey = p.clone().with_channels(1);
+            Sums::new(grey.width, &grey.pixels)
+        };
+        let sketch = |sums: &Sums, part: Part| {
             let mut out = [0; CELLS * CELLS];
             for (to, mean) in out.iter_mut().zip(sums.cells(part, CELLS)) {
                 *to = mean.round() as u8;
             }
             out
         };
+        let of_working = sums(working);
         let sketches: Vec<Sketch> = parts(working.width, working.height)
             .into_iter()
-            .map(sketch)
+            .map(|part| sketch(&of_working, part))
             .collect();
-        let mut cells = ([255; CELLS * CELLS], [0; CELLS * CELLS]);
-        for (k, &v) in sketches.iter().flat_map(|s| s.iter().enumerate()) {
-            cells.0[k] = v.min(cells.0[k]);
-            cells.1[k] = v.max(cells.1[k]);
-        }
-        let (mut low, mut high) = ([255; MEANS], [0; MEANS]);
-        let mut widen = |k: usize, v: u8| {
-            low[k] = low[k].min(v);
-            high[k] = high[k].max(v);
-        };
-        for sketch in &sketches {
-            means(sketch)
-                .into_iter()
-                .enumerate()
-                .for_each(|(k, v)| widen(k, v));
-        }
-        let sum: u64 = small.pixels.iter().map(|&v| u64::from(v)).sum();
-        widen(MEANS - 1, (sum / small.pixels.len().max(1) as u64) as u8);
+        let of_small = sketch(&sums(&small), (0, 0, small.width, small.height));
+        let cells = sketches
+            .iter()
+            .chain([&of_small])
+            .fold(Range::EMPTY, |range, s| range.with(&s.into()));
         Self {
             hash: difference_hash(picture),
             small,
             sketches,
             cells,
-            low,
-            high,
         }
     }
-}
-
-fn means(sketch: &Sketch) -> [u8; MEANS] {
-    let cell = |i: usize, j: usize| u32::from(sketch[i * CELLS + j]);
-    let row = |i: usize| (0..CELLS).map(|j| cell(i, j)).sum::<u32>();
-    let columns = |a: usize, b: usize| (0..CELLS).map(|i| cell(i, a) + cell(i, b)).sum::<u32>();
-    let all = (0..CELLS).map(row).sum::<u32>();
-    let (outer, inner) = (columns(0, 3), columns(1, 2));
-    [
-        row(0) / 4,
-        row(1) / 4,
-        row(2) / 4,
-        row(3) / 4,
-        outer / 8,
-        inner / 8,
-        all / 16,
-    ]
-    .map(|v| v as u8)
 }
 
 fn mirrored(sketch: &Sketch) -> Sketch {
@@ -292,37 +307,17 @@ impl<'a> Looks<'a> {
             && x.small
                 .rmse(&y.small)
                 .is_some_and(|d| d <= self.options.max_rmse);
-        as_it_is || self.may_be_moved(x, y) && self.moved(a, b)
-    }
-
-    /// Whether no mean rules it out.
-    fn may_be_moved(&self, x: &Look, y: &Look) -> bool {
-        (0..MEANS).all(|k| {
-            let room = self.bounds.means[k];
-            x.low[k] <= y.high[k].saturating_add(room) && y.low[k] <= x.high[k].saturating_add(room)
-        })
-    }
-
-    /// Whether some part of one may fit some part of the other: what lies between the ranges of their cells lies between any
-    /// two of their sketches.
-    fn may_fit(&self, x: &Look, y: &Look, flip: bool) -> bool {
-        let (low, high) = match flip {
-            true => (mirrored(&y.cells.0), mirrored(&y.cells.1)),
-            false => y.cells,
-        };
-        let mut squares = 0;
-        for k in 0..CELLS * CELLS {
-            let below = low[k].saturating_sub(x.cells.1[k]);
-            let above = x.cells.0[k].saturating_sub(high[k]);
-            squares += u32::from(below.max(above)).pow(2);
-        }
-        squares <= self.bounds.sketch
+        as_it_is || self.moved(a, b)
     }
 
     fn moved(&self, a: usize, b: usize) -> bool {
         let of = |i: usize, part: usize| self.looks[i].sketches.get(part);
         for flip in [false, true] {
-            if !self.may_fit(&self.looks[a], &self.looks[b], flip) {
+            let [x, mut y] = [a, b].map(|i| self.looks[i].cells);
+            if flip {
+                y = y.mirrored();
+            }
+            if x.squares(&y) > self.bounds.parts {
                 continue;
             }
             for part in 0..PARTS {
@@ -340,7 +335,7 @@ impl<'a> Looks<'a> {
                         .iter()
                         .zip(&m)
                         .map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2));
-                    if squares.sum::<u32>() <= self.bounds.sketch
+                    if squares.sum::<u32>() <= self.bounds.parts
                         && self.distance((still_of, still), (moved_of, part), flip) <= most
                     {
                         return true;
@@ -390,26 +385,32 @@ impl<'a> Looks<'a> {
 
     /// Joins all that are alike, each with one that it is alike: `n - 1` pairs for a group of `n`.
     pub fn pairs(&self) -> Vec<(usize, usize)> {
-        let mut line = Line::new(&self.looks);
+        let mut tree = Tree::new(&self.looks, (0..self.looks.len()).collect());
+        let mut groups = UnionFind::new(self.looks.len());
         let mut pairs = Vec::new();
-        let mut waiting = Vec::new();
-        for first in 0..self.looks.len() {
-            if !line.take(first) {
-                continue;
-            }
-            waiting.push(first);
-            while let Some(place) = waiting.pop() {
-                let a = line.order[place];
-                let (mut at, end) = line.reach(&self.looks[a], self.bounds.whole);
-                while let Some(next) = line.from(at).filter(|&next| next < end) {
-                    let b = line.order[next];
-                    if self.near(a, b) {
-                        line.take(next);
-                        waiting.push(next);
-                        pairs.push((a.min(b), a.max(b)));
-                    }
-                    at = next + 1;
+        for a in 0..self.looks.len() {
+            let range = &self.looks[a].cells;
+            let mirrored = range.mirrored();
+            let mut waiting = vec![ROOT];
+            while let Some(at) = waiting.pop() {
+                // Pairs are looked at from the earlier one.
+                if tree.nodes[at].last <= a
+                    || tree.is_of(at, a, &mut groups)
+                    || !self.bounds.may_fit(range, &mirrored, &tree.nodes[at].cells)
+                {
+                    continue;
                 }
+                let Some(children) = tree.nodes[at].children else {
+                    for &b in tree.records(at) {
+                        if b > a && groups.find(a) != groups.find(b) && self.near(a, b) {
+                            groups.union(a, b);
+                            pairs.push((a, b));
+                        }
+                    }
+                    tree.settle(at, &mut groups);
+                    continue;
+                };
+                waiting.extend(children);
             }
         }
         pairs.sort_unstable();
@@ -418,14 +419,26 @@ impl<'a> Looks<'a> {
 
     /// Which of the first `n` records are alike one after them.
     pub fn across(&self, n: usize) -> Vec<usize> {
-        let line = Line::new(&self.looks);
+        let n = n.min(self.looks.len());
+        let tree = Tree::new(&self.looks, (n..self.looks.len()).collect());
         let alike = |&a: &usize| {
-            let (start, end) = line.reach(&self.looks[a], self.bounds.whole);
-            line.order[start..end]
-                .iter()
-                .any(|&b| b >= n && self.near(a, b))
+            let range = &self.looks[a].cells;
+            let mirrored = range.mirrored();
+            let mut waiting = vec![ROOT];
+            while let Some(at) = waiting.pop() {
+                let node = &tree.nodes[at];
+                if !self.bounds.may_fit(range, &mirrored, &node.cells) {
+                    continue;
+                }
+                match node.children {
+                    Some(children) => waiting.extend(children),
+                    None if tree.records(at).iter().any(|&b| self.near(a, b)) => return true,
+                    None => {}
+                }
+            }
+            false
         };
-        (0..n.min(self.looks.len())).filter(alike).collect()
+        (0..n).filter(alike).collect()
     }
 }
 
@@ -434,61 +447,96 @@ fn working(picture: &Picture) -> Picture {
     shrink(picture, side(picture.width), side(picture.height))
 }
 
-/// Records in the order of their least mean, so that those which may be alike stand in one stretch, and which of them are
-/// still to be taken.
-struct Line {
+const ROOT: usize = 0;
+
+/// Records in a binary tree: each branch knows the range of the sketches in it.
+struct Tree {
+    /// In the order of the leaves.
     order: Vec<usize>,
-    /// By least mean, the first place; and the end.
-    starts: Vec<usize>,
-    /// Largest difference between the largest and the least mean of a record.
-    spread: u8,
-    /// The first place from here on that is not taken, or a step on the way to it.
-    next: Vec<usize>,
+    nodes: Vec<Node>,
 }
 
-impl Line {
-    fn new(looks: &[Look]) -> Self {
-        let low = |i: &usize| looks[*i].low[MEANS - 1];
-        let mut order: Vec<usize> = (0..looks.len()).collect();
-        order.sort_by_key(low);
-        let starts = (0..=256)
-            .map(|v| order.partition_point(|i| usize::from(low(i)) < v))
-            .collect();
-        let spread = looks
-            .iter()
-            .map(|l| l.high[MEANS - 1].abs_diff(l.low[MEANS - 1]));
-        Self {
-            spread: spread.max().unwrap_or(0),
-            next: (0..=order.len()).collect(),
+struct Node {
+    cells: Range,
+    /// Its records: a stretch of the order.
+    start: usize,
+    end: usize,
+    /// The largest record.
+    last: usize,
+    children: Option<[usize; 2]>,
+    /// A record, once all of the branch are of its group.
+    group: Option<usize>,
+}
+
+impl Tree {
+    fn new(looks: &[Look], order: Vec<usize>) -> Self {
+        let mut tree = Self {
+            nodes: Vec::with_capacity(order.len() / LEAF * 4 + 1),
             order,
-            starts,
-        }
+        };
+        tree.grow(looks, 0, tree.order.len());
+        tree
     }
 
-    /// The places that may be alike one: from, to.
-    fn reach(&self, look: &Look, room: u8) -> (usize, usize) {
-        let (low, high) = (look.low[MEANS - 1], look.high[MEANS - 1]);
-        let from = usize::from(low.saturating_sub(room).saturating_sub(self.spread));
-        let to = usize::from(high.saturating_add(room)) + 1;
-        (self.starts[from], self.starts[to])
+    /// Adds the branch of a stretch of the order, which it sorts: halves along the cell that differs most.
+    fn grow(&mut self, looks: &[Look], start: usize, end: usize) -> usize {
+        let records = &mut self.order[start..end];
+        let of = |i: &usize| &looks[*i].cells;
+        let cells = records.iter().map(of).fold(Range::EMPTY, |a, b| a.with(b));
+        let at = self.nodes.len();
+        self.nodes.push(Node {
+            cells,
+            start,
+            end,
+            last: records.iter().copied().max().unwrap_or(0),
+            children: None,
+            group: None,
+        });
+        if records.len() > LEAF {
+            let middle = |i: &usize, k: usize| u16::from(of(i).low[k]) + u16::from(of(i).high[k]);
+            let spread = |k: &usize| {
+                let middles = records.iter().map(|i| u64::from(middle(i, *k)));
+                let (sum, squares) = middles.fold((0, 0), |(s, q), v| (s + v, q + v * v));
+                squares * records.len() as u64 - sum * sum
+            };
+            let widest = (0..CELLS * CELLS).max_by_key(spread).unwrap_or(0);
+            let half = records.len() / 2;
+            records.select_nth_unstable_by_key(half, |i| (middle(i, widest), *i));
+            let children = [(start, start + half), (start + half, end)]
+                .map(|(start, end)| self.grow(looks, start, end));
+            self.nodes[at].children = Some(children);
+        }
+        at
     }
 
-    /// The first place from `at` on that is not taken.
-    fn from(&mut self, at: usize) -> Option<usize> {
-        let mut at = at.min(self.order.len());
-        while self.next[at] != at {
-            self.next[at] = self.next[self.next[at]];
-            at = self.next[at];
-        }
-        (at < self.order.len()).then_some(at)
+    fn records(&self, at: usize) -> &[usize] {
+        let node = &self.nodes[at];
+        &self.order[node.start..node.end]
     }
 
-    /// Takes a place; false: it was taken.
-    fn take(&mut self, place: usize) -> bool {
-        let free = self.next[place] == place;
-        if free {
-            self.next[place] = place + 1;
+    /// Whether all of a branch are of a record's group, as far as is known.
+    fn is_of(&mut self, at: usize, record: usize, groups: &mut UnionFind) -> bool {
+        let node = &self.nodes[at];
+        if node.group.is_none()
+            && let Some([a, b]) = node.children
+            && let (Some(x), Some(y)) = (self.nodes[a].group, self.nodes[b].group)
+            && groups.find(x) == groups.find(y)
+        {
+            self.nodes[at].group = Some(x);
         }
-        free
+        let group = self.nodes[at].group;
+        group.is_some_and(|g| groups.find(g) == groups.find(record))
+    }
+
+    /// Notes whether all of a leaf are of one group.
+    fn settle(&mut self, at: usize, groups: &mut UnionFind) {
+        let records = self.records(at);
+        let Some(&first) = records.first() else {
+            return;
+        };
+        let group = groups.find(first);
+        if records.iter().all(|&r| groups.find(r) == group) {
+            self.nodes[at].group = Some(first);
+        }
     }
 }

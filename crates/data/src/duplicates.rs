@@ -207,7 +207,8 @@ impl Groups {
 }
 
 /// Finds near duplicates among the pictures as they are in the set (after resizing) and joins them, transitively, with
-/// the user's groups. Memory goes with the number of pictures, time with its square unless many are alike.
+/// the user's groups. Memory goes with the number of pictures; time too where they differ enough for the search to
+/// pass over branches of its tree, and with the square of their number where they do not.
 #[must_use]
 pub fn near_duplicates(set: &ImageSet, options: &NearDuplicateOptions) -> Groups {
     Groups::join(set, Looks::new(set, options).pairs())
@@ -415,6 +416,59 @@ mod tests {
             alike_across(&s, 2000, &NearDuplicateOptions::default()).len(),
             2000
         );
+    }
+
+    /// Each frame of a scene is like the next one only, as in a film, and scenes lie between one another.
+    #[test]
+    fn the_tree_finds_what_comparing_all_pairs_finds() {
+        use rand::Rng;
+        let mut rng = crate::stream(1, "scenes", 0);
+        let mut records = Vec::new();
+        for seed in 0..60 {
+            let mut picture = noise(seed);
+            for _ in 0..rng.random_range(1..8) {
+                records.push(record(picture.clone(), None));
+                let to = rng.random_range(0..picture.pixels.len());
+                let step = rng.random_range(2..14);
+                picture.pixels[to..]
+                    .iter_mut()
+                    .for_each(|v| *v = v.saturating_add(step));
+                if rng.random_bool(0.2) {
+                    picture = mirror(&moved(&picture, 1, 0));
+                }
+            }
+        }
+        rand::seq::SliceRandom::shuffle(&mut records[..], &mut rng);
+        let s = set(records);
+        let options = NearDuplicateOptions::default();
+        let looks = Looks::new(&s, &options);
+        let mut all = UnionFind::new(s.len());
+        let mut pairs = 0;
+        for a in 0..s.len() {
+            for b in a + 1..s.len() {
+                if looks.near(a, b) {
+                    all.union(a, b);
+                    pairs += 1;
+                }
+            }
+        }
+        assert!(pairs > 50, "{pairs}");
+        let expected: Vec<usize> = (0..s.len()).map(|i| all.find(i)).collect();
+        let mut found = UnionFind::new(s.len());
+        for (a, b) in looks.pairs() {
+            assert!(looks.near(a, b));
+            assert_ne!(found.find(a), found.find(b), "a pair more than needed");
+            found.union(a, b);
+        }
+        assert_eq!(
+            (0..s.len()).map(|i| found.find(i)).collect::<Vec<_>>(),
+            expected
+        );
+        let half = s.len() / 2;
+        let across: Vec<usize> = (0..half)
+            .filter(|&a| (half..s.len()).any(|b| looks.near(a, b)))
+            .collect();
+        assert_eq!(looks.across(half), across);
     }
 
     /// The first 90 pictures of `fashion` at 28 pixels, each beside a changed copy: how many of the copies are grouped with
