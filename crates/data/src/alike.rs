@@ -12,9 +12,12 @@
 //! The pictures are those of the set; one that is larger than [`WORKING`] is brought to that first, so that a pixel is never
 //! less than a 64th of a side.
 //!
-//! Pairs that cannot be alike are passed over by bounds on means, a branch of a tree of pictures at a time; no pair that is
-//! alike is missed for it. A branch that belongs to the picture's own group already is passed over too. So memory goes with
-//! the number of pictures, and thousands of frames of one scene cost no more than one pass.
+//! Each picture is looked up, in all its forms (a part, mirrored or not), in a tree of the pictures that are not moved. A branch is passed over where a
+//! bound on means says that no form can be alike anything in it, which misses no pair that is alike, and where all of it
+//! belongs to the picture's own group already. So memory goes with the number of pictures, and thousands of frames of one
+//! scene cost no more than one pass.
+
+use std::cell::OnceCell;
 
 use crate::duplicates::{NearDuplicateOptions, UnionFind};
 use crate::{Filter, ImageSet, Picture};
@@ -27,9 +30,8 @@ const SMALLEST: u32 = 8;
 const SIDE: usize = 16;
 /// Cells of a side of the sketches that a comparison begins with.
 const CELLS: usize = 4;
-/// Parts of a picture: the whole, the whole less a pixel at any of four edges, and the inner part, moved in no or any of
-/// eight directions.
-const PARTS: usize = 16 + 9;
+/// And of those that it goes on with.
+const FINE: usize = 8;
 /// The whole, that crops are compared with.
 const WHOLE: usize = 0;
 /// The inner part at rest, that moved ones are compared with.
@@ -40,10 +42,14 @@ const LEAF: usize = 8;
 /// Mean grey of the cells of a part, row by row.
 type Sketch = [u8; CELLS * CELLS];
 
+/// The same of smaller cells.
+type Fine = [u8; FINE * FINE];
+
 /// A part of a picture, in pixels: left, top, width, height.
 type Part = (u32, u32, u32, u32);
 
-/// The parts of a picture of this size; a small one has one.
+/// The parts of a picture of this size: the whole, the whole less a pixel at any of four edges, and the inner part, at rest
+/// and moved in eight directions. A small picture has the whole only.
 fn parts(width: u32, height: u32) -> Vec<Part> {
     let mut out = vec![(0, 0, width, height)];
     if width.min(height) < SMALLEST {
@@ -93,6 +99,11 @@ impl Sums {
         Self { stride, sums }
     }
 
+    fn grey(picture: &Picture) -> Self {
+        let grey = picture.clone().with_channels(1);
+        Self::new(grey.width, &grey.pixels)
+    }
+
     /// Between corners the sum grows as if every pixel were a square of one colour. In units of `1 / n` pixels, times `n * n`.
     fn at(&self, x: usize, y: usize, n: usize) -> u64 {
         let (column, row, fx, fy) = (x / n, y / n, (x % n) as u64, (y % n) as u64);
@@ -133,6 +144,18 @@ impl Sums {
     }
 }
 
+/// The sum of squared differences of two sketches of `side` cells a side, the second one mirrored or not.
+fn squares(a: &[u8], b: &[u8], side: usize, flip: bool) -> u32 {
+    let rows = a.chunks_exact(side).zip(b.chunks_exact(side));
+    let row = |(a, b): (&[u8], &[u8])| -> u32 {
+        let other = |j: usize| if flip { b[side - 1 - j] } else { b[j] };
+        (0..side)
+            .map(|j| u32::from(a[j].abs_diff(other(j))).pow(2))
+            .sum()
+    };
+    rows.map(row).sum()
+}
+
 /// Least and largest mean grey of every cell over a number of sketches.
 #[derive(Debug, Clone, Copy)]
 struct Range {
@@ -155,21 +178,15 @@ impl Range {
         out
     }
 
-    fn mirrored(&self) -> Self {
-        Self {
-            low: mirrored(&self.low),
-            high: mirrored(&self.high),
+    /// The least sum of squared differences between a sketch and one of the range.
+    fn squares(&self, sketch: &Sketch) -> u32 {
+        let mut sum = 0;
+        for ((low, high), v) in self.low.iter().zip(&self.high).zip(sketch) {
+            // One of the two is nothing.
+            let gap = u16::from(low.saturating_sub(*v) | v.saturating_sub(*high));
+            sum += u32::from(gap * gap);
         }
-    }
-
-    /// The least sum of squared differences between a sketch of one range and a sketch of the other.
-    fn squares(&self, other: &Self) -> u32 {
-        let gap = |k: usize| {
-            let below = other.low[k].saturating_sub(self.high[k]);
-            let above = self.low[k].saturating_sub(other.high[k]);
-            u32::from(below.max(above)).pow(2)
-        };
-        (0..CELLS * CELLS).map(gap).sum()
+        sum
     }
 }
 
@@ -182,77 +199,76 @@ impl From<&Sketch> for Range {
     }
 }
 
+impl Sums {
+    /// The means of `n` x `n` cells of a part, rounded.
+    fn sketch(&self, part: Part, n: usize, out: &mut [u8]) {
+        for (to, mean) in out.iter_mut().zip(self.cells(part, n)) {
+            *to = mean.round() as u8;
+        }
+    }
+}
+
 /// What is kept of a picture for comparison.
 struct Look {
     hash: u64,
     /// The picture at 16 x 16.
     small: Picture,
+    /// Of that one.
+    upright: Sketch,
+    /// Of the parts.
     sketches: Vec<Sketch>,
-    /// Of all sketches, and of that of the picture at 16 x 16.
-    cells: Range,
+    /// Of the two places.
+    fine: [Fine; PLACES.len()],
 }
 
-/// How far apart the sketches of alike pictures can be, as the sum of squares of grey levels from 0 to 255: by Cauchy and
-/// Schwarz from the root mean squared difference, with room for rounding.
-#[derive(Debug, Clone, Copy)]
-struct Bounds {
-    /// Of two parts, where one picture was mirrored, cut or moved.
-    parts: u32,
-    /// Of two pictures, not mirrored, that may also be alike as they are.
-    upright: u32,
+/// One way to lay a picture over another.
+struct Form {
+    way: Way,
+    sketch: Sketch,
+    /// The largest sum of squared differences between this sketch and that of a picture that is alike in this way.
+    reach: u32,
 }
 
-impl Bounds {
-    fn new(options: &NearDuplicateOptions) -> Self {
-        // Grey is a weighted sum of three colours: its differences are at most sqrt(3 * (0.299^2 + 0.587^2 + 0.114^2))
-        // times theirs. Rounding to grey and to a sketch is less than one level a picture.
-        let squares = |rmse: f64| {
-            let level = rmse * 255.0 * 1.16 + 2.0;
-            ((CELLS * CELLS) as f64 * level * level).ceil() as u32
-        };
-        let parts = squares(options.max_moved_rmse.max(options.max_cut_rmse));
-        Self {
-            parts,
-            upright: parts.max(squares(options.max_rmse)),
-        }
-    }
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    AsItIs,
+    /// A part, mirrored or not, over the whole or the inner part of the other picture.
+    Part(usize, bool),
+}
 
-    /// Whether some sketch of one may fit some sketch of the other, mirrored or not: what lies between two ranges lies
-    /// between any two of their sketches. `mirrored` is the mirror image of `a`.
-    fn may_fit(&self, a: &Range, mirrored: &Range, other: &Range) -> bool {
-        a.squares(other) <= self.upright || mirrored.squares(other) <= self.parts
-    }
+/// How far apart the sketches of two alike pictures can be, as the sum of squares of grey levels from 0 to 255, by Cauchy and
+/// Schwarz from the root mean squared difference on [0, 1], with room for rounding.
+fn reach(rmse: f64) -> u32 {
+    // Grey is a weighted sum of three colours: its differences are at most sqrt(3 * (0.299^2 + 0.587^2 + 0.114^2)) times
+    // theirs. Rounding to grey and to a sketch is less than one level a picture.
+    let level = rmse * 255.0 * 1.16 + 2.0;
+    ((CELLS * CELLS) as f64 * level * level).ceil() as u32
 }
 
 impl Look {
     fn new(picture: &Picture, working: &Picture) -> Self {
         let small = shrink(picture, SIDE as u32, SIDE as u32);
-        let sums = |p: &Picture| {
-            let grey = p.clone().with_channels(1);
-            Sums::new(grey.width, &grey.pixels)
-        };
-        let sketch = |sums: &Sums, part: Part| {
-            let mut out = [0; CELLS * CELLS];
-            for (to, mean) in out.iter_mut().zip(sums.cells(part, CELLS)) {
-                *to = mean.round() as u8;
+        let of_working = Sums::grey(working);
+        let parts = parts(working.width, working.height);
+        let mut sketches = vec![[0; CELLS * CELLS]; parts.len()];
+        for (sketch, part) in sketches.iter_mut().zip(&parts) {
+            of_working.sketch(*part, CELLS, sketch);
+        }
+        let mut fine = [[0; FINE * FINE]; PLACES.len()];
+        for (fine, place) in fine.iter_mut().zip(PLACES) {
+            if let Some(&part) = parts.get(place.part()) {
+                of_working.sketch(part, FINE, fine);
             }
-            out
-        };
-        let of_working = sums(working);
-        let sketches: Vec<Sketch> = parts(working.width, working.height)
-            .into_iter()
-            .map(|part| sketch(&of_working, part))
-            .collect();
-        let of_small = sketch(&sums(&small), (0, 0, small.width, small.height));
-        let cells = sketches
-            .iter()
-            .chain([&of_small])
-            .fold(Range::EMPTY, |range, s| range.with(&s.into()));
+        }
+        let mut upright = [0; CELLS * CELLS];
+        let whole = (0, 0, small.width, small.height);
+        Sums::grey(&small).sketch(whole, CELLS, &mut upright);
         Self {
             hash: difference_hash(picture),
             small,
+            upright,
             sketches,
-            cells,
+            fine,
         }
     }
 }
@@ -285,7 +301,6 @@ fn shrink(picture: &Picture, width: u32, height: u32) -> Picture {
 pub(crate) struct Looks<'a> {
     set: &'a ImageSet,
     options: &'a NearDuplicateOptions,
-    bounds: Bounds,
     looks: Vec<Look>,
 }
 
@@ -295,55 +310,89 @@ impl<'a> Looks<'a> {
         Self {
             set,
             options,
-            bounds: Bounds::new(options),
             looks: set.records.iter().map(look).collect(),
         }
     }
 
-    /// Whether two records look almost the same; the order makes no difference.
-    pub fn near(&self, a: usize, b: usize) -> bool {
-        let (x, y) = (&self.looks[a], &self.looks[b]);
-        let as_it_is = (x.hash ^ y.hash).count_ones() <= self.options.max_bits
-            && x.small
-                .rmse(&y.small)
-                .is_some_and(|d| d <= self.options.max_rmse);
-        as_it_is || self.moved(a, b)
+    /// The most that the root mean squared difference may be.
+    fn most(&self, way: Way) -> f64 {
+        match way {
+            Way::AsItIs => self.options.max_rmse,
+            Way::Part(part, _) if part < INNER => self.options.max_cut_rmse,
+            Way::Part(..) => self.options.max_moved_rmse,
+        }
     }
 
-    fn moved(&self, a: usize, b: usize) -> bool {
-        let of = |i: usize, part: usize| self.looks[i].sketches.get(part);
-        for flip in [false, true] {
-            let [x, mut y] = [a, b].map(|i| self.looks[i].cells);
-            if flip {
-                y = y.mirrored();
-            }
-            if x.squares(&y) > self.bounds.parts {
-                continue;
-            }
-            for part in 0..PARTS {
-                let (still, most) = match part < INNER {
-                    true => (WHOLE, self.options.max_cut_rmse),
-                    false => (INNER, self.options.max_moved_rmse),
-                };
-                // Either may be the one that was moved.
-                for (still_of, moved_of) in [(a, b), (b, a)] {
-                    let (Some(s), Some(m)) = (of(still_of, still), of(moved_of, part)) else {
-                        continue;
-                    };
-                    let m = if flip { mirrored(m) } else { *m };
-                    let squares = s
-                        .iter()
-                        .zip(&m)
-                        .map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2));
-                    if squares.sum::<u32>() <= self.bounds.parts
-                        && self.distance((still_of, still), (moved_of, part), flip) <= most
-                    {
-                        return true;
-                    }
-                }
-            }
+    /// The forms of a record to look up in one of the two trees.
+    fn forms(&self, record: usize, place: Place) -> Vec<Form> {
+        let look = &self.looks[record];
+        let form = |way: Way, sketch: Sketch| Form {
+            way,
+            sketch,
+            reach: reach(self.most(way)),
+        };
+        let of_place = |part: &usize| (*part < INNER) == (place == Place::Whole);
+        let parts = (0..look.sketches.len()).filter(of_place);
+        let mut forms: Vec<Form> = parts
+            .flat_map(|part| [false, true].map(|flip| (part, flip)))
+            .map(|(part, flip)| {
+                let sketch = &look.sketches[part];
+                let sketch = if flip { mirrored(sketch) } else { *sketch };
+                form(Way::Part(part, flip), sketch)
+            })
+            .collect();
+        if place == Place::Whole {
+            forms.push(form(Way::AsItIs, look.upright));
         }
-        false
+        forms
+    }
+
+    fn query(&self, record: usize, place: Place) -> Query {
+        Query {
+            record,
+            forms: self.forms(record, place),
+            place,
+            fine: OnceCell::new(),
+        }
+    }
+
+    /// Fine sketches of the parts of a record.
+    fn fine(&self, record: usize) -> Vec<Fine> {
+        let picture = working(&self.set.records[record].picture);
+        let sums = Sums::grey(&picture);
+        let fine = |part: Part| {
+            let mut out = [0; FINE * FINE];
+            sums.sketch(part, FINE, &mut out);
+            out
+        };
+        let parts = parts(picture.width, picture.height);
+        parts.into_iter().map(fine).collect()
+    }
+
+    /// Whether a form lies well enough over record `b`: what is cheap is asked first.
+    fn lies_over(&self, query: &Query, form: &Form, b: usize) -> bool {
+        let (x, y) = (&self.looks[query.record], &self.looks[b]);
+        let Way::Part(part, flip) = form.way else {
+            return (x.hash ^ y.hash).count_ones() <= self.options.max_bits
+                && x.small
+                    .rmse(&y.small)
+                    .is_some_and(|d| d <= self.options.max_rmse);
+        };
+        let still = query.place.part();
+        let Some(coarse) = y.sketches.get(still) else {
+            return false;
+        };
+        // Four times the cells, four times the sum.
+        let fine_reach = form.reach * (FINE * FINE / (CELLS * CELLS)) as u32;
+        squares(coarse, &form.sketch, CELLS, false) <= form.reach
+            && query
+                .fine
+                .get_or_init(|| self.fine(query.record))
+                .get(part)
+                .is_some_and(|fine| {
+                    squares(&y.fine[query.place as usize], fine, FINE, flip) <= fine_reach
+                })
+            && self.distance((b, still), (query.record, part), flip) <= self.most(form.way)
     }
 
     /// Root mean squared difference on [0, 1] between two parts at 16 x 16, the second one mirrored or not.
@@ -385,32 +434,38 @@ impl<'a> Looks<'a> {
 
     /// Joins all that are alike, each with one that it is alike: `n - 1` pairs for a group of `n`.
     pub fn pairs(&self) -> Vec<(usize, usize)> {
-        let mut tree = Tree::new(&self.looks, (0..self.looks.len()).collect());
+        let mut trees = PLACES.map(|place| Tree::new(&self.looks, place, 0..self.looks.len()));
         let mut groups = UnionFind::new(self.looks.len());
         let mut pairs = Vec::new();
+        let mut waiting = Vec::new();
         for a in 0..self.looks.len() {
-            let range = &self.looks[a].cells;
-            let mirrored = range.mirrored();
-            let mut waiting = vec![ROOT];
-            while let Some(at) = waiting.pop() {
-                // Pairs are looked at from the earlier one.
-                if tree.nodes[at].last <= a
-                    || tree.is_of(at, a, &mut groups)
-                    || !self.bounds.may_fit(range, &mirrored, &tree.nodes[at].cells)
-                {
-                    continue;
-                }
-                let Some(children) = tree.nodes[at].children else {
+            for tree in &mut trees {
+                let query = self.query(a, tree.place);
+                waiting.push((ROOT, Mask::all(&query.forms)));
+                while let Some((at, mask)) = waiting.pop() {
+                    if tree.is_of(at, a, &mut groups) {
+                        continue;
+                    }
+                    let mask = mask.within(&query.forms, &tree.nodes[at].cells);
+                    if mask.is_empty() {
+                        continue;
+                    }
+                    if let Some(children) = tree.nodes[at].children {
+                        waiting.extend(children.map(|child| (child, mask)));
+                        continue;
+                    }
                     for &b in tree.records(at) {
-                        if b > a && groups.find(a) != groups.find(b) && self.near(a, b) {
+                        if groups.find(a) != groups.find(b)
+                            && mask
+                                .forms(&query.forms)
+                                .any(|form| self.lies_over(&query, form, b))
+                        {
                             groups.union(a, b);
-                            pairs.push((a, b));
+                            pairs.push((a.min(b), a.max(b)));
                         }
                     }
                     tree.settle(at, &mut groups);
-                    continue;
-                };
-                waiting.extend(children);
+                }
             }
         }
         pairs.sort_unstable();
@@ -420,25 +475,42 @@ impl<'a> Looks<'a> {
     /// Which of the first `n` records are alike one after them.
     pub fn across(&self, n: usize) -> Vec<usize> {
         let n = n.min(self.looks.len());
-        let tree = Tree::new(&self.looks, (n..self.looks.len()).collect());
-        let alike = |&a: &usize| {
-            let range = &self.looks[a].cells;
-            let mirrored = range.mirrored();
-            let mut waiting = vec![ROOT];
-            while let Some(at) = waiting.pop() {
-                let node = &tree.nodes[at];
-                if !self.bounds.may_fit(range, &mirrored, &node.cells) {
-                    continue;
-                }
-                match node.children {
-                    Some(children) => waiting.extend(children),
-                    None if tree.records(at).iter().any(|&b| self.near(a, b)) => return true,
-                    None => {}
+        let mut alike = vec![false; n];
+        let sides = [0..n, n..self.looks.len()];
+        // Either may be the one that was moved.
+        for (moved, still) in [(0, 1), (1, 0)] {
+            for place in PLACES {
+                let tree = Tree::new(&self.looks, place, sides[still].clone());
+                for a in sides[moved].clone() {
+                    if moved == 0 && alike[a] {
+                        continue;
+                    }
+                    let query = self.query(a, place);
+                    let mut waiting = vec![(ROOT, Mask::all(&query.forms))];
+                    while let Some((at, mask)) = waiting.pop() {
+                        let mask = mask.within(&query.forms, &tree.nodes[at].cells);
+                        if mask.is_empty() {
+                            continue;
+                        }
+                        if let Some(children) = tree.nodes[at].children {
+                            waiting.extend(children.map(|child| (child, mask)));
+                            continue;
+                        }
+                        for &b in tree.records(at) {
+                            let first = a.min(b);
+                            alike[first] = alike[first]
+                                || mask
+                                    .forms(&query.forms)
+                                    .any(|form| self.lies_over(&query, form, b));
+                        }
+                        if moved == 0 && alike[a] {
+                            waiting.clear();
+                        }
+                    }
                 }
             }
-            false
-        };
-        (0..n).filter(alike).collect()
+        }
+        (0..n).filter(|&i| alike[i]).collect()
     }
 }
 
@@ -447,10 +519,74 @@ fn working(picture: &Picture) -> Picture {
     shrink(picture, side(picture.width), side(picture.height))
 }
 
+/// What another picture is laid over.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Place {
+    /// The whole picture, for cut ones and those that are as they were.
+    Whole,
+    /// Its inner part, for moved ones.
+    Inner,
+}
+
+const PLACES: [Place; 2] = [Place::Whole, Place::Inner];
+
+impl Place {
+    /// The part that stands in this place.
+    fn part(self) -> usize {
+        match self {
+            Self::Whole => WHOLE,
+            Self::Inner => INNER,
+        }
+    }
+}
+
+/// A picture that is looked up.
+struct Query {
+    record: usize,
+    forms: Vec<Form>,
+    place: Place,
+    /// Of its parts, once they are needed.
+    fine: OnceCell<Vec<Fine>>,
+}
+
+/// Some of the forms of a picture: a bit for each.
+#[derive(Debug, Clone, Copy)]
+struct Mask(u64);
+
+impl Mask {
+    fn all(forms: &[Form]) -> Self {
+        Self(u64::MAX >> (64 - forms.len().clamp(1, 64)))
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    fn forms(self, forms: &[Form]) -> impl Iterator<Item = &Form> {
+        let mut bits = self.0;
+        std::iter::from_fn(move || {
+            let form = forms.get(bits.trailing_zeros() as usize)?;
+            bits &= bits - 1;
+            Some(form)
+        })
+    }
+
+    /// Those that may lie over something in a range.
+    fn within(self, forms: &[Form], range: &Range) -> Self {
+        let mut out = 0;
+        for (k, form) in forms.iter().enumerate() {
+            let near = self.0 >> k & 1 == 1 && range.squares(&form.sketch) <= form.reach;
+            out |= u64::from(near) << k;
+        }
+        Self(out)
+    }
+}
+
 const ROOT: usize = 0;
 
 /// Records in a binary tree: each branch knows the range of the sketches in it.
 struct Tree {
+    place: Place,
     /// In the order of the leaves.
     order: Vec<usize>,
     nodes: Vec<Node>,
@@ -461,34 +597,42 @@ struct Node {
     /// Its records: a stretch of the order.
     start: usize,
     end: usize,
-    /// The largest record.
-    last: usize,
     children: Option<[usize; 2]>,
     /// A record, once all of the branch are of its group.
     group: Option<usize>,
 }
 
 impl Tree {
-    fn new(looks: &[Look], order: Vec<usize>) -> Self {
-        let mut tree = Self {
-            nodes: Vec::with_capacity(order.len() / LEAF * 4 + 1),
-            order,
+    fn new(looks: &[Look], place: Place, records: std::ops::Range<usize>) -> Self {
+        let range = |look: &Look| match place {
+            Place::Whole => look.sketches[WHOLE..=WHOLE]
+                .iter()
+                .fold(Range::from(&look.upright), |r, s| r.with(&s.into())),
+            Place::Inner => look
+                .sketches
+                .get(place.part())
+                .map_or(Range::EMPTY, |s| s.into()),
         };
-        tree.grow(looks, 0, tree.order.len());
+        let ranges: Vec<Range> = looks.iter().map(range).collect();
+        let mut tree = Self {
+            place,
+            nodes: Vec::with_capacity(records.len() / LEAF * 4 + 1),
+            order: records.collect(),
+        };
+        tree.grow(&ranges, 0, tree.order.len());
         tree
     }
 
     /// Adds the branch of a stretch of the order, which it sorts: halves along the cell that differs most.
-    fn grow(&mut self, looks: &[Look], start: usize, end: usize) -> usize {
+    fn grow(&mut self, ranges: &[Range], start: usize, end: usize) -> usize {
         let records = &mut self.order[start..end];
-        let of = |i: &usize| &looks[*i].cells;
+        let of = |i: &usize| &ranges[*i];
         let cells = records.iter().map(of).fold(Range::EMPTY, |a, b| a.with(b));
         let at = self.nodes.len();
         self.nodes.push(Node {
             cells,
             start,
             end,
-            last: records.iter().copied().max().unwrap_or(0),
             children: None,
             group: None,
         });
@@ -503,7 +647,7 @@ impl Tree {
             let half = records.len() / 2;
             records.select_nth_unstable_by_key(half, |i| (middle(i, widest), *i));
             let children = [(start, start + half), (start + half, end)]
-                .map(|(start, end)| self.grow(looks, start, end));
+                .map(|(start, end)| self.grow(ranges, start, end));
             self.nodes[at].children = Some(children);
         }
         at
@@ -538,5 +682,17 @@ impl Tree {
         if records.iter().all(|&r| groups.find(r) == group) {
             self.nodes[at].group = Some(first);
         }
+    }
+}
+
+#[cfg(test)]
+impl Looks<'_> {
+    /// Whether some form of `a` lies over `b`, without a tree.
+    pub fn near(&self, a: usize, b: usize) -> bool {
+        PLACES.iter().any(|&place| {
+            let query = self.query(a, place);
+            let over = |form| self.lies_over(&query, form, b);
+            query.forms.iter().any(over)
+        })
     }
 }
