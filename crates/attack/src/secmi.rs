@@ -20,9 +20,9 @@
 //! path that the model itself draws from x. That form is what is computed here: it has no differences of nearly equal
 //! images.
 //!
-//! *What it misses*: a path that starts at eps(x, 0) close to 0 (flat drawings, deeply memorised images) leads through
-//! inputs the model never met in training, and the score then says little. SecMI-NNs, a classifier trained on known
-//! members of the same model, finds more.
+//! *What it misses*: that a prediction hardly changes along a stride is what a model learns last. After a tenth of the
+//! paper's epochs this finds little where the loss finds nearly everyone (`docs/attacks/secmi.md`). SecMI-NNs, a
+//! classifier trained on known members of the same model, finds more.
 
 use crate::batch::Product;
 use crate::reduce::{negated, sum_of_powers};
@@ -105,8 +105,8 @@ impl Attack for SecMi {
             formula: "-sum (z_s - w)^2, z_s = DDIM chain 0 -> s = t_sec - k, w = DDIM step s -> t_sec -> s".into(),
             network_calls_per_sample: usize::try_from(self.t_sec / self.k.max(1) + 1).unwrap_or(0),
             parameters: json!({ "t_sec": self.t_sec, "k": self.k, "error_at": self.error_at() }),
-            misses: "starts from eps(x, 0): where that is almost zero (flat drawings, deeply memorised images) the \
-                     path leaves what the model knows; the trained variant SecMI-NNs finds more",
+            misses: "a prediction that hardly changes along a stride is learnt last: of a model trained for few epochs \
+                     it finds little where the loss finds nearly everyone; the trained variant SecMI-NNs finds more",
         }
     }
 
