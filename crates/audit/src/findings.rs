@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use dualmd_stats::CompatRule;
 
-use crate::catalogue;
 use crate::chosen::chosen;
 use crate::compare::{agreement, comparisons, same_images};
 use crate::controls;
@@ -291,7 +290,7 @@ fn attack_result(
         title: attack
             .title
             .clone()
-            .unwrap_or_else(|| catalogue::title(name)),
+            .unwrap_or_else(|| dualmd_names::title(name)),
         access: attack.access.clone().unwrap_or_else(|| "unknown".into()),
         network_calls_per_sample: attack.network_calls_per_sample,
         seconds: attack.seconds,

@@ -6,18 +6,22 @@ use crate::presets::PRESETS;
 use anyhow::Result;
 use clap::ValueEnum;
 use dualmd_attack::nn::BlackBox;
-use dualmd_attack::similarity::Similarity;
+use dualmd_attack::{AttackInfo, Space, similarity};
+use dualmd_names::{AttackSpec, Similarity};
 use std::process::ExitCode;
 
 /// Prints a table.
 pub fn list(what: Listing) -> Result<ExitCode> {
     match what {
         Listing::Attacks => {
-            let infos = dualmd_attack::ALL.iter().map(|a| a.attack().info());
-            let similar = Similarity::ALL.map(|form| form.info(3, ""));
+            let described =
+                |a| Ok(dualmd_attack::method(&AttackSpec::from(a), Space::Pixels)?.info());
+            let infos = dualmd_attack::ALL.into_iter().map(described);
+            let infos: Vec<AttackInfo> = infos.collect::<Result<_>>()?;
+            let similar = Similarity::ALL.map(|form| similarity::info(form, 3, ""));
             let black_boxes = [BlackBox::Nearest, BlackBox::Features, BlackBox::Rounds(2)];
             let black_boxes = black_boxes.map(|attack| attack.info(0, ""));
-            for info in infos.chain(similar).chain(black_boxes) {
+            for info in infos.into_iter().chain(similar).chain(black_boxes) {
                 let access = serde_json::to_value(info.access)?;
                 outln!(
                     "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",

@@ -5,10 +5,9 @@ use crate::choices::{Defense, Init};
 use crate::experiment::{
     BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, TEACHERS, Train, epochs,
 };
+use crate::stages::similar::needs_images;
 use anyhow::Result;
-use dualmd_attack::nn::BlackBox;
-use dualmd_attack::similarity::Similarity;
-use dualmd_attack::{Drawn, Needs, needs};
+use dualmd_names::{AttackSpec, BaseAttack, Needs};
 use serde::{Deserialize, Serialize};
 
 /// What a training is.
@@ -121,7 +120,7 @@ pub struct Target {
     /// Model folders to load: itself, the two teachers that alternate, or the shards' models that are averaged.
     pub parts: Vec<String>,
     /// Attacks on it. A pair has no one network to ask, so only its images are attacked (`nn`, `sim-mean`, `rounds@2`).
-    pub attacks: Vec<String>,
+    pub attacks: Vec<AttackSpec>,
 }
 
 /// Passes that a training of this recipe makes over the images that it learns from; `None` where their number is not known yet.
@@ -265,7 +264,7 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         .audit
         .attacks
         .iter()
-        .any(|a| needs(a) == Needs::Reference)
+        .any(|a| a.needs() == Needs::Reference)
     {
         jobs.push(job(REFERENCE, 0, JobKind::Reference, Vec::new()));
     }
@@ -313,27 +312,23 @@ fn shard_names(shards: usize) -> Vec<String> {
 /// All models to audit, in the order of the file; the teachers before the first model that is made from them.
 pub fn targets(experiment: &Experiment) -> Vec<Target> {
     let audit = &experiment.audit;
-    let mut black_box: Vec<String> = Vec::new();
+    let mut black_box: Vec<AttackSpec> = Vec::new();
     if audit.black_box {
-        black_box.push(dualmd_attack::nn::NAME.into());
+        black_box.push(BaseAttack::Nearest.into());
         if experiment.is_text() {
-            black_box.push(Similarity::Mean.name().into());
+            black_box.push(BaseAttack::SimMean.into());
         }
     }
     // What looks at drawn images alone can be run on whatever draws.
-    let by_images = |a: &String| {
-        BlackBox::parse(a).is_some_and(BlackBox::takes_drawn)
-            || Drawn::parse(a).is_some_and(|d| d.rounds.is_none())
-    };
-    for attack in audit.attacks.iter().filter(|a| by_images(a)) {
+    for attack in audit.attacks.iter().filter(|a| needs_images(a)) {
         if !black_box.contains(attack) {
             black_box.push(attack.clone());
         }
     }
     // Some attacks take the two models of a pair, all others take one model.
     let named = |pair: bool| {
-        let all = audit.attacks.iter().filter(move |a| !by_images(a));
-        all.filter(move |a| takes_pair(a) == pair).cloned()
+        let all = audit.attacks.iter().filter(|a| !needs_images(a));
+        all.filter(move |a| a.takes_pair() == pair).cloned()
     };
     let single = |name: &str, defense: &str, needs: Vec<String>| Target {
         name: name.to_owned(),
@@ -384,13 +379,6 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
         });
     }
     targets
-}
-
-/// Does an attack take the two models of a DualMD pair, or what they draw in turns?
-pub fn takes_pair(attack: &str) -> bool {
-    needs(attack) == Needs::Pair
-        || matches!(BlackBox::parse(attack), Some(BlackBox::Rounds(_)))
-        || Drawn::parse(attack).is_some_and(|drawn| drawn.rounds.is_some())
 }
 
 fn needs_teachers(defense: Defense) -> bool {

@@ -146,7 +146,10 @@ pub fn with_more_attacks(planned: &Planned) -> Result<Option<Experiment>> {
         .filter_map(|r| Some(r["attack"].as_str()?.to_owned()))
         .collect();
     let asked = outline(planned)?.models.into_iter().flat_map(|m| m.attacks);
-    if asked.into_iter().all(|attack| found.contains(&attack)) {
+    if asked
+        .into_iter()
+        .all(|attack| found.contains(&attack.to_string()))
+    {
         return Ok(None);
     }
     let path = planned.folder.plan();
