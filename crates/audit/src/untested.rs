@@ -1,6 +1,6 @@
 //! What was not tested: as prominent as what was.
 
-use dualmd_names::BaseAttack;
+use dualmd_names::{BaseAttack, Defense};
 
 use crate::catalogue::applies_to;
 use crate::format::{fpr_name, grouped, list};
@@ -72,11 +72,12 @@ pub fn not_tested(report: &Report) -> Vec<String> {
         }
     }
     out.push(trainings(report));
-    if report
-        .models
-        .iter()
-        .any(|m| m.defense == "dualmd" || m.defense == "distillmd")
-    {
+    if report.models.iter().any(|m| {
+        matches!(
+            m.defense.defense(),
+            Some(Defense::Dualmd | Defense::Distillmd)
+        )
+    }) {
         out.push("A worst-case bound: DualMD and DistillMD come with no formal guarantee (no ε), whatever the numbers here are.".into());
     }
     out.push("Threats other than membership inference: this program has no test for reconstruction of training images from the weights, attribute inference or model inversion.".into());

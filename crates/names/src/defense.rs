@@ -510,10 +510,10 @@ mod tests {
             assert_eq!(serde_json::from_str::<Defense>(&json).unwrap(), defense);
             assert_eq!(ModelKind::from(defense.name()), ModelKind::Of(defense));
         }
-        let told = "distilmd".parse::<Defense>().unwrap_err().to_string();
+        let told = "distillm".parse::<Defense>().unwrap_err().to_string();
         assert_eq!(
             told,
-            "unknown defence \"distilmd\" (did you mean distillmd?): there are none, dualmd, distillmd, kd, dp-sgd, \
+            "unknown defence \"distillm\" (did you mean distillmd?): there are none, dualmd, distillmd, kd, dp-sgd, \
              early-stopping, k-way, ensemble, synthetic"
         );
         assert!(

@@ -21,7 +21,7 @@ use dualmd_attack::{Loss, Method, Others, RunOptions, Samples, by_name};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
 use dualmd_files::limit;
-use dualmd_names::{BaseAttack, Needs};
+use dualmd_names::{BaseAttack, ModelKind, Needs};
 use dualmd_stats::{
     LiraVariance, Roc, auc_interval, combine_seeds, lira_offline_scores, lira_scores,
 };
@@ -87,7 +87,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
         .plan
         .models
         .iter()
-        .filter(|t| t.parts.len() == 1 && t.defense != "teacher")
+        .filter(|t| t.parts.len() == 1 && t.defense != ModelKind::Part)
         .cloned()
         .collect();
     let view = train::view(global.quiet, global.log_format);

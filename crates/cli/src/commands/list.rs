@@ -1,13 +1,11 @@
 //! `dualmd list`: what there is.
 
 use crate::args::Listing;
-use crate::choices::Defense;
 use crate::presets::PRESETS;
 use anyhow::Result;
-use clap::ValueEnum;
 use dualmd_attack::nn::BlackBox;
 use dualmd_attack::{AttackInfo, Space, similarity};
-use dualmd_names::{AttackSpec, Similarity};
+use dualmd_names::{AttackSpec, Defense, Similarity};
 use std::process::ExitCode;
 
 /// Prints a table.
@@ -44,11 +42,11 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             )?;
         }
         Listing::Defenses => {
-            for defense in Defense::value_variants() {
-                let help = defense
-                    .to_possible_value()
-                    .and_then(|v| v.get_help().map(ToString::to_string));
-                outln!("{:<15} {}", defense.as_str(), help.unwrap_or_default())?;
+            for facts in Defense::ALL.map(Defense::facts) {
+                outln!("{:<15} {}", facts.name, facts.about)?;
+                if let Some(withheld) = facts.withheld {
+                    outln!("{:<15} not to be published: {withheld}", "")?;
+                }
             }
             outln!(
                 "\nAny model may have a recipe of its own: train = {{ weight_decay = 5e-4, flip = true, cutout_side = 4 }}."

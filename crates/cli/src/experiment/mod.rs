@@ -16,15 +16,15 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-pub use check::{BASE, REFERENCE, SHADOW, TEACHERS};
+pub use check::{BASE, REFERENCE, SHADOW};
 pub use layers::Source;
 
 use crate::choices::{
-    Alpha, CaptionChoice, Copies, Defense, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
+    Alpha, CaptionChoice, Copies, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
     ResizeFilter, Routing, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result, bail};
-use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_names::{AttackSpec, BaseAttack, Defense};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 

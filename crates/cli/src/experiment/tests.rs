@@ -1,9 +1,9 @@
 //! What a person who writes an experiment file meets: defaults, layers, and messages.
 
 use super::{Experiment, ModelEntry, Source, keys};
-use crate::choices::{Defense, Dtype, Init, Order, Routing, SplitMethod};
+use crate::choices::{Dtype, Init, Order, Routing, SplitMethod};
 use crate::presets::PRESETS;
-use dualmd_names::AttackSpec;
+use dualmd_names::{AttackSpec, Defense};
 
 const SMALL: &str = r#"
 seed = 7

@@ -194,7 +194,7 @@ fn attack_one(
     let parts = parts::beside(&csv);
     let subject = Subject {
         name: &target.name,
-        defense: &target.defense,
+        defense: target.defense.clone(),
         attacks: &target.attacks,
         generator: &generator,
         reference: reference.as_ref(),

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use dualmd_audit::files::{SetTest, SetsFile};
 use dualmd_audit::{ScoresFile, read_scores};
 use dualmd_files::limit;
-use dualmd_names::{AttackSpec, BaseAttack, Kind};
+use dualmd_names::{AttackSpec, BaseAttack, Kind, ModelKind};
 use dualmd_stats::mmd_permutation;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ const PERMUTATIONS: usize = 999;
 
 /// Tests every model of a plan that is not a teacher. What cannot be tested (too few images, one attack) is left out.
 pub fn all(run: &RunFolder, plan: &Plan, labels: &[Label]) -> Result<()> {
-    for target in plan.models.iter().filter(|t| t.defense != "teacher") {
+    for target in plan.models.iter().filter(|t| t.defense != ModelKind::Part) {
         let csv = run.scores(&target.name, "csv");
         if csv.exists() {
             write(run, &target.name, labels, plan.seed)?;

@@ -148,7 +148,7 @@ fn what_is_no_name_is_refused_with_a_remedy() {
             "rounds@2+first",
             "it has no +first; ask for rounds@2 or rounds@2+second or rounds@2+pw-threshold",
         ),
-        ("rounds@2+secnd", "ask for rounds@2 or rounds@2+second"),
+        ("rounds@2+seconds", "ask for rounds@2 or rounds@2+second"),
         ("rounds@2+sim-mean", "it has no +sim-mean"),
         ("rounds@2+pw-threshold+second", "it has no +second"),
         ("rounds@2+second+second", "it has no +second"),
@@ -182,7 +182,7 @@ fn unknown_names_get_the_near_ones() {
         ("PIAN", "did you mean pian?"),
         ("gsa", "did you mean gsa1 or gsa2?"),
         ("gsa@5+flip", "did you mean gsa1 or gsa2?"),
-        ("clid-vek", "did you mean clid-vec?"),
+        ("clid-vecs", "did you mean clid-vec?"),
         ("round@2", "did you mean rounds?"),
     ] {
         let said = refused(name);

@@ -23,7 +23,7 @@ use audited::Audited;
 use case::Case;
 use drawn::{drawing, generate};
 use dualmd_metrics::Extractor;
-use dualmd_names::AttackSpec;
+use dualmd_names::{AttackSpec, Defense, ModelKind};
 use dualmd_torch::Tensor;
 use std::path::Path;
 use std::process::ExitCode;
@@ -117,10 +117,9 @@ fn subject<'a>(
 ) -> Subject<'a> {
     Subject {
         name: &audited.name,
-        defense: if audited.is_pair() {
-            "dualmd"
-        } else {
-            "unknown"
+        defense: match audited.is_pair() {
+            true => Defense::Dualmd.into(),
+            false => ModelKind::unknown(),
         },
         attacks,
         generator: &case.generator,

@@ -2,7 +2,6 @@
 //! of them; everything else is counted. An estimate, and printed as one.
 
 use crate::args::Global;
-use crate::choices::Defense;
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::plan::{Job, JobKind, Plan, grouped};
@@ -13,7 +12,7 @@ use dualmd_attack::Space;
 use dualmd_attack::nn::BlackBox;
 use dualmd_defense::Network;
 use dualmd_diffusion::{Condition, Keep, UNet2d};
-use dualmd_names::{AttackSpec, Cost};
+use dualmd_names::{AttackSpec, Cost, Defense};
 use dualmd_torch::{Kind, Tensor, no_grad};
 use std::time::{Duration, Instant};
 
@@ -83,9 +82,9 @@ pub fn work(plan: &Plan, captions: f64) -> Work {
     }
     let draw = drawings(plan);
     for model in &plan.models {
-        let networks = match model.defense.as_str() {
-            "ensemble" => model.parts.len().max(1) as f64,
-            _ => 1.0,
+        let networks = match model.defense.is(Defense::Ensemble) {
+            true => model.parts.len().max(1) as f64,
+            false => 1.0,
         };
         let images = match plan.model.text {
             true => draw.images_a_caption,

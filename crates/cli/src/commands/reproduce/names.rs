@@ -2,7 +2,7 @@
 
 use super::paper::Metric;
 use super::read::Evidence;
-use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
 
 /// (model as the study names it, name in the tables): those of the paper first, then the others.
 const METHODS: [(&str, &str); 12] = [
@@ -41,7 +41,7 @@ pub fn compared(evidence: &Evidence) -> Vec<String> {
         for model in set.models() {
             let name = model.name.as_str();
             let station = Some(name) != baseline && line.iter().any(|(n, _)| n == name);
-            let other = station || ["teacher", "shard"].contains(&model.defense.as_str());
+            let other = station || model.defense == ModelKind::Part;
             if !other && !found.contains(&model.name) {
                 found.push(model.name.clone());
             }

@@ -3,7 +3,6 @@
 use super::estimate::{self, Work};
 use super::study::{Planned, Study};
 use crate::args::Global;
-use crate::choices::Defense;
 use crate::experiment::{Data, Experiment, epochs};
 use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions, grouped};
 use crate::progress::duration;
@@ -11,6 +10,7 @@ use crate::stages::prepare;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Method, Split};
 use dualmd_files::limit;
+use dualmd_names::Defense;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

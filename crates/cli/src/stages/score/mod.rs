@@ -20,7 +20,7 @@ use dualmd_attack::{AttackError, AttackInfo, Known, Method, Others, RunOptions, 
 use dualmd_audit::ScoreRow;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::Extractor;
-use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
 use dualmd_torch::{Device, Tensor};
 use samples::{Taught, samples};
 use serde_json::{Value, json};
@@ -78,7 +78,7 @@ pub struct Subject<'a> {
     /// Name in files.
     pub name: &'a str,
     /// Defence, for the record.
-    pub defense: &'a str,
+    pub defense: ModelKind,
     /// Attacks.
     pub attacks: &'a [AttackSpec],
     /// The model.

@@ -78,6 +78,7 @@ impl<'a> Taught<'a> {
             shadow: None,
             // Not from the noise that the model under attack draws from: its first image is a member's as well.
             seed: shadow::seed(subject.seed),
+            defense: subject.defense.clone(),
             ..*subject
         };
         let (samples, texts) = samples(&own, shadow.x, shadow.labels, engine)?;
