@@ -154,7 +154,7 @@ impl Defense {
                 proper: true,
                 about: "ordinary training with clipped and noised gradients: the only one with a formal guarantee",
                 made_by: "trained with clipped and noised gradients",
-                withheld: Some("its seed, from which the noise could be computed"),
+                withheld: Some("the secret beside its checkpoints, which names its noise"),
                 ..ORDINARY
             },
             Self::EarlyStopping => DefenseFacts {

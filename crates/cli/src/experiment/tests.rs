@@ -51,10 +51,11 @@ fn a_misspelt_attack_is_found_where_it_stands() {
         "{told}"
     );
     let file = format!("{SMALL}\n[audit]\nattacks = [\"sima@soon\"]\n");
-    let told = message(parse(&file));
-    assert!(
-        told.contains("attacks = [\"sima@soon\"]") && told.contains("such as sima@100"),
-        "{told}"
+    let error = parse(&file).unwrap_err();
+    assert_eq!(crate::errors::exit_code(&error), 2);
+    assert_eq!(
+        error.to_string(),
+        "small.toml: audit.attacks: attack sima: \"sima@soon\": write sima@T with a whole number T, such as sima@100"
     );
 }
 
