@@ -21,7 +21,7 @@ pub enum Access {
 /// What an attack says about itself, for reports and score files.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AttackInfo {
-    /// Name in files and on the command line: `secmi`, or `secmi@150` in a sweep.
+    /// Name in files and on the command line: `secmi`, or `secmi@150` at another timestep.
     pub name: String,
     /// Name for readers.
     pub title: String,

@@ -17,50 +17,30 @@
 
 use crate::prompts::Caption;
 use crate::{Attack, AttackInfo, Batch, Result};
+use dualmd_names::Variant;
 use serde_json::json;
 
-/// What is made of the scores under several captions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Over {
-    /// Their maximum, `NAME+captions`.
-    Best,
-    /// Their mean, `NAME+captions-mean`.
-    Mean,
+pub use dualmd_names::Over;
+
+/// One score of the scores under each caption of a sample, of which there is at least one.
+#[must_use]
+pub fn combined(over: Over, scores: &[f64]) -> f64 {
+    match over {
+        Over::Best => scores.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        Over::Mean => scores.iter().sum::<f64>() / scores.len() as f64,
+    }
 }
 
-impl Over {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Best, Self::Mean];
-
-    /// Suffix of the attack's name.
-    #[must_use]
-    pub const fn suffix(self) -> &'static str {
-        match self {
-            Self::Best => "+captions",
-            Self::Mean => "+captions-mean",
-        }
-    }
-
-    /// One score of the scores under each caption of a sample, of which there is at least one.
-    #[must_use]
-    pub fn of(self, scores: &[f64]) -> f64 {
-        match self {
-            Self::Best => scores.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            Self::Mean => scores.iter().sum::<f64>() / scores.len() as f64,
-        }
-    }
-
-    /// The description of an attack, asked with several captions.
-    pub(crate) fn described(self, mut info: AttackInfo) -> AttackInfo {
-        info.name += self.suffix();
-        let (title, parameter) = match self {
-            Self::Best => (", best of several captions", "best"),
-            Self::Mean => (", mean over several captions", "mean"),
-        };
-        info.title += title;
-        info.parameters["captions"] = json!(parameter);
-        info
-    }
+/// The description of an attack, asked with several captions.
+pub(crate) fn described(over: Over, mut info: AttackInfo) -> AttackInfo {
+    info.name += Variant::Captions(over).suffix();
+    let (title, parameter) = match over {
+        Over::Best => (", best of several captions", "best"),
+        Over::Mean => (", mean over several captions", "mean"),
+    };
+    info.title += title;
+    info.parameters["captions"] = json!(parameter);
+    info
 }
 
 /// An attack with each of the samples' captions.
@@ -70,7 +50,7 @@ pub(crate) struct Captions(pub(crate) Box<dyn Attack>, pub(crate) Over);
 impl Attack for Captions {
     /// Network calls are those per caption: how many there are the attack cannot know.
     fn info(&self) -> AttackInfo {
-        self.1.described(self.0.info())
+        described(self.1, self.0.info())
     }
 
     fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
@@ -85,6 +65,9 @@ impl Attack for Captions {
                 }
             }
         }
-        Ok(scores.iter().map(|scores| self.1.of(scores)).collect())
+        Ok(scores
+            .iter()
+            .map(|scores| combined(self.1, scores))
+            .collect())
     }
 }

@@ -9,17 +9,9 @@ pub enum AttackError {
     /// libtorch refused.
     #[error("libtorch: {0}")]
     Torch(#[from] dualmd_torch::tch::TchError),
-    /// No attack of this name.
-    #[error("unknown attack \"{name}\"{}: known attacks are {known}",
-        suggestion.map(|s| format!(" (did you mean {s}?)")).unwrap_or_default())]
-    UnknownAttack {
-        /// What was asked for.
-        name: String,
-        /// The nearest known name, if one is near.
-        suggestion: Option<&'static str>,
-        /// All known names.
-        known: String,
-    },
+    /// A text that names no attack.
+    #[error(transparent)]
+    Name(#[from] dualmd_names::NameError),
     /// A timestep the model's schedule does not have.
     #[error("timestep {t} is outside the model's schedule: choose 0 to {}", timesteps - 1)]
     Timestep {

@@ -21,7 +21,7 @@
 //! * [`attack`]: the [`Attack`] and [`Learned`] traits and what an attack says about itself.
 //! * [`prompts`]: the samples' captions, for text-to-image models.
 //! * [`batch`]: the samples under attack with the models; counts network calls and shares the common ones.
-//! * [`catalogue`]: attacks by name, the default set, sweeps over timesteps.
+//! * [`catalogue`]: attacks by name (parsed by `dualmd_names`), and the default set.
 //! * [`evaluate`]: runs attacks over members and non-members on one code path.
 //! * [`parts`]: what a run leaves on the way, for one that was cut off.
 //! * [`clean_noise`]: eps(x, 0), the input three attacks start from, and the warning when it is no noise at all.
@@ -70,12 +70,10 @@ pub use attack::{Access, Attack, AttackInfo, Learned, Method, Rule};
 pub use batch::{Batch, Model, NetworkCalls, Others};
 pub use captions::Over;
 pub use catalogue::{
-    ALL, LATENT_GRID, Needs, Space, base_name, by_name, by_name_for, check_prompts, default_set,
-    default_set_for, needs, needs_prompts, sweep, sweep_for,
+    ALL, Space, by_name, by_name_for, check_prompts, default_set, default_set_for, method,
 };
 pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap, ClidVec, thirds};
-pub use drawn::Drawn;
 pub use error::{AttackError, Result};
 pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, Shadow, run};
 pub use gsa::{Gsa1, Gsa2};

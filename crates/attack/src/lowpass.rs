@@ -14,6 +14,7 @@
 //! the part that is thrown out.
 
 use crate::{Attack, AttackInfo, Batch, Result};
+use dualmd_names::Variant;
 use dualmd_torch::{Kind, Tensor};
 use serde_json::json;
 
@@ -61,13 +62,10 @@ impl LowPass {
 #[derive(Debug)]
 pub(crate) struct LowPassed(pub(crate) Box<dyn Attack>);
 
-/// Suffix of its name.
-pub(crate) const SUFFIX: &str = "+lowpass";
-
 impl Attack for LowPassed {
     fn info(&self) -> AttackInfo {
         let mut info = self.0.info();
-        info.name += SUFFIX;
+        info.name += Variant::LowPass.suffix();
         info.title += ", low frequencies";
         info.parameters["lowpass"] =
             json!({ "half_width_at_32": HALF_WIDTH_AT_32, "remains": REMAINS });

@@ -20,13 +20,9 @@
 //! the same thing.
 
 use crate::{Access, AttackError, AttackInfo, Result};
+use dualmd_names::{AttackSpec, BaseAttack};
 use dualmd_torch::{Kind, Tensor};
 use serde_json::json;
-
-/// Name of this attack in score files.
-pub const NAME: &str = "nn";
-/// Name of the same in features.
-pub const FEATURES: &str = "nn-features";
 
 /// Queries compared at once: bounds memory at QUERIES times the size of the pool.
 const QUERIES: i64 = 64;
@@ -65,16 +61,17 @@ pub enum BlackBox {
 }
 
 impl BlackBox {
-    /// The attack called `name`; `None` if none of these is.
+    /// Of an attack that looks at generated images only, how it does; `None` of all others. Of a model that is told a text,
+    /// `rounds@R` is another attack ([`crate::drawn`]).
     #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            NAME => return Some(Self::Nearest),
-            FEATURES => return Some(Self::Features),
-            _ => {}
-        }
-        match name.strip_prefix("rounds@")?.parse() {
-            Ok(rounds) if rounds >= 2 => Some(Self::Rounds(rounds)),
+    pub fn of(spec: &AttackSpec) -> Option<Self> {
+        match (spec.base(), spec.rounds()) {
+            (BaseAttack::Nearest, _) => Some(Self::Nearest),
+            (BaseAttack::NearestFeatures, _) => Some(Self::Features),
+            // With nothing behind the number.
+            (BaseAttack::Rounds, Some(r)) if r.rounds >= 2 => {
+                (*spec == AttackSpec::in_rounds(r.rounds)).then_some(Self::Rounds(r.rounds))
+            }
             _ => None,
         }
     }
@@ -89,7 +86,7 @@ impl BlackBox {
     #[must_use]
     pub fn info(self, generated: usize, encoder: &str) -> AttackInfo {
         let nearest = AttackInfo {
-            name: NAME.into(),
+            name: BaseAttack::Nearest.name().into(),
             title: "Nearest generated image".into(),
             paper: "Chen et al. 2020, arXiv 1909.03935; Matsumoto et al. 2023, arXiv 2302.03262",
             access: Access::BlackBox,
@@ -101,7 +98,7 @@ impl BlackBox {
         match self {
             Self::Nearest => nearest,
             Self::Features => AttackInfo {
-                name: FEATURES.into(),
+                name: BaseAttack::NearestFeatures.name().into(),
                 title: "Nearest generated image, by features".into(),
                 formula: "-min_j rms(f(x) - f(g_j)) over the generated images g_j, f the features of a network that knows nothing of the model".into(),
                 parameters: json!({ "generated": generated, "encoder": encoder }),
@@ -109,7 +106,7 @@ impl BlackBox {
                 ..nearest
             },
             Self::Rounds(rounds) => AttackInfo {
-                name: format!("rounds@{rounds}"),
+                name: AttackSpec::in_rounds(rounds).to_string(),
                 title: format!("Nearest image of {rounds} rounds with one model first"),
                 paper: "DualMD, appendix A.5; Matsumoto et al. 2023, arXiv 2302.03262",
                 access: Access::GreyBox,

@@ -17,11 +17,9 @@
 //! order is right.
 
 use crate::{AttackInfo, Batch, Learned, Result, Rule};
+use dualmd_names::Variant;
 use dualmd_torch::Tensor;
 use serde_json::json;
-
-/// Suffix of its name.
-pub const SUFFIX: &str = "+shadow";
 
 /// An attack that learns, to be taught by a shadow model.
 #[derive(Debug)]
@@ -29,7 +27,7 @@ pub(crate) struct Shadowed(pub(crate) Box<dyn Learned>);
 
 /// What an attack is that is learnt on a shadow model.
 pub(crate) fn described(mut plain: AttackInfo) -> AttackInfo {
-    plain.name += SUFFIX;
+    plain.name += Variant::Shadow.suffix();
     plain.title += ", learnt on a shadow model";
     plain.parameters["learnt_on"] = json!("shadow model");
     let taught = plain

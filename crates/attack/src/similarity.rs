@@ -33,84 +33,40 @@ const EPSILON: f64 = 1e-8;
 /// The public code's addition to the diagonal of a covariance.
 const RIDGE: f64 = 1e-5;
 
-/// The forms of the attack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Similarity {
-    /// `sim-mean`.
-    Mean,
-    /// `pw-threshold`.
-    Threshold,
-    /// `pw-distribution`.
-    Distribution,
-    /// `pw-classifier`.
-    Classifier,
-}
+pub use dualmd_names::Similarity;
 
-impl Similarity {
-    /// All of them.
-    pub const ALL: [Self; 4] = [
-        Self::Mean,
-        Self::Threshold,
-        Self::Distribution,
-        Self::Classifier,
-    ];
-
-    /// Name in files and on the command line.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Mean => "sim-mean",
-            Self::Threshold => "pw-threshold",
-            Self::Distribution => "pw-distribution",
-            Self::Classifier => "pw-classifier",
-        }
-    }
-
-    /// The form called `name`; `None` if none is.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|form| form.name() == name)
-    }
-
-    /// Does it learn from samples whose membership is known?
-    #[must_use]
-    pub const fn learns(self) -> bool {
-        !matches!(self, Self::Mean)
-    }
-
-    /// What the attack is, for reports and score files. `generations`: images for each caption, 3 in the paper;
-    /// `encoder`: what the features are of.
-    #[must_use]
-    pub fn info(self, generations: usize, encoder: &str) -> AttackInfo {
-        let (title, formula) = match self {
-            Self::Mean => (
-                "Similarity of generated images",
-                "mean_r cos(f(x), f(g_r)) over images g_r of the sample's caption",
-            ),
-            Self::Threshold => (
-                "Pang & Wang, threshold",
-                "max_c z_c, z standardised by the known samples, of s_c = mean_r cos over tokens (f(x)_.c, f(g_r)_.c)",
-            ),
-            Self::Distribution => (
-                "Pang & Wang, distribution",
-                "log N(z; members) - log N(z; non-members), z_c as in pw-threshold, Gaussians of the known samples",
-            ),
-            Self::Classifier => (
-                "Pang & Wang, classifier",
-                "log-odds of a perceptron on z, as in pw-threshold, learnt from the known samples",
-            ),
-        };
-        AttackInfo {
-            name: self.name().into(),
-            title: title.into(),
-            paper: "Pang and Wang 2025, arXiv 2312.08207",
-            access: Access::BlackBox,
-            formula: formula.into(),
-            network_calls_per_sample: 0,
-            parameters: json!({ "generations": generations, "encoder": encoder }),
-            misses: "images trained with other captions than the one that is asked with; captions that describe well make images alike \
-                     whether trained on or not",
-        }
+/// What the attack is, for reports and score files. `generations`: images for each caption, 3 in the paper;
+/// `encoder`: what the features are of.
+#[must_use]
+pub fn info(form: Similarity, generations: usize, encoder: &str) -> AttackInfo {
+    let (title, formula) = match form {
+        Similarity::Mean => (
+            "Similarity of generated images",
+            "mean_r cos(f(x), f(g_r)) over images g_r of the sample's caption",
+        ),
+        Similarity::Threshold => (
+            "Pang & Wang, threshold",
+            "max_c z_c, z standardised by the known samples, of s_c = mean_r cos over tokens (f(x)_.c, f(g_r)_.c)",
+        ),
+        Similarity::Distribution => (
+            "Pang & Wang, distribution",
+            "log N(z; members) - log N(z; non-members), z_c as in pw-threshold, Gaussians of the known samples",
+        ),
+        Similarity::Classifier => (
+            "Pang & Wang, classifier",
+            "log-odds of a perceptron on z, as in pw-threshold, learnt from the known samples",
+        ),
+    };
+    AttackInfo {
+        name: form.name().into(),
+        title: title.into(),
+        paper: "Pang and Wang 2025, arXiv 2312.08207",
+        access: Access::BlackBox,
+        formula: formula.into(),
+        network_calls_per_sample: 0,
+        parameters: json!({ "generations": generations, "encoder": encoder }),
+        misses: "images trained with other captions than the one that is asked with; captions that describe well make images alike \
+                 whether trained on or not",
     }
 }
 

@@ -8,6 +8,7 @@ use dualmd_attack::{
 };
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Denoiser, GaussianDenoiser, NoiseSchedule, Result};
+use dualmd_names::AttackSpec;
 use dualmd_torch::{Device, Kind, Tensor, noise};
 use std::cell::Cell;
 
@@ -443,10 +444,12 @@ fn without_captions_there_is_nothing_to_compare() {
     let all: Vec<_> = default_set().iter().map(|a| a.info().name).collect();
     let all: Vec<&str> = all.iter().map(String::as_str).collect();
     assert_eq!(scores(&model, &with, &all), scores(&model, &bare, &all));
-    assert!(
-        default_set()
-            .iter()
-            .all(|a| !dualmd_attack::needs_prompts(&a.info().name))
-    );
+    assert!(default_set().iter().all(|a| {
+        !a.info()
+            .name
+            .parse::<AttackSpec>()
+            .unwrap()
+            .compares_captions()
+    }));
     assert!(scores(&model, &bare, &["sima"])[0].len() == 8);
 }

@@ -78,7 +78,12 @@ fn features_score_by_their_own_distance() {
     let scores = feature_scores(&row(&[3.0, 4.0, 0.0, 0.0]), &row(&[0.0, 0.0, 90.0, 9.0])).unwrap();
     assert!((scores[0] + 12.5f64.sqrt()).abs() < 1e-12, "{scores:?}");
     assert_eq!(scores[1], 0.0);
-    assert_eq!(BlackBox::parse("nn-features"), Some(BlackBox::Features));
+    let of = |name: &str| BlackBox::of(&name.parse().unwrap());
+    assert_eq!(of("nn-features"), Some(BlackBox::Features));
+    assert_eq!(of("rounds@2"), Some(BlackBox::Rounds(2)));
+    for other in ["loss", "rounds@1", "rounds@2+second", "rounds@2+captions"] {
+        assert_eq!(of(other), None, "{other}");
+    }
     let info = BlackBox::Features.info(8, "net-2");
     assert_eq!(
         (info.name.as_str(), &info.parameters["encoder"]),

@@ -151,8 +151,8 @@ fn reproduced_images_are_found_and_others_are_not() {
             };
             let (inside, outside) = (side(true), side(false));
             let auc = auc(&inside, &outside);
-            let name = form.info(3, "test").name;
-            assert_eq!(Similarity::parse(&name), Some(form));
+            let name = similarity::info(form, 3, "test").name;
+            assert_eq!(name, form.name());
             if caught {
                 assert!(auc > 0.95, "{name}: {auc}");
             } else {

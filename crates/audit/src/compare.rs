@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
+use dualmd_names::{Defense, Part};
+
 use crate::error::{AuditError, Result};
 use crate::files::ModelFiles;
-use crate::report::{
-    Agreement, AttackResult, Comparison, FoundMember, SameImages, View, teacher_number,
-};
+use crate::report::{Agreement, AttackResult, Comparison, FoundMember, SameImages, View};
 use crate::samples::{Key, Samples, common, on, samples, sides};
 use crate::scores::{ScoreRow, ScoresFile};
 
@@ -141,8 +141,8 @@ pub fn comparisons(models: &[ModelFiles]) -> Result<Vec<Comparison>> {
         let scored = models.iter().filter(|m| m.scores.is_some());
         scored.filter(|m| m.repeat_of.is_none())
     };
-    let foreign = own().all(|m| matches!(m.defense.as_str(), "" | "unknown"));
-    let Some(baseline) = own().find(|m| m.defense == "none" || foreign) else {
+    let foreign = own().all(|m| m.defense.is_unknown());
+    let Some(baseline) = own().find(|m| m.defense.is(Defense::None) || foreign) else {
         return Ok(Vec::new());
     };
     let Some(reference) = &baseline.scores else {
@@ -152,7 +152,7 @@ pub fn comparisons(models: &[ModelFiles]) -> Result<Vec<Comparison>> {
     for model in models
         .iter()
         .filter(|m| m.name != baseline.name && m.repeat_of.is_none())
-        .filter(|m| teacher_number(&m.name).is_none())
+        .filter(|m| Part::half(&m.name).is_none())
     {
         let Some(scores) = &model.scores else {
             continue;

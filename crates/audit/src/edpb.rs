@@ -8,7 +8,8 @@
 
 use serde::Serialize;
 
-use crate::catalogue;
+use dualmd_names::BaseAttack;
+
 use crate::conclusion::Conclusion;
 use crate::format::{interval, list, rate};
 use crate::report::{ModelReport, Report};
@@ -146,7 +147,7 @@ fn row(ask: &'static Ask, report: &Report) -> Row {
 fn attacks(report: &Report, access: &[&str]) -> Vec<String> {
     let mut out = Vec::new();
     for r in report.models.iter().flat_map(|m| &m.results) {
-        let known = catalogue::find(&r.attack).and_then(|k| k.paper);
+        let known = BaseAttack::of(&r.attack).map(|a| a.facts().paper);
         let paper = r.paper.as_deref().or(known);
         let paper = paper.unwrap_or("paper not known here");
         let text = format!("{} ({paper})", r.title);

@@ -3,6 +3,7 @@
 //! SecMI sees in a model what only long training leaves there: on one recipe its AUC was 0.55 after 400 passes over the members and
 //! 0.98 after 4,000. A report that does not say how long models were trained compares an attack with nothing.
 
+use dualmd_names::BaseAttack;
 use serde_json::Value;
 
 use crate::files::Training;
@@ -45,9 +46,9 @@ pub fn text(epochs: f64) -> String {
 
 /// Is the attack one of these papers', in any variant?
 fn papers(attack: &str) -> Option<&'static str> {
-    match attack.split(['@', '+']).next() {
-        Some("secmi" | "secmi-nn") => Some("SecMI"),
-        Some("pia" | "pian") => Some("PIA"),
+    match BaseAttack::of(attack)? {
+        BaseAttack::SecMi | BaseAttack::SecMiNn => Some("SecMI"),
+        BaseAttack::Pia | BaseAttack::Pian => Some("PIA"),
         _ => None,
     }
 }

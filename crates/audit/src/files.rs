@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dualmd_names::ModelKind;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ pub struct ModelFiles {
     /// Folder name under `models/` and stem of the score file.
     pub name: String,
     /// `none`, `dualmd`, `distillmd`, `kd`, ... as the plan says.
-    pub defense: String,
+    pub defense: ModelKind,
     /// The plan's `repeat_of`: the model whose recipe was trained again here with another seed.
     pub repeat_of: Option<String>,
     /// The plan's `weights_blake3`: hash of the weights that were attacked.

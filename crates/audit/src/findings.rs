@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use dualmd_names::{Half, ModelKind, Part};
 use dualmd_stats::CompatRule;
 
-use crate::catalogue;
 use crate::chosen::chosen;
 use crate::compare::{agreement, comparisons, same_images};
 use crate::controls;
@@ -20,7 +20,7 @@ use crate::integrity::{Integrity, integrity};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
     AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, Pictures, Report, Sets,
-    View, teacher_number,
+    View,
 };
 use crate::run::UNNAMED;
 use crate::samples::samples;
@@ -133,9 +133,9 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
     let (halves, seed) = (&run.halves, run.seed);
     let base = model.repeat_of.as_deref().unwrap_or(&model.name);
     let title = title(base, &model.defense);
-    let primary = match teacher_number(base) {
-        Some("1") if !halves.is_empty() => View::D1,
-        Some("2") if !halves.is_empty() => View::D2,
+    let primary = match Part::half(base) {
+        Some(Half::First) if !halves.is_empty() => View::D1,
+        Some(Half::Second) if !halves.is_empty() => View::D2,
         _ => View::Pooled,
     };
     let info = model.info.unwrap_or_default();
@@ -177,7 +177,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
     };
     // A teacher is compared with members that it never saw as well: nothing follows for its own half.
     let nearer = (model.nearest.as_ref())
-        .filter(|n| !n.prompted && primary == View::Pooled && model.defense != "teacher")
+        .filter(|n| !n.prompted && primary == View::Pooled && model.defense != ModelKind::Part)
         .and_then(nearer);
     let sets = match (model.sets, nearer) {
         (None, None) => None,
@@ -291,7 +291,7 @@ fn attack_result(
         title: attack
             .title
             .clone()
-            .unwrap_or_else(|| catalogue::title(name)),
+            .unwrap_or_else(|| dualmd_names::title(name)),
         access: attack.access.clone().unwrap_or_else(|| "unknown".into()),
         network_calls_per_sample: attack.network_calls_per_sample,
         seconds: attack.seconds,
@@ -363,21 +363,13 @@ pub fn in_view(id: &str, view: View, halves: &HashMap<String, u8>) -> bool {
 }
 
 /// A model's name for people.
-fn title(name: &str, defense: &str) -> String {
-    match (teacher_number(name), defense) {
-        (Some(n), _) => format!("Teacher {n}"),
-        (_, "none") => "Undefended model".into(),
-        (_, "dualmd") => "DualMD pair".into(),
-        (_, "distillmd") => "DistillMD student".into(),
-        (_, "kd" | "distillation") => "Ordinary distillation".into(),
-        (_, "dp-sgd") => "DP-SGD model".into(),
-        (_, "early-stopping") => "Early-stopped model".into(),
-        (_, "k-way") => "K-way student".into(),
-        (_, "ensemble") => "Ensemble of shards".into(),
-        (_, "synthetic") => "Student of generated images".into(),
+fn title(name: &str, defense: &ModelKind) -> String {
+    match (Part::half(name), defense.defense()) {
+        (Some(half), _) => format!("Teacher {}", half.number()),
+        (None, Some(defense)) => defense.title().into(),
         // A score file alone does not say what it is about.
-        (_, "" | "unknown") if name == UNNAMED || name == "model" => "Audited model".into(),
-        _ => name.to_owned(),
+        (None, None) if defense.is_unknown() && name == UNNAMED => "Audited model".into(),
+        (None, None) => name.to_owned(),
     }
 }
 

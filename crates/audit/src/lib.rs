@@ -12,7 +12,7 @@
 //! | `conclusion` | what follows for a model: the one rule that all sections, files and exit codes state |
 //! | `integrity` | do scores, split and models belong together? |
 //! | `findings`, `compare` | joins files and statistics into a [`Report`] |
-//! | `catalogue` | the attacks that this program knows, by name |
+//! | `catalogue` | which attacks can be run on a model, from the facts of `dualmd_names` |
 //! | `samples` | which samples several attacks have in common |
 //! | `chosen` | the best attack, chosen on one half and measured on the other; how many images prove use |
 //! | `epsilon` | lower bounds on epsilon, from a transferred threshold and from coin flips |

@@ -2,6 +2,7 @@
 //!
 //! Fields marked `skip` are pictures and curves for the page only.
 
+use dualmd_names::{Defense, ModelKind, Part};
 use dualmd_stats::{IntervalMethod, OperatingPoint};
 use serde::Serialize;
 use serde_json::Value;
@@ -204,7 +205,7 @@ pub struct ModelReport {
     /// Folder name.
     pub name: String,
     /// Defence as the plan names it.
-    pub defense: String,
+    pub defense: ModelKind,
     /// Name for people, e.g. `DistillMD student`.
     pub title: String,
     /// The model whose recipe was trained again here with another seed.
@@ -263,19 +264,13 @@ impl ModelReport {
 
     /// A model trained on one half of the members.
     pub fn is_teacher(&self) -> bool {
-        teacher_number(self.base()).is_some()
+        Part::half(self.base()).is_some()
     }
 
     /// Two teachers that take turns: no network of its own.
     pub fn is_pair(&self) -> bool {
-        self.defense == "dualmd" && !self.is_teacher()
+        self.defense.is(Defense::Dualmd) && !self.is_teacher()
     }
-}
-
-/// Which half a teacher learnt: 1 of `teacher-1` and of `any-teacher-1`. `None` of other models.
-pub fn teacher_number(name: &str) -> Option<&str> {
-    let (before, number) = name.rsplit_once("teacher-")?;
-    ((before.is_empty() || before.ends_with('-')) && matches!(number, "1" | "2")).then_some(number)
 }
 
 /// Tests of whole sets of images on one model.

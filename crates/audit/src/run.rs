@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use dualmd_files::limit;
+use dualmd_names::{ModelKind, Part};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -98,7 +99,7 @@ impl RunFiles {
                     .iter()
                     .map(|m| ModelFiles {
                         name: text(m, "name"),
-                        defense: text(m, "defense"),
+                        defense: ModelKind::from(text(m, "defense").as_str()),
                         repeat_of: some(m, "repeat_of"),
                         weights_blake3: some(m, "weights_blake3"),
                         ..ModelFiles::default()
@@ -161,10 +162,10 @@ impl RunFiles {
         }
         let mut ignored = Vec::new();
         // A pair of teachers has no weights, training or log of its own.
-        let quiet = if matches!(model.defense.as_str(), "dualmd" | "ensemble") {
-            &mut ignored
-        } else {
-            &mut self.missing
+        let trained = model.defense.defense().is_none_or(|d| d.facts().trains);
+        let quiet = match trained {
+            true => &mut self.missing,
+            false => &mut ignored,
         };
         model.training = optional(
             quiet,
@@ -190,7 +191,7 @@ impl RunFiles {
         };
         model.grid = picture(&mut self.missing, dir, &own("grid.png"));
         let base = model.repeat_of.as_deref().unwrap_or(name);
-        if model.grid.is_none() && crate::report::teacher_number(base).is_none() {
+        if model.grid.is_none() && Part::half(base).is_none() {
             self.missing
                 .push(format!("samples/{name}/grid.png: no pictures of {name}"));
         }
@@ -231,14 +232,11 @@ impl RunFiles {
         for image in &mut model.prompted {
             image.picture = picture(&mut self.missing, dir, &own(&image.png));
         }
-        if model.defense.is_empty()
+        if model.defense == ModelKind::default()
             && let Some(training) = read_json::<Value>(dir, &format!("models/{name}/training.json"))
         {
-            model.defense = training
-                .get("defense")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned();
+            let recorded = training.get("defense").and_then(Value::as_str);
+            model.defense = ModelKind::from(recorded.unwrap_or_default());
         }
         Ok(model)
     }

@@ -152,7 +152,7 @@ impl Report {
                     let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
                     let mut row: Vec<String> = vec![
                         model.name.clone(),
-                        model.defense.clone(),
+                        model.defense.to_string(),
                         result.attack.clone(),
                         name.into(),
                         result.status.clone(),

@@ -1,6 +1,8 @@
 //! What was not tested: as prominent as what was.
 
-use crate::catalogue::{ATTACKS, Known, base};
+use dualmd_names::{BaseAttack, Defense};
+
+use crate::catalogue::applies_to;
 use crate::format::{fpr_name, grouped, list};
 use crate::report::{ModelReport, Report};
 
@@ -70,11 +72,12 @@ pub fn not_tested(report: &Report) -> Vec<String> {
         }
     }
     out.push(trainings(report));
-    if report
-        .models
-        .iter()
-        .any(|m| m.defense == "dualmd" || m.defense == "distillmd")
-    {
+    if report.models.iter().any(|m| {
+        matches!(
+            m.defense.defense(),
+            Some(Defense::Dualmd | Defense::Distillmd)
+        )
+    }) {
         out.push("A worst-case bound: DualMD and DistillMD come with no formal guarantee (no ε), whatever the numbers here are.".into());
     }
     out.push("Threats other than membership inference: this program has no test for reconstruction of training images from the weights, attribute inference or model inversion.".into());
@@ -83,23 +86,30 @@ pub fn not_tested(report: &Report) -> Vec<String> {
 
 /// Attacks that gave no result anywhere, and those that gave one on some models only. Failed ones are named elsewhere.
 fn attacks(report: &Report) -> Vec<String> {
-    let ran = |known: &Known, model: &ModelReport| {
+    let ran = |attack: BaseAttack, model: &ModelReport| {
         let mut results = model.results.iter();
-        results.any(|r| base(&r.attack) == known.name && r.pooled.is_some())
+        results.any(|r| BaseAttack::of(&r.attack) == Some(attack) && r.pooled.is_some())
     };
-    let tried = |known: &Known, model: &ModelReport| {
+    let tried = |attack: BaseAttack, model: &ModelReport| {
         let mut results = model.results.iter();
-        results.any(|r| base(&r.attack) == known.name)
+        results.any(|r| BaseAttack::of(&r.attack) == Some(attack))
     };
-    let (some, none): (Vec<&Known>, Vec<&Known>) = ATTACKS
-        .iter()
-        .filter(|k| report.models.iter().any(|m| k.applies_to(m) || ran(k, m)))
-        .partition(|k| report.models.iter().any(|m| ran(k, m)));
+    let missed = BaseAttack::ALL
+        .into_iter()
+        .filter(|a| a.facts().does.is_some());
+    let (some, none): (Vec<BaseAttack>, Vec<BaseAttack>) = missed
+        .filter(|a| {
+            report
+                .models
+                .iter()
+                .any(|m| applies_to(*a, m) || ran(*a, m))
+        })
+        .partition(|a| report.models.iter().any(|m| ran(*a, m)));
     let mut out = Vec::new();
     let never: Vec<String> = none
         .iter()
-        .filter(|k| !report.models.iter().any(|m| tried(k, m)))
-        .map(|k| k.does.to_owned())
+        .filter(|a| !report.models.iter().any(|m| tried(**a, m)))
+        .filter_map(|a| a.facts().does.map(str::to_owned))
         .collect();
     if !never.is_empty() {
         let models = if report.models.len() == 1 {
@@ -117,8 +127,8 @@ fn attacks(report: &Report) -> Vec<String> {
     for model in report.models.iter().filter(|m| m.attacks_run() > 0) {
         let missing: Vec<String> = some
             .iter()
-            .filter(|k| k.applies_to(model) && !tried(k, model))
-            .map(|k| k.title.to_owned())
+            .filter(|a| applies_to(**a, model) && !tried(**a, model))
+            .map(|a| a.title().to_owned())
             .collect();
         if missing.is_empty() {
             continue;

@@ -1,5 +1,7 @@
 //! The verdict in words: nothing that the numbers do not carry, never "anonymous", never "safe".
 
+use dualmd_names::{Defense, ModelKind};
+
 use crate::conclusion::{
     self, Conclusion, copied, families, half_that_leaks, set_looks, told_apart,
 };
@@ -82,7 +84,7 @@ fn false_alarms(families: usize) -> String {
 
 /// Could this model leave the house? A teacher must not, and a repeat is no product of its own.
 fn released(model: &ModelReport) -> bool {
-    !model.is_teacher() && model.defense != "teacher" && model.repeat_of.is_none()
+    !model.is_teacher() && model.defense != ModelKind::Part && model.repeat_of.is_none()
 }
 
 /// A paragraph for every model that could be released, the undefended one first; for all models if none could be.
@@ -93,7 +95,7 @@ fn summary(report: &Report, concluded: &[(&ModelReport, Conclusion)], looks: usi
     if shown.is_empty() {
         shown = attacked().collect();
     }
-    let baseline = (shown.iter().map(|s| s.0)).find(|m| m.defense == "none");
+    let baseline = (shown.iter().map(|s| s.0)).find(|m| m.defense.is(Defense::None));
     let is_baseline = |m: &ModelReport| baseline.is_some_and(|b| b.name == m.name);
     shown.sort_by_key(|(m, _)| !is_baseline(m));
     shown

@@ -4,18 +4,15 @@ use crate::report::{ModelReport, View};
 
 /// "the DistillMD student", "teacher 1", "model x".
 pub fn subject(model: &ModelReport) -> String {
-    match (model.is_teacher(), model.defense.as_str()) {
+    let facts = model.defense.defense().map(|defense| defense.facts());
+    match (model.is_teacher(), facts) {
         (true, _) => lower_first(&model.title),
-        (_, "none" | "dualmd") => format!("the {}", lower_first_unless_name(&model.title)),
-        (_, "" | "unknown") if model.title != model.name => {
+        (false, Some(facts)) if facts.proper => format!("{}{}", facts.article, model.title),
+        (false, Some(facts)) => format!("{}{}", facts.article, lower_first(&model.title)),
+        (false, None) if model.defense.is_unknown() && model.title != model.name => {
             format!("the {}", lower_first(&model.title))
         }
-        (_, "early-stopping" | "ensemble" | "synthetic") => {
-            format!("the {}", lower_first(&model.title))
-        }
-        (_, "distillmd" | "dp-sgd" | "k-way") => format!("the {}", model.title),
-        (_, "kd" | "distillation") => format!("the student of {}", lower_first(&model.title)),
-        _ => format!("model {}", model.title),
+        (false, None) => format!("model {}", model.title),
     }
 }
 
@@ -42,15 +39,6 @@ fn lower_first(text: &str) -> String {
     chars
         .next()
         .map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
-}
-
-/// `Undefended model` loses its capital, `DualMD pair` keeps it.
-fn lower_first_unless_name(text: &str) -> String {
-    if text.starts_with("DualMD") {
-        text.to_owned()
-    } else {
-        lower_first(text)
-    }
 }
 
 /// Starts a sentence.

@@ -158,31 +158,6 @@ choice! {
 }
 
 choice! {
-    /// A way to train (or to combine) models so that they give less away.
-    Defense {
-        /// ordinary training on all members: what the defences are compared with
-        #[default]
-        None = "none",
-        /// two teachers on disjoint halves that alternate while sampling (Algorithm 1)
-        Dualmd = "dualmd",
-        /// one student of two teachers, each teaching the half it never saw (Algorithm 2)
-        Distillmd = "distillmd",
-        /// one student of one ordinary teacher: the baseline of the paper's Table 10
-        Kd = "kd",
-        /// ordinary training with clipped and noised gradients: the only one with a formal guarantee
-        DpSgd = "dp-sgd",
-        /// ordinary training, left where the loss on images kept for it was lowest
-        EarlyStopping = "early-stopping",
-        /// one student of K teachers on disjoint shards, each image taught by those that never saw it
-        KWay = "k-way",
-        /// images drawn by the average of K models on disjoint shards
-        Ensemble = "ensemble",
-        /// ordinary training on images that a DualMD pair drew
-        Synthetic = "synthetic",
-    }
-}
-
-choice! {
     /// Which teacher answers for which image in DistillMD.
     Routing {
         /// each iteration draws one half and asks the other half's teacher, as in the paper

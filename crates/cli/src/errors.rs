@@ -18,7 +18,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         cause.is::<Usage>()
             || matches!(
                 cause.downcast_ref(),
-                Some(AttackError::UnknownAttack { .. } | AttackError::Repeated(_))
+                Some(AttackError::Name(_) | AttackError::Repeated(_))
             )
     });
     if wrong_arguments { 2 } else { 1 }

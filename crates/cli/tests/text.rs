@@ -278,7 +278,10 @@ fn what_a_text_to_image_run_cannot_be_is_said_before_it_starts() {
     let fine = text(&at("fine")).to_owned();
     refuse(&[("emoji#twitter", &fine)], "pretrain.source");
     refuse(&[("rounds@2\"", "rounds@3\"")], "at most 2 rounds");
-    refuse(&[("rounds@2\"", "rounds@2+third\"")], "unknown attack");
+    refuse(
+        &[("rounds@2\"", "rounds@2+third\"")],
+        "it has no +third; ask for rounds@2 or rounds@2+second",
+    );
     let inception = "features = \"inception-64\"\nfeatures_weights = \"none.safetensors\"";
     refuse(&[("features = \"none\"", inception)], "one vector an image");
     refuse(

@@ -1,88 +1,89 @@
-//! The table of attacks, with their defaults for pixels and latents.
+//! The table of attacks on a noise predictor, with their defaults for pixels and latents.
 
-use super::{Entry, Needs, Space};
+use super::{Plain, Space};
 use crate::{
     Attack, Clid, ClidGap, ClidVec, Gsa1, Gsa2, Loss, Pfami, Pia, PiaSd2024, Pian, ReDiffuse,
     ReDiffuseNn, Reference, SecMi, SecMiNn, SimA, TeacherDifference, Wen,
 };
+use dualmd_names::BaseAttack;
 
-/// Every attack on a noise predictor, in the order of reports.
-pub const ALL: [Entry; 18] = [
-    Entry::formula("loss", Needs::Nothing, |_, t| {
-        with_timestep(Loss::default(), t, |a, t| a.t = t)
-    }),
-    Entry::formula("secmi", Needs::Nothing, |space, t| {
-        with_timestep(secmi(space), t, |a, t| a.t_sec = t)
-    }),
-    Entry::learned("secmi-nn", true, |space, t| {
-        let mut attack = SecMiNn(secmi(space));
-        attack.0.t_sec = t.unwrap_or(attack.0.t_sec);
-        Box::new(attack)
-    }),
-    Entry::formula("pia", Needs::Nothing, |space, t| {
-        let attack = match space {
-            Space::Pixels => Pia::default(),
-            Space::Latent => Pia::latent(),
-        };
-        with_timestep(attack, t, |a, t| a.t = t)
-    }),
-    Entry::formula("pian", Needs::Nothing, |space, t| {
-        let attack = match space {
-            Space::Pixels => Pian::default(),
-            Space::Latent => Pian::latent(),
-        };
-        with_timestep(attack, t, |a, t| a.t = t)
-    }),
-    Entry::formula("sima", Needs::Nothing, |_, t| {
-        with_timestep(SimA::default(), t, |a, t| a.t = t)
-    }),
-    Entry::formula("pfami", Needs::Nothing, |_, t| {
-        with_timestep(Pfami::default(), t, |a, t| a.timesteps = vec![t])
-    }),
-    Entry::formula("rediffuse", Needs::Nothing, |space, t| {
-        Box::new(rediffuse(space, t))
-    }),
-    Entry::learned("rediffuse-nn", true, |space, t| {
-        Box::new(ReDiffuseNn(rediffuse(space, t)))
-    }),
-    Entry::formula("clid-gap", Needs::Nothing, |_, t| {
-        Box::new(t.map_or_else(ClidGap::default, ClidGap::around))
-    })
-    .with_prompts(true),
-    Entry::learned("clid", true, |_, t| {
-        Box::new(t.map_or_else(Clid::default, Clid::around))
-    })
-    .with_prompts(true),
-    Entry::learned("clid-vec", true, |_, t| {
-        Box::new(ClidVec(t.map_or_else(Clid::default, Clid::around)))
-    })
-    .with_prompts(true),
-    Entry::formula("wen", Needs::Nothing, |_, t| {
-        with_timestep(Wen::default(), t, |a, t| a.t = t)
-    })
-    .with_prompts(true),
-    Entry::formula("pia-sd-2024", Needs::Nothing, |_, t| {
-        with_timestep(PiaSd2024::default(), t, |a, t| a.t = t)
-    })
-    .with_prompts(false),
+/// Every attack on a noise predictor, in the order of score files.
+pub const ALL: [BaseAttack; 18] = [
+    BaseAttack::Loss,
+    BaseAttack::SecMi,
+    BaseAttack::SecMiNn,
+    BaseAttack::Pia,
+    BaseAttack::Pian,
+    BaseAttack::SimA,
+    BaseAttack::Pfami,
+    BaseAttack::ReDiffuse,
+    BaseAttack::ReDiffuseNn,
+    BaseAttack::ClidGap,
+    BaseAttack::Clid,
+    BaseAttack::ClidVec,
+    BaseAttack::Wen,
+    BaseAttack::PiaSd2024,
     // GSA1 gets its gradients from GSA2's, so it comes second.
-    Entry::learned("gsa2", false, |_, t| {
-        let mut attack = Gsa2::default();
-        attack.timesteps = t.map_or(attack.timesteps, |t| vec![t]);
-        Box::new(attack)
-    }),
-    Entry::learned("gsa1", false, |_, t| {
-        let mut attack = Gsa1::default();
-        attack.timesteps = t.map_or(attack.timesteps, |t| vec![t]);
-        Box::new(attack)
-    }),
-    Entry::formula("reference", Needs::Reference, |_, t| {
-        with_timestep(Reference::default(), t, |a, t| a.t = t)
-    }),
-    Entry::formula("teacher-difference", Needs::Pair, |_, t| {
-        with_timestep(TeacherDifference::default(), t, |a, t| a.t = t)
-    }),
+    BaseAttack::Gsa2,
+    BaseAttack::Gsa1,
+    BaseAttack::Reference,
+    BaseAttack::TeacherDifference,
 ];
+
+/// An attack with its defaults for `space`, at timestep `t` where that is given (for SecMI: t_sec); `None` of attacks that ask no
+/// noise predictor.
+pub(super) fn made(attack: BaseAttack, space: Space, t: Option<i64>) -> Option<Plain> {
+    let latent = space == Space::Latent;
+    Some(match attack {
+        BaseAttack::Loss => formula(Loss::default(), t, |a, t| a.t = t),
+        BaseAttack::SecMi => formula(secmi(space), t, |a, t| a.t_sec = t),
+        BaseAttack::SecMiNn => {
+            let mut attack = SecMiNn(secmi(space));
+            attack.0.t_sec = t.unwrap_or(attack.0.t_sec);
+            Plain::Learned(Box::new(attack))
+        }
+        BaseAttack::Pia if latent => formula(Pia::latent(), t, |a, t| a.t = t),
+        BaseAttack::Pia => formula(Pia::default(), t, |a, t| a.t = t),
+        BaseAttack::Pian if latent => formula(Pian::latent(), t, |a, t| a.t = t),
+        BaseAttack::Pian => formula(Pian::default(), t, |a, t| a.t = t),
+        BaseAttack::SimA => formula(SimA::default(), t, |a, t| a.t = t),
+        BaseAttack::Pfami => formula(Pfami::default(), t, |a, t| a.timesteps = vec![t]),
+        BaseAttack::ReDiffuse => Plain::Formula(Box::new(rediffuse(space, t))),
+        BaseAttack::ReDiffuseNn => Plain::Learned(Box::new(ReDiffuseNn(rediffuse(space, t)))),
+        BaseAttack::ClidGap => {
+            Plain::Formula(Box::new(t.map_or_else(ClidGap::default, ClidGap::around)))
+        }
+        BaseAttack::Clid => Plain::Learned(Box::new(t.map_or_else(Clid::default, Clid::around))),
+        BaseAttack::ClidVec => {
+            let losses = t.map_or_else(Clid::default, Clid::around);
+            Plain::Learned(Box::new(ClidVec(losses)))
+        }
+        BaseAttack::Wen => formula(Wen::default(), t, |a, t| a.t = t),
+        BaseAttack::PiaSd2024 => formula(PiaSd2024::default(), t, |a, t| a.t = t),
+        BaseAttack::Gsa2 => {
+            let mut attack = Gsa2::default();
+            attack.timesteps = t.map_or(attack.timesteps, |t| vec![t]);
+            Plain::Learned(Box::new(attack))
+        }
+        BaseAttack::Gsa1 => {
+            let mut attack = Gsa1::default();
+            attack.timesteps = t.map_or(attack.timesteps, |t| vec![t]);
+            Plain::Learned(Box::new(attack))
+        }
+        BaseAttack::Reference => formula(Reference::default(), t, |a, t| a.t = t),
+        BaseAttack::TeacherDifference => formula(TeacherDifference::default(), t, |a, t| a.t = t),
+        BaseAttack::Likelihood
+        | BaseAttack::Lira
+        | BaseAttack::LiraOffline
+        | BaseAttack::Rounds
+        | BaseAttack::SimMean
+        | BaseAttack::PwThreshold
+        | BaseAttack::PwDistribution
+        | BaseAttack::PwClassifier
+        | BaseAttack::Nearest
+        | BaseAttack::NearestFeatures => return None,
+    })
+}
 
 fn secmi(space: Space) -> SecMi {
     match space {
@@ -105,13 +106,9 @@ fn rediffuse(space: Space, t: Option<i64>) -> ReDiffuse {
     })
 }
 
-fn with_timestep<A: Attack + 'static>(
-    mut attack: A,
-    t: Option<i64>,
-    set: fn(&mut A, i64),
-) -> Box<dyn Attack> {
+fn formula<A: Attack + 'static>(mut attack: A, t: Option<i64>, set: fn(&mut A, i64)) -> Plain {
     if let Some(t) = t {
         set(&mut attack, t);
     }
-    Box::new(attack)
+    Plain::Formula(Box::new(attack))
 }

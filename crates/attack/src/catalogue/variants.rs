@@ -1,6 +1,7 @@
 //! Variants of an attack: another timestep, both mirror images.
 
 use crate::{Attack, AttackInfo, Batch, Learned, Result, Rule};
+use dualmd_names::Variant;
 use dualmd_torch::Tensor;
 use serde_json::json;
 
@@ -48,15 +49,10 @@ impl Learned for At<dyn Learned> {
 #[derive(Debug)]
 pub(super) struct Flip(pub(super) Box<dyn Attack>);
 
-impl Flip {
-    /// Suffix of its name.
-    pub(super) const SUFFIX: &'static str = "+flip";
-}
-
 impl Attack for Flip {
     fn info(&self) -> AttackInfo {
         let mut info = self.0.info();
-        info.name += Flip::SUFFIX;
+        info.name += Variant::Flip.suffix();
         info.title += ", both mirror images";
         info.network_calls_per_sample *= 2;
         info.parameters["flip"] = json!(true);

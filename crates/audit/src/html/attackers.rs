@@ -1,5 +1,6 @@
 //! Who could do it: for every kind of attacker the strongest attack that was run, or that none was.
 
+use dualmd_names::{BaseAttack, Needs};
 use maud::{Markup, html};
 
 use crate::format::{interval, list, rate};
@@ -32,14 +33,10 @@ impl Attacker {
             (Some(_), _) => Knows::Shadow,
             (None, Some(_)) => Knows::Members,
             // They train models of their own as well.
-            (None, None)
-                if ["reference", "lira"]
-                    .iter()
-                    .any(|a| result.attack.starts_with(a)) =>
-            {
-                Knows::Shadow
-            }
-            (None, None) => Knows::Nothing,
+            (None, None) => match BaseAttack::of(&result.attack).map(BaseAttack::needs) {
+                Some(Needs::Reference | Needs::Shadow) => Knows::Shadow,
+                _ => Knows::Nothing,
+            },
         };
         Some(Self { access, knows })
     }

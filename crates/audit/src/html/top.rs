@@ -162,19 +162,11 @@ pub fn verdict(report: &Report) -> Markup {
 
 /// What a model is, in a few words.
 fn made_by(model: &ModelReport) -> &'static str {
-    match (model.is_teacher(), model.defense.as_str()) {
+    match (model.is_teacher(), model.defense.defense()) {
         (true, _) => "trained on one half of the members",
-        (_, "none") => "trained on all members, no defence",
-        (_, "dualmd") => "two teachers alternate while sampling",
-        (_, "distillmd") => "taught on each half by the teacher that never saw it",
-        (_, "kd" | "distillation") => "taught on all members by one teacher that saw them all",
-        (_, "dp-sgd") => "trained with clipped and noised gradients",
-        (_, "early-stopping") => "left where other images were predicted best",
-        (_, "k-way") => "taught on each shard by the models that never saw it",
-        (_, "ensemble") => "the average of models of disjoint shards",
-        (_, "synthetic") => "trained on images that two teachers drew in turns",
-        (_, "" | "unknown") => "no defence recorded",
-        _ => "defence as named in the plan",
+        (false, Some(defense)) => defense.facts().made_by,
+        (false, None) if model.defense.is_unknown() => "no defence recorded",
+        (false, None) => "defence as named in the plan",
     }
 }
 

@@ -10,6 +10,7 @@ use crate::experiment::Source;
 use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use dualmd_names::AttackSpec;
 use std::path::{Path, PathBuf};
 
 /// Numbers of at least 1.
@@ -411,7 +412,7 @@ pub struct ScoreArgs {
 
     /// Attacks, separated by commas (default: all that fit, see `dualmd list attacks`; variants: sima@50, loss+flip, secmi-nn+shadow)
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
-    pub attacks: Vec<String>,
+    pub attacks: Vec<AttackSpec>,
 
     /// Column that says what belongs together, such as patient or artist (default: group)
     #[arg(long, value_name = "COLUMN")]

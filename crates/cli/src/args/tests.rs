@@ -4,6 +4,7 @@ use super::*;
 use crate::choices::{ImageFormat, Order, Sampler, SplitMethod, Stage, Weights};
 use crate::experiment::Source;
 use clap::CommandFactory;
+use dualmd_names::{AttackSpec, BaseAttack};
 use std::path::{Path, PathBuf};
 
 fn read(line: &str) -> Cli {
@@ -166,7 +167,10 @@ fn attack_and_audit_read_the_same_flags() {
     else {
         panic!()
     };
-    assert_eq!(attack.score.attacks, ["loss", "sima"]);
+    assert_eq!(
+        attack.score.attacks,
+        [BaseAttack::Loss, BaseAttack::SimA].map(AttackSpec::from)
+    );
     assert_eq!(
         attack.score.models,
         [PathBuf::from("a"), PathBuf::from("b")]

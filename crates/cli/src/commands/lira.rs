@@ -17,10 +17,11 @@ use crate::stages::sample::{self, Generator};
 use crate::stages::{RunFolder, attack, create_folder, score, train, trainings, write_json};
 use crate::{machine, signals};
 use anyhow::{Context, Result, anyhow, bail};
-use dualmd_attack::{Loss, Method, Needs, Others, RunOptions, Samples, by_name, needs};
+use dualmd_attack::{Loss, Method, Others, RunOptions, Samples, by_name};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
 use dualmd_files::limit;
+use dualmd_names::{BaseAttack, ModelKind, Needs};
 use dualmd_stats::{
     LiraVariance, Roc, auc_interval, combine_seeds, lira_offline_scores, lira_scores,
 };
@@ -86,7 +87,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
         .plan
         .models
         .iter()
-        .filter(|t| t.parts.len() == 1 && t.defense != "teacher")
+        .filter(|t| t.parts.len() == 1 && t.defense != ModelKind::Part)
         .cloned()
         .collect();
     let view = train::view(global.quiet, global.log_format);
@@ -112,7 +113,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
         &folder.join("lira.json"),
         &json!({
             "schema": 1, "command": super::run::command_line(), "models": shadows.len(), "targets": args.targets,
-            "statistic": { "attack": "loss", "t": STATISTIC.t, "draws": STATISTIC.draws, "flip": experiment.train.flip },
+            "statistic": { "attack": BaseAttack::Loss.name(), "t": STATISTIC.t, "draws": STATISTIC.draws, "flip": experiment.train.flip },
             "results": results,
         }),
     )?;
@@ -154,10 +155,10 @@ fn prepare_shadows(
         (own.data.members, own.data.nonmembers) = (half, wanted - half);
         own.resolve_epochs();
         // The other models of the repetition are the shadows here.
-        own.audit.attacks.retain(|a| needs(a) != Needs::Shadow);
+        own.audit.attacks.retain(|a| a.needs() != Needs::Shadow);
         if index >= args.targets {
             // Only targets are attacked, so only they need a model to compare with.
-            own.audit.attacks.retain(|a| needs(a) != Needs::Reference);
+            own.audit.attacks.retain(|a| a.needs() != Needs::Reference);
         }
         let run = RunFolder(folder.join(format!("shadow-{index:03}")));
         let held = Held::run(&run.0)?;
@@ -292,31 +293,36 @@ fn attack_target(
         let mut entry = serde_json::Map::new();
         entry.insert("shadow".into(), json!(index));
         let lists = [
-            ("loss", Some(plain)),
-            ("lira", online.of_model(index, &inside)),
-            ("lira-offline", offline.of_model(index, &inside)),
+            (BaseAttack::Loss, Some(plain)),
+            (BaseAttack::Lira, online.of_model(index, &inside)),
+            (BaseAttack::LiraOffline, offline.of_model(index, &inside)),
         ];
-        for (name, lists) in lists {
+        for (attack, lists) in lists {
             let Some((members, others)) = lists else {
                 continue;
             };
-            entry.insert(name.into(), measure(&members, &others)?);
+            entry.insert(attack.name().into(), measure(&members, &others)?);
         }
         measured.push(Value::Object(entry));
     }
     for (index, shadow) in shadows.iter().enumerate().take(args.targets) {
         let scores = [
             (
-                "lira",
+                BaseAttack::Lira,
                 "LiRA (likelihood ratio against shadow runs)",
                 &online.scores[index],
             ),
-            ("lira-offline", "LiRA, offline", &offline.scores[index]),
+            (
+                BaseAttack::LiraOffline,
+                "LiRA, offline",
+                &offline.scores[index],
+            ),
         ];
         append(shadow, target, &ids, &inside[index], shadows.len(), &scores)?;
     }
     progress.finish(&target.name, "attacked by LiRA");
-    let combined = |name: &str| -> Result<Value> {
+    let combined = |attack: BaseAttack| -> Result<Value> {
+        let name = attack.name();
         let aucs: Vec<f64> = measured
             .iter()
             .filter_map(|m| m[name]["auc"].as_f64())
@@ -342,7 +348,10 @@ fn attack_target(
     Ok(Some(json!({
         "model": target.name, "defense": target.defense, "variance": online.variance,
         "missing_scores": online.missing, "pool": ids.len(),
-        "combined": { "loss": combined("loss")?, "lira": combined("lira")?, "lira-offline": combined("lira-offline")? },
+        "combined": {
+            "loss": combined(BaseAttack::Loss)?, "lira": combined(BaseAttack::Lira)?,
+            "lira-offline": combined(BaseAttack::LiraOffline)?,
+        },
         "shadows": measured,
     })))
 }
@@ -433,7 +442,7 @@ fn statistic(
             sample_id: id(i),
             group: None,
             member: place < s.members.len(),
-            attack: "loss".into(),
+            attack: BaseAttack::Loss.name().into(),
             score,
         })
         .collect();
@@ -451,7 +460,7 @@ fn append(
     ids: &[String],
     inside: &[bool],
     models: usize,
-    scores: &[(&str, &str, &Vec<Option<f64>>)],
+    scores: &[(BaseAttack, &str, &Vec<Option<f64>>)],
 ) -> Result<()> {
     let orientations = if shadow.plan.train.flip { 2 } else { 1 };
     let (csv, json_path) = (
@@ -466,21 +475,22 @@ fn append(
         .iter()
         .map(|r| (r.sample_id.clone(), r.group.clone()))
         .collect();
-    for (name, title, values) in scores {
-        rows.retain(|row| row.attack != *name);
+    for (attack, title, values) in scores {
+        let name = attack.name();
+        rows.retain(|row| row.attack != name);
         rows.extend(ids.iter().zip(inside).zip(values.iter()).filter_map(
             |((id, &member), score)| {
                 Some(ScoreRow {
                     sample_id: id.clone(),
                     group: groups.get(id).cloned().flatten(),
                     member,
-                    attack: (*name).to_owned(),
+                    attack: name.to_owned(),
                     score: (*score)?,
                 })
             },
         ));
         if let Some(attacks) = description["attacks"].as_array_mut() {
-            attacks.retain(|a| a["attack"] != *name);
+            attacks.retain(|a| a["attack"] != name);
             attacks.push(json!({
                 "attack": name, "title": title, "paper": "Carlini et al. 2022, arXiv 2112.03570",
                 "access": "white-box", "network_calls_per_sample": STATISTIC.draws * models * orientations,
@@ -501,7 +511,8 @@ fn print_table(results: &[Value], models: usize) -> Result<()> {
     )?;
     outln!("{:<14} {:<13} {:>6} {:>6}", "model", "attack", "AUC", "TPR")?;
     for result in results {
-        for attack in ["loss", "lira-offline", "lira"] {
+        for attack in [BaseAttack::Loss, BaseAttack::LiraOffline, BaseAttack::Lira] {
+            let attack = attack.name();
             let c = &result["combined"][attack];
             outln!(
                 "{:<14} {attack:<13} {:>6.3} {:>6.3}",

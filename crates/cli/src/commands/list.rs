@@ -1,23 +1,25 @@
 //! `dualmd list`: what there is.
 
 use crate::args::Listing;
-use crate::choices::Defense;
 use crate::presets::PRESETS;
 use anyhow::Result;
-use clap::ValueEnum;
 use dualmd_attack::nn::BlackBox;
-use dualmd_attack::similarity::Similarity;
+use dualmd_attack::{AttackInfo, Space, similarity};
+use dualmd_names::{AttackSpec, Defense, Similarity};
 use std::process::ExitCode;
 
 /// Prints a table.
 pub fn list(what: Listing) -> Result<ExitCode> {
     match what {
         Listing::Attacks => {
-            let infos = dualmd_attack::ALL.iter().map(|a| a.attack().info());
-            let similar = Similarity::ALL.map(|form| form.info(3, ""));
+            let described =
+                |a| Ok(dualmd_attack::method(&AttackSpec::from(a), Space::Pixels)?.info());
+            let infos = dualmd_attack::ALL.into_iter().map(described);
+            let infos: Vec<AttackInfo> = infos.collect::<Result<_>>()?;
+            let similar = Similarity::ALL.map(|form| similarity::info(form, 3, ""));
             let black_boxes = [BlackBox::Nearest, BlackBox::Features, BlackBox::Rounds(2)];
             let black_boxes = black_boxes.map(|attack| attack.info(0, ""));
-            for info in infos.chain(similar).chain(black_boxes) {
+            for info in infos.into_iter().chain(similar).chain(black_boxes) {
                 let access = serde_json::to_value(info.access)?;
                 outln!(
                     "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
@@ -40,11 +42,11 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             )?;
         }
         Listing::Defenses => {
-            for defense in Defense::value_variants() {
-                let help = defense
-                    .to_possible_value()
-                    .and_then(|v| v.get_help().map(ToString::to_string));
-                outln!("{:<15} {}", defense.as_str(), help.unwrap_or_default())?;
+            for facts in Defense::ALL.map(Defense::facts) {
+                outln!("{:<15} {}", facts.name, facts.about)?;
+                if let Some(withheld) = facts.withheld {
+                    outln!("{:<15} not to be published: {withheld}", "")?;
+                }
             }
             outln!(
                 "\nAny model may have a recipe of its own: train = {{ weight_decay = 5e-4, flip = true, cutout_side = 4 }}."

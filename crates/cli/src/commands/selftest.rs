@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use dualmd_attack::{Others, RunOptions, Samples, default_set, run};
 use dualmd_data::stream;
 use dualmd_diffusion::{Denoiser, GaussianDenoiser, MemorisedDenoiser, NoiseSchedule};
+use dualmd_names::BaseAttack;
 use dualmd_torch::{Device, Kind, Tensor, noise};
 use std::process::ExitCode;
 
@@ -91,7 +92,12 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
             let i = dualmd_stats::auc_interval(inside, outside, CONFIDENCE)?;
             let right = if leaks {
                 // PFAMI measures a difference, in which a fresh image can win by luck (see docs/attacks/pfami.md).
-                i.auc > if attack == "pfami" { 0.9 } else { 0.99 }
+                i.auc
+                    > if BaseAttack::named(&attack) == Some(BaseAttack::Pfami) {
+                        0.9
+                    } else {
+                        0.99
+                    }
             } else {
                 i.low <= 0.5 && i.high >= 0.5
             };

@@ -1,22 +1,20 @@
 //! Ranges, names, and what contradicts what: everything that can be said before any image is read.
 
 use super::{Experiment, ModelEntry, Train};
-use crate::choices::{CaptionChoice, Defense, Features, Init, SplitMethod};
+use crate::choices::{CaptionChoice, Features, Init, SplitMethod};
 use crate::suggest::nearest;
 use anyhow::{Result, bail};
 use dualmd_diffusion::latent::LATENT_PRESETS;
+use dualmd_names::{Defense, ModelKind, Part};
 use std::collections::BTreeMap;
 
-/// The two models that `dualmd` and `distillmd` share: of D1 and of D2.
-pub const TEACHERS: [&str; 2] = ["teacher-1", "teacher-2"];
-
 /// The model of other images that attacks may compare with.
-pub const REFERENCE: &str = "reference";
+pub const REFERENCE: &str = ModelKind::REFERENCE;
 /// Folder of a run's shadow, and the name that its seed comes from.
 pub const SHADOW: &str = "shadow";
 
 /// What all models start from where there is a `[pretrain]`.
-pub const BASE: &str = "base";
+pub const BASE: &str = ModelKind::BASE;
 
 /// Training timesteps: no sampler can take more steps.
 const TIMESTEPS: usize = 1000;
@@ -412,7 +410,7 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
     let name = &model.name;
     let mut only = |key: &str, given: bool, defenses: &[Defense]| {
         if given && !defenses.contains(&model.defense) {
-            let list: Vec<_> = defenses.iter().map(|d| d.as_str()).collect();
+            let list: Vec<_> = defenses.iter().map(|d| d.name()).collect();
             problems.push(format!(
                 "model {name}: {key} is for defense = \"{}\"; remove it",
                 list.join("\" or \"")
@@ -527,14 +525,11 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
 /// What keeps a name from being a folder's name on any system, or from meaning one thing only.
 fn name_problem(name: &str) -> Option<String> {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if TEACHERS
-        .iter()
-        .any(|teacher| name.to_ascii_lowercase().ends_with(teacher))
-    {
+    if Part::resembles_teacher(name) {
         Some(format!(
             "model name {name} is taken by the teachers of dualmd and distillmd: choose another"
         ))
-    } else if name.to_ascii_lowercase().starts_with("shard-") {
+    } else if Part::resembles_shard(name) {
         Some(format!(
             "model name {name} could be that of a shard's model (k-way, ensemble): choose another"
         ))

@@ -4,6 +4,7 @@ use super::{Experiment, epochs, keys};
 use crate::errors::usage;
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_files::limit;
+use dualmd_names::{AttackSpec, NameError};
 use serde::Deserialize;
 use std::path::PathBuf;
 use toml::de::{DeTable, DeValue};
@@ -67,10 +68,13 @@ impl Experiment {
         if !unknown.is_empty() {
             bail!("{}", unknown.join("\n"));
         }
+        let mut merged: Table =
+            toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
+        // What attacks are asked for is an argument: said in one line, and not as an ill-typed value.
+        check_attacks(&merged)
+            .map_err(|error| usage(anyhow!("{origin}: audit.attacks: {error}")))?;
         // Also the file alone must be well-typed: these errors show the line.
         let mut experiment: Self =
-            toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
-        let mut merged: Table =
             toml::from_str(text).map_err(|error| anyhow!("{origin}: {error}"))?;
         epochs::check_units(&merged).with_context(|| origin.to_owned())?;
         let right_without = !sets.is_empty() && {
@@ -110,6 +114,18 @@ fn display(sets: &[String]) -> String {
         .map(|set| format!("--set {set}"))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// Are all names of attacks those of attacks?
+fn check_attacks(experiment: &Table) -> std::result::Result<(), NameError> {
+    let named = experiment
+        .get("audit")
+        .and_then(|audit| audit.get("attacks"));
+    let mut names = named.and_then(Value::as_array).into_iter().flatten();
+    names.try_for_each(|name| match name.as_str() {
+        Some(name) => name.parse::<AttackSpec>().map(|_| ()),
+        None => Ok(()),
+    })
 }
 
 /// Reports each key that is not known, with its position in the text. Does not look inside unknown ones.

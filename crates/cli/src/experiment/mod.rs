@@ -16,14 +16,15 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-pub use check::{BASE, REFERENCE, SHADOW, TEACHERS};
+pub use check::{BASE, REFERENCE, SHADOW};
 pub use layers::Source;
 
 use crate::choices::{
-    Alpha, CaptionChoice, Copies, Defense, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
+    Alpha, CaptionChoice, Copies, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
     ResizeFilter, Routing, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result, bail};
+use dualmd_names::{AttackSpec, BaseAttack, Defense};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -355,7 +356,7 @@ impl Default for Sample {
 pub struct Audit {
     /// Attacks beside `nn`: `dualmd list attacks` has them. `reference` trains one more model, on images that are neither
     /// members nor non-members.
-    pub attacks: Vec<String>,
+    pub attacks: Vec<AttackSpec>,
     /// Weights that are attacked.
     pub weights: Weights,
     /// Images scored at a time.
@@ -370,11 +371,11 @@ pub struct Audit {
 
 impl Default for Audit {
     fn default() -> Self {
-        let attacks = ["loss", "secmi", "pia", "pian", "sima"]
-            .map(String::from)
-            .to_vec();
+        use BaseAttack::{Loss, Pia, Pian, SecMi, SimA};
         Self {
-            attacks,
+            attacks: [Loss, SecMi, Pia, Pian, SimA]
+                .map(AttackSpec::from)
+                .to_vec(),
             weights: Weights::default(),
             batch: 64,
             known_fraction: dualmd_attack::known::FRACTION,

@@ -1,8 +1,9 @@
 //! What a person who writes an experiment file meets: defaults, layers, and messages.
 
 use super::{Experiment, ModelEntry, Source, keys};
-use crate::choices::{Defense, Dtype, Init, Order, Routing, SplitMethod};
+use crate::choices::{Dtype, Init, Order, Routing, SplitMethod};
 use crate::presets::PRESETS;
+use dualmd_names::{AttackSpec, Defense};
 
 const SMALL: &str = r#"
 seed = 7
@@ -37,6 +38,27 @@ fn message<T: std::fmt::Debug>(result: anyhow::Result<T>) -> String {
     format!("{:#}", result.unwrap_err())
 }
 
+fn names(attacks: &[AttackSpec]) -> Vec<String> {
+    attacks.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_misspelt_attack_is_found_where_it_stands() {
+    let told = message(with(&["audit.attacks=[\"loss\", \"secmia\"]"]));
+    assert!(
+        told.starts_with("--set audit.attacks=[\"loss\", \"secmia\"]: ")
+            && told.contains("unknown attack \"secmia\" (did you mean secmi?)"),
+        "{told}"
+    );
+    let file = format!("{SMALL}\n[audit]\nattacks = [\"sima@soon\"]\n");
+    let error = parse(&file).unwrap_err();
+    assert_eq!(crate::errors::exit_code(&error), 2);
+    assert_eq!(
+        error.to_string(),
+        "small.toml: audit.attacks: attack sima: \"sima@soon\": write sima@T with a whole number T, such as sima@100"
+    );
+}
+
 #[test]
 fn missing_keys_have_defaults() {
     let experiment = parse(SMALL).unwrap();
@@ -45,7 +67,7 @@ fn missing_keys_have_defaults() {
     assert_eq!(experiment.train.dtype, Dtype::Auto);
     assert_eq!(experiment.sample.n, 256);
     assert_eq!(
-        experiment.audit.attacks,
+        names(&experiment.audit.attacks),
         ["loss", "secmi", "pia", "pian", "sima"]
     );
     assert_eq!(experiment.models[1].kd_teacher(), "baseline");
@@ -223,7 +245,7 @@ fn sets_win_over_the_file_and_later_ones_over_earlier() {
     assert_eq!(experiment.data.source, "my pictures/set=1");
     assert_eq!(experiment.data.method, SplitMethod::CoinFlip);
     assert_eq!(experiment.sample.order, Order::RandomStep);
-    assert_eq!(experiment.audit.attacks, ["loss"]);
+    assert_eq!(names(&experiment.audit.attacks), ["loss"]);
     assert!((experiment.train.learning_rate - 1e-4).abs() < 1e-18);
     assert_eq!(experiment.models[1].kd_teacher(), "plain");
 }

@@ -2,6 +2,7 @@
 
 use super::{JobKind, Plan};
 use crate::experiment::epochs;
+use dualmd_names::AttackSpec;
 use std::fmt::Write;
 
 impl Plan {
@@ -110,7 +111,7 @@ impl Plan {
             let attacks = if target.attacks.is_empty() {
                 "-".to_owned()
             } else {
-                target.attacks.join(", ")
+                listed(&target.attacks)
             };
             writeln!(out, "  {head:<9} {:<12} {attacks}", target.name)?;
         }
@@ -130,6 +131,11 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+fn listed(attacks: &[AttackSpec]) -> String {
+    let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
+    names.join(", ")
 }
 
 /// "400 epochs"

@@ -15,7 +15,7 @@ mod tests;
 pub use crate::experiment::{BASE, REFERENCE, SHADOW};
 pub use captions::CaptionFacts;
 pub use describe::grouped;
-pub use schedule::{Job, JobKind, Target, takes_pair, training_seed};
+pub use schedule::{Job, JobKind, Target, training_seed};
 
 use crate::bail_usage;
 use crate::choices::{Features, SplitMethod};
@@ -24,8 +24,8 @@ use crate::stages::similar;
 use crate::suggest::nearest;
 use anyhow::{Context as _, Result, bail};
 use dualmd_attack::nn::BlackBox;
-use dualmd_attack::similarity::Similarity;
 use dualmd_files::limit;
+use dualmd_names::BaseAttack;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -332,44 +332,22 @@ impl Plan {
 /// A misspelt attack, or a variant that makes no sense, is found before the training and not after it.
 fn check_attacks(experiment: &Experiment) -> Result<()> {
     let (text, sample) = (experiment.is_text(), &experiment.sample);
-    let known: Vec<&str> = dualmd_attack::ALL
-        .iter()
-        .map(|a| a.name)
-        .chain(Similarity::ALL.map(Similarity::name))
-        .collect();
     for attack in &experiment.audit.attacks {
         let by_captions =
             similar::check(attack, text, sample.features, sample.steps).context("audit.attacks")?;
-        if attack == dualmd_attack::nn::FEATURES
+        if attack.base() == BaseAttack::NearestFeatures
             && matches!(sample.features, Features::Pixels | Features::None)
         {
             bail_usage!(
                 "audit.attacks: {attack} compares features of a network, and sample.features is \"{}\": choose a network, or leave the attack out \
                  (by pixels it is {})",
                 sample.features,
-                dualmd_attack::nn::NAME
+                BaseAttack::Nearest.name()
             );
         }
-        if by_captions || BlackBox::parse(attack).is_some() {
-            continue;
+        if !by_captions && BlackBox::of(attack).is_none() {
+            dualmd_attack::check_prompts(attack, text)?;
         }
-        let all = dualmd_attack::ALL.iter();
-        if !all
-            .map(|a| a.name)
-            .any(|name| name == dualmd_attack::base_name(attack))
-        {
-            match nearest(attack, known.iter().copied()) {
-                Some(near) => {
-                    bail_usage!("audit.attacks: unknown attack {attack}: did you mean {near}?")
-                }
-                None => bail_usage!(
-                    "audit.attacks: unknown attack {attack}: there are {}, and rounds@2, rounds@3, ...",
-                    known.join(", ")
-                ),
-            }
-        }
-        dualmd_attack::by_name(attack)?;
-        dualmd_attack::check_prompts(attack, text)?;
     }
     Ok(())
 }

@@ -1,14 +1,11 @@
 //! Which models are trained, after which others, and how the machine is shared.
 
 use super::DataFacts;
-use crate::choices::{Defense, Init};
-use crate::experiment::{
-    BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, TEACHERS, Train, epochs,
-};
+use crate::choices::Init;
+use crate::experiment::{BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, Train, epochs};
+use crate::stages::similar::needs_images;
 use anyhow::Result;
-use dualmd_attack::nn::BlackBox;
-use dualmd_attack::similarity::Similarity;
-use dualmd_attack::{Drawn, Needs, needs};
+use dualmd_names::{AttackSpec, BaseAttack, Defense, MadeFrom, ModelKind, Needs, Part};
 use serde::{Deserialize, Serialize};
 
 /// What a training is.
@@ -112,7 +109,7 @@ pub struct Target {
     /// Name of its files under `samples/` and `scores/`.
     pub name: String,
     /// A defence as `[[models]]` names it, or `teacher`.
-    pub defense: String,
+    pub defense: ModelKind,
     /// An earlier model of the file that differs from this one by name and seed alone: the same recipe, trained again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeat_of: Option<String>,
@@ -121,7 +118,7 @@ pub struct Target {
     /// Model folders to load: itself, the two teachers that alternate, or the shards' models that are averaged.
     pub parts: Vec<String>,
     /// Attacks on it. A pair has no one network to ask, so only its images are attacked (`nn`, `sim-mean`, `rounds@2`).
-    pub attacks: Vec<String>,
+    pub attacks: Vec<AttackSpec>,
 }
 
 /// Passes that a training of this recipe makes over the images that it learns from; `None` where their number is not known yet.
@@ -188,7 +185,7 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
     }
     for model in &experiment.models {
         let teachers = || teachers_of(model).to_vec();
-        if needs_teachers(model.defense) {
+        if model.defense.made_from() == MadeFrom::Teachers {
             for (half, name) in (1..).zip(teachers()) {
                 if jobs.iter().all(|job| job.name != name) {
                     let mut teacher = job(&name, 0, JobKind::Teacher { half }, Vec::new());
@@ -199,7 +196,7 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
                 }
             }
         }
-        if matches!(model.defense, Defense::KWay | Defense::Ensemble) {
+        if model.defense.made_from() == MadeFrom::Shards {
             let shards = model.shards();
             for (shard, name) in (1..).zip(shard_names(shards)) {
                 if jobs.iter().all(|job| job.name != name) {
@@ -254,7 +251,7 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         own.train = model.recipe(experiment)?;
         own.distill = model.distillation(&experiment.distill)?;
         let distill = own.distill.as_ref().unwrap_or(&experiment.distill);
-        if let (true, Some(teacher)) = (is_distilled(model.defense), own.needs.first())
+        if let (true, Some(teacher)) = (model.defense.facts().distilled, own.needs.first())
             && distill.init == Init::Shared
         {
             own.init_seed = Some(beginning(&jobs, experiment, teacher));
@@ -265,7 +262,7 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         .audit
         .attacks
         .iter()
-        .any(|a| needs(a) == Needs::Reference)
+        .any(|a| a.needs() == Needs::Reference)
     {
         jobs.push(job(REFERENCE, 0, JobKind::Reference, Vec::new()));
     }
@@ -281,11 +278,6 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
     Ok(jobs)
 }
 
-/// Is the model a student?
-fn is_distilled(defense: Defense) -> bool {
-    matches!(defense, Defense::Distillmd | Defense::KWay | Defense::Kd)
-}
-
 /// Seed of the weights that a teacher began with: the teachers of `jobs`, or a model of the file that comes later.
 fn beginning(jobs: &[Job], experiment: &Experiment, teacher: &str) -> u64 {
     if let Some(job) = jobs.iter().find(|job| job.name == teacher) {
@@ -297,47 +289,39 @@ fn beginning(jobs: &[Job], experiment: &Experiment, teacher: &str) -> u64 {
 
 /// The two models that a defence of this entry is made from.
 pub fn teachers_of(model: &ModelEntry) -> [String; 2] {
-    TEACHERS.map(|name| match &model.teachers {
-        Some(own) => format!("{own}-{name}"),
-        None => name.to_owned(),
-    })
+    Part::teachers(model.teachers.as_deref()).map(|teacher| teacher.to_string())
 }
 
 /// Names of the models of K shards.
 fn shard_names(shards: usize) -> Vec<String> {
-    (1..=shards)
-        .map(|i| format!("shard-{i}-of-{shards}"))
-        .collect()
+    let parts = Part::shards(shards).into_iter();
+    parts.map(|shard| shard.to_string()).collect()
 }
 
 /// All models to audit, in the order of the file; the teachers before the first model that is made from them.
 pub fn targets(experiment: &Experiment) -> Vec<Target> {
     let audit = &experiment.audit;
-    let mut black_box: Vec<String> = Vec::new();
+    let mut black_box: Vec<AttackSpec> = Vec::new();
     if audit.black_box {
-        black_box.push(dualmd_attack::nn::NAME.into());
+        black_box.push(BaseAttack::Nearest.into());
         if experiment.is_text() {
-            black_box.push(Similarity::Mean.name().into());
+            black_box.push(BaseAttack::SimMean.into());
         }
     }
     // What looks at drawn images alone can be run on whatever draws.
-    let by_images = |a: &String| {
-        BlackBox::parse(a).is_some_and(BlackBox::takes_drawn)
-            || Drawn::parse(a).is_some_and(|d| d.rounds.is_none())
-    };
-    for attack in audit.attacks.iter().filter(|a| by_images(a)) {
+    for attack in audit.attacks.iter().filter(|a| needs_images(a)) {
         if !black_box.contains(attack) {
             black_box.push(attack.clone());
         }
     }
     // Some attacks take the two models of a pair, all others take one model.
     let named = |pair: bool| {
-        let all = audit.attacks.iter().filter(move |a| !by_images(a));
-        all.filter(move |a| takes_pair(a) == pair).cloned()
+        let all = audit.attacks.iter().filter(|a| !needs_images(a));
+        all.filter(move |a| a.takes_pair() == pair).cloned()
     };
-    let single = |name: &str, defense: &str, needs: Vec<String>| Target {
+    let single = |name: &str, defense: ModelKind, needs: Vec<String>| Target {
         name: name.to_owned(),
-        defense: defense.to_owned(),
+        defense,
         repeat_of: None,
         needs,
         parts: vec![name.to_owned()],
@@ -351,14 +335,14 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             .filter(|e| e.but_for_seed() == model.but_for_seed())
             .map(|e| e.name.clone())
             .next();
-        if needs_teachers(model.defense) {
+        if model.defense.made_from() == MadeFrom::Teachers {
             for name in teachers() {
                 if targets.iter().all(|target| target.name != name) {
-                    targets.push(single(&name, "teacher", Vec::new()));
+                    targets.push(single(&name, ModelKind::Part, Vec::new()));
                 }
             }
         }
-        let (name, defense) = (&model.name, model.defense.as_str());
+        let (name, defense) = (&model.name, ModelKind::Of(model.defense));
         let target = match model.defense {
             Defense::None => single(name, defense, Vec::new()),
             Defense::Distillmd => single(name, defense, teachers()),
@@ -384,20 +368,6 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
         });
     }
     targets
-}
-
-/// Does an attack take the two models of a DualMD pair, or what they draw in turns?
-pub fn takes_pair(attack: &str) -> bool {
-    needs(attack) == Needs::Pair
-        || matches!(BlackBox::parse(attack), Some(BlackBox::Rounds(_)))
-        || Drawn::parse(attack).is_some_and(|drawn| drawn.rounds.is_some())
-}
-
-fn needs_teachers(defense: Defense) -> bool {
-    matches!(
-        defense,
-        Defense::Dualmd | Defense::Distillmd | Defense::Synthetic
-    )
 }
 
 /// What [`share`] divides.

@@ -3,10 +3,15 @@
 use super::schedule::{Machine, share};
 use super::*;
 use crate::experiment::{Run, Source};
+use dualmd_names::AttackSpec;
 
 fn experiment(sets: &[&str]) -> Experiment {
     let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
     Experiment::load(&Source::Preset("demo".into()), &sets).unwrap()
+}
+
+fn attacks(specs: &[AttackSpec]) -> Vec<String> {
+    specs.iter().map(ToString::to_string).collect()
 }
 
 fn context() -> Context {
@@ -124,9 +129,9 @@ fn the_pair_is_audited_through_its_images_only() {
         ]
     );
     assert_eq!(plan.models[3].parts, ["teacher-1", "teacher-2"]);
-    assert_eq!(plan.models[3].attacks, ["nn"]);
+    assert_eq!(attacks(&plan.models[3].attacks), ["nn"]);
     assert_eq!(
-        plan.models[4].attacks,
+        attacks(&plan.models[4].attacks),
         ["loss", "secmi", "pia", "pian", "sima", "nn"]
     );
     let message = format!("{:#}", plan.training("dualmd").unwrap_err());
@@ -148,7 +153,7 @@ fn what_looks_at_images_alone_is_asked_of_all_that_draw() {
             _ => &["loss"],
         };
         let expected: Vec<&str> = own.iter().copied().chain(["nn", "nn-features"]).collect();
-        assert_eq!(target.attacks, expected, "{}", target.name);
+        assert_eq!(attacks(&target.attacks), expected, "{}", target.name);
     }
 }
 
@@ -261,23 +266,13 @@ fn what_a_reader_should_know_is_said() {
 }
 
 #[test]
-fn a_misspelt_attack_is_found_before_the_training() {
-    let error =
-        Plan::resolve(&experiment(&["audit.attacks=[\"secmia\"]"]), &context()).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "audit.attacks: unknown attack secmia: did you mean secmi?"
-    );
-}
-
-#[test]
 fn what_captions_draw_is_compared_of_every_model_and_rounds_are_for_pairs() {
     let asked = "audit.attacks=[\"loss\", \"pw-threshold\", \"sim-mean\", \"rounds@2+second\"]";
     let text = experiment(&["model.preset=\"t2i-pixels-32\"", asked]);
     let of = |experiment: &Experiment, name: &str| {
         let targets = schedule::targets(experiment);
         let target = targets.into_iter().find(|t| t.name == name);
-        target.unwrap().attacks
+        attacks(&target.unwrap().attacks)
     };
     check_attacks(&text).unwrap();
     let drawn = ["nn", "sim-mean", "pw-threshold"];

@@ -3,7 +3,7 @@
 use super::prepare::Images;
 use super::sample::{Generator, read_samples};
 use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
-use super::shadow::{Shadow, draws, learns_there};
+use super::shadow::{Shadow, draws};
 use super::similar::needs_images;
 use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility, write_json};
 use crate::choices::Weights;
@@ -11,13 +11,13 @@ use crate::engine::Engine;
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::progress::{Progress, View, duration};
 use anyhow::Result;
-use dualmd_attack::nn::{self, BlackBox};
-use dualmd_attack::{AttackError, Needs, needs};
+use dualmd_attack::AttackError;
 use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_files::limit;
 use dualmd_metrics::Extractor;
+use dualmd_names::{AttackSpec, BaseAttack, Needs};
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub fn all(
     let of_shadow = shadow
         .map(|shadow| Attacked::of(&shadow.images, plan.model.text))
         .transpose()?;
-    let named = |a: &String| a == nn::FEATURES;
+    let named = |a: &AttackSpec| a.base() == BaseAttack::NearestFeatures;
     let features = plan.models.iter().any(|t| t.attacks.iter().any(named));
     let extractor = if plan.model.text || features {
         Some(comparing(plan, images, engine.device)?)
@@ -163,21 +163,19 @@ fn attack_one(
         Generator::open(&folders, weight_set(plan.audit.weights), engine)
     };
     let generator = open(run, &target.parts)?;
-    let compares = |a: &String| needs(a) == Needs::Reference;
+    let compares = |a: &AttackSpec| a.needs() == Needs::Reference;
     let reference = if target.attacks.iter().any(compares) {
         Some(open(run, &[REFERENCE.into()])?)
     } else {
         None
     };
-    let drawn =
-        |a: &String| BlackBox::parse(a).is_some_and(BlackBox::takes_drawn) || needs_images(a);
-    let generated = if target.attacks.iter().any(drawn) {
+    let generated = if target.attacks.iter().any(needs_images) {
         Some(read_samples(run, &target.name)?)
     } else {
         None
     };
     let shadow = match shadow {
-        Some((shadow, attacked)) if target.attacks.iter().any(|a| learns_there(a)) => {
+        Some((shadow, attacked)) if target.attacks.iter().any(AttackSpec::is_shadowed) => {
             let generated = draws(&target.attacks).then(|| read_samples(&shadow.run, &target.name));
             let labels = shadow.labels(&target.parts, &attacked.labels);
             Some((
@@ -196,7 +194,7 @@ fn attack_one(
     let parts = parts::beside(&csv);
     let subject = Subject {
         name: &target.name,
-        defense: &target.defense,
+        defense: target.defense.clone(),
         attacks: &target.attacks,
         generator: &generator,
         reference: reference.as_ref(),
@@ -260,7 +258,10 @@ fn complete(run: &RunFolder, plan: &Plan, target: &Target, compared_by: Option<&
         failures(d).is_empty()
             && d["known_fraction"] == plan.audit.known_fraction
             && d["compared_by"].as_str() == compared_by
-            && target.attacks.iter().all(|a| names.contains(&a.as_str()))
+            && target
+                .attacks
+                .iter()
+                .all(|a| names.contains(&a.to_string().as_str()))
     };
     run.scores(&target.name, "csv").exists() && description.is_some_and(|d| done(&d))
 }

@@ -9,10 +9,10 @@ use super::score::Label;
 use super::{RunFolder, create_folder, remove, write_json};
 use crate::plan::Plan;
 use anyhow::{Context, Result};
-use dualmd_attack::{Drawn, Needs, needs, nn::BlackBox};
 use dualmd_audit::files::{SetTest, SetsFile};
 use dualmd_audit::{ScoresFile, read_scores};
 use dualmd_files::limit;
+use dualmd_names::{AttackSpec, BaseAttack, Kind, ModelKind};
 use dualmd_stats::mmd_permutation;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ const PERMUTATIONS: usize = 999;
 
 /// Tests every model of a plan that is not a teacher. What cannot be tested (too few images, one attack) is left out.
 pub fn all(run: &RunFolder, plan: &Plan, labels: &[Label]) -> Result<()> {
-    for target in plan.models.iter().filter(|t| t.defense != "teacher") {
+    for target in plan.models.iter().filter(|t| t.defense != ModelKind::Part) {
         let csv = run.scores(&target.name, "csv");
         if csv.exists() {
             write(run, &target.name, labels, plan.seed)?;
@@ -62,15 +62,12 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
     write_json(&path, &file)
 }
 
-/// Attacks that score everybody by asking the model.
+/// Attacks of a score file that score everybody by asking the model.
 fn scores_all(attack: &str) -> bool {
-    BlackBox::parse(attack).is_none()
-        && Drawn::parse(attack).is_none_or(|d| d.rounds.is_none() && !d.form.learns())
-        && matches!(
-            needs(attack),
-            Needs::Nothing | Needs::Pair | Needs::Reference
-        )
-        && !attack.starts_with("lira")
+    let Ok(spec) = attack.parse::<AttackSpec>() else {
+        return BaseAttack::of(attack).is_none_or(|base| base.can_be_asked() && !base.learns());
+    };
+    !spec.learns() && !matches!(spec.base().facts().kind, Kind::Nearest | Kind::Rounds)
 }
 
 fn error_space(

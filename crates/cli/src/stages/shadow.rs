@@ -18,8 +18,8 @@ use crate::experiment::Experiment;
 use crate::plan::{BASE, JobKind, Plan, SHADOW, training_seed};
 use crate::progress::View;
 use anyhow::{Context, Result};
-use dualmd_attack::{Needs, needs};
 use dualmd_data::Split;
+use dualmd_names::{AttackSpec, BaseAttack};
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
@@ -35,16 +35,11 @@ pub struct Shadow {
     _held: Held,
 }
 
-/// Is the attack learnt on a shadow model?
-pub fn learns_there(attack: &str) -> bool {
-    needs(attack) == Needs::Shadow
-}
-
 /// Does an attack of the plan need a shadow?
 pub fn asked(plan: &Plan) -> bool {
     plan.models
         .iter()
-        .any(|target| target.attacks.iter().any(|a| learns_there(a)))
+        .any(|target| target.attacks.iter().any(AttackSpec::is_shadowed))
 }
 
 fn folder(run: &RunFolder) -> RunFolder {
@@ -57,8 +52,8 @@ pub fn seed(seed: u64) -> u64 {
 }
 
 /// Do attacks compare what the shadow draws?
-pub fn draws(attacks: &[String]) -> bool {
-    attacks.iter().any(|a| learns_there(a) && needs_images(a))
+pub fn draws(attacks: &[AttackSpec]) -> bool {
+    attacks.iter().any(|a| a.is_shadowed() && needs_images(a))
 }
 
 /// Members and non-members of the shadow: as many of either as the run has, or as many non-members as are left.
@@ -125,7 +120,7 @@ impl Shadow {
         own.data.method = SplitMethod::Half;
         own.seed = seed(plan.seed);
         // Nobody attacks it; an experiment names an attack, and this one asks for no further model.
-        own.audit.attacks = vec!["loss".to_owned()];
+        own.audit.attacks = vec![BaseAttack::Loss.into()];
         own.audit.black_box = false;
         if own.pretrain.take().is_some() {
             own.model.base = Some(run.model(BASE).display().to_string());

@@ -9,12 +9,13 @@ use crate::bail_usage;
 use crate::choices::{Features, Order, Sampler};
 use crate::engine::Engine;
 use anyhow::{Context, Result, anyhow, bail};
-use dualmd_attack::drawn::Rounds;
+use dualmd_attack::captions::combined;
 use dualmd_attack::nn::BlackBox;
-use dualmd_attack::similarity::{Similarity, channel_similarities, learnt, sim_mean};
-use dualmd_attack::{AttackError, AttackInfo, Drawn, Known};
+use dualmd_attack::similarity::{channel_similarities, learnt, sim_mean};
+use dualmd_attack::{AttackError, AttackInfo, Known};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::{Extractor, Places};
+use dualmd_names::{AttackSpec, Drawn, Rounds, Similarity};
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
 use std::cell::OnceCell;
@@ -25,9 +26,9 @@ use std::time::Instant;
 /// Samples whose places are compared at once: with three generations each, 49 places of 1,280 f64 take 2 MB a sample.
 const CHUNK: i64 = 16;
 
-/// Does an attack need the images that the model drew for its samples' captions?
-pub fn needs_images(attack: &str) -> bool {
-    Drawn::parse(attack).is_some_and(|drawn| drawn.rounds.is_none())
+/// Does an attack need the images that the model drew, as they are?
+pub fn needs_images(spec: &AttackSpec) -> bool {
+    spec.compares_drawn() || BlackBox::of(spec).is_some_and(BlackBox::takes_drawn)
 }
 
 /// Do these features know places, which the `pw` attacks compare?
@@ -41,30 +42,24 @@ pub fn has_places(features: Features) -> bool {
 ///
 /// # Errors
 /// It is one, or takes rounds, and cannot be run on these models.
-pub fn check(name: &str, text: bool, features: Features, steps: usize) -> Result<bool> {
-    let drawn = Drawn::parse(name);
-    let plain = match BlackBox::parse(name) {
-        Some(BlackBox::Rounds(rounds)) => Some(rounds),
-        _ => None,
-    };
-    let rounds = plain.or(drawn.and_then(|d| d.rounds).map(|r| r.rounds));
-    if rounds.is_some_and(|rounds| rounds > steps) {
+pub fn check(spec: &AttackSpec, text: bool, features: Features, steps: usize) -> Result<bool> {
+    if spec.rounds().is_some_and(|r| r.rounds > steps) {
         bail_usage!(
-            "attack {name}: images take {steps} steps, so there are at most {steps} rounds"
+            "attack {spec}: images take {steps} steps, so there are at most {steps} rounds"
         );
     }
-    match drawn {
+    match spec.drawn() {
         Some(drawn) if text => {
             if drawn.form.learns() && !has_places(features) {
                 bail_usage!(
-                    "attack {name} compares place by place, and {features} has one vector an image: use efflite0, vit or pixels \
+                    "attack {spec} compares place by place, and {features} has one vector an image: use efflite0, vit or pixels \
                      (sample.features)"
                 );
             }
             Ok(true)
         }
-        Some(_) if plain.is_none() => bail_usage!(
-            "attack {name} asks a text-to-image model for the samples' captions, and this one is told no text; leave it out"
+        Some(_) if BlackBox::of(spec).is_none() => bail_usage!(
+            "attack {spec} asks a text-to-image model for the samples' captions, and this one is told no text; leave it out"
         ),
         _ => Ok(false),
     }
@@ -86,9 +81,9 @@ pub fn vectors(extractor: &dyn Extractor, images: &Tensor) -> Result<Tensor> {
 
 /// One attack that is to be run.
 pub struct Asked<'a> {
-    /// Name.
-    pub name: &'a str,
-    /// What it is.
+    /// The attack.
+    pub spec: &'a AttackSpec,
+    /// How it compares, and what is drawn for it.
     pub drawn: Drawn,
     /// The same in words.
     pub info: AttackInfo,
@@ -179,7 +174,7 @@ impl<'a> Comparison<'a> {
             (true, Some(places)) => places.name(),
             _ => self.extractor.name(),
         };
-        drawn.info(self.subject.drawing.per_prompt, &encoder)
+        dualmd_attack::drawn::info(drawn, self.subject.drawing.per_prompt, &encoder)
     }
 
     /// What the scores of an attack depend on beside samples, captions and model. `shadow`: what stands for a shadow model.
@@ -243,7 +238,10 @@ impl<'a> Comparison<'a> {
             }
             (Similarity::Mean, Some(over)) => {
                 let all = self.with_every_caption(drawn.rounds)?;
-                let scores = all.iter().map(|likenesses| over.of(likenesses)).collect();
+                let scores = all
+                    .iter()
+                    .map(|likenesses| combined(over, likenesses))
+                    .collect();
                 Ok(((0..n).collect(), scores))
             }
             (form, _) if drawn.shadow => {

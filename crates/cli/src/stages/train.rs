@@ -6,7 +6,7 @@ use super::{RunFolder, pictures, text, write_json};
 use crate::choices::{LogFormat, Optimizer};
 use crate::engine::Engine;
 use crate::experiment::{Experiment, epochs};
-use crate::plan::{BASE, Job, JobKind, Plan, REFERENCE};
+use crate::plan::{Job, JobKind, Plan};
 use crate::progress::{ProgressEvent, View};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::{Captions, Finished, Network, Observer, TrainOptions, Trainer};
@@ -15,6 +15,7 @@ use dualmd_diffusion::{
     NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
 };
 use dualmd_files::{Building, limit};
+use dualmd_names::ModelKind;
 use dualmd_torch::Tensor;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -190,7 +191,7 @@ pub fn one(
         &building.path().join("training.json"),
         &serde_json::json!({
             "name": job.name,
-            "defense": defense(plan, &job.name),
+            "defense": recorded_kind(plan, job),
             "steps": outcome.steps,
             "epochs": passes(outcome.steps),
             "batch": options.batch,
@@ -295,15 +296,16 @@ impl Kind {
     }
 }
 
-fn defense<'a>(plan: &'a Plan, name: &'a str) -> &'a str {
-    plan.models.iter().find(|t| t.name == name).map_or(
-        if name == REFERENCE || name == BASE {
-            name
-        } else {
-            "teacher"
+/// What a training is recorded as.
+fn recorded_kind(plan: &Plan, job: &Job) -> ModelKind {
+    match plan.models.iter().find(|t| t.name == job.name) {
+        Some(target) => target.defense.clone(),
+        None => match job.kind {
+            JobKind::Reference => ModelKind::Reference,
+            JobKind::Pretrain => ModelKind::Base,
+            _ => ModelKind::Part,
         },
-        |t| &t.defense,
-    )
+    }
 }
 
 fn options(plan: &Plan, job: &Job) -> TrainOptions {

@@ -3,75 +3,74 @@
 use crate::args::ScoreArgs;
 use crate::bail_usage;
 use crate::errors::usage;
-use crate::stages::score::check_name;
 use crate::stages::similar;
 use anyhow::Result;
-use dualmd_attack::nn::{self, BlackBox};
-use dualmd_attack::shadow::SUFFIX as SHADOWED;
-use dualmd_attack::similarity::Similarity;
-use dualmd_attack::{Needs, check_prompts, needs};
+use dualmd_attack::check_prompts;
+use dualmd_attack::nn::BlackBox;
+use dualmd_names::{AttackSpec, BaseAttack, Needs, Similarity};
 
-/// Attacks by name; all usual ones that fit if none are named. Of a pair, what it generates is attacked and what both models
+/// The attacks that are named; all usual ones that fit if none are. Of a pair, what it generates is attacked and what both models
 /// together would give away; the attacks on one model only if they are asked for.
-pub fn attacks(args: &ScoreArgs, pair: bool, text: bool, black_box: bool) -> Result<Vec<String>> {
+pub fn attacks(
+    args: &ScoreArgs,
+    pair: bool,
+    text: bool,
+    black_box: bool,
+) -> Result<Vec<AttackSpec>> {
     let named = &args.attacks;
     if named.is_empty() {
-        let fits = |a: &dualmd_attack::catalogue::Entry| match a.needs {
+        let fits = |a: &BaseAttack| match a.needs() {
             Needs::Nothing | Needs::Known => !pair,
             Needs::Pair => pair,
             Needs::Reference => !pair && args.reference.is_some(),
             // No attack of the table is one of these: they are variants of those that learn.
             Needs::Shadow => false,
         };
-        let learns = |a: &dualmd_attack::catalogue::Entry| a.needs == Needs::Known;
-        let mut all: Vec<String> = dualmd_attack::ALL
-            .iter()
-            .filter(|a| (a.usual || text && a.usual_with_prompts) && fits(a))
-            .map(|a| a.name.to_owned())
+        let usual = dualmd_attack::ALL.into_iter();
+        let mut all: Vec<AttackSpec> = usual
+            .filter(|a| a.is_usual(text) && fits(a))
+            .map(AttackSpec::from)
             .collect();
         if args.shadow().is_some() {
-            let learnt = dualmd_attack::ALL
-                .iter()
-                .filter(|a| learns(a) && all.iter().any(|n| n == a.name));
-            let taught: Vec<String> = learnt.map(|a| format!("{}{SHADOWED}", a.name)).collect();
+            let on_shadow = |a: &AttackSpec| a.clone().on_shadow();
+            let taught: Vec<AttackSpec> = all.iter().filter_map(on_shadow).collect();
             all.extend(taught);
             if text && similar::has_places(args.features) {
-                let forms = Similarity::ALL.into_iter().filter(|form| form.learns());
-                all.extend(forms.map(|form| format!("{}{SHADOWED}", form.name())));
+                let forms = Similarity::ALL.map(|form| AttackSpec::from(form.attack()));
+                all.extend(forms.into_iter().filter_map(AttackSpec::on_shadow));
             }
         }
         if black_box || pair {
-            all.push(nn::NAME.into());
+            all.push(BaseAttack::Nearest.into());
             if text {
-                all.push(Similarity::Mean.name().into());
+                all.push(BaseAttack::SimMean.into());
             }
         }
         if pair && !text {
             let possible = (2..=3).filter(|rounds| *rounds <= args.draw.steps);
-            all.extend(possible.map(|rounds| format!("rounds@{rounds}")));
+            all.extend(possible.map(AttackSpec::in_rounds));
         }
         return used(args, all);
     }
-    for name in named {
-        check_name(name).map_err(usage)?;
+    for spec in named {
         let by_captions =
-            similar::check(name, text, args.features, args.draw.steps).map_err(usage)?;
-        if !by_captions && BlackBox::parse(name).is_none() {
-            check_prompts(name, text).map_err(|e| usage(e.into()))?;
+            similar::check(spec, text, args.features, args.draw.steps).map_err(usage)?;
+        if !by_captions && BlackBox::of(spec).is_none() {
+            check_prompts(spec, text).map_err(|e| usage(e.into()))?;
         }
-        if crate::plan::takes_pair(name) && !pair {
+        if spec.takes_pair() && !pair {
             bail_usage!(
-                "attack {name} takes the two models of a DualMD pair: name both model folders (--pair MODEL1 MODEL2)"
+                "attack {spec} takes the two models of a DualMD pair: name both model folders (--pair MODEL1 MODEL2)"
             );
         }
-        if needs(name) == Needs::Reference && args.reference.is_none() {
+        if spec.needs() == Needs::Reference && args.reference.is_none() {
             bail_usage!(
-                "attack {name} compares with a reference model, trained like this one on other images: name it (--reference MODEL)"
+                "attack {spec} compares with a reference model, trained like this one on other images: name it (--reference MODEL)"
             );
         }
-        if needs(name) == Needs::Shadow && args.shadow().is_none() {
+        if spec.is_shadowed() && args.shadow().is_none() {
             bail_usage!(
-                "attack {name} is learnt on a shadow model, trained like this one on other images: name it and its images (--shadow \
+                "attack {spec} is learnt on a shadow model, trained like this one on other images: name it and its images (--shadow \
                  MODEL --shadow-members DATA --shadow-nonmembers DATA)"
             );
         }
@@ -80,11 +79,12 @@ pub fn attacks(args: &ScoreArgs, pair: bool, text: bool, black_box: bool) -> Res
 }
 
 /// A shadow model that no attack learns on was named in vain.
-fn used(args: &ScoreArgs, attacks: Vec<String>) -> Result<Vec<String>> {
-    if args.shadow().is_some() && !attacks.iter().any(|a| needs(a) == Needs::Shadow) {
+fn used(args: &ScoreArgs, attacks: Vec<AttackSpec>) -> Result<Vec<AttackSpec>> {
+    if args.shadow().is_some() && !attacks.iter().any(AttackSpec::is_shadowed) {
+        let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
         bail_usage!(
             "--shadow: none of these attacks is learnt on a shadow model: {}; name one that ends with +shadow (--attacks)",
-            attacks.join(", ")
+            names.join(", ")
         );
     }
     Ok(attacks)

@@ -3,10 +3,11 @@
 use crate::args::{ScoreArgs, check_name};
 use crate::bail_usage;
 use anyhow::{Context, Result};
+use dualmd_names::{Defense, Part};
 use std::path::{Path, PathBuf};
 
 /// Name of a pair in files, and of the only model.
-const PAIR: &str = "dualmd";
+const PAIR: &str = Defense::Dualmd.name();
 const ONE: &str = "model";
 
 /// One thing that is audited.
@@ -87,14 +88,11 @@ pub fn audited(args: &ScoreArgs) -> Result<Vec<Audited>> {
             );
         }
         // A report judges teacher-1 and teacher-2 on one half of the members.
-        if let Some(half) = one.name.rsplit_once("teacher-").map(|(_, half)| half)
-            && matches!(half, "1" | "2")
-            && one.folders.iter().any(|f| {
-                half_of(f)
-                    .ok()
-                    .flatten()
-                    .is_none_or(|(h, _)| h.to_string() != half)
-            })
+        if let Some(half) = Part::half(&one.name).map(|half| u64::from(half.number()))
+            && one
+                .folders
+                .iter()
+                .any(|f| half_of(f).ok().flatten().is_none_or(|(h, _)| h != half))
         {
             bail_usage!(
                 "{} would be called {}, which names the model of half {half} of a split, and its training.json does not say that it is: \

@@ -12,13 +12,13 @@ use crate::stages::score::Label;
 use crate::stages::text::captions_of;
 use crate::stages::utility;
 use anyhow::{Context, Result, bail};
-use dualmd_attack::nn;
 use dualmd_data::{
     ImageSet, LoadOptions, NearDuplicateOptions, Record, Split, alike_across, dedupe,
     near_duplicates,
 };
 use dualmd_files::{limit, shown};
 use dualmd_metrics::Extractor;
+use dualmd_names::{AttackSpec, BaseAttack};
 use dualmd_torch::Tensor;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -135,8 +135,12 @@ impl Case {
     }
 
     /// What images that captions draw, and those of `nn-features`, are compared by: pixels where `--features` gives nothing.
-    pub fn comparing(&self, attacks: &[String]) -> Result<Option<Box<dyn Extractor>>> {
-        if self.images.captions.is_none() && !attacks.iter().any(|a| a == nn::FEATURES) {
+    pub fn comparing(&self, attacks: &[AttackSpec]) -> Result<Option<Box<dyn Extractor>>> {
+        if self.images.captions.is_none()
+            && !attacks
+                .iter()
+                .any(|a| a.base() == BaseAttack::NearestFeatures)
+        {
             return Ok(None);
         }
         let (features, weights) = self.features();

@@ -20,6 +20,7 @@ use crate::stages::{
 use crate::{choices, machine, signals};
 use anyhow::Result;
 use dualmd_data::{ImageSet, Record, Split};
+use dualmd_names::AttackSpec;
 use dualmd_torch::Tensor;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -141,7 +142,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
 struct Done {
     /// Its entry in the plan.
     plan: Value,
-    attacks: Vec<String>,
+    attacks: Vec<AttackSpec>,
     /// Its shadow model, for the plan.
     shadow: Value,
 }
@@ -320,7 +321,7 @@ fn finish(
         [one] => of(one).clone(),
         _ => Value::Null,
     };
-    let mut attacks: Vec<&String> = Vec::new();
+    let mut attacks: Vec<&AttackSpec> = Vec::new();
     for attack in done.iter().flat_map(|d| &d.attacks) {
         if !attacks.contains(&attack) {
             attacks.push(attack);

@@ -22,8 +22,8 @@ use anyhow::{Result, bail};
 use audited::Audited;
 use case::Case;
 use drawn::{drawing, generate};
-use dualmd_attack::nn::BlackBox;
 use dualmd_metrics::Extractor;
+use dualmd_names::{AttackSpec, Defense, ModelKind};
 use dualmd_torch::Tensor;
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,13 +50,11 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     let attacks = asked::attacks(&args.score, audited.is_pair(), text, false)?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
-    let drawn =
-        |a: &String| BlackBox::parse(a).is_some_and(BlackBox::takes_drawn) || needs_images(a);
     let mut draw = |model, images, seed| {
         let (args, progress) = (&args.score, &mut progress);
         generate(&case.engine, model, images, args, seed, progress, &stop)
     };
-    let generated = match attacks.iter().any(drawn) {
+    let generated = match attacks.iter().any(needs_images) {
         true => Some(draw(&case.generator, &case.images, seed)?),
         false => None,
     };
@@ -110,7 +108,7 @@ fn subject<'a>(
     case: &'a Case,
     args: &ScoreArgs,
     audited: &'a Audited,
-    attacks: &'a [String],
+    attacks: &'a [AttackSpec],
     generated: [Option<&'a Tensor>; 2],
     texts: &'a Texts<'a>,
     extractor: Option<&'a dyn Extractor>,
@@ -119,10 +117,9 @@ fn subject<'a>(
 ) -> Subject<'a> {
     Subject {
         name: &audited.name,
-        defense: if audited.is_pair() {
-            "dualmd"
-        } else {
-            "unknown"
+        defense: match audited.is_pair() {
+            true => Defense::Dualmd.into(),
+            false => ModelKind::unknown(),
         },
         attacks,
         generator: &case.generator,

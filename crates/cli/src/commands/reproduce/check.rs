@@ -98,8 +98,9 @@ fn too_few(set: &ImageSet, plan: &Plan, experiment: &Experiment) -> Option<Strin
         .audit
         .attacks
         .iter()
-        .find(|a| a.ends_with("+shadow"));
-    if let Some(attack) = shadow {
+        .find(|a| a.is_shadowed())
+        .map(ToString::to_string);
+    if let Some(attack) = &shadow {
         more.push((d.members.next_multiple_of(2) + SHADOWS_OTHERS, attack));
     }
     let (outside, whose) = more.into_iter().max_by_key(|m| m.0).unwrap_or((0, ""));

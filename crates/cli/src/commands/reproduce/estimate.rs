@@ -2,17 +2,17 @@
 //! of them; everything else is counted. An estimate, and printed as one.
 
 use crate::args::Global;
-use crate::choices::Defense;
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::plan::{Job, JobKind, Plan, grouped};
 use crate::progress::duration;
 use crate::stages::{prepare, text};
 use anyhow::Result;
+use dualmd_attack::Space;
 use dualmd_attack::nn::BlackBox;
-use dualmd_attack::{Drawn, Needs, needs};
 use dualmd_defense::Network;
 use dualmd_diffusion::{Condition, Keep, UNet2d};
+use dualmd_names::{AttackSpec, Cost, Defense};
 use dualmd_torch::{Kind, Tensor, no_grad};
 use std::time::{Duration, Instant};
 
@@ -82,9 +82,9 @@ pub fn work(plan: &Plan, captions: f64) -> Work {
     }
     let draw = drawings(plan);
     for model in &plan.models {
-        let networks = match model.defense.as_str() {
-            "ensemble" => model.parts.len().max(1) as f64,
-            _ => 1.0,
+        let networks = match model.defense.is(Defense::Ensemble) {
+            true => model.parts.len().max(1) as f64,
+            false => 1.0,
         };
         let images = match plan.model.text {
             true => draw.images_a_caption,
@@ -96,7 +96,7 @@ pub fn work(plan: &Plan, captions: f64) -> Work {
         }
     }
     // Attacks learnt on a shadow model: every training once more.
-    if plan.audit.attacks.iter().any(|a| needs(a) == Needs::Shadow) {
+    if plan.audit.attacks.iter().any(AttackSpec::is_shadowed) {
         let again = plan.trainings.iter().map(|job| training(plan, job));
         out = again.fold(out, Work::and);
     }
@@ -145,15 +145,15 @@ fn drawings(plan: &Plan) -> Drawings {
 }
 
 /// Calls of one attack on one model.
-fn attacking(plan: &Plan, attack: &str, captions: f64, draw: &Drawings) -> f64 {
+fn attacking(plan: &Plan, attack: &AttackSpec, captions: f64, draw: &Drawings) -> f64 {
     let scored = (plan.data.members + plan.data.nonmembers) as f64;
-    if let (Some(BlackBox::Rounds(rounds)), false) = (BlackBox::parse(attack), plan.model.text) {
+    if let (Some(BlackBox::Rounds(rounds)), false) = (BlackBox::of(attack), plan.model.text) {
         return rounds as f64 * plan.sample.n as f64 * draw.calls;
     }
-    if BlackBox::parse(attack).is_some_and(BlackBox::takes_drawn) {
+    if BlackBox::of(attack).is_some_and(BlackBox::takes_drawn) {
         return 0.0;
     }
-    if let Some(drawn) = Drawn::parse(attack) {
+    if let Some(drawn) = attack.drawn() {
         // The first caption's images are drawn anyway, the other captions' and those in rounds are not.
         let lists = if drawn.captions.is_some() {
             (captions - 1.0).max(0.0)
@@ -166,20 +166,18 @@ fn attacking(plan: &Plan, attack: &str, captions: f64, draw: &Drawings) -> f64 {
         };
         return lists * draw.images_a_caption * draw.calls;
     }
-    let plain = dualmd_attack::base_name(attack);
-    let Ok(method) = dualmd_attack::by_name(plain) else {
+    let plain = AttackSpec::from(attack.base());
+    let Ok(method) = dualmd_attack::method(&plain, Space::Pixels) else {
         return 0.0;
     };
     let calls = method.info().network_calls_per_sample as f64;
-    let each = if plain.starts_with("gsa") {
-        GRADIENT
-    } else {
-        1.0
+    let each = match attack.base().facts().cost {
+        Cost::Gradients => GRADIENT,
+        Cost::Calls | Cost::Images | Cost::Trainings => 1.0,
     };
-    let asked = if attack.contains("+captions") {
-        captions.max(1.0)
-    } else {
-        1.0
+    let asked = match attack.captions() {
+        Some(_) => captions.max(1.0),
+        None => 1.0,
     };
     calls * each * asked * scored
 }

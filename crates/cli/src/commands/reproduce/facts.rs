@@ -6,6 +6,7 @@ use super::paper::{self, Metric};
 use super::read::{Evidence, Set};
 use super::tables::{compared_with, metrics};
 use anyhow::Result;
+use dualmd_names::BaseAttack;
 
 /// A method with its number.
 struct Ranked<'a> {
@@ -251,7 +252,10 @@ fn best_attacks(set: &Set) -> Result<Option<String>> {
         };
         parts.push((model, attack, cell));
     }
-    let papers = |attack: &str| matches!(attack, "secmi" | "secmi-nn" | "pia");
+    let papers = |attack: &str| {
+        use BaseAttack::{Pia, SecMi, SecMiNn};
+        matches!(BaseAttack::named(attack), Some(SecMi | SecMiNn | Pia))
+    };
     let agree = parts.iter().filter(|(_, attack, _)| papers(attack)).count();
     let text: Vec<String> = parts
         .iter()

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use dualmd_data::decode::decode;
 use dualmd_data::{LoadOptions, Picture, grid, save_png};
 use dualmd_files::limit;
+use dualmd_names::Part;
 use std::path::Path;
 
 /// Images in a row.
@@ -66,10 +67,9 @@ fn models(set: &Set) -> Vec<(String, String)> {
     found
         .into_iter()
         .map(|name| {
-            let title = match name.as_str() {
-                "teacher-1" => "Sub-Model 1".into(),
-                "teacher-2" => "Sub-Model 2".into(),
-                other => names::method(other),
+            let title = match Part::of(&name) {
+                Some(Part::Teacher { half, own: None }) => format!("Sub-Model {}", half.number()),
+                _ => names::method(&name),
             };
             (name, title)
         })

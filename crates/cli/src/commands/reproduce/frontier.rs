@@ -9,6 +9,7 @@ use super::svg::{self, Panel, Point};
 use super::tables::{Record, Row, Table, intervals};
 use crate::experiment::epochs;
 use anyhow::Result;
+use dualmd_names::BaseAttack;
 
 /// The undefended model at one number of steps.
 struct Station {
@@ -378,7 +379,9 @@ pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, Option<String
         .filter(|m| m != baseline(set))
         .collect();
     legend.extend(models.iter().map(|m| match attacks_on(set, m).as_slice() {
-        [only] if only == "nn" => format!("{} (by its images)", names::method(m)),
+        [only] if BaseAttack::named(only) == Some(BaseAttack::Nearest) => {
+            format!("{} (by its images)", names::method(m))
+        }
         _ => names::method(m),
     }));
     let mut panels = Vec::new();

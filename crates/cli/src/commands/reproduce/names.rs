@@ -2,6 +2,7 @@
 
 use super::paper::Metric;
 use super::read::Evidence;
+use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
 
 /// (model as the study names it, name in the tables): those of the paper first, then the others.
 const METHODS: [(&str, &str); 12] = [
@@ -40,7 +41,7 @@ pub fn compared(evidence: &Evidence) -> Vec<String> {
         for model in set.models() {
             let name = model.name.as_str();
             let station = Some(name) != baseline && line.iter().any(|(n, _)| n == name);
-            let other = station || ["teacher", "shard"].contains(&model.defense.as_str());
+            let other = station || model.defense == ModelKind::Part;
             if !other && !found.contains(&model.name) {
                 found.push(model.name.clone());
             }
@@ -54,24 +55,27 @@ pub fn compared(evidence: &Evidence) -> Vec<String> {
 
 /// An attack as the tables name it.
 pub fn attack(name: &str) -> String {
-    match name {
-        "secmi" => "SecMI".into(),
-        "secmi-nn" => "SecMI-NNs".into(),
-        "pia" => "PIA".into(),
-        "pian" => "PIAN".into(),
-        "loss" => "Loss".into(),
-        "sima" => "SimA".into(),
-        "pfami" => "PFAMI".into(),
-        "rediffuse" => "ReDiffuse".into(),
-        "gsa1" => "GSA1".into(),
-        "gsa2" => "GSA2".into(),
-        "reference" => "Reference model".into(),
-        "nn" => "Nearest image".into(),
-        other => match other.strip_suffix("+shadow") {
-            Some(learnt) => format!("{}, learnt on a shadow", attack(learnt)),
-            None => other.to_owned(),
-        },
-    }
+    use BaseAttack::{
+        Gsa1, Gsa2, Loss, Nearest, Pfami, Pia, Pian, ReDiffuse, Reference, SecMi, SecMiNn, SimA,
+    };
+    let Ok(spec) = name.parse::<AttackSpec>() else {
+        return name.to_owned();
+    };
+    let (plain, learnt) = match spec.is_shadowed() {
+        true => (spec.not_shadowed(), ", learnt on a shadow"),
+        false => (spec, ""),
+    };
+    let known = match plain.base() {
+        _ if plain != AttackSpec::from(plain.base()) => None,
+        Reference => Some("Reference model"),
+        Nearest => Some("Nearest image"),
+        base @ (Loss | SecMi | SecMiNn | Pia | Pian | SimA | Pfami | ReDiffuse | Gsa1 | Gsa2) => {
+            Some(base.title())
+        }
+        _ => None,
+    };
+    let title = known.map_or_else(|| plain.to_string(), str::to_owned);
+    title + learnt
 }
 
 /// What a distance of these features is called; FID only where it is that.

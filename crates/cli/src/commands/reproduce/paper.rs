@@ -1,6 +1,8 @@
 //! The paper's numbers: "Dual-Model Defense: Safeguarding Diffusion Models from Membership Inference Attacks through Disjoint
 //! Data Splitting", tables 2 and 3 (section 4) and 10 (appendix A.6), as printed there.
 
+use dualmd_names::BaseAttack;
+
 /// What a number is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
@@ -103,7 +105,7 @@ pub fn numbers() -> Vec<Number> {
         for (dataset, (auc, tpr)) in DATASETS.into_iter().zip(cells) {
             let pairs = [(Metric::Auc, auc), (Metric::Tpr, tpr)];
             add(3, dataset, Some(attack), model, pairs);
-            if attack == "secmi" {
+            if BaseAttack::named(attack) == Some(BaseAttack::SecMi) {
                 add(3, dataset, Some("secmi-nn"), model, pairs);
             }
         }

@@ -6,6 +6,7 @@ use super::paper::Metric;
 use super::study::{Planned, Runs, Study};
 use anyhow::{Context, Result, bail};
 use dualmd_files::limit;
+use dualmd_names::{Defense, ModelKind};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -75,7 +76,7 @@ pub struct Model {
     /// As the study names it.
     pub name: String,
     /// How it was trained.
-    pub defense: String,
+    pub defense: ModelKind,
     /// For people.
     pub title: String,
     /// Attacks on it.
@@ -294,7 +295,7 @@ impl Set {
     /// The undefended model that the others are compared with: the one of that name, else the first.
     pub fn baseline(&self) -> Option<&Model> {
         let models = self.models();
-        let mut undefended = models.into_iter().filter(|m| m.defense == "none");
+        let mut undefended = models.into_iter().filter(|m| m.defense.is(Defense::None));
         let first = undefended.next()?;
         match first.name == names::BASELINE {
             true => Some(first),
@@ -313,7 +314,7 @@ impl Set {
         let mut out: Vec<(String, f64)> = self
             .models()
             .into_iter()
-            .filter(|m| m.defense == "none" && m.recipe == baseline.recipe)
+            .filter(|m| m.defense.is(Defense::None) && m.recipe == baseline.recipe)
             .filter_map(|m| Some((m.name.clone(), m.utility.as_ref()?.steps?)))
             .collect();
         out.sort_by(|a, b| a.1.total_cmp(&b.1));
@@ -383,7 +384,7 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
     }
     let whole = |m: &Model| {
         let training = m.utility.as_ref()?;
-        training.images.filter(|_| m.defense == "none")
+        training.images.filter(|_| m.defense.is(Defense::None))
     };
     Ok(Run {
         seed,

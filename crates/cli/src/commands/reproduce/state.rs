@@ -3,7 +3,6 @@
 use super::estimate::{self, Work};
 use super::study::{Planned, Study};
 use crate::args::Global;
-use crate::choices::Defense;
 use crate::experiment::{Data, Experiment, epochs};
 use crate::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions, grouped};
 use crate::progress::duration;
@@ -11,6 +10,7 @@ use crate::stages::prepare;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Method, Split};
 use dualmd_files::limit;
+use dualmd_names::Defense;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -146,7 +146,10 @@ pub fn with_more_attacks(planned: &Planned) -> Result<Option<Experiment>> {
         .filter_map(|r| Some(r["attack"].as_str()?.to_owned()))
         .collect();
     let asked = outline(planned)?.models.into_iter().flat_map(|m| m.attacks);
-    if asked.into_iter().all(|attack| found.contains(&attack)) {
+    if asked
+        .into_iter()
+        .all(|attack| found.contains(&attack.to_string()))
+    {
         return Ok(None);
     }
     let path = planned.folder.plan();

@@ -6,8 +6,9 @@ use super::super::text::Encoded;
 use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use anyhow::Result;
+use dualmd_attack::AttackInfo;
 use dualmd_attack::nn::BlackBox;
-use dualmd_attack::{AttackInfo, Drawn, Needs};
+use dualmd_names::{AttackSpec, Needs};
 use dualmd_torch::{Device, Kind, Tensor};
 use serde_json::{Value, json};
 
@@ -75,15 +76,15 @@ impl Base {
         Ok(self)
     }
 
-    /// What stands for the shadow model and its samples in what attack `name` depends on; null without one.
-    pub(super) fn shadow(&self, name: &str) -> Value {
+    /// What stands for the shadow model and its samples in what an attack depends on; null without one.
+    pub(super) fn shadow(&self, spec: &AttackSpec) -> Value {
         let Some(shadow) = &self.shadow else {
             return Value::Null;
         };
-        match Drawn::parse(name) {
-            // Images as any user gets them are there already; all others are made from the model.
-            Some(Drawn { rounds: None, .. }) => json!(shadow.drawn),
-            _ => json!(shadow.asked),
+        // Images as any user gets them are there already; all others are made from the model.
+        match spec.compares_drawn() {
+            true => json!(shadow.drawn),
+            false => json!(shadow.asked),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Scores that are there already, and how they are replaced.
 
 use super::super::write_json;
-use super::check_name;
 use anyhow::Result;
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_files::limit;
+use dualmd_names::AttackSpec;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,25 +45,25 @@ impl Kept {
         }
     }
 
-    /// What stood for the shadow model that attack `name` was learnt on; null if it was not.
-    pub(super) fn shadow(&self, name: &str) -> Value {
+    /// What stood for the shadow model that an attack was learnt on; null if it was not.
+    pub(super) fn shadow(&self, spec: &AttackSpec) -> Value {
+        let name = spec.to_string();
         let mut entries = self.scores.values().map(|(entry, _)| entry);
         let own = entries.find(|entry| entry["attack"] == name);
         own.map_or(Value::Null, |entry| entry["shadow"]["of"].clone())
     }
 
-    /// The attacks that are not among these, by name.
-    pub(super) fn beside(&self, asked: &[String]) -> Vec<String> {
+    /// The attacks that are not among these, in the order of their names.
+    pub(super) fn beside(&self, asked: &[AttackSpec]) -> Vec<AttackSpec> {
         let names = self
             .scores
             .values()
             .filter_map(|(entry, _)| entry["attack"].as_str());
-        let mut names: Vec<String> = names
-            .filter(|name| check_name(name).is_ok() && !asked.iter().any(|a| a == name))
-            .map(str::to_owned)
-            .collect();
-        names.sort();
-        names
+        // LiRA's scores, say, are none that could be made again here.
+        let specs = names.filter_map(|name| name.parse::<AttackSpec>().ok());
+        let mut specs: Vec<AttackSpec> = specs.filter(|spec| !asked.contains(spec)).collect();
+        specs.sort_by_cached_key(ToString::to_string);
+        specs
     }
 }
 

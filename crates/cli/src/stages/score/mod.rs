@@ -16,13 +16,11 @@ use crate::progress::{Progress, ProgressEvent};
 use anyhow::{Context, Result};
 use depends::Base;
 use dualmd_attack::nn::{self, BlackBox, feature_scores, nearest};
-use dualmd_attack::{
-    AttackError, AttackInfo, Drawn, Known, Method, Others, RunOptions, Space, by_name, by_name_for,
-    needs,
-};
+use dualmd_attack::{AttackError, AttackInfo, Known, Method, Others, RunOptions, Space};
 use dualmd_audit::ScoreRow;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::Extractor;
+use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
 use dualmd_torch::{Device, Tensor};
 use samples::{Taught, samples};
 use serde_json::{Value, json};
@@ -80,9 +78,9 @@ pub struct Subject<'a> {
     /// Name in files.
     pub name: &'a str,
     /// Defence, for the record.
-    pub defense: &'a str,
-    /// Attacks by name.
-    pub attacks: &'a [String],
+    pub defense: ModelKind,
+    /// Attacks.
+    pub attacks: &'a [AttackSpec],
     /// The model.
     pub generator: &'a Generator,
     /// A model of the same kind that saw none of the samples.
@@ -108,17 +106,6 @@ pub struct Subject<'a> {
     pub weights: Weights,
     /// Folder for what is done on the way ([`parts::beside`]).
     pub parts: &'a Path,
-}
-
-/// Is there an attack of this name, of either kind?
-///
-/// # Errors
-/// There is none; the message names the nearest.
-pub fn check_name(name: &str) -> Result<()> {
-    if BlackBox::parse(name).is_none() && Drawn::parse(name).is_none() {
-        by_name(name)?;
-    }
-    Ok(())
 }
 
 /// Rows of the CSV and the description beside it.
@@ -181,33 +168,33 @@ pub fn score(
         _ => None,
     };
 
-    let mut done: BTreeMap<&str, (Value, Vec<ScoreRow>)> = BTreeMap::new();
+    let mut done: BTreeMap<&AttackSpec, (Value, Vec<ScoreRow>)> = BTreeMap::new();
     let (mut methods, mut black_boxes, mut similar) = (Vec::new(), Vec::new(), Vec::new());
     let mut reused = 0;
     // Attacks that were scored before and are not asked for now: what they found stays, where it still holds.
     let others = kept.beside(subject.attacks);
-    for (name, asked) in subject
+    for (spec, asked) in subject
         .attacks
         .iter()
-        .map(|name| (name, true))
-        .chain(others.iter().map(|name| (name, false)))
+        .map(|spec| (spec, true))
+        .chain(others.iter().map(|spec| (spec, false)))
     {
         // Scores that are not asked for now were learnt where they say.
         let shadow = match taught_by {
-            Some(_) => base.shadow(name),
-            None => kept.shadow(name),
+            Some(_) => base.shadow(spec),
+            None => kept.shadow(spec),
         };
-        if let (Some(drawn), Some(comparison)) = (Drawn::parse(name), &comparison) {
+        if let (Some(drawn), Some(comparison)) = (spec.drawn(), &comparison) {
             let info = comparison.info(drawn);
             match comparison.depends_on(drawn, &shadow) {
                 Ok(rest) => {
                     let fingerprint = base.of(&info, &rest);
                     if let Some(found) = kept.scores.remove(&fingerprint) {
                         reused += usize::from(asked);
-                        done.insert(name, found);
+                        done.insert(spec, found);
                     } else if asked {
                         similar.push(Asked {
-                            name,
+                            spec,
                             drawn,
                             info,
                             fingerprint,
@@ -216,13 +203,13 @@ pub fn score(
                 }
                 Err(error) if asked => {
                     let reason = Some(format!("{error:#}"));
-                    done.insert(name, (failed(&info, reason), Vec::new()));
+                    done.insert(spec, (failed(&info, reason), Vec::new()));
                 }
                 Err(_) => {}
             }
             continue;
         }
-        let (info, fingerprint, what) = match BlackBox::parse(name) {
+        let (info, fingerprint, what) = match BlackBox::of(spec) {
             Some(kind) => {
                 let n = match (kind, subject.generated) {
                     (kind, Some(images)) if kind.takes_drawn() => images.size()[0] as usize,
@@ -234,46 +221,47 @@ pub fn score(
                 (info, fingerprint, Err(kind))
             }
             None => {
-                let method = by_name_for(name, space)?;
+                let method = dualmd_attack::method(spec, space)?;
                 let info = method.info();
-                let fingerprint = base.network(&info, needs(name), subject, &shadow);
+                let fingerprint = base.network(&info, spec.needs(), subject, &shadow);
                 (info, fingerprint, Ok(method))
             }
         };
         if let Some(found) = kept.scores.remove(&fingerprint) {
             reused += usize::from(asked);
-            done.insert(name, found);
+            done.insert(spec, found);
             continue;
         }
         if !asked {
             continue;
         }
         match what {
-            Err(kind) => black_boxes.push((name, kind, info, fingerprint)),
+            Err(kind) => black_boxes.push((spec, kind, info, fingerprint)),
             Ok(Method::Shadowed(_)) if taught_by.is_none() => {
                 let reason = Some(AttackError::NoShadow.to_string());
-                done.insert(name, (failed(&info, reason), Vec::new()));
+                done.insert(spec, (failed(&info, reason), Vec::new()));
             }
             Ok(Method::Learned(_)) if known.is_err() => {
                 let reason = known.as_ref().err().map(ToString::to_string);
-                done.insert(name, (failed(&info, reason), Vec::new()));
+                done.insert(spec, (failed(&info, reason), Vec::new()));
             }
-            Ok(method) => methods.push((name, method, fingerprint)),
+            Ok(method) => methods.push((spec, method, fingerprint)),
         }
     }
-    let rows = |name: &str, places: &[usize], scores: &[f64]| -> Vec<ScoreRow> {
+    let rows = |spec: &AttackSpec, places: &[usize], scores: &[f64]| -> Vec<ScoreRow> {
+        let name = spec.to_string();
         let row = |(&place, &score): (&usize, &f64)| ScoreRow {
             sample_id: labels[place].id.clone(),
             group: labels[place].group.clone(),
             member: labels[place].member,
-            attack: name.to_owned(),
+            attack: name.clone(),
             score,
         };
         places.iter().zip(scores).map(row).collect()
     };
 
-    let learnt_there = |name: &str| {
-        let of = base.shadow(name);
+    let learnt_there = |spec: &AttackSpec| {
+        let of = base.shadow(spec);
         json!(taught_by.as_ref().map(|taught| taught.described(&of)))
     };
     let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
@@ -292,11 +280,11 @@ pub fn score(
             let generator = taught.shadow.generator;
             generator.denoiser(Order::First, timesteps, subject.seed)
         });
-        let (names, methods): (Vec<_>, Vec<_>) = methods
+        let (specs, methods): (Vec<_>, Vec<_>) = methods
             .into_iter()
-            .map(|(name, method, fingerprint)| ((name, fingerprint), method))
+            .map(|(spec, method, fingerprint)| ((spec, fingerprint), method))
             .unzip();
-        let of: Vec<&str> = names
+        let of: Vec<&str> = specs
             .iter()
             .map(|(_, fingerprint)| fingerprint.as_str())
             .collect();
@@ -342,8 +330,8 @@ pub fn score(
                 stop: &|| stop.load(Ordering::Relaxed),
             },
         )?;
-        for (((name, fingerprint), method), result) in
-            names.iter().zip(&methods).zip(&outcome.results)
+        for (((spec, fingerprint), method), result) in
+            specs.iter().zip(&methods).zip(&outcome.results)
         {
             let entry = match &result.scores {
                 Ok(scores) => {
@@ -354,14 +342,14 @@ pub fn score(
                             entry["trained_on"] = trained_on(known.as_ref().ok());
                         }
                         Method::Shadowed(_) => {
-                            entry["shadow"] = learnt_there(name);
+                            entry["shadow"] = learnt_there(spec);
                         }
                     }
-                    (entry, rows(name, &result.rows, scores))
+                    (entry, rows(spec, &result.rows, scores))
                 }
                 Err(reason) => (failed(&result.info, Some(reason.clone())), Vec::new()),
             };
-            done.insert(name, entry);
+            done.insert(spec, entry);
         }
         (made, saved, warnings) = (
             outcome.network_calls_made,
@@ -376,7 +364,7 @@ pub fn score(
         }
     }
     let all: Vec<usize> = (0..labels.len()).collect();
-    for (name, kind, info, fingerprint) in black_boxes {
+    for (spec, kind, info, fingerprint) in black_boxes {
         let began = Instant::now();
         let found = pool(subject, kind, x, engine, stop).and_then(|pool| match kind {
             BlackBox::Features => by_features(subject, x, &pool),
@@ -385,12 +373,12 @@ pub fn score(
         let entry = match found {
             Ok(scores) => {
                 let entry = described(&info, &fingerprint, began.elapsed().as_secs_f64());
-                (entry, rows(name, &all, &scores))
+                (entry, rows(spec, &all, &scores))
             }
             Err(error) if super::sample::stopped(&error) => return Err(error),
             Err(error) => (failed(&info, Some(format!("{error:#}"))), Vec::new()),
         };
-        done.insert(name, entry);
+        done.insert(spec, entry);
     }
 
     for asked in similar {
@@ -402,20 +390,20 @@ pub fn score(
             Ok((places, scores)) => {
                 let mut entry = described(&asked.info, &asked.fingerprint, seconds);
                 if asked.drawn.shadow {
-                    entry["shadow"] = learnt_there(asked.name);
+                    entry["shadow"] = learnt_there(asked.spec);
                 } else if asked.drawn.form.learns() {
                     entry["trained_on"] = trained_on(known.as_ref().ok());
                 }
-                (entry, rows(asked.name, &places, &scores))
+                (entry, rows(asked.spec, &places, &scores))
             }
             Err(error) => (failed(&asked.info, Some(format!("{error:#}"))), Vec::new()),
         };
-        done.insert(asked.name, entry);
+        done.insert(asked.spec, entry);
     }
 
     let (mut attacks, mut scored) = (Vec::new(), Vec::new());
-    for name in subject.attacks.iter().chain(&others) {
-        if let Some((entry, rows)) = done.remove(name.as_str()) {
+    for spec in subject.attacks.iter().chain(&others) {
+        if let Some((entry, rows)) = done.remove(spec) {
             attacks.push(entry);
             scored.extend(rows);
         }
@@ -443,8 +431,8 @@ fn by_features(subject: &Subject<'_>, x: &Tensor, pool: &Tensor) -> Result<Vec<f
             format!(
                 "{} compares features of images, and there is no network for them: `cargo xtask features` fetches one \
                  (by pixels the attack is {})",
-                nn::FEATURES,
-                nn::NAME
+                BaseAttack::NearestFeatures.name(),
+                BaseAttack::Nearest.name()
             )
         })?;
     Ok(feature_scores(

@@ -9,6 +9,7 @@ use anyhow::Result;
 use dualmd_attack::{Prompts, Samples, thirds};
 use dualmd_diffusion::{Model, TextToImage};
 use dualmd_metrics::Extractor;
+use dualmd_names::{AttackSpec, BaseAttack};
 use dualmd_torch::{Device, Tensor};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -77,6 +78,7 @@ impl<'a> Taught<'a> {
             shadow: None,
             // Not from the noise that the model under attack draws from: its first image is a member's as well.
             seed: shadow::seed(subject.seed),
+            defense: subject.defense.clone(),
             ..*subject
         };
         let (samples, texts) = samples(&own, shadow.x, shadow.labels, engine)?;
@@ -116,10 +118,7 @@ impl<'a> Taught<'a> {
 
 /// What the samples' captions are to the model, with their parts where an attack compares them.
 fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prompts> {
-    let reduces = |name: &String| {
-        let base = name.split(['@', '+']).next();
-        matches!(base, Some("clid" | "clid-vec"))
-    };
+    let reduces = |spec: &AttackSpec| matches!(spec.base(), BaseAttack::Clid | BaseAttack::ClidVec);
     let (Some(text), Some(captions), true) = (
         model.text(),
         subject.captions,

@@ -13,6 +13,7 @@ use crate::stages::{RunFolder, pictures, prepare};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Picture, grid, save_png};
 use dualmd_files::limit;
+use dualmd_names::Part;
 use dualmd_stats::Roc;
 use serde::Deserialize;
 use std::path::Path;
@@ -209,18 +210,14 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
 
 /// Rows of figures 6 and 7: models, and what they are for people. The two sub-models are the teachers.
 fn pictured(captions: Captions) -> Vec<(String, String)> {
-    let teacher = |half: u8| {
-        let own = match captions {
-            Captions::One => "",
-            Captions::Any => "any-",
-        };
-        (
-            format!("{own}teacher-{half}"),
-            format!("the sub-model of D{half}"),
-        )
+    let own = match captions {
+        Captions::One => None,
+        Captions::Any => Some("any"),
     };
+    let [first, second] = Part::teachers(own).map(|part| part.to_string());
+    let teacher = |name: String, half: u8| (name, format!("the sub-model of D{half}"));
     let [none, pair, student] = MODELS.map(|m| (name(m, captions), names::method(m)));
-    vec![none, teacher(1), teacher(2), pair, student]
+    vec![none, teacher(first, 1), teacher(second, 2), pair, student]
 }
 
 /// (index of the first image drawn for it, prompt) of the first members.

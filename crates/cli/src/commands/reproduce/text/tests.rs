@@ -3,7 +3,8 @@
 use super::super::read::{Evidence, Run, Set, read};
 use super::super::tests::row;
 use super::figures::roc;
-use super::{build, facts};
+use super::{BLACK_BOX, EVERY_CAPTION, FIRST_BEGINS, OTHERS, SECOND_BEGINS, build, facts, paper};
+use dualmd_names::AttackSpec;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -242,4 +243,18 @@ fn quality_and_curves() {
         assert!(drawing.contains(wanted), "{wanted}\n{drawing}");
     }
     assert!(!drawing.contains("NaN"));
+}
+
+#[test]
+fn the_tables_name_attacks_that_there_are() {
+    let rounds = [&FIRST_BEGINS[..], &SECOND_BEGINS, &EVERY_CAPTION].concat();
+    let rounds = rounds.into_iter().map(|(name, _)| name);
+    let of_paper = paper::numbers().into_iter().filter_map(|n| n.attack);
+    let other = super::super::paper::numbers();
+    let other = other.into_iter().filter_map(|n| n.attack);
+    let all = BLACK_BOX.into_iter().chain(OTHERS).chain(rounds);
+    for name in all.chain(of_paper).chain(other) {
+        let spec: AttackSpec = name.parse().unwrap();
+        assert_eq!(spec.to_string(), name);
+    }
 }

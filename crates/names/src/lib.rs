@@ -1,0 +1,28 @@
+//! Names of attacks and defences, parsed once, and the facts that hold of each.
+//!
+//! * [`BaseAttack`]: every attack, and its row of the table of facts ([`facts`]).
+//! * [`AttackSpec`]: what a name asks for: an attack, its timestep or rounds, and its variants ([`spec`]).
+//! * [`Drawn`]: the attacks by what a sample's caption draws ([`drawn`]).
+//! * [`NameError`]: a name that is none, with the near ones.
+//! * [`Defense`]: every defence, and its row of a table of facts ([`defense`]).
+//! * [`ModelKind`]: what a model is, as files record it; [`Part`]: the teachers and the models of shards, by the names of their
+//!   folders ([`model`]).
+//!
+//! Nothing here needs a tensor, so that a report can be made without libtorch. Outside this crate no attack and no
+//! defence is recognised by comparing texts.
+
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+
+pub mod defense;
+pub mod drawn;
+mod error;
+pub mod facts;
+pub mod model;
+pub mod spec;
+
+pub use defense::{Defense, DefenseFacts, MadeFrom, NoDefense};
+pub use drawn::{Drawn, Rounds, Similarity};
+pub use error::NameError;
+pub use facts::{BaseAttack, Cost, Facts, Kind, Needs, RunsOn};
+pub use model::{Half, ModelKind, Part};
+pub use spec::{AttackSpec, Over, Variant, title};
