@@ -266,30 +266,6 @@ pub fn by_name_for(name: &str, space: Space) -> Result<Method> {
     Ok(entry.at_in(space, t))
 }
 
-/// The attack called `name` at each of `timesteps`, named `NAME@T`. For SecMI the timesteps are t_sec (multiples of
-/// its stride). Rows to be printed apart from the default attacks.
-///
-/// # Errors
-/// A name that is not known.
-pub fn sweep(name: &str, timesteps: &[i64]) -> Result<Vec<Method>> {
-    sweep_for(name, Space::Pixels, timesteps)
-}
-
-/// As [`sweep`], with the defaults for `space` in all but the timestep. [`LATENT_GRID`] is the public grid for latents.
-///
-/// # Errors
-/// As [`sweep`].
-pub fn sweep_for(name: &str, space: Space, timesteps: &[i64]) -> Result<Vec<Method>> {
-    let entry = entry(name)?;
-    Ok(timesteps.iter().map(|&t| entry.at_in(space, t)).collect())
-}
-
-/// The timesteps 0, 10, ..., 190 at which SimA's public code runs PIA and SimA on Stable Diffusion. (SecMI's t_sec
-/// starts at 20.)
-pub const LATENT_GRID: [i64; 20] = [
-    0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150, 160, 170, 180, 190,
-];
-
 fn entry(name: &str) -> Result<Entry> {
     ALL.into_iter()
         .find(|e| e.name == name)

@@ -70,8 +70,8 @@ pub use attack::{Access, Attack, AttackInfo, Learned, Method, Rule};
 pub use batch::{Batch, Model, NetworkCalls, Others};
 pub use captions::Over;
 pub use catalogue::{
-    ALL, LATENT_GRID, Needs, Space, base_name, by_name, by_name_for, check_prompts, default_set,
-    default_set_for, needs, needs_prompts, sweep, sweep_for,
+    ALL, Needs, Space, base_name, by_name, by_name_for, check_prompts, default_set,
+    default_set_for, needs, needs_prompts,
 };
 pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap, ClidVec, thirds};

@@ -5,7 +5,7 @@ mod common;
 use common::{Counting, Linear, assert_close, attack, images, samples};
 use dualmd_attack::{
     AttackError, AttackInfo, Batch, Known, Learned, Method, Others, Parts, Pian, Rule, RunOptions,
-    Samples, Shadow, SimA, by_name, default_set, run, sweep,
+    Samples, Shadow, SimA, by_name, default_set, run,
 };
 use dualmd_diffusion::{MemorisedDenoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
@@ -62,7 +62,7 @@ fn network_calls_are_counted_and_shared() {
     let outcome = attack(
         &model,
         &samples,
-        &sweep("pia", &[50, 100, 150]).unwrap(),
+        &["pia@50", "pia@100", "pia@150"].map(|name| by_name(name).unwrap()),
         23,
         0,
     );

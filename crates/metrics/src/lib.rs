@@ -56,4 +56,4 @@ pub use gaussian::Gaussian;
 pub use inception_score::{InceptionScore, Order, inception_score};
 pub use kid::{KID_SUBSET_SIZE, KID_SUBSETS, Kid, kid};
 pub use neighbours::{DensityCoverage, PrecisionRecall, density_coverage, precision_recall};
-pub use uncertainty::{Floor, FrechetReport, Spread, fd_floor, fd_with_interval};
+pub use uncertainty::{Floor, FrechetReport, Spread, fd_with_interval};

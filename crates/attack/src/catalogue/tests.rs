@@ -7,7 +7,7 @@ fn names_lead_to_their_attacks() {
     for entry in ALL {
         assert_eq!(by_name(entry.name).unwrap().info().name, entry.name);
     }
-    let rows = sweep("sima", &[50, 150]).unwrap();
+    let rows = ["sima@50", "sima@150"].map(|name| by_name(name).unwrap());
     assert_eq!(rows[0].info().name, "sima@50");
     assert_eq!(rows[1].info().parameters["t"], 150);
     let flip = by_name("sima@50+flip").unwrap().info();
@@ -119,8 +119,8 @@ fn defaults_for_latents_are_fixed() {
     assert_eq!(default_set_for(Space::Latent, false).len(), 7);
     let nn = by_name_for("secmi-nn", Space::Latent).unwrap().info();
     assert_eq!(nn.parameters["secmi"]["t_sec"], 150);
-    let rows = sweep_for("rediffuse", Space::Latent, &LATENT_GRID[1..3]).unwrap();
-    assert_eq!(rows[1].info().parameters["stride"], 20);
+    let row = by_name_for("rediffuse@20", Space::Latent).unwrap();
+    assert_eq!(row.info().parameters["stride"], 20);
 }
 
 #[test]
