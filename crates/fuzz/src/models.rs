@@ -15,7 +15,6 @@ use dualmd_diffusion::{
     UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
 };
 use dualmd_metrics::Gaussian;
-use dualmd_metrics::legacy::read_legacy_state_dict;
 use dualmd_torch::{Device, Kind, Tensor, weights};
 
 use crate::files::{Files, read, scratch, with_file, with_folder};
@@ -32,7 +31,7 @@ const fn model(name: &'static str, about: &'static str, read: fn(&[u8])) -> Targ
 }
 
 /// The targets of this module.
-pub fn targets() -> [Target; 14] {
+pub fn targets() -> [Target; 13] {
     [
         model("safetensors", "weights", safetensors),
         model(
@@ -68,7 +67,6 @@ pub fn targets() -> [Target; 14] {
             captioner,
         ),
         model("preprocessor", "preprocessor_config.json", preprocessor),
-        model("pickle", "a legacy state dict", pickle),
         model("statistics", "mean and covariance as npz", statistics),
         model(
             "experiment",
@@ -284,12 +282,6 @@ fn captioner(input: &[u8]) {
 fn preprocessor(input: &[u8]) {
     with_folder(&Files::new(), input, "preprocessor_config.json", |folder| {
         said(ImageProcessor::load(folder));
-    });
-}
-
-fn pickle(input: &[u8]) {
-    with_file("x.pth", input, |path| {
-        said(read_legacy_state_dict(path));
     });
 }
 

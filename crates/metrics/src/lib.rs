@@ -34,7 +34,6 @@ pub mod frechet;
 pub mod gaussian;
 pub mod inception_score;
 pub mod kid;
-pub mod legacy;
 
 mod linalg;
 pub mod neighbours;
