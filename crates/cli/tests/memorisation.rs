@@ -3,8 +3,8 @@
 mod common;
 
 use common::{dualmd, succeed, text};
-use dualmd_caption::ClipModel;
 use dualmd_data::{ImageSet, LoadOptions, load, save_folder};
+use dualmd_encoders::ClipModel;
 use dualmd_torch::weights::read_npy;
 use dualmd_torch::{Device, Kind, Tensor};
 use serde_json::Value;

@@ -3,10 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use dualmd_caption::Captioner;
 use dualmd_caption::config::BlipConfig;
-use dualmd_caption::{
-    Captioner, ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer,
-};
 use dualmd_diffusion::latent::Parts;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::unet2d::ImageSize;
@@ -14,6 +12,7 @@ use dualmd_diffusion::{
     ClipTokenizer, Denoiser, LoraConfig, Model, NoiseSchedule, Pipeline, TextToImage, UNet2d,
     UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
 };
+use dualmd_encoders::{ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer};
 use dualmd_metrics::Gaussian;
 use dualmd_torch::{Device, Kind, Tensor, weights};
 
