@@ -1,6 +1,8 @@
 //! SSCD in ONNX Runtime, against Python's. `DUALMD_TEST_SSCD` names the folder that `cargo xtask features` fills;
 //! `cargo xtask test` sets it.
 
+#![cfg(feature = "onnx")]
+
 use std::path::{Path, PathBuf};
 
 use dualmd_metrics::copies::{Likeness, most_similar};
