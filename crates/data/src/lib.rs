@@ -29,6 +29,7 @@ pub mod export;
 pub mod file;
 pub mod import;
 pub mod load;
+pub mod npy;
 pub mod picture;
 pub mod png;
 mod read;
