@@ -17,6 +17,11 @@
 //! | `fuzz` | libFuzzer over all readers |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 mod checksum;
 mod datasets;
 mod engine;

@@ -8,7 +8,15 @@
 //!
 //! Nothing is ever downloaded, and pickles are never opened.
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 pub mod captioner;
 pub mod config;

@@ -276,3 +276,16 @@ pub fn load_cuda() -> bool {
     // SAFETY: loading libtorch's own library, found beside the one that is already linked.
     unsafe { dm_load_cuda() == 0 }
 }
+
+/// Whether operations of this thread are recorded for gradients.
+pub(crate) fn gradients_recorded() -> bool {
+    let before = record_gradients(true);
+    record_gradients(before);
+    before
+}
+
+/// Has operations of this thread recorded or not; says how it was. (tch has this only around a closure, which a panic leaves.)
+pub(crate) fn record_gradients(on: bool) -> bool {
+    // SAFETY: a plain flag of this thread.
+    unsafe { torch_sys::at_grad_set_enabled(c_int::from(on)) != 0 }
+}
