@@ -80,7 +80,10 @@ pub fn find(workspace: &Workspace) -> Option<PathBuf> {
     let ours = folder(workspace).join("bin/python");
     [ours, "python3".into()].into_iter().find(|python| {
         let mut command = Command::new(python);
-        command.args(["-c", "import torch, diffusers, safetensors, scipy"]);
+        command.args([
+            "-c",
+            "import torch, diffusers, transformers, peft, safetensors, scipy",
+        ]);
         workspace::output(command).is_ok()
     })
 }

@@ -17,6 +17,11 @@
 //! | `fuzz` | libFuzzer over all readers |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 mod checksum;
 mod datasets;
 mod engine;
@@ -39,6 +44,9 @@ use anyhow::{Result, bail};
 use crate::engine::Choice;
 use crate::workspace::Workspace;
 
+/// Features of the program, all on by default.
+const PROGRAM_FEATURES: [&str; 3] = ["caption", "onnx", "parquet"];
+
 const HELP: &str = "\
 Set-up, tests and benchmarks of dualmd.
 
@@ -56,6 +64,7 @@ Usage: cargo xtask COMMAND [ARGS]
   bench suite [ARGS]         the default attacks on 2,000 images, together and one by one (bench/suite.py)
   bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, or both
   lint                       rustfmt, clippy, rustdoc, typos and cargo-deny, warnings are errors
+  combinations               clippy for the program and its crates without their features, and with one of them
   deny                       licences, versions, sources and known faults of dependencies, by deny.toml
   typos                      spelling, by _typos.toml
   fuzz [--seconds N] [TARGET...]
@@ -124,6 +133,7 @@ fn run(args: &[String]) -> Result<()> {
             Ok(())
         }),
         "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),
+        "combinations" => no_arguments(rest).and_then(|()| combinations(&workspace)),
         "deny" => no_arguments(rest).and_then(|()| tools::deny(&workspace)),
         "typos" => no_arguments(rest).and_then(|()| tools::typos(&workspace)),
         "fuzz" => fuzz::run(&workspace, &fuzz::Options::parse(rest)?),
@@ -255,9 +265,56 @@ fn lint(workspace: &Workspace) -> Result<()> {
     doc(workspace)
 }
 
+/// What the features of the program and its crates come to: none of them, and each alone. All of them is what `lint` looks at.
+fn combinations(workspace: &Workspace) -> Result<()> {
+    engine::ensure(workspace, Choice::Keep)?;
+    let none = |package: &'static str| vec!["--package", package, "--no-default-features"];
+    let mut all = vec![
+        none("dualmd-data"),
+        none("dualmd-metrics"),
+        none("dualmd-fuzz"),
+        none("dualmd"),
+    ];
+    for feature in PROGRAM_FEATURES {
+        all.push([none("dualmd"), vec!["--features", feature]].concat());
+    }
+    for chosen in all {
+        eprintln!("{}", chosen.join(" "));
+        let mut command = workspace.cargo(&["clippy", "--quiet"]);
+        command.args(chosen).args(["--", "-D", "warnings"]);
+        workspace::run(command)?;
+    }
+    // What is said of a kind of file whose reader is missing.
+    for package in ["dualmd-data", "dualmd-metrics"] {
+        let mut command = workspace.cargo(&["test", "--quiet"]);
+        command
+            .args(none(package))
+            .args(["--lib", "feature_is_named"]);
+        workspace::run(command)?;
+    }
+    Ok(())
+}
+
 fn doc(workspace: &Workspace) -> Result<()> {
     engine::ensure(workspace, Choice::Keep)?;
     let mut command = workspace.cargo(&["doc", "--workspace", "--no-deps"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     workspace::run(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_s_features_are_those_of_its_manifest() {
+        let manifest = include_str!("../../crates/cli/Cargo.toml");
+        let quoted = PROGRAM_FEATURES
+            .map(|feature| format!("\"{feature}\""))
+            .join(", ");
+        assert!(
+            manifest.contains(&format!("\ndefault = [{quoted}]\n")),
+            "{quoted}"
+        );
+    }
 }

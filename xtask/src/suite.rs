@@ -1,10 +1,11 @@
 //! `cargo xtask test`: all tests, and an honest account of those that could not run.
 //!
-//! Tests that need Chromium, Python's torch, SSCD or strace look for `DUALMD_TEST_CHROMIUM`, `DUALMD_TEST_PYTHON`,
-//! `DUALMD_TEST_SSCD` and `DUALMD_TEST_STRACE` and do without where the variable is missing. This module sets the variables to what it finds, and says what it did not find.
+//! A test that needs what not every machine has is `#[ignore = "needs ..."]` and lies in a module that is named after the
+//! need, such as `needs_python`. Plain `cargo test` ignores it. This module runs it with `--include-ignored` where the thing is
+//! found, tells it by a variable such as `DUALMD_TEST_PYTHON` where that is, and skips it with a word of it elsewhere.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
@@ -79,6 +80,55 @@ impl Counts {
     }
 }
 
+/// What some tests need, and what to do for it.
+struct Need {
+    /// The module of those tests, in any crate.
+    module: &'static str,
+    /// What tells them where it is.
+    variable: Option<&'static str>,
+    tests: &'static str,
+    remedy: &'static str,
+}
+
+const NEEDS: [Need; 6] = [
+    Need {
+        module: "needs_chromium",
+        variable: Some("DUALMD_TEST_CHROMIUM"),
+        tests: "the report in a real browser",
+        remedy: "install Chromium (Debian: apt install chromium), or set DUALMD_TEST_CHROMIUM to a Chrome",
+    },
+    Need {
+        module: "needs_python",
+        variable: Some("DUALMD_TEST_PYTHON"),
+        tests: "parity with Python's torch and diffusers",
+        remedy: "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both, transformers and peft",
+    },
+    Need {
+        module: "needs_sscd",
+        variable: Some("DUALMD_TEST_SSCD"),
+        tests: "SSCD in ONNX Runtime",
+        remedy: "cargo xtask features, or set DUALMD_TEST_SSCD to a folder like the one that it fills",
+    },
+    Need {
+        module: "needs_minilm",
+        variable: Some("DUALMD_TEST_MINILM"),
+        tests: "how images fit prompts, by MiniLM",
+        remedy: "cargo xtask features, or set DUALMD_TEST_MINILM to a folder of all-MiniLM-L6-v2",
+    },
+    Need {
+        module: "needs_strace",
+        variable: Some("DUALMD_TEST_STRACE"),
+        tests: "kills at chosen system calls",
+        remedy: "install strace (Debian: apt install strace), where it may trace, or set DUALMD_TEST_STRACE to one",
+    },
+    Need {
+        module: "needs_root",
+        variable: None,
+        tests: "full disks",
+        remedy: "run as root, or where sudo asks nothing: a small disk is mounted",
+    },
+];
+
 /// A group of tests that cannot run here.
 #[derive(Debug, PartialEq)]
 struct LeftOut {
@@ -95,55 +145,35 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     } else {
         interop::find(workspace)
     };
-    let chromium = find_chromium();
-
     let mut command = workspace.cargo(&["test", "--workspace", "--no-fail-fast"]);
-    command.args(engine.cargo_features()).args(&options.rest);
     let mut left_out = Vec::new();
-    let tools = [
-        (
-            "DUALMD_TEST_CHROMIUM",
-            chromium,
-            "the report in a real browser",
-            "install Chromium (Debian: apt install chromium), or set DUALMD_TEST_CHROMIUM to a Chrome",
-        ),
-        (
-            "DUALMD_TEST_PYTHON",
-            python,
-            "parity with Python's torch and diffusers",
-            "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both",
-        ),
-        (
-            "DUALMD_TEST_SSCD",
-            sscd::find(&workspace.cache),
-            "SSCD in ONNX Runtime",
-            "cargo xtask features, or set DUALMD_TEST_SSCD to a folder like the one that it fills",
-        ),
-        (
-            "DUALMD_TEST_MINILM",
-            minilm::find(&workspace.cache),
-            "how images fit prompts, by MiniLM",
-            "cargo xtask features, or set DUALMD_TEST_MINILM to a folder of all-MiniLM-L6-v2",
-        ),
-        (
-            "DUALMD_TEST_STRACE",
-            find_strace(),
-            "kills at chosen system calls",
-            "install strace (Debian: apt install strace), where it may trace, or set DUALMD_TEST_STRACE to one",
-        ),
-    ];
-    for (variable, found, tests, remedy) in tools {
-        match found {
-            Some(path) => {
-                eprintln!("{tests}: with {}", path.display());
-                command.env(variable, path);
+    let mut skipped = Vec::new();
+    for need in &NEEDS {
+        let found = match need.module {
+            "needs_chromium" => find_chromium(),
+            "needs_python" => python.clone(),
+            "needs_sscd" => sscd::find(&workspace.cache),
+            "needs_minilm" => minilm::find(&workspace.cache),
+            "needs_strace" => find_strace(),
+            _ => find_mount(),
+        };
+        match (found, need.variable) {
+            (Some(path), variable) => {
+                eprintln!("{}: with {}", need.tests, path.display());
+                variable.map(|variable| command.env(variable, path));
             }
-            None => left_out.push(LeftOut {
-                tests: tests.into(),
-                remedy,
-            }),
+            (None, _) => {
+                skipped.push(need.module);
+                left_out.push(LeftOut {
+                    tests: need.tests.into(),
+                    remedy: need.remedy,
+                });
+            }
         }
     }
+    command
+        .args(engine.cargo_features())
+        .args(arguments(&options.rest, &skipped));
 
     let (counts, status) = stream(command, &mut std::io::stdout())?;
     if counts.ignored > 0 {
@@ -158,6 +188,26 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         summary(&counts, &left_out, start.elapsed().as_secs_f64())
     );
     verdict(&counts, status, &left_out, options.all)
+}
+
+/// The user's arguments of `cargo test`, and behind the `--` those that run what plain `cargo test` ignores, but for the
+/// modules in `skipped`.
+fn arguments(rest: &[String], skipped: &[&str]) -> Vec<String> {
+    let split = rest.iter().position(|a| a == "--").unwrap_or(rest.len());
+    let (mut all, theirs) = (rest[..split].to_vec(), rest.get(split + 1..).unwrap_or(&[]));
+    all.push("--".into());
+    all.extend_from_slice(theirs);
+    // The test programs take one of the two.
+    if !theirs
+        .iter()
+        .any(|a| a == "--ignored" || a == "--include-ignored")
+    {
+        all.push("--include-ignored".into());
+    }
+    for module in skipped {
+        all.extend(["--skip".to_owned(), format!("{module}::")]);
+    }
+    all
 }
 
 /// Runs `cargo test`, passing its output on and counting.
@@ -243,6 +293,31 @@ fn find_strace() -> Option<PathBuf> {
     workspace::output(command).is_ok().then_some(path)
 }
 
+/// The program that mounts, where it may.
+fn find_mount() -> Option<PathBuf> {
+    let id = Command::new("id").arg("-u").output().ok()?;
+    let sudo: &[&str] = match id.stdout.trim_ascii() {
+        b"0" => &[],
+        _ => &["sudo", "--non-interactive"],
+    };
+    let call = |words: &[&str], folder: &Path| {
+        let words = [sudo, words].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(folder);
+        workspace::output(command)
+    };
+    let folder = std::env::temp_dir().join(format!("dualmd-mount-{}", std::process::id()));
+    std::fs::create_dir(&folder).ok()?;
+    let mounted = call(
+        &["mount", "-t", "tmpfs", "-o", "size=64k", "dualmd-kills"],
+        &folder,
+    );
+    let may = mounted.is_ok() && call(&["umount"], &folder).is_ok();
+    // Only an empty folder is removed.
+    let _ = std::fs::remove_dir(&folder);
+    may.then(|| "mount".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,6 +338,63 @@ mod tests {
         ]));
         assert!(options.interop && options.all);
         assert_eq!(options.rest, strings(&["-p", "dualmd", "--", "--all"]));
+    }
+
+    #[test]
+    fn ignored_tests_run_and_modules_of_missing_needs_are_skipped() {
+        let rest = strings(&["-p", "dualmd", "--", "--test-threads", "1"]);
+        assert_eq!(
+            arguments(&rest, &["needs_root"]),
+            strings(&[
+                "-p",
+                "dualmd",
+                "--",
+                "--test-threads",
+                "1",
+                "--include-ignored",
+                "--skip",
+                "needs_root::"
+            ])
+        );
+        let own = strings(&["--", "--ignored"]);
+        assert_eq!(arguments(&own, &[]), own);
+        assert_eq!(arguments(&[], &[]), strings(&["--", "--include-ignored"]));
+    }
+
+    /// A test that is ignored for a need lies in the need's module, or it would run where the thing is not.
+    #[test]
+    fn every_ignored_test_lies_in_the_module_of_a_need() {
+        fn walk(folder: &Path, seen: &mut usize) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, seen);
+                    continue;
+                }
+                if path.extension().is_none_or(|e| e != "rs") {
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).unwrap();
+                let mut module = None;
+                for line in text.lines() {
+                    match line.strip_prefix("mod ") {
+                        Some(rest) => module = rest.strip_suffix(" {").or(module),
+                        None if line == "}" => module = None,
+                        None => {}
+                    }
+                    if line.trim_start().starts_with("#[ignore") {
+                        let known = NEEDS.iter().any(|need| Some(need.module) == module);
+                        let reason = line.trim_start().starts_with("#[ignore = \"needs ");
+                        assert!(known && reason, "{}: {line}", path.display());
+                        *seen += 1;
+                    }
+                }
+            }
+        }
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+        let mut seen = 0;
+        walk(&crates, &mut seen);
+        assert!(seen >= 20, "{seen} ignored tests");
     }
 
     #[test]

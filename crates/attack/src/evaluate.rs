@@ -554,7 +554,11 @@ impl Lesson<'_> {
             Ok(scores)
         };
         let name = &result.info.name;
-        result.scores = scores().map_err(|reason| format!("{name} learnt nothing: {reason}"));
+        let nothing = |reason: &dyn std::fmt::Display| format!("{name} learnt nothing: {reason}");
+        result.scores = match dualmd_torch::caught(scores) {
+            Ok(scores) => scores.map_err(|reason| nothing(&reason)),
+            Err(thrown) => Err(nothing(&thrown)),
+        };
         result.seconds += start.elapsed().as_secs_f64();
     }
 }

@@ -29,7 +29,15 @@
 //! Timesteps are 0-based and the clean image is treated as x at t = 0, as in the public code of every attack, although
 //! abar_0 is not quite 1. Statistics (ROC, intervals) are made elsewhere, from the scores.
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 pub mod attack;
 pub mod batch;

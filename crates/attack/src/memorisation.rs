@@ -10,7 +10,7 @@
 mod errors;
 mod mitigation;
 
-pub use errors::{PromptErrors, prompt_errors, t_errors};
+pub use errors::t_errors;
 pub use mitigation::{Mitigated, Mitigation, mitigate};
 
 use crate::reduce::sum_of_powers;
@@ -123,27 +123,6 @@ pub fn guided_trajectory(
         norms,
         end: x,
     })
-}
-
-/// |eps(x_t, t, text) - eps(x_t, t, empty)|_2 of every image at every step of `path`, a trajectory from anywhere: pairs of a
-/// timestep and what the model is shown, [N, C, H, W]. `text`, `empty`: as in [`Generation`].
-///
-/// # Errors
-/// As [`guided_trajectory`].
-pub fn trajectory_norms(
-    denoiser: &dyn Denoiser,
-    path: &[(i64, Tensor)],
-    text: &Tensor,
-    empty: &Tensor,
-) -> Result<Vec<Vec<f64>>> {
-    path.iter()
-        .enumerate()
-        .map(|(index, (t, x))| {
-            let both = Both::new(denoiser, x, text, empty, 0)?;
-            let (with, without) = no_grad(|| both.ask(x, *t, index))?;
-            norms_of(&(with - without))
-        })
-        .collect()
 }
 
 fn norms_of(change: &Tensor) -> Result<Vec<f64>> {

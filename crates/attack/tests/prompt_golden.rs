@@ -3,15 +3,13 @@
 mod common;
 
 use common::assert_close;
-use dualmd_attack::memorisation::{
-    Generation, Mitigation, guided_trajectory, mitigate, prompt_errors, trajectory_norms,
-};
+use dualmd_attack::memorisation::{Generation, Mitigation, guided_trajectory, mitigate, t_errors};
 use dualmd_attack::{
     AttackError, Batch, Method, Prompts, Samples, SecMi, Space, by_name_for, default_set_for,
 };
-use dualmd_diffusion::TextToImage;
-use dualmd_diffusion::latent::Parts;
+use dualmd_diffusion::latent::{Guided, LatentSampling, Parts, sample_latents};
 use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{Condition, NoiseSchedule, TextToImage};
 use dualmd_torch::weights::read_safetensors;
 use dualmd_torch::{Device, IndexOp, Kind, Tensor};
 use std::collections::BTreeMap;
@@ -230,18 +228,31 @@ fn norms_and_errors_of_prompts_agree_with_python() {
             TOLERANCE,
             "first step",
         );
-        assert_eq!(
-            trajectory_norms(model, &trajectory.path, &text, &empty).unwrap(),
-            trajectory.norms
-        );
         let end = golden.get("wen.end");
         let error = ((&trajectory.end - &end).abs() / (end.abs() + 1.0))
             .max()
             .double_value(&[]);
         assert!(error < TOLERANCE, "{name}: {error:e}");
 
-        let made = prompt_errors(model, schedule, &generation, 4, SecMi::latent()).unwrap();
-        for (ours, theirs) in made.errors.iter().zip(golden.numbers("error.prompts")) {
+        let guided = Guided {
+            model,
+            unconditional: empty.shallow_clone(),
+            scale: generation.guidance,
+        };
+        let condition = Condition {
+            embedding: text.shallow_clone(),
+        };
+        let sampling = LatentSampling {
+            steps: generation.steps,
+            batch: 4,
+            clip: generation.clip,
+        };
+        let noise = generation.noise;
+        let made =
+            sample_latents(&guided, schedule, noise, &condition, &sampling, |_| true).unwrap();
+        let secmi = SecMi::latent();
+        let errors = t_errors(model, schedule, &made, &text, &empty, 4, secmi).unwrap();
+        for (ours, theirs) in errors.iter().zip(golden.numbers("error.prompts")) {
             assert_close(*ours, theirs, TOLERANCE, &format!("{name}, t-error"));
         }
     }
@@ -328,7 +339,16 @@ fn what_cannot_be_asked_is_refused() {
             .to_string()
             .contains("positive rate")
     );
-    let refused = trajectory_norms(&deaf, &[(5, x)], &text, &text)
+    let generation = Generation {
+        noise: &x,
+        text: &text,
+        empty: &text,
+        guidance: 1.0,
+        steps: 2,
+        clip: None,
+        first: 0,
+    };
+    let refused = guided_trajectory(&deaf, &NoiseSchedule::default(), &generation)
         .unwrap_err()
         .to_string();
     assert!(refused.contains("[N, tokens, width]"), "{refused}");

@@ -1,8 +1,8 @@
 //! From a folder and pictures to captions.
 
-use crate::files::file_error;
-use crate::{BlipModel, CaptionError, CaptionOptions, ImageProcessor, Result, WordPieceTokenizer};
+use crate::{BlipModel, CaptionError, CaptionOptions, Result, file_error};
 use dualmd_data::Picture;
+use dualmd_encoders::{ImageProcessor, WordPieceTokenizer};
 use dualmd_torch::Device;
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! `config.json`, key for key that of transformers' `BlipConfig`, `BlipVisionConfig` and `BlipTextConfig`.
 
-use crate::Result;
-use crate::files::{Others, check_others, file_error, read_json, sized};
+use crate::{Result, file_error};
+use dualmd_encoders::files::{Others, check_others, read_json, sized};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use std::path::Path;

@@ -1,11 +1,12 @@
 //! Both networks with their weights: transformers' `BlipForConditionalGeneration`.
 
 use crate::config::{ARCHITECTURE, BlipConfig};
-use crate::files::{file_error, read_weights};
 use crate::text::TextDecoder;
 use crate::vision::VisionTransformer;
-use crate::{CaptionError, Result};
+use crate::{CaptionError, Result, file_error};
 use dualmd_diffusion::nn::Builder;
+use dualmd_encoders::EncoderError;
+use dualmd_encoders::files::read_weights;
 use dualmd_torch::{Device, Kind, Tensor, no_grad};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -41,7 +42,11 @@ impl BlipModel {
         let config = BlipConfig::load(&folder.join("config.json"))?;
         let mut weights = read_weights(folder, ARCHITECTURE)?;
         let of_folder = |e: CaptionError| match e {
-            CaptionError::Network(_) | CaptionError::Options(_) => file_error(folder, e),
+            CaptionError::Network(_)
+            | CaptionError::Options(_)
+            | CaptionError::Encoder(EncoderError::Network(_) | EncoderError::Options(_)) => {
+                file_error(folder, e)
+            }
             other => other,
         };
         tie(&mut weights).map_err(of_folder)?;
@@ -87,7 +92,7 @@ impl BlipModel {
         &self.text
     }
 
-    /// Preprocessed pixels [B, 3, S, S] f32 ([`crate::ImageProcessor`]) to image tokens [B, patches + 1, width], without
+    /// Preprocessed pixels [B, 3, S, S] f32 ([`dualmd_encoders::ImageProcessor`]) to image tokens [B, patches + 1, width], without
     /// gradients.
     ///
     /// # Errors

@@ -2,9 +2,9 @@
 //! image, its output weights being the token embeddings. Same parameter names, same arithmetic.
 
 use crate::Result;
-use crate::bert::{Attention, Perceptron, Sizes};
 use crate::config::BlipTextConfig;
 use dualmd_diffusion::nn::{Builder, Init, LayerNorm, Linear, attend};
+use dualmd_encoders::bert::{Attention, Perceptron, Sizes};
 use dualmd_torch::Tensor;
 
 /// Attention of the decoder: to its own tokens or to the image.

@@ -1,17 +1,16 @@
-//! Captions against Python's transformers (tests/golden/blip, made by interop/make_blip_golden.py), and where
-//! `DUALMD_TEST_PYTHON` names a Python with torch and transformers, against models that it makes for this test.
+//! Captions against Python's transformers (tests/golden/blip, made by interop/make_blip_golden.py), and
+//! against models that the Python of `DUALMD_TEST_PYTHON`, with torch and transformers, makes for this test.
 
 mod common;
 
 use common::{golden, pictures};
 use dualmd_caption::generate::distribution;
-use dualmd_caption::{CaptionOptions, Captioner, Method, SentenceEncoder};
+use dualmd_caption::{CaptionOptions, Captioner, Method};
 use dualmd_data::Picture;
 use dualmd_torch::weights::read_safetensors;
 use dualmd_torch::{Device, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 
 const FOLDERS: [&str; 2] = ["new", "old"];
@@ -88,88 +87,6 @@ fn image_tokens_and_logits_equal_those_of_transformers() {
         let parameters: usize = of(&settings(name)["parameters"]);
         assert_eq!(captioner.model().parameters(), parameters, "{name}");
     }
-}
-
-/// The same for weights that no file of this repository holds.
-#[test]
-fn logits_equal_those_of_a_model_that_python_makes_now() {
-    let Some(python) = std::env::var_os("DUALMD_TEST_PYTHON") else {
-        eprintln!("left out: DUALMD_TEST_PYTHON is not set");
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let made = dir.path().join("blip");
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../interop/make_blip_golden.py"
-    );
-    let output = Command::new(python)
-        .arg(script)
-        .arg(&made)
-        .arg("9")
-        .env("OMP_NUM_THREADS", "1")
-        .env_remove("LD_LIBRARY_PATH")
-        .output()
-        .expect("Python starts");
-    let said = [output.stdout, output.stderr].concat();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&said)
-    );
-    let pixels = read_safetensors(&made.join("images.safetensors")).unwrap();
-    for name in FOLDERS {
-        let captioner = Captioner::load(&made.join(name), Device::Cpu).unwrap();
-        let golden = read_safetensors(&made.join(name).join("golden.safetensors")).unwrap();
-        assert_ne!(golden["logits"], tensors(name)["logits"], "{name}");
-        let seen = captioner.model().see(&pixels["pixels"]).unwrap();
-        let tokens = error(&seen, &golden["image_tokens"]);
-        let logits = captioner.model().logits(&seen, &golden["ids"]).unwrap();
-        let logits = error(&logits, &golden["logits"]);
-        assert!(
-            tokens < 1e-5 && logits < 1e-5,
-            "{name}: {tokens:e} {logits:e}"
-        );
-    }
-}
-
-/// The real all-MiniLM-L6-v2, where set-up has fetched it.
-#[test]
-fn sentences_of_the_real_minilm_equal_those_of_transformers() {
-    let variable = |name: &str| std::env::var_os(name);
-    let (Some(python), Some(folder)) = (
-        variable("DUALMD_TEST_PYTHON"),
-        variable("DUALMD_TEST_MINILM"),
-    ) else {
-        eprintln!("left out: DUALMD_TEST_PYTHON and DUALMD_TEST_MINILM are not both set");
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let made = dir.path().join("sentences.safetensors");
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../interop/make_sentence_golden.py"
-    );
-    let output = Command::new(python)
-        .args([script.as_ref(), "--of".as_ref(), folder.as_os_str()])
-        .arg(&made)
-        .env("OMP_NUM_THREADS", "1")
-        .env_remove("LD_LIBRARY_PATH")
-        .output()
-        .expect("Python starts");
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(output.status.success(), "{said}");
-    let texts = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/golden/sentence/sentences.json"
-    );
-    let texts: Vec<String> = serde_json::from_slice(&std::fs::read(texts).unwrap()).unwrap();
-    let encoder = SentenceEncoder::load(Path::new(&folder), Device::Cpu).unwrap();
-    let theirs = &read_safetensors(&made).unwrap()["sentences"];
-    let furthest = (encoder.encode(&texts).unwrap() - theirs).abs().max();
-    assert!(furthest.double_value(&[]) < 1e-5, "{furthest:?}");
-    println!("furthest {:e}", furthest.double_value(&[]));
 }
 
 #[test]
@@ -332,5 +249,51 @@ fn the_tokenizer_equals_that_of_transformers() {
             );
         }
         assert!(encode.len() > 5 && decode.len() > 20);
+    }
+}
+
+mod needs_python {
+    use super::*;
+
+    /// The same for weights that no file of this repository holds.
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn logits_equal_those_of_a_model_that_python_makes_now() {
+        let python = std::env::var_os("DUALMD_TEST_PYTHON")
+            .expect("DUALMD_TEST_PYTHON names a Python; `cargo xtask test --interop` sets it");
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("blip");
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../interop/make_blip_golden.py"
+        );
+        let output = Command::new(python)
+            .arg(script)
+            .arg(&made)
+            .arg("9")
+            .env("OMP_NUM_THREADS", "1")
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .expect("Python starts");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
+        let pixels = read_safetensors(&made.join("images.safetensors")).unwrap();
+        for name in FOLDERS {
+            let captioner = Captioner::load(&made.join(name), Device::Cpu).unwrap();
+            let golden = read_safetensors(&made.join(name).join("golden.safetensors")).unwrap();
+            assert_ne!(golden["logits"], tensors(name)["logits"], "{name}");
+            let seen = captioner.model().see(&pixels["pixels"]).unwrap();
+            let tokens = error(&seen, &golden["image_tokens"]);
+            let logits = captioner.model().logits(&seen, &golden["ids"]).unwrap();
+            let logits = error(&logits, &golden["logits"]);
+            assert!(
+                tokens < 1e-5 && logits < 1e-5,
+                "{name}: {tokens:e} {logits:e}"
+            );
+        }
     }
 }

@@ -41,7 +41,7 @@ macro_rules! bail_usage {
 }
 
 /// The text for stderr: "error: ..." and one "  because: ..." line per cause, without repeating a cause that the line
-/// before already quotes. Further lines of a message are indented to stay under its head.
+/// before already quotes; at the end what to do where memory is short. Further lines of a message are indented to stay under its head.
 pub fn render(error: &anyhow::Error) -> String {
     let mut out = String::from("error: ");
     let mut told = String::new();
@@ -56,6 +56,10 @@ pub fn render(error: &anyhow::Error) -> String {
         }
         out.push_str(&harmless(message).replace('\n', "\n    "));
         told = message.to_owned();
+    }
+    if let Some(remedy) = dualmd_torch::memory_remedy(&out).filter(|remedy| !out.contains(remedy)) {
+        out.push_str("\n  remedy: ");
+        out.push_str(remedy);
     }
     out
 }
@@ -97,6 +101,22 @@ mod tests {
             "error: x\\u{202e}gpj\n  because: tensor \\u{1b}[2J\\u{9b}8m is\n    \there"
         );
         assert_eq!(harmless("\n\na\t\u{7}b\n"), "\n\na\t\\u{7}b\n");
+    }
+
+    #[test]
+    fn a_lack_of_memory_has_its_remedy_once() {
+        let error = anyhow!("libtorch: CUDA out of memory").context("model baseline");
+        let text = render(&error);
+        assert!(
+            text.contains("\n  remedy: there is not enough memory"),
+            "{text}"
+        );
+        let thrown = dualmd_torch::TorchError::Exception {
+            reason: "CUDA out of memory".into(),
+            remedy: dualmd_torch::memory_remedy("out of memory").unwrap(),
+        };
+        let text = render(&anyhow::Error::from(thrown));
+        assert_eq!(text.matches("not enough memory").count(), 1, "{text}");
     }
 
     #[test]

@@ -7,7 +7,15 @@
 //! It is a library for one reason: what a fuzzer is to call must be callable from outside. [`main`] is the program, and
 //! [`inputs`] are the readers of files that no library crate has. Nothing else is public, and neither is a contract.
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 // Both panic where nothing can be written: see `output`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -50,7 +58,8 @@ pub fn main() -> ExitCode {
             return ended(output::told(printed).map(|()| ExitCode::SUCCESS));
         }
     };
-    ended(run(&cli.global, cli.command))
+    let done = dualmd_torch::caught(|| run(&cli.global, cli.command));
+    ended(done.map_err(anyhow::Error::from).flatten())
 }
 
 /// The code to leave with; a failure is told before.

@@ -1,5 +1,5 @@
-//! Folders written here, read by Python's diffusers, and the other way. Runs where `DUALMD_TEST_PYTHON` names a Python
-//! with torch and diffusers (`cargo xtask test --interop` makes one); `cargo xtask test` says when this was left out.
+//! Folders written here, read by Python's diffusers, and the other way. `DUALMD_TEST_PYTHON` names a Python with torch
+//! and diffusers; `cargo xtask test --interop` makes one and sets it.
 
 mod common;
 
@@ -11,12 +11,9 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 
-fn python() -> Option<OsString> {
-    let python = std::env::var_os("DUALMD_TEST_PYTHON");
-    if python.is_none() {
-        eprintln!("left out: DUALMD_TEST_PYTHON is not set");
-    }
-    python
+fn python() -> OsString {
+    std::env::var_os("DUALMD_TEST_PYTHON")
+        .expect("DUALMD_TEST_PYTHON names a Python; `cargo xtask test --interop` sets it")
 }
 
 /// Runs a script of interop/; panics with its words if it fails.
@@ -34,80 +31,6 @@ fn run_script(python: &OsStr, name: &str, args: &[impl AsRef<OsStr>]) {
         output.status.success(),
         "{name}: {}",
         String::from_utf8_lossy(&said)
-    );
-}
-
-#[test]
-fn diffusers_computes_the_same_from_our_folder() {
-    let Some(python) = python() else {
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let experiment = dir.path().join("tiny.toml");
-    std::fs::write(&experiment, TINY).unwrap();
-    let run = dir.path().join("run");
-    succeed(&[
-        "train",
-        text(&experiment),
-        "--model",
-        "baseline",
-        "--out",
-        text(&run),
-        "--threads",
-        "1",
-        "-q",
-    ]);
-    let model = run.join("models/baseline");
-    let at = |name: &str| dir.path().join(name);
-    let mut rng = dualmd_data::stream(1, "interop", 0);
-    write_npy(
-        &at("x.npy"),
-        &noise::normal(&mut rng, &[4, 1, 8, 8], Device::Cpu),
-    )
-    .unwrap();
-    write_npy(&at("t.npy"), &Tensor::from_slice(&[0i64, 10, 500, 999])).unwrap();
-    write_npy(
-        &at("x_T.npy"),
-        &noise::normal(&mut rng, &[4, 1, 8, 8], Device::Cpu).to_kind(Kind::Float),
-    )
-    .unwrap();
-    succeed(&[
-        "predict",
-        text(&model),
-        "--x",
-        text(&at("x.npy")),
-        "--t",
-        text(&at("t.npy")),
-        "-o",
-        text(&at("eps.npy")),
-    ]);
-    succeed(&[
-        "sample",
-        text(&model),
-        "-n",
-        "4",
-        "--steps",
-        "10",
-        "--noise",
-        text(&at("x_T.npy")),
-        "--format",
-        "npy",
-        "-o",
-        text(&at("out")),
-    ]);
-    run_script(
-        &python,
-        "check_diffusers.py",
-        &[
-            model.as_os_str(),
-            at("x.npy").as_os_str(),
-            at("t.npy").as_os_str(),
-            at("eps.npy").as_os_str(),
-            OsStr::new("--noise"),
-            at("x_T.npy").as_os_str(),
-            OsStr::new("--sample"),
-            at("out").join("samples.npy").as_os_str(),
-        ],
     );
 }
 
@@ -137,52 +60,6 @@ defense = "none"
 const PROMPT: &str = "A red cat, 42!";
 const STEPS: usize = 5;
 const GUIDANCE: f64 = 3.0;
-
-#[test]
-fn a_folder_from_python_is_fine_tuned_and_goes_back() {
-    let Some(python) = python() else {
-        return;
-    };
-    let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    run_script(
-        &python,
-        "check_finetune.py",
-        &[OsStr::new("make"), at("start").as_os_str()],
-    );
-    let options = LoadOptions {
-        image_size: Some(16),
-        ..LoadOptions::default()
-    };
-    let mut set = load("emoji#fluent3d", &options).unwrap();
-    set.records.truncate(24);
-    save_folder(&set, &at("images")).unwrap();
-    let mut checked = vec![OsString::from("check")];
-    // The sides of what the network sees: latents of half the images' size, or the images.
-    for (name, channels, side) in [("sd1", 4, 8), ("sd2", 4, 8), ("pixels", 3, 16)] {
-        let (start, run) = (at("start").join(name), at(name));
-        let experiment = FINE_TUNING
-            .replace("IMAGES", text(&at("images")))
-            .replace("BASE", text(&start));
-        let file = at(&format!("{name}.toml"));
-        std::fs::write(&file, experiment).unwrap();
-        succeed(&[
-            "train",
-            text(&file),
-            "--model",
-            "tuned",
-            "--out",
-            text(&run),
-            "--threads",
-            "1",
-            "-q",
-        ]);
-        let model = run.join("models/tuned");
-        write_probe(&model, [channels, side, side], name != "pixels");
-        checked.extend([start.into(), model.into()]);
-    }
-    run_script(&python, "check_finetune.py", &checked);
-}
 
 /// What `dualmd predict` and, for models of latents, `dualmd sample` make of a folder, beside its parts.
 fn write_probe(model: &Path, [c, h, w]: [i64; 3], latent: bool) {
@@ -240,4 +117,126 @@ fn write_probe(model: &Path, [c, h, w]: [i64; 3], latent: bool) {
     write_safetensors(&model.join("probe.safetensors"), named, &[]).unwrap();
     let settings = serde_json::json!({"prompt": PROMPT, "steps": STEPS, "guidance": GUIDANCE});
     std::fs::write(model.join("probe.json"), settings.to_string()).unwrap();
+}
+
+mod needs_python {
+    use super::*;
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn diffusers_computes_the_same_from_our_folder() {
+        let python = python();
+        let dir = tempfile::tempdir().unwrap();
+        let experiment = dir.path().join("tiny.toml");
+        std::fs::write(&experiment, TINY).unwrap();
+        let run = dir.path().join("run");
+        succeed(&[
+            "train",
+            text(&experiment),
+            "--model",
+            "baseline",
+            "--out",
+            text(&run),
+            "--threads",
+            "1",
+            "-q",
+        ]);
+        let model = run.join("models/baseline");
+        let at = |name: &str| dir.path().join(name);
+        let mut rng = dualmd_data::stream(1, "interop", 0);
+        write_npy(
+            &at("x.npy"),
+            &noise::normal(&mut rng, &[4, 1, 8, 8], Device::Cpu),
+        )
+        .unwrap();
+        write_npy(&at("t.npy"), &Tensor::from_slice(&[0i64, 10, 500, 999])).unwrap();
+        write_npy(
+            &at("x_T.npy"),
+            &noise::normal(&mut rng, &[4, 1, 8, 8], Device::Cpu).to_kind(Kind::Float),
+        )
+        .unwrap();
+        succeed(&[
+            "predict",
+            text(&model),
+            "--x",
+            text(&at("x.npy")),
+            "--t",
+            text(&at("t.npy")),
+            "-o",
+            text(&at("eps.npy")),
+        ]);
+        succeed(&[
+            "sample",
+            text(&model),
+            "-n",
+            "4",
+            "--steps",
+            "10",
+            "--noise",
+            text(&at("x_T.npy")),
+            "--format",
+            "npy",
+            "-o",
+            text(&at("out")),
+        ]);
+        run_script(
+            &python,
+            "check_diffusers.py",
+            &[
+                model.as_os_str(),
+                at("x.npy").as_os_str(),
+                at("t.npy").as_os_str(),
+                at("eps.npy").as_os_str(),
+                OsStr::new("--noise"),
+                at("x_T.npy").as_os_str(),
+                OsStr::new("--sample"),
+                at("out").join("samples.npy").as_os_str(),
+            ],
+        );
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn a_folder_from_python_is_fine_tuned_and_goes_back() {
+        let python = python();
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        run_script(
+            &python,
+            "check_finetune.py",
+            &[OsStr::new("make"), at("start").as_os_str()],
+        );
+        let options = LoadOptions {
+            image_size: Some(16),
+            ..LoadOptions::default()
+        };
+        let mut set = load("emoji#fluent3d", &options).unwrap();
+        set.records.truncate(24);
+        save_folder(&set, &at("images")).unwrap();
+        let mut checked = vec![OsString::from("check")];
+        // The sides of what the network sees: latents of half the images' size, or the images.
+        for (name, channels, side) in [("sd1", 4, 8), ("sd2", 4, 8), ("pixels", 3, 16)] {
+            let (start, run) = (at("start").join(name), at(name));
+            let experiment = FINE_TUNING
+                .replace("IMAGES", text(&at("images")))
+                .replace("BASE", text(&start));
+            let file = at(&format!("{name}.toml"));
+            std::fs::write(&file, experiment).unwrap();
+            succeed(&[
+                "train",
+                text(&file),
+                "--model",
+                "tuned",
+                "--out",
+                text(&run),
+                "--threads",
+                "1",
+                "-q",
+            ]);
+            let model = run.join("models/tuned");
+            write_probe(&model, [channels, side, side], name != "pixels");
+            checked.extend([start.into(), model.into()]);
+        }
+        run_script(&python, "check_finetune.py", &checked);
+    }
 }

@@ -22,7 +22,15 @@
 //! (a chi-square test that is told the classes: three of five), nine tenths left out nearly always; with 500 and 1,000
 //! pictures the mild shift is found as well.
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 mod draws;
 mod error;

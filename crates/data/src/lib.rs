@@ -17,7 +17,15 @@
 //! | [`png`], [`export`] | writing pictures and grids, a set as a folder for other programs |
 //! | [`mod@stream`] | named random streams |
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 mod alike;
 pub mod decode;
@@ -29,6 +37,7 @@ pub mod export;
 pub mod file;
 pub mod import;
 pub mod load;
+pub mod npy;
 pub mod picture;
 pub mod png;
 mod read;

@@ -237,15 +237,6 @@ impl Split {
         self.sides.get(id).copied()
     }
 
-    /// The half of a member; None for everything else.
-    #[must_use]
-    pub fn half_of(&self, id: &str) -> Option<Half> {
-        match self.side(id)? {
-            Side::Member(half) => Some(half),
-            Side::NonMember => None,
-        }
-    }
-
     /// Finds the split's samples in a set.
     ///
     /// # Errors

@@ -16,7 +16,15 @@
 //! * [`latent`]: text-to-image folders, guidance and sampling.
 //! * [`model`]: folders of either kind.
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 mod blocks;
 pub mod checkpointing;

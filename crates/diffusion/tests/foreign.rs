@@ -108,63 +108,6 @@ fn scale_shift_with_attention_in_the_middle_is_that_of_diffusers() {
     assert!(error_of(&normed, &golden("tiny-scale-shift")) > 1e-3);
 }
 
-/// Where `DUALMD_TEST_PYTHON` names a Python with torch and diffusers.
-#[test]
-fn diffusers_computes_the_same_from_a_scale_shift_folder_written_here() {
-    let Some(python) = std::env::var_os("DUALMD_TEST_PYTHON") else {
-        eprintln!("left out: DUALMD_TEST_PYTHON is not set");
-        return;
-    };
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../interop/make_scale_shift_golden.py"
-    );
-    let base = match open(&golden("tiny-scale-shift")).unwrap() {
-        Model::Unconditional(pipeline) => pipeline,
-        Model::TextToImage(_) => panic!("another kind"),
-    };
-    // The golden weights, under which f32 is exact to 1e-6; where the attention has a norm, one that does something.
-    for groups in [None, Some(8)] {
-        let config = UNet2dConfig {
-            attn_norm_num_groups: groups,
-            ..base.unet.config().clone()
-        };
-        let fresh = UNet2d::fresh(&config, 3, Device::Cpu).unwrap();
-        let mut known = base.unet.parameters().copies();
-        let mut rng = dualmd_data::stream(3, "test", 0);
-        let weights: Vec<(String, Tensor)> = fresh
-            .parameters()
-            .named()
-            .map(|(name, t)| {
-                let weight = known
-                    .remove(name)
-                    .unwrap_or_else(|| t + noise::normal(&mut rng, &t.size(), Device::Cpu) * 0.1);
-                (name.to_owned(), weight)
-            })
-            .collect();
-        assert!(known.is_empty());
-        let dir = tempfile::tempdir().unwrap();
-        Pipeline::save(dir.path(), &config, &base.schedule, &weights, None).unwrap();
-        for file in ["x_t.npy", "t.npy"] {
-            std::fs::copy(golden("tiny-scale-shift").join(file), dir.path().join(file)).unwrap();
-        }
-        let eps = eps_of(&open(dir.path()).unwrap(), dir.path());
-        write_npy(&dir.path().join("eps.npy"), &eps).unwrap();
-        let output = Command::new(&python)
-            .args([script, "check"])
-            .arg(dir.path())
-            .env_remove("LD_LIBRARY_PATH")
-            .output()
-            .expect("Python starts");
-        let said = [output.stdout, output.stderr].concat();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&said)
-        );
-    }
-}
-
 #[test]
 fn weights_that_are_no_numbers_are_refused_wherever_they_are_read() {
     let poison = |path: &Path, tensor: &str, value: f64| {
@@ -623,4 +566,65 @@ fn half_precision_alone_wrappers_and_shards_are_opened() {
         _ => (format!("module.{name}"), t),
     });
     assert!(refused(dir.path()).contains("no tensor"));
+}
+
+mod needs_python {
+    use super::*;
+
+    /// `DUALMD_TEST_PYTHON` names a Python with torch and diffusers.
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn diffusers_computes_the_same_from_a_scale_shift_folder_written_here() {
+        let python = std::env::var_os("DUALMD_TEST_PYTHON")
+            .expect("DUALMD_TEST_PYTHON names a Python; `cargo xtask test --interop` sets it");
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../interop/make_scale_shift_golden.py"
+        );
+        let base = match open(&golden("tiny-scale-shift")).unwrap() {
+            Model::Unconditional(pipeline) => pipeline,
+            Model::TextToImage(_) => panic!("another kind"),
+        };
+        // The golden weights, under which f32 is exact to 1e-6; where the attention has a norm, one that does something.
+        for groups in [None, Some(8)] {
+            let config = UNet2dConfig {
+                attn_norm_num_groups: groups,
+                ..base.unet.config().clone()
+            };
+            let fresh = UNet2d::fresh(&config, 3, Device::Cpu).unwrap();
+            let mut known = base.unet.parameters().copies();
+            let mut rng = dualmd_data::stream(3, "test", 0);
+            let weights: Vec<(String, Tensor)> = fresh
+                .parameters()
+                .named()
+                .map(|(name, t)| {
+                    let weight = known.remove(name).unwrap_or_else(|| {
+                        t + noise::normal(&mut rng, &t.size(), Device::Cpu) * 0.1
+                    });
+                    (name.to_owned(), weight)
+                })
+                .collect();
+            assert!(known.is_empty());
+            let dir = tempfile::tempdir().unwrap();
+            Pipeline::save(dir.path(), &config, &base.schedule, &weights, None).unwrap();
+            for file in ["x_t.npy", "t.npy"] {
+                std::fs::copy(golden("tiny-scale-shift").join(file), dir.path().join(file))
+                    .unwrap();
+            }
+            let eps = eps_of(&open(dir.path()).unwrap(), dir.path());
+            write_npy(&dir.path().join("eps.npy"), &eps).unwrap();
+            let output = Command::new(&python)
+                .args([script, "check"])
+                .arg(dir.path())
+                .env_remove("LD_LIBRARY_PATH")
+                .output()
+                .expect("Python starts");
+            let said = [output.stdout, output.stderr].concat();
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&said)
+            );
+        }
+    }
 }

@@ -2,6 +2,11 @@
 //! the caller said, its name harmless on a terminal. Whatever is written goes out here: whole or not at all, under a hidden
 //! name that cannot be guessed, synced with its folder, with the user's umask. And a folder that is worked in is locked here.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 mod folder;
 mod lock;
 mod name;

@@ -515,7 +515,6 @@ fn models() -> Result<()> {
             false,
         )?,
     )?;
-    save("pickle", "empty", state_dict())?;
 
     let presets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cli/presets");
     for name in ["demo", "emoji-t2i-demo", "paper-cifar10"] {
@@ -549,14 +548,4 @@ fn models() -> Result<()> {
             .map(|(_, bytes)| bytes)
             .unwrap_or_default(),
     )
-}
-
-/// A legacy state dict without tensors: the head, what it says of the system, an empty dictionary, no storages.
-#[cfg(feature = "models")]
-fn state_dict() -> Vec<u8> {
-    let mut bytes = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.".to_vec();
-    bytes.extend_from_slice(b"\x80\x02}q\x00X\x0d\x00\x00\x00little_endianq\x01\x88s.");
-    bytes.extend_from_slice(b"\x80\x02}q\x00.");
-    bytes.extend_from_slice(b"\x80\x02]q\x00.");
-    bytes
 }

@@ -3,10 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
+use dualmd_caption::Captioner;
 use dualmd_caption::config::BlipConfig;
-use dualmd_caption::{
-    Captioner, ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer,
-};
 use dualmd_diffusion::latent::Parts;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::unet2d::ImageSize;
@@ -14,8 +12,8 @@ use dualmd_diffusion::{
     ClipTokenizer, Denoiser, LoraConfig, Model, NoiseSchedule, Pipeline, TextToImage, UNet2d,
     UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
 };
+use dualmd_encoders::{ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer};
 use dualmd_metrics::Gaussian;
-use dualmd_metrics::legacy::read_legacy_state_dict;
 use dualmd_torch::{Device, Kind, Tensor, weights};
 
 use crate::files::{Files, read, scratch, with_file, with_folder};
@@ -32,7 +30,7 @@ const fn model(name: &'static str, about: &'static str, read: fn(&[u8])) -> Targ
 }
 
 /// The targets of this module.
-pub fn targets() -> [Target; 14] {
+pub fn targets() -> [Target; 13] {
     [
         model("safetensors", "weights", safetensors),
         model(
@@ -68,7 +66,6 @@ pub fn targets() -> [Target; 14] {
             captioner,
         ),
         model("preprocessor", "preprocessor_config.json", preprocessor),
-        model("pickle", "a legacy state dict", pickle),
         model("statistics", "mean and covariance as npz", statistics),
         model(
             "experiment",
@@ -284,12 +281,6 @@ fn captioner(input: &[u8]) {
 fn preprocessor(input: &[u8]) {
     with_folder(&Files::new(), input, "preprocessor_config.json", |folder| {
         said(ImageProcessor::load(folder));
-    });
-}
-
-fn pickle(input: &[u8]) {
-    with_file("x.pth", input, |path| {
-        said(read_legacy_state_dict(path));
     });
 }
 

@@ -35,6 +35,16 @@ pub enum MetricsError {
         /// The other side.
         second: String,
     },
+    /// Something that this program was built without.
+    #[error(
+        "this program was built without {what}: build it with its feature `{feature}`, which is on by default"
+    )]
+    NotBuilt {
+        /// What is missing.
+        what: &'static str,
+        /// The feature of the crate and of the program.
+        feature: &'static str,
+    },
     /// A parameter outside its range.
     #[error("{name} is {value}, but must be {expected}")]
     OutOfRange {

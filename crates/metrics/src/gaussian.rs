@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Write as _};
 use std::path::Path;
 
-use npyz::{DType, NpyFile, NpyHeader, TypeChar, WriterBuilder as _};
+use dualmd_data::npy::Header;
 
 use crate::error::{MetricsError, Result, file_error};
 use crate::features::Features;
@@ -128,21 +128,21 @@ impl Gaussian {
         let named = |e: &dyn std::fmt::Display| file_error(path, e);
         let d = self.dim() as u64;
         let mut entries = vec![
-            ("mu", npy(&[d], self.mean.iter().copied())),
-            ("sigma", npy(&[d, d], self.covariance().into_iter())),
+            ("mu", f64s(&[d], &self.mean)),
+            ("sigma", f64s(&[d, d], self.covariance.values())),
         ];
         if let Some(n) = self.n {
-            entries.push(("n", npy(&[], [n as i64].into_iter())));
+            entries.push(("n", npy("<i8", &[], [(n as i64).to_le_bytes()].into_iter())));
         }
         if let Some(name) = &self.extractor {
-            entries.push(("extractor", npy(&[name.len() as u64], name.bytes())));
+            let bytes = name.bytes().map(|byte| [byte]);
+            entries.push(("extractor", npy("|u1", &[name.len() as u64], bytes)));
         }
         let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options = zip::write::SimpleFileOptions::default()
             .compression_method(zip::CompressionMethod::Stored)
             .large_file(true);
         for (key, bytes) in entries {
-            let bytes = bytes.map_err(|e| named(&e))?;
             archive
                 .start_file(format!("{key}.npy"), options)
                 .map_err(|e| named(&e))?;
@@ -173,19 +173,26 @@ impl Gaussian {
 
 type Archive = zip::ZipArchive<BufReader<File>>;
 
-fn npy<T: npyz::AutoSerialize + Copy>(
+/// An array as numpy writes it, version 1.0: `descr` describes the values, whose bytes follow.
+fn npy<const N: usize>(
+    descr: &str,
     shape: &[u64],
-    values: impl Iterator<Item = T>,
-) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut writer = npyz::WriteOptions::new()
-        .default_dtype()
-        .shape(shape)
-        .writer(&mut bytes)
-        .begin_nd()?;
-    writer.extend(values)?;
-    writer.finish()?;
-    Ok(bytes)
+    values: impl Iterator<Item = [u8; N]>,
+) -> Vec<u8> {
+    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
+    let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sides}), }}");
+    // Magic number, version and the header's length are 10 bytes; the values begin at a multiple of 64. Of two sides at most, it
+    // is far shorter than 2^16.
+    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
+    bytes.extend((length as u16).to_le_bytes());
+    bytes.extend(format!("{header:<0$}\n", length - 1).bytes());
+    bytes.extend(values.flatten());
+    bytes
+}
+
+fn f64s(shape: &[u64], values: &[f64]) -> Vec<u8> {
+    npy("<f8", shape, values.iter().map(|v| v.to_le_bytes()))
 }
 
 /// Calls `read` with the array `key`, if there is one.
@@ -193,7 +200,7 @@ fn with_array<T>(
     path: &Path,
     archive: &mut Archive,
     key: &str,
-    read: impl FnOnce(NpyHeader, &mut dyn Read) -> Result<T>,
+    read: impl FnOnce(Header, &mut dyn Read) -> Result<T>,
 ) -> Result<Option<T>> {
     let name = format!("{key}.npy");
     if archive.index_for_name(&name).is_none() {
@@ -206,30 +213,27 @@ fn with_array<T>(
         )
     };
     let mut entry = archive.by_name(&name).map_err(|e| broken(&e))?;
-    let header = NpyHeader::from_reader(&mut entry).map_err(|e| broken(&e))?;
+    let header = Header::read(&mut entry).map_err(|e| broken(&e))?;
     read(header, &mut entry).map(Some)
 }
 
 /// Shape and values of a float array of at most two axes.
 fn floats(path: &Path, archive: &mut Archive, key: &str) -> Result<(Vec<usize>, Vec<f64>)> {
     let refuse = |reason: String| Err(file_error(path, format!("array {key} {reason}")));
-    let read = |header: NpyHeader, stream: &mut dyn Read| {
-        let shape = header.shape().to_vec();
+    let read = |header: Header, stream: &mut dyn Read| {
+        let shape = &header.shape;
         if shape.len() > 2 || shape.iter().any(|&s| s > MAX_DIM) {
             return refuse(format!(
                 "has shape {shape:?}; statistics are D numbers and D x D numbers, with D up to {MAX_DIM}"
             ));
         }
-        let width = match float_width(&header.dtype()) {
-            Some(width) => width,
-            None => {
-                return refuse(format!(
-                    "holds {}, not float64 or float32; save it as float64",
-                    header.dtype().descr()
-                ));
-            }
-        };
-        match read_floats(NpyFile::with_header(header, stream), width) {
+        if !matches!(header.dtype.plain(), Some(('f', 4 | 8))) {
+            return refuse(format!(
+                "holds {}, not float64 or float32; save it as float64",
+                header.dtype.descr()
+            ));
+        }
+        match header.floats(stream) {
             Err(e) => refuse(format!("is damaged ({e}); copy or save it again")),
             Ok(values) if values.iter().any(|v| !v.is_finite()) => {
                 refuse("holds a number that is not finite; compute the statistics again".into())
@@ -248,42 +252,20 @@ fn floats(path: &Path, archive: &mut Archive, key: &str) -> Result<(Vec<usize>, 
     }
 }
 
-fn read_floats(array: NpyFile<&mut dyn Read>, width: u64) -> std::io::Result<Vec<f64>> {
-    if width == 8 {
-        return array.data().map_err(std::io::Error::other)?.collect();
-    }
-    let values = array.data::<f32>().map_err(std::io::Error::other)?;
-    values.map(|v| v.map(f64::from)).collect()
-}
-
-fn float_width(dtype: &DType) -> Option<u64> {
-    match dtype {
-        DType::Plain(t) if t.type_char() == TypeChar::Float => match t.size_field() {
-            width @ (4 | 8) => Some(width),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
 fn read_count(path: &Path, archive: &mut Archive) -> Result<Option<usize>> {
-    let read = |header: NpyHeader, stream: &mut dyn Read| {
+    let read = |header: Header, stream: &mut dyn Read| {
         let refuse = || {
             file_error(
                 path,
                 "array n is no count of images; save one int64, or leave it out",
             )
         };
-        let is_i64 = matches!(header.dtype(), DType::Plain(t)
-            if t.type_char() == TypeChar::Int && t.size_field() == 8);
-        if !is_i64 || header.shape().iter().any(|&s| s != 1) {
+        let is_one = header.dtype.plain() == Some(('i', 8)) && header.count() == 1;
+        if !is_one {
             return Err(refuse());
         }
-        let mut values = NpyFile::with_header(header, stream)
-            .data::<i64>()
-            .map_err(|_| refuse())?;
-        match values.next() {
-            Some(Ok(n)) if n >= 2 => Ok(n as usize),
+        match header.integers(stream).as_deref() {
+            Ok(&[n]) if n >= 2 => Ok(n as usize),
             _ => Err(refuse()),
         }
     };
@@ -291,19 +273,18 @@ fn read_count(path: &Path, archive: &mut Archive) -> Result<Option<usize>> {
 }
 
 fn read_name(path: &Path, archive: &mut Archive) -> Result<Option<String>> {
-    let read = |header: NpyHeader, stream: &mut dyn Read| {
+    let read = |header: Header, stream: &mut dyn Read| {
         let refuse = || {
             file_error(
                 path,
                 "array extractor is no short UTF-8 text as u8; leave it out",
             )
         };
-        let is_u8 = matches!(header.dtype(), DType::Plain(t)
-            if t.type_char() == TypeChar::Uint && t.size_field() == 1);
-        if !is_u8 || header.shape().len() != 1 || header.shape()[0] > 256 {
-            return Err(refuse());
-        }
-        let mut bytes = vec![0; header.shape()[0] as usize];
+        let length = match header.shape[..] {
+            [length @ ..=256] if header.dtype.plain() == Some(('u', 1)) => length as usize,
+            _ => return Err(refuse()),
+        };
+        let mut bytes = vec![0; length];
         stream.read_exact(&mut bytes).map_err(|_| refuse())?;
         String::from_utf8(bytes).map_err(|_| refuse())
     };
@@ -334,10 +315,6 @@ mod tests {
         Gaussian::read_npz(archive(entries).path())
             .unwrap_err()
             .to_string()
-    }
-
-    fn f64s(shape: &[u64], values: &[f64]) -> Vec<u8> {
-        npy(shape, values.iter().copied()).unwrap()
     }
 
     #[test]
@@ -371,8 +348,8 @@ mod tests {
 
     #[test]
     fn f32_and_files_of_others_are_read() {
-        let mu = npy(&[1], [0.5f32].into_iter()).unwrap();
-        let sigma = npy(&[1, 1], [2.0f32].into_iter()).unwrap();
+        let mu = npy("<f4", &[1], [0.5f32.to_le_bytes()].into_iter());
+        let sigma = npy("<f4", &[1, 1], [2.0f32.to_le_bytes()].into_iter());
         let file = archive(&[("mu.npy", mu), ("sigma.npy", sigma)]);
         let g = Gaussian::read_npz(file.path()).unwrap();
         assert_eq!((g.mean(), g.covariance()), (&[0.5][..], vec![2.0]));
@@ -394,7 +371,7 @@ mod tests {
             ("sigma.npy", f64s(&[2, 2], &[1.0, 0.5, 0.0, 1.0])),
         ]);
         assert!(text.contains("not symmetric"), "{text}");
-        let text = refusal(&[("mu.npy", npy(&[1], [1i64].into_iter()).unwrap())]);
+        let text = refusal(&[("mu.npy", npy("<i8", &[1], [1i64.to_le_bytes()].into_iter()))]);
         assert!(text.contains("not float64"), "{text}");
         let mut cut = f64s(&[2], &[0.0; 2]);
         cut.truncate(cut.len() - 3);

@@ -24,7 +24,15 @@
 //!
 //! Everything random takes a `u64` seed.
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 pub mod copies;
 pub mod error;
@@ -34,7 +42,6 @@ pub mod frechet;
 pub mod gaussian;
 pub mod inception_score;
 pub mod kid;
-pub mod legacy;
 
 mod linalg;
 pub mod neighbours;
@@ -56,4 +63,4 @@ pub use gaussian::Gaussian;
 pub use inception_score::{InceptionScore, Order, inception_score};
 pub use kid::{KID_SUBSET_SIZE, KID_SUBSETS, Kid, kid};
 pub use neighbours::{DensityCoverage, PrecisionRecall, density_coverage, precision_recall};
-pub use uncertainty::{Floor, FrechetReport, Spread, fd_floor, fd_with_interval};
+pub use uncertainty::{Floor, FrechetReport, Spread, fd_with_interval};

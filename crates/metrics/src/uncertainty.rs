@@ -132,27 +132,7 @@ pub fn fd_with_interval(
     })
 }
 
-/// The comparison at equal n alone, without the interval: `n` is the smaller of the number of generated and half the
-/// number of real images.
-///
-/// # Errors
-/// [`MetricsError::TooFew`] for fewer than 4 real images, [`MetricsError::OutOfRange`] for no repetitions,
-/// [`MetricsError::Mismatch`], [`MetricsError::Decomposition`].
-pub fn fd_floor(
-    generated: &Features,
-    real: &Features,
-    repetitions: usize,
-    seed: u64,
-) -> Result<Floor> {
-    floor_of(
-        &Pair::new(generated, real)?,
-        generated,
-        real,
-        repetitions,
-        seed,
-    )
-}
-
+/// The comparison at equal n: `n` is the smaller of the number of generated and half the number of real images.
 fn floor_of(
     pair: &Pair<'_>,
     generated: &Features,
@@ -262,6 +242,21 @@ mod tests {
         }
     }
 
+    fn floor(
+        generated: &Features,
+        real: &Features,
+        repetitions: usize,
+        seed: u64,
+    ) -> Result<Floor> {
+        floor_of(
+            &Pair::new(generated, real)?,
+            generated,
+            real,
+            repetitions,
+            seed,
+        )
+    }
+
     /// The bias: at n = 40 in 20 columns equal distributions are far apart, and the excess is not.
     #[test]
     fn the_floor_takes_the_bias_away() {
@@ -270,7 +265,7 @@ mod tests {
         for k in 0..trials {
             let real = gaussian(80, 20, 0.0, 1.0, 2 * k);
             let generated = gaussian(40, 20, 0.0, 1.0, 2 * k + 1);
-            let floor = fd_floor(&generated, &real, 3, k).unwrap();
+            let floor = floor(&generated, &real, 3, k).unwrap();
             assert_eq!((floor.n, floor.rank_deficient), (40, false));
             assert!(floor.real_real.low <= floor.real_real.mean);
             value += floor.generated_real.mean / trials as f64;
@@ -281,7 +276,7 @@ mod tests {
             "{value} {excess}"
         );
         let real = gaussian(80, 20, 0.0, 1.0, 900);
-        let shifted = fd_floor(&gaussian(40, 20, 1.0, 1.0, 901), &real, 3, 0).unwrap();
+        let shifted = floor(&gaussian(40, 20, 1.0, 1.0, 901), &real, 3, 0).unwrap();
         // |dm|^2 = 20.
         assert!((16.0..24.0).contains(&shifted.excess), "{shifted:?}");
     }
@@ -297,6 +292,6 @@ mod tests {
         assert!(fd_with_interval(&a, &b, 0, 7).is_err());
         let error = fd_with_interval(&gaussian(19, 5, 0.0, 1.0, 1), &b, 1, 0).unwrap_err();
         assert!(error.to_string().contains("19 generated images"), "{error}");
-        assert!(fd_floor(&a, &gaussian(3, 5, 0.0, 1.0, 1), 1, 0).is_err());
+        assert!(floor(&a, &gaussian(3, 5, 0.0, 1.0, 1), 1, 0).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Are two AUCs different? On the same samples (two models, two attacks), or on different ones (two halves).
+//! Are two AUCs of the same samples (two models, two attacks) different?
 
 use serde::Serialize;
 
@@ -21,7 +21,7 @@ pub struct AucDifference {
     pub high: f64,
     /// Two-sided, of the hypothesis that the true AUCs are equal.
     pub p_value: f64,
-    /// Correlation of the two estimates by DeLong's covariance; 0 for different samples.
+    /// Correlation of the two estimates by DeLong's covariance.
     pub correlation: f64,
 }
 
@@ -75,30 +75,6 @@ pub fn delong_paired(
         0.0
     };
     Ok(difference(&a, &b, variance, correlation, confidence))
-}
-
-/// Difference of two AUCs from different samples, e.g. of two halves of the members with their own non-members.
-///
-/// The z-test uses DeLong's two variances, the interval is MOVER's without correlation; edges as in [`delong_paired`].
-/// AUCs that share their non-members are correlated: for them this is not the right test.
-///
-/// # Errors
-/// As [`crate::auc_interval`].
-pub fn auc_difference_independent(
-    members_a: &[f64],
-    nonmembers_a: &[f64],
-    members_b: &[f64],
-    nonmembers_b: &[f64],
-    confidence: f64,
-) -> Result<AucDifference, StatsError> {
-    check_scores(members_a, nonmembers_a)?;
-    check_scores(members_b, nonmembers_b)?;
-    check_open_unit("confidence", confidence)?;
-    let (a, b) = (
-        Components::new(members_a, nonmembers_a),
-        Components::new(members_b, nonmembers_b),
-    );
-    Ok(difference(&a, &b, a.variance + b.variance, 0.0, confidence))
 }
 
 fn difference(
@@ -201,15 +177,5 @@ mod tests {
                 second: 2
             }
         );
-        assert!(auc_difference_independent(&M, &N, &M[..2], &N, 0.95).is_ok());
-    }
-
-    #[test]
-    fn independent_by_hand() {
-        let d = auc_difference_independent(&M, &N, &N, &M, 0.95).unwrap();
-        assert_eq!(d.difference, 0.75);
-        let variance = 2.0 * Components::new(&M, &N).variance;
-        assert!((d.p_value - two_sided_p(0.75 / variance.sqrt())).abs() < 1e-12);
-        assert!(d.low < 0.75 && d.high > 0.75 && d.high <= 1.0);
     }
 }

@@ -30,7 +30,15 @@
 //! # Ok::<(), dualmd_stats::StatsError>(())
 //! ```
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 pub mod auc;
 #[cfg(test)]
@@ -56,16 +64,14 @@ pub use auc::{
 };
 pub use binomial::clopper_pearson;
 pub use compat::{CompatPoint, CompatRule, CompatSummary, summarise_compat};
-pub use delong::{AucDifference, auc_difference_independent, delong_paired};
+pub use delong::{AucDifference, delong_paired};
 pub use epsilon::{
     Guesses, clopper_pearson_epsilon, guess_membership, one_run_epsilon, one_run_p_value,
 };
 pub use error::StatsError;
 pub use lira::{LiraScores, LiraVariance, lira_offline_scores, lira_scores};
 pub use nearer::{Nearer, nearer};
-pub use resample::{
-    BootstrapInterval, PermutationTest, bootstrap, bootstrap_tpr_at_fpr, permutation_test,
-};
+pub use resample::{BootstrapInterval, bootstrap_tpr_at_fpr};
 pub use roc::{BandPoint, OperatingPoint, Roc, RocPoint};
 pub use seeds::{SeedSummary, combine_seeds};
 pub use selection::{Halves, Selection, TransferredThreshold, calibration_half, select_and_report};

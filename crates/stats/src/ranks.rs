@@ -1,4 +1,4 @@
-//! Placements and midranks: what AUC, DeLong's variance and the permutation test are made of.
+//! Placements: what AUC and DeLong's variance are made of.
 
 /// For each `x` the share of `others` below it, ties counting 1/2. In O(n log n).
 ///
@@ -15,24 +15,6 @@ pub(crate) fn placements(scores: &[f64], others: &[f64]) -> Vec<f64> {
             (below + not_above) as f64 / (2 * sorted.len()) as f64
         })
         .collect()
-}
-
-/// Ranks of the pooled scores, from 1, ties sharing their mean rank; members first, then non-members.
-pub(crate) fn midranks(members: &[f64], nonmembers: &[f64]) -> Vec<f64> {
-    let pooled: Vec<f64> = members.iter().chain(nonmembers).copied().collect();
-    let mut order: Vec<usize> = (0..pooled.len()).collect();
-    order.sort_unstable_by(|&a, &b| pooled[a].total_cmp(&pooled[b]));
-    let mut ranks = vec![0.0; pooled.len()];
-    let mut start = 0;
-    for tied in order.chunk_by(|&a, &b| pooled[a] == pooled[b]) {
-        let end = start + tied.len();
-        for &i in tied {
-            // Mean of the ranks start + 1 ..= end.
-            ranks[i] = (start + end + 1) as f64 / 2.0;
-        }
-        start = end;
-    }
-    ranks
 }
 
 /// Arithmetic mean; `values` must not be empty.
@@ -58,12 +40,10 @@ mod tests {
     #[test]
     fn ties_share() {
         assert_eq!(placements(&[2.0, 0.0, 3.0], &[2.0, 1.0]), [0.75, 0.0, 1.0]);
-        assert_eq!(midranks(&[2.0, 1.0], &[2.0, 3.0]), [2.5, 1.0, 2.5, 4.0]);
     }
 
     #[test]
     fn the_two_zeros_are_one_score() {
         assert_eq!(placements(&[0.0], &[-0.0]), [0.5]);
-        assert_eq!(midranks(&[-0.0], &[0.0]), [1.5, 1.5]);
     }
 }

@@ -140,14 +140,6 @@ int dm_clip_grad_norm(Tensor** grads, size_t n, double max_norm, double* total) 
   });
 }
 
-int dm_channels_last(Tensor* t) {
-  return guarded([&] {
-    c10::AutoGradMode no_grad(false);
-    TORCH_CHECK(given(t, "the weight").dim() == 4, "channels-last memory is for 4 axes, got ", t->sizes());
-    t->set_data(t->contiguous(at::MemoryFormat::ChannelsLast));
-  });
-}
-
 int dm_to_channels_last(Tensor* t, Tensor** out) {
   return guarded([&] {
     TORCH_CHECK(given(t, "x").dim() == 4, "channels-last memory is for 4 axes, got ", t->sizes());
@@ -187,11 +179,4 @@ int dm_set_generator_state(int cuda, Tensor* state) {
 // Loads libtorch's CUDA half, which registers its kernels. A linker drops the library (no symbol of it is used
 // directly), so it is loaded by name; returns 1 if this libtorch has none.
 int dm_load_cuda() { return dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr; }
-
-int dm_allow_tf32(int on) {
-  return guarded([&] {
-    at::globalContext().setAllowTF32CuBLAS(on != 0);
-    at::globalContext().setAllowTF32CuDNN(on != 0);
-  });
-}
 }

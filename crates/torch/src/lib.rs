@@ -4,18 +4,29 @@
 //!   GroupNorm+SiLU operation.
 //! * [`noise`]: Gaussian tensors from the project's named random streams.
 //! * [`weights`]: safetensors and npy files, never pickles.
+//! * [`exceptions`]: what libtorch throws, as errors.
 //! * [`device`]: devices, dtypes and threads as users name them.
 //!
 //! Nothing here knows what diffusion or privacy is.
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 pub mod device;
+pub mod exceptions;
 pub mod noise;
 pub mod shim;
 pub mod weights;
 
 use dualmd_files::shown;
+pub use exceptions::{caught, memory_remedy};
 pub use tch::{self, Device, IndexOp, Kind, Tensor, no_grad};
 
 /// The rows of `x` [N, D] in f64, each divided by its length (1e-12 at least): products of two such tables are cosines.
@@ -42,6 +53,14 @@ pub enum TorchError {
     /// The shim's C++ side threw; the text is libtorch's own.
     #[error("libtorch: {0}")]
     Shim(String),
+    /// libtorch threw where no error was expected; see [`caught`].
+    #[error("libtorch: {reason}; {remedy}")]
+    Exception {
+        /// The first line of libtorch's own text.
+        reason: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A file could not be read or written; the message names it.
     #[error(transparent)]
     Files(#[from] dualmd_files::Error),

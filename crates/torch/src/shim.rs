@@ -37,7 +37,6 @@ unsafe extern "C" {
         max_norm: c_double,
         total: *mut c_double,
     ) -> c_int;
-    fn dm_channels_last(t: *mut C_tensor) -> c_int;
     fn dm_to_channels_last(t: *const C_tensor, out: *mut *mut C_tensor) -> c_int;
     fn dm_group_norm_silu(
         x: *const C_tensor,
@@ -52,7 +51,6 @@ unsafe extern "C" {
     fn dm_generator_state(cuda: c_int, out: *mut *mut C_tensor) -> c_int;
     fn dm_set_generator_state(cuda: c_int, state: *const C_tensor) -> c_int;
     fn dm_load_cuda() -> c_int;
-    fn dm_allow_tf32(on: c_int) -> c_int;
 }
 
 fn check(code: c_int) -> Result<()> {
@@ -193,15 +191,6 @@ pub fn clip_grad_norm(grads: &[Tensor], max_norm: Option<f64>) -> Result<f64> {
     Ok(total)
 }
 
-/// Re-lays a 4-d weight in channels-last memory, in place (values unchanged).
-///
-/// # Errors
-/// What libtorch refuses.
-pub fn make_channels_last(tensor: &Tensor) -> Result<()> {
-    // SAFETY: as above.
-    check(unsafe { dm_channels_last(tensor.as_ptr().cast_mut()) })
-}
-
 /// `x` in channels-last memory (values unchanged).
 ///
 /// # Errors
@@ -288,11 +277,15 @@ pub fn load_cuda() -> bool {
     unsafe { dm_load_cuda() == 0 }
 }
 
-/// Lets CUDA matrix products and convolutions use TF32 (off by default: parity with f32 comes first).
-///
-/// # Errors
-/// What libtorch refuses.
-pub fn allow_tf32(on: bool) -> Result<()> {
-    // SAFETY: plain flags.
-    check(unsafe { dm_allow_tf32(c_int::from(on)) })
+/// Whether operations of this thread are recorded for gradients.
+pub(crate) fn gradients_recorded() -> bool {
+    let before = record_gradients(true);
+    record_gradients(before);
+    before
+}
+
+/// Has operations of this thread recorded or not; says how it was. (tch has this only around a closure, which a panic leaves.)
+pub(crate) fn record_gradients(on: bool) -> bool {
+    // SAFETY: a plain flag of this thread.
+    unsafe { torch_sys::at_grad_set_enabled(c_int::from(on)) != 0 }
 }

@@ -2,7 +2,6 @@
 
 use crate::{Result, TorchError};
 use dualmd_files::limit;
-use npyz::{DType, Endianness, TypeChar};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read as _, Write as _};
@@ -191,36 +190,36 @@ pub fn read_npy(path: &Path) -> Result<Tensor> {
     };
     let mut file = BufReader::new(dualmd_files::open(path)?);
     let header = dualmd_data::npy_header(&mut file, "its header").map_err(|e| refuse(&e))?;
-    let DType::Plain(dtype) = header.dtype() else {
+    let dtype = &header.dtype;
+    let described = || dtype.descr().trim_matches(['\'', '"']);
+    let Some((letter, width)) = dtype.plain() else {
         return Err(refuse(&"its values are records"));
     };
-    let kind = match (dtype.type_char(), dtype.size_field()) {
-        (TypeChar::Float, 2) => Kind::Half,
-        (TypeChar::Float, 4) => Kind::Float,
-        (TypeChar::Float, 8) => Kind::Double,
-        (TypeChar::Int, 1) => Kind::Int8,
-        (TypeChar::Int, 2) => Kind::Int16,
-        (TypeChar::Int, 4) => Kind::Int,
-        (TypeChar::Int, 8) => Kind::Int64,
-        (TypeChar::Uint, 1) => Kind::Uint8,
-        (TypeChar::Bool, 1) => Kind::Bool,
-        _ => return Err(refuse(&format!("its values are {}", dtype))),
+    let kind = match (letter, width) {
+        ('f', 2) => Kind::Half,
+        ('f', 4) => Kind::Float,
+        ('f', 8) => Kind::Double,
+        ('i', 1) => Kind::Int8,
+        ('i', 2) => Kind::Int16,
+        ('i', 4) => Kind::Int,
+        ('i', 8) => Kind::Int64,
+        ('u', 1) => Kind::Uint8,
+        ('b', 1) => Kind::Bool,
+        _ => return Err(refuse(&format!("its values are {}", described()))),
     };
-    if dtype.endianness() == Endianness::Big {
+    if dtype.is_big_endian() {
         return Err(refuse(&"its values are big-endian"));
     }
-    let bytes = header
-        .shape()
-        .iter()
-        .try_fold(dtype.size_field(), |n, &side| n.checked_mul(side))
+    let bytes = Some(header.count())
+        .and_then(|n| n.checked_mul(width))
         .filter(|&n| n <= limit::WEIGHTS);
     let shape: Option<Vec<i64>> = header
-        .shape()
+        .shape
         .iter()
         .map(|&side| i64::try_from(side).ok())
         .collect();
     let (Some(bytes), Some(shape)) = (bytes, shape) else {
-        return Err(refuse(&format!("its shape is {:?}", header.shape())));
+        return Err(refuse(&format!("its shape is {:?}", header.shape)));
     };
     // Not more room than what is really there: the header's shape is only a promise.
     let mut data = Vec::new();

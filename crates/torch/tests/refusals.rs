@@ -2,7 +2,7 @@
 
 use dualmd_torch::shim::{
     AdamOptions, clip_grad_norm, fused_adam, generator_state, group_norm_silu, lerp_all,
-    make_channels_last, set_generator_state, to_channels_last, with_precision,
+    set_generator_state, to_channels_last, with_precision,
 };
 use dualmd_torch::{Device, Kind, Tensor, device::Precision};
 
@@ -142,8 +142,7 @@ fn adam_checks_what_libtorchs_kernel_does_not() {
 /// A gradient in another memory layout than its weight: every weight moves by its own gradient's sign.
 #[test]
 fn adam_follows_a_gradient_in_any_memory_layout() {
-    let w = ones(&[2, 3, 2, 2]) * 0.0;
-    make_channels_last(&w).unwrap();
+    let w = to_channels_last(&(ones(&[2, 3, 2, 2]) * 0.0)).unwrap();
     let g = (Tensor::arange(24, (Kind::Float, Device::Cpu)) - 11.5).view([2, 3, 2, 2]);
     assert!(g.is_contiguous() && !w.is_contiguous());
     let (m, v) = (w.zeros_like(), w.zeros_like());
@@ -167,7 +166,7 @@ fn averages_norms_layouts_and_generators_are_checked() {
     }
     assert_eq!(clip_grad_norm(&[], None).unwrap(), 0.0);
     refused(to_channels_last(&ones(&[2, 3])), "4 axes");
-    refused(make_channels_last(&ones(&[2, 3, 4])), "4 axes");
+    refused(to_channels_last(&ones(&[2, 3, 4])), "4 axes");
     refused(to_channels_last(&Tensor::new()), "no tensor");
     assert!(set_generator_state(Device::Cpu, &ones(&[3])).is_err());
     refused(

@@ -1,5 +1,6 @@
 //! What both test programs open: tests/golden/blip, made by interop/make_blip_golden.py.
 
+#[path = "../../../encoders/tests/common/pictures.rs"]
 mod pictures;
 
 use dualmd_data::Picture;

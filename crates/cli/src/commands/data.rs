@@ -11,7 +11,6 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::schedule::SchedulerConfig;
 use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
 use dualmd_files::Building;
-use dualmd_metrics::EfficientNetLite0;
 use dualmd_torch::{Device, weights};
 use std::path::Path;
 use std::process::ExitCode;
@@ -64,10 +63,6 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
                 report.repeated,
                 report.nonmembers_trained_on
             )?;
-        }
-        Import::Features { file, out } => {
-            EfficientNetLite0::convert(file, out)?;
-            outln!("{}", out.display())?;
         }
         Import::Unet {
             file,

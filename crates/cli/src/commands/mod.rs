@@ -1,6 +1,10 @@
 //! One function per command.
 
 pub mod audit;
+#[cfg(feature = "caption")]
+pub mod caption;
+#[cfg(not(feature = "caption"))]
+#[path = "no_caption.rs"]
 pub mod caption;
 pub mod data;
 pub mod lira;

@@ -37,9 +37,9 @@ impl SscdFiles {
         })
     }
 
-    /// Have they been fetched?
+    /// Have they been fetched, and can this program run them?
     pub fn are_there(&self) -> bool {
-        self.model.is_file() && self.runtime.is_file()
+        Sscd::BUILT_IN && self.model.is_file() && self.runtime.is_file()
     }
 }
 

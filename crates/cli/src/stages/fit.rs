@@ -7,9 +7,9 @@ use super::utility::{cache_folder, extractor};
 use super::{create_folder, remove, write_json};
 use crate::choices::Features;
 use anyhow::{Context, Result, bail};
-use dualmd_caption::SentenceEncoder;
-use dualmd_caption::fit::{Calibration, Fit, Pairs};
 use dualmd_data::{ImageSet, stream};
+use dualmd_encoders::SentenceEncoder;
+use dualmd_encoders::fit::{Calibration, Fit, Pairs};
 use dualmd_files::limit;
 use dualmd_metrics::Extractor;
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
@@ -82,7 +82,7 @@ impl Fitting {
                 "{} {} {ids:?} {of:?} {seed} {}",
                 super::score::hash_tensor(&told)?,
                 super::score::hash_tensor(&vectors(extractor.as_ref(), &some)?)?,
-                dualmd_caption::fit::VERSION
+                dualmd_encoders::fit::VERSION
             )
             .as_bytes(),
         )

@@ -15,9 +15,9 @@ use dualmd_attack::SecMi;
 use dualmd_attack::memorisation::{
     Generation, Mitigation, guided_trajectory, per_prompt, t_errors,
 };
-use dualmd_caption::ClipModel;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Condition, DiffusionError, TextToImage};
+use dualmd_encoders::ClipModel;
 use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Kind, Tensor, unit_rows};
 use serde::Serialize;

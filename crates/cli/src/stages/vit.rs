@@ -2,8 +2,8 @@
 //! place (Pang and Wang compare images by DeiT's).
 
 use anyhow::{Context, Result};
-use dualmd_caption::Vit;
 use dualmd_data::Picture;
+use dualmd_encoders::Vit;
 use dualmd_metrics::{Extracted, Extractor, Features, MetricsError, Places, in_batches};
 use dualmd_torch::{Device, Kind, Tensor};
 use std::path::Path;

@@ -1,7 +1,9 @@
 //! Whole runs that are killed, that meet, and that fill their disk: the same command, called again, ends at the same bytes as
 //! a run that nothing happened to, and leaves nothing unfinished behind.
 //!
-//! A few of each in `cargo test`; `DUALMD_KILLS=200` asks for 200 kills of a run and a tenth as many pairs, `DUALMD_KILLS_SEED=N`
+//! `cargo test` kills a few after delays; `cargo xtask test` also kills at system calls, with strace, and fills disks, as root.
+//!
+//! A few of each; `DUALMD_KILLS=200` asks for 200 kills of a run and a tenth as many pairs, `DUALMD_KILLS_SEED=N`
 //! for others, and `DUALMD_KILLS_BINARY=FILE` for another build of the program.
 #![cfg(target_os = "linux")]
 
@@ -11,7 +13,7 @@ mod inject;
 mod same;
 
 use common::{folder, text};
-use inject::{Disk, Kill, calls, draw, dualmd, kill, number, say, strace};
+use inject::{Disk, Kill, calls, draw, dualmd, kill, number, say};
 use same::{Snapshot, assert_same, snapshot};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
@@ -171,36 +173,30 @@ fn drawn(what: &str, index: usize, made: &[inject::Call], took: Duration) -> Kil
     Kill::At(made[which].clone(), all)
 }
 
-/// Kills `args` `n` times, each time in another place; the same command then ends as if nothing had been. `place` gives the
-/// command and its folder, `check` looks at that.
+/// Kills `args` `n` times, each time in another place: with strace at system calls and after delays, without it after delays
+/// only. The same command then ends as if nothing had been. `place` gives the command and its folder, `check` looks at that.
 fn killed(
     what: &str,
     n: usize,
+    strace: Option<&Path>,
     took: Duration,
     place: &dyn Fn(&str) -> (Vec<String>, PathBuf),
     check: &dyn Fn(&Path, &str),
 ) {
-    let strace = strace();
     let logs = tempfile::tempdir().unwrap();
     let log = |name: &str| logs.path().join(name);
-    let made = match &strace {
-        Some(strace) => calls(
+    let made = strace.map_or_else(Vec::new, |strace| {
+        calls(
             strace,
             &place(&format!("{what}-counted")).0,
             &log("counted"),
-        ),
-        None => {
-            say(
-                "LEFT OUT: kills at chosen system calls (no strace here, or it may not trace): killed after random delays only",
-            );
-            Vec::new()
-        }
-    };
+        )
+    });
     let (mut at, mut after, mut through, mut together) = (0, 0, 0, 0);
     for index in 0..n {
         let how = drawn(what, index, &made, took);
         let (args, out) = place(&format!("{what}-{index}"));
-        let left = kill(&how, strace.as_deref(), &args, &log(&index.to_string()));
+        let left = kill(&how, strace, &args, &log(&index.to_string()));
         match (&how, left.hit) {
             (_, false) => through += 1,
             (Kill::At(..), true) => at += 1,
@@ -227,21 +223,47 @@ fn killed(
     assert!(2 * (at + after) >= n, "most kills came too late");
 }
 
-#[test]
-fn a_run_that_is_killed_ends_as_if_nothing_had_been() {
+fn kill_runs(what: &str, n: usize, strace: Option<&Path>) {
     let given = given();
     killed(
-        "run",
-        kills(),
+        what,
+        n,
+        strace,
         given.took,
         &|name| given.run(name),
         &|out, how| assert_same(&snapshot(out), &given.whole, how),
     );
 }
 
-/// The commands that need no run: each killed a few times.
 #[test]
-fn so_do_an_attack_an_audit_and_an_export() {
+fn a_run_that_is_killed_after_a_delay_ends_as_if_nothing_had_been() {
+    kill_runs("run-delayed", (kills() / 5).max(2), None);
+}
+
+mod needs_strace {
+    use super::*;
+
+    fn strace() -> PathBuf {
+        std::env::var_os("DUALMD_TEST_STRACE")
+            .map(PathBuf::from)
+            .expect("DUALMD_TEST_STRACE names a strace that may trace; `cargo xtask test` sets it")
+    }
+
+    #[test]
+    #[ignore = "needs strace: `cargo xtask test` where it is installed"]
+    fn a_run_that_is_killed_at_a_system_call_ends_as_if_nothing_had_been() {
+        kill_runs("run", kills(), Some(&strace()));
+    }
+
+    #[test]
+    #[ignore = "needs strace: `cargo xtask test` where it is installed"]
+    fn so_do_an_attack_an_audit_and_an_export() {
+        kill_short_commands(&strace());
+    }
+}
+
+/// The commands that need no run: each killed a few times.
+fn kill_short_commands(strace: &Path) {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
     let dir = tempfile::tempdir().unwrap();
     let (members, others) = common::sides(dir.path(), 12);
@@ -294,7 +316,7 @@ fn so_do_an_attack_an_audit_and_an_export() {
         succeed(&args);
         let took = began.elapsed();
         let expected = snapshot(&whole);
-        killed(what, few, took, place, &|out, how| {
+        killed(what, few, Some(strace), took, place, &|out, how| {
             if *what == "attack" {
                 // In a folder that may be others', too, what is unfinished goes when it is old.
                 for path in dualmd_files::list(out).unwrap() {
@@ -413,8 +435,15 @@ fn whoever_works_in_a_folder_works_there_alone() {
     assert!(dualmd_files::list(&runs).unwrap().is_empty());
 }
 
-#[test]
-fn a_full_disk_is_an_error_and_with_room_the_run_goes_on() {
+mod needs_root {
+    #[test]
+    #[ignore = "needs root, to mount a small disk: `cargo xtask test` as root"]
+    fn a_full_disk_is_an_error_and_with_room_the_run_goes_on() {
+        super::fill_disks();
+    }
+}
+
+fn fill_disks() {
     let given = given();
     let fillings = (kills() / 5).max(2);
     for index in 0..fillings {
@@ -422,9 +451,7 @@ fn a_full_disk_is_an_error_and_with_room_the_run_goes_on() {
         let share = (index as f64 + 0.5) / fillings as f64;
         let kib = (given.kib as f64 * share) as u64;
         let (args, out) = given.run(&format!("full-{index}"));
-        let Some(disk) = Disk::mount(out.parent().unwrap(), kib.max(64)) else {
-            return;
-        };
+        let disk = Disk::mount(out.parent().unwrap(), kib.max(64));
         let how = format!("full disk {index}, {kib} of {} KiB", given.kib);
         let full = output(&args);
         let words = said(&full);

@@ -3,8 +3,8 @@
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use super::npy::exactly;
 use super::{About, Collector, some};
+use crate::npy::exactly;
 use crate::{Error, Picture, Result};
 
 const IMAGES: u32 = 0x0803;

@@ -6,6 +6,10 @@ mod columns;
 mod folder;
 mod idx;
 mod npy;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(not(feature = "parquet"))]
+#[path = "no_parquet.rs"]
 mod parquet;
 mod parts;
 mod webdataset;
@@ -416,7 +420,7 @@ fn tables_with_pictures(
             ));
         }
         // One that cannot be read may hold anything.
-        if parquet::has_pictures(&table).unwrap_or(true) {
+        if parquet::has_pictures(&table)?.unwrap_or(true) {
             kept.push(table);
         } else {
             into.skip(NO_PICTURES, name);
@@ -445,5 +449,5 @@ fn left_out(
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "parquet"))]
 mod tests;

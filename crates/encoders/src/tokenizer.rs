@@ -1,7 +1,7 @@
 //! BERT's WordPiece tokenizer, as transformers' `BertTokenizer` does it.
 
 use crate::files::{file_error, read_json};
-use crate::{CaptionError, Result};
+use crate::{EncoderError, Result};
 use dualmd_files::limit;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -110,7 +110,7 @@ impl WordPieceTokenizer {
         let encoded = self
             .tokenizer
             .encode_fast(text, false)
-            .map_err(|e| CaptionError::Options(format!("prompt {text:?}: {e}")))?;
+            .map_err(|e| EncoderError::Options(format!("prompt {text:?}: {e}")))?;
         Ok(encoded.get_ids().iter().map(|&id| i64::from(id)).collect())
     }
 
@@ -127,7 +127,7 @@ impl WordPieceTokenizer {
         let text = self
             .tokenizer
             .decode(&ids, true)
-            .map_err(|e| CaptionError::Options(format!("token ids {ids:?}: {e}")))?;
+            .map_err(|e| EncoderError::Options(format!("token ids {ids:?}: {e}")))?;
         if !self.clean {
             return Ok(text);
         }

@@ -11,7 +11,7 @@
 //! Numbers of different heads do not compare, and none is a CLIP score. On the scale of the calibration they do, roughly: 0 is
 //! what strange texts reach, 1 what own texts of real images do ([`Calibration::relative`]).
 
-use crate::{CaptionError, Result};
+use crate::{EncoderError, Result};
 use dualmd_data::{UnionFind, stream};
 use dualmd_torch::tch::{COptimizer, Reduction, with_grad};
 use dualmd_torch::{Kind, Tensor, no_grad, noise, unit_rows};
@@ -391,7 +391,7 @@ impl Data<'_> {
 }
 
 fn refuse<T>(reason: String) -> Result<T> {
-    Err(CaptionError::Options(reason))
+    Err(EncoderError::Options(reason))
 }
 
 /// Rows of a table.

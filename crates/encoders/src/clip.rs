@@ -8,7 +8,7 @@ mod config;
 
 use crate::encoder::{Layer, Names};
 use crate::files::{file_error, read_weights};
-use crate::{CaptionError, ImageProcessor, Result};
+use crate::{EncoderError, ImageProcessor, Result};
 use config::{Config, Text, Vision};
 use dualmd_data::Picture;
 use dualmd_diffusion::nn::{Builder, Init, LayerNorm};
@@ -86,8 +86,8 @@ impl ClipModel {
         for name in UNUSED {
             weights.remove(name);
         }
-        let of_folder = |e: CaptionError| match e {
-            CaptionError::Network(_) => file_error(folder, e),
+        let of_folder = |e: EncoderError| match e {
+            EncoderError::Network(_) => file_error(folder, e),
             other => other,
         };
         Self::build(
@@ -183,7 +183,7 @@ impl ClipModel {
     /// No picture, one that is not square; what libtorch refuses.
     pub fn pictures(&self, pictures: &[&Picture]) -> Result<Tensor> {
         if let Some(wide) = pictures.iter().find(|p| p.width != p.height) {
-            return Err(CaptionError::Options(format!(
+            return Err(EncoderError::Options(format!(
                 "a picture of {} x {} pixels: only square ones have a CLIP score here",
                 wide.width, wide.height
             )));
@@ -221,7 +221,7 @@ impl ClipModel {
     /// No text; a tokenizer that belongs to another model; what libtorch refuses.
     pub fn texts<S: AsRef<str>>(&self, texts: &[S]) -> Result<Tensor> {
         if texts.is_empty() {
-            return Err(CaptionError::Options("no texts to embed".into()));
+            return Err(EncoderError::Options("no texts to embed".into()));
         }
         let length = usize::try_from(self.text.config().max_position_embeddings).unwrap_or(0);
         let ids = self.tokenizer.encode_all(texts, length)?;
@@ -235,7 +235,7 @@ impl ClipModel {
                 };
                 let place = row.iter().position(|&id| Some(id) == end);
                 place.map(|p| p as i64).ok_or_else(|| {
-                    CaptionError::Options(format!(
+                    EncoderError::Options(format!(
                         "text_config.eos_token_id = {} is not what the tokenizer ends texts with: it belongs to another model",
                         self.end
                     ))

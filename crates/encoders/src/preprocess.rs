@@ -3,7 +3,7 @@
 
 use crate::files::{Others, check_others, file_error, read_json};
 use crate::resize::{Filter, to_square};
-use crate::{CaptionError, Result};
+use crate::{EncoderError, Result};
 use dualmd_data::Picture;
 use dualmd_torch::Tensor;
 use serde::Deserialize;
@@ -311,7 +311,7 @@ impl ImageProcessor {
             && picture.pixels.len() as u64
                 == u64::from(width) * u64::from(height) * u64::from(picture.channels);
         if !sound {
-            return Err(CaptionError::Options(format!(
+            return Err(EncoderError::Options(format!(
                 "{} values are not a picture of {width} x {height} pixels and 1 or 3 channels (here {})",
                 picture.pixels.len(),
                 picture.channels
@@ -338,7 +338,7 @@ impl ImageProcessor {
     /// No picture; as [`Self::resize`].
     pub fn pixels(&self, pictures: &[&Picture]) -> Result<Tensor> {
         if pictures.is_empty() {
-            return Err(CaptionError::Options("no pictures to prepare".into()));
+            return Err(EncoderError::Options("no pictures to prepare".into()));
         }
         // 256 levels and 3 channels: every value there can be.
         let table: Vec<[f32; 256]> = self

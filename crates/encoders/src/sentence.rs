@@ -6,7 +6,7 @@
 
 use crate::bert::{Attention, Perceptron, Sizes};
 use crate::files::{Others, check_others, file_error, read_json, read_weights, sized};
-use crate::{CaptionError, Result, WordPieceTokenizer};
+use crate::{EncoderError, Result, WordPieceTokenizer};
 use dualmd_diffusion::nn::{Builder, Init, LayerNorm, attend};
 use dualmd_torch::{Device, Tensor, no_grad, unit_rows};
 use serde::Deserialize;
@@ -147,8 +147,8 @@ impl SentenceEncoder {
         let ends = [id("[CLS]")?, id("[SEP]")?];
         let mut weights = read_weights(folder, CLASS)?;
         weights.retain(|name, _| !UNUSED.iter().any(|unused| name.starts_with(unused)));
-        let of_folder = |e: CaptionError| match e {
-            CaptionError::Network(_) => file_error(folder, e),
+        let of_folder = |e: EncoderError| match e {
+            EncoderError::Network(_) => file_error(folder, e),
             other => other,
         };
         Self::build(&config, tokenizer, ends, weights, device).map_err(of_folder)
@@ -224,7 +224,7 @@ impl SentenceEncoder {
         }
         let rows: Vec<Tensor> = rows.into_iter().flatten().collect();
         if rows.is_empty() {
-            return Err(CaptionError::Options("no sentences to encode".into()));
+            return Err(EncoderError::Options("no sentences to encode".into()));
         }
         let all = Tensor::f_stack(&rows, 0)?.f_to_device(Device::Cpu)?;
         Ok(unit_rows(&all)?)

@@ -1,6 +1,6 @@
 //! The files of a transformers folder: JSON, and weights in one file or several.
 
-use crate::{CaptionError, Result};
+use crate::{EncoderError, Result};
 use dualmd_diffusion::nn::unwrapped;
 use dualmd_torch::{Tensor, weights};
 use serde::de::DeserializeOwned;
@@ -13,20 +13,28 @@ const WEIGHTS: &str = "model.safetensors";
 const HALF: &str = "model.fp16.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-pub(crate) fn file_error(path: &Path, reason: impl std::fmt::Display) -> CaptionError {
-    CaptionError::File {
+/// The error of a file or folder that cannot be used.
+pub fn file_error(path: &Path, reason: impl std::fmt::Display) -> EncoderError {
+    EncoderError::File {
         path: path.display().to_string(),
         reason: reason.to_string(),
     }
 }
 
-pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+/// Reads a file of JSON, as Python writes it.
+///
+/// # Errors
+/// A missing, oversized or malformed file, or one of other fields.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     Ok(dualmd_diffusion::read_json(path)?)
 }
 
 /// Reads the weights of `folder`, f16 and bf16 widened to f32: `model.safetensors`, or the shards of its index. `class`: what
 /// saves such folders in Python.
-pub(crate) fn read_weights(folder: &Path, class: &str) -> Result<BTreeMap<String, Tensor>> {
+///
+/// # Errors
+/// No weights, or weights as pickles, with the remedy; a damaged file.
+pub fn read_weights(folder: &Path, class: &str) -> Result<BTreeMap<String, Tensor>> {
     let single = folder.join(WEIGHTS);
     if single.exists() {
         return Ok(unwrapped(weights::read_safetensors(&single)?));
@@ -58,10 +66,13 @@ pub(crate) fn read_weights(folder: &Path, class: &str) -> Result<BTreeMap<String
 }
 
 /// Largest width, count or size: far above every model, and small enough that products fit i64.
-pub(crate) const LARGEST: i64 = 1 << 20;
+pub const LARGEST: i64 = 1 << 20;
 
 /// Refuses sizes that no model has; each with its key.
-pub(crate) fn sized(sizes: &[(&str, i64)]) -> std::result::Result<(), String> {
+///
+/// # Errors
+/// The key and its size.
+pub fn sized(sizes: &[(&str, i64)]) -> std::result::Result<(), String> {
     match sizes.iter().find(|(_, n)| !(1..=LARGEST).contains(n)) {
         Some((key, n)) => Err(format!("{key}: {n} must be from 1 to {LARGEST}")),
         None => Ok(()),
@@ -69,12 +80,15 @@ pub(crate) fn sized(sizes: &[(&str, i64)]) -> std::result::Result<(), String> {
 }
 
 /// Keys of a JSON file without a field here.
-pub(crate) type Others = BTreeMap<String, Value>;
+pub type Others = BTreeMap<String, Value>;
 
 /// Refuses keys that might change what is computed; `place` is put before their names. `neutral` are known keys with the
 /// one value that is implemented, `harmless` keys that change nothing. Keys that begin with an underscore are let through,
 /// and so are unknown ones that are null.
-pub(crate) fn check_others(
+///
+/// # Errors
+/// The key and its value.
+pub fn check_others(
     place: &str,
     others: &Others,
     neutral: &[(&str, Value)],

@@ -4,7 +4,7 @@
 
 use crate::encoder::{Layer, Names};
 use crate::files::{Others, check_others, file_error, read_json, read_weights, sized};
-use crate::{CaptionError, ImageProcessor, Result};
+use crate::{EncoderError, ImageProcessor, Result};
 use dualmd_data::Picture;
 use dualmd_diffusion::nn::{Builder, Conv, Init, LayerNorm};
 use dualmd_torch::{Device, Tensor, no_grad};
@@ -165,8 +165,8 @@ impl Vit {
             ));
         }
         let weights = read_weights(folder, CLASS)?;
-        let of_folder = |e: CaptionError| match e {
-            CaptionError::Network(_) => file_error(folder, e),
+        let of_folder = |e: EncoderError| match e {
+            EncoderError::Network(_) => file_error(folder, e),
             other => other,
         };
         Self::build(config, processor, weights, device).map_err(of_folder)

@@ -3,8 +3,8 @@
 #[path = "common/pictures.rs"]
 mod pictures;
 
-use dualmd_caption::ClipModel;
 use dualmd_data::Picture;
+use dualmd_encoders::ClipModel;
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor};
 use pictures::pictures_and;
