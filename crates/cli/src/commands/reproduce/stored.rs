@@ -357,3 +357,62 @@ fn stored_runs_say_how_long_they_were_trained() {
         "{note}"
     );
 }
+
+/// The f32 trainings at 4,000 epochs of `docs/results/demo.md`, from the findings under `docs/results/epochs`.
+#[test]
+fn trainings_at_the_papers_epochs() {
+    let document = std::fs::read_to_string(results().join("demo.md")).unwrap();
+    let attacks = [
+        "loss",
+        "secmi",
+        "secmi-nn",
+        "pia",
+        "pian",
+        "sima",
+        "pfami",
+        "rediffuse",
+        "nn",
+    ];
+    let models = BTreeMap::from([
+        ("undefended", ("baseline", "all")),
+        ("teacher 1, own half", ("teacher-1", "d1")),
+        ("teacher 2, own half", ("teacher-2", "d2")),
+        ("DualMD pair", ("dualmd", "all")),
+        ("DistillMD student", ("student", "all")),
+    ]);
+    let rows = table(&document, &["seed", "model", "loss", "SecMI", "SecMI-NNs"]);
+    let mut wrong = Vec::new();
+    let mut compared = 0;
+    for row in &rows {
+        let (model, members) = models[row[1].as_str()];
+        let path = results().join(format!("epochs/findings-seed-{}.csv", row[0]));
+        let mut csv = csv::Reader::from_path(&path).unwrap();
+        let found: Vec<BTreeMap<String, String>> =
+            csv.deserialize().collect::<Result<_, _>>().unwrap();
+        for (attack, cell) in attacks.iter().zip(&row[2..]) {
+            let own = found
+                .iter()
+                .find(|f| f["model"] == model && f["attack"] == *attack && f["members"] == members);
+            let text = own.map_or("-".to_owned(), |f| {
+                let number = |key: &str| f[key].parse::<f64>().unwrap();
+                format!(
+                    "{:.3} ({:.3}-{:.3}), {}/{}",
+                    number("auc"),
+                    number("auc_low"),
+                    number("auc_high"),
+                    f["tp_at_0.01"],
+                    f["n_members"]
+                )
+            });
+            if *cell != text {
+                wrong.push(format!(
+                    "seed {}, {model}, {attack}: {cell} is not {text}",
+                    row[0]
+                ));
+            }
+            compared += usize::from(text != "-");
+        }
+    }
+    assert!(compared >= 30, "only {compared} cells");
+    none_wrong(&wrong);
+}

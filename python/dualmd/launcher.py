@@ -1,0 +1,76 @@
+"""Starts the program with the libtorch that was found."""
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from .engine import Engine, NoEngine, find, setup
+
+__version__ = version("dualmd")
+
+_PROGRAM = Path(__file__).parent / "bin" / "dualmd"
+
+# What libraries read when they are loaded (crates/cli/src/engine.rs says why). Set here, the program need not start itself
+# once more with them.
+_EARLY = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_MMAP_THRESHOLD_": "4294967296",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+
+_SETUP_HELP = """\
+Fetches the libtorch that this version of dualmd runs on (for the CPU) into the cache folder.
+
+Usage: dualmd setup
+
+It is used where the Python environment has no torch of the right version, and never touches one that is there. For a GPU install
+dualmd[torch] into an environment of its own instead (pipx install 'dualmd[torch]').
+DUALMD_CACHE names another folder; DUALMD_LIBTORCH a libtorch of your own.
+"""
+
+
+def _environment(engine: Engine, given: "dict[str, str]") -> "dict[str, str]":
+    environment = {**_EARLY, **given, "DUALMD_SETTLED": "1"}
+    libraries = [str(engine.libraries), *filter(None, [given.get("LD_LIBRARY_PATH")])]
+    environment["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
+    return environment
+
+
+def main() -> int:
+    """The command `dualmd`: becomes the program, so that signals and the exit status are its own."""
+    arguments = sys.argv[1:]
+    try:
+        if arguments[:1] == ["setup"]:
+            return _setup(arguments[1:])
+        environment = _environment(find(), dict(os.environ))
+        os.execve(_PROGRAM, [str(_PROGRAM), *arguments], environment)
+    except NoEngine as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: cannot start {_PROGRAM}: {error}; install dualmd again", file=sys.stderr)
+        return 1
+
+
+def _setup(arguments: "list[str]") -> int:
+    if arguments in (["--help"], ["-h"]):
+        print(_SETUP_HELP, end="")
+        return 0
+    if arguments:
+        print(f"error: dualmd setup takes no {arguments[0]} (see dualmd setup --help)", file=sys.stderr)
+        return 2
+    print(f"libtorch {setup().described}", file=sys.stderr)
+    return 0
+
+
+def run(*arguments: "str | os.PathLike[str]", check: bool = True, **options) -> "subprocess.CompletedProcess":
+    """Runs the program with these arguments and waits for it.
+
+    `options` are those of `subprocess.run`, such as `capture_output=True, text=True`. With `check` an exit status other than 0
+    raises `subprocess.CalledProcessError`. Raises `NoEngine` where there is no libtorch for it.
+    """
+    environment = _environment(find(), dict(options.pop("env", None) or os.environ))
+    return subprocess.run([_PROGRAM, *arguments], check=check, env=environment, **options)

@@ -1,0 +1,543 @@
+//! `cargo xtask wheel`: the program as a Python package, and the check that the package works.
+//!
+//! A wheel is a zip file (PEP 427) with the package `python/dualmd`, the stripped program in it, and what this workspace pins of
+//! libtorch. It holds no libtorch: the launcher finds one (`python/dualmd/engine.py`). One program serves CPU and CUDA builds of
+//! torch, as long as it asks the loader for nothing of CUDA: that is looked at here.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use zip::write::SimpleFileOptions;
+
+use crate::Usage;
+use crate::engine::{self, Choice, Engine};
+use crate::version;
+use crate::wheels;
+use crate::workspace::{self, Workspace};
+
+/// What was asked for.
+#[derive(Debug, PartialEq)]
+pub struct Options {
+    /// Folder of the wheel.
+    out: PathBuf,
+    /// A program that is built already.
+    program: Option<PathBuf>,
+    /// Whether to install and try the wheel.
+    check: bool,
+}
+
+impl Options {
+    /// Reads `[--check] [--program FILE] [OUT]`.
+    pub fn parse(args: &[String]) -> Result<Self> {
+        let (mut out, mut program, mut check) = (None, None, false);
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--check" => check = true,
+                "--program" => match args.next() {
+                    Some(file) => program = Some(file.into()),
+                    None => bail!(Usage("--program wants a file".into())),
+                },
+                flag if flag.starts_with('-') => bail!(Usage(format!("wheel has no {flag}"))),
+                folder if out.is_none() => out = Some(folder.into()),
+                extra => bail!(Usage(format!("unexpected argument: {extra}"))),
+            }
+        }
+        Ok(Self {
+            out: out.unwrap_or_else(|| "target/wheel".into()),
+            program,
+            check,
+        })
+    }
+}
+
+/// Builds the wheel, and tries it if asked to.
+pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
+    let engine = engine::ensure(workspace, Choice::Keep)?;
+    let program = match &options.program {
+        Some(file) => file.clone(),
+        None => build(workspace, &engine)?,
+    };
+    let out = workspace.root.join(&options.out);
+    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let stripped = out.join("dualmd");
+    let mut strip = Command::new("strip");
+    strip.arg("-o").arg(&stripped).arg(&program);
+    workspace::run(strip).context("stripping needs binutils, which comes with the C++ compiler")?;
+    let needs = Needs::of(&stripped)?;
+    needs.check(options.program.is_none())?;
+    let wheel = write(workspace, &out, &stripped, &needs)?;
+    fs::remove_file(&stripped).with_context(|| format!("cannot delete {}", stripped.display()))?;
+    let size = fs::metadata(&wheel).map_or(0, |data| data.len());
+    eprintln!("{} ({:.1} MB)", wheel.display(), size as f64 / 1e6);
+    match options.check {
+        true => check(workspace, &wheel, &engine),
+        false => Ok(()),
+    }
+}
+
+/// The release program without the path of this machine's libtorch: its launcher says where it is.
+fn build(workspace: &Workspace, engine: &Engine) -> Result<PathBuf> {
+    let mut command = workspace.cargo(&["build", "--release", "--package", "dualmd"]);
+    command
+        .args(engine.cargo_features())
+        .env("DUALMD_RPATH", "");
+    workspace::run(command)?;
+    Ok(workspace.program())
+}
+
+/// What a program asks of the machine, as readelf says.
+#[derive(Debug, PartialEq)]
+struct Needs {
+    libraries: Vec<String>,
+    /// Where it looks for them itself.
+    run_path: Option<String>,
+    /// The newest minor version of glibc 2 that a symbol is of.
+    glibc: u32,
+}
+
+impl Needs {
+    fn of(program: &Path) -> Result<Self> {
+        let readelf = |what: &str| {
+            let mut command = Command::new("readelf");
+            command.args([what, "--wide"]).arg(program);
+            workspace::output(command)
+        };
+        Ok(Self::parse(
+            &readelf("--dynamic")?,
+            &readelf("--version-info")?,
+        ))
+    }
+
+    fn parse(dynamic: &str, versions: &str) -> Self {
+        let bracketed = |line: &str| {
+            let (_, rest) = line.split_once('[')?;
+            rest.split_once(']').map(|(name, _)| name.to_owned())
+        };
+        let of = |kind: &'static str| dynamic.lines().filter(move |line| line.contains(kind));
+        let glibc = versions.split("GLIBC_2.").skip(1).filter_map(|rest| {
+            let digits = rest.find(|c: char| !c.is_ascii_digit());
+            rest[..digits.unwrap_or(rest.len())].parse().ok()
+        });
+        Self {
+            libraries: of("(NEEDED)").filter_map(bracketed).collect(),
+            run_path: of("PATH)").find_map(bracketed),
+            glibc: glibc.max().unwrap_or(0),
+        }
+    }
+
+    /// `shipped`: whether the program is one that other machines get.
+    fn check(&self, shipped: bool) -> Result<()> {
+        for wrong in ["libtorch.so", "libtorch_cuda.so", "libc10_cuda.so"] {
+            if self.libraries.iter().any(|library| library == wrong) {
+                bail!(
+                    "the program needs {wrong}: a wheel must start with a CPU build of torch and load no CUDA before it is asked to"
+                );
+            }
+        }
+        if !self
+            .libraries
+            .iter()
+            .any(|library| library == "libtorch_cpu.so")
+        {
+            bail!("the program needs no libtorch_cpu.so: it is no program of this workspace");
+        }
+        if let (true, Some(path)) = (shipped, &self.run_path) {
+            bail!("the program looks for libraries in {path}, a folder of this machine");
+        }
+        Ok(())
+    }
+}
+
+/// Writes the wheel into a folder.
+fn write(workspace: &Workspace, out: &Path, program: &Path, needs: &Needs) -> Result<PathBuf> {
+    let version = env!("CARGO_PKG_VERSION");
+    let tag = format!(
+        "py3-none-manylinux_2_{}_{}",
+        needs.glibc,
+        std::env::consts::ARCH
+    );
+    let path = out.join(format!("dualmd-{version}-{tag}.whl"));
+    let info = format!("dualmd-{version}.dist-info");
+    let mut files: Vec<(String, Vec<u8>, u32)> = Vec::new();
+    let package = workspace.root.join("python/dualmd");
+    let mut names = Vec::new();
+    let listed = fs::read_dir(&package)
+        .with_context(|| format!("cannot look into {}", package.display()))?;
+    for entry in listed {
+        let name = entry?.file_name();
+        names.extend(
+            name.to_str()
+                .filter(|n| n.ends_with(".py") || *n == "py.typed")
+                .map(str::to_owned),
+        );
+    }
+    names.sort();
+    for name in names {
+        files.push((format!("dualmd/{name}"), read(&package.join(&name))?, 0o644));
+    }
+    files.push((
+        "dualmd/engine.json".into(),
+        wheels::pins().into_bytes(),
+        0o644,
+    ));
+    files.push(("dualmd/bin/dualmd".into(), read(program)?, 0o755));
+    let readme = read(&workspace.root.join("python/README.md"))?;
+    files.push((format!("{info}/METADATA"), metadata(&readme), 0o644));
+    let about =
+        format!("Wheel-Version: 1.0\nGenerator: xtask\nRoot-Is-Purelib: false\nTag: {tag}\n");
+    files.push((format!("{info}/WHEEL"), about.into_bytes(), 0o644));
+    let entry_points = "[console_scripts]\ndualmd = dualmd:main\n";
+    files.push((
+        format!("{info}/entry_points.txt"),
+        entry_points.into(),
+        0o644,
+    ));
+    for licence in ["LICENSE-APACHE", "LICENSE-MIT"] {
+        let text = read(&workspace.root.join(licence))?;
+        files.push((format!("{info}/licenses/{licence}"), text, 0o644));
+    }
+    let mut record = String::new();
+    for (name, content, _) in &files {
+        let hash = base64(&Sha256::digest(content));
+        // Writing to a string cannot fail.
+        let _ = writeln!(record, "{name},sha256={hash},{}", content.len());
+    }
+    let _ = writeln!(record, "{info}/RECORD,,");
+    files.push((format!("{info}/RECORD"), record.into_bytes(), 0o644));
+    zipped(&path, &files).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The same files give the same bytes: no time of this day is in them.
+fn zipped(path: &Path, files: &[(String, Vec<u8>, u32)]) -> Result<()> {
+    let mut zip = zip::ZipWriter::new(File::create(path)?);
+    for (name, content, mode) in files {
+        let options = SimpleFileOptions::default().unix_permissions(*mode);
+        zip.start_file(name.as_str(), options)?;
+        zip.write_all(content)?;
+    }
+    zip.finish()?;
+    Ok(())
+}
+
+fn metadata(readme: &[u8]) -> Vec<u8> {
+    let mut out = format!(
+        "Metadata-Version: 2.4\nName: dualmd\nVersion: {}\n\
+         Summary: Diffusion models that keep their training images to themselves, and an audit of those that do not\n\
+         License-Expression: MIT OR Apache-2.0\nLicense-File: LICENSE-APACHE\nLicense-File: LICENSE-MIT\n\
+         Requires-Python: >=3.10\nProvides-Extra: torch\nRequires-Dist: torch=={}; extra == \"torch\"\n\
+         Description-Content-Type: text/markdown\n\n",
+        env!("CARGO_PKG_VERSION"),
+        version::REQUIRED,
+    )
+    .into_bytes();
+    out.extend(readme);
+    out
+}
+
+/// Base 64 with the letters for addresses and without padding, as RECORD wants it.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let at = |k: usize| u32::from(chunk.get(k).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for k in 0..=chunk.len() {
+            out.push(char::from(LETTERS[(bits >> (18 - 6 * k) & 63) as usize]));
+        }
+    }
+    out
+}
+
+/// A small experiment of every kind of stage.
+const TINY: &str = r#"seed = 0
+[data]
+source = "fashion"
+image_size = 8
+members = 8
+nonmembers = 16
+[model]
+preset = "tiny"
+[train]
+steps = 4
+batch = 4
+[sample]
+n = 4
+steps = 2
+[audit]
+attacks = ["loss", "sima"]
+[[models]]
+name = "baseline"
+defense = "none"
+"#;
+
+/// Installs the wheel into a fresh environment and tries what a user meets: no torch, another torch, the right one, and a
+/// libtorch in the cache.
+fn check(workspace: &Workspace, wheel: &Path, engine: &Engine) -> Result<()> {
+    let scratch = Scratch::new(&workspace.target)?;
+    let dir = &scratch.0;
+    let environment = dir.join("venv");
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(&environment);
+    workspace::run(make)
+        .context("a fresh environment needs Python's venv (Debian: apt install python3-venv)")?;
+    let bin = environment.join("bin");
+    let mut install = Command::new(bin.join("python"));
+    // Nothing is fetched: the wheel depends on nothing.
+    install
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-index",
+            "--disable-pip-version-check",
+        ])
+        .arg(wheel);
+    workspace::run(install)?;
+    let site = workspace::output(python(
+        &bin,
+        "import sysconfig; print(sysconfig.get_path('platlib'))",
+    ))?;
+    let trial = Trial {
+        bin,
+        dir: dir.clone(),
+        cache: dir.join("cache"),
+    };
+
+    trial.refuses(
+        "without torch",
+        &["--version"],
+        &["needs libtorch", "dualmd setup", "dualmd[torch]"],
+    )?;
+    let torch = Path::new(&site).join("torch");
+    fs::create_dir_all(&torch)?;
+    fs::write(
+        torch.join("__init__.py"),
+        "raise RuntimeError('torch was imported')",
+    )?;
+    fs::write(torch.join("version.py"), "__version__ = '2.15.0+cu130'\n")?;
+    trial.refuses(
+        "with another torch",
+        &["--version"],
+        &["torch 2.15.0+cu130 is installed", "dualmd setup"],
+    )?;
+
+    let same = format!("__version__ = '{}+cpu'\n", version::REQUIRED);
+    fs::write(torch.join("version.py"), same)?;
+    std::os::unix::fs::symlink(engine.path.join("lib"), torch.join("lib"))?;
+    trial.works("with its torch", trial.command(&["--version"]), "dualmd ")?;
+    trial.works("with its torch", trial.command(&["selftest"]), "")?;
+    trial.works("as a module", python(&trial.bin, "import sys, runpy; sys.argv = ['dualmd', '--version']; runpy.run_module('dualmd', run_name='__main__')"), "dualmd ")?;
+    trial.works(
+        "from Python",
+        python(
+            &trial.bin,
+            "import dualmd; print(dualmd.run('--version', capture_output=True, text=True).stdout)",
+        ),
+        "dualmd ",
+    )?;
+    fs::write(dir.join("tiny.toml"), TINY)?;
+    trial.works(
+        "a run",
+        trial.command(&["run", "tiny.toml", "--out", "run", "-q"]),
+        "",
+    )?;
+    if !dir.join("run/report.html").is_file() {
+        bail!("the wheel's program made no report");
+    }
+
+    // Beside another torch, the libtorch that set-up fetches: from what this workspace downloaded, if it did.
+    fs::write(torch.join("version.py"), "__version__ = '2.15.0'\n")?;
+    let downloads = wheels::downloads(&workspace.cache);
+    if downloads.is_dir() {
+        fs::create_dir_all(&trial.cache)?;
+        std::os::unix::fs::symlink(downloads, trial.cache.join("downloads"))?;
+        trial.works("set-up", trial.command(&["setup"]), "")?;
+        trial.works("beside another torch", trial.command(&["selftest"]), "")?;
+    } else {
+        eprintln!(
+            "not tried: dualmd setup (this workspace downloaded no libtorch that it could take)"
+        );
+    }
+    eprintln!("the wheel works");
+    Ok(())
+}
+
+fn python(bin: &Path, code: &str) -> Command {
+    let mut command = Command::new(bin.join("python"));
+    command.args(["-c", code]);
+    command
+}
+
+/// An environment with the wheel.
+struct Trial {
+    bin: PathBuf,
+    dir: PathBuf,
+    cache: PathBuf,
+}
+
+impl Trial {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.bin.join("dualmd"));
+        command.args(args);
+        command
+    }
+
+    fn prepared(&self, mut command: Command) -> Command {
+        command
+            .current_dir(&self.dir)
+            .env("DUALMD_CACHE", &self.cache)
+            .env_remove("LD_LIBRARY_PATH")
+            .env_remove("DUALMD_LIBTORCH")
+            .env_remove("DUALMD_SETTLED")
+            .env_remove("PYTHONPATH");
+        command
+    }
+
+    fn works(&self, what: &str, command: Command, says: &str) -> Result<()> {
+        eprintln!("{what}: {command:?}");
+        let said = workspace::output(self.prepared(command)).with_context(|| what.to_owned())?;
+        if !said.contains(says) {
+            bail!("{what}: \"{said}\" holds no \"{says}\"");
+        }
+        Ok(())
+    }
+
+    fn refuses(&self, what: &str, args: &[&str], says: &[&str]) -> Result<()> {
+        eprintln!("{what}: dualmd {}", args.join(" "));
+        let ended = self.prepared(self.command(args)).output()?;
+        let said = String::from_utf8_lossy(&ended.stderr);
+        if ended.status.code() != Some(1) || !says.iter().all(|s| said.contains(s)) {
+            bail!(
+                "{what}: status {:?}, \"{said}\"; expected 1 and {says:?}",
+                ended.status.code()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A folder that goes in the end, however the check ended.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(target: &Path) -> Result<Self> {
+        let folder = target.join(format!("wheel-check-{}", std::process::id()));
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Only space depends on it.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        for (plain, coded) in [
+            ("", ""),
+            ("f", "Zg"),
+            ("fo", "Zm8"),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg"),
+        ] {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+        assert_eq!(base64(&[0xfb, 0xff]), "-_8");
+    }
+
+    #[test]
+    fn what_a_program_needs_is_read_and_cuda_is_refused() {
+        let dynamic = " 0x1d (RUNPATH)            Library runpath: [/a/lib]\n 0x1 (NEEDED)             Shared library: [libtorch_cpu.so]\n";
+        let versions =
+            "  0x0010:   Name: GLIBC_2.34  Flags: none\n  0x0020:   Name: GLIBC_2.9  Flags: none\n";
+        let needs = Needs::parse(dynamic, versions);
+        assert_eq!(
+            needs,
+            Needs {
+                libraries: vec!["libtorch_cpu.so".into()],
+                run_path: Some("/a/lib".into()),
+                glibc: 34
+            }
+        );
+        needs.check(false).unwrap();
+        assert!(
+            needs
+                .check(true)
+                .unwrap_err()
+                .to_string()
+                .contains("/a/lib")
+        );
+        for cuda in ["libtorch.so", "libtorch_cuda.so"] {
+            let line = format!("{dynamic} 0x1 (NEEDED) Shared library: [{cuda}]\n");
+            assert!(
+                Needs::parse(&line, versions)
+                    .check(false)
+                    .unwrap_err()
+                    .to_string()
+                    .contains(cuda)
+            );
+        }
+    }
+
+    /// The launcher sets what the program would start itself once more for.
+    #[test]
+    fn the_launcher_knows_the_early_variables() {
+        let program = include_str!("../../crates/cli/src/engine.rs");
+        let (_, early) = program.split_once("const EARLY").unwrap();
+        let (early, _) = early.split_once("];").unwrap();
+        let launcher = include_str!("../../python/dualmd/launcher.py");
+        let pairs: Vec<&str> = early
+            .lines()
+            .map(str::trim)
+            .filter(|l| l.starts_with("(\""))
+            .collect();
+        assert_eq!(pairs.len(), 4);
+        for pair in pairs {
+            let (name, value) = pair.trim_matches(['(', ')', ',']).split_once(", ").unwrap();
+            assert!(launcher.contains(&format!("{name}: {value},")), "{pair}");
+        }
+    }
+
+    #[test]
+    fn options_are_read() {
+        let parse = |args: &[&str]| {
+            Options::parse(&args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>())
+        };
+        let read = parse(&["--check", "--program", "p", "out"]).unwrap();
+        assert_eq!(
+            read,
+            Options {
+                out: "out".into(),
+                program: Some("p".into()),
+                check: true
+            }
+        );
+        assert_eq!(parse(&[]).unwrap().out, Path::new("target/wheel"));
+        assert!(
+            parse(&["--nonsense"])
+                .unwrap_err()
+                .to_string()
+                .contains("--nonsense")
+        );
+        assert!(parse(&["--program"]).is_err() && parse(&["a", "b"]).is_err());
+    }
+}
