@@ -1,9 +1,17 @@
 """dualmd: diffusion models that keep their training images to themselves, and an audit of those that do not.
 
+    import dualmd
+    found = dualmd.audit("my-model/", members="train/", nonmembers="heldout/")
+    print(found)                                        # the verdict in words
+    found.models["model"].attacks["sima"].interval      # typed values of report.json
+    found.scores()                                      # a DataFrame, where pandas is there
+
 The program is a compiled one. This package finds libtorch for it and starts it; torch is never imported.
 """
 
+from .audit import Audit, audit, experiment
 from .engine import Engine, NoEngine, find, setup
-from .launcher import __version__, main, run
+from .launcher import __version__, main
+from .process import ProgramError, call
 
-__all__ = ["Engine", "NoEngine", "__version__", "find", "main", "run", "setup"]
+__all__ = ["Audit", "Engine", "NoEngine", "ProgramError", "__version__", "audit", "call", "experiment", "find", "main", "setup"]

@@ -1,7 +1,6 @@
 """Starts the program with the libtorch that was found."""
 
 import os
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +9,7 @@ from .engine import Engine, NoEngine, find, setup
 
 __version__ = version("dualmd")
 
-_PROGRAM = Path(__file__).parent / "bin" / "dualmd"
+PROGRAM = Path(__file__).parent / "bin" / "dualmd"
 
 # What libraries read when they are loaded (crates/cli/src/engine.rs says why). Set here, the program need not start itself
 # once more with them.
@@ -32,11 +31,11 @@ DUALMD_CACHE names another folder; DUALMD_LIBTORCH a libtorch of your own.
 """
 
 
-def _environment(engine: Engine, given: "dict[str, str]") -> "dict[str, str]":
-    environment = {**_EARLY, **given, "DUALMD_SETTLED": "1"}
+def environment(engine: Engine, given: "dict[str, str]") -> "dict[str, str]":
+    """The variables of the program's process."""
     libraries = [str(engine.libraries), *filter(None, [given.get("LD_LIBRARY_PATH")])]
-    environment["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
-    return environment
+    path = os.pathsep.join(libraries)
+    return {**_EARLY, **given, "DUALMD_SETTLED": "1", "LD_LIBRARY_PATH": path}
 
 
 def main() -> int:
@@ -45,13 +44,12 @@ def main() -> int:
     try:
         if arguments[:1] == ["setup"]:
             return _setup(arguments[1:])
-        environment = _environment(find(), dict(os.environ))
-        os.execve(_PROGRAM, [str(_PROGRAM), *arguments], environment)
+        os.execve(PROGRAM, [str(PROGRAM), *arguments], environment(find(), dict(os.environ)))
     except NoEngine as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"error: cannot start {_PROGRAM}: {error}; install dualmd again", file=sys.stderr)
+        print(f"error: cannot start {PROGRAM}: {error}; install dualmd again", file=sys.stderr)
         return 1
 
 
@@ -64,13 +62,3 @@ def _setup(arguments: "list[str]") -> int:
         return 2
     print(f"libtorch {setup().described}", file=sys.stderr)
     return 0
-
-
-def run(*arguments: "str | os.PathLike[str]", check: bool = True, **options) -> "subprocess.CompletedProcess":
-    """Runs the program with these arguments and waits for it.
-
-    `options` are those of `subprocess.run`, such as `capture_output=True, text=True`. With `check` an exit status other than 0
-    raises `subprocess.CalledProcessError`. Raises `NoEngine` where there is no libtorch for it.
-    """
-    environment = _environment(find(), dict(options.pop("env", None) or os.environ))
-    return subprocess.run([_PROGRAM, *arguments], check=check, env=environment, **options)

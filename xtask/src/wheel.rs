@@ -59,6 +59,9 @@ impl Options {
 /// Builds the wheel, and tries it if asked to.
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let engine = engine::ensure(workspace, Choice::Keep)?;
+    let mut types = Command::new("python3");
+    types.arg(workspace.root.join("python/generate.py")).arg("--check");
+    workspace::run(types)?;
     let program = match &options.program {
         Some(file) => file.clone(),
         None => build(workspace, &engine)?,
@@ -343,7 +346,7 @@ fn check(workspace: &Workspace, wheel: &Path, engine: &Engine) -> Result<()> {
         "from Python",
         python(
             &trial.bin,
-            "import dualmd; print(dualmd.run('--version', capture_output=True, text=True).stdout)",
+            "import dualmd, sys; sys.stderr = sys.stdout; dualmd.call(['--version'])",
         ),
         "dualmd ",
     )?;
@@ -356,6 +359,9 @@ fn check(workspace: &Workspace, wheel: &Path, engine: &Engine) -> Result<()> {
     if !dir.join("run/report.html").is_file() {
         bail!("the wheel's program made no report");
     }
+    let mut tests = Command::new(trial.bin.join("python"));
+    tests.arg(workspace.root.join("python/tests/test_audit.py"));
+    trial.works("the tests of the Python package", tests, "")?;
 
     // Beside another torch, the libtorch that set-up fetches: from what this workspace downloaded, if it did.
     fs::write(torch.join("version.py"), "__version__ = '2.15.0'\n")?;
