@@ -407,7 +407,7 @@ mod tests {
         });
         assert!(why(&more, &all, View::Pooled).contains("leaving some out"));
         let learned = [AttackResult {
-            trained_on: Some(crate::files::TrainedOn {
+            trained_on: Some(dualmd_record::scores::TrainedOn {
                 members: 5,
                 nonmembers: 5,
             }),

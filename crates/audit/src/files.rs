@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use dualmd_record::scores::Scores;
+use dualmd_record::utility::Utility;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -39,13 +41,13 @@ pub struct ModelFiles {
     /// `scores/NAME.csv`.
     pub scores: Option<ScoresFile>,
     /// `scores/NAME.json`.
-    pub info: Option<ScoreInfo>,
+    pub info: Option<Scores>,
     /// `models/NAME/training.json`.
     pub training: Option<Training>,
     /// `logs/NAME.jsonl`.
     pub log: Vec<LogPoint>,
     /// `utility/NAME.json`.
-    pub utility: Option<UtilityFile>,
+    pub utility: Option<Utility>,
     /// `samples/NAME/nearest.json`.
     pub nearest: Option<Nearest>,
     /// `samples/NAME/grid.png`.
@@ -130,173 +132,6 @@ impl SplitFile {
             .filter_map(|m| Some((m.id.as_str(), m.half?)))
             .collect()
     }
-}
-
-/// `scores/NAME.json`: how the scores came about.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub struct ScoreInfo {
-    /// One entry per attack that was asked for, failed ones included.
-    pub attacks: Vec<AttackInfo>,
-    /// Calls of the network over all attacks, and calls saved by sharing them between attacks.
-    pub network_calls_made: Option<f64>,
-    /// See `network_calls_made`.
-    pub network_calls_saved: Option<f64>,
-    /// Sentences for the reader, e.g. that eps(x,0) is far from unit variance.
-    pub warnings: Vec<String>,
-    /// `ema` or `raw`.
-    pub weights: Option<String>,
-    /// Number format the network ran in.
-    pub dtype: Option<String>,
-    /// Hash of the weights that were attacked, where the plan has none.
-    pub weights_blake3: Option<String>,
-}
-
-/// `utility/NAME.json`: generated images against real ones that no model saw.
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(default)]
-pub struct UtilityFile {
-    /// Name of the features.
-    pub features: String,
-    /// Generated images.
-    pub n_generated: f64,
-    /// Real images.
-    pub n_real: f64,
-    /// Distance with interval and floor.
-    pub frechet: Value,
-    /// Kernel distance.
-    pub kid: Value,
-    /// Inception score.
-    pub inception_score: Value,
-    /// Precision and recall.
-    pub precision_recall: Value,
-    /// Distances to members and to non-members.
-    pub gap: Value,
-    /// Frechet distance and Inception score as public codes print them.
-    pub published: Value,
-    /// Copies of members among the generated images, for each likeness.
-    pub copies: Vec<Copying>,
-    /// What could not be measured, and why.
-    pub missing: Vec<String>,
-}
-
-/// Generated images that pass for copies of training images, by one likeness.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Copying {
-    /// Name of the features.
-    pub features: String,
-    /// `cosine` (higher is more alike) or `rmse` (lower is).
-    pub likeness: String,
-    /// Generated images.
-    pub n_generated: usize,
-    /// Members.
-    pub n_members: usize,
-    /// Held-out images.
-    pub n_heldout: usize,
-    /// Share of unseen images that pass for copies of members.
-    pub false_copy_rate: f64,
-    /// Copies of all members.
-    pub found: CopiesFound,
-    /// The same at equal numbers, for members and for images that cannot have been copied.
-    pub control: CopiesControl,
-    /// The generated images most similar to a member, most similar first.
-    pub pairs: Vec<CopyPair>,
-    /// Of a text-to-image model: mean likeness of what a caption draws to the image it belongs to.
-    pub own_prompt: Option<OwnPrompt>,
-}
-
-/// Generated images that pass a threshold.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CopiesFound {
-    /// How many.
-    pub copies: usize,
-    /// 95 % interval of their share of all generated images.
-    pub share_ci: [f64; 2],
-    /// How many different images they are most similar to.
-    pub distinct: usize,
-    /// What had to be passed.
-    pub threshold: f64,
-}
-
-/// Copies of members and of as many held-out images.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CopiesControl {
-    /// Real images on either side.
-    pub n: usize,
-    /// Generated images that were looked at on either side; all of them where it is not said.
-    pub drawn: Option<usize>,
-    /// Share of real images that pass for copies of the other side.
-    pub false_copy_rate: f64,
-    /// Copies of members.
-    pub members: CopiesFound,
-    /// What passes for copies of images that no model saw.
-    pub heldout: CopiesFound,
-}
-
-/// A generated image and the member it is most similar to.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct CopyPair {
-    /// Number of the generated image, from 0: that of its PNG in `samples/NAME`.
-    pub generated: usize,
-    /// Content id of the member.
-    pub member_id: Option<String>,
-    /// How alike they are.
-    pub likeness: f64,
-}
-
-/// Mean likeness of generated images to the images that their captions belong to.
-#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct OwnPrompt {
-    /// For captions that the model learnt.
-    pub members: f64,
-    /// For captions that it did not.
-    pub heldout: f64,
-}
-
-/// One attack as `scores/NAME.json` describes it.
-#[derive(Debug, Default, Clone, Deserialize)]
-#[serde(default)]
-pub struct AttackInfo {
-    /// Name as in the score file.
-    pub attack: String,
-    /// Name for people.
-    pub title: Option<String>,
-    /// `white-box`, `grey-box` or `black-box`.
-    pub access: Option<String>,
-    /// Calls of the network per sample.
-    pub network_calls_per_sample: Option<f64>,
-    /// Wall time over all samples, s.
-    pub seconds: Option<f64>,
-    /// `ok` or `failed`.
-    pub status: Option<String>,
-    /// Why it failed.
-    pub reason: Option<String>,
-    /// Timesteps, norms and the like.
-    pub parameters: Value,
-    /// Where it comes from.
-    pub paper: Option<String>,
-    /// What the score is.
-    pub formula: Option<String>,
-    /// What it is blind to.
-    pub misses: Option<String>,
-    /// Samples whose membership it was told to learn from; they have no score.
-    pub trained_on: Option<TrainedOn>,
-    /// Samples of a shadow model from which it learnt; none of them is among the audited ones.
-    pub shadow: Option<TrainedOn>,
-}
-
-/// The samples that an attack learnt from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrainedOn {
-    /// Members.
-    pub members: usize,
-    /// Non-members.
-    pub nonmembers: usize,
 }
 
 /// `models/NAME/training.json`. Absent fields stay `None` and are shown as not recorded.

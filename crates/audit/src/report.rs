@@ -2,6 +2,8 @@
 //!
 //! Fields marked `skip` are pictures and curves for the page only.
 
+use dualmd_record::scores::TrainedOn;
+use dualmd_record::utility::Copying;
 use dualmd_stats::{IntervalMethod, OperatingPoint};
 use serde::Serialize;
 use serde_json::Value;
@@ -11,9 +13,7 @@ use crate::compat::CompatResult;
 use crate::conclusion::Conclusion;
 use crate::disk::Png;
 use crate::epsilon::{EpsilonBound, OneRun};
-use crate::files::{
-    BlindFamily, Copying, Exposed, Nearest, NearestEqual, Prompted, SetTest, TrainedOn, Training,
-};
+use crate::files::{BlindFamily, Exposed, Nearest, NearestEqual, Prompted, SetTest, Training};
 use crate::repeats::Repeated;
 
 impl Report {

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use dualmd_files::limit;
+use dualmd_record::RunFile;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -150,7 +151,7 @@ impl RunFiles {
         }
         if csv.exists() {
             model.scores = Some(read_scores(&csv)?);
-            model.info = self.optional(
+            model.info = self.record(
                 dir,
                 &info,
                 "the cost of the attacks and the access they need are unknown",
@@ -199,7 +200,7 @@ impl RunFiles {
             model.sets = self.optional::<SetsFile>(dir, &sets, "no tests of whole sets of images");
         }
         if dir.join("utility").join(format!("{name}.json")).exists() {
-            model.utility = self.optional(
+            model.utility = self.record(
                 dir,
                 &format!("utility/{name}.json"),
                 "what its images are worth is unknown",
@@ -241,6 +242,16 @@ impl RunFiles {
                 .to_owned();
         }
         Ok(model)
+    }
+
+    fn record<T: RunFile>(&mut self, dir: &Path, relative: &str, consequence: &str) -> Option<T> {
+        given(
+            &mut self.missing,
+            dir,
+            relative,
+            consequence,
+            dualmd_record::parse,
+        )
     }
 
     fn optional<T: DeserializeOwned>(
@@ -286,8 +297,21 @@ fn optional<T: DeserializeOwned>(
     relative: &str,
     consequence: &str,
 ) -> Option<T> {
-    let text = match dualmd_files::read(&dir.join(relative), limit::TABLE) {
-        Ok(text) => text,
+    given(missing, dir, relative, consequence, |bytes| {
+        serde_json::from_slice(bytes)
+    })
+}
+
+/// The same with the reader of the file.
+fn given<T, E: std::fmt::Display>(
+    missing: &mut Vec<String>,
+    dir: &Path,
+    relative: &str,
+    consequence: &str,
+    parse: impl Fn(&[u8]) -> std::result::Result<T, E>,
+) -> Option<T> {
+    let bytes = match dualmd_files::read(&dir.join(relative), limit::TABLE) {
+        Ok(bytes) => bytes,
         Err(e) if e.is_absent() => {
             missing.push(format!("{relative}: {consequence}"));
             return None;
@@ -297,7 +321,7 @@ fn optional<T: DeserializeOwned>(
             return None;
         }
     };
-    match serde_json::from_slice(&text) {
+    match parse(&bytes) {
         Ok(value) => Some(value),
         Err(e) => {
             missing.push(format!("{relative} cannot be used ({e}): {consequence}"));

@@ -17,15 +17,16 @@ use crate::stages::sample::{self, Generator};
 use crate::stages::{RunFolder, attack, create_folder, score, train, trainings, write_json};
 use crate::{machine, signals};
 use anyhow::{Context, Result, anyhow, bail};
-use dualmd_attack::{Loss, Method, Needs, Others, RunOptions, Samples, by_name, needs};
+use dualmd_attack::{Access, Loss, Method, Needs, Others, RunOptions, Samples, by_name, needs};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
-use dualmd_files::limit;
+use dualmd_record::scores::{OK, ScoredAttack, Scores};
 use dualmd_stats::{
     LiraVariance, Roc, auc_interval, combine_seeds, lira_offline_scores, lira_scores,
 };
 use dualmd_torch::Device;
 use dualmd_torch::device::Precision;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -444,6 +445,15 @@ fn statistic(
     Ok(rows)
 }
 
+/// What LiRA's statistic is made of, for a report.
+#[derive(Serialize)]
+struct Parameters {
+    t: i64,
+    draws: usize,
+    /// Runs, the target among them.
+    models: usize,
+}
+
 /// Adds LiRA's scores to a target's score file and description, so that its report has them beside the other attacks.
 fn append(
     shadow: &Shadow,
@@ -459,9 +469,7 @@ fn append(
         shadow.run.scores(&target.name, "json"),
     );
     let mut rows = read_scores(&csv)?.rows;
-    let text = dualmd_files::read(&json_path, limit::TABLE)?;
-    let mut description: Value = serde_json::from_slice(&text)
-        .with_context(|| format!("{}: damaged; remove it", json_path.display()))?;
+    let mut description: Scores = dualmd_record::read(&json_path)?;
     let groups: BTreeMap<String, Option<String>> = rows
         .iter()
         .map(|r| (r.sample_id.clone(), r.group.clone()))
@@ -479,17 +487,23 @@ fn append(
                 })
             },
         ));
-        if let Some(attacks) = description["attacks"].as_array_mut() {
-            attacks.retain(|a| a["attack"] != *name);
-            attacks.push(json!({
-                "attack": name, "title": title, "paper": "Carlini et al. 2022, arXiv 2112.03570",
-                "access": "white-box", "network_calls_per_sample": STATISTIC.draws * models * orientations,
-                "formula": "log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)",
-                "misses": "knows the pool and the recipe; needs many runs for a spread of each image's own",
-                "seconds": null, "status": "ok", "reason": null,
-                "parameters": { "t": STATISTIC.t, "draws": STATISTIC.draws, "models": models },
-            }));
-        }
+        description.attacks.retain(|a| a.attack != *name);
+        description.attacks.push(ScoredAttack {
+            attack: (*name).to_owned(),
+            title: Some((*title).to_owned()),
+            paper: Some("Carlini et al. 2022, arXiv 2112.03570".into()),
+            access: Some(Access::WhiteBox.name().to_owned()),
+            network_calls_per_sample: Some((STATISTIC.draws * models * orientations).into()),
+            formula: Some("log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)".into()),
+            misses: Some("knows the pool and the recipe; needs many runs for a spread of each image's own".into()),
+            status: Some(OK.to_owned()),
+            parameters: serde_json::to_value(Parameters {
+                t: STATISTIC.t,
+                draws: STATISTIC.draws,
+                models,
+            })?,
+            ..ScoredAttack::default()
+        });
     }
     score::write(&csv, &json_path, &rows, &description)
 }

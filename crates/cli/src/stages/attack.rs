@@ -16,10 +16,10 @@ use dualmd_attack::{AttackError, Needs, needs};
 use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_files::limit;
 use dualmd_metrics::Extractor;
+use dualmd_record::scores::Scores;
 use dualmd_torch::{Device, Tensor};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,7 +58,7 @@ pub fn all(
         if target.attacks.is_empty() {
             continue;
         }
-        if complete(run, plan, target, compared_by.as_deref()) {
+        if complete(run, plan, target, compared_by.as_deref())? {
             parts::remove(&run.scores(&target.name, "csv"))?;
             continue;
         }
@@ -157,7 +157,7 @@ fn attack_one(
     engine: &Engine,
     progress: &mut Progress,
     stop: &AtomicBool,
-) -> Result<Value> {
+) -> Result<Scores> {
     let open = |run: &RunFolder, names: &[String]| -> Result<Generator> {
         let folders: Vec<PathBuf> = names.iter().map(|p| run.model(p)).collect();
         Generator::open(&folders, weight_set(plan.audit.weights), engine)
@@ -226,7 +226,7 @@ fn attack_one(
         weights: plan.audit.weights,
         parts: &parts,
     };
-    let kept = Kept::read(&csv, &json);
+    let kept = Kept::read(&csv, &json)?;
     let (x, labels) = (&attacked.x, &attacked.labels);
     let scored = score(&subject, x, labels, kept, engine, progress, stop)?;
     score::write(&csv, &json, &scored.rows, &scored.description)?;
@@ -250,31 +250,31 @@ pub fn stopped(error: &anyhow::Error) -> bool {
 
 /// Are the scores of all attacks there? A model with a failed attack is attacked again, and so is one of whom other
 /// attacks are asked now, or the same with another share of known images or other features; what can be kept is kept.
-fn complete(run: &RunFolder, plan: &Plan, target: &Target, compared_by: Option<&str>) -> bool {
-    let description = dualmd_files::read(&run.scores(&target.name, "json"), limit::TABLE)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    let done = |d: &Value| {
-        let names = d["attacks"].as_array().into_iter().flatten();
-        let names: Vec<&str> = names.filter_map(|a| a["attack"].as_str()).collect();
+fn complete(
+    run: &RunFolder,
+    plan: &Plan,
+    target: &Target,
+    compared_by: Option<&str>,
+) -> Result<bool> {
+    let description: Option<Scores> =
+        dualmd_record::read_if_usable(&run.scores(&target.name, "json"))?;
+    let done = |d: &Scores| {
+        let there = |name: &String| d.attacks.iter().any(|a| a.attack == *name);
         failures(d).is_empty()
-            && d["known_fraction"] == plan.audit.known_fraction
-            && d["compared_by"].as_str() == compared_by
-            && target.attacks.iter().all(|a| names.contains(&a.as_str()))
+            && d.known_fraction == Some(plan.audit.known_fraction)
+            && d.compared_by.as_deref() == compared_by
+            && target.attacks.iter().all(there)
     };
-    run.scores(&target.name, "csv").exists() && description.is_some_and(|d| done(&d))
+    Ok(run.scores(&target.name, "csv").exists() && description.is_some_and(|d| done(&d)))
 }
 
 /// One sentence per attack that failed, from a description.
-pub fn failures(description: &Value) -> Vec<String> {
-    let attacks = description["attacks"].as_array();
-    attacks
-        .into_iter()
-        .flatten()
-        .filter(|a| a["status"] == "failed")
+pub fn failures(description: &Scores) -> Vec<String> {
+    let failed = description.attacks.iter().filter(|a| a.failed());
+    failed
         .map(|a| {
-            let text = |key: &str| a[key].as_str().unwrap_or("?").to_owned();
-            format!("attack {} failed: {}", text("attack"), text("reason"))
+            let reason = a.reason.as_deref().unwrap_or("?");
+            format!("attack {} failed: {reason}", a.attack)
         })
         .collect()
 }

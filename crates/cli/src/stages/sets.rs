@@ -8,13 +8,12 @@
 use super::score::Label;
 use super::{RunFolder, create_folder, remove, write_json};
 use crate::plan::Plan;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use dualmd_attack::{Drawn, Needs, needs, nn::BlackBox};
 use dualmd_audit::files::{SetTest, SetsFile};
 use dualmd_audit::{ScoresFile, read_scores};
-use dualmd_files::limit;
+use dualmd_record::utility::Utility;
 use dualmd_stats::mmd_permutation;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const PERMUTATIONS: usize = 999;
@@ -45,12 +44,9 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
         file.features = format!("ranks of the scores of {}", attacks.join(", ")).into();
         file.tests.push(test);
     }
-    let utility = run.0.join("utility").join(format!("{name}.json"));
+    let utility = run.utility(name);
     if utility.exists() {
-        let bytes = dualmd_files::read(&utility, limit::TABLE)?;
-        let utility: Value = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{}: damaged; remove it", utility.display()))?;
-        file.tests.extend(generated(&utility));
+        file.tests.extend(generated(dualmd_record::read(&utility)?));
     }
     let folder = run.0.join("sets");
     let path = folder.join(format!("{name}.json"));
@@ -123,19 +119,20 @@ fn error_space(
     })
 }
 
-fn generated(utility: &Value) -> Option<SetTest> {
-    let gap = &utility["gap"];
+fn generated(utility: Utility) -> Option<SetTest> {
+    let images = utility.images?;
+    let gap = images.gap?;
     Some(SetTest {
         name: "generated-gap".into(),
         title: "Generated images: nearer to members than to non-members?".into(),
         what: format!(
             "Frechet distance to non-members less that to as many members, features {}",
-            utility["features"].as_str()?
+            images.features
         ),
-        members: usize::try_from(gap["n"].as_u64()?).ok()?,
-        nonmembers: usize::try_from(gap["n"].as_u64()?).ok()?,
-        statistic: -gap["gap"].as_f64()?,
-        p_value: gap["p_value"].as_f64()?,
+        members: gap.n,
+        nonmembers: gap.n,
+        statistic: -gap.gap,
+        p_value: gap.p_value?,
         permutations: super::utility::RELABELLINGS,
     })
 }

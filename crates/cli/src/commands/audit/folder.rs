@@ -20,10 +20,11 @@ use crate::stages::{
 use crate::{choices, machine, signals};
 use anyhow::Result;
 use dualmd_data::{ImageSet, Record, Split};
+use dualmd_record::utility::Utility;
 use dualmd_torch::Tensor;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -52,7 +53,7 @@ fn write_utility(
     }
     let members = x.narrow(0, 0, n);
     let heldout = x.narrow(0, n, others);
-    let mut measured = json!({});
+    let mut measured = Utility::default();
     if let Some(extractor) = utility::extractor(features, weights, sides, device)? {
         let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
         let real = utility::Real {
@@ -64,14 +65,10 @@ fn write_utility(
     let likened = copies::likenesses(choices::Copies::Auto, None, sides)?;
     let ids: Vec<&str> = inside.records.iter().map(|r| r.id.as_str()).collect();
     let per_prompt = case.images.texts().map(|_| per_prompt);
-    measured["copies"] = copies::Sides::new(likened, &members, &heldout)?
-        .measure(generated, per_prompt, &ids, seed)?;
+    let sides = copies::Sides::new(likened, &members, &heldout)?;
+    measured.copies = Some(sides.measure(generated, per_prompt, &ids, seed)?);
     create_folder(&run.0.join("utility"))?;
-    write_json(&utility_file(run, name), &measured)
-}
-
-fn utility_file(run: &RunFolder, name: &str) -> PathBuf {
-    run.0.join("utility").join(format!("{name}.json"))
+    Ok(dualmd_record::write(&run.utility(name), &measured)?)
 }
 
 /// Attacks, controls and a report in a folder, of one model or several.
@@ -241,7 +238,7 @@ fn model(
         progress.say(&format!(
             "warning: what the images are worth was not measured: {error:#}"
         ));
-        let _ = remove(&utility_file(run, name));
+        let _ = remove(&run.utility(name));
     }
     let description = scored(case, &subject, &csv, &json, progress, stop)?;
     tell_costs(global, &description);
