@@ -4,10 +4,10 @@
 //! order: single images, one half of the members, scores the wrong way round, the set as a whole, copies among what the model
 //! draws. The first that holds is the finding; the sentences of the verdict name the others too.
 
+use dualmd_record::sets::SetTest;
 use dualmd_record::utility::Copying;
 use serde::Serialize;
 
-use crate::files::SetTest;
 use crate::measure::FAMILY_ALPHA;
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
 

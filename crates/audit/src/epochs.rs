@@ -5,9 +5,8 @@
 
 use serde_json::Value;
 
-use crate::files::Training;
 use crate::format::grouped;
-use crate::report::ModelReport;
+use crate::report::{ModelReport, Training};
 
 /// Passes that the models of SecMI's paper made: DDPMs on CIFAR-10, 800,000 steps of 128 on 25,000 images (Duan et al. 2023 and
 /// their public code; Kong et al. 2023, PIA, attack models of the same training).

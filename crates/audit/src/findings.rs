@@ -5,7 +5,11 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use dualmd_record::Count;
+use dualmd_record::samples::Nearest;
 use dualmd_record::scores::{LearntOnShadow, ScoredAttack};
+use dualmd_record::sets;
+use dualmd_record::sets::SetTest;
+use dualmd_record::split::SplitFile;
 use dualmd_record::utility::ImageQuality;
 use dualmd_stats::CompatRule;
 
@@ -15,13 +19,13 @@ use crate::compare::{agreement, comparisons, same_images};
 use crate::controls;
 use crate::epsilon::{DELTA, EpsilonBound, OneRun};
 use crate::error::{AuditError, Result};
-use crate::files::{ModelFiles, Nearest, RunFiles, SetTest, SetsFile, SplitFile};
+use crate::files::{ModelFiles, RunFiles};
 use crate::grouped::by_groups;
 use crate::integrity::{Integrity, integrity};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
-    AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, Pictures, Report, Sets,
-    View, teacher_number,
+    AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, NearestEqual, Pictures,
+    Report, Sets, Training, View, teacher_number,
 };
 use crate::run::UNNAMED;
 use crate::samples::samples;
@@ -192,7 +196,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         .iter()
         .filter_map(|p| {
             Some(CurvePoint {
-                step: p.step,
+                step: p.step as f64,
                 member: p.member_loss?,
                 heldout: p.heldout_loss?,
             })
@@ -200,12 +204,12 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         .filter(|p| p.member.is_finite() && p.heldout.is_finite())
         .collect();
     let copies = model.nearest.as_ref().map(|n| Copies {
-        n_generated: n.n_generated,
+        n_generated: n.n_generated.map(Count::as_f64),
         median_distance_members: n.median_distance_members,
         median_distance_heldout: n.median_distance_heldout,
         heldout_q05: n.heldout_reference.q05,
         heldout_median: n.heldout_reference.median,
-        equal: n.equal,
+        equal: n.equal.flatten().as_ref().map(NearestEqual::of),
     });
     let utility = model.utility.unwrap_or_default();
     let copying = utility.copies.unwrap_or_default();
@@ -229,7 +233,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         one_run,
         one_run_missing,
         sets,
-        utility: model.training.map(|t| t.with_epochs()),
+        utility: model.training.as_ref().map(Training::of),
         weights: info.weights,
         dtype: info.dtype,
         network_calls_made: info.network_calls_made.map(Count::as_f64),
@@ -240,6 +244,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         pictures: Pictures {
             grid: model.grid,
             nearest: model.nearest,
+            pairs: model.pairs,
             prompted: model.prompted,
         },
         curve,
@@ -395,7 +400,7 @@ fn distinguish_titles(models: &mut [ModelReport]) {
 
 /// What the model draws against as many images of either side, as a test of whole sets.
 fn nearer(nearest: &Nearest) -> Option<SetTest> {
-    let equal = nearest.equal?;
+    let equal = nearest.equal.flatten()?;
     Some(SetTest {
         name: NEARER.into(),
         title: "Generated images: nearer to a member than to as many non-members?".into(),
@@ -410,7 +415,12 @@ fn nearer(nearest: &Nearest) -> Option<SetTest> {
 }
 
 /// The tests that can be: a p-value outside (0, 1] is said and passed over.
-fn sets(file: SetsFile, nearer: Option<SetTest>, model: &str, warnings: &mut Vec<String>) -> Sets {
+fn sets(
+    file: sets::Sets,
+    nearer: Option<SetTest>,
+    model: &str,
+    warnings: &mut Vec<String>,
+) -> Sets {
     let (mut tests, bad): (Vec<_>, Vec<_>) = file
         .tests
         .into_iter()

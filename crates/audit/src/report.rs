@@ -2,8 +2,12 @@
 //!
 //! Fields marked `skip` are pictures and curves for the page only.
 
+use dualmd_record::exposed::Exposed;
+use dualmd_record::samples::{Nearest, PromptedImage};
 use dualmd_record::scores::TrainedOn;
+use dualmd_record::sets::SetTest;
 use dualmd_record::utility::Copying;
+use dualmd_record::{Count, controls, samples, training};
 use dualmd_stats::{IntervalMethod, OperatingPoint};
 use serde::Serialize;
 use serde_json::Value;
@@ -13,7 +17,7 @@ use crate::compat::CompatResult;
 use crate::conclusion::Conclusion;
 use crate::disk::Png;
 use crate::epsilon::{EpsilonBound, OneRun};
-use crate::files::{BlindFamily, Exposed, Nearest, NearestEqual, Prompted, SetTest, Training};
+use crate::files::{Pictured, ShownPair};
 use crate::repeats::Repeated;
 
 impl Report {
@@ -52,7 +56,7 @@ pub struct Report {
     /// What a reader must know before trusting a number.
     pub warnings: Vec<String>,
     /// Most exposed members.
-    pub exposed: Vec<Exposed>,
+    pub exposed: Vec<Pictured<Exposed>>,
 }
 
 /// What the numbers allow to be said.
@@ -318,8 +322,10 @@ pub struct Pictures {
     pub grid: Option<Png>,
     /// Generated images with their nearest training images.
     pub nearest: Option<Nearest>,
+    /// Its pairs with their pictures.
+    pub pairs: Vec<ShownPair>,
     /// Generated images with the texts they were drawn for, a few of members and a few never seen.
-    pub prompted: Vec<Prompted>,
+    pub prompted: Vec<Pictured<PromptedImage>>,
 }
 
 /// How near generated images come to training images (RMSE per pixel on [0, 1]).
@@ -337,6 +343,145 @@ pub struct Copies {
     pub heldout_median: Option<f64>,
     /// The comparison at equal numbers of members and held-out images; the medians above compare sets of different sizes.
     pub equal: Option<NearestEqual>,
+}
+
+/// Losses and cost of one training. What its file does not say is null, and shown as not recorded.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Training {
+    /// Optimiser steps.
+    pub steps: Option<f64>,
+    /// Passes over the images that it was trained on. Where a training of an earlier version does not say: steps times batch by images.
+    pub epochs: Option<f64>,
+    /// Images per step.
+    pub batch: Option<f64>,
+    /// Peak learning rate.
+    pub learning_rate: Option<f64>,
+    /// Seed of this model's training.
+    pub seed: Option<u64>,
+    /// Hash of the split it was trained with.
+    pub split_hash: Option<String>,
+    /// Trainable parameters.
+    pub parameters: Option<f64>,
+    /// Images it was trained on.
+    pub images: Option<f64>,
+    /// Mean squared error of the noise prediction at the end, on training batches.
+    pub train_loss: Option<f64>,
+    /// The same on all members without dropout or augmentation.
+    pub member_loss: Option<f64>,
+    /// The same on non-members.
+    pub heldout_loss: Option<f64>,
+    /// Wall time, s.
+    pub seconds: Option<f64>,
+    /// Training speed.
+    pub images_per_second: Option<f64>,
+    /// Threads used.
+    pub threads: Option<f64>,
+    /// `f32` or `bf16`.
+    pub dtype: Option<String>,
+    /// Peak resident memory, MB.
+    pub peak_rss_mb: Option<f64>,
+    /// Names of the teachers, if it was distilled.
+    pub teachers: Vec<String>,
+    /// What DP-SGD guarantees; `None` for trainings that promise nothing.
+    pub privacy: Option<Guarantee>,
+}
+
+impl Training {
+    /// What a report says of a training. Where its file does not say how many passes it made, they follow from steps, batch and
+    /// images.
+    pub(crate) fn of(file: &training::Training) -> Self {
+        let number = |count: Option<Count>| count.map(Count::as_f64);
+        Self {
+            steps: number(file.steps),
+            epochs: file.epochs,
+            batch: number(file.batch),
+            learning_rate: file.learning_rate,
+            seed: file.seed,
+            split_hash: file.split_hash.clone(),
+            parameters: number(file.parameters),
+            images: number(file.images),
+            train_loss: file.train_loss,
+            member_loss: file.member_loss,
+            heldout_loss: file.heldout_loss,
+            seconds: file.seconds,
+            images_per_second: file.images_per_second,
+            threads: number(file.threads),
+            dtype: file.dtype.clone(),
+            peak_rss_mb: file.peak_rss_mb,
+            teachers: file.teachers.clone(),
+            privacy: file.privacy.as_ref().map(Guarantee::of),
+        }
+        .with_epochs()
+    }
+}
+
+/// The guarantee of a differentially private training, as its accountant computed it. Absent fields stay `None`.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Guarantee {
+    /// Upper bound on epsilon.
+    pub epsilon: Option<f64>,
+    /// The delta that it holds at.
+    pub delta: Option<f64>,
+    /// Standard deviation of the noise over the clipping norm.
+    pub noise_multiplier: Option<f64>,
+    /// Probability of an image to be in a batch.
+    pub sampling_rate: Option<f64>,
+    /// `RDP`.
+    pub accountant: Option<String>,
+    /// What neighbouring sets of images are.
+    pub adjacency: Option<String>,
+}
+
+impl Guarantee {
+    fn of(file: &training::Guarantee) -> Self {
+        Self {
+            epsilon: file.epsilon,
+            delta: file.delta,
+            noise_multiplier: file.noise_multiplier,
+            sampling_rate: file.sampling_rate,
+            accountant: file.accountant.clone(),
+            adjacency: file.adjacency.clone(),
+        }
+    }
+}
+
+/// Generated images against as many members as held-out images (`dualmd_stats::nearer`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct NearestEqual {
+    /// Real images on either side.
+    pub n: usize,
+    /// Generated images compared.
+    pub generated: usize,
+    /// Seeded draws of `n` images from the larger side.
+    pub draws: usize,
+    /// Median distance to the nearest of `n` members, mean over the draws.
+    pub median_members: f64,
+    /// The same to the nearest of `n` held-out images.
+    pub median_others: f64,
+    /// Share of the generated images that are nearer to a member; 0.5 is chance.
+    pub share: f64,
+    /// Its 95 % interval.
+    pub share_ci: [f64; 2],
+    /// Of a permutation test: chance of as large a share or larger if membership means nothing.
+    pub p_value: f64,
+    /// Relabellings of that test.
+    pub relabellings: usize,
+}
+
+impl NearestEqual {
+    pub(crate) fn of(file: &samples::NearestEqual) -> Self {
+        Self {
+            n: file.n,
+            generated: file.generated,
+            draws: file.draws,
+            median_members: file.median_members,
+            median_others: file.median_others,
+            share: file.share,
+            share_ci: file.share_ci,
+            p_value: file.p_value,
+            relabellings: file.relabellings,
+        }
+    }
 }
 
 /// One point of the training curves.
@@ -579,6 +724,30 @@ pub struct BlindBaseline {
     /// `passed`; `warning`: the sets differ, but little; `void`: they differ by so much (interval above 0.55) that no attack on them
     /// means anything.
     pub outcome: &'static str,
+}
+
+/// The blind baseline on one family of features.
+#[derive(Debug, Clone, Serialize)]
+pub struct BlindFamily {
+    /// `pixels`, `texture`, `jpeg`, `resize`, `file` or `all`.
+    pub name: String,
+    /// Its AUC.
+    pub auc: f64,
+    /// 95 % interval.
+    pub auc_ci: [f64; 2],
+    /// Does it tell the sets apart, after correction for the number of families?
+    pub telling: bool,
+}
+
+impl BlindFamily {
+    pub(crate) fn of(file: controls::BlindFamily) -> Self {
+        Self {
+            name: file.name,
+            auc: file.auc,
+            auc_ci: file.auc_ci,
+            telling: file.telling,
+        }
+    }
 }
 
 /// The strongest attack's scores with membership labels permuted.

@@ -7,12 +7,14 @@ use std::path::Path;
 
 use dualmd_files::limit;
 use dualmd_record::RunFile;
+use dualmd_record::exposed::Exposed;
+use dualmd_record::samples::PromptedImage;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::disk::{Png, is_plain_name};
 use crate::error::{AuditError, Result};
-use crate::files::{Exposed, ModelFiles, Prompted, RunFiles, SetsFile};
+use crate::files::{ModelFiles, Pictured, RunFiles, ShownPair};
 use crate::scores::read_scores;
 
 /// Prompts of training images, and of others, that the report shows images for.
@@ -51,18 +53,18 @@ impl RunFiles {
             run.missing
                 .push("plan.json: settings, seeds, versions and hardware are unknown".into());
         }
-        run.split = run.optional(
+        run.split = run.record(
             dir,
             "split.json",
             "members of D1 and D2 cannot be told apart",
         );
-        run.exposed = run
-            .optional::<Vec<Exposed>>(dir, "exposed.json", "no list of the most exposed members")
-            .unwrap_or_default();
-        for entry in &mut run.exposed {
-            entry.picture = picture(&mut run.missing, dir, &entry.png);
+        let exposed: Option<Vec<Exposed>> =
+            run.list(dir, "exposed.json", "no list of the most exposed members");
+        for entry in exposed.unwrap_or_default() {
+            let picture = picture(&mut run.missing, dir, &entry.png);
+            run.exposed.push(Pictured { entry, picture });
         }
-        run.controls = run.optional(
+        run.controls = run.record(
             dir,
             "controls.json",
             "no blind baseline: nothing rules out that the two image sets differ by themselves",
@@ -167,11 +169,12 @@ impl RunFiles {
         } else {
             &mut self.missing
         };
-        model.training = optional(
+        model.training = given(
             quiet,
             dir,
             &format!("models/{name}/training.json"),
             "its losses and cost are unknown",
+            dualmd_record::parse,
         );
         let log_path = format!("logs/{name}.jsonl");
         match dualmd_files::read_text(&dir.join(&log_path), limit::TABLE) {
@@ -197,7 +200,7 @@ impl RunFiles {
         }
         let sets = format!("sets/{name}.json");
         if dir.join(&sets).exists() {
-            model.sets = self.optional::<SetsFile>(dir, &sets, "no tests of whole sets of images");
+            model.sets = self.record(dir, &sets, "no tests of whole sets of images");
         }
         if dir.join("utility").join(format!("{name}.json")).exists() {
             model.utility = self.record(
@@ -207,43 +210,41 @@ impl RunFiles {
             );
         }
         if samples.join("nearest.json").exists() {
-            model.nearest = self.optional(&samples, "nearest.json", "no nearest training images");
+            model.nearest = self.record(&samples, "nearest.json", "no nearest training images");
         }
-        let prompted: Vec<Prompted> = match samples.join("prompts.json").exists() {
-            true => self.optional(
+        let prompted: Option<Vec<PromptedImage>> = match samples.join("prompts.json").exists() {
+            true => self.list(
                 &samples,
                 "prompts.json",
                 "what the images were drawn for is unknown",
             ),
             false => None,
-        }
-        .unwrap_or_default();
-        if let Some(nearest) = &mut model.nearest {
-            for pair in &mut nearest.pairs {
-                let drawn_for = prompted.iter().find(|p| p.png == pair.sample);
-                pair.prompt = drawn_for.and_then(|p| p.prompt.clone());
-                pair.pictures = (
+        };
+        let prompted = prompted.unwrap_or_default();
+        for pair in model.nearest.iter().flat_map(|nearest| &nearest.pairs) {
+            let drawn_for = prompted.iter().find(|p| p.png == pair.sample);
+            model.pairs.push(ShownPair {
+                prompt: drawn_for.and_then(|p| p.prompt.clone()),
+                pictures: (
                     picture(&mut self.missing, dir, &own(&pair.sample)),
                     picture(&mut self.missing, dir, &own(&pair.member_png)),
-                );
-            }
+                ),
+                pair: pair.clone(),
+            });
         }
-        model.prompted = shown(prompted);
-        for image in &mut model.prompted {
-            image.picture = picture(&mut self.missing, dir, &own(&image.png));
+        for entry in shown(prompted) {
+            let picture = picture(&mut self.missing, dir, &own(&entry.png));
+            model.prompted.push(Pictured { entry, picture });
         }
         if model.defense.is_empty()
-            && let Some(training) = read_json::<Value>(dir, &format!("models/{name}/training.json"))
+            && let Some(training) = &model.training
         {
-            model.defense = training
-                .get("defense")
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-                .to_owned();
+            model.defense.clone_from(&training.defense);
         }
         Ok(model)
     }
 
+    /// A file with a version.
     fn record<T: RunFile>(&mut self, dir: &Path, relative: &str, consequence: &str) -> Option<T> {
         given(
             &mut self.missing,
@@ -254,13 +255,16 @@ impl RunFiles {
         )
     }
 
-    fn optional<T: DeserializeOwned>(
+    /// A file that is a list.
+    fn list<T: DeserializeOwned>(
         &mut self,
         dir: &Path,
         relative: &str,
         consequence: &str,
-    ) -> Option<T> {
-        optional(&mut self.missing, dir, relative, consequence)
+    ) -> Option<Vec<T>> {
+        given(&mut self.missing, dir, relative, consequence, |bytes| {
+            serde_json::from_slice(bytes)
+        })
     }
 }
 
@@ -273,8 +277,8 @@ fn picture(missing: &mut Vec<String>, dir: &Path, relative: &str) -> Option<Png>
 }
 
 /// The first image of the first few prompts of either kind.
-fn shown(prompted: Vec<Prompted>) -> Vec<Prompted> {
-    let mut taken: Vec<Prompted> = Vec::new();
+fn shown(prompted: Vec<PromptedImage>) -> Vec<PromptedImage> {
+    let mut taken: Vec<PromptedImage> = Vec::new();
     for image in prompted {
         let of_its_kind = taken.iter().filter(|t| t.member == image.member).count();
         let most = if image.member {
@@ -291,18 +295,6 @@ fn shown(prompted: Vec<Prompted>) -> Vec<Prompted> {
 }
 
 /// Reads an optional JSON file; says in `missing` what follows from its absence or damage.
-fn optional<T: DeserializeOwned>(
-    missing: &mut Vec<String>,
-    dir: &Path,
-    relative: &str,
-    consequence: &str,
-) -> Option<T> {
-    given(missing, dir, relative, consequence, |bytes| {
-        serde_json::from_slice(bytes)
-    })
-}
-
-/// The same with the reader of the file.
 fn given<T, E: std::fmt::Display>(
     missing: &mut Vec<String>,
     dir: &Path,
@@ -328,9 +320,4 @@ fn given<T, E: std::fmt::Display>(
             None
         }
     }
-}
-
-fn read_json<T: DeserializeOwned>(dir: &Path, relative: &str) -> Option<T> {
-    let text = dualmd_files::read(&dir.join(relative), limit::TABLE).ok()?;
-    serde_json::from_slice(&text).ok()
 }

@@ -14,6 +14,15 @@ pub type Result<T> = std::result::Result<T, RecordError>;
 /// Key of the version.
 const VERSION_KEY: &str = "schema";
 
+/// In which order the keys of an object are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keys {
+    /// In alphabetical order, at every depth.
+    Alphabetical,
+    /// The version, then the fields as the type lists them.
+    AsListed,
+}
+
 /// A file of a run folder that is one JSON object.
 pub trait RunFile: Serialize + DeserializeOwned + JsonSchema {
     /// The newest version that this program knows, which is the one that it writes.
@@ -21,6 +30,9 @@ pub trait RunFile: Serialize + DeserializeOwned + JsonSchema {
 
     /// Most bytes that are read of such a file.
     const LIMIT: u64 = dualmd_files::limit::TABLE;
+
+    /// The order of its keys.
+    const KEYS: Keys = Keys::Alphabetical;
 }
 
 /// Why the bytes of a file cannot be used.
@@ -129,15 +141,50 @@ pub fn read_if_usable<T: RunFile>(path: &Path) -> Result<Option<T>> {
 /// # Errors
 /// The file cannot be written.
 pub fn write<T: RunFile>(path: &Path, file: &T) -> Result<()> {
-    let damaged = |source| RecordError::Damaged {
-        path: path.to_path_buf(),
-        source,
+    let text = match T::KEYS {
+        Keys::AsListed => serde_json::to_vec_pretty(&WithVersion {
+            schema: T::VERSION,
+            file,
+        }),
+        // A value keeps its keys in alphabetical order.
+        Keys::Alphabetical => serde_json::to_value(file).and_then(|mut value| {
+            if let Value::Object(fields) = &mut value {
+                fields.insert(VERSION_KEY.to_owned(), T::VERSION.into());
+            }
+            serde_json::to_vec_pretty(&value)
+        }),
     };
-    let mut value = serde_json::to_value(file).map_err(damaged)?;
-    if let Value::Object(fields) = &mut value {
-        fields.insert(VERSION_KEY.to_owned(), T::VERSION.into());
-    }
-    let mut text = serde_json::to_vec_pretty(&value).map_err(damaged)?;
+    write_text(path, text)
+}
+
+/// A file with its version in front.
+#[derive(Serialize)]
+struct WithVersion<'a, T> {
+    schema: u32,
+    #[serde(flatten)]
+    file: &'a T,
+}
+
+/// Reads a file that is a list and has no version.
+///
+/// # Errors
+/// It is not there ([`RecordError::is_absent`]), cannot be read, or is no list of these.
+pub fn read_list<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let bytes = dualmd_files::read(path, dualmd_files::limit::TABLE)?;
+    serde_json::from_slice(&bytes).map_err(|e| RecordError::of(path, e.into()))
+}
+
+/// Writes a file that is a list, whole or not at all; the keys of each entry stand in alphabetical order.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_list<T: Serialize>(path: &Path, entries: &[T]) -> Result<()> {
+    let text = serde_json::to_value(entries).and_then(|value| serde_json::to_vec_pretty(&value));
+    write_text(path, text)
+}
+
+fn write_text(path: &Path, text: serde_json::Result<Vec<u8>>) -> Result<()> {
+    let mut text = text.map_err(|e| RecordError::of(path, e.into()))?;
     text.push(b'\n');
     Ok(dualmd_files::write(path, &text)?)
 }
@@ -190,6 +237,38 @@ mod tests {
             "{\n  \"ant\": null,\n  \"schema\": 2,\n  \"zebra\": 0.30000000000000004\n}\n";
         assert_eq!(text, expected);
         assert_eq!(read::<Small>(&path).unwrap(), file);
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+    struct AsListed {
+        zebra: f64,
+        ant: Option<u64>,
+    }
+
+    impl RunFile for AsListed {
+        const KEYS: Keys = Keys::AsListed;
+    }
+
+    #[test]
+    fn keys_as_they_are_listed_and_lists() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.json");
+        let file = AsListed {
+            zebra: 1.0,
+            ant: Some(u64::MAX),
+        };
+        write(&path, &file).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let expected =
+            "{\n  \"schema\": 1,\n  \"zebra\": 1.0,\n  \"ant\": 18446744073709551615\n}\n";
+        assert_eq!(text, expected);
+        assert_eq!(read::<AsListed>(&path).unwrap(), file);
+
+        write_list(&path, std::slice::from_ref(&file)).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let expected = "[\n  {\n    \"ant\": 18446744073709551615,\n    \"zebra\": 1.0\n  }\n]\n";
+        assert_eq!(text, expected);
+        assert_eq!(read_list::<AsListed>(&path).unwrap(), [file]);
     }
 
     #[test]

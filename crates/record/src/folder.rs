@@ -2,6 +2,15 @@
 
 use std::path::PathBuf;
 
+/// Name of the file in a model's folder that says how it was trained.
+pub const TRAINING: &str = "training.json";
+
+/// Name of the file in a model's samples that compares them with training images.
+pub const NEAREST: &str = "nearest.json";
+
+/// Name of the file in a model's samples that says what each was drawn for.
+pub const PROMPTS: &str = "prompts.json";
+
 /// A run folder, by its path.
 #[derive(Debug, Clone)]
 pub struct RunFolder(pub PathBuf);
@@ -34,7 +43,7 @@ impl RunFolder {
     /// `models/NAME/training.json`: how a model was trained.
     #[must_use]
     pub fn training(&self, name: &str) -> PathBuf {
-        self.model(name).join("training.json")
+        self.model(name).join(TRAINING)
     }
 
     /// `checkpoints/NAME`, a folder.
@@ -47,6 +56,24 @@ impl RunFolder {
     #[must_use]
     pub fn samples(&self, name: &str) -> PathBuf {
         self.0.join("samples").join(name)
+    }
+
+    /// `samples/NAME/nearest.json`: what a model drew against training images.
+    #[must_use]
+    pub fn nearest(&self, name: &str) -> PathBuf {
+        self.samples(name).join(NEAREST)
+    }
+
+    /// `samples/NAME/prompts.json`: what each image was drawn for.
+    #[must_use]
+    pub fn prompts(&self, name: &str) -> PathBuf {
+        self.samples(name).join(PROMPTS)
+    }
+
+    /// `logs/NAME.jsonl`: how the loss went.
+    #[must_use]
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.0.join("logs").join(format!("{name}.jsonl"))
     }
 
     /// `scores/NAME.EXTENSION`: `csv` holds the scores, `json` how they came about.

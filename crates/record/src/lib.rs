@@ -8,6 +8,12 @@
 //! | [`folder`] | where things are in a run folder |
 //! | [`scores`] | `scores/MODEL.json` |
 //! | [`utility`] | `utility/MODEL.json` |
+//! | [`training`] | `models/MODEL/training.json`, `logs/MODEL.jsonl` |
+//! | [`split`] | `split.json` |
+//! | [`samples`] | `nearest.json`, `prompts.json`, `drawn.json` in `samples/MODEL/` |
+//! | [`sets`] | `sets/MODEL.json` |
+//! | [`controls`] | `controls.json` |
+//! | [`exposed`] | `exposed.json` |
 //! | [`number`] | numbers that files of other programs write in more than one way |
 //!
 //! **Versions.** Every file that is an object has a field `schema`, its version, which [`write`](fn@write) adds and [`parse`]
@@ -15,18 +21,28 @@
 //! refused: what such a file says may mean something else. Fields may be added without a new version, and readers pass over
 //! fields that they do not know.
 //!
-//! **Order.** The keys of an object are written in alphabetical order, whatever the order of the fields.
+//! Files that are lists (`exposed.json`, `prompts.json`) have no version.
+//!
+//! **Order.** The keys of an object are written in alphabetical order, whatever the order of the fields, unless the type says
+//! otherwise ([`RunFile::KEYS`]).
 
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
+pub mod controls;
+pub mod exposed;
 mod file;
 pub mod folder;
 pub mod number;
+pub mod samples;
 pub mod scores;
+pub mod sets;
+pub mod split;
+pub mod training;
 pub mod utility;
 
 pub use file::{
-    RecordError, Result, RunFile, Unusable, parse, read, read_if_usable, schema, write,
+    Keys, RecordError, Result, RunFile, Unusable, parse, read, read_if_usable, read_list, schema,
+    write, write_list,
 };
 pub use folder::RunFolder;
 pub use number::Count;

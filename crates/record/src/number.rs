@@ -47,6 +47,25 @@ where
     Ok(serde_json::from_value(value).ok())
 }
 
+/// Deserialises a field whose absence says something else than its null.
+pub(crate) fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// Deserialises a number that was not finite when it was written, and is null in the file: NaN.
+pub(crate) fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// What [`or_nan`] reads of a file that lacks the number.
+pub(crate) fn nan() -> f64 {
+    f64::NAN
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use super::sample::{Generator, read_samples};
 use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws, learns_there};
 use super::similar::needs_images;
-use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility, write_json};
+use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility};
 use crate::choices::Weights;
 use crate::engine::Engine;
 use crate::plan::{Plan, REFERENCE, Target};
@@ -17,9 +17,9 @@ use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_metrics::Extractor;
+use dualmd_record::exposed::Exposed;
 use dualmd_record::scores::Scores;
 use dualmd_torch::{Device, Tensor};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,7 +89,7 @@ pub fn all(
     let Attacked {
         records, labels, ..
     } = &attacked;
-    blind::write(&run.0.join("controls.json"), records, labels, plan.seed)?;
+    blind::write(&run.controls(), records, labels, plan.seed)?;
     sets::all(run, plan, labels)?;
     let s = &images.selected;
     let members: Vec<&Record> = s.members.iter().map(|&i| &images.set.records[i]).collect();
@@ -303,18 +303,19 @@ pub fn write_exposed(run: &RunFolder, models: &[&str], members: &[&Record]) -> R
                 continue;
             };
             save_png(&folder.join(format!("{id}.png")), &record.picture)?;
-            entries.push(json!({
-                "model": model, "attack": "mean rank", "id": id, "png": format!("exposed/{id}.png"),
-                "score": score, "rank": rank + 1,
-            }));
+            entries.push(Exposed {
+                model: model.to_owned(),
+                attack: "mean rank".into(),
+                png: format!("exposed/{id}.png"),
+                id,
+                score,
+                rank: rank as u32 + 1,
+            });
         }
     }
-    write_json(&run.0.join("exposed.json"), &entries)?;
+    dualmd_record::write_list(&run.exposed(), &entries)?;
     // Members that an earlier call showed, and this one does not.
-    let listed: Vec<String> = entries
-        .iter()
-        .filter_map(|e| Some(format!("{}.png", e["id"].as_str()?)))
-        .collect();
+    let listed: Vec<String> = entries.iter().map(|e| format!("{}.png", e.id)).collect();
     let others = files_in(&folder, |path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let id = name.strip_suffix(".png").unwrap_or_default();

@@ -6,12 +6,12 @@
 //! one image per group.
 
 use super::score::Label;
-use super::{RunFolder, create_folder, remove, write_json};
+use super::{RunFolder, create_folder, remove};
 use crate::plan::Plan;
 use anyhow::Result;
 use dualmd_attack::{Drawn, Needs, needs, nn::BlackBox};
-use dualmd_audit::files::{SetTest, SetsFile};
 use dualmd_audit::{ScoresFile, read_scores};
+use dualmd_record::sets::{SetTest, Sets};
 use dualmd_record::utility::Utility;
 use dualmd_stats::mmd_permutation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,7 @@ pub fn all(run: &RunFolder, plan: &Plan, labels: &[Label]) -> Result<()> {
 /// Tests one model whose scores are there.
 pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result<()> {
     let scores = read_scores(&run.scores(name, "csv"))?;
-    let mut file = SetsFile::default();
+    let mut file = Sets::default();
     let attacks: Vec<String> = scores
         .attacks()
         .into_iter()
@@ -48,14 +48,13 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
     if utility.exists() {
         file.tests.extend(generated(dualmd_record::read(&utility)?));
     }
-    let folder = run.0.join("sets");
-    let path = folder.join(format!("{name}.json"));
+    let path = run.sets(name);
     if file.tests.is_empty() {
         // Nothing of an earlier call is to stand for this one.
         return remove(&path);
     }
-    create_folder(&folder)?;
-    write_json(&path, &file)
+    create_folder(&run.0.join("sets"))?;
+    Ok(dualmd_record::write(&path, &file)?)
 }
 
 /// Attacks that score everybody by asking the model.

@@ -300,7 +300,7 @@ fn finish(
     write_exposed(run, &names(all), &known)?;
     // In the order of the labels.
     let records: Vec<&Record> = known.into_iter().chain(&nonmembers.records).collect();
-    blind::write(&run.0.join("controls.json"), &records, labels, seed)?;
+    blind::write(&run.controls(), &records, labels, seed)?;
     let split = case.split.as_ref().filter(|split| {
         let agree = agrees(split, labels);
         if !agree {

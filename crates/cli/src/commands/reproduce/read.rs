@@ -6,6 +6,7 @@ use super::paper::Metric;
 use super::study::{Planned, Runs, Study};
 use anyhow::{Context, Result, bail};
 use dualmd_files::limit;
+use dualmd_record::RunFolder;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -356,10 +357,9 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
         );
     }
     let own = |name: &str| {
-        let file = folder.join("models").join(name).join("training.json");
-        let from_file = dualmd_files::read(&file, limit::SETTINGS)
+        let file = RunFolder(folder.to_path_buf()).training(name);
+        let from_file = dualmd_record::read::<dualmd_record::training::Training>(&file)
             .ok()
-            .and_then(|bytes| serde_json::from_slice::<Training>(&bytes).ok())
             .and_then(|t| t.seconds);
         let reported = || {
             report
