@@ -6,13 +6,14 @@
 
 use dualmd_record::sets::SetTest;
 use dualmd_record::utility::Copying;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::measure::FAMILY_ALPHA;
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
 
 /// What was found of one model, with the evidence for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Conclusion {
     /// The report is void: nothing follows from its numbers.

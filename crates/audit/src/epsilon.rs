@@ -12,7 +12,8 @@ use dualmd_stats::{
     Guesses, Roc, StatsError, TransferredThreshold, calibration_half, clopper_pearson_epsilon,
     guess_membership, one_run_epsilon,
 };
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::chosen::{FPR, divide};
 use crate::report::{AttackResult, View};
@@ -31,7 +32,7 @@ const NOTHING_SEEN: (f64, f64) = (0.1, 0.1);
 /// Lower bound on epsilon from one attack at one threshold (Clopper-Pearson, [`clopper_pearson_epsilon`]).
 ///
 /// The threshold was set for [`FPR`] false alarms on the calibration half; the counts are from the other half.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EpsilonBound {
     /// The training is not (epsilon, delta)-private for any smaller epsilon, if the images are independent trials; 0 when
     /// the attack proves nothing.
@@ -123,7 +124,7 @@ impl EpsilonBound {
 ///
 /// Attack and numbers of guesses are fixed on one half of the samples, drawn without regard to their membership. The
 /// other half are the canaries; of a group of near-duplicates, which share one coin, one image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct OneRun {
     /// Name of the attack.
     pub attack: String,

@@ -10,7 +10,8 @@ use dualmd_record::sets::Sets;
 use dualmd_record::split::SplitFile;
 use dualmd_record::training::{LogLine, Training};
 use dualmd_record::utility::Utility;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::disk::Png;
@@ -67,7 +68,7 @@ pub struct ModelFiles {
 }
 
 /// An entry of a list with the picture that it names.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Pictured<T> {
     /// The entry.
     #[serde(flatten)]

@@ -86,7 +86,7 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
     distinguish_titles(&mut models);
     warnings.extend(crate::epochs::warning(&files.plan, &models));
     let mut report = Report {
-        schema: 1,
+        schema: crate::SCHEMA,
         run: files.plan,
         verdict: crate::report::Verdict::default(),
         repeated: crate::repeats::repeated(&models),

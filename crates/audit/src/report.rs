@@ -1,15 +1,21 @@
-//! The report as data: what `report.json` holds (schema 1) and what the page is drawn from.
+//! The report as data: what `report.json` holds (schema 1), for whoever writes it and whoever reads it, and what the page is drawn
+//! from.
 //!
-//! Fields marked `skip` are pictures and curves for the page only.
+//! Fields marked `skip` are pictures and curves for the page only. What an earlier version did not write has its default when a
+//! report is read.
+
+use std::borrow::Cow;
 
 use dualmd_record::exposed::Exposed;
+use dualmd_record::number::if_known;
 use dualmd_record::samples::{Nearest, PromptedImage};
 use dualmd_record::scores::TrainedOn;
 use dualmd_record::sets::SetTest;
 use dualmd_record::utility::Copying;
 use dualmd_record::{Count, controls, samples, training};
 use dualmd_stats::{IntervalMethod, OperatingPoint};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::chosen::Chosen;
@@ -35,32 +41,41 @@ impl Report {
 }
 
 /// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Version of `report.json`; fields may be added without changing it.
     pub schema: u32,
     /// `plan.json` as the run wrote it: seeds, hashes, versions, hardware, command.
+    #[serde(default)]
     pub run: Value,
     /// The verdict in words.
+    #[serde(default)]
     pub verdict: Verdict,
     /// One entry per audited model.
     pub models: Vec<ModelReport>,
     /// Each model against the undefended one (of models trained elsewhere: the first), on the same samples.
+    #[serde(default)]
     pub comparisons: Vec<Comparison>,
     /// Recipes that were trained several times with different seeds.
+    #[serde(default)]
     pub repeated: Vec<Repeated>,
     /// Checks of the audit itself.
+    #[serde(default)]
     pub controls: Controls,
     /// Files that were not there and what the report cannot say for lack of them.
+    #[serde(default)]
     pub missing: Vec<String>,
     /// What a reader must know before trusting a number.
+    #[serde(default)]
     pub warnings: Vec<String>,
     /// Most exposed members.
+    #[serde(default)]
     pub exposed: Vec<Pictured<Exposed>>,
 }
 
 /// What the numbers allow to be said.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Verdict {
     /// Set when no number below can be trusted, with the reason. Then there is no verdict: `summary` is empty and all findings are
     /// `void`.
@@ -76,7 +91,7 @@ pub struct Verdict {
 }
 
 /// The verdict on one model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ModelVerdict {
     /// Name of the model.
     pub model: String,
@@ -89,7 +104,7 @@ pub struct ModelVerdict {
 }
 
 /// What a test of one set of scores found, after correction for the number of attacks tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Finding {
     /// Members score higher than non-members.
@@ -103,6 +118,7 @@ pub enum Finding {
     /// Nothing beyond chance was seen.
     Chance,
     /// No attack gave scores.
+    #[default]
     Unknown,
     /// The report is void.
     Void,
@@ -137,10 +153,11 @@ impl Finding {
 }
 
 /// Which members a measurement is about; the non-members are always all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
     /// All members.
+    #[default]
     Pooled,
     /// Members of the first half, which teacher 1 was trained on.
     D1,
@@ -160,7 +177,8 @@ impl View {
 }
 
 /// Generated images against real ones that no model saw; larger distances are worse.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ImageUtility {
     /// Name of the features: a distance is FID only with `inception-2048`.
     pub features: String,
@@ -203,7 +221,8 @@ pub struct ImageUtility {
 }
 
 /// One model with everything measured on it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ModelReport {
     /// Folder name.
     pub name: String,
@@ -222,14 +241,17 @@ pub struct ModelReport {
     /// One entry per attack, failed ones included.
     pub results: Vec<AttackResult>,
     /// Members found by several attacks at once.
+    #[serde(deserialize_with = "if_known")]
     pub agreement: Option<Agreement>,
     /// The best attack, chosen on one half of the samples and measured on the other.
+    #[serde(deserialize_with = "if_known")]
     pub chosen: Option<Chosen>,
     /// The same attacks by whole groups, where the images have any.
     pub by_groups: Vec<ByGroup>,
     /// Attacks that scored a part of the samples, against the strongest of the others on the same samples.
     pub same_images: Vec<SameImages>,
     /// The audit of one training by coin flips (Steinke et al. 2023), where membership was drawn so.
+    #[serde(deserialize_with = "if_known")]
     pub one_run: Option<OneRun>,
     /// Why there is no such audit.
     pub one_run_missing: Option<String>,
@@ -283,7 +305,7 @@ pub fn teacher_number(name: &str) -> Option<&str> {
 }
 
 /// Tests of whole sets of images on one model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Sets {
     /// What was compared.
     pub features: Value,
@@ -293,7 +315,7 @@ pub struct Sets {
 
 /// An attack that scored a part of the samples, and the strongest attack that scored more, both on the samples that both
 /// scored.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SameImages {
     /// Name of the attack.
     pub attack: String,
@@ -316,7 +338,7 @@ pub struct SameImages {
 }
 
 /// Pictures of one model.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Pictures {
     /// Samples from the noise that all models share.
     pub grid: Option<Png>,
@@ -329,7 +351,8 @@ pub struct Pictures {
 }
 
 /// How near generated images come to training images (RMSE per pixel on [0, 1]).
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Copies {
     /// Generated images compared.
     pub n_generated: Option<f64>,
@@ -346,7 +369,8 @@ pub struct Copies {
 }
 
 /// Losses and cost of one training. What its file does not say is null, and shown as not recorded.
-#[derive(Debug, Default, Clone, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Training {
     /// Optimiser steps.
     pub steps: Option<f64>,
@@ -391,7 +415,7 @@ impl Training {
     /// images.
     pub(crate) fn of(file: &training::Training) -> Self {
         let number = |count: Option<Count>| count.map(Count::as_f64);
-        Self {
+        let mut training = Self {
             steps: number(file.steps),
             epochs: file.epochs,
             batch: number(file.batch),
@@ -410,13 +434,15 @@ impl Training {
             peak_rss_mb: file.peak_rss_mb,
             teachers: file.teachers.clone(),
             privacy: file.privacy.as_ref().map(Guarantee::of),
-        }
-        .with_epochs()
+        };
+        training.epochs = training.passes();
+        training
     }
 }
 
 /// The guarantee of a differentially private training, as its accountant computed it. Absent fields stay `None`.
-#[derive(Debug, Default, Clone, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Guarantee {
     /// Upper bound on epsilon.
     pub epsilon: Option<f64>,
@@ -446,7 +472,7 @@ impl Guarantee {
 }
 
 /// Generated images against as many members as held-out images (`dualmd_stats::nearer`).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NearestEqual {
     /// Real images on either side.
     pub n: usize,
@@ -496,7 +522,8 @@ pub struct CurvePoint {
 }
 
 /// One attack on one model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct AttackResult {
     /// Name as in the score file.
     pub attack: String,
@@ -525,7 +552,7 @@ pub struct AttackResult {
     /// Samples that it learnt from and that have no score.
     pub trained_on: Option<TrainedOn>,
     /// Samples of a shadow model from which it learnt; all audited ones have a score.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<TrainedOn>,
     /// Lower bound on epsilon, for the members of the model's primary view.
     pub epsilon: Option<EpsilonBound>,
@@ -553,24 +580,8 @@ impl AttackResult {
             attack: attack.to_owned(),
             title: attack.to_owned(),
             access: "unknown".into(),
-            network_calls_per_sample: None,
-            seconds: None,
             status: "ok".into(),
-            reason: None,
-            parameters: Value::Null,
-            paper: None,
-            formula: None,
-            misses: None,
-            samples_scored: 0,
-            trained_on: None,
-            shadow: None,
-            epsilon: None,
-            compat: Vec::new(),
-            pooled: None,
-            d1: None,
-            d2: None,
-            halves_differ: false,
-            figures: None,
+            ..Self::default()
         }
     }
 
@@ -585,27 +596,34 @@ impl AttackResult {
 }
 
 /// Statistics of one set of scores.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Measurement {
     /// Members scored.
+    #[serde(default)]
     pub n_members: usize,
     /// Non-members scored.
+    #[serde(default)]
     pub n_nonmembers: usize,
     /// Probability that a random member scores above a random non-member (ties count half).
     pub auc: f64,
     /// 95 % interval of the AUC.
     pub auc_ci: [f64; 2],
     /// How that interval was computed.
+    #[serde(default)]
     pub auc_ci_method: IntervalMethod,
     /// The interval corrected for the number of attacks (and halves) compared on this model (Bonferroni).
+    #[serde(default)]
     pub auc_ci_adjusted: [f64; 2],
     /// True-positive rates at fixed false-positive rates.
+    #[serde(default)]
     pub tpr_at_fpr: Vec<OperatingPoint>,
     /// Largest (TPR + 1 - FPR) / 2 over all thresholds, chosen on these very scores.
+    #[serde(default)]
     pub balanced_accuracy: f64,
     /// Chance of finding that many members at the lowest measurable FPR if membership meant nothing (exact, one-sided).
     pub exceedance_p: Option<f64>,
     /// What follows after correction.
+    #[serde(default)]
     pub finding: Finding,
 }
 
@@ -632,7 +650,7 @@ pub struct Histogram {
 }
 
 /// Members found at 1 % FPR by several attacks at once.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Agreement {
     /// Attacks compared.
     pub attacks: usize,
@@ -653,7 +671,7 @@ pub struct Agreement {
 }
 
 /// A member that several attacks found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FoundMember {
     /// Id of the image.
     pub id: String,
@@ -662,7 +680,7 @@ pub struct FoundMember {
 }
 
 /// An attack by the mean scores of whole groups (patients, artists, classes).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ByGroup {
     /// Name of the attack.
     pub attack: String,
@@ -679,7 +697,7 @@ pub struct ByGroup {
 }
 
 /// The same attack on two models, on the same samples.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// Name of the attack.
     pub attack: String,
@@ -696,7 +714,8 @@ pub struct Comparison {
 }
 
 /// Checks of the audit itself.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Controls {
     /// A classifier that never saw the model.
     pub blind_baseline: Option<BlindBaseline>,
@@ -705,29 +724,33 @@ pub struct Controls {
 }
 
 /// Outcome of the blind baseline.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BlindBaseline {
     /// Its AUC.
     pub auc: f64,
     /// 95 % interval.
     pub auc_ci: [f64; 2],
     /// What it looked at.
+    #[serde(default)]
     pub features: Value,
     /// How.
+    #[serde(default)]
     pub method: Value,
     /// Chance of being as telling or more when membership means nothing.
     pub p_value: Option<f64>,
     /// Families of features on their own.
+    #[serde(default)]
     pub families: Vec<BlindFamily>,
     /// What tells the sets apart, in words.
+    #[serde(default)]
     pub why: String,
     /// `passed`; `warning`: the sets differ, but little; `void`: they differ by so much (interval above 0.55) that no attack on them
     /// means anything.
-    pub outcome: &'static str,
+    pub outcome: Cow<'static, str>,
 }
 
 /// The blind baseline on one family of features.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BlindFamily {
     /// `pixels`, `texture`, `jpeg`, `resize`, `file` or `all`.
     pub name: String,
@@ -751,7 +774,7 @@ impl BlindFamily {
 }
 
 /// The strongest attack's scores with membership labels permuted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct NullControl {
     /// Model whose scores were used.
     pub model: String,

@@ -105,13 +105,19 @@ struct Version {
 /// # Errors
 /// Bytes that are no JSON of this type; a version that this program does not know.
 pub fn parse<T: RunFile>(bytes: &[u8]) -> std::result::Result<T, Unusable> {
+    check_version(bytes, T::VERSION)?;
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Is a file of a version that this program knows, up to `known`?
+///
+/// # Errors
+/// It is newer, or no JSON object.
+pub fn check_version(bytes: &[u8], known: u32) -> std::result::Result<(), Unusable> {
     let version: Version = serde_json::from_slice(bytes)?;
     match version.schema {
-        Some(found) if found > T::VERSION => Err(Unusable::Newer {
-            found,
-            known: T::VERSION,
-        }),
-        _ => Ok(serde_json::from_slice(bytes)?),
+        Some(found) if found > known => Err(Unusable::Newer { found, known }),
+        _ => Ok(()),
     }
 }
 

@@ -14,6 +14,9 @@
 //! | [`sets`] | `sets/MODEL.json` |
 //! | [`controls`] | `controls.json` |
 //! | [`exposed`] | `exposed.json` |
+//! | [`plan`] | `plan.json` of an audit |
+//! | [`lira`] | `lira.json` |
+//! | [`schemas`] | JSON schemas of them all, for `docs/schema/` |
 //! | [`number`] | numbers that files of other programs write in more than one way |
 //!
 //! **Versions.** Every file that is an object has a field `schema`, its version, which [`write`](fn@write) adds and [`parse`]
@@ -32,8 +35,11 @@ pub mod controls;
 pub mod exposed;
 mod file;
 pub mod folder;
+pub mod lira;
 pub mod number;
+pub mod plan;
 pub mod samples;
+pub mod schemas;
 pub mod scores;
 pub mod sets;
 pub mod split;
@@ -41,8 +47,8 @@ pub mod training;
 pub mod utility;
 
 pub use file::{
-    Keys, RecordError, Result, RunFile, Unusable, parse, read, read_if_usable, read_list, schema,
-    write, write_list,
+    Keys, RecordError, Result, RunFile, Unusable, check_version, parse, read, read_if_usable,
+    read_list, schema, write, write_list,
 };
 pub use folder::RunFolder;
 pub use number::Count;

@@ -38,7 +38,10 @@ impl From<usize> for Count {
 }
 
 /// Deserialises what a later version, or an earlier one, may have written in another way: then it is `None`.
-pub(crate) fn if_known<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+///
+/// # Errors
+/// No JSON value at all.
+pub fn if_known<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: serde::de::DeserializeOwned,
