@@ -13,12 +13,13 @@ use crate::measure::FAMILY_ALPHA;
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
 
 /// What was found of one model, with the evidence for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Conclusion {
     /// The report is void: nothing follows from its numbers.
     Void,
     /// No attack gave scores.
+    #[default]
     Unknown,
     /// Single images are told apart.
     Images {

@@ -97,7 +97,8 @@ pub struct ModelVerdict {
     pub model: String,
     /// The worst that was found.
     pub finding: Finding,
-    /// The same with the evidence.
+    /// The same with the evidence; reports of earlier versions have none.
+    #[serde(default)]
     pub conclusion: Conclusion,
     /// Sentences.
     pub text: String,
