@@ -18,6 +18,18 @@ pub enum Access {
     BlackBox,
 }
 
+impl Access {
+    /// As files and people call it: `white-box`, `grey-box`, `black-box`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WhiteBox => "white-box",
+            Self::GreyBox => "grey-box",
+            Self::BlackBox => "black-box",
+        }
+    }
+}
+
 /// What an attack says about itself, for reports and score files.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AttackInfo {

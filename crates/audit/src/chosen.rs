@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use dualmd_stats::{Halves, calibration_half, power_against_k, select_and_report};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::epsilon::EpsilonBound;
 use crate::report::{AttackResult, View};
@@ -23,7 +24,7 @@ const IMAGES: [usize; 7] = [1, 2, 3, 5, 10, 20, 50];
 /// Power from which on a test is called able to see.
 const POWER: f64 = 0.8;
 /// The attack that one half of the samples chose, measured on the other half.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Chosen {
     /// Name of the attack.
     pub attack: String,

@@ -1,17 +1,20 @@
 //! What the public attack codes would have printed for the scores of a run: for comparison with published tables only.
 
+use std::borrow::Cow;
+
 use dualmd_stats::{CompatRule, CompatSummary, StatsError, summarise_compat};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// False-alarm rates that published tables have.
 pub const FPRS: [f64; 2] = [0.01, 0.001];
 
 /// One public code's numbers for one attack, or why it has none.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct CompatResult {
     /// Name of the rule.
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// What it would have printed.
     pub summary: Option<CompatSummary>,
     /// Why it would have failed.
@@ -45,7 +48,7 @@ pub fn apply(rules: &[CompatRule], members: &[f64], nonmembers: &[f64]) -> Vec<C
             Err(e) => (None, Some(e.to_string())),
         };
         CompatResult {
-            rule: rule.name(),
+            rule: rule.name().into(),
             summary,
             reason,
         }

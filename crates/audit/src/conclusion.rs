@@ -4,19 +4,22 @@
 //! order: single images, one half of the members, scores the wrong way round, the set as a whole, copies among what the model
 //! draws. The first that holds is the finding; the sentences of the verdict name the others too.
 
-use serde::Serialize;
+use dualmd_record::sets::SetTest;
+use dualmd_record::utility::Copying;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::files::{Copying, SetTest};
 use crate::measure::FAMILY_ALPHA;
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
 
 /// What was found of one model, with the evidence for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Conclusion {
     /// The report is void: nothing follows from its numbers.
     Void,
     /// No attack gave scores.
+    #[default]
     Unknown,
     /// Single images are told apart.
     Images {

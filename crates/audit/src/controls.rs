@@ -1,12 +1,13 @@
 //! Checks of the audit itself: would it have seen a leak where there is none?
 
+use dualmd_record::controls;
 use rand::SeedableRng as _;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::files::{BlindBaselineFile, ModelFiles};
+use crate::files::ModelFiles;
 use crate::measure::{measure, null_auc_se};
-use crate::report::{BlindBaseline, NullControl};
+use crate::report::{BlindBaseline, BlindFamily, NullControl};
 
 /// Permutations of the null control.
 const REDRAWS: usize = 1000;
@@ -17,7 +18,7 @@ pub const VOID_ABOVE: f64 = 0.55;
 
 /// Judges the blind baseline. Whether the sets differ at all is decided by the baseline's own test (1 % false alarms, all families of
 /// features together), by how much from the most telling family. Files of earlier versions have no test: there the interval decides.
-pub fn blind(file: BlindBaselineFile) -> BlindBaseline {
+pub fn blind(file: controls::BlindBaseline) -> BlindBaseline {
     let telling = file
         .families
         .iter()
@@ -30,13 +31,14 @@ pub fn blind(file: BlindBaselineFile) -> BlindBaseline {
         (true, false) => "warning",
         (false, _) => "passed",
     };
+    let outcome = outcome.into();
     BlindBaseline {
         auc,
         auc_ci,
         features: file.features,
         method: file.method,
         p_value: file.p_value,
-        families: file.families,
+        families: file.families.into_iter().map(BlindFamily::of).collect(),
         why: file.why,
         outcome,
     }
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_blind_baseline_voids_only_beyond_its_margin() {
-        let file = |low: f64| BlindBaselineFile {
+        let file = |low: f64| controls::BlindBaseline {
             auc: low + 0.05,
             auc_ci: [low, low + 0.1],
             features: serde_json::Value::Null,
@@ -163,6 +165,7 @@ mod tests {
             void: None,
             families: Vec::new(),
             why: String::new(),
+            file_findings: Vec::new(),
         };
         assert_eq!(blind(file(0.45)).outcome, "passed");
         assert_eq!(blind(file(0.52)).outcome, "warning");
@@ -172,13 +175,14 @@ mod tests {
     /// The baseline's own test decides whether the sets differ, its most telling family by how much.
     #[test]
     fn a_baseline_with_families_is_judged_by_the_most_telling_one() {
-        let family = |name: &str, auc: f64, telling| crate::files::BlindFamily {
+        let family = |name: &str, auc: f64, telling| controls::BlindFamily {
             name: name.into(),
             auc,
             auc_ci: [auc - 0.04, auc + 0.04],
+            p_value: None,
             telling,
         };
-        let file = |void, jpeg| BlindBaselineFile {
+        let file = |void, jpeg| controls::BlindBaseline {
             auc: 0.58,
             auc_ci: [0.54, 0.62],
             features: serde_json::Value::Null,
@@ -187,9 +191,10 @@ mod tests {
             void: Some(void),
             families: vec![family("pixels", 0.7, false), family("jpeg", jpeg, void)],
             why: "JPEG".into(),
+            file_findings: Vec::new(),
         };
         let judged = blind(file(true, 0.9));
-        assert_eq!((judged.outcome, judged.auc), ("void", 0.9));
+        assert_eq!((&*judged.outcome, judged.auc), ("void", 0.9));
         assert_eq!(blind(file(true, 0.57)).outcome, "warning");
         assert_eq!(blind(file(false, 0.57)).outcome, "passed");
     }

@@ -185,7 +185,7 @@ fn scope(report: &Report) -> String {
     let sizes = results.map(|m| (m.n_members, m.n_nonmembers)).max();
     let n = attacks(report, &[]).len();
     let blind = report.controls.blind_baseline.as_ref();
-    let blind = blind.map_or("not run", |b| b.outcome);
+    let blind = blind.map_or("not run", |b| &*b.outcome);
     sizes.map_or_else(String::new, |(seen, unseen)| {
         let trainings = crate::untested::trainings(report);
         let trainings = trainings.trim_end_matches('.');

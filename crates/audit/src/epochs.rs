@@ -6,9 +6,8 @@
 use dualmd_names::BaseAttack;
 use serde_json::Value;
 
-use crate::files::Training;
 use crate::format::grouped;
-use crate::report::ModelReport;
+use crate::report::{ModelReport, Training};
 
 /// Passes that the models of SecMI's paper made: DDPMs on CIFAR-10, 800,000 steps of 128 on 25,000 images (Duan et al. 2023 and
 /// their public code; Kong et al. 2023, PIA, attack models of the same training).
@@ -21,16 +20,13 @@ const ALIKE: f64 = 0.9;
 const NAMED: usize = 3;
 
 impl Training {
-    /// With the epochs that follow from steps, batch and images where they are not recorded.
+    /// Passes over its own images: as recorded, else as they follow from steps, batch and images.
     #[must_use]
-    pub fn with_epochs(mut self) -> Self {
-        if self.epochs.is_none()
-            && let (Some(steps), Some(batch), Some(images)) = (self.steps, self.batch, self.images)
-            && images > 0.0
-        {
-            self.epochs = Some(steps * batch / images);
-        }
-        self
+    pub fn passes(&self) -> Option<f64> {
+        self.epochs.or_else(|| {
+            let images = self.images.filter(|n| *n > 0.0)?;
+            Some(self.steps? * self.batch? / images)
+        })
     }
 }
 
@@ -117,7 +113,7 @@ mod tests {
             images: Some(64.0),
             ..Training::default()
         };
-        assert_eq!(training.with_epochs().epochs, Some(4000.0));
+        assert_eq!(training.passes(), Some(4000.0));
         let recorded = Training {
             epochs: Some(7.0),
             steps: Some(1.0),
@@ -125,8 +121,8 @@ mod tests {
             images: Some(1.0),
             ..Training::default()
         };
-        assert_eq!(recorded.with_epochs().epochs, Some(7.0));
-        assert_eq!(Training::default().with_epochs().epochs, None);
+        assert_eq!(recorded.passes(), Some(7.0));
+        assert_eq!(Training::default().passes(), None);
         assert_eq!(PAPER, 4096.0);
     }
 

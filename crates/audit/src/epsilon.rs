@@ -7,14 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use dualmd_record::split::SplitFile;
 use dualmd_stats::{
     Guesses, Roc, StatsError, TransferredThreshold, calibration_half, clopper_pearson_epsilon,
     guess_membership, one_run_epsilon,
 };
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::chosen::{FPR, divide};
-use crate::files::SplitFile;
 use crate::report::{AttackResult, View};
 use crate::samples::{FEWEST, Key, Samples, on, samples, sides, unit};
 use crate::scores::ScoresFile;
@@ -31,7 +32,7 @@ const NOTHING_SEEN: (f64, f64) = (0.1, 0.1);
 /// Lower bound on epsilon from one attack at one threshold (Clopper-Pearson, [`clopper_pearson_epsilon`]).
 ///
 /// The threshold was set for [`FPR`] false alarms on the calibration half; the counts are from the other half.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EpsilonBound {
     /// The training is not (epsilon, delta)-private for any smaller epsilon, if the images are independent trials; 0 when
     /// the attack proves nothing.
@@ -123,7 +124,7 @@ impl EpsilonBound {
 ///
 /// Attack and numbers of guesses are fixed on one half of the samples, drawn without regard to their membership. The
 /// other half are the canaries; of a group of near-duplicates, which share one coin, one image.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct OneRun {
     /// Name of the attack.
     pub attack: String,
@@ -179,11 +180,9 @@ impl OneRun {
         }
         // An attack that was told memberships drew them side by side: what is left is no longer a coin per image. The
         // same goes for an attack that lacks samples for whatever reason.
-        let drawn: BTreeSet<&str> = [&split.members, &split.nonmembers]
-            .into_iter()
-            .flatten()
-            .map(|m| m.id.as_str())
-            .collect();
+        let members = split.members.iter().map(|m| m.id.as_str());
+        let nonmembers = split.nonmembers.iter().map(|m| m.id.as_str());
+        let drawn: BTreeSet<&str> = members.chain(nonmembers).collect();
         let complete: Vec<(&AttackResult, Samples<'_>)> = results
             .iter()
             .filter(|r| r.pooled.is_some() && r.trained_on.is_none())
@@ -268,8 +267,8 @@ impl OneRun {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::files::SplitMember;
     use crate::scores::ScoreRow;
+    use dualmd_record::split::{Member, NonMember};
     use rand::{Rng as _, SeedableRng as _};
     use rand_chacha::ChaCha8Rng;
 
@@ -296,18 +295,22 @@ mod tests {
 
     fn split(scores: &ScoresFile, method: &str) -> SplitFile {
         let side = |member: bool| {
-            let rows = scores.rows.iter().filter(|r| r.member == member);
-            rows.map(|r| SplitMember {
-                id: r.sample_id.clone(),
-                half: None,
-            })
-            .collect()
+            let rows = scores.rows.iter().filter(move |r| r.member == member);
+            rows.map(|r| r.sample_id.clone())
         };
         SplitFile {
             method: method.into(),
-            hash: String::new(),
-            members: side(true),
-            nonmembers: side(false),
+            members: side(true)
+                .map(|id| Member {
+                    id,
+                    half: None,
+                    group: None,
+                })
+                .collect(),
+            nonmembers: side(false)
+                .map(|id| NonMember { id, group: None })
+                .collect(),
+            ..SplitFile::default()
         }
     }
 
@@ -401,13 +404,13 @@ mod tests {
         assert!(why(&split(&file, "import"), &all, View::Pooled).contains("`import`"));
         assert!(why(&coin, &all, View::D1).contains("teacher"));
         let mut more = split(&file, "coin-flip");
-        more.nonmembers.push(SplitMember {
+        more.nonmembers.push(NonMember {
             id: "not scored".into(),
-            half: None,
+            group: None,
         });
         assert!(why(&more, &all, View::Pooled).contains("leaving some out"));
         let learned = [AttackResult {
-            trained_on: Some(crate::files::TrainedOn {
+            trained_on: Some(dualmd_record::scores::TrainedOn {
                 members: 5,
                 nonmembers: 5,
             }),

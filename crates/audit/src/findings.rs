@@ -5,6 +5,13 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use dualmd_names::{Half, ModelKind, Part};
+use dualmd_record::Count;
+use dualmd_record::samples::Nearest;
+use dualmd_record::scores::{LearntOnShadow, ScoredAttack};
+use dualmd_record::sets;
+use dualmd_record::sets::SetTest;
+use dualmd_record::split::SplitFile;
+use dualmd_record::utility::ImageQuality;
 use dualmd_stats::CompatRule;
 
 use crate::chosen::chosen;
@@ -12,15 +19,13 @@ use crate::compare::{agreement, comparisons, same_images};
 use crate::controls;
 use crate::epsilon::{DELTA, EpsilonBound, OneRun};
 use crate::error::{AuditError, Result};
-use crate::files::{
-    AttackInfo, ModelFiles, Nearest, RunFiles, SetTest, SetsFile, SplitFile, UtilityFile,
-};
+use crate::files::{ModelFiles, RunFiles};
 use crate::grouped::by_groups;
 use crate::integrity::{Integrity, integrity};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
-    AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, Pictures, Report, Sets,
-    View,
+    AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, NearestEqual, Pictures,
+    Report, Sets, Training, View,
 };
 use crate::run::UNNAMED;
 use crate::samples::samples;
@@ -81,7 +86,7 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
     distinguish_titles(&mut models);
     warnings.extend(crate::epochs::warning(&files.plan, &models));
     let mut report = Report {
-        schema: 1,
+        schema: crate::SCHEMA,
         run: files.plan,
         verdict: crate::report::Verdict::default(),
         repeated: crate::repeats::repeated(&models),
@@ -141,12 +146,12 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
     let info = model.info.unwrap_or_default();
     let scores = model.scores.unwrap_or_default();
     let scored = scores.attacks();
-    let mut described: Vec<AttackInfo> = info.attacks;
+    let mut described: Vec<ScoredAttack> = info.attacks;
     for attack in &scored {
         if described.iter().all(|a| a.attack != *attack) {
-            described.push(AttackInfo {
+            described.push(ScoredAttack {
                 attack: attack.clone(),
-                ..AttackInfo::default()
+                ..ScoredAttack::default()
             });
         }
     }
@@ -191,7 +196,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         .iter()
         .filter_map(|p| {
             Some(CurvePoint {
-                step: p.step,
+                step: p.step as f64,
                 member: p.member_loss?,
                 heldout: p.heldout_loss?,
             })
@@ -199,14 +204,16 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         .filter(|p| p.member.is_finite() && p.heldout.is_finite())
         .collect();
     let copies = model.nearest.as_ref().map(|n| Copies {
-        n_generated: n.n_generated,
+        n_generated: n.n_generated.map(Count::as_f64),
         median_distance_members: n.median_distance_members,
         median_distance_heldout: n.median_distance_heldout,
         heldout_q05: n.heldout_reference.q05,
         heldout_median: n.heldout_reference.median,
-        equal: n.equal,
+        equal: n.equal.flatten().as_ref().map(NearestEqual::of),
     });
-    let copying = (model.utility.as_ref()).map_or_else(Vec::new, |u| u.copies.clone());
+    let utility = model.utility.unwrap_or_default();
+    let copying = utility.copies.unwrap_or_default();
+    let missing = utility.missing.unwrap_or_default();
     Ok(ModelReport {
         name: model.name,
         defense: model.defense,
@@ -214,9 +221,9 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         repeat_of: model.repeat_of,
         weights_blake3: model.weights_blake3.or(info.weights_blake3),
         // A file may hold copies alone.
-        image_utility: (model.utility)
+        image_utility: (utility.images)
             .filter(|u| !u.features.is_empty())
-            .map(image_utility),
+            .map(|images| image_utility(images, missing)),
         primary,
         results,
         agreement,
@@ -226,52 +233,52 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         one_run,
         one_run_missing,
         sets,
-        utility: model.training.map(|t| t.with_epochs()),
+        utility: model.training.as_ref().map(Training::of),
         weights: info.weights,
         dtype: info.dtype,
-        network_calls_made: info.network_calls_made,
-        network_calls_saved: info.network_calls_saved,
+        network_calls_made: info.network_calls_made.map(Count::as_f64),
+        network_calls_saved: info.network_calls_saved.map(Count::as_f64),
         warnings: info.warnings,
         copies,
         copying,
         pictures: Pictures {
             grid: model.grid,
             nearest: model.nearest,
+            pairs: model.pairs,
             prompted: model.prompted,
         },
         curve,
     })
 }
 
-fn image_utility(file: UtilityFile) -> ImageUtility {
-    let at = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_f64);
-    let f = &file.frechet;
+fn image_utility(images: ImageQuality, missing: Vec<String>) -> ImageUtility {
+    let frechet = images.frechet.as_ref();
+    let published = images.published.as_ref();
+    let in_ten = published.and_then(|p| p.inception_score.as_ref());
     ImageUtility {
-        frechet: at(f, "/distance/value"),
-        frechet_ci: at(f, "/ci/0")
-            .zip(at(f, "/ci/1"))
-            .map(|(low, high)| [low, high]),
-        equal_n: at(f, "/floor/n"),
-        at_equal_n: at(f, "/floor/generated_real/mean"),
-        floor: at(f, "/floor/real_real/mean"),
-        excess: at(f, "/floor/excess"),
-        kid: at(&file.kid, "/full"),
-        kid_se: at(&file.kid, "/full_se"),
-        inception_score: at(&file.inception_score, "/mean"),
-        frechet_all: at(&file.published, "/frechet/value"),
-        inception_score_ten: at(&file.published, "/inception_score/mean"),
-        precision: at(&file.precision_recall, "/precision"),
-        recall: at(&file.precision_recall, "/recall"),
-        gap: at(&file.gap, "/gap"),
-        features: file.features,
-        n_generated: file.n_generated,
-        n_real: file.n_real,
-        missing: file.missing,
+        frechet: frechet.map(|f| f.distance.value),
+        frechet_ci: frechet.map(|f| f.ci),
+        equal_n: frechet.map(|f| f.floor.n as f64),
+        at_equal_n: frechet.map(|f| f.floor.generated_real.mean),
+        floor: frechet.map(|f| f.floor.real_real.mean),
+        excess: frechet.map(|f| f.floor.excess),
+        kid: images.kid.as_ref().map(|k| k.full),
+        kid_se: images.kid.as_ref().map(|k| k.full_se),
+        inception_score: images.inception_score.as_ref().map(|s| s.mean),
+        frechet_all: published.and_then(|p| Some(p.frechet?.value)),
+        inception_score_ten: in_ten.map(|s| s.mean),
+        precision: images.precision_recall.map(|p| p.precision),
+        recall: images.precision_recall.map(|p| p.recall),
+        gap: images.gap.map(|g| g.gap),
+        features: images.features,
+        n_generated: images.n_generated as f64,
+        n_real: images.n_real as f64,
+        missing,
     }
 }
 
 fn attack_result(
-    attack: &AttackInfo,
+    attack: &ScoredAttack,
     model: &str,
     scores: &ScoresFile,
     attacks: usize,
@@ -293,7 +300,7 @@ fn attack_result(
             .clone()
             .unwrap_or_else(|| dualmd_names::title(name)),
         access: attack.access.clone().unwrap_or_else(|| "unknown".into()),
-        network_calls_per_sample: attack.network_calls_per_sample,
+        network_calls_per_sample: attack.network_calls_per_sample.map(Count::as_f64),
         seconds: attack.seconds,
         status: attack.status.clone().unwrap_or_else(|| "ok".into()),
         reason: attack.reason.clone(),
@@ -303,7 +310,7 @@ fn attack_result(
         misses: attack.misses.clone(),
         samples_scored: rows.len(),
         trained_on: attack.trained_on,
-        shadow: attack.shadow,
+        shadow: attack.shadow.as_ref().map(LearntOnShadow::samples),
         ..AttackResult::named(name)
     };
     let pooled = members(View::Pooled);
@@ -385,7 +392,7 @@ fn distinguish_titles(models: &mut [ModelReport]) {
 
 /// What the model draws against as many images of either side, as a test of whole sets.
 fn nearer(nearest: &Nearest) -> Option<SetTest> {
-    let equal = nearest.equal?;
+    let equal = nearest.equal.flatten()?;
     Some(SetTest {
         name: NEARER.into(),
         title: "Generated images: nearer to a member than to as many non-members?".into(),
@@ -400,7 +407,12 @@ fn nearer(nearest: &Nearest) -> Option<SetTest> {
 }
 
 /// The tests that can be: a p-value outside (0, 1] is said and passed over.
-fn sets(file: SetsFile, nearer: Option<SetTest>, model: &str, warnings: &mut Vec<String>) -> Sets {
+fn sets(
+    file: sets::Sets,
+    nearer: Option<SetTest>,
+    model: &str,
+    warnings: &mut Vec<String>,
+) -> Sets {
     let (mut tests, bad): (Vec<_>, Vec<_>) = file
         .tests
         .into_iter()

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dualmd_files::shown;
+use dualmd_record::split::SplitFile;
 use serde_json::Value;
 
-use crate::files::{ModelFiles, RunFiles, SplitFile};
+use crate::files::{ModelFiles, RunFiles};
 use crate::scores::ScoreRow;
 
 /// Rows named in one sentence.

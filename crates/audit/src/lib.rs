@@ -104,6 +104,31 @@ pub fn build(run_dir: &Path) -> Result<Report> {
     findings::assemble(files::RunFiles::read(run_dir)?)
 }
 
+/// Version of `report.json`; fields may be added without changing it.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// Reads a `report.json`. It has no pictures and no curves.
+///
+/// # Errors
+/// The file cannot be read, is damaged, or was written by a newer version of this program.
+pub fn read(report: &Path) -> Result<Report> {
+    let bytes = dualmd_files::read(report, dualmd_files::limit::TABLE)
+        .map_err(|e| AuditError::read(e, "name the report.json of a run folder"))?;
+    dualmd_record::check_version(&bytes, SCHEMA)
+        .and_then(|()| Ok(serde_json::from_slice(&bytes)?))
+        .map_err(|e| AuditError::Json {
+            path: report.into(),
+            message: e.to_string(),
+            remedy: "write it again with `dualmd report FOLDER`",
+        })
+}
+
+/// The JSON schema of `report.json`.
+#[must_use]
+pub fn schema() -> dualmd_record::schemas::Schema {
+    dualmd_record::schemas::other::<Report>("report", "report.json")
+}
+
 /// Writes `report.json`, `findings.csv` and `report.html` into the run folder, each atomically.
 ///
 /// # Errors

@@ -1,7 +1,8 @@
 //! One recipe trained several times: how much of a result is the training seed?
 
 use dualmd_stats::{SeedSummary, combine_seeds};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::report::{Measurement, ModelReport};
 
@@ -9,7 +10,7 @@ use crate::report::{Measurement, ModelReport};
 const Z: f64 = 1.959_963_985;
 
 /// A recipe with more than one training.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Repeated {
     /// Name of the first model, which the others repeat.
     pub base: String,
@@ -20,7 +21,7 @@ pub struct Repeated {
 }
 
 /// One attack over the trainings of a recipe.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RepeatedAttack {
     /// Name of the attack.
     pub attack: String,
@@ -33,7 +34,7 @@ pub struct RepeatedAttack {
 }
 
 /// A number over several trainings.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Combined {
     /// (model, value).
     pub values: Vec<(String, f64)>,

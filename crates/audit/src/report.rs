@@ -1,10 +1,22 @@
-//! The report as data: what `report.json` holds (schema 1) and what the page is drawn from.
+//! The report as data: what `report.json` holds (schema 1), for whoever writes it and whoever reads it, and what the page is drawn
+//! from.
 //!
-//! Fields marked `skip` are pictures and curves for the page only.
+//! Fields marked `skip` are pictures and curves for the page only. What an earlier version did not write has its default when a
+//! report is read.
+
+use std::borrow::Cow;
 
 use dualmd_names::{Defense, ModelKind, Part};
+use dualmd_record::exposed::Exposed;
+use dualmd_record::number::if_known;
+use dualmd_record::samples::{Nearest, PromptedImage};
+use dualmd_record::scores::TrainedOn;
+use dualmd_record::sets::SetTest;
+use dualmd_record::utility::Copying;
+use dualmd_record::{Count, controls, samples, training};
 use dualmd_stats::{IntervalMethod, OperatingPoint};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::chosen::Chosen;
@@ -12,9 +24,7 @@ use crate::compat::CompatResult;
 use crate::conclusion::Conclusion;
 use crate::disk::Png;
 use crate::epsilon::{EpsilonBound, OneRun};
-use crate::files::{
-    BlindFamily, Copying, Exposed, Nearest, NearestEqual, Prompted, SetTest, TrainedOn, Training,
-};
+use crate::files::{Pictured, ShownPair};
 use crate::repeats::Repeated;
 
 impl Report {
@@ -32,32 +42,41 @@ impl Report {
 }
 
 /// Everything a report says. Built by [`crate::build`], written by [`crate::write`].
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Version of `report.json`; fields may be added without changing it.
     pub schema: u32,
     /// `plan.json` as the run wrote it: seeds, hashes, versions, hardware, command.
+    #[serde(default)]
     pub run: Value,
     /// The verdict in words.
+    #[serde(default)]
     pub verdict: Verdict,
     /// One entry per audited model.
     pub models: Vec<ModelReport>,
     /// Each model against the undefended one (of models trained elsewhere: the first), on the same samples.
+    #[serde(default)]
     pub comparisons: Vec<Comparison>,
     /// Recipes that were trained several times with different seeds.
+    #[serde(default)]
     pub repeated: Vec<Repeated>,
     /// Checks of the audit itself.
+    #[serde(default)]
     pub controls: Controls,
     /// Files that were not there and what the report cannot say for lack of them.
+    #[serde(default)]
     pub missing: Vec<String>,
     /// What a reader must know before trusting a number.
+    #[serde(default)]
     pub warnings: Vec<String>,
     /// Most exposed members.
-    pub exposed: Vec<Exposed>,
+    #[serde(default)]
+    pub exposed: Vec<Pictured<Exposed>>,
 }
 
 /// What the numbers allow to be said.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Verdict {
     /// Set when no number below can be trusted, with the reason. Then there is no verdict: `summary` is empty and all findings are
     /// `void`.
@@ -73,20 +92,21 @@ pub struct Verdict {
 }
 
 /// The verdict on one model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ModelVerdict {
     /// Name of the model.
     pub model: String,
     /// The worst that was found.
     pub finding: Finding,
-    /// The same with the evidence.
+    /// The same with the evidence; reports of earlier versions have none.
+    #[serde(default)]
     pub conclusion: Conclusion,
     /// Sentences.
     pub text: String,
 }
 
 /// What a test of one set of scores found, after correction for the number of attacks tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Finding {
     /// Members score higher than non-members.
@@ -100,6 +120,7 @@ pub enum Finding {
     /// Nothing beyond chance was seen.
     Chance,
     /// No attack gave scores.
+    #[default]
     Unknown,
     /// The report is void.
     Void,
@@ -134,10 +155,11 @@ impl Finding {
 }
 
 /// Which members a measurement is about; the non-members are always all of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum View {
     /// All members.
+    #[default]
     Pooled,
     /// Members of the first half, which teacher 1 was trained on.
     D1,
@@ -157,7 +179,8 @@ impl View {
 }
 
 /// Generated images against real ones that no model saw; larger distances are worse.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ImageUtility {
     /// Name of the features: a distance is FID only with `inception-2048`.
     pub features: String,
@@ -200,11 +223,13 @@ pub struct ImageUtility {
 }
 
 /// One model with everything measured on it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct ModelReport {
     /// Folder name.
     pub name: String,
     /// Defence as the plan names it.
+    #[schemars(with = "String")]
     pub defense: ModelKind,
     /// Name for people, e.g. `DistillMD student`.
     pub title: String,
@@ -219,14 +244,17 @@ pub struct ModelReport {
     /// One entry per attack, failed ones included.
     pub results: Vec<AttackResult>,
     /// Members found by several attacks at once.
+    #[serde(deserialize_with = "if_known")]
     pub agreement: Option<Agreement>,
     /// The best attack, chosen on one half of the samples and measured on the other.
+    #[serde(deserialize_with = "if_known")]
     pub chosen: Option<Chosen>,
     /// The same attacks by whole groups, where the images have any.
     pub by_groups: Vec<ByGroup>,
     /// Attacks that scored a part of the samples, against the strongest of the others on the same samples.
     pub same_images: Vec<SameImages>,
     /// The audit of one training by coin flips (Steinke et al. 2023), where membership was drawn so.
+    #[serde(deserialize_with = "if_known")]
     pub one_run: Option<OneRun>,
     /// Why there is no such audit.
     pub one_run_missing: Option<String>,
@@ -274,7 +302,7 @@ impl ModelReport {
 }
 
 /// Tests of whole sets of images on one model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Sets {
     /// What was compared.
     pub features: Value,
@@ -284,7 +312,7 @@ pub struct Sets {
 
 /// An attack that scored a part of the samples, and the strongest attack that scored more, both on the samples that both
 /// scored.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SameImages {
     /// Name of the attack.
     pub attack: String,
@@ -307,18 +335,21 @@ pub struct SameImages {
 }
 
 /// Pictures of one model.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Pictures {
     /// Samples from the noise that all models share.
     pub grid: Option<Png>,
     /// Generated images with their nearest training images.
     pub nearest: Option<Nearest>,
+    /// Its pairs with their pictures.
+    pub pairs: Vec<ShownPair>,
     /// Generated images with the texts they were drawn for, a few of members and a few never seen.
-    pub prompted: Vec<Prompted>,
+    pub prompted: Vec<Pictured<PromptedImage>>,
 }
 
 /// How near generated images come to training images (RMSE per pixel on [0, 1]).
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Copies {
     /// Generated images compared.
     pub n_generated: Option<f64>,
@@ -334,6 +365,148 @@ pub struct Copies {
     pub equal: Option<NearestEqual>,
 }
 
+/// Losses and cost of one training. What its file does not say is null, and shown as not recorded.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Training {
+    /// Optimiser steps.
+    pub steps: Option<f64>,
+    /// Passes over the images that it was trained on. Where a training of an earlier version does not say: steps times batch by images.
+    pub epochs: Option<f64>,
+    /// Images per step.
+    pub batch: Option<f64>,
+    /// Peak learning rate.
+    pub learning_rate: Option<f64>,
+    /// Seed of this model's training.
+    pub seed: Option<u64>,
+    /// Hash of the split it was trained with.
+    pub split_hash: Option<String>,
+    /// Trainable parameters.
+    pub parameters: Option<f64>,
+    /// Images it was trained on.
+    pub images: Option<f64>,
+    /// Mean squared error of the noise prediction at the end, on training batches.
+    pub train_loss: Option<f64>,
+    /// The same on all members without dropout or augmentation.
+    pub member_loss: Option<f64>,
+    /// The same on non-members.
+    pub heldout_loss: Option<f64>,
+    /// Wall time, s.
+    pub seconds: Option<f64>,
+    /// Training speed.
+    pub images_per_second: Option<f64>,
+    /// Threads used.
+    pub threads: Option<f64>,
+    /// `f32` or `bf16`.
+    pub dtype: Option<String>,
+    /// Peak resident memory, MB.
+    pub peak_rss_mb: Option<f64>,
+    /// Names of the teachers, if it was distilled.
+    pub teachers: Vec<String>,
+    /// What DP-SGD guarantees; `None` for trainings that promise nothing.
+    pub privacy: Option<Guarantee>,
+}
+
+impl Training {
+    /// What a report says of a training. Where its file does not say how many passes it made, they follow from steps, batch and
+    /// images.
+    pub(crate) fn of(file: &training::Training) -> Self {
+        let number = |count: Option<Count>| count.map(Count::as_f64);
+        let mut training = Self {
+            steps: number(file.steps),
+            epochs: file.epochs,
+            batch: number(file.batch),
+            learning_rate: file.learning_rate,
+            seed: file.seed,
+            split_hash: file.split_hash.clone(),
+            parameters: number(file.parameters),
+            images: number(file.images),
+            train_loss: file.train_loss,
+            member_loss: file.member_loss,
+            heldout_loss: file.heldout_loss,
+            seconds: file.seconds,
+            images_per_second: file.images_per_second,
+            threads: number(file.threads),
+            dtype: file.dtype.clone(),
+            peak_rss_mb: file.peak_rss_mb,
+            teachers: file.teachers.clone(),
+            privacy: file.privacy.as_ref().map(Guarantee::of),
+        };
+        training.epochs = training.passes();
+        training
+    }
+}
+
+/// The guarantee of a differentially private training, as its accountant computed it. Absent fields stay `None`.
+#[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Guarantee {
+    /// Upper bound on epsilon.
+    pub epsilon: Option<f64>,
+    /// The delta that it holds at.
+    pub delta: Option<f64>,
+    /// Standard deviation of the noise over the clipping norm.
+    pub noise_multiplier: Option<f64>,
+    /// Probability of an image to be in a batch.
+    pub sampling_rate: Option<f64>,
+    /// `RDP`.
+    pub accountant: Option<String>,
+    /// What neighbouring sets of images are.
+    pub adjacency: Option<String>,
+}
+
+impl Guarantee {
+    fn of(file: &training::Guarantee) -> Self {
+        Self {
+            epsilon: file.epsilon,
+            delta: file.delta,
+            noise_multiplier: file.noise_multiplier,
+            sampling_rate: file.sampling_rate,
+            accountant: file.accountant.clone(),
+            adjacency: file.adjacency.clone(),
+        }
+    }
+}
+
+/// Generated images against as many members as held-out images (`dualmd_stats::nearer`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NearestEqual {
+    /// Real images on either side.
+    pub n: usize,
+    /// Generated images compared.
+    pub generated: usize,
+    /// Seeded draws of `n` images from the larger side.
+    pub draws: usize,
+    /// Median distance to the nearest of `n` members, mean over the draws.
+    pub median_members: f64,
+    /// The same to the nearest of `n` held-out images.
+    pub median_others: f64,
+    /// Share of the generated images that are nearer to a member; 0.5 is chance.
+    pub share: f64,
+    /// Its 95 % interval.
+    pub share_ci: [f64; 2],
+    /// Of a permutation test: chance of as large a share or larger if membership means nothing.
+    pub p_value: f64,
+    /// Relabellings of that test.
+    pub relabellings: usize,
+}
+
+impl NearestEqual {
+    pub(crate) fn of(file: &samples::NearestEqual) -> Self {
+        Self {
+            n: file.n,
+            generated: file.generated,
+            draws: file.draws,
+            median_members: file.median_members,
+            median_others: file.median_others,
+            share: file.share,
+            share_ci: file.share_ci,
+            p_value: file.p_value,
+            relabellings: file.relabellings,
+        }
+    }
+}
+
 /// One point of the training curves.
 #[derive(Debug, Clone, Copy)]
 pub struct CurvePoint {
@@ -346,7 +519,8 @@ pub struct CurvePoint {
 }
 
 /// One attack on one model.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct AttackResult {
     /// Name as in the score file.
     pub attack: String,
@@ -375,7 +549,7 @@ pub struct AttackResult {
     /// Samples that it learnt from and that have no score.
     pub trained_on: Option<TrainedOn>,
     /// Samples of a shadow model from which it learnt; all audited ones have a score.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<TrainedOn>,
     /// Lower bound on epsilon, for the members of the model's primary view.
     pub epsilon: Option<EpsilonBound>,
@@ -403,24 +577,8 @@ impl AttackResult {
             attack: attack.to_owned(),
             title: attack.to_owned(),
             access: "unknown".into(),
-            network_calls_per_sample: None,
-            seconds: None,
             status: "ok".into(),
-            reason: None,
-            parameters: Value::Null,
-            paper: None,
-            formula: None,
-            misses: None,
-            samples_scored: 0,
-            trained_on: None,
-            shadow: None,
-            epsilon: None,
-            compat: Vec::new(),
-            pooled: None,
-            d1: None,
-            d2: None,
-            halves_differ: false,
-            figures: None,
+            ..Self::default()
         }
     }
 
@@ -435,27 +593,34 @@ impl AttackResult {
 }
 
 /// Statistics of one set of scores.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Measurement {
     /// Members scored.
+    #[serde(default)]
     pub n_members: usize,
     /// Non-members scored.
+    #[serde(default)]
     pub n_nonmembers: usize,
     /// Probability that a random member scores above a random non-member (ties count half).
     pub auc: f64,
     /// 95 % interval of the AUC.
     pub auc_ci: [f64; 2],
     /// How that interval was computed.
+    #[serde(default)]
     pub auc_ci_method: IntervalMethod,
     /// The interval corrected for the number of attacks (and halves) compared on this model (Bonferroni).
+    #[serde(default)]
     pub auc_ci_adjusted: [f64; 2],
     /// True-positive rates at fixed false-positive rates.
+    #[serde(default)]
     pub tpr_at_fpr: Vec<OperatingPoint>,
     /// Largest (TPR + 1 - FPR) / 2 over all thresholds, chosen on these very scores.
+    #[serde(default)]
     pub balanced_accuracy: f64,
     /// Chance of finding that many members at the lowest measurable FPR if membership meant nothing (exact, one-sided).
     pub exceedance_p: Option<f64>,
     /// What follows after correction.
+    #[serde(default)]
     pub finding: Finding,
 }
 
@@ -482,7 +647,7 @@ pub struct Histogram {
 }
 
 /// Members found at 1 % FPR by several attacks at once.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Agreement {
     /// Attacks compared.
     pub attacks: usize,
@@ -503,7 +668,7 @@ pub struct Agreement {
 }
 
 /// A member that several attacks found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FoundMember {
     /// Id of the image.
     pub id: String,
@@ -512,7 +677,7 @@ pub struct FoundMember {
 }
 
 /// An attack by the mean scores of whole groups (patients, artists, classes).
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ByGroup {
     /// Name of the attack.
     pub attack: String,
@@ -529,7 +694,7 @@ pub struct ByGroup {
 }
 
 /// The same attack on two models, on the same samples.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// Name of the attack.
     pub attack: String,
@@ -546,7 +711,8 @@ pub struct Comparison {
 }
 
 /// Checks of the audit itself.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Controls {
     /// A classifier that never saw the model.
     pub blind_baseline: Option<BlindBaseline>,
@@ -555,29 +721,57 @@ pub struct Controls {
 }
 
 /// Outcome of the blind baseline.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BlindBaseline {
     /// Its AUC.
     pub auc: f64,
     /// 95 % interval.
     pub auc_ci: [f64; 2],
     /// What it looked at.
+    #[serde(default)]
     pub features: Value,
     /// How.
+    #[serde(default)]
     pub method: Value,
     /// Chance of being as telling or more when membership means nothing.
     pub p_value: Option<f64>,
     /// Families of features on their own.
+    #[serde(default)]
     pub families: Vec<BlindFamily>,
     /// What tells the sets apart, in words.
+    #[serde(default)]
     pub why: String,
     /// `passed`; `warning`: the sets differ, but little; `void`: they differ by so much (interval above 0.55) that no attack on them
     /// means anything.
-    pub outcome: &'static str,
+    pub outcome: Cow<'static, str>,
+}
+
+/// The blind baseline on one family of features.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct BlindFamily {
+    /// `pixels`, `texture`, `jpeg`, `resize`, `file` or `all`.
+    pub name: String,
+    /// Its AUC.
+    pub auc: f64,
+    /// 95 % interval.
+    pub auc_ci: [f64; 2],
+    /// Does it tell the sets apart, after correction for the number of families?
+    pub telling: bool,
+}
+
+impl BlindFamily {
+    pub(crate) fn of(file: controls::BlindFamily) -> Self {
+        Self {
+            name: file.name,
+            auc: file.auc,
+            auc_ci: file.auc_ci,
+            telling: file.telling,
+        }
+    }
 }
 
 /// The strongest attack's scores with membership labels permuted.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct NullControl {
     /// Model whose scores were used.
     pub model: String,

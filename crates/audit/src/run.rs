@@ -7,12 +7,15 @@ use std::path::Path;
 
 use dualmd_files::limit;
 use dualmd_names::{ModelKind, Part};
+use dualmd_record::RunFile;
+use dualmd_record::exposed::Exposed;
+use dualmd_record::samples::PromptedImage;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::disk::{Png, is_plain_name};
 use crate::error::{AuditError, Result};
-use crate::files::{Exposed, ModelFiles, Prompted, RunFiles, SetsFile};
+use crate::files::{ModelFiles, Pictured, RunFiles, ShownPair};
 use crate::scores::read_scores;
 
 /// Prompts of training images, and of others, that the report shows images for.
@@ -51,18 +54,18 @@ impl RunFiles {
             run.missing
                 .push("plan.json: settings, seeds, versions and hardware are unknown".into());
         }
-        run.split = run.optional(
+        run.split = run.record(
             dir,
             "split.json",
             "members of D1 and D2 cannot be told apart",
         );
-        run.exposed = run
-            .optional::<Vec<Exposed>>(dir, "exposed.json", "no list of the most exposed members")
-            .unwrap_or_default();
-        for entry in &mut run.exposed {
-            entry.picture = picture(&mut run.missing, dir, &entry.png);
+        let exposed: Option<Vec<Exposed>> =
+            run.list(dir, "exposed.json", "no list of the most exposed members");
+        for entry in exposed.unwrap_or_default() {
+            let picture = picture(&mut run.missing, dir, &entry.png);
+            run.exposed.push(Pictured { entry, picture });
         }
-        run.controls = run.optional(
+        run.controls = run.record(
             dir,
             "controls.json",
             "no blind baseline: nothing rules out that the two image sets differ by themselves",
@@ -151,7 +154,7 @@ impl RunFiles {
         }
         if csv.exists() {
             model.scores = Some(read_scores(&csv)?);
-            model.info = self.optional(
+            model.info = self.record(
                 dir,
                 &info,
                 "the cost of the attacks and the access they need are unknown",
@@ -167,11 +170,12 @@ impl RunFiles {
             true => &mut self.missing,
             false => &mut ignored,
         };
-        model.training = optional(
+        model.training = given(
             quiet,
             dir,
             &format!("models/{name}/training.json"),
             "its losses and cost are unknown",
+            dualmd_record::parse,
         );
         let log_path = format!("logs/{name}.jsonl");
         match dualmd_files::read_text(&dir.join(&log_path), limit::TABLE) {
@@ -197,57 +201,71 @@ impl RunFiles {
         }
         let sets = format!("sets/{name}.json");
         if dir.join(&sets).exists() {
-            model.sets = self.optional::<SetsFile>(dir, &sets, "no tests of whole sets of images");
+            model.sets = self.record(dir, &sets, "no tests of whole sets of images");
         }
         if dir.join("utility").join(format!("{name}.json")).exists() {
-            model.utility = self.optional(
+            model.utility = self.record(
                 dir,
                 &format!("utility/{name}.json"),
                 "what its images are worth is unknown",
             );
         }
         if samples.join("nearest.json").exists() {
-            model.nearest = self.optional(&samples, "nearest.json", "no nearest training images");
+            model.nearest = self.record(&samples, "nearest.json", "no nearest training images");
         }
-        let prompted: Vec<Prompted> = match samples.join("prompts.json").exists() {
-            true => self.optional(
+        let prompted: Option<Vec<PromptedImage>> = match samples.join("prompts.json").exists() {
+            true => self.list(
                 &samples,
                 "prompts.json",
                 "what the images were drawn for is unknown",
             ),
             false => None,
-        }
-        .unwrap_or_default();
-        if let Some(nearest) = &mut model.nearest {
-            for pair in &mut nearest.pairs {
-                let drawn_for = prompted.iter().find(|p| p.png == pair.sample);
-                pair.prompt = drawn_for.and_then(|p| p.prompt.clone());
-                pair.pictures = (
+        };
+        let prompted = prompted.unwrap_or_default();
+        for pair in model.nearest.iter().flat_map(|nearest| &nearest.pairs) {
+            let drawn_for = prompted.iter().find(|p| p.png == pair.sample);
+            model.pairs.push(ShownPair {
+                prompt: drawn_for.and_then(|p| p.prompt.clone()),
+                pictures: (
                     picture(&mut self.missing, dir, &own(&pair.sample)),
                     picture(&mut self.missing, dir, &own(&pair.member_png)),
-                );
-            }
+                ),
+                pair: pair.clone(),
+            });
         }
-        model.prompted = shown(prompted);
-        for image in &mut model.prompted {
-            image.picture = picture(&mut self.missing, dir, &own(&image.png));
+        for entry in shown(prompted) {
+            let picture = picture(&mut self.missing, dir, &own(&entry.png));
+            model.prompted.push(Pictured { entry, picture });
         }
         if model.defense == ModelKind::default()
-            && let Some(training) = read_json::<Value>(dir, &format!("models/{name}/training.json"))
+            && let Some(training) = &model.training
         {
-            let recorded = training.get("defense").and_then(Value::as_str);
-            model.defense = ModelKind::from(recorded.unwrap_or_default());
+            model.defense.clone_from(&training.defense);
         }
         Ok(model)
     }
 
-    fn optional<T: DeserializeOwned>(
+    /// A file with a version.
+    fn record<T: RunFile>(&mut self, dir: &Path, relative: &str, consequence: &str) -> Option<T> {
+        given(
+            &mut self.missing,
+            dir,
+            relative,
+            consequence,
+            dualmd_record::parse,
+        )
+    }
+
+    /// A file that is a list.
+    fn list<T: DeserializeOwned>(
         &mut self,
         dir: &Path,
         relative: &str,
         consequence: &str,
-    ) -> Option<T> {
-        optional(&mut self.missing, dir, relative, consequence)
+    ) -> Option<Vec<T>> {
+        given(&mut self.missing, dir, relative, consequence, |bytes| {
+            serde_json::from_slice(bytes)
+        })
     }
 }
 
@@ -260,8 +278,8 @@ fn picture(missing: &mut Vec<String>, dir: &Path, relative: &str) -> Option<Png>
 }
 
 /// The first image of the first few prompts of either kind.
-fn shown(prompted: Vec<Prompted>) -> Vec<Prompted> {
-    let mut taken: Vec<Prompted> = Vec::new();
+fn shown(prompted: Vec<PromptedImage>) -> Vec<PromptedImage> {
+    let mut taken: Vec<PromptedImage> = Vec::new();
     for image in prompted {
         let of_its_kind = taken.iter().filter(|t| t.member == image.member).count();
         let most = if image.member {
@@ -278,14 +296,15 @@ fn shown(prompted: Vec<Prompted>) -> Vec<Prompted> {
 }
 
 /// Reads an optional JSON file; says in `missing` what follows from its absence or damage.
-fn optional<T: DeserializeOwned>(
+fn given<T, E: std::fmt::Display>(
     missing: &mut Vec<String>,
     dir: &Path,
     relative: &str,
     consequence: &str,
+    parse: impl Fn(&[u8]) -> std::result::Result<T, E>,
 ) -> Option<T> {
-    let text = match dualmd_files::read(&dir.join(relative), limit::TABLE) {
-        Ok(text) => text,
+    let bytes = match dualmd_files::read(&dir.join(relative), limit::TABLE) {
+        Ok(bytes) => bytes,
         Err(e) if e.is_absent() => {
             missing.push(format!("{relative}: {consequence}"));
             return None;
@@ -295,16 +314,11 @@ fn optional<T: DeserializeOwned>(
             return None;
         }
     };
-    match serde_json::from_slice(&text) {
+    match parse(&bytes) {
         Ok(value) => Some(value),
         Err(e) => {
             missing.push(format!("{relative} cannot be used ({e}): {consequence}"));
             None
         }
     }
-}
-
-fn read_json<T: DeserializeOwned>(dir: &Path, relative: &str) -> Option<T> {
-    let text = dualmd_files::read(&dir.join(relative), limit::TABLE).ok()?;
-    serde_json::from_slice(&text).ok()
 }

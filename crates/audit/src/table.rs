@@ -238,6 +238,13 @@ struct RocEntry {
     measurement: Measurement,
 }
 
+/// The same by the rule of a public code.
+#[derive(Debug, Serialize)]
+struct CompatEntry {
+    attack: String,
+    compat: dualmd_stats::CompatSummary,
+}
+
 /// `dualmd roc --compat RULE`: what a public code would have printed for these scores, beside the exact numbers.
 ///
 /// # Errors
@@ -274,9 +281,14 @@ pub fn compat_table(
                 p.realised_fpr
             ));
         }
-        entries.push(serde_json::json!({ "attack": attack, "compat": summary }));
+        entries.push(CompatEntry {
+            attack,
+            compat: summary,
+        });
     }
     if json {
+        // As values, whose keys are in alphabetical order.
+        let entries = serde_json::to_value(&entries).unwrap_or_default();
         return Ok(serde_json::to_string_pretty(&entries).unwrap_or_default() + "\n");
     }
     out.push_str("for comparison with published tables only; `dualmd roc` without --compat has the exact numbers\n");

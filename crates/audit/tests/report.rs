@@ -731,7 +731,7 @@ fn public_codes_speak_only_when_asked() {
         .iter()
         .find(|r| r.attack == "sima")
         .expect("sima");
-    let rules: Vec<&str> = sima.compat.iter().map(|c| c.rule).collect();
+    let rules: Vec<&str> = sima.compat.iter().map(|c| &*c.rule).collect();
     assert_eq!(rules, ["secmi", "midm"]);
     let secmi = sima.compat[0].summary.as_ref().expect("numbers");
     assert!(secmi.auc.is_some_and(|auc| auc > 0.5) && secmi.tpr_at_fpr.len() == 2);
@@ -896,4 +896,21 @@ fn models_that_were_trained_shorter_than_the_attacks_papers_are_named() {
         one.starts_with("DistillMD student was trained 12.5 epochs"),
         "{one}"
     );
+}
+
+/// What is read is what was written, pictures and curves apart; a newer report is refused.
+#[test]
+fn a_report_comes_back_from_its_file() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    common::extras(dir.path());
+    let report = build(dir.path()).expect("build");
+    let written = write(dir.path(), &report).expect("write");
+    let text = std::fs::read_to_string(&written.json).expect("report.json");
+    let read = dualmd_audit::read(&written.json).expect("read");
+    assert_eq!(serde_json::to_string_pretty(&read).expect("a report"), text);
+    let newer = text.replacen("\"schema\": 1", "\"schema\": 2", 1);
+    std::fs::write(&written.json, newer).expect("write");
+    let error = dualmd_audit::read(&written.json).expect_err("newer");
+    assert!(error.to_string().contains("its schema is 2"), "{error}");
 }

@@ -8,7 +8,6 @@ use crate::errors::harmless;
 use crate::experiment::epochs;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -49,6 +48,15 @@ impl ProgressEvent {
     pub fn parse(line: &str) -> Option<Self> {
         serde_json::from_str(line).ok()
     }
+}
+
+/// A line of `--log-format json`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    Progress(&'a ProgressEvent),
+    Finished { model: &'a str, note: &'a str },
+    Message { text: &'a str },
 }
 
 /// The form of progress.
@@ -117,13 +125,7 @@ impl Progress {
             return;
         }
         if self.view == View::Json {
-            let mut object = json!({"event": "progress"});
-            if let (Some(fields), Ok(serde_json::Value::Object(event))) =
-                (object.as_object_mut(), serde_json::to_value(event))
-            {
-                fields.extend(event);
-            }
-            self.line(&object.to_string());
+            self.event(&Event::Progress(event));
             return;
         }
         let (view, bars) = (self.view, &self.bars);
@@ -161,7 +163,7 @@ impl Progress {
             bar.finish_and_clear();
         }
         if self.view == View::Json {
-            self.line(&json!({"event": "finished", "model": model, "note": note}).to_string());
+            self.event(&Event::Finished { model, note });
         } else {
             self.say(&format!("{model:<12} {note}"));
         }
@@ -176,7 +178,15 @@ impl Progress {
                 let _ = writeln!(self.out, "{}", harmless(text));
             }),
             View::Lines => self.line(text),
-            View::Json => self.line(&json!({"event": "message", "text": text}).to_string()),
+            View::Json => self.event(&Event::Message { text }),
+        }
+    }
+
+    /// A line of JSON, its keys in alphabetical order.
+    fn event(&mut self, event: &Event<'_>) {
+        // Strings and numbers: that cannot fail.
+        if let Ok(value) = serde_json::to_value(event) {
+            self.line(&value.to_string());
         }
     }
 
@@ -235,6 +245,7 @@ pub fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]

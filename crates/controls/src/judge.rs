@@ -1,7 +1,6 @@
 //! The test: which families tell the sets apart, and is that more than chance?
 
 use dualmd_stats::{Roc, auc_interval, null_auc_se};
-use serde::{Deserialize, Serialize};
 
 use crate::draws::Units;
 use crate::features::{self, ALL, Description, FILE, PICTURE_FAMILIES, file};
@@ -27,7 +26,7 @@ pub const PENALTY: f64 = 0.02;
 const LEAST: usize = 2;
 
 /// What a classifier that never sees the model makes of the two image sets.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BlindBaseline {
     /// AUC of all families together, higher = members score higher; below 0.5 it is left there.
     pub auc: f64,
@@ -50,7 +49,7 @@ pub struct BlindBaseline {
 }
 
 /// One family of features.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FamilyResult {
     /// `pixels`, `texture`, `jpeg`, `resize`, `file` or `all`.
     pub name: String,

@@ -4,20 +4,16 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use dualmd_files::limit;
-use serde::{Deserialize, Serialize};
+use dualmd_record::split::SplitFile;
+use dualmd_record::{RecordError, split as file};
 
 use crate::{Error, ImageSet, Result, SampleId};
 
 mod draw;
 pub(crate) use draw::halve;
 
-/// Version of the file format.
-const SCHEMA: u32 = 1;
-
 /// How a split came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
     /// Given numbers of members and non-members, drawn at random.
     Half,
@@ -27,9 +23,22 @@ pub enum Method {
     Import,
 }
 
+impl Method {
+    const ALL: [Self; 3] = [Self::Half, Self::CoinFlip, Self::Import];
+
+    /// As the file spells it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Half => "half",
+            Self::CoinFlip => "coin-flip",
+            Self::Import => "import",
+        }
+    }
+}
+
 /// The half of the members that a teacher of the dual-model defence is trained on; 1 or 2 in files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Half {
     /// D1, of teacher 1.
     First,
@@ -67,8 +76,8 @@ pub enum Side {
     NonMember,
 }
 
-/// A member in a split file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A member of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// Content id.
     pub id: SampleId,
@@ -78,8 +87,8 @@ pub struct Member {
     pub group: Option<String>,
 }
 
-/// A non-member in a split file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A non-member of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NonMember {
     /// Content id.
     pub id: SampleId,
@@ -87,10 +96,9 @@ pub struct NonMember {
     pub group: Option<String>,
 }
 
-/// What the file holds, before it is checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What the file holds, before ids and hash are checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Content {
-    schema: u32,
     method: Method,
     seed: u64,
     source: String,
@@ -120,19 +128,69 @@ pub struct Selected {
     pub nonmembers: Vec<usize>,
 }
 
+impl Content {
+    fn of(file: SplitFile, place: &str) -> Result<Self> {
+        let wrong = |problem: String| Error::format(place, problem, REMEDY);
+        let method = Method::ALL.into_iter().find(|m| m.name() == file.method);
+        let method = method.ok_or_else(|| {
+            let known = Method::ALL.map(Method::name).join(", ");
+            wrong(format!("method `{}` is none of {known}", file.method))
+        })?;
+        let member = |member: file::Member| {
+            let half = member
+                .half
+                .ok_or_else(|| wrong(format!("member {} has no half", member.id)))?;
+            Ok(Member {
+                id: SampleId::from(member.id.as_str()),
+                half: Half::try_from(half).map_err(&wrong)?,
+                group: member.group,
+            })
+        };
+        let nonmember = |nonmember: file::NonMember| NonMember {
+            id: SampleId::from(nonmember.id.as_str()),
+            group: nonmember.group,
+        };
+        Ok(Self {
+            method,
+            seed: file.seed,
+            source: file.source,
+            hash: file.hash,
+            members: file
+                .members
+                .into_iter()
+                .map(member)
+                .collect::<Result<_>>()?,
+            nonmembers: file.nonmembers.into_iter().map(nonmember).collect(),
+        })
+    }
+
+    fn file(&self) -> SplitFile {
+        let member = |member: &Member| file::Member {
+            id: member.id.as_str().to_owned(),
+            half: Some(member.half.into()),
+            group: member.group.clone(),
+        };
+        let nonmember = |nonmember: &NonMember| file::NonMember {
+            id: nonmember.id.as_str().to_owned(),
+            group: nonmember.group.clone(),
+        };
+        SplitFile {
+            method: self.method.name().to_owned(),
+            seed: self.seed,
+            source: self.source.clone(),
+            hash: self.hash.clone(),
+            members: self.members.iter().map(member).collect(),
+            nonmembers: self.nonmembers.iter().map(nonmember).collect(),
+        }
+    }
+}
+
+/// What to do about a file that is no split.
+const REMEDY: &str = "name a split file written by `dualmd split`";
+
 impl Split {
     fn checked(content: Content, place: &str) -> Result<Self> {
         let wrong = |problem: String, remedy: &str| Err(Error::format(place, problem, remedy));
-        if content.schema != SCHEMA {
-            let problem = format!(
-                "split format {}, and this program knows {SCHEMA}",
-                content.schema
-            );
-            return wrong(
-                problem,
-                "use the program that wrote it, or draw the split again with its seed",
-            );
-        }
         let members = content
             .members
             .iter()
@@ -173,15 +231,18 @@ impl Split {
     /// Not there, not JSON, another version, an id on two sides, or a hash that does not belong to the content.
     pub fn load(path: &Path) -> Result<Self> {
         let place = path.display().to_string();
-        let text = dualmd_files::read(path, limit::TABLE)?;
-        let content = serde_json::from_slice(&text).map_err(|e| {
-            Error::format(
+        let file = dualmd_record::read(path).map_err(|error| match error {
+            RecordError::File(error) => error.into(),
+            RecordError::Damaged { source, .. } => {
+                Error::format(&place, source.to_string(), REMEDY)
+            }
+            RecordError::Newer { why, .. } => Error::format(
                 &place,
-                e.to_string(),
-                "name a split file written by `dualmd split`",
-            )
+                why.to_string(),
+                "or draw the split again with its seed",
+            ),
         })?;
-        Self::checked(content, &place)
+        Self::checked(Content::of(file, &place)?, &place)
     }
 
     /// Writes the split file atomically.
@@ -189,10 +250,10 @@ impl Split {
     /// # Errors
     /// As [`dualmd_files::write`].
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut text =
-            serde_json::to_vec_pretty(&self.content).map_err(|e| Error::Write(e.into()))?;
-        text.push(b'\n');
-        Ok(dualmd_files::write(path, &text)?)
+        dualmd_record::write(path, &self.content.file()).map_err(|error| match error {
+            RecordError::File(error) => error.into(),
+            other => Error::Write(std::io::Error::other(other)),
+        })
     }
 
     /// Hash over ids, sides and halves (64 hexadecimal digits): models carry it and refuse a split that is not theirs.

@@ -5,6 +5,7 @@
 //! audited: a model chosen for doing well on the audited non-members would look better on them than it is.
 
 use crate::{DefenseError, Result};
+pub use dualmd_record::training::KeptAt;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 
@@ -18,15 +19,6 @@ pub struct EarlyStopping {
     /// Evaluations (every `eval_every` steps) without a new lowest loss after which the run ends; 0: it runs to its end,
     /// and the best weights are kept all the same.
     pub patience: u64,
-}
-
-/// Which weights were kept.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct KeptAt {
-    /// Steps done then.
-    pub step: u64,
-    /// Noise-prediction loss on the calibration images, the lowest of the run so far.
-    pub calibration_loss: f64,
 }
 
 impl EarlyStopping {

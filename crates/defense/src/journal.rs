@@ -2,42 +2,10 @@
 
 use crate::{DefenseError, Result};
 use dualmd_files::limit;
-use serde::{Deserialize, Serialize};
+pub use dualmd_record::training::LogLine;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// One line of `logs/MODEL.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Line {
-    /// Steps done.
-    pub step: u64,
-    /// Mean training loss since the last line (against the target: noise or teacher).
-    pub loss: f64,
-    /// Learning rate of the last step.
-    pub lr: f64,
-    /// Gradient norm of the last step, before clipping.
-    pub grad_norm: f64,
-    /// Images per second since the last line.
-    pub images_per_second: f64,
-    /// Seconds of training so far.
-    pub seconds: f64,
-    /// Noise-prediction loss of the EMA weights on members.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub member_loss: Option<f64>,
-    /// The same on images the run never trains on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heldout_loss: Option<f64>,
-    /// `heldout_loss - member_loss`: over-fitting, the story of this field.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gap: Option<f64>,
-    /// Loss of the EMA weights on the calibration images of early stopping.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub calibration_loss: Option<f64>,
-    /// Share of the images since the last line that `train.drop_memorised` left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub left_out: Option<f64>,
-}
 
 /// Writes both logs.
 pub struct Journal {
@@ -83,7 +51,7 @@ impl Journal {
             Ok(text) => String::from_utf8_lossy(&text)
                 .lines()
                 .filter(|l| {
-                    serde_json::from_str::<Line>(l).is_ok_and(|line| line.step <= resumed_at)
+                    serde_json::from_str::<LogLine>(l).is_ok_and(|line| line.step <= resumed_at)
                 })
                 .map(|l| format!("{l}\n"))
                 .collect(),
@@ -119,7 +87,7 @@ impl Journal {
     ///
     /// # Errors
     /// What writing gives (a full disk).
-    pub fn write(&mut self, line: &Line) -> Result<()> {
+    pub fn write(&mut self, line: &LogLine) -> Result<()> {
         let mut text = serde_json::to_string(line).map_err(|e| file_error(&self.json_path, e))?;
         text.push('\n');
         self.json
@@ -215,7 +183,7 @@ mod tests {
     fn resuming_drops_lines_that_will_be_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let json = dir.path().join("logs/m.jsonl");
-        let line = |step| Line {
+        let line = |step| LogLine {
             step,
             loss: 0.5,
             lr: 1e-3,

@@ -14,7 +14,7 @@
 //! early stopping ([`crate::early`]) watches the evaluations and keeps the best averages. The loop is the same.
 
 use crate::checkpoint::{self, LossSoFar};
-use crate::journal::{Journal, Line};
+use crate::journal::{Journal, LogLine};
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
 use crate::step::Done;
@@ -263,7 +263,7 @@ impl Trainer<'_> {
                     mean.last = mean.sum / mean.count as f64;
                 }
                 (mean.sum, mean.count) = (0.0, 0);
-                journal.write(&Line {
+                journal.write(&LogLine {
                     step: done,
                     loss: mean.last,
                     lr: options.rate(step),

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{CALIBRATION, HELDOUT, images, options, run, same, trainer};
-use dualmd_defense::journal::Line;
+use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
     Additions, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Plain, Privacy, Recipe,
     Result, Target, TrainOptions,
@@ -141,7 +141,7 @@ fn privacy_with_a_teacher_or_with_more_draws_than_images_is_refused() {
     assert!(refusal(&private(1.0, "a"), 13).contains("train.batch"));
 }
 
-fn lines(folder: &Path) -> Vec<Line> {
+fn lines(folder: &Path) -> Vec<LogLine> {
     let text = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
     text.lines()
         .map(|l| serde_json::from_str(l).unwrap())

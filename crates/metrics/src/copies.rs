@@ -24,9 +24,8 @@
 //! when splitting. The interval is over the choice of generated images, with both sets as they are. **Smallest useful n**: 99
 //! held-out images for a rate of 1 %.
 
-use serde::Serialize;
-
 use dualmd_data::stream;
+use dualmd_record::utility::{CopiesControl, CopiesFound};
 use dualmd_stats::clopper_pearson;
 
 use crate::error::{MetricsError, Result};
@@ -43,8 +42,7 @@ const PAIRS: usize = 12;
 const CONFIDENCE: f64 = 0.95;
 
 /// By what images are alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Likeness {
     /// Cosine of the features: -1 to 1, higher is more alike.
     Cosine,
@@ -53,6 +51,15 @@ pub enum Likeness {
 }
 
 impl Likeness {
+    /// As files and people call it: `cosine` or `rmse`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cosine => "cosine",
+            Self::Rmse => "rmse",
+        }
+    }
+
     /// Of two rows, as it is reported.
     fn of(self, a: &[f32], b: &[f32]) -> f64 {
         let pairs = || a.iter().zip(b).map(|(&a, &b)| (f64::from(a), f64::from(b)));
@@ -95,36 +102,8 @@ pub struct Match {
     pub likeness: f64,
 }
 
-/// Generated images that pass a threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Found {
-    /// How many.
-    pub copies: usize,
-    /// 95 % interval of their share of all generated images (Clopper-Pearson).
-    pub share_ci: [f64; 2],
-    /// How many different images they are most similar to.
-    pub distinct: usize,
-    /// What had to be passed.
-    pub threshold: f64,
-}
-
-/// The same count for images that the model saw and for as many that it did not.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Control {
-    /// Real images on either side.
-    pub n: usize,
-    /// Generated images that are looked at on either side.
-    pub drawn: usize,
-    /// Share of real images that pass for copies of the other side.
-    pub false_copy_rate: f64,
-    /// Generated images that pass for copies of members.
-    pub members: Found,
-    /// Generated images that pass for copies of held-out images.
-    pub heldout: Found,
-}
-
 /// A generated image and the member most similar to it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair {
     /// Row of the generated image.
     pub generated: usize,
@@ -135,7 +114,7 @@ pub struct Pair {
 }
 
 /// What [`copies`] counts.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Copies {
     /// Name of the features.
     pub features: String,
@@ -150,9 +129,9 @@ pub struct Copies {
     /// Share of unseen images that pass for copies at this threshold.
     pub false_copy_rate: f64,
     /// Copies of all members.
-    pub found: Found,
+    pub found: CopiesFound,
     /// The same at equal numbers, and without anything to copy.
-    pub control: Control,
+    pub control: CopiesControl,
     /// The generated images most similar to a member, most similar first.
     pub pairs: Vec<Pair>,
 }
@@ -229,9 +208,9 @@ pub fn copies(
         let matches = most_similar(queries, pool, likeness)?;
         count(&matches, pool, yardstick, likeness, rate)
     };
-    let control = Control {
+    let control = CopiesControl {
         n,
-        drawn,
+        drawn: Some(drawn),
         false_copy_rate: false_copy_rate(n, rate),
         // At equal numbers all take part, and were counted.
         members: if members.count() == heldout.count() && drawn == generated.count() {
@@ -316,7 +295,7 @@ fn count(
     yardstick: &Features,
     likeness: Likeness,
     rate: f64,
-) -> Result<Found> {
+) -> Result<CopiesFound> {
     let mut unseen = most_similar(yardstick, pool, likeness)?;
     unseen.sort_by(|a, b| likeness.order(a.likeness, b.likeness));
     let threshold = unseen[place(unseen.len(), rate) - 1].likeness;
@@ -328,7 +307,7 @@ fn count(
     let copies = rows.len();
     rows.sort_unstable();
     rows.dedup();
-    Ok(Found {
+    Ok(CopiesFound {
         copies,
         share_ci: clopper_pearson(copies as u64, matches.len() as u64, CONFIDENCE)?,
         distinct: rows.len(),

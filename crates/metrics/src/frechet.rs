@@ -15,45 +15,22 @@
 
 use std::cell::OnceCell;
 
-use serde::Serialize;
+pub use dualmd_record::utility::{Frechet, MemorisationGap};
 
 use crate::error::Result;
 use crate::features::Features;
 use crate::gaussian::Gaussian;
 use crate::linalg::{self, Matrix};
 
-/// A Frechet distance and what to know about it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Frechet {
-    /// The distance (a squared length, as the field reports it); not below 0.
-    pub value: f64,
-    /// The part |m1 - m2|^2 of it.
-    pub mean_term: f64,
-    /// Images on either side, where known.
-    pub n: [Option<usize>; 2],
-    /// D.
-    pub dim: usize,
-    /// Whether a side is known to have no more images than D: its covariance has no full rank, and much of the value is
-    /// bias.
-    pub rank_deficient: bool,
-}
-
-impl Frechet {
-    pub(crate) fn new(
-        mean_term: f64,
-        traces: f64,
-        root: f64,
-        n: [Option<usize>; 2],
-        dim: usize,
-    ) -> Self {
-        Self {
-            // Rounding can leave the distance of a set from itself a little below 0.
-            value: (mean_term + traces - 2.0 * root).max(0.0),
-            mean_term,
-            n,
-            dim,
-            rank_deficient: n.iter().flatten().any(|&n| n <= dim),
-        }
+/// A distance from its parts: |m1 - m2|^2, tr S1 + tr S2, and tr (S1 S2)^(1/2).
+fn distance(mean_term: f64, traces: f64, root: f64, n: [Option<usize>; 2], dim: usize) -> Frechet {
+    Frechet {
+        // Rounding can leave the distance of a set from itself a little below 0.
+        value: (mean_term + traces - 2.0 * root).max(0.0),
+        mean_term,
+        n,
+        dim,
+        rank_deficient: n.iter().flatten().any(|&n| n <= dim),
     }
 }
 
@@ -83,7 +60,7 @@ pub fn frechet_distance(a: &Gaussian, b: &Gaussian) -> Result<Frechet> {
         .sum();
     let trace = |g: &Gaussian| (0..d).map(|i| g.covariance[(i, i)]).sum::<f64>();
     let mean_term = squared_distance(&a.mean, &b.mean);
-    Ok(Frechet::new(
+    Ok(distance(
         mean_term,
         trace(a) + trace(b),
         root,
@@ -145,7 +122,7 @@ impl<'a> Pair<'a> {
         let scale = (((n1 - 1) * (n2 - 1)) as f64).sqrt();
         let root = linalg::nuclear_norm(&part)? / scale;
         let (mean_a, mean_b) = (linalg::mean(&a), linalg::mean(&b));
-        Ok(Frechet::new(
+        Ok(distance(
             squared_distance(&mean_a, &mean_b),
             trace(&a, &mean_a) + trace(&b, &mean_b),
             root,
@@ -193,22 +170,6 @@ fn trace(features: &Features, mean: &[f64]) -> f64 {
 
 fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(x, y)| (x - y).powi(2)).sum()
-}
-
-/// FD(generated, members) less FD(generated, non-members), with as many images on either side.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct MemorisationGap {
-    /// Distance from the generated images to the members.
-    pub to_members: f64,
-    /// Distance from the generated images to the non-members.
-    pub to_nonmembers: f64,
-    /// `to_members` less `to_nonmembers`: below 0 when the generated images are nearer to the members.
-    pub gap: f64,
-    /// Real images on either side.
-    pub n: usize,
-    /// Share of relabellings of the real images with a gap at least as low, the true labels counted as one of them;
-    /// `None` when none were asked for.
-    pub p_value: Option<f64>,
 }
 
 /// Are generated images nearer to the training images than to others of the same kind?

@@ -10,7 +10,7 @@
 //! unlike the classifier's it means little. It is "IS" of the literature only with the FID Inception's logits without
 //! bias; **smallest useful n**: some thousand images in a split; with fewer compare only at equal n.
 
-use serde::Serialize;
+pub use dualmd_record::utility::InceptionScore;
 
 use crate::error::{MetricsError, Result};
 use crate::features::Features;
@@ -22,19 +22,6 @@ pub enum Order {
     Given,
     /// Shuffled with this seed first, for images that come sorted by class.
     Shuffled(u64),
-}
-
-/// An Inception score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct InceptionScore {
-    /// Mean over the splits.
-    pub mean: f64,
-    /// Standard deviation over the splits (division by their number, as the field has it).
-    pub sd: f64,
-    /// The score of each split.
-    pub splits: Vec<f64>,
-    /// What no split can exceed: the smaller of classes and images in the largest split.
-    pub upper_bound: usize,
 }
 
 /// Score of `logits` (one row per image, one column per class) in `splits` equal parts (10 in the literature; 1 for few

@@ -12,7 +12,7 @@
 //! **What it misses.** A cubic kernel sees three moments; copies of the training images score best. **Smallest useful
 //! n**: some 50 per side; look at the standard error.
 
-use serde::Serialize;
+pub use dualmd_record::utility::Kid;
 
 use crate::error::{MetricsError, Result};
 use crate::features::{Features, draw};
@@ -23,23 +23,6 @@ pub const KID_SUBSETS: usize = 100;
 
 /// Images per subset that the field draws.
 pub const KID_SUBSET_SIZE: usize = 1000;
-
-/// Kernel distance of two sets of features.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Kid {
-    /// Mean over the subsets.
-    pub mean: f64,
-    /// Standard deviation over the subsets (division by their number, as the field has it).
-    pub sd: f64,
-    /// Subsets drawn.
-    pub subsets: usize,
-    /// Images per subset on either side: [`KID_SUBSET_SIZE`], or half the smaller side where that has fewer.
-    pub subset_size: usize,
-    /// The unbiased estimate from all images.
-    pub full: f64,
-    /// Jackknife standard error of `full`, over the images of both sides.
-    pub full_se: f64,
-}
 
 /// Kernel distance with `subsets` random subsets (usually [`KID_SUBSETS`]), drawn with `seed`.
 ///

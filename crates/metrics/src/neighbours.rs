@@ -19,7 +19,7 @@
 //! Distances are computed in blocks in f64; only the radii and counts are kept. Two numbers that differ by less than
 //! 1e-12 of the squared lengths involved count as equal, so that a copy is a copy whatever the order of summation.
 
-use serde::Serialize;
+pub use dualmd_record::utility::{DensityCoverage, PrecisionRecall};
 
 use crate::error::{MetricsError, Result};
 use crate::features::Features;
@@ -27,32 +27,6 @@ use crate::linalg::{self, BLOCK};
 
 /// Slack of comparisons, as a part of the squared lengths of the two rows.
 const SLACK: f64 = 1e-12;
-
-/// Precision and recall.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct PrecisionRecall {
-    /// Share of generated images that look like real ones.
-    pub precision: f64,
-    /// Share of real images that the model could have drawn.
-    pub recall: f64,
-    /// Neighbours.
-    pub k: usize,
-    /// Generated and real images.
-    pub n: [usize; 2],
-}
-
-/// Density and coverage.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct DensityCoverage {
-    /// Around 1 for a perfect model; above where it stays among crowded real images.
-    pub density: f64,
-    /// Share of real images with a generated one nearby.
-    pub coverage: f64,
-    /// Neighbours.
-    pub k: usize,
-    /// Generated and real images.
-    pub n: [usize; 2],
-}
 
 /// Improved precision and recall with `k` neighbours (3 in the paper).
 ///

@@ -20,7 +20,7 @@
 //! real-versus-real distance is a property of the model. Half the real images must suffice for one side, so the n of
 //! the floor can be lower than that of the value.
 
-use serde::Serialize;
+pub use dualmd_record::utility::{Floor, FrechetReport, Spread};
 
 use crate::error::{MetricsError, Result};
 use crate::features::{Features, draw};
@@ -35,58 +35,14 @@ const T_QUANTILE: f64 = 2.262_157_162_798_205;
 /// Fewest images on a side: two in each group.
 const FEWEST: usize = 2 * GROUPS;
 
-/// Mean and range of a few repetitions.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Spread {
-    /// Mean.
-    pub mean: f64,
-    /// Lowest.
-    pub low: f64,
-    /// Highest.
-    pub high: f64,
-    /// All, in the order of the repetitions.
-    pub values: Vec<f64>,
-}
-
-impl Spread {
-    fn of(values: Vec<f64>) -> Self {
-        Self {
-            mean: values.iter().sum::<f64>() / values.len() as f64,
-            low: values.iter().copied().fold(f64::INFINITY, f64::min),
-            high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            values,
-        }
+/// Mean and range of repetitions.
+fn spread(values: Vec<f64>) -> Spread {
+    Spread {
+        mean: values.iter().sum::<f64>() / values.len() as f64,
+        low: values.iter().copied().fold(f64::INFINITY, f64::min),
+        high: values.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+        values,
     }
-}
-
-/// Distances at one n on every side.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Floor {
-    /// Images on each side of each distance.
-    pub n: usize,
-    /// Whether n is at most D: covariances without full rank.
-    pub rank_deficient: bool,
-    /// Real against other real images: what a perfect model would score.
-    pub real_real: Spread,
-    /// Generated against the first half of the same real images.
-    pub generated_real: Spread,
-    /// Mean of `generated_real` less mean of `real_real`: what is the model's own.
-    pub excess: f64,
-}
-
-/// A Frechet distance with its interval and its floor.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct FrechetReport {
-    /// The distance over all images.
-    pub distance: Frechet,
-    /// 95 % interval of the expected distance at these n, not below 0; see the module.
-    pub ci: [f64; 2],
-    /// Jackknife standard deviation from the choice of generated images.
-    pub sd_generated: f64,
-    /// Jackknife standard deviation from the choice of real images.
-    pub sd_real: f64,
-    /// The comparison at equal n.
-    pub floor: Floor,
 }
 
 /// The distance with its interval and its floor, drawn with `seed`; `repetitions` is for the floor (5 is usual).
@@ -166,7 +122,7 @@ fn floor_of(
         real_real.push(among_real.distance(second, first)?.value);
         generated_real.push(pair.distance(&of_model, first)?.value);
     }
-    let (real_real, generated_real) = (Spread::of(real_real), Spread::of(generated_real));
+    let (real_real, generated_real) = (spread(real_real), spread(generated_real));
     Ok(Floor {
         n,
         rank_deficient: n <= real.dim(),

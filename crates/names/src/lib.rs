@@ -11,7 +11,15 @@
 //! Nothing here needs a tensor, so that a report can be made without libtorch. Outside this crate no attack and no
 //! defence is recognised by comparing texts.
 
-#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
 
 pub mod defense;
 pub mod drawn;

@@ -1,13 +1,14 @@
 //! How far an AUC is from chance: its interval, and what an audit of this size can see at all.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::binomial::{normal_quantile, two_sided_z};
 use crate::error::{StatsError, check_open_unit, check_scores};
 use crate::ranks::{mean, placements, variance};
 
 /// An AUC and where the true one lies.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AucInterval {
     /// Mann-Whitney estimate, in [0, 1].
     pub auc: f64,
@@ -22,10 +23,11 @@ pub struct AucInterval {
 }
 
 /// How an AUC interval was computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IntervalMethod {
     /// Hull of DeLong's interval on the logit scale and Newcombe's method 5.
+    #[default]
     DelongNewcombe,
     /// Newcombe's method 5 alone: DeLong's variance is zero or undefined.
     Newcombe,

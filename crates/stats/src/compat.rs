@@ -24,13 +24,15 @@ mod curve;
 
 use std::str::FromStr;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 use crate::error::{StatsError, check_rate, check_scores};
 use curve::Curve;
 
 /// Which public code to imitate; see the table of [`crate::compat`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CompatRule {
     /// SecMI for DDPM, and ReDiffuse.
     #[serde(rename = "secmi")]
@@ -139,12 +141,12 @@ impl FromStr for CompatRule {
 }
 
 /// What a public code would have printed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompatSummary {
     /// The rule.
     pub rule: CompatRule,
     /// [`CompatRule::definition`].
-    pub definition: &'static str,
+    pub definition: Cow<'static, str>,
     /// AUC by the rule; `None` when the code computes none.
     pub auc: Option<f64>,
     /// "Attack success rate" by the rule, picked on these scores; `None` when the code computes none.
@@ -154,7 +156,7 @@ pub struct CompatSummary {
 }
 
 /// A TPR by the rule of a public code.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CompatPoint {
     /// The FPR asked for.
     pub target_fpr: f64,
@@ -205,7 +207,7 @@ pub fn summarise_compat(
     };
     Ok(CompatSummary {
         rule,
-        definition: rule.definition(),
+        definition: rule.definition().into(),
         auc,
         asr,
         tpr_at_fpr: fprs

@@ -16,7 +16,8 @@
 //! One target's scores make one audit. Pooled over targets they are neither independent (each sample comes N times)
 //! nor the view of any attacker, who has one target: intervals from pooled scores are too narrow.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{StatsError, check_finite};
 use crate::ranks::mean;
@@ -28,7 +29,7 @@ const FEW_MODELS: usize = 32;
 const SMALLEST_SD: f64 = 1e-30;
 
 /// Where the standard deviations of the fits come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LiraVariance {
     /// One for every sample, from its own models: needs two on either side, and many to be any good.

@@ -1,6 +1,7 @@
 //! The exact ROC curve of a score, and operating points on it.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::CONFIDENCE;
 use crate::binomial::two_sided;
@@ -32,15 +33,22 @@ pub struct RocPoint {
     pub fp: usize,
 }
 
+/// A threshold that JSON cannot hold.
+fn or_infinite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+}
+
 /// The most members that can be found without exceeding a false-positive rate.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct OperatingPoint {
     /// The FPR asked for.
     pub fpr: f64,
     /// The FPR at the threshold: the largest reachable one not above `fpr`.
     pub realised_fpr: f64,
     /// Samples with `score >= threshold` are called members. When no sample may be called, the smallest number above
-    /// all scores.
+    /// all scores; null in files where that is infinite.
+    #[serde(deserialize_with = "or_infinite")]
     pub threshold: f64,
     /// Members found.
     pub tp: usize,

@@ -6,7 +6,8 @@
 //! sampling of members and non-members - which, when all seeds are evaluated on the same samples, no number of seeds
 //! makes smaller.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use statrs::function::beta::beta_reg;
 
 use crate::CONFIDENCE;
@@ -14,7 +15,7 @@ use crate::error::{StatsError, check_finite};
 use crate::ranks::{mean, variance};
 
 /// A metric over training seeds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SeedSummary {
     /// Seeds.
     pub n: usize,

@@ -11,7 +11,8 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::CONFIDENCE;
 use crate::auc::{AucInterval, auc_interval};
@@ -93,7 +94,7 @@ fn hash(seed: u64, key: &str) -> u64 {
 }
 
 /// The attack chosen on the calibration half, and its statistics on the report half.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Selection {
     /// Index of the attack with the largest AUC on the calibration half; the first of equals.
     pub chosen: usize,
@@ -112,7 +113,7 @@ pub struct Selection {
 /// The attack was chosen where its calibration non-members happen to score low, so the threshold tends to be too low
 /// as well: of 30 useless attacks the chosen one reached a mean FPR of 0.122 at a target of 0.1 (64 calibration
 /// non-members), one fixed in advance 0.095. Hence the FPR is part of the result.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TransferredThreshold {
     /// The FPR asked for on the calibration half.
     pub target_fpr: f64,

@@ -10,7 +10,8 @@ mod mmd;
 use rand::SeedableRng as _;
 use rand::seq::{SliceRandom as _, index};
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::CONFIDENCE;
 use crate::binomial::two_sided;
@@ -22,7 +23,7 @@ pub use mmd::{MMD_ROWS, MmdTest, mmd_permutation};
 const SUBSETS: usize = 2000;
 
 /// How often k images prove that their owner's pictures were used.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PowerPoint {
     /// Images of one person.
     pub k: usize,

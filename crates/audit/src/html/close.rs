@@ -43,8 +43,8 @@ pub fn controls(report: &Report) -> Markup {
                         None => { p { strong { "Not run. " } "Nothing rules out that members and non-members differ in something that has nothing to do with the model (file format, size, source)." } }
                         Some(b) => {
                             p.figure { (rate(b.auc)) small { " AUC, " (interval(b.auc_ci)) } }
-                            p { strong { (match b.outcome { "void" => "Void. ", "warning" => "Warning. ", _ => "Passed. " }) }
-                                @match b.outcome {
+                            p { strong { (match &*b.outcome { "void" => "Void. ", "warning" => "Warning. ", _ => "Passed. " }) }
+                                @match &*b.outcome {
                                     "void" => { "A classifier that never saw the model separates the two image sets." }
                                     "warning" => { "A classifier that never saw the model does slightly better than chance; read small leaks below with care." }
                                     _ => { "A classifier that never saw the model cannot tell members from non-members." }

@@ -1,10 +1,10 @@
 //! How many generated images pass for copies of training images.
 
+use dualmd_record::utility::Copying;
 use maud::{Markup, html};
 
 use super::figure;
 use crate::conclusion::{beyond, copied};
-use crate::files::Copying;
 use crate::format::{grouped, percent, percent_interval, significant};
 use crate::report::{ModelReport, Report};
 

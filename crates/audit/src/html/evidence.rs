@@ -313,9 +313,9 @@ pub fn compat_section(report: &Report) -> Markup {
     let mut rules: Vec<(&str, &str)> = Vec::new();
     for (_, _, c) in &rows {
         if let Some(s) = &c.summary
-            && rules.iter().all(|r| r.0 != c.rule)
+            && rules.iter().all(|r| *r.0 != c.rule)
         {
-            rules.push((c.rule, s.definition));
+            rules.push((&c.rule, &s.definition));
         }
     }
     let number = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (format!("{v:.4}")), None => "-" } } };

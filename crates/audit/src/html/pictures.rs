@@ -3,12 +3,14 @@
 use std::cell::Cell;
 
 use base64::Engine as _;
+use dualmd_record::exposed::Exposed;
+use dualmd_record::samples::{Nearest, PromptedImage};
 use maud::{Markup, html};
 
 use super::figure;
 use crate::conclusion::{set_looks, told_apart};
 use crate::disk::Png;
-use crate::files::{Exposed, Nearest, Prompted};
+use crate::files::{Pictured, ShownPair};
 use crate::findings::NEARER;
 use crate::format::{count, grouped, percent, percent_interval, significant};
 use crate::report::{ModelReport, Report, View};
@@ -100,7 +102,9 @@ fn prompted(report: &Report, embed: &Embedder) -> Markup {
         }
     }
     let drawn = |m: &ModelReport, text: (&str, bool)| {
-        let of = |p: &&Prompted| (p.prompt.as_deref(), p.member) == (Some(text.0), text.1);
+        let of = |p: &&Pictured<PromptedImage>| {
+            (p.prompt.as_deref(), p.member) == (Some(text.0), text.1)
+        };
         let found = m.pictures.prompted.iter().find(of);
         let alt = format!("{} for: {}", m.title, text.0);
         embed.image(found.and_then(|p| p.picture.as_ref()), &alt)
@@ -121,11 +125,10 @@ fn prompted(report: &Report, embed: &Embedder) -> Markup {
 }
 
 fn pairs(model: &ModelReport, nearest: &Nearest, told: bool, embed: &Embedder) -> Markup {
-    let mut order: Vec<_> = nearest.pairs.iter().collect();
+    let mut order: Vec<_> = model.pictures.pairs.iter().collect();
     order.sort_by(|a, b| {
-        a.distance
-            .unwrap_or(f64::INFINITY)
-            .total_cmp(&b.distance.unwrap_or(f64::INFINITY))
+        let distance = |shown: &ShownPair| shown.pair.distance.unwrap_or(f64::INFINITY);
+        distance(a).total_cmp(&distance(b))
     });
     let reference = &nearest.heldout_reference;
     let near = reference.q05.map(|q| {
@@ -137,10 +140,10 @@ fn pairs(model: &ModelReport, nearest: &Nearest, told: bool, embed: &Embedder) -
     });
     let body = html! {
         h4 { (model.title) }
-        div.pairs { @for pair in order.iter().take(PAIRS) { div.pair {
+        div.pairs { @for shown in order.iter().take(PAIRS) { @let pair = &shown.pair; div.pair {
             div.two {
-                (embed.image(pair.pictures.0.as_ref(), "Generated image"))
-                (embed.image(pair.pictures.1.as_ref(), &format!("Nearest training image, {}", pair.member_id)))
+                (embed.image(shown.pictures.0.as_ref(), "Generated image"))
+                (embed.image(shown.pictures.1.as_ref(), &format!("Nearest training image, {}", pair.member_id)))
             }
             @if let Some(d) = pair.distance {
                 (distance("training", "members", d))
@@ -148,7 +151,7 @@ fn pairs(model: &ModelReport, nearest: &Nearest, told: bool, embed: &Embedder) -
             @if let Some(d) = pair.heldout_distance {
                 (distance("unseen", "nonmembers", d))
             }
-            @if let Some(prompt) = &pair.prompt { p.prompt { (prompt) } }
+            @if let Some(prompt) = &shown.prompt { p.prompt { (prompt) } }
         } } }
     };
     let caption = html! {
@@ -168,7 +171,7 @@ fn equally_many(model: &ModelReport, nearest: &Nearest, told: bool) -> Markup {
         .median_distance_members
         .zip(nearest.median_distance_heldout);
     html! {
-        @match (&nearest.equal, medians) {
+        @match (nearest.equal.flatten(), medians) {
             _ if nearest.prompted => {
                 "Drawn for captions of training images, which these generated images resemble for that alone: their distances show no copying by themselves. "
             }
@@ -181,7 +184,7 @@ fn equally_many(model: &ModelReport, nearest: &Nearest, told: bool) -> Markup {
             }
             (None, Some((member, heldout))) => {
                 "Median distance " (short(member)) " to the nearest member and " (short(heldout)) " to the nearest unseen image"
-                @if let Some(n) = nearest.n_generated { " over " (count(n)) " generated images" }
+                @if let Some(n) = nearest.n_generated { " over " (count(n.as_f64())) " generated images" }
                 ". The two sets may be of different size here, and the larger has the nearer neighbour by chance: this says nothing about copying. "
             }
             (None, None) => {}
@@ -226,8 +229,8 @@ fn exposed(report: &Report, embed: &Embedder) -> Markup {
 }
 
 /// The exposed members of one model, the most exposed first.
-fn ranked<'a>(report: &'a Report, model: &str) -> Vec<&'a Exposed> {
-    let mut list: Vec<&Exposed> = report.exposed.iter().filter(|e| e.model == model).collect();
+fn ranked<'a>(report: &'a Report, model: &str) -> Vec<&'a Pictured<Exposed>> {
+    let mut list: Vec<_> = report.exposed.iter().filter(|e| e.model == model).collect();
     list.sort_by_key(|e| e.rank);
     list
 }

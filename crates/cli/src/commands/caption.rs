@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use dualmd_caption::{CaptionOptions, Captioner, Method};
 use dualmd_data::{ImageSet, LoadOptions, Record, dedupe};
 use dualmd_files::limit;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -98,14 +98,41 @@ fn options_of(args: &CaptionArgs, seed: u64) -> CaptionOptions {
 }
 
 /// What the captions depend on, kept beside them.
-fn settings(args: &CaptionArgs, options: &CaptionOptions) -> Result<Value> {
-    Ok(json!({
-        "data": args.data, "model": args.model.display().to_string(),
-        "model_blake3": hash_of(&args.model)?,
-        "captions_per_image": args.n, "image_size": args.image_size,
-        // Captions do not depend on how many are made at a time: fewer may be what lets a run go on.
-        "options": format!("{:?}", CaptionOptions { batch: 1, ..options.clone() }),
-    }))
+fn settings(args: &CaptionArgs, options: &CaptionOptions) -> Result<Settings> {
+    // Captions do not depend on how many are made at a time: fewer may be what lets a run go on.
+    let options = CaptionOptions {
+        batch: 1,
+        ..options.clone()
+    };
+    Ok(Settings {
+        captions_per_image: args.n,
+        data: args.data.clone(),
+        image_size: args.image_size,
+        model: args.model.display().to_string(),
+        model_blake3: hash_of(&args.model)?,
+        options: format!("{options:?}"),
+    })
+}
+
+/// `captions.jsonl.settings.json`: what the captions depend on.
+#[derive(PartialEq, Serialize, Deserialize)]
+struct Settings {
+    captions_per_image: usize,
+    data: String,
+    image_size: Option<u32>,
+    model: String,
+    model_blake3: String,
+    options: String,
+}
+
+/// A line of the captions; `text` has the image's own captions first.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Captioned {
+    file_name: String,
+    generated: Vec<String>,
+    id: String,
+    text: Vec<String>,
 }
 
 /// Hash of configuration and weights of a folder.
@@ -125,7 +152,7 @@ fn beside(out: &Path) -> PathBuf {
 }
 
 /// The captions that an earlier call with the same settings wrote, by image.
-fn earlier(args: &CaptionArgs, settings: &Value) -> Result<BTreeMap<String, Vec<String>>> {
+fn earlier(args: &CaptionArgs, settings: &Settings) -> Result<BTreeMap<String, Vec<String>>> {
     let mut done = BTreeMap::new();
     dualmd_files::check_target(&args.out)?;
     let text = match dualmd_files::read_text(&args.out, limit::TABLE) {
@@ -135,7 +162,7 @@ fn earlier(args: &CaptionArgs, settings: &Value) -> Result<BTreeMap<String, Vec<
     let path = beside(&args.out);
     let kept = dualmd_files::read(&path, limit::SETTINGS)
         .ok()
-        .and_then(|b| serde_json::from_slice::<Value>(&b).ok());
+        .and_then(|b| serde_json::from_slice::<Settings>(&b).ok());
     if kept.as_ref() != Some(settings) {
         bail_usage!(
             "{} is there and was not made with these settings ({} has its own): choose another file (-o) or remove it",
@@ -144,20 +171,17 @@ fn earlier(args: &CaptionArgs, settings: &Value) -> Result<BTreeMap<String, Vec<
         );
     }
     for (number, line) in text.lines().enumerate() {
-        let entry: Value = serde_json::from_str(line).with_context(|| {
+        let entry: Captioned = serde_json::from_str(line).with_context(|| {
             format!(
                 "{}, line {}: damaged; remove the line",
                 args.out.display(),
                 number + 1
             )
         })?;
-        let captions = entry["generated"].as_array().into_iter().flatten();
-        let captions: Vec<String> = captions
-            .filter_map(|c| c.as_str().map(str::to_owned))
-            .collect();
-        match entry["id"].as_str() {
-            Some(id) if captions.len() == args.n => {
-                done.insert(id.to_owned(), captions);
+        let Captioned { id, generated, .. } = entry;
+        match generated.len() {
+            n if n == args.n && !id.is_empty() => {
+                done.insert(id, generated);
             }
             _ => bail!(
                 "{}, line {}: has no id or not {} captions; remove the line",
@@ -178,10 +202,13 @@ fn write(out: &Path, set: &ImageSet, done: &BTreeMap<String, Vec<String>>) -> Re
         let Some(generated) = done.get(record.id.as_str()) else {
             continue;
         };
-        let text: Vec<&String> = record.captions.iter().chain(generated).collect();
-        let line = json!({
-            "file_name": record.name, "text": text, "generated": generated, "id": record.id.as_str(),
-        });
+        let line = Captioned {
+            file_name: record.name.clone(),
+            generated: generated.clone(),
+            id: record.id.as_str().to_owned(),
+            text: record.captions.iter().chain(generated).cloned().collect(),
+        };
+        let line = serde_json::to_string(&line)?;
         writeln!(lines, "{line}").context("a line of captions")?;
     }
     dualmd_files::write(out, lines.as_bytes())?;

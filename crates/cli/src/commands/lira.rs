@@ -14,20 +14,21 @@ use crate::progress::{Progress, View, duration};
 use crate::stages::held::Held;
 use crate::stages::prepare::{self, Images};
 use crate::stages::sample::{self, Generator};
-use crate::stages::{RunFolder, attack, create_folder, score, train, trainings, write_json};
+use crate::stages::{RunFolder, attack, create_folder, score, train, trainings};
 use crate::{machine, signals};
 use anyhow::{Context, Result, anyhow, bail};
-use dualmd_attack::{Loss, Method, Others, RunOptions, Samples, by_name};
+use dualmd_attack::{Access, Loss, Method, Others, RunOptions, Samples, by_name};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
-use dualmd_files::limit;
 use dualmd_names::{BaseAttack, ModelKind, Needs};
+use dualmd_record::lira::{self, Combined, Lira, LiraResult, Measured, Statistic};
+use dualmd_record::scores::{OK, ScoredAttack, Scores};
 use dualmd_stats::{
     LiraVariance, Roc, auc_interval, combine_seeds, lira_offline_scores, lira_scores,
 };
 use dualmd_torch::Device;
 use dualmd_torch::device::Precision;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -109,18 +110,23 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
         };
         results.push(result);
     }
-    write_json(
-        &folder.join("lira.json"),
-        &json!({
-            "schema": 1, "command": super::run::command_line(), "models": shadows.len(), "targets": args.targets,
-            "statistic": { "attack": BaseAttack::Loss.name(), "t": STATISTIC.t, "draws": STATISTIC.draws, "flip": experiment.train.flip },
-            "results": results,
-        }),
-    )?;
+    let found = Lira {
+        command: super::run::command_line(),
+        models: shadows.len(),
+        targets: args.targets,
+        statistic: Statistic {
+            attack: BaseAttack::Loss.name().to_owned(),
+            t: STATISTIC.t,
+            draws: STATISTIC.draws,
+            flip: experiment.train.flip,
+        },
+        results,
+    };
+    dualmd_record::write(&folder.join("lira.json"), &found)?;
     for shadow in &shadows[..args.targets.min(shadows.len())] {
         super::report::write(&shadow.run.0)?;
     }
-    print_table(&results, shadows.len())?;
+    print_table(&found.results, shadows.len())?;
     if !global.quiet {
         tell!("all in {}", duration(began.elapsed()));
     }
@@ -260,7 +266,7 @@ fn attack_target(
     folder: &Path,
     view: View,
     stop: &AtomicBool,
-) -> Result<Option<Value>> {
+) -> Result<Option<LiraResult>> {
     let mut progress = Progress::new(view);
     // Samples in the order of their ids: the same for all shadows.
     let mut ids: Vec<String> = Vec::new();
@@ -289,21 +295,17 @@ fn attack_target(
     let offline = lira_offline_scores(&phi, &inside, LiraVariance::Auto)?;
     let mut measured = Vec::new();
     for index in 0..shadows.len() {
-        let plain = sides(&phi[index], &inside[index]);
-        let mut entry = serde_json::Map::new();
-        entry.insert("shadow".into(), json!(index));
-        let lists = [
-            (BaseAttack::Loss, Some(plain)),
-            (BaseAttack::Lira, online.of_model(index, &inside)),
-            (BaseAttack::LiraOffline, offline.of_model(index, &inside)),
-        ];
-        for (attack, lists) in lists {
-            let Some((members, others)) = lists else {
-                continue;
-            };
-            entry.insert(attack.name().into(), measure(&members, &others)?);
-        }
-        measured.push(Value::Object(entry));
+        let of = |lists: Option<(Vec<f64>, Vec<f64>)>| {
+            lists
+                .map(|(members, others)| measure(&members, &others))
+                .transpose()
+        };
+        measured.push(lira::Target {
+            shadow: index,
+            loss: of(Some(sides(&phi[index], &inside[index])))?,
+            lira: of(online.of_model(index, &inside))?,
+            lira_offline: of(offline.of_model(index, &inside))?,
+        });
     }
     for (index, shadow) in shadows.iter().enumerate().take(args.targets) {
         let scores = [
@@ -321,39 +323,38 @@ fn attack_target(
         append(shadow, target, &ids, &inside[index], shadows.len(), &scores)?;
     }
     progress.finish(&target.name, "attacked by LiRA");
-    let combined = |attack: BaseAttack| -> Result<Value> {
-        let name = attack.name();
-        let aucs: Vec<f64> = measured
-            .iter()
-            .filter_map(|m| m[name]["auc"].as_f64())
-            .collect();
-        let tprs: Vec<f64> = measured
-            .iter()
-            .filter_map(|m| m[name]["tpr"].as_f64())
-            .collect();
-        let errors: Vec<f64> = measured
-            .iter()
-            .filter_map(|m| m[name]["auc_se"].as_f64())
-            .collect();
-        let summary = if aucs.len() > 1 {
-            serde_json::to_value(combine_seeds(&aucs, &errors)?)?
-        } else {
-            Value::Null
-        };
-        let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
-        Ok(
-            json!({ "auc_mean": mean(&aucs), "tpr_mean": mean(&tprs), "auc": summary, "runs": aucs.len() }),
-        )
+    let all = |of: fn(&lira::Target) -> Option<Measured>| {
+        combined(&measured.iter().filter_map(of).collect::<Vec<_>>())
     };
-    Ok(Some(json!({
-        "model": target.name, "defense": target.defense, "variance": online.variance,
-        "missing_scores": online.missing, "pool": ids.len(),
-        "combined": {
-            "loss": combined(BaseAttack::Loss)?, "lira": combined(BaseAttack::Lira)?,
-            "lira-offline": combined(BaseAttack::LiraOffline)?,
+    Ok(Some(LiraResult {
+        model: target.name.clone(),
+        defense: target.defense.clone(),
+        variance: online.variance,
+        missing_scores: online.missing,
+        pool: ids.len(),
+        combined: lira::Attacks {
+            loss: all(|target| target.loss)?,
+            lira: all(|target| target.lira)?,
+            lira_offline: all(|target| target.lira_offline)?,
         },
-        "shadows": measured,
-    })))
+        shadows: measured,
+    }))
+}
+
+/// One attack over all runs.
+fn combined(runs: &[Measured]) -> Result<Combined> {
+    let list = |of: fn(&Measured) -> f64| runs.iter().map(of).collect::<Vec<_>>();
+    let (aucs, tprs, errors) = (list(|m| m.auc), list(|m| m.tpr), list(|m| m.auc_se));
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
+    Ok(Combined {
+        auc_mean: mean(&aucs),
+        tpr_mean: mean(&tprs),
+        auc: match aucs.len() {
+            0 | 1 => None,
+            _ => Some(combine_seeds(&aucs, &errors)?),
+        },
+        runs: aucs.len(),
+    })
 }
 
 fn sides(values: &[f64], inside: &[bool]) -> (Vec<f64>, Vec<f64>) {
@@ -367,13 +368,18 @@ fn sides(values: &[f64], inside: &[bool]) -> (Vec<f64>, Vec<f64>) {
     (side(true), side(false))
 }
 
-fn measure(members: &[f64], others: &[f64]) -> Result<Value> {
+fn measure(members: &[f64], others: &[f64]) -> Result<Measured> {
     let auc = auc_interval(members, others, dualmd_stats::CONFIDENCE)?;
     let point = Roc::new(members, others)?.operating_point(FPR)?;
-    Ok(json!({
-        "auc": auc.auc, "auc_ci": [auc.low, auc.high], "auc_se": (auc.high - auc.low) / (2.0 * 1.96),
-        "tpr": point.tpr, "fpr": FPR, "n_members": members.len(), "n_nonmembers": others.len(),
-    }))
+    Ok(Measured {
+        auc: auc.auc,
+        auc_ci: [auc.low, auc.high],
+        auc_se: (auc.high - auc.low) / (2.0 * 1.96),
+        tpr: point.tpr,
+        fpr: FPR,
+        n_members: members.len(),
+        n_nonmembers: others.len(),
+    })
 }
 
 fn phi_path(folder: &Path, target: &Target, index: usize) -> PathBuf {
@@ -453,6 +459,15 @@ fn statistic(
     Ok(rows)
 }
 
+/// What LiRA's statistic is made of, for a report.
+#[derive(Serialize)]
+struct Parameters {
+    t: i64,
+    draws: usize,
+    /// Runs, the target among them.
+    models: usize,
+}
+
 /// Adds LiRA's scores to a target's score file and description, so that its report has them beside the other attacks.
 fn append(
     shadow: &Shadow,
@@ -468,9 +483,7 @@ fn append(
         shadow.run.scores(&target.name, "json"),
     );
     let mut rows = read_scores(&csv)?.rows;
-    let text = dualmd_files::read(&json_path, limit::TABLE)?;
-    let mut description: Value = serde_json::from_slice(&text)
-        .with_context(|| format!("{}: damaged; remove it", json_path.display()))?;
+    let mut description: Scores = dualmd_record::read(&json_path)?;
     let groups: BTreeMap<String, Option<String>> = rows
         .iter()
         .map(|r| (r.sample_id.clone(), r.group.clone()))
@@ -489,36 +502,48 @@ fn append(
                 })
             },
         ));
-        if let Some(attacks) = description["attacks"].as_array_mut() {
-            attacks.retain(|a| a["attack"] != name);
-            attacks.push(json!({
-                "attack": name, "title": title, "paper": "Carlini et al. 2022, arXiv 2112.03570",
-                "access": "white-box", "network_calls_per_sample": STATISTIC.draws * models * orientations,
-                "formula": "log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)",
-                "misses": "knows the pool and the recipe; needs many runs for a spread of each image's own",
-                "seconds": null, "status": "ok", "reason": null,
-                "parameters": { "t": STATISTIC.t, "draws": STATISTIC.draws, "models": models },
-            }));
-        }
+        description.attacks.retain(|a| a.attack != name);
+        description.attacks.push(ScoredAttack {
+            attack: name.to_owned(),
+            title: Some((*title).to_owned()),
+            paper: Some("Carlini et al. 2022, arXiv 2112.03570".into()),
+            access: Some(Access::WhiteBox.name().to_owned()),
+            network_calls_per_sample: Some((STATISTIC.draws * models * orientations).into()),
+            formula: Some("log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)".into()),
+            misses: Some("knows the pool and the recipe; needs many runs for a spread of each image's own".into()),
+            status: Some(OK.to_owned()),
+            parameters: serde_json::to_value(Parameters {
+                t: STATISTIC.t,
+                draws: STATISTIC.draws,
+                models,
+            })?,
+            ..ScoredAttack::default()
+        });
     }
     score::write(&csv, &json_path, &rows, &description)
 }
 
-fn print_table(results: &[Value], models: usize) -> Result<()> {
+fn print_table(results: &[LiraResult], models: usize) -> Result<()> {
     outln!(
         "mean over {models} runs, each the target of the others; TPR at {:.0} % false alarms",
         100.0 * FPR
     )?;
     outln!("{:<14} {:<13} {:>6} {:>6}", "model", "attack", "AUC", "TPR")?;
-    for result in results {
-        for attack in [BaseAttack::Loss, BaseAttack::LiraOffline, BaseAttack::Lira] {
+    for LiraResult {
+        model, combined, ..
+    } in results
+    {
+        let attacks = [
+            (BaseAttack::Loss, &combined.loss),
+            (BaseAttack::LiraOffline, &combined.lira_offline),
+            (BaseAttack::Lira, &combined.lira),
+        ];
+        for (attack, c) in attacks {
             let attack = attack.name();
-            let c = &result["combined"][attack];
             outln!(
-                "{:<14} {attack:<13} {:>6.3} {:>6.3}",
-                result["model"].as_str().unwrap_or("?"),
-                c["auc_mean"].as_f64().unwrap_or(f64::NAN),
-                c["tpr_mean"].as_f64().unwrap_or(f64::NAN)
+                "{model:<14} {attack:<13} {:>6.3} {:>6.3}",
+                c.auc_mean,
+                c.tpr_mean
             )?;
         }
     }

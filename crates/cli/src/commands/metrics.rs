@@ -10,7 +10,8 @@ use crate::{bail_usage, choices};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, LoadOptions, Split};
 use dualmd_metrics::{Gaussian, Likeness, frechet_distance};
-use serde_json::{Value, json};
+use dualmd_record::utility::{Copying, Frechet, ImageQuality, Utility};
+use serde::Serialize;
 use std::process::ExitCode;
 
 /// Reads, compares, prints.
@@ -37,7 +38,13 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
     let [_, height, width] = generated.shape();
     let size = [height, width];
     let seed = global.seed.unwrap_or(0);
-    let mut measured = json!({ "missing": [] });
+    let mut measured = Measured {
+        utility: Utility {
+            missing: Some(Vec::new()),
+            ..Utility::default()
+        },
+        frechet_to_statistics: None,
+    };
     if let Some(extractor) = extractor(args.features, args.weights.as_deref(), size, engine.device)?
     {
         let features = |set: &ImageSet| {
@@ -56,16 +63,19 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
                 .map(|m| m.features),
         };
         let drawn = features(&generated)?;
-        measured = measure(&drawn, &sides, seed);
+        measured.utility = measure(&drawn, &sides, seed);
         if let Some(path) = &args.save_statistics {
             Gaussian::of(&sides.heldout).write_npz(path)?;
         }
         if let Some(path) = &args.statistics {
             let theirs = Gaussian::read_npz(path)?;
-            let found = frechet_distance(&Gaussian::of(&drawn.features), &theirs)
+            let distance = frechet_distance(&Gaussian::of(&drawn.features), &theirs)
                 .with_context(|| format!("the distance to {}", path.display()))?;
-            measured["frechet_to_statistics"] =
-                json!({ "file": path, "n": theirs.n(), "distance": found });
+            measured.frechet_to_statistics = Some(ToStatistics {
+                file: path.display().to_string(),
+                n: theirs.n(),
+                distance,
+            });
         }
     } else if args.statistics.is_some() || args.save_statistics.is_some() {
         bail_usage!("--statistics are of features: choose some with --features");
@@ -74,13 +84,17 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
         let mut likened = copies::likenesses(args.copies, args.copies_weights.as_deref(), size)?;
         if let Some(differ) = &differ {
             likened.retain(|(_, likeness)| *likeness != Likeness::Rmse);
-            miss(&mut measured, format!("copies by pixels: {differ}"));
+            let missing = measured.utility.missing.get_or_insert_default();
+            missing.push(format!("copies by pixels: {differ}"));
         }
         let ids: Vec<&str> = members.records.iter().map(|r| r.id.as_str()).collect();
         let sides = Sides::new(likened, &bytes_of_all(&members), &bytes_of_all(&real))?;
-        measured["copies"] = sides.measure(&bytes_of_all(&generated), None, &ids, seed)?;
+        let copies = sides.measure(&bytes_of_all(&generated), None, &ids, seed)?;
+        measured.utility.copies = Some(copies);
     }
     if args.json {
+        // As a value, whose keys are in alphabetical order as in the files of a run.
+        let measured = serde_json::to_value(&measured)?;
         outln!("{}", serde_json::to_string_pretty(&measured)?)?;
     } else {
         print(&measured)?;
@@ -88,11 +102,22 @@ pub fn metrics(global: &Global, args: &MetricsArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Adds to what is not measured, and why.
-fn miss(measured: &mut Value, reason: String) {
-    if let Some(missing) = measured["missing"].as_array_mut() {
-        missing.push(reason.into());
-    }
+/// What is printed: what `utility/MODEL.json` of a run holds, and the distance to another program's statistics.
+#[derive(Debug, Serialize)]
+struct Measured {
+    #[serde(flatten)]
+    utility: Utility,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    frechet_to_statistics: Option<ToStatistics>,
+}
+
+/// The distance of generated images to the statistics in a file.
+#[derive(Debug, Serialize)]
+struct ToStatistics {
+    file: String,
+    /// Images that the statistics are of, where the file says.
+    n: Option<usize>,
+    distance: Frechet,
 }
 
 /// What to say where not all sets have one size, and are compared pixel by pixel.
@@ -128,121 +153,92 @@ fn read(data: &str, args: &MetricsArgs, split: Option<&Split>) -> Result<ImageSe
     Ok(set)
 }
 
-fn print(measured: &Value) -> Result<()> {
-    if measured["features"].is_string() {
-        print_distances(measured)?;
+fn print(measured: &Measured) -> Result<()> {
+    let utility = &measured.utility;
+    if let Some(images) = &utility.images {
+        print_distances(images, measured.frechet_to_statistics.as_ref())?;
     }
-    for found in measured["copies"].as_array().into_iter().flatten() {
+    for found in utility.copies.iter().flatten() {
         print_copies(found)?;
     }
-    for reason in measured["missing"].as_array().into_iter().flatten() {
-        outln!("not measured: {}", reason.as_str().unwrap_or("?"))?;
+    for reason in utility.missing.iter().flatten() {
+        outln!("not measured: {reason}")?;
     }
     Ok(())
 }
 
-fn print_copies(found: &Value) -> Result<()> {
-    let number = |pointer: &str| {
-        found
-            .pointer(pointer)
-            .and_then(Value::as_f64)
-            .unwrap_or(0.0)
-    };
-    let side = if found["likeness"] == "rmse" {
+fn print_copies(c: &Copying) -> Result<()> {
+    let side = if c.likeness == Likeness::Rmse.name() {
         "below"
     } else {
         "above"
     };
     outln!(
         "copies by {}: {} of {} generated images, of {} different members ({} {side} {:.4}, passed by {:.2} % of real images it never saw; {:.1} % to {:.1} %)",
-        found["features"].as_str().unwrap_or("?"),
-        number("/found/copies"),
-        number("/n_generated"),
-        number("/found/distinct"),
-        found["likeness"].as_str().unwrap_or("?"),
-        number("/found/threshold"),
-        100.0 * number("/false_copy_rate"),
-        100.0 * number("/found/share_ci/0"),
-        100.0 * number("/found/share_ci/1"),
+        c.features,
+        c.found.copies,
+        c.n_generated,
+        c.found.distinct,
+        c.likeness,
+        c.found.threshold,
+        100.0 * c.false_copy_rate,
+        100.0 * c.found.share_ci[0],
+        100.0 * c.found.share_ci[1],
     )?;
     outln!(
         "  at {} images a side: of members {}, of images it never saw {} (thresholds that {:.2} % of such images pass)",
-        number("/control/n"),
-        number("/control/members/copies"),
-        number("/control/heldout/copies"),
-        100.0 * number("/control/false_copy_rate"),
+        c.control.n,
+        c.control.members.copies,
+        c.control.heldout.copies,
+        100.0 * c.control.false_copy_rate,
     )
 }
 
-fn print_distances(measured: &Value) -> Result<()> {
-    let number = |pointer: &str| measured.pointer(pointer).and_then(Value::as_f64);
-    let line = |name: &str, value: Option<f64>, rest: String| match value {
-        Some(value) => outln!("{name:<24} {value:>10.4}  {rest}"),
-        None => Ok(()),
-    };
+fn print_distances(images: &ImageQuality, theirs: Option<&ToStatistics>) -> Result<()> {
+    let line = |name: &str, value: f64, rest: String| outln!("{name:<24} {value:>10.4}  {rest}");
     outln!(
         "{} generated, {} real images, features {}",
-        measured["n_generated"],
-        measured["n_real"],
-        measured["features"].as_str().unwrap_or("?")
+        images.n_generated,
+        images.n_real,
+        images.features
     )?;
-    let file = measured["frechet_to_statistics"]["file"].as_str();
-    line(
-        "FD to the statistics",
-        number("/frechet_to_statistics/distance/value"),
-        file.map(|f| format!("({f})")).unwrap_or_default(),
-    )?;
-    let range = |low: &str, high: &str| match (number(low), number(high)) {
-        (Some(low), Some(high)) => format!("{low:.4} to {high:.4}"),
-        _ => String::new(),
-    };
-    line(
-        "Frechet distance",
-        number("/frechet/distance/value"),
-        range("/frechet/ci/0", "/frechet/ci/1"),
-    )?;
-    let n = format!("{} images a side", measured["frechet"]["floor"]["n"]);
-    line(
-        "  generated and real",
-        number("/frechet/floor/generated_real/mean"),
-        n.clone(),
-    )?;
-    line(
-        "  real and real",
-        number("/frechet/floor/real_real/mean"),
-        n.clone(),
-    )?;
-    line("  excess", number("/frechet/floor/excess"), n)?;
-    line("KID", number("/kid/full"), {
-        let se =
-            number("/kid/full_se").map_or(String::new(), |se| format!("standard error {se:.4}"));
-        format!("unbiased; {se}")
-    })?;
-    line("Inception score", number("/inception_score/mean"), {
-        format!(
-            "one split, at most {}",
-            measured["inception_score"]["upper_bound"]
-        )
-    })?;
-    line(
-        "precision",
-        number("/precision_recall/precision"),
-        String::new(),
-    )?;
-    line("recall", number("/precision_recall/recall"), String::new())?;
-    line(
-        "density",
-        number("/density_coverage/density"),
-        String::new(),
-    )?;
-    line(
-        "coverage",
-        number("/density_coverage/coverage"),
-        String::new(),
-    )?;
-    line("gap to members", number("/gap/gap"), {
-        let p = number("/gap/p_value").map_or(String::new(), |p| format!("p = {p:.3}"));
-        format!("below 0: nearer to members; {p}")
-    })?;
+    if let Some(ToStatistics { file, distance, .. }) = theirs {
+        line("FD to the statistics", distance.value, format!("({file})"))?;
+    }
+    if let Some(frechet) = &images.frechet {
+        let [low, high] = frechet.ci;
+        let range = format!("{low:.4} to {high:.4}");
+        line("Frechet distance", frechet.distance.value, range)?;
+        let floor = &frechet.floor;
+        let n = format!("{} images a side", floor.n);
+        line("  generated and real", floor.generated_real.mean, n.clone())?;
+        line("  real and real", floor.real_real.mean, n.clone())?;
+        line("  excess", floor.excess, n)?;
+    }
+    if let Some(kid) = &images.kid {
+        let se = format!("unbiased; standard error {:.4}", kid.full_se);
+        line("KID", kid.full, se)?;
+    }
+    if let Some(score) = &images.inception_score {
+        let most = format!("one split, at most {}", score.upper_bound);
+        line("Inception score", score.mean, most)?;
+    }
+    if let Some(found) = &images.precision_recall {
+        line("precision", found.precision, String::new())?;
+        line("recall", found.recall, String::new())?;
+    }
+    if let Some(found) = &images.density_coverage {
+        line("density", found.density, String::new())?;
+        line("coverage", found.coverage, String::new())?;
+    }
+    if let Some(found) = &images.gap {
+        let p = found.p_value.map(|p| format!("p = {p:.3}"));
+        let p = p.unwrap_or_default();
+        line(
+            "gap to members",
+            found.gap,
+            format!("below 0: nearer to members; {p}"),
+        )?;
+    }
     Ok(())
 }

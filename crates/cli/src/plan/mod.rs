@@ -26,20 +26,12 @@ use anyhow::{Context as _, Result, bail};
 use dualmd_attack::nn::BlackBox;
 use dualmd_files::limit;
 use dualmd_names::BaseAttack;
+pub use dualmd_record::plan::Versions;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Version of `plan.json`; fields may be added without changing it.
 const SCHEMA: u32 = 1;
-
-/// Versions the results depend on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Versions {
-    /// This program.
-    pub dualmd: String,
-    /// The tensor library.
-    pub libtorch: String,
-}
 
 /// The images, once they are read and split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use super::sample::{Generator, read_samples};
 use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
 use super::similar::needs_images;
-use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility, write_json};
+use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility};
 use crate::choices::Weights;
 use crate::engine::Engine;
 use crate::plan::{Plan, REFERENCE, Target};
@@ -15,11 +15,11 @@ use dualmd_attack::AttackError;
 use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_files::limit;
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, BaseAttack, Needs};
+use dualmd_record::exposed::Exposed;
+use dualmd_record::scores::Scores;
 use dualmd_torch::{Device, Tensor};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,7 +58,7 @@ pub fn all(
         if target.attacks.is_empty() {
             continue;
         }
-        if complete(run, plan, target, compared_by.as_deref()) {
+        if complete(run, plan, target, compared_by.as_deref())? {
             parts::remove(&run.scores(&target.name, "csv"))?;
             continue;
         }
@@ -89,7 +89,7 @@ pub fn all(
     let Attacked {
         records, labels, ..
     } = &attacked;
-    blind::write(&run.0.join("controls.json"), records, labels, plan.seed)?;
+    blind::write(&run.controls(), records, labels, plan.seed)?;
     sets::all(run, plan, labels)?;
     let s = &images.selected;
     let members: Vec<&Record> = s.members.iter().map(|&i| &images.set.records[i]).collect();
@@ -157,7 +157,7 @@ fn attack_one(
     engine: &Engine,
     progress: &mut Progress,
     stop: &AtomicBool,
-) -> Result<Value> {
+) -> Result<Scores> {
     let open = |run: &RunFolder, names: &[String]| -> Result<Generator> {
         let folders: Vec<PathBuf> = names.iter().map(|p| run.model(p)).collect();
         Generator::open(&folders, weight_set(plan.audit.weights), engine)
@@ -224,7 +224,7 @@ fn attack_one(
         weights: plan.audit.weights,
         parts: &parts,
     };
-    let kept = Kept::read(&csv, &json);
+    let kept = Kept::read(&csv, &json)?;
     let (x, labels) = (&attacked.x, &attacked.labels);
     let scored = score(&subject, x, labels, kept, engine, progress, stop)?;
     score::write(&csv, &json, &scored.rows, &scored.description)?;
@@ -248,34 +248,34 @@ pub fn stopped(error: &anyhow::Error) -> bool {
 
 /// Are the scores of all attacks there? A model with a failed attack is attacked again, and so is one of whom other
 /// attacks are asked now, or the same with another share of known images or other features; what can be kept is kept.
-fn complete(run: &RunFolder, plan: &Plan, target: &Target, compared_by: Option<&str>) -> bool {
-    let description = dualmd_files::read(&run.scores(&target.name, "json"), limit::TABLE)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    let done = |d: &Value| {
-        let names = d["attacks"].as_array().into_iter().flatten();
-        let names: Vec<&str> = names.filter_map(|a| a["attack"].as_str()).collect();
+fn complete(
+    run: &RunFolder,
+    plan: &Plan,
+    target: &Target,
+    compared_by: Option<&str>,
+) -> Result<bool> {
+    let description: Option<Scores> =
+        dualmd_record::read_if_usable(&run.scores(&target.name, "json"))?;
+    let done = |d: &Scores| {
+        let there = |attack: &AttackSpec| {
+            let name = attack.to_string();
+            d.attacks.iter().any(|a| a.attack == name)
+        };
         failures(d).is_empty()
-            && d["known_fraction"] == plan.audit.known_fraction
-            && d["compared_by"].as_str() == compared_by
-            && target
-                .attacks
-                .iter()
-                .all(|a| names.contains(&a.to_string().as_str()))
+            && d.known_fraction == Some(plan.audit.known_fraction)
+            && d.compared_by.as_deref() == compared_by
+            && target.attacks.iter().all(there)
     };
-    run.scores(&target.name, "csv").exists() && description.is_some_and(|d| done(&d))
+    Ok(run.scores(&target.name, "csv").exists() && description.is_some_and(|d| done(&d)))
 }
 
 /// One sentence per attack that failed, from a description.
-pub fn failures(description: &Value) -> Vec<String> {
-    let attacks = description["attacks"].as_array();
-    attacks
-        .into_iter()
-        .flatten()
-        .filter(|a| a["status"] == "failed")
+pub fn failures(description: &Scores) -> Vec<String> {
+    let failed = description.attacks.iter().filter(|a| a.failed());
+    failed
         .map(|a| {
-            let text = |key: &str| a[key].as_str().unwrap_or("?").to_owned();
-            format!("attack {} failed: {}", text("attack"), text("reason"))
+            let reason = a.reason.as_deref().unwrap_or("?");
+            format!("attack {} failed: {reason}", a.attack)
         })
         .collect()
 }
@@ -304,18 +304,19 @@ pub fn write_exposed(run: &RunFolder, models: &[&str], members: &[&Record]) -> R
                 continue;
             };
             save_png(&folder.join(format!("{id}.png")), &record.picture)?;
-            entries.push(json!({
-                "model": model, "attack": "mean rank", "id": id, "png": format!("exposed/{id}.png"),
-                "score": score, "rank": rank + 1,
-            }));
+            entries.push(Exposed {
+                model: model.to_owned(),
+                attack: "mean rank".into(),
+                png: format!("exposed/{id}.png"),
+                id,
+                score,
+                rank: rank as u32 + 1,
+            });
         }
     }
-    write_json(&run.0.join("exposed.json"), &entries)?;
+    dualmd_record::write_list(&run.exposed(), &entries)?;
     // Members that an earlier call showed, and this one does not.
-    let listed: Vec<String> = entries
-        .iter()
-        .filter_map(|e| Some(format!("{}.png", e["id"].as_str()?)))
-        .collect();
+    let listed: Vec<String> = entries.iter().map(|e| format!("{}.png", e.id)).collect();
     let others = files_in(&folder, |path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let id = name.strip_suffix(".png").unwrap_or_default();

@@ -3,10 +3,10 @@
 use super::utility::{cache_folder, extract};
 use crate::choices::Copies as Choice;
 use anyhow::{Context, Result, bail};
-use dualmd_metrics::copies::{FALSE_COPIES, Likeness, copies, to_own};
+use dualmd_metrics::copies::{FALSE_COPIES, Likeness, Pair, copies, to_own};
 use dualmd_metrics::{Extractor, Features, Pixels, Sscd, SscdForm};
+use dualmd_record::utility::{CopyPair, Copying, OwnPrompt};
 use dualmd_torch::Tensor;
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// Variable that names the folder of the networks.
@@ -126,15 +126,15 @@ impl Sides {
         per_prompt: Option<usize>,
         ids: &[&str],
         seed: u64,
-    ) -> Result<Value> {
+    ) -> Result<Vec<Copying>> {
         if generated.size()[0] < 2 {
-            return Ok(json!([]));
+            return Ok(Vec::new());
         }
         let measured = self.0.iter().map(|side| {
             let drawn = extract(side.extractor.as_ref(), generated)?.features;
             side.measure(&drawn, per_prompt, ids, seed)
         });
-        Ok(Value::Array(measured.collect::<Result<_>>()?))
+        measured.collect()
     }
 }
 
@@ -145,9 +145,9 @@ impl Side {
         per_prompt: Option<usize>,
         ids: &[&str],
         seed: u64,
-    ) -> Result<Value> {
+    ) -> Result<Copying> {
         let (members, heldout) = (&self.members, &self.heldout);
-        let mut own = Value::Null;
+        let mut own_prompt = None;
         let mut of_members = drawn.clone();
         let mut strangers = None;
         if let Some(k) = per_prompt {
@@ -159,7 +159,10 @@ impl Side {
                 let rows: Vec<usize> = (0..drawn.count()).map(|i| i / k).collect();
                 to_own(drawn, images, &rows, self.likeness)
             };
-            own = json!({ "members": mean(&of_members, members)?, "heldout": mean(&others, heldout)? });
+            own_prompt = Some(OwnPrompt {
+                members: mean(&of_members, members)?,
+                heldout: mean(&others, heldout)?,
+            });
             strangers = Some(others);
         }
         let counted = copies(
@@ -171,20 +174,23 @@ impl Side {
             FALSE_COPIES,
             seed,
         )?;
-        let pairs: Vec<Value> = counted
-            .pairs
-            .iter()
-            .map(|pair| {
-                json!({
-                    "generated": pair.generated, "member_id": ids.get(pair.member),
-                    "likeness": pair.likeness,
-                })
-            })
-            .collect();
-        let mut value = serde_json::to_value(&counted)?;
-        value["pairs"] = pairs.into();
-        value["own_prompt"] = own;
-        Ok(value)
+        let pair = |pair: &Pair| CopyPair {
+            generated: pair.generated,
+            member_id: ids.get(pair.member).map(|&id| id.to_owned()),
+            likeness: pair.likeness,
+        };
+        Ok(Copying {
+            pairs: counted.pairs.iter().map(pair).collect(),
+            features: counted.features,
+            likeness: counted.likeness.name().to_owned(),
+            n_generated: counted.n_generated,
+            n_members: counted.n_members,
+            n_heldout: counted.n_heldout,
+            false_copy_rate: counted.false_copy_rate,
+            found: counted.found,
+            control: counted.control,
+            own_prompt,
+        })
     }
 }
 
@@ -208,14 +214,11 @@ mod tests {
         let ids = ["black", "grey", "white"];
         let found = sides.measure(&flat(&[0.9, -0.5]), None, &ids, 1).unwrap();
         let pixels = &found[0];
-        assert_eq!(pixels["features"], "pixels-2x2");
-        assert_eq!(
-            (&pixels["found"]["copies"], &pixels["likeness"]),
-            (&json!(1), &json!("rmse"))
-        );
-        assert_eq!(pixels["pairs"][0]["member_id"], "white");
-        assert_eq!(pixels["pairs"][0]["generated"], 0);
-        assert!(pixels["own_prompt"].is_null());
+        assert_eq!(pixels.features, "pixels-2x2");
+        assert_eq!((pixels.found.copies, pixels.likeness.as_str()), (1, "rmse"));
+        assert_eq!(pixels.pairs[0].member_id.as_deref(), Some("white"));
+        assert_eq!(pixels.pairs[0].generated, 0);
+        assert_eq!(pixels.own_prompt, None);
     }
 
     #[test]
@@ -225,13 +228,10 @@ mod tests {
         // Two for each caption: exact for the members, off by 0.4 of 2 for the others.
         let drawn = flat(&[-1.0, -1.0, 1.0, 1.0, 0.2, 0.2, -0.2, -0.2]);
         let found = sides.measure(&drawn, Some(2), &["a", "b"], 1).unwrap();
-        let own = &found[0]["own_prompt"];
-        assert_eq!(own["members"], 0.0);
-        assert!(
-            (own["heldout"].as_f64().unwrap() - 0.2).abs() < 0.005,
-            "{own}"
-        );
-        assert_eq!(found[0]["n_generated"], 4);
+        let own = found[0].own_prompt.unwrap();
+        assert_eq!(own.members, 0.0);
+        assert!((own.heldout - 0.2).abs() < 0.005, "{own:?}");
+        assert_eq!(found[0].n_generated, 4);
         assert!(
             sides
                 .measure(&flat(&[0.0; 6]), Some(4), &["a", "b"], 1)
@@ -245,12 +245,12 @@ mod tests {
         let sides = Sides::new(pixels(), &flat(&[0.0]), &flat(&[0.0, 1.0])).unwrap();
         assert_eq!(
             sides.measure(&flat(&[0.0, 1.0]), None, &["a"], 1).unwrap(),
-            json!([])
+            []
         );
         let sides = Sides::new(pixels(), &flat(&[0.0, 0.5]), &flat(&[0.0, 1.0])).unwrap();
         assert_eq!(
             sides.measure(&flat(&[0.0]), None, &["a", "b"], 1).unwrap(),
-            json!([])
+            []
         );
         assert!(likenesses(Choice::None, None, [2, 2]).unwrap().is_empty());
         let missing = likenesses(Choice::Sscd, Some(Path::new("none.onnx")), [2, 2]);

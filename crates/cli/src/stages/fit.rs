@@ -15,6 +15,7 @@ use dualmd_metrics::Extractor;
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor};
 use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -188,6 +189,14 @@ fn distinct<'a>(lists: &[&'a [String]]) -> (Vec<&'a str>, Vec<Vec<usize>>) {
     (texts, of)
 }
 
+/// What is written beside a head.
+#[derive(Serialize, Deserialize)]
+struct Learnt {
+    /// Hash of all that it was learnt from.
+    of: String,
+    calibration: Calibration,
+}
+
 /// The description beside a head.
 fn beside(kept: &Path) -> PathBuf {
     kept.with_extension("json")
@@ -195,12 +204,11 @@ fn beside(kept: &Path) -> PathBuf {
 
 /// A head that was learnt from the same; nothing if there is none or it is damaged.
 fn read(kept: &Path, key: &str) -> Option<(Fit, Calibration)> {
-    let description: serde_json::Value =
-        serde_json::from_slice(&dualmd_files::read(&beside(kept), limit::TABLE).ok()?).ok()?;
-    if description["of"] != key {
+    let description = dualmd_files::read(&beside(kept), limit::TABLE).ok()?;
+    let Learnt { of, calibration } = serde_json::from_slice(&description).ok()?;
+    if of != key {
         return None;
     }
-    let calibration = serde_json::from_value(description["calibration"].clone()).ok()?;
     let fit = Fit::from_tensors(read_safetensors(kept).ok()?).ok()?;
     Some((fit, calibration))
 }
@@ -212,10 +220,12 @@ fn write(kept: &Path, key: &str, fit: &Fit, calibration: &Calibration) -> Result
     // What stood there is another head's.
     remove(&beside(kept))?;
     write_safetensors(kept, fit.tensors(), &[("of", key)])?;
-    write_json(
-        &beside(kept),
-        &serde_json::json!({ "of": key, "calibration": calibration }),
-    )
+    let learnt = Learnt {
+        of: key.to_owned(),
+        calibration: calibration.clone(),
+    };
+    // As a value, whose keys are in alphabetical order.
+    write_json(&beside(kept), &serde_json::to_value(learnt)?)
 }
 
 #[cfg(test)]

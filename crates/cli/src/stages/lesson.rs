@@ -19,6 +19,7 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Denoiser, Model, TextToImage};
 use dualmd_files::limit;
+use dualmd_record::training::Guarantee;
 use dualmd_torch::Tensor;
 use dualmd_torch::device::Precision;
 use rand::TryRngCore;
@@ -255,19 +256,25 @@ fn privacy(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Privacy> 
     })
 }
 
-/// What a training spends, for its record; `null` for one that promises nothing.
-pub fn spent(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<serde_json::Value> {
+/// What a training spends, for its record; nothing for one that promises nothing.
+pub fn spent(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Option<Guarantee>> {
     let JobKind::DpSgd { delta, .. } = kind else {
-        return Ok(serde_json::Value::Null);
+        return Ok(None);
     };
     let privacy = privacy(kind, options, n)?;
     let rate = (options.batch as f64 / n.max(1) as f64).min(1.0);
     // The steps that were planned, whatever became of them.
     let spent = accountant::spent(options.steps, rate, privacy.noise_multiplier, *delta)?;
-    Ok(serde_json::json!({
-        "epsilon": spent.epsilon, "delta": delta, "order": spent.order, "sampling_rate": rate,
-        "noise_multiplier": privacy.noise_multiplier, "clip": privacy.clip, "noise_multiplicity": privacy.noise_multiplicity,
-        "accountant": "RDP", "adjacency": "add or remove one image",
+    Ok(Some(Guarantee {
+        epsilon: Some(spent.epsilon),
+        delta: Some(*delta),
+        order: Some(spent.order),
+        sampling_rate: Some(rate),
+        noise_multiplier: Some(privacy.noise_multiplier),
+        clip: Some(privacy.clip),
+        noise_multiplicity: Some(privacy.noise_multiplicity.into()),
+        accountant: Some("RDP".into()),
+        adjacency: Some("add or remove one image".into()),
     }))
 }
 

@@ -25,49 +25,9 @@ pub mod vit;
 
 use anyhow::{Context, Result, bail};
 use dualmd_files::shown;
+pub use dualmd_record::RunFolder;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-
-/// Where things are in a run's folder.
-#[derive(Debug, Clone)]
-pub struct RunFolder(pub PathBuf);
-
-impl RunFolder {
-    /// `experiment.toml`
-    pub fn experiment(&self) -> PathBuf {
-        self.0.join("experiment.toml")
-    }
-
-    /// `plan.json`
-    pub fn plan(&self) -> PathBuf {
-        self.0.join("plan.json")
-    }
-
-    /// `split.json`
-    pub fn split(&self) -> PathBuf {
-        self.0.join("split.json")
-    }
-
-    /// `models/NAME`
-    pub fn model(&self, name: &str) -> PathBuf {
-        self.0.join("models").join(name)
-    }
-
-    /// `checkpoints/NAME`
-    pub fn checkpoints(&self, name: &str) -> PathBuf {
-        self.0.join("checkpoints").join(name)
-    }
-
-    /// `samples/NAME`
-    pub fn samples(&self, name: &str) -> PathBuf {
-        self.0.join("samples").join(name)
-    }
-
-    /// `scores/NAME.EXTENSION`
-    pub fn scores(&self, name: &str, extension: &str) -> PathBuf {
-        self.0.join("scores").join(format!("{name}.{extension}"))
-    }
-}
 
 /// BLAKE3 over the contents of files, in this order.
 pub fn hash_files(files: &[PathBuf]) -> Result<String> {

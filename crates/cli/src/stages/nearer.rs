@@ -3,6 +3,7 @@
 use super::sample::Side;
 use anyhow::Result;
 use dualmd_data::stream;
+use dualmd_record::samples::NearestEqual;
 use dualmd_stats::{Nearer, nearer};
 use dualmd_torch::{Device, Kind, Tensor};
 use rand::seq::index;
@@ -25,7 +26,7 @@ pub fn measure(
     members: Side<'_>,
     heldout: Side<'_>,
     seed: u64,
-) -> Result<Option<Nearer>> {
+) -> Result<Option<NearestEqual>> {
     let drawn = generated.size().first().copied().unwrap_or(0);
     if drawn == 0 || members.positions.len() < 2 || heldout.positions.len() < 2 {
         return Ok(None);
@@ -46,13 +47,30 @@ pub fn measure(
         distances(members, "nearer-members")?,
         distances(heldout, "nearer-heldout")?,
     );
-    Ok(Some(nearer(
-        &to_members,
-        &to_others,
-        DRAWS,
-        RELABELLINGS,
+    let Nearer {
+        n,
+        generated,
+        draws,
         seed,
-    )?))
+        median_members,
+        median_others,
+        share,
+        share_ci,
+        p_value,
+        relabellings,
+    } = nearer(&to_members, &to_others, DRAWS, RELABELLINGS, seed)?;
+    Ok(Some(NearestEqual {
+        n,
+        generated,
+        draws,
+        seed,
+        median_members,
+        median_others,
+        share,
+        share_ci,
+        p_value,
+        relabellings,
+    }))
 }
 
 /// At most [`REAL`] of the positions, in their order.

@@ -2,7 +2,7 @@
 
 use super::attack::weight_set;
 use super::prepare::Images;
-use super::{RunFolder, create_folder, files_in, hash_files, pictures, text, write_json};
+use super::{RunFolder, create_folder, files_in, hash_files, pictures, text};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
@@ -19,9 +19,10 @@ use dualmd_diffusion::{
     network_folder, scheduler_file,
 };
 use dualmd_files::Building;
+use dualmd_record::folder::{NEAREST, PROMPTS};
+use dualmd_record::samples::{HeldoutReference, Nearest, NearestPair, PromptedImage};
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Device, Tensor};
-use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -262,8 +263,8 @@ pub fn all(
             return Ok(false);
         }
         let folder = run.samples(&target.name);
-        if folder.join("nearest.json").exists() {
-            if !compared(&folder) {
+        if folder.join(NEAREST).exists() {
+            if !compared(&folder)? {
                 let generated = of_members(plan, images, read_samples(run, &target.name)?);
                 nearest_of_run(plan, images, &folder, &generated)?;
             }
@@ -295,11 +296,12 @@ pub fn all(
 
 /// Does `nearest.json` hold the comparison at equal numbers? Those of earlier versions do not; the images that were drawn are still
 /// there.
-fn compared(folder: &Path) -> bool {
-    let bytes =
-        dualmd_files::read(&folder.join("nearest.json"), dualmd_files::limit::SETTINGS).ok();
-    let file = bytes.and_then(|b| serde_json::from_slice::<serde_json::Value>(&b).ok());
-    file.is_some_and(|f| f.get("equal").is_some()) || !folder.join("samples.npy").exists()
+///
+/// # Errors
+/// A newer version of this program wrote it.
+fn compared(folder: &Path) -> Result<bool> {
+    let file: Option<Nearest> = dualmd_record::read_if_usable(&folder.join(NEAREST))?;
+    Ok(file.is_some_and(|file| file.equal.is_some()) || !folder.join("samples.npy").exists())
 }
 
 fn nearest_of_run(plan: &Plan, images: &Images, folder: &Path, generated: &Tensor) -> Result<()> {
@@ -396,12 +398,15 @@ pub fn write_prompts<'a>(
     let mut entries = Vec::new();
     for (id, member, captions) in asked {
         for _ in 0..each {
-            entries.push(json!({
-                "png": drawn::image_name(entries.len()), "prompt": captions.first(), "id": id, "member": member,
-            }));
+            entries.push(PromptedImage {
+                png: drawn::image_name(entries.len()),
+                prompt: captions.first().cloned(),
+                id: id.to_owned(),
+                member,
+            });
         }
     }
-    write_json(&folder.join("prompts.json"), &entries)
+    Ok(dualmd_record::write_list(&folder.join(PROMPTS), &entries)?)
 }
 
 /// The images drawn for members' captions, of all that a model of the plan drew; all of them of an unconditional model.
@@ -482,7 +487,7 @@ pub fn write_nearest(
     let mut order: Vec<usize> = (0..to_members.len()).collect();
     order.sort_by(|&a, &b| to_members[a].distance.total_cmp(&to_members[b].distance));
     // As with the exposed members: the list speaks of pictures that are there; those of an earlier call are of other images.
-    let list = folder.join("nearest.json");
+    let list = folder.join(NEAREST);
     super::remove(&list)?;
     create_folder(folder)?;
     let building = Building::new(&folder.join(drawn::NEAREST))?;
@@ -491,31 +496,29 @@ pub fn write_nearest(
         let record = &members.set.records[members.positions[to_members[i].index]];
         let id = record.id.as_str();
         save_png(&building.path().join(format!("{id}.png")), &record.picture)?;
-        pairs.push(json!({
-            "sample": drawn::image_name(i),
-            "member_id": id,
-            "member_png": format!("nearest/{id}.png"),
-            "distance": to_members[i].distance,
-            "heldout_distance": to_heldout[i].distance,
-        }));
+        pairs.push(NearestPair {
+            sample: drawn::image_name(i),
+            member_id: id.to_owned(),
+            member_png: format!("nearest/{id}.png"),
+            distance: Some(to_members[i].distance),
+            heldout_distance: Some(to_heldout[i].distance),
+        });
     }
     let distances = |list: &[nn::Nearest]| list.iter().map(|n| n.distance).collect::<Vec<_>>();
     building.finish()?;
-    write_json(
-        &list,
-        &json!({
-            "n_generated": to_members.len(),
-            "pairs": pairs,
-            "median_distance_members": quantile(distances(&to_members), 0.5),
-            "median_distance_heldout": quantile(distances(&to_heldout), 0.5),
-            "heldout_reference": {
-                "q05": quantile(distances(&reference), 0.05),
-                "median": quantile(distances(&reference), 0.5),
-            },
-            "equal": equal,
-            "prompted": prompted,
-        }),
-    )
+    let nearest = Nearest {
+        n_generated: Some(to_members.len().into()),
+        pairs,
+        median_distance_members: quantile(distances(&to_members), 0.5),
+        median_distance_heldout: quantile(distances(&to_heldout), 0.5),
+        heldout_reference: HeldoutReference {
+            q05: quantile(distances(&reference), 0.05),
+            median: quantile(distances(&reference), 0.5),
+        },
+        equal: Some(equal),
+        prompted,
+    };
+    Ok(dualmd_record::write(&list, &nearest)?)
 }
 
 /// The q-quantile by linear interpolation; None of nothing.

@@ -6,15 +6,14 @@
 //! one image per group.
 
 use super::score::Label;
-use super::{RunFolder, create_folder, remove, write_json};
+use super::{RunFolder, create_folder, remove};
 use crate::plan::Plan;
-use anyhow::{Context, Result};
-use dualmd_audit::files::{SetTest, SetsFile};
+use anyhow::Result;
 use dualmd_audit::{ScoresFile, read_scores};
-use dualmd_files::limit;
 use dualmd_names::{AttackSpec, BaseAttack, Kind, ModelKind};
+use dualmd_record::sets::{SetTest, Sets};
+use dualmd_record::utility::Utility;
 use dualmd_stats::mmd_permutation;
-use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
 const PERMUTATIONS: usize = 999;
@@ -33,7 +32,7 @@ pub fn all(run: &RunFolder, plan: &Plan, labels: &[Label]) -> Result<()> {
 /// Tests one model whose scores are there.
 pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result<()> {
     let scores = read_scores(&run.scores(name, "csv"))?;
-    let mut file = SetsFile::default();
+    let mut file = Sets::default();
     let attacks: Vec<String> = scores
         .attacks()
         .into_iter()
@@ -45,21 +44,17 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
         file.features = format!("ranks of the scores of {}", attacks.join(", ")).into();
         file.tests.push(test);
     }
-    let utility = run.0.join("utility").join(format!("{name}.json"));
+    let utility = run.utility(name);
     if utility.exists() {
-        let bytes = dualmd_files::read(&utility, limit::TABLE)?;
-        let utility: Value = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{}: damaged; remove it", utility.display()))?;
-        file.tests.extend(generated(&utility));
+        file.tests.extend(generated(dualmd_record::read(&utility)?));
     }
-    let folder = run.0.join("sets");
-    let path = folder.join(format!("{name}.json"));
+    let path = run.sets(name);
     if file.tests.is_empty() {
         // Nothing of an earlier call is to stand for this one.
         return remove(&path);
     }
-    create_folder(&folder)?;
-    write_json(&path, &file)
+    create_folder(&run.0.join("sets"))?;
+    Ok(dualmd_record::write(&path, &file)?)
 }
 
 /// Attacks of a score file that score everybody by asking the model.
@@ -120,19 +115,20 @@ fn error_space(
     })
 }
 
-fn generated(utility: &Value) -> Option<SetTest> {
-    let gap = &utility["gap"];
+fn generated(utility: Utility) -> Option<SetTest> {
+    let images = utility.images?;
+    let gap = images.gap?;
     Some(SetTest {
         name: "generated-gap".into(),
         title: "Generated images: nearer to members than to non-members?".into(),
         what: format!(
             "Frechet distance to non-members less that to as many members, features {}",
-            utility["features"].as_str()?
+            images.features
         ),
-        members: usize::try_from(gap["n"].as_u64()?).ok()?,
-        nonmembers: usize::try_from(gap["n"].as_u64()?).ok()?,
-        statistic: -gap["gap"].as_f64()?,
-        p_value: gap["p_value"].as_f64()?,
+        members: gap.n,
+        nonmembers: gap.n,
+        statistic: -gap.gap,
+        p_value: gap.p_value?,
         permutations: super::utility::RELABELLINGS,
     })
 }

@@ -17,7 +17,7 @@ use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::{Extractor, Places};
 use dualmd_names::{AttackSpec, Drawn, Rounds, Similarity};
 use dualmd_torch::{Device, Tensor};
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -89,6 +89,20 @@ pub struct Asked<'a> {
     pub info: AttackInfo,
     /// What its scores depend on.
     pub fingerprint: String,
+}
+
+/// One thing that scores depend on, as it stands in what is hashed.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum DependsOn {
+    /// The hash of images, of an encoder's answer, or of a shadow model; nothing without one.
+    Hash(Option<String>),
+    /// Images that are still to be drawn: how many for each caption, in how many steps, at which guidance.
+    Drawing(usize, usize, f64),
+    /// The same with the sampler and the order of the models.
+    DrawingInOrder(usize, usize, f64, &'static str, &'static str),
+    /// Share of samples whose membership is known; nothing for an attack that does not learn from them.
+    Known(Option<f64>),
 }
 
 /// What one attack came to: scores of all samples, or of those that it did not learn from; and how long that took.
@@ -181,11 +195,11 @@ impl<'a> Comparison<'a> {
     ///
     /// # Errors
     /// What the encoder refuses.
-    pub fn depends_on(&self, drawn: Drawn, shadow: &Value) -> Result<Value> {
+    pub fn depends_on(&self, drawn: Drawn, shadow: Option<String>) -> Result<Vec<DependsOn>> {
         let d = self.subject.drawing;
         let images = match (drawn.rounds, self.subject.generated) {
-            (None, Some(images)) => json!(hash_tensor(images)?),
-            _ => json!([d.per_prompt, d.steps, d.guidance]),
+            (None, Some(images)) => DependsOn::Hash(Some(hash_tensor(images)?)),
+            _ => DependsOn::Drawing(d.per_prompt, d.steps, d.guidance),
         };
         // What the encoder makes of two images stands for its weights.
         let two = self.x.narrow(0, 0, self.x.size()[0].min(2));
@@ -195,22 +209,25 @@ impl<'a> Comparison<'a> {
             hash_tensor(&self.vectors(&two)?)?
         };
         let known = (drawn.form.learns() && !drawn.shadow).then_some(self.subject.known);
-        let mut rest = vec![images, json!(encoder), json!(known)];
+        let mut rest = vec![
+            images,
+            DependsOn::Hash(Some(encoder)),
+            DependsOn::Known(known),
+        ];
         if drawn.shadow {
-            rest.push(shadow.clone());
+            rest.push(DependsOn::Hash(shadow));
         }
         if drawn.captions.is_some() {
             // As images for further captions are drawn.
-            let how = json!([
+            rest.push(DependsOn::DrawingInOrder(
                 d.per_prompt,
                 d.steps,
                 d.guidance,
                 d.sampler.as_str(),
-                d.order.as_str()
-            ]);
-            rest.push(how);
+                d.order.as_str(),
+            ));
         }
-        Ok(rest.into())
+        Ok(rest)
     }
 
     /// Runs one attack.

@@ -2,7 +2,7 @@
 
 use super::lesson::{Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
-use super::{RunFolder, pictures, text, write_json};
+use super::{RunFolder, pictures, text};
 use crate::choices::{LogFormat, Optimizer};
 use crate::engine::Engine;
 use crate::experiment::{Experiment, epochs};
@@ -14,8 +14,10 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
     NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
 };
-use dualmd_files::{Building, limit};
+use dualmd_files::Building;
 use dualmd_names::ModelKind;
+use dualmd_record::folder::TRAINING;
+use dualmd_record::training::Training;
 use dualmd_torch::Tensor;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,17 +28,11 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// It was trained on another split.
 pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
-    let path = run.model(name).join("training.json");
-    let text = match dualmd_files::read_text(&path, limit::SETTINGS) {
+    let training: Training = match dualmd_record::read(&run.training(name)) {
         Err(e) if e.is_absent() => return Ok(false),
         other => other?,
     };
-    let training: serde_json::Value = serde_json::from_str(&text)
-        .with_context(|| format!("{}: damaged; remove it", path.display()))?;
-    let hash = training
-        .get("split_hash")
-        .and_then(|h| h.as_str())
-        .unwrap_or("");
+    let hash = training.split_hash.as_deref().unwrap_or_default();
     if hash != plan.split_hash {
         bail!(
             "{} was trained on another split (hash {hash}, this run's is {}): its members are not those listed here; \
@@ -122,7 +118,7 @@ pub fn one(
         device: engine.device,
         precision: engine.precision,
         checkpoints: run.checkpoints(&job.name),
-        log: run.0.join("logs").join(format!("{}.jsonl", job.name)),
+        log: run.log(&job.name),
         tensorboard: run.0.join("tensorboard").join(&job.name),
         fingerprint,
     };
@@ -187,40 +183,41 @@ pub fn one(
     // Weights and record together: a model's folder is complete, or not there.
     let building = Building::new(&run.model(&job.name))?;
     kind.save(building.path(), &optimizer.result(), raw.as_deref())?;
-    write_json(
-        &building.path().join("training.json"),
-        &serde_json::json!({
-            "name": job.name,
-            "defense": recorded_kind(plan, job),
-            "steps": outcome.steps,
-            "epochs": passes(outcome.steps),
-            "batch": options.batch,
-            "learning_rate": options.learning_rate,
-            "seed": job.seed,
-            "split_hash": plan.split_hash,
-            "parameters": plan.model.parameters,
-            "images": trained_on,
-            "half": match job.kind {
-                JobKind::Teacher { half } => Some(half),
-                _ => None,
-            },
-            "train_loss": train_loss,
-            "member_loss": evaluation.member_loss,
-            "heldout_loss": evaluation.heldout_loss,
-            "seconds": seconds,
-            "images_per_second": outcome.steps as f64 * options.batch as f64 / seconds,
-            "threads": engine.threads,
-            "dtype": engine.precision.name(),
-            "peak_rss_mb": crate::machine::peak_rss_mb(),
-            "teachers": job.needs,
-            "distill": (!job.needs.is_empty()).then(|| distill_of(plan, job)),
-            "privacy": spent(&job.kind, &options, trained_on)?,
-            "kept": outcome.kept,
-            "additions": additions,
-            "recipe": options,
-            "wall_seconds_of_last_invocation": began.elapsed().as_secs_f64(),
-        }),
-    )?;
+    let training = Training {
+        name: job.name.clone(),
+        defense: recorded_kind(plan, job),
+        steps: Some(outcome.steps.into()),
+        epochs: passes(outcome.steps),
+        batch: Some(options.batch.into()),
+        learning_rate: Some(options.learning_rate),
+        seed: Some(job.seed),
+        split_hash: Some(plan.split_hash.clone()),
+        parameters: Some(plan.model.parameters.into()),
+        images: Some(trained_on.into()),
+        half: match job.kind {
+            JobKind::Teacher { half } => Some(half),
+            _ => None,
+        },
+        train_loss: Some(train_loss),
+        member_loss: Some(evaluation.member_loss),
+        heldout_loss: Some(evaluation.heldout_loss),
+        seconds: Some(seconds),
+        images_per_second: Some(outcome.steps as f64 * options.batch as f64 / seconds),
+        threads: Some(engine.threads.into()),
+        dtype: Some(engine.precision.name().to_owned()),
+        peak_rss_mb: crate::machine::peak_rss_mb(),
+        teachers: job.needs.clone(),
+        distill: match job.needs.is_empty() {
+            true => serde_json::Value::Null,
+            false => serde_json::to_value(distill_of(plan, job))?,
+        },
+        privacy: spent(&job.kind, &options, trained_on)?,
+        kept: outcome.kept,
+        additions: serde_json::to_value(additions)?,
+        recipe: serde_json::to_value(&options)?,
+        wall_seconds_of_last_invocation: Some(began.elapsed().as_secs_f64()),
+    };
+    dualmd_record::write(&building.path().join(TRAINING), &training)?;
     building.finish()?;
     Ok(true)
 }
@@ -385,15 +382,13 @@ fn fingerprint(
 fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Result<String> {
     let base = job.starts_from.as_ref().map(|base| vec![run.model(base)]);
     let base = base.map(|folder| super::sample::fingerprint(&folder, WeightSet::Ema));
-    let everything = serde_json::json!([
+    let everything = serde_json::to_string(&(
         base.transpose()?,
         images.split.hash(),
         super::score::hash_tensor(&captions.embeddings)?,
-        captions.of,
-    ]);
-    Ok(blake3::hash(everything.to_string().as_bytes())
-        .to_hex()
-        .to_string())
+        &captions.of,
+    ))?;
+    Ok(blake3::hash(everything.as_bytes()).to_hex().to_string())
 }
 
 /// How progress is shown, from the common flags.

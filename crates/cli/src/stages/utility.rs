@@ -4,19 +4,18 @@ use super::copies::Sides;
 use super::prepare::Images;
 use super::sample::{of_members, read_samples};
 use super::vit::VitFeatures;
-use super::{RunFolder, copies, create_folder, write_json};
+use super::{RunFolder, copies, create_folder};
 use crate::choices::Features as Choice;
 use crate::plan::Plan;
 use crate::progress::{Progress, View};
 use anyhow::{Context, Result, bail};
-use dualmd_files::limit;
 use dualmd_metrics::{
     EfficientNetLite0, Extracted, Extractor, Features, InceptionFid, Layer, Order, Pixels,
     SscdForm, TorchScriptInception, density_coverage, fd_with_interval, frechet_of_features,
     inception_score, kid, memorisation_gap, precision_recall,
 };
+use dualmd_record::utility::{Asked, ImageQuality, Published, Utility};
 use dualmd_torch::{Device, Kind, Tensor};
-use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -149,74 +148,70 @@ pub struct Real {
 }
 
 /// All numbers about one set of generated images. A number that cannot be had from so few images is left out, with the reason.
-pub fn measure(generated: &Extracted, real: &Real, seed: u64) -> Value {
+pub fn measure(generated: &Extracted, real: &Real, seed: u64) -> Utility {
     let mut missing = Vec::new();
-    let mut keep = |name: &str, value: std::result::Result<Value, String>| match value {
-        Ok(value) => value,
-        Err(reason) => {
-            missing.push(format!("{name}: {reason}"));
-            Value::Null
-        }
-    };
-    fn value<T: serde::Serialize>(
-        result: dualmd_metrics::Result<T>,
-    ) -> std::result::Result<Value, String> {
-        let value = result.map_err(|e| e.to_string())?;
-        serde_json::to_value(value).map_err(|e| e.to_string())
-    }
     let (g, held) = (&generated.features, &real.heldout);
-    let fd = keep(
-        "Frechet distance",
-        value(fd_with_interval(g, held, FLOORS, seed)),
-    );
-    let kernel = keep(
-        "kernel distance",
-        value(kid(g, held, dualmd_metrics::KID_SUBSETS, seed)),
-    );
-    let pr = keep(
-        "precision and recall",
-        value(precision_recall(g, held, NEIGHBOURS[0])),
-    );
-    let dc = keep(
-        "density and coverage",
-        value(density_coverage(g, held, NEIGHBOURS[1])),
-    );
-    let score = match &generated.logits {
-        Some(logits) => keep(
-            "Inception score",
-            value(inception_score(&logits.unbiased, 1, Order::Shuffled(seed))),
-        ),
-        None => Value::Null,
+    let frechet = fd_with_interval(g, held, FLOORS, seed);
+    let frechet = keep("Frechet distance", frechet, &mut missing);
+    let kernel = kid(g, held, dualmd_metrics::KID_SUBSETS, seed);
+    let kernel = keep("kernel distance", kernel, &mut missing);
+    let pr = precision_recall(g, held, NEIGHBOURS[0]);
+    let pr = keep("precision and recall", pr, &mut missing);
+    let dc = density_coverage(g, held, NEIGHBOURS[1]);
+    let dc = keep("density and coverage", dc, &mut missing);
+    let score = |splits| {
+        let logits = &generated.logits.as_ref()?.unbiased;
+        Some(inception_score(logits, splits, Order::Shuffled(seed)))
     };
+    let one = score(1).and_then(|one| keep("Inception score", one, &mut missing));
     // As public codes print FID and IS: to every training image of the data set, member or not, and in ten splits.
-    let published = match &real.members {
-        Some(members) if g.extractor().starts_with("inception") && g.dim() == FID_DIM => {
-            let all = members
-                .concat(held)
-                .and_then(|all| frechet_of_features(g, &all));
-            let ten = generated
-                .logits
-                .as_ref()
-                .map(|logits| value(inception_score(&logits.unbiased, 10, Order::Shuffled(seed))));
-            json!({
-                "frechet": keep("Frechet distance to all training images", value(all)),
-                "inception_score": ten.map(|ten| keep("Inception score in ten splits", ten)),
-            })
+    let published = real.members.as_ref().filter(|_| is_fid(g)).map(|members| {
+        let all = members.concat(held);
+        let all = all.and_then(|all| frechet_of_features(g, &all));
+        let all = keep("Frechet distance to all training images", all, &mut missing);
+        let ten = score(10);
+        Published {
+            frechet: all,
+            inception_score: ten
+                .and_then(|ten| keep("Inception score in ten splits", ten, &mut missing)),
         }
-        _ => Value::Null,
-    };
-    let gap = match &real.members {
-        Some(members) => keep(
-            "gap between members and others",
-            value(memorisation_gap(g, members, held, RELABELLINGS, seed)),
-        ),
-        None => Value::Null,
-    };
-    json!({
-        "features": g.extractor(), "n_generated": g.count(), "n_real": held.count(),
-        "frechet": fd, "kid": kernel, "inception_score": score, "precision_recall": pr, "density_coverage": dc,
-        "gap": gap, "published": published, "missing": missing,
-    })
+    });
+    let gap = real.members.as_ref().and_then(|members| {
+        let gap = memorisation_gap(g, members, held, RELABELLINGS, seed);
+        keep("gap between members and others", gap, &mut missing)
+    });
+    Utility {
+        images: Some(ImageQuality {
+            features: g.extractor().to_owned(),
+            n_generated: g.count(),
+            n_real: held.count(),
+            frechet,
+            kid: kernel,
+            inception_score: one,
+            precision_recall: pr,
+            density_coverage: dc,
+            gap,
+            published,
+        }),
+        missing: Some(missing),
+        ..Utility::default()
+    }
+}
+
+/// Are these the features that FID is of?
+fn is_fid(features: &Features) -> bool {
+    features.extractor().starts_with("inception") && features.dim() == FID_DIM
+}
+
+/// What was measured; what was not, goes to `missing` with the reason.
+fn keep<T>(
+    name: &str,
+    measured: dualmd_metrics::Result<T>,
+    missing: &mut Vec<String>,
+) -> Option<T> {
+    measured
+        .map_err(|reason| missing.push(format!("{name}: {reason}")))
+        .ok()
 }
 
 /// Utility of every audited model of a plan. Returns false if asked to stop before the end.
@@ -228,7 +223,6 @@ pub fn all(
     view: View,
     stop: &AtomicBool,
 ) -> Result<bool> {
-    let folder = run.0.join("utility");
     let weights = plan.sample.features_weights.as_deref().map(Path::new);
     let [_, height, width] = images.set.shape();
     let extractor = extractor(plan.sample.features, weights, [height, width], device)?;
@@ -236,23 +230,23 @@ pub fn all(
     let likened = copies::likenesses(plan.sample.copies, weights, [height, width])?;
     // What is asked may change when a run goes on, and what set-up has fetched.
     let likenesses: Vec<String> = likened.iter().map(|(e, _)| e.name()).collect();
-    let asked = json!([
+    let asked = Asked(
         extractor.as_ref().map(|e| e.name()),
-        plan.sample.features_weights,
+        plan.sample.features_weights.clone(),
         likenesses,
-        plan.sample.copies_weights,
-    ]);
-    let there = |name: &&str| {
-        let bytes = dualmd_files::read(&folder.join(format!("{name}.json")), limit::TABLE);
-        let bytes = bytes.unwrap_or_default();
-        serde_json::from_slice::<Value>(&bytes).is_ok_and(|found| found["asked"] == asked)
-    };
-    let names = plan.models.iter().map(|t| t.name.as_str());
-    let wanted: Vec<&str> = names.filter(|name| !there(name)).collect();
+        plan.sample.copies_weights.clone(),
+    );
+    let mut wanted = Vec::new();
+    for target in &plan.models {
+        let found: Option<Utility> = dualmd_record::read_if_usable(&run.utility(&target.name))?;
+        if found.and_then(|found| found.asked).as_ref() != Some(&asked) {
+            wanted.push(target.name.as_str());
+        }
+    }
     if wanted.is_empty() || (extractor.is_none() && likened.is_empty()) {
         return Ok(true);
     }
-    create_folder(&folder)?;
+    create_folder(&run.0.join("utility"))?;
     let mut progress = Progress::new(view);
     let s = &images.selected;
     let (members, heldout) = (
@@ -279,17 +273,16 @@ pub fn all(
         }
         let drawn = read_samples(run, name)?.to_device(device);
         let explain = || format!("features of the images of {name}");
-        let mut measured = json!({});
+        let mut measured = Utility::default();
         if let (Some(extractor), Some(real)) = (&extractor, &real) {
             let for_members = of_members(plan, images, drawn.shallow_clone());
             let generated = extract(extractor.as_ref(), &for_members).with_context(explain)?;
             measured = measure(&generated, real, plan.seed);
         }
-        measured["copies"] = sides
-            .measure(&drawn, per_prompt, &ids, plan.seed)
-            .with_context(explain)?;
-        measured["asked"] = asked.clone();
-        write_json(&folder.join(format!("{name}.json")), &measured)?;
+        let copies = sides.measure(&drawn, per_prompt, &ids, plan.seed);
+        measured.copies = Some(copies.with_context(explain)?);
+        measured.asked = Some(asked.clone());
+        dualmd_record::write(&run.utility(name), &measured)?;
         progress.finish(name, "utility measured");
     }
     Ok(true)

@@ -3,7 +3,7 @@
 use rand::Rng;
 use rand::seq::SliceRandom;
 
-use super::{Content, Half, Member, Method, NonMember, SCHEMA, Split, hash};
+use super::{Content, Half, Member, Method, NonMember, Split, hash};
 use crate::{Error, Groups, ImageSet, Result, stream, stream_for_id};
 
 impl Split {
@@ -118,7 +118,6 @@ impl Split {
         nonmembers.sort_by(|a, b| a.id.cmp(&b.id));
         let source = set.source.clone();
         let mut content = Content {
-            schema: SCHEMA,
             method,
             seed,
             source,

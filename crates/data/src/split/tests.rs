@@ -171,7 +171,7 @@ fn files_return_and_changes_are_noticed() {
     fails(text.replacen("\"half\": 1", "\"half\": 3", 1), "half 3");
     fails(
         text.replacen("\"schema\": 1", "\"schema\": 9", 1),
-        "format 9",
+        "schema is 9",
     );
     let (a, b) = (
         split.members()[0].id.as_str(),

@@ -114,7 +114,7 @@ fn captions_describe_and_that_is_no_copying() {
         .control
     };
     let fair = count(Some(&strangers));
-    assert_eq!((fair.drawn, fair.n), (150, 150));
+    assert_eq!((fair.drawn, fair.n), (Some(150), 150));
     let (a, b) = (fair.members.copies as f64, fair.heldout.copies as f64);
     assert!(a > 20.0 && (a - b).abs() < 4.0 * (a + b).sqrt(), "{fair:?}");
     // Looked at with the members' drawings alone, description would pass for copying.

@@ -2,8 +2,10 @@
 
 use crate::args::{ScoreArgs, check_name};
 use crate::bail_usage;
-use anyhow::{Context, Result};
-use dualmd_names::{Defense, Part};
+use anyhow::Result;
+use dualmd_names::{Defense, Half, Part};
+use dualmd_record::folder::TRAINING;
+use dualmd_record::training::Training;
 use std::path::{Path, PathBuf};
 
 /// Name of a pair in files, and of the only model.
@@ -88,7 +90,7 @@ pub fn audited(args: &ScoreArgs) -> Result<Vec<Audited>> {
             );
         }
         // A report judges teacher-1 and teacher-2 on one half of the members.
-        if let Some(half) = Part::half(&one.name).map(|half| u64::from(half.number()))
+        if let Some(half) = Part::half(&one.name).map(Half::number)
             && one
                 .folders
                 .iter()
@@ -132,17 +134,14 @@ fn folder_name(folder: &Path) -> Result<String> {
 }
 
 /// The half of a split that a model of `dualmd` was trained on, and the split's hash.
-fn half_of(folder: &Path) -> Result<Option<(u64, String)>> {
-    let path = folder.join("training.json");
+fn half_of(folder: &Path) -> Result<Option<(u8, String)>> {
+    let path = folder.join(TRAINING);
     if !path.is_file() {
         return Ok(None);
     }
-    let text = dualmd_files::read_text(&path, 1 << 20)?;
-    let training: serde_json::Value =
-        serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))?;
-    let half = training["half"].as_u64();
-    let split = training["split_hash"].as_str().filter(|h| !h.is_empty());
-    Ok(half.zip(split.map(str::to_owned)))
+    let training: Training = dualmd_record::read(&path)?;
+    let split = training.split_hash.filter(|h| !h.is_empty());
+    Ok(training.half.zip(split))
 }
 
 fn halves_of_one_split(first: &Path, second: &Path) -> Result<bool> {

@@ -16,9 +16,11 @@ use dualmd_data::{
     ImageSet, LoadOptions, NearDuplicateOptions, Record, Split, alike_across, dedupe,
     near_duplicates,
 };
-use dualmd_files::{limit, shown};
+use dualmd_files::shown;
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_record::folder::TRAINING;
+use dualmd_record::training::Training;
 use dualmd_torch::Tensor;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -306,20 +308,14 @@ pub fn undoubled(data: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
 /// A model that knows its split (trained here) is not attacked with another one.
 fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Split) -> Result<()> {
     for model in models {
-        let path = model.join("training.json");
-        let text = match dualmd_files::read_text(&path, limit::SETTINGS) {
+        let training: Training = match dualmd_record::read(&model.join(TRAINING)) {
             Err(e) if e.is_absent() => continue,
             other => other?,
         };
-        let training: serde_json::Value =
-            serde_json::from_str(&text).with_context(|| format!("{}: damaged", path.display()))?;
-        let own = training
-            .get("split_hash")
-            .and_then(|h| h.as_str())
-            .unwrap_or("");
+        let own = training.split_hash.as_deref().unwrap_or_default();
         // Of a pair, each knows a half: together they know all members.
         if models.len() == 1
-            && let Some(half) = training.get("half").and_then(serde_json::Value::as_u64)
+            && let Some(half) = training.half
             && members.ends_with("#member")
         {
             bail_usage!(

@@ -6,17 +6,17 @@ use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::progress::{Progress, ProgressEvent};
 use crate::room;
+use crate::stages::remove;
 use crate::stages::sample::{Generator, Prompts, write_prompts, write_samples};
 use crate::stages::score::Drawing;
 use crate::stages::text::Encoded;
-use crate::stages::{remove, write_json};
 use anyhow::Result;
 use dualmd_data::drawn::{ARRAY, room};
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_files::limit;
+use dualmd_record::folder::{NEAREST, PROMPTS};
+use dualmd_record::samples::DrawnFrom;
 use dualmd_torch::weights::read_npy;
 use dualmd_torch::{Device, Tensor};
-use serde_json::json;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -109,18 +109,24 @@ pub fn drawn(
 ) -> Result<Tensor> {
     let texts = images.texts();
     let captions = texts.as_ref().map(|all| {
-        let first = all.iter().map(|own| own.first());
+        let first = all.iter().map(|own| own.first().cloned());
         first.collect::<Vec<_>>()
     });
     let d = drawing(&args.draw);
-    let of = json!({
-        "weights_blake3": generator.fingerprint(), "weights": args.weights.as_str(), "dtype": engine.precision.name(),
-        "seed": seed, "images": d.n, "steps": d.steps, "guidance": d.guidance, "per_prompt": d.per_prompt, "captions": captions,
-        "shape": images.members.shape(),
-    });
+    let of = DrawnFrom {
+        weights_blake3: generator.fingerprint().to_owned(),
+        weights: args.weights.as_str().to_owned(),
+        dtype: engine.precision.name().to_owned(),
+        seed,
+        images: d.n,
+        steps: d.steps,
+        guidance: d.guidance,
+        per_prompt: d.per_prompt,
+        captions,
+        shape: images.members.shape(),
+    };
     let description = folder.join("drawn.json");
-    let before = dualmd_files::read(&description, limit::TABLE).ok();
-    let before = before.and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
+    let before: Option<DrawnFrom> = dualmd_record::read_if_usable(&description)?;
     if before.as_ref() == Some(&of)
         && let Ok(before) = read_npy(&folder.join(ARRAY))
     {
@@ -131,7 +137,7 @@ pub fn drawn(
     let generated = generate(engine, generator, images, args, seed, progress, stop)?;
     // Until the new images are whole it must not speak of them.
     remove(&description)?;
-    for of_others in ["nearest.json", "prompts.json"] {
+    for of_others in [NEAREST, PROMPTS] {
         remove(&folder.join(of_others))?;
     }
     write_samples(folder, &generated, true)?;
@@ -140,6 +146,6 @@ pub fn drawn(
         let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
         write_prompts(folder, asked, d.per_prompt)?;
     }
-    write_json(&description, &of)?;
+    dualmd_record::write(&description, &of)?;
     Ok(generated)
 }

@@ -15,16 +15,20 @@ use crate::stages::held::Held;
 use crate::stages::sample::{Generator, Side, write_nearest};
 use crate::stages::score::{Label, parts};
 use crate::stages::{
-    RunFolder, blind, copies, create_folder, remove, sets, shadow, train::view, utility, write_json,
+    RunFolder, blind, copies, create_folder, remove, sets, shadow, train::view, utility,
 };
 use crate::{choices, machine, signals};
 use anyhow::Result;
 use dualmd_data::{ImageSet, Record, Split};
 use dualmd_names::AttackSpec;
+use dualmd_record::plan::{
+    AuditData, AuditHardware, AuditNetwork, AuditPlan, AuditSettings, AuditShadow, AuditedModel,
+    Versions,
+};
+use dualmd_record::utility::Utility;
 use dualmd_torch::Tensor;
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
@@ -53,7 +57,7 @@ fn write_utility(
     }
     let members = x.narrow(0, 0, n);
     let heldout = x.narrow(0, n, others);
-    let mut measured = json!({});
+    let mut measured = Utility::default();
     if let Some(extractor) = utility::extractor(features, weights, sides, device)? {
         let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
         let real = utility::Real {
@@ -65,14 +69,10 @@ fn write_utility(
     let likened = copies::likenesses(choices::Copies::Auto, None, sides)?;
     let ids: Vec<&str> = inside.records.iter().map(|r| r.id.as_str()).collect();
     let per_prompt = case.images.texts().map(|_| per_prompt);
-    measured["copies"] = copies::Sides::new(likened, &members, &heldout)?
-        .measure(generated, per_prompt, &ids, seed)?;
+    let sides = copies::Sides::new(likened, &members, &heldout)?;
+    measured.copies = Some(sides.measure(generated, per_prompt, &ids, seed)?);
     create_folder(&run.0.join("utility"))?;
-    write_json(&utility_file(run, name), &measured)
-}
-
-fn utility_file(run: &RunFolder, name: &str) -> PathBuf {
-    run.0.join("utility").join(format!("{name}.json"))
+    Ok(dualmd_record::write(&run.utility(name), &measured)?)
 }
 
 /// Attacks, controls and a report in a folder, of one model or several.
@@ -141,10 +141,10 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
 /// What was done on one model.
 struct Done {
     /// Its entry in the plan.
-    plan: Value,
+    plan: AuditedModel,
     attacks: Vec<AttackSpec>,
     /// Its shadow model, for the plan.
-    shadow: Value,
+    shadow: Option<AuditShadow>,
 }
 
 fn names(all: &[Audited]) -> Vec<&str> {
@@ -242,7 +242,7 @@ fn model(
         progress.say(&format!(
             "warning: what the images are worth was not measured: {error:#}"
         ));
-        let _ = remove(&utility_file(run, name));
+        let _ = remove(&run.utility(name));
     }
     let description = scored(case, &subject, &csv, &json, progress, stop)?;
     tell_costs(global, &description);
@@ -272,14 +272,21 @@ fn model(
     sets::write(run, name, labels, seed)?;
     let first = case.generator.first();
     Ok(Done {
-        plan: json!({
-            "name": name, "defense": subject.defense, "needs": [],
-            "weights_blake3": case.generator.fingerprint(),
-            "model": { "parameters": first.parameter_count(), "config": first.config()? },
+        plan: AuditedModel {
+            name: name.to_owned(),
+            defense: subject.defense.clone(),
+            needs: Vec::new(),
+            weights_blake3: case.generator.fingerprint().to_owned(),
+            model: AuditNetwork {
+                parameters: first.parameter_count(),
+                config: first.config()?,
+            },
+        },
+        shadow: case.shadow.as_ref().map(|(model, images)| AuditShadow {
+            weights_blake3: model.fingerprint().to_owned(),
+            members: images.members.len(),
+            nonmembers: images.nonmembers.len(),
         }),
-        shadow: json!(case.shadow.as_ref().map(|(model, images)| json!({
-            "weights_blake3": model.fingerprint(), "members": images.members.len(), "nonmembers": images.nonmembers.len(),
-        }))),
         attacks,
     })
 }
@@ -304,7 +311,7 @@ fn finish(
     write_exposed(run, &names(all), &known)?;
     // In the order of the labels.
     let records: Vec<&Record> = known.into_iter().chain(&nonmembers.records).collect();
-    blind::write(&run.0.join("controls.json"), &records, labels, seed)?;
+    blind::write(&run.controls(), &records, labels, seed)?;
     let split = case.split.as_ref().filter(|split| {
         let agree = agrees(split, labels);
         if !agree {
@@ -317,46 +324,62 @@ fn finish(
         // An earlier call's halves are not this one's.
         None => remove(&run.split())?,
     }
-    let of_all = |of: fn(&Done) -> &Value| match done {
-        [one] => of(one).clone(),
-        _ => Value::Null,
+    let only = match done {
+        [one] => Some(one),
+        _ => None,
     };
-    let mut attacks: Vec<&AttackSpec> = Vec::new();
+    let mut attacks: Vec<AttackSpec> = Vec::new();
     for attack in done.iter().flat_map(|d| &d.attacks) {
-        if !attacks.contains(&attack) {
-            attacks.push(attack);
+        if !attacks.contains(attack) {
+            attacks.push(attack.clone());
         }
     }
     let folders: Vec<String> = all.iter().map(Audited::shown).collect();
-    write_json(
-        &run.plan(),
-        &json!({
-            "schema": 1,
-            "name": folders.join(", "),
-            "created": machine::now(),
-            "command": commands::run::command_line(),
-            "versions": { "dualmd": env!("CARGO_PKG_VERSION"), "libtorch": dualmd_torch::LIBTORCH_VERSION },
-            "hardware": {
-                "cpu": machine::cpu_name(), "cores": case.engine.threads, "memory_gb": machine::memory_gb(),
-                "device": case.engine.device_name(), "dtype": case.engine.precision.name(),
-            },
-            "seed": seed,
-            "data": {
-                "source": format!("members {}, non-members {}", args.score.members, args.score.nonmembers),
-                "image_size": members.shape()[1], "channels": members.shape()[0],
-                "members": members.len(), "nonmembers": nonmembers.len(),
-            },
-            "split_hash": split.map(|s| s.hash().to_owned()),
-            "model": of_all(|d| &d.plan["model"]),
-            "auditor": args.auditor,
-            "models": done.iter().map(|d| &d.plan).collect::<Vec<_>>(),
-            "audit": {
-                "attacks": attacks, "weights": args.score.weights.as_str(), "known_fraction": args.score.known_fraction,
-                "compat": args.compat,
-            },
-            "shadow": of_all(|d| &d.shadow),
-        }),
-    )
+    let score = &args.score;
+    let [channels, image_size, _] = members.shape();
+    let plan = AuditPlan {
+        name: folders.join(", "),
+        created: machine::now(),
+        command: commands::run::command_line(),
+        versions: Versions {
+            dualmd: env!("CARGO_PKG_VERSION").into(),
+            libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
+        },
+        hardware: AuditHardware {
+            cpu: machine::cpu_name(),
+            cores: case.engine.threads,
+            memory_gb: machine::memory_gb(),
+            device: case.engine.device_name(),
+            dtype: case.engine.precision.name().to_owned(),
+        },
+        seed,
+        data: AuditData {
+            source: format!(
+                "members {}, non-members {}",
+                score.members, score.nonmembers
+            ),
+            image_size,
+            channels,
+            members: members.len(),
+            nonmembers: nonmembers.len(),
+        },
+        split_hash: split.map(|s| s.hash().to_owned()),
+        model: only.map(|done| done.plan.model.clone()),
+        auditor: args.auditor.clone(),
+        models: done.iter().map(|d| d.plan.clone()).collect(),
+        audit: AuditSettings {
+            attacks,
+            weights: score.weights.as_str().to_owned(),
+            known_fraction: score.known_fraction,
+            compat: args
+                .compat
+                .iter()
+                .map(|rule| rule.name().to_owned())
+                .collect(),
+        },
+        shadow: only.and_then(|done| done.shadow.clone()),
+    };
+    Ok(dualmd_record::write(&run.plan(), &plan)?)
 }
 
 /// Does the split say of every image what the audit was told?

@@ -24,6 +24,8 @@ use case::Case;
 use drawn::{drawing, generate};
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, Defense, ModelKind};
+use dualmd_record::Count;
+use dualmd_record::scores::Scores;
 use dualmd_torch::Tensor;
 use std::path::Path;
 use std::process::ExitCode;
@@ -151,8 +153,8 @@ fn scored(
     json: &Path,
     progress: &mut Progress,
     stop: &AtomicBool,
-) -> Result<serde_json::Value> {
-    let kept = Kept::read(csv, json);
+) -> Result<Scores> {
+    let kept = Kept::read(csv, json)?;
     let Scored {
         rows,
         mut description,
@@ -176,11 +178,9 @@ fn scored(
     if let Some(said) = &unlike {
         progress.say(&format!("warning: {said}"));
     }
-    if let Some(warnings) = description["warnings"].as_array_mut() {
-        for said in unlike.into_iter().chain(case.images.notes()) {
-            if !warnings.iter().any(|w| *w == said) {
-                warnings.push(said.into());
-            }
+    for said in unlike.into_iter().chain(case.images.notes()) {
+        if !description.warnings.contains(&said) {
+            description.warnings.push(said);
         }
     }
     score::write(csv, json, &rows, &description)?;
@@ -189,33 +189,33 @@ fn scored(
 }
 
 /// With `-v`: what each attack cost.
-fn tell_costs(global: &Global, description: &serde_json::Value) {
+fn tell_costs(global: &Global, description: &Scores) {
     if global.verbose == 0 {
         return;
     }
-    for attack in description["attacks"].as_array().into_iter().flatten() {
+    let count = |count: Option<Count>| count.map_or(0.0, Count::as_f64);
+    for attack in &description.attacks {
         tell!(
             "{}: {:.1} s, {} network calls a sample alone",
-            attack["attack"].as_str().unwrap_or("?"),
-            attack["seconds"].as_f64().unwrap_or(0.0),
-            attack["network_calls_per_sample"]
+            attack.attack,
+            attack.seconds.unwrap_or(0.0),
+            count(attack.network_calls_per_sample)
         );
     }
     tell!(
         "network calls: {} made, {} saved by sharing",
-        description["network_calls_made"],
-        description["network_calls_saved"]
+        count(description.network_calls_made),
+        count(description.network_calls_saved)
     );
 }
 
 /// Warns of failed attacks; an error if none succeeded.
-fn report_failures(description: &serde_json::Value) -> Result<()> {
+fn report_failures(description: &Scores) -> Result<()> {
     let failed = failures(description);
     for failure in &failed {
         tell!("warning: {failure}");
     }
-    let all = description["attacks"].as_array().map_or(0, Vec::len);
-    if !failed.is_empty() && failed.len() == all {
+    if !failed.is_empty() && failed.len() == description.attacks.len() {
         bail!("every attack failed; the reasons are above");
     }
     Ok(())

@@ -4,12 +4,13 @@ use super::datasets::Dataset;
 use super::names;
 use super::paper::Metric;
 use super::study::{Planned, Runs, Study};
-use anyhow::{Context, Result, bail};
-use dualmd_files::limit;
-use dualmd_names::{Defense, ModelKind};
-use serde::Deserialize;
+use anyhow::{Context, Result};
+use dualmd_audit::report::{Measurement, ModelReport};
+use dualmd_names::Defense;
+use dualmd_record::RunFolder;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 /// False-alarm rate of the tables.
@@ -60,126 +61,22 @@ pub struct Run {
     pub text: bool,
 }
 
-/// `report.json`, as far as it is used.
-#[derive(Debug, Deserialize)]
-struct Report {
-    schema: u64,
-    #[serde(default)]
-    run: Value,
-    models: Vec<Model>,
-}
-
 /// One audited model.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone)]
 pub struct Model {
-    /// As the study names it.
-    pub name: String,
-    /// How it was trained.
-    pub defense: ModelKind,
-    /// For people.
-    pub title: String,
-    /// Attacks on it.
-    pub results: Vec<Attack>,
-    /// What its images are worth.
-    pub image_utility: Option<Quality>,
-    /// What its own training took.
-    pub utility: Option<Training>,
-    /// Training time with all models that it needs, s. Not in the file: see [`cost`].
-    #[serde(skip)]
+    /// As the report has it.
+    pub reported: ModelReport,
+    /// Training time with all models that it needs, s: see [`cost`].
     pub seconds: Option<f64>,
-    /// How it was trained but for the number of steps. Not in the file: see [`recipe`].
-    #[serde(skip)]
+    /// How it was trained but for the number of steps: see [`recipe`].
     pub recipe: Value,
 }
 
-/// One attack on one model.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Attack {
-    /// Name.
-    pub attack: String,
-    /// Name for people.
-    pub title: String,
-    /// Area under the ROC curve, all members; none where the attack failed.
-    pub auc: Option<f64>,
-    /// 95 % interval over images.
-    pub auc_ci: Option<[f64; 2]>,
-    /// Members found.
-    pub tpr_at_fpr: Vec<Point>,
-    /// The members of D1 alone.
-    pub d1: Option<Half>,
-    /// The members of D2 alone.
-    pub d2: Option<Half>,
-}
+impl Deref for Model {
+    type Target = ModelReport;
 
-/// An attack on the members of one half.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-pub struct Half {
-    /// Area under the ROC curve against all non-members.
-    pub auc: Option<f64>,
-    /// 95 % interval over images.
-    pub auc_ci: Option<[f64; 2]>,
-}
-
-/// Members found at a false-alarm rate.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-pub struct Point {
-    /// The rate.
-    pub fpr: f64,
-    /// Share of members found.
-    pub tpr: f64,
-    /// 95 % interval over images.
-    pub tpr_ci: [f64; 2],
-    /// Are there images enough?
-    pub measurable: bool,
-}
-
-/// Generated images against real ones.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Quality {
-    /// Name of the features.
-    pub features: String,
-    /// Frechet distance.
-    pub frechet: Option<f64>,
-    /// Its 95 % interval over images.
-    pub frechet_ci: Option<[f64; 2]>,
-    /// At equal numbers, less real against real.
-    pub excess: Option<f64>,
-    /// Inception score in one split.
-    pub inception_score: Option<f64>,
-    /// Frechet distance to all training images, members or not, as public codes have it.
-    pub frechet_all: Option<f64>,
-    /// Inception score, the mean of ten splits.
-    pub inception_score_ten: Option<f64>,
-}
-
-/// One training.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct Training {
-    /// Optimiser steps.
-    pub steps: Option<f64>,
-    /// Wall time, s.
-    pub seconds: Option<f64>,
-    /// Passes over its own images.
-    pub epochs: Option<f64>,
-    /// Images a step.
-    pub batch: Option<f64>,
-    /// Images that it was trained on.
-    pub images: Option<f64>,
-}
-
-impl Training {
-    /// Passes over its own images; reports of earlier versions say them by steps, batch and images.
-    pub fn passes(&self) -> Option<f64> {
-        self.epochs.or_else(|| {
-            let images = self.images.filter(|n| *n > 0.0)?;
-            Some(self.steps? * self.batch? / images)
-        })
+    fn deref(&self) -> &ModelReport {
+        &self.reported
     }
 }
 
@@ -205,21 +102,19 @@ impl Model {
             Metric::Is => {
                 quality.and_then(|q| Some((q.inception_score_ten.or(q.inception_score)?, None)))
             }
-            Metric::Auc => result().and_then(|r| Some((r.auc?, r.auc_ci))),
-            Metric::D1 => result().and_then(|r| r.d1?.measured()),
-            Metric::D2 => result().and_then(|r| r.d2?.measured()),
+            Metric::Auc => result().and_then(|r| r.pooled.as_ref()).map(auc),
+            Metric::D1 => result().and_then(|r| r.d1.as_ref()).map(auc),
+            Metric::D2 => result().and_then(|r| r.d2.as_ref()).map(auc),
             Metric::Tpr => result()
-                .filter(|r| r.auc.is_some())
-                .and_then(|r| r.tpr_at_fpr.iter().find(|p| p.fpr == FPR && p.measurable))
+                .and_then(|r| r.pooled.as_ref())
+                .and_then(|m| m.tpr_at_fpr.iter().find(|p| p.fpr == FPR && p.measurable))
                 .map(|p| (p.tpr, Some(p.tpr_ci))),
         }
     }
 }
 
-impl Half {
-    fn measured(self) -> Option<Measured> {
-        Some((self.auc?, self.auc_ci))
-    }
+fn auc(measurement: &Measurement) -> Measured {
+    (measurement.auc, Some(measurement.auc_ci))
 }
 
 impl Evidence {
@@ -340,27 +235,17 @@ impl Set {
 /// There is no readable report.json of a schema that this program knows.
 pub fn read(seed: u64, folder: &Path) -> Result<Run> {
     let path = folder.join("report.json");
-    let text = dualmd_files::read_text(&path, limit::TABLE)?;
-    let report: Report = serde_json::from_str(&text).with_context(|| {
+    let report = dualmd_audit::read(&path).with_context(|| {
         format!(
             "{} is no report: `dualmd report {}` writes it again",
             path.display(),
             folder.display()
         )
     })?;
-    if report.schema != 1 {
-        bail!(
-            "{} has schema {}, this program knows 1: write it again with `dualmd report {}`",
-            path.display(),
-            report.schema,
-            folder.display()
-        );
-    }
     let own = |name: &str| {
-        let file = folder.join("models").join(name).join("training.json");
-        let from_file = dualmd_files::read(&file, limit::SETTINGS)
+        let file = RunFolder(folder.to_path_buf()).training(name);
+        let from_file = dualmd_record::read::<dualmd_record::training::Training>(&file)
             .ok()
-            .and_then(|bytes| serde_json::from_slice::<Training>(&bytes).ok())
             .and_then(|t| t.seconds);
         let reported = || {
             report
@@ -372,16 +257,15 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
         };
         from_file.or_else(|| reported()?.seconds)
     };
-    let seconds: Vec<_> = report
+    let models: Vec<Model> = report
         .models
         .iter()
-        .map(|m| cost(&report.run, &m.name, &own))
+        .map(|reported| Model {
+            seconds: cost(&report.run, &reported.name, &own),
+            recipe: recipe(&report.run, &reported.name),
+            reported: reported.clone(),
+        })
         .collect();
-    let mut models = report.models.clone();
-    for (model, seconds) in models.iter_mut().zip(seconds) {
-        model.seconds = seconds;
-        model.recipe = recipe(&report.run, &model.name);
-    }
     let whole = |m: &Model| {
         let training = m.utility.as_ref()?;
         training.images.filter(|_| m.defense.is(Defense::None))

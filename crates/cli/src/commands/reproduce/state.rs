@@ -9,7 +9,6 @@ use crate::progress::duration;
 use crate::stages::prepare;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Method, Split};
-use dualmd_files::limit;
 use dualmd_names::Defense;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -131,24 +130,18 @@ const TO_DO: &str = "to do";
 /// A plan or a report that cannot be read.
 pub fn with_more_attacks(planned: &Planned) -> Result<Option<Experiment>> {
     let path = planned.report();
-    let text = dualmd_files::read(&path, limit::TABLE)?;
-    let report: serde_json::Value = serde_json::from_slice(&text).with_context(|| {
+    let report = dualmd_audit::read(&path).with_context(|| {
         format!(
             "{} is damaged: remove it, and it is made again",
             path.display()
         )
     })?;
-    let list = |value: &serde_json::Value| value.as_array().cloned().unwrap_or_default();
-    let results = list(&report["models"])
-        .into_iter()
-        .flat_map(|m| list(&m["results"]));
-    let found: BTreeSet<String> = results
-        .filter_map(|r| Some(r["attack"].as_str()?.to_owned()))
-        .collect();
+    let results = report.models.iter().flat_map(|m| &m.results);
+    let found: BTreeSet<&str> = results.map(|r| r.attack.as_str()).collect();
     let asked = outline(planned)?.models.into_iter().flat_map(|m| m.attacks);
     if asked
         .into_iter()
-        .all(|attack| found.contains(&attack.to_string()))
+        .all(|attack| found.contains(attack.to_string().as_str()))
     {
         return Ok(None);
     }

@@ -268,8 +268,8 @@ fn agreement_is_computed() {
 fn equal_numbers_have_no_order() {
     let mut toy = set(None, &[-0.01, 0.0, 0.01]);
     for model in toy.runs.iter_mut().flat_map(|r| &mut r.models) {
-        for result in &mut model.results {
-            result.tpr_at_fpr[1].tpr = 0.0;
+        for result in &mut model.reported.results {
+            result.pooled.as_mut().unwrap().tpr_at_fpr[1].tpr = 0.0;
         }
     }
     let evidence = Evidence { sets: vec![toy] };
@@ -406,8 +406,8 @@ fn a_choice_that_matters_is_told_from_the_default() {
             .find(|m| m.name == "student")
             .cloned()
             .unwrap();
-        raw.name = "raw".into();
-        raw.results[0].auc = raw.results[0].auc.map(|auc| auc + 0.1);
+        raw.reported.name = "raw".into();
+        raw.reported.results[0].pooled.as_mut().unwrap().auc += 0.1;
         run.models.push(raw);
     }
     let (table, facts) = ablation::build(&Evidence { sets: vec![toy] }).unwrap();

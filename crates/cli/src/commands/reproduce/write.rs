@@ -5,7 +5,7 @@ use crate::commands::run::command_line;
 use crate::stages::{create_folder, write_json};
 use anyhow::Result;
 use dualmd_audit::cells::cell;
-use serde_json::json;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 /// Everything that a command says.
@@ -41,16 +41,35 @@ pub struct Place {
 }
 
 /// A run behind a result.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Source {
     /// Its image set or experiment.
     pub dataset: String,
     /// The same for people.
+    #[serde(skip)]
     pub title: String,
     /// Its seed.
     pub seed: u64,
     /// Its folder.
     pub folder: PathBuf,
+}
+
+/// The numbers and sentences of a result, for programs.
+#[derive(Serialize)]
+struct File<'a> {
+    command: String,
+    dualmd: &'static str,
+    facts: &'a [String],
+    notes: &'a [String],
+    numbers: &'a [Record],
+    pictures: Vec<&'a String>,
+    runs: &'a [Source],
+    scale: Option<&'static str>,
+    schema: u32,
+    seeds: Vec<u64>,
+    set: &'a [String],
+    title: &'a str,
+    what: &'static str,
 }
 
 impl Place {
@@ -116,17 +135,23 @@ impl Outcome {
         let mut seeds: Vec<u64> = place.runs.iter().map(|r| r.seed).collect();
         seeds.sort_unstable();
         seeds.dedup();
-        let run = |r: &Source| json!({ "dataset": r.dataset, "seed": r.seed, "folder": r.folder });
-        write_json(
-            &place.file("json"),
-            &json!({
-                "schema": 1, "what": place.what, "scale": place.scale, "command": command_line(),
-                "dualmd": env!("CARGO_PKG_VERSION"), "seeds": seeds, "set": place.sets,
-                "runs": place.runs.iter().map(run).collect::<Vec<_>>(), "title": self.table.title,
-                "numbers": self.table.records, "facts": self.facts, "notes": self.table.notes,
-                "pictures": self.pictures.iter().map(|p| &p.1).collect::<Vec<_>>(),
-            }),
-        )?;
+        let file = File {
+            command: command_line(),
+            dualmd: env!("CARGO_PKG_VERSION"),
+            facts: &self.facts,
+            notes: &self.table.notes,
+            numbers: &self.table.records,
+            pictures: self.pictures.iter().map(|p| &p.1).collect(),
+            runs: &place.runs,
+            scale: place.scale,
+            schema: 1,
+            seeds,
+            set: &place.sets,
+            title: &self.table.title,
+            what: place.what,
+        };
+        // As a value, whose keys are in alphabetical order at every depth.
+        write_json(&place.file("json"), &serde_json::to_value(file)?)?;
         Ok(place.file("md"))
     }
 }

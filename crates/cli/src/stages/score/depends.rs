@@ -10,7 +10,7 @@ use dualmd_attack::AttackInfo;
 use dualmd_attack::nn::BlackBox;
 use dualmd_names::{AttackSpec, Needs};
 use dualmd_torch::{Device, Kind, Tensor};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// Version of what a score depends on; a change of any attack's arithmetic raises it. 2: the noise of `rounds@R` between rounds,
 /// PFAMI's crop, GSA's features.
@@ -18,10 +18,20 @@ const SCORES: u32 = 2;
 
 /// What the scores of every attack of a subject depend on.
 pub(super) struct Base {
-    model: Value,
+    model: OfModel,
     images: String,
     truth: String,
     shadow: Option<OfShadow>,
+}
+
+/// The model that is attacked, and how. What depends on it is kept under a hash: the fields stand in alphabetical order.
+#[derive(Serialize)]
+struct OfModel {
+    dtype: &'static str,
+    scores: u32,
+    seed: u64,
+    set: &'static str,
+    weights: String,
 }
 
 /// Hashes of a shadow model with its samples: alone, and with the images that it drew.
@@ -39,10 +49,13 @@ impl Base {
         engine: &Engine,
     ) -> Result<Self> {
         Ok(Self {
-            model: json!({
-                "scores": SCORES, "weights": subject.generator.fingerprint(), "seed": subject.seed,
-                "set": subject.weights.as_str(), "dtype": engine.precision.name(),
-            }),
+            model: OfModel {
+                dtype: engine.precision.name(),
+                scores: SCORES,
+                seed: subject.seed,
+                set: subject.weights.as_str(),
+                weights: subject.generator.fingerprint().to_owned(),
+            },
             images: images(x, texts)?,
             truth: truth(labels),
             shadow: None,
@@ -56,51 +69,42 @@ impl Base {
         x: &Tensor,
         texts: Option<&Encoded>,
     ) -> Result<Self> {
-        let everything = json!([
+        let everything = (
             shadow.generator.fingerprint(),
             images(x, texts)?,
-            truth(shadow.labels)
-        ]);
-        let hash = |value: &Value| {
-            blake3::hash(value.to_string().as_bytes())
-                .to_hex()
-                .to_string()
-        };
+            truth(shadow.labels),
+        );
         self.shadow = Some(OfShadow {
-            asked: hash(&everything),
+            asked: hash(&everything)?,
             drawn: match shadow.generated {
-                Some(images) => Some(hash(&json!([everything, hash_tensor(images)?]))),
+                Some(images) => Some(hash(&(&everything, hash_tensor(images)?))?),
                 None => None,
             },
         });
         Ok(self)
     }
 
-    /// What stands for the shadow model and its samples in what an attack depends on; null without one.
-    pub(super) fn shadow(&self, spec: &AttackSpec) -> Value {
-        let Some(shadow) = &self.shadow else {
-            return Value::Null;
-        };
+    /// What stands for the shadow model and its samples in what an attack depends on; nothing without one.
+    pub(super) fn shadow(&self, spec: &AttackSpec) -> Option<String> {
+        let shadow = self.shadow.as_ref()?;
         // Images as any user gets them are there already; all others are made from the model.
         match spec.compares_drawn() {
-            true => json!(shadow.drawn),
-            false => json!(shadow.asked),
+            true => shadow.drawn.clone(),
+            false => Some(shadow.asked.clone()),
         }
     }
 
-    pub(super) fn of(&self, info: &AttackInfo, rest: &Value) -> String {
-        let everything = json!([
-            self.model,
-            self.images,
-            self.truth,
-            info.name,
-            info.formula,
-            info.parameters,
-            rest
-        ]);
-        blake3::hash(everything.to_string().as_bytes())
-            .to_hex()
-            .to_string()
+    /// The hash of all that the scores of an attack depend on. `rest`: beside the model, the samples and the attack.
+    pub(super) fn of(&self, info: &AttackInfo, rest: &impl Serialize) -> Result<String> {
+        hash(&(
+            &self.model,
+            &self.images,
+            &self.truth,
+            &info.name,
+            &info.formula,
+            &info.parameters,
+            rest,
+        ))
     }
 
     pub(super) fn network(
@@ -108,17 +112,19 @@ impl Base {
         info: &AttackInfo,
         needs: Needs,
         subject: &Subject<'_>,
-        shadow: &Value,
-    ) -> String {
-        let rest = match needs {
-            Needs::Nothing | Needs::Pair => Value::Null,
-            Needs::Known => json!(subject.known),
-            Needs::Reference => json!(subject.reference.map(Generator::fingerprint)),
-            Needs::Shadow => shadow.clone(),
-        };
+        shadow: Option<&String>,
+    ) -> Result<String> {
         // A pair answers by the turn that covers the timestep.
         let turns = subject.generator.pair().map(|_| subject.drawing.steps);
-        self.of(info, &json!([rest, turns]))
+        match needs {
+            Needs::Nothing | Needs::Pair => self.of(info, &((), turns)),
+            Needs::Known => self.of(info, &(subject.known, turns)),
+            Needs::Reference => {
+                let reference = subject.reference.map(Generator::fingerprint);
+                self.of(info, &(reference, turns))
+            }
+            Needs::Shadow => self.of(info, &(shadow, turns)),
+        }
     }
 
     pub(super) fn black_box(
@@ -126,7 +132,7 @@ impl Base {
         kind: BlackBox,
         info: &AttackInfo,
         subject: &Subject<'_>,
-    ) -> String {
+    ) -> Result<String> {
         let generated = match (kind, subject.generated) {
             (kind, Some(generated)) if kind.takes_drawn() => hash_tensor(generated).ok(),
             _ => None,
@@ -139,12 +145,18 @@ impl Base {
             }
             _ => None,
         };
-        let mut rest = json!([generated, subject.drawing.n, subject.drawing.steps]);
-        if let (Some(encoder), Value::Array(rest)) = (encoder, &mut rest) {
-            rest.push(encoder.into());
+        let (n, steps) = (subject.drawing.n, subject.drawing.steps);
+        match encoder {
+            Some(encoder) => self.of(info, &(generated, n, steps, encoder)),
+            None => self.of(info, &(generated, n, steps)),
         }
-        self.of(info, &rest)
     }
+}
+
+/// BLAKE3 of a value as JSON.
+fn hash(value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(value)?;
+    Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }
 
 /// A hash of what the model sees of images, and of their captions.

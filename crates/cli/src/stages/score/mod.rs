@@ -21,9 +21,9 @@ use dualmd_audit::ScoreRow;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
+use dualmd_record::scores::{FAILED, OK, ScoredAttack, Scores, TrainedOn};
 use dualmd_torch::{Device, Tensor};
 use samples::{Taught, samples};
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,7 +113,7 @@ pub struct Scored {
     /// All scores, attack by attack in the order asked for.
     pub rows: Vec<ScoreRow>,
     /// `scores/NAME.json`.
-    pub description: Value,
+    pub description: Scores,
     /// Attacks whose scores were kept from an earlier run.
     pub kept: usize,
 }
@@ -168,7 +168,7 @@ pub fn score(
         _ => None,
     };
 
-    let mut done: BTreeMap<&AttackSpec, (Value, Vec<ScoreRow>)> = BTreeMap::new();
+    let mut done: BTreeMap<&AttackSpec, (ScoredAttack, Vec<ScoreRow>)> = BTreeMap::new();
     let (mut methods, mut black_boxes, mut similar) = (Vec::new(), Vec::new(), Vec::new());
     let mut reused = 0;
     // Attacks that were scored before and are not asked for now: what they found stays, where it still holds.
@@ -186,9 +186,9 @@ pub fn score(
         };
         if let (Some(drawn), Some(comparison)) = (spec.drawn(), &comparison) {
             let info = comparison.info(drawn);
-            match comparison.depends_on(drawn, &shadow) {
+            match comparison.depends_on(drawn, shadow) {
                 Ok(rest) => {
-                    let fingerprint = base.of(&info, &rest);
+                    let fingerprint = base.of(&info, &rest)?;
                     if let Some(found) = kept.scores.remove(&fingerprint) {
                         reused += usize::from(asked);
                         done.insert(spec, found);
@@ -202,7 +202,7 @@ pub fn score(
                     }
                 }
                 Err(error) if asked => {
-                    let reason = Some(format!("{error:#}"));
+                    let reason = format!("{error:#}");
                     done.insert(spec, (failed(&info, reason), Vec::new()));
                 }
                 Err(_) => {}
@@ -217,13 +217,13 @@ pub fn score(
                 };
                 let encoder = subject.extractor.map(Extractor::name);
                 let info = kind.info(n, &encoder.unwrap_or_default());
-                let fingerprint = base.black_box(kind, &info, subject);
+                let fingerprint = base.black_box(kind, &info, subject)?;
                 (info, fingerprint, Err(kind))
             }
             None => {
                 let method = dualmd_attack::method(spec, space)?;
                 let info = method.info();
-                let fingerprint = base.network(&info, spec.needs(), subject, &shadow);
+                let fingerprint = base.network(&info, spec.needs(), subject, shadow.as_ref())?;
                 (info, fingerprint, Ok(method))
             }
         };
@@ -238,14 +238,15 @@ pub fn score(
         match what {
             Err(kind) => black_boxes.push((spec, kind, info, fingerprint)),
             Ok(Method::Shadowed(_)) if taught_by.is_none() => {
-                let reason = Some(AttackError::NoShadow.to_string());
+                let reason = AttackError::NoShadow.to_string();
                 done.insert(spec, (failed(&info, reason), Vec::new()));
             }
-            Ok(Method::Learned(_)) if known.is_err() => {
-                let reason = known.as_ref().err().map(ToString::to_string);
-                done.insert(spec, (failed(&info, reason), Vec::new()));
-            }
-            Ok(method) => methods.push((spec, method, fingerprint)),
+            Ok(method) => match (&method, &known) {
+                (Method::Learned(_), Err(reason)) => {
+                    done.insert(spec, (failed(&info, reason.to_string()), Vec::new()));
+                }
+                _ => methods.push((spec, method, fingerprint)),
+            },
         }
     }
     let rows = |spec: &AttackSpec, places: &[usize], scores: &[f64]| -> Vec<ScoreRow> {
@@ -262,11 +263,11 @@ pub fn score(
 
     let learnt_there = |spec: &AttackSpec| {
         let of = base.shadow(spec);
-        json!(taught_by.as_ref().map(|taught| taught.described(&of)))
+        taught_by.as_ref().map(|taught| taught.described(of))
     };
     let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
     // Of the earlier scores some hold.
-    let stands = done.values().any(|(entry, _)| entry["status"] == "ok");
+    let stands = done.values().any(|(entry, _)| entry.succeeded());
     if !methods.is_empty() {
         let timesteps = subject
             .generator
@@ -339,15 +340,15 @@ pub fn score(
                     match method {
                         Method::Formula(_) => {}
                         Method::Learned(_) => {
-                            entry["trained_on"] = trained_on(known.as_ref().ok());
+                            entry.trained_on = Some(trained_on(known.as_ref().ok()));
                         }
                         Method::Shadowed(_) => {
-                            entry["shadow"] = learnt_there(spec);
+                            entry.shadow = learnt_there(spec);
                         }
                     }
                     (entry, rows(spec, &result.rows, scores))
                 }
-                Err(reason) => (failed(&result.info, Some(reason.clone())), Vec::new()),
+                Err(reason) => (failed(&result.info, reason.clone()), Vec::new()),
             };
             done.insert(spec, entry);
         }
@@ -376,7 +377,7 @@ pub fn score(
                 (entry, rows(spec, &all, &scores))
             }
             Err(error) if super::sample::stopped(&error) => return Err(error),
-            Err(error) => (failed(&info, Some(format!("{error:#}"))), Vec::new()),
+            Err(error) => (failed(&info, format!("{error:#}")), Vec::new()),
         };
         done.insert(spec, entry);
     }
@@ -390,13 +391,13 @@ pub fn score(
             Ok((places, scores)) => {
                 let mut entry = described(&asked.info, &asked.fingerprint, seconds);
                 if asked.drawn.shadow {
-                    entry["shadow"] = learnt_there(asked.spec);
+                    entry.shadow = learnt_there(asked.spec);
                 } else if asked.drawn.form.learns() {
-                    entry["trained_on"] = trained_on(known.as_ref().ok());
+                    entry.trained_on = Some(trained_on(known.as_ref().ok()));
                 }
                 (entry, rows(asked.spec, &places, &scores))
             }
-            Err(error) => (failed(&asked.info, Some(format!("{error:#}"))), Vec::new()),
+            Err(error) => (failed(&asked.info, format!("{error:#}")), Vec::new()),
         };
         done.insert(asked.spec, entry);
     }
@@ -408,13 +409,19 @@ pub fn score(
             scored.extend(rows);
         }
     }
-    let description = json!({
-        "model": subject.name, "defense": subject.defense, "attacks": attacks,
-        "network_calls_made": made, "network_calls_saved": saved, "warnings": warnings,
-        "weights": subject.weights.as_str(), "dtype": engine.precision.name(),
-        "weights_blake3": subject.generator.fingerprint(), "known_fraction": subject.known,
-        "compared_by": subject.extractor.map(Extractor::name),
-    });
+    let description = Scores {
+        model: subject.name.to_owned(),
+        defense: subject.defense.to_owned(),
+        attacks,
+        network_calls_made: Some(made.into()),
+        network_calls_saved: Some(saved.into()),
+        warnings,
+        weights: Some(subject.weights.as_str().to_owned()),
+        dtype: Some(engine.precision.name().to_owned()),
+        weights_blake3: Some(subject.generator.fingerprint().to_owned()),
+        known_fraction: Some(subject.known),
+        compared_by: subject.extractor.map(Extractor::name),
+    };
     Ok(Scored {
         rows: scored,
         description,
@@ -494,24 +501,37 @@ fn pool(
 }
 
 /// How many samples an attack learnt from.
-fn trained_on(known: Option<&Known>) -> Value {
+fn trained_on(known: Option<&Known>) -> TrainedOn {
     let [members, nonmembers] = known.map_or([0, 0], Known::counts);
-    json!({ "members": members, "nonmembers": nonmembers })
+    TrainedOn {
+        members,
+        nonmembers,
+    }
 }
 
-fn described(info: &AttackInfo, fingerprint: &str, seconds: f64) -> Value {
-    json!({
-        "attack": info.name, "title": info.title, "paper": info.paper, "access": info.access,
-        "formula": info.formula, "misses": info.misses,
-        "network_calls_per_sample": info.network_calls_per_sample,
-        "seconds": seconds, "status": "ok", "reason": null, "parameters": info.parameters,
-        "fingerprint": fingerprint,
-    })
+fn described(info: &AttackInfo, fingerprint: &str, seconds: f64) -> ScoredAttack {
+    ScoredAttack {
+        attack: info.name.clone(),
+        title: Some(info.title.clone()),
+        paper: Some(info.paper.to_owned()),
+        access: Some(info.access.name().to_owned()),
+        formula: Some(info.formula.clone().into_owned()),
+        misses: Some(info.misses.to_owned()),
+        network_calls_per_sample: Some(info.network_calls_per_sample.into()),
+        seconds: Some(seconds),
+        status: Some(OK.to_owned()),
+        reason: None,
+        parameters: info.parameters.clone(),
+        fingerprint: Some(fingerprint.to_owned()),
+        trained_on: None,
+        shadow: None,
+    }
 }
 
-fn failed(info: &AttackInfo, reason: Option<String>) -> Value {
-    let mut entry = described(info, "", 0.0);
-    entry["status"] = "failed".into();
-    entry["reason"] = reason.into();
-    entry
+fn failed(info: &AttackInfo, reason: String) -> ScoredAttack {
+    ScoredAttack {
+        status: Some(FAILED.to_owned()),
+        reason: Some(reason),
+        ..described(info, "", 0.0)
+    }
 }

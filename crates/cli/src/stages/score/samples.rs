@@ -10,8 +10,8 @@ use dualmd_attack::{Prompts, Samples, thirds};
 use dualmd_diffusion::{Model, TextToImage};
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_record::scores::LearntOnShadow;
 use dualmd_torch::{Device, Tensor};
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
@@ -107,12 +107,14 @@ impl<'a> Taught<'a> {
 
     /// What was learnt from, for the record.
     /// `of`: what stands for it in what scores depend on.
-    pub(super) fn described(&self, of: &Value) -> Value {
+    pub(super) fn described(&self, of: Option<String>) -> LearntOnShadow {
         let members = self.member.iter().filter(|m| **m).count();
-        json!({
-            "members": members, "nonmembers": self.member.len() - members,
-            "weights_blake3": self.shadow.generator.fingerprint(), "of": of,
-        })
+        LearntOnShadow {
+            members,
+            nonmembers: self.member.len() - members,
+            weights_blake3: Some(self.shadow.generator.fingerprint().to_owned()),
+            of,
+        }
     }
 }
 

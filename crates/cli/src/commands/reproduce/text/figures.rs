@@ -12,10 +12,10 @@ use super::{BLACK_BOX, build, name, title};
 use crate::stages::{RunFolder, pictures, prepare};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{Picture, grid, save_png};
-use dualmd_files::limit;
 use dualmd_names::Part;
+use dualmd_record::folder::PROMPTS;
+use dualmd_record::samples::PromptedImage;
 use dualmd_stats::Roc;
-use serde::Deserialize;
 use std::path::Path;
 
 /// Models of the figures, in the paper's order.
@@ -127,14 +127,6 @@ fn in_decades(points: &[[f64; 2]]) -> Option<Vec<(f64, f64)>> {
     )
 }
 
-/// An entry of `prompts.json`.
-#[derive(Deserialize)]
-struct Prompt {
-    prompt: Option<String>,
-    id: String,
-    member: bool,
-}
-
 /// Draws figure 6 (without prompt diversification) or 7 (with it) of the first seed of each set, under the training images whose
 /// captions are the prompts: OUT/figN-SCALE-SET.png.
 ///
@@ -221,12 +213,11 @@ fn pictured(captions: Captions) -> Vec<(String, String)> {
 }
 
 /// (index of the first image drawn for it, prompt) of the first members.
-fn prompts(samples: &Path) -> Result<Vec<(usize, Prompt)>> {
-    let path = samples.join("prompts.json");
-    let text = dualmd_files::read_text(&path, limit::TABLE)?;
-    let all: Vec<Prompt> = serde_json::from_str(&text)
+fn prompts(samples: &Path) -> Result<Vec<(usize, PromptedImage)>> {
+    let path = samples.join(PROMPTS);
+    let all: Vec<PromptedImage> = dualmd_record::read_list(&path)
         .with_context(|| format!("{} is no list of prompts", path.display()))?;
-    let mut out: Vec<(usize, Prompt)> = Vec::new();
+    let mut out: Vec<(usize, PromptedImage)> = Vec::new();
     for (i, prompt) in all.into_iter().enumerate() {
         let new = out.iter().all(|(_, seen)| seen.id != prompt.id);
         if prompt.member && new && out.len() < COLUMNS {
@@ -240,7 +231,7 @@ fn prompts(samples: &Path) -> Result<Vec<(usize, Prompt)>> {
 }
 
 /// The images that the prompts are captions of.
-fn originals(planned: &Planned, prompts: &[(usize, Prompt)]) -> Result<Vec<Picture>> {
+fn originals(planned: &Planned, prompts: &[(usize, PromptedImage)]) -> Result<Vec<Picture>> {
     let data = &planned.experiment.data;
     let (set, _) = prepare::read(data)?;
     let places = prompts

@@ -1,0 +1,50 @@
+//! `sets/MODEL.json`: tests of whole sets of images, such as the members against the non-members.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Keys, RunFile};
+
+/// The tests that were made on one model.
+///
+/// ```json
+/// { "features": "residuals of the network at t = 200, 64 dimensions",
+///   "tests": [{ "name": "mmd-error-space", "title": "Errors of the model", "what": "members against non-members",
+///               "members": 64, "nonmembers": 512, "statistic": 0.0031, "p_value": 0.002, "permutations": 1000 }] }
+/// ```
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sets {
+    /// What the images were turned into before they were compared: text, or anything else that describes it.
+    pub features: Value,
+    /// The tests.
+    pub tests: Vec<SetTest>,
+}
+
+impl RunFile for Sets {
+    const KEYS: Keys = Keys::AsListed;
+}
+
+/// One permutation test of two sets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SetTest {
+    /// Short name, such as `mmd-error-space`.
+    pub name: String,
+    /// Name for people; `name` where it is empty.
+    #[serde(default)]
+    pub title: String,
+    /// What was compared with what.
+    #[serde(default)]
+    pub what: String,
+    /// Members used.
+    pub members: usize,
+    /// Non-members used.
+    pub nonmembers: usize,
+    /// The test's statistic, larger = further apart.
+    pub statistic: f64,
+    /// Share of permutations at least as extreme, the observation counted in: in (0, 1].
+    pub p_value: f64,
+    /// Permutations drawn.
+    pub permutations: usize,
+}

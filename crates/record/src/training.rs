@@ -1,0 +1,142 @@
+//! How a model was trained: `models/MODEL/training.json`, and a line of `logs/MODEL.jsonl`.
+
+use dualmd_names::ModelKind;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::number::{nan, or_nan};
+use crate::{Count, RunFile};
+
+/// A finished training. A model that was trained elsewhere may say less.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Training {
+    /// Name of the model.
+    pub name: String,
+    /// Its defence; `teacher`, `reference` or `base` of a model that others need.
+    #[schemars(with = "String")]
+    pub defense: ModelKind,
+    /// Optimiser steps.
+    pub steps: Option<Count>,
+    /// Passes over the images that it was trained on. Files of earlier versions do not say.
+    pub epochs: Option<f64>,
+    /// Images per step.
+    pub batch: Option<Count>,
+    /// Peak learning rate.
+    pub learning_rate: Option<f64>,
+    /// Seed of this model's training.
+    pub seed: Option<u64>,
+    /// Hash of the split it was trained with.
+    pub split_hash: Option<String>,
+    /// Trainable parameters.
+    pub parameters: Option<Count>,
+    /// Images it was trained on.
+    pub images: Option<Count>,
+    /// Of a teacher: the half of the members that it saw, 1 or 2.
+    pub half: Option<u8>,
+    /// Mean squared error of the noise prediction at the end, on training batches.
+    pub train_loss: Option<f64>,
+    /// The same on all members without dropout or augmentation.
+    pub member_loss: Option<f64>,
+    /// The same on non-members.
+    pub heldout_loss: Option<f64>,
+    /// Wall time, s.
+    pub seconds: Option<f64>,
+    /// Training speed.
+    pub images_per_second: Option<f64>,
+    /// Threads used.
+    pub threads: Option<Count>,
+    /// `f32` or `bf16`.
+    pub dtype: Option<String>,
+    /// Peak resident memory, MB.
+    pub peak_rss_mb: Option<f64>,
+    /// Names of the models that it learnt from.
+    pub teachers: Vec<String>,
+    /// Of a model that learnt from others: how, as the experiment's `[distill]`.
+    pub distill: Value,
+    /// What DP-SGD guarantees; null for trainings that promise nothing.
+    pub privacy: Option<Guarantee>,
+    /// Which weights early stopping kept.
+    pub kept: Option<KeptAt>,
+    /// Cutout and early stopping, as they were set.
+    pub additions: Value,
+    /// All settings of the training loop.
+    pub recipe: Value,
+    /// Wall time of the last process that worked on it, s.
+    pub wall_seconds_of_last_invocation: Option<f64>,
+}
+
+impl RunFile for Training {
+    const LIMIT: u64 = dualmd_files::limit::SETTINGS;
+}
+
+/// The guarantee of a differentially private training, as its accountant computed it.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Guarantee {
+    /// Upper bound on epsilon.
+    pub epsilon: Option<f64>,
+    /// The delta that it holds at.
+    pub delta: Option<f64>,
+    /// Order of the Renyi divergence that gave the bound.
+    pub order: Option<f64>,
+    /// Standard deviation of the noise over the clipping norm.
+    pub noise_multiplier: Option<f64>,
+    /// Largest L2 norm of one image's gradient.
+    pub clip: Option<f64>,
+    /// Draws of (t, noise) that one image's gradient averages over.
+    pub noise_multiplicity: Option<Count>,
+    /// Probability of an image to be in a batch.
+    pub sampling_rate: Option<f64>,
+    /// `RDP`.
+    pub accountant: Option<String>,
+    /// What neighbouring sets of images are.
+    pub adjacency: Option<String>,
+}
+
+/// Which weights early stopping kept.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptAt {
+    /// Steps done then.
+    pub step: u64,
+    /// Noise-prediction loss on the calibration images, the lowest of the run so far.
+    pub calibration_loss: f64,
+}
+
+/// One line of `logs/MODEL.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LogLine {
+    /// Steps done.
+    pub step: u64,
+    /// Mean training loss since the last line (against the target: noise or teacher).
+    #[serde(default = "nan", deserialize_with = "or_nan")]
+    pub loss: f64,
+    /// Learning rate of the last step.
+    #[serde(default = "nan", deserialize_with = "or_nan")]
+    pub lr: f64,
+    /// Gradient norm of the last step, before clipping.
+    #[serde(default = "nan", deserialize_with = "or_nan")]
+    pub grad_norm: f64,
+    /// Images per second since the last line.
+    #[serde(default = "nan", deserialize_with = "or_nan")]
+    pub images_per_second: f64,
+    /// Seconds of training so far.
+    #[serde(default = "nan", deserialize_with = "or_nan")]
+    pub seconds: f64,
+    /// Noise-prediction loss of the EMA weights on members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member_loss: Option<f64>,
+    /// The same on images the run never trains on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heldout_loss: Option<f64>,
+    /// `heldout_loss - member_loss`: over-fitting, the story of this field.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<f64>,
+    /// Loss of the EMA weights on the calibration images of early stopping.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration_loss: Option<f64>,
+    /// Share of the images since the last line that `train.drop_memorised` left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<f64>,
+}
