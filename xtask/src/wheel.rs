@@ -60,7 +60,9 @@ impl Options {
 pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let engine = engine::ensure(workspace, Choice::Keep)?;
     let mut types = Command::new("python3");
-    types.arg(workspace.root.join("python/generate.py")).arg("--check");
+    types
+        .arg(workspace.root.join("python/generate.py"))
+        .arg("--check");
     workspace::run(types)?;
     let program = match &options.program {
         Some(file) => file.clone(),
@@ -461,7 +463,7 @@ mod tests {
         for (plain, coded) in [
             ("", ""),
             ("f", "Zg"),
-            ("fo", "Zm8"),
+            ("no", "bm8"),
             ("foo", "Zm9v"),
             ("foob", "Zm9vYg"),
         ] {
