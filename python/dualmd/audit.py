@@ -49,7 +49,7 @@ class Audit:
                 for row in csv.DictReader(source):
                     rows.append({"model": file.stem, **row, "member": row["member"] == "1", "score": float(row["score"])})
         try:
-            import pandas
+            import pandas  # type: ignore[import-untyped,unused-ignore]
         except ImportError:
             return rows
         return pandas.DataFrame(rows)

