@@ -66,7 +66,8 @@ Usage: cargo xtask COMMAND [ARGS]
   bench suite [ARGS]         the default attacks on 2,000 images, together and one by one (bench/suite.py)
   bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, or both
   lint                       rustfmt, clippy, rustdoc, typos and cargo-deny, warnings are errors
-  combinations               clippy for the program and its crates without their features, and with one of them
+  combinations [--none]      clippy for the program and its crates without their features, and with one of them; --none:
+                             only for the program without any
   deny                       licences, versions, sources and known faults of dependencies, by deny.toml
   typos                      spelling, by _typos.toml
   fuzz [--seconds N] [TARGET...]
@@ -138,7 +139,11 @@ fn run(args: &[String]) -> Result<()> {
             Ok(())
         }),
         "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),
-        "combinations" => no_arguments(rest).and_then(|()| combinations(&workspace)),
+        "combinations" => match rest {
+            [] => combinations(&workspace, true),
+            [flag] if flag == "--none" => combinations(&workspace, false),
+            _ => bail!(Usage("combinations takes --none or nothing".into())),
+        },
         "deny" => no_arguments(rest).and_then(|()| tools::deny(&workspace)),
         "typos" => no_arguments(rest).and_then(|()| tools::typos(&workspace)),
         "wheel" => wheel::run(&workspace, &wheel::Options::parse(rest)?),
@@ -271,24 +276,26 @@ fn lint(workspace: &Workspace) -> Result<()> {
     doc(workspace)
 }
 
-/// What the features of the program and its crates come to: none of them, and each alone. All of them is what `lint` looks at.
-fn combinations(workspace: &Workspace) -> Result<()> {
+/// What the features of the program and its crates come to: the program with none of them, and if `all` are asked for its crates with
+/// none, the program with each alone, and what is said where a reader is missing. With all features `lint` looks at them.
+fn combinations(workspace: &Workspace, all: bool) -> Result<()> {
     engine::ensure(workspace, Choice::Keep)?;
     let none = |package: &'static str| vec!["--package", package, "--no-default-features"];
-    let mut all = vec![
-        none("dualmd-data"),
-        none("dualmd-metrics"),
-        none("dualmd-fuzz"),
-        none("dualmd"),
-    ];
-    for feature in PROGRAM_FEATURES {
-        all.push([none("dualmd"), vec!["--features", feature]].concat());
+    let mut asked = vec![none("dualmd")];
+    if all {
+        asked.extend(["dualmd-data", "dualmd-metrics", "dualmd-fuzz"].map(none));
+        for feature in PROGRAM_FEATURES {
+            asked.push([none("dualmd"), vec!["--features", feature]].concat());
+        }
     }
-    for chosen in all {
+    for chosen in asked {
         eprintln!("{}", chosen.join(" "));
         let mut command = workspace.cargo(&["clippy", "--quiet"]);
         command.args(chosen).args(["--", "-D", "warnings"]);
         workspace::run(command)?;
+    }
+    if !all {
+        return Ok(());
     }
     // What is said of a kind of file whose reader is missing.
     for package in ["dualmd-data", "dualmd-metrics"] {
