@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::Usage;
 use crate::engine::{self, Choice};
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Scratch, Workspace};
 
 /// The version that these arguments are for.
 const CARGO_FUZZ: &str = "0.13.2";
@@ -181,7 +181,14 @@ fn one(workspace: &Workspace, target: &Target, seconds: u64) -> Result<bool> {
     for folder in [&artifacts, &grown] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let scratch = Scratch::new(&workspace.target)?;
+    // For the files that targets write: in memory where the system has some.
+    let memory = Path::new("/dev/shm");
+    let parent = if memory.is_dir() {
+        memory
+    } else {
+        &workspace.target
+    };
+    let scratch = Scratch::new(parent, "dualmd-fuzzing")?;
     let mut command = Command::new(program(workspace, target.program)?);
     command
         .arg(&grown)
@@ -199,27 +206,6 @@ fn one(workspace: &Workspace, target: &Target, seconds: u64) -> Result<bool> {
         .status()
         .with_context(|| format!("cannot start the fuzzer {}", target.program))?;
     Ok(status.success())
-}
-
-/// A folder for the files that targets write, in memory where the system has one. It goes when the fuzzer has ended,
-/// however it ended.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(target: &Path) -> Result<Self> {
-        let memory = Path::new("/dev/shm");
-        let parent = if memory.is_dir() { memory } else { target };
-        let folder = parent.join(format!("dualmd-fuzzing-{}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Only space depends on it.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 #[cfg(test)]

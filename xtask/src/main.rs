@@ -202,7 +202,7 @@ fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
     let start = Instant::now();
     let engine = engine::ensure(workspace, Choice::Keep)?;
     let set_up = start.elapsed().as_secs_f64();
-    workspace.build_release(&engine)?;
+    workspace.build_release(&engine, &[])?;
     // The demo works without: the images' utility is then left out of its report.
     if let Err(error) = features::ensure(workspace) {
         eprintln!("warning: no weights to compare images by: {error:#}");
@@ -229,7 +229,7 @@ fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
     let start = Instant::now();
     let engine = engine::ensure(workspace, Choice::Keep)?;
     let python = interop::ensure(workspace)?;
-    workspace.build_release(&engine)?;
+    workspace.build_release(&engine, &[])?;
     eprintln!("set-up and build {:.1} s", start.elapsed().as_secs_f64());
     let mut command = std::process::Command::new(python);
     command

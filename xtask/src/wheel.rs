@@ -18,7 +18,7 @@ use crate::Usage;
 use crate::engine::{self, Choice, Engine};
 use crate::version;
 use crate::wheels;
-use crate::workspace::{self, Workspace};
+use crate::workspace::{self, Scratch, Workspace};
 
 /// What was asked for.
 #[derive(Debug, PartialEq)]
@@ -66,7 +66,11 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     workspace::run(types)?;
     let program = match &options.program {
         Some(file) => file.clone(),
-        None => build(workspace, &engine)?,
+        // Without the path of this machine's libtorch: the launcher says where one is.
+        None => {
+            workspace.build_release(&engine, &[("DUALMD_RPATH", "")])?;
+            workspace.program()
+        }
     };
     let out = workspace.root.join(&options.out);
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
@@ -84,16 +88,6 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         true => check(workspace, &wheel, &engine),
         false => Ok(()),
     }
-}
-
-/// The release program without the path of this machine's libtorch: its launcher says where it is.
-fn build(workspace: &Workspace, engine: &Engine) -> Result<PathBuf> {
-    let mut command = workspace.cargo(&["build", "--release", "--package", "dualmd"]);
-    command
-        .args(engine.cargo_features())
-        .env("DUALMD_RPATH", "");
-    workspace::run(command)?;
-    Ok(workspace.program())
 }
 
 /// What a program asks of the machine, as readelf says.
@@ -289,7 +283,7 @@ defense = "none"
 /// Installs the wheel into a fresh environment and tries what a user meets: no torch, another torch, the right one, and a
 /// libtorch in the cache.
 fn check(workspace: &Workspace, wheel: &Path, engine: &Engine) -> Result<()> {
-    let scratch = Scratch::new(&workspace.target)?;
+    let scratch = Scratch::new(&workspace.target, "wheel-check")?;
     let dir = &scratch.0;
     let environment = dir.join("venv");
     let mut make = Command::new("python3");
@@ -433,24 +427,6 @@ impl Trial {
             );
         }
         Ok(())
-    }
-}
-
-/// A folder that goes in the end, however the check ended.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(target: &Path) -> Result<Self> {
-        let folder = target.join(format!("wheel-check-{}", std::process::id()));
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(Self(folder))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Only space depends on it.
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -54,11 +54,33 @@ impl Workspace {
         command
     }
 
-    /// `cargo build --release` of the program, with CUDA if set-up chose it.
-    pub fn build_release(&self, engine: &Engine) -> Result<()> {
+    /// `cargo build --release` of the program, with CUDA if set-up chose it, and with these variables.
+    pub fn build_release(&self, engine: &Engine, variables: &[(&str, &str)]) -> Result<()> {
         let mut command = self.cargo(&["build", "--release", "--package", "dualmd"]);
-        command.args(engine.cargo_features());
+        command
+            .args(engine.cargo_features())
+            .envs(variables.iter().copied());
         run(command)
+    }
+}
+
+/// A folder of this process that goes in the end, however its use ended.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    /// Makes one.
+    pub fn new(parent: &Path, name: &str) -> Result<Self> {
+        let folder = parent.join(format!("{name}-{}", std::process::id()));
+        std::fs::create_dir(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Only space depends on it.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

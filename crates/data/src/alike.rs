@@ -446,14 +446,9 @@ impl<'a> Looks<'a> {
                     if tree.is_of(at, a, &mut groups) {
                         continue;
                     }
-                    let mask = mask.within(&query.forms, &tree.nodes[at].cells);
-                    if mask.is_empty() {
+                    let Some(mask) = tree.descend(&query, at, mask, &mut waiting) else {
                         continue;
-                    }
-                    if let Some(children) = tree.nodes[at].children {
-                        waiting.extend(children.map(|child| (child, mask)));
-                        continue;
-                    }
+                    };
                     for &b in tree.records(at) {
                         if groups.find(a) != groups.find(b)
                             && mask
@@ -488,14 +483,9 @@ impl<'a> Looks<'a> {
                     let query = self.query(a, place);
                     let mut waiting = vec![(ROOT, Mask::all(&query.forms))];
                     while let Some((at, mask)) = waiting.pop() {
-                        let mask = mask.within(&query.forms, &tree.nodes[at].cells);
-                        if mask.is_empty() {
+                        let Some(mask) = tree.descend(&query, at, mask, &mut waiting) else {
                             continue;
-                        }
-                        if let Some(children) = tree.nodes[at].children {
-                            waiting.extend(children.map(|child| (child, mask)));
-                            continue;
-                        }
+                        };
                         for &b in tree.records(at) {
                             let first = a.min(b);
                             alike[first] = alike[first]
@@ -651,6 +641,27 @@ impl Tree {
             self.nodes[at].children = Some(children);
         }
         at
+    }
+
+    /// The forms that may lie over something in a leaf; none elsewhere: the branches below are put on the list of those that
+    /// wait, if any form may lie over something there.
+    fn descend(
+        &self,
+        query: &Query,
+        at: usize,
+        mask: Mask,
+        waiting: &mut Vec<(usize, Mask)>,
+    ) -> Option<Mask> {
+        let node = &self.nodes[at];
+        let mask = mask.within(&query.forms, &node.cells);
+        if mask.is_empty() {
+            return None;
+        }
+        let Some(children) = node.children else {
+            return Some(mask);
+        };
+        waiting.extend(children.map(|child| (child, mask)));
+        None
     }
 
     fn records(&self, at: usize) -> &[usize] {
