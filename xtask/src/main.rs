@@ -281,11 +281,11 @@ fn lint(workspace: &Workspace) -> Result<()> {
 fn combinations(workspace: &Workspace, all: bool) -> Result<()> {
     engine::ensure(workspace, Choice::Keep)?;
     let none = |package: &'static str| vec!["--package", package, "--no-default-features"];
-    let mut asked = vec![none("dualmd")];
+    let mut asked = vec![none("dualmd-cli")];
     if all {
         asked.extend(["dualmd-data", "dualmd-metrics", "dualmd-fuzz"].map(none));
         for feature in PROGRAM_FEATURES {
-            asked.push([none("dualmd"), vec!["--features", feature]].concat());
+            asked.push([none("dualmd-cli"), vec!["--features", feature]].concat());
         }
     }
     for chosen in asked {

@@ -331,23 +331,23 @@ mod tests {
         let options = Options::parse(&strings(&[
             "--interop",
             "-p",
-            "dualmd",
+            "dualmd-cli",
             "--all",
             "--",
             "--all",
         ]));
         assert!(options.interop && options.all);
-        assert_eq!(options.rest, strings(&["-p", "dualmd", "--", "--all"]));
+        assert_eq!(options.rest, strings(&["-p", "dualmd-cli", "--", "--all"]));
     }
 
     #[test]
     fn ignored_tests_run_and_modules_of_missing_needs_are_skipped() {
-        let rest = strings(&["-p", "dualmd", "--", "--test-threads", "1"]);
+        let rest = strings(&["-p", "dualmd-cli", "--", "--test-threads", "1"]);
         assert_eq!(
             arguments(&rest, &["needs_root"]),
             strings(&[
                 "-p",
-                "dualmd",
+                "dualmd-cli",
                 "--",
                 "--test-threads",
                 "1",

@@ -485,7 +485,7 @@ mod tests {
     /// The launcher sets what the program would start itself once more for.
     #[test]
     fn the_launcher_knows_the_early_variables() {
-        let program = include_str!("../../crates/cli/src/engine.rs");
+        let program = include_str!("../../crates/cli/src/environment.rs");
         let (_, early) = program.split_once("const EARLY").unwrap();
         let (early, _) = early.split_once("];").unwrap();
         let launcher = include_str!("../../python/dualmd/launcher.py");

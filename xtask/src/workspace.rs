@@ -56,7 +56,7 @@ impl Workspace {
 
     /// `cargo build --release` of the program, with CUDA if set-up chose it, and with these variables.
     pub fn build_release(&self, engine: &Engine, variables: &[(&str, &str)]) -> Result<()> {
-        let mut command = self.cargo(&["build", "--release", "--package", "dualmd"]);
+        let mut command = self.cargo(&["build", "--release", "--package", "dualmd-cli"]);
         command
             .args(engine.cargo_features())
             .envs(variables.iter().copied());

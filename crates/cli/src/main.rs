@@ -1,7 +1,84 @@
-//! The program `dualmd`; all of it is in the library beside this file.
+//! The program `dualmd`: what is typed, and what is printed. All that is done is in the library of the same name (`crates/dualmd`)
+//! and in `dualmd-reproduce`.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+// Both panic where nothing can be written: see `output`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+// First: its macros are for all others.
+#[macro_use]
+mod output;
+
+mod args;
+mod commands;
+mod environment;
+mod progress;
+mod session;
+mod signals;
+
+use args::{Cli, Command};
+use clap::Parser;
+use dualmd::errors;
+use std::io::Write as _;
 use std::process::ExitCode;
 
+/// Reads the command line, does what it says, and returns the exit status.
 fn main() -> ExitCode {
-    dualmd::main()
+    environment::settle();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Wrong arguments: clap says which, on stderr, with code 2.
+        Err(refused) if refused.use_stderr() => refused.exit(),
+        // --help and --version.
+        Err(page) => {
+            let printed = page.print().and_then(|()| std::io::stdout().flush());
+            return ended(output::told(printed).map(|()| ExitCode::SUCCESS));
+        }
+    };
+    let done = dualmd_torch::caught(|| run(&cli.global, cli.command));
+    ended(done.map_err(anyhow::Error::from).flatten())
+}
+
+/// The code to leave with; a failure is told before.
+fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if error.is::<output::NobodyReads>() => ExitCode::from(output::NOBODY_READS),
+        Err(error) => {
+            tell!("{}", errors::render(&error));
+            ExitCode::from(errors::exit_code(&error))
+        }
+    }
+}
+
+fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(demo) => commands::run::run(global, &demo.into()),
+        Command::Run(run) => commands::run::run(global, &run),
+        Command::Train(train) => commands::train::train(global, &train),
+        Command::Split(split) => commands::files::split(global, &split),
+        Command::Sample(sample) => commands::model::sample(global, &sample),
+        Command::Predict(predict) => commands::model::predict(global, &predict),
+        Command::Attack(attack) => commands::audit::attack(global, &attack),
+        Command::Audit(audit) => commands::audit::audit(global, &audit),
+        Command::Metrics(metrics) => commands::metrics::metrics(global, &metrics),
+        Command::Caption(caption) => commands::caption::caption(global, &caption),
+        Command::Lira(lira) => commands::lira::lira(global, &lira),
+        Command::Reproduce(reproduce) => commands::reproduce::reproduce(global, &reproduce),
+        Command::Memorisation(asked) => commands::memorisation::memorisation(global, &asked),
+        Command::Roc(roc) => commands::report::roc(&roc),
+        Command::Report(report) => commands::report::report(global, &report),
+        Command::Selftest => commands::selftest::selftest(global),
+        Command::Import(import) => commands::files::import(global, &import.what),
+        Command::Export(export) => commands::files::export(global, &export.what),
+        Command::List(list) => commands::list::list(list.what),
+    }
 }

@@ -5,8 +5,8 @@
 //! code of SIGPIPE when nobody reads (`dualmd list attacks | head`). Remarks go through `tell!`, which cannot fail: a
 //! run of days does not end because its log is full. Clippy refuses the plain macros in this crate.
 
-use crate::errors::harmless;
 use anyhow::{Context, Result};
+use dualmd::errors::harmless;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 
@@ -87,7 +87,7 @@ mod tests {
         let error = |kind| print_to(&mut Full(kind), format_args!("a line\n")).unwrap_err();
         let full = error(ErrorKind::StorageFull);
         assert!(!full.is::<NobodyReads>());
-        let text = crate::errors::render(&full);
+        let text = dualmd::errors::render(&full);
         assert!(
             text.starts_with("error: cannot write to standard output"),
             "{text}"

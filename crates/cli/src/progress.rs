@@ -1,54 +1,22 @@
 //! Progress of one or several models at a time: bars on a terminal, now and then a line elsewhere, JSON for programs.
 //!
 //! Everything goes to stderr, because stdout is for results. A training process that a run started writes its
-//! [`ProgressEvent`]s as JSON lines to stdout instead, and the run shows them with a [`Progress`].
+//! [`ProgressEvent`]s as JSON lines to stdout instead, and the run shows them with its [`Terminal`].
 
-use crate::choices::LogFormat;
-use crate::errors::harmless;
-use crate::experiment::epochs;
+use crate::args::Global;
+use dualmd::choices::LogFormat;
+use dualmd::errors::harmless;
+use dualmd::experiment::epochs;
+use dualmd::reporter::{ProgressEvent, Reporter, duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Time between two lines about the same model where there are no bars.
 const LINE_EVERY: Duration = Duration::from_secs(20);
-
-/// How far a model is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ProgressEvent {
-    /// Name of the model.
-    pub model: String,
-    /// Steps done.
-    pub step: u64,
-    /// Steps in all.
-    pub total: u64,
-    /// Passes over its images that a training has made; none of other work.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub epoch: Option<f64>,
-    /// Loss of late; None where there is none.
-    pub loss: Option<f64>,
-    /// Speed of late.
-    pub images_per_second: f64,
-}
-
-impl ProgressEvent {
-    /// Writes the event as one JSON line and flushes, so that the reader at the other end of a pipe sees it now.
-    ///
-    /// # Errors
-    /// The reader is gone.
-    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
-        let line = serde_json::to_string(self).map_err(io::Error::other)?;
-        writeln!(out, "{line}")?;
-        out.flush()
-    }
-
-    /// Reads such a line; None for any other.
-    pub fn parse(line: &str) -> Option<Self> {
-        serde_json::from_str(line).ok()
-    }
-}
 
 /// A line of `--log-format json`.
 #[derive(Serialize)]
@@ -61,7 +29,7 @@ enum Event<'a> {
 
 /// The form of progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum View {
+enum View {
     /// One bar per model.
     Bars,
     /// Plain lines.
@@ -74,7 +42,7 @@ pub enum View {
 
 impl View {
     /// The form that flags and the terminal ask for.
-    pub fn choose(quiet: bool, format: LogFormat) -> Self {
+    fn choose(quiet: bool, format: LogFormat) -> Self {
         match format {
             LogFormat::Json => Self::Json,
             LogFormat::Text if quiet => Self::Silent,
@@ -84,8 +52,53 @@ impl View {
     }
 }
 
+/// Tells it all on standard error.
+pub struct Terminal {
+    progress: Mutex<Progress>,
+    verbose: bool,
+}
+
+impl Terminal {
+    /// As the flags have it.
+    pub fn new(global: &Global) -> Self {
+        Self {
+            progress: Mutex::new(Progress::new(View::choose(global.quiet, global.log_format))),
+            verbose: global.verbose > 0,
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Lines that another thread did not finish are no reason for silence.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reporter for Terminal {
+    fn progress(&self, event: &ProgressEvent) {
+        self.progress().update(event);
+    }
+
+    fn finished(&self, model: &str, note: &str) {
+        self.progress().finish(model, note);
+    }
+
+    fn say(&self, text: &str) {
+        self.progress().say(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.progress().warn(text);
+    }
+
+    fn detail(&self, text: &str) {
+        if self.verbose {
+            self.progress().warn(text);
+        }
+    }
+}
+
 /// Shows the progress of several models.
-pub struct Progress {
+struct Progress {
     view: View,
     out: Box<dyn Write + Send>,
     bars: MultiProgress,
@@ -102,7 +115,7 @@ struct Shown {
 
 impl Progress {
     /// Progress on stderr.
-    pub fn new(view: View) -> Self {
+    fn new(view: View) -> Self {
         Self::with_writer(view, Box::new(io::stderr()), ProgressDrawTarget::stderr())
     }
 
@@ -116,7 +129,7 @@ impl Progress {
     }
 
     /// Shows an event.
-    pub fn update(&mut self, event: &ProgressEvent) {
+    fn update(&mut self, event: &ProgressEvent) {
         self.update_at(event, Instant::now());
     }
 
@@ -158,7 +171,7 @@ impl Progress {
     }
 
     /// Ends a model's bar and leaves a line about it: `note` is e.g. "trained in 3 min 20 s, loss 0.041".
-    pub fn finish(&mut self, model: &str, note: &str) {
+    fn finish(&mut self, model: &str, note: &str) {
         if let Some(bar) = self.models.remove(model).and_then(|shown| shown.bar) {
             bar.finish_and_clear();
         }
@@ -170,7 +183,7 @@ impl Progress {
     }
 
     /// Prints a line without disturbing the bars.
-    pub fn say(&mut self, text: &str) {
+    fn say(&mut self, text: &str) {
         match self.view {
             View::Silent => {}
             View::Bars => self.bars.suspend(|| {
@@ -179,6 +192,14 @@ impl Progress {
             }),
             View::Lines => self.line(text),
             View::Json => self.event(&Event::Message { text }),
+        }
+    }
+
+    /// Prints a line also where nothing else is shown.
+    fn warn(&mut self, text: &str) {
+        match self.view {
+            View::Silent => self.line(text),
+            _ => self.say(text),
         }
     }
 
@@ -229,17 +250,6 @@ fn time_left(first: (u64, Instant), event: &ProgressEvent, now: Instant) -> Opti
         .filter(|rest| *rest > 0)?;
     let ratio = rest as f64 / done as f64;
     Duration::try_from_secs_f64((now - first.1).as_secs_f64() * ratio).ok()
-}
-
-/// 75 seconds as "1 min 15 s"; at most two units.
-pub fn duration(time: Duration) -> String {
-    let s = time.as_secs();
-    match s {
-        0..60 => format!("{s} s"),
-        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
-        3600..86400 => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
-        _ => format!("{} d {:02} h", s / 86400, s % 86400 / 3600),
-    }
 }
 
 #[cfg(test)]
@@ -328,34 +338,8 @@ mod tests {
             progress.finish("student", "trained");
         };
         assert_eq!(shown(View::Silent, script), "");
+        let warned = shown(View::Silent, |progress| progress.warn("warning: no locks"));
+        assert_eq!(warned, "warning: no locks\n");
         assert_eq!(shown(View::Bars, script), "student      trained\n");
-    }
-
-    #[test]
-    fn events_survive_the_pipe_even_without_a_loss() {
-        let mut line = Vec::new();
-        let nan = ProgressEvent {
-            loss: Some(f64::NAN),
-            ..event(3)
-        };
-        nan.write(&mut line).unwrap();
-        let read = ProgressEvent::parse(std::str::from_utf8(&line).unwrap()).unwrap();
-        assert_eq!(
-            read,
-            ProgressEvent {
-                loss: None,
-                ..event(3)
-            }
-        );
-        assert_eq!(ProgressEvent::parse("some other line"), None);
-    }
-
-    #[test]
-    fn durations_have_two_units() {
-        let text = |s| duration(Duration::from_secs(s));
-        assert_eq!(
-            [text(9), text(75), text(3700), text(90_000)],
-            ["9 s", "1 min 15 s", "1 h 01 min", "1 d 01 h"]
-        );
     }
 }

@@ -7,6 +7,7 @@
 //! without its checkpoint.
 
 use anyhow::{Context, Result};
+use dualmd::errors::INTERRUPTED;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::io::Read;
@@ -14,9 +15,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Exit status after a second signal: the shell's 128 + SIGINT.
-pub const INTERRUPTED: u8 = 130;
 
 /// Says that a stopped command goes on in `place`, and the status to leave with.
 pub fn stopped(place: &Path) -> ExitCode {

@@ -1,5 +1,7 @@
 //! Arguments of `dualmd caption`.
 
+#[cfg(feature = "caption")]
+use super::Global;
 use super::files::fraction;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -57,4 +59,24 @@ pub struct CaptionArgs {
     /// Where to write them, one line an image
     #[arg(short, long, value_name = "CAPTIONS.jsonl")]
     pub out: PathBuf,
+}
+
+#[cfg(feature = "caption")]
+impl CaptionArgs {
+    /// With the common flags.
+    pub fn options(&self, global: &Global) -> dualmd::CaptionsOptions {
+        dualmd::CaptionsOptions {
+            data: self.data.clone(),
+            model: self.model.clone(),
+            n: self.n,
+            greedy: self.greedy,
+            top_p: self.top_p,
+            prompt: self.prompt.clone(),
+            image_size: self.image_size,
+            caption_column: self.caption_column.clone(),
+            batch: self.batch,
+            out: self.out.clone(),
+            seed: global.seed(),
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! Arguments of the commands that read and write files without a network.
 
+use super::Global;
 use super::runs::FailArgs;
-use crate::choices::{Alpha, FailOn, NearDuplicates, SplitMethod};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
+use dualmd::SplitOptions;
+use dualmd::choices::{Alpha, FailOn, NearDuplicates, SplitMethod};
 use std::path::PathBuf;
 
 /// `dualmd split`
@@ -36,6 +38,21 @@ pub struct SplitArgs {
     /// Where to write the split
     #[arg(short, long, value_name = "split.json")]
     pub out: PathBuf,
+}
+
+impl SplitArgs {
+    /// With the common flags.
+    pub fn options(&self, global: &Global) -> SplitOptions {
+        SplitOptions {
+            data: self.data.clone(),
+            members: self.members,
+            nonmembers: self.nonmembers,
+            method: self.method,
+            near_duplicates: self.near_duplicates,
+            alpha: self.alpha.into(),
+            seed: global.seed(),
+        }
+    }
 }
 
 /// `dualmd roc`

@@ -1,10 +1,12 @@
 //! Arguments of `dualmd memorisation`, and those of Wen's remedy, which `dualmd sample` has too.
 
-use crate::choices::{Features, Mitigate, Order, Weights};
+use super::Global;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use dualmd::choices::{Features, Mitigate, Order, Weights};
+use dualmd::memorisation::{MemorisationOptions, PromptSource};
 use dualmd_attack::memorisation::Mitigation;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The remedy.
 #[derive(Debug, Args)]
@@ -120,10 +122,6 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "FILE", requires = "fit")]
     pub fit_head: Option<PathBuf>,
 
-    /// Go on without a head that cannot be learnt.
-    #[arg(skip)]
-    pub fit_if_possible: bool,
-
     /// The remedy.
     #[command(flatten)]
     pub remedy: MitigateArgs,
@@ -142,11 +140,47 @@ pub struct MemorisationArgs {
 }
 
 impl MemorisationArgs {
-    /// The model folders: one, or two that alternate.
-    pub fn models(&self) -> Vec<PathBuf> {
-        std::iter::once(&self.model)
-            .chain(&self.model2)
-            .cloned()
-            .collect()
+    /// With the common flags.
+    pub fn options(&self, global: &Global) -> MemorisationOptions {
+        let prompts = match (&self.members, &self.memorised) {
+            (Some(members), _) => PromptSource::Images {
+                members: members.clone(),
+                nonmembers: self.nonmembers.clone(),
+                split: self.split.clone(),
+                caption_column: self.caption_column.clone(),
+            },
+            // One of the two is required.
+            (None, memorised) => PromptSource::Files {
+                memorised: memorised.clone().unwrap_or_default(),
+                others: self.others.clone(),
+            },
+        };
+        MemorisationOptions {
+            models: models(&self.model, self.model2.as_ref()),
+            prompts,
+            n: self.n,
+            steps: self.steps,
+            guidance: self.guidance,
+            t_sec: self.t_sec,
+            order: self.order,
+            features: self.features,
+            features_weights: self.features_weights.clone(),
+            clip: self.clip.clone(),
+            fit: self.fit.clone(),
+            fit_head: self.fit_head.clone(),
+            fit_if_possible: false,
+            remedy: self.remedy.options(),
+            weights: self.weights,
+            batch: self.batch,
+            out: self.out.clone(),
+            seed: global.seed(),
+        }
     }
+}
+
+/// One folder, or two that alternate.
+pub(super) fn models(first: &Path, second: Option<&PathBuf>) -> Vec<PathBuf> {
+    std::iter::once(first.to_path_buf())
+        .chain(second.cloned())
+        .collect()
 }

@@ -10,16 +10,16 @@ pub use caption::CaptionArgs;
 pub use files::{
     Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs,
 };
-pub use memorisation::{MemorisationArgs, MitigateArgs};
-pub use reproduce::{ReproduceArgs, Scale, What};
+pub use memorisation::MemorisationArgs;
+pub use reproduce::ReproduceArgs;
 pub use runs::{
-    AttackArgs, AuditArgs, DemoArgs, DrawArgs, FailArgs, LiraArgs, MetricsArgs, PredictArgs,
-    RunArgs, SampleArgs, ScoreArgs, TrainArgs, check_name,
+    AttackArgs, AuditArgs, DemoArgs, FailArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs,
+    SampleArgs, TrainArgs,
 };
 
-use crate::choices::{Dtype, LogFormat};
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
+use dualmd::choices::{Dtype, LogFormat};
 use std::fmt;
 use std::str::FromStr;
 
@@ -83,6 +83,11 @@ pub struct Global {
 }
 
 impl Global {
+    /// What everything random follows from, where no experiment says it.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
     /// The flags that stand for keys of an experiment, as `--set` would have them. They come after the `--set`s.
     pub fn sets(&self) -> Vec<String> {
         let seed = self.seed.map(|seed| format!("seed={seed}"));

@@ -1,11 +1,11 @@
 //! Arguments of `dualmd reproduce`.
 
+use super::Global;
+use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, ValueEnum};
+use dualmd_reproduce::options::EPOCHS;
+use dualmd_reproduce::{ReproduceOptions, Scale, What};
 use std::path::PathBuf;
-
-/// Lengths of training that `reproduce epochs` compares: the paper's models were trained for about 4,000 epochs.
-const EPOCHS: [u64; 6] = [50, 200, 800, 2000, 4000, 8000];
 
 /// `dualmd reproduce`
 #[derive(Debug, Args)]
@@ -87,102 +87,28 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What can be reproduced: views of the unconditional runs, of the text-to-image runs, or of the ablation's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum What {
-    /// text to image: how like its training images each model draws, and what Wen's remedy does
-    Table1,
-    /// quality of the images of each defence
-    Table2,
-    /// SecMI and PIA on no defence and on DistillMD, and on the others
-    Table3,
-    /// text to image: SecMI and PIA on no defence and on DistillMD, without prompt diversification
-    Table4,
-    /// text to image: black-box attacks on every defence, without and with prompt diversification
-    Table5,
-    /// text to image: quality of the images of each defence (also the right of the paper's table 2)
-    Table7,
-    /// text to image: SecMI and PIA, without and with prompt diversification
-    Table8,
-    /// text to image: the adaptive attack on DualMD, round by round
-    Table9,
-    /// SecMI on no defence, ordinary distillation and DistillMD
-    Table10,
-    /// text to image: the t-error of prompts of members and of others
-    Fig3,
-    /// images of each defence from the same noise
-    Fig5,
-    /// text to image: ROC curves of the black-box attack
-    Fig4,
-    /// text to image: images for the same prompts, without prompt diversification
-    Fig6,
-    /// text to image: the same with prompt diversification
-    Fig7,
-    /// privacy against quality, with the undefended model at equal quality (not in the paper)
-    Frontier,
-    /// what the paper leaves open about DistillMD, one choice at a time (not in the paper)
-    Ablation,
-    /// how far each attack gets, and what the images are worth, by length of training (not in the paper)
-    Epochs,
-}
-
-impl What {
-    /// Is it about text-to-image models?
-    pub fn is_text(self) -> bool {
-        matches!(
-            self,
-            Self::Table1
-                | Self::Table4
-                | Self::Table5
-                | Self::Table7
-                | Self::Table8
-                | Self::Table9
-                | Self::Fig3
-                | Self::Fig4
-                | Self::Fig6
-                | Self::Fig7
-        )
-    }
-
-    /// As it is typed; also the stem of the files written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Table1 => "table1",
-            Self::Table2 => "table2",
-            Self::Table3 => "table3",
-            Self::Table4 => "table4",
-            Self::Table5 => "table5",
-            Self::Table7 => "table7",
-            Self::Table8 => "table8",
-            Self::Table9 => "table9",
-            Self::Table10 => "table10",
-            Self::Fig3 => "fig3",
-            Self::Fig4 => "fig4",
-            Self::Fig5 => "fig5",
-            Self::Fig6 => "fig6",
-            Self::Fig7 => "fig7",
-            Self::Frontier => "frontier",
-            Self::Ablation => "ablation",
-            Self::Epochs => "epochs",
-        }
-    }
-}
-
-/// How much is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Scale {
-    /// bundled images at 16 px and small networks
-    Cpu,
-    /// the paper's image sets, network and steps
-    Paper,
-}
-
-impl Scale {
-    /// As it is typed; also a folder's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Paper => "paper",
+impl ReproduceArgs {
+    /// With the common flags.
+    pub fn options(&self, global: &Global) -> ReproduceOptions {
+        ReproduceOptions {
+            what: self.what,
+            scale: self.scale,
+            seed: global.seed(),
+            seeds: self.seeds,
+            dtype: global.dtype,
+            complete: self.complete,
+            epochs: self.epochs.clone(),
+            out: self.out.clone(),
+            only: self.only.clone(),
+            data: self.data.clone(),
+            base: self.base.clone(),
+            memorised: self.memorised.clone(),
+            others: self.others.clone(),
+            clip: self.clip.clone(),
+            split: self.split.clone(),
+            inception: self.inception.clone(),
+            set: self.set.clone(),
+            dry_run: self.dry_run,
         }
     }
 }

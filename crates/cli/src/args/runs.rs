@@ -1,17 +1,20 @@
 //! Arguments of the commands that compute.
 
+use super::Global;
 use super::files::fraction;
-use super::memorisation::MitigateArgs;
-use crate::bail_usage;
-use crate::choices::{
-    Alpha, Copies, FailOn, Features, ImageFormat, Order, Sampler, Stage, Weights,
-};
-use crate::experiment::Source;
+use super::memorisation::{MitigateArgs, models};
 use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
+use dualmd::audit::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions, check_name};
+use dualmd::bail_usage;
+use dualmd::choices::{
+    Alpha, Copies, FailOn, Features, ImageFormat, Order, Sampler, Stage, Weights,
+};
+use dualmd::experiment::Source;
+use dualmd::{MetricsOptions, PredictOptions, SampleOptions};
 use dualmd_names::AttackSpec;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Numbers of at least 1.
 /// A count of images or attempts. (More than any machine holds is told by what it would take.)
@@ -253,6 +256,26 @@ pub struct MetricsArgs {
     pub json: bool,
 }
 
+impl MetricsArgs {
+    /// With the common flags.
+    pub fn options(&self, global: &Global) -> MetricsOptions {
+        MetricsOptions {
+            generated: self.generated.clone(),
+            real: self.real.clone(),
+            members: self.members.clone(),
+            split: self.split.clone(),
+            features: self.features,
+            weights: self.weights.clone(),
+            statistics: self.statistics.clone(),
+            save_statistics: self.save_statistics.clone(),
+            copies: self.copies,
+            copies_weights: self.copies_weights.clone(),
+            image_size: self.image_size,
+            seed: global.seed(),
+        }
+    }
+}
+
 /// `dualmd train`
 #[derive(Debug, Args)]
 pub struct TrainArgs {
@@ -350,12 +373,28 @@ pub struct SampleArgs {
 }
 
 impl SampleArgs {
-    /// Network calls per image: as asked, else the sampler's usual number.
-    pub fn steps(&self) -> usize {
-        self.steps.unwrap_or(match self.sampler {
-            Sampler::Ddim => 50,
-            Sampler::Ddpm => 1000,
-        })
+    /// With the common flags.
+    pub fn options(&self, global: &Global) -> SampleOptions {
+        SampleOptions {
+            models: models(&self.model, self.model2.as_ref()),
+            n: self.n,
+            sampler: self.sampler,
+            steps: self.steps.unwrap_or(match self.sampler {
+                Sampler::Ddim => 50,
+                Sampler::Ddpm => 1000,
+            }),
+            noise: self.noise.clone(),
+            prompt: self.prompt.clone(),
+            prompts: self.prompts.clone(),
+            guidance: self.guidance,
+            remedy: self.remedy.options(),
+            order: self.order,
+            weights: self.weights,
+            batch: self.batch,
+            out: self.out.clone(),
+            format: self.format,
+            seed: global.seed(),
+        }
     }
 }
 
@@ -385,6 +424,20 @@ pub struct PredictArgs {
     /// Where to write the predicted noise, f32 [N, C, H, W]
     #[arg(short, long, value_name = "EPS.npy")]
     pub out: PathBuf,
+}
+
+impl PredictArgs {
+    /// The same without the command line.
+    pub fn options(&self) -> PredictOptions {
+        PredictOptions {
+            model: self.model.clone(),
+            x: self.x.clone(),
+            t: self.t.clone(),
+            prompt: self.prompt.clone(),
+            weights: self.weights,
+            out: self.out.clone(),
+        }
+    }
 }
 
 /// What `attack` and `audit` share.
@@ -504,27 +557,44 @@ fn guidance(text: &str) -> Result<f64, String> {
     }
 }
 
-/// A shadow model and its images, as they were named.
-pub struct ShadowArgs<'a> {
-    /// One folder, or two that alternate.
-    pub models: &'a [PathBuf],
-    /// Images it was trained on.
-    pub members: &'a str,
-    /// Images it was not.
-    pub nonmembers: &'a str,
-    /// What #member refers to there.
-    pub split: Option<&'a Path>,
-}
-
 impl ScoreArgs {
-    /// The shadow model, if one is named.
-    pub fn shadow(&self) -> Option<ShadowArgs<'_>> {
-        Some(ShadowArgs {
-            models: (!self.shadow.is_empty()).then_some(&self.shadow)?,
-            members: self.shadow_members.as_deref()?,
-            nonmembers: self.shadow_nonmembers.as_deref()?,
-            split: self.shadow_split.as_deref(),
-        })
+    /// With the common flags.
+    pub fn options(&self, global: &Global) -> ScoreOptions {
+        let shadow = match (&self.shadow_members, &self.shadow_nonmembers) {
+            (Some(members), Some(nonmembers)) if !self.shadow.is_empty() => Some(ShadowOptions {
+                models: self.shadow.clone(),
+                members: members.clone(),
+                nonmembers: nonmembers.clone(),
+                split: self.shadow_split.clone(),
+            }),
+            _ => None,
+        };
+        ScoreOptions {
+            models: self.models.clone(),
+            named: self.named.clone(),
+            pair: self.pair.clone(),
+            members: self.members.clone(),
+            nonmembers: self.nonmembers.clone(),
+            split: self.split.clone(),
+            attacks: self.attacks.clone(),
+            group_column: self.group_column.clone(),
+            caption_column: self.caption_column.clone(),
+            alpha: self.alpha.into(),
+            reference: self.reference.clone(),
+            shadow,
+            features: self.features,
+            features_weights: self.features_weights.clone(),
+            known_fraction: self.known_fraction,
+            draw: DrawOptions {
+                images: self.draw.images,
+                per_prompt: self.draw.per_prompt,
+                steps: self.draw.steps,
+                guidance: self.draw.guidance,
+            },
+            weights: self.weights,
+            batch: self.batch,
+            seed: global.seed(),
+        }
     }
 }
 
@@ -537,17 +607,6 @@ fn named(text: &str) -> Result<(String, PathBuf), String> {
         }
         _ => Err("write NAME=FOLDER, e.g. base=models/base".into()),
     }
-}
-
-/// A model's name becomes part of file names and of tables.
-pub fn check_name(name: &str) -> Result<(), String> {
-    let plain = |c: char| c.is_alphanumeric() || "-_. +".contains(c);
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-        return Err(format!(
-            "{name:?} is no name for a model: use letters, digits, spaces and - _ . +, e.g. --model base=models/base"
-        ));
-    }
-    Ok(())
 }
 
 /// `dualmd attack`
@@ -584,4 +643,16 @@ pub struct AuditArgs {
     /// Findings to leave with an exit code of their own for.
     #[command(flatten)]
     pub fail: FailArgs,
+}
+
+impl AuditArgs {
+    /// With the common flags.
+    pub fn options(&self, global: &Global) -> AuditOptions {
+        AuditOptions {
+            score: self.score.options(global),
+            auditor: self.auditor.clone(),
+            compat: self.compat.clone(),
+            out: self.out.clone(),
+        }
+    }
 }

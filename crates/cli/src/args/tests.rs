@@ -1,10 +1,11 @@
 //! Every command line of the contract is understood; wrong ones are refused.
 
 use super::*;
-use crate::choices::{ImageFormat, Order, Sampler, SplitMethod, Stage, Weights};
-use crate::experiment::Source;
 use clap::CommandFactory;
+use dualmd::choices::{ImageFormat, Order, Sampler, SplitMethod, Stage, Weights};
+use dualmd::experiment::Source;
 use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_reproduce::{Scale, What};
 use std::path::{Path, PathBuf};
 
 fn read(line: &str) -> Cli {
@@ -137,11 +138,15 @@ fn training_can_be_cut_into_slots() {
 #[test]
 fn one_or_two_models_are_sampled() {
     let line = "dualmd sample a b -n 8 --sampler ddpm --noise x.npy --order random-step -o out --format npy";
-    let Command::Sample(sample) = read(line).command else {
+    let Cli {
+        global,
+        command: Command::Sample(sample),
+    } = read(line)
+    else {
         panic!()
     };
     assert_eq!(
-        (sample.n, sample.sampler, sample.steps()),
+        (sample.n, sample.sampler, sample.options(&global).steps),
         (8, Sampler::Ddpm, 1000)
     );
     assert_eq!(
@@ -152,7 +157,7 @@ fn one_or_two_models_are_sampled() {
         panic!()
     };
     assert_eq!(
-        (sample.steps(), sample.weights, sample.model2),
+        (sample.options(&global).steps, sample.weights, sample.model2),
         (50, Weights::Ema, None)
     );
     refused("dualmd sample a -n 8 --order second -o out");
@@ -204,7 +209,7 @@ fn attack_and_audit_read_the_same_flags() {
 
 #[test]
 fn what_to_fail_on_is_named_by_the_findings_of_a_report() {
-    use crate::choices::FailOn;
+    use dualmd::choices::FailOn;
     for line in [
         "dualmd audit m --members a --nonmembers b -o c",
         "dualmd run e.toml",

@@ -1,8 +1,8 @@
 //! `dualmd list`: what there is.
 
 use crate::args::Listing;
-use crate::presets::PRESETS;
 use anyhow::Result;
+use dualmd::presets::PRESETS;
 use dualmd_attack::nn::BlackBox;
 use dualmd_attack::{AttackInfo, Space, similarity};
 use dualmd_names::{AttackSpec, Defense, Similarity};

@@ -1,34 +1,34 @@
 //! `dualmd report` and `dualmd roc`: statistics of files.
 
-use crate::args::{FailArgs, ReportArgs, RocArgs};
-use crate::bail_usage;
-use crate::choices::FailOn;
-use crate::stages::held::Held;
+use crate::args::{FailArgs, Global, ReportArgs, RocArgs};
+use crate::progress::Terminal;
 use anyhow::{Result, bail};
+use dualmd::bail_usage;
+use dualmd::choices::FailOn;
+use dualmd::report::Written;
+use dualmd::stages::held::Held;
 use dualmd_audit::Finding;
 use dualmd_audit::report::Verdict;
 use dualmd_files::shown;
-use std::path::Path;
 use std::process::ExitCode;
 
 /// Rebuilds report.html, report.json and findings.csv from a run's files.
-pub fn report(args: &ReportArgs) -> Result<ExitCode> {
+pub fn report(global: &Global, args: &ReportArgs) -> Result<ExitCode> {
     // What is not there is told by whoever reads it.
     let _held = args
         .run
         .is_dir()
-        .then(|| Held::run(&args.run))
+        .then(|| Held::run(&args.run, &Terminal::new(global)))
         .transpose()?;
-    Ok(exit(&[write(&args.run)?], &args.fail))
+    let written = dualmd::report(&args.run)?;
+    print(&written)?;
+    Ok(exit([&written.report.verdict], &args.fail))
 }
 
-/// Builds and writes the report, prints its table and where it is; gives the verdict.
-pub fn write(run: &Path) -> Result<Verdict> {
-    let report = dualmd_audit::build(run)?;
-    let written = dualmd_audit::write(run, &report)?;
-    out!("{}", report.terminal_table())?;
-    outln!("report: {}", written.html.display())?;
-    Ok(report.verdict)
+/// Prints a report's table and where it is.
+pub fn print(written: &Written) -> Result<()> {
+    out!("{}", written.report.terminal_table())?;
+    outln!("report: {}", written.html.display())
 }
 
 /// Exit code where a finding was named with `--fail-on`.
@@ -38,7 +38,8 @@ const VOID: u8 = 4;
 
 /// The exit code of reports: 3 if one has a finding that `--fail-on` names, else 4 if it names void and one is void, else 0. The
 /// reason goes to stderr.
-pub fn exit(verdicts: &[Verdict], fail: &FailArgs) -> ExitCode {
+pub fn exit<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, fail: &FailArgs) -> ExitCode {
+    let verdicts: Vec<&Verdict> = verdicts.into_iter().collect();
     let asked = |finding| names(&fail.fail_on, finding);
     let mut code = 0;
     for model in verdicts.iter().flat_map(|v| &v.models) {

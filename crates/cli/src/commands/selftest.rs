@@ -1,64 +1,14 @@
 //! `dualmd selftest`: a planted leak is found, a null is not.
-//!
-//! The two closed-form oracles stand in for models: one that has memorised its images, and a Gaussian that has
-//! memorised nothing. If the auditor fails here, no report of this build on this machine should be believed.
 
 use crate::args::Global;
 use anyhow::{Result, bail};
-use dualmd_attack::{Others, RunOptions, Samples, default_set, run};
-use dualmd_data::stream;
-use dualmd_diffusion::{Denoiser, GaussianDenoiser, MemorisedDenoiser, NoiseSchedule};
-use dualmd_names::BaseAttack;
-use dualmd_torch::{Device, Kind, Tensor, noise};
+use dualmd::machine;
 use std::process::ExitCode;
 
-const MEMBERS: i64 = 64;
-const NONMEMBERS: i64 = 256;
-const SIDE: i64 = 8;
-/// Five attacks at 99.9 % each: the self-test of a sound build fails by chance at most once in 200 seeds.
-const CONFIDENCE: f64 = 0.999;
-
-/// Runs the default attacks on both oracles.
+/// Runs the default attacks on both oracles and prints what they found.
 pub fn selftest(global: &Global) -> Result<ExitCode> {
-    dualmd_torch::device::set_threads(global.threads.unwrap_or_else(crate::machine::cores));
-    let seed = global.seed.unwrap_or(0);
-    let d = SIDE * SIDE;
-    // Smooth random images: a fixed covariance that decays with the distance of two pixels.
-    let place = |i: i64| ((i / SIDE) as f64, (i % SIDE) as f64);
-    let covariance: Vec<f64> = (0..d * d)
-        .map(|k| {
-            let ((ay, ax), (by, bx)) = (place(k / d), place(k % d));
-            0.2 * (-((ay - by).powi(2) + (ax - bx).powi(2)) / 8.0).exp()
-                + if k / d == k % d { 0.01 } else { 0.0 }
-        })
-        .collect();
-    let covariance = Tensor::from_slice(&covariance).view([d, d]);
-    let root = covariance.linalg_cholesky(false);
-    let n = MEMBERS + NONMEMBERS;
-    let z = noise::normal(
-        &mut stream(seed, "selftest/images", 0),
-        &[n, d],
-        Device::Cpu,
-    )
-    .to_kind(Kind::Double);
-    let x = z
-        .matmul(&root.tr())
-        .to_kind(Kind::Float)
-        .view([n, 1, SIDE, SIDE]);
-    let schedule = NoiseSchedule::default();
-    let memorised = MemorisedDenoiser::new(&x.narrow(0, 0, MEMBERS), schedule.clone())?;
-    let gaussian = GaussianDenoiser::new(
-        &Tensor::zeros([d], (Kind::Double, Device::Cpu)),
-        &covariance,
-        schedule.clone(),
-    )?;
-    let ids: Vec<String> = (0..n).map(|i| format!("{i}")).collect();
-    let samples = Samples::new(x, ids)?;
+    dualmd_torch::device::set_threads(global.threads.unwrap_or_else(machine::cores));
     let mut failures = Vec::new();
-    let oracles: [(&str, &dyn Denoiser, bool); 2] = [
-        ("planted leak", &memorised, true),
-        ("null", &gaussian, false),
-    ];
     outln!(
         "{:<13} {:<9} {:>6}  {:<15} verdict",
         "model",
@@ -66,56 +16,32 @@ pub fn selftest(global: &Global) -> Result<ExitCode> {
         "AUC",
         "99.9 % interval"
     )?;
-    for (name, denoiser, leaks) in oracles {
-        let options = RunOptions {
-            batch: 64,
-            seed,
-            // The oracles are on the CPU.
-            device: Device::Cpu,
-            others: Others::default(),
-            known: None,
-            shadow: None,
-            parts: None,
-            progress: &mut |_, _| {},
-            stop: &|| false,
-        };
-        for result in run(denoiser, &schedule, &samples, &default_set(), options)?.results {
-            let attack = result.info.name;
-            let scores = match result.scores {
-                Ok(scores) => scores,
-                Err(reason) => {
-                    failures.push(format!("{attack} on the {name}: {reason}"));
-                    continue;
-                }
-            };
-            let (inside, outside) = scores.split_at(MEMBERS as usize);
-            let i = dualmd_stats::auc_interval(inside, outside, CONFIDENCE)?;
-            let right = if leaks {
-                // PFAMI measures a difference, in which a fresh image can win by luck (see docs/attacks/pfami.md).
-                i.auc
-                    > if BaseAttack::named(&attack) == Some(BaseAttack::Pfami) {
-                        0.9
-                    } else {
-                        0.99
-                    }
-            } else {
-                i.low <= 0.5 && i.high >= 0.5
-            };
-            outln!(
-                "{name:<13} {attack:<9} {:>6.3}  {:<15} {}",
-                i.auc,
-                format!("{:.3}-{:.3}", i.low, i.high),
-                if right { "as it must be" } else { "WRONG" }
-            )?;
-            if !right {
-                failures.push(format!("{attack} on the {name}: AUC {:.3}", i.auc));
+    for found in dualmd::selftest(global.seed())? {
+        let (model, attack) = (found.model, &found.attack);
+        let auc = match &found.auc {
+            Ok(auc) => auc,
+            Err(reason) => {
+                failures.push(format!("{attack} on the {model}: {reason}"));
+                continue;
             }
+        };
+        outln!(
+            "{model:<13} {attack:<9} {:>6.3}  {:<15} {}",
+            auc.auc,
+            format!("{:.3}-{:.3}", auc.low, auc.high),
+            if found.right {
+                "as it must be"
+            } else {
+                "WRONG"
+            }
+        )?;
+        if !found.right {
+            failures.push(format!("{attack} on the {model}: AUC {:.3}", auc.auc));
         }
     }
-    if failures.is_empty() {
-        outln!("the auditor sees a planted leak and sees none where there is none")?;
-        Ok(ExitCode::SUCCESS)
-    } else {
+    if !failures.is_empty() {
         bail!("self-test failed: {}", failures.join("; "));
     }
+    outln!("the auditor sees a planted leak and sees none where there is none")?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,90 +1,76 @@
 //! `dualmd train`: one model of an experiment.
 
 use crate::args::{Global, TrainArgs};
-use crate::engine::Engine;
-use crate::experiment::{Experiment, Source};
-use crate::progress::{Progress, ProgressEvent};
-use crate::stages::held::{self, Held};
-use crate::stages::{RunFolder, prepare, train as stage};
-use crate::{machine, signals};
+use crate::session::session;
+use crate::signals;
 use anyhow::Result;
+use dualmd::experiment::Source;
+use dualmd::reporter::{ProgressEvent, Reporter};
+use dualmd::stages::{RunFolder, train as stage};
+use dualmd::{Session, TrainOptions};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Trains (or goes on training) one model.
 pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
-    let run = RunFolder(args.out.clone());
-    let stop = signals::stop_flag()?;
+    let session = session(global)?;
     if args.progress_json {
-        signals::stop_with_parent(std::io::stdin(), Arc::clone(&stop))?;
+        return child(session, args);
     }
-    // The run that started this process holds the folder, and has asked for a model that there is.
-    let own = |name: &str| held::training(&run, name, &stop);
-    let (_held, _lock);
-    let (plan, images, engine) = if args.progress_json {
-        let Some(lock) = own(&args.model)?.filter(|_| !orphaned(args.parent)) else {
-            return Ok(ExitCode::SUCCESS);
-        };
-        _lock = lock;
-        // The parent has prepared the folder; its plan is the law.
-        let (plan, experiment, images) = prepare::reopen(&run)?;
-        let engine = Engine::new(
-            global,
-            experiment.train.dtype,
-            plan.hardware.threads_per_model,
-        )?;
-        (plan, images, engine)
+    let options = TrainOptions {
+        source: Source::File(args.experiment.clone()),
+        sets: args.set.iter().cloned().chain(global.sets()).collect(),
+        model: args.model.clone(),
+        out: args.out.clone(),
+        max_steps_now: args.max_steps_now,
+    };
+    let done = dualmd::train(&session, &options)?;
+    let note = if done {
+        "trained"
     } else {
-        let sets: Vec<String> = args.set.iter().cloned().chain(global.sets()).collect();
-        let experiment = Experiment::load(&Source::File(args.experiment.clone()), &sets)?;
-        let engine = Engine::new(global, experiment.train.dtype, machine::cores())?;
-        _held = Held::run(&run.0)?;
-        let (plan, images) =
-            prepare::prepare(&experiment, &run, &engine, super::run::command_line())?;
-        // The plan's share, whatever the machine has: sums, and so the weights' last bits, depend on it.
-        let threads = plan.hardware.threads_per_model;
-        dualmd_torch::device::set_threads(threads);
-        let Some(lock) = own(&plan.training(&args.model)?.name)? else {
-            return Ok(signals::stopped(&args.out));
-        };
-        _lock = lock;
-        (plan, images, Engine { threads, ..engine })
+        "checkpoint written; the same command goes on"
     };
-    let job = plan.training(&args.model)?.clone();
-    let mut bars = Progress::new(stage::view(global.quiet, global.log_format));
-    let mut tell = |event: ProgressEvent| {
-        if args.progress_json {
-            // A parent that is gone closes the pipe; the training stops by its stdin then.
-            let _ = event.write(&mut std::io::stdout());
-        } else {
-            bars.update(&event);
-        }
-    };
-    let done = stage::one(
-        &run,
-        &plan,
-        &images,
-        &job,
-        &engine,
-        args.max_steps_now,
-        &stop,
-        &mut tell,
-    )?;
-    if !args.progress_json {
-        let note = if done {
-            "trained"
-        } else {
-            "checkpoint written; the same command goes on"
-        };
-        bars.finish(&job.name, note);
-    }
-    let interrupted = !done && stop.load(Ordering::Relaxed) && !args.progress_json;
-    Ok(if interrupted {
-        ExitCode::from(130)
+    session.reporter.finished(&args.model, note);
+    Ok(if !done && session.stopped() {
+        signals::stopped(&args.out)
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// A training of a run, which has prepared the folder and holds it, and reads this process's standard output.
+fn child(session: Session, args: &TrainArgs) -> Result<ExitCode> {
+    signals::stop_with_parent(std::io::stdin(), Arc::clone(&session.stop))?;
+    let session = Session {
+        reporter: Arc::new(Piped(Arc::clone(&session.reporter))),
+        ..session
+    };
+    let run = RunFolder(args.out.clone());
+    let wanted = || !orphaned(args.parent);
+    stage::prepared(&run, &args.model, args.max_steps_now, &session, wanted)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Progress as JSON lines on standard output, for the run that started this process; all else as the flags have it.
+struct Piped(Arc<dyn Reporter>);
+
+impl Reporter for Piped {
+    fn progress(&self, event: &ProgressEvent) {
+        // A parent that is gone closes the pipe; the training stops by its stdin then.
+        let _ = event.write(&mut std::io::stdout());
+    }
+    fn finished(&self, model: &str, note: &str) {
+        self.0.finished(model, note);
+    }
+    fn say(&self, text: &str) {
+        self.0.say(text);
+    }
+    fn warn(&self, text: &str) {
+        self.0.warn(text);
+    }
+    fn detail(&self, text: &str) {
+        self.0.detail(text);
+    }
 }
 
 /// Is the run that started this process gone? Whoever goes on with it waits for the trainings that hold their folders by then,

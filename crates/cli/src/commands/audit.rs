@@ -1,0 +1,20 @@
+//! `dualmd attack` and `dualmd audit`: models trained anywhere.
+
+use super::report;
+use crate::args::{AttackArgs, AuditArgs, Global};
+use crate::session::session;
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// Scores to a CSV file, with the description beside it.
+pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
+    dualmd::attack(&session(global)?, &args.score.options(global), &args.out)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Attacks, controls and a report in a folder, of one model or several.
+pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
+    let written = dualmd::audit(&session(global)?, &args.options(global))?;
+    report::print(&written)?;
+    Ok(report::exit([&written.report.verdict], &args.fail))
+}

@@ -1,0 +1,89 @@
+//! `dualmd split`, `import`, `export`: files of others and for others.
+
+use crate::args::{Export, Global, Import, SplitArgs};
+use crate::progress::Terminal;
+use anyhow::Result;
+use dualmd::files::{self, UnetFiles};
+use dualmd_diffusion::pipeline::WeightSet;
+use std::process::ExitCode;
+
+/// Draws a split.
+pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
+    let drawn = dualmd::split(&args.options(global), &args.out, &Terminal::new(global))?;
+    outln!(
+        "{}: {} members and {} non-members of {} ({} exact duplicates dropped, {} groups of near-duplicates), hash {}",
+        args.out.display(),
+        drawn.split.members().len(),
+        drawn.split.nonmembers().len(),
+        args.data,
+        drawn.duplicates,
+        drawn.groups,
+        drawn.split.hash()
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Files of other programs.
+pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
+    match what {
+        Import::Split { file, data, out } => {
+            let reporter = Terminal::new(global);
+            let (split, report) = files::import_split(file, data, out, global.seed(), &reporter)?;
+            outln!(
+                "{}: {} members and {} non-members; {} rows repeated, {} non-member rows that were trained on left out",
+                out.display(),
+                split.members().len(),
+                split.nonmembers().len(),
+                report.repeated,
+                report.nonmembers_trained_on
+            )?;
+        }
+        Import::Unet {
+            file,
+            config,
+            scheduler,
+            out,
+        } => {
+            let unet = UnetFiles {
+                weights: file.clone(),
+                config: config.clone(),
+                scheduler: scheduler.clone(),
+            };
+            let parameters = files::import_unet(&unet, out)?;
+            outln!("{}: {parameters} parameters", out.display())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Files for other programs.
+pub fn export(global: &Global, what: &Export) -> Result<ExitCode> {
+    match what {
+        Export::Split { file, out } => {
+            files::export_split(file, out)?;
+            outln!("{}", out.display())?;
+        }
+        Export::Images {
+            data,
+            split,
+            image_size,
+            alpha,
+            out,
+        } => {
+            let reporter = Terminal::new(global);
+            let (split, alpha) = (split.as_deref(), (*alpha).into());
+            let n = files::export_images(data, split, *image_size, alpha, out, &reporter)?;
+            outln!("{}: {n} images", out.display())?;
+        }
+        Export::Pair { first, second, out } => {
+            files::export_pair(first, second, out)?;
+            outln!("{}", out.display())?;
+        }
+        Export::Copy { model, out, raw } => {
+            let set = if *raw { WeightSet::Raw } else { WeightSet::Ema };
+            files::export_copy(model, set, out)?;
+            outln!("{}", out.display())?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

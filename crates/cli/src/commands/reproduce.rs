@@ -1,0 +1,28 @@
+//! `dualmd reproduce`: the paper's tables and figures.
+
+use crate::args::{Global, ReproduceArgs};
+use crate::session::session;
+use crate::signals;
+use anyhow::{Result, bail};
+use dualmd_reproduce::Made;
+use std::process::ExitCode;
+
+/// Makes the runs that are missing, and writes and prints the table or figure.
+pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
+    match dualmd_reproduce::reproduce(&session(global)?, &args.options(global))? {
+        None => return Ok(signals::stopped(&args.out)),
+        Some(Made::Foreseen { text, problems }) => {
+            out!("{text}")?;
+            if !problems.is_empty() {
+                bail!("the study cannot be made so:\n{}", problems.join("\n"));
+            }
+        }
+        Some(Made::Written { text, files }) => {
+            out!("{text}")?;
+            for file in files {
+                outln!("written: {}", file.display())?;
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

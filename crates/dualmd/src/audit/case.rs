@@ -1,0 +1,412 @@
+//! What is audited: models and images, opened and checked against each other.
+
+use super::audited::Audited;
+use super::options::ScoreOptions;
+use crate::bail_usage;
+use crate::choices;
+use crate::engine::Engine;
+use crate::reporter::Reporter;
+use crate::session::Session;
+use crate::stages::attack::weight_set;
+use crate::stages::pictures::{self, as_seen, tensor_of_all};
+use crate::stages::sample::Generator;
+use crate::stages::score::Label;
+use crate::stages::text::captions_of;
+use crate::stages::utility;
+use anyhow::{Context, Result, bail};
+use dualmd_data::{
+    ImageSet, LoadOptions, NearDuplicateOptions, Record, Split, alike_across, dedupe,
+    near_duplicates,
+};
+use dualmd_files::shown;
+use dualmd_metrics::Extractor;
+use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_record::folder::TRAINING;
+use dualmd_record::training::Training;
+use dualmd_torch::Tensor;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Everything both commands need.
+pub struct Case {
+    /// Device and arithmetic.
+    pub engine: Engine,
+    pub generator: Generator,
+    pub reference: Option<Generator>,
+    /// Of the model under attack.
+    pub images: Sides,
+    /// A shadow model with its own.
+    pub shadow: Option<(Generator, Sides)>,
+    pub split: Option<Split>,
+    /// What images are compared by, and where its weights are.
+    features: (choices::Features, Option<PathBuf>),
+}
+
+/// Images that a model was trained on, and others.
+pub struct Sides {
+    pub members: ImageSet,
+    pub nonmembers: ImageSet,
+    /// Members first. What looks almost the same is one group, as in a run's split.
+    pub labels: Vec<Label>,
+    /// Members that look almost the same as a non-member: no attack can tell them apart.
+    pub alike: usize,
+    /// [N, C, H, W] in [-1, 1].
+    pub x: Tensor,
+    /// Of every sample, for a text-to-image model.
+    captions: Option<Vec<Vec<String>>>,
+}
+
+impl Case {
+    /// Opens one of the models that `args` name, and the images.
+    ///
+    /// # Errors
+    /// What cannot be read; what does not fit together.
+    pub fn open(session: &Session, args: &ScoreOptions, audited: &Audited) -> Result<Self> {
+        let (engine, reporter) = (session.engine, session.reporter.as_ref());
+        let open =
+            |folders: &[PathBuf]| Generator::open(folders, weight_set(args.weights), &engine);
+        let generator = open(&audited.folders)?;
+        let reference = match &args.reference {
+            Some(folder) => {
+                let reference = open(std::slice::from_ref(folder))?;
+                check_alike(&generator, &reference, folder, "reference model")?;
+                Some(reference)
+            }
+            None => None,
+        };
+        let split = args.split.as_deref().map(Split::load).transpose()?;
+        if let Some(split) = &split {
+            refuse_foreign_split(&audited.folders, &args.members, split)?;
+        }
+        let shape = generator.first().image_shape();
+        if let Some([_, h, w]) = shape
+            && h != w
+        {
+            bail!("the model draws images of {w} x {h}: only square ones can be audited yet");
+        }
+        let options = LoadOptions {
+            split: split.as_ref(),
+            group_column: args.group_column.as_deref(),
+            caption_column: args.caption_column.as_deref(),
+            alpha: args.alpha,
+            ..as_seen(shape)
+        };
+        let text = generator.first().text().is_some();
+        let images = Sides::open(&args.members, &args.nonmembers, &options, text, reporter)?;
+        let shadow = match &args.shadow {
+            Some(given) => {
+                let shadow = open(&given.models)?;
+                if given.models.len() != audited.folders.len() {
+                    bail_usage!(
+                        "--shadow names {}, and what is audited is {}: a shadow is of the same kind (--shadow twice for a pair)",
+                        kind(given.models.len()),
+                        kind(audited.folders.len())
+                    );
+                }
+                check_alike(&generator, &shadow, &given.models[0], "shadow model")?;
+                let split = given.split.as_deref().map(Split::load).transpose()?;
+                if let Some(split) = &split {
+                    refuse_foreign_split(&given.models, &given.members, split)?;
+                }
+                let options = LoadOptions {
+                    split: split.as_ref(),
+                    ..options
+                };
+                let (members, nonmembers) = (&given.members, &given.nonmembers);
+                let sides = Sides::open(members, nonmembers, &options, text, reporter)
+                    .context("the shadow model's images")?;
+                if let Some(said) = sides.unlike() {
+                    session.warn(&format!("warning: the shadow model's images: {said}"));
+                }
+                let alike = alike(&images, &sides)?;
+                if alike > 0 {
+                    session.warn(&format!(
+                        "warning: {alike} audited images look almost the same as one of the shadow model's: what is learnt there is judged on \
+                         images that it was learnt from; leave these out of the shadow model's (it would have to be trained without them)"
+                    ));
+                }
+                Some((shadow, sides))
+            }
+            None => None,
+        };
+        Ok(Self {
+            engine,
+            generator,
+            reference,
+            images,
+            shadow,
+            split,
+            features: (args.features, args.features_weights.clone()),
+        })
+    }
+
+    /// What images that captions draw, and those of `nn-features`, are compared by: pixels where `--features` gives nothing.
+    pub fn comparing(&self, attacks: &[AttackSpec]) -> Result<Option<Box<dyn Extractor>>> {
+        if self.images.captions.is_none()
+            && !attacks
+                .iter()
+                .any(|a| a.base() == BaseAttack::NearestFeatures)
+        {
+            return Ok(None);
+        }
+        let (features, weights) = self.features();
+        let (sides, device) = (self.images.sides(), self.engine.device);
+        utility::extractor_or_pixels(features, weights, sides, device).map(Some)
+    }
+
+    /// `--features` and `--features-weights`.
+    pub fn features(&self) -> (choices::Features, Option<&Path>) {
+        (self.features.0, self.features.1.as_deref())
+    }
+}
+
+/// One model or a pair, in words.
+fn kind(models: usize) -> &'static str {
+    match models {
+        1 => "one model",
+        2 => "a pair",
+        _ => "more than two models",
+    }
+}
+
+impl Sides {
+    fn open(
+        members: &str,
+        nonmembers: &str,
+        options: &LoadOptions<'_>,
+        text: bool,
+        reporter: &dyn Reporter,
+    ) -> Result<Self> {
+        let (members, nonmembers) = (
+            undoubled(members, options, reporter)?,
+            undoubled(nonmembers, options, reporter)?,
+        );
+        if members.shape() != nonmembers.shape() {
+            bail!(
+                "members are {:?} and non-members {:?} (channels, height, width)",
+                members.shape(),
+                nonmembers.shape()
+            );
+        }
+        refuse_both(&members, &nonmembers)?;
+        let (labels, alike) = labels(&members, &nonmembers)?;
+        let captions = || {
+            [&members, &nonmembers]
+                .into_iter()
+                .flat_map(|set| set.records.iter().map(move |r| (set, r)))
+                .map(|(set, record)| Ok(captions_of(set, record)?.to_vec()))
+                .collect::<Result<Vec<_>>>()
+        };
+        Ok(Self {
+            captions: text.then(captions).transpose()?,
+            labels,
+            alike,
+            x: Tensor::cat(&[tensor_of_all(&members), tensor_of_all(&nonmembers)], 0),
+            members,
+            nonmembers,
+        })
+    }
+
+    /// The captions of every sample.
+    pub fn texts(&self) -> Option<Vec<&[String]>> {
+        let captions = self.captions.as_ref()?;
+        Some(captions.iter().map(Vec::as_slice).collect())
+    }
+
+    /// What a reader must know if members and non-members are not different pictures.
+    pub fn unlike(&self) -> Option<String> {
+        (self.alike > 0).then(|| {
+            format!(
+                "{} of {} members look almost the same as a non-member: what a model knows of the one it knows of the other, so attacks look weaker \
+                 than they are; leave such non-members out",
+                self.alike,
+                self.members.len()
+            )
+        })
+    }
+
+    /// What a reader must know of how the images were read: what was left out, transparency.
+    pub fn notes(&self) -> Vec<String> {
+        let of = |set: &ImageSet| {
+            let source = set.source.clone();
+            let note = move |n: &String| format!("{source}: {n}");
+            set.notes.iter().map(note).collect::<Vec<_>>()
+        };
+        [of(&self.members), of(&self.nonmembers)].concat()
+    }
+
+    /// Height and width.
+    pub fn sides(&self) -> [usize; 2] {
+        let [_, height, width] = self.members.shape();
+        [height, width]
+    }
+}
+
+/// Labels of members and non-members, groups being those of the sets and near-duplicates; and how many members look almost the
+/// same as a non-member.
+fn labels(members: &ImageSet, nonmembers: &ImageSet) -> Result<(Vec<Label>, usize)> {
+    let all = [&members.records[..], &nonmembers.records[..]].concat();
+    let both = ImageSet::new(String::new(), None, all)?;
+    let groups = near_duplicates(&both, &NearDuplicateOptions::default());
+    let n = members.len();
+    let labels = (both.records.iter().enumerate())
+        .map(|(i, record)| Label {
+            id: record.id.as_str().to_owned(),
+            group: groups.name(i).map(str::to_owned),
+            member: i < n,
+        })
+        .collect();
+    let alike = alike_across(&both, n, &NearDuplicateOptions::default());
+    Ok((labels, alike.len()))
+}
+
+/// How many images of `a` look almost the same as one of `b`.
+fn alike(a: &Sides, b: &Sides) -> Result<usize> {
+    let of = |sides: &Sides| [&sides.members.records[..], &sides.nonmembers.records[..]].concat();
+    let (first, second) = (of(a), of(b));
+    let n = first.len();
+    let all = ImageSet::new(String::new(), None, [first, second].concat())?;
+    Ok(alike_across(&all, n, &NearDuplicateOptions::default()).len())
+}
+
+/// An image cannot have been trained on and not: found before anything is computed.
+fn refuse_both(members: &ImageSet, nonmembers: &ImageSet) -> Result<()> {
+    let ids: HashMap<&str, &Record> = members.records.iter().map(|r| (r.id.as_str(), r)).collect();
+    let both = |r: &&Record| ids.contains_key(r.id.as_str());
+    let Some(nonmember) = nonmembers.records.iter().find(both) else {
+        return Ok(());
+    };
+    let count = nonmembers.records.iter().filter(both).count();
+    let member = ids.get(nonmember.id.as_str()).map_or("", |r| &r.name);
+    bail_usage!(
+        "{} in {} and {} in {} are the same image{}: one that was trained on cannot be among those that were not; take it out of one of the two",
+        shown(member),
+        shown(&members.source),
+        shown(&nonmember.name),
+        shown(&nonmembers.source),
+        match count {
+            1 => String::new(),
+            _ => format!(" (and {} more)", count - 1),
+        }
+    )
+}
+
+/// An image set without exact duplicates.
+///
+/// # Errors
+/// It cannot be read or holds no images.
+pub fn undoubled(
+    data: &str,
+    options: &LoadOptions<'_>,
+    reporter: &dyn Reporter,
+) -> Result<ImageSet> {
+    let mut set = pictures::load(data, options, reporter)?;
+    let report = dedupe(&mut set);
+    if !report.dropped.is_empty() {
+        reporter.warn(&format!(
+            "warning: {data}: {} exact duplicates dropped",
+            report.dropped.len()
+        ));
+    }
+    if set.is_empty() {
+        bail!("{data} holds no images");
+    }
+    Ok(set)
+}
+
+/// A model that knows its split (trained here) is not attacked with another one.
+fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Split) -> Result<()> {
+    for model in models {
+        let training: Training = match dualmd_record::read(&model.join(TRAINING)) {
+            Err(e) if e.is_absent() => continue,
+            other => other?,
+        };
+        let own = training.split_hash.as_deref().unwrap_or_default();
+        // Of a pair, each knows a half: together they know all members.
+        if models.len() == 1
+            && let Some(half) = training.half
+            && members.ends_with("#member")
+        {
+            bail_usage!(
+                "{} is a teacher that saw D{half} only: half of {} are strangers to it; use #d{half} in its place",
+                model.display(),
+                members
+            );
+        }
+        if !own.is_empty() && own != split.hash() {
+            bail_usage!(
+                "{} was trained on the split {own}, the one given is {}: scores against the wrong members mean nothing; \
+                 give the run's own split.json",
+                model.display(),
+                split.hash()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// A model beside the target (`what`) answers the same questions.
+fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str) -> Result<()> {
+    let (a, b) = (target.first(), other.first());
+    if a.schedule().config() != b.schedule().config() {
+        bail_usage!(
+            "{} has another noise schedule than the model: their losses at one timestep are not comparable",
+            folder.display()
+        );
+    }
+    if a.sample_shape() != b.sample_shape() {
+        bail_usage!(
+            "{} takes inputs of shape {:?}, the model of {:?}",
+            folder.display(),
+            b.sample_shape(),
+            a.sample_shape()
+        );
+    }
+    if target.fingerprint() == other.fingerprint() {
+        bail_usage!(
+            "{} is the model itself: a {what} is one that was trained on other images",
+            folder.display()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd_data::Picture;
+
+    #[test]
+    fn an_image_on_both_sides_is_named_in_both() {
+        let set = |source: &str, values: &[u8]| {
+            let record = |(i, &value): (usize, &u8)| {
+                let picture = Picture::filled(4, 4, 1, value);
+                Record {
+                    id: picture.id(),
+                    picture,
+                    captions: vec![],
+                    group: None,
+                    label: None,
+                    name: format!("{i}.png"),
+                    file: None,
+                }
+            };
+            let records = values.iter().enumerate().map(record).collect();
+            ImageSet::new(source.into(), None, records).unwrap()
+        };
+        let members = set("train", &[1, 2, 3]);
+        refuse_both(&members, &set("heldout", &[4, 5])).unwrap();
+        let error = refuse_both(&members, &set("heldout", &[4, 3, 5]));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("2.png in train and 1.png in heldout are the same image:"),
+            "{error}"
+        );
+        let error = refuse_both(&members, &set("heldout", &[2, 3]));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("1.png in train and 0.png in heldout") && error.contains("1 more"),
+            "{error}"
+        );
+    }
+}

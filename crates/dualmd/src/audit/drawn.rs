@@ -1,0 +1,127 @@
+//! The images that an audit draws.
+
+use super::case::Sides;
+use super::options::ScoreOptions;
+use crate::reporter::ProgressEvent;
+use crate::room;
+use crate::session::Session;
+use crate::stages::remove;
+use crate::stages::sample::{Generator, Prompts, write_prompts, write_samples};
+use crate::stages::text::Encoded;
+use anyhow::Result;
+use dualmd_data::drawn::{ARRAY, room};
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_record::folder::{NEAREST, PROMPTS};
+use dualmd_record::samples::DrawnFrom;
+use dualmd_torch::weights::read_npy;
+use dualmd_torch::{Device, Tensor};
+use std::path::Path;
+
+/// Images for the first captions of `images`, or, of a model without text, as many as an audit draws.
+///
+/// # Errors
+/// A stop that was asked for; what the model refuses.
+pub fn generate(
+    session: &Session,
+    generator: &Generator,
+    images: &Sides,
+    args: &ScoreOptions,
+    seed: u64,
+) -> Result<Tensor> {
+    let d = &args.draw;
+    let model = generator.first();
+    let prompts = match (model.text(), images.texts()) {
+        (Some(text), Some(captions)) => {
+            let encoded = Encoded::new(text, &captions)?;
+            Some(Prompts {
+                condition: encoded.main(d.per_prompt),
+                nothing: encoded.nothing(),
+                guidance: d.guidance,
+            })
+        }
+        _ => None,
+    };
+    let n = prompts
+        .as_ref()
+        .map_or(d.images, |p| p.condition.embedding.size()[0] as usize);
+    let shape = model
+        .sample_shape()
+        .unwrap_or_else(|| images.members.shape().map(|d| d as i64));
+    room::check(model, n, args.batch, shape)?;
+    let noise = initial_noise(seed, n, shape, session.engine.device);
+    let began = std::time::Instant::now();
+    let generated = generator.sample(
+        &noise,
+        &d.sampling(args.batch, seed),
+        prompts.as_ref(),
+        |done| {
+            session.reporter.progress(&ProgressEvent {
+                model: "sample".into(),
+                step: done as u64,
+                total: n as u64,
+                epoch: None,
+                loss: None,
+                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+            });
+            !session.stopped()
+        },
+    )?;
+    // The attack compares on the CPU, where the samples are.
+    Ok(generated.to_device(Device::Cpu))
+}
+
+/// The images that an audit looks at, drawn now or by an earlier call that drew the same ones: in `folder`, with what they depend
+/// on and, of a text-to-image model, what each was drawn for.
+///
+/// # Errors
+/// As [`generate`]; files that cannot be written.
+pub fn drawn(
+    session: &Session,
+    generator: &Generator,
+    images: &Sides,
+    args: &ScoreOptions,
+    folder: &Path,
+    seed: u64,
+) -> Result<Tensor> {
+    let texts = images.texts();
+    let captions = texts.as_ref().map(|all| {
+        let first = all.iter().map(|own| own.first().cloned());
+        first.collect::<Vec<_>>()
+    });
+    let d = &args.draw;
+    let of = DrawnFrom {
+        weights_blake3: generator.fingerprint().to_owned(),
+        weights: args.weights.as_str().to_owned(),
+        dtype: session.engine.precision.name().to_owned(),
+        seed,
+        images: d.images,
+        steps: d.steps,
+        guidance: d.guidance,
+        per_prompt: d.per_prompt,
+        captions,
+        shape: images.members.shape(),
+    };
+    let description = folder.join("drawn.json");
+    let before: Option<DrawnFrom> = dualmd_record::read_if_usable(&description)?;
+    if before.as_ref() == Some(&of)
+        && let Ok(before) = read_npy(&folder.join(ARRAY))
+    {
+        session.say("the images that an earlier call drew are used again");
+        return Ok(before);
+    }
+    room(folder, true)?;
+    let generated = generate(session, generator, images, args, seed)?;
+    // Until the new images are whole it must not speak of them.
+    remove(&description)?;
+    for of_others in [NEAREST, PROMPTS] {
+        remove(&folder.join(of_others))?;
+    }
+    write_samples(folder, &generated, true)?;
+    if let Some(captions) = &texts {
+        let each = images.labels.iter().zip(captions);
+        let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
+        write_prompts(folder, asked, d.per_prompt)?;
+    }
+    dualmd_record::write(&description, &of)?;
+    Ok(generated)
+}

@@ -1,0 +1,362 @@
+//! An audit: attacks, controls and a report in a folder, of one model or of several beside each other.
+
+use super::audited::{self, Audited};
+use super::case::{Case, Sides};
+use super::drawn::drawn;
+use super::options::AuditOptions;
+use super::{Attacked, Texts, asked};
+use crate::bail_usage;
+use crate::plan::SHADOW;
+use crate::report::{Written, report};
+use crate::session::Session;
+use crate::stages::attack::{weight_set, write_exposed};
+use crate::stages::held::Held;
+use crate::stages::sample::{Generator, Side, write_nearest};
+use crate::stages::score::{Label, parts};
+use crate::stages::{RunFolder, blind, copies, create_folder, remove, sets, shadow, utility};
+use crate::{choices, machine};
+use anyhow::Result;
+use dualmd_data::{ImageSet, Record, Split};
+use dualmd_names::AttackSpec;
+use dualmd_record::plan::{
+    AuditData, AuditHardware, AuditNetwork, AuditPlan, AuditSettings, AuditShadow, AuditedModel,
+    Versions,
+};
+use dualmd_record::utility::Utility;
+use dualmd_torch::Tensor;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// What the generated images are worth, where the weights of a feature network are at hand, and how many are copies.
+/// `for_members`: those drawn for members' captions, all of an unconditional model.
+fn write_utility(
+    case: &Case,
+    run: &RunFolder,
+    name: &str,
+    (generated, per_prompt): (&Tensor, usize),
+    for_members: &Tensor,
+    seed: u64,
+) -> Result<()> {
+    let Sides {
+        members: inside,
+        nonmembers: outside,
+        x,
+        ..
+    } = &case.images;
+    let sides = case.images.sides();
+    let (features, weights) = case.features();
+    let device = case.engine.device;
+    let (n, others) = (inside.len() as i64, outside.len() as i64);
+    if n.min(others) < 2 {
+        return Ok(());
+    }
+    let members = x.narrow(0, 0, n);
+    let heldout = x.narrow(0, n, others);
+    let mut measured = Utility::default();
+    if let Some(extractor) = utility::extractor(features, weights, sides, device)? {
+        let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
+        let real = utility::Real {
+            heldout: features(&heldout)?.features,
+            members: Some(features(&members)?.features),
+        };
+        measured = utility::measure(&features(for_members)?, &real, seed);
+    }
+    let likened = copies::likenesses(choices::Copies::Auto, None, sides)?;
+    let ids: Vec<&str> = inside.records.iter().map(|r| r.id.as_str()).collect();
+    let per_prompt = case.images.texts().map(|_| per_prompt);
+    let sides = copies::Sides::new(likened, &members, &heldout)?;
+    measured.copies = Some(sides.measure(generated, per_prompt, &ids, seed)?);
+    create_folder(&run.0.join("utility"))?;
+    Ok(dualmd_record::write(&run.utility(name), &measured)?)
+}
+
+/// Attacks, controls and a report in a folder, of one model or several: scores, samples, `plan.json`, `report.html`,
+/// `report.json`. What an earlier call left there and still holds is kept. Returns the report.
+///
+/// # Errors
+/// Models or images that cannot be read or do not fit together; a folder of a run or of another audit, or in which another process
+/// works; a stop that was asked for ([`stopped`](crate::stages::attack::stopped)): the same call goes on then.
+pub fn audit(session: &Session, options: &AuditOptions) -> Result<Written> {
+    let (args, out) = (&options.score, &options.out);
+    if out.join("experiment.toml").exists() {
+        bail_usage!(
+            "{} holds a run of `dualmd run`, whose plan an audit would overwrite: choose another folder (-o)",
+            out.display()
+        );
+    }
+    let all = audited::audited(args, session.reporter.as_ref())?;
+    let run = RunFolder(out.clone());
+    if all.len() > 1 {
+        session.warn(&format!(
+            "{} models, each by itself: {}",
+            all.len(),
+            names(&all).join(", ")
+        ));
+        // What cannot be opened is said before the first of them is attacked; that one is opened below, to be used.
+        for one in all.iter().skip(1) {
+            Generator::open(&one.folders, weight_set(args.weights), &session.engine)?;
+        }
+    }
+    let Some(one) = all.first() else {
+        bail_usage!("no model is named");
+    };
+    // Nothing is made for a model or images that cannot be opened.
+    let mut opened = Some(Case::open(session, args, one)?);
+    let _held = Held::run(out, session.reporter.as_ref())?;
+    refuse_strangers(&run, &all)?;
+    // An earlier audit's plan is not to speak of what this one has drawn and scored when it is stopped.
+    remove(&run.plan())?;
+    create_folder(&run.0.join("scores"))?;
+    let mut done: Vec<Done> = Vec::new();
+    // The images are the same for all; those of the first are kept.
+    let mut first: Option<Case> = None;
+    for one in &all {
+        let case = match opened.take() {
+            Some(case) => case,
+            None => Case::open(session, args, one)?,
+        };
+        done.push(model(session, options, one, &case, &run)?);
+        first.get_or_insert(case);
+    }
+    let Some(case) = first else {
+        bail_usage!("no model is named");
+    };
+    finish(session, options, &all, &done, &case, &run)?;
+    report(&run.0)
+}
+
+/// What was done on one model.
+struct Done {
+    /// Its entry in the plan.
+    plan: AuditedModel,
+    attacks: Vec<AttackSpec>,
+    /// Its shadow model, for the plan.
+    shadow: Option<AuditShadow>,
+}
+
+fn names(all: &[Audited]) -> Vec<&str> {
+    all.iter().map(|a| a.name.as_str()).collect()
+}
+
+/// Scores that an earlier call left of a model which is not audited now would stand in the report as if they had been made with it.
+fn refuse_strangers(run: &RunFolder, all: &[Audited]) -> Result<()> {
+    let entries = match dualmd_files::list(&run.0.join("scores")) {
+        Err(e) if e.is_absent() => return Ok(()),
+        entries => entries?,
+    };
+    for path in entries {
+        let stem = path
+            .file_stem()
+            .and_then(|s| s.to_str())
+            .unwrap_or_default();
+        if path.extension().is_some_and(|e| e == "csv") && !names(all).contains(&stem) {
+            bail_usage!(
+                "{} is of an earlier audit of another model, which would stand in the same report: choose another folder (-o), name that \
+                 model too (--model {stem}=FOLDER), or delete the file",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Draws from one model, attacks it, and writes what is known of it alone.
+fn model(
+    session: &Session,
+    options: &AuditOptions,
+    audited: &Audited,
+    case: &Case,
+    run: &RunFolder,
+) -> Result<Done> {
+    let (name, args) = (audited.name.as_str(), &options.score);
+    let seed = args.seed;
+    let text = case.generator.first().text().is_some();
+    let attacks = asked::attacks(args, audited.is_pair(), text, true)?;
+    let draw =
+        |model, images, folder: &Path, seed| drawn(session, model, images, args, folder, seed);
+    let generated = draw(&case.generator, &case.images, &run.samples(name), seed)?;
+    let of_shadow = match &case.shadow {
+        Some((model, images)) if shadow::draws(&attacks) => {
+            let folder = run.0.join(SHADOW);
+            create_folder(&folder)?;
+            Some(draw(model, images, &folder, shadow::seed(seed))?)
+        }
+        _ => None,
+    };
+    let texts = Texts::of(case);
+    let extractor = case.comparing(&attacks)?;
+    let (csv, json) = (run.scores(name, "csv"), run.scores(name, "json"));
+    let attacked = Attacked {
+        case,
+        options: args,
+        audited,
+        attacks: &attacks,
+        generated: [Some(&generated), of_shadow.as_ref()],
+        texts: &texts,
+        extractor: extractor.as_deref(),
+        parts: parts::beside(&csv),
+    };
+    // As in a run: what is drawn for strangers' captions says nothing about what was learnt.
+    let for_members = if text {
+        generated.narrow(
+            0,
+            0,
+            (case.images.members.len() * args.draw.per_prompt) as i64,
+        )
+    } else {
+        generated.shallow_clone()
+    };
+    // Attacks do not wait for what the images are worth.
+    let drawn = (&generated, args.draw.per_prompt);
+    if let Err(error) = write_utility(case, run, name, drawn, &for_members, seed) {
+        session.say(&format!(
+            "warning: what the images are worth was not measured: {error:#}"
+        ));
+        let _ = remove(&run.utility(name));
+    }
+    let description = attacked.scored(session, &csv, &json)?;
+    attacked.check(session, &description)?;
+    let everything = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();
+    let Sides {
+        members,
+        nonmembers,
+        labels,
+        ..
+    } = &case.images;
+    let (inside, outside) = (everything(members), everything(nonmembers));
+    write_nearest(
+        &run.samples(name),
+        &for_members,
+        Side {
+            set: members,
+            positions: &inside,
+        },
+        Side {
+            set: nonmembers,
+            positions: &outside,
+        },
+        seed,
+        text,
+    )?;
+    sets::write(run, name, labels, seed)?;
+    let first = case.generator.first();
+    Ok(Done {
+        plan: AuditedModel {
+            name: name.to_owned(),
+            defense: attacked.defense(),
+            needs: Vec::new(),
+            weights_blake3: case.generator.fingerprint().to_owned(),
+            model: AuditNetwork {
+                parameters: first.parameter_count(),
+                config: first.config()?,
+            },
+        },
+        shadow: case.shadow.as_ref().map(|(model, images)| AuditShadow {
+            weights_blake3: model.fingerprint().to_owned(),
+            members: images.members.len(),
+            nonmembers: images.nonmembers.len(),
+        }),
+        attacks,
+    })
+}
+
+/// What is known of all models together: the members that attacks find, the controls, the split, the plan.
+fn finish(
+    session: &Session,
+    options: &AuditOptions,
+    all: &[Audited],
+    done: &[Done],
+    case: &Case,
+    run: &RunFolder,
+) -> Result<()> {
+    let seed = options.score.seed;
+    let Sides {
+        members,
+        nonmembers,
+        labels,
+        ..
+    } = &case.images;
+    let known: Vec<&Record> = members.records.iter().collect();
+    write_exposed(run, &names(all), &known)?;
+    // In the order of the labels.
+    let records: Vec<&Record> = known.into_iter().chain(&nonmembers.records).collect();
+    blind::write(&run.controls(), &records, labels, seed, session)?;
+    let split = case.split.as_ref().filter(|split| {
+        let agree = agrees(split, labels);
+        if !agree {
+            session.say("warning: the split given with --split has these images on other sides, or not at all: the report tells no halves apart");
+        }
+        agree
+    });
+    match split {
+        Some(split) => split.save(&run.split())?,
+        // An earlier call's halves are not this one's.
+        None => remove(&run.split())?,
+    }
+    let only = match done {
+        [one] => Some(one),
+        _ => None,
+    };
+    let mut attacks: Vec<AttackSpec> = Vec::new();
+    for attack in done.iter().flat_map(|d| &d.attacks) {
+        if !attacks.contains(attack) {
+            attacks.push(attack.clone());
+        }
+    }
+    let folders: Vec<String> = all.iter().map(Audited::shown).collect();
+    let score = &options.score;
+    let [channels, image_size, _] = members.shape();
+    let plan = AuditPlan {
+        name: folders.join(", "),
+        created: machine::now(),
+        command: session.command.clone(),
+        versions: Versions {
+            dualmd: env!("CARGO_PKG_VERSION").into(),
+            libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
+        },
+        hardware: AuditHardware {
+            cpu: machine::cpu_name(),
+            cores: case.engine.threads,
+            memory_gb: machine::memory_gb(),
+            device: case.engine.device_name(),
+            dtype: case.engine.precision.name().to_owned(),
+        },
+        seed,
+        data: AuditData {
+            source: format!(
+                "members {}, non-members {}",
+                score.members, score.nonmembers
+            ),
+            image_size,
+            channels,
+            members: members.len(),
+            nonmembers: nonmembers.len(),
+        },
+        split_hash: split.map(|s| s.hash().to_owned()),
+        model: only.map(|done| done.plan.model.clone()),
+        auditor: options.auditor.clone(),
+        models: done.iter().map(|d| d.plan.clone()).collect(),
+        audit: AuditSettings {
+            attacks,
+            weights: score.weights.as_str().to_owned(),
+            known_fraction: score.known_fraction,
+            compat: options
+                .compat
+                .iter()
+                .map(|rule| rule.name().to_owned())
+                .collect(),
+        },
+        shadow: only.and_then(|done| done.shadow.clone()),
+    };
+    Ok(dualmd_record::write(&run.plan(), &plan)?)
+}
+
+/// Does the split say of every image what the audit was told?
+fn agrees(split: &Split, labels: &[Label]) -> bool {
+    let members: BTreeSet<&str> = split.members().iter().map(|m| m.id.as_str()).collect();
+    let others: BTreeSet<&str> = split.nonmembers().iter().map(|m| m.id.as_str()).collect();
+    labels.iter().all(|l| {
+        let side = if l.member { &members } else { &others };
+        side.contains(l.id.as_str())
+    })
+}

@@ -1,0 +1,168 @@
+//! What is audited, and how.
+
+use crate::choices::{self, Features, Order, Weights};
+use crate::stages::sample::Sampling;
+use crate::stages::score::Drawing;
+use dualmd_data::Alpha;
+use dualmd_names::AttackSpec;
+use std::path::PathBuf;
+
+/// What [`attack`](super::attack) and [`audit`](super::audit()) share: models, images, attacks.
+#[derive(Debug, Clone)]
+pub struct ScoreOptions {
+    /// Pipeline folders in the diffusers layout, each audited by itself under its folder's name (a single one as `model`).
+    pub models: Vec<PathBuf>,
+    /// Models with the names that they have in the report.
+    pub named: Vec<(String, PathBuf)>,
+    /// Two models that alternate: a DualMD pair. Empty: none.
+    pub pair: Vec<PathBuf>,
+    /// Images the model was trained on: a folder, a file, or a bundled set.
+    pub members: String,
+    /// Images of the same kind that it never saw.
+    pub nonmembers: String,
+    /// Split file that `DATA#member` and `DATA#nonmember` refer to.
+    pub split: Option<PathBuf>,
+    /// Attacks; all usual ones that fit if none are named.
+    pub attacks: Vec<AttackSpec>,
+    /// Column that says what belongs together, such as patient or artist.
+    pub group_column: Option<String>,
+    /// Column of the captions, where a set has several that may be.
+    pub caption_column: Option<String>,
+    /// What becomes of transparency: as in the training.
+    pub alpha: Alpha,
+    /// A model like this one, trained on other images: for the attack `reference`.
+    pub reference: Option<PathBuf>,
+    /// A shadow model with its images: for attacks that are learnt there.
+    pub shadow: Option<ShadowOptions>,
+    /// What images drawn for captions, those of `nn-features`, and generated and real images are compared by.
+    pub features: Features,
+    /// File of the features' network, or folder of a ViT.
+    pub features_weights: Option<PathBuf>,
+    /// Share of the images whose membership attacks that learn are told, in (0, 1); they score the rest.
+    pub known_fraction: f64,
+    /// What is drawn for the attacks that look at images.
+    pub draw: DrawOptions,
+    /// Which of the model's weights.
+    pub weights: Weights,
+    /// Images at a time.
+    pub batch: usize,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+impl ScoreOptions {
+    /// The usual attacks on nothing yet: add [`models`](Self::models).
+    pub fn new(members: impl Into<String>, nonmembers: impl Into<String>) -> Self {
+        Self {
+            models: Vec::new(),
+            named: Vec::new(),
+            pair: Vec::new(),
+            members: members.into(),
+            nonmembers: nonmembers.into(),
+            split: None,
+            attacks: Vec::new(),
+            group_column: None,
+            caption_column: None,
+            alpha: Alpha::White,
+            reference: None,
+            shadow: None,
+            features: Features::Auto,
+            features_weights: None,
+            known_fraction: dualmd_attack::known::FRACTION,
+            draw: DrawOptions::default(),
+            weights: Weights::Ema,
+            batch: 64,
+            seed: 0,
+        }
+    }
+}
+
+/// A shadow model, trained like the one under attack by whoever attacks it, and its images.
+#[derive(Debug, Clone)]
+pub struct ShadowOptions {
+    /// One folder, or two that alternate.
+    pub models: Vec<PathBuf>,
+    /// Images it was trained on.
+    pub members: String,
+    /// Images of the same kind that it never saw.
+    pub nonmembers: String,
+    /// What `#member` refers to there.
+    pub split: Option<PathBuf>,
+}
+
+/// The images that an attack or an audit draws from a model, by DDIM; of a pair the first model begins.
+#[derive(Debug, Clone, Copy)]
+pub struct DrawOptions {
+    /// Images to draw from a model that is told no text, at least 2.
+    pub images: usize,
+    /// Images to draw for each caption from one that is (Pang and Wang: 3).
+    pub per_prompt: usize,
+    /// Denoising steps of each, 1 to 1000.
+    pub steps: usize,
+    /// How strongly a caption is followed (classifier-free guidance), at least 0.
+    pub guidance: f64,
+}
+
+impl Default for DrawOptions {
+    fn default() -> Self {
+        Self {
+            images: 256,
+            per_prompt: 3,
+            steps: 50,
+            guidance: 7.5,
+        }
+    }
+}
+
+impl DrawOptions {
+    /// As attacks take it.
+    pub(super) fn drawing(&self) -> Drawing {
+        Drawing {
+            n: self.images,
+            steps: self.steps,
+            sampler: choices::Sampler::Ddim,
+            order: Order::First,
+            per_prompt: self.per_prompt,
+            guidance: self.guidance,
+        }
+    }
+
+    /// As a model generates.
+    pub(super) fn sampling(&self, batch: usize, seed: u64) -> Sampling {
+        Sampling {
+            sampler: choices::Sampler::Ddim,
+            steps: self.steps,
+            order: Order::First,
+            batch,
+            seed,
+        }
+    }
+}
+
+/// An audit.
+#[derive(Debug, Clone)]
+pub struct AuditOptions {
+    /// What is attacked, and how.
+    pub score: ScoreOptions,
+    /// Who made the audit, for the report.
+    pub auditor: Option<String>,
+    /// Rules of public attack codes whose numbers the report states, too.
+    pub compat: Vec<dualmd_stats::CompatRule>,
+    /// Folder for scores and report.
+    pub out: PathBuf,
+}
+
+impl AuditOptions {
+    /// The usual audit of one model.
+    pub fn new(model: impl Into<PathBuf>, score: ScoreOptions, out: impl Into<PathBuf>) -> Self {
+        Self {
+            score: ScoreOptions {
+                models: vec![model.into()],
+                ..score
+            },
+            auditor: None,
+            compat: Vec::new(),
+            out: out.into(),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The named choices that flags and experiment files share: one spelling for both. With the feature `clap` they are values of flags.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// An enum whose variants have one name on the command line, in TOML and in JSON.
+macro_rules! choice {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+        #[cfg_attr(feature = "clap", derive(clap::ValueEnum))]
+        pub enum $name {
+            $($(#[$variant_meta])* #[serde(rename = $text)] #[cfg_attr(feature = "clap", value(name = $text))] $variant,)+
+        }
+
+        impl $name {
+            /// The name that flags and files use.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+choice! {
+    /// Number format of the network's heavy operations.
+    Dtype {
+        /// bf16 where the device is faster with it, else f32
+        #[default]
+        Auto = "auto",
+        /// 32-bit floats
+        F32 = "f32",
+        /// bfloat16 autocast over f32 weights
+        Bf16 = "bf16",
+    }
+}
+
+choice! {
+    /// What a command can be told to fail on: the findings of a report.
+    FailOn {
+        /// single images are told apart, over all members or over one half
+        #[default]
+        Leak = "leak",
+        /// members are ranked below non-members
+        Inverted = "inverted",
+        /// members and non-members are told apart as a whole only
+        Set = "set",
+        /// what the model draws holds copies, and nothing else was found
+        Copies = "copies",
+        /// the report is void
+        Void = "void",
+    }
+}
+
+choice! {
+    /// What images are compared by.
+    Features {
+        /// efflite0 where its weights are at hand, else none
+        #[default]
+        Auto = "auto",
+        /// EfficientNet-Lite0, 1280 features
+        EffLite0 = "efflite0",
+        /// the FID network, 2048 features: what the literature calls FID
+        Inception2048 = "inception-2048",
+        /// the FID network before its auxiliary classifier
+        Inception768 = "inception-768",
+        /// the FID network after its second pooling
+        Inception192 = "inception-192",
+        /// the FID network after its first pooling
+        Inception64 = "inception-64",
+        /// SSCD, made to find copies, 512 features
+        Sscd = "sscd",
+        /// its small and faster student
+        SscdDistilled = "sscd-distilled",
+        /// a ViT or DeiT folder of yours (transformers)
+        Vit = "vit",
+        /// the pixels themselves
+        Pixels = "pixels",
+        /// no comparison
+        None = "none",
+    }
+}
+
+choice! {
+    /// What copies of training images are found by.
+    Copies {
+        /// sscd-distilled where its files are at hand, and pixels
+        #[default]
+        Auto = "auto",
+        /// SSCD, made to find copies, and pixels
+        Sscd = "sscd",
+        /// its small and faster student, and pixels
+        SscdDistilled = "sscd-distilled",
+        /// pixels alone
+        Pixels = "pixels",
+        /// copies are not counted
+        None = "none",
+    }
+}
+
+choice! {
+    /// How members are drawn from an image set.
+    SplitMethod {
+        /// an exact number of members, in two halves D1 and D2 of equal size
+        #[default]
+        Half = "half",
+        /// a fair coin per image, as one-run audits need
+        CoinFlip = "coin-flip",
+    }
+}
+
+choice! {
+    /// What to do with pictures that look almost the same.
+    NearDuplicates {
+        /// keep them on the same side of the split and in the same half
+        #[default]
+        Group = "group",
+        /// treat them as different pictures
+        Ignore = "ignore",
+    }
+}
+
+choice! {
+    /// What becomes of transparency.
+    Alpha {
+        /// laid over white
+        #[default]
+        White = "white",
+        /// dropped, and the colours under it show, as convert("RGB") of training scripts has it
+        Drop = "drop",
+    }
+}
+
+impl From<Alpha> for dualmd_data::Alpha {
+    fn from(alpha: Alpha) -> Self {
+        match alpha {
+            Alpha::White => Self::White,
+            Alpha::Drop => Self::Drop,
+        }
+    }
+}
+
+choice! {
+    /// Resizing filter; both are antialiased.
+    ResizeFilter {
+        /// triangle filter, as torchvision's Resize on PIL images
+        #[default]
+        Bilinear = "bilinear",
+        /// sharper
+        Lanczos3 = "lanczos3",
+    }
+}
+
+choice! {
+    /// Which teacher answers for which image in DistillMD.
+    Routing {
+        /// each iteration draws one half and asks the other half's teacher, as in the paper
+        #[default]
+        Iteration = "iteration",
+        /// a batch mixes both halves; each image asks the teacher that never saw it
+        Example = "example",
+    }
+}
+
+choice! {
+    /// What turns gradients into steps; both with betas 0.9 and 0.999.
+    Optimizer {
+        /// weight decay is an L2 term of the gradient
+        #[default]
+        Adam = "adam",
+        /// weight decay shrinks the weights apart from the gradient
+        AdamW = "adamw",
+    }
+}
+
+choice! {
+    /// The random weights that a distilled model begins with.
+    Init {
+        /// its own draw
+        #[default]
+        Independent = "independent",
+        /// the draw that its (first) teacher began with
+        Shared = "shared",
+    }
+}
+
+choice! {
+    /// Which caption of an image a text-to-image model is told in training.
+    CaptionChoice {
+        /// always the first
+        #[default]
+        First = "first",
+        /// any of them, drawn each time: prompt diversification
+        Any = "any",
+    }
+}
+
+choice! {
+    /// Sampler.
+    Sampler {
+        /// deterministic, a few dozen steps (Song et al. 2021)
+        #[default]
+        Ddim = "ddim",
+        /// ancestral, one step per training timestep unless told otherwise (Ho et al. 2020)
+        Ddpm = "ddpm",
+    }
+}
+
+choice! {
+    /// Which of two models takes which step in DualMD sampling.
+    Order {
+        /// the first model takes the first step, then they alternate
+        #[default]
+        First = "first",
+        /// the second model takes the first step, then they alternate
+        Second = "second",
+        /// a coin per image says which model starts, then they alternate
+        RandomStart = "random-start",
+        /// a coin per step says which model takes it
+        RandomStep = "random-step",
+    }
+}
+
+choice! {
+    /// Which of a model's two sets of weights.
+    Weights {
+        /// the moving average (`unet/`)
+        #[default]
+        Ema = "ema",
+        /// the weights the optimiser left (`unet_raw/`)
+        Raw = "raw",
+    }
+}
+
+choice! {
+    /// How generated images are written.
+    ImageFormat {
+        /// one PNG per image and a grid
+        #[default]
+        Png = "png",
+        /// one `samples.npy`, f32 [N, C, H, W] in [-1, 1]
+        Npy = "npy",
+    }
+}
+
+choice! {
+    /// What is done about a prompt that a model remembers an image for.
+    Mitigate {
+        /// its embedding is changed until the model no longer jumps at it (Wen et al. 2024)
+        #[default]
+        Wen = "wen",
+    }
+}
+
+choice! {
+    /// Form of log and progress lines.
+    LogFormat {
+        /// for people
+        #[default]
+        Text = "text",
+        /// one JSON object per line, for programs
+        Json = "json",
+    }
+}
+
+choice! {
+    /// Stages of a run, in order; each one can be the last.
+    Stage {
+        /// read, deduplicate and split the images
+        Split = "split",
+        /// train every model
+        Train = "train",
+        /// generate images from every model
+        Sample = "sample",
+        /// score members and non-members
+        Attack = "attack",
+        /// statistics, report.json, report.html
+        #[default]
+        Report = "report",
+    }
+}

@@ -1,0 +1,154 @@
+//! How a failure is told: what went wrong, then why, one reason a line; and which exit code it gets.
+//!
+//! 0: done. 1: failed. 2: wrong arguments. 3 and 4: what `--fail-on` asked for was found. 130: stopped.
+
+use dualmd_attack::AttackError;
+
+/// Exit status of what was asked to stop: the shell's 128 + SIGINT.
+pub const INTERRUPTED: u8 = 130;
+
+/// Arguments that only turn out wrong after they were parsed: exit code 2, as for those that clap refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The exit code of a failure: 2 for wrong arguments, 130 where a stop was asked for, 1 for everything else.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if crate::stages::attack::stopped(error) {
+        return INTERRUPTED;
+    }
+    let wrong_arguments = error.chain().any(|cause| {
+        cause.is::<Usage>()
+            || matches!(
+                cause.downcast_ref(),
+                Some(AttackError::Name(_) | AttackError::Repeated(_))
+            )
+    });
+    if wrong_arguments { 2 } else { 1 }
+}
+
+/// A failure that what was typed is to blame for: its words, with exit code 2.
+pub fn usage(error: anyhow::Error) -> anyhow::Error {
+    match exit_code(&error) {
+        1 => Usage(format!("{error:#}")).into(),
+        _ => error,
+    }
+}
+
+/// As `anyhow::bail!`, for wrong arguments.
+#[macro_export]
+macro_rules! bail_usage {
+    ($($text:tt)*) => {
+        return Err($crate::errors::Usage(format!($($text)*)).into())
+    };
+}
+
+/// The text for stderr: "error: ..." and one "  because: ..." line per cause, without repeating a cause that the line
+/// before already quotes; at the end what to do where memory is short. Further lines of a message are indented to stay under its head.
+pub fn render(error: &anyhow::Error) -> String {
+    let mut out = String::from("error: ");
+    let mut told = String::new();
+    for (depth, cause) in error.chain().enumerate() {
+        let message = cause.to_string();
+        let message = message.trim_end();
+        if depth > 0 {
+            if told.ends_with(message) {
+                continue;
+            }
+            out.push_str("\n  because: ");
+        }
+        out.push_str(&harmless(message).replace('\n', "\n    "));
+        told = message.to_owned();
+    }
+    if let Some(remedy) = dualmd_torch::memory_remedy(&out).filter(|remedy| !out.contains(remedy)) {
+        out.push_str("\n  remedy: ");
+        out.push_str(remedy);
+    }
+    out
+}
+
+/// A text as it may go to a terminal: escape sequences and other control characters written out, except the line breaks and
+/// tabs of our own messages. Names are escaped where they enter a message ([`dualmd_files::shown`]); this is the net below.
+pub fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for part in text.split_inclusive(['\n', '\t']) {
+        let end = part.trim_end_matches(['\n', '\t']).len();
+        let (words, end) = part.split_at(end);
+        out.push_str(&dualmd_files::shown(words).to_string());
+        out.push_str(end);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{exit_code, harmless, render, usage};
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn causes_follow_one_a_line() {
+        let error = anyhow!("disk full")
+            .context("cannot write split.json")
+            .context("split stage failed");
+        assert_eq!(
+            render(&error),
+            "error: split stage failed\n  because: cannot write split.json\n  because: disk full"
+        );
+    }
+
+    #[test]
+    fn a_terminal_obeys_no_message() {
+        let error = anyhow!("tensor \u{1b}[2J\u{9b}8m is\n\there\r").context("x\u{202e}gpj");
+        assert_eq!(
+            render(&error),
+            "error: x\\u{202e}gpj\n  because: tensor \\u{1b}[2J\\u{9b}8m is\n    \there"
+        );
+        assert_eq!(harmless("\n\na\t\u{7}b\n"), "\n\na\t\\u{7}b\n");
+    }
+
+    #[test]
+    fn a_lack_of_memory_has_its_remedy_once() {
+        let error = anyhow!("libtorch: CUDA out of memory").context("model baseline");
+        let text = render(&error);
+        assert!(
+            text.contains("\n  remedy: there is not enough memory"),
+            "{text}"
+        );
+        let thrown = dualmd_torch::TorchError::Exception {
+            reason: "CUDA out of memory".into(),
+            remedy: dualmd_torch::memory_remedy("out of memory").unwrap(),
+        };
+        let text = render(&anyhow::Error::from(thrown));
+        assert_eq!(text.matches("not enough memory").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_cause_already_quoted_is_not_repeated() {
+        let error = anyhow!("disk full").context("cannot write split.json: disk full");
+        assert_eq!(render(&error), "error: cannot write split.json: disk full");
+        assert_eq!(render(&anyhow!("a\nb\n")), "error: a\n    b");
+    }
+
+    #[test]
+    fn wrong_arguments_have_a_code_of_their_own() {
+        let wrong = || -> anyhow::Result<()> { bail_usage!("name {} models", 2) };
+        let error = wrong().context("audit").expect_err("refused");
+        assert_eq!(
+            (render(&error), exit_code(&error)),
+            ("error: audit\n  because: name 2 models".into(), 2)
+        );
+        let unknown = dualmd_attack::by_name("sma")
+            .map(|_| ())
+            .map_err(anyhow::Error::from);
+        assert_eq!(exit_code(&unknown.expect_err("no such attack")), 2);
+        assert_eq!(exit_code(&anyhow!("disk full")), 1);
+        let typed = usage(anyhow!("there are 2 entries").context("--set models.7.name=x"));
+        assert_eq!(
+            (render(&typed), exit_code(&typed)),
+            (
+                "error: --set models.7.name=x: there are 2 entries".into(),
+                2
+            )
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! Files of other programs and for them: splits, image folders, models.
+
+use crate::choices::{NearDuplicates, SplitMethod};
+use crate::reporter::Reporter;
+use crate::stages::pictures;
+use crate::stages::prepare::{draw, group};
+use anyhow::{Context, Result};
+use dualmd_audit::cells::cell;
+use dualmd_data::{
+    Alpha, Groups, ImportReport, LoadOptions, Split, dedupe, import_secmi_npz, save_folder,
+};
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::schedule::SchedulerConfig;
+use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
+use dualmd_files::Building;
+use dualmd_torch::{Device, weights};
+use std::path::{Path, PathBuf};
+
+pub use dualmd_diffusion::latent::export::export_pair;
+
+/// How a split is drawn.
+#[derive(Debug, Clone)]
+pub struct SplitOptions {
+    /// Image set: a folder, a file, or a bundled set.
+    pub data: String,
+    /// Images to train on; even. By coin, members and non-members together are the images tossed for.
+    pub members: usize,
+    /// Images to keep apart; all others if not given.
+    pub nonmembers: Option<usize>,
+    /// An exact number in two halves, or a fair coin per image.
+    pub method: SplitMethod,
+    /// Whether pictures that look almost the same stay together.
+    pub near_duplicates: NearDuplicates,
+    /// What becomes of transparency; the images' ids follow from it.
+    pub alpha: Alpha,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+/// A split that was drawn.
+#[derive(Debug)]
+pub struct DrawnSplit {
+    /// Members, their halves, non-members.
+    pub split: Split,
+    /// Exact duplicates that were dropped.
+    pub duplicates: usize,
+    /// Groups of near-duplicates.
+    pub groups: usize,
+}
+
+/// Draws a split and writes it to `out`.
+///
+/// # Errors
+/// Images that cannot be read; fewer than are asked for.
+pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Result<DrawnSplit> {
+    let load = LoadOptions {
+        alpha: options.alpha,
+        ..LoadOptions::default()
+    };
+    let mut set = pictures::load(&options.data, &load, reporter)?;
+    let duplicates = dedupe(&mut set).dropped.len();
+    let groups = group(&set, options.near_duplicates);
+    let split = draw(
+        &set,
+        &groups,
+        options.near_duplicates,
+        options.method,
+        options.members,
+        options.nonmembers,
+        options.seed,
+    )?;
+    split.save(out)?;
+    Ok(DrawnSplit {
+        split,
+        duplicates,
+        groups: groups.shared(),
+    })
+}
+
+/// Brings in a split of the SecMI and PIA code, whose numbers count the images of `data`, and writes it to `out`.
+///
+/// # Errors
+/// Files that cannot be read; numbers that the set does not have.
+pub fn import_split(
+    file: &Path,
+    data: &str,
+    out: &Path,
+    seed: u64,
+    reporter: &dyn Reporter,
+) -> Result<(Split, ImportReport)> {
+    let set = pictures::load(data, &LoadOptions::default(), reporter)?;
+    let (split, report) = import_secmi_npz(file, &set, &Groups::given(&set), seed)?;
+    split.save(out)?;
+    Ok((split, report))
+}
+
+/// A network whose weights and configuration are in files of diffusers' form.
+#[derive(Debug, Clone)]
+pub struct UnetFiles {
+    /// The weights, safetensors.
+    pub weights: PathBuf,
+    /// The network's `config.json`.
+    pub config: PathBuf,
+    /// The `scheduler_config.json` it was trained with; DDPM's linear schedule if not given.
+    pub scheduler: Option<PathBuf>,
+}
+
+/// Makes a pipeline folder of weights and a configuration; returns the number of parameters.
+///
+/// # Errors
+/// Files that cannot be read, or do not fit each other.
+pub fn import_unet(files: &UnetFiles, out: &Path) -> Result<usize> {
+    let config = UNet2dConfig::read(&read_json(&files.config)?)
+        .with_context(|| format!("{} is no UNet2DModel config", files.config.display()))?;
+    let schedule = match &files.scheduler {
+        None => NoiseSchedule::default(),
+        Some(path) => SchedulerConfig::read(&read_json(path)?, None)
+            .and_then(NoiseSchedule::new)
+            .with_context(|| format!("{}", path.display()))?,
+    };
+    let tensors = weights::read_safetensors(&files.weights)?;
+    let unet = UNet2d::from_weights(&config, tensors, Device::Cpu)
+        .with_context(|| format!("{} does not fit the config", files.weights.display()))?;
+    save(out, &unet, &schedule)?;
+    Ok(unet.parameters().count())
+}
+
+/// Writes a split as CSV: `sample_id,group,side,half`.
+///
+/// # Errors
+/// A file that is no split, or cannot be written.
+pub fn export_split(file: &Path, out: &Path) -> Result<()> {
+    let split = Split::load(file)?;
+    let mut text = csv::Writer::from_writer(Vec::new());
+    text.write_record(["sample_id", "group", "side", "half"])?;
+    for m in split.members() {
+        let half = u8::from(m.half).to_string();
+        text.write_record([
+            &*cell(m.id.as_str()),
+            &*cell(m.group.as_deref().unwrap_or("")),
+            "member",
+            &half,
+        ])?;
+    }
+    for n in split.nonmembers() {
+        text.write_record([
+            &*cell(n.id.as_str()),
+            &*cell(n.group.as_deref().unwrap_or("")),
+            "nonmember",
+            "",
+        ])?;
+    }
+    Ok(dualmd_files::write(out, &text.into_inner()?)?)
+}
+
+/// Writes the images of a set, or of one side of a split, as PNG files with `metadata.jsonl` into a new folder; returns their
+/// number.
+///
+/// # Errors
+/// Images that cannot be read; a folder that is there.
+pub fn export_images(
+    data: &str,
+    split: Option<&Path>,
+    image_size: Option<u32>,
+    alpha: Alpha,
+    out: &Path,
+    reporter: &dyn Reporter,
+) -> Result<usize> {
+    let split = split.map(Split::load).transpose()?;
+    let options = LoadOptions {
+        image_size,
+        alpha,
+        split: split.as_ref(),
+        ..LoadOptions::default()
+    };
+    let set = pictures::load(data, &options, reporter)?;
+    save_folder(&set, out)?;
+    Ok(set.len())
+}
+
+/// Writes a model's folder as Python's diffusers loads it, without what only this program needs; `set`: which of its weights.
+///
+/// # Errors
+/// A folder that is no model.
+pub fn export_copy(model: &Path, set: WeightSet, out: &Path) -> Result<()> {
+    match Model::load(model, set, Device::Cpu)? {
+        Model::Unconditional(p) => save(out, &p.unet, &p.schedule),
+        Model::TextToImage(t) => whole(out, |out| Ok(t.save(out, None, None)?)),
+    }
+}
+
+fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule) -> Result<()> {
+    let named: Vec<_> = unet
+        .parameters()
+        .named()
+        .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
+        .collect();
+    whole(out, |out| {
+        Ok(Pipeline::save(out, unet.config(), schedule, &named, None)?)
+    })
+}
+
+/// Fills a model folder: a new one is whole, or not there; one that is there has no index while it is written over.
+fn whole(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    if out.exists() {
+        return fill(out);
+    }
+    let building = Building::new(out)?;
+    fill(building.path())?;
+    Ok(building.finish()?)
+}

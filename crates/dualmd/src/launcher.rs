@@ -1,0 +1,275 @@
+//! How trainings are started: in a process each, or in this one.
+
+use crate::engine::Engine;
+use crate::errors;
+use crate::reporter::{ProgressEvent, Reporter};
+use crate::session::Session;
+use crate::stages::{RunFolder, train};
+use anyhow::{Context, Result};
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+
+/// One training of a run whose folder is prepared.
+#[derive(Debug, Clone)]
+pub struct Training {
+    /// The run.
+    pub run: RunFolder,
+    /// Name of the model.
+    pub model: String,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Cores it may use.
+    pub threads: usize,
+}
+
+/// What is heard of a training while it runs.
+#[derive(Debug)]
+pub enum Heard {
+    /// How far it is.
+    Event(ProgressEvent),
+    /// A line about what it does.
+    Said(String),
+    /// A line that may be the reason of a failure.
+    Reason {
+        /// The model that is trained.
+        model: String,
+        /// The line.
+        line: String,
+    },
+}
+
+/// How a training ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// As it should: it is done, or has written its checkpoint after it was asked to stop.
+    Well,
+    /// It failed; in words, e.g. "exit status: 1". What it said before tells why.
+    Failed(String),
+}
+
+/// Starts trainings.
+pub trait Launcher: Send + Sync {
+    /// Starts one; what it says goes to `tell`.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    fn start(&self, training: Training, tell: Sender<Heard>) -> Result<Box<dyn Running>>;
+}
+
+/// A training that was started. Dropping it asks it to stop.
+pub trait Running {
+    /// Asks it to write a checkpoint and end.
+    fn ask_to_stop(&mut self);
+
+    /// How it ended, None while it runs. All that it said is with `tell` by then.
+    ///
+    /// # Errors
+    /// It cannot be watched.
+    fn ended(&mut self) -> Result<Option<Ended>>;
+}
+
+/// Every training is a process of its own: one that dies takes no other with it, and libtorch's thread pool is never shared.
+/// The command is `PROGRAM ARGUMENTS... train EXPERIMENT --model NAME ...`.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// A program that has `dualmd`'s commands.
+    pub program: PathBuf,
+    /// What comes before the command, e.g. `-m dualmd` of `python -m dualmd`.
+    pub arguments: Vec<String>,
+}
+
+impl Program {
+    /// The program that runs now.
+    ///
+    /// # Errors
+    /// The operating system does not say which that is.
+    pub fn this() -> Result<Self> {
+        Ok(Self {
+            program: std::env::current_exe().context("cannot find this program's own file")?,
+            arguments: Vec::new(),
+        })
+    }
+}
+
+impl Launcher for Program {
+    fn start(&self, training: Training, tell: Sender<Heard>) -> Result<Box<dyn Running>> {
+        let mut command = Command::new(&self.program);
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt;
+            // A group of its own: the terminal's Ctrl-C reaches the parent only, which then closes the child's stdin.
+            // Otherwise the child would count two requests and leave without a checkpoint.
+            command.process_group(0);
+        }
+        let mut child = command
+            .args(&self.arguments)
+            .arg("train")
+            .arg(training.run.experiment())
+            .args(["--model", &training.model, "--progress-json"])
+            .args(["--parent", &std::process::id().to_string()])
+            .arg("--out")
+            .arg(&training.run.0)
+            .args(["--device", &training.device])
+            .args(["--threads", &training.threads.to_string()])
+            .env("OMP_NUM_THREADS", training.threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start the training of {}", training.model))?;
+        let mut relays = Vec::new();
+        if let Some(out) = child.stdout.take() {
+            relays.push(relay(
+                out,
+                tell.clone(),
+                |line| match ProgressEvent::parse(&line) {
+                    Some(event) => Heard::Event(event),
+                    None => Heard::Said(line),
+                },
+            ));
+        }
+        if let Some(err) = child.stderr.take() {
+            let model = training.model;
+            relays.push(relay(err, tell, move |line| Heard::Reason {
+                model: model.clone(),
+                line,
+            }));
+        }
+        Ok(Box::new(Process { child, relays }))
+    }
+}
+
+struct Process {
+    child: Child,
+    relays: Vec<JoinHandle<()>>,
+}
+
+impl Running for Process {
+    fn ask_to_stop(&mut self) {
+        // The end of its stdin asks a child to write a checkpoint and leave.
+        drop(self.child.stdin.take());
+    }
+
+    fn ended(&mut self) -> Result<Option<Ended>> {
+        let Some(status) = self.child.try_wait().context("cannot watch a training")? else {
+            return Ok(None);
+        };
+        // Its last words first, or they would come after its end.
+        for relay in self.relays.drain(..) {
+            drop(relay.join());
+        }
+        Ok(Some(match status.success() {
+            true => Ended::Well,
+            false => Ended::Failed(status.to_string()),
+        }))
+    }
+}
+
+/// Hands a child's lines on, as what `heard` makes of them. A line that is not UTF-8 is handed on as far as it can be read.
+fn relay(
+    stream: impl Read + Send + 'static,
+    tell: Sender<Heard>,
+    heard: impl Fn(String) -> Heard + Send + 'static,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if tell.send(heard(line)).is_err() {
+                break;
+            }
+        }
+    })
+}
+
+/// Every training is a thread of this process: for programs that call this crate and have no `dualmd` beside them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct InProcess;
+
+impl Launcher for InProcess {
+    fn start(&self, training: Training, tell: Sender<Heard>) -> Result<Box<dyn Running>> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let model = training.model.clone();
+        let asked = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name(format!("training-{model}"))
+            .spawn(move || {
+                let model = training.model.clone();
+                let done = dualmd_torch::caught(|| threaded(training, asked, &tell));
+                let done = done.map_err(anyhow::Error::from).flatten();
+                if let Err(error) = &done {
+                    for line in errors::render(error).lines() {
+                        let line = line.to_owned();
+                        let model = model.clone();
+                        // Whoever does not listen any more has no use for the reason.
+                        let _ = tell.send(Heard::Reason { model, line });
+                    }
+                }
+                done.is_ok()
+            })
+            .with_context(|| format!("cannot start the training of {model}"))?;
+        Ok(Box::new(Thread {
+            stop,
+            thread: Some(thread),
+        }))
+    }
+}
+
+/// Trains in this thread.
+fn threaded(training: Training, stop: Arc<AtomicBool>, tell: &Sender<Heard>) -> Result<()> {
+    let engine = Engine::new(&training.device, None, training.threads)?;
+    let session = Session {
+        stop,
+        reporter: Arc::new(Relayed(tell.clone())),
+        ..Session::new(engine)
+    };
+    train::prepared(&training.run, &training.model, None, &session, || true).map(drop)
+}
+
+/// Says it to whoever started the training.
+struct Relayed(Sender<Heard>);
+
+impl Reporter for Relayed {
+    fn progress(&self, event: &ProgressEvent) {
+        let _ = self.0.send(Heard::Event(event.clone()));
+    }
+    fn finished(&self, _: &str, _: &str) {}
+    fn say(&self, text: &str) {
+        let _ = self.0.send(Heard::Said(text.to_owned()));
+    }
+    fn warn(&self, text: &str) {
+        self.say(text);
+    }
+}
+
+struct Thread {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<bool>>,
+}
+
+impl Running for Thread {
+    fn ask_to_stop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    fn ended(&mut self) -> Result<Option<Ended>> {
+        let Some(thread) = self.thread.take_if(|thread| thread.is_finished()) else {
+            return Ok(None);
+        };
+        Ok(Some(match thread.join() {
+            Ok(true) => Ended::Well,
+            Ok(false) => Ended::Failed("in this process".into()),
+            Err(_) => Ended::Failed("panicked".into()),
+        }))
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.ask_to_stop();
+    }
+}

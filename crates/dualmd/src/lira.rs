@@ -1,0 +1,532 @@
+//! LiRA: the likelihood-ratio attack with the whole pipeline as the shadow.
+//!
+//! N runs of one experiment, each on its own coin-flip half of one pool of images, serve as one another's shadows
+//! (`dualmd_stats::lira`). What is defended is a pipeline, so what is repeated is the pipeline: a DistillMD student's shadow is a
+//! split, two teachers and a student.
+
+use crate::bail_usage;
+use crate::choices::SplitMethod;
+use crate::engine::Engine;
+use crate::experiment::{Experiment, Source};
+use crate::machine;
+use crate::plan::{Plan, Target};
+use crate::report::{Written, report};
+use crate::reporter::{Silent, duration};
+use crate::session::Session;
+use crate::stages::held::Held;
+use crate::stages::prepare::{self, Images};
+use crate::stages::sample::{self, Generator};
+use crate::stages::{RunFolder, attack, create_folder, score, trainings};
+use anyhow::{Context, Result, anyhow, bail};
+use dualmd_attack::{Access, Loss, Method, Others, RunOptions, Samples, by_name};
+use dualmd_audit::{ScoreRow, read_scores, write_scores};
+use dualmd_data::{Method as SplitKind, Split};
+use dualmd_names::{BaseAttack, ModelKind, Needs};
+use dualmd_record::lira::{self, Combined, Lira, LiraResult, Measured, Statistic};
+use dualmd_record::scores::{OK, ScoredAttack, Scores};
+use dualmd_stats::{
+    LiraVariance, Roc, auc_interval, combine_seeds, lira_offline_scores, lira_scores,
+};
+use dualmd_torch::Device;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// Timestep and draws of the statistic: Carlini et al. 2023 (arXiv 2301.13188) take a loss near t = 100, averaged over draws.
+const STATISTIC: Loss = Loss { t: 100, draws: 8 };
+/// False-alarm rate of the table.
+pub const FPR: f64 = 0.01;
+
+/// One shadow run.
+struct Shadow {
+    run: RunFolder,
+    plan: Plan,
+    images: Images,
+    /// Nobody else works in its folder.
+    _held: Held,
+}
+
+/// What is repeated, and how often.
+#[derive(Debug, Clone)]
+pub struct LiraOptions {
+    /// The experiment.
+    pub source: Source,
+    /// Changes of its keys, `train.steps=600`.
+    pub sets: Vec<String>,
+    /// Folder of all runs.
+    pub out: PathBuf,
+    /// Runs, each on its own coin-flip half of the pool.
+    pub models: usize,
+    /// How many of them get samples, all attacks and a report.
+    pub targets: usize,
+    /// Images in the pool; twice the experiment's members if not given.
+    pub pool: Option<usize>,
+    /// Runs at a time; as many as the cores allow if not given.
+    pub jobs: Option<usize>,
+}
+
+/// What came of the repetition.
+#[derive(Debug)]
+pub struct Repeated {
+    /// As `lira.json` has it.
+    pub lira: Lira,
+    /// The reports of the targets.
+    pub reports: Vec<Written>,
+}
+
+/// Trains the shadows, attacks, and writes `lira.json` and the reports of the targets. None if asked to stop before the end; the
+/// same call goes on then.
+///
+/// # Errors
+/// An experiment that cannot be repeated; a folder of another one, or in which another process works; a training that fails.
+pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>> {
+    let experiment = Experiment::load(&options.source, &options.sets)?;
+    // A small network gains more from a core of its own than from a second thread, and there are many to train.
+    dualmd_torch::device::set_threads(1);
+    let each = session.with_engine(Engine {
+        threads: 1,
+        ..session.engine
+    });
+    let folder = &options.out;
+    let _held = Held::folder(folder, &["phi"], session.reporter.as_ref())?;
+    let shadows = prepare_shadows(&experiment, options, &each)?;
+    let jobs = jobs(options, &shadows[0].plan, &each.engine);
+    session.say(shadows[0].plan.describe().trim_end());
+    session.say(&format!(
+        "  shadows   {} runs like this one on coin-flip halves of {} images, {jobs} at a time",
+        shadows.len(),
+        shadows[0].images.selected.members.len() + shadows[0].images.selected.nonmembers.len()
+    ));
+    if !train_all(&shadows, jobs, &each)? {
+        return Ok(None);
+    }
+    dualmd_torch::device::set_threads(machine::cores());
+    let all = session.with_engine(Engine {
+        threads: machine::cores(),
+        ..session.engine
+    });
+    let targets: Vec<Target> = shadows[0]
+        .plan
+        .models
+        .iter()
+        .filter(|t| t.parts.len() == 1 && t.defense != ModelKind::Part)
+        .cloned()
+        .collect();
+    let attacked = &shadows[..options.targets.min(shadows.len())];
+    for shadow in attacked {
+        let Shadow {
+            run, plan, images, ..
+        } = shadow;
+        if !sample::all(run, plan, images, &all)? || !attack::all(run, plan, images, None, &all)? {
+            return Ok(None);
+        }
+    }
+    let mut results = Vec::new();
+    for target in &targets {
+        let Some(result) = attack_target(target, &shadows, options, &all)? else {
+            return Ok(None);
+        };
+        results.push(result);
+    }
+    let lira = Lira {
+        command: session.command.clone(),
+        models: shadows.len(),
+        targets: options.targets,
+        statistic: Statistic {
+            attack: BaseAttack::Loss.name().to_owned(),
+            t: STATISTIC.t,
+            draws: STATISTIC.draws,
+            flip: experiment.train.flip,
+        },
+        results,
+    };
+    dualmd_record::write(&folder.join("lira.json"), &lira)?;
+    let reports = attacked.iter().map(|shadow| report(&shadow.run.0));
+    let reports = reports.collect::<Result<_>>()?;
+    Ok(Some(Repeated { lira, reports }))
+}
+
+/// Folders, splits and plans of all shadows. The pool is the same in all of them; who is a member is a coin of each.
+fn prepare_shadows(
+    experiment: &Experiment,
+    options: &LiraOptions,
+    session: &Session,
+) -> Result<Vec<Shadow>> {
+    if experiment.is_text() {
+        bail_usage!(
+            "LiRA's statistic here is the loss of models that are told no text; text-to-image models cannot be repeated yet"
+        );
+    }
+    let data = &experiment.data;
+    let wanted = options.pool.unwrap_or(2 * data.members);
+    let (set, _) = prepare::read(data)?;
+    let groups = prepare::group(&set, data.near_duplicates);
+    let half = (wanted / 2).next_multiple_of(2);
+    let whole = Split::half(&set, &groups, half, Some(wanted - half), experiment.seed)?;
+    let pool = prepare::pool(&set, &whole)?;
+    let pool_groups = prepare::group(&pool, data.near_duplicates);
+    let mut shadows = Vec::new();
+    for index in 0..options.models {
+        let mut own = experiment.clone();
+        own.seed = crate::plan::training_seed(experiment.seed, index as u64, "lira shadow");
+        own.data.method = SplitMethod::CoinFlip;
+        (own.data.members, own.data.nonmembers) = (half, wanted - half);
+        own.resolve_epochs();
+        // The other models of the repetition are the shadows here.
+        own.audit.attacks.retain(|a| a.needs() != Needs::Shadow);
+        if index >= options.targets {
+            // Only targets are attacked, so only they need a model to compare with.
+            own.audit.attacks.retain(|a| a.needs() != Needs::Reference);
+        }
+        let run = RunFolder(options.out.join(format!("shadow-{index:03}")));
+        let held = Held::run(&run.0, session.reporter.as_ref())?;
+        if run.split().exists() {
+            let split = Split::load(&run.split())?;
+            let ours = split.method() == SplitKind::CoinFlip && split.seed() == own.seed;
+            let ids: usize = split.members().len() + split.nonmembers().len();
+            if !ours || ids != pool.len() {
+                bail!(
+                    "{} is of another experiment (seed or pool): choose another folder (--out)",
+                    run.split().display()
+                );
+            }
+        } else {
+            Split::coin_flip(&pool, &pool_groups, own.seed, 0.5)?.save(&run.split())?;
+        }
+        let (plan, images) = prepare::prepare(&own, &run, session)
+            .with_context(|| format!("preparing {} failed", run.0.display()))?;
+        shadows.push(Shadow {
+            run,
+            plan,
+            images,
+            _held: held,
+        });
+    }
+    Ok(shadows)
+}
+
+/// Shadows side by side: as many as the cores allow with each plan's own share.
+fn jobs(options: &LiraOptions, plan: &Plan, engine: &Engine) -> usize {
+    if let Some(jobs) = options.jobs {
+        return jobs;
+    }
+    let each = plan.hardware.parallel_models * plan.hardware.threads_per_model;
+    match engine.device {
+        Device::Cuda(_) => 1,
+        _ => (machine::cores() / each.max(1)).max(1),
+    }
+}
+
+/// Trains all shadows, `jobs` at a time. False if asked to stop before the end.
+fn train_all(shadows: &[Shadow], jobs: usize, session: &Session) -> Result<bool> {
+    // What each of many trainings says is of no use beside the others.
+    let silent = Session {
+        reporter: Arc::new(Silent),
+        ..session.clone()
+    };
+    let next = AtomicUsize::new(0);
+    let finished = AtomicUsize::new(0);
+    let failure: Mutex<Option<anyhow::Error>> = Mutex::new(None);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(shadows.len()) {
+            scope.spawn(|| {
+                while let Some(shadow) = shadows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match trainings::all(&shadow.run, &shadow.plan, &silent) {
+                        Ok(true) => {
+                            let n = finished.fetch_add(1, Ordering::Relaxed) + 1;
+                            session.say(&format!(
+                                "shadow {n} of {} trained, {}",
+                                shadows.len(),
+                                duration(began.elapsed())
+                            ));
+                        }
+                        Ok(false) => break,
+                        Err(error) => {
+                            let error = error.context(shadow.run.0.display().to_string());
+                            if let Ok(mut first) = failure.lock() {
+                                first.get_or_insert(error);
+                            }
+                            // The others finish what they are at; nothing new is begun.
+                            next.store(shadows.len(), Ordering::Relaxed);
+                            break;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    match failure.into_inner() {
+        Ok(Some(error)) => Err(error),
+        Ok(None) => Ok(finished.into_inner() == shadows.len()),
+        Err(_) => Err(anyhow!(
+            "a thread that watched trainings ended unexpectedly"
+        )),
+    }
+}
+
+/// LiRA on one model of the experiment: every shadow in turn the target of the others.
+fn attack_target(
+    target: &Target,
+    shadows: &[Shadow],
+    options: &LiraOptions,
+    session: &Session,
+) -> Result<Option<LiraResult>> {
+    let folder = options.out.as_path();
+    // Samples in the order of their ids: the same for all shadows.
+    let mut ids: Vec<String> = Vec::new();
+    let (mut phi, mut inside) = (Vec::new(), Vec::new());
+    for (index, shadow) in shadows.iter().enumerate() {
+        if session.stopped() {
+            return Ok(None);
+        }
+        let rows = statistic(shadow, target, index, &session.engine, folder)?;
+        let sorted: BTreeMap<String, ScoreRow> = rows
+            .into_iter()
+            .map(|row| (row.sample_id.clone(), row))
+            .collect();
+        if ids.is_empty() {
+            ids = sorted.keys().cloned().collect();
+        } else if !sorted.keys().eq(ids.iter()) {
+            bail!(
+                "{} scores other images than the other shadows: remove it",
+                phi_path(folder, target, index).display()
+            );
+        }
+        phi.push(sorted.values().map(|row| row.score).collect::<Vec<f64>>());
+        inside.push(sorted.values().map(|row| row.member).collect::<Vec<bool>>());
+    }
+    let online = lira_scores(&phi, &inside, LiraVariance::Auto)?;
+    let offline = lira_offline_scores(&phi, &inside, LiraVariance::Auto)?;
+    let mut measured = Vec::new();
+    for index in 0..shadows.len() {
+        let of = |lists: Option<(Vec<f64>, Vec<f64>)>| {
+            lists
+                .map(|(members, others)| measure(&members, &others))
+                .transpose()
+        };
+        measured.push(lira::Target {
+            shadow: index,
+            loss: of(Some(sides(&phi[index], &inside[index])))?,
+            lira: of(online.of_model(index, &inside))?,
+            lira_offline: of(offline.of_model(index, &inside))?,
+        });
+    }
+    for (index, shadow) in shadows.iter().enumerate().take(options.targets) {
+        let scores = [
+            (
+                BaseAttack::Lira,
+                "LiRA (likelihood ratio against shadow runs)",
+                &online.scores[index],
+            ),
+            (
+                BaseAttack::LiraOffline,
+                "LiRA, offline",
+                &offline.scores[index],
+            ),
+        ];
+        append(shadow, target, &ids, &inside[index], shadows.len(), &scores)?;
+    }
+    session.reporter.finished(&target.name, "attacked by LiRA");
+    let all = |of: fn(&lira::Target) -> Option<Measured>| {
+        combined(&measured.iter().filter_map(of).collect::<Vec<_>>())
+    };
+    Ok(Some(LiraResult {
+        model: target.name.clone(),
+        defense: target.defense.clone(),
+        variance: online.variance,
+        missing_scores: online.missing,
+        pool: ids.len(),
+        combined: lira::Attacks {
+            loss: all(|target| target.loss)?,
+            lira: all(|target| target.lira)?,
+            lira_offline: all(|target| target.lira_offline)?,
+        },
+        shadows: measured,
+    }))
+}
+
+/// One attack over all runs.
+fn combined(runs: &[Measured]) -> Result<Combined> {
+    let list = |of: fn(&Measured) -> f64| runs.iter().map(of).collect::<Vec<_>>();
+    let (aucs, tprs, errors) = (list(|m| m.auc), list(|m| m.tpr), list(|m| m.auc_se));
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
+    Ok(Combined {
+        auc_mean: mean(&aucs),
+        tpr_mean: mean(&tprs),
+        auc: match aucs.len() {
+            0 | 1 => None,
+            _ => Some(combine_seeds(&aucs, &errors)?),
+        },
+        runs: aucs.len(),
+    })
+}
+
+fn sides(values: &[f64], inside: &[bool]) -> (Vec<f64>, Vec<f64>) {
+    let side = |member: bool| {
+        let pairs = values.iter().zip(inside);
+        pairs
+            .filter(|(_, m)| **m == member)
+            .map(|(v, _)| *v)
+            .collect()
+    };
+    (side(true), side(false))
+}
+
+fn measure(members: &[f64], others: &[f64]) -> Result<Measured> {
+    let auc = auc_interval(members, others, dualmd_stats::CONFIDENCE)?;
+    let point = Roc::new(members, others)?.operating_point(FPR)?;
+    Ok(Measured {
+        auc: auc.auc,
+        auc_ci: [auc.low, auc.high],
+        auc_se: (auc.high - auc.low) / (2.0 * 1.96),
+        tpr: point.tpr,
+        fpr: FPR,
+        n_members: members.len(),
+        n_nonmembers: others.len(),
+    })
+}
+
+fn phi_path(folder: &Path, target: &Target, index: usize) -> PathBuf {
+    folder
+        .join("phi")
+        .join(&target.name)
+        .join(format!("shadow-{index:03}.csv"))
+}
+
+/// Minus the loss of one shadow's model on every image of the pool, from its file if it is there.
+fn statistic(
+    shadow: &Shadow,
+    target: &Target,
+    index: usize,
+    engine: &Engine,
+    folder: &Path,
+) -> Result<Vec<ScoreRow>> {
+    let path = phi_path(folder, target, index);
+    if path.exists() {
+        return Ok(read_scores(&path)?.rows);
+    }
+    let Shadow {
+        run, plan, images, ..
+    } = shadow;
+    let parts: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
+    let generator = Generator::open(&parts, attack::weight_set(plan.audit.weights), engine)?;
+    let s = &images.selected;
+    let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
+    let id = |i: usize| images.set.records[i].id.as_str().to_owned();
+    let samples = Samples::new(
+        images.tensor(&positions, Device::Cpu),
+        positions.iter().map(|&i| id(i)).collect(),
+    )?;
+    let method = if plan.train.flip {
+        by_name(&format!("loss@{}+flip", STATISTIC.t))?
+    } else {
+        Method::from(STATISTIC)
+    };
+    let outcome = dualmd_attack::run(
+        generator.first(),
+        generator.first().schedule(),
+        &samples,
+        &[method],
+        RunOptions {
+            batch: plan.audit.batch,
+            // The same noise in all shadows, or the spread between models would be that of the noise.
+            seed: 0,
+            device: engine.device,
+            others: Others::default(),
+            known: None,
+            shadow: None,
+            parts: None,
+            progress: &mut |_, _| {},
+            stop: &|| false,
+        },
+    )?;
+    let result = outcome.results.into_iter().next().context("no result")?;
+    let scores = result
+        .scores
+        .map_err(|reason| anyhow!("{}: {reason}", run.model(&target.name).display()))?;
+    let rows: Vec<ScoreRow> = positions
+        .iter()
+        .zip(scores)
+        .enumerate()
+        .map(|(place, (&i, score))| ScoreRow {
+            sample_id: id(i),
+            group: None,
+            member: place < s.members.len(),
+            attack: BaseAttack::Loss.name().into(),
+            score,
+        })
+        .collect();
+    if let Some(parent) = path.parent() {
+        create_folder(parent)?;
+    }
+    write_scores(&path, &rows)?;
+    Ok(rows)
+}
+
+/// What LiRA's statistic is made of, for a report.
+#[derive(Serialize)]
+struct Parameters {
+    t: i64,
+    draws: usize,
+    /// Runs, the target among them.
+    models: usize,
+}
+
+/// Adds LiRA's scores to a target's score file and description, so that its report has them beside the other attacks.
+fn append(
+    shadow: &Shadow,
+    target: &Target,
+    ids: &[String],
+    inside: &[bool],
+    models: usize,
+    scores: &[(BaseAttack, &str, &Vec<Option<f64>>)],
+) -> Result<()> {
+    let orientations = if shadow.plan.train.flip { 2 } else { 1 };
+    let (csv, json_path) = (
+        shadow.run.scores(&target.name, "csv"),
+        shadow.run.scores(&target.name, "json"),
+    );
+    let mut rows = read_scores(&csv)?.rows;
+    let mut description: Scores = dualmd_record::read(&json_path)?;
+    let groups: BTreeMap<String, Option<String>> = rows
+        .iter()
+        .map(|r| (r.sample_id.clone(), r.group.clone()))
+        .collect();
+    for (attack, title, values) in scores {
+        let name = attack.name();
+        rows.retain(|row| row.attack != name);
+        rows.extend(ids.iter().zip(inside).zip(values.iter()).filter_map(
+            |((id, &member), score)| {
+                Some(ScoreRow {
+                    sample_id: id.clone(),
+                    group: groups.get(id).cloned().flatten(),
+                    member,
+                    attack: name.to_owned(),
+                    score: (*score)?,
+                })
+            },
+        ));
+        description.attacks.retain(|a| a.attack != name);
+        description.attacks.push(ScoredAttack {
+            attack: name.to_owned(),
+            title: Some((*title).to_owned()),
+            paper: Some("Carlini et al. 2022, arXiv 2112.03570".into()),
+            access: Some(Access::WhiteBox.name().to_owned()),
+            network_calls_per_sample: Some((STATISTIC.draws * models * orientations).into()),
+            formula: Some("log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)".into()),
+            misses: Some("knows the pool and the recipe; needs many runs for a spread of each image's own".into()),
+            status: Some(OK.to_owned()),
+            parameters: serde_json::to_value(Parameters {
+                t: STATISTIC.t,
+                draws: STATISTIC.draws,
+                models,
+            })?,
+            ..ScoredAttack::default()
+        });
+    }
+    score::write(&csv, &json_path, &rows, &description)
+}

@@ -1,0 +1,279 @@
+//! Images of models, wherever they were trained, and single calls of their networks.
+
+use crate::bail_usage;
+use crate::choices::{self, ImageFormat, Order, Weights};
+use crate::reporter::ProgressEvent;
+use crate::room;
+use crate::session::Session;
+use crate::stages::attack::weight_set;
+use crate::stages::held::Held;
+use crate::stages::mitigation::{self, Drawing};
+use crate::stages::sample::{Generator, Prompts, Sampling, write_samples};
+use crate::stages::text::Encoded;
+use anyhow::{Context, Result, bail};
+use dualmd_attack::memorisation::Mitigation;
+use dualmd_data::drawn;
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_diffusion::{Condition, Denoiser, Model};
+use dualmd_files::limit;
+use dualmd_torch::weights::{read_npy, write_npy};
+use dualmd_torch::{Kind, no_grad};
+use std::path::{Path, PathBuf};
+
+/// What is to be generated.
+#[derive(Debug, Clone)]
+pub struct SampleOptions {
+    /// One pipeline folder, or two that alternate.
+    pub models: Vec<PathBuf>,
+    /// Images.
+    pub n: usize,
+    /// Sampler.
+    pub sampler: choices::Sampler,
+    /// Network calls per image.
+    pub steps: usize,
+    /// Begin with this noise, an npy file of f32 [N, C, H, W], instead of drawing it.
+    pub noise: Option<PathBuf>,
+    /// What a text-to-image model is told.
+    pub prompt: Option<String>,
+    /// A file of prompts, one a line: image i is drawn for line i, from the first again after the last.
+    pub prompts: Option<PathBuf>,
+    /// How strongly the prompt is followed (classifier-free guidance); 1: as learnt.
+    pub guidance: f64,
+    /// What is done about remembered prompts.
+    pub remedy: Option<Mitigation>,
+    /// Which of two models takes which step.
+    pub order: Order,
+    /// Which of the models' weights.
+    pub weights: Weights,
+    /// Images at a time.
+    pub batch: usize,
+    /// Folder for the images; those of an earlier call in it are removed, other pictures in it are refused.
+    pub out: PathBuf,
+    /// How they are written.
+    pub format: ImageFormat,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+/// Generates images.
+///
+/// # Errors
+/// What cannot be read; more images than the machine holds; a stop that was asked for
+/// ([`stopped`](crate::stages::sample::stopped)).
+pub fn sample(session: &Session, args: &SampleOptions) -> Result<()> {
+    let _held = Held::open_folder(&args.out, session.reporter.as_ref())?;
+    // Before hours of work, not after.
+    drawn::room(&args.out, false)?;
+    let (engine, folders, seed) = (&session.engine, &args.models, args.seed);
+    let Some(model) = folders.first() else {
+        bail_usage!("no model is named");
+    };
+    let generator = Generator::open(folders, weight_set(args.weights), engine)?;
+    if let Some(class) = generator.first().schedule().config().other_sampler() {
+        session.say(&format!(
+            "note: {}: its scheduler is {class}; this program draws with {} in its place, so images differ from those of diffusers",
+            model.display(),
+            args.sampler
+        ));
+    }
+    let noise = match &args.noise {
+        Some(path) => {
+            let noise = read_npy(path)?
+                .to_kind(Kind::Float)
+                .to_device(engine.device);
+            if noise.dim() != 4 {
+                bail!(
+                    "{}: shape {:?}, expected [N, C, H, W]",
+                    path.display(),
+                    noise.size()
+                );
+            }
+            let rows = noise.size()[0];
+            if (rows as usize) < args.n {
+                bail!(
+                    "{} holds noise for {rows} images, {} are asked for",
+                    path.display(),
+                    args.n
+                );
+            }
+            noise.narrow(0, 0, args.n as i64)
+        }
+        None => {
+            let shape = generator.first().sample_shape().with_context(|| {
+                format!(
+                    "{}: unet/config.json gives no sample_size; add it",
+                    model.display()
+                )
+            })?;
+            room::check(generator.first(), args.n, args.batch, shape)?;
+            initial_noise(seed, args.n, shape, engine.device)
+        }
+    };
+    let mut prompts = prompts(args, &generator, model)?;
+    match (&mut prompts, &args.remedy) {
+        (Some((prompts, of)), Some(options)) => {
+            let drawing = Drawing {
+                generator: &generator,
+                noise: &noise,
+                steps: args.steps,
+                order: args.order,
+                seed,
+            };
+            let all = mitigation::remedy(&drawing, prompts, of, options)?;
+            for found in &all {
+                let reached = if found.reached {
+                    "reached"
+                } else {
+                    "not reached"
+                };
+                let said = format!("mitigate: losses {:?}, target {reached}", found.losses);
+                session.reporter.detail(&said);
+            }
+        }
+        (None, Some(_)) => bail_usage!(
+            "--mitigate changes what a prompt says to a text-to-image model, and {} is told no text",
+            model.display()
+        ),
+        _ => {}
+    }
+    let prompts = prompts.map(|(prompts, _)| prompts);
+    let began = std::time::Instant::now();
+    let images = generator.sample(
+        &noise,
+        &Sampling {
+            sampler: args.sampler,
+            steps: args.steps,
+            order: args.order,
+            batch: args.batch,
+            seed,
+        },
+        prompts.as_ref(),
+        |done| {
+            session.reporter.progress(&ProgressEvent {
+                model: "sample".into(),
+                step: done as u64,
+                total: args.n as u64,
+                epoch: None,
+                loss: None,
+                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+            });
+            !session.stopped()
+        },
+    )?;
+    match args.format {
+        ImageFormat::Npy => {
+            drawn::clear(&drawn::room(&args.out, false)?)?;
+            write_npy(&args.out.join(drawn::ARRAY), &images)?;
+        }
+        ImageFormat::Png => write_samples(&args.out, &images, false)?,
+    }
+    session.reporter.finished(
+        "sample",
+        &format!("{} images in {}", args.n, args.out.display()),
+    );
+    Ok(())
+}
+
+/// What a text-to-image model is told for each image: --prompt, or the lines of --prompts in turn.
+/// Also says which line each image is drawn for.
+fn prompts(
+    args: &SampleOptions,
+    generator: &Generator,
+    folder: &Path,
+) -> Result<Option<(Prompts, Vec<usize>)>> {
+    let lines = match (&args.prompt, &args.prompts) {
+        (Some(prompt), _) => vec![prompt.clone()],
+        (None, Some(file)) => {
+            let text = dualmd_files::read_text(file, limit::TABLE)?;
+            let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+            if lines.is_empty() {
+                bail!("{}: holds no prompt; write one a line", file.display());
+            }
+            lines
+        }
+        (None, None) => Vec::new(),
+    };
+    let Some(model) = generator.first().text() else {
+        if !lines.is_empty() {
+            bail!(
+                "{}: this model is told no text; leave --prompt and --prompts out",
+                folder.display()
+            );
+        }
+        return Ok(None);
+    };
+    let lines = if lines.is_empty() {
+        vec![String::new()]
+    } else {
+        lines
+    };
+    let of: Vec<usize> = (0..args.n).map(|i| i % lines.len()).collect();
+    let texts: Vec<[String; 1]> = of.iter().map(|&line| [lines[line].clone()]).collect();
+    let texts: Vec<&[String]> = texts.iter().map(|t| t.as_slice()).collect();
+    let encoded = Encoded::new(model, &texts)?;
+    let prompts = Prompts {
+        condition: encoded.main(1),
+        nothing: encoded.nothing(),
+        guidance: args.guidance,
+    };
+    Ok(Some((prompts, of)))
+}
+
+/// A single call of a network.
+#[derive(Debug, Clone)]
+pub struct PredictOptions {
+    /// Pipeline folder.
+    pub model: PathBuf,
+    /// Noisy images, an npy file of f32 [N, C, H, W].
+    pub x: PathBuf,
+    /// Timesteps, an npy file of i64 [N].
+    pub t: PathBuf,
+    /// What a text-to-image model is told; nothing if not given.
+    pub prompt: Option<String>,
+    /// Which of the model's weights.
+    pub weights: Weights,
+    /// Where the predicted noise goes, f32 [N, C, H, W].
+    pub out: PathBuf,
+}
+
+/// One call of the network, for parity checks.
+///
+/// # Errors
+/// Files that cannot be read; timesteps outside the schedule; shapes that the network does not take.
+pub fn predict(session: &Session, args: &PredictOptions) -> Result<()> {
+    let engine = &session.engine;
+    let model = Model::load(&args.model, weight_set(args.weights), engine.device)?
+        .with_precision(engine.precision);
+    let x = read_npy(&args.x)?
+        .to_kind(Kind::Float)
+        .to_device(engine.device);
+    let t = read_npy(&args.t)?
+        .to_kind(Kind::Int64)
+        .to_device(engine.device);
+    let last = model.schedule().len() as i64 - 1;
+    if t.numel() > 0 && (i64::try_from(t.min())? < 0 || i64::try_from(t.max())? > last) {
+        bail!(
+            "{}: timesteps must lie between 0 and {last}",
+            args.t.display()
+        );
+    }
+    let condition = match (model.text(), &args.prompt) {
+        (Some(text), prompt) => {
+            let prompt = prompt.as_deref().unwrap_or_default();
+            let one = text.text_embeddings(&[prompt])?;
+            let n = x.size().first().copied().unwrap_or(0);
+            Some(Condition {
+                embedding: one.f_expand([n, -1, -1], false)?,
+            })
+        }
+        (None, Some(_)) => bail!(
+            "{}: this model is told no text; leave --prompt out",
+            args.model.display()
+        ),
+        (None, None) => None,
+    };
+    let eps = no_grad(|| model.predict_noise(&x, &t, condition.as_ref()))
+        .with_context(|| format!("{}", args.x.display()))?;
+    write_npy(&args.out, &eps)?;
+    Ok(())
+}

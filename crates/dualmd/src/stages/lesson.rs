@@ -1,0 +1,347 @@
+//! What a training learns from: its images, its targets, and what is added to its recipe.
+
+use super::RunFolder;
+use super::prepare::{Images, outside_for};
+use super::sample::{Generator, sampling_of};
+use super::text;
+use super::train::finished;
+use crate::choices;
+use crate::engine::Engine;
+use crate::experiment::{Distill, Experiment, Train};
+use crate::plan::{Job, JobKind, Plan};
+use anyhow::{Context, Result, bail};
+use dualmd_defense::dp::accountant;
+use dualmd_defense::{
+    Additions, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, KWay, Plain, Privacy, Recipe,
+    Routing, TrainOptions, TrainingSet, kway,
+};
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_diffusion::{Denoiser, Model, TextToImage};
+use dualmd_files::limit;
+use dualmd_record::training::Guarantee;
+use dualmd_torch::Tensor;
+use dualmd_torch::device::Precision;
+use rand::TryRngCore;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Images, targets and additions of one training.
+pub struct Lesson {
+    /// All images the loop may look at.
+    pub set: TrainingSet,
+    /// Which are drawn, and what is to be predicted.
+    pub recipe: Box<dyn Recipe>,
+    /// Cutout and early stopping.
+    pub additions: Additions,
+}
+
+impl Lesson {
+    /// The lesson of `job`; `text`: the model it begins with, if it is told a text.
+    ///
+    /// # Errors
+    /// A teacher that is not trained yet, too few images, settings that contradict each other.
+    pub fn of(
+        run: &RunFolder,
+        plan: &Plan,
+        images: &Images,
+        job: &Job,
+        options: &TrainOptions,
+        text: Option<&TextToImage>,
+        engine: &Engine,
+    ) -> Result<Self> {
+        let s = &images.selected;
+        // Positions within the tensor: members first, then non-members, then what nobody else sees.
+        let near = experiment(plan)?.data.near_duplicates;
+        // What a reference model learns from, or what early stopping watches: images that nobody else sees.
+        let outside = images.outside(outside_for(&job.kind, s.members.len()), near, plan.seed)?;
+        let order: Vec<usize> = s
+            .members
+            .iter()
+            .chain(&s.nonmembers)
+            .chain(&outside)
+            .copied()
+            .collect();
+        let place: BTreeMap<usize, usize> =
+            order.iter().enumerate().map(|(at, &i)| (i, at)).collect();
+        let places = |list: &[usize]| {
+            list.iter()
+                .filter_map(|i| place.get(i).copied())
+                .collect::<Vec<_>>()
+        };
+        let distill = distill_of(plan, job);
+        let weights = match distill.teacher_weights {
+            choices::Weights::Ema => WeightSet::Ema,
+            choices::Weights::Raw => WeightSet::Raw,
+        };
+        let teacher = |name: &str| -> Result<Box<dyn Denoiser>> {
+            if !finished(run, plan, name)? {
+                bail!(
+                    "model {} is taught by {name}, which is not trained yet: train it first",
+                    job.name
+                );
+            }
+            let model = Model::load(&run.model(name), weights, engine.device)?
+                .with_precision(engine.precision)
+                .with_dropout(distill.teacher_dropout);
+            Ok(Box::new(model))
+        };
+        let (members, heldout) = (places(&s.members), places(&s.nonmembers));
+        let mut set = TrainingSet {
+            images: images.tensor(&order, engine.device),
+            heldout,
+            ..TrainingSet::default()
+        };
+        if let Some(model) = text {
+            let t = train_of(plan, job);
+            let any = t.captions == choices::CaptionChoice::Any;
+            let kept = text::Encodings::of(run);
+            let captions = text::captions(&kept, model, images, &order, any, t.caption_dropout)?;
+            set.captions = Some(captions);
+            if let Some((latents, mirrored)) = text::latents(&kept, model, &set.images, t.flip)? {
+                (set.images, set.deviation) = (latents.0, Some(latents.1));
+                set.mirrored = mirrored;
+            }
+        }
+        let recipe: Box<dyn Recipe> = match &job.kind {
+            JobKind::Pretrain | JobKind::Baseline | JobKind::EarlyStopping { .. } => {
+                Box::new(Plain::new(members, job.seed)?)
+            }
+            JobKind::Teacher { half } => Box::new(Plain::new(
+                places(if *half == 1 { &s.d1 } else { &s.d2 }),
+                job.seed,
+            )?),
+            JobKind::Reference => Box::new(Plain::new(places(&outside), job.seed)?),
+            JobKind::Student => {
+                let [first, second] = job.needs.as_slice() else {
+                    bail!("DistillMD needs two teachers")
+                };
+                let teachers = [teacher(first)?, teacher(second)?];
+                let (d1, d2) = (places(&s.d1), places(&s.d2));
+                Box::new(DistillMd::new(
+                    d1,
+                    d2,
+                    teachers,
+                    routing(distill),
+                    job.seed,
+                )?)
+            }
+            JobKind::Kd { teacher: name } => {
+                Box::new(Distillation::new(members, teacher(name)?, job.seed)?)
+            }
+            JobKind::DpSgd { .. } => {
+                let secret = secret(&run.checkpoints(&job.name))?;
+                let privacy = privacy(&job.kind, options, members.len())?;
+                Box::new(DpSgd::new(members, privacy, &secret)?)
+            }
+            JobKind::Shard { shards, shard } => {
+                let all = shards_of(images, &members, *shards, plan.seed)?;
+                let own = shard.checked_sub(1).and_then(|i| all.into_iter().nth(i));
+                let own = own
+                    .with_context(|| format!("plan.json: there is no shard {shard} of {shards}"))?;
+                Box::new(Plain::new(own, job.seed)?)
+            }
+            JobKind::KWay { shards } => {
+                let all = shards_of(images, &members, *shards, plan.seed)?;
+                let teachers = job
+                    .needs
+                    .iter()
+                    .map(|t| teacher(t))
+                    .collect::<Result<Vec<_>>>()?;
+                Box::new(KWay::new(all, teachers, routing(distill), job.seed)?)
+            }
+            JobKind::Synthetic { images: n } => {
+                let drawn =
+                    drawn_in_turns(run, plan, job, n.unwrap_or(members.len()), images, engine)?;
+                let shift = usize::try_from(drawn.size()[0]).unwrap_or(0);
+                set = TrainingSet {
+                    images: Tensor::f_cat(&[&drawn, &set.images], 0)?,
+                    heldout: set.heldout.iter().map(|i| i + shift).collect(),
+                    ..TrainingSet::default()
+                };
+                let watched = members.iter().map(|i| i + shift).collect();
+                Box::new(Plain::new((0..shift).collect(), job.seed)?.watching(watched))
+            }
+        };
+        let early_stopping = match job.kind {
+            JobKind::EarlyStopping { patience } => Some(EarlyStopping {
+                calibration: places(&outside),
+                patience,
+            }),
+            _ => None,
+        };
+        let additions = Additions {
+            cutout: cutout(plan, job),
+            early_stopping,
+        };
+        Ok(Self {
+            set,
+            recipe,
+            additions,
+        })
+    }
+}
+
+/// The experiment that a plan was made of.
+fn experiment(plan: &Plan) -> Result<Experiment> {
+    Experiment::parse(&plan.experiment_toml, "plan.json", &[])
+}
+
+fn routing(distill: &Distill) -> Routing {
+    match distill.routing {
+        choices::Routing::Iteration => Routing::Iteration,
+        choices::Routing::Example => Routing::Example,
+    }
+}
+
+/// The training's recipe: its own, or the plan's.
+pub fn train_of<'a>(plan: &'a Plan, job: &'a Job) -> &'a Train {
+    job.train.as_ref().unwrap_or(&plan.train)
+}
+
+/// How the model is distilled, if it is: its own way, or the plan's.
+pub fn distill_of<'a>(plan: &'a Plan, job: &'a Job) -> &'a Distill {
+    job.distill.as_ref().unwrap_or(&plan.distill)
+}
+
+/// The cutout that a job's training applies to its images, if any.
+pub fn cutout(plan: &Plan, job: &Job) -> Option<Cutout> {
+    let t = train_of(plan, job);
+    (t.cutout_side > 0).then_some(Cutout {
+        side: t.cutout_side,
+        probability: t.cutout_probability,
+    })
+}
+
+/// What names the coins and the noise of DP-SGD: 32 bytes of the operating system's randomness, drawn once. Whoever knows them
+/// can subtract the noise, so they stay with the checkpoints and out of everything that is published.
+pub fn secret(checkpoints: &Path) -> Result<String> {
+    let path = checkpoints.join("secret");
+    if path.exists() {
+        let text = dualmd_files::read_text(&path, limit::SETTINGS)?;
+        return Ok(text.trim().to_owned());
+    }
+    let mut bytes = [0_u8; 32];
+    rand::rngs::OsRng
+        .try_fill_bytes(&mut bytes)
+        .context("the operating system gives no random numbers")?;
+    let text: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    dualmd_files::write_private(&path, text.as_bytes())?;
+    Ok(text)
+}
+
+/// The settings of a DP-SGD training on `n` images.
+fn privacy(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Privacy> {
+    let JobKind::DpSgd {
+        epsilon,
+        noise_multiplier,
+        clip,
+        noise_multiplicity,
+        delta,
+    } = kind
+    else {
+        bail!("this training is not private")
+    };
+    let rate = (options.batch as f64 / n.max(1) as f64).min(1.0);
+    let noise_multiplier = match (noise_multiplier, epsilon) {
+        (Some(sigma), _) => *sigma,
+        (None, Some(epsilon)) => {
+            accountant::noise_multiplier_for(*epsilon, *delta, options.steps, rate)?
+        }
+        (None, None) => bail!("dp-sgd needs either epsilon or noise_multiplier"),
+    };
+    Ok(Privacy {
+        noise_multiplier,
+        clip: *clip,
+        noise_multiplicity: *noise_multiplicity,
+    })
+}
+
+/// What a training spends, for its record; nothing for one that promises nothing.
+pub fn spent(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Option<Guarantee>> {
+    let JobKind::DpSgd { delta, .. } = kind else {
+        return Ok(None);
+    };
+    let privacy = privacy(kind, options, n)?;
+    let rate = (options.batch as f64 / n.max(1) as f64).min(1.0);
+    // The steps that were planned, whatever became of them.
+    let spent = accountant::spent(options.steps, rate, privacy.noise_multiplier, *delta)?;
+    Ok(Some(Guarantee {
+        epsilon: Some(spent.epsilon),
+        delta: Some(*delta),
+        order: Some(spent.order),
+        sampling_rate: Some(rate),
+        noise_multiplier: Some(privacy.noise_multiplier),
+        clip: Some(privacy.clip),
+        noise_multiplicity: Some(privacy.noise_multiplicity.into()),
+        accountant: Some("RDP".into()),
+        adjacency: Some("add or remove one image".into()),
+    }))
+}
+
+/// The members (positions in the training tensor) in K disjoint shards; near-duplicates and groups stay together.
+fn shards_of(
+    images: &Images,
+    members: &[usize],
+    shards: usize,
+    seed: u64,
+) -> Result<Vec<Vec<usize>>> {
+    let mut units: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (member, &at) in images.split.members().iter().zip(members) {
+        let key = member
+            .group
+            .clone()
+            .unwrap_or_else(|| member.id.as_str().to_owned());
+        units.entry(key).or_default().push(at);
+    }
+    let units: Vec<Vec<usize>> = units.into_values().collect();
+    Ok(kway::divide(&units, shards, seed)?)
+}
+
+/// Images that two teachers drew in turns, [n, C, H, W]: drawn anew by whoever goes on with the training, from the same noise.
+fn drawn_in_turns(
+    run: &RunFolder,
+    plan: &Plan,
+    job: &Job,
+    n: usize,
+    images: &Images,
+    engine: &Engine,
+) -> Result<Tensor> {
+    for name in &job.needs {
+        if !finished(run, plan, name)? {
+            bail!(
+                "model {} learns from images of {name}, which is not trained yet",
+                job.name
+            );
+        }
+    }
+    let folders: Vec<_> = job.needs.iter().map(|name| run.model(name)).collect();
+    let exact = Engine {
+        precision: Precision::F32,
+        ..*engine
+    };
+    let generator = Generator::open(&folders, WeightSet::Ema, &exact)?;
+    // Not the noise of the images that are shown and attacked.
+    let noise = initial_noise(
+        job.seed,
+        n,
+        images.set.shape().map(|d| d as i64),
+        engine.device,
+    );
+    generator.sample(&noise, &sampling_of(plan, job.seed), None, |_| true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_secret_is_its_owner_s() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = secret(dir.path()).unwrap();
+        assert_eq!((first.len(), secret(dir.path()).unwrap()), (64, first));
+        let mode = std::fs::metadata(dir.path().join("secret")).unwrap();
+        assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,437 @@
+//! Images, split and plan.
+
+use super::{RunFolder, pictures, text};
+use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
+use crate::experiment::{Data, Experiment};
+use crate::plan::{
+    CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan, Versions,
+};
+use crate::session::Session;
+use anyhow::{Context, Result, bail};
+use dualmd_data::{
+    DedupeReport, Filter, Groups, ImageSet, LoadOptions, Method, NearDuplicateOptions, Selected,
+    Split, dedupe, load, near_duplicates, stream,
+};
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
+use dualmd_torch::{Device, Tensor};
+use rand::seq::SliceRandom;
+use std::collections::BTreeSet;
+
+/// The images of a run, ready to train on.
+pub struct Images {
+    /// The whole source, duplicates dropped.
+    pub set: ImageSet,
+    /// Who is a member.
+    pub split: Split,
+    /// The same as positions in `set`.
+    pub selected: Selected,
+}
+
+impl Images {
+    /// Positions of `n` pictures that are neither members nor non-members nor near-duplicates of any, drawn by `seed`.
+    ///
+    /// # Errors
+    /// The source holds too few.
+    pub fn outside(&self, n: usize, near: NearDuplicates, seed: u64) -> Result<Vec<usize>> {
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let mut free = self.free(near);
+        if free.len() < n {
+            bail!(
+                "{n} more images are needed that are neither members nor non-members (for a model to compare with, or for early \
+                 stopping to watch), and {} has {}: ask for fewer members or non-members (data.members, data.nonmembers), or do without",
+                self.set.source,
+                free.len()
+            );
+        }
+        free.shuffle(&mut stream(seed, "reference", 0));
+        free.truncate(n);
+        Ok(free)
+    }
+
+    /// Positions of all pictures that are neither members nor non-members nor near-duplicates of any.
+    pub fn free(&self, near: NearDuplicates) -> Vec<usize> {
+        let groups = group(&self.set, near);
+        let s = &self.selected;
+        let taken: BTreeSet<usize> = s
+            .members
+            .iter()
+            .chain(&s.nonmembers)
+            .map(|&i| groups.of[i])
+            .collect();
+        (0..self.set.len())
+            .filter(|&i| !taken.contains(&groups.of[i]))
+            .collect()
+    }
+
+    /// [N, C, H, W] f32 in [-1, 1] of the pictures at `positions`.
+    pub fn tensor(&self, positions: &[usize], device: Device) -> Tensor {
+        pictures::tensor(&self.set, positions).to_device(device)
+    }
+}
+
+fn filter(filter: ResizeFilter) -> Filter {
+    match filter {
+        ResizeFilter::Bilinear => Filter::Bilinear,
+        ResizeFilter::Lanczos3 => Filter::Lanczos3,
+    }
+}
+
+/// How many images that nobody else sees a training needs beside `members` members.
+pub fn outside_for(kind: &JobKind, members: usize) -> usize {
+    match kind {
+        // A model like the others.
+        JobKind::Reference => members,
+        // What early stopping watches.
+        JobKind::EarlyStopping { .. } => members.clamp(FEWEST_WATCHED, MOST_WATCHED),
+        _ => 0,
+    }
+}
+
+/// Bounds of the calibration images of early stopping; the training loop looks at 256 at most.
+const FEWEST_WATCHED: usize = 32;
+const MOST_WATCHED: usize = 256;
+
+/// Reads the source and drops exact duplicates. What reading it was like is in the set's notes, and becomes part of the plan.
+pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
+    let options = LoadOptions {
+        image_size: Some(data.image_size),
+        channels: data.channels,
+        resize: filter(data.filter),
+        alpha: data.alpha.into(),
+        group_column: data.group_column.as_deref(),
+        caption_column: data.caption_column.as_deref(),
+        ..LoadOptions::default()
+    };
+    let mut set = load(&data.source, &options)?;
+    let report = dedupe(&mut set);
+    Ok((set, report))
+}
+
+/// BLAKE3 over what a run takes from its source: the content ids of all images in their order, their captions and groups.
+pub fn content(set: &ImageSet) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &str| {
+        // The length keeps one text and the next apart.
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    for record in &set.records {
+        add(record.id.as_str());
+        add(record.group.as_deref().unwrap_or_default());
+        add(&record.captions.len().to_string());
+        record.captions.iter().for_each(|caption| add(caption));
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+/// Near-duplicates as the experiment wants them treated.
+pub fn group(set: &ImageSet, choice: NearDuplicates) -> Groups {
+    match choice {
+        NearDuplicates::Group => near_duplicates(set, &NearDuplicateOptions::default()),
+        NearDuplicates::Ignore => Groups::given(set),
+    }
+}
+
+/// All pictures of a split as a set of their own: what coins are tossed for.
+pub fn pool(set: &ImageSet, split: &Split) -> Result<ImageSet> {
+    let picked = split.select(set)?;
+    let mut positions = [picked.members, picked.nonmembers].concat();
+    positions.sort_unstable();
+    subset(set, &positions)
+}
+
+/// The pictures at `positions` as a set of their own.
+pub fn subset(set: &ImageSet, positions: &[usize]) -> Result<ImageSet> {
+    let records = positions.iter().map(|&i| set.records[i].clone()).collect();
+    Ok(ImageSet::new(
+        set.source.clone(),
+        set.licence.clone(),
+        records,
+    )?)
+}
+
+/// Draws a split. A coin-flip split tosses `members + nonmembers` images (all of them if `nonmembers` is not given).
+pub fn draw(
+    set: &ImageSet,
+    groups: &Groups,
+    near: NearDuplicates,
+    method: SplitMethod,
+    members: usize,
+    nonmembers: Option<usize>,
+    seed: u64,
+) -> Result<Split> {
+    let exact = Split::half(set, groups, members, nonmembers, seed)?;
+    if method == SplitMethod::Half {
+        return Ok(exact);
+    }
+    let pool = pool(set, &exact)?;
+    Ok(Split::coin_flip(&pool, &group(&pool, near), seed, 0.5)?)
+}
+
+/// Reads the images, draws the split (or takes the folder's), resolves the plan and writes all three.
+pub fn prepare(
+    experiment: &Experiment,
+    run: &RunFolder,
+    session: &Session,
+) -> Result<(Plan, Images)> {
+    let (set, duplicates) = match read(&experiment.data) {
+        Err(error) if run.plan().exists() => {
+            return Err(error.context(format!(
+                "the images of {} cannot be read; if they have moved, say where they are now: --set data.source=PATH",
+                dualmd_files::shown(&run.0)
+            )));
+        }
+        other => other?,
+    };
+    let engine = session.engine.to_train(experiment.train.dtype)?;
+    let groups = group(&set, experiment.data.near_duplicates);
+    dualmd_files::create_private_folder(&run.0)?;
+    let split = if run.split().exists() {
+        let split = Split::load(&run.split())?;
+        let asked = match experiment.data.method {
+            SplitMethod::Half => Method::Half,
+            SplitMethod::CoinFlip => Method::CoinFlip,
+        };
+        let sizes = asked == Method::CoinFlip
+            || (split.members().len(), split.nonmembers().len())
+                == (experiment.data.members, experiment.data.nonmembers);
+        // A split that was imported by hand is taken as it is.
+        let own = split.method() == Method::Import
+            || (split.method() == asked && split.seed() == experiment.seed && sizes);
+        if !own {
+            bail!(
+                "{} was drawn with other settings (seed, method or sizes): choose another folder (--out), or remove it",
+                run.split().display()
+            );
+        }
+        split
+    } else {
+        let data = &experiment.data;
+        draw(
+            &set,
+            &groups,
+            data.near_duplicates,
+            data.method,
+            data.members,
+            Some(data.nonmembers),
+            experiment.seed,
+        )?
+    };
+    let selected = split.select(&set)?;
+    let pretraining = (experiment.is_text() && experiment.pretrain.is_some())
+        .then(|| pretraining_images(experiment))
+        .transpose()?;
+    let network = network_facts(experiment, &set, &selected, pretraining.as_ref())?;
+    let context = PlanContext {
+        name: run
+            .0
+            .file_name()
+            .map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned()),
+        created: crate::machine::now(),
+        command: session.command.clone(),
+        versions: Versions {
+            dualmd: env!("CARGO_PKG_VERSION").into(),
+            libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
+        },
+        cpu: crate::machine::cpu_name(),
+        cores: engine.threads,
+        memory_gb: crate::machine::memory_gb(),
+        device: engine.device_name(),
+        dtype: engine.precision.name().into(),
+        data: DataFacts {
+            source: experiment.data.source.clone(),
+            image_size: experiment.data.image_size,
+            channels: u8::try_from(set.shape()[0]).unwrap_or(3),
+            records: set.len(),
+            duplicates_dropped: duplicates.dropped.len(),
+            near_duplicate_groups: groups.shared(),
+            members: selected.members.len(),
+            nonmembers: selected.nonmembers.len(),
+            d1: selected.d1.len(),
+            d2: selected.d2.len(),
+            licence: set.licence.clone(),
+            captions: experiment.is_text().then(|| {
+                let single = |i: &&usize| set.records[**i].captions.len() < 2;
+                let one = selected.members.iter().filter(single).count();
+                CaptionFacts {
+                    one,
+                    several: selected.members.len() - one,
+                }
+            }),
+            content: Some(content(&set)),
+            pretrain_content: pretraining.as_ref().map(|base| content(&base.set)),
+        },
+        split_hash: split.hash().to_owned(),
+        network,
+    };
+    let mut plan = Plan::resolve(experiment, &context)?;
+    let notes = set.notes.iter();
+    plan.warnings
+        .extend(notes.map(|note| format!("{}: {note}", set.source)));
+    let images = Images {
+        set,
+        split,
+        selected,
+    };
+    // Found now and not after hours of training.
+    for job in &plan.trainings {
+        let n = outside_for(&job.kind, images.selected.members.len());
+        let outside = images
+            .outside(n, experiment.data.near_duplicates, experiment.seed)
+            .with_context(|| format!("model {}", job.name))?;
+        if plan.model.text {
+            for i in outside {
+                text::captions_of(&images.set, &images.set.records[i])?;
+            }
+        }
+    }
+    if run.plan().exists() {
+        plan = plan.go_on_from(&Plan::load(&run.plan())?)?;
+    }
+    if !run.split().exists() {
+        images.split.save(&run.split())?;
+    }
+    dualmd_files::write(&run.experiment(), plan.experiment_toml.as_bytes())?;
+    plan.save(&run.plan())?;
+    Ok((plan, images))
+}
+
+/// The network all models of the experiment have. It is built once, to count, and to find a configuration that cannot be built
+/// before anything is written.
+fn network_facts(
+    experiment: &Experiment,
+    set: &ImageSet,
+    selected: &Selected,
+    pretraining: Option<&Images>,
+) -> Result<NetworkFacts> {
+    let model = &experiment.model;
+    let (parameters, config, base) = if experiment.is_text() {
+        for &i in selected.members.iter().chain(&selected.nonmembers) {
+            text::captions_of(set, &set.records[i])?;
+        }
+        if let Some(base) = pretraining {
+            check_pretraining(&base.set, set, selected)?;
+        }
+        let origin = text::origin(experiment, set.shape(), Device::Cpu)?;
+        let folder = model.base.as_ref().map(|f| vec![f.into()]);
+        let base = folder.map(|f| super::sample::fingerprint(&f, WeightSet::Ema));
+        (
+            origin.unet.parameters().count(),
+            serde_json::to_value(origin.unet.config())?,
+            base.transpose()?,
+        )
+    } else {
+        let config = network(experiment, set.shape())?;
+        let network = UNet2d::fresh(&config, 0, Device::Cpu)?;
+        (
+            network.parameters().count(),
+            serde_json::to_value(&config)?,
+            None,
+        )
+    };
+    Ok(NetworkFacts {
+        preset: model.base.clone().unwrap_or_else(|| model.preset.clone()),
+        parameters: parameters as u64,
+        text: experiment.is_text(),
+        base,
+        config,
+    })
+}
+
+/// The preset with the experiment's overrides, for pictures of [C, H, W].
+///
+/// # Errors
+/// An override that makes no network.
+pub fn network(experiment: &Experiment, [channels, height, _]: [usize; 3]) -> Result<UNet2dConfig> {
+    let base = preset::preset(&experiment.model.preset, channels as i64, height as i64)?;
+    let overrides = experiment.model.overrides()?;
+    let mut value = serde_json::to_value(&base)?;
+    let Some(keys) = value.as_object_mut() else {
+        bail!("a network configuration is a table")
+    };
+    keys.extend(overrides);
+    UNet2dConfig::read(&value).context("[model]")
+}
+
+/// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched.
+pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
+    let Some(pretrain) = &experiment.pretrain else {
+        bail!("plan.json: a base is to be trained and the experiment has no [pretrain]")
+    };
+    let data = Data {
+        source: pretrain.source.clone(),
+        ..experiment.data.clone()
+    };
+    let (mut set, _) = read(&data)?;
+    // Nothing is audited here: what belongs together may be parted.
+    set.records.iter_mut().for_each(|r| r.group = None);
+    let groups = Groups::given(&set);
+    let watched = (set.len() / 10).clamp(1, MOST_WATCHED);
+    let learnt = set.len().saturating_sub(watched) / 2 * 2;
+    let split = Split::half(&set, &groups, learnt, Some(watched), experiment.seed)
+        .with_context(|| format!("pretrain.source = {:?}", pretrain.source))?;
+    let selected = split.select(&set)?;
+    Ok(Images {
+        set,
+        split,
+        selected,
+    })
+}
+
+/// The base may see neither members nor non-members, and needs captions and pictures like theirs.
+fn check_pretraining(base: &ImageSet, set: &ImageSet, selected: &Selected) -> Result<()> {
+    if base.shape() != set.shape() {
+        bail!(
+            "pretrain.source has pictures of shape {:?}, data.source of {:?}: set data.channels",
+            base.shape(),
+            set.shape()
+        );
+    }
+    let known: BTreeSet<&str> = base.records.iter().map(|r| r.id.as_str()).collect();
+    let audited = selected.members.iter().chain(&selected.nonmembers);
+    if let Some(&both) = audited
+        .clone()
+        .find(|&&i| known.contains(set.records[i].id.as_str()))
+    {
+        bail!(
+            "{} is in pretrain.source and in data.source: the base would know it, member or not; remove it from one of them",
+            set.records[both].name
+        );
+    }
+    base.records
+        .iter()
+        .try_for_each(|record| text::captions_of(base, record).map(|_| ()))
+}
+
+/// Images and plan of a folder that was prepared before.
+pub fn reopen(run: &RunFolder) -> Result<(Plan, Experiment, Images)> {
+    let plan = Plan::load(&run.plan())?;
+    let experiment = Experiment::parse(
+        &plan.experiment_toml,
+        &run.plan().display().to_string(),
+        &[],
+    )?;
+    let (set, _) = read(&experiment.data)?;
+    let split = Split::load(&run.split())?;
+    if split.hash() != plan.split_hash {
+        bail!(
+            "{} is not the split this run was planned with (hash {}, not {}): put the original back",
+            run.split().display(),
+            split.hash(),
+            plan.split_hash
+        );
+    }
+    let selected = split.select(&set)?;
+    Ok((
+        plan,
+        experiment,
+        Images {
+            set,
+            split,
+            selected,
+        },
+    ))
+}

@@ -1,0 +1,538 @@
+//! Generating: every model from the same noise, and how near what it draws lies to its training images.
+
+use super::attack::weight_set;
+use super::prepare::Images;
+use super::{RunFolder, create_folder, files_in, hash_files, pictures, text};
+use crate::choices::{self, Order};
+use crate::engine::Engine;
+use crate::plan::{Plan, Target};
+use crate::reporter::ProgressEvent;
+use crate::session::Session;
+use anyhow::{Result, bail};
+use dualmd_attack::nn;
+use dualmd_data::{ImageSet, Record, drawn, grid, save_png};
+use dualmd_defense::EnsembleDenoiser;
+use dualmd_diffusion::latent::Guided;
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample_in_rounds};
+use dualmd_diffusion::{
+    Condition, Denoiser, DiffusionError, DualDenoiser, Model, ModelOrder, TextToImage,
+    network_folder, scheduler_file,
+};
+use dualmd_files::Building;
+use dualmd_record::folder::{NEAREST, PROMPTS};
+use dualmd_record::samples::{HeldoutReference, Nearest, NearestPair, PromptedImage};
+use dualmd_torch::weights::{read_npy, write_npy};
+use dualmd_torch::{Device, Tensor};
+use std::path::{Path, PathBuf};
+
+/// Pairs of generated and nearest training image that are kept for the report.
+const PAIRS: usize = 12;
+/// Pictures in a grid.
+const GRID: usize = 32;
+
+/// How images are generated.
+#[derive(Debug, Clone, Copy)]
+pub struct Sampling {
+    /// Sampler.
+    pub sampler: choices::Sampler,
+    /// Network calls per image.
+    pub steps: usize,
+    /// Which of two models takes which step.
+    pub order: Order,
+    /// Images at a time.
+    pub batch: usize,
+    /// What is random about it follows from this.
+    pub seed: u64,
+}
+
+/// As a plan has it, with the noise of `seed`.
+pub fn sampling_of(plan: &Plan, seed: u64) -> Sampling {
+    let s = &plan.sample;
+    Sampling {
+        sampler: s.sampler,
+        steps: s.steps,
+        order: s.order,
+        batch: s.batch,
+        seed,
+    }
+}
+
+/// What text-to-image models are told while they draw.
+pub struct Prompts {
+    /// One embedding for each image, [N, tokens, width].
+    pub condition: Condition,
+    /// The empty text, [1, tokens, width].
+    pub nothing: Tensor,
+    /// Guidance scale.
+    pub guidance: f64,
+}
+
+/// One model, or two that alternate.
+pub struct Generator {
+    models: Models,
+    fingerprint: String,
+}
+
+enum Models {
+    One(Box<Model>),
+    /// DualMD.
+    Two(Box<(Model, Model)>),
+    /// Three or more, averaged.
+    Many(Box<Model>, Vec<Model>),
+}
+
+impl Generator {
+    /// Opens pipeline folders: one model, two that alternate, or more whose predictions are averaged.
+    ///
+    /// # Errors
+    /// What cannot be opened; models with different schedules.
+    pub fn open(folders: &[PathBuf], set: WeightSet, engine: &Engine) -> Result<Self> {
+        let open = |folder: &Path| -> Result<Model> {
+            Ok(Model::load(folder, set, engine.device)?.with_precision(engine.precision))
+        };
+        let models = match folders {
+            [one] => Models::One(Box::new(open(one)?)),
+            [first, second] => {
+                let (a, b) = (open(first)?, open(second)?);
+                if a.schedule().config() != b.schedule().config() {
+                    bail!(
+                        "{} and {} have different noise schedules: they cannot take turns",
+                        first.display(),
+                        second.display()
+                    );
+                }
+                Models::Two(Box::new((a, b)))
+            }
+            [] => bail!("a model is needed"),
+            [first, others @ ..] => {
+                let head = open(first)?;
+                let models = others.iter().map(|f| open(f)).collect::<Result<Vec<_>>>()?;
+                for (model, folder) in models.iter().zip(others) {
+                    if model.schedule().config() != head.schedule().config() {
+                        bail!(
+                            "{} and {} have different noise schedules: they cannot be averaged",
+                            first.display(),
+                            folder.display()
+                        );
+                    }
+                }
+                Models::Many(Box::new(head), models)
+            }
+        };
+        let fingerprint = fingerprint(folders, set)?;
+        Ok(Self {
+            models,
+            fingerprint,
+        })
+    }
+
+    /// BLAKE3 over the files that make the model: network configuration, weights, noise schedule.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// The (first) model.
+    pub fn first(&self) -> &Model {
+        match &self.models {
+            Models::One(p) => p,
+            Models::Two(pair) => &pair.0,
+            Models::Many(first, _) => first,
+        }
+    }
+
+    /// The two models of a pair.
+    pub fn pair(&self) -> Option<[&dyn Denoiser; 2]> {
+        match &self.models {
+            Models::One(_) | Models::Many(..) => None,
+            Models::Two(pair) => Some([&pair.0, &pair.1]),
+        }
+    }
+
+    /// A denoiser for a sampling run (or for questions at single timesteps, answered by the model whose turn covers it).
+    pub fn denoiser(&self, order: Order, timesteps: Vec<i64>, seed: u64) -> Box<dyn Denoiser + '_> {
+        match &self.models {
+            Models::One(p) => Box::new(p.as_ref()),
+            Models::Many(first, others) => Box::new(EnsembleDenoiser::new(
+                first.as_ref(),
+                others.iter().collect(),
+            )),
+            Models::Two(pair) => {
+                let order = match order {
+                    Order::First => ModelOrder::FirstStarts,
+                    Order::Second => ModelOrder::SecondStarts,
+                    Order::RandomStart => ModelOrder::RandomStart,
+                    Order::RandomStep => ModelOrder::RandomEachStep,
+                };
+                Box::new(DualDenoiser::new(&pair.0, &pair.1, order, timesteps, seed))
+            }
+        }
+    }
+
+    /// Generates one image per row of `noise`, which is of the shape that the network sees.
+    pub fn sample(
+        &self,
+        noise: &Tensor,
+        how: &Sampling,
+        prompts: Option<&Prompts>,
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Tensor> {
+        let images: Vec<u64> = (0..noise.size()[0]).map(|i| i as u64).collect();
+        self.sample_in_rounds(noise, &images, how, 1, prompts, go_on)
+    }
+
+    /// The same several times over, each round from one timestep further down: see [`sample_in_rounds`]. `images`: the number
+    /// of each row, from which all that is random about it follows.
+    pub fn sample_in_rounds(
+        &self,
+        noise: &Tensor,
+        images: &[u64],
+        how: &Sampling,
+        rounds: usize,
+        prompts: Option<&Prompts>,
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Tensor> {
+        let pipeline = self.first();
+        let Sampling {
+            steps,
+            order,
+            batch,
+            seed,
+            ..
+        } = *how;
+        let sampler = match how.sampler {
+            choices::Sampler::Ddim => Sampler::Ddim,
+            choices::Sampler::Ddpm => Sampler::Ancestral {
+                large_variance: pipeline.schedule().config().variance_type == "fixed_large",
+            },
+        };
+        let timesteps = pipeline.schedule().sampling_timesteps(steps)?;
+        let mut denoiser = self.denoiser(order, timesteps, seed);
+        if let Some(prompts) = prompts {
+            denoiser = Box::new(Guided {
+                model: denoiser,
+                unconditional: prompts.nothing.shallow_clone(),
+                scale: prompts.guidance,
+            });
+        }
+        let options = SampleOptions {
+            sampler,
+            steps,
+            batch,
+            seed,
+            clip: pipeline.clip(),
+            unbounded: pipeline.text().is_some_and(TextToImage::is_latent),
+        };
+        let made = sample_in_rounds(
+            denoiser.as_ref(),
+            pipeline.schedule(),
+            noise,
+            images,
+            prompts.map(|p| &p.condition),
+            &options,
+            rounds,
+            go_on,
+        )?;
+        decoded(pipeline, &made)
+    }
+}
+
+/// Images of what a network made.
+pub fn decoded(model: &Model, made: &Tensor) -> Result<Tensor> {
+    if !model.text().is_some_and(TextToImage::is_latent) {
+        return Ok(made.shallow_clone());
+    }
+    let parts = text::in_parts(made, |part| Ok(model.decode(part)?))?;
+    Ok(Tensor::f_cat(&parts, 0)?)
+}
+
+/// BLAKE3 over the files of pipeline folders that decide what the models answer.
+pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
+    let mut files = Vec::new();
+    for folder in folders {
+        let network = network_folder(folder);
+        let weights = match set {
+            WeightSet::Ema => network.clone(),
+            WeightSet::Raw => folder.join("unet_raw"),
+        };
+        let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
+        files.extend(files_in(&weights, safetensors)?);
+        // What turns texts into embeddings and latents into images, where there is such a thing.
+        for part in ["text_encoder", "tokenizer", "vae"] {
+            let part = folder.join(part);
+            if part.is_dir() {
+                files.extend(files_in(&part, |_| true)?);
+            }
+        }
+        files.push(network.join("config.json"));
+        files.push(scheduler_file(folder));
+    }
+    hash_files(&files)
+}
+
+/// Samples from every audited model of a plan. Returns false if asked to stop before the end.
+pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> Result<bool> {
+    for target in &plan.models {
+        if session.stopped() {
+            return Ok(false);
+        }
+        let folder = run.samples(&target.name);
+        if folder.join(NEAREST).exists() {
+            if !compared(&folder)? {
+                let generated = of_members(plan, images, read_samples(run, &target.name)?);
+                nearest_of_run(plan, images, &folder, &generated)?;
+            }
+            continue;
+        }
+        drawn::room(&folder, true)?;
+        let generated = match generate(run, plan, target, images, session) {
+            Ok(generated) => generated,
+            Err(error) if stopped(&error) => return Ok(false),
+            Err(error) => {
+                return Err(error.context(format!("sampling from {} failed", target.name)));
+            }
+        };
+        write_samples(&folder, &generated, true)?;
+        if plan.model.text {
+            let asked =
+                prompted(images).map(|(r, member)| (r.id.as_str(), member, &r.captions[..]));
+            write_prompts(&folder, asked, plan.sample.per_prompt)?;
+        }
+        let generated = of_members(plan, images, generated);
+        nearest_of_run(plan, images, &folder, &generated)?;
+        session.reporter.finished(
+            &target.name,
+            &format!("{} images drawn", generated.size()[0]),
+        );
+    }
+    Ok(true)
+}
+
+/// Does `nearest.json` hold the comparison at equal numbers? Those of earlier versions do not; the images that were drawn are still
+/// there.
+///
+/// # Errors
+/// A newer version of this program wrote it.
+fn compared(folder: &Path) -> Result<bool> {
+    let file: Option<Nearest> = dualmd_record::read_if_usable(&folder.join(NEAREST))?;
+    Ok(file.is_some_and(|file| file.equal.is_some()) || !folder.join("samples.npy").exists())
+}
+
+fn nearest_of_run(plan: &Plan, images: &Images, folder: &Path, generated: &Tensor) -> Result<()> {
+    let side = |positions| Side {
+        set: &images.set,
+        positions,
+    };
+    write_nearest(
+        folder,
+        generated,
+        side(&images.selected.members),
+        side(&images.selected.nonmembers),
+        plan.seed,
+        plan.model.text,
+    )
+}
+
+fn generate(
+    run: &RunFolder,
+    plan: &Plan,
+    target: &Target,
+    images: &Images,
+    session: &Session,
+) -> Result<Tensor> {
+    let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
+    let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?;
+    let s = &plan.sample;
+    let prompts = match generator.first().text() {
+        Some(model) => Some(prompts(plan, images, model)?),
+        None => None,
+    };
+    let n = prompts
+        .as_ref()
+        .map_or(s.n, |p| p.condition.embedding.size()[0] as usize);
+    let shape = match prompts {
+        Some(_) => generator.first().sample_shape(),
+        None => None,
+    };
+    let shape = shape.unwrap_or_else(|| images.set.shape().map(|d| d as i64));
+    let noise = initial_noise(plan.seed, n, shape, session.engine.device);
+    let began = std::time::Instant::now();
+    generator.sample(
+        &noise,
+        &sampling_of(plan, plan.seed),
+        prompts.as_ref(),
+        |done| {
+            session.reporter.progress(&ProgressEvent {
+                model: target.name.clone(),
+                step: done as u64,
+                total: n as u64,
+                epoch: None,
+                loss: None,
+                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+            });
+            !session.stopped()
+        },
+    )
+}
+
+/// Pictures whose captions are the prompts of a run's images: all members, then all non-members.
+fn prompted(images: &Images) -> impl Iterator<Item = (&Record, bool)> {
+    let s = &images.selected;
+    let record = |i: &usize| &images.set.records[*i];
+    let members = s.members.iter().map(move |i| (record(i), true));
+    members.chain(s.nonmembers.iter().map(move |i| (record(i), false)))
+}
+
+/// The prompts of a run's images: the first caption of every member and non-member, `sample.per_prompt` times each.
+fn prompts(plan: &Plan, images: &Images, model: &TextToImage) -> Result<Prompts> {
+    let captions = prompted(images)
+        .map(|(record, _)| text::captions_of(&images.set, record))
+        .collect::<Result<Vec<_>>>()?;
+    let encoded = text::Encoded::new(model, &captions)?;
+    Ok(Prompts {
+        condition: encoded.main(plan.sample.per_prompt),
+        nothing: encoded.nothing(),
+        guidance: plan.sample.guidance,
+    })
+}
+
+/// `prompts.json`: what each image was drawn for. `asked`: of every sample its id, whether it is a member, and its captions, of
+/// which the first was drawn for `each` times.
+pub fn write_prompts<'a>(
+    folder: &Path,
+    asked: impl IntoIterator<Item = (&'a str, bool, &'a [String])>,
+    each: usize,
+) -> Result<()> {
+    let mut entries = Vec::new();
+    for (id, member, captions) in asked {
+        for _ in 0..each {
+            entries.push(PromptedImage {
+                png: drawn::image_name(entries.len()),
+                prompt: captions.first().cloned(),
+                id: id.to_owned(),
+                member,
+            });
+        }
+    }
+    Ok(dualmd_record::write_list(&folder.join(PROMPTS), &entries)?)
+}
+
+/// The images drawn for members' captions, of all that a model of the plan drew; all of them of an unconditional model.
+pub fn of_members(plan: &Plan, images: &Images, generated: Tensor) -> Tensor {
+    if !plan.model.text {
+        return generated;
+    }
+    let n = images.selected.members.len() * plan.sample.per_prompt;
+    generated.narrow(0, 0, n as i64)
+}
+
+/// Was this a request to stop, and no failure?
+pub fn stopped(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(DiffusionError::Stopped))
+}
+
+/// `samples.npy`, `NNNN.png` and `grid.png`, in place of those of an earlier call. `own`: the folder is this program's by its
+/// place, within a run's.
+///
+/// # Errors
+/// A folder that holds other pictures ([`drawn::room`] says so before the work) or cannot be written.
+pub fn write_samples(folder: &Path, generated: &Tensor, own: bool) -> Result<()> {
+    create_folder(folder)?;
+    drawn::clear(&drawn::room(folder, own)?)?;
+    let pictures = pictures::pictures(generated)?;
+    // First: it says of which pictures the folder is.
+    write_npy(&folder.join(drawn::ARRAY), generated)?;
+    for (i, picture) in pictures.iter().enumerate() {
+        save_png(&folder.join(drawn::image_name(i)), picture)?;
+    }
+    Ok(save_png(
+        &folder.join(drawn::SHEET),
+        &grid(&pictures[..pictures.len().min(GRID)], 8, 1),
+    )?)
+}
+
+/// The images drawn by a model of a run, as the sampling stage left them.
+pub fn read_samples(run: &RunFolder, name: &str) -> Result<Tensor> {
+    Ok(read_npy(&run.samples(name).join(drawn::ARRAY))?)
+}
+
+/// Some pictures of a set.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// The set.
+    pub set: &'a ImageSet,
+    /// Positions in it.
+    pub positions: &'a [usize],
+}
+
+impl Side<'_> {
+    /// [N, C, H, W] f32 in [-1, 1] on the CPU.
+    pub fn tensor(&self) -> Tensor {
+        pictures::tensor(self.set, self.positions)
+    }
+}
+
+/// `nearest.json`: the generated images that lie nearest to a member, with the distance unseen images have as yardstick, and all of
+/// them against as many members as unseen images. `prompted`: they were drawn for captions of members, near whose images they lie
+/// for that alone; then there is no such comparison.
+pub fn write_nearest(
+    folder: &Path,
+    generated: &Tensor,
+    members: Side<'_>,
+    heldout: Side<'_>,
+    seed: u64,
+    prompted: bool,
+) -> Result<()> {
+    let (trained, unseen) = (members.tensor(), heldout.tensor());
+    let generated = generated.to_device(Device::Cpu);
+    let to_members = nn::nearest(&generated, &trained)?;
+    let to_heldout = nn::nearest(&generated, &unseen)?;
+    let reference = nn::nearest(&unseen, &trained)?;
+    let equal = match prompted {
+        true => None,
+        false => super::nearer::measure(&generated, members, heldout, seed)?,
+    };
+    let mut order: Vec<usize> = (0..to_members.len()).collect();
+    order.sort_by(|&a, &b| to_members[a].distance.total_cmp(&to_members[b].distance));
+    // As with the exposed members: the list speaks of pictures that are there; those of an earlier call are of other images.
+    let list = folder.join(NEAREST);
+    super::remove(&list)?;
+    create_folder(folder)?;
+    let building = Building::new(&folder.join(drawn::NEAREST))?;
+    let mut pairs = Vec::new();
+    for &i in order.iter().take(PAIRS) {
+        let record = &members.set.records[members.positions[to_members[i].index]];
+        let id = record.id.as_str();
+        save_png(&building.path().join(format!("{id}.png")), &record.picture)?;
+        pairs.push(NearestPair {
+            sample: drawn::image_name(i),
+            member_id: id.to_owned(),
+            member_png: format!("nearest/{id}.png"),
+            distance: Some(to_members[i].distance),
+            heldout_distance: Some(to_heldout[i].distance),
+        });
+    }
+    let distances = |list: &[nn::Nearest]| list.iter().map(|n| n.distance).collect::<Vec<_>>();
+    building.finish()?;
+    let nearest = Nearest {
+        n_generated: Some(to_members.len().into()),
+        pairs,
+        median_distance_members: quantile(distances(&to_members), 0.5),
+        median_distance_heldout: quantile(distances(&to_heldout), 0.5),
+        heldout_reference: HeldoutReference {
+            q05: quantile(distances(&reference), 0.05),
+            median: quantile(distances(&reference), 0.5),
+        },
+        equal: Some(equal),
+        prompted,
+    };
+    Ok(dualmd_record::write(&list, &nearest)?)
+}
+
+/// The q-quantile by linear interpolation; None of nothing.
+fn quantile(mut values: Vec<f64>, q: f64) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let at = q * values.len().checked_sub(1)? as f64;
+    let (low, high) = (at.floor() as usize, at.ceil() as usize);
+    Some(values[low] + (values[high] - values[low]) * at.fract())
+}

@@ -1,0 +1,531 @@
+//! Scoring: one model, any attacks, members and non-members on one path; scores that are there already are kept.
+
+mod depends;
+mod kept;
+pub mod parts;
+mod samples;
+
+pub use depends::hash_tensor;
+pub use kept::{Kept, write};
+
+use super::sample::{Generator, Sampling};
+use super::similar::{Answer, Asked, Comparison, vectors};
+use crate::choices::{self, Order, Weights};
+use crate::reporter::ProgressEvent;
+use crate::session::Session;
+use anyhow::{Context, Result};
+use depends::Base;
+use dualmd_attack::nn::{self, BlackBox, feature_scores, nearest};
+use dualmd_attack::{AttackError, AttackInfo, Known, Method, Others, RunOptions, Space};
+use dualmd_audit::ScoreRow;
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_metrics::Extractor;
+use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
+use dualmd_record::scores::{FAILED, OK, ScoredAttack, Scores, TrainedOn};
+use dualmd_torch::{Device, Tensor};
+use samples::{Taught, samples};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+/// A sample under attack: its id, its near-duplicate or personal group, and the truth.
+#[derive(Debug, Clone)]
+pub struct Label {
+    /// Content id.
+    pub id: String,
+    /// Group.
+    pub group: Option<String>,
+    /// Member?
+    pub member: bool,
+}
+
+/// Images that black-box attacks draw for themselves.
+#[derive(Debug, Clone, Copy)]
+pub struct Drawing {
+    /// How many.
+    pub n: usize,
+    /// Steps of each.
+    pub steps: usize,
+    /// How a step is made where the attack does not say: as in the images that are there already.
+    pub sampler: choices::Sampler,
+    /// Which model of a pair begins where the attack does not say.
+    pub order: Order,
+    /// For each caption of a text-to-image model, in place of `n`.
+    pub per_prompt: usize,
+    /// At this guidance.
+    pub guidance: f64,
+}
+
+/// A model like the one under attack, trained by the attacker on other images: what attacks learn from that are learnt on a
+/// shadow model.
+#[derive(Clone, Copy)]
+pub struct Shadow<'a> {
+    /// The model.
+    pub generator: &'a Generator,
+    /// Images of which it was trained on some, [M, C, H, W] in [-1, 1].
+    pub x: &'a Tensor,
+    /// Which.
+    pub labels: &'a [Label],
+    /// Their captions, for a text-to-image model.
+    pub captions: Option<&'a [&'a [String]]>,
+    /// Images it generated for these captions, as those of the subject.
+    pub generated: Option<&'a Tensor>,
+}
+
+/// What is attacked, and with what.
+pub struct Subject<'a> {
+    /// Name in files.
+    pub name: &'a str,
+    /// Defence, for the record.
+    pub defense: ModelKind,
+    /// Attacks.
+    pub attacks: &'a [AttackSpec],
+    /// The model.
+    pub generator: &'a Generator,
+    /// A model of the same kind that saw none of the samples.
+    pub reference: Option<&'a Generator>,
+    /// A shadow model.
+    pub shadow: Option<Shadow<'a>>,
+    /// Images it generated, [n, C, H, W] in [-1, 1], for `nn`, `nn-features` and `sim-mean`; of a text-to-image model k in a row
+    /// for each sample's caption.
+    pub generated: Option<&'a Tensor>,
+    /// The captions of every sample, the main one first, for a text-to-image model.
+    pub captions: Option<&'a [&'a [String]]>,
+    /// What `nn-features` and the attacks by captions compare by.
+    pub extractor: Option<&'a dyn Extractor>,
+    /// How other black-box attacks draw theirs.
+    pub drawing: Drawing,
+    /// Share of the samples whose membership is known to attacks that learn.
+    pub known: f64,
+    /// Samples per batch.
+    pub batch: usize,
+    /// Seed of the attacks' noise.
+    pub seed: u64,
+    /// Which weights were loaded.
+    pub weights: Weights,
+    /// Folder for what is done on the way ([`parts::beside`]).
+    pub parts: &'a Path,
+}
+
+/// Rows of the CSV and the description beside it.
+pub struct Scored {
+    /// All scores, attack by attack in the order asked for.
+    pub rows: Vec<ScoreRow>,
+    /// `scores/NAME.json`.
+    pub description: Scores,
+    /// Attacks whose scores were kept from an earlier run.
+    pub kept: usize,
+}
+
+/// Scores all samples [N, C, H, W] with every attack of the subject.
+///
+/// # Errors
+/// An image on both sides, a stop that was asked for. An attack that fails is part of the description.
+pub fn score(
+    subject: &Subject<'_>,
+    x: &Tensor,
+    labels: &[Label],
+    mut kept: Kept,
+    session: &Session,
+) -> Result<Scored> {
+    let engine = &session.engine;
+    let (samples, texts) = samples(subject, x, labels, engine)?;
+    let space = match subject.generator.first().text() {
+        Some(text) if text.is_latent() => Space::Latent,
+        _ => Space::Pixels,
+    };
+    let mut base = Base::new(subject, samples.x(), texts.as_ref(), labels, engine)?;
+    let taught_by = subject
+        .shadow
+        .map(|shadow| Taught::new(subject, shadow, labels, engine))
+        .transpose()?;
+    if let Some(taught) = &taught_by {
+        let shadow = &taught.shadow;
+        base = base.with_shadow(shadow, taught.samples.x(), taught.texts.as_ref())?;
+    }
+    let keys: Vec<String> = labels
+        .iter()
+        .map(|l| {
+            l.group
+                .as_ref()
+                .map_or_else(|| l.id.clone(), |g| format!("group {g}"))
+        })
+        .collect();
+    let truth: Vec<bool> = labels.iter().map(|l| l.member).collect();
+    let known = Known::draw(&keys, &truth, subject.known, subject.seed);
+
+    let mut comparison = match (&texts, subject.extractor) {
+        (Some(texts), Some(extractor)) => {
+            let known = known.as_ref().map_err(ToString::to_string);
+            let of_shadow = taught_by
+                .as_ref()
+                .and_then(|taught| taught.comparison(extractor, session));
+            let own = Comparison::new(subject, extractor, texts, x, known, session);
+            Some(own.with_shadow(of_shadow))
+        }
+        _ => None,
+    };
+
+    let mut done: BTreeMap<&AttackSpec, (ScoredAttack, Vec<ScoreRow>)> = BTreeMap::new();
+    let (mut methods, mut black_boxes, mut similar) = (Vec::new(), Vec::new(), Vec::new());
+    let mut reused = 0;
+    // Attacks that were scored before and are not asked for now: what they found stays, where it still holds.
+    let others = kept.beside(subject.attacks);
+    for (spec, asked) in subject
+        .attacks
+        .iter()
+        .map(|spec| (spec, true))
+        .chain(others.iter().map(|spec| (spec, false)))
+    {
+        // Scores that are not asked for now were learnt where they say.
+        let shadow = match taught_by {
+            Some(_) => base.shadow(spec),
+            None => kept.shadow(spec),
+        };
+        if let (Some(drawn), Some(comparison)) = (spec.drawn(), &comparison) {
+            let info = comparison.info(drawn);
+            match comparison.depends_on(drawn, shadow) {
+                Ok(rest) => {
+                    let fingerprint = base.of(&info, &rest)?;
+                    if let Some(found) = kept.scores.remove(&fingerprint) {
+                        reused += usize::from(asked);
+                        done.insert(spec, found);
+                    } else if asked {
+                        similar.push(Asked {
+                            spec,
+                            drawn,
+                            info,
+                            fingerprint,
+                        });
+                    }
+                }
+                Err(error) if asked => {
+                    let reason = format!("{error:#}");
+                    done.insert(spec, (failed(&info, reason), Vec::new()));
+                }
+                Err(_) => {}
+            }
+            continue;
+        }
+        let (info, fingerprint, what) = match BlackBox::of(spec) {
+            Some(kind) => {
+                let n = match (kind, subject.generated) {
+                    (kind, Some(images)) if kind.takes_drawn() => images.size()[0] as usize,
+                    _ => subject.drawing.n,
+                };
+                let encoder = subject.extractor.map(Extractor::name);
+                let info = kind.info(n, &encoder.unwrap_or_default());
+                let fingerprint = base.black_box(kind, &info, subject)?;
+                (info, fingerprint, Err(kind))
+            }
+            None => {
+                let method = dualmd_attack::method(spec, space)?;
+                let info = method.info();
+                let fingerprint = base.network(&info, spec.needs(), subject, shadow.as_ref())?;
+                (info, fingerprint, Ok(method))
+            }
+        };
+        if let Some(found) = kept.scores.remove(&fingerprint) {
+            reused += usize::from(asked);
+            done.insert(spec, found);
+            continue;
+        }
+        if !asked {
+            continue;
+        }
+        match what {
+            Err(kind) => black_boxes.push((spec, kind, info, fingerprint)),
+            Ok(Method::Shadowed(_)) if taught_by.is_none() => {
+                let reason = AttackError::NoShadow.to_string();
+                done.insert(spec, (failed(&info, reason), Vec::new()));
+            }
+            Ok(method) => match (&method, &known) {
+                (Method::Learned(_), Err(reason)) => {
+                    done.insert(spec, (failed(&info, reason.to_string()), Vec::new()));
+                }
+                _ => methods.push((spec, method, fingerprint)),
+            },
+        }
+    }
+    let rows = |spec: &AttackSpec, places: &[usize], scores: &[f64]| -> Vec<ScoreRow> {
+        let name = spec.to_string();
+        let row = |(&place, &score): (&usize, &f64)| ScoreRow {
+            sample_id: labels[place].id.clone(),
+            group: labels[place].group.clone(),
+            member: labels[place].member,
+            attack: name.clone(),
+            score,
+        };
+        places.iter().zip(scores).map(row).collect()
+    };
+
+    let learnt_there = |spec: &AttackSpec| {
+        let of = base.shadow(spec);
+        taught_by.as_ref().map(|taught| taught.described(of))
+    };
+    let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
+    // Of the earlier scores some hold.
+    let stands = done.values().any(|(entry, _)| entry.succeeded());
+    if !methods.is_empty() {
+        let timesteps = subject
+            .generator
+            .first()
+            .schedule()
+            .sampling_timesteps(subject.drawing.steps)?;
+        let denoiser = subject
+            .generator
+            .denoiser(Order::First, timesteps.clone(), subject.seed);
+        let of_shadow = taught_by.as_ref().map(|taught| {
+            let generator = taught.shadow.generator;
+            generator.denoiser(Order::First, timesteps, subject.seed)
+        });
+        let (specs, methods): (Vec<_>, Vec<_>) = methods
+            .into_iter()
+            .map(|(spec, method, fingerprint)| ((spec, fingerprint), method))
+            .unzip();
+        let of: Vec<&str> = specs
+            .iter()
+            .map(|(_, fingerprint)| fingerprint.as_str())
+            .collect();
+        let of = format!("{of:?} {} {}", subject.batch, subject.seed);
+        let parts = parts::Folder::open(subject.parts, &of)?;
+        let began = Instant::now();
+        let outcome = dualmd_attack::run(
+            denoiser.as_ref(),
+            subject.generator.first().schedule(),
+            &samples,
+            &methods,
+            RunOptions {
+                batch: subject.batch,
+                seed: subject.seed,
+                device: engine.device,
+                others: Others {
+                    teachers: subject.generator.pair(),
+                    reference: subject.reference.map(|r| r.first() as _),
+                },
+                known: known.as_ref().ok(),
+                shadow: taught_by
+                    .as_ref()
+                    .zip(of_shadow.as_deref())
+                    .map(|(taught, denoiser)| dualmd_attack::Shadow {
+                        denoiser,
+                        schedule: taught.shadow.generator.first().schedule(),
+                        samples: &taught.samples,
+                        member: &taught.member,
+                    }),
+                parts: Some(&parts),
+                progress: &mut |done, total| {
+                    session.reporter.progress(&ProgressEvent {
+                        model: subject.name.to_owned(),
+                        step: done as u64,
+                        total: total as u64,
+                        epoch: None,
+                        loss: None,
+                        images_per_second: done as f64
+                            / methods.len() as f64
+                            / began.elapsed().as_secs_f64(),
+                    });
+                },
+                stop: &|| session.stopped(),
+            },
+        )?;
+        for (((spec, fingerprint), method), result) in
+            specs.iter().zip(&methods).zip(&outcome.results)
+        {
+            let entry = match &result.scores {
+                Ok(scores) => {
+                    let mut entry = described(&result.info, fingerprint, result.seconds);
+                    match method {
+                        Method::Formula(_) => {}
+                        Method::Learned(_) => {
+                            entry.trained_on = Some(trained_on(known.as_ref().ok()));
+                        }
+                        Method::Shadowed(_) => {
+                            entry.shadow = learnt_there(spec);
+                        }
+                    }
+                    (entry, rows(spec, &result.rows, scores))
+                }
+                Err(reason) => (failed(&result.info, reason.clone()), Vec::new()),
+            };
+            done.insert(spec, entry);
+        }
+        (made, saved, warnings) = (
+            outcome.network_calls_made,
+            outcome.network_calls_saved,
+            outcome.warnings,
+        );
+    }
+    // Scores that are kept are of the same weights and images, so what was said of those still holds.
+    for warning in kept.warnings {
+        if stands && !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    let all: Vec<usize> = (0..labels.len()).collect();
+    for (spec, kind, info, fingerprint) in black_boxes {
+        let began = Instant::now();
+        let found = pool(subject, kind, x, session).and_then(|pool| match kind {
+            BlackBox::Features => by_features(subject, x, &pool),
+            _ => Ok(nearest(x, &pool)?.iter().map(nn::Nearest::score).collect()),
+        });
+        let entry = match found {
+            Ok(scores) => {
+                let entry = described(&info, &fingerprint, began.elapsed().as_secs_f64());
+                (entry, rows(spec, &all, &scores))
+            }
+            Err(error) if super::sample::stopped(&error) => return Err(error),
+            Err(error) => (failed(&info, format!("{error:#}")), Vec::new()),
+        };
+        done.insert(spec, entry);
+    }
+
+    for asked in similar {
+        let Some(comparison) = &mut comparison else {
+            continue;
+        };
+        let Answer { scores, seconds } = comparison.run(asked.drawn)?;
+        let entry = match scores {
+            Ok((places, scores)) => {
+                let mut entry = described(&asked.info, &asked.fingerprint, seconds);
+                if asked.drawn.shadow {
+                    entry.shadow = learnt_there(asked.spec);
+                } else if asked.drawn.form.learns() {
+                    entry.trained_on = Some(trained_on(known.as_ref().ok()));
+                }
+                (entry, rows(asked.spec, &places, &scores))
+            }
+            Err(error) => (failed(&asked.info, format!("{error:#}")), Vec::new()),
+        };
+        done.insert(asked.spec, entry);
+    }
+
+    let (mut attacks, mut scored) = (Vec::new(), Vec::new());
+    for spec in subject.attacks.iter().chain(&others) {
+        if let Some((entry, rows)) = done.remove(spec) {
+            attacks.push(entry);
+            scored.extend(rows);
+        }
+    }
+    let description = Scores {
+        model: subject.name.to_owned(),
+        defense: subject.defense.to_owned(),
+        attacks,
+        network_calls_made: Some(made.into()),
+        network_calls_saved: Some(saved.into()),
+        warnings,
+        weights: Some(subject.weights.as_str().to_owned()),
+        dtype: Some(engine.precision.name().to_owned()),
+        weights_blake3: Some(subject.generator.fingerprint().to_owned()),
+        known_fraction: Some(subject.known),
+        compared_by: subject.extractor.map(Extractor::name),
+    };
+    Ok(Scored {
+        rows: scored,
+        description,
+        kept: reused,
+    })
+}
+
+/// Scores of `nn-features`.
+fn by_features(subject: &Subject<'_>, x: &Tensor, pool: &Tensor) -> Result<Vec<f64>> {
+    let extractor = subject
+        .extractor
+        .filter(|e| !e.name().starts_with("pixels"))
+        .with_context(|| {
+            format!(
+                "{} compares features of images, and there is no network for them: `cargo xtask features` fetches one \
+                 (by pixels the attack is {})",
+                BaseAttack::NearestFeatures.name(),
+                BaseAttack::Nearest.name()
+            )
+        })?;
+    Ok(feature_scores(
+        &vectors(extractor, x)?,
+        &vectors(extractor, pool)?,
+    )?)
+}
+
+/// The images a black-box attack compares with.
+fn pool(subject: &Subject<'_>, kind: BlackBox, x: &Tensor, session: &Session) -> Result<Tensor> {
+    let rounds = match kind {
+        BlackBox::Nearest | BlackBox::Features => {
+            let generated = subject.generated.context("no images were drawn for it")?;
+            return Ok(generated.shallow_clone());
+        }
+        BlackBox::Rounds(rounds) => rounds,
+    };
+    if subject.generator.pair().is_none() {
+        anyhow::bail!(
+            "repeated rounds favour one of two models that take turns: name both model folders"
+        );
+    }
+    let size = x.size();
+    let noise = initial_noise(
+        subject.seed,
+        subject.drawing.n,
+        [size[1], size[2], size[3]],
+        session.engine.device,
+    );
+    // Half of the images favour the first model, half the second: their members are to be found alike.
+    let n = noise.size()[0];
+    let half = n / 2;
+    let mut drawn = Vec::new();
+    for (order, start, length) in [(Order::First, 0, half), (Order::Second, half, n - half)] {
+        // Numbered through both halves: an image of the second shares no noise with one of the first.
+        let numbers: Vec<u64> = (start..start + length).map(|i| i as u64).collect();
+        let images = subject.generator.sample_in_rounds(
+            &noise.narrow(0, start, length),
+            &numbers,
+            &Sampling {
+                sampler: choices::Sampler::Ddim,
+                steps: subject.drawing.steps,
+                order,
+                batch: subject.batch,
+                seed: subject.seed,
+            },
+            rounds,
+            None,
+            |_| !session.stopped(),
+        )?;
+        // The attack compares on the CPU, where the samples are.
+        drawn.push(images.to_device(Device::Cpu));
+    }
+    Ok(Tensor::f_cat(&drawn, 0)?)
+}
+
+/// How many samples an attack learnt from.
+fn trained_on(known: Option<&Known>) -> TrainedOn {
+    let [members, nonmembers] = known.map_or([0, 0], Known::counts);
+    TrainedOn {
+        members,
+        nonmembers,
+    }
+}
+
+fn described(info: &AttackInfo, fingerprint: &str, seconds: f64) -> ScoredAttack {
+    ScoredAttack {
+        attack: info.name.clone(),
+        title: Some(info.title.clone()),
+        paper: Some(info.paper.to_owned()),
+        access: Some(info.access.name().to_owned()),
+        formula: Some(info.formula.clone().into_owned()),
+        misses: Some(info.misses.to_owned()),
+        network_calls_per_sample: Some(info.network_calls_per_sample.into()),
+        seconds: Some(seconds),
+        status: Some(OK.to_owned()),
+        reason: None,
+        parameters: info.parameters.clone(),
+        fingerprint: Some(fingerprint.to_owned()),
+        trained_on: None,
+        shadow: None,
+    }
+}
+
+fn failed(info: &AttackInfo, reason: String) -> ScoredAttack {
+    ScoredAttack {
+        status: Some(FAILED.to_owned()),
+        reason: Some(reason),
+        ..described(info, "", 0.0)
+    }
+}

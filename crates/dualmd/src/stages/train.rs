@@ -1,0 +1,412 @@
+//! Training one model of a plan in this process.
+
+use super::lesson::{Lesson, cutout, distill_of, secret, spent, train_of};
+use super::prepare::{Images, pretraining_images};
+use super::{RunFolder, held, pictures, prepare, text};
+use crate::choices::Optimizer;
+use crate::engine::Engine;
+use crate::experiment::{Experiment, epochs};
+use crate::plan::{Job, JobKind, Plan};
+use crate::reporter::ProgressEvent;
+use crate::session::Session;
+use anyhow::{Context, Result, bail};
+use dualmd_defense::{Captions, Finished, Network, Observer, TrainOptions, Trainer};
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{
+    NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
+};
+use dualmd_files::Building;
+use dualmd_names::ModelKind;
+use dualmd_record::folder::TRAINING;
+use dualmd_record::training::Training;
+use dualmd_torch::Tensor;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Is the model's folder complete and of this run?
+///
+/// # Errors
+/// It was trained on another split.
+pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
+    let training: Training = match dualmd_record::read(&run.training(name)) {
+        Err(e) if e.is_absent() => return Ok(false),
+        other => other?,
+    };
+    let hash = training.split_hash.as_deref().unwrap_or_default();
+    if hash != plan.split_hash {
+        bail!(
+            "{} was trained on another split (hash {hash}, this run's is {}): its members are not those listed here; \
+             choose another folder (--out)",
+            run.model(name).display(),
+            plan.split_hash
+        );
+    }
+    Ok(run.model(name).join("model_index.json").exists())
+}
+
+/// Trains one model of a plan in this process, which holds `checkpoints/NAME` ([`super::held::training`]). Returns whether it is
+/// finished.
+pub fn one(
+    run: &RunFolder,
+    plan: &Plan,
+    images: &Images,
+    job: &Job,
+    max_steps_now: Option<u64>,
+    session: &Session,
+) -> Result<bool> {
+    if finished(run, plan, &job.name)? {
+        return Ok(true);
+    }
+    let (began, engine) = (Instant::now(), &session.engine);
+    let pretraining = match job.kind {
+        JobKind::Pretrain => {
+            let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+            Some(pretraining_images(&experiment)?)
+        }
+        _ => None,
+    };
+    let images = pretraining.as_ref().unwrap_or(images);
+    let (kind, network) = Kind::of(run, plan, images, job, engine)?;
+    let schedule = kind.schedule();
+    let options = options(plan, job);
+    let Lesson {
+        set,
+        recipe,
+        additions,
+    } = Lesson::of(run, plan, images, job, &options, kind.text(), engine)?;
+    let trained_on = recipe.members().len();
+    let passes = |steps| {
+        let most = match job.kind {
+            // Each image by its own coin: at most all of them in a step.
+            JobKind::DpSgd { .. } => options.batch.min(trained_on),
+            _ => options.batch,
+        };
+        epochs::passes(steps, most, trained_on)
+    };
+    let secret = match job.kind {
+        JobKind::DpSgd { .. } => Some(secret(&run.checkpoints(&job.name))?),
+        _ => None,
+    };
+    let texts = match &set.captions {
+        Some(captions) => Some(texts(run, images, job, captions)?),
+        None => None,
+    };
+    let fingerprint = fingerprint(plan, job, &options, secret.as_deref(), texts.as_deref())?;
+    let latent = set.deviation.is_some();
+    let sheets = run.samples(&job.name).join("during-training");
+    let shape = images.set.shape().map(|d| d as i64);
+    let mut trouble: Option<anyhow::Error> = None;
+    // The texts of the sheet's sixteen images: those of the first sixteen members.
+    let shown: Vec<i64> = recipe
+        .members()
+        .iter()
+        .take(16)
+        .map(|&i| i as i64)
+        .collect();
+    let told = set.captions.as_ref().map(|c| c.main(&shown));
+    let trainer = Trainer {
+        network,
+        schedule: schedule.clone(),
+        set,
+        recipe: recipe.as_ref(),
+        options: options.clone(),
+        seed: job.seed,
+        evaluation_seed: plan.seed,
+        device: engine.device,
+        precision: engine.precision,
+        checkpoints: run.checkpoints(&job.name),
+        log: run.log(&job.name),
+        tensorboard: run.0.join("tensorboard").join(&job.name),
+        fingerprint,
+    };
+    let mut last_event = Instant::now() - Duration::from_secs(1);
+    let outcome = trainer.run_with(
+        &additions,
+        &mut Observer {
+            stop: &|| session.stopped(),
+            progress: &mut |p| {
+                if p.step == p.total || last_event.elapsed() > Duration::from_millis(200) {
+                    last_event = Instant::now();
+                    session.reporter.progress(&ProgressEvent {
+                        model: job.name.clone(),
+                        step: p.step,
+                        total: p.total,
+                        epoch: passes(p.step),
+                        loss: Some(p.loss),
+                        images_per_second: p.images_per_second,
+                    });
+                }
+            },
+            sheet: &mut |step, network| {
+                let path = sheets.join(format!("{step}.png"));
+                // Latents are no pictures; a run that goes on may have drawn it.
+                if latent || path.exists() {
+                    return;
+                }
+                if let Err(e) = pictures::sheet(
+                    network,
+                    &schedule,
+                    told.as_ref(),
+                    shape,
+                    plan.seed,
+                    engine.device,
+                    &path,
+                ) {
+                    trouble.get_or_insert(e);
+                }
+            },
+            warn: &mut |text| session.warn(&format!("warning: {text}")),
+            max_steps_now,
+        },
+    );
+    let outcome = outcome.with_context(|| format!("training of {} failed", job.name))?;
+    if let Some(e) = trouble {
+        session.warn(&format!(
+            "warning: {}: a sheet of samples was not written: {e:#}",
+            job.name
+        ));
+    }
+    let Finished::Complete {
+        train_loss,
+        evaluation,
+        seconds,
+    } = outcome.finished
+    else {
+        return Ok(false);
+    };
+    let optimizer = &outcome.optimizer;
+    // Weights that early stopping passed over are not the model's.
+    let raw = outcome.kept.is_none().then(|| optimizer.raw());
+    // Weights and record together: a model's folder is complete, or not there.
+    let building = Building::new(&run.model(&job.name))?;
+    kind.save(building.path(), &optimizer.result(), raw.as_deref())?;
+    let training = Training {
+        name: job.name.clone(),
+        defense: recorded_kind(plan, job),
+        steps: Some(outcome.steps.into()),
+        epochs: passes(outcome.steps),
+        batch: Some(options.batch.into()),
+        learning_rate: Some(options.learning_rate),
+        seed: Some(job.seed),
+        split_hash: Some(plan.split_hash.clone()),
+        parameters: Some(plan.model.parameters.into()),
+        images: Some(trained_on.into()),
+        half: match job.kind {
+            JobKind::Teacher { half } => Some(half),
+            _ => None,
+        },
+        train_loss: Some(train_loss),
+        member_loss: Some(evaluation.member_loss),
+        heldout_loss: Some(evaluation.heldout_loss),
+        seconds: Some(seconds),
+        images_per_second: Some(outcome.steps as f64 * options.batch as f64 / seconds),
+        threads: Some(engine.threads.into()),
+        dtype: Some(engine.precision.name().to_owned()),
+        peak_rss_mb: crate::machine::peak_rss_mb(),
+        teachers: job.needs.clone(),
+        distill: match job.needs.is_empty() {
+            true => serde_json::Value::Null,
+            false => serde_json::to_value(distill_of(plan, job))?,
+        },
+        privacy: spent(&job.kind, &options, trained_on)?,
+        kept: outcome.kept,
+        additions: serde_json::to_value(additions)?,
+        recipe: serde_json::to_value(&options)?,
+        wall_seconds_of_last_invocation: Some(began.elapsed().as_secs_f64()),
+    };
+    dualmd_record::write(&building.path().join(TRAINING), &training)?;
+    building.finish()?;
+    Ok(true)
+}
+
+/// Trains one model of a folder that a run has prepared; the folder's plan is the law, with its number of threads. The run holds
+/// the folder, and this the model's own (see [`held`]). `wanted` is asked once that is held: whoever waited for it may have lost
+/// the run that it trains for. Returns whether the training is finished.
+///
+/// # Errors
+/// A folder that does not hold what its plan says; what [`one`] refuses.
+pub fn prepared(
+    run: &RunFolder,
+    model: &str,
+    max_steps_now: Option<u64>,
+    session: &Session,
+    wanted: impl FnOnce() -> bool,
+) -> Result<bool> {
+    let held = held::training(run, model, session.reporter.as_ref(), &session.stop)?;
+    let Some(_lock) = held.filter(|_| wanted()) else {
+        return Ok(false);
+    };
+    let (plan, experiment, images) = prepare::reopen(run)?;
+    let session = session.with_engine(session.engine.to_train(experiment.train.dtype)?);
+    let job = plan.training(model)?.clone();
+    one(run, &plan, &images, &job, max_steps_now, &session)
+}
+
+/// What is trained, beside the network itself.
+enum Kind {
+    Unconditional(Box<UNet2dConfig>),
+    /// With the network as training began, if only LoRA layers are trained.
+    Text(Box<TextToImage>, Option<Box<UNet2dCondition>>),
+}
+
+impl Kind {
+    fn of(
+        run: &RunFolder,
+        plan: &Plan,
+        images: &Images,
+        job: &Job,
+        engine: &Engine,
+    ) -> Result<(Self, Box<dyn Network>)> {
+        if plan.model.text {
+            let shape = images.set.shape();
+            let (model, network) = text::beginning(run, plan, job, shape, engine.device)?;
+            let network = network.with_precision(engine.precision);
+            let adapted = match network.lora_parameters() {
+                Some(own) => Some(Box::new(network.over_lora(own.copies())?)),
+                None => None,
+            };
+            return Ok((Self::Text(Box::new(model), adapted), Box::new(network)));
+        }
+        let config = UNet2dConfig::read(&plan.model.config).context("plan.json: model.config")?;
+        let network = UNet2d::fresh(&config, job.init_seed(), engine.device)?;
+        let network = Box::new(network.with_precision(engine.precision));
+        Ok((Self::Unconditional(Box::new(config)), network))
+    }
+
+    fn schedule(&self) -> NoiseSchedule {
+        match self {
+            Self::Unconditional(_) => NoiseSchedule::default(),
+            Self::Text(model, _) => model.schedule.clone(),
+        }
+    }
+
+    fn text(&self) -> Option<&TextToImage> {
+        match self {
+            Self::Unconditional(_) => None,
+            Self::Text(model, _) => Some(model),
+        }
+    }
+
+    fn save(
+        &self,
+        folder: &Path,
+        ema: &[(String, Tensor)],
+        raw: Option<&[(String, Tensor)]>,
+    ) -> Result<()> {
+        match self {
+            Self::Unconditional(config) => {
+                Pipeline::save(folder, config, &self.schedule(), ema, raw)?;
+            }
+            Self::Text(model, None) => model.save(folder, Some(ema), raw)?,
+            // The folder has the sum, which every program can open, and the additions beside it, which are small.
+            Self::Text(model, Some(adapted)) => {
+                let sum = |tensors: &[(String, Tensor)]| -> Result<Vec<(String, Tensor)>> {
+                    let tensors = tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone()));
+                    Ok(adapted.over_lora(tensors.collect())?.fuse()?.into_weights())
+                };
+                let raw = raw.map(sum).transpose()?;
+                adapted.save_lora(folder, Some(ema))?;
+                model.save(folder, Some(&sum(ema)?), raw.as_deref())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a training is recorded as.
+fn recorded_kind(plan: &Plan, job: &Job) -> ModelKind {
+    match plan.models.iter().find(|t| t.name == job.name) {
+        Some(target) => target.defense.clone(),
+        None => match job.kind {
+            JobKind::Reference => ModelKind::Reference,
+            JobKind::Pretrain => ModelKind::Base,
+            _ => ModelKind::Part,
+        },
+    }
+}
+
+fn options(plan: &Plan, job: &Job) -> TrainOptions {
+    let t = train_of(plan, job);
+    TrainOptions {
+        steps: t.steps,
+        batch: t.batch,
+        accumulate: t.accumulate,
+        gradient_checkpointing: t.gradient_checkpointing,
+        learning_rate: t.learning_rate,
+        warmup: t.warmup,
+        decay_fraction: t.decay_fraction,
+        ema: t.ema,
+        ema_warmup: t.ema_warmup,
+        clip: t.clip,
+        weight_decay: t.weight_decay,
+        decoupled: t.optimizer == Optimizer::AdamW,
+        flip: t.flip,
+        drop_memorised: t.drop_memorised,
+        checkpoint_every: t.checkpoint_every,
+        keep_checkpoints: t.keep_checkpoints,
+        log_every: t.log_every,
+        eval_every: t.eval_every,
+        sample_every: t.sample_every,
+    }
+}
+
+/// Hash of everything that defines a training; what may change between invocations is left out.
+fn fingerprint(
+    plan: &Plan,
+    job: &Job,
+    options: &TrainOptions,
+    secret: Option<&str>,
+    texts: Option<&str>,
+) -> Result<String> {
+    let (t, cutout) = (train_of(plan, job), cutout(plan, job));
+    let distill = distill_of(plan, job);
+    // Its own recipe is in the options, its own way to be distilled below.
+    let job = Job {
+        epochs: None,
+        train: None,
+        distill: None,
+        ..job.clone()
+    };
+    let mut fixed = options.clone();
+    (
+        fixed.checkpoint_every,
+        fixed.keep_checkpoints,
+        fixed.log_every,
+    ) = (0, 0, 0);
+    fixed.gradient_checkpointing = false;
+    let text = serde_json::to_string(&(
+        &job,
+        &fixed,
+        &plan.model.config,
+        &plan.split_hash,
+        &plan.hardware.dtype,
+        distill,
+        cutout,
+        plan.model.text.then_some({
+            (
+                t.captions,
+                t.caption_dropout,
+                t.lora_rank,
+                t.lora_alpha,
+                &plan.model.base,
+                texts,
+            )
+        }),
+        secret.map(|s| blake3::hash(s.as_bytes()).to_hex().to_string()),
+    ))?;
+    Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
+}
+
+/// Hash of what a text-to-image training begins with and learns from beyond its split: the weights it starts from, the images
+/// that a base learns, the captions.
+fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Result<String> {
+    let base = job.starts_from.as_ref().map(|base| vec![run.model(base)]);
+    let base = base.map(|folder| super::sample::fingerprint(&folder, WeightSet::Ema));
+    let everything = serde_json::to_string(&(
+        base.transpose()?,
+        images.split.hash(),
+        super::score::hash_tensor(&captions.embeddings)?,
+        &captions.of,
+    ))?;
+    Ok(blake3::hash(everything.as_bytes()).to_hex().to_string())
+}

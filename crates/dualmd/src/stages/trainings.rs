@@ -1,0 +1,227 @@
+//! All trainings of a plan, side by side.
+//!
+//! How one is started is the session's business ([`crate::launcher`]): mostly it is a process of its own with its own share of
+//! the cores.
+
+use super::train::finished;
+use super::{RunFolder, create_folder};
+use crate::errors;
+use crate::launcher::{Ended, Heard, Running, Training};
+use crate::plan::{Job, Plan};
+use crate::reporter::{Reporter, duration};
+use crate::session::Session;
+use anyhow::{Result, anyhow};
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How a training's own error begins on its standard error; see [`crate::errors::render`].
+const ERROR: &str = "error: ";
+/// Lines that are kept of a training that says no error.
+const LAST_WORDS: usize = 8;
+
+/// Trains all models of a plan. Returns false if asked to stop before the end.
+pub fn all(run: &RunFolder, plan: &Plan, session: &Session) -> Result<bool> {
+    let mut done: Vec<String> = Vec::new();
+    for job in &plan.trainings {
+        if finished(run, plan, &job.name)? {
+            done.push(job.name.clone());
+        }
+    }
+    create_folder(&run.0.join("logs"))?;
+    let reporter = session.reporter.as_ref();
+    let mut running: Vec<Started> = Vec::new();
+    let mut started: Vec<String> = Vec::new();
+    let mut failure: Option<anyhow::Error> = None;
+    let mut reasons = Reasons::default();
+    let (send, receive) = mpsc::channel::<Heard>();
+    loop {
+        if failure.is_none() && !session.stopped() {
+            let next: Vec<Job> = plan
+                .ready(&done, |name| started.iter().any(|s| s == name))
+                .cloned()
+                .collect();
+            for job in next {
+                if running.len() >= plan.hardware.parallel_models {
+                    break;
+                }
+                // A training that is alone has the machine to itself only if its thread count does not matter: it
+                // keeps its planned share, so that the result does not depend on what ran beside it.
+                let training = Training {
+                    run: run.clone(),
+                    model: job.name.clone(),
+                    device: session.engine.device_name(),
+                    threads: plan.hardware.threads_per_model,
+                };
+                running.push(Started {
+                    training: session.launcher.start(training, send.clone())?,
+                    name: job.name.clone(),
+                    began: Instant::now(),
+                });
+                started.push(job.name);
+            }
+        }
+        if running.is_empty() {
+            break;
+        }
+        if let Ok(heard) = receive.recv_timeout(Duration::from_millis(200)) {
+            reasons.hear(heard, reporter);
+        }
+        if failure.is_some() || session.stopped() {
+            running.iter_mut().for_each(|t| t.training.ask_to_stop());
+        }
+        let mut index = 0;
+        while index < running.len() {
+            let Some(ended) = running[index].training.ended()? else {
+                index += 1;
+                continue;
+            };
+            let Started { name, began, .. } = running.swap_remove(index);
+            while let Ok(heard) = receive.try_recv() {
+                reasons.hear(heard, reporter);
+            }
+            match ended {
+                Ended::Well if finished(run, plan, &name)? => {
+                    let took = duration(began.elapsed());
+                    reporter.finished(&name, &format!("trained in {took}"));
+                    done.push(name);
+                }
+                Ended::Well => reporter.finished(&name, "stopped, checkpoint written"),
+                Ended::Failed(status) => {
+                    reporter.finished(&name, "failed");
+                    let error = failed(&name, &status, &reasons.of(&name));
+                    match failure {
+                        // The first one is what this call ends with.
+                        Some(_) => reporter.warn(&errors::render(&error)),
+                        None => failure = Some(error),
+                    }
+                }
+            }
+        }
+    }
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(done.len() == plan.trainings.len()),
+    }
+}
+
+struct Started {
+    training: Box<dyn Running>,
+    name: String,
+    began: Instant,
+}
+
+/// Lines of each training that may be the reason of its failure.
+#[derive(Default)]
+struct Reasons(BTreeMap<String, Vec<String>>);
+
+impl Reasons {
+    /// Hands on what was heard, and keeps what may be a reason.
+    fn hear(&mut self, heard: Heard, reporter: &dyn Reporter) {
+        match heard {
+            Heard::Event(event) => reporter.progress(&event),
+            Heard::Said(text) => reporter.say(&text),
+            Heard::Reason { model, line } => self.keep(model, line, reporter),
+        }
+    }
+
+    /// Keeps a training's line for the end, where it may be the reason of a failure, and shows it unless it is about to be told as
+    /// one.
+    fn keep(&mut self, model: String, line: String, reporter: &dyn Reporter) {
+        let lines = self.0.entry(model).or_default();
+        // An error's lines are the last: what came before them is no part of the reason.
+        if line.starts_with(ERROR) {
+            lines.clear();
+        }
+        let telling =
+            line.starts_with(ERROR) || lines.first().is_some_and(|l| l.starts_with(ERROR));
+        if !telling {
+            reporter.say(&line);
+            // A few lines will do where no error is told: the end of a panic, or of a library's own words.
+            if lines.len() == LAST_WORDS {
+                lines.remove(0);
+            }
+        }
+        lines.push(line);
+    }
+
+    /// What is kept of one training.
+    fn of(&mut self, model: &str) -> Vec<String> {
+        self.0.remove(model).unwrap_or_default()
+    }
+}
+
+/// The failure of a training: its own reasons, whatever was shown of them before.
+fn failed(model: &str, status: &str, said: &[String]) -> anyhow::Error {
+    let what = format!("the training of {model} failed ({status})");
+    // A warning is no reason: a process that was killed has said none.
+    let told = said.first().is_some_and(|line| line.starts_with(ERROR));
+    let lines = said
+        .iter()
+        .filter(|line| told || !line.starts_with("warning: "));
+    let text = lines.map(String::as_str).collect::<Vec<_>>().join("\n");
+    let text = text.strip_prefix(ERROR).unwrap_or(&text).trim();
+    if text.is_empty() {
+        return anyhow!(
+            "{what} and left no message; a process that is ended by signal 9 has mostly run out of memory: give it more, or a \
+             smaller train.batch"
+        );
+    }
+    // One cause a line, the last the deepest: as `errors::render` told them there.
+    let mut causes = text
+        .split("\n  because: ")
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev();
+    let deepest = anyhow!(causes.next().unwrap_or_default().to_owned());
+    causes
+        .fold(deepest, |error, cause| error.context(cause.to_owned()))
+        .context(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reporter::Silent;
+
+    fn told(lines: &[&str]) -> String {
+        let mut reasons = Reasons::default();
+        for line in lines {
+            reasons.keep("student".into(), (*line).into(), &Silent);
+        }
+        let said = reasons.of("student");
+        errors::render(&failed("student", "exit status: 1", &said))
+    }
+
+    #[test]
+    fn the_reason_of_a_failed_training_is_in_its_error() {
+        assert_eq!(
+            told(&[
+                "warning: something else",
+                "error: cannot write the checkpoint",
+                "  because: checkpoints/student",
+                "    is on a full disk",
+                "  because: No space left on device",
+            ]),
+            "error: the training of student failed (exit status: 1)\n  because: cannot write the checkpoint\n  \
+             because: checkpoints/student\n        is on a full disk\n  because: No space left on device"
+        );
+        // A panic, or a library that ends the process: its last words.
+        let text = told(&["terminate called", "what(): out of memory"]);
+        assert!(
+            text.contains(
+                "because: terminate called\n    what(): out of memory\n  remedy: there is not enough memory"
+            ),
+            "{text}"
+        );
+        assert!(told(&[]).contains("left no message"));
+        assert!(told(&["warning: something else"]).contains("left no message"));
+        let many: Vec<String> = (0..100).map(|i| format!("line {i}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let text = told(&many);
+        assert!(
+            text.contains("line 99") && !text.contains("line 50"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! The image sets of the study, and their experiments.
+
+use crate::{Scale, What};
+
+/// The experiment of the sets that users bring.
+const PAPER: &str = include_str!("../studies/paper.toml");
+
+/// An image set of a scale.
+#[derive(Debug)]
+pub struct Dataset {
+    /// As `--only` and `--data` name it; a folder's name.
+    pub name: &'static str,
+    /// For people.
+    pub title: &'static str,
+    /// Its name in the paper's tables, if it is one of theirs.
+    pub paper: Option<&'static str>,
+    /// The experiment file.
+    pub text: &'static str,
+    /// Keys that differ from it.
+    pub keys: &'static [&'static str],
+    /// It is taken only where it is asked for: it repeats another set at another size.
+    pub named_only: bool,
+    /// For sets that are no part of the program: where to get them.
+    pub remedy: Option<&'static str>,
+}
+
+/// The rows of the paper's tables.
+const PAPERS_ROWS: &str = r#"models = [
+    { name = "baseline", defense = "none" },
+    { name = "dualmd", defense = "dualmd" },
+    { name = "student", defense = "distillmd" },
+    { name = "kd", defense = "kd" },
+]"#;
+
+const CPU: &[Dataset] = &[
+    Dataset {
+        name: "fashion-16",
+        title: "Fashion-MNIST at 16 px",
+        paper: None,
+        text: include_str!("../studies/fashion-16.toml"),
+        keys: &[],
+        named_only: false,
+        remedy: None,
+    },
+    Dataset {
+        name: "emoji-16",
+        title: "Noto emoji at 16 px, colour",
+        paper: None,
+        text: include_str!("../studies/emoji-16.toml"),
+        keys: &[],
+        named_only: false,
+        remedy: None,
+    },
+    Dataset {
+        name: "fashion-16-128",
+        title: "Fashion-MNIST at 16 px, 128 members",
+        paper: None,
+        text: include_str!("../studies/fashion-16.toml"),
+        keys: &["data.members=128", PAPERS_ROWS],
+        named_only: true,
+        remedy: None,
+    },
+];
+
+/// Sizes: table 6 of the paper. No flip where the SecMI code, which the paper trained with, has none.
+const BROUGHT: &[Dataset] = &[
+    Dataset {
+        name: "cifar10",
+        title: "CIFAR-10",
+        paper: Some("CIFAR10"),
+        text: PAPER,
+        named_only: false,
+        keys: &["data.members=25000", "data.nonmembers=25000"],
+        remedy: Some(
+            "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-10-batches-bin",
+        ),
+    },
+    Dataset {
+        name: "cifar100",
+        title: "CIFAR-100",
+        paper: Some("CIFAR100"),
+        text: PAPER,
+        named_only: false,
+        keys: &["data.members=25000", "data.nonmembers=25000"],
+        remedy: Some(
+            "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-100-binary",
+        ),
+    },
+    Dataset {
+        name: "stl10",
+        title: "STL-10 unlabeled at 32 px",
+        paper: Some("STL10-Unlabeled"),
+        text: PAPER,
+        named_only: false,
+        keys: &[
+            "data.members=50000",
+            "data.nonmembers=50000",
+            "train.flip=false",
+        ],
+        remedy: Some(
+            "take unlabeled_X.bin of stl10_binary.tar.gz, https://cs.stanford.edu/~acoates/stl10/, write its 100,000 pictures (each 3 \
+             planes of 96 columns) as a uint8 array [N, 96, 96, 3], in their order, into an .npy file, and name that",
+        ),
+    },
+    Dataset {
+        name: "tiny-imagenet",
+        title: "Tiny-ImageNet at 32 px",
+        paper: Some("Tiny-ImageNet"),
+        text: PAPER,
+        named_only: false,
+        keys: &[
+            "data.members=50000",
+            "data.nonmembers=50000",
+            "train.flip=false",
+        ],
+        remedy: Some(
+            "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip and name the folder tiny-imagenet-200/train",
+        ),
+    },
+];
+
+/// The models of the ablation: what the paper leaves open about Algorithm 2, one choice at a time. The dropout is the
+/// paper's network's.
+const CHOICES: &str = r#"models = [
+    { name = "baseline", defense = "none" },
+    { name = "student", defense = "distillmd" },
+    { name = "example", defense = "distillmd", distill = { routing = "example" } },
+    { name = "raw", defense = "distillmd", distill = { teacher_weights = "raw" } },
+    { name = "dropout", defense = "distillmd", distill = { teacher_dropout = true } },
+    { name = "shared", defense = "distillmd", distill = { init = "shared" } },
+]"#;
+
+const ABLATION_CPU: &[Dataset] = &[Dataset {
+    name: "ablation-fashion-16",
+    title: "Fashion-MNIST at 16 px, network with dropout",
+    keys: &[
+        "model.dropout=0.1",
+        "audit.attacks=['loss', 'secmi', 'pia', 'sima']",
+        CHOICES,
+    ],
+    ..CPU[0]
+}];
+
+const ABLATION_BROUGHT: &[Dataset] = &[Dataset {
+    name: "ablation-cifar10",
+    keys: &[
+        "data.members=25000",
+        "data.nonmembers=25000",
+        "audit.attacks=['loss', 'secmi', 'pia', 'sima']",
+        CHOICES,
+    ],
+    ..BROUGHT[0]
+}];
+
+/// What lengths of training are compared on: no defence, the pair, the student, and the attacks that a figure can hold.
+const LENGTHS: &[&str] = &[
+    r#"models = [
+    { name = "baseline", defense = "none" },
+    { name = "dualmd", defense = "dualmd" },
+    { name = "student", defense = "distillmd" },
+]"#,
+    "audit.attacks=['loss', 'secmi', 'secmi-nn', 'pia', 'pian', 'sima']",
+];
+
+const EPOCHS_CPU: &[Dataset] = &[Dataset {
+    name: "epochs-fashion-16",
+    keys: LENGTHS,
+    ..CPU[0]
+}];
+
+const EPOCHS_BROUGHT: &[Dataset] = &[Dataset {
+    name: "epochs-cifar10",
+    keys: LENGTHS,
+    ..BROUGHT[0]
+}];
+
+/// Attacks of the tables on text-to-image models.
+const TEXT_ATTACKS: &str = "audit.attacks=['loss', 'secmi', 'pia', 'pia-sd-2024', 'pian', 'sima', 'clid-gap', 'wen', 'loss+captions', \
+     'sima+captions', 'rounds@2', 'rounds@3', 'rounds@6', 'rounds@1+second', 'rounds@2+second', 'rounds@3+second', 'rounds@6+second', 'rounds@3+captions', \
+     'sim-mean+captions', 'sim-mean+captions-mean', 'pw-threshold', 'pw-distribution', 'pw-classifier']";
+
+/// The experiment of the text-to-image sets that users bring.
+const PAPER_TEXT: &str = include_str!("../studies/paper-text.toml");
+
+/// The preset, with all attacks of the tables.
+const TEXT_CPU: &[Dataset] = &[Dataset {
+    name: "emoji-t2i",
+    title: "Fluent emoji at 16 px",
+    paper: None,
+    text: dualmd::presets::EMOJI_T2I_DEMO,
+    keys: &[TEXT_ATTACKS],
+    named_only: false,
+    remedy: None,
+}];
+
+/// Table 6 of the paper. The program has no copies of the pictures and fetches none: whoever has them names their folder.
+const TEXT_BROUGHT: &[Dataset] = &[
+    text_set("pokemon-sd15", "Pokemon, SD 1.5", POKEMON),
+    text_set("pokemon-sd21", "Pokemon, SD 2.1", POKEMON),
+    text_set("naruto-sd15", "Naruto, SD 1.5", NARUTO),
+    text_set("naruto-sd21", "Naruto, SD 2.1", NARUTO),
+];
+const POKEMON: &[&str] = &[TEXT_ATTACKS];
+const NARUTO: &[&str] = &[TEXT_ATTACKS, "data.members=610", "data.nonmembers=611"];
+
+const fn text_set(
+    name: &'static str,
+    title: &'static str,
+    keys: &'static [&'static str],
+) -> Dataset {
+    Dataset {
+        name,
+        title,
+        paper: None,
+        text: PAPER_TEXT,
+        keys,
+        named_only: false,
+        remedy: Some(
+            "name a folder of pictures with a metadata.jsonl that has a caption, or a list of captions, for each",
+        ),
+    }
+}
+
+/// The sets that a table or figure is made of, at a scale.
+pub fn of(what: What, scale: Scale) -> &'static [Dataset] {
+    match (what, scale) {
+        (What::Ablation, Scale::Cpu) => ABLATION_CPU,
+        (What::Ablation, Scale::Paper) => ABLATION_BROUGHT,
+        (What::Epochs, Scale::Cpu) => EPOCHS_CPU,
+        (What::Epochs, Scale::Paper) => EPOCHS_BROUGHT,
+        (what, Scale::Cpu) if what.is_text() => TEXT_CPU,
+        (what, Scale::Paper) if what.is_text() => TEXT_BROUGHT,
+        (_, Scale::Cpu) => CPU,
+        (_, Scale::Paper) => BROUGHT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd::experiment::Experiment;
+
+    /// One model with our defaults and four that differ in one choice each.
+    #[test]
+    fn the_ablation_changes_one_choice_at_a_time() {
+        for dataset in [&ABLATION_CPU[0], &ABLATION_BROUGHT[0]] {
+            let mut sets: Vec<String> = dataset.keys.iter().map(|s| (*s).to_owned()).collect();
+            sets.push("data.source=x".into());
+            let e = Experiment::parse(dataset.text, dataset.name, &sets).unwrap();
+            assert_eq!(e.models.len(), 6);
+            for model in &e.models[2..] {
+                assert_eq!(model.distill.len(), 1, "{model:?}");
+                let own = model.distillation(&e.distill).unwrap();
+                assert_ne!(own, Some(e.distill.clone()), "{model:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_text_studies_are_table_6() {
+        let parse = |d: &Dataset| {
+            let mut sets: Vec<String> = d.keys.iter().map(|s| (*s).to_owned()).collect();
+            sets.extend(["data.source=x".to_owned(), "model.base=y".to_owned()]);
+            Experiment::parse(d.text, d.name, &sets).unwrap()
+        };
+        let sizes: Vec<_> = TEXT_BROUGHT
+            .iter()
+            .map(|d| {
+                let e = parse(d);
+                assert_eq!(
+                    (e.train.steps, e.train.batch, e.models.len()),
+                    (20_000, 16, 6)
+                );
+                (d.name, e.data.members, e.data.nonmembers)
+            })
+            .collect();
+        assert_eq!(
+            sizes,
+            [
+                ("pokemon-sd15", 416, 417),
+                ("pokemon-sd21", 416, 417),
+                ("naruto-sd15", 610, 611),
+                ("naruto-sd21", 610, 611)
+            ]
+        );
+        let cpu = Experiment::parse(TEXT_CPU[0].text, "cpu", &[TEXT_ATTACKS.to_owned()]).unwrap();
+        assert!(cpu.is_text());
+    }
+
+    /// The two CPU studies are one recipe on two image sets, and the paper's file gives table 6 of the paper.
+    #[test]
+    fn studies_are_what_they_say() {
+        let parse = |d: &Dataset, more: &[&str]| {
+            let sets: Vec<String> = d.keys.iter().chain(more).map(|s| (*s).to_owned()).collect();
+            Experiment::parse(d.text, d.name, &sets).unwrap()
+        };
+        let [mut fashion, emoji] = [&CPU[0], &CPU[1]].map(|d| parse(d, &[]));
+        assert_ne!(fashion, emoji);
+        fashion.data.source = "emoji".into();
+        assert_eq!(fashion, emoji);
+        let sizes: Vec<_> = BROUGHT
+            .iter()
+            .map(|d| {
+                let e = parse(d, &["data.source=x"]);
+                assert_eq!((e.train.steps, e.train.batch), (780_000, 128));
+                (d.name, e.data.members, e.data.nonmembers, e.train.flip)
+            })
+            .collect();
+        assert_eq!(
+            sizes,
+            [
+                ("cifar10", 25_000, 25_000, true),
+                ("cifar100", 25_000, 25_000, true),
+                ("stl10", 50_000, 50_000, false),
+                ("tiny-imagenet", 50_000, 50_000, false)
+            ]
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! The paper's tables and figures from runs of a study, with intervals over seeds and the paper's numbers beside them.
+//!
+//! - `options`: what is asked for
+//! - `datasets`: the image sets and their experiments
+//! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
+//! - `read`: their reports; `cell`: one number over seeds
+//! - `tables`, `figure`, `frontier` (with `svg`), `ablation`: views of them
+//! - `length`: how long models were trained, and the view over several lengths
+//! - `check`, `estimate`: for `--dry-run`, are the images what is needed, and about how long does it take
+//! - `text`: tables and figures of text-to-image models
+//! - `own`: privacy against quality of runs of the user's own experiment, for `dualmd run`
+//! - `paper`: the paper's numbers; `facts`: what agrees with them
+//! - `names`: what things are called; `write`: Markdown, CSV, JSON
+
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
+mod ablation;
+mod cell;
+mod check;
+mod datasets;
+mod estimate;
+mod facts;
+mod figure;
+mod frontier;
+mod length;
+mod names;
+pub mod options;
+mod own;
+mod paper;
+mod read;
+mod state;
+#[cfg(test)]
+mod stored;
+mod study;
+mod svg;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod text;
+mod write;
+
+pub use options::{ReproduceOptions, Scale, What};
+pub use own::frontier as own_frontier;
+
+use anyhow::{Result, bail};
+use dualmd::{Session, bail_usage, stages};
+use read::Evidence;
+use std::path::PathBuf;
+use study::Study;
+use tables::Table;
+use write::Outcome;
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Made {
+    /// Of a dry run.
+    Foreseen {
+        /// What would be run, and about how long it takes.
+        text: String,
+        /// What is in the way.
+        problems: Vec<String>,
+    },
+    /// A table or figure.
+    Written {
+        /// For a terminal.
+        text: String,
+        /// Markdown first, then pictures.
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Makes the runs that are missing, and writes the table or figure. None if asked to stop; the same call goes on then.
+///
+/// # Errors
+/// An unknown image set; images or weights that are needed and not named; what a run refuses.
+pub fn reproduce(session: &Session, args: &ReproduceOptions) -> Result<Option<Made>> {
+    match made(session, args) {
+        Err(error) if stages::sample::stopped(&error) => Ok(None),
+        done => done,
+    }
+}
+
+fn made(session: &Session, args: &ReproduceOptions) -> Result<Option<Made>> {
+    if args.memorised.is_some() && (args.what, args.scale) != (What::Fig3, Scale::Paper) {
+        bail_usage!("--memorised and --others are for fig3 --scale paper");
+    }
+    // The paper's figure is about prompts, of which users bring lists; a fine-tuned model's members are asked for by name.
+    let lists = args.memorised.is_some() || args.data.is_empty();
+    if (args.what, args.scale) == (What::Fig3, Scale::Paper) && lists {
+        return text::prompts_figure(session, args).map(Some);
+    }
+    let study = Study::resolve(args)?;
+    if args.dry_run {
+        let mut text = study.describe()?;
+        let problems = study.foresee(&mut text, session)?;
+        return Ok(Some(Made::Foreseen { text, problems }));
+    }
+    if !study.run(session)? {
+        return Ok(None);
+    }
+    if matches!(args.what, What::Table1 | What::Fig3) {
+        text::measure(&study, session, args)?;
+    }
+    let evidence = Evidence::read(&study)?;
+    let outcome = outcome(args.what, &study, &evidence)?;
+    let mut files = vec![outcome.write(&study.place(args.what))?];
+    let pictures = outcome.pictures.iter();
+    files.extend(pictures.map(|(_, file)| study.out.join(file)));
+    Ok(Some(Made::Written {
+        text: printed(args.what, &study, &evidence, &outcome)?,
+        files,
+    }))
+}
+
+/// Builds what was asked for; pictures are written.
+fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
+    let (heading, (mut table, facts, pictures)) = match what {
+        What::Table1 => {
+            let (table, facts) = text::memorisation(evidence)?;
+            (AGREES, (table, facts, Vec::new()))
+        }
+        What::Fig3 => ("What it shows", text::histograms(study, evidence)?),
+        What::Fig4 => ("", text::curves(study, evidence)?),
+        What::Fig5 => {
+            let (table, pictures) = figure::draw(study, &evidence.sets)?;
+            ("", (table, Vec::new(), pictures))
+        }
+        What::Fig6 | What::Fig7 => {
+            let number = if what == What::Fig6 { 6 } else { 7 };
+            let (table, pictures) = text::grids(study, &evidence.sets, number)?;
+            ("", (table, Vec::new(), pictures))
+        }
+        What::Ablation => {
+            let (table, facts) = ablation::build(evidence)?;
+            ("Which choice matters", (table, facts, Vec::new()))
+        }
+        What::Frontier => (
+            EQUAL,
+            frontier::draw(evidence, &|set, end, drawing| {
+                study.drawing("frontier", set, end, drawing)
+            })?,
+        ),
+        What::Epochs => (
+            "From when on a model leaks",
+            length::draw(evidence, &|set, end, drawing| {
+                study.drawing("epochs", set, end, drawing)
+            })?,
+        ),
+        What::Table2
+        | What::Table3
+        | What::Table4
+        | What::Table5
+        | What::Table7
+        | What::Table8
+        | What::Table9
+        | What::Table10 => {
+            let (table, facts) = match (tables::number(what), text::number(what)) {
+                (Some(n), _) => (tables::build(n, evidence)?, facts::facts(n, evidence)?),
+                (_, Some(n)) => (text::build(n, evidence)?, text::facts(n, evidence)?),
+                _ => bail!("{} has no layout", what.as_str()),
+            };
+            (AGREES, (table, facts, Vec::new()))
+        }
+    };
+    // In the view over lengths the epochs are a column.
+    if what != What::Epochs {
+        table.notes.extend(length::note(evidence, what.is_text()));
+    }
+    Ok(Outcome {
+        table,
+        heading,
+        facts,
+        pictures,
+    })
+}
+
+/// Heading of what is compared with the paper.
+const AGREES: &str = "What agrees with the paper";
+
+/// Heading of what the frontier says.
+const EQUAL: &str = "Against an undefended model of equal quality";
+
+/// A table, sentences, and (what it shows, file name) of pictures.
+type Drawn = (Table, Vec<String>, Vec<(String, String)>);
+
+/// For a terminal: one narrower table per image set, then the same notes and sentences.
+fn printed(what: What, study: &Study, evidence: &Evidence, outcome: &Outcome) -> Result<String> {
+    let Some(number) = tables::number(what).filter(|_| evidence.sets.len() > 1) else {
+        return Ok(outcome.text(&study.place(what).of, &[&outcome.table]));
+    };
+    let mut narrow = Vec::new();
+    for set in &evidence.sets {
+        let alone = Evidence {
+            sets: vec![set.clone()],
+        };
+        narrow.push(tables::build(number, &alone)?);
+    }
+    Ok(outcome.text(&study.place(what).of, &narrow.iter().collect::<Vec<_>>()))
+}

@@ -1,0 +1,68 @@
+//! Privacy against quality of the runs of one experiment, as `dualmd run` leaves them.
+
+use super::read::{Evidence, Set, read};
+use super::write::{Outcome, Place, Source};
+use super::{EQUAL, frontier as view, length};
+use anyhow::Result;
+use dualmd::run::Finished;
+use std::path::{Path, PathBuf};
+
+/// Writes OUT/frontier.md, .csv, .json and pictures of the runs of the experiment `name`; gives the first one's path. None, and
+/// nothing is written, where fewer than two methods have both an attack and image quality.
+///
+/// # Errors
+/// A report that cannot be read; a folder that cannot be written to.
+pub fn frontier(
+    out: &Path,
+    name: &str,
+    runs: &[Finished],
+    sets: &[String],
+) -> Result<Option<PathBuf>> {
+    let own = runs.iter().map(|run| read(run.seed, &run.folder));
+    let evidence = Evidence {
+        sets: vec![Set {
+            name: name.to_owned(),
+            title: name.to_owned(),
+            paper: None,
+            brought: false,
+            epochs: None,
+            runs: own.collect::<Result<_>>()?,
+        }],
+    };
+    let text_to_image = evidence
+        .sets
+        .iter()
+        .flat_map(|s| &s.runs)
+        .any(|run| run.text);
+    if !view::worth_drawing(&evidence)? {
+        return Ok(None);
+    }
+    let (mut table, facts, pictures) = view::draw(&evidence, &|_, end, drawing| {
+        let file = format!("frontier{end}.svg");
+        dualmd_files::write(&out.join(&file), drawing.as_bytes())?;
+        Ok(file)
+    })?;
+    table.notes.extend(length::note(&evidence, text_to_image));
+    let outcome = Outcome {
+        table,
+        heading: EQUAL,
+        facts,
+        pictures,
+    };
+    let source = |run: &Finished| Source {
+        dataset: name.to_owned(),
+        title: format!("seed {}", run.seed),
+        seed: run.seed,
+        folder: run.folder.clone(),
+    };
+    let place = Place {
+        folder: out.to_path_buf(),
+        stem: "frontier".into(),
+        what: "frontier",
+        of: name.to_owned(),
+        scale: None,
+        runs: runs.iter().map(source).collect(),
+        sets: sets.to_vec(),
+    };
+    outcome.write(&place).map(Some)
+}

@@ -1,0 +1,330 @@
+//! The runs behind the tables: which image sets, which experiment, one run per seed.
+
+use super::datasets::{Dataset, of};
+use super::read::Set;
+use super::state::{imported_or_none, same_experiment, with_more_attacks};
+use super::write::{Place, Source};
+use crate::{ReproduceOptions, Scale, What};
+use anyhow::Result;
+use dualmd::choices::Stage;
+use dualmd::experiment::Experiment;
+use dualmd::stages::RunFolder;
+use dualmd::stages::held::Held;
+use dualmd::suggest::nearest;
+use dualmd::{Session, bail_usage, files, run};
+use std::path::{Path, PathBuf};
+
+/// All runs that a command is about.
+#[derive(Debug)]
+pub struct Study {
+    /// cpu or paper.
+    pub scale: Scale,
+    /// Folder of all runs and tables.
+    pub out: PathBuf,
+    /// Image sets with their runs.
+    pub datasets: Vec<Runs>,
+    /// Seeds, the same for every set.
+    pub seeds: Vec<u64>,
+    /// What was changed in all runs, as it was typed.
+    pub sets: Vec<String>,
+    /// Weights of the Inception network.
+    pub inception: Option<PathBuf>,
+}
+
+/// The runs on one image set.
+#[derive(Debug)]
+pub struct Runs {
+    /// The set.
+    pub dataset: &'static Dataset,
+    /// Epochs of all its models, where a study compares lengths of training.
+    pub epochs: Option<u64>,
+    /// One run per seed, in their order.
+    pub runs: Vec<Planned>,
+    /// The SecMI split file to use.
+    split: Option<PathBuf>,
+}
+
+/// One run.
+#[derive(Debug)]
+pub struct Planned {
+    /// Its folder: OUT/SCALE/DATASET/seed-S, or OUT/SCALE/DATASET/e-N/seed-S where lengths of training are compared.
+    pub folder: RunFolder,
+    /// What is run in it.
+    pub experiment: Experiment,
+}
+
+impl Runs {
+    /// The SecMI code's split that is used.
+    pub fn split(&self) -> Option<&Path> {
+        self.split.as_deref()
+    }
+
+    /// The image set, and the length of training where a study compares several, for people.
+    pub fn title(&self) -> String {
+        match self.epochs {
+            Some(epochs) => format!("{}, {epochs} epochs", self.dataset.title),
+            None => self.dataset.title.to_owned(),
+        }
+    }
+}
+
+impl Planned {
+    /// The finished run's report.
+    pub fn report(&self) -> PathBuf {
+        self.folder.0.join("report.json")
+    }
+}
+
+impl Study {
+    /// Resolves the arguments: nothing is read but the experiment files.
+    ///
+    /// # Errors
+    /// An unknown set; images that are needed and not named; a `--set` that does not fit.
+    pub fn resolve(args: &ReproduceOptions) -> Result<Self> {
+        let all = of(args.what, args.scale);
+        let known = |name: &str, flag: &str| -> Result<&'static Dataset> {
+            if let Some(dataset) = all.iter().find(|d| d.name == name) {
+                return Ok(dataset);
+            }
+            let names = || all.iter().map(|d| d.name);
+            match nearest(name, names()) {
+                Some(near) => bail_usage!("{flag}: unknown image set {name}: did you mean {near}?"),
+                None => bail_usage!(
+                    "{flag}: unknown image set {name}: --scale {} has {}",
+                    args.scale.as_str(),
+                    names().collect::<Vec<_>>().join(", ")
+                ),
+            }
+        };
+        for (name, _) in args.data.iter() {
+            if known(name, "--data")?.remedy.is_none() {
+                bail_usage!("--data {name}: this set is part of the program; leave it out");
+            }
+        }
+        for (name, _) in &args.base {
+            if known(name, "--base")?.remedy.is_none() || !args.what.is_text() {
+                bail_usage!(
+                    "--base {name}: only text to image at --scale paper begins with a model of yours"
+                );
+            }
+        }
+        for (name, _) in &args.split {
+            if known(name, "--split")?.remedy.is_none() || args.what.is_text() {
+                bail_usage!("--split {name}: the SecMI code has no split of this set");
+            }
+        }
+        let wanted: Vec<&'static Dataset> = if args.only.is_empty() {
+            // Tables 2 and 10 and figure 5 of the paper are about CIFAR-10 alone, tables 5, 8 and 9 about Pokemon.
+            let one = args.scale == Scale::Paper
+                && !matches!(args.what, What::Table3 | What::Table4 | What::Table7);
+
+            let usual = all.iter().filter(|d| args.complete || !d.named_only);
+            usual.take(if one { 1 } else { all.len() }).collect()
+        } else {
+            let named: Result<Vec<_>> = args.only.iter().map(|n| known(n, "--only")).collect();
+            named?
+        };
+        let first = args.seed;
+        let Some(last) = first.checked_add(args.seeds - 1) else {
+            bail_usage!(
+                "--seed {first} leaves no room for {} seeds after it",
+                args.seeds
+            );
+        };
+        let seeds: Vec<u64> = (first..=last).collect();
+        let own = |list: &[(String, String)], name: &str| {
+            let last = list.iter().rev().find(|(n, _)| n == name);
+            last.map(|(_, path)| path.clone())
+        };
+        let lengths = lengths(args)?;
+        let datasets = wanted
+            .into_iter()
+            .flat_map(|dataset| lengths.iter().map(move |epochs| (dataset, *epochs)))
+            .map(|(dataset, epochs)| {
+                let path = own(&args.data, dataset.name);
+                let mut place = args.out.join(args.scale.as_str()).join(dataset.name);
+                if let Some(epochs) = epochs {
+                    place.push(format!("e-{epochs}"));
+                }
+                let runs = seeds
+                    .iter()
+                    .map(|&seed| {
+                        let made = experiment(dataset, path.as_deref(), args, seed, epochs);
+                        Ok(Planned {
+                            folder: RunFolder(place.join(format!("seed-{seed}"))),
+                            experiment: made?,
+                        })
+                    })
+                    .collect::<Result<Vec<_>>>()?;
+                Ok(Runs {
+                    dataset,
+                    epochs,
+                    runs,
+                    split: own(&args.split, dataset.name).map(PathBuf::from),
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            scale: args.scale,
+            out: args.out.clone(),
+            datasets,
+            seeds,
+            sets: args.set.clone(),
+            inception: args.inception.clone(),
+        })
+    }
+
+    /// Writes OUT/WHAT-SCALE-SET.svg, the name ending in `end` before the point, and gives its name.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn drawing(&self, what: &str, set: &Set, end: &str, drawing: &str) -> Result<String> {
+        let file = format!("{what}-{}-{}{end}.svg", self.scale.as_str(), set.name);
+        dualmd_files::write(&self.out.join(&file), drawing.as_bytes())?;
+        Ok(file)
+    }
+
+    /// Where a table or figure goes.
+    pub fn place(&self, what: What) -> Place {
+        let runs = self.datasets.iter().flat_map(|set| {
+            set.runs.iter().map(|r| Source {
+                dataset: set.dataset.name.to_owned(),
+                title: set.title(),
+                seed: r.experiment.seed,
+                folder: r.folder.0.clone(),
+            })
+        });
+        let scale = self.scale.as_str();
+        Place {
+            folder: self.out.clone(),
+            stem: format!("{}-{scale}", what.as_str()),
+            what: what.as_str(),
+            of: format!("{scale} scale"),
+            scale: Some(scale),
+            runs: runs.collect(),
+            sets: self.sets.clone(),
+        }
+    }
+
+    /// Makes the runs that are not finished; the first seed of every set comes first. Returns false if asked to stop.
+    ///
+    /// # Errors
+    /// What a run refuses; a finished run in the folder that is another experiment.
+    pub fn run(&self, session: &Session) -> Result<bool> {
+        for (index, seed) in self.seeds.iter().enumerate() {
+            for set in &self.datasets {
+                let planned = &set.runs[index];
+                if set.split.is_some() {
+                    imported_or_none(planned)?;
+                }
+                let name = planned.folder.0.display();
+                let mut experiment = planned.experiment.clone();
+                if planned.report().exists() {
+                    same_experiment(planned)?;
+                    let Some(more) = with_more_attacks(planned)? else {
+                        continue;
+                    };
+                    if !planned.folder.0.join("models").is_dir() {
+                        session.say(&format!(
+                            "{name}: its models are not there any more, so its table has the attacks that were run on them"
+                        ));
+                        continue;
+                    }
+                    experiment = more;
+                }
+                session.say(&name.to_string());
+                let _held = Held::run(&planned.folder.0, session.reporter.as_ref())?;
+                if let Some(file) = &set.split
+                    && !planned.folder.split().exists()
+                {
+                    import_split(session, planned, file, *seed)?;
+                }
+                let all = Stage::Report;
+                if !run::stages(session, &experiment, &planned.folder, all)? {
+                    return Ok(false);
+                }
+                dualmd::report(&planned.folder.0)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn experiment(
+    dataset: &Dataset,
+    path: Option<&str>,
+    args: &ReproduceOptions,
+    seed: u64,
+    epochs: Option<u64>,
+) -> Result<Experiment> {
+    let mut sets: Vec<String> = dataset.keys.iter().map(|k| (*k).to_owned()).collect();
+    match (dataset.remedy, path) {
+        (Some(remedy), None) => bail_usage!(
+            "no images of {title}: they may not be shipped with this program. {remedy}: --data {name}=PATH (or choose sets with --only)",
+            title = dataset.title,
+            name = dataset.name
+        ),
+        (Some(remedy), Some(path)) if !Path::new(path).exists() => bail_usage!(
+            "--data {name}={path}: there is no such file or folder. {remedy}",
+            name = dataset.name
+        ),
+        (_, Some(path)) => sets.push(format!("data.source={}", toml::Value::from(path))),
+        (None, None) => {}
+    }
+    if dataset.remedy.is_some() && args.what.is_text() {
+        let last = args.base.iter().rev().find(|(n, _)| n == dataset.name);
+        match last.map(|(_, folder)| folder) {
+            Some(folder) if Path::new(folder).exists() => {
+                sets.push(format!("model.base={}", toml::Value::from(folder.as_str())));
+            }
+            Some(folder) => bail_usage!(
+                "--base {name}={folder}: there is no such folder",
+                name = dataset.name
+            ),
+            None => bail_usage!(
+                "{title} begins with a Stable Diffusion folder, which may not be shipped with this program: --base {name}=FOLDER",
+                title = dataset.title,
+                name = dataset.name
+            ),
+        }
+    }
+    sets.extend(args.set.iter().cloned());
+    if args.set.iter().any(|s| s.trim_start().starts_with("seed")) {
+        bail_usage!("--set seed: the seeds are --seed and those after it (--seeds)");
+    }
+    if let Some(file) = &args.inception {
+        let file = toml::Value::from(file.display().to_string());
+        sets.push("sample.features=inception-2048".into());
+        sets.push(format!("sample.features_weights={file}"));
+    }
+    sets.extend(epochs.map(|epochs| format!("train.epochs={epochs}")));
+    sets.push(format!("seed={seed}"));
+    sets.extend(args.dtype.map(|dtype| format!("train.dtype={dtype}")));
+    Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)
+}
+
+/// Lengths of training to compare, in epochs: for most views none.
+fn lengths(args: &ReproduceOptions) -> Result<Vec<Option<u64>>> {
+    if args.what != What::Epochs {
+        return Ok(vec![None]);
+    }
+    let length = |set: &&String| {
+        let key = set.split('=').next().unwrap_or_default().trim();
+        key == "train" || key == "train.steps" || key == "train.epochs"
+    };
+    if let Some(set) = args.set.iter().find(length) {
+        bail_usage!("--set {set}: the lengths of training are those of --epochs");
+    }
+    let mut lengths = args.epochs.clone();
+    lengths.sort_unstable();
+    lengths.dedup();
+    Ok(lengths.into_iter().map(Some).collect())
+}
+
+/// Writes split.json of the SecMI code's file into a run's folder, where the run takes it from.
+fn import_split(session: &Session, planned: &Planned, file: &Path, seed: u64) -> Result<()> {
+    dualmd_files::create_private_folder(&planned.folder.0)?;
+    let source = &planned.experiment.data.source;
+    let (out, reporter) = (planned.folder.split(), session.reporter.as_ref());
+    files::import_split(file, source, &out, seed, reporter).map(drop)
+}
