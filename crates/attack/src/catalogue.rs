@@ -59,23 +59,6 @@ pub fn default_set_for(space: Space, prompts: bool) -> Vec<Method> {
         .collect()
 }
 
-/// Refuses an attack on captions where there are none: before a run, not after it.
-///
-/// # Errors
-/// [`AttackError::Parameter`] with the reason.
-pub fn check_prompts(spec: &AttackSpec, prompts: bool) -> Result<()> {
-    if !prompts && spec.compares_captions() {
-        return Err(AttackError::Parameter {
-            attack: spec.base().name(),
-            reason: format!(
-                "\"{spec}\" compares captions, and this model was trained without text: it needs a text-to-image model and \
-                 a caption for every image; leave it out"
-            ),
-        });
-    }
-    Ok(())
-}
-
 /// The attack of this name, with the defaults for pixels.
 ///
 /// # Errors

@@ -8,8 +8,8 @@ use dualmd_data::stream_for_id;
 use rand::Rng;
 use std::collections::BTreeMap;
 
-/// Share of either side that is known unless another is asked for: that of SecMI's public code.
-pub const FRACTION: f64 = 0.2;
+/// Share of either side that is known unless another is asked for.
+const FRACTION: f64 = dualmd_names::KNOWN_FRACTION;
 
 /// Some of the samples, with the truth about them.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -77,9 +77,7 @@ pub mod wen;
 pub use attack::{Access, Attack, AttackInfo, Learned, Method, Rule};
 pub use batch::{Batch, Model, NetworkCalls, Others};
 pub use captions::Over;
-pub use catalogue::{
-    ALL, Space, by_name, by_name_for, check_prompts, default_set, default_set_for, method,
-};
+pub use catalogue::{ALL, Space, by_name, by_name_for, default_set, default_set_for, method};
 pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap, ClidVec, thirds};
 pub use error::{AttackError, Result};

@@ -20,7 +20,7 @@
 //! the same thing.
 
 use crate::{Access, AttackError, AttackInfo, Result};
-use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_names::{AttackSpec, BaseAttack, BlackBox};
 use dualmd_torch::{Kind, Tensor};
 use serde_json::json;
 
@@ -47,73 +47,37 @@ impl Nearest {
     }
 }
 
-/// The attacks that see generated images only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlackBox {
-    /// The nearest of the images the model draws.
-    Nearest,
-    /// The same in features: `nn-features`.
-    Features,
-    /// The same on images that a DualMD pair drew in several rounds, so that one of the two models decides what is in them
-    /// (DualMD paper, A.5): `rounds@R`. Needs a service that lets its user choose where a generation starts; half of the
-    /// images favour the first model, half the second.
-    Rounds(usize),
-}
-
-impl BlackBox {
-    /// Of an attack that looks at generated images only, how it does; `None` of all others. Of a model that is told a text,
-    /// `rounds@R` is another attack ([`crate::drawn`]).
-    #[must_use]
-    pub fn of(spec: &AttackSpec) -> Option<Self> {
-        match (spec.base(), spec.rounds()) {
-            (BaseAttack::Nearest, _) => Some(Self::Nearest),
-            (BaseAttack::NearestFeatures, _) => Some(Self::Features),
-            // With nothing behind the number.
-            (BaseAttack::Rounds, Some(r)) if r.rounds >= 2 => {
-                (*spec == AttackSpec::in_rounds(r.rounds)).then_some(Self::Rounds(r.rounds))
-            }
-            _ => None,
-        }
-    }
-
-    /// Does it look at the images that were drawn anyway, as they are?
-    #[must_use]
-    pub const fn takes_drawn(self) -> bool {
-        matches!(self, Self::Nearest | Self::Features)
-    }
-
-    /// What the attack is, for reports and score files. `encoder`: what the features are of, where it compares features.
-    #[must_use]
-    pub fn info(self, generated: usize, encoder: &str) -> AttackInfo {
-        let nearest = AttackInfo {
-            name: BaseAttack::Nearest.name().into(),
-            title: "Nearest generated image".into(),
-            paper: "Chen et al. 2020, arXiv 1909.03935; Matsumoto et al. 2023, arXiv 2302.03262",
-            access: Access::BlackBox,
-            formula: "-min_j rmse(x, g_j) over the generated images g_j".into(),
-            network_calls_per_sample: 0,
-            parameters: json!({ "generated": generated }),
-            misses: "finds only images that are reproduced almost pixel by pixel among the images that were generated",
-        };
-        match self {
-            Self::Nearest => nearest,
-            Self::Features => AttackInfo {
-                name: BaseAttack::NearestFeatures.name().into(),
-                title: "Nearest generated image, by features".into(),
-                formula: "-min_j rms(f(x) - f(g_j)) over the generated images g_j, f the features of a network that knows nothing of the model".into(),
-                parameters: json!({ "generated": generated, "encoder": encoder }),
-                misses: "takes images of the same thing for near whether trained on or not; sees only what is among the images that were generated",
-                ..nearest
-            },
-            Self::Rounds(rounds) => AttackInfo {
-                name: AttackSpec::in_rounds(rounds).to_string(),
-                title: format!("Nearest image of {rounds} rounds with one model first"),
-                paper: "DualMD, appendix A.5; Matsumoto et al. 2023, arXiv 2302.03262",
-                access: Access::GreyBox,
-                parameters: json!({ "generated": generated, "rounds": rounds }),
-                ..nearest
-            },
-        }
+/// What the attack is, for reports and score files. `encoder`: what the features are of, where it compares features.
+#[must_use]
+pub fn info(attack: BlackBox, generated: usize, encoder: &str) -> AttackInfo {
+    let nearest = AttackInfo {
+        name: BaseAttack::Nearest.name().into(),
+        title: "Nearest generated image".into(),
+        paper: "Chen et al. 2020, arXiv 1909.03935; Matsumoto et al. 2023, arXiv 2302.03262",
+        access: Access::BlackBox,
+        formula: "-min_j rmse(x, g_j) over the generated images g_j".into(),
+        network_calls_per_sample: 0,
+        parameters: json!({ "generated": generated }),
+        misses: "finds only images that are reproduced almost pixel by pixel among the images that were generated",
+    };
+    match attack {
+        BlackBox::Nearest => nearest,
+        BlackBox::Features => AttackInfo {
+            name: BaseAttack::NearestFeatures.name().into(),
+            title: "Nearest generated image, by features".into(),
+            formula: "-min_j rms(f(x) - f(g_j)) over the generated images g_j, f the features of a network that knows nothing of the model".into(),
+            parameters: json!({ "generated": generated, "encoder": encoder }),
+            misses: "takes images of the same thing for near whether trained on or not; sees only what is among the images that were generated",
+            ..nearest
+        },
+        BlackBox::Rounds(rounds) => AttackInfo {
+            name: AttackSpec::in_rounds(rounds).to_string(),
+            title: format!("Nearest image of {rounds} rounds with one model first"),
+            paper: "DualMD, appendix A.5; Matsumoto et al. 2023, arXiv 2302.03262",
+            access: Access::GreyBox,
+            parameters: json!({ "generated": generated, "rounds": rounds }),
+            ..nearest
+        },
     }
 }
 

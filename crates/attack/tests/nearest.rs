@@ -1,7 +1,8 @@
 //! The nearest generated image.
 
-use dualmd_attack::nn::{BlackBox, feature_scores, nearest};
+use dualmd_attack::nn::{feature_scores, info, nearest};
 use dualmd_data::stream;
+use dualmd_names::BlackBox;
 use dualmd_torch::{Device, Kind, Tensor, noise};
 
 #[test]
@@ -68,7 +69,10 @@ fn refuses_what_cannot_be_compared() {
     );
     assert!(nearest(&zeros(0, 4), &zeros(2, 4)).unwrap().is_empty());
     assert!(feature_scores(&zeros(1, 4), &zeros(2, 5)).is_err());
-    assert_eq!(BlackBox::Nearest.info(100, "").parameters["generated"], 100);
+    assert_eq!(
+        info(BlackBox::Nearest, 100, "").parameters["generated"],
+        100
+    );
 }
 
 /// Rows (3, 4) and (0, 0) from (0, 0): 5 / sqrt 2 and 0, in the features' own units.
@@ -84,7 +88,7 @@ fn features_score_by_their_own_distance() {
     for other in ["loss", "rounds@1", "rounds@2+second", "rounds@2+captions"] {
         assert_eq!(of(other), None, "{other}");
     }
-    let info = BlackBox::Features.info(8, "net-2");
+    let info = info(BlackBox::Features, 8, "net-2");
     assert_eq!(
         (info.name.as_str(), &info.parameters["encoder"]),
         ("nn-features", &"net-2".into())

@@ -7,10 +7,7 @@ use dualmd_attack::AttackError;
 /// Exit status of what was asked to stop: the shell's 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
 
-/// Arguments that only turn out wrong after they were parsed: exit code 2, as for those that clap refuses.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
+pub use dualmd_experiment::{Usage, usage};
 
 /// The exit code of a failure: 2 for wrong arguments, 130 where a stop was asked for, 1 for everything else.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
@@ -25,22 +22,6 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
             )
     });
     if wrong_arguments { 2 } else { 1 }
-}
-
-/// A failure that what was typed is to blame for: its words, with exit code 2.
-pub fn usage(error: anyhow::Error) -> anyhow::Error {
-    match exit_code(&error) {
-        1 => Usage(format!("{error:#}")).into(),
-        _ => error,
-    }
-}
-
-/// As `anyhow::bail!`, for wrong arguments.
-#[macro_export]
-macro_rules! bail_usage {
-    ($($text:tt)*) => {
-        return Err($crate::errors::Usage(format!($($text)*)).into())
-    };
 }
 
 /// The text for stderr: "error: ..." and one "  because: ..." line per cause, without repeating a cause that the line
@@ -83,6 +64,7 @@ pub fn harmless(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{exit_code, harmless, render, usage};
+    use crate::bail_usage;
     use anyhow::{Context, anyhow};
 
     #[test]

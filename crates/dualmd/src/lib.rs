@@ -1,9 +1,9 @@
 //! `dualmd`: trains diffusion models that do not give their training images away, and measures what any diffusion
 //! model gives away. This is the library; the program is `crates/cli`.
 //!
-//! `experiment` is what was written in a file, `plan` what will be done; `stages` are the parts of a run, each reading from and
-//! writing to the run's folder. A [`Session`] says with what it is done, who hears of it and how it is stopped. Nothing here
-//! prints.
+//! A [`Session`] says with what the work is done, who hears of it and how it is stopped; there is a function for each thing to do, with
+//! its options. [`experiment`] is what was written in a file, [`plan`] what will be done; [`stages`] are the parts of a run, each
+//! reading from and writing to the run's folder. Nothing here prints.
 
 #![cfg_attr(
     not(test),
@@ -19,10 +19,8 @@
 pub mod audit;
 #[cfg(feature = "caption")]
 pub mod caption;
-pub mod choices;
 pub mod engine;
 pub mod errors;
-pub mod experiment;
 pub mod files;
 pub mod inputs;
 pub mod launcher;
@@ -30,8 +28,6 @@ pub mod lira;
 pub mod machine;
 pub mod memorisation;
 pub mod metrics;
-pub mod plan;
-pub mod presets;
 pub mod report;
 pub mod reporter;
 pub mod room;
@@ -40,8 +36,9 @@ pub mod sampling;
 pub mod selftest;
 pub mod session;
 pub mod stages;
-pub mod suggest;
 pub mod train;
+
+pub use dualmd_experiment::{bail_usage, choices, experiment, plan, presets, suggest};
 
 pub use audit::{AuditOptions, ScoreOptions, attack, audit};
 #[cfg(feature = "caption")]

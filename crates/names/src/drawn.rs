@@ -98,3 +98,39 @@ impl From<Drawn> for AttackSpec {
         }
     }
 }
+
+/// The attacks that see generated images only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlackBox {
+    /// The nearest of the images the model draws.
+    Nearest,
+    /// The same in features: `nn-features`.
+    Features,
+    /// The same on images that a DualMD pair drew in several rounds, so that one of the two models decides what is in them
+    /// (DualMD paper, A.5): `rounds@R`. Needs a service that lets its user choose where a generation starts; half of the
+    /// images favour the first model, half the second.
+    Rounds(usize),
+}
+
+impl BlackBox {
+    /// Of an attack that looks at generated images only, how it does; `None` of all others. Of a model that is told a text,
+    /// `rounds@R` is another attack ([`Drawn`]).
+    #[must_use]
+    pub fn of(spec: &AttackSpec) -> Option<Self> {
+        match (spec.base(), spec.rounds()) {
+            (BaseAttack::Nearest, _) => Some(Self::Nearest),
+            (BaseAttack::NearestFeatures, _) => Some(Self::Features),
+            // With nothing behind the number.
+            (BaseAttack::Rounds, Some(r)) if r.rounds >= 2 => {
+                (*spec == AttackSpec::in_rounds(r.rounds)).then_some(Self::Rounds(r.rounds))
+            }
+            _ => None,
+        }
+    }
+
+    /// Does it look at the images that were drawn anyway, as they are?
+    #[must_use]
+    pub const fn takes_drawn(self) -> bool {
+        matches!(self, Self::Nearest | Self::Features)
+    }
+}

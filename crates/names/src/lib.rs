@@ -29,8 +29,11 @@ pub mod model;
 pub mod spec;
 
 pub use defense::{Defense, DefenseFacts, MadeFrom, NoDefense};
-pub use drawn::{Drawn, Rounds, Similarity};
+pub use drawn::{BlackBox, Drawn, Rounds, Similarity};
 pub use error::NameError;
 pub use facts::{BaseAttack, Cost, Facts, Kind, Needs, RunsOn};
 pub use model::{Half, ModelKind, Part};
 pub use spec::{AttackSpec, Over, Variant, title};
+
+/// Share of either side whose membership attacks that learn are told, unless another is asked for: that of SecMI's public code.
+pub const KNOWN_FRACTION: f64 = 0.2;

@@ -4,7 +4,7 @@
 
 mod parse;
 
-use crate::drawn::{Drawn, Rounds, Similarity};
+use crate::drawn::{BlackBox, Drawn, Rounds, Similarity};
 use crate::facts::{BaseAttack, Kind, Needs};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
@@ -199,6 +199,12 @@ impl AttackSpec {
     #[must_use]
     pub fn compares_drawn(&self) -> bool {
         self.base.facts().kind == Kind::Likeness
+    }
+
+    /// Does it need the images that the model drew, as they are?
+    #[must_use]
+    pub fn needs_images(&self) -> bool {
+        self.compares_drawn() || BlackBox::of(self).is_some_and(BlackBox::takes_drawn)
     }
 
     /// Name for people: that of the attack, with the name in brackets where there is more to it.

@@ -49,27 +49,7 @@ fn names_lead_to_their_attacks() {
 }
 
 #[test]
-fn attacks_on_captions_say_what_they_need() {
-    for name in [
-        "clid",
-        "clid-vec",
-        "clid-gap@500",
-        "wen",
-        "pia-sd-2024",
-        "loss+captions",
-        "sima@50+captions-mean+flip",
-    ] {
-        let spec: AttackSpec = name.parse().unwrap();
-        let refused = check_prompts(&spec, false).unwrap_err().to_string();
-        assert!(
-            refused.contains(name) && refused.contains("trained without text"),
-            "{refused}"
-        );
-        check_prompts(&spec, true).unwrap();
-    }
-    for name in ["loss", "sima+flip"] {
-        check_prompts(&name.parse().unwrap(), false).unwrap();
-    }
+fn attacks_on_captions_say_so() {
     let info = by_name("sima@50+captions-mean+flip").unwrap().info();
     assert_eq!(
         (info.name.as_str(), info.parameters["captions"].as_str()),

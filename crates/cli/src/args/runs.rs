@@ -510,7 +510,7 @@ pub struct ScoreArgs {
     pub features_weights: Option<PathBuf>,
 
     /// Share of the images whose membership attacks that learn (secmi-nn, gsa1, ...) are told; they score the rest
-    #[arg(long, value_name = "SHARE", default_value_t = dualmd_attack::known::FRACTION, value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value_t = dualmd_names::KNOWN_FRACTION, value_parser = share)]
     pub known_fraction: f64,
 
     /// What is drawn for the attacks that look at images.

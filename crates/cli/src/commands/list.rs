@@ -3,8 +3,8 @@
 use crate::args::Listing;
 use anyhow::Result;
 use dualmd::presets::PRESETS;
-use dualmd_attack::nn::BlackBox;
-use dualmd_attack::{AttackInfo, Space, similarity};
+use dualmd_attack::{AttackInfo, Space, nn, similarity};
+use dualmd_names::BlackBox;
 use dualmd_names::{AttackSpec, Defense, Similarity};
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             let infos: Vec<AttackInfo> = infos.collect::<Result<_>>()?;
             let similar = Similarity::ALL.map(|form| similarity::info(form, 3, ""));
             let black_boxes = [BlackBox::Nearest, BlackBox::Features, BlackBox::Rounds(2)];
-            let black_boxes = black_boxes.map(|attack| attack.info(0, ""));
+            let black_boxes = black_boxes.map(|attack| nn::info(attack, 0, ""));
             for info in infos.into_iter().chain(similar).chain(black_boxes) {
                 let access = serde_json::to_value(info.access)?;
                 outln!(

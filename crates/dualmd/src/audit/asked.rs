@@ -2,16 +2,13 @@
 
 use super::options::ScoreOptions;
 use crate::bail_usage;
-use crate::errors::usage;
-use crate::stages::similar;
 use anyhow::Result;
-use dualmd_attack::check_prompts;
-use dualmd_attack::nn::BlackBox;
+use dualmd_experiment::attacks;
 use dualmd_names::{AttackSpec, BaseAttack, Needs, Similarity};
 
 /// The attacks that are named; all usual ones that fit if none are. Of a pair, what it generates is attacked and what both models
 /// together would give away; the attacks on one model only if they are asked for.
-pub fn attacks(
+pub fn asked(
     args: &ScoreOptions,
     pair: bool,
     text: bool,
@@ -35,7 +32,7 @@ pub fn attacks(
             let on_shadow = |a: &AttackSpec| a.clone().on_shadow();
             let taught: Vec<AttackSpec> = all.iter().filter_map(on_shadow).collect();
             all.extend(taught);
-            if text && similar::has_places(args.features) {
+            if text && attacks::has_places(args.features) {
                 let forms = Similarity::ALL.map(|form| AttackSpec::from(form.attack()));
                 all.extend(forms.into_iter().filter_map(AttackSpec::on_shadow));
             }
@@ -53,11 +50,7 @@ pub fn attacks(
         return used(args, all);
     }
     for spec in named {
-        let by_captions =
-            similar::check(spec, text, args.features, args.draw.steps).map_err(usage)?;
-        if !by_captions && BlackBox::of(spec).is_none() {
-            check_prompts(spec, text).map_err(|e| usage(e.into()))?;
-        }
+        attacks::check(spec, text, args.features, args.draw.steps)?;
         if spec.takes_pair() && !pair {
             bail_usage!(
                 "attack {spec} takes the two models of a DualMD pair: name both model folders (--pair MODEL1 MODEL2)"

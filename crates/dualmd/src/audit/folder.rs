@@ -171,7 +171,7 @@ fn model(
     let (name, args) = (audited.name.as_str(), &options.score);
     let seed = args.seed;
     let text = case.generator.first().text().is_some();
-    let attacks = asked::attacks(args, audited.is_pair(), text, true)?;
+    let attacks = asked::asked(args, audited.is_pair(), text, true)?;
     let draw =
         |model, images, folder: &Path, seed| drawn(session, model, images, args, folder, seed);
     let generated = draw(&case.generator, &case.images, &run.samples(name), seed)?;

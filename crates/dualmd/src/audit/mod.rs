@@ -19,7 +19,6 @@ use crate::stages::create_folder;
 use crate::stages::held::Held;
 use crate::stages::score::{self, Kept, Scored, Shadow, Subject, parts, score};
 use crate::stages::shadow;
-use crate::stages::similar::needs_images;
 use anyhow::{Result, bail};
 use audited::Audited;
 use case::Case;
@@ -53,10 +52,10 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     dualmd_files::check_target(out)?;
     let case = Case::open(session, options, &audited)?;
     let text = case.generator.first().text().is_some();
-    let attacks = asked::attacks(options, audited.is_pair(), text, false)?;
+    let attacks = asked::asked(options, audited.is_pair(), text, false)?;
     let seed = options.seed;
     let draw = |model, images, seed| generate(session, model, images, options, seed);
-    let generated = match attacks.iter().any(needs_images) {
+    let generated = match attacks.iter().any(AttackSpec::needs_images) {
         true => Some(draw(&case.generator, &case.images, seed)?),
         false => None,
     };

@@ -68,7 +68,7 @@ impl ScoreOptions {
             shadow: None,
             features: Features::Auto,
             features_weights: None,
-            known_fraction: dualmd_attack::known::FRACTION,
+            known_fraction: dualmd_names::KNOWN_FRACTION,
             draw: DrawOptions::default(),
             weights: Weights::Ema,
             batch: 64,

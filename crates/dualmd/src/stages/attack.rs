@@ -4,7 +4,6 @@ use super::prepare::Images;
 use super::sample::{Generator, read_samples};
 use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
-use super::similar::needs_images;
 use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility};
 use crate::choices::Weights;
 use crate::plan::{Plan, REFERENCE, Target};
@@ -160,7 +159,7 @@ fn attack_one(
     } else {
         None
     };
-    let generated = if target.attacks.iter().any(needs_images) {
+    let generated = if target.attacks.iter().any(AttackSpec::needs_images) {
         Some(read_samples(run, &target.name)?)
     } else {
         None

@@ -8,7 +8,6 @@
 use super::held::Held;
 use super::prepare::{self, Images, prepare, subset};
 use super::score::Label;
-use super::similar::needs_images;
 use super::text::captions_of;
 use super::{RunFolder, sample, trainings};
 use crate::bail_usage;
@@ -51,7 +50,7 @@ pub fn seed(seed: u64) -> u64 {
 
 /// Do attacks compare what the shadow draws?
 pub fn draws(attacks: &[AttackSpec]) -> bool {
-    attacks.iter().any(|a| a.is_shadowed() && needs_images(a))
+    attacks.iter().any(|a| a.is_shadowed() && a.needs_images())
 }
 
 /// Members and non-members of the shadow: as many of either as the run has, or as many non-members as are left.

@@ -5,12 +5,10 @@ use super::sample::{self, Prompts, Sampling};
 use super::score::{Subject, hash_tensor};
 use super::text::Encoded;
 use super::utility::{extract, unit};
-use crate::bail_usage;
-use crate::choices::{Features, Order, Sampler};
+use crate::choices::{Order, Sampler};
 use crate::session::Session;
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_attack::captions::combined;
-use dualmd_attack::nn::BlackBox;
 use dualmd_attack::similarity::{channel_similarities, learnt, sim_mean};
 use dualmd_attack::{AttackError, AttackInfo, Known};
 use dualmd_diffusion::sampler::initial_noise;
@@ -24,45 +22,6 @@ use std::time::Instant;
 
 /// Samples whose places are compared at once: with three generations each, 49 places of 1,280 f64 take 2 MB a sample.
 const CHUNK: i64 = 16;
-
-/// Does an attack need the images that the model drew, as they are?
-pub fn needs_images(spec: &AttackSpec) -> bool {
-    spec.compares_drawn() || BlackBox::of(spec).is_some_and(BlackBox::takes_drawn)
-}
-
-/// Do these features know places, which the `pw` attacks compare?
-pub fn has_places(features: Features) -> bool {
-    use Features::{Auto, EffLite0, None, Pixels, Vit};
-    matches!(features, Auto | EffLite0 | None | Pixels | Vit)
-}
-
-/// Is this an attack by what captions draw? `text`: the models are told a text; `features`: what images are compared by;
-/// `steps`: denoising steps of an image.
-///
-/// # Errors
-/// It is one, or takes rounds, and cannot be run on these models.
-pub fn check(spec: &AttackSpec, text: bool, features: Features, steps: usize) -> Result<bool> {
-    if spec.rounds().is_some_and(|r| r.rounds > steps) {
-        bail_usage!(
-            "attack {spec}: images take {steps} steps, so there are at most {steps} rounds"
-        );
-    }
-    match spec.drawn() {
-        Some(drawn) if text => {
-            if drawn.form.learns() && !has_places(features) {
-                bail_usage!(
-                    "attack {spec} compares place by place, and {features} has one vector an image: use efflite0, vit or pixels \
-                     (sample.features)"
-                );
-            }
-            Ok(true)
-        }
-        Some(_) if BlackBox::of(spec).is_none() => bail_usage!(
-            "attack {spec} asks a text-to-image model for the samples' captions, and this one is told no text; leave it out"
-        ),
-        _ => Ok(false),
-    }
-}
 
 /// One vector for each of images [N, C, H, W] in [-1, 1], [N, D] f32. A single image will do.
 ///

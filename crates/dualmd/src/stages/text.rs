@@ -338,6 +338,14 @@ pub fn in_parts<T>(x: &Tensor, work: impl Fn(&Tensor) -> Result<T>) -> Result<Ve
 mod tests {
     use super::*;
 
+    #[test]
+    fn experiments_name_the_networks_that_there_are() {
+        let names = dualmd_diffusion::latent::LATENT_PRESETS
+            .iter()
+            .map(|p| p.name);
+        assert!(names.eq(dualmd_experiment::experiment::TEXT_NETWORKS));
+    }
+
     /// Made once for a key, and again where the file is no longer whole.
     #[test]
     fn what_was_encoded_is_read_again() {

@@ -7,7 +7,7 @@ use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use anyhow::Result;
 use dualmd_attack::AttackInfo;
-use dualmd_attack::nn::BlackBox;
+use dualmd_names::BlackBox;
 use dualmd_names::{AttackSpec, Needs};
 use dualmd_torch::{Device, Kind, Tensor};
 use serde::Serialize;

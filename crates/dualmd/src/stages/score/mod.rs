@@ -15,11 +15,12 @@ use crate::reporter::ProgressEvent;
 use crate::session::Session;
 use anyhow::{Context, Result};
 use depends::Base;
-use dualmd_attack::nn::{self, BlackBox, feature_scores, nearest};
+use dualmd_attack::nn::{self, feature_scores, nearest};
 use dualmd_attack::{AttackError, AttackInfo, Known, Method, Others, RunOptions, Space};
 use dualmd_audit::ScoreRow;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::Extractor;
+use dualmd_names::BlackBox;
 use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
 use dualmd_record::scores::{FAILED, OK, ScoredAttack, Scores, TrainedOn};
 use dualmd_torch::{Device, Tensor};
@@ -214,7 +215,7 @@ pub fn score(
                     _ => subject.drawing.n,
                 };
                 let encoder = subject.extractor.map(Extractor::name);
-                let info = kind.info(n, &encoder.unwrap_or_default());
+                let info = nn::info(kind, n, &encoder.unwrap_or_default());
                 let fingerprint = base.black_box(kind, &info, subject)?;
                 (info, fingerprint, Err(kind))
             }

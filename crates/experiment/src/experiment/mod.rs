@@ -16,7 +16,7 @@ mod layers;
 #[cfg(test)]
 mod tests;
 
-pub use check::{BASE, REFERENCE, SHADOW};
+pub use check::{BASE, REFERENCE, SHADOW, TEXT_NETWORKS};
 pub use layers::Source;
 
 use crate::choices::{
@@ -378,7 +378,7 @@ impl Default for Audit {
                 .to_vec(),
             weights: Weights::default(),
             batch: 64,
-            known_fraction: dualmd_attack::known::FRACTION,
+            known_fraction: dualmd_names::KNOWN_FRACTION,
             delta: 1e-5,
             black_box: true,
         }

@@ -1,7 +1,7 @@
 //! The layers an experiment is written in: a preset or a file, then each `--set` in turn.
 
 use super::{Experiment, epochs, keys};
-use crate::errors::usage;
+use crate::usage;
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_files::limit;
 use dualmd_names::{AttackSpec, NameError};

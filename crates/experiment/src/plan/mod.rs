@@ -17,14 +17,12 @@ pub use captions::CaptionFacts;
 pub use describe::grouped;
 pub use schedule::{Job, JobKind, Target, training_seed};
 
-use crate::bail_usage;
 use crate::choices::{Features, SplitMethod};
 use crate::experiment::{Audit, Distill, Experiment, Sample, Train, epochs};
-use crate::stages::similar;
 use crate::suggest::nearest;
+use crate::{attacks, bail_usage};
 use anyhow::{Context as _, Result, bail};
-use dualmd_attack::nn::BlackBox;
-use dualmd_files::limit;
+use dualmd_files::{limit, shown};
 use dualmd_names::BaseAttack;
 pub use dualmd_record::plan::Versions;
 use serde::{Deserialize, Serialize};
@@ -294,7 +292,10 @@ impl Plan {
     /// # Errors
     /// The folder cannot be written to.
     pub fn save(&self, path: &Path) -> Result<()> {
-        crate::stages::write_json(path, self)
+        let mut text = serde_json::to_vec_pretty(self)
+            .with_context(|| format!("cannot write {}", shown(path)))?;
+        text.push(b'\n');
+        Ok(dualmd_files::write(path, &text)?)
     }
 
     /// Reads `plan.json`.
@@ -325,8 +326,7 @@ impl Plan {
 fn check_attacks(experiment: &Experiment) -> Result<()> {
     let (text, sample) = (experiment.is_text(), &experiment.sample);
     for attack in &experiment.audit.attacks {
-        let by_captions =
-            similar::check(attack, text, sample.features, sample.steps).context("audit.attacks")?;
+        attacks::check(attack, text, sample.features, sample.steps).context("audit.attacks")?;
         if attack.base() == BaseAttack::NearestFeatures
             && matches!(sample.features, Features::Pixels | Features::None)
         {
@@ -336,9 +336,6 @@ fn check_attacks(experiment: &Experiment) -> Result<()> {
                 sample.features,
                 BaseAttack::Nearest.name()
             );
-        }
-        if !by_captions && BlackBox::of(attack).is_none() {
-            dualmd_attack::check_prompts(attack, text)?;
         }
     }
     Ok(())

@@ -4,10 +4,11 @@ use super::{Experiment, ModelEntry, Train};
 use crate::choices::{CaptionChoice, Features, Init, SplitMethod};
 use crate::suggest::nearest;
 use anyhow::{Result, bail};
-use dualmd_diffusion::latent::LATENT_PRESETS;
 use dualmd_names::{Defense, ModelKind, Part};
 use std::collections::BTreeMap;
 
+/// Networks of text-to-image models that `model.preset` may name (`dualmd_diffusion::latent::LATENT_PRESETS`).
+pub const TEXT_NETWORKS: [&str; 2] = ["t2i-pixels-32", "t2i-latent-small"];
 /// The model of other images that attacks may compare with.
 pub const REFERENCE: &str = ModelKind::REFERENCE;
 /// Folder of a run's shadow, and the name that its seed comes from.
@@ -135,7 +136,7 @@ impl Experiment {
     /// Is it about text-to-image models?
     pub fn is_text(&self) -> bool {
         let model = &self.model;
-        model.base.is_some() || LATENT_PRESETS.iter().any(|p| p.name == model.preset)
+        model.base.is_some() || TEXT_NETWORKS.contains(&model.preset.as_str())
     }
 
     /// Do models start from one that was trained before?
@@ -176,7 +177,7 @@ impl Experiment {
             if !text {
                 problems.push(format!(
                     "[pretrain] is for text-to-image models (model.preset = \"{}\"), and this is {preset}",
-                    LATENT_PRESETS.iter().map(|p| p.name).collect::<Vec<_>>().join("\" or \"")
+                    TEXT_NETWORKS.join("\" or \"")
                 ));
             }
             if self.model.base.is_some() {

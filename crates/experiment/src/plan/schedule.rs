@@ -3,7 +3,6 @@
 use super::DataFacts;
 use crate::choices::Init;
 use crate::experiment::{BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, Train, epochs};
-use crate::stages::similar::needs_images;
 use anyhow::Result;
 use dualmd_names::{AttackSpec, BaseAttack, Defense, MadeFrom, ModelKind, Needs, Part};
 use serde::{Deserialize, Serialize};
@@ -309,14 +308,14 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
         }
     }
     // What looks at drawn images alone can be run on whatever draws.
-    for attack in audit.attacks.iter().filter(|a| needs_images(a)) {
+    for attack in audit.attacks.iter().filter(|a| a.needs_images()) {
         if !black_box.contains(attack) {
             black_box.push(attack.clone());
         }
     }
     // Some attacks take the two models of a pair, all others take one model.
     let named = |pair: bool| {
-        let all = audit.attacks.iter().filter(|a| !needs_images(a));
+        let all = audit.attacks.iter().filter(|a| !a.needs_images());
         all.filter(move |a| a.takes_pair() == pair).cloned()
     };
     let single = |name: &str, defense: ModelKind, needs: Vec<String>| Target {
