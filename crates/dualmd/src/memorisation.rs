@@ -14,7 +14,7 @@ use crate::stages::memorisation::{Found, Measure, Prompt, Real};
 use crate::stages::pictures::{as_seen, pictures, tensor_of_all};
 use crate::stages::sample::Generator;
 use crate::stages::text::captions_of;
-use crate::stages::{create_folder, remove, utility, write_json};
+use crate::stages::{create_folder, remove, utility};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
 use dualmd_attack::memorisation::Mitigation;
@@ -23,14 +23,12 @@ use dualmd_data::{ImageSet, LoadOptions, Record, Split, drawn, save_png};
 use dualmd_diffusion::Model;
 use dualmd_encoders::ClipModel;
 use dualmd_files::limit;
+use dualmd_record::memorisation::{FitScores, Memorisation, PromptMeasure};
+use dualmd_record::plan::Versions;
 use dualmd_torch::Tensor;
-use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use summary::Summary;
-
-/// Version of `memorisation.json`; fields may be added without changing it.
-const SCHEMA: u32 = 1;
 
 /// Prompts, and their images where there are any.
 struct Case {
@@ -231,32 +229,46 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         .iter()
         .map(|m| m.display().to_string())
         .collect();
-    let mut report = json!({
-        "schema": SCHEMA,
-        "models": models, "weights_blake3": generator.fingerprint(), "weights": args.weights.as_str(),
-        "seed": seed, "command": session.command,
-        "versions": { "dualmd": env!("CARGO_PKG_VERSION"), "libtorch": dualmd_torch::LIBTORCH_VERSION },
-        "dtype": engine.precision.name(),
-        "generations": args.n, "steps": args.steps, "guidance": args.guidance, "order": args.order.as_str(),
-        "n_memorised": summary.count(true), "n_others": summary.count(false),
-        "t_error": summary.measured(|f| f.t_error, -1.0)?,
-        "mean_norm": summary.measured(|f| f.mean_norm, 1.0)?,
-        "first_norm": summary.measured(|f| f.first_norm, 1.0)?,
-        "similarity": extractor.as_ref().map(|e| summary.similarity(&e.name())).transpose()?,
-        "clip_score": args.clip.as_ref().map(|folder| summary.clip(folder)),
-        "fit": match &fitting {
-            Some(fitting) => Some(fitted(fitting, &summary, &case)?),
-            None => unfit.map(|reason| json!({ "reason": reason })),
+    let report = Memorisation {
+        models,
+        weights_blake3: generator.fingerprint().to_owned(),
+        weights: args.weights.as_str().to_owned(),
+        seed,
+        command: session.command.clone(),
+        versions: Versions {
+            dualmd: env!("CARGO_PKG_VERSION").into(),
+            libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
         },
-        "mitigation": measure.mitigation.map(|m| summary.remedied(&m)),
-    });
-    report["t_error"]["t"] = secmi.error_at().into();
-    write_json(&args.out.join("memorisation.json"), &report)?;
+        dtype: engine.precision.name().to_owned(),
+        generations: args.n,
+        steps: args.steps,
+        guidance: args.guidance,
+        order: args.order.as_str().to_owned(),
+        n_memorised: summary.count(true),
+        n_others: summary.count(false),
+        t_error: PromptMeasure {
+            t: Some(secmi.error_at()),
+            ..summary.measured(|f| f.t_error, -1.0)?
+        },
+        mean_norm: summary.measured(|f| f.mean_norm, 1.0)?,
+        first_norm: summary.measured(|f| f.first_norm, 1.0)?,
+        similarity: extractor
+            .as_ref()
+            .map(|e| summary.similarity(&e.name()))
+            .transpose()?,
+        clip_score: args.clip.as_ref().map(|folder| summary.clip(folder)),
+        fit: match &fitting {
+            Some(fitting) => Some(fitted(fitting, &summary, &case)?),
+            None => unfit.map(|reason| FitScores::Missing { reason }),
+        },
+        mitigation: measure.mitigation.map(|m| summary.remedied(&m)),
+    };
+    dualmd_record::write(&args.out.join("memorisation.json"), &report)?;
     session.reporter.finished(
         "memorisation",
         &format!("{} prompts in {}", found.len(), args.out.display()),
     );
-    Ok(summary.lines(&report))
+    Ok(summary::lines(&report))
 }
 
 /// `PPPP-I.png`: image I of prompt P.
@@ -310,14 +322,14 @@ fn fitting(
 }
 
 /// What the fits came to, with what they are worth and what the prompts' own images reach.
-fn fitted(fitting: &Fitting, summary: &Summary<'_>, case: &Case) -> Result<serde_json::Value> {
+fn fitted(fitting: &Fitting, summary: &Summary<'_>, case: &Case) -> Result<FitScores> {
     let mut real = Vec::new();
     if let Some((images, members)) = &case.images {
         let own = case.prompts[..*members].iter().map(|p| p.text.as_str());
         let own: Vec<&str> = own.collect();
         real = fitting.of(&own, &images.narrow(0, 0, *members as i64))?;
     }
-    Ok(summary.fit(fitting, &real))
+    Ok(FitScores::Measured(Box::new(summary.fit(fitting, &real))))
 }
 
 impl PromptSource {

@@ -13,11 +13,11 @@
 
 use crate::{EncoderError, Result};
 use dualmd_data::{UnionFind, stream};
+use dualmd_record::memorisation::Calibration;
 use dualmd_torch::tch::{COptimizer, Reduction, with_grad};
 use dualmd_torch::{Kind, Tensor, no_grad, noise, unit_rows};
 use rand::Rng;
 use rand::seq::SliceRandom;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Version of what a head is learnt by.
@@ -49,35 +49,6 @@ pub struct Pairs<'a> {
     pub texts: &'a Tensor,
     /// Rows of each image's texts, the main one first.
     pub of: &'a [Vec<usize>],
-}
-
-/// What a fit is worth, on pairs that nothing was learnt from or chosen by.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Calibration {
-    /// Images that were learnt from.
-    pub learnt: usize,
-    /// Images that said when to stop.
-    pub chosen_by: usize,
-    /// Images that the following is about.
-    pub images: usize,
-    /// Updates.
-    pub steps: u64,
-    /// Mean fit of an image and its own main text.
-    pub own: f64,
-    /// Mean fit of an image and another's main text.
-    pub other: f64,
-    /// Share of the images whose own text fits best of all texts; chance is one in so many.
-    pub found_first: f64,
-    /// Chance that a text of its own fits an image better than a strange one, ties counting half.
-    pub auc: f64,
-}
-
-impl Calibration {
-    /// A fit between what strange texts reach (0) and what own texts of real images do (1).
-    #[must_use]
-    pub fn relative(&self, fit: f64) -> f64 {
-        (fit - self.other) / (self.own - self.other)
-    }
 }
 
 /// The two maps.

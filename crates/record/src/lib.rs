@@ -16,6 +16,7 @@
 //! | [`exposed`] | `exposed.json` |
 //! | [`plan`] | `plan.json` of an audit |
 //! | [`lira`] | `lira.json` |
+//! | [`memorisation`] | `memorisation.json` |
 //! | [`schemas`] | JSON schemas of them all, for `docs/schema/` |
 //! | [`number`] | numbers that files of other programs write in more than one way |
 //!
@@ -44,6 +45,7 @@ pub mod exposed;
 mod file;
 pub mod folder;
 pub mod lira;
+pub mod memorisation;
 pub mod number;
 pub mod plan;
 pub mod samples;

@@ -44,7 +44,7 @@ impl RunFile for AuditPlan {
 }
 
 /// Versions that results depend on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Versions {
     /// This program.
     pub dualmd: String,

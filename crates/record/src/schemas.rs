@@ -4,6 +4,7 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
 use crate::exposed::Exposed;
+use crate::memorisation::Memorisation;
 use crate::samples::{DrawnFrom, Nearest, PromptedImage};
 use crate::training::{LogLine, Training};
 use crate::{RunFile, schema};
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Schema> {
         other::<Vec<Exposed>>("exposed", "exposed.json"),
         other::<LogLine>("log", "logs/MODEL.jsonl, each line"),
         object::<lira::Lira>("lira", "lira.json"),
+        object::<Memorisation>("memorisation", "memorisation.json"),
         object::<Nearest>("nearest", "samples/MODEL/nearest.json"),
         other::<Vec<PromptedImage>>("prompts", "samples/MODEL/prompts.json"),
         object::<plan::AuditPlan>("plan-of-audit", "plan.json of `dualmd audit`"),

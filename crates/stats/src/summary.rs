@@ -1,6 +1,7 @@
 //! Everything a row of a report says about one attack.
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::CONFIDENCE;
 use crate::auc::{IntervalMethod, auc_interval};
@@ -12,7 +13,7 @@ use crate::roc::{OperatingPoint, Roc};
 const REPLICATES: usize = 2000;
 
 /// Statistics of one attack on one model; serialises with the names of `report.json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AttackSummary {
     /// Members scored.
     pub n_members: usize,

@@ -251,4 +251,6 @@ pub enum Listing {
     Presets,
     /// image sets that are part of the program
     Datasets,
+    /// keys of experiment files, with their defaults and what they may be
+    Keys,
 }

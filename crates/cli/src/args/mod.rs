@@ -245,7 +245,7 @@ pub enum Command {
     )]
     Export(ExportArgs),
 
-    /// List attacks, defences, presets or bundled image sets
+    /// List attacks, defences, presets, bundled image sets or the keys of experiment files
     #[command(after_help = "Example:\n  dualmd list attacks")]
     List(ListArgs),
 }

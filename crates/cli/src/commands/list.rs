@@ -2,6 +2,7 @@
 
 use crate::args::Listing;
 use anyhow::Result;
+use dualmd::experiment::Key;
 use dualmd::presets::PRESETS;
 use dualmd_attack::{AttackInfo, Space, nn, similarity};
 use dualmd_names::BlackBox;
@@ -63,6 +64,19 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             }
             for preset in dualmd_diffusion::latent::LATENT_PRESETS {
                 outln!("  {:<14} {}", preset.name, preset.about)?;
+            }
+        }
+        Listing::Keys => {
+            for Key {
+                path,
+                about,
+                default,
+                needed,
+            } in dualmd::experiment::keys()
+            {
+                let default = default.map_or_else(String::new, |d| format!(" = {d}"));
+                let needed = needed.map_or_else(String::new, |n| format!(" ({n})"));
+                outln!("{path}{default}{needed}\n    {about}")?;
             }
         }
         Listing::Datasets => {

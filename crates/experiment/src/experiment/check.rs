@@ -1,5 +1,6 @@
 //! Ranges, names, and what contradicts what: everything that can be said before any image is read.
 
+use super::keys::check_ranges;
 use super::{Experiment, ModelEntry, Train};
 use crate::choices::{CaptionChoice, Features, Init, SplitMethod};
 use crate::suggest::nearest;
@@ -17,9 +18,6 @@ pub const SHADOW: &str = "shadow";
 /// What all models start from where there is a `[pretrain]`.
 pub const BASE: &str = ModelKind::BASE;
 
-/// Training timesteps: no sampler can take more steps.
-const TIMESTEPS: usize = 1000;
-
 impl Experiment {
     /// Checks every value; `origin` names the file in messages.
     ///
@@ -28,6 +26,9 @@ impl Experiment {
     pub fn check(&self, origin: &str) -> Result<()> {
         let mut problems = Vec::new();
         self.check_data(&mut problems);
+        check_ranges("data.", &self.data, &mut problems);
+        check_ranges("sample.", &self.sample, &mut problems);
+        check_ranges("audit.", &self.audit, &mut problems);
         check_training(&self.train, "train", &mut problems);
         self.check_text(&mut problems);
         self.check_init(&mut problems);
@@ -49,29 +50,17 @@ impl Experiment {
                     .into(),
             );
         }
-        if !(4..=4096).contains(&d.image_size) {
-            problems.push(format!(
-                "data.image_size = {}: a side of 4 to 4096 pixels is needed",
-                d.image_size
-            ));
-        }
         if !matches!(d.channels, None | Some(1 | 3)) {
             problems.push(format!(
                 "data.channels = {}: use 1 (grey) or 3 (colour)",
                 d.channels.unwrap_or_default()
             ));
         }
-        if d.members < 2 || (!coin && !d.members.is_multiple_of(2)) {
+        if !coin && !d.members.is_multiple_of(2) {
             problems.push(format!(
                 "data.members = {}: an even number of at least 2 is needed, because D1 and D2 are halves of the members",
                 d.members
             ));
-        }
-        if d.nonmembers < 1 {
-            problems.push(
-                "data.nonmembers = 0: without images that no model saw, nothing can be measured"
-                    .into(),
-            );
         }
     }
 
@@ -89,33 +78,6 @@ impl Experiment {
             problems.push(format!(
                 "sample.features = {}: name the network's file (of vit: the folder) in sample.features_weights",
                 s.features
-            ));
-        }
-        if !(1..=TIMESTEPS).contains(&s.steps) {
-            problems.push(format!(
-                "sample.steps = {}: 1 to {TIMESTEPS} steps are possible",
-                s.steps
-            ));
-        }
-        for (key, value) in [
-            ("sample.n", s.n),
-            ("sample.batch", s.batch),
-            ("audit.batch", a.batch),
-        ] {
-            if value < 1 {
-                problems.push(format!("{key} = 0: at least 1 is needed"));
-            }
-        }
-        if !(a.delta > 0.0 && a.delta < 1.0) {
-            problems.push(format!(
-                "audit.delta = {}: a number between 0 and 1 is needed, such as 1e-5",
-                a.delta
-            ));
-        }
-        if !(a.known_fraction > 0.0 && a.known_fraction < 1.0) {
-            problems.push(format!(
-                "audit.known_fraction = {}: a share of the images between 0 and 1 is needed, such as 0.2",
-                a.known_fraction
             ));
         }
         if a.attacks.is_empty() && !a.black_box {
@@ -207,15 +169,6 @@ impl Experiment {
                 check_text_recipe(&own, &section, text, started, problems);
             }
         }
-        if !self.sample.guidance.is_finite() {
-            problems.push(format!(
-                "sample.guidance = {}: a number is needed",
-                self.sample.guidance
-            ));
-        }
-        if self.sample.per_prompt < 1 {
-            problems.push("sample.per_prompt = 0: at least 1 is needed".into());
-        }
         for model in &self.models {
             if text && model.defense == Defense::Synthetic {
                 problems.push(format!(
@@ -249,24 +202,6 @@ fn check_text_recipe(
     problems: &mut Vec<String>,
 ) {
     let mut say = |problem: String| problems.push(problem);
-    if !(0.0..=1.0).contains(&t.caption_dropout) {
-        say(format!(
-            "{section}.caption_dropout = {}: a chance, 0 to 1, is needed",
-            t.caption_dropout
-        ));
-    }
-    if !(t.drop_memorised >= 0.0 && t.drop_memorised.is_finite()) {
-        say(format!(
-            "{section}.drop_memorised = {}: a norm above 0 is needed, or 0 for none",
-            t.drop_memorised
-        ));
-    }
-    if !(t.lora_alpha >= 0.0 && t.lora_alpha.is_finite()) {
-        say(format!(
-            "{section}.lora_alpha = {}: a number above 0 is needed, or 0 for the rank",
-            t.lora_alpha
-        ));
-    }
     let told =
         t.captions == CaptionChoice::Any || t.caption_dropout > 0.0 || t.drop_memorised > 0.0;
     if !text && (told || t.lora_rank > 0) {
@@ -281,74 +216,13 @@ fn check_text_recipe(
 }
 
 fn check_training(t: &Train, section: &str, problems: &mut Vec<String>) {
-    let mut at_least_one = |key: &str, value: u64| {
-        if value < 1 {
-            problems.push(format!("{section}.{key} = {value}: at least 1 is needed"));
-        }
-    };
-    if t.epochs.is_none() {
-        at_least_one("steps", t.steps);
+    check_ranges(&format!("{section}."), t, problems);
+    if t.accumulate > t.batch.max(1) {
+        problems.push(format!(
+            "{section}.accumulate = {}: 1 to train.batch is needed",
+            t.accumulate
+        ));
     }
-    at_least_one("batch", t.batch as u64);
-    at_least_one("checkpoint_every", t.checkpoint_every);
-    at_least_one("keep_checkpoints", t.keep_checkpoints as u64);
-    at_least_one("log_every", t.log_every);
-    let mut range = |key: &str, value: f64, good: bool, needed: &str| {
-        if !good {
-            problems.push(format!("{section}.{key} = {value}: {needed} is needed"));
-        }
-    };
-    range(
-        "accumulate",
-        t.accumulate as f64,
-        (1..=t.batch.max(1)).contains(&t.accumulate),
-        "1 to train.batch",
-    );
-    if let Some(epochs) = t.epochs {
-        range(
-            "epochs",
-            epochs,
-            epochs > 0.0 && epochs.is_finite(),
-            "a number above 0 (passes over all members)",
-        );
-    }
-    let rate = t.learning_rate;
-    range(
-        "learning_rate",
-        rate,
-        rate > 0.0 && rate.is_finite(),
-        "a number above 0",
-    );
-    range(
-        "decay_fraction",
-        t.decay_fraction,
-        (0.0..=1.0).contains(&t.decay_fraction),
-        "a part of the run, 0 to 1,",
-    );
-    range(
-        "ema",
-        t.ema,
-        (0.0..1.0).contains(&t.ema),
-        "a decay of at least 0 and below 1",
-    );
-    range(
-        "clip",
-        t.clip,
-        t.clip >= 0.0 && t.clip.is_finite(),
-        "a norm, or 0 for no clipping,",
-    );
-    range(
-        "weight_decay",
-        t.weight_decay,
-        t.weight_decay >= 0.0 && t.weight_decay.is_finite(),
-        "a number of at least 0",
-    );
-    range(
-        "cutout_probability",
-        t.cutout_probability,
-        (0.0..=1.0).contains(&t.cutout_probability),
-        "a chance, 0 to 1,",
-    );
 }
 
 fn check_models(experiment: &Experiment, problems: &mut Vec<String>) {
@@ -447,25 +321,7 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
             "model {name}: dp-sgd needs either epsilon (what it may spend) or noise_multiplier"
         ));
     }
-    for (key, value) in [
-        ("epsilon", model.epsilon),
-        ("clip", model.clip),
-        ("noise_multiplier", model.noise_multiplier),
-    ] {
-        let low = if key == "noise_multiplier" {
-            "0 or more"
-        } else {
-            "above 0"
-        };
-        if value.is_some_and(|v| !v.is_finite() || v < 0.0 || (v == 0.0 && low == "above 0")) {
-            problems.push(format!("model {name}: {key} must be a number, {low}"));
-        }
-    }
-    if model.noise_multiplicity == Some(0) || model.images.is_some_and(|n| n < 2) {
-        problems.push(format!(
-            "model {name}: noise_multiplicity is at least 1, images at least 2"
-        ));
-    }
+    check_ranges(&format!("model {name}: "), model, problems);
     let fewest = if model.defense == Ensemble { 3 } else { 2 };
     if matches!(model.defense, KWay | Ensemble)
         && !(fewest..=experiment.data.members.max(fewest)).contains(&model.shards())

@@ -1,101 +1,29 @@
-//! Every key an experiment file may have.
-//!
-//! The structs say the same to serde, but only a table can name the key that a misspelt one is nearest to, also across
-//! sections. A test holds the two together.
+//! Every key an experiment file may have, made from the fields of the structs: name, doc comment, default, range.
 
+use super::{Audit, Data, Distill, Experiment, ModelEntry, Pretrain, Run, Sample, Train};
 use crate::suggest::nearest;
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::Serialize;
+use serde_json::Value;
+use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-/// Known keys in the order of the file; `*` stands for the index of a `[[models]]` entry.
-const KEYS: &[&str] = &[
-    "seed",
-    "data",
-    "data.source",
-    "data.image_size",
-    "data.channels",
-    "data.members",
-    "data.nonmembers",
-    "data.method",
-    "data.near_duplicates",
-    "data.filter",
-    "data.alpha",
-    "data.caption_column",
-    "data.group_column",
-    "model",
-    "model.preset",
-    "model.base",
-    "pretrain",
-    "pretrain.source",
-    "pretrain.train",
-    "train",
-    "train.steps",
-    "train.epochs",
-    "train.batch",
-    "train.accumulate",
-    "train.gradient_checkpointing",
-    "train.learning_rate",
-    "train.warmup",
-    "train.decay_fraction",
-    "train.ema",
-    "train.ema_warmup",
-    "train.clip",
-    "train.optimizer",
-    "train.weight_decay",
-    "train.flip",
-    "train.cutout_side",
-    "train.cutout_probability",
-    "train.captions",
-    "train.caption_dropout",
-    "train.drop_memorised",
-    "train.lora_rank",
-    "train.lora_alpha",
-    "train.dtype",
-    "train.checkpoint_every",
-    "train.keep_checkpoints",
-    "train.log_every",
-    "train.eval_every",
-    "train.sample_every",
-    "distill",
-    "distill.routing",
-    "distill.teacher_weights",
-    "distill.teacher_dropout",
-    "distill.init",
-    "sample",
-    "sample.n",
-    "sample.sampler",
-    "sample.steps",
-    "sample.order",
-    "sample.batch",
-    "sample.guidance",
-    "sample.per_prompt",
-    "sample.features",
-    "sample.features_weights",
-    "sample.copies",
-    "sample.copies_weights",
-    "audit",
-    "audit.attacks",
-    "audit.weights",
-    "audit.batch",
-    "audit.known_fraction",
-    "audit.delta",
-    "audit.black_box",
-    "run",
-    "run.jobs",
-    "run.threads_per_model",
-    "models",
-    "models.*.name",
-    "models.*.defense",
-    "models.*.teacher",
-    "models.*.seed_offset",
-    "models.*.epsilon",
-    "models.*.noise_multiplier",
-    "models.*.clip",
-    "models.*.noise_multiplicity",
-    "models.*.patience",
-    "models.*.shards",
-    "models.*.images",
-    "models.*.teachers",
-    "models.*.train",
-    "models.*.distill",
+/// A key of an experiment file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Key {
+    /// Its path, `train.steps`; `*` stands for the index of a `[[models]]` entry.
+    pub path: String,
+    /// What it means.
+    pub about: String,
+    /// What it is where the file does not say, as TOML; none where it must be given, or nothing is in its place.
+    pub default: Option<String>,
+    /// What its value must be: words, or the values that there are.
+    pub needed: Option<String>,
+}
+
+/// Keys of diffusers' network configurations that `[model]` may have, too.
+const DIFFUSERS: &[&str] = &[
     // diffusers' UNet2DConditionModel has these too, and `cross_attention_dim`, ...
     "model.cross_attention_dim",
     "model.transformer_layers_per_block",
@@ -126,6 +54,173 @@ const KEYS: &[&str] = &[
     "model.num_train_timesteps",
 ];
 
+/// The schema of a section, without references.
+pub(super) fn schema<T: JsonSchema>() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    settings
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value()
+}
+
+/// Keys of a section, in the order of its fields: those with a default first.
+fn section<T: JsonSchema + Serialize>(name: &str, default: Option<&T>) -> Vec<Key> {
+    let schema = schema::<T>();
+    let written = default
+        .and_then(|d| toml::to_string(d).ok())
+        .unwrap_or_default();
+    let values: toml::Table = written.parse().unwrap_or_default();
+    // A struct is written in the order of its fields; what it reads back to is not.
+    let place = |key: &str| {
+        let begins = |line: &str| line.split([' ', ']']).next() == Some(key);
+        written.lines().position(begins).unwrap_or(usize::MAX)
+    };
+    let properties = schema.get("properties").and_then(Value::as_object);
+    let mut keys: Vec<(usize, Key)> = properties
+        .into_iter()
+        .flatten()
+        .map(|(key, of)| {
+            let prefix = if name.is_empty() { "" } else { "." };
+            let found = Key {
+                path: format!("{name}{prefix}{key}"),
+                about: text(of, "description").replace('\n', " "),
+                default: values
+                    .get(key)
+                    .filter(|v| !v.is_table() && v.as_str() != Some("") && allowed(of, v))
+                    .map(ToString::to_string),
+                needed: needed(of),
+            };
+            (place(key), found)
+        })
+        .collect();
+    keys.sort_by_key(|(place, _)| *place);
+    keys.into_iter().map(|(_, key)| key).collect()
+}
+
+/// Is this default a value that may stay? (Of a number that must be given it is 0, which its range leaves out.)
+fn allowed(of: &Value, value: &toml::Value) -> bool {
+    let low = of.get("minimum").and_then(Value::as_f64);
+    low.zip(value.as_integer())
+        .is_none_or(|(low, value)| value as f64 >= low)
+}
+
+fn text(of: &Value, key: &str) -> String {
+    of.get(key)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// What a field's schema asks for, in words.
+fn needed(of: &Value) -> Option<String> {
+    if let Some(words) = of.get("x-needed").and_then(Value::as_str) {
+        return Some(words.trim_end_matches(',').to_owned());
+    }
+    let choices = ["oneOf", "anyOf"]
+        .iter()
+        .find_map(|key| of.get(key)?.as_array())?;
+    let names = choices.iter().filter_map(|one| one.get("const")?.as_str());
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// All keys but those of diffusers' network configurations, in the order of the file.
+pub fn table() -> Vec<Key> {
+    let mut all = section("", Some(&Experiment::default()));
+    // Sections stand by themselves below.
+    all.retain(|key| key.path == "seed");
+    let top = section::<Experiment>("", None);
+    let about = |name: &str| {
+        let found = top.iter().find(|key| key.path == name);
+        found.map_or_else(String::new, |key| key.about.clone())
+    };
+    let mut add = |name: &str, keys: Vec<Key>| {
+        all.push(Key {
+            path: name.to_owned(),
+            about: about(name),
+            default: None,
+            needed: None,
+        });
+        all.extend(keys);
+    };
+    let of = |name: &str, default: &Experiment| match name {
+        "data" => section::<Data>("data", Some(&default.data)),
+        "train" => section::<Train>("train", Some(&default.train)),
+        "distill" => section::<Distill>("distill", Some(&default.distill)),
+        "sample" => section::<Sample>("sample", Some(&default.sample)),
+        "audit" => section::<Audit>("audit", Some(&default.audit)),
+        "run" => section::<Run>("run", Some(&default.run)),
+        "pretrain" => section::<Pretrain>("pretrain", None),
+        _ => section::<ModelEntry>("models.*", None),
+    };
+    let default = Experiment::default();
+    add("data", of("data", &default));
+    add("model", network(&default));
+    for name in [
+        "pretrain", "train", "distill", "sample", "audit", "run", "models",
+    ] {
+        add(name, of(name, &default));
+    }
+    all
+}
+
+/// The keys of `[model]` that are the program's own.
+fn network(default: &Experiment) -> Vec<Key> {
+    let mut keys = section("model", Some(&default.model));
+    keys.retain(|key| key.path == "model.preset" || key.path == "model.base");
+    keys
+}
+
+/// Paths of all keys.
+static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let own = table().into_iter().map(|key| key.path);
+    own.chain(DIFFUSERS.iter().map(|&key| key.to_owned()))
+        .collect()
+});
+
+/// `docs/experiment.md`.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# Keys of an experiment file\n\nMade from the fields of `crates/experiment`: do not edit it; `DUALMD_WRITE_DOCS=1 cargo test -p dualmd-experiment` writes it again. \
+         `dualmd list keys` prints the same.\n\n\
+         `data.source`, `data.members`, `data.nonmembers` and each model's name and defence must be given; all else has a default. `--set KEY=VALUE` \
+         changes a key; the first model is `models.0`.\n",
+    );
+    for key in table() {
+        let heading = !key.path.contains('.') && key.path != "seed";
+        if heading {
+            let name = match key.path.as_str() {
+                "models" => "[[models]]".to_owned(),
+                name => format!("[{name}]"),
+            };
+            let _ = write!(
+                out,
+                "\n## {name}\n\n{}\n\n| key | default | values | meaning |\n|---|---|---|---|\n",
+                key.about
+            );
+            continue;
+        }
+        if key.path == "seed" {
+            out.push_str("\n| key | default | values | meaning |\n|---|---|---|---|\n");
+        }
+        let default = key.default.map_or_else(|| "-".into(), |d| format!("`{d}`"));
+        let _ = writeln!(
+            out,
+            "| `{}` | {default} | {} | {} |",
+            key.path,
+            key.needed.unwrap_or_else(|| "-".into()),
+            key.about.replace('|', "\\|")
+        );
+    }
+    let names = DIFFUSERS.iter().map(|key| format!("`{key}`"));
+    let _ = write!(
+        out,
+        "\n## The network\n\nKeys of diffusers' configurations that replace those of `model.preset`: {}.\n",
+        names.collect::<Vec<_>>().join(", ")
+    );
+    out
+}
+
 /// Whether an experiment may have the key at this path.
 pub fn is_known(path: &[String]) -> bool {
     let pattern = pattern(path);
@@ -133,12 +228,12 @@ pub fn is_known(path: &[String]) -> bool {
     let own = pattern
         .strip_prefix("models.*.")
         .or_else(|| pattern.strip_prefix("pretrain."));
-    KEYS.contains(&pattern.as_str())
+    KEYS.contains(&pattern)
         || (path.len() == 2 && pattern == "models.*")
         || own.is_some_and(|key| {
             (key.starts_with("train.")
                 || (pattern.starts_with("models") && key.starts_with("distill.")))
-                && KEYS.contains(&key)
+                && KEYS.iter().any(|known| known == key)
         })
 }
 
@@ -146,26 +241,19 @@ pub fn is_known(path: &[String]) -> bool {
 pub fn advice(path: &[String]) -> String {
     let pattern = pattern(path);
     let (section, leaf) = pattern.rsplit_once('.').unwrap_or(("", &pattern));
+    let all = || KEYS.iter().map(String::as_str);
     let in_section =
-        |key: &&&str| key.rsplit_once('.').map_or("", |(section, _)| section) == section;
+        |key: &&str| key.rsplit_once('.').map_or("", |(section, _)| section) == section;
     let leaf_of = |key: &'static str| key.rsplit_once('.').map_or(key, |(_, leaf)| leaf);
 
-    let elsewhere = KEYS.iter().find(|key| leaf_of(key) == leaf).copied();
+    let elsewhere = all().find(|key| leaf_of(key) == leaf);
     let sibling = || {
-        let near = nearest(leaf, KEYS.iter().filter(in_section).map(|key| leaf_of(key)))?;
-        KEYS.iter()
-            .filter(in_section)
-            .find(|key| leaf_of(key) == near)
-            .copied()
+        let near = nearest(leaf, all().filter(in_section).map(leaf_of))?;
+        all().filter(in_section).find(|key| leaf_of(key) == near)
     };
     let meant = elsewhere.or_else(sibling).or_else(|| {
-        let near = nearest(
-            leaf,
-            KEYS.iter()
-                .map(|key| leaf_of(key))
-                .filter(|key| key.len() > 3),
-        )?;
-        KEYS.iter().find(|key| leaf_of(key) == near).copied()
+        let near = nearest(leaf, all().map(leaf_of).filter(|key| key.len() > 3))?;
+        all().find(|key| leaf_of(key) == near)
     });
     match meant {
         Some(key) => {
@@ -177,11 +265,7 @@ pub fn advice(path: &[String]) -> String {
             format!("did you mean {}?", key.replace('*', index))
         }
         None => {
-            let known: Vec<_> = KEYS
-                .iter()
-                .filter(in_section)
-                .map(|key| leaf_of(key))
-                .collect();
+            let known: Vec<_> = all().filter(in_section).map(leaf_of).collect();
             match section {
                 "" => format!("an experiment has: {}", known.join(", ")),
                 "models.*" => format!("[[models]] has: {}", known.join(", ")),
@@ -205,8 +289,31 @@ fn pattern(path: &[String]) -> String {
         .join(".")
 }
 
-/// The whole table, for the test that compares it with the structs.
-#[cfg(test)]
-pub fn all() -> impl Iterator<Item = &'static str> {
-    KEYS.iter().copied()
+/// Says of every number of a section that is not what its field's schema asks for: `KEY = VALUE: ... is needed`.
+pub fn check_ranges<T: JsonSchema + Serialize>(section: &str, of: &T, problems: &mut Vec<String>) {
+    let schema = schema::<T>();
+    let Ok(values) = toml::Table::try_from(of) else {
+        // Checked where it is written.
+        return;
+    };
+    for (key, value) in values {
+        let number = match value {
+            toml::Value::Integer(number) => number as f64,
+            toml::Value::Float(number) => number,
+            _ => continue,
+        };
+        let of = schema.get("properties").and_then(|all| all.get(&key));
+        let Some(of) = of else { continue };
+        let bound = |name: &str| of.get(name).and_then(Value::as_f64);
+        let good = number.is_finite()
+            && bound("minimum").is_none_or(|low| number >= low)
+            && bound("maximum").is_none_or(|high| number <= high)
+            && bound("exclusiveMinimum").is_none_or(|low| number > low)
+            && bound("exclusiveMaximum").is_none_or(|high| number < high);
+        if !good {
+            let needed = of.get("x-needed").and_then(Value::as_str);
+            let needed = needed.unwrap_or("another number");
+            problems.push(format!("{section}{key} = {value}: {needed} is needed"));
+        }
+    }
 }

@@ -4,7 +4,10 @@
 //! will be *done* is [`crate::plan::Plan`]. The sections below are the sections of the file; every key has a default except
 //! `data.source`, `data.members`, `data.nonmembers` and the name and defence of each `[[models]]`.
 //!
-//! - `keys`: the table of known keys and the nearest one to a misspelt key
+//! A key is one field below: its doc comment, default and range are read from there, by the check, by `dualmd list keys`, and by
+//! `docs/experiment.md`.
+//!
+//! - `keys`: the table of keys, made from the fields, and the nearest one to a misspelt key
 //! - `layers`: file, preset, `--set`
 //! - `check`: ranges, names, and what contradicts what
 //! - `epochs`: passes over the images as the unit of a training's length
@@ -17,6 +20,7 @@ mod layers;
 mod tests;
 
 pub use check::{BASE, REFERENCE, SHADOW, TEXT_NETWORKS};
+pub use keys::{Key, markdown, table as keys};
 pub use layers::Source;
 
 use crate::choices::{
@@ -25,14 +29,16 @@ use crate::choices::{
 };
 use anyhow::{Context, Result, bail};
 use dualmd_names::{AttackSpec, BaseAttack, Defense};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// An experiment file.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Experiment {
-    /// Everything random follows from it. 0 to 2^63 - 1, because TOML's integers are signed.
+    /// Everything random follows from it. TOML's integers are signed, so that it ends at 2^63 - 1.
+    #[schemars(range(max = 9_223_372_036_854_775_807_u64), extend("x-needed" = "a number from 0 to 9223372036854775807"))]
     pub seed: u64,
     /// Which images, and which of them are members.
     pub data: Data,
@@ -56,19 +62,22 @@ pub struct Experiment {
 }
 
 /// `[data]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Data {
     /// `fashion`, `emoji`, or a path (folder, parquet, tar, CIFAR, IDX, npz, npy); relative to the working directory.
     pub source: String,
     /// Side in pixels that images are resized to.
+    #[schemars(range(min = 4, max = 4096), extend("x-needed" = "a side of 4 to 4096 pixels"))]
     pub image_size: u32,
     /// 1 (grey) or 3 (colour); without it, grey sets stay grey.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub channels: Option<u8>,
-    /// Images to train on; D1 and D2 are halves of them. Even.
+    /// Images to train on; D1 and D2 are halves of them.
+    #[schemars(range(min = 2), extend("x-needed" = "an even number of at least 2"))]
     pub members: usize,
     /// Images of the same source that no model sees.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1, because without images that no model saw nothing can be measured,"))]
     pub nonmembers: usize,
     /// How members are drawn. With `coin-flip` only the sum of `members` and `nonmembers` counts: so many images are taken
     /// and a fair coin says which of them are members.
@@ -106,7 +115,7 @@ impl Default for Data {
 }
 
 /// `[model]`: a preset, and any key of diffusers' `UNet2DModel` configuration that should differ from it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Network {
     /// `tiny`, `small`, `medium` or `ddpm-cifar10`; for text to image `t2i-pixels-32` or `t2i-latent-small`.
     #[serde(default = "Network::default_preset")]
@@ -115,6 +124,7 @@ pub struct Network {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
     /// Keys that replace the preset's. TOML has no null: write `"null"` where diffusers has it.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     #[serde(flatten)]
     pub config: toml::Table,
 }
@@ -153,12 +163,13 @@ impl Network {
 }
 
 /// `[pretrain]`: what the model learns first that all others start from ("Stable Diffusion" in small).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {
     /// Its images, with captions: other images than those of `[data]`.
     pub source: String,
     /// Keys of `[train]` that differ for it.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub train: toml::Table,
 }
@@ -190,62 +201,78 @@ fn merged<T: Serialize + DeserializeOwned>(common: &T, own: &toml::Table) -> Res
 }
 
 /// `[train]`: defaults are those of the paper's code scaled to a short run; see the presets for whole recipes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Train {
     /// Optimiser steps per model.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub steps: u64,
     /// In place of steps: passes over all members of the run, `steps = ceil(epochs * members / batch)`, the same for every model.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0 (passes over all members)"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
     /// Images per step.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub batch: usize,
     /// Parts of the batch that go through the network one after the other, for less memory.
+    #[schemars(range(min = 1), extend("x-needed" = "1 to train.batch"))]
     pub accumulate: usize,
     /// Compute most of a pass again for its gradient: less memory, more time, the same numbers up to rounding.
     pub gradient_checkpointing: bool,
     /// Adam's rate at its highest.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0"))]
     pub learning_rate: f64,
     /// Steps over which the rate rises linearly from 0.
     pub warmup: u64,
     /// Part of the run, at its end, over which the rate falls linearly to 0. 0 keeps it constant.
+    #[schemars(range(min = 0.0, max = 1.0), extend("x-needed" = "a part of the run, 0 to 1,"))]
     pub decay_fraction: f64,
     /// Decay of the moving average of the weights, in [0, 1).
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1), extend("x-needed" = "a decay of at least 0 and below 1"))]
     pub ema: f64,
     /// Use min(ema, (1 + step) / (10 + step)) as the decay: in a short run the average would otherwise be mostly the
     /// initial weights.
     pub ema_warmup: bool,
     /// Largest norm of the gradient; 0 switches clipping off.
+    #[schemars(range(min = 0.0), extend("x-needed" = "a norm, or 0 for no clipping,"))]
     pub clip: f64,
     /// Adam, or AdamW.
     pub optimizer: Optimizer,
     /// Weight decay, in the way of the optimiser.
+    #[schemars(range(min = 0.0), extend("x-needed" = "a number of at least 0"))]
     pub weight_decay: f64,
     /// Mirror every other image at random. Attacks always look at the image as it is.
     pub flip: bool,
     /// Side in pixels of a grey square that is put over drawn images; 0: none.
     pub cutout_side: usize,
     /// Chance of each drawn image to get it.
+    #[schemars(range(min = 0.0, max = 1.0), extend("x-needed" = "a chance, 0 to 1,"))]
     pub cutout_probability: f64,
     /// Which caption a text-to-image model is told with an image: always the first, or any (prompt diversification).
     pub captions: CaptionChoice,
     /// Chance that it is told nothing instead, which guidance needs.
+    #[schemars(range(min = 0.0, max = 1.0), extend("x-needed" = "a chance, 0 to 1,"))]
     pub caption_dropout: f64,
     /// For text-to-image models: leave out of a step the images whose text moves the prediction by this norm or more, because the
     /// model remembers them (Wen et al. 2024: 2 for Stable Diffusion); 0: none.
+    #[schemars(range(min = 0.0), extend("x-needed" = "a norm above 0, or 0 for none,"))]
     pub drop_memorised: f64,
     /// For text-to-image models: train low-rank additions of this rank to the attention layers (LoRA), not all weights; 0: all
     /// weights.
     pub lora_rank: u64,
     /// alpha of these; 0: the rank.
+    #[schemars(range(min = 0.0), extend("x-needed" = "a number above 0, or 0 for the rank,"))]
     pub lora_alpha: f64,
     /// Number format of the heavy operations.
     pub dtype: Dtype,
     /// Steps between checkpoints.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub checkpoint_every: u64,
     /// Checkpoints kept per model, at least 1; older ones are removed.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub keep_checkpoints: usize,
     /// Steps between log lines.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub log_every: u64,
     /// Steps between measurements of member and held-out loss; 0: only at the end.
     pub eval_every: u64,
@@ -288,7 +315,7 @@ impl Default for Train {
 }
 
 /// `[distill]`: what the paper does not say about its Algorithm 2, for `distillmd`, `k-way` and `kd`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Distill {
     /// Which teacher answers for which image; `kd` has one teacher only.
@@ -302,23 +329,28 @@ pub struct Distill {
 }
 
 /// `[sample]`: images generated from every model after training, for the grids and the black-box attack.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sample {
     /// Images per model.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub n: usize,
     /// Sampler.
     pub sampler: Sampler,
     /// Network calls per image, 1 to 1000.
+    #[schemars(range(min = 1, max = 1000), extend("x-needed" = "1 to 1000 steps"))]
     pub steps: usize,
     /// Which model takes which step in DualMD.
     pub order: Order,
     /// Images generated at a time.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub batch: usize,
     /// For text-to-image models: guidance scale; 1 is none.
+    #[schemars(extend("x-needed" = "a number"))]
     pub guidance: f64,
     /// For text-to-image models: images for each prompt, the prompts being the first captions of all members and
     /// non-members. `n` does not apply.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub per_prompt: usize,
     /// What the images' utility is measured by: distances of these features to real images that no model saw.
     pub features: Features,
@@ -351,19 +383,23 @@ impl Default for Sample {
 }
 
 /// `[audit]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     /// Attacks beside `nn`: `dualmd list attacks` has them. `reference` trains one more model, on images that are neither
     /// members nor non-members.
+    #[schemars(with = "Vec<String>")]
     pub attacks: Vec<AttackSpec>,
     /// Weights that are attacked.
     pub weights: Weights,
     /// Images scored at a time.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub batch: usize,
     /// Share of the images whose membership is known to attacks that learn (`secmi-nn`, `gsa1`, ...); they score the rest.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1), extend("x-needed" = "a share of the images between 0 and 1, such as 0.2,"))]
     pub known_fraction: f64,
     /// delta at which epsilon is stated: the bounds of the report, and what `dp-sgd` spends.
+    #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1), extend("x-needed" = "a number between 0 and 1, such as 1e-5,"))]
     pub delta: f64,
     /// Also attack the generated images by nearest-neighbour distance: the only attack that can be made on DualMD's pair.
     pub black_box: bool,
@@ -386,7 +422,7 @@ impl Default for Audit {
 }
 
 /// `[run]`: how the machine is shared. Changes how long a run takes; `threads_per_model` also changes last digits.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Run {
     /// Models trained side by side; 0: as many as there are cores and models ready.
@@ -396,12 +432,13 @@ pub struct Run {
 }
 
 /// `[[models]]`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelEntry {
     /// Folder under `models/`.
     pub name: String,
     /// How it is trained.
+    #[schemars(with = "String")]
     pub defense: Defense,
     /// For `kd`: the model that teaches, `baseline` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -410,15 +447,19 @@ pub struct ModelEntry {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seed_offset: u64,
     /// For `dp-sgd`: what it may spend at `audit.delta`; the noise follows from it. Or give `noise_multiplier`.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
     /// For `dp-sgd`: standard deviation of the noise in units of the clip.
+    #[schemars(range(min = 0.0), extend("x-needed" = "a number, 0 or more,"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_multiplier: Option<f64>,
     /// For `dp-sgd`: largest norm of one image's gradient, 1 unless given. `train.clip` does not apply.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clip: Option<f64>,
     /// For `dp-sgd`: draws of noise and timestep that one image's gradient averages over, 8 unless given.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noise_multiplicity: Option<usize>,
     /// For `early-stopping`: measurements (`train.eval_every`) without improvement after which it ends; 0, the default: it trains
@@ -429,6 +470,7 @@ pub struct ModelEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<usize>,
     /// For `synthetic`: generated images to train on; as many as there are members unless given.
+    #[schemars(range(min = 2), extend("x-needed" = "at least 2"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<usize>,
     /// For models made from two teachers: a name for teachers of their own, trained with this model's recipe (`train`).
@@ -436,9 +478,11 @@ pub struct ModelEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teachers: Option<String>,
     /// Keys of `[train]` that differ for this model, e.g. `train = { weight_decay = 5e-4 }`.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub train: toml::Table,
     /// For distilled models: keys of `[distill]` that differ for this model, e.g. `distill = { routing = "example" }`.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub distill: toml::Table,
 }

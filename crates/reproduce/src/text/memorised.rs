@@ -20,9 +20,8 @@ use dualmd::stages::held::Held;
 use dualmd::stages::sample::fingerprint;
 use dualmd::stages::{fit, utility};
 use dualmd_attack::memorisation::Mitigation;
-use dualmd_files::limit;
 use dualmd_metrics::SscdForm;
-use serde_json::Value;
+use dualmd_record::memorisation::{Memorisation, Spread};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -111,41 +110,46 @@ pub fn measure(study: &Study, session: &Session, args: &ReproduceOptions) -> Res
 
 /// Is the measurement there, and the one that is asked for?
 fn same(asked: &MemorisationOptions, planned: &Planned) -> Result<bool> {
-    let path = asked.out.join("memorisation.json");
-    let Ok(bytes) = dualmd_files::read(&path, limit::TABLE) else {
+    let path = asked.out.join(FILE);
+    if !path.exists() {
         return Ok(false);
-    };
-    let found: Value = serde_json::from_slice(&bytes).with_context(|| {
-        format!(
-            "{} is damaged: remove it, and it is made again",
-            path.display()
-        )
-    })?;
-    let features = match asked.features {
-        Features::Sscd => found["similarity"]["features"] == "sscd-512",
-        _ => found["similarity"]["features"] != "sscd-512",
-    };
-    let clip = asked.clip.is_none() || !found["clip_score"].is_null();
-    let fit = asked.fit.is_empty() || !found["fit"].is_null();
+    }
+    let found: Memorisation = read_file(&path)?;
+    let features = found.similarity.map(|s| s.features).unwrap_or_default();
+    let features = (features == "sscd-512") == (asked.features == Features::Sscd);
+    let clip = asked.clip.is_none() || found.clip_score.is_some();
+    let fit = asked.fit.is_empty() || found.fit.is_some();
     let target = asked.remedy.as_ref().map(|o| o.target);
     Ok(features
         && clip
         && fit
-        && found["weights_blake3"] == fingerprint(&asked.models, weight_set(asked.weights))?
-        && found["seed"] == planned.experiment.seed
-        && found["generations"] == asked.n
-        && found["steps"] == asked.steps
-        && found["guidance"] == asked.guidance
-        && found["mitigation"]["target"].as_f64() == target)
+        && found.weights_blake3 == fingerprint(&asked.models, weight_set(asked.weights))?
+        && found.seed == planned.experiment.seed
+        && found.generations == asked.n
+        && found.steps == asked.steps
+        && found.guidance == asked.guidance
+        && found.mitigation.map(|m| m.target) == target)
+}
+
+/// Name of a measurement's file.
+pub const FILE: &str = "memorisation.json";
+
+/// A measurement.
+///
+/// # Errors
+/// It cannot be read, with what helps.
+pub fn read_file(path: &Path) -> Result<Memorisation> {
+    dualmd_record::read(path)
+        .with_context(|| format!("remove {}, and it is made again", path.display()))
 }
 
 /// Wen's target for a model that is no Stable Diffusion: the same part of what members' prompts begin with on the undefended model, which
 /// is the norm over all images of a prompt.
 fn target(planned: &Planned) -> Result<f64> {
     let found = read(&planned.folder.0, ROWS[0].folder)?.unwrap_or_default();
-    let norm = found["first_norm"]["memorised"]["median"].as_f64();
+    let norm = found.first_norm.spread.memorised;
     let norm = norm.context("table 1: the undefended model's norms were not measured")?;
-    Ok(TARGET_SHARE * norm * (planned.experiment.sample.per_prompt as f64).sqrt())
+    Ok(TARGET_SHARE * norm.median * (planned.experiment.sample.per_prompt as f64).sqrt())
 }
 
 fn folder(run: &Path, name: &str) -> PathBuf {
@@ -208,62 +212,56 @@ fn pairs(experiment: &Experiment) -> Vec<String> {
 }
 
 /// A measurement in a run's folder; none where it was not made.
-fn read(run: &Path, name: &str) -> Result<Option<Value>> {
-    let path = folder(run, name).join("memorisation.json");
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes = dualmd_files::read(&path, limit::TABLE)?;
-    let value = serde_json::from_slice(&bytes).with_context(|| {
-        format!(
-            "{} is damaged: remove it, and it is made again",
-            path.display()
-        )
-    })?;
-    Ok(Some(value))
+fn read(run: &Path, name: &str) -> Result<Option<Memorisation>> {
+    let path = folder(run, name).join(FILE);
+    path.exists().then(|| read_file(&path)).transpose()
 }
 
-/// The mean of a spread in `memorisation.json`, over the seeds.
-fn cell(set: &Set, name: &str, pointer: &str) -> Result<Cell> {
+/// The mean of a spread, over the seeds.
+fn cell(set: &Set, name: &str, of: Column) -> Result<Cell> {
     let mut numbers = Vec::new();
     for run in &set.runs {
-        let found = read(&run.folder, name)?.and_then(|v| v.pointer(pointer).map(measured_mean));
-        numbers.extend(found.flatten().map(|m| (run.seed, m)));
+        let found = read(&run.folder, name)?.and_then(|found| of(&found));
+        numbers.extend(found.map(|spread| (run.seed, measured_mean(spread))));
     }
     Cell::new(&numbers, set.runs.len())
 }
 
 /// A mean over prompts with its 95 % interval (normal, from the spread).
-fn measured_mean(spread: &Value) -> Option<Measured> {
-    let mean = spread["mean"].as_f64()?;
-    let half = spread["std"]
-        .as_f64()
-        .zip(spread["n"].as_f64())
-        .map(|(std, n)| 1.96 * std / n.sqrt());
-    Some((mean, half.map(|h| [mean - h, mean + h])))
+fn measured_mean(spread: Spread) -> Measured {
+    let Spread { mean, std, n, .. } = spread;
+    let half = std.map(|std| 1.96 * std / (n as f64).sqrt());
+    (mean, half.map(|h| [mean - h, mean + h]))
 }
 
-/// Columns: (head, pointer to a spread in `memorisation.json`, key of records).
-const COLUMNS: [(&str, &str, &str); 5] = [
+/// A spread of a measurement.
+type Column = fn(&Memorisation) -> Option<Spread>;
+
+/// Columns: (head, what it shows, key of records).
+const COLUMNS: [(&str, Column, &str); 5] = [
     (
         "similarity to the prompt's image",
-        "/similarity/own/memorised",
+        |m| m.similarity.as_ref()?.own.memorised,
         "similarity_own",
     ),
     (
         "for prompts never seen",
-        "/similarity/own/others",
+        |m| m.similarity.as_ref()?.own.others,
         "similarity_own_unseen",
     ),
     (
         "to the nearest held-out image",
-        "/similarity/nearest_heldout/memorised",
+        |m| m.similarity.as_ref()?.nearest_heldout.memorised,
         "similarity_heldout",
     ),
-    ("CLIP score", "/clip_score/memorised", "clip_score"),
+    (
+        "CLIP score",
+        |m| m.clip_score.as_ref()?.scores.memorised,
+        "clip_score",
+    ),
     (
         "fit of image and prompt",
-        "/fit/relative/memorised",
+        |m| m.fit.as_ref()?.measured()?.relative.drawn.memorised,
         "fit_relative",
     ),
 ];
@@ -297,8 +295,8 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
         let mut cells = vec![method.to_owned()];
         let mut known = false;
         for set in &evidence.sets {
-            for (_, pointer, key) in COLUMNS {
-                let cell = cell(set, name, pointer)?;
+            for (_, column, key) in COLUMNS {
+                let cell = cell(set, name, column)?;
                 cells.push(cell.text(3));
                 if cell.mean().is_none() {
                     continue;
@@ -331,9 +329,8 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     let mut features: BTreeSet<String> = BTreeSet::new();
     for run in evidence.sets.iter().flat_map(|set| &set.runs) {
         for method in ROWS {
-            let report = read(&run.folder, method.folder)?.unwrap_or_default();
-            let name = report["similarity"]["features"].as_str();
-            features.extend(name.map(str::to_owned));
+            let report = read(&run.folder, method.folder)?;
+            features.extend(report.and_then(|r| r.similarity).map(|s| s.features));
         }
     }
     let features = Vec::from_iter(features).join(", ");
@@ -481,63 +478,62 @@ fn histogram(set: &Set) -> Result<Option<Histogram>> {
     Ok(Some(histogram_of(&report, &set.name, &title, labels)))
 }
 
-/// Histogram of the t-errors in a `memorisation.json`; `labels`: what its memorised prompts and the others are.
-pub fn histogram_of(report: &Value, name: &str, title: &str, labels: [&str; 2]) -> Histogram {
-    let errors = &report["t_error"];
-    let numbers = |value: &Value| -> Vec<f64> {
-        let list = value.as_array().into_iter().flatten();
-        list.filter_map(Value::as_f64).collect()
-    };
-    let edges = numbers(&errors["histogram"]["edges"]);
-    let lines = ["memorised", "others"].into_iter().enumerate();
+/// Histogram of the t-errors of a measurement; `labels`: what its memorised prompts and the others are.
+pub fn histogram_of(
+    report: &Memorisation,
+    name: &str,
+    title: &str,
+    labels: [&str; 2],
+) -> Histogram {
+    let errors = &report.t_error;
+    let (counts, spread) = (&errors.histogram.counts, &errors.spread);
+    let lines = [&counts.memorised, &counts.others].into_iter().enumerate();
     let panel = Panel {
         title: title.to_owned(),
         x_label: format!(
             "t-error of the image drawn for a prompt, t = {}",
-            errors["t"]
+            errors.t.unwrap_or_default()
         ),
         y_label: "prompts".into(),
         lines: lines
-            .map(|(style, side)| (style, outline(&edges, &numbers(&errors["histogram"][side]))))
+            .map(|(style, counts)| (style, outline(&errors.histogram.edges, counts)))
             .collect(),
         ..Panel::default()
     };
     let legend = labels.map(str::to_owned);
-    let row = |(title, side): (&String, &str)| {
-        let of = |key: &str| errors[side][key].as_f64().unwrap_or(f64::NAN);
+    let row = |(title, side): (&String, Option<Spread>)| {
+        let of = |number: fn(Spread) -> f64| side.map_or(f64::NAN, number);
         Row::Cells(vec![
             name.to_owned(),
             title.clone(),
-            errors[side]["n"].to_string(),
-            format!("{:.4}", of("median")),
-            format!("{:.4} to {:.4}", of("q05"), of("q95")),
+            side.map_or(0, |s| s.n).to_string(),
+            format!("{:.4}", of(|s| s.median)),
+            format!("{:.4} to {:.4}", of(|s| s.q05), of(|s| s.q95)),
         ])
     };
-    let rows = legend.iter().zip(["memorised", "others"]).map(row);
-    let rows = rows.collect();
-    let auc = errors["detection"]["auc"].as_f64();
-    let ci = numbers(&errors["detection"]["auc_ci"]);
-    let fact = match (auc, ci.as_slice()) {
-        (Some(auc), [low, high]) => format!(
-            "{name}: the t-error tells {} from {} with AUC {auc:.3} ({low:.3}, {high:.3}); the paper shows two distributions that hardly \
+    let rows = legend.iter().zip([spread.memorised, spread.others]);
+    let rows = rows.map(row).collect();
+    let fact = errors.detection.as_ref().map(|found| {
+        let ([low, high], [ours, others]) = (found.auc_ci, labels);
+        format!(
+            "{name}: the t-error tells {ours} from {others} with AUC {:.3} ({low:.3}, {high:.3}); the paper shows two distributions that hardly \
              overlap, for 500 prompts that are known to be memorised and 500 others.",
-            labels[0], labels[1]
-        ),
-        _ => String::new(),
-    };
+            found.auc
+        )
+    });
     let drawing = svg::draw(&[panel], &legend, &format!("t-error of prompts, {title}"));
     Histogram {
         drawing,
-        fact,
+        fact: fact.unwrap_or_default(),
         rows,
     }
 }
 
 /// The outline of bars from the ground to the ground.
-fn outline(edges: &[f64], counts: &[f64]) -> Vec<(f64, f64)> {
+fn outline(edges: &[f64], counts: &[u64]) -> Vec<(f64, f64)> {
     let mut out = Vec::new();
-    for (pair, count) in edges.windows(2).zip(counts) {
-        out.extend([(pair[0], *count), (pair[1], *count)]);
+    for (pair, &count) in edges.windows(2).zip(counts) {
+        out.extend([(pair[0], count as f64), (pair[1], count as f64)]);
     }
     if let (Some(first), Some(last)) = (out.first().copied(), out.last().copied()) {
         out.insert(0, (first.0, 0.0));
@@ -550,12 +546,12 @@ fn outline(edges: &[f64], counts: &[f64]) -> Vec<(f64, f64)> {
 mod tests {
     use super::super::super::read::Run;
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn bars_have_an_outline() {
         assert_eq!(
-            outline(&[0.0, 1.0, 2.0], &[3.0, 4.0]),
+            outline(&[0.0, 1.0, 2.0], &[3, 4]),
             [
                 (0.0, 0.0),
                 (0.0, 3.0),
@@ -582,10 +578,13 @@ mod tests {
                     "own": { "memorised": { "mean": own }, "others": { "mean": unseen } },
                     "nearest_heldout": { "memorised": { "mean": 0.3 } },
                 },
-                "fit": { "relative": { "memorised": { "mean": own / 2.0 } } },
+                "fit": { "memorised": null, "others": null, "relative": { "memorised": { "mean": own / 2.0 } } },
                 "t_error": {
                     "t": 90, "memorised": { "n": 2, "median": 0.5, "q05": 0.25, "q95": 0.75 }, "histogram": { "edges": [0.0, 1.0, 2.0], "memorised": [2, 0], "others": [0, 2] },
-                    "detection": { "auc": 1.0, "auc_ci": [0.9, 1.0] },
+                    "detection": {
+                        "n_members": 2, "n_nonmembers": 2, "auc": 1.0, "auc_ci": [0.9, 1.0], "auc_ci_method": "delong",
+                        "tpr_at_fpr": [], "balanced_accuracy": 1.0,
+                    },
                 },
             });
             std::fs::write(out.join("memorisation.json"), report.to_string()).unwrap();

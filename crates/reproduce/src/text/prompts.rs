@@ -3,7 +3,7 @@
 
 use super::super::tables::Table;
 use super::super::write::{Outcome, Place, Source};
-use super::memorised::{HEADS, histogram_of};
+use super::memorised::{FILE, HEADS, histogram_of, read_file};
 use crate::{Made, ReproduceOptions};
 use anyhow::{Context, Result, bail};
 use dualmd::Session;
@@ -14,7 +14,6 @@ use dualmd::stages::create_folder;
 use dualmd::stages::sample::fingerprint;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_files::limit;
-use serde_json::Value;
 use std::path::Path;
 
 /// Prompts of either kind in the paper.
@@ -73,7 +72,7 @@ pub fn figure(session: &Session, args: &ReproduceOptions) -> Result<Made> {
     if !same(&asked)? {
         measured(session, &asked)?;
     }
-    let report = read(&asked.out)?;
+    let report = read_file(&asked.out.join(FILE))?;
     let labels = ["prompts known to be memorised", "other prompts"];
     let found = histogram_of(
         &report,
@@ -83,7 +82,7 @@ pub fn figure(session: &Session, args: &ReproduceOptions) -> Result<Made> {
     );
     let file = format!("fig3-paper-{name}.svg");
     dualmd_files::write(&args.out.join(&file), found.drawing.as_bytes())?;
-    let counts = ["n_memorised", "n_others"].map(|key| report[key].as_u64().unwrap_or(0));
+    let counts = [report.n_memorised, report.n_others].map(|n| n as u64);
     let outcome = Outcome {
         table: Table {
             title: "Figure 3: t-error of prompts that a model remembers and of others".into(),
@@ -147,28 +146,18 @@ fn notes([memorised, others]: [u64; 2]) -> String {
     )
 }
 
-fn read(folder: &Path) -> Result<Value> {
-    let path = folder.join("memorisation.json");
-    let bytes = dualmd_files::read(&path, limit::TABLE)?;
-    serde_json::from_slice(&bytes).with_context(|| {
-        format!(
-            "{} is damaged: remove it, and it is made again",
-            path.display()
-        )
-    })
-}
-
 /// Is the measurement there, of this model and these prompts?
 fn same(asked: &MemorisationOptions) -> Result<bool> {
-    if !asked.out.join("memorisation.json").exists() {
+    let path = asked.out.join(FILE);
+    if !path.exists() {
         return Ok(false);
     }
-    let found = read(&asked.out)?;
-    let clip = asked.clip.is_none() || !found["clip_score"].is_null();
+    let found = read_file(&path)?;
+    let clip = asked.clip.is_none() || found.clip_score.is_some();
     let settings = clip
-        && found["weights_blake3"] == fingerprint(&asked.models, WeightSet::Ema)?
-        && found["seed"] == asked.seed
-        && found["generations"] == asked.n;
+        && found.weights_blake3 == fingerprint(&asked.models, WeightSet::Ema)?
+        && found.seed == asked.seed
+        && found.generations == asked.n;
     if !settings {
         return Ok(false);
     }
