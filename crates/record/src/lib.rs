@@ -15,6 +15,7 @@
 //! | [`controls`] | `controls.json` |
 //! | [`exposed`] | `exposed.json` |
 //! | [`plan`] | `plan.json` of an audit |
+//! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
 //! | [`memorisation`] | `memorisation.json` |
 //! | [`schemas`] | JSON schemas of them all, for `docs/schema/` |
@@ -48,6 +49,7 @@ pub mod lira;
 pub mod memorisation;
 pub mod number;
 pub mod plan;
+pub mod prepared;
 pub mod samples;
 pub mod schemas;
 pub mod scores;

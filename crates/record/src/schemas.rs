@@ -1,10 +1,11 @@
-//! JSON schemas of the files, generated from their types. `docs/schema/` holds them; a test of `dualmd_audit` keeps them true.
+//! JSON schemas of the files, generated from their types. `docs/schema/` holds them; a test of `dualmd` keeps them true.
 
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
 use crate::exposed::Exposed;
 use crate::memorisation::Memorisation;
+use crate::prepared::Prepared;
 use crate::samples::{DrawnFrom, Nearest, PromptedImage};
 use crate::training::{LogLine, Training};
 use crate::{RunFile, schema};
@@ -21,7 +22,8 @@ pub struct Schema {
     pub schema: Value,
 }
 
-/// The schemas of the files of this crate, by name. That of `report.json` is `dualmd_audit::schema`.
+/// The schemas of the files of this crate, by name. That of `report.json` is `dualmd_audit::schema`, and that of a run's
+/// plan is made of `dualmd_experiment::plan::Plan`.
 #[must_use]
 pub fn all() -> Vec<Schema> {
     vec![
@@ -34,6 +36,7 @@ pub fn all() -> Vec<Schema> {
         object::<Nearest>("nearest", "samples/MODEL/nearest.json"),
         other::<Vec<PromptedImage>>("prompts", "samples/MODEL/prompts.json"),
         object::<plan::AuditPlan>("plan-of-audit", "plan.json of `dualmd audit`"),
+        object::<Prepared>("prepared", "prepared/images.json"),
         object::<scores::Scores>("scores", "scores/MODEL.json"),
         object::<sets::Sets>("sets", "sets/MODEL.json"),
         object::<split::SplitFile>("split", "split.json"),

@@ -14,7 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Folders of a run, all that is in them being the program's own.
-const PARTS: [&str; 12] = [
+const PARTS: [&str; 13] = [
+    super::prepared::FOLDER,
     "models",
     "checkpoints",
     "logs",

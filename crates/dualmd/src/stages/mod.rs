@@ -12,6 +12,7 @@ pub mod mitigation;
 pub mod nearer;
 pub mod pictures;
 pub mod prepare;
+pub mod prepared;
 pub mod sample;
 pub mod score;
 pub mod sets;

@@ -1,6 +1,6 @@
 //! Images, split and plan.
 
-use super::{RunFolder, pictures, text};
+use super::{RunFolder, pictures, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
 use crate::plan::{
@@ -26,6 +26,8 @@ pub struct Images {
     pub split: Split,
     /// The same as positions in `set`.
     pub selected: Selected,
+    /// Where only the images that trainings need are there: those outside the split, in the order in which they are taken.
+    pub outside: Option<Vec<usize>>,
 }
 
 impl Images {
@@ -37,7 +39,14 @@ impl Images {
         if n == 0 {
             return Ok(Vec::new());
         }
-        let mut free = self.free(near);
+        let mut free = match &self.outside {
+            Some(drawn) => drawn.clone(),
+            None => {
+                let mut free = self.free(near);
+                free.shuffle(&mut stream(seed, "reference", 0));
+                free
+            }
+        };
         if free.len() < n {
             bail!(
                 "{n} more images are needed that are neither members nor non-members (for a model to compare with, or for early \
@@ -46,7 +55,6 @@ impl Images {
                 free.len()
             );
         }
-        free.shuffle(&mut stream(seed, "reference", 0));
         free.truncate(n);
         Ok(free)
     }
@@ -275,17 +283,25 @@ pub fn prepare(
         set,
         split,
         selected,
+        outside: None,
     };
-    // Found now and not after hours of training.
-    for job in &plan.trainings {
-        let n = outside_for(&job.kind, images.selected.members.len());
-        let outside = images
-            .outside(n, experiment.data.near_duplicates, experiment.seed)
-            .with_context(|| format!("model {}", job.name))?;
-        if plan.model.text {
-            for i in outside {
-                text::captions_of(&images.set, &images.set.records[i])?;
-            }
+    // Found now and not after hours of training. Who needs fewer takes the first of them.
+    let members = images.selected.members.len();
+    let jobs = plan.trainings.iter();
+    let most = jobs.max_by_key(|job| outside_for(&job.kind, members));
+    let outside = match most {
+        Some(job) => images
+            .outside(
+                outside_for(&job.kind, members),
+                experiment.data.near_duplicates,
+                experiment.seed,
+            )
+            .with_context(|| format!("model {}", job.name))?,
+        None => Vec::new(),
+    };
+    if plan.model.text {
+        for &i in &outside {
+            text::captions_of(&images.set, &images.set.records[i])?;
         }
     }
     if run.plan().exists() {
@@ -296,6 +312,7 @@ pub fn prepare(
     }
     dualmd_files::write(&run.experiment(), plan.experiment_toml.as_bytes())?;
     plan.save(&run.plan())?;
+    prepared::write(run, &images, &outside)?;
     Ok((plan, images))
 }
 
@@ -378,6 +395,7 @@ pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
         set,
         split,
         selected,
+        outside: None,
     })
 }
 
@@ -414,7 +432,6 @@ pub fn reopen(run: &RunFolder) -> Result<(Plan, Experiment, Images)> {
         &run.plan().display().to_string(),
         &[],
     )?;
-    let (set, _) = read(&experiment.data)?;
     let split = Split::load(&run.split())?;
     if split.hash() != plan.split_hash {
         bail!(
@@ -424,14 +441,6 @@ pub fn reopen(run: &RunFolder) -> Result<(Plan, Experiment, Images)> {
             plan.split_hash
         );
     }
-    let selected = split.select(&set)?;
-    Ok((
-        plan,
-        experiment,
-        Images {
-            set,
-            split,
-            selected,
-        },
-    ))
+    let images = prepared::read(run, split)?;
+    Ok((plan, experiment, images))
 }

@@ -25,6 +25,7 @@ use anyhow::{Context as _, Result, bail};
 use dualmd_files::{limit, shown};
 use dualmd_names::BaseAttack;
 pub use dualmd_record::plan::Versions;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -32,7 +33,7 @@ use std::path::Path;
 const SCHEMA: u32 = 1;
 
 /// The images, once they are read and split.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DataFacts {
     /// As the experiment names it.
     pub source: String,
@@ -69,7 +70,7 @@ pub struct DataFacts {
 }
 
 /// The network, once its configuration is built.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkFacts {
     /// Name of the preset it started from.
     pub preset: String,
@@ -115,7 +116,7 @@ pub struct Context {
 }
 
 /// The machine and each training's share of it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Hardware {
     /// The processor.
     pub cpu: String,
@@ -134,7 +135,7 @@ pub struct Hardware {
 }
 
 /// What will be done.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Version of the file's form.
     pub schema: u32,

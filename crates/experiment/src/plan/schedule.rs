@@ -5,10 +5,11 @@ use crate::choices::Init;
 use crate::experiment::{BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, Train, epochs};
 use anyhow::Result;
 use dualmd_names::{AttackSpec, BaseAttack, Defense, MadeFrom, ModelKind, Needs, Part};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a training is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum JobKind {
     /// The images of `[pretrain]`, true noise: what all others start from.
@@ -67,7 +68,7 @@ pub enum JobKind {
 }
 
 /// One training.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Job {
     /// Folder under `models/`.
     pub name: String,
@@ -103,11 +104,12 @@ impl Job {
 }
 
 /// One model, or pair of models, to sample from and to audit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// Name of its files under `samples/` and `scores/`.
     pub name: String,
     /// A defence as `[[models]]` names it, or `teacher`.
+    #[schemars(with = "String")]
     pub defense: ModelKind,
     /// An earlier model of the file that differs from this one by name and seed alone: the same recipe, trained again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +119,7 @@ pub struct Target {
     /// Model folders to load: itself, the two teachers that alternate, or the shards' models that are averaged.
     pub parts: Vec<String>,
     /// Attacks on it. A pair has no one network to ask, so only its images are attacked (`nn`, `sim-mean`, `rounds@2`).
+    #[schemars(with = "Vec<String>")]
     pub attacks: Vec<AttackSpec>,
 }
 

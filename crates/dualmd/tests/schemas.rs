@@ -1,4 +1,4 @@
-//! `docs/schema/` holds what the types say. After a type has changed, `DUALMD_WRITE_SCHEMAS=1 cargo test -p dualmd-audit --test
+//! `docs/schema/` holds what the types say. After a type has changed, `DUALMD_WRITE_SCHEMAS=1 cargo test -p dualmd --test
 //! schemas` writes the files again. And reports of earlier versions can still be read.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,10 @@ use dualmd_record::schemas::{self, Schema};
 fn all() -> Vec<Schema> {
     let mut all = schemas::all();
     all.push(dualmd_audit::schema());
+    all.push(schemas::other::<dualmd::plan::Plan>(
+        "plan",
+        "plan.json of `dualmd run`",
+    ));
     all.sort_by_key(|s| s.name);
     all
 }
@@ -17,8 +21,8 @@ fn all() -> Vec<Schema> {
 /// The index of the folder, made from the list of schemas.
 fn index() -> String {
     let mut text = String::from(
-        "# Files of a run folder\n\nOne JSON schema (draft 2020-12) for each file, generated from the type that writes and reads it (`crates/record`, and `crates/audit`\n\
-         for the report). Do not edit them: `DUALMD_WRITE_SCHEMAS=1 cargo test -p dualmd-audit --test schemas` writes them again.\n\n\
+        "# Files of a run folder\n\nOne JSON schema (draft 2020-12) for each file, generated from the type that writes and reads it (`crates/record`; `crates/audit`\n\
+         for the report, `crates/experiment` for a run's plan). Do not edit them: `DUALMD_WRITE_SCHEMAS=1 cargo test -p dualmd --test schemas` writes them again.\n\n\
          A file that is an object has a version in its field `schema`; one without it has version 1. A newer version than the program knows is\n\
          refused. Fields may be added without a new version, and readers pass over fields that they do not know.\n\n\
          | file | schema |\n|---|---|\n",
