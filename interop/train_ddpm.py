@@ -3,7 +3,7 @@
     python interop/train_ddpm.py TRAIN_DIR MODEL_DIR [--steps 1600] [--seed 0]
 
 TRAIN_DIR holds PNG files of one size. Plain DDPM training: AdamW, batches of 32, no augmentation, no moving average; then
-pipeline.save_pretrained(MODEL_DIR), the first of the README's five lines.
+pipeline.save_pretrained(MODEL_DIR), which is what `dualmd audit MODEL_DIR` opens.
 """
 
 import argparse

@@ -99,7 +99,7 @@ pub fn table(report: &Report) -> Markup {
                 @for model in &report.models { (cell(model, kind)) }
             } } }
         } }
-        p.caption { "The strongest attack of each kind by its AUC on these images, with its interval of 95 %, which does not know that it was chosen, and the members found at 1 false alarm in 100. A part of the members: those attacks are judged on the rest. \"Not tested\" is no result." }
+        p.caption { "The strongest attack of each kind by its AUC on these images, with its interval of 95 % (not corrected for the choice), and the members found at 1 false alarm in 100. An attack that knows a part of the members is judged on the rest. \"Not tested\" is no result." }
     }
 }
 

@@ -87,6 +87,10 @@ pub fn controls(report: &Report) -> Markup {
 pub fn how_to_read() -> Markup {
     let terms = [
         (
+            "Member, membership inference",
+            "A member is an image that the model was trained on. Membership inference asks of one image whether it is a member. Whoever asks must already hold that image. What is given away is the answer, such as that the person in it was a patient of this hospital.",
+        ),
+        (
             "AUC",
             "The chance that a random member scores above a random non-member. 0.5 is guessing, 1 is certainty. Below 0.5 an attack is wrong more often than guessing, which an attacker can turn round: the distance from 0.5 counts, not the side. The direction of every score was fixed beforehand; no AUC here was flipped.",
         ),

@@ -26,11 +26,11 @@ pub struct CaptionArgs {
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     pub n: usize,
 
-    /// The most likely words, not drawn ones; needs -n 1
+    /// Take the most likely words instead of sampling them; needs -n 1
     #[arg(long)]
     pub greedy: bool,
 
-    /// Draw each word from the most likely ones that together have this probability (nucleus sampling)
+    /// Sample each word from the most likely ones that together have this probability (nucleus sampling)
     #[arg(
         long,
         value_name = "P",

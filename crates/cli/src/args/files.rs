@@ -15,15 +15,17 @@ pub struct SplitArgs {
     #[arg(value_name = "DATA")]
     pub data: String,
 
-    /// Images to train on; even. With coin-flip, members and non-members together are the images tossed for
+    /// Images to train on; even, because they are divided into two halves
+    ///
+    /// With --method coin-flip, members and non-members together are the images that coins are tossed for.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..))]
     pub members: usize,
 
-    /// Images to keep apart (default: all others)
+    /// Images to keep out of the training (default: all others)
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub nonmembers: Option<usize>,
 
-    /// An exact number in two halves, or a fair coin per image
+    /// An exact number in two halves, or a fair coin for each image
     #[arg(long, value_enum, value_name = "METHOD", default_value_t = SplitMethod::Half)]
     pub method: SplitMethod,
 
@@ -31,7 +33,9 @@ pub struct SplitArgs {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = NearDuplicates::Group)]
     pub near_duplicates: NearDuplicates,
 
-    /// What becomes of transparency; the images' ids, and so the split, follow from it
+    /// What becomes of transparency: as in the training
+    ///
+    /// The images' content ids follow from it, and so the split does.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
     pub alpha: Alpha,
 
@@ -66,7 +70,9 @@ pub struct RocArgs {
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = rate, default_value = "0.1,0.01,0.001")]
     pub fpr: Vec<f64>,
 
-    /// Compute as a public attack code does, for comparison with published tables: secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy
+    /// Compute as a public attack code does, for a line beside published tables
+    ///
+    /// One of secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy.
     #[arg(long, value_name = "RULE", conflicts_with = "fail_on")]
     pub compat: Option<dualmd_stats::CompatRule>,
 
@@ -74,9 +80,10 @@ pub struct RocArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Leave with exit code 3 if an attack finds a leak or, with inverted, members below non-members. The report's rule: the interval
-    /// of the AUC, corrected for the number of attacks in the file, lies above (below) 0.5; a leak also where an exact test at the
-    /// lowest measurable of 10, 1 and 0.1 % false alarms says so
+    /// Leave with exit code 3 if an attack finds one of these: leak, inverted
+    ///
+    /// The rule is the report's. leak: the interval of the AUC, corrected for the number of attacks in the file, lies above 0.5, or
+    /// an exact test at the lowest measurable of 10, 1 and 0.1 % false alarms says so. inverted: the interval lies below 0.5.
     #[arg(
         long,
         value_enum,
@@ -181,12 +188,14 @@ pub enum Export {
         #[arg(short, long, value_name = "FILE.csv")]
         out: PathBuf,
     },
-    /// Images of a set, or of one side of a split, as a folder of PNG files with metadata.jsonl
+    /// Images of a set, or of one side of a split, as a folder of PNG files: to train from, for instance
+    ///
+    /// The files have new names (000.png, ...). metadata.jsonl has each one's content id, captions, group and label.
     #[command(
         after_help = "Example:\n  dualmd export images fashion#member --split split.json --image-size 16 -o train"
     )]
     Images {
-        /// Image set, perhaps with #train or #test (a part of it), and #member, #nonmember, #d1 or #d2
+        /// Image set; DATA#member, #nonmember, #d1 or #d2 is a side of --split, DATA#train or #test a part of the set
         #[arg(value_name = "DATA")]
         data: String,
         /// Split file that DATA#member and the like refer to

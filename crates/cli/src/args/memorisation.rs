@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 /// The remedy.
 #[derive(Debug, Args)]
 pub struct MitigateArgs {
-    /// Change what a prompt says to the model before drawing, so that it no longer calls up an image that was remembered
+    /// Change a prompt's embedding before generation, so that it no longer recalls a memorised image
     #[arg(long, value_enum, value_name = "HOW")]
     pub mitigate: Option<Mitigate>,
 
-    /// Stop when the norm over the noise of four images is at most this (of fewer: in proportion to the root of their number); 3 is
-    /// for latents of Stable Diffusion
+    /// Stop when the norm is at most this; 3 is for latents of Stable Diffusion
+    ///
+    /// The norm is over the noise of four images; of fewer it is taken in proportion to the root of their number.
     #[arg(
         long,
         value_name = "NORM",
@@ -25,7 +26,7 @@ pub struct MitigateArgs {
     )]
     pub mitigate_target: f64,
 
-    /// Most changes
+    /// The largest number of updates
     #[arg(long, value_name = "N", default_value_t = 10, requires = "mitigate", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub mitigate_steps: usize,
 }
@@ -48,7 +49,7 @@ pub struct MemorisationArgs {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
-    /// A second one: the two alternate (DualMD)
+    /// A second one: the two take turns (DualMD)
     #[arg(value_name = "MODEL2")]
     pub model2: Option<PathBuf>,
 
@@ -61,7 +62,7 @@ pub struct MemorisationArgs {
     )]
     pub members: Option<String>,
 
-    /// Images it never saw: their captions are prompts too, and how like they are to what is drawn is the yardstick
+    /// Images it never saw: their captions are prompts too, for comparison
     #[arg(long, value_name = "DATA", requires = "members")]
     pub nonmembers: Option<String>,
 
@@ -81,7 +82,7 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 
-    /// Images for each prompt
+    /// Images to generate for each prompt
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 4, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub n: usize,
 
@@ -89,7 +90,7 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: usize,
 
-    /// How strongly the prompt is followed (classifier-free guidance) while drawing; the t-error is taken at 1
+    /// Guidance scale of generated images (classifier-free guidance); the t-error is measured at 1
     #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
     pub guidance: f64,
 
@@ -113,8 +114,9 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "DIR")]
     pub clip: Option<PathBuf>,
 
-    /// Also measure how well images fit their prompts where you have no CLIP: by a small head that is learnt from these captioned
-    /// images, without those that are measured (may be repeated; needs `cargo xtask features`)
+    /// Also measure how well images fit their prompts, without CLIP: by a small head learnt from these captioned images
+    ///
+    /// Images that are measured are left out. May be repeated. Needs what `cargo xtask features` fetches.
     #[arg(long, value_name = "DATA")]
     pub fit: Vec<String>,
 
@@ -126,7 +128,7 @@ pub struct MemorisationArgs {
     #[command(flatten)]
     pub remedy: MitigateArgs,
 
-    /// Which of the model's weights
+    /// The model's averaged weights (unet/) or those the optimiser left (unet_raw/)
     #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
     pub weights: Weights,
 

@@ -23,7 +23,7 @@ use dualmd::choices::{Dtype, LogFormat};
 use std::fmt;
 use std::str::FromStr;
 
-/// Train diffusion models that keep their training images to themselves, and measure what a model gives away.
+/// Train diffusion models with defences against membership inference, and measure how much a model gives away.
 #[derive(Debug, Parser)]
 #[command(
     name = "dualmd",
@@ -65,7 +65,7 @@ pub struct Global {
     )]
     pub dtype: Option<Dtype>,
 
-    /// Cores to use (default: all of them)
+    /// Cores to use (default: all that this process may use)
     #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub threads: Option<usize>,
 
@@ -77,7 +77,9 @@ pub struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
-    /// Form of log and progress lines: text or json
+    /// Form of log and progress lines, on standard error: text or json
+    ///
+    /// With json, progress is one JSON object a line. Remarks and errors between them are plain text.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub log_format: LogFormat,
 }
@@ -161,7 +163,7 @@ pub enum Command {
     )]
     Train(TrainArgs),
 
-    /// Generate images; two models alternate (DualMD)
+    /// Generate images; two models take turns (DualMD)
     #[command(
         after_help = "Examples:\n  dualmd sample runs/demo/models/student -n 64 -o images/\n  dualmd sample runs/demo/models/teacher-1 runs/demo/models/teacher-2 -n 64 --order random-start -o images/"
     )]
@@ -173,19 +175,19 @@ pub enum Command {
     )]
     Predict(PredictArgs),
 
-    /// Score members and non-members
+    /// Run attacks on a model: one score for each image and attack, no report
     #[command(
         after_help = "Example:\n  dualmd attack my-model --members train/ --nonmembers heldout/ --attacks loss,sima -o scores.csv\n\nHigher scores mean: more likely a member. `dualmd list attacks` has the attacks."
     )]
     Attack(AttackArgs),
 
-    /// Attack a model and write a report
+    /// Run attacks on one model or several, check the image sets, and write a report
     #[command(
         after_help = "Examples:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n  dualmd audit my-model --members photos/#member --nonmembers photos/#nonmember --split split.json -o audit/\n  dualmd audit --model a=models/a --model b=models/b --members train/ --nonmembers heldout/ -o both/\n  dualmd audit --pair teacher-1 teacher-2 --members train/ --nonmembers heldout/ -o pair/\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/ --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
     )]
     Audit(AuditArgs),
 
-    /// Repeat an experiment on many halves of one pool, and attack every run with what the others tell (LiRA)
+    /// Shadow runs: repeat an experiment on random halves of one pool, and attack each run with the others (LiRA)
     #[command(
         after_help = "Example:\n  dualmd lira --preset demo --models 16 --out runs/lira\n\nEvery run is a shadow of all others; what is repeated is the whole pipeline, teachers and student included. An interrupted\ncommand goes on where it stopped."
     )]
@@ -197,7 +199,7 @@ pub enum Command {
     )]
     Reproduce(ReproduceArgs),
 
-    /// Compare generated images with real ones: Frechet distance, KID, precision and recall
+    /// Compare generated images with real ones: Fréchet distance, KID, precision and recall, copies
     #[command(
         after_help = "Examples:\n  dualmd metrics images/ --real heldout/\n  dualmd metrics images/ --real heldout/ --members train/ --features inception-2048 --weights pt_inception.safetensors --json\n  dualmd metrics images/ --real heldout/ --members train/ --features none --copies sscd\n\nThe distance is FID only with inception-2048; see docs/metrics.md."
     )]
@@ -209,13 +211,13 @@ pub enum Command {
     )]
     Caption(CaptionArgs),
 
-    /// What prompts call up: which ones a text-to-image model remembers images for, and how like these are
+    /// Memorised prompts: for which ones a text-to-image model remembers training images
     #[command(
         after_help = "Examples:\n  dualmd memorisation my-model --memorised known.txt --others random.txt -o memorisation/\n  dualmd memorisation my-model --members train/ --nonmembers heldout/ --mitigate wen -o mitigated/"
     )]
     Memorisation(MemorisationArgs),
 
-    /// Statistics of any score file
+    /// AUC, intervals and members found, of any score file
     #[command(
         after_help = "Example:\n  dualmd roc scores.csv --fpr 0.1,0.01 --json\n  dualmd roc scores.csv --fail-on leak\n\nAny CSV with the columns member (1 or 0) and score will do; a column attack makes one row for each attack."
     )]
@@ -238,7 +240,7 @@ pub enum Command {
     )]
     Import(ImportArgs),
 
-    /// Write files for other programs
+    /// Write files for other programs: images of a split, models, pairs
     #[command(arg_required_else_help = true)]
     #[command(
         after_help = "Examples:\n  dualmd export split split.json -o split.csv\n  dualmd export copy runs/demo/models/student -o student"

@@ -22,7 +22,9 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000))]
     pub seeds: u64,
 
-    /// Take the image sets too that are left out unless --only names them, because they repeat others at another size (fashion-16-128)
+    /// Take all image sets
+    ///
+    /// Some repeat others at another size (fashion-16-128) and are left out unless --only names them.
     #[arg(long)]
     pub complete: bool,
 
@@ -38,8 +40,10 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "DATASET,...", value_delimiter = ',')]
     pub only: Vec<String>,
 
-    /// Where the images of a set are that may not be shipped: cifar10, cifar100, stl10, tiny-imagenet; ablation-cifar10; epochs-cifar10; pokemon-sd15,
-    /// pokemon-sd21, naruto-sd15, naruto-sd21 (may be repeated)
+    /// Where the images of a set are that is not part of the program (may be repeated)
+    ///
+    /// The sets: cifar10, cifar100, stl10, tiny-imagenet; ablation-cifar10; epochs-cifar10; pokemon-sd15, pokemon-sd21,
+    /// naruto-sd15, naruto-sd21.
     #[arg(long, value_name = "NAME=PATH", value_parser = pair)]
     pub data: Vec<(String, String)>,
 
@@ -63,9 +67,10 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "NAME=FILE.npz", value_parser = pair)]
     pub split: Vec<(String, String)>,
 
-    /// Weights of the Inception network of FID, for FID and IS as the paper's: pt_inception-2015-12-05 as safetensors
-    /// (docs/metrics.md says where they come from and how they are converted). Without them images are compared by EfficientNet-Lite0,
-    /// which is no FID
+    /// Weights of FID's Inception network, for FID and IS as the paper has them
+    ///
+    /// The file is pt_inception-2015-12-05 as safetensors; docs/metrics.md says where it comes from and how it is converted.
+    /// Without it images are compared by EfficientNet-Lite0, which is no FID.
     #[arg(long, value_name = "FILE")]
     pub inception: Option<PathBuf>,
 
@@ -73,7 +78,7 @@ pub struct ReproduceArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// Say what would be run, and how much it is
+    /// Say what would be run and how long it would take; check the images
     #[arg(long)]
     pub dry_run: bool,
 }

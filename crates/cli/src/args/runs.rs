@@ -45,8 +45,10 @@ pub struct DemoArgs {
 /// `--fail-on`, of every command that makes a report.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FailArgs {
-    /// Leave with exit code 3 if the report finds one of leak, inverted, set, copies of a model (its `finding` in report.json), with
-    /// 4 if void is named and the report is void; separated by commas, e.g. leak,void
+    /// Leave with exit code 3 if the report has one of these findings, e.g. leak,void
+    ///
+    /// leak, inverted, set, copies: the `finding` of a model in report.json. void: exit code 4 if the report is void. A void report
+    /// has no other finding, so name void wherever you name leak.
     #[arg(
         long,
         value_enum,
@@ -94,8 +96,10 @@ pub struct RunArgs {
     #[arg(long, value_enum, value_name = "STAGE", default_value_t = Stage::Report)]
     pub until: Stage,
 
-    /// Run it with this many seeds (the experiment's and those after it), each in a folder seed-S of its own with other images, split
-    /// and weights: privacy against quality then has intervals between them
+    /// Run it with this many seeds, each in a folder seed-S of its own
+    ///
+    /// The seeds are the experiment's and those after it. Each has images, split and weights of its own. Privacy against quality
+    /// then has intervals between seeds.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
 
@@ -165,7 +169,7 @@ pub struct LiraArgs {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(4..))]
     pub models: usize,
 
-    /// Images that the coins are tossed for (default: twice data.members, so that a run has about as many members)
+    /// Images that coins are tossed for (default: twice data.members)
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(8..))]
     pub pool: Option<usize>,
 
@@ -223,23 +227,23 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "split.json")]
     pub split: Option<PathBuf>,
 
-    /// What they are compared by; with none, copies alone are counted
+    /// Features that images are compared by; with none, only copies are counted
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::EffLite0)]
     pub features: Features,
 
-    /// File of the features' network (safetensors)
+    /// File of the features' network (safetensors, or StyleGAN's .pt), or folder of a vit
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
-    /// Statistics of real features in the field's format (mu, sigma; as pytorch-fid writes them): a distance to these as well
+    /// Also give the distance to these statistics of real images (mu, sigma, as pytorch-fid writes them)
     #[arg(long, value_name = "FILE.npz")]
     pub statistics: Option<PathBuf>,
 
-    /// Write the statistics of --real in that format
+    /// Write the statistics of --real in the same format
     #[arg(long, value_name = "FILE.npz")]
     pub save_statistics: Option<PathBuf>,
 
-    /// What copies of the members are found by, with the images of --real as yardstick
+    /// What copies of the members are found by; the images of --real are the control
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Copies::Auto)]
     pub copies: Copies,
 
@@ -247,7 +251,7 @@ pub struct MetricsArgs {
     #[arg(long, value_name = "FILE")]
     pub copies_weights: Option<PathBuf>,
 
-    /// Bring all images, generated and real, to this side first, in pixels (default: each set at its own size)
+    /// Bring all images, generated and real, to this side first (default: each set at its own size)
     #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096))]
     pub image_size: Option<u32>,
 
@@ -315,7 +319,7 @@ pub struct SampleArgs {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
-    /// A second one: the two alternate
+    /// A second one: the two take turns (DualMD)
     #[arg(value_name = "MODEL2")]
     pub model2: Option<PathBuf>,
 
@@ -327,7 +331,7 @@ pub struct SampleArgs {
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Sampler::Ddim)]
     pub sampler: Sampler,
 
-    /// Network calls per image (default: 50 for ddim, 1000 for ddpm)
+    /// Denoising steps of an image (default: 50 for ddim, 1000 for ddpm)
     #[arg(long, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: Option<usize>,
 
@@ -335,15 +339,17 @@ pub struct SampleArgs {
     #[arg(long, value_name = "X_T.npy")]
     pub noise: Option<PathBuf>,
 
-    /// What a text-to-image model is to draw
+    /// The prompt of a text-to-image model
     #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
     pub prompt: Option<String>,
 
-    /// A file of prompts, one a line: image i is drawn for line i, from the first again after the last
+    /// A file of prompts, one a line
+    ///
+    /// Image i is generated for line i; after the last line the first comes again.
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
 
-    /// How strongly the prompt is followed (classifier-free guidance); 1: as learnt
+    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none
     #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
     pub guidance: f64,
 
@@ -355,7 +361,7 @@ pub struct SampleArgs {
     #[arg(long, value_enum, value_name = "ORDER", default_value_t = Order::First, requires = "model2")]
     pub order: Order,
 
-    /// Which of the models' weights
+    /// The models' averaged weights (unet/) or those the optimiser left (unet_raw/)
     #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
     pub weights: Weights,
 
@@ -413,11 +419,11 @@ pub struct PredictArgs {
     #[arg(long, value_name = "T.npy")]
     pub t: PathBuf,
 
-    /// What a text-to-image model is told (default: nothing)
+    /// The prompt of a text-to-image model (default: the empty one)
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
 
-    /// Which of the model's weights
+    /// The model's averaged weights (unet/) or those the optimiser left (unet_raw/)
     #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
     pub weights: Weights,
 
@@ -443,15 +449,19 @@ impl PredictArgs {
 /// What `attack` and `audit` share.
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
-    /// Pipeline folder in the diffusers layout; several are audited each by itself, under their folders' names
+    /// Pipeline folder in the diffusers layout
+    ///
+    /// Several are audited each by itself, in one report, under their folders' names.
     #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair"])]
     pub models: Vec<PathBuf>,
 
-    /// A model with the name that it has in the report (may be repeated: all in one report)
+    /// A model with its name in the report (may be repeated: several models in one report)
     #[arg(long = "model", id = "named", value_name = "NAME=FOLDER", value_parser = named)]
     pub named: Vec<(String, PathBuf)>,
 
-    /// Two models that alternate: a DualMD pair (also taken for one: two folders that dualmd trained on the two halves of one split)
+    /// Two models that take turns: a DualMD pair
+    ///
+    /// Two folders without --pair are taken for one, too, where dualmd trained them on the two halves of one split.
     #[arg(long, num_args = 2, value_names = ["MODEL1", "MODEL2"])]
     pub pair: Vec<PathBuf>,
 
@@ -463,15 +473,19 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "DATA")]
     pub nonmembers: String,
 
-    /// Attacks, separated by commas (default: all that fit, see `dualmd list attacks`; variants: sima@50, loss+flip, secmi-nn+shadow)
+    /// Attacks, separated by commas, e.g. loss,sima (default: the usual ones)
+    ///
+    /// `dualmd list attacks` has all of them. Not run unless named: gsa1, gsa2, nn-features, pia-sd-2024, the pw- forms. Variants:
+    /// sima@50 (another timestep), loss+flip (mean over the mirror image), secmi+lowpass, secmi-nn+shadow (learnt on a shadow
+    /// model).
     #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
     pub attacks: Vec<AttackSpec>,
 
-    /// Column that says what belongs together, such as patient or artist (default: group)
+    /// Column that says which images belong together, such as patient or artist (default: group)
     #[arg(long, value_name = "COLUMN")]
     pub group_column: Option<String>,
 
-    /// Column of the captions, where a set has several that may be (models of images alone take none)
+    /// Column of the captions, where a set has several that may be
     #[arg(long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 
@@ -479,12 +493,13 @@ pub struct ScoreArgs {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
     pub alpha: Alpha,
 
-    /// A model like this one, trained on other images: for the attack `reference`
+    /// A model like this one, trained on other images, for the attack `reference`
     #[arg(long, value_name = "MODEL3")]
     pub reference: Option<PathBuf>,
 
-    /// A shadow model, trained like this one by whoever attacks it, on images of their own: for attacks that end with +shadow
-    /// (give it twice for a pair)
+    /// A shadow model, for attacks that end with +shadow
+    ///
+    /// A model that the attacker trained like this one on images of their own. Give it twice for a pair.
     #[arg(long, value_name = "MODEL3", requires_all = ["shadow_members", "shadow_nonmembers"])]
     pub shadow: Vec<PathBuf>,
 
@@ -500,8 +515,11 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "split.json", requires = "shadow")]
     pub shadow_split: Option<PathBuf>,
 
-    /// What images drawn for captions, those of nn-features, and generated and real images are compared by (`auto`: efflite0 where
-    /// its weights are at hand)
+    /// Features that images are compared by
+    ///
+    /// For the quality of generated images, for nn-features, and for attacks that compare an image with those generated for its
+    /// caption. auto: efflite0 where `cargo xtask features` has fetched its weights; without them quality is not measured, and
+    /// those attacks compare pixels.
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
     pub features: Features,
 
@@ -509,7 +527,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "FILE")]
     pub features_weights: Option<PathBuf>,
 
-    /// Share of the images whose membership attacks that learn (secmi-nn, gsa1, ...) are told; they score the rest
+    /// Share of the images whose membership is given to attacks that learn (secmi-nn, gsa1, ...); they score the rest
     #[arg(long, value_name = "SHARE", default_value_t = dualmd_names::KNOWN_FRACTION, value_parser = share)]
     pub known_fraction: f64,
 
@@ -521,7 +539,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "split.json")]
     pub split: Option<PathBuf>,
 
-    /// Which of the model's weights
+    /// The model's averaged weights (unet/) or those the optimiser left (unet_raw/)
     #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
     pub weights: Weights,
 
@@ -533,19 +551,21 @@ pub struct ScoreArgs {
 /// The images that an attack or an audit draws from a model, by DDIM; of a pair the first model begins.
 #[derive(Debug, Clone, Args)]
 pub struct DrawArgs {
-    /// Images to draw from a model that is told no text
+    /// Images to generate with a model without text
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(2..))]
     pub images: usize,
 
-    /// Images to draw for each caption from one that is (Pang and Wang: 3)
+    /// Images to generate for each caption with a text-to-image model
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub per_prompt: usize,
 
-    /// Denoising steps of each
+    /// Denoising steps of each generated image
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: usize,
 
-    /// How strongly a caption is followed (classifier-free guidance)
+    /// Guidance scale of generated images (classifier-free guidance)
+    ///
+    /// Attacks that ask the network do so at guidance 1.
     #[arg(long, value_name = "SCALE", default_value_t = 7.5, value_parser = guidance)]
     pub guidance: f64,
 }
@@ -628,11 +648,13 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub score: ScoreArgs,
 
-    /// Who made the audit, for the report
+    /// Who makes the audit; the report names them
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
 
-    /// Also state what public attack codes would print for these scores: secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy
+    /// Also state what public attack codes would print for these scores
+    ///
+    /// Some of secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy.
     #[arg(long, value_name = "RULE,...", value_delimiter = ',')]
     pub compat: Vec<dualmd_stats::CompatRule>,
 

@@ -180,12 +180,7 @@ static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
 
 /// `docs/experiment.md`.
 pub fn markdown() -> String {
-    let mut out = String::from(
-        "# Keys of an experiment file\n\nMade from the fields of `crates/experiment`: do not edit it; `DUALMD_WRITE_DOCS=1 cargo test -p dualmd-experiment` writes it again. \
-         `dualmd list keys` prints the same.\n\n\
-         `data.source`, `data.members`, `data.nonmembers` and each model's name and defence must be given; all else has a default. `--set KEY=VALUE` \
-         changes a key; the first model is `models.0`.\n",
-    );
+    let mut out = String::from(include_str!("page.md"));
     for key in table() {
         let heading = !key.path.contains('.') && key.path != "seed";
         if heading {
@@ -215,7 +210,8 @@ pub fn markdown() -> String {
     let names = DIFFUSERS.iter().map(|key| format!("`{key}`"));
     let _ = write!(
         out,
-        "\n## The network\n\nKeys of diffusers' configurations that replace those of `model.preset`: {}.\n",
+        "\n## The network\n\nKeys of diffusers' configurations that replace those of `model.preset`: {}. Write `\"null\"` where diffusers has null. Not every \
+         value that diffusers knows is supported; the others are refused by name. `sample_size`, `in_channels` and `out_channels` follow from `[data]`.\n",
         names.collect::<Vec<_>>().join(", ")
     );
     out
