@@ -11,6 +11,7 @@ use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use dualmd_names::AttackSpec;
+use dualmd_remote::Place;
 use std::path::{Path, PathBuf};
 
 /// Numbers of at least 1.
@@ -391,8 +392,17 @@ pub struct PredictArgs {
 #[derive(Debug, Args)]
 pub struct ScoreArgs {
     /// Pipeline folder in the diffusers layout; several are audited each by itself, under their folders' names
-    #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair"])]
+    #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair", "denoiser"])]
     pub models: Vec<PathBuf>,
+
+    /// In place of MODEL, a model in another process: a command that serves it, such as "python serve.py", or unix:PATH of a socket
+    /// where a server listens (docs/denoiser.md)
+    #[arg(long, value_name = "COMMAND", value_parser = Place::parse, conflicts_with_all = ["models", "named", "pair"])]
+    pub denoiser: Option<Place>,
+
+    /// Seconds that each of its answers may take; the first includes the loading of the model
+    #[arg(long, value_name = "SECONDS", default_value_t = dualmd_remote::TIMEOUT.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
+    pub denoiser_timeout: u64,
 
     /// A model with the name that it has in the report (may be repeated: all in one report)
     #[arg(long = "model", id = "named", value_name = "NAME=FOLDER", value_parser = named)]
@@ -568,6 +578,10 @@ pub struct AuditArgs {
     /// What is attacked, and how.
     #[command(flatten)]
     pub score: ScoreArgs,
+
+    /// Open the model and the images, say what would be audited, and end
+    #[arg(long)]
+    pub check: bool,
 
     /// Who made the audit, for the report
     #[arg(long, value_name = "NAME")]

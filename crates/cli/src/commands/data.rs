@@ -3,7 +3,7 @@
 use crate::args::{Export, Global, Import, SplitArgs};
 use crate::stages::pictures;
 use crate::stages::prepare::{draw, group};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dualmd_audit::cells::cell;
 use dualmd_data::{Groups, LoadOptions, Split, dedupe, import_secmi_npz, save_folder};
 use dualmd_diffusion::latent::export::export_pair;
@@ -145,6 +145,7 @@ pub fn export(what: &Export) -> Result<ExitCode> {
             match Model::load(model, set, Device::Cpu)? {
                 Model::Unconditional(p) => save(out, &p.unet, &p.schedule, None)?,
                 Model::TextToImage(t) => whole(out, |out| Ok(t.save(out, None, None)?))?,
+                Model::Foreign(_) => bail!("a model that is asked elsewhere has no folder"),
             }
             outln!("{}", out.display())?;
         }

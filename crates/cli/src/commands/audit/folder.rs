@@ -20,6 +20,8 @@ use crate::stages::{
 use crate::{choices, machine, signals};
 use anyhow::Result;
 use dualmd_data::{ImageSet, Record, Split};
+use dualmd_diffusion::Model;
+use dualmd_files::shown;
 use dualmd_names::AttackSpec;
 use dualmd_record::plan::{
     AuditData, AuditHardware, AuditNetwork, AuditPlan, AuditSettings, AuditShadow, AuditedModel,
@@ -102,6 +104,9 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     };
     // Nothing is made for a model or images that cannot be opened.
     let mut opened = Some(Case::open(global, &args.score, one)?);
+    if let (true, Some(case)) = (args.check, &opened) {
+        return checked(args, &all, case);
+    }
     let stop = signals::stop_flag()?;
     let _held = Held::run(&args.out)?;
     refuse_strangers(&run, &all)?;
@@ -136,6 +141,49 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     finish(args, &all, &done, &case, &run, seed, &mut progress)?;
     let verdict = commands::report::write(&run.0)?;
     Ok(commands::report::exit(&[verdict], &args.fail))
+}
+
+/// Says what would be audited; nothing is written.
+fn checked(args: &AuditArgs, all: &[Audited], case: &Case) -> Result<ExitCode> {
+    let model = case.generator.first();
+    for one in all {
+        outln!("{}: {}", one.name, called(one, model))?;
+    }
+    if let Some(foreign) = model.foreign() {
+        outln!("its server says: {}", foreign.describe())?;
+    }
+    let Sides {
+        members,
+        nonmembers,
+        ..
+    } = &case.images;
+    outln!(
+        "images: {} members and {} non-members of {:?} (channels, height, width)",
+        members.len(),
+        nonmembers.len(),
+        members.shape()
+    )?;
+    let text = model.is_told();
+    for one in all {
+        let attacks = asked::attacks(&args.score, one.is_pair(), text, true)?;
+        let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
+        outln!("attacks on {}: {}", one.name, names.join(", "))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is audited, for a report: its folders, or the name of a model in another process and where it is.
+fn called(one: &Audited, model: &Model) -> String {
+    let said = |key: &str| {
+        let of = model.foreign()?.describe();
+        Some(shown(of.get(key)?.as_str()?).to_string())
+    };
+    match (said("name"), said("fingerprint")) {
+        (Some(name), Some(mark)) => format!("{name}, fingerprint {mark} ({})", one.shown()),
+        (Some(name), None) => format!("{name} ({})", one.shown()),
+        (None, Some(mark)) => format!("{}, fingerprint {mark}", one.shown()),
+        (None, None) => one.shown(),
+    }
 }
 
 /// What was done on one model.
@@ -186,7 +234,7 @@ fn model(
     stop: &AtomicBool,
 ) -> Result<Done> {
     let name = audited.name.as_str();
-    let text = case.generator.first().text().is_some();
+    let text = case.generator.first().is_told();
     let attacks = asked::attacks(&args.score, audited.is_pair(), text, true)?;
     let mut draw = |model, images, folder: &Path, seed| {
         let args = &args.score;
@@ -334,7 +382,8 @@ fn finish(
             attacks.push(attack.clone());
         }
     }
-    let folders: Vec<String> = all.iter().map(Audited::shown).collect();
+    let model = case.generator.first();
+    let folders: Vec<String> = all.iter().map(|one| called(one, model)).collect();
     let score = &args.score;
     let [channels, image_size, _] = members.shape();
     let plan = AuditPlan {

@@ -48,7 +48,7 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     dualmd_files::check_target(&args.out)?;
     let case = Case::open(global, &args.score, &audited)?;
     let stop = signals::stop_flag()?;
-    let text = case.generator.first().text().is_some();
+    let text = case.generator.first().is_told();
     let attacks = asked::attacks(&args.score, audited.is_pair(), text, false)?;
     let mut progress = Progress::new(view(global.quiet, global.log_format));
     let seed = global.seed.unwrap_or(0);
@@ -178,7 +178,10 @@ fn scored(
     if let Some(said) = &unlike {
         progress.say(&format!("warning: {said}"));
     }
-    for said in unlike.into_iter().chain(case.images.notes()) {
+    let foreign = case.generator.first().foreign();
+    let of_model = foreign.map(|f| f.notes()).unwrap_or_default();
+    let notes = unlike.into_iter().chain(case.images.notes());
+    for said in notes.chain(of_model) {
         if !description.warnings.contains(&said) {
             description.warnings.push(said);
         }
