@@ -7,15 +7,20 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Union
 
+from .adapters import denoiser_of_pipeline, is_pipeline
+from .denoiser import Denoiser, denoiser_of, serving
 from .process import call
 from .report_types import ModelReport, Report, Verdict
 
 StrPath = Union[str, "os.PathLike[str]"]
 # The version of report.json that these types are of.
 _SCHEMA = 1
+# Options of an audit that are the model's, not the program's.
+_SETTINGS = [*(field.name for field in fields(Denoiser) if field.name != "call"), "image_size"]
 
 
 class Audit:
@@ -68,7 +73,7 @@ class Audit:
 
 
 def audit(
-    model: StrPath | Mapping[str, StrPath],
+    model: StrPath | Mapping[str, StrPath] | Denoiser | Any,
     *,
     members: StrPath,
     nonmembers: StrPath,
@@ -79,7 +84,10 @@ def audit(
 ) -> Audit:
     """Attacks a model and returns the report.
 
-    `model`: a pipeline folder in the diffusers layout, or several by name. `members` and `nonmembers`: images that it was trained
+    `model`: a pipeline folder in the diffusers layout, or several by name; or a pipeline object of diffusers, of the classes in
+    `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings of `dualmd.Denoiser`:
+    `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, ... Pipelines and callables are asked where they are, in a thread of
+    this process. `members` and `nonmembers`: images that it was trained
     on, and images of the same kind that it never saw (folder, parquet, npz...). `out`: folder of the audit (default: a new one
     in the temporary folder; with a folder of your own the same call goes on where it was stopped). Other options are those of
     `dualmd audit` with underscores: `known_fraction=0.3`, `pair=(a, b)`, `batch=64`; `True` sets a flag, a list repeats the option.
@@ -87,15 +95,37 @@ def audit(
     Raises `ProgramError` with the program's own words, `NoEngine` where there is no libtorch, `KeyboardInterrupt` when stopped.
     """
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="dualmd-")) / "audit"
-    several = isinstance(model, Mapping)
-    arguments = ["audit", *([] if several else [os.fspath(model)])]  # type: ignore[arg-type]
-    if isinstance(model, Mapping):
+    own = {name: options.pop(name) for name in _SETTINGS if name in options}
+    served: Denoiser | None = None
+    if isinstance(model, (str, os.PathLike)):
+        arguments = ["audit", os.fspath(model)]
+    elif isinstance(model, Mapping):
+        arguments = ["audit"]
         for name, place in model.items():
             arguments += ["--model", f"{name}={os.fspath(place)}"]
-    arguments += ["--members", os.fspath(members), "--nonmembers", os.fspath(nonmembers), "--out", os.fspath(folder)]
+    elif isinstance(model, Denoiser):
+        served = model
+    elif is_pipeline(model):
+        served = denoiser_of_pipeline(model, **own)
+    elif callable(model):
+        served = denoiser_of(model, **own)
+    else:
+        raise TypeError(
+            f"cannot audit a {type(model).__name__}: give a folder, a dict of folders by name, a pipeline of diffusers, or a callable "
+            "(x, t, c) -> prediction"
+        )
+    if served is None or served is model:
+        if own:
+            raise TypeError(f"{', '.join(own)}: for a callable or a pipeline, and the model is a {type(model).__name__}")
+    images = ["--members", os.fspath(members), "--nonmembers", os.fspath(nonmembers), "--out", os.fspath(folder)]
     if attacks is not None:
-        arguments += ["--attacks", ",".join(attacks)]
-    call([*arguments, *_flags(options)], quiet)
+        images += ["--attacks", ",".join(attacks)]
+    images += _flags(options)
+    if served is None:
+        call([*arguments, *images], quiet)
+    else:
+        with serving(served) as place:
+            call(["audit", "--denoiser", place, *images], quiet)
     return Audit(folder)
 
 

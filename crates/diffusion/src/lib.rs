@@ -57,7 +57,7 @@ pub use json::read_json;
 pub use latent::TextToImage;
 pub use latent::files::read_shards;
 pub use lora::{LoraConfig, LoraInit};
-pub use model::Model;
+pub use model::{Asked, Foreign, Model};
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
 pub use pipeline::Pipeline;
 pub use schedule::NoiseSchedule;
@@ -90,6 +90,9 @@ pub enum DiffusionError {
     /// A configuration that names something this program does not have, or that contradicts itself.
     #[error("{}", shown(.0))]
     Config(String),
+    /// What a model elsewhere could not do ([`model::Foreign`]), with its names made harmless already.
+    #[error("{0}")]
+    Foreign(String),
     /// Asked to stop before the end.
     #[error("stopped")]
     Stopped,

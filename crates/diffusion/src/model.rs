@@ -1,4 +1,4 @@
-//! A pipeline folder of either kind: unconditional, or text to image.
+//! A pipeline folder of either kind: unconditional, or text to image. Or a model that is no folder: [`Foreign`].
 
 use crate::index::{Index, Kind};
 use crate::pipeline::WeightSet;
@@ -10,6 +10,83 @@ use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};
 use std::path::Path;
 
+/// A model that this program does not compute itself: it is asked elsewhere.
+pub trait Foreign: Denoiser + std::fmt::Debug {
+    /// The noise schedule at whose timesteps it answers.
+    fn schedule(&self) -> &NoiseSchedule;
+
+    /// Is it told a text?
+    fn is_told(&self) -> bool;
+
+    /// What stands for texts in a [`Condition`], [K, 1, width] f32: a row for each, the same for the same text, and different ones for
+    /// different texts. Asked of models that are told a text alone.
+    ///
+    /// # Errors
+    /// What it could not do.
+    fn text_embeddings(&self, texts: &[&str]) -> Result<Tensor>;
+
+    /// [C, H, W] of what the network sees: images or latents.
+    fn sample_shape(&self) -> [i64; 3];
+
+    /// [C, H, W] of its images.
+    fn image_shape(&self) -> [i64; 3];
+
+    /// Does the network see latents? They are of another shape than the images.
+    fn is_latent(&self) -> bool {
+        self.sample_shape() != self.image_shape()
+    }
+
+    /// Latents of images [B, C, H, W] in [-1, 1]; asked of latent models alone.
+    ///
+    /// # Errors
+    /// What it could not do.
+    fn encode(&self, images: &Tensor) -> Result<Tensor>;
+
+    /// Images of latents; asked of latent models alone.
+    ///
+    /// # Errors
+    /// What it could not do.
+    fn decode(&self, latents: &Tensor) -> Result<Tensor>;
+
+    /// The sampler's clipping of the predicted clean image.
+    fn clip(&self) -> Option<f64>;
+
+    /// Scalar parameters of the network; `None` where they are not known.
+    fn parameter_count(&self) -> Option<usize>;
+
+    /// What it is, for a plan: an object of JSON.
+    fn describe(&self) -> serde_json::Value;
+
+    /// What a reader of its scores must know.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Does it draw images itself?
+    fn generates(&self) -> bool;
+
+    /// Images in [-1, 1], drawn in its own way: [count, C, H, W] f32.
+    ///
+    /// # Errors
+    /// What it could not do; of a model that does not draw, always.
+    fn generate(&self, asked: &Asked<'_>) -> Result<Tensor>;
+}
+
+/// Images that are asked of a model elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// What the images depend on, with `first`.
+    pub seed: u64,
+    /// Number of the first of them among all that belong to the seed.
+    pub first: u64,
+    /// How many.
+    pub count: usize,
+    /// Denoising steps of each.
+    pub steps: usize,
+    /// A text for each, and how strongly it is followed; for a model that is told one.
+    pub texts: Option<(&'a [&'a str], f64)>,
+}
+
 /// A network with what belongs to it.
 #[derive(Debug)]
 pub enum Model {
@@ -17,6 +94,8 @@ pub enum Model {
     Unconditional(Box<Pipeline>),
     /// A network that is told a text.
     TextToImage(Box<TextToImage>),
+    /// A model that is asked elsewhere.
+    Foreign(Box<dyn Foreign>),
 }
 
 impl Model {
@@ -42,6 +121,8 @@ impl Model {
         match self {
             Self::Unconditional(p) => Self::Unconditional(Box::new(p.with_precision(precision))),
             Self::TextToImage(t) => Self::TextToImage(Box::new(t.with_precision(precision))),
+            // Whoever computes it chooses.
+            foreign @ Self::Foreign(_) => foreign,
         }
     }
 
@@ -57,6 +138,7 @@ impl Model {
                 t.unet = t.unet.with_dropout(on);
                 Self::TextToImage(t)
             }
+            foreign @ Self::Foreign(_) => foreign,
         }
     }
 
@@ -66,6 +148,7 @@ impl Model {
         match self {
             Self::Unconditional(p) => &p.schedule,
             Self::TextToImage(t) => &t.schedule,
+            Self::Foreign(f) => f.schedule(),
         }
     }
 
@@ -75,6 +158,7 @@ impl Model {
         match self {
             Self::Unconditional(p) => p.clip(),
             Self::TextToImage(t) => t.clip(),
+            Self::Foreign(f) => f.clip(),
         }
     }
 
@@ -84,6 +168,7 @@ impl Model {
         match self {
             Self::Unconditional(p) => p.image_shape(),
             Self::TextToImage(t) => t.sample_shape(),
+            Self::Foreign(f) => Some(f.sample_shape()),
         }
     }
 
@@ -101,29 +186,33 @@ impl Model {
                 }
                 None => t.sample_shape(),
             },
+            Self::Foreign(f) => Some(f.image_shape()),
         }
     }
 
-    /// Channels of the network at full size, [`Self::sample_shape`]'s: what its largest tensors have.
+    /// Channels of the network at full size, [`Self::sample_shape`]'s: what its largest tensors have. 1 of one that is computed
+    /// elsewhere.
     #[must_use]
     pub fn widest_channels(&self) -> i64 {
         let widths = match self {
             Self::Unconditional(p) => &p.unet.config().block_out_channels,
             Self::TextToImage(t) => &t.unet.config().block_out_channels,
+            Self::Foreign(_) => return 1,
         };
         widths.first().copied().unwrap_or(1)
     }
 
-    /// Scalar parameters of the network.
+    /// Scalar parameters of the network; `None` of one that is computed elsewhere and does not say.
     #[must_use]
-    pub fn parameter_count(&self) -> usize {
+    pub fn parameter_count(&self) -> Option<usize> {
         match self {
-            Self::Unconditional(p) => p.unet.parameters().count(),
-            Self::TextToImage(t) => t.unet.parameters().count(),
+            Self::Unconditional(p) => Some(p.unet.parameters().count()),
+            Self::TextToImage(t) => Some(t.unet.parameters().count()),
+            Self::Foreign(f) => f.parameter_count(),
         }
     }
 
-    /// The network's `config.json`.
+    /// The network's `config.json`, or what stands for it.
     ///
     /// # Errors
     /// A value that JSON does not have.
@@ -131,6 +220,7 @@ impl Model {
         match self {
             Self::Unconditional(p) => serde_json::to_value(p.unet.config()),
             Self::TextToImage(t) => serde_json::to_value(t.unet.config()),
+            Self::Foreign(f) => Ok(f.describe()),
         }
         .map_err(|e| DiffusionError::Config(format!("the network's configuration: {e}")))
     }
@@ -139,8 +229,51 @@ impl Model {
     #[must_use]
     pub fn text(&self) -> Option<&TextToImage> {
         match self {
-            Self::Unconditional(_) => None,
+            Self::Unconditional(_) | Self::Foreign(_) => None,
             Self::TextToImage(t) => Some(t),
+        }
+    }
+
+    /// Is it told a text?
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        match self {
+            Self::Unconditional(_) => false,
+            Self::TextToImage(_) => true,
+            Self::Foreign(f) => f.is_told(),
+        }
+    }
+
+    /// Embeddings of texts, [K, tokens, width], for a [`Condition`].
+    ///
+    /// # Errors
+    /// A model of images alone; what the tokenizer or the encoder refuses.
+    pub fn text_embeddings(&self, texts: &[&str]) -> Result<Tensor> {
+        match self {
+            Self::Unconditional(_) => Err(DiffusionError::Config(
+                "a model of images alone is told no text".into(),
+            )),
+            Self::TextToImage(t) => t.text_embeddings(texts),
+            Self::Foreign(f) => f.text_embeddings(texts),
+        }
+    }
+
+    /// The model elsewhere, if it is one.
+    #[must_use]
+    pub fn foreign(&self) -> Option<&dyn Foreign> {
+        match self {
+            Self::Unconditional(_) | Self::TextToImage(_) => None,
+            Self::Foreign(f) => Some(f.as_ref()),
+        }
+    }
+
+    /// Does the network see latents of images, and not the images?
+    #[must_use]
+    pub fn is_latent(&self) -> bool {
+        match self {
+            Self::Unconditional(_) => false,
+            Self::TextToImage(t) => t.is_latent(),
+            Self::Foreign(f) => f.is_latent(),
         }
     }
 
@@ -150,7 +283,8 @@ impl Model {
     /// Shapes the autoencoder cannot take.
     pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
         match self {
-            Self::Unconditional(_) => Ok(images.shallow_clone()),
+            Self::Foreign(f) if f.is_latent() => f.encode(images),
+            Self::Unconditional(_) | Self::Foreign(_) => Ok(images.shallow_clone()),
             Self::TextToImage(t) => t.encode_images(images, None),
         }
     }
@@ -161,7 +295,8 @@ impl Model {
     /// As [`Self::encode`].
     pub fn decode(&self, made: &Tensor) -> Result<Tensor> {
         Ok(match self {
-            Self::Unconditional(_) => made.shallow_clone(),
+            Self::Foreign(f) if f.is_latent() => f.decode(made)?,
+            Self::Unconditional(_) | Self::Foreign(_) => made.shallow_clone(),
             Self::TextToImage(t) => t.decode_latents(made)?,
         }
         .clamp(-1.0, 1.0))
@@ -178,6 +313,7 @@ impl Denoiser for Model {
         match self {
             Self::Unconditional(p) => p.predict_noise(x_t, t, condition),
             Self::TextToImage(m) => m.predict_noise(x_t, t, condition),
+            Self::Foreign(f) => f.predict_noise(x_t, t, condition),
         }
     }
 
@@ -185,6 +321,7 @@ impl Denoiser for Model {
         match self {
             Self::Unconditional(p) => p.weights(),
             Self::TextToImage(t) => t.weights(),
+            Self::Foreign(f) => f.weights(),
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::choices::{NearDuplicates, SplitMethod};
 use crate::reporter::Reporter;
 use crate::stages::pictures;
 use crate::stages::prepare::{draw, group};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dualmd_audit::cells::cell;
 use dualmd_data::{
     Alpha, Groups, ImportReport, LoadOptions, Split, dedupe, import_secmi_npz, save_folder,
@@ -186,6 +186,7 @@ pub fn export_copy(model: &Path, set: WeightSet, out: &Path) -> Result<()> {
     match Model::load(model, set, Device::Cpu)? {
         Model::Unconditional(p) => save(out, &p.unet, &p.schedule),
         Model::TextToImage(t) => whole(out, |out| Ok(t.save(out, None, None)?)),
+        Model::Foreign(_) => bail!("a model that is asked elsewhere has no folder"),
     }
 }
 

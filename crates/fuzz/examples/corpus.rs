@@ -366,6 +366,58 @@ fn texts() -> Result<()> {
     save("split", "no-members", json!({"schema": 1, "method": "half", "seed": 0, "source": "x", "hash": "", "members": [], "nonmembers": []}).to_string())
 }
 
+/// Answers of a denoiser's server, sound and not.
+#[cfg(feature = "models")]
+fn messages() -> Result<()> {
+    let message = |header: String, data: &[u8]| {
+        let payload = 8 + header.len() + data.len();
+        let mut bytes = (payload as u64).to_le_bytes().to_vec();
+        bytes.extend((header.len() as u64).to_le_bytes());
+        bytes.extend(header.into_bytes());
+        bytes.extend_from_slice(data);
+        bytes
+    };
+    let hello = |settings: serde_json::Value, table: &str, data: &[u8]| {
+        let tensor = format!(
+            "\"alphas_cumprod\":{{\"dtype\":\"F64\",\"shape\":{table},\"data_offsets\":[0,{}]}}",
+            data.len()
+        );
+        message(format!("{{\"__metadata__\":{settings},{tensor}}}"), data)
+    };
+    let plain = json!({"kind": "hello", "version": "1", "shape": "3,32,32", "prediction": "flow", "can": "generate,encode"});
+    let falling: Vec<u8> = [0.9f64, 0.5, 0.1]
+        .iter()
+        .flat_map(|v| v.to_le_bytes())
+        .collect();
+    save("denoiser", "hello", hello(plain.clone(), "[3]", &falling))?;
+    save(
+        "denoiser",
+        "rising",
+        hello(plain.clone(), "[1,3]", &falling),
+    )?;
+    save("denoiser", "no-numbers", hello(plain, "[2]", &[0xff; 16]))?;
+    let latent = json!({"kind": "hello", "version": "1", "shape": "4,8,8", "image_shape": "3,64,64", "prediction": "eps", "clip": "1e999"});
+    save("denoiser", "latent", hello(latent, "[0]", b""))?;
+    let wide = json!({"kind": "hello", "version": "1", "shape": "9223372036854775807,2,2", "prediction": "v"});
+    save(
+        "denoiser",
+        "wide",
+        hello(wide, "[0,9223372036854775807]", b""),
+    )?;
+    let answer = r#"{"__metadata__":{"kind":"predict"},"prediction":{"dtype":"F32","shape":[2,1,2,2],"data_offsets":[0,32]}}"#;
+    save("denoiser", "answer", message(answer.into(), &[0; 32]))?;
+    save("denoiser", "long", u64::MAX.to_le_bytes())?;
+    save("denoiser", "short", 8u64.to_le_bytes())?;
+    save(
+        "denoiser",
+        "words",
+        message(
+            r#"{"__metadata__":{"kind":"error","message":"no"}}"#.into(),
+            b"",
+        ),
+    )
+}
+
 #[cfg(feature = "models")]
 fn models() -> Result<()> {
     use dualmd_fuzz::models::{lora_folder, pipeline_folder, text_folder};
@@ -394,6 +446,7 @@ fn models() -> Result<()> {
     )?;
     save("safetensors", "f8", weights("a", &eight, "[8]", "F8_E4M3"))?;
     save("safetensors", "huge-header", u64::MAX.to_le_bytes())?;
+    messages()?;
     let index =
         json!({"metadata": {}, "weight_map": {"a": "one.safetensors", "b": "two.safetensors"}});
     let parts = [

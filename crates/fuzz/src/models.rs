@@ -14,6 +14,7 @@ use dualmd_diffusion::{
 };
 use dualmd_encoders::{ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer};
 use dualmd_metrics::Gaussian;
+use dualmd_remote::{Hello, message};
 use dualmd_torch::{Device, Kind, Tensor, weights};
 
 use crate::files::{Files, read, scratch, with_file, with_folder};
@@ -30,7 +31,7 @@ const fn model(name: &'static str, about: &'static str, read: fn(&[u8])) -> Targ
 }
 
 /// The targets of this module.
-pub fn targets() -> [Target; 13] {
+pub fn targets() -> [Target; 14] {
     [
         model("safetensors", "weights", safetensors),
         model(
@@ -72,6 +73,11 @@ pub fn targets() -> [Target; 13] {
             "an experiment file, and `--set` in the file `sets`",
             experiment,
         ),
+        model(
+            "denoiser",
+            "a message of a server of --denoiser, with its length",
+            denoiser,
+        ),
         model("plan", "plan.json as a run that goes on reads it", plan),
     ]
 }
@@ -89,6 +95,18 @@ fn safetensors(input: &[u8]) {
     with_file("x.safetensors", input, |path| {
         said(weights::read_safetensors(path));
     });
+}
+
+/// Most bytes of an answer that is asked for here.
+const ANSWER: u64 = 1 << 20;
+
+fn denoiser(input: &[u8]) {
+    let (mut stream, mut buffer) = (input, Vec::new());
+    let Some(answer) = said(message::read(&mut stream, &mut buffer, ANSWER, "hello")) else {
+        return;
+    };
+    said(Hello::of(&answer));
+    said(answer.tensor("prediction", &[Kind::Float], &[2, 1, 2, 2]));
 }
 
 fn shards(input: &[u8]) {

@@ -85,9 +85,10 @@ pub struct AuditData {
 /// A network.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditNetwork {
-    /// Parameters.
-    pub parameters: usize,
-    /// The whole `unet/config.json`.
+    /// Parameters; none of a model in another process that does not say how many it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<usize>,
+    /// The whole `unet/config.json`; of a model in another process, what its server says of it.
     pub config: Value,
 }
 

@@ -14,7 +14,9 @@ use dualmd::choices::{
 use dualmd::experiment::Source;
 use dualmd::{MetricsOptions, PredictOptions, SampleOptions};
 use dualmd_names::AttackSpec;
+use dualmd_remote::Place;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Numbers of at least 1.
 /// A count of images or attempts. (More than any machine holds is told by what it would take.)
@@ -452,8 +454,18 @@ pub struct ScoreArgs {
     /// Pipeline folder in the diffusers layout
     ///
     /// Several are audited each by itself, in one report, under their folders' names.
-    #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair"])]
+    #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair", "denoiser"])]
     pub models: Vec<PathBuf>,
+
+    /// In place of MODEL, a model in another process: a command, or unix:PATH
+    ///
+    /// The command serves the model, such as "python serve.py"; at unix:PATH a server listens already. docs/denoiser.md has the protocol.
+    #[arg(long, value_name = "COMMAND", value_parser = Place::parse, conflicts_with_all = ["models", "named", "pair"])]
+    pub denoiser: Option<Place>,
+
+    /// Seconds that each of its answers may take; the first includes the loading of the model
+    #[arg(long, value_name = "SECONDS", default_value_t = dualmd_remote::TIMEOUT.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
+    pub denoiser_timeout: u64,
 
     /// A model with its name in the report (may be repeated: several models in one report)
     #[arg(long = "model", id = "named", value_name = "NAME=FOLDER", value_parser = named)]
@@ -593,6 +605,8 @@ impl ScoreArgs {
             models: self.models.clone(),
             named: self.named.clone(),
             pair: self.pair.clone(),
+            denoiser: self.denoiser.clone(),
+            denoiser_timeout: Duration::from_secs(self.denoiser_timeout),
             members: self.members.clone(),
             nonmembers: self.nonmembers.clone(),
             split: self.split.clone(),
@@ -647,6 +661,10 @@ pub struct AuditArgs {
     /// What is attacked, and how.
     #[command(flatten)]
     pub score: ScoreArgs,
+
+    /// Open the model and the images, say what would be audited, and end
+    #[arg(long)]
+    pub check: bool,
 
     /// Who makes the audit; the report names them
     #[arg(long, value_name = "NAME")]

@@ -2,7 +2,7 @@
 
 use super::report;
 use crate::args::{AttackArgs, AuditArgs, Global};
-use crate::session::session;
+use crate::session::{session, short_session};
 use anyhow::Result;
 use std::process::ExitCode;
 
@@ -14,6 +14,12 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
 
 /// Attacks, controls and a report in a folder, of one model or several.
 pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
+    if args.check {
+        for line in dualmd::audit::check(&short_session(global)?, &args.options(global))? {
+            outln!("{line}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let written = dualmd::audit(&session(global)?, &args.options(global))?;
     report::print(&written)?;
     Ok(report::exit([&written.report.verdict], &args.fail))

@@ -7,6 +7,7 @@ use anyhow::Result;
 use dualmd_names::{Defense, Half, Part};
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
+use dualmd_remote::Place;
 use std::path::{Path, PathBuf};
 
 /// Name of a pair in files, and of the only model.
@@ -18,8 +19,10 @@ const ONE: &str = "model";
 pub struct Audited {
     /// Its name in files and in the report.
     pub name: String,
-    /// One folder, or two that alternate.
+    /// One folder, or two that alternate; none of a model in another process.
     pub folders: Vec<PathBuf>,
+    /// Where a model in another process is.
+    pub denoiser: Option<Place>,
 }
 
 impl Audited {
@@ -28,8 +31,25 @@ impl Audited {
         self.folders.len() == 2
     }
 
-    /// Its folders as they were typed.
+    /// A model or a pair in folders.
+    fn of(name: String, folders: Vec<PathBuf>) -> Self {
+        Self {
+            name,
+            folders,
+            denoiser: None,
+        }
+    }
+
+    /// How many models it is.
+    pub fn models(&self) -> usize {
+        self.folders.len().max(1)
+    }
+
+    /// Its folders as they were typed, or the place of a model in another process.
     pub fn shown(&self) -> String {
+        if let Some(place) = &self.denoiser {
+            return place.shown();
+        }
         let folders = self.folders.iter().map(|f| f.display().to_string());
         folders.collect::<Vec<_>>().join(" + ")
     }
@@ -57,6 +77,11 @@ pub fn audited(args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Vec<Audit
         models = &[];
     }
     let mut out: Vec<Audited> = Vec::new();
+    out.extend(args.denoiser.clone().map(|place| Audited {
+        name: ONE.to_owned(),
+        folders: Vec::new(),
+        denoiser: Some(place),
+    }));
     let alone = models.len() == 1 && args.named.is_empty() && pair.is_empty();
     for folder in models {
         let name = if alone {
@@ -64,20 +89,12 @@ pub fn audited(args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Vec<Audit
         } else {
             folder_name(folder)?
         };
-        out.push(Audited {
-            name,
-            folders: vec![folder.clone()],
-        });
+        out.push(Audited::of(name, vec![folder.clone()]));
     }
-    out.extend(args.named.iter().map(|(name, folder)| Audited {
-        name: name.clone(),
-        folders: vec![folder.clone()],
-    }));
+    let named = args.named.iter();
+    out.extend(named.map(|(name, folder)| Audited::of(name.clone(), vec![folder.clone()])));
     if !pair.is_empty() {
-        out.push(Audited {
-            name: PAIR.into(),
-            folders: pair,
-        });
+        out.push(Audited::of(PAIR.into(), pair));
     }
     for (i, one) in out.iter().enumerate() {
         // File systems that take upper and lower case for the same would mix their scores.

@@ -18,11 +18,13 @@ use dualmd_data::{
     ImageSet, LoadOptions, NearDuplicateOptions, Record, Split, alike_across, dedupe,
     near_duplicates,
 };
+use dualmd_diffusion::Model;
 use dualmd_files::shown;
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, BaseAttack};
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
+use dualmd_remote::RemoteDenoiser;
 use dualmd_torch::Tensor;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -65,7 +67,10 @@ impl Case {
         let (engine, reporter) = (session.engine, session.reporter.as_ref());
         let open =
             |folders: &[PathBuf]| Generator::open(folders, weight_set(args.weights), &engine);
-        let generator = open(&audited.folders)?;
+        let generator = match &audited.denoiser {
+            Some(place) => Generator::remote(RemoteDenoiser::open(place, args.denoiser_timeout)?),
+            None => open(&audited.folders)?,
+        };
         let reference = match &args.reference {
             Some(folder) => {
                 let reference = open(std::slice::from_ref(folder))?;
@@ -91,16 +96,16 @@ impl Case {
             alpha: args.alpha,
             ..as_seen(shape)
         };
-        let text = generator.first().text().is_some();
+        let text = generator.first().is_told();
         let images = Sides::open(&args.members, &args.nonmembers, &options, text, reporter)?;
         let shadow = match &args.shadow {
             Some(given) => {
                 let shadow = open(&given.models)?;
-                if given.models.len() != audited.folders.len() {
+                if given.models.len() != audited.models() {
                     bail_usage!(
                         "--shadow names {}, and what is audited is {}: a shadow is of the same kind (--shadow twice for a pair)",
                         kind(given.models.len()),
-                        kind(audited.folders.len())
+                        kind(audited.models())
                     );
                 }
                 check_alike(&generator, &shadow, &given.models[0], "shadow model")?;
@@ -345,10 +350,21 @@ fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Split) -> Res
     Ok(())
 }
 
+/// Have both the same noise at every timestep? A model in another process gives its schedule as a table, in f32 perhaps, in which
+/// abar has 24 bits.
+fn same_noise(a: &Model, b: &Model) -> bool {
+    let (one, other) = (a.schedule(), b.schedule());
+    if a.foreign().is_none() && b.foreign().is_none() {
+        return one.config() == other.config();
+    }
+    let close = |t: i64| (one.alpha_bar(t) - other.alpha_bar(t)).abs() < 1e-6;
+    one.len() == other.len() && (0..one.len() as i64).all(close)
+}
+
 /// A model beside the target (`what`) answers the same questions.
 fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str) -> Result<()> {
     let (a, b) = (target.first(), other.first());
-    if a.schedule().config() != b.schedule().config() {
+    if !same_noise(a, b) {
         bail_usage!(
             "{} has another noise schedule than the model: their losses at one timestep are not comparable",
             folder.display()

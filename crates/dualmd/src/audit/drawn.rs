@@ -1,7 +1,7 @@
 //! The images that an audit draws.
 
 use super::case::Sides;
-use super::options::ScoreOptions;
+use super::options::{DrawOptions, ScoreOptions};
 use crate::reporter::ProgressEvent;
 use crate::room;
 use crate::session::Session;
@@ -11,6 +11,7 @@ use crate::stages::text::Encoded;
 use anyhow::Result;
 use dualmd_data::drawn::{ARRAY, room};
 use dualmd_diffusion::sampler::initial_noise;
+use dualmd_diffusion::{Asked, DiffusionError, Foreign};
 use dualmd_record::folder::{NEAREST, PROMPTS};
 use dualmd_record::samples::DrawnFrom;
 use dualmd_torch::weights::read_npy;
@@ -30,9 +31,10 @@ pub fn generate(
 ) -> Result<Tensor> {
     let d = &args.draw;
     let model = generator.first();
-    let prompts = match (model.text(), images.texts()) {
-        (Some(text), Some(captions)) => {
-            let encoded = Encoded::new(text, &captions)?;
+    let texts = images.texts();
+    let prompts = match (model.is_told(), &texts) {
+        (true, Some(captions)) => {
+            let encoded = Encoded::of(model, captions)?;
             Some(Prompts {
                 condition: encoded.main(d.per_prompt),
                 nothing: encoded.nothing(),
@@ -48,26 +50,70 @@ pub fn generate(
         .sample_shape()
         .unwrap_or_else(|| images.members.shape().map(|d| d as i64));
     room::check(model, n, args.batch, shape)?;
-    let noise = initial_noise(seed, n, shape, session.engine.device);
     let began = std::time::Instant::now();
+    let mut go_on = |done: usize| {
+        session.reporter.progress(&ProgressEvent {
+            model: "sample".into(),
+            step: done as u64,
+            total: n as u64,
+            epoch: None,
+            loss: None,
+            images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+        });
+        !session.stopped()
+    };
+    if let Some(foreign) = model.foreign().filter(|f| f.generates()) {
+        let texts = texts.as_ref().filter(|_| model.is_told());
+        let texts = texts.map(|captions| main_texts(captions, d.per_prompt));
+        return in_its_own_way(foreign, n, texts.as_deref(), d, args.batch, seed, go_on);
+    }
+    let noise = initial_noise(seed, n, shape, session.engine.device);
     let generated = generator.sample(
         &noise,
         &d.sampling(args.batch, seed),
         prompts.as_ref(),
-        |done| {
-            session.reporter.progress(&ProgressEvent {
-                model: "sample".into(),
-                step: done as u64,
-                total: n as u64,
-                epoch: None,
-                loss: None,
-                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
-            });
-            !session.stopped()
-        },
+        &mut go_on,
     )?;
     // The attack compares on the CPU, where the samples are.
     Ok(generated.to_device(Device::Cpu))
+}
+
+/// The main caption of every sample, each `times` times.
+fn main_texts<'a>(captions: &[&'a [String]], times: usize) -> Vec<&'a str> {
+    let main = |own: &&'a [String]| own.first().map_or("", String::as_str);
+    let each = captions.iter().map(main);
+    each.flat_map(|text| std::iter::repeat_n(text, times))
+        .collect()
+}
+
+/// Images of a model elsewhere that draws by itself, as its users get them.
+fn in_its_own_way(
+    model: &dyn Foreign,
+    n: usize,
+    texts: Option<&[&str]>,
+    drawing: &DrawOptions,
+    batch: usize,
+    seed: u64,
+    mut go_on: impl FnMut(usize) -> bool,
+) -> Result<Tensor> {
+    let mut parts = Vec::new();
+    let mut done = 0;
+    while done < n {
+        let count = batch.min(n - done);
+        let told = texts.and_then(|texts| texts.get(done..done + count));
+        parts.push(model.generate(&Asked {
+            seed,
+            first: done as u64,
+            count,
+            steps: drawing.steps,
+            texts: told.map(|texts| (texts, drawing.guidance)),
+        })?);
+        done += count;
+        if !go_on(done) && done < n {
+            return Err(DiffusionError::Stopped.into());
+        }
+    }
+    Ok(Tensor::f_cat(&parts, 0)?)
 }
 
 /// The images that an audit looks at, drawn now or by an earlier call that drew the same ones: in `folder`, with what they depend

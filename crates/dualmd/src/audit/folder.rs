@@ -17,6 +17,8 @@ use crate::stages::{RunFolder, blind, copies, create_folder, remove, sets, shado
 use crate::{choices, machine};
 use anyhow::Result;
 use dualmd_data::{ImageSet, Record, Split};
+use dualmd_diffusion::Model;
+use dualmd_files::shown;
 use dualmd_names::AttackSpec;
 use dualmd_record::plan::{
     AuditData, AuditHardware, AuditNetwork, AuditPlan, AuditSettings, AuditShadow, AuditedModel,
@@ -125,6 +127,54 @@ pub fn audit(session: &Session, options: &AuditOptions) -> Result<Written> {
     report(&run.0)
 }
 
+/// Opens models and images and says what would be audited, line by line; nothing is written, and no network is asked for more than
+/// what it is.
+///
+/// # Errors
+/// As [`audit()`].
+pub fn check(session: &Session, options: &AuditOptions) -> Result<Vec<String>> {
+    let args = &options.score;
+    let all = audited::audited(args, session.reporter.as_ref())?;
+    let mut lines = Vec::new();
+    for one in &all {
+        let case = Case::open(session, args, one)?;
+        let model = case.generator.first();
+        lines.push(format!("{}: {}", one.name, called(one, model)));
+        if let Some(foreign) = model.foreign() {
+            lines.push(format!("its server says: {}", foreign.describe()));
+        }
+        let Sides {
+            members,
+            nonmembers,
+            ..
+        } = &case.images;
+        lines.push(format!(
+            "images: {} members and {} non-members of {:?} (channels, height, width)",
+            members.len(),
+            nonmembers.len(),
+            members.shape()
+        ));
+        let attacks = asked::asked(args, one.is_pair(), model.is_told(), true)?;
+        let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
+        lines.push(format!("attacks: {}", names.join(", ")));
+    }
+    Ok(lines)
+}
+
+/// What is audited, for a report: its folders, or the name of a model in another process and where it is.
+fn called(one: &Audited, model: &Model) -> String {
+    let said = |key: &str| {
+        let of = model.foreign()?.describe();
+        Some(shown(of.get(key)?.as_str()?).to_string())
+    };
+    match (said("name"), said("fingerprint")) {
+        (Some(name), Some(mark)) => format!("{name}, fingerprint {mark} ({})", one.shown()),
+        (Some(name), None) => format!("{name} ({})", one.shown()),
+        (None, Some(mark)) => format!("{}, fingerprint {mark}", one.shown()),
+        (None, None) => one.shown(),
+    }
+}
+
 /// What was done on one model.
 struct Done {
     /// Its entry in the plan.
@@ -170,7 +220,7 @@ fn model(
 ) -> Result<Done> {
     let (name, args) = (audited.name.as_str(), &options.score);
     let seed = args.seed;
-    let text = case.generator.first().text().is_some();
+    let text = case.generator.first().is_told();
     let attacks = asked::asked(args, audited.is_pair(), text, true)?;
     let draw =
         |model, images, folder: &Path, seed| drawn(session, model, images, args, folder, seed);
@@ -303,7 +353,8 @@ fn finish(
             attacks.push(attack.clone());
         }
     }
-    let folders: Vec<String> = all.iter().map(Audited::shown).collect();
+    let model = case.generator.first();
+    let folders: Vec<String> = all.iter().map(|one| called(one, model)).collect();
     let score = &options.score;
     let [channels, image_size, _] = members.shape();
     let plan = AuditPlan {

@@ -9,7 +9,7 @@ mod options;
 
 pub use audited::check_name;
 pub use case::undoubled;
-pub use folder::audit;
+pub use folder::{audit, check};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
 
 use crate::bail_usage;
@@ -51,7 +51,7 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     // Before hours of work, not after.
     dualmd_files::check_target(out)?;
     let case = Case::open(session, options, &audited)?;
-    let text = case.generator.first().text().is_some();
+    let text = case.generator.first().is_told();
     let attacks = asked::asked(options, audited.is_pair(), text, false)?;
     let seed = options.seed;
     let draw = |model, images, seed| generate(session, model, images, options, seed);
@@ -168,7 +168,10 @@ impl Attacked<'_> {
         if let Some(said) = &unlike {
             session.say(&format!("warning: {said}"));
         }
-        for said in unlike.into_iter().chain(images.notes()) {
+        let foreign = self.case.generator.first().foreign();
+        let of_model = foreign.map(|f| f.notes()).unwrap_or_default();
+        let notes = unlike.into_iter().chain(images.notes());
+        for said in notes.chain(of_model) {
             if !description.warnings.contains(&said) {
                 description.warnings.push(said);
             }

@@ -5,7 +5,9 @@ use crate::stages::sample::Sampling;
 use crate::stages::score::Drawing;
 use dualmd_data::Alpha;
 use dualmd_names::AttackSpec;
+use dualmd_remote::Place;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// What [`attack`](super::attack) and [`audit`](super::audit()) share: models, images, attacks.
 #[derive(Debug, Clone)]
@@ -16,6 +18,10 @@ pub struct ScoreOptions {
     pub named: Vec<(String, PathBuf)>,
     /// Two models that alternate: a DualMD pair. Empty: none.
     pub pair: Vec<PathBuf>,
+    /// In place of all these, a model in another process.
+    pub denoiser: Option<Place>,
+    /// How long each of its answers may take.
+    pub denoiser_timeout: Duration,
     /// Images the model was trained on: a folder, a file, or a bundled set.
     pub members: String,
     /// Images of the same kind that it never saw.
@@ -57,6 +63,8 @@ impl ScoreOptions {
             models: Vec::new(),
             named: Vec::new(),
             pair: Vec::new(),
+            denoiser: None,
+            denoiser_timeout: dualmd_remote::TIMEOUT,
             members: members.into(),
             nonmembers: nonmembers.into(),
             split: None,

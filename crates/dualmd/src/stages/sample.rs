@@ -22,6 +22,7 @@ use dualmd_diffusion::{
 use dualmd_files::Building;
 use dualmd_record::folder::{NEAREST, PROMPTS};
 use dualmd_record::samples::{HeldoutReference, Nearest, NearestPair, PromptedImage};
+use dualmd_remote::RemoteDenoiser;
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Device, Tensor};
 use std::path::{Path, PathBuf};
@@ -127,7 +128,16 @@ impl Generator {
         })
     }
 
-    /// BLAKE3 over the files that make the model: network configuration, weights, noise schedule.
+    /// A model in another process.
+    pub fn remote(denoiser: RemoteDenoiser) -> Self {
+        Self {
+            fingerprint: denoiser.fingerprint().to_owned(),
+            models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
+        }
+    }
+
+    /// BLAKE3 over the files that make the model: network configuration, weights, noise schedule. Of a model in another process, over
+    /// what [`RemoteDenoiser::fingerprint`] says.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
@@ -221,7 +231,7 @@ impl Generator {
             batch,
             seed,
             clip: pipeline.clip(),
-            unbounded: pipeline.text().is_some_and(TextToImage::is_latent),
+            unbounded: pipeline.is_latent(),
         };
         let made = sample_in_rounds(
             denoiser.as_ref(),
@@ -239,7 +249,7 @@ impl Generator {
 
 /// Images of what a network made.
 pub fn decoded(model: &Model, made: &Tensor) -> Result<Tensor> {
-    if !model.text().is_some_and(TextToImage::is_latent) {
+    if !model.is_latent() {
         return Ok(made.shallow_clone());
     }
     let parts = text::in_parts(made, |part| Ok(model.decode(part)?))?;

@@ -12,7 +12,7 @@ use dualmd_defense::Captions;
 use dualmd_diffusion::latent::{Parts, TextToImage};
 use dualmd_diffusion::nn::Parameters;
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::{Condition, LoraConfig, UNet2dCondition, UNet2dConditionConfig};
+use dualmd_diffusion::{Condition, LoraConfig, Model, UNet2dCondition, UNet2dConditionConfig};
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -198,6 +198,22 @@ impl Encoded {
     /// What the tokenizer or the encoder refuses.
     pub fn new(model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
         Self::by(asked, |texts| embeddings(model, texts))
+    }
+
+    /// As [`Self::new`], of any model that is told a text.
+    ///
+    /// # Errors
+    /// A model of images alone; as [`Self::new`].
+    pub fn of(model: &Model, asked: &[&[String]]) -> Result<Self> {
+        Self::by(asked, |texts| {
+            let parts = texts
+                .chunks(CHUNK)
+                .map(|chunk| model.text_embeddings(chunk));
+            Ok(Tensor::f_cat(
+                &parts.collect::<dualmd_diffusion::Result<Vec<_>>>()?,
+                0,
+            )?)
+        })
     }
 
     /// As [`Self::new`], where a training of the run has not encoded the same texts before.

@@ -131,9 +131,9 @@ pub fn score(
 ) -> Result<Scored> {
     let engine = &session.engine;
     let (samples, texts) = samples(subject, x, labels, engine)?;
-    let space = match subject.generator.first().text() {
-        Some(text) if text.is_latent() => Space::Latent,
-        _ => Space::Pixels,
+    let space = match subject.generator.first().is_latent() {
+        true => Space::Latent,
+        false => Space::Pixels,
     };
     let mut base = Base::new(subject, samples.x(), texts.as_ref(), labels, engine)?;
     let taught_by = subject

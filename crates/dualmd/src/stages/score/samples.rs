@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::{Prompts, Samples, thirds};
-use dualmd_diffusion::{Model, TextToImage};
+use dualmd_diffusion::Model;
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, BaseAttack};
 use dualmd_record::scores::LearntOnShadow;
@@ -28,10 +28,10 @@ pub(super) fn samples(
     let ids = labels.iter().map(|l| l.id.clone()).collect();
     let model = subject.generator.first();
     let mut samples = Samples::new(seen(model, x, engine)?, ids)?;
-    let texts = match (model.text(), subject.captions) {
-        (Some(text), Some(captions)) => Some(Encoded::new(text, captions)?),
-        (Some(_), None) => anyhow::bail!("a text-to-image model is attacked without captions"),
-        (None, _) => None,
+    let texts = match (model.is_told(), subject.captions) {
+        (true, Some(captions)) => Some(Encoded::of(model, captions)?),
+        (true, None) => anyhow::bail!("a text-to-image model is attacked without captions"),
+        (false, _) => None,
     };
     if let Some(texts) = &texts {
         samples = samples.with_prompts(prompts(subject, model, texts)?)?;
@@ -120,11 +120,7 @@ impl<'a> Taught<'a> {
 /// What the samples' captions are to the model, with their parts where an attack compares them.
 fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prompts> {
     let reduces = |spec: &AttackSpec| matches!(spec.base(), BaseAttack::Clid | BaseAttack::ClidVec);
-    let (Some(text), Some(captions), true) = (
-        model.text(),
-        subject.captions,
-        subject.attacks.iter().any(reduces),
-    ) else {
+    let (Some(captions), true) = (subject.captions, subject.attacks.iter().any(reduces)) else {
         return Ok(Prompts::new(
             &texts.embeddings,
             texts.of.clone(),
@@ -136,7 +132,7 @@ fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prom
         .map(|own| own.first().map(|c| thirds(c)).unwrap_or_default())
         .collect();
     let lists: Vec<&[String]> = parts.iter().map(Vec::as_slice).collect();
-    let parts = Encoded::new(text, &lists)?;
+    let parts = Encoded::of(model, &lists)?;
     let first = texts.embeddings.size()[0] as usize;
     let reduced = parts
         .of
@@ -149,7 +145,7 @@ fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prom
 
 /// What the network sees of images [N, C, H, W]: the images, or their latents.
 fn seen(model: &Model, x: &Tensor, engine: &Engine) -> Result<Tensor> {
-    if !model.text().is_some_and(TextToImage::is_latent) {
+    if !model.is_latent() {
         return Ok(x.shallow_clone());
     }
     let parts = text::in_parts(x, |part| {

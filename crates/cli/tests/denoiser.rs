@@ -1,0 +1,344 @@
+//! Models in another process: `--denoiser`.
+
+mod common;
+
+use common::{dualmd, fail, json, sides, succeed, text};
+use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{Denoiser as _, Pipeline};
+use dualmd_remote::Prediction;
+use dualmd_remote::serve::{Generate, Served, serve};
+use dualmd_torch::{Device, Kind, Tensor};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+/// A network of 16 px with random weights, in the repository.
+fn model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm")
+}
+
+/// Serves the model to as many programs as `times` says.
+fn served(path: &Path, times: usize, draws: bool) -> JoinHandle<()> {
+    let listener = UnixListener::bind(path).unwrap();
+    std::thread::spawn(move || {
+        let native = Pipeline::load(&model(), WeightSet::Ema, Device::Cpu).unwrap();
+        let [c, h, w] = native.image_shape().unwrap();
+        let grey: Generate<'_> = Box::new(move |seed, count, steps| {
+            assert!(seed < 1 << 53 && steps == 2);
+            Ok(Tensor::zeros([count, c, h, w], (Kind::Float, Device::Cpu)))
+        });
+        let model = Served {
+            name: "tiny\u{1b}[31m".into(),
+            fingerprint: Some("sha-of-mine".into()),
+            shape: [c, h, w],
+            prediction: Prediction::Eps,
+            schedule: Some(&native.schedule),
+            predict: Box::new(|x, t| {
+                dualmd_torch::no_grad(|| native.predict_noise(x, t, None))
+                    .map_err(|e| e.to_string())
+            }),
+            generate: draws.then_some(grey),
+        };
+        for _ in 0..times {
+            serve(listener.accept().unwrap().0, &model).unwrap();
+        }
+    })
+}
+
+fn scores(audit: &Path) -> BTreeMap<(String, String), f64> {
+    let text = std::fs::read_to_string(audit.join("scores/model.csv")).unwrap();
+    let mut rows = csv::Reader::from_reader(text.as_bytes());
+    (rows.records().map(Result::unwrap))
+        .map(|r| ((r[3].to_owned(), r[0].to_owned()), r[4].parse().unwrap()))
+        .collect()
+}
+
+#[test]
+fn an_audit_over_the_socket_is_that_of_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (members, others) = sides(dir.path(), 12);
+    let audit = |model: &[&str], out: &Path| {
+        let images = [
+            "--members",
+            text(&members),
+            "--nonmembers",
+            text(&others),
+            "--images",
+            "4",
+            "--steps",
+            "2",
+            "-q",
+            "-o",
+            text(out),
+        ];
+        succeed(&[&["audit"], model, &images].concat())
+    };
+    let server = served(&at("s"), 2, false);
+    let place = format!("unix:{}", at("s").display());
+    audit(&[text(&model())], &at("native"));
+    // The same images are drawn, by DDIM, where the server draws none.
+    audit(&["--denoiser", &place], &at("remote"));
+    let (native, remote) = (scores(&at("native")), scores(&at("remote")));
+    assert!(native.len() >= 8 * 24, "{}", native.len());
+    assert_eq!(
+        native.keys().collect::<Vec<_>>(),
+        remote.keys().collect::<Vec<_>>()
+    );
+    for (key, score) in &native {
+        let apart = (score - remote[key]).abs();
+        assert!(
+            apart <= 1e-5 * score.abs(),
+            "{key:?}: {score} natively, {} over the socket",
+            remote[key]
+        );
+    }
+    let plan = json(&at("remote").join("plan.json"));
+    let name = plan["name"].as_str().unwrap();
+    assert!(
+        name.starts_with("tiny\\u{1b}[31m, fingerprint sha-of-mine (unix:"),
+        "{name}"
+    );
+    assert_eq!(plan["models"][0]["model"]["config"]["prediction"], "eps");
+    assert_eq!(plan["models"][0]["model"].get("parameters"), None);
+    let html = std::fs::read_to_string(at("remote").join("report.html")).unwrap();
+    assert!(html.contains("sha-of-mine"));
+    // The same model, told by its fingerprint: nothing is asked again.
+    let output = audit(&["--denoiser", &place], &at("remote"));
+    assert!(output.status.success());
+    let again = json(&at("remote").join("scores/model.json"));
+    assert_eq!(again["network_calls_made"], 0);
+
+    server.join().unwrap();
+}
+
+#[test]
+fn what_needs_the_weights_is_shown_as_not_run_and_images_are_the_servers() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (members, others) = sides(dir.path(), 12);
+    let server = served(&at("s"), 2, true);
+    let place = format!("unix:{}", at("s").display());
+    let audit = at("audit");
+    let images = [
+        "--members",
+        text(&members),
+        "--nonmembers",
+        text(&others),
+        "--images",
+        "5",
+        "--steps",
+        "2",
+        "--batch",
+        "3",
+    ];
+    let common = [
+        &[
+            "audit",
+            "--denoiser",
+            &place,
+            "--attacks",
+            "sima,gsa1,nn",
+            "-o",
+        ][..],
+        &[text(&audit)],
+        &images,
+    ]
+    .concat();
+    let said = succeed(&[&common[..], &["--check"]].concat());
+    let said = String::from_utf8(said.stdout).unwrap();
+    for words in [
+        "tiny",
+        "\"prediction\":\"eps\"",
+        "12 members and 12 non-members",
+        "attacks on model: sima, gsa1, nn",
+    ] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!at("audit").exists() && !said.contains('\u{1b}'), "{said}");
+    succeed(&common);
+    server.join().unwrap();
+    let description = json(&at("audit/scores/model.json"));
+    let of = |name: &str| -> &Value {
+        let attacks = description["attacks"].as_array().unwrap();
+        attacks.iter().find(|a| a["attack"] == name).unwrap()
+    };
+    assert_eq!(
+        (&of("sima")["status"], &of("nn")["status"]),
+        (&"ok".into(), &"ok".into())
+    );
+    let reason = of("gsa1")["reason"].as_str().unwrap();
+    assert!(reason.contains("keeps its weights to itself"), "{reason}");
+    let html = std::fs::read_to_string(at("audit/report.html")).unwrap();
+    assert!(html.contains("keeps its weights to itself"));
+    let drawn = dualmd_torch::weights::read_npy(&at("audit/samples/model/samples.npy")).unwrap();
+    assert_eq!(
+        (drawn.size()[0], drawn.abs().max().double_value(&[])),
+        (5, 0.0)
+    );
+}
+
+#[test]
+fn a_server_that_cannot_be_had_is_told_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let (members, others) = sides(dir.path(), 2);
+    let out = dir.path().join("audit");
+    let images = [
+        "--members",
+        text(&members),
+        "--nonmembers",
+        text(&others),
+        "-o",
+        text(&out),
+    ];
+    let with = |place: &str| fail(&[&["audit", "--denoiser", place][..], &images].concat());
+    let error = with("echo 'no module named torch' >&2; exit 1");
+    assert!(
+        error.contains("no module named torch") && error.contains("exit status: 1"),
+        "{error}"
+    );
+    let error = with(&format!("unix:{}", dir.path().join("nobody").display()));
+    assert!(error.contains("start the server first"), "{error}");
+    assert!(!out.exists());
+    let error = fail(&[&["audit", "--denoiser", "true", "some/model"][..], &images].concat());
+    assert!(error.contains("cannot be used with"), "{error}");
+    let help = dualmd(&["audit", "--help"]).output().unwrap();
+    assert!(
+        String::from_utf8(help.stdout)
+            .unwrap()
+            .contains("--denoiser-timeout")
+    );
+}
+
+mod needs_python {
+    use super::*;
+    use std::ffi::OsString;
+    use std::process::Command;
+
+    fn python() -> OsString {
+        std::env::var_os("DUALMD_TEST_PYTHON")
+            .expect("DUALMD_TEST_PYTHON names a Python; `cargo xtask test --interop` sets it")
+    }
+
+    /// The Python package as a wheel would install it, around the program under test.
+    fn installed(folder: &Path) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let package = folder.join("dualmd");
+        std::fs::create_dir_all(package.join("bin")).unwrap();
+        for file in std::fs::read_dir(root.join("python/dualmd")).unwrap() {
+            let file = file.unwrap().path();
+            if file.extension().is_some_and(|e| e == "py") {
+                std::fs::copy(&file, package.join(file.file_name().unwrap())).unwrap();
+            }
+        }
+        let pins = r#"{"version": "2.13.0", "wheels": [], "pip": []}"#;
+        std::fs::write(package.join("engine.json"), pins).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dualmd"), package.join("bin/dualmd"))
+            .unwrap();
+        let info = folder.join("dualmd-0.1.0.dist-info");
+        std::fs::create_dir(&info).unwrap();
+        std::fs::write(
+            info.join("METADATA"),
+            "Metadata-Version: 2.1\nName: dualmd\nVersion: 0.1.0\n",
+        )
+        .unwrap();
+    }
+
+    fn in_python(package: &Path) -> Command {
+        let mut command = Command::new(python());
+        let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cargo/libtorch");
+        let engine = std::env::var_os("LIBTORCH").map_or(engine, PathBuf::from);
+        command
+            .env("PYTHONPATH", package)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("DUALMD_LIBTORCH", engine)
+            .env("DUALMD_SSCD", "no-such-folder")
+            .env("OMP_NUM_THREADS", "1")
+            .env_remove("LD_LIBRARY_PATH");
+        command
+    }
+
+    fn check(part: &str, args: &[&str]) {
+        let dir = tempfile::tempdir().unwrap();
+        installed(dir.path());
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop/check_denoiser.py");
+        let output = in_python(dir.path())
+            .arg(script)
+            .arg(part)
+            .args(args)
+            .output()
+            .expect("Python starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "{part}: {said}");
+        println!("{said}");
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn adapters_ask_networks_as_their_pipelines_do() {
+        check("networks", &[]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn pipelines_callables_and_scripts_are_audited_as_a_folder_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (members, others) = sides(dir.path(), 12);
+        let model = model();
+        let out = dir.path().join("out");
+        std::fs::create_dir(&out).unwrap();
+        check(
+            "audits",
+            &[text(&model), text(&members), text(&others), text(&out)],
+        );
+    }
+
+    /// The server that the page of the protocol shows.
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn the_example_of_the_documentation_answers() {
+        let page = include_str!("../../../docs/denoiser.md");
+        let (_, code) = page.split_once("```python\nimport json").unwrap();
+        let (code, _) = code.split_once("```").unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("serve.py");
+        std::fs::write(&script, format!("import json{code}")).unwrap();
+        let (members, others) = sides(dir.path(), 12);
+        let out = dir.path().join("audit");
+        let command = format!("{} {}", text(Path::new(&python())), text(&script));
+        succeed(&[
+            "audit",
+            "--denoiser",
+            &command,
+            "--members",
+            text(&members),
+            "--nonmembers",
+            text(&others),
+            "--attacks",
+            "loss,sima",
+            "--images",
+            "4",
+            "--steps",
+            "2",
+            "-q",
+            "-o",
+            text(&out),
+        ]);
+        // It predicts no noise at all: every image's score by SimA is the same.
+        let found = scores(&out);
+        assert!(
+            found
+                .iter()
+                .filter(|((attack, _), _)| attack == "sima")
+                .all(|(_, score)| *score == 0.0),
+            "{found:?}"
+        );
+        assert_eq!(
+            json(&out.join("plan.json"))["models"][0]["model"]["config"]["name"],
+            "zeros"
+        );
+    }
+}

@@ -1,0 +1,418 @@
+//! The denoiser in another process.
+
+use crate::hello::{self, Hello};
+use crate::levels::Question;
+use crate::server::{Place, Server};
+use crate::{Prediction, RemoteError, Result, VERSION};
+use dualmd_data::stream;
+use dualmd_diffusion::{Asked, Condition, Denoiser, DiffusionError, Foreign, NoiseSchedule};
+use dualmd_torch::{Device, Kind, Tensor, noise};
+use rand::Rng as _;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Bytes of an f32.
+const BYTES: u64 = 4;
+
+/// A model that is asked over a socket. What it answers becomes eps at DDPM's levels ([`crate::levels`]).
+#[derive(Debug)]
+pub struct RemoteDenoiser {
+    hello: Hello,
+    place: String,
+    fingerprint: String,
+    texts: Mutex<Texts>,
+    server: Mutex<Open>,
+}
+
+/// The texts that stand in conditions by their numbers.
+#[derive(Debug, Default)]
+struct Texts {
+    all: Vec<String>,
+    numbers: HashMap<String, usize>,
+}
+
+/// Numbers of a text's row: which text it is, and 64 bits of its hash, by which a reader of the row alone tells texts apart.
+const WIDTH: usize = 5;
+/// Most texts: numbers that an f32 can say.
+const MOST_TEXTS: usize = 1 << 24;
+
+#[derive(Debug)]
+struct Open {
+    server: Server,
+    /// The last answer, whose memory the next one takes.
+    buffer: Vec<u8>,
+    /// Why nothing can be asked any more.
+    broken: Option<String>,
+}
+
+impl RemoteDenoiser {
+    /// Starts or finds the server, says hello, and asks one question, whose answer tells these weights from others where the server
+    /// names no fingerprint. `timeout`: for each answer, the first of which may take the loading of the model.
+    ///
+    /// # Errors
+    /// A command that fails, a socket where nobody listens, a server of another version, a description that makes no sense.
+    pub fn open(place: &Place, timeout: Duration) -> Result<Self> {
+        let mut server = Server::open(place, timeout)?;
+        let mut buffer = Vec::new();
+        let settings = [
+            ("version", VERSION.to_string()),
+            (
+                "program",
+                concat!("dualmd ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ),
+        ];
+        let answer = server.ask(&mut buffer, "hello", &settings, &[], hello::LIMIT)?;
+        let hello = Hello::of(&answer)?;
+        let mut denoiser = Self {
+            hello,
+            place: place.shown(),
+            fingerprint: String::new(),
+            texts: Mutex::default(),
+            server: Mutex::new(Open {
+                server,
+                buffer,
+                broken: None,
+            }),
+        };
+        denoiser.fingerprint = denoiser.identified()?;
+        Ok(denoiser)
+    }
+
+    /// What the server says of its model.
+    #[must_use]
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// BLAKE3 over what the model is: what hello says, with the server's own fingerprint, or where it names none the model's answer
+    /// to one fixed question. Other weights have another one.
+    #[must_use]
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// How it was named: the command, or `unix:PATH`.
+    #[must_use]
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// Is it gone? Nothing that is asked then is answered.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        let asked = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.broken.is_some()
+    }
+
+    fn identified(&self) -> Result<String> {
+        let hello = &self.hello;
+        let mut hasher = blake3::Hasher::new();
+        let said = format!(
+            "{:?} {} {:?}\n",
+            hello.shape,
+            hello.prediction.name(),
+            hello.fingerprint
+        );
+        hasher.update(said.as_bytes());
+        for t in 0..hello.schedule.len() as i64 {
+            hasher.update(&hello.schedule.alpha_bar(t).to_le_bytes());
+        }
+        if hello.fingerprint.is_none() {
+            let [c, h, w] = hello.shape;
+            let x = noise::normal(
+                &mut stream(0, "remote/probe", 0),
+                &[2, c, h, w],
+                Device::Cpu,
+            );
+            let last = hello.schedule.len() as i64 - 1;
+            let eps = self.ask(&x, &Tensor::from_slice(&[last / 10, last / 2]), None)?;
+            for value in Vec::<f32>::try_from(&eps.f_flatten(0, -1)?)? {
+                hasher.update(&value.to_le_bytes());
+            }
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+
+    /// The texts that a condition of `n` rows stands for, as JSON.
+    fn told(&self, condition: &Condition, n: i64) -> Result<String> {
+        let rows = &condition.embedding;
+        let shape = [n, 1, WIDTH as i64];
+        if rows.size() != shape {
+            return Err(RemoteError::Diffusion(DiffusionError::Shape {
+                what: "texts for the denoiser",
+                expected: format!("{shape:?}, rows of its own text_embeddings"),
+                got: rows.size(),
+            }));
+        }
+        let numbers = Vec::<f64>::try_from(
+            rows.f_select(2, 0)?
+                .f_flatten(0, -1)?
+                .f_to_kind(Kind::Double)?,
+        )?;
+        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Option<Vec<&str>> = (numbers.iter())
+            .map(|&number| texts.all.get(number as usize).map(String::as_str))
+            .collect();
+        all.map(|all| json!(all).to_string()).ok_or_else(|| {
+            RemoteError::Diffusion(DiffusionError::Config(
+                "a condition holds a text that this denoiser was never told".into(),
+            ))
+        })
+    }
+
+    /// eps of `x_t` [B, C, H, W] f32 at `t` \[B\] i64.
+    fn ask(&self, x_t: &Tensor, t: &Tensor, condition: Option<&Condition>) -> Result<Tensor> {
+        let hello = &self.hello;
+        let size = x_t.size();
+        let [c, h, w] = hello.shape;
+        if size.get(1..) != Some(&[c, h, w]) {
+            return Err(RemoteError::Diffusion(DiffusionError::Shape {
+                what: "images for the denoiser",
+                expected: format!("[B, {c}, {h}, {w}], the shape that its hello names"),
+                got: size,
+            }));
+        }
+        let question = Question::new(hello.prediction, &hello.schedule, x_t, t)?;
+        let bytes = question.x.numel() as u64 * BYTES;
+        let mut settings = Vec::new();
+        // Models of images alone do not look at a condition.
+        if let Some(condition) = condition.filter(|_| hello.can.texts) {
+            settings.push((
+                "texts",
+                self.told(condition, size.first().copied().unwrap_or(0))?,
+            ));
+        }
+        let answer = self.answer(
+            "predict",
+            &settings,
+            &[("level", &question.level), ("x", &question.x)],
+            bytes,
+            ("prediction", &size),
+        )?;
+        question.noise(answer.f_to_device(x_t.device())?)
+    }
+
+    /// Images to latents or back: x [B, ...] f32, each of one shape, to as many of another.
+    fn turned(
+        &self,
+        kind: &str,
+        x: &Tensor,
+        (from, name, to): ([i64; 3], &str, [i64; 3]),
+    ) -> Result<Tensor> {
+        let size = x.size();
+        let (Some(&b), true) = (size.first(), size.get(1..) == Some(&from)) else {
+            return Err(RemoteError::Diffusion(DiffusionError::Shape {
+                what: "what the denoiser is to encode or decode",
+                expected: format!("[B, {}, {}, {}]", from[0], from[1], from[2]),
+                got: size,
+            }));
+        };
+        let shape = [b, to[0], to[1], to[2]];
+        let bytes = shape.iter().product::<i64>().unsigned_abs() * BYTES;
+        let x = x.f_to_kind(Kind::Float)?;
+        let made = self.answer(kind, &[], &[("x", &x)], bytes, (name, &shape))?;
+        Ok(made.f_to_device(x.device())?)
+    }
+
+    /// The one tensor, f32 of a known name and shape, with which a question is answered.
+    fn answer(
+        &self,
+        kind: &str,
+        settings: &[(&str, String)],
+        tensors: &[(&str, &Tensor)],
+        bytes: u64,
+        (name, shape): (&str, &[i64]),
+    ) -> Result<Tensor> {
+        let mut asked = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let Open {
+            server,
+            buffer,
+            broken,
+        } = &mut *asked;
+        if let Some(why) = broken {
+            return Err(RemoteError::Broken(why.clone()));
+        }
+        let wrong = |reason| RemoteError::Answer {
+            asked: kind.to_owned(),
+            reason,
+        };
+        let answer = match server.ask(buffer, kind, settings, tensors, bytes) {
+            Ok(answer) => answer,
+            // It could not do it, and can be asked the next thing.
+            Err(error @ RemoteError::Refused { .. }) => return Err(error),
+            Err(error) => {
+                *broken = Some(error.to_string());
+                return Err(error);
+            }
+        };
+        let tensor = answer.tensor(name, &[Kind::Float], shape).map_err(wrong)?;
+        match not_finite(&tensor)? {
+            Some(what) => Err(wrong(what)),
+            None => Ok(tensor),
+        }
+    }
+}
+
+/// What is wrong with the values of a tensor [B, ...] f32; nothing if all are finite.
+fn not_finite(tensor: &Tensor) -> Result<Option<String>> {
+    if tensor.numel() == 0 {
+        return Ok(None);
+    }
+    // One pass at the speed of memory; a NaN is handed on.
+    let (least, most) = tensor.f_aminmax(None::<i64>, false)?;
+    if f64::try_from(least)?.is_finite() && f64::try_from(most)?.is_finite() {
+        return Ok(None);
+    }
+    let wrong = tensor.f_isfinite()?.f_logical_not()?.f_flatten(1, -1)?;
+    let count = i64::try_from(wrong.f_sum(Kind::Int64)?)?;
+    let images = wrong.f_any_dim(1, false)?.f_to_kind(Kind::Int64)?;
+    let first = i64::try_from(images.f_argmax(None::<i64>, false)?)?;
+    Ok(Some(format!(
+        "{count} of its {} values are NaN or infinite, the first of them in image {first} of the batch: the model overflows (half precision?) \
+         or was given inputs out of its range",
+        tensor.numel()
+    )))
+}
+
+impl Denoiser for RemoteDenoiser {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        Ok(self.ask(x_t, t, condition)?)
+    }
+}
+
+impl Foreign for RemoteDenoiser {
+    fn schedule(&self) -> &NoiseSchedule {
+        &self.hello.schedule
+    }
+
+    fn is_told(&self) -> bool {
+        self.hello.can.texts
+    }
+
+    fn text_embeddings(&self, texts: &[&str]) -> dualmd_diffusion::Result<Tensor> {
+        let mut known = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows: Vec<f32> = Vec::with_capacity(texts.len() * WIDTH);
+        for &text in texts {
+            let number = match known.numbers.get(text) {
+                Some(&number) => number,
+                None => {
+                    let number = known.all.len();
+                    if number == MOST_TEXTS {
+                        return Err(DiffusionError::Config(format!(
+                            "more than {MOST_TEXTS} texts: audit fewer images at a time"
+                        )));
+                    }
+                    known.all.push(text.to_owned());
+                    known.numbers.insert(text.to_owned(), number);
+                    number
+                }
+            };
+            rows.push(number as f32);
+            let hash = blake3::hash(text.as_bytes());
+            let pairs = hash.as_bytes().chunks_exact(2).take(WIDTH - 1);
+            rows.extend(pairs.map(|pair| f32::from(u16::from_le_bytes([pair[0], pair[1]]))));
+        }
+        Ok(Tensor::from_slice(&rows).f_view([texts.len() as i64, 1, WIDTH as i64])?)
+    }
+
+    fn sample_shape(&self) -> [i64; 3] {
+        self.hello.shape
+    }
+
+    fn image_shape(&self) -> [i64; 3] {
+        self.hello.image_shape
+    }
+
+    fn encode(&self, images: &Tensor) -> dualmd_diffusion::Result<Tensor> {
+        let hello = &self.hello;
+        Ok(self.turned(
+            "encode",
+            images,
+            (hello.image_shape, "latents", hello.shape),
+        )?)
+    }
+
+    fn decode(&self, latents: &Tensor) -> dualmd_diffusion::Result<Tensor> {
+        let hello = &self.hello;
+        Ok(self.turned(
+            "decode",
+            latents,
+            (hello.shape, "images", hello.image_shape),
+        )?)
+    }
+
+    fn clip(&self) -> Option<f64> {
+        self.hello.clip
+    }
+
+    fn parameter_count(&self) -> Option<usize> {
+        self.hello.parameters
+    }
+
+    fn describe(&self) -> Value {
+        let hello = &self.hello;
+        let schedule = match hello.own_schedule {
+            true => "its own",
+            false => "DDPM's linear one of 1,000 steps",
+        };
+        json!({
+            "denoiser": self.place,
+            "name": hello.name,
+            "fingerprint": hello.fingerprint,
+            "prediction": hello.prediction.name(),
+            "shape": hello.shape,
+            "image_shape": hello.image_shape,
+            "timesteps": hello.schedule.len(),
+            "schedule": schedule,
+            "generates": hello.can.generate,
+            "texts": hello.can.texts,
+            "protocol": VERSION,
+        })
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let own = match self.hello.prediction {
+            Prediction::Eps | Prediction::V | Prediction::X0 => return Vec::new(),
+            Prediction::Flow => {
+                "the model predicts a flow's velocity. It is asked at the signal-to-noise ratio of the attacks' timesteps: in DDPM's schedule \
+                 t = 258 is the middle of its path. The attacks' timesteps were chosen for models of DDPM's kind"
+            }
+            Prediction::Edm => {
+                "the model answers as EDM does, with an image. Its noise is the distance to that image, divided by sigma, which is 0.01 at t = 0 \
+                 of DDPM's schedule: what attacks see at small t are the last digits of its answers"
+            }
+        };
+        vec![own.to_owned()]
+    }
+
+    fn generates(&self) -> bool {
+        self.hello.can.generate
+    }
+
+    fn generate(&self, asked: &Asked<'_>) -> dualmd_diffusion::Result<Tensor> {
+        let [c, h, w] = self.hello.image_shape;
+        let count = asked.count;
+        let shape = [count as i64, c, h, w];
+        let bytes = shape.iter().product::<i64>().unsigned_abs() * BYTES;
+        // Below 2^53, for languages whose numbers are doubles.
+        let seed = stream(asked.seed, "remote/generate", asked.first).random::<u64>() >> 11;
+        let mut settings = vec![
+            ("seed", seed.to_string()),
+            ("count", count.to_string()),
+            ("steps", asked.steps.to_string()),
+        ];
+        if let Some((texts, guidance)) = asked.texts {
+            settings.push(("texts", json!(texts).to_string()));
+            settings.push(("guidance", guidance.to_string()));
+        }
+        let images = self.answer("generate", &settings, &[], bytes, ("images", &shape))?;
+        Ok(images.f_clamp(-1.0, 1.0)?)
+    }
+}

@@ -1,0 +1,406 @@
+"""Serves a model to the program: any callable, on its own device and with its own torch, behind a socket.
+
+    dualmd.audit(lambda x, t, c: model(x, t).sample, shape=(3, 32, 32), schedule=scheduler, members="train/", nonmembers="heldout/")
+
+or, in a script that `dualmd audit --denoiser "python serve.py"` starts:
+
+    dualmd.serve(lambda x, t, c: model(x, t).sample, shape=(3, 32, 32), schedule=scheduler)
+
+docs/denoiser.md describes what goes over the socket. torch or numpy is imported when the first question comes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import json
+import math
+import os
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import traceback
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+"""Version of the protocol."""
+
+SOCKET = "DUALMD_DENOISER_SOCKET"
+"""The variable that tells a script which socket to connect to."""
+
+PREDICTIONS = ("eps", "v", "x0", "flow", "edm")
+"""What a model may answer. flow: the velocity eps - x0 at x = (1 - s) x0 + s eps; edm: x0 at x = x0 + sigma eps."""
+
+# Most images of a question, and bytes that one has beside them.
+_MOST_IMAGES = 1 << 16
+_SLACK = 1 << 16
+# Letters of an error that are sent.
+_WORDS = 2000
+_SIZES = {"F32": 4, "F64": 8, "I64": 8, "U8": 1}
+
+Call = Callable[[Any, Any, Any], Any]
+"""(x, level, texts) -> prediction."""
+
+
+class ProtocolError(RuntimeError):
+    """What came over the socket is no question."""
+
+
+@dataclass
+class Denoiser:
+    """A model, and what the program must know of it."""
+
+    call: Call
+    """`call(x, t, c)`: x [B, C, H, W] f32; t [B], i64 timesteps for eps, v and x0, s in 0..1 for flow, sigma for edm (f32); c: a list
+    of B texts, or None. Answers a tensor or array of x's shape, or an object with one as `.sample`."""
+    shape: Sequence[int]
+    """[C, H, W] of what the model sees: images in [-1, 1], or latents."""
+    prediction: str = "eps"
+    """One of `PREDICTIONS`."""
+    schedule: Any = None
+    """A scheduler of diffusers, or its alphas_cumprod; None: DDPM's linear schedule of 1,000 steps."""
+    name: str | None = None
+    """What the report calls it."""
+    fingerprint: str | None = None
+    """Whatever tells these weights from others. Without it the program compares answers to one question."""
+    generate: Callable[..., Any] | None = None
+    """`generate(seed, count, steps)`: images [count, C, H, W] in [-1, 1], drawn as users draw them; of a model with texts
+    `generate(seed, count, steps, texts, guidance)`. Without it the program draws by DDIM."""
+    image_shape: Sequence[int] | None = None
+    """[C, H, W] of the images of a model that sees latents."""
+    encode: Callable[[Any], Any] | None = None
+    """Images [B, C, H, W] in [-1, 1] to latents, for such a model."""
+    decode: Callable[[Any], Any] | None = None
+    """Latents to images."""
+    texts: bool = False
+    """Whether `call` looks at texts: then every image needs a caption, and c is None or a list."""
+    clip: float | None = None
+    """Drawing by DDIM clips the predicted image to [-clip, clip]."""
+    parameters: int | None = None
+    """How many the network has, for the report."""
+    device: Any = None
+    """Where torch tensors are put before `call` sees them."""
+    arrays: str | None = None
+    """`torch` or `numpy`: what `call` is given. None: torch where it has been imported or can be, else numpy."""
+
+    def __post_init__(self) -> None:
+        if not callable(self.call):
+            raise TypeError(f"a denoiser is a callable (x, t, c) -> prediction, not {type(self.call).__name__}")
+        if self.prediction not in PREDICTIONS:
+            raise ValueError(f"prediction {self.prediction!r} is not known: it is one of {', '.join(PREDICTIONS)}")
+        for what in (self.shape, self.image_shape):
+            if what is not None and (len(what) != 3 or not all(int(side) > 0 for side in what)):
+                raise ValueError(f"shape {tuple(what)} must be (channels, height, width), as in (3, 32, 32)")
+
+
+def prediction_of(schedule: Any) -> str | None:
+    """What a model with this scheduler of diffusers answers; None where it does not say."""
+    if "FlowMatch" in type(schedule).__name__:
+        return "flow"
+    config = getattr(schedule, "config", None)
+    kind = config.get("prediction_type") if isinstance(config, Mapping) else None
+    known = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+    if kind is not None and kind not in known:
+        raise ValueError(f"the scheduler's prediction_type {kind!r} is not known: pass prediction= one of {', '.join(PREDICTIONS)}")
+    return known[kind] if kind is not None else None
+
+
+def table_of(schedule: Any) -> list[float] | None:
+    """alphas_cumprod of a scheduler of diffusers, or of a list or array of them; None for a schedule without one (flow matching)."""
+    if schedule is None or "FlowMatch" in type(schedule).__name__:
+        return None
+    betas = getattr(schedule, "betas", None)
+    if betas is not None:
+        # The scheduler's own product is an f32, in which 1 - abar has four digits at t = 0. Its betas have seven.
+        product, table = 1.0, []
+        for beta in betas.tolist():
+            product *= 1.0 - float(beta)
+            table.append(product)
+        return table
+    values = getattr(schedule, "alphas_cumprod", schedule)
+    values = values.tolist() if hasattr(values, "tolist") else values
+    try:
+        return [float(value) for value in values]
+    except TypeError as error:
+        raise TypeError(
+            f"schedule: a {type(schedule).__name__} has no betas and no alphas_cumprod: pass a scheduler of diffusers, a list of alphas_cumprod, "
+            "or None for DDPM's linear schedule of 1,000 steps"
+        ) from error
+
+
+@dataclass
+class _Message:
+    kind: str
+    settings: dict[str, str]
+    tensors: dict[str, tuple[str, list[int], int, int]]
+    payload: bytearray
+    start: int
+
+
+class _Stream:
+    """Messages over a socket: 8 bytes of length, then a safetensors payload, whose metadata has the kind and the settings."""
+
+    def __init__(self, connection: socket.socket, longest: int) -> None:
+        self.connection = connection
+        self.longest = longest
+
+    def _exactly(self, n: int) -> bytearray | None:
+        """The next n bytes; None at the end of the stream."""
+        data = bytearray(n)
+        view = memoryview(data)
+        while view:
+            got = self.connection.recv_into(view)
+            if got == 0:
+                return None
+            view = view[got:]
+        return data
+
+    def read(self) -> _Message | None:
+        """The next message; None where there is no other."""
+        head = self._exactly(8)
+        if head is None:
+            return None
+        (length,) = struct.unpack("<Q", head)
+        if not 8 <= length <= self.longest:
+            raise ProtocolError(f"a question of {length} bytes is none")
+        payload = self._exactly(length)
+        if payload is None:
+            return None
+        (size,) = struct.unpack_from("<Q", payload)
+        if size > length - 8:
+            raise ProtocolError("a question's header is longer than the question")
+        header = json.loads(payload[8 : 8 + size])
+        settings = dict(header.pop("__metadata__", {}))
+        tensors = {name: (of["dtype"], list(of["shape"]), *of["data_offsets"]) for name, of in header.items()}
+        for name, (dtype, shape, begin, end) in tensors.items():
+            values = 1
+            for side in shape:
+                values *= side
+            if not 0 <= begin <= end <= length - 8 - size or end - begin != values * _SIZES.get(dtype, -1):
+                raise ProtocolError(f"the question's tensor {name} does not lie in it")
+        return _Message(str(settings.pop("kind", "")), settings, tensors, payload, 8 + size)
+
+    def send(self, kind: str, settings: Mapping[str, str], tensors: Mapping[str, tuple[str, list[int], memoryview]]) -> None:
+        """Sends a message. Tensors by name: dtype, shape, bytes."""
+        header: dict[str, Any] = {"__metadata__": {"kind": kind, **settings}}
+        end = 0
+        for name, (dtype, shape, data) in tensors.items():
+            header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [end, end + data.nbytes]}
+            end += data.nbytes
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        self.connection.sendall(struct.pack("<QQ", 8 + len(text) + end, len(text)) + text)
+        for _, _, data in tensors.values():
+            self.connection.sendall(data)
+
+
+class _Torch:
+    """Tensors of torch."""
+
+    def __init__(self, device: Any) -> None:
+        self.torch = importlib.import_module("torch")
+        self.device = device
+        self.kinds = {"F32": self.torch.float32, "I64": self.torch.int64}
+
+    def of(self, message: _Message, name: str) -> Any:
+        dtype, shape, begin, end = message.tensors[name]
+        # It shares the memory of the message, which nothing else uses.
+        count = (end - begin) // _SIZES[dtype]
+        flat = self.torch.frombuffer(message.payload, dtype=self.kinds[dtype], count=count, offset=message.start + begin)
+        made = flat.reshape(shape)
+        return made if self.device is None else made.to(self.device)
+
+    def quietly(self) -> contextlib.AbstractContextManager[Any]:
+        """No graph for gradients is kept."""
+        made: contextlib.AbstractContextManager[Any] = self.torch.no_grad()
+        return made
+
+    def data(self, made: Any) -> tuple[list[int], memoryview]:
+        if not isinstance(made, self.torch.Tensor):
+            made = self.torch.as_tensor(made)
+        if not made.is_floating_point():
+            raise TypeError(f"it is of dtype {made.dtype}: answer with floats")
+        made = made.detach().to("cpu", self.torch.float32).contiguous()
+        data = (ctypes.c_char * (4 * made.numel())).from_address(made.data_ptr())
+        # The buffer holds no reference to the tensor: the array does.
+        data._tensor = made
+        return list(made.shape), memoryview(data).cast("B")
+
+
+class _Numpy:
+    """Arrays of numpy."""
+
+    def __init__(self) -> None:
+        self.numpy = importlib.import_module("numpy")
+
+    def of(self, message: _Message, name: str) -> Any:
+        dtype, shape, begin, end = message.tensors[name]
+        kind = {"F32": "<f4", "I64": "<i8"}[dtype]
+        count = (end - begin) // _SIZES[dtype]
+        return self.numpy.frombuffer(message.payload, dtype=kind, count=count, offset=message.start + begin).reshape(shape)
+
+    def quietly(self) -> contextlib.AbstractContextManager[Any]:
+        """Nothing is to be done."""
+        return contextlib.nullcontext()
+
+    def data(self, made: Any) -> tuple[list[int], memoryview]:
+        made = self.numpy.asarray(made)
+        if made.dtype.kind != "f":
+            raise TypeError(f"it is of dtype {made.dtype}: answer with floats")
+        made = self.numpy.ascontiguousarray(made, dtype="<f4")
+        return list(made.shape), memoryview(made).cast("B")
+
+
+def _arrays(denoiser: Denoiser) -> _Torch | _Numpy:
+    wanted = denoiser.arrays
+    if wanted not in (None, "torch", "numpy"):
+        raise ValueError(f"arrays={wanted!r}: give torch or numpy")
+    for name in [wanted] if wanted else ["torch", "numpy"]:
+        try:
+            return _Torch(denoiser.device) if name == "torch" else _Numpy()
+        except ImportError:
+            continue
+    raise RuntimeError(f"a denoiser is asked with {wanted or 'torch or numpy'} arrays, and this environment has none: install one of them")
+
+
+class _Session:
+    """One connection of the program."""
+
+    def __init__(self, denoiser: Denoiser, connection: socket.socket) -> None:
+        self.denoiser = denoiser
+        values = max(math.prod(map(int, shape)) for shape in (denoiser.shape, denoiser.image_shape or denoiser.shape))
+        self.stream = _Stream(connection, values * 4 * _MOST_IMAGES + _SLACK)
+        self.arrays: _Torch | _Numpy | None = None
+
+    def run(self) -> None:
+        """Answers until the program says bye or is gone."""
+        while (asked := self.stream.read()) is not None and asked.kind != "bye":
+            try:
+                settings, tensors = self.answer(asked)
+            except Exception as error:  # The program reports it, and the audit goes on with other attacks.
+                traceback.print_exc()
+                words = f"{type(error).__name__}: {error}"[:_WORDS]
+                self.stream.send("error", {"message": words}, {})
+            else:
+                self.stream.send(asked.kind, settings, tensors)
+
+    def answer(self, asked: _Message) -> tuple[dict[str, str], dict[str, tuple[str, list[int], memoryview]]]:
+        one = self.denoiser
+        if asked.kind == "hello":
+            return self.hello()
+        if self.arrays is None:
+            self.arrays = _arrays(one)
+        if asked.kind == "predict":
+            x, level = self.arrays.of(asked, "x"), self.arrays.of(asked, "level")
+            texts = json.loads(asked.settings["texts"]) if "texts" in asked.settings else None
+            return {}, {"prediction": self.made(lambda: one.call(x, level, texts), list(x.shape), "the denoiser's answer")}
+        if asked.kind == "generate" and one.generate is not None:
+            seed, count, steps = (int(asked.settings[name]) for name in ("seed", "count", "steps"))
+            generate, told = one.generate, []
+            if one.texts:
+                told = [json.loads(asked.settings["texts"]), float(asked.settings["guidance"])]
+            shape = [count, *map(int, one.image_shape or one.shape)]
+            return {}, {"images": self.made(lambda: generate(seed, count, steps, *told), shape, "what was generated")}
+        if asked.kind == "encode" and one.encode is not None:
+            encode, images = one.encode, self.arrays.of(asked, "x")
+            return {}, {"latents": self.made(lambda: encode(images), [len(images), *map(int, one.shape)], "what was encoded")}
+        if asked.kind == "decode" and one.decode is not None:
+            decode, latents = one.decode, self.arrays.of(asked, "x")
+            shape = [len(latents), *map(int, one.image_shape or one.shape)]
+            return {}, {"images": self.made(lambda: decode(latents), shape, "what was decoded")}
+        raise ProtocolError(f"this server does not know {asked.kind!r}")
+
+    def made(self, work: Callable[[], Any], shape: list[int], what: str) -> tuple[str, list[int], memoryview]:
+        """What `work` gives as f32, if it is of this shape."""
+        assert self.arrays is not None
+        with self.arrays.quietly():
+            made = work()
+        own, data = self.arrays.data(getattr(made, "sample", made) if not hasattr(made, "shape") else made)
+        if own != shape:
+            raise ValueError(f"{what} is of shape {own} and must be of {shape}")
+        return "F32", own, data
+
+    def hello(self) -> tuple[dict[str, str], dict[str, tuple[str, list[int], memoryview]]]:
+        one = self.denoiser
+        abilities = [name for name in ("generate", "encode", "decode") if getattr(one, name) is not None]
+        abilities += ["texts"] if one.texts else []
+        settings = {
+            "version": str(VERSION),
+            "shape": ",".join(str(int(side)) for side in one.shape),
+            "prediction": one.prediction,
+            "can": ",".join(abilities),
+        }
+        if one.image_shape is not None:
+            settings["image_shape"] = ",".join(str(int(side)) for side in one.image_shape)
+        for name in ("name", "fingerprint", "clip", "parameters"):
+            if getattr(one, name) is not None:
+                settings[name] = str(getattr(one, name))
+        table = table_of(one.schedule)
+        if table is None:
+            return settings, {}
+        data = array("d", table)
+        if sys.byteorder == "big":
+            data.byteswap()
+        return settings, {"alphas_cumprod": ("F64", [len(table)], memoryview(data).cast("B"))}
+
+
+def serve(call: Call | Denoiser, **settings: Any) -> None:
+    """Answers the program that started this script by `--denoiser`, until it is done. `settings`: those of `Denoiser`."""
+    denoiser = call if isinstance(call, Denoiser) else denoiser_of(call, **settings)
+    path = os.environ.get(SOCKET)
+    if not path:
+        raise RuntimeError(f'{SOCKET} is not set: this script is started by dualmd audit --denoiser "python {Path(sys.argv[0]).name}" ...')
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        with contextlib.suppress(ConnectionError):
+            _Session(denoiser, connection).run()
+
+
+@contextlib.contextmanager
+def serving(denoiser: Denoiser) -> Iterator[str]:
+    """Serves in a thread as long as the block runs, one program after the other. Gives what `--denoiser` is to be: `unix:PATH`."""
+    with tempfile.TemporaryDirectory(prefix="dualmd-") as folder, socket.socket(socket.AF_UNIX) as listener:
+        # The folder is its owner's alone: whoever connects is the same user.
+        path = str(Path(folder, "denoiser"))
+        listener.bind(path)
+        listener.listen(1)
+
+        def work() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    try:
+                        _Session(denoiser, connection).run()
+                    except ConnectionError:
+                        pass
+                    except Exception:
+                        # The program reads the end of the stream and says so.
+                        traceback.print_exc()
+
+        thread = threading.Thread(target=work, name="dualmd denoiser", daemon=True)
+        thread.start()
+        try:
+            yield f"unix:{path}"
+        finally:
+            # Wakes the thread out of accept, which closing alone does not.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            thread.join(timeout=5)
+
+
+def denoiser_of(call: Call, *, prediction: str | None = None, schedule: Any = None, **settings: Any) -> Denoiser:
+    """A denoiser with what its scheduler says of it. `prediction`: where the scheduler does not say, or is wrong."""
+    known = prediction if prediction is not None else prediction_of(schedule) or "eps"
+    if "shape" not in settings:
+        raise TypeError("shape=(channels, height, width) of what the model sees is missing, as in shape=(3, 32, 32)")
+    return Denoiser(call, prediction=known, schedule=schedule, **settings)

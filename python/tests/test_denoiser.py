@@ -1,0 +1,183 @@
+"""The server's side of --denoiser, without torch or numpy. Run by `cargo xtask wheel --check`, whose environment has neither."""
+
+import contextlib
+import io
+import json
+import socket
+import struct
+import threading
+import unittest
+
+import dualmd
+from dualmd import denoiser as server
+
+
+class Peer:
+    """The program's side of a connection."""
+
+    def __init__(self, denoiser):
+        self.own, other = socket.socketpair()
+        self.words = io.StringIO()
+
+        def work():
+            with other, contextlib.redirect_stderr(self.words):
+                try:
+                    server._Session(denoiser, other).run()
+                except server.ProtocolError as error:
+                    self.words.write(str(error))
+
+        self.thread = threading.Thread(target=work)
+        self.thread.start()
+
+    def send(self, header, data=b"", length=None):
+        text = json.dumps(header).encode()
+        payload = struct.pack("<Q", len(text)) + text + data
+        self.own.sendall(struct.pack("<Q", length if length is not None else len(payload)) + payload)
+
+    def ask(self, kind, tensors=None, data=b"", **settings):
+        self.send({"__metadata__": {"kind": kind, **settings}, **(tensors or {})}, data)
+        return self.read()
+
+    def read(self):
+        (n,) = struct.unpack("<Q", self.own.recv(8, socket.MSG_WAITALL))
+        payload = self.own.recv(n, socket.MSG_WAITALL)
+        (size,) = struct.unpack_from("<Q", payload)
+        header = json.loads(payload[8 : 8 + size])
+        return header.pop("__metadata__"), header, payload[8 + size :]
+
+    def close(self):
+        self.own.close()
+        self.thread.join(timeout=10)
+        assert not self.thread.is_alive()
+        return self.words.getvalue()
+
+
+class Scheduler:
+    """What diffusers' schedulers have."""
+
+    class List(list):
+        def tolist(self):
+            return list(self)
+
+    betas = List([0.1, 0.5])
+    config = {"prediction_type": "v_prediction"}
+
+
+class FlowMatchScheduler:
+    config = {}
+
+
+def zeros(x, t, c):
+    return x
+
+
+class Serving(unittest.TestCase):
+    def test_hello_says_what_the_denoiser_is(self):
+        one = server.denoiser_of(zeros, shape=(3, 8, 8), schedule=Scheduler(), name="mine", clip=1.0, generate=zeros)
+        peer = Peer(one)
+        said, tensors, data = peer.ask("hello", version="1")
+        self.assertEqual(
+            said,
+            {"kind": "hello", "version": "1", "shape": "3,8,8", "prediction": "v", "can": "generate", "name": "mine", "clip": "1.0"},
+        )
+        self.assertEqual(tensors, {"alphas_cumprod": {"dtype": "F64", "shape": [2], "data_offsets": [0, 16]}})
+        for found, wanted in zip(struct.unpack("<2d", data), [0.9, 0.45]):
+            self.assertAlmostEqual(found, wanted, places=12)
+        self.assertEqual(peer.close(), "")
+
+    def test_bye_and_the_end_of_the_stream_end_it(self):
+        peer = Peer(dualmd.Denoiser(zeros, shape=(1, 2, 2)))
+        peer.send({"__metadata__": {"kind": "bye"}})
+        peer.thread.join(timeout=10)
+        self.assertFalse(peer.thread.is_alive())
+        peer.close()
+        peer = Peer(dualmd.Denoiser(zeros, shape=(1, 2, 2)))
+        peer.own.sendall(b"\x09\0\0")
+        self.assertEqual(peer.close(), "")
+
+    def test_what_it_cannot_do_is_told_and_the_next_question_is_answered(self):
+        peer = Peer(dualmd.Denoiser(zeros, shape=(1, 2, 2), prediction="flow"))
+        x = {"x": {"dtype": "F32", "shape": [1, 1, 2, 2], "data_offsets": [0, 16]}}
+        said, tensors, _ = peer.ask("predict", x, bytes(16))
+        self.assertEqual((said["kind"], tensors), ("error", {}))
+        # No arrays in this environment, or else a question without a level.
+        self.assertRegex(said["message"], "this environment has none|level")
+        said, _, _ = peer.ask("hello", version="1")
+        self.assertEqual((said["kind"], said["prediction"]), ("hello", "flow"))
+        self.assertIn("Traceback", peer.close())
+
+    def test_questions_that_are_none_end_the_connection(self):
+        for length, header, words in [
+            (1 << 60, {}, "1152921504606846976 bytes"),
+            (None, {"x": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 16]}}, "tensor x does not lie in it"),
+            (None, {"x": {"dtype": "F32", "shape": [4], "data_offsets": [-16, 0]}}, "tensor x does not lie in it"),
+        ]:
+            peer = Peer(dualmd.Denoiser(zeros, shape=(1, 2, 2)))
+            peer.send(header, bytes(16), length)
+            with contextlib.suppress(ConnectionResetError):
+                self.assertEqual(peer.own.recv(1), b"")
+            self.assertIn(words, peer.close())
+
+    def test_a_thread_serves_one_program_after_the_other(self):
+        with dualmd.serving(dualmd.Denoiser(zeros, shape=(1, 2, 2))) as place:
+            path = place.removeprefix("unix:")
+            for _ in range(2):
+                with socket.socket(socket.AF_UNIX) as own:
+                    own.connect(path)
+                    text = json.dumps({"__metadata__": {"kind": "hello"}}).encode()
+                    own.sendall(struct.pack("<QQ", 8 + len(text), len(text)) + text)
+                    self.assertEqual(len(own.recv(8, socket.MSG_WAITALL)), 8)
+        with self.assertRaises(OSError), socket.socket(socket.AF_UNIX) as own:
+            own.connect(path)
+
+
+class Settings(unittest.TestCase):
+    def test_what_makes_no_sense_is_named(self):
+        for settings, words in [
+            ({"shape": (3, 8)}, "channels, height, width"),
+            ({"shape": (3, 8, 8), "prediction": "epsilon"}, "eps, v, x0, flow, edm"),
+            ({}, "shape="),
+        ]:
+            with self.assertRaisesRegex((TypeError, ValueError), words):
+                server.denoiser_of(zeros, **settings)
+        with self.assertRaisesRegex(TypeError, "callable"):
+            dualmd.audit(5, members="a", nonmembers="b")
+        with self.assertRaisesRegex(TypeError, "prediction"):
+            dualmd.audit("folder", members="a", nonmembers="b", prediction="v")
+        with self.assertRaisesRegex(TypeError, "alphas_cumprod"):
+            server.table_of(object())
+        with self.assertRaisesRegex(RuntimeError, "--denoiser"):
+            dualmd.serve(zeros, shape=(1, 2, 2))
+
+    def test_schedulers_say_what_is_predicted(self):
+        self.assertEqual(server.prediction_of(Scheduler()), "v")
+        self.assertEqual(server.prediction_of(FlowMatchScheduler()), "flow")
+        self.assertIsNone(server.prediction_of([0.9, 0.5]))
+        self.assertIsNone(server.table_of(FlowMatchScheduler()))
+        self.assertEqual(server.table_of((0.9, 0.5)), [0.9, 0.5])
+
+    def test_pipelines_of_an_unknown_class_get_the_list(self):
+        class DiffusionPipeline:
+            def __call__(self):
+                return None
+
+        class MyPipeline(DiffusionPipeline):
+            pass
+
+        with self.assertRaisesRegex(TypeError, "MyPipeline.*DDPMPipeline.*FluxPipeline.*callable"):
+            dualmd.audit(MyPipeline(), members="a", nonmembers="b")
+
+
+class Audits(unittest.TestCase):
+    def test_errors_of_a_callable_reach_the_caller(self):
+        """The program, its server in a thread, and back. There are no arrays here, so the first question fails."""
+        with self.assertRaises(dualmd.ProgramError) as caught, contextlib.redirect_stderr(io.StringIO()):
+            dualmd.audit(
+                zeros, shape=(1, 8, 8), members="fashion#member", nonmembers="fashion#nonmember", split="run/split.json", quiet=True,
+                arrays="numpy",
+            )
+        self.assertIn("install one of them", str(caught.exception))
+
+
+if __name__ == "__main__":
+    unittest.main()
