@@ -11,8 +11,14 @@ fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     };
     let session = Session::new(Engine::new("auto", None, machine::cores())?);
-    let score = ScoreOptions::new(members, nonmembers);
-    let written = dualmd::audit(&session, &AuditOptions::new(model, score, out))?;
+    let options = AuditOptions {
+        score: ScoreOptions {
+            models: vec![model.into()],
+            ..ScoreOptions::new(members, nonmembers)
+        },
+        ..AuditOptions::new(out)
+    };
+    let written = dualmd::audit(&session, &options)?;
     let report = &written.report;
     if let Some(why) = &report.verdict.void {
         println!("void: {why}");

@@ -31,6 +31,11 @@ impl Audited {
         self.folders.len() == 2
     }
 
+    /// A denoiser of the caller's own.
+    pub fn given() -> Self {
+        Self::of(ONE.to_owned(), Vec::new())
+    }
+
     /// A model or a pair in folders.
     fn of(name: String, folders: Vec<PathBuf>) -> Self {
         Self {
@@ -49,6 +54,9 @@ impl Audited {
     pub fn shown(&self) -> String {
         if let Some(place) = &self.denoiser {
             return place.shown();
+        }
+        if self.folders.is_empty() {
+            return "a denoiser of this process".to_owned();
         }
         let folders = self.folders.iter().map(|f| f.display().to_string());
         folders.collect::<Vec<_>>().join(" + ")

@@ -64,13 +64,26 @@ impl Case {
     /// # Errors
     /// What cannot be read; what does not fit together.
     pub fn open(session: &Session, args: &ScoreOptions, audited: &Audited) -> Result<Self> {
+        let generator = match &audited.denoiser {
+            Some(place) => Generator::remote(RemoteDenoiser::open(place, args.denoiser_timeout)?),
+            None => Generator::open(&audited.folders, weight_set(args.weights), &session.engine)?,
+        };
+        Self::of(session, args, audited, generator)
+    }
+
+    /// Opens the images for a model that is open.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn of(
+        session: &Session,
+        args: &ScoreOptions,
+        audited: &Audited,
+        generator: Generator,
+    ) -> Result<Self> {
         let (engine, reporter) = (session.engine, session.reporter.as_ref());
         let open =
             |folders: &[PathBuf]| Generator::open(folders, weight_set(args.weights), &engine);
-        let generator = match &audited.denoiser {
-            Some(place) => Generator::remote(RemoteDenoiser::open(place, args.denoiser_timeout)?),
-            None => open(&audited.folders)?,
-        };
         let reference = match &args.reference {
             Some(folder) => {
                 let reference = open(std::slice::from_ref(folder))?;

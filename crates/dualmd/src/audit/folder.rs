@@ -17,7 +17,7 @@ use crate::stages::{RunFolder, blind, copies, create_folder, remove, sets, shado
 use crate::{choices, machine};
 use anyhow::Result;
 use dualmd_data::{ImageSet, Record, Split};
-use dualmd_diffusion::Model;
+use dualmd_diffusion::{Given, Model};
 use dualmd_files::shown;
 use dualmd_names::AttackSpec;
 use dualmd_record::plan::{
@@ -79,6 +79,37 @@ fn write_utility(
 /// Models or images that cannot be read or do not fit together; a folder of a run or of another audit, or in which another process
 /// works; a stop that was asked for ([`stopped`](crate::stages::attack::stopped)): the same call goes on then.
 pub fn audit(session: &Session, options: &AuditOptions) -> Result<Written> {
+    let all = audited::audited(&options.score, session.reporter.as_ref())?;
+    audit_all(session, options, &all, None)
+}
+
+/// As [`audit()`], of a denoiser of the caller's own; `options` name no model. `fingerprint` tells it from others: what an earlier
+/// call left in the folder is kept where it is the same.
+///
+/// # Errors
+/// As [`audit()`].
+pub fn audit_denoiser(
+    session: &Session,
+    denoiser: Given,
+    fingerprint: &str,
+    options: &AuditOptions,
+) -> Result<Written> {
+    let args = &options.score;
+    let named = args.models.len() + args.named.len() + args.pair.len();
+    if named > 0 || args.denoiser.is_some() {
+        bail_usage!("a model is named beside the denoiser that is given: audit them one by one");
+    }
+    let given = Generator::given(denoiser, fingerprint);
+    audit_all(session, options, &[Audited::given()], Some(given))
+}
+
+/// `given`: the only one of them, where it is open.
+fn audit_all(
+    session: &Session,
+    options: &AuditOptions,
+    all: &[Audited],
+    given: Option<Generator>,
+) -> Result<Written> {
     let (args, out) = (&options.score, &options.out);
     if out.join("experiment.toml").exists() {
         bail_usage!(
@@ -86,13 +117,12 @@ pub fn audit(session: &Session, options: &AuditOptions) -> Result<Written> {
             out.display()
         );
     }
-    let all = audited::audited(args, session.reporter.as_ref())?;
     let run = RunFolder(out.clone());
     if all.len() > 1 {
         session.warn(&format!(
             "{} models, each by itself: {}",
             all.len(),
-            names(&all).join(", ")
+            names(all).join(", ")
         ));
         // What cannot be opened is said before the first of them is attacked; that one is opened below, to be used.
         for one in all.iter().skip(1) {
@@ -103,16 +133,19 @@ pub fn audit(session: &Session, options: &AuditOptions) -> Result<Written> {
         bail_usage!("no model is named");
     };
     // Nothing is made for a model or images that cannot be opened.
-    let mut opened = Some(Case::open(session, args, one)?);
+    let mut opened = Some(match given {
+        Some(given) => Case::of(session, args, one, given)?,
+        None => Case::open(session, args, one)?,
+    });
     let _held = Held::run(out, session.reporter.as_ref())?;
-    refuse_strangers(&run, &all)?;
+    refuse_strangers(&run, all)?;
     // An earlier audit's plan is not to speak of what this one has drawn and scored when it is stopped.
     remove(&run.plan())?;
     create_folder(&run.0.join("scores"))?;
     let mut done: Vec<Done> = Vec::new();
     // The images are the same for all; those of the first are kept.
     let mut first: Option<Case> = None;
-    for one in &all {
+    for one in all {
         let case = match opened.take() {
             Some(case) => case,
             None => Case::open(session, args, one)?,
@@ -123,7 +156,7 @@ pub fn audit(session: &Session, options: &AuditOptions) -> Result<Written> {
     let Some(case) = first else {
         bail_usage!("no model is named");
     };
-    finish(session, options, &all, &done, &case, &run)?;
+    finish(session, options, all, &done, &case, &run)?;
     report(&run.0)
 }
 

@@ -9,7 +9,7 @@ mod options;
 
 pub use audited::check_name;
 pub use case::undoubled;
-pub use folder::{audit, check};
+pub use folder::{audit, audit_denoiser, check};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
 
 use crate::bail_usage;

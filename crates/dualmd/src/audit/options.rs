@@ -161,13 +161,10 @@ pub struct AuditOptions {
 }
 
 impl AuditOptions {
-    /// The usual audit of one model.
-    pub fn new(model: impl Into<PathBuf>, score: ScoreOptions, out: impl Into<PathBuf>) -> Self {
+    /// An audit of nothing yet, into a folder: add [`score`](Self::score).
+    pub fn new(out: impl Into<PathBuf>) -> Self {
         Self {
-            score: ScoreOptions {
-                models: vec![model.into()],
-                ..score
-            },
+            score: ScoreOptions::new("", ""),
             auditor: None,
             compat: Vec::new(),
             out: out.into(),

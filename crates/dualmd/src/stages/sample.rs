@@ -16,7 +16,7 @@ use dualmd_diffusion::latent::Guided;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample_in_rounds};
 use dualmd_diffusion::{
-    Condition, Denoiser, DiffusionError, DualDenoiser, Model, ModelOrder, TextToImage,
+    Condition, Denoiser, DiffusionError, DualDenoiser, Given, Model, ModelOrder, TextToImage,
     network_folder, scheduler_file,
 };
 use dualmd_files::Building;
@@ -132,6 +132,14 @@ impl Generator {
     pub fn remote(denoiser: RemoteDenoiser) -> Self {
         Self {
             fingerprint: denoiser.fingerprint().to_owned(),
+            models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
+        }
+    }
+
+    /// A denoiser of the caller's own; `fingerprint`: what its answers depend on.
+    pub fn given(denoiser: Given, fingerprint: impl Into<String>) -> Self {
+        Self {
+            fingerprint: fingerprint.into(),
             models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
         }
     }

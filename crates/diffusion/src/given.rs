@@ -1,0 +1,111 @@
+//! A denoiser of the caller's own as a model.
+
+use crate::model::{Asked, Foreign};
+use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result};
+use dualmd_torch::Tensor;
+
+/// A denoiser of this process that is attacked as a model: an oracle, or whatever a program brings. It is told no text, and sees
+/// images as they are.
+pub struct Given {
+    denoiser: Box<dyn Denoiser>,
+    schedule: NoiseSchedule,
+    shape: [i64; 3],
+    name: String,
+}
+
+impl Given {
+    /// `denoiser` predicts eps at the timesteps of `schedule` for images of `shape`, [C, H, W]; `name`: for the report.
+    pub fn new(
+        denoiser: Box<dyn Denoiser>,
+        schedule: NoiseSchedule,
+        shape: [i64; 3],
+        name: impl Into<String>,
+    ) -> Self {
+        Self {
+            denoiser,
+            schedule,
+            shape,
+            name: name.into(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Given")
+            .field("name", &self.name)
+            .field("shape", &self.shape)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Denoiser for Given {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        self.denoiser.predict_noise(x_t, t, condition)
+    }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        self.denoiser.weights()
+    }
+}
+
+impl Foreign for Given {
+    fn schedule(&self) -> &NoiseSchedule {
+        &self.schedule
+    }
+
+    fn is_told(&self) -> bool {
+        false
+    }
+
+    fn text_embeddings(&self, _: &[&str]) -> Result<Tensor> {
+        Err(DiffusionError::Config(format!(
+            "{}: this model is told no text",
+            self.name
+        )))
+    }
+
+    fn sample_shape(&self) -> [i64; 3] {
+        self.shape
+    }
+
+    fn image_shape(&self) -> [i64; 3] {
+        self.shape
+    }
+
+    fn encode(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(images.shallow_clone())
+    }
+
+    fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        Ok(latents.shallow_clone())
+    }
+
+    fn clip(&self) -> Option<f64> {
+        Some(1.0)
+    }
+
+    fn parameter_count(&self) -> Option<usize> {
+        None
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::from_iter([("name", self.name.as_str())])
+    }
+
+    fn generates(&self) -> bool {
+        false
+    }
+
+    fn generate(&self, _: &Asked<'_>) -> Result<Tensor> {
+        Err(DiffusionError::Config(format!(
+            "{}: this model draws nothing by itself",
+            self.name
+        )))
+    }
+}
