@@ -189,7 +189,7 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Vec<String>> {
         ));
         let attacks = asked::asked(args, one.is_pair(), model.is_told(), true)?;
         let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
-        lines.push(format!("attacks: {}", names.join(", ")));
+        lines.push(format!("attacks on {}: {}", one.name, names.join(", ")));
     }
     Ok(lines)
 }
