@@ -240,13 +240,18 @@ def scores(folder):
     return {(row["attack"], row["sample_id"]): float(row["score"]) for row in rows}
 
 
-def equal(name, one, other, attacks):
+# Scores that are differences of nearly equal losses keep fewer digits.
+DIFFERENCES = {"clid", "clid-gap", "clid-vec", "pfami"}
+
+
+def equal(name, one, other, attacks, of_differences=1e-5):
     worst = dict.fromkeys(sorted(attacks), 0.0)
     for (attack, image), score in one.items():
         if attack in worst:
             worst[attack] = max(worst[attack], abs(score - other[attack, image]) / max(abs(score), 1e-30))
     print(f"{name}: largest relative difference of a score", ", ".join(f"{a} {w:.1e}" for a, w in worst.items()))
-    assert max(worst.values()) < 1e-5, name
+    for attack, apart in worst.items():
+        assert apart < (of_differences if attack in DIFFERENCES else 1e-5), (name, attack, apart)
 
 
 def check_audits(model, members, others, out):
@@ -325,8 +330,8 @@ def check_audits(model, members, others, out):
             pipe.save_pretrained(out / "sd-folder")
             dualmd.audit(out / "sd-folder", out=out / "sd-native", **captions)
             of_native = scores(out / "sd-native")
-            drawn = ("nn", "sim", "pw")
-            equal("Stable Diffusion", of_native, scores(out / name), {a for a, _ in of_native if not a.startswith(drawn)} - learns)
+            asked = {a for a, _ in of_native if not a.startswith(("nn", "sim", "pw"))} - learns
+            equal("Stable Diffusion", of_native, scores(out / name), asked, of_differences=1e-3)
 
 
 def of_classes(folder, out):
