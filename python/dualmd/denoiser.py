@@ -149,6 +149,9 @@ class _Stream:
 
     def __init__(self, connection: socket.socket, longest: int) -> None:
         self.connection = connection
+        # Fewer changes between the two processes; the system allows what it does.
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
         self.longest = longest
 
     def _exactly(self, n: int) -> bytearray | None:

@@ -35,7 +35,9 @@ def environment(engine: Engine, given: "dict[str, str]") -> "dict[str, str]":
     """The variables of the program's process."""
     libraries = [str(engine.libraries), *filter(None, [given.get("LD_LIBRARY_PATH")])]
     path = os.pathsep.join(libraries)
-    return {**_EARLY, **given, "DUALMD_SETTLED": "1", "LD_LIBRARY_PATH": path}
+    # What the program starts for --denoiser has a torch of its own, and gets its libraries back.
+    outer = given.get("DUALMD_OUTER_LIBRARY_PATH", given.get("LD_LIBRARY_PATH", ""))
+    return {**_EARLY, **given, "DUALMD_SETTLED": "1", "LD_LIBRARY_PATH": path, "DUALMD_OUTER_LIBRARY_PATH": outer}
 
 
 def main() -> int:

@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut times = Vec::with_capacity(calls);
     for _ in 0..calls {
         let began = Instant::now();
-        remote.predict_noise(&x, &t, None)?;
+        let _ = remote.predict_noise(&x, &t, None)?;
         times.push(began.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);

@@ -208,7 +208,6 @@ pub fn schedule_of(alphas_cumprod: &[f64]) -> Result<NoiseSchedule> {
 }
 
 /// abar_t of a schedule, \[T\] f64, for a server.
-#[must_use]
 pub fn table_of(schedule: &NoiseSchedule) -> Tensor {
     let table: Vec<f64> = (0..schedule.len() as i64)
         .map(|t| schedule.alpha_bar(t))

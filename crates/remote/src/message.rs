@@ -85,20 +85,18 @@ impl Writer {
         // Tensors begin at a multiple of 8 bytes, as safetensors' own writer has it.
         header.resize(header.len().next_multiple_of(8), b' ');
         let payload = 8 + header.len() + end;
-        self.buffer.clear();
-        self.buffer.reserve(8 + payload);
-        self.buffer
-            .extend_from_slice(&(payload as u64).to_le_bytes());
-        self.buffer
-            .extend_from_slice(&(header.len() as u64).to_le_bytes());
-        self.buffer.extend_from_slice(&header);
-        let mut at = self.buffer.len();
-        self.buffer.resize(at + end, 0);
+        // What the last message left is written over and not cleared first: most messages are as long as the one before.
+        self.buffer.resize(8 + payload, 0);
+        let (length, rest) = self.buffer.split_at_mut(8);
+        length.copy_from_slice(&(payload as u64).to_le_bytes());
+        let (length, rest) = rest.split_at_mut(8);
+        length.copy_from_slice(&(header.len() as u64).to_le_bytes());
+        let (place, mut rest) = rest.split_at_mut(header.len());
+        place.copy_from_slice(&header);
         for (tensor, n, size) in data {
-            if let Some(place) = self.buffer.get_mut(at..at + n * size) {
-                tensor.f_copy_data_u8(place, n)?;
-            }
-            at += n * size;
+            let (place, after) = rest.split_at_mut(n * size);
+            tensor.f_copy_data_u8(place, n)?;
+            rest = after;
         }
         Ok(&self.buffer)
     }

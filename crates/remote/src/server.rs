@@ -22,6 +22,11 @@ const TICK: Duration = Duration::from_millis(10);
 const GRACE: Duration = Duration::from_secs(3);
 /// How long its last words may take to arrive once it has left.
 const WORDS: Duration = Duration::from_millis(500);
+/// Bytes on their way in a socket.
+const BUFFER: usize = 1 << 22;
+/// The variable in which the launcher of the Python package leaves the `LD_LIBRARY_PATH` that it found, before it put this program's
+/// libtorch there: a server has its own torch.
+const OUTER_LIBRARIES: &str = "DUALMD_OUTER_LIBRARY_PATH";
 /// Bytes of last words that are kept.
 const KEPT: usize = 600;
 
@@ -86,6 +91,8 @@ impl Server {
                 (stream, Some(process))
             }
         };
+        // Fewer changes between the two processes. The system allows what it does; the usual size works as well.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, BUFFER);
         Ok(Self {
             stream,
             process,
@@ -244,7 +251,17 @@ fn start(place: &Place, command: &str, timeout: Duration) -> Result<(UnixStream,
     let waiting = |e| failed("cannot wait for the server", e);
     listener.set_nonblocking(true).map_err(waiting)?;
     let (reader, writer) = std::io::pipe().map_err(waiting)?;
-    let child = Command::new("sh")
+    let mut shell = Command::new("sh");
+    match std::env::var_os(OUTER_LIBRARIES) {
+        Some(before) if before.is_empty() => {
+            shell.env_remove("LD_LIBRARY_PATH");
+        }
+        Some(before) => {
+            shell.env("LD_LIBRARY_PATH", before);
+        }
+        None => {}
+    }
+    let child = shell
         .arg("-c")
         .arg(command)
         .env(SOCKET, &path)
