@@ -232,7 +232,7 @@ fn zipped(path: &Path, files: &[(String, Vec<u8>, u32)]) -> Result<()> {
 fn metadata(readme: &[u8]) -> Vec<u8> {
     let mut out = format!(
         "Metadata-Version: 2.4\nName: dualmd\nVersion: {}\n\
-         Summary: Diffusion models that keep their training images to themselves, and an audit of those that do not\n\
+         Summary: Trains diffusion models with defences against membership inference, and measures what any diffusion model gives away\n\
          License-Expression: MIT OR Apache-2.0\nLicense-File: LICENSE-APACHE\nLicense-File: LICENSE-MIT\n\
          Requires-Python: >=3.10\nProvides-Extra: torch\nRequires-Dist: torch=={}; extra == \"torch\"\n\
          Description-Content-Type: text/markdown\n\n",

@@ -74,6 +74,31 @@ pub struct Report {
     pub exposed: Vec<Pictured<Exposed>>,
 }
 
+impl Report {
+    /// Does its page show images, or texts that images were drawn for?
+    pub fn shows_images(&self) -> bool {
+        let shown = |m: &ModelReport| {
+            let p = &m.pictures;
+            p.grid.is_some() || !p.pairs.is_empty() || !p.prompted.is_empty()
+        };
+        !self.exposed.is_empty() || self.models.iter().any(shown)
+    }
+
+    /// The same without what shows or names single images: pictures, texts, most exposed members, which images are copies of
+    /// which. All counts, rates and intervals stay. For a report that leaves the house.
+    #[must_use]
+    pub fn without_images(mut self) -> Self {
+        self.exposed.clear();
+        for model in &mut self.models {
+            model.pictures = Pictures::default();
+            for copying in &mut model.copying {
+                copying.pairs.clear();
+            }
+        }
+        self
+    }
+}
+
 /// What the numbers allow to be said.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

@@ -165,7 +165,7 @@ pub fn trainings(report: &Report) -> String {
     let repeated = |m: &ModelReport| report.repeated.iter().any(|r| r.base == m.base());
     let attacked = || report.models.iter().filter(|m| m.attacks_run() > 0);
     if !attacked().any(&repeated) {
-        return "Other trainings: each model was trained once, and the intervals cover the choice of images, not of seeds.".into();
+        return "Other trainings: one training of each model was audited, and the intervals cover the choice of images, not of seeds.".into();
     }
     let once: Vec<String> = attacked()
         .filter(|m| !repeated(m))

@@ -70,7 +70,7 @@ fn the_verdict_says_what_the_numbers_say() {
         "repeated partial generation against a pair (appendix A.5 of the DualMD paper) and distance to generated images in the features of another network. Nothing in this report says what they would find.",
         "(grey-box): no attack of this kind gave a result",
         "Whole sets of images: no test",
-        "each model was trained once",
+        "one training of each model was audited",
         "attribute inference or model inversion",
         "0.1 % and below",
         "1,000 would be needed",
@@ -286,6 +286,26 @@ fn the_page_is_whole_small_and_loads_nothing() {
             page.contains(&format!("<section id=\"{section}\"")),
             "{section}"
         );
+    }
+}
+
+#[test]
+fn without_images_nothing_shows_or_names_one() {
+    let (dir, report) = fixture();
+    let page = page_of(dir.path(), &report);
+    assert!(page.contains("This page contains training images."));
+    let ids: Vec<String> = report.exposed.iter().map(|e| e.id.clone()).collect();
+    assert_eq!(ids.len(), 12);
+    let summary = report.verdict.summary.clone();
+    let report = report.without_images();
+    let page = page_of(dir.path(), &report);
+    assert!(!page.contains("data:image/png") && !page.contains("contains training images"));
+    assert_eq!(report.verdict.summary, summary);
+    for file in ["report.html", "report.json", "findings.csv"] {
+        let text = std::fs::read_to_string(dir.path().join(file)).expect(file);
+        for id in &ids {
+            assert!(!text.contains(&id[..12]), "{file} names {id}");
+        }
     }
 }
 

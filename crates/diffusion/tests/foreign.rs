@@ -583,7 +583,7 @@ mod needs_python {
         );
         let base = match open(&golden("tiny-scale-shift")).unwrap() {
             Model::Unconditional(pipeline) => pipeline,
-            Model::TextToImage(_) => panic!("another kind"),
+            Model::TextToImage(_) | Model::Foreign(_) => panic!("another kind"),
         };
         // The golden weights, under which f32 is exact to 1e-6; where the attention has a norm, one that does something.
         for groups in [None, Some(8)] {

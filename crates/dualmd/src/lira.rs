@@ -8,9 +8,8 @@ use crate::bail_usage;
 use crate::choices::SplitMethod;
 use crate::engine::Engine;
 use crate::experiment::{Experiment, Source};
-use crate::machine;
 use crate::plan::{Plan, Target};
-use crate::report::{Written, report};
+use crate::report::{ReportOptions, Written, report};
 use crate::reporter::{Silent, duration};
 use crate::session::Session;
 use crate::stages::held::Held;
@@ -93,7 +92,7 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
     let folder = &options.out;
     let _held = Held::folder(folder, &["phi"], session.reporter.as_ref())?;
     let shadows = prepare_shadows(&experiment, options, &each)?;
-    let jobs = jobs(options, &shadows[0].plan, &each.engine);
+    let jobs = jobs(options, &shadows[0].plan, &session.engine);
     session.say(shadows[0].plan.describe().trim_end());
     session.say(&format!(
         "  shadows   {} runs like this one on coin-flip halves of {} images, {jobs} at a time",
@@ -103,11 +102,8 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
     if !train_all(&shadows, jobs, &each)? {
         return Ok(None);
     }
-    dualmd_torch::device::set_threads(machine::cores());
-    let all = session.with_engine(Engine {
-        threads: machine::cores(),
-        ..session.engine
-    });
+    dualmd_torch::device::set_threads(session.engine.threads);
+    let all = session.clone();
     let targets: Vec<Target> = shadows[0]
         .plan
         .models
@@ -144,7 +140,9 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
         results,
     };
     dualmd_record::write(&folder.join("lira.json"), &lira)?;
-    let reports = attacked.iter().map(|shadow| report(&shadow.run.0));
+    let reports = attacked
+        .iter()
+        .map(|shadow| report(&shadow.run.0, ReportOptions::default()));
     let reports = reports.collect::<Result<_>>()?;
     Ok(Some(Repeated { lira, reports }))
 }
@@ -216,7 +214,7 @@ fn jobs(options: &LiraOptions, plan: &Plan, engine: &Engine) -> usize {
     let each = plan.hardware.parallel_models * plan.hardware.threads_per_model;
     match engine.device {
         Device::Cuda(_) => 1,
-        _ => (machine::cores() / each.max(1)).max(1),
+        _ => (engine.threads / each.max(1)).max(1),
     }
 }
 

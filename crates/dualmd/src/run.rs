@@ -3,7 +3,7 @@
 use crate::bail_usage;
 use crate::choices::Stage;
 use crate::experiment::{Experiment, Source};
-use crate::report::{Written, report};
+use crate::report::{ReportOptions, Written, report};
 use crate::reporter::duration;
 use crate::session::Session;
 use crate::stages::held::Held;
@@ -27,6 +27,8 @@ pub struct RunOptions {
     pub until: Stage,
     /// Runs: with the experiment's seed and those after it.
     pub seeds: u64,
+    /// What the reports hold.
+    pub report: ReportOptions,
 }
 
 impl RunOptions {
@@ -38,6 +40,7 @@ impl RunOptions {
             out,
             until: Stage::Report,
             seeds: 1,
+            report: ReportOptions::default(),
         }
     }
 }
@@ -100,7 +103,7 @@ pub fn run(session: &Session, options: &RunOptions) -> Result<Option<Ran>> {
             return Ok(None);
         }
         let report = match until {
-            Stage::Report => Some(report(&folder)?),
+            Stage::Report => Some(report(&folder, options.report)?),
             _ => None,
         };
         runs.push(Finished {

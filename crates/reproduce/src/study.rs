@@ -8,6 +8,7 @@ use crate::{ReproduceOptions, Scale, What};
 use anyhow::Result;
 use dualmd::choices::Stage;
 use dualmd::experiment::Experiment;
+use dualmd::report::ReportOptions;
 use dualmd::stages::RunFolder;
 use dualmd::stages::held::Held;
 use dualmd::suggest::nearest;
@@ -243,7 +244,7 @@ impl Study {
                 if !run::stages(session, &experiment, &planned.folder, all)? {
                     return Ok(false);
                 }
-                dualmd::report(&planned.folder.0)?;
+                dualmd::report(&planned.folder.0, ReportOptions::default())?;
             }
         }
         Ok(true)

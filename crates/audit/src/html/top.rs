@@ -66,6 +66,9 @@ pub fn head(report: &Report, name: &str) -> Markup {
             p.kicker { "Membership-inference audit" span { (version) } }
             h1 { (name) }
             p.facts { @for fact in &facts { span { (fact) } } }
+            @if report.shows_images() {
+                p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { "dualmd report FOLDER --no-images" } " writes it without them." }
+            }
             @if let Some(command) = plan(report, "/command") {
                 p.repeat { "To repeat: " code { (command) } }
             }

@@ -115,7 +115,7 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN_DIR")]
     pub run: PathBuf,
 
-    /// Findings to leave with an exit code of their own for.
+    /// The report.
     #[command(flatten)]
     pub fail: FailArgs,
 }
@@ -255,6 +255,7 @@ pub enum Listing {
     /// attacks, with what they need and cost
     Attacks,
     /// defences
+    #[value(alias = "defences")]
     Defenses,
     /// experiments that are part of the program
     Presets,

@@ -12,6 +12,7 @@ use dualmd::choices::{
     Alpha, Copies, FailOn, Features, ImageFormat, Order, Sampler, Stage, Weights,
 };
 use dualmd::experiment::Source;
+use dualmd::report::ReportOptions;
 use dualmd::{MetricsOptions, PredictOptions, SampleOptions};
 use dualmd_names::AttackSpec;
 use dualmd_remote::Place;
@@ -39,12 +40,12 @@ pub struct DemoArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// Findings to leave with an exit code of their own for.
+    /// The report.
     #[command(flatten)]
     pub fail: FailArgs,
 }
 
-/// `--fail-on`, of every command that makes a report.
+/// What every command has that makes a report.
 #[derive(Debug, Clone, Default, Args)]
 pub struct FailArgs {
     /// Leave with exit code 3 if the report has one of these findings, e.g. leak,void
@@ -59,6 +60,23 @@ pub struct FailArgs {
         hide_possible_values = true
     )]
     pub fail_on: Vec<FailOn>,
+
+    /// A report without pictures, texts and names of single images, which may leave the house
+    #[arg(long)]
+    pub no_images: bool,
+
+    /// Print the verdict as JSON, one line for each report, and nothing else on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl FailArgs {
+    /// What the report holds.
+    pub fn report(&self) -> ReportOptions {
+        ReportOptions {
+            images: !self.no_images,
+        }
+    }
 }
 
 impl From<DemoArgs> for RunArgs {
@@ -105,7 +123,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
 
-    /// Findings to leave with an exit code of their own for.
+    /// The report.
     #[command(flatten)]
     pub fail: FailArgs,
 }
@@ -680,7 +698,7 @@ pub struct AuditArgs {
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Findings to leave with an exit code of their own for.
+    /// The report.
     #[command(flatten)]
     pub fail: FailArgs,
 }
@@ -693,6 +711,7 @@ impl AuditArgs {
             auditor: self.auditor.clone(),
             compat: self.compat.clone(),
             out: self.out.clone(),
+            report: self.fail.report(),
         }
     }
 }

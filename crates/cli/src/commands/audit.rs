@@ -21,6 +21,6 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let written = dualmd::audit(&session(global)?, &args.options(global))?;
-    report::print(&written)?;
+    report::print(&written, &args.fail)?;
     Ok(report::exit([&written.report.verdict], &args.fail))
 }

@@ -1,7 +1,7 @@
 //! `dualmd lira`: the likelihood-ratio attack with the whole pipeline as the shadow.
 
 use super::report;
-use crate::args::{Global, LiraArgs};
+use crate::args::{FailArgs, Global, LiraArgs};
 use crate::session::session;
 use crate::signals;
 use anyhow::Result;
@@ -30,7 +30,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
         return Ok(signals::stopped(&options.out));
     };
     for written in &repeated.reports {
-        report::print(written)?;
+        report::print(written, &FailArgs::default())?;
     }
     print_table(&repeated.lira.results, repeated.lira.models)?;
     session.say(&format!("all in {}", duration(began.elapsed())));

@@ -10,6 +10,8 @@ use dualmd::stages::held::Held;
 use dualmd_audit::Finding;
 use dualmd_audit::report::Verdict;
 use dualmd_files::shown;
+use serde::Serialize;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Rebuilds report.html, report.json and findings.csv from a run's files.
@@ -20,13 +22,32 @@ pub fn report(global: &Global, args: &ReportArgs) -> Result<ExitCode> {
         .is_dir()
         .then(|| Held::run(&args.run, &Terminal::new(global)))
         .transpose()?;
-    let written = dualmd::report(&args.run)?;
-    print(&written)?;
+    let written = dualmd::report(&args.run, args.fail.report())?;
+    print(&written, &args.fail)?;
     Ok(exit([&written.report.verdict], &args.fail))
 }
 
-/// Prints a report's table and where it is.
-pub fn print(written: &Written) -> Result<()> {
+/// Of a report, for programs.
+#[derive(Serialize)]
+struct Concluded<'a> {
+    /// The page.
+    html: &'a Path,
+    /// All of it.
+    json: &'a Path,
+    /// As in report.json.
+    verdict: &'a Verdict,
+}
+
+/// Prints a report's table and where it is, or with --json its verdict in one line.
+pub fn print(written: &Written, how: &FailArgs) -> Result<()> {
+    if how.json {
+        let concluded = Concluded {
+            html: &written.html,
+            json: &written.json,
+            verdict: &written.report.verdict,
+        };
+        return outln!("{}", serde_json::to_string(&concluded)?);
+    }
     out!("{}", written.report.terminal_table())?;
     outln!("report: {}", written.html.display())
 }

@@ -29,6 +29,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
         out,
         until: args.until,
         seeds: args.seeds,
+        report: args.fail.report(),
     };
     let session = session(global)?;
     let Some(ran) = dualmd::run(&session, &options)? else {
@@ -39,11 +40,15 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     }
     for run in &ran.runs {
         if let Some(report) = &run.report {
-            report::print(report)?;
+            report::print(report, &args.fail)?;
         }
     }
     if let Some(path) = own_frontier(&options.out, &name, &ran.runs, &args.set)? {
-        outln!("privacy against quality: {}", path.display())?;
+        let said = format!("privacy against quality: {}", path.display());
+        match args.fail.json {
+            true => session.say(&said),
+            false => outln!("{said}")?,
+        }
     }
     session.say(&format!("all in {}", duration(began.elapsed())));
     let verdicts = ran.runs.iter().filter_map(|run| run.report.as_ref());

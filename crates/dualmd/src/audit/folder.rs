@@ -157,7 +157,7 @@ fn audit_all(
         bail_usage!("no model is named");
     };
     finish(session, options, all, &done, &case, &run)?;
-    report(&run.0)
+    report(&run.0, options.report)
 }
 
 /// Opens models and images and says what would be audited, line by line; nothing is written, and no network is asked for more than

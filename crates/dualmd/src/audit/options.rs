@@ -1,6 +1,7 @@
 //! What is audited, and how.
 
 use crate::choices::{self, Features, Order, Weights};
+use crate::report::ReportOptions;
 use crate::stages::sample::Sampling;
 use crate::stages::score::Drawing;
 use dualmd_data::Alpha;
@@ -158,6 +159,8 @@ pub struct AuditOptions {
     pub compat: Vec<dualmd_stats::CompatRule>,
     /// Folder for scores and report.
     pub out: PathBuf,
+    /// What the report holds.
+    pub report: ReportOptions,
 }
 
 impl AuditOptions {
@@ -168,6 +171,7 @@ impl AuditOptions {
             auditor: None,
             compat: Vec::new(),
             out: out.into(),
+            report: ReportOptions::default(),
         }
     }
 }
