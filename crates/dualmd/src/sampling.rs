@@ -226,7 +226,7 @@ pub struct PredictOptions {
     pub model: PathBuf,
     /// Noisy images, an npy file of f32 [N, C, H, W].
     pub x: PathBuf,
-    /// Timesteps, an npy file of i64 [N].
+    /// Timesteps, an npy file of i64 \[N\].
     pub t: PathBuf,
     /// What a text-to-image model is told; nothing if not given.
     pub prompt: Option<String>,

@@ -82,7 +82,7 @@ fn checked(folder: &Path, name: &str) -> Result<Vec<u8>> {
     Ok(pixels)
 }
 
-/// What [`write`] kept.
+/// What [`write()`] kept.
 ///
 /// # Errors
 /// Files that are missing or damaged; a split of other images.
