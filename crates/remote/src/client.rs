@@ -109,10 +109,14 @@ impl RemoteDenoiser {
     fn identified(&self) -> Result<String> {
         let hello = &self.hello;
         let mut hasher = blake3::Hasher::new();
+        // What it can do decides what is drawn and asked, so that belongs to it.
         let said = format!(
-            "{:?} {} {:?}\n",
+            "{:?} {:?} {} {:?} {:?} {:?}\n",
             hello.shape,
+            hello.image_shape,
             hello.prediction.name(),
+            hello.can,
+            hello.clip,
             hello.fingerprint
         );
         hasher.update(said.as_bytes());
