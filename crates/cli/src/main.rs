@@ -27,6 +27,7 @@ mod signals;
 use args::{Cli, Command};
 use clap::Parser;
 use dualmd::errors;
+use progress::Terminal;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -40,20 +41,24 @@ fn main() -> ExitCode {
         // --help and --version.
         Err(page) => {
             let printed = page.print().and_then(|()| std::io::stdout().flush());
-            return ended(output::told(printed).map(|()| ExitCode::SUCCESS));
+            let done = output::told(printed).map(|()| ExitCode::SUCCESS);
+            return ended(done, |said| tell!("{said}"));
         }
     };
     let done = dualmd_torch::caught(|| run(&cli.global, cli.command));
-    ended(done.map_err(anyhow::Error::from).flatten())
+    let terminal = Terminal::new(&cli.global);
+    ended(done.map_err(anyhow::Error::from).flatten(), |said| {
+        terminal.error(said);
+    })
 }
 
 /// The code to leave with; a failure is told before.
-fn ended(result: anyhow::Result<ExitCode>) -> ExitCode {
+fn ended(result: anyhow::Result<ExitCode>, tell: impl FnOnce(&str)) -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) if error.is::<output::NobodyReads>() => ExitCode::from(output::NOBODY_READS),
         Err(error) => {
-            tell!("{}", errors::render(&error));
+            tell(&errors::render(&error));
             ExitCode::from(errors::exit_code(&error))
         }
     }
@@ -74,7 +79,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Lira(lira) => commands::lira::lira(global, &lira),
         Command::Reproduce(reproduce) => commands::reproduce::reproduce(global, &reproduce),
         Command::Memorisation(asked) => commands::memorisation::memorisation(global, &asked),
-        Command::Roc(roc) => commands::report::roc(&roc),
+        Command::Roc(roc) => commands::report::roc(global, &roc),
         Command::Report(report) => commands::report::report(global, &report),
         Command::Selftest => commands::selftest::selftest(global),
         Command::Import(import) => commands::files::import(global, &import.what),

@@ -25,6 +25,7 @@ enum Event<'a> {
     Progress(&'a ProgressEvent),
     Finished { model: &'a str, note: &'a str },
     Message { text: &'a str },
+    Error { text: &'a str },
 }
 
 /// The form of progress.
@@ -64,6 +65,15 @@ impl Terminal {
         Self {
             progress: Mutex::new(Progress::new(View::choose(global.quiet, global.log_format))),
             verbose: global.verbose > 0,
+        }
+    }
+
+    /// What a command ends with.
+    pub fn error(&self, text: &str) {
+        let mut progress = self.progress();
+        match progress.view {
+            View::Json => progress.event(&Event::Error { text }),
+            _ => progress.warn(text),
         }
     }
 

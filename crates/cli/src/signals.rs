@@ -8,6 +8,7 @@
 
 use anyhow::{Context, Result};
 use dualmd::errors::INTERRUPTED;
+use dualmd::reporter::Reporter;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::io::Read;
@@ -17,11 +18,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Says that a stopped command goes on in `place`, and the status to leave with.
-pub fn stopped(place: &Path) -> ExitCode {
-    tell!(
+pub fn stopped(place: &Path, reporter: &dyn Reporter) -> ExitCode {
+    reporter.warn(&format!(
         "stopped; nothing is lost. The same command goes on where this one left off ({})",
         place.display()
-    );
+    ));
     ExitCode::from(INTERRUPTED)
 }
 

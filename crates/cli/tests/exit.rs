@@ -281,3 +281,86 @@ fn two_models_are_two_models() {
         "DualMD pair"
     );
 }
+
+/// The line of the guide for pipelines: one object on standard output, an object a line on standard error, and a report that may
+/// be kept.
+#[test]
+fn a_pipeline_reads_json_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let image = |set: &str, name: &str| {
+        let (code, _, said) = call(&[
+            "export",
+            "images",
+            set,
+            "--split",
+            &path("split.json"),
+            "--image-size",
+            "16",
+            "-o",
+            &path(name),
+        ]);
+        assert_eq!(code, 0, "{said}");
+    };
+    let (code, _, said) = call(&[
+        "split",
+        "fashion",
+        "--members",
+        "12",
+        "--nonmembers",
+        "12",
+        "-o",
+        &path("split.json"),
+    ]);
+    assert_eq!(code, 0, "{said}");
+    image("fashion#member", "members");
+    image("fashion#nonmember", "others");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let audit = |model: &str| {
+        call(&[
+            "audit",
+            model,
+            "--members",
+            &path("members"),
+            "--nonmembers",
+            &path("others"),
+            "--attacks",
+            "loss,sima",
+            "--images",
+            "4",
+            "--steps",
+            "2",
+            "-o",
+            &path("audit"),
+            "--fail-on",
+            "leak,void",
+            "--json",
+            "--no-images",
+            "-q",
+            "--log-format",
+            "json",
+        ])
+    };
+    let (code, out, log) = audit(&model.display().to_string());
+    assert!(matches!(code, 0 | 3 | 4), "{code}: {log}");
+    let concluded: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(concluded["verdict"]["models"].is_array(), "{out}");
+    assert_eq!(out.lines().count(), 1);
+    let events = |log: &str| -> Vec<String> {
+        let lines = log.lines().map(|line| {
+            let value: serde_json::Value =
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+            value["event"].as_str().unwrap().to_owned()
+        });
+        lines.collect()
+    };
+    assert!(events(&log).contains(&"progress".to_owned()), "{log}");
+    let page = std::fs::read_to_string(dir.path().join("audit/report.html")).unwrap();
+    assert!(!page.contains("data:image/png"));
+    // A failure is an object as well.
+    let (code, out, log) = audit(&path("no-such-model"));
+    assert_eq!(
+        (code, out.as_str(), events(&log)),
+        (1, "", vec!["error".to_owned()])
+    );
+}

@@ -20,7 +20,9 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let written = dualmd::audit(&session(global)?, &args.options(global))?;
+    let session = session(global)?;
+    let written = dualmd::audit(&session, &args.options(global))?;
     report::print(&written, &args.fail)?;
-    Ok(report::exit([&written.report.verdict], &args.fail))
+    let verdict = [&written.report.verdict];
+    Ok(report::exit(verdict, &args.fail, session.reporter.as_ref()))
 }

@@ -8,10 +8,9 @@ use std::process::ExitCode;
 
 /// Writes captions as JSON lines; goes on with a file that an earlier call left.
 pub fn caption(global: &Global, args: &CaptionArgs) -> Result<ExitCode> {
-    Ok(
-        match dualmd::caption(&session(global)?, &args.options(global))? {
-            true => ExitCode::SUCCESS,
-            false => signals::stopped(&args.out),
-        },
-    )
+    let session = session(global)?;
+    Ok(match dualmd::caption(&session, &args.options(global))? {
+        true => ExitCode::SUCCESS,
+        false => signals::stopped(&args.out, session.reporter.as_ref()),
+    })
 }

@@ -27,7 +27,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     };
     let session = session(global)?;
     let Some(repeated) = dualmd::lira(&session, &options)? else {
-        return Ok(signals::stopped(&options.out));
+        return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };
     for written in &repeated.reports {
         report::print(written, &FailArgs::default())?;

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use dualmd::bail_usage;
 use dualmd::choices::FailOn;
 use dualmd::report::Written;
+use dualmd::reporter::Reporter;
 use dualmd::stages::held::Held;
 use dualmd_audit::Finding;
 use dualmd_audit::report::Verdict;
@@ -17,14 +18,12 @@ use std::process::ExitCode;
 /// Rebuilds report.html, report.json and findings.csv from a run's files.
 pub fn report(global: &Global, args: &ReportArgs) -> Result<ExitCode> {
     // What is not there is told by whoever reads it.
-    let _held = args
-        .run
-        .is_dir()
-        .then(|| Held::run(&args.run, &Terminal::new(global)))
-        .transpose()?;
+    let reporter = Terminal::new(global);
+    let held = args.run.is_dir().then(|| Held::run(&args.run, &reporter));
+    let _held = held.transpose()?;
     let written = dualmd::report(&args.run, args.fail.report())?;
     print(&written, &args.fail)?;
-    Ok(exit([&written.report.verdict], &args.fail))
+    Ok(exit([&written.report.verdict], &args.fail, &reporter))
 }
 
 /// Of a report, for programs.
@@ -59,27 +58,31 @@ const VOID: u8 = 4;
 
 /// The exit code of reports: 3 if one has a finding that `--fail-on` names, else 4 if it names void and one is void, else 0. The
 /// reason goes to stderr.
-pub fn exit<'a>(verdicts: impl IntoIterator<Item = &'a Verdict>, fail: &FailArgs) -> ExitCode {
+pub fn exit<'a>(
+    verdicts: impl IntoIterator<Item = &'a Verdict>,
+    fail: &FailArgs,
+    reporter: &dyn Reporter,
+) -> ExitCode {
     let verdicts: Vec<&Verdict> = verdicts.into_iter().collect();
     let asked = |finding| names(&fail.fail_on, finding);
     let mut code = 0;
     for model in verdicts.iter().flat_map(|v| &v.models) {
         if model.finding != Finding::Void && asked(model.finding) {
-            tell!(
+            reporter.warn(&format!(
                 "--fail-on: {}: {}",
                 shown(&model.model),
                 model.conclusion.words()
-            );
+            ));
             code = FOUND;
         }
     }
     let void = verdicts.iter().any(|v| v.void.is_some());
     if void && asked(Finding::Void) {
-        tell!("--fail-on: the report is void");
+        reporter.warn("--fail-on: the report is void");
         code = if code == 0 { VOID } else { code };
     } else if void && !fail.fail_on.is_empty() {
-        tell!(
-            "warning: the report is void, so that --fail-on could find nothing in it; name void as well"
+        reporter.warn(
+            "warning: the report is void, so that --fail-on could find nothing in it; name void as well",
         );
     }
     ExitCode::from(code)
@@ -96,7 +99,7 @@ fn names(fail_on: &[FailOn], finding: Finding) -> bool {
 }
 
 /// Statistics of any score file.
-pub fn roc(args: &RocArgs) -> Result<ExitCode> {
+pub fn roc(global: &Global, args: &RocArgs) -> Result<ExitCode> {
     for what in &args.fail_on {
         if !matches!(what, FailOn::Leak | FailOn::Inverted) {
             bail_usage!(
@@ -119,10 +122,14 @@ pub fn roc(args: &RocArgs) -> Result<ExitCode> {
     if args.fail_on.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let mut code = 0;
+    let (mut code, reporter) = (0, Terminal::new(global));
     for (attack, finding) in dualmd_audit::roc_findings(&scores)? {
         if names(&args.fail_on, finding) {
-            tell!("--fail-on: {}: {}", shown(&attack), finding.words());
+            reporter.warn(&format!(
+                "--fail-on: {}: {}",
+                shown(&attack),
+                finding.words()
+            ));
             code = FOUND;
         }
     }

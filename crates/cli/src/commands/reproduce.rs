@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 /// Makes the runs that are missing, and writes and prints the table or figure.
 pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
-    match dualmd_reproduce::reproduce(&session(global)?, &args.options(global))? {
-        None => return Ok(signals::stopped(&args.out)),
+    let session = session(global)?;
+    match dualmd_reproduce::reproduce(&session, &args.options(global))? {
+        None => return Ok(signals::stopped(&args.out, session.reporter.as_ref())),
         Some(Made::Foreseen { text, problems }) => {
             out!("{text}")?;
             if !problems.is_empty() {

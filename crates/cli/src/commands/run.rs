@@ -33,7 +33,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     };
     let session = session(global)?;
     let Some(ran) = dualmd::run(&session, &options)? else {
-        return Ok(signals::stopped(&options.out));
+        return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };
     if args.until < Stage::Report {
         return Ok(ExitCode::SUCCESS);
@@ -55,5 +55,6 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     Ok(report::exit(
         verdicts.map(|written| &written.report.verdict),
         &args.fail,
+        session.reporter.as_ref(),
     ))
 }

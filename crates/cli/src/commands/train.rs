@@ -32,7 +32,7 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
     };
     session.reporter.finished(&args.model, note);
     Ok(if !done && session.stopped() {
-        signals::stopped(&args.out)
+        signals::stopped(&args.out, session.reporter.as_ref())
     } else {
         ExitCode::SUCCESS
     })
