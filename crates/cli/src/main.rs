@@ -85,5 +85,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Import(import) => commands::files::import(global, &import.what),
         Command::Export(export) => commands::files::export(global, &export.what),
         Command::List(list) => commands::list::list(list.what),
+        Command::New(new) => commands::files::new(&new),
+        Command::Completions(asked) => commands::files::completions(asked.shell),
     }
 }

@@ -352,3 +352,28 @@ fn the_program_looks_for_libraries_in_no_relative_place() {
         env!("CARGO_BIN_EXE_dualmd")
     );
 }
+
+/// A preset as a file is the preset, and a file that is there stays.
+#[test]
+fn presets_become_files_and_shells_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("mine.toml");
+    let call = |args: &[&str]| dualmd(args).output().unwrap();
+    let path = file.display().to_string();
+    assert!(
+        call(&["new", &path, "--preset", "fashion-32"])
+            .status
+            .success()
+    );
+    let preset = include_str!("../../experiment/presets/fashion-32.toml");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), preset);
+    std::fs::write(&file, "mine").unwrap();
+    let again = call(&["new", &path]);
+    assert_eq!(again.status.code(), Some(2));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    let script = call(&["completions", "bash"]);
+    let script = String::from_utf8(script.stdout).unwrap();
+    assert!(script.contains("memorisation") && script.contains("--fail-on"));
+    let keys = String::from_utf8(call(&["list", "keys"]).stdout).unwrap();
+    assert!(keys.contains("train.steps = 4000 (at least 1)\n    Optimiser steps per model."));
+}

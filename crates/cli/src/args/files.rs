@@ -241,6 +241,26 @@ pub enum Export {
     },
 }
 
+/// `dualmd new`
+#[derive(Debug, Args)]
+pub struct NewArgs {
+    /// The experiment file to write
+    #[arg(value_name = "FILE.toml")]
+    pub file: PathBuf,
+
+    /// What it begins as (`dualmd list presets`)
+    #[arg(long, value_name = "NAME", default_value = "demo")]
+    pub preset: String,
+}
+
+/// `dualmd completions`
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
 /// `dualmd list`
 #[derive(Debug, Args)]
 pub struct ListArgs {

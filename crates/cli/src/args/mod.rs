@@ -8,7 +8,8 @@ mod runs;
 
 pub use caption::CaptionArgs;
 pub use files::{
-    Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, ReportArgs, RocArgs, SplitArgs,
+    CompletionsArgs, Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, NewArgs,
+    ReportArgs, RocArgs, SplitArgs,
 };
 pub use memorisation::MemorisationArgs;
 pub use reproduce::ReproduceArgs;
@@ -246,6 +247,18 @@ pub enum Command {
         after_help = "Examples:\n  dualmd export split split.json -o split.csv\n  dualmd export copy runs/demo/models/student -o student"
     )]
     Export(ExportArgs),
+
+    /// Write a preset as an experiment file of your own
+    #[command(
+        after_help = "Example:\n  dualmd new mine.toml --preset demo\n  dualmd run mine.toml\n\nThe file has the preset's comments. A file that is there is not written over."
+    )]
+    New(NewArgs),
+
+    /// Completions of commands and flags for a shell
+    #[command(
+        after_help = "Examples:\n  dualmd completions bash > ~/.local/share/bash-completion/completions/dualmd\n  dualmd completions zsh > ~/.zfunc/_dualmd"
+    )]
+    Completions(CompletionsArgs),
 
     /// List attacks, defences, presets, bundled image sets or the keys of experiment files
     #[command(after_help = "Example:\n  dualmd list attacks")]

@@ -1,9 +1,13 @@
 //! `dualmd split`, `import`, `export`: files of others and for others.
 
-use crate::args::{Export, Global, Import, SplitArgs};
+use crate::args::{Cli, Export, Global, Import, NewArgs, SplitArgs};
 use crate::progress::Terminal;
 use anyhow::Result;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use dualmd::bail_usage;
 use dualmd::files::{self, UnetFiles};
+use dualmd::presets;
 use dualmd_diffusion::pipeline::WeightSet;
 use std::process::ExitCode;
 
@@ -53,6 +57,29 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
             outln!("{}: {parameters} parameters", out.display())?;
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A preset as a file.
+pub fn new(args: &NewArgs) -> Result<ExitCode> {
+    let preset = presets::find(&args.preset)?;
+    let file = &args.file;
+    if file.symlink_metadata().is_ok() {
+        bail_usage!(
+            "{}: there is such a file already: choose another name",
+            file.display()
+        );
+    }
+    dualmd_files::write(file, preset.text.as_bytes())?;
+    outln!("{}: dualmd run {0}", file.display())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Completions on standard output.
+pub fn completions(shell: Shell) -> Result<ExitCode> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "dualmd", &mut text);
+    out!("{}", String::from_utf8_lossy(&text))?;
     Ok(ExitCode::SUCCESS)
 }
 
