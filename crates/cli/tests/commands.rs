@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, fail, json, succeed, text};
+use common::{TINY, dualmd, fail, json, succeed, text};
 use serde_json::Value;
 
 #[test]
