@@ -7,11 +7,8 @@
 use std::collections::HashMap;
 
 use dualmd_stats::{Halves, calibration_half, power_against_k, select_and_report};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use crate::epsilon::EpsilonBound;
-use crate::report::{AttackResult, View};
+use crate::report::{AttackResult, Chosen, EpsilonBound, View};
 use crate::samples::{FEWEST, Key, Samples, common, on, samples, unit};
 use crate::scores::ScoresFile;
 
@@ -23,28 +20,6 @@ pub const ALPHA: f64 = 0.05;
 const IMAGES: [usize; 7] = [1, 2, 3, 5, 10, 20, 50];
 /// Power from which on a test is called able to see.
 const POWER: f64 = 0.8;
-/// The attack that one half of the samples chose, measured on the other half.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Chosen {
-    /// Name of the attack.
-    pub attack: String,
-    /// Name for people.
-    pub title: String,
-    /// Attacks it was chosen from.
-    pub compared: usize,
-    /// Attacks that share too few samples with these to be compared.
-    pub left_out: Vec<String>,
-    /// Lower bound on epsilon at the threshold carried over. No choice enters it.
-    pub epsilon: Option<EpsilonBound>,
-    /// Choice, AUC on the other half, and the threshold carried over.
-    #[serde(flatten)]
-    pub selection: dualmd_stats::Selection,
-    /// For k images of one person: how often averaging their scores proves that they were used.
-    pub power: Vec<dualmd_stats::PowerPoint>,
-    /// The smallest of these k with a power of at least 80 % at 5 % false alarms; `null` if none.
-    pub images_needed: Option<usize>,
-}
-
 /// Chooses and measures, on the samples that the attacks have in common; `None` where these are too few.
 ///
 /// `results` are the model's attacks; those that gave no result are passed over.

@@ -6,53 +6,9 @@
 
 use dualmd_record::sets::SetTest;
 use dualmd_record::utility::Copying;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::measure::FAMILY_ALPHA;
-use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
-
-/// What was found of one model, with the evidence for it.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Conclusion {
-    /// The report is void: nothing follows from its numbers.
-    Void,
-    /// No attack gave scores.
-    #[default]
-    Unknown,
-    /// Single images are told apart.
-    Images {
-        /// The strongest attack.
-        attack: String,
-    },
-    /// Single images of one half are told apart; over all members it does not show.
-    OneHalf {
-        /// The strongest attack on that half.
-        attack: String,
-        /// The half.
-        half: View,
-    },
-    /// An attack ranks members below non-members.
-    Inverted {
-        /// The first such attack.
-        attack: String,
-        /// The members it is about.
-        members: View,
-    },
-    /// Single images are not told apart, members and non-members as a whole are.
-    WholeSet {
-        /// Names of the tests that tell them apart.
-        tests: Vec<String>,
-    },
-    /// No image is told apart, but more of what the model draws passes for copies of members than chance allows.
-    Copies {
-        /// What they were found by.
-        features: String,
-    },
-    /// Nothing beyond chance was seen.
-    Nothing,
-}
+use crate::report::{AttackResult, Conclusion, Finding, Measurement, ModelReport, Report, View};
 
 impl Conclusion {
     /// Concludes on one model. `looks`: `set_looks` of the report; `void`: is it void?

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use dualmd_names::BaseAttack;
 
-use crate::conclusion::Conclusion;
 use crate::format::{interval, list, rate};
+use crate::report::Conclusion;
 use crate::report::{ModelReport, Report};
 
 /// One thing the Opinion asks for.

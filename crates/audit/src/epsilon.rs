@@ -12,11 +12,9 @@ use dualmd_stats::{
     Guesses, Roc, StatsError, TransferredThreshold, calibration_half, clopper_pearson_epsilon,
     guess_membership, one_run_epsilon,
 };
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use crate::chosen::{FPR, divide};
-use crate::report::{AttackResult, View};
+use crate::report::{AttackResult, EpsilonBound, OneRun, View};
 use crate::samples::{FEWEST, Key, Samples, on, samples, sides, unit};
 use crate::scores::ScoresFile;
 
@@ -28,32 +26,6 @@ pub const CONFIDENCE: f64 = 0.95;
 const SHARES: [f64; 5] = [0.0, 0.05, 0.1, 0.25, 0.5];
 /// The shares where the calibration half refutes nothing.
 const NOTHING_SEEN: (f64, f64) = (0.1, 0.1);
-
-/// Lower bound on epsilon from one attack at one threshold (Clopper-Pearson, [`clopper_pearson_epsilon`]).
-///
-/// The threshold was set for [`FPR`] false alarms on the calibration half; the counts are from the other half.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct EpsilonBound {
-    /// The training is not (epsilon, delta)-private for any smaller epsilon, if the images are independent trials; 0 when
-    /// the attack proves nothing.
-    pub lower: f64,
-    /// What a perfect attack on as many images would have shown.
-    pub ceiling: f64,
-    /// The delta it is for.
-    pub delta: f64,
-    /// 0.95, for this attack alone.
-    pub confidence: f64,
-    /// False-alarm rate asked for on the calibration half.
-    pub target_fpr: f64,
-    /// Members of the other half called members, and their number.
-    pub tp: usize,
-    /// See `tp`.
-    pub n_members: usize,
-    /// Non-members of the other half called members, and their number.
-    pub fp: usize,
-    /// See `fp`.
-    pub n_nonmembers: usize,
-}
 
 impl EpsilonBound {
     /// From a threshold and what it does on samples that did not set it.
@@ -118,36 +90,6 @@ impl EpsilonBound {
         let called = |scores: &[f64]| scores.iter().filter(|s| **s >= fixed.threshold).count();
         Self::from_counts(FPR, (called(&m), m.len()), (called(&n), n.len()), delta)
     }
-}
-
-/// The audit of one training by coin flips.
-///
-/// Attack and numbers of guesses are fixed on one half of the samples, drawn without regard to their membership. The
-/// other half are the canaries; of a group of near-duplicates, which share one coin, one image.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct OneRun {
-    /// Name of the attack.
-    pub attack: String,
-    /// Name for people.
-    pub title: String,
-    /// Attacks it was chosen from.
-    pub compared: usize,
-    /// Images whose membership was a coin flip and that chose nothing.
-    pub canaries: u64,
-    /// Canaries guessed "in": those with the highest scores.
-    pub guess_in: usize,
-    /// Canaries guessed "out": those with the lowest.
-    pub guess_out: usize,
-    /// Guesses that were right.
-    pub correct: u64,
-    /// Lower bound on epsilon at 95 % confidence.
-    pub lower: f64,
-    /// What it would be had all these guesses been right.
-    pub ceiling: f64,
-    /// The delta it is for.
-    pub delta: f64,
-    /// 0.95.
-    pub confidence: f64,
 }
 
 impl OneRun {

@@ -17,15 +17,15 @@ use dualmd_stats::CompatRule;
 use crate::chosen::chosen;
 use crate::compare::{agreement, comparisons, same_images};
 use crate::controls;
-use crate::epsilon::{DELTA, EpsilonBound, OneRun};
+use crate::epsilon::DELTA;
 use crate::error::{AuditError, Result};
 use crate::files::{ModelFiles, RunFiles};
 use crate::grouped::by_groups;
 use crate::integrity::{Integrity, integrity};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
-    AttackResult, Copies, CurvePoint, Finding, ImageUtility, ModelReport, NearestEqual, Pictures,
-    Report, Sets, Training, View,
+    AttackResult, Copies, CurvePoint, EpsilonBound, Finding, ImageUtility, ModelReport,
+    NearestEqual, OneRun, Pictures, Report, Sets, Training, View,
 };
 use crate::run::UNNAMED;
 use crate::samples::samples;

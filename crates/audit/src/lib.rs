@@ -77,10 +77,9 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use conclusion::Conclusion;
 pub use disk::Png;
 pub use error::{AuditError, Result};
-pub use report::{Finding, Report, View};
+pub use report::{Conclusion, Finding, Report, View};
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
 pub use table::{compat_table, roc_findings, roc_table};
 

@@ -1,47 +1,11 @@
 //! One recipe trained several times: how much of a result is the training seed?
 
-use dualmd_stats::{SeedSummary, combine_seeds};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use dualmd_stats::combine_seeds;
 
-use crate::report::{Measurement, ModelReport};
+use crate::report::{Combined, Measurement, ModelReport, Repeated, RepeatedAttack};
 
 /// Half the width of a 95 % interval in standard errors.
 const Z: f64 = 1.959_963_985;
-
-/// A recipe with more than one training.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Repeated {
-    /// Name of the first model, which the others repeat.
-    pub base: String,
-    /// Names of all its trainings that were attacked, the first one included.
-    pub models: Vec<String>,
-    /// One entry per attack that at least two of them have.
-    pub attacks: Vec<RepeatedAttack>,
-}
-
-/// One attack over the trainings of a recipe.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct RepeatedAttack {
-    /// Name of the attack.
-    pub attack: String,
-    /// Name for people.
-    pub title: String,
-    /// AUC.
-    pub auc: Combined,
-    /// TPR at 1 % false alarms; `null` where some training cannot resolve it.
-    pub tpr_at_1_percent: Option<Combined>,
-}
-
-/// A number over several trainings.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Combined {
-    /// (model, value).
-    pub values: Vec<(String, f64)>,
-    /// Mean over trainings with its interval between trainings, and the standard error within one of them.
-    #[serde(flatten)]
-    pub summary: SeedSummary,
-}
 
 /// All recipes of which at least two trainings share an attack.
 pub fn repeated(models: &[ModelReport]) -> Vec<Repeated> {

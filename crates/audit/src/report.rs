@@ -19,13 +19,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::chosen::Chosen;
 use crate::compat::CompatResult;
-use crate::conclusion::Conclusion;
 use crate::disk::Png;
-use crate::epsilon::{EpsilonBound, OneRun};
 use crate::files::{Pictured, ShownPair};
-use crate::repeats::Repeated;
 
 impl Report {
     /// What follows for a model; `Unknown` for a name that is not in the report.
@@ -816,4 +812,158 @@ pub struct NullControl {
     pub p_value: f64,
     /// True when 0.5 lies in the interval and the mean is where theory puts it.
     pub passed: bool,
+}
+
+/// What was found of one model, with the evidence for it.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Conclusion {
+    /// The report is void: nothing follows from its numbers.
+    Void,
+    /// No attack gave scores.
+    #[default]
+    Unknown,
+    /// Single images are told apart.
+    Images {
+        /// The strongest attack.
+        attack: String,
+    },
+    /// Single images of one half are told apart; over all members it does not show.
+    OneHalf {
+        /// The strongest attack on that half.
+        attack: String,
+        /// The half.
+        half: View,
+    },
+    /// An attack ranks members below non-members.
+    Inverted {
+        /// The first such attack.
+        attack: String,
+        /// The members it is about.
+        members: View,
+    },
+    /// Single images are not told apart, members and non-members as a whole are.
+    WholeSet {
+        /// Names of the tests that tell them apart.
+        tests: Vec<String>,
+    },
+    /// No image is told apart, but more of what the model draws passes for copies of members than chance allows.
+    Copies {
+        /// What they were found by.
+        features: String,
+    },
+    /// Nothing beyond chance was seen.
+    Nothing,
+}
+
+/// The attack that one half of the samples chose, measured on the other half.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Chosen {
+    /// Name of the attack.
+    pub attack: String,
+    /// Name for people.
+    pub title: String,
+    /// Attacks it was chosen from.
+    pub compared: usize,
+    /// Attacks that share too few samples with these to be compared.
+    pub left_out: Vec<String>,
+    /// Lower bound on epsilon at the threshold carried over. No choice enters it.
+    pub epsilon: Option<EpsilonBound>,
+    /// Choice, AUC on the other half, and the threshold carried over.
+    #[serde(flatten)]
+    pub selection: dualmd_stats::Selection,
+    /// For k images of one person: how often averaging their scores proves that they were used.
+    pub power: Vec<dualmd_stats::PowerPoint>,
+    /// The smallest of these k with a power of at least 80 % at 5 % false alarms; `null` if none.
+    pub images_needed: Option<usize>,
+}
+
+/// Lower bound on epsilon from one attack at one threshold (Clopper-Pearson, [`dualmd_stats::clopper_pearson_epsilon`]).
+///
+/// The threshold was set for [`crate::chosen::FPR`] false alarms on the calibration half; the counts are from the other half.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct EpsilonBound {
+    /// The training is not (epsilon, delta)-private for any smaller epsilon, if the images are independent trials; 0 when
+    /// the attack proves nothing.
+    pub lower: f64,
+    /// What a perfect attack on as many images would have shown.
+    pub ceiling: f64,
+    /// The delta it is for.
+    pub delta: f64,
+    /// 0.95, for this attack alone.
+    pub confidence: f64,
+    /// False-alarm rate asked for on the calibration half.
+    pub target_fpr: f64,
+    /// Members of the other half called members, and their number.
+    pub tp: usize,
+    /// See `tp`.
+    pub n_members: usize,
+    /// Non-members of the other half called members, and their number.
+    pub fp: usize,
+    /// See `fp`.
+    pub n_nonmembers: usize,
+}
+
+/// The audit of one training by coin flips.
+///
+/// Attack and numbers of guesses are fixed on one half of the samples, drawn without regard to their membership. The
+/// other half are the canaries; of a group of near-duplicates, which share one coin, one image.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct OneRun {
+    /// Name of the attack.
+    pub attack: String,
+    /// Name for people.
+    pub title: String,
+    /// Attacks it was chosen from.
+    pub compared: usize,
+    /// Images whose membership was a coin flip and that chose nothing.
+    pub canaries: u64,
+    /// Canaries guessed "in": those with the highest scores.
+    pub guess_in: usize,
+    /// Canaries guessed "out": those with the lowest.
+    pub guess_out: usize,
+    /// Guesses that were right.
+    pub correct: u64,
+    /// Lower bound on epsilon at 95 % confidence.
+    pub lower: f64,
+    /// What it would be had all these guesses been right.
+    pub ceiling: f64,
+    /// The delta it is for.
+    pub delta: f64,
+    /// 0.95.
+    pub confidence: f64,
+}
+
+/// A recipe with more than one training.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Repeated {
+    /// Name of the first model, which the others repeat.
+    pub base: String,
+    /// Names of all its trainings that were attacked, the first one included.
+    pub models: Vec<String>,
+    /// One entry per attack that at least two of them have.
+    pub attacks: Vec<RepeatedAttack>,
+}
+
+/// One attack over the trainings of a recipe.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RepeatedAttack {
+    /// Name of the attack.
+    pub attack: String,
+    /// Name for people.
+    pub title: String,
+    /// AUC.
+    pub auc: Combined,
+    /// TPR at 1 % false alarms; `null` where some training cannot resolve it.
+    pub tpr_at_1_percent: Option<Combined>,
+}
+
+/// A number over several trainings.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Combined {
+    /// (model, value).
+    pub values: Vec<(String, f64)>,
+    /// Mean over trainings with its interval between trainings, and the standard error within one of them.
+    #[serde(flatten)]
+    pub summary: dualmd_stats::SeedSummary,
 }

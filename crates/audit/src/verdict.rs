@@ -2,15 +2,14 @@
 
 use dualmd_names::{Defense, ModelKind};
 
-use crate::conclusion::{
-    self, Conclusion, copied, families, half_that_leaks, set_looks, told_apart,
-};
+use crate::conclusion::{self, copied, families, half_that_leaks, set_looks, told_apart};
 use crate::format::{
     grouped, interval, list, percent_in_words, percent_interval, rate, rate_in_words, significant,
 };
 use crate::measure::{FAMILY_ALPHA, minimum_detectable_auc};
 use crate::report::{
-    AttackResult, Controls, Finding, Measurement, ModelReport, ModelVerdict, Report, Verdict, View,
+    AttackResult, Conclusion, Controls, Finding, Measurement, ModelReport, ModelVerdict, Report,
+    Verdict, View,
 };
 use crate::untested::not_tested;
 use crate::words::{attacker, capital, member_of, subject};

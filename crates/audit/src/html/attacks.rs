@@ -4,8 +4,8 @@ use dualmd_stats::OperatingPoint;
 use maud::{Markup, html};
 
 use super::{chip, draw, figure};
-use crate::chosen::Chosen;
 use crate::format::{count, fpr_name, grouped, interval, list, rate, seconds, significant};
+use crate::report::Chosen;
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
 
 /// The section.

@@ -3,11 +3,11 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::conclusion::{Conclusion, set_looks, tells_apart};
-use crate::epsilon::{EpsilonBound, OneRun};
+use crate::conclusion::{set_looks, tells_apart};
 use crate::format::{fpr_name, interval, list, rate, significant};
-use crate::repeats::{Combined, RepeatedAttack};
-use crate::report::{ModelReport, Report};
+use crate::report::{
+    Combined, Conclusion, EpsilonBound, ModelReport, OneRun, RepeatedAttack, Report,
+};
 
 /// A lower bound: `0` where nothing is proved, else three digits.
 fn epsilon(value: f64) -> String {

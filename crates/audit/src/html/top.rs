@@ -4,8 +4,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::{chip, draw, figure};
-use crate::conclusion::Conclusion;
 use crate::format::{grouped, list, rate};
+use crate::report::Conclusion;
 use crate::report::{Finding, Measurement, ModelReport, Report};
 
 /// Name of the run.
