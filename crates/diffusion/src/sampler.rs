@@ -33,6 +33,18 @@ pub struct SampleOptions {
     pub unbounded: bool,
 }
 
+/// What images are generated from.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// [N, C, H, W] standard normal.
+    pub x_t: &'a Tensor,
+    /// The number of each row. All that is random about an image comes from streams of its number, so that it does not depend on
+    /// which others are drawn with it, and two images share no noise.
+    pub images: &'a [u64],
+    /// What a conditional model is told for each row.
+    pub condition: Option<&'a Condition>,
+}
+
 /// x_T for images `0..n`: each image's noise comes from its own stream (seed, "sample/noise", i), so the i-th image of
 /// every model starts from the same noise, whatever the batch size. [n, C, H, W] f32.
 pub fn initial_noise(seed: u64, n: usize, [c, h, w]: [i64; 3], device: Device) -> Tensor {
@@ -66,9 +78,12 @@ pub fn sample(
     go_on: impl FnMut(usize) -> bool,
 ) -> Result<Tensor> {
     let images: Vec<u64> = (0..x_t.size()[0]).map(|i| i as u64).collect();
-    sample_in_rounds(
-        denoiser, schedule, x_t, &images, condition, options, 1, go_on,
-    )
+    let start = Start {
+        x_t,
+        images: &images,
+        condition,
+    };
+    sample_in_rounds(denoiser, schedule, &start, options, 1, go_on)
 }
 
 /// As [`sample`], several times over: what someone does to a pair of models that take turns (DualMD paper, A.5) who can choose
@@ -78,22 +93,23 @@ pub fn sample(
 /// level of the next timestep. Every round begins with the same model of a pair, so after R rounds that model has done the
 /// R noisiest steps, in which an image is decided. One round is [`sample`].
 ///
-/// `images`: the number of each row of `x_t`. All that is random about an image comes from streams of its number, so that it
-/// does not depend on which others are drawn with it, and two images share no noise. [`sample`] numbers the rows from 0.
+/// [`sample`] numbers the rows from 0.
 ///
 /// # Errors
 /// As [`sample`]; no rounds, or more rounds than steps; another number of `images` than rows.
-#[allow(clippy::too_many_arguments)]
 pub fn sample_in_rounds(
     denoiser: &dyn Denoiser,
     schedule: &NoiseSchedule,
-    x_t: &Tensor,
-    images: &[u64],
-    condition: Option<&Condition>,
+    from: &Start<'_>,
     options: &SampleOptions,
     rounds: usize,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Tensor> {
+    let Start {
+        x_t,
+        images,
+        condition,
+    } = *from;
     if rounds < 1 || rounds > options.steps {
         return Err(DiffusionError::Config(format!(
             "{rounds} rounds of {} denoising steps: choose 1 to {}",
@@ -260,16 +276,12 @@ mod tests {
         let order = ModelOrder::FirstStarts;
         let pair = DualDenoiser::new(Noting('A', &notes), Noting('B', &notes), order, times, 0);
         let noise = initial_noise(1, 1, [1, 4, 4], Device::Cpu);
-        let image = sample_in_rounds(
-            &pair,
-            &schedule,
-            &noise,
-            &[0],
-            None,
-            &options,
-            rounds,
-            |_| true,
-        )?;
+        let start = Start {
+            x_t: &noise,
+            images: &[0],
+            condition: None,
+        };
+        let image = sample_in_rounds(&pair, &schedule, &start, &options, rounds, |_| true)?;
         Ok((notes.into_inner(), image))
     }
 
@@ -301,16 +313,13 @@ mod tests {
         };
         let noise =
             initial_noise(1, 1, [1, 4, 4], Device::Cpu).repeat([images.len() as i64, 1, 1, 1]);
-        sample_in_rounds(
-            &Noting('A', &notes),
-            &NoiseSchedule::default(),
-            &noise,
+        let start = Start {
+            x_t: &noise,
             images,
-            None,
-            &options,
-            3,
-            |_| true,
-        )
+            condition: None,
+        };
+        let (model, schedule) = (Noting('A', &notes), NoiseSchedule::default());
+        sample_in_rounds(&model, &schedule, &start, &options, 3, |_| true)
     }
 
     #[test]
@@ -331,9 +340,11 @@ mod tests {
         let short = sample_in_rounds(
             &Noting('A', &RefCell::new(Vec::new())),
             &NoiseSchedule::default(),
-            &initial_noise(1, 2, [1, 4, 4], Device::Cpu),
-            &[0],
-            None,
+            &Start {
+                x_t: &initial_noise(1, 2, [1, 4, 4], Device::Cpu),
+                images: &[0],
+                condition: None,
+            },
             &SampleOptions {
                 sampler: Sampler::Ddim,
                 steps: 4,

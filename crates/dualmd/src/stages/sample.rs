@@ -14,7 +14,7 @@ use dualmd_data::{ImageSet, Record, drawn, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
 use dualmd_diffusion::latent::Guided;
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample_in_rounds};
+use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, initial_noise, sample_in_rounds};
 use dualmd_diffusion::{
     Condition, Denoiser, DiffusionError, DualDenoiser, Given, Model, ModelOrder, TextToImage,
     network_folder, scheduler_file,
@@ -244,9 +244,11 @@ impl Generator {
         let made = sample_in_rounds(
             denoiser.as_ref(),
             pipeline.schedule(),
-            noise,
-            images,
-            prompts.map(|p| &p.condition),
+            &Start {
+                x_t: noise,
+                images,
+                condition: prompts.map(|p| &p.condition),
+            },
             &options,
             rounds,
             go_on,
