@@ -90,6 +90,9 @@ impl Report {
             for copying in &mut model.copying {
                 copying.pairs.clear();
             }
+            if let Some(agreement) = &mut model.agreement {
+                agreement.found_by_several.clear();
+            }
         }
         self
     }
