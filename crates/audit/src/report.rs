@@ -71,13 +71,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Does its page show images, or texts that images were drawn for?
+    /// Does its page show images, or texts that images were drawn for? That of a void report does not.
     pub fn shows_images(&self) -> bool {
         let shown = |m: &ModelReport| {
             let p = &m.pictures;
             p.grid.is_some() || !p.pairs.is_empty() || !p.prompted.is_empty()
         };
-        !self.exposed.is_empty() || self.models.iter().any(shown)
+        !self.is_void() && (!self.exposed.is_empty() || self.models.iter().any(shown))
     }
 
     /// The same without what shows or names single images: pictures, texts, most exposed members, which images are copies of

@@ -294,6 +294,11 @@ fn without_images_nothing_shows_or_names_one() {
     let (dir, report) = fixture();
     let page = page_of(dir.path(), &report);
     assert!(page.contains("This page contains training images."));
+    // A void report shows none, and its page does not say so.
+    let mut void = report.clone();
+    void.verdict.void = Some("the sets differ".into());
+    let page = page_of(dir.path(), &void);
+    assert!(!page.contains("data:image/png") && !page.contains("contains training images"));
     let ids: Vec<String> = report.exposed.iter().map(|e| e.id.clone()).collect();
     assert_eq!(ids.len(), 12);
     let summary = report.verdict.summary.clone();
