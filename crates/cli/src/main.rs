@@ -33,7 +33,6 @@ use std::process::ExitCode;
 
 /// Reads the command line, does what it says, and returns the exit status.
 fn main() -> ExitCode {
-    environment::settle();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Wrong arguments: clap says which, on stderr, with code 2.
@@ -45,11 +44,27 @@ fn main() -> ExitCode {
             return ended(done, |said| tell!("{said}"));
         }
     };
+    if computes(&cli.command) {
+        environment::settle();
+    }
     let done = dualmd_torch::caught(|| run(&cli.global, cli.command));
     let terminal = Terminal::new(&cli.global);
     ended(done.map_err(anyhow::Error::from).flatten(), |said| {
         terminal.error(said);
     })
+}
+
+/// Does it calculate with tensors? To start once more for it takes some time, which all others need not wait.
+fn computes(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::List(_)
+            | Command::New(_)
+            | Command::Completions(_)
+            | Command::Report(_)
+            | Command::Roc(_)
+            | Command::Split(_)
+    )
 }
 
 /// The code to leave with; a failure is told before.
