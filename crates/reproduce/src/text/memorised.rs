@@ -582,7 +582,7 @@ mod tests {
                 "t_error": {
                     "t": 90, "memorised": { "n": 2, "median": 0.5, "q05": 0.25, "q95": 0.75 }, "histogram": { "edges": [0.0, 1.0, 2.0], "memorised": [2, 0], "others": [0, 2] },
                     "detection": {
-                        "n_members": 2, "n_nonmembers": 2, "auc": 1.0, "auc_ci": [0.9, 1.0], "auc_ci_method": "delong",
+                        "n_members": 2, "n_nonmembers": 2, "auc": 1.0, "auc_ci": [0.9, 1.0], "auc_ci_method": "delong-newcombe",
                         "tpr_at_fpr": [], "balanced_accuracy": 1.0,
                     },
                 },
