@@ -370,8 +370,8 @@ class Copying(Record):
 @dataclass(frozen=True)
 class EpsilonBound(Record):
     """Lower bound on epsilon from one attack at one threshold (Clopper-Pearson,
-    [`dualmd_stats::clopper_pearson_epsilon`]). The threshold was set for [`crate::chosen::FPR`] false alarms on
-    the calibration half; the counts are from the other half."""
+    [`dualmd_stats::clopper_pearson_epsilon`]). The threshold was set for `target_fpr` false alarms on the
+    calibration half; the counts are from the other half."""
     ceiling: float | None = None
     """What a perfect attack on as many images would have shown."""
     confidence: float | None = None

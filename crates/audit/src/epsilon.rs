@@ -61,7 +61,7 @@ impl EpsilonBound {
         })
     }
 
-    /// For one attack, on its own samples. `None` with fewer than [`FEWEST`] of a kind or too few groups.
+    /// For one attack, on its own samples. `None` with fewer than `FEWEST` of a kind or too few groups.
     pub fn of(samples: &Samples<'_>, delta: f64, seed: u64) -> Option<Self> {
         let keys = samples.keys();
         let (members, nonmembers) = sides(keys);

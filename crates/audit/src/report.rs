@@ -883,7 +883,7 @@ pub struct Chosen {
 
 /// Lower bound on epsilon from one attack at one threshold (Clopper-Pearson, [`dualmd_stats::clopper_pearson_epsilon`]).
 ///
-/// The threshold was set for [`crate::chosen::FPR`] false alarms on the calibration half; the counts are from the other half.
+/// The threshold was set for `target_fpr` false alarms on the calibration half; the counts are from the other half.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EpsilonBound {
     /// The training is not (epsilon, delta)-private for any smaller epsilon, if the images are independent trials; 0 when
