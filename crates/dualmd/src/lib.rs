@@ -65,7 +65,6 @@ pub mod caption;
 pub mod engine;
 pub mod errors;
 pub mod files;
-pub mod inputs;
 pub mod launcher;
 pub mod lira;
 pub mod machine;

@@ -103,7 +103,6 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
         return Ok(None);
     }
     dualmd_torch::device::set_threads(session.engine.threads);
-    let all = session.clone();
     let targets: Vec<Target> = shadows[0]
         .plan
         .models
@@ -116,13 +115,15 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
         let Shadow {
             run, plan, images, ..
         } = shadow;
-        if !sample::all(run, plan, images, &all)? || !attack::all(run, plan, images, None, &all)? {
+        if !sample::all(run, plan, images, session)?
+            || !attack::all(run, plan, images, None, session)?
+        {
             return Ok(None);
         }
     }
     let mut results = Vec::new();
     for target in &targets {
-        let Some(result) = attack_target(target, &shadows, options, &all)? else {
+        let Some(result) = attack_target(target, &shadows, options, session)? else {
             return Ok(None);
         };
         results.push(result);
@@ -452,6 +453,7 @@ fn statistic(
         .enumerate()
         .map(|(place, (&i, score))| ScoreRow {
             sample_id: id(i),
+            name: None,
             group: None,
             member: place < s.members.len(),
             attack: BaseAttack::Loss.name().into(),
@@ -490,18 +492,20 @@ fn append(
     );
     let mut rows = read_scores(&csv)?.rows;
     let mut description: Scores = dualmd_record::read(&json_path)?;
-    let groups: BTreeMap<String, Option<String>> = rows
+    let known: BTreeMap<String, (Option<String>, Option<String>)> = rows
         .iter()
-        .map(|r| (r.sample_id.clone(), r.group.clone()))
+        .map(|r| (r.sample_id.clone(), (r.name.clone(), r.group.clone())))
         .collect();
     for (attack, title, values) in scores {
         let name = attack.name();
         rows.retain(|row| row.attack != name);
         rows.extend(ids.iter().zip(inside).zip(values.iter()).filter_map(
             |((id, &member), score)| {
+                let (name_there, group) = known.get(id).cloned().unwrap_or_default();
                 Some(ScoreRow {
                     sample_id: id.clone(),
-                    group: groups.get(id).cloned().flatten(),
+                    name: name_there,
+                    group,
                     member,
                     attack: name.to_owned(),
                     score: (*score)?,

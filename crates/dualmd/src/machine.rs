@@ -1,7 +1,16 @@
 //! What the machine is and what time it has: read once, printed with the plan and kept beside the results.
 
+use dualmd_experiment::plan::Versions;
 use dualmd_files::{limit, read_text};
 use std::path::Path;
+
+/// The versions of this program and of its libtorch.
+pub fn versions() -> Versions {
+    Versions {
+        dualmd: env!("CARGO_PKG_VERSION").into(),
+        libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
+    }
+}
 
 /// The processor's name, `unknown` where the system does not tell.
 pub fn cpu_name() -> String {

@@ -3,7 +3,6 @@
 mod summary;
 
 use crate::audit::undoubled;
-use crate::bail_usage;
 use crate::choices::{Features, Order, Weights};
 use crate::reporter::ProgressEvent;
 use crate::session::Session;
@@ -15,6 +14,7 @@ use crate::stages::pictures::{as_seen, pictures, tensor_of_all};
 use crate::stages::sample::Generator;
 use crate::stages::text::captions_of;
 use crate::stages::{create_folder, remove, utility};
+use crate::{bail_usage, machine};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
 use dualmd_attack::memorisation::Mitigation;
@@ -24,7 +24,6 @@ use dualmd_diffusion::Model;
 use dualmd_encoders::ClipModel;
 use dualmd_files::limit;
 use dualmd_record::memorisation::{FitScores, Memorisation, PromptMeasure};
-use dualmd_record::plan::Versions;
 use dualmd_torch::Tensor;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -235,10 +234,7 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         weights: args.weights.as_str().to_owned(),
         seed,
         command: session.command.clone(),
-        versions: Versions {
-            dualmd: env!("CARGO_PKG_VERSION").into(),
-            libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
-        },
+        versions: machine::versions(),
         dtype: engine.precision.name().to_owned(),
         generations: args.n,
         steps: args.steps,

@@ -13,6 +13,8 @@ use dualmd_diffusion::{
     UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
 };
 use dualmd_encoders::{ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer};
+use dualmd_experiment::experiment::Experiment;
+use dualmd_experiment::plan::Plan;
 use dualmd_metrics::Gaussian;
 use dualmd_remote::{Hello, message};
 use dualmd_torch::{Device, Kind, Tensor, weights};
@@ -321,13 +323,24 @@ fn experiment(input: &[u8]) {
             .unwrap_or_default()
     };
     let sets: Vec<String> = text("sets").lines().map(str::to_owned).collect();
-    said(dualmd::inputs::experiment(&text("experiment.toml"), &sets));
+    let read = Experiment::parse(&text("experiment.toml"), "input", &sets);
+    if let Some(experiment) = said(read.map_err(whole)) {
+        said(experiment.model.overrides().map_err(whole));
+        said(experiment.to_toml().map_err(whole));
+    }
 }
 
 fn plan(input: &[u8]) {
     with_file("plan.json", input, |path| {
-        said(dualmd::inputs::plan(path));
+        if let Some(plan) = said(Plan::load(path).map_err(whole)) {
+            drop(plan.describe());
+        }
     });
+}
+
+/// An error with all its causes, as the program prints it.
+fn whole(error: anyhow::Error) -> String {
+    format!("{error:#}")
 }
 
 #[cfg(test)]

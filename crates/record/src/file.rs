@@ -163,6 +163,14 @@ pub fn write<T: RunFile>(path: &Path, file: &T) -> Result<()> {
     write_text(path, text)
 }
 
+/// Writes JSON that has no version, whole or not at all; keys stand as the type lists them.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    write_text(path, serde_json::to_vec_pretty(value))
+}
+
 /// A file with its version in front.
 #[derive(Serialize)]
 struct WithVersion<'a, T> {

@@ -60,7 +60,7 @@ pub mod utility;
 
 pub use file::{
     Keys, RecordError, Result, RunFile, Unusable, check_version, parse, read, read_if_usable,
-    read_list, schema, write, write_list,
+    read_list, schema, write, write_json, write_list,
 };
 pub use folder::RunFolder;
 pub use number::Count;

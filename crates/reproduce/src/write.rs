@@ -3,8 +3,9 @@
 use super::tables::{Record, Row, Table};
 use anyhow::Result;
 use dualmd::machine::command_line;
-use dualmd::stages::{create_folder, write_json};
+use dualmd::stages::create_folder;
 use dualmd_audit::cells::cell;
+use dualmd_record::write_json;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 

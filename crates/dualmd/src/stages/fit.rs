@@ -4,7 +4,7 @@
 use super::similar::vectors;
 use super::text::captions_of;
 use super::utility::{cache_folder, extractor};
-use super::{create_folder, remove, write_json};
+use super::{create_folder, remove};
 use crate::choices::Features;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, stream};
@@ -13,6 +13,7 @@ use dualmd_encoders::fit::{Fit, Pairs};
 use dualmd_files::limit;
 use dualmd_metrics::Extractor;
 use dualmd_record::memorisation::Calibration;
+use dualmd_record::write_json;
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor};
 use rand::seq::SliceRandom;
@@ -226,7 +227,7 @@ fn write(kept: &Path, key: &str, fit: &Fit, calibration: &Calibration) -> Result
         calibration: calibration.clone(),
     };
     // As a value, whose keys are in alphabetical order.
-    write_json(&beside(kept), &serde_json::to_value(learnt)?)
+    Ok(write_json(&beside(kept), &serde_json::to_value(learnt)?)?)
 }
 
 #[cfg(test)]

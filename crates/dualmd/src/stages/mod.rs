@@ -74,12 +74,3 @@ pub fn remove(path: &Path) -> Result<()> {
         _ => Ok(()),
     }
 }
-
-/// Writes JSON, whole or not at all.
-pub fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value)
-        .with_context(|| format!("cannot write {}", shown(path)))?;
-    text.push(b'\n');
-    dualmd_files::write(path, &text)?;
-    Ok(())
-}

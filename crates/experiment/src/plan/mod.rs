@@ -22,7 +22,7 @@ use crate::experiment::{Audit, Distill, Experiment, Sample, Train, epochs};
 use crate::suggest::nearest;
 use crate::{attacks, bail_usage};
 use anyhow::{Context as _, Result, bail};
-use dualmd_files::{limit, shown};
+use dualmd_files::limit;
 use dualmd_names::BaseAttack;
 pub use dualmd_record::plan::Versions;
 use schemars::JsonSchema;
@@ -293,10 +293,7 @@ impl Plan {
     /// # Errors
     /// The folder cannot be written to.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_vec_pretty(self)
-            .with_context(|| format!("cannot write {}", shown(path)))?;
-        text.push(b'\n');
-        Ok(dualmd_files::write(path, &text)?)
+        Ok(dualmd_record::write_json(path, self)?)
     }
 
     /// Reads `plan.json`.
