@@ -10,12 +10,14 @@
 mod folder;
 mod lock;
 mod name;
+mod panics;
 mod read;
 mod write;
 
 pub use folder::{Building, create_folder, create_private_folder, remove_folder, sweep};
 pub use lock::Lock;
 pub use name::{Shown, shown};
+pub use panics::quietly;
 pub use read::{Limited, limit, limited, list, open, read, read_text};
 pub use write::{check_target, write, write_private, write_with};
 

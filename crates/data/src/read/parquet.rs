@@ -28,7 +28,7 @@ pub(super) fn has_pictures(path: &Path) -> Result<Option<bool>> {
         let columns = reader.metadata().file_metadata().schema().get_fields();
         Some(columns.iter().any(|c| IMAGE.contains(&c.name())))
     };
-    Ok(std::panic::catch_unwind(std::panic::AssertUnwindSafe(has)).unwrap_or(None))
+    Ok(dualmd_files::quietly(has).flatten())
 }
 
 pub(super) fn read_file(path: &Path, into: &mut Collector<'_>) -> Result<Option<String>> {
@@ -44,14 +44,14 @@ pub(super) fn read_bytes(
     read(Bytes::from_static(bytes), place, into)
 }
 
-/// The parquet crate asserts where damaged metadata should be an error; a panic of its must not take the program down.
+/// The parquet crate asserts where damaged metadata should be an error; a panic of its must neither take the program down nor
+/// reach the user.
 fn read<R: ChunkReader + 'static>(
     source: R,
     place: &str,
     into: &mut Collector<'_>,
 ) -> Result<Option<String>> {
-    let read = std::panic::AssertUnwindSafe(|| read_rows(source, place, into));
-    std::panic::catch_unwind(read).unwrap_or_else(|_| {
+    dualmd_files::quietly(|| read_rows(source, place, into)).unwrap_or_else(|| {
         Err(Error::format(
             place,
             "the table is damaged",
@@ -103,11 +103,11 @@ fn read_rows<R: ChunkReader + 'static>(
             "correct `caption_column`: it is a column of strings or lists of strings",
         ));
     }
-    let (text, group) = (chosen.text.as_deref(), chosen.group.as_str());
+    let (text, group, id) = (chosen.text.as_deref(), &*chosen.group, &*chosen.id);
     if columns.iter().any(|c| c.name() == group && !holds_names(c)) {
         return Err(no_group(place, group));
     }
-    let wanted = |name: &str| [image, "label", group].contains(&name) || Some(name) == text;
+    let wanted = |name: &str| [image, "label", group, id].contains(&name) || Some(name) == text;
     let fields = columns
         .iter()
         .filter(|c| wanted(c.name()))
@@ -188,6 +188,9 @@ fn read_rows<R: ChunkReader + 'static>(
             }
             if name == group {
                 about.group = scalar(&field);
+            }
+            if name == id {
+                about.called = scalar(&field);
             }
         }
         let Some(bytes) = picture else {
