@@ -7,6 +7,9 @@ from typing import Any
 
 from .reading import AttackReading, ModelReading, Record
 
+Advice = str
+
+
 CompatRule = str
 
 
@@ -17,6 +20,9 @@ Finding = str
 
 
 IntervalMethod = str
+
+
+Released = str
 
 
 View = str
@@ -172,6 +178,8 @@ class ByGroup(Record):
     """Groups of non-members."""
     title: str | None = None
     """For people."""
+    tpr_at_fpr: list[OperatingPoint] = field(default_factory=list)
+    """Groups of members found at fixed false-positive rates of groups."""
 
 
 @dataclass(frozen=True)
@@ -394,12 +402,27 @@ class EpsilonBound(Record):
 
 
 @dataclass(frozen=True)
+class Found(Record):
+    """Members, or groups, found at a rate of false alarms."""
+    by_guessing: float | None = None
+    """What guessing finds on average at that rate."""
+    found: int | None = None
+    """Found."""
+    fpr: float | None = None
+    """Share of the non-members that may be called members."""
+    of: int | None = None
+    """Of as many."""
+
+
+@dataclass(frozen=True)
 class FoundMember(Record):
     """A member that several attacks found."""
     attacks: list[str] = field(default_factory=list)
     """The attacks that found it."""
     id: str | None = None
     """Id of the image."""
+    name: str | None = None
+    """Its name where it came from."""
 
 
 @dataclass(frozen=True)
@@ -541,6 +564,8 @@ class ModelReport(ModelReading):
 @dataclass(frozen=True)
 class ModelVerdict(Record):
     """The verdict on one model."""
+    advice: str | None = None
+    """What to do with the model, by the rules of the guide; empty where it has no line in `releases`."""
     conclusion: Conclusion | None = None
     """The same with the evidence; reports of earlier versions have none."""
     finding: Finding | None = None
@@ -679,6 +704,8 @@ class Pictured(Record):
     """Content id of the member."""
     model: str | None = None
     """Model under attack."""
+    name: str | None = None
+    """Its name where it came from."""
     png: str | None = None
     """Thumbnail, relative to the run folder."""
     rank: int | None = None
@@ -700,6 +727,27 @@ class PowerPoint(Record):
     """Images of one person."""
     power: float | None = None
     """Share of sets of k members that the test calls used."""
+
+
+@dataclass(frozen=True)
+class Release(Record):
+    """What one thing that could be given out of a model gives away."""
+    advice: Advice | None = None
+    """What to do."""
+    attacks: int | None = None
+    """Attacks that whoever holds it can run and that gave a result."""
+    because: str | None = None
+    """The number that decided."""
+    found: Found | None = None
+    """The members that it finds, beside what guessing finds; null where too few non-members were scored to say."""
+    found_groups: Found | None = None
+    """The same of whole groups (patients, artists), where images have any."""
+    model: str | None = None
+    """Name of the model."""
+    strongest: Strongest | None = None
+    """The strongest of them."""
+    what: Released | None = None
+    """What would be given out."""
 
 
 @dataclass(frozen=True)
@@ -806,6 +854,23 @@ class Sets(Record):
 
 
 @dataclass(frozen=True)
+class Strongest(Record):
+    """The strongest attack of a kind."""
+    attack: str | None = None
+    """Name of the attack."""
+    auc: float | None = None
+    """AUC."""
+    auc_ci: tuple[float, float] | None = None
+    """Its interval, corrected for the number of attacks on the model."""
+    members: View | None = None
+    """The members it is about."""
+    model: str | None = None
+    """The model attacked: of a pair's weights perhaps one of its teachers."""
+    title: str | None = None
+    """For people."""
+
+
+@dataclass(frozen=True)
 class TrainedOn(Record):
     """The samples that an attack learnt from."""
     members: int | None = None
@@ -895,6 +960,8 @@ class Verdict(Record):
     """One paragraph per model."""
     not_tested: list[str] = field(default_factory=list)
     """Threats that were not tested, and limits of the tests that were."""
+    releases: list[Release] = field(default_factory=list)
+    """What each thing that could be given out gives away: three lines for every model that could be released."""
     summary: list[str] = field(default_factory=list)
     """One paragraph for every model that could be released."""
     void: str | None = None

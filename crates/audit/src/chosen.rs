@@ -112,6 +112,7 @@ mod tests {
                 let informed = attack == useless && member;
                 rows.push(ScoreRow {
                     sample_id: format!("s{i}"),
+                    name: None,
                     group: None,
                     member,
                     attack: format!("a{attack}"),

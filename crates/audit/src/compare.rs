@@ -60,6 +60,7 @@ pub fn agreement(
         .filter(|(k, hits)| k.1 && hits.len() > 1)
         .map(|(k, hits)| FoundMember {
             id: k.0.to_owned(),
+            name: kept.first().and_then(|&i| all[i].get(k)?.name.clone()),
             attacks: hits.iter().map(|&i| attacks[i].clone()).collect(),
         })
         .collect();
@@ -214,6 +215,7 @@ mod tests {
     fn file(ids: bool) -> ScoresFile {
         let row = |attack: &str, i: usize, score: f64| ScoreRow {
             sample_id: if ids { format!("s{i}") } else { String::new() },
+            name: None,
             group: None,
             member: i < 10,
             attack: attack.into(),

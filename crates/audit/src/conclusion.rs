@@ -73,7 +73,7 @@ impl Conclusion {
 }
 
 /// The views that a finding may come from: a teacher is judged on its own half, any other model on all members and on the halves.
-fn views(model: &ModelReport) -> &'static [View] {
+pub fn views(model: &ModelReport) -> &'static [View] {
     match model.primary {
         View::Pooled => &[View::Pooled, View::D1, View::D2],
         View::D1 => &[View::D1],

@@ -133,6 +133,7 @@ mod tests {
     fn redrawn_labels_of_a_perfect_attack_are_at_chance() {
         let row = |i: usize| ScoreRow {
             sample_id: i.to_string(),
+            name: None,
             group: None,
             member: i < 40,
             attack: "loss".into(),

@@ -85,7 +85,7 @@ pub(crate) const ASKS: &[Ask] = &[
     Ask { paragraphs: Some("50, 58(c)"), topic: "Selection of training data", asks: "Are the sources fit for the purpose, unfit ones left out, and the measures for each documented?", answered_by: Answer::Section("settings", |r| r.run.pointer("/data/source").is_some(), "Source and, where known, licence are recorded. Why these, and what was left out, is for the controller to say.") },
     Ask { paragraphs: Some("51"), topic: "Preparation and minimisation", asks: "Was data without personal reference, or pseudonymised data, considered, the volume kept down, irrelevant personal data filtered out?", answered_by: Answer::Section("settings", |r| r.run.pointer("/data/duplicates_dropped").is_some(), "Duplicates are counted. Pseudonymisation and minimisation are for the controller to describe.") },
     Ask { paragraphs: Some("52(i)"), topic: "Overfitting", asks: "Do the training methods favour generalisation, such as by regularisation?", answered_by: Answer::Section("utility", |r| r.models.iter().any(|m| m.utility.as_ref().is_some_and(|u| u.member_loss.is_some() && u.heldout_loss.is_some())), "The gap between the losses on seen and unseen images is measured.") },
-    Ask { paragraphs: Some("52(ii)"), topic: "Privacy-protecting technique", asks: "Was an appropriate and effective technique used, such as differential privacy?", answered_by: Answer::Section("attacks", |r| r.models.iter().any(|m| !matches!(m.defense.as_str(), "" | "none" | "unknown" | "teacher")), "DP-SGD has a formal guarantee, whose ε stands beside what the attacks refute (bounds on epsilon); the other defences of this program are heuristics without one (no ε); of others nothing is known. How well they hold, the attacks say.") },
+    Ask { paragraphs: Some("52(ii)"), topic: "Privacy-protecting technique", asks: "Was an appropriate and effective technique used, such as differential privacy?", answered_by: Answer::Section("attacks", |r| r.models.iter().any(|m| !matches!(m.defense.as_str(), "" | "none" | "unknown" | "teacher")), "Which defence each model has, and how well it held against these attacks, stands there. Only a differentially private training comes with a formal guarantee (ε).") },
     Ask { paragraphs: Some("53"), topic: "Measures on outputs", asks: "Do added measures make it less likely that queries return training data?", answered_by: Answer::NotCovered("Filters and limits on queries belong to the service around the model. A DualMD pair is such a measure, and none against whoever holds its two models.") },
     Ask { paragraphs: Some("54"), topic: "Engineering governance", asks: "Was the design carried out as planned, with audits of documents, code reviews, a theoretical analysis?", answered_by: Answer::NotCovered("For the controller.") },
     Ask { paragraphs: Some("55"), topic: "Rate and scope of testing", asks: "What were the scope, frequency, quantity and quality of the tests?", answered_by: Answer::RateAndScopeOfTesting("One audit at one time: repeat it when model, data or known attacks change.") },
@@ -229,6 +229,7 @@ mod tests {
     fn report(scored: bool) -> Report {
         let row = |i: u32| ScoreRow {
             sample_id: i.to_string(),
+            name: None,
             group: None,
             member: i < 40,
             attack: "sima@50".into(),

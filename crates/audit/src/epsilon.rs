@@ -225,6 +225,7 @@ mod tests {
                 };
                 ScoreRow {
                     sample_id: format!("{i:05}"),
+                    name: None,
                     group: None,
                     member,
                     attack: "a".into(),
@@ -245,12 +246,17 @@ mod tests {
             members: side(true)
                 .map(|id| Member {
                     id,
+                    name: None,
                     half: None,
                     group: None,
                 })
                 .collect(),
             nonmembers: side(false)
-                .map(|id| NonMember { id, group: None })
+                .map(|id| NonMember {
+                    id,
+                    name: None,
+                    group: None,
+                })
                 .collect(),
             ..SplitFile::default()
         }
@@ -347,6 +353,7 @@ mod tests {
         assert!(why(&coin, &all, View::D1).contains("teacher"));
         let mut more = split(&file, "coin-flip");
         more.nonmembers.push(NonMember {
+            name: None,
             id: "not scored".into(),
             group: None,
         });

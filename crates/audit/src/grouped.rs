@@ -6,6 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use dualmd_stats::{OperatingPoint, Roc};
+
+use crate::measure::FPRS;
 use crate::report::{AttackResult, ByGroup, View};
 use crate::samples::{samples, unit};
 use crate::scores::ScoresFile;
@@ -52,9 +55,20 @@ pub fn by_groups(
             nonmember_groups: nonmembers.len(),
             auc: found.auc,
             auc_ci: [found.low, found.high],
+            tpr_at_fpr: points(&members, &nonmembers),
         });
     }
     out
+}
+
+/// What is found at the rates of the tables.
+fn points(members: &[f64], nonmembers: &[f64]) -> Vec<OperatingPoint> {
+    let Ok(roc) = Roc::new(members, nonmembers) else {
+        return Vec::new();
+    };
+    FPRS.iter()
+        .filter_map(|fpr| roc.operating_point(*fpr).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -66,6 +80,7 @@ mod tests {
     fn file(grouped: bool) -> ScoresFile {
         let row = |patient: usize, image: usize| ScoreRow {
             sample_id: format!("{patient}-{image}"),
+            name: None,
             group: grouped.then(|| format!("patient {patient}")),
             member: patient < 6,
             attack: "a".into(),
@@ -107,6 +122,8 @@ mod tests {
             (by_patient.auc - 30.0 / 36.0).abs() < 1e-12,
             "{by_patient:?}"
         );
+        // One of six other patients may be called a member at 1 in 10: none at all, so that nothing can be said.
+        assert!(by_patient.tpr_at_fpr.iter().all(|p| !p.measurable));
         let image = by_image.pooled.expect("measured");
         assert!((image.auc - by_patient.auc).abs() < 1e-12);
         let width = |ci: [f64; 2]| ci[1] - ci[0];

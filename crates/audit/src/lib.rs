@@ -19,6 +19,7 @@
 //! | `repeats` | one recipe trained several times |
 //! | `compat` | what the public codes would have printed |
 //! | `controls` | would the audit see a leak where there is none? |
+//! | `release` | what weights, queries and generated images give away, and what to do |
 //! | `verdict`, `untested`, `words` | the numbers in words, and what they are silent on |
 //! | `table`, `terminal` | terminal, CSV and `dualmd roc` |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
@@ -64,6 +65,7 @@ mod grouped;
 mod html;
 mod integrity;
 mod measure;
+mod release;
 mod repeats;
 pub mod report;
 mod run;

@@ -105,6 +105,8 @@ pub struct Verdict {
     /// Set when no number below can be trusted, with the reason. Then there is no verdict: `summary` is empty and all findings are
     /// `void`.
     pub void: Option<String>,
+    /// What each thing that could be given out gives away: three lines for every model that could be released.
+    pub releases: Vec<Release>,
     /// One paragraph for every model that could be released.
     pub summary: Vec<String>,
     /// How often a report like this one would find something by luck alone.
@@ -125,8 +127,92 @@ pub struct ModelVerdict {
     /// The same with the evidence; reports of earlier versions have none.
     #[serde(default)]
     pub conclusion: Conclusion,
+    /// What to do with the model, by the rules of the guide; empty where it has no line in `releases`.
+    #[serde(default)]
+    pub advice: String,
     /// Sentences.
     pub text: String,
+}
+
+/// What could be given out of a model, from the least to the most. Whoever holds more can do all that whoever holds less can.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Released {
+    /// Images that the model generated.
+    Images,
+    /// A service that works on images people send, or starts at a chosen step.
+    Queries,
+    /// The weights.
+    Weights,
+}
+
+/// What to do with one thing that could be given out, by the rules of the guide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Advice {
+    /// Single images are told apart, or the model generates copies.
+    Withhold,
+    /// Only the training images taken together are told from others.
+    IfNoSecret,
+    /// Nothing was found, with too few images to see a leak that matters.
+    MeasureAgain,
+    /// No attack of this kind gave a result.
+    NotTested,
+    /// Nothing was found, with enough images.
+    NothingFound,
+}
+
+/// What one thing that could be given out of a model gives away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Release {
+    /// Name of the model.
+    pub model: String,
+    /// What would be given out.
+    pub what: Released,
+    /// Attacks that whoever holds it can run and that gave a result.
+    pub attacks: usize,
+    /// The strongest of them.
+    pub strongest: Option<Strongest>,
+    /// The members that it finds, beside what guessing finds; null where too few non-members were scored to say.
+    pub found: Option<Found>,
+    /// The same of whole groups (patients, artists), where there are clearly fewer of them than images.
+    pub found_groups: Option<Found>,
+    /// What to do.
+    pub advice: Advice,
+    /// The number that decided.
+    pub because: String,
+}
+
+/// The strongest attack of a kind.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Strongest {
+    /// The model attacked: of a pair's weights perhaps one of its teachers.
+    pub model: String,
+    /// Name of the attack.
+    pub attack: String,
+    /// For people.
+    pub title: String,
+    /// The members it is about.
+    pub members: View,
+    /// AUC.
+    pub auc: f64,
+    /// Its interval, corrected for the number of attacks on the model.
+    pub auc_ci: [f64; 2],
+}
+
+/// Members, or groups, found at a rate of false alarms.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Found {
+    /// Found.
+    pub found: usize,
+    /// Of as many.
+    pub of: usize,
+    /// Share of the non-members that may be called members.
+    pub fpr: f64,
+    /// What guessing finds on average at that rate.
+    pub by_guessing: f64,
 }
 
 /// What a test of one set of scores found, after correction for the number of attacks tried.
@@ -696,6 +782,9 @@ pub struct Agreement {
 pub struct FoundMember {
     /// Id of the image.
     pub id: String,
+    /// Its name where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The attacks that found it.
     pub attacks: Vec<String>,
 }
@@ -715,6 +804,9 @@ pub struct ByGroup {
     pub auc: f64,
     /// 95 % interval, over groups.
     pub auc_ci: [f64; 2],
+    /// Groups of members found at fixed false-positive rates of groups.
+    #[serde(default)]
+    pub tpr_at_fpr: Vec<OperatingPoint>,
 }
 
 /// The same attack on two models, on the same samples.

@@ -131,6 +131,7 @@ mod tests {
     fn file(parts: &[(&str, std::ops::Range<usize>)]) -> ScoresFile {
         let row = |attack: &str, i: usize| ScoreRow {
             sample_id: format!("s{i:03}"),
+            name: None,
             group: None,
             member: i.is_multiple_of(2),
             attack: attack.into(),

@@ -15,6 +15,8 @@ use crate::error::{AuditError, Result};
 pub struct ScoreRow {
     /// Content hash of the image, or whatever names the sample; empty where the file has no such column.
     pub sample_id: String,
+    /// The image's name where it came from, if the file has it.
+    pub name: Option<String>,
     /// Near-duplicate group or person, if any: rows of a group are not independent.
     pub group: Option<String>,
     /// Was this sample in the model's training set?
@@ -114,7 +116,8 @@ pub fn read_scores(path: &Path) -> Result<ScoresFile> {
         })
     };
     let (member_at, score_at) = (need("member")?, need("score")?);
-    let (id_at, group_at, attack_at) = (find("sample_id"), find("group"), find("attack"));
+    let (id_at, name_at) = (find("sample_id"), find("name"));
+    let (group_at, attack_at) = (find("group"), find("attack"));
     let mut rows = Vec::new();
     for record in reader.records() {
         let record = record.map_err(|e| {
@@ -144,9 +147,11 @@ pub fn read_scores(path: &Path) -> Result<ScoresFile> {
         let score = text.parse::<f64>().ok().filter(|s| s.is_finite()).ok_or_else(|| {
             fail(line, "score", format!("`{text}` is not a finite number"), "leave out attacks that failed; a model whose loss became NaN has to be trained again")
         })?;
-        let group = Some(original(cell(group_at)))
-            .filter(|g| !g.is_empty())
-            .map(str::to_owned);
+        let known = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let (name, group) = (
+            known(original(cell(name_at))),
+            known(original(cell(group_at))),
+        );
         let attack = if attack_at.is_some() {
             original(cell(attack_at)).to_owned()
         } else {
@@ -154,6 +159,7 @@ pub fn read_scores(path: &Path) -> Result<ScoresFile> {
         };
         rows.push(ScoreRow {
             sample_id: original(cell(id_at)).to_owned(),
+            name,
             group,
             member,
             attack,
@@ -170,7 +176,7 @@ pub fn read_scores(path: &Path) -> Result<ScoresFile> {
 pub fn write_scores(path: &Path, rows: &[ScoreRow]) -> Result<()> {
     let mut out = csv::Writer::from_writer(Vec::new());
     let io = |e: csv::Error| AuditError::write(path, std::io::Error::other(e));
-    out.write_record(["sample_id", "group", "member", "attack", "score"])
+    out.write_record(["sample_id", "group", "member", "attack", "score", "name"])
         .map_err(io)?;
     for (i, row) in rows.iter().enumerate() {
         if !row.score.is_finite() {
@@ -193,6 +199,7 @@ pub fn write_scores(path: &Path, rows: &[ScoreRow]) -> Result<()> {
             member,
             &*to_cell(&row.attack),
             &score,
+            &*to_cell(row.name.as_deref().unwrap_or("")),
         ])
         .map_err(io)?;
     }
@@ -222,6 +229,7 @@ mod tests {
             .enumerate()
             .map(|(i, &score)| ScoreRow {
                 sample_id: format!("id,\"{i}\""),
+                name: None,
                 group: (i % 2 == 0).then(|| "g <b>".to_owned()),
                 member: i < 2,
                 attack: "loss".into(),
@@ -247,6 +255,7 @@ mod tests {
         ];
         let row = |group: &str| ScoreRow {
             sample_id: format!("={group}"),
+            name: Some(group.to_owned()),
             group: Some(group.to_owned()),
             member: true,
             attack: "loss".into(),
@@ -258,7 +267,7 @@ mod tests {
         for record in raw.records() {
             let record = record.expect("row");
             // The score is a number, the others must not begin a formula.
-            for text in record.iter().take(4) {
+            for text in record.iter().take(4).chain(record.get(5)) {
                 assert!(!text.starts_with(['=', '+', '-', '@', '\t']), "{text}");
             }
             assert!(record[4].starts_with("-5"), "{record:?}");
@@ -310,6 +319,7 @@ mod tests {
         let path = dir.path().join("scores.csv");
         let row = ScoreRow {
             sample_id: "a".into(),
+            name: None,
             group: None,
             member: true,
             attack: "pia".into(),

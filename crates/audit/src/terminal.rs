@@ -20,10 +20,11 @@ pub fn verdicts(report: &Report) -> String {
     let mut out = String::from("\n");
     for model in &report.verdict.models {
         let text = format!(
-            "{}: {}. {}",
+            "{}: {}. {} {}",
             model.model,
             model.conclusion.words(),
-            model.text
+            model.text,
+            model.advice
         );
         out.push_str(&wrapped(&text, "  "));
     }

@@ -1,12 +1,13 @@
 //! The verdict in words: nothing that the numbers do not carry, never "anonymous", never "safe".
 
-use dualmd_names::{Defense, ModelKind};
+use dualmd_names::Defense;
 
 use crate::conclusion::{self, copied, families, half_that_leaks, set_looks, told_apart};
 use crate::format::{
     grouped, interval, list, percent_in_words, percent_interval, rate, rate_in_words, significant,
 };
 use crate::measure::{FAMILY_ALPHA, minimum_detectable_auc};
+use crate::release::{self, is_product};
 use crate::report::{
     AttackResult, Conclusion, Controls, Finding, Measurement, ModelReport, ModelVerdict, Report,
     Verdict, View,
@@ -22,14 +23,27 @@ pub fn verdict(report: &Report, void: Option<String>) -> Verdict {
         .iter()
         .map(|m| (m, Conclusion::of(m, looks, void.is_some())))
         .collect();
+    let releases = match void {
+        Some(_) => Vec::new(),
+        None => release::releases(&report.models, looks),
+    };
+    let advice = |name: &str| {
+        let lines = release::of_model(&releases, name);
+        match lines.is_empty() {
+            true => String::new(),
+            false => release::headline(&lines).to_owned(),
+        }
+    };
     let models = concluded.iter().map(|(m, conclusion)| ModelVerdict {
         model: m.name.clone(),
         finding: conclusion.finding(),
         conclusion: conclusion.clone(),
+        advice: advice(&m.name),
         text: model_text(m, conclusion, looks),
     });
     Verdict {
         models: models.collect(),
+        releases,
         summary: match void {
             Some(_) => Vec::new(),
             None => summary(report, &concluded, looks),
@@ -81,16 +95,11 @@ fn false_alarms(families: usize) -> String {
     }
 }
 
-/// Could this model leave the house? A teacher must not, and a repeat is no product of its own.
-fn released(model: &ModelReport) -> bool {
-    !model.is_teacher() && model.defense != ModelKind::Part && model.repeat_of.is_none()
-}
-
 /// A paragraph for every model that could be released, the undefended one first; for all models if none could be.
 fn summary(report: &Report, concluded: &[(&ModelReport, Conclusion)], looks: usize) -> Vec<String> {
     let attacked = || concluded.iter().filter(|(m, _)| m.attacks_run() > 0);
     let mut shown: Vec<&(&ModelReport, Conclusion)> =
-        attacked().filter(|(m, _)| released(m)).collect();
+        attacked().filter(|(m, _)| is_product(m)).collect();
     if shown.is_empty() {
         shown = attacked().collect();
     }
@@ -243,11 +252,12 @@ fn leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String {
     let found = match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01) {
         Some(p) if p.measurable => format!(
             " and, at 1 false alarm in 100, finds {} of {} members",
-            p.tp, m.n_members
+            grouped(p.tp as i64),
+            grouped(m.n_members as i64)
         ),
         Some(_) => format!(
             "; how many it finds at 1 false alarm in 100 cannot be measured with {} non-members",
-            m.n_nonmembers
+            grouped(m.n_nonmembers as i64)
         ),
         None => String::new(),
     };
@@ -283,7 +293,7 @@ fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String 
     format!(
         "Against {} {which}. With {} members, leaks below AUC {:.2} would not have been seen.",
         subject(model),
-        m.n_members,
+        grouped(m.n_members as i64),
         detectable(model, m)
     )
 }
@@ -297,7 +307,8 @@ fn one_half(model: &ModelReport) -> Option<String> {
     let found = found.map_or_else(String::new, |p| {
         format!(
             " and finds {} of {} of them at 1 false alarm in 100",
-            p.tp, m.n_members
+            grouped(p.tp as i64),
+            grouped(m.n_members as i64)
         )
     });
     Some(format!(
@@ -353,7 +364,8 @@ fn short(model: &ModelReport, conclusion: &Conclusion) -> String {
     match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01 && p.measurable) {
         Some(p) => format!(
             "{which}, {auc}; it finds {} of {} members at 1 false alarm in 100.",
-            p.tp, m.n_members
+            grouped(p.tp as i64),
+            grouped(m.n_members as i64)
         ),
         None => format!("{which}, {auc}."),
     }

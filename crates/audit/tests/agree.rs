@@ -7,6 +7,7 @@ mod common;
 
 use std::path::Path;
 
+use dualmd_audit::report::{Advice, Released};
 use dualmd_audit::{Conclusion, Finding, Report, ScoreRow, build, write, write_scores};
 use serde_json::{Value, json};
 
@@ -56,6 +57,27 @@ impl Planted {
     }
 }
 
+impl Planted {
+    /// What is to be done with generated images, queries and weights: the rules of the guide. All attacks of this run need the weights.
+    fn advice(&self, looks: usize) -> [Advice; 3] {
+        let told = |p: Option<f64>| p.is_some_and(|p| p * looks as f64 <= 0.05);
+        let copies = self.copies.is_some_and(|(m, o)| m > o + 20);
+        let nearer = told(self.nearer.map(|n| n.1));
+        let less = match (copies, nearer) {
+            (true, _) => Advice::Withhold,
+            (false, true) => Advice::IfNoSecret,
+            (false, false) => Advice::NotTested,
+        };
+        let all = match self.images {
+            Images::Chance if copies => Advice::Withhold,
+            Images::Chance if nearer || told(self.set) => Advice::IfNoSecret,
+            Images::Chance => Advice::NothingFound,
+            _ => Advice::Withhold,
+        };
+        [less, less, all]
+    }
+}
+
 fn save(path: &Path, value: &Value) {
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("mkdir");
     std::fs::write(path, value.to_string()).expect("write");
@@ -84,6 +106,7 @@ fn run(dir: &Path, models: &[(&str, &str, Planted)]) {
                 };
                 rows.push(ScoreRow {
                     sample_id: format!("{}{i:03}", if member { "m" } else { "n" }),
+                    name: None,
                     group: None,
                     member,
                     attack: attack.into(),
@@ -208,6 +231,31 @@ fn check(dir: &Path, report: &Report, models: &[(&str, &str, Planted)]) {
             file["verdict"]["models"][i]["conclusion"]["kind"], kind,
             "{about}"
         );
+        let lines: Vec<_> = (report.verdict.releases.iter())
+            .filter(|r| r.model == *name)
+            .collect();
+        if planted.void {
+            assert!(lines.is_empty() && verdict.advice.is_empty(), "{about}");
+        } else {
+            let found: Vec<_> = lines.iter().map(|l| (l.what, l.advice)).collect();
+            let expected: Vec<_> = [Released::Images, Released::Queries, Released::Weights]
+                .into_iter()
+                .zip(planted.advice(looks))
+                .collect();
+            assert_eq!(found, expected, "{lines:?}\n{about}");
+            assert!(
+                page.contains(&verdict.advice) && joined.contains(&verdict.advice),
+                "{about}"
+            );
+            // What the lines say of a model is what its finding says.
+            let worst = lines.iter().any(|l| l.advice == Advice::Withhold);
+            let copied = planted.copies.is_some_and(|(m, o)| m > o + 20);
+            assert_eq!(
+                worst,
+                copied || matches!(finding, Finding::Leak | Finding::Inverted),
+                "{about}"
+            );
+        }
         let result = file["models"][i]["results"].as_array().expect("results");
         if planted.void {
             assert!(

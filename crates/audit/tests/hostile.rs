@@ -16,6 +16,7 @@ fn names_cannot_break_out() {
     common::model_scores(dir.path(), "plain", "none", &[("loss", (2.0, 2.0))], 1);
     let row = |i: usize| ScoreRow {
         sample_id: format!("{evil}{i}"),
+        name: None,
         group: Some(evil.into()),
         member: i < 20,
         attack: evil.into(),
@@ -109,6 +110,7 @@ fn scores_alone_make_a_report_that_says_what_is_missing() {
     let rows: Vec<ScoreRow> = (0..60)
         .map(|i| ScoreRow {
             sample_id: i.to_string(),
+            name: None,
             group: None,
             member: i < 30,
             attack: "loss".into(),

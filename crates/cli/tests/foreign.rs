@@ -198,3 +198,22 @@ fn a_checkpoint_and_its_scheduler_are_imported_as_the_refusal_says() {
         "{error}"
     );
 }
+
+/// Found by the fuzzer: a negative offset, at which the parquet crate panics.
+#[test]
+fn a_panic_of_a_library_does_not_reach_the_user() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("table.parquet");
+    let found = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../fuzz/corpus/parquet/found-negative-offset"
+    );
+    std::fs::copy(found, &table).unwrap();
+    let out = dir.path().join("split.json");
+    // `fail` looks for the word panicked, too.
+    let said = fail(&["split", text(&table), "--members", "2", "-o", text(&out)]);
+    assert!(
+        said.contains("table.parquet: the table is damaged") && said.trim().lines().count() == 1,
+        "{said}"
+    );
+}

@@ -3,9 +3,9 @@
 mod common;
 
 use common::{TEXT as EXPERIMENT, fail, folder, succeed, text};
-use dualmd_diffusion::TextToImage;
 use dualmd_diffusion::latent::Parts;
 use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{Model, TextToImage};
 use dualmd_torch::Device;
 use dualmd_torch::weights::read_npy;
 use std::path::Path;
@@ -72,6 +72,20 @@ fn a_run_of_text_to_image_models() {
             .join("pytorch_lora_weights.safetensors")
             .exists()
     );
+    // The LoRA alone, added to its base, is that model again.
+    let over = Model::load(&model("base"), WeightSet::Ema, Device::Cpu).unwrap();
+    let Model::TextToImage(over) = over.with_lora(&model("lora")).unwrap() else {
+        panic!("a text-to-image model");
+    };
+    for ((name, own), (_, added)) in lora
+        .unet
+        .parameters()
+        .named()
+        .zip(over.unet.parameters().named())
+    {
+        let off = (own - added).abs().max().double_value(&[]);
+        assert!(off < 1e-6, "{name}: {off}");
+    }
 
     // Two images for each of the twelve captions, from noise that all models share.
     for name in ["baseline", "pair", "student"] {

@@ -44,7 +44,7 @@ pub(crate) fn why(results: &[FamilyResult], contrasts: Option<&str>, log_deals: 
     let who = if strongest.name == ALL {
         "all families together tell".to_owned()
     } else {
-        format!("`{}` alone tells", strongest.name)
+        format!("{} alone tells", strongest.name)
     };
     let mut text = format!(
         "The sets differ in themselves: without the model, {who} members from non-members with AUC {:.2} (corrected p = {:.4}). Look at {}.",
@@ -58,7 +58,7 @@ pub(crate) fn why(results: &[FamilyResult], contrasts: Option<&str>, log_deals: 
     let others: Vec<String> = results
         .iter()
         .filter(|r| r.telling && r.name != strongest.name && r.name != ALL)
-        .map(|r| format!("`{}` ({:.2})", r.name, r.auc))
+        .map(|r| format!("{} ({:.2})", r.name, r.auc))
         .collect();
     if !others.is_empty() {
         text.push_str(&format!(" Also telling: {}.", others.join(", ")));
@@ -221,17 +221,17 @@ mod tests {
         let text = why(&results, Some("x (members 1, non-members 2)"), 100.0);
         assert!(
             text.contains(
-                "`jpeg` alone tells members from non-members with AUC 0.90 (corrected p = 0.0025)"
+                "jpeg alone tells members from non-members with AUC 0.90 (corrected p = 0.0025)"
             ),
             "{text}"
         );
         assert!(
             text.contains("saved as JPEG once more")
-                && text.contains("Also telling: `resize` (0.70)."),
+                && text.contains("Also telling: resize (0.70)."),
             "{text}"
         );
         assert!(
-            !text.contains("`pixels`") && !text.contains("`all`"),
+            !text.contains("pixels (") && !text.contains("all ("),
             "{text}"
         );
     }

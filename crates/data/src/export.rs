@@ -1,18 +1,21 @@
 //! Writing a set as a folder for other programs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use dualmd_files::Building;
 use serde_json::{Map, Value};
 
-use crate::{Error, ImageSet, Result, encode_png};
+use crate::read::ID;
+use crate::{Error, ImageSet, Record, Result, encode_png};
 
 /// Writes a set as PNG files and a `metadata.jsonl`, the form that [`crate::load()`], the `imagefolder` of Hugging Face's
 /// `datasets` and diffusers' training scripts read. Captions, groups and labels go along, and the pictures are as in the
 /// set: after resizing.
 ///
-/// Files are numbered in the set's order. The columns are `file_name`, `id` (the content id, as in split files) and, where
-/// some record has them, `text`, `group` and `label`; `text` is a string where no record has two captions, and a list
+/// Files keep their names where these are different and harmless (`holiday/IMG 1.jpg` becomes `holiday_IMG 1.png`), and are numbered
+/// in the set's order otherwise. The columns are `file_name`, `original` (the name as it was), `id` (the content id, as in split files)
+/// and, where some record has them, `text`, `group` and `label`; `text` is a string where no record has two captions, and a list
 /// everywhere else. `metadata.jsonl` is written last: a folder that has it is complete.
 ///
 /// # Errors
@@ -39,14 +42,13 @@ fn fill(set: &ImageSet, folder: &Path) -> Result<()> {
     let most = records.iter().map(|r| r.captions.len()).max().unwrap_or(0);
     let grouped = records.iter().any(|r| r.group.is_some());
     let labelled = records.iter().any(|r| r.label.is_some());
-    let digits = records.len().saturating_sub(1).to_string().len();
     let mut lines = String::new();
-    for (number, record) in records.iter().enumerate() {
-        let name = format!("{number:0digits$}.png");
+    for (name, record) in file_names(records).into_iter().zip(records) {
         let path = folder.join(&name);
         dualmd_files::write(&path, &encode_png(&record.picture)?)?;
         let mut line = Map::new();
         line.insert("file_name".into(), name.into());
+        line.insert(ID.into(), record.name.clone().into());
         line.insert("id".into(), record.id.as_str().into());
         match most {
             0 => {}
@@ -66,6 +68,46 @@ fn fill(set: &ImageSet, folder: &Path) -> Result<()> {
         &folder.join("metadata.jsonl"),
         lines.as_bytes(),
     )?)
+}
+
+/// Longest name of a file that is kept, in bytes: file systems take 255.
+const LONGEST: usize = 200;
+
+/// The files' names: the old ones, or numbers where one of them cannot be kept or two would be the same. Names come from a stranger's
+/// files, so that a name is kept only if it is a plain one.
+fn file_names(records: &[Record]) -> Vec<String> {
+    let kept: Option<Vec<String>> = records.iter().map(|r| file_name(&r.name)).collect();
+    let different = |names: &[String]| {
+        // Some file systems take names for the same that differ in case only.
+        let folded: BTreeSet<String> = names.iter().map(|n| n.to_lowercase()).collect();
+        folded.len() == names.len()
+    };
+    kept.filter(|names| different(names)).unwrap_or_else(|| {
+        let digits = records.len().saturating_sub(1).to_string().len();
+        (0..records.len())
+            .map(|number| format!("{number:0digits$}.png"))
+            .collect()
+    })
+}
+
+/// The name of the PNG file for an image of some name; `None` if it cannot be kept.
+fn file_name(name: &str) -> Option<String> {
+    let (folders, file) = name.rsplit_once('/').unwrap_or(("", name));
+    let stem = match file.rsplit_once('.') {
+        Some((stem, ending)) if ending.len() <= 4 && ending.chars().all(char::is_alphanumeric) => {
+            stem
+        }
+        _ => file,
+    };
+    let whole = match folders {
+        "" => stem.to_owned(),
+        folders => format!("{}_{stem}", folders.replace('/', "_")),
+    };
+    let harmless = |c: char| c.is_alphanumeric() || " _-+.,()@".contains(c);
+    let first = whole.chars().next()?;
+    let fits = whole.len() <= LONGEST && whole.chars().all(harmless);
+    (fits && (first.is_alphanumeric() || first == '_') && !whole.ends_with([' ', '.']))
+        .then(|| format!("{whole}.png"))
 }
 
 #[cfg(test)]
@@ -116,7 +158,7 @@ mod tests {
             assert_eq!(text.contains("text"), name != "none");
             assert_eq!(dualmd_files::list(&folder).unwrap().len(), 4);
             let mut back = load(&folder.display().to_string(), &LoadOptions::default()).unwrap();
-            assert_eq!(back.records[1].name, "1.png");
+            assert_eq!(back.records[1].name, "1", "as it was called");
             for (back, record) in back.records.iter_mut().zip(&set.records) {
                 back.file = None;
                 back.name.clone_from(&record.name);
@@ -140,5 +182,36 @@ mod tests {
         assert!(save_folder(&wrong, &root.path().join("new")).is_err());
         let left = dualmd_files::list(root.path()).unwrap();
         assert_eq!(left, [root.path().join("notes")]);
+    }
+
+    #[test]
+    fn names_are_kept_where_they_are_harmless() {
+        let record = |name: &str| Record {
+            name: name.into(),
+            ..set([&[], &[], &[]]).records[0].clone()
+        };
+        let names = |names: &[&str]| {
+            let records: Vec<Record> = names.iter().map(|n| record(n)).collect();
+            file_names(&records)
+        };
+        assert_eq!(
+            names(&["/a/IMG 1.jpg", "b.png", "übung.tar.gz", "12", "v1.25"]),
+            ["_a_IMG 1.png", "b.png", "übung.tar.png", "12.png", "v1.png"]
+        );
+        let numbers = ["0.png", "1.png"];
+        // Two that would be the same file; names that lead out of the folder, are hidden, or move a cursor.
+        for evil in [
+            "B.jpg",
+            "../x.png",
+            ".hidden",
+            "x\u{1b}[2J",
+            "a:b",
+            "",
+            "trailing ",
+            "-rf",
+        ] {
+            assert_eq!(names(&["b.png", evil]), numbers, "{evil:?}");
+        }
+        assert_eq!(names(&["b", &"x".repeat(300)]), numbers);
     }
 }

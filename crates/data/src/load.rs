@@ -28,6 +28,9 @@ pub struct LoadOptions<'a> {
     pub caption_column: Option<&'a str>,
     /// Column or key whose value says what belongs together; None takes `group` where it is there.
     pub group_column: Option<&'a str>,
+    /// Column or key whose value is the pictures' name in what is written about them; None takes `original` where it is there, as
+    /// [`crate::save_folder`] writes it, and otherwise the file's name or the row's number.
+    pub id_column: Option<&'a str>,
     /// What becomes of transparency.
     pub alpha: Alpha,
     /// The split that `#member`, `#nonmember`, `#d1` and `#d2` refer to.
@@ -65,6 +68,7 @@ impl Default for LoadOptions<'_> {
             resize: Filter::Bilinear,
             caption_column: None,
             group_column: None,
+            id_column: None,
             alpha: Alpha::White,
             split: None,
             max_pixels: 64_000_000,

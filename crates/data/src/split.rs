@@ -81,6 +81,8 @@ pub enum Side {
 pub struct Member {
     /// Content id.
     pub id: SampleId,
+    /// Name where it came from; splits of earlier versions have none.
+    pub name: Option<String>,
     /// D1 or D2.
     pub half: Half,
     /// The group it was kept together with.
@@ -92,6 +94,8 @@ pub struct Member {
 pub struct NonMember {
     /// Content id.
     pub id: SampleId,
+    /// Name where it came from; splits of earlier versions have none.
+    pub name: Option<String>,
     /// The group it was kept together with.
     pub group: Option<String>,
 }
@@ -142,12 +146,14 @@ impl Content {
                 .ok_or_else(|| wrong(format!("member {} has no half", member.id)))?;
             Ok(Member {
                 id: SampleId::from(member.id.as_str()),
+                name: member.name,
                 half: Half::try_from(half).map_err(&wrong)?,
                 group: member.group,
             })
         };
         let nonmember = |nonmember: file::NonMember| NonMember {
             id: SampleId::from(nonmember.id.as_str()),
+            name: nonmember.name,
             group: nonmember.group,
         };
         Ok(Self {
@@ -167,11 +173,13 @@ impl Content {
     fn file(&self) -> SplitFile {
         let member = |member: &Member| file::Member {
             id: member.id.as_str().to_owned(),
+            name: member.name.clone(),
             half: Some(member.half.into()),
             group: member.group.clone(),
         };
         let nonmember = |nonmember: &NonMember| file::NonMember {
             id: nonmember.id.as_str().to_owned(),
+            name: nonmember.name.clone(),
             group: nonmember.group.clone(),
         };
         SplitFile {

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use file::LORA_FILE;
+pub use file::{LORA_FILE, path_of};
 
 /// How A of a fresh layer is drawn. B is zero: a fresh LoRA changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! A pipeline folder of either kind: unconditional, or text to image. Or a model that is no folder: [`Foreign`].
 
 use crate::index::{Index, Kind};
+use crate::latent::files::file_error;
 use crate::pipeline::WeightSet;
 use crate::{
     Condition, Denoiser, DiffusionError, NoiseSchedule, Pipeline, Result, TextToImage,
@@ -113,6 +114,24 @@ impl Model {
                 Self::Unconditional(Box::new(Pipeline::load(folder, set, device)?))
             }
         })
+    }
+
+    /// With the LoRA of a file, or of a folder's `pytorch_lora_weights.safetensors`, added to the network's weights.
+    ///
+    /// # Errors
+    /// As [`crate::UNet2dCondition::load_lora`]; a model that is told no text, or is computed elsewhere.
+    pub fn with_lora(self, path: &Path) -> Result<Self> {
+        match self {
+            Self::TextToImage(mut t) => {
+                t.unet = t.unet.load_lora(path)?.fuse()?;
+                Ok(Self::TextToImage(t))
+            }
+            Self::Unconditional(_) | Self::Foreign(_) => Err(file_error(
+                path,
+                "LoRA layers are read for the U-Nets of text-to-image folders (Stable Diffusion 1 and 2); other models are audited \
+                 from Python with the adapter loaded there (dualmd.audit)",
+            )),
+        }
     }
 
     /// Chooses f32 or bf16 autocast for the network.

@@ -1,5 +1,6 @@
 //! Files of other programs and for them: splits, image folders, models.
 
+use crate::bail_usage;
 use crate::choices::{NearDuplicates, SplitMethod};
 use crate::reporter::Reporter;
 use crate::stages::pictures;
@@ -7,12 +8,13 @@ use crate::stages::prepare::{draw, group};
 use anyhow::{Context, Result, bail};
 use dualmd_audit::cells::cell;
 use dualmd_data::{
-    Alpha, Groups, ImportReport, LoadOptions, Split, dedupe, import_secmi_npz, save_folder,
+    Alpha, Groups, ImageSet, ImportReport, LoadOptions, Split, dedupe, import_secmi_npz,
+    save_folder,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::schedule::SchedulerConfig;
 use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
-use dualmd_files::Building;
+use dualmd_files::{Building, shown};
 use dualmd_torch::{Device, weights};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +35,12 @@ pub struct SplitOptions {
     pub near_duplicates: NearDuplicates,
     /// What becomes of transparency; the images' ids follow from it.
     pub alpha: Alpha,
+    /// Column that says which images belong together; `group` unless named.
+    pub group_column: Option<String>,
+    /// Column of the images' names; the file's name or the row's number unless named.
+    pub id_column: Option<String>,
+    /// A new folder to which both sides are written, as folders to train from: `members` and `nonmembers`.
+    pub copy_to: Option<PathBuf>,
     /// Everything random follows from it.
     pub seed: u64,
 }
@@ -55,8 +63,16 @@ pub struct DrawnSplit {
 pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Result<DrawnSplit> {
     let load = LoadOptions {
         alpha: options.alpha,
+        group_column: options.group_column.as_deref(),
+        id_column: options.id_column.as_deref(),
         ..LoadOptions::default()
     };
+    if let Some(folder) = options.copy_to.as_deref().filter(|f| f.exists()) {
+        bail_usage!(
+            "{} is there already: --copy-to makes a new folder",
+            shown(folder)
+        );
+    }
     let mut set = pictures::load(&options.data, &load, reporter)?;
     let duplicates = dedupe(&mut set).dropped.len();
     let groups = group(&set, options.near_duplicates);
@@ -70,11 +86,30 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         options.seed,
     )?;
     split.save(out)?;
+    if let Some(folder) = &options.copy_to {
+        copy(&set, &split, folder)?;
+    }
     Ok(DrawnSplit {
         split,
         duplicates,
         groups: groups.shared(),
     })
+}
+
+/// Writes the two sides of a split into a new folder.
+fn copy(set: &ImageSet, split: &Split, folder: &Path) -> Result<()> {
+    let chosen = split.select(set)?;
+    let side = |places: &[usize]| {
+        let records = places.iter().map(|&i| set.records[i].clone()).collect();
+        ImageSet::new(set.source.clone(), set.licence.clone(), records)
+    };
+    let building = Building::new(folder)?;
+    save_folder(&side(&chosen.members)?, &building.path().join("members"))?;
+    save_folder(
+        &side(&chosen.nonmembers)?,
+        &building.path().join("nonmembers"),
+    )?;
+    Ok(building.finish()?)
 }
 
 /// Brings in a split of the SecMI and PIA code, whose numbers count the images of `data`, and writes it to `out`.
@@ -125,14 +160,14 @@ pub fn import_unet(files: &UnetFiles, out: &Path) -> Result<usize> {
     Ok(unet.parameters().count())
 }
 
-/// Writes a split as CSV: `sample_id,group,side,half`.
+/// Writes a split as CSV: `sample_id,group,side,half,name`.
 ///
 /// # Errors
 /// A file that is no split, or cannot be written.
 pub fn export_split(file: &Path, out: &Path) -> Result<()> {
     let split = Split::load(file)?;
     let mut text = csv::Writer::from_writer(Vec::new());
-    text.write_record(["sample_id", "group", "side", "half"])?;
+    text.write_record(["sample_id", "group", "side", "half", "name"])?;
     for m in split.members() {
         let half = u8::from(m.half).to_string();
         text.write_record([
@@ -140,6 +175,7 @@ pub fn export_split(file: &Path, out: &Path) -> Result<()> {
             &*cell(m.group.as_deref().unwrap_or("")),
             "member",
             &half,
+            &*cell(m.name.as_deref().unwrap_or("")),
         ])?;
     }
     for n in split.nonmembers() {
@@ -148,6 +184,7 @@ pub fn export_split(file: &Path, out: &Path) -> Result<()> {
             &*cell(n.group.as_deref().unwrap_or("")),
             "nonmember",
             "",
+            &*cell(n.name.as_deref().unwrap_or("")),
         ])?;
     }
     Ok(dualmd_files::write(out, &text.into_inner()?)?)
@@ -161,17 +198,14 @@ pub fn export_split(file: &Path, out: &Path) -> Result<()> {
 pub fn export_images(
     data: &str,
     split: Option<&Path>,
-    image_size: Option<u32>,
-    alpha: Alpha,
+    options: &LoadOptions<'_>,
     out: &Path,
     reporter: &dyn Reporter,
 ) -> Result<usize> {
     let split = split.map(Split::load).transpose()?;
     let options = LoadOptions {
-        image_size,
-        alpha,
         split: split.as_ref(),
-        ..LoadOptions::default()
+        ..options.clone()
     };
     let set = pictures::load(data, &options, reporter)?;
     save_folder(&set, out)?;

@@ -25,6 +25,8 @@ use std::path::{Path, PathBuf};
 pub struct SampleOptions {
     /// One pipeline folder, or two that alternate.
     pub models: Vec<PathBuf>,
+    /// LoRA files: one for each model, or two over one model, which then take turns. Empty: none.
+    pub loras: Vec<PathBuf>,
     /// Images.
     pub n: usize,
     /// Sampler.
@@ -68,7 +70,14 @@ pub fn sample(session: &Session, args: &SampleOptions) -> Result<()> {
     let Some(model) = folders.first() else {
         bail_usage!("no model is named");
     };
-    let generator = Generator::open(folders, weight_set(args.weights), engine)?;
+    let bases = match (folders.len(), args.loras.len()) {
+        (1, 2) => vec![model.clone(), model.clone()],
+        (n, l) if l == 0 || l == n => folders.clone(),
+        (n, l) => bail_usage!(
+            "--lora: {l} files for {n} models; name one for each model, or two for one model, which then take turns"
+        ),
+    };
+    let generator = Generator::open_adapted(&bases, &args.loras, weight_set(args.weights), engine)?;
     if let Some(class) = generator.first().schedule().config().other_sampler() {
         session.say(&format!(
             "note: {}: its scheduler is {class}; this program draws with {} in its place, so images differ from those of diffusers",
@@ -224,6 +233,8 @@ fn prompts(
 pub struct PredictOptions {
     /// Pipeline folder.
     pub model: PathBuf,
+    /// A LoRA to add to it.
+    pub lora: Option<PathBuf>,
     /// Noisy images, an npy file of f32 [N, C, H, W].
     pub x: PathBuf,
     /// Timesteps, an npy file of i64 \[N\].
@@ -242,8 +253,12 @@ pub struct PredictOptions {
 /// Files that cannot be read; timesteps outside the schedule; shapes that the network does not take.
 pub fn predict(session: &Session, args: &PredictOptions) -> Result<()> {
     let engine = &session.engine;
-    let model = Model::load(&args.model, weight_set(args.weights), engine.device)?
-        .with_precision(engine.precision);
+    let model = Model::load(&args.model, weight_set(args.weights), engine.device)?;
+    let model = match &args.lora {
+        Some(lora) => model.with_lora(lora)?,
+        None => model,
+    };
+    let model = model.with_precision(engine.precision);
     let x = read_npy(&args.x)?
         .to_kind(Kind::Float)
         .to_device(engine.device);

@@ -13,6 +13,9 @@ pub struct Exposed {
     pub attack: String,
     /// Content id of the member.
     pub id: String,
+    /// Its name where it came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Thumbnail, relative to the run folder.
     pub png: String,
     /// Its score.

@@ -114,6 +114,9 @@ pub struct AuditSettings {
     /// Their names.
     #[schemars(with = "Vec<String>")]
     pub attacks: Vec<AttackSpec>,
+    /// Images that the model generated, where they were given and not drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated: Option<String>,
     /// `ema` or `raw`.
     pub weights: String,
     /// Share of the samples whose membership attacks that learn were told.

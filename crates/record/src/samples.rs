@@ -122,6 +122,9 @@ pub struct DrawnFrom {
     pub captions: Option<Vec<Option<String>>>,
     /// Channels, height and width of an image.
     pub shape: [usize; 3],
+    /// Hash of the images, where they were given and not drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given: Option<String>,
 }
 
 impl RunFile for DrawnFrom {}

@@ -34,6 +34,9 @@ impl RunFile for SplitFile {
 pub struct Member {
     /// Content id of the image.
     pub id: String,
+    /// Its name where it came from: the file's, the row's number, or what the column of names says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// 1 = D1 (teacher 1 is trained on it), 2 = D2. Lists of others may not say.
     #[serde(default)]
     pub half: Option<u8>,
@@ -47,6 +50,9 @@ pub struct Member {
 pub struct NonMember {
     /// Content id of the image.
     pub id: String,
+    /// Its name where it came from: the file's, the row's number, or what the column of names says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The group it was kept together with.
     #[serde(default)]
     pub group: Option<String>,

@@ -3,7 +3,7 @@
 use dualmd_names::{BaseAttack, Needs};
 use maud::{Markup, html};
 
-use crate::format::{interval, list, rate};
+use crate::format::{grouped, interval, list, rate};
 use crate::report::{AttackResult, ModelReport, Report};
 
 /// A kind of attacker: what they can do with the model, and what they know beside it.
@@ -115,7 +115,7 @@ fn cell(model: &ModelReport, kind: Attacker) -> Markup {
     html! {
         td title=(list(&names)) {
             (rate(m.auc)) " " span.ci { (interval(m.auc_ci)) }
-            @if let Some(p) = found { ", " (p.tp) "/" (m.n_members) }
+            @if let Some(p) = found { ", " (grouped(p.tp as i64)) "/" (grouped(m.n_members as i64)) }
             small { (best.title) @if all.len() > 1 { ", of " (all.len()) } }
         }
     }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 
 use super::{chip, draw, figure};
 use crate::format::{count, fpr_name, grouped, interval, list, rate, seconds, significant};
+use crate::release;
 use crate::report::Chosen;
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
 
@@ -223,7 +224,7 @@ fn cell(model: &ModelReport, result: Option<&AttackResult>, strongest: bool) -> 
             div.figures {
                 span.auc { (rate(m.auc)) }
                 @match found {
-                    Some(p) if p.measurable => { span.found title="members found at 1 false alarm in 100" { (p.tp) "/" (m.n_members) } }
+                    Some(p) if p.measurable => { span.found title="members found at 1 false alarm in 100" { (grouped(p.tp as i64)) "/" (grouped(m.n_members as i64)) } }
                     _ => { span.found title="too few non-members" { "n/a" } }
                 }
             }
@@ -299,7 +300,7 @@ fn agreement(report: &Report) -> Markup {
             @for (m, a) in rows.iter().filter(|(_, a)| !a.found_by_several.is_empty()) {
                 details { summary { "Members of " (m.title) " that several attacks find" }
                     ul.found { @for found in a.found_by_several.iter().take(FOUND) { li {
-                        code title=(found.id) { (found.id.chars().take(12).collect::<String>()) } " by " (found.attacks.join(", "))
+                        code title=(found.id) { @match &found.name { Some(name) => (name), None => (found.id.chars().take(12).collect::<String>()) } } " by " (found.attacks.join(", "))
                     } } }
                     @if a.found_by_several.len() > FOUND { p.caption { "The first " (FOUND) " of " (a.found_by_several.len()) "; all of them in report.json." } }
                 }
@@ -317,9 +318,13 @@ fn groups(report: &Report) -> Markup {
                 summary { "Whole groups instead of images" }
                 p { "The mean score of a group (a patient, an artist, near-duplicates, a class) in place of the scores of its images: how often a random group of members ranks above a random one of others. Groups are independent where their images are not; intervals of 95 %, not corrected." }
                 div.scroll tabindex="0" role="region" aria-label="Whole groups" { table.plain data-sortable="" {
-                    thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "AUC by groups" } th.n scope="col" { "95 %" } th.n scope="col" { "groups" } } }
+                    thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "AUC by groups" } th.n scope="col" { "95 %" } th.n scope="col" { "groups found" } th.n scope="col" { "groups of either side" } } }
                     tbody { @for m in models() { @for g in &m.by_groups { tr {
                         th scope="row" { (m.title) } td { (g.title) } td.n data-value=(g.auc) { (rate(g.auc)) } td.n { (interval(g.auc_ci)) }
+                        @match release::found(&g.tpr_at_fpr) {
+                            Some(f) => { td.n data-value=(f.found) { (f.found) "/" (f.of) small { "guessing: " (release::by_guessing(f.by_guessing)) ", at " (fpr_name(f.fpr)) " false alarms" } } }
+                            None => { td.n { "not measurable" } }
+                        }
                         td.n { (g.member_groups) " / " (g.nonmember_groups) }
                     } } } }
                 } }

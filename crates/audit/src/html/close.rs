@@ -111,6 +111,10 @@ pub fn how_to_read() -> Markup {
             "The best of several attacks looks good by luck. A leak is claimed only if it survives Bonferroni's correction for all attacks on that model: the corrected AUC interval lies above 0.5, or an exact test at the lowest measurable false-alarm rate does. The pooled members and the two halves are two families; each calls a model that leaks nothing leaky at most once in 20 audits. A report of several models holds several such families; under the verdict stands how often luck alone would find something in a report like it.",
         ),
         (
+            "Do not publish, measure again, nothing found",
+            "Rules of thumb, fixed in advance. Do not publish: an attack that needs no more than this tells members from non-members, or the model generates copies. Only if the set is no secret: no single image is told apart, all of them together are. Not tested: no attack that needs just this gave a result. Measure again: nothing was found, but with so few images a leak of more than AUC 0.60 would have gone unseen. Nothing found: it would have been seen. None of them makes a model safe; one person found with certainty can be one too many.",
+        ),
+        (
             "Only the set as a whole",
             "No attack tells a single image from an unseen one, but a test of whole sets tells all members together from non-members: that these images were used can be shown, which of them cannot.",
         ),

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::draw::{self, Scale, marker, path, series};
 use super::figure;
-use crate::format::{fpr_name, rate, significant};
+use crate::format::{fpr_name, grouped, rate, significant};
 use crate::report::{AttackResult, Finding, ModelReport, Report, View};
 
 /// Plot area of the ROC and loss plots inside a 338 x 290 view box.
@@ -139,9 +139,9 @@ fn roc_caption(model: &ModelReport) -> Markup {
     html! {
         @match best {
             None => { "1 false alarm in 100 cannot be measured with so few non-members." }
-            Some((_, m, p)) if p.tp == 0 => { "At 1 false alarm in 100 no attack finds any of the " (m.n_members) " members." }
+            Some((_, m, p)) if p.tp == 0 => { "At 1 false alarm in 100 no attack finds any of the " (grouped(m.n_members as i64)) " members." }
             Some((r, m, p)) => {
-                (r.title) " finds " (p.tp) " of " (m.n_members) " members at 1 false alarm in 100"
+                (r.title) " finds " (grouped(p.tp as i64)) " of " (grouped(m.n_members as i64)) " members at 1 false alarm in 100"
                 @if m.finding == Finding::Leak { "." } @else { "; guessing would find about " (format!("{:.1}", 0.01 * m.n_members as f64)) "." }
             }
         }

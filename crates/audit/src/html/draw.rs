@@ -72,18 +72,18 @@ pub fn whisker(m: &Measurement, label: &str) -> Markup {
     }
 }
 
-/// All attacks of one model on one strip; the strongest with its interval.
-pub fn overview(all: &[(&str, &Measurement)], strongest: &Measurement) -> Markup {
+/// Attacks on one model on one strip; the strongest with its interval, filled where it leaks.
+pub fn overview(all: &[(&str, &Measurement)], auc: f64, ci: [f64; 2], leaks: bool) -> Markup {
     html! {
         svg.strip.overview width="100%" height="30" role="img" aria-label=(format!("AUC of {} attacks between 0 and 1", all.len())) {
             line.axis x1="3%" x2="97%" y1="15" y2="15" {}
             @for tick in [0.0, 1.0] { line.axis x1=(along(tick)) x2=(along(tick)) y1="11" y2="19" {} }
             line.chance x1="50%" x2="50%" y1="0" y2="30" {}
-            line.whisk x1=(along(strongest.auc_ci[0])) x2=(along(strongest.auc_ci[1])) y1="15" y2="15" {}
+            line.whisk x1=(along(ci[0])) x2=(along(ci[1])) y1="15" y2="15" {}
             @for (title, m) in all {
                 circle class="dot other" cx=(along(m.auc)) cy="15" r="4.5" { title { (title) ": AUC " (rate(m.auc)) " (" (interval(m.auc_ci)) ")" } }
             }
-            circle class=(if strongest.finding == Finding::Leak { "dot leak" } else { "dot best" }) cx=(along(strongest.auc)) cy="15" r="5.5" {}
+            circle class=(if leaks { "dot leak" } else { "dot best" }) cx=(along(auc)) cy="15" r="5.5" {}
         }
     }
 }

@@ -10,6 +10,7 @@ mod copies;
 mod curves;
 mod draw;
 mod evidence;
+mod first;
 mod pictures;
 mod settings;
 mod top;
@@ -18,7 +19,7 @@ use base64::Engine as _;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
-use crate::report::{Finding, Report};
+use crate::report::{Advice, Finding, Report};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -78,8 +79,11 @@ pub fn page(report: &Report) -> String {
             body {
                 main {
                     (top::head(report, &name))
-                    nav aria-label="Sections" { @for (id, label, _) in sections.iter().skip(1) { a href={ "#" (id) } { (label) } } }
-                    @for (_, _, body) in &sections { (body) }
+                    // The first screen, then the way to the rest.
+                    @for (i, (_, _, body)) in sections.iter().enumerate() {
+                        (body)
+                        @if i == 0 { nav aria-label="Sections" { @for (id, label, _) in &sections[1..] { a href={ "#" (id) } { (label) } } } }
+                    }
                 }
                 script { (PreEscaped(SCRIPT)) }
             }
@@ -107,6 +111,23 @@ fn chip(finding: Finding, words: &str) -> Markup {
                 }
             }
             (words)
+        }
+    }
+}
+
+/// The mark of an advice: a shape and words, as [`chip`].
+fn chip_of(advice: Advice) -> Markup {
+    html! {
+        span class={ "chip " (match advice { Advice::Withhold => "leak", Advice::IfNoSecret => "set", _ => "chance" }) } {
+            svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true" {
+                @match advice {
+                    Advice::Withhold => { circle cx="5" cy="5" r="4.5" {} }
+                    Advice::IfNoSecret => { path d="M0.5 0.5h9v9h-9z" {} }
+                    Advice::NothingFound => { circle.hollow cx="5" cy="5" r="3.8" {} }
+                    Advice::MeasureAgain | Advice::NotTested => { path.hollow d="M1 5h8" {} }
+                }
+            }
+            (advice.words())
         }
     }
 }

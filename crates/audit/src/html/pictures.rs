@@ -71,8 +71,10 @@ pub fn section(report: &Report) -> Markup {
             section #pictures {
                 h2 { "What the models draw, and whom they resemble" }
                 @if !grids.is_empty() {
-                    h3 { "Samples from the same noise" }
-                    p.lede { "The same place in each grid started from the same noise, so places can be compared across models." }
+                    @if grids.len() > 1 {
+                        h3 { "Samples from the same noise" }
+                        p.lede { "The same place in each grid started from the same noise, so places can be compared across models." }
+                    } @else { h3 { "Generated images" } }
                     div.grids { @for m in &grids { figure.sample { (embed.image(m.pictures.grid.as_ref(), &format!("Samples of {}", m.title))) figcaption { strong { (m.title) } } } } }
                 }
                 (prompted(report, &embed))
@@ -219,13 +221,18 @@ fn exposed(report: &Report, embed: &Embedder) -> Markup {
                 @if !list.is_empty() {
                     h4 { (model.title) }
                     div.exposed { @for e in list.iter().take(EXPOSED) { div.one {
-                        (embed.image(e.picture.as_ref(), &format!("Member {}", e.id)))
-                        span { "#" (e.rank) " " (title(&e.attack)) } code title=(e.id) { (e.id.chars().take(8).collect::<String>()) }
+                        (embed.image(e.picture.as_ref(), &format!("Member {}", called(e))))
+                        span { "#" (e.rank) " " (title(&e.attack)) } code title=(e.id) { (called(e)) }
                     } } }
                 }
             }
         }
     }
+}
+
+/// What an image is called: its name where that is known, else the beginning of its id.
+fn called(image: &Exposed) -> String {
+    (image.name.clone()).unwrap_or_else(|| image.id.chars().take(8).collect())
 }
 
 /// The exposed members of one model, the most exposed first.

@@ -12,15 +12,16 @@ pub fn utility(report: &Report) -> Markup {
     let rows: Vec<&ModelReport> = report
         .models
         .iter()
-        .filter(|m| m.utility.is_some() || m.network_calls_made.is_some())
+        .filter(|m| m.utility.is_some())
         .collect();
     let number = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (significant(v)), None => "-" } } };
     let whole = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (grouped(v as i64)), None => "-" } } };
     html! {
-        @if !rows.is_empty() {
+        @if !rows.is_empty() || report.models.iter().any(|m| m.image_utility.is_some()) {
             section #utility {
                 h2 { "Utility and cost" }
-                figure.wide {
+                // Of models trained elsewhere nothing is known of training.
+                @if !rows.is_empty() { figure.wide {
                     div.scroll tabindex="0" role="region" aria-label="Utility and cost" { table.plain data-sortable="" {
                         thead { tr {
                             th scope="col" { "Model" } th.n scope="col" { "held-out loss" } th.n scope="col" { "member loss" } th.n scope="col" { "gap" }
@@ -40,7 +41,7 @@ pub fn utility(report: &Report) -> Markup {
                         } }
                     } }
                     figcaption { (utility_caption(&rows)) }
-                }
+                } }
                 (images(report))
             }
         }

@@ -3,10 +3,9 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{chip, draw, figure};
-use crate::format::{grouped, list, rate};
-use crate::report::Conclusion;
-use crate::report::{Finding, Measurement, ModelReport, Report};
+use super::{chip, first};
+use crate::format::{grouped, significant};
+use crate::report::{Finding, ModelReport, Report};
 
 /// Name of the run.
 pub fn run_name(report: &Report) -> String {
@@ -23,7 +22,11 @@ pub fn run_name(report: &Report) -> String {
 pub fn plan(report: &Report, pointer: &str) -> Option<String> {
     match report.run.pointer(pointer)? {
         Value::String(s) if !s.is_empty() => Some(s.clone()),
-        Value::Number(n) => Some(n.as_i64().map_or_else(|| n.to_string(), grouped)),
+        Value::Number(n) => Some(match (n.as_i64(), n.as_f64()) {
+            (Some(whole), _) => grouped(whole),
+            (None, Some(number)) => significant(number),
+            (None, None) => n.to_string(),
+        }),
         Value::Bool(b) => Some(if *b { "yes" } else { "no" }.into()),
         _ => None,
     }
@@ -114,13 +117,18 @@ fn date(text: &str) -> String {
     parse().unwrap_or_else(|| text.to_owned())
 }
 
-/// Verdict, what was not tested beside it at the same size, and all models on one scale.
+/// The first screen, the verdict in words, and what was not tested beside it at the same size.
 pub fn verdict(report: &Report) -> Markup {
     let v = &report.verdict;
     html! {
         section #verdict {
             @if let Some(void) = &v.void {
                 div.void role="alert" { strong { "VOID" } p { (void) } }
+            }
+            @if v.void.is_none() {
+                (first::asked(report))
+                h2 { "What each thing gives away" }
+                (first::overview(report))
             }
             div.panel {
                 div.said {
@@ -136,17 +144,8 @@ pub fn verdict(report: &Report) -> Markup {
                     }
                 }
             }
-            @if !report.warnings.is_empty() || !report.missing.is_empty() {
-                div.notes {
-                    @for w in &report.warnings { p { strong { "Note. " } (w) } }
-                    @if !report.missing.is_empty() {
-                        details { summary { "Missing from this run folder: " (report.missing.len()) }
-                            ul { @for m in &report.missing { li { (m) } } } }
-                    }
-                }
-            }
+            (notes(report))
             @if v.void.is_none() {
-                (overview(report))
                 div.models {
                     @for mv in &v.models {
                         @if let Some(model) = report.models.iter().find(|m| m.name == mv.model) {
@@ -163,6 +162,40 @@ pub fn verdict(report: &Report) -> Markup {
     }
 }
 
+/// Notes on the numbers: the first two, and the rest folded; then what this folder has not.
+fn notes(report: &Report) -> Markup {
+    const SHOWN: usize = 2;
+    let notes = &report.warnings;
+    let (first, rest) = notes.split_at(SHOWN.min(notes.len()));
+    // What an audit of a model that was trained elsewhere cannot have is not missing from its folder.
+    let foreign = !report.models.is_empty()
+        && report
+            .models
+            .iter()
+            .all(|m| m.utility.is_none() && m.defense.is_unknown());
+    let missing = if foreign {
+        "Not known of a model that was trained elsewhere: "
+    } else {
+        "Missing from this run folder: "
+    };
+    if notes.is_empty() && report.missing.is_empty() {
+        return html! {};
+    }
+    html! {
+        div.notes {
+            @for w in first { p { strong { "Note. " } (w) } }
+            @if !rest.is_empty() {
+                details { summary { (rest.len()) " more " (if rest.len() == 1 { "note" } else { "notes" }) }
+                    @for w in rest { p { strong { "Note. " } (w) } } }
+            }
+            @if !report.missing.is_empty() {
+                details { summary { (missing) (report.missing.len()) }
+                    ul { @for m in &report.missing { li { (m) } } } }
+            }
+        }
+    }
+}
+
 /// What a model is, in a few words.
 fn made_by(model: &ModelReport) -> &'static str {
     match (model.is_teacher(), model.defense.defense()) {
@@ -171,93 +204,6 @@ fn made_by(model: &ModelReport) -> &'static str {
         (false, None) if model.defense.is_unknown() => "no defence recorded",
         (false, None) => "defence as named in the plan",
     }
-}
-
-/// One line of the overview.
-struct Row<'a> {
-    model: &'a ModelReport,
-    /// Title of the strongest attack.
-    title: &'a str,
-    best: &'a Measurement,
-    /// Every attack with its title.
-    all: Vec<(&'a str, &'a Measurement)>,
-}
-
-/// One strip per model, all on the same axis from 0 to 1.
-fn overview(report: &Report) -> Markup {
-    let rows: Vec<Row> = report
-        .models
-        .iter()
-        .filter_map(|model| {
-            let best = model.strongest()?;
-            Some(Row {
-                model,
-                title: &best.title,
-                best: best.view(model.primary)?,
-                all: model
-                    .results
-                    .iter()
-                    .filter_map(|r| Some((r.title.as_str(), r.view(model.primary)?)))
-                    .collect(),
-            })
-        })
-        .collect();
-    let concluded = |wanted: fn(&Conclusion) -> bool| -> Vec<String> {
-        let own = rows.iter().map(|r| r.model);
-        own.filter(|m| wanted(report.conclusion(&m.name)))
-            .map(|m| m.title.clone())
-            .collect()
-    };
-    let far = concluded(|c| matches!(c, Conclusion::Images { .. }));
-    let mut caption = match (far.len(), rows.len()) {
-        (0, _) => "No model's strongest attack is told from chance (the dashed line).".to_owned(),
-        (n, total) if n == total && n > 1 => {
-            "Every model is further from chance (the dashed line) than luck allows.".to_owned()
-        }
-        _ => format!(
-            "Further from chance (the dashed line) than luck allows: {}.",
-            list(&far)
-        ),
-    };
-    // What this picture of single images does not show.
-    for (what, models) in [
-        (
-            "One half of the members leaks by itself",
-            concluded(|c| matches!(c, Conclusion::OneHalf { .. })),
-        ),
-        (
-            "Members below non-members",
-            concluded(|c| matches!(c, Conclusion::Inverted { .. })),
-        ),
-        (
-            "Told apart as a whole set only",
-            concluded(|c| matches!(c, Conclusion::WholeSet { .. })),
-        ),
-        (
-            "Copies among the generated images",
-            concluded(|c| matches!(c, Conclusion::Copies { .. })),
-        ),
-    ] {
-        if !models.is_empty() {
-            caption.push_str(&format!(" {what}: {}.", list(&models)));
-        }
-    }
-    let body = html! {
-        div.overview-grid {
-            div.gap {} div.gap {}
-            div.scale aria-hidden="true" { span { "0" } span { "chance 0.5" } span { "AUC 1" } }
-            @for Row { model, title, best, all } in &rows {
-                div.who { (model.title) @if model.primary != crate::report::View::Pooled { small { " on " (model.primary.name()) } } }
-                div.value { strong { (rate(best.auc)) } small { " " (title) } }
-                (draw::overview(all, best))
-            }
-        }
-    };
-    figure(
-        "overview",
-        body,
-        html! { (caption) " One circle per attack; the strongest is drawn large, with its 95 % interval." },
-    )
 }
 
 #[cfg(test)]

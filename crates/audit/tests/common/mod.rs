@@ -56,6 +56,7 @@ pub fn model_scores(dir: &Path, model: &str, defense: &str, attacks: &[(&str, Sh
             let index = if member { i } else { i - MEMBERS };
             rows.push(ScoreRow {
                 sample_id: id(member, index),
+                name: None,
                 group: None,
                 member,
                 attack: (*attack).into(),
@@ -300,6 +301,7 @@ pub fn coin_flips(dir: &Path, method: &str, shift: f64) {
             let member = rng.random::<bool>();
             ScoreRow {
                 sample_id: id(true, i),
+                name: None,
                 group: None,
                 member,
                 attack: "sima".into(),

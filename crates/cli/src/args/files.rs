@@ -39,6 +39,20 @@ pub struct SplitArgs {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
     pub alpha: Alpha,
 
+    /// Column that says which images belong together, such as patient or artist (default: group)
+    #[arg(long, value_name = "COLUMN")]
+    pub group_column: Option<String>,
+
+    /// Column that names the images in split, scores and report (default: the file's name, or the row's number)
+    #[arg(long, value_name = "COLUMN")]
+    pub id_column: Option<String>,
+
+    /// Write both sides into a new folder too, to train from: DIR/members and DIR/nonmembers
+    ///
+    /// PNG files with their old names where these can be kept; metadata.jsonl has each one's name, content id, captions, group and label.
+    #[arg(long, value_name = "DIR")]
+    pub copy_to: Option<PathBuf>,
+
     /// Where to write the split
     #[arg(short, long, value_name = "split.json")]
     pub out: PathBuf,
@@ -54,6 +68,9 @@ impl SplitArgs {
             method: self.method,
             near_duplicates: self.near_duplicates,
             alpha: self.alpha.into(),
+            group_column: self.group_column.clone(),
+            id_column: self.id_column.clone(),
+            copy_to: self.copy_to.clone(),
             seed: global.seed(),
         }
     }
@@ -190,7 +207,8 @@ pub enum Export {
     },
     /// Images of a set, or of one side of a split, as a folder of PNG files: to train from, for instance
     ///
-    /// The files have new names (000.png, ...). metadata.jsonl has each one's content id, captions, group and label.
+    /// The files keep their names where these can be kept, with the ending .png. metadata.jsonl has each one's name, content id, captions,
+    /// group and label.
     #[command(
         after_help = "Example:\n  dualmd export images fashion#member --split split.json --image-size 16 -o train"
     )]
@@ -207,6 +225,15 @@ pub enum Export {
         /// What becomes of transparency
         #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
         alpha: Alpha,
+        /// Column that says which images belong together (default: group)
+        #[arg(long, value_name = "COLUMN")]
+        group_column: Option<String>,
+        /// Column of the captions, where the set has several that may be
+        #[arg(long, value_name = "COLUMN")]
+        caption_column: Option<String>,
+        /// Column of the images' names (default: the file's name, or the row's number)
+        #[arg(long, value_name = "COLUMN")]
+        id_column: Option<String>,
         /// The new folder
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,

@@ -343,6 +343,12 @@ pub struct SampleArgs {
     #[arg(value_name = "MODEL2")]
     pub model2: Option<PathBuf>,
 
+    /// A LoRA to add to the model: a .safetensors file of diffusers, PEFT or kohya, or its folder
+    ///
+    /// One for each model; or two for one model, which then take turns (DualMD).
+    #[arg(long = "lora", value_name = "FILE")]
+    pub loras: Vec<PathBuf>,
+
     /// Images to generate
     #[arg(short = 'n', long = "number", value_name = "N", value_parser = positive())]
     pub n: usize,
@@ -403,6 +409,7 @@ impl SampleArgs {
     pub fn options(&self, global: &Global) -> SampleOptions {
         SampleOptions {
             models: models(&self.model, self.model2.as_ref()),
+            loras: self.loras.clone(),
             n: self.n,
             sampler: self.sampler,
             steps: self.steps.unwrap_or(match self.sampler {
@@ -431,6 +438,10 @@ pub struct PredictArgs {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
+    /// A LoRA to add to the model: a .safetensors file of diffusers, PEFT or kohya, or its folder
+    #[arg(long, value_name = "FILE")]
+    pub lora: Option<PathBuf>,
+
     /// Noisy images, f32 [N, C, H, W]
     #[arg(long, value_name = "X.npy")]
     pub x: PathBuf,
@@ -457,6 +468,7 @@ impl PredictArgs {
     pub fn options(&self) -> PredictOptions {
         PredictOptions {
             model: self.model.clone(),
+            lora: self.lora.clone(),
             x: self.x.clone(),
             t: self.t.clone(),
             prompt: self.prompt.clone(),
@@ -472,7 +484,7 @@ pub struct ScoreArgs {
     /// Pipeline folder in the diffusers layout
     ///
     /// Several are audited each by itself, in one report, under their folders' names.
-    #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair", "denoiser"])]
+    #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair", "denoiser", "generated"])]
     pub models: Vec<PathBuf>,
 
     /// In place of MODEL, a model in another process: a command, or unix:PATH
@@ -484,6 +496,20 @@ pub struct ScoreArgs {
     /// Seconds that each of its answers may take; the first includes the loading of the model
     #[arg(long, value_name = "SECONDS", default_value_t = dualmd_remote::TIMEOUT.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     pub denoiser_timeout: u64,
+
+    /// A LoRA to add to MODEL: a .safetensors file of diffusers, PEFT or kohya, or its folder
+    ///
+    /// Several are audited each by itself, in one report (--lora NAME=FILE); with --pair one for each of its two models. The base alone is the
+    /// reference model, unless another is named (--reference).
+    #[arg(long = "lora", value_name = "[NAME=]FILE", value_parser = lora)]
+    pub loras: Vec<(Option<String>, PathBuf)>,
+
+    /// Images that the model generated: a folder or any other image set
+    ///
+    /// In place of drawing some. Without a model they are all that is known of it, and only attackers who see generated images are
+    /// tested: for a release of synthetic images. For a text-to-image model each has its caption in metadata.jsonl, as many as --per-prompt says for each.
+    #[arg(long, value_name = "DATA")]
+    pub generated: Option<String>,
 
     /// A model with its name in the report (may be repeated: several models in one report)
     #[arg(long = "model", id = "named", value_name = "NAME=FOLDER", value_parser = named)]
@@ -514,6 +540,10 @@ pub struct ScoreArgs {
     /// Column that says which images belong together, such as patient or artist (default: group)
     #[arg(long, value_name = "COLUMN")]
     pub group_column: Option<String>,
+
+    /// Column that names the images in scores and report (default: the file's name, or the row's number)
+    #[arg(long, value_name = "COLUMN")]
+    pub id_column: Option<String>,
 
     /// Column of the captions, where a set has several that may be
     #[arg(long, value_name = "COLUMN")]
@@ -623,13 +653,16 @@ impl ScoreArgs {
             models: self.models.clone(),
             named: self.named.clone(),
             pair: self.pair.clone(),
+            loras: self.loras.clone(),
             denoiser: self.denoiser.clone(),
+            generated: self.generated.clone(),
             denoiser_timeout: Duration::from_secs(self.denoiser_timeout),
             members: self.members.clone(),
             nonmembers: self.nonmembers.clone(),
             split: self.split.clone(),
             attacks: self.attacks.clone(),
             group_column: self.group_column.clone(),
+            id_column: self.id_column.clone(),
             caption_column: self.caption_column.clone(),
             alpha: self.alpha.into(),
             reference: self.reference.clone(),
@@ -647,6 +680,18 @@ impl ScoreArgs {
             batch: self.batch,
             seed: global.seed(),
         }
+    }
+}
+
+/// A LoRA, perhaps with its name.
+fn lora(text: &str) -> Result<(Option<String>, PathBuf), String> {
+    match text.split_once('=') {
+        // A path may hold the sign as well.
+        Some((name, file)) if !name.contains('/') && !file.is_empty() => {
+            check_name(name)?;
+            Ok((Some(name.to_owned()), file.into()))
+        }
+        _ => Ok((None, text.into())),
     }
 }
 

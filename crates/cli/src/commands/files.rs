@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use dualmd::bail_usage;
 use dualmd::files::{self, UnetFiles};
 use dualmd::presets;
+use dualmd_data::LoadOptions;
 use dualmd_diffusion::pipeline::WeightSet;
 use std::process::ExitCode;
 
@@ -95,11 +96,21 @@ pub fn export(global: &Global, what: &Export) -> Result<ExitCode> {
             split,
             image_size,
             alpha,
+            group_column,
+            caption_column,
+            id_column,
             out,
         } => {
             let reporter = Terminal::new(global);
-            let (split, alpha) = (split.as_deref(), (*alpha).into());
-            let n = files::export_images(data, split, *image_size, alpha, out, &reporter)?;
+            let options = LoadOptions {
+                image_size: *image_size,
+                alpha: (*alpha).into(),
+                group_column: group_column.as_deref(),
+                caption_column: caption_column.as_deref(),
+                id_column: id_column.as_deref(),
+                ..LoadOptions::default()
+            };
+            let n = files::export_images(data, split.as_deref(), &options, out, &reporter)?;
             outln!("{}: {n} images", out.display())?;
         }
         Export::Pair { first, second, out } => {

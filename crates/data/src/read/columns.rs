@@ -11,11 +11,14 @@ use crate::{Error, LoadOptions, Result};
 pub(super) const TEXT: [&str; 4] = ["text", "caption", "captions", "prompt"];
 /// The column of groups where the user names no other.
 const GROUP: &str = "group";
+/// The column of names where the user names no other: as this program exports it.
+pub(crate) const ID: &str = "original";
 
 /// The columns that a table's records are described by.
 pub(super) struct Columns {
     pub text: Option<String>,
     pub group: String,
+    pub id: String,
 }
 
 impl Columns {
@@ -51,6 +54,7 @@ impl Columns {
         Ok(Self {
             text: text.map(str::to_owned),
             group: options.group_column.unwrap_or(GROUP).to_owned(),
+            id: options.id_column.unwrap_or(ID).to_owned(),
         })
     }
 
@@ -68,6 +72,7 @@ impl Columns {
             captions: captions.unwrap_or_default(),
             label: object.get("label").and_then(scalar_text),
             group: group.and_then(scalar_text),
+            called: object.get(&self.id).and_then(scalar_text),
             ..About::default()
         })
     }

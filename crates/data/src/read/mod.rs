@@ -17,6 +17,7 @@ mod webdataset;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+pub(crate) use columns::ID;
 pub use npy::header as npy_header;
 pub(crate) use npy::{read_npz_i64, rows as npy_rows};
 
@@ -49,6 +50,8 @@ pub(crate) struct About {
     pub captions: Vec<String>,
     pub label: Option<String>,
     pub group: Option<String>,
+    /// What the user calls it, in place of `name`.
+    pub called: Option<String>,
     /// Filled in by [`Collector::add_encoded`].
     pub file: Option<FileFacts>,
 }
@@ -126,6 +129,7 @@ impl<'a> Collector<'a> {
         let wishes = [
             ("caption_column", self.options.caption_column),
             ("group_column", self.options.group_column),
+            ("id_column", self.options.id_column),
         ];
         for (key, name) in wishes {
             let Some(name) = name.filter(|n| !self.columns.contains(*n)) else {
@@ -179,6 +183,7 @@ impl<'a> Collector<'a> {
             captions,
             label,
             group,
+            called,
             file,
         } = about;
         self.records.push(Record {
@@ -187,7 +192,7 @@ impl<'a> Collector<'a> {
             captions,
             group,
             label,
-            name,
+            name: called.unwrap_or(name),
             file,
         });
         Ok(())

@@ -81,9 +81,11 @@ impl Split {
     ) -> Result<Self> {
         let group = |i: usize| groups.name(i).map(str::to_owned);
         let id = |i: usize| set.records[i].id.clone();
+        let name = |i: usize| Some(set.records[i].name.clone());
         let member = |half| {
             move |&i: &usize| Member {
                 id: id(i),
+                name: name(i),
                 half,
                 group: group(i),
             }
@@ -111,6 +113,7 @@ impl Split {
             .flatten()
             .map(|&i| NonMember {
                 id: id(i),
+                name: name(i),
                 group: group(i),
             })
             .collect();

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 
 /// The file itself, or that of a folder.
-pub(super) fn path_of(path: &Path) -> PathBuf {
+#[must_use]
+pub fn path_of(path: &Path) -> PathBuf {
     if path.is_dir() {
         path.join(LORA_FILE)
     } else {

@@ -1,5 +1,6 @@
 //! Which attacks.
 
+use super::generated::is_enough;
 use super::options::ScoreOptions;
 use crate::bail_usage;
 use anyhow::Result;
@@ -15,11 +16,32 @@ pub fn asked(
     black_box: bool,
 ) -> Result<Vec<AttackSpec>> {
     let named = &args.attacks;
+    // Nothing is there of the model but images.
+    let unseen = args.generated.is_some()
+        && args.models.is_empty()
+        && args.named.is_empty()
+        && args.pair.is_empty()
+        && args.denoiser.is_none();
+    if unseen {
+        if args.reference.is_some() || args.shadow.is_some() {
+            bail_usage!(
+                "--reference and --shadow are compared with what the model answers: name the model too"
+            );
+        }
+        if let Some(spec) = named.iter().find(|spec| !is_enough(spec)) {
+            bail_usage!(
+                "attack {spec} asks the model, and only images that it generated are there (--generated): name the model too, or nn, nn-features"
+            );
+        }
+    }
+    if unseen && named.is_empty() {
+        return Ok(vec![BaseAttack::Nearest.into()]);
+    }
     if named.is_empty() {
         let fits = |a: &BaseAttack| match a.needs() {
             Needs::Nothing | Needs::Known => !pair,
             Needs::Pair => pair,
-            Needs::Reference => !pair && args.reference.is_some(),
+            Needs::Reference => !pair && args.reference().is_some(),
             // No attack of the table is one of these: they are variants of those that learn.
             Needs::Shadow => false,
         };
@@ -56,7 +78,7 @@ pub fn asked(
                 "attack {spec} takes the two models of a DualMD pair: name both model folders (--pair MODEL1 MODEL2)"
             );
         }
-        if spec.needs() == Needs::Reference && args.reference.is_none() {
+        if spec.needs() == Needs::Reference && args.reference().is_none() {
             bail_usage!(
                 "attack {spec} compares with a reference model, trained like this one on other images: name it (--reference MODEL)"
             );

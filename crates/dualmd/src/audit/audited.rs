@@ -4,6 +4,7 @@ use super::options::ScoreOptions;
 use crate::bail_usage;
 use crate::reporter::Reporter;
 use anyhow::Result;
+use dualmd_diffusion::lora::LORA_FILE;
 use dualmd_names::{Defense, Half, Part};
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
@@ -21,8 +22,12 @@ pub struct Audited {
     pub name: String,
     /// One folder, or two that alternate; none of a model in another process.
     pub folders: Vec<PathBuf>,
+    /// A LoRA for each folder, or none.
+    pub loras: Vec<PathBuf>,
     /// Where a model in another process is.
     pub denoiser: Option<Place>,
+    /// Images that it generated, of a model of which nothing else is there.
+    pub images: Option<String>,
 }
 
 impl Audited {
@@ -41,7 +46,9 @@ impl Audited {
         Self {
             name,
             folders,
+            loras: Vec::new(),
             denoiser: None,
+            images: None,
         }
     }
 
@@ -55,10 +62,17 @@ impl Audited {
         if let Some(place) = &self.denoiser {
             return place.shown();
         }
+        if let Some(images) = &self.images {
+            return format!("the model that generated {images}");
+        }
         if self.folders.is_empty() {
             return "a denoiser of this process".to_owned();
         }
-        let folders = self.folders.iter().map(|f| f.display().to_string());
+        let folders = self.folders.iter().enumerate().map(|(i, folder)| {
+            let lora = self.loras.get(i);
+            let lora = lora.map_or(String::new(), |l| format!(" with {}", l.display()));
+            format!("{}{lora}", folder.display())
+        });
         folders.collect::<Vec<_>>().join(" + ")
     }
 }
@@ -86,9 +100,8 @@ pub fn audited(args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Vec<Audit
     }
     let mut out: Vec<Audited> = Vec::new();
     out.extend(args.denoiser.clone().map(|place| Audited {
-        name: ONE.to_owned(),
-        folders: Vec::new(),
         denoiser: Some(place),
+        ..Audited::given()
     }));
     let alone = models.len() == 1 && args.named.is_empty() && pair.is_empty();
     for folder in models {
@@ -103,6 +116,21 @@ pub fn audited(args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Vec<Audit
     out.extend(named.map(|(name, folder)| Audited::of(name.clone(), vec![folder.clone()])));
     if !pair.is_empty() {
         out.push(Audited::of(PAIR.into(), pair));
+    }
+    if !args.loras.is_empty() {
+        out = adapted(out, &args.loras)?;
+    }
+    if let Some(images) = &args.generated {
+        match out.len() {
+            0 => out.push(Audited {
+                images: Some(images.clone()),
+                ..Audited::of(ONE.to_owned(), Vec::new())
+            }),
+            1 => {}
+            n => bail_usage!(
+                "--generated names the images of one model, and {n} are audited: audit them one by one"
+            ),
+        }
     }
     for (i, one) in out.iter().enumerate() {
         // File systems that take upper and lower case for the same would mix their scores.
@@ -131,6 +159,57 @@ pub fn audited(args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Vec<Audit
         }
     }
     Ok(out)
+}
+
+/// LoRA files over what was named: over one model each by itself, over a pair one for each of its two.
+fn adapted(named: Vec<Audited>, loras: &[(Option<String>, PathBuf)]) -> Result<Vec<Audited>> {
+    let files = || loras.iter().map(|(_, file)| file.clone());
+    match named.as_slice() {
+        [pair] if pair.is_pair() => {
+            if loras.len() != 2 {
+                bail_usage!(
+                    "--lora: a pair takes one for each of its two models, and {} are named",
+                    loras.len()
+                );
+            }
+            Ok(vec![Audited {
+                loras: files().collect(),
+                ..pair.clone()
+            }])
+        }
+        [one] if one.folders.len() == 1 => loras
+            .iter()
+            .map(|(name, file)| {
+                let name = match (name, loras.len()) {
+                    (Some(name), _) => name.clone(),
+                    (None, 1) => one.name.clone(),
+                    (None, _) => stem(file)?,
+                };
+                Ok(Audited {
+                    name,
+                    loras: vec![file.clone()],
+                    ..one.clone()
+                })
+            })
+            .collect(),
+        _ => bail_usage!(
+            "--lora is added to one model folder, or to the two of a pair: name its base as MODEL"
+        ),
+    }
+}
+
+/// The name of a LoRA: of its file, or of its folder where that has the name which all have.
+fn stem(file: &Path) -> Result<String> {
+    let of_folder = file.parent().filter(|_| file.ends_with(LORA_FILE));
+    let stem = of_folder.unwrap_or(file).file_stem();
+    let name = stem.and_then(|n| n.to_str()).unwrap_or_default();
+    if let Err(why) = check_name(name) {
+        bail_usage!(
+            "{}: {why} (--lora NAME=FILE gives it another)",
+            file.display()
+        );
+    }
+    Ok(name.to_owned())
 }
 
 /// The one thing that `dualmd attack` scores.

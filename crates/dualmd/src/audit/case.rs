@@ -1,6 +1,7 @@
 //! What is audited: models and images, opened and checked against each other.
 
 use super::audited::Audited;
+use super::generated::Unseen;
 use super::options::ScoreOptions;
 use crate::bail_usage;
 use crate::choices;
@@ -64,9 +65,19 @@ impl Case {
     /// # Errors
     /// What cannot be read; what does not fit together.
     pub fn open(session: &Session, args: &ScoreOptions, audited: &Audited) -> Result<Self> {
-        let generator = match &audited.denoiser {
-            Some(place) => Generator::remote(RemoteDenoiser::open(place, args.denoiser_timeout)?),
-            None => Generator::open(&audited.folders, weight_set(args.weights), &session.engine)?,
+        let generator = match (&audited.denoiser, &audited.images) {
+            (Some(place), _) => {
+                Generator::remote(RemoteDenoiser::open(place, args.denoiser_timeout)?)
+            }
+            (None, Some(images)) => {
+                let unseen = Unseen::open(images, args, session.reporter.as_ref())?;
+                let fingerprint = unseen.fingerprint().to_owned();
+                Generator::given(unseen, fingerprint)
+            }
+            (None, None) => {
+                let (set, engine) = (weight_set(args.weights), &session.engine);
+                Generator::open_adapted(&audited.folders, &audited.loras, set, engine)?
+            }
         };
         Self::of(session, args, audited, generator)
     }
@@ -84,16 +95,17 @@ impl Case {
         let (engine, reporter) = (session.engine, session.reporter.as_ref());
         let open =
             |folders: &[PathBuf]| Generator::open(folders, weight_set(args.weights), &engine);
-        let reference = match &args.reference {
+        let reference = match args.reference() {
             Some(folder) => {
-                let reference = open(std::slice::from_ref(folder))?;
+                let reference = open(&[folder.to_owned()])?;
                 check_alike(&generator, &reference, folder, "reference model")?;
                 Some(reference)
             }
             None => None,
         };
         let split = args.split.as_deref().map(Split::load).transpose()?;
-        if let Some(split) = &split {
+        // What a LoRA's base was trained on says nothing of the LoRA.
+        if let Some(split) = split.as_ref().filter(|_| audited.loras.is_empty()) {
             refuse_foreign_split(&audited.folders, &args.members, split)?;
         }
         let shape = generator.first().image_shape();
@@ -105,6 +117,7 @@ impl Case {
         let options = LoadOptions {
             split: split.as_ref(),
             group_column: args.group_column.as_deref(),
+            id_column: args.id_column.as_deref(),
             caption_column: args.caption_column.as_deref(),
             alpha: args.alpha,
             ..as_seen(shape)
@@ -270,6 +283,7 @@ fn labels(members: &ImageSet, nonmembers: &ImageSet) -> Result<(Vec<Label>, usiz
     let labels = (both.records.iter().enumerate())
         .map(|(i, record)| Label {
             id: record.id.as_str().to_owned(),
+            name: record.name.clone(),
             group: groups.name(i).map(str::to_owned),
             member: i < n,
         })

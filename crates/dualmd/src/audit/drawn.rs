@@ -1,12 +1,14 @@
 //! The images that an audit draws.
 
 use super::case::Sides;
+use super::generated;
 use super::options::{DrawOptions, ScoreOptions};
 use crate::reporter::ProgressEvent;
 use crate::room;
 use crate::session::Session;
 use crate::stages::remove;
 use crate::stages::sample::{Generator, Prompts, write_prompts, write_samples};
+use crate::stages::score::hash_tensor;
 use crate::stages::text::Encoded;
 use anyhow::Result;
 use dualmd_data::drawn::{ARRAY, room};
@@ -128,6 +130,7 @@ pub fn drawn(
     args: &ScoreOptions,
     folder: &Path,
     seed: u64,
+    shadow: bool,
 ) -> Result<Tensor> {
     let texts = images.texts();
     let captions = texts.as_ref().map(|all| {
@@ -135,6 +138,13 @@ pub fn drawn(
         first.collect::<Vec<_>>()
     });
     let d = &args.draw;
+    let given = match args.generated.is_some() && !shadow {
+        true => {
+            let told = generator.first().is_told();
+            generated::given(images, told, args, session.reporter.as_ref())?
+        }
+        false => None,
+    };
     let of = DrawnFrom {
         weights_blake3: generator.fingerprint().to_owned(),
         weights: args.weights.as_str().to_owned(),
@@ -146,17 +156,22 @@ pub fn drawn(
         per_prompt: d.per_prompt,
         captions,
         shape: images.members.shape(),
+        given: given.as_ref().map(hash_tensor).transpose()?,
     };
     let description = folder.join("drawn.json");
     let before: Option<DrawnFrom> = dualmd_record::read_if_usable(&description)?;
     if before.as_ref() == Some(&of)
+        && given.is_none()
         && let Ok(before) = read_npy(&folder.join(ARRAY))
     {
         session.say("the images that an earlier call drew are used again");
         return Ok(before);
     }
     room(folder, true)?;
-    let generated = generate(session, generator, images, args, seed)?;
+    let generated = match given {
+        Some(given) => given,
+        None => generate(session, generator, images, args, seed)?,
+    };
     // Until the new images are whole it must not speak of them.
     remove(&description)?;
     for of_others in [NEAREST, PROMPTS] {

@@ -22,7 +22,6 @@ use dualmd_files::shown;
 use dualmd_names::AttackSpec;
 use dualmd_record::plan::{
     AuditData, AuditHardware, AuditNetwork, AuditPlan, AuditSettings, AuditShadow, AuditedModel,
-    Versions,
 };
 use dualmd_record::utility::Utility;
 use dualmd_torch::Tensor;
@@ -126,7 +125,8 @@ fn audit_all(
         ));
         // What cannot be opened is said before the first of them is attacked; that one is opened below, to be used.
         for one in all.iter().skip(1) {
-            Generator::open(&one.folders, weight_set(args.weights), &session.engine)?;
+            let (set, engine) = (weight_set(args.weights), &session.engine);
+            Generator::open_adapted(&one.folders, &one.loras, set, engine)?;
         }
     }
     let Some(one) = all.first() else {
@@ -255,14 +255,16 @@ fn model(
     let seed = args.seed;
     let text = case.generator.first().is_told();
     let attacks = asked::asked(args, audited.is_pair(), text, true)?;
-    let draw =
-        |model, images, folder: &Path, seed| drawn(session, model, images, args, folder, seed);
-    let generated = draw(&case.generator, &case.images, &run.samples(name), seed)?;
+    let draw = |model, images, folder: &Path, seed, shadow| {
+        drawn(session, model, images, args, folder, seed, shadow)
+    };
+    let own = run.samples(name);
+    let generated = draw(&case.generator, &case.images, &own, seed, false)?;
     let of_shadow = match &case.shadow {
         Some((model, images)) if shadow::draws(&attacks) => {
             let folder = run.0.join(SHADOW);
             create_folder(&folder)?;
-            Some(draw(model, images, &folder, shadow::seed(seed))?)
+            Some(draw(model, images, &folder, shadow::seed(seed), true)?)
         }
         _ => None,
     };
@@ -394,10 +396,7 @@ fn finish(
         name: folders.join(", "),
         created: machine::now(),
         command: session.command.clone(),
-        versions: Versions {
-            dualmd: env!("CARGO_PKG_VERSION").into(),
-            libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
-        },
+        versions: machine::versions(),
         hardware: AuditHardware {
             cpu: machine::cpu_name(),
             cores: case.engine.threads,
@@ -422,6 +421,7 @@ fn finish(
         models: done.iter().map(|d| d.plan.clone()).collect(),
         audit: AuditSettings {
             attacks,
+            generated: score.generated.clone(),
             weights: score.weights.as_str().to_owned(),
             known_fraction: score.known_fraction,
             compat: options

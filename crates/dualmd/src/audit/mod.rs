@@ -5,6 +5,7 @@ mod audited;
 mod case;
 mod drawn;
 mod folder;
+mod generated;
 mod options;
 
 pub use audited::check_name;
@@ -55,9 +56,11 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     let attacks = asked::asked(options, audited.is_pair(), text, false)?;
     let seed = options.seed;
     let draw = |model, images, seed| generate(session, model, images, options, seed);
-    let generated = match attacks.iter().any(AttackSpec::needs_images) {
-        true => Some(draw(&case.generator, &case.images, seed)?),
-        false => None,
+    let given = generated::given(&case.images, text, options, session.reporter.as_ref())?;
+    let generated = match (given, attacks.iter().any(AttackSpec::needs_images)) {
+        (Some(given), _) => Some(given),
+        (None, true) => Some(draw(&case.generator, &case.images, seed)?),
+        (None, false) => None,
     };
     let of_shadow = match &case.shadow {
         Some((model, images)) if shadow::draws(&attacks) => {

@@ -7,7 +7,7 @@ use crate::stages::score::Drawing;
 use dualmd_data::Alpha;
 use dualmd_names::AttackSpec;
 use dualmd_remote::Place;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// What [`attack`](super::attack) and [`audit`](super::audit()) share: models, images, attacks.
@@ -19,8 +19,13 @@ pub struct ScoreOptions {
     pub named: Vec<(String, PathBuf)>,
     /// Two models that alternate: a DualMD pair. Empty: none.
     pub pair: Vec<PathBuf>,
+    /// LoRA files (or folders of `pytorch_lora_weights.safetensors`) with the names that they may have in the report: each is audited
+    /// over the one model, or both over the two of a pair.
+    pub loras: Vec<(Option<String>, PathBuf)>,
     /// In place of all these, a model in another process.
     pub denoiser: Option<Place>,
+    /// Images that the model generated, in place of drawing them; without a model, all that is known of it.
+    pub generated: Option<String>,
     /// How long each of its answers may take.
     pub denoiser_timeout: Duration,
     /// Images the model was trained on: a folder, a file, or a bundled set.
@@ -33,6 +38,8 @@ pub struct ScoreOptions {
     pub attacks: Vec<AttackSpec>,
     /// Column that says what belongs together, such as patient or artist.
     pub group_column: Option<String>,
+    /// Column of the images' names; the file's name or the row's number unless named.
+    pub id_column: Option<String>,
     /// Column of the captions, where a set has several that may be.
     pub caption_column: Option<String>,
     /// What becomes of transparency: as in the training.
@@ -64,13 +71,16 @@ impl ScoreOptions {
             models: Vec::new(),
             named: Vec::new(),
             pair: Vec::new(),
+            loras: Vec::new(),
             denoiser: None,
+            generated: None,
             denoiser_timeout: dualmd_remote::TIMEOUT,
             members: members.into(),
             nonmembers: nonmembers.into(),
             split: None,
             attacks: Vec::new(),
             group_column: None,
+            id_column: None,
             caption_column: None,
             alpha: Alpha::White,
             reference: None,
@@ -83,6 +93,17 @@ impl ScoreOptions {
             batch: 64,
             seed: 0,
         }
+    }
+}
+
+impl ScoreOptions {
+    /// The model that `reference` compares with: the one that is named, or the base of a LoRA, which is there at no cost.
+    pub fn reference(&self) -> Option<&Path> {
+        let base = || match (self.models.as_slice(), self.loras.is_empty()) {
+            ([base], false) => Some(base),
+            _ => None,
+        };
+        self.reference.as_ref().or_else(base).map(PathBuf::as_path)
     }
 }
 

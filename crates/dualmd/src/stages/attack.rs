@@ -125,6 +125,7 @@ impl<'a> Attacked<'a> {
             .enumerate()
             .map(|(place, record)| Label {
                 id: record.id.as_str().to_owned(),
+                name: record.name.clone(),
                 group: groups.get(record.id.as_str()).cloned().flatten(),
                 member: place < s.members.len(),
             })
@@ -298,6 +299,7 @@ pub fn write_exposed(run: &RunFolder, models: &[&str], members: &[&Record]) -> R
                 model: model.to_owned(),
                 attack: "mean rank".into(),
                 png: format!("exposed/{id}.png"),
+                name: Some(record.name.clone()),
                 id,
                 score,
                 rank: rank as u32 + 1,

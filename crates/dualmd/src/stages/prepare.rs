@@ -3,9 +3,7 @@
 use super::{RunFolder, pictures, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
-use crate::plan::{
-    CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan, Versions,
-};
+use crate::plan::{CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan};
 use crate::session::Session;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{
@@ -110,6 +108,7 @@ pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
         resize: filter(data.filter),
         alpha: data.alpha.into(),
         group_column: data.group_column.as_deref(),
+        id_column: data.id_column.as_deref(),
         caption_column: data.caption_column.as_deref(),
         ..LoadOptions::default()
     };
@@ -240,10 +239,7 @@ pub fn prepare(
             .map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned()),
         created: crate::machine::now(),
         command: session.command.clone(),
-        versions: Versions {
-            dualmd: env!("CARGO_PKG_VERSION").into(),
-            libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
-        },
+        versions: crate::machine::versions(),
         cpu: crate::machine::cpu_name(),
         cores: engine.threads,
         memory_gb: crate::machine::memory_gb(),

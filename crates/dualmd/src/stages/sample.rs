@@ -13,10 +13,11 @@ use dualmd_attack::nn;
 use dualmd_data::{ImageSet, Record, drawn, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
 use dualmd_diffusion::latent::Guided;
+use dualmd_diffusion::lora::path_of;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, initial_noise, sample_in_rounds};
 use dualmd_diffusion::{
-    Condition, Denoiser, DiffusionError, DualDenoiser, Given, Model, ModelOrder, TextToImage,
+    Condition, Denoiser, DiffusionError, DualDenoiser, Foreign, Model, ModelOrder, TextToImage,
     network_folder, scheduler_file,
 };
 use dualmd_files::Building;
@@ -89,13 +90,32 @@ impl Generator {
     /// # Errors
     /// What cannot be opened; models with different schedules.
     pub fn open(folders: &[PathBuf], set: WeightSet, engine: &Engine) -> Result<Self> {
-        let open = |folder: &Path| -> Result<Model> {
-            Ok(Model::load(folder, set, engine.device)?.with_precision(engine.precision))
+        Self::open_adapted(folders, &[], set, engine)
+    }
+
+    /// The same, each with the LoRA of a file of its own; none where `loras` is empty.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Model::with_lora`].
+    pub fn open_adapted(
+        folders: &[PathBuf],
+        loras: &[PathBuf],
+        set: WeightSet,
+        engine: &Engine,
+    ) -> Result<Self> {
+        let lora_of = |place: usize| loras.get(place);
+        let one = |folder: &Path, place: usize| -> Result<Model> {
+            let model = Model::load(folder, set, engine.device)?;
+            let adapted = match lora_of(place) {
+                Some(lora) => model.with_lora(lora)?,
+                None => model,
+            };
+            Ok(adapted.with_precision(engine.precision))
         };
         let models = match folders {
-            [one] => Models::One(Box::new(open(one)?)),
+            [only] => Models::One(Box::new(one(only, 0)?)),
             [first, second] => {
-                let (a, b) = (open(first)?, open(second)?);
+                let (a, b) = (one(first, 0)?, one(second, 1)?);
                 if a.schedule().config() != b.schedule().config() {
                     bail!(
                         "{} and {} have different noise schedules: they cannot take turns",
@@ -107,8 +127,10 @@ impl Generator {
             }
             [] => bail!("a model is needed"),
             [first, others @ ..] => {
-                let head = open(first)?;
-                let models = others.iter().map(|f| open(f)).collect::<Result<Vec<_>>>()?;
+                let head = one(first, 0)?;
+                let models = (others.iter().enumerate())
+                    .map(|(place, folder)| one(folder, place + 1))
+                    .collect::<Result<Vec<_>>>()?;
                 for (model, folder) in models.iter().zip(others) {
                     if model.schedule().config() != head.schedule().config() {
                         bail!(
@@ -121,7 +143,16 @@ impl Generator {
                 Models::Many(Box::new(head), models)
             }
         };
-        let fingerprint = fingerprint(folders, set)?;
+        let fingerprint = match loras {
+            [] => fingerprint(folders, set)?,
+            loras => hash_files(
+                &[
+                    files_of(folders, set)?,
+                    loras.iter().map(|l| path_of(l)).collect(),
+                ]
+                .concat(),
+            )?,
+        };
         Ok(Self {
             models,
             fingerprint,
@@ -137,7 +168,7 @@ impl Generator {
     }
 
     /// A denoiser of the caller's own; `fingerprint`: what its answers depend on.
-    pub fn given(denoiser: Given, fingerprint: impl Into<String>) -> Self {
+    pub fn given(denoiser: impl Foreign + 'static, fingerprint: impl Into<String>) -> Self {
         Self {
             fingerprint: fingerprint.into(),
             models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
@@ -268,6 +299,10 @@ pub fn decoded(model: &Model, made: &Tensor) -> Result<Tensor> {
 
 /// BLAKE3 over the files of pipeline folders that decide what the models answer.
 pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
+    hash_files(&files_of(folders, set)?)
+}
+
+fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in folders {
         let network = network_folder(folder);
@@ -287,7 +322,7 @@ pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
         files.push(network.join("config.json"));
         files.push(scheduler_file(folder));
     }
-    hash_files(&files)
+    Ok(files)
 }
 
 /// Samples from every audited model of a plan. Returns false if asked to stop before the end.

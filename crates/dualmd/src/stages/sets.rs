@@ -142,6 +142,7 @@ mod tests {
         (0..120)
             .map(|i| Label {
                 id: format!("{i:03}"),
+                name: format!("{i}.png"),
                 group: (i / 2 == 7).then(|| "pair".to_owned()),
                 member: i < 40,
             })
@@ -159,6 +160,7 @@ mod tests {
                     .enumerate()
                     .map(move |(k, attack)| ScoreRow {
                         sample_id: label.id.clone(),
+                        name: None,
                         group: label.group.clone(),
                         member: label.member,
                         attack: (*attack).to_owned(),

@@ -94,6 +94,9 @@ pub struct Data {
     /// Column of the set's table that says what belongs together (patient, artist); `group` unless named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_column: Option<String>,
+    /// Column of the images' names in split, scores and report; the file's name or the row's number unless named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_column: Option<String>,
 }
 
 impl Default for Data {
@@ -110,6 +113,7 @@ impl Default for Data {
             alpha: Alpha::default(),
             caption_column: None,
             group_column: None,
+            id_column: None,
         }
     }
 }

@@ -388,6 +388,7 @@ fn the_key_table_and_the_structs_agree() {
     experiment.data.channels = Some(3);
     experiment.data.caption_column = Some("text".into());
     experiment.data.group_column = Some("patient".into());
+    experiment.data.id_column = Some("file".into());
     experiment.sample.features_weights = Some("x".into());
     experiment.sample.copies_weights = Some("x".into());
     experiment.model.base = Some("x".into());

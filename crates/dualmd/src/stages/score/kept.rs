@@ -89,6 +89,7 @@ mod tests {
     fn row(attack: &str, score: f64) -> ScoreRow {
         ScoreRow {
             sample_id: "a".into(),
+            name: None,
             group: None,
             member: true,
             attack: attack.into(),

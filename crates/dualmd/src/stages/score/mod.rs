@@ -34,6 +34,8 @@ use std::time::Instant;
 pub struct Label {
     /// Content id.
     pub id: String,
+    /// Name where it came from.
+    pub name: String,
     /// Group.
     pub group: Option<String>,
     /// Member?
@@ -252,6 +254,7 @@ pub fn score(
         let name = spec.to_string();
         let row = |(&place, &score): (&usize, &f64)| ScoreRow {
             sample_id: labels[place].id.clone(),
+            name: Some(labels[place].name.clone()),
             group: labels[place].group.clone(),
             member: labels[place].member,
             attack: name.clone(),

@@ -1,0 +1,162 @@
+//! The first screen: what was asked, what each thing that could be given out gives away, and what to do.
+
+use maud::{Markup, html};
+
+use super::{chip_of, draw, figure};
+use crate::format::{fpr_name, interval, list, rate};
+use crate::release;
+use crate::report::{
+    Advice, Conclusion, Finding, Measurement, ModelReport, Release, Released, Report, Strongest,
+    Verdict, View,
+};
+use crate::words::capital;
+
+/// What was asked, and what somebody must have to try it.
+pub fn asked(report: &Report) -> Markup {
+    let which = match report.models.len() {
+        1 => "this model",
+        _ => "one of these models",
+    };
+    html! {
+        div.asked {
+            p.question { "Can someone who already has a picture find out whether " (which) " was trained on it?" }
+            p { "Such a person needs the picture itself, and one of three things: images that the model generated; a way to let it work on pictures of their own (queries); or its weights. Whoever has the weights can do all of it. Being found means that the picture was in the training set, with all that this says about the person on it." }
+        }
+    }
+}
+
+/// Every model on one scale: what could be given out, line by line; then the models that are not for release.
+pub fn overview(report: &Report) -> Markup {
+    let v = &report.verdict;
+    let concluded = |wanted: fn(&Conclusion) -> bool| -> Vec<String> {
+        let own = report.models.iter().filter(|m| m.strongest().is_some());
+        own.filter(|m| wanted(report.conclusion(&m.name)))
+            .map(|m| m.title.clone())
+            .collect()
+    };
+    let measured = report.models.iter().filter(|m| m.strongest().is_some());
+    let caption = caption(measured.count(), concluded);
+    let lines = |m: &ModelReport| release::of_model(&v.releases, &m.name);
+    let (for_release, others): (Vec<&ModelReport>, Vec<&ModelReport>) = report
+        .models
+        .iter()
+        .filter(|m| m.strongest().is_some())
+        .partition(|m| !lines(m).is_empty());
+    let body = html! {
+        div.overview-grid {
+            div.gap {} div.gap {} div.gap {}
+            div.scale aria-hidden="true" { span { "0" } span { "chance 0.5" } span { "AUC 1" } }
+            @for model in for_release { (of_release(v, model, &lines(model), &report.models)) }
+            @if !others.is_empty() { div.title { strong { "Not for release" } } }
+            @for model in others {
+                @if let Some((best, m)) = model.strongest().and_then(|r| Some((r, r.view(model.primary)?))) {
+                    div.who { (model.title) @if model.primary != View::Pooled { small { " on " (model.primary.name()) } } }
+                    div.value { strong { (rate(m.auc)) } small { " " (best.title) } }
+                    div.todo {}
+                    (draw::overview(&all(model, Released::Weights), m.auc, m.auc_ci_adjusted, m.finding == Finding::Leak))
+                }
+            }
+        }
+    };
+    figure(
+        "overview",
+        body,
+        html! {
+            (caption) " One circle per attack, from guessing (AUC 0.5) to certainty (1); the strongest is drawn large, with its 95 % interval, widened for the choice among them. "
+            "\"Finds\": members found where at most 1 in 100 unseen images may be called a member"
+            @if report.verdict.releases.iter().any(|r| r.found.is_some_and(|f| f.fpr > 0.011)) { ", or as many as the line says" }
+            ". What to do follows " a href="#reading" { "rules of thumb" } "; none of them makes a model safe."
+        },
+    )
+}
+
+/// One model: what to do with it, and its three lines.
+fn of_release(
+    v: &Verdict,
+    model: &ModelReport,
+    lines: &[&Release],
+    models: &[ModelReport],
+) -> Markup {
+    let own = v.models.iter().find(|m| m.model == model.name);
+    html! {
+        div.title {
+            strong { (model.title) }
+            @if let Some(own) = own { span.advice { (own.advice) } }
+            details.because { summary { "Why" } ul { @for line in lines { li { strong { (line.what.title()) ": " } (line.because) } } } }
+        }
+        @for line in lines {
+            div.who { (line.what.title()) }
+            div.value {
+                @match tried(line) {
+                    Some(s) => {
+                        @if let Some(words) = release::in_words(line) { (capital(&words)) @if let Some(fpr) = line.fpr().filter(|f| *f > 0.011) { " at " (fpr_name(fpr)) " false alarms" } }
+                        @else { "AUC " (rate(s.auc)) }
+                        small { " " (s.title) ", AUC " (rate(s.auc)) " (" (interval(s.auc_ci)) ")" }
+                    }
+                    None => { span.none { "Not tested" } }
+                }
+            }
+            div.todo title=(line.because) { (chip_of(line.advice)) }
+            @match tried(line) {
+                Some(s) => {
+                    @let of = models.iter().find(|m| m.name == s.model).unwrap_or(model);
+                    (draw::overview(&all(of, line.what), s.auc, s.auc_ci, line.advice == Advice::Withhold))
+                }
+                None => { div.strip.empty {} }
+            }
+        }
+    }
+}
+
+/// The strongest attack of a line, unless all that was tried needs less than what the line is about.
+fn tried(line: &Release) -> Option<&Strongest> {
+    line.strongest
+        .as_ref()
+        .filter(|_| line.advice != Advice::NotTested)
+}
+
+/// The attacks on a model that whoever holds `what` can run, with their titles.
+fn all(model: &ModelReport, what: Released) -> Vec<(&str, &Measurement)> {
+    let own = model.results.iter();
+    own.filter(|r| Released::needed(r) <= what)
+        .filter_map(|r| Some((r.title.as_str(), r.view(model.primary)?)))
+        .collect()
+}
+
+/// Which models are told from chance, and what the picture of single images does not show.
+fn caption(total: usize, concluded: impl Fn(fn(&Conclusion) -> bool) -> Vec<String>) -> String {
+    let far = concluded(|c| matches!(c, Conclusion::Images { .. }));
+    let mut caption = match (far.len(), total) {
+        (0, _) => "No model's strongest attack is told from chance (the dashed line).".to_owned(),
+        (n, total) if n == total && n > 1 => {
+            "Every model is further from chance (the dashed line) than luck allows.".to_owned()
+        }
+        _ => format!(
+            "Further from chance (the dashed line) than luck allows: {}.",
+            list(&far)
+        ),
+    };
+    for (what, models) in [
+        (
+            "One half of the members leaks by itself",
+            concluded(|c| matches!(c, Conclusion::OneHalf { .. })),
+        ),
+        (
+            "Members below non-members",
+            concluded(|c| matches!(c, Conclusion::Inverted { .. })),
+        ),
+        (
+            "Told apart as a whole set only",
+            concluded(|c| matches!(c, Conclusion::WholeSet { .. })),
+        ),
+        (
+            "Copies among the generated images",
+            concluded(|c| matches!(c, Conclusion::Copies { .. })),
+        ),
+    ] {
+        if !models.is_empty() {
+            caption.push_str(&format!(" {what}: {}.", list(&models)));
+        }
+    }
+    caption
+}

@@ -1,0 +1,561 @@
+//! What each thing that could be given out of a model gives away, and what to do: decided here by rules that the guide prints.
+//!
+//! Whoever holds more can do all that whoever holds less can: someone with the weights can query the model and generate images
+//! with it. So a line is about the attacks that need what it names, and about all those that need less. What it says of single
+//! images follows the findings of the attacks, which are corrected for the number of attacks on the model.
+
+use dualmd_names::ModelKind;
+use dualmd_stats::OperatingPoint;
+
+use crate::conclusion::{self, copied, told_apart};
+use crate::format::{grouped, rate};
+use crate::measure::minimum_detectable_auc;
+use crate::report::{
+    Advice, AttackResult, Finding, Found, Measurement, ModelReport, Release, Released, Strongest,
+    View,
+};
+
+/// The largest leak that may stay unseen where nothing was found: an attacker who is right 6 times in 10 about a member and a
+/// non-member.
+pub const UNSEEN: f64 = 0.60;
+
+/// No audit is asked for more images than this of either kind.
+const MOST_IMAGES: usize = 1_000_000;
+
+impl Released {
+    /// From the least to the most.
+    pub const ALL: [Self; 3] = [Self::Images, Self::Queries, Self::Weights];
+
+    /// For people.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Images => "Generated images",
+            Self::Queries => "Queries",
+            Self::Weights => "Weights",
+        }
+    }
+
+    /// What somebody can do with it.
+    pub fn holder(self) -> &'static str {
+        match self {
+            Self::Images => "sees images that the model generated",
+            Self::Queries => "lets the model work on images of their own",
+            Self::Weights => "runs the model at home, and does all of the above",
+        }
+    }
+
+    /// What an attack needs. One of which nothing is known may need everything.
+    pub fn needed(result: &AttackResult) -> Self {
+        match result.access.as_str() {
+            "black-box" => Self::Images,
+            "grey-box" => Self::Queries,
+            _ => Self::Weights,
+        }
+    }
+}
+
+impl Advice {
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Withhold => "do not publish",
+            Self::IfNoSecret => "only if the set is no secret",
+            Self::MeasureAgain => "measure again",
+            Self::NotTested => "not tested",
+            Self::NothingFound => "nothing found",
+        }
+    }
+}
+
+/// Could this model leave the house? A teacher must not, and a repeat is no product of its own.
+pub fn is_product(model: &ModelReport) -> bool {
+    !model.is_teacher() && model.defense != ModelKind::Part && model.repeat_of.is_none()
+}
+
+/// Three lines for every model that could be given out, or for all if none could be. Nothing for a void report.
+pub fn releases(models: &[ModelReport], looks: usize) -> Vec<Release> {
+    let attacked = || models.iter().filter(|m| m.attacks_run() > 0);
+    let mut shown: Vec<&ModelReport> = attacked().filter(|m| is_product(m)).collect();
+    if shown.is_empty() {
+        shown = attacked().collect();
+    }
+    let teachers: Vec<&ModelReport> = attacked().filter(|m| m.is_teacher()).collect();
+    let lines = |m| Released::ALL.map(|what| line(m, what, &teachers, looks));
+    shown.into_iter().flat_map(lines).collect()
+}
+
+/// One attack on one model, on the members that its finding is about.
+#[derive(Clone, Copy)]
+struct Look<'a> {
+    model: &'a ModelReport,
+    result: &'a AttackResult,
+    view: View,
+    measured: &'a Measurement,
+}
+
+impl Look<'_> {
+    /// How strong the claim is: a leak over the members that the model is judged on, over a half of them, members below others,
+    /// nothing.
+    fn rank(&self) -> (u8, f64) {
+        let own = self.view == self.model.primary;
+        let auc = self.measured.auc;
+        match self.measured.finding {
+            Finding::Leak if own => (3, auc),
+            Finding::Leak => (2, auc),
+            Finding::Inverted => (1, 1.0 - auc),
+            _ => (0, auc),
+        }
+    }
+}
+
+/// The looks that whoever holds `what` of a model has. A half counts where it shows something.
+fn looks_of(model: &ModelReport, what: Released) -> Vec<Look<'_>> {
+    let own = model.results.iter();
+    own.filter(|r| Released::needed(r) <= what)
+        .flat_map(|result| {
+            let views = conclusion::views(model).iter();
+            views.filter_map(move |&view| {
+                let measured = result.view(view)?;
+                let look = Look {
+                    model,
+                    result,
+                    view,
+                    measured,
+                };
+                (view == model.primary || look.rank().0 > 0).then_some(look)
+            })
+        })
+        .collect()
+}
+
+fn line(model: &ModelReport, what: Released, teachers: &[&ModelReport], looks: usize) -> Release {
+    let mut all = looks_of(model, what);
+    let tested = |m: &ModelReport| {
+        let mut own = m.results.iter();
+        own.any(|r| Released::needed(r) == what && r.pooled.is_some())
+    };
+    // The weights of a pair are the weights of both teachers: each remembers its own half by itself.
+    let both = model.is_pair() && what == Released::Weights;
+    let tested = match both {
+        true => teachers.len() > 1 && teachers.iter().all(|t| tested(t)),
+        false => tested(model),
+    };
+    if both {
+        all.extend(teachers.iter().flat_map(|t| looks_of(t, what)));
+    }
+    let best = all.iter().max_by(|a, b| {
+        let (a, b) = (a.rank(), b.rank());
+        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
+    let (advice, because) = advise(model, what, best, tested, both, looks);
+    Release {
+        model: model.name.clone(),
+        what,
+        attacks: all.iter().filter(|l| l.view == l.model.primary).count(),
+        strongest: best.map(|l| Strongest {
+            model: l.model.name.clone(),
+            attack: l.result.attack.clone(),
+            title: match l.model.name == model.name {
+                true => l.result.title.clone(),
+                false => format!("{} on {}", l.result.title, l.model.title),
+            },
+            members: l.view,
+            auc: l.measured.auc,
+            auc_ci: l.measured.auc_ci_adjusted,
+        }),
+        found: best.and_then(|l| found(&l.measured.tpr_at_fpr)),
+        found_groups: best
+            // A few near-duplicates are no reason to speak of groups.
+            .filter(|l| groups_of(l).is_some_and(|n| l.measured.n_members * 9 >= 10 * n))
+            .and_then(|l| {
+                let mut groups = l.model.by_groups.iter();
+                groups.find(|g| g.attack == l.result.attack && l.view == l.model.primary)
+            })
+            .and_then(|g| found(&g.tpr_at_fpr)),
+        advice,
+        because,
+    }
+}
+
+/// Groups of members that the attack of a look scored, where images have any.
+fn groups_of(look: &Look) -> Option<usize> {
+    let mut groups = look.model.by_groups.iter();
+    let own = groups.find(|g| g.attack == look.result.attack)?;
+    Some(own.member_groups)
+}
+
+/// The members found at the lowest rate of false alarms from 1 in 100 upwards that can be measured.
+pub fn found(points: &[OperatingPoint]) -> Option<Found> {
+    let asked = points
+        .iter()
+        .filter(|p| p.measurable && p.fpr > 0.0099 && p.fpr < 1.0);
+    let point = asked.min_by(|a, b| a.fpr.total_cmp(&b.fpr))?;
+    Some(Found {
+        found: point.tp,
+        of: point.n_members,
+        fpr: point.fpr,
+        by_guessing: point.fpr * point.n_members as f64,
+    })
+}
+
+/// The rules, in their order; the guide prints them.
+fn advise(
+    model: &ModelReport,
+    what: Released,
+    best: Option<&Look>,
+    tested: bool,
+    both: bool,
+    looks: usize,
+) -> (Advice, String) {
+    let rank = best.map_or(0, |l| l.rank().0);
+    if let Some(l) = best.filter(|_| rank > 0) {
+        let whom = match l.view == l.model.primary {
+            true => String::new(),
+            false => format!(" on {}", l.view.name()),
+        };
+        let who = match l.model.name == model.name {
+            true => String::new(),
+            false => format!(" against {}", l.model.title),
+        };
+        let auc = rate(l.measured.auc);
+        let shown = match rank {
+            1 => "ranks members below non-members, which an attacker can turn round",
+            _ => "tells members from non-members",
+        };
+        return (
+            Advice::Withhold,
+            format!("{}{who} {shown}: AUC {auc}{whom}.", l.result.title),
+        );
+    }
+    if let Some(copying) = copied(model) {
+        let (own, others) = (&copying.control.members, &copying.control.heldout);
+        return (
+            Advice::Withhold,
+            format!(
+                "The model generates copies of training images: {}, where as many unseen images explain {}.",
+                grouped(own.copies as i64),
+                grouped(others.copies as i64)
+            ),
+        );
+    }
+    let drawn = |name: &str| name.starts_with("generated");
+    let set = told_apart(model, looks)
+        .into_iter()
+        .find(|t| what == Released::Weights || drawn(&t.name));
+    if let Some(test) = set {
+        return (
+            Advice::IfNoSecret,
+            format!(
+                "No single image is told apart, but the training images taken together are (p = {}).",
+                crate::format::significant(test.p_value)
+            ),
+        );
+    }
+    if !tested {
+        let without = match (both, what) {
+            (true, _) => "They are the weights of both teachers: attack each of them.",
+            (_, Released::Images) => {
+                "No attack by generated images alone gave a result: let the audit draw some."
+            }
+            (_, Released::Queries) => "No attack by queries gave a result.",
+            (_, Released::Weights) => "No attack that evaluates the network gave a result.",
+        };
+        return (Advice::NotTested, without.to_owned());
+    }
+    let Some(l) = best else {
+        return (Advice::NotTested, "No attack gave a result.".to_owned());
+    };
+    let (m, n) = (l.measured.n_members, l.measured.n_nonmembers);
+    let comparisons = l.model.attacks_run();
+    let unseen = minimum_detectable_auc(m, n, comparisons);
+    if unseen > UNSEEN {
+        let enough = images_needed(m, n, comparisons);
+        let missing: Vec<String> = [(m, "members"), (n, "non-members")]
+            .into_iter()
+            .filter(|(have, _)| *have < enough)
+            .map(|(_, who)| format!("{} {who}", grouped(enough as i64)))
+            .collect();
+        return (
+            Advice::MeasureAgain,
+            format!(
+                "Nothing was found, but with {} members and {} non-members a leak of AUC {} would have gone unseen: measure with {}.",
+                grouped(m as i64),
+                grouped(n as i64),
+                rate(unseen),
+                missing.join(" and ")
+            ),
+        );
+    }
+    (
+        Advice::NothingFound,
+        format!(
+            "None of the attacks told members from non-members; leaks below AUC {} would have gone unseen.",
+            rate(unseen)
+        ),
+    )
+}
+
+/// The smallest number that, of whichever side has fewer, keeps no leak above [`UNSEEN`] from being seen.
+fn images_needed(members: usize, nonmembers: usize, comparisons: usize) -> usize {
+    let enough =
+        |k: usize| minimum_detectable_auc(members.max(k), nonmembers.max(k), comparisons) <= UNSEEN;
+    let (mut low, mut high) = (members.min(nonmembers), MOST_IMAGES);
+    while low + 1 < high {
+        let middle = low.midpoint(high);
+        if enough(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    // What is asked for is no more exact than the rule.
+    let step = match high {
+        0..=99 => 5,
+        100..=999 => 10,
+        _ => 100,
+    };
+    high.div_ceil(step) * step
+}
+
+/// What to do with a model, in one line, from its lines.
+pub fn headline(lines: &[&Release]) -> &'static str {
+    let of = |what: Released| {
+        let mut own = lines.iter().filter(|l| l.what == what);
+        own.next().map_or(Advice::NotTested, |l| l.advice)
+    };
+    let [images, queries, weights] = Released::ALL.map(of);
+    match (images, queries, weights) {
+        (Advice::Withhold, _, _) => "Do not publish the model, nor images from it.",
+        (Advice::NothingFound, _, Advice::NothingFound) => {
+            "Nothing stands against publishing the model, as far as these attacks go."
+        }
+        (Advice::NothingFound, _, Advice::Withhold) => {
+            "Publish generated images only. Do not publish the model."
+        }
+        (Advice::NothingFound, _, _) => {
+            "Publish generated images only, until more is known of the model."
+        }
+        (_, _, Advice::Withhold) | (_, Advice::Withhold, _) => {
+            "Do not publish the model. Of its images too little is known."
+        }
+        (Advice::IfNoSecret, _, _) | (_, _, Advice::IfNoSecret) => {
+            "Publish only if it is no secret that these images were used."
+        }
+        (_, _, Advice::NothingFound) => {
+            "Nothing was found with the weights. Its generated images were not measured well enough."
+        }
+        _ => "Measure again before anything is published.",
+    }
+}
+
+/// By guessing, in words: "less than 1", "1", "1 or 2", "about 15".
+pub fn by_guessing(expected: f64) -> String {
+    let whole = expected.round();
+    if (expected - whole).abs() < 0.05 && whole > 0.0 {
+        return grouped(whole as i64);
+    }
+    match expected {
+        e if e < 1.0 => "less than 1".into(),
+        e if e < 10.0 => format!("{} or {}", e.floor(), e.ceil()),
+        e => format!("about {}", grouped(e.round() as i64)),
+    }
+}
+
+impl Release {
+    /// The rate of false alarms that the count is for.
+    pub fn fpr(&self) -> Option<f64> {
+        self.found_groups.or(self.found).map(|f| f.fpr)
+    }
+}
+
+/// "finds 6 of 64 members, of which guessing finds less than 1; of people where groups are known.
+pub fn in_words(line: &Release) -> Option<String> {
+    let (found, whom) = match (&line.found_groups, &line.found) {
+        (Some(groups), _) => (groups, "groups"),
+        (None, Some(images)) => (images, "members"),
+        (None, None) => return None,
+    };
+    let half = match line.strongest.as_ref().map(|s| s.members) {
+        Some(View::Pooled) | None => String::new(),
+        Some(half) => format!(" of {}", half.name()),
+    };
+    Some(format!(
+        "finds {} of {} {whom}{half} (guessing: {})",
+        grouped(found.found as i64),
+        grouped(found.of as i64),
+        by_guessing(found.by_guessing)
+    ))
+}
+
+/// The lines of a model.
+pub fn of_model<'a>(releases: &'a [Release], model: &str) -> Vec<&'a Release> {
+    releases.iter().filter(|r| r.model == model).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::measure;
+    use dualmd_names::Defense;
+
+    /// An attack of some access on 100 members and 400 others, which finds all, or nothing.
+    fn attack(name: &str, access: &str, finds: bool) -> AttackResult {
+        let others: Vec<f64> = (0..400).map(f64::from).collect();
+        let members: Vec<f64> = (0..100)
+            .map(|i| f64::from(i) * 4.0 + if finds { 1000.0 } else { 0.0 })
+            .collect();
+        AttackResult {
+            access: access.into(),
+            pooled: measure(&members, &others, 1, &[0.1, 0.01], 0).ok(),
+            ..AttackResult::named(name)
+        }
+    }
+
+    fn model(name: &str, defense: Defense, results: Vec<AttackResult>) -> ModelReport {
+        ModelReport {
+            name: name.into(),
+            title: name.into(),
+            defense: defense.into(),
+            results,
+            ..ModelReport::default()
+        }
+    }
+
+    fn advice(releases: &[Release]) -> Vec<Advice> {
+        releases.iter().map(|r| r.advice).collect()
+    }
+
+    #[test]
+    fn who_holds_more_can_do_what_others_can() {
+        let one = model(
+            "one",
+            Defense::None,
+            vec![
+                attack("nn", "black-box", false),
+                attack("rediffuse", "grey-box", true),
+                attack("loss", "white-box", false),
+            ],
+        );
+        let found = releases(std::slice::from_ref(&one), 0);
+        assert_eq!(
+            advice(&found),
+            [Advice::NothingFound, Advice::Withhold, Advice::Withhold]
+        );
+        assert_eq!(
+            found.iter().map(|r| r.attacks).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
+        // The leak by queries is the strongest that whoever holds the weights has.
+        let strongest = found[2].strongest.as_ref().expect("an attack");
+        assert_eq!(strongest.attack, "rediffuse");
+        let counted = found[2].found.expect("measurable");
+        assert_eq!((counted.found, counted.of, counted.fpr), (100, 100, 0.01));
+        assert_eq!(
+            in_words(&found[2]).as_deref(),
+            Some("finds 100 of 100 members (guessing: 1)")
+        );
+        assert_eq!(
+            headline(&found.iter().collect::<Vec<_>>()),
+            "Publish generated images only. Do not publish the model."
+        );
+    }
+
+    #[test]
+    fn the_weights_of_a_pair_are_those_of_both_teachers() {
+        let pair = model(
+            "dualmd",
+            Defense::Dualmd,
+            vec![attack("nn", "black-box", false)],
+        );
+        let teacher = |name: &str, finds| ModelReport {
+            defense: ModelKind::Part,
+            ..model(
+                name,
+                Defense::None,
+                vec![attack("loss", "white-box", finds)],
+            )
+        };
+        let of = |teachers: Vec<ModelReport>| {
+            let mut all = vec![pair.clone()];
+            all.extend(teachers);
+            releases(&all, 0)
+        };
+        // Nobody attacked a teacher, or one of them only.
+        for few in [vec![], vec![teacher("teacher-1", false)]] {
+            let found = of(few);
+            assert_eq!(found.len(), 3, "teachers have no lines of their own");
+            assert_eq!(found[2].advice, Advice::NotTested, "{found:?}");
+        }
+        let found = of(vec![
+            teacher("teacher-1", false),
+            teacher("teacher-2", true),
+        ]);
+        assert_eq!(
+            advice(&found),
+            [Advice::NothingFound, Advice::NotTested, Advice::Withhold]
+        );
+        let strongest = found[2].strongest.as_ref().expect("an attack");
+        assert_eq!(strongest.model, "teacher-2");
+        assert!(found[2].because.contains("against teacher-2"), "{found:?}");
+        let found = of(vec![
+            teacher("teacher-1", false),
+            teacher("teacher-2", false),
+        ]);
+        assert_eq!(found[2].advice, Advice::NothingFound);
+    }
+
+    #[test]
+    fn few_images_are_no_answer() {
+        let few = |m: usize, n: usize| {
+            let spread = |n: usize| {
+                (0..n)
+                    .map(|i| (i as f64 + 0.5) / n as f64)
+                    .collect::<Vec<_>>()
+            };
+            let result = AttackResult {
+                access: "white-box".into(),
+                pooled: measure(&spread(m), &spread(n), 1, &[0.1, 0.01], 0).ok(),
+                ..AttackResult::named("loss")
+            };
+            releases(&[model("few", Defense::None, vec![result])], 0)
+                .pop()
+                .expect("a line")
+        };
+        let line = few(20, 40);
+        assert_eq!(line.advice, Advice::MeasureAgain);
+        // 0.5 + 1.96 sqrt((m + n + 1) / (12 m n)) at m = n = k is at most 0.60 from k = 65 on.
+        assert!(
+            line.because
+                .contains("measure with 65 members and 65 non-members."),
+            "{}",
+            line.because
+        );
+        // 40 non-members resolve no rate of 1 in 100; the next of the table is shown.
+        assert_eq!(line.found.map(|f| f.fpr), Some(0.1));
+        // 1,000 members need some more of the others only.
+        let line = few(1000, 20);
+        assert!(
+            line.because.ends_with("measure with 35 non-members."),
+            "{}",
+            line.because
+        );
+        assert_eq!(few(70, 70).advice, Advice::NothingFound);
+    }
+
+    #[test]
+    fn guessing_in_words() {
+        let said = [0.64, 1.0, 1.5, 5.12, 15.0, 15.3, 1234.0].map(by_guessing);
+        assert_eq!(
+            said,
+            [
+                "less than 1",
+                "1",
+                "1 or 2",
+                "5 or 6",
+                "15",
+                "about 15",
+                "1,234"
+            ]
+        );
+    }
+}

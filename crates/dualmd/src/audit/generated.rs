@@ -1,0 +1,221 @@
+//! Images that the model generated, given in place of the model: all that someone has who sees what is published.
+
+use super::case::Sides;
+use super::options::ScoreOptions;
+use crate::bail_usage;
+use crate::reporter::Reporter;
+use crate::stages::pictures::{self, as_seen, tensor_of_all};
+use anyhow::{Context, Result, bail};
+use dualmd_data::{ImageSet, LoadOptions, Record};
+use dualmd_diffusion::{Asked, Condition, Denoiser, DiffusionError, Foreign, NoiseSchedule};
+use dualmd_files::shown;
+use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_torch::Tensor;
+use std::collections::HashMap;
+
+/// A model of which nothing but images is known.
+#[derive(Debug)]
+pub struct Unseen {
+    source: String,
+    schedule: NoiseSchedule,
+    shape: [i64; 3],
+    images: usize,
+    /// Hash over the images.
+    fingerprint: String,
+}
+
+impl Unseen {
+    /// Reads the images: all of one size, and square.
+    ///
+    /// # Errors
+    /// They cannot be read; they are of several sizes, or not square.
+    pub fn open(source: &str, args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Self> {
+        let set = load(source, None, args, reporter)?;
+        let [c, h, w] = set.shape();
+        if h != w {
+            bail!(
+                "{}: the generated images are of {w} x {h}: only square ones can be audited yet",
+                shown(source)
+            );
+        }
+        let mut hasher = blake3::Hasher::new();
+        for record in &set.records {
+            hasher.update(record.id.as_str().as_bytes());
+        }
+        Ok(Self {
+            source: source.to_owned(),
+            schedule: NoiseSchedule::default(),
+            shape: [c as i64, h as i64, w as i64],
+            images: set.len(),
+            fingerprint: hasher.finalize().to_hex().to_string(),
+        })
+    }
+
+    /// What its answers depend on.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn refuses<T>(&self) -> dualmd_diffusion::Result<T> {
+        Err(DiffusionError::Foreign(format!(
+            "of this model nothing is there but {}: name the model too for attacks that ask it",
+            shown(&self.source)
+        )))
+    }
+}
+
+impl Denoiser for Unseen {
+    fn predict_noise(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        self.refuses()
+    }
+}
+
+impl Foreign for Unseen {
+    fn schedule(&self) -> &NoiseSchedule {
+        &self.schedule
+    }
+
+    fn is_told(&self) -> bool {
+        false
+    }
+
+    fn text_embeddings(&self, _: &[&str]) -> dualmd_diffusion::Result<Tensor> {
+        self.refuses()
+    }
+
+    fn sample_shape(&self) -> [i64; 3] {
+        self.shape
+    }
+
+    fn image_shape(&self) -> [i64; 3] {
+        self.shape
+    }
+
+    fn encode(&self, images: &Tensor) -> dualmd_diffusion::Result<Tensor> {
+        Ok(images.shallow_clone())
+    }
+
+    fn decode(&self, latents: &Tensor) -> dualmd_diffusion::Result<Tensor> {
+        Ok(latents.shallow_clone())
+    }
+
+    fn clip(&self) -> Option<f64> {
+        None
+    }
+
+    fn parameter_count(&self) -> Option<usize> {
+        None
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::from_iter([("images", self.images)])
+    }
+
+    fn notes(&self) -> Vec<String> {
+        vec![format!(
+            "nothing of the model was there but {} images that it generated: only attackers who see these are tested, and one who sees more images finds more",
+            self.images
+        )]
+    }
+
+    fn generates(&self) -> bool {
+        false
+    }
+
+    fn generate(&self, _: &Asked<'_>) -> dualmd_diffusion::Result<Tensor> {
+        self.refuses()
+    }
+}
+
+/// Does the attack need nothing but generated images and the samples?
+pub fn is_enough(spec: &AttackSpec) -> bool {
+    matches!(
+        spec.base(),
+        BaseAttack::Nearest | BaseAttack::NearestFeatures
+    )
+}
+
+/// The images that `args` give, as the model whose images have the shape of `images` draws them; `told`: of a model that is told captions, those
+/// for the samples' main captions, as many for each as are drawn. `None` if none are given.
+///
+/// # Errors
+/// They cannot be read; a caption for which there are too few.
+pub fn given(
+    images: &Sides,
+    told: bool,
+    args: &ScoreOptions,
+    reporter: &dyn Reporter,
+) -> Result<Option<Tensor>> {
+    let Some(source) = &args.generated else {
+        return Ok(None);
+    };
+    let shape = images.members.shape().map(|d| d as i64);
+    let set = load(source, Some(shape), args, reporter)?;
+    if !told {
+        return Ok(Some(tensor_of_all(&set)));
+    }
+    let texts = images
+        .texts()
+        .context("a model with text and no captions")?;
+    let mut places = Vec::new();
+    let mut of: HashMap<&str, std::vec::IntoIter<usize>> = by_caption(&set.records);
+    for own in &texts {
+        let caption = own.first().map_or("", String::as_str);
+        for _ in 0..args.draw.per_prompt {
+            let Some(place) = of.get_mut(caption).and_then(Iterator::next) else {
+                bail_usage!(
+                    "{}: too few images for the caption {:?}: {} are needed for each sample's (--per-prompt), each with its caption in metadata.jsonl",
+                    shown(source),
+                    caption,
+                    args.draw.per_prompt
+                );
+            };
+            places.push(place);
+        }
+    }
+    let records = places.iter().map(|&i| set.records[i].clone()).collect();
+    let chosen = ImageSet::new(set.source.clone(), None, records)?;
+    Ok(Some(tensor_of_all(&chosen)))
+}
+
+/// The places of the images of each caption, in their order.
+fn by_caption(records: &[Record]) -> HashMap<&str, std::vec::IntoIter<usize>> {
+    let mut of: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (i, record) in records.iter().enumerate() {
+        let caption = record.captions.first().map_or("", String::as_str);
+        of.entry(caption).or_default().push(i);
+    }
+    of.into_iter().map(|(k, v)| (k, v.into_iter())).collect()
+}
+
+fn load(
+    source: &str,
+    shape: Option<[i64; 3]>,
+    args: &ScoreOptions,
+    reporter: &dyn Reporter,
+) -> Result<ImageSet> {
+    let as_drawn = LoadOptions {
+        channels: shape.and_then(|s| u8::try_from(s[0]).ok()),
+        ..as_seen(shape)
+    };
+    let options = LoadOptions {
+        caption_column: args.caption_column.as_deref(),
+        alpha: args.alpha,
+        ..as_drawn
+    };
+    let set = pictures::load(source, &options, reporter)
+        .with_context(|| format!("--generated {}", shown(source)))?;
+    if set.len() < 2 {
+        bail_usage!(
+            "--generated {}: {} images, and at least 2 are needed",
+            shown(source),
+            set.len()
+        );
+    }
+    Ok(set)
+}
