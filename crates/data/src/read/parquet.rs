@@ -1,11 +1,13 @@
 //! Parquet tables in the form of Hugging Face image data sets.
 
 use std::collections::BTreeSet;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
 
 use ::parquet::basic::{Compression, Type as Physical};
-use ::parquet::file::reader::{ChunkReader, FileReader, SerializedFileReader};
+use ::parquet::errors::ParquetError;
+use ::parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
 use ::parquet::record::{Field, Row};
 use ::parquet::schema::types::Type;
 use bytes::Bytes;
@@ -18,13 +20,62 @@ const IMAGE: [&str; 2] = ["image", "img"];
 /// Keys of the file's own metadata.
 const LICENCE: [&str; 2] = ["licence", "license"];
 
+/// A source that ends: the parquet crate passes over as many elements as a damaged header claims, billions perhaps, without looking
+/// whether anything was there.
+struct Finite<R>(R);
+
+impl<R: ChunkReader> Length for Finite<R> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+}
+
+impl<R: ChunkReader> ChunkReader for Finite<R> {
+    type T = Ending<R::T>;
+
+    fn get_read(&self, start: u64) -> ::parquet::errors::Result<Self::T> {
+        let inner = self.0.get_read(start)?;
+        Ok(Ending { inner, empty: 0 })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ::parquet::errors::Result<Bytes> {
+        if start.saturating_add(length as u64) > self.len() {
+            return Err(ParquetError::EOF("a column beyond the end".into()));
+        }
+        self.0.get_bytes(start, length)
+    }
+}
+
+/// Calls in a row that may find nothing: whoever reads to the end needs one or two.
+const EMPTY_READS: u32 = 64;
+
+struct Ending<T> {
+    inner: T,
+    empty: u32,
+}
+
+impl<T: Read> Read for Ending<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        if n > 0 || buffer.is_empty() {
+            self.empty = 0;
+        } else {
+            self.empty += 1;
+        }
+        if self.empty > EMPTY_READS {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        Ok(n)
+    }
+}
+
 /// Whether a table has a column of pictures; None where it cannot be read.
 pub(super) fn has_pictures(path: &Path) -> Result<Option<bool>> {
     let Ok(file) = dualmd_files::open(path) else {
         return Ok(None);
     };
     let has = || {
-        let reader = SerializedFileReader::new(file).ok()?;
+        let reader = SerializedFileReader::new(Finite(file)).ok()?;
         let columns = reader.metadata().file_metadata().schema().get_fields();
         Some(columns.iter().any(|c| IMAGE.contains(&c.name())))
     };
@@ -51,7 +102,7 @@ fn read<R: ChunkReader + 'static>(
     place: &str,
     into: &mut Collector<'_>,
 ) -> Result<Option<String>> {
-    dualmd_files::quietly(|| read_rows(source, place, into)).unwrap_or_else(|| {
+    dualmd_files::quietly(|| read_rows(Finite(source), place, into)).unwrap_or_else(|| {
         Err(Error::format(
             place,
             "the table is damaged",
