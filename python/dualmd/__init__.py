@@ -1,4 +1,4 @@
-"""dualmd: diffusion models that keep their training images to themselves, and an audit of those that do not.
+"""dualmd: diffusion models with defences against membership inference, and an audit of how much any of them gives away.
 
     import dualmd
     found = dualmd.audit("my-model/", members="train/", nonmembers="heldout/")
@@ -8,11 +8,14 @@
 
 The model may also be a pipeline object of diffusers, or any callable (x, t, c) -> prediction: see `audit`, `Denoiser` and `serve`.
 
+For who trains with a script of their own: `split`, `DistillMD` and `DualMDPipeline` are the defences.
+
 The program is a compiled one. This package finds libtorch for it and starts it. torch is imported only to hand tensors to a callable
 of yours.
 """
 
 from .audit import Audit, audit, experiment
+from .defense import DistillMD, DualMDPipeline, Split, split
 from .denoiser import Denoiser, serve, serving
 from .engine import Engine, NoEngine, find, setup
 from .launcher import __version__, main
@@ -21,9 +24,12 @@ from .process import ProgramError, call
 __all__ = [
     "Audit",
     "Denoiser",
+    "DistillMD",
+    "DualMDPipeline",
     "Engine",
     "NoEngine",
     "ProgramError",
+    "Split",
     "__version__",
     "audit",
     "call",
@@ -33,4 +39,5 @@ __all__ = [
     "serve",
     "serving",
     "setup",
+    "split",
 ]

@@ -13,6 +13,7 @@ from typing import Any, Union
 
 from .adapters import denoiser_of_pipeline, is_pipeline
 from .denoiser import Denoiser, denoiser_of, serving
+from .flags import flags
 from .process import call
 from .report_types import ModelReport, Report, Verdict
 
@@ -73,7 +74,7 @@ class Audit:
 
 
 def audit(
-    model: StrPath | Mapping[str, StrPath] | Denoiser | Any,
+    model: StrPath | Mapping[str, StrPath] | Denoiser | Any = None,
     *,
     members: StrPath,
     nonmembers: StrPath,
@@ -87,17 +88,19 @@ def audit(
     `model`: a pipeline folder in the diffusers layout, or several by name; or a pipeline object of diffusers, of the classes in
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings of `dualmd.Denoiser`:
     `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, ... Pipelines and callables are asked where they are, in a thread of
-    this process. `members` and `nonmembers`: images that it was trained
+    this process. None with `generated="images/"`: nothing is there but images that it generated. `members` and `nonmembers`: images that it was trained
     on, and images of the same kind that it never saw (folder, parquet, npz...). `out`: folder of the audit (default: a new one
     in the temporary folder; with a folder of your own the same call goes on where it was stopped). Other options are those of
-    `dualmd audit` with underscores: `known_fraction=0.3`, `pair=(a, b)`, `batch=64`; `True` sets a flag, a list repeats the option.
+    `dualmd audit` with underscores: `known_fraction=0.3`, `pair=(a, b)`, `lora="lora.safetensors"`, `batch=64`; `True` sets a flag, a list repeats the option.
 
     Raises `ProgramError` with the program's own words, `NoEngine` where there is no libtorch, `KeyboardInterrupt` when stopped.
     """
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="dualmd-")) / "audit"
     own = {name: options.pop(name) for name in _SETTINGS if name in options}
     served: Denoiser | None = None
-    if isinstance(model, (str, os.PathLike)):
+    if model is None and (options.get("generated") or options.get("pair")):
+        arguments = ["audit"]
+    elif isinstance(model, (str, os.PathLike)):
         arguments = ["audit", os.fspath(model)]
     elif isinstance(model, Mapping):
         arguments = ["audit"]
@@ -120,7 +123,7 @@ def audit(
     images = ["--members", os.fspath(members), "--nonmembers", os.fspath(nonmembers), "--out", os.fspath(folder)]
     if attacks is not None:
         images += ["--attacks", ",".join(attacks)]
-    images += _flags(options)
+    images += flags(options)
     if served is None:
         call([*arguments, *images], quiet)
     else:
@@ -131,21 +134,5 @@ def audit(
 
 def experiment(file: StrPath, *, out: StrPath, quiet: bool = False, **options: Any) -> Audit:
     """Does everything that an experiment file asks for (`dualmd run`): trains, samples, attacks, reports."""
-    call(["run", os.fspath(file), "--out", os.fspath(out), *_flags(options)], quiet)
+    call(["run", os.fspath(file), "--out", os.fspath(out), *flags(options)], quiet)
     return Audit(out)
-
-
-def _flags(options: Mapping[str, Any]) -> list[str]:
-    flags: list[str] = []
-    for name, value in options.items():
-        flag = "--" + name.replace("_", "-")
-        if value is True:
-            flags.append(flag)
-        elif isinstance(value, tuple):
-            flags += [flag, *map(str, value)]
-        elif isinstance(value, list):
-            for one in value:
-                flags += [flag, str(one)]
-        elif value is not None and value is not False:
-            flags += [flag, str(value)]
-    return flags

@@ -43,21 +43,22 @@ def call(arguments: Sequence[str | os.PathLike[str]], quiet: bool = False) -> No
     assert stream is not None
     last: collections.deque[str] = collections.deque(maxlen=20)
     stopped = False
-    while True:
-        try:
-            for line in stream:
-                last.append(line)
-                if not quiet:
-                    sys.stderr.write(line)
-            child.wait()
-            break
-        except KeyboardInterrupt:
-            child.send_signal(signal.SIGKILL if stopped else signal.SIGINT)
-            stopped = True
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
+    with stream:
+        while True:
+            try:
+                for line in stream:
+                    last.append(line)
+                    if not quiet:
+                        sys.stderr.write(line)
+                child.wait()
+                break
+            except KeyboardInterrupt:
+                child.send_signal(signal.SIGKILL if stopped else signal.SIGINT)
+                stopped = True
+            except BaseException:
+                child.kill()
+                child.wait()
+                raise
     if stopped:
         raise KeyboardInterrupt
     if child.returncode:

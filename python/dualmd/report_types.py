@@ -410,7 +410,7 @@ class Found(Record):
     """Found."""
     fpr: float | None = None
     """Share of the non-members that may be called members."""
-    of: int | None = None
+    total: int | None = None
     """Of as many."""
 
 
@@ -741,7 +741,7 @@ class Release(Record):
     found: Found | None = None
     """The members that it finds, beside what guessing finds; null where too few non-members were scored to say."""
     found_groups: Found | None = None
-    """The same of whole groups (patients, artists), where images have any."""
+    """The same of whole groups (patients, artists), where there are clearly fewer of them than images."""
     model: str | None = None
     """Name of the model."""
     strongest: Strongest | None = None

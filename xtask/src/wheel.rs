@@ -355,7 +355,7 @@ fn check(workspace: &Workspace, wheel: &Path, engine: &Engine) -> Result<()> {
     if !dir.join("run/report.html").is_file() {
         bail!("the wheel's program made no report");
     }
-    for file in ["test_audit.py", "test_denoiser.py"] {
+    for file in ["test_audit.py", "test_defense.py", "test_denoiser.py"] {
         let mut tests = Command::new(trial.bin.join("python"));
         tests.arg(workspace.root.join("python/tests").join(file));
         trial.works("the tests of the Python package", tests, "")?;

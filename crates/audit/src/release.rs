@@ -192,7 +192,7 @@ pub fn found(points: &[OperatingPoint]) -> Option<Found> {
     let point = asked.min_by(|a, b| a.fpr.total_cmp(&b.fpr))?;
     Some(Found {
         found: point.tp,
-        of: point.n_members,
+        total: point.n_members,
         fpr: point.fpr,
         by_guessing: point.fpr * point.n_members as f64,
     })
@@ -382,7 +382,7 @@ pub fn in_words(line: &Release) -> Option<String> {
     Some(format!(
         "finds {} of {} {whom}{half} (guessing: {})",
         grouped(found.found as i64),
-        grouped(found.of as i64),
+        grouped(found.total as i64),
         by_guessing(found.by_guessing)
     ))
 }
@@ -449,7 +449,10 @@ mod tests {
         let strongest = found[2].strongest.as_ref().expect("an attack");
         assert_eq!(strongest.attack, "rediffuse");
         let counted = found[2].found.expect("measurable");
-        assert_eq!((counted.found, counted.of, counted.fpr), (100, 100, 0.01));
+        assert_eq!(
+            (counted.found, counted.total, counted.fpr),
+            (100, 100, 0.01)
+        );
         assert_eq!(
             in_words(&found[2]).as_deref(),
             Some("finds 100 of 100 members (guessing: 1)")

@@ -208,7 +208,7 @@ pub struct Found {
     /// Found.
     pub found: usize,
     /// Of as many.
-    pub of: usize,
+    pub total: usize,
     /// Share of the non-members that may be called members.
     pub fpr: f64,
     /// What guessing finds on average at that rate.

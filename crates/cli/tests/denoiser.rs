@@ -260,26 +260,32 @@ mod needs_python {
         command
     }
 
-    fn check(part: &str, args: &[&str]) {
+    fn check(script: &str, args: &[&str]) {
         let dir = tempfile::tempdir().unwrap();
         installed(dir.path());
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop/check_denoiser.py");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop");
         let output = in_python(dir.path())
-            .arg(script)
-            .arg(part)
+            .arg(folder.join(script))
             .args(args)
             .output()
             .expect("Python starts");
         let said = [output.stdout, output.stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success(), "{part}: {said}");
+        assert!(output.status.success(), "{script} {args:?}: {said}");
         println!("{said}");
     }
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn defences_of_other_training_scripts() {
+        let dir = tempfile::tempdir().unwrap();
+        check("check_defense.py", &[text(dir.path())]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn adapters_ask_networks_as_their_pipelines_do() {
-        check("networks", &[]);
+        check("check_denoiser.py", &["networks"]);
     }
 
     #[test]
@@ -290,10 +296,8 @@ mod needs_python {
         let model = model();
         let out = dir.path().join("out");
         std::fs::create_dir(&out).unwrap();
-        check(
-            "audits",
-            &[text(&model), text(&members), text(&others), text(&out)],
-        );
+        let folders = [text(&model), text(&members), text(&others), text(&out)];
+        check("check_denoiser.py", &[&["audits"][..], &folders].concat());
     }
 
     /// The server that the page of the protocol shows.

@@ -168,12 +168,12 @@ fn images_alone_are_audited_and_names_go_along() {
     // Members are counted as patients, too.
     let found = &leaks["verdict"]["releases"][0]["found"];
     assert_eq!(
-        (&found["found"], &found["of"]),
+        (&found["found"], &found["total"]),
         (&32.into(), &32.into()),
         "{found}"
     );
     let of_patients = &leaks["verdict"]["releases"][0]["found_groups"];
-    assert_eq!(of_patients["of"], 16, "{of_patients}");
+    assert_eq!(of_patients["total"], 16, "{of_patients}");
     assert!(
         said.contains("Do not publish the model, nor images from it."),
         "{said}"

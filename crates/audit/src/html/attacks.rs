@@ -322,7 +322,7 @@ fn groups(report: &Report) -> Markup {
                     tbody { @for m in models() { @for g in &m.by_groups { tr {
                         th scope="row" { (m.title) } td { (g.title) } td.n data-value=(g.auc) { (rate(g.auc)) } td.n { (interval(g.auc_ci)) }
                         @match release::found(&g.tpr_at_fpr) {
-                            Some(f) => { td.n data-value=(f.found) { (f.found) "/" (f.of) small { "guessing: " (release::by_guessing(f.by_guessing)) ", at " (fpr_name(f.fpr)) " false alarms" } } }
+                            Some(f) => { td.n data-value=(f.found) { (f.found) "/" (f.total) small { "guessing: " (release::by_guessing(f.by_guessing)) ", at " (fpr_name(f.fpr)) " false alarms" } } }
                             None => { td.n { "not measurable" } }
                         }
                         td.n { (g.member_groups) " / " (g.nonmember_groups) }

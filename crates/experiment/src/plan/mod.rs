@@ -215,6 +215,8 @@ impl Plan {
         if let Some(facts) = context.data.captions {
             warnings.extend(captions::check(&trainings, &experiment.train, facts)?);
         }
+        let models = schedule::targets(experiment);
+        warnings.extend(without_a_model(&experiment.audit, &models));
         Ok(Self {
             schema: SCHEMA,
             name: context.name.clone(),
@@ -235,7 +237,7 @@ impl Plan {
             ),
             distill: experiment.distill.clone(),
             trainings,
-            models: schedule::targets(experiment),
+            models,
             sample: experiment.sample.clone(),
             audit: experiment.audit.clone(),
             experiment_toml: experiment.to_toml()?,
@@ -359,6 +361,23 @@ fn check_dropout(
         );
     }
     Ok(())
+}
+
+/// Attacks that are asked for and run on no model of the experiment.
+fn without_a_model(audit: &Audit, models: &[Target]) -> Option<String> {
+    let unused: Vec<String> = audit
+        .attacks
+        .iter()
+        .filter(|attack| !models.iter().any(|model| model.attacks.contains(attack)))
+        .map(ToString::to_string)
+        .collect();
+    (!unused.is_empty()).then(|| {
+        format!(
+            "audit.attacks: no model of this experiment is attacked by {}: rounds@R and teacher-difference take a DualMD pair, most others a model with \
+             a network of its own",
+            unused.join(", ")
+        )
+    })
 }
 
 fn warnings(experiment: &Experiment, data: &DataFacts, hardware: &Hardware) -> Vec<String> {

@@ -145,6 +145,24 @@ fn the_pair_is_audited_through_its_images_only() {
 }
 
 #[test]
+fn an_attack_without_a_model_is_said() {
+    let warned = |sets: &[&str]| {
+        let warnings = plan(sets).warnings;
+        warnings
+            .into_iter()
+            .find(|w| w.starts_with("audit.attacks"))
+    };
+    let attacks = "audit.attacks=[\"loss\", \"rounds@2\", \"teacher-difference\"]";
+    assert_eq!(warned(&[attacks]), None, "the demo has a pair");
+    let alone = "models=[{name = \"baseline\", defense = \"none\"}]";
+    let said = warned(&[attacks, alone]).unwrap();
+    assert!(
+        said.contains("attacked by rounds@2, teacher-difference: "),
+        "{said}"
+    );
+}
+
+#[test]
 fn what_looks_at_images_alone_is_asked_of_all_that_draw() {
     let plan = plan(&["audit.attacks=[\"loss\", \"nn-features\", \"nn\"]"]);
     for target in &plan.models {

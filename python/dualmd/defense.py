@@ -1,0 +1,269 @@
+"""The defences for whoever trains with a script of their own: a split into halves, DistillMD's targets, a pipeline of two that take turns.
+
+    split = dualmd.split("photos/", members=1000, nonmembers=1000, out="split.json", copy_to="sides/")
+    split.d1, split.d2                          # train teacher 1 and teacher 2 on these
+
+    distill = dualmd.DistillMD(teacher_1, teacher_2, split)
+    target = distill.target(x_t, t, condition, names)       # in the student's loop, in place of the noise
+    loss = mse_loss(student(x_t, t, condition).sample, target)
+
+    pipe = dualmd.DualMDPipeline(pipe_1, pipe_2)            # the two teachers, alternating while they draw
+
+torch is imported when the first target is asked for or the first pipeline is made.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union
+
+from .flags import flags
+from .process import call
+
+StrPath = Union[str, "os.PathLike[str]"]
+
+# Samplers whose step needs the present prediction alone. Others keep earlier ones and would mix those of both models.
+_WITHOUT_MEMORY = (
+    "DDIMScheduler",
+    "DDPMScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "FlowMatchEulerDiscreteScheduler",
+)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image of a split."""
+
+    id: str
+    """Its content id."""
+    name: str | None
+    """Its name where it came from: the file's, the row's number, or what `id_column` says."""
+    half: int | None
+    """1 or 2 of a member, None of a non-member."""
+    group: str | None
+    """What it was kept together with."""
+
+
+class Split:
+    """A split file: who is a member, and of which half."""
+
+    def __init__(self, file: StrPath) -> None:
+        """Reads a split that `dualmd split` or a run wrote."""
+        self.file = Path(file)
+        content = json.loads(self.file.read_text(encoding="utf-8"))
+        if not isinstance(content, Mapping) or "members" not in content or "nonmembers" not in content:
+            raise ValueError(f"{self.file} is no split: name a file that dualmd split wrote")
+        self.hash: str = content.get("hash", "")
+
+        def images(side: str) -> list[Image]:
+            return [Image(one["id"], one.get("name"), one.get("half"), one.get("group")) for one in content[side]]
+
+        self.members = images("members")
+        """All members."""
+        self.nonmembers = images("nonmembers")
+        """Images that no model may see."""
+        self._by_key: dict[str, Image | None] = {}
+        for image in [*self.members, *self.nonmembers]:
+            for key in {image.id, image.name or image.id}:
+                # Two images of one name can be told by their ids only.
+                self._by_key[key] = image if key not in self._by_key else None
+
+    @property
+    def d1(self) -> list[Image]:
+        """Members of the first half, which teacher 1 is trained on."""
+        return [image for image in self.members if image.half == 1]
+
+    @property
+    def d2(self) -> list[Image]:
+        """Members of the second half, which teacher 2 is trained on."""
+        return [image for image in self.members if image.half == 2]
+
+    def __getitem__(self, key: str) -> Image:
+        """An image by its name or its content id."""
+        try:
+            image = self._by_key[key]
+        except KeyError:
+            raise KeyError(f"{key!r} is no name or id of {self.file}") from None
+        if image is None:
+            raise KeyError(f"several images of {self.file} are called {key!r}: use their content ids")
+        return image
+
+    def __repr__(self) -> str:
+        return f"Split({str(self.file)!r}: {len(self.d1)} + {len(self.d2)} members, {len(self.nonmembers)} non-members)"
+
+
+def split(data: StrPath, *, members: int, out: StrPath | None = None, nonmembers: int | None = None, quiet: bool = True, **options: Any) -> Split:
+    """Draws members, in two halves, and non-members from an image set: near-duplicates and groups stay together.
+
+    `out`: where the split file goes (default: a temporary one). Other options are those of `dualmd split` with underscores:
+    `group_column="patient"`, `copy_to="sides/"`, `seed=1`.
+    """
+    file = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="dualmd-")) / "split.json"
+    more = flags({"nonmembers": nonmembers, **options})
+    call(["split", os.fspath(data), "--members", str(members), "--out", os.fspath(file), *more], quiet)
+    return Split(file)
+
+
+class DistillMD:
+    """The targets of DistillMD (Algorithm 2 of the paper): for each image what the teacher predicts that never saw it."""
+
+    def __init__(self, teacher_1: Callable[..., Any], teacher_2: Callable[..., Any], split: Split | StrPath) -> None:
+        """`teacher_1` was trained on D1, `teacher_2` on D2: networks of diffusers, or any `(x_t, t, condition)` -> prediction, of the kind
+        that the student is to predict. They are set to evaluation where they can be.
+        """
+        for teacher in (teacher_1, teacher_2):
+            if not callable(teacher):
+                raise TypeError(f"a teacher is a network or a callable (x_t, t, condition) -> prediction, not {type(teacher).__name__}")
+            if hasattr(teacher, "eval"):
+                teacher.eval()
+        self.teachers = (teacher_1, teacher_2)
+        self.split = split if isinstance(split, Split) else Split(split)
+
+    def stranger(self, image: str) -> int:
+        """Which teacher never saw an image: 2 of D1, 1 of D2. `image`: a name or a content id."""
+        half = self.split[image].half
+        if half not in (1, 2):
+            raise ValueError(f"{image!r} is no member of {self.split.file}: the student is trained on members alone")
+        return 3 - half
+
+    def target(self, x_t: Any, t: Any, condition: Any = None, images: Sequence[str] = ()) -> Any:
+        """What the student is to predict for a batch, without gradients.
+
+        `x_t`: noisy images [B, ...], `t`: timesteps [B]. `condition`: None; or a tensor or list of B rows, which the teachers are given
+        third (`encoder_hidden_states` of a conditional U-Net); or a dict of such, given by name. `images`: the name or content id of each
+        image. Each teacher is asked for its own rows only.
+        """
+        torch = importlib.import_module("torch")
+        n = len(x_t)
+        if len(images) != n:
+            raise ValueError(f"{n} noisy images and {len(images)} names: one for each is needed")
+        if len(t) != n:
+            raise ValueError(f"{n} noisy images and {len(t)} timesteps: one for each is needed")
+        strangers = [self.stranger(image) for image in images]
+        out: Any = None
+        with torch.no_grad():
+            for which in (1, 2):
+                rows = [row for row, stranger in enumerate(strangers) if stranger == which]
+                if not rows:
+                    continue
+                at = torch.tensor(rows, device=x_t.device)
+                said = _asked(self.teachers[which - 1], x_t[at], t[at.to(t.device)], _rows(condition, rows, n))
+                if tuple(said.shape) != (len(rows), *x_t.shape[1:]):
+                    raise ValueError(f"teacher {which} answered {tuple(said.shape)} to noisy images {(len(rows), *x_t.shape[1:])}")
+                if out is None:
+                    out = torch.empty((n, *said.shape[1:]), dtype=said.dtype, device=said.device)
+                out[at.to(out.device)] = said.to(out.device, out.dtype)
+        return out
+
+
+def _rows(condition: Any, rows: list[int], n: int) -> Any:
+    """The rows of a condition that belong to some images."""
+    if isinstance(condition, Mapping):
+        return {name: _rows(value, rows, n) for name, value in condition.items()}
+    if condition is None:
+        return None
+    if len(condition) != n:
+        raise ValueError(f"{n} noisy images and a condition of {len(condition)} rows: one for each is needed")
+    if isinstance(condition, (list, tuple)):
+        return [condition[row] for row in rows]
+    torch = importlib.import_module("torch")
+    return condition[torch.tensor(rows, device=condition.device)]
+
+
+def _asked(teacher: Callable[..., Any], x_t: Any, t: Any, condition: Any) -> Any:
+    if condition is None:
+        said = teacher(x_t, t)
+    elif isinstance(condition, Mapping):
+        said = teacher(x_t, t, **condition)
+    else:
+        said = teacher(x_t, t, condition)
+    said = getattr(said, "sample", said)
+    return said[0] if isinstance(said, tuple) else said
+
+
+def DualMDPipeline(first: Any, second: Any = None, *, adapters: tuple[str, str] | None = None) -> Any:
+    """A pipeline of diffusers in which two models take turns from step to step: the first takes the first (noisiest) step.
+
+    `second`: a pipeline of the same class with the other model. Or `adapters`: the names of two LoRAs that are loaded into `first`
+    (`load_lora_weights(..., adapter_name=...)`), so that one base serves both. What comes back is used as `first` is; encoders,
+    scheduler and all else are its own. Samplers that keep earlier predictions are refused: they would mix both models'.
+
+    It protects images that are given out, not the weights: whoever has the pipeline has both models.
+    """
+    if (second is None) == (adapters is None):
+        raise TypeError("give the second pipeline, or the names of two adapters of the first")
+    part = next((name for name in ("unet", "transformer") if getattr(first, name, None) is not None), None)
+    if part is None:
+        raise TypeError(f"{type(first).__name__} has no unet and no transformer: it is no pipeline whose models can take turns")
+    network = getattr(first, part)
+    other = None
+    if second is not None:
+        if type(second) is not type(first):
+            raise TypeError(f"a {type(first).__name__} and a {type(second).__name__} cannot take turns")
+        other = getattr(second, part)
+        differ = [key for key in ("in_channels", "sample_size", "cross_attention_dim") if _config(network, key) != _config(other, key)]
+        if differ:
+            raise ValueError(f"the two models differ in {', '.join(differ)}: they cannot take turns")
+    scheduler = type(first.scheduler).__name__
+    if scheduler not in _WITHOUT_MEMORY:
+        raise ValueError(
+            f"{scheduler} keeps earlier predictions, which would mix both models': set pipe.scheduler to one of {', '.join(_WITHOUT_MEMORY)} "
+            "before (DDIMScheduler.from_config(pipe.scheduler.config))"
+        )
+    pipe = copy.copy(first)
+    # As an attribute alone: the pipeline's record of its parts stays that of the first model.
+    pipe.__dict__[part] = _turns(network, other, adapters)
+    return pipe
+
+
+def _config(network: Any, key: str) -> Any:
+    return getattr(getattr(network, "config", None), key, None)
+
+
+def _turns(first: Any, second: Any, adapters: tuple[str, str] | None) -> Any:
+    """A network that is one of two, step by step."""
+    module = importlib.import_module("torch.nn").Module
+
+    class TakingTurns(module):  # type: ignore[misc,valid-type]
+        """Asks one network or the other. A new timestep is a new step; one above the last begins a new image."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = first
+            if second is not None:
+                self.second = second
+            self.last: float | None = None
+            self.turn = 0
+
+        def __getattr__(self, name: str) -> Any:
+            try:
+                return super().__getattr__(name)
+            except AttributeError:
+                # Configuration, number format and whatever else a pipeline asks of its network.
+                return getattr(super().__getattr__("first"), name)
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
+            if timestep is None:
+                raise TypeError("the network was asked without a timestep, by which turns are told")
+            now = float(timestep.flatten()[0]) if hasattr(timestep, "flatten") else float(timestep)
+            if self.last is None or now > self.last:
+                self.turn = 0
+            elif now < self.last:
+                self.turn = 1 - self.turn
+            self.last = now
+            if adapters is not None:
+                self.first.set_adapter(adapters[self.turn])
+                return self.first(*args, **kwargs)
+            return (self.second if self.turn else self.first)(*args, **kwargs)
+
+    return TakingTurns()
