@@ -204,6 +204,23 @@ fn images_alone_are_audited_and_names_go_along() {
         ])
     );
 
+    // What the images are worth is not measured again while nothing has changed: the file of the first call stands.
+    let file = at("audit-own").join("utility/model.json");
+    let mut kept = json(&file);
+    assert!(
+        kept["of"].as_str().is_some_and(|of| of.len() == 64),
+        "{kept}"
+    );
+    kept["copies"][0]["n_members"] = 12_345.into();
+    std::fs::write(&file, kept.to_string()).unwrap();
+    run("own");
+    assert_eq!(json(&file)["copies"][0]["n_members"], 12_345);
+    generated("own", &|i| picture("drawn again", i));
+    run("own");
+    assert_eq!(json(&file)["copies"][0]["n_members"], 32);
+    let data = &json(&at("audit-own").join("plan.json"))["data"];
+    assert_ne!(data["members_blake3"], data["nonmembers_blake3"]);
+
     // An attack that asks the model needs one; so do images that are of two models.
     let (line, _) = audit("own", &["--attacks", "nn,loss"]);
     let said = fail(&line.iter().map(String::as_str).collect::<Vec<_>>());

@@ -52,8 +52,8 @@ pub mod uncertainty;
 pub use copies::{Copies, FALSE_COPIES, Likeness, copies};
 pub use error::{MetricsError, Result};
 pub use extract::{
-    EfficientNetLite0, Extracted, Extractor, InceptionFid, Layer, Pixels, Places, Sscd, SscdForm,
-    TorchScriptInception, in_batches,
+    EfficientNetLite0, Extracted, Extractor, InceptionFid, Layer, Logits, Pixels, Places, Sscd,
+    SscdForm, TorchScriptInception, in_batches,
 };
 pub use features::Features;
 pub use frechet::{

@@ -80,6 +80,12 @@ pub struct AuditData {
     pub members: usize,
     /// Non-members.
     pub nonmembers: usize,
+    /// BLAKE3 over the members' content ids in ascending order: which images these were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members_blake3: Option<String>,
+    /// The same of the non-members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonmembers_blake3: Option<String>,
 }
 
 /// A network.

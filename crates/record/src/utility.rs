@@ -24,6 +24,9 @@ pub struct Utility {
     /// What was to be measured when the file was written. A run that asks for something else measures again.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "if_known")]
     pub asked: Option<Asked>,
+    /// Hash over all that the file follows from, where an audit measured: while it is the same, nothing is measured again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
 }
 
 impl RunFile for Utility {}

@@ -74,7 +74,7 @@ pub fn page(report: &Report) -> String {
                 meta name="generator" content="dualmd";
                 title { "Membership audit: " (name) }
                 link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLE)) (PreEscaped(margins(report, &name))) }
             }
             body {
                 main {
@@ -90,6 +90,29 @@ pub fn page(report: &Report) -> String {
         }
     }
     .into_string()
+}
+
+/// What stands at the foot of every printed page: the run, its date, and the page's number.
+fn margins(report: &Report, name: &str) -> String {
+    let date = top::plan(report, "/created").map_or_else(String::new, |d| top::date(&d));
+    let foot = quoted(&[name, &date].join("  ·  "));
+    format!(
+        "@page {{ @bottom-left {{ content: {foot}; font: 8px sans-serif; }} @bottom-right {{ content: counter(page) \" / \" counter(pages); font: 8px sans-serif; }} }}"
+    )
+}
+
+/// Text as a string of CSS: whatever could end it, or the style, is written by its number.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for c in text.chars().take(120) {
+        if c.is_alphanumeric() || " ·-_.,:+".contains(c) {
+            out.push(c);
+        } else {
+            out.push_str(&format!("\\{:x} ", c as u32));
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// A figure with a caption that states what is to be seen.
@@ -129,5 +152,21 @@ fn chip_of(advice: Advice) -> Markup {
             }
             (advice.words())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_name_cannot_leave_its_string_in_the_style() {
+        assert_eq!(quoted("a b-1.0"), "\"a b-1.0\"");
+        let evil = quoted("\"; } </style><script>\n\\");
+        assert!(
+            !evil[1..evil.len() - 1].contains(['"', '<', '>', ';', '}', '\n']),
+            "{evil}"
+        );
+        assert!(evil.contains("\\22 ") && evil.contains("\\5c "), "{evil}");
     }
 }

@@ -133,6 +133,9 @@ pub fn section(report: &Report) -> Markup {
         ("D2", "/data/d2"),
         ("Non-members", "/data/nonmembers"),
         ("Split hash", "/split_hash"),
+        ("Hash of the members", "/data/members_blake3"),
+        ("Hash of the non-members", "/data/nonmembers_blake3"),
+        ("Generated images", "/audit/generated"),
     ]);
     let mut machine = facts(&[
         ("dualmd", "/versions/dualmd"),

@@ -80,7 +80,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
 }
 
 /// `2026-11-24T05:09:00Z` as `24 November 2026, 05:09 UTC`; anything else as it is.
-fn date(text: &str) -> String {
+pub fn date(text: &str) -> String {
     const MONTHS: [&str; 12] = [
         "January",
         "February",

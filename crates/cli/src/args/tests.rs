@@ -288,3 +288,137 @@ fn tables_are_named_and_image_sets_are_pairs() {
         refused(&format!("dualmd reproduce {wrong}"));
     }
 }
+
+/// The pages that a user reads.
+fn pages() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut folders = vec![root.join("docs")];
+    let mut pages = vec![root.join("README.md"), root.join("python/README.md")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension().and_then(|e| e.to_str()) {
+                _ if path.is_dir() => folders.push(path),
+                Some("md") => pages.push(path),
+                _ => {}
+            }
+        }
+    }
+    pages
+}
+
+/// The words of a line as a shell takes them; without a comment at its end.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut quote, mut begun) = (vec![String::new()], None, false);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(q), c) if q == c => quote = None,
+            (None, '"' | '\'') => (quote, begun) = (Some(c), true),
+            (None, ' ') if begun => (words, begun) = ([words, vec![String::new()]].concat(), false),
+            (None, ' ') => {}
+            (None, '#') if !begun => break,
+            (_, c) => {
+                words.last_mut().unwrap().push(c);
+                begun = true;
+            }
+        }
+    }
+    if !begun {
+        words.pop();
+    }
+    words
+}
+
+/// Commands that pages print: those on lines of their own, which must be understood as they stand; and those in running text.
+fn printed(page: &str) -> (Vec<String>, Vec<String>) {
+    let joined = page.replace("\\\n", " ");
+    let lines = joined.lines().map(str::trim_start);
+    let whole = lines
+        .filter(|l| l.starts_with("dualmd "))
+        .map(str::to_owned);
+    let quoted = page.split('`').skip(1).step_by(2);
+    let inline = quoted.filter(|q| q.starts_with("dualmd ") && !q.contains('\n'));
+    (whole.collect(), inline.map(str::to_owned).collect())
+}
+
+/// Does a command have what a line names? `Err`: what it lacks. Of the Python package's own command nothing is known here.
+fn known(words: &[String]) -> Result<(), String> {
+    let program = Cli::command();
+    let mut command = &program;
+    for word in words.iter().skip(1) {
+        match command.find_subcommand(word) {
+            Some(found) => command = found,
+            None => break,
+        }
+    }
+    let first = words.get(1).map_or("", String::as_str);
+    if std::ptr::eq(command, &program) && !first.starts_with('-') && first != "setup" {
+        return Err(format!("no command {first}"));
+    }
+    let all: Vec<&clap::Arg> = command
+        .get_arguments()
+        .chain(program.get_arguments())
+        .collect();
+    let has = |flag: &str| all.iter().any(|a| a.get_long() == Some(flag));
+    let flags = words.iter().filter_map(|w| w.strip_prefix("--"));
+    let missing: Vec<&str> = flags
+        .map(|f| f.split('=').next().unwrap_or(f))
+        .filter(|f| !has(f) && !["help", "version"].contains(f))
+        .collect();
+    match missing.as_slice() {
+        [] => Ok(()),
+        missing => Err(format!("no --{}", missing.join(", --"))),
+    }
+}
+
+#[test]
+fn the_commands_of_the_documents_are_understood() {
+    let (mut read, mut wrong) = (0, Vec::new());
+    for page in pages() {
+        let text = std::fs::read_to_string(&page).unwrap();
+        let name = page.file_name().unwrap().to_string_lossy().into_owned();
+        let (whole, inline) = printed(&text);
+        for line in &whole {
+            let words = words(line);
+            // Three dots stand for what is said elsewhere, but where they are a value.
+            let dots = |i: usize| words[i] == "..." && !words[i - 1].starts_with("--");
+            let result = match (1..words.len()).any(dots) || words[1] == "setup" {
+                true => known(&words),
+                false => Cli::try_parse_from(&words)
+                    .map(drop)
+                    .map_err(|e| e.to_string()),
+            };
+            read += 1;
+            wrong.extend(result.err().map(|why| format!("{name}: {line}: {why}")));
+        }
+        for line in &inline {
+            let found = known(&words(line));
+            read += 1;
+            wrong.extend(found.err().map(|why| format!("{name}: `{line}`: {why}")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(read > 150, "{read} commands were found");
+}
+
+#[test]
+fn a_wrong_command_of_a_document_would_be_found() {
+    assert_eq!(
+        words("dualmd sample m --prompt \"a red chair\" -o 'x y'/ photos/#member  # why"),
+        [
+            "dualmd",
+            "sample",
+            "m",
+            "--prompt",
+            "a red chair",
+            "-o",
+            "x y/",
+            "photos/#member"
+        ]
+    );
+    let lacks = |line: &str| known(&words(line)).unwrap_err();
+    assert_eq!(lacks("dualmd audits x"), "no command audits");
+    assert_eq!(lacks("dualmd audit x --fail-off leak ..."), "no --fail-off");
+    assert_eq!(lacks("dualmd export images --lora"), "no --lora");
+    known(&words("dualmd export images x --split=s -q")).unwrap();
+}

@@ -5,8 +5,7 @@ use anyhow::Result;
 use dualmd::experiment::Key;
 use dualmd::presets::PRESETS;
 use dualmd_attack::{AttackInfo, Space, nn, similarity};
-use dualmd_names::BlackBox;
-use dualmd_names::{AttackSpec, Defense, Similarity};
+use dualmd_names::{AttackSpec, BaseAttack, BlackBox, Defense, Similarity};
 use std::process::ExitCode;
 
 /// Prints a table.
@@ -22,8 +21,13 @@ pub fn list(what: Listing) -> Result<ExitCode> {
             let black_boxes = black_boxes.map(|attack| nn::info(attack, 0, ""));
             for info in infos.into_iter().chain(similar).chain(black_boxes) {
                 let access = serde_json::to_value(info.access)?;
+                let usual = info.name.parse().is_ok_and(|spec: AttackSpec| {
+                    let base = spec.base();
+                    base == BaseAttack::Nearest || base.is_usual(false)
+                });
                 outln!(
-                    "{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
+                    "{}{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
+                    if usual { "* " } else { "" },
                     info.name,
                     info.title,
                     access.as_str().unwrap_or_default(),
@@ -34,7 +38,8 @@ pub fn list(what: Listing) -> Result<ExitCode> {
                 )?;
             }
             outln!(
-                "NAME@T is the attack at timestep T (sima@50), NAME+flip its mean over both mirror images (loss+flip), \
+                "* is run by `dualmd audit` of a model without text where no attacks are named.\n\
+                 NAME@T is the attack at timestep T (sima@50), NAME+flip its mean over both mirror images (loss+flip), \
                  NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds.\n\
                  Of text-to-image models: NAME+captions tries all captions of an image (loss+captions); sim-mean and pw-... compare an \
                  image with what its caption draws, and rounds@R with what a pair draws for it in R rounds, the first model beginning \

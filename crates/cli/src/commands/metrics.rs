@@ -76,7 +76,7 @@ fn print_distances(images: &ImageQuality, theirs: Option<&ToStatistics>) -> Resu
     if let Some(frechet) = &images.frechet {
         let [low, high] = frechet.ci;
         let range = format!("{low:.4} to {high:.4}");
-        line("Frechet distance", frechet.distance.value, range)?;
+        line("Fréchet distance", frechet.distance.value, range)?;
         let floor = &frechet.floor;
         let n = format!("{} images a side", floor.n);
         line("  generated and real", floor.generated_real.mean, n.clone())?;

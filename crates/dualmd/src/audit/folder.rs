@@ -12,13 +12,15 @@ use crate::session::Session;
 use crate::stages::attack::{weight_set, write_exposed};
 use crate::stages::held::Held;
 use crate::stages::sample::{Generator, Side, write_nearest};
-use crate::stages::score::{Label, parts};
+use crate::stages::score::{self, Label, parts};
+use crate::stages::watched::Watched;
 use crate::stages::{RunFolder, blind, copies, create_folder, remove, sets, shadow, utility};
 use crate::{choices, machine};
 use anyhow::Result;
 use dualmd_data::{ImageSet, Record, Split};
 use dualmd_diffusion::{Given, Model};
 use dualmd_files::shown;
+use dualmd_metrics::Extractor;
 use dualmd_names::AttackSpec;
 use dualmd_record::plan::{
     AuditData, AuditHardware, AuditNetwork, AuditPlan, AuditSettings, AuditShadow, AuditedModel,
@@ -28,9 +30,13 @@ use dualmd_torch::Tensor;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+/// Version of what is measured of generated images; a change of any of its numbers raises it.
+const MEASURES: u32 = 1;
+
 /// What the generated images are worth, where the weights of a feature network are at hand, and how many are copies.
 /// `for_members`: those drawn for members' captions, all of an unconditional model.
 fn write_utility(
+    session: &Session,
     case: &Case,
     run: &RunFolder,
     name: &str,
@@ -53,8 +59,57 @@ fn write_utility(
     }
     let members = x.narrow(0, 0, n);
     let heldout = x.narrow(0, n, others);
-    let mut measured = Utility::default();
-    if let Some(extractor) = utility::extractor(features, weights, sides, device)? {
+    let extractor = utility::extractor(features, weights, sides, device)?;
+    let likened = copies::likenesses(choices::Copies::Auto, None, sides)?;
+    // The same images, measured by the same networks, need not be measured again.
+    let some = x.narrow(0, 0, 2);
+    let probe = |extractor: &dyn Extractor| -> Result<(String, String)> {
+        let found = utility::extract(extractor, &some.to_device(device))?.features;
+        let row = found.rows().flatten().copied().collect::<Vec<f32>>();
+        Ok((
+            extractor.name(),
+            score::hash_tensor(&Tensor::from_slice(&row))?,
+        ))
+    };
+    let by: Vec<(String, String)> = extractor
+        .iter()
+        .map(AsRef::as_ref)
+        .chain(likened.iter().map(|(network, _)| network.as_ref()))
+        .map(probe)
+        .collect::<Result<_>>()?;
+    let per_prompt = case.images.texts().map(|_| per_prompt);
+    let of = (
+        MEASURES,
+        by,
+        [x, generated, for_members]
+            .map(score::hash_tensor)
+            .into_iter()
+            .collect::<Result<Vec<_>>>()?,
+        (n, per_prompt, seed),
+    );
+    let of = blake3::hash(serde_json::to_string(&of)?.as_bytes())
+        .to_hex()
+        .to_string();
+    let before: Option<Utility> = dualmd_record::read_if_usable(&run.utility(name))?;
+    if before.is_some_and(|before| before.of.as_deref() == Some(&of)) {
+        return Ok(());
+    }
+    let watched = |network: Box<dyn Extractor>, what, images: i64| -> Box<dyn Extractor> {
+        let reporter = session.reporter.clone();
+        Box::new(Watched::new(
+            network,
+            reporter,
+            what,
+            images.unsigned_abs() as usize,
+        ))
+    };
+    let mut measured = Utility {
+        of: Some(of),
+        ..Utility::default()
+    };
+    if let Some(extractor) = extractor {
+        let drawn = for_members.size()[0];
+        let extractor = watched(extractor, "quality", n + others + drawn);
         let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
         let real = utility::Real {
             heldout: features(&heldout)?.features,
@@ -62,9 +117,12 @@ fn write_utility(
         };
         measured = utility::measure(&features(for_members)?, &real, seed);
     }
-    let likened = copies::likenesses(choices::Copies::Auto, None, sides)?;
+    let drawn = generated.size()[0];
+    let likened = likened
+        .into_iter()
+        .map(|(network, likeness)| (watched(network, "copies", n + others + drawn), likeness))
+        .collect();
     let ids: Vec<&str> = inside.records.iter().map(|r| r.id.as_str()).collect();
-    let per_prompt = case.images.texts().map(|_| per_prompt);
     let sides = copies::Sides::new(likened, &members, &heldout)?;
     measured.copies = Some(sides.measure(generated, per_prompt, &ids, seed)?);
     create_folder(&run.0.join("utility"))?;
@@ -293,7 +351,7 @@ fn model(
     };
     // Attacks do not wait for what the images are worth.
     let drawn = (&generated, args.draw.per_prompt);
-    if let Err(error) = write_utility(case, run, name, drawn, &for_members, seed) {
+    if let Err(error) = write_utility(session, case, run, name, drawn, &for_members, seed) {
         session.say(&format!(
             "warning: what the images are worth was not measured: {error:#}"
         ));
@@ -414,6 +472,8 @@ fn finish(
             channels,
             members: members.len(),
             nonmembers: nonmembers.len(),
+            members_blake3: Some(hash_of(members)),
+            nonmembers_blake3: Some(hash_of(nonmembers)),
         },
         split_hash: split.map(|s| s.hash().to_owned()),
         model: only.map(|done| done.plan.model.clone()),
@@ -433,6 +493,17 @@ fn finish(
         shadow: only.and_then(|done| done.shadow.clone()),
     };
     Ok(dualmd_record::write(&run.plan(), &plan)?)
+}
+
+/// BLAKE3 over the images of a set, whatever their order.
+fn hash_of(set: &ImageSet) -> String {
+    let ids: BTreeSet<&str> = set.records.iter().map(|r| r.id.as_str()).collect();
+    let mut hasher = blake3::Hasher::new();
+    for id in ids {
+        hasher.update(id.as_bytes());
+        hasher.update(b"\n");
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// Does the split say of every image what the audit was told?

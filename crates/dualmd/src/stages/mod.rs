@@ -23,6 +23,7 @@ pub mod train;
 pub mod trainings;
 pub mod utility;
 pub mod vit;
+pub mod watched;
 
 use anyhow::{Context, Result, bail};
 use dualmd_files::shown;

@@ -122,7 +122,7 @@ fn generated(utility: Utility) -> Option<SetTest> {
         name: "generated-gap".into(),
         title: "Generated images: nearer to members than to non-members?".into(),
         what: format!(
-            "Frechet distance to non-members less that to as many members, features {}",
+            "Fréchet distance to non-members less that to as many members, features {}",
             images.features
         ),
         members: gap.n,

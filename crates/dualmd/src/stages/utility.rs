@@ -151,7 +151,7 @@ pub fn measure(generated: &Extracted, real: &Real, seed: u64) -> Utility {
     let mut missing = Vec::new();
     let (g, held) = (&generated.features, &real.heldout);
     let frechet = fd_with_interval(g, held, FLOORS, seed);
-    let frechet = keep("Frechet distance", frechet, &mut missing);
+    let frechet = keep("Fréchet distance", frechet, &mut missing);
     let kernel = kid(g, held, dualmd_metrics::KID_SUBSETS, seed);
     let kernel = keep("kernel distance", kernel, &mut missing);
     let pr = precision_recall(g, held, NEIGHBOURS[0]);
@@ -167,7 +167,7 @@ pub fn measure(generated: &Extracted, real: &Real, seed: u64) -> Utility {
     let published = real.members.as_ref().filter(|_| is_fid(g)).map(|members| {
         let all = members.concat(held);
         let all = all.and_then(|all| frechet_of_features(g, &all));
-        let all = keep("Frechet distance to all training images", all, &mut missing);
+        let all = keep("Fréchet distance to all training images", all, &mut missing);
         let ten = score(10);
         Published {
             frechet: all,
