@@ -377,7 +377,8 @@ mod tests {
         };
         assert_eq!(twice(&model), 0.0);
         let model = model.with_dropout(true);
-        assert!(twice(&model) > 1e-3);
+        // Another test may seed libtorch's generator, which all threads share, between two calls.
+        assert!((0..8).any(|_| twice(&model) > 1e-3));
         assert_eq!(twice(&model.with_dropout(false)), 0.0);
     }
 }

@@ -1,5 +1,7 @@
 //! Parquet tables in the form of Hugging Face image data sets.
 
+mod pages;
+
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -7,10 +9,13 @@ use std::sync::Arc;
 
 use ::parquet::basic::{Compression, Type as Physical};
 use ::parquet::errors::ParquetError;
-use ::parquet::file::reader::{ChunkReader, FileReader, Length, SerializedFileReader};
+use ::parquet::file::reader::{
+    ChunkReader, FileReader, Length, RowGroupReader as _, SerializedFileReader,
+};
 use ::parquet::record::{Field, Row};
 use ::parquet::schema::types::Type;
 use bytes::Bytes;
+use pages::Checked;
 
 use super::columns::{Columns, no_group, trimmed};
 use super::{About, Collector};
@@ -201,11 +206,7 @@ fn read_rows<R: ChunkReader + 'static>(
         .map(|json| class_names(&json))
         .unwrap_or_default();
 
-    for (number, row) in reader
-        .get_row_iter(Some(projection))
-        .map_err(|e| broken(&e))?
-        .enumerate()
-    {
+    let mut add = |row: ::parquet::errors::Result<Row>, number: usize| -> Result<()> {
         let place = format!("{place}, row {number}");
         let row = row.map_err(|e| {
             Error::format(
@@ -252,7 +253,17 @@ fn read_rows<R: ChunkReader + 'static>(
                 "it must be bytes or a struct {bytes, path} with its bytes inside",
             ));
         };
-        into.add_encoded(&bytes, &place, about)?;
+        into.add_encoded(&bytes, &place, about)
+    };
+    let mut number = 0;
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(|e| broken(&e))?;
+        let rows = Checked(&*group);
+        let rows = rows.get_row_iter(Some(projection.clone()));
+        for row in rows.map_err(|e| broken(&e))? {
+            add(row, number)?;
+            number += 1;
+        }
     }
     Ok(LICENCE.iter().find_map(|name| key(name)))
 }

@@ -190,8 +190,20 @@ fn concepts_bind_the_vendors_together() {
 
 /// A table with the given columns of lists of strings beside `image`.
 fn table_of_lists(rows: usize, columns: &[(&str, &[&[&str]])]) -> Vec<u8> {
+    table_written(
+        rows,
+        columns,
+        ::parquet::file::properties::WriterProperties::builder(),
+    )
+}
+
+fn table_written(
+    rows: usize,
+    columns: &[(&str, &[&[&str]])],
+    how: ::parquet::file::properties::WriterPropertiesBuilder,
+) -> Vec<u8> {
     use ::parquet::data_type::{ByteArray, ByteArrayType};
-    use ::parquet::file::{properties::WriterProperties, writer::SerializedFileWriter};
+    use ::parquet::file::writer::SerializedFileWriter;
     let lists: String = columns
         .iter()
         .map(|(name, _)| {
@@ -201,7 +213,7 @@ fn table_of_lists(rows: usize, columns: &[(&str, &[&[&str]])]) -> Vec<u8> {
     let schema = format!("message m {{ required binary image; required int32 prompt; {lists} }}");
     let schema = ::parquet::schema::parser::parse_message_type(&schema).unwrap();
     let mut out = Vec::new();
-    let properties = WriterProperties::builder().build();
+    let properties = how.build();
     let mut writer = SerializedFileWriter::new(&mut out, schema.into(), properties.into()).unwrap();
     let mut group = writer.next_row_group().unwrap();
     let png = |i| ByteArray::from(encode_png(&picture(i as u8, 5, 5, 3)).unwrap());
@@ -1490,4 +1502,46 @@ fn transparency_is_said() {
     assert!(notes(&drop).contains("convert(\"RGB\")"));
     std::fs::remove_file(root.path().join("clear.png")).unwrap();
     assert!(of(crate::Alpha::White).notes.is_empty());
+}
+
+/// Pages are looked at before they are decoded: none that is whole is refused, whatever its encoding.
+#[test]
+fn every_encoding_of_texts_reads_the_same() {
+    use ::parquet::basic::Encoding;
+    use ::parquet::file::properties::{WriterProperties, WriterVersion};
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("t.parquet");
+    let texts: Vec<Vec<String>> = (0..40)
+        .map(|i| (0..i % 4).map(|k| format!("caption {i} {k}")).collect())
+        .collect();
+    let texts: Vec<Vec<&str>> = texts
+        .iter()
+        .map(|own| own.iter().map(String::as_str).collect())
+        .collect();
+    let lists: Vec<&[&str]> = texts.iter().map(Vec::as_slice).collect();
+    let read = |how| {
+        std::fs::write(&path, table_written(40, &[("text", &lists)], how)).unwrap();
+        let set = load(path.to_str().unwrap(), &LoadOptions::default()).unwrap();
+        set.records
+            .into_iter()
+            .map(|r| (r.id, r.captions))
+            .collect::<Vec<_>>()
+    };
+    let plain = read(WriterProperties::builder());
+    assert_eq!(plain.len(), 40);
+    for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+        for encoding in [
+            Encoding::PLAIN,
+            Encoding::DELTA_LENGTH_BYTE_ARRAY,
+            Encoding::DELTA_BYTE_ARRAY,
+        ] {
+            let how = WriterProperties::builder()
+                .set_writer_version(version)
+                .set_dictionary_enabled(false)
+                .set_column_encoding("text.list.element".into(), encoding)
+                .set_column_encoding("image".into(), encoding)
+                .set_data_page_row_count_limit(7);
+            assert_eq!(read(how), plain, "{version:?} {encoding:?}");
+        }
+    }
 }
