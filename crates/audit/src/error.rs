@@ -59,6 +59,14 @@ pub enum AuditError {
         /// The folder that was searched.
         path: PathBuf,
     },
+    /// Audits that cannot stand beside each other.
+    #[error("{}; {}", shown(problem), shown(remedy))]
+    Compared {
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
     /// The statistics refused their input.
     #[error("{}: {source}", shown(what))]
     Stats {

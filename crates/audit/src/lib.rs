@@ -14,6 +14,7 @@
 //! | `findings`, `compare` | joins files and statistics into a [`Report`] |
 //! | `catalogue` | which attacks can be run on a model, from the facts of `dualmd_names` |
 //! | `samples` | which samples several attacks have in common |
+//! | `merged` | several audits of the same images as one report |
 //! | `chosen` | the best attack, chosen on one half and measured on the other; how many images prove use |
 //! | `epsilon` | lower bounds on epsilon, from a transferred threshold and from coin flips |
 //! | `repeats` | one recipe trained several times |
@@ -65,6 +66,7 @@ mod grouped;
 mod html;
 mod integrity;
 mod measure;
+mod merged;
 mod release;
 mod repeats;
 pub mod report;
@@ -81,6 +83,7 @@ use std::path::{Path, PathBuf};
 
 pub use disk::Png;
 pub use error::{AuditError, Result};
+pub use merged::{compare, stem};
 pub use report::{Conclusion, Finding, Report, View};
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
 pub use table::{compat_table, roc_findings, roc_table};

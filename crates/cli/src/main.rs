@@ -61,6 +61,7 @@ fn computes(command: &Command) -> bool {
         Command::List(_)
             | Command::New(_)
             | Command::Completions(_)
+            | Command::Compare(_)
             | Command::Report(_)
             | Command::Roc(_)
             | Command::Split(_)
@@ -95,6 +96,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Reproduce(reproduce) => commands::reproduce::reproduce(global, &reproduce),
         Command::Memorisation(asked) => commands::memorisation::memorisation(global, &asked),
         Command::Roc(roc) => commands::report::roc(global, &roc),
+        Command::Compare(compare) => commands::report::compare(global, &compare),
         Command::Report(report) => commands::report::report(global, &report),
         Command::Selftest => commands::selftest::selftest(global),
         Command::Import(import) => commands::files::import(global, &import.what),

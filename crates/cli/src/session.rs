@@ -34,6 +34,7 @@ fn with(global: &Global, stop: Arc<AtomicBool>) -> Result<Session> {
         stop,
         launcher: Arc::new(Program::this()?),
         command: machine::command_line(),
+        auditor: None,
     };
     session.reporter.detail(&engine.to_string());
     Ok(session)

@@ -221,6 +221,55 @@ fn images_alone_are_audited_and_names_go_along() {
     let data = &json(&at("audit-own").join("plan.json"))["data"];
     assert_ne!(data["members_blake3"], data["nonmembers_blake3"]);
 
+    // The two audits beside each other, under names.
+    let (first, second, both) = (at("audit-copies"), at("audit-own"), at("both"));
+    let named = format!("quiet={}", text(&second));
+    succeed(&["compare", text(&first), &named, "-o", text(&both)]);
+    let report = json(&both.join("report.json"));
+    let models = report["models"].as_array().unwrap();
+    let of = |key: &str| -> Vec<&str> { models.iter().map(|m| m[key].as_str().unwrap()).collect() };
+    assert_eq!(of("name"), ["audit-copies", "quiet"]);
+    assert_eq!(report["verdict"]["models"][0]["finding"], "leak");
+    assert_eq!(report["verdict"]["models"][1]["finding"], "chance");
+    assert_eq!(models[0]["results"], leaks["models"][0]["results"]);
+    let compared = &report["comparisons"][0];
+    assert_eq!(
+        (&compared["baseline"], &compared["model"]),
+        (&"audit-copies".into(), &"quiet".into())
+    );
+    assert!(compared["difference"].as_f64().unwrap() > 0.3, "{compared}");
+    assert_eq!(
+        report["run"]["data"]["members_blake3"],
+        data["members_blake3"]
+    );
+    assert_ne!(report["controls"]["blind_baseline"], Value::Null);
+    // Numbers of other images, or of other members, cannot be compared; nothing is written over.
+    let turned = at("turned");
+    let outside = sides.join("nonmembers");
+    succeed(&[
+        "audit",
+        "--generated",
+        text(&at("own")),
+        "--members",
+        text(&outside),
+        "--nonmembers",
+        text(&inside),
+        "--features",
+        "none",
+        "-o",
+        text(&turned),
+    ]);
+    let said = fail(&["compare", text(&first), text(&turned), "-o", text(&at("x"))]);
+    assert!(said.contains("90 images are members in"), "{said}");
+    let said = fail(&["compare", text(&first), text(&first), "-o", text(&at("x"))]);
+    assert!(
+        said.contains("two models would be called \"audit-copies\""),
+        "{said}"
+    );
+    let said = fail(&["compare", text(&first), &named, "-o", text(&second)]);
+    assert!(said.contains("a comparison would overwrite"), "{said}");
+    assert!(!at("x").exists());
+
     // An attack that asks the model needs one; so do images that are of two models.
     let (line, _) = audit("own", &["--attacks", "nn,loss"]);
     let said = fail(&line.iter().map(String::as_str).collect::<Vec<_>>());

@@ -90,7 +90,7 @@ pub use files::{SplitOptions, split};
 pub use lira::{LiraOptions, lira};
 pub use memorisation::{MemorisationOptions, memorisation};
 pub use metrics::{MetricsOptions, metrics};
-pub use report::report;
+pub use report::{compare, report};
 pub use reporter::Reporter;
 pub use run::{RunOptions, run};
 pub use sampling::{PredictOptions, SampleOptions, predict, sample};

@@ -1,7 +1,10 @@
 //! The report of a folder.
 
+use crate::session::Session;
+use crate::{bail_usage, machine};
 use anyhow::Result;
 use dualmd_audit::Report;
+use dualmd_files::shown;
 use std::path::{Path, PathBuf};
 
 /// What a report holds.
@@ -28,12 +31,54 @@ pub struct Written {
     pub json: PathBuf,
 }
 
+/// Several audits, or runs, of the same images as one report in a new folder; `audits` with the names that they have in it, or none: those
+/// of their folders.
+///
+/// # Errors
+/// As [`dualmd_audit::compare`]; a folder `out` that holds a run or an audit.
+pub fn compare(
+    session: &Session,
+    audits: &[(Option<String>, PathBuf)],
+    out: &Path,
+    options: ReportOptions,
+) -> Result<Written> {
+    if out.join("plan.json").exists() || out.join("scores").exists() {
+        bail_usage!(
+            "{} holds a run or an audit, whose report a comparison would overwrite: choose another folder (-o)",
+            shown(out)
+        );
+    }
+    let named: Vec<(String, PathBuf)> = audits
+        .iter()
+        .map(|(name, folder)| {
+            let name = name.clone().unwrap_or_else(|| dualmd_audit::stem(folder));
+            (name, folder.clone())
+        })
+        .collect();
+    let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+    let made = serde_json::Map::from_iter([
+        ("name".to_owned(), names.join(", ").into()),
+        ("created".to_owned(), machine::now().into()),
+        ("command".to_owned(), session.command.clone().into()),
+        (
+            "versions".to_owned(),
+            serde_json::to_value(machine::versions())?,
+        ),
+        ("auditor".to_owned(), session.auditor.clone().into()),
+    ]);
+    let report = dualmd_audit::compare(&named, made)?;
+    write(out, report, options)
+}
+
 /// Builds `report.html`, `report.json` and `findings.csv` from the files of a run or an audit. No model and no image is read.
 ///
 /// # Errors
 /// A folder without scores; a file that is damaged, which the message names.
 pub fn report(folder: &Path, options: ReportOptions) -> Result<Written> {
-    let mut report = dualmd_audit::build(folder)?;
+    write(folder, dualmd_audit::build(folder)?, options)
+}
+
+fn write(folder: &Path, mut report: Report, options: ReportOptions) -> Result<Written> {
     if !options.images {
         report = report.without_images();
     }

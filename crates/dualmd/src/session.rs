@@ -19,6 +19,8 @@ pub struct Session {
     pub launcher: Arc<dyn Launcher>,
     /// The command that repeats the work, as one would type it: it is kept in the plan.
     pub command: String,
+    /// Who does it, for the plan and the report.
+    pub auditor: Option<String>,
 }
 
 impl Session {
@@ -30,6 +32,7 @@ impl Session {
             stop: Arc::new(AtomicBool::new(false)),
             launcher: Arc::new(InProcess),
             command: crate::machine::command_line(),
+            auditor: None,
         }
     }
 
@@ -40,6 +43,12 @@ impl Session {
             engine,
             ..self.clone()
         }
+    }
+
+    /// The same in the name of somebody.
+    #[must_use]
+    pub fn by(self, auditor: Option<String>) -> Self {
+        Self { auditor, ..self }
     }
 
     /// Was it asked to stop?

@@ -257,6 +257,7 @@ fn outline(planned: &Planned) -> Result<Plan> {
         name: String::new(),
         created: String::new(),
         command: String::new(),
+        auditor: None,
         versions: Versions {
             dualmd: String::new(),
             libtorch: String::new(),

@@ -76,6 +76,26 @@ impl SplitArgs {
     }
 }
 
+/// `dualmd compare`
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// Folders of `dualmd audit` or `dualmd run`, at least two
+    #[arg(value_name = "[NAME=]FOLDER", required = true, num_args = 2.., value_parser = super::runs::maybe_named)]
+    pub audits: Vec<(Option<String>, PathBuf)>,
+
+    /// Who makes the report
+    #[arg(long, value_name = "NAME")]
+    pub auditor: Option<String>,
+
+    /// A new folder for the report
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// The report.
+    #[command(flatten)]
+    pub fail: FailArgs,
+}
+
 /// `dualmd roc`
 #[derive(Debug, Args)]
 pub struct RocArgs {

@@ -8,8 +8,8 @@ mod runs;
 
 pub use caption::CaptionArgs;
 pub use files::{
-    CompletionsArgs, Export, ExportArgs, Import, ImportArgs, ListArgs, Listing, NewArgs,
-    ReportArgs, RocArgs, SplitArgs,
+    CompareArgs, CompletionsArgs, Export, ExportArgs, Import, ImportArgs, ListArgs, Listing,
+    NewArgs, ReportArgs, RocArgs, SplitArgs,
 };
 pub use memorisation::MemorisationArgs;
 pub use reproduce::ReproduceArgs;
@@ -229,6 +229,12 @@ pub enum Command {
         after_help = "Examples:\n  dualmd report runs/demo\n  dualmd report runs/demo --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void."
     )]
     Report(ReportArgs),
+
+    /// Several audits of the same images as one report
+    #[command(
+        after_help = "Examples:\n  dualmd compare audit-of-january audit-of-june -o both\n  dualmd compare before=audits/1 after=audits/2 -o both --fail-on leak,void\n\nEach model stands beside the others, attack by attack. Audits of other images, or with other members, are refused."
+    )]
+    Compare(CompareArgs),
 
     /// Check this program: it must find a planted leak, and nothing where there is none
     #[command(after_help = "Example:\n  dualmd selftest")]

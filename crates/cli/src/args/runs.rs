@@ -40,6 +40,10 @@ pub struct DemoArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
+    /// Who makes the run; the report names them
+    #[arg(long, value_name = "NAME")]
+    pub auditor: Option<String>,
+
     /// The report.
     #[command(flatten)]
     pub fail: FailArgs,
@@ -88,6 +92,7 @@ impl From<DemoArgs> for RunArgs {
             set: demo.set,
             until: Stage::default(),
             seeds: 1,
+            auditor: demo.auditor,
             fail: demo.fail,
         }
     }
@@ -122,6 +127,10 @@ pub struct RunArgs {
     /// then has intervals between seeds.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
+
+    /// Who makes the run; the report names them
+    #[arg(long, value_name = "NAME")]
+    pub auditor: Option<String>,
 
     /// The report.
     #[command(flatten)]
@@ -176,6 +185,10 @@ pub struct LiraArgs {
     /// An experiment that is part of the program (`dualmd list presets`)
     #[arg(long, value_name = "NAME", required_unless_present = "experiment")]
     pub preset: Option<String>,
+
+    /// Who makes the runs; their reports name them
+    #[arg(long, value_name = "NAME")]
+    pub auditor: Option<String>,
 
     /// The folder of all runs (default: runs/ and the name of the file or preset, with -lira)
     #[arg(long, value_name = "DIR")]
@@ -501,7 +514,7 @@ pub struct ScoreArgs {
     ///
     /// Several are audited each by itself, in one report (--lora NAME=FILE); with --pair one for each of its two models. The base alone is the
     /// reference model, unless another is named (--reference).
-    #[arg(long = "lora", value_name = "[NAME=]FILE", value_parser = lora)]
+    #[arg(long = "lora", value_name = "[NAME=]FILE", value_parser = maybe_named)]
     pub loras: Vec<(Option<String>, PathBuf)>,
 
     /// Images that the model generated: a folder or any other image set
@@ -683,8 +696,8 @@ impl ScoreArgs {
     }
 }
 
-/// A LoRA, perhaps with its name.
-fn lora(text: &str) -> Result<(Option<String>, PathBuf), String> {
+/// A file or folder, perhaps with a name.
+pub fn maybe_named(text: &str) -> Result<(Option<String>, PathBuf), String> {
     match text.split_once('=') {
         // A path may hold the sign as well.
         Some((name, file)) if !name.contains('/') && !file.is_empty() => {
@@ -753,7 +766,6 @@ impl AuditArgs {
     pub fn options(&self, global: &Global) -> AuditOptions {
         AuditOptions {
             score: self.score.options(global),
-            auditor: self.auditor.clone(),
             compat: self.compat.clone(),
             out: self.out.clone(),
             report: self.fail.report(),

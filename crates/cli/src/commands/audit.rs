@@ -20,7 +20,7 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let session = session(global)?;
+    let session = session(global)?.by(args.auditor.clone());
     let written = dualmd::audit(&session, &args.options(global))?;
     report::print(&written, &args.fail)?;
     let verdict = [&written.report.verdict];

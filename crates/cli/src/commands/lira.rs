@@ -25,7 +25,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
         pool: args.pool,
         jobs: args.jobs,
     };
-    let session = session(global)?;
+    let session = session(global)?.by(args.auditor.clone());
     let Some(repeated) = dualmd::lira(&session, &options)? else {
         return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };

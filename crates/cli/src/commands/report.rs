@@ -1,7 +1,8 @@
 //! `dualmd report` and `dualmd roc`: statistics of files.
 
-use crate::args::{FailArgs, Global, ReportArgs, RocArgs};
+use crate::args::{CompareArgs, FailArgs, Global, ReportArgs, RocArgs};
 use crate::progress::Terminal;
+use crate::session::short_session;
 use anyhow::{Result, bail};
 use dualmd::bail_usage;
 use dualmd::choices::FailOn;
@@ -24,6 +25,15 @@ pub fn report(global: &Global, args: &ReportArgs) -> Result<ExitCode> {
     let written = dualmd::report(&args.run, args.fail.report())?;
     print(&written, &args.fail)?;
     Ok(exit([&written.report.verdict], &args.fail, &reporter))
+}
+
+/// Several audits as one report.
+pub fn compare(global: &Global, args: &CompareArgs) -> Result<ExitCode> {
+    let session = short_session(global)?.by(args.auditor.clone());
+    let written = dualmd::compare(&session, &args.audits, &args.out, args.fail.report())?;
+    print(&written, &args.fail)?;
+    let verdict = [&written.report.verdict];
+    Ok(exit(verdict, &args.fail, session.reporter.as_ref()))
 }
 
 /// Of a report, for programs.

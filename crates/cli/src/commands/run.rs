@@ -31,7 +31,7 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
         seeds: args.seeds,
         report: args.fail.report(),
     };
-    let session = session(global)?;
+    let session = session(global)?.by(args.auditor.clone());
     let Some(ran) = dualmd::run(&session, &options)? else {
         return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };

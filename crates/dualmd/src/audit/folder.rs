@@ -477,7 +477,7 @@ fn finish(
         },
         split_hash: split.map(|s| s.hash().to_owned()),
         model: only.map(|done| done.plan.model.clone()),
-        auditor: options.auditor.clone(),
+        auditor: session.auditor.clone(),
         models: done.iter().map(|d| d.plan.clone()).collect(),
         audit: AuditSettings {
             attacks,

@@ -174,8 +174,6 @@ impl DrawOptions {
 pub struct AuditOptions {
     /// What is attacked, and how.
     pub score: ScoreOptions,
-    /// Who made the audit, for the report.
-    pub auditor: Option<String>,
     /// Rules of public attack codes whose numbers the report states, too.
     pub compat: Vec<dualmd_stats::CompatRule>,
     /// Folder for scores and report.
@@ -189,7 +187,6 @@ impl AuditOptions {
     pub fn new(out: impl Into<PathBuf>) -> Self {
         Self {
             score: ScoreOptions::new("", ""),
-            auditor: None,
             compat: Vec::new(),
             out: out.into(),
             report: ReportOptions::default(),

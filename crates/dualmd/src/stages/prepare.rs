@@ -239,6 +239,7 @@ pub fn prepare(
             .map_or_else(|| "run".into(), |n| n.to_string_lossy().into_owned()),
         created: crate::machine::now(),
         command: session.command.clone(),
+        auditor: session.auditor.clone(),
         versions: crate::machine::versions(),
         cpu: crate::machine::cpu_name(),
         cores: engine.threads,

@@ -95,6 +95,8 @@ pub struct Context {
     pub created: String,
     /// One line that repeats the run.
     pub command: String,
+    /// Who makes it, if they say.
+    pub auditor: Option<String>,
     /// Versions.
     pub versions: Versions,
     /// The processor.
@@ -145,6 +147,9 @@ pub struct Plan {
     pub created: String,
     /// One line that repeats it.
     pub command: String,
+    /// Who made the run, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auditor: Option<String>,
     /// Versions.
     pub versions: Versions,
     /// The machine.
@@ -222,6 +227,7 @@ impl Plan {
             name: context.name.clone(),
             created: context.created.clone(),
             command: context.command.clone(),
+            auditor: context.auditor.clone(),
             versions: context.versions.clone(),
             warnings,
             hardware,

@@ -19,6 +19,7 @@ fn context() -> Context {
         name: "demo".into(),
         created: "2026-11-24T05:09:00Z".into(),
         command: "dualmd demo".into(),
+        auditor: None,
         versions: Versions {
             dualmd: "0.1.0".into(),
             libtorch: "2.13.0".into(),

@@ -1,0 +1,178 @@
+//! Several audits of the same images as one report.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use dualmd_names::Part;
+use serde_json::{Map, Value};
+
+use crate::disk::is_plain_name;
+use crate::error::{AuditError, Result};
+use crate::files::RunFiles;
+use crate::findings::assemble;
+use crate::report::Report;
+
+/// Reads audits and runs and puts their models beside each other: all attacks on the same images, each model against the first or the
+/// undefended one. `audits`: folders with the names that they have in the report. Teachers, which nobody gives out, and repeated trainings are
+/// left out; of images' halves something is said where all have the same split. `made`: further entries of the plan, such as who made it
+/// and when.
+///
+/// # Errors
+/// As [`crate::build`]; fewer than two audits; names that are taken twice or could be no file names; audits of different images, or of the same
+/// ones with other members.
+pub fn compare(audits: &[(String, PathBuf)], made: Map<String, Value>) -> Result<Report> {
+    if audits.len() < 2 {
+        return Err(refused(
+            "one audit is given",
+            "name at least two folders of `dualmd audit` or `dualmd run`",
+        ));
+    }
+    let mut read = Vec::new();
+    for (label, folder) in audits {
+        if !is_plain_name(label) {
+            return Err(refused(
+                &format!("{label:?} cannot be a name"),
+                "give the audit another (NAME=FOLDER)",
+            ));
+        }
+        read.push((label, folder, RunFiles::read(folder)?));
+    }
+    same_images(&read)?;
+    let mut all = RunFiles {
+        plan: plan(&read, made),
+        split: common_split(&read)
+            .then(|| read[0].2.split.clone())
+            .flatten(),
+        ..RunFiles::default()
+    };
+    for (label, _, files) in read {
+        if all.controls.is_none() {
+            all.controls = files.controls;
+        }
+        let said = |m: &String| format!("{label}: {m}");
+        all.missing.extend(files.missing.iter().map(said));
+        let shown = |name: &str, repeated: bool| Part::half(name).is_none() && !repeated;
+        let models: Vec<_> = files
+            .models
+            .into_iter()
+            .filter(|m| m.scores.is_some() && shown(&m.name, m.repeat_of.is_some()))
+            .collect();
+        let alone = models.len() == 1;
+        let called = |name: &str| match alone {
+            true => label.clone(),
+            false => format!("{label} {name}"),
+        };
+        for mut entry in files.exposed {
+            entry.entry.model = called(&entry.entry.model);
+            all.exposed.push(entry);
+        }
+        for mut model in models {
+            model.name = called(&model.name);
+            if all.models.iter().any(|m| m.name == model.name) {
+                return Err(refused(
+                    &format!("two models would be called {:?}", model.name),
+                    "give their audits different names (NAME=FOLDER)",
+                ));
+            }
+            all.models.push(model);
+        }
+    }
+    assemble(all)
+}
+
+fn refused(problem: &str, remedy: &str) -> AuditError {
+    AuditError::Compared {
+        problem: problem.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}
+
+/// Who is a member, of everybody that an audit scored.
+fn scored(files: &RunFiles) -> BTreeMap<&str, bool> {
+    let scores = files.models.iter().filter_map(|m| m.scores.as_ref());
+    let rows = scores.flat_map(|s| &s.rows);
+    rows.map(|r| (r.sample_id.as_str(), r.member)).collect()
+}
+
+/// # Errors
+/// Audits whose numbers are of other images.
+fn same_images(read: &[(&String, &PathBuf, RunFiles)]) -> Result<()> {
+    let mut all = read.iter();
+    let Some((_, one, first)) = all.next() else {
+        return Ok(());
+    };
+    let expected = scored(first);
+    if expected.contains_key("") {
+        return Err(refused(
+            &format!("the scores in {} name no images", one.display()),
+            "a comparison needs to know that they are the same: write the column sample_id",
+        ));
+    }
+    for (_, other, files) in all {
+        let theirs = scored(files);
+        let turned = expected
+            .iter()
+            .filter(|(id, member)| theirs.get(*id).is_some_and(|m| m != *member))
+            .count();
+        if turned > 0 {
+            return Err(refused(
+                &format!(
+                    "{turned} images are members in {} and none in {}, or the other way round",
+                    one.display(),
+                    other.display()
+                ),
+                "compare audits with the same members: of models that were trained on the same images",
+            ));
+        }
+        let ids =
+            |m: &BTreeMap<&str, bool>| m.keys().map(|k| (*k).to_owned()).collect::<BTreeSet<_>>();
+        let (ours, others) = (ids(&expected), ids(&theirs));
+        let apart = ours.symmetric_difference(&others).count();
+        if apart > 0 {
+            return Err(refused(
+                &format!(
+                    "{apart} images were scored in only one of {} and {}",
+                    one.display(),
+                    other.display()
+                ),
+                "audit both with the same --members and --nonmembers: numbers of different images cannot be compared",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Have all the same split?
+fn common_split(read: &[(&String, &PathBuf, RunFiles)]) -> bool {
+    let hash = |files: &RunFiles| files.split.as_ref().map(|s| s.hash.clone());
+    let first = read.first().and_then(|(_, _, f)| hash(f));
+    first.is_some() && read.iter().all(|(_, _, f)| hash(f) == first)
+}
+
+/// What all plans say alike, and the folders.
+fn plan(read: &[(&String, &PathBuf, RunFiles)], made: Map<String, Value>) -> Value {
+    let mut plan = made;
+    let folders: Vec<String> = read
+        .iter()
+        .map(|(label, folder, _)| match *label == &stem(folder) {
+            true => folder.display().to_string(),
+            false => format!("{label} ({})", folder.display()),
+        })
+        .collect();
+    plan.insert("compared".into(), folders.into());
+    for key in ["data", "seed", "split_hash", "hardware"] {
+        let of = |files: &RunFiles| files.plan.get(key).cloned().unwrap_or(Value::Null);
+        let first = read.first().map_or(Value::Null, |(_, _, f)| of(f));
+        if !first.is_null() && read.iter().all(|(_, _, f)| of(f) == first) {
+            plan.insert(key.into(), first);
+        }
+    }
+    Value::Object(plan)
+}
+
+/// The name of an audit that has none: of its folder.
+#[must_use]
+pub fn stem(folder: &Path) -> String {
+    let name = folder.file_name().and_then(|n| n.to_str());
+    name.unwrap_or_default().to_owned()
+}
