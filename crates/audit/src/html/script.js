@@ -1,5 +1,5 @@
 // The page is complete without this script: it sorts and filters tables, shows values under the pointer,
-// and opens folded parts for printing.
+// and opens for printing what a reader on paper needs of the folded parts.
 "use strict";
 (() => {
   const value = (row, i) => {
@@ -101,6 +101,6 @@
   }
 
   addEventListener("beforeprint", () => {
-    for (const folded of document.querySelectorAll("details")) folded.open = true;
+    for (const folded of document.querySelectorAll(".notes details, .because, #edpb details")) folded.open = true;
   });
 })();
