@@ -284,6 +284,13 @@ mod needs_python {
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn checkpoints_of_papers_are_converted() {
+        let dir = tempfile::tempdir().unwrap();
+        check("check_convert.py", &[text(dir.path())]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn adapters_ask_networks_as_their_pipelines_do() {
         check("check_denoiser.py", &["networks"]);
     }
