@@ -14,7 +14,7 @@ The program is a compiled one. This package finds libtorch for it and starts it.
 of yours.
 """
 
-from .audit import Audit, audit, experiment
+from .audit import Audit, audit, compare, experiment
 from .defense import DistillMD, DualMDPipeline, Split, split
 from .denoiser import Denoiser, serve, serving
 from .engine import Engine, NoEngine, find, setup
@@ -33,6 +33,7 @@ __all__ = [
     "__version__",
     "audit",
     "call",
+    "compare",
     "experiment",
     "find",
     "main",

@@ -132,6 +132,19 @@ def audit(
     return Audit(folder)
 
 
+def compare(*audits: Audit | StrPath, out: StrPath, names: Sequence[str] | None = None, quiet: bool = False, **options: Any) -> Audit:
+    """Several audits, or runs, of the same images as one report in the new folder `out` (`dualmd compare`).
+
+    `names`: what each is called there (default: its folder's name).
+    """
+    folders = [one.folder if isinstance(one, Audit) else Path(one) for one in audits]
+    if names is not None and len(names) != len(folders):
+        raise ValueError(f"{len(folders)} audits and {len(names)} names: one for each is needed")
+    named = [os.fspath(f) for f in folders] if names is None else [f"{name}={os.fspath(f)}" for name, f in zip(names, folders)]
+    call(["compare", *named, "--out", os.fspath(out), *flags(options)], quiet)
+    return Audit(out)
+
+
 def experiment(file: StrPath, *, out: StrPath, quiet: bool = False, **options: Any) -> Audit:
     """Does everything that an experiment file asks for (`dualmd run`): trains, samples, attacks, reports."""
     call(["run", os.fspath(file), "--out", os.fspath(out), *flags(options)], quiet)

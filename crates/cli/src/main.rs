@@ -61,6 +61,7 @@ fn computes(command: &Command) -> bool {
         Command::List(_)
             | Command::New(_)
             | Command::Completions(_)
+            | Command::Man(_)
             | Command::Compare(_)
             | Command::Report(_)
             | Command::Roc(_)
@@ -103,6 +104,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Export(export) => commands::files::export(global, &export.what),
         Command::List(list) => commands::list::list(list.what),
         Command::New(new) => commands::files::new(&new),
+        Command::Man(man) => commands::files::man(&man.folder),
         Command::Completions(asked) => commands::files::completions(asked.shell),
     }
 }

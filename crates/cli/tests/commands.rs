@@ -374,6 +374,11 @@ fn presets_become_files_and_shells_complete() {
     let script = call(&["completions", "bash"]);
     let script = String::from_utf8(script.stdout).unwrap();
     assert!(script.contains("memorisation") && script.contains("--fail-on"));
+    let pages = dir.path().join("man");
+    assert!(call(&["man", text(&pages)]).status.success());
+    let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
+    assert!(page("dualmd.1").contains("compare"));
+    assert!(page("dualmd-export-images.1").contains("metadata.jsonl"));
     let keys = String::from_utf8(call(&["list", "keys"]).stdout).unwrap();
     assert!(keys.contains("train.steps = 4000 (at least 1)\n    Optimiser steps per model."));
 }

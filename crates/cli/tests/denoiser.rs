@@ -291,6 +291,13 @@ mod needs_python {
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn from_photographs_to_a_verdict() {
+        let dir = tempfile::tempdir().unwrap();
+        check("check_chain.py", &[text(dir.path())]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn adapters_ask_networks_as_their_pipelines_do() {
         check("check_denoiser.py", &["networks"]);
     }

@@ -300,6 +300,14 @@ pub struct NewArgs {
     pub preset: String,
 }
 
+/// `dualmd man`
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for dualmd.1, dualmd-audit.1, ...; pages of an earlier call are written over
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+}
+
 /// `dualmd completions`
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {

@@ -9,7 +9,7 @@ mod runs;
 pub use caption::CaptionArgs;
 pub use files::{
     CompareArgs, CompletionsArgs, Export, ExportArgs, Import, ImportArgs, ListArgs, Listing,
-    NewArgs, ReportArgs, RocArgs, SplitArgs,
+    ManArgs, NewArgs, ReportArgs, RocArgs, SplitArgs,
 };
 pub use memorisation::MemorisationArgs;
 pub use reproduce::ReproduceArgs;
@@ -265,6 +265,12 @@ pub enum Command {
         after_help = "Examples:\n  dualmd completions bash > ~/.local/share/bash-completion/completions/dualmd\n  dualmd completions zsh > ~/.zfunc/_dualmd"
     )]
     Completions(CompletionsArgs),
+
+    /// Write the help of every command as man pages
+    #[command(
+        after_help = "Example:\n  dualmd man ~/.local/share/man/man1\n\nThen `man dualmd` and `man dualmd-audit` show them."
+    )]
+    Man(ManArgs),
 
     /// List attacks, defences, presets, bundled image sets or the keys of experiment files
     #[command(after_help = "Example:\n  dualmd list attacks")]

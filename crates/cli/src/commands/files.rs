@@ -10,6 +10,7 @@ use dualmd::files::{self, UnetFiles};
 use dualmd::presets;
 use dualmd_data::LoadOptions;
 use dualmd_diffusion::pipeline::WeightSet;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Draws a split.
@@ -81,6 +82,27 @@ pub fn completions(shell: Shell) -> Result<ExitCode> {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "dualmd", &mut text);
     out!("{}", String::from_utf8_lossy(&text))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A man page for each command.
+pub fn man(folder: &Path) -> Result<ExitCode> {
+    dualmd_files::create_folder(folder)?;
+    let mut program = Cli::command();
+    program.build();
+    let mut pages = vec![program.clone().name("dualmd")];
+    while let Some(command) = pages.pop() {
+        let name = command
+            .get_display_name()
+            .unwrap_or_else(|| command.get_name());
+        let path = folder.join(format!("{name}.1"));
+        let mut text = Vec::new();
+        clap_mangen::Man::new(command.clone()).render(&mut text)?;
+        dualmd_files::write(&path, &text)?;
+        let own = command.get_subcommands().filter(|c| c.get_name() != "help");
+        pages.extend(own.cloned());
+    }
+    outln!("{}", folder.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
