@@ -26,6 +26,7 @@ pub fn integrity(files: &RunFiles) -> Integrity {
     let mut out = Integrity::default();
     for model in &files.models {
         out.contradictions.extend(both_sides(model));
+        out.contradictions.extend(doubled(model));
     }
     if let Some(split) = &files.split {
         against(split, files, &mut out);
@@ -124,6 +125,26 @@ fn both_sides(model: &ModelFiles) -> Option<String> {
         (*before != r.member).then_some("on the other side in an earlier row")
     });
     named(model, &wrong, "contradict earlier rows")
+}
+
+/// A sample that has two scores of one attack.
+fn doubled(model: &ModelFiles) -> Option<String> {
+    let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut again = BTreeSet::new();
+    for row in model.scores.iter().flat_map(|s| &s.rows) {
+        let key = (row.sample_id.as_str(), row.attack.as_str());
+        if !row.sample_id.is_empty() && !seen.insert(key) {
+            again.insert(key);
+        }
+    }
+    let (sample, attack) = again.first()?;
+    Some(format!(
+        "the scores of {} have {} images more than once under one attack (sample {}, attack {}): each would count so often",
+        shown(&model.name),
+        again.len(),
+        shown(sample),
+        shown(attack)
+    ))
 }
 
 fn named(

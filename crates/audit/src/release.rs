@@ -8,7 +8,7 @@ use dualmd_names::ModelKind;
 use dualmd_stats::OperatingPoint;
 
 use crate::conclusion::{self, copied, told_apart};
-use crate::format::{grouped, rate};
+use crate::format::{fpr_name, grouped, rate};
 use crate::measure::minimum_detectable_auc;
 use crate::report::{
     Advice, AttackResult, Finding, Found, Measurement, ModelReport, Release, Released, Strongest,
@@ -18,6 +18,10 @@ use crate::report::{
 /// The largest leak that may stay unseen where nothing was found: an attacker who is right 6 times in 10 about a member and a
 /// non-member.
 pub const UNSEEN: f64 = 0.60;
+
+/// Generated images among which an attack by these alone must have looked, or as many as there are members: a member that is not among
+/// them cannot be found. As many as an audit draws by itself.
+const ENOUGH_DRAWN: usize = 256;
 
 /// No audit is asked for more images than this of either kind.
 const MOST_IMAGES: usize = 1_000_000;
@@ -198,6 +202,12 @@ pub fn found(points: &[OperatingPoint]) -> Option<Found> {
     })
 }
 
+/// The point of the lowest rate of false alarms that can be measured, where a leak of few members shows first.
+fn lowest(points: &[OperatingPoint]) -> Option<&OperatingPoint> {
+    let measurable = points.iter().filter(|p| p.measurable);
+    measurable.min_by(|a, b| a.fpr.total_cmp(&b.fpr))
+}
+
 /// The rules, in their order; the guide prints them.
 fn advise(
     model: &ModelReport,
@@ -218,13 +228,35 @@ fn advise(
             false => format!(" against {}", l.model.title),
         };
         let auc = rate(l.measured.auc);
+        let decided = match lowest(&l.measured.tpr_at_fpr) {
+            // The AUC alone is not told from chance: the count at few false alarms is.
+            Some(p) if rank > 1 && l.measured.auc_ci_adjusted[0] <= 0.5 => format!(
+                "{} of {} found at {} false alarms{whom}",
+                p.tp,
+                p.n_members,
+                fpr_name(p.fpr)
+            ),
+            _ => format!("AUC {auc}{whom}"),
+        };
         let shown = match rank {
             1 => "ranks members below non-members, which an attacker can turn round",
             _ => "tells members from non-members",
         };
+        let absent = match both && !tested {
+            true => {
+                " Its teachers, whose weights these are, were not attacked here and may give away more."
+            }
+            false => "",
+        };
         return (
             Advice::Withhold,
-            format!("{}{who} {shown}: AUC {auc}{whom}.", l.result.title),
+            format!("{}{who} {shown}: {decided}.{absent}", l.result.title),
+        );
+    }
+    if both && !tested {
+        return (
+            Advice::NotTested,
+            "They are the weights of both teachers: attack each of them.".to_owned(),
         );
     }
     if let Some(copying) = copied(model) {
@@ -252,13 +284,10 @@ fn advise(
         );
     }
     if !tested {
-        let without = match (both, what) {
-            (true, _) => "They are the weights of both teachers: attack each of them.",
-            (_, Released::Images) => {
-                "No attack by generated images alone gave a result: let the audit draw some."
-            }
-            (_, Released::Queries) => "No attack by queries gave a result.",
-            (_, Released::Weights) => "No attack that evaluates the network gave a result.",
+        let without = match what {
+            Released::Images => "No attack by generated images alone gave a result, such as nn.",
+            Released::Queries => "No attack by queries gave a result.",
+            Released::Weights => "No attack that evaluates the network gave a result.",
         };
         return (Advice::NotTested, without.to_owned());
     }
@@ -266,13 +295,27 @@ fn advise(
         return (Advice::NotTested, "No attack gave a result.".to_owned());
     };
     let (m, n) = (l.measured.n_members, l.measured.n_nonmembers);
+    if let Some(few) = too_few_drawn(l) {
+        return (
+            Advice::MeasureAgain,
+            format!(
+                "Nothing was found among {} generated images, too few to find {} members in: look at {} or more.",
+                grouped(few as i64),
+                grouped(m as i64),
+                grouped(ENOUGH_DRAWN.min(m) as i64)
+            ),
+        );
+    }
     let comparisons = l.model.attacks_run();
     let unseen = minimum_detectable_auc(m, n, comparisons);
     if unseen > UNSEEN {
-        let enough = images_needed(m, n, comparisons);
+        // An attack that learns sets images aside, which have no score.
+        let aside = l.result.trained_on.as_ref();
+        let share = aside.map_or(1.0, |t| (m + t.members) as f64 / m as f64);
+        let enough = rounded(images_needed(m, n, comparisons) as f64 * share);
         let missing: Vec<String> = [(m, "members"), (n, "non-members")]
             .into_iter()
-            .filter(|(have, _)| *have < enough)
+            .filter(|(have, _)| (*have as f64 * share) < enough as f64)
             .map(|(_, who)| format!("{} {who}", grouped(enough as i64)))
             .collect();
         return (
@@ -308,13 +351,25 @@ fn images_needed(members: usize, nonmembers: usize, comparisons: usize) -> usize
             low = middle;
         }
     }
-    // What is asked for is no more exact than the rule.
-    let step = match high {
+    high
+}
+
+/// What is asked for is no more exact than the rule.
+fn rounded(images: f64) -> usize {
+    let images = images.ceil() as usize;
+    let step = match images {
         0..=99 => 5,
         100..=999 => 10,
         _ => 100,
     };
-    high.div_ceil(step) * step
+    images.div_ceil(step) * step
+}
+
+/// The number of generated images that an attack by these alone looked at, where it is too small for the members that it was to find.
+fn too_few_drawn(look: &Look) -> Option<usize> {
+    let drawn = look.result.parameters.get("generated")?.as_u64()?;
+    let drawn = usize::try_from(drawn).ok()?;
+    (drawn < ENOUGH_DRAWN.min(look.measured.n_members)).then_some(drawn)
 }
 
 /// What to do with a model, in one line, from its lines.
@@ -326,14 +381,20 @@ pub fn headline(lines: &[&Release]) -> &'static str {
     let [images, queries, weights] = Released::ALL.map(of);
     match (images, queries, weights) {
         (Advice::Withhold, _, _) => "Do not publish the model, nor images from it.",
-        (Advice::NothingFound, _, Advice::NothingFound) => {
+        (Advice::NothingFound, Advice::NothingFound, Advice::NothingFound) => {
             "Nothing stands against publishing the model, as far as these attacks go."
+        }
+        (Advice::NothingFound, _, Advice::NothingFound) => {
+            "Nothing was found with its images and its weights; attacks by queries were not run."
         }
         (Advice::NothingFound, _, Advice::Withhold) => {
             "Publish generated images only. Do not publish the model."
         }
         (Advice::NothingFound, _, _) => {
             "Publish generated images only, until more is known of the model."
+        }
+        (Advice::IfNoSecret, _, Advice::Withhold) => {
+            "Do not publish the model. Its images show that the set was used."
         }
         (_, _, Advice::Withhold) | (_, Advice::Withhold, _) => {
             "Do not publish the model. Of its images too little is known."
@@ -342,7 +403,7 @@ pub fn headline(lines: &[&Release]) -> &'static str {
             "Publish only if it is no secret that these images were used."
         }
         (_, _, Advice::NothingFound) => {
-            "Nothing was found with the weights. Its generated images were not measured well enough."
+            "Nothing was found with the weights. What its generated images give away is not known."
         }
         _ => "Measure again before anything is published.",
     }
@@ -543,6 +604,44 @@ mod tests {
             line.because
         );
         assert_eq!(few(70, 70).advice, Advice::NothingFound);
+    }
+
+    #[test]
+    fn a_few_generated_images_say_nothing() {
+        let of = |drawn: u64| {
+            let mut nn = attack("nn", "black-box", false);
+            nn.parameters = serde_json::json!({"generated": drawn});
+            let found = releases(&[model("m", Defense::None, vec![nn])], 0);
+            (found[0].advice, found[0].because.clone())
+        };
+        let (advice, because) = of(8);
+        assert_eq!(advice, Advice::MeasureAgain);
+        assert!(
+            because.ends_with("too few to find 100 members in: look at 100 or more."),
+            "{because}"
+        );
+        assert_eq!(of(100).0, Advice::NothingFound);
+    }
+
+    #[test]
+    fn what_decided_is_named() {
+        // Eight members stand out, and the AUC does not show it.
+        let others: Vec<f64> = (0..512).map(f64::from).collect();
+        let mut members: Vec<f64> = (0..56).map(|i| f64::from(i) * 512.0 / 56.0 - 4.0).collect();
+        members.extend([1000.0; 8]);
+        let result = AttackResult {
+            access: "white-box".into(),
+            pooled: measure(&members, &others, 5, &[0.1, 0.01], 0).ok(),
+            ..AttackResult::named("loss")
+        };
+        let found = releases(&[model("m", Defense::None, vec![result])], 0);
+        assert!(
+            found[2]
+                .because
+                .contains("tells members from non-members: 8 of 64 found at 1 % false alarms."),
+            "{}",
+            found[2].because
+        );
     }
 
     #[test]

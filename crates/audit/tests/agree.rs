@@ -363,7 +363,7 @@ fn check(dir: &Path, report: &Report, models: &[(&str, &str, Planted)]) {
             .any(|m| wanted.contains(&m.2.expected(looks).0))
     };
     assert_eq!(
-        text.contains("No model's strongest attack is told from chance"),
+        text.contains("No model's strongest attack lies above chance"),
         !images(&["images"]),
         "{text}"
     );

@@ -197,6 +197,18 @@ fn files_that_contradict_each_other_void_the_report() {
         report.verdict.void
     };
     assert_eq!(void(&|_| ()), None);
+    let twice = void(&|dir| {
+        let path = dir.join("scores/student.csv");
+        let text = std::fs::read_to_string(&path).expect("read");
+        let row = text.lines().nth(1).expect("a row").to_owned();
+        std::fs::write(&path, format!("{text}{row}\n")).expect("write");
+    });
+    assert!(
+        twice.is_some_and(
+            |why| why.contains("student have 1 images more than once under one attack")
+        ),
+        "a doubled row"
+    );
     let edit = |file: &str, from: &str, to: &str, dir: &Path| {
         let path = dir.join(file);
         let text = std::fs::read_to_string(&path).expect("read");

@@ -14,7 +14,7 @@ use crate::{Error, ImageSet, Record, Result, encode_png};
 /// set: after resizing.
 ///
 /// Files keep their names where these are different and harmless (`holiday/IMG 1.jpg` becomes `holiday_IMG 1.png`), and are numbered
-/// in the set's order otherwise. The columns are `file_name`, `original` (the name as it was), `id` (the content id, as in split files)
+/// in the set's order otherwise (`image-07.png`, which is no name of a set). The columns are `file_name`, `original` (the name as it was), `id` (the content id, as in split files)
 /// and, where some record has them, `text`, `group` and `label`; `text` is a string where no record has two captions, and a list
 /// everywhere else. `metadata.jsonl` is written last: a folder that has it is complete.
 ///
@@ -85,7 +85,7 @@ fn file_names(records: &[Record]) -> Vec<String> {
     kept.filter(|names| different(names)).unwrap_or_else(|| {
         let digits = records.len().saturating_sub(1).to_string().len();
         (0..records.len())
-            .map(|number| format!("{number:0digits$}.png"))
+            .map(|number| format!("image-{number:0digits$}.png"))
             .collect()
     })
 }
@@ -198,7 +198,7 @@ mod tests {
             names(&["/a/IMG 1.jpg", "b.png", "übung.tar.gz", "12", "v1.25"]),
             ["_a_IMG 1.png", "b.png", "übung.tar.png", "12.png", "v1.png"]
         );
-        let numbers = ["0.png", "1.png"];
+        let numbers = ["image-0.png", "image-1.png"];
         // Two that would be the same file; names that lead out of the folder, are hidden, or move a cursor.
         for evil in [
             "B.jpg",

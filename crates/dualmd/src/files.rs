@@ -73,6 +73,28 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
             shown(folder)
         );
     }
+    if let Some(folder) = options.copy_to.as_deref()
+        && let (Ok(above), Ok(data)) = (
+            folder
+                .parent()
+                .map_or(Path::new("."), |p| {
+                    if p.as_os_str().is_empty() {
+                        Path::new(".")
+                    } else {
+                        p
+                    }
+                })
+                .canonicalize(),
+            Path::new(&options.data).canonicalize(),
+        )
+        && above.starts_with(&data)
+    {
+        bail_usage!(
+            "{} would lie in {}, which would then hold every image twice: choose another folder (--copy-to)",
+            shown(folder),
+            shown(&data)
+        );
+    }
     let mut set = pictures::load(&options.data, &load, reporter)?;
     let duplicates = dedupe(&mut set).dropped.len();
     let groups = group(&set, options.near_duplicates);
@@ -85,10 +107,11 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         options.nonmembers,
         options.seed,
     )?;
-    split.save(out)?;
+    // Before the split: what fails leaves neither.
     if let Some(folder) = &options.copy_to {
         copy(&set, &split, folder)?;
     }
+    split.save(out)?;
     Ok(DrawnSplit {
         split,
         duplicates,

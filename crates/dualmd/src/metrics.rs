@@ -2,6 +2,7 @@
 
 use crate::choices::Features as Choice;
 use crate::session::Session;
+use crate::stages::alone;
 use crate::stages::copies::{self, Sides};
 use crate::stages::pictures::{self, bytes_of_all};
 use crate::stages::utility::{Real, extract, extractor, measure};
@@ -85,7 +86,13 @@ pub fn metrics(session: &Session, args: &MetricsOptions) -> Result<Measured> {
             )
             .with_context(|| format!("features of {}", set.source))
         };
+        let groups = |set: &ImageSet| -> Vec<Option<String>> {
+            set.records.iter().map(|r| r.group.clone()).collect()
+        };
         let sides = Real {
+            alone: members
+                .as_ref()
+                .and_then(|members| alone(&groups(members), &groups(&real))),
             heldout: features(&real)?.features,
             members: members
                 .as_ref()

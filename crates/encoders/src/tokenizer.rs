@@ -70,7 +70,10 @@ impl WordPieceTokenizer {
                 "has no tokenizer: tokenizer.json or vocab.txt is needed",
             ));
         };
-        let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| file_error(&path, e))?;
+        // The library panics at some damaged files.
+        let mut tokenizer = dualmd_files::quietly(|| Tokenizer::from_bytes(bytes))
+            .ok_or_else(|| file_error(&path, "is no tokenizer that can be read"))?
+            .map_err(|e| file_error(&path, e))?;
         tokenizer.with_padding(None);
         tokenizer
             .with_truncation(None)

@@ -127,7 +127,7 @@ fn all(model: &ModelReport, what: Released) -> Vec<(&str, &Measurement)> {
 fn caption(total: usize, concluded: impl Fn(fn(&Conclusion) -> bool) -> Vec<String>) -> String {
     let far = concluded(|c| matches!(c, Conclusion::Images { .. }));
     let mut caption = match (far.len(), total) {
-        (0, _) => "No model's strongest attack is told from chance (the dashed line).".to_owned(),
+        (0, _) => "No model's strongest attack lies above chance (the dashed line) by more than luck allows.".to_owned(),
         (n, total) if n == total && n > 1 => {
             "Every model is further from chance (the dashed line) than luck allows.".to_owned()
         }

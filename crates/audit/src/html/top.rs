@@ -70,7 +70,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
             h1 { (name) }
             p.facts { @for fact in &facts { span { (fact) } } }
             @if report.shows_images() {
-                p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { "dualmd report FOLDER --no-images" } " writes it without them." }
+                p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { @if report.run.get("compared").is_some() { "dualmd compare ... --no-images" } @else { "dualmd report FOLDER --no-images" } } " writes it without them." }
             }
             @if let Some(command) = plan(report, "/command") {
                 p.repeat { "To repeat: " code { (command) } }

@@ -356,7 +356,7 @@ pub struct SampleArgs {
     #[arg(value_name = "MODEL2")]
     pub model2: Option<PathBuf>,
 
-    /// A LoRA to add to the model: a .safetensors file of diffusers, PEFT or kohya, or its folder
+    /// A LoRA to add to the model: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
     ///
     /// One for each model; or two for one model, which then take turns (DualMD).
     #[arg(long = "lora", value_name = "FILE")]
@@ -451,7 +451,7 @@ pub struct PredictArgs {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
-    /// A LoRA to add to the model: a .safetensors file of diffusers, PEFT or kohya, or its folder
+    /// A LoRA to add to the model: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
     #[arg(long, value_name = "FILE")]
     pub lora: Option<PathBuf>,
 
@@ -496,7 +496,7 @@ impl PredictArgs {
 pub struct ScoreArgs {
     /// Pipeline folder in the diffusers layout
     ///
-    /// Several are audited each by itself, in one report, under their folders' names.
+    /// `audit` takes several, each by itself, in one report, under their folders' names.
     #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair", "denoiser", "generated"])]
     pub models: Vec<PathBuf>,
 
@@ -510,7 +510,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = dualmd_remote::TIMEOUT.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     pub denoiser_timeout: u64,
 
-    /// A LoRA to add to MODEL: a .safetensors file of diffusers, PEFT or kohya, or its folder
+    /// A LoRA to add to MODEL: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
     ///
     /// Several are audited each by itself, in one report (--lora NAME=FILE); with --pair one for each of its two models. The base alone is the
     /// reference model, unless another is named (--reference).

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
     let drawn = dualmd::split(&args.options(global), &args.out, &Terminal::new(global))?;
     outln!(
-        "{}: {} members and {} non-members of {} ({} exact duplicates dropped, {} groups of near-duplicates), hash {}",
+        "{}: {} members and {} non-members of {} ({} exact duplicates dropped, {} groups that stay together), hash {}",
         args.out.display(),
         drawn.split.members().len(),
         drawn.split.nonmembers().len(),

@@ -71,8 +71,12 @@ impl Columns {
         Ok(About {
             captions: captions.unwrap_or_default(),
             label: object.get("label").and_then(scalar_text),
-            group: group.and_then(scalar_text),
-            called: object.get(&self.id).and_then(scalar_text),
+            // Nothing written is nothing said, as in an empty cell of a CSV file.
+            group: group.and_then(scalar_text).filter(|t| !t.is_empty()),
+            called: object
+                .get(&self.id)
+                .and_then(scalar_text)
+                .filter(|t| !t.is_empty()),
             ..About::default()
         })
     }

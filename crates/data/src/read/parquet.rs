@@ -239,10 +239,10 @@ fn read_rows<R: ChunkReader + 'static>(
                 });
             }
             if name == group {
-                about.group = scalar(&field);
+                about.group = scalar(&field).filter(|t| !t.is_empty());
             }
             if name == id {
-                about.called = scalar(&field);
+                about.called = scalar(&field).filter(|t| !t.is_empty());
             }
         }
         let Some(bytes) = picture else {

@@ -127,7 +127,10 @@ impl ClipTokenizer {
                 ));
             }
         };
-        let mut tokenizer = Tokenizer::from_bytes(text).map_err(|e| file_error(&path, e))?;
+        // The library panics at some damaged files.
+        let mut tokenizer = dualmd_files::quietly(|| Tokenizer::from_bytes(text))
+            .ok_or_else(|| file_error(&path, "is no tokenizer that can be read"))?
+            .map_err(|e| file_error(&path, e))?;
         added::check(folder, &added, &tokenizer)?;
         // Start, end, length and padding are seen to in `encode`.
         tokenizer.with_padding(None);

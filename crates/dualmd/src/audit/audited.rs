@@ -137,7 +137,7 @@ pub fn audited(args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Vec<Audit
         let same = |other: &Audited| other.name.to_lowercase() == one.name.to_lowercase();
         if let Some(other) = out[..i].iter().find(|o| same(o)) {
             bail_usage!(
-                "{} and {} would both be called {}: give each a name (--model NAME=FOLDER)",
+                "{} and {} would both be called {}: give each a name of its own (--model NAME=FOLDER, --lora NAME=FILE)",
                 other.shown(),
                 one.shown(),
                 one.name

@@ -14,7 +14,9 @@ use crate::stages::held::Held;
 use crate::stages::sample::{Generator, Side, write_nearest};
 use crate::stages::score::{self, Label, parts};
 use crate::stages::watched::Watched;
-use crate::stages::{RunFolder, blind, copies, create_folder, remove, sets, shadow, utility};
+use crate::stages::{
+    RunFolder, alone, blind, copies, create_folder, remove, sets, shadow, utility,
+};
 use crate::{choices, machine};
 use anyhow::Result;
 use dualmd_data::{ImageSet, Record, Split};
@@ -31,7 +33,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Version of what is measured of generated images; a change of any of its numbers raises it.
-const MEASURES: u32 = 1;
+const MEASURES: u32 = 2;
 
 /// What the generated images are worth, where the weights of a feature network are at hand, and how many are copies.
 /// `for_members`: those drawn for members' captions, all of an unconditional model.
@@ -114,6 +116,7 @@ fn write_utility(
         let real = utility::Real {
             heldout: features(&heldout)?.features,
             members: Some(features(&members)?.features),
+            alone: alone_of(case.images.members.len(), &case.images.labels),
         };
         measured = utility::measure(&features(for_members)?, &real, seed);
     }
@@ -232,7 +235,7 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Vec<String>> {
         let model = case.generator.first();
         lines.push(format!("{}: {}", one.name, called(one, model)));
         if let Some(foreign) = model.foreign() {
-            lines.push(format!("its server says: {}", foreign.describe()));
+            lines.push(format!("it says of itself: {}", foreign.describe()));
         }
         let Sides {
             members,
@@ -378,6 +381,7 @@ fn model(
             set: nonmembers,
             positions: &outside,
         },
+        alone_of(members.len(), labels),
         seed,
         text,
     )?;
@@ -493,6 +497,13 @@ fn finish(
         shadow: only.and_then(|done| done.shadow.clone()),
     };
     Ok(dualmd_record::write(&run.plan(), &plan)?)
+}
+
+/// One image of each group on either side; the members' labels come first.
+fn alone_of(members: usize, labels: &[Label]) -> Option<[Vec<usize>; 2]> {
+    let groups: Vec<Option<String>> = labels.iter().map(|l| l.group.clone()).collect();
+    let (own, others) = groups.split_at(members.min(groups.len()));
+    alone(own, others)
 }
 
 /// BLAKE3 over the images of a set, whatever their order.

@@ -162,6 +162,13 @@ pub fn given(
     let texts = images
         .texts()
         .context("a model with text and no captions")?;
+    if set.records.iter().all(|r| r.captions.is_empty()) {
+        bail_usage!(
+            "{}: the images have no captions: this model is told a text, so each image needs the caption that it was generated for (metadata.jsonl), and \
+             there have to be some for the captions of members and of non-members",
+            shown(source)
+        );
+    }
     let mut places = Vec::new();
     let mut of: HashMap<&str, std::vec::IntoIter<usize>> = by_caption(&set.records);
     for own in &texts {

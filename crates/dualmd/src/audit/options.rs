@@ -99,9 +99,11 @@ impl ScoreOptions {
 impl ScoreOptions {
     /// The model that `reference` compares with: the one that is named, or the base of a LoRA, which is there at no cost.
     pub fn reference(&self) -> Option<&Path> {
-        let base = || match (self.models.as_slice(), self.loras.is_empty()) {
-            ([base], false) => Some(base),
-            _ => None,
+        let base = || {
+            let named = self.named.iter().map(|(_, folder)| folder);
+            let mut all = self.models.iter().chain(named);
+            let only = all.next().filter(|_| all.next().is_none());
+            only.filter(|_| !self.loras.is_empty() && self.pair.is_empty())
         };
         self.reference.as_ref().or_else(base).map(PathBuf::as_path)
     }

@@ -61,6 +61,21 @@ pub fn files_in(folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<Pat
     Ok(files)
 }
 
+/// Places of one image of each group and of every image without one, of members and of others; `None` where no group has two images of a
+/// side. Tests that draw labels anew may look at these only: the images of a group were divided together.
+pub fn alone(members: &[Option<String>], others: &[Option<String>]) -> Option<[Vec<usize>; 2]> {
+    let first = |groups: &[Option<String>]| {
+        let mut seen = std::collections::BTreeSet::new();
+        let places = (0..groups.len()).filter(|&i| match &groups[i] {
+            Some(group) => seen.insert(group.clone()),
+            None => true,
+        });
+        places.collect::<Vec<_>>()
+    };
+    let sides = [first(members), first(others)];
+    (sides[0].len() < members.len() || sides[1].len() < others.len()).then_some(sides)
+}
+
 /// Makes a folder and those above it.
 pub fn create_folder(path: &Path) -> Result<()> {
     Ok(dualmd_files::create_folder(path)?)
@@ -73,5 +88,22 @@ pub fn remove(path: &Path) -> Result<()> {
             Err(error).with_context(|| format!("cannot remove {}", shown(path)))
         }
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_image_of_each_group_and_all_without() {
+        let groups = |names: &[&str]| -> Vec<Option<String>> {
+            let group = |n: &&str| (!n.is_empty()).then(|| (*n).to_owned());
+            names.iter().map(group).collect()
+        };
+        let (own, others) = (groups(&["a", "", "a", "b", ""]), groups(&["c", "a"]));
+        assert_eq!(alone(&own, &others), Some([vec![0, 1, 3, 4], vec![0, 1]]));
+        // A class that both sides have counts on each.
+        assert_eq!(alone(&groups(&["a", ""]), &groups(&["a"])), None);
     }
 }

@@ -29,6 +29,21 @@ pub struct Images {
 }
 
 impl Images {
+    /// Places among the members and among the non-members of one image of each group; `None` where each is alone.
+    pub fn alone(&self) -> Option<[Vec<usize>; 2]> {
+        let own = self.split.members().iter();
+        let others = self.split.nonmembers().iter();
+        let groups: std::collections::BTreeMap<&str, &String> = own
+            .filter_map(|m| Some((m.id.as_str(), m.group.as_ref()?)))
+            .chain(others.filter_map(|n| Some((n.id.as_str(), n.group.as_ref()?))))
+            .collect();
+        let of = |positions: &[usize]| -> Vec<Option<String>> {
+            let ids = positions.iter().map(|&i| self.set.records[i].id.as_str());
+            ids.map(|id| groups.get(id).map(|g| (*g).clone())).collect()
+        };
+        super::alone(&of(&self.selected.members), &of(&self.selected.nonmembers))
+    }
+
     /// Positions of `n` pictures that are neither members nor non-members nor near-duplicates of any, drawn by `seed`.
     ///
     /// # Errors

@@ -383,6 +383,7 @@ fn nearest_of_run(plan: &Plan, images: &Images, folder: &Path, generated: &Tenso
         generated,
         side(&images.selected.members),
         side(&images.selected.nonmembers),
+        images.alone(),
         plan.seed,
         plan.model.text,
     )
@@ -528,13 +529,14 @@ impl Side<'_> {
 }
 
 /// `nearest.json`: the generated images that lie nearest to a member, with the distance unseen images have as yardstick, and all of
-/// them against as many members as unseen images. `prompted`: they were drawn for captions of members, near whose images they lie
+/// them against as many members as unseen images, of these one of each group (`alone`, places in the sides' positions). `prompted`: they were drawn for captions of members, near whose images they lie
 /// for that alone; then there is no such comparison.
 pub fn write_nearest(
     folder: &Path,
     generated: &Tensor,
     members: Side<'_>,
     heldout: Side<'_>,
+    alone: Option<[Vec<usize>; 2]>,
     seed: u64,
     prompted: bool,
 ) -> Result<()> {
@@ -545,7 +547,25 @@ pub fn write_nearest(
     let reference = nn::nearest(&unseen, &trained)?;
     let equal = match prompted {
         true => None,
-        false => super::nearer::measure(&generated, members, heldout, seed)?,
+        false => match alone {
+            None => super::nearer::measure(&generated, members, heldout, seed)?,
+            Some(places) => {
+                let [own, others] = places;
+                let of = |side: Side<'_>, places: &[usize]| -> Vec<usize> {
+                    places.iter().map(|&i| side.positions[i]).collect()
+                };
+                let (own, others) = (of(members, &own), of(heldout, &others));
+                let members = Side {
+                    positions: &own,
+                    ..members
+                };
+                let heldout = Side {
+                    positions: &others,
+                    ..heldout
+                };
+                super::nearer::measure(&generated, members, heldout, seed)?
+            }
+        },
     };
     let mut order: Vec<usize> = (0..to_members.len()).collect();
     order.sort_by(|&a, &b| to_members[a].distance.total_cmp(&to_members[b].distance));

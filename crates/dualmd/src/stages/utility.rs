@@ -144,6 +144,8 @@ pub struct Real {
     pub heldout: Features,
     /// Images it learnt from, for the gap.
     pub members: Option<Features>,
+    /// Members and held-out images that the gap is about, where not all: one of each group ([`alone`](super::alone)).
+    pub alone: Option<[Vec<usize>; 2]>,
 }
 
 /// All numbers about one set of generated images. A number that cannot be had from so few images is left out, with the reason.
@@ -176,7 +178,12 @@ pub fn measure(generated: &Extracted, real: &Real, seed: u64) -> Utility {
         }
     });
     let gap = real.members.as_ref().and_then(|members| {
-        let gap = memorisation_gap(g, members, held, RELABELLINGS, seed);
+        let gap = match &real.alone {
+            None => memorisation_gap(g, members, held, RELABELLINGS, seed),
+            Some([own, others]) => members.select(own).and_then(|members| {
+                memorisation_gap(g, &members, &held.select(others)?, RELABELLINGS, seed)
+            }),
+        };
         keep("gap between members and others", gap, &mut missing)
     });
     Utility {
@@ -249,6 +256,7 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
         Some(extractor) => Some(Real {
             heldout: extract(extractor.as_ref(), &heldout)?.features,
             members: Some(extract(extractor.as_ref(), &members)?.features),
+            alone: images.alone(),
         }),
         None => None,
     };
