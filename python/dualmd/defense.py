@@ -140,7 +140,8 @@ class DistillMD:
 
         `x_t`: noisy images [B, ...], `t`: timesteps [B]. `condition`: None; or a tensor or list of B rows, which the teachers are given
         third (`encoder_hidden_states` of a conditional U-Net); or a dict of such, given by name. `images`: the name or content id of each
-        image. Each teacher is asked for its own rows only.
+        image, as the split has them; of folders that `copy_to` or `dualmd export images` made, `original` or `id` of metadata.jsonl, for files may have
+        other names. Each teacher is asked for its own rows only.
         """
         torch = importlib.import_module("torch")
         n = len(x_t)

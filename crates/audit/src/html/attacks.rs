@@ -250,7 +250,7 @@ fn halves(report: &Report, attacks: &[(String, String)]) -> Markup {
     html! {
         details #halves {
             summary { "D1 and D2 apart" @if differ > 0 { " - pooling hides a difference in " (differ) " " (if differ == 1 { "place" } else { "places" }) } }
-            p { "Teacher 1 was trained on D1, teacher 2 on D2. Each half of the members against all non-members; intervals of 95 %, not corrected." }
+            p { @if report.models.iter().any(ModelReport::is_teacher) { "Teacher 1 was trained on D1, teacher 2 on D2. " } "Each half of the members against all non-members; intervals of 95 %, not corrected." }
             div.scroll tabindex="0" role="region" aria-label="Halves apart" {
                 table.matrix.small {
                     thead { tr { th scope="col" { "Model" } @for (_, title) in attacks { th scope="col" { (title) } } } }
@@ -427,7 +427,7 @@ fn operating_points(report: &Report) -> Markup {
     html! {
         details {
             summary { "All operating points, with counts and exact intervals" }
-            p.on-paper { "The halves have a table of their own above; all of their operating points are in findings.csv." }
+            p.on-paper { "What is about one half alone is left out on paper: it is in findings.csv." }
             p.filter hidden {
                 label { "Model " select #filter { option value="" { "all" } @for m in &report.models { option { (m.title) } } } }
                 label { "Members " select #filter-members { option value="" { "all" } @for v in [View::Pooled, View::D1, View::D2] { option { (v.name()) } } } }

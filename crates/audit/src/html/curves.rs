@@ -163,10 +163,11 @@ pub fn histogram_section(report: &Report) -> Markup {
                 .iter()
                 .filter_map(move |r| Some((m, r, r.view(m.primary)?.auc)))
         });
-        if best {
-            all.max_by(|a, b| a.2.total_cmp(&b.2))
-        } else {
-            all.min_by(|a, b| (a.2 - 0.5).abs().total_cmp(&(b.2 - 0.5).abs()))
+        // Below 0.5 they stand apart as well.
+        let apart = |one: &(_, _, f64)| (one.2 - 0.5).abs();
+        match best {
+            true => all.max_by(|a, b| apart(a).total_cmp(&apart(b))),
+            false => all.min_by(|a, b| apart(a).total_cmp(&apart(b))),
         }
     };
     html! {
@@ -192,7 +193,8 @@ pub fn histogram_section(report: &Report) -> Markup {
                 } } }
             } } };
             @let caption = html! {
-                @if let (Some(best), Some(least)) = (ends(true), ends(false)) {
+                // Of two attacks that say the same there is no most and least.
+                @if let (Some(best), Some(least)) = (ends(true), ends(false)) && rate(best.2) != rate(least.2) {
                     "Members stand apart most under " (best.1.title) " on " (best.0.title) " (AUC " (rate(best.2)) "); least under " (least.1.title) " on " (least.0.title) " (" (rate(least.2)) "). "
                 }
                 "Scores rise to the right, towards “member”; the outermost bins hold everything beyond them; each pair of shapes has its own axis."
