@@ -6,9 +6,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use dualmd_stats::{OperatingPoint, Roc};
+use dualmd_stats::Roc;
 
-use crate::measure::FPRS;
+use crate::measure::fixed_points;
 use crate::report::{AttackResult, ByGroup, View};
 use crate::samples::{samples, unit};
 use crate::scores::ScoresFile;
@@ -55,20 +55,12 @@ pub fn by_groups(
             nonmember_groups: nonmembers.len(),
             auc: found.auc,
             auc_ci: [found.low, found.high],
-            tpr_at_fpr: points(&members, &nonmembers),
+            tpr_at_fpr: Roc::new(&members, &nonmembers)
+                .and_then(|roc| fixed_points(&roc))
+                .unwrap_or_default(),
         });
     }
     out
-}
-
-/// What is found at the rates of the tables.
-fn points(members: &[f64], nonmembers: &[f64]) -> Vec<OperatingPoint> {
-    let Ok(roc) = Roc::new(members, nonmembers) else {
-        return Vec::new();
-    };
-    FPRS.iter()
-        .filter_map(|fpr| roc.operating_point(*fpr).ok())
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From scores to numbers: everything that calls `dualmd-stats`, and the binning of figures.
 
-use dualmd_stats::{Roc, StatsError};
+use dualmd_stats::{OperatingPoint, Roc, StatsError};
 
 use crate::report::{Figures, Finding, Histogram, Measurement};
 
@@ -32,15 +32,9 @@ pub fn measure(
     let alpha = FAMILY_ALPHA / comparisons.max(1) as f64;
     let adjusted = dualmd_stats::auc_interval(members, nonmembers, 1.0 - alpha)?;
     let roc = Roc::new(members, nonmembers)?;
-    let mut fixed = Vec::new();
-    for fpr in FPRS {
-        fixed.push(roc.operating_point(fpr)?);
-    }
-    let lowest = fixed
-        .iter()
-        .filter(|p| p.measurable)
-        .min_by(|a, b| a.fpr.total_cmp(&b.fpr));
-    let exceedance_p = lowest.map(|p| exceedance_p(members.len(), nonmembers.len(), p.tp, p.fp));
+    let fixed = fixed_points(&roc)?;
+    let exceedance_p = lowest_measurable(&fixed)
+        .map(|p| exceedance_p(members.len(), nonmembers.len(), p.tp, p.fp));
     let finding = if adjusted.low > 0.5 || exceedance_p.is_some_and(|p| p < alpha / 2.0) {
         Finding::Leak
     } else if adjusted.high < 0.5 {
@@ -60,6 +54,18 @@ pub fn measure(
         exceedance_p,
         finding,
     })
+}
+
+/// What is found at the rates of the tables, [`FPRS`].
+pub fn fixed_points(roc: &Roc) -> Result<Vec<OperatingPoint>, StatsError> {
+    let points = FPRS.into_iter().map(|fpr| roc.operating_point(fpr));
+    points.collect()
+}
+
+/// The point of the lowest rate of false alarms that can be measured, where a leak of few members shows first.
+pub fn lowest_measurable(points: &[OperatingPoint]) -> Option<&OperatingPoint> {
+    let measurable = points.iter().filter(|p| p.measurable);
+    measurable.min_by(|a, b| a.fpr.total_cmp(&b.fpr))
 }
 
 /// Exact chance that the `tp + fp` highest scores hold at least `tp` members when all orders are equally likely.

@@ -9,7 +9,7 @@ use dualmd_stats::OperatingPoint;
 
 use crate::conclusion::{self, copied, told_apart};
 use crate::format::{fpr_name, grouped, rate};
-use crate::measure::minimum_detectable_auc;
+use crate::measure::{lowest_measurable, minimum_detectable_auc};
 use crate::report::{
     Advice, AttackResult, Finding, Found, Measurement, ModelReport, Release, Released, Strongest,
     View,
@@ -36,15 +36,6 @@ impl Released {
             Self::Images => "Generated images",
             Self::Queries => "Queries",
             Self::Weights => "Weights",
-        }
-    }
-
-    /// What somebody can do with it.
-    pub fn holder(self) -> &'static str {
-        match self {
-            Self::Images => "sees images that the model generated",
-            Self::Queries => "lets the model work on images of their own",
-            Self::Weights => "runs the model at home, and does all of the above",
         }
     }
 
@@ -202,12 +193,6 @@ pub fn found(points: &[OperatingPoint]) -> Option<Found> {
     })
 }
 
-/// The point of the lowest rate of false alarms that can be measured, where a leak of few members shows first.
-fn lowest(points: &[OperatingPoint]) -> Option<&OperatingPoint> {
-    let measurable = points.iter().filter(|p| p.measurable);
-    measurable.min_by(|a, b| a.fpr.total_cmp(&b.fpr))
-}
-
 /// The rules, in their order; the guide prints them.
 fn advise(
     model: &ModelReport,
@@ -228,7 +213,7 @@ fn advise(
             false => format!(" against {}", l.model.title),
         };
         let auc = rate(l.measured.auc);
-        let decided = match lowest(&l.measured.tpr_at_fpr) {
+        let decided = match lowest_measurable(&l.measured.tpr_at_fpr) {
             // The AUC alone is not told from chance: the count at few false alarms is.
             Some(p) if rank > 1 && l.measured.auc_ci_adjusted[0] <= 0.5 => format!(
                 "{} of {} found at {} false alarms{whom}",
@@ -429,7 +414,7 @@ impl Release {
     }
 }
 
-/// "finds 6 of 64 members, of which guessing finds less than 1; of people where groups are known.
+/// "finds 6 of 64 members, of which guessing finds less than 1"; of people where groups are known.
 pub fn in_words(line: &Release) -> Option<String> {
     let (found, whom) = match (&line.found_groups, &line.found) {
         (Some(groups), _) => (groups, "groups"),

@@ -218,6 +218,24 @@ fn images_alone_are_audited_and_names_go_along() {
     generated("own", &|i| picture("drawn again", i));
     run("own");
     assert_eq!(json(&file)["copies"][0]["n_members"], 32);
+    // The same where a feature network is there, whose numbers stand in the file beside the others.
+    let (line, _) = audit("own", &[]);
+    let with_pixels: Vec<&str> = line
+        .iter()
+        .map(|word| if word == "none" { "pixels" } else { word })
+        .collect();
+    succeed(&with_pixels);
+    let mut kept = json(&file);
+    assert!(
+        kept["of"].as_str().is_some_and(|of| of.len() == 64) && kept["features"].is_string(),
+        "{kept}"
+    );
+    kept["n_real"] = 12_345.into();
+    std::fs::write(&file, kept.to_string()).unwrap();
+    succeed(&with_pixels);
+    assert_eq!(json(&file)["n_real"], 12_345);
+    run("own");
+    assert_eq!(json(&file)["n_real"], Value::Null);
     let data = &json(&at("audit-own").join("plan.json"))["data"];
     assert_ne!(data["members_blake3"], data["nonmembers_blake3"]);
 

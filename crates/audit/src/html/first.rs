@@ -28,27 +28,27 @@ pub fn asked(report: &Report) -> Markup {
 /// Every model on one scale: what could be given out, line by line; then the models that are not for release.
 pub fn overview(report: &Report) -> Markup {
     let v = &report.verdict;
+    let all_models = report.models.iter();
+    let measured: Vec<&ModelReport> = all_models.filter(|m| m.strongest().is_some()).collect();
     let concluded = |wanted: fn(&Conclusion) -> bool| -> Vec<String> {
-        let own = report.models.iter().filter(|m| m.strongest().is_some());
+        let own = measured.iter();
         own.filter(|m| wanted(report.conclusion(&m.name)))
             .map(|m| m.title.clone())
             .collect()
     };
-    let measured = report.models.iter().filter(|m| m.strongest().is_some());
-    let caption = caption(measured.count(), concluded);
+    let caption = caption(measured.len(), concluded);
     let lines = |m: &ModelReport| release::of_model(&v.releases, &m.name);
-    let (for_release, others): (Vec<&ModelReport>, Vec<&ModelReport>) = report
-        .models
+    let (for_release, others): (Vec<_>, Vec<_>) = measured
         .iter()
-        .filter(|m| m.strongest().is_some())
-        .partition(|m| !lines(m).is_empty());
+        .map(|&model| (model, lines(model)))
+        .partition(|(_, lines)| !lines.is_empty());
     let body = html! {
         div.overview-grid {
             div.gap {} div.gap {} div.gap {}
             div.scale aria-hidden="true" { span { "0" } span { "chance 0.5" } span { "AUC 1" } }
-            @for model in for_release { (of_release(v, model, &lines(model), &report.models)) }
+            @for (model, lines) in &for_release { (of_release(v, model, lines, &report.models)) }
             @if !others.is_empty() { div.title { strong { "Not for release" } } }
-            @for model in others {
+            @for (model, _) in others {
                 @if let Some((best, m)) = model.strongest().and_then(|r| Some((r, r.view(model.primary)?))) {
                     div.who { (model.title) @if model.primary != View::Pooled { small { " on " (model.primary.name()) } } }
                     div.value { strong { (rate(m.auc)) } small { " " (best.title) } }

@@ -120,17 +120,26 @@ fn figure(class: &str, body: Markup, caption: Markup) -> Markup {
     html! { figure class=(class) { (body) figcaption { (caption) } } }
 }
 
-/// The mark of a finding: a shape and a word, so that it survives black-and-white print.
-fn chip(finding: Finding, words: &str) -> Markup {
+/// What stands before the words of a mark, so that it survives black-and-white print.
+enum Shape {
+    Disc,
+    Triangle,
+    Square,
+    Ring,
+    Dash,
+}
+
+/// A shape and words, in the colour of `class`.
+fn mark(class: &str, shape: Shape, words: &str) -> Markup {
     html! {
-        span class={ "chip " (finding.name()) } {
+        span class={ "chip " (class) } {
             svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true" {
-                @match finding {
-                    Finding::Leak => { circle cx="5" cy="5" r="4.5" {} }
-                    Finding::Inverted => { path d="M0.5 1.5h9L5 9.5z" {} }
-                    Finding::Set | Finding::Copies => { path d="M0.5 0.5h9v9h-9z" {} }
-                    Finding::Chance => { circle.hollow cx="5" cy="5" r="3.8" {} }
-                    Finding::Unknown | Finding::Void => { path.hollow d="M1 5h8" {} }
+                @match shape {
+                    Shape::Disc => { circle cx="5" cy="5" r="4.5" {} }
+                    Shape::Triangle => { path d="M0.5 1.5h9L5 9.5z" {} }
+                    Shape::Square => { path d="M0.5 0.5h9v9h-9z" {} }
+                    Shape::Ring => { circle.hollow cx="5" cy="5" r="3.8" {} }
+                    Shape::Dash => { path.hollow d="M1 5h8" {} }
                 }
             }
             (words)
@@ -138,21 +147,27 @@ fn chip(finding: Finding, words: &str) -> Markup {
     }
 }
 
-/// The mark of an advice: a shape and words, as [`chip`].
+/// The mark of a finding.
+fn chip(finding: Finding, words: &str) -> Markup {
+    let shape = match finding {
+        Finding::Leak => Shape::Disc,
+        Finding::Inverted => Shape::Triangle,
+        Finding::Set | Finding::Copies => Shape::Square,
+        Finding::Chance => Shape::Ring,
+        Finding::Unknown | Finding::Void => Shape::Dash,
+    };
+    mark(finding.name(), shape, words)
+}
+
+/// The mark of an advice.
 fn chip_of(advice: Advice) -> Markup {
-    html! {
-        span class={ "chip " (match advice { Advice::Withhold => "leak", Advice::IfNoSecret => "set", _ => "chance" }) } {
-            svg width="10" height="10" viewBox="0 0 10 10" aria-hidden="true" {
-                @match advice {
-                    Advice::Withhold => { circle cx="5" cy="5" r="4.5" {} }
-                    Advice::IfNoSecret => { path d="M0.5 0.5h9v9h-9z" {} }
-                    Advice::NothingFound => { circle.hollow cx="5" cy="5" r="3.8" {} }
-                    Advice::MeasureAgain | Advice::NotTested => { path.hollow d="M1 5h8" {} }
-                }
-            }
-            (advice.words())
-        }
-    }
+    let (class, shape) = match advice {
+        Advice::Withhold => ("leak", Shape::Disc),
+        Advice::IfNoSecret => ("set", Shape::Square),
+        Advice::NothingFound => ("chance", Shape::Ring),
+        Advice::MeasureAgain | Advice::NotTested => ("chance", Shape::Dash),
+    };
+    mark(class, shape, advice.words())
 }
 
 #[cfg(test)]

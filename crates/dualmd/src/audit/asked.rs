@@ -1,5 +1,6 @@
 //! Which attacks.
 
+use super::audited::Audited;
 use super::generated::is_enough;
 use super::options::ScoreOptions;
 use crate::bail_usage;
@@ -11,17 +12,14 @@ use dualmd_names::{AttackSpec, BaseAttack, Needs, Similarity};
 /// together would give away; the attacks on one model only if they are asked for.
 pub fn asked(
     args: &ScoreOptions,
-    pair: bool,
+    audited: &Audited,
     text: bool,
     black_box: bool,
 ) -> Result<Vec<AttackSpec>> {
     let named = &args.attacks;
+    let pair = audited.is_pair();
     // Nothing is there of the model but images.
-    let unseen = args.generated.is_some()
-        && args.models.is_empty()
-        && args.named.is_empty()
-        && args.pair.is_empty()
-        && args.denoiser.is_none();
+    let unseen = audited.images.is_some();
     if unseen {
         if args.reference.is_some() || args.shadow.is_some() {
             bail_usage!(

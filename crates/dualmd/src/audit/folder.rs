@@ -66,12 +66,8 @@ fn write_utility(
     // The same images, measured by the same networks, need not be measured again.
     let some = x.narrow(0, 0, 2);
     let probe = |extractor: &dyn Extractor| -> Result<(String, String)> {
-        let found = utility::extract(extractor, &some.to_device(device))?.features;
-        let row = found.rows().flatten().copied().collect::<Vec<f32>>();
-        Ok((
-            extractor.name(),
-            score::hash_tensor(&Tensor::from_slice(&row))?,
-        ))
+        let some = some.to_device(device);
+        Ok((extractor.name(), score::hash_answer(extractor, &some)?))
     };
     let by: Vec<(String, String)> = extractor
         .iter()
@@ -80,14 +76,12 @@ fn write_utility(
         .map(probe)
         .collect::<Result<_>>()?;
     let per_prompt = case.images.texts().map(|_| per_prompt);
+    let alone = alone_of(case.images.members.len(), &case.images.labels);
     let of = (
         MEASURES,
         by,
-        [x, generated, for_members]
-            .map(score::hash_tensor)
-            .into_iter()
-            .collect::<Result<Vec<_>>>()?,
-        (n, per_prompt, seed),
+        [score::hash_tensor(x)?, score::hash_tensor(generated)?],
+        (n, per_prompt, seed, &alone),
     );
     let of = blake3::hash(serde_json::to_string(&of)?.as_bytes())
         .to_hex()
@@ -105,10 +99,7 @@ fn write_utility(
             images.unsigned_abs() as usize,
         ))
     };
-    let mut measured = Utility {
-        of: Some(of),
-        ..Utility::default()
-    };
+    let mut measured = Utility::default();
     if let Some(extractor) = extractor {
         let drawn = for_members.size()[0];
         let extractor = watched(extractor, "quality", n + others + drawn);
@@ -116,7 +107,7 @@ fn write_utility(
         let real = utility::Real {
             heldout: features(&heldout)?.features,
             members: Some(features(&members)?.features),
-            alone: alone_of(case.images.members.len(), &case.images.labels),
+            alone,
         };
         measured = utility::measure(&features(for_members)?, &real, seed);
     }
@@ -128,6 +119,7 @@ fn write_utility(
     let ids: Vec<&str> = inside.records.iter().map(|r| r.id.as_str()).collect();
     let sides = copies::Sides::new(likened, &members, &heldout)?;
     measured.copies = Some(sides.measure(generated, per_prompt, &ids, seed)?);
+    measured.of = Some(of);
     create_folder(&run.0.join("utility"))?;
     Ok(dualmd_record::write(&run.utility(name), &measured)?)
 }
@@ -248,7 +240,7 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Vec<String>> {
             nonmembers.len(),
             members.shape()
         ));
-        let attacks = asked::asked(args, one.is_pair(), model.is_told(), true)?;
+        let attacks = asked::asked(args, one, model.is_told(), true)?;
         let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
         lines.push(format!("attacks on {}: {}", one.name, names.join(", ")));
     }
@@ -315,7 +307,7 @@ fn model(
     let (name, args) = (audited.name.as_str(), &options.score);
     let seed = args.seed;
     let text = case.generator.first().is_told();
-    let attacks = asked::asked(args, audited.is_pair(), text, true)?;
+    let attacks = asked::asked(args, audited, text, true)?;
     let draw = |model, images, folder: &Path, seed, shadow| {
         drawn(session, model, images, args, folder, seed, shadow)
     };

@@ -53,7 +53,7 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     dualmd_files::check_target(out)?;
     let case = Case::open(session, options, &audited)?;
     let text = case.generator.first().is_told();
-    let attacks = asked::asked(options, audited.is_pair(), text, false)?;
+    let attacks = asked::asked(options, &audited, text, false)?;
     let seed = options.seed;
     let draw = |model, images, seed| generate(session, model, images, options, seed);
     let given = generated::given(&case.images, text, options, session.reporter.as_ref())?;

@@ -84,7 +84,7 @@ impl Fitting {
             format!(
                 "{} {} {ids:?} {of:?} {seed} {}",
                 super::score::hash_tensor(&told)?,
-                super::score::hash_tensor(&vectors(extractor.as_ref(), &some)?)?,
+                super::score::hash_answer(extractor.as_ref(), &some)?,
                 dualmd_encoders::fit::VERSION
             )
             .as_bytes(),

@@ -7,6 +7,7 @@ use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use anyhow::Result;
 use dualmd_attack::AttackInfo;
+use dualmd_metrics::Extractor;
 use dualmd_names::BlackBox;
 use dualmd_names::{AttackSpec, Needs};
 use dualmd_torch::{Device, Kind, Tensor};
@@ -141,7 +142,7 @@ impl Base {
         let encoder = match (kind, subject.generated, subject.extractor) {
             (BlackBox::Features, Some(images), Some(extractor)) => {
                 let some = images.narrow(0, 0, images.size()[0].min(2));
-                vectors(extractor, &some).and_then(|v| hash_tensor(&v)).ok()
+                hash_answer(extractor, &some).ok()
             }
             _ => None,
         };
@@ -177,6 +178,11 @@ fn truth(labels: &[Label]) -> String {
         truth.update(format!("{} {:?} {}\n", label.id, label.group, label.member).as_bytes());
     }
     truth.finalize().to_hex().to_string()
+}
+
+/// A hash of what a network makes of images, which tells its weights from others of the same kind.
+pub fn hash_answer(extractor: &dyn Extractor, images: &Tensor) -> Result<String> {
+    hash_tensor(&vectors(extractor, images)?)
 }
 
 /// BLAKE3 of the values as f32.

@@ -5,7 +5,7 @@ mod kept;
 pub mod parts;
 mod samples;
 
-pub use depends::hash_tensor;
+pub use depends::{hash_answer, hash_tensor};
 pub use kept::{Kept, write};
 
 use super::sample::{Generator, Sampling};
