@@ -84,15 +84,13 @@ pub fn caption(session: &Session, args: &CaptionsOptions) -> Result<bool> {
             done.insert(record.id.as_str().to_owned(), captions);
         }
         write(&args.out, &set, &done)?;
-        let count = (at * CHUNK + chunk.len()) as u64;
-        session.reporter.progress(&ProgressEvent {
-            model: "caption".into(),
-            step: count,
-            total: missing.len() as u64,
-            epoch: None,
-            loss: None,
-            images_per_second: count as f64 / began.elapsed().as_secs_f64(),
-        });
+        let count = at * CHUNK + chunk.len();
+        session.reporter.progress(&ProgressEvent::images(
+            "caption",
+            count,
+            missing.len(),
+            began,
+        ));
     }
     session.reporter.finished(
         "caption",

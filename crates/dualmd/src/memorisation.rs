@@ -207,14 +207,12 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
             let (prompt, image) = ((first + i) / each, (first + i) % each);
             save_png(&folder.join(image_name(prompt, image)), picture)?;
         }
-        session.reporter.progress(&ProgressEvent {
-            model: "memorisation".into(),
-            step: (done * each) as u64,
-            total: total as u64,
-            epoch: None,
-            loss: None,
-            images_per_second: (done * each) as f64 / began.elapsed().as_secs_f64(),
-        });
+        session.reporter.progress(&ProgressEvent::images(
+            "memorisation",
+            done * each,
+            total,
+            began,
+        ));
         Ok(!session.stopped())
     })?;
     write_table(&args.out.join("memorisation.csv"), &case.prompts, &found)?;

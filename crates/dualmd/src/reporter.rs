@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Hears how far the work is. Nothing in this crate prints: all that is to be said goes through here, from several threads where
 /// several models are trained.
@@ -55,6 +55,18 @@ pub struct ProgressEvent {
 }
 
 impl ProgressEvent {
+    /// Work on images that has no loss: `done` of `total` since `began`.
+    pub fn images(what: &str, done: usize, total: usize, began: Instant) -> Self {
+        Self {
+            model: what.to_owned(),
+            step: done.min(total) as u64,
+            total: total as u64,
+            epoch: None,
+            loss: None,
+            images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+        }
+    }
+
     /// Writes the event as one JSON line and flushes, so that the reader at the other end of a pipe sees it now.
     ///
     /// # Errors

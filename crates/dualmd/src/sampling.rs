@@ -158,14 +158,9 @@ pub fn sample(session: &Session, args: &SampleOptions) -> Result<()> {
         },
         prompts.as_ref(),
         |done| {
-            session.reporter.progress(&ProgressEvent {
-                model: "sample".into(),
-                step: done as u64,
-                total: args.n as u64,
-                epoch: None,
-                loss: None,
-                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
-            });
+            session
+                .reporter
+                .progress(&ProgressEvent::images("sample", done, args.n, began));
             !session.stopped()
         },
     )?;

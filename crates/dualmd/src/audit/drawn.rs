@@ -54,14 +54,9 @@ pub fn generate(
     room::check(model, n, args.batch, shape)?;
     let began = std::time::Instant::now();
     let mut go_on = |done: usize| {
-        session.reporter.progress(&ProgressEvent {
-            model: "sample".into(),
-            step: done as u64,
-            total: n as u64,
-            epoch: None,
-            loss: None,
-            images_per_second: done as f64 / began.elapsed().as_secs_f64(),
-        });
+        session
+            .reporter
+            .progress(&ProgressEvent::images("sample", done, n, began));
         !session.stopped()
     };
     if let Some(foreign) = model.foreign().filter(|f| f.generates()) {

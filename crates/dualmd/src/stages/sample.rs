@@ -418,14 +418,9 @@ fn generate(
         &sampling_of(plan, plan.seed),
         prompts.as_ref(),
         |done| {
-            session.reporter.progress(&ProgressEvent {
-                model: target.name.clone(),
-                step: done as u64,
-                total: n as u64,
-                epoch: None,
-                loss: None,
-                images_per_second: done as f64 / began.elapsed().as_secs_f64(),
-            });
+            session
+                .reporter
+                .progress(&ProgressEvent::images(&target.name, done, n, began));
             !session.stopped()
         },
     )

@@ -17,8 +17,8 @@ pub struct Watched {
     /// What the work is called.
     what: &'static str,
     began: Instant,
-    done: Cell<u64>,
-    total: u64,
+    done: Cell<usize>,
+    total: usize,
 }
 
 impl Watched {
@@ -35,21 +35,16 @@ impl Watched {
             what,
             began: Instant::now(),
             done: Cell::new(0),
-            total: total as u64,
+            total,
         }
     }
 
     fn tell(&self, images: i64) {
-        let done = self.done.get() + images.unsigned_abs();
+        let done = self.done.get() + images.unsigned_abs() as usize;
         self.done.set(done);
-        self.reporter.progress(&ProgressEvent {
-            model: self.what.to_owned(),
-            step: done.min(self.total),
-            total: self.total,
-            epoch: None,
-            loss: None,
-            images_per_second: done as f64 / self.began.elapsed().as_secs_f64(),
-        });
+        self.reporter.progress(&ProgressEvent::images(
+            self.what, done, self.total, self.began,
+        ));
     }
 }
 
