@@ -1,7 +1,6 @@
 //! The images that an audit draws.
 
 use super::case::Sides;
-use super::generated;
 use super::options::{DrawOptions, ScoreOptions};
 use crate::reporter::ProgressEvent;
 use crate::room;
@@ -113,8 +112,8 @@ fn in_its_own_way(
     Ok(Tensor::f_cat(&parts, 0)?)
 }
 
-/// The images that an audit looks at, drawn now or by an earlier call that drew the same ones: in `folder`, with what they depend
-/// on and, of a text-to-image model, what each was drawn for.
+/// The images that an audit looks at, those that are given or drawn now or by an earlier call that drew the same ones: in `folder`,
+/// with what they depend on and, of a text-to-image model, what each was drawn for.
 ///
 /// # Errors
 /// As [`generate`]; files that cannot be written.
@@ -125,7 +124,7 @@ pub fn drawn(
     args: &ScoreOptions,
     folder: &Path,
     seed: u64,
-    shadow: bool,
+    given: Option<Tensor>,
 ) -> Result<Tensor> {
     let texts = images.texts();
     let captions = texts.as_ref().map(|all| {
@@ -133,13 +132,6 @@ pub fn drawn(
         first.collect::<Vec<_>>()
     });
     let d = &args.draw;
-    let given = match args.generated.is_some() && !shadow {
-        true => {
-            let told = generator.first().is_told();
-            generated::given(images, told, args, session.reporter.as_ref())?
-        }
-        false => None,
-    };
     let of = DrawnFrom {
         weights_blake3: generator.fingerprint().to_owned(),
         weights: args.weights.as_str().to_owned(),

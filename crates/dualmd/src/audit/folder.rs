@@ -4,7 +4,7 @@ use super::audited::{self, Audited};
 use super::case::{Case, Sides};
 use super::drawn::drawn;
 use super::options::AuditOptions;
-use super::{Attacked, Texts, asked};
+use super::{Attacked, Texts, asked, generated};
 use crate::bail_usage;
 use crate::plan::SHADOW;
 use crate::report::{Written, report};
@@ -308,16 +308,17 @@ fn model(
     let seed = args.seed;
     let text = case.generator.first().is_told();
     let attacks = asked::asked(args, audited, text, true)?;
-    let draw = |model, images, folder: &Path, seed, shadow| {
-        drawn(session, model, images, args, folder, seed, shadow)
+    let draw = |model, images, folder: &Path, seed, given| {
+        drawn(session, model, images, args, folder, seed, given)
     };
+    let given = generated::given(&case.images, text, args, session.reporter.as_ref())?;
     let own = run.samples(name);
-    let generated = draw(&case.generator, &case.images, &own, seed, false)?;
+    let generated = draw(&case.generator, &case.images, &own, seed, given)?;
     let of_shadow = match &case.shadow {
         Some((model, images)) if shadow::draws(&attacks) => {
             let folder = run.0.join(SHADOW);
             create_folder(&folder)?;
-            Some(draw(model, images, &folder, shadow::seed(seed), true)?)
+            Some(draw(model, images, &folder, shadow::seed(seed), None)?)
         }
         _ => None,
     };
