@@ -107,6 +107,20 @@ fn images_alone_are_audited_and_names_go_along() {
         text(&at("other.json")),
     ]);
     assert!(said.contains("--copy-to makes a new folder"), "{said}");
+    // Nor is a copy laid among the images themselves, however deep.
+    for inside in ["photos/sides", "photos/not/yet/there"] {
+        let said = fail(&[
+            "split",
+            text(&at("photos")),
+            "--members",
+            "32",
+            "--copy-to",
+            text(&at(inside)),
+            "-o",
+            text(&at("other.json")),
+        ]);
+        assert!(said.contains("hold every image twice"), "{said}");
+    }
 
     // A generator that gives its training images out again, and one that draws nothing of them.
     let generated = |folder: &str, image: &dyn Fn(u64) -> Picture| {

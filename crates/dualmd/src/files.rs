@@ -74,17 +74,10 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         );
     }
     if let Some(folder) = options.copy_to.as_deref()
-        && let (Ok(above), Ok(data)) = (
-            folder
-                .parent()
-                .map_or(Path::new("."), |p| {
-                    if p.as_os_str().is_empty() {
-                        Path::new(".")
-                    } else {
-                        p
-                    }
-                })
-                .canonicalize(),
+        && let Ok(absolute) = std::path::absolute(folder)
+        // The folders above it that are not there yet will be made.
+        && let (Some(above), Ok(data)) = (
+            absolute.ancestors().find_map(|p| p.canonicalize().ok()),
             Path::new(&options.data).canonicalize(),
         )
         && above.starts_with(&data)

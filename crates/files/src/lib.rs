@@ -134,8 +134,8 @@ impl From<Error> for std::io::Error {
 /// Results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// The folder that a file lies in.
-fn parent(path: &Path) -> &Path {
+/// The folder that a file lies in; `.` of a bare name.
+pub fn parent(path: &Path) -> &Path {
     path.parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."))

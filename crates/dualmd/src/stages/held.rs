@@ -108,8 +108,7 @@ impl Held {
             made: None,
         };
         held.certain(path, reporter);
-        let above = path.parent().filter(|p| !p.as_os_str().is_empty());
-        for path in dualmd_files::list(above.unwrap_or(Path::new(".")))? {
+        for path in dualmd_files::list(dualmd_files::parent(path))? {
             let written = std::fs::symlink_metadata(&path).and_then(|m| m.modified());
             let old = written.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLD));
             if is_hidden(&path) && old {
