@@ -4,7 +4,7 @@
 //! question - where does this model leak? - and the best of them, chosen on the audited images, is not evidence: of thirty
 //! independent guesses on 416 images the best reaches an AUC of 0.54 by luck. So such rows carry other names (`sima@50`).
 
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 mod variants;
@@ -14,8 +14,8 @@ pub use table::ALL;
 use crate::captions::Captions;
 use crate::lowpass::LowPassed;
 use crate::{Attack, AttackError, Learned, Method, Result, shadow};
-use dualmd_names::{AttackSpec, BaseAttack, Needs, Variant};
-use variants::{At, Flip};
+use dualmd_names::{AttackSpec, BaseAttack, Level, Needs, Snr, Variant};
+use variants::{At, AtSnr, Flip};
 
 /// What the model sees. Some attacks have other defaults for latents, those of their code for Stable Diffusion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,7 +28,7 @@ pub enum Space {
 }
 
 /// An attack without variants, at its own timestep or another.
-enum Plain {
+pub(crate) enum Plain {
     Formula(Box<dyn Attack>),
     Learned(Box<dyn Learned>),
 }
@@ -82,11 +82,11 @@ pub fn by_name_for(name: &str, space: Space) -> Result<Method> {
 /// An attack that looks at generated images and asks no noise predictor.
 pub fn method(spec: &AttackSpec, space: Space) -> Result<Method> {
     let base = spec.base();
-    let plain = table::made(base, space, spec.timestep());
-    let plain = plain.ok_or_else(|| of_images(base))?;
-    let mut method = Method::from(match spec.timestep() {
-        Some(t) => plain.at(t),
-        None => plain,
+    let made = |t| table::made(base, space, t).ok_or_else(|| of_images(base));
+    let mut method = Method::from(match spec.level() {
+        None => made(None)?,
+        Some(Level::Timestep(t)) => made(Some(t))?.at(t),
+        Some(Level::Snr(snr)) => made(Some(1))?.at_snr(base, space, snr),
     });
     for variant in spec.variants() {
         method = match (method, variant) {
@@ -113,6 +113,24 @@ fn of_images(base: BaseAttack) -> AttackError {
 }
 
 impl Plain {
+    /// Under the name `NAME@snr=S`.
+    fn at_snr(self, base: BaseAttack, space: Space, snr: Snr) -> Self {
+        match self {
+            Self::Formula(attack) => Self::Formula(Box::new(AtSnr {
+                attack,
+                base,
+                space,
+                snr,
+            })),
+            Self::Learned(attack) => Self::Learned(Box::new(AtSnr {
+                attack,
+                base,
+                space,
+                snr,
+            })),
+        }
+    }
+
     /// Under the name `NAME@T`.
     fn at(self, t: i64) -> Self {
         match self {

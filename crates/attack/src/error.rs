@@ -20,6 +20,18 @@ pub enum AttackError {
         /// T of the schedule.
         timesteps: usize,
     },
+    /// A signal-to-noise ratio that no timestep of the model's schedule comes near.
+    #[error(
+        "snr={ratio}: the timesteps of the model's schedule have ratios from {lowest:.3e} to {highest:.3e}"
+    )]
+    Snr {
+        /// The ratio asked for.
+        ratio: f64,
+        /// That of the last timestep.
+        lowest: f64,
+        /// That of the first.
+        highest: f64,
+    },
     /// A parameter of an attack that makes no sense.
     #[error("attack {attack}: {reason}")]
     Parameter {

@@ -6,6 +6,7 @@
 //! * [`loss`], [`secmi`], [`pia`], [`pian`], [`sima`], [`pfami`], [`rediffuse`]: error attacks on the noise predictor.
 //! * [`secmi_nn`], [`rediffuse_nn`]: the same residuals through a classifier that learns from known samples; [`gsa`]: so do
 //!   the norms of gradients. [`resnet`] and `logistic` are the classifiers, [`known`] who is known.
+//! * [`loss_grid`], [`combined`]: losses at many noise levels, and all error attacks together, learnt from known samples.
 //! * [`mod@reference`]: the loss against that of a model that cannot have seen the image.
 //! * [`clid`], [`wen`], [`pia_sd_2024`]: attacks on text-to-image models, which compare captions; [`captions`]: a variant of
 //!   every error attack that tries several.
@@ -45,6 +46,7 @@ pub mod captions;
 pub mod catalogue;
 pub mod clean_noise;
 pub mod clid;
+pub mod combined;
 pub mod drawn;
 mod error;
 pub mod evaluate;
@@ -52,6 +54,7 @@ pub mod gsa;
 pub mod known;
 mod logistic;
 pub mod loss;
+pub mod loss_grid;
 pub mod lowpass;
 pub mod memorisation;
 pub mod nn;
@@ -80,11 +83,13 @@ pub use captions::Over;
 pub use catalogue::{ALL, Space, by_name, by_name_for, default_set, default_set_for, method};
 pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap, ClidVec, thirds};
+pub use combined::Combined;
 pub use error::{AttackError, Result};
 pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, Shadow, run};
 pub use gsa::{Gsa1, Gsa2};
 pub use known::Known;
 pub use loss::Loss;
+pub use loss_grid::LossGrid;
 pub use parts::Parts;
 pub use pfami::Pfami;
 pub use pia::Pia;

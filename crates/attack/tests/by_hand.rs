@@ -3,8 +3,12 @@
 mod common;
 
 use common::{Linear, assert_close};
-use dualmd_attack::{Attack, AttackError, Batch, Loss, Pfami, Pia, Pian, ReDiffuse, SecMi, SimA};
-use dualmd_data::stream_for_id;
+use dualmd_attack::loss_grid::RATIOS;
+use dualmd_attack::{
+    Attack, AttackError, Batch, Combined, Learned, Loss, LossGrid, Pfami, Pia, Pian, ReDiffuse,
+    SecMi, SimA,
+};
+use dualmd_data::{stream, stream_for_id};
 use dualmd_diffusion::NoiseSchedule;
 use dualmd_torch::{Device, Tensor, noise};
 
@@ -60,6 +64,64 @@ fn sima_is_the_fourth_power_of_the_predicted_noise() {
     let score = scored(A, 0.0, |b| SimA::default().score(b).unwrap())[0];
     // (0.5 * 0.5)^4 + (0.5 * 0.25)^4 = 0.00390625 + 0.000244140625
     assert_close(score, -0.004_150_390_625, 1e-12, "sima");
+}
+
+/// eps(x_t, t) = A x_t, so the residual is (1 - b A) e - a A x, whose logarithm of the mean square over the shared noises is the feature.
+#[test]
+fn loss_grid_of_a_linear_model() {
+    let features = scored(A, 0.0, |b| LossGrid::default().features(b).unwrap());
+    assert_eq!(features.size(), [1, 8]);
+    let shared: Vec<Vec<f64>> = (0..4)
+        .map(|k| {
+            let draw = noise::normal(
+                &mut stream(3, "attack/loss-grid", k),
+                &[1, 1, 2],
+                Device::Cpu,
+            );
+            let draw: Vec<f32> = draw.view(-1).try_into().unwrap();
+            draw.into_iter().map(f64::from).collect()
+        })
+        .collect();
+    for (j, ratio) in RATIOS.into_iter().enumerate() {
+        let off = |t: &usize| {
+            let (a, b) = coefficients(*t);
+            ((a / b).powi(2) / ratio).ln().abs()
+        };
+        let t = (0..1000).min_by(|s, t| off(s).total_cmp(&off(t))).unwrap();
+        let (a, b) = coefficients(t);
+        let error = shared.iter().flat_map(|e| {
+            e.iter()
+                .zip(X)
+                .map(|(e, x)| ((1.0 - b * A) * e - a * A * x).powi(2))
+        });
+        let mean = error.sum::<f64>() / 8.0;
+        assert_close(
+            features.double_value(&[0, j as i64]),
+            mean.ln(),
+            F32,
+            "loss-grid",
+        );
+    }
+}
+
+/// The scores of the seven attacks, in this order.
+#[test]
+fn a_combination_looks_at_the_scores_of_its_parts() {
+    let features = scored(A, 0.0, |b| Combined::default().features(b).unwrap());
+    let all: [Box<dyn Attack>; 7] = [
+        Box::new(Loss::default()),
+        Box::new(SecMi::default()),
+        Box::new(Pia::default()),
+        Box::new(Pian::default()),
+        Box::new(SimA::default()),
+        Box::new(Pfami::default()),
+        Box::new(ReDiffuse::default()),
+    ];
+    assert_eq!(features.size(), [1, 7]);
+    for (j, attack) in all.iter().enumerate() {
+        let alone = scored(A, 0.0, |b| attack.score(b).unwrap())[0];
+        assert_eq!(features.double_value(&[0, j as i64]), alone, "{j}");
+    }
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn classifiers_find_the_members_of_a_model_that_has_memorised() {
         &model,
         &both,
         &known(&both, MEMBERS),
-        &["secmi-nn", "rediffuse-nn"],
+        &["secmi-nn", "rediffuse-nn", "loss-grid", "combined"],
         16,
     );
     for (name, auc) in aucs(outcome, MEMBERS) {
@@ -98,7 +98,7 @@ fn classifiers_are_at_chance_where_there_is_nothing_to_learn() {
         &model,
         &both,
         &known(&both, n as usize),
-        &["secmi-nn", "rediffuse-nn"],
+        &["secmi-nn", "rediffuse-nn", "loss-grid", "combined"],
         50,
     );
     for (name, auc) in aucs(outcome, n as usize) {
@@ -134,6 +134,59 @@ fn residuals_are_shared_and_known_samples_are_not_scored() {
         assert_eq!(result.scores.as_ref().unwrap().len(), rows.len());
     }
     assert_eq!(known.counts(), [5, 7]);
+}
+
+/// The combination asks nothing that its parts have not asked, and learns from nobody that it is judged on.
+#[test]
+fn a_combination_costs_nothing_beside_its_parts() {
+    let members = images(1, "members", 20, 0.2);
+    let both = samples(&members, &images(1, "fresh", 24, 0.2));
+    let model = MemorisedDenoiser::new(&members, NoiseSchedule::default()).unwrap();
+    let known = known(&both, 20);
+    let parts = ["loss", "secmi", "pia", "pian", "sima", "pfami", "rediffuse"];
+    let alone = learnt(&model, &both, &known, &parts, 7);
+    let with: Vec<&str> = parts.into_iter().chain(["combined"]).collect();
+    let outcome = learnt(&model, &both, &known, &with, 7);
+    let last = outcome.results.last().unwrap();
+    assert_eq!(last.info.name, "combined");
+    // PFAMI's crops and PIA's second call are asked anew; what is remembered is not.
+    assert!(last.network_calls < 44 * last.info.network_calls_per_sample as u64);
+    assert_eq!(
+        outcome.network_calls_made,
+        alone.network_calls_made + last.network_calls
+    );
+    assert_eq!(last.rows, known.rest(44));
+    for (a, b) in alone.results.iter().zip(&outcome.results) {
+        assert_eq!(a.scores, b.scores, "{}", a.info.name);
+    }
+}
+
+/// The same amount of noise under every schedule: at the timestep that has it, the attack is the one at that timestep.
+#[test]
+fn a_level_by_its_noise_is_the_timestep_that_has_it() {
+    let members = images(1, "members", 10, 0.2);
+    let both = samples(&members, &images(1, "fresh", 14, 0.2));
+    let model = MemorisedDenoiser::new(&members, NoiseSchedule::default()).unwrap();
+    let names = [
+        "loss@258",
+        "loss@snr=1",
+        "loss-grid@258",
+        "loss-grid@snr=1",
+        "loss@snr=0.0000001",
+    ];
+    let outcome = learnt(&model, &both, &known(&both, 10), &names, 8);
+    let scores = |i: usize| outcome.results[i].scores.clone();
+    assert_eq!(scores(0), scores(1));
+    assert_eq!(scores(2), scores(3));
+    assert!(scores(0).is_ok() && scores(2).is_ok());
+    let reason = scores(4).unwrap_err();
+    assert!(reason.contains("ratios from"), "{reason}");
+    let info = &outcome.results[1].info;
+    assert_eq!(info.name, "loss@snr=1");
+    assert_eq!(
+        info.parameters,
+        serde_json::json!({ "draws": 8, "snr": 1.0 })
+    );
 }
 
 #[test]

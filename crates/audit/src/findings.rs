@@ -12,7 +12,7 @@ use dualmd_record::sets;
 use dualmd_record::sets::SetTest;
 use dualmd_record::split::SplitFile;
 use dualmd_record::utility::ImageQuality;
-use dualmd_stats::CompatRule;
+use dualmd_stats::{CompatRule, StatsError};
 
 use crate::chosen::chosen;
 use crate::compare::{agreement, comparisons, same_images};
@@ -25,7 +25,7 @@ use crate::integrity::{Integrity, integrity};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
     AttackResult, Copies, CurvePoint, EpsilonBound, Finding, ImageUtility, ModelReport,
-    NearestEqual, OneRun, Pictures, Report, Sets, Training, View,
+    NearestEqual, OneRun, OwnImages, Pictures, Report, Sets, Training, View,
 };
 use crate::run::UNNAMED;
 use crate::samples::samples;
@@ -349,8 +349,27 @@ fn attack_result(
     let shown = if shown.is_empty() { &pooled } else { &shown };
     result.figures = Some(figures(shown, &nonmembers).map_err(|e| stats("figures", e))?);
     result.compat = crate::compat::apply(&run.compat, shown, &nonmembers);
+    result.own = own(attack, &nonmembers, seed).map_err(|e| stats("the model's own images", e))?;
     result.epsilon = EpsilonBound::of(&samples(scores, name, primary, halves), run.delta, seed);
     Ok(result)
+}
+
+/// How the model's own images stand against the non-members.
+fn own(
+    attack: &ScoredAttack,
+    nonmembers: &[f64],
+    seed: u64,
+) -> std::result::Result<Option<OwnImages>, StatsError> {
+    let Some(own) = attack.own.as_ref().filter(|own| !own.scores.is_empty()) else {
+        return Ok(None);
+    };
+    let found = dualmd_stats::summarise(&own.scores, nonmembers, &FPRS, seed)?;
+    Ok(Some(OwnImages {
+        n: own.scores.len(),
+        auc: found.auc,
+        auc_ci: found.auc_ci,
+        counted_at_fpr: found.tpr_at_fpr,
+    }))
 }
 
 fn members(rows: &[&ScoreRow], view: View, halves: &HashMap<String, u8>) -> Vec<f64> {

@@ -661,6 +661,9 @@ pub struct AttackResult {
     /// Samples of a shadow model from which it learnt; all audited ones have a score.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<TrainedOn>,
+    /// What it says of images that the model generated itself: a control.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnImages>,
     /// Lower bound on epsilon, for the members of the model's primary view.
     pub epsilon: Option<EpsilonBound>,
     /// What public codes would have printed, if the plan asks for it.
@@ -700,6 +703,19 @@ impl AttackResult {
             View::D2 => self.d2.as_ref(),
         }
     }
+}
+
+/// How an attack ranks images that the model generated itself against the non-members.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct OwnImages {
+    /// Generated images that were scored.
+    pub n: usize,
+    /// Probability that one of them scores above a random non-member (ties count half).
+    pub auc: f64,
+    /// 95 % interval of that.
+    pub auc_ci: [f64; 2],
+    /// Those that count as members (`tp` of `n_members`) at fixed rates of false alarms among the non-members.
+    pub counted_at_fpr: Vec<OperatingPoint>,
 }
 
 /// Statistics of one set of scores.

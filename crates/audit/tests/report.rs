@@ -532,6 +532,67 @@ fn an_attack_that_learnt_is_judged_on_the_rest() {
     assert!(!not_tested.contains("(SecMI-NNs)"), "{not_tested}");
 }
 
+/// Images that a model generated are counted at the attack's own threshold; they enter no other number.
+#[test]
+fn a_models_own_images_are_a_control() {
+    let (dir, before) = fixture();
+    let path = dir.path().join("scores/baseline.json");
+    let mut info: Value = read_json(&path);
+    let rows = read_scores(&dir.path().join("scores/baseline.csv"))
+        .expect("scores")
+        .rows;
+    let others = || {
+        rows.iter()
+            .filter(|r| r.attack == "sima" && !r.member)
+            .map(|r| r.score)
+    };
+    let (lowest, highest) = (
+        others().fold(f64::MAX, f64::min),
+        others().fold(f64::MIN, f64::max),
+    );
+    let sima = info["attacks"]
+        .as_array_mut()
+        .expect("attacks")
+        .iter_mut()
+        .find(|a| a["attack"] == "sima")
+        .expect("sima");
+    // Three above every non-member, one below.
+    sima["own"] =
+        json!({"of": "00", "scores": [highest + 1.0, highest + 2.0, highest + 3.0, lowest - 1.0]});
+    std::fs::write(&path, serde_json::to_vec(&info).expect("json")).expect("written");
+    let report = build(dir.path()).expect("build");
+    let result = |report: &Report| {
+        report.models[0]
+            .results
+            .iter()
+            .find(|r| r.attack == "sima")
+            .expect("sima")
+            .clone()
+    };
+    let own = result(&report).own.expect("own images");
+    assert_eq!((own.n, own.auc), (4, 0.75));
+    assert!(
+        own.counted_at_fpr
+            .iter()
+            .all(|p| p.tp == 3 && p.n_members == 4),
+        "{own:?}"
+    );
+    assert_eq!(
+        serde_json::to_value(result(&report).pooled).expect("json"),
+        serde_json::to_value(result(&before).pooled).expect("json")
+    );
+    let text = plain(&page_of(dir.path(), &report));
+    assert!(
+        text.contains("3 of 4 images of Undefended model's own as members at 1 % false alarms"),
+        "{text}"
+    );
+    assert!(!plain(&page_of(dir.path(), &before)).contains("own images"));
+}
+
+fn read_json(path: &std::path::Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("read")).expect("json")
+}
+
 /// Every kind of attacker has a row with the strongest attack of that kind, and one that was not tested says so.
 #[test]
 fn who_could_do_it() {

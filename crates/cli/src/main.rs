@@ -25,7 +25,6 @@ mod session;
 mod signals;
 
 use args::{Cli, Command};
-use clap::Parser;
 use dualmd::errors;
 use progress::Terminal;
 use std::io::Write as _;
@@ -33,7 +32,7 @@ use std::process::ExitCode;
 
 /// Reads the command line, does what it says, and returns the exit status.
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         // Wrong arguments: clap says which, on stderr, with code 2.
         Err(refused) if refused.use_stderr() => refused.exit(),

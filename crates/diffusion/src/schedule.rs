@@ -101,6 +101,25 @@ impl NoiseSchedule {
         self.alphas_cumprod[usize::try_from(t).unwrap_or(0).min(last)]
     }
 
+    /// Signal-to-noise ratio abar_t / (1 - abar_t) of a timestep; infinite where no noise is added.
+    #[must_use]
+    pub fn snr(&self, t: i64) -> f64 {
+        let kept = self.alpha_bar(t);
+        kept / (1.0 - kept)
+    }
+
+    /// The timestep whose signal-to-noise ratio is nearest to `ratio`, by logarithm; `None` of a ratio that lies outside those of the
+    /// schedule. 1, as much signal as noise, is at t = 258 of DDPM's linear schedule.
+    #[must_use]
+    pub fn timestep_at_snr(&self, ratio: f64) -> Option<i64> {
+        let last = self.alphas_cumprod.len() as i64 - 1;
+        if !(self.snr(last)..=self.snr(0)).contains(&ratio) {
+            return None;
+        }
+        let off = |t: &i64| (self.snr(*t) / ratio).ln().abs();
+        (0..=last).min_by(|a, b| off(a).total_cmp(&off(b)))
+    }
+
     /// abar after the last denoising step (`set_alpha_to_one`).
     #[must_use]
     pub fn final_alpha_bar(&self) -> f64 {
@@ -234,6 +253,34 @@ mod tests {
 
     fn close(a: f64, b: f64, tolerance: f64) {
         assert!((a - b).abs() <= tolerance, "{a} is not {b}");
+    }
+
+    #[test]
+    fn noise_levels_are_found_under_every_schedule() {
+        let ddpm = NoiseSchedule::default();
+        assert_eq!(ddpm.timestep_at_snr(1.0), Some(258));
+        let latent = SchedulerConfig {
+            beta_schedule: "scaled_linear".into(),
+            beta_start: 0.00085,
+            beta_end: 0.012,
+            ..SchedulerConfig::default()
+        };
+        assert_eq!(
+            NoiseSchedule::new(latent).unwrap().timestep_at_snr(1.0),
+            Some(354)
+        );
+        for t in [0, 1, 500, 999] {
+            assert_eq!(ddpm.timestep_at_snr(ddpm.snr(t)), Some(t));
+        }
+        for beyond in [
+            ddpm.snr(0) * 1.01,
+            ddpm.snr(999) * 0.99,
+            0.0,
+            -1.0,
+            f64::NAN,
+        ] {
+            assert_eq!(ddpm.timestep_at_snr(beyond), None, "{beyond}");
+        }
     }
 
     /// Constants of attacks.md section 1, computed from the public code's definitions.

@@ -23,6 +23,10 @@ pub enum BaseAttack {
     ReDiffuse,
     /// `rediffuse-nn`.
     ReDiffuseNn,
+    /// `loss-grid`.
+    LossGrid,
+    /// `combined`.
+    Combined,
     /// `likelihood`: known from the literature, not to be run here.
     Likelihood,
     /// `gsa1`.
@@ -81,9 +85,9 @@ pub enum Needs {
 /// How an attack comes to a score, which decides what variants it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Asks the network, by a formula: `@T`, `+flip`, `+lowpass`, `+captions`.
+    /// Asks the network, by a formula: `@T`, `@snr=S`, `+flip`, `+lowpass`, `+captions`.
     Formula,
-    /// Asks the network, and learns what its answers mean: `@T`, `+shadow`.
+    /// Asks the network, and learns what its answers mean: `@T`, `@snr=S`, `+shadow`.
     Learned,
     /// Looks for the nearest of the images that were generated: no variants.
     Nearest,
@@ -243,7 +247,7 @@ impl Facts {
 
 impl BaseAttack {
     /// All, in the order of the enum.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Loss,
         Self::SecMi,
         Self::SecMiNn,
@@ -253,6 +257,8 @@ impl BaseAttack {
         Self::Pfami,
         Self::ReDiffuse,
         Self::ReDiffuseNn,
+        Self::LossGrid,
+        Self::Combined,
         Self::Likelihood,
         Self::Gsa1,
         Self::Gsa2,
@@ -289,6 +295,8 @@ impl BaseAttack {
             Self::Pfami => FORMULA.of("pfami", "PFAMI", "Fu et al. 2023", "fluctuation under crops (PFAMI)"),
             Self::ReDiffuse => FORMULA.of("rediffuse", "ReDiffuse", "Li et al. 2024", "image variation (ReDiffuse)"),
             Self::ReDiffuseNn => LEARNED.of("rediffuse-nn", "ReDiffuse-NNs", "Li et al. 2024", "a classifier trained on image variations (ReDiffuse-NNs)"),
+            Self::LossGrid => LEARNED.of("loss-grid", "Losses at many noise levels", "after Wu et al. 2025", "the losses at many noise levels, learnt").unusual(),
+            Self::Combined => LEARNED.of("combined", "Learnt combination", "-", "a learnt combination of the error attacks").unusual(),
             Self::Likelihood => FORMULA.of("likelihood", "Likelihood", "Hu and Pang 2023", "the likelihood of the image").kind(Kind::Elsewhere).unusual(),
             Self::Gsa1 => GRADIENTS.of("gsa1", "GSA1", "Pang et al. 2023", "gradients of the loss, all timesteps at once (GSA1)"),
             Self::Gsa2 => GRADIENTS.of("gsa2", "GSA2", "Pang et al. 2023", "gradients of the loss, timestep by timestep (GSA2)"),

@@ -33,7 +33,7 @@ pub use drawn::{BlackBox, Drawn, Rounds, Similarity};
 pub use error::NameError;
 pub use facts::{BaseAttack, Cost, Facts, Kind, Needs, RunsOn};
 pub use model::{Half, ModelKind, Part};
-pub use spec::{AttackSpec, Over, Variant, title};
+pub use spec::{AttackSpec, Level, Over, Snr, Variant, title};
 
 /// Share of either side whose membership attacks that learn are told, unless another is asked for: that of SecMI's public code.
 pub const KNOWN_FRACTION: f64 = 0.2;

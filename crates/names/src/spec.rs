@@ -23,6 +23,47 @@ impl Over {
     pub const ALL: [Self; 2] = [Self::Best, Self::Mean];
 }
 
+/// A signal-to-noise ratio abar_t / (1 - abar_t), finite and above 0: the same amount of noise under every schedule.
+///
+/// Numbers above 0 are in the order of their bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Snr(u64);
+
+impl Snr {
+    /// `None` of a ratio that is not finite or not above 0.
+    #[must_use]
+    pub fn new(ratio: f64) -> Option<Self> {
+        (ratio.is_finite() && ratio > 0.0).then(|| Self(ratio.to_bits()))
+    }
+
+    /// The ratio.
+    #[must_use]
+    pub fn value(self) -> f64 {
+        f64::from_bits(self.0)
+    }
+}
+
+/// How much noise an attack adds, where its name says so; written behind `@`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// `@T`: that of timestep T of the model's schedule, counted from 0.
+    Timestep(i64),
+    /// `@snr=S`: that of the timestep whose signal-to-noise ratio is nearest to S.
+    Snr(Snr),
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timestep(t) => write!(f, "{t}"),
+            Self::Snr(snr) => write!(f, "{SNR}{}", snr.value()),
+        }
+    }
+}
+
+/// What stands before a signal-to-noise ratio.
+const SNR: &str = "snr=";
+
 /// A variant of an attack: a suffix of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Variant {
@@ -66,7 +107,7 @@ const SECOND: &str = "second";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttackSpec {
     pub(crate) base: BaseAttack,
-    pub(crate) timestep: Option<i64>,
+    pub(crate) level: Option<Level>,
     pub(crate) rounds: Option<Rounds>,
     pub(crate) form: Option<Similarity>,
     pub(crate) variants: Vec<Variant>,
@@ -82,7 +123,7 @@ impl From<BaseAttack> for AttackSpec {
         let form = Similarity::ALL.into_iter().find(|f| f.attack() == base);
         Self {
             base,
-            timestep: None,
+            level: None,
             rounds,
             form: form.or(rounds.map(|_| Similarity::Mean)),
             variants: Vec::new(),
@@ -117,16 +158,16 @@ impl AttackSpec {
         self
     }
 
-    /// The attack without timestep and variants.
+    /// The attack without level and variants.
     #[must_use]
     pub fn base(&self) -> BaseAttack {
         self.base
     }
 
-    /// Its timestep, where the name says one.
+    /// How much noise it adds, where the name says so.
     #[must_use]
-    pub fn timestep(&self) -> Option<i64> {
-        self.timestep
+    pub fn level(&self) -> Option<Level> {
+        self.level
     }
 
     /// Its rounds, of `rounds@R`.
@@ -241,8 +282,8 @@ pub fn title(attack: &str) -> String {
 impl fmt::Display for AttackSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut name = self.base.name().to_owned();
-        if let Some(t) = self.timestep {
-            name += &format!("@{t}");
+        if let Some(level) = self.level {
+            name += &format!("@{level}");
         }
         if let Some(Rounds { rounds, second }) = self.rounds {
             name += &format!("@{rounds}");

@@ -76,6 +76,9 @@ pub struct ScoredAttack {
     /// Samples whose membership it was told to learn from; they have no score.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trained_on: Option<TrainedOn>,
+    /// What it says of images that the model generated itself: a control.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnImages>,
     /// The shadow model from which it learnt; none of that model's samples is among the audited ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shadow: Option<LearntOnShadow>,
@@ -93,6 +96,15 @@ impl ScoredAttack {
     pub fn failed(&self) -> bool {
         self.status.as_deref() == Some(FAILED)
     }
+}
+
+/// Images that the model generated, scored as if they were under attack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnImages {
+    /// BLAKE3 hash of the images.
+    pub of: String,
+    /// One score each, in the order of the images; higher = more likely a member.
+    pub scores: Vec<f64>,
 }
 
 /// The samples that an attack learnt from.

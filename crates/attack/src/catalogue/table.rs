@@ -2,13 +2,13 @@
 
 use super::{Plain, Space};
 use crate::{
-    Attack, Clid, ClidGap, ClidVec, Gsa1, Gsa2, Loss, Pfami, Pia, PiaSd2024, Pian, ReDiffuse,
-    ReDiffuseNn, Reference, SecMi, SecMiNn, SimA, TeacherDifference, Wen,
+    Attack, Clid, ClidGap, ClidVec, Combined, Gsa1, Gsa2, Loss, LossGrid, Pfami, Pia, PiaSd2024,
+    Pian, ReDiffuse, ReDiffuseNn, Reference, SecMi, SecMiNn, SimA, TeacherDifference, Wen,
 };
 use dualmd_names::BaseAttack;
 
 /// Every attack on a noise predictor, in the order of score files.
-pub const ALL: [BaseAttack; 18] = [
+pub const ALL: [BaseAttack; 20] = [
     BaseAttack::Loss,
     BaseAttack::SecMi,
     BaseAttack::SecMiNn,
@@ -18,6 +18,9 @@ pub const ALL: [BaseAttack; 18] = [
     BaseAttack::Pfami,
     BaseAttack::ReDiffuse,
     BaseAttack::ReDiffuseNn,
+    BaseAttack::LossGrid,
+    // All its network calls are those of attacks above.
+    BaseAttack::Combined,
     BaseAttack::ClidGap,
     BaseAttack::Clid,
     BaseAttack::ClidVec,
@@ -32,7 +35,7 @@ pub const ALL: [BaseAttack; 18] = [
 
 /// An attack with its defaults for `space`, at timestep `t` where that is given (for SecMI: t_sec); `None` of attacks that ask no
 /// noise predictor.
-pub(super) fn made(attack: BaseAttack, space: Space, t: Option<i64>) -> Option<Plain> {
+pub(crate) fn made(attack: BaseAttack, space: Space, t: Option<i64>) -> Option<Plain> {
     let latent = space == Space::Latent;
     Some(match attack {
         BaseAttack::Loss => formula(Loss::default(), t, |a, t| a.t = t),
@@ -50,6 +53,11 @@ pub(super) fn made(attack: BaseAttack, space: Space, t: Option<i64>) -> Option<P
         BaseAttack::Pfami => formula(Pfami::default(), t, |a, t| a.timesteps = vec![t]),
         BaseAttack::ReDiffuse => Plain::Formula(Box::new(rediffuse(space, t))),
         BaseAttack::ReDiffuseNn => Plain::Learned(Box::new(ReDiffuseNn(rediffuse(space, t)))),
+        BaseAttack::LossGrid => Plain::Learned(Box::new(LossGrid {
+            t,
+            ..LossGrid::default()
+        })),
+        BaseAttack::Combined => Plain::Learned(Box::new(Combined { space, t })),
         BaseAttack::ClidGap => {
             Plain::Formula(Box::new(t.map_or_else(ClidGap::default, ClidGap::around)))
         }

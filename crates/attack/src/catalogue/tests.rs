@@ -29,6 +29,10 @@ fn names_lead_to_their_attacks() {
         "sima@50+captions-mean+flip",
         "secmi-nn@150",
         "secmi-nn@150+shadow",
+        "loss@snr=1",
+        "secmi-nn@snr=4+shadow",
+        "combined+shadow",
+        "loss-grid@100",
     ] {
         assert_eq!(info(name).name, name);
     }

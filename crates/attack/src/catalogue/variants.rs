@@ -1,9 +1,10 @@
-//! Variants of an attack: another timestep, both mirror images.
+//! Variants of an attack: another timestep, by number or by its noise, and both mirror images.
 
-use crate::{Attack, AttackInfo, Batch, Learned, Result, Rule};
-use dualmd_names::Variant;
+use super::{Plain, Space, of_images, table};
+use crate::{Attack, AttackError, AttackInfo, Batch, Learned, Result, Rule};
+use dualmd_names::{BaseAttack, Level, Snr, Variant};
 use dualmd_torch::Tensor;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// An attack at a timestep that is not its default, under a name that says so.
 #[derive(Debug)]
@@ -37,6 +38,81 @@ impl Learned for At<dyn Learned> {
 
     fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
         self.attack.features(batch)
+    }
+
+    fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
+        self.attack.learn(features, member, seed)
+    }
+}
+
+/// An attack at the timestep with a certain amount of noise, which only the model's schedule tells.
+#[derive(Debug)]
+pub(super) struct AtSnr<A: ?Sized> {
+    /// The attack at some timestep: what it says about itself, and how it learns.
+    pub(super) attack: Box<A>,
+    pub(super) base: BaseAttack,
+    pub(super) space: Space,
+    pub(super) snr: Snr,
+}
+
+impl<A: ?Sized> AtSnr<A> {
+    /// The attack at that timestep of the schedule.
+    fn on(&self, batch: &Batch<'_>) -> Result<Plain> {
+        let (schedule, ratio) = (batch.schedule(), self.snr.value());
+        let Some(t) = schedule.timestep_at_snr(ratio) else {
+            return Err(AttackError::Snr {
+                ratio,
+                lowest: schedule.snr(schedule.len() as i64 - 1),
+                highest: schedule.snr(0),
+            });
+        };
+        table::made(self.base, self.space, Some(t)).ok_or_else(|| of_images(self.base))
+    }
+
+    fn renamed(&self, info: AttackInfo) -> AttackInfo {
+        let mut parameters = info.parameters;
+        without_timesteps(&mut parameters);
+        parameters["snr"] = json!(self.snr.value());
+        AttackInfo {
+            name: format!("{}@{}", info.name, Level::Snr(self.snr)),
+            title: format!("{}, SNR = {}", info.title, self.snr.value()),
+            parameters,
+            ..info
+        }
+    }
+}
+
+/// Takes out the timesteps, which follow from the schedule.
+fn without_timesteps(parameters: &mut Value) {
+    if let Value::Object(map) = parameters {
+        map.retain(|key, _| !["t", "t_sec", "timesteps", "stride"].contains(&key.as_str()));
+        map.values_mut().for_each(without_timesteps);
+    }
+}
+
+impl Attack for AtSnr<dyn Attack> {
+    fn info(&self) -> AttackInfo {
+        self.renamed(self.attack.info())
+    }
+
+    fn score(&self, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
+        match self.on(batch)? {
+            Plain::Formula(attack) => attack.score(batch),
+            Plain::Learned(_) => Err(of_images(self.base)),
+        }
+    }
+}
+
+impl Learned for AtSnr<dyn Learned> {
+    fn info(&self) -> AttackInfo {
+        self.renamed(self.attack.info())
+    }
+
+    fn features(&self, batch: &mut Batch<'_>) -> Result<Tensor> {
+        match self.on(batch)? {
+            Plain::Learned(attack) => attack.features(batch),
+            Plain::Formula(_) => Err(of_images(self.base)),
+        }
     }
 
     fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {

@@ -11,6 +11,7 @@ mod curves;
 mod draw;
 mod evidence;
 mod first;
+mod own;
 mod pictures;
 mod settings;
 mod top;
@@ -53,6 +54,7 @@ pub fn page(report: &Report) -> String {
         ("copies", "Copies", result(copies::section)),
         ("utility", "Utility", result(settings::utility)),
         ("controls", "Controls", close::controls(report)),
+        ("own", "Own images", result(own::section)),
         ("training", "Training", result(curves::training_section)),
         ("compat", "Public codes", result(evidence::compat_section)),
         ("settings", "Settings", settings::section(report)),

@@ -19,7 +19,7 @@ pub use runs::{
 };
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dualmd::choices::{Dtype, LogFormat};
 use std::fmt;
 use std::str::FromStr;
@@ -42,6 +42,52 @@ pub struct Cli {
     /// The command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// All commands. Help does not show a common flag where it does nothing; scripts may still give it.
+    pub fn definition() -> clap::Command {
+        let all = Self::command();
+        let common: Vec<_> = all.get_arguments().cloned().collect();
+        all.mut_subcommands(|command| {
+            let idle = idle(command.get_name());
+            let hidden = common
+                .iter()
+                .filter(|flag| idle.contains(&flag.get_id().as_str()))
+                .map(|flag| flag.clone().hide(true));
+            command.args(hidden)
+        })
+    }
+
+    /// What was typed.
+    ///
+    /// # Errors
+    /// Wrong arguments, or a request for help: clap's page.
+    pub fn read(
+        words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let matches: ArgMatches = Self::definition().try_get_matches_from(words)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// The common flags that do nothing for a command, by name.
+fn idle(command: &str) -> &'static [&'static str] {
+    match command {
+        "list" | "new" | "completions" | "man" => &[
+            "seed",
+            "device",
+            "dtype",
+            "threads",
+            "quiet",
+            "verbose",
+            "log_format",
+        ],
+        "roc" | "report" | "compare" | "export" => &["seed", "device", "dtype", "threads"],
+        "split" | "import" => &["device", "dtype", "threads"],
+        "predict" => &["seed"],
+        _ => &[],
+    }
 }
 
 /// Flags that every command has.

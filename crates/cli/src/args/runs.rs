@@ -51,6 +51,7 @@ pub struct DemoArgs {
 
 /// What every command has that makes a report.
 #[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Report")]
 pub struct FailArgs {
     /// Leave with exit code 3 if the report has one of these findings, e.g. leak,void
     ///
@@ -503,126 +504,147 @@ pub struct ScoreArgs {
     /// In place of MODEL, a model in another process: a command, or unix:PATH
     ///
     /// The command serves the model, such as "python serve.py"; at unix:PATH a server listens already. docs/denoiser.md has the protocol.
-    #[arg(long, value_name = "COMMAND", value_parser = Place::parse, conflicts_with_all = ["models", "named", "pair"])]
+    #[arg(help_heading = "Model", long, value_name = "COMMAND", value_parser = Place::parse, conflicts_with_all = ["models", "named", "pair"])]
     pub denoiser: Option<Place>,
 
     /// Seconds that each of its answers may take; the first includes the loading of the model
-    #[arg(long, value_name = "SECONDS", default_value_t = dualmd_remote::TIMEOUT.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
+    #[arg(help_heading = "Model", long, value_name = "SECONDS", default_value_t = dualmd_remote::TIMEOUT.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     pub denoiser_timeout: u64,
 
     /// A LoRA to add to MODEL: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
     ///
     /// Several are audited each by itself, in one report (--lora NAME=FILE); with --pair one for each of its two models. The base alone is the
     /// reference model, unless another is named (--reference).
-    #[arg(long = "lora", value_name = "[NAME=]FILE", value_parser = maybe_named)]
+    #[arg(help_heading = "Model", long = "lora", value_name = "[NAME=]FILE", value_parser = maybe_named)]
     pub loras: Vec<(Option<String>, PathBuf)>,
 
     /// Images that the model generated: a folder or any other image set
     ///
     /// In place of drawing some. Without a model they are all that is known of it, and only attackers who see generated images are
     /// tested: for a release of synthetic images. For a text-to-image model each has its caption in metadata.jsonl, as many as --per-prompt says for each.
-    #[arg(long, value_name = "DATA")]
+    #[arg(help_heading = "Model", long, value_name = "DATA")]
     pub generated: Option<String>,
 
     /// A model with its name in the report (may be repeated: several models in one report)
-    #[arg(long = "model", id = "named", value_name = "NAME=FOLDER", value_parser = named)]
+    #[arg(help_heading = "Model", long = "model", id = "named", value_name = "NAME=FOLDER", value_parser = named)]
     pub named: Vec<(String, PathBuf)>,
 
     /// Two models that take turns: a DualMD pair
     ///
     /// Two folders without --pair are taken for one, too, where dualmd trained them on the two halves of one split.
-    #[arg(long, num_args = 2, value_names = ["MODEL1", "MODEL2"])]
+    #[arg(help_heading = "Model", long, num_args = 2, value_names = ["MODEL1", "MODEL2"])]
     pub pair: Vec<PathBuf>,
 
+    /// The model's averaged weights (unet/) or those the optimiser left (unet_raw/)
+    #[arg(help_heading = "Model", long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
+    pub weights: Weights,
+
     /// Images the model was trained on: a folder, parquet, tar, npz... or `fashion`, `emoji`
-    #[arg(long, value_name = "DATA")]
+    #[arg(help_heading = "Images", long, value_name = "DATA")]
     pub members: String,
 
     /// Images of the same kind that it never saw
-    #[arg(long, value_name = "DATA")]
+    #[arg(help_heading = "Images", long, value_name = "DATA")]
     pub nonmembers: String,
+
+    /// Split file that DATA#member and DATA#nonmember refer to
+    #[arg(help_heading = "Images", long, value_name = "split.json")]
+    pub split: Option<PathBuf>,
+
+    /// Column that says which images belong together, such as patient or artist (default: group)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub group_column: Option<String>,
+
+    /// Column that names the images in scores and report (default: the file's name, or the row's number)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub id_column: Option<String>,
+
+    /// Column of the captions, where a set has several that may be
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub caption_column: Option<String>,
+
+    /// What becomes of transparency: as in the training
+    #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
+    pub alpha: Alpha,
 
     /// Attacks, separated by commas, e.g. loss,sima (default: the usual ones)
     ///
     /// `dualmd list attacks` has all of them. Not run unless named: gsa1, gsa2, nn-features, pia-sd-2024, the pw- forms. Variants:
     /// sima@50 (another timestep), loss+flip (mean over the mirror image), secmi+lowpass, secmi-nn+shadow (learnt on a shadow
     /// model).
-    #[arg(long, value_name = "A,B,C", value_delimiter = ',')]
+    #[arg(
+        help_heading = "Attacks",
+        long,
+        value_name = "A,B,C",
+        value_delimiter = ','
+    )]
     pub attacks: Vec<AttackSpec>,
 
-    /// Column that says which images belong together, such as patient or artist (default: group)
-    #[arg(long, value_name = "COLUMN")]
-    pub group_column: Option<String>,
-
-    /// Column that names the images in scores and report (default: the file's name, or the row's number)
-    #[arg(long, value_name = "COLUMN")]
-    pub id_column: Option<String>,
-
-    /// Column of the captions, where a set has several that may be
-    #[arg(long, value_name = "COLUMN")]
-    pub caption_column: Option<String>,
-
-    /// What becomes of transparency: as in the training
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
-    pub alpha: Alpha,
+    /// Share of the images whose membership is given to attacks that learn (secmi-nn, gsa1, ...); they score the rest
+    #[arg(help_heading = "Attacks", long, value_name = "SHARE", default_value_t = dualmd_names::KNOWN_FRACTION, value_parser = share)]
+    pub known_fraction: f64,
 
     /// A model like this one, trained on other images, for the attack `reference`
-    #[arg(long, value_name = "MODEL3")]
+    #[arg(help_heading = "Attacks", long, value_name = "MODEL3")]
     pub reference: Option<PathBuf>,
+
+    /// Images at a time
+    #[arg(help_heading = "Attacks", long, value_name = "N", default_value_t = 64, value_parser = positive())]
+    pub batch: usize,
 
     /// A shadow model, for attacks that end with +shadow
     ///
     /// A model that the attacker trained like this one on images of their own. Give it twice for a pair.
-    #[arg(long, value_name = "MODEL3", requires_all = ["shadow_members", "shadow_nonmembers"])]
+    #[arg(help_heading = "Shadow model", long, value_name = "MODEL3", requires_all = ["shadow_members", "shadow_nonmembers"])]
     pub shadow: Vec<PathBuf>,
 
     /// Images that the shadow model was trained on; none of them is audited
-    #[arg(long, value_name = "DATA", requires = "shadow")]
+    #[arg(
+        help_heading = "Shadow model",
+        long,
+        value_name = "DATA",
+        requires = "shadow"
+    )]
     pub shadow_members: Option<String>,
 
     /// Images of the same kind that it never saw, and that are not audited
-    #[arg(long, value_name = "DATA", requires = "shadow")]
+    #[arg(
+        help_heading = "Shadow model",
+        long,
+        value_name = "DATA",
+        requires = "shadow"
+    )]
     pub shadow_nonmembers: Option<String>,
 
     /// Split file that #member and #nonmember refer to in the shadow model's DATA
-    #[arg(long, value_name = "split.json", requires = "shadow")]
+    #[arg(
+        help_heading = "Shadow model",
+        long,
+        value_name = "split.json",
+        requires = "shadow"
+    )]
     pub shadow_split: Option<PathBuf>,
+
+    /// What is drawn for the attacks that look at images.
+    #[command(flatten)]
+    pub draw: DrawArgs,
 
     /// Features that images are compared by
     ///
     /// For the quality of generated images, for nn-features, and for attacks that compare an image with those generated for its
     /// caption. auto: efflite0 where `cargo xtask features` has fetched its weights; without them quality is not measured, and
     /// those attacks compare pixels.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
+    #[arg(help_heading = "Generated images", long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
     pub features: Features,
 
     /// File of the features' network (safetensors), or folder of a vit
-    #[arg(long, value_name = "FILE")]
+    #[arg(help_heading = "Generated images", long, value_name = "FILE")]
     pub features_weights: Option<PathBuf>,
-
-    /// Share of the images whose membership is given to attacks that learn (secmi-nn, gsa1, ...); they score the rest
-    #[arg(long, value_name = "SHARE", default_value_t = dualmd_names::KNOWN_FRACTION, value_parser = share)]
-    pub known_fraction: f64,
-
-    /// What is drawn for the attacks that look at images.
-    #[command(flatten)]
-    pub draw: DrawArgs,
-
-    /// Split file that DATA#member and DATA#nonmember refer to
-    #[arg(long, value_name = "split.json")]
-    pub split: Option<PathBuf>,
-
-    /// The model's averaged weights (unet/) or those the optimiser left (unet_raw/)
-    #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
-    pub weights: Weights,
-
-    /// Images at a time
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive())]
-    pub batch: usize,
 }
 
 /// The images that an attack or an audit draws from a model, by DDIM; of a pair the first model begins.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Generated images")]
 pub struct DrawArgs {
     /// Images to generate with a model without text
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(2..))]
@@ -743,13 +765,18 @@ pub struct AuditArgs {
     pub check: bool,
 
     /// Who makes the audit; the report names them
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "Report", long, value_name = "NAME")]
     pub auditor: Option<String>,
 
     /// Also state what public attack codes would print for these scores
     ///
     /// Some of secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy.
-    #[arg(long, value_name = "RULE,...", value_delimiter = ',')]
+    #[arg(
+        help_heading = "Attacks",
+        long,
+        value_name = "RULE,...",
+        value_delimiter = ','
+    )]
     pub compat: Vec<dualmd_stats::CompatRule>,
 
     /// Folder for scores and report

@@ -1,7 +1,6 @@
 //! Every command line of the contract is understood; wrong ones are refused.
 
 use super::*;
-use clap::CommandFactory;
 use dualmd::choices::{ImageFormat, Order, Sampler, SplitMethod, Stage, Weights};
 use dualmd::experiment::Source;
 use dualmd_names::{AttackSpec, BaseAttack};
@@ -9,11 +8,11 @@ use dualmd_reproduce::{Scale, What};
 use std::path::{Path, PathBuf};
 
 fn read(line: &str) -> Cli {
-    Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"))
+    Cli::read(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"))
 }
 
 fn refused(line: &str) -> String {
-    match Cli::try_parse_from(line.split(' ')) {
+    match Cli::read(line.split(' ')) {
         Ok(_) => panic!("{line} was accepted"),
         Err(error) => {
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -24,8 +23,8 @@ fn refused(line: &str) -> String {
 
 #[test]
 fn the_definition_is_sound_and_every_command_has_an_example() {
-    Cli::command().debug_assert();
-    for command in Cli::command().get_subcommands() {
+    Cli::definition().debug_assert();
+    for command in Cli::definition().get_subcommands() {
         let help = command
             .get_after_help()
             .map(ToString::to_string)
@@ -114,6 +113,51 @@ fn common_flags_stand_before_or_after_the_command() {
     refused("dualmd selftest --dtype f16");
     refused("dualmd selftest --seed -1");
     assert!(refused("dualmd selftest --device gpu").contains("cuda:N"));
+}
+
+#[test]
+fn help_shows_a_common_flag_only_where_it_does_something() {
+    let help = |command: &str| refused_help(&format!("dualmd {command} --help"));
+    for command in ["roc", "report", "export split", "list"] {
+        let page = help(command);
+        assert!(
+            !page.contains("--seed") && !page.contains("--device"),
+            "{page}"
+        );
+    }
+    for command in ["audit", "run", "attack", "sample"] {
+        let page = help(command);
+        assert!(
+            page.contains("--seed") && page.contains("--device"),
+            "{page}"
+        );
+    }
+    assert!(help("report").contains("--quiet") && !help("list").contains("--quiet"));
+    let pages = help("audit");
+    for heading in [
+        "Model:",
+        "Images:",
+        "Attacks:",
+        "Generated images:",
+        "Report:",
+    ] {
+        assert!(
+            pages.contains(&format!("\n{heading}\n")),
+            "{heading} {pages}"
+        );
+    }
+    // Scripts may give it all the same, before or after.
+    for line in [
+        "dualmd --seed 3 roc a.csv",
+        "dualmd roc a.csv --seed 3",
+        "dualmd export split a -o b --seed 3",
+    ] {
+        assert_eq!(read(line).global.seed, Some(3), "{line}");
+    }
+}
+
+fn refused_help(line: &str) -> String {
+    Cli::read(line.split(' ')).unwrap_err().to_string()
 }
 
 #[test]
@@ -343,7 +387,7 @@ fn printed(page: &str) -> (Vec<String>, Vec<String>) {
 
 /// Does a command have what a line names? `Err`: what it lacks. Of the Python package's own command nothing is known here.
 fn known(words: &[String]) -> Result<(), String> {
-    let program = Cli::command();
+    let program = Cli::definition();
     let mut command = &program;
     for word in words.iter().skip(1) {
         match command.find_subcommand(word) {
@@ -384,9 +428,7 @@ fn the_commands_of_the_documents_are_understood() {
             let dots = |i: usize| words[i] == "..." && !words[i - 1].starts_with("--");
             let result = match (1..words.len()).any(dots) || words[1] == "setup" {
                 true => known(&words),
-                false => Cli::try_parse_from(&words)
-                    .map(drop)
-                    .map_err(|e| e.to_string()),
+                false => Cli::read(&words).map(drop).map_err(|e| e.to_string()),
             };
             read += 1;
             wrong.extend(result.err().map(|why| format!("{name}: {line}: {why}")));

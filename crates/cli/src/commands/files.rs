@@ -3,7 +3,6 @@
 use crate::args::{Cli, Export, Global, Import, NewArgs, SplitArgs};
 use crate::progress::Terminal;
 use anyhow::Result;
-use clap::CommandFactory;
 use clap_complete::Shell;
 use dualmd::bail_usage;
 use dualmd::files::{self, UnetFiles};
@@ -80,7 +79,7 @@ pub fn new(args: &NewArgs) -> Result<ExitCode> {
 /// Completions on standard output.
 pub fn completions(shell: Shell) -> Result<ExitCode> {
     let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "dualmd", &mut text);
+    clap_complete::generate(shell, &mut Cli::definition(), "dualmd", &mut text);
     out!("{}", String::from_utf8_lossy(&text))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -88,7 +87,7 @@ pub fn completions(shell: Shell) -> Result<ExitCode> {
 /// A man page for each command.
 pub fn man(folder: &Path) -> Result<ExitCode> {
     dualmd_files::create_folder(folder)?;
-    let mut program = Cli::command();
+    let mut program = Cli::definition();
     program.build();
     let mut pages = vec![program.clone().name("dualmd")];
     while let Some(command) = pages.pop() {

@@ -1,17 +1,19 @@
 //! Reads the name of an attack.
 //!
 //! ```text
-//! NAME[@T][+flip | +lowpass | +captions | +captions-mean]...    a formula on the network's answers; variants from left to right
-//! NAME[@T][+shadow]                                              learnt from them
+//! NAME[@LEVEL][+flip | +lowpass | +captions | +captions-mean]... a formula on the network's answers; variants from left to right
+//! NAME[@LEVEL][+shadow]                                              learnt from them
 //! nn | nn-features                                               the nearest generated image
 //! sim-mean[+captions | +captions-mean]                           what the caption draws
 //! pw-...[+shadow]                                                the same, learnt
 //! rounds@R[+second][+pw-...][+captions | +captions-mean | +shadow]
 //! ```
 //!
+//! LEVEL is a timestep T, or snr=S: the timestep whose signal-to-noise ratio is nearest to S.
+//!
 //! An attack has one name: `loss@07` is refused, because it is `loss@7`.
 
-use super::{AttackSpec, SECOND, Variant};
+use super::{AttackSpec, Level, SECOND, SNR, Snr, Variant};
 use crate::drawn::{Rounds, Similarity};
 use crate::error::{NameError, near};
 use crate::facts::{BaseAttack, Kind};
@@ -71,14 +73,20 @@ impl AttackSpec {
             }
             (_, None) => Ok(()),
             (Kind::Formula | Kind::Learned, Some(number)) => {
-                let t: Option<i64> = number.parse().ok();
-                let Some(t) = t.filter(|t| t.to_string() == number) else {
+                let level = match number.strip_prefix(SNR) {
+                    Some(ratio) => ratio.parse().ok().and_then(Snr::new).map(Level::Snr),
+                    None => number.parse().ok().map(Level::Timestep),
+                };
+                let Some(level) = level.filter(|level| level.to_string() == number) else {
                     return Err(self.refused(
                         name,
-                        format!("write {base}@T with a whole number T, such as {base}@100"),
+                        format!(
+                            "write {base}@T with a whole number T, such as {base}@100, or {base}@{SNR}S with a number S above 0, such as \
+                             {base}@{SNR}1"
+                        ),
                     ));
                 };
-                self.timestep = Some(t);
+                self.level = Some(level);
                 Ok(())
             }
             (Kind::Nearest | Kind::Likeness, Some(_)) => {

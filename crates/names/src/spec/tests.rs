@@ -47,6 +47,9 @@ fn names_round_trip() {
         "loss+captions",
         "sima@50+captions-mean+flip",
         "secmi-nn@150",
+        "loss@snr=1",
+        "loss@snr=0.25+flip",
+        "gsa2@snr=12.5+shadow",
         "secmi-nn@150+shadow",
         "gsa1+shadow",
         "clid+shadow",
@@ -130,6 +133,15 @@ fn what_is_no_name_is_refused_with_a_remedy() {
         ("sima@", "such as sima@100"),
         ("sima@007", "such as sima@100"),
         ("sima@+7", "write sima@T"),
+        ("sima@snr", "sima@snr=1"),
+        ("sima@snr=", "sima@snr=1"),
+        ("sima@snr=0", "number S above 0"),
+        ("sima@snr=-1", "number S above 0"),
+        ("sima@snr=inf", "number S above 0"),
+        ("sima@snr=NaN", "number S above 0"),
+        ("sima@snr=1.0", "number S above 0"),
+        ("sima@snr=1e0", "number S above 0"),
+        ("nn@snr=1", "ask for nn"),
         ("loss+flop", "ask for loss or loss+flip"),
         (
             "loss+foo",
@@ -175,7 +187,7 @@ fn unknown_names_get_the_near_ones() {
     assert_eq!(
         refused("secmia"),
         "unknown attack \"secmia\" (did you mean secmi?): known attacks are loss, secmi, secmi-nn, pia, pian, sima, pfami, \
-         rediffuse, rediffuse-nn, gsa1, gsa2, reference, teacher-difference, rounds@2, clid, clid-vec, clid-gap, wen, \
+         rediffuse, rediffuse-nn, loss-grid, combined, gsa1, gsa2, reference, teacher-difference, rounds@2, clid, clid-vec, clid-gap, wen, \
          pia-sd-2024, sim-mean, pw-threshold, pw-distribution, pw-classifier, nn, nn-features"
     );
     for (name, meant) in [

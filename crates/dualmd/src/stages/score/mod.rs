@@ -2,6 +2,7 @@
 
 mod depends;
 mod kept;
+mod own;
 pub mod parts;
 mod samples;
 
@@ -404,6 +405,14 @@ pub fn score(
         done.insert(asked.spec, entry);
     }
 
+    if let Err(error) = own::score(subject, space, &mut done, session) {
+        match error.downcast_ref() {
+            Some(AttackError::Stopped { .. }) => return Err(error),
+            _ => warnings.push(format!(
+                "the model's own images could not be scored as a control: {error:#}"
+            )),
+        }
+    }
     let (mut attacks, mut scored) = (Vec::new(), Vec::new());
     for spec in subject.attacks.iter().chain(&others) {
         if let Some((entry, rows)) = done.remove(spec) {
@@ -523,6 +532,7 @@ fn described(info: &AttackInfo, fingerprint: &str, seconds: f64) -> ScoredAttack
         fingerprint: Some(fingerprint.to_owned()),
         trained_on: None,
         shadow: None,
+        own: None,
     }
 }
 

@@ -144,7 +144,7 @@ fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prom
 }
 
 /// What the network sees of images [N, C, H, W]: the images, or their latents.
-fn seen(model: &Model, x: &Tensor, engine: &Engine) -> Result<Tensor> {
+pub(super) fn seen(model: &Model, x: &Tensor, engine: &Engine) -> Result<Tensor> {
     if !model.is_latent() {
         return Ok(x.shallow_clone());
     }
