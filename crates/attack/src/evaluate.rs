@@ -6,15 +6,14 @@
 //! about the known samples, which they do not score, or about the samples of a shadow model, which are none of these.
 
 use crate::batch::check_shape;
-use crate::parts::{Part, Parts};
+use crate::parts::Parts;
+use crate::pass::{Pass, check_finite, is_shadowed, own_name, shadow_name};
 use crate::{
-    Attack, AttackError, AttackInfo, Batch, CleanNoise, Known, Learned, Method, Others, Prompts,
-    Result, clean_noise,
+    AttackError, AttackInfo, Batches, CleanNoise, Known, Learned, Method, Others, Prompts, Result,
+    Share,
 };
-use dualmd_data::stream;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor, tch};
-use rand::seq::SliceRandom;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -172,158 +171,32 @@ pub fn run(
     options: RunOptions<'_>,
 ) -> Result<Outcome> {
     let n = samples.ids.len();
-    let mut results: Vec<AttackResult> = attacks
-        .iter()
-        .map(|a| AttackResult {
-            info: a.info(),
-            scores: Ok(vec![0.0; n]),
-            rows: (0..n).collect(),
-            seconds: 0.0,
-            network_calls: 0,
-        })
-        .collect();
-    let mut names = HashSet::new();
-    if let Some(twice) = results.iter().find(|r| !names.insert(r.info.name.as_str())) {
-        return Err(AttackError::Repeated(twice.info.name.clone()));
-    }
-
-    let mut order: Vec<usize> = (0..n).collect();
-    order.shuffle(&mut stream(options.seed, "attack/order", 0));
-    let shadowed = attacks.iter().filter(|a| matches!(a, Method::Shadowed(_)));
-    let of_shadow = options.shadow.map_or(0, |s| s.samples.ids.len()) * shadowed.count();
-    let (mut done, total) = (0, of_shadow + n * attacks.len());
+    let mut pass = Pass::new((denoiser, schedule), samples, attacks, options, Share::ALL)?;
+    let batch = pass.batch_size();
     let (mut made, mut saved) = (0, 0);
     let mut clean_rms = vec![f64::NAN; n];
-    let ways = Ways {
-        batch: options.batch.max(1),
-        device: options.device,
-        seed: options.seed,
-    };
-
-    let tell = |part: &Part, name: &str| match options.parts {
-        Some(parts) => parts
-            .write(name, part.tensors())
-            .map_err(AttackError::NotKept),
-        None => Ok(()),
-    };
-    let before = |name: &str| Some(Part::of(options.parts?.read(name)?));
 
     // What the attacks that learn on a shadow model have looked at there, in this order.
-    let mut shadow_order: Vec<usize> = Vec::new();
+    let shadow_order = pass.shadow_order();
     let mut taught: Vec<Vec<Tensor>> = attacks.iter().map(|_| Vec::new()).collect();
-    if let (Some(shadow), true) = (options.shadow, of_shadow > 0) {
-        check_shadow(&shadow, samples)?;
-        // Mixed, as those of the target are.
-        shadow_order = (0..shadow.samples.ids.len()).collect();
-        shadow_order.shuffle(&mut stream(options.seed, "attack/shadow-order", 0));
-        let asked: Vec<bool> = attacks
-            .iter()
-            .map(|a| matches!(a, Method::Shadowed(_)))
-            .collect();
-        for (index, rows) in shadow_order.chunks(ways.batch).enumerate() {
-            let name = format!("shadow-{index}");
-            let found = before(&name).filter(|part| part.whole(rows.len(), &results, &asked));
-            let part = match found {
-                Some(part) => part,
-                None => {
-                    let mut part = Part::default();
-                    let (model, others) = ((shadow.denoiser, shadow.schedule), Others::default());
-                    ways.look(model, others, shadow.samples, rows, |batch| {
-                        let each = attacks.iter().zip(&mut results).enumerate();
-                        for (index, (attack, result)) in each {
-                            let (Method::Shadowed(attack), Ok(_)) = (attack, &result.scores) else {
-                                continue;
-                            };
-                            if (options.stop)() {
-                                return Err(AttackError::Stopped { done, total });
-                            }
-                            let (start, before) = (Instant::now(), batch.calls().made);
-                            match look(attack.as_ref(), batch) {
-                                Ok(features) => part.put(
-                                    index,
-                                    &features,
-                                    start.elapsed().as_secs_f64(),
-                                    batch.calls().made - before,
-                                ),
-                                Err(reason) => {
-                                    result.scores = Err(format!("on the shadow model: {reason}"));
-                                }
-                            }
-                        }
-                        part.put_rest(None, (batch.calls().made, batch.calls().saved));
-                        Ok(())
-                    })?;
-                    tell(&part, &name)?;
-                    part
-                }
-            };
-            for (index, (result, taught)) in results.iter_mut().zip(&mut taught).enumerate() {
-                if let (true, true) = (asked[index], result.scores.is_ok()) {
-                    taught.extend(part.take(index, result)?);
-                }
+    for (index, rows) in shadow_order.chunks(batch).enumerate() {
+        let (part, _) = pass.shadow_batch(index, rows)?;
+        let each = attacks.iter().zip(&mut pass.results).zip(&mut taught);
+        for (index, ((attack, result), taught)) in each.enumerate() {
+            if is_shadowed(attack) && result.scores.is_ok() {
+                taught.extend(part.take(index, result)?);
             }
-            let (_, calls) = part.rest()?;
-            (made, saved) = (made + calls.0, saved + calls.1);
-            done += rows.len() * asked.iter().filter(|a| **a).count();
-            (options.progress)(done, total);
         }
+        let (_, calls) = part.rest()?;
+        (made, saved) = (made + calls.0, saved + calls.1);
     }
 
     // What the attacks that learn have looked at, batch by batch in the order of `order`.
+    let order = pass.order();
     let mut looked: Vec<Vec<Tensor>> = attacks.iter().map(|_| Vec::new()).collect();
-    let asked = vec![true; attacks.len()];
-    for (index, rows) in order.chunks(ways.batch).enumerate() {
-        let name = index.to_string();
-        let found = before(&name).filter(|part| part.whole(rows.len(), &results, &asked));
-        let again = found.is_some();
-        let part = match found {
-            Some(part) => part,
-            None => {
-                let mut part = Part::default();
-                let model = (denoiser, schedule);
-                ways.look(model, options.others, samples, rows, |batch| {
-                    let each = attacks.iter().zip(&mut results).enumerate();
-                    for (index, (attack, result)) in each {
-                        if (options.stop)() {
-                            return Err(AttackError::Stopped { done, total });
-                        }
-                        if result.scores.is_err() {
-                            continue;
-                        }
-                        let (start, before) = (Instant::now(), batch.calls().made);
-                        let outcome = match attack {
-                            Method::Formula(attack) => {
-                                score_batch(attack.as_ref(), &result.info.name, batch)
-                                    .map(|scores| Tensor::from_slice(&scores))
-                            }
-                            Method::Learned(_) if options.known.is_none() => {
-                                Err(AttackError::NothingKnown)
-                            }
-                            Method::Shadowed(_) if options.shadow.is_none() => {
-                                Err(AttackError::NoShadow)
-                            }
-                            Method::Learned(attack) | Method::Shadowed(attack) => {
-                                look(attack.as_ref(), batch)
-                            }
-                        };
-                        let (seconds, calls) =
-                            (start.elapsed().as_secs_f64(), batch.calls().made - before);
-                        match outcome {
-                            Ok(values) => part.put(index, &values, seconds, calls),
-                            Err(reason) => result.scores = Err(reason.to_string()),
-                        }
-                        (options.progress)(done + (index + 1) * rows.len(), total);
-                    }
-                    let clean = batch.remembered(0).map(clean_noise::rms).transpose()?;
-                    let calls = (batch.calls().made, batch.calls().saved);
-                    part.put_rest(clean.as_deref(), calls);
-                    Ok(())
-                })?;
-                tell(&part, &name)?;
-                part
-            }
-        };
-        for (index, (attack, result)) in attacks.iter().zip(&mut results).enumerate() {
+    for (index, rows) in order.chunks(batch).enumerate() {
+        let (part, _) = pass.batch(index, rows)?;
+        for (index, (attack, result)) in attacks.iter().zip(&mut pass.results).enumerate() {
             if result.scores.is_err() {
                 continue;
             }
@@ -343,12 +216,15 @@ pub fn run(
             clean_rms[row] = rms;
         }
         (made, saved) = (made + calls.0, saved + calls.1);
-        done += rows.len() * attacks.len();
-        if again {
-            (options.progress)(done, total);
-        }
     }
 
+    let Pass {
+        options,
+        mut results,
+        done,
+        total,
+        ..
+    } = pass;
     let mut lessons = Vec::new();
     for (((attack, result), looked), taught) in
         attacks.iter().zip(&mut results).zip(looked).zip(taught)
@@ -392,82 +268,69 @@ pub fn run(
     })
 }
 
-/// How samples are looked at.
-struct Ways {
-    batch: usize,
-    device: Device,
-    seed: u64,
+/// What one of several processes did that go through the same samples.
+#[derive(Debug, Clone, Default)]
+pub struct Looked {
+    /// Its batches and those of all.
+    pub batches: Batches,
+    /// Attacks that failed on one of its batches, with the reason. [`run`] tries them again.
+    pub failed: Vec<(String, String)>,
 }
 
-impl Ways {
-    /// Looks at the samples at `rows` as one batch.
-    fn look(
-        &self,
-        (denoiser, schedule): (&dyn Denoiser, &NoiseSchedule),
-        others: Others<'_>,
-        samples: &Samples,
-        rows: &[usize],
-        look: impl FnOnce(&mut Batch<'_>) -> Result<()>,
-    ) -> Result<()> {
-        let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
-        let x = samples
-            .x
-            .f_index_select(0, &index.to_device(samples.x.device()))?
-            .f_to_device(self.device)?;
-        let ids: Vec<String> = rows.iter().map(|&r| samples.ids[r].clone()).collect();
-        let mut batch = Batch::new(denoiser, schedule, &x, &ids, self.seed)?.with_others(others);
-        if let Some(prompts) = &samples.prompts {
-            batch = batch.with_prompts(prompts, rows)?;
-        }
-        look(&mut batch)
+/// Looks at the batches of a share and leaves them in [`RunOptions::parts`], as [`run`] would; nothing is learnt, and nobody has a score
+/// yet. When all shares are done, [`run`] with the same samples, attacks and options finds every batch there: its scores are those of
+/// one process.
+///
+/// # Errors
+/// As [`run`]; a batch that cannot be left.
+pub fn run_share(
+    denoiser: &dyn Denoiser,
+    schedule: &NoiseSchedule,
+    samples: &Samples,
+    attacks: &[Method],
+    options: RunOptions<'_>,
+    share: Share,
+) -> Result<Looked> {
+    let mut pass = Pass::new((denoiser, schedule), samples, attacks, options, share)?;
+    let batch = pass.batch_size();
+    let mut batches = Batches::default();
+    let own = |(index, _): &(usize, &[usize])| share.has(*index);
+    let order = pass.shadow_order();
+    for (index, rows) in order.chunks(batch).enumerate().filter(own) {
+        let (_, new) = pass.shadow_batch(index, rows)?;
+        batches.count(new);
     }
+    let order = pass.order();
+    for (index, rows) in order.chunks(batch).enumerate().filter(own) {
+        let (_, new) = pass.batch(index, rows)?;
+        batches.count(new);
+    }
+    [batches.there, batches.all] = there(samples, attacks, &pass.options);
+    let failed = pass.results.iter().filter_map(|result| {
+        let reason = result.scores.as_ref().err()?;
+        Some((result.info.name.clone(), reason.clone()))
+    });
+    Ok(Looked {
+        failed: failed.collect(),
+        batches,
+    })
 }
 
-/// What is learnt on a shadow model may not come from the samples that are judged.
-fn check_shadow(shadow: &Shadow<'_>, samples: &Samples) -> Result<()> {
-    let (ids, member) = (&shadow.samples.ids, shadow.member);
-    if ids.len() != member.len() || !member.contains(&true) || !member.contains(&false) {
-        return Err(AttackError::Samples(format!(
-            "{} samples of the shadow model with {} labels: it needs samples that it was trained on and others",
-            ids.len(),
-            member.len()
-        )));
-    }
-    let judged: HashSet<&str> = samples.ids.iter().map(String::as_str).collect();
-    match ids.iter().find(|id| judged.contains(id.as_str())) {
-        Some(both) => Err(AttackError::Samples(format!(
-            "sample {both} is under attack and one of the shadow model's: what is learnt on a shadow model is judged on others; \
-             remove it from one of them"
-        ))),
-        None => Ok(()),
-    }
-}
-
-/// The scores of one batch, checked.
-fn score_batch(attack: &dyn Attack, name: &str, batch: &mut Batch<'_>) -> Result<Vec<f64>> {
-    let scores = attack.score(batch)?;
-    if scores.len() != batch.ids().len() {
-        return Err(AttackError::Samples(format!(
-            "attack {name} gave {} scores for {} samples",
-            scores.len(),
-            batch.ids().len()
-        )));
-    }
-    check_finite(&scores, batch.ids().iter())?;
-    Ok(scores)
-}
-
-/// The features of one batch, on the CPU.
-fn look(attack: &dyn Learned, batch: &mut Batch<'_>) -> Result<Tensor> {
-    let features = attack.features(batch)?;
-    if features.size().first() != Some(&(batch.ids().len() as i64)) {
-        return Err(AttackError::Samples(format!(
-            "features of shape {:?} for {} samples",
-            features.size(),
-            batch.ids().len()
-        )));
-    }
-    Ok(features.f_to_kind(Kind::Float)?.f_to_device(Device::Cpu)?)
+/// How many batches of a run are in [`RunOptions::parts`], and how many the run has, those of the shadow model's samples included.
+#[must_use]
+pub fn there(samples: &Samples, attacks: &[Method], options: &RunOptions<'_>) -> [usize; 2] {
+    let batch = options.batch.max(1);
+    let shadow = options.shadow.filter(|_| attacks.iter().any(is_shadowed));
+    let of_shadow = shadow.map_or(0, |s| s.samples.ids.len().div_ceil(batch));
+    let own = samples.ids.len().div_ceil(batch);
+    let names = (0..of_shadow)
+        .map(shadow_name)
+        .chain((0..own).map(own_name));
+    let found = match options.parts {
+        Some(parts) => names.filter(|name| parts.has(name)).count(),
+        None => 0,
+    };
+    [found, of_shadow + own]
 }
 
 /// An attack that learns, its result, and what it looked at, batch by batch.
@@ -560,15 +423,5 @@ impl Lesson<'_> {
             Err(thrown) => Err(nothing(&thrown)),
         };
         result.seconds += start.elapsed().as_secs_f64();
-    }
-}
-
-fn check_finite<'a>(scores: &[f64], ids: impl Iterator<Item = &'a String>) -> Result<()> {
-    match scores.iter().zip(ids).find(|(score, _)| !score.is_finite()) {
-        Some((&score, id)) => Err(AttackError::NotFinite {
-            sample: id.clone(),
-            score,
-        }),
-        None => Ok(()),
     }
 }

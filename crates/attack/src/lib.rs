@@ -24,7 +24,8 @@
 //! * [`batch`]: the samples under attack with the models; counts network calls and shares the common ones.
 //! * [`catalogue`]: attacks by name (parsed by `dualmd_names`), and the default set.
 //! * [`evaluate`]: runs attacks over members and non-members on one code path.
-//! * [`parts`]: what a run leaves on the way, for one that was cut off.
+//! * [`parts`]: what a run leaves on the way, for one that was cut off; [`share`]: which batches are whose, where several processes make
+//!   them.
 //! * [`clean_noise`]: eps(x, 0), the input three attacks start from, and the warning when it is no noise at all.
 //!
 //! Timesteps are 0-based and the clean image is treated as x at t = 0, as in the public code of every attack, although
@@ -59,6 +60,7 @@ pub mod lowpass;
 pub mod memorisation;
 pub mod nn;
 pub mod parts;
+mod pass;
 pub mod pfami;
 pub mod pia;
 pub mod pia_sd_2024;
@@ -72,6 +74,7 @@ pub mod resnet;
 pub mod secmi;
 pub mod secmi_nn;
 pub mod shadow;
+pub mod share;
 pub mod sima;
 pub mod similarity;
 pub mod teacher_difference;
@@ -85,7 +88,9 @@ pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap, ClidVec, thirds};
 pub use combined::Combined;
 pub use error::{AttackError, Result};
-pub use evaluate::{AttackResult, Outcome, RunOptions, Samples, Shadow, run};
+pub use evaluate::{
+    AttackResult, Looked, Outcome, RunOptions, Samples, Shadow, run, run_share, there,
+};
 pub use gsa::{Gsa1, Gsa2};
 pub use known::Known;
 pub use loss::Loss;
@@ -101,6 +106,7 @@ pub use rediffuse_nn::ReDiffuseNn;
 pub use reference::Reference;
 pub use secmi::SecMi;
 pub use secmi_nn::SecMiNn;
+pub use share::{Batches, Share};
 pub use sima::SimA;
 pub use teacher_difference::TeacherDifference;
 pub use wen::Wen;

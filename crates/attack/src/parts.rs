@@ -1,4 +1,5 @@
-//! What a run leaves on the way, batch by batch: one that was cut off goes on from there.
+//! What a run leaves on the way, batch by batch: one that was cut off goes on from there, and several processes can make the batches
+//! of one run.
 //!
 //! A part is what one batch came to: the scores of attacks with a formula, the features of attacks that learn, how much noise the
 //! model saw in the clean samples, and what it cost. Attacks are named by their place in the list; whoever keeps parts must see to it
@@ -12,6 +13,11 @@ use std::collections::BTreeMap;
 pub trait Parts {
     /// What an earlier run left under `name`; nothing if it is not there, or damaged.
     fn read(&self, name: &str) -> Option<BTreeMap<String, Tensor>>;
+
+    /// Is something there under `name`? Cheaper than to read it.
+    fn has(&self, name: &str) -> bool {
+        self.read(name).is_some()
+    }
 
     /// Leaves a part.
     ///

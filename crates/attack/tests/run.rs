@@ -4,8 +4,8 @@ mod common;
 
 use common::{Counting, Linear, assert_close, attack, images, samples};
 use dualmd_attack::{
-    AttackError, AttackInfo, Batch, Known, Learned, Method, Others, Parts, Pian, Rule, RunOptions,
-    Samples, Shadow, SimA, by_name, default_set, run,
+    AttackError, AttackInfo, Batch, Batches, Known, Learned, Method, Others, Parts, Pian, Rule,
+    RunOptions, Samples, Shadow, Share, SimA, by_name, default_set, run, run_share,
 };
 use dualmd_diffusion::{MemorisedDenoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
@@ -290,6 +290,84 @@ fn a_stopped_run_goes_on() {
     model.samples.set(0);
     go(&kept, usize::MAX).unwrap();
     assert_eq!(model.samples.get(), 100);
+}
+
+/// Three processes go through a run's batches, in any order; the run then finds all of them and scores as one process does.
+#[test]
+fn shares_of_a_run_are_the_run() {
+    let (inner, both) = memorised();
+    let (other, _) = memorised();
+    let others = {
+        let x = images(2, "elsewhere", 6, 0.2);
+        Samples::new(x, (0..6).map(|i| format!("other-{i}")).collect()).unwrap()
+    };
+    let truth: Vec<bool> = (0..23).map(|i| i < 10).collect();
+    let known = Known::draw(both.ids(), &truth, 0.3, 1).unwrap();
+    let schedule = NoiseSchedule::default();
+    let shadow = Shadow {
+        denoiser: &other,
+        schedule: &schedule,
+        samples: &others,
+        member: &[true, true, true, false, false, false],
+    };
+    let attacks = [
+        by_name("loss").unwrap(),
+        by_name("sima@5000").unwrap(),
+        Method::Learned(Box::new(Mean)),
+        Method::Shadowed(Box::new(Named(Mean))),
+    ];
+    let model = Counting {
+        inner,
+        samples: Cell::new(0),
+    };
+    let go = |kept: &Kept| {
+        let options = RunOptions {
+            known: Some(&known),
+            shadow: Some(shadow),
+            parts: Some(kept),
+            ..common::quiet(5, 3)
+        };
+        run(&model, &schedule, &both, &attacks, options).unwrap()
+    };
+    let whole = go(&Kept::default());
+    let kept = Kept::default();
+    // Two batches of the shadow's samples and five of the model's.
+    for (text, own, there) in [("3/3", 1, 1), ("1/3", 3, 4), ("2/3", 3, 7)] {
+        let last = Cell::new((0, 1));
+        let options = RunOptions {
+            known: Some(&known),
+            shadow: Some(shadow),
+            parts: Some(&kept),
+            progress: &mut |done, total| last.set((done, total)),
+            ..common::quiet(5, 3)
+        };
+        let share = Share::parse(text).unwrap();
+        let looked = run_share(&model, &schedule, &both, &attacks, options, share).unwrap();
+        let expected = Batches {
+            own,
+            made: own,
+            there,
+            all: 7,
+        };
+        assert_eq!(looked.batches, expected, "{text}");
+        let (failed, reason) = &looked.failed[0];
+        assert_eq!((looked.failed.len(), failed.as_str()), (1, "sima@5000"));
+        assert!(reason.contains("outside the model's schedule"), "{reason}");
+        let (done, total) = last.get();
+        assert_eq!(done, total, "{text}");
+    }
+    model.samples.set(0);
+    let merged = go(&kept);
+    // The loss of one batch again, on which the attack that failed is tried again.
+    assert_eq!(model.samples.get(), 5 * 8);
+    assert_eq!(merged.network_calls_made, whole.network_calls_made);
+    assert_eq!(merged.network_calls_saved, whole.network_calls_saved);
+    for (a, b) in merged.results.iter().zip(&whole.results) {
+        let name = &a.info.name;
+        assert_eq!((&a.scores, &a.rows), (&b.scores, &b.rows), "{name}");
+        assert_eq!(a.network_calls, b.network_calls, "{name}");
+        assert_eq!(a.scores.is_err(), name == "sima@5000", "{name}");
+    }
 }
 
 /// Learns nothing: the score is the mean of the sample.

@@ -80,6 +80,7 @@ pub mod session;
 pub mod stages;
 pub mod train;
 
+pub use dualmd_attack::Share;
 pub use dualmd_experiment::{bail_usage, choices, experiment, plan, presets, suggest};
 
 pub use audit::{AuditOptions, ScoreOptions, attack, audit};
@@ -93,7 +94,7 @@ pub use metrics::{MetricsOptions, metrics};
 pub use report::{compare, report};
 pub use reporter::Reporter;
 pub use run::{RunOptions, run};
-pub use sampling::{PredictOptions, SampleOptions, predict, sample};
+pub use sampling::{PredictOptions, SampleOptions, predict, sample, sample_part};
 pub use selftest::selftest;
 pub use session::Session;
 pub use train::{TrainOptions, train};

@@ -6,18 +6,22 @@ use crate::reporter::ProgressEvent;
 use crate::room;
 use crate::session::Session;
 use crate::stages::attack::weight_set;
+use crate::stages::batches::InBatches;
 use crate::stages::held::Held;
 use crate::stages::mitigation::{self, Drawing};
-use crate::stages::sample::{Generator, Prompts, Sampling, write_samples};
+use crate::stages::sample::{Generator, Prompts, Sampling, decoded, write_samples};
+use crate::stages::score::hash_tensor;
+use crate::stages::score::parts::{self, Folder};
 use crate::stages::text::Encoded;
 use anyhow::{Context, Result, bail};
 use dualmd_attack::memorisation::Mitigation;
+use dualmd_attack::{Batches, Share};
 use dualmd_data::drawn;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Condition, Denoiser, Model};
 use dualmd_files::limit;
 use dualmd_torch::weights::{read_npy, write_npy};
-use dualmd_torch::{Kind, no_grad};
+use dualmd_torch::{Kind, Tensor, no_grad};
 use std::path::{Path, PathBuf};
 
 /// What is to be generated.
@@ -57,7 +61,7 @@ pub struct SampleOptions {
     pub seed: u64,
 }
 
-/// Generates images.
+/// Generates images. What several processes generated before ([`sample_part`]) is taken from where they left it.
 ///
 /// # Errors
 /// What cannot be read; more images than the machine holds; a stop that was asked for
@@ -66,110 +70,21 @@ pub fn sample(session: &Session, args: &SampleOptions) -> Result<()> {
     let _held = Held::open_folder(&args.out, session.reporter.as_ref())?;
     // Before hours of work, not after.
     drawn::room(&args.out, false)?;
-    let (engine, folders, seed) = (&session.engine, &args.models, args.seed);
-    let Some(model) = folders.first() else {
-        bail_usage!("no model is named");
+    let asked = Asked::open(session, args)?;
+    let shared = parts::is_shared(&parts::beside(&asked.array()));
+    let images = match shared {
+        true => asked.gathered(session)?,
+        false => asked.generated(session)?,
     };
-    let bases = match (folders.len(), args.loras.len()) {
-        (1, 2) => vec![model.clone(), model.clone()],
-        (n, l) if l == 0 || l == n => folders.clone(),
-        (n, l) => bail_usage!(
-            "--lora: {l} files for {n} models; name one for each model, or two for one model, which then take turns"
-        ),
-    };
-    let generator = Generator::open_adapted(&bases, &args.loras, weight_set(args.weights), engine)?;
-    if let Some(class) = generator.first().schedule().config().other_sampler() {
-        session.say(&format!(
-            "note: {}: its scheduler is {class}; this program draws with {} in its place, so images differ from those of diffusers",
-            model.display(),
-            args.sampler
-        ));
-    }
-    let noise = match &args.noise {
-        Some(path) => {
-            let noise = read_npy(path)?
-                .to_kind(Kind::Float)
-                .to_device(engine.device);
-            if noise.dim() != 4 {
-                bail!(
-                    "{}: shape {:?}, expected [N, C, H, W]",
-                    path.display(),
-                    noise.size()
-                );
-            }
-            let rows = noise.size()[0];
-            if (rows as usize) < args.n {
-                bail!(
-                    "{} holds noise for {rows} images, {} are asked for",
-                    path.display(),
-                    args.n
-                );
-            }
-            noise.narrow(0, 0, args.n as i64)
-        }
-        None => {
-            let shape = generator.first().sample_shape().with_context(|| {
-                format!(
-                    "{}: unet/config.json gives no sample_size; add it",
-                    model.display()
-                )
-            })?;
-            room::check(generator.first(), args.n, args.batch, shape)?;
-            initial_noise(seed, args.n, shape, engine.device)
-        }
-    };
-    let mut prompts = prompts(args, &generator, model)?;
-    match (&mut prompts, &args.remedy) {
-        (Some((prompts, of)), Some(options)) => {
-            let drawing = Drawing {
-                generator: &generator,
-                noise: &noise,
-                steps: args.steps,
-                order: args.order,
-                seed,
-            };
-            let all = mitigation::remedy(&drawing, prompts, of, options)?;
-            for found in &all {
-                let reached = if found.reached {
-                    "reached"
-                } else {
-                    "not reached"
-                };
-                let said = format!("mitigate: losses {:?}, target {reached}", found.losses);
-                session.reporter.detail(&said);
-            }
-        }
-        (None, Some(_)) => bail_usage!(
-            "--mitigate changes what a prompt says to a text-to-image model, and {} is told no text",
-            model.display()
-        ),
-        _ => {}
-    }
-    let prompts = prompts.map(|(prompts, _)| prompts);
-    let began = std::time::Instant::now();
-    let images = generator.sample(
-        &noise,
-        &Sampling {
-            sampler: args.sampler,
-            steps: args.steps,
-            order: args.order,
-            batch: args.batch,
-            seed,
-        },
-        prompts.as_ref(),
-        |done| {
-            session
-                .reporter
-                .progress(&ProgressEvent::images("sample", done, args.n, began));
-            !session.stopped()
-        },
-    )?;
     match args.format {
         ImageFormat::Npy => {
             drawn::clear(&drawn::room(&args.out, false)?)?;
-            write_npy(&args.out.join(drawn::ARRAY), &images)?;
+            write_npy(&asked.array(), &images)?;
         }
         ImageFormat::Png => write_samples(&args.out, &images, false)?,
+    }
+    if shared {
+        parts::remove(&asked.array())?;
     }
     session.reporter.finished(
         "sample",
@@ -178,14 +93,207 @@ pub fn sample(session: &Session, args: &SampleOptions) -> Result<()> {
     Ok(())
 }
 
-/// What a text-to-image model is told for each image: --prompt, or the lines of --prompts in turn.
-/// Also says which line each image is drawn for.
-fn prompts(
-    args: &SampleOptions,
-    generator: &Generator,
-    folder: &Path,
-) -> Result<Option<(Prompts, Vec<usize>)>> {
-    let lines = match (&args.prompt, &args.prompts) {
+/// Does what one of several processes has to do for [`sample`]: it generates the batches of its share and leaves them in the folder
+/// `out`, without pictures. [`sample`] with the same options takes them from there. All processes see one file system.
+///
+/// # Errors
+/// As [`sample`]; [`sample`] is at work there; what processes with other options left.
+pub fn sample_part(session: &Session, args: &SampleOptions, share: Share) -> Result<Batches> {
+    let _held = Held::share_open_folder(&args.out, session.reporter.as_ref())?;
+    drawn::room(&args.out, false)?;
+    let asked = Asked::open(session, args)?;
+    let parts = Folder::share(&parts::beside(&asked.array()), &asked.key(session)?)?;
+    let batches = asked
+        .in_batches(&parts)
+        .share(share, || asked.prompts(session), session)?;
+    let said = format!("part {share}: {batches}");
+    session.reporter.finished("sample", &said);
+    Ok(batches)
+}
+
+/// What is to be generated, with the model and the noise.
+struct Asked<'a> {
+    args: &'a SampleOptions,
+    /// The (first) model's folder.
+    model: &'a Path,
+    generator: Generator,
+    /// [N, C, H, W], one row for each image.
+    noise: Tensor,
+}
+
+impl<'a> Asked<'a> {
+    fn open(session: &Session, args: &'a SampleOptions) -> Result<Self> {
+        let (engine, folders) = (&session.engine, &args.models);
+        let Some(model) = folders.first() else {
+            bail_usage!("no model is named");
+        };
+        let bases = match (folders.len(), args.loras.len()) {
+            (1, 2) => vec![model.clone(), model.clone()],
+            (n, l) if l == 0 || l == n => folders.clone(),
+            (n, l) => bail_usage!(
+                "--lora: {l} files for {n} models; name one for each model, or two for one model, which then take turns"
+            ),
+        };
+        let generator =
+            Generator::open_adapted(&bases, &args.loras, weight_set(args.weights), engine)?;
+        if let Some(class) = generator.first().schedule().config().other_sampler() {
+            session.say(&format!(
+                "note: {}: its scheduler is {class}; this program draws with {} in its place, so images differ from those of diffusers",
+                model.display(),
+                args.sampler
+            ));
+        }
+        let noise = match &args.noise {
+            Some(path) => {
+                let noise = read_npy(path)?
+                    .to_kind(Kind::Float)
+                    .to_device(engine.device);
+                if noise.dim() != 4 {
+                    bail!(
+                        "{}: shape {:?}, expected [N, C, H, W]",
+                        path.display(),
+                        noise.size()
+                    );
+                }
+                let rows = noise.size()[0];
+                if (rows as usize) < args.n {
+                    bail!(
+                        "{} holds noise for {rows} images, {} are asked for",
+                        path.display(),
+                        args.n
+                    );
+                }
+                noise.narrow(0, 0, args.n as i64)
+            }
+            None => {
+                let shape = generator.first().sample_shape().with_context(|| {
+                    format!(
+                        "{}: unet/config.json gives no sample_size; add it",
+                        model.display()
+                    )
+                })?;
+                room::check(generator.first(), args.n, args.batch, shape)?;
+                initial_noise(args.seed, args.n, shape, engine.device)
+            }
+        };
+        Ok(Self {
+            args,
+            model,
+            generator,
+            noise,
+        })
+    }
+
+    /// The array of all images, beside which parts lie.
+    fn array(&self) -> PathBuf {
+        self.args.out.join(drawn::ARRAY)
+    }
+
+    fn how(&self) -> Sampling {
+        Sampling {
+            sampler: self.args.sampler,
+            steps: self.args.steps,
+            order: self.args.order,
+            batch: self.args.batch,
+            seed: self.args.seed,
+        }
+    }
+
+    /// What the model is told for each image, after what is done about remembered prompts.
+    fn prompts(&self, session: &Session) -> Result<Option<Prompts>> {
+        let args = self.args;
+        let mut prompts = prompts(args, &self.generator, self.model)?;
+        match (&mut prompts, &args.remedy) {
+            (Some((prompts, of)), Some(options)) => {
+                let drawing = Drawing {
+                    generator: &self.generator,
+                    noise: &self.noise,
+                    steps: args.steps,
+                    order: args.order,
+                    seed: args.seed,
+                };
+                let all = mitigation::remedy(&drawing, prompts, of, options)?;
+                for found in &all {
+                    let reached = if found.reached {
+                        "reached"
+                    } else {
+                        "not reached"
+                    };
+                    let said = format!("mitigate: losses {:?}, target {reached}", found.losses);
+                    session.reporter.detail(&said);
+                }
+            }
+            (None, Some(_)) => bail_usage!(
+                "--mitigate changes what a prompt says to a text-to-image model, and {} is told no text",
+                self.model.display()
+            ),
+            _ => {}
+        }
+        Ok(prompts.map(|(prompts, _)| prompts))
+    }
+
+    /// The images, generated by this process alone.
+    fn generated(&self, session: &Session) -> Result<Tensor> {
+        let prompts = self.prompts(session)?;
+        let began = std::time::Instant::now();
+        self.generator
+            .sample(&self.noise, &self.how(), prompts.as_ref(), |done| {
+                session.reporter.progress(&ProgressEvent::images(
+                    "sample",
+                    done,
+                    self.args.n,
+                    began,
+                ));
+                !session.stopped()
+            })
+    }
+
+    /// The images of which other processes generated parts.
+    fn gathered(&self, session: &Session) -> Result<Tensor> {
+        let parts = Folder::open(&parts::beside(&self.array()), &self.key(session)?)?;
+        let made = self
+            .in_batches(&parts)
+            .gather(|| self.prompts(session), session)?;
+        let made = made.f_to_device(session.engine.device)?;
+        decoded(self.generator.first(), &made)
+    }
+
+    fn in_batches<'b>(&'b self, parts: &'b Folder) -> InBatches<'b> {
+        InBatches {
+            generator: &self.generator,
+            noise: &self.noise,
+            how: self.how(),
+            parts,
+        }
+    }
+
+    /// The hash of all that the images depend on.
+    fn key(&self, session: &Session) -> Result<String> {
+        let args = self.args;
+        let noise = args.noise.as_ref().map(|_| hash_tensor(&self.noise));
+        let of = format!(
+            "{} {} {} {:?} {} {} {} {} {} {:?} {:?} {} {:?}",
+            self.generator.fingerprint(),
+            session.engine.precision.name(),
+            args.weights,
+            self.noise.size(),
+            args.sampler,
+            args.steps,
+            args.order,
+            args.batch,
+            args.seed,
+            noise.transpose()?,
+            lines(args)?,
+            args.guidance,
+            args.remedy
+        );
+        Ok(blake3::hash(of.as_bytes()).to_hex().to_string())
+    }
+}
+
+/// The texts that --prompt and --prompts give; none of neither.
+fn lines(args: &SampleOptions) -> Result<Vec<String>> {
+    Ok(match (&args.prompt, &args.prompts) {
         (Some(prompt), _) => vec![prompt.clone()],
         (None, Some(file)) => {
             let text = dualmd_files::read_text(file, limit::TABLE)?;
@@ -196,7 +304,17 @@ fn prompts(
             lines
         }
         (None, None) => Vec::new(),
-    };
+    })
+}
+
+/// What a text-to-image model is told for each image: --prompt, or the lines of --prompts in turn.
+/// Also says which line each image is drawn for.
+fn prompts(
+    args: &SampleOptions,
+    generator: &Generator,
+    folder: &Path,
+) -> Result<Option<(Prompts, Vec<usize>)>> {
+    let lines = lines(args)?;
     let Some(model) = generator.first().text() else {
         if !lines.is_empty() {
             bail!(

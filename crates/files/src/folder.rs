@@ -3,6 +3,7 @@
 use crate::write::sync_folder;
 use crate::{Error, HIDDEN, Result, parent, read};
 use std::fs::DirBuilder;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,35 @@ impl Building {
             Some(old) => delete(&old, &self.path),
             None => Ok(()),
         }
+    }
+}
+
+impl Building {
+    /// As [`finish`](Self::finish), but what has the name already stays, unless it is an empty folder: then this is false, and the
+    /// hidden folder is removed. Of several processes that build the same folder at once, one is told true.
+    ///
+    /// # Errors
+    /// The operating system's, also where the name is a file's; the hidden folder is then removed.
+    pub fn finish_unless_there(self) -> Result<bool> {
+        let fail = |e| Error::io("write", &self.path, e);
+        let hidden = self.hidden.path();
+        sync_all(hidden).map_err(fail)?;
+        // No system renames a folder over one that holds something, also where nothing else can be asked of it (NFS).
+        match std::fs::rename(hidden, &self.path) {
+            Ok(()) => {}
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+                ) =>
+            {
+                return Ok(false);
+            }
+            Err(e) => return Err(fail(e)),
+        }
+        let _ = self.hidden.keep();
+        sync_folder(parent(&self.path)).map_err(fail)?;
+        Ok(true)
     }
 }
 
@@ -226,6 +256,42 @@ mod tests {
         remove_folder(&path).unwrap();
         remove_folder(&path).unwrap();
         assert!(names(&dir.path().join("models")).is_empty());
+    }
+
+    #[test]
+    fn of_many_who_build_one_folder_one_is_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("parts");
+        let build = |name: &str| {
+            let building = Building::new(&path).unwrap();
+            std::fs::write(building.path().join(name), name).unwrap();
+            building.finish_unless_there()
+        };
+        let first = std::sync::Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for name in ["a", "b", "c", "d"] {
+                let (build, first) = (&build, &first);
+                scope.spawn(move || {
+                    if build(name).unwrap() {
+                        first.lock().unwrap().push(name.to_owned());
+                    }
+                });
+            }
+        });
+        assert_eq!(first.lock().unwrap().len(), 1);
+        assert_eq!(names(&path), *first.lock().unwrap());
+        assert_eq!(names(dir.path()), ["parts"]);
+        assert!(!build("e").unwrap());
+        // An empty folder is nobody's work; a file is somebody's.
+        remove_folder(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(build("f").unwrap());
+        assert_eq!(names(&path), ["f"]);
+        remove_folder(&path).unwrap();
+        std::fs::write(&path, b"mine").unwrap();
+        assert!(build("g").is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"mine");
+        assert_eq!(names(dir.path()), ["parts"]);
     }
 
     #[test]

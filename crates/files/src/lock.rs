@@ -1,4 +1,4 @@
-//! One process at a time in a folder.
+//! One process at a time in a folder; or several that share it, and nobody alone.
 
 use crate::{Error, Result, parent};
 use std::fs::{File, OpenOptions, TryLockError};
@@ -12,11 +12,15 @@ const FILE: &str = ".lock";
 /// A folder, or a file, that this process alone works on, until this is dropped or the process ends, however it ends.
 /// Processes that it starts do not inherit the lock. Dropped, it takes its file along; that of a killed process stays, and
 /// holds nobody up.
+///
+/// Processes that do parts of one work share it ([`share`](Self::share)): while one of them has it, nobody gets it alone. They leave its
+/// file where it is, until somebody has had it alone.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
     path: PathBuf,
     certain: bool,
+    shared: bool,
 }
 
 impl Lock {
@@ -25,7 +29,15 @@ impl Lock {
     /// # Errors
     /// Another process holds it ([`Error::Locked`]); the folder cannot be written to.
     pub fn take(folder: &Path, command: &str) -> Result<Self> {
-        Self::at(folder.join(FILE), folder, command)
+        Self::at(folder.join(FILE), folder, command, false)
+    }
+
+    /// Takes the lock of a folder, which must be there, together with all others that share it.
+    ///
+    /// # Errors
+    /// Another process has it alone ([`Error::Locked`]); the folder cannot be written to.
+    pub fn share(folder: &Path, command: &str) -> Result<Self> {
+        Self::at(folder.join(FILE), folder, command, true)
     }
 
     /// Takes the lock of one file, in a folder where other processes may write others. The file need not be there.
@@ -33,13 +45,19 @@ impl Lock {
     /// # Errors
     /// As [`take`](Self::take).
     pub fn of_file(path: &Path, command: &str) -> Result<Self> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let own = parent(path).join(format!(".{name}{FILE}"));
-        Self::at(own, path, command)
+        Self::at(beside(path), path, command, false)
+    }
+
+    /// Takes the lock of one file together with all others that share it.
+    ///
+    /// # Errors
+    /// As [`share`](Self::share).
+    pub fn share_file(path: &Path, command: &str) -> Result<Self> {
+        Self::at(beside(path), path, command, true)
     }
 
     /// The lock on the file `path`, for what is `held` by it.
-    fn at(path: PathBuf, held: &Path, command: &str) -> Result<Self> {
+    fn at(path: PathBuf, held: &Path, command: &str, shared: bool) -> Result<Self> {
         loop {
             let fail = |e| Error::io("write", &path, e);
             let mut file = OpenOptions::new()
@@ -52,7 +70,11 @@ impl Lock {
                 .mode(0o600)
                 .open(&path)
                 .map_err(fail)?;
-            let certain = match file.try_lock() {
+            let taken = match shared {
+                true => file.try_lock_shared(),
+                false => file.try_lock(),
+            };
+            let certain = match taken {
                 // Its last holder took it away after this process had opened it: another one may have made it anew.
                 Ok(()) if !is_at(&file, &path) => continue,
                 Ok(()) => true,
@@ -78,7 +100,13 @@ impl Lock {
                 }
                 Err(TryLockError::Error(e)) => return Err(fail(e)),
             };
-            let who = format!("process {} ({command})", std::process::id());
+            let own = format!("process {} ({command})", std::process::id());
+            let who = match shared {
+                true => {
+                    format!("processes that do parts of one work; the last that began is {own}")
+                }
+                false => own,
+            };
             // On a full disk the lock is held all the same; it only does not say by whom.
             let _ = file
                 .set_len(0)
@@ -88,6 +116,7 @@ impl Lock {
                 _file: file,
                 path,
                 certain,
+                shared,
             });
         }
     }
@@ -100,11 +129,17 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked: whoever has opened it finds out that it is no longer there.
-        if self.certain {
+        // Still locked: whoever has opened it finds out that it is no longer there. One of several cannot know that it is the last.
+        if self.certain && !self.shared {
             let _ = std::fs::remove_file(&self.path);
         }
     }
+}
+
+/// The file that the lock of a file is on.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    parent(path).join(format!(".{name}{FILE}"))
 }
 
 /// Is this open file the one of that name?
@@ -153,6 +188,42 @@ mod tests {
         // What a killed process left holds nobody up.
         std::fs::write(path(".a.csv.lock"), b"process 1 (killed)").unwrap();
         drop(Lock::of_file(&path("a.csv"), "dualmd attack").unwrap());
+    }
+
+    #[test]
+    fn several_share_it_and_nobody_has_it_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (
+            Lock::share(dir.path(), "dualmd attack --part 1/2").unwrap(),
+            Lock::share(dir.path(), "dualmd attack --part 2/2").unwrap(),
+        );
+        let refused = || {
+            Lock::take(dir.path(), "dualmd attack")
+                .unwrap_err()
+                .to_string()
+        };
+        let said = refused();
+        assert!(
+            said.contains("parts of one work; the last that began is process")
+                && said.contains("(dualmd attack --part 2/2)"),
+            "{said}"
+        );
+        drop(first);
+        assert_eq!(refused(), said);
+        drop(second);
+        assert!(dir.path().join(FILE).exists());
+        let alone = Lock::take(dir.path(), "dualmd attack").unwrap();
+        let error = Lock::share(dir.path(), "dualmd attack --part 1/2").unwrap_err();
+        assert!(error.to_string().contains("(dualmd attack)"), "{error}");
+        drop(alone);
+        assert!(!dir.path().join(FILE).exists());
+        let path = dir.path().join("a.csv");
+        drop((
+            Lock::share_file(&path, "x").unwrap(),
+            Lock::share_file(&path, "y").unwrap(),
+        ));
+        drop(Lock::of_file(&path, "z").unwrap());
+        assert!(crate::list(dir.path()).unwrap().is_empty());
     }
 
     /// Many threads take and drop one lock: it is never held twice.

@@ -13,7 +13,7 @@ use dualmd::choices::{
 };
 use dualmd::experiment::Source;
 use dualmd::report::ReportOptions;
-use dualmd::{MetricsOptions, PredictOptions, SampleOptions};
+use dualmd::{MetricsOptions, PredictOptions, SampleOptions, Share};
 use dualmd_names::AttackSpec;
 use dualmd_remote::Place;
 use std::path::PathBuf;
@@ -346,6 +346,17 @@ pub struct TrainArgs {
     pub parent: Option<u32>,
 }
 
+/// What commands have that several processes can share.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PartArgs {
+    /// Do part K of N only: one of several processes, on one machine or many, with a folder that all of them see
+    ///
+    /// All have the same other arguments. The same call without --part, after they have ended, takes what they left, makes what lacks, and
+    /// writes what one process would write. docs/scaling.md has a script for a job array.
+    #[arg(long, value_name = "K/N", value_parser = Share::parse)]
+    pub part: Option<Share>,
+}
+
 /// `dualmd sample`
 #[derive(Debug, Args)]
 pub struct SampleArgs {
@@ -416,6 +427,10 @@ pub struct SampleArgs {
     /// How they are written
     #[arg(long, value_enum, value_name = "FORM", default_value_t = ImageFormat::Png)]
     pub format: ImageFormat,
+
+    /// One of several processes.
+    #[command(flatten)]
+    pub part: PartArgs,
 }
 
 impl SampleArgs {
@@ -751,6 +766,10 @@ pub struct AttackArgs {
     /// Where to write the scores
     #[arg(short, long, value_name = "scores.csv")]
     pub out: PathBuf,
+
+    /// One of several processes.
+    #[command(flatten)]
+    pub part: PartArgs,
 }
 
 /// `dualmd audit`
@@ -761,7 +780,7 @@ pub struct AuditArgs {
     pub score: ScoreArgs,
 
     /// Open the model and the images, say what would be audited, and end
-    #[arg(long)]
+    #[arg(long, conflicts_with = "part")]
     pub check: bool,
 
     /// Who makes the audit; the report names them
@@ -782,6 +801,10 @@ pub struct AuditArgs {
     /// Folder for scores and report
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
+
+    /// One of several processes: it makes no report.
+    #[command(flatten)]
+    pub part: PartArgs,
 
     /// The report.
     #[command(flatten)]

@@ -252,6 +252,34 @@ fn attack_and_audit_read_the_same_flags() {
 }
 
 #[test]
+fn work_is_shared_by_parts_from_1_to_n() {
+    let sides = "--members x --nonmembers y";
+    let attack = format!("dualmd attack a {sides} -o s.csv");
+    let lines = [
+        attack.clone(),
+        format!("dualmd audit a {sides} -o out"),
+        "dualmd sample a -n 8 -o out".to_owned(),
+    ];
+    for line in &lines {
+        let part = |line: &str| match read(line).command {
+            Command::Attack(args) => args.part.part,
+            Command::Audit(args) => args.part.part,
+            Command::Sample(args) => args.part.part,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(part(line), None);
+        let share = part(&format!("{line} --part 3/8")).unwrap();
+        assert_eq!(share.to_string(), "3/8");
+        for wrong in ["0/8", "9/8", "1/0", "3", "a/8", "1/b", "/8"] {
+            let said = refused(&format!("{line} --part {wrong}"));
+            assert!(said.contains("--part"), "{said}");
+        }
+    }
+    assert!(refused(&format!("{attack} --part 9/8")).contains("the last 8/8"));
+    refused(&format!("dualmd audit a {sides} -o out --check --part 1/2"));
+}
+
+#[test]
 fn what_to_fail_on_is_named_by_the_findings_of_a_report() {
     use dualmd::choices::FailOn;
     for line in [

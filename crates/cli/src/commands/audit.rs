@@ -4,15 +4,24 @@ use super::report;
 use crate::args::{AttackArgs, AuditArgs, Global};
 use crate::session::{session, short_session};
 use anyhow::Result;
+use dualmd::audit::{attack_part, audit_part};
 use std::process::ExitCode;
 
-/// Scores to a CSV file, with the description beside it.
+/// Scores to a CSV file, with the description beside it; or a part of the way there.
 pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
-    dualmd::attack(&session(global)?, &args.score.options(global), &args.out)?;
+    let (session, options) = (session(global)?, args.score.options(global));
+    match args.part.part {
+        Some(share) => {
+            attack_part(&session, &options, &args.out, share)?;
+        }
+        None => {
+            dualmd::attack(&session, &options, &args.out)?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Attacks, controls and a report in a folder, of one model or several.
+/// Attacks, controls and a report in a folder, of one model or several; or a part of the attacks.
 pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     if args.check {
         for line in dualmd::audit::check(&short_session(global)?, &args.options(global))? {
@@ -21,6 +30,10 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let session = session(global)?.by(args.auditor.clone());
+    if let Some(share) = args.part.part {
+        audit_part(&session, &args.options(global), share)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let written = dualmd::audit(&session, &args.options(global))?;
     report::print(&written, &args.fail)?;
     let verdict = [&written.report.verdict];

@@ -5,9 +5,15 @@ use crate::session::{session, short_session};
 use anyhow::Result;
 use std::process::ExitCode;
 
-/// Generates images.
+/// Generates images, or some of the batches.
 pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
-    dualmd::sample(&session(global)?, &args.options(global))?;
+    let (session, options) = (session(global)?, args.options(global));
+    match args.part.part {
+        Some(share) => {
+            dualmd::sample_part(&session, &options, share)?;
+        }
+        None => dualmd::sample(&session, &options)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 

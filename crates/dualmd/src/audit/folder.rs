@@ -4,7 +4,7 @@ use super::audited::{self, Audited};
 use super::case::{Case, Sides};
 use super::drawn::drawn;
 use super::options::AuditOptions;
-use super::{Attacked, Texts, asked, generated};
+use super::{Attacked, PartDone, Texts, asked, generated, part};
 use crate::bail_usage;
 use crate::plan::SHADOW;
 use crate::report::{Written, report};
@@ -19,6 +19,7 @@ use crate::stages::{
 };
 use crate::{choices, machine};
 use anyhow::Result;
+use dualmd_attack::Share;
 use dualmd_data::{ImageSet, Record, Split};
 use dualmd_diffusion::{Given, Model};
 use dualmd_files::shown;
@@ -163,12 +164,7 @@ fn audit_all(
     given: Option<Generator>,
 ) -> Result<Written> {
     let (args, out) = (&options.score, &options.out);
-    if out.join("experiment.toml").exists() {
-        bail_usage!(
-            "{} holds a run of `dualmd run`, whose plan an audit would overwrite: choose another folder (-o)",
-            out.display()
-        );
-    }
+    refuse_run(out)?;
     let run = RunFolder(out.clone());
     if all.len() > 1 {
         session.warn(&format!(
@@ -211,6 +207,52 @@ fn audit_all(
     };
     finish(session, options, all, &done, &case, &run)?;
     report(&run.0, options.report)
+}
+
+/// Does what one of several processes has to do for [`audit()`]: of each model it looks at the batches of its share, for all attacks that
+/// ask the network, and leaves what they came to in the folder. [`audit()`] with the same options takes them from there and does
+/// everything else. All processes see one file system. Gives what was done, model by model.
+///
+/// # Errors
+/// As [`audit()`]; [`audit()`] is at work there; what processes with other options left.
+pub fn audit_part(
+    session: &Session,
+    options: &AuditOptions,
+    share: Share,
+) -> Result<Vec<PartDone>> {
+    let (args, out) = (&options.score, &options.out);
+    refuse_run(out)?;
+    let all = audited::audited(args, session.reporter.as_ref())?;
+    let Some(one) = all.first() else {
+        bail_usage!("no model is named");
+    };
+    // Nothing is made for a model or images that cannot be opened.
+    let mut opened = Some(Case::open(session, args, one)?);
+    let _held = Held::share(out, session.reporter.as_ref())?;
+    let run = RunFolder(out.clone());
+    refuse_strangers(&run, &all)?;
+    create_folder(&run.0.join("scores"))?;
+    let mut done = Vec::new();
+    for one in &all {
+        let case = match opened.take() {
+            Some(case) => case,
+            None => Case::open(session, args, one)?,
+        };
+        let (csv, json) = (run.scores(&one.name, "csv"), run.scores(&one.name, "json"));
+        done.push(part(session, args, one, &case, true, share, [&csv, &json])?);
+    }
+    Ok(done)
+}
+
+/// An audit is not written over a run.
+fn refuse_run(out: &Path) -> Result<()> {
+    if out.join("experiment.toml").exists() {
+        bail_usage!(
+            "{} holds a run of `dualmd run`, whose plan an audit would overwrite: choose another folder (-o)",
+            out.display()
+        );
+    }
+    Ok(())
 }
 
 /// Opens models and images and says what would be audited, line by line; nothing is written, and no network is asked for more than

@@ -8,9 +8,10 @@ mod folder;
 mod generated;
 mod options;
 
+pub use crate::stages::score::PartDone;
 pub use audited::check_name;
 pub use case::undoubled;
-pub use folder::{audit, audit_denoiser, check};
+pub use folder::{audit, audit_denoiser, audit_part, check};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
 
 use crate::bail_usage;
@@ -18,12 +19,14 @@ use crate::session::Session;
 use crate::stages::attack::failures;
 use crate::stages::create_folder;
 use crate::stages::held::Held;
-use crate::stages::score::{self, Kept, Scored, Shadow, Subject, parts, score};
+use crate::stages::score::{self, Kept, Scored, Shadow, Subject, parts, score, score_part};
 use crate::stages::shadow;
 use anyhow::{Result, bail};
 use audited::Audited;
 use case::Case;
 use drawn::generate;
+use dualmd_attack::Share;
+use dualmd_files::shown;
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, Defense, ModelKind};
 use dualmd_record::Count;
@@ -38,15 +41,7 @@ use std::path::{Path, PathBuf};
 /// What cannot be read; what does not fit together; a stop that was asked for
 /// ([`stopped`](crate::stages::attack::stopped)): the same call goes on then.
 pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<Scores> {
-    if out.extension().is_some_and(|e| e == "json") {
-        bail_usage!(
-            "{}: scores are written as CSV, with a description beside them as .json: name a .csv file",
-            out.display()
-        );
-    }
-    if let Some(folder) = out.parent() {
-        create_folder(folder)?;
-    }
+    check_out(out)?;
     let audited = audited::only(options, session.reporter.as_ref())?;
     let _held = Held::file(out, session.reporter.as_ref())?;
     // Before hours of work, not after.
@@ -86,6 +81,96 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     session.reporter.finished(&audited.name, &said);
     attacked.check(session, &description)?;
     Ok(description)
+}
+
+/// Does what one of several processes has to do for [`attack()`]: it looks at the batches of its share and leaves what they came to in
+/// a folder beside `out`, which is not written. [`attack()`] with the same options takes them from there. All processes see one file
+/// system.
+///
+/// # Errors
+/// As [`attack()`]; [`attack()`] is at work there; what processes with other options left.
+pub fn attack_part(
+    session: &Session,
+    options: &ScoreOptions,
+    out: &Path,
+    share: Share,
+) -> Result<PartDone> {
+    check_out(out)?;
+    let audited = audited::only(options, session.reporter.as_ref())?;
+    let _held = Held::share_file(out, session.reporter.as_ref())?;
+    dualmd_files::check_target(out)?;
+    let case = Case::open(session, options, &audited)?;
+    let json = out.with_extension("json");
+    part(
+        session,
+        options,
+        &audited,
+        &case,
+        false,
+        share,
+        [out, &json],
+    )
+}
+
+/// Refuses what is no CSV file, and makes the folder of one that is.
+fn check_out(out: &Path) -> Result<()> {
+    if out.extension().is_some_and(|e| e == "json") {
+        bail_usage!(
+            "{}: scores are written as CSV, with a description beside them as .json: name a .csv file",
+            out.display()
+        );
+    }
+    match out.parent() {
+        Some(folder) => create_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Looks at the batches of a share for one model, whose scores will be in the files `csv` and `json`; says what was done. `black_box`:
+/// attacks on generated images are among the usual ones.
+fn part(
+    session: &Session,
+    options: &ScoreOptions,
+    audited: &Audited,
+    case: &Case,
+    black_box: bool,
+    share: Share,
+    [csv, json]: [&Path; 2],
+) -> Result<PartDone> {
+    let text = case.generator.first().is_told();
+    let attacks = asked::asked(options, audited, text, black_box)?;
+    let texts = Texts::of(case);
+    let attacked = Attacked {
+        case,
+        options,
+        audited,
+        attacks: &attacks,
+        generated: [None, None],
+        texts: &texts,
+        extractor: None,
+        parts: parts::beside(csv),
+    };
+    let (kept, images) = (Kept::read(csv, json)?, &case.images);
+    let subject = attacked.subject();
+    let done = score_part(&subject, &images.x, &images.labels, &kept, share, session)?;
+    for (attack, reason) in &done.looked.failed {
+        session.warn(&format!(
+            "warning: attack {attack} failed: {reason}; the call without --part tries it again"
+        ));
+    }
+    if !done.left.is_empty() {
+        session.say(&format!(
+            "left to the call without --part, since images are generated for it: {}",
+            done.left.join(", ")
+        ));
+    }
+    let batches = &done.looked.batches;
+    let said = match batches.all {
+        0 => format!("part {share}: nothing to do; no attack without scores asks the network"),
+        _ => format!("part {share}: {batches}"),
+    };
+    session.reporter.finished(&audited.name, &said);
+    Ok(done)
 }
 
 /// Captions of all samples, and of those of the shadow model.
@@ -160,6 +245,7 @@ impl Attacked<'_> {
             rows,
             mut description,
             kept,
+            asked_network,
         } = score(&subject, &images.x, &images.labels, kept, session)?;
         if kept > 0 {
             session.say(&format!(
@@ -180,7 +266,14 @@ impl Attacked<'_> {
             }
         }
         score::write(csv, json, &rows, &description)?;
-        parts::remove(csv)?;
+        if asked_network {
+            parts::remove(csv)?;
+        } else if parts::remove_unused(csv)? {
+            session.warn(&format!(
+                "warning: {} holds what calls with --part left; this one had no use for it: delete the folder if no other will",
+                shown(&parts::beside(csv))
+            ));
+        }
         Ok(description)
     }
 

@@ -3,6 +3,9 @@
 //! A run's folder is held by the command that works in it; the trainings that it starts do not take the lock again. They
 //! outlive a parent that is killed, by the step and the checkpoint that they are at: each holds its own `checkpoints/NAME`,
 //! and whoever goes on with the run waits for them before it touches anything.
+//!
+//! Processes that do parts of one work (`--part K/N`) share the lock: any number of them, and meanwhile nobody alone. None of them removes
+//! what looks unfinished, since another one may be writing it.
 
 use super::RunFolder;
 use crate::plan::SHADOW;
@@ -33,7 +36,7 @@ const PARTS: [&str; 13] = [
 /// Nobody writes one file for as long.
 const OLD: Duration = Duration::from_secs(3600);
 
-/// A folder or file that this command alone works on until this is dropped.
+/// A folder or file that this command alone, or together with others that share it, works on until this is dropped.
 #[derive(Debug)]
 pub struct Held {
     lock: Option<Lock>,
@@ -116,6 +119,49 @@ impl Held {
             }
         }
         Ok(held)
+    }
+
+    /// Takes the folder of an audit together with other processes that do parts of it; it is made, its owner's alone, if it is not there.
+    ///
+    /// # Errors
+    /// A command works there alone: the message says which. A folder that cannot be written to.
+    pub fn share(folder: &Path, reporter: &dyn Reporter) -> Result<Self> {
+        create_private_folder(folder)?;
+        Ok(Self::shared(Lock::share(folder, &who())?, folder, reporter))
+    }
+
+    /// As [`share`](Self::share), for what others than its owner may see, too.
+    ///
+    /// # Errors
+    /// As [`share`](Self::share).
+    pub fn share_open_folder(folder: &Path, reporter: &dyn Reporter) -> Result<Self> {
+        create_folder(folder)?;
+        Ok(Self::shared(Lock::share(folder, &who())?, folder, reporter))
+    }
+
+    /// As [`file`](Self::file), together with other processes that do parts of what the file will hold.
+    ///
+    /// # Errors
+    /// As [`share`](Self::share).
+    pub fn share_file(path: &Path, reporter: &dyn Reporter) -> Result<Self> {
+        Ok(Self::shared(
+            Lock::share_file(path, &who())?,
+            path,
+            reporter,
+        ))
+    }
+
+    fn shared(lock: Lock, place: &Path, reporter: &dyn Reporter) -> Self {
+        if !lock.is_certain() {
+            reporter.warn(&format!(
+                "warning: {}: this file system has no locks, so nothing keeps the call without --part out; start it when all parts have ended",
+                dualmd_files::shown(place)
+            ));
+        }
+        Self {
+            lock: Some(lock),
+            made: None,
+        }
     }
 
     /// False, with a warning, where the file system has no locks.
@@ -247,6 +293,30 @@ mod tests {
         drop(first);
         assert!(!run.exists(), "made to be held, and nothing was written");
         drop(Held::run(&run, &Silent).unwrap());
+    }
+
+    #[test]
+    fn those_that_share_a_folder_sweep_nothing_and_let_nobody_in_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        let first = Held::share(&run, &Silent).unwrap();
+        let partial = run.join(".partial-a");
+        std::fs::write(&partial, b"").unwrap();
+        let second = Held::share(&run, &Silent).unwrap();
+        assert!(partial.exists());
+        assert!(Held::run(&run, &Silent).is_err());
+        drop(first);
+        assert!(Held::run(&run, &Silent).is_err());
+        drop(second);
+        let alone = Held::run(&run, &Silent).unwrap();
+        assert!(!partial.exists());
+        assert!(Held::share(&run, &Silent).is_err());
+        drop(alone);
+        let csv = dir.path().join("scores.csv");
+        let part = Held::share_file(&csv, &Silent).unwrap();
+        assert!(Held::file(&csv, &Silent).is_err());
+        drop(part);
+        drop(Held::file(&csv, &Silent).unwrap());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! part whose outputs are there is passed over.
 
 pub mod attack;
+pub(crate) mod batches;
 pub mod blind;
 pub mod copies;
 pub mod fit;

@@ -241,6 +241,20 @@ impl Generator {
         prompts: Option<&Prompts>,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<Tensor> {
+        let made = self.undecoded(noise, images, how, rounds, prompts, go_on)?;
+        decoded(self.first(), &made)
+    }
+
+    /// As [`Self::sample_in_rounds`], as the network makes it: images, or latents.
+    pub(crate) fn undecoded(
+        &self,
+        noise: &Tensor,
+        images: &[u64],
+        how: &Sampling,
+        rounds: usize,
+        prompts: Option<&Prompts>,
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Tensor> {
         let pipeline = self.first();
         let Sampling {
             steps,
@@ -272,7 +286,7 @@ impl Generator {
             clip: pipeline.clip(),
             unbounded: pipeline.is_latent(),
         };
-        let made = sample_in_rounds(
+        Ok(sample_in_rounds(
             denoiser.as_ref(),
             pipeline.schedule(),
             &Start {
@@ -283,8 +297,7 @@ impl Generator {
             &options,
             rounds,
             go_on,
-        )?;
-        decoded(pipeline, &made)
+        )?)
     }
 }
 

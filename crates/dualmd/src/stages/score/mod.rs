@@ -2,22 +2,23 @@
 
 mod depends;
 mod kept;
+mod network;
 mod own;
 pub mod parts;
 mod samples;
+mod shared;
 
 pub use depends::{hash_answer, hash_tensor};
 pub use kept::{Kept, write};
+pub use shared::{PartDone, of_parts, score_part};
 
 use super::sample::{Generator, Sampling};
 use super::similar::{Answer, Asked, Comparison, vectors};
 use crate::choices::{self, Order, Weights};
-use crate::reporter::ProgressEvent;
 use crate::session::Session;
 use anyhow::{Context, Result};
-use depends::Base;
 use dualmd_attack::nn::{self, feature_scores, nearest};
-use dualmd_attack::{AttackError, AttackInfo, Known, Method, Others, RunOptions, Space};
+use dualmd_attack::{AttackError, AttackInfo, Known, Method};
 use dualmd_audit::ScoreRow;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::Extractor;
@@ -25,7 +26,7 @@ use dualmd_names::BlackBox;
 use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
 use dualmd_record::scores::{FAILED, OK, ScoredAttack, Scores, TrainedOn};
 use dualmd_torch::{Device, Tensor};
-use samples::{Taught, samples};
+use network::{Ready, key};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -119,6 +120,8 @@ pub struct Scored {
     pub description: Scores,
     /// Attacks whose scores were kept from an earlier run.
     pub kept: usize,
+    /// Was the network asked, and the folder of parts used?
+    pub asked_network: bool,
 }
 
 /// Scores all samples [N, C, H, W] with every attack of the subject.
@@ -133,32 +136,16 @@ pub fn score(
     session: &Session,
 ) -> Result<Scored> {
     let engine = &session.engine;
-    let (samples, texts) = samples(subject, x, labels, engine)?;
-    let space = match subject.generator.first().is_latent() {
-        true => Space::Latent,
-        false => Space::Pixels,
-    };
-    let mut base = Base::new(subject, samples.x(), texts.as_ref(), labels, engine)?;
-    let taught_by = subject
-        .shadow
-        .map(|shadow| Taught::new(subject, shadow, labels, engine))
-        .transpose()?;
-    if let Some(taught) = &taught_by {
-        let shadow = &taught.shadow;
-        base = base.with_shadow(shadow, taught.samples.x(), taught.texts.as_ref())?;
-    }
-    let keys: Vec<String> = labels
-        .iter()
-        .map(|l| {
-            l.group
-                .as_ref()
-                .map_or_else(|| l.id.clone(), |g| format!("group {g}"))
-        })
-        .collect();
-    let truth: Vec<bool> = labels.iter().map(|l| l.member).collect();
-    let known = Known::draw(&keys, &truth, subject.known, subject.seed);
+    let ready = Ready::new(subject, x, labels, engine)?;
+    let Ready {
+        texts,
+        base,
+        taught_by,
+        known,
+        ..
+    } = &ready;
 
-    let mut comparison = match (&texts, subject.extractor) {
+    let mut comparison = match (texts, subject.extractor) {
         (Some(texts), Some(extractor)) => {
             let known = known.as_ref().map_err(ToString::to_string);
             let of_shadow = taught_by
@@ -223,9 +210,7 @@ pub fn score(
                 (info, fingerprint, Err(kind))
             }
             None => {
-                let method = dualmd_attack::method(spec, space)?;
-                let info = method.info();
-                let fingerprint = base.network(&info, spec.needs(), subject, shadow.as_ref())?;
+                let (method, info, fingerprint) = ready.method(subject, spec, shadow.as_ref())?;
                 (info, fingerprint, Ok(method))
             }
         };
@@ -239,15 +224,11 @@ pub fn score(
         }
         match what {
             Err(kind) => black_boxes.push((spec, kind, info, fingerprint)),
-            Ok(Method::Shadowed(_)) if taught_by.is_none() => {
-                let reason = AttackError::NoShadow.to_string();
-                done.insert(spec, (failed(&info, reason), Vec::new()));
-            }
-            Ok(method) => match (&method, &known) {
-                (Method::Learned(_), Err(reason)) => {
-                    done.insert(spec, (failed(&info, reason.to_string()), Vec::new()));
+            Ok(method) => match ready.lacks(&method) {
+                Some(reason) => {
+                    done.insert(spec, (failed(&info, reason), Vec::new()));
                 }
-                _ => methods.push((spec, method, fingerprint)),
+                None => methods.push((spec, method, fingerprint)),
             },
         }
     }
@@ -271,67 +252,26 @@ pub fn score(
     let (mut made, mut saved, mut warnings) = (0, 0, Vec::new());
     // Of the earlier scores some hold.
     let stands = done.values().any(|(entry, _)| entry.succeeded());
-    if !methods.is_empty() {
-        let timesteps = subject
-            .generator
-            .first()
-            .schedule()
-            .sampling_timesteps(subject.drawing.steps)?;
-        let denoiser = subject
-            .generator
-            .denoiser(Order::First, timesteps.clone(), subject.seed);
-        let of_shadow = taught_by.as_ref().map(|taught| {
-            let generator = taught.shadow.generator;
-            generator.denoiser(Order::First, timesteps, subject.seed)
-        });
+    let asked_network = !methods.is_empty();
+    if asked_network {
         let (specs, methods): (Vec<_>, Vec<_>) = methods
             .into_iter()
             .map(|(spec, method, fingerprint)| ((spec, fingerprint), method))
             .unzip();
-        let of: Vec<&str> = specs
-            .iter()
-            .map(|(_, fingerprint)| fingerprint.as_str())
-            .collect();
-        let of = format!("{of:?} {} {}", subject.batch, subject.seed);
+        let shared = parts::is_shared(subject.parts);
+        let of = key(specs.iter().map(|(_, fingerprint)| fingerprint), subject);
         let parts = parts::Folder::open(subject.parts, &of)?;
-        let began = Instant::now();
-        let outcome = dualmd_attack::run(
-            denoiser.as_ref(),
-            subject.generator.first().schedule(),
-            &samples,
+        let outcome = ready.ask(
+            subject,
             &methods,
-            RunOptions {
-                batch: subject.batch,
-                seed: subject.seed,
-                device: engine.device,
-                others: Others {
-                    teachers: subject.generator.pair(),
-                    reference: subject.reference.map(|r| r.first() as _),
-                },
-                known: known.as_ref().ok(),
-                shadow: taught_by
-                    .as_ref()
-                    .zip(of_shadow.as_deref())
-                    .map(|(taught, denoiser)| dualmd_attack::Shadow {
-                        denoiser,
-                        schedule: taught.shadow.generator.first().schedule(),
-                        samples: &taught.samples,
-                        member: &taught.member,
-                    }),
-                parts: Some(&parts),
-                progress: &mut |done, total| {
-                    session.reporter.progress(&ProgressEvent {
-                        model: subject.name.to_owned(),
-                        step: done as u64,
-                        total: total as u64,
-                        epoch: None,
-                        loss: None,
-                        images_per_second: done as f64
-                            / methods.len() as f64
-                            / began.elapsed().as_secs_f64(),
-                    });
-                },
-                stop: &|| session.stopped(),
+            &parts,
+            session,
+            |denoiser, schedule, samples, methods, options| {
+                if shared {
+                    let [there, all] = dualmd_attack::there(samples, methods, &options);
+                    session.say(&format!("{}: {}", subject.name, of_parts(there, all)));
+                }
+                dualmd_attack::run(denoiser, schedule, samples, methods, options)
             },
         )?;
         for (((spec, fingerprint), method), result) in
@@ -405,7 +345,7 @@ pub fn score(
         done.insert(asked.spec, entry);
     }
 
-    if let Err(error) = own::score(subject, space, &mut done, session) {
+    if let Err(error) = own::score(subject, &mut done, session) {
         match error.downcast_ref() {
             Some(AttackError::Stopped { .. }) => return Err(error),
             _ => warnings.push(format!(
@@ -437,6 +377,7 @@ pub fn score(
         rows: scored,
         description,
         kept: reused,
+        asked_network,
     })
 }
 

@@ -3,12 +3,13 @@
 //! An attack asks how much at home the model is on an image, and it is at home on what it generates. Where such images score as members do, a
 //! threshold finds them too, and whoever audits images of which some may be generated counts them as trained on.
 
+use super::network::space;
 use super::{Subject, hash_tensor};
 use crate::choices::Order;
 use crate::reporter::ProgressEvent;
 use crate::session::Session;
 use anyhow::Result;
-use dualmd_attack::{Method, Others, RunOptions, Samples, Space};
+use dualmd_attack::{Method, Others, RunOptions, Samples};
 use dualmd_audit::ScoreRow;
 use dualmd_names::{AttackSpec, BlackBox};
 use dualmd_record::scores::{OwnImages, ScoredAttack};
@@ -25,7 +26,6 @@ const IMAGES: i64 = 64;
 /// A stop that was asked for; what a network refuses.
 pub(super) fn score(
     subject: &Subject<'_>,
-    space: Space,
     done: &mut BTreeMap<&AttackSpec, (ScoredAttack, Vec<ScoreRow>)>,
     session: &Session,
 ) -> Result<()> {
@@ -43,7 +43,7 @@ pub(super) fn score(
         if !there || BlackBox::of(spec).is_some() || spec.drawn().is_some() {
             continue;
         }
-        if let method @ Method::Formula(_) = dualmd_attack::method(spec, space)? {
+        if let method @ Method::Formula(_) = dualmd_attack::method(spec, space(subject))? {
             specs.push(spec);
             methods.push(method);
         }
