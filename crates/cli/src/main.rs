@@ -101,7 +101,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Selftest => commands::selftest::selftest(global),
         Command::Import(import) => commands::files::import(global, &import.what),
         Command::Export(export) => commands::files::export(global, &export.what),
-        Command::List(list) => commands::list::list(list.what),
+        Command::List(list) => commands::list::list(&list),
         Command::New(new) => commands::files::new(&new),
         Command::Man(man) => commands::files::man(&man.folder),
         Command::Completions(asked) => commands::files::completions(asked.shell),

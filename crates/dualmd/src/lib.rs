@@ -67,6 +67,7 @@ pub mod errors;
 pub mod files;
 pub mod launcher;
 pub mod lira;
+pub mod listing;
 pub mod machine;
 pub mod memorisation;
 pub mod metrics;

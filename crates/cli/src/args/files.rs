@@ -322,6 +322,10 @@ pub struct ListArgs {
     /// What to list
     #[arg(value_enum, value_name = "WHAT")]
     pub what: Listing,
+
+    /// Print the attacks as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What can be listed.

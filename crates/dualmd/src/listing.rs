@@ -1,0 +1,137 @@
+//! What there is: attacks, defences, presets, image sets and keys, as text for people.
+
+use crate::experiment::Key;
+use crate::presets::PRESETS;
+use anyhow::Result;
+use dualmd_attack::{AttackInfo, Space, nn, similarity};
+use dualmd_names::{AttackSpec, BaseAttack, BlackBox, Defense, Similarity};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// An attack.
+#[derive(Debug, Clone, Serialize)]
+pub struct Listed {
+    /// What it says of itself.
+    #[serde(flatten)]
+    pub info: AttackInfo,
+    /// Does an audit of a model without text run it where no attacks are named?
+    pub usual: bool,
+}
+
+/// All attacks that can be asked for by name, in the order of score files.
+///
+/// # Errors
+/// None that a user can cause: every name of the table has an attack.
+pub fn attacks() -> Result<Vec<Listed>> {
+    let described = |a| Ok(dualmd_attack::method(&AttackSpec::from(a), Space::Pixels)?.info());
+    let infos = dualmd_attack::ALL.into_iter().map(described);
+    let infos: Vec<AttackInfo> = infos.collect::<Result<_>>()?;
+    let similar = Similarity::ALL.map(|form| similarity::info(form, 3, ""));
+    let black_boxes = [BlackBox::Nearest, BlackBox::Features, BlackBox::Rounds(2)];
+    let black_boxes = black_boxes.map(|attack| nn::info(attack, 0, ""));
+    let listed = |info: AttackInfo| {
+        let usual = info.name.parse().is_ok_and(|spec: AttackSpec| {
+            let base = spec.base();
+            base == BaseAttack::Nearest || base.is_usual(false)
+        });
+        Listed { info, usual }
+    };
+    let all = infos.into_iter().chain(similar).chain(black_boxes);
+    Ok(all.map(listed).collect())
+}
+
+/// The attacks with what they need, cost and miss.
+///
+/// # Errors
+/// As [`attacks`].
+pub fn attacks_text() -> Result<String> {
+    let mut text = String::new();
+    for Listed { info, usual } in attacks()? {
+        writeln!(
+            text,
+            "{}{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
+            if usual { "* " } else { "" },
+            info.name,
+            info.title,
+            info.access.name(),
+            info.network_calls_per_sample,
+            info.formula,
+            info.misses,
+            info.paper
+        )?;
+    }
+    text += "* is run by `dualmd audit` of a model without text where no attacks are named.\n\
+             NAME@T is the attack at timestep T (sima@50), NAME@snr=S at the timestep with that signal-to-noise ratio (loss@snr=1), NAME+flip its \
+             mean over both mirror images (loss+flip), NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds.\n\
+             Of text-to-image models: NAME+captions tries all captions of an image (loss+captions); sim-mean and pw-... compare an \
+             image with what its caption draws, and rounds@R with what a pair draws for it in R rounds, the first model beginning \
+             (rounds@2+second: the second; rounds@2+pw-threshold: compared so); sim-mean+captions and rounds@R+captions draw for all captions.\n\
+             Of attacks that learn: NAME+shadow learns on a shadow model and not from known images (secmi-nn+shadow).\n";
+    Ok(text)
+}
+
+/// The defences, with what of them must not be published.
+///
+/// # Errors
+/// None.
+pub fn defenses_text() -> Result<String> {
+    let mut text = String::new();
+    for facts in Defense::ALL.map(Defense::facts) {
+        writeln!(text, "{:<15} {}", facts.name, facts.about)?;
+        if let Some(withheld) = facts.withheld {
+            writeln!(text, "{:<15} not to be published: {withheld}", "")?;
+        }
+    }
+    text += "\nAny model may have a recipe of its own: train = { weight_decay = 5e-4, flip = true, cutout_side = 4 }.\n";
+    Ok(text)
+}
+
+/// The experiments that are part of the program, and the networks.
+///
+/// # Errors
+/// None.
+pub fn presets_text() -> Result<String> {
+    let mut text = String::from("experiments (dualmd run --preset NAME):\n");
+    for preset in PRESETS {
+        writeln!(text, "  {:<14} {}", preset.name, preset.about)?;
+    }
+    text += "networks ([model] preset = \"NAME\"):\n";
+    for preset in dualmd_diffusion::preset::PRESETS {
+        writeln!(text, "  {:<14} {}", preset.name, preset.about)?;
+    }
+    for preset in dualmd_diffusion::latent::LATENT_PRESETS {
+        writeln!(text, "  {:<14} {}", preset.name, preset.about)?;
+    }
+    Ok(text)
+}
+
+/// The keys of experiment files.
+///
+/// # Errors
+/// None.
+pub fn keys_text() -> Result<String> {
+    let mut text = String::new();
+    for Key {
+        path,
+        about,
+        default,
+        needed,
+    } in crate::experiment::keys()
+    {
+        let default = default.map_or_else(String::new, |d| format!(" = {d}"));
+        let needed = needed.map_or_else(String::new, |n| format!(" ({n})"));
+        writeln!(text, "{path}{default}{needed}\n    {about}")?;
+    }
+    Ok(text)
+}
+
+/// The image sets that are part of the program, and what else can be named in their place.
+pub const DATASETS: &str = "\
+fashion    3,000 photographs of Fashion-MNIST, 28x28 grey, class names as captions (MIT)
+emoji      Noto emoji, 32x32 colour, 2 to 4 captions each (Apache-2.0)
+           emoji#twitter (CC-BY-4.0) and emoji#fluent3d (MIT) are other hands' drawings; emoji#google+twitter joins sets
+
+Any path will do in their place: a folder of images (metadata.jsonl or .txt captions), parquet,
+WebDataset .tar, CIFAR-10/100 binary, IDX (.gz), .npz or .npy.
+Of a folder with several parts, DATA#train or DATA#test is one of them.
+";
