@@ -10,6 +10,7 @@ use anyhow::Result;
 use dualmd_files::shown;
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// How the folders of runs begin that lie in one folder.
@@ -44,6 +45,29 @@ pub enum State {
     },
     /// Whoever looks for work can take it.
     Free,
+}
+
+/// In words.
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::AtWork { by, died: true, .. } => write!(f, "free: {by} had it, and died"),
+            Self::AtWork { by, since, .. } => {
+                write!(f, "at work by {by}")?;
+                match since {
+                    Some(since) => write!(f, " since {}", shown(since)),
+                    None => Ok(()),
+                }
+            }
+            Self::Waiting { needs } => write!(f, "waiting for {}", needs.join(", ")),
+            Self::Failed { reason } => {
+                let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+                write!(f, "failed: {}", reason.replace('\n', "\n    "))
+            }
+            Self::Free => f.write_str("free"),
+        }
+    }
 }
 
 /// One job.
@@ -195,7 +219,7 @@ pub(crate) fn sites(folder: &Path) -> Result<Vec<Site>> {
     Ok(sites)
 }
 
-/// All jobs of a folder and how they stand. Nothing is written.
+/// All jobs of a folder and how they stand.
 ///
 /// # Errors
 /// A folder that is not prepared; files in it that cannot be read.
@@ -291,6 +315,26 @@ mod tests {
         let free = serde_json::to_value(job(State::Free)).unwrap();
         assert_eq!(free["state"], "free");
         assert_eq!(job(State::Done).name(), "shadow/student");
+    }
+
+    #[test]
+    fn states_are_told_in_words() {
+        let at_work = |died| State::AtWork {
+            by: "node7:12".into(),
+            since: Some("2026-11-30T00:00:00Z".into()),
+            died,
+        };
+        let failed = State::Failed {
+            reason: "error: no room\n  because: the disk is full".into(),
+        };
+        assert_eq!(
+            [at_work(false), at_work(true), failed].map(|state| state.to_string()),
+            [
+                "at work by node7:12 since 2026-11-30T00:00:00Z",
+                "free: node7:12 had it, and died",
+                "failed: no room\n      because: the disk is full",
+            ]
+        );
     }
 
     #[test]

@@ -291,7 +291,13 @@ pub fn take(
     create_folder(&run.jobs())?;
     let path = run.claim(name);
     // Before the claim is there: whoever finds it and no lock takes its process for gone.
-    let lock = match Lock::of_file(&path, &who()) {
+    let mut lock = Lock::of_file(&path, &who());
+    if before.is_some() && matches!(lock, Err(Error::Locked { .. })) {
+        // Somebody may be looking whether its process died.
+        std::thread::sleep(PAUSE);
+        lock = Lock::of_file(&path, &who());
+    }
+    let lock = match lock {
         Ok(lock) => Some(lock).filter(Lock::is_certain),
         // Another one is just taking it.
         Err(Error::Locked { .. }) if before.is_none() => return Ok(None),
