@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// How the folders of runs begin that lie in one folder.
 const RUNS: [&str; 2] = ["seed-", "shadow-"];
+/// The claim on preparing a run's shadow: no model's name begins with a dot.
+pub(crate) const PREPARING: &str = ".shadow";
 /// What stands for a training where a shadow is to be prepared.
 const PREPARE: &str = "(prepare)";
 
@@ -154,7 +156,12 @@ impl Site {
         if !needs.is_empty() {
             return Ok(State::Waiting { needs });
         }
-        Ok(match claims::seen(&self.run, &job.name)? {
+        self.claimed(&job.name)
+    }
+
+    /// The state of what waits for nothing more, by its claim.
+    fn claimed(&self, name: &str) -> Result<State> {
+        Ok(match claims::seen(&self.run, name)? {
             Some(seen) => State::AtWork {
                 by: seen.who(),
                 died: seen.died_here(),
@@ -236,7 +243,7 @@ pub fn jobs(folder: &Path) -> Result<Vec<Job>> {
                 run: site.place.join(crate::plan::SHADOW),
                 model: PREPARE.to_owned(),
                 state: match shadow::can_be_prepared(&site.run, &site.plan)? {
-                    true => State::Free,
+                    true => site.claimed(PREPARING)?,
                     false => State::Waiting { needs: vec![base] },
                 },
             });

@@ -2,7 +2,7 @@
 
 use crate::errors;
 use crate::experiment::Experiment;
-use crate::jobs::{Site, State, sites};
+use crate::jobs::{PREPARING, Site, State, sites};
 use crate::session::Session;
 use crate::stages::claims::{self, LEASE, Taken, Watch};
 use crate::stages::held::Held;
@@ -14,8 +14,6 @@ use dualmd_files::shown;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The claim on preparing a run's shadow: no model's name begins with a dot.
-const PREPARING: &str = ".shadow";
 /// How long a process waits that may be about to be ended together with its training.
 const GRACE: Duration = Duration::from_secs(2);
 /// Between two looks at whether to stop.

@@ -50,8 +50,12 @@ pub fn folder(run: &RunFolder) -> RunFolder {
 /// # Errors
 /// A base that was trained on another split.
 pub fn can_be_prepared(run: &RunFolder, plan: &Plan) -> Result<bool> {
-    let mut bases = plan.trainings.iter().filter(|job| job.name == BASE);
-    bases.try_fold(true, |all, job| Ok(all && finished(run, plan, &job.name)?))
+    for job in plan.trainings.iter().filter(|job| job.name == BASE) {
+        if !finished(run, plan, &job.name)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The seed of the shadow of what has the seed `seed`: its training and its images begin with other noise.
