@@ -58,6 +58,7 @@ fn computes(command: &Command) -> bool {
     !matches!(
         command,
         Command::List(_)
+            | Command::Jobs(_)
             | Command::New(_)
             | Command::Completions(_)
             | Command::Man(_)
@@ -85,6 +86,8 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => commands::run::run(global, &demo.into()),
         Command::Run(run) => commands::run::run(global, &run),
         Command::Train(train) => commands::train::train(global, &train),
+        Command::Work(work) => commands::work::work(global, &work),
+        Command::Jobs(jobs) => commands::work::jobs(&jobs),
         Command::Split(split) => commands::files::split(global, &split),
         Command::Sample(sample) => commands::model::sample(global, &sample),
         Command::Predict(predict) => commands::model::predict(global, &predict),

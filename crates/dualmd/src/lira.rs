@@ -83,12 +83,7 @@ pub struct Repeated {
 /// An experiment that cannot be repeated; a folder of another one, or in which another process works; a training that fails.
 pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>> {
     let experiment = Experiment::load(&options.source, &options.sets)?;
-    // A small network gains more from a core of its own than from a second thread, and there are many to train.
-    dualmd_torch::device::set_threads(1);
-    let each = session.with_engine(Engine {
-        threads: 1,
-        ..session.engine
-    });
+    let each = small(session);
     let folder = &options.out;
     let _held = Held::folder(folder, &["phi"], session.reporter.as_ref())?;
     let shadows = prepare_shadows(&experiment, options, &each)?;
@@ -146,6 +141,27 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
         .map(|shadow| report(&shadow.run.0, ReportOptions::default()));
     let reports = reports.collect::<Result<_>>()?;
     Ok(Some(Repeated { lira, reports }))
+}
+
+/// Draws the splits and writes the plans of the shadows, whose trainings [`crate::work()`] then shares among processes. Gives their number.
+///
+/// # Errors
+/// As [`lira()`].
+pub fn prepare(session: &Session, options: &LiraOptions) -> Result<usize> {
+    let experiment = Experiment::load(&options.source, &options.sets)?;
+    let _held = Held::folder(&options.out, &["phi"], session.reporter.as_ref())?;
+    let shadows = prepare_shadows(&experiment, options, &small(session))?;
+    session.say(shadows[0].plan.describe().trim_end());
+    Ok(shadows.len())
+}
+
+/// The session of one training: a small network gains more from a core of its own than from a second thread, and there are many to train.
+fn small(session: &Session) -> Session {
+    dualmd_torch::device::set_threads(1);
+    session.with_engine(Engine {
+        threads: 1,
+        ..session.engine
+    })
 }
 
 /// Folders, splits and plans of all shadows. The pool is the same in all of them; who is a member is a coin of each.

@@ -72,6 +72,28 @@ pub fn command_line() -> String {
         .join(" ")
 }
 
+/// What stands for what the system does not tell.
+pub const UNKNOWN: &str = "unknown";
+
+/// The machine's name, `unknown` where the system does not tell.
+pub fn host() -> String {
+    system("hostname")
+}
+
+/// What no other machine has, and this one until it is started again; `unknown` where the system does not tell.
+pub fn boot() -> String {
+    system("random/boot_id")
+}
+
+/// A value of the kernel's.
+fn system(name: &str) -> String {
+    read_text(&Path::new("/proc/sys/kernel").join(name), limit::SETTINGS)
+        .ok()
+        .map(|text| text.trim().to_owned())
+        .filter(|text| !text.is_empty())
+        .unwrap_or_else(|| UNKNOWN.into())
+}
+
 /// The time in UTC to the second, RFC 3339.
 pub fn now() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
@@ -83,6 +105,9 @@ mod tests {
     fn the_machine_answers() {
         assert!(super::cores() >= 1);
         assert!(!super::cpu_name().is_empty());
+        assert!(!super::host().is_empty() && !super::host().contains('\n'));
+        // The kernel's random number, the same at every look.
+        assert_eq!((super::boot().len(), super::boot()), (36, super::boot()));
         assert_eq!(super::now().len(), "2026-11-24T05:09:00Z".len());
         assert!(super::memory_gb().is_none_or(|gb| gb > 0.01));
     }

@@ -163,6 +163,10 @@ pub fn stages(
         session.say(&format!(
             "  shadow    every model again, on {members} other members and {nonmembers} other non-members, for attacks that learn there"
         ));
+        // For those who share the trainings from here on.
+        if until < Stage::Train && shadow::can_be_prepared(run, &plan)? {
+            drop(Shadow::prepare(run, &plan, &images, session)?);
+        }
     }
     // Known once the run's own models are trained: its models may start from one of them.
     let shadow: OnceCell<Shadow> = OnceCell::new();

@@ -1,12 +1,13 @@
 //! The one door for files. Whatever comes from outside is opened here: a regular file and nothing else, no more bytes than
 //! the caller said, its name harmless on a terminal. Whatever is written goes out here: whole or not at all, under a hidden
-//! name that cannot be guessed, synced with its folder, with the user's umask. And a folder that is worked in is locked here.
+//! name that cannot be guessed, synced with its folder, with the user's umask. And a folder that is worked in is locked here, or work in it claimed.
 
 #![cfg_attr(
     not(test),
     warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)
 )]
 
+mod claim;
 mod folder;
 mod lock;
 mod name;
@@ -14,6 +15,7 @@ mod panics;
 mod read;
 mod write;
 
+pub use claim::{Claim, remove_claim};
 pub use folder::{Building, create_folder, create_private_folder, remove_folder, sweep};
 pub use lock::Lock;
 pub use name::{Shown, shown};

@@ -143,7 +143,7 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 /// Is this open file the one of that name?
-fn is_at(file: &File, path: &Path) -> bool {
+pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(open), Ok(named)) = (file.metadata(), std::fs::symlink_metadata(path)) else {
         return false;
     };

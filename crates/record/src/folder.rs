@@ -106,6 +106,24 @@ impl RunFolder {
         self.0.join("exposed.json")
     }
 
+    /// `jobs`, a folder: who trains which model, while several processes share the trainings.
+    #[must_use]
+    pub fn jobs(&self) -> PathBuf {
+        self.0.join("jobs")
+    }
+
+    /// `jobs/NAME.claim`: who trains a model.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> PathBuf {
+        self.jobs().join(format!("{name}.claim"))
+    }
+
+    /// `jobs/NAME.failed`: why the training of a model failed.
+    #[must_use]
+    pub fn failed(&self, name: &str) -> PathBuf {
+        self.jobs().join(format!("{name}.failed"))
+    }
+
     /// `report.json`: what the report says.
     #[must_use]
     pub fn report(&self) -> PathBuf {

@@ -14,8 +14,8 @@ pub use files::{
 pub use memorisation::MemorisationArgs;
 pub use reproduce::ReproduceArgs;
 pub use runs::{
-    AttackArgs, AuditArgs, DemoArgs, FailArgs, LiraArgs, MetricsArgs, PredictArgs, RunArgs,
-    SampleArgs, TrainArgs,
+    AttackArgs, AuditArgs, DemoArgs, FailArgs, JobsArgs, LiraArgs, MetricsArgs, PredictArgs,
+    RunArgs, SampleArgs, TrainArgs, WorkArgs,
 };
 
 use clap::builder::RangedU64ValueParser;
@@ -74,7 +74,7 @@ impl Cli {
 /// The common flags that do nothing for a command, by name.
 fn idle(command: &str) -> &'static [&'static str] {
     match command {
-        "list" | "new" | "completions" | "man" => &[
+        "list" | "jobs" | "new" | "completions" | "man" => &[
             "seed",
             "device",
             "dtype",
@@ -86,6 +86,7 @@ fn idle(command: &str) -> &'static [&'static str] {
         "roc" | "report" | "compare" | "export" => &["seed", "device", "dtype", "threads"],
         "split" | "import" => &["device", "dtype", "threads"],
         "predict" => &["seed"],
+        "work" => &["seed", "dtype"],
         _ => &[],
     }
 }
@@ -209,6 +210,18 @@ pub enum Command {
         after_help = "Example:\n  dualmd train experiment.toml --model teacher-1 --out runs/mine\n\nModels that it is taught by must be in the folder already."
     )]
     Train(TrainArgs),
+
+    /// Train models of a prepared run beside other processes that do so too, on this machine or others
+    #[command(
+        after_help = "Examples:\n  dualmd run experiment.toml --out runs/mine --until split\n  dualmd work runs/mine\n  dualmd run --out runs/mine\n\nStart the second command as often as you like, on every machine that sees the folder. Each takes one training after the other, until\nall are done. One that is stopped or killed loses a few steps: another one goes on from the last checkpoint."
+    )]
+    Work(WorkArgs),
+
+    /// List the trainings of a prepared run: done, at work, waiting, failed or free
+    #[command(
+        after_help = "Examples:\n  dualmd jobs runs/mine\n  dualmd jobs runs/mine --slurm > trainings.sh\n\nA training that failed is tried again when its file RUN/jobs/NAME.failed is deleted."
+    )]
+    Jobs(JobsArgs),
 
     /// Generate images; two models take turns (DualMD)
     #[command(

@@ -13,7 +13,7 @@ use dualmd::choices::{
 };
 use dualmd::experiment::Source;
 use dualmd::report::ReportOptions;
-use dualmd::{MetricsOptions, PredictOptions, SampleOptions, Share};
+use dualmd::{MetricsOptions, PredictOptions, SampleOptions, Share, WorkOptions};
 use dualmd_names::AttackSpec;
 use dualmd_remote::Place;
 use std::path::PathBuf;
@@ -214,6 +214,10 @@ pub struct LiraArgs {
     /// Runs trained side by side (default: as many as there are cores)
     #[arg(long, value_name = "N", value_parser = positive())]
     pub jobs: Option<usize>,
+
+    /// Draw the splits and write the plans only: `dualmd work` on the folder then trains, in as many processes as you like
+    #[arg(long)]
+    pub prepare: bool,
 }
 
 impl LiraArgs {
@@ -240,6 +244,54 @@ impl LiraArgs {
             PathBuf::from("runs").join(format!("{name}-lira"))
         })
     }
+}
+
+/// `dualmd work`
+#[derive(Debug, Args)]
+pub struct WorkArgs {
+    /// The folder of a prepared run, or of the runs of `dualmd lira` or of several seeds
+    #[arg(value_name = "RUN")]
+    pub folder: PathBuf,
+
+    /// Train one model and leave
+    #[arg(long)]
+    pub once: bool,
+
+    /// Leave where there was nothing to do for so long but to wait for others (default: wait until all is done)
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+
+    /// Take over what another process had that gives no sign of life for so long
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = RangedU64ValueParser::<u64>::new().range(1..=86400))]
+    pub lease: u64,
+}
+
+impl WorkArgs {
+    /// What to take.
+    pub fn options(&self) -> WorkOptions {
+        WorkOptions {
+            once: self.once,
+            wait: self.wait.map(Duration::from_secs),
+            lease: Duration::from_secs(self.lease),
+            ..WorkOptions::new(self.folder.clone())
+        }
+    }
+}
+
+/// `dualmd jobs`
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    /// The folder of a prepared run, or of the runs of `dualmd lira` or of several seeds
+    #[arg(value_name = "RUN")]
+    pub folder: PathBuf,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print a shell script that hands the trainings to Slurm as a job array
+    #[arg(long, conflicts_with = "json")]
+    pub slurm: bool,
 }
 
 /// `dualmd metrics`

@@ -180,6 +180,38 @@ fn training_can_be_cut_into_slots() {
 }
 
 #[test]
+fn trainings_are_shared_by_workers() {
+    let Command::Work(work) = read("dualmd work runs/x").command else {
+        panic!()
+    };
+    let options = work.options();
+    assert_eq!(options.folder, Path::new("runs/x"));
+    assert_eq!(
+        (options.once, options.wait, options.lease.as_secs()),
+        (false, None, 120)
+    );
+    let Command::Work(work) = read("dualmd work runs/x --once --wait 0 --lease 5").command else {
+        panic!()
+    };
+    let options = work.options();
+    assert_eq!(
+        (options.once, options.wait, options.lease.as_secs()),
+        (true, Some(std::time::Duration::ZERO), 5)
+    );
+    let Command::Jobs(jobs) = read("dualmd jobs runs/x --slurm").command else {
+        panic!()
+    };
+    assert!(jobs.slurm && !jobs.json);
+    let Command::Lira(lira) = read("dualmd lira e.toml --prepare").command else {
+        panic!()
+    };
+    assert!(lira.prepare);
+    refused("dualmd work");
+    refused("dualmd work runs/x --lease 0");
+    refused("dualmd jobs runs/x --slurm --json");
+}
+
+#[test]
 fn one_or_two_models_are_sampled() {
     let line = "dualmd sample a b -n 8 --sampler ddpm --noise x.npy --order random-step -o out --format npy";
     let Cli {

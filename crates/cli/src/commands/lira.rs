@@ -26,6 +26,14 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
         jobs: args.jobs,
     };
     let session = session(global)?.by(args.auditor.clone());
+    if args.prepare {
+        let runs = dualmd::lira::prepare(&session, &options)?;
+        session.say(&format!(
+            "{runs} runs are prepared in {}: `dualmd work` on it trains them",
+            options.out.display()
+        ));
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(repeated) = dualmd::lira(&session, &options)? else {
         return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };

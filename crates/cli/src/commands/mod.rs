@@ -17,3 +17,4 @@ pub mod reproduce;
 pub mod run;
 pub mod selftest;
 pub mod train;
+pub mod work;

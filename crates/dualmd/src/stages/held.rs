@@ -5,9 +5,10 @@
 //! and whoever goes on with the run waits for them before it touches anything.
 //!
 //! Processes that do parts of one work (`--part K/N`) share the lock: any number of them, and meanwhile nobody alone. None of them removes
-//! what looks unfinished, since another one may be writing it.
+//! what looks unfinished, since another one may be writing it. So do workers that train models of one run; what each is at, its claim says
+//! ([`claims`]), which also keeps others out where locks do not reach all machines.
 
-use super::RunFolder;
+use super::{RunFolder, claims};
 use crate::plan::SHADOW;
 use crate::reporter::Reporter;
 use anyhow::Result;
@@ -17,8 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Folders of a run, all that is in them being the program's own.
-const PARTS: [&str; 13] = [
+const PARTS: [&str; 14] = [
     super::prepared::FOLDER,
+    claims::FOLDER,
     "models",
     "checkpoints",
     "logs",
@@ -46,7 +48,7 @@ pub struct Held {
 
 impl Held {
     /// Takes the folder of a run or an audit, which is made if it is not there; waits for trainings of a killed run that write
-    /// their last checkpoint; removes what killed processes left.
+    /// their last checkpoint, and until claims of workers turn out to be those of dead ones; removes what killed processes left.
     ///
     /// # Errors
     /// Another command works there: the message says which. A folder that cannot be written to.
@@ -90,6 +92,9 @@ impl Held {
             lock: Some(Lock::take(folder, &who())?),
             made,
         };
+        if parts.contains(&claims::FOLDER) {
+            claims::settle(&RunFolder(folder.to_path_buf()), reporter)?;
+        }
         if !held.certain(folder, reporter) {
             // What a killed process left looks like what another one is writing.
             return Ok(held);
@@ -149,6 +154,25 @@ impl Held {
             path,
             reporter,
         ))
+    }
+
+    /// Takes the folder of a run together with other processes that train models of it.
+    ///
+    /// # Errors
+    /// As [`share`](Self::share).
+    pub fn work(folder: &Path, reporter: &dyn Reporter) -> Result<Self> {
+        let who = format!("{}, on {}", who(), crate::machine::host());
+        let lock = Lock::share(folder, &who)?;
+        if !lock.is_certain() {
+            reporter.warn(&format!(
+                "warning: {}: this file system has no locks: a worker that dies is noticed after the lease only (--lease)",
+                dualmd_files::shown(folder)
+            ));
+        }
+        Ok(Self {
+            lock: Some(lock),
+            made: None,
+        })
     }
 
     fn shared(lock: Lock, place: &Path, reporter: &dyn Reporter) -> Self {

@@ -4,6 +4,7 @@
 pub mod attack;
 pub(crate) mod batches;
 pub mod blind;
+pub mod claims;
 pub mod copies;
 pub mod fit;
 pub mod held;

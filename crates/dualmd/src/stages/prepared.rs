@@ -18,6 +18,12 @@ fn folder(run: &RunFolder) -> PathBuf {
     run.0.join(FOLDER)
 }
 
+/// Is a run prepared, plan and pictures?
+pub fn is_there(run: &RunFolder) -> bool {
+    // Written last.
+    run.plan().is_file() && folder(run).join(INDEX).is_file()
+}
+
 /// Keeps the members, the non-members and the pictures at `outside`, in that order of these.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use super::held::Held;
 use super::prepare::{self, Images, prepare, subset};
 use super::score::Label;
 use super::text::captions_of;
+use super::train::finished;
 use super::{RunFolder, sample, trainings};
 use crate::bail_usage;
 use crate::choices::SplitMethod;
@@ -39,8 +40,22 @@ pub fn asked(plan: &Plan) -> bool {
         .any(|target| target.attacks.iter().any(AttackSpec::is_shadowed))
 }
 
-fn folder(run: &RunFolder) -> RunFolder {
+/// The shadow's folder in that of a run.
+pub fn folder(run: &RunFolder) -> RunFolder {
     RunFolder(run.0.join(SHADOW))
+}
+
+/// Can the shadow of a run be prepared? Where the run makes a base of its own, that is what the shadow's models start from.
+///
+/// # Errors
+/// A base that was trained on another split.
+pub fn can_be_prepared(run: &RunFolder, plan: &Plan) -> Result<bool> {
+    for job in plan.trainings.iter().filter(|job| job.name == BASE) {
+        if !finished(run, plan, &job.name)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The seed of the shadow of what has the seed `seed`: its training and its images begin with other noise.

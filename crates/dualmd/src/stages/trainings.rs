@@ -1,10 +1,10 @@
-//! All trainings of a plan, side by side.
+//! All trainings of a plan, side by side; or one of them.
 //!
 //! How one is started is the session's business ([`crate::launcher`]): mostly it is a process of its own with its own share of
 //! the cores.
 
 use super::train::finished;
-use super::{RunFolder, create_folder};
+use super::{RunFolder, claims, create_folder};
 use crate::errors;
 use crate::launcher::{Ended, Heard, Running, Training};
 use crate::plan::{Job, Plan};
@@ -12,19 +12,24 @@ use crate::reporter::{Reporter, duration};
 use crate::session::Session;
 use anyhow::{Result, anyhow};
 use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};
 
 /// How a training's own error begins on its standard error; see [`crate::errors::render`].
 const ERROR: &str = "error: ";
 /// Lines that are kept of a training that says no error.
 const LAST_WORDS: usize = 8;
+/// Between two looks at what runs.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How the status of a process begins that was ended by the operating system, or by who manages the machine.
+const KILLED: &str = "signal: 9";
 
 /// Trains all models of a plan. Returns false if asked to stop before the end.
 pub fn all(run: &RunFolder, plan: &Plan, session: &Session) -> Result<bool> {
     let mut done: Vec<String> = Vec::new();
     for job in &plan.trainings {
         if finished(run, plan, &job.name)? {
+            claims::forget_failure(run, &job.name)?;
             done.push(job.name.clone());
         }
     }
@@ -45,16 +50,8 @@ pub fn all(run: &RunFolder, plan: &Plan, session: &Session) -> Result<bool> {
                 if running.len() >= plan.hardware.parallel_models {
                     break;
                 }
-                // A training that is alone has the machine to itself only if its thread count does not matter: it
-                // keeps its planned share, so that the result does not depend on what ran beside it.
-                let training = Training {
-                    run: run.clone(),
-                    model: job.name.clone(),
-                    device: session.engine.device_name(),
-                    threads: plan.hardware.threads_per_model,
-                };
                 running.push(Started {
-                    training: session.launcher.start(training, send.clone())?,
+                    training: start(run, plan, &job.name, session, &send)?,
                     name: job.name.clone(),
                     began: Instant::now(),
                 });
@@ -64,7 +61,7 @@ pub fn all(run: &RunFolder, plan: &Plan, session: &Session) -> Result<bool> {
         if running.is_empty() {
             break;
         }
-        if let Ok(heard) = receive.recv_timeout(Duration::from_millis(200)) {
+        if let Ok(heard) = receive.recv_timeout(PAUSE) {
             reasons.hear(heard, reporter);
         }
         if failure.is_some() || session.stopped() {
@@ -84,6 +81,7 @@ pub fn all(run: &RunFolder, plan: &Plan, session: &Session) -> Result<bool> {
                 Ended::Well if finished(run, plan, &name)? => {
                     let took = duration(began.elapsed());
                     reporter.finished(&name, &format!("trained in {took}"));
+                    claims::forget_failure(run, &name)?;
                     done.push(name);
                 }
                 Ended::Well => reporter.finished(&name, "stopped, checkpoint written"),
@@ -103,6 +101,87 @@ pub fn all(run: &RunFolder, plan: &Plan, session: &Session) -> Result<bool> {
         Some(error) => Err(error),
         None => Ok(done.len() == plan.trainings.len()),
     }
+}
+
+/// How one training ended.
+#[derive(Debug)]
+pub enum Trained {
+    /// The model is there.
+    Done,
+    /// It was asked to stop, and has written its checkpoint.
+    Stopped,
+    /// It failed.
+    Failed {
+        /// Why.
+        error: anyhow::Error,
+        /// It was ended from outside, mostly for want of memory.
+        killed: bool,
+    },
+}
+
+/// Trains one model of a plan, whose needs are trained, until it is done or `wanted` says no.
+///
+/// # Errors
+/// It cannot be started or watched.
+pub fn one(
+    run: &RunFolder,
+    plan: &Plan,
+    name: &str,
+    session: &Session,
+    wanted: &dyn Fn() -> bool,
+) -> Result<Trained> {
+    create_folder(&run.0.join("logs"))?;
+    let (reporter, began) = (session.reporter.as_ref(), Instant::now());
+    let mut reasons = Reasons::default();
+    // The sender stays, or there would be nothing to wait for once the training has said its last word.
+    let (send, receive) = mpsc::channel::<Heard>();
+    let mut training = start(run, plan, name, session, &send)?;
+    let ended = loop {
+        if let Ok(heard) = receive.recv_timeout(PAUSE) {
+            reasons.hear(heard, reporter);
+        }
+        if session.stopped() || !wanted() {
+            training.ask_to_stop();
+        }
+        if let Some(ended) = training.ended()? {
+            break ended;
+        }
+    };
+    while let Ok(heard) = receive.try_recv() {
+        reasons.hear(heard, reporter);
+    }
+    let (note, trained) = match ended {
+        Ended::Well if finished(run, plan, name)? => {
+            let note = format!("trained in {}", duration(began.elapsed()));
+            (note, Trained::Done)
+        }
+        Ended::Well => ("stopped, checkpoint written".to_owned(), Trained::Stopped),
+        Ended::Failed(status) => {
+            let error = failed(name, &status, &reasons.of(name));
+            let killed = status.starts_with(KILLED);
+            ("failed".to_owned(), Trained::Failed { error, killed })
+        }
+    };
+    reporter.finished(name, &note);
+    Ok(trained)
+}
+
+/// Starts a training. One that is alone has the machine to itself only if its thread count does not matter: it keeps its planned share,
+/// so that the result does not depend on what ran beside it.
+fn start(
+    run: &RunFolder,
+    plan: &Plan,
+    name: &str,
+    session: &Session,
+    tell: &Sender<Heard>,
+) -> Result<Box<dyn Running>> {
+    let training = Training {
+        run: run.clone(),
+        model: name.to_owned(),
+        device: session.engine.device_name(),
+        threads: plan.hardware.threads_per_model,
+    };
+    session.launcher.start(training, tell.clone())
 }
 
 struct Started {
