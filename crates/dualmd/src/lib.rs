@@ -64,6 +64,7 @@ pub mod audit;
 pub mod caption;
 pub mod engine;
 pub mod errors;
+pub mod extraction;
 pub mod files;
 pub mod launcher;
 pub mod lira;
@@ -87,6 +88,7 @@ pub use audit::{AuditOptions, ScoreOptions, attack, audit};
 #[cfg(feature = "caption")]
 pub use caption::{CaptionsOptions, caption};
 pub use engine::Engine;
+pub use extraction::{ExtractOptions, extract};
 pub use files::{SplitOptions, split};
 pub use lira::{LiraOptions, lira};
 pub use memorisation::{MemorisationOptions, memorisation};
