@@ -109,7 +109,7 @@ fn all_that_was_memorised_is_extracted_and_no_control() {
     assert_eq!(found.cost.generated_now, 400);
     let said = lines(&found).join("\n");
     assert!(
-        said.contains("20 of 20") && said.contains("0 of 20"),
+        said.contains("20 of 20") && said.contains(" 0 of 20 ("),
         "{said}"
     );
 
