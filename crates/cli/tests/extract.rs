@@ -116,6 +116,49 @@ fn a_model_of_images_and_a_pair() {
 }
 
 #[test]
+fn what_was_learnt_beyond_a_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let sides = sides(dir.path(), 6);
+    let (model, at) = (golden("tiny-grey"), |name: &str| dir.path().join(name));
+    let base = golden("tiny-grey-2");
+    let call = |out: &Path, more: &[&str]| {
+        let models = [text(&model)];
+        let mut all = arguments(&models, &sides, out);
+        all.extend(["--images", "6"]);
+        all.extend(more);
+        succeed(&all);
+        json(&out.join("extraction.json"))
+    };
+    let plain = call(&at("plain"), &[]);
+    assert!(plain["base"].is_null());
+    let further = call(&at("further"), &["--base", text(&base)]);
+    assert_eq!(further["base"]["weight"], 4.0);
+    let (calls, once) = (
+        &further["cost"]["network_calls"],
+        &plain["cost"]["network_calls"],
+    );
+    assert_eq!(calls.as_u64(), once.as_u64().map(|n| 2 * n));
+    assert_ne!(further["weights_blake3"], plain["weights_blake3"]);
+    let picture = |name: &str| std::fs::read(at(name).join("gallery.png")).unwrap();
+    assert!(picture("further") != picture("plain"));
+    // A model that is its own base learnt nothing beyond it: it draws what it draws, however far that is followed.
+    call(&at("itself"), &["--base", text(&model), "--contrast", "4"]);
+    assert!(picture("itself") == picture("plain"));
+
+    let refused = |more: &[&str]| {
+        let models = [text(&model)];
+        let out = at("refused");
+        let mut all = arguments(&models, &sides, &out);
+        all.extend(more);
+        fail(&all)
+    };
+    assert!(refused(&["--contrast", "2"]).contains("--base"));
+    let other = golden("tiny-ddpm");
+    let said = refused(&["--base", text(&other)]);
+    assert!(said.contains("fine-tuned from"), "{said}");
+}
+
+#[test]
 fn a_text_to_image_model_is_asked_for_captions() {
     let dir = tempfile::tempdir().unwrap();
     let sides = sides(dir.path(), 8);

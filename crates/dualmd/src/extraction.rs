@@ -53,6 +53,9 @@ const PER_NEIGHBOUR: usize = 50;
 pub struct ExtractOptions {
     /// One pipeline folder, or two that alternate.
     pub models: Vec<PathBuf>,
+    /// The model that it was fine-tuned from, and how far the difference to it is followed: images are drawn by eps_base + w (eps -
+    /// eps_base) (FineXtract, arXiv 2410.03039).
+    pub base: Option<(PathBuf, f64)>,
     /// Images that the model was trained on: a folder, a file, or a bundled set.
     pub members: String,
     /// Images of the same kind that it never saw: one half sets the thresholds, the other is the control.
@@ -109,6 +112,7 @@ impl ExtractOptions {
     ) -> Self {
         Self {
             models: Vec::new(),
+            base: None,
             members: members.into(),
             nonmembers: nonmembers.into(),
             split: None,
@@ -167,11 +171,16 @@ pub fn extract(session: &Session, args: &ExtractOptions) -> Result<Extraction> {
     }
     let _held = Held::folder(&args.out, &[PARTS], session.reporter.as_ref())?;
     let set = weight_set(args.weights);
-    let generator = Generator::open(&args.models, set, &session.engine)?;
+    let tuned = Generator::open(&args.models, set, &session.engine)?;
+    let generator = match &args.base {
+        Some((base, weight)) => tuned.beyond(base, *weight, set, &session.engine)?,
+        None => tuned,
+    };
     extracted(session, args, &generator)
 }
 
-/// The same of a denoiser of the caller's own; `fingerprint`: what its answers depend on. The options' models are not opened.
+/// The same of a denoiser of the caller's own; `fingerprint`: what its answers depend on. The options' models and their base are not
+/// opened.
 ///
 /// # Errors
 /// As [`extract`].
@@ -240,7 +249,10 @@ fn extracted(
             .collect(),
         weights_blake3: generator.fingerprint().to_owned(),
         weights: args.weights.as_str().to_owned(),
-        base: None::<Contrast>,
+        base: args.base.as_ref().map(|(base, weight)| Contrast {
+            model: base.display().to_string(),
+            weight: *weight,
+        }),
         seed: args.seed,
         command: session.command.clone(),
         versions: machine::versions(),
@@ -421,9 +433,10 @@ impl Drawing<'_> {
     /// What the images cost.
     fn cost(&self, drawn: &Drawn) -> ExtractionCost {
         let n = drawn.count();
-        // With guidance the model is asked with and without the caption.
+        // With guidance the model is asked with and without the caption, and so is the base where there is one.
         let guided = self.captions.is_some() && self.args.guidance != 1.0;
-        let each = self.args.steps as u64 * if guided { 2 } else { 1 };
+        let times = |twice: bool| if twice { 2 } else { 1 };
+        let each = self.args.steps as u64 * times(guided) * times(self.args.base.is_some());
         ExtractionCost {
             network_calls: n as u64 * each,
             generated_now: drawn.now,
