@@ -1,7 +1,8 @@
 //! Two models as one: what a model learnt when it was fine-tuned, made stronger.
 //!
-//! Wu et al. 2025, "Revealing the Essence of Fine-Tuning: FineXtract" (ICML, arXiv 2410.03039): a fine-tuned model draws between what its
-//! base draws and what it learnt, and a step further along that line lies nearer to the images that it was fine-tuned on.
+//! Wu, Zhang and Wu 2025, "Leveraging Model Guidance to Extract Training Data from Personalized Diffusion Models" (FineXtract, ICML, arXiv
+//! 2410.03039): a fine-tuned model draws between what its base draws and what it learnt, and a step further along that line lies nearer to
+//! the images that it was fine-tuned on.
 
 use crate::{Condition, Denoiser, DiffusionError, Result, StepInfo};
 use dualmd_torch::Tensor;

@@ -26,7 +26,7 @@ use crate::{bail_usage, machine, room};
 use anyhow::{Context, Result, bail};
 use chosen::Chosen;
 use dualmd_attack::extraction::{ALPHA, NEIGHBOURS, spacing};
-use dualmd_data::{LoadOptions, Split};
+use dualmd_data::{Alpha, LoadOptions, Split};
 use dualmd_diffusion::Foreign;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_record::extraction::{Contrast, Extraction, ExtractionCost, Prompted};
@@ -64,8 +64,12 @@ pub struct ExtractOptions {
     pub split: Option<PathBuf>,
     /// Column that says what belongs together, such as patient or artist.
     pub group_column: Option<String>,
+    /// Column of the images' names; the file's name or the row's number unless named.
+    pub id_column: Option<String>,
     /// Column of the captions, where a set has several that may be.
     pub caption_column: Option<String>,
+    /// What becomes of transparency: as in the training.
+    pub alpha: Alpha,
     /// Images to generate from a model that is told no text.
     pub images: usize,
     /// Images to generate for each caption from one that is.
@@ -117,7 +121,9 @@ impl ExtractOptions {
             nonmembers: nonmembers.into(),
             split: None,
             group_column: None,
+            id_column: None,
             caption_column: None,
+            alpha: Alpha::White,
             images: 4096,
             per_prompt: 32,
             captions: 64,
@@ -312,7 +318,9 @@ fn sides(session: &Session, args: &ExtractOptions, generator: &Generator) -> Res
     let options = LoadOptions {
         split: split.as_ref(),
         group_column: args.group_column.as_deref(),
+        id_column: args.id_column.as_deref(),
         caption_column: args.caption_column.as_deref(),
+        alpha: args.alpha,
         ..as_seen(shape)
     };
     let sides = Sides::open(

@@ -6,7 +6,7 @@ use super::memorisation::models;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use dualmd::ExtractOptions;
-use dualmd::choices::{Features, Order, Sampler, Weights};
+use dualmd::choices::{Alpha, Features, Order, Sampler, Weights};
 use std::path::PathBuf;
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -61,9 +61,17 @@ pub struct ExtractArgs {
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub group_column: Option<String>,
 
+    /// Column that names the images in extraction.csv (default: the file's name, or the row's number)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub id_column: Option<String>,
+
     /// Column of the captions, where a set has several that may be
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
+
+    /// What becomes of transparency: as in the training
+    #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
+    pub alpha: Alpha,
 
     /// Images to generate from a model without text
     #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = 4096, value_parser = at_least(2))]
@@ -149,7 +157,9 @@ impl ExtractArgs {
             nonmembers: self.nonmembers.clone(),
             split: self.split.clone(),
             group_column: self.group_column.clone(),
+            id_column: self.id_column.clone(),
             caption_column: self.caption_column.clone(),
+            alpha: self.alpha.into(),
             images: self.images,
             per_prompt: self.per_prompt,
             captions: self.captions,
