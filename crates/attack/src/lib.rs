@@ -15,7 +15,8 @@
 //! * [`teacher_difference`]: an attack on this project's own defence, for someone who holds both models of a pair.
 //! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model). [`similarity`]: to the
 //!   images that a sample's caption generates (black box; needs features of images); [`drawn`]: how these are drawn.
-//! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy.
+//! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy. [`extraction`]: about generated
+//!   images: which of them are training images.
 //!
 //! And around them:
 //!
@@ -51,6 +52,7 @@ pub mod combined;
 pub mod drawn;
 mod error;
 pub mod evaluate;
+pub mod extraction;
 pub mod gsa;
 pub mod known;
 mod logistic;

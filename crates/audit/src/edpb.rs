@@ -41,8 +41,8 @@ pub(crate) enum Answer {
     Documentation(&'static str),
     /// A section of the page (its anchor), if the audit holds what belongs there.
     Section(&'static str, fn(&Report) -> bool, &'static str),
-    /// A kind of attack that this program has no test for.
-    NotTested,
+    /// A kind of attack that audits do not try. The text names what this program has beside them, or is empty.
+    NotTested(&'static str),
     /// Nothing that measuring a model can answer.
     NotCovered(&'static str),
 }
@@ -80,8 +80,8 @@ pub(crate) const PREAMBLE: &str = "This table sorts what the audit holds by what
 pub(crate) const ASKS: &[Ask] = &[
     Ask { paragraphs: Some("29, 30"), topic: "Purpose of the model", asks: "Was the model made to give out data of the people it was trained on?", answered_by: Answer::NotCovered("If it was (one example there is a model tuned to mimic a person's voice), paragraph 29 rules the claim out and no test changes that.") },
     Ask { paragraphs: Some("41, 42, 46"), topic: "Attackers and release", asks: "Who could reach the model, with what further knowledge, time and technology? A public model may need other tests than an internal one.", answered_by: Answer::NotCovered("For the controller. Access, network calls and seconds of each attack say which attackers were tried and what it cost them.") },
-    Ask { paragraphs: Some("43(i), 44"), topic: "Extraction from the model itself", asks: "With direct access to the model, is the likelihood of extracting training data about people insignificant?", answered_by: Answer::AttacksRun(&["white-box"], "This is membership inference; nothing was extracted.") },
-    Ask { paragraphs: Some("43(ii)"), topic: "Obtaining from queries", asks: "By queries, intended or not, is the likelihood of obtaining such data insignificant?", answered_by: Answer::AttacksRun(&["grey-box", "black-box"], "This is membership inference; nothing was obtained.") },
+    Ask { paragraphs: Some("43(i), 44"), topic: "Extraction from the model itself", asks: "With direct access to the model, is the likelihood of extracting training data about people insignificant?", answered_by: Answer::AttacksRun(&["white-box"], "This is membership inference; nothing was extracted. The command dualmd extract looks for training images in what the model generates.") },
+    Ask { paragraphs: Some("43(ii)"), topic: "Obtaining from queries", asks: "By queries, intended or not, is the likelihood of obtaining such data insignificant?", answered_by: Answer::AttacksRun(&["grey-box", "black-box"], "This is membership inference; nothing was obtained. The command dualmd extract looks for training images in what the model generates.") },
     Ask { paragraphs: Some("50, 58(c)"), topic: "Selection of training data", asks: "Are the sources fit for the purpose, unfit ones left out, and the measures for each documented?", answered_by: Answer::Section("settings", |r| r.run.pointer("/data/source").is_some(), "Source and, where known, licence are recorded. Why these, and what was left out, is for the controller to say.") },
     Ask { paragraphs: Some("51"), topic: "Preparation and minimisation", asks: "Was data without personal reference, or pseudonymised data, considered, the volume kept down, irrelevant personal data filtered out?", answered_by: Answer::Section("settings", |r| r.run.pointer("/data/duplicates_dropped").is_some(), "Duplicates are counted. Pseudonymisation and minimisation are for the controller to describe.") },
     Ask { paragraphs: Some("52(i)"), topic: "Overfitting", asks: "Do the training methods favour generalisation, such as by regularisation?", answered_by: Answer::Section("utility", |r| r.models.iter().any(|m| m.utility.as_ref().is_some_and(|u| u.member_loss.is_some() && u.heldout_loss.is_some())), "The gap between the losses on seen and unseen images is measured.") },
@@ -90,11 +90,11 @@ pub(crate) const ASKS: &[Ask] = &[
     Ask { paragraphs: Some("54"), topic: "Engineering governance", asks: "Was the design carried out as planned, with audits of documents, code reviews, a theoretical analysis?", answered_by: Answer::NotCovered("For the controller.") },
     Ask { paragraphs: Some("55"), topic: "Rate and scope of testing", asks: "What were the scope, frequency, quantity and quality of the tests?", answered_by: Answer::RateAndScopeOfTesting("One audit at one time: repeat it when model, data or known attacks change.") },
     Ask { paragraphs: Some("55(i)"), topic: "Membership inference", asks: "Structured tests against it.", answered_by: Answer::MembershipInference("Intervals and both halves stand in the table of attacks.") },
-    Ask { paragraphs: Some("55(i)"), topic: "Attribute inference", asks: "Structured tests against it.", answered_by: Answer::NotTested },
-    Ask { paragraphs: Some("55(ii)"), topic: "Exfiltration", asks: "Structured tests against it.", answered_by: Answer::NotTested },
+    Ask { paragraphs: Some("55(i)"), topic: "Attribute inference", asks: "Structured tests against it.", answered_by: Answer::NotTested("") },
+    Ask { paragraphs: Some("55(ii)"), topic: "Exfiltration", asks: "Structured tests against it.", answered_by: Answer::NotTested(EXTRACT) },
     Ask { paragraphs: Some("55(iii)"), topic: "Regurgitation", asks: "Structured tests against outputs that relate directly to training data.", answered_by: Answer::Section("pictures", |r| r.models.iter().any(|m| m.copies.is_some()), "Generated images are compared with training and unseen images, pixel by pixel, where a cropped or recoloured copy is not seen, and by copy detection where its network was at hand.") },
-    Ask { paragraphs: Some("55(iv)"), topic: "Model inversion", asks: "Structured tests against it.", answered_by: Answer::NotTested },
-    Ask { paragraphs: Some("55(v)"), topic: "Reconstruction", asks: "Structured tests against it.", answered_by: Answer::NotTested },
+    Ask { paragraphs: Some("55(iv)"), topic: "Model inversion", asks: "Structured tests against it.", answered_by: Answer::NotTested(EXTRACT_ONLY) },
+    Ask { paragraphs: Some("55(v)"), topic: "Reconstruction", asks: "Structured tests against it.", answered_by: Answer::NotTested(EXTRACT_ONLY) },
     Ask { paragraphs: Some("55, 58(e)(ii)"), topic: "State of the art", asks: "Do tests and metrics follow the current state of the art?", answered_by: Answer::AttacksRun(&[], "Attacks that were not run are named beside the verdict.") },
     Ask { paragraphs: Some("56, 58(a), 58(b)"), topic: "DPIA and DPO", asks: "Is the processing documented, with any DPIA or the decision against one (Article 35 GDPR) and the DPO's advice?", answered_by: Answer::NotCovered("For the controller. This report can be an annex of a DPIA.") },
     Ask { paragraphs: Some("58(c), 58(d)"), topic: "Measures and threat model", asks: "Which measures at every stage reduced identifiability or verified it, and on what threat model and risk assessment?", answered_by: Answer::NotCovered("For the controller. This report is one check of one model at one time.") },
@@ -108,6 +108,8 @@ pub(crate) const ASKS: &[Ask] = &[
 
 const NOTHING: &str = "Nothing on this in the audit's files.";
 const NOT_TESTED: &str = "Not tested. Membership inference is no substitute.";
+const EXTRACT: &str = " The command dualmd extract counts the training images that come out of generated ones, beside a control; its result is a file of its own.";
+const EXTRACT_ONLY: &str = " The command dualmd extract counts the training images that come out of generated ones, beside a control; it reconstructs nothing from the weights.";
 const VOID: &str = "The audit is void, see the verdict: no number of it counts.";
 
 /// The table for one audit. Needs the verdict to be filled in.
@@ -123,7 +125,7 @@ fn row(ask: &'static Ask, report: &Report) -> Row {
     };
     let (status, section, answer) = match ask.answered_by {
         Answer::NotCovered(note) => (Outside, None, note.into()),
-        Answer::NotTested => (Missing, None, NOT_TESTED.into()),
+        Answer::NotTested(note) => (Missing, None, format!("{NOT_TESTED}{note}")),
         Answer::Section(_, held, _) if !held(report) => (Missing, None, NOTHING.into()),
         Answer::Section("settings", _, note) => (Partly, Some("settings"), note.into()),
         Answer::Documentation(note) => said(Partly, "settings", documentation(report), note),
@@ -324,6 +326,20 @@ mod tests {
         report.models[0].weights_blake3 = Some("ab".into());
         let answer = of(&report, topic).1;
         assert!(answer.contains("recorded for 1 of 1 models"), "{answer}");
+    }
+
+    #[test]
+    fn what_audits_do_not_try_names_the_command_that_does() {
+        let report = report(true);
+        for topic in ["Exfiltration", "Model inversion", "Reconstruction"] {
+            let (status, answer) = of(&report, topic);
+            assert_eq!(status, Status::Missing, "{topic}");
+            assert!(
+                answer.starts_with(NOT_TESTED) && answer.contains("dualmd extract"),
+                "{answer}"
+            );
+        }
+        assert_eq!(of(&report, "Attribute inference").1, NOT_TESTED);
     }
 
     #[test]

@@ -586,7 +586,7 @@ fn a_models_own_images_are_a_control() {
         text.contains("3 of 4 images of Undefended model's own as members at 1 % false alarms"),
         "{text}"
     );
-    assert!(!plain(&page_of(dir.path(), &before)).contains("own images"));
+    assert!(!plain(&page_of(dir.path(), &before)).contains("Own images counted as members"));
 }
 
 fn read_json(path: &std::path::Path) -> Value {

@@ -98,6 +98,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Lira(lira) => commands::lira::lira(global, &lira),
         Command::Reproduce(reproduce) => commands::reproduce::reproduce(global, &reproduce),
         Command::Memorisation(asked) => commands::memorisation::memorisation(global, &asked),
+        Command::Extract(asked) => commands::extract::extract(global, &asked),
         Command::Roc(roc) => commands::report::roc(global, &roc),
         Command::Compare(compare) => commands::report::compare(global, &compare),
         Command::Report(report) => commands::report::report(global, &report),

@@ -11,6 +11,7 @@
 //! * [`preset`]: named network configurations.
 //! * [`oracle`]: closed-form denoisers that have memorised everything, or nothing.
 //! * [`dual`]: [`DualDenoiser`], two models that alternate while generating.
+//! * [`contrast`]: [`Contrasted`], a fine-tuned model and its base, what it learnt made stronger.
 //! * [`sampler`]: DDIM and ancestral sampling.
 //! * [`pipeline`]: folders in the diffusers layout.
 //! * [`latent`]: text-to-image folders, guidance and sampling.
@@ -29,6 +30,7 @@
 mod blocks;
 pub mod checkpointing;
 pub mod clip;
+pub mod contrast;
 pub mod denoiser;
 pub mod dual;
 mod given;
@@ -51,6 +53,7 @@ pub mod vae;
 
 pub use checkpointing::{Keep, Pass};
 pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
+pub use contrast::Contrasted;
 pub use denoiser::{Condition, Denoiser, StepInfo};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use given::Given;

@@ -64,6 +64,7 @@ pub mod audit;
 pub mod caption;
 pub mod engine;
 pub mod errors;
+pub mod extraction;
 pub mod files;
 pub mod jobs;
 pub mod launcher;
@@ -90,6 +91,7 @@ pub use audit::{AuditOptions, ScoreOptions, attack, audit};
 #[cfg(feature = "caption")]
 pub use caption::{CaptionsOptions, caption};
 pub use engine::Engine;
+pub use extraction::{ExtractOptions, extract};
 pub use files::{SplitOptions, split};
 pub use jobs::{jobs, slurm};
 pub use lira::{LiraOptions, lira};

@@ -14,6 +14,7 @@
 //! | [`sets`] | `sets/MODEL.json` |
 //! | [`controls`] | `controls.json` |
 //! | [`exposed`] | `exposed.json` |
+//! | [`extraction`] | `extraction.json` |
 //! | [`plan`] | `plan.json` of an audit |
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
@@ -43,6 +44,7 @@
 
 pub mod controls;
 pub mod exposed;
+pub mod extraction;
 mod file;
 pub mod folder;
 pub mod lira;

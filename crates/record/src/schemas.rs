@@ -4,6 +4,7 @@ use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
 use crate::exposed::Exposed;
+use crate::extraction::Extraction;
 use crate::memorisation::Memorisation;
 use crate::prepared::Prepared;
 use crate::samples::{DrawnFrom, Nearest, PromptedImage};
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Schema> {
         object::<controls::Controls>("controls", "controls.json"),
         object::<DrawnFrom>("drawn", "samples/MODEL/drawn.json"),
         other::<Vec<Exposed>>("exposed", "exposed.json"),
+        object::<Extraction>("extraction", "extraction.json"),
         other::<LogLine>("log", "logs/MODEL.jsonl, each line"),
         object::<lira::Lira>("lira", "lira.json"),
         object::<Memorisation>("memorisation", "memorisation.json"),

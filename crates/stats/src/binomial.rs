@@ -1,4 +1,4 @@
-//! Exact binomial tails and the Clopper-Pearson interval.
+//! Exact binomial tails, the Clopper-Pearson interval, and Fisher's test of two rates.
 
 use statrs::function::beta::beta_reg;
 use statrs::function::erf::{erfc, erfc_inv};
@@ -50,6 +50,31 @@ pub fn tail_at_least(k: u64, n: u64, p: f64) -> Result<f64, StatsError> {
         _ if k > n => 0.0,
         _ => beta_reg(k as f64, (n - k) as f64 + 1.0, p),
     })
+}
+
+/// How surprising it is that the first of two groups has `first[0]` successes of `first[1]` or more, where both have the same rate
+/// and as many successes together: Fisher's exact test (1935), one-sided. `second`: successes and trials of the other group.
+///
+/// If it makes no difference which trials are in which group, the chance of a p-value of at most q is at most q.
+///
+/// # Errors
+/// [`StatsError::OutOfRange`] for more successes than trials.
+pub fn fisher_more(first: [u64; 2], second: [u64; 2]) -> Result<f64, StatsError> {
+    let ([k, n], [l, m]) = (first, second);
+    check_trials(k, n)?;
+    check_trials(l, m)?;
+    let successes = k + l;
+    let ln_choose = |n: u64, k: u64| {
+        let f = |x: u64| ln_gamma(x as f64 + 1.0);
+        f(n) - f(k) - f(n - k)
+    };
+    let all = ln_choose(n + m, successes);
+    let chance = |x: u64| (ln_choose(n, x) + ln_choose(m, successes - x) - all).exp();
+    let (least, most) = (successes.saturating_sub(m), successes.min(n));
+    if k <= least {
+        return Ok(1.0);
+    }
+    Ok((k..=most).map(chance).sum::<f64>().min(1.0))
 }
 
 /// ln P[Bin(n, p) = k] for 0 < p < 1.
@@ -210,6 +235,21 @@ mod tests {
         assert!(clopper_pearson(1, 2, 1.0).is_err());
         assert!(clopper_pearson(1, 2, f64::NAN).is_err());
         assert!(tail_at_least(1, 2, -0.1).is_err());
+    }
+
+    #[test]
+    fn fisher_by_hand() {
+        // The lady tasting tea: all four right, 1 in 70; three or more right, 17 in 70.
+        close(fisher_more([4, 4], [0, 4]).unwrap(), 1.0 / 70.0, 1e-12);
+        close(fisher_more([3, 4], [1, 4]).unwrap(), 17.0 / 70.0, 1e-12);
+        // Groups of different size: both successes in the group of 2 of 5, 1 in 10.
+        close(fisher_more([2, 2], [0, 3]).unwrap(), 0.1, 1e-12);
+        // Nothing found, or as little as can be: no surprise at all.
+        close(fisher_more([0, 10], [0, 10]).unwrap(), 1.0, 0.0);
+        close(fisher_more([0, 4], [4, 4]).unwrap(), 1.0, 0.0);
+        close(fisher_more([1, 2], [3, 3]).unwrap(), 1.0, 0.0);
+        assert!(fisher_more([3, 2], [0, 2]).is_err());
+        assert!(fisher_more([1, 2], [3, 2]).is_err());
     }
 
     #[test]

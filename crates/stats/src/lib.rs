@@ -9,7 +9,7 @@
 //! | [`roc`] | how many members does each threshold find, and at what false-positive rate? |
 //! | [`auc`] | how far is the ranking from chance, within which interval, and what could have been seen at all? |
 //! | [`delong`] | are two AUCs different? |
-//! | [`binomial`] | exact interval of a rate |
+//! | [`binomial`] | exact interval of a rate; is one rate higher than another? |
 //! | [`resample`] | bootstrap intervals, permutation test |
 //! | [`epsilon`] | lower bounds on the epsilon of differential privacy |
 //! | [`summary`] | all of it for one row of a report |
@@ -62,7 +62,7 @@ pub use auc::{
     AucInterval, IntervalMethod, auc_interval, minimum_detectable_auc,
     minimum_detectable_auc_with_power, null_auc_se,
 };
-pub use binomial::clopper_pearson;
+pub use binomial::{clopper_pearson, fisher_more};
 pub use compat::{CompatPoint, CompatRule, CompatSummary, summarise_compat};
 pub use delong::{AucDifference, delong_paired};
 pub use epsilon::{

@@ -1,12 +1,14 @@
 //! What can be typed. Commands and flags are a contract with scripts: adding is free, changing is not.
 
 mod caption;
+mod extract;
 mod files;
 mod memorisation;
 mod reproduce;
 mod runs;
 
 pub use caption::CaptionArgs;
+pub use extract::ExtractArgs;
 pub use files::{
     CompareArgs, CompletionsArgs, Export, ExportArgs, Import, ImportArgs, ListArgs, Listing,
     ManArgs, NewArgs, ReportArgs, RocArgs, SplitArgs,
@@ -276,6 +278,12 @@ pub enum Command {
         after_help = "Examples:\n  dualmd memorisation my-model --memorised known.txt --others random.txt -o memorisation/\n  dualmd memorisation my-model --members train/ --nonmembers heldout/ --mitigate wen -o mitigated/"
     )]
     Memorisation(MemorisationArgs),
+
+    /// Training images that can be got out of generated ones, beside as many images that the model never saw
+    #[command(
+        after_help = "Examples:\n  dualmd extract my-model --members train/ --nonmembers heldout/ -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --images 65536 --features sscd -o extraction/\n\nA text-to-image model is asked for the captions of both sides. An interrupted command goes on where it stopped; with other\n--clique, --radius, --rate or --features the same images are looked at again."
+    )]
+    Extract(ExtractArgs),
 
     /// AUC, intervals and members found, of any score file
     #[command(

@@ -201,7 +201,11 @@ fn kind(models: usize) -> &'static str {
 }
 
 impl Sides {
-    fn open(
+    /// Reads both, `text`: with their captions.
+    ///
+    /// # Errors
+    /// What cannot be read; images of different sizes, or the same one on both sides.
+    pub(crate) fn open(
         members: &str,
         nonmembers: &str,
         options: &LoadOptions<'_>,
@@ -347,7 +351,10 @@ pub fn undoubled(
 }
 
 /// A model that knows its split (trained here) is not attacked with another one.
-fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Split) -> Result<()> {
+///
+/// # Errors
+/// It was trained on another split, or on one half of the members.
+pub(crate) fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Split) -> Result<()> {
     for model in models {
         let training: Training = match dualmd_record::read(&model.join(TRAINING)) {
             Err(e) if e.is_absent() => continue,

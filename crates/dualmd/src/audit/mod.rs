@@ -11,6 +11,7 @@ mod options;
 pub use crate::stages::score::PartDone;
 pub use audited::check_name;
 pub use case::undoubled;
+pub(crate) use case::{Sides, refuse_foreign_split};
 pub use folder::{audit, audit_denoiser, audit_part, check};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
 

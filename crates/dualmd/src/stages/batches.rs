@@ -81,6 +81,15 @@ impl InBatches<'_> {
         Ok(Tensor::f_cat(&all, 0)?)
     }
 
+    /// How many of the images lie there already.
+    pub(crate) fn there(&self) -> usize {
+        let starts = self.starts().into_iter();
+        let there = starts.filter(|start| self.parts.has(&start.to_string()));
+        there
+            .map(|start| usize::try_from(self.length(start)).unwrap_or(0))
+            .sum()
+    }
+
     /// The number of the first image of each batch: its part's name.
     fn starts(&self) -> Vec<i64> {
         let n = self.noise.size().first().copied().unwrap_or(0);

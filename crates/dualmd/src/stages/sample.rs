@@ -17,8 +17,8 @@ use dualmd_diffusion::lora::path_of;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, initial_noise, sample_in_rounds};
 use dualmd_diffusion::{
-    Condition, Denoiser, DiffusionError, DualDenoiser, Foreign, Model, ModelOrder, TextToImage,
-    network_folder, scheduler_file,
+    Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model, ModelOrder,
+    TextToImage, network_folder, scheduler_file,
 };
 use dualmd_files::Building;
 use dualmd_record::folder::{NEAREST, PROMPTS};
@@ -73,6 +73,8 @@ pub struct Prompts {
 /// One model, or two that alternate.
 pub struct Generator {
     models: Models,
+    /// The model that they were fine-tuned from, where images are drawn by the difference to it, and how far that is followed.
+    base: Option<(Box<Model>, f64)>,
     fingerprint: String,
 }
 
@@ -155,7 +157,38 @@ impl Generator {
         };
         Ok(Self {
             models,
+            base: None,
             fingerprint,
+        })
+    }
+
+    /// The same, drawing by what it learnt beyond `base`, the folder of the model that it was fine-tuned from:
+    /// eps_base + weight (eps - eps_base), see [`Contrasted`].
+    ///
+    /// # Errors
+    /// What cannot be opened; a base with another noise schedule, of other images, or that is told a text where the model is not.
+    pub fn beyond(self, base: &Path, weight: f64, set: WeightSet, engine: &Engine) -> Result<Self> {
+        let model = Model::load(base, set, engine.device)?.with_precision(engine.precision);
+        let (own, other) = (self.first(), &model);
+        let name = base.display();
+        if own.schedule().config() != other.schedule().config() {
+            bail!(
+                "{name} has another noise schedule than the model: it is not what the model was fine-tuned from"
+            );
+        }
+        let shapes = |m: &Model| (m.sample_shape(), m.image_shape(), m.is_told());
+        if shapes(own) != shapes(other) {
+            bail!(
+                "{name} draws images of another shape than the model, or is told a text where the model is not: it is not what the model was \
+                 fine-tuned from"
+            );
+        }
+        let of = fingerprint(&[base.to_path_buf()], set)?;
+        let of = format!("{} {of} {weight}", self.fingerprint);
+        Ok(Self {
+            base: Some((Box::new(model), weight)),
+            fingerprint: blake3::hash(of.as_bytes()).to_hex().to_string(),
+            ..self
         })
     }
 
@@ -163,6 +196,7 @@ impl Generator {
     pub fn remote(denoiser: RemoteDenoiser) -> Self {
         Self {
             fingerprint: denoiser.fingerprint().to_owned(),
+            base: None,
             models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
         }
     }
@@ -171,6 +205,7 @@ impl Generator {
     pub fn given(denoiser: impl Foreign + 'static, fingerprint: impl Into<String>) -> Self {
         Self {
             fingerprint: fingerprint.into(),
+            base: None,
             models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
         }
     }
@@ -200,6 +235,19 @@ impl Generator {
 
     /// A denoiser for a sampling run (or for questions at single timesteps, answered by the model whose turn covers it).
     pub fn denoiser(&self, order: Order, timesteps: Vec<i64>, seed: u64) -> Box<dyn Denoiser + '_> {
+        let tuned = self.of_models(order, timesteps, seed);
+        match &self.base {
+            None => tuned,
+            Some((base, weight)) => Box::new(Contrasted {
+                tuned,
+                base: base.as_ref(),
+                weight: *weight,
+            }),
+        }
+    }
+
+    /// As [`Self::denoiser`], without the base.
+    fn of_models(&self, order: Order, timesteps: Vec<i64>, seed: u64) -> Box<dyn Denoiser + '_> {
         match &self.models {
             Models::One(p) => Box::new(p.as_ref()),
             Models::Many(first, others) => Box::new(EnsembleDenoiser::new(

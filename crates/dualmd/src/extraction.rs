@@ -1,0 +1,454 @@
+//! Which training images can be got out of what a model generates, beside the same count for images that it never saw.
+//!
+//! Images are generated, candidates are found among them without a look at real images, and both sides are judged in the same way:
+//! members, and as many held-out images in their place. The other half of the held-out images sets the thresholds.
+//! `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
+
+mod chosen;
+mod judge;
+mod written;
+
+pub use written::lines;
+
+use crate::audit::{Sides, refuse_foreign_split};
+use crate::choices::{Features, Order, Sampler, Weights};
+use crate::session::Session;
+use crate::stages::attack::weight_set;
+use crate::stages::batches::InBatches;
+use crate::stages::held::Held;
+use crate::stages::pictures::as_seen;
+use crate::stages::sample::{Generator, Prompts, Sampling, decoded};
+use crate::stages::score::parts::{self, Folder};
+use crate::stages::similar::vectors;
+use crate::stages::text::Encoded;
+use crate::stages::{remove, utility};
+use crate::{bail_usage, machine, room};
+use anyhow::{Context, Result, bail};
+use chosen::Chosen;
+use dualmd_attack::extraction::{ALPHA, NEIGHBOURS, spacing};
+use dualmd_data::{Alpha, LoadOptions, Split};
+use dualmd_diffusion::Foreign;
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_record::extraction::{Contrast, Extraction, ExtractionCost, Prompted};
+use dualmd_torch::{Device, Tensor};
+use judge::{Aim, Judged};
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Name of the array of generated images, beside which their batches are kept: `generated.parts`.
+const IMAGES: &str = "generated.npy";
+/// Folder of the batches.
+const PARTS: &str = "generated.parts";
+/// Share of unseen images that have another one within the distance of near images.
+const SPACING: f64 = 0.01;
+/// Others near a candidate, where images are generated without a text. A pair may be chance, since a share of unseen images has a
+/// neighbour as near. Two neighbours from independent noise are the least that is more than that, and with some thousand images for as
+/// many members more would find only what is generated more often than its turn.
+const CLIQUE: usize = 2;
+/// Images for one caption to each that a candidate has near it: Carlini et al. look for ten in 500.
+const PER_NEIGHBOUR: usize = 50;
+
+/// What is generated, and what it is compared with.
+#[derive(Debug, Clone)]
+pub struct ExtractOptions {
+    /// One pipeline folder, or two that alternate.
+    pub models: Vec<PathBuf>,
+    /// The model that it was fine-tuned from, and how far the difference to it is followed: images are drawn by eps_base + w (eps -
+    /// eps_base) (FineXtract, arXiv 2410.03039).
+    pub base: Option<(PathBuf, f64)>,
+    /// Images that the model was trained on: a folder, a file, or a bundled set.
+    pub members: String,
+    /// Images of the same kind that it never saw: one half sets the thresholds, the other is the control.
+    pub nonmembers: String,
+    /// Split file that `DATA#member` and `DATA#nonmember` refer to.
+    pub split: Option<PathBuf>,
+    /// Column that says what belongs together, such as patient or artist.
+    pub group_column: Option<String>,
+    /// Column of the images' names; the file's name or the row's number unless named.
+    pub id_column: Option<String>,
+    /// Column of the captions, where a set has several that may be.
+    pub caption_column: Option<String>,
+    /// What becomes of transparency: as in the training.
+    pub alpha: Alpha,
+    /// Images to generate from a model that is told no text.
+    pub images: usize,
+    /// Images to generate for each caption from one that is.
+    pub per_prompt: usize,
+    /// Captions of members, of calibration images and of control images, at most so many of each.
+    pub captions: usize,
+    /// Others that lie near a candidate, at least; if not given 2, or one in 50 of the images for a caption where that is more.
+    pub clique: Option<usize>,
+    /// Root mean square difference up to which two images are near each other, in the features' unit (of pixels: black is 0 and white
+    /// is 1); if not given, what one in a hundred of the calibration images has another one within.
+    pub radius: Option<f64>,
+    /// Share of the calibration images that may pass for extracted, in (0, 1).
+    pub rate: f64,
+    /// Sampler.
+    pub sampler: Sampler,
+    /// Denoising steps of each image.
+    pub steps: usize,
+    /// How strongly a caption is followed (classifier-free guidance).
+    pub guidance: f64,
+    /// Which of two models takes which step.
+    pub order: Order,
+    /// What images are compared by.
+    pub features: Features,
+    /// File of the features' network, or folder of a ViT.
+    pub features_weights: Option<PathBuf>,
+    /// Which of the model's weights.
+    pub weights: Weights,
+    /// Images at a time.
+    pub batch: usize,
+    /// Write what shows or names single images: the gallery, the table, and the generated images, which further calls use again.
+    pub pictures: bool,
+    /// Folder for `extraction.json`, `extraction.csv`, `gallery.png` and the generated images.
+    pub out: PathBuf,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+impl ExtractOptions {
+    /// The defaults, of no model yet: add [`models`](Self::models).
+    pub fn new(
+        members: impl Into<String>,
+        nonmembers: impl Into<String>,
+        out: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            models: Vec::new(),
+            base: None,
+            members: members.into(),
+            nonmembers: nonmembers.into(),
+            split: None,
+            group_column: None,
+            id_column: None,
+            caption_column: None,
+            alpha: Alpha::White,
+            images: 4096,
+            per_prompt: 32,
+            captions: 64,
+            clique: None,
+            radius: None,
+            rate: 0.01,
+            sampler: Sampler::Ddim,
+            steps: 50,
+            guidance: 7.5,
+            order: Order::First,
+            features: Features::Pixels,
+            features_weights: None,
+            weights: Weights::Ema,
+            batch: 64,
+            pictures: true,
+            out: out.into(),
+            seed: 0,
+        }
+    }
+
+    /// Others that lie near a candidate, at least.
+    fn clique(&self, told: bool) -> Result<usize> {
+        let (of, flag) = match told {
+            true => (self.per_prompt, "--per-prompt"),
+            false => (self.images, "--images"),
+        };
+        let plain = match told {
+            true => self.per_prompt.div_ceil(PER_NEIGHBOUR).max(CLIQUE),
+            false => CLIQUE,
+        };
+        let clique = self.clique.unwrap_or(plain);
+        if clique < 1 || clique >= of {
+            bail_usage!(
+                "{flag} {of}: a candidate needs {clique} others near it (--clique, at least 1): generate at least {} images",
+                clique.max(1) + 1
+            );
+        }
+        Ok(clique)
+    }
+}
+
+/// Generates images, looks for members among them, and writes what it finds to the folder of the options. What an earlier call with the
+/// same model and the same images to generate left is used again.
+///
+/// # Errors
+/// What cannot be read; images of different sizes, the same one on both sides, or too few; a stop that was asked for
+/// ([`stopped`](crate::stages::sample::stopped)): the same call goes on then.
+pub fn extract(session: &Session, args: &ExtractOptions) -> Result<Extraction> {
+    if args.models.is_empty() {
+        bail_usage!("no model is named");
+    }
+    let _held = Held::folder(&args.out, &[PARTS], session.reporter.as_ref())?;
+    let set = weight_set(args.weights);
+    let tuned = Generator::open(&args.models, set, &session.engine)?;
+    let generator = match &args.base {
+        Some((base, weight)) => tuned.beyond(base, *weight, set, &session.engine)?,
+        None => tuned,
+    };
+    extracted(session, args, &generator)
+}
+
+/// The same of a denoiser of the caller's own; `fingerprint`: what its answers depend on. The options' models and their base are not
+/// opened.
+///
+/// # Errors
+/// As [`extract`].
+pub fn extract_denoiser(
+    session: &Session,
+    denoiser: impl Foreign + 'static,
+    fingerprint: &str,
+    args: &ExtractOptions,
+) -> Result<Extraction> {
+    let _held = Held::folder(&args.out, &[PARTS], session.reporter.as_ref())?;
+    extracted(session, args, &Generator::given(denoiser, fingerprint))
+}
+
+fn extracted(
+    session: &Session,
+    args: &ExtractOptions,
+    generator: &Generator,
+) -> Result<Extraction> {
+    let model = generator.first();
+    let told = model.is_told();
+    let clique = args.clique(told)?;
+    let sides = sides(session, args, generator)?;
+    let most = told.then_some(args.captions);
+    let chosen = Chosen::draw(&sides.labels, most, args.seed)?;
+    let extractor = match args.features {
+        Features::None => bail_usage!("--features none: there is nothing to compare by"),
+        features => {
+            let weights = args.features_weights.as_deref();
+            utility::extractor_or_pixels(features, weights, sides.sides(), session.engine.device)?
+        }
+    };
+    // Until the new ones are whole, what stands there must not speak of them.
+    for name in [written::REPORT, written::TABLE, written::GALLERY] {
+        remove(&args.out.join(name))?;
+    }
+    let texts = sides.texts().filter(|_| told);
+    let asked = texts.map(|texts| chosen.asked().map(|row| texts[row]).collect::<Vec<_>>());
+    let drawing = Drawing {
+        session,
+        args,
+        generator,
+        captions: asked.as_deref(),
+    };
+    let drawn = drawing.images(&sides)?;
+    let features = |rows: &[usize]| -> Result<Tensor> {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        let images = sides.x.f_index_select(0, &Tensor::from_slice(&rows))?;
+        vectors(extractor.as_ref(), &images)
+    };
+    let generated = vectors(extractor.as_ref(), &drawn.images)?;
+    let radius = match args.radius {
+        Some(radius) => radius,
+        None => spacing(&features(&chosen.calibration.concat())?, SPACING)?,
+    };
+    let aim = Aim {
+        generated: &generated,
+        per_prompt: told.then_some(args.per_prompt),
+    };
+    let judged = Judged::new(&aim, &chosen, &sides.labels, &features, (radius, clique))?;
+    let cost = drawing.cost(&drawn);
+    let found = Extraction {
+        models: args
+            .models
+            .iter()
+            .map(|m| m.display().to_string())
+            .collect(),
+        weights_blake3: generator.fingerprint().to_owned(),
+        weights: args.weights.as_str().to_owned(),
+        base: args.base.as_ref().map(|(base, weight)| Contrast {
+            model: base.display().to_string(),
+            weight: *weight,
+        }),
+        seed: args.seed,
+        command: session.command.clone(),
+        versions: machine::versions(),
+        dtype: session.engine.precision.name().to_owned(),
+        sampler: args.sampler.as_str().to_owned(),
+        steps: args.steps,
+        order: args.order.as_str().to_owned(),
+        prompted: asked.as_ref().map(|asked| Prompted {
+            captions: asked.len(),
+            per_prompt: args.per_prompt,
+            guidance: args.guidance,
+        }),
+        generated: drawn.count(),
+        features: extractor.name(),
+        radius,
+        radius_given: args.radius.is_some(),
+        clique,
+        candidates: judged.candidates.len(),
+        alpha: ALPHA,
+        neighbours: NEIGHBOURS,
+        rate: args.rate,
+        n: chosen.members.len(),
+        n_calibration: chosen.calibration.iter().map(Vec::len).sum(),
+        n_members: sides.members.len(),
+        n_heldout: sides.nonmembers.len(),
+        alike: sides.alike,
+        attacks: judged.attacks(args.rate, &cost)?,
+        cost,
+    };
+    match args.pictures {
+        true => written::single_images(&args.out, &sides, &judged, &found, &drawn.images)?,
+        false => parts::remove(&args.out.join(IMAGES))?,
+    }
+    dualmd_record::write(&args.out.join(written::REPORT), &found)?;
+    let said = format!(
+        "{} images, results in {}",
+        found.generated,
+        args.out.display()
+    );
+    session.reporter.finished("extract", &said);
+    Ok(found)
+}
+
+/// The real images, as the model sees them.
+fn sides(session: &Session, args: &ExtractOptions, generator: &Generator) -> Result<Sides> {
+    let model = generator.first();
+    let split = args.split.as_deref().map(Split::load).transpose()?;
+    if let Some(split) = &split {
+        refuse_foreign_split(&args.models, &args.members, split)?;
+    }
+    let shape = model.image_shape();
+    if let Some([_, h, w]) = shape
+        && h != w
+    {
+        bail!("the model draws images of {w} x {h}: only square ones can be compared yet");
+    }
+    let options = LoadOptions {
+        split: split.as_ref(),
+        group_column: args.group_column.as_deref(),
+        id_column: args.id_column.as_deref(),
+        caption_column: args.caption_column.as_deref(),
+        alpha: args.alpha,
+        ..as_seen(shape)
+    };
+    let sides = Sides::open(
+        &args.members,
+        &args.nonmembers,
+        &options,
+        model.is_told(),
+        session.reporter.as_ref(),
+    )?;
+    if let Some(said) = sides.unlike() {
+        session.warn(&format!("warning: {said}"));
+    }
+    Ok(sides)
+}
+
+/// What is to be generated.
+struct Drawing<'a> {
+    session: &'a Session,
+    args: &'a ExtractOptions,
+    generator: &'a Generator,
+    /// The captions of every image that is asked for; `None` of a model that is told no text.
+    captions: Option<&'a [&'a [String]]>,
+}
+
+/// Generated images.
+struct Drawn {
+    /// [N, C, H, W] in [-1, 1] on the CPU.
+    images: Tensor,
+    /// How many of them this call generated.
+    now: usize,
+    /// Seconds that these took.
+    seconds: f64,
+}
+
+impl Drawn {
+    fn count(&self) -> usize {
+        usize::try_from(self.images.size().first().copied().unwrap_or(0)).unwrap_or(0)
+    }
+}
+
+impl Drawing<'_> {
+    /// Generates the images, or those of them that no earlier call left.
+    fn images(&self, sides: &Sides) -> Result<Drawn> {
+        let (session, args, captions) = (self.session, self.args, self.captions);
+        let (model, device) = (self.generator.first(), session.engine.device);
+        let n = match captions {
+            Some(captions) => captions.len() * args.per_prompt,
+            None => args.images,
+        };
+        let shape = model
+            .sample_shape()
+            .unwrap_or_else(|| sides.members.shape().map(|d| d as i64));
+        room::check(model, n, args.batch, shape)?;
+        let noise = initial_noise(args.seed, n, shape, device);
+        let folder = Folder::open(
+            &parts::beside(&args.out.join(IMAGES)),
+            &self.key(&noise.size()),
+        )?;
+        let in_batches = InBatches {
+            generator: self.generator,
+            noise: &noise,
+            how: Sampling {
+                sampler: args.sampler,
+                steps: args.steps,
+                order: args.order,
+                batch: args.batch,
+                seed: args.seed,
+            },
+            parts: &folder,
+        };
+        let (there, began) = (in_batches.there(), Instant::now());
+        let prompts = || -> Result<Option<Prompts>> {
+            let Some(captions) = captions else {
+                return Ok(None);
+            };
+            let encoded = Encoded::of(model, captions)?;
+            Ok(Some(Prompts {
+                condition: encoded.main(args.per_prompt),
+                nothing: encoded.nothing(),
+                guidance: args.guidance,
+            }))
+        };
+        let made = in_batches.gather(prompts, session)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let images = decoded(model, &made.f_to_device(device)?)
+            .context("what the model made cannot be turned into images")?;
+        Ok(Drawn {
+            images: images.f_to_device(Device::Cpu)?,
+            now: n.saturating_sub(there),
+            seconds,
+        })
+    }
+
+    /// The hash of all that the images depend on.
+    fn key(&self, size: &[i64]) -> String {
+        let (args, engine) = (self.args, &self.session.engine);
+        let first = |own: &&[String]| own.first().cloned();
+        let captions: Option<Vec<Option<String>>> =
+            self.captions.map(|all| all.iter().map(first).collect());
+        let of = format!(
+            "{} {} {} {:?} {} {} {} {} {} {:?} {} {}",
+            self.generator.fingerprint(),
+            engine.precision.name(),
+            args.weights,
+            size,
+            args.sampler,
+            args.steps,
+            args.order,
+            args.batch,
+            args.seed,
+            captions,
+            args.per_prompt,
+            args.guidance
+        );
+        blake3::hash(of.as_bytes()).to_hex().to_string()
+    }
+
+    /// What the images cost.
+    fn cost(&self, drawn: &Drawn) -> ExtractionCost {
+        let n = drawn.count();
+        // With guidance the model is asked with and without the caption, and so is the base where there is one.
+        let guided = self.captions.is_some() && self.args.guidance != 1.0;
+        let times = |twice: bool| if twice { 2 } else { 1 };
+        let each = self.args.steps as u64 * times(guided) * times(self.args.base.is_some());
+        ExtractionCost {
+            network_calls: n as u64 * each,
+            generated_now: drawn.now,
+            seconds: (drawn.now > 0).then(|| drawn.seconds * n as f64 / drawn.now as f64),
+        }
+    }
+}
