@@ -1,6 +1,6 @@
 //! Which training images can be got out of what a model generates, beside the same count for images that it never saw.
 //!
-//! Images are generated, candidates are found among them without a look at real images, and both sides are judged in the same way:
+//! Images are generated, candidates are found among them without a look at training images, and both sides are judged in the same way:
 //! members, and as many held-out images in their place. The other half of the held-out images sets the thresholds.
 //! `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
 
@@ -373,7 +373,9 @@ impl Drawing<'_> {
         let shape = model
             .sample_shape()
             .unwrap_or_else(|| sides.members.shape().map(|d| d as i64));
-        room::check(model, n, args.batch, shape)?;
+        room::check(model, n, args.batch, shape).context(
+            "--images, or --per-prompt and --captions, say how many images are generated",
+        )?;
         let noise = initial_noise(args.seed, n, shape, device);
         let folder = Folder::open(
             &parts::beside(&args.out.join(IMAGES)),
@@ -443,7 +445,7 @@ impl Drawing<'_> {
         let n = drawn.count();
         // With guidance the model is asked with and without the caption, and so is the base where there is one.
         let guided = self.captions.is_some() && self.args.guidance != 1.0;
-        let times = |twice: bool| if twice { 2 } else { 1 };
+        let times = |twice: bool| if twice { 2_u64 } else { 1 };
         let each = self.args.steps as u64 * times(guided) * times(self.args.base.is_some());
         ExtractionCost {
             network_calls: n as u64 * each,
