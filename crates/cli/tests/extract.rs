@@ -18,7 +18,7 @@ fn sides(dir: &Path, n: u64) -> (PathBuf, PathBuf) {
         std::fs::create_dir(&folder).unwrap();
         let mut captions = String::new();
         for i in 0..n {
-            let mut pixels = vec![0; 16 * 16 * 3];
+            let mut pixels = vec![0_u8; 16 * 16 * 3];
             stream(0, name, i).fill(&mut pixels[..]);
             let picture = Picture {
                 width: 16,

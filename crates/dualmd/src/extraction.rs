@@ -1,10 +1,11 @@
 //! Which training images can be got out of what a model generates, beside the same count for images that it never saw.
 //!
-//! Images are generated, candidates are found among them without a look at real images, and both sides are judged in the same way:
+//! Images are generated, candidates are found among them without a look at training images, and both sides are judged in the same way:
 //! members, and as many held-out images in their place. The other half of the held-out images sets the thresholds.
 //! `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
 
 mod chosen;
+mod drawing;
 mod judge;
 mod written;
 
@@ -14,26 +15,23 @@ use crate::audit::{Sides, refuse_foreign_split};
 use crate::choices::{Features, Order, Sampler, Weights};
 use crate::session::Session;
 use crate::stages::attack::weight_set;
-use crate::stages::batches::InBatches;
 use crate::stages::held::Held;
 use crate::stages::pictures::as_seen;
-use crate::stages::sample::{Generator, Prompts, Sampling, decoded};
-use crate::stages::score::parts::{self, Folder};
+use crate::stages::sample::Generator;
+use crate::stages::score::parts;
 use crate::stages::similar::vectors;
-use crate::stages::text::Encoded;
 use crate::stages::{remove, utility};
-use crate::{bail_usage, machine, room};
-use anyhow::{Context, Result, bail};
+use crate::{bail_usage, machine};
+use anyhow::{Result, bail};
 use chosen::Chosen;
+use drawing::Drawing;
 use dualmd_attack::extraction::{ALPHA, NEIGHBOURS, spacing};
 use dualmd_data::{Alpha, LoadOptions, Split};
 use dualmd_diffusion::Foreign;
-use dualmd_diffusion::sampler::initial_noise;
-use dualmd_record::extraction::{Contrast, Extraction, ExtractionCost, Prompted};
-use dualmd_torch::{Device, Tensor};
+use dualmd_record::extraction::{Contrast, Extraction, Prompted};
+use dualmd_torch::Tensor;
 use judge::{Aim, Judged};
 use std::path::PathBuf;
-use std::time::Instant;
 
 /// Name of the array of generated images, beside which their batches are kept: `generated.parts`.
 const IMAGES: &str = "generated.npy";
@@ -334,121 +332,4 @@ fn sides(session: &Session, args: &ExtractOptions, generator: &Generator) -> Res
         session.warn(&format!("warning: {said}"));
     }
     Ok(sides)
-}
-
-/// What is to be generated.
-struct Drawing<'a> {
-    session: &'a Session,
-    args: &'a ExtractOptions,
-    generator: &'a Generator,
-    /// The captions of every image that is asked for; `None` of a model that is told no text.
-    captions: Option<&'a [&'a [String]]>,
-}
-
-/// Generated images.
-struct Drawn {
-    /// [N, C, H, W] in [-1, 1] on the CPU.
-    images: Tensor,
-    /// How many of them this call generated.
-    now: usize,
-    /// Seconds that these took.
-    seconds: f64,
-}
-
-impl Drawn {
-    fn count(&self) -> usize {
-        usize::try_from(self.images.size().first().copied().unwrap_or(0)).unwrap_or(0)
-    }
-}
-
-impl Drawing<'_> {
-    /// Generates the images, or those of them that no earlier call left.
-    fn images(&self, sides: &Sides) -> Result<Drawn> {
-        let (session, args, captions) = (self.session, self.args, self.captions);
-        let (model, device) = (self.generator.first(), session.engine.device);
-        let n = match captions {
-            Some(captions) => captions.len() * args.per_prompt,
-            None => args.images,
-        };
-        let shape = model
-            .sample_shape()
-            .unwrap_or_else(|| sides.members.shape().map(|d| d as i64));
-        room::check(model, n, args.batch, shape)?;
-        let noise = initial_noise(args.seed, n, shape, device);
-        let folder = Folder::open(
-            &parts::beside(&args.out.join(IMAGES)),
-            &self.key(&noise.size()),
-        )?;
-        let in_batches = InBatches {
-            generator: self.generator,
-            noise: &noise,
-            how: Sampling {
-                sampler: args.sampler,
-                steps: args.steps,
-                order: args.order,
-                batch: args.batch,
-                seed: args.seed,
-            },
-            parts: &folder,
-        };
-        let (there, began) = (in_batches.there(), Instant::now());
-        let prompts = || -> Result<Option<Prompts>> {
-            let Some(captions) = captions else {
-                return Ok(None);
-            };
-            let encoded = Encoded::of(model, captions)?;
-            Ok(Some(Prompts {
-                condition: encoded.main(args.per_prompt),
-                nothing: encoded.nothing(),
-                guidance: args.guidance,
-            }))
-        };
-        let made = in_batches.gather(prompts, session)?;
-        let seconds = began.elapsed().as_secs_f64();
-        let images = decoded(model, &made.f_to_device(device)?)
-            .context("what the model made cannot be turned into images")?;
-        Ok(Drawn {
-            images: images.f_to_device(Device::Cpu)?,
-            now: n.saturating_sub(there),
-            seconds,
-        })
-    }
-
-    /// The hash of all that the images depend on.
-    fn key(&self, size: &[i64]) -> String {
-        let (args, engine) = (self.args, &self.session.engine);
-        let first = |own: &&[String]| own.first().cloned();
-        let captions: Option<Vec<Option<String>>> =
-            self.captions.map(|all| all.iter().map(first).collect());
-        let of = format!(
-            "{} {} {} {:?} {} {} {} {} {} {:?} {} {}",
-            self.generator.fingerprint(),
-            engine.precision.name(),
-            args.weights,
-            size,
-            args.sampler,
-            args.steps,
-            args.order,
-            args.batch,
-            args.seed,
-            captions,
-            args.per_prompt,
-            args.guidance
-        );
-        blake3::hash(of.as_bytes()).to_hex().to_string()
-    }
-
-    /// What the images cost.
-    fn cost(&self, drawn: &Drawn) -> ExtractionCost {
-        let n = drawn.count();
-        // With guidance the model is asked with and without the caption, and so is the base where there is one.
-        let guided = self.captions.is_some() && self.args.guidance != 1.0;
-        let times = |twice: bool| if twice { 2 } else { 1 };
-        let each = self.args.steps as u64 * times(guided) * times(self.args.base.is_some());
-        ExtractionCost {
-            network_calls: n as u64 * each,
-            generated_now: drawn.now,
-            seconds: (drawn.now > 0).then(|| drawn.seconds * n as f64 / drawn.now as f64),
-        }
-    }
 }

@@ -41,7 +41,7 @@ fn folder(place: &Path, pictures: &[Vec<u8>]) -> String {
 /// Pictures of pixels that know nothing of each other.
 fn random(purpose: &str, n: u64) -> Vec<Vec<u8>> {
     let picture = |i| {
-        let mut pixels = vec![0; (SIDE * SIDE) as usize];
+        let mut pixels = vec![0_u8; (SIDE * SIDE) as usize];
         stream(0, purpose, i).fill(&mut pixels[..]);
         pixels
     };

@@ -1,0 +1,138 @@
+//! The images that are generated, batch by batch, and what they cost.
+
+use super::{ExtractOptions, IMAGES};
+use crate::audit::Sides;
+use crate::room;
+use crate::session::Session;
+use crate::stages::batches::InBatches;
+use crate::stages::sample::{Generator, Prompts, Sampling, decoded};
+use crate::stages::score::parts::{self, Folder};
+use crate::stages::text::Encoded;
+use anyhow::{Context, Result};
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_record::extraction::ExtractionCost;
+use dualmd_torch::{Device, Tensor};
+use std::time::Instant;
+
+/// What is to be generated.
+pub(super) struct Drawing<'a> {
+    pub(super) session: &'a Session,
+    pub(super) args: &'a ExtractOptions,
+    pub(super) generator: &'a Generator,
+    /// The captions of every image that is asked for; `None` of a model that is told no text.
+    pub(super) captions: Option<&'a [&'a [String]]>,
+}
+
+/// Generated images.
+pub(super) struct Drawn {
+    /// [N, C, H, W] in [-1, 1] on the CPU.
+    pub(super) images: Tensor,
+    /// How many of them this call generated.
+    now: usize,
+    /// Seconds that these took.
+    seconds: f64,
+}
+
+impl Drawn {
+    /// How many.
+    pub(super) fn count(&self) -> usize {
+        usize::try_from(self.images.size().first().copied().unwrap_or(0)).unwrap_or(0)
+    }
+}
+
+impl Drawing<'_> {
+    /// Generates the images, or those of them that no earlier call left.
+    ///
+    /// # Errors
+    /// More than the machine holds; what the model refuses; a stop that was asked for.
+    pub(super) fn images(&self, sides: &Sides) -> Result<Drawn> {
+        let (session, args, captions) = (self.session, self.args, self.captions);
+        let (model, device) = (self.generator.first(), session.engine.device);
+        let n = match captions {
+            Some(captions) => captions.len() * args.per_prompt,
+            None => args.images,
+        };
+        let shape = model
+            .sample_shape()
+            .unwrap_or_else(|| sides.members.shape().map(|d| d as i64));
+        room::check(model, n, args.batch, shape).context(
+            "--images, or --per-prompt and --captions, say how many images are generated",
+        )?;
+        let noise = initial_noise(args.seed, n, shape, device);
+        let folder = Folder::open(
+            &parts::beside(&args.out.join(IMAGES)),
+            &self.key(&noise.size()),
+        )?;
+        let in_batches = InBatches {
+            generator: self.generator,
+            noise: &noise,
+            how: Sampling {
+                sampler: args.sampler,
+                steps: args.steps,
+                order: args.order,
+                batch: args.batch,
+                seed: args.seed,
+            },
+            parts: &folder,
+        };
+        let (there, began) = (in_batches.there(), Instant::now());
+        let prompts = || -> Result<Option<Prompts>> {
+            let Some(captions) = captions else {
+                return Ok(None);
+            };
+            let encoded = Encoded::of(model, captions)?;
+            Ok(Some(Prompts {
+                condition: encoded.main(args.per_prompt),
+                nothing: encoded.nothing(),
+                guidance: args.guidance,
+            }))
+        };
+        let made = in_batches.gather(prompts, session)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let images = decoded(model, &made.f_to_device(device)?)
+            .context("what the model made cannot be turned into images")?;
+        Ok(Drawn {
+            images: images.f_to_device(Device::Cpu)?,
+            now: n.saturating_sub(there),
+            seconds,
+        })
+    }
+
+    /// The hash of all that the images depend on.
+    fn key(&self, size: &[i64]) -> String {
+        let (args, engine) = (self.args, &self.session.engine);
+        let first = |own: &&[String]| own.first().cloned();
+        let captions: Option<Vec<Option<String>>> =
+            self.captions.map(|all| all.iter().map(first).collect());
+        let of = format!(
+            "{} {} {} {:?} {} {} {} {} {} {:?} {} {}",
+            self.generator.fingerprint(),
+            engine.precision.name(),
+            args.weights,
+            size,
+            args.sampler,
+            args.steps,
+            args.order,
+            args.batch,
+            args.seed,
+            captions,
+            args.per_prompt,
+            args.guidance
+        );
+        blake3::hash(of.as_bytes()).to_hex().to_string()
+    }
+
+    /// What the images cost.
+    pub(super) fn cost(&self, drawn: &Drawn) -> ExtractionCost {
+        let n = drawn.count();
+        // With guidance the model is asked with and without the caption, and so is the base where there is one.
+        let guided = self.captions.is_some() && self.args.guidance != 1.0;
+        let times = |twice: bool| if twice { 2_u64 } else { 1 };
+        let each = self.args.steps as u64 * times(guided) * times(self.args.base.is_some());
+        ExtractionCost {
+            network_calls: n as u64 * each,
+            generated_now: drawn.now,
+            seconds: (drawn.now > 0).then(|| drawn.seconds * n as f64 / drawn.now as f64),
+        }
+    }
+}
