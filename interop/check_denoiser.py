@@ -1,20 +1,26 @@
 """Pipelines of diffusers and callables, audited through the socket. Run by crates/cli/tests/denoiser.rs.
 
     check_denoiser.py networks
+    check_denoiser.py gradients
     check_denoiser.py audits MODEL MEMBERS NONMEMBERS FOLDER
 
-`networks`: what the adapters ask of tiny random networks is what the pipelines ask of them when they draw. `audits`: a folder's
-scores are those of its pipeline as an object, as a callable and as a script; every class is audited end to end.
+`networks`: what the adapters ask of tiny random networks is what the pipelines ask of them when they draw. `gradients`: the norms of
+gradients that a server answers are those of a backward pass written down here. `audits`: a folder's scores are those of its pipeline
+as an object, as a callable and as a script; every class is audited end to end.
 """
 
 import csv
 import json
 import logging
 import shutil
+import socket
+import struct
 import sys
+import threading
 import warnings
 from pathlib import Path
 
+import safetensors.torch
 import torch
 
 warnings.filterwarnings("ignore")
@@ -30,6 +36,7 @@ from diffusers import (  # noqa: E402
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel  # noqa: E402
 
 import dualmd  # noqa: E402
+from dualmd import denoiser as server  # noqa: E402
 from dualmd.adapters import denoiser_of_pipeline  # noqa: E402
 
 WIDTH = 32
@@ -235,6 +242,133 @@ def check_networks():
         print(name, "asked as by its pipeline:", denoiser.prediction, denoiser.shape, denoiser.name)
 
 
+class Program:
+    """The program's side of the socket, written with safetensors' own functions."""
+
+    def __init__(self, denoiser):
+        self.own, other = socket.socketpair()
+        self.thread = threading.Thread(target=lambda: server._Session(denoiser, other).run(), daemon=True)
+        self.thread.start()
+
+    def ask(self, kind, tensors=None, **settings):
+        # It needs a tensor.
+        payload = safetensors.torch.save(tensors or {"nothing": torch.zeros(1)}, {"kind": kind, **settings})
+        self.own.sendall(struct.pack("<Q", len(payload)) + payload)
+        (n,) = struct.unpack("<Q", self.own.recv(8, socket.MSG_WAITALL))
+        payload = self.own.recv(n, socket.MSG_WAITALL)
+        (size,) = struct.unpack_from("<Q", payload)
+        return json.loads(payload[8 : 8 + size])["__metadata__"], safetensors.torch.load(payload)
+
+    def close(self):
+        self.own.close()
+        self.thread.join(timeout=10)
+        assert not self.thread.is_alive()
+
+
+def question(denoiser, samples, k, texts):
+    """Rows of noise at levels from everywhere, with targets and scales."""
+    torch.manual_seed(20)
+    rows = samples * k
+    x, target = torch.randn(rows, *denoiser.shape), torch.randn(rows, *denoiser.shape)
+    level = torch.rand(rows) * 0.9 + 0.05 if denoiser.prediction in ("flow", "edm") else torch.randint(0, 1000, (rows,))
+    asked = {"x": x, "level": level, "target": target, "scale": torch.rand(rows) + 0.1}
+    return asked, {"texts": json.dumps(["a red cat", "3"] * (rows // 2))} if texts else {}
+
+
+def by_hand(denoiser, network, asked, texts, samples, k, each):
+    """The norms by one backward pass for each loss, and by another one for their mean."""
+
+    def norms(rows, of):
+        network.zero_grad(set_to_none=True)
+        made = denoiser.call(asked["x"][rows], asked["level"][rows], texts[rows] if texts else None)
+        apart = (getattr(made, "sample", made) - asked["target"][rows]) * asked["scale"][rows].reshape(-1, 1, 1, 1)
+        of((apart**2).mean(dim=(1, 2, 3))).backward()
+        found = [0.0 if p.grad is None else p.grad.double().norm().item() for p in network.parameters()]
+        network.zero_grad(set_to_none=True)
+        return torch.tensor(found, dtype=torch.float64)
+
+    halves = [[], []]
+    for sample in range(samples):
+        first = sample * k
+        halves[0].append(norms(slice(first, first + k), torch.mean))
+        alone = [norms(slice(first, first + k), lambda losses, i=i: losses[i]) for i in range(k)]
+        halves[1].append(torch.stack(alone).mean(0) if each else halves[0][-1])
+    return torch.stack([torch.stack(half) for half in halves])
+
+
+def check_gradients():
+    for name, make in {**TEXTS, **IMAGES, "dit": dit}.items():
+        pipe = make()
+        extra = {"image_size": SIDE} if name.startswith("flux") else {}
+        denoiser = denoiser_of_pipeline(pipe, **extra)
+        network = getattr(pipe, "transformer", None) or pipe.unet
+        has_texts = name in TEXTS or name == "dit"
+        asked, settings = question(denoiser, 2, 3, has_texts)
+        if name == "dit":
+            settings = {"texts": json.dumps(["hound", "3", "", "1", "1", "2"])}
+        texts = json.loads(settings["texts"]) if has_texts else None
+        # What took no gradients takes none afterwards; and a question without gradients before and after is answered.
+        network.requires_grad_(False)
+        next(network.parameters()).requires_grad_(True)
+        program = Program(denoiser)
+        said, _ = program.ask("hello", version="1")
+        assert "gradient" in said["can"].split(","), said
+        assert said["parameters"] == str(sum(p.numel() for p in network.parameters())), said
+        plain = {"x": asked["x"], "level": asked["level"]}
+        before = program.ask("predict", plain, **settings)[1]["prediction"]
+        answers = {}
+        for each in ("1", "0", "1"):
+            said, answer = program.ask("gradient", asked, samples="2", each=each, **settings)
+            assert said["kind"] == "gradient", said
+            norms = answer["norms"]
+            assert norms.dtype == torch.float64 and list(norms.shape) == [2, 2, len(list(network.parameters()))], name
+            assert torch.equal(answers.setdefault(each, norms), norms), f"{name}: the same question has another answer"
+        assert torch.equal(before, program.ask("predict", plain, **settings)[1]["prediction"]), name
+        program.close()
+        assert [p.requires_grad for p in network.parameters()] == [True, *[False] * (len(list(network.parameters())) - 1)], name
+        assert all(p.grad is None for p in network.parameters()), name
+        network.requires_grad_(True)
+        for each, found in answers.items():
+            wanted = by_hand(denoiser, network, asked, texts, 2, 3, each == "1")
+            # Gradients that are zero in theory are rounding.
+            telling = wanted > 1e-5 * wanted.max()
+            apart = ((found - wanted).abs() / wanted)[telling].max().item()
+            assert apart < 1e-4, f"{name}, each {each}: {apart} apart from a backward pass"
+            assert (found[~telling] < 1e-4 * wanted.max()).all(), name
+        assert torch.equal(answers["0"][0], answers["0"][1]) and (answers["1"][0] <= answers["1"][1] * (1 + 1e-6) + 1e-12).all(), name
+        print(f"{name}: gradients of {norms.shape[2]} tensors as by hand")
+
+    torch.manual_seed(30)
+    network = torch.nn.Conv2d(3, 3, 1)
+    unused = torch.nn.Parameter(torch.zeros(2))
+    whole = torch.nn.Parameter(torch.zeros(2, dtype=torch.int64), requires_grad=False)
+    asked, _ = question(dualmd.Denoiser(network, shape=(3, 4, 4)), 2, 2, False)
+
+    def answer(call, asked=asked, samples="2", **settings):
+        program = Program(dualmd.Denoiser(call, shape=(3, 4, 4), **{"parameters": [unused, *network.parameters(), whole], **settings}))
+        said, made = program.ask("gradient", asked, samples=samples, each="1")
+        program.close()
+        return said.get("message"), made.get("norms")
+
+    _, norms = answer(lambda x, t, c: network(x))
+    assert list(norms.shape) == [2, 2, 4] and (norms[:, :, [0, 3]] == 0).all() and (norms[:, :, 1:3] > 0).all(), norms
+    half = network.to(torch.bfloat16)
+    _, coarse = answer(lambda x, t, c: half(x.bfloat16()), parameters=half.parameters())
+    assert ((coarse - norms[:, :, 1:3]).abs() < 0.05 * norms[:, :, 1:3]).all(), (coarse, norms)
+    network.float()
+    for call, settings, words in [
+        (lambda x, t, c: network(x).detach(), {}, "has no gradient by the parameters"),
+        (torch.no_grad()(lambda x, t, c: network(x)), {}, "torch.no_grad"),
+        (lambda x, t, c: network(x).detach().numpy(), {}, "answer with a tensor of torch"),
+        (lambda x, t, c: network(x)[:, :1], {}, "is of shape [2, 1, 4, 4] and must be of [2, 3, 4, 4]"),
+        (lambda x, t, c: network(x), {"samples": "3"}, "4 rows are no 3 samples"),
+        (lambda x, t, c: network(x), {"parameters": 5}, "does not know 'gradient'"),
+    ]:
+        words_of_server, made = answer(call, **settings)
+        assert made is None and words in words_of_server, words_of_server
+    print("parameters that take no part, half precision and refusals: as they should be")
+
+
 def scores(folder):
     rows = csv.DictReader(Path(folder, "scores/model.csv").open())
     return {(row["attack"], row["sample_id"]): float(row["score"]) for row in rows}
@@ -345,4 +479,4 @@ def of_classes(folder, out):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"networks": check_networks, "audits": check_audits}[sys.argv[1]](*sys.argv[2:])
+    {"networks": check_networks, "gradients": check_gradients, "audits": check_audits}[sys.argv[1]](*sys.argv[2:])

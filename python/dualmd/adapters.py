@@ -30,10 +30,6 @@ def _unit(images: Any) -> Any:
     return importlib.import_module("torch").from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
 
 
-def _count(*networks: Any) -> int:
-    return sum(p.numel() for network in networks for p in network.parameters())
-
-
 def _name(pipe: Any) -> str:
     """The class, with where it was loaded from."""
     place = str(getattr(getattr(pipe, "config", None), "_name_or_path", "") or getattr(pipe, "name_or_path", "") or "")
@@ -51,7 +47,7 @@ def _of(pipe: Any, network: Any) -> dict[str, Any]:
         "schedule": scheduler,
         "prediction": prediction_of(scheduler) or "eps",
         "name": _name(pipe),
-        "parameters": _count(network),
+        "parameters": network.parameters(),
         "device": pipe.device,
         "clip": float(config.get("clip_sample_range", 1.0)) if clips else None,
     }
@@ -108,12 +104,14 @@ class _Embedded:
 
     def __call__(self, texts: list[str] | None, n: int) -> list[Any]:
         """Tensors [n, ...]; without texts those of the empty one."""
+        torch = importlib.import_module("torch")
         texts = [""] * n if texts is None else texts
-        for text in dict.fromkeys(texts):
-            if text not in self.known:
-                self.known[text] = self.encode([text])
-        stack = importlib.import_module("torch").cat
-        return [stack(rows) for rows in zip(*(self.known[text] for text in texts))]
+        # Kept for questions to come: without the graph of the one that came first, which may ask for gradients.
+        with torch.no_grad():
+            for text in dict.fromkeys(texts):
+                if text not in self.known:
+                    self.known[text] = self.encode([text])
+        return [torch.cat(rows) for rows in zip(*(self.known[text] for text in texts))]
 
 
 def _autoencoder(vae: Any) -> dict[str, Any]:

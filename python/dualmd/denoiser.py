@@ -24,7 +24,7 @@ import tempfile
 import threading
 import traceback
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,9 @@ class Denoiser:
     """Whether `call` looks at texts: then every image needs a caption, and c is None or a list."""
     clip: float | None = None
     """Drawing by DDIM clips the predicted image to [-clip, clip]."""
-    parameters: int | None = None
-    """How many the network has, for the report."""
+    parameters: int | Iterable[Any] | None = None
+    """`network.parameters()` of the torch module in `call`: then attacks on gradients (gsa1, gsa2) run as well, by torch.autograd, and for
+    them `call` must not detach its answer. Or how many parameters the network has, for the report alone."""
     device: Any = None
     """Where torch tensors are put before `call` sees them."""
     arrays: str | None = None
@@ -98,6 +99,28 @@ class Denoiser:
         for what in (self.shape, self.image_shape):
             if what is not None and (len(what) != 3 or not all(int(side) > 0 for side in what)):
                 raise ValueError(f"shape {tuple(what)} must be (channels, height, width), as in (3, 32, 32)")
+        if isinstance(self.parameters, Iterable):
+            # An iterator of them is used up by the first look.
+            self.parameters = tuple(self.parameters)
+            if not self.parameters:
+                raise ValueError("parameters is empty: give network.parameters() anew (an iterator of them is good for one use), or leave it out")
+            for one in self.parameters:
+                if not all(hasattr(one, name) for name in ("numel", "requires_grad_", "is_floating_point")):
+                    raise TypeError(f"parameters holds a {type(one).__name__}: give network.parameters(), or how many there are")
+            if self.arrays == "numpy":
+                raise ValueError("gradients go through torch: with arrays='numpy' give parameters as the number of them, or leave it out")
+
+    @property
+    def weights(self) -> tuple[Any, ...] | None:
+        """The parameters by which it can be differentiated; None where they were not given."""
+        return self.parameters if isinstance(self.parameters, tuple) else None
+
+    @property
+    def parameter_count(self) -> int | None:
+        """How many scalar parameters the network has, where that is known."""
+        if self.weights is not None:
+            return sum(int(one.numel()) for one in self.weights)
+        return int(self.parameters) if self.parameters is not None and not isinstance(self.parameters, Iterable) else None
 
 
 def prediction_of(schedule: Any) -> str | None:
@@ -236,6 +259,72 @@ class _Torch:
         data._tensor = made
         return list(made.shape), memoryview(data).cast("B")
 
+    def norms(self, weights: Sequence[Any], losses: Callable[[int], Any], samples: int, each: bool) -> list[list[list[float]]]:
+        """[2, samples, P]: for each sample the L2 norm of the gradient of its mean loss by each of the weights; and the mean of the norms
+        of the gradients of its losses, where `each` one is asked for. `losses`: the losses [K] of a sample, by its number."""
+        torch = self.torch
+        # What can have no gradient (whole numbers, as of quantised layers) takes no part.
+        taking = [one for one in weights if one.is_floating_point() or one.is_complex()]
+        before = [one.requires_grad for one in taking]
+        of_mean: list[list[float]] = []
+        mean_of: list[list[float]] = []
+
+        def backward(loss: Any, keep: bool) -> list[Any]:
+            if not loss.requires_grad:
+                raise RuntimeError(
+                    "the answer has no gradient by the parameters: the callable must compute with the network whose parameters were given, and "
+                    "neither detach its answer nor work under torch.no_grad"
+                )
+            made: list[Any] = list(torch.autograd.grad(loss, taking, retain_graph=keep, allow_unused=True))
+            return made
+
+        def lengths(gradients: Sequence[Any]) -> list[float]:
+            squares = {index: self._squares(one) for index, one in enumerate(gradients) if one is not None}
+            roots = torch.stack(list(squares.values())).sqrt().tolist() if squares else []
+            found = dict(zip(squares, roots))
+            own = iter([found.get(index, 0.0) for index in range(len(gradients))])
+            # At the places of the weights.
+            return [next(own) if one.is_floating_point() or one.is_complex() else 0.0 for one in weights]
+
+        try:
+            for one in taking:
+                one.requires_grad_(True)
+            for sample in range(samples):
+                with torch.enable_grad():
+                    of_sample = losses(sample)
+                    k = len(of_sample)
+                    if not each:
+                        of_mean.append(lengths(backward(of_sample.mean(), False)))
+                        mean_of.append(of_mean[-1])
+                        continue
+                    sums: list[Any] = [None] * len(taking)
+                    total = [0.0] * len(weights)
+                    for row in range(k):
+                        gradients = backward(of_sample[row], row + 1 < k)
+                        total = [a + b / k for a, b in zip(total, lengths(gradients))]
+                        sums = [self._added(a, b) for a, b in zip(sums, gradients)]
+                    of_mean.append([length / k for length in lengths(sums)])
+                    mean_of.append(total)
+        finally:
+            for one, took in zip(taking, before):
+                one.requires_grad_(took)
+        return [of_mean, mean_of]
+
+    def _squares(self, gradient: Any) -> Any:
+        """The sum of squares, f64. Apple's GPUs have none: there on the CPU."""
+        gradient = gradient.detach()
+        if gradient.device.type == "mps":
+            gradient = gradient.cpu()
+        return gradient.abs().to(self.torch.float64).square().sum().cpu()
+
+    def _added(self, a: Any, b: Any) -> Any:
+        """The sum of two gradients, either of which may be none, in f32 at least."""
+        if b is None:
+            return a
+        b = b.detach()
+        b = b.to(self.torch.promote_types(b.dtype, self.torch.float32))
+        return b if a is None else a + b
+
 
 class _Numpy:
     """Arrays of numpy."""
@@ -271,6 +360,11 @@ def _arrays(denoiser: Denoiser) -> _Torch | _Numpy:
         except ImportError:
             continue
     raise RuntimeError(f"a denoiser is asked with {wanted or 'torch or numpy'} arrays, and this environment has none: install one of them")
+
+
+def _value(made: Any) -> Any:
+    """What a callable answers: a tensor or array, or what is in `.sample` of an object of diffusers."""
+    return made if hasattr(made, "shape") else getattr(made, "sample", made)
 
 
 class _Session:
@@ -318,14 +412,44 @@ class _Session:
             decode, latents = one.decode, self.arrays.of(asked, "x")
             shape = [len(latents), *map(int, one.image_shape or one.shape)]
             return {}, {"images": self.made(lambda: decode(latents), shape, "what was decoded")}
+        if asked.kind == "gradient" and one.weights is not None and isinstance(self.arrays, _Torch):
+            return {}, {"norms": self.norms(self.arrays, one.weights, asked)}
         raise ProtocolError(f"this server does not know {asked.kind!r}")
+
+    def norms(self, arrays: _Torch, weights: Sequence[Any], asked: _Message) -> tuple[str, list[int], memoryview]:
+        """Norms of the gradients of mean (scale (answer - target))^2, [2, B, P], for B samples of K rows each."""
+        x, level, target, scale = (arrays.of(asked, name) for name in ("x", "level", "target", "scale"))
+        texts = json.loads(asked.settings["texts"]) if "texts" in asked.settings else None
+        samples, each = int(asked.settings["samples"]), asked.settings["each"] == "1"
+        if samples < 1 or len(x) == 0 or len(x) % samples:
+            raise ProtocolError(f"{len(x)} rows are no {samples} samples of equally many each")
+        if x.shape != target.shape or scale.shape != level.shape or level.shape != x.shape[:1]:
+            raise ProtocolError("x and target, and level and scale, must be of one shape")
+        k = len(x) // samples
+
+        def losses(sample: int) -> Any:
+            rows = slice(sample * k, (sample + 1) * k)
+            made = _value(self.denoiser.call(x[rows], level[rows], texts[rows] if texts is not None else None))
+            wanted = target[rows]
+            if list(made.shape) != list(wanted.shape):
+                raise ValueError(f"the denoiser's answer is of shape {list(made.shape)} and must be of {list(wanted.shape)}")
+            if not isinstance(made, arrays.torch.Tensor):
+                raise TypeError(f"the denoiser's answer is a {type(made).__name__}, by which nothing can be differentiated: answer with a tensor of torch")
+            apart = (made.to(arrays.torch.float32) - wanted.to(made.device)).flatten(1)
+            return apart.mul(scale[rows].to(made.device).unsqueeze(1)).square().mean(1)
+
+        found = arrays.norms(weights, losses, samples, each)
+        data = array("d", (value for half in found for row in half for value in row))
+        if sys.byteorder == "big":
+            data.byteswap()
+        return "F64", [2, samples, len(weights)], memoryview(data).cast("B")
 
     def made(self, work: Callable[[], Any], shape: list[int], what: str) -> tuple[str, list[int], memoryview]:
         """What `work` gives as f32, if it is of this shape."""
         assert self.arrays is not None
         with self.arrays.quietly():
             made = work()
-        own, data = self.arrays.data(getattr(made, "sample", made) if not hasattr(made, "shape") else made)
+        own, data = self.arrays.data(_value(made))
         if own != shape:
             raise ValueError(f"{what} is of shape {own} and must be of {shape}")
         return "F32", own, data
@@ -334,6 +458,7 @@ class _Session:
         one = self.denoiser
         abilities = [name for name in ("generate", "encode", "decode") if getattr(one, name) is not None]
         abilities += ["texts"] if one.texts else []
+        abilities += ["gradient"] if one.weights is not None else []
         settings = {
             "version": str(VERSION),
             "shape": ",".join(str(int(side)) for side in one.shape),
@@ -342,9 +467,8 @@ class _Session:
         }
         if one.image_shape is not None:
             settings["image_shape"] = ",".join(str(int(side)) for side in one.image_shape)
-        for name in ("name", "fingerprint", "clip", "parameters"):
-            if getattr(one, name) is not None:
-                settings[name] = str(getattr(one, name))
+        own = {"name": one.name, "fingerprint": one.fingerprint, "clip": one.clip, "parameters": one.parameter_count}
+        settings.update({name: str(value) for name, value in own.items() if value is not None})
         table = table_of(one.schedule)
         if table is None:
             return settings, {}

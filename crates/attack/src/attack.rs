@@ -1,6 +1,7 @@
 //! What an attack is.
 
 use crate::{Batch, Result};
+use dualmd_diffusion::Denoiser;
 use dualmd_torch::Tensor;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -85,6 +86,15 @@ pub trait Learned: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// What the engine refuses, or features that are not finite.
     fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule>;
+
+    /// Whether what is learnt on `shadow` holds for `target`: the features mean the same of both.
+    ///
+    /// # Errors
+    /// Why they do not.
+    fn teaches(&self, target: &dyn Denoiser, shadow: &dyn Denoiser) -> Result<()> {
+        let _ = (target, shadow);
+        Ok(())
+    }
 }
 
 /// An attack of either kind.

@@ -73,7 +73,8 @@ pub enum AttackError {
     NotKept(String),
     /// An attack on gradients was run on a model that has no parameters to differentiate by.
     #[error(
-        "this attack needs the gradients of the model's parameters, which this model does not offer (one that is asked in another process          keeps its weights to itself: audit its folder)"
+        "this attack needs the gradients of the model's parameters, which this model does not offer (one that is asked in another process \
+         keeps its weights to itself, unless its server can `gradient`: in Python give parameters=model.parameters(), or audit its folder)"
     )]
     NoGradients,
     /// The same attack twice in one run: their rows in a score file could not be told apart.

@@ -7,7 +7,8 @@
 //! parameter tensor j is |d/dw_j mean_t L_t| (GSA1) or mean_t |d/dw_j L_t| (GSA2); score = log-odds of a logistic regression
 //! on the logarithms of these norms, trained on known samples.
 //!
-//! *Threat model*: holds the weights, and knows for a part of the images whether this model was trained on them.
+//! *Threat model*: holds the weights (or is told the norms by whoever holds them, [`Denoiser::gradient_norms`]), and knows for a part
+//! of the images whether this model was trained on them.
 //!
 //! *Queries per sample*: K (10) forward passes, and 1 (GSA1) or 10 (GSA2) backward. GSA2's gradients have GSA1's as their
 //! mean: together they cost no more than GSA2.
@@ -26,6 +27,7 @@
 
 use crate::batch::Product;
 use crate::{Access, AttackError, AttackInfo, Batch, Learned, Result, Rule, logistic};
+use dualmd_diffusion::{Denoiser, GradientQuestion, Gradients};
 use dualmd_torch::{Kind, Tensor, tch};
 use serde_json::json;
 
@@ -67,51 +69,9 @@ impl Default for Gsa2 {
     }
 }
 
-/// Gradients are taken for all parameters or for none.
-struct WithGradients(Vec<(Tensor, bool)>);
-
-impl WithGradients {
-    fn of(parameters: Vec<Tensor>) -> Result<Self> {
-        let before = parameters
-            .into_iter()
-            .map(|p| {
-                let before = p.requires_grad();
-                Ok((p.f_set_requires_grad(true)?, before))
-            })
-            .collect::<Result<_>>()?;
-        Ok(Self(before))
-    }
-
-    fn tensors(&self) -> Vec<&Tensor> {
-        self.0.iter().map(|(p, _)| p).collect()
-    }
-}
-
-impl Drop for WithGradients {
-    fn drop(&mut self) {
-        for (parameter, before) in &self.0 {
-            let _ = parameter.f_set_requires_grad(*before);
-        }
-    }
-}
-
-/// The L2 norm of each tensor, f64.
-fn norms(gradients: &[Tensor]) -> Result<Vec<f64>> {
-    gradients
-        .iter()
-        .map(|g| {
-            // A parameter that takes no part in the answer has no gradient.
-            if !g.defined() {
-                return Ok(0.0);
-            }
-            let squares = g.f_to_kind(Kind::Double)?.f_square()?.f_sum(Kind::Double)?;
-            Ok(squares.double_value(&[]).sqrt())
-        })
-        .collect()
-}
-
 /// Norms of the gradients per sample and parameter tensor, [2, B, P] f64: of the mean loss, and the mean over timesteps.
-/// Without `each` (one backward pass per sample in place of one per timestep) the second half is the first.
+/// Without `each` (one backward pass per sample in place of one per timestep) the second half is the first. A model that shows
+/// its weights is differentiated here; one that does not is asked for the norms, sample by sample, so that no answer takes long.
 fn gradient_norms(batch: &mut Batch<'_>, timesteps: &[i64], each: bool) -> Result<Tensor> {
     if timesteps.is_empty() {
         return Err(AttackError::Parameter {
@@ -122,17 +82,15 @@ fn gradient_norms(batch: &mut Batch<'_>, timesteps: &[i64], each: bool) -> Resul
     for &t in timesteps {
         batch.check_timestep(t)?;
     }
-    let parameters = batch
-        .target()
-        .weights()
-        .filter(|p| !p.is_empty())
-        .ok_or(AttackError::NoGradients)?;
-    let with = WithGradients::of(parameters)?;
+    let target = batch.target();
+    let parameters = target.weights().filter(|p| !p.is_empty());
+    let own = parameters.map(Gradients::by).transpose()?;
     let (rows, k) = (batch.ids().len(), timesteps.len());
     let t = Tensor::from_slice(timesteps).to_device(batch.x().device());
     // Draw k belongs to the k-th timestep.
     let draws = (0..k).map(|k| batch.draw(k)).collect::<Result<Vec<_>>>()?;
-    let (mut of_mean, mut mean_of) = (Vec::new(), Vec::new());
+    let (mut all_of_mean, mut all_mean_of) = (Vec::new(), Vec::new());
+    let mut tensors = None;
     for row in 0..rows as i64 {
         let x = batch.x().f_narrow(0, row, 1)?;
         let noise = draws
@@ -150,52 +108,77 @@ fn gradient_norms(batch: &mut Batch<'_>, timesteps: &[i64], each: bool) -> Resul
             .collect::<Result<Vec<_>>>()?;
         let x_t = Tensor::f_cat(&x_t, 0)?;
         let condition = batch.condition_of_row(row, k as i64)?;
-        let losses = tch::with_grad(|| -> Result<Tensor> {
-            let eps = batch.target().predict_noise(&x_t, &t, condition.as_ref())?;
-            let residual = &noise - eps;
-            Ok(residual.f_square()?.f_flatten(1, -1)?.f_mean_dim(
-                [1i64].as_slice(),
-                false,
-                Kind::Float,
-            )?)
-        })?;
-        let backward = |loss: &Tensor, keep: bool| {
-            Tensor::f_run_backward(&[loss], &with.tensors(), keep, false)
-        };
-        if !each {
-            of_mean.extend(norms(&backward(&losses.f_mean(Kind::Float)?, false)?)?);
-            continue;
-        }
-        let mut sum: Option<Vec<Tensor>> = None;
-        let mut total = vec![0.0; with.0.len()];
-        for i in 0..k {
-            let gradients = backward(&losses.f_select(0, i as i64)?, i + 1 < k)?;
-            for (total, norm) in total.iter_mut().zip(norms(&gradients)?) {
-                *total += norm / k as f64;
+        let [of_mean, mean_of] = match &own {
+            Some(own) => {
+                let losses = tch::with_grad(|| -> Result<Tensor> {
+                    let eps = target.predict_noise(&x_t, &t, condition.as_ref())?;
+                    let residual = &noise - eps;
+                    Ok(residual.f_square()?.f_flatten(1, -1)?.f_mean_dim(
+                        [1i64].as_slice(),
+                        false,
+                        Kind::Float,
+                    )?)
+                })?;
+                own.norms(&losses, each)?
             }
-            sum = Some(match sum {
-                None => gradients,
-                Some(sum) => sum
-                    .into_iter()
-                    .zip(gradients)
-                    .map(|(a, b)| if a.defined() && b.defined() { a + b } else { a })
-                    .collect(),
-            });
+            None => asked(
+                target,
+                &GradientQuestion {
+                    x_t: &x_t,
+                    t: &t,
+                    noise: &noise,
+                    condition: condition.as_ref(),
+                    samples: 1,
+                    each,
+                },
+            )?,
+        };
+        let p = *tensors.get_or_insert(of_mean.len());
+        if [of_mean.len(), mean_of.len()] != [p, p] {
+            return Err(AttackError::Samples(format!(
+                "the model gave gradients of {} parameter tensors, and for another sample of {p}: they may not change",
+                of_mean.len()
+            )));
         }
-        of_mean.extend(
-            norms(&sum.unwrap_or_default())?
-                .into_iter()
-                .map(|n| n / k as f64),
-        );
-        mean_of.extend(total);
-    }
-    if !each {
-        mean_of.clone_from(&of_mean);
+        all_of_mean.extend(of_mean);
+        all_mean_of.extend(mean_of);
     }
     batch.count(k as u64);
-    let p = with.0.len() as i64;
-    of_mean.extend(mean_of);
-    Ok(Tensor::from_slice(&of_mean).f_view([2, rows as i64, p])?)
+    let p = tensors.unwrap_or(0) as i64;
+    all_of_mean.extend(all_mean_of);
+    Ok(Tensor::from_slice(&all_of_mean).f_view([2, rows as i64, p])?)
+}
+
+/// The norms that a model gives of its own accord, for the one sample of the question.
+fn asked(target: &dyn Denoiser, question: &GradientQuestion<'_>) -> Result<[Vec<f64>; 2]> {
+    let norms = target
+        .gradient_norms(question)
+        .ok_or(AttackError::NoGradients)??;
+    if norms.size().get(..2) != Some(&[2, 1]) {
+        return Err(AttackError::Samples(format!(
+            "the model gave norms of gradients of shape {:?} for one sample: they must be of [2, 1, P]",
+            norms.size()
+        )));
+    }
+    let half = |which: i64| -> Result<Vec<f64>> {
+        let norms = norms.f_select(0, which)?.f_flatten(0, -1)?;
+        Ok(Vec::<f64>::try_from(&norms)?)
+    };
+    Ok([half(0)?, half(1)?])
+}
+
+/// What is learnt on a shadow model is learnt of its parameter tensors by their places, and only two models that show their weights,
+/// or two that do not, are known to name them in one order.
+fn in_one_order(target: &dyn Denoiser, shadow: &dyn Denoiser) -> Result<()> {
+    match target.weights().is_some() == shadow.weights().is_some() {
+        true => Ok(()),
+        false => Err(AttackError::Parameter {
+            attack: "gsa",
+            reason: "the model or its shadow is asked in another process and the other is not, so their layers may come in another order: \
+                     audit both as folders, or leave out +shadow"
+                .into(),
+        }),
+    }
 }
 
 /// ln of the norms; the smallest number stands for a gradient of exactly 0.
@@ -265,6 +248,10 @@ impl Learned for Gsa1 {
     fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
         learn("gsa1", features, member, seed)
     }
+
+    fn teaches(&self, target: &dyn Denoiser, shadow: &dyn Denoiser) -> Result<()> {
+        in_one_order(target, shadow)
+    }
 }
 
 impl Learned for Gsa2 {
@@ -290,6 +277,10 @@ impl Learned for Gsa2 {
 
     fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
         learn("gsa2", features, member, seed)
+    }
+
+    fn teaches(&self, target: &dyn Denoiser, shadow: &dyn Denoiser) -> Result<()> {
+        in_one_order(target, shadow)
     }
 }
 

@@ -181,10 +181,13 @@ impl<'a, 'o> Pass<'a, 'o> {
                             .map(|scores| Tensor::from_slice(&scores))
                     }
                     Method::Learned(_) if options.known.is_none() => Err(AttackError::NothingKnown),
-                    Method::Shadowed(_) if options.shadow.is_none() => Err(AttackError::NoShadow),
-                    Method::Learned(attack) | Method::Shadowed(attack) => {
-                        look(attack.as_ref(), batch)
-                    }
+                    Method::Learned(attack) => look(attack.as_ref(), batch),
+                    Method::Shadowed(attack) => match &options.shadow {
+                        Some(shadow) => attack
+                            .teaches(model.0, shadow.denoiser)
+                            .and_then(|()| look(attack.as_ref(), batch)),
+                        None => Err(AttackError::NoShadow),
+                    },
                 };
                 let (seconds, calls) = (start.elapsed().as_secs_f64(), batch.calls().made - before);
                 match outcome {

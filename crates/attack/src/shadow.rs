@@ -17,6 +17,7 @@
 //! order is right.
 
 use crate::{AttackInfo, Batch, Learned, Result, Rule};
+use dualmd_diffusion::Denoiser;
 use dualmd_names::Variant;
 use dualmd_torch::Tensor;
 use serde_json::json;
@@ -50,5 +51,9 @@ impl Learned for Shadowed {
 
     fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
         self.0.learn(features, member, seed)
+    }
+
+    fn teaches(&self, target: &dyn Denoiser, shadow: &dyn Denoiser) -> Result<()> {
+        self.0.teaches(target, shadow)
     }
 }

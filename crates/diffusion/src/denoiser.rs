@@ -19,6 +19,24 @@ pub struct StepInfo<'a> {
     pub images: &'a [u64],
 }
 
+/// A question about the gradients of the loss of single samples. The loss of a row is mean (eps - eps(x_t, t, c))^2, over channels and
+/// pixels; each sample has K rows, the samples stand one after the other.
+#[derive(Debug, Clone, Copy)]
+pub struct GradientQuestion<'a> {
+    /// Noisy images, [B K, C, H, W] f32.
+    pub x_t: &'a Tensor,
+    /// Their timesteps, [B K] i64.
+    pub t: &'a Tensor,
+    /// The noise eps in them, shaped as `x_t`.
+    pub noise: &'a Tensor,
+    /// What the model is told of each row.
+    pub condition: Option<&'a Condition>,
+    /// B.
+    pub samples: usize,
+    /// Whether the gradient of each row is asked for, K backward passes for a sample, or that of a sample's mean loss alone, one pass.
+    pub each: bool,
+}
+
 /// A trained noise predictor eps(x_t, t, c): all that samplers and attacks may ask of a model.
 pub trait Denoiser {
     /// `x_t`: [B, C, H, W] f32, in [-1, 1] at the clean end; `t`: \[B\] i64 in 0..T. Returns [B, C, H, W] f32.
@@ -53,6 +71,18 @@ pub trait Denoiser {
     fn weights(&self) -> Option<Vec<Tensor>> {
         None
     }
+
+    /// Norms of the loss's gradients, for a model that keeps its weights to itself and differentiates elsewhere: [2, B, P] f64, for each
+    /// sample and each of P parameter tensors the L2 norm of the gradient of the sample's mean loss; and the mean over its K rows of
+    /// the norm of each row's gradient (without `each` the first again). P and the order are the same in every answer. `None` of a
+    /// model that does not offer it; whoever has [`Denoiser::weights`] need not.
+    ///
+    /// # Errors
+    /// Inside of `Some`: as [`Denoiser::predict_noise`], and what the model could not differentiate.
+    fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
+        let _ = question;
+        None
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for &D {
@@ -78,6 +108,10 @@ impl<D: Denoiser + ?Sized> Denoiser for &D {
     fn weights(&self) -> Option<Vec<Tensor>> {
         (**self).weights()
     }
+
+    fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
+        (**self).gradient_norms(question)
+    }
 }
 
 impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
@@ -102,5 +136,9 @@ impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
 
     fn weights(&self) -> Option<Vec<Tensor>> {
         (**self).weights()
+    }
+
+    fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
+        (**self).gradient_norms(question)
     }
 }

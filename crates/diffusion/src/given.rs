@@ -1,7 +1,7 @@
 //! A denoiser of the caller's own as a model.
 
 use crate::model::{Asked, Foreign};
-use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result};
+use crate::{Condition, Denoiser, DiffusionError, GradientQuestion, NoiseSchedule, Result};
 use dualmd_torch::Tensor;
 
 /// A denoiser of this process that is attacked as a model: an oracle, or whatever a program brings. It is told no text, and sees
@@ -51,6 +51,10 @@ impl Denoiser for Given {
 
     fn weights(&self) -> Option<Vec<Tensor>> {
         self.denoiser.weights()
+    }
+
+    fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
+        self.denoiser.gradient_norms(question)
     }
 }
 

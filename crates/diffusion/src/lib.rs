@@ -1,6 +1,7 @@
 //! Diffusion models: noise schedules, denoisers, samplers and pipeline folders. No training, no attacks.
 //!
 //! * [`denoiser`]: the one interface everything turns on, [`Denoiser`].
+//! * [`gradients`]: norms of the gradients of losses, for attacks and for servers of models.
 //! * [`schedule`]: the noise schedule (0-based timesteps, f64 tables).
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
@@ -34,6 +35,7 @@ pub mod contrast;
 pub mod denoiser;
 pub mod dual;
 mod given;
+pub mod gradients;
 mod index;
 mod json;
 pub mod latent;
@@ -54,9 +56,10 @@ pub mod vae;
 pub use checkpointing::{Keep, Pass};
 pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use contrast::Contrasted;
-pub use denoiser::{Condition, Denoiser, StepInfo};
+pub use denoiser::{Condition, Denoiser, GradientQuestion, StepInfo};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use given::Given;
+pub use gradients::Gradients;
 pub use index::{network_folder, scheduler_file};
 pub use json::read_json;
 pub use latent::TextToImage;

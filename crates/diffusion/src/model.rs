@@ -4,8 +4,8 @@ use crate::index::{Index, Kind};
 use crate::latent::files::file_error;
 use crate::pipeline::WeightSet;
 use crate::{
-    Condition, Denoiser, DiffusionError, NoiseSchedule, Pipeline, Result, TextToImage,
-    latent::Parts,
+    Condition, Denoiser, DiffusionError, GradientQuestion, NoiseSchedule, Pipeline, Result,
+    TextToImage, latent::Parts,
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};
@@ -341,6 +341,13 @@ impl Denoiser for Model {
             Self::Unconditional(p) => p.weights(),
             Self::TextToImage(t) => t.weights(),
             Self::Foreign(f) => f.weights(),
+        }
+    }
+
+    fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
+        match self {
+            Self::Unconditional(_) | Self::TextToImage(_) => None,
+            Self::Foreign(f) => f.gradient_norms(question),
         }
     }
 }

@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     schedule: None,
                     predict: Box::new(|x, _| Ok(x.shallow_clone())),
                     generate: None,
+                    weights: None,
                 };
                 let served = listener.accept().map(|(stream, _)| serve(stream, &model));
                 if !matches!(served, Ok(Ok(()))) {

@@ -2,19 +2,25 @@
 
 use crate::hello::{self, Hello};
 use crate::levels::Question;
+use crate::message::Message;
 use crate::server::{Place, Server};
 use crate::{Prediction, RemoteError, Result, VERSION};
 use dualmd_data::stream;
-use dualmd_diffusion::{Asked, Condition, Denoiser, DiffusionError, Foreign, NoiseSchedule};
+use dualmd_diffusion::{
+    Asked, Condition, Denoiser, DiffusionError, Foreign, GradientQuestion, NoiseSchedule,
+};
 use dualmd_torch::{Device, Kind, Tensor, noise};
 use rand::Rng as _;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Bytes of an f32.
 const BYTES: u64 = 4;
+/// Most parameter tensors of a network, of each of which an answer to `gradient` has two numbers for a sample. The largest have some
+/// thousands.
+const MOST_PARAMETER_TENSORS: u64 = 1 << 16;
 
 /// A model that is asked over a socket. What it answers becomes eps at DDPM's levels ([`crate::levels`]).
 #[derive(Debug)]
@@ -23,6 +29,8 @@ pub struct RemoteDenoiser {
     place: String,
     fingerprint: String,
     texts: Mutex<Texts>,
+    /// Of how many parameter tensors its first answer to `gradient` was.
+    parameter_tensors: OnceLock<usize>,
     server: Mutex<Open>,
 }
 
@@ -70,6 +78,7 @@ impl RemoteDenoiser {
             place: place.shown(),
             fingerprint: String::new(),
             texts: Mutex::default(),
+            parameter_tensors: OnceLock::new(),
             server: Mutex::new(Open {
                 server,
                 buffer,
@@ -168,26 +177,8 @@ impl RemoteDenoiser {
 
     /// eps of `x_t` [B, C, H, W] f32 at `t` \[B\] i64.
     fn ask(&self, x_t: &Tensor, t: &Tensor, condition: Option<&Condition>) -> Result<Tensor> {
-        let hello = &self.hello;
-        let size = x_t.size();
-        let [c, h, w] = hello.shape;
-        if size.get(1..) != Some(&[c, h, w]) {
-            return Err(RemoteError::Diffusion(DiffusionError::Shape {
-                what: "images for the denoiser",
-                expected: format!("[B, {c}, {h}, {w}], the shape that its hello names"),
-                got: size,
-            }));
-        }
-        let question = Question::new(hello.prediction, &hello.schedule, x_t, t)?;
-        let bytes = question.x.numel() as u64 * BYTES;
-        let mut settings = Vec::new();
-        // Models of images alone do not look at a condition.
-        if let Some(condition) = condition.filter(|_| hello.can.texts) {
-            settings.push((
-                "texts",
-                self.told(condition, size.first().copied().unwrap_or(0))?,
-            ));
-        }
+        let (question, settings) = self.question(x_t, t, condition)?;
+        let (size, bytes) = (x_t.size(), question.x.numel() as u64 * BYTES);
         let answer = self.answer(
             "predict",
             &settings,
@@ -196,6 +187,111 @@ impl RemoteDenoiser {
             ("prediction", &size),
         )?;
         question.noise(answer.f_to_device(x_t.device())?)
+    }
+
+    /// What the network is asked of `x_t` at `t`, and the settings of the question.
+    fn question(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<(Question, Vec<(&'static str, String)>)> {
+        let hello = &self.hello;
+        let size = x_t.size();
+        let [c, h, w] = hello.shape;
+        let (Some(&rows), true) = (size.first(), size.get(1..) == Some(&[c, h, w])) else {
+            return Err(RemoteError::Diffusion(DiffusionError::Shape {
+                what: "images for the denoiser",
+                expected: format!("[B, {c}, {h}, {w}], the shape that its hello names"),
+                got: size,
+            }));
+        };
+        let question = Question::new(hello.prediction, &hello.schedule, x_t, t)?;
+        let mut settings = Vec::new();
+        // Models of images alone do not look at a condition.
+        if let Some(condition) = condition.filter(|_| hello.can.texts) {
+            settings.push(("texts", self.told(condition, rows)?));
+        }
+        Ok((question, settings))
+    }
+
+    /// Norms of gradients, [2, B, P] f64: [`Denoiser::gradient_norms`].
+    fn differentiated(&self, asked: &GradientQuestion<'_>) -> Result<Tensor> {
+        let (question, mut settings) = self.question(asked.x_t, asked.t, asked.condition)?;
+        let (rows, samples) = (question.level.numel(), asked.samples);
+        let whole = samples > 0 && rows > 0 && rows % samples == 0;
+        if !whole || asked.x_t.size().first() != Some(&(rows as i64)) {
+            return Err(RemoteError::Diffusion(DiffusionError::Shape {
+                what: "rows whose gradients are asked for",
+                expected: format!(
+                    "as many timesteps, and the same number for each of {samples} samples"
+                ),
+                got: asked.x_t.size(),
+            }));
+        }
+        if asked.noise.size() != asked.x_t.size() {
+            return Err(RemoteError::Diffusion(DiffusionError::Shape {
+                what: "noise whose gradients are asked for",
+                expected: format!("{:?}, as the noisy images", asked.x_t.size()),
+                got: asked.noise.size(),
+            }));
+        }
+        let (target, scale) = question.aim(asked.noise)?;
+        settings.push(("samples", samples.to_string()));
+        settings.push(("each", u8::from(asked.each).to_string()));
+        let tensors = [
+            ("level", &question.level),
+            ("scale", &scale),
+            ("target", &target),
+            ("x", &question.x),
+        ];
+        // Two halves of f64, twice as long as an f32.
+        let bytes = 2 * samples as u64 * MOST_PARAMETER_TENSORS * 2 * BYTES;
+        self.asked("gradient", &settings, &tensors, bytes, |answer| {
+            self.norms(answer, samples)
+        })
+    }
+
+    /// The norms in an answer to `gradient`, if they can be norms of this model.
+    fn norms(&self, answer: &Message<'_>, samples: usize) -> Result<Tensor> {
+        let wrong = |reason| RemoteError::Answer {
+            asked: "gradient".into(),
+            reason,
+        };
+        let right =
+            format!("[2, {samples}, P], P the number of the parameter tensors and at least 1");
+        let p = match answer.shape_of("norms").as_deref() {
+            Some(&[2, b, p]) if b == samples && p > 0 => p,
+            Some(other) => {
+                return Err(wrong(format!(
+                    "`norms` is of shape {other:?} and must be of {right}"
+                )));
+            }
+            None => {
+                return Err(wrong(format!(
+                    "has no tensor `norms`: send one of shape {right}"
+                )));
+            }
+        };
+        let before = *self.parameter_tensors.get_or_init(|| p);
+        if p != before {
+            return Err(wrong(format!(
+                "`norms` is of {p} parameter tensors, and an earlier answer was of {before}: send those of the same tensors in the same \
+                 order each time, 0 for one that takes no part"
+            )));
+        }
+        let shape = [2, samples as i64, p as i64];
+        let norms = (answer.tensor("norms", &[Kind::Double], &shape)).map_err(wrong)?;
+        // By samples.
+        if let Some(what) = not_finite(&norms.f_transpose(0, 1)?)? {
+            return Err(wrong(what));
+        }
+        if f64::try_from(norms.f_min()?)? < 0.0 {
+            return Err(wrong(
+                "`norms` has a number below 0: send L2 norms, and not their logarithms".into(),
+            ));
+        }
+        Ok(norms)
     }
 
     /// Images to latents or back: x [B, ...] f32, each of one shape, to as many of another.
@@ -229,6 +325,28 @@ impl RemoteDenoiser {
         bytes: u64,
         (name, shape): (&str, &[i64]),
     ) -> Result<Tensor> {
+        let wrong = |reason| RemoteError::Answer {
+            asked: kind.to_owned(),
+            reason,
+        };
+        self.asked(kind, settings, tensors, bytes, |answer| {
+            let tensor = answer.tensor(name, &[Kind::Float], shape).map_err(wrong)?;
+            match not_finite(&tensor)? {
+                Some(what) => Err(wrong(what)),
+                None => Ok(tensor),
+            }
+        })
+    }
+
+    /// What `read` makes of the answer to a question. `bytes`: of the tensors of the longest right one.
+    fn asked<T>(
+        &self,
+        kind: &str,
+        settings: &[(&str, String)],
+        tensors: &[(&str, &Tensor)],
+        bytes: u64,
+        read: impl FnOnce(&Message<'_>) -> Result<T>,
+    ) -> Result<T> {
         let mut asked = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         let Open {
             server,
@@ -238,10 +356,6 @@ impl RemoteDenoiser {
         if let Some(why) = broken {
             return Err(RemoteError::Broken(why.clone()));
         }
-        let wrong = |reason| RemoteError::Answer {
-            asked: kind.to_owned(),
-            reason,
-        };
         let answer = match server.ask(buffer, kind, settings, tensors, bytes) {
             Ok(answer) => answer,
             // It could not do it, and can be asked the next thing.
@@ -251,11 +365,7 @@ impl RemoteDenoiser {
                 return Err(error);
             }
         };
-        let tensor = answer.tensor(name, &[Kind::Float], shape).map_err(wrong)?;
-        match not_finite(&tensor)? {
-            Some(what) => Err(wrong(what)),
-            None => Ok(tensor),
-        }
+        read(&answer)
     }
 }
 
@@ -288,6 +398,14 @@ impl Denoiser for RemoteDenoiser {
         condition: Option<&Condition>,
     ) -> dualmd_diffusion::Result<Tensor> {
         Ok(self.ask(x_t, t, condition)?)
+    }
+
+    fn gradient_norms(
+        &self,
+        question: &GradientQuestion<'_>,
+    ) -> Option<dualmd_diffusion::Result<Tensor>> {
+        let can = self.hello.can.gradient;
+        can.then(|| self.differentiated(question).map_err(DiffusionError::from))
     }
 }
 
@@ -376,6 +494,7 @@ impl Foreign for RemoteDenoiser {
             "timesteps": hello.schedule.len(),
             "schedule": schedule,
             "generates": hello.can.generate,
+            "gradients": hello.can.gradient,
             "texts": hello.can.texts,
             "protocol": VERSION,
         })

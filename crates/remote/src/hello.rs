@@ -27,6 +27,8 @@ pub struct Abilities {
     pub decode: bool,
     /// `texts`: it is told a text with each image.
     pub texts: bool,
+    /// `gradient`: it answers with the norms of the loss's gradients.
+    pub gradient: bool,
 }
 
 /// A server's description of its model.
@@ -84,6 +86,7 @@ impl Hello {
             encode: can("encode"),
             decode: can("decode"),
             texts: can("texts"),
+            gradient: can("gradient"),
         };
         if image_shape != shape && !(can.encode && (can.generate || can.decode)) {
             return Err(wrong(format!(
@@ -245,12 +248,13 @@ mod tests {
             (plain.shape, plain.prediction),
             ([3, 32, 32], Prediction::Eps)
         );
-        assert!(plain.name.is_none() && !plain.can.generate && plain.schedule.len() == 1000);
+        assert!(plain.name.is_none() && plain.schedule.len() == 1000);
+        assert!(!plain.can.generate && !plain.can.gradient);
         let more = [
             &PLAIN[..],
             &[
                 ("name", "mine"),
-                ("can", "sing, generate"),
+                ("can", "sing, generate, gradient"),
                 ("clip", "1.0"),
                 ("parameters", "5"),
             ],
@@ -259,6 +263,7 @@ mod tests {
         let more = hello(&more, Some(&table_of(&NoiseSchedule::default()))).unwrap();
         assert!(
             more.can.generate
+                && more.can.gradient
                 && more.own_schedule
                 && more.clip == Some(1.0)
                 && more.parameters == Some(5)

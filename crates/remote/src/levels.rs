@@ -10,6 +10,10 @@
 //! | flow: v = eps - x_0 along x_s = (1 - s) x_0 + s eps (Liu et al. 2022) | x_t / (a + b) | s = b / (a + b) | x_s + (1 - s) v |
 //! | EDM: D(y; sigma) = x_0 for y = x_0 + sigma eps (Karras et al. 2022) | x_t / a | sigma = b / a | (y - D) / sigma |
 //!
+//! Each eps is a multiple of the answer and one of what is asked, eps = u x + w y. So the loss mean (eps - eps^)^2 of a row, whose noise eps
+//! is known, is mean (w (y - target))^2 with target = (eps - u x) / w: a server that differentiates it needs target and |w| alone
+//! ([`Question::aim`]).
+//!
 //! The levels of a row are those of one signal-to-noise ratio. In DDPM's schedule the middle of the path, s = 1/2, is t = 258.
 //! EDM's eps divides by sigma, which is 0.01 at t = 0: an error of D grows a hundredfold there.
 
@@ -65,6 +69,8 @@ impl Prediction {
 #[derive(Debug)]
 pub struct Question {
     prediction: Prediction,
+    /// abar of each row.
+    abar: Vec<f64>,
     /// What the network sees, shaped as x_t.
     pub x: Tensor,
     /// \[B\]: t as i64; s or sigma as f32.
@@ -122,6 +128,7 @@ impl Question {
         };
         Ok(Self {
             prediction,
+            abar: each(&|abar| abar),
             x,
             level,
             a: wide(each(&a))?,
@@ -143,6 +150,41 @@ impl Question {
             Prediction::Flow => x.f_add(&answer.f_mul(&self.s.f_neg()?.f_add_scalar(1.0)?)?)?,
             Prediction::Edm => x.f_sub(&answer)?.f_div(&self.s)?,
         })
+    }
+
+    /// What a row's answer is compared with, for a server that differentiates the loss: `target` [B, C, H, W] f32 and `scale` \[B\] f32,
+    /// computed in f64, with mean (scale (answer - target))^2 = mean (`noise` - eps of the answer)^2. `noise`: eps in x_t, shaped as it.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub fn aim(&self, noise: &Tensor) -> Result<(Tensor, Tensor)> {
+        // eps = u x + w answer, as `noise` has it.
+        let of_row = |abar: &f64| -> (f64, f64) {
+            let (a, b) = (abar.sqrt(), (1.0 - abar).sqrt());
+            match self.prediction {
+                Prediction::Eps => (0.0, 1.0),
+                Prediction::V => (b, a),
+                Prediction::X0 => (1.0 / b, -a / b),
+                Prediction::Flow => (1.0, a / (a + b)),
+                Prediction::Edm => (a / b, -a / b),
+            }
+        };
+        let (u, w): (Vec<f64>, Vec<f64>) = self.abar.iter().map(of_row).unzip();
+        let column = |values: &[f64]| -> Result<Tensor> {
+            Ok(Tensor::from_slice(values)
+                .f_view([-1, 1, 1, 1])?
+                .f_to_device(noise.device())?)
+        };
+        let of_x = self.x.f_to_kind(Kind::Double)?.f_mul(&column(&u)?)?;
+        let target = noise
+            .f_to_kind(Kind::Double)?
+            .f_sub(&of_x)?
+            .f_div(&column(&w)?)?;
+        let scale: Vec<f64> = w.iter().map(|w| w.abs()).collect();
+        Ok((
+            target.f_to_kind(Kind::Float)?,
+            Tensor::from_slice(&scale).f_to_kind(Kind::Float)?,
+        ))
     }
 }
 
@@ -260,6 +302,59 @@ mod tests {
     fn exact_denoisers_of_a_memorised_set_agree_whatever_they_predict() {
         let set = Tensor::randn([5, 6], (Kind::Double, Device::Cpu)).clamp(-1.0, 1.0);
         equal_noise(&|y, sigma| of_set(y, sigma, &set));
+    }
+
+    /// The loss that a server computes is that of the noise its answer means, whatever it predicts.
+    #[test]
+    fn the_loss_of_an_answer_is_that_of_its_noise() {
+        let schedule = NoiseSchedule::default();
+        dualmd_torch::tch::manual_seed(4);
+        let timesteps = [0i64, 1, 20, 100, 258, 500, 900, 999];
+        let shape = [timesteps.len() as i64, 1, 2, 3];
+        let draw = || Tensor::randn(shape, (Kind::Double, Device::Cpu));
+        let (x_0, noise, answer) = (draw(), draw(), draw());
+        let t = Tensor::from_slice(&timesteps);
+        let (a, b) = schedule.coefficients(&t);
+        let x_t = x_0 * a + &noise * b;
+        for prediction in Prediction::ALL {
+            let question = Question::new(prediction, &schedule, &x_t, &t).unwrap();
+            let (target, scale) = question.aim(&noise).unwrap();
+            assert_eq!((target.kind(), scale.size()), (Kind::Float, vec![8]));
+            let there = (&answer - &target) * scale.view([-1, 1, 1, 1]);
+            let here = &noise - question.noise(answer.shallow_clone()).unwrap();
+            let apart = (there.abs() - here.abs()).abs() / (here.abs() + 1.0);
+            let apart = apart.max().double_value(&[]);
+            assert!(apart < 2e-5, "{}: {apart}", prediction.name());
+        }
+    }
+
+    /// The same as [`levels_by_hand`]: what is compared, and by how much.
+    #[test]
+    fn targets_and_scales_by_hand() {
+        let schedule = crate::hello::schedule_of(&[0.8, 0.64]).unwrap();
+        let one = |value: f32| Tensor::from_slice(&[value]).view([1, 1, 1, 1]);
+        // x_0 = 1 and eps = 1.
+        let (x_t, noise) = (one(1.4), one(1.0));
+        for (prediction, target, scale) in [
+            (Prediction::Eps, 1.0, 1.0),
+            (Prediction::V, 0.2, 0.8),
+            (Prediction::X0, 1.0, 0.8 / 0.6),
+            (Prediction::Flow, 0.0, 0.8 / 1.4),
+            (Prediction::Edm, 1.0, 0.8 / 0.6),
+        ] {
+            let question =
+                Question::new(prediction, &schedule, &x_t, &Tensor::from_slice(&[1i64])).unwrap();
+            let found = question.aim(&noise).unwrap();
+            let (found, by) = (
+                found.0.double_value(&[0, 0, 0, 0]),
+                found.1.double_value(&[0]),
+            );
+            assert!(
+                (found - target).abs() < 1e-6 && (by - scale).abs() < 1e-6,
+                "{}: {found}, {by}",
+                prediction.name()
+            );
+        }
     }
 
     /// field.md 1c, and a hand calculation: abar = 0.64 gives a = 0.8, b = 0.6.

@@ -186,6 +186,13 @@ impl<'a> Message<'a> {
         Some(view.shape().iter().product())
     }
 
+    /// The shape of a tensor; nothing if it has none of this name.
+    #[must_use]
+    pub fn shape_of(&self, name: &str) -> Option<Vec<usize>> {
+        let view = self.tensors.tensor(name).ok()?;
+        Some(view.shape().to_vec())
+    }
+
     /// A tensor on the CPU, if it is of one of these dtypes and of this shape. Nothing is made of one that is not.
     ///
     /// # Errors
@@ -223,13 +230,18 @@ impl<'a> Message<'a> {
         };
         let Some(kind) = kind.filter(|k| kinds.contains(k)) else {
             return Err(format!(
-                "`{name}` is of dtype {:?} and must be {}: convert it before it is sent (in torch: tensor.float())",
+                "`{name}` is of dtype {:?} and must be {}: convert it before it is sent (in torch: tensor.{}())",
                 view.dtype(),
                 kinds
                     .iter()
                     .map(|k| named(*k))
                     .collect::<Vec<_>>()
-                    .join(" or ")
+                    .join(" or "),
+                match kinds.first() {
+                    Some(Kind::Double) => "double",
+                    Some(Kind::Int64) => "long",
+                    _ => "float",
+                }
             ));
         };
         Tensor::f_from_data_size(view.data(), shape, kind).map_err(|e| e.to_string())

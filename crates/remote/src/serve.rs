@@ -1,10 +1,11 @@
-//! The other side of the socket, for a model in Rust: answers `hello`, `predict` and `generate` until `bye` or the end of the stream.
+//! The other side of the socket, for a model in Rust: answers `hello`, `predict`, `gradient` and `generate` until `bye` or the end of the
+//! stream.
 
 use crate::hello::table_of;
 use crate::message::{self, SLACK, Writer};
 use crate::{Prediction, RemoteError, Result, SOCKET, VERSION};
-use dualmd_diffusion::NoiseSchedule;
-use dualmd_torch::{Kind, Tensor};
+use dualmd_diffusion::{DiffusionError, Gradients, NoiseSchedule};
+use dualmd_torch::{Kind, Tensor, no_grad, tch};
 use std::os::unix::net::UnixStream;
 
 /// Most images of a question.
@@ -13,7 +14,8 @@ const MOST_IMAGES: u64 = 1 << 16;
 /// Answers, or says in words why it cannot.
 pub type Answer = std::result::Result<Tensor, String>;
 
-/// `predict`: x [B, C, H, W] f32 and levels \[B\] (i64 or f32) to what the network answers, shaped as x.
+/// `predict`: x [B, C, H, W] f32 and levels \[B\] (i64 or f32) to what the network answers, shaped as x. It is called without gradients,
+/// except for `gradient`.
 pub type Predict<'a> = Box<dyn Fn(&Tensor, &Tensor) -> Answer + 'a>;
 
 /// `generate`: seed, count and steps to images [count, C, H, W] f32 in [-1, 1].
@@ -35,6 +37,9 @@ pub struct Served<'a> {
     pub predict: Predict<'a>,
     /// Its sampler, if it has one.
     pub generate: Option<Generate<'a>>,
+    /// The parameter tensors that `predict` computes with, in a fixed order ([`dualmd_diffusion::Denoiser::weights`]): then the server can
+    /// `gradient`.
+    pub weights: Option<Vec<Tensor>>,
 }
 
 impl std::fmt::Debug for Served<'_> {
@@ -81,6 +86,7 @@ pub fn serve(mut stream: UnixStream, model: &Served<'_>) -> Result<()> {
                 continue;
             }
             "predict" => predicted(model, &asked).map(|made| ("prediction", made)),
+            "gradient" => differentiated(model, &asked).map(|made| ("norms", made)),
             "generate" => generated(model, &asked).map(|made| ("images", made)),
             other => Err(format!("it does not know `{other}`")),
         };
@@ -102,8 +108,15 @@ fn hello(stream: &mut UnixStream, writer: &mut Writer, model: &Served<'_>) -> Re
     if let Some(fingerprint) = &model.fingerprint {
         settings.push(("fingerprint", fingerprint.clone()));
     }
-    if model.generate.is_some() {
-        settings.push(("can", "generate".to_owned()));
+    let can: Vec<&str> = [
+        ("generate", model.generate.is_some()),
+        ("gradient", model.weights.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(word, does)| does.then_some(word))
+    .collect();
+    if !can.is_empty() {
+        settings.push(("can", can.join(",")));
     }
     let table = model.schedule.map(table_of);
     let tensors: Vec<(&str, &Tensor)> = table.iter().map(|t| ("alphas_cumprod", t)).collect();
@@ -111,6 +124,15 @@ fn hello(stream: &mut UnixStream, writer: &mut Writer, model: &Served<'_>) -> Re
 }
 
 fn predicted(model: &Served<'_>, asked: &message::Message<'_>) -> Answer {
+    let (x, level) = shown(model, asked)?;
+    no_grad(|| (model.predict)(&x, &level))
+}
+
+/// What the network is to see: x and its levels.
+fn shown(
+    model: &Served<'_>,
+    asked: &message::Message<'_>,
+) -> std::result::Result<(Tensor, Tensor), String> {
     let [c, h, w] = model.shape;
     let images = asked.len_of("level").unwrap_or(0) as i64;
     let x = asked.tensor("x", &[Kind::Float], &[images, c, h, w])?;
@@ -119,7 +141,80 @@ fn predicted(model: &Served<'_>, asked: &message::Message<'_>) -> Answer {
         false => Kind::Float,
     };
     let level = asked.tensor("level", &[kind], &[images])?;
-    (model.predict)(&x, &level)
+    Ok((x, level))
+}
+
+fn differentiated(model: &Served<'_>, asked: &message::Message<'_>) -> Answer {
+    let Some(weights) = model.weights.as_ref().filter(|w| !w.is_empty()) else {
+        return Err("this server shows no weights to differentiate by".into());
+    };
+    let (x, level) = shown(model, asked)?;
+    let size = x.size();
+    let rows = size.first().copied().unwrap_or(0);
+    let target = asked.tensor("target", &[Kind::Float], &size)?;
+    let scale = asked.tensor("scale", &[Kind::Float], &[rows])?;
+    let samples = asked
+        .setting("samples")
+        .and_then(|text| text.parse::<i64>().ok());
+    let Some(samples) = samples.filter(|&n| n > 0 && rows > 0 && rows % n == 0) else {
+        return Err(format!(
+            "gradient wants `samples`, a number above 0 that divides its {rows} rows"
+        ));
+    };
+    let each = asked.setting("each") == Some("1");
+    let compared = Compared {
+        x,
+        level,
+        target,
+        scale,
+    };
+    norms(model, weights, &compared, samples, each).map_err(|e| e.to_string())
+}
+
+/// Rows of a question about gradients, K of each sample.
+struct Compared {
+    x: Tensor,
+    level: Tensor,
+    target: Tensor,
+    scale: Tensor,
+}
+
+/// [2, `samples`, P] f64, as [`Gradients::norms`] has them of each sample.
+fn norms(
+    model: &Served<'_>,
+    weights: &[Tensor],
+    compared: &Compared,
+    samples: i64,
+    each: bool,
+) -> Result<Tensor> {
+    let size = compared.x.size();
+    let k = size.first().copied().unwrap_or(0) / samples;
+    let by = Gradients::by(weights.iter().map(Tensor::shallow_clone).collect())?;
+    let (mut all, mut mean_of) = (Vec::new(), Vec::new());
+    for sample in 0..samples {
+        let own = |tensor: &Tensor| tensor.f_narrow(0, sample * k, k);
+        let x = own(&compared.x)?;
+        let losses = tch::with_grad(|| -> Result<Tensor> {
+            let made =
+                (model.predict)(&x, &own(&compared.level)?).map_err(DiffusionError::Foreign)?;
+            if made.size() != x.size() {
+                return Err(RemoteError::Diffusion(DiffusionError::Shape {
+                    what: "the network's answer",
+                    expected: format!("{:?}", x.size()),
+                    got: made.size(),
+                }));
+            }
+            let scale = own(&compared.scale)?.f_view([-1, 1, 1, 1])?;
+            let apart = made.f_sub(&own(&compared.target)?)?.f_mul(&scale)?;
+            let squares = apart.f_square()?.f_flatten(1, -1)?;
+            Ok(squares.f_mean_dim([1i64].as_slice(), false, Kind::Float)?)
+        })?;
+        let [first, second] = by.norms(&losses, each)?;
+        all.extend(first);
+        mean_of.extend(second);
+    }
+    all.extend(mean_of);
+    Ok(Tensor::from_slice(&all).f_view([2, samples, weights.len() as i64])?)
 }
 
 fn generated(model: &Served<'_>, asked: &message::Message<'_>) -> Answer {

@@ -51,6 +51,7 @@ fn served(oracle: &GaussianDenoiser) -> Served<'_> {
                 (Kind::Float, Device::Cpu),
             ))
         })),
+        weights: None,
     }
 }
 

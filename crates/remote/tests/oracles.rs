@@ -83,6 +83,7 @@ fn remotely<T>(prediction: Prediction, mean: Mean, work: impl FnOnce(&RemoteDeno
             schedule: None,
             predict: Box::new(move |x, level| Ok(answer(prediction, &mean, x, level))),
             generate: None,
+            weights: None,
         };
         serve(listener.accept().unwrap().0, &model).unwrap();
     });

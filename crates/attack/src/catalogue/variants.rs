@@ -2,6 +2,7 @@
 
 use super::{Plain, Space, of_images, table};
 use crate::{Attack, AttackError, AttackInfo, Batch, Learned, Result, Rule};
+use dualmd_diffusion::Denoiser;
 use dualmd_names::{BaseAttack, Level, Snr, Variant};
 use dualmd_torch::Tensor;
 use serde_json::{Value, json};
@@ -42,6 +43,10 @@ impl Learned for At<dyn Learned> {
 
     fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
         self.attack.learn(features, member, seed)
+    }
+
+    fn teaches(&self, target: &dyn Denoiser, shadow: &dyn Denoiser) -> Result<()> {
+        self.attack.teaches(target, shadow)
     }
 }
 
@@ -117,6 +122,10 @@ impl Learned for AtSnr<dyn Learned> {
 
     fn learn(&self, features: &Tensor, member: &[bool], seed: u64) -> Result<Rule> {
         self.attack.learn(features, member, seed)
+    }
+
+    fn teaches(&self, target: &dyn Denoiser, shadow: &dyn Denoiser) -> Result<()> {
+        self.attack.teaches(target, shadow)
     }
 }
 
