@@ -60,6 +60,26 @@ known_fraction = 0.4"#;
         second["attacks"][2]["trained_on"],
         serde_json::json!({"members": 3, "nonmembers": 16})
     );
+    // The model's own images are scored by every attack with a formula on its network, as a control.
+    let own: Vec<usize> = second["attacks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|a| a["own"]["scores"].as_array().map_or(0, Vec::len))
+        .collect();
+    assert_eq!(own, [8, 8, 0, 8, 0]);
+    let report = json(&run.join("report.json"));
+    let student = report["models"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|m| m["name"] == "student");
+    let sima = student.unwrap()["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["attack"] == "sima");
+    assert_eq!(sima.unwrap()["own"]["n"], 8);
     let training = json(&run.join("models/reference/training.json"));
     assert_eq!(
         (training["images"].as_u64(), training["defense"].as_str()),
