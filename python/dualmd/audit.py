@@ -87,7 +87,7 @@ def audit(
 
     `model`: a pipeline folder in the diffusers layout, or several by name; or a pipeline object of diffusers, of the classes in
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings of `dualmd.Denoiser`:
-    `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, ... Pipelines and callables are asked where they are, in a thread of
+    `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, `parameters=network.parameters()` (for attacks on gradients), ... Pipelines and callables are asked where they are, in a thread of
     this process. None with `generated="images/"`: nothing is there but images that it generated. `members` and `nonmembers`: images that it was trained
     on, and images of the same kind that it never saw (folder, parquet, npz...). `out`: folder of the audit (default: a new one
     in the temporary folder; with a folder of your own the same call goes on where it was stopped). Other options are those of

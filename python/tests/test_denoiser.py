@@ -71,6 +71,21 @@ def zeros(x, t, c):
     return x
 
 
+class Parameter:
+    """What torch's parameters have."""
+
+    requires_grad = False
+
+    def numel(self):
+        return 6
+
+    def requires_grad_(self, on):
+        return self
+
+    def is_floating_point(self):
+        return True
+
+
 class Serving(unittest.TestCase):
     def test_hello_says_what_the_denoiser_is(self):
         one = server.denoiser_of(zeros, shape=(3, 8, 8), schedule=Scheduler(), name="mine", clip=1.0, generate=zeros)
@@ -84,6 +99,20 @@ class Serving(unittest.TestCase):
         for found, wanted in zip(struct.unpack("<2d", data), [0.9, 0.45]):
             self.assertAlmostEqual(found, wanted, places=12)
         self.assertEqual(peer.close(), "")
+
+    def test_hello_offers_gradients_by_parameters_that_were_given(self):
+        # A generator, as network.parameters() is.
+        one = server.denoiser_of(zeros, shape=(1, 2, 2), parameters=(Parameter() for _ in range(3)))
+        for _ in range(2):
+            peer = Peer(one)
+            said, _, _ = peer.ask("hello", version="1")
+            self.assertEqual((said["can"], said["parameters"]), ("gradient", "18"))
+            peer.close()
+        # Their number alone is for the report.
+        peer = Peer(dualmd.Denoiser(zeros, shape=(1, 2, 2), parameters=18))
+        said, _, _ = peer.ask("hello", version="1")
+        self.assertEqual((said["can"], said["parameters"]), ("", "18"))
+        peer.close()
 
     def test_bye_and_the_end_of_the_stream_end_it(self):
         peer = Peer(dualmd.Denoiser(zeros, shape=(1, 2, 2)))
@@ -138,6 +167,9 @@ class Settings(unittest.TestCase):
             ({"shape": (3, 8)}, "channels, height, width"),
             ({"shape": (3, 8, 8), "prediction": "epsilon"}, "eps, v, x0, flow, edm"),
             ({}, "shape="),
+            ({"shape": (3, 8, 8), "parameters": []}, "empty.*anew"),
+            ({"shape": (3, 8, 8), "parameters": [("conv.weight", Parameter())]}, "holds a tuple: give network.parameters"),
+            ({"shape": (3, 8, 8), "parameters": [Parameter()], "arrays": "numpy"}, "gradients go through torch"),
         ]:
             with self.assertRaisesRegex((TypeError, ValueError), words):
                 server.denoiser_of(zeros, **settings)

@@ -8,9 +8,11 @@ use dualmd_attack::{
     Samples, Shadow, by_name, run,
 };
 use dualmd_diffusion::{
-    Condition, Denoiser, GaussianDenoiser, MemorisedDenoiser, NoiseSchedule, Result,
+    Condition, Denoiser, GaussianDenoiser, GradientQuestion, Gradients, MemorisedDenoiser,
+    NoiseSchedule, Result,
 };
-use dualmd_torch::{Device, Kind, Tensor, no_grad};
+use dualmd_torch::{Device, Kind, Tensor, no_grad, tch};
+use std::cell::Cell;
 
 const MEMBERS: usize = 40;
 
@@ -316,10 +318,7 @@ impl Denoiser for Affine {
 #[test]
 fn gradient_norms_by_hand() {
     let (a, b) = (0.3f32, -0.1f32);
-    let model = Affine {
-        a: Tensor::from_slice(&[a]),
-        b: Tensor::from_slice(&[b]),
-    };
+    let model = affine();
     let x = Tensor::from_slice(&[0.5f32, -0.25]).view([1, 1, 1, 2]);
     let draws: Vec<Tensor> = [[1.0f32, -2.0], [0.5, 0.25]]
         .iter()
@@ -375,6 +374,101 @@ fn gradient_norms_by_hand() {
     assert_eq!(batch.calls().saved - before.saved, 2);
     // The model is left as it was.
     assert!(!model.a.requires_grad());
+}
+
+fn affine() -> Affine {
+    Affine {
+        a: Tensor::from_slice(&[0.3f32]),
+        b: Tensor::from_slice(&[-0.1f32]),
+    }
+}
+
+/// A model that keeps its weights to itself and answers for their gradients: `whole` times for both, and then for the first alone.
+struct Answering {
+    model: Affine,
+    whole: Cell<usize>,
+}
+
+impl Answering {
+    fn new(whole: usize) -> Self {
+        Self {
+            model: affine(),
+            whole: Cell::new(whole),
+        }
+    }
+
+    fn norms(&self, asked: &GradientQuestion<'_>) -> Result<Tensor> {
+        let mut weights = self.model.weights().unwrap();
+        match self.whole.get() {
+            0 => weights.truncate(1),
+            left => self.whole.set(left - 1),
+        }
+        let by = Gradients::by(weights)?;
+        let losses = tch::with_grad(|| -> Result<Tensor> {
+            let eps = self.predict_noise(asked.x_t, asked.t, asked.condition)?;
+            let squares = (asked.noise - eps).square().flatten(1, -1);
+            Ok(squares.mean_dim([1i64].as_slice(), false, Kind::Float))
+        })?;
+        let both = by.norms(&losses, asked.each)?.concat();
+        Ok(Tensor::from_slice(&both).view([2, 1, -1]))
+    }
+}
+
+impl Denoiser for Answering {
+    fn predict_noise(&self, x: &Tensor, t: &Tensor, told: Option<&Condition>) -> Result<Tensor> {
+        self.model.predict_noise(x, t, told)
+    }
+
+    fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
+        Some(self.norms(question))
+    }
+}
+
+#[test]
+fn a_model_that_answers_for_its_gradients_is_seen_as_one_that_shows_its_weights() {
+    let (schedule, x) = (NoiseSchedule::default(), images(1, "members", 3, 1.0));
+    let ids: Vec<String> = (0..3).map(|i| format!("image-{i}")).collect();
+    let seen = |model: &dyn Denoiser, attack: &dyn Learned| {
+        let mut batch = Batch::new(model, &schedule, &x, &ids, 0).unwrap();
+        let features = attack.features(&mut batch);
+        (features, batch.calls().made)
+    };
+    let (gsa1, gsa2) = (Gsa1::default(), Gsa2::default());
+    for attack in [&gsa1 as &dyn Learned, &gsa2] {
+        let (here, there) = (seen(&affine(), attack), seen(&Answering::new(3), attack));
+        assert_eq!(here.0.unwrap(), there.0.unwrap());
+        assert_eq!((here.1, there.1), (30, 30));
+        let (changed, _) = seen(&Answering::new(2), attack);
+        let changed = changed.unwrap_err().to_string();
+        assert!(
+            changed.contains("of 1 parameter tensors, and for another sample of 2"),
+            "{changed}"
+        );
+    }
+}
+
+/// The order in which a model elsewhere has its layers need not be that of a folder.
+#[test]
+fn gradients_learnt_on_a_shadow_that_is_a_folder_do_not_hold_for_a_model_elsewhere() {
+    let both = samples(&images(1, "members", 6, 1.0), &images(1, "fresh", 6, 1.0));
+    let others = elsewhere(&images(2, "members", 6, 1.0), &images(2, "fresh", 6, 1.0));
+    let names = ["gsa1+shadow", "gsa2@99+shadow", "sima"];
+    let elsewhere = Answering::new(usize::MAX);
+    let outcome = transferred((&elsewhere, &both), (&affine(), &others, 6), &names);
+    for result in &outcome.results[..2] {
+        let reason = result.scores.as_ref().unwrap_err();
+        assert!(reason.contains("another order"), "{reason}");
+    }
+    assert!(outcome.results[2].scores.is_ok());
+    let shadow = Answering::new(usize::MAX);
+    for outcome in [
+        transferred((&elsewhere, &both), (&shadow, &others, 6), &names),
+        transferred((&affine(), &both), (&affine(), &others, 6), &names),
+    ] {
+        for result in outcome.results {
+            assert_eq!(result.scores.unwrap().len(), 12, "{}", result.info.name);
+        }
+    }
 }
 
 /// The memorising oracle with the stored images [N, D] as its parameters: eps = (x_t - sqrt(abar) y) / sqrt(1 - abar), y their mean

@@ -19,8 +19,15 @@ fn model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm")
 }
 
+/// What a server can do beside `predict`.
+#[derive(Clone, Copy, Default)]
+struct Can {
+    generate: bool,
+    gradient: bool,
+}
+
 /// Serves the model to as many programs as `times` says.
-fn served(path: &Path, times: usize, draws: bool) -> JoinHandle<()> {
+fn served(path: &Path, times: usize, can: Can) -> JoinHandle<()> {
     let listener = UnixListener::bind(path).unwrap();
     std::thread::spawn(move || {
         let native = Pipeline::load(&model(), WeightSet::Ema, Device::Cpu).unwrap();
@@ -35,11 +42,9 @@ fn served(path: &Path, times: usize, draws: bool) -> JoinHandle<()> {
             shape: [c, h, w],
             prediction: Prediction::Eps,
             schedule: Some(&native.schedule),
-            predict: Box::new(|x, t| {
-                dualmd_torch::no_grad(|| native.predict_noise(x, t, None))
-                    .map_err(|e| e.to_string())
-            }),
-            generate: draws.then_some(grey),
+            predict: Box::new(|x, t| (native.predict_noise(x, t, None)).map_err(|e| e.to_string())),
+            generate: can.generate.then_some(grey),
+            weights: native.weights().filter(|_| can.gradient),
         };
         for _ in 0..times {
             serve(listener.accept().unwrap().0, &model).unwrap();
@@ -76,7 +81,7 @@ fn an_audit_over_the_socket_is_that_of_the_folder() {
         ];
         succeed(&[&["audit"], model, &images].concat())
     };
-    let server = served(&at("s"), 2, false);
+    let server = served(&at("s"), 2, Can::default());
     let place = format!("unix:{}", at("s").display());
     audit(&[text(&model())], &at("native"));
     // The same images are drawn, by DDIM, where the server draws none.
@@ -115,11 +120,69 @@ fn an_audit_over_the_socket_is_that_of_the_folder() {
 }
 
 #[test]
+fn attacks_on_gradients_over_the_socket_are_those_of_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (members, others) = sides(dir.path(), 12);
+    let audit = |model: &[&str], out: &Path| {
+        let images = [
+            "--members",
+            text(&members),
+            "--nonmembers",
+            text(&others),
+            "--attacks",
+            "gsa2,gsa1",
+            "--known-fraction",
+            "0.4",
+            "--images",
+            "4",
+            "--steps",
+            "2",
+            "-q",
+            "-o",
+            text(out),
+        ];
+        succeed(&[&["audit"], model, &images].concat());
+    };
+    let can = Can {
+        gradient: true,
+        ..Can::default()
+    };
+    let server = served(&at("s"), 1, can);
+    let place = format!("unix:{}", at("s").display());
+    audit(&[text(&model())], &at("native"));
+    audit(&["--denoiser", &place], &at("remote"));
+    server.join().unwrap();
+    let (native, remote) = (scores(&at("native")), scores(&at("remote")));
+    assert_eq!(
+        native.keys().collect::<Vec<_>>(),
+        remote.keys().collect::<Vec<_>>()
+    );
+    for attack in ["gsa1", "gsa2"] {
+        assert!(native.keys().any(|(name, _)| name == attack), "{native:?}");
+    }
+    for (key, score) in &native {
+        let apart = (score - remote[key]).abs();
+        assert!(
+            apart <= 1e-5 * score.abs(),
+            "{key:?}: {score} natively, {} over the socket",
+            remote[key]
+        );
+    }
+    let plan = json(&at("remote").join("plan.json"));
+    assert_eq!(plan["models"][0]["model"]["config"]["gradients"], true);
+}
+
+#[test]
 fn what_needs_the_weights_is_shown_as_not_run_and_images_are_the_servers() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let (members, others) = sides(dir.path(), 12);
-    let server = served(&at("s"), 2, true);
+    let can = Can {
+        generate: true,
+        ..Can::default()
+    };
+    let server = served(&at("s"), 2, can);
     let place = format!("unix:{}", at("s").display());
     let audit = at("audit");
     let images = [
@@ -170,7 +233,10 @@ fn what_needs_the_weights_is_shown_as_not_run_and_images_are_the_servers() {
         (&"ok".into(), &"ok".into())
     );
     let reason = of("gsa1")["reason"].as_str().unwrap();
-    assert!(reason.contains("keeps its weights to itself"), "{reason}");
+    assert!(
+        reason.contains("keeps its weights to itself") && reason.contains("parameters="),
+        "{reason}"
+    );
     let html = std::fs::read_to_string(at("audit/report.html")).unwrap();
     assert!(html.contains("keeps its weights to itself"));
     let drawn = dualmd_torch::weights::read_npy(&at("audit/samples/model/samples.npy")).unwrap();
@@ -300,6 +366,12 @@ mod needs_python {
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn adapters_ask_networks_as_their_pipelines_do() {
         check("check_denoiser.py", &["networks"]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn norms_of_gradients_are_those_of_a_backward_pass() {
+        check("check_denoiser.py", &["gradients"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct StepInfo<'a> {
 pub struct GradientQuestion<'a> {
     /// Noisy images, [B K, C, H, W] f32.
     pub x_t: &'a Tensor,
-    /// Their timesteps, [B K] i64.
+    /// Their timesteps, \[B K\] i64.
     pub t: &'a Tensor,
     /// The noise eps in them, shaped as `x_t`.
     pub noise: &'a Tensor,

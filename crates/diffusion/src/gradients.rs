@@ -21,7 +21,7 @@ impl Gradients {
         Ok(all)
     }
 
-    /// Norms of the gradients of `losses` [K], f32, which were computed with gradients (`tch::with_grad`). For each of the parameter
+    /// Norms of the gradients of `losses` \[K\], f32, which were computed with gradients (`tch::with_grad`). For each of the parameter
     /// tensors, in their order: the L2 norm of the gradient of the mean loss; and the mean over the K losses of the norm of each
     /// one's gradient. Without `each` (one backward pass in place of K) the second is the first again. A parameter that takes no
     /// part has norm 0.
