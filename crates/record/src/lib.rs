@@ -14,6 +14,7 @@
 //! | [`sets`] | `sets/MODEL.json` |
 //! | [`controls`] | `controls.json` |
 //! | [`exposed`] | `exposed.json` |
+//! | [`evidence`] | `manifest.json`, `halves.json` of an evidence folder |
 //! | [`plan`] | `plan.json` of an audit |
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
@@ -42,6 +43,7 @@
 )]
 
 pub mod controls;
+pub mod evidence;
 pub mod exposed;
 mod file;
 pub mod folder;
