@@ -64,6 +64,7 @@ pub mod audit;
 pub mod caption;
 pub mod engine;
 pub mod errors;
+pub mod evidence;
 pub mod files;
 pub mod launcher;
 pub mod lira;

@@ -6,6 +6,7 @@ pub mod caption;
 #[cfg(not(feature = "caption"))]
 #[path = "no_caption.rs"]
 pub mod caption;
+pub mod evidence;
 pub mod files;
 pub mod lira;
 pub mod list;
