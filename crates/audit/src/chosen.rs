@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 
+use dualmd_record::evidence::Purpose;
 use dualmd_stats::{Halves, calibration_half, power_against_k, select_and_report};
 
+use crate::halves::{Deal, Half};
 use crate::report::{AttackResult, Chosen, EpsilonBound, View};
 use crate::samples::{FEWEST, Key, Samples, common, on, samples, unit};
 use crate::scores::ScoresFile;
@@ -29,8 +31,9 @@ pub fn chosen(
     view: View,
     halves: &HashMap<String, u8>,
     delta: f64,
-    seed: u64,
+    deal: &Deal<'_>,
 ) -> Option<Chosen> {
+    let seed = deal.seed();
     let ok: Vec<&AttackResult> = results.iter().filter(|r| r.pooled.is_some()).collect();
     let all: Vec<Samples<'_>> = ok
         .iter()
@@ -38,7 +41,7 @@ pub fn chosen(
         .collect();
     let (kept, keys) = common(&all, FEWEST)?;
     let pairs: Vec<(Vec<f64>, Vec<f64>)> = kept.iter().map(|&i| on(&all[i], &keys)).collect();
-    let split = divide(&all[*kept.first()?], &keys, seed);
+    let split = divide(&all[*kept.first()?], &keys, deal, None);
     let slices: Vec<(&[f64], &[f64])> = pairs.iter().map(|(m, n)| (&m[..], &n[..])).collect();
     // Too few groups to split: there is nothing to report then, and the table above still stands.
     let selection = select_and_report(&slices, &split, FPR, seed).ok()?;
@@ -75,8 +78,13 @@ pub fn chosen(
     })
 }
 
-/// Halves of some samples, groups kept together.
-pub fn divide(samples: &Samples<'_>, keys: &[Key<'_>], seed: u64) -> Halves {
+/// Halves of some samples, groups kept together: for the choice among attacks, or for the threshold of one (`attack`).
+pub fn divide(
+    samples: &Samples<'_>,
+    keys: &[Key<'_>],
+    deal: &Deal<'_>,
+    attack: Option<&str>,
+) -> Halves {
     let units = |member: bool| -> Vec<String> {
         keys.iter()
             .filter(|k| k.1 == member)
@@ -86,12 +94,25 @@ pub fn divide(samples: &Samples<'_>, keys: &[Key<'_>], seed: u64) -> Halves {
     fn strs(keys: &[String]) -> Vec<&str> {
         keys.iter().map(String::as_str).collect()
     }
-    calibration_half(&strs(&units(true)), &strs(&units(false)), seed)
+    let (members, nonmembers) = (units(true), units(false));
+    let purpose = attack.map_or(Purpose::Choice, |_| Purpose::Epsilon);
+    let mut halves = deal.halves(purpose, attack, keys.len(), || {
+        let drawn = calibration_half(&strs(&members), &strs(&nonmembers), deal.seed());
+        let all = drawn.members.into_iter().chain(drawn.nonmembers);
+        all.map(Some).collect()
+    });
+    let others = halves.split_off(members.len().min(halves.len()));
+    let flags = |halves: Vec<Half>| halves.iter().map(|h| *h == Some(true)).collect();
+    Halves {
+        members: flags(halves),
+        nonmembers: flags(others),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::halves::Book;
     use crate::scores::ScoreRow;
 
     const DELTA: f64 = 1e-5;
@@ -146,7 +167,7 @@ mod tests {
             View::Pooled,
             &HashMap::new(),
             DELTA,
-            1,
+            &Book::new(1, None).of("m"),
         )
         .expect("enough samples");
         assert!(chosen.left_out.is_empty());
@@ -164,9 +185,23 @@ mod tests {
     fn a_lone_attack_has_one_bound_on_epsilon() {
         let scores = file(200, 400, 0, 0.6);
         let halves = HashMap::new();
-        let chosen = chosen(&scores, &results(&scores), View::Pooled, &halves, DELTA, 5);
+        let book = Book::new(5, None);
+        let deal = book.of("m");
+        let chosen = chosen(
+            &scores,
+            &results(&scores),
+            View::Pooled,
+            &halves,
+            DELTA,
+            &deal,
+        );
         let chosen = chosen.and_then(|c| c.epsilon).expect("enough samples");
-        let own = EpsilonBound::of(&samples(&scores, "a0", View::Pooled, &halves), DELTA, 5);
+        let own = EpsilonBound::of(
+            &samples(&scores, "a0", View::Pooled, &halves),
+            "a0",
+            DELTA,
+            &deal,
+        );
         let own = own.expect("enough samples");
         assert_eq!(
             (chosen.tp, chosen.fp, chosen.lower),
@@ -184,7 +219,7 @@ mod tests {
             View::Pooled,
             &HashMap::new(),
             DELTA,
-            1,
+            &Book::new(1, None).of("m"),
         );
         assert!(none.is_none());
     }
@@ -205,7 +240,7 @@ mod tests {
             View::Pooled,
             &HashMap::new(),
             DELTA,
-            1,
+            &Book::new(1, None).of("m"),
         )
         .expect("enough samples");
         assert_eq!((chosen.attack.as_str(), chosen.compared), ("a2", 2));

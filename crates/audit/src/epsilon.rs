@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use dualmd_record::evidence::Purpose;
 use dualmd_record::split::SplitFile;
 use dualmd_stats::{
     Guesses, Roc, StatsError, TransferredThreshold, calibration_half, clopper_pearson_epsilon,
@@ -14,6 +15,7 @@ use dualmd_stats::{
 };
 
 use crate::chosen::{FPR, divide};
+use crate::halves::Deal;
 use crate::report::{AttackResult, EpsilonBound, OneRun, View};
 use crate::samples::{FEWEST, Key, Samples, on, samples, sides, unit};
 use crate::scores::ScoresFile;
@@ -62,13 +64,13 @@ impl EpsilonBound {
     }
 
     /// For one attack, on its own samples. `None` with fewer than `FEWEST` of a kind or too few groups.
-    pub fn of(samples: &Samples<'_>, delta: f64, seed: u64) -> Option<Self> {
+    pub fn of(samples: &Samples<'_>, attack: &str, delta: f64, deal: &Deal<'_>) -> Option<Self> {
         let keys = samples.keys();
         let (members, nonmembers) = sides(keys);
         if members < FEWEST || nonmembers < FEWEST {
             return None;
         }
-        let halves = divide(samples, keys, seed);
+        let halves = divide(samples, keys, deal, Some(attack));
         let (m, n) = on(samples, keys);
         let half = |scores: &[f64], flags: &[bool], calibration: bool| -> Vec<f64> {
             let kept = scores.iter().zip(flags).filter(|(_, c)| **c == calibration);
@@ -100,7 +102,7 @@ impl OneRun {
         view: View,
         split: Option<&SplitFile>,
         delta: f64,
-        seed: u64,
+        deal: &Deal<'_>,
     ) -> Result<Self, String> {
         let split = split.ok_or("How members were drawn is not recorded (no split.json).")?;
         match split.method.as_str() {
@@ -137,19 +139,24 @@ impl OneRun {
         let Some((_, first)) = complete.first() else {
             return Err("No attack without a training part scored all images of the split; leaving some out would undo the coin flips.".into());
         };
-        // Which image of a group counts must not depend on its membership: the one with the smallest id.
-        let mut coins: BTreeMap<String, Key<'_>> = BTreeMap::new();
-        for key in first.keys() {
-            let Some(row) = first.get(key) else { continue };
-            let coin = coins.entry(unit(key, row)).or_insert(*key);
-            *coin = (*coin).min(*key);
-        }
-        let names: Vec<&str> = coins.keys().map(String::as_str).collect();
-        let keys: Vec<Key<'_>> = coins.values().copied().collect();
-        // All as one kind: the division must not know who is a member.
-        let flags = calibration_half(&names, &[], seed).members;
+        let all = first.keys();
+        let halves = deal.halves(Purpose::OneRun, None, all.len(), || {
+            // Which image of a group counts must not depend on its membership: the one with the smallest id.
+            let mut coins: BTreeMap<String, Key<'_>> = BTreeMap::new();
+            for key in all {
+                let Some(row) = first.get(key) else { continue };
+                let coin = coins.entry(unit(key, row)).or_insert(*key);
+                *coin = (*coin).min(*key);
+            }
+            let names: Vec<&str> = coins.keys().map(String::as_str).collect();
+            // All as one kind: the division must not know who is a member.
+            let flags = calibration_half(&names, &[], deal.seed()).members;
+            let dealt: HashMap<Key<'_>, bool> = coins.into_values().zip(flags).collect();
+            all.iter().map(|key| dealt.get(key).copied()).collect()
+        });
         let part = |calibration: bool| -> Vec<Key<'_>> {
-            let kept = keys.iter().zip(&flags).filter(|(_, c)| **c == calibration);
+            let kept = all.iter().zip(&halves);
+            let kept = kept.filter(|(_, half)| **half == Some(calibration));
             kept.map(|(k, _)| *k).collect()
         };
         let (calibration, canaries) = (part(true), part(false));
@@ -157,7 +164,7 @@ impl OneRun {
         if m < FEWEST || n < FEWEST || canaries.len() < 2 * FEWEST {
             return Err(format!(
                 "Too few images: {} independent coin flips.",
-                keys.len()
+                calibration.len() + canaries.len()
             ));
         }
         let refused = |e: StatsError| format!("The statistics refused it: {e}.");
@@ -209,6 +216,7 @@ impl OneRun {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::halves::Book;
     use crate::scores::ScoreRow;
     use dualmd_record::split::{Member, NonMember};
     use rand::{Rng as _, SeedableRng as _};
@@ -277,7 +285,7 @@ mod tests {
             View::Pooled,
             Some(split),
             DELTA,
-            3,
+            &Book::new(3, None).of("m"),
         )
     }
 
@@ -285,7 +293,8 @@ mod tests {
     fn a_perfect_attack_reaches_its_ceiling() {
         let file = scores(400, 2.0, false, 1);
         let samples = samples(&file, "a", View::Pooled, &HashMap::new());
-        let bound = EpsilonBound::of(&samples, 0.0, 1).expect("enough");
+        let bound =
+            EpsilonBound::of(&samples, "a", 0.0, &Book::new(1, None).of("m")).expect("enough");
         assert_eq!(
             (bound.tp, bound.n_members, bound.n_nonmembers),
             (100, 100, 100)
@@ -299,7 +308,8 @@ mod tests {
             "{bound:?}"
         );
         assert!(bound.lower > 2.0);
-        let larger = EpsilonBound::of(&samples, 0.1, 1).expect("enough");
+        let larger =
+            EpsilonBound::of(&samples, "a", 0.1, &Book::new(1, None).of("m")).expect("enough");
         assert!(larger.lower < bound.lower, "a larger delta allows more");
     }
 
@@ -311,7 +321,10 @@ mod tests {
             .filter(|&seed| {
                 let file = scores(200, 0.0, true, seed);
                 let samples = samples(&file, "a", View::Pooled, &HashMap::new());
-                EpsilonBound::of(&samples, 0.0, seed).expect("enough").lower > 0.0
+                EpsilonBound::of(&samples, "a", 0.0, &Book::new(seed, None).of("m"))
+                    .expect("enough")
+                    .lower
+                    > 0.0
             })
             .count();
         assert!(wrong <= 34, "{wrong} of 400");
@@ -345,7 +358,15 @@ mod tests {
     fn one_run_says_why_not() {
         let file = scores(200, 0.8, true, 7);
         let why = |split: &SplitFile, results: &[AttackResult], view| {
-            OneRun::of(&file, results, view, Some(split), DELTA, 1).expect_err("does not apply")
+            OneRun::of(
+                &file,
+                results,
+                view,
+                Some(split),
+                DELTA,
+                &Book::new(1, None).of("m"),
+            )
+            .expect_err("does not apply")
         };
         let (coin, all) = (split(&file, "coin-flip"), [result(&file)]);
         assert!(why(&split(&file, "half"), &all, View::Pooled).contains("fixed numbers"));
@@ -366,7 +387,14 @@ mod tests {
             ..result(&file)
         }];
         assert!(why(&coin, &learned, View::Pooled).contains("training part"));
-        let missing = OneRun::of(&file, &all, View::Pooled, None, DELTA, 1);
+        let missing = OneRun::of(
+            &file,
+            &all,
+            View::Pooled,
+            None,
+            DELTA,
+            &Book::new(1, None).of("m"),
+        );
         assert!(missing.expect_err("no split").contains("split.json"));
         let few = scores(60, 0.8, true, 7);
         let few = one_run(&few, &split(&few, "coin-flip")).expect_err("too few");

@@ -67,6 +67,24 @@ pub enum AuditError {
         /// What to do about it.
         remedy: String,
     },
+    /// A file or folder that is no evidence, or none that may be used or written.
+    #[error("{}: {}; {remedy}", shown(path), shown(problem))]
+    Evidence {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// A salt, or the key to an image, that is none or not the right one.
+    #[error("{}; {remedy}", shown(problem))]
+    Salt {
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The statistics refused their input.
     #[error("{}: {source}", shown(what))]
     Stats {

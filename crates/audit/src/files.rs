@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use dualmd_names::ModelKind;
 use dualmd_record::controls::Controls;
+use dualmd_record::evidence::Halves;
 use dualmd_record::exposed::Exposed;
 use dualmd_record::samples::{Nearest, NearestPair, PromptedImage};
 use dualmd_record::scores::Scores;
@@ -31,6 +32,8 @@ pub struct RunFiles {
     pub exposed: Vec<Pictured<Exposed>>,
     /// `controls.json`, written by the attack stage.
     pub controls: Option<Controls>,
+    /// `halves.json`, of an evidence folder.
+    pub halves: Option<Halves>,
     /// What is not there or could not be used, one sentence each.
     pub missing: Vec<String>,
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use dualmd_names::{Half, ModelKind, Part};
 use dualmd_record::Count;
+use dualmd_record::evidence::Halves;
 use dualmd_record::samples::Nearest;
 use dualmd_record::scores::{LearntOnShadow, ScoredAttack};
 use dualmd_record::sets;
@@ -21,6 +22,7 @@ use crate::epsilon::DELTA;
 use crate::error::{AuditError, Result};
 use crate::files::{ModelFiles, RunFiles};
 use crate::grouped::by_groups;
+use crate::halves::Book;
 use crate::integrity::{Integrity, integrity};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
@@ -40,13 +42,19 @@ struct Run {
     split: Option<SplitFile>,
     /// Half (1 or 2) of the members that have one.
     halves: HashMap<String, u8>,
-    seed: u64,
+    /// Which samples choose and which report.
+    book: Book,
     delta: f64,
     compat: Vec<CompatRule>,
 }
 
 /// Turns the files into a report.
 pub fn assemble(files: RunFiles) -> Result<Report> {
+    Ok(with_halves(files)?.0)
+}
+
+/// Turns the files into a report, and says which samples chose and which reported in it.
+pub fn with_halves(files: RunFiles) -> Result<(Report, Halves)> {
     let seed = files.plan.get("seed").and_then(Value::as_u64).unwrap_or(0);
     let halves: HashMap<String, u8> = files
         .split
@@ -63,6 +71,9 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
         contradictions,
     } = integrity(&files);
     warnings.extend(crate::captions::warning(&files.plan));
+    if files.halves.is_some() {
+        warnings.push("Which images chose the best attack and set thresholds, and which reported, was not drawn here: it is taken from halves.json, as in every folder of evidence, whose ids are sealed. The best attack on the other half, bounds on epsilon and the one-run audit rest on it.".into());
+    }
     let delta = delta(&files.plan, &mut warnings);
     let (compat, problems) = crate::compat::rules(&files.plan);
     warnings.extend(problems);
@@ -75,7 +86,7 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
     let run = Run {
         split: files.split,
         halves,
-        seed,
+        book: Book::new(seed, files.halves),
         delta,
         compat,
     };
@@ -84,6 +95,8 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
         models.push(model_report(model, &run, &mut warnings)?);
     }
     distinguish_titles(&mut models);
+    let (used, unusable) = run.book.close();
+    warnings.extend(unusable);
     warnings.extend(crate::epochs::warning(&files.plan, &models));
     let mut report = Report {
         schema: crate::SCHEMA,
@@ -105,7 +118,7 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
         void_findings(&mut report.models);
     }
     report.verdict = verdict::verdict(&report, void);
-    Ok(report)
+    Ok((report, used))
 }
 
 /// Nothing follows from the numbers of a void report.
@@ -135,7 +148,7 @@ fn delta(plan: &Value, warnings: &mut Vec<String>) -> f64 {
 }
 
 fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Result<ModelReport> {
-    let (halves, seed) = (&run.halves, run.seed);
+    let halves = &run.halves;
     let base = model.repeat_of.as_deref().unwrap_or(&model.name);
     let title = title(base, &model.defense);
     let primary = match Part::half(base) {
@@ -160,8 +173,9 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         let result = attack_result(&attack, &model.name, &scores, scored.len(), primary, run)?;
         results.push(result);
     }
+    let deal = run.book.of(&model.name);
     let agreement = agreement(&scores, &scored, primary, halves);
-    let chosen = chosen(&scores, &results, primary, halves, run.delta, seed);
+    let chosen = chosen(&scores, &results, primary, halves, run.delta, &deal);
     let by_groups = by_groups(&scores, &results, primary, halves);
     let same_images = same_images(&scores, &results, primary, halves)?;
     let (one_run, one_run_missing) = match OneRun::of(
@@ -170,7 +184,7 @@ fn model_report(model: ModelFiles, run: &Run, warnings: &mut Vec<String>) -> Res
         primary,
         run.split.as_ref(),
         run.delta,
-        seed,
+        &deal,
     ) {
         Ok(audit) => (Some(audit), None),
         Err(reason) => (None, Some(reason)),
@@ -285,7 +299,8 @@ fn attack_result(
     primary: View,
     run: &Run,
 ) -> Result<AttackResult> {
-    let (halves, seed) = (&run.halves, run.seed);
+    let deal = run.book.of(model);
+    let (halves, seed) = (&run.halves, deal.seed());
     let name = attack.attack.as_str();
     let rows: Vec<&ScoreRow> = scores.rows.iter().filter(|r| r.attack == name).collect();
     let nonmembers: Vec<f64> = rows.iter().filter(|r| !r.member).map(|r| r.score).collect();
@@ -350,7 +365,12 @@ fn attack_result(
     result.figures = Some(figures(shown, &nonmembers).map_err(|e| stats("figures", e))?);
     result.compat = crate::compat::apply(&run.compat, shown, &nonmembers);
     result.own = own(attack, &nonmembers, seed).map_err(|e| stats("the model's own images", e))?;
-    result.epsilon = EpsilonBound::of(&samples(scores, name, primary, halves), run.delta, seed);
+    result.epsilon = EpsilonBound::of(
+        &samples(scores, name, primary, halves),
+        name,
+        run.delta,
+        &deal,
+    );
     Ok(result)
 }
 

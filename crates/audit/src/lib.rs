@@ -16,6 +16,7 @@
 //! | `samples` | which samples several attacks have in common |
 //! | `merged` | several audits of the same images as one report |
 //! | `chosen` | the best attack, chosen on one half and measured on the other; how many images prove use |
+//! | `halves` | which samples chose and which reported: drawn from ids, or noted where these are sealed |
 //! | `epsilon` | lower bounds on epsilon, from a transferred threshold and from coin flips |
 //! | `repeats` | one recipe trained several times |
 //! | `compat` | what the public codes would have printed |
@@ -23,6 +24,7 @@
 //! | `release` | what weights, queries and generated images give away, and what to do |
 //! | `verdict`, `untested`, `words` | the numbers in words, and what they are silent on |
 //! | `table`, `terminal` | terminal, CSV and `dualmd roc` |
+//! | [`bundle`] | the evidence folder: written, recomputed by others, opened image by image |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
 //!
@@ -46,6 +48,7 @@
     )
 )]
 
+pub mod bundle;
 mod captions;
 mod catalogue;
 pub mod cells;
@@ -63,6 +66,7 @@ pub mod files;
 mod findings;
 pub mod format;
 mod grouped;
+mod halves;
 mod html;
 mod integrity;
 mod measure;

@@ -22,6 +22,9 @@ use crate::scores::read_scores;
 const MEMBER_PROMPTS: usize = 5;
 const UNSEEN_PROMPTS: usize = 3;
 
+/// Which samples chose and which reported, in an evidence folder.
+pub const HALVES: &str = "halves.json";
+
 /// Name of the model when a folder holds nothing but its scores.
 pub const UNNAMED: &str = "model";
 
@@ -70,6 +73,10 @@ impl RunFiles {
             "controls.json",
             "no blind baseline: nothing rules out that the two image sets differ by themselves",
         );
+        // Of an evidence folder alone; a run draws its halves from the ids.
+        if dir.join(HALVES).exists() {
+            run.halves = run.record(dir, HALVES, "the halves of the samples are drawn anew");
+        }
         for model in run.planned(dir)? {
             let model = run.read_model(dir, model)?;
             run.models.push(model);

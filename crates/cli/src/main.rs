@@ -66,6 +66,7 @@ fn computes(command: &Command) -> bool {
             | Command::Report(_)
             | Command::Roc(_)
             | Command::Split(_)
+            | Command::Verify(_)
     )
 }
 
@@ -102,6 +103,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Roc(roc) => commands::report::roc(global, &roc),
         Command::Compare(compare) => commands::report::compare(global, &compare),
         Command::Report(report) => commands::report::report(global, &report),
+        Command::Verify(asked) => commands::evidence::verify(&asked),
         Command::Selftest => commands::selftest::selftest(global),
         Command::Import(import) => commands::files::import(global, &import.what),
         Command::Export(export) => commands::files::export(global, &export.what),

@@ -65,6 +65,7 @@ pub mod caption;
 pub mod engine;
 pub mod errors;
 pub mod extraction;
+pub mod evidence;
 pub mod files;
 pub mod jobs;
 pub mod launcher;

@@ -15,6 +15,7 @@
 //! | [`controls`] | `controls.json` |
 //! | [`exposed`] | `exposed.json` |
 //! | [`extraction`] | `extraction.json` |
+//! | [`evidence`] | `manifest.json`, `halves.json` of an evidence folder |
 //! | [`plan`] | `plan.json` of an audit |
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
@@ -43,6 +44,7 @@
 )]
 
 pub mod controls;
+pub mod evidence;
 pub mod exposed;
 pub mod extraction;
 mod file;

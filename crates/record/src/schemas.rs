@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, schema_for};
 use serde_json::Value;
 
+use crate::evidence::{Halves, Manifest};
 use crate::exposed::Exposed;
 use crate::extraction::Extraction;
 use crate::memorisation::Memorisation;
@@ -32,8 +33,10 @@ pub fn all() -> Vec<Schema> {
         object::<DrawnFrom>("drawn", "samples/MODEL/drawn.json"),
         other::<Vec<Exposed>>("exposed", "exposed.json"),
         object::<Extraction>("extraction", "extraction.json"),
+        object::<Halves>("halves", "halves.json of an evidence folder"),
         other::<LogLine>("log", "logs/MODEL.jsonl, each line"),
         object::<lira::Lira>("lira", "lira.json"),
+        object::<Manifest>("manifest", "manifest.json of an evidence folder"),
         object::<Memorisation>("memorisation", "memorisation.json"),
         object::<Nearest>("nearest", "samples/MODEL/nearest.json"),
         other::<Vec<PromptedImage>>("prompts", "samples/MODEL/prompts.json"),

@@ -157,6 +157,26 @@ pub struct ReportArgs {
     pub fail: FailArgs,
 }
 
+/// `dualmd verify`
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The evidence folder
+    #[arg(value_name = "BUNDLE")]
+    pub bundle: PathBuf,
+
+    /// The root that you were told before you got the folder
+    #[arg(long, value_name = "HEX")]
+    pub root: Option<String>,
+
+    /// Say where this image stands: its file, or its content id
+    #[arg(long, value_name = "IMAGE", requires = "with")]
+    pub image: Option<String>,
+
+    /// What opens it: the file of the salt, or the image's key
+    #[arg(long, value_name = "SALT", requires = "image")]
+    pub with: Option<String>,
+}
+
 /// `dualmd import`
 #[derive(Debug, Args)]
 pub struct ImportArgs {
@@ -257,6 +277,19 @@ pub enum Export {
         /// The new folder
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,
+    },
+    /// All that a report follows from, without pictures and names, for a second party to check (`dualmd verify`)
+    #[command(after_help = "Example:\n  dualmd export evidence runs/demo -o evidence")]
+    Evidence {
+        /// The folder of a run or an audit
+        #[arg(value_name = "RUN_DIR")]
+        run: PathBuf,
+        /// The new folder
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+        /// A salt that is there already (default: a new one, in DIR.salt)
+        #[arg(long, value_name = "FILE")]
+        salt: Option<PathBuf>,
     },
     /// Two models that take turns (DualMD) as one folder that Python's diffusers samples from
     #[command(

@@ -11,7 +11,7 @@ pub use caption::CaptionArgs;
 pub use extract::ExtractArgs;
 pub use files::{
     CompareArgs, CompletionsArgs, Export, ExportArgs, Import, ImportArgs, ListArgs, Listing,
-    ManArgs, NewArgs, ReportArgs, RocArgs, SplitArgs,
+    ManArgs, NewArgs, ReportArgs, RocArgs, SplitArgs, VerifyArgs,
 };
 pub use memorisation::MemorisationArgs;
 pub use reproduce::ReproduceArgs;
@@ -303,6 +303,12 @@ pub enum Command {
     )]
     Compare(CompareArgs),
 
+    /// Check an evidence folder: compute its report again from its scores, and say what was changed
+    #[command(
+        after_help = "Examples:\n  dualmd verify evidence --root 3f5c...\n  dualmd verify evidence --image photo.png --with evidence.salt\n\nNeither model nor images are needed. Exit codes: 0 everything agrees; 1 something does not, or it failed; 2 wrong arguments."
+    )]
+    Verify(VerifyArgs),
+
     /// Check this program: it must find a planted leak, and nothing where there is none
     #[command(after_help = "Example:\n  dualmd selftest")]
     Selftest,
@@ -317,7 +323,7 @@ pub enum Command {
     /// Write files for other programs: images of a split, models, pairs
     #[command(arg_required_else_help = true)]
     #[command(
-        after_help = "Examples:\n  dualmd export split split.json -o split.csv\n  dualmd export copy runs/demo/models/student -o student"
+        after_help = "Examples:\n  dualmd export split split.json -o split.csv\n  dualmd export copy runs/demo/models/student -o student\n  dualmd export evidence runs/demo -o evidence"
     )]
     Export(ExportArgs),
 

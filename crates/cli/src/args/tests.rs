@@ -362,6 +362,9 @@ fn files_are_split_measured_and_exchanged() {
         "dualmd import unet a.safetensors --config c.json -o m",
         "dualmd export split s.json -o s.csv",
         "dualmd export copy m -o n --raw",
+        "dualmd export evidence runs/demo -o e --salt e.salt",
+        "dualmd verify e --root 0a",
+        "dualmd verify e --image a.png --with e.salt",
         "dualmd list attacks",
         "dualmd list defenses",
         "dualmd list presets",
@@ -370,6 +373,8 @@ fn files_are_split_measured_and_exchanged() {
         read(line);
     }
     refused("dualmd list models");
+    refused("dualmd verify e --image a.png");
+    refused("dualmd verify e --with e.salt");
     refused("dualmd frobnicate");
 }
 

@@ -134,6 +134,13 @@ pub fn export(global: &Global, what: &Export) -> Result<ExitCode> {
             let n = files::export_images(data, split.as_deref(), &options, out, &reporter)?;
             outln!("{}: {n} images", out.display())?;
         }
+        Export::Evidence { run, out, salt } => {
+            let (bundle, salt) = dualmd::evidence::export(run, out, salt.as_deref())?;
+            let (files, rows) = (bundle.files, bundle.rows);
+            outln!("{}: {files} files, {rows} scores", out.display())?;
+            outln!("salt: {} (keep it: it opens every image)", salt.display())?;
+            outln!("root: {} (tell it before you give the folder)", bundle.root)?;
+        }
         Export::Pair { first, second, out } => {
             files::export_pair(first, second, out)?;
             outln!("{}", out.display())?;

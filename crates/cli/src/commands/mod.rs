@@ -7,6 +7,7 @@ pub mod caption;
 #[path = "no_caption.rs"]
 pub mod caption;
 pub mod extract;
+pub mod evidence;
 pub mod files;
 pub mod lira;
 pub mod list;
