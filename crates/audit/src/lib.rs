@@ -25,6 +25,7 @@
 //! | `table`, `terminal` | terminal, CSV and `dualmd roc` |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
+//! | `facts` | single facts of a report, as people read them |
 //!
 //! ```no_run
 //! # fn main() -> dualmd_audit::Result<()> {
@@ -59,6 +60,7 @@ mod edpb;
 mod epochs;
 mod epsilon;
 mod error;
+mod facts;
 pub mod files;
 mod findings;
 pub mod format;

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::draw::{self, Scale, marker, path, series};
+use super::draw::{self, Scale, marker, path, px, series};
 use super::figure;
 use crate::format::{fpr_name, grouped, rate, significant};
 use crate::report::{AttackResult, Finding, ModelReport, Report, View};
@@ -96,10 +96,6 @@ fn roc(model: &ModelReport, low: f64, style: &dyn Fn(&str) -> draw::Series) -> M
             text.label.mid transform=(format!("translate(11 {}) rotate(-90)", (TOP + BOTTOM) / 2.0)) { "members found" }
         }
     }
-}
-
-fn px(value: f64) -> String {
-    format!("{value:.1}")
 }
 
 /// Upper edge forth, lower edge back.

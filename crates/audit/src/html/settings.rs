@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::top::plan;
+use crate::facts::plan;
 use crate::format::{count, grouped, seconds, significant};
 use crate::report::{AttackResult, ImageUtility, ModelReport, Report};
 
