@@ -293,6 +293,14 @@ pub fn extras(dir: &Path) {
     );
 }
 
+/// Controls of [`run_folder`] by which its two image sets differ in something else than membership.
+pub fn void(dir: &Path) {
+    write_json(
+        &dir.join("controls.json"),
+        &json!({"blind_baseline": {"auc": 0.93, "auc_ci": [0.88, 0.97], "features": ["mean"], "method": "logistic regression, 5-fold"}}),
+    );
+}
+
 /// Image quality of four models of [`run_folder`]: ordinary distillation draws worse images than the student and gives more away.
 pub fn quality(dir: &Path) {
     for (model, excess) in [
