@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("report.sarif", exports::sarif(&report)),
         ("junit.xml", exports::junit(&report)),
         ("model-card.md", exports::model_card(&report)),
+        ("annex.md", exports::annex(&report)),
         ("table.md", exports::markdown_table(&report)),
         ("table.tex", exports::latex_table(&report)),
     ] {

@@ -25,7 +25,7 @@
 //! | `table`, `terminal` | terminal, CSV and `dualmd roc` |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
-//! | [`exports`] | the same for other programs and for the file: SARIF, JUnit, model card, MLflow, tables |
+//! | [`exports`] | the same for other programs and for the file: SARIF, JUnit, model card, MLflow, tables, DPIA annex |
 //! | `facts` | single facts of a report, as people read them |
 //!
 //! ```no_run

@@ -8,9 +8,9 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use dualmd_audit::exports::{junit, latex_table, markdown_table, mlflow, model_card, sarif};
+use dualmd_audit::exports::{annex, junit, latex_table, markdown_table, mlflow, model_card, sarif};
 use dualmd_audit::{Finding, Report, build};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The fixture with all that a folder may hold.
 fn fixture() -> Report {
@@ -399,6 +399,67 @@ fn tables_hold_every_attack_and_every_model() {
         rows.iter().all(|r| r.matches('|').count() == cells + 1),
         "{rows:?}"
     );
+}
+
+#[test]
+fn the_annex_is_filled_and_leaves_room_to_sign() {
+    let mut report = fixture();
+    report.run["data"]["members_blake3"] = "11".repeat(32).into();
+    report.run["data"]["nonmembers_blake3"] = "22".repeat(32).into();
+    report.run["versions"]["commit"] = "bb1034e".into();
+    let text = annex(&report);
+    for part in [
+        "# Annex: membership-inference audit of demo\n",
+        "| By whom? | A. Auditor, for the hospital |",
+        "| With which program? | dualmd 0.1.0, libtorch 2.13.0 |",
+        "| Which commit of the program? | `bb1034e` |",
+        &format!(
+            "| Members, hash (BLAKE3 over content ids) | `{}` |",
+            "11".repeat(32)
+        ),
+        &format!("| Non-members, hash | `{}` |", "22".repeat(32)),
+        &format!("| `{}` |", "0a".repeat(32)),
+        "those of its two teachers",
+        "In every case the attacker must already hold the picture.",
+        "| the picture and the weights | ",
+        "tells a training image from an unseen one",
+        "Can the training images taken together be recognised?",
+        "- Attacks not run on any model",
+        "| Auditor |  |  |  |",
+        "| Data-protection officer |  |  |  |",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing in\n{text}");
+    }
+    // Every finding of the verdict is in the table of results, in the same words.
+    for verdict in &report.verdict.models {
+        let words = verdict.conclusion.words();
+        let row = |l: &&str| l.starts_with("| ") && l.contains(&verdict.model) && l.contains(words);
+        assert!(text.lines().any(|l| row(&l)), "{}: {words}", verdict.model);
+    }
+    // Part B is that of the page that explains it.
+    let page = include_str!("../../../docs/dpia.md");
+    let part_b = text.split("## Part B").nth(1).expect("part B");
+    let asked = |l: &&str| l.ends_with(" |  |") && l.matches('|').count() == 3;
+    assert_eq!(part_b.lines().filter(asked).count(), 10);
+    for question in part_b.lines().filter(asked) {
+        let question = question.trim_end_matches("|  |").trim();
+        assert!(page.contains(question), "{question} is not in docs/dpia.md");
+    }
+    let old: Report = serde_json::from_value(json!({"schema": 1, "models": []})).expect("report");
+    assert!(annex(&old).contains("| When was it audited? | not recorded |"));
+    let void = annex(&void());
+    assert!(void.contains("**This audit is void.") && void.contains("None: the audit is void."));
+    assert!(!void.contains("found at 1 false alarm"), "{void}");
+    let hostile = annex(&hostile());
+    assert!(!hostile.contains("\n# h"), "{hostile}");
+    let bars = |line: &str| line.replace("\\|", "").matches('|').count();
+    let lines: Vec<&str> = hostile.lines().collect();
+    for pair in lines
+        .windows(2)
+        .filter(|p| p.iter().all(|l| l.starts_with('|')))
+    {
+        assert_eq!(bars(pair[0]), bars(pair[1]), "{pair:?}");
+    }
 }
 
 fn read(path: &Path) -> String {

@@ -5,13 +5,15 @@
 //! | [`sarif`] | SARIF 2.1.0, for code scanning |
 //! | [`junit`] | JUnit XML, for continuous integration |
 //! | [`model_card`] | a block for a model card of Hugging Face |
+//! | [`annex`] | Markdown, part A of the annex of a data-protection impact assessment filled in |
 //! | [`markdown_table`], [`latex_table`] | models x attacks, for a page or a paper |
 //! | [`mlflow`] | a folder that `mlflow ui` shows |
 //!
 //! All of them state the findings and sentences of the report's verdict and decide nothing themselves. A void report has no result in
-//! any of them. None shows images; [`model_card`] holds the command line and the auditor's name as the plan has them, with
+//! any of them. None shows images; [`annex`] and [`model_card`] hold the command line and the auditor's name as the plan has them, with
 //! the paths in it.
 
+mod annex;
 mod card;
 mod junit;
 mod markdown;
@@ -19,6 +21,7 @@ mod mlflow;
 mod sarif;
 mod tables;
 
+pub use annex::annex;
 pub use card::model_card;
 pub use junit::junit;
 pub use mlflow::mlflow;
@@ -26,7 +29,7 @@ pub use sarif::sarif;
 pub use tables::{latex_table, markdown_table};
 
 use crate::facts::plan;
-use crate::report::{Finding, Measurement, ModelReport, Report};
+use crate::report::{Finding, Measurement, ModelReport, Report, View};
 
 /// What the verdict says of one model.
 struct Said<'a> {
@@ -107,4 +110,12 @@ fn found(m: &Measurement) -> Option<(usize, usize)> {
     let mut points = m.tpr_at_fpr.iter();
     let point = points.find(|p| p.fpr == 0.01 && p.measurable)?;
     Some((point.tp, m.n_members))
+}
+
+/// "all members", or the half that a teacher was trained on.
+fn whom(model: &ModelReport) -> &'static str {
+    match model.primary {
+        View::Pooled => "all members",
+        own => own.name(),
+    }
 }
