@@ -206,8 +206,8 @@ fn members(model: &ModelReport) -> String {
         .max();
     match (n, model.primary) {
         (None, _) => "not attacked".into(),
-        (Some(n), View::Pooled) => format!("{n} members"),
-        (Some(n), own) => format!("{n} members, {}", own.name()),
+        (Some(n), View::Pooled) => format!("{} members", grouped(n as i64)),
+        (Some(n), own) => format!("{} members, {}", grouped(n as i64), own.name()),
     }
 }
 

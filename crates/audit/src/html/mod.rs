@@ -66,6 +66,7 @@ pub fn page(report: &Report) -> String {
         ("edpb", "EDPB", close::edpb(report)),
         ("reading", "How to read this", close::how_to_read()),
         ("references", "References", close::references()),
+        ("hashes", "Hashes", settings::hashes(report)),
     ]
     .into_iter()
     .filter(|(_, _, body)| !body.0.is_empty())

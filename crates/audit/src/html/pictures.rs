@@ -222,7 +222,7 @@ fn exposed(report: &Report, embed: &Embedder) -> Markup {
                     h4 { (model.title) }
                     div.exposed { @for e in list.iter().take(EXPOSED) { div.one {
                         (embed.image(e.picture.as_ref(), &format!("Member {}", called(e))))
-                        span { "#" (e.rank) " " (title(&e.attack)) } code title=(e.id) { (called(e)) }
+                        span { "#" (e.rank) " " (title(&e.attack)) } span { "score " (significant(e.score)) } code title=(e.id) { (called(e)) }
                     } } }
                 }
             }
