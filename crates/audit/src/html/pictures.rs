@@ -84,7 +84,7 @@ pub fn section(report: &Report) -> Markup {
                     @let looks = set_looks(&report.models);
                     @for (m, n) in &nearest { (pairs(m, n, told_apart(m, looks).iter().any(|t| t.name == NEARER), &embed)) }
                 }
-                (exposed(report, &embed))
+                div.secondary { (exposed(report, &embed)) }
             }
         }
     }

@@ -47,6 +47,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
             @if report.shows_images() {
                 p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { @if report.run.get("compared").is_some() { "dualmd compare ... --no-images" } @else { "dualmd report FOLDER --no-images" } } " writes it without them." }
             }
+            p.on-paper { "On paper the folded parts, the cards of the models, whether the attacks agree, and the most exposed members are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
             @if let Some(command) = plan(report, "/command") {
                 p.repeat { "To repeat: " code { (command) } }
             }
