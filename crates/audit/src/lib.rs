@@ -27,6 +27,8 @@
 //! | [`bundle`] | the evidence folder: written, recomputed by others, opened image by image |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
+//! | [`exports`] | the same for other programs and for the file: SARIF, JUnit, model card, MLflow, tables, DPIA annex |
+//! | `facts` | single facts of a report, as people read them |
 //!
 //! ```no_run
 //! # fn main() -> dualmd_audit::Result<()> {
@@ -62,6 +64,8 @@ mod edpb;
 mod epochs;
 mod epsilon;
 mod error;
+pub mod exports;
+mod facts;
 pub mod files;
 mod findings;
 pub mod format;

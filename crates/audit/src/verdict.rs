@@ -251,9 +251,10 @@ fn leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String {
     };
     let found = match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01) {
         Some(p) if p.measurable => format!(
-            " and, at 1 false alarm in 100, finds {} of {} members",
+            " and, at 1 false alarm in 100, finds {} of {} members, where guessing finds {}",
             grouped(p.tp as i64),
-            grouped(m.n_members as i64)
+            grouped(m.n_members as i64),
+            release::by_guessing(p.fpr * m.n_members as f64)
         ),
         Some(_) => format!(
             "; how many it finds at 1 false alarm in 100 cannot be measured with {} non-members",

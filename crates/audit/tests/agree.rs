@@ -327,7 +327,8 @@ fn check(dir: &Path, report: &Report, models: &[(&str, &str, Planted)]) {
         );
         assert!(report.verdict.summary.is_empty());
         for section in [
-            "attacks", "roc", "scores", "sets", "epsilon", "pictures", "copies", "utility",
+            "frontier", "attacks", "roc", "scores", "sets", "epsilon", "pictures", "copies",
+            "utility",
         ] {
             assert!(
                 !page.contains(&format!("<section id=\"{section}\"")),

@@ -60,6 +60,9 @@ fn with_script(page: &Path, script: &str, to: &Path) {
     std::fs::write(to, text).expect("write");
 }
 
+/// Pages that six models and two repeats may take on paper.
+const MOST_PAGES: usize = 12;
+
 mod needs_chromium {
     use super::*;
 
@@ -97,6 +100,7 @@ mod needs_chromium {
         std::fs::create_dir_all(&run).expect("mkdir");
         common::run_folder(&run);
         common::extras(&run);
+        common::quality(&run);
         let report = dualmd_audit::build(&run).expect("build");
         let page = dualmd_audit::write(&run, &report).expect("write").html;
         for (width, height) in [(360, 2400), (800, 2000), (1280, 1800)] {
@@ -150,12 +154,21 @@ mod needs_chromium {
             words.value = 'midm SIMA'; words.dispatchEvent(new Event('input'));
             filtered.push(shown(compat).length);
             document.querySelector('#points th button').click();
+            // A table that is wider than its place says so, and no other does.
+            dispatchEvent(new Event('resize'));
+            const wrong = [...document.querySelectorAll('.scroll')].filter((box) => box.nextElementSibling.hidden === box.scrollWidth > box.clientWidth + 2);
+            filtered.push(wrong.length);
+            // Names in the figure of privacy against quality cover neither each other nor a marker.
+            const boxes = (which) => [...document.querySelectorAll('#frontier figure ' + which)].map((e) => e.getBoundingClientRect());
+            const over = (a, b) => a.left < b.right && b.left < a.right && a.top + 2 < b.bottom && b.top + 2 < a.bottom;
+            const names = boxes('text.name'), marks = boxes('svg > path.mark');
+            filtered.push(names.length, names.filter((a, i) => names.some((b, j) => i !== j && over(a, b)) || marks.some((b) => over(a, b))).length);
             const roc = document.querySelector('svg.roc'), box = roc.getBoundingClientRect();
             roc.dispatchEvent(new PointerEvent('pointermove', { clientX: box.right - box.width * 0.06, clientY: box.top + box.height * 0.04 }));
             document.body.dataset.probe = [innerWidth, document.documentElement.scrollWidth, document.querySelectorAll('[aria-sort]').length,
               document.querySelectorAll('#filter option').length, roc.querySelector('text.readout').textContent, [...order, ...filtered].join(' ')].join('|');";
         with_script(&page, script, &probe);
-        for width in [360, 800, 1280] {
+        for width in [360, 390, 800, 1280] {
             // A headless window is never narrower than 500 px for the layout, so the phone is an iframe.
             let frame = out.join("frame.html");
             std::fs::write(
@@ -184,7 +197,7 @@ mod needs_chromium {
             // Six models and two repeats, and the choice of all.
             assert_eq!((values[2], values[3]), ("1", "9"));
             // Seven attacks on the student; SimA on five models that have it.
-            assert_eq!(values[5], "true true false 7 true true 5");
+            assert_eq!(values[5], "true true false 7 true true 5 0 4 0");
             assert!(values[4].contains(" % at "), "readout: {}", values[4]);
         }
         let pdf = out.join("report.pdf");
@@ -197,9 +210,10 @@ mod needs_chromium {
             ],
         );
         assert!(console(&log).is_empty(), "{log}");
-        assert!(
-            std::fs::read(&pdf).expect("pdf").starts_with(b"%PDF")
-                && std::fs::metadata(&pdf).expect("pdf").len() > 30_000
-        );
+        let printed = std::fs::read(&pdf).expect("pdf");
+        assert!(printed.starts_with(b"%PDF") && printed.len() > 30_000);
+        let text = String::from_utf8_lossy(&printed);
+        let pages = text.matches("/Type /Page\n").count();
+        assert!((2..=MOST_PAGES).contains(&pages), "{pages} pages");
     }
 }

@@ -1000,3 +1000,39 @@ fn a_report_comes_back_from_its_file() {
     let error = dualmd_audit::read(&written.json).expect_err("newer");
     assert!(error.to_string().contains("its schema is 2"), "{error}");
 }
+
+#[test]
+fn privacy_stands_beside_quality_where_both_were_measured() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    let page = |report: &Report| {
+        let written = write(dir.path(), report).expect("write");
+        let page = std::fs::read_to_string(written.html).expect("page");
+        common::well_formed(&page);
+        page
+    };
+    let without = build(dir.path()).expect("build");
+    assert!(!page(&without).contains("id=\"frontier\""));
+    common::quality(dir.path());
+    let report = build(dir.path()).expect("build");
+    let page = page(&report);
+    let figure = page
+        .split("<section id=\"frontier\"")
+        .nth(1)
+        .and_then(|t| t.split("</section>").next())
+        .expect("the figure is there");
+    for part in [
+        "gives no more away: Ordinary distillation (by ",
+        "Not dominated: ",
+        "DualMD pair stands where its own images put it and is not counted as better than another model: whoever holds its two models is at AUC ",
+        "excess Fréchet distance",
+        "chance 0.5",
+        "efflite0-1280",
+    ] {
+        assert!(figure.contains(part), "`{part}` is missing in\n{figure}");
+    }
+    // Four models: a marker each in the plot and in the table, a name each, and no teacher.
+    assert_eq!(figure.matches("<path class=\"mark ").count(), 8);
+    assert_eq!(figure.matches("<text class=\"name\"").count(), 4);
+    assert!(!figure.contains("Teacher 1</text>"));
+}

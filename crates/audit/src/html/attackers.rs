@@ -89,17 +89,17 @@ pub fn table(report: &Report) -> Markup {
     let kinds = kinds(report);
     html! {
         h3 #attackers { "Who could do it" }
-        div.scroll tabindex="0" role="region" aria-label="Kinds of attackers" { table.plain {
+        div.scroll tabindex="0" role="region" aria-label="Kinds of attackers" { table.plain.kinds {
             thead { tr {
                 th scope="col" { "An attacker who" }
                 @for model in &report.models { th scope="col" { (model.title) } }
             } }
-            tbody { @for kind in kinds { tr {
+            tbody { @for &kind in &kinds { tr {
                 th scope="row" { (kind.title()) small { (kind.access) } }
                 @for model in &report.models { (cell(model, kind)) }
             } } }
         } }
-        p.caption { "The strongest attack of each kind by its AUC on these images, with its interval of 95 % (not corrected for the choice), and the members found at 1 false alarm in 100. An attack that knows a part of the members is judged on the rest. \"Not tested\" is no result." }
+        p.caption { "The strongest attack of each kind by its AUC on these images, with its interval of 95 % (not corrected for the choice), and the members found at 1 false alarm in 100. " @if kinds.iter().any(|k| k.knows == Knows::Members) { "An attack that knows a part of the members is judged on the rest. " } "\"Not tested\" is no result." }
     }
 }
 

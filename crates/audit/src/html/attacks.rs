@@ -17,9 +17,9 @@ pub fn section(report: &Report) -> Markup {
             h2 { "What each attack found" }
             (figure("wide", table(report, &attacks), caption(report)))
             (super::attackers::table(report))
-            (partial(report))
+            div.secondary { (partial(report)) }
             (chosen(report))
-            (agreement(report))
+            div.secondary { (agreement(report)) }
             (groups(report))
             (comparisons(report))
             @if report.models.iter().flat_map(|m| &m.results).any(|r| r.d1.is_some()) { (halves(report, &attacks)) }
@@ -206,8 +206,8 @@ fn members(model: &ModelReport) -> String {
         .max();
     match (n, model.primary) {
         (None, _) => "not attacked".into(),
-        (Some(n), View::Pooled) => format!("{n} members"),
-        (Some(n), own) => format!("{n} members, {}", own.name()),
+        (Some(n), View::Pooled) => format!("{} members", grouped(n as i64)),
+        (Some(n), own) => format!("{} members, {}", grouped(n as i64), own.name()),
     }
 }
 

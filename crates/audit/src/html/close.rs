@@ -135,7 +135,6 @@ pub fn how_to_read() -> Markup {
         section #reading {
             h2 { "How to read this" }
             dl.terms { @for (term, text) in terms { dt { (term) } dd { (text) } } }
-            p.on-paper { "On paper the folded tables are left out: they are on the page, and their numbers in findings.csv and report.json." }
             p { "All numbers come from the files beside this page: " code { "scores/*.csv" } " (one score per image and attack), " code { "findings.csv" } " and " code { "report.json" } " (all digits). " code { "dualmd report" } " rebuilds the page from them." }
         }
     }

@@ -42,7 +42,8 @@ pub fn section(report: &Report) -> Markup {
             section #copies {
                 h2 { "Copies of training images" }
                 p.lede { "A generated image passes for a copy where it is more like a training image than nearly all images that no model saw are. What passes beyond the control is probably a training image that anybody who is shown what the model draws has seen." }
-                (figure("wide", body, caption(&rows, first)))
+                (figure("wide", body, caption(&rows)))
+                details { summary { "How copies are counted" } p { (method(&rows, first)) } }
             }
         }
     }
@@ -56,7 +57,8 @@ fn share(copying: &Copying) -> f64 {
     copying.found.copies as f64 / copying.n_generated.max(1) as f64
 }
 
-fn caption(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
+/// What was found.
+fn caption(rows: &[(&ModelReport, &Copying)]) -> Markup {
     let of_models = rows.iter().filter_map(|(m, _)| Some((*m, copied(m)?)));
     let most = of_models.max_by_key(|(_, c)| beyond(c));
     html! {
@@ -67,8 +69,15 @@ fn caption(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
             }
             None => { "No model's count is clearly beyond its control. " }
         }
+        "Copying is what the members have beyond the unseen images of the control, with as many of either. A few hundred images show the copies among a few hundred images, and no more."
+    }
+}
+
+/// How it was counted.
+fn method(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
+    html! {
         @if rows.iter().any(|(_, c)| c.own_prompt.is_some()) { "Own image: mean likeness of what a caption draws to the image it belongs to. " }
-        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often (with prompts: what is drawn for captions that no model saw). Copying is what the members have beyond it. Both counts of the control use " (grouped(first.control.n as i64)) " images a side and thresholds of their own, which " (percent(first.control.false_copy_rate)) " of such images pass. "
-        code { "rmse" } " of pixels is lower and a cosine of " code { "sscd" } " higher where images are more alike. The interval is over the images drawn. A few hundred images show the copies among a few hundred images, and no more."
+        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often (with prompts: what is drawn for captions that no model saw). Both counts of the control use " (grouped(first.control.n as i64)) " images a side and thresholds of their own, which " (percent(first.control.false_copy_rate)) " of such images pass. "
+        code { "rmse" } " of pixels is lower and a cosine of " code { "sscd" } " higher where images are more alike. The interval is over the images drawn."
     }
 }

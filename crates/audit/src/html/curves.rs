@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::draw::{self, Scale, marker, path, series};
+use super::draw::{self, Scale, marker, path, px, series};
 use super::figure;
 use crate::format::{fpr_name, grouped, rate, significant};
 use crate::report::{AttackResult, Finding, ModelReport, Report, View};
@@ -12,6 +12,9 @@ const LEFT: f64 = 56.0;
 const RIGHT: f64 = 320.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 244.0;
+
+/// Rates of false alarms at which every curve has its marker.
+const MARKED: [f64; 2] = [0.01, 0.1];
 
 /// Section 4.
 pub fn roc_section(report: &Report) -> Markup {
@@ -31,7 +34,7 @@ pub fn roc_section(report: &Report) -> Markup {
     html! {
         section #roc {
             h2 { "Members found against false alarms" }
-            p.lede { "Both axes are logarithmic: what matters is the left, where few strangers are accused. A curve on the dashed diagonal is guessing. Markers stand at 1 false alarm in 100, the numbers of the table." }
+            p.lede { "Both axes are logarithmic: what matters is the left, where few strangers are accused. A curve on the dashed diagonal is guessing. Markers stand at 1 and at 10 false alarms in 100; the first are the numbers of the table." }
             ul.legend {
                 @for (name, title) in &attacks { li {
                     svg width="34" height="12" aria-hidden="true" { path class={ "line " (style(name).class) } stroke-dasharray=(style(name).dash) d="M0 6H34" {} (marker(style(name), 17.0, 6.0)) }
@@ -88,18 +91,14 @@ fn roc(model: &ModelReport, low: f64, style: &dyn Fn(&str) -> draw::Series) -> M
                 path class={ "line " (style(&r.attack).class) } stroke-dasharray=(style(&r.attack).dash) d=(line(r)) data-name=(r.title) {}
             }
             @for r in &model.results {
-                @if let Some(p) = r.view(model.primary).and_then(|m| m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01 && p.measurable)) {
-                    (marker(style(&r.attack), x.at(0.01), y.at(p.tpr)))
+                @for p in r.view(model.primary).iter().flat_map(|m| &m.tpr_at_fpr).filter(|p| p.measurable && MARKED.contains(&p.fpr)) {
+                    (marker(style(&r.attack), x.at(p.fpr), y.at(p.tpr)))
                 }
             }
             text.label.mid x=(px((LEFT + RIGHT) / 2.0)) y="280" { "false alarms among non-members" }
             text.label.mid transform=(format!("translate(11 {}) rotate(-90)", (TOP + BOTTOM) / 2.0)) { "members found" }
         }
     }
-}
-
-fn px(value: f64) -> String {
-    format!("{value:.1}")
 }
 
 /// Upper edge forth, lower edge back.
@@ -135,7 +134,12 @@ fn roc_caption(model: &ModelReport) -> Markup {
             ))
         })
     };
-    let best = at().max_by(|a, b| a.2.tpr.total_cmp(&b.2.tpr));
+    let strongest = model.strongest().map(|r| r.attack.as_str());
+    // Of attacks that find as many the one whose band is drawn.
+    let best = at().max_by(|a, b| {
+        let banded = |r: &AttackResult| strongest == Some(r.attack.as_str());
+        (a.2.tpr.total_cmp(&b.2.tpr)).then(banded(a.0).cmp(&banded(b.0)))
+    });
     html! {
         @match best {
             None => { "1 false alarm in 100 cannot be measured with so few non-members." }

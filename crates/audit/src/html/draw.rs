@@ -20,14 +20,14 @@ pub struct Series {
     shape: usize,
 }
 
-/// Style of the `i`-th attack. After six the styles come round again with other dashes than colours.
+/// Style of the `i`-th attack or model. After six the colours come round again with other markers and other dashes.
 pub fn series(i: usize) -> Series {
     const CLASSES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
     const DASHES: [&str; 5] = ["none", "7 3", "2 3", "9 3 2 3", "4 2"];
     Series {
         class: CLASSES[i % 6],
         dash: DASHES[i % 5],
-        shape: i % 6,
+        shape: (i + i / 6) % 6,
     }
 }
 
@@ -48,6 +48,11 @@ pub fn marker(s: Series, x: f64, y: f64) -> Markup {
         _ => format!("M{:.1} {:.1}h3v-3h3v3h3v3h-3v3h-3v-3h-3z", x - 4.5, y - 1.5),
     };
     html! { path class={ "mark " (s.class) } d=(d) {} }
+}
+
+/// A coordinate of a plot.
+pub fn px(value: f64) -> String {
+    format!("{value:.1}")
 }
 
 /// Where an AUC lies on a strip, in per cent of its width, with room for a dot at both ends.
@@ -208,6 +213,15 @@ mod tests {
             (9.0, 5.0),
         ];
         assert_eq!(path(&points), "M0.0 10.0L0.0 5.0L9.0 5.0");
+    }
+
+    #[test]
+    fn no_two_of_thirty_six_series_have_both_colour_and_marker() {
+        let seen: std::collections::BTreeSet<(&str, usize)> = (0..36)
+            .map(|i| (series(i).class, series(i).shape))
+            .collect();
+        assert_eq!(seen.len(), 36);
+        assert_ne!(series(36 - 6).dash, series(24).dash);
     }
 
     #[test]

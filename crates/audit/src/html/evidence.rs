@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::conclusion::{set_looks, tells_apart};
 use crate::format::{fpr_name, interval, list, rate, significant};
 use crate::report::{
-    Combined, Conclusion, EpsilonBound, ModelReport, OneRun, RepeatedAttack, Report,
+    Chosen, Combined, Conclusion, EpsilonBound, ModelReport, OneRun, RepeatedAttack, Report, Sets,
 };
 
 /// A lower bound: `0` where nothing is proved, else three digits.
@@ -265,20 +265,21 @@ pub fn sets_section(report: &Report) -> Markup {
                             } }
                         } } }
                     } }
-                    p.caption { "Share of sets of k members that averaging their scores shows to have been used, at 5 % false alarms, with a 95 % interval; 0.05 is guessing. On the half of the images that chose neither the attack nor its threshold. n/a: too few images for that k." }
+                    p.caption { (fewest(&powers)) " Share of sets of k members that averaging their scores shows to have been used, at 5 % false alarms, with a 95 % interval; 0.05 is guessing. On the half of the images that chose neither the attack nor its threshold. n/a: too few images for that k." }
                 }
                 @if !tested.is_empty() {
                     h3 { "Are two whole sets different?" }
                     div.scroll { table.plain data-sortable="" {
                         thead { tr { th scope="col" { "Model" } th scope="col" { "Test" } th.n scope="col" { "members" } th.n scope="col" { "non-members" } th.n scope="col" { "statistic" } th.n scope="col" { "p" } th scope="col" { "" } } }
                         tbody { @for (m, s) in &tested { @for t in &s.tests { tr {
-                            th scope="row" { (m.title) } td { (t.title) @if !t.what.is_empty() { small { (t.what) } } }
+                            th scope="row" { (m.title) } td.wrap { (t.title) @if !t.what.is_empty() { small { (t.what) } } }
                             td.n { (t.members) } td.n { (t.nonmembers) } td.n data-value=(t.statistic) { (significant(t.statistic)) }
                             td.n data-value=(t.p_value) { (significant(t.p_value)) small { "of " (t.permutations) } }
                             td { (if tells_apart(t, looks) { "told apart" } else { "not told apart" }) }
                         } } } }
                     } }
                     p.caption {
+                        (sets_told(&tested, looks)) " "
                         "Permutation tests: p is the share of random divisions that differ as much. Told apart: p at most 0.05 divided by the " (looks) " tests of this table. "
                         "Such a test speaks of the sets, not of any one image: where it tells them apart and no attack does, the images were used, and who among them cannot be said. One that sees nothing takes nothing back of what an attack finds. "
                         @for (m, s) in &tested { @if let Some(text) = features(&s.features) { "Compared for " (m.title) ": " (text) ". " } }
@@ -286,6 +287,58 @@ pub fn sets_section(report: &Report) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Against which model the fewest images of one person suffice, and against which none of these numbers does.
+fn fewest(powers: &[(&ModelReport, &Chosen)]) -> String {
+    let needed = powers
+        .iter()
+        .filter_map(|(m, c)| Some((m.title.clone(), c.images_needed?)));
+    let least = needed.clone().map(|(_, k)| k).min();
+    let never: Vec<String> = powers
+        .iter()
+        .filter(|(_, c)| c.images_needed.is_none())
+        .map(|(m, _)| m.title.clone())
+        .collect();
+    let Some(k) = least else {
+        return "Against no model do as many images as were tried prove use in 8 of 10 cases."
+            .to_owned();
+    };
+    let most: Vec<String> = needed.filter(|n| n.1 == k).map(|n| n.0).collect();
+    let images = match k {
+        1 => "1 image proves".to_owned(),
+        k => format!("{k} images prove"),
+    };
+    let mut text = format!(
+        "Against {} {images} use in at least 8 of 10 cases, the fewest here",
+        list(&most)
+    );
+    if !never.is_empty() {
+        text.push_str(&format!(
+            "; against {} as many as were tried do not",
+            list(&never)
+        ));
+    }
+    text + "."
+}
+
+/// Which models' sets are told apart.
+fn sets_told(tested: &[(&ModelReport, &Sets)], looks: usize) -> String {
+    let told: Vec<String> = tested
+        .iter()
+        .filter_map(|(m, s)| {
+            let by = s.tests.iter().filter(|t| tells_apart(t, looks)).count();
+            (by > 0).then(|| format!("{} (by {by} of {} tests)", m.title, s.tests.len()))
+        })
+        .collect();
+    match (told.is_empty(), looks) {
+        (false, _) => format!(
+            "Members and non-members are told apart as a whole for {}.",
+            list(&told)
+        ),
+        (true, 1) => "The test tells no sets apart.".to_owned(),
+        (true, n) => format!("None of the {n} tests tells members from non-members as a whole."),
     }
 }
 

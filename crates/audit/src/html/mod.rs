@@ -11,6 +11,7 @@ mod curves;
 mod draw;
 mod evidence;
 mod first;
+mod frontier;
 mod own;
 mod pictures;
 mod settings;
@@ -20,6 +21,7 @@ use base64::Engine as _;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
+use crate::facts;
 use crate::report::{Advice, Finding, Report};
 
 const STYLE: &str = include_str!("style.css");
@@ -31,7 +33,7 @@ pub fn page(report: &Report) -> String {
     let policy = format!(
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"
     );
-    let name = top::run_name(report);
+    let name = facts::run_name(report);
     // Of a void report nothing is shown that looks like a result: neither figures nor captions.
     let result = |section: fn(&Report) -> Markup| match report.is_void() {
         true => html! {},
@@ -40,6 +42,11 @@ pub fn page(report: &Report) -> String {
     let sections: Vec<(&str, &str, Markup)> = [
         ("verdict", "Verdict", top::verdict(report)),
         ("untrusted", "Numbers", attacks::untrusted(report)),
+        (
+            "frontier",
+            "Privacy against quality",
+            result(frontier::section),
+        ),
         ("attacks", "Attacks", result(attacks::section)),
         ("roc", "ROC curves", result(curves::roc_section)),
         ("scores", "Scores", result(curves::histogram_section)),
@@ -61,6 +68,7 @@ pub fn page(report: &Report) -> String {
         ("edpb", "EDPB", close::edpb(report)),
         ("reading", "How to read this", close::how_to_read()),
         ("references", "References", close::references()),
+        ("hashes", "Hashes", settings::hashes(report)),
     ]
     .into_iter()
     .filter(|(_, _, body)| !body.0.is_empty())
@@ -96,7 +104,7 @@ pub fn page(report: &Report) -> String {
 
 /// What stands at the foot of every printed page: the run, its date, and the page's number.
 fn margins(report: &Report, name: &str) -> String {
-    let date = top::plan(report, "/created").map_or_else(String::new, |d| top::date(&d));
+    let date = facts::plan(report, "/created").map_or_else(String::new, |d| facts::date(&d));
     let foot = quoted(&[name, &date].join("  ·  "));
     format!(
         "@page {{ @bottom-left {{ content: {foot}; font: 8px sans-serif; }} @bottom-right {{ content: counter(page) \" / \" counter(pages); font: 8px sans-serif; }} }}"

@@ -84,7 +84,7 @@ pub fn section(report: &Report) -> Markup {
                     @let looks = set_looks(&report.models);
                     @for (m, n) in &nearest { (pairs(m, n, told_apart(m, looks).iter().any(|t| t.name == NEARER), &embed)) }
                 }
-                (exposed(report, &embed))
+                div.secondary { (exposed(report, &embed)) }
             }
         }
     }
@@ -222,7 +222,7 @@ fn exposed(report: &Report, embed: &Embedder) -> Markup {
                     h4 { (model.title) }
                     div.exposed { @for e in list.iter().take(EXPOSED) { div.one {
                         (embed.image(e.picture.as_ref(), &format!("Member {}", called(e))))
-                        span { "#" (e.rank) " " (title(&e.attack)) } code title=(e.id) { (called(e)) }
+                        span { "#" (e.rank) " " (title(&e.attack)) } span { "score " (significant(e.score)) } code title=(e.id) { (called(e)) }
                     } } }
                 }
             }

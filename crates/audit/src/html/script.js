@@ -100,6 +100,22 @@
     svg.addEventListener("pointerleave", () => svg.classList.remove("reading"));
   }
 
+  // A table that is wider than its place says so: not every screen shows that there is more to the right.
+  const boxes = [...document.querySelectorAll(".scroll")];
+  for (const box of boxes) {
+    const line = document.createElement("p");
+    line.className = "more";
+    line.textContent = "More to the right: scroll sideways.";
+    line.hidden = true;
+    box.after(line);
+  }
+  const measure = () => {
+    for (const box of boxes) box.nextElementSibling.hidden = box.scrollWidth <= box.clientWidth + 2;
+  };
+  addEventListener("resize", measure);
+  document.addEventListener("toggle", measure, true);
+  measure();
+
   addEventListener("beforeprint", () => {
     for (const folded of document.querySelectorAll(".notes details, .because, #edpb details")) folded.open = true;
   });

@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::top::plan;
-use crate::format::{count, grouped, seconds, significant};
+use crate::facts::plan;
+use crate::format::{count, grouped, list, seconds, significant};
 use crate::report::{AttackResult, ImageUtility, ModelReport, Report};
 
 /// What the defences cost and what is left of the model's quality.
@@ -25,16 +25,16 @@ pub fn utility(report: &Report) -> Markup {
                     div.scroll tabindex="0" role="region" aria-label="Utility and cost" { table.plain data-sortable="" {
                         thead { tr {
                             th scope="col" { "Model" } th.n scope="col" { "held-out loss" } th.n scope="col" { "member loss" } th.n scope="col" { "gap" }
-                            th.n scope="col" { "images" } th.n scope="col" { "steps" } th.n scope="col" { "epochs" } th.n scope="col" { "parameters" } th.n scope="col" { "training" } th.n scope="col" { "images/s" } th.n scope="col" { "peak MB" } th.n scope="col" { "attack calls" }
+                            th.n scope="col" { "images" } th.n scope="col" { "steps" small { "epochs" } } th.n scope="col" { "parameters" } th.n scope="col" { "training" small { "images/s" } } th.n scope="col" { "peak MB" } th.n scope="col" { "attack calls" }
                         } }
                         tbody { @for m in &rows {
                             @let u = m.utility.clone().unwrap_or_default();
                             tr {
                                 th scope="row" { (m.title) @if !u.teachers.is_empty() { small { "taught by " (u.teachers.join(", ")) } } }
                                 (number(u.heldout_loss)) (number(u.member_loss)) (number(u.heldout_loss.zip(u.member_loss).map(|(h, m)| h - m)))
-                                (whole(u.images)) (whole(u.steps)) td.n data-value=[u.epochs] { @match u.epochs { Some(e) => (crate::epochs::text(e)), None => "-" } } (whole(u.parameters))
-                                td.n data-value=[u.seconds] { @match u.seconds { Some(s) => (seconds(s)), None => "-" } }
-                                (number(u.images_per_second)) (whole(u.peak_rss_mb))
+                                (whole(u.images)) td.n data-value=[u.steps] { @match u.steps { Some(v) => (grouped(v as i64)), None => "-" } @if let Some(e) = u.epochs { small { (crate::epochs::text(e)) } } } (whole(u.parameters))
+                                td.n data-value=[u.seconds] { @match u.seconds { Some(s) => (seconds(s)), None => "-" } @if let Some(v) = u.images_per_second { small { (significant(v)) } } }
+                                (whole(u.peak_rss_mb))
                                 td.n data-value=[m.network_calls_made] { @match m.network_calls_made { Some(n) => (grouped(n as i64)), None => "-" }
                                     @if let Some(saved) = m.network_calls_saved.filter(|s| *s > 0.0) { small { (grouped(saved as i64)) " saved" } } }
                             }
@@ -59,6 +59,7 @@ fn images(report: &Report) -> Markup {
         return html! {};
     };
     let number = |x: Option<f64>| html! { td.n data-value=[x] { @match x { Some(v) => (significant(v)), None => "-" } } };
+    let with = |x: Option<f64>, beside: Option<String>| html! { td.n data-value=[x] { @match x { Some(v) => { (significant(v)) @if let Some(text) = beside { small { (text) } } }, None => "-" } } };
     let missing: Vec<String> = rows
         .iter()
         .flat_map(|(m, u)| {
@@ -71,29 +72,71 @@ fn images(report: &Report) -> Markup {
         figure.wide {
             div.scroll tabindex="0" role="region" aria-label="Generated images against real ones" { table.plain data-sortable="" {
                 thead { tr {
-                    th scope="col" { "Model" } th.n scope="col" { "Fréchet distance" } th.n scope="col" { "95 % interval" }
-                    th.n scope="col" { "at equal n" } th.n scope="col" { "real against real, same n" } th.n scope="col" { "excess" }
-                    th.n scope="col" { "KID" } th.n scope="col" { "± s.e." } th.n scope="col" { "precision" } th.n scope="col" { "recall" } th.n scope="col" { "gap to members" }
+                    th scope="col" { "Model" } th.n scope="col" { "Fréchet distance" small { "95 % interval" } }
+                    th.n scope="col" { "at equal n" small { "real against real" } } th.n scope="col" { "excess" }
+                    th.n scope="col" { "KID" small { "± s.e." } } th.n scope="col" { "precision" } th.n scope="col" { "recall" } th.n scope="col" { "gap to members" }
                 } }
                 tbody { @for (m, u) in &rows {
                     tr {
                         th scope="row" { (m.title) }
-                        (number(u.frechet))
-                        td.n data-value=[u.frechet_ci.map(|c| c[0])] { @match u.frechet_ci { Some([low, high]) => { (significant(low)) " to " (significant(high)) }, None => "-" } }
-                        (number(u.at_equal_n)) (number(u.floor)) (number(u.excess)) (number(u.kid)) (number(u.kid_se)) (number(u.precision)) (number(u.recall)) (number(u.gap))
+                        (with(u.frechet, u.frechet_ci.map(|[low, high]| format!("{} to {}", significant(low), significant(high)))))
+                        (with(u.at_equal_n, u.floor.map(significant))) (number(u.excess))
+                        (with(u.kid, u.kid_se.map(|se| format!("± {}", significant(se))))) (number(u.precision)) (number(u.recall)) (number(u.gap))
                     }
                 } }
             } }
             figcaption {
+                (quality_finding(&rows)) " "
                 (grouped(first.n_generated as i64)) " generated images per model against " (grouped(first.n_real as i64))
                 " real ones that no model saw, by the features " code { (first.features) } ". A distance depends on the features and on the number of images, and is FID only with "
                 code { "inception-2048" } "; compare within this table. "
-                @if let Some(n) = first.equal_n { "At equal n: generated against real and real against real images, " (grouped(n as i64)) " a side. " }
+                @if let Some(n) = first.equal_n { "At equal n: generated against real and, in small print, real against real images, " (grouped(n as i64)) " a side. " }
                 "Real against real is what a perfect model would score with as few images; the excess over it is the model's own. Gap to members: distance to members less that to as many others; below 0, what it draws lies nearer to what it learnt from."
                 @if !missing.is_empty() { " Not measured: " (missing.join("; ")) "." }
             }
         }
     }
+}
+
+/// Whose images are the best and the worst, and whose lie nearer to members than to others.
+fn quality_finding(rows: &[(&ModelReport, &ImageUtility)]) -> String {
+    let (which, measure): (&str, fn(&ImageUtility) -> Option<f64>) =
+        match rows.iter().any(|(_, u)| u.excess.is_some()) {
+            true => ("excess", |u| u.excess),
+            false => ("distance", |u| u.frechet),
+        };
+    let mut values: Vec<(&str, f64)> = rows
+        .iter()
+        .filter_map(|(m, u)| Some((m.title.as_str(), measure(u)?)))
+        .collect();
+    values.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let mut text = match values.as_slice() {
+        [] => "No distance could be measured.".to_owned(),
+        [(one, value)] => format!(
+            "What {one} draws has {} {which} of {}.",
+            if which == "excess" { "an" } else { "a" },
+            significant(*value)
+        ),
+        [(best, least), .., (worst, most)] => format!(
+            "Best images: {best} ({which} {}); worst: {worst} ({}).",
+            significant(*least),
+            significant(*most)
+        ),
+    };
+    let gap = |(m, u): &(&ModelReport, &ImageUtility)| Some((m.title.clone(), u.gap?));
+    let nearer: Vec<String> = rows
+        .iter()
+        .filter_map(gap)
+        .filter(|(_, gap)| *gap < 0.0)
+        .map(|(title, gap)| format!("{title} ({})", significant(gap)))
+        .collect();
+    if !nearer.is_empty() {
+        text.push_str(&format!(
+            " Nearer to members than to as many others: {}.",
+            list(&nearer)
+        ));
+    }
+    text
 }
 
 fn utility_caption(rows: &[&ModelReport]) -> Markup {
@@ -132,9 +175,6 @@ pub fn section(report: &Report) -> Markup {
         ("D1", "/data/d1"),
         ("D2", "/data/d2"),
         ("Non-members", "/data/nonmembers"),
-        ("Split hash", "/split_hash"),
-        ("Hash of the members", "/data/members_blake3"),
-        ("Hash of the non-members", "/data/nonmembers_blake3"),
         ("Generated images", "/audit/generated"),
     ]);
     let mut machine = facts(&[
@@ -172,7 +212,6 @@ pub fn section(report: &Report) -> Markup {
                 (definitions("Model and training", &model))
                 (definitions("Machine and versions", &machine))
             }
-            (weights(report))
             (attack_settings(report))
             @if let Some(text) = report.run.get("experiment_toml").and_then(Value::as_str).filter(|t| !t.trim().is_empty()) {
                 details { summary { "Experiment file" } pre { code { (text) } } }
@@ -215,22 +254,32 @@ fn readable(key: &str) -> String {
         .map_or_else(String::new, |c| c.to_uppercase().chain(chars).collect())
 }
 
-/// Which weights were attacked: without a hash nobody can say later that it was these.
-fn weights(report: &Report) -> Markup {
+/// What the audit was about, exactly: hashes of the weights and of the images. Without them nobody can say later that it was these.
+pub fn hashes(report: &Report) -> Markup {
+    let images: Vec<(&str, String)> = [
+        ("Members", "/data/members_blake3"),
+        ("Non-members", "/data/nonmembers_blake3"),
+        ("Split", "/split_hash"),
+        ("Commit of dualmd", "/versions/commit"),
+    ]
+    .into_iter()
+    .filter_map(|(label, pointer)| Some((label, plan(report, pointer)?)))
+    .collect();
     html! {
-        details {
-            summary { "Weights that were audited" }
-            div.scroll { table.plain {
-                thead { tr { th scope="col" { "Model" } th scope="col" { "BLAKE3 of the weights" } } }
-                tbody { @for m in &report.models { tr {
-                    th scope="row" { (m.title) small { (m.name) } }
-                    td { @match &m.weights_blake3 {
+        section #hashes {
+            h2 { "Hashes" }
+            dl.hashes {
+                @for m in &report.models { div {
+                    dt { "Weights of " (m.title) }
+                    dd { @match &m.weights_blake3 {
                         Some(hash) => { code { (hash) } }
                         None if m.is_pair() => { "no weights of its own: those of its two teachers" }
                         None => { "not recorded" }
                     } }
-                } } }
-            } }
+                } }
+                @for (label, hash) in &images { div { dt { (label) } dd { code { (hash) } } } }
+            }
+            p.caption { "BLAKE3; of images over their content ids in ascending order. Who holds weights or images computes the same and knows whether this audit was of them." }
         }
     }
 }

@@ -1,36 +1,11 @@
 //! What a reader with 30 seconds sees: what was audited, the verdict, what was not tested, and one picture.
 
 use maud::{Markup, html};
-use serde_json::Value;
 
 use super::{chip, first};
-use crate::format::{grouped, significant};
+use crate::facts::{date, plan};
+use crate::format::grouped;
 use crate::report::{Finding, ModelReport, Report};
-
-/// Name of the run.
-pub fn run_name(report: &Report) -> String {
-    report
-        .run
-        .get("name")
-        .and_then(Value::as_str)
-        .filter(|n| !n.is_empty())
-        .unwrap_or("unnamed run")
-        .to_owned()
-}
-
-/// Text or number at a JSON pointer of the plan.
-pub fn plan(report: &Report, pointer: &str) -> Option<String> {
-    match report.run.pointer(pointer)? {
-        Value::String(s) if !s.is_empty() => Some(s.clone()),
-        Value::Number(n) => Some(match (n.as_i64(), n.as_f64()) {
-            (Some(whole), _) => grouped(whole),
-            (None, Some(number)) => significant(number),
-            (None, None) => n.to_string(),
-        }),
-        Value::Bool(b) => Some(if *b { "yes" } else { "no" }.into()),
-        _ => None,
-    }
-}
 
 /// Title block: what, when, by which version, how to repeat it.
 pub fn head(report: &Report, name: &str) -> Markup {
@@ -72,49 +47,12 @@ pub fn head(report: &Report, name: &str) -> Markup {
             @if report.shows_images() {
                 p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { @if report.run.get("compared").is_some() { "dualmd compare ... --no-images" } @else { "dualmd report FOLDER --no-images" } } " writes it without them." }
             }
+            p.on-paper { "On paper the folded parts, the cards of the models, whether the attacks agree, and the most exposed members are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
             @if let Some(command) = plan(report, "/command") {
                 p.repeat { "To repeat: " code { (command) } }
             }
         }
     }
-}
-
-/// `2026-11-24T05:09:00Z` as `24 November 2026, 05:09 UTC`; anything else as it is.
-pub fn date(text: &str) -> String {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let parse = || {
-        let (day, time) = text.split_once('T')?;
-        let mut parts = day.split('-');
-        let (y, m, d) = (
-            parts.next()?,
-            parts.next()?.parse::<usize>().ok()?,
-            parts.next()?.parse::<u8>().ok()?,
-        );
-        let zone = if text.ends_with('Z') || text.ends_with("+00:00") {
-            " UTC"
-        } else {
-            ""
-        };
-        Some(format!(
-            "{d} {} {y}, {}{zone}",
-            MONTHS.get(m.checked_sub(1)?)?,
-            time.get(..5)?
-        ))
-    };
-    parse().unwrap_or_else(|| text.to_owned())
 }
 
 /// The first screen, the verdict in words, and what was not tested beside it at the same size.
@@ -203,18 +141,5 @@ fn made_by(model: &ModelReport) -> &'static str {
         (false, Some(defense)) => defense.facts().made_by,
         (false, None) if model.defense.is_unknown() => "no defence recorded",
         (false, None) => "defence as named in the plan",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn dates() {
-        assert_eq!(
-            super::date("2026-11-24T05:09:00Z"),
-            "24 November 2026, 05:09 UTC"
-        );
-        assert_eq!(super::date("2026-13-24T05:09:00Z"), "2026-13-24T05:09:00Z");
-        assert_eq!(super::date("yesterday"), "yesterday");
     }
 }
