@@ -336,6 +336,19 @@ impl Denoiser for Model {
         }
     }
 
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Unconditional(p) => p.predict_velocity(x_s, s, condition),
+            Self::TextToImage(m) => m.predict_velocity(x_s, s, condition),
+            Self::Foreign(f) => f.predict_velocity(x_s, s, condition),
+        }
+    }
+
     fn weights(&self) -> Option<Vec<Tensor>> {
         match self {
             Self::Unconditional(p) => p.weights(),
