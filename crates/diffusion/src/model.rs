@@ -3,6 +3,7 @@
 use crate::index::{Index, Kind};
 use crate::latent::files::file_error;
 use crate::pipeline::WeightSet;
+use crate::schedule::flow;
 use crate::{
     Condition, Denoiser, DiffusionError, NoiseSchedule, Pipeline, Result, TextToImage,
     latent::Parts,
@@ -283,6 +284,16 @@ impl Model {
         match self {
             Self::Unconditional(_) | Self::TextToImage(_) => None,
             Self::Foreign(f) => Some(f.as_ref()),
+        }
+    }
+
+    /// What a reader of its scores must know.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Unconditional(p) if p.schedule.is_flow() => vec![flow::NOTE.to_owned()],
+            Self::Unconditional(_) | Self::TextToImage(_) => Vec::new(),
+            Self::Foreign(f) => f.notes(),
         }
     }
 

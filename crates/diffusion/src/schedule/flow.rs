@@ -17,6 +17,10 @@ use crate::{DiffusionError, NoiseSchedule, Result};
 use dualmd_torch::Tensor;
 use serde_json::{Map, Value, json};
 
+/// What a reader of a flow's scores must know.
+pub const NOTE: &str = "the model predicts a flow's velocity. It is asked at the signal-to-noise ratio of the attacks' timesteps: in DDPM's \
+    schedule t = 258 is the middle of its path. The attacks' timesteps were chosen for models of DDPM's kind";
+
 /// diffusers' scheduler of it.
 pub(super) const CLASS: &str = "FlowMatchEulerDiscreteScheduler";
 /// What the level is multiplied with for the network: `num_train_timesteps` of every published model.
