@@ -282,7 +282,7 @@ impl Kind {
 
     fn schedule(&self) -> NoiseSchedule {
         match self {
-            Self::Unconditional(_, schedule) => schedule.as_ref().clone(),
+            Self::Unconditional(_, schedule) => (**schedule).clone(),
             Self::Text(model, _) => model.schedule.clone(),
         }
     }
