@@ -189,12 +189,12 @@ fn a_checkpoint_and_its_scheduler_are_imported_as_the_refusal_says() {
     ]);
 
     let other = dir.path().join("flow.json");
-    let flow = json!({"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0});
+    let flow = json!({"_class_name": "FlowMatchHeunDiscreteScheduler", "shift": 3.0});
     std::fs::write(&other, flow.to_string()).unwrap();
     let args = import(&other);
     let error = fail(&args.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(
-        error.contains("flow.json") && error.contains("FlowMatchEuler"),
+        error.contains("flow.json") && error.contains("FlowMatchHeun"),
         "{error}"
     );
 }

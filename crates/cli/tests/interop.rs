@@ -8,7 +8,7 @@ use dualmd_data::{LoadOptions, load, save_folder};
 use dualmd_torch::weights::{read_npy, write_npy, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor, noise};
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn python() -> OsString {
@@ -119,6 +119,68 @@ fn write_probe(model: &Path, [c, h, w]: [i64; 3], latent: bool) {
     std::fs::write(model.join("probe.json"), settings.to_string()).unwrap();
 }
 
+/// A tiny model that is trained as `experiment` says, in `dir`; beside it x.npy, t.npy and eps.npy of `dualmd predict`, and x_T.npy, from
+/// which `dualmd sample` drew out/samples.npy in ten steps.
+fn probed(dir: &Path, experiment: &str) -> PathBuf {
+    let at = |name: &str| dir.join(name);
+    std::fs::write(at("tiny.toml"), experiment).unwrap();
+    let run = at("run");
+    succeed(&[
+        "train",
+        text(&at("tiny.toml")),
+        "--model",
+        "baseline",
+        "--out",
+        text(&run),
+        "--threads",
+        "1",
+        "-q",
+    ]);
+    let model = run.join("models/baseline");
+    let mut rng = dualmd_data::stream(1, "interop", 0);
+    write_npy(
+        &at("x.npy"),
+        &noise::normal(&mut rng, &[4, 1, 8, 8], Device::Cpu),
+    )
+    .unwrap();
+    write_npy(&at("t.npy"), &Tensor::from_slice(&[0i64, 10, 500, 999])).unwrap();
+    write_npy(
+        &at("x_T.npy"),
+        &noise::normal(&mut rng, &[4, 1, 8, 8], Device::Cpu).to_kind(Kind::Float),
+    )
+    .unwrap();
+    succeed(&[
+        "predict",
+        text(&model),
+        "--x",
+        text(&at("x.npy")),
+        "--t",
+        text(&at("t.npy")),
+        "-o",
+        text(&at("eps.npy")),
+    ]);
+    drawn(&model, &at("x_T.npy"), 10, &at("out"));
+    model
+}
+
+/// What `dualmd sample` draws from `noise`, as an array in `out`.
+fn drawn(model: &Path, noise: &Path, steps: usize, out: &Path) {
+    succeed(&[
+        "sample",
+        text(model),
+        "-n",
+        "4",
+        "--steps",
+        &steps.to_string(),
+        "--noise",
+        text(noise),
+        "--format",
+        "npy",
+        "-o",
+        text(out),
+    ]);
+}
+
 mod needs_python {
     use super::*;
 
@@ -127,58 +189,8 @@ mod needs_python {
     fn diffusers_computes_the_same_from_our_folder() {
         let python = python();
         let dir = tempfile::tempdir().unwrap();
-        let experiment = dir.path().join("tiny.toml");
-        std::fs::write(&experiment, TINY).unwrap();
-        let run = dir.path().join("run");
-        succeed(&[
-            "train",
-            text(&experiment),
-            "--model",
-            "baseline",
-            "--out",
-            text(&run),
-            "--threads",
-            "1",
-            "-q",
-        ]);
-        let model = run.join("models/baseline");
+        let model = probed(dir.path(), TINY);
         let at = |name: &str| dir.path().join(name);
-        let mut rng = dualmd_data::stream(1, "interop", 0);
-        write_npy(
-            &at("x.npy"),
-            &noise::normal(&mut rng, &[4, 1, 8, 8], Device::Cpu),
-        )
-        .unwrap();
-        write_npy(&at("t.npy"), &Tensor::from_slice(&[0i64, 10, 500, 999])).unwrap();
-        write_npy(
-            &at("x_T.npy"),
-            &noise::normal(&mut rng, &[4, 1, 8, 8], Device::Cpu).to_kind(Kind::Float),
-        )
-        .unwrap();
-        succeed(&[
-            "predict",
-            text(&model),
-            "--x",
-            text(&at("x.npy")),
-            "--t",
-            text(&at("t.npy")),
-            "-o",
-            text(&at("eps.npy")),
-        ]);
-        succeed(&[
-            "sample",
-            text(&model),
-            "-n",
-            "4",
-            "--steps",
-            "10",
-            "--noise",
-            text(&at("x_T.npy")),
-            "--format",
-            "npy",
-            "-o",
-            text(&at("out")),
-        ]);
         run_script(
             &python,
             "check_diffusers.py",
@@ -189,6 +201,33 @@ mod needs_python {
                 at("eps.npy").as_os_str(),
                 OsStr::new("--noise"),
                 at("x_T.npy").as_os_str(),
+                OsStr::new("--sample"),
+                at("out").join("samples.npy").as_os_str(),
+            ],
+        );
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn diffusers_draws_the_same_from_our_flow() {
+        let python = python();
+        let dir = tempfile::tempdir().unwrap();
+        let experiment = TINY.replace("[train]\n", "[train]\nobjective = \"flow\"\n");
+        let model = probed(dir.path(), &experiment);
+        let at = |name: &str| dir.path().join(name);
+        drawn(&model, &at("x_T.npy"), 1, &at("step"));
+        run_script(
+            &python,
+            "check_flow.py",
+            &[
+                model.as_os_str(),
+                at("x.npy").as_os_str(),
+                at("t.npy").as_os_str(),
+                at("eps.npy").as_os_str(),
+                OsStr::new("--noise"),
+                at("x_T.npy").as_os_str(),
+                OsStr::new("--step"),
+                at("step").join("samples.npy").as_os_str(),
                 OsStr::new("--sample"),
                 at("out").join("samples.npy").as_os_str(),
             ],

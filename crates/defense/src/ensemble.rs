@@ -51,6 +51,25 @@ impl<D: Denoiser> Denoiser for EnsembleDenoiser<D> {
     ) -> dualmd_diffusion::Result<Tensor> {
         self.mean(|model| model.predict_noise_in_step(x_t, t, condition, step))
     }
+
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        self.mean(|model| model.predict_velocity(x_s, s, condition))
+    }
+
+    fn predict_velocity_in_step(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        self.mean(|model| model.predict_velocity_in_step(x_s, s, condition, step))
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +98,15 @@ mod tests {
         ) -> dualmd_diffusion::Result<Tensor> {
             Ok(x_t.full_like(self.1))
         }
+
+        fn predict_velocity(
+            &self,
+            x_s: &Tensor,
+            _: &Tensor,
+            _: Option<&Condition>,
+        ) -> dualmd_diffusion::Result<Tensor> {
+            Ok(x_s.full_like(-self.0))
+        }
     }
 
     #[test]
@@ -95,6 +123,11 @@ mod tests {
         };
         let within = ensemble.predict_noise_in_step(&x, &t, None, step).unwrap();
         assert_eq!(within, x.full_like(30.0));
+        let s = Tensor::from_slice(&[0.5f32, 1.0]);
+        let velocity = ensemble
+            .predict_velocity_in_step(&x, &s, None, step)
+            .unwrap();
+        assert_eq!(velocity, x.full_like(-3.0));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Losses of the averaged weights: on members, on held-out images, on calibration images.
+//! Losses of the averaged weights: on members, on held-out images, on calibration images. They are those of the predicted noise at the
+//! schedule's timesteps whatever the network learns, so that a flow's can be laid beside a DDPM's.
 
 use crate::trainer::{Evaluation, Trainer};
 use crate::{EarlyStopping, Result};
@@ -67,7 +68,8 @@ impl Trainer<'_> {
                 let t = Tensor::from_slice(&times).to_device(self.device);
                 let eps = noise::normal(&mut rng, &x0.size(), self.device);
                 let x_t = self.schedule.add_noise(&x0, &eps, &t);
-                let output = network.predict_noise(&x_t, &t, told.as_ref())?;
+                let (x, time) = self.schedule.question(&x_t, &t);
+                let output = network.predict_noise(&x, &time, told.as_ref())?;
                 let error = self.schedule.noise_of_output(output, &x_t, &t) - eps;
                 let per_image =
                     (&error * &error).mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double);

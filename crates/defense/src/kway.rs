@@ -6,7 +6,7 @@
 //! and K - 1 teacher forwards per image of a student step.
 
 use crate::order::EpochOrder;
-use crate::recipe::{Draw, Recipe, Target, rows_of};
+use crate::recipe::{Draw, Recipe, Target, answer, rows_of};
 use crate::{DefenseError, Result, Routing};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Denoiser};
@@ -124,12 +124,13 @@ impl Recipe for KWay {
                 continue;
             }
             let rows = Tensor::from_slice(&rows).to_device(x_t.device());
-            let eps = teacher.predict_noise(
+            let said = answer(
+                teacher.as_ref(),
                 &x_t.index_select(0, &rows),
                 &t.index_select(0, &rows),
                 rows_of(condition, &rows).as_ref(),
             )?;
-            let _ = sum.shallow_clone().f_index_add_(0, &rows, &eps)?;
+            let _ = sum.shallow_clone().f_index_add_(0, &rows, &said)?;
         }
         Ok(sum / (self.teachers.len() - 1) as f64)
     }

@@ -8,6 +8,7 @@
 //! * [`dp`]: DP-SGD and its accountant, the only one here with a formal guarantee.
 //! * [`ensemble`]: several models that answer with their average, when images are drawn.
 //! * [`network`]: what is trained; [`captions`]: the texts of the images, prompt diversification.
+//! * [`objective`]: noise, or the velocity of a flow.
 //! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
@@ -34,6 +35,7 @@ mod evaluation;
 pub mod journal;
 pub mod kway;
 pub mod network;
+pub mod objective;
 pub mod optimizer;
 pub mod options;
 pub mod order;
@@ -51,6 +53,7 @@ pub use early::{EarlyStopping, KeptAt};
 pub use ensemble::EnsembleDenoiser;
 pub use kway::KWay;
 pub use network::Network;
+pub use objective::{Levels, Objective};
 pub use options::TrainOptions;
 pub use plain::Plain;
 pub use recipe::{Draw, Recipe, Target};

@@ -1,6 +1,6 @@
 //! Settings of the training loop.
 
-use crate::{DefenseError, Result};
+use crate::{DefenseError, Objective, Result};
 use serde::{Deserialize, Serialize};
 
 /// Everything the loop needs besides the network, the images and the recipe. Defaults: the demo's.
@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct TrainOptions {
     /// Optimiser steps.
     pub steps: u64,
+    /// What the network learns.
+    #[serde(skip_serializing_if = "is_ddpm")]
+    pub objective: Objective,
     /// Images per step.
     pub batch: usize,
     /// Parts of the batch that go through the network one after the other, for less memory; the gradient is that of the whole
@@ -68,6 +71,11 @@ fn is_false(value: &bool) -> bool {
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_ddpm(value: &Objective) -> bool {
+    *value == Objective::Ddpm
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
@@ -76,6 +84,7 @@ impl Default for TrainOptions {
     fn default() -> Self {
         Self {
             steps: 1800,
+            objective: Objective::Ddpm,
             batch: 64,
             accumulate: 1,
             gradient_checkpointing: false,

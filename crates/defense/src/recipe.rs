@@ -2,13 +2,13 @@
 
 use crate::Result;
 use crate::dp::DpSgd;
-use dualmd_diffusion::Condition;
-use dualmd_torch::Tensor;
+use dualmd_diffusion::{Condition, Denoiser};
+use dualmd_torch::{Kind, Tensor};
 
 /// What the network learns to predict in one step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// The noise that was added (paper Eq. 3).
+    /// The noise that was added (paper Eq. 3), or the true velocity of a flow.
     Noise,
     /// The prediction of frozen teachers (Eq. 7): for each image of the batch, which teacher, by the number that
     /// [`Recipe::teach`] understands.
@@ -33,7 +33,8 @@ pub trait Recipe {
     fn draw(&self, step: u64, batch: usize) -> Draw;
 
     /// The target of the teachers named in [`Target::Teacher`], who are told what the student is told: [B, C, H, W], no
-    /// gradient.
+    /// gradient. `t` \[B\]: timesteps as i64, and the teachers answer with the noise in `x_t`; or levels s of a flow's path as f32,
+    /// and they answer with the velocity at x_t = x_s.
     ///
     /// # Errors
     /// What a teacher refuses.
@@ -58,6 +59,22 @@ pub trait Recipe {
     }
 }
 
+/// What a teacher says of `x`: the noise at timesteps (i64), the velocity at levels of a flow (f32).
+///
+/// # Errors
+/// What the teacher refuses; levels of one that is no flow.
+pub(crate) fn answer(
+    teacher: &dyn Denoiser,
+    x: &Tensor,
+    t: &Tensor,
+    condition: Option<&Condition>,
+) -> Result<Tensor> {
+    Ok(match t.kind() {
+        Kind::Int64 => teacher.predict_noise(x, t, condition)?,
+        _ => teacher.predict_velocity(x, t, condition)?,
+    })
+}
+
 /// The rows of a batch that belong to each teacher, put through it and back in place.
 ///
 /// # Errors
@@ -67,13 +84,13 @@ pub(crate) fn by_teacher(
     x_t: &Tensor,
     t: &Tensor,
     condition: Option<&Condition>,
-    teachers: &[Box<dyn dualmd_diffusion::Denoiser>],
+    teachers: &[Box<dyn Denoiser>],
 ) -> Result<Tensor> {
     let _guard = dualmd_torch::tch::no_grad_guard();
     if let Some(&only) = which.first()
         && which.iter().all(|&w| w == only)
     {
-        return Ok(teachers[only].predict_noise(x_t, t, condition)?);
+        return answer(teachers[only].as_ref(), x_t, t, condition);
     }
     let out = x_t.zeros_like();
     for (index, teacher) in teachers.iter().enumerate() {
@@ -85,12 +102,13 @@ pub(crate) fn by_teacher(
             continue;
         }
         let rows = Tensor::from_slice(&rows).to_device(x_t.device());
-        let eps = teacher.predict_noise(
+        let said = answer(
+            teacher.as_ref(),
             &x_t.index_select(0, &rows),
             &t.index_select(0, &rows),
             rows_of(condition, &rows).as_ref(),
         )?;
-        let _ = out.shallow_clone().index_copy_(0, &rows, &eps);
+        let _ = out.shallow_clone().index_copy_(0, &rows, &said);
     }
     Ok(out)
 }

@@ -4,15 +4,17 @@ use crate::dp::{ClippedSum, DpSgd};
 use crate::optimizer::Optimizer;
 use crate::recipe::{Draw, Target};
 use crate::trainer::{Additions, Trainer};
-use crate::{DefenseError, Result};
+use crate::{DefenseError, Objective, Result};
 use dualmd_data::stream;
-use dualmd_diffusion::{Condition, Keep};
+use dualmd_diffusion::{Condition, Keep, NoiseSchedule};
 use dualmd_torch::{Kind, Tensor, no_grad, noise, tch};
 use rand::Rng;
 
 /// What a step shows the network, and what it should answer: one row per image and draw.
 struct Batch {
+    /// x_t, or x_s of a flow.
     x_t: Tensor,
+    /// What the network is told of it: t, or 1000 s.
     t: Tensor,
     told: Option<Condition>,
     target: Tensor,
@@ -103,7 +105,14 @@ impl Trainer<'_> {
             let norms = no_grad(|| -> Result<Vec<f64>> {
                 let noise = |told: Option<&Condition>| -> Result<Tensor> {
                     let out = self.network.predict_noise(&part.x_t, &part.t, told)?;
-                    Ok(self.schedule.noise_of_output(out, &part.x_t, &part.t))
+                    Ok(match self.options.objective {
+                        Objective::Ddpm => self.schedule.noise_of_output(out, &part.x_t, &part.t),
+                        // eps = x_s + (1 - s) v.
+                        Objective::Flow(_) => {
+                            let s = &part.t / self.schedule.len() as f64;
+                            &part.x_t + out * (-s + 1.0).view([-1, 1, 1, 1])
+                        }
+                    })
                 };
                 let moved = noise(part.told.as_ref())? - noise(Some(&nothing))?;
                 let squares = (&moved * &moved).f_flatten(1, -1)?;
@@ -221,31 +230,45 @@ impl Trainer<'_> {
             let mask = cutout.mask(&mut rng, n, (height as usize, width as usize), self.device);
             x0 = x0.f_mul(&mask)?;
         }
-        let t = noise::integers(
-            &mut stream(seed, "train/t", step),
-            self.schedule.len() as i64,
-            n,
-            self.device,
-        );
         let eps = noise::normal(
             &mut stream(seed, "train/noise", step),
             &x0.size(),
             self.device,
         );
-        let x_t = self.schedule.add_noise(&x0, &eps, &t);
+        let (x_t, t) = match self.options.objective {
+            Objective::Ddpm => {
+                let mut rng = stream(seed, "train/t", step);
+                let t = noise::integers(&mut rng, self.schedule.len() as i64, n, self.device);
+                (self.schedule.add_noise(&x0, &eps, &t), t)
+            }
+            Objective::Flow(levels) => {
+                let s = levels.draw(&mut stream(seed, "train/level", step), n, self.device);
+                (NoiseSchedule::on_path(&x0, &eps, &s), s)
+            }
+        };
         let captions = self.set.captions.as_ref();
         let told = captions.map(|c| c.drawn(&indices, seed, step));
-        let eps = match &draw.target {
-            Target::Noise => eps,
+        let taught = match &draw.target {
+            Target::Noise => None,
             Target::Teacher(who) => {
                 if self.network.has_dropout() {
                     // For teachers that drop; see below.
                     tch::manual_seed(stream(seed, "train/teacher-dropout", step).random::<i64>());
                 }
-                self.recipe.teach(who, &x_t, &t, told.as_ref())?
+                Some(self.recipe.teach(who, &x_t, &t, told.as_ref())?)
             }
         };
-        let target = self.schedule.output_for_noise(eps, &x_t, &t);
+        let (t, target) = match self.options.objective {
+            Objective::Ddpm => {
+                let eps = taught.unwrap_or(eps);
+                let target = self.schedule.output_for_noise(eps, &x_t, &t);
+                (t, target)
+            }
+            Objective::Flow(_) => {
+                let target = taught.unwrap_or_else(|| eps - &x0);
+                (self.schedule.time_of_level(&t), target)
+            }
+        };
         if self.network.has_dropout() {
             // Dropout masks are the one thing that libtorch's own generator is used for. Seeded anew each step, so that a
             // resumed run draws the same ones.
@@ -301,10 +324,12 @@ impl Trainer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Captions, Privacy, Recipe, TrainOptions, TrainingSet};
+    use crate::{
+        Captions, DistillMd, KWay, Levels, Privacy, Recipe, Routing, TrainOptions, TrainingSet,
+    };
     use dualmd_diffusion::unet2d_condition::PerLevel;
     use dualmd_diffusion::{
-        NoiseSchedule, UNet2d, UNet2dCondition, UNet2dConditionConfig, preset::preset,
+        Denoiser, DiffusionError, UNet2d, UNet2dCondition, UNet2dConditionConfig, preset::preset,
     };
     use dualmd_torch::Device;
     use dualmd_torch::device::Precision;
@@ -348,6 +373,104 @@ mod tests {
             log: Default::default(),
             tensorboard: Default::default(),
             fingerprint: String::new(),
+        }
+    }
+
+    fn flow(recipe: &dyn Recipe) -> Trainer<'_> {
+        let mut trainer = trainer(recipe);
+        trainer.schedule = NoiseSchedule::flow();
+        trainer.options.objective = Objective::Flow(Levels::Uniform);
+        trainer.options.flip = false;
+        trainer
+    }
+
+    /// A flow whose velocity is a number.
+    struct Drifts(f64);
+    impl Denoiser for Drifts {
+        fn predict_noise(
+            &self,
+            _: &Tensor,
+            _: &Tensor,
+            _: Option<&Condition>,
+        ) -> dualmd_diffusion::Result<Tensor> {
+            Err(DiffusionError::Config("asked for its noise".into()))
+        }
+
+        fn predict_velocity(
+            &self,
+            x_s: &Tensor,
+            _: &Tensor,
+            _: Option<&Condition>,
+        ) -> dualmd_diffusion::Result<Tensor> {
+            Ok(x_s.full_like(self.0))
+        }
+    }
+
+    #[test]
+    fn a_flow_is_shown_its_path_and_learns_the_velocity_along_it() {
+        let recipe = crate::Plain::new((0..IMAGES).collect(), 5).unwrap();
+        let trainer = flow(&recipe);
+        let none = Additions::default();
+        trainer.check(&none).unwrap();
+        let (seed, step) = (trainer.seed, 3);
+        let draw = recipe.draw(step, IMAGES);
+        let batch = trainer.batch(&draw, 1, seed, step, &none).unwrap();
+        let s = Levels::Uniform.draw(&mut stream(seed, "train/level", step), IMAGES, Device::Cpu);
+        let rows: Vec<i64> = draw.images.iter().map(|&i| i as i64).collect();
+        let x0 = trainer
+            .set
+            .images
+            .index_select(0, &Tensor::from_slice(&rows));
+        let mut rng = stream(seed, "train/noise", step);
+        let eps = noise::normal(&mut rng, &x0.size(), Device::Cpu);
+        let away = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+        assert!(away(&batch.t, &(&s * 1000.0)) < 1e-3);
+        let s = s.view([-1, 1, 1, 1]);
+        // From its place a step back along the velocity ends at the image, and a step ahead at the noise.
+        assert!(away(&(&batch.x_t - &batch.target * &s), &x0) < 1e-5);
+        assert!(away(&(&batch.x_t + &batch.target * (-&s + 1.0)), &eps) < 1e-5);
+        assert!(away(&batch.target, &eps) > 0.1);
+    }
+
+    #[test]
+    fn a_student_of_flows_learns_the_velocity_of_the_teachers_that_never_saw_the_image() {
+        let none = Additions::default();
+        for routing in [Routing::Iteration, Routing::Example] {
+            let teachers: [Box<dyn Denoiser>; 2] = [Box::new(Drifts(1.0)), Box::new(Drifts(2.0))];
+            let halves = ((0..4).collect(), (4..IMAGES).collect());
+            let two = DistillMd::new(halves.0, halves.1, teachers, routing, 7).unwrap();
+            let shards: Vec<Vec<usize>> = (0..4).map(|i| vec![2 * i, 2 * i + 1]).collect();
+            let teachers = [1.0, 2.0, 3.0, 4.0].map(|v| Box::new(Drifts(v)) as Box<dyn Denoiser>);
+            let four = KWay::new(shards, teachers.into(), routing, 7).unwrap();
+            // The sum of 1 to 4 without the shard's own, by 3.
+            let of_four = |image: usize| (10.0 - (image / 2 + 1) as f64) / 3.0;
+            let of_two = |image: usize| if image < 4 { 2.0 } else { 1.0 };
+            let cases: [(&dyn Recipe, &dyn Fn(usize) -> f64); 2] =
+                [(&two, &of_two), (&four, &of_four)];
+            for (recipe, expected) in cases {
+                let trainer = flow(recipe);
+                for step in 0..6 {
+                    let draw = recipe.draw(step, 4);
+                    let batch = trainer.batch(&draw, 1, trainer.seed, step, &none).unwrap();
+                    for (row, &image) in draw.images.iter().enumerate() {
+                        let target = batch.target.get(row as i64);
+                        let off = (target - expected(image)).abs().max().double_value(&[]);
+                        assert!(off < 1e-6, "{routing:?}, step {step}, image {image}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_objective_and_a_schedule_of_two_kinds_are_refused() {
+        let recipe = crate::Plain::new((0..IMAGES).collect(), 5).unwrap();
+        let (mut half, mut other) = (flow(&recipe), flow(&recipe));
+        half.schedule = NoiseSchedule::default();
+        other.options.objective = Objective::Ddpm;
+        for trainer in [half, other] {
+            let refused = trainer.check(&Additions::default()).unwrap_err();
+            assert!(refused.to_string().contains("train.objective"), "{refused}");
         }
     }
 

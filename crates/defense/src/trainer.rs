@@ -10,6 +10,14 @@
 //!     clip, Adam, EMA
 //! ```
 //!
+//! With the objective of a flow ([`crate::objective`]) the steps in between are
+//!
+//! ```text
+//!     s, noise        <- streams (seed, "train/level", step) and (seed, "train/noise", step)
+//!     x_s             <- (1 - s) x_0 + s noise
+//!     loss            <- mean (target - v(x_s, 1000 s, text))^2, the target being noise - x_0 or a teacher's velocity
+//! ```
+//!
 //! A recipe that promises differential privacy ([`crate::dp`]) has its gradient taken image by image, clipped and noised;
 //! early stopping ([`crate::early`]) watches the evaluations and keeps the best averages. The loop is the same.
 
@@ -54,7 +62,7 @@ impl Default for TrainingSet {
     }
 }
 
-/// Noise-prediction losses of the EMA weights.
+/// Noise-prediction losses of the EMA weights, at the schedule's timesteps; of a flow those of the noise that its velocity means.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Evaluation {
     /// On (up to 256 of) the recipe's members.
@@ -319,6 +327,12 @@ impl Trainer<'_> {
     /// Settings that contradict each other or the images.
     pub(crate) fn check(&self, additions: &Additions) -> Result<()> {
         self.options.check()?;
+        if self.options.objective.is_flow() != self.schedule.is_flow() {
+            return Err(DefenseError::Setting(
+                "train.objective = \"flow\" and a noise schedule of flow matching go together: set both, or neither"
+                    .into(),
+            ));
+        }
         let size = self.set.images.size();
         let side = |axis: usize| size.get(axis).map_or(0, |&n| n as usize);
         let members = self.recipe.members();

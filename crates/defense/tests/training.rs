@@ -5,8 +5,8 @@ mod common;
 use common::{CALIBRATION, HELDOUT, images, options, run, same, trainer};
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
-    Additions, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Plain, Privacy, Recipe,
-    Result, Target, TrainOptions,
+    Additions, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Levels, Objective,
+    Plain, Privacy, Recipe, Result, Target, TrainOptions,
 };
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
@@ -61,6 +61,71 @@ fn a_resumed_private_run_is_the_unbroken_one_bit_for_bit() {
     );
     let other = run(other, &none(), None).unwrap();
     assert!(!same(&whole.optimizer.raw(), &other.optimizer.raw()));
+}
+
+/// A flow with every kind of level, mirrored images included.
+fn flow(levels: Levels) -> TrainOptions {
+    TrainOptions {
+        objective: Objective::Flow(levels),
+        flip: true,
+        ..options()
+    }
+}
+
+#[test]
+fn a_resumed_flow_is_the_unbroken_one_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = Plain::new((0..12).collect(), 7).unwrap();
+    let start = |name: &str, options: TrainOptions| {
+        trainer(&dir.path().join(name), images(1), &recipe, options)
+    };
+    let mut raw = Vec::new();
+    for (name, levels) in [("a", Levels::Uniform), ("b", Levels::LogitNormal)] {
+        let parted = format!("{name}-parts");
+        let whole = run(start(name, flow(levels)), &none(), None).unwrap();
+        let half = run(start(&parted, flow(levels)), &none(), Some(3)).unwrap();
+        assert_eq!(half.finished, Finished::Stopped { step: 3 });
+        let parts = run(start(&parted, flow(levels)), &none(), None).unwrap();
+        assert!(same(&whole.optimizer.raw(), &parts.optimizer.raw()));
+        assert!(same(&whole.optimizer.ema(), &parts.optimizer.ema()));
+        assert!(!same(&whole.optimizer.raw(), &half.optimizer.raw()));
+        raw.push(whole.optimizer.raw());
+    }
+    let ddpm = TrainOptions {
+        flip: true,
+        ..options()
+    };
+    raw.push(
+        run(start("c", ddpm), &none(), None)
+            .unwrap()
+            .optimizer
+            .raw(),
+    );
+    assert!(!same(&raw[0], &raw[1]), "the levels make a difference");
+    assert!(!same(&raw[0], &raw[2]) && !same(&raw[1], &raw[2]));
+}
+
+#[test]
+fn a_flow_learns_its_images() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = Plain::new((0..12).collect(), 7).unwrap();
+    let loss = |name: &str, steps| {
+        let options = TrainOptions {
+            steps,
+            batch: 12,
+            learning_rate: 2e-3,
+            log_every: 20,
+            flip: false,
+            ..flow(Levels::Uniform)
+        };
+        let start = trainer(&dir.path().join(name), images(1), &recipe, options);
+        match run(start, &none(), None).unwrap().finished {
+            Finished::Complete { evaluation, .. } => evaluation.member_loss,
+            Finished::Stopped { .. } => panic!("not complete"),
+        }
+    };
+    let (before, after) = (loss("before", 1), loss("after", 200));
+    assert!(after < 0.95 * before, "{before} became {after}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The one interface everything turns on.
 
-use crate::Result;
+use crate::{DiffusionError, Result};
 use dualmd_torch::Tensor;
 
 /// What a conditional model is told besides the noisy image.
@@ -37,6 +37,14 @@ pub struct GradientQuestion<'a> {
     pub each: bool,
 }
 
+/// What a model without a velocity says to whoever asks for it.
+pub(crate) fn no_flow() -> DiffusionError {
+    DiffusionError::Config(
+        "this model is no flow, and has no velocity: its scheduler is none of flow matching (FlowMatchEulerDiscreteScheduler)"
+            .into(),
+    )
+}
+
 /// A trained noise predictor eps(x_t, t, c): all that samplers and attacks may ask of a model.
 pub trait Denoiser {
     /// `x_t`: [B, C, H, W] f32, in [-1, 1] at the clean end; `t`: \[B\] i64 in 0..T. Returns [B, C, H, W] f32.
@@ -64,6 +72,36 @@ pub trait Denoiser {
     ) -> Result<Tensor> {
         let _ = step;
         self.predict_noise(x_t, t, condition)
+    }
+
+    /// The velocity dx_s/ds = eps - x_0 of a flow at x_s = (1 - s) x_0 + s eps ([`crate::schedule::flow`]): what its sampler and its
+    /// students ask for. `x_s`: [B, C, H, W] f32; `s`: \[B\] f32 in [0, 1], 0 at the image. Returns [B, C, H, W] f32.
+    ///
+    /// # Errors
+    /// A model that is no flow; else as [`Denoiser::predict_noise`].
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        let _ = (x_s, s, condition);
+        Err(no_flow())
+    }
+
+    /// The same within a sampling run.
+    ///
+    /// # Errors
+    /// As [`Denoiser::predict_velocity`].
+    fn predict_velocity_in_step(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> Result<Tensor> {
+        let _ = step;
+        self.predict_velocity(x_s, s, condition)
     }
 
     /// The tensors that training would change, sharing storage with the model, in a fixed order: for attacks that
@@ -105,6 +143,25 @@ impl<D: Denoiser + ?Sized> Denoiser for &D {
         (**self).predict_noise_in_step(x_t, t, condition, step)
     }
 
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        (**self).predict_velocity(x_s, s, condition)
+    }
+
+    fn predict_velocity_in_step(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> Result<Tensor> {
+        (**self).predict_velocity_in_step(x_s, s, condition, step)
+    }
+
     fn weights(&self) -> Option<Vec<Tensor>> {
         (**self).weights()
     }
@@ -132,6 +189,25 @@ impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
         step: StepInfo<'_>,
     ) -> Result<Tensor> {
         (**self).predict_noise_in_step(x_t, t, condition, step)
+    }
+
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        (**self).predict_velocity(x_s, s, condition)
+    }
+
+    fn predict_velocity_in_step(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> Result<Tensor> {
+        (**self).predict_velocity_in_step(x_s, s, condition, step)
     }
 
     fn weights(&self) -> Option<Vec<Tensor>> {

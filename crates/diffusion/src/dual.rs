@@ -60,18 +60,25 @@ impl<D: Denoiser> DualDenoiser<D> {
         }
     }
 
+    /// Does the second model take this step, for each of its images?
+    fn takers(&self, step: StepInfo<'_>) -> Vec<bool> {
+        let takes = |&image: &u64| self.second_takes(step.index, image);
+        step.images.iter().map(takes).collect()
+    }
+
     fn by_rows(
         &self,
         x_t: &Tensor,
         t: &Tensor,
         condition: Option<&Condition>,
         second: &[bool],
+        ask: impl Fn(&D, &Tensor, &Tensor, Option<&Condition>) -> Result<Tensor>,
     ) -> Result<Tensor> {
         if second.iter().all(|s| !s) {
-            return self.first.predict_noise(x_t, t, condition);
+            return ask(&self.first, x_t, t, condition);
         }
         if second.iter().all(|s| *s) {
-            return self.second.predict_noise(x_t, t, condition);
+            return ask(&self.second, x_t, t, condition);
         }
         let out = x_t.zeros_like();
         for (model, takes) in [(&self.first, false), (&self.second, true)] {
@@ -85,12 +92,13 @@ impl<D: Denoiser> DualDenoiser<D> {
             let part = condition.map(|c| Condition {
                 embedding: c.embedding.index_select(0, &rows),
             });
-            let eps = model.predict_noise(
+            let answer = ask(
+                model,
                 &x_t.index_select(0, &rows),
                 &t.index_select(0, &rows),
                 part.as_ref(),
             )?;
-            let _ = out.shallow_clone().index_copy_(0, &rows, &eps);
+            let _ = out.shallow_clone().index_copy_(0, &rows, &answer);
         }
         Ok(out)
     }
@@ -112,7 +120,7 @@ impl<D: Denoiser> Denoiser for DualDenoiser<D> {
                 self.second_takes(self.timesteps.iter().rposition(|&s| s >= t).unwrap_or(0), 0)
             })
             .collect();
-        self.by_rows(x_t, t, condition, &second)
+        self.by_rows(x_t, t, condition, &second, D::predict_noise)
     }
 
     fn predict_noise_in_step(
@@ -122,11 +130,18 @@ impl<D: Denoiser> Denoiser for DualDenoiser<D> {
         condition: Option<&Condition>,
         step: StepInfo<'_>,
     ) -> Result<Tensor> {
-        let second: Vec<bool> = step
-            .images
-            .iter()
-            .map(|&image| self.second_takes(step.index, image))
-            .collect();
-        self.by_rows(x_t, t, condition, &second)
+        self.by_rows(x_t, t, condition, &self.takers(step), D::predict_noise)
+    }
+
+    /// Flows take turns too. Outside a sampling run a pair of them is asked for its noise.
+    fn predict_velocity_in_step(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> Result<Tensor> {
+        let second = self.takers(step);
+        self.by_rows(x_s, s, condition, &second, D::predict_velocity)
     }
 }

@@ -3,6 +3,7 @@
 use crate::index::{Index, Kind};
 use crate::latent::files::file_error;
 use crate::pipeline::WeightSet;
+use crate::schedule::flow;
 use crate::{
     Condition, Denoiser, DiffusionError, GradientQuestion, NoiseSchedule, Pipeline, Result,
     TextToImage, latent::Parts,
@@ -286,6 +287,16 @@ impl Model {
         }
     }
 
+    /// What a reader of its scores must know.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        match self {
+            Self::Unconditional(p) if p.schedule.is_flow() => vec![flow::NOTE.to_owned()],
+            Self::Unconditional(_) | Self::TextToImage(_) => Vec::new(),
+            Self::Foreign(f) => f.notes(),
+        }
+    }
+
     /// Does the network see latents of images, and not the images?
     #[must_use]
     pub fn is_latent(&self) -> bool {
@@ -333,6 +344,19 @@ impl Denoiser for Model {
             Self::Unconditional(p) => p.predict_noise(x_t, t, condition),
             Self::TextToImage(m) => m.predict_noise(x_t, t, condition),
             Self::Foreign(f) => f.predict_noise(x_t, t, condition),
+        }
+    }
+
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        match self {
+            Self::Unconditional(p) => p.predict_velocity(x_s, s, condition),
+            Self::TextToImage(m) => m.predict_velocity(x_s, s, condition),
+            Self::Foreign(f) => f.predict_velocity(x_s, s, condition),
         }
     }
 

@@ -1,12 +1,14 @@
 //! Pipeline folders in the diffusers layout: `model_index.json`, `unet/`, `scheduler/` (or, as in old repositories, the files of
 //! both beside the index).
 //!
-//! Folders written here open in Python with `DDPMPipeline.from_pretrained(folder)`; folders written by Python open here.
+//! Folders written here open in Python with `DDPMPipeline.from_pretrained(folder)`; folders written by Python open here. That class
+//! samples with whatever scheduler the index names: a flow's is `FlowMatchEulerDiscreteScheduler`.
 
+use crate::denoiser::no_flow;
 use crate::index::{Index, Kind, network_folder, scheduler_file};
 use crate::json::read_json;
 use crate::latent::files::{DIFFUSERS, file_error, read_weights, write_json};
-use crate::schedule::{PredictionType, SchedulerConfig};
+use crate::schedule::SchedulerConfig;
 use crate::unet2d::ImageSize;
 use crate::{Condition, Denoiser, NoiseSchedule, Result, UNet2d, UNet2dConfig};
 use dualmd_torch::device::Precision;
@@ -107,7 +109,11 @@ impl Pipeline {
         }
         let scheduler = folder.join("scheduler");
         dualmd_files::create_folder(&scheduler)?;
-        write_json(&scheduler.join("scheduler_config.json"), schedule.config())?;
+        let file = scheduler.join("scheduler_config.json");
+        match schedule.config().flow_file() {
+            Some(keys) => write_json(&file, &keys)?,
+            None => write_json(&file, schedule.config())?,
+        }
         // The index goes last: a folder that has it is complete.
         write_json(
             &folder.join("model_index.json"),
@@ -155,19 +161,22 @@ impl Denoiser for Pipeline {
         t: &Tensor,
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
-        let out = self.unet.predict_noise(x_t, t, condition)?;
-        Ok(match self.schedule.prediction() {
-            PredictionType::Epsilon => out,
-            // v = a eps - b x_0 and x_t = a x_0 + b eps give eps = a v + b x_t.
-            PredictionType::Velocity => {
-                let (a, b) = self.schedule.coefficients(t);
-                out * a + x_t * b
-            }
-            PredictionType::Sample => {
-                let (a, b) = self.schedule.coefficients(t);
-                (x_t - out * a) / b
-            }
-        })
+        let (x, time) = self.schedule.question(x_t, t);
+        let out = self.unet.predict_noise(&x, &time, condition)?;
+        Ok(self.schedule.noise_of_output(out, x_t, t))
+    }
+
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        if !self.schedule.is_flow() {
+            return Err(no_flow());
+        }
+        let time = self.schedule.time_of_level(s);
+        self.unet.predict_noise(x_s, &time, condition)
     }
 
     fn weights(&self) -> Option<Vec<Tensor>> {

@@ -1,4 +1,5 @@
-//! DDIM (Song et al. 2021, eta 0) and ancestral (Ho et al. 2020) sampling with single-step updates.
+//! DDIM (Song et al. 2021, eta 0) and ancestral (Ho et al. 2020) sampling with single-step updates. The deterministic steps of a flow are
+//! Euler's along its path, which are DDIM's with the path's coefficients ([`crate::schedule::flow`]).
 
 use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result, StepInfo};
 use dualmd_data::stream;
@@ -7,13 +8,61 @@ use dualmd_torch::{Device, Kind, Tensor, noise};
 /// The update rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Sampler {
-    /// Deterministic.
+    /// Deterministic; of a flow Euler steps, at the levels of diffusers' `FlowMatchEulerDiscreteScheduler`.
     Ddim,
-    /// Draws from q(x_{t-1} | x_t, x_0).
+    /// Draws from q(x_{t-1} | x_t, x_0). Not for flows.
     Ancestral {
         /// Variance beta_t ("fixed large") instead of the posterior's ("fixed small").
         large_variance: bool,
     },
+}
+
+/// Where a run's steps begin, the noisiest first.
+#[derive(Debug, Clone)]
+enum Way {
+    /// Timesteps of the schedule.
+    Timesteps(Vec<i64>),
+    /// Levels of a flow's path.
+    Levels(Vec<f64>),
+}
+
+impl Way {
+    fn of(schedule: &NoiseSchedule, options: &SampleOptions) -> Result<Self> {
+        if !schedule.is_flow() {
+            return Ok(Self::Timesteps(schedule.sampling_timesteps(options.steps)?));
+        }
+        match options.sampler {
+            Sampler::Ddim => Ok(Self::Levels(schedule.sampling_levels(options.steps)?)),
+            Sampler::Ancestral { .. } => Err(DiffusionError::Config(
+                "the sampler ddpm is not for models of flow matching, which have no ancestral steps: choose ddim, which takes Euler \
+                 steps along their path"
+                    .into(),
+            )),
+        }
+    }
+
+    /// From step `first` on.
+    fn tail(&self, first: usize) -> Self {
+        match self {
+            Self::Timesteps(all) => Self::Timesteps(all[first..].to_vec()),
+            Self::Levels(all) => Self::Levels(all[first..].to_vec()),
+        }
+    }
+
+    fn steps(&self) -> usize {
+        match self {
+            Self::Timesteps(all) => all.len(),
+            Self::Levels(all) => all.len(),
+        }
+    }
+
+    /// The image `x` with noise, as step `index` takes it.
+    fn noised(&self, schedule: &NoiseSchedule, x: &Tensor, noise: &Tensor, index: usize) -> Tensor {
+        match self {
+            Self::Timesteps(all) => schedule.add_noise_at(x, noise, all[index]),
+            Self::Levels(all) => x * (1.0 - all[index]) + noise * all[index],
+        }
+    }
 }
 
 /// How to sample.
@@ -124,7 +173,7 @@ pub fn sample_in_rounds(
         )));
     }
     let _guard = dualmd_torch::tch::no_grad_guard();
-    let timesteps = schedule.sampling_timesteps(options.steps)?;
+    let way = Way::of(schedule, options)?;
     let mut done = Vec::new();
     let mut start = 0;
     while start < total {
@@ -145,7 +194,7 @@ pub fn sample_in_rounds(
                         noise::normal(&mut rng, &shape, x.device())
                     })
                     .collect();
-                x = schedule.add_noise_at(&x, &Tensor::f_cat(&fresh, 0)?, timesteps[round]);
+                x = way.noised(schedule, &x, &Tensor::f_cat(&fresh, 0)?, round);
             }
             x = sample_batch(
                 denoiser,
@@ -153,7 +202,7 @@ pub fn sample_in_rounds(
                 &x,
                 part.as_ref(),
                 options,
-                &timesteps[round..],
+                &way.tail(round),
                 images,
             )?;
         }
@@ -176,7 +225,7 @@ fn sample_batch(
     x_t: &Tensor,
     condition: Option<&Condition>,
     options: &SampleOptions,
-    timesteps: &[i64],
+    way: &Way,
     images: &[u64],
 ) -> Result<Tensor> {
     let n = x_t.size()[0];
@@ -185,10 +234,27 @@ fn sample_batch(
         .map(|&i| stream(options.seed, "sample/ancestral", i))
         .collect();
     let mut x = x_t.shallow_clone();
-    for (index, &t) in timesteps.iter().enumerate() {
+    for index in 0..way.steps() {
+        let step = StepInfo { index, images };
+        let timesteps = match way {
+            Way::Timesteps(timesteps) => timesteps,
+            Way::Levels(levels) => {
+                let next = levels.get(index + 1).copied().unwrap_or(0.0);
+                let s = levels[index];
+                let level = Tensor::full([n], s, (Kind::Float, x.device()));
+                let v = denoiser.predict_velocity_in_step(&x, &level, condition, step)?;
+                let mut x0 = &x - &v * s;
+                if let Some(c) = options.clip {
+                    x0 = x0.clamp(-c, c);
+                }
+                let eps = &x + v * (1.0 - s);
+                x = x0 * (1.0 - next) + eps * next;
+                continue;
+            }
+        };
+        let t = timesteps[index];
         let times = NoiseSchedule::timestep_tensor(t, n, x.device());
-        let eps =
-            denoiser.predict_noise_in_step(&x, &times, condition, StepInfo { index, images })?;
+        let eps = denoiser.predict_noise_in_step(&x, &times, condition, step)?;
         let next = timesteps.get(index + 1).copied();
         let a = schedule.alpha_bar(t);
         let a_next = next.map_or_else(|| schedule.final_alpha_bar(), |s| schedule.alpha_bar(s));

@@ -1,10 +1,12 @@
 //! The noise schedule: x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps, timesteps 0-based.
 //!
 //! Note that abar_0 is not 1 (0.9999 for the DDPM schedule): the clean image is *treated as* x at t = 0 by every
-//! attack, as in the public code. Tables are f64; coefficients meet tensors as f64 scalars.
+//! attack, as in the public code. Tables are f64; coefficients meet tensors as f64 scalars. [`flow`]: networks of flow matching, that are
+//! asked at the same timesteps.
 
 mod betas;
 mod config;
+pub mod flow;
 mod read;
 
 pub use config::SchedulerConfig;
@@ -21,6 +23,8 @@ pub enum PredictionType {
     Velocity,
     /// The clean image.
     Sample,
+    /// The velocity eps - x_0 of a flow, asked at a place of its own path ([`flow`], [`NoiseSchedule::question`]).
+    Flow,
 }
 
 /// The tables of one schedule.
@@ -47,6 +51,7 @@ impl NoiseSchedule {
         config.check()?;
         let betas = betas::of(&config)?;
         let prediction = match config.prediction_type.as_str() {
+            _ if config.shift.is_some() => PredictionType::Flow,
             "epsilon" => PredictionType::Epsilon,
             "v_prediction" => PredictionType::Velocity,
             "sample" => PredictionType::Sample,
@@ -132,16 +137,17 @@ impl NoiseSchedule {
 
     /// [B, 1, 1, 1] f32 tensors sqrt(abar_t), sqrt(1 - abar_t) for `t` \[B\] i64.
     pub fn coefficients(&self, t: &Tensor) -> (Tensor, Tensor) {
-        let shape = [-1, 1, 1, 1];
-        let table = |f: &dyn Fn(f64) -> f64| {
-            let values: Vec<f64> = self.alphas_cumprod.iter().map(|&a| f(a)).collect();
-            Tensor::from_slice(&values)
-                .to_device(t.device())
-                .index_select(0, t)
-                .to_kind(Kind::Float)
-                .view(shape)
-        };
-        (table(&|a| a.sqrt()), table(&|a| (1.0 - a).sqrt()))
+        let wide = |f: &dyn Fn(f64) -> f64| self.table(t, f).view([-1, 1, 1, 1]);
+        (wide(&|a| a.sqrt()), wide(&|a| (1.0 - a).sqrt()))
+    }
+
+    /// f(abar_t) of timesteps `t` \[B\] i64: \[B\] f32 on their device.
+    fn table(&self, t: &Tensor, f: &dyn Fn(f64) -> f64) -> Tensor {
+        let values: Vec<f64> = self.alphas_cumprod.iter().map(|&a| f(a)).collect();
+        Tensor::from_slice(&values)
+            .to_device(t.device())
+            .index_select(0, t)
+            .to_kind(Kind::Float)
     }
 
     /// x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) noise (paper Eq. 2), per-row timesteps `t` \[B\].
@@ -162,7 +168,8 @@ impl NoiseSchedule {
         (x - eps * (1.0 - a).sqrt()) / a.sqrt()
     }
 
-    /// eps of a network's output at x_t, whatever the network predicts; per-row timesteps `t` \[B\].
+    /// eps of a network's output at x_t, whatever the network predicts; per-row timesteps `t` \[B\]. A flow's network is asked
+    /// elsewhere: [`Self::question`].
     pub fn noise_of_output(&self, out: Tensor, x_t: &Tensor, t: &Tensor) -> Tensor {
         match self.prediction {
             PredictionType::Epsilon => out,
@@ -174,6 +181,11 @@ impl NoiseSchedule {
             PredictionType::Sample => {
                 let (a, b) = self.coefficients(t);
                 (x_t - out * a) / b
+            }
+            // x_s = x_t / (a + b), s = b / (a + b) and eps = x_s + (1 - s) v.
+            PredictionType::Flow => {
+                let (a, b) = self.coefficients(t);
+                (x_t + out * &a) / (a + b)
             }
         }
     }
@@ -190,6 +202,10 @@ impl NoiseSchedule {
                 let (a, b) = self.coefficients(t);
                 (x_t - eps * b) / a
             }
+            PredictionType::Flow => {
+                let (a, b) = self.coefficients(t);
+                (eps * (&a + b) - x_t) / a
+            }
         }
     }
 
@@ -200,17 +216,18 @@ impl NoiseSchedule {
         self.predict_x0(x, eps, from) * b.sqrt() + eps * (1.0 - b).sqrt()
     }
 
-    /// The `steps` timesteps of a sampling run, largest first, as diffusers spaces them.
+    /// The `steps` timesteps of a sampling run, largest first, as diffusers spaces them. Of a flow, which is sampled at
+    /// [`Self::sampling_levels`], those that its steps cover: of a step the largest timestep whose level is not above the step's; the
+    /// last step may cover none, and is then left out.
     ///
     /// # Errors
     /// More steps than timesteps, none, or an unknown spacing.
     pub fn sampling_timesteps(&self, steps: usize) -> Result<Vec<i64>> {
-        let total = self.len();
-        if steps == 0 || steps > total {
-            return Err(DiffusionError::Config(format!(
-                "{steps} sampling steps: choose 1 to {total}"
-            )));
+        self.check_steps(steps)?;
+        if self.is_flow() {
+            return Ok(self.timesteps_under(&self.sampling_levels(steps)?));
         }
+        let total = self.len();
         let offset = self.config.steps_offset;
         let top = total as i64 - 1;
         let timesteps: Vec<i64> = match self.config.timestep_spacing.as_str() {
@@ -239,6 +256,16 @@ impl NoiseSchedule {
             }
         };
         Ok(timesteps)
+    }
+
+    fn check_steps(&self, steps: usize) -> Result<()> {
+        let total = self.len();
+        if steps == 0 || steps > total {
+            return Err(DiffusionError::Config(format!(
+                "{steps} sampling steps: choose 1 to {total}"
+            )));
+        }
+        Ok(())
     }
 
     /// `t` repeated `n` times, \[n\] i64 on `device`.

@@ -181,6 +181,28 @@ choice! {
 }
 
 choice! {
+    /// What a network learns.
+    Objective {
+        /// the noise in x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps (Ho et al. 2020)
+        #[default]
+        Ddpm = "ddpm",
+        /// the velocity eps - x_0 along x_s = (1 - s) x_0 + s eps: rectified flow, flow matching (Liu et al. 2022)
+        Flow = "flow",
+    }
+}
+
+choice! {
+    /// How the levels s of a flow's training are drawn.
+    Levels {
+        /// uniform in 0..1
+        #[default]
+        Uniform = "uniform",
+        /// the logistic function of a standard normal, which favours the middle (Esser et al. 2024)
+        LogitNormal = "logit-normal",
+    }
+}
+
+choice! {
     /// The random weights that a distilled model begins with.
     Init {
         /// its own draw
@@ -205,7 +227,7 @@ choice! {
 choice! {
     /// Sampler.
     Sampler {
-        /// deterministic, a few dozen steps (Song et al. 2021)
+        /// deterministic, a few dozen steps (Song et al. 2021); of a flow Euler steps along its path
         #[default]
         Ddim = "ddim",
         /// ancestral, one step per training timestep unless told otherwise (Ho et al. 2020)

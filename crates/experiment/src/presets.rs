@@ -26,6 +26,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("../presets/demo.toml"),
     },
     Preset {
+        name: "fashion-flow",
+        about: "the demo with flow matching in place of DDPM's noise: do the defences protect a flow as they protect a DDPM?",
+        text: include_str!("../presets/fashion-flow.toml"),
+    },
+    Preset {
         name: "fashion-32",
         about: "400 photographs at 32 px: an hour or two on two cores",
         text: include_str!("../presets/fashion-32.toml"),

@@ -6,6 +6,7 @@ use crate::message::Message;
 use crate::server::{Place, Server};
 use crate::{Prediction, RemoteError, Result, VERSION};
 use dualmd_data::stream;
+use dualmd_diffusion::schedule::flow;
 use dualmd_diffusion::{
     Asked, Condition, Denoiser, DiffusionError, Foreign, GradientQuestion, NoiseSchedule,
 };
@@ -503,10 +504,7 @@ impl Foreign for RemoteDenoiser {
     fn notes(&self) -> Vec<String> {
         let own = match self.hello.prediction {
             Prediction::Eps | Prediction::V | Prediction::X0 => return Vec::new(),
-            Prediction::Flow => {
-                "the model predicts a flow's velocity. It is asked at the signal-to-noise ratio of the attacks' timesteps: in DDPM's schedule \
-                 t = 258 is the middle of its path. The attacks' timesteps were chosen for models of DDPM's kind"
-            }
+            Prediction::Flow => flow::NOTE,
             Prediction::Edm => {
                 "the model answers as EDM does, with an image. Its noise is the distance to that image, divided by sigma, which is 0.01 at t = 0 \
                  of DDPM's schedule: what attacks see at small t are the last digits of its answers"

@@ -357,6 +357,22 @@ mod tests {
         }
     }
 
+    /// A folder's flow is asked what one behind the socket is asked, and its answer means the same.
+    #[test]
+    fn a_flow_of_a_folder_is_asked_the_same() {
+        let (ddpm, flow) = (NoiseSchedule::default(), NoiseSchedule::flow());
+        let x_t = Tensor::randn([4, 1, 2, 3], (Kind::Float, Device::Cpu));
+        let t = Tensor::from_slice(&[0i64, 100, 258, 999]);
+        let away = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+        let question = Question::new(Prediction::Flow, &ddpm, &x_t, &t).unwrap();
+        let (x, time) = flow.question(&x_t, &t);
+        assert!(away(&question.x, &x) < 1e-5);
+        assert!(away(&(&question.level * 1000.0), &time) < 1e-3);
+        let answer = Tensor::randn([4, 1, 2, 3], (Kind::Float, Device::Cpu));
+        let ours = flow.noise_of_output(answer.shallow_clone(), &x_t, &t);
+        assert!(away(&question.noise(answer).unwrap(), &ours) < 1e-5);
+    }
+
     /// field.md 1c, and a hand calculation: abar = 0.64 gives a = 0.8, b = 0.6.
     #[test]
     fn levels_by_hand() {

@@ -6,8 +6,8 @@ pub mod caption;
 #[cfg(not(feature = "caption"))]
 #[path = "no_caption.rs"]
 pub mod caption;
-pub mod extract;
 pub mod evidence;
+pub mod extract;
 pub mod files;
 pub mod lira;
 pub mod list;

@@ -45,7 +45,10 @@ pub fn trainer<'a>(
     dualmd_torch::tch::set_num_threads(1);
     Trainer {
         network: Box::new(UNet2d::fresh(&config(), 7, Device::Cpu).unwrap()),
-        schedule: NoiseSchedule::default(),
+        schedule: match options.objective.is_flow() {
+            true => NoiseSchedule::flow(),
+            false => NoiseSchedule::default(),
+        },
         set: TrainingSet {
             images,
             heldout: HELDOUT.collect(),

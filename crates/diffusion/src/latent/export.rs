@@ -195,6 +195,13 @@ impl<'a> Half<'a> {
         let config = config
             .and_then(NoiseSchedule::new)
             .map_err(|e| file_error(&path, e))?;
+        if config.is_flow() {
+            return Err(file_error(
+                &path,
+                "is of flow matching, and the pair's pipeline samples with DDIM; in Python load both folders and take turns with \
+                 dualmd.DualMDPipeline(pipe_1, pipe_2)",
+            ));
+        }
         let config = SchedulerConfig {
             class_name: "DDIMScheduler".into(),
             ..config.config().clone()

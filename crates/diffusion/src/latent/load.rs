@@ -5,8 +5,8 @@ use super::files::{DIFFUSERS, TRANSFORMERS, file_error, read_json, read_weights}
 use crate::pipeline::WeightSet;
 use crate::schedule::SchedulerConfig;
 use crate::{
-    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, ClipTokenizer, Result,
-    UNet2dCondition, UNet2dConditionConfig,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextConfig, ClipTextModel, ClipTokenizer,
+    DiffusionError, Result, UNet2dCondition, UNet2dConditionConfig,
 };
 use dualmd_torch::Device;
 use serde_json::Value;
@@ -20,6 +20,12 @@ pub(super) fn as_the_pipeline_samples(
     latent: bool,
 ) -> Result<SchedulerConfig> {
     let mut config = SchedulerConfig::read(file, class)?;
+    if config.shift.is_some() {
+        return Err(DiffusionError::Config(format!(
+            "_class_name \"{}\" is of flow matching, and text-to-image models of that kind are audited from Python (dualmd.audit)",
+            config.class_name
+        )));
+    }
     if latent {
         config.clip_sample = false;
         config.steps_offset = 1;

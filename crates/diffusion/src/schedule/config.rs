@@ -1,5 +1,6 @@
 //! The scheduler's configuration.
 
+use super::flow;
 use crate::ranges::{self, Range, real, whole};
 use crate::{DiffusionError, Result};
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,10 @@ pub struct SchedulerConfig {
     /// Must not be true: dynamic thresholding is not implemented.
     #[serde(default, skip_serializing_if = "is_false")]
     pub thresholding: bool,
+    /// Of a flow alone ([`super::flow`]): how the levels of its sampling run are shifted, 1 for not at all. `None` of a schedule of
+    /// betas. A flow's own configuration has no key about betas: those here are DDPM's, at whose timesteps attacks ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift: Option<f64>,
 }
 
 fn is_false(value: &bool) -> bool {
@@ -115,6 +120,7 @@ impl Default for SchedulerConfig {
             timestep_spacing: leading(),
             rescale_betas_zero_snr: false,
             thresholding: false,
+            shift: None,
         }
     }
 }
@@ -132,7 +138,7 @@ pub(super) const RANGES: &[(&str, Range)] = &[
 ];
 
 /// A number as JSON, which has no word for those that are not finite.
-fn number(value: f64) -> serde_json::Value {
+pub(super) fn number(value: f64) -> serde_json::Value {
     serde_json::Number::from_f64(value).map_or_else(|| value.to_string().into(), Into::into)
 }
 
@@ -153,6 +159,7 @@ impl SchedulerConfig {
             "steps_offset": self.steps_offset,
         });
         ranges::check(&numbers, RANGES)?;
+        self.check_flow()?;
         if self.steps_offset >= n {
             return fail(format!(
                 "steps_offset = {}: must be below num_train_timesteps = {n}",
@@ -192,7 +199,7 @@ impl SchedulerConfig {
     }
 
     /// The class of the folder's own sampler where this program has another in its place: it samples by DDIM or as DDPM, whatever
-    /// the class. Noise schedule and attacks do not depend on the sampler.
+    /// the class, and flows by Euler steps. Noise schedule and attacks do not depend on the sampler.
     #[must_use]
     pub fn other_sampler(&self) -> Option<&str> {
         let own = [
@@ -200,6 +207,7 @@ impl SchedulerConfig {
             "DDPMParallelScheduler",
             "DDIMScheduler",
             "DDIMParallelScheduler",
+            flow::CLASS,
         ];
         (!own.contains(&self.class_name.as_str())).then_some(&self.class_name)
     }

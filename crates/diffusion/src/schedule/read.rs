@@ -1,8 +1,8 @@
 //! `scheduler_config.json` of anyone's: which classes are noise schedules of this program's kind, what their missing keys mean, and
 //! which keys would change the mathematics.
 
-use super::SchedulerConfig;
 use super::config::RANGES;
+use super::{SchedulerConfig, flow};
 use crate::{DiffusionError, Result, ranges};
 use serde_json::{Map, Value, json};
 
@@ -85,7 +85,11 @@ const CLASSES: &[Class] = &[
 
 /// What others are instead, by a part of their names.
 const OTHERS: &[(&str, &str)] = &[
-    ("FlowM", "it is of flow matching, whose x_t is another one"),
+    (
+        "FlowM",
+        "it is of flow matching, whose x_t is another one, and of that kind only FlowMatchEulerDiscreteScheduler is read, where \
+         model_index.json names it too",
+    ),
     (
         "EDM",
         "its noise levels are sigmas of Karras et al. 2022, not betas",
@@ -189,6 +193,16 @@ impl SchedulerConfig {
                     .into(),
             );
         };
+        if name == flow::CLASS {
+            return match own {
+                Some(other) if other != flow::CLASS => wrong(format!(
+                    "_class_name \"{}\" is no scheduler of flow matching, and model_index.json names {}",
+                    dualmd_files::shown(other),
+                    flow::CLASS
+                )),
+                _ => flow::read(keys),
+            };
+        }
         // A file of a class of another kind is no description of this one.
         let known = known(name)?;
         if let Some(own) = own {
@@ -246,7 +260,9 @@ fn known(name: &str) -> Result<&'static Class> {
     if let Some(class) = CLASSES.iter().find(|c| c.name == name) {
         return Ok(class);
     }
-    let list: Vec<&str> = CLASSES.iter().map(|c| c.name).collect();
+    let list: Vec<&str> = (CLASSES.iter().map(|c| c.name))
+        .chain([flow::CLASS])
+        .collect();
     let why = OTHERS.iter().find(|(part, _)| name.contains(part));
     wrong(format!(
         "_class_name \"{}\" is not supported{}; known are {}",
@@ -358,7 +374,7 @@ mod tests {
     #[test]
     fn classes_of_another_kind_are_refused_by_name_with_what_is_known() {
         for name in [
-            "FlowMatchEulerDiscreteScheduler",
+            "FlowMatchHeunDiscreteScheduler",
             "EDMEulerScheduler",
             "EDMDPMSolverMultistepScheduler",
             "ScoreSdeVeScheduler",

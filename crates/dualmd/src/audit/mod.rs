@@ -258,8 +258,7 @@ impl Attacked<'_> {
         if let Some(said) = &unlike {
             session.say(&format!("warning: {said}"));
         }
-        let foreign = self.case.generator.first().foreign();
-        let of_model = foreign.map(|f| f.notes()).unwrap_or_default();
+        let of_model = self.case.generator.first().notes();
         let notes = unlike.into_iter().chain(images.notes());
         for said in notes.chain(of_model) {
             if !description.warnings.contains(&said) {

@@ -94,8 +94,19 @@ impl Denoiser for Eps<'_> {
         t: &Tensor,
         condition: Option<&Condition>,
     ) -> dualmd_diffusion::Result<Tensor> {
-        let output = self.network.predict_noise(x_t, t, condition)?;
+        let (x, time) = self.schedule.question(x_t, t);
+        let output = self.network.predict_noise(&x, &time, condition)?;
         Ok(self.schedule.noise_of_output(output, x_t, t))
+    }
+
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        let time = self.schedule.time_of_level(s);
+        self.network.predict_noise(x_s, &time, condition)
     }
 }
 

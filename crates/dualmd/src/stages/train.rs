@@ -3,14 +3,16 @@
 use super::lesson::{Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
 use super::{RunFolder, held, pictures, prepare, text};
-use crate::choices::Optimizer;
+use crate::choices::{self, Optimizer};
 use crate::engine::Engine;
 use crate::experiment::{Experiment, epochs};
 use crate::plan::{Job, JobKind, Plan};
 use crate::reporter::ProgressEvent;
 use crate::session::Session;
 use anyhow::{Context, Result, bail};
-use dualmd_defense::{Captions, Finished, Network, Observer, TrainOptions, Trainer};
+use dualmd_defense::{
+    Captions, Finished, Levels, Network, Objective, Observer, TrainOptions, Trainer,
+};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
     NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
@@ -244,7 +246,7 @@ pub fn prepared(
 
 /// What is trained, beside the network itself.
 enum Kind {
-    Unconditional(Box<UNet2dConfig>),
+    Unconditional(Box<UNet2dConfig>, Box<NoiseSchedule>),
     /// With the network as training began, if only LoRA layers are trained.
     Text(Box<TextToImage>, Option<Box<UNet2dCondition>>),
 }
@@ -270,19 +272,24 @@ impl Kind {
         let config = UNet2dConfig::read(&plan.model.config).context("plan.json: model.config")?;
         let network = UNet2d::fresh(&config, job.init_seed(), engine.device)?;
         let network = Box::new(network.with_precision(engine.precision));
-        Ok((Self::Unconditional(Box::new(config)), network))
+        let schedule = match train_of(plan, job).objective {
+            choices::Objective::Ddpm => NoiseSchedule::default(),
+            choices::Objective::Flow => NoiseSchedule::flow(),
+        };
+        let kind = Self::Unconditional(Box::new(config), Box::new(schedule));
+        Ok((kind, network))
     }
 
     fn schedule(&self) -> NoiseSchedule {
         match self {
-            Self::Unconditional(_) => NoiseSchedule::default(),
+            Self::Unconditional(_, schedule) => (**schedule).clone(),
             Self::Text(model, _) => model.schedule.clone(),
         }
     }
 
     fn text(&self) -> Option<&TextToImage> {
         match self {
-            Self::Unconditional(_) => None,
+            Self::Unconditional(..) => None,
             Self::Text(model, _) => Some(model),
         }
     }
@@ -294,8 +301,8 @@ impl Kind {
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
         match self {
-            Self::Unconditional(config) => {
-                Pipeline::save(folder, config, &self.schedule(), ema, raw)?;
+            Self::Unconditional(config, schedule) => {
+                Pipeline::save(folder, config, schedule, ema, raw)?;
             }
             Self::Text(model, None) => model.save(folder, Some(ema), raw)?,
             // The folder has the sum, which every program can open, and the additions beside it, which are small.
@@ -329,6 +336,15 @@ fn options(plan: &Plan, job: &Job) -> TrainOptions {
     let t = train_of(plan, job);
     TrainOptions {
         steps: t.steps,
+        objective: match (t.objective, t.levels) {
+            (choices::Objective::Ddpm, _) => Objective::Ddpm,
+            (choices::Objective::Flow, choices::Levels::Uniform) => {
+                Objective::Flow(Levels::Uniform)
+            }
+            (choices::Objective::Flow, choices::Levels::LogitNormal) => {
+                Objective::Flow(Levels::LogitNormal)
+            }
+        },
         batch: t.batch,
         accumulate: t.accumulate,
         gradient_checkpointing: t.gradient_checkpointing,

@@ -2,7 +2,7 @@
 
 use super::keys::check_ranges;
 use super::{Experiment, ModelEntry, Train};
-use crate::choices::{CaptionChoice, Features, Init, SplitMethod};
+use crate::choices::{CaptionChoice, Features, Init, Levels, Objective, Sampler, SplitMethod};
 use crate::suggest::nearest;
 use anyhow::{Result, bail};
 use dualmd_names::{Defense, ModelKind, Part};
@@ -79,6 +79,13 @@ impl Experiment {
                 "sample.features = {}: name the network's file (of vit: the folder) in sample.features_weights",
                 s.features
             ));
+        }
+        if self.train.objective == Objective::Flow && s.sampler == Sampler::Ddpm {
+            problems.push(
+                "sample.sampler = \"ddpm\" is not for flows (train.objective), which have no ancestral steps: use \"ddim\", Euler steps \
+                 along their path"
+                    .into(),
+            );
         }
         if a.attacks.is_empty() && !a.black_box {
             problems.push(
@@ -213,6 +220,11 @@ fn check_text_recipe(
             "{section}.lora_rank adds to a model that was trained before: set model.base or [pretrain]"
         ));
     }
+    if text && t.objective == Objective::Flow {
+        say(format!(
+            "{section}.objective = \"flow\" is for models that are told no text; remove it"
+        ));
+    }
 }
 
 fn check_training(t: &Train, section: &str, problems: &mut Vec<String>) {
@@ -221,6 +233,12 @@ fn check_training(t: &Train, section: &str, problems: &mut Vec<String>) {
         problems.push(format!(
             "{section}.accumulate = {}: 1 to train.batch is needed",
             t.accumulate
+        ));
+    }
+    if t.levels != Levels::default() && t.objective != Objective::Flow {
+        problems.push(format!(
+            "{section}.levels = \"{}\" is about flows, and {section}.objective is \"{}\": set it to \"flow\", or remove levels",
+            t.levels, t.objective
         ));
     }
 }
@@ -364,6 +382,12 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
             if own.dtype != experiment.train.dtype {
                 problems.push(format!(
                     "model {name}: train.dtype is the same for all models; set it in [train]"
+                ));
+            }
+            if own.objective != experiment.train.objective {
+                problems.push(format!(
+                    "model {name}: train.objective is the same for all models; set it in [train], and make another experiment for the \
+                     other objective (dualmd compare shows both)"
                 ));
             }
         }

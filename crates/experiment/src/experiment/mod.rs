@@ -24,8 +24,8 @@ pub use keys::{Key, markdown, table as keys};
 pub use layers::Source;
 
 use crate::choices::{
-    Alpha, CaptionChoice, Copies, Dtype, Features, Init, NearDuplicates, Optimizer, Order,
-    ResizeFilter, Routing, Sampler, SplitMethod, Weights,
+    Alpha, CaptionChoice, Copies, Dtype, Features, Init, Levels, NearDuplicates, Objective,
+    Optimizer, Order, ResizeFilter, Routing, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result, bail};
 use dualmd_names::{AttackSpec, BaseAttack, Defense};
@@ -215,6 +215,11 @@ pub struct Train {
     #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0 (passes over all members)"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<f64>,
+    /// What the networks learn: the noise, or the velocity of a flow (flow matching). The same for all models of an experiment; not
+    /// for text-to-image models.
+    pub objective: Objective,
+    /// How the levels of a flow's training are drawn.
+    pub levels: Levels,
     /// Images per step.
     #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
     pub batch: usize,
@@ -289,6 +294,8 @@ impl Default for Train {
         Self {
             steps: 4000,
             epochs: None,
+            objective: Objective::default(),
+            levels: Levels::default(),
             batch: 64,
             accumulate: 1,
             gradient_checkpointing: false,

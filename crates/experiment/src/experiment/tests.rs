@@ -1,7 +1,7 @@
 //! What a person who writes an experiment file meets: defaults, layers, and messages.
 
 use super::{Experiment, ModelEntry, Source, keys};
-use crate::choices::{Dtype, Init, Order, Routing, SplitMethod};
+use crate::choices::{Dtype, Init, Levels, Objective, Order, Routing, SplitMethod};
 use crate::presets::PRESETS;
 use dualmd_names::{AttackSpec, Defense};
 
@@ -307,6 +307,11 @@ fn values_out_of_range_are_named_with_what_is_needed() {
         ("train.keep_checkpoints=0", "train.keep_checkpoints = 0"),
         ("sample.steps=1001", "sample.steps = 1001: 1 to 1000"),
         ("audit.attacks=[\"loss\", \"loss\"]", "names loss twice"),
+        (
+            "train.levels=logit-normal",
+            "train.levels = \"logit-normal\" is about flows",
+        ),
+        ("models.0.train.objective=flow", "the same for all models"),
         ("models.0.name=../up", "cannot be a folder"),
         ("models.0.name=.hidden", "cannot be a folder"),
         ("models.0.name=Teacher-1", "taken by the teachers"),
@@ -320,6 +325,26 @@ fn values_out_of_range_are_named_with_what_is_needed() {
         assert!(message.contains(expected), "--set {set}: {message}");
     }
     assert!(with(&["data.members=63", "data.method=coin-flip"]).is_ok());
+}
+
+#[test]
+fn flows_are_chosen_in_train_and_sampled_along_their_path() {
+    assert_eq!(parse(SMALL).unwrap().train.objective, Objective::Ddpm);
+    let flow = with(&["train.objective=flow", "train.levels=logit-normal"]).unwrap();
+    assert_eq!(
+        (flow.train.objective, flow.train.levels),
+        (Objective::Flow, Levels::LogitNormal)
+    );
+    assert_eq!(parse(&flow.to_toml().unwrap()).unwrap(), flow);
+    let refused = message(with(&["train.objective=flow", "sample.sampler=ddpm"]));
+    assert!(refused.contains("sample.sampler"), "{refused}");
+    let text = message(with(&[
+        "train.objective=flow",
+        "model.preset=t2i-pixels-32",
+    ]));
+    assert!(text.contains("told no text"), "{text}");
+    let unknown = message(with(&["train.objective=edm"]));
+    assert!(unknown.contains("train.objective"), "{unknown}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The plan in words: what a person reads before the work starts.
 
 use super::{JobKind, Plan};
+use crate::choices::Objective;
 use crate::experiment::epochs;
 use dualmd_names::AttackSpec;
 use std::fmt::Write;
@@ -44,7 +45,11 @@ impl Plan {
         )?;
         writeln!(
             out,
-            "  recipe    {} steps of {} images{}, learning rate {}, moving average {}, {}",
+            "  recipe    {}{} steps of {} images{}, learning rate {}, moving average {}, {}",
+            match t.objective {
+                Objective::Ddpm => String::new(),
+                Objective::Flow => format!("flow matching ({} levels), ", t.levels),
+            },
             grouped(t.steps),
             grouped(t.batch as u64),
             self.epochs.map_or(String::new(), |e| format!(
