@@ -3,7 +3,7 @@
     check_convert.py FOLDER
 
 The reference below is the network written down from those names with functions of torch, without a layer of diffusers. The other formats are in
-check_networks.py, which is called here. Run by crates/cli/tests/denoiser.rs.
+check_networks.py, adapters of PEFT in check_peft.py; both are called here. Run by crates/cli/tests/denoiser.rs.
 """
 
 import math
@@ -12,6 +12,7 @@ import warnings
 from pathlib import Path
 
 import check_networks
+import check_peft
 import torch
 import torch.nn.functional as F
 
@@ -171,6 +172,9 @@ def check():
     refuses("write its folder", lambda: load(file, image_size=16))
     refuses("has no heads", lambda: convert(file, folder / "x", heads=4))
     check_networks.check(folder)
+    peft = folder / "peft"
+    peft.mkdir()
+    check_peft.check(peft)
 
 
 if __name__ == "__main__":

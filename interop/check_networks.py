@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy
 import torch
-from diffusers import DDPMPipeline, UNet2DModel
+from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 from diffusers.utils import logging
 from PIL import Image
 
@@ -228,6 +228,7 @@ def check_guided(folder):
     other = load(file, image_size=16, head_channels=16, new_attention_order=True)
     assert float((right.call(x, t, None) - other.call(x, t, None)).abs().max()) > 1e-3, "the order of attention does not matter"
     # heads: as many at every level, of other widths there.
+    assert right.fingerprint and other.fingerprint != right.fingerprint == load(file, image_size=16, head_channels=16).fingerprint
     refuses("heads or head_channels", lambda: load(file, image_size=16))
     refuses("heads or head_channels", lambda: load(file, image_size=16, heads=2, head_channels=16))
     refuses("heads=3 does not divide", lambda: load(file, image_size=16, heads=3))
@@ -246,6 +247,20 @@ def check_guided(folder):
     near("guided-diffusion, classes", denoiser.call(x, t, ["4", "0", "2"]), answers(network, labels))
     near("guided-diffusion, one class", load(file, image_size=16, head_channels=16, label=3).call(x, t, None), answers(network, torch.tensor([3, 3, 3])))
     refuses("no class of the model", lambda: denoiser.call(x, t, ["4", "5", "2"]), ValueError)
+    with torch.no_grad():
+        # One step begins at timestep 0 and ends at the clean image that the network sees there.
+        drawn = denoiser.generate(3, 3, 1, ["4", "0", "2"], 7.5)
+        begun = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(3))
+        first = denoiser.schedule[0]
+        clean = (begun - math.sqrt(1 - first) * denoiser.call(begun, torch.zeros(3, dtype=torch.int64), ["4", "0", "2"])) / math.sqrt(first)
+        near("guided-diffusion, one step of DDIM", drawn, clean.clamp(-1, 1))
+        # diffusers' own sampler, over the same network.
+        scheduler = DDIMScheduler(clip_sample=True, set_alpha_to_one=True, timestep_spacing="leading")
+        scheduler.set_timesteps(5)
+        for at in scheduler.timesteps:
+            said = network(begun, at, torch.tensor([4, 0, 2])).sample[:, :3]
+            begun = scheduler.step(said, at, begun, use_clipped_model_output=True).prev_sample
+        near("guided-diffusion, five steps of DDIM", denoiser.generate(3, 3, 5, ["4", "0", "2"], 7.5), begun, 1e-4)
     refuses("no class of the model", lambda: denoiser.call(x, t, ["", "a", "2"]), ValueError)
     refuses("always told a class", lambda: denoiser.call(x, t, None), ValueError)
     refuses("classes 0 to 4", lambda: load(file, image_size=16, head_channels=16, label=5))
@@ -359,7 +374,7 @@ def check_audits(folder):
         for n in range(8):
             Image.fromarray(random.integers(0, 256, (16, 16, 3), dtype=numpy.uint8)).save(folder / side / f"{n}.png")
         sides[side] = folder / side
-    asked = {**sides, "attacks": ["loss", "sima", "pia"], "quiet": True}
+    asked = {**sides, "attacks": ["loss", "sima", "pia"], "images": 2, "steps": 2, "quiet": True}
     file = folder / "guided.pt"
     torch.save(guided(unet(out_channels=6)), file)
     dualmd.audit(convert(file, folder / "audited", image_size=16, head_channels=16), out=folder / "of-folder", **asked)
@@ -370,9 +385,12 @@ def check_audits(folder):
     print(f"guided-diffusion: scores of the folder and of the denoiser differ by {worst:.1e} of their size at most")
     assert worst < 1e-4
     first = json.loads(GOLDEN.read_text())[0]
+    betas = torch.linspace(1e-4, 0.02, 1000)
+    # As many timesteps as attacks ask about; a loss of v is weighted by abar.
+    first["buffers"] = {"betas": betas.tolist(), **dict.fromkeys(("alphas_cumprod", "loss_weight"), torch.cumprod(1 - betas, 0).tolist())}
     torch.save(trained(first), folder / "model-1.pt")
     server = f"{sys.executable} -m dualmd.convert '{folder / 'model-1.pt'}' --serve --image-size 16"
-    told = ["--members", str(sides["members"]), "--nonmembers", str(sides["nonmembers"]), "--attacks", "loss,sima,pia"]
+    told = ["--members", str(sides["members"]), "--nonmembers", str(sides["nonmembers"]), "--attacks", "loss,sima,pia", "--images", "2", "--steps", "2"]
     dualmd.call(["audit", "--denoiser", server, *told, "-o", str(folder / "of-server")], quiet=True)
     dualmd.audit(load(folder / "model-1.pt", image_size=16), out=folder / "of-thread", **asked)
     one, other = scores(folder / "of-server"), scores(folder / "of-thread")

@@ -2,6 +2,7 @@
 
     python -m dualmd.convert ckpt-step780000.pt -o ddpm-cifar10/ [--weights raw] [--image-size 32]
     python -m dualmd.convert cifar10_uncond_50M_500K.pt -o improved/ --heads 4 --schedule cosine --steps 4000 ...
+    python -m dualmd.convert adapter/ -o lora.safetensors
     dualmd audit --denoiser "python -m dualmd.convert model-10.pt --serve --image-size 32" --members ... --nonmembers ... -o audit/
 
     found = dualmd.audit(dualmd.convert.load("model-10.pt", image_size=32), members="train/", nonmembers="heldout/")
@@ -12,6 +13,7 @@
 | improved- and guided-diffusion (ADM): `input_blocks.0.0.weight` | where a UNet2DModel can be it | yes |
 | denoising-diffusion-pytorch (lucidrains): `model-N.pt` of its trainer | no: no UNet2DModel is it | yes |
 | EDM: a pickle, which holds code | no | `edm(network)`, of the network once it is loaded |
+| PEFT: an adapter folder | a LoRA file: `dualmd.lora.from_peft` | no: `dualmd.audit(base, lora="adapter/")` |
 
 Whatever the weights say is read off them; the rest is told (`Told`). Pickles are opened with `weights_only=True`, which runs no code of the file;
 torch is needed. Any other model is audited as a callable: see `dualmd.audit`.
@@ -20,6 +22,7 @@ torch is needed. Any other model is audited as a callable: see `dualmd.audit`.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import math
@@ -34,6 +37,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from .denoiser import Denoiser, serve
+from .lora import NoLora, from_peft, is_peft
 from .networks import DenoisingDiffusionPytorch, GuidedDiffusion, NotKnown, Weights
 
 StrPath = Union[str, "os.PathLike[str]"]
@@ -113,7 +117,7 @@ def load(checkpoint: StrPath, *, image_size: int | tuple[int, int], weights: str
     if kind == _SECMI:
         raise NotKnown(f"{place} is of the SecMI and PIA repositories: write its folder (python -m dualmd.convert {file.name} -o FOLDER) and audit that")
     said = _of(kind, told, place)
-    common: dict[str, Any] = {"name": file.name[:200], "device": device, "clip": 1.0}
+    common: dict[str, Any] = {"name": file.name[:200], "fingerprint": _fingerprint(file, weights, told), "device": device, "clip": 1.0}
     if kind == _LUCIDRAINS:
         unet = DenoisingDiffusionPytorch(
             {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}, place, device
@@ -138,13 +142,33 @@ def load(checkpoint: StrPath, *, image_size: int | tuple[int, int], weights: str
         labels = [said.label] * len(x) if said.label is not None else _classes(texts, network.classes)
         return network(x, at, network.torch.tensor(labels, device=x.device))
 
+    table = _products(_betas(said.schedule or "linear", steps, place))
+    told_classes = bool(network.classes) and said.label is None
+
+    def generate(seed: int, count: int, taken: int, texts: list[str], guidance: float) -> Any:
+        """By DDIM, and without guidance: it would need an answer without a class."""
+        torch = network.torch
+        x = torch.randn(count, *shape, generator=torch.Generator("cpu").manual_seed(seed)).to(device)
+        places = [n * steps // taken for n in reversed(range(taken))]
+        for at, after in zip(places, [*places[1:], None]):
+            signal, noise = math.sqrt(table[at]), math.sqrt(1 - table[at])
+            said_there = ask(x, torch.full([count], at, device=x.device), texts)
+            clean = said_there if said.predict_xstart else (x - noise * said_there) / signal
+            clean = clean.clamp(-1, 1)
+            eps = (x - signal * clean) / noise
+            kept = table[after] if after is not None else 1.0
+            x = math.sqrt(kept) * clean + math.sqrt(1 - kept) * eps
+        return x
+
     return Denoiser(
         ask,
         shape=shape,
         prediction="x0" if said.predict_xstart else "eps",
-        schedule=_products(_betas(said.schedule or "linear", steps, place)),
+        schedule=table,
         parameters=network.count(),
-        texts=bool(network.classes) and said.label is None,
+        texts=told_classes,
+        # Else the program draws.
+        generate=generate if told_classes else None,
         **common,
     )
 
@@ -228,6 +252,15 @@ def _read(file: Path, weights: str) -> tuple[str, Weights]:
     if "input_blocks.0.0.weight" in plain:
         return _GUIDED, plain
     return _SECMI, _state(loaded, weights, file)
+
+
+def _fingerprint(file: Path, weights: str, told: Mapping[str, Any]) -> str:
+    """Tells these weights, as they are asked, from others."""
+    digest = hashlib.sha256(json.dumps([weights, told], sort_keys=True).encode())
+    with file.open("rb") as source:
+        while block := source.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _unwrapped(state: Mapping[Any, Any]) -> Weights:
@@ -585,11 +618,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dualmd.convert",
         description="Checkpoints of the SecMI and PIA repositories, improved- and guided-diffusion as diffusers folders; these and those of "
-        "denoising-diffusion-pytorch as servers for dualmd audit --denoiser.",
+        "denoising-diffusion-pytorch as servers for dualmd audit --denoiser; adapter folders of PEFT as LoRA files.",
     )
-    parser.add_argument("checkpoint", help="the .pt file")
+    parser.add_argument("checkpoint", help="the .pt file, or an adapter folder of PEFT")
     either = parser.add_mutually_exclusive_group(required=True)
-    either.add_argument("-o", "--out", help="the new folder")
+    either.add_argument("-o", "--out", help="the new folder, or of an adapter the new file")
     either.add_argument("--serve", action="store_true", help='answer dualmd audit --denoiser "python -m dualmd.convert FILE --serve ..."')
     parser.add_argument("--weights", choices=("ema", "raw"), default="ema", help="which of its weights (default: ema)")
     parser.add_argument("--image-size", type=int, default=32, help="side of the images in pixels (default: 32)")
@@ -609,12 +642,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.device and not asked.serve:
         parser.error("--device is for --serve")
     try:
+        if asked.out and is_peft(asked.checkpoint):
+            if told:
+                raise NoLora(f"{asked.checkpoint} is an adapter of PEFT, which has no {next(iter(told))}: leave it out")
+            print(from_peft(asked.checkpoint, asked.out))
+            return 0
         if asked.serve:
             denoiser = load(asked.checkpoint, image_size=asked.image_size, weights=asked.weights, device=asked.device, **told)
         else:
             print(convert(asked.checkpoint, asked.out, weights=asked.weights, image_size=asked.image_size, **told))
             return 0
-    except (NotKnown, OSError, ModuleNotFoundError) as error:
+    except (NotKnown, NoLora, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (pickle.UnpicklingError, RuntimeError) as error:
