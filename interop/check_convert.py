@@ -2,8 +2,8 @@
 
     check_convert.py FOLDER
 
-The reference below is the network written down from those names with functions of torch, without a layer of diffusers. Run by
-crates/cli/tests/denoiser.rs.
+The reference below is the network written down from those names with functions of torch, without a layer of diffusers. The other formats are in
+check_networks.py, adapters of PEFT in check_peft.py; both are called here. Run by crates/cli/tests/denoiser.rs.
 """
 
 import math
@@ -11,6 +11,8 @@ import sys
 import warnings
 from pathlib import Path
 
+import check_networks
+import check_peft
 import torch
 import torch.nn.functional as F
 
@@ -19,7 +21,7 @@ warnings.filterwarnings("ignore")
 from diffusers import DDPMPipeline  # noqa: E402
 
 import dualmd  # noqa: E402
-from dualmd.convert import NotKnown, convert, main  # noqa: E402
+from dualmd.convert import NotKnown, convert, load, main  # noqa: E402
 
 STEPS, CH, LEVELS, BLOCKS, ATTENDED = 200, 32, (1, 2, 2), 2, (1,)
 
@@ -167,6 +169,12 @@ def check():
     for name in ("nothing.pt", "text.pt"):
         assert main([str(folder / name), "-o", str(folder / "x")]) == 1
     assert not (folder / "x").exists()
+    refuses("write its folder", lambda: load(file, image_size=16))
+    refuses("has no heads", lambda: convert(file, folder / "x", heads=4))
+    check_networks.check(folder)
+    peft = folder / "peft"
+    peft.mkdir()
+    check_peft.check(peft)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,15 @@
 
 FOLDER is empty. Shown: each image's target is the prediction of the teacher that never saw it, whatever the order and under whatever
 name; a pair of pipelines draws what the exported folder of the same pair draws, which `dualmd` itself draws (check_pair.py); two LoRAs over
-one base take turns; a student learns from the targets in a loop of diffusers.
+one base take turns; a student learns from the targets in a loop of diffusers; and with these targets a step of the Rust trainer can be made anew
+(check_targets.py).
 """
 
 import sys
 import warnings
 from pathlib import Path
 
+import check_targets
 import torch
 
 warnings.filterwarnings("ignore")
@@ -180,6 +182,9 @@ def main():
     pairs(folder)
     adapters()
     learns(split)
+    made_anew = folder / "targets"
+    made_anew.mkdir()
+    check_targets.check(made_anew)
 
 
 if __name__ == "__main__":

@@ -406,9 +406,15 @@ def check_audits(model, members, others, out):
     dualmd.audit(pipe, out=out / "pipeline", **plain)
     equal("a pipeline object", of_native, scores(out / "pipeline"), attacks)
     unet = pipe.unet
-    found = dualmd.audit(
-        lambda x, t, c: unet(x, t).sample, shape=(3, 16, 16), schedule=pipe.scheduler, name="mine", out=out / "callable", **plain
-    )
+    kept = []
+
+    def keeping(x, t, c):
+        kept.append((x, x.clone()))
+        return unet(x, t).sample
+
+    found = dualmd.audit(keeping, shape=(3, 16, 16), schedule=pipe.scheduler, name="mine", out=out / "callable", **plain)
+    # What a callable holds on to stays as it was, although messages use the same memory where nobody does.
+    assert len(kept) > 10 and all(torch.equal(held, copied) for held, copied in kept)
     # Without `generate` the program draws by DDIM, as from the folder.
     equal("a callable", of_native, scores(out / "callable"), attacks | {"nn"})
     assert found.models["model"].attacks["sima"].auc == native.models["model"].attacks["sima"].auc

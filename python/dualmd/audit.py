@@ -14,6 +14,7 @@ from typing import Any, Union
 from .adapters import denoiser_of_pipeline, is_pipeline
 from .denoiser import Denoiser, denoiser_of, serving
 from .flags import flags
+from .lora import opened
 from .process import call
 from .report_types import ModelReport, Report, Verdict
 
@@ -92,6 +93,7 @@ def audit(
     on, and images of the same kind that it never saw (folder, parquet, npz...). `out`: folder of the audit (default: a new one
     in the temporary folder; with a folder of your own the same call goes on where it was stopped). Other options are those of
     `dualmd audit` with underscores: `known_fraction=0.3`, `pair=(a, b)`, `lora="lora.safetensors"`, `batch=64`; `True` sets a flag, a list repeats the option.
+    `lora` may also be an adapter folder of PEFT.
 
     Raises `ProgramError` with the program's own words, `NoEngine` where there is no libtorch, `KeyboardInterrupt` when stopped.
     """
@@ -123,6 +125,8 @@ def audit(
     images = ["--members", os.fspath(members), "--nonmembers", os.fspath(nonmembers), "--out", os.fspath(folder)]
     if attacks is not None:
         images += ["--attacks", ",".join(attacks)]
+    if "lora" in options:
+        options["lora"] = opened(options["lora"])
     images += flags(options)
     if served is None:
         call([*arguments, *images], quiet)

@@ -176,10 +176,17 @@ class _Stream:
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
         self.longest = longest
+        self.last = bytearray()
 
-    def _exactly(self, n: int) -> bytearray | None:
-        """The next n bytes; None at the end of the stream."""
-        data = bytearray(n)
+    def _place(self, n: int) -> bytearray:
+        """Room for n bytes: the last message's, if it was as long and nobody holds on to it (its tensors share its memory)."""
+        # A reference here, one as the argument of the question.
+        if len(self.last) != n or sys.getrefcount(self.last) > 2:
+            self.last = bytearray(n)
+        return self.last
+
+    def _exactly(self, data: bytearray) -> bytearray | None:
+        """The next bytes, as many as there is room for; None at the end of the stream."""
         view = memoryview(data)
         while view:
             got = self.connection.recv_into(view)
@@ -188,15 +195,25 @@ class _Stream:
             view = view[got:]
         return data
 
+    def _send(self, *parts: bytes | memoryview) -> None:
+        """Parts in one go: after a first small one the other side would wake up for nothing."""
+        left = [memoryview(part) for part in parts if len(part)]
+        while left:
+            sent = self.connection.sendmsg(left)
+            while left and sent >= left[0].nbytes:
+                sent -= left.pop(0).nbytes
+            if left:
+                left[0] = left[0][sent:]
+
     def read(self) -> _Message | None:
         """The next message; None where there is no other."""
-        head = self._exactly(8)
+        head = self._exactly(bytearray(8))
         if head is None:
             return None
         (length,) = struct.unpack("<Q", head)
         if not 8 <= length <= self.longest:
             raise ProtocolError(f"a question of {length} bytes is none")
-        payload = self._exactly(length)
+        payload = self._exactly(self._place(length))
         if payload is None:
             return None
         (size,) = struct.unpack_from("<Q", payload)
@@ -222,9 +239,7 @@ class _Stream:
             end += data.nbytes
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        self.connection.sendall(struct.pack("<QQ", 8 + len(text) + end, len(text)) + text)
-        for _, _, data in tensors.values():
-            self.connection.sendall(data)
+        self._send(struct.pack("<QQ", 8 + len(text) + end, len(text)) + text, *(data for _, _, data in tensors.values()))
 
 
 class _Torch:
@@ -378,15 +393,23 @@ class _Session:
 
     def run(self) -> None:
         """Answers until the program says bye or is gone."""
-        while (asked := self.stream.read()) is not None and asked.kind != "bye":
-            try:
-                settings, tensors = self.answer(asked)
-            except Exception as error:  # The program reports it, and the audit goes on with other attacks.
-                traceback.print_exc()
-                words = f"{type(error).__name__}: {error}"[:_WORDS]
-                self.stream.send("error", {"message": words}, {})
-            else:
-                self.stream.send(asked.kind, settings, tensors)
+        while self.answered():
+            pass
+
+    def answered(self) -> bool:
+        """Answers a question; whether there may be another. Nothing of it is held on to afterwards."""
+        asked = self.stream.read()
+        if asked is None or asked.kind == "bye":
+            return False
+        try:
+            settings, tensors = self.answer(asked)
+        except Exception as error:  # The program reports it, and the audit goes on with other attacks.
+            traceback.print_exc()
+            words = f"{type(error).__name__}: {error}"[:_WORDS]
+            self.stream.send("error", {"message": words}, {})
+        else:
+            self.stream.send(asked.kind, settings, tensors)
+        return True
 
     def answer(self, asked: _Message) -> tuple[dict[str, str], dict[str, tuple[str, list[int], memoryview]]]:
         one = self.denoiser

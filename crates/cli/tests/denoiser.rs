@@ -357,6 +357,13 @@ mod needs_python {
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn a_flow_is_audited_as_another_script_attacks_it() {
+        let dir = tempfile::tempdir().unwrap();
+        check("train_flow.py", &[text(dir.path()), "--repeats", "4"]);
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn from_photographs_to_a_verdict() {
         let dir = tempfile::tempdir().unwrap();
         check("check_chain.py", &[text(dir.path())]);

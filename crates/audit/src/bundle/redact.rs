@@ -6,7 +6,7 @@
 
 use dualmd_record::controls::{BlindBaseline, Controls};
 use dualmd_record::samples::Nearest;
-use dualmd_record::scores::{LearntOnShadow, ScoredAttack, Scores};
+use dualmd_record::scores::{LearntOnShadow, OwnImages, ScoredAttack, Scores};
 use dualmd_record::sets::Sets;
 use dualmd_record::split::{Member, NonMember, SplitFile};
 use dualmd_record::training::Training;
@@ -236,6 +236,10 @@ fn attack(file: &ScoredAttack, salt: &Salt) -> ScoredAttack {
         misses: about(&file.misses),
         fingerprint: None,
         trained_on: file.trained_on,
+        own: file.own.as_ref().map(|own| OwnImages {
+            of: String::new(),
+            scores: own.scores.clone(),
+        }),
         shadow: file.shadow.as_ref().map(shadow),
     }
 }
