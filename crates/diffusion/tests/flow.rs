@@ -177,7 +177,7 @@ fn rounds_begin_one_level_later() {
         images: &[7],
         condition: None,
     };
-    sample_in_rounds(&flow, &schedule, &start, &options(3), 2, |_| true).unwrap();
+    let _ = sample_in_rounds(&flow, &schedule, &start, &options(3), 2, |_| true).unwrap();
     let levels = schedule.sampling_levels(3).unwrap();
     let expected = [&levels[..], &levels[1..]].concat();
     let asked = flow.asked.into_inner();

@@ -67,6 +67,7 @@ pub mod errors;
 pub mod evidence;
 pub mod extraction;
 pub mod files;
+pub mod forms;
 pub mod jobs;
 pub mod launcher;
 pub mod lira;

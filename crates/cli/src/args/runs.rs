@@ -12,6 +12,7 @@ use dualmd::choices::{
     Alpha, Copies, FailOn, Features, ImageFormat, Order, Sampler, Stage, Weights,
 };
 use dualmd::experiment::Source;
+use dualmd::forms::Also;
 use dualmd::report::ReportOptions;
 use dualmd::{MetricsOptions, PredictOptions, SampleOptions, Share, WorkOptions};
 use dualmd_names::AttackSpec;
@@ -73,6 +74,13 @@ pub struct FailArgs {
     /// Print the verdict as JSON, one line for each report, and nothing else on standard output
     #[arg(long)]
     pub json: bool,
+
+    /// Also write the report in another form, e.g. sarif=report.sarif (may be repeated)
+    ///
+    /// sarif, junit; model-card: a section for a model card of Hugging Face; annex: of a data-protection impact assessment, as Markdown, or as
+    /// .docx where pandoc is installed; markdown, latex: the table of attacks; mlflow: a folder for `mlflow ui`.
+    #[arg(long, value_name = "FORM=PATH")]
+    pub also: Vec<Also>,
 }
 
 impl FailArgs {

@@ -49,6 +49,9 @@ struct Concluded<'a> {
 
 /// Prints a report's table and where it is, or with --json its verdict in one line.
 pub fn print(written: &Written, how: &FailArgs) -> Result<()> {
+    for also in &how.also {
+        also.write(&written.report)?;
+    }
     if how.json {
         let concluded = Concluded {
             html: &written.html,

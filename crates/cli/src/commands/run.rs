@@ -22,6 +22,12 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
             args.until
         );
     }
+    if args.seeds > 1 && !args.fail.also.is_empty() {
+        bail_usage!(
+            "--also: {} seeds have a report each, which would all be written to one place: `dualmd report RUN/seed-S --also ...` writes one",
+            args.seeds
+        );
+    }
     let name = source.name();
     let options = RunOptions {
         source,
