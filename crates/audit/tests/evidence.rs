@@ -645,7 +645,7 @@ fn ten_thousand_images_take_seconds() {
             sample_id: format!("{i:032x}"),
             name: Some(format!("{i}.jpg")),
             group: None,
-            member: i % 2 == 0,
+            member: i.is_multiple_of(2),
             attack: "sima".into(),
             score: f64::from(i.wrapping_mul(2_654_435_761) >> 8),
         };
