@@ -432,6 +432,9 @@ mod tests {
         assert!(away(&batch.target, &eps) > 0.1);
     }
 
+    /// A recipe, and what it is taught of an image.
+    type Case<'a> = (&'a dyn Recipe, &'a dyn Fn(usize) -> f64);
+
     #[test]
     fn a_student_of_flows_learns_the_velocity_of_the_teachers_that_never_saw_the_image() {
         let none = Additions::default();
@@ -445,8 +448,7 @@ mod tests {
             // The sum of 1 to 4 without the shard's own, by 3.
             let of_four = |image: usize| (10.0 - (image / 2 + 1) as f64) / 3.0;
             let of_two = |image: usize| if image < 4 { 2.0 } else { 1.0 };
-            let cases: [(&dyn Recipe, &dyn Fn(usize) -> f64); 2] =
-                [(&two, &of_two), (&four, &of_four)];
+            let cases: [Case<'_>; 2] = [(&two, &of_two), (&four, &of_four)];
             for (recipe, expected) in cases {
                 let trainer = flow(recipe);
                 for step in 0..6 {

@@ -358,6 +358,48 @@ fn stored_runs_say_how_long_they_were_trained() {
     );
 }
 
+/// Extraction from the models of one seed, in `docs/results/demo.md`, from the files under `docs/results/epochs`.
+#[test]
+fn extraction_at_the_papers_epochs() {
+    let document = std::fs::read_to_string(results().join("demo.md")).unwrap();
+    let files = BTreeMap::from([
+        ("undefended", "baseline"),
+        ("DualMD pair", "pair"),
+        ("DistillMD student", "student"),
+        ("ordinary distillation", "kd"),
+    ]);
+    let rows = table(&document, &["seed", "model", "candidates"]);
+    assert_eq!(rows.len(), files.len());
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let name = format!(
+            "epochs/extraction-{}-seed-{}.json",
+            files[row[1].as_str()],
+            row[0]
+        );
+        let text = std::fs::read_to_string(results().join(name)).unwrap();
+        let found: dualmd_record::extraction::Extraction = serde_json::from_str(&text).unwrap();
+        let mut cells = vec![found.candidates.to_string()];
+        for attack in &found.attacks {
+            let (of, control) = (&attack.members, &attack.control);
+            let [low, high] = of.share_ci.map(|s| 100.0 * s);
+            cells.push(format!("{}/{} ({low:.1}-{high:.1} %)", of.extracted, of.n));
+            cells.push(format!("{}/{}", control.extracted, control.n));
+            cells.push(match attack.p_value {
+                p if p < 1e-3 => format!("{p:.1e}"),
+                p => format!("{p:.3}"),
+            });
+        }
+        for (cell, right) in row[2..].iter().zip(&cells) {
+            if cell != right {
+                wrong.push(format!("{}: {cell} is not {right}", row[1]));
+            }
+        }
+        assert_eq!(row.len(), cells.len() + 2);
+    }
+    none_wrong(&wrong);
+}
+
 /// The f32 trainings at 4,000 epochs of `docs/results/demo.md`, from the findings under `docs/results/epochs`.
 #[test]
 fn trainings_at_the_papers_epochs() {
@@ -372,6 +414,9 @@ fn trainings_at_the_papers_epochs() {
         "pfami",
         "rediffuse",
         "nn",
+        "loss@snr=1",
+        "loss-grid",
+        "combined",
     ];
     let models = BTreeMap::from([
         ("undefended", ("baseline", "all")),
@@ -379,6 +424,7 @@ fn trainings_at_the_papers_epochs() {
         ("teacher 2, own half", ("teacher-2", "d2")),
         ("DualMD pair", ("dualmd", "all")),
         ("DistillMD student", ("student", "all")),
+        ("ordinary distillation", ("kd", "all")),
     ]);
     let rows = table(&document, &["seed", "model", "loss", "SecMI", "SecMI-NNs"]);
     let mut wrong = Vec::new();

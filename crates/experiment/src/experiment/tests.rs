@@ -55,7 +55,7 @@ fn a_misspelt_attack_is_found_where_it_stands() {
     assert!(error.is::<crate::Usage>(), "{error}");
     assert_eq!(
         error.to_string(),
-        "small.toml: audit.attacks: attack sima: \"sima@soon\": write sima@T with a whole number T, such as sima@100"
+        "small.toml: audit.attacks: attack sima: \"sima@soon\": write sima@T with a whole number T, such as sima@100, or sima@snr=S with a number S above 0, such as sima@snr=1"
     );
 }
 
