@@ -18,6 +18,7 @@
 //! | [`set_test`] | do two sets of features differ, and how many images does one person need to prove use? |
 //! | [`lira`] | how likely is a statistic under models with and without the sample? |
 //! | [`nearer()`] | do generated images lie nearer to training images than to as many others? |
+//! | [`privacy`] | what does differentially private training spend? |
 //! | [`seeds`] | how much of a result is the training seed? |
 //!
 //! ```
@@ -49,7 +50,9 @@ pub mod delong;
 pub mod epsilon;
 mod error;
 pub mod lira;
+mod logs;
 pub mod nearer;
+pub mod privacy;
 mod ranks;
 pub mod resample;
 pub mod roc;
