@@ -17,6 +17,7 @@
 //! | [`selection`] | which attack is best, and how good is it on samples that did not choose it? |
 //! | [`set_test`] | do two sets of features differ, and how many images does one person need to prove use? |
 //! | [`lira`] | how likely is a statistic under models with and without the sample? |
+//! | [`rmia`] | how many images of the population does the target like less than this one, compared with reference models? |
 //! | [`nearer()`] | do generated images lie nearer to training images than to as many others? |
 //! | [`privacy`] | what does differentially private training spend? |
 //! | [`seeds`] | how much of a result is the training seed? |
@@ -55,6 +56,7 @@ pub mod nearer;
 pub mod privacy;
 mod ranks;
 pub mod resample;
+pub mod rmia;
 pub mod roc;
 pub mod seeds;
 pub mod selection;
@@ -75,6 +77,7 @@ pub use error::StatsError;
 pub use lira::{LiraScores, LiraVariance, lira_offline_scores, lira_scores};
 pub use nearer::{Nearer, nearer};
 pub use resample::{BootstrapInterval, bootstrap_tpr_at_fpr};
+pub use rmia::{Marginal, RmiaImages, RmiaOptions, RmiaScores, rmia_pool_scores, rmia_scores};
 pub use roc::{BandPoint, OperatingPoint, Roc, RocPoint};
 pub use seeds::{SeedSummary, combine_seeds};
 pub use selection::{Halves, Selection, TransferredThreshold, calibration_half, select_and_report};
