@@ -18,6 +18,7 @@
 //! | [`set_test`] | do two sets of features differ, and how many images does one person need to prove use? |
 //! | [`lira`] | how likely is a statistic under models with and without the sample? |
 //! | [`rmia`] | how many images of the population does the target like less than this one, compared with reference models? |
+//! | [`density`] | is a sample likelier among generated images than among images in general? |
 //! | [`nearer()`] | do generated images lie nearer to training images than to as many others? |
 //! | [`privacy`] | what does differentially private training spend? |
 //! | [`seeds`] | how much of a result is the training seed? |
@@ -48,8 +49,10 @@ mod auc_study;
 pub mod binomial;
 pub mod compat;
 pub mod delong;
+pub mod density;
 pub mod epsilon;
 mod error;
+mod linalg;
 pub mod lira;
 mod logs;
 pub mod nearer;
@@ -70,6 +73,7 @@ pub use auc::{
 pub use binomial::clopper_pearson;
 pub use compat::{CompatPoint, CompatRule, CompatSummary, summarise_compat};
 pub use delong::{AucDifference, delong_paired};
+pub use density::{Bandwidth, DensityOptions, DensityRatio, Table, density_ratio};
 pub use epsilon::{
     Guesses, clopper_pearson_epsilon, guess_membership, one_run_epsilon, one_run_p_value,
 };
