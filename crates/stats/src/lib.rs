@@ -19,6 +19,7 @@
 //! | [`lira`] | how likely is a statistic under models with and without the sample? |
 //! | [`rmia`] | how many images of the population does the target like less than this one, compared with reference models? |
 //! | [`density`] | is a sample likelier among generated images than among images in general? |
+//! | [`combine`] | how much do all attacks together tell, weighed by what known samples teach? |
 //! | [`nearer()`] | do generated images lie nearer to training images than to as many others? |
 //! | [`privacy`] | what does differentially private training spend? |
 //! | [`seeds`] | how much of a result is the training seed? |
@@ -47,6 +48,7 @@ pub mod auc;
 #[cfg(test)]
 mod auc_study;
 pub mod binomial;
+pub mod combine;
 pub mod compat;
 pub mod delong;
 pub mod density;
@@ -71,6 +73,7 @@ pub use auc::{
     minimum_detectable_auc_with_power, null_auc_se,
 };
 pub use binomial::clopper_pearson;
+pub use combine::{Combination, Logistic, combine_scores};
 pub use compat::{CompatPoint, CompatRule, CompatSummary, summarise_compat};
 pub use delong::{AucDifference, delong_paired};
 pub use density::{Bandwidth, DensityOptions, DensityRatio, Table, density_ratio};
