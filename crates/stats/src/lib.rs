@@ -88,7 +88,10 @@ pub use rmia::{Marginal, RmiaImages, RmiaOptions, RmiaScores, rmia_pool_scores, 
 pub use roc::{BandPoint, OperatingPoint, Roc, RocPoint};
 pub use seeds::{SeedSummary, combine_seeds};
 pub use selection::{Halves, Selection, TransferredThreshold, calibration_half, select_and_report};
-pub use set_test::{MmdTest, PowerPoint, mmd_permutation, power_against_k};
+pub use set_test::{
+    DatasetInference, MmdTest, PowerPoint, dataset_inference, inference_power, mmd_permutation,
+    power_against_k,
+};
 pub use summary::{AttackSummary, summarise};
 
 /// Confidence of every interval whose level is not an argument.
