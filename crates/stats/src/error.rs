@@ -89,6 +89,9 @@ pub enum StatsError {
         /// Its place in the list, from 0.
         index: usize,
     },
+    /// What a privacy accountant cannot compute or meet; the message says what to do.
+    #[error("{0}")]
+    Privacy(String),
     /// A name that is no [`crate::CompatRule`].
     #[error("no public code's rule is called \"{name}\"; choose one of {known}")]
     UnknownRule {

@@ -17,7 +17,11 @@
 //! | [`selection`] | which attack is best, and how good is it on samples that did not choose it? |
 //! | [`set_test`] | do two sets of features differ, and how many images does one person need to prove use? |
 //! | [`lira`] | how likely is a statistic under models with and without the sample? |
+//! | [`rmia`] | how many images of the population does the target like less than this one, compared with reference models? |
+//! | [`density`] | is a sample likelier among generated images than among images in general? |
+//! | [`combine`] | how much do all attacks together tell, weighed by what known samples teach? |
 //! | [`nearer()`] | do generated images lie nearer to training images than to as many others? |
+//! | [`privacy`] | what does differentially private training spend? |
 //! | [`seeds`] | how much of a result is the training seed? |
 //!
 //! ```
@@ -44,14 +48,20 @@ pub mod auc;
 #[cfg(test)]
 mod auc_study;
 pub mod binomial;
+pub mod combine;
 pub mod compat;
 pub mod delong;
+pub mod density;
 pub mod epsilon;
 mod error;
+mod linalg;
 pub mod lira;
+mod logs;
 pub mod nearer;
+pub mod privacy;
 mod ranks;
 pub mod resample;
+pub mod rmia;
 pub mod roc;
 pub mod seeds;
 pub mod selection;
@@ -63,8 +73,10 @@ pub use auc::{
     minimum_detectable_auc_with_power, null_auc_se,
 };
 pub use binomial::{clopper_pearson, fisher_more};
+pub use combine::{Combination, Logistic, combine_scores};
 pub use compat::{CompatPoint, CompatRule, CompatSummary, summarise_compat};
 pub use delong::{AucDifference, delong_paired};
+pub use density::{Bandwidth, DensityOptions, DensityRatio, Table, density_ratio};
 pub use epsilon::{
     Guesses, clopper_pearson_epsilon, guess_membership, one_run_epsilon, one_run_p_value,
 };
@@ -72,10 +84,14 @@ pub use error::StatsError;
 pub use lira::{LiraScores, LiraVariance, lira_offline_scores, lira_scores};
 pub use nearer::{Nearer, nearer};
 pub use resample::{BootstrapInterval, bootstrap_tpr_at_fpr};
+pub use rmia::{Marginal, RmiaImages, RmiaOptions, RmiaScores, rmia_pool_scores, rmia_scores};
 pub use roc::{BandPoint, OperatingPoint, Roc, RocPoint};
 pub use seeds::{SeedSummary, combine_seeds};
 pub use selection::{Halves, Selection, TransferredThreshold, calibration_half, select_and_report};
-pub use set_test::{MmdTest, PowerPoint, mmd_permutation, power_against_k};
+pub use set_test::{
+    DatasetInference, MmdTest, PowerPoint, dataset_inference, inference_power, mmd_permutation,
+    power_against_k,
+};
 pub use summary::{AttackSummary, summarise};
 
 /// Confidence of every interval whose level is not an argument.

@@ -164,7 +164,8 @@ fn scores(
     })
 }
 
-fn check_tables(phi: &[Vec<f64>], inside: &[Vec<bool>]) -> Result<(), StatsError> {
+/// Refuses tables of different shapes and statistics that are not finite.
+pub(crate) fn check_tables(phi: &[Vec<f64>], inside: &[Vec<bool>]) -> Result<(), StatsError> {
     let samples = phi.first().map_or(0, Vec::len);
     if inside.len() != phi.len() {
         return Err(StatsError::Lengths {

@@ -4,7 +4,10 @@
 //!   If they differ already, an attack may recognise the set and not the membership.
 //! - [`power_against_k`] asks for the evidence of one person: single scores may be near chance and still prove use
 //!   when k of them are averaged.
+//! - [`dataset_inference`] asks whether a set of images was used, by all features of its images at once, against a set
+//!   that certainly was not; [`inference_power`] how many images that takes.
 
+mod inference;
 mod mmd;
 
 use rand::SeedableRng as _;
@@ -17,6 +20,7 @@ use crate::CONFIDENCE;
 use crate::binomial::two_sided;
 use crate::error::{StatsError, check_open_unit, check_repetitions, check_scores};
 
+pub use inference::{DatasetInference, dataset_inference, inference_power};
 pub use mmd::{MMD_ROWS, MmdTest, mmd_permutation};
 
 /// Subsets drawn per k and kind in [`power_against_k`].
