@@ -91,6 +91,8 @@ class AttackResult(AttackReading):
     """Non-members scored."""
     network_calls_per_sample: float | None = None
     """Calls of the network per sample."""
+    own: OwnImages | None = None
+    """What it says of images that the model generated itself: a control."""
     paper: str | None = None
     """Where it comes from, what the score is and what it is blind to, as the attack stage describes it."""
     parameters: Any = None
@@ -684,6 +686,19 @@ class OperatingPoint(Record):
     """Stratified bootstrap 95 % interval of the TPR with the threshold estimated anew in each replicate: wider than
     `tpr_ci`, because it answers for the FPR asked for and not for the threshold found. Filled in by
     [`crate::summarise`]."""
+
+
+@dataclass(frozen=True)
+class OwnImages(Record):
+    """How an attack ranks images that the model generated itself against the non-members."""
+    auc: float | None = None
+    """Probability that one of them scores above a random non-member (ties count half)."""
+    auc_ci: tuple[float, float] | None = None
+    """95 % interval of that."""
+    counted_at_fpr: list[OperatingPoint] = field(default_factory=list)
+    """Those that count as members (`tp` of `n_members`) at fixed rates of false alarms among the non-members."""
+    n: int | None = None
+    """Generated images that were scored."""
 
 
 @dataclass(frozen=True)
