@@ -123,98 +123,58 @@ pub trait Denoiser {
     }
 }
 
-impl<D: Denoiser + ?Sized> Denoiser for &D {
-    fn predict_noise(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        (**self).predict_noise(x_t, t, condition)
-    }
+/// What holds a denoiser is one: it asks what it holds.
+macro_rules! held {
+    ($holder:ty) => {
+        impl<D: Denoiser + ?Sized> Denoiser for $holder {
+            fn predict_noise(
+                &self,
+                x_t: &Tensor,
+                t: &Tensor,
+                condition: Option<&Condition>,
+            ) -> Result<Tensor> {
+                (**self).predict_noise(x_t, t, condition)
+            }
 
-    fn predict_noise_in_step(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        (**self).predict_noise_in_step(x_t, t, condition, step)
-    }
+            fn predict_noise_in_step(
+                &self,
+                x_t: &Tensor,
+                t: &Tensor,
+                condition: Option<&Condition>,
+                step: StepInfo<'_>,
+            ) -> Result<Tensor> {
+                (**self).predict_noise_in_step(x_t, t, condition, step)
+            }
 
-    fn predict_velocity(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        (**self).predict_velocity(x_s, s, condition)
-    }
+            fn predict_velocity(
+                &self,
+                x_s: &Tensor,
+                s: &Tensor,
+                condition: Option<&Condition>,
+            ) -> Result<Tensor> {
+                (**self).predict_velocity(x_s, s, condition)
+            }
 
-    fn predict_velocity_in_step(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        (**self).predict_velocity_in_step(x_s, s, condition, step)
-    }
+            fn predict_velocity_in_step(
+                &self,
+                x_s: &Tensor,
+                s: &Tensor,
+                condition: Option<&Condition>,
+                step: StepInfo<'_>,
+            ) -> Result<Tensor> {
+                (**self).predict_velocity_in_step(x_s, s, condition, step)
+            }
 
-    fn weights(&self) -> Option<Vec<Tensor>> {
-        (**self).weights()
-    }
+            fn weights(&self) -> Option<Vec<Tensor>> {
+                (**self).weights()
+            }
 
-    fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
-        (**self).gradient_norms(question)
-    }
+            fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
+                (**self).gradient_norms(question)
+            }
+        }
+    };
 }
 
-impl<D: Denoiser + ?Sized> Denoiser for Box<D> {
-    fn predict_noise(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        (**self).predict_noise(x_t, t, condition)
-    }
-
-    fn predict_noise_in_step(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        (**self).predict_noise_in_step(x_t, t, condition, step)
-    }
-
-    fn predict_velocity(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        (**self).predict_velocity(x_s, s, condition)
-    }
-
-    fn predict_velocity_in_step(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        (**self).predict_velocity_in_step(x_s, s, condition, step)
-    }
-
-    fn weights(&self) -> Option<Vec<Tensor>> {
-        (**self).weights()
-    }
-
-    fn gradient_norms(&self, question: &GradientQuestion<'_>) -> Option<Result<Tensor>> {
-        (**self).gradient_norms(question)
-    }
-}
+held!(&D);
+held!(Box<D>);

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::markdown::{code, table, text};
-use super::{called, corrected, found, said, strongest, version, whom};
+use super::{called, corrected, found, of_name, said, strongest, version, whom};
 use crate::facts::{date, plan, run_name};
 use crate::format::{grouped, interval, list, percent_interval, rate, significant};
 use crate::release;
@@ -319,12 +319,6 @@ fn released(report: &Report) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let title = |name: &str| {
-        let mut models = report.models.iter();
-        models
-            .find(|m| m.name == name)
-            .map_or_else(|| name.to_owned(), called)
-    };
     let rows = lines.iter().map(|line| {
         let tested = line
             .strongest
@@ -336,7 +330,7 @@ fn released(report: &Report) -> String {
             (Some(s), None) => format!("AUC {}", rate(s.auc)),
         };
         vec![
-            text(&title(&line.model)),
+            text(&of_name(report, &line.model)),
             line.what.title().to_owned(),
             found,
             line.advice.words().to_owned(),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::markdown::{self, block, text};
-use super::{called, corrected, found, said, strongest, version};
+use super::{called, corrected, found, of_name, said, strongest, version};
 use crate::facts::{date, plan};
 use crate::format::{grouped, interval, rate};
 use crate::release::{self, is_product};
@@ -210,12 +210,6 @@ fn releases(report: &Report) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let title = |name: &str| {
-        let mut models = report.models.iter();
-        models
-            .find(|m| m.name == name)
-            .map_or_else(|| name.to_owned(), called)
-    };
     let rows = lines.iter().map(|line| {
         let tested = line
             .strongest
@@ -232,7 +226,7 @@ fn releases(report: &Report) -> String {
             None => "not tested".to_owned(),
         };
         vec![
-            text(&title(&line.model)),
+            text(&of_name(report, &line.model)),
             line.what.title().to_owned(),
             text(&result),
             line.advice.words().to_owned(),

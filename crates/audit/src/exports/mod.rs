@@ -77,6 +77,14 @@ fn said<'a>(report: &'a Report) -> Vec<Said<'a>> {
     report.models.iter().map(of).collect()
 }
 
+/// As [`called`], of the model of this name; the name where there is no such model.
+fn of_name(report: &Report, name: &str) -> String {
+    let mut models = report.models.iter();
+    models
+        .find(|m| m.name == name)
+        .map_or_else(|| name.to_owned(), called)
+}
+
 /// A title that names the model even where several have the same.
 fn called(model: &ModelReport) -> String {
     match model.title.is_empty() || model.title == model.name {
