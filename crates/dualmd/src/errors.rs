@@ -6,6 +6,10 @@ use dualmd_attack::AttackError;
 
 /// Exit status of what was asked to stop: the shell's 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
+/// Exit status where a finding was named with `--fail-on`.
+pub const FOUND: u8 = 3;
+/// Exit status where `void` was and the report is.
+pub const VOID: u8 = 4;
 
 pub use dualmd_experiment::{Usage, usage};
 
