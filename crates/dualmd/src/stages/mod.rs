@@ -6,6 +6,7 @@ pub(crate) mod batches;
 pub mod blind;
 pub mod claims;
 pub mod copies;
+pub(crate) mod draw;
 pub mod fit;
 pub mod held;
 pub mod lesson;
