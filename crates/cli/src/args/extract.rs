@@ -1,7 +1,7 @@
 //! Arguments of `dualmd extract`.
 
 use super::Global;
-use super::files::fraction;
+use super::fraction;
 use super::memorisation::models;
 use super::runs::ReadArgs;
 use clap::Args;

@@ -1,5 +1,6 @@
 //! Arguments of the commands that read and write files without a network.
 
+use super::fraction;
 use super::runs::FailArgs;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
@@ -76,16 +77,6 @@ pub struct RocArgs {
 
 fn rate(text: &str) -> Result<f64, String> {
     fraction(text, "rate", "0.01")
-}
-
-/// A number between 0 and 1, both left out; `what` and `example` are for the message.
-pub(super) fn fraction(text: &str, what: &str, example: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(number) if number > 0.0 && number < 1.0 => Ok(number),
-        _ => Err(format!(
-            "a {what} between 0 and 1 is needed, e.g. {example}"
-        )),
-    }
 }
 
 /// `dualmd report`

@@ -146,6 +146,16 @@ impl Global {
     }
 }
 
+/// A number between 0 and 1, both left out; `what` and `example` are for the message.
+fn fraction(text: &str, what: &str, example: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number < 1.0 => Ok(number),
+        _ => Err(format!(
+            "a {what} between 0 and 1 is needed, e.g. {example}"
+        )),
+    }
+}
+
 fn device(text: &str) -> Result<String, String> {
     let gpu = |index: &str| index.parse::<usize>().is_ok();
     match text {

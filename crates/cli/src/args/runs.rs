@@ -1,7 +1,7 @@
 //! Arguments of the commands that compute.
 
 use super::Global;
-use super::files::fraction;
+use super::fraction;
 use super::memorisation::{MitigateArgs, models};
 use anyhow::Result;
 use clap::Args;
