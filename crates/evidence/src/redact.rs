@@ -13,8 +13,8 @@ use dualmd_record::training::Training;
 use dualmd_record::utility::{Copying, Utility};
 use serde_json::{Map, Value};
 
-use super::seal::Salt;
-use crate::disk::is_plain_name;
+use crate::seal::Salt;
+use dualmd_audit::is_plain_name;
 
 /// Texts of a plan that are kept: paths of keys, with lists passed through.
 const KEPT: [&str; 29] = [

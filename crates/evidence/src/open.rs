@@ -5,10 +5,10 @@ use std::path::Path;
 use dualmd_record::RunFolder;
 use dualmd_record::split::SplitFile;
 
-use super::manifest;
-use super::seal::{Key, Salt};
-use crate::error::{AuditError, Result};
-use crate::scores::read_scores;
+use crate::manifest;
+use crate::seal::{Key, Salt};
+use dualmd_audit::read_scores;
+use dualmd_audit::{AuditError, Result};
 
 /// Where an image stands in an evidence folder, and on which side.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +56,7 @@ pub struct OpenedRow {
 /// Looks for an image, by its content id, with the salt. That nothing is found says that the image is not in the folder under this salt.
 ///
 /// # Errors
-/// The folder cannot be read, see [`super::verify()`]; the salt is that of another folder.
+/// The folder cannot be read, see [`crate::verify()`]; the salt is that of another folder.
 pub fn opens(folder: &Path, salt: &Salt, id: &str) -> Result<Opened> {
     manifest::files(folder)?;
     if manifest::read(folder)?.salt_blake3 != salt.mark() {
@@ -73,7 +73,7 @@ pub fn opens(folder: &Path, salt: &Salt, id: &str) -> Result<Opened> {
 /// wrong one.
 ///
 /// # Errors
-/// The folder cannot be read, see [`super::verify()`].
+/// The folder cannot be read, see [`crate::verify()`].
 pub fn opens_with(folder: &Path, key: &Key, id: &str) -> Result<Opened> {
     // Refuses links, which would lead out of the folder.
     let there = manifest::files(folder)?;

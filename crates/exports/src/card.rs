@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::markdown::{self, block, text};
-use super::{called, corrected, found, of_name, said, strongest, version};
-use crate::facts::{date, plan};
-use crate::format::{grouped, interval, rate};
-use crate::release::{self, is_product};
-use crate::report::{Advice, ModelReport, Released, Report};
+use crate::markdown::{self, block, text};
+use crate::{called, corrected, found, of_name, said, strongest, version};
+use dualmd_audit::facts::{date, plan};
+use dualmd_audit::format::{grouped, interval, rate};
+use dualmd_audit::release::{self, is_product};
+use dualmd_audit::report::{Advice, ModelReport, Released, Report};
 
 /// The report as a block for a model card of Hugging Face: the entry `model-index` of its front matter, in YAML, with the numbers of every
 /// model that could be given out, and a section of Markdown "Membership-inference audit" with the results in words, the limits, the date,

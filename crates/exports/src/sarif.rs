@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Said, called, corrected, found, said, strongest, version};
-use crate::facts::{plan, run_name};
-use crate::report::{Finding, Report};
+use crate::{Said, called, corrected, found, said, strongest, version};
+use dualmd_audit::facts::{plan, run_name};
+use dualmd_audit::report::{Finding, Report};
 
 /// One kind of finding as a rule.
 struct Rule {

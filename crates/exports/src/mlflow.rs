@@ -7,11 +7,10 @@ use dualmd_files::Error;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{called, corrected, said, strongest, version};
-use crate::disk::write;
-use crate::error::{AuditError, Result};
-use crate::facts::{plan, run_name};
-use crate::report::{Finding, Report};
+use crate::{ExportError, Result};
+use crate::{called, corrected, said, strongest, version};
+use dualmd_audit::facts::{plan, run_name};
+use dualmd_audit::report::{Finding, Report};
 
 /// Writes the report as runs of MLflow into `folder`: `mlruns/0/RUN/` with `meta.yaml`, `metrics/`, `params/`, `tags/` and
 /// `artifacts/`, for `mlflow ui --backend-store-uri folder/mlruns`. The audit is one run, which has `report.html`, `report.json` and
@@ -23,18 +22,17 @@ use crate::report::{Finding, Report};
 /// The folder cannot be made or a file in it cannot be written.
 pub fn mlflow(report: &Report, folder: &Path) -> Result<PathBuf> {
     let store = folder.join("mlruns");
-    dualmd_files::create_folder(&store).map_err(AuditError::Write)?;
+    dualmd_files::create_folder(&store)?;
     // The address of the artifacts is a whole one.
     let store = store.canonicalize().map_err(|source| {
-        AuditError::Write(Error::Io {
+        ExportError::Write(Error::Io {
             doing: "find",
             path: store.clone(),
             source,
         })
     })?;
     let experiment = store.join("0");
-    let json = serde_json::to_vec_pretty(report)
-        .map_err(|e| AuditError::write(&store.join("report.json"), e.into()))?;
+    let json = serde_json::to_vec_pretty(report)?;
     let time = plan(report, "/created")
         .and_then(|t| milliseconds(&t))
         .unwrap_or_else(now);
@@ -65,7 +63,7 @@ pub fn mlflow(report: &Report, folder: &Path) -> Result<PathBuf> {
     )?;
     write(
         &artifacts.join("report.html"),
-        crate::html::page(report).as_bytes(),
+        dualmd_audit::page(report).as_bytes(),
     )?;
     for model in said(report) {
         let run = Run::new(&json, &model.model.name, called(model.model), time);
@@ -131,7 +129,7 @@ impl Run {
     ) -> Result<PathBuf> {
         let at = experiment.join(&self.id);
         for part in ["metrics", "params", "tags", "artifacts"] {
-            dualmd_files::create_folder(&at.join(part)).map_err(AuditError::Write)?;
+            dualmd_files::create_folder(&at.join(part))?;
         }
         let Self { id, name, time } = self;
         for (metric, value) in metrics.iter().filter(|m| m.1.is_finite()) {
@@ -340,6 +338,14 @@ fn milliseconds(text: &str) -> Option<i64> {
         - 719_468;
     let seconds = ((days * 24 + hour) * 60 + minute - offset) * 60 + second;
     Some(1000 * seconds)
+}
+
+/// Writes a file whole, and the folder it lies in if it is not there.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        dualmd_files::create_folder(folder)?;
+    }
+    Ok(dualmd_files::write(path, bytes)?)
 }
 
 #[cfg(test)]

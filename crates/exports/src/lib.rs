@@ -13,6 +13,16 @@
 //! any of them. None shows images; [`annex`] and [`model_card`] hold the command line and the auditor's name as the plan has them, with
 //! the paths in it.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 mod annex;
 mod card;
 mod junit;
@@ -28,8 +38,22 @@ pub use mlflow::mlflow;
 pub use sarif::sarif;
 pub use tables::{latex_table, markdown_table};
 
-use crate::facts::plan;
-use crate::report::{Finding, Measurement, ModelReport, Report, View};
+use dualmd_audit::facts::plan;
+use dualmd_audit::report::{Finding, Measurement, ModelReport, Report, View};
+
+/// What can go wrong where a form is a folder.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// A file or folder cannot be written.
+    #[error(transparent)]
+    Write(#[from] dualmd_files::Error),
+    /// The report is no JSON.
+    #[error("the report cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// What came of it.
+pub type Result<T> = std::result::Result<T, ExportError>;
 
 /// What the verdict says of one model.
 struct Said<'a> {
@@ -50,7 +74,7 @@ fn said<'a>(report: &'a Report) -> Vec<Said<'a>> {
         let (finding, words, text) = match (&report.verdict.void, own) {
             (Some(reason), _) => (Finding::Void, Finding::Void.words(), reason.clone()),
             (None, Some(own)) => {
-                let half = matches!(own.conclusion, crate::Conclusion::OneHalf { .. });
+                let half = matches!(own.conclusion, dualmd_audit::Conclusion::OneHalf { .. });
                 let words = match half {
                     true => own.conclusion.words(),
                     false => own.finding.words(),
@@ -100,7 +124,7 @@ fn version(report: &Report) -> String {
 }
 
 /// The strongest attack on a model and what it measured.
-fn strongest(model: &ModelReport) -> Option<(&crate::report::AttackResult, &Measurement)> {
+fn strongest(model: &ModelReport) -> Option<(&dualmd_audit::report::AttackResult, &Measurement)> {
     let result = model.strongest()?;
     Some((result, result.view(model.primary)?))
 }

@@ -1,8 +1,9 @@
 //! A report in the forms of other programs.
 
-use crate::bail_usage;
 use anyhow::{Context, Result};
-use dualmd_audit::{Report, exports};
+use dualmd_audit::Report;
+use dualmd_experiment::bail_usage;
+use dualmd_exports as exports;
 use dualmd_files::shown;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

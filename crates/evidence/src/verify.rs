@@ -8,9 +8,9 @@ use dualmd_files::{limit, shown};
 use dualmd_record::evidence::Manifest;
 use serde_json::Value;
 
-use super::differ::{Compared, differences};
-use super::{MANIFEST, REPORT, manifest, rows};
-use crate::error::Result;
+use crate::differ::{Compared, differences};
+use crate::{MANIFEST, REPORT, manifest, rows};
+use dualmd_audit::Result;
 
 /// Something in an evidence folder that does not agree with the rest of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn report(folder: &Path, found: &mut Vec<Difference>) -> usize {
     let stored = dualmd_files::read(&folder.join(REPORT), limit::SETTINGS)
         .map_err(|e| e.to_string())
         .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).map_err(|e| e.to_string()));
-    let computed = crate::build(folder)
+    let computed = dualmd_audit::build(folder)
         .map_err(|e| e.to_string())
         .and_then(|r| serde_json::to_value(r.without_images()).map_err(|e| e.to_string()));
     match (stored, computed) {

@@ -9,7 +9,7 @@ use dualmd_files::{Error, shown};
 use rand::TryRngCore as _;
 use rand::rngs::OsRng;
 
-use crate::error::{AuditError, Result};
+use dualmd_audit::{AuditError, Result};
 
 /// What a commitment is computed over begins with this, so that it is no hash of anything else.
 const COMMITMENT: &[u8] = b"dualmd evidence, commitment\0";

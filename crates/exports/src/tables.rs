@@ -1,8 +1,8 @@
 //! Models x attacks for a page and for a paper.
 
-use super::markdown;
-use crate::format::{grouped, interval, rate};
-use crate::report::{AttackResult, ModelReport, Report, View};
+use crate::markdown;
+use dualmd_audit::format::{grouped, interval, rate};
+use dualmd_audit::report::{AttackResult, ModelReport, Report, View};
 
 /// Attacks side by side in a table of LaTeX: more do not fit the width of a page.
 const COLUMNS: usize = 4;

@@ -7,9 +7,9 @@ use blake3::Hasher;
 use dualmd_files::{limit, shown};
 use dualmd_record::evidence::{Listed, Manifest};
 
-use super::MANIFEST;
-use super::seal::failed;
-use crate::error::{AuditError, Result};
+use crate::MANIFEST;
+use crate::seal::failed;
+use dualmd_audit::{AuditError, Result};
 
 /// Folders within folders that an evidence folder has at most.
 const DEEPEST: usize = 4;

@@ -8,18 +8,22 @@
 //! what looks unfinished, since another one may be writing it. So do workers that train models of one run; what each is at, its claim says
 //! ([`claims`]), which also keeps others out where locks do not reach all machines.
 
-use super::{RunFolder, claims};
-use crate::plan::SHADOW;
+use crate::claims;
 use crate::reporter::Reporter;
 use anyhow::Result;
+use dualmd_experiment::plan::SHADOW;
 use dualmd_files::{Error, HIDDEN, Lock, create_folder, create_private_folder};
+use dualmd_record::RunFolder;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Folder of a run with the images that its trainings read.
+pub const PREPARED: &str = "prepared";
+
 /// Folders of a run, all that is in them being the program's own.
 const PARTS: [&str; 14] = [
-    super::prepared::FOLDER,
+    PREPARED,
     claims::FOLDER,
     "models",
     "checkpoints",

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use dualmd_files::shown;
 
-use super::seal::Salt;
-use crate::cells::cell;
-use crate::error::{AuditError, Result};
-use crate::scores::ScoreRow;
+use crate::seal::Salt;
+use dualmd_audit::ScoreRow;
+use dualmd_audit::cells::cell;
+use dualmd_audit::{AuditError, Result};
 
 /// The columns. Readers of score files pass over the first and the last.
 const COLUMNS: [&str; 7] = [
@@ -47,7 +47,11 @@ pub(super) fn write(path: &Path, rows: &[ScoreRow], salt: &Salt) -> Result<()> {
     let bytes = out
         .into_inner()
         .map_err(|e| AuditError::write(path, e.into_error()))?;
-    crate::disk::write(path, &bytes)
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
+    folder
+        .map_or(Ok(()), dualmd_files::create_folder)
+        .and_then(|()| dualmd_files::write(path, &bytes))
+        .map_err(AuditError::Write)
 }
 
 /// What was changed in a score file, row by row. `written`: its rows, as the manifest says.
@@ -213,7 +217,7 @@ mod tests {
     fn what_is_written_holds_and_reads_as_scores() {
         let (_dir, path, rows) = written(20);
         assert_eq!(changes(&path, Some(20)), Vec::<String>::new());
-        let read = crate::read_scores(&path).expect("scores").rows;
+        let read = dualmd_audit::read_scores(&path).expect("scores").rows;
         for (read, row) in read.iter().zip(&rows) {
             assert_eq!((read.score, read.member), (row.score, row.member));
             assert_eq!(read.attack, "=loss");

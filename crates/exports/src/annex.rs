@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 
-use super::markdown::{code, table, text};
-use super::{called, corrected, found, of_name, said, strongest, version, whom};
-use crate::facts::{date, plan, run_name};
-use crate::format::{grouped, interval, list, percent_interval, rate, significant};
-use crate::release;
-use crate::report::{Advice, AttackResult, Report};
+use crate::markdown::{code, table, text};
+use crate::{called, corrected, found, of_name, said, strongest, version, whom};
+use dualmd_audit::facts::{date, plan, run_name};
+use dualmd_audit::format::{grouped, interval, list, percent_interval, rate, significant};
+use dualmd_audit::release;
+use dualmd_audit::report::{Advice, AttackResult, Report};
 
 const NOT_RECORDED: &str = "not recorded";
 
@@ -358,8 +358,8 @@ fn further(report: &Report) -> String {
     for model in &report.models {
         let name = text(&called(model));
         if let Some(sets) = model.sets.as_ref().filter(|s| !s.tests.is_empty()) {
-            let looks = crate::conclusion::set_looks(&report.models);
-            let told = crate::conclusion::told_apart(model, looks);
+            let looks = dualmd_audit::conclusion::set_looks(&report.models);
+            let told = dualmd_audit::conclusion::told_apart(model, looks);
             let answer = match told.is_empty() {
                 true => format!("{name}: no, by {} tests", sets.tests.len()),
                 false => {

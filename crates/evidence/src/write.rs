@@ -7,14 +7,12 @@ use dualmd_files::Building;
 use dualmd_record::{RunFile, RunFolder};
 use serde_json::Value;
 
-use super::differ::{Compared, differences};
-use super::seal::Salt;
-use super::{MANIFEST, REPORT, manifest, redact, rows};
-use crate::error::{AuditError, Result};
-use crate::files::{ModelFiles, RunFiles};
-use crate::findings::with_halves;
-use crate::report::Report;
-use crate::run::HALVES;
+use crate::differ::{Compared, differences};
+use crate::seal::Salt;
+use crate::{MANIFEST, REPORT, manifest, redact, rows};
+use dualmd_audit::files::{ModelFiles, RunFiles};
+use dualmd_audit::{AuditError, Result};
+use dualmd_audit::{HALVES, Report, with_halves};
 
 /// Fields of a report that hold texts, or what an evidence folder does not have.
 const OTHERS: [&str; 3] = ["missing", "run", "warnings"];
@@ -35,7 +33,7 @@ pub struct Bundle {
 /// Writes the evidence of a run or an audit into the new folder `out`. Nothing of the salt is in it.
 ///
 /// # Errors
-/// As [`crate::build`]; there is something at `out`; the folder cannot be written; a number of the report would not follow from
+/// As [`dualmd_audit::build`]; there is something at `out`; the folder cannot be written; a number of the report would not follow from
 /// the folder.
 pub fn write(run: &Path, out: &Path, salt: &Salt) -> Result<Bundle> {
     if out.symlink_metadata().is_ok() {
@@ -49,7 +47,7 @@ pub fn write(run: &Path, out: &Path, salt: &Salt) -> Result<Bundle> {
     let (report, halves) = with_halves(files)?;
     record(&folder.0.join(HALVES), &halves)?;
 
-    let sealed = crate::build(&folder.0)?.without_images();
+    let sealed = dualmd_audit::build(&folder.0)?.without_images();
     let value = json(&sealed)?;
     agree(run, &json(&report.without_images())?, &value)?;
     dualmd_record::write_json(&folder.0.join(REPORT), &value).map_err(|e| written(&e))?;

@@ -2,14 +2,15 @@
 
 // Each test binary uses a part of the fixture.
 #[allow(dead_code)]
+#[path = "../../audit/tests/common/mod.rs"]
 mod common;
 
 use std::path::{Path, PathBuf};
 
-use dualmd_audit::bundle::{
+use dualmd_audit::{ScoreRow, build, read_scores, write_scores};
+use dualmd_evidence::{
     Bundle, Key, Salt, Side, Verified, export, opens, opens_with, verify, write,
 };
-use dualmd_audit::{ScoreRow, build, read_scores, write_scores};
 use serde_json::{Value, json};
 
 fn read(path: &Path) -> Value {

@@ -1,5 +1,15 @@
 //! Scatter plots with error bars as static SVG: no script, colours for light and dark, shapes besides colours.
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 use std::fmt::Write as _;
 
 /// A point; each coordinate is (mean, interval).

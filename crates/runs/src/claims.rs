@@ -1,17 +1,18 @@
-//! Who trains which model of a run, where several processes share its trainings ([`crate::work()`]).
+//! Who trains which model of a run, where several processes share its trainings (`dualmd work`).
 //!
 //! A claim is a file, `jobs/NAME.claim`, that its owner renews while it trains. Whoever wants the job watches the file: one that has not changed
 //! for a lease, by the watcher's own clock, is of a process that is gone, and is taken over. So no two clocks are compared. Where the file system
 //! has locks the owner holds one as well, and one that died on this machine is noticed at once.
 //!
 //! A claim only saves work. Two processes that train one model in spite of it write the same checkpoints, whole ones, and
-//! where there are locks the second waits for the first ([`super::held::training`]).
+//! where there are locks the second waits for the first ([`crate::held::training`]).
 
-use super::{RunFolder, create_folder, remove};
 use crate::machine;
 use crate::reporter::Reporter;
+use crate::{create_folder, remove};
 use anyhow::{Context, Result, bail};
 use dualmd_files::{Claim, Error, Lock, limit, remove_claim, shown};
+use dualmd_record::RunFolder;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -3,13 +3,14 @@
 
 // Each test binary uses a part of the fixture.
 #[allow(dead_code)]
+#[path = "../../audit/tests/common/mod.rs"]
 mod common;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use dualmd_audit::exports::{annex, junit, latex_table, markdown_table, mlflow, model_card, sarif};
 use dualmd_audit::{Finding, Report, build};
+use dualmd_exports::{annex, junit, latex_table, markdown_table, mlflow, model_card, sarif};
 use serde_json::{Value, json};
 
 /// The fixture with all that a folder may hold.

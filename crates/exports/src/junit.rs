@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{called, said, version};
-use crate::facts::{plan, run_name};
-use crate::report::{Finding, Report};
+use crate::{called, said, version};
+use dualmd_audit::facts::{plan, run_name};
+use dualmd_audit::report::{Finding, Report};
 
 /// The report as JUnit XML: one test for each model. A test fails where something was found of the model (its `type` is the finding:
 /// `leak`, `inverted`, `set` or `copies`), is an error where the report is void, and is skipped where no attack gave a result. Its text is the

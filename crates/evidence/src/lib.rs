@@ -16,6 +16,16 @@
 //! | `verify` | from a folder to what does not agree in it |
 //! | `open` | where an image stands |
 
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::disallowed_methods,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic
+    )
+)]
+
 mod differ;
 mod manifest;
 mod open;

@@ -1,12 +1,12 @@
 //! The evidence folder of a run, and where one image stands in it. What is in it and what it shows: `docs/evidence.md`.
 
 use anyhow::{Context, Result};
-use dualmd_audit::bundle::{self, Key, Opened, Salt, Side};
 use dualmd_data::{LoadOptions, decode};
+use dualmd_evidence::{Key, Opened, Salt, Side, opens, opens_with};
 use dualmd_files::{limit, shown};
 use std::path::Path;
 
-pub use dualmd_audit::bundle::{Bundle, Verified, export, verify};
+pub use dualmd_evidence::{Bundle, Verified, export, verify};
 
 /// With what an image is looked for.
 #[derive(Debug, Clone)]
@@ -51,12 +51,12 @@ pub fn id_of(image: &str) -> Result<String> {
 /// for others. `image` as in [`id_of`].
 ///
 /// # Errors
-/// As [`id_of`], [`bundle::opens`] and [`bundle::opens_with`].
+/// As [`id_of`], [`opens`] and [`opens_with`].
 pub fn open(folder: &Path, image: &str, with: &Opener) -> Result<Vec<String>> {
     let id = id_of(image)?;
     let (opened, key) = match with {
-        Opener::Key(key) => (bundle::opens_with(folder, key, &id)?, key.clone()),
-        Opener::Salt(salt) => (bundle::opens(folder, salt, &id)?, salt.key(&id)),
+        Opener::Key(key) => (opens_with(folder, key, &id)?, key.clone()),
+        Opener::Salt(salt) => (opens(folder, salt, &id)?, salt.key(&id)),
     };
     let mut out = vec![side(&opened, with)];
     out.extend(opened.rows.iter().map(|row| {
