@@ -17,21 +17,30 @@ pub trait Foreign: Denoiser + std::fmt::Debug {
     /// The noise schedule at whose timesteps it answers.
     fn schedule(&self) -> &NoiseSchedule;
 
-    /// Is it told a text?
-    fn is_told(&self) -> bool;
+    /// Is it told a text? Unless it says so, no.
+    fn is_told(&self) -> bool {
+        false
+    }
 
     /// What stands for texts in a [`Condition`], [K, 1, width] f32: a row for each, the same for the same text, and different ones for
     /// different texts. Asked of models that are told a text alone.
     ///
     /// # Errors
     /// What it could not do.
-    fn text_embeddings(&self, texts: &[&str]) -> Result<Tensor>;
+    fn text_embeddings(&self, texts: &[&str]) -> Result<Tensor> {
+        let _ = texts;
+        Err(DiffusionError::Config(
+            "this model is told no text".to_owned(),
+        ))
+    }
 
     /// [C, H, W] of what the network sees: images or latents.
     fn sample_shape(&self) -> [i64; 3];
 
-    /// [C, H, W] of its images.
-    fn image_shape(&self) -> [i64; 3];
+    /// [C, H, W] of its images; those that the network sees unless it says so.
+    fn image_shape(&self) -> [i64; 3] {
+        self.sample_shape()
+    }
 
     /// Does the network see latents? They are of another shape than the images.
     fn is_latent(&self) -> bool {
@@ -42,19 +51,27 @@ pub trait Foreign: Denoiser + std::fmt::Debug {
     ///
     /// # Errors
     /// What it could not do.
-    fn encode(&self, images: &Tensor) -> Result<Tensor>;
+    fn encode(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(images.shallow_clone())
+    }
 
     /// Images of latents; asked of latent models alone.
     ///
     /// # Errors
     /// What it could not do.
-    fn decode(&self, latents: &Tensor) -> Result<Tensor>;
+    fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        Ok(latents.shallow_clone())
+    }
 
     /// The sampler's clipping of the predicted clean image.
-    fn clip(&self) -> Option<f64>;
+    fn clip(&self) -> Option<f64> {
+        None
+    }
 
     /// Scalar parameters of the network; `None` where they are not known.
-    fn parameter_count(&self) -> Option<usize>;
+    fn parameter_count(&self) -> Option<usize> {
+        None
+    }
 
     /// What it is, for a plan: an object of JSON.
     fn describe(&self) -> serde_json::Value;
@@ -64,14 +81,21 @@ pub trait Foreign: Denoiser + std::fmt::Debug {
         Vec::new()
     }
 
-    /// Does it draw images itself?
-    fn generates(&self) -> bool;
+    /// Does it draw images itself? Unless it says so, no.
+    fn generates(&self) -> bool {
+        false
+    }
 
     /// Images in [-1, 1], drawn in its own way: [count, C, H, W] f32.
     ///
     /// # Errors
     /// What it could not do; of a model that does not draw, always.
-    fn generate(&self, asked: &Asked<'_>) -> Result<Tensor>;
+    fn generate(&self, asked: &Asked<'_>) -> Result<Tensor> {
+        let _ = asked;
+        Err(DiffusionError::Config(
+            "this model draws nothing by itself".to_owned(),
+        ))
+    }
 }
 
 /// Images that are asked of a model elsewhere.

@@ -64,10 +64,8 @@ pub mod audit;
 pub mod caption;
 pub mod engine;
 pub mod errors;
-pub mod evidence;
 pub mod extraction;
 pub mod files;
-pub mod forms;
 pub mod jobs;
 pub mod launcher;
 pub mod lira;
@@ -76,7 +74,6 @@ pub mod machine;
 pub mod memorisation;
 pub mod metrics;
 pub mod report;
-pub mod reporter;
 pub mod room;
 pub mod run;
 pub mod sampling;
@@ -88,6 +85,7 @@ pub mod work;
 
 pub use dualmd_attack::Share;
 pub use dualmd_experiment::{bail_usage, choices, experiment, plan, presets, suggest};
+pub use dualmd_runs::{evidence, forms, reporter};
 
 pub use audit::{AuditOptions, ScoreOptions, attack, audit};
 #[cfg(feature = "caption")]

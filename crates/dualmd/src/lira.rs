@@ -37,7 +37,7 @@ use std::time::Instant;
 /// Timestep and draws of the statistic: Carlini et al. 2023 (arXiv 2301.13188) take a loss near t = 100, averaged over draws.
 const STATISTIC: Loss = Loss { t: 100, draws: 8 };
 /// False-alarm rate of the table.
-pub const FPR: f64 = 0.01;
+const FPR: f64 = 0.01;
 
 /// One shadow run.
 struct Shadow {
@@ -74,6 +74,38 @@ pub struct Repeated {
     pub lira: Lira,
     /// The reports of the targets.
     pub reports: Vec<Written>,
+}
+
+impl Repeated {
+    /// The table of attacks, in lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let models = self.lira.models;
+        let mut out = vec![
+            format!(
+                "mean over {models} runs, each the target of the others; TPR at {:.0} % false alarms",
+                100.0 * FPR
+            ),
+            format!("{:<14} {:<13} {:>6} {:>6}", "model", "attack", "AUC", "TPR"),
+        ];
+        for LiraResult {
+            model, combined, ..
+        } in &self.lira.results
+        {
+            let attacks = [
+                (BaseAttack::Loss, &combined.loss),
+                (BaseAttack::LiraOffline, &combined.lira_offline),
+                (BaseAttack::Lira, &combined.lira),
+            ];
+            out.extend(attacks.map(|(attack, c)| {
+                let attack = attack.name();
+                format!(
+                    "{model:<14} {attack:<13} {:>6.3} {:>6.3}",
+                    c.auc_mean, c.tpr_mean
+                )
+            }));
+        }
+        out
+    }
 }
 
 /// Trains the shadows, attacks, and writes `lira.json` and the reports of the targets. None if asked to stop before the end; the

@@ -343,20 +343,28 @@ fn prompts(
 
 /// A single call of a network.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PredictOptions {
-    /// Pipeline folder.
+    /// Pipeline folder in the diffusers layout
+    #[cfg_attr(feature = "clap", arg(value_name = "MODEL"))]
     pub model: PathBuf,
-    /// A LoRA to add to it.
+    /// A LoRA to add to the model: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE"))]
     pub lora: Option<PathBuf>,
-    /// Noisy images, an npy file of f32 [N, C, H, W].
+    /// Noisy images, f32 [N, C, H, W]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "X.npy"))]
     pub x: PathBuf,
-    /// Timesteps, an npy file of i64 \[N\].
+    /// Timesteps, one i64 for each image
+    #[cfg_attr(feature = "clap", arg(long, value_name = "T.npy"))]
     pub t: PathBuf,
-    /// What a text-to-image model is told; nothing if not given.
+    /// The prompt of a text-to-image model (default: the empty one)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
     pub prompt: Option<String>,
-    /// Which of the model's weights.
+    /// The model's averaged weights (unet/) or those the optimiser left (unet_raw/)
+    #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema))]
     pub weights: Weights,
-    /// Where the predicted noise goes, f32 [N, C, H, W].
+    /// Where to write the predicted noise, f32 [N, C, H, W]
+    #[cfg_attr(feature = "clap", arg(short, long, value_name = "EPS.npy"))]
     pub out: PathBuf,
 }
 

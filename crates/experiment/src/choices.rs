@@ -235,6 +235,16 @@ choice! {
     }
 }
 
+impl Sampler {
+    /// Denoising steps of an image unless a number is named.
+    pub fn usual_steps(self) -> usize {
+        match self {
+            Self::Ddim => 50,
+            Self::Ddpm => 1000,
+        }
+    }
+}
+
 choice! {
     /// Which of two models takes which step in DualMD sampling.
     Order {

@@ -4,7 +4,6 @@ mod caption;
 mod extract;
 mod files;
 mod memorisation;
-mod reproduce;
 mod runs;
 
 pub use caption::CaptionArgs;
@@ -14,17 +13,16 @@ pub use files::{
     ManArgs, NewArgs, ReportArgs, RocArgs, SplitArgs, VerifyArgs,
 };
 pub use memorisation::MemorisationArgs;
-pub use reproduce::ReproduceArgs;
 pub use runs::{
-    AttackArgs, AuditArgs, DemoArgs, FailArgs, JobsArgs, LiraArgs, MetricsArgs, PredictArgs,
-    RunArgs, SampleArgs, TrainArgs, WorkArgs,
+    AttackArgs, AuditArgs, DemoArgs, FailArgs, JobsArgs, LiraArgs, MetricsArgs, RunArgs,
+    SampleArgs, TrainArgs, WorkArgs,
 };
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use dualmd::PredictOptions;
 use dualmd::choices::{Dtype, LogFormat};
-use std::fmt;
-use std::str::FromStr;
+use dualmd_reproduce::ReproduceOptions;
 
 /// Train diffusion models with defences against membership inference, and measure how much a model gives away.
 #[derive(Debug, Parser)]
@@ -102,8 +100,8 @@ pub struct Global {
     pub seed: Option<u64>,
 
     /// cpu, cuda, cuda:N, or auto: a GPU where there is one
-    #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    pub device: String,
 
     /// auto, f32 or bf16 (default: auto to train, f32 to attack)
     #[arg(
@@ -148,41 +146,22 @@ impl Global {
     }
 }
 
-/// `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// The first GPU where there is one, else the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// A GPU, counted from 0.
-    Cuda(usize),
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-        }
+/// A number between 0 and 1, both left out; `what` and `example` are for the message.
+fn fraction(text: &str, what: &str, example: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number < 1.0 => Ok(number),
+        _ => Err(format!(
+            "a {what} between 0 and 1 is needed, e.g. {example}"
+        )),
     }
 }
 
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| "use auto, cpu, cuda or cuda:N".to_owned()),
-        }
+fn device(text: &str) -> Result<String, String> {
+    let gpu = |index: &str| index.parse::<usize>().is_ok();
+    match text {
+        "auto" | "cpu" | "cuda" => Ok(text.to_owned()),
+        _ if text.strip_prefix("cuda:").is_some_and(gpu) => Ok(text.to_owned()),
+        _ => Err("use auto, cpu, cuda or cuda:N".to_owned()),
     }
 }
 
@@ -235,7 +214,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  dualmd predict my-model --x x.npy --t t.npy -o eps.npy\n\nx: f32 [N, C, H, W]; t: i64 [N], 0 to 999; eps: f32 [N, C, H, W]."
     )]
-    Predict(PredictArgs),
+    Predict(PredictOptions),
 
     /// Run attacks on a model: one score for each image and attack, no report
     #[command(
@@ -259,7 +238,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dualmd reproduce table3\n  dualmd reproduce frontier --seeds 5 --only fashion-16\n  dualmd reproduce table10 --scale paper --data cifar10=cifar-10-batches-bin --split cifar10=CIFAR10_train_ratio0.5.npz\n\nAll tables are made from the same runs: the second one trains nothing. An interrupted command goes on where it stopped;\n--dry-run says what there is to do."
     )]
-    Reproduce(ReproduceArgs),
+    Reproduce(ReproduceOptions),
 
     /// Compare generated images with real ones: Fréchet distance, KID, precision and recall, copies
     #[command(

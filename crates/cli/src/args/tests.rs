@@ -102,8 +102,8 @@ fn common_flags_stand_before_or_after_the_command() {
         let global = read(line).global;
         assert_eq!(global.sets(), ["seed=4", "train.dtype=bf16"]);
         assert_eq!(
-            (global.device, global.threads, global.verbose),
-            (DeviceChoice::Cuda(1), Some(2), 2)
+            (global.device.as_str(), global.threads, global.verbose),
+            ("cuda:1", Some(2), 2)
         );
         assert_eq!(global.log_format, LogFormat::Json);
     }
@@ -341,7 +341,10 @@ fn files_are_split_measured_and_exchanged() {
     else {
         panic!()
     };
-    assert_eq!((split.members, split.method), (64, SplitMethod::Half));
+    assert_eq!(
+        (split.options.members, split.options.method),
+        (64, SplitMethod::Half)
+    );
     assert!(refused("dualmd split fashion -o s.json").contains("--members"));
     read("dualmd split fashion --members 64 --method coin-flip -o s.json");
 

@@ -41,6 +41,8 @@ pub struct Case {
     /// A shadow model with its own.
     pub shadow: Option<(Generator, Sides)>,
     pub split: Option<Split>,
+    /// Images that a model generated of which nothing else is there.
+    pub seen: Option<ImageSet>,
     /// What images are compared by, and where its weights are.
     features: (choices::Features, Option<PathBuf>),
 }
@@ -65,12 +67,14 @@ impl Case {
     /// # Errors
     /// What cannot be read; what does not fit together.
     pub fn open(session: &Session, args: &ScoreOptions, audited: &Audited) -> Result<Self> {
+        let mut seen = None;
         let generator = match (&audited.denoiser, &audited.images) {
             (Some(place), _) => {
                 Generator::remote(RemoteDenoiser::open(place, args.denoiser_timeout)?)
             }
             (None, Some(images)) => {
-                let unseen = Unseen::open(images, args, session.reporter.as_ref())?;
+                let (unseen, set) = Unseen::open(images, args, session.reporter.as_ref())?;
+                seen = Some(set);
                 let fingerprint = unseen.fingerprint().to_owned();
                 Generator::given(unseen, fingerprint)
             }
@@ -79,7 +83,10 @@ impl Case {
                 Generator::open_adapted(&audited.folders, &audited.loras, set, engine)?
             }
         };
-        Self::of(session, args, audited, generator)
+        Ok(Self {
+            seen,
+            ..Self::of(session, args, audited, generator)?
+        })
     }
 
     /// Opens the images for a model that is open.
@@ -167,6 +174,7 @@ impl Case {
             images,
             shadow,
             split,
+            seen: None,
             features: (args.features, args.features_weights.clone()),
         })
     }

@@ -353,7 +353,7 @@ fn model(
     let draw = |model, images, folder: &Path, seed, given| {
         drawn(session, model, images, args, folder, seed, given)
     };
-    let given = generated::given(&case.images, text, args, session.reporter.as_ref())?;
+    let given = generated::given(case, args, session.reporter.as_ref())?;
     let own = run.samples(name);
     let generated = draw(&case.generator, &case.images, &own, seed, given)?;
     let of_shadow = match &case.shadow {

@@ -2,7 +2,6 @@
 
 use crate::choices::{self, Features, Order, Weights};
 use crate::report::ReportOptions;
-use crate::stages::sample::Sampling;
 use crate::stages::score::Drawing;
 use dualmd_data::Alpha;
 use dualmd_names::AttackSpec;
@@ -156,17 +155,6 @@ impl DrawOptions {
             order: Order::First,
             per_prompt: self.per_prompt,
             guidance: self.guidance,
-        }
-    }
-
-    /// As a model generates.
-    pub(super) fn sampling(&self, batch: usize, seed: u64) -> Sampling {
-        Sampling {
-            sampler: choices::Sampler::Ddim,
-            steps: self.steps,
-            order: Order::First,
-            batch,
-            seed,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The attack stage of a run: scores of every audited model to files.
 
 use super::prepare::Images;
-use super::sample::{Generator, read_samples};
-use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
+use super::sample::{Generator, drawing_of, read_samples};
+use super::score::{self, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
 use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility};
 use crate::choices::Weights;
@@ -201,14 +201,7 @@ fn attack_one(
         generated: generated.as_ref(),
         captions: attacked.captions.as_deref(),
         extractor,
-        drawing: Drawing {
-            n: plan.sample.n,
-            steps: plan.sample.steps,
-            sampler: plan.sample.sampler,
-            order: plan.sample.order,
-            per_prompt: plan.sample.per_prompt,
-            guidance: plan.sample.guidance,
-        },
+        drawing: drawing_of(plan),
         known: plan.audit.known_fraction,
         batch: plan.audit.batch,
         seed: plan.seed,

@@ -69,7 +69,9 @@ impl InBatches<'_> {
         let starts = self.starts();
         let read = |&start: &i64| Some((start, self.read(start)?));
         let mut all: BTreeMap<i64, Tensor> = starts.iter().filter_map(read).collect();
-        session.say(&of_parts(all.len(), starts.len()));
+        if !all.is_empty() {
+            session.say(&of_parts(all.len(), starts.len()));
+        }
         let lacking: Vec<i64> = starts
             .into_iter()
             .filter(|start| !all.contains_key(start))

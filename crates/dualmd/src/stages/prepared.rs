@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Folder in a run.
-pub const FOLDER: &str = "prepared";
+pub use super::held::PREPARED as FOLDER;
 const INDEX: &str = "images.json";
 
 fn folder(run: &RunFolder) -> PathBuf {

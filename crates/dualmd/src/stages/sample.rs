@@ -1,12 +1,13 @@
 //! Generating: every model from the same noise, and how near what it draws lies to its training images.
 
 use super::attack::weight_set;
+use super::draw::Draw;
 use super::prepare::Images;
+use super::score::Drawing;
 use super::{RunFolder, create_folder, files_in, hash_files, pictures, text};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
-use crate::reporter::ProgressEvent;
 use crate::session::Session;
 use anyhow::{Result, bail};
 use dualmd_attack::nn;
@@ -15,10 +16,10 @@ use dualmd_defense::EnsembleDenoiser;
 use dualmd_diffusion::latent::Guided;
 use dualmd_diffusion::lora::path_of;
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, initial_noise, sample_in_rounds};
+use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, sample_in_rounds};
 use dualmd_diffusion::{
     Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model, ModelOrder,
-    TextToImage, network_folder, scheduler_file,
+    network_folder, scheduler_file,
 };
 use dualmd_files::Building;
 use dualmd_record::folder::{NEAREST, PROMPTS};
@@ -48,15 +49,16 @@ pub struct Sampling {
     pub seed: u64,
 }
 
-/// As a plan has it, with the noise of `seed`.
-pub fn sampling_of(plan: &Plan, seed: u64) -> Sampling {
+/// What the models of a plan draw.
+pub fn drawing_of(plan: &Plan) -> Drawing {
     let s = &plan.sample;
-    Sampling {
-        sampler: s.sampler,
+    Drawing {
+        n: s.n,
         steps: s.steps,
+        sampler: s.sampler,
         order: s.order,
-        batch: s.batch,
-        seed,
+        per_prompt: s.per_prompt,
+        guidance: s.guidance,
     }
 }
 
@@ -459,32 +461,22 @@ fn generate(
 ) -> Result<Tensor> {
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
     let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?;
-    let s = &plan.sample;
-    let prompts = match generator.first().text() {
-        Some(model) => Some(prompts(plan, images, model)?),
-        None => None,
+    let captions = || {
+        let records = prompted(images).map(|(record, _)| record);
+        let captions = records.map(|record| text::captions_of(&images.set, record));
+        captions.collect::<Result<Vec<_>>>()
     };
-    let n = prompts
-        .as_ref()
-        .map_or(s.n, |p| p.condition.embedding.size()[0] as usize);
-    let shape = match prompts {
-        Some(_) => generator.first().sample_shape(),
-        None => None,
+    let captions = generator.first().is_told().then(captions).transpose()?;
+    let draw = Draw {
+        generator: &generator,
+        name: &target.name,
+        captions: captions.as_deref(),
+        shape: images.set.shape(),
+        drawing: drawing_of(plan),
+        batch: plan.sample.batch,
+        seed: plan.seed,
     };
-    let shape = shape.unwrap_or_else(|| images.set.shape().map(|d| d as i64));
-    let noise = initial_noise(plan.seed, n, shape, session.engine.device);
-    let began = std::time::Instant::now();
-    generator.sample(
-        &noise,
-        &sampling_of(plan, plan.seed),
-        prompts.as_ref(),
-        |done| {
-            session
-                .reporter
-                .progress(&ProgressEvent::images(&target.name, done, n, began));
-            !session.stopped()
-        },
-    )
+    draw.images(session, None)
 }
 
 /// Pictures whose captions are the prompts of a run's images: all members, then all non-members.
@@ -493,19 +485,6 @@ fn prompted(images: &Images) -> impl Iterator<Item = (&Record, bool)> {
     let record = |i: &usize| &images.set.records[*i];
     let members = s.members.iter().map(move |i| (record(i), true));
     members.chain(s.nonmembers.iter().map(move |i| (record(i), false)))
-}
-
-/// The prompts of a run's images: the first caption of every member and non-member, `sample.per_prompt` times each.
-fn prompts(plan: &Plan, images: &Images, model: &TextToImage) -> Result<Prompts> {
-    let captions = prompted(images)
-        .map(|(record, _)| text::captions_of(&images.set, record))
-        .collect::<Result<Vec<_>>>()?;
-    let encoded = text::Encoded::new(model, &captions)?;
-    Ok(Prompts {
-        condition: encoded.main(plan.sample.per_prompt),
-        nothing: encoded.nothing(),
-        guidance: plan.sample.guidance,
-    })
 }
 
 /// `prompts.json`: what each image was drawn for. `asked`: of every sample its id, whether it is a member, and its captions, of

@@ -575,3 +575,22 @@ fn one_unit_of_length_at_a_time() {
         "{said}"
     );
 }
+
+#[test]
+fn a_source_says_where_it_runs_and_a_folder_where_it_came_from() {
+    let file = |path: &str| Source::named(Some(path.into()), Some("demo".into())).unwrap();
+    assert_eq!(file("a/mine.toml"), Source::File("a/mine.toml".into()));
+    let preset = Source::named(None, Some("demo".into())).unwrap();
+    assert_eq!(Source::named(None, None), None);
+    let folder = |source: &Source, ending| source.folder(ending).map(|f| f.display().to_string());
+    assert_eq!(folder(&file("a/mine.toml"), "").unwrap(), "runs/mine");
+    assert_eq!(folder(&preset, "-lira").unwrap(), "runs/demo-lira");
+    assert!(folder(&file(".."), "").is_err());
+
+    let dir = tempfile::tempdir().unwrap();
+    let none = Source::of_run(dir.path()).unwrap_err().to_string();
+    assert!(none.contains("holds no run"), "{none}");
+    let written = dir.path().join("experiment.toml");
+    std::fs::write(&written, "").unwrap();
+    assert_eq!(Source::of_run(dir.path()).unwrap(), Source::File(written));
+}

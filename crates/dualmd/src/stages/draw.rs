@@ -1,0 +1,134 @@
+//! What a model draws for a report, and for attacks that look at images: of the models of a run and of an audit alike.
+
+use super::batches::InBatches;
+use super::sample::{Generator, Prompts, Sampling, decoded};
+use super::score::Drawing;
+use super::score::parts::Folder;
+use super::text::Encoded;
+use crate::reporter::ProgressEvent;
+use crate::room;
+use crate::session::Session;
+use anyhow::Result;
+use dualmd_diffusion::sampler::initial_noise;
+use dualmd_diffusion::{Asked, DiffusionError, Foreign};
+use dualmd_torch::{Device, Tensor};
+use std::time::Instant;
+
+/// What is drawn from one model.
+pub(crate) struct Draw<'a> {
+    /// The model, or the pair.
+    pub(crate) generator: &'a Generator,
+    /// For progress.
+    pub(crate) name: &'a str,
+    /// Of every sample; a model that is told a text draws for the first of each.
+    pub(crate) captions: Option<&'a [&'a [String]]>,
+    /// [C, H, W] of the images, for a network that does not say what it sees.
+    pub(crate) shape: [usize; 3],
+    /// How many, and how.
+    pub(crate) drawing: Drawing,
+    /// Images at a time.
+    pub(crate) batch: usize,
+    /// All that is random follows from it.
+    pub(crate) seed: u64,
+}
+
+impl Draw<'_> {
+    /// The images, [N, C, H, W] in [-1, 1] on the CPU, where attacks compare them. `parts`: where batches are kept that an earlier call
+    /// drew before it was stopped; of a model that draws in its own way there are none.
+    ///
+    /// # Errors
+    /// More than the machine holds; what the model refuses; a stop that was asked for.
+    pub(crate) fn images(&self, session: &Session, parts: Option<&Folder>) -> Result<Tensor> {
+        let (model, device) = (self.generator.first(), session.engine.device);
+        let captions = self.captions.filter(|_| model.is_told());
+        let n = captions.map_or(self.drawing.n, |all| all.len() * self.drawing.per_prompt);
+        let shape = model
+            .sample_shape()
+            .unwrap_or_else(|| self.shape.map(|d| d as i64));
+        room::check(model, n, self.batch, shape)?;
+        let began = Instant::now();
+        let go_on = |done: usize| {
+            let event = ProgressEvent::images(self.name, done, n, began);
+            session.reporter.progress(&event);
+            !session.stopped()
+        };
+        if let Some(foreign) = model.foreign().filter(|f| f.generates()) {
+            return self.in_its_own_way(foreign, n, captions, go_on);
+        }
+        let noise = initial_noise(self.seed, n, shape, device);
+        let how = Sampling {
+            sampler: self.drawing.sampler,
+            steps: self.drawing.steps,
+            order: self.drawing.order,
+            batch: self.batch,
+            seed: self.seed,
+        };
+        let prompts = || self.prompts(captions);
+        let images = match parts {
+            Some(parts) => {
+                let in_batches = InBatches {
+                    generator: self.generator,
+                    noise: &noise,
+                    how,
+                    parts,
+                };
+                let made = in_batches.gather(prompts, session)?;
+                decoded(model, &made.f_to_device(device)?)?
+            }
+            None => self
+                .generator
+                .sample(&noise, &how, prompts()?.as_ref(), go_on)?,
+        };
+        Ok(images.f_to_device(Device::Cpu)?)
+    }
+
+    /// What the model is told, for each image.
+    fn prompts(&self, captions: Option<&[&[String]]>) -> Result<Option<Prompts>> {
+        let Some(captions) = captions else {
+            return Ok(None);
+        };
+        let encoded = Encoded::of(self.generator.first(), captions)?;
+        Ok(Some(Prompts {
+            condition: encoded.main(self.drawing.per_prompt),
+            nothing: encoded.nothing(),
+            guidance: self.drawing.guidance,
+        }))
+    }
+
+    /// Images of a model elsewhere that draws by itself, as its users get them.
+    fn in_its_own_way(
+        &self,
+        model: &dyn Foreign,
+        n: usize,
+        captions: Option<&[&[String]]>,
+        go_on: impl Fn(usize) -> bool,
+    ) -> Result<Tensor> {
+        let texts = captions.map(|captions| main_texts(captions, self.drawing.per_prompt));
+        let mut parts = Vec::new();
+        let mut done = 0;
+        while done < n {
+            let count = self.batch.min(n - done);
+            let told = texts.as_deref().and_then(|all| all.get(done..done + count));
+            parts.push(model.generate(&Asked {
+                seed: self.seed,
+                first: done as u64,
+                count,
+                steps: self.drawing.steps,
+                texts: told.map(|texts| (texts, self.drawing.guidance)),
+            })?);
+            done += count;
+            if !go_on(done) && done < n {
+                return Err(DiffusionError::Stopped.into());
+            }
+        }
+        Ok(Tensor::f_cat(&parts, 0)?)
+    }
+}
+
+/// The main caption of every sample, each `times` times.
+fn main_texts<'a>(captions: &[&'a [String]], times: usize) -> Vec<&'a str> {
+    let main = |own: &&'a [String]| own.first().map_or("", String::as_str);
+    let each = captions.iter().map(main);
+    each.flat_map(|text| std::iter::repeat_n(text, times))
+        .collect()
+}
