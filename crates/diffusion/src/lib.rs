@@ -15,6 +15,7 @@
 //! * [`contrast`]: [`Contrasted`], a fine-tuned model and its base, what it learnt made stronger.
 //! * [`sampler`]: DDIM and ancestral sampling.
 //! * [`pipeline`]: folders in the diffusers layout.
+//! * [`labels`]: the classes of a class-conditional network, by name and number.
 //! * [`latent`]: text-to-image folders, guidance and sampling.
 //! * [`model`]: folders of either kind.
 
@@ -38,6 +39,7 @@ mod given;
 pub mod gradients;
 mod index;
 mod json;
+pub mod labels;
 pub mod latent;
 pub mod lora;
 pub mod model;
@@ -62,6 +64,7 @@ pub use given::Given;
 pub use gradients::Gradients;
 pub use index::{network_folder, scheduler_file};
 pub use json::read_json;
+pub use labels::Labels;
 pub use latent::TextToImage;
 pub use latent::files::read_shards;
 pub use lora::{LoraConfig, LoraInit};

@@ -5,7 +5,7 @@ use crate::latent::files::file_error;
 use crate::pipeline::WeightSet;
 use crate::schedule::flow;
 use crate::{
-    Condition, Denoiser, DiffusionError, GradientQuestion, NoiseSchedule, Pipeline, Result,
+    Condition, Denoiser, DiffusionError, GradientQuestion, Labels, NoiseSchedule, Pipeline, Result,
     TextToImage, latent::Parts,
 };
 use dualmd_torch::device::Precision;
@@ -92,7 +92,7 @@ pub struct Asked<'a> {
 /// A network with what belongs to it.
 #[derive(Debug)]
 pub enum Model {
-    /// A network of images alone.
+    /// A network of images alone, or with their classes.
     Unconditional(Box<Pipeline>),
     /// A network that is told a text.
     TextToImage(Box<TextToImage>),
@@ -264,6 +264,30 @@ impl Model {
         }
     }
 
+    /// Its classes, of a model that is told one.
+    #[must_use]
+    pub fn labels(&self) -> Option<&Labels> {
+        match self {
+            Self::Unconditional(p) => p.labels.as_ref(),
+            Self::TextToImage(_) | Self::Foreign(_) => None,
+        }
+    }
+
+    /// What the model is told for each of `words`: the embedding of a text, or, of a class-conditional model, the class of that name
+    /// or number. An empty text tells nothing.
+    ///
+    /// # Errors
+    /// As [`Self::text_embeddings`]; a text that names none of the classes.
+    pub fn told(&self, words: &[&str]) -> Result<Condition> {
+        if let Self::Unconditional(p) = self
+            && let Some(labels) = &p.labels
+        {
+            let device = p.unet.device();
+            return Ok(labels.told(words)?.each(|t| t.to_device(device)));
+        }
+        Ok(Condition::of_text(self.text_embeddings(words)?))
+    }
+
     /// Embeddings of texts, [K, tokens, width], for a [`Condition`].
     ///
     /// # Errors
@@ -398,6 +422,7 @@ mod tests {
         let model = Model::Unconditional(Box::new(Pipeline {
             unet,
             schedule: NoiseSchedule::default(),
+            labels: None,
         }));
         let x = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let t = Tensor::from_slice(&[500i64]);

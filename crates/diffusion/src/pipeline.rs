@@ -2,7 +2,8 @@
 //! both beside the index).
 //!
 //! Folders written here open in Python with `DDPMPipeline.from_pretrained(folder)`; folders written by Python open here. That class
-//! samples with whatever scheduler the index names: a flow's is `FlowMatchEulerDiscreteScheduler`.
+//! samples with whatever scheduler the index names: a flow's is `FlowMatchEulerDiscreteScheduler`. It tells its network no class: one
+//! that is told a class is used in Python by its own call, `pipe.unet(x, t, class_labels=...)`.
 
 use crate::denoiser::no_flow;
 use crate::index::{Index, Kind, network_folder, scheduler_file};
@@ -10,7 +11,7 @@ use crate::json::read_json;
 use crate::latent::files::{DIFFUSERS, file_error, read_weights, write_json};
 use crate::schedule::SchedulerConfig;
 use crate::unet2d::ImageSize;
-use crate::{Condition, Denoiser, NoiseSchedule, Result, UNet2d, UNet2dConfig};
+use crate::{Condition, Denoiser, Labels, NoiseSchedule, Result, UNet2d, UNet2dConfig};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor, weights};
 use serde_json::Value;
@@ -25,6 +26,8 @@ pub struct Pipeline {
     pub unet: UNet2d,
     /// Its schedule.
     pub schedule: NoiseSchedule,
+    /// Its classes, of a network that is told one.
+    pub labels: Option<Labels>,
 }
 
 /// Takes the index away from a model folder that is about to be written over: until the new one is there, it is no model.
@@ -77,10 +80,22 @@ impl Pipeline {
         let schedule = SchedulerConfig::read(&file, index.part("scheduler"))
             .and_then(NoiseSchedule::new)
             .map_err(|e| file_error(&scheduler_path, e))?;
-        Ok(Self { unet, schedule })
+        let labels = match config.num_class_embeds {
+            Some(embeddings) => {
+                let names = Labels::names_of(index.value()).map_err(|e| index.error(e))?;
+                let labels = Labels::new(names, embeddings).map_err(|e| index.error(e))?;
+                Some(labels)
+            }
+            None => None,
+        };
+        Ok(Self {
+            unet,
+            schedule,
+            labels,
+        })
     }
 
-    /// Writes the folder: `ema` becomes `unet/`, `raw` (if given) `unet_raw/`.
+    /// Writes the folder: `ema` becomes `unet/`, `raw` (if given) `unet_raw/`; `labels`: the network's classes.
     ///
     /// # Errors
     /// What writing gives, naming the file.
@@ -88,6 +103,7 @@ impl Pipeline {
         folder: &Path,
         config: &UNet2dConfig,
         schedule: &NoiseSchedule,
+        labels: Option<&Labels>,
         ema: &[(String, Tensor)],
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
@@ -114,16 +130,17 @@ impl Pipeline {
             Some(keys) => write_json(&file, &keys)?,
             None => write_json(&file, schedule.config())?,
         }
+        let mut index = serde_json::json!({
+            "_class_name": "DDPMPipeline",
+            "_diffusers_version": config.diffusers_version,
+            "scheduler": ["diffusers", schedule.config().class_name],
+            "unet": ["diffusers", "UNet2DModel"],
+        });
+        if let Some(names) = labels.and_then(Labels::id2label) {
+            index["id2label"] = names;
+        }
         // The index goes last: a folder that has it is complete.
-        write_json(
-            &folder.join("model_index.json"),
-            &serde_json::json!({
-                "_class_name": "DDPMPipeline",
-                "_diffusers_version": config.diffusers_version,
-                "scheduler": ["diffusers", schedule.config().class_name],
-                "unet": ["diffusers", "UNet2DModel"],
-            }),
-        )
+        write_json(&folder.join("model_index.json"), &index)
     }
 
     /// Chooses f32 or bf16 autocast.
@@ -131,7 +148,7 @@ impl Pipeline {
     pub fn with_precision(self, precision: Precision) -> Self {
         Self {
             unet: self.unet.with_precision(precision),
-            schedule: self.schedule,
+            ..self
         }
     }
 

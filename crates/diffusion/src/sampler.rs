@@ -178,9 +178,7 @@ pub fn sample_in_rounds(
     let mut start = 0;
     while start < total {
         let n = (options.batch.max(1) as i64).min(total - start);
-        let part = condition.map(|c| Condition {
-            embedding: c.embedding.narrow(0, start, n),
-        });
+        let part = condition.map(|c| c.narrow(start, n));
         let images = &images[start as usize..(start + n) as usize];
         let x = x_t.narrow(0, start, n);
         let mut x = x.shallow_clone();

@@ -66,7 +66,7 @@ impl Golden {
 }
 
 fn condition(embedding: Tensor) -> Condition {
-    Condition { embedding }
+    Condition::of_text(embedding)
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn ten_guided_ddim_steps_equal_those_of_the_pipeline() {
         );
         assert_eq!(timesteps[9], 1, "steps_offset");
         let guided = Guided {
-            unconditional: model.text_embeddings(&[""]).unwrap(),
+            unconditional: condition(model.text_embeddings(&[""]).unwrap()),
             scale: golden.settings["guidance"].as_f64().unwrap(),
             model: &model,
         };
@@ -320,7 +320,7 @@ fn a_pair_takes_turns_under_guidance() {
         let timesteps = first.schedule.sampling_timesteps(options.steps).unwrap();
         let guided = Guided {
             model: DualDenoiser::new(&first, second, order, timesteps, 3),
-            unconditional: first.text_embeddings(&[""]).unwrap(),
+            unconditional: condition(first.text_embeddings(&[""]).unwrap()),
             scale: 2.0,
         };
         sample_latents(&guided, &first.schedule, &x_t, &text, &options, |_| true).unwrap()

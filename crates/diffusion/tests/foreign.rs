@@ -387,7 +387,13 @@ fn what_a_pipeline_is_of_is_read_and_not_guessed() {
             "tiny-grey",
             "unet/config.json",
             vec![("num_class_embeds", json!(10))],
-            "num_class_embeds = 10",
+            "class_embedding.weight",
+        ),
+        (
+            "tiny-grey",
+            "unet/config.json",
+            vec![("num_class_embeds", json!(0))],
+            "num_class_embeds = 0",
         ),
         (
             "tiny-grey",
@@ -606,7 +612,7 @@ mod needs_python {
                 .collect();
             assert!(known.is_empty());
             let dir = tempfile::tempdir().unwrap();
-            Pipeline::save(dir.path(), &config, &base.schedule, &weights, None).unwrap();
+            Pipeline::save(dir.path(), &config, &base.schedule, None, &weights, None).unwrap();
             for file in ["x_t.npy", "t.npy"] {
                 std::fs::copy(golden("tiny-scale-shift").join(file), dir.path().join(file))
                     .unwrap();

@@ -20,6 +20,7 @@ use crate::stages::pictures::as_seen;
 use crate::stages::sample::Generator;
 use crate::stages::score::parts;
 use crate::stages::similar::vectors;
+use crate::stages::text::Told;
 use crate::stages::{remove, utility};
 use crate::{bail_usage, machine};
 use anyhow::{Result, bail};
@@ -325,7 +326,7 @@ fn sides(session: &Session, args: &ExtractOptions, generator: &Generator) -> Res
         &args.members,
         &args.nonmembers,
         &options,
-        model.is_told(),
+        Told::by(model),
         session.reporter.as_ref(),
     )?;
     if let Some(said) = sides.unlike() {

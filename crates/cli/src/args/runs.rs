@@ -450,19 +450,21 @@ pub struct SampleArgs {
     #[arg(long, value_name = "X_T.npy")]
     pub noise: Option<PathBuf>,
 
-    /// The prompt of a text-to-image model
+    /// The prompt of a text-to-image model, or the class of a class-conditional one: its name or number
+    ///
+    /// Without it a class-conditional model draws its classes in turn.
     #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
     pub prompt: Option<String>,
 
-    /// A file of prompts, one a line
+    /// A file of prompts or classes, one a line
     ///
     /// Image i is generated for line i; after the last line the first comes again.
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
 
-    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none
-    #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
-    pub guidance: f64,
+    /// Guidance scale of a conditional model (classifier-free guidance); 1 is none (default: 7.5 for text to image, 1 for classes)
+    #[arg(long, value_name = "SCALE")]
+    pub guidance: Option<f64>,
 
     /// What is done about remembered prompts.
     #[command(flatten)]

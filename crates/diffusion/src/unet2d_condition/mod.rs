@@ -208,6 +208,7 @@ impl UNet2dCondition {
                 freq_shift: config.freq_shift,
                 conv_in,
                 time,
+                classes: None,
                 down,
                 middle,
                 up,
@@ -277,8 +278,8 @@ impl UNet2dCondition {
         train: bool,
     ) -> Result<Tensor> {
         self.check_input(x, t, embedding)?;
-        self.body
-            .forward(self.precision, [x, t], Some(embedding), train)
+        let told = Condition::of_text(embedding.shallow_clone());
+        self.body.forward(self.precision, [x, t], &told, train)
     }
 
     /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
@@ -294,8 +295,8 @@ impl UNet2dCondition {
     ) -> Result<Pass<'_>> {
         self.check_input(x, t, embedding)?;
         let drops = self.config.dropout > 0.0;
-        self.body
-            .pass(self.precision, [x, t], Some(embedding), keep, drops)
+        let told = Condition::of_text(embedding.shallow_clone());
+        self.body.pass(self.precision, [x, t], &told, keep, drops)
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor, embedding: &Tensor) -> Result<()> {
@@ -341,7 +342,7 @@ impl Denoiser for UNet2dCondition {
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
         let condition = condition.ok_or_else(untold)?;
-        self.forward(x_t, t, &condition.embedding, self.drops)
+        self.forward(x_t, t, condition.texts()?, self.drops)
     }
 
     /// With LoRA layers theirs alone: the base is not trained.

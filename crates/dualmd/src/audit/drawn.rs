@@ -8,7 +8,7 @@ use crate::session::Session;
 use crate::stages::remove;
 use crate::stages::sample::{Generator, Prompts, write_prompts, write_samples};
 use crate::stages::score::hash_tensor;
-use crate::stages::text::Encoded;
+use crate::stages::text::{Encoded, Told, in_turn};
 use anyhow::Result;
 use dualmd_data::drawn::{ARRAY, room};
 use dualmd_diffusion::sampler::initial_noise;
@@ -19,7 +19,8 @@ use dualmd_torch::weights::read_npy;
 use dualmd_torch::{Device, Tensor};
 use std::path::Path;
 
-/// Images for the first captions of `images`, or, of a model without text, as many as an audit draws.
+/// Images for the first captions of `images`, or, of a model without text, as many as an audit draws; of a class-conditional one they are
+/// of the images' classes in turn, without guidance.
 ///
 /// # Errors
 /// A stop that was asked for; what the model refuses.
@@ -33,8 +34,9 @@ pub fn generate(
     let d = &args.draw;
     let model = generator.first();
     let texts = images.texts();
-    let prompts = match (model.is_told(), &texts) {
-        (true, Some(captions)) => {
+    let prompts = match (Told::by(model), &texts) {
+        (Told::Class, Some(classes)) => Some(in_turn(model, classes, d.images, 1.0)?),
+        (Told::Captions, Some(captions)) => {
             let encoded = Encoded::of(model, captions)?;
             Some(Prompts {
                 condition: encoded.main(d.per_prompt),
@@ -44,9 +46,7 @@ pub fn generate(
         }
         _ => None,
     };
-    let n = prompts
-        .as_ref()
-        .map_or(d.images, |p| p.condition.embedding.size()[0] as usize);
+    let n = prompts.as_ref().map_or(d.images, Prompts::count);
     let shape = model
         .sample_shape()
         .unwrap_or_else(|| images.members.shape().map(|d| d as i64));
@@ -165,7 +165,7 @@ pub fn drawn(
         remove(&folder.join(of_others))?;
     }
     write_samples(folder, &generated, true)?;
-    if let Some(captions) = &texts {
+    if let Some(captions) = texts.as_ref().filter(|_| generator.first().is_told()) {
         let each = images.labels.iter().zip(captions);
         let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
         write_prompts(folder, asked, d.per_prompt)?;

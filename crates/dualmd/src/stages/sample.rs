@@ -2,6 +2,7 @@
 
 use super::attack::weight_set;
 use super::prepare::Images;
+use super::text::Told;
 use super::{RunFolder, create_folder, files_in, hash_files, pictures, text};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
@@ -60,14 +61,30 @@ pub fn sampling_of(plan: &Plan, seed: u64) -> Sampling {
     }
 }
 
-/// What text-to-image models are told while they draw.
+/// What conditional models are told while they draw.
 pub struct Prompts {
-    /// One embedding for each image, [N, tokens, width].
+    /// A text or a class for each image, N rows.
     pub condition: Condition,
-    /// The empty text, [1, tokens, width].
-    pub nothing: Tensor,
+    /// The empty text, or no label, one row.
+    pub nothing: Condition,
     /// Guidance scale.
     pub guidance: f64,
+}
+
+impl Prompts {
+    /// Images that there are prompts for.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.condition.len()).unwrap_or(0)
+    }
+
+    /// The prompts of `n` images from `first` on.
+    pub fn part(&self, first: i64, n: i64) -> Self {
+        Self {
+            condition: self.condition.narrow(first, n),
+            nothing: self.nothing.again(),
+            guidance: self.guidance,
+        }
+    }
 }
 
 /// One model, or two that alternate.
@@ -90,7 +107,7 @@ impl Generator {
     /// Opens pipeline folders: one model, two that alternate, or more whose predictions are averaged.
     ///
     /// # Errors
-    /// What cannot be opened; models with different schedules.
+    /// What cannot be opened; models with different schedules, or that are told different classes.
     pub fn open(folders: &[PathBuf], set: WeightSet, engine: &Engine) -> Result<Self> {
         Self::open_adapted(folders, &[], set, engine)
     }
@@ -118,6 +135,7 @@ impl Generator {
             [only] => Models::One(Box::new(one(only, 0)?)),
             [first, second] => {
                 let (a, b) = (one(first, 0)?, one(second, 1)?);
+                same_classes(first, &a, second, &b)?;
                 if a.schedule().config() != b.schedule().config() {
                     bail!(
                         "{} and {} have different noise schedules: they cannot take turns",
@@ -134,6 +152,7 @@ impl Generator {
                     .map(|(place, folder)| one(folder, place + 1))
                     .collect::<Result<Vec<_>>>()?;
                 for (model, folder) in models.iter().zip(others) {
+                    same_classes(first, &head, folder, model)?;
                     if model.schedule().config() != head.schedule().config() {
                         bail!(
                             "{} and {} have different noise schedules: they cannot be averaged",
@@ -176,11 +195,11 @@ impl Generator {
                 "{name} has another noise schedule than the model: it is not what the model was fine-tuned from"
             );
         }
-        let shapes = |m: &Model| (m.sample_shape(), m.image_shape(), m.is_told());
-        if shapes(own) != shapes(other) {
+        let shapes = |m: &Model| (m.sample_shape(), m.image_shape(), Told::by(m));
+        if shapes(own) != shapes(other) || own.labels() != other.labels() {
             bail!(
-                "{name} draws images of another shape than the model, or is told a text where the model is not: it is not what the model was \
-                 fine-tuned from"
+                "{name} draws images of another shape than the model, or is told a text or other classes where the model is not: it is not \
+                 what the model was fine-tuned from"
             );
         }
         let of = fingerprint(&[base.to_path_buf()], set)?;
@@ -322,7 +341,7 @@ impl Generator {
         if let Some(prompts) = prompts {
             denoiser = Box::new(Guided {
                 model: denoiser,
-                unconditional: prompts.nothing.shallow_clone(),
+                unconditional: prompts.nothing.again(),
                 scale: prompts.guidance,
             });
         }
@@ -347,6 +366,18 @@ impl Generator {
             go_on,
         )?)
     }
+}
+
+/// Models that answer together are told the same: nothing, or the same classes.
+fn same_classes(first: &Path, a: &Model, second: &Path, b: &Model) -> Result<()> {
+    if a.labels() != b.labels() {
+        bail!(
+            "{} and {} are told different classes, or one of them is told none: they do not belong together",
+            first.display(),
+            second.display()
+        );
+    }
+    Ok(())
 }
 
 /// Images of what a network made.
@@ -460,13 +491,13 @@ fn generate(
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
     let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?;
     let s = &plan.sample;
-    let prompts = match generator.first().text() {
-        Some(model) => Some(prompts(plan, images, model)?),
-        None => None,
+    let model = generator.first();
+    let prompts = match (model.text(), Told::by(model)) {
+        (Some(text), _) => Some(prompts(plan, images, text)?),
+        (None, Told::Class) => Some(classes_in_turn(plan, images, model, s.n)?),
+        (None, _) => None,
     };
-    let n = prompts
-        .as_ref()
-        .map_or(s.n, |p| p.condition.embedding.size()[0] as usize);
+    let n = prompts.as_ref().map_or(s.n, Prompts::count);
     let shape = match prompts {
         Some(_) => generator.first().sample_shape(),
         None => None,
@@ -506,6 +537,14 @@ fn prompts(plan: &Plan, images: &Images, model: &TextToImage) -> Result<Prompts>
         nothing: encoded.nothing(),
         guidance: plan.sample.guidance,
     })
+}
+
+/// Prompts for `n` images of a class-conditional model of a run: the classes of its members and non-members in turn.
+pub fn classes_in_turn(plan: &Plan, images: &Images, model: &Model, n: usize) -> Result<Prompts> {
+    let words = prompted(images).map(|(record, _)| Told::Class.words(&images.set, record));
+    let words = words.collect::<Result<Vec<_>>>()?;
+    let words: Vec<&[String]> = words.iter().map(Vec::as_slice).collect();
+    text::in_turn(model, &words, n, plan.sample.label_guidance)
 }
 
 /// `prompts.json`: what each image was drawn for. `asked`: of every sample its id, whether it is a member, and its captions, of
