@@ -7,7 +7,7 @@
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
 //! * [`checkpointing`]: a training pass that keeps little and computes the rest again.
 //! * [`lora`]: low-rank additions to the conditional U-Net, and their files.
-//! * [`vae`]: the autoencoder between images and latents, diffusers' `AutoencoderKL`.
+//! * [`vae`]: the autoencoders between images and latents, diffusers' `AutoencoderKL` and `VQModel`.
 //! * [`clip`]: CLIP's text model and tokenizer.
 //! * [`preset`]: named network configurations.
 //! * [`oracle`]: closed-form denoisers that have memorised everything, or nothing.
@@ -70,11 +70,11 @@ pub use latent::files::read_shards;
 pub use lora::{LoraConfig, LoraInit};
 pub use model::{Asked, Foreign, Model};
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
-pub use pipeline::Pipeline;
+pub use pipeline::{Beside, Pipeline};
 pub use schedule::NoiseSchedule;
 pub use unet2d::{UNet2d, UNet2dConfig};
 pub use unet2d_condition::{UNet2dCondition, UNet2dConditionConfig};
-pub use vae::{AutoencoderKl, AutoencoderKlConfig};
+pub use vae::{Autoencoder, AutoencoderKl, AutoencoderKlConfig, VqModel, VqModelConfig};
 
 use dualmd_files::shown;
 

@@ -92,7 +92,7 @@ pub struct Asked<'a> {
 /// A network with what belongs to it.
 #[derive(Debug)]
 pub enum Model {
-    /// A network of images alone, or with their classes.
+    /// A network of images alone or of their latents, perhaps with their classes.
     Unconditional(Box<Pipeline>),
     /// A network that is told a text.
     TextToImage(Box<TextToImage>),
@@ -186,7 +186,7 @@ impl Model {
     #[must_use]
     pub fn sample_shape(&self) -> Option<[i64; 3]> {
         match self {
-            Self::Unconditional(p) => p.image_shape(),
+            Self::Unconditional(p) => p.sample_shape(),
             Self::TextToImage(t) => t.sample_shape(),
             Self::Foreign(f) => Some(f.sample_shape()),
         }
@@ -325,7 +325,7 @@ impl Model {
     #[must_use]
     pub fn is_latent(&self) -> bool {
         match self {
-            Self::Unconditional(_) => false,
+            Self::Unconditional(p) => p.autoencoder.is_some(),
             Self::TextToImage(t) => t.is_latent(),
             Self::Foreign(f) => f.is_latent(),
         }
@@ -338,7 +338,11 @@ impl Model {
     pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
         match self {
             Self::Foreign(f) if f.is_latent() => f.encode(images),
-            Self::Unconditional(_) | Self::Foreign(_) => Ok(images.shallow_clone()),
+            Self::Foreign(_) => Ok(images.shallow_clone()),
+            Self::Unconditional(p) => match &p.autoencoder {
+                Some(autoencoder) => autoencoder.latents(images),
+                None => Ok(images.shallow_clone()),
+            },
             Self::TextToImage(t) => t.encode_images(images, None),
         }
     }
@@ -350,7 +354,11 @@ impl Model {
     pub fn decode(&self, made: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::Foreign(f) if f.is_latent() => f.decode(made)?,
-            Self::Unconditional(_) | Self::Foreign(_) => made.shallow_clone(),
+            Self::Foreign(_) => made.shallow_clone(),
+            Self::Unconditional(p) => match &p.autoencoder {
+                Some(autoencoder) => autoencoder.images(made)?,
+                None => made.shallow_clone(),
+            },
             Self::TextToImage(t) => t.decode_latents(made)?,
         }
         .clamp(-1.0, 1.0))
@@ -423,6 +431,7 @@ mod tests {
             unet,
             schedule: NoiseSchedule::default(),
             labels: None,
+            autoencoder: None,
         }));
         let x = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let t = Tensor::from_slice(&[500i64]);

@@ -29,6 +29,15 @@ enum Way {
 impl Way {
     fn of(schedule: &NoiseSchedule, options: &SampleOptions) -> Result<Self> {
         if !schedule.is_flow() {
+            if let Sampler::Ancestral { .. } = options.sampler
+                && schedule.config().variance_is_learned()
+            {
+                return Err(DiffusionError::Config(format!(
+                    "the sampler ddpm draws with a variance that this model's network predicts (variance_type \"{}\"), and that half of its \
+                     output is not used here: choose ddim",
+                    schedule.config().variance_type
+                )));
+            }
             return Ok(Self::Timesteps(schedule.sampling_timesteps(options.steps)?));
         }
         match options.sampler {

@@ -9,7 +9,7 @@ use dualmd_diffusion::sampler::{
 };
 use dualmd_diffusion::schedule::SchedulerConfig;
 use dualmd_diffusion::{
-    Condition, Denoiser, DualDenoiser, GaussianDenoiser, MemorisedDenoiser, ModelOrder,
+    Beside, Condition, Denoiser, DualDenoiser, GaussianDenoiser, MemorisedDenoiser, ModelOrder,
     NoiseSchedule, Pipeline, Result, UNet2d,
 };
 use dualmd_torch::weights::read_npy;
@@ -231,7 +231,8 @@ fn a_folder_comes_back_as_a_flow_that_answers_the_same() {
         .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
         .collect();
     let schedule = shifted(3.0);
-    Pipeline::save(dir.path(), unet.config(), &schedule, None, &named, None).unwrap();
+    let beside = Beside::default();
+    Pipeline::save(dir.path(), unet.config(), &schedule, beside, &named, None).unwrap();
     let file = read(&dir.path().join("scheduler/scheduler_config.json"));
     assert_eq!(file["_class_name"], "FlowMatchEulerDiscreteScheduler");
     assert_eq!(file["shift"], 3.0);
@@ -246,6 +247,7 @@ fn a_folder_comes_back_as_a_flow_that_answers_the_same() {
         unet,
         schedule,
         labels: None,
+        autoencoder: None,
     };
     let (x, t) = (
         normal("x", &[3, 1, 8, 8]),

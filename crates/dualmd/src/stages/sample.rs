@@ -405,7 +405,7 @@ fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
         let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
         files.extend(files_in(&weights, safetensors)?);
         // What turns texts into embeddings and latents into images, where there is such a thing.
-        for part in ["text_encoder", "tokenizer", "vae"] {
+        for part in ["text_encoder", "tokenizer", "vae", "vqvae"] {
             let part = folder.join(part);
             if part.is_dir() {
                 files.extend(files_in(&part, |_| true)?);

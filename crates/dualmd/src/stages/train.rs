@@ -15,7 +15,7 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
-    Labels, NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
+    Beside, Labels, NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
 };
 use dualmd_files::Building;
 use dualmd_names::ModelKind;
@@ -308,7 +308,11 @@ impl Kind {
     ) -> Result<()> {
         match self {
             Self::Unconditional(config, schedule, labels) => {
-                Pipeline::save(folder, config, schedule, labels.as_ref(), ema, raw)?;
+                let beside = Beside {
+                    labels: labels.as_ref(),
+                    autoencoder: None,
+                };
+                Pipeline::save(folder, config, schedule, beside, ema, raw)?;
             }
             Self::Text(model, None) => model.save(folder, Some(ema), raw)?,
             // The folder has the sum, which every program can open, and the additions beside it, which are small.
