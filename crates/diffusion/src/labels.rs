@@ -86,6 +86,15 @@ impl Labels {
         &self.names
     }
 
+    /// What each class is called: by its name, or by its number where there are none.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        match self.names.is_empty() {
+            true => (0..self.count()).map(|class| class.to_string()).collect(),
+            false => self.names.clone(),
+        }
+    }
+
     /// How many classes there are.
     #[must_use]
     pub fn count(&self) -> i64 {

@@ -328,11 +328,7 @@ fn prompts(
             folder.display()
         ),
         // Its classes in turn.
-        Told::Class if lines.is_empty() => {
-            let count = model.labels().map_or(0, Labels::count);
-            let all = (0..count).map(|class| class.to_string()).collect();
-            (all, 1.0)
-        }
+        Told::Class if lines.is_empty() => (model.labels().map_or_else(Vec::new, Labels::all), 1.0),
         Told::Class => (lines, 1.0),
         Told::Captions if lines.is_empty() => (vec![String::new()], TEXT_GUIDANCE),
         Told::Captions => (lines, TEXT_GUIDANCE),

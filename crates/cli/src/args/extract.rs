@@ -69,6 +69,10 @@ pub struct ExtractArgs {
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 
+    /// Column of the labels that a class-conditional model is told (default: label, or the folder of an image)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
+
     /// What becomes of transparency: as in the training
     #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
     pub alpha: Alpha,
@@ -93,7 +97,7 @@ pub struct ExtractArgs {
     #[arg(help_heading = "Generated images", long, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: Option<usize>,
 
-    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none
+    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none. Class-conditional models draw without
     #[arg(
         help_heading = "Generated images",
         long,
@@ -159,6 +163,7 @@ impl ExtractArgs {
             group_column: self.group_column.clone(),
             id_column: self.id_column.clone(),
             caption_column: self.caption_column.clone(),
+            label_column: self.label_column.clone(),
             alpha: self.alpha.into(),
             images: self.images,
             per_prompt: self.per_prompt,

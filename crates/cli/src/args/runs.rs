@@ -640,6 +640,10 @@ pub struct ScoreArgs {
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 
+    /// Column of the labels that a class-conditional model is told (default: label, or the folder of an image)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
+
     /// What becomes of transparency: as in the training
     #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
     pub alpha: Alpha,
@@ -776,6 +780,7 @@ impl ScoreArgs {
             group_column: self.group_column.clone(),
             id_column: self.id_column.clone(),
             caption_column: self.caption_column.clone(),
+            label_column: self.label_column.clone(),
             alpha: self.alpha.into(),
             reference: self.reference.clone(),
             shadow,

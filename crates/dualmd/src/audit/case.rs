@@ -119,6 +119,7 @@ impl Case {
             group_column: args.group_column.as_deref(),
             id_column: args.id_column.as_deref(),
             caption_column: args.caption_column.as_deref(),
+            label_column: args.label_column.as_deref(),
             alpha: args.alpha,
             ..as_seen(shape)
         };

@@ -127,6 +127,7 @@ pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
         group_column: data.group_column.as_deref(),
         id_column: data.id_column.as_deref(),
         caption_column: data.caption_column.as_deref(),
+        label_column: data.label_column.as_deref(),
         ..LoadOptions::default()
     };
     let mut set = load(&data.source, &options)?;

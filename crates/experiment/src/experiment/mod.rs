@@ -91,6 +91,9 @@ pub struct Data {
     /// Tell the networks the class of each image (class-conditional models): the folder that it lies in, or `label` of its metadata, its
     /// table, its archive. Not for text-to-image models.
     pub labels: bool,
+    /// Column of the labels; `label` unless named, and without such a column the folder that an image lies in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
     /// Column of the captions, where the set has several that may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption_column: Option<String>,
@@ -115,6 +118,7 @@ impl Default for Data {
             filter: ResizeFilter::default(),
             alpha: Alpha::default(),
             labels: false,
+            label_column: None,
             caption_column: None,
             group_column: None,
             id_column: None,
