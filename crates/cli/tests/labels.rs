@@ -153,7 +153,7 @@ fn contradictions_are_found_before_any_image_is_read() {
         (
             "preset = \"tiny\"\n",
             "preset = \"tiny\"\nnum_class_embeds = 5\n",
-            "data.labels",
+            "num_class_embeds",
         ),
         (
             "defense = \"early-stopping\"",

@@ -9,6 +9,7 @@ use crate::{
     TextToImage, latent::Parts,
 };
 use dualmd_torch::device::Precision;
+use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor};
 use std::path::Path;
 
@@ -106,9 +107,31 @@ impl Model {
     /// # Errors
     /// As [`Pipeline::load`] and [`TextToImage::load`].
     pub fn load(folder: &Path, set: WeightSet, device: Device) -> Result<Self> {
+        Self::load_as(folder, set, Halves::Widened, device)
+    }
+
+    /// Opens a folder with all its parts to be asked in `precision`, neither trained nor written: with bf16 the network of a
+    /// text-to-image folder whose weights are in half precision is held as it is, in half the memory of f32.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_to_ask(
+        folder: &Path,
+        set: WeightSet,
+        precision: Precision,
+        device: Device,
+    ) -> Result<Self> {
+        let halves = match precision {
+            Precision::F32 => Halves::Widened,
+            Precision::Bf16 => Halves::Kept,
+        };
+        Ok(Self::load_as(folder, set, halves, device)?.with_precision(precision))
+    }
+
+    fn load_as(folder: &Path, set: WeightSet, halves: Halves, device: Device) -> Result<Self> {
         Ok(match Index::read(folder)?.kind()? {
             Kind::TextToImage => {
-                let model = TextToImage::load(folder, set, Parts::ALL, device)?;
+                let model = TextToImage::load_as(folder, set, Parts::ALL, halves, device)?;
                 Self::TextToImage(Box::new(model))
             }
             Kind::Unconditional => {

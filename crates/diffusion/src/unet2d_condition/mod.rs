@@ -76,6 +76,24 @@ impl UNet2dCondition {
         Self::build(config, Builder::loaded(weights, device))
     }
 
+    /// As [`Self::from_weights`], held in bf16 where the weights are in half precision: half the memory of f32. It computes in bf16 then
+    /// ([`Self::fresh_bf16`]); of other weights this is [`Self::from_weights`].
+    ///
+    /// # Errors
+    /// As [`Self::from_weights`].
+    pub fn from_halves(
+        config: &UNet2dConditionConfig,
+        weights: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Self> {
+        let half = |t: &Tensor| matches!(t.kind(), Kind::Half | Kind::BFloat16);
+        if weights.is_empty() || !weights.values().all(half) {
+            return Self::from_weights(config, weights, device);
+        }
+        let network = Self::build(config, Builder::loaded(weights, device).in_bf16())?;
+        Ok(network.with_precision(Precision::Bf16))
+    }
+
     /// Names and shapes without memory for the weights, which are all zero ([`Builder::outline`]).
     ///
     /// # Errors

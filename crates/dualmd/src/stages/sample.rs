@@ -124,12 +124,13 @@ impl Generator {
     ) -> Result<Self> {
         let lora_of = |place: usize| loras.get(place);
         let one = |folder: &Path, place: usize| -> Result<Model> {
-            let model = Model::load(folder, set, engine.device)?;
-            let adapted = match lora_of(place) {
-                Some(lora) => model.with_lora(lora)?,
-                None => model,
-            };
-            Ok(adapted.with_precision(engine.precision))
+            Ok(match lora_of(place) {
+                // What is added to the weights is added in f32.
+                Some(lora) => Model::load(folder, set, engine.device)?
+                    .with_lora(lora)?
+                    .with_precision(engine.precision),
+                None => Model::load_to_ask(folder, set, engine.precision, engine.device)?,
+            })
         };
         let models = match folders {
             [only] => Models::One(Box::new(one(only, 0)?)),
@@ -187,7 +188,7 @@ impl Generator {
     /// # Errors
     /// What cannot be opened; a base with another noise schedule, of other images, or that is told a text where the model is not.
     pub fn beyond(self, base: &Path, weight: f64, set: WeightSet, engine: &Engine) -> Result<Self> {
-        let model = Model::load(base, set, engine.device)?.with_precision(engine.precision);
+        let model = Model::load_to_ask(base, set, engine.precision, engine.device)?;
         let (own, other) = (self.first(), &model);
         let name = base.display();
         if own.schedule().config() != other.schedule().config() {

@@ -124,11 +124,6 @@ impl Experiment {
                 "data.labels = true is for models that are told no text, and these are told one: remove it".into(),
             );
         }
-        if self.model.config.contains_key("num_class_embeds") {
-            problems.push(
-                "model.num_class_embeds follows from the images' labels: set data.labels = true in its place".into(),
-            );
-        }
         let recipes = self.models.iter().map(|model| {
             let own = model.recipe(self).ok().flatten();
             (format!("model {}: train", model.name), own)
