@@ -433,7 +433,7 @@ fn labels_and_what_goes_with_them() {
         ),
         (&["model.num_class_embeds=5"], "num_class_embeds"),
     ] {
-        let error = with(sets).unwrap_err().to_string();
+        let error = message(with(sets));
         assert!(error.contains(words), "{error} lacks {words}");
     }
 }
