@@ -165,9 +165,7 @@ impl<'a> Both<'a> {
         let images: Vec<u64> = (first..first + size[0].unsigned_abs()).collect();
         Ok(Self {
             denoiser,
-            condition: Condition {
-                embedding: Tensor::f_cat(&[empty, text], 0)?,
-            },
+            condition: Condition::of_text(Tensor::f_cat(&[empty, text], 0)?),
             images: [images.as_slice(), images.as_slice()].concat(),
         })
     }

@@ -26,6 +26,9 @@ pub struct LoadOptions<'a> {
     /// Column or key that holds the captions; None takes the one of `text`, `caption`, `captions`, `prompt` that is there,
     /// and refuses to choose between several.
     pub caption_column: Option<&'a str>,
+    /// Column or key whose value is the class of a picture; None takes `label` where it is there, and otherwise what the source has in
+    /// its place: the folder a picture lies in, `.cls` in a WebDataset.
+    pub label_column: Option<&'a str>,
     /// Column or key whose value says what belongs together; None takes `group` where it is there.
     pub group_column: Option<&'a str>,
     /// Column or key whose value is the pictures' name in what is written about them; None takes `original` where it is there, as
@@ -67,6 +70,7 @@ impl Default for LoadOptions<'_> {
             channels: None,
             resize: Filter::Bilinear,
             caption_column: None,
+            label_column: None,
             group_column: None,
             id_column: None,
             alpha: Alpha::White,
@@ -100,7 +104,7 @@ impl Default for LoadOptions<'_> {
 ///
 /// Captions are a string or a list of strings (in `metadata.csv`: a cell such as `["a", "b"]`), in the column
 /// `options.caption_column`, or else in the one column of `text`, `caption`, `captions`, `prompt`. A caption is trimmed
-/// and an empty one dropped. In a WebDataset the `.txt` is the column `txt`, and comes before the `.json`.
+/// and an empty one dropped. A label is in the column `options.label_column`, or else in `label`. In a WebDataset the `.txt` is the column `txt`, and comes before the `.json`.
 ///
 /// A folder whose files or folders are called after different parts of a set (`train`, `test`...) is not read as one:
 /// `DATA#train` is one of them and `DATA#test+train` are several, always in sorted order. `DATA#member`,

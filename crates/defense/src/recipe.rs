@@ -115,7 +115,5 @@ pub(crate) fn by_teacher(
 
 /// The condition of these rows of a batch.
 pub(crate) fn rows_of(condition: Option<&Condition>, rows: &Tensor) -> Option<Condition> {
-    condition.map(|c| Condition {
-        embedding: c.embedding.index_select(0, rows),
-    })
+    condition.map(|c| c.select(rows))
 }

@@ -35,9 +35,7 @@ impl Batch {
         Self {
             x_t: rows(&self.x_t),
             t: rows(&self.t),
-            told: self.told.as_ref().map(|c| Condition {
-                embedding: rows(&c.embedding),
-            }),
+            told: self.told.as_ref().map(|c| c.each(&rows)),
             target: rows(&self.target),
         }
     }
@@ -677,7 +675,11 @@ mod tests {
         let mut trainer = trainer(recipe);
         trainer.network = Box::new(UNet2dCondition::fresh(&config, 3, Device::Cpu).unwrap());
         trainer.set.captions = Some(Captions {
-            embeddings: noise::normal(&mut stream(1, "texts", 0), &[3, 4, 8], Device::Cpu),
+            told: Condition::of_text(noise::normal(
+                &mut stream(1, "texts", 0),
+                &[3, 4, 8],
+                Device::Cpu,
+            )),
             of: (0..IMAGES).map(|i| vec![i % 2]).collect(),
             empty: 2,
             any: false,

@@ -23,6 +23,7 @@ use crate::{
     NoiseSchedule, Result, UNet2dCondition,
 };
 use dualmd_torch::device::Precision;
+use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor, no_grad, weights};
 use files::{DIFFUSERS, TRANSFORMERS, create, file_error, write_json};
 use serde_json::json;
@@ -124,6 +125,21 @@ impl TextToImage {
     /// What is missing or does not fit, naming the file; folders of other pipelines; parts asked for that are not there, a
     /// missing autoencoder excepted (a model of pixels).
     pub fn load(folder: &Path, set: WeightSet, parts: Parts, device: Device) -> Result<Self> {
+        Self::load_as(folder, set, parts, Halves::Widened, device)
+    }
+
+    /// As [`Self::load`], for a model that is asked and neither trained nor written. With [`Halves::Kept`] a network whose weights are in
+    /// half precision is held in bf16 and computes in it ([`UNet2dCondition::from_halves`]); the other parts are in f32.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as(
+        folder: &Path,
+        set: WeightSet,
+        parts: Parts,
+        halves: Halves,
+        device: Device,
+    ) -> Result<Self> {
         let index = Index::read(folder)?;
         if index.kind()? == Kind::Unconditional {
             return Err(index.error(
@@ -132,7 +148,7 @@ impl TextToImage {
             ));
         }
         let has = |part: &str| index.part(part).is_some();
-        let unet = load::unet(folder, set, device)?;
+        let unet = load::unet(folder, set, halves, device)?;
         let scheduler_path = folder.join("scheduler").join("scheduler_config.json");
         let scheduler = dualmd_files::read_text(&scheduler_path, LARGEST_SCHEDULER)?;
         let schedule = crate::json::parse(&scheduler)

@@ -7,7 +7,7 @@
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
 //! * [`checkpointing`]: a training pass that keeps little and computes the rest again.
 //! * [`lora`]: low-rank additions to the conditional U-Net, and their files.
-//! * [`vae`]: the autoencoder between images and latents, diffusers' `AutoencoderKL`.
+//! * [`vae`]: the autoencoders between images and latents, diffusers' `AutoencoderKL` and `VQModel`.
 //! * [`clip`]: CLIP's text model and tokenizer.
 //! * [`preset`]: named network configurations.
 //! * [`oracle`]: closed-form denoisers that have memorised everything, or nothing.
@@ -15,6 +15,7 @@
 //! * [`contrast`]: [`Contrasted`], a fine-tuned model and its base, what it learnt made stronger.
 //! * [`sampler`]: DDIM and ancestral sampling.
 //! * [`pipeline`]: folders in the diffusers layout.
+//! * [`labels`]: the classes of a class-conditional network, by name and number.
 //! * [`latent`]: text-to-image folders, guidance and sampling.
 //! * [`model`]: folders of either kind.
 
@@ -38,6 +39,7 @@ mod given;
 pub mod gradients;
 mod index;
 mod json;
+pub mod labels;
 pub mod latent;
 pub mod lora;
 pub mod model;
@@ -62,16 +64,17 @@ pub use given::Given;
 pub use gradients::Gradients;
 pub use index::{network_folder, scheduler_file};
 pub use json::read_json;
+pub use labels::Labels;
 pub use latent::TextToImage;
 pub use latent::files::read_shards;
 pub use lora::{LoraConfig, LoraInit};
 pub use model::{Asked, Foreign, Model};
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
-pub use pipeline::Pipeline;
+pub use pipeline::{Beside, Pipeline};
 pub use schedule::NoiseSchedule;
 pub use unet2d::{UNet2d, UNet2dConfig};
 pub use unet2d_condition::{UNet2dCondition, UNet2dConditionConfig};
-pub use vae::{AutoencoderKl, AutoencoderKlConfig};
+pub use vae::{Autoencoder, AutoencoderKl, AutoencoderKlConfig, VqModel, VqModelConfig};
 
 use dualmd_files::shown;
 

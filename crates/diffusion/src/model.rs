@@ -5,10 +5,11 @@ use crate::latent::files::file_error;
 use crate::pipeline::WeightSet;
 use crate::schedule::flow;
 use crate::{
-    Condition, Denoiser, DiffusionError, GradientQuestion, NoiseSchedule, Pipeline, Result,
+    Condition, Denoiser, DiffusionError, GradientQuestion, Labels, NoiseSchedule, Pipeline, Result,
     TextToImage, latent::Parts,
 };
 use dualmd_torch::device::Precision;
+use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor};
 use std::path::Path;
 
@@ -116,7 +117,7 @@ pub struct Asked<'a> {
 /// A network with what belongs to it.
 #[derive(Debug)]
 pub enum Model {
-    /// A network of images alone.
+    /// A network of images alone or of their latents, perhaps with their classes.
     Unconditional(Box<Pipeline>),
     /// A network that is told a text.
     TextToImage(Box<TextToImage>),
@@ -130,9 +131,31 @@ impl Model {
     /// # Errors
     /// As [`Pipeline::load`] and [`TextToImage::load`].
     pub fn load(folder: &Path, set: WeightSet, device: Device) -> Result<Self> {
+        Self::load_as(folder, set, Halves::Widened, device)
+    }
+
+    /// Opens a folder with all its parts to be asked in `precision`, neither trained nor written: with bf16 the network of a
+    /// text-to-image folder whose weights are in half precision is held as it is, in half the memory of f32.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_to_ask(
+        folder: &Path,
+        set: WeightSet,
+        precision: Precision,
+        device: Device,
+    ) -> Result<Self> {
+        let halves = match precision {
+            Precision::F32 => Halves::Widened,
+            Precision::Bf16 => Halves::Kept,
+        };
+        Ok(Self::load_as(folder, set, halves, device)?.with_precision(precision))
+    }
+
+    fn load_as(folder: &Path, set: WeightSet, halves: Halves, device: Device) -> Result<Self> {
         Ok(match Index::read(folder)?.kind()? {
             Kind::TextToImage => {
-                let model = TextToImage::load(folder, set, Parts::ALL, device)?;
+                let model = TextToImage::load_as(folder, set, Parts::ALL, halves, device)?;
                 Self::TextToImage(Box::new(model))
             }
             Kind::Unconditional => {
@@ -210,7 +233,7 @@ impl Model {
     #[must_use]
     pub fn sample_shape(&self) -> Option<[i64; 3]> {
         match self {
-            Self::Unconditional(p) => p.image_shape(),
+            Self::Unconditional(p) => p.sample_shape(),
             Self::TextToImage(t) => t.sample_shape(),
             Self::Foreign(f) => Some(f.sample_shape()),
         }
@@ -288,6 +311,30 @@ impl Model {
         }
     }
 
+    /// Its classes, of a model that is told one.
+    #[must_use]
+    pub fn labels(&self) -> Option<&Labels> {
+        match self {
+            Self::Unconditional(p) => p.labels.as_ref(),
+            Self::TextToImage(_) | Self::Foreign(_) => None,
+        }
+    }
+
+    /// What the model is told for each of `words`: the embedding of a text, or, of a class-conditional model, the class of that name
+    /// or number. An empty text tells nothing.
+    ///
+    /// # Errors
+    /// As [`Self::text_embeddings`]; a text that names none of the classes.
+    pub fn told(&self, words: &[&str]) -> Result<Condition> {
+        if let Self::Unconditional(p) = self
+            && let Some(labels) = &p.labels
+        {
+            let device = p.unet.device();
+            return Ok(labels.told(words)?.each(|t| t.to_device(device)));
+        }
+        Ok(Condition::of_text(self.text_embeddings(words)?))
+    }
+
     /// Embeddings of texts, [K, tokens, width], for a [`Condition`].
     ///
     /// # Errors
@@ -325,7 +372,7 @@ impl Model {
     #[must_use]
     pub fn is_latent(&self) -> bool {
         match self {
-            Self::Unconditional(_) => false,
+            Self::Unconditional(p) => p.autoencoder.is_some(),
             Self::TextToImage(t) => t.is_latent(),
             Self::Foreign(f) => f.is_latent(),
         }
@@ -338,7 +385,11 @@ impl Model {
     pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
         match self {
             Self::Foreign(f) if f.is_latent() => f.encode(images),
-            Self::Unconditional(_) | Self::Foreign(_) => Ok(images.shallow_clone()),
+            Self::Foreign(_) => Ok(images.shallow_clone()),
+            Self::Unconditional(p) => match &p.autoencoder {
+                Some(autoencoder) => autoencoder.latents(images),
+                None => Ok(images.shallow_clone()),
+            },
             Self::TextToImage(t) => t.encode_images(images, None),
         }
     }
@@ -350,7 +401,11 @@ impl Model {
     pub fn decode(&self, made: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::Foreign(f) if f.is_latent() => f.decode(made)?,
-            Self::Unconditional(_) | Self::Foreign(_) => made.shallow_clone(),
+            Self::Foreign(_) => made.shallow_clone(),
+            Self::Unconditional(p) => match &p.autoencoder {
+                Some(autoencoder) => autoencoder.images(made)?,
+                None => made.shallow_clone(),
+            },
             Self::TextToImage(t) => t.decode_latents(made)?,
         }
         .clamp(-1.0, 1.0))
@@ -422,6 +477,8 @@ mod tests {
         let model = Model::Unconditional(Box::new(Pipeline {
             unet,
             schedule: NoiseSchedule::default(),
+            labels: None,
+            autoencoder: None,
         }));
         let x = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let t = Tensor::from_slice(&[500i64]);

@@ -126,7 +126,7 @@ impl Builder {
         }
     }
 
-    /// Parameters are handed out in bf16: each is made in f32 and rounded at once, so that there is never more than one of
+    /// Parameters are handed out in bf16: each is made in f32, or taken from the file as it is, and rounded at once, so that there is never more than one of
     /// them in f32.
     #[must_use]
     pub fn in_bf16(mut self) -> Self {
@@ -211,7 +211,7 @@ impl Builder {
                         found.size()
                     )));
                 }
-                found.to_kind(Kind::Float)
+                found
             }
         };
         let tensor = tensor.to_kind(self.kind).to_device(self.device);

@@ -14,7 +14,7 @@ use dualmd_data::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::schedule::SchedulerConfig;
-use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
+use dualmd_diffusion::{Beside, Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
 use dualmd_files::{Building, shown};
 use dualmd_torch::{Device, weights};
 use std::path::{Path, PathBuf};
@@ -190,7 +190,7 @@ pub fn import_unet(files: &UnetFiles, out: &Path) -> Result<usize> {
     let tensors = weights::read_safetensors(&files.weights)?;
     let unet = UNet2d::from_weights(&config, tensors, Device::Cpu)
         .with_context(|| format!("{} does not fit the config", files.weights.display()))?;
-    save(out, &unet, &schedule)?;
+    save(out, &unet, &schedule, Beside::default())?;
     Ok(unet.parameters().count())
 }
 
@@ -252,20 +252,27 @@ pub fn export_images(
 /// A folder that is no model.
 pub fn export_copy(model: &Path, set: WeightSet, out: &Path) -> Result<()> {
     match Model::load(model, set, Device::Cpu)? {
-        Model::Unconditional(p) => save(out, &p.unet, &p.schedule),
+        Model::Unconditional(p) => save(out, &p.unet, &p.schedule, p.beside()),
         Model::TextToImage(t) => whole(out, |out| Ok(t.save(out, None, None)?)),
         Model::Foreign(_) => bail!("a model that is asked elsewhere has no folder"),
     }
 }
 
-fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule) -> Result<()> {
+fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, beside: Beside<'_>) -> Result<()> {
     let named: Vec<_> = unet
         .parameters()
         .named()
         .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
         .collect();
     whole(out, |out| {
-        Ok(Pipeline::save(out, unet.config(), schedule, &named, None)?)
+        Ok(Pipeline::save(
+            out,
+            unet.config(),
+            schedule,
+            beside,
+            &named,
+            None,
+        )?)
     })
 }
 

@@ -207,6 +207,12 @@ fn prepare_shadows(
             "LiRA's statistic here is the loss of models that are told no text; text-to-image models cannot be repeated yet"
         );
     }
+    if experiment.data.labels {
+        bail_usage!(
+            "LiRA's statistic here is the loss of models that are told nothing; class-conditional models cannot be repeated yet: set \
+             data.labels = false"
+        );
+    }
     let data = &experiment.data;
     let wanted = options.pool.unwrap_or(2 * data.members);
     let (set, _) = prepare::read(data)?;

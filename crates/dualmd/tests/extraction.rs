@@ -405,7 +405,7 @@ impl Denoiser for Told {
         t: &Tensor,
         condition: Option<&Condition>,
     ) -> dualmd_diffusion::Result<Tensor> {
-        let told = &condition.unwrap().embedding;
+        let told = condition.unwrap().texts()?;
         let one = |i: i64| {
             let number = told.double_value(&[i, 0, 0]);
             let known = (number >= 0.0).then(|| self.known.get(number as usize));

@@ -31,6 +31,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("../presets/fashion-flow.toml"),
     },
     Preset {
+        name: "fashion-labels",
+        about: "the demo with class-conditional networks: each is told which of ten kinds of clothes an image shows",
+        text: include_str!("../presets/fashion-labels.toml"),
+    },
+    Preset {
         name: "fashion-32",
         about: "400 photographs at 32 px: an hour or two on two cores",
         text: include_str!("../presets/fashion-32.toml"),

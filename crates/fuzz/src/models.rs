@@ -9,8 +9,8 @@ use dualmd_diffusion::latent::Parts;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::unet2d::ImageSize;
 use dualmd_diffusion::{
-    ClipTokenizer, Denoiser, LoraConfig, Model, NoiseSchedule, Pipeline, TextToImage, UNet2d,
-    UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
+    Beside, ClipTokenizer, Denoiser, LoraConfig, Model, NoiseSchedule, Pipeline, TextToImage,
+    UNet2d, UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
 };
 use dualmd_encoders::{ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer};
 use dualmd_experiment::experiment::Experiment;
@@ -149,6 +149,7 @@ pub fn pipeline_folder() -> &'static Files {
                 folder,
                 &small(),
                 &NoiseSchedule::default(),
+                Beside::default(),
                 tensors,
                 None,
             ));
@@ -191,7 +192,8 @@ fn ask(model: &Model) {
         let x = Tensor::zeros([1, channels, height, width], (Kind::Float, Device::Cpu));
         let t = Tensor::from_slice(&[t]);
         if let Model::Unconditional(pipeline) = model {
-            said(pipeline.predict_noise(&x, &t, None));
+            let told = model.labels().and_then(|_| said(model.told(&["0"])));
+            said(pipeline.predict_noise(&x, &t, told.as_ref()));
         }
     }
 }

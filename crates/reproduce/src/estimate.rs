@@ -187,18 +187,23 @@ fn attacking(plan: &Plan, attack: &AttackSpec, captions: f64, draw: &Drawings) -
 /// A network that cannot be built or opened; what the device refuses.
 pub fn measure(experiment: &Experiment, shape: [usize; 3], session: &Session) -> Result<Speed> {
     let engine = session.engine.to_train(experiment.train.dtype)?;
-    let (network, condition, input): (Box<dyn Network>, Option<Tensor>, [i64; 3]) = if experiment
+    let (network, condition, input): (Box<dyn Network>, Option<Condition>, [i64; 3]) = if experiment
         .is_text()
     {
         let origin = text::origin(experiment, shape, engine.device)?;
         let told = no_grad(|| origin.text_embeddings(&["a picture"]))?;
         let seen = origin.sample_shape().unwrap_or(shape.map(|d| d as i64));
         let network = origin.unet.with_precision(engine.precision);
+        let told = Condition::of_text(told);
         (Box::new(network), Some(told), seen)
     } else {
-        let config = prepare::network(experiment, shape)?;
+        // How many classes there are changes no time worth naming.
+        let labels = experiment.data.labels;
+        let config = prepare::network(experiment, shape, labels.then_some(1))?;
         let network = UNet2d::fresh(&config, 0, engine.device)?.with_precision(engine.precision);
-        (Box::new(network), None, shape.map(|d| d as i64))
+        let first = Tensor::from_slice(&[0i64]).to_device(engine.device);
+        let told = labels.then(|| Condition::of_labels(first));
+        (Box::new(network), told, shape.map(|d| d as i64))
     };
     let cuda = engine.device.is_cuda();
     let whole = experiment
@@ -215,9 +220,7 @@ pub fn measure(experiment: &Experiment, shape: [usize; 3], session: &Session) ->
     let x = Tensor::f_randn(&size[..], (Kind::Float, engine.device))?;
     let t = Tensor::f_full(&[batch as i64][..], 500_i64, (Kind::Int64, engine.device))?;
     let told = match condition {
-        Some(embedding) => Some(Condition {
-            embedding: embedding.f_repeat(&[batch as i64, 1, 1][..])?,
-        }),
+        Some(one) => Some(one.expand(batch as i64)?),
         None => None,
     };
     let call = timed(cuda, || {

@@ -286,6 +286,7 @@ fn outline(planned: &Planned) -> Result<Plan> {
         split_hash: String::new(),
         network: NetworkFacts {
             text: e.is_text(),
+            labels: None,
             base: None,
             preset: e.model.preset.clone(),
             parameters: 0,

@@ -78,7 +78,7 @@ pub struct ExtractArgs {
     #[arg(help_heading = "Generated images", long, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: Option<usize>,
 
-    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none
+    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none. Class-conditional models draw without
     #[arg(
         help_heading = "Generated images",
         long,
@@ -144,6 +144,7 @@ impl ExtractArgs {
             group_column: self.read.group_column.clone(),
             id_column: self.read.id_column.clone(),
             caption_column: self.read.caption_column.clone(),
+            label_column: self.read.label_column.clone(),
             alpha: self.read.alpha.into(),
             images: self.images,
             per_prompt: self.per_prompt,

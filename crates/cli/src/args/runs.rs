@@ -359,19 +359,21 @@ pub struct SampleArgs {
     #[arg(long, value_name = "X_T.npy")]
     pub noise: Option<PathBuf>,
 
-    /// The prompt of a text-to-image model
+    /// The prompt of a text-to-image model, or the class of a class-conditional one: its name or number
+    ///
+    /// Without it a class-conditional model draws its classes in turn.
     #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
     pub prompt: Option<String>,
 
-    /// A file of prompts, one a line
+    /// A file of prompts or classes, one a line
     ///
     /// Image i is generated for line i; after the last line the first comes again.
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
 
-    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none
-    #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
-    pub guidance: f64,
+    /// Guidance scale of a conditional model (classifier-free guidance); 1 is none (default: 7.5 for text to image, 1 for classes)
+    #[arg(long, value_name = "SCALE")]
+    pub guidance: Option<f64>,
 
     /// What is done about remembered prompts.
     #[command(flatten)]
@@ -444,6 +446,10 @@ pub struct ReadArgs {
     /// Column of the captions, where a set has several that may be
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
+
+    /// Column of the labels that a class-conditional model is told (default: label, or the folder of an image)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
 
     /// What becomes of transparency: as in the training
     #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
@@ -641,6 +647,7 @@ impl ScoreArgs {
             group_column: self.read.group_column.clone(),
             id_column: self.read.id_column.clone(),
             caption_column: self.read.caption_column.clone(),
+            label_column: self.read.label_column.clone(),
             alpha: self.read.alpha.into(),
             reference: self.reference.clone(),
             shadow,

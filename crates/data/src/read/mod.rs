@@ -128,6 +128,7 @@ impl<'a> Collector<'a> {
     pub fn check_columns(&self, source: &str) -> Result<()> {
         let wishes = [
             ("caption_column", self.options.caption_column),
+            ("label_column", self.options.label_column),
             ("group_column", self.options.group_column),
             ("id_column", self.options.id_column),
         ];

@@ -12,7 +12,7 @@ use crate::stages::attack::weight_set;
 use crate::stages::pictures::{self, as_seen, tensor_of_all};
 use crate::stages::sample::Generator;
 use crate::stages::score::Label;
-use crate::stages::text::captions_of;
+use crate::stages::text::Told;
 use crate::stages::utility;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{
@@ -57,7 +57,7 @@ pub struct Sides {
     pub alike: usize,
     /// [N, C, H, W] in [-1, 1].
     pub x: Tensor,
-    /// Of every sample, for a text-to-image model.
+    /// What a model is told of every sample: its captions, or its class.
     captions: Option<Vec<Vec<String>>>,
 }
 
@@ -126,11 +126,12 @@ impl Case {
             group_column: args.group_column.as_deref(),
             id_column: args.id_column.as_deref(),
             caption_column: args.caption_column.as_deref(),
+            label_column: args.label_column.as_deref(),
             alpha: args.alpha,
             ..as_seen(shape)
         };
-        let text = generator.first().is_told();
-        let images = Sides::open(&args.members, &args.nonmembers, &options, text, reporter)?;
+        let told = Told::by(generator.first());
+        let images = Sides::open(&args.members, &args.nonmembers, &options, told, reporter)?;
         let shadow = match &args.shadow {
             Some(given) => {
                 let shadow = open(&given.models)?;
@@ -151,7 +152,7 @@ impl Case {
                     ..options
                 };
                 let (members, nonmembers) = (&given.members, &given.nonmembers);
-                let sides = Sides::open(members, nonmembers, &options, text, reporter)
+                let sides = Sides::open(members, nonmembers, &options, told, reporter)
                     .context("the shadow model's images")?;
                 if let Some(said) = sides.unlike() {
                     session.warn(&format!("warning: the shadow model's images: {said}"));
@@ -181,7 +182,7 @@ impl Case {
 
     /// What images that captions draw, and those of `nn-features`, are compared by: pixels where `--features` gives nothing.
     pub fn comparing(&self, attacks: &[AttackSpec]) -> Result<Option<Box<dyn Extractor>>> {
-        if self.images.captions.is_none()
+        if !self.generator.first().is_told()
             && !attacks
                 .iter()
                 .any(|a| a.base() == BaseAttack::NearestFeatures)
@@ -209,15 +210,15 @@ fn kind(models: usize) -> &'static str {
 }
 
 impl Sides {
-    /// Reads both, `text`: with their captions.
+    /// Reads both, with what a model is `told` of them.
     ///
     /// # Errors
-    /// What cannot be read; images of different sizes, or the same one on both sides.
+    /// What cannot be read; images of different sizes, or the same one on both sides; one without a caption or class that is told.
     pub(crate) fn open(
         members: &str,
         nonmembers: &str,
         options: &LoadOptions<'_>,
-        text: bool,
+        told: Told,
         reporter: &dyn Reporter,
     ) -> Result<Self> {
         let (members, nonmembers) = (
@@ -237,11 +238,11 @@ impl Sides {
             [&members, &nonmembers]
                 .into_iter()
                 .flat_map(|set| set.records.iter().map(move |r| (set, r)))
-                .map(|(set, record)| Ok(captions_of(set, record)?.to_vec()))
+                .map(|(set, record)| told.words(set, record))
                 .collect::<Result<Vec<_>>>()
         };
         Ok(Self {
-            captions: text.then(captions).transpose()?,
+            captions: (told != Told::Nothing).then(captions).transpose()?,
             labels,
             alike,
             x: Tensor::cat(&[tensor_of_all(&members), tensor_of_all(&nonmembers)], 0),
@@ -250,7 +251,7 @@ impl Sides {
         })
     }
 
-    /// The captions of every sample.
+    /// The captions of every sample, or its class; `None` where a model is told neither.
     pub fn texts(&self) -> Option<Vec<&[String]>> {
         let captions = self.captions.as_ref()?;
         Some(captions.iter().map(Vec::as_slice).collect())
@@ -419,6 +420,12 @@ fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str)
             folder.display(),
             b.sample_shape(),
             a.sample_shape()
+        );
+    }
+    if a.labels() != b.labels() {
+        bail_usage!(
+            "{} is told other classes than the model, or one of them is told none: their answers are not comparable",
+            folder.display()
         );
     }
     if target.fingerprint() == other.fingerprint() {

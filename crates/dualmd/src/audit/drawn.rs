@@ -16,7 +16,8 @@ use dualmd_torch::Tensor;
 use dualmd_torch::weights::read_npy;
 use std::path::Path;
 
-/// Images for the first captions of `images`, or, of a model without text, as many as an audit draws; `parts` as in [`Draw::images`].
+/// Images for the first captions of `images`, or, of a model without text, as many as an audit draws; of a class-conditional one they are
+/// of the images' classes in turn, without guidance. `parts` as in [`Draw::images`].
 ///
 /// # Errors
 /// A stop that was asked for; what the model refuses.
@@ -32,7 +33,8 @@ pub fn generate(
     let draw = Draw {
         generator,
         name: "sample",
-        captions: texts.as_deref(),
+        words: texts.as_deref(),
+        label_guidance: 1.0,
         shape: images.members.shape(),
         drawing: args.draw.drawing(),
         batch: args.batch,
@@ -101,7 +103,7 @@ pub fn drawn(
         remove(&folder.join(of_others))?;
     }
     write_samples(folder, &generated, true)?;
-    if let Some(captions) = &texts {
+    if let Some(captions) = texts.as_ref().filter(|_| generator.first().is_told()) {
         let each = images.labels.iter().zip(captions);
         let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
         write_prompts(folder, asked, d.per_prompt)?;

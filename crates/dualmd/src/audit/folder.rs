@@ -76,7 +76,7 @@ fn write_utility(
         .chain(likened.iter().map(|(network, _)| network.as_ref()))
         .map(probe)
         .collect::<Result<_>>()?;
-    let per_prompt = case.images.texts().map(|_| per_prompt);
+    let per_prompt = case.generator.first().is_told().then_some(per_prompt);
     let alone = alone_of(case.images.members.len(), &case.images.labels);
     let of = (
         MEASURES,

@@ -41,6 +41,8 @@ pub struct ScoreOptions {
     pub id_column: Option<String>,
     /// Column of the captions, where a set has several that may be.
     pub caption_column: Option<String>,
+    /// Column of the labels, which a class-conditional model is told; `label`, or the folder of an image, unless named.
+    pub label_column: Option<String>,
     /// What becomes of transparency: as in the training.
     pub alpha: Alpha,
     /// A model like this one, trained on other images: for the attack `reference`.
@@ -81,6 +83,7 @@ impl ScoreOptions {
             group_column: None,
             id_column: None,
             caption_column: None,
+            label_column: None,
             alpha: Alpha::White,
             reference: None,
             shadow: None,

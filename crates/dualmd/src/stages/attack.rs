@@ -4,7 +4,8 @@ use super::prepare::Images;
 use super::sample::{Generator, drawing_of, read_samples};
 use super::score::{self, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
-use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility};
+use super::text::Told;
+use super::{RunFolder, blind, create_folder, files_in, remove, sets, utility};
 use crate::choices::Weights;
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::reporter::duration;
@@ -34,9 +35,10 @@ pub fn all(
     session: &Session,
 ) -> Result<bool> {
     create_folder(&run.0.join("scores"))?;
-    let attacked = Attacked::of(images, plan.model.text)?;
+    let told = Told::in_run(plan);
+    let attacked = Attacked::of(images, told)?;
     let of_shadow = shadow
-        .map(|shadow| Attacked::of(&shadow.images, plan.model.text))
+        .map(|shadow| Attacked::of(&shadow.images, told))
         .transpose()?;
     let named = |a: &AttackSpec| a.base() == BaseAttack::NearestFeatures;
     let features = plan.models.iter().any(|t| t.attacks.iter().any(named));
@@ -97,13 +99,13 @@ struct Attacked<'a> {
     /// [N, C, H, W] in [-1, 1].
     x: Tensor,
     labels: Vec<Label>,
-    /// For a text-to-image model.
-    captions: Option<Vec<&'a [String]>>,
+    /// What a conditional model is told of each: its captions, or its class.
+    words: Option<Vec<Vec<String>>>,
 }
 
 impl<'a> Attacked<'a> {
-    /// Of a run; `text`: its models are told a text.
-    fn of(images: &'a Images, text: bool) -> Result<Self> {
+    /// Of a run whose models are `told` this.
+    fn of(images: &'a Images, told: Told) -> Result<Self> {
         let s = &images.selected;
         let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
         let records: Vec<&Record> = positions.iter().map(|&i| &images.set.records[i]).collect();
@@ -130,13 +132,20 @@ impl<'a> Attacked<'a> {
                 member: place < s.members.len(),
             })
             .collect();
-        let captions = || records.iter().map(|r| text::captions_of(&images.set, r));
+        let words = || records.iter().map(|r| told.words(&images.set, r));
+        let conditional = told != Told::Nothing;
         Ok(Self {
             x: images.tensor(&positions, Device::Cpu),
-            captions: text.then(|| captions().collect()).transpose()?,
+            words: conditional.then(|| words().collect()).transpose()?,
             labels,
             records,
         })
+    }
+
+    /// The words of every sample.
+    fn words(&self) -> Option<Vec<&[String]>> {
+        let words = self.words.as_ref()?;
+        Some(words.iter().map(Vec::as_slice).collect())
     }
 }
 
@@ -174,6 +183,7 @@ fn attack_one(
                 attacked,
                 labels,
                 generated.transpose()?,
+                attacked.words(),
             ))
         }
         _ => None,
@@ -183,6 +193,7 @@ fn attack_one(
         run.scores(&target.name, "json"),
     );
     let parts = parts::beside(&csv);
+    let words = attacked.words();
     let subject = Subject {
         name: &target.name,
         defense: target.defense.clone(),
@@ -191,15 +202,17 @@ fn attack_one(
         reference: reference.as_ref(),
         shadow: shadow
             .as_ref()
-            .map(|(generator, attacked, labels, generated)| score::Shadow {
-                generator,
-                x: &attacked.x,
-                labels,
-                captions: attacked.captions.as_deref(),
-                generated: generated.as_ref(),
-            }),
+            .map(
+                |(generator, attacked, labels, generated, words)| score::Shadow {
+                    generator,
+                    x: &attacked.x,
+                    labels,
+                    captions: words.as_deref(),
+                    generated: generated.as_ref(),
+                },
+            ),
         generated: generated.as_ref(),
-        captions: attacked.captions.as_deref(),
+        captions: words.as_deref(),
         extractor,
         drawing: drawing_of(plan),
         known: plan.audit.known_fraction,

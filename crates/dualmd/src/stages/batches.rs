@@ -9,7 +9,7 @@ use crate::reporter::ProgressEvent;
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::{Batches, Parts, Share};
-use dualmd_diffusion::{Condition, DiffusionError};
+use dualmd_diffusion::DiffusionError;
 use dualmd_torch::{Device, Kind, Tensor};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -146,13 +146,7 @@ impl InBatches<'_> {
 
     fn batch(&self, start: i64, prompts: Option<&Prompts>) -> Result<Tensor> {
         let length = self.length(start);
-        let prompts = prompts.map(|all| Prompts {
-            condition: Condition {
-                embedding: all.condition.embedding.narrow(0, start, length),
-            },
-            nothing: all.nothing.shallow_clone(),
-            guidance: all.guidance,
-        });
+        let prompts = prompts.map(|all| all.part(start, length));
         let numbers: Vec<u64> = (start..start + length).map(i64::unsigned_abs).collect();
         let noise = self.noise.narrow(0, start, length);
         let prompts = prompts.as_ref();

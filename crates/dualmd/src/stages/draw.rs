@@ -4,7 +4,7 @@ use super::batches::InBatches;
 use super::sample::{Generator, Prompts, Sampling, decoded};
 use super::score::Drawing;
 use super::score::parts::Folder;
-use super::text::Encoded;
+use super::text::{Encoded, Told, in_turn};
 use crate::reporter::ProgressEvent;
 use crate::room;
 use crate::session::Session;
@@ -20,8 +20,11 @@ pub(crate) struct Draw<'a> {
     pub(crate) generator: &'a Generator,
     /// For progress.
     pub(crate) name: &'a str,
-    /// Of every sample; a model that is told a text draws for the first of each.
-    pub(crate) captions: Option<&'a [&'a [String]]>,
+    /// What is told of every sample: its captions, for the first of which a text-to-image model draws, or its class, which a class-conditional
+    /// model takes in turn.
+    pub(crate) words: Option<&'a [&'a [String]]>,
+    /// Guidance scale of a class-conditional model; 1 is none.
+    pub(crate) label_guidance: f64,
     /// [C, H, W] of the images, for a network that does not say what it sees.
     pub(crate) shape: [usize; 3],
     /// How many, and how.
@@ -40,7 +43,7 @@ impl Draw<'_> {
     /// More than the machine holds; what the model refuses; a stop that was asked for.
     pub(crate) fn images(&self, session: &Session, parts: Option<&Folder>) -> Result<Tensor> {
         let (model, device) = (self.generator.first(), session.engine.device);
-        let captions = self.captions.filter(|_| model.is_told());
+        let captions = self.words.filter(|_| Told::by(model) == Told::Captions);
         let n = captions.map_or(self.drawing.n, |all| all.len() * self.drawing.per_prompt);
         let shape = model
             .sample_shape()
@@ -63,7 +66,7 @@ impl Draw<'_> {
             batch: self.batch,
             seed: self.seed,
         };
-        let prompts = || self.prompts(captions);
+        let prompts = || self.prompts(n);
         let images = match parts {
             Some(parts) => {
                 let in_batches = InBatches {
@@ -82,17 +85,23 @@ impl Draw<'_> {
         Ok(images.f_to_device(Device::Cpu)?)
     }
 
-    /// What the model is told, for each image.
-    fn prompts(&self, captions: Option<&[&[String]]>) -> Result<Option<Prompts>> {
-        let Some(captions) = captions else {
-            return Ok(None);
-        };
-        let encoded = Encoded::of(self.generator.first(), captions)?;
-        Ok(Some(Prompts {
-            condition: encoded.main(self.drawing.per_prompt),
-            nothing: encoded.nothing(),
-            guidance: self.drawing.guidance,
-        }))
+    /// What the model is told, for each of `n` images.
+    fn prompts(&self, n: usize) -> Result<Option<Prompts>> {
+        let model = self.generator.first();
+        match (Told::by(model), self.words) {
+            (Told::Captions, Some(captions)) => {
+                let encoded = Encoded::of(model, captions)?;
+                Ok(Some(Prompts {
+                    condition: encoded.main(self.drawing.per_prompt),
+                    nothing: encoded.nothing(),
+                    guidance: self.drawing.guidance,
+                }))
+            }
+            (Told::Class, Some(classes)) => {
+                Ok(Some(in_turn(model, classes, n, self.label_guidance)?))
+            }
+            _ => Ok(None),
+        }
     }
 
     /// Images of a model elsewhere that draws by itself, as its users get them.

@@ -17,7 +17,7 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Denoiser, Model, TextToImage};
+use dualmd_diffusion::{Denoiser, Labels, Model, TextToImage};
 use dualmd_files::limit;
 use dualmd_record::training::Guarantee;
 use dualmd_torch::Tensor;
@@ -25,6 +25,16 @@ use dualmd_torch::device::Precision;
 use rand::TryRngCore;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// What a training begins with that says what its network is told.
+pub enum Beginning<'a> {
+    /// Nothing: its network is told nothing.
+    Untold,
+    /// The classes of a network that is told one.
+    Class(&'a Labels),
+    /// A text-to-image model.
+    Text(&'a TextToImage),
+}
 
 /// Images, targets and additions of one training.
 pub struct Lesson {
@@ -37,7 +47,7 @@ pub struct Lesson {
 }
 
 impl Lesson {
-    /// The lesson of `job`; `text`: the model it begins with, if it is told a text.
+    /// The lesson of `job`, which begins with `from`.
     ///
     /// # Errors
     /// A teacher that is not trained yet, too few images, settings that contradict each other.
@@ -47,7 +57,7 @@ impl Lesson {
         images: &Images,
         job: &Job,
         options: &TrainOptions,
-        text: Option<&TextToImage>,
+        from: Beginning<'_>,
         engine: &Engine,
     ) -> Result<Self> {
         let s = &images.selected;
@@ -92,8 +102,12 @@ impl Lesson {
             heldout,
             ..TrainingSet::default()
         };
-        if let Some(model) = text {
-            let t = train_of(plan, job);
+        let t = train_of(plan, job);
+        if let Beginning::Class(labels) = from {
+            let (dropout, device) = (t.label_dropout, engine.device);
+            set.captions = Some(text::classes(labels, images, &order, dropout, device)?);
+        }
+        if let Beginning::Text(model) = from {
             let any = t.captions == choices::CaptionChoice::Any;
             let kept = text::Encodings::of(run);
             let captions = text::captions(&kept, model, images, &order, any, t.caption_dropout)?;

@@ -16,7 +16,7 @@ use dualmd_attack::memorisation::{
     Generation, Mitigation, guided_trajectory, per_prompt, t_errors,
 };
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Condition, DiffusionError, TextToImage};
+use dualmd_diffusion::{DiffusionError, TextToImage};
 use dualmd_encoders::ClipModel;
 use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Kind, Tensor, unit_rows};
@@ -207,9 +207,7 @@ impl Measure<'_> {
             let here = at_once.min(prompts.len() - start);
             let part = |x: &Tensor| x.narrow(0, (start * k) as i64, (here * k) as i64);
             let told = Prompts {
-                condition: Condition {
-                    embedding: part(&condition.embedding),
-                },
+                condition: condition.each(part),
                 nothing: encoded.nothing(),
                 guidance: self.guidance,
             };
@@ -268,14 +266,14 @@ impl Measure<'_> {
         let schedule = &model.schedule;
         let times = schedule.sampling_timesteps(self.steps)?;
         let denoiser = self.generator.denoiser(self.order, times, self.seed);
-        let text = &told.condition.embedding;
+        let (text, empty) = (told.condition.texts()?, told.nothing.texts()?);
         let trajectory = guided_trajectory(
             denoiser.as_ref(),
             schedule,
             &Generation {
                 noise,
                 text,
-                empty: &told.nothing,
+                empty,
                 guidance: self.guidance,
                 steps: self.steps,
                 clip: self.generator.first().clip(),
@@ -287,7 +285,7 @@ impl Measure<'_> {
             schedule,
             &trajectory.end,
             text,
-            &told.nothing,
+            empty,
             self.batch,
             self.secmi,
         )?;

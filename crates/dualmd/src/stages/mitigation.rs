@@ -54,7 +54,8 @@ pub fn remedy(
     for (image, &prompt) in of.iter().enumerate() {
         images.entry(prompt).or_default().push(image);
     }
-    let embeddings = &prompts.condition.embedding;
+    let embeddings = prompts.condition.texts()?;
+    let nothing = prompts.nothing.texts()?;
     let mut changed: Vec<Tensor> = (0..of.len() as i64)
         .map(|image| embeddings.narrow(0, image, 1))
         .collect();
@@ -72,21 +73,12 @@ pub fn remedy(
             target: options.target * share,
             ..*options
         };
-        let found = mitigate(
-            denoiser.as_ref(),
-            &noise,
-            first,
-            &text,
-            &prompts.nothing,
-            &options,
-        )?;
+        let found = mitigate(denoiser.as_ref(), &noise, first, &text, nothing, &options)?;
         for &image in group {
             changed[image] = found.embedding.shallow_clone();
         }
         all.push(found);
     }
-    prompts.condition = Condition {
-        embedding: Tensor::f_cat(&changed, 0)?,
-    };
+    prompts.condition = Condition::of_text(Tensor::f_cat(&changed, 0)?);
     Ok(all)
 }

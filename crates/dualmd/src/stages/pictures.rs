@@ -121,7 +121,7 @@ pub fn sheet(
     device: Device,
     path: &Path,
 ) -> Result<()> {
-    let n = told.map_or(16, |c| c.embedding.size()[0] as usize);
+    let n = told.map_or(16, |c| usize::try_from(c.len()).unwrap_or(0));
     let noise = initial_noise(seed, n, shape, device);
     let options = SampleOptions {
         sampler: Sampler::Ddim,

@@ -1,5 +1,6 @@
 //! Images, split and plan.
 
+use super::text::Told;
 use super::{RunFolder, pictures, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
@@ -115,7 +116,8 @@ pub fn outside_for(kind: &JobKind, members: usize) -> usize {
 const FEWEST_WATCHED: usize = 32;
 const MOST_WATCHED: usize = 256;
 
-/// Reads the source and drops exact duplicates. What reading it was like is in the set's notes, and becomes part of the plan.
+/// Reads the source and drops exact duplicates. What reading it was like is in the set's notes, and becomes part of the plan. With
+/// `data.labels` the one caption of each picture is its class.
 pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
     let options = LoadOptions {
         image_size: Some(data.image_size),
@@ -125,10 +127,20 @@ pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
         group_column: data.group_column.as_deref(),
         id_column: data.id_column.as_deref(),
         caption_column: data.caption_column.as_deref(),
+        label_column: data.label_column.as_deref(),
         ..LoadOptions::default()
     };
     let mut set = load(&data.source, &options)?;
     let report = dedupe(&mut set);
+    if data.labels {
+        // What a class-conditional network is told stands where the words of every other are: it is kept, hashed and shown with them.
+        let words: Vec<Vec<String>> = (set.records.iter())
+            .map(|record| Told::Class.words(&set, record))
+            .collect::<Result<_>>()?;
+        for (record, words) in set.records.iter_mut().zip(words) {
+            record.captions = words;
+        }
+    }
     Ok((set, report))
 }
 
@@ -337,6 +349,10 @@ fn network_facts(
     pretraining: Option<&Images>,
 ) -> Result<NetworkFacts> {
     let model = &experiment.model;
+    let labels = match experiment.data.labels {
+        true => Some(text::classes_of(set)?),
+        false => None,
+    };
     let (parameters, config, base) = if experiment.is_text() {
         for &i in selected.members.iter().chain(&selected.nonmembers) {
             text::captions_of(set, &set.records[i])?;
@@ -353,7 +369,7 @@ fn network_facts(
             base.transpose()?,
         )
     } else {
-        let config = network(experiment, set.shape())?;
+        let config = network(experiment, set.shape(), labels.as_ref().map(Vec::len))?;
         let network = UNet2d::fresh(&config, 0, Device::Cpu)?;
         (
             network.parameters().count(),
@@ -365,16 +381,22 @@ fn network_facts(
         preset: model.base.clone().unwrap_or_else(|| model.preset.clone()),
         parameters: parameters as u64,
         text: experiment.is_text(),
+        labels,
         base,
         config,
     })
 }
 
-/// The preset with the experiment's overrides, for pictures of [C, H, W].
+/// The preset with the experiment's overrides, for pictures of [C, H, W]; `classes`: how many there are, of a network that is told
+/// one. Where labels are left out at times, it has one embedding more, for no label.
 ///
 /// # Errors
-/// An override that makes no network.
-pub fn network(experiment: &Experiment, [channels, height, _]: [usize; 3]) -> Result<UNet2dConfig> {
+/// An override that makes no network, or none that is trained here.
+pub fn network(
+    experiment: &Experiment,
+    [channels, height, _]: [usize; 3],
+    classes: Option<usize>,
+) -> Result<UNet2dConfig> {
     let base = preset::preset(&experiment.model.preset, channels as i64, height as i64)?;
     let overrides = experiment.model.overrides()?;
     let mut value = serde_json::to_value(&base)?;
@@ -382,7 +404,18 @@ pub fn network(experiment: &Experiment, [channels, height, _]: [usize; 3]) -> Re
         bail!("a network configuration is a table")
     };
     keys.extend(overrides);
-    UNet2dConfig::read(&value).context("[model]")
+    if let Some(classes) = classes {
+        let none = usize::from(experiment.drops_labels());
+        keys.insert("num_class_embeds".into(), (classes + none).into());
+    }
+    let config = UNet2dConfig::read(&value).context("[model]")?;
+    if config.predicts_variance() {
+        bail!(
+            "[model] out_channels = {}: networks that also predict a variance are audited here and not trained; remove it",
+            config.out_channels
+        );
+    }
+    Ok(config)
 }
 
 /// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched.

@@ -4,6 +4,7 @@ use super::attack::weight_set;
 use super::draw::Draw;
 use super::prepare::Images;
 use super::score::Drawing;
+use super::text::Told;
 use super::{RunFolder, create_folder, files_in, hash_files, pictures, text};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
@@ -62,14 +63,30 @@ pub fn drawing_of(plan: &Plan) -> Drawing {
     }
 }
 
-/// What text-to-image models are told while they draw.
+/// What conditional models are told while they draw.
 pub struct Prompts {
-    /// One embedding for each image, [N, tokens, width].
+    /// A text or a class for each image, N rows.
     pub condition: Condition,
-    /// The empty text, [1, tokens, width].
-    pub nothing: Tensor,
+    /// The empty text, or no label, one row.
+    pub nothing: Condition,
     /// Guidance scale.
     pub guidance: f64,
+}
+
+impl Prompts {
+    /// Images that there are prompts for.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.condition.len()).unwrap_or(0)
+    }
+
+    /// The prompts of `n` images from `first` on.
+    pub fn part(&self, first: i64, n: i64) -> Self {
+        Self {
+            condition: self.condition.narrow(first, n),
+            nothing: self.nothing.again(),
+            guidance: self.guidance,
+        }
+    }
 }
 
 /// One model, or two that alternate.
@@ -92,7 +109,7 @@ impl Generator {
     /// Opens pipeline folders: one model, two that alternate, or more whose predictions are averaged.
     ///
     /// # Errors
-    /// What cannot be opened; models with different schedules.
+    /// What cannot be opened; models with different schedules, or that are told different classes.
     pub fn open(folders: &[PathBuf], set: WeightSet, engine: &Engine) -> Result<Self> {
         Self::open_adapted(folders, &[], set, engine)
     }
@@ -109,17 +126,19 @@ impl Generator {
     ) -> Result<Self> {
         let lora_of = |place: usize| loras.get(place);
         let one = |folder: &Path, place: usize| -> Result<Model> {
-            let model = Model::load(folder, set, engine.device)?;
-            let adapted = match lora_of(place) {
-                Some(lora) => model.with_lora(lora)?,
-                None => model,
-            };
-            Ok(adapted.with_precision(engine.precision))
+            Ok(match lora_of(place) {
+                // What is added to the weights is added in f32.
+                Some(lora) => Model::load(folder, set, engine.device)?
+                    .with_lora(lora)?
+                    .with_precision(engine.precision),
+                None => Model::load_to_ask(folder, set, engine.precision, engine.device)?,
+            })
         };
         let models = match folders {
             [only] => Models::One(Box::new(one(only, 0)?)),
             [first, second] => {
                 let (a, b) = (one(first, 0)?, one(second, 1)?);
+                same_classes(first, &a, second, &b)?;
                 if a.schedule().config() != b.schedule().config() {
                     bail!(
                         "{} and {} have different noise schedules: they cannot take turns",
@@ -136,6 +155,7 @@ impl Generator {
                     .map(|(place, folder)| one(folder, place + 1))
                     .collect::<Result<Vec<_>>>()?;
                 for (model, folder) in models.iter().zip(others) {
+                    same_classes(first, &head, folder, model)?;
                     if model.schedule().config() != head.schedule().config() {
                         bail!(
                             "{} and {} have different noise schedules: they cannot be averaged",
@@ -170,7 +190,7 @@ impl Generator {
     /// # Errors
     /// What cannot be opened; a base with another noise schedule, of other images, or that is told a text where the model is not.
     pub fn beyond(self, base: &Path, weight: f64, set: WeightSet, engine: &Engine) -> Result<Self> {
-        let model = Model::load(base, set, engine.device)?.with_precision(engine.precision);
+        let model = Model::load_to_ask(base, set, engine.precision, engine.device)?;
         let (own, other) = (self.first(), &model);
         let name = base.display();
         if own.schedule().config() != other.schedule().config() {
@@ -178,11 +198,11 @@ impl Generator {
                 "{name} has another noise schedule than the model: it is not what the model was fine-tuned from"
             );
         }
-        let shapes = |m: &Model| (m.sample_shape(), m.image_shape(), m.is_told());
-        if shapes(own) != shapes(other) {
+        let shapes = |m: &Model| (m.sample_shape(), m.image_shape(), Told::by(m));
+        if shapes(own) != shapes(other) || own.labels() != other.labels() {
             bail!(
-                "{name} draws images of another shape than the model, or is told a text where the model is not: it is not what the model was \
-                 fine-tuned from"
+                "{name} draws images of another shape than the model, or is told a text or other classes where the model is not: it is not \
+                 what the model was fine-tuned from"
             );
         }
         let of = fingerprint(&[base.to_path_buf()], set)?;
@@ -324,7 +344,7 @@ impl Generator {
         if let Some(prompts) = prompts {
             denoiser = Box::new(Guided {
                 model: denoiser,
-                unconditional: prompts.nothing.shallow_clone(),
+                unconditional: prompts.nothing.again(),
                 scale: prompts.guidance,
             });
         }
@@ -349,6 +369,18 @@ impl Generator {
             go_on,
         )?)
     }
+}
+
+/// Models that answer together are told the same: nothing, or the same classes.
+fn same_classes(first: &Path, a: &Model, second: &Path, b: &Model) -> Result<()> {
+    if a.labels() != b.labels() {
+        bail!(
+            "{} and {} are told different classes, or one of them is told none: they do not belong together",
+            first.display(),
+            second.display()
+        );
+    }
+    Ok(())
 }
 
 /// Images of what a network made.
@@ -376,7 +408,7 @@ fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
         let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
         files.extend(files_in(&weights, safetensors)?);
         // What turns texts into embeddings and latents into images, where there is such a thing.
-        for part in ["text_encoder", "tokenizer", "vae"] {
+        for part in ["text_encoder", "tokenizer", "vae", "vqvae"] {
             let part = folder.join(part);
             if part.is_dir() {
                 files.extend(files_in(&part, |_| true)?);
@@ -461,16 +493,15 @@ fn generate(
 ) -> Result<Tensor> {
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
     let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?;
-    let captions = || {
-        let records = prompted(images).map(|(record, _)| record);
-        let captions = records.map(|record| text::captions_of(&images.set, record));
-        captions.collect::<Result<Vec<_>>>()
-    };
-    let captions = generator.first().is_told().then(captions).transpose()?;
+    let told = Told::by(generator.first());
+    let words = prompted(images).map(|(record, _)| told.words(&images.set, record));
+    let words = words.collect::<Result<Vec<_>>>()?;
+    let words: Vec<&[String]> = words.iter().map(Vec::as_slice).collect();
     let draw = Draw {
         generator: &generator,
         name: &target.name,
-        captions: captions.as_deref(),
+        words: Some(&words),
+        label_guidance: plan.sample.label_guidance,
         shape: images.set.shape(),
         drawing: drawing_of(plan),
         batch: plan.sample.batch,

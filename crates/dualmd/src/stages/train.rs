@@ -1,6 +1,6 @@
 //! Training one model of a plan in this process.
 
-use super::lesson::{Lesson, cutout, distill_of, secret, spent, train_of};
+use super::lesson::{Beginning, Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
 use super::{RunFolder, held, pictures, prepare, text};
 use crate::choices::{self, Optimizer};
@@ -15,7 +15,7 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
-    NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
+    Beside, Labels, NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
 };
 use dualmd_files::Building;
 use dualmd_names::ModelKind;
@@ -75,7 +75,7 @@ pub fn one(
         set,
         recipe,
         additions,
-    } = Lesson::of(run, plan, images, job, &options, kind.text(), engine)?;
+    } = Lesson::of(run, plan, images, job, &options, kind.beginning(), engine)?;
     let trained_on = recipe.members().len();
     let passes = |steps| {
         let most = match job.kind {
@@ -246,7 +246,8 @@ pub fn prepared(
 
 /// What is trained, beside the network itself.
 enum Kind {
-    Unconditional(Box<UNet2dConfig>, Box<NoiseSchedule>),
+    /// With its classes, if it is told one.
+    Unconditional(Box<UNet2dConfig>, Box<NoiseSchedule>, Option<Labels>),
     /// With the network as training began, if only LoRA layers are trained.
     Text(Box<TextToImage>, Option<Box<UNet2dCondition>>),
 }
@@ -276,21 +277,26 @@ impl Kind {
             choices::Objective::Ddpm => NoiseSchedule::default(),
             choices::Objective::Flow => NoiseSchedule::flow(),
         };
-        let kind = Self::Unconditional(Box::new(config), Box::new(schedule));
+        let labels = match (&plan.model.labels, config.num_class_embeds) {
+            (Some(names), Some(embeddings)) => Some(Labels::new(names.clone(), embeddings)?),
+            _ => None,
+        };
+        let kind = Self::Unconditional(Box::new(config), Box::new(schedule), labels);
         Ok((kind, network))
     }
 
     fn schedule(&self) -> NoiseSchedule {
         match self {
-            Self::Unconditional(_, schedule) => (**schedule).clone(),
+            Self::Unconditional(_, schedule, _) => (**schedule).clone(),
             Self::Text(model, _) => model.schedule.clone(),
         }
     }
 
-    fn text(&self) -> Option<&TextToImage> {
+    fn beginning(&self) -> Beginning<'_> {
         match self {
-            Self::Unconditional(..) => None,
-            Self::Text(model, _) => Some(model),
+            Self::Unconditional(_, _, None) => Beginning::Untold,
+            Self::Unconditional(_, _, Some(labels)) => Beginning::Class(labels),
+            Self::Text(model, _) => Beginning::Text(model),
         }
     }
 
@@ -301,8 +307,12 @@ impl Kind {
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
         match self {
-            Self::Unconditional(config, schedule) => {
-                Pipeline::save(folder, config, schedule, ema, raw)?;
+            Self::Unconditional(config, schedule, labels) => {
+                let beside = Beside {
+                    labels: labels.as_ref(),
+                    autoencoder: None,
+                };
+                Pipeline::save(folder, config, schedule, beside, ema, raw)?;
             }
             Self::Text(model, None) => model.save(folder, Some(ema), raw)?,
             // The folder has the sum, which every program can open, and the additions beside it, which are small.
@@ -410,18 +420,23 @@ fn fingerprint(
         }),
         secret.map(|s| blake3::hash(s.as_bytes()).to_hex().to_string()),
     ))?;
+    // What only class-conditional trainings have is added to what there was before there were any.
+    let text = match &plan.model.labels {
+        Some(names) => serde_json::to_string(&(text, names, t.label_dropout, texts))?,
+        None => text,
+    };
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }
 
-/// Hash of what a text-to-image training begins with and learns from beyond its split: the weights it starts from, the images
-/// that a base learns, the captions.
+/// Hash of what the training of a conditional model begins with and learns from beyond its split: the weights it starts from, the
+/// images that a base learns, the captions or classes.
 fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Result<String> {
     let base = job.starts_from.as_ref().map(|base| vec![run.model(base)]);
     let base = base.map(|folder| super::sample::fingerprint(&folder, WeightSet::Ema));
     let everything = serde_json::to_string(&(
         base.transpose()?,
         images.split.hash(),
-        super::score::hash_tensor(&captions.embeddings)?,
+        super::score::hash_told(&captions.told)?,
         &captions.of,
     ))?;
     Ok(blake3::hash(everything.as_bytes()).to_hex().to_string())

@@ -31,6 +31,7 @@ impl Experiment {
         check_ranges("audit.", &self.audit, &mut problems);
         check_training(&self.train, "train", &mut problems);
         self.check_text(&mut problems);
+        self.check_labels(&mut problems);
         self.check_init(&mut problems);
         self.check_rest(&mut problems);
         check_models(self, &mut problems);
@@ -106,6 +107,60 @@ impl Experiment {
     pub fn is_text(&self) -> bool {
         let model = &self.model;
         model.base.is_some() || TEXT_NETWORKS.contains(&model.preset.as_str())
+    }
+
+    /// Are labels left out at times, by any of the recipes?
+    pub fn drops_labels(&self) -> bool {
+        let drops = |train: &Train| train.label_dropout > 0.0;
+        let own = |model: &ModelEntry| model.recipe(self).ok().flatten();
+        drops(&self.train) || self.models.iter().filter_map(own).any(|own| drops(&own))
+    }
+
+    /// What only class-conditional models have.
+    fn check_labels(&self, problems: &mut Vec<String>) {
+        let labels = self.data.labels;
+        if labels && self.is_text() {
+            problems.push(
+                "data.labels = true is for models that are told no text, and these are told one: remove it".into(),
+            );
+        }
+        let recipes = self.models.iter().map(|model| {
+            let own = model.recipe(self).ok().flatten();
+            (format!("model {}: train", model.name), own)
+        });
+        let common = ("train".to_owned(), Some(self.train.clone()));
+        let recipes: Vec<(String, Train)> = std::iter::once(common)
+            .chain(recipes)
+            .filter_map(|(section, own)| Some((section, own?)))
+            .collect();
+        for (section, train) in &recipes {
+            if train.label_dropout > 0.0 && !labels {
+                problems.push(format!(
+                    "{section}.label_dropout is for class-conditional models: set data.labels = true, or remove it"
+                ));
+            }
+            // Guidance would ask with an embedding that was never learnt.
+            if labels && self.sample.label_guidance != 1.0 && train.label_dropout == 0.0 {
+                problems.push(format!(
+                    "sample.label_guidance = {} asks the models without a label, and {section}.label_dropout = 0 never trains that: set \
+                     it, e.g. to 0.1",
+                    self.sample.label_guidance
+                ));
+            }
+        }
+        if !labels && self.sample.label_guidance != 1.0 {
+            problems.push(
+                "sample.label_guidance is for class-conditional models: set data.labels = true, or remove it".into(),
+            );
+        }
+        for model in &self.models {
+            if labels && model.defense == Defense::Synthetic {
+                problems.push(format!(
+                    "model {}: defense = \"synthetic\" is for models that are told no label",
+                    model.name
+                ));
+            }
+        }
     }
 
     /// Do models start from one that was trained before?

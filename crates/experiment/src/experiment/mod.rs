@@ -88,6 +88,12 @@ pub struct Data {
     pub filter: ResizeFilter,
     /// What becomes of transparency.
     pub alpha: Alpha,
+    /// Tell the networks the class of each image (class-conditional models): the folder that it lies in, or `label` of its metadata, its
+    /// table, its archive. Not for text-to-image models.
+    pub labels: bool,
+    /// Column of the labels; `label` unless named, and without such a column the folder that an image lies in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
     /// Column of the captions, where the set has several that may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption_column: Option<String>,
@@ -111,6 +117,8 @@ impl Default for Data {
             near_duplicates: NearDuplicates::default(),
             filter: ResizeFilter::default(),
             alpha: Alpha::default(),
+            labels: false,
+            label_column: None,
             caption_column: None,
             group_column: None,
             id_column: None,
@@ -262,6 +270,9 @@ pub struct Train {
     /// Chance that it is told nothing instead, which guidance needs.
     #[schemars(range(min = 0.0, max = 1.0), extend("x-needed" = "a chance, 0 to 1,"))]
     pub caption_dropout: f64,
+    /// With `data.labels`: chance that a network is told no label in place of an image's, which guidance needs. 0.1 is usual.
+    #[schemars(range(min = 0.0, max = 1.0), extend("x-needed" = "a chance, 0 to 1,"))]
+    pub label_dropout: f64,
     /// For text-to-image models: leave out of a step the images whose text moves the prediction by this norm or more, because the
     /// model remembers them (Wen et al. 2024: 2 for Stable Diffusion); 0: none.
     #[schemars(range(min = 0.0), extend("x-needed" = "a norm above 0, or 0 for none,"))]
@@ -312,6 +323,7 @@ impl Default for Train {
             cutout_probability: 0.5,
             captions: CaptionChoice::default(),
             caption_dropout: 0.0,
+            label_dropout: 0.0,
             drop_memorised: 0.0,
             lora_rank: 0,
             lora_alpha: 0.0,
@@ -359,6 +371,9 @@ pub struct Sample {
     /// For text-to-image models: guidance scale; 1 is none.
     #[schemars(extend("x-needed" = "a number"))]
     pub guidance: f64,
+    /// With `data.labels`: guidance scale; 1 is none. The images are of the classes in turn.
+    #[schemars(extend("x-needed" = "a number"))]
+    pub label_guidance: f64,
     /// For text-to-image models: images for each prompt, the prompts being the first captions of all members and
     /// non-members. `n` does not apply.
     #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
@@ -384,6 +399,7 @@ impl Default for Sample {
             order: Order::default(),
             batch: 64,
             guidance: 7.5,
+            label_guidance: 1.0,
             per_prompt: 3,
             features: Features::default(),
             features_weights: None,

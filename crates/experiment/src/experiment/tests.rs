@@ -408,10 +408,42 @@ fn network_keys_become_diffusers_json() {
 }
 
 #[test]
+fn labels_and_what_goes_with_them() {
+    assert!(!with(&["data.labels=true"]).unwrap().drops_labels());
+    let dropped = ["data.labels=true", "train.label_dropout=0.1"];
+    assert!(with(&dropped).unwrap().drops_labels());
+    let guided = [&dropped[..], &["sample.label_guidance=2.0"]].concat();
+    assert!(with(&guided).unwrap().drops_labels());
+    for (sets, words) in [
+        (
+            &["train.label_dropout=0.1"][..],
+            "train.label_dropout is for class-conditional",
+        ),
+        (
+            &["sample.label_guidance=2.0"],
+            "sample.label_guidance is for class-conditional",
+        ),
+        (
+            &["data.labels=true", "sample.label_guidance=2.0"],
+            "train.label_dropout = 0 never trains that",
+        ),
+        (
+            &["data.labels=true", "model.preset=t2i-pixels-32"],
+            "data.labels = true is for models that are told no text",
+        ),
+        (&["model.num_class_embeds=5"], "num_class_embeds"),
+    ] {
+        let error = message(with(sets));
+        assert!(error.contains(words), "{error} lacks {words}");
+    }
+}
+
+#[test]
 fn the_key_table_and_the_structs_agree() {
     let mut experiment = parse(SMALL).unwrap();
     experiment.data.channels = Some(3);
     experiment.data.caption_column = Some("text".into());
+    experiment.data.label_column = Some("breed".into());
     experiment.data.group_column = Some("patient".into());
     experiment.data.id_column = Some("file".into());
     experiment.sample.features_weights = Some("x".into());

@@ -39,9 +39,16 @@ impl Plan {
         )?;
         writeln!(
             out,
-            "  network   {}, {} parameters",
+            "  network   {}, {} parameters{}",
             self.model.preset,
-            grouped(self.model.parameters)
+            grouped(self.model.parameters),
+            self.model
+                .labels
+                .as_ref()
+                .map_or(String::new(), |classes| format!(
+                    ", told one of {} classes",
+                    classes.len()
+                ))
         )?;
         writeln!(
             out,

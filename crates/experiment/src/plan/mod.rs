@@ -79,6 +79,9 @@ pub struct NetworkFacts {
     /// It is told a text.
     #[serde(default)]
     pub text: bool,
+    /// Names of the classes, of networks that are told one: the number of a class is its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
     /// Hash of the folder that training starts from (`model.base`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,

@@ -48,6 +48,7 @@ fn context() -> Context {
         split_hash: "0123456789abcdef".into(),
         network: NetworkFacts {
             text: false,
+            labels: None,
             base: None,
             preset: "tiny".into(),
             parameters: 171_265,

@@ -7,6 +7,7 @@ use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use anyhow::Result;
 use dualmd_attack::AttackInfo;
+use dualmd_diffusion::Condition;
 use dualmd_metrics::Extractor;
 use dualmd_names::BlackBox;
 use dualmd_names::{AttackSpec, Needs};
@@ -165,8 +166,8 @@ fn images(x: &Tensor, texts: Option<&Encoded>) -> Result<String> {
     Ok(match texts {
         None => hash_tensor(x)?,
         Some(texts) => {
-            let embeddings = hash_tensor(&texts.embeddings)?;
-            format!("{} {embeddings} {:?}", hash_tensor(x)?, texts.of)
+            let told = hash_told(&texts.told)?;
+            format!("{} {told} {:?}", hash_tensor(x)?, texts.of)
         }
     })
 }
@@ -183,6 +184,13 @@ fn truth(labels: &[Label]) -> String {
 /// A hash of what a network makes of images, which tells its weights from others of the same kind.
 pub fn hash_answer(extractor: &dyn Extractor, images: &Tensor) -> Result<String> {
     hash_tensor(&vectors(extractor, images)?)
+}
+
+/// BLAKE3 of what models are told.
+pub fn hash_told(told: &Condition) -> Result<String> {
+    let parts = [told.text.as_ref(), told.label.as_ref()];
+    let hashes = parts.into_iter().flatten().map(hash_tensor);
+    Ok(hashes.collect::<Result<Vec<_>>>()?.join(" "))
 }
 
 /// BLAKE3 of the values as f32.

@@ -8,12 +8,13 @@ pub mod parts;
 mod samples;
 mod shared;
 
-pub use depends::{hash_answer, hash_tensor};
+pub use depends::{hash_answer, hash_tensor, hash_told};
 pub use kept::{Kept, write};
 pub use shared::{PartDone, of_parts, score_part};
 
 use super::sample::{Generator, Sampling};
 use super::similar::{Answer, Asked, Comparison, vectors};
+use super::text::{self, Told};
 use crate::choices::{self, Order, Weights};
 use crate::session::Session;
 use anyhow::{Context, Result};
@@ -71,7 +72,7 @@ pub struct Shadow<'a> {
     pub x: &'a Tensor,
     /// Which.
     pub labels: &'a [Label],
-    /// Their captions, for a text-to-image model.
+    /// Their captions, for a text-to-image model; the class of each, for a class-conditional one.
     pub captions: Option<&'a [&'a [String]]>,
     /// Images it generated for these captions, as those of the subject.
     pub generated: Option<&'a Tensor>,
@@ -94,7 +95,8 @@ pub struct Subject<'a> {
     /// Images it generated, [n, C, H, W] in [-1, 1], for `nn`, `nn-features` and `sim-mean`; of a text-to-image model k in a row
     /// for each sample's caption.
     pub generated: Option<&'a Tensor>,
-    /// The captions of every sample, the main one first, for a text-to-image model.
+    /// The captions of every sample, the main one first, for a text-to-image model; the class of every sample, for a
+    /// class-conditional one.
     pub captions: Option<&'a [&'a [String]]>,
     /// What `nn-features` and the attacks by captions compare by.
     pub extractor: Option<&'a dyn Extractor>,
@@ -423,6 +425,11 @@ fn pool(subject: &Subject<'_>, kind: BlackBox, x: &Tensor, session: &Session) ->
     );
     // Half of the images favour the first model, half the second: their members are to be found alike.
     let n = noise.size()[0];
+    let model = subject.generator.first();
+    let prompts = match (Told::by(model), subject.captions) {
+        (Told::Class, Some(classes)) => Some(text::in_turn(model, classes, n as usize, 1.0)?),
+        _ => None,
+    };
     let half = n / 2;
     let mut drawn = Vec::new();
     for (order, start, length) in [(Order::First, 0, half), (Order::Second, half, n - half)] {
@@ -439,7 +446,7 @@ fn pool(subject: &Subject<'_>, kind: BlackBox, x: &Tensor, session: &Session) ->
                 seed: subject.seed,
             },
             rounds,
-            None,
+            prompts.as_ref().map(|all| all.part(start, length)).as_ref(),
             |_| !session.stopped(),
         )?;
         // The attack compares on the CPU, where the samples are.
