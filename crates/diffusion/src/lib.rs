@@ -6,7 +6,7 @@
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
 //! * [`checkpointing`]: a training pass that keeps little and computes the rest again.
-//! * [`lora`]: low-rank additions to the conditional U-Net, and their files.
+//! * [`lora`]: low-rank additions to the conditional U-Net, and their files; [`adapter`]: folders of such additions alone.
 //! * [`vae`]: the autoencoder between images and latents, diffusers' `AutoencoderKL`.
 //! * [`clip`]: CLIP's text model and tokenizer.
 //! * [`preset`]: named network configurations.
@@ -28,6 +28,7 @@
     )
 )]
 
+pub mod adapter;
 mod blocks;
 pub mod checkpointing;
 pub mod clip;
@@ -53,6 +54,7 @@ pub mod unet2d;
 pub mod unet2d_condition;
 pub mod vae;
 
+pub use adapter::AdapterFolder;
 pub use checkpointing::{Keep, Pass};
 pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use contrast::Contrasted;
@@ -64,7 +66,7 @@ pub use index::{network_folder, scheduler_file};
 pub use json::read_json;
 pub use latent::TextToImage;
 pub use latent::files::read_shards;
-pub use lora::{LoraConfig, LoraInit};
+pub use lora::{LoraConfig, LoraForm, LoraInit};
 pub use model::{Asked, Foreign, Model};
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
 pub use pipeline::Pipeline;
