@@ -19,7 +19,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use file::{LORA_FILE, PEFT_CONFIG, PEFT_FILE, path_of};
+pub use file::{LORA_FILE, PEFT_CONFIG, PEFT_FILE, files_of, path_of};
 pub use forms::KOHYA_FILE;
 
 /// How A of a fresh layer is drawn. B is zero: a fresh LoRA changes nothing.

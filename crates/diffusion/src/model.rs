@@ -142,6 +142,20 @@ impl Model {
         }
     }
 
+    /// As [`Self::with_lora`], for one of several models that are told the same: a file that changes the text encoder is refused.
+    ///
+    /// # Errors
+    /// As [`crate::UNet2dCondition::load_lora`]; a model that is told no text, or is computed elsewhere.
+    pub fn with_network_lora(self, path: &Path) -> Result<Self> {
+        match self {
+            Self::TextToImage(mut t) => {
+                t.unet = t.unet.load_lora(path)?.fuse()?;
+                Ok(Self::TextToImage(t))
+            }
+            Self::Unconditional(_) | Self::Foreign(_) => Err(no_lora(path)),
+        }
+    }
+
     /// Two models over this one's weights, which are there once: each has the LoRA of its file as low-rank additions. The first keeps
     /// text encoder and autoencoder.
     ///

@@ -35,6 +35,17 @@ pub fn path_of(path: &Path) -> PathBuf {
     }
 }
 
+/// All that a LoRA depends on, in the file or folder `path`: the file, and PEFT's configuration where the file is PEFT's.
+#[must_use]
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let file = path_of(path);
+    let config = file.with_file_name(PEFT_CONFIG);
+    let told = file.ends_with(PEFT_FILE) && config.is_file();
+    let mut files = vec![file];
+    files.extend(told.then_some(config));
+    files
+}
+
 /// What a file has of one layer, each with its key.
 #[derive(Default)]
 struct Found {

@@ -5,11 +5,11 @@ use super::sample::{Generator, read_samples};
 use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
 use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility};
-use crate::choices::Weights;
+use crate::choices::{Reference, Weights};
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::reporter::duration;
 use crate::session::Session;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dualmd_attack::AttackError;
 use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
@@ -156,7 +156,15 @@ fn attack_one(
     let generator = open(run, &target.parts)?;
     let compares = |a: &AttackSpec| a.needs() == Needs::Reference;
     let reference = if target.attacks.iter().any(compares) {
-        Some(open(run, &[REFERENCE.into()])?)
+        Some(match plan.audit.reference {
+            Reference::Trained => open(run, &[REFERENCE.into()])?,
+            Reference::Base => {
+                let base = text::base_of(run, plan)?;
+                let base =
+                    base.context("audit.reference = \"base\": the models start from none")?;
+                Generator::open(&[base], WeightSet::Ema, &session.engine)?
+            }
+        })
     } else {
         None
     };

@@ -1,6 +1,6 @@
 //! Images, split and plan.
 
-use super::{RunFolder, pictures, prepared, text};
+use super::{RunFolder, captions, pictures, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
 use crate::plan::{CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan};
@@ -15,6 +15,7 @@ use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
 use dualmd_torch::{Device, Tensor};
 use rand::seq::SliceRandom;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// The images of a run, ready to train on.
 pub struct Images {
@@ -105,10 +106,14 @@ pub fn outside_for(kind: &JobKind, members: usize) -> usize {
     match kind {
         // A model like the others.
         JobKind::Reference => members,
-        // What early stopping watches.
-        JobKind::EarlyStopping { .. } => members.clamp(FEWEST_WATCHED, MOST_WATCHED),
+        JobKind::EarlyStopping { .. } => watched(members),
         _ => 0,
     }
+}
+
+/// How many images early stopping watches beside `members` members.
+pub fn watched(members: usize) -> usize {
+    members.clamp(FEWEST_WATCHED, MOST_WATCHED)
 }
 
 /// Bounds of the calibration images of early stopping; the training loop looks at 256 at most.
@@ -129,6 +134,9 @@ pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
     };
     let mut set = load(&data.source, &options)?;
     let report = dedupe(&mut set);
+    if let Some(path) = &data.captions {
+        captions::take(&mut set, Path::new(path))?;
+    }
     Ok((set, report))
 }
 
@@ -392,6 +400,8 @@ pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
     };
     let data = Data {
         source: pretrain.source.clone(),
+        // Those are of other images.
+        captions: None,
         ..experiment.data.clone()
     };
     let (mut set, _) = read(&data)?;
