@@ -156,7 +156,7 @@ fn what_is_about_adapters_needs_a_base() {
     for (sets, says) in [
         (&["train.lora_save=adapter"][..], "set train.lora_rank"),
         (
-            &[rank, "train.lora_targets=[]"],
+            &[rank, "train.lora_targets=[]"][..],
             "lora_targets names no layer",
         ),
     ] {
