@@ -240,6 +240,22 @@ fn adapters_are_trained_attacked_and_reported_in_one_command() {
     succeed(&["run", "--out", text(&out), "--threads", "2", "-q"]);
     assert!(std::fs::read(model("student").join(LORA)).unwrap() == before);
 
+    // Adapters over one base, audited beside each other: the base is the reference without being named.
+    let said = succeed(&[
+        "audit",
+        &folder_of("plain"),
+        &folder_of("student"),
+        "--members",
+        text(&at("images")),
+        "--nonmembers",
+        text(&at("others")),
+        "--check",
+        "-o",
+        text(&at("x")),
+    ]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("reference"), "{said}");
+
     // One adapter as a whole folder, for programs that know no adapters.
     let whole = at("whole");
     succeed(&["export", "copy", &folder_of("student"), "-o", text(&whole)]);
@@ -375,4 +391,55 @@ fn captions_of_a_file_are_taken() {
     std::fs::write(&captions, "{\"id\": \"x\", \"text\": []}\n").unwrap();
     let said = fail(&words(&command(&["--set", &set])));
     assert!(said.contains("none of the images"), "{said}");
+}
+
+mod needs_python {
+    use super::*;
+    use dualmd_torch::weights::write_safetensors;
+    use std::process::Command;
+
+    /// `DUALMD_TEST_PYTHON` names a Python with torch, diffusers, transformers and peft.
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn what_was_tuned_opens_in_diffusers_peft_and_the_node() {
+        let python = std::env::var_os("DUALMD_TEST_PYTHON")
+            .expect("DUALMD_TEST_PYTHON names a Python; `cargo xtask test --interop` sets it");
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        // A model of latents, which diffusers has a pipeline for.
+        let base = root.join("tests/golden/conditional/sd1");
+        folder("emoji#fluent3d", 16, &at("images"));
+        let small = ["--members", "6", "--set", "audit.attacks=[\"loss\"]"];
+        succeed(&words(&line(&base, &at("images"), &at("out"), &small)));
+        let values: Vec<f32> = (0..2 * 4 * 64).map(|i| (i as f32 * 0.7).sin()).collect();
+        let x = Tensor::from_slice(&values).reshape([2, 4, 8, 8]);
+        let t = Tensor::from_slice(&[700_i64, 100]);
+        write_npy(&at("x.npy"), &x).unwrap();
+        write_npy(&at("t.npy"), &t).unwrap();
+        let asked = |name: &str| {
+            let folder = at("out").join("models").join(name);
+            predicted(dir.path(), &[text(&folder)]).to_kind(Kind::Float)
+        };
+        let answers = ["plain", "teacher-1", "teacher-2"].map(asked);
+        let [plain, first, second] = &answers;
+        let probe = at("probe.safetensors");
+        let named = [
+            ("x_t", &x),
+            ("t", &t),
+            ("plain", plain),
+            ("first", first),
+            ("second", second),
+        ];
+        write_safetensors(&probe, named, &[]).unwrap();
+        let answer = Command::new(python)
+            .arg(root.join("interop/check_tune.py"))
+            .args([&base, &at("out"), &probe])
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .expect("Python starts");
+        let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
+        println!("{said}");
+        assert!(answer.status.success(), "{said}");
+    }
 }
