@@ -375,6 +375,8 @@ mod tests {
             .iter()
             .map(|p| p.name);
         assert!(names.eq(dualmd_experiment::experiment::TEXT_NETWORKS));
+        let targets = crate::experiment::Train::default().lora_targets;
+        assert_eq!(targets, LoraConfig::TARGETS);
     }
 
     /// Made once for a key, and again where the file is no longer whole.

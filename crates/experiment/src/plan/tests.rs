@@ -606,7 +606,6 @@ fn epochs_of_another_split_are_a_warning() {
 #[test]
 fn tuning_trains_adapters_alone() {
     use crate::choices::{LoraSave, Reference};
-    use crate::experiment::Source;
     let of = |sets: &[&str]| {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         Experiment::load(&Source::Preset("tune".into()), &sets).unwrap()
