@@ -5,7 +5,8 @@
 BASE: a text-to-image folder with an autoencoder. RUN: a run of `dualmd tune` on it. PROBE: x_t, t, and what `dualmd predict` made of them
 for the prompt "a cat" with models/plain, models/teacher-1 and models/teacher-2: plain, first, second. The adapter of `plain` is read in
 each of its three forms. The pair is asked as diffusers' pipeline and as ComfyUI's node asks it, step by step, and one model answers each.
-Equal within 1e-5 of 1 + |value|. Prints the largest errors; exit code 0 = equal, 1 = not equal. Needs peft.
+Equal within 1e-5 of 1 + |value|. Prints the largest errors; exit code 0 = equal, 1 = not equal. Needs peft, and the
+package installed.
 """
 
 import importlib.util
@@ -13,16 +14,13 @@ import sys
 import types
 from pathlib import Path
 
+import dualmd
 import torch
 from diffusers import StableDiffusionPipeline
 from peft import PeftModel
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "python"))
-
-import dualmd  # noqa: E402
-
 LIMIT = 1e-5
 GOOD = True
 

@@ -395,15 +395,12 @@ fn captions_of_a_file_are_taken() {
 
 mod needs_python {
     use super::*;
+    use common::python::check;
     use dualmd_torch::weights::write_safetensors;
-    use std::process::Command;
 
-    /// `DUALMD_TEST_PYTHON` names a Python with torch, diffusers, transformers and peft.
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn what_was_tuned_opens_in_diffusers_peft_and_the_node() {
-        let python = std::env::var_os("DUALMD_TEST_PYTHON")
-            .expect("DUALMD_TEST_PYTHON names a Python; `cargo xtask test --interop` sets it");
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -432,14 +429,7 @@ mod needs_python {
             ("second", second),
         ];
         write_safetensors(&probe, named, &[]).unwrap();
-        let answer = Command::new(python)
-            .arg(root.join("interop/check_tune.py"))
-            .args([&base, &at("out"), &probe])
-            .env_remove("LD_LIBRARY_PATH")
-            .output()
-            .expect("Python starts");
-        let said = String::from_utf8_lossy(&[answer.stdout, answer.stderr].concat()).into_owned();
-        println!("{said}");
-        assert!(answer.status.success(), "{said}");
+        let run = at("out");
+        check("check_tune.py", &[text(&base), text(&run), text(&probe)]);
     }
 }

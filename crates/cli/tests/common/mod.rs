@@ -1,6 +1,8 @@
 //! A tiny experiment and the real binary.
 #![allow(dead_code)]
 
+pub mod python;
+
 use dualmd_data::{LoadOptions, load, save_folder};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
