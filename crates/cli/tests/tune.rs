@@ -3,8 +3,8 @@
 mod common;
 
 use common::{TEXT, fail, folder, json, succeed, text};
-use dualmd_torch::weights::{read_npy, read_safetensors, write_npy};
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::Tensor;
+use dualmd_torch::weights::{read_npy, read_safetensors};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -73,30 +73,9 @@ fn words(line: &[String]) -> Vec<&str> {
     line.iter().map(String::as_str).collect()
 }
 
-/// What a model predicts for the caption "a cat".
+/// What a model of pixels predicts for the caption "a cat".
 fn predicted(dir: &Path, model: &[&str]) -> Tensor {
-    let at = |name: &str| dir.join(name);
-    let (x, t, out) = (at("x.npy"), at("t.npy"), at("eps.npy"));
-    if !x.exists() {
-        let values: Vec<f32> = (0..2 * 3 * 64).map(|i| (i as f32 * 0.7).sin()).collect();
-        write_npy(&x, &Tensor::from_slice(&values).reshape([2, 3, 8, 8])).unwrap();
-        write_npy(&t, &Tensor::from_slice(&[100_i64, 700])).unwrap();
-    }
-    let rest = [
-        "--x",
-        text(&x),
-        "--t",
-        text(&t),
-        "--prompt",
-        "a cat",
-        "-o",
-        text(&out),
-    ];
-    succeed(&[&["predict"][..], model, &rest].concat());
-    read_npy(&out)
-        .unwrap()
-        .to_kind(Kind::Double)
-        .to_device(Device::Cpu)
+    common::predicted(dir, 3, model)
 }
 
 fn far(a: &Tensor, b: &Tensor) -> f64 {
@@ -396,7 +375,8 @@ fn captions_of_a_file_are_taken() {
 mod needs_python {
     use super::*;
     use common::python::check;
-    use dualmd_torch::weights::write_safetensors;
+    use dualmd_torch::Kind;
+    use dualmd_torch::weights::{write_npy, write_safetensors};
 
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
@@ -416,7 +396,7 @@ mod needs_python {
         write_npy(&at("t.npy"), &t).unwrap();
         let asked = |name: &str| {
             let folder = at("out").join("models").join(name);
-            predicted(dir.path(), &[text(&folder)]).to_kind(Kind::Float)
+            common::predicted(dir.path(), 4, &[text(&folder)]).to_kind(Kind::Float)
         };
         let answers = ["plain", "teacher-1", "teacher-2"].map(asked);
         let [plain, first, second] = &answers;
