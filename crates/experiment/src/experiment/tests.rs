@@ -438,6 +438,7 @@ fn the_key_table_and_the_structs_agree() {
     let mut experiment = parse(SMALL).unwrap();
     experiment.data.channels = Some(3);
     experiment.data.caption_column = Some("text".into());
+    experiment.data.captions = Some("x".into());
     experiment.data.group_column = Some("patient".into());
     experiment.data.id_column = Some("file".into());
     experiment.sample.features_weights = Some("x".into());
