@@ -1,6 +1,7 @@
 //! LoRA files of other forms, of the text encoder, folders of an adapter alone, and two adapters over one base.
 
 use dualmd_diffusion::latent::Parts;
+use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::lora::{KOHYA_FILE, LORA_FILE, PEFT_CONFIG, PEFT_FILE};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
@@ -171,6 +172,12 @@ fn a_folder_of_an_adapter_opens_with_its_base() {
     let model = TextToImage::load(&folder, WeightSet::Ema, Parts::ALL, Device::Cpu).unwrap();
     assert!(far(&asked(&model), &expected) < 1e-4);
     assert!(model.text.is_some() && model.vae.is_some());
+    // What copies folders as they are takes no adapters.
+    let out = dir.path().join("pair");
+    let refused = export_pair(&folder, &base_folder, &out)
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("dualmd export copy"), "{refused}");
 }
 
 /// Layers for the first attention of the text encoder, of rank 2 and alpha 1, under names that `name` makes.
