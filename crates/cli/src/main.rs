@@ -86,6 +86,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(demo) => commands::run::run(global, &demo.into()),
         Command::Run(run) => commands::run::run(global, &run),
+        Command::Tune(tune) => commands::tune::tune(global, &tune),
         Command::Train(train) => commands::train::train(global, &train),
         Command::Work(work) => commands::work::work(global, &work),
         Command::Jobs(jobs) => commands::work::jobs(&jobs),

@@ -1,7 +1,8 @@
 //! `model_index.json`: what kind of pipeline a folder holds, and where its parts lie.
 
+use crate::adapter::AdapterFolder;
 use crate::json::read_json;
-use crate::pipeline::AUTOENCODER;
+use crate::pipeline::{AUTOENCODER, WeightSet};
 use crate::{DiffusionError, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -232,6 +233,11 @@ fn instead(folder: &Path) -> String {
         "sampler.bin",
     ];
     let checkpoint = state.iter().any(|name| has(name));
+    if AdapterFolder::of(folder, WeightSet::Ema).is_ok_and(|found| found.is_some()) {
+        return format!(
+            "holds an adapter and no model; make one folder of it and its base first: dualmd export copy {named} -o NEW"
+        );
+    }
     if has("pytorch_lora_weights.safetensors")
         || has("adapter_config.json")
         || has("adapter_model.safetensors")

@@ -14,7 +14,9 @@ mod preset;
 pub use generate::{Guided, LatentSampling, sample_latents};
 pub use preset::{LATENT_PRESETS, LatentPreset};
 
+use crate::adapter::AdapterFolder;
 use crate::index::{Index, Kind};
+use crate::lora;
 use crate::pipeline::{WeightSet, remove_index};
 use crate::schedule::SchedulerConfig;
 use crate::unet2d::ImageSize;
@@ -119,7 +121,7 @@ impl TextToImage {
         Ok(model)
     }
 
-    /// Opens a folder.
+    /// Opens a folder: a model's, or an adapter's with the base that it names ([`AdapterFolder`]), added up.
     ///
     /// # Errors
     /// What is missing or does not fit, naming the file; folders of other pipelines; parts asked for that are not there, a
@@ -134,6 +136,23 @@ impl TextToImage {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_as(
+        folder: &Path,
+        set: WeightSet,
+        parts: Parts,
+        halves: Halves,
+        device: Device,
+    ) -> Result<Self> {
+        match AdapterFolder::of(folder, set)? {
+            // What is added to the weights is added in f32.
+            Some(AdapterFolder { base, lora }) => {
+                Self::load_whole(&base, WeightSet::Ema, parts, Halves::Widened, device)?
+                    .with_lora(&lora)
+            }
+            None => Self::load_whole(folder, set, parts, halves, device),
+        }
+    }
+
+    fn load_whole(
         folder: &Path,
         set: WeightSet,
         parts: Parts,
@@ -193,6 +212,38 @@ impl TextToImage {
         };
         model.check().map_err(|e| file_error(folder, e))?;
         Ok(model)
+    }
+
+    /// The model with the LoRA of a file, or of a folder's, added to its weights: the network's, and the text encoder's where the file
+    /// changes that too. Weights that it does not change are shared.
+    ///
+    /// # Errors
+    /// As [`UNet2dCondition::load_lora`]; layers of the text encoder for a model that was opened without it.
+    pub fn with_lora(mut self, path: &Path) -> Result<Self> {
+        let text = self.text.as_ref().map(|text| &text.model);
+        let (unet, text) = lora::both(path, self.unet, text)?;
+        self.unet = unet.fuse()?;
+        if let (Some(encoder), Some(model)) = (&mut self.text, text) {
+            encoder.model = model;
+        }
+        Ok(self)
+    }
+
+    /// The network with the LoRA of a file, or of a folder's, as low-rank additions over this model's own weights, which are shared: a
+    /// second model takes as much memory as the file. Without text encoder and autoencoder.
+    ///
+    /// # Errors
+    /// As [`UNet2dCondition::load_lora`]: a file that changes the text encoder is refused, because whoever takes turns is told the same.
+    pub fn adapted(&self, path: &Path) -> Result<Self> {
+        Ok(Self {
+            unet: self.unet.shared()?.load_lora(path)?,
+            schedule: self.schedule.clone(),
+            vae: None,
+            text: None,
+            scheduler: self.scheduler.clone(),
+            latent: self.latent,
+            unread: Some("other parts"),
+        })
     }
 
     fn check(&self) -> Result<()> {

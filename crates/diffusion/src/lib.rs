@@ -6,7 +6,7 @@
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
 //! * [`checkpointing`]: a training pass that keeps little and computes the rest again.
-//! * [`lora`]: low-rank additions to the conditional U-Net, and their files.
+//! * [`lora`]: low-rank additions to the conditional U-Net, and their files; [`adapter`]: folders of such additions alone.
 //! * [`vae`]: the autoencoders between images and latents, diffusers' `AutoencoderKL` and `VQModel`.
 //! * [`clip`]: CLIP's text model and tokenizer.
 //! * [`preset`]: named network configurations.
@@ -29,6 +29,7 @@
     )
 )]
 
+pub mod adapter;
 mod blocks;
 pub mod checkpointing;
 pub mod clip;
@@ -55,6 +56,7 @@ pub mod unet2d;
 pub mod unet2d_condition;
 pub mod vae;
 
+pub use adapter::AdapterFolder;
 pub use checkpointing::{Keep, Pass};
 pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use contrast::Contrasted;
@@ -67,7 +69,7 @@ pub use json::read_json;
 pub use labels::Labels;
 pub use latent::TextToImage;
 pub use latent::files::read_shards;
-pub use lora::{LoraConfig, LoraInit};
+pub use lora::{LoraConfig, LoraForm, LoraInit};
 pub use model::{Asked, Foreign, Model};
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
 pub use pipeline::{Beside, Pipeline};

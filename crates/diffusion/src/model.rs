@@ -1,5 +1,6 @@
 //! A pipeline folder of either kind: unconditional, or text to image. Or a model that is no folder: [`Foreign`].
 
+use crate::adapter::AdapterFolder;
 use crate::index::{Index, Kind};
 use crate::latent::files::file_error;
 use crate::pipeline::WeightSet;
@@ -114,6 +115,15 @@ pub struct Asked<'a> {
     pub texts: Option<(&'a [&'a str], f64)>,
 }
 
+/// Whatever cannot have LoRA layers.
+fn no_lora(path: &Path) -> DiffusionError {
+    file_error(
+        path,
+        "LoRA layers are read for the U-Nets of text-to-image folders (Stable Diffusion 1 and 2); other models are audited \
+         from Python with the adapter loaded there (dualmd.audit)",
+    )
+}
+
 /// A network with what belongs to it.
 #[derive(Debug)]
 pub enum Model {
@@ -153,6 +163,10 @@ impl Model {
     }
 
     fn load_as(folder: &Path, set: WeightSet, halves: Halves, device: Device) -> Result<Self> {
+        if AdapterFolder::of(folder, set)?.is_some() {
+            let model = TextToImage::load_as(folder, set, Parts::ALL, halves, device)?;
+            return Ok(Self::TextToImage(Box::new(model)));
+        }
         Ok(match Index::read(folder)?.kind()? {
             Kind::TextToImage => {
                 let model = TextToImage::load_as(folder, set, Parts::ALL, halves, device)?;
@@ -164,22 +178,43 @@ impl Model {
         })
     }
 
-    /// With the LoRA of a file, or of a folder's `pytorch_lora_weights.safetensors`, added to the network's weights.
+    /// With the LoRA of a file, or of a folder's `pytorch_lora_weights.safetensors`, added to its weights.
+    ///
+    /// # Errors
+    /// As [`TextToImage::with_lora`]; a model that is told no text, or is computed elsewhere.
+    pub fn with_lora(self, path: &Path) -> Result<Self> {
+        match self {
+            Self::TextToImage(t) => Ok(Self::TextToImage(Box::new(t.with_lora(path)?))),
+            Self::Unconditional(_) | Self::Foreign(_) => Err(no_lora(path)),
+        }
+    }
+
+    /// As [`Self::with_lora`], for one of several models that are told the same: a file that changes the text encoder is refused.
     ///
     /// # Errors
     /// As [`crate::UNet2dCondition::load_lora`]; a model that is told no text, or is computed elsewhere.
-    pub fn with_lora(self, path: &Path) -> Result<Self> {
+    pub fn with_network_lora(self, path: &Path) -> Result<Self> {
         match self {
             Self::TextToImage(mut t) => {
                 t.unet = t.unet.load_lora(path)?.fuse()?;
                 Ok(Self::TextToImage(t))
             }
-            Self::Unconditional(_) | Self::Foreign(_) => Err(file_error(
-                path,
-                "LoRA layers are read for the U-Nets of text-to-image folders (Stable Diffusion 1 and 2); other models are audited \
-                 from Python with the adapter loaded there (dualmd.audit)",
-            )),
+            Self::Unconditional(_) | Self::Foreign(_) => Err(no_lora(path)),
         }
+    }
+
+    /// Two models over this one's weights, which are there once: each has the LoRA of its file as low-rank additions. The first keeps
+    /// text encoder and autoencoder.
+    ///
+    /// # Errors
+    /// As [`TextToImage::adapted`]; a model that is told no text, or is computed elsewhere.
+    pub fn adapted_twice(self, [first, second]: [&Path; 2]) -> Result<[Self; 2]> {
+        let Self::TextToImage(mut base) = self else {
+            return Err(no_lora(first));
+        };
+        let other = base.adapted(second)?;
+        base.unet = base.adapted(first)?.unet;
+        Ok([base, Box::new(other)].map(Self::TextToImage))
     }
 
     /// Chooses f32 or bf16 autocast for the network.

@@ -81,6 +81,7 @@ pub mod selftest;
 pub mod session;
 pub mod stages;
 pub mod train;
+pub mod tune;
 pub mod work;
 
 pub use dualmd_attack::Share;
@@ -104,4 +105,5 @@ pub use sampling::{PredictOptions, SampleOptions, predict, sample, sample_part};
 pub use selftest::selftest;
 pub use session::Session;
 pub use train::{TrainOptions, train};
+pub use tune::{TuneOptions, tune};
 pub use work::{WorkOptions, work};

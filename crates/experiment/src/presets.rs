@@ -51,6 +51,11 @@ pub const PRESETS: &[Preset] = &[
         text: EMOJI_T2I_DEMO,
     },
     Preset {
+        name: "tune",
+        about: "adapters (LoRA) on a text-to-image base of yours, for your images: what `dualmd tune` runs",
+        text: include_str!("../presets/tune.toml"),
+    },
+    Preset {
         name: "paper-cifar10",
         about: "the paper's CIFAR-10 recipe, 780,000 steps per model: for a GPU, and your copy of the images",
         text: include_str!("../presets/paper-cifar10.toml"),

@@ -184,6 +184,7 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
     {
         let images = Data {
             source: new.source.clone(),
+            captions: None,
             ..now.data.clone()
         };
         if same_content(&data.pretrain_content, images)? {

@@ -5,6 +5,7 @@ mod extract;
 mod files;
 mod memorisation;
 mod runs;
+mod tune;
 
 pub use caption::CaptionArgs;
 pub use extract::ExtractArgs;
@@ -17,6 +18,7 @@ pub use runs::{
     AttackArgs, AuditArgs, DemoArgs, FailArgs, JobsArgs, LiraArgs, MetricsArgs, RunArgs,
     SampleArgs, TrainArgs, WorkArgs,
 };
+pub use tune::TuneArgs;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -179,6 +181,12 @@ pub enum Command {
         after_help = "Examples:\n  dualmd run experiment.toml\n  dualmd run --preset fashion-32 --out runs/mine --set train.steps=3000 --set models.0.name=plain\n\nEvery stage writes into the run's folder. The same command on that folder goes on where it stopped.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
     )]
     Run(RunArgs),
+
+    /// Adapters (LoRA) on a text-to-image model for your images: plain, as a pair, and a student; trained, attacked, reported
+    #[command(
+        after_help = "Examples:\n  dualmd tune stable-diffusion-v1-5 --images photos/ -o out\n  dualmd tune base --images photos/ -o out --caption-model blip-image-captioning-large --rival early-stopping,dp-sgd --seeds 3\n\nThe same as `dualmd run --preset tune` with base, images and numbers filled in (docs/tune.md). An interrupted command goes on where\nit stopped. out/models/NAME has each adapter for diffusers, PEFT and kohya; teacher-1 and teacher-2 are the pair.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
+    )]
+    Tune(TuneArgs),
 
     /// Draw members, halves and non-members from an image set
     #[command(

@@ -359,6 +359,8 @@ fn files_are_split_measured_and_exchanged() {
     assert!(refused("dualmd roc s.csv --fpr 1.5").contains("between 0 and 1"));
 
     for line in [
+        "dualmd tune base --images photos -o out --rank 8 --epochs 20 --rival early-stopping,dp-sgd --epsilon 4 --seeds 3",
+        "dualmd tune base --images photos -o out --caption-model blip --captions 3 --members 8 --fail-on leak",
         "dualmd predict m --x x.npy --t t.npy -o eps.npy",
         "dualmd report runs/demo",
         "dualmd import split a.npz --data cifar -o s.json",
@@ -376,6 +378,9 @@ fn files_are_split_measured_and_exchanged() {
         read(line);
     }
     refused("dualmd list models");
+    refused("dualmd tune base -o out");
+    refused("dualmd tune base --images photos -o out --captions 3");
+    refused("dualmd tune base --images photos -o out --rival nothing");
     refused("dualmd verify e --image a.png");
     refused("dualmd verify e --with e.salt");
     refused("dualmd frobnicate");

@@ -1,7 +1,11 @@
 //! A tiny experiment and the real binary.
 #![allow(dead_code)]
 
+pub mod python;
+
 use dualmd_data::{LoadOptions, load, save_folder};
+use dualmd_torch::weights::{read_npy, write_npy};
+use dualmd_torch::{Device, Kind, Tensor};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -185,4 +189,34 @@ pub fn sides(dir: &Path, n: usize) -> (PathBuf, PathBuf) {
     set.records = rest;
     save_folder(&set, &others).unwrap();
     (members, others)
+}
+
+/// What a text-to-image model predicts for the prompt "a cat" at two timesteps, of fixed inputs [2, channels, 8, 8] that stay in `dir`.
+/// `model`: its folder and what else is named of it.
+pub fn predicted(dir: &Path, channels: i64, model: &[&str]) -> Tensor {
+    let at = |name: &str| dir.join(name);
+    let (x, t, out) = (at("x.npy"), at("t.npy"), at("eps.npy"));
+    if !x.exists() {
+        let values: Vec<f32> = (0..2 * channels * 64)
+            .map(|i| (i as f32 * 0.7).sin())
+            .collect();
+        let values = Tensor::from_slice(&values).reshape([2, channels, 8, 8]);
+        write_npy(&x, &values).unwrap();
+        write_npy(&t, &Tensor::from_slice(&[100_i64, 700])).unwrap();
+    }
+    let rest = [
+        "--x",
+        text(&x),
+        "--t",
+        text(&t),
+        "--prompt",
+        "a cat",
+        "-o",
+        text(&out),
+    ];
+    succeed(&[&["predict"][..], model, &rest].concat());
+    read_npy(&out)
+        .unwrap()
+        .to_kind(Kind::Double)
+        .to_device(Device::Cpu)
 }

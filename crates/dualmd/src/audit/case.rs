@@ -104,8 +104,8 @@ impl Case {
             |folders: &[PathBuf]| Generator::open(folders, weight_set(args.weights), &engine);
         let reference = match args.reference() {
             Some(folder) => {
-                let reference = open(&[folder.to_owned()])?;
-                check_alike(&generator, &reference, folder, "reference model")?;
+                let reference = open(std::slice::from_ref(&folder))?;
+                check_alike(&generator, &reference, &folder, "reference model")?;
                 Some(reference)
             }
             None => None,

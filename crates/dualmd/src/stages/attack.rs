@@ -4,13 +4,13 @@ use super::prepare::Images;
 use super::sample::{Generator, drawing_of, read_samples};
 use super::score::{self, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
-use super::text::Told;
+use super::text::{self, Told};
 use super::{RunFolder, blind, create_folder, files_in, remove, sets, utility};
-use crate::choices::Weights;
+use crate::choices::{Reference, Weights};
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::reporter::duration;
 use crate::session::Session;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dualmd_attack::AttackError;
 use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
@@ -165,7 +165,15 @@ fn attack_one(
     let generator = open(run, &target.parts)?;
     let compares = |a: &AttackSpec| a.needs() == Needs::Reference;
     let reference = if target.attacks.iter().any(compares) {
-        Some(open(run, &[REFERENCE.into()])?)
+        Some(match plan.audit.reference {
+            Reference::Trained => open(run, &[REFERENCE.into()])?,
+            Reference::Base => {
+                let base = text::base_of(run, plan)?;
+                let base =
+                    base.context("audit.reference = \"base\": the models start from none")?;
+                Generator::open(&[base], WeightSet::Ema, &session.engine)?
+            }
+        })
     } else {
         None
     };

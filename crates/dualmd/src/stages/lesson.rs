@@ -17,7 +17,7 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Denoiser, Labels, Model, TextToImage};
+use dualmd_diffusion::{AdapterFolder, Denoiser, Labels, Model, TextToImage};
 use dualmd_files::limit;
 use dualmd_record::training::Guarantee;
 use dualmd_torch::Tensor;
@@ -91,7 +91,13 @@ impl Lesson {
                     job.name
                 );
             }
-            let model = Model::load(&run.model(name), weights, engine.device)?
+            let folder = run.model(name);
+            let model = match (text, AdapterFolder::of(&folder, weights)?) {
+                // All start from one base, which is there once.
+                (Some(base), Some(own)) => Model::TextToImage(Box::new(base.adapted(&own.lora)?)),
+                _ => Model::load(&folder, weights, engine.device)?,
+            };
+            let model = model
                 .with_precision(engine.precision)
                 .with_dropout(distill.teacher_dropout);
             Ok(Box::new(model))

@@ -1,7 +1,7 @@
 //! Images, split and plan.
 
 use super::text::Told;
-use super::{RunFolder, pictures, prepared, text};
+use super::{RunFolder, captions, pictures, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
 use crate::plan::{CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan};
@@ -16,6 +16,7 @@ use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
 use dualmd_torch::{Device, Tensor};
 use rand::seq::SliceRandom;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// The images of a run, ready to train on.
 pub struct Images {
@@ -106,10 +107,14 @@ pub fn outside_for(kind: &JobKind, members: usize) -> usize {
     match kind {
         // A model like the others.
         JobKind::Reference => members,
-        // What early stopping watches.
-        JobKind::EarlyStopping { .. } => members.clamp(FEWEST_WATCHED, MOST_WATCHED),
+        JobKind::EarlyStopping { .. } => watched(members),
         _ => 0,
     }
+}
+
+/// How many images early stopping watches beside `members` members.
+pub fn watched(members: usize) -> usize {
+    members.clamp(FEWEST_WATCHED, MOST_WATCHED)
 }
 
 /// Bounds of the calibration images of early stopping; the training loop looks at 256 at most.
@@ -132,6 +137,9 @@ pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
     };
     let mut set = load(&data.source, &options)?;
     let report = dedupe(&mut set);
+    if let Some(path) = &data.captions {
+        captions::take(&mut set, Path::new(path))?;
+    }
     if data.labels {
         // What a class-conditional network is told stands where the words of every other are: it is kept, hashed and shown with them.
         let words: Vec<Vec<String>> = (set.records.iter())
@@ -425,6 +433,8 @@ pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
     };
     let data = Data {
         source: pretrain.source.clone(),
+        // Those are of other images.
+        captions: None,
         ..experiment.data.clone()
     };
     let (mut set, _) = read(&data)?;

@@ -15,12 +15,12 @@ use dualmd_attack::nn;
 use dualmd_data::{ImageSet, Record, drawn, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
 use dualmd_diffusion::latent::Guided;
-use dualmd_diffusion::lora::path_of;
+use dualmd_diffusion::lora;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, sample_in_rounds};
 use dualmd_diffusion::{
-    Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model, ModelOrder,
-    network_folder, scheduler_file,
+    AdapterFolder, Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model,
+    ModelOrder, TextToImage, network_folder, scheduler_file,
 };
 use dualmd_files::Building;
 use dualmd_record::folder::{NEAREST, PROMPTS};
@@ -97,6 +97,45 @@ pub struct Generator {
     fingerprint: String,
 }
 
+/// A model's folder with the LoRA over it, if there is one.
+struct Place {
+    base: PathBuf,
+    set: WeightSet,
+    lora: Option<PathBuf>,
+}
+
+impl Place {
+    /// Of a model's folder and a file of its own, or of an adapter's folder, which names its base.
+    fn of(folder: &Path, lora: Option<&PathBuf>, set: WeightSet) -> Result<Self> {
+        Ok(match (AdapterFolder::of(folder, set)?, lora) {
+            (Some(_), Some(lora)) => bail!(
+                "{} is an adapter itself, to which {} cannot be added: name its base",
+                folder.display(),
+                lora.display()
+            ),
+            (Some(adapter), None) => Self {
+                base: adapter.base,
+                set: WeightSet::Ema,
+                lora: Some(adapter.lora),
+            },
+            (None, lora) => Self {
+                base: folder.to_owned(),
+                set,
+                lora: lora.cloned(),
+            },
+        })
+    }
+}
+
+/// The two LoRAs of two places over one base.
+fn adapters_of_one_base(places: &[Place; 2]) -> Option<[&Path; 2]> {
+    let [first, second] = places;
+    let real = |place: &Place| place.base.canonicalize().ok();
+    let same = first.set == second.set && real(first).is_some_and(|a| Some(a) == real(second));
+    let (a, b) = first.lora.as_deref().zip(second.lora.as_deref())?;
+    same.then_some([a, b])
+}
+
 enum Models {
     One(Box<Model>),
     /// DualMD.
@@ -124,20 +163,41 @@ impl Generator {
         set: WeightSet,
         engine: &Engine,
     ) -> Result<Self> {
-        let lora_of = |place: usize| loras.get(place);
+        let alone = folders.len() == 1;
         let one = |folder: &Path, place: usize| -> Result<Model> {
-            Ok(match lora_of(place) {
-                // What is added to the weights is added in f32.
-                Some(lora) => Model::load(folder, set, engine.device)?
-                    .with_lora(lora)?
-                    .with_precision(engine.precision),
-                None => Model::load_to_ask(folder, set, engine.precision, engine.device)?,
-            })
+            let place = Place::of(folder, loras.get(place), set)?;
+            let Some(lora) = &place.lora else {
+                return Ok(Model::load_to_ask(
+                    &place.base,
+                    place.set,
+                    engine.precision,
+                    engine.device,
+                )?);
+            };
+            // What is added to the weights is added in f32.
+            let model = Model::load(&place.base, place.set, engine.device)?;
+            let adapted = match alone {
+                true => model.with_lora(lora)?,
+                // Several models are told the same.
+                false => model.with_network_lora(lora)?,
+            };
+            Ok(adapted.with_precision(engine.precision))
         };
         let models = match folders {
             [only] => Models::One(Box::new(one(only, 0)?)),
             [first, second] => {
-                let (a, b) = (one(first, 0)?, one(second, 1)?);
+                let places = [
+                    Place::of(first, loras.first(), set)?,
+                    Place::of(second, loras.get(1), set)?,
+                ];
+                let [a, b] = match adapters_of_one_base(&places) {
+                    Some(adapters) => {
+                        let base = Model::load(&places[0].base, places[0].set, engine.device)?;
+                        let pair = base.adapted_twice(adapters)?;
+                        pair.map(|model| model.with_precision(engine.precision))
+                    }
+                    None => [one(first, 0)?, one(second, 1)?],
+                };
                 same_classes(first, &a, second, &b)?;
                 if a.schedule().config() != b.schedule().config() {
                     bail!(
@@ -172,7 +232,7 @@ impl Generator {
             loras => hash_files(
                 &[
                     files_of(folders, set)?,
-                    loras.iter().map(|l| path_of(l)).collect(),
+                    loras.iter().flat_map(|l| lora::files_of(l)).collect(),
                 ]
                 .concat(),
             )?,
@@ -400,6 +460,13 @@ pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
 fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in folders {
+        // An adapter's folder names its base.
+        let adapter = AdapterFolder::of(folder, set)?;
+        let (folder, set) = match &adapter {
+            Some(adapter) => (&adapter.base, WeightSet::Ema),
+            None => (folder, set),
+        };
+        files.extend(adapter.iter().flat_map(|a| lora::files_of(&a.lora)));
         let network = network_folder(folder);
         let weights = match set {
             WeightSet::Ema => network.clone(),

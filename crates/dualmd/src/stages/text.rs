@@ -5,7 +5,7 @@ use super::prepare::Images;
 use super::sample::Prompts;
 use super::score::hash_tensor;
 use crate::experiment::Experiment;
-use crate::plan::{Job, JobKind, Plan};
+use crate::plan::{BASE, Job, JobKind, Plan};
 use crate::stages::RunFolder;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, Record};
@@ -105,11 +105,26 @@ pub fn beginning(
         } else {
             plain.alpha
         };
-        network.with_lora(&LoraConfig { alpha, ..plain }, job.seed)?
+        let config = LoraConfig {
+            alpha,
+            targets: t.lora_targets.clone(),
+            ..plain
+        };
+        network.with_lora(&config, job.seed)?
     } else {
         network
     };
     Ok((model, network))
+}
+
+/// The folder of what all models of a run start from, if they start from one: the user's, or that of the model that was trained first.
+///
+/// # Errors
+/// A damaged plan.
+pub fn base_of(run: &RunFolder, plan: &Plan) -> Result<Option<PathBuf>> {
+    let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+    let own = experiment.pretrain.map(|_| run.model(BASE));
+    Ok(own.or(experiment.model.base.map(PathBuf::from)))
 }
 
 /// The captions of a picture, the main one first.
@@ -495,6 +510,8 @@ mod tests {
             .iter()
             .map(|p| p.name);
         assert!(names.eq(dualmd_experiment::experiment::TEXT_NETWORKS));
+        let targets = crate::experiment::Train::default().lora_targets;
+        assert_eq!(targets, LoraConfig::TARGETS);
     }
 
     #[test]

@@ -3,9 +3,9 @@
 use super::lesson::{Beginning, Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
 use super::{RunFolder, held, pictures, prepare, text};
-use crate::choices::{self, Optimizer};
+use crate::choices::{self, LoraSave, Optimizer};
 use crate::engine::Engine;
-use crate::experiment::{Experiment, epochs};
+use crate::experiment::{Experiment, Train, epochs};
 use crate::plan::{Job, JobKind, Plan};
 use crate::reporter::ProgressEvent;
 use crate::session::Session;
@@ -15,7 +15,8 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
-    Beside, Labels, NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
+    AdapterFolder, Beside, Labels, LoraForm, NoiseSchedule, Pipeline, TextToImage, UNet2d,
+    UNet2dCondition, UNet2dConfig, adapter,
 };
 use dualmd_files::Building;
 use dualmd_names::ModelKind;
@@ -43,7 +44,8 @@ pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
             plan.split_hash
         );
     }
-    Ok(run.model(name).join("model_index.json").exists())
+    let folder = run.model(name);
+    Ok(folder.join("model_index.json").exists() || AdapterFolder::is_one(&folder))
 }
 
 /// Trains one model of a plan in this process, which holds `checkpoints/NAME` ([`super::held::training`]). Returns whether it is
@@ -248,8 +250,58 @@ pub fn prepared(
 enum Kind {
     /// With its classes, if it is told one.
     Unconditional(Box<UNet2dConfig>, Box<NoiseSchedule>, Option<Labels>),
-    /// With the network as training began, if only LoRA layers are trained.
-    Text(Box<TextToImage>, Option<Box<UNet2dCondition>>),
+    /// With what LoRA layers alone are trained on, if they are.
+    Text(Box<TextToImage>, Option<Box<Adapted>>),
+}
+
+/// A network of which LoRA layers alone are trained.
+struct Adapted {
+    /// As training began.
+    network: UNet2dCondition,
+    /// The folder of its base as the layers' own folder names it, if that is to hold them alone.
+    base: Option<String>,
+}
+
+impl Adapted {
+    fn of(run: &RunFolder, plan: &Plan, job: &Job, network: UNet2dCondition) -> Result<Self> {
+        let base = match (train_of(plan, job).lora_save, &job.starts_from) {
+            (LoraSave::Merged, _) => None,
+            // Beside it, so that the run can be moved.
+            (LoraSave::Adapter, Some(base)) => Some(format!("../{base}")),
+            (LoraSave::Adapter, None) => match text::base_of(run, plan)? {
+                Some(folder) => Some(std::path::absolute(folder)?.display().to_string()),
+                None => None,
+            },
+        };
+        Ok(Self { network, base })
+    }
+
+    /// `model`: the one that the network is of.
+    fn save(
+        &self,
+        folder: &Path,
+        model: &TextToImage,
+        ema: &[(String, Tensor)],
+        raw: Option<&[(String, Tensor)]>,
+    ) -> Result<()> {
+        let network = &self.network;
+        network.save_lora(folder, Some(ema))?;
+        let Some(base) = &self.base else {
+            // The sum, which every program can open, and the additions beside it, which are small.
+            let sum = |tensors: &[(String, Tensor)]| -> Result<Vec<(String, Tensor)>> {
+                let tensors = tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone()));
+                Ok(network.over_lora(tensors.collect())?.fuse()?.into_weights())
+            };
+            let raw = raw.map(sum).transpose()?;
+            return Ok(model.save(folder, Some(&sum(ema)?), raw.as_deref())?);
+        };
+        if let Some(raw) = raw {
+            network.save_lora(&folder.join(adapter::RAW), Some(raw))?;
+        }
+        network.save_lora_as(LoraForm::Kohya, folder, Some(ema))?;
+        // What names the base goes last: a folder that has it is complete.
+        Ok(network.save_lora_as(LoraForm::Peft { base }, folder, Some(ema))?)
+    }
 }
 
 impl Kind {
@@ -265,7 +317,10 @@ impl Kind {
             let (model, network) = text::beginning(run, plan, job, shape, engine.device)?;
             let network = network.with_precision(engine.precision);
             let adapted = match network.lora_parameters() {
-                Some(own) => Some(Box::new(network.over_lora(own.copies())?)),
+                Some(own) => {
+                    let network = network.over_lora(own.copies())?;
+                    Some(Box::new(Adapted::of(run, plan, job, network)?))
+                }
                 None => None,
             };
             return Ok((Self::Text(Box::new(model), adapted), Box::new(network)));
@@ -315,16 +370,7 @@ impl Kind {
                 Pipeline::save(folder, config, schedule, beside, ema, raw)?;
             }
             Self::Text(model, None) => model.save(folder, Some(ema), raw)?,
-            // The folder has the sum, which every program can open, and the additions beside it, which are small.
-            Self::Text(model, Some(adapted)) => {
-                let sum = |tensors: &[(String, Tensor)]| -> Result<Vec<(String, Tensor)>> {
-                    let tensors = tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone()));
-                    Ok(adapted.over_lora(tensors.collect())?.fuse()?.into_weights())
-                };
-                let raw = raw.map(sum).transpose()?;
-                adapted.save_lora(folder, Some(ema))?;
-                model.save(folder, Some(&sum(ema)?), raw.as_deref())?;
-            }
+            Self::Text(model, Some(adapted)) => adapted.save(folder, model, ema, raw)?,
         }
         Ok(())
     }
@@ -424,6 +470,11 @@ fn fingerprint(
     let text = match &plan.model.labels {
         Some(names) => serde_json::to_string(&(text, names, t.label_dropout, texts))?,
         None => text,
+    };
+    // Other layers than the usual ones are another training.
+    let text = match t.lora_targets == Train::default().lora_targets {
+        true => text,
+        false => format!("{text} {:?}", t.lora_targets),
     };
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }

@@ -2,7 +2,9 @@
 
 use super::keys::check_ranges;
 use super::{Experiment, ModelEntry, Train};
-use crate::choices::{CaptionChoice, Features, Init, Levels, Objective, Sampler, SplitMethod};
+use crate::choices::{
+    CaptionChoice, Features, Init, Levels, LoraSave, Objective, Reference, Sampler, SplitMethod,
+};
 use crate::suggest::nearest;
 use anyhow::{Result, bail};
 use dualmd_names::{Defense, ModelKind, Part};
@@ -224,6 +226,12 @@ impl Experiment {
             }
         }
         let started = self.starts_somewhere();
+        if self.audit.reference == Reference::Base && !started {
+            problems.push(
+                "audit.reference = \"base\" compares with what all models start from: set model.base or [pretrain], or remove it"
+                    .into(),
+            );
+        }
         check_text_recipe(&self.train, "train", text, started, problems);
         for model in &self.models {
             if let Ok(Some(own)) = model.recipe(self) {
@@ -273,6 +281,17 @@ fn check_text_recipe(
     } else if t.lora_rank > 0 && !starts_somewhere {
         say(format!(
             "{section}.lora_rank adds to a model that was trained before: set model.base or [pretrain]"
+        ));
+    }
+    if t.lora_rank == 0 && t.lora_save != LoraSave::default() {
+        say(format!(
+            "{section}.lora_save = \"{}\" is about LoRA: set {section}.lora_rank, or remove it",
+            t.lora_save
+        ));
+    }
+    if t.lora_targets.iter().all(|target| target.is_empty()) {
+        say(format!(
+            "{section}.lora_targets names no layer: to_q and to_v, for example"
         ));
     }
     if text && t.objective == Objective::Flow {

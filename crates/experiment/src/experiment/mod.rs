@@ -24,8 +24,8 @@ pub use keys::{Key, markdown, table as keys};
 pub use layers::Source;
 
 use crate::choices::{
-    Alpha, CaptionChoice, Copies, Dtype, Features, Init, Levels, NearDuplicates, Objective,
-    Optimizer, Order, ResizeFilter, Routing, Sampler, SplitMethod, Weights,
+    Alpha, CaptionChoice, Copies, Dtype, Features, Init, Levels, LoraSave, NearDuplicates,
+    Objective, Optimizer, Order, Reference, ResizeFilter, Routing, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result, bail};
 use dualmd_names::{AttackSpec, BaseAttack, Defense};
@@ -97,6 +97,10 @@ pub struct Data {
     /// Column of the captions, where the set has several that may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption_column: Option<String>,
+    /// A file of captions, as `dualmd caption` writes it, that take the place of those of the set: a JSON object in each line, with an
+    /// image's content id as `id` and its captions as `text`, the main one first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captions: Option<String>,
     /// Column of the set's table that says what belongs together (patient, artist); `group` unless named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_column: Option<String>,
@@ -120,6 +124,7 @@ impl Default for Data {
             labels: false,
             label_column: None,
             caption_column: None,
+            captions: None,
             group_column: None,
             id_column: None,
         }
@@ -283,6 +288,12 @@ pub struct Train {
     /// alpha of these; 0: the rank.
     #[schemars(range(min = 0.0), extend("x-needed" = "a number above 0, or 0 for the rank,"))]
     pub lora_alpha: f64,
+    /// Layers that get one: linear layers whose name is one of these, or ends in a dot and one of these. The default is that of
+    /// diffusers' script: the projections of every attention.
+    #[schemars(extend("x-needed" = "names of layers, or ends of them, at least one"))]
+    pub lora_targets: Vec<String>,
+    /// What the folder of such a model holds.
+    pub lora_save: LoraSave,
     /// Number format of the heavy operations.
     pub dtype: Dtype,
     /// Steps between checkpoints.
@@ -327,6 +338,10 @@ impl Default for Train {
             drop_memorised: 0.0,
             lora_rank: 0,
             lora_alpha: 0.0,
+            lora_targets: ["to_q", "to_k", "to_v", "to_out.0"]
+                .map(str::to_owned)
+                .to_vec(),
+            lora_save: LoraSave::default(),
             dtype: Dtype::Auto,
             checkpoint_every: 500,
             keep_checkpoints: 2,
@@ -414,9 +429,11 @@ impl Default for Sample {
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     /// Attacks beside `nn`: `dualmd list attacks` has them. `reference` trains one more model, on images that are neither
-    /// members nor non-members.
+    /// members nor non-members, unless `reference` below names another one.
     #[schemars(with = "Vec<String>")]
     pub attacks: Vec<AttackSpec>,
+    /// What `reference` compares with.
+    pub reference: Reference,
     /// Weights that are attacked.
     pub weights: Weights,
     /// Images scored at a time.
@@ -439,6 +456,7 @@ impl Default for Audit {
             attacks: [Loss, SecMi, Pia, Pian, SimA]
                 .map(AttackSpec::from)
                 .to_vec(),
+            reference: Reference::default(),
             weights: Weights::default(),
             batch: 64,
             known_fraction: dualmd_names::KNOWN_FRACTION,

@@ -141,6 +141,32 @@ fn every_preset_is_an_experiment() {
     assert_eq!(typo, "unknown preset dmeo: did you mean demo?");
 }
 
+/// Adapters alone are saved where adapters alone are trained, and a base is a reference where there is one.
+#[test]
+fn what_is_about_adapters_needs_a_base() {
+    let text = SMALL.replace("preset = \"tiny\"", "base = \"sd\"");
+    let of = |sets: &[&str]| {
+        let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Experiment::parse(&text, "t.toml", &sets)
+    };
+    let rank = "train.lora_rank=4";
+    let all = of(&[rank, "train.lora_save=adapter", "audit.reference=base"]).unwrap();
+    assert_eq!(all.train.lora_targets, ["to_q", "to_k", "to_v", "to_out.0"]);
+    assert_eq!(parse(&all.to_toml().unwrap()).unwrap(), all);
+    for (sets, says) in [
+        (&["train.lora_save=adapter"][..], "set train.lora_rank"),
+        (
+            &[rank, "train.lora_targets=[]"][..],
+            "lora_targets names no layer",
+        ),
+    ] {
+        let told = message(of(sets));
+        assert!(told.contains(says), "{told}");
+    }
+    let told = message(with(&["audit.reference=base"]));
+    assert!(told.contains("audit.reference"), "{told}");
+}
+
 #[test]
 fn what_is_written_back_is_the_same_experiment() {
     let experiment = with(&[
@@ -444,6 +470,7 @@ fn the_key_table_and_the_structs_agree() {
     experiment.data.channels = Some(3);
     experiment.data.caption_column = Some("text".into());
     experiment.data.label_column = Some("breed".into());
+    experiment.data.captions = Some("x".into());
     experiment.data.group_column = Some("patient".into());
     experiment.data.id_column = Some("file".into());
     experiment.sample.features_weights = Some("x".into());

@@ -1,7 +1,7 @@
 //! Which models are trained, after which others, and how the machine is shared.
 
 use super::DataFacts;
-use crate::choices::Init;
+use crate::choices::{Init, Reference};
 use crate::experiment::{BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, Train, epochs};
 use anyhow::Result;
 use dualmd_names::{AttackSpec, BaseAttack, Defense, MadeFrom, ModelKind, Needs, Part};
@@ -260,11 +260,12 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         }
         jobs.push(own);
     }
-    if experiment
-        .audit
-        .attacks
-        .iter()
-        .any(|a| a.needs() == Needs::Reference)
+    if experiment.audit.reference == Reference::Trained
+        && experiment
+            .audit
+            .attacks
+            .iter()
+            .any(|a| a.needs() == Needs::Reference)
     {
         jobs.push(job(REFERENCE, 0, JobKind::Reference, Vec::new()));
     }
