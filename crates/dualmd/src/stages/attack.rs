@@ -1,7 +1,7 @@
 //! The attack stage of a run: scores of every audited model to files.
 
 use super::prepare::Images;
-use super::sample::{Generator, read_samples};
+use super::sample::{Generator, early_of, read_samples};
 use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
 use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility};
@@ -151,7 +151,9 @@ fn attack_one(
 ) -> Result<Scores> {
     let open = |run: &RunFolder, names: &[String]| -> Result<Generator> {
         let folders: Vec<PathBuf> = names.iter().map(|p| run.model(p)).collect();
-        Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)
+        let set = weight_set(plan.audit.weights);
+        // Attacks that draw do so as the run does.
+        Ok(Generator::open(&folders, set, &session.engine)?.delayed(early_of(plan)))
     };
     let generator = open(run, &target.parts)?;
     let compares = |a: &AttackSpec| a.needs() == Needs::Reference;
