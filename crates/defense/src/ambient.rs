@@ -53,13 +53,14 @@ impl Ambient {
         })
     }
 
-    /// c of the timesteps `t` \[B\], [B, 1, 1, 1] f32.
-    pub(crate) fn shares(&self, schedule: &NoiseSchedule, t: &Tensor) -> Result<Tensor> {
+    /// c of the timesteps `t` \[B\], and sqrt(1 - c), both [B, 1, 1, 1] f32. (The second by itself: at much noise c is nearly 1.)
+    pub(crate) fn shares(&self, schedule: &NoiseSchedule, t: &Tensor) -> Result<[Tensor; 2]> {
         let (signal, noise) = schedule.coefficients(t);
         // s_n^2 / s^2 = s_n^2 abar / (1 - abar).
         let own = (signal / noise).f_square()? * (self.noise * self.noise);
         let clean = own.f_gt(1.0)?;
-        Ok((-own + 1.0).f_masked_fill(&clean, 1.0)?)
+        let fresh = (-&own + 1.0).f_masked_fill(&clean, 1.0)?;
+        Ok([fresh, own.f_sqrt()?.f_masked_fill(&clean, 0.0)?])
     }
 
     /// The own noise n of these images, [B, C, H, W].
@@ -108,14 +109,18 @@ mod tests {
         let schedule = NoiseSchedule::default();
         let ambient = Ambient::new(vec![0, 1], 0.5, 1).unwrap();
         let t = Tensor::arange(schedule.len() as i64, (Kind::Int64, Device::Cpu));
-        let shares: Vec<f64> =
-            Vec::try_from(ambient.shares(&schedule, &t).unwrap().view(-1)).unwrap();
+        let [shares, own] = ambient
+            .shares(&schedule, &t)
+            .unwrap()
+            .map(|t| Vec::<f64>::try_from(t.flatten(0, -1)).unwrap());
         let mut above = 0;
         for (t, share) in shares.into_iter().enumerate() {
             let abar = schedule.alpha_bar(t as i64);
             let s2 = (1.0 - abar) / abar;
             let want = if s2 < 0.25 { 1.0 } else { 1.0 - 0.25 / s2 };
             assert!((share - want).abs() < 1e-5, "{t}: {share} and {want}");
+            let rest = if s2 < 0.25 { 0.0 } else { 0.5 / s2.sqrt() };
+            assert!((own[t] - rest).abs() < 1e-5 * rest.max(1e-3), "{t}");
             above += usize::from(share < 1.0);
         }
         // Most timesteps of the DDPM schedule are noisier than 0.5.

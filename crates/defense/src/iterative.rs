@@ -123,11 +123,10 @@ impl Iterative {
     }
 
     /// Before the first step: remembers what the round begins with.
-    pub(crate) fn before(&self, optimizer: &mut Optimizer, step: u64) -> Result<()> {
+    pub(crate) fn before(&self, optimizer: &mut Optimizer, step: u64) {
         if step == 0 {
-            optimizer.begin_round()?;
+            optimizer.begin_round();
         }
-        Ok(())
     }
 
     /// After step `step`: hands over to the next shard, or averages.
@@ -234,7 +233,7 @@ mod tests {
             ..TrainOptions::default()
         };
         for step in 0..6 {
-            recipe.before(&mut optimizer, step).unwrap();
+            recipe.before(&mut optimizer, step);
             seen.push(now(&optimizer));
             // Adam's first step is the rate: up, up, down by 1 in a round, whatever the size of the gradient.
             let gradient = [-1.0f32, -3.0, 0.5][step as usize % 3];

@@ -69,16 +69,12 @@ impl Optimizer {
     }
 
     /// Remembers weights and averages as what a round of [`crate::iterative`] begins with.
-    ///
-    /// # Errors
-    /// What the engine refuses.
-    pub(crate) fn begin_round(&mut self) -> Result<()> {
+    pub(crate) fn begin_round(&mut self) {
         for (name, tensor) in self.weights() {
             let (start, sum) = no_grad(|| (tensor.copy(), tensor.zeros_like()));
             self.carry(&format!("start/{name}"), start);
             self.carry(&format!("sum/{name}"), sum);
         }
-        Ok(())
     }
 
     /// Ends a turn of [`crate::iterative`]: adds weights and averages times `share` to the round's sums, and goes back to what the round

@@ -89,7 +89,7 @@ impl Trainer<'_> {
             let (batch, mut left_out) = self.without_memorised(all)?;
             let iterative = self.recipe.iterative();
             if let Some(iterative) = iterative {
-                iterative.before(optimizer, step)?;
+                iterative.before(optimizer, step);
             }
             let loss = match batch {
                 None => None,
@@ -351,9 +351,9 @@ impl Trainer<'_> {
                 let t = noise::integers(&mut rng, self.schedule.len() as i64, n, self.device);
                 let x_t = match ambient.zip(own.as_ref()) {
                     Some((ambient, own)) => {
-                        let share = ambient.shares(&self.schedule, &t)?;
-                        let both = own * (-&share + 1.0).f_sqrt()? + &eps * share.f_sqrt()?;
-                        scale = Some(share);
+                        let [fresh, rest] = ambient.shares(&self.schedule, &t)?;
+                        let both = own * rest + &eps * fresh.f_sqrt()?;
+                        scale = Some(fresh);
                         self.schedule.add_noise(&x0, &both, &t)
                     }
                     None => self.schedule.add_noise(&x0, &eps, &t),

@@ -411,15 +411,14 @@ impl Trainer<'_> {
     /// Settings that an ambient training cannot have.
     fn check_ambient(&self, additions: &Additions) -> Result<()> {
         let epsilon = self.schedule.prediction() == PredictionType::Epsilon;
-        let reason = match () {
-            () if !epsilon => "a network that predicts the noise",
-            () if self.set.deviation.is_some() => {
-                "pixels, not latents that are drawn anew in every step"
-            }
-            () if additions.cutout.is_some() => {
-                "images as they are: a grey square would show the noise under it; leave out train.cutout_side"
-            }
-            () => return Ok(()),
+        let reason = if !epsilon {
+            "a network that predicts the noise"
+        } else if self.set.deviation.is_some() {
+            "pixels, not latents that are drawn anew in every step"
+        } else if additions.cutout.is_some() {
+            "images as they are: a grey square would show the noise under it; leave out train.cutout_side"
+        } else {
+            return Ok(());
         };
         Err(DefenseError::Setting(format!(
             "ambient training needs {reason}"
