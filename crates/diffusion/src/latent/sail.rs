@@ -116,7 +116,7 @@ pub fn begin(
 
     let mut x = noise.f_detach()?.f_to_kind(Kind::Float)?.copy();
     let (mut mean, mut square) = (x.f_zeros_like()?, x.f_zeros_like()?);
-    let (mut best, mut lowest) = (x.copy(), vec![f64::INFINITY; n.unsigned_abs() as usize]);
+    let (best, mut lowest) = (x.copy(), vec![f64::INFINITY; n.unsigned_abs() as usize]);
     for step in 1..=options.steps {
         let leaf = x.f_detach()?.f_set_requires_grad(true)?;
         let (values, gradient) = tch::with_grad(|| -> Result<(Vec<f64>, Tensor)> {

@@ -338,23 +338,26 @@ impl Generator {
             },
         };
         let timesteps = pipeline.schedule().sampling_timesteps(steps)?;
-        let mut denoiser = self.denoiser(order, timesteps.clone(), seed);
-        if let Some(prompts) = prompts {
-            let guided = |scale| Guided {
-                model: self.denoiser(order, timesteps.clone(), seed),
-                unconditional: prompts.nothing.shallow_clone(),
-                scale,
-            };
-            let late = guided(prompts.guidance);
-            denoiser = match self.early {
-                None => Box::new(late),
-                Some(Early { above, scale }) => Box::new(Delayed {
-                    early: guided(scale),
-                    late,
-                    above,
-                }),
-            };
-        }
+        let asked = || self.denoiser(order, timesteps.clone(), seed);
+        let denoiser: Box<dyn Denoiser + '_> = match prompts {
+            None => asked(),
+            Some(prompts) => {
+                let guided = |scale| Guided {
+                    model: asked(),
+                    unconditional: prompts.nothing.shallow_clone(),
+                    scale,
+                };
+                let late = guided(prompts.guidance);
+                match self.early {
+                    None => Box::new(late),
+                    Some(Early { above, scale }) => Box::new(Delayed {
+                        early: guided(scale),
+                        late,
+                        above,
+                    }),
+                }
+            }
+        };
         let options = SampleOptions {
             sampler,
             steps,
