@@ -98,12 +98,6 @@ impl Experiment {
                 s.early_guidance
             ));
         }
-        if !s.early_guidance.is_finite() {
-            problems.push(format!(
-                "sample.early_guidance = {}: a number is needed",
-                s.early_guidance
-            ));
-        }
         if a.attacks.is_empty() && !a.black_box {
             problems.push(
                 "audit.attacks is empty and audit.black_box is false: name at least one attack"
