@@ -504,3 +504,104 @@ fn squares(rows: &Tensor) -> Result<Tensor> {
         .f_square()?
         .f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::UNet2d;
+    use crate::nn::{Builder, Linear};
+    use crate::preset::preset;
+    use dualmd_data::stream;
+    use dualmd_torch::noise;
+
+    const IMAGES: i64 = 3;
+
+    fn drawn(name: &str, size: &[i64]) -> Tensor {
+        noise::normal(&mut stream(1, name, 0), size, Device::Cpu)
+    }
+
+    /// A network whose layers all have gradients, and its parameters.
+    fn network() -> (UNet2d, Vec<Tensor>) {
+        let network = UNet2d::fresh(&preset("tiny", 1, 8).unwrap(), 3, Device::Cpu).unwrap();
+        for (name, tensor) in network.parameters().named() {
+            let more = drawn(name, &tensor.size()) * 0.1;
+            let _ = no_grad(|| tensor.shallow_clone().f_add_(&more).unwrap());
+        }
+        let parameters = network.parameters().tensors().into_iter();
+        let parameters = parameters.map(|p| p.set_requires_grad(true)).collect();
+        (network, parameters)
+    }
+
+    /// The sum of losses of two rows for each image.
+    fn recorded(network: &UNet2d) -> (Tensor, Recorded) {
+        let x = drawn("x", &[2 * IMAGES, 1, 8, 8]);
+        let t = Tensor::from_slice(&[0i64, 10, 100, 300, 700, 999]);
+        let (out, recorded) = record(|| network.forward(&x, &t, true).unwrap());
+        (out.square().sum(Kind::Float), recorded)
+    }
+
+    #[test]
+    fn little_memory_gives_the_same() {
+        let (network, parameters) = network();
+        let scales = [0.5, 2.0, 1.0];
+        let of = |limits: Limits| {
+            let (loss, recorded) = recorded(&network);
+            let all = recorded.within(&loss, IMAGES, &parameters, limits).unwrap();
+            (all.norms().unwrap(), all.weighted(&scales).unwrap())
+        };
+        let (norms, sums) = of(LIMITS);
+        let few = Limits {
+            columns: 1,
+            kept: 0,
+        };
+        let (other, others) = of(few);
+        for (a, b) in norms.iter().zip(&other) {
+            assert!((a - b).abs() < 1e-5 * a && *a > 0.0, "{a}, {b}");
+        }
+        for (a, b) in sums.iter().zip(&others) {
+            let off = (a - b).norm().double_value(&[]);
+            assert!(off < 1e-4 * a.norm().double_value(&[]).max(1.0), "{off}");
+        }
+        // With all scales 1 it is the gradient of the sum.
+        let (loss, once) = recorded(&network);
+        let all = once.differentiate(&loss, IMAGES, &parameters).unwrap();
+        let (loss, _) = recorded(&network);
+        let whole = Tensor::run_backward(&[loss], &parameters, false, false);
+        for (a, b) in all.weighted(&[1.0; 3]).unwrap().iter().zip(&whole) {
+            let off = (a - b).norm().double_value(&[]);
+            assert!(off < 1e-4 * b.norm().double_value(&[]).max(1.0), "{off}");
+        }
+        assert!(all.weighted(&[1.0]).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_refused() {
+        let (network, mut parameters) = network();
+        let refused = |images: i64, parameters: &[Tensor]| {
+            let (loss, recorded) = recorded(&network);
+            let all = recorded.differentiate(&loss, images, parameters);
+            all.unwrap_err().to_string()
+        };
+        assert!(refused(4, &parameters).contains("shared out"));
+        assert!(refused(0, &parameters).contains("of no image"));
+        parameters.push(Tensor::zeros([1], (Kind::Float, Device::Cpu)));
+        assert!(refused(IMAGES, &parameters).contains("takes no part"));
+        let (loss, blind) = no_grad(|| recorded(&network));
+        let error = blind.differentiate(&loss, IMAGES, &parameters).unwrap_err();
+        assert!(error.to_string().contains("without gradients"), "{error}");
+
+        // One layer twice: its gradient is a sum, whose norm does not follow from those of its parts.
+        let b = Builder::fresh(1, Device::Cpu);
+        let layer = Linear::new(&b, "layer", 2, 2).unwrap();
+        let own = b.finish().unwrap().tensors().into_iter();
+        let own: Vec<Tensor> = own.map(|p| p.set_requires_grad(true)).collect();
+        let x = drawn("x", &[IMAGES, 2]);
+        let (y, twice) = record(|| layer.forward(&layer.forward(&x)));
+        let error = twice.differentiate(&y.sum(Kind::Float), IMAGES, &own);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("share a parameter"), "{error}");
+        // Outside of a recording nothing is kept.
+        let _ = layer.forward(&x);
+        assert!(record(|| ()).1.0.is_empty());
+    }
+}
