@@ -196,6 +196,16 @@ fn prompts_of_two_sides_are_measured() {
     assert_ne!(changed, plain);
     let unchanged = ["--mitigate", "wen", "--mitigate-target", "1e9"];
     assert_eq!(sampled(&at("unchanged"), &unchanged), plain);
+
+    // Guidance that begins late: where nothing is above its timestep, it is as ever.
+    let late = ["--guidance-from", "500"];
+    assert_ne!(sampled(&at("late"), &late), plain);
+    assert_eq!(sampled(&at("never"), &["--guidance-from", "1000"]), plain);
+    // Noise that was looked for: that which was there, if it will do.
+    let elsewhere = ["--sail", "--sail-target", "0"];
+    assert_ne!(sampled(&at("elsewhere"), &elsewhere), plain);
+    let content = ["--sail", "--sail-target", "1e9"];
+    assert_eq!(sampled(&at("content"), &content), plain);
 }
 
 #[test]
@@ -255,6 +265,7 @@ fn prompt_lists_pairs_and_what_cannot_be() {
     for command in [
         vec!["memorisation", plain, "--memorised", text(&random)],
         vec!["sample", plain, "-n", "1", "--mitigate", "wen"],
+        vec!["sample", plain, "-n", "1", "--sail"],
     ] {
         let output = dualmd(&[&command[..], &["-o", text(&out)]].concat()).output();
         let error = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();

@@ -5,12 +5,15 @@
 //! but network and schedule is optional: attacks on latents and embeddings that were computed before need neither
 //! autoencoder nor text encoder. [`export`] writes a pair of models for Python.
 
+mod delayed;
 pub mod export;
 pub(crate) mod files;
 mod generate;
 mod load;
 mod preset;
+pub mod sail;
 
+pub use delayed::{Delayed, Early};
 pub use generate::{Guided, LatentSampling, sample_latents};
 pub use preset::{LATENT_PRESETS, LatentPreset};
 

@@ -2,6 +2,7 @@
 //!
 //! * [`denoiser`]: the one interface everything turns on, [`Denoiser`].
 //! * [`gradients`]: norms of the gradients of losses, for attacks and for servers of models.
+//! * [`ghost`]: gradients of single images out of one pass over all of them, for DP-SGD.
 //! * [`schedule`]: the noise schedule (0-based timesteps, f64 tables).
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
@@ -36,6 +37,7 @@ pub mod clip;
 pub mod contrast;
 pub mod denoiser;
 pub mod dual;
+pub mod ghost;
 mod given;
 pub mod gradients;
 mod index;

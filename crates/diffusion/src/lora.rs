@@ -10,6 +10,7 @@ mod forms;
 mod keys;
 mod metadata;
 
+use crate::ghost::{self, How};
 use crate::latent::files::file_error;
 use crate::nn::{Builder, Parameters};
 use crate::{ClipTextModel, DiffusionError, Result, UNet2dCondition};
@@ -117,9 +118,11 @@ impl Adapter {
 
     /// [.., in] to [.., out].
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.a, None::<&Tensor>)
-            .linear(&self.b, None::<&Tensor>)
-            * self.scale()
+        let inner = x.linear(&self.a, None::<&Tensor>);
+        ghost::product(x, &inner, &self.a, None, How::Linear);
+        let y = inner.linear(&self.b, None::<&Tensor>);
+        ghost::product(&inner, &y, &self.b, None, How::Linear);
+        y * self.scale()
     }
 
     pub(crate) fn shallow_clone(&self) -> Self {

@@ -17,6 +17,8 @@ use anyhow::{Context, Result, bail};
 use dualmd_attack::memorisation::Mitigation;
 use dualmd_attack::{Batches, Share};
 use dualmd_data::drawn;
+use dualmd_diffusion::latent::Early;
+use dualmd_diffusion::latent::sail::Sail;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{Denoiser, Labels, Model};
 use dualmd_files::limit;
@@ -49,8 +51,12 @@ pub struct SampleOptions {
     /// How strongly the prompt is followed (classifier-free guidance); 1: as learnt. `None`: 7.5 of a text-to-image model, 1 of a
     /// class-conditional one.
     pub guidance: Option<f64>,
+    /// Another guidance while there is much noise.
+    pub early: Option<Early>,
     /// What is done about remembered prompts.
     pub remedy: Option<Mitigation>,
+    /// Other noise is looked for to start from, from which prompts do not call up images by heart.
+    pub sail: Option<Sail>,
     /// Which of two models takes which step.
     pub order: Order,
     /// Which of the models' weights.
@@ -139,7 +145,8 @@ impl<'a> Asked<'a> {
             ),
         };
         let generator =
-            Generator::open_adapted(&bases, &args.loras, weight_set(args.weights), engine)?;
+            Generator::open_adapted(&bases, &args.loras, weight_set(args.weights), engine)?
+                .delayed(args.early);
         if let Some(class) = generator.first().schedule().config().other_sampler() {
             session.say(&format!(
                 "note: {}: its scheduler is {class}; this program draws with {} in its place, so images differ from those of diffusers",
@@ -180,12 +187,41 @@ impl<'a> Asked<'a> {
                 initial_noise(args.seed, args.n, shape, engine.device)
             }
         };
-        Ok(Self {
+        let mut asked = Self {
             args,
             model,
             generator,
             noise,
-        })
+        };
+        if let Some(options) = &args.sail {
+            asked.noise = asked.elsewhere(session, options)?;
+        }
+        Ok(asked)
+    }
+
+    /// What images start from in place of their noise (SAIL).
+    fn elsewhere(&self, session: &Session, options: &Sail) -> Result<Tensor> {
+        let args = self.args;
+        let Some((prompts, _)) = prompts(args, &self.generator, self.model)? else {
+            bail_usage!(
+                "--sail is about what a prompt calls up in a text-to-image model, and {} is told no text",
+                self.model.display()
+            );
+        };
+        let drawing = Drawing {
+            generator: &self.generator,
+            noise: &self.noise,
+            steps: args.steps,
+            order: args.order,
+            seed: args.seed,
+        };
+        let (noise, reached) =
+            mitigation::begin_elsewhere(&drawing, &prompts, args.batch, options)?;
+        session.say(&format!(
+            "sail: {reached} of {} images start where the loss is at most {}",
+            args.n, options.target
+        ));
+        Ok(noise)
     }
 
     /// The array of all images, beside which parts lie.
@@ -276,7 +312,7 @@ impl<'a> Asked<'a> {
         let args = self.args;
         let noise = args.noise.as_ref().map(|_| hash_tensor(&self.noise));
         let of = format!(
-            "{} {} {} {:?} {} {} {} {} {} {:?} {:?} {:?} {:?}",
+            "{} {} {} {:?} {} {} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?}",
             self.generator.fingerprint(),
             session.engine.precision.name(),
             args.weights,
@@ -289,7 +325,9 @@ impl<'a> Asked<'a> {
             noise.transpose()?,
             lines(args)?,
             args.guidance,
-            args.remedy
+            args.remedy,
+            args.early,
+            args.sail
         );
         Ok(blake3::hash(of.as_bytes()).to_hex().to_string())
     }

@@ -136,7 +136,7 @@ pub struct LogLine {
     /// Loss of the EMA weights on the calibration images of early stopping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration_loss: Option<f64>,
-    /// Share of the images since the last line that `train.drop_memorised` left out.
+    /// Share of the images since the last line that `train.drop_memorised` or `train.skip_easy` left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<f64>,
 }

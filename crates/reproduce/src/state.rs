@@ -205,7 +205,8 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
     }
     let sizes = |e: &Experiment| {
         let s = &e.sample;
-        (s.n, s.sampler, s.steps, s.order, s.guidance, s.per_prompt)
+        let guidance = (s.guidance, s.guidance_from, s.early_guidance);
+        (s.n, s.sampler, s.steps, s.order, guidance, s.per_prompt)
     };
     let differs = [
         ("seed", before.seed != now.seed),

@@ -236,6 +236,17 @@ fn one_or_two_models_are_sampled() {
         (sample.options(&global).steps, sample.weights, sample.model2),
         (50, Weights::Ema, None)
     );
+    let line =
+        "dualmd sample a -n 8 --prompt x --guidance-from 500 --early-guidance -2 --sail -o out";
+    let Command::Sample(sample) = read(line).command else {
+        panic!("{line}")
+    };
+    let options = sample.options(&global);
+    let early = options.early.map(|early| (early.above, early.scale));
+    assert_eq!(early, Some((500, -2.0)));
+    assert_eq!(options.sail.map(|sail| sail.target), Some(8.2));
+    refused("dualmd sample a -n 8 --early-guidance -2 -o out");
+    refused("dualmd sample a -n 8 --sail --mitigate wen -o out");
     refused("dualmd sample a -n 8 --order second -o out");
     refused("dualmd sample a -n 0 -o out");
     refused("dualmd sample a -n 1 --steps 1001 -o out");

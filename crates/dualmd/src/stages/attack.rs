@@ -1,7 +1,7 @@
 //! The attack stage of a run: scores of every audited model to files.
 
 use super::prepare::Images;
-use super::sample::{Generator, drawing_of, read_samples};
+use super::sample::{Generator, drawing_of, early_of, read_samples};
 use super::score::{self, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
 use super::text::{self, Told};
@@ -160,7 +160,9 @@ fn attack_one(
 ) -> Result<Scores> {
     let open = |run: &RunFolder, names: &[String]| -> Result<Generator> {
         let folders: Vec<PathBuf> = names.iter().map(|p| run.model(p)).collect();
-        Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)
+        let set = weight_set(plan.audit.weights);
+        // Attacks that draw do so as the run does.
+        Ok(Generator::open(&folders, set, &session.engine)?.delayed(early_of(plan)))
     };
     let generator = open(run, &target.parts)?;
     let compares = |a: &AttackSpec| a.needs() == Needs::Reference;

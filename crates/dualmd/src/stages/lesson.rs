@@ -12,8 +12,8 @@ use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::dp::accountant;
 use dualmd_defense::{
-    Additions, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, KWay, Plain, Privacy, Recipe,
-    Routing, TrainOptions, TrainingSet, kway,
+    Additions, Ambient, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, Iterative, KWay,
+    Plain, Privacy, Recipe, Routing, TrainOptions, TrainingSet, kway,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
@@ -169,6 +169,13 @@ impl Lesson {
                     .map(|t| teacher(t))
                     .collect::<Result<Vec<_>>>()?;
                 Box::new(KWay::new(all, teachers, routing(distill), job.seed)?)
+            }
+            JobKind::Iterative { shards, rounds } => {
+                let all = shards_of(images, &members, *shards, plan.seed)?;
+                Box::new(Iterative::new(all, *rounds, options.steps, job.seed)?)
+            }
+            JobKind::Ambient { own_noise } => {
+                Box::new(Ambient::new(members, *own_noise, job.seed)?)
             }
             JobKind::Synthetic { images: n } => {
                 let drawn =

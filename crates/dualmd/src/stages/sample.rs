@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 use dualmd_attack::nn;
 use dualmd_data::{ImageSet, Record, drawn, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
-use dualmd_diffusion::latent::Guided;
+use dualmd_diffusion::latent::{Delayed, Early, Guided};
 use dualmd_diffusion::lora;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, sample_in_rounds};
@@ -48,6 +48,15 @@ pub struct Sampling {
     pub batch: usize,
     /// What is random about it follows from this.
     pub seed: u64,
+}
+
+/// The guidance that a plan has at first, if it has another there.
+pub fn early_of(plan: &Plan) -> Option<Early> {
+    let s = &plan.sample;
+    s.guidance_from.map(|above| Early {
+        above: i64::from(above),
+        scale: s.early_guidance,
+    })
 }
 
 /// What the models of a plan draw.
@@ -94,6 +103,8 @@ pub struct Generator {
     models: Models,
     /// The model that they were fine-tuned from, where images are drawn by the difference to it, and how far that is followed.
     base: Option<(Box<Model>, f64)>,
+    /// Another guidance at first.
+    early: Option<Early>,
     fingerprint: String,
 }
 
@@ -240,8 +251,15 @@ impl Generator {
         Ok(Self {
             models,
             base: None,
+            early: None,
             fingerprint,
         })
+    }
+
+    /// The same, with another guidance at first wherever prompts are followed. Its fingerprint stays: whoever keeps images by it adds
+    /// this to it.
+    pub fn delayed(self, early: Option<Early>) -> Self {
+        Self { early, ..self }
     }
 
     /// The same, drawing by what it learnt beyond `base`, the folder of the model that it was fine-tuned from:
@@ -279,6 +297,7 @@ impl Generator {
         Self {
             fingerprint: denoiser.fingerprint().to_owned(),
             base: None,
+            early: None,
             models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
         }
     }
@@ -288,6 +307,7 @@ impl Generator {
         Self {
             fingerprint: fingerprint.into(),
             base: None,
+            early: None,
             models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
         }
     }
@@ -400,14 +420,26 @@ impl Generator {
             },
         };
         let timesteps = pipeline.schedule().sampling_timesteps(steps)?;
-        let mut denoiser = self.denoiser(order, timesteps, seed);
-        if let Some(prompts) = prompts {
-            denoiser = Box::new(Guided {
-                model: denoiser,
-                unconditional: prompts.nothing.again(),
-                scale: prompts.guidance,
-            });
-        }
+        let asked = || self.denoiser(order, timesteps.clone(), seed);
+        let denoiser: Box<dyn Denoiser + '_> = match prompts {
+            None => asked(),
+            Some(prompts) => {
+                let guided = |scale| Guided {
+                    model: asked(),
+                    unconditional: prompts.nothing.again(),
+                    scale,
+                };
+                let late = guided(prompts.guidance);
+                match self.early {
+                    None => Box::new(late),
+                    Some(Early { above, scale }) => Box::new(Delayed {
+                        early: guided(scale),
+                        late,
+                        above,
+                    }),
+                }
+            }
+        };
         let options = SampleOptions {
             sampler,
             steps,
@@ -559,7 +591,8 @@ fn generate(
     session: &Session,
 ) -> Result<Tensor> {
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
-    let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?;
+    let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?
+        .delayed(early_of(plan));
     let told = Told::by(generator.first());
     let words = prompted(images).map(|(record, _)| told.words(&images.set, record));
     let words = words.collect::<Result<Vec<_>>>()?;

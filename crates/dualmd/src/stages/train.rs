@@ -414,6 +414,7 @@ fn options(plan: &Plan, job: &Job) -> TrainOptions {
         decoupled: t.optimizer == Optimizer::AdamW,
         flip: t.flip,
         drop_memorised: t.drop_memorised,
+        skip_easy: t.skip_easy,
         checkpoint_every: t.checkpoint_every,
         keep_checkpoints: t.keep_checkpoints,
         log_every: t.log_every,

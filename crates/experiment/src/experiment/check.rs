@@ -90,6 +90,17 @@ impl Experiment {
                     .into(),
             );
         }
+        if !self.is_text() && (s.guidance_from.is_some() || s.early_guidance != 0.0) {
+            problems.push(
+                "sample.guidance_from and early_guidance are for text-to-image models, and this network is told no text: remove them"
+                    .into(),
+            );
+        } else if s.guidance_from.is_none() && s.early_guidance != 0.0 {
+            problems.push(format!(
+                "sample.early_guidance = {} applies above sample.guidance_from: set that too (500 is usual), or remove it",
+                s.early_guidance
+            ));
+        }
         if a.attacks.is_empty() && !a.black_box {
             problems.push(
                 "audit.attacks is empty and audit.black_box is false: name at least one attack"
@@ -373,7 +384,9 @@ fn check_models(experiment: &Experiment, problems: &mut Vec<String>) {
 
 /// Keys that only some defences have, and a model's own recipe.
 fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Vec<String>) {
-    use Defense::{Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, KWay, Kd, Synthetic};
+    use Defense::{
+        Ambient, Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, Iet, KWay, Kd, Synthetic,
+    };
     let name = &model.name;
     let mut only = |key: &str, given: bool, defenses: &[Defense]| {
         if given && !defenses.contains(&model.defense) {
@@ -397,7 +410,9 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
         &[DpSgd],
     );
     only("patience", model.patience.is_some(), &[EarlyStopping]);
-    only("shards", model.shards.is_some(), &[KWay, Ensemble]);
+    only("shards", model.shards.is_some(), &[KWay, Ensemble, Iet]);
+    only("rounds", model.rounds.is_some(), &[Iet]);
+    only("own_noise", model.own_noise.is_some(), &[Ambient]);
     only("images", model.images.is_some(), &[Synthetic]);
     only(
         "teachers",
@@ -415,7 +430,7 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
     }
     check_ranges(&format!("model {name}: "), model, problems);
     let fewest = if model.defense == Ensemble { 3 } else { 2 };
-    if matches!(model.defense, KWay | Ensemble)
+    if matches!(model.defense, KWay | Ensemble | Iet)
         && !(fewest..=experiment.data.members.max(fewest)).contains(&model.shards())
     {
         problems.push(format!(
@@ -468,8 +483,33 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
         Ok(None) => {}
         Err(error) => problems.push(format!("{error:#}").trim_end().replace('\n', " ")),
     }
-    let own_eval = model.recipe(experiment).ok().flatten();
-    let eval_every = own_eval.map_or(experiment.train.eval_every, |t| t.eval_every);
+    let own = model.recipe(experiment).ok().flatten();
+    let train = own.as_ref().unwrap_or(&experiment.train);
+    let eval_every = train.eval_every;
+    let turns = model.rounds().saturating_mul(model.shards() as u64);
+    if model.defense == Iet && train.steps < turns {
+        problems.push(format!(
+            "model {name}: {} rounds of {} shards are {turns} turns, and there are {} steps: choose fewer rounds or shards, or more steps",
+            model.rounds(),
+            model.shards(),
+            train.steps
+        ));
+    }
+    if model.defense == Ambient && train.objective == Objective::Flow {
+        problems.push(format!(
+            "model {name}: ambient is for models that learn the noise; leave out train.objective = \"flow\""
+        ));
+    }
+    if model.defense == Ambient && train.cutout_side > 0 {
+        problems.push(format!(
+            "model {name}: under a grey square ambient training would show the images' noise; leave out train.cutout_side"
+        ));
+    }
+    if model.defense == DpSgd && train.skip_easy > 0.0 {
+        problems.push(format!(
+            "model {name}: train.skip_easy chooses images by what the network remembers of them, which dp-sgd may not; leave it out"
+        ));
+    }
     if model.defense == EarlyStopping && eval_every == 0 {
         problems.push(format!(
             "model {name}: early-stopping chooses among measurements; set train.eval_every"

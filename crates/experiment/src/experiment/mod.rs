@@ -282,6 +282,10 @@ pub struct Train {
     /// model remembers them (Wen et al. 2024: 2 for Stable Diffusion); 0: none.
     #[schemars(range(min = 0.0), extend("x-needed" = "a norm above 0, or 0 for none,"))]
     pub drop_memorised: f64,
+    /// Leave out of a step the images whose loss, times this, is below what is usual at their timestep, because the model knows them
+    /// (Liu et al. 2024: 2); 0: none.
+    #[schemars(range(min = 0.0), extend("x-needed" = "a ratio above 0, or 0 for none,"))]
+    pub skip_easy: f64,
     /// For text-to-image models: train low-rank additions of this rank to the attention layers (LoRA), not all weights; 0: all
     /// weights.
     pub lora_rank: u64,
@@ -336,6 +340,7 @@ impl Default for Train {
             caption_dropout: 0.0,
             label_dropout: 0.0,
             drop_memorised: 0.0,
+            skip_easy: 0.0,
             lora_rank: 0,
             lora_alpha: 0.0,
             lora_targets: ["to_q", "to_k", "to_v", "to_out.0"]
@@ -389,6 +394,13 @@ pub struct Sample {
     /// With `data.labels`: guidance scale; 1 is none. The images are of the classes in turn.
     #[schemars(extend("x-needed" = "a number"))]
     pub label_guidance: f64,
+    /// For text-to-image models: the timestep from which on images are drawn with `guidance`; above it with `early_guidance` (Jain et al.
+    /// 2025: 500 of 1000). Without it `guidance` applies throughout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_from: Option<u32>,
+    /// Guidance scale above `guidance_from`: 0 leaves the prompt out, below 0 turns away from it.
+    #[schemars(extend("x-needed" = "a number"))]
+    pub early_guidance: f64,
     /// For text-to-image models: images for each prompt, the prompts being the first captions of all members and
     /// non-members. `n` does not apply.
     #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
@@ -415,6 +427,8 @@ impl Default for Sample {
             batch: 64,
             guidance: 7.5,
             label_guidance: 1.0,
+            guidance_from: None,
+            early_guidance: 0.0,
             per_prompt: 3,
             features: Features::default(),
             features_weights: None,
@@ -511,9 +525,17 @@ pub struct ModelEntry {
     /// to the end and the best weights are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// For `k-way` and `ensemble`: K, 4 unless given. Models with the same K share the shards' models.
+    /// For `k-way`, `ensemble` and `iet`: K, 4 unless given. Models of the first two with the same K share the shards' models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<usize>,
+    /// For `iet`: rounds after each of which the weights are averaged, 10 unless given.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u64>,
+    /// For `ambient`: standard deviation of the images' own noise, for pixels in [-1, 1]; 0.5 unless given.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_noise: Option<f64>,
     /// For `synthetic`: generated images to train on; as many as there are members unless given.
     #[schemars(range(min = 2), extend("x-needed" = "at least 2"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -552,9 +574,14 @@ impl ModelEntry {
         self.teacher.as_deref().unwrap_or("baseline")
     }
 
-    /// K of a `k-way` or `ensemble` model.
+    /// K of a `k-way`, `ensemble` or `iet` model.
     pub fn shards(&self) -> usize {
         self.shards.unwrap_or(4)
+    }
+
+    /// Rounds of an `iet` model.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.unwrap_or(10)
     }
 
     /// The recipe of this model: the experiment's with its own keys; `None` where it has none.

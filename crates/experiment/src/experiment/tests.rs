@@ -410,6 +410,66 @@ fn a_model_may_be_distilled_its_own_way() {
 }
 
 #[test]
+fn rivals_have_keys_of_their_own_and_refuse_what_undoes_them() {
+    let iet =
+        "models=[{name='i', defense='iet', shards=5, rounds=3}, {name='a', defense='ambient'}]";
+    let read = with(&[iet]).unwrap();
+    assert_eq!((read.models[0].shards(), read.models[0].rounds()), (5, 3));
+    assert_eq!(parse(&read.to_toml().unwrap()).unwrap(), read);
+    for (set, said) in [
+        (
+            "models=[{name='i', defense='iet', rounds=0}]",
+            "rounds = 0: at least 1",
+        ),
+        (
+            "models=[{name='i', defense='iet', shards=1}]",
+            "shards = 1: 2 to",
+        ),
+        (
+            "models=[{name='i', defense='iet', train={steps=39}}]",
+            "40 turns, and there are 39 steps",
+        ),
+        (
+            "models=[{name='n', defense='none', rounds=3}]",
+            "rounds is for defense = \"iet\"",
+        ),
+        (
+            "models=[{name='a', defense='ambient', own_noise=0.0}]",
+            "own_noise = 0",
+        ),
+        (
+            "models=[{name='n', defense='none', own_noise=0.5}]",
+            "own_noise is for defense = \"ambient\"",
+        ),
+        (
+            "models=[{name='a', defense='ambient', train={cutout_side=4}}]",
+            "cutout_side",
+        ),
+        (
+            "models=[{name='d', defense='dp-sgd', epsilon=1.0, train={skip_easy=2.0}}]",
+            "train.skip_easy",
+        ),
+        ("train.skip_easy=-1.0", "train.skip_easy = -1"),
+        ("sample.guidance_from=500", "told no text"),
+    ] {
+        let message = message(with(&[set]));
+        assert!(message.contains(said), "--set {set}: {message}");
+    }
+    let flow = message(with(&[iet, "train.objective=flow"]));
+    assert!(
+        flow.contains("ambient is for models that learn the noise"),
+        "{flow}"
+    );
+    let late = ["model.preset=t2i-pixels-32", "sample.early_guidance=-2.0"];
+    let message = message(with(&late));
+    assert!(
+        message.contains("sample.guidance_from: set that too"),
+        "{message}"
+    );
+    assert!(with(&[late[0], late[1], "sample.guidance_from=650"]).is_ok());
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     let message = message(with(&["train.batch=0", "data.members=3"]));
     assert!(
@@ -475,6 +535,7 @@ fn the_key_table_and_the_structs_agree() {
     experiment.data.id_column = Some("file".into());
     experiment.sample.features_weights = Some("x".into());
     experiment.sample.copies_weights = Some("x".into());
+    experiment.sample.guidance_from = Some(500);
     experiment.model.base = Some("x".into());
     experiment.train.epochs = Some(3.0);
     // By name: a new field has to be thought of here.
@@ -490,6 +551,8 @@ fn the_key_table_and_the_structs_agree() {
         noise_multiplicity: Some(1),
         patience: Some(1),
         shards: Some(4),
+        rounds: Some(2),
+        own_noise: Some(0.5),
         images: Some(4),
         teachers: Some("any".into()),
         train: own.clone(),
