@@ -390,6 +390,20 @@ fn shadow_runs_are_repeated_attacked_and_gone_on_with() {
     assert!(results.iter().any(|r| r["attack"] == "sima"));
     let lira = json(&out.join("lira.json"));
     assert_eq!(lira["results"][0]["shadows"].as_array().unwrap().len(), 4);
+    // RMIA beside it, on all but its population.
+    assert!(results.iter().any(|r| r["attack"] == "rmia"), "{results:?}");
+    assert!(table.contains("rmia"), "{table}");
+    assert_eq!(lira["rmia"]["gamma"], 2.0);
+    let target = &lira["results"][0]["shadows"][0];
+    let called = &target["rmia_called"];
+    let population = called["population"].as_u64().unwrap();
+    let others = called["of_nonmembers"].as_u64().unwrap();
+    // An image that all other runs saw has no score.
+    assert!(
+        population > 0 && population + others <= sides[0].1.len() as u64,
+        "{called}"
+    );
+    assert_eq!(target["rmia"]["n_nonmembers"], called["of_nonmembers"]);
 
     // A phi that is lost is computed again and nothing else; the numbers stay.
     std::fs::remove_file(out.join("phi/baseline/shadow-002.csv")).unwrap();

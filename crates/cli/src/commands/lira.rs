@@ -56,11 +56,13 @@ fn print_table(results: &[LiraResult], models: usize) -> Result<()> {
     } in results
     {
         let attacks = [
-            (BaseAttack::Loss, &combined.loss),
-            (BaseAttack::LiraOffline, &combined.lira_offline),
-            (BaseAttack::Lira, &combined.lira),
+            (BaseAttack::Loss, Some(&combined.loss)),
+            (BaseAttack::Rmia, combined.rmia.as_ref()),
+            (BaseAttack::LiraOffline, Some(&combined.lira_offline)),
+            (BaseAttack::Lira, Some(&combined.lira)),
         ];
         for (attack, c) in attacks {
+            let Some(c) = c else { continue };
             let attack = attack.name();
             outln!(
                 "{model:<14} {attack:<13} {:>6.3} {:>6.3}",
