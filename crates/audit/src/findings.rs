@@ -471,6 +471,7 @@ fn sets(
     Sets {
         features: file.features,
         tests,
+        inference: file.inference,
     }
 }
 
