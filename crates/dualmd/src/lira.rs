@@ -452,7 +452,8 @@ impl Relative {
         });
         let (scale, found) = match found {
             Ok(found) => found,
-            Err(StatsError::TooFew { .. }) => return Ok(None),
+            // Too few, or runs that do not differ.
+            Err(StatsError::TooFew { .. } | StatsError::OutOfRange { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         // Who beats all of the population has a share of 1.

@@ -26,6 +26,7 @@
 
 use super::{Both, Generation, norms_of};
 use crate::Result;
+use crate::similarity::cosines;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::{Kind, Tensor, no_grad};
 
@@ -79,7 +80,7 @@ pub fn from_noise(
     };
     no_grad(|| {
         let (with, without) = both.ask(noise, t_late, late)?;
-        let alignment = cosines(&without, &(with - &without))?;
+        let alignment = mean_cosines(&without, &(with - &without))?;
         let change = |x: &Tensor| -> Result<Tensor> {
             let (with, without) = both.ask(x, t, 0)?;
             Ok(with - without)
@@ -125,11 +126,8 @@ pub fn from_noise(
 }
 
 /// For each image the mean over its pixels of the cosine over channels.
-fn cosines(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
+fn mean_cosines(a: &Tensor, b: &Tensor) -> Result<Vec<f64>> {
     let (a, b) = (a.f_to_kind(Kind::Double)?, b.f_to_kind(Kind::Double)?);
-    let sum = |x: Tensor| x.f_sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
-    let lengths = (sum(a.f_square()?)? * sum(b.f_square()?)?).f_sqrt()?;
-    let cosine = sum(&a * &b)? / lengths.f_clamp_min(TINY)?;
-    let means = cosine.f_mean_dim([1i64, 2].as_slice(), false, Kind::Double)?;
+    let means = cosines(&a, &b, 1)?.f_mean_dim([1i64, 2].as_slice(), false, Kind::Double)?;
     Ok(Vec::<f64>::try_from(&means)?)
 }
