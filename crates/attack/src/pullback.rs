@@ -98,7 +98,7 @@ mod tests {
         let first: Vec<f64> = (1..=10).map(f64::from).collect();
         let second: Vec<f64> = first.iter().rev().map(|v| v * 100.0).collect();
         let product = Tensor::from_slice(&[first, second].concat()).view([2, 2, 5, 1]);
-        let found = mask(&[product.shallow_clone(), -&product]).unwrap();
+        let found = mask(&[product.shallow_clone(), product.neg()]).unwrap();
         assert_eq!(found.size(), [2, 2, 5, 1]);
         let flat = Vec::<f64>::try_from(&found.flatten(0, -1)).unwrap();
         let low = [0.0; 4].into_iter().chain([1.0; 6]);
