@@ -101,7 +101,7 @@ const NEEDS: [Need; 6] = [
         module: "needs_python",
         variable: Some("DUALMD_TEST_PYTHON"),
         tests: "parity with Python's torch and diffusers",
-        remedy: "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both, transformers and peft",
+        remedy: "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both, transformers, peft and dp-accounting",
     },
     Need {
         module: "needs_sscd",

@@ -24,6 +24,7 @@ pub struct Samples {
     x: Tensor,
     ids: Vec<String>,
     prompts: Option<Prompts>,
+    mask: Option<Tensor>,
 }
 
 impl Samples {
@@ -56,7 +57,29 @@ impl Samples {
             x,
             ids,
             prompts: None,
+            mask: None,
         })
+    }
+
+    /// What of every sample counts under `+pullback`, of the shape of the samples ([`crate::pullback::mask`]).
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn with_mask(mut self, mask: Tensor) -> Result<Self> {
+        if mask.size() != self.x.size() {
+            return Err(AttackError::Samples(format!(
+                "a mask of shape {:?} for samples of shape {:?}: they must agree",
+                mask.size(),
+                self.x.size()
+            )));
+        }
+        self.mask = Some(mask);
+        Ok(self)
+    }
+
+    /// That mask, where it was given.
+    pub(crate) fn mask(&self) -> Option<&Tensor> {
+        self.mask.as_ref()
     }
 
     /// Captions, for a text-to-image model: it is then asked with each sample's own caption, at guidance 1. `prompts` lists

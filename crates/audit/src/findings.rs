@@ -465,6 +465,7 @@ fn sets(
     Sets {
         features: file.features,
         tests,
+        inference: file.inference,
     }
 }
 

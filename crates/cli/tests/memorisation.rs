@@ -81,14 +81,24 @@ fn prompts_of_two_sides_are_measured() {
         (&5.into(), &4.into())
     );
     assert_eq!(json["t_error"]["t"], 140);
-    for key in ["t_error", "mean_norm", "first_norm"] {
+    for key in [
+        "t_error",
+        "mean_norm",
+        "first_norm",
+        "alignment",
+        "anisotropy",
+        "sharpness",
+    ] {
         let m = &json[key];
         assert_eq!(m["detection"]["n_members"], 5, "{key}");
         let bars = m["histogram"]["memorised"].as_array().unwrap();
         assert_eq!(bars.iter().filter_map(Value::as_u64).sum::<u64>(), 5);
         let mean = column(&out, key).iter().take(5).flatten().sum::<f64>() / 5.0;
         let told = m["memorised"]["mean"].as_f64().unwrap();
-        assert!((mean - told).abs() < 1e-9 * mean, "{key}: {mean}, {told}");
+        assert!(
+            (mean - told).abs() < 1e-9 * mean.abs(),
+            "{key}: {mean}, {told}"
+        );
     }
     // Small errors are what memorised prompts have: the AUC counts pairs with a smaller error.
     let errors: Vec<f64> = column(&out, "t_error").into_iter().flatten().collect();

@@ -29,7 +29,7 @@ use crate::{
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::weights::Halves;
-use dualmd_torch::{Device, Tensor, no_grad, weights};
+use dualmd_torch::{Device, Tensor, no_grad, tch, weights};
 use files::{DIFFUSERS, TRANSFORMERS, create, file_error, write_json};
 use serde_json::json;
 use std::path::Path;
@@ -430,6 +430,45 @@ impl TextToImage {
             Some(vae) => no_grad(|| vae.decode(&(latents / vae.config().scaling_factor))),
             None => Ok(latents.shallow_clone()),
         }
+    }
+
+    /// The decoder's Jacobian at latents [B, c, h, w], transposed, times each of `directions` in the space of images, each
+    /// [B, C, H, W] like the images that the latents are decoded to: [B, c, h, w] for each of them.
+    ///
+    /// # Errors
+    /// A model of pixels, one that was opened without its autoencoder, directions of another shape.
+    pub fn decoder_products(&self, latents: &Tensor, directions: &[Tensor]) -> Result<Vec<Tensor>> {
+        let Some(vae) = self.autoencoder()? else {
+            return Err(DiffusionError::Config(
+                "this model sees pixels: it has no decoder to differentiate".into(),
+            ));
+        };
+        tch::with_grad(|| {
+            let z = latents.f_detach()?.f_set_requires_grad(true)?;
+            let images = vae.decode(&(&z / vae.config().scaling_factor))?;
+            let mut products = Vec::with_capacity(directions.len());
+            for (index, direction) in directions.iter().enumerate() {
+                if direction.size() != images.size() {
+                    return Err(DiffusionError::Shape {
+                        what: "a direction in the space of images",
+                        expected: format!("{:?}", images.size()),
+                        got: direction.size(),
+                    });
+                }
+                let along = images.f_mul(direction)?.f_sum(dualmd_torch::Kind::Float)?;
+                let keep = index + 1 < directions.len();
+                let mut gradients = Tensor::f_run_backward(&[along], &[&z], keep, false)?;
+                match gradients.pop() {
+                    Some(gradient) if gradient.defined() => products.push(gradient),
+                    _ => {
+                        return Err(DiffusionError::Config(
+                            "the decoder's images do not depend on the latents".into(),
+                        ));
+                    }
+                }
+            }
+            Ok(products)
+        })
     }
 
     fn autoencoder(&self) -> Result<Option<&AutoencoderKl>> {

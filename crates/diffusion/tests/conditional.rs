@@ -387,3 +387,37 @@ fn a_missing_or_misshapen_condition_is_an_error() {
         .to_string();
     assert!(error.contains("[4, tokens, 12]"), "{error}");
 }
+
+/// The decoder's Jacobian, transposed: u (J^T v) is v (J u), which is the change of the images along u.
+#[test]
+fn decoder_products_are_those_of_differences() {
+    for name in FOLDERS {
+        let model = open(name);
+        let [c, h, w] = model.sample_shape().unwrap();
+        let normal = |purpose: &str, shape: &[i64]| {
+            let mut rng = dualmd_data::stream(3, purpose, 0);
+            dualmd_torch::noise::normal(&mut rng, shape, Device::Cpu)
+        };
+        let (z, u) = (normal("z", &[2, c, h, w]), normal("u", &[2, c, h, w]));
+        let images = model.decode_latents(&z).unwrap();
+        let directions = [normal("v", &images.size()), normal("v'", &images.size())];
+        let products = model.decoder_products(&z, &directions).unwrap();
+        let step = 1e-2;
+        let change = (model.decode_latents(&(&z + &u * step)).unwrap()
+            - model.decode_latents(&(&z - &u * step)).unwrap())
+            / (2.0 * step);
+        for (v, product) in directions.iter().zip(&products) {
+            assert_eq!(product.size(), z.size());
+            let ours = (product * &u).sum(Kind::Double).double_value(&[]);
+            let theirs = (&change * v).sum(Kind::Double).double_value(&[]);
+            let scale = (&change * v).abs().sum(Kind::Double).double_value(&[]);
+            assert!(
+                (ours - theirs).abs() < 1e-2 * scale,
+                "{name}: {ours} instead of {theirs}, of {scale}"
+            );
+        }
+        let wrong = [directions[0].narrow(0, 0, 1)];
+        let error = model.decoder_products(&z, &wrong).unwrap_err();
+        assert!(error.to_string().contains("direction"), "{error}");
+    }
+}

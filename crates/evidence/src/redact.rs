@@ -312,6 +312,7 @@ pub(super) fn sets(file: &Sets, salt: &Salt) -> Sets {
     Sets {
         features: value(&file.features, salt, ""),
         tests: file.tests.clone(),
+        inference: file.inference.clone(),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum BaseAttack {
     Lira,
     /// `lira-offline`: as `lira`, of trainings without the image alone.
     LiraOffline,
+    /// `rmia`: made by `dualmd lira`, too.
+    Rmia,
     /// `reference`.
     Reference,
     /// `teacher-difference`.
@@ -65,6 +67,8 @@ pub enum BaseAttack {
     Nearest,
     /// `nn-features`.
     NearestFeatures,
+    /// `density`.
+    Density,
 }
 
 /// What an attack needs beside the model under attack.
@@ -85,11 +89,11 @@ pub enum Needs {
 /// How an attack comes to a score, which decides what variants it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Asks the network, by a formula: `@T`, `@snr=S`, `+flip`, `+lowpass`, `+captions`.
+    /// Asks the network, by a formula: `@T`, `@snr=S`, `+flip`, `+lowpass`, `+pullback`, `+captions`.
     Formula,
     /// Asks the network, and learns what its answers mean: `@T`, `@snr=S`, `+shadow`.
     Learned,
-    /// Looks for the nearest of the images that were generated: no variants.
+    /// Compares with the images that were generated: no variants.
     Nearest,
     /// Compares with what the sample's caption draws: `+captions`, or where it learns `+shadow`.
     Likeness,
@@ -247,7 +251,7 @@ impl Facts {
 
 impl BaseAttack {
     /// All, in the order of the enum.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Loss,
         Self::SecMi,
         Self::SecMiNn,
@@ -264,6 +268,7 @@ impl BaseAttack {
         Self::Gsa2,
         Self::Lira,
         Self::LiraOffline,
+        Self::Rmia,
         Self::Reference,
         Self::TeacherDifference,
         Self::Rounds,
@@ -278,6 +283,7 @@ impl BaseAttack {
         Self::PwClassifier,
         Self::Nearest,
         Self::NearestFeatures,
+        Self::Density,
     ];
 
     /// The row of the table.
@@ -302,6 +308,7 @@ impl BaseAttack {
             Self::Gsa2 => GRADIENTS.of("gsa2", "GSA2", "Pang et al. 2023", "gradients of the loss, timestep by timestep (GSA2)"),
             Self::Lira => TRAININGS.of("lira", "LiRA", "Carlini et al. 2022", "shadow models (LiRA)"),
             Self::LiraOffline => TRAININGS.of("lira-offline", "LiRA, offline", "Carlini et al. 2022", "").unmissed(),
+            Self::Rmia => TRAININGS.of("rmia", "RMIA", "Zarifzadeh et al. 2024", "").unmissed(),
             Self::Reference => FORMULA.of("reference", "Loss against a reference model", "Watson et al. 2022", "the loss against a reference model").needing(Needs::Reference).on(Networks),
             Self::TeacherDifference => FORMULA.of("teacher-difference", "Difference of the two teachers", "after Watson et al. 2022", "the difference of the two teachers").needing(Needs::Pair).on(Pairs),
             Self::Rounds => NEAREST.of("rounds", "Adaptive rounds", "appendix A.5 of the DualMD paper", "repeated partial generation against a pair (appendix A.5 of the DualMD paper)").needing(Needs::Pair).on(Pairs).kind(Kind::Rounds),
@@ -316,6 +323,7 @@ impl BaseAttack {
             Self::PwClassifier => LEARNED_LIKENESS.of("pw-classifier", "Pang & Wang, classifier", "Pang and Wang 2025", "a classifier on such likenesses, learnt (Pang and Wang)"),
             Self::Nearest => NEAREST.of("nn", "Nearest generated image", "Chen et al. 2020", "distance to generated images"),
             Self::NearestFeatures => NEAREST.of("nn-features", "Nearest generated image, by features", "after Chen et al. 2020", "distance to generated images in the features of another network"),
+            Self::Density => NEAREST.of("density", "Density ratio of generated images", "after van Breugel et al. 2023", "the density of generated images against that of others (DOMIAS)").needing(Needs::Known).unusual(),
         }
     }
 

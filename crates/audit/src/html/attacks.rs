@@ -134,6 +134,10 @@ fn partial(report: &Report) -> Markup {
                  from these scores all {n} audited images",
                 r.title, t.members, t.nonmembers
             ),
+            (Some(t), None) if t.members == 0 => format!(
+                "{} compares with {} images that are known to be non-members, and is scored on the {n} images whose membership is not known",
+                r.title, t.nonmembers
+            ),
             (Some(t), None) => format!(
                 "{} was told of {} members and {} non-members which they are, learnt from these, and is scored on the {n} images not used for its training",
                 r.title, t.members, t.nonmembers

@@ -551,8 +551,8 @@ pub struct ScoreArgs {
 
     /// Attacks, separated by commas, e.g. loss,sima (default: the usual ones)
     ///
-    /// `dualmd list attacks` has all of them. Not run unless named: gsa1, gsa2, nn-features, pia-sd-2024, the pw- forms. Variants:
-    /// sima@50 (another timestep), loss+flip (mean over the mirror image), secmi+lowpass, secmi-nn+shadow (learnt on a shadow
+    /// `dualmd list attacks` has all of them. Not run unless named: gsa1, gsa2, loss-grid, combined, nn-features, density, pia-sd-2024, the
+    /// pw- forms. Variants: sima@50 (another timestep), loss+flip (mean over the mirror image), secmi+lowpass, secmi-nn+shadow (learnt on a shadow
     /// model).
     #[arg(
         help_heading = "Attacks",
@@ -613,7 +613,7 @@ pub struct ScoreArgs {
 
     /// Features that images are compared by
     ///
-    /// For the quality of generated images, for nn-features, and for attacks that compare an image with those generated for its
+    /// For the quality of generated images, for nn-features and density, and for attacks that compare an image with those generated for its
     /// caption. auto: efflite0 where `cargo xtask features` has fetched its weights; without them quality is not measured, and
     /// those attacks compare pixels.
     #[arg(help_heading = "Generated images", long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]

@@ -22,7 +22,7 @@ use dualmd_data::{
 use dualmd_diffusion::Model;
 use dualmd_files::shown;
 use dualmd_metrics::Extractor;
-use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_names::{AttackSpec, BlackBox};
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
 use dualmd_remote::RemoteDenoiser;
@@ -180,12 +180,12 @@ impl Case {
         })
     }
 
-    /// What images that captions draw, and those of `nn-features`, are compared by: pixels where `--features` gives nothing.
+    /// What images that captions draw, and those of `nn-features` and `density`, are compared by: pixels where `--features` gives nothing.
     pub fn comparing(&self, attacks: &[AttackSpec]) -> Result<Option<Box<dyn Extractor>>> {
         if !self.generator.first().is_told()
             && !attacks
                 .iter()
-                .any(|a| a.base() == BaseAttack::NearestFeatures)
+                .any(|a| BlackBox::of(a).is_some_and(BlackBox::compares_features))
         {
             return Ok(None);
         }

@@ -420,7 +420,6 @@ fn model(
         seed,
         text,
     )?;
-    sets::write(run, name, labels, seed)?;
     let first = case.generator.first();
     Ok(Done {
         plan: AuditedModel {
@@ -463,6 +462,9 @@ fn finish(
     // In the order of the labels.
     let records: Vec<&Record> = known.into_iter().chain(&nonmembers.records).collect();
     blind::write(&run.controls(), &records, labels, seed, session)?;
+    for name in names(all) {
+        sets::write(run, name, labels, seed)?;
+    }
     let split = case.split.as_ref().filter(|split| {
         let agree = agrees(split, labels);
         if !agree {

@@ -101,7 +101,7 @@ impl Foreign for Unseen {
 pub fn is_enough(spec: &AttackSpec) -> bool {
     matches!(
         spec.base(),
-        BaseAttack::Nearest | BaseAttack::NearestFeatures
+        BaseAttack::Nearest | BaseAttack::NearestFeatures | BaseAttack::Density
     )
 }
 

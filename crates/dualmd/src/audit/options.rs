@@ -51,7 +51,7 @@ pub struct ScoreOptions {
     pub reference: Option<PathBuf>,
     /// A shadow model with its images: for attacks that are learnt there.
     pub shadow: Option<ShadowOptions>,
-    /// What images drawn for captions, those of `nn-features`, and generated and real images are compared by.
+    /// What images drawn for captions, those of `nn-features` and `density`, and generated and real images are compared by.
     pub features: Features,
     /// File of the features' network, or folder of a ViT.
     pub features_weights: Option<PathBuf>,

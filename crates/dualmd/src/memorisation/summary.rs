@@ -151,6 +151,8 @@ pub fn lines(report: &Memorisation) -> Vec<String> {
         (t.as_str(), &report.t_error),
         ("Wen's norm, all steps", &report.mean_norm),
         ("Wen's norm, first step", &report.first_norm),
+        ("anisotropy", &report.anisotropy),
+        ("sharpness", &report.sharpness),
     ] {
         let median = |side: Option<Spread>| side.map(|s| s.median);
         let memorised = median(found.spread.memorised).unwrap_or(f64::NAN);

@@ -16,7 +16,7 @@ use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_metrics::Extractor;
-use dualmd_names::{AttackSpec, BaseAttack, Needs};
+use dualmd_names::{AttackSpec, BlackBox, Needs};
 use dualmd_record::exposed::Exposed;
 use dualmd_record::scores::Scores;
 use dualmd_torch::{Device, Tensor};
@@ -40,7 +40,7 @@ pub fn all(
     let of_shadow = shadow
         .map(|shadow| Attacked::of(&shadow.images, told))
         .transpose()?;
-    let named = |a: &AttackSpec| a.base() == BaseAttack::NearestFeatures;
+    let named = |a: &AttackSpec| BlackBox::of(a).is_some_and(BlackBox::compares_features);
     let features = plan.models.iter().any(|t| t.attacks.iter().any(named));
     let extractor = if plan.model.text || features {
         Some(comparing(plan, images, session.engine.device)?)
@@ -109,35 +109,12 @@ impl<'a> Attacked<'a> {
         let s = &images.selected;
         let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
         let records: Vec<&Record> = positions.iter().map(|&i| &images.set.records[i]).collect();
-        // The groups the split kept together, near-duplicates included.
-        let split = &images.split;
-        let groups: BTreeMap<&str, Option<String>> = split
-            .members()
-            .iter()
-            .map(|m| (m.id.as_str(), m.group.clone()))
-            .chain(
-                split
-                    .nonmembers()
-                    .iter()
-                    .map(|n| (n.id.as_str(), n.group.clone())),
-            )
-            .collect();
-        let labels = records
-            .iter()
-            .enumerate()
-            .map(|(place, record)| Label {
-                id: record.id.as_str().to_owned(),
-                name: record.name.clone(),
-                group: groups.get(record.id.as_str()).cloned().flatten(),
-                member: place < s.members.len(),
-            })
-            .collect();
         let words = || records.iter().map(|r| told.words(&images.set, r));
         let conditional = told != Told::Nothing;
         Ok(Self {
             x: images.tensor(&positions, Device::Cpu),
             words: conditional.then(|| words().collect()).transpose()?,
-            labels,
+            labels: labels(images),
             records,
         })
     }
@@ -147,6 +124,37 @@ impl<'a> Attacked<'a> {
         let words = self.words.as_ref()?;
         Some(words.iter().map(Vec::as_slice).collect())
     }
+}
+
+/// What is true of the images of a run that are attacked, members first.
+pub fn labels(images: &Images) -> Vec<Label> {
+    // The groups the split kept together, near-duplicates included.
+    let split = &images.split;
+    let groups: BTreeMap<&str, Option<String>> = split
+        .members()
+        .iter()
+        .map(|m| (m.id.as_str(), m.group.clone()))
+        .chain(
+            split
+                .nonmembers()
+                .iter()
+                .map(|n| (n.id.as_str(), n.group.clone())),
+        )
+        .collect();
+    let s = &images.selected;
+    let places = s.members.iter().chain(&s.nonmembers);
+    places
+        .enumerate()
+        .map(|(place, &i)| {
+            let record = &images.set.records[i];
+            Label {
+                id: record.id.as_str().to_owned(),
+                name: record.name.clone(),
+                group: groups.get(record.id.as_str()).cloned().flatten(),
+                member: place < s.members.len(),
+            }
+        })
+        .collect()
 }
 
 fn attack_one(
@@ -239,7 +247,7 @@ fn attack_one(
     Ok(scored.description)
 }
 
-/// What images that captions draw, and those of `nn-features`, are compared by: the features of `sample.features` where they are
+/// What images that captions draw, and those of `nn-features` and `density`, are compared by: the features of `sample.features` where they are
 /// at hand, else pixels.
 fn comparing(plan: &Plan, images: &Images, device: Device) -> Result<Box<dyn Extractor>> {
     let weights = plan.sample.features_weights.as_deref().map(Path::new);

@@ -19,7 +19,7 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{AdapterFolder, Denoiser, Labels, Model, TextToImage};
 use dualmd_files::limit;
-use dualmd_record::training::Guarantee;
+use dualmd_record::training::{Guarantee, Prv};
 use dualmd_torch::Tensor;
 use dualmd_torch::device::Precision;
 use rand::TryRngCore;
@@ -292,16 +292,23 @@ pub fn spent(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Option<
     let privacy = privacy(kind, options, n)?;
     let rate = (options.batch as f64 / n.max(1) as f64).min(1.0);
     // The steps that were planned, whatever became of them.
-    let spent = accountant::spent(options.steps, rate, privacy.noise_multiplier, *delta)?;
+    let sigma = privacy.noise_multiplier;
+    let spent = accountant::spent(options.steps, rate, sigma, *delta)?;
+    let by_distribution = accountant::by_distribution(options.steps, rate, sigma, *delta);
     Ok(Some(Guarantee {
         epsilon: Some(spent.epsilon),
         delta: Some(*delta),
         order: Some(spent.order),
         sampling_rate: Some(rate),
-        noise_multiplier: Some(privacy.noise_multiplier),
+        noise_multiplier: Some(sigma),
         clip: Some(privacy.clip),
         noise_multiplicity: Some(privacy.noise_multiplicity.into()),
         accountant: Some("RDP".into()),
+        prv: by_distribution.map(|e| Prv {
+            lower: e.lower,
+            estimate: e.estimate,
+            upper: e.upper,
+        }),
         adjacency: Some("add or remove one image".into()),
     }))
 }

@@ -15,8 +15,8 @@ use dualmd_torch::{Device, Kind, Tensor};
 use serde::Serialize;
 
 /// Version of what a score depends on; a change of any attack's arithmetic raises it. 2: the noise of `rounds@R` between rounds,
-/// PFAMI's crop, GSA's features.
-const SCORES: u32 = 2;
+/// PFAMI's crop, GSA's features. 3: the folds of the logistic regression.
+const SCORES: u32 = 3;
 
 /// What the scores of every attack of a subject depend on.
 pub(super) struct Base {
@@ -141,7 +141,7 @@ impl Base {
         };
         // Other weights of the same features give another answer.
         let encoder = match (kind, subject.generated, subject.extractor) {
-            (BlackBox::Features, Some(images), Some(extractor)) => {
+            (kind, Some(images), Some(extractor)) if kind.compares_features() => {
                 let some = images.narrow(0, 0, images.size()[0].min(2));
                 hash_answer(extractor, &some).ok()
             }
@@ -149,6 +149,10 @@ impl Base {
         };
         let (n, steps) = (subject.drawing.n, subject.drawing.steps);
         match encoder {
+            // It looks at the samples that others learn from.
+            Some(encoder) if kind == BlackBox::Density => {
+                self.of(info, &(generated, n, steps, encoder, subject.known))
+            }
             Some(encoder) => self.of(info, &(generated, n, steps, encoder)),
             None => self.of(info, &(generated, n, steps)),
         }

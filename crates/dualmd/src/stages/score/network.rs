@@ -61,14 +61,7 @@ impl<'a> Ready<'a> {
             let shadow = &taught.shadow;
             base = base.with_shadow(shadow, taught.samples.x(), taught.texts.as_ref())?;
         }
-        let keys: Vec<String> = labels
-            .iter()
-            .map(|l| {
-                l.group
-                    .as_ref()
-                    .map_or_else(|| l.id.clone(), |g| format!("group {g}"))
-            })
-            .collect();
+        let keys: Vec<String> = labels.iter().map(Label::key).collect();
         let truth: Vec<bool> = labels.iter().map(|l| l.member).collect();
         Ok(Self {
             known: Known::draw(&keys, &truth, subject.known, subject.seed),

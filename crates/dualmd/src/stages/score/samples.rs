@@ -7,13 +7,17 @@ use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use crate::session::Session;
 use anyhow::{Result, bail};
-use dualmd_attack::{Prompts, Samples, thirds};
-use dualmd_diffusion::Model;
+use dualmd_attack::{Prompts, Samples, pullback, thirds};
+use dualmd_data::stream_for_id;
+use dualmd_diffusion::{Model, TextToImage};
 use dualmd_metrics::Extractor;
-use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_names::{AttackSpec, BaseAttack, Variant};
 use dualmd_record::scores::LearntOnShadow;
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::{Device, Tensor, noise};
 use std::collections::BTreeSet;
+
+/// Images whose decoder is differentiated at once.
+const AT_ONCE: usize = 4;
 
 /// A model's samples as its network sees them, with their captions.
 ///
@@ -28,6 +32,13 @@ pub(super) fn samples(
     let ids = labels.iter().map(|l| l.id.clone()).collect();
     let model = subject.generator.first();
     let mut samples = Samples::new(seen(model, x, engine)?, ids)?;
+    let masked = |spec: &AttackSpec| spec.variants().contains(&Variant::Pullback);
+    if subject.attacks.iter().any(masked)
+        && let Some(text) = model.text().filter(|text| text.is_latent())
+    {
+        let mask = shown_by_decoder(text, &samples, x, subject.seed, engine)?;
+        samples = samples.with_mask(mask)?;
+    }
     let texts = match (Told::by(model), subject.captions) {
         (Told::Nothing, _) => None,
         (_, Some(captions)) => Some(Encoded::of(model, captions)?),
@@ -146,6 +157,36 @@ fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prom
         .collect();
     let all = Tensor::f_cat(&[embeddings, parts.told.texts()?], 0)?;
     Ok(Prompts::new(&all, texts.of.clone(), empty)?.with_reduced(reduced)?)
+}
+
+/// What of the latents of images [N, C, H, W] their decoder shows, for `+pullback`.
+fn shown_by_decoder(
+    model: &TextToImage,
+    samples: &Samples,
+    x: &Tensor,
+    seed: u64,
+    engine: &Engine,
+) -> Result<Tensor> {
+    let shape = x.size();
+    let mut masks = Vec::new();
+    // A few at a time: the decoder's activations are kept for the way back.
+    for (place, ids) in samples.ids().chunks(AT_ONCE).enumerate() {
+        let start = (place * AT_ONCE) as i64;
+        let latents = samples.x().f_narrow(0, start, ids.len() as i64)?;
+        let draw = |k: usize| -> Result<Tensor> {
+            let purpose = format!("attack/pullback/{k}");
+            let of = |id: &String| {
+                let mut rng = stream_for_id(seed, &purpose, id);
+                noise::normal(&mut rng, &shape[1..], engine.device)
+            };
+            let rows: Vec<Tensor> = ids.iter().map(of).collect();
+            Ok(Tensor::f_stack(&rows, 0)?)
+        };
+        let draws: Vec<Tensor> = (0..pullback::DRAWS).map(draw).collect::<Result<_>>()?;
+        let products = model.decoder_products(&latents.f_to_device(engine.device)?, &draws)?;
+        masks.push(pullback::mask(&products)?);
+    }
+    Ok(Tensor::f_cat(&masks, 0)?)
 }
 
 /// What the network sees of images [N, C, H, W]: the images, or their latents.
