@@ -87,7 +87,8 @@ Environment:
                              the browser and the Python (with torch and diffusers) that the tests use
   DUALMD_TEST_SSCD=DIR       the folder of SSCD and ONNX Runtime that the tests use (default: what `features` fetched)
   DUALMD_TEST_STRACE=FILE    the strace that the tests kill runs with
-  DUALMD_KILLS=N             how many kills of a run the tests try, and a tenth as many pairs of runs (default: 10)
+  DUALMD_KILLS=N             how many kills of a run the tests try, and a tenth as many pairs of runs and runs by workers
+                             (default: 10)
   DUALMD_TEST_MINILM=DIR     the folder of all-MiniLM-L6-v2 that the tests use (default: what `features` fetched)
 ";
 

@@ -1,8 +1,7 @@
 //! Ways to end a process at a bad moment, and to fill its disk.
 
-use crate::common::text;
+use crate::common::{self, text};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,31 +13,10 @@ const MARK: &str = "DUALMD_KILLS_MARK";
 /// Nothing here takes this long; what does hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// To the terminal, also of a test that passes.
-pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 /// What is killed: the program of this build, or the one that `DUALMD_KILLS_BINARY` names.
 pub fn binary() -> PathBuf {
     std::env::var_os("DUALMD_KILLS_BINARY")
         .map_or_else(|| env!("CARGO_BIN_EXE_dualmd").into(), PathBuf::from)
-}
-
-/// A number of the environment, or what stands for it.
-pub fn number(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable}={text}: give a number"))
-    })
-}
-
-/// One of 0..n, by name: the same in every call with the same `DUALMD_KILLS_SEED` (1 if it is not set).
-pub fn draw(what: &str, index: usize, n: usize) -> usize {
-    let seed = number("DUALMD_KILLS_SEED", 1);
-    let hash = blake3::hash(format!("{seed} {what} {index}").as_bytes());
-    let first: [u8; 8] = hash.as_bytes()[..8].try_into().unwrap();
-    (u64::from_le_bytes(first) % n.max(1) as u64) as usize
 }
 
 /// `dualmd` with `args`, one thread a process.
@@ -49,10 +27,9 @@ pub fn dualmd(args: &[String]) -> Command {
     command
 }
 
+/// As everywhere, and silent.
 fn settled(command: &mut Command) {
-    command
-        .env("OMP_NUM_THREADS", "1")
-        .env("DUALMD_SSCD", "no-such-folder")
+    common::settled(command)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
 }
