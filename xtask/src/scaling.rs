@@ -622,6 +622,21 @@ mod tests {
     }
 
     #[test]
+    fn every_input_is_used() {
+        let text = read(INPUTS);
+        let inputs: Vec<Value> = serde_json::from_str(&text).unwrap();
+        for left_out in &inputs {
+            let rest: Vec<&Value> = inputs.iter().filter(|i| *i != left_out).collect();
+            let rest = Inputs::parse(&serde_json::to_string(&rest).unwrap()).unwrap();
+            let error = all(&rest).map(|_| left_out).unwrap_err().to_string();
+            assert!(
+                error.contains(left_out["name"].as_str().unwrap()),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
     fn more_ranks_compute_less_until_a_step_is_as_short_as_it_gets() {
         let recipe = Recipe {
             forward: 1.0,

@@ -516,3 +516,50 @@ fn runs_of_lira_are_jobs_too() {
     assert!(trained() == before, "trained once more");
     assert!(out.join("lira.json").exists());
 }
+
+mod needs_slurm {
+    use super::*;
+
+    /// The script that `dualmd jobs --slurm` prints, handed to a Slurm of one node.
+    #[test]
+    #[ignore = "needs Slurm and root: `cargo xtask test` where slurmctld, slurmd and munge are installed"]
+    fn the_script_is_one_that_slurm_works_off() {
+        let given = Given::new(&MANY.replace("TRAIN", "steps = 6\neval_every = 0"));
+        let whole = given.out("whole");
+        run(&given, &whole, &[]);
+        let out = prepared(&given, "shared");
+        let script = given.dir.path().join("trainings.sh");
+        let printed = succeed(&["jobs", text(&out), "--slurm"]).stdout;
+        std::fs::write(&script, printed).unwrap();
+        let told = given.dir.path().join("told-%A-%a");
+        let queue = r#"set -e; bash "$1" --time=10 --output="$2"
+            while [ -n "$(squeue --noheader)" ]; do sleep 0.5; done; scontrol show job"#;
+        let one_node = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slurm/one-node.sh");
+        let program = Path::new(env!("CARGO_BIN_EXE_dualmd")).parent().unwrap();
+        let known = std::env::var("PATH").unwrap_or_default();
+        let mut command = common::as_root("env");
+        command
+            .arg(format!("PATH={}:{known}", program.display()))
+            .args(["OMP_NUM_THREADS=1", "DUALMD_SSCD=no-such-folder", "bash"])
+            .arg(one_node)
+            .arg(given.dir.path().join("slurm"))
+            .args(["bash", "-c", queue, "bash", text(&script), text(&told)]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let wrong = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}\n{wrong}");
+        // Three trainings at once, and what comes after them.
+        assert_eq!(said.matches("JobState=COMPLETED").count(), 4, "{said}");
+        for model in ["baseline", "teacher-1", "teacher-2", "student", "kd"] {
+            assert_eq!(weights(&out, model), weights(&whole, model), "{model}");
+        }
+        let models = |run: &Path| {
+            json(&run.join("report.json"))["models"]
+                .as_array()
+                .unwrap()
+                .len()
+        };
+        assert_eq!(models(&out), models(&whole));
+        assert!(states(&out).iter().all(|(_, state)| state == "done"));
+    }
+}

@@ -214,6 +214,17 @@ pub fn settled(command: &mut Command) -> &mut Command {
         .env("DUALMD_SSCD", "no-such-folder")
 }
 
+/// A program as root: by itself, or through sudo.
+pub fn as_root(program: &str) -> Command {
+    let user = Command::new("id").arg("-u").output().unwrap();
+    if user.stdout.trim_ascii() == b"0" {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["--non-interactive", program]);
+    command
+}
+
 /// Runs it; panics with its words if it fails.
 pub fn succeed(args: &[&str]) -> Output {
     let output = dualmd(args).output().expect("the binary starts");

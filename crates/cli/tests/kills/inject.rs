@@ -183,17 +183,6 @@ fn end_marked(mark: &str) {
     }
 }
 
-/// A program as root: by itself, or through sudo.
-fn as_root(program: &str) -> Command {
-    let user = Command::new("id").arg("-u").output().unwrap();
-    if user.stdout.trim_ascii() == b"0" {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["--non-interactive", program]);
-    command
-}
-
 /// A small disk of its own, unmounted at the end.
 pub struct Disk(PathBuf);
 
@@ -202,7 +191,7 @@ impl Disk {
     pub fn mount(path: &Path, kib: u64) -> Self {
         std::fs::create_dir_all(path).unwrap();
         let size = format!("size={kib}k");
-        let made = as_root("mount")
+        let made = common::as_root("mount")
             .args(["-t", "tmpfs", "-o", &size, "dualmd-kills", text(path)])
             .status();
         assert!(
@@ -214,7 +203,7 @@ impl Disk {
 
     /// Makes room.
     pub fn grow(&self) {
-        let status = as_root("mount")
+        let status = common::as_root("mount")
             .args(["-o", "remount,size=256m", text(&self.0)])
             .status();
         assert!(status.unwrap().success());
@@ -223,6 +212,6 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = as_root("umount").arg(&self.0).status();
+        let _ = common::as_root("umount").arg(&self.0).status();
     }
 }
