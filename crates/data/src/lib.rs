@@ -12,6 +12,7 @@
 //! | [`set`] | records and image sets, conversion to floats |
 //! | [`mod@load`] | which reader for which source; the readers are in `read/` |
 //! | [`listing`] | sets larger than memory: the pixels in a file, for duplicates, groups and splits |
+//! | [`shards`] | sets that are read again in every epoch, in a seeded order |
 //! | [`duplicates`] | exact and near duplicates; `alike`: when two pictures look almost the same |
 //! | [`split`], [`import`] | membership splits, drawn here or by others |
 //! | [`drawn`] | folders of generated images: which files are images, what an earlier call left |
@@ -44,6 +45,7 @@ pub mod picture;
 pub mod png;
 mod read;
 pub mod set;
+pub mod shards;
 pub mod split;
 pub mod stream;
 
@@ -61,5 +63,6 @@ pub use picture::{Filter, Picture, SampleId};
 pub use png::{encode_png, grid, save_png};
 pub use read::npy_header;
 pub use set::{ImageSet, Record};
+pub use shards::Shards;
 pub use split::{Half, Member, Method, NonMember, Selected, Side, Split};
 pub use stream::{stream, stream_for_id};
