@@ -231,8 +231,8 @@ impl Groups {
 }
 
 /// Finds near duplicates among the pictures as they are in the set (after resizing) and joins them, transitively, with
-/// the user's groups. Memory goes with the number of pictures; time too where they differ enough for the search to
-/// pass over branches of its tree, and with the square of their number where they do not.
+/// the user's groups. Memory goes with the number of pictures (`docs/results/performance.md`); time too where they differ enough
+/// for the search to pass over branches of its tree, and with the square of their number where they do not.
 #[must_use]
 pub fn near_duplicates(set: &ImageSet, options: &NearDuplicateOptions) -> Groups {
     let Ok(pairs) = Looks::new(set, options).and_then(|looks| looks.pairs());
