@@ -13,14 +13,44 @@
 //! less than a 64th of a side.
 //!
 //! Each picture is looked up, in all its forms (a part, mirrored or not), in a tree of the pictures that are not moved. A branch is passed over where a
-//! bound on means says that no form can be alike anything in it, which misses no pair that is alike, and where all of it
-//! belongs to the picture's own group already. So memory goes with the number of pictures, and thousands of frames of one
-//! scene cost no more than one pass.
+//! bound on mean greys says that no form can be alike anything in it, which misses no pair that is alike, and where all of it
+//! belongs to the picture's own group already. The forms of one picture are near each other, so that one bound for all of them is
+//! asked first. Thousands of frames of one scene cost no more than one pass.
+//!
+//! What is kept of a picture is some two hundred bytes ([`Look`]). Pixels are asked for again where the bounds leave a doubt, so that
+//! they may lie in a file ([`Pictures`]).
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::convert::Infallible;
+use std::rc::Rc;
 
 use crate::duplicates::{NearDuplicateOptions, UnionFind};
 use crate::{Filter, ImageSet, Picture};
+
+/// Pictures by their place, wherever they are.
+pub(crate) trait Pictures {
+    /// Why one cannot be had.
+    type Failure;
+
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The one at a place below [`Pictures::count`].
+    fn picture(&self, place: usize) -> Result<Cow<'_, Picture>, Self::Failure>;
+}
+
+impl Pictures for ImageSet {
+    type Failure = Infallible;
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn picture(&self, place: usize) -> Result<Cow<'_, Picture>, Infallible> {
+        Ok(Cow::Borrowed(&self.records[place].picture))
+    }
+}
 
 /// Largest side, in pixels, of the pictures that are moved.
 const WORKING: u32 = 64;
@@ -144,29 +174,51 @@ impl Sums {
     }
 }
 
-/// The sum of squared differences of two sketches of `side` cells a side, the second one mirrored or not.
-fn squares(a: &[u8], b: &[u8], side: usize, flip: bool) -> u32 {
-    let rows = a.chunks_exact(side).zip(b.chunks_exact(side));
-    let row = |(a, b): (&[u8], &[u8])| -> u32 {
-        let other = |j: usize| if flip { b[side - 1 - j] } else { b[j] };
-        (0..side)
-            .map(|j| u32::from(a[j].abs_diff(other(j))).pow(2))
-            .sum()
-    };
-    rows.map(row).sum()
+/// The sum of squared differences of two sketches.
+fn squares<const N: usize>(a: &[u8; N], b: &[u8; N]) -> u32 {
+    let pairs = a.iter().zip(b);
+    pairs.map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum()
 }
 
-/// Least and largest mean grey of every cell over a number of sketches.
+/// A sketch in the basis of Walsh and Hadamard, not scaled: the sum of all cells, the right half less the left one, and so on.
+/// In pictures a few of these differ much and the rest little, where all cells differ as much; a range of them lies close around
+/// what is in it.
+type Wave = [i16; CELLS * CELLS];
+
+/// By how much squares are larger in that basis.
+const SCALE: u32 = (CELLS * CELLS) as u32;
+
+/// More than any value is, 16 times 255 at most, and so little that squares of its double can be summed in 32 bits.
+const BEYOND: i16 = 8000;
+
+fn wave(sketch: &Sketch) -> Wave {
+    let mut out = sketch.map(i16::from);
+    let mut step = 1;
+    while step < out.len() {
+        for start in (0..out.len()).step_by(2 * step) {
+            for k in start..start + step {
+                let (a, b) = (out[k], out[k + step]);
+                // At most 16 times 255.
+                (out[k], out[k + step]) = (a + b, a - b);
+            }
+        }
+        step *= 2;
+    }
+    out
+}
+
+/// Least and largest values of every wave over a number of sketches.
 #[derive(Debug, Clone, Copy)]
 struct Range {
-    low: Sketch,
-    high: Sketch,
+    low: Wave,
+    high: Wave,
 }
 
 impl Range {
+    /// Further from everything than two sketches are.
     const EMPTY: Self = Self {
-        low: [u8::MAX; CELLS * CELLS],
-        high: [u8::MIN; CELLS * CELLS],
+        low: [BEYOND; CELLS * CELLS],
+        high: [-BEYOND; CELLS * CELLS],
     };
 
     fn with(self, other: &Self) -> Self {
@@ -178,23 +230,26 @@ impl Range {
         out
     }
 
-    /// The least sum of squared differences between a sketch and one of the range.
-    fn squares(&self, sketch: &Sketch) -> u32 {
+    /// Whether a sketch of this range and one of the other can have as small a sum of squared differences as `reach`.
+    fn reaches(&self, other: &Self, reach: u32) -> bool {
         let mut sum = 0;
-        for ((low, high), v) in self.low.iter().zip(&self.high).zip(sketch) {
-            // One of the two is nothing.
-            let gap = u16::from(low.saturating_sub(*v) | v.saturating_sub(*high));
-            sum += u32::from(gap * gap);
+        for k in 0..CELLS * CELLS {
+            let below = self.low[k] - other.high[k];
+            let above = other.low[k] - self.high[k];
+            // One of the two is nothing, unless a range is empty.
+            let gap = u32::from(below.max(above).max(0).unsigned_abs());
+            sum += gap * gap;
         }
-        sum
+        sum <= reach.saturating_mul(SCALE)
     }
 }
 
 impl From<&Sketch> for Range {
     fn from(sketch: &Sketch) -> Self {
+        let wave = wave(sketch);
         Self {
-            low: *sketch,
-            high: *sketch,
+            low: wave,
+            high: wave,
         }
     }
 }
@@ -211,20 +266,17 @@ impl Sums {
 /// What is kept of a picture for comparison.
 struct Look {
     hash: u64,
-    /// The picture at 16 x 16.
-    small: Picture,
-    /// Of that one.
+    /// Of the picture at 16 x 16.
     upright: Sketch,
-    /// Of the parts.
-    sketches: Vec<Sketch>,
-    /// Of the two places.
-    fine: [Fine; PLACES.len()],
+    /// Of the two places, as far as it has them.
+    still: [Option<(Sketch, Fine)>; PLACES.len()],
 }
 
 /// One way to lay a picture over another.
 struct Form {
     way: Way,
     sketch: Sketch,
+    range: Range,
     /// The largest sum of squared differences between this sketch and that of a picture that is alike in this way.
     reach: u32,
 }
@@ -246,36 +298,52 @@ fn reach(rmse: f64) -> u32 {
 }
 
 impl Look {
-    fn new(picture: &Picture, working: &Picture) -> Self {
-        let small = shrink(picture, SIDE as u32, SIDE as u32);
-        let of_working = Sums::grey(working);
+    fn new(picture: &Picture) -> Self {
+        let working = working(picture);
+        let sums = Sums::grey(&working);
         let parts = parts(working.width, working.height);
-        let mut sketches = vec![[0; CELLS * CELLS]; parts.len()];
-        for (sketch, part) in sketches.iter_mut().zip(&parts) {
-            of_working.sketch(*part, CELLS, sketch);
-        }
-        let mut fine = [[0; FINE * FINE]; PLACES.len()];
-        for (fine, place) in fine.iter_mut().zip(PLACES) {
-            if let Some(&part) = parts.get(place.part()) {
-                of_working.sketch(part, FINE, fine);
-            }
-        }
-        let mut upright = [0; CELLS * CELLS];
-        let whole = (0, 0, small.width, small.height);
-        Sums::grey(&small).sketch(whole, CELLS, &mut upright);
+        let still = PLACES.map(|place| {
+            let &part = parts.get(place.part())?;
+            let (mut coarse, mut fine) = ([0; CELLS * CELLS], [0; FINE * FINE]);
+            sums.sketch(part, CELLS, &mut coarse);
+            sums.sketch(part, FINE, &mut fine);
+            Some((coarse, fine))
+        });
         Self {
             hash: difference_hash(picture),
-            small,
-            upright,
-            sketches,
-            fine,
+            upright: upright(&small(picture)),
+            still,
+        }
+    }
+
+    /// What must be in reach of a form in this place.
+    fn range(&self, place: Place) -> Range {
+        let still = self.still[place as usize].as_ref();
+        let still = still.map_or(Range::EMPTY, |(sketch, _)| sketch.into());
+        match place {
+            Place::Whole => still.with(&(&self.upright).into()),
+            Place::Inner => still,
         }
     }
 }
 
-fn mirrored(sketch: &Sketch) -> Sketch {
+/// A picture at 16 x 16.
+fn small(picture: &Picture) -> Picture {
+    shrink(picture, SIDE as u32, SIDE as u32)
+}
+
+/// The sketch of a picture at 16 x 16.
+fn upright(small: &Picture) -> Sketch {
+    let mut out = [0; CELLS * CELLS];
+    let whole = (0, 0, small.width, small.height);
+    Sums::grey(small).sketch(whole, CELLS, &mut out);
+    out
+}
+
+/// A sketch of `side` cells a side, mirrored.
+fn mirrored<const N: usize>(sketch: &[u8; N], side: usize) -> [u8; N] {
     let mut out = *sketch;
-    out.chunks_exact_mut(CELLS).for_each(<[u8]>::reverse);
+    out.chunks_exact_mut(side).for_each(<[u8]>::reverse);
     out
 }
 
@@ -298,20 +366,20 @@ fn shrink(picture: &Picture, width: u32, height: u32) -> Picture {
 }
 
 /// The pictures of a set, ready to be compared.
-pub(crate) struct Looks<'a> {
-    set: &'a ImageSet,
+pub(crate) struct Looks<'a, P> {
+    pictures: &'a P,
     options: &'a NearDuplicateOptions,
     looks: Vec<Look>,
 }
 
-impl<'a> Looks<'a> {
-    pub fn new(set: &'a ImageSet, options: &'a NearDuplicateOptions) -> Self {
-        let look = |r: &crate::Record| Look::new(&r.picture, &working(&r.picture));
-        Self {
-            set,
+impl<'a, P: Pictures> Looks<'a, P> {
+    pub fn new(pictures: &'a P, options: &'a NearDuplicateOptions) -> Result<Self, P::Failure> {
+        let look = |place| pictures.picture(place).map(|picture| Look::new(&picture));
+        Ok(Self {
+            pictures,
             options,
-            looks: set.records.iter().map(look).collect(),
-        }
+            looks: (0..pictures.count()).map(look).collect::<Result<_, _>>()?,
+        })
     }
 
     /// The most that the root mean squared difference may be.
@@ -323,152 +391,116 @@ impl<'a> Looks<'a> {
         }
     }
 
-    /// The forms of a record to look up in one of the two trees.
-    fn forms(&self, record: usize, place: Place) -> Vec<Form> {
-        let look = &self.looks[record];
+    /// A record as it is laid over others.
+    fn laid(&self, record: usize) -> Result<Rc<Laid<'a>>, P::Failure> {
+        Ok(Rc::new(Laid::new(self.pictures.picture(record)?)))
+    }
+
+    /// A record, to be looked up in one of the two trees.
+    fn query(&self, record: usize, place: Place, laid: &Rc<Laid<'a>>) -> Query<'a> {
         let form = |way: Way, sketch: Sketch| Form {
             way,
+            range: (&sketch).into(),
             sketch,
             reach: reach(self.most(way)),
         };
         let of_place = |part: &usize| (*part < INNER) == (place == Place::Whole);
-        let parts = (0..look.sketches.len()).filter(of_place);
-        let mut forms: Vec<Form> = parts
-            .flat_map(|part| [false, true].map(|flip| (part, flip)))
-            .map(|(part, flip)| {
-                let sketch = &look.sketches[part];
-                let sketch = if flip { mirrored(sketch) } else { *sketch };
-                form(Way::Part(part, flip), sketch)
-            })
-            .collect();
-        if place == Place::Whole {
-            forms.push(form(Way::AsItIs, look.upright));
+        let mut forms = Vec::new();
+        for part in (0..laid.parts.len()).filter(of_place) {
+            let mut sketch = [0; CELLS * CELLS];
+            laid.sums.sketch(laid.parts[part], CELLS, &mut sketch);
+            forms.push(form(Way::Part(part, false), sketch));
+            forms.push(form(Way::Part(part, true), mirrored(&sketch, CELLS)));
         }
-        forms
-    }
-
-    fn query(&self, record: usize, place: Place) -> Query {
+        if place == Place::Whole {
+            forms.push(form(Way::AsItIs, self.looks[record].upright));
+        }
         Query {
             record,
-            forms: self.forms(record, place),
+            kinds: [0, 1, 2].map(|kind| Kind::of(&forms, kind)),
+            forms,
             place,
+            laid: Rc::clone(laid),
             fine: OnceCell::new(),
         }
     }
 
-    /// Fine sketches of the parts of a record.
-    fn fine(&self, record: usize) -> Vec<Fine> {
-        let picture = working(&self.set.records[record].picture);
-        let sums = Sums::grey(&picture);
-        let fine = |part: Part| {
-            let mut out = [0; FINE * FINE];
-            sums.sketch(part, FINE, &mut out);
-            out
-        };
-        let parts = parts(picture.width, picture.height);
-        parts.into_iter().map(fine).collect()
-    }
-
-    /// Whether a form lies well enough over record `b`: what is cheap is asked first.
-    fn lies_over(&self, query: &Query, form: &Form, b: usize) -> bool {
-        let (x, y) = (&self.looks[query.record], &self.looks[b]);
-        let Way::Part(part, flip) = form.way else {
-            return (x.hash ^ y.hash).count_ones() <= self.options.max_bits
-                && x.small
-                    .rmse(&y.small)
-                    .is_some_and(|d| d <= self.options.max_rmse);
-        };
-        let still = query.place.part();
-        let Some(coarse) = y.sketches.get(still) else {
-            return false;
-        };
-        // Four times the cells, four times the sum.
-        let fine_reach = form.reach * (FINE * FINE / (CELLS * CELLS)) as u32;
-        squares(coarse, &form.sketch, CELLS, false) <= form.reach
-            && query
-                .fine
-                .get_or_init(|| self.fine(query.record))
-                .get(part)
-                .is_some_and(|fine| {
-                    squares(&y.fine[query.place as usize], fine, FINE, flip) <= fine_reach
-                })
-            && self.distance((b, still), (query.record, part), flip) <= self.most(form.way)
-    }
-
-    /// Root mean squared difference on [0, 1] between two parts at 16 x 16, the second one mirrored or not.
-    fn distance(&self, a: (usize, usize), b: (usize, usize), flip: bool) -> f64 {
-        let (x, y) = (self.patch(a), self.patch(b));
-        if x.len() != y.len() || x.is_empty() {
-            return f64::INFINITY;
+    /// How far a form is from what it is laid over.
+    fn distance(&self, query: &Query<'_>, form: &Form, other: &Laid<'_>) -> Option<f64> {
+        match form.way {
+            Way::AsItIs => small(&query.laid.picture).rmse(&small(&other.picture)),
+            Way::Part(part, flip) => other.distance(query.place.part(), &query.laid, part, flip),
         }
-        let rows = x.chunks_exact(SIDE).zip(y.chunks_exact(SIDE));
-        let squares = |(x, y): (&[f32], &[f32])| -> f64 {
-            let other = |j: usize| if flip { y[SIDE - 1 - j] } else { y[j] };
-            x.iter()
-                .enumerate()
-                .map(|(j, v)| f64::from(v - other(j)).powi(2))
-                .sum()
-        };
-        (rows.map(squares).sum::<f64>() / x.len() as f64).sqrt() / 255.0
     }
 
-    /// A part of a record's picture at 16 x 16, one channel after another.
-    fn patch(&self, (record, part): (usize, usize)) -> Vec<f32> {
-        let picture = working(&self.set.records[record].picture);
-        let channels = usize::from(picture.channels);
-        let Some(&part) = parts(picture.width, picture.height).get(part) else {
-            return Vec::new();
-        };
-        let channel = |c: usize| {
-            let values: Vec<u8> = picture
-                .pixels
-                .iter()
-                .skip(c)
-                .step_by(channels.max(1))
-                .copied()
-                .collect();
-            Sums::new(picture.width, &values).cells(part, SIDE)
-        };
-        (0..channels).flat_map(channel).collect()
+    /// Whether some of the forms lie well enough over record `b`: what is cheap is asked first.
+    fn any_over(&self, query: &Query<'_>, mask: Mask, b: usize) -> Result<bool, P::Failure> {
+        let (x, y) = (&self.looks[query.record], &self.looks[b]);
+        let mut other: Option<Laid<'_>> = None;
+        for form in mask.forms(&query.forms) {
+            if !query.is_near(form, x, y, self.options) {
+                continue;
+            }
+            let other = match &mut other {
+                Some(other) => other,
+                none => none.insert(Laid::new(self.pictures.picture(b)?)),
+            };
+            let distance = self.distance(query, form, other);
+            if distance.is_some_and(|d| d <= self.most(form.way)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Joins all that are alike, each with one that it is alike: `n - 1` pairs for a group of `n`.
-    pub fn pairs(&self) -> Vec<(usize, usize)> {
+    pub fn pairs(&self) -> Result<Vec<(usize, usize)>, P::Failure> {
         let mut trees = PLACES.map(|place| Tree::new(&self.looks, place, 0..self.looks.len()));
         let mut groups = UnionFind::new(self.looks.len());
         let mut pairs = Vec::new();
         let mut waiting = Vec::new();
         for a in 0..self.looks.len() {
+            let laid = self.laid(a)?;
             for tree in &mut trees {
-                let query = self.query(a, tree.place);
+                let query = self.query(a, tree.place, &laid);
                 waiting.push((ROOT, Mask::all(&query.forms)));
                 while let Some((at, mask)) = waiting.pop() {
-                    if tree.is_of(at, a, &mut groups) {
+                    let mask = mask.of_kinds(&query, &tree.nodes[at].cells);
+                    if mask.is_empty() || tree.is_of(at, a, &mut groups) {
                         continue;
                     }
-                    let Some(mask) = tree.descend(&query, at, mask, &mut waiting) else {
+                    if let Some(children) = tree.nodes[at].children {
+                        waiting.extend(children.map(|child| (child, mask)));
                         continue;
-                    };
-                    for &b in tree.records(at) {
-                        if groups.find(a) != groups.find(b)
-                            && mask
-                                .forms(&query.forms)
-                                .any(|form| self.lies_over(&query, form, b))
-                        {
+                    }
+                    let places = tree.places(at);
+                    let mut own = 0;
+                    for place in places.clone() {
+                        let mask = mask.within(&query, &tree.leaves[place]);
+                        if mask.is_empty() {
+                            continue;
+                        }
+                        let b = tree.order[place];
+                        if groups.find(a) == groups.find(b) {
+                            own += 1;
+                        } else if self.any_over(&query, mask, b)? {
                             groups.union(a, b);
                             pairs.push((a.min(b), a.max(b)));
+                            own += 1;
                         }
                     }
-                    tree.settle(at, &mut groups);
+                    if own == places.len() {
+                        tree.nodes[at].group = Some(a);
+                    }
                 }
             }
         }
         pairs.sort_unstable();
-        pairs
+        Ok(pairs)
     }
 
     /// Which of the first `n` records are alike one after them.
-    pub fn across(&self, n: usize) -> Vec<usize> {
+    pub fn across(&self, n: usize) -> Result<Vec<usize>, P::Failure> {
         let n = n.min(self.looks.len());
         let mut alike = vec![false; n];
         let sides = [0..n, n..self.looks.len()];
@@ -480,18 +512,23 @@ impl<'a> Looks<'a> {
                     if moved == 0 && alike[a] {
                         continue;
                     }
-                    let query = self.query(a, place);
+                    let query = self.query(a, place, &self.laid(a)?);
                     let mut waiting = vec![(ROOT, Mask::all(&query.forms))];
                     while let Some((at, mask)) = waiting.pop() {
-                        let Some(mask) = tree.descend(&query, at, mask, &mut waiting) else {
+                        let mask = mask.of_kinds(&query, &tree.nodes[at].cells);
+                        if mask.is_empty() {
                             continue;
-                        };
-                        for &b in tree.records(at) {
+                        }
+                        if let Some(children) = tree.nodes[at].children {
+                            waiting.extend(children.map(|child| (child, mask)));
+                            continue;
+                        }
+                        for place in tree.places(at) {
+                            let mask = mask.within(&query, &tree.leaves[place]);
+                            let b = tree.order[place];
                             let first = a.min(b);
                             alike[first] = alike[first]
-                                || mask
-                                    .forms(&query.forms)
-                                    .any(|form| self.lies_over(&query, form, b));
+                                || !mask.is_empty() && self.any_over(&query, mask, b)?;
                         }
                         if moved == 0 && alike[a] {
                             waiting.clear();
@@ -500,7 +537,58 @@ impl<'a> Looks<'a> {
                 }
             }
         }
-        (0..n).filter(|&i| alike[i]).collect()
+        Ok((0..n).filter(|&i| alike[i]).collect())
+    }
+}
+
+/// A picture whose parts are laid over others, or have some laid over them.
+struct Laid<'a> {
+    picture: Cow<'a, Picture>,
+    working: Picture,
+    /// Of the working picture in grey.
+    sums: Sums,
+    parts: Vec<Part>,
+}
+
+impl<'a> Laid<'a> {
+    fn new(picture: Cow<'a, Picture>) -> Self {
+        let working = working(&picture);
+        Self {
+            picture,
+            sums: Sums::grey(&working),
+            parts: parts(working.width, working.height),
+            working,
+        }
+    }
+
+    /// Root mean squared difference on [0, 1] between a part and one of another picture at 16 x 16, the second one mirrored or
+    /// not; None where there is nothing to compare.
+    fn distance(&self, part: usize, other: &Self, of_other: usize, flip: bool) -> Option<f64> {
+        let (x, y) = (self.patch(part)?, other.patch(of_other)?);
+        if x.len() != y.len() || x.is_empty() {
+            return None;
+        }
+        let rows = x.chunks_exact(SIDE).zip(y.chunks_exact(SIDE));
+        let squares = |(x, y): (&[f32], &[f32])| -> f64 {
+            let other = |j: usize| if flip { y[SIDE - 1 - j] } else { y[j] };
+            x.iter()
+                .enumerate()
+                .map(|(j, v)| f64::from(v - other(j)).powi(2))
+                .sum()
+        };
+        Some((rows.map(squares).sum::<f64>() / x.len() as f64).sqrt() / 255.0)
+    }
+
+    /// A part at 16 x 16, one channel after another.
+    fn patch(&self, part: usize) -> Option<Vec<f32>> {
+        let &part = self.parts.get(part)?;
+        let channels = usize::from(self.working.channels);
+        let channel = |c: usize| {
+            let values = self.working.pixels.iter().skip(c).step_by(channels.max(1));
+            let values: Vec<u8> = values.copied().collect();
+            Sums::new(self.working.width, &values).cells(part, SIDE)
+        };
+        Some((0..channels).flat_map(channel).collect())
     }
 }
 
@@ -531,12 +619,74 @@ impl Place {
 }
 
 /// A picture that is looked up.
-struct Query {
+struct Query<'a> {
     record: usize,
     forms: Vec<Form>,
+    /// The parts, the mirrored ones, and the picture as it is.
+    kinds: [Kind; 3],
     place: Place,
+    laid: Rc<Laid<'a>>,
     /// Of its parts, once they are needed.
     fine: OnceCell<Vec<Fine>>,
+}
+
+/// Forms that are near each other, and what holds of all of them.
+struct Kind {
+    forms: Mask,
+    range: Range,
+    reach: u32,
+}
+
+impl Kind {
+    fn of(forms: &[Form], kind: usize) -> Self {
+        let mut out = Self {
+            forms: Mask(0),
+            range: Range::EMPTY,
+            reach: 0,
+        };
+        for (k, form) in forms.iter().enumerate() {
+            let own = match form.way {
+                Way::Part(_, flip) => usize::from(flip),
+                Way::AsItIs => 2,
+            };
+            if own == kind {
+                out.forms.0 |= 1 << k;
+                out.range = out.range.with(&form.range);
+                out.reach = out.reach.max(form.reach);
+            }
+        }
+        out
+    }
+}
+
+impl Query<'_> {
+    /// Whether a form may lie over the picture of look `y`, `x` being the look of this one.
+    fn is_near(&self, form: &Form, x: &Look, y: &Look, options: &NearDuplicateOptions) -> bool {
+        let Way::Part(part, flip) = form.way else {
+            return (x.hash ^ y.hash).count_ones() <= options.max_bits;
+        };
+        let Some((coarse, fine)) = &y.still[self.place as usize] else {
+            return false;
+        };
+        // Four times the cells, four times the sum.
+        let fine_reach = form.reach * (FINE * FINE / (CELLS * CELLS)) as u32;
+        squares(coarse, &form.sketch) <= form.reach
+            && self.fine().get(part).is_some_and(|own| {
+                let own = if flip { mirrored(own, FINE) } else { *own };
+                squares(fine, &own) <= fine_reach
+            })
+    }
+
+    /// Fine sketches of the parts.
+    fn fine(&self) -> &[Fine] {
+        let fine = |&part: &Part| {
+            let mut out = [0; FINE * FINE];
+            self.laid.sums.sketch(part, FINE, &mut out);
+            out
+        };
+        let parts = &self.laid.parts;
+        self.fine.get_or_init(|| parts.iter().map(fine).collect())
+    }
 }
 
 /// Some of the forms of a picture: a bit for each.
@@ -561,12 +711,25 @@ impl Mask {
         })
     }
 
-    /// Those that may lie over something in a range.
-    fn within(self, forms: &[Form], range: &Range) -> Self {
+    /// Those of the kinds of which one may lie over something in a range.
+    fn of_kinds(self, query: &Query<'_>, range: &Range) -> Self {
         let mut out = 0;
-        for (k, form) in forms.iter().enumerate() {
-            let near = self.0 >> k & 1 == 1 && range.squares(&form.sketch) <= form.reach;
-            out |= u64::from(near) << k;
+        for kind in &query.kinds {
+            let bits = self.0 & kind.forms.0;
+            if bits != 0 && range.reaches(&kind.range, kind.reach) {
+                out |= bits;
+            }
+        }
+        Self(out)
+    }
+
+    /// Those that may lie over something in a range.
+    fn within(self, query: &Query<'_>, range: &Range) -> Self {
+        let mut bits = self.of_kinds(query, range).0;
+        let mut out = 0;
+        while let Some(form) = query.forms.get(bits.trailing_zeros() as usize) {
+            out |= u64::from(range.reaches(&form.range, form.reach)) << bits.trailing_zeros();
+            bits &= bits - 1;
         }
         Self(out)
     }
@@ -579,6 +742,8 @@ struct Tree {
     place: Place,
     /// In the order of the leaves.
     order: Vec<usize>,
+    /// What each of them spans, in that order.
+    leaves: Vec<Range>,
     nodes: Vec<Node>,
 }
 
@@ -594,22 +759,15 @@ struct Node {
 
 impl Tree {
     fn new(looks: &[Look], place: Place, records: std::ops::Range<usize>) -> Self {
-        let range = |look: &Look| match place {
-            Place::Whole => look.sketches[WHOLE..=WHOLE]
-                .iter()
-                .fold(Range::from(&look.upright), |r, s| r.with(&s.into())),
-            Place::Inner => look
-                .sketches
-                .get(place.part())
-                .map_or(Range::EMPTY, |s| s.into()),
-        };
-        let ranges: Vec<Range> = looks.iter().map(range).collect();
+        let ranges: Vec<Range> = looks.iter().map(|look| look.range(place)).collect();
         let mut tree = Self {
             place,
             nodes: Vec::with_capacity(records.len() / LEAF * 4 + 1),
             order: records.collect(),
+            leaves: Vec::new(),
         };
         tree.grow(&ranges, 0, tree.order.len());
+        tree.leaves = tree.order.iter().map(|&record| ranges[record]).collect();
         tree
     }
 
@@ -627,11 +785,11 @@ impl Tree {
             group: None,
         });
         if records.len() > LEAF {
-            let middle = |i: &usize, k: usize| u16::from(of(i).low[k]) + u16::from(of(i).high[k]);
+            let middle = |i: &usize, k: usize| i64::from(of(i).low[k]) + i64::from(of(i).high[k]);
             let spread = |k: &usize| {
-                let middles = records.iter().map(|i| u64::from(middle(i, *k)));
+                let middles = records.iter().map(|i| middle(i, *k));
                 let (sum, squares) = middles.fold((0, 0), |(s, q), v| (s + v, q + v * v));
-                squares * records.len() as u64 - sum * sum
+                squares * records.len() as i64 - sum * sum
             };
             let widest = (0..CELLS * CELLS).max_by_key(spread).unwrap_or(0);
             let half = records.len() / 2;
@@ -643,30 +801,9 @@ impl Tree {
         at
     }
 
-    /// The forms that may lie over something in a leaf; none elsewhere: the branches below are put on the list of those that
-    /// wait, if any form may lie over something there.
-    fn descend(
-        &self,
-        query: &Query,
-        at: usize,
-        mask: Mask,
-        waiting: &mut Vec<(usize, Mask)>,
-    ) -> Option<Mask> {
-        let node = &self.nodes[at];
-        let mask = mask.within(&query.forms, &node.cells);
-        if mask.is_empty() {
-            return None;
-        }
-        let Some(children) = node.children else {
-            return Some(mask);
-        };
-        waiting.extend(children.map(|child| (child, mask)));
-        None
-    }
-
-    fn records(&self, at: usize) -> &[usize] {
-        let node = &self.nodes[at];
-        &self.order[node.start..node.end]
+    /// The places of a leaf's records in the order.
+    fn places(&self, at: usize) -> std::ops::Range<usize> {
+        self.nodes[at].start..self.nodes[at].end
     }
 
     /// Whether all of a branch are of a record's group, as far as is known.
@@ -682,28 +819,59 @@ impl Tree {
         let group = self.nodes[at].group;
         group.is_some_and(|g| groups.find(g) == groups.find(record))
     }
+}
 
-    /// Notes whether all of a leaf are of one group.
-    fn settle(&mut self, at: usize, groups: &mut UnionFind) {
-        let records = self.records(at);
-        let Some(&first) = records.first() else {
-            return;
-        };
-        let group = groups.find(first);
-        if records.iter().all(|&r| groups.find(r) == group) {
-            self.nodes[at].group = Some(first);
+#[cfg(test)]
+impl<P: Pictures> Looks<'_, P> {
+    /// Whether some form of `a` lies over `b`, without a tree and without bounds.
+    pub fn near(&self, a: usize, b: usize) -> Result<bool, P::Failure> {
+        let other = Laid::new(self.pictures.picture(b)?);
+        for place in PLACES {
+            let query = self.query(a, place, &self.laid(a)?);
+            for form in &query.forms {
+                let distance = self.distance(&query, form, &other);
+                let bits = (self.looks[a].hash ^ self.looks[b].hash).count_ones();
+                let few = form.way != Way::AsItIs || bits <= self.options.max_bits;
+                if few && distance.is_some_and(|d| d <= self.most(form.way)) {
+                    return Ok(true);
+                }
+            }
         }
+        Ok(false)
     }
 }
 
 #[cfg(test)]
-impl Looks<'_> {
-    /// Whether some form of `a` lies over `b`, without a tree.
-    pub fn near(&self, a: usize, b: usize) -> bool {
-        PLACES.iter().any(|&place| {
-            let query = self.query(a, place);
-            let over = |form| self.lies_over(&query, form, b);
-            query.forms.iter().any(over)
-        })
+mod tests {
+    use super::*;
+    use rand::Rng;
+
+    #[test]
+    fn waves_keep_distances_and_ranges_bound_them() {
+        let mut rng = crate::stream(0, "sketches", 0);
+        let mut sketch = |spread: u8| {
+            let mean: u8 = rng.random_range(spread..=255 - spread);
+            [(); CELLS * CELLS].map(|()| rng.random_range(mean - spread..=mean + spread))
+        };
+        for round in 0..2000 {
+            let spread = if round % 2 == 0 { 127 } else { 9 };
+            let many: [Sketch; 5] = [(); 5].map(|()| sketch(spread));
+            let ranges = many.map(|s| Range::from(&s));
+            let all = ranges.iter().fold(Range::EMPTY, |a, b| a.with(b));
+            let other = sketch(spread);
+            let least = many.iter().map(|s| squares(s, &other)).min().unwrap();
+            let other = Range::from(&other);
+            assert!(all.reaches(&other, least) && other.reaches(&all, least));
+            for (sketch, range) in many.iter().zip(&ranges) {
+                let exact = squares(sketch, &many[0]);
+                assert!(range.reaches(&ranges[0], exact));
+                assert!(exact == 0 || !range.reaches(&ranges[0], exact - 1));
+            }
+        }
+        let extremes = [[0; CELLS * CELLS], [255; CELLS * CELLS]].map(|s| Range::from(&s));
+        assert!(!extremes[0].reaches(&extremes[1], 1000));
+        for range in [extremes[0], extremes[1], Range::EMPTY] {
+            assert!(!range.reaches(&Range::EMPTY, reach(1.0)));
+        }
     }
 }

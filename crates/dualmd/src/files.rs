@@ -4,13 +4,14 @@ use crate::bail_usage;
 use crate::choices::{Alpha, NearDuplicates, SplitMethod};
 use crate::reporter::Reporter;
 use crate::stages::pictures;
-use crate::stages::prepare::{draw, group};
+use crate::stages::prepare::draw;
 use anyhow::{Context, Result, bail};
 #[cfg(feature = "clap")]
 use clap::builder::RangedU64ValueParser;
 use dualmd_audit::cells::cell;
 use dualmd_data::{
-    Groups, ImageSet, ImportReport, LoadOptions, Split, dedupe, import_secmi_npz, save_folder,
+    Groups, ImportReport, Listing, LoadOptions, NearDuplicateOptions, Split, import_secmi_npz,
+    save_folder,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::schedule::SchedulerConfig;
@@ -106,21 +107,22 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
             shown(&data)
         );
     }
-    let mut set = pictures::load(&options.data, &load, reporter)?;
-    let duplicates = dedupe(&mut set).dropped.len();
-    let groups = group(&set, options.near_duplicates);
+    // The pixels wait beside the split, in a file that goes with this process.
+    let mut listing = pictures::list(&options.data, &load, dualmd_files::parent(out), reporter)?;
+    let duplicates = listing.dedupe()?.dropped.len();
+    let groups = grouped(&listing, options.near_duplicates)?;
     let split = draw(
-        &set,
+        listing.set(),
         &groups,
-        options.near_duplicates,
         options.method,
         options.members,
         options.nonmembers,
         options.seed,
+        &|pool| grouped(&listing.part(pool)?, options.near_duplicates),
     )?;
     // Before the split: what fails leaves neither.
     if let Some(folder) = &options.copy_to {
-        copy(&set, &split, folder)?;
+        copy(&listing, &split, folder)?;
     }
     split.save(out)?;
     Ok(DrawnSplit {
@@ -131,19 +133,26 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
 }
 
 /// Writes the two sides of a split into a new folder.
-fn copy(set: &ImageSet, split: &Split, folder: &Path) -> Result<()> {
-    let chosen = split.select(set)?;
-    let side = |places: &[usize]| {
-        let records = places.iter().map(|&i| set.records[i].clone()).collect();
-        ImageSet::new(set.source.clone(), set.licence.clone(), records)
-    };
+fn copy(listing: &Listing, split: &Split, folder: &Path) -> Result<()> {
+    let chosen = split.select(listing.set())?;
     let building = Building::new(folder)?;
-    save_folder(&side(&chosen.members)?, &building.path().join("members"))?;
-    save_folder(
-        &side(&chosen.nonmembers)?,
-        &building.path().join("nonmembers"),
-    )?;
+    for (side, name) in [
+        (&chosen.members, "members"),
+        (&chosen.nonmembers, "nonmembers"),
+    ] {
+        listing
+            .part(side)?
+            .save_folder(&building.path().join(name))?;
+    }
     Ok(building.finish()?)
+}
+
+/// Near-duplicates as they are to be treated.
+fn grouped(listing: &Listing, choice: NearDuplicates) -> Result<Groups> {
+    Ok(match choice {
+        NearDuplicates::Group => listing.near_duplicates(&NearDuplicateOptions::default())?,
+        NearDuplicates::Ignore => Groups::given(listing.set()),
+    })
 }
 
 /// Brings in a split of the SecMI and PIA code, whose numbers count the images of `data`, and writes it to `out`.

@@ -179,10 +179,15 @@ pub fn group(set: &ImageSet, choice: NearDuplicates) -> Groups {
 
 /// All pictures of a split as a set of their own: what coins are tossed for.
 pub fn pool(set: &ImageSet, split: &Split) -> Result<ImageSet> {
+    subset(set, &both_sides(set, split)?)
+}
+
+/// Positions of all pictures of a split, in the set's order.
+fn both_sides(set: &ImageSet, split: &Split) -> Result<Vec<usize>> {
     let picked = split.select(set)?;
     let mut positions = [picked.members, picked.nonmembers].concat();
     positions.sort_unstable();
-    subset(set, &positions)
+    Ok(positions)
 }
 
 /// The pictures at `positions` as a set of their own.
@@ -195,22 +200,24 @@ pub fn subset(set: &ImageSet, positions: &[usize]) -> Result<ImageSet> {
     )?)
 }
 
-/// Draws a split. A coin-flip split tosses `members + nonmembers` images (all of them if `nonmembers` is not given).
+/// Draws a split. A coin-flip split tosses `members + nonmembers` images (all of them if `nonmembers` is not given); `grouped`
+/// gives the groups of the pictures at some positions. No pixel is looked at here.
 pub fn draw(
     set: &ImageSet,
     groups: &Groups,
-    near: NearDuplicates,
     method: SplitMethod,
     members: usize,
     nonmembers: Option<usize>,
     seed: u64,
+    grouped: &dyn Fn(&[usize]) -> Result<Groups>,
 ) -> Result<Split> {
     let exact = Split::half(set, groups, members, nonmembers, seed)?;
     if method == SplitMethod::Half {
         return Ok(exact);
     }
-    let pool = pool(set, &exact)?;
-    Ok(Split::coin_flip(&pool, &group(&pool, near), seed, 0.5)?)
+    let positions = both_sides(set, &exact)?;
+    let pool = subset(set, &positions)?;
+    Ok(Split::coin_flip(&pool, &grouped(&positions)?, seed, 0.5)?)
 }
 
 /// Reads the images, draws the split (or takes the folder's), resolves the plan and writes all three.
@@ -255,11 +262,11 @@ pub fn prepare(
         draw(
             &set,
             &groups,
-            data.near_duplicates,
             data.method,
             data.members,
             Some(data.nonmembers),
             experiment.seed,
+            &|pool| Ok(group(&subset(&set, pool)?, data.near_duplicates)),
         )?
     };
     let selected = split.select(&set)?;
