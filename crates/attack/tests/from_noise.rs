@@ -25,7 +25,7 @@ impl Denoiser for Told {
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
         self.asked.borrow_mut().push(t.int64_value(&[0]));
-        let told = &condition.unwrap().embedding;
+        let told = condition.unwrap().texts().unwrap();
         let w = told
             .mean_dim([1i64, 2].as_slice(), false, Kind::Float)
             .view([-1, 1, 1, 1]);

@@ -681,7 +681,7 @@ mod tests {
                     let row = (image * COPIES + copy) as i64;
                     let rows = |t: &Tensor| t.narrow(0, row, 1);
                     let out = network
-                        .forward(&rows(&all.x_t), &rows(&all.t), true)
+                        .forward(&rows(&all.x_t), &rows(&all.t), None, true)
                         .unwrap();
                     let error = out - rows(&all.target);
                     losses.push((&error * &error).mean(Kind::Float));

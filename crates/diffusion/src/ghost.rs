@@ -536,7 +536,7 @@ mod tests {
     fn recorded(network: &UNet2d) -> (Tensor, Recorded) {
         let x = drawn("x", &[2 * IMAGES, 1, 8, 8]);
         let t = Tensor::from_slice(&[0i64, 10, 100, 300, 700, 999]);
-        let (out, recorded) = record(|| network.forward(&x, &t, true).unwrap());
+        let (out, recorded) = record(|| network.forward(&x, &t, None, true).unwrap());
         (out.square().sum(Kind::Float), recorded)
     }
 

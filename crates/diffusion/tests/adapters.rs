@@ -48,7 +48,7 @@ fn question() -> (Tensor, Tensor, Condition) {
     let t = Tensor::from_slice(&[10i64, 200, 500, 900]);
     let texts = ["a cat", "a dog", "", "a red chair"];
     let embedding = base().text_embeddings(&texts).unwrap();
-    (x, t, Condition { embedding })
+    (x, t, Condition::of_text(embedding))
 }
 
 fn asked(denoiser: &dyn Denoiser) -> Tensor {

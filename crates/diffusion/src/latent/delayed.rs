@@ -90,7 +90,7 @@ mod tests {
             self.0
                 .borrow_mut()
                 .push((t.int64_value(&[0]), x_t.size()[0]));
-            let text = &condition.unwrap().embedding;
+            let text = condition.unwrap().texts().unwrap();
             let value = text.mean_dim([1i64, 2].as_slice(), false, Kind::Float);
             Ok(x_t * 0.0 + value.view([-1, 1, 1, 1]))
         }
@@ -99,7 +99,11 @@ mod tests {
     fn delayed(model: &Notes, early: f64) -> Delayed<&Notes> {
         let guided = |scale| Guided {
             model,
-            unconditional: Tensor::full([1, 2, 3], 0.5, (Kind::Float, Device::Cpu)),
+            unconditional: Condition::of_text(Tensor::full(
+                [1, 2, 3],
+                0.5,
+                (Kind::Float, Device::Cpu),
+            )),
             scale,
         };
         Delayed {
@@ -113,9 +117,7 @@ mod tests {
     #[test]
     fn the_prompt_is_followed_from_its_timestep_on() {
         let model = Notes(RefCell::default());
-        let told = Condition {
-            embedding: Tensor::ones([3, 2, 3], (Kind::Float, Device::Cpu)),
-        };
+        let told = Condition::of_text(Tensor::ones([3, 2, 3], (Kind::Float, Device::Cpu)));
         let x = Tensor::zeros([3, 1, 1, 1], (Kind::Float, Device::Cpu));
         for (early, t, want) in [
             (0.0, [501, 999, 700], [0.5, 0.5, 0.5]),
@@ -134,9 +136,7 @@ mod tests {
     fn a_drawing_asks_by_its_timesteps() {
         let model = Notes(RefCell::default());
         let schedule = NoiseSchedule::default();
-        let told = Condition {
-            embedding: Tensor::ones([2, 2, 3], (Kind::Float, Device::Cpu)),
-        };
+        let told = Condition::of_text(Tensor::ones([2, 2, 3], (Kind::Float, Device::Cpu)));
         let x = Tensor::zeros([2, 1, 1, 1], (Kind::Float, Device::Cpu));
         let options = LatentSampling {
             steps: 10,

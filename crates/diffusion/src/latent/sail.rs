@@ -57,7 +57,7 @@ const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
 
 /// Changes `noise` [N, C, H, W], from which images would be drawn for `told`, one embedding for each. `t`: the first timestep of the
-/// drawing; `nothing`: the embedding of the empty text, [1, tokens, width]. A pair of models is asked as in the first step of a drawing.
+/// drawing; `nothing`: the empty text, or no label, one row. A pair of models is asked as in the first step of a drawing.
 ///
 /// # Errors
 /// Settings that make no sense; shapes that do not fit; a model without a gradient by its input; a loss that is not finite.
@@ -66,7 +66,7 @@ pub fn begin(
     noise: &Tensor,
     t: i64,
     told: &Condition,
-    nothing: &Tensor,
+    nothing: &Condition,
     options: &Sail,
 ) -> Result<Begun> {
     if !(options.learning_rate > 0.0 && options.gaussianity >= 0.0 && options.steps > 0) {
@@ -76,26 +76,17 @@ pub fn begin(
             options.learning_rate, options.steps, options.gaussianity
         )));
     }
-    let (size, rows) = (noise.size(), told.embedding.size());
-    let (n, tokens, width) = match (size.as_slice(), rows.as_slice()) {
-        (&[n, _, _, _], &[m, tokens, width])
-            if n == m && n > 0 && nothing.size() == [1, tokens, width] =>
-        {
-            (n, tokens, width)
-        }
-        _ => {
-            return Err(DiffusionError::Shape {
-                what: "starting noise and embeddings",
-                expected: "[N, C, H, W], [N, tokens, width] and [1, tokens, width]".into(),
-                got: [size, rows, nothing.size()].concat(),
-            });
-        }
-    };
+    let (size, n) = (noise.size(), told.len());
+    if size.len() != 4 || size.first() != Some(&n) || n == 0 || nothing.len() != 1 {
+        return Err(DiffusionError::Shape {
+            what: "starting noise, rows of what is told and of nothing",
+            expected: "[N, C, H, W], N and 1".into(),
+            got: [size, vec![n, nothing.len()]].concat(),
+        });
+    }
     let images: Vec<u64> = (0..n.unsigned_abs()).collect();
     let times = NoiseSchedule::timestep_tensor(t, n, noise.device());
-    let empty = Condition {
-        embedding: nothing.f_expand([n, tokens, width], false)?,
-    };
+    let empty = nothing.expand(n)?;
     let ask = |x: &Tensor, told: &Condition| {
         let step = StepInfo {
             index: 0,
@@ -188,7 +179,7 @@ mod tests {
             _: &Tensor,
             condition: Option<&Condition>,
         ) -> Result<Tensor> {
-            let text = &condition.unwrap().embedding;
+            let text = condition.unwrap().texts().unwrap();
             let value = text.mean_dim([1i64, 2].as_slice(), false, Kind::Float);
             Ok(x_t * value.view([-1, 1, 1, 1]))
         }
@@ -200,16 +191,14 @@ mod tests {
     fn sharp_images_move_until_they_are_flat_enough() {
         let kind = (Kind::Float, Device::Cpu);
         let noise = Tensor::full([2, 1, 2, 2], 1.0, kind);
-        let told = Condition {
-            embedding: Tensor::cat(
-                &[
-                    Tensor::full([1, 1, 1], 2.5, kind),
-                    Tensor::full([1, 1, 1], 0.6, kind),
-                ],
-                0,
-            ),
-        };
-        let nothing = Tensor::full([1, 1, 1], 0.5, kind);
+        let told = Condition::of_text(Tensor::cat(
+            &[
+                Tensor::full([1, 1, 1], 2.5, kind),
+                Tensor::full([1, 1, 1], 0.6, kind),
+            ],
+            0,
+        ));
+        let nothing = Condition::of_text(Tensor::full([1, 1, 1], 0.5, kind));
         let options = Sail {
             gaussianity: 0.5,
             target: 6.6,
@@ -253,10 +242,8 @@ mod tests {
     fn what_cannot_be_begun_is_refused() {
         let kind = (Kind::Float, Device::Cpu);
         let noise = Tensor::ones([2, 1, 2, 2], kind);
-        let text = |n: i64| Condition {
-            embedding: Tensor::ones([n, 1, 1], kind),
-        };
-        let nothing = Tensor::zeros([1, 1, 1], kind);
+        let text = |n: i64| Condition::of_text(Tensor::ones([n, 1, 1], kind));
+        let nothing = Condition::of_text(Tensor::zeros([1, 1, 1], kind));
         let refused = |denoiser: &dyn Denoiser, n: i64, options: Sail| {
             let begun = begin(denoiser, &noise, 981, &text(n), &nothing, &options);
             begun.unwrap_err().to_string()

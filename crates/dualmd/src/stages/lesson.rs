@@ -2,7 +2,7 @@
 
 use super::RunFolder;
 use super::prepare::{Images, outside_for};
-use super::sample::{Generator, sampling_of};
+use super::sample::{Generator, Sampling};
 use super::text;
 use super::train::finished;
 use crate::choices;
@@ -27,6 +27,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// What a training begins with that says what its network is told.
+#[derive(Clone, Copy)]
 pub enum Beginning<'a> {
     /// Nothing: its network is told nothing.
     Untold,
@@ -92,9 +93,11 @@ impl Lesson {
                 );
             }
             let folder = run.model(name);
-            let model = match (text, AdapterFolder::of(&folder, weights)?) {
+            let model = match (from, AdapterFolder::of(&folder, weights)?) {
                 // All start from one base, which is there once.
-                (Some(base), Some(own)) => Model::TextToImage(Box::new(base.adapted(&own.lora)?)),
+                (Beginning::Text(base), Some(own)) => {
+                    Model::TextToImage(Box::new(base.adapted(&own.lora)?))
+                }
                 _ => Model::load(&folder, weights, engine.device)?,
             };
             let model = model
@@ -362,7 +365,15 @@ fn drawn_in_turns(
         images.set.shape().map(|d| d as i64),
         engine.device,
     );
-    generator.sample(&noise, &sampling_of(plan, job.seed), None, |_| true)
+    let s = &plan.sample;
+    let how = Sampling {
+        sampler: s.sampler,
+        steps: s.steps,
+        order: s.order,
+        batch: s.batch,
+        seed: job.seed,
+    };
+    generator.sample(&noise, &how, None, |_| true)
 }
 
 #[cfg(test)]

@@ -61,9 +61,7 @@ pub fn begin_elsewhere(
     let (mut noise, mut reached) = (Vec::new(), 0);
     for start in (0..n).step_by(batch.max(1)) {
         let here = (batch.max(1) as i64).min(n - start);
-        let told = Condition {
-            embedding: prompts.condition.embedding.narrow(0, start, here),
-        };
+        let told = prompts.condition.narrow(start, here);
         let begun = sail::begin(
             denoiser.as_ref(),
             &drawing.noise.narrow(0, start, here),

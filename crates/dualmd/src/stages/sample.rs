@@ -20,7 +20,7 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, sample_in_rounds};
 use dualmd_diffusion::{
     AdapterFolder, Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model,
-    ModelOrder, TextToImage, network_folder, scheduler_file,
+    ModelOrder, network_folder, scheduler_file,
 };
 use dualmd_files::Building;
 use dualmd_record::folder::{NEAREST, PROMPTS};
