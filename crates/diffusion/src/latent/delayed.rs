@@ -145,7 +145,7 @@ mod tests {
         };
         // A guidance of 1 asks once for each image, any other twice.
         let late = delayed(&model, 1.0);
-        sample_latents(&late, &schedule, &x, &told, &options, |_| true).unwrap();
+        let _ = sample_latents(&late, &schedule, &x, &told, &options, |_| true).unwrap();
         let asked = model.0.take();
         assert_eq!(asked.len(), 10);
         for (t, rows) in asked {
