@@ -32,6 +32,9 @@ use std::process::ExitCode;
 
 /// Reads the command line, does what it says, and returns the exit status.
 fn main() -> ExitCode {
+    if let Some(commit) = option_env!("DUALMD_BUILT_FROM") {
+        dualmd::machine::built_from(commit);
+    }
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         // Wrong arguments: clap says which, on stderr, with code 2.

@@ -3,12 +3,23 @@
 use dualmd_experiment::plan::Versions;
 use dualmd_files::{limit, read_text};
 use std::path::Path;
+use std::sync::OnceLock;
+
+/// The commit that the program around this library was built from.
+static COMMIT: OnceLock<&'static str> = OnceLock::new();
+
+/// Says which commit the program was built from: plans have it among their versions. The first call counts. (A build script of this
+/// crate would compile it and all above it again after every commit; one of the program compiles the program.)
+pub fn built_from(commit: &'static str) {
+    let _ = COMMIT.set(commit);
+}
 
 /// The versions of this program and of its libtorch.
 pub fn versions() -> Versions {
     Versions {
         dualmd: env!("CARGO_PKG_VERSION").into(),
         libtorch: dualmd_torch::LIBTORCH_VERSION.into(),
+        commit: COMMIT.get().map(|commit| (*commit).to_owned()),
     }
 }
 

@@ -31,6 +31,7 @@ use std::str::FromStr;
 #[command(
     name = "dualmd",
     version,
+    long_version = env!("DUALMD_VERSION"),
     propagate_version = true,
     arg_required_else_help = true
 )]
