@@ -46,6 +46,7 @@ const KEPT: [&str; 29] = [
     "trainings.train.dtype",
     "versions.dualmd",
     "versions.libtorch",
+    "versions.commit",
     "distill.target",
 ];
 

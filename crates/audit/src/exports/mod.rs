@@ -8,6 +8,7 @@
 //! | [`annex`] | Markdown, part A of the annex of a data-protection impact assessment filled in |
 //! | [`markdown_table`], [`latex_table`] | models x attacks, for a page or a paper |
 //! | [`mlflow`] | a folder that `mlflow ui` shows |
+//! | [`tensorboard`] | a folder that TensorBoard shows |
 //!
 //! All of them state the findings and sentences of the report's verdict and decide nothing themselves. A void report has no result in
 //! any of them. None shows images; [`annex`] and [`model_card`] hold the command line and the auditor's name as the plan has them, with
@@ -18,8 +19,10 @@ mod card;
 mod junit;
 mod markdown;
 mod mlflow;
+mod numbers;
 mod sarif;
 mod tables;
+mod tensorboard;
 
 pub use annex::annex;
 pub use card::model_card;
@@ -27,6 +30,7 @@ pub use junit::junit;
 pub use mlflow::mlflow;
 pub use sarif::sarif;
 pub use tables::{latex_table, markdown_table};
+pub use tensorboard::tensorboard;
 
 use crate::facts::plan;
 use crate::report::{Finding, Measurement, ModelReport, Report, View};

@@ -78,7 +78,7 @@ pub struct FailArgs {
     /// Also write the report in another form, e.g. sarif=report.sarif (may be repeated)
     ///
     /// sarif, junit; model-card: a section for a model card of Hugging Face; annex: of a data-protection impact assessment, as Markdown, or as
-    /// .docx where pandoc is installed; markdown, latex: the table of attacks; mlflow: a folder for `mlflow ui`.
+    /// .docx where pandoc is installed; markdown, latex: the table of attacks; mlflow, tensorboard: a folder for these programs.
     #[arg(long, value_name = "FORM=PATH")]
     pub also: Vec<Also>,
 }

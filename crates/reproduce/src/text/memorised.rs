@@ -615,7 +615,7 @@ mod tests {
         assert_eq!(rows[0], Row::Cells(first.map(str::to_owned).to_vec()));
         assert!(drawing.contains("t = 90") && !drawing.contains("NaN"));
         assert!(
-            fact.contains("members' prompts from prompts never seen with AUC 1.000 (0.900, 1.000)"),
+            fact.contains("members' prompts from prompts never seen with AUC 1.000 (0.900-1.000)"),
             "{fact}"
         );
         let (table, facts) = build(&Evidence { sets: vec![set] }).unwrap();
