@@ -27,7 +27,8 @@
 //! | [`bundle`] | the evidence folder: written, recomputed by others, opened image by image |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
-//! | [`exports`] | the same for other programs and for the file: SARIF, JUnit, model card, MLflow, tables, DPIA annex |
+//! | [`svg`], [`palette`] | figures in files, and the colours of all figures |
+//! | [`exports`] | the same for other programs and for the file: SARIF, JUnit, model card, MLflow, TensorBoard, tables, DPIA annex |
 //! | `facts` | single facts of a report, as people read them |
 //!
 //! ```no_run
@@ -75,12 +76,14 @@ mod html;
 mod integrity;
 mod measure;
 mod merged;
+pub mod palette;
 mod release;
 mod repeats;
 pub mod report;
 mod run;
 mod samples;
 pub mod scores;
+pub mod svg;
 mod table;
 mod terminal;
 mod untested;
@@ -92,6 +95,7 @@ use std::path::{Path, PathBuf};
 pub use disk::Png;
 pub use error::{AuditError, Result};
 pub use merged::{compare, stem};
+pub use release::UNSEEN;
 pub use report::{Conclusion, Finding, Report, View};
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
 pub use table::{compat_table, roc_findings, roc_table};

@@ -83,6 +83,11 @@ fn report_fails_on_what_is_named() {
     );
     assert_eq!(report("void").0, 0);
     assert_eq!(report("set").0, 0);
+    let (_, summary, _) = call(&["report", text(&run), "--summary"]);
+    assert!(
+        summary.lines().count() == 3 && summary.starts_with("leak: model\n"),
+        "{summary}"
+    );
     let controls = value!({"blind_baseline": {"auc": 0.93, "auc_ci": [0.90, 0.95]}});
     std::fs::write(run.join("controls.json"), controls.to_string()).unwrap();
     let (code, out, _) = report("leak,void");
@@ -280,6 +285,48 @@ fn two_models_are_two_models() {
         json(&pair.join("report.json"))["models"][0]["title"],
         "DualMD pair"
     );
+}
+
+/// Before hours of work: what would be done, what it takes, and what speaks against it; in three lines for a log.
+#[test]
+fn a_check_says_beforehand_what_speaks_against_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let (members, others) = sides(dir.path(), 12);
+    let out = dir.path().join("audit");
+    let check = |others: &Path, more: &[&str]| {
+        let images = ["--members", text(&members), "--nonmembers", text(others)];
+        let asked = [
+            "audit",
+            text(&model),
+            "--attacks",
+            "sima,loss",
+            "-o",
+            text(&out),
+        ];
+        call(&[&asked[..], &images[..], &["--check"], more].concat())
+    };
+    let (code, lines, _) = check(&others, &[]);
+    assert_eq!(code, 0);
+    for wanted in [
+        "12 members and 12 non-members",
+        "attacks on model: sima, loss",
+        "to generate images",
+        "look at: few images: with 12 members and 12 non-members a leak below AUC ",
+        "look at: few non-members: ",
+    ] {
+        assert!(lines.contains(wanted), "{wanted}\n{lines}");
+    }
+    let (code, summary, _) = check(&others, &["--summary"]);
+    assert_eq!((code, summary.lines().count()), (0, 3), "{summary}");
+    assert!(summary.starts_with("1 model, 2 attacks; "), "{summary}");
+    // The same images on both sides are refused here, not after hours.
+    let (code, _, why) = check(&members, &[]);
+    assert!(
+        code == 2 && why.contains("are the same image"),
+        "{code} {why}"
+    );
+    assert!(!out.exists(), "nothing is written");
 }
 
 /// The line of the guide for pipelines: one object on standard output, an object a line on standard error, and a report that may

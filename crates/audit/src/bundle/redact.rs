@@ -17,7 +17,7 @@ use super::seal::Salt;
 use crate::disk::is_plain_name;
 
 /// Texts of a plan that are kept: paths of keys, with lists passed through.
-const KEPT: [&str; 29] = [
+const KEPT: [&str; 30] = [
     "auditor",
     "audit.attacks",
     "audit.compat",

@@ -6,7 +6,6 @@ use super::super::cell::Cell;
 use super::super::names;
 use super::super::read::{Evidence, Measured, Set};
 use super::super::study::{Planned, Study};
-use super::super::svg::{self, Panel};
 use super::super::tables::{Record, Row, Table, intervals};
 use crate::{ReproduceOptions, What};
 use anyhow::{Context, Result};
@@ -20,6 +19,7 @@ use dualmd::stages::held::Held;
 use dualmd::stages::sample::fingerprint;
 use dualmd::stages::{fit, utility};
 use dualmd_attack::memorisation::Mitigation;
+use dualmd_audit::svg::{self, Panel};
 use dualmd_metrics::SscdForm;
 use dualmd_record::memorisation::{Memorisation, Spread};
 use std::collections::BTreeSet;
@@ -498,6 +498,7 @@ pub fn histogram_of(
         lines: lines
             .map(|(style, counts)| (style, outline(&errors.histogram.edges, counts)))
             .collect(),
+        sides: true,
         ..Panel::default()
     };
     let legend = labels.map(str::to_owned);
@@ -516,7 +517,7 @@ pub fn histogram_of(
     let fact = errors.detection.as_ref().map(|found| {
         let ([low, high], [ours, others]) = (found.auc_ci, labels);
         format!(
-            "{name}: the t-error tells {ours} from {others} with AUC {:.3} ({low:.3}, {high:.3}); the paper shows two distributions that hardly \
+            "{name}: the t-error tells {ours} from {others} with AUC {:.3} ({low:.3}-{high:.3}); the paper shows two distributions that hardly \
              overlap, for 500 prompts that are known to be memorised and 500 others.",
             found.auc
         )
