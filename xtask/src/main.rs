@@ -16,6 +16,7 @@
 //! | `tools` | cargo-deny and typos, for `lint` |
 //! | `fuzz` | libFuzzer over all readers |
 //! | `wheel` | the program as a Python package |
+//! | `pages` | tests of the documents: links, variables |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
 #![cfg_attr(
@@ -30,6 +31,8 @@ mod features;
 mod fuzz;
 mod interop;
 mod minilm;
+#[cfg(test)]
+mod pages;
 mod sscd;
 mod suite;
 mod tools;

@@ -402,6 +402,50 @@ fn a_pipeline_reads_json_alone() {
         lines.collect()
     };
     assert!(events(&log).contains(&"progress".to_owned()), "{log}");
+    // Every line has a time; work has a stage and how much of it is done; what was found is there too.
+    let mut stages = std::collections::BTreeSet::new();
+    let mut results = Vec::new();
+    for line in log.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let keys = value.as_object().unwrap();
+        assert!(
+            value["time"].as_str().is_some_and(|t| t.ends_with('Z')),
+            "{line}"
+        );
+        let (allowed, needed): (&[&str], &[&str]) = match value["event"].as_str().unwrap() {
+            "progress" => (
+                &["epoch", "loss"],
+                &["model", "stage", "step", "total", "images_per_second"],
+            ),
+            "finished" => (&[], &["model", "note"]),
+            "result" => (&[], &["model", "finding"]),
+            "message" | "error" => (&[], &["text"]),
+            other => panic!("{other}: {line}"),
+        };
+        assert!(needed.iter().all(|key| keys.contains_key(*key)), "{line}");
+        let known = |key: &str| ["event", "time"].contains(&key) || needed.contains(&key);
+        assert!(
+            keys.keys()
+                .all(|key| known(key) || allowed.contains(&key.as_str())),
+            "{line}"
+        );
+        match value["event"].as_str() {
+            Some("progress") => {
+                assert!(value["step"].as_u64() <= value["total"].as_u64(), "{line}");
+                stages.insert(value["stage"].as_str().unwrap().to_owned());
+            }
+            Some("result") => results.push(value["finding"].clone()),
+            _ => {}
+        }
+    }
+    assert!(
+        stages.contains("generate") && stages.contains("attack"),
+        "{stages:?}"
+    );
+    assert_eq!(
+        results,
+        [concluded["verdict"]["models"][0]["finding"].clone()]
+    );
     let page = std::fs::read_to_string(dir.path().join("audit/report.html")).unwrap();
     assert!(!page.contains("data:image/png"));
     // A failure is an object as well.

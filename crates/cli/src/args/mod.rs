@@ -165,7 +165,7 @@ pub struct Global {
 
     /// Form of log and progress lines, on standard error: text or json
     ///
-    /// With json, progress is one JSON object a line. Remarks and errors between them are plain text.
+    /// With json, every line is one JSON object, remarks and errors too.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub log_format: LogFormat,
 }

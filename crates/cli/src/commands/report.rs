@@ -75,7 +75,7 @@ const FOUND: u8 = 3;
 /// Exit code where `void` was and the report is.
 const VOID: u8 = 4;
 
-/// The exit code of reports: 3 if one has a finding that `--fail-on` names, else 4 if it names void and one is void, else 0. The
+/// Tells programs what was found, and gives the exit code of reports: 3 if one has a finding that `--fail-on` names, else 4 if it names void and one is void, else 0. The
 /// reason goes to stderr.
 pub fn exit<'a>(
     verdicts: impl IntoIterator<Item = &'a Verdict>,
@@ -85,6 +85,9 @@ pub fn exit<'a>(
     let verdicts: Vec<&Verdict> = verdicts.into_iter().collect();
     let asked = |finding| names(&fail.fail_on, finding);
     let mut code = 0;
+    for model in verdicts.iter().flat_map(|v| &v.models) {
+        reporter.concluded(&model.model, model.finding.name());
+    }
     for model in verdicts.iter().flat_map(|v| &v.models) {
         if model.finding != Finding::Void && asked(model.finding) {
             reporter.warn(&format!(

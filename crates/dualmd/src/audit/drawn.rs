@@ -2,7 +2,7 @@
 
 use super::case::Sides;
 use super::options::{DrawOptions, ScoreOptions};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::room;
 use crate::session::Session;
 use crate::stages::remove;
@@ -55,7 +55,7 @@ pub fn generate(
     let mut go_on = |done: usize| {
         session
             .reporter
-            .progress(&ProgressEvent::images("sample", done, n, began));
+            .progress(&ProgressEvent::images("sample", done, n, began).of(Work::Generate));
         !session.stopped()
     };
     if let Some(foreign) = model.foreign().filter(|f| f.generates()) {

@@ -6,7 +6,7 @@ use super::{RunFolder, create_folder, files_in, hash_files, pictures, text};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::{Result, bail};
 use dualmd_attack::nn;
@@ -481,7 +481,7 @@ fn generate(
         |done| {
             session
                 .reporter
-                .progress(&ProgressEvent::images(&target.name, done, n, began));
+                .progress(&ProgressEvent::images(&target.name, done, n, began).of(Work::Generate));
             !session.stopped()
         },
     )
