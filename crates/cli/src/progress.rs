@@ -178,13 +178,14 @@ impl Progress {
             || shown.last_line.is_none_or(|last| now - last >= LINE_EVERY)
         {
             shown.last_line = Some(now);
+            let said = facts(event, left);
             let line = format!(
-                "{:<12} {} {}/{}, {}",
+                "{:<12} {} {}/{}{}{said}",
                 event.model,
                 event.stage.unit(),
                 event.step,
                 event.total,
-                facts(event, left)
+                if said.is_empty() { "" } else { ", " }
             );
             self.line(&line);
         }
@@ -373,7 +374,7 @@ mod tests {
                 ..images
             });
         });
-        assert_eq!(text, "sample       image 4/4, \n");
+        assert_eq!(text, "sample       image 4/4\n");
     }
 
     #[test]

@@ -330,7 +330,7 @@ pub struct MetricsArgs {
     pub features: Features,
 
     /// File of the features' network (safetensors, or StyleGAN's .pt), or folder of a vit
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "features-weights", value_name = "FILE")]
     pub weights: Option<PathBuf>,
 
     /// Also give the distance to these statistics of real images (mu, sigma, as pytorch-fid writes them)
