@@ -455,3 +455,60 @@ fn a_pipeline_reads_json_alone() {
         (1, "", vec!["error".to_owned()])
     );
 }
+
+/// The script of the guide, as a pipeline runs it: what may be kept is there and shows nobody, every line of the log is an object, and
+/// the step's exit code is the report's.
+#[test]
+fn the_script_for_pipelines_fails_on_what_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ci/audit.sh");
+    let (members, others) = sides(dir.path(), 12);
+    let out = dir.path().join("job");
+    let folder = Path::new(env!("CARGO_BIN_EXE_dualmd")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let run = |model: &Path| {
+        let output = std::process::Command::new("sh")
+            .arg(&script)
+            .args([model, members.as_path(), others.as_path(), out.as_path()])
+            .args(["--attacks", "loss,sima", "--images", "4", "--steps", "2"])
+            .env("PATH", &path)
+            .env("OMP_NUM_THREADS", "1")
+            .env("DUALMD_SSCD", "no-such-folder")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code().unwrap(), said)
+    };
+    let (code, said) = run(&model);
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let kept = |name: &str| std::fs::read_to_string(out.join("kept").join(name)).unwrap();
+    let verdict: serde_json::Value = serde_json::from_str(&kept("verdict.json")).unwrap();
+    let finding = verdict["verdict"]["models"][0]["finding"].as_str().unwrap();
+    let expected = match finding {
+        "chance" | "unknown" => 0,
+        "void" => 4,
+        _ => 3,
+    };
+    assert_eq!(code, expected, "{finding}");
+    let log = kept("log.jsonl");
+    assert!(log.lines().count() > 2);
+    for line in log.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            value["event"].is_string() && value["time"].is_string(),
+            "{line}"
+        );
+    }
+    assert!(kept("junit.xml").starts_with("<?xml") && kept("report.sarif").contains("2.1.0"));
+    for file in ["report.html", "report.json", "findings.csv"] {
+        let text = kept(file);
+        assert!(!text.contains("data:image/png"), "{file}");
+        // The ids of the images are those of the scores.
+        let scores = std::fs::read_to_string(out.join("audit/scores/model.csv")).unwrap();
+        let id = scores.lines().nth(1).unwrap().split(',').next().unwrap();
+        assert!(id.len() > 20 && !text.contains(id), "{file} has {id}");
+    }
+    // What cannot be opened fails before anything is computed.
+    assert_eq!(run(&dir.path().join("no-model")).0, 1);
+}

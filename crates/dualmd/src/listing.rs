@@ -58,7 +58,7 @@ pub fn attacks_text() -> Result<String> {
             info.title,
             info.access.name(),
             if calls == 1 { "call" } else { "calls" },
-            does.unwrap_or(&info.title),
+            does.unwrap_or(info.title.as_str()),
             info.formula,
             info.misses,
             info.paper
