@@ -632,5 +632,5 @@ fn tensorboard_finds_a_run_for_the_audit_and_one_for_each_model() {
     hostile.verdict.models[0].model = "../../x".into();
     let at = tensorboard(&hostile, dir.path()).expect("tensorboard");
     assert_eq!(at.parent(), Some(dir.path()));
-    assert!(at.join("______x-0").is_dir());
+    assert!(at.join("_._.._x-0").is_dir());
 }

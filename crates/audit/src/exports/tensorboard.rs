@@ -60,11 +60,11 @@ pub fn tensorboard(report: &Report, folder: &Path) -> Result<PathBuf> {
     Ok(audit)
 }
 
-/// A name as that of a folder: letters, digits, `_`, `-`, and `_` in place of all else.
+/// A name as that of a folder: letters, digits, `_`, `-` and points that do not begin it, and `_` in place of all else.
 fn plain(name: &str) -> String {
-    let plain = |c: char| match c {
-        c if c.is_ascii_alphanumeric() || "_-".contains(c) => c,
+    let plain = |(i, c): (usize, char)| match c {
+        c if c.is_ascii_alphanumeric() || "_-".contains(c) || (c == '.' && i > 0) => c,
         _ => '_',
     };
-    name.chars().take(80).map(plain).collect()
+    name.chars().take(80).enumerate().map(plain).collect()
 }
