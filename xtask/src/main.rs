@@ -17,6 +17,7 @@
 //! | `fuzz` | libFuzzer over all readers |
 //! | `wheel` | the program as a Python package |
 //! | `scaling` | how long trainings take on many GPUs, from named inputs |
+//! | `pages` | tests of the documents: links, variables |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
 #![cfg_attr(
@@ -31,6 +32,8 @@ mod features;
 mod fuzz;
 mod interop;
 mod minilm;
+#[cfg(test)]
+mod pages;
 mod scaling;
 mod sscd;
 mod suite;

@@ -31,6 +31,13 @@ impl Report {
         found.map_or(&Conclusion::Unknown, |m| &m.conclusion)
     }
 
+    /// The same with what the rules of this version make of its numbers: of a report that an earlier version wrote.
+    #[must_use]
+    pub fn judged(self) -> Self {
+        let verdict = crate::verdict::verdict(&self, self.verdict.void.clone());
+        Self { verdict, ..self }
+    }
+
     /// May no number be trusted?
     pub fn is_void(&self) -> bool {
         self.verdict.void.is_some()

@@ -64,6 +64,7 @@ pub mod audit;
 pub mod caption;
 pub mod engine;
 pub mod errors;
+pub mod estimate;
 pub mod extraction;
 pub mod files;
 pub mod jobs;

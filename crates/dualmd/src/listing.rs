@@ -52,14 +52,18 @@ pub fn attacks() -> Result<Vec<Listed>> {
 pub fn attacks_text() -> Result<String> {
     let mut text = String::new();
     for Listed { info, usual } in attacks()? {
+        let base = info.name.parse().map(|spec: AttackSpec| spec.base());
+        let (does, price) = base.map_or((None, ""), |a| (a.facts().does, a.price()));
+        let calls = info.network_calls_per_sample;
         writeln!(
             text,
-            "{}{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
+            "{}{} - {} ({}, {calls} network {} an image)\n    looks at: {}\n    cost: {price}\n    score: {}\n    misses: {}\n    {}\n",
             if usual { "* " } else { "" },
             info.name,
             info.title,
             info.access.name(),
-            info.network_calls_per_sample,
+            if calls == 1 { "call" } else { "calls" },
+            does.unwrap_or(info.title.as_str()),
             info.formula,
             info.misses,
             info.paper

@@ -2,7 +2,7 @@
 
 use crate::bail_usage;
 use crate::choices::{self, ImageFormat, Order, Weights};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::room;
 use crate::session::Session;
 use crate::stages::attack::weight_set;
@@ -278,12 +278,8 @@ impl<'a> Asked<'a> {
         let began = std::time::Instant::now();
         self.generator
             .sample(&self.noise, &self.how(), prompts.as_ref(), |done| {
-                session.reporter.progress(&ProgressEvent::images(
-                    "sample",
-                    done,
-                    self.args.n,
-                    began,
-                ));
+                let event = ProgressEvent::images("sample", done, self.args.n, began);
+                session.reporter.progress(&event.of(Work::Generate));
                 !session.stopped()
             })
     }

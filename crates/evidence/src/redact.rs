@@ -17,7 +17,7 @@ use crate::seal::Salt;
 use dualmd_audit::is_plain_name;
 
 /// Texts of a plan that are kept: paths of keys, with lists passed through.
-const KEPT: [&str; 29] = [
+const KEPT: [&str; 30] = [
     "auditor",
     "audit.attacks",
     "audit.compat",
@@ -46,6 +46,7 @@ const KEPT: [&str; 29] = [
     "trainings.train.dtype",
     "versions.dualmd",
     "versions.libtorch",
+    "versions.commit",
     "distill.target",
 ];
 

@@ -8,6 +8,8 @@
 //! | [`annex`] | Markdown, part A of the annex of a data-protection impact assessment filled in |
 //! | [`markdown_table`], [`latex_table`] | models x attacks, for a page or a paper |
 //! | [`mlflow`] | a folder that `mlflow ui` shows |
+//! | [`tensorboard`] | a folder that TensorBoard shows |
+//! | [`tensorboard`] | a folder that TensorBoard shows |
 //!
 //! All of them state the findings and sentences of the report's verdict and decide nothing themselves. A void report has no result in
 //! any of them. None shows images; [`annex`] and [`model_card`] hold the command line and the auditor's name as the plan has them, with
@@ -28,8 +30,10 @@ mod card;
 mod junit;
 mod markdown;
 mod mlflow;
+mod numbers;
 mod sarif;
 mod tables;
+mod tensorboard;
 
 pub use annex::annex;
 pub use card::model_card;
@@ -37,8 +41,12 @@ pub use junit::junit;
 pub use mlflow::mlflow;
 pub use sarif::sarif;
 pub use tables::{latex_table, markdown_table};
+pub use tensorboard::tensorboard;
+pub use tensorboard::tensorboard;
 
 use dualmd_audit::facts::plan;
+use std::path::Path;
+
 use dualmd_audit::report::{Finding, Measurement, ModelReport, Report, View};
 
 /// What can go wrong where a form is a folder.
@@ -54,6 +62,14 @@ pub enum ExportError {
 
 /// What came of it.
 pub type Result<T> = std::result::Result<T, ExportError>;
+
+/// Writes a file whole, and the folder it lies in if it is not there.
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        dualmd_files::create_folder(folder)?;
+    }
+    Ok(dualmd_files::write(path, bytes)?)
+}
 
 /// What the verdict says of one model.
 struct Said<'a> {

@@ -1,14 +1,14 @@
 //! A folder in the layout of MLflow's file store, which `mlflow ui` shows.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use dualmd_files::Error;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::numbers::{made, note, numbers, numbers_of_audit};
 use crate::{ExportError, Result};
-use crate::{called, corrected, said, strongest, version};
+use crate::{called, said, strongest, version, write};
 use dualmd_audit::facts::{plan, run_name};
 use dualmd_audit::report::{Finding, Report};
 
@@ -33,9 +33,7 @@ pub fn mlflow(report: &Report, folder: &Path) -> Result<PathBuf> {
     })?;
     let experiment = store.join("0");
     let json = serde_json::to_vec_pretty(report)?;
-    let time = plan(report, "/created")
-        .and_then(|t| milliseconds(&t))
-        .unwrap_or_else(now);
+    let time = made(report);
     let meta = experiment.join("meta.yaml");
     if !meta.exists() {
         let text = format!(
@@ -163,65 +161,6 @@ impl Run {
     }
 }
 
-/// The audit in words.
-fn note(report: &Report) -> String {
-    match &report.verdict.void {
-        Some(reason) => format!("VOID. {reason}"),
-        None => report.verdict.summary.join("\n\n"),
-    }
-}
-
-fn numbers_of_audit(report: &Report) -> Vec<(String, f64)> {
-    if report.is_void() {
-        return Vec::new();
-    }
-    let models = said(report);
-    let count = |finding: Finding| models.iter().filter(|m| m.finding == finding).count() as f64;
-    let found = [
-        Finding::Leak,
-        Finding::Inverted,
-        Finding::Set,
-        Finding::Copies,
-    ];
-    let mut out = vec![("models".to_owned(), models.len() as f64)];
-    out.extend(found.map(|f| (format!("models.{}", f.name()), count(f))));
-    out
-}
-
-fn numbers(said: &super::Said) -> Vec<(String, f64)> {
-    let model = said.model;
-    let mut out = Vec::new();
-    if said.finding == Finding::Void {
-        return out;
-    }
-    let share = |m| super::found(m).map(|(tp, n)| tp as f64 / n.max(1) as f64);
-    if let Some((_, m)) = strongest(model) {
-        let [low, high] = corrected(m);
-        out.extend(
-            [("auc", m.auc), ("auc_low", low), ("auc_high", high)].map(|(k, v)| (k.to_owned(), v)),
-        );
-        out.extend(share(m).map(|s| ("tpr_at_1_percent_fpr".to_owned(), s)));
-    }
-    for result in &model.results {
-        if let Some(m) = result.view(model.primary) {
-            out.push((format!("auc.{}", result.attack), m.auc));
-            out.extend(share(m).map(|s| (format!("tpr_at_1_percent_fpr.{}", result.attack), s)));
-        }
-    }
-    if let Some(utility) = &model.image_utility {
-        out.extend(utility.frechet.map(|v| ("frechet_distance".to_owned(), v)));
-        out.extend(
-            utility
-                .excess
-                .map(|v| ("excess_frechet_distance".to_owned(), v)),
-        );
-    }
-    if let Some(most) = model.copying.iter().map(|c| c.control.members.copies).max() {
-        out.push(("copies".to_owned(), most as f64));
-    }
-    out
-}
-
 fn params(report: &Report, said: Option<&super::Said>) -> Vec<(&'static str, String)> {
     let mut out: Vec<(&str, String)> = Vec::new();
     let whole = |pointer: &str| {
@@ -292,81 +231,9 @@ fn address(path: &Path) -> String {
     out
 }
 
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(0))
-}
-
-/// Milliseconds since 1970 of a date as `2026-11-24T05:09:00Z` or with a zone of hours and minutes.
-fn milliseconds(text: &str) -> Option<i64> {
-    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
-    let mark = |at: usize, c: char| {
-        text.get(at..=at)
-            .is_some_and(|m| m.eq_ignore_ascii_case(&c.to_string()))
-    };
-    let shaped = mark(4, '-') && mark(7, '-') && mark(10, 'T') && mark(13, ':') && mark(16, ':');
-    if !shaped {
-        return None;
-    }
-    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
-    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
-        return None;
-    }
-    let zone = text
-        .get(19..)?
-        .trim_start_matches(|c: char| c == '.' || c.is_ascii_digit());
-    let offset = match zone {
-        "Z" | "z" => 0,
-        zone => {
-            let sign = match zone.get(..1)? {
-                "+" => 1,
-                "-" => -1,
-                _ => return None,
-            };
-            let (hours, minutes) = zone.get(1..)?.split_once(':')?;
-            sign * (60 * hours.parse::<i64>().ok()? + minutes.parse::<i64>().ok()?)
-        }
-    };
-    // Days since 1970 in the Gregorian calendar, of years that begin in March.
-    let year = if month <= 2 { year - 1 } else { year };
-    let days = 365 * year + year.div_euclid(4) - year.div_euclid(100)
-        + year.div_euclid(400)
-        + (153 * ((month + 9) % 12) + 2) / 5
-        + day
-        - 1
-        - 719_468;
-    let seconds = ((days * 24 + hour) * 60 + minute - offset) * 60 + second;
-    Some(1000 * seconds)
-}
-
-/// Writes a file whole, and the folder it lies in if it is not there.
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        dualmd_files::create_folder(folder)?;
-    }
-    Ok(dualmd_files::write(path, bytes)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_counted_from_1970() {
-        assert_eq!(milliseconds("1970-01-01T00:00:00Z"), Some(0));
-        // `date -d 2026-11-24T05:09:12Z +%s`
-        assert_eq!(
-            milliseconds("2026-11-24T05:09:12Z"),
-            Some(1_795_496_952_000)
-        );
-        assert_eq!(
-            milliseconds("2024-02-29T12:00:00.5+02:00"),
-            Some(1_709_200_800_000)
-        );
-        assert_eq!(milliseconds("yesterday"), None);
-        assert_eq!(milliseconds("2026-11-24T05:09:12"), None);
-    }
 
     #[test]
     fn names_stay_in_their_folder_and_apart() {

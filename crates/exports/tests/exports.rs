@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use dualmd_audit::{Finding, Report, build};
-use dualmd_exports::{annex, junit, latex_table, markdown_table, mlflow, model_card, sarif};
+use dualmd_exports::{
+    annex, junit, latex_table, markdown_table, mlflow, model_card, sarif, tensorboard,
+};
 use serde_json::{Value, json};
 
 /// The fixture with all that a folder may hold.
@@ -555,4 +557,81 @@ fn mlflow_finds_a_run_for_the_audit_and_one_for_each_model() {
     std::fs::write(&blocked, "a file").expect("write");
     let error = mlflow(&report, &blocked).expect_err("a file is no folder");
     assert!(error.to_string().contains("blocked"), "{error}");
+}
+
+/// What a reader of TensorBoard's event files finds: the records' data, with both sums checked.
+fn records(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let masked = |data: &[u8]| {
+        let crc = !data.iter().fold(!0u32, |crc, &byte| {
+            (0..8).fold(crc ^ u32::from(byte), |c, _| {
+                (c >> 1) ^ (0x82f6_3b78 & (0u32.wrapping_sub(c & 1)))
+            })
+        });
+        crc.rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
+    };
+    let (mut rest, mut out) = (bytes, Vec::new());
+    while !rest.is_empty() {
+        let (head, after) = rest.split_at(12);
+        assert_eq!(head[8..], masked(&head[..8]));
+        let n = u64::from_le_bytes(head[..8].try_into().expect("eight bytes")) as usize;
+        let (data, after) = after.split_at(n);
+        assert_eq!(after[..4], masked(data));
+        out.push(data.to_owned());
+        rest = &after[4..];
+    }
+    out
+}
+
+#[test]
+fn tensorboard_finds_a_run_for_the_audit_and_one_for_each_model() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let report = fixture();
+    let audit = tensorboard(&report, dir.path()).expect("tensorboard");
+    let file = |folder: &Path| -> Vec<Vec<u8>> {
+        let entries = std::fs::read_dir(folder).expect("list");
+        let mut files = entries
+            .map(|e| e.expect("entry").path())
+            .filter(|p| p.is_file());
+        let file = files.next().expect("an event file");
+        assert!(files.next().is_none());
+        let name = file
+            .file_name()
+            .and_then(|n| n.to_str())
+            .expect("a name")
+            .to_owned();
+        assert!(
+            name.starts_with("events.out.tfevents.1795496952."),
+            "{name}"
+        );
+        records(&std::fs::read(file).expect("read"))
+    };
+    let holds = |data: &[u8], text: &[u8]| data.windows(text.len()).any(|w| w == text);
+    for model in &report.models {
+        let own = file(&audit.join(&model.name));
+        // Version, verdict in words, numbers.
+        assert_eq!(own.len(), 3, "{}", model.name);
+        assert!(holds(&own[0], b"brain.Event:2"));
+        assert!(holds(&own[1], b"audit/verdict") && holds(&own[1], b"text"));
+        let Some(sima) = model.results.iter().find(|r| r.attack == "sima") else {
+            continue;
+        };
+        let auc = sima.view(model.primary).map_or(f64::NAN, |m| m.auc) as f32;
+        let mut wanted = b"audit/auc.sima\x15".to_vec();
+        wanted.extend(auc.to_le_bytes());
+        assert!(holds(&own[2], &wanted), "{}", model.name);
+    }
+    // The same report again replaces its own files; a void one stands beside it, without a number.
+    tensorboard(&report, dir.path()).expect("tensorboard");
+    file(&audit);
+    let void = tensorboard(&void(), dir.path()).expect("tensorboard");
+    assert_ne!(void, audit);
+    let own = file(&void);
+    assert!(own.len() == 2 && holds(&own[1], b"VOID"));
+    // A name cannot leave the folder.
+    let mut hostile = hostile();
+    hostile.models[0].name = "../../x".into();
+    hostile.verdict.models[0].model = "../../x".into();
+    let at = tensorboard(&hostile, dir.path()).expect("tensorboard");
+    assert_eq!(at.parent(), Some(dir.path()));
+    assert!(at.join("_._.._x-0").is_dir());
 }

@@ -357,6 +357,46 @@ impl BaseAttack {
         matches!(self.facts().runs_on, RunsOn::Text)
     }
 
+    /// What it costs, in words.
+    #[must_use]
+    pub const fn price(self) -> &'static str {
+        match (self.facts().kind, self.facts().cost) {
+            (Kind::Rounds, _) => "the pair's images drawn anew, once for each round",
+            (_, Cost::Calls) => "forward passes: the cheapest kind",
+            (_, Cost::Gradients) => {
+                "a backward pass for each image and timestep: more than all attacks by forward passes together"
+            }
+            (_, Cost::Images) => "none beside the generated images",
+            (_, Cost::Trainings) => "many trainings of the whole recipe",
+        }
+    }
+
+    /// Why an audit may not have run it, and what to do for it.
+    #[must_use]
+    pub const fn why_not_run(self) -> &'static str {
+        match self {
+            Self::Likelihood => {
+                "this program does not have it: it integrates the model's whole trajectory for each image"
+            }
+            Self::Lira | Self::LiraOffline => {
+                "the recipe has to be known and is trained many times: dualmd lira EXPERIMENT"
+            }
+            Self::NearestFeatures => {
+                "run by name only, since it depends on a network that compares images: --attacks nn-features"
+            }
+            _ => match (self.needs(), self.facts().cost, self.facts().usual) {
+                (_, Cost::Gradients, _) => "run by name only, for its cost: --attacks gsa2,gsa1",
+                (Needs::Reference, ..) => {
+                    "needs a model of the same kind, trained on other images: --reference MODEL"
+                }
+                (Needs::Pair, ..) => "is of a pair: --pair MODEL1 MODEL2",
+                (_, Cost::Images, _) => "was not among the attacks that were asked for (--attacks)",
+                (.., false) => "run by name only (--attacks)",
+                (.., true) => "one of the usual ones, which --attacks left out here",
+            },
+        }
+    }
+
     /// Can it be asked for by its name?
     #[must_use]
     pub const fn can_be_asked(self) -> bool {
@@ -380,5 +420,34 @@ impl BaseAttack {
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         Self::named(name.split(['@', '+']).next().unwrap_or(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is missed where it was not run has a price and a reason, and a flag that is named there exists for it.
+    #[test]
+    fn what_was_not_run_has_a_price_and_a_reason() {
+        for attack in BaseAttack::ALL {
+            assert!(
+                !attack.price().is_empty() && attack.price().len() < 110,
+                "{}",
+                attack.name()
+            );
+            let why = attack.why_not_run();
+            let flag = match (attack.needs(), attack.facts().cost) {
+                _ if !attack.can_be_asked() => "dualmd",
+                (_, Cost::Gradients) => attack.name(),
+                (Needs::Reference, _) => "--reference",
+                (Needs::Pair, _) => "--pair",
+                _ => "--attacks",
+            };
+            let told = why.contains(flag) || attack == BaseAttack::Likelihood;
+            assert!(told, "{}: {why}", attack.name());
+        }
+        assert!(BaseAttack::Gsa1.price().contains("backward"));
+        assert!(BaseAttack::Loss.why_not_run().contains("usual"));
     }
 }

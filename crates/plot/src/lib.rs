@@ -1,4 +1,5 @@
-//! Scatter plots with error bars as static SVG: no script, colours for light and dark, shapes besides colours.
+//! Figures as static SVG files: scatter plots with error bars, curves, and pictures in rows. No script, colours for light and dark, shapes
+//! besides colours.
 
 #![cfg_attr(
     not(test),
@@ -10,6 +11,10 @@
     )
 )]
 
+pub mod palette;
+
+use base64::Engine as _;
+use palette::{CHANCE, Ink, MEMBERS, OTHERS, SERIES};
 use std::fmt::Write as _;
 
 /// A point; each coordinate is (mean, interval).
@@ -46,6 +51,10 @@ pub struct Panel {
     pub lines: Vec<(usize, Vec<(f64, f64)>)>,
     /// A dashed line across, and what it is.
     pub level: Option<(f64, &'static str)>,
+    /// Guessing, where it is not a level: a dashed grey line through these points, with its name.
+    pub chance: Vec<(f64, f64)>,
+    /// The first two styles are members and others, with the colours that these have everywhere.
+    pub sides: bool,
 }
 
 const WIDTH: f64 = 400.0;
@@ -57,13 +66,36 @@ const BOTTOM: f64 = 50.0;
 /// Height of a line of the legend.
 const ENTRY: f64 = 20.0;
 
-/// Okabe and Ito's colours, some darker on white, told apart with the common colour deficiencies.
-const STYLE: &str = "\
-svg{--bg:#fff;--ink:#1d1f22;--soft:#5b6069;--rule:#d9d9d9;--c0:#1d1f22;--c1:#0072b2;--c2:#d55e00;--c3:#00795a;--c4:#a34f80;--c5:#8a6100;--c6:#2b7fb8;--c7:#7a7a00}\
-@media(prefers-color-scheme:dark){svg{--bg:#141619;--ink:#e9e6df;--soft:#a5a9b1;--rule:#343940;--c0:#e9e6df;--c1:#56b4e9;--c2:#ff8c3a;--c3:#2fc79a;--c4:#e09cc2;--c5:#e69f00;--c6:#8fc7ea;--c7:#f0e442}}\
-text{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif;fill:var(--ink)}\
-.s{fill:var(--soft);font-size:11px}.h{font-weight:600;font-size:13px}.r{stroke:var(--rule)}.d{stroke:var(--soft);stroke-dasharray:4 3}\
-.l{fill:none;stroke-width:1.5}.e{stroke-width:1.2;opacity:.7}";
+/// Marks on a curve that has no points of its own.
+const MARKS: usize = 4;
+/// Styles before marks are hollow: the palette's series, the first of which is the ink of the text.
+const SOLID: usize = SERIES.len();
+
+/// Fonts, lines, and the colours by name; `sides`: the first two are those of members and others.
+fn style(sides: bool) -> String {
+    // The undefended model, or whatever else comes first, is drawn in the colour of the text.
+    let [a, b, c, d, ink, e] = SERIES;
+    let mut series = [ink, a, b, c, d, e];
+    if sides {
+        [series[0], series[1]] = [MEMBERS, OTHERS];
+    }
+    let colours = |of: fn(&Ink) -> &'static str| -> String {
+        let mut out = format!("--chance:{}", of(&CHANCE));
+        for (i, ink) in series.iter().enumerate() {
+            let _ = write!(out, ";--c{i}:{}", of(ink));
+        }
+        out
+    };
+    format!(
+        "svg{{--bg:#fff;--ink:#1d1f22;--soft:#5b6069;--rule:#d9d9d9;{}}}\
+         @media(prefers-color-scheme:dark){{svg{{--bg:#141619;--ink:#e9e6df;--soft:#a5a9b1;--rule:#343940;{}}}}}\
+         text{{font:12px system-ui,-apple-system,'Segoe UI',Roboto,'Liberation Sans',sans-serif;fill:var(--ink)}}\
+         .s{{fill:var(--soft);font-size:11px}}.h{{font-weight:600;font-size:13px}}.r{{stroke:var(--rule)}}.d{{fill:none;stroke:var(--chance);stroke-width:1.2;stroke-dasharray:4 3}}\
+         .halo{{paint-order:stroke;stroke:var(--bg);stroke-width:3px}}.l{{fill:none;stroke-width:1.5}}.e{{stroke-width:1.2;opacity:.7}}",
+        colours(|ink| ink.light),
+        colours(|ink| ink.dark)
+    )
+}
 
 /// Panels side by side with a common legend below; `about` says in a sentence what is seen.
 pub fn draw(panels: &[Panel], legend: &[String], about: &str) -> String {
@@ -73,8 +105,9 @@ pub fn draw(panels: &[Panel], legend: &[String], about: &str) -> String {
     let height = HEIGHT + ENTRY * legend.len().div_ceil(per_line) as f64 + 12.0;
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\">\
-         <title>{}</title><style>{STYLE}</style><rect width=\"100%\" height=\"100%\" style=\"fill:var(--bg)\"/>\n",
-        escape(about)
+         <title>{}</title><style>{}</style><rect width=\"100%\" height=\"100%\" style=\"fill:var(--bg)\"/>\n",
+        escape(about),
+        style(panels.iter().any(|panel| panel.sides))
     );
     for (i, panel) in panels.iter().enumerate() {
         // Writing to a String cannot fail, here and below.
@@ -103,7 +136,10 @@ fn draw_panel(out: &mut String, panel: &Panel) {
         let [low, high] = c.1.unwrap_or([c.0, c.0]);
         [c.0, low, high]
     };
-    let lines = || panel.lines.iter().flat_map(|l| &l.1);
+    let lines = || {
+        let own = panel.lines.iter().flat_map(|l| &l.1);
+        own.chain(&panel.chance)
+    };
     // A log axis cannot show what is not positive, and no error bar lies along it.
     let xs = panel.points.iter().flat_map(|p| match panel.log2 {
         true => [p.x.0; 3],
@@ -179,14 +215,39 @@ fn draw_panel(out: &mut String, panel: &Panel) {
         (TOP + bottom) / 2.0,
         escape(&panel.y_label)
     );
+    let to_be_seen: Vec<(f64, f64)> = panel.points.iter().map(|p| (x(p.x.0), y(p.y.0))).collect();
     if let Some((level, name)) = panel.level {
         let at = y(level);
+        // Where no mark hides it.
+        let room = |place: f64| {
+            let near = |p: &(f64, f64)| (p.0 - place).hypot(p.1 - at - 9.0);
+            to_be_seen.iter().map(near).fold(f64::INFINITY, f64::min)
+        };
+        let places = [LEFT + 24.0, (LEFT + right) / 2.0, right - 24.0];
+        let best = places
+            .into_iter()
+            .max_by(|a, b| room(*a).total_cmp(&room(*b)));
         let _ = write!(
             out,
             "<line class=\"d\" x1=\"{LEFT}\" x2=\"{right}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>\
-             <text class=\"s\" x=\"{}\" y=\"{:.1}\">{name}</text>",
-            LEFT + 4.0,
+             <text class=\"s halo\" text-anchor=\"middle\" x=\"{:.1}\" y=\"{:.1}\">{name}</text>",
+            best.unwrap_or(LEFT),
             at + 13.0
+        );
+    }
+    if let [first, .., last] = panel.chance.as_slice() {
+        let steps: Vec<String> = panel
+            .chance
+            .iter()
+            .map(|(px, py)| format!("{:.1} {:.1}", x(*px), y(*py)))
+            .collect();
+        let middle = |a: f64, b: f64| f64::midpoint(a, b);
+        let _ = write!(
+            out,
+            "<path class=\"d\" d=\"M{}\"/><text class=\"s halo\" x=\"{:.1}\" y=\"{:.1}\">chance</text>",
+            steps.join("L"),
+            middle(x(first.0), x(last.0)) + 6.0,
+            middle(y(first.1), y(last.1)) + 13.0
         );
     }
     for (style, points) in &panel.lines {
@@ -197,9 +258,14 @@ fn draw_panel(out: &mut String, panel: &Panel) {
         let _ = write!(
             out,
             "<path class=\"l\" style=\"stroke:var(--c{})\" d=\"M{}\"/>",
-            style % 8,
+            style % SOLID,
             steps.join("L")
         );
+        if panel.points.iter().all(|p| p.style != *style) {
+            for (px, py) in marks(points, *style, panel.lines.len()) {
+                out.push_str(&marker(*style, x(px), y(py)));
+            }
+        }
     }
     for point in &panel.points {
         let (px, py) = (x(point.x.0), y(point.y.0));
@@ -208,7 +274,7 @@ fn draw_panel(out: &mut String, panel: &Panel) {
             let _ = write!(
                 out,
                 "<line class=\"e\" style=\"stroke:var(--c{})\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>",
-                point.style % 8
+                point.style % SOLID
             );
         };
         if let Some([low, high]) = point.y.1 {
@@ -231,14 +297,31 @@ fn draw_panel(out: &mut String, panel: &Panel) {
     }
 }
 
-/// A shape of its own for each of eight styles; after eight they come hollow.
+/// Points of a curve, equally far apart along it, that carry its mark; those of several curves lie between each other.
+fn marks(points: &[(f64, f64)], style: usize, curves: usize) -> Vec<(f64, f64)> {
+    let (Some(first), Some(last)) = (points.first(), points.last()) else {
+        return Vec::new();
+    };
+    let shift = (style + 1) as f64 / (curves + 1) as f64;
+    (0..MARKS)
+        .filter_map(|k| {
+            let wanted = first.0 + (last.0 - first.0) * (k as f64 + shift) / MARKS as f64;
+            let mut all = points.iter();
+            let far = |p: &(f64, f64)| (p.0 - wanted).abs();
+            let best = all.next()?;
+            Some(*all.fold(best, |best, p| if far(p) <= far(best) { p } else { best }))
+        })
+        .collect()
+}
+
+/// A shape of its own for each of eight styles; those whose colour was there before are hollow.
 fn marker(style: usize, x: f64, y: f64) -> String {
-    let paint = if style < 8 {
-        format!("fill:var(--c{0});stroke:var(--c{0})", style % 8)
+    let paint = if style < SOLID {
+        format!("fill:var(--c{style});stroke:var(--c{style})")
     } else {
         format!(
             "fill:var(--bg);stroke-width:1.6;stroke:var(--c{})",
-            style % 8
+            style % SOLID
         )
     };
     let shape = match style % 8 {
@@ -252,6 +335,50 @@ fn marker(style: usize, x: f64, y: f64) -> String {
         _ => "M-4.5-2.6L0-5.2L4.5-2.6V2.6L0 5.2L-4.5 2.6z",
     };
     format!("<path transform=\"translate({x:.1} {y:.1})\" style=\"{paint}\" d=\"{shape}\"/>")
+}
+
+/// A picture of pictures in rows and columns, as `dualmd_data::grid` lays them, with a label before each row and one above each column.
+/// Columns without labels: `columns` is empty. `png`: the whole, of this width and height in pixels; it is embedded.
+pub fn labelled(
+    png: &[u8],
+    [width, height]: [u32; 2],
+    rows: &[String],
+    columns: &[String],
+    about: &str,
+) -> String {
+    // Half a character's width more than an average one is, so that none is cut.
+    let longest = rows.iter().map(|r| r.chars().count()).max().unwrap_or(0);
+    let left = 20.0 + 7.0 * longest as f64;
+    let top = if columns.is_empty() { 8.0 } else { 26.0 };
+    let (w, h) = (f64::from(width), f64::from(height));
+    let (whole, tall) = (left + w + 8.0, top + h + 8.0);
+    let mut out = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {whole} {tall}\" width=\"{whole}\" height=\"{tall}\" role=\"img\">\
+         <title>{}</title><style>{}</style><rect width=\"100%\" height=\"100%\" style=\"fill:var(--bg)\"/>\n\
+         <image x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{}\"/>\n",
+        escape(about),
+        style(false),
+        base64::engine::general_purpose::STANDARD.encode(png)
+    );
+    for (i, label) in rows.iter().enumerate() {
+        let y = top + h * (i as f64 + 0.5) / rows.len() as f64 + 4.0;
+        let _ = writeln!(
+            out,
+            "<text text-anchor=\"end\" x=\"{:.1}\" y=\"{y:.1}\">{}</text>",
+            left - 10.0,
+            escape(label)
+        );
+    }
+    for (i, label) in columns.iter().enumerate() {
+        let x = left + w * (i as f64 + 0.5) / columns.len() as f64;
+        let _ = writeln!(
+            out,
+            "<text class=\"s\" text-anchor=\"middle\" x=\"{x:.1}\" y=\"18\">{}</text>",
+            escape(label)
+        );
+    }
+    out.push_str("</svg>\n");
+    out
 }
 
 /// Smallest and largest with a margin.
@@ -364,6 +491,51 @@ mod tests {
             assert!(svg.contains(wanted), "{wanted}\n{svg}");
         }
         assert!(!svg.contains(">0.001<") && !svg.contains(">-1<"), "{svg}");
+    }
+
+    /// A curve without points carries its mark, chance is grey and dashed, and members and others have their own colours.
+    #[test]
+    fn curves_carry_marks_and_chance_is_grey() {
+        let panel = Panel {
+            decades: true,
+            lines: vec![
+                (0, vec![(-2.0, -1.0), (-1.0, -0.5), (0.0, 0.0)]),
+                (1, vec![(-2.0, -2.0), (0.0, 0.0)]),
+            ],
+            chance: vec![(-2.0, -2.0), (0.0, 0.0)],
+            ..Panel::default()
+        };
+        let svg = draw(&[panel], &["a".into(), "b".into()], "");
+        let body = svg.split("</style>").nth(1).expect("the drawing");
+        // Four marks on each curve and one in the legend.
+        assert_eq!(body.matches("style=\"fill:var(--c0)").count(), 5);
+        assert_eq!(body.matches("style=\"fill:var(--c1)").count(), 5);
+        assert_eq!(body.matches("<path class=\"d\"").count(), 1);
+        assert!(svg.contains("--chance:#777777") && body.contains(">chance<"));
+        assert!(!svg.contains("--c0:#D55E00"));
+        let sides = Panel {
+            sides: true,
+            ..Panel::default()
+        };
+        let svg = draw(&[sides], &[], "");
+        assert!(svg.contains("--c0:#D55E00;--c1:#0072B2"), "{svg}");
+    }
+
+    #[test]
+    fn pictures_have_labels_before_their_rows() {
+        let rows = ["No defense".to_owned(), "a < b".to_owned()];
+        let svg = labelled(b"png", [100, 80], &rows, &["1".to_owned()], "what & why");
+        for wanted in [
+            "data:image/png;base64,cG5n",
+            ">No defense</text>",
+            ">a &lt; b</text>",
+            "y=\"18\">1</text>",
+            "what &amp; why",
+            // The second of two rows of 40 pixels, below 26 of the labels.
+            "y=\"90.0\"",
+        ] {
+            assert!(svg.contains(wanted), "{wanted}\n{svg}");
+        }
     }
 
     #[test]

@@ -52,7 +52,6 @@ pub use own::frontier as own_frontier;
 
 use anyhow::{Result, bail};
 use dualmd::{Session, bail_usage, stages};
-use dualmd_plot as svg;
 use read::Evidence;
 use std::path::PathBuf;
 use study::Study;

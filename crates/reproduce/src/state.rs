@@ -260,10 +260,7 @@ fn outline(planned: &Planned) -> Result<Plan> {
         created: String::new(),
         command: String::new(),
         auditor: None,
-        versions: Versions {
-            dualmd: String::new(),
-            libtorch: String::new(),
-        },
+        versions: Versions::default(),
         cpu: String::new(),
         cores: 1,
         memory_gb: None,

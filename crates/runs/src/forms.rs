@@ -27,10 +27,12 @@ pub enum Form {
     Latex,
     /// A folder for `mlflow ui`.
     Mlflow,
+    /// A folder for `tensorboard --logdir`.
+    Tensorboard,
 }
 
 impl Form {
-    const ALL: [(&'static str, Self); 7] = [
+    const ALL: [(&'static str, Self); 8] = [
         ("sarif", Self::Sarif),
         ("junit", Self::Junit),
         ("model-card", Self::ModelCard),
@@ -38,6 +40,7 @@ impl Form {
         ("markdown", Self::Markdown),
         ("latex", Self::Latex),
         ("mlflow", Self::Mlflow),
+        ("tensorboard", Self::Tensorboard),
     ];
 }
 
@@ -46,7 +49,7 @@ impl Form {
 pub struct Also {
     /// The form.
     pub form: Form,
-    /// A file; of [`Form::Mlflow`] a folder.
+    /// A file; of [`Form::Mlflow`] and [`Form::Tensorboard`] a folder.
     pub path: PathBuf,
 }
 
@@ -85,6 +88,10 @@ impl Also {
             Form::Latex => exports::latex_table(report),
             Form::Mlflow => {
                 exports::mlflow(report, &self.path)?;
+                return Ok(());
+            }
+            Form::Tensorboard => {
+                exports::tensorboard(report, &self.path)?;
                 return Ok(());
             }
             Form::Annex => {
@@ -165,6 +172,10 @@ mod tests {
             .unwrap();
             let there = match form {
                 Form::Mlflow => path.join("mlruns").is_dir(),
+                Form::Tensorboard => {
+                    let audit = std::fs::read_dir(&path).unwrap().next().unwrap().unwrap();
+                    audit.path().join("student").is_dir()
+                }
                 _ => std::fs::read_to_string(&path)
                     .unwrap()
                     .contains("DistillMD"),

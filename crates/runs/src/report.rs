@@ -61,6 +61,9 @@ pub fn exit_code<'a>(
     reporter: &dyn Reporter,
 ) -> u8 {
     let verdicts: Vec<&Verdict> = verdicts.into_iter().collect();
+    for model in verdicts.iter().flat_map(|v| &v.models) {
+        reporter.concluded(&model.model, model.finding.name());
+    }
     let models = verdicts.iter().flat_map(|v| &v.models);
     let found = models
         .filter(|model| model.finding != Finding::Void)

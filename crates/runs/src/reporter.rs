@@ -19,6 +19,11 @@ pub trait Reporter: Send + Sync {
     /// A line that a user has to hear, also one who asked for results alone.
     fn warn(&self, text: &str);
 
+    /// What a report says of a model, for programs: `finding` as report.json spells it.
+    fn concluded(&self, model: &str, finding: &str) {
+        let _ = (model, finding);
+    }
+
     /// A line for those who asked for more: the engine in use, what each attack cost.
     fn detail(&self, text: &str) {
         let _ = text;
@@ -36,14 +41,43 @@ impl Reporter for Silent {
     fn warn(&self, _: &str) {}
 }
 
+/// What is being done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// A network is trained.
+    #[default]
+    Train,
+    /// Images are generated.
+    Generate,
+    /// Attacks look at images, or learn from what they saw.
+    Attack,
+    /// Images are measured or described.
+    Measure,
+}
+
+impl Work {
+    /// What is counted; a score is one image under one attack, and an attack that learns counts its images once more when it has learnt.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Train => "step",
+            Self::Generate | Self::Measure => "image",
+            Self::Attack => "score",
+        }
+    }
+}
+
 /// How far a model is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProgressEvent {
     /// Name of the model.
     pub model: String,
-    /// Steps done.
+    /// What is being done with it.
+    #[serde(default)]
+    pub stage: Work,
+    /// Done, in the stage's units.
     pub step: u64,
-    /// Steps in all.
+    /// To be done in all.
     pub total: u64,
     /// Passes over its images that a training has made; none of other work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,16 +89,23 @@ pub struct ProgressEvent {
 }
 
 impl ProgressEvent {
-    /// Work on images that has no loss: `done` of `total` since `began`.
+    /// Work on images that has no loss: `done` of `total` since `began`. It counts as measuring, unless [`Self::of`] says otherwise.
     pub fn images(what: &str, done: usize, total: usize, began: Instant) -> Self {
         Self {
             model: what.to_owned(),
+            stage: Work::Measure,
             step: done.min(total) as u64,
             total: total as u64,
             epoch: None,
             loss: None,
             images_per_second: done as f64 / began.elapsed().as_secs_f64(),
         }
+    }
+
+    /// The same of another kind of work.
+    #[must_use]
+    pub fn of(self, stage: Work) -> Self {
+        Self { stage, ..self }
     }
 
     /// Writes the event as one JSON line and flushes, so that the reader at the other end of a pipe sees it now.
@@ -103,6 +144,7 @@ mod tests {
         let mut line = Vec::new();
         let event = ProgressEvent {
             model: "student".into(),
+            stage: Work::Train,
             step: 3,
             total: 1000,
             epoch: Some(0.75),

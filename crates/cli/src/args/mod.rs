@@ -20,6 +20,7 @@ pub use runs::{
 };
 pub use tune::TuneArgs;
 
+use crate::defaults::Defaults;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use dualmd::PredictOptions;
@@ -31,6 +32,7 @@ use dualmd_reproduce::ReproduceOptions;
 #[command(
     name = "dualmd",
     version,
+    long_version = env!("DUALMD_VERSION"),
     propagate_version = true,
     arg_required_else_help = true
 )]
@@ -49,7 +51,29 @@ pub struct Cli {
 impl Cli {
     /// All commands. Help does not show a common flag where it does nothing; scripts may still give it.
     pub fn definition() -> clap::Command {
-        let all = Self::command();
+        Self::definition_with(Defaults::default())
+    }
+
+    /// The same with the user's own defaults.
+    fn definition_with(defaults: Defaults) -> clap::Command {
+        let mut all = Self::command();
+        let threads = defaults.threads.map(|n| n.to_string());
+        for (flag, value) in [("threads", threads), ("device", defaults.device)] {
+            if let Some(value) = value {
+                // clap keeps what lives as long as the program; there are three of these at most.
+                let value: &'static str = value.leak();
+                all = all.mut_arg(flag, |arg| arg.default_value(value));
+            }
+        }
+        if let Some(auditor) = defaults.auditor {
+            let auditor: &'static str = auditor.leak();
+            all = all.mut_subcommands(|command| {
+                match command.get_arguments().any(|arg| arg.get_id() == "auditor") {
+                    true => command.mut_arg("auditor", |arg| arg.default_value(auditor)),
+                    false => command,
+                }
+            });
+        }
         let common: Vec<_> = all.get_arguments().cloned().collect();
         all.mut_subcommands(|command| {
             let idle = idle(command.get_name());
@@ -61,14 +85,26 @@ impl Cli {
         })
     }
 
-    /// What was typed.
+    /// What was typed, where nobody has defaults of their own.
     ///
     /// # Errors
-    /// Wrong arguments, or a request for help: clap's page.
+    /// As [`Self::read_with`].
+    #[cfg(test)]
     pub fn read(
         words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let matches: ArgMatches = Self::definition().try_get_matches_from(words)?;
+        Self::read_with(words, Defaults::default())
+    }
+
+    /// What was typed, and the user's own defaults for what was not.
+    ///
+    /// # Errors
+    /// Wrong arguments, or a request for help: clap's page.
+    pub fn read_with(
+        words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+        defaults: Defaults,
+    ) -> Result<Self, clap::Error> {
+        let matches: ArgMatches = Self::definition_with(defaults).try_get_matches_from(words)?;
         Self::from_arg_matches(&matches)
     }
 }
@@ -129,7 +165,7 @@ pub struct Global {
 
     /// Form of log and progress lines, on standard error: text or json
     ///
-    /// With json, progress is one JSON object a line. Remarks and errors between them are plain text.
+    /// With json, every line is one JSON object, remarks and errors too.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub log_format: LogFormat,
 }

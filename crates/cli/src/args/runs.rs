@@ -75,10 +75,14 @@ pub struct FailArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Print three lines for each report in place of the table: what was found, what to do, where it is
+    #[arg(long, conflicts_with = "json")]
+    pub summary: bool,
+
     /// Also write the report in another form, e.g. sarif=report.sarif (may be repeated)
     ///
     /// sarif, junit; model-card: a section for a model card of Hugging Face; annex: of a data-protection impact assessment, as Markdown, or as
-    /// .docx where pandoc is installed; markdown, latex: the table of attacks; mlflow: a folder for `mlflow ui`.
+    /// .docx where pandoc is installed; markdown, latex: the table of attacks; mlflow, tensorboard: a folder for these programs.
     #[arg(long, value_name = "FORM=PATH")]
     pub also: Vec<Also>,
 }
@@ -747,8 +751,11 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub score: ScoreArgs,
 
-    /// Open the model and the images, say what would be audited, and end
-    #[arg(long, conflicts_with = "part")]
+    /// Open the model and the images, say what would be audited and about how long it takes, and end
+    ///
+    /// What would be refused is refused, such as an image on both sides. Too few images, members that look like non-members, memory and time
+    /// are told. The network is asked a few times; nothing is written. With --summary three lines.
+    #[arg(long, conflicts_with_all = ["part", "json"])]
     pub check: bool,
 
     /// Who makes the audit; the report names them

@@ -574,3 +574,31 @@ fn a_wrong_command_of_a_document_would_be_found() {
     assert_eq!(lacks("dualmd export images --lora"), "no --lora");
     known(&words("dualmd export images x --split=s -q")).unwrap();
 }
+
+/// The user's own defaults stand in for what is not typed, and for nothing else.
+#[test]
+fn own_defaults_give_way_to_what_is_typed() {
+    let own = Defaults {
+        threads: Some(3),
+        device: Some("cuda:1".into()),
+        auditor: Some("A. Name".into()),
+    };
+    let read = |line: &str| Cli::read_with(line.split(' '), own.clone()).unwrap();
+    let cli = read("dualmd demo");
+    assert_eq!(cli.global.threads, Some(3));
+    assert_eq!(cli.global.device, DeviceChoice::Cuda(1));
+    let Command::Demo(demo) = cli.command else {
+        panic!()
+    };
+    assert_eq!(demo.auditor.as_deref(), Some("A. Name"));
+    let cli = read("dualmd demo --threads 2 --device cpu --auditor B");
+    assert_eq!(cli.global.threads, Some(2));
+    assert_eq!(cli.global.device, DeviceChoice::Cpu);
+    let Command::Demo(demo) = cli.command else {
+        panic!()
+    };
+    assert_eq!(demo.auditor.as_deref(), Some("B"));
+    // A command without an auditor is as it was.
+    assert_eq!(read("dualmd selftest --threads 1").global.threads, Some(1));
+    assert_eq!(read("dualmd list attacks").global.threads, Some(3));
+}

@@ -46,7 +46,7 @@ struct Concluded<'a> {
     verdict: &'a Verdict,
 }
 
-/// Prints a report's table and where it is, or with --json its verdict in one line.
+/// Prints a report's table and where it is, with --summary three lines, or with --json its verdict in one line.
 pub fn print(written: &Written, how: &FailArgs) -> Result<()> {
     for also in &how.also {
         also.write(&written.report)?;
@@ -59,7 +59,13 @@ pub fn print(written: &Written, how: &FailArgs) -> Result<()> {
         };
         return outln!("{}", serde_json::to_string(&concluded)?);
     }
-    out!("{}", written.report.terminal_table())?;
+    if how.summary {
+        for line in written.report.summary() {
+            outln!("{line}")?;
+        }
+    } else {
+        out!("{}", written.report.terminal_table())?;
+    }
     outln!("report: {}", written.html.display())
 }
 

@@ -245,7 +245,7 @@ pub fn audit_part(
 }
 
 /// An audit is not written over a run.
-fn refuse_run(out: &Path) -> Result<()> {
+pub(super) fn refuse_run(out: &Path) -> Result<()> {
     if out.join("experiment.toml").exists() {
         bail_usage!(
             "{} holds a run of `dualmd run`, whose plan an audit would overwrite: choose another folder (-o)",
@@ -255,42 +255,8 @@ fn refuse_run(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens models and images and says what would be audited, line by line; nothing is written, and no network is asked for more than
-/// what it is.
-///
-/// # Errors
-/// As [`audit()`].
-pub fn check(session: &Session, options: &AuditOptions) -> Result<Vec<String>> {
-    let args = &options.score;
-    let all = audited::audited(args, session.reporter.as_ref())?;
-    let mut lines = Vec::new();
-    for one in &all {
-        let case = Case::open(session, args, one)?;
-        let model = case.generator.first();
-        lines.push(format!("{}: {}", one.name, called(one, model)));
-        if let Some(foreign) = model.foreign() {
-            lines.push(format!("it says of itself: {}", foreign.describe()));
-        }
-        let Sides {
-            members,
-            nonmembers,
-            ..
-        } = &case.images;
-        lines.push(format!(
-            "images: {} members and {} non-members of {:?} (channels, height, width)",
-            members.len(),
-            nonmembers.len(),
-            members.shape()
-        ));
-        let attacks = asked::asked(args, one, model.is_told(), true)?;
-        let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
-        lines.push(format!("attacks on {}: {}", one.name, names.join(", ")));
-    }
-    Ok(lines)
-}
-
 /// What is audited, for a report: its folders, or the name of a model in another process and where it is.
-fn called(one: &Audited, model: &Model) -> String {
+pub(super) fn called(one: &Audited, model: &Model) -> String {
     let said = |key: &str| {
         let of = model.foreign()?.describe();
         Some(shown(of.get(key)?.as_str()?).to_string())

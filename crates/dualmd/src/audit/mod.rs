@@ -3,6 +3,7 @@
 mod asked;
 mod audited;
 mod case;
+mod check;
 mod drawn;
 mod folder;
 mod generated;
@@ -12,7 +13,8 @@ pub use crate::stages::score::PartDone;
 pub use audited::check_name;
 pub use case::undoubled;
 pub(crate) use case::{Sides, refuse_foreign_split};
-pub use folder::{audit, audit_denoiser, audit_part, check};
+pub use check::{Checked, check};
+pub use folder::{audit, audit_denoiser, audit_part};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
 
 use crate::bail_usage;

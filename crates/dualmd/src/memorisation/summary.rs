@@ -160,7 +160,7 @@ pub fn lines(report: &Memorisation) -> Vec<String> {
         if let (Some(others), Some(d)) = (median(found.spread.others), &found.detection) {
             let [low, high] = d.auc_ci;
             line += &format!(
-                ", of other prompts {others:.4}; AUC {:.3} [{low:.3}, {high:.3}]",
+                ", of other prompts {others:.4}; AUC {:.3} [{low:.3}-{high:.3}]",
                 d.auc
             );
         }

@@ -5,7 +5,7 @@
 
 use super::sample::{Generator, Prompts, Sampling};
 use super::score::{of_parts, parts};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::{Batches, Parts, Share};
@@ -137,7 +137,7 @@ impl InBatches<'_> {
                 .write(&start.to_string(), &part)
                 .map_err(anyhow::Error::msg)?;
             done += images(start);
-            let event = ProgressEvent::images("sample", done, total, began);
+            let event = ProgressEvent::images("sample", done, total, began).of(Work::Generate);
             session.reporter.progress(&event);
             take(*start, made);
         }

@@ -5,7 +5,7 @@ use super::sample::{Generator, Prompts, Sampling, decoded};
 use super::score::Drawing;
 use super::score::parts::Folder;
 use super::text::{Encoded, Told, in_turn};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::room;
 use crate::session::Session;
 use anyhow::Result;
@@ -51,7 +51,7 @@ impl Draw<'_> {
         room::check(model, n, self.batch, shape)?;
         let began = Instant::now();
         let go_on = |done: usize| {
-            let event = ProgressEvent::images(self.name, done, n, began);
+            let event = ProgressEvent::images(self.name, done, n, began).of(Work::Generate);
             session.reporter.progress(&event);
             !session.stopped()
         };

@@ -7,7 +7,7 @@ use crate::choices::{self, LoraSave, Optimizer};
 use crate::engine::Engine;
 use crate::experiment::{Experiment, Train, epochs};
 use crate::plan::{Job, JobKind, Plan};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::{Context, Result, bail};
 use dualmd_defense::{
@@ -133,6 +133,7 @@ pub fn one(
                     last_event = Instant::now();
                     session.reporter.progress(&ProgressEvent {
                         model: job.name.clone(),
+                        stage: Work::Train,
                         step: p.step,
                         total: p.total,
                         epoch: passes(p.step),

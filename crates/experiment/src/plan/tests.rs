@@ -23,6 +23,7 @@ fn context() -> Context {
         versions: Versions {
             dualmd: "0.1.0".into(),
             libtorch: "2.13.0".into(),
+            commit: None,
         },
         cpu: "a processor".into(),
         cores: 2,

@@ -5,7 +5,7 @@ use super::samples::{Taught, samples};
 use super::{Label, Subject, parts};
 use crate::choices::Order;
 use crate::engine::Engine;
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use crate::stages::text::Encoded;
 use anyhow::Result;
@@ -159,6 +159,7 @@ impl<'a> Ready<'a> {
                 progress: &mut |done, total| {
                     session.reporter.progress(&ProgressEvent {
                         model: subject.name.to_owned(),
+                        stage: Work::Attack,
                         step: done as u64,
                         total: total as u64,
                         epoch: None,
