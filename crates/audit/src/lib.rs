@@ -77,7 +77,6 @@ pub mod report;
 mod run;
 mod samples;
 pub mod scores;
-pub mod svg;
 mod table;
 mod terminal;
 mod untested;
