@@ -445,7 +445,6 @@ mod tests {
     }
 
     /// Each frame of a scene is like the next one only, as in a film, and scenes lie between one another.
-    #[cfg(feature = "parquet")]
     #[test]
     fn the_tree_finds_what_comparing_all_pairs_finds() {
         use rand::Rng;
