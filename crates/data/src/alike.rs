@@ -13,7 +13,7 @@
 //! less than a 64th of a side.
 //!
 //! Each picture is looked up, in all its forms (a part, mirrored or not), in a tree of the pictures that are not moved. A branch is passed over where a
-//! bound on mean greys says that no form can be alike anything in it, which misses no pair that is alike, and where all of it
+//! bound on mean colours says that no form can be alike anything in it, which misses no pair that is alike, and where all of it
 //! belongs to the picture's own group already. The forms of one picture are near each other, so that one bound for all of them is
 //! asked first. Thousands of frames of one scene cost no more than one pass.
 //!
@@ -70,9 +70,6 @@ const INNER: usize = 16;
 const LEAF: usize = 8;
 
 /// Mean grey of the cells of a part, row by row.
-type Sketch = [u8; CELLS * CELLS];
-
-/// The same of smaller cells.
 type Fine = [u8; FINE * FINE];
 
 /// A part of a picture, in pixels: left, top, width, height.
@@ -107,38 +104,33 @@ fn parts(width: u32, height: u32) -> Vec<Part> {
 }
 
 /// Sums of the values above and left of every corner of a picture's pixels.
-struct Sums {
+struct Plane {
     stride: usize,
-    sums: Vec<u64>,
+    sums: Vec<i64>,
 }
 
-impl Sums {
-    fn new(width: u32, values: &[u8]) -> Self {
+impl Plane {
+    fn new(width: u32, values: impl Iterator<Item = i64>) -> Self {
         let width = width.max(1) as usize;
         let stride = width + 1;
         let mut sums = vec![0; stride];
-        for row in values.chunks_exact(width) {
-            let above = sums.len() - stride;
-            sums.push(0);
-            let mut sum = 0;
-            for (x, &value) in row.iter().enumerate() {
-                sum += u64::from(value);
-                sums.push(sums[above + x + 1] + sum);
+        let mut sum = 0;
+        for (i, value) in values.enumerate() {
+            if i % width == 0 {
+                sums.push(0);
+                sum = 0;
             }
+            sum += value;
+            sums.push(sums[sums.len() - stride] + sum);
         }
         Self { stride, sums }
     }
 
-    fn grey(picture: &Picture) -> Self {
-        let grey = picture.clone().with_channels(1);
-        Self::new(grey.width, &grey.pixels)
-    }
-
     /// Between corners the sum grows as if every pixel were a square of one colour. In units of `1 / n` pixels, times `n * n`.
-    fn at(&self, x: usize, y: usize, n: usize) -> u64 {
-        let (column, row, fx, fy) = (x / n, y / n, (x % n) as u64, (y % n) as u64);
+    fn at(&self, x: usize, y: usize, n: usize) -> i64 {
+        let (column, row, fx, fy) = (x / n, y / n, (x % n) as i64, (y % n) as i64);
         let corner = |dx: usize, dy: usize| self.sums[(row + dy) * self.stride + column + dx];
-        let n = n as u64;
+        let n = n as i64;
         let mut sum = corner(0, 0) * (n - fx) * (n - fy);
         if fx > 0 {
             sum += corner(1, 0) * fx * (n - fy);
@@ -156,7 +148,7 @@ impl Sums {
     fn cells(&self, part: Part, n: usize) -> Vec<f32> {
         let (left, top, width, height) = part;
         let [left, top, width, height] = [left, top, width, height].map(|v| v as usize);
-        let corners: Vec<u64> = (0..=n)
+        let corners: Vec<i64> = (0..=n)
             .flat_map(|i| (0..=n).map(move |j| (left * n + j * width, top * n + i * height)))
             .map(|(x, y)| self.at(x, y, n))
             .collect();
@@ -180,29 +172,47 @@ fn squares<const N: usize>(a: &[u8; N], b: &[u8; N]) -> u32 {
     pairs.map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum()
 }
 
-/// A sketch in the basis of Walsh and Hadamard, not scaled: the sum of all cells, the right half less the left one, and so on.
-/// In pictures a few of these differ much and the rest little, where all cells differ as much; a range of them lies close around
-/// what is in it.
-type Wave = [i16; CELLS * CELLS];
+/// How many waves there are of the grey of a part's cells, and how many of each of two differences of colours of its quarters.
+const GREYS: usize = CELLS * CELLS;
+const COLOURS: usize = 4;
 
-/// By how much squares are larger in that basis.
+/// Means of a part's cells in the basis of Walsh and Hadamard, not scaled: the sum of all, the right half less the left one, and so
+/// on. In pictures a few of these differ much and the rest little, where all cells differ as much: a range of them lies close around
+/// what is in it.
+type Wave = [i16; GREYS + 2 * COLOURS];
+
+/// By how much a sum of squares over the cells is larger in that basis.
 const SCALE: u32 = (CELLS * CELLS) as u32;
 
-/// More than any value is, 16 times 255 at most, and so little that squares of its double can be summed in 32 bits.
-const BEYOND: i16 = 8000;
+/// Red less green, and red and green less twice blue, are at right angles to grey and to each other. These are the weights that
+/// make sums of squares in waves those of colours, four cells to a quarter: the roots of 16 / 6 and 16 / 18.
+const WEIGHTS: [f32; 2] = [1.632_993_2, 0.942_809];
 
-fn wave(sketch: &Sketch) -> Wave {
-    let mut out = sketch.map(i16::from);
+/// More than any value is, 16 times 255 at most, and so little that squares of its double can be summed in 32 bits.
+const BEYOND: i16 = 6000;
+
+fn walsh(values: &mut [f32]) {
     let mut step = 1;
-    while step < out.len() {
-        for start in (0..out.len()).step_by(2 * step) {
+    while step < values.len() {
+        for start in (0..values.len()).step_by(2 * step) {
             for k in start..start + step {
-                let (a, b) = (out[k], out[k + step]);
-                // At most 16 times 255.
-                (out[k], out[k + step]) = (a + b, a - b);
+                let (a, b) = (values[k], values[k + step]);
+                (values[k], values[k + step]) = (a + b, a - b);
             }
         }
         step *= 2;
+    }
+}
+
+/// The wave of the mirrored part.
+fn mirrored_wave(wave: &Wave) -> Wave {
+    let mut out = *wave;
+    for (k, value) in out.iter_mut().enumerate() {
+        // Columns are the lowest bits of a cell's place: two of them, and one of a quarter's.
+        let columns = if k < GREYS { k & 3 } else { k & 1 };
+        if columns.count_ones() % 2 == 1 {
+            *value = -*value;
+        }
     }
     out
 }
@@ -217,13 +227,13 @@ struct Range {
 impl Range {
     /// Further from everything than two sketches are.
     const EMPTY: Self = Self {
-        low: [BEYOND; CELLS * CELLS],
-        high: [-BEYOND; CELLS * CELLS],
+        low: [BEYOND; GREYS + 2 * COLOURS],
+        high: [-BEYOND; GREYS + 2 * COLOURS],
     };
 
     fn with(self, other: &Self) -> Self {
         let mut out = self;
-        for k in 0..CELLS * CELLS {
+        for k in 0..GREYS + 2 * COLOURS {
             out.low[k] = out.low[k].min(other.low[k]);
             out.high[k] = out.high[k].max(other.high[k]);
         }
@@ -233,7 +243,7 @@ impl Range {
     /// Whether a sketch of this range and one of the other can have as small a sum of squared differences as `reach`.
     fn reaches(&self, other: &Self, reach: u32) -> bool {
         let mut sum = 0;
-        for k in 0..CELLS * CELLS {
+        for k in 0..GREYS + 2 * COLOURS {
             let below = self.low[k] - other.high[k];
             let above = other.low[k] - self.high[k];
             // One of the two is nothing, unless a range is empty.
@@ -244,22 +254,69 @@ impl Range {
     }
 }
 
-impl From<&Sketch> for Range {
-    fn from(sketch: &Sketch) -> Self {
-        let wave = wave(sketch);
+impl From<&Wave> for Range {
+    fn from(wave: &Wave) -> Self {
         Self {
-            low: wave,
-            high: wave,
+            low: *wave,
+            high: *wave,
         }
     }
 }
 
+/// Three times the grey of a picture, and its two differences of colours, if it has colours.
+struct Sums {
+    grey: Plane,
+    colours: Vec<Plane>,
+}
+
 impl Sums {
-    /// The means of `n` x `n` cells of a part, rounded.
-    fn sketch(&self, part: Part, n: usize, out: &mut [u8]) {
-        for (to, mean) in out.iter_mut().zip(self.cells(part, n)) {
-            *to = mean.round() as u8;
+    fn new(picture: &Picture) -> Self {
+        let channels = usize::from(picture.channels.max(1));
+        let plane = |value: fn([i64; 3]) -> i64| {
+            let pixels = picture
+                .pixels
+                .chunks_exact(channels)
+                .map(|pixel| match pixel {
+                    [r, g, b] => [*r, *g, *b].map(i64::from),
+                    other => [i64::from(other.first().copied().unwrap_or(0)); 3],
+                });
+            Plane::new(picture.width, pixels.map(value))
+        };
+        let colours: Vec<Plane> = match channels {
+            3 => vec![plane(|[r, g, _]| r - g), plane(|[r, g, b]| r + g - 2 * b)],
+            _ => Vec::new(),
+        };
+        Self {
+            grey: plane(|[r, g, b]| r + g + b),
+            colours,
         }
+    }
+
+    /// Mean greys of the cells of a part, rounded.
+    fn fine(&self, part: Part) -> Fine {
+        let mut out = [0; FINE * FINE];
+        for (to, mean) in out.iter_mut().zip(self.grey.cells(part, FINE)) {
+            *to = (mean / 3.0).round() as u8;
+        }
+        out
+    }
+
+    fn wave(&self, part: Part) -> Wave {
+        let mut out = [0; GREYS + 2 * COLOURS];
+        let (greys, colours) = out.split_at_mut(GREYS);
+        let fill = |out: &mut [i16], plane: &Plane, n: usize, weight: f32| {
+            let mut values = plane.cells(part, n);
+            walsh(&mut values);
+            for (to, value) in out.iter_mut().zip(values) {
+                *to = (value * weight).round() as i16;
+            }
+        };
+        fill(greys, &self.grey, CELLS, 1.0 / 3.0);
+        let planes = self.colours.iter().zip(WEIGHTS);
+        for (out, (plane, weight)) in colours.chunks_exact_mut(COLOURS).zip(planes) {
+            fill(out, plane, 2, weight);
+        }
+        out
     }
 }
 
@@ -267,18 +324,19 @@ impl Sums {
 struct Look {
     hash: u64,
     /// Of the picture at 16 x 16.
-    upright: Sketch,
+    upright: Wave,
     /// Of the two places, as far as it has them.
-    still: [Option<(Sketch, Fine)>; PLACES.len()],
+    still: [Option<(Wave, Fine)>; PLACES.len()],
 }
 
 /// One way to lay a picture over another.
 struct Form {
     way: Way,
-    sketch: Sketch,
     range: Range,
-    /// The largest sum of squared differences between this sketch and that of a picture that is alike in this way.
+    /// The largest sum of squared differences between its cells and those of a picture that is alike in this way, and the same of
+    /// smaller cells.
     reach: u32,
+    fine_reach: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -288,30 +346,31 @@ enum Way {
     Part(usize, bool),
 }
 
-/// How far apart the sketches of two alike pictures can be, as the sum of squares of grey levels from 0 to 255, by Cauchy and
-/// Schwarz from the root mean squared difference on [0, 1], with room for rounding.
-fn reach(rmse: f64) -> u32 {
-    // Grey is a weighted sum of three colours: its differences are at most sqrt(3 * (0.299^2 + 0.587^2 + 0.114^2)) times
-    // theirs. Rounding to grey and to a sketch is less than one level a picture.
-    let level = rmse * 255.0 * 1.16 + 2.0;
-    ((CELLS * CELLS) as f64 * level * level).ceil() as u32
+/// How far apart the means of `cells` cells of two alike pictures can be, as the sum of squares of levels from 0 to 255, by Cauchy and
+/// Schwarz from the root mean squared difference on [0, 1]; `rounding`: levels that both together can be wrong by.
+fn reach(rmse: f64, cells: usize, rounding: f64) -> u32 {
+    let level = rmse * 255.0 + rounding;
+    (cells as f64 * level * level).ceil() as u32
 }
+
+/// Half a unit in each of 24 waves, of both pictures, is sqrt(24) units, of which 16 are a level.
+const ROUNDED_WAVES: f64 = 0.35;
+/// Half a level in both, and what is left over for numbers of 32 bits.
+const ROUNDED_GREYS: f64 = 1.05;
 
 impl Look {
     fn new(picture: &Picture) -> Self {
         let working = working(picture);
-        let sums = Sums::grey(&working);
+        let sums = Sums::new(&working);
         let parts = parts(working.width, working.height);
         let still = PLACES.map(|place| {
             let &part = parts.get(place.part())?;
-            let (mut coarse, mut fine) = ([0; CELLS * CELLS], [0; FINE * FINE]);
-            sums.sketch(part, CELLS, &mut coarse);
-            sums.sketch(part, FINE, &mut fine);
-            Some((coarse, fine))
+            Some((sums.wave(part), sums.fine(part)))
         });
+        let small = small(picture);
         Self {
             hash: difference_hash(picture),
-            upright: upright(&small(picture)),
+            upright: Sums::new(&small).wave((0, 0, small.width, small.height)),
             still,
         }
     }
@@ -319,7 +378,7 @@ impl Look {
     /// What must be in reach of a form in this place.
     fn range(&self, place: Place) -> Range {
         let still = self.still[place as usize].as_ref();
-        let still = still.map_or(Range::EMPTY, |(sketch, _)| sketch.into());
+        let still = still.map_or(Range::EMPTY, |(wave, _)| wave.into());
         match place {
             Place::Whole => still.with(&(&self.upright).into()),
             Place::Inner => still,
@@ -330,14 +389,6 @@ impl Look {
 /// A picture at 16 x 16.
 fn small(picture: &Picture) -> Picture {
     shrink(picture, SIDE as u32, SIDE as u32)
-}
-
-/// The sketch of a picture at 16 x 16.
-fn upright(small: &Picture) -> Sketch {
-    let mut out = [0; CELLS * CELLS];
-    let whole = (0, 0, small.width, small.height);
-    Sums::grey(small).sketch(whole, CELLS, &mut out);
-    out
 }
 
 /// A sketch of `side` cells a side, mirrored.
@@ -398,19 +449,18 @@ impl<'a, P: Pictures> Looks<'a, P> {
 
     /// A record, to be looked up in one of the two trees.
     fn query(&self, record: usize, place: Place, laid: &Rc<Laid<'a>>) -> Query<'a> {
-        let form = |way: Way, sketch: Sketch| Form {
+        let form = |way: Way, wave: Wave| Form {
             way,
-            range: (&sketch).into(),
-            sketch,
-            reach: reach(self.most(way)),
+            range: (&wave).into(),
+            reach: reach(self.most(way), CELLS * CELLS, ROUNDED_WAVES),
+            fine_reach: reach(self.most(way), FINE * FINE, ROUNDED_GREYS),
         };
         let of_place = |part: &usize| (*part < INNER) == (place == Place::Whole);
         let mut forms = Vec::new();
         for part in (0..laid.parts.len()).filter(of_place) {
-            let mut sketch = [0; CELLS * CELLS];
-            laid.sums.sketch(laid.parts[part], CELLS, &mut sketch);
-            forms.push(form(Way::Part(part, false), sketch));
-            forms.push(form(Way::Part(part, true), mirrored(&sketch, CELLS)));
+            let wave = laid.sums.wave(laid.parts[part]);
+            forms.push(form(Way::Part(part, false), wave));
+            forms.push(form(Way::Part(part, true), mirrored_wave(&wave)));
         }
         if place == Place::Whole {
             forms.push(form(Way::AsItIs, self.looks[record].upright));
@@ -545,7 +595,7 @@ impl<'a, P: Pictures> Looks<'a, P> {
 struct Laid<'a> {
     picture: Cow<'a, Picture>,
     working: Picture,
-    /// Of the working picture in grey.
+    /// Of the working picture.
     sums: Sums,
     parts: Vec<Part>,
 }
@@ -555,7 +605,7 @@ impl<'a> Laid<'a> {
         let working = working(&picture);
         Self {
             picture,
-            sums: Sums::grey(&working),
+            sums: Sums::new(&working),
             parts: parts(working.width, working.height),
             working,
         }
@@ -585,8 +635,7 @@ impl<'a> Laid<'a> {
         let channels = usize::from(self.working.channels);
         let channel = |c: usize| {
             let values = self.working.pixels.iter().skip(c).step_by(channels.max(1));
-            let values: Vec<u8> = values.copied().collect();
-            Sums::new(self.working.width, &values).cells(part, SIDE)
+            Plane::new(self.working.width, values.map(|v| i64::from(*v))).cells(part, SIDE)
         };
         Some((0..channels).flat_map(channel).collect())
     }
@@ -665,25 +714,18 @@ impl Query<'_> {
         let Way::Part(part, flip) = form.way else {
             return (x.hash ^ y.hash).count_ones() <= options.max_bits;
         };
-        let Some((coarse, fine)) = &y.still[self.place as usize] else {
+        let Some((_, fine)) = &y.still[self.place as usize] else {
             return false;
         };
-        // Four times the cells, four times the sum.
-        let fine_reach = form.reach * (FINE * FINE / (CELLS * CELLS)) as u32;
-        squares(coarse, &form.sketch) <= form.reach
-            && self.fine().get(part).is_some_and(|own| {
-                let own = if flip { mirrored(own, FINE) } else { *own };
-                squares(fine, &own) <= fine_reach
-            })
+        self.fine().get(part).is_some_and(|own| {
+            let own = if flip { mirrored(own, FINE) } else { *own };
+            squares(fine, &own) <= form.fine_reach
+        })
     }
 
     /// Fine sketches of the parts.
     fn fine(&self) -> &[Fine] {
-        let fine = |&part: &Part| {
-            let mut out = [0; FINE * FINE];
-            self.laid.sums.sketch(part, FINE, &mut out);
-            out
-        };
+        let fine = |&part: &Part| self.laid.sums.fine(part);
         let parts = &self.laid.parts;
         self.fine.get_or_init(|| parts.iter().map(fine).collect())
     }
@@ -846,32 +888,86 @@ mod tests {
     use super::*;
     use rand::Rng;
 
-    #[test]
-    fn waves_keep_distances_and_ranges_bound_them() {
-        let mut rng = crate::stream(0, "sketches", 0);
-        let mut sketch = |spread: u8| {
-            let mean: u8 = rng.random_range(spread..=255 - spread);
-            [(); CELLS * CELLS].map(|()| rng.random_range(mean - spread..=mean + spread))
-        };
-        for round in 0..2000 {
-            let spread = if round % 2 == 0 { 127 } else { 9 };
-            let many: [Sketch; 5] = [(); 5].map(|()| sketch(spread));
-            let ranges = many.map(|s| Range::from(&s));
-            let all = ranges.iter().fold(Range::EMPTY, |a, b| a.with(b));
-            let other = sketch(spread);
-            let least = many.iter().map(|s| squares(s, &other)).min().unwrap();
-            let other = Range::from(&other);
-            assert!(all.reaches(&other, least) && other.reaches(&all, least));
-            for (sketch, range) in many.iter().zip(&ranges) {
-                let exact = squares(sketch, &many[0]);
-                assert!(range.reaches(&ranges[0], exact));
-                assert!(exact == 0 || !range.reaches(&ranges[0], exact - 1));
+    /// Pictures that differ a little, much, or in colour only.
+    fn pictures(channels: u8) -> Vec<Picture> {
+        let mut rng = crate::stream(0, "waves", u64::from(channels));
+        let mut out = Vec::new();
+        for _ in 0..12 {
+            let side = 1 << rng.random_range(0..5);
+            let n = side * side * u32::from(channels);
+            let pattern = Picture {
+                width: side,
+                height: side,
+                channels,
+                pixels: (0..n).map(|_| rng.random()).collect(),
+            };
+            let first = pattern.resize(24, 20, Filter::Bilinear).unwrap();
+            for most in [2, 9, 60] {
+                let mut next = first.clone();
+                let from = rng.random_range(0..next.pixels.len());
+                for v in &mut next.pixels[from..] {
+                    *v = v.saturating_add(rng.random_range(0..most));
+                }
+                out.push(next);
             }
+            out.push(first);
         }
-        let extremes = [[0; CELLS * CELLS], [255; CELLS * CELLS]].map(|s| Range::from(&s));
-        assert!(!extremes[0].reaches(&extremes[1], 1000));
-        for range in [extremes[0], extremes[1], Range::EMPTY] {
-            assert!(!range.reaches(&Range::EMPTY, reach(1.0)));
+        out
+    }
+
+    #[test]
+    fn waves_and_fine_sketches_bound_the_distance_of_parts() {
+        for channels in [1, 3] {
+            let pictures = pictures(channels);
+            let laid: Vec<Laid<'_>> = pictures
+                .iter()
+                .map(|p| Laid::new(Cow::Borrowed(p)))
+                .collect();
+            let mut close = 0;
+            for (x, y) in laid.iter().flat_map(|x| laid.iter().map(move |y| (x, y))) {
+                for (still, part) in [(WHOLE, WHOLE), (WHOLE, 7), (INNER, INNER + 3)] {
+                    for flip in [false, true] {
+                        let distance = x.distance(still, y, part, flip).unwrap();
+                        let own = Range::from(&x.sums.wave(x.parts[still]));
+                        let wave = y.sums.wave(y.parts[part]);
+                        let wave = if flip { mirrored_wave(&wave) } else { wave };
+                        let reached = |level: f64| {
+                            let reach = reach(level.max(0.0), CELLS * CELLS, ROUNDED_WAVES);
+                            own.reaches(&Range::from(&wave), reach)
+                        };
+                        assert!(reached(distance), "{distance}");
+                        close += usize::from(distance > 0.1 && !reached(distance / 2.0));
+                        let fine = y.sums.fine(y.parts[part]);
+                        let fine = if flip { mirrored(&fine, FINE) } else { fine };
+                        let most = reach(distance, FINE * FINE, ROUNDED_GREYS);
+                        assert!(squares(&x.sums.fine(x.parts[still]), &fine) <= most);
+                    }
+                }
+            }
+            assert!(close > 1000, "the bound bounds nothing: {close}");
         }
+    }
+
+    #[test]
+    fn a_range_reaches_what_is_in_it_and_an_empty_one_nothing() {
+        let waves: Vec<Wave> = pictures(3)
+            .iter()
+            .map(|p| Laid::new(Cow::Borrowed(p)))
+            .map(|laid| laid.sums.wave(laid.parts[WHOLE]))
+            .collect();
+        let ranges: Vec<Range> = waves.iter().map(Range::from).collect();
+        let all = ranges.iter().fold(Range::EMPTY, |a, b| a.with(b));
+        let far = reach(1.0, CELLS * CELLS, ROUNDED_WAVES);
+        for range in &ranges {
+            assert!(all.reaches(range, 0) && range.reaches(&all, 0));
+            assert!(!range.reaches(&Range::EMPTY, far) && !Range::EMPTY.reaches(range, far));
+        }
+        assert!(!Range::EMPTY.reaches(&Range::EMPTY, far));
+        let extremes = [0, 255].map(|v| Picture::filled(16, 16, 3, v));
+        let [black, white] = extremes.map(|p| {
+            let laid = Laid::new(Cow::Owned(p));
+            Range::from(&laid.sums.wave(laid.parts[WHOLE]))
+        });
+        assert!(black.reaches(&white, far) && !black.reaches(&white, far / 2));
     }
 }
