@@ -1,7 +1,6 @@
 //! Defaults of common flags that belong to a machine or a person: from variables, else from a file of settings. A flag that is typed
 //! comes before both. Nothing that a result depends on is among them, but for the device.
 
-use crate::args::DeviceChoice;
 use anyhow::Result;
 use dualmd::bail_usage;
 use dualmd_files::{limit, shown};
@@ -65,7 +64,7 @@ impl Defaults {
         }
         let device = text("DUALMD_DEVICE").or(settings.device.map(|d| ("device".to_owned(), d)));
         if let Some((name, value)) = &device
-            && let Err(why) = value.parse::<DeviceChoice>()
+            && let Err(why) = crate::args::device(value)
         {
             bail_usage!("{name}={value:?}: {why}");
         }

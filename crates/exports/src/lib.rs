@@ -9,7 +9,6 @@
 //! | [`markdown_table`], [`latex_table`] | models x attacks, for a page or a paper |
 //! | [`mlflow`] | a folder that `mlflow ui` shows |
 //! | [`tensorboard`] | a folder that TensorBoard shows |
-//! | [`tensorboard`] | a folder that TensorBoard shows |
 //!
 //! All of them state the findings and sentences of the report's verdict and decide nothing themselves. A void report has no result in
 //! any of them. None shows images; [`annex`] and [`model_card`] hold the command line and the auditor's name as the plan has them, with
@@ -41,7 +40,6 @@ pub use junit::junit;
 pub use mlflow::mlflow;
 pub use sarif::sarif;
 pub use tables::{latex_table, markdown_table};
-pub use tensorboard::tensorboard;
 pub use tensorboard::tensorboard;
 
 use dualmd_audit::facts::plan;

@@ -68,7 +68,8 @@ impl Cli {
         if let Some(auditor) = defaults.auditor {
             let auditor: &'static str = auditor.leak();
             all = all.mut_subcommands(|command| {
-                match command.get_arguments().any(|arg| arg.get_id() == "auditor") {
+                let has = command.get_arguments().any(|arg| arg.get_id() == "auditor");
+                match has {
                     true => command.mut_arg("auditor", |arg| arg.default_value(auditor)),
                     false => command,
                 }
@@ -194,7 +195,8 @@ fn fraction(text: &str, what: &str, example: &str) -> Result<f64, String> {
     }
 }
 
-fn device(text: &str) -> Result<String, String> {
+/// A device by its name, as `--device` takes it.
+pub fn device(text: &str) -> Result<String, String> {
     let gpu = |index: &str| index.parse::<usize>().is_ok();
     match text {
         "auto" | "cpu" | "cuda" => Ok(text.to_owned()),

@@ -586,14 +586,14 @@ fn own_defaults_give_way_to_what_is_typed() {
     let read = |line: &str| Cli::read_with(line.split(' '), own.clone()).unwrap();
     let cli = read("dualmd demo");
     assert_eq!(cli.global.threads, Some(3));
-    assert_eq!(cli.global.device, DeviceChoice::Cuda(1));
+    assert_eq!(cli.global.device, "cuda:1");
     let Command::Demo(demo) = cli.command else {
         panic!()
     };
     assert_eq!(demo.auditor.as_deref(), Some("A. Name"));
     let cli = read("dualmd demo --threads 2 --device cpu --auditor B");
     assert_eq!(cli.global.threads, Some(2));
-    assert_eq!(cli.global.device, DeviceChoice::Cpu);
+    assert_eq!(cli.global.device, "cpu");
     let Command::Demo(demo) = cli.command else {
         panic!()
     };

@@ -14,7 +14,7 @@ use crate::stages::utility;
 use anyhow::Result;
 use dualmd_attack::Space;
 use dualmd_audit::UNSEEN;
-use dualmd_diffusion::{Condition, Denoiser};
+use dualmd_diffusion::Denoiser;
 use dualmd_names::AttackSpec;
 use dualmd_torch::{Kind, Tensor, no_grad};
 use std::time::Duration;
@@ -198,8 +198,7 @@ fn measured(
         Some(texts) => {
             let first = texts.first().and_then(|own| own.first());
             let words = vec![first.map_or("", String::as_str); batch];
-            let embedding = no_grad(|| model.text_embeddings(&words))?;
-            Some(Condition { embedding })
+            Some(no_grad(|| model.told(&words))?)
         }
         None => None,
     };
