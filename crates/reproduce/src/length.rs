@@ -281,6 +281,7 @@ fn drawing(lengths: &[(f64, &Set)], evidence: &Evidence) -> Result<String> {
         log2: true,
         ..Panel::default()
     };
+    let attacks_alone = legend.len();
     for model in FOLLOWED {
         let label = format!("images of {}", names::method(model));
         let style = style_of(&mut legend, &label);
@@ -293,6 +294,9 @@ fn drawing(lengths: &[(f64, &Set)], evidence: &Evidence) -> Result<String> {
             None,
             Metric::Excess,
         )?;
+    }
+    if quality.points.is_empty() {
+        legend.truncate(attacks_alone);
     }
     panels.push(quality);
     panels.retain(|panel| !panel.points.is_empty());

@@ -450,6 +450,35 @@ fn trainings_at_the_papers_epochs() {
     none_wrong(&wrong);
 }
 
+/// The curve over epochs of `docs/results/demo.md`, from the findings at each length under `docs/results/epochs`.
+#[test]
+fn attacks_by_length_of_training() {
+    let document = std::fs::read_to_string(results().join("demo.md")).unwrap();
+    let attacks = ["loss", "secmi", "secmi-nn", "pia", "pian", "sima", "nn"];
+    let models = BTreeMap::from([
+        ("undefended", "baseline"),
+        ("DualMD pair", "dualmd"),
+        ("DistillMD student", "student"),
+    ]);
+    let rows = table(&document, &["epochs", "model", "loss", "SecMI"]);
+    let mut wrong = Vec::new();
+    for row in &rows {
+        let (epochs, model) = (row[0].replace(',', ""), models[row[1].as_str()]);
+        let path = results().join(format!("epochs/findings-epochs-{epochs}.csv"));
+        let mut csv = csv::Reader::from_path(&path).unwrap();
+        let found: Vec<BTreeMap<String, String>> =
+            csv.deserialize().collect::<Result<_, _>>().unwrap();
+        for (attack, cell) in attacks.iter().zip(&row[2..]) {
+            let text = measured(&found, model, attack, "all");
+            if *cell != text {
+                wrong.push(format!("{epochs}, {model}, {attack}: {cell} is not {text}"));
+            }
+        }
+    }
+    assert_eq!(rows.len(), 15);
+    none_wrong(&wrong);
+}
+
 /// AUC with its interval and the members found at 1 % false alarms, as the documents write them; `-` of what was not run.
 fn measured(
     found: &[BTreeMap<String, String>],
