@@ -92,8 +92,9 @@ fn ten_guided_steps_are_those_of_diffusers() {
         &sampling(&model, 10),
         |_| true,
     );
+    // A guidance of 3 makes an error of an answer up to five times as large: nothing + 3 (told - nothing).
     let error = away(&ours.unwrap(), &npy("classes", "sample"));
-    assert!(error < 1e-4, "{error:e}");
+    assert!(error < 5e-4, "{error:e}");
 }
 
 /// Two models that take turns row by row are each told the classes of their own rows.

@@ -378,7 +378,7 @@ impl BaseAttack {
             Self::Likelihood => {
                 "this program does not have it: it integrates the model's whole trajectory for each image"
             }
-            Self::Lira | Self::LiraOffline => {
+            Self::Lira | Self::LiraOffline | Self::Rmia => {
                 "the recipe has to be known and is trained many times: dualmd lira EXPERIMENT"
             }
             Self::NearestFeatures => {

@@ -249,7 +249,7 @@ mod tests {
             begun.unwrap_err().to_string()
         };
         let usual = Sail::default();
-        assert!(refused(&Scales, 3, usual).contains("[N, tokens, width]"));
+        assert!(refused(&Scales, 3, usual).contains("[N, C, H, W], N and 1"));
         let none = Sail { steps: 0, ..usual };
         assert!(refused(&Scales, 2, none).contains("at least one step"));
         assert!(refused(&Far, 2, usual).contains("gradient"));

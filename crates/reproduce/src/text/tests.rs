@@ -180,8 +180,8 @@ fn the_three_questions_are_answered_from_the_numbers() {
     }
     assert!(
         nine.contains(
-            "toy, dualmd-any, all members, the first model beginning: AUC 0.520 [0.495-0.545], 0.550 [0.525-0.575], 0.610 [0.585, \
-             0.635] with 1, 2, 3 rounds (it grows; last less first 0.090 [0.090-0.090])."
+            "toy, dualmd-any, all members, the first model beginning: AUC 0.520 [0.495-0.545], 0.550 [0.525-0.575], 0.610 [0.585-0.635] \
+             with 1, 2, 3 rounds (it grows; last less first 0.090 [0.090-0.090])."
         ) && nine.contains(
             "toy, dualmd-any, members of D1, the first model beginning: AUC 0.620 [0.595-0.645], 0.650"
         ) && nine.contains(
