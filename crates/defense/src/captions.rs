@@ -8,6 +8,7 @@ use dualmd_data::stream;
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
 use rand::Rng;
+use std::ops::Range;
 
 /// Embeddings of the captions of a training set.
 pub struct Captions {
@@ -50,25 +51,27 @@ impl Captions {
         Ok(())
     }
 
-    /// What step `step` tells the network about `images`, in their order, from the streams of `seed`.
-    pub fn drawn(&self, images: &[i64], seed: u64, step: u64) -> Condition {
+    /// What step `step` tells the network about the images at `own` of `images`, in their order, from the streams of `seed`. It is
+    /// drawn for all of them, so that it does not depend on who asks for which.
+    pub fn drawn(&self, images: &[i64], own: Range<usize>, seed: u64, step: u64) -> Condition {
         let mut which = stream(seed, "train/caption", step);
         let mut dropped = stream(seed, "train/caption-dropout", step);
-        self.rows(images.iter().map(|&image| {
-            let own = &self.of[image as usize];
+        let all = images.iter().map(|&image| {
+            let captions = &self.of[image as usize];
             // One number for each image, so that what an image has changes nothing for the others.
             let chosen: f64 = which.random();
             let caption = if self.any {
-                own[((chosen * own.len() as f64) as usize).min(own.len() - 1)]
+                captions[((chosen * captions.len() as f64) as usize).min(captions.len() - 1)]
             } else {
-                own[0]
+                captions[0]
             };
             if self.dropout > 0.0 && dropped.random_bool(self.dropout) {
                 self.empty
             } else {
                 caption
             }
-        }))
+        });
+        self.rows(all.take(own.end).skip(own.start))
     }
 
     /// No text, for `n` images.
@@ -108,7 +111,7 @@ mod tests {
     fn told(captions: &Captions, image: i64) -> [usize; 4] {
         let mut counts = [0; 4];
         for step in 0..400 {
-            let drawn = captions.drawn(&[image], 5, step).embedding;
+            let drawn = captions.drawn(&[image], 0..1, 5, step).embedding;
             counts[drawn.double_value(&[0, 0, 0]) as usize] += 1;
         }
         counts

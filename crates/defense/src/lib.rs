@@ -10,6 +10,7 @@
 //! * [`network`]: what is trained; [`captions`]: the texts of the images, prompt diversification.
 //! * [`objective`]: noise, or the velocity of a flow.
 //! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe.
+//! * `together`: what several ranks of one training do together.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
 
@@ -42,6 +43,7 @@ pub mod order;
 pub mod plain;
 pub mod recipe;
 mod step;
+mod together;
 pub mod trainer;
 
 pub use augment::Cutout;
@@ -99,6 +101,9 @@ pub enum DefenseError {
         /// The value.
         value: f64,
     },
+    /// Another rank of the training is gone, does not answer, or does something else.
+    #[error(transparent)]
+    Ranks(#[from] dualmd_torch::ranks::RanksError),
     /// Settings that contradict each other.
     #[error("{0}")]
     Setting(String),

@@ -7,8 +7,9 @@ use crate::trainer::{Additions, Trainer};
 use crate::{DefenseError, Objective, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Keep, NoiseSchedule};
-use dualmd_torch::{Kind, Tensor, no_grad, noise, tch};
+use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, tch};
 use rand::Rng;
+use std::ops::Range;
 
 /// What a step shows the network, and what it should answer: one row per image and draw.
 struct Batch {
@@ -21,6 +22,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// How many rows it has.
+    fn len(&self) -> i64 {
+        self.x_t.size().first().copied().unwrap_or(0)
+    }
+
     /// `n` rows from `first` on.
     fn rows(&self, first: i64, n: i64) -> Self {
         self.each(|tensor| tensor.narrow(0, first, n))
@@ -64,19 +70,37 @@ impl Trainer<'_> {
         let options = &self.options;
         let draw = self.recipe.draw(step, options.batch);
         let Some(private) = self.recipe.private() else {
-            let all = self.batch(&draw, 1, self.seed, step, additions)?;
-            let (batch, left_out) = self.without_memorised(all)?;
-            let Some(batch) = batch else {
+            let own = self.ranks.share(draw.images.len());
+            let (mut batch, mut left_out) = (None, 0);
+            if !own.is_empty() {
+                let all = self.batch(&draw, 1, self.seed, step, additions)?;
+                (batch, left_out) = self.without_memorised(all)?;
+            }
+            let mut whole = draw.images.len() as i64;
+            if options.drop_memorised > 0.0 {
+                let kept = batch.as_ref().map_or(0, Batch::len);
+                let mut counts = [kept as f64, left_out as f64];
+                self.ranks.sum_f64(&mut counts)?;
+                (whole, left_out) = (counts[0] as i64, counts[1] as u64);
+            }
+            if whole == 0 {
                 return Ok(Done {
                     loss: None,
                     grad_norm: 0.0,
                     left_out,
                 });
+            }
+            let loss = match &batch {
+                Some(batch) => self.backward_in_parts(batch, whole, step),
+                None => Ok(0.0),
             };
-            let loss = self.backward_in_parts(&batch, step)?;
+            let loss = self.together(loss, step)?;
+            let gradients = self.summed_gradients(optimizer)?;
+            // After the sum: every rank sees the same norm.
+            let clip = (options.clip > 0.0).then_some(options.clip);
             return Ok(Done {
                 loss: Some(loss),
-                grad_norm: optimizer.step(step, options)?,
+                grad_norm: optimizer.step_along(&gradients, clip, step, options)?,
                 left_out,
             });
         };
@@ -97,7 +121,7 @@ impl Trainer<'_> {
         let Some(captions) = captions else {
             return Ok((Some(batch), 0));
         };
-        let n = batch.x_t.size()[0];
+        let n = batch.len();
         let mut kept = Vec::new();
         for (first, here) in self.parts(n) {
             let part = batch.rows(first, here);
@@ -163,29 +187,46 @@ impl Trainer<'_> {
         let mut sum = ClippedSum::new(optimizer.parameters(), privacy.clip);
         let mut loss = None;
         if !draw.images.is_empty() {
-            let k = privacy.noise_multiplicity as i64;
-            let all = self.batch(
-                draw,
-                privacy.noise_multiplicity,
-                private.seed(),
-                step,
-                additions,
-            )?;
-            let mut total = 0.0;
-            for image in 0..draw.images.len() as i64 {
-                total += self.backward(&all.rows(image * k, k), 1.0, step)?;
-                sum.add(&mut optimizer.gradients(), step)?;
-                optimizer.forget();
-            }
+            let total = self.clipped(private, optimizer, draw, step, additions, &mut sum);
+            let total = self.together(total, step)?;
+            self.ranks.sum(sum.tensors())?;
             loss = Some(total / draw.images.len() as f64);
         }
+        // Once, whatever the number of ranks: each of them draws the same.
         let shapes: Vec<Vec<i64>> = optimizer.parameters().iter().map(Tensor::size).collect();
         let noise = private.noise(step, &shapes, self.device);
         Ok((loss, sum.release(&noise, self.options.batch as f64)?))
     }
 
+    /// Adds the clipped gradient of each of this rank's images; returns the sum of their losses.
+    fn clipped(
+        &self,
+        private: &DpSgd,
+        optimizer: &mut Optimizer,
+        draw: &Draw,
+        step: u64,
+        additions: &Additions,
+        sum: &mut ClippedSum,
+    ) -> Result<f64> {
+        let own = self.ranks.share(draw.images.len());
+        let mut total = 0.0;
+        if own.is_empty() {
+            return Ok(total);
+        }
+        let copies = private.privacy().noise_multiplicity;
+        let all = self.batch(draw, copies, private.seed(), step, additions)?;
+        let k = copies as i64;
+        for image in 0..own.len() as i64 {
+            total += self.backward(&all.rows(image * k, k), 1.0, step)?;
+            sum.add(&mut optimizer.gradients(), step)?;
+            optimizer.forget();
+        }
+        Ok(total)
+    }
+
     /// The rows of one step: `copies` of each drawn image, each copy with its own mirror, square, timestep and noise from
-    /// the streams of `seed`.
+    /// the streams of `seed`. Everything is drawn for the whole batch; of several ranks each keeps its own images' rows, before
+    /// anything is calculated with them.
     fn batch(
         &self,
         draw: &Draw,
@@ -200,14 +241,15 @@ impl Trainer<'_> {
             .flat_map(|&i| std::iter::repeat_n(i as i64, copies))
             .collect();
         let n = indices.len();
-        let rows = Tensor::from_slice(&indices).to_device(self.device);
+        let own = self.ranks.share(draw.images.len());
+        let own_rows = own.start * copies..own.end * copies;
+        let keep = |all: Tensor| kept(&all, &own_rows).to_device(self.device);
+        let rows = keep(Tensor::from_slice(&indices));
         let drawn = |all: &Tensor| all.index_select(0, &rows);
         let mirror = self.options.flip.then(|| {
             let mut rng = stream(seed, "train/flip", step);
             let coins: Vec<bool> = (0..n).map(|_| rng.random()).collect();
-            Tensor::from_slice(&coins)
-                .view([-1, 1, 1, 1])
-                .to_device(self.device)
+            keep(Tensor::from_slice(&coins)).view([-1, 1, 1, 1])
         });
         let mut x0 = drawn(&self.set.images);
         let mut deviation = self.set.deviation.as_ref().map(drawn);
@@ -220,41 +262,45 @@ impl Trainer<'_> {
                 None => x0 = x0.flip([3]).where_self(mask, &x0),
             }
         }
+        let mut whole = x0.size();
+        whole[0] = n as i64;
+        let normal = |purpose: &str| {
+            let mut rng = stream(seed, purpose, step);
+            keep(noise::normal(&mut rng, &whole, Device::Cpu))
+        };
         if let Some(deviation) = deviation {
-            let mut rng = stream(seed, "train/latent", step);
-            x0 += deviation * noise::normal(&mut rng, &x0.size(), self.device);
+            x0 += deviation * normal("train/latent");
         }
         if let Some(cutout) = &additions.cutout {
             let (_, _, height, width) = x0.size4()?;
             let mut rng = stream(seed, "train/cutout", step);
-            let mask = cutout.mask(&mut rng, n, (height as usize, width as usize), self.device);
-            x0 = x0.f_mul(&mask)?;
+            let mask = cutout.mask(&mut rng, n, (height as usize, width as usize), Device::Cpu);
+            x0 = x0.f_mul(&keep(mask))?;
         }
-        let eps = noise::normal(
-            &mut stream(seed, "train/noise", step),
-            &x0.size(),
-            self.device,
-        );
+        let eps = normal("train/noise");
         let (x_t, t) = match self.options.objective {
             Objective::Ddpm => {
                 let mut rng = stream(seed, "train/t", step);
-                let t = noise::integers(&mut rng, self.schedule.len() as i64, n, self.device);
+                let t = noise::integers(&mut rng, self.schedule.len() as i64, n, Device::Cpu);
+                let t = keep(t);
                 (self.schedule.add_noise(&x0, &eps, &t), t)
             }
             Objective::Flow(levels) => {
-                let s = levels.draw(&mut stream(seed, "train/level", step), n, self.device);
+                let s = levels.draw(&mut stream(seed, "train/level", step), n, Device::Cpu);
+                let s = keep(s);
                 (NoiseSchedule::on_path(&x0, &eps, &s), s)
             }
         };
         let captions = self.set.captions.as_ref();
-        let told = captions.map(|c| c.drawn(&indices, seed, step));
+        let told = captions.map(|c| c.drawn(&indices, own_rows.clone(), seed, step));
         let taught = match &draw.target {
             Target::Noise => None,
             Target::Teacher(who) => {
                 if self.network.has_dropout() {
                     // For teachers that drop; see below.
-                    tch::manual_seed(stream(seed, "train/teacher-dropout", step).random::<i64>());
+                    self.seed_dropout(seed, "train/teacher-dropout", step);
                 }
+                let who = who.get(own).unwrap_or_default();
                 Some(self.recipe.teach(who, &x_t, &t, told.as_ref())?)
             }
         };
@@ -272,7 +318,7 @@ impl Trainer<'_> {
         if self.network.has_dropout() {
             // Dropout masks are the one thing that libtorch's own generator is used for. Seeded anew each step, so that a
             // resumed run draws the same ones.
-            tch::manual_seed(stream(seed, "train/dropout", step).random::<i64>());
+            self.seed_dropout(seed, "train/dropout", step);
         }
         Ok(Batch {
             x_t,
@@ -282,12 +328,21 @@ impl Trainer<'_> {
         })
     }
 
-    /// Adds the gradient of the batch's mean loss to the parameters', a part of the batch at a time; returns the loss.
-    fn backward_in_parts(&self, batch: &Batch, step: u64) -> Result<f64> {
-        let n = batch.x_t.size()[0];
+    /// libtorch's own generator for the dropout of this step, on each rank another one: two ranks' images have no mask in common.
+    fn seed_dropout(&self, seed: u64, purpose: &str, step: u64) {
+        let mut rng = match self.ranks.rank() {
+            0 => stream(seed, purpose, step),
+            rank => stream(seed, &format!("{purpose}/rank-{rank}"), step),
+        };
+        tch::manual_seed(rng.random::<i64>());
+    }
+
+    /// Adds the gradient of the batch's part in the mean loss of `whole` rows to the parameters', a part of the batch at a time; returns
+    /// that part of the loss.
+    fn backward_in_parts(&self, batch: &Batch, whole: i64, step: u64) -> Result<f64> {
         let mut loss = 0.0;
-        for (first, here) in self.parts(n) {
-            let share = here as f64 / n as f64;
+        for (first, here) in self.parts(batch.len()) {
+            let share = here as f64 / whole as f64;
             loss += share * self.backward(&batch.rows(first, here), share, step)?;
         }
         Ok(loss)
@@ -321,6 +376,11 @@ impl Trainer<'_> {
     }
 }
 
+/// These rows of a tensor.
+fn kept(all: &Tensor, rows: &Range<usize>) -> Tensor {
+    all.narrow(0, rows.start as i64, rows.len() as i64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,8 +391,9 @@ mod tests {
     use dualmd_diffusion::{
         Denoiser, DiffusionError, UNet2d, UNet2dCondition, UNet2dConditionConfig, preset::preset,
     };
-    use dualmd_torch::Device;
     use dualmd_torch::device::Precision;
+    use dualmd_torch::ranks::Group;
+    use std::rc::Rc;
 
     const IMAGES: usize = 8;
     const COPIES: usize = 3;
@@ -373,6 +434,7 @@ mod tests {
             log: Default::default(),
             tensorboard: Default::default(),
             fingerprint: String::new(),
+            ranks: Rc::new(Group::alone()),
         }
     }
 
@@ -566,7 +628,7 @@ mod tests {
             let optimizer = Optimizer::new(trainer.network.parameters());
             let none = Additions::default();
             let batch = trainer.batch(&draw, 1, 5, 0, &none).unwrap();
-            let loss = trainer.backward_in_parts(&batch, 0).unwrap();
+            let loss = trainer.backward_in_parts(&batch, batch.len(), 0).unwrap();
             (loss, flat(&optimizer.gradients()))
         };
         let (loss, whole) = of(1);
@@ -592,7 +654,7 @@ mod tests {
             let optimizer = Optimizer::new(trainer.network.parameters());
             let none = Additions::default();
             let batch = trainer.batch(&draw, 1, 5, 0, &none).unwrap();
-            let loss = trainer.backward_in_parts(&batch, 0).unwrap();
+            let loss = trainer.backward_in_parts(&batch, batch.len(), 0).unwrap();
             (loss, flat(&optimizer.gradients()))
         };
         let ((loss, kept), (other, again)) = (of(false), of(true));
@@ -725,7 +787,7 @@ mod tests {
         let alone = all.only(&Tensor::from_slice(&few));
         let gradient = |trainer: &Trainer<'_>, batch: &Batch| {
             let optimizer = Optimizer::new(trainer.network.parameters());
-            trainer.backward_in_parts(batch, 0).unwrap();
+            trainer.backward_in_parts(batch, batch.len(), 0).unwrap();
             flat(&optimizer.gradients())
         };
         let (with, without) = (gradient(&trainer, &kept.unwrap()), gradient(&other, &alone));
