@@ -68,6 +68,9 @@ def main():
     page = (folder / "both/report.html").read_text()
     assert "training images." not in page and "<img" not in page, "nothing of single images"
     assert json.loads((folder / "both/report.json").read_text())["run"]["compared"]
+    dualmd.call(["report", str(folder / "audit-long"), "--no-images", "--also", f"annex={folder / 'annex.md'}"], quiet=True)
+    assert "<img" not in (folder / "audit-long/report.html").read_text()
+    assert "do not publish" in (folder / "annex.md").read_text().lower()
     print("; ".join(f"{line.model}, {line.what}: {line.advice}" for line in both.verdict.releases))
 
 

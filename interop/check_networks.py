@@ -264,12 +264,15 @@ def check_guided(folder):
     refuses("no class of the model", lambda: denoiser.call(x, t, ["", "a", "2"]), ValueError)
     refuses("always told a class", lambda: denoiser.call(x, t, None), ValueError)
     refuses("classes 0 to 4", lambda: load(file, image_size=16, head_channels=16, label=5))
-    refuses("say label=", lambda: convert(file, folder / "none", image_size=16, head_channels=16))
     refuses("resblock_updown", lambda: convert(file, folder / "none", image_size=16, head_channels=16, label=1))
     network = unet(num_class_embeds=5)
     torch.save(guided(network), file)
     pipe = DDPMPipeline.from_pretrained(convert(file, folder / "guided of a class", image_size=16, head_channels=16, label=2))
     near("guided-diffusion, one class, as a folder", pipe.unet(x, t).sample, answers(network, torch.tensor([2, 2, 2])))
+    pipe = DDPMPipeline.from_pretrained(convert(file, folder / "guided of classes", image_size=16, head_channels=16))
+    assert pipe.unet.config.num_class_embeds == 5
+    classes = torch.tensor([4, 0, 2])
+    near("guided-diffusion, classes, as a folder", pipe.unet(x, t, classes).sample, answers(network, classes))
 
     # Sizes that change without tensors: the network answers, and otherwise than with convolutions.
     plain = unet(resnet_time_scale_shift="default", attn_norm_num_groups=None)

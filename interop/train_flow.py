@@ -5,7 +5,7 @@
 Draws a split of the bundled photographs at 16 px, trains a small UNet2DModel of diffusers on the members' velocities, and audits it with
 dualmd.audit(callable, prediction="flow"). attack_flow.py computes the same attacks on the same model. Those that draw nothing have to give every image
 the same score; the AUC of the loss has to lie among those of other draws of noise. At least three attacks have to find the leak. Prints the
-table of docs/results/flow.md. Run by crates/cli/tests/denoiser.rs.
+table of docs/results/trust.md. Run by crates/cli/tests/denoiser.rs.
 """
 
 import argparse

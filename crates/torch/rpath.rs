@@ -6,7 +6,8 @@
 //!
 //! `DUALMD_RPATH` names another place, or none if it is empty: the program of the Python package is told by its launcher.
 
-fn main() {
+/// Tells the linker; the program's own build script calls it.
+pub fn main() {
     println!("cargo:rerun-if-changed=../torch/rpath.rs");
     // What build.rs of this folder says of the libtorch that it links; only direct dependents hear of it. Without it
     // (the fuzzers' crate without its models) there is nothing to look for.

@@ -8,7 +8,8 @@
 
 The model may also be a pipeline object of diffusers, or any callable (x, t, c) -> prediction: see `audit`, `Denoiser` and `serve`.
 
-For who trains with a script of their own: `split`, `DistillMD` and `DualMDPipeline` are the defences.
+For who trains with a script of their own: `split`, `DistillMD` and `DualMDPipeline` are the defences. `tuned_pair` opens the two adapters
+of `dualmd tune`.
 
 The program is a compiled one. This package finds libtorch for it and starts it. torch is imported only to hand tensors to a callable
 of yours.
@@ -20,6 +21,7 @@ from .denoiser import Denoiser, serve, serving
 from .engine import Engine, NoEngine, find, setup
 from .launcher import __version__, main
 from .process import ProgramError, call
+from .tuned import tuned_pair
 
 __all__ = [
     "Audit",
@@ -41,4 +43,5 @@ __all__ = [
     "serving",
     "setup",
     "split",
+    "tuned_pair",
 ]

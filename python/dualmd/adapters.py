@@ -57,7 +57,7 @@ def _ddpm(pipe: Any) -> Denoiser:
     """`DDPMPipeline` and `DDIMPipeline`: any UNet2DModel of images."""
     unet = pipe.unet
     if getattr(unet.config, "num_class_embeds", None):
-        raise TypeError("a class-conditional UNet2DModel is asked with labels: pass a callable that knows each image's label")
+        raise TypeError("a class-conditional UNet2DModel is asked with labels: save it and audit its folder (dualmd audit FOLDER), or pass a callable that knows each image's label")
     height, width = _sides(unet.config.sample_size)
 
     def generate(seed: int, count: int, steps: int) -> Any:

@@ -66,7 +66,8 @@ class Told:
     predict_xstart: bool | None = None
     """The same: whether the network predicts the image."""
     label: int | None = None
-    """The same, of a model that is told classes: the class of every image. Without it each image's caption is its class's number."""
+    """The same, of a model that is told classes: the class of every image. Without it each image is asked about with a class of its own: served,
+    its caption is the class's number; as a folder, its label is."""
 
 
 def convert(checkpoint: StrPath, out: StrPath, *, weights: str = "ema", image_size: int = 32, **told: Any) -> Path:
@@ -378,8 +379,6 @@ def _guided_folder(state: Weights, told: Told, image_size: int, place: str) -> t
     def other(what: str) -> NotKnown:
         return NotKnown(f"{place}: {what}: audit it by dualmd.audit(dualmd.convert.load({Path(place).name!r}, ...), ...), or in the shell by --serve")
 
-    if network.classes and told.label is None:
-        raise other("it is told classes, and a folder's model is not: say label= to fix one")
     steps, times = _times(told, place)
     if times != 1.0:
         raise other(f"{steps} steps that are rescaled are nothing a UNet2DModel can be told")
@@ -414,6 +413,8 @@ def _guided_folder(state: Weights, told: Told, image_size: int, place: str) -> t
     if told.label is not None:
         # A class is added to the embedding of time; one that is the same for all images is a part of its last layer.
         out["time_embedding.linear_2.bias"] = out["time_embedding.linear_2.bias"] + held["label_emb.weight"][told.label]
+    elif network.classes:
+        out["class_embedding.weight"] = held["label_emb.weight"]
     layer("input_blocks.0.0", "conv_in")
     widths: list[int] = []
     attended: list[bool] = []
@@ -471,6 +472,8 @@ def _guided_folder(state: Weights, told: Told, image_size: int, place: str) -> t
         "resnet_time_scale_shift": "scale_shift" if held["input_blocks.1.0.emb_layers.1.bias"].numel() == 2 * widths[0] else "default",
         "add_attention": True,
     }
+    if network.classes and told.label is None:
+        config["num_class_embeds"] = network.classes
     schedule = _betas(told.schedule or "linear", steps, place)
     linear = (told.schedule or "linear") == "linear"
     keys = {"beta_start": schedule[0], "beta_end": schedule[-1], "beta_schedule": "linear"} if linear else {"beta_schedule": "squaredcos_cap_v2"}

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 
 import dualmd
+from dualmd import tuned
 
 
 class Splits(unittest.TestCase):
@@ -41,6 +42,28 @@ class Splits(unittest.TestCase):
     def test_teachers_are_callables(self):
         with self.assertRaisesRegex(TypeError, "a teacher is a network or a callable"):
             dualmd.DistillMD(1, 2, "split.json")
+
+
+class Tuned(unittest.TestCase):
+    """Pipelines themselves: interop/check_tune.py."""
+
+    def test_adapters_and_their_base_are_found_by_their_folders(self):
+        with tempfile.TemporaryDirectory() as folder:
+            place = pathlib.Path(folder)
+            with self.assertRaisesRegex(FileNotFoundError, "a run of dualmd tune"):
+                dualmd.tuned_pair(place)
+            adapter = place / "models/teacher-1"
+            (place / "models/base").mkdir(parents=True)
+            adapter.mkdir()
+            with self.assertRaisesRegex(ValueError, "names no base"):
+                tuned._base(adapter)
+            for named, found in (("../base", str(adapter / "../base")), ("someone/model", "someone/model"), ("/base", "/base")):
+                (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": named}))
+                self.assertEqual(tuned._base(adapter), found)
+            (adapter / "pytorch_lora_weights.safetensors").touch()
+            self.assertEqual(tuned._file(adapter).name, "pytorch_lora_weights.safetensors")
+            with self.assertRaisesRegex(FileNotFoundError, "teacher-2"):
+                dualmd.tuned_pair(place)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@
 //! | `tools` | cargo-deny and typos, for `lint` |
 //! | `fuzz` | libFuzzer over all readers |
 //! | `wheel` | the program as a Python package |
+//! | `scaling` | how long trainings take on many GPUs, from named inputs |
+//! | `pages` | tests of the documents: links, variables |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
 
 #![cfg_attr(
@@ -30,6 +32,9 @@ mod features;
 mod fuzz;
 mod interop;
 mod minilm;
+#[cfg(test)]
+mod pages;
+mod scaling;
 mod sscd;
 mod suite;
 mod tools;
@@ -76,6 +81,7 @@ Usage: cargo xtask COMMAND [ARGS]
   wheel [--check] [--program FILE] [OUT]
                              build the program as a Python package (OUT: target/wheel); --check installs it into a fresh
                              environment and tries it; --program takes a program that is built already
+  scaling [--write]          the estimates of docs/scaling.md from docs/scaling.json; --write puts them into the page
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)
 
@@ -87,7 +93,8 @@ Environment:
                              the browser and the Python (with torch and diffusers) that the tests use
   DUALMD_TEST_SSCD=DIR       the folder of SSCD and ONNX Runtime that the tests use (default: what `features` fetched)
   DUALMD_TEST_STRACE=FILE    the strace that the tests kill runs with
-  DUALMD_KILLS=N             how many kills of a run the tests try, and a tenth as many pairs of runs (default: 10)
+  DUALMD_KILLS=N             how many kills of a run the tests try, and a tenth as many pairs of runs and runs by workers
+                             (default: 10)
   DUALMD_TEST_MINILM=DIR     the folder of all-MiniLM-L6-v2 that the tests use (default: what `features` fetched)
 ";
 
@@ -148,6 +155,7 @@ fn run(args: &[String]) -> Result<()> {
         "typos" => no_arguments(rest).and_then(|()| tools::typos(&workspace)),
         "wheel" => wheel::run(&workspace, &wheel::Options::parse(rest)?),
         "fuzz" => fuzz::run(&workspace, &fuzz::Options::parse(rest)?),
+        "scaling" => scaling::run(&workspace.root, rest),
         "doc" => no_arguments(rest).and_then(|()| doc(&workspace)),
         "data" => match rest {
             [name] => datasets::rebuild(&workspace, name, None),

@@ -90,7 +90,7 @@ struct Need {
     remedy: &'static str,
 }
 
-const NEEDS: [Need; 6] = [
+const NEEDS: [Need; 7] = [
     Need {
         module: "needs_chromium",
         variable: Some("DUALMD_TEST_CHROMIUM"),
@@ -101,7 +101,7 @@ const NEEDS: [Need; 6] = [
         module: "needs_python",
         variable: Some("DUALMD_TEST_PYTHON"),
         tests: "parity with Python's torch and diffusers",
-        remedy: "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both, transformers and peft",
+        remedy: "cargo xtask test --interop, or set DUALMD_TEST_PYTHON to a Python that has both, transformers, peft and dp-accounting",
     },
     Need {
         module: "needs_sscd",
@@ -126,6 +126,12 @@ const NEEDS: [Need; 6] = [
         variable: None,
         tests: "full disks",
         remedy: "run as root, or where sudo asks nothing: a small disk is mounted",
+    },
+    Need {
+        module: "needs_slurm",
+        variable: None,
+        tests: "a Slurm of one node",
+        remedy: "install Slurm (Debian: apt install slurmctld slurmd slurm-client munge), and run as root, or where sudo asks nothing",
     },
 ];
 
@@ -155,6 +161,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "needs_sscd" => sscd::find(&workspace.cache),
             "needs_minilm" => minilm::find(&workspace.cache),
             "needs_strace" => find_strace(),
+            "needs_slurm" => find_slurm(),
             _ => find_mount(),
         };
         match (found, need.variable) {
@@ -293,13 +300,34 @@ fn find_strace() -> Option<PathBuf> {
     workspace::output(command).is_ok().then_some(path)
 }
 
-/// The program that mounts, where it may.
-fn find_mount() -> Option<PathBuf> {
+/// The words that make a command root's: none, or sudo where it asks nothing.
+fn root() -> Option<&'static [&'static str]> {
     let id = Command::new("id").arg("-u").output().ok()?;
-    let sudo: &[&str] = match id.stdout.trim_ascii() {
+    Some(match id.stdout.trim_ascii() {
         b"0" => &[],
         _ => &["sudo", "--non-interactive"],
+    })
+}
+
+/// The controller of Slurm, where root may start it and all that belongs to it.
+fn find_slurm() -> Option<PathBuf> {
+    let words = [root()?, &["true"]].concat();
+    let mut command = Command::new(words[0]);
+    command.args(&words[1..]);
+    workspace::output(command).ok()?;
+    let folders = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+    let find = |name: &str| {
+        let mut paths = folders.iter().map(|folder| Path::new(folder).join(name));
+        paths.find(|path| path.is_file())
     };
+    let rest = ["slurmd", "munged", "sbatch", "srun", "squeue"];
+    let all = rest.iter().all(|name| find(name).is_some());
+    all.then(|| find("slurmctld")).flatten()
+}
+
+/// The program that mounts, where it may.
+fn find_mount() -> Option<PathBuf> {
+    let sudo = root()?;
     let call = |words: &[&str], folder: &Path| {
         let words = [sudo, words].concat();
         let mut command = Command::new(words[0]);

@@ -73,6 +73,10 @@ pub struct Batch<'a> {
     products: BTreeMap<(Caption, Product), (Tensor, u64)>,
     draws: BTreeMap<usize, Tensor>,
     low_pass: Option<LowPass>,
+    /// What counts of every sample under `+pullback`.
+    mask: Option<Tensor>,
+    /// Is that variant asked for?
+    masked: bool,
     told: Option<Told<'a>>,
     caption: Caption,
     mirrored: Option<Box<Batch<'a>>>,
@@ -104,6 +108,8 @@ impl<'a> Batch<'a> {
             products: BTreeMap::new(),
             draws: BTreeMap::new(),
             low_pass: None,
+            mask: None,
+            masked: false,
             told: None,
             caption: Caption::Original,
             mirrored: None,
@@ -137,6 +143,12 @@ impl<'a> Batch<'a> {
             .enumerate()
             .collect();
         Ok(self)
+    }
+
+    /// What counts of every sample under `+pullback`, [B, C, H, W] on the samples' device.
+    pub(crate) fn with_mask(mut self, mask: Tensor) -> Self {
+        self.mask = Some(mask);
+        self
     }
 
     /// The clean samples, [B, C, H, W] f32.
@@ -186,11 +198,16 @@ impl<'a> Batch<'a> {
                     .map(|(&k, d)| (k, d.shallow_clone()))
                     .collect();
                 batch.told = self.told.as_ref().map(Told::share);
+                batch.mask = match &self.mask {
+                    Some(mask) => Some(mask.f_flip([3i64].as_slice())?),
+                    None => None,
+                };
                 Box::new(batch)
             }
         };
         let mirrored = self.mirrored.insert(batch).as_mut();
         mirrored.low_pass = self.low_pass;
+        mirrored.masked = self.masked;
         mirrored.caption = self.caption;
         Ok(mirrored)
     }
@@ -329,11 +346,29 @@ impl<'a> Batch<'a> {
         result
     }
 
-    /// The part of a residual [B, C, H, W] that counts: all of it, unless a low-pass was asked for.
+    /// `score` with every residual masked.
+    pub(crate) fn with_mask_on<T>(
+        &mut self,
+        score: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        if self.mask.is_none() {
+            return Err(AttackError::NoDecoder);
+        }
+        let before = std::mem::replace(&mut self.masked, true);
+        let result = score(self);
+        self.masked = before;
+        result
+    }
+
+    /// The part of a residual [B, C, H, W] that counts: all of it, unless a low-pass or a mask was asked for.
     pub(crate) fn residual(&self, residual: Tensor) -> Result<Tensor> {
-        match self.low_pass {
-            Some(filter) => filter.apply(&residual),
-            None => Ok(residual),
+        let residual = match self.low_pass {
+            Some(filter) => filter.apply(&residual)?,
+            None => residual,
+        };
+        match (self.masked, &self.mask) {
+            (true, Some(mask)) => Ok(residual.f_to_kind(Kind::Double)?.f_mul(mask)?),
+            _ => Ok(residual),
         }
     }
 

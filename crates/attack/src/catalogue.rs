@@ -13,6 +13,7 @@ pub use table::ALL;
 
 use crate::captions::Captions;
 use crate::lowpass::LowPassed;
+use crate::pullback::Masked;
 use crate::{Attack, AttackError, Learned, Method, Result, shadow};
 use dualmd_names::{AttackSpec, BaseAttack, Level, Needs, Snr, Variant};
 use variants::{At, AtSnr, Flip};
@@ -92,6 +93,7 @@ pub fn method(spec: &AttackSpec, space: Space) -> Result<Method> {
         method = match (method, variant) {
             (Method::Formula(a), Variant::Flip) => Method::Formula(Box::new(Flip(a))),
             (Method::Formula(a), Variant::LowPass) => Method::Formula(Box::new(LowPassed(a))),
+            (Method::Formula(a), Variant::Pullback) => Method::Formula(Box::new(Masked(a))),
             (Method::Formula(a), Variant::Captions(over)) => {
                 Method::Formula(Box::new(Captions(a, *over)))
             }

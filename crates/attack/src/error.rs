@@ -57,6 +57,12 @@ pub enum AttackError {
          model with a caption for every image, or leave it out"
     )]
     NoPrompts,
+    /// A variant that weighs latents by their decoder was run where there is none.
+    #[error(
+        "+pullback weighs what is in latents by the decoder that makes images of them: it needs a latent model whose autoencoder is \
+         here (its folder); ask for the attack without it"
+    )]
+    NoDecoder,
     /// An attack that learns was run without samples to learn from.
     #[error(
         "this attack learns from samples whose membership is known, and none were set aside for it"
@@ -80,6 +86,9 @@ pub enum AttackError {
     /// The same attack twice in one run: their rows in a score file could not be told apart.
     #[error("attack {0} is listed twice: keep one")]
     Repeated(String),
+    /// The statistics crate refused.
+    #[error(transparent)]
+    Statistics(#[from] dualmd_stats::StatsError),
     /// Images, ids or tensors that do not fit together.
     #[error("{0}")]
     Samples(String),

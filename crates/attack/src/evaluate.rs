@@ -15,8 +15,9 @@ use crate::{
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor, tch};
 use std::collections::HashSet;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The samples under attack.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Samples {
     x: Tensor,
     ids: Vec<String>,
     prompts: Option<Prompts>,
+    mask: Option<Tensor>,
 }
 
 impl Samples {
@@ -56,7 +58,29 @@ impl Samples {
             x,
             ids,
             prompts: None,
+            mask: None,
         })
+    }
+
+    /// What of every sample counts under `+pullback`, of the shape of the samples ([`crate::pullback::mask`]).
+    ///
+    /// # Errors
+    /// Another shape.
+    pub fn with_mask(mut self, mask: Tensor) -> Result<Self> {
+        if mask.size() != self.x.size() {
+            return Err(AttackError::Samples(format!(
+                "a mask of shape {:?} for samples of shape {:?}: they must agree",
+                mask.size(),
+                self.x.size()
+            )));
+        }
+        self.mask = Some(mask);
+        Ok(self)
+    }
+
+    /// That mask, where it was given.
+    pub(crate) fn mask(&self) -> Option<&Tensor> {
+        self.mask.as_ref()
     }
 
     /// Captions, for a text-to-image model: it is then asked with each sample's own caption, at guidance 1. `prompts` lists
@@ -123,7 +147,8 @@ pub struct RunOptions<'a> {
     pub shadow: Option<Shadow<'a>>,
     /// Where what is done is left batch by batch, and taken from if an earlier run was cut off.
     pub parts: Option<&'a dyn Parts>,
-    /// Told (scores done, scores in all) after each attack on each batch; a score is one sample under one attack.
+    /// Told (scores done, scores in all) after each attack on each batch, and about once a second while attacks learn; a score is one sample
+    /// under one attack, and one more when an attack that learns has learnt.
     pub progress: &'a mut dyn FnMut(usize, usize),
     /// Asked between attacks; true ends the run with [`AttackError::Stopped`].
     pub stop: &'a dyn Fn() -> bool,
@@ -173,6 +198,10 @@ pub fn run(
     let n = samples.ids.len();
     let mut pass = Pass::new((denoiser, schedule), samples, attacks, options, Share::ALL)?;
     let batch = pass.batch_size();
+    // Whoever learns is through with a sample when that is over.
+    let learns = |a: &&Method| !matches!(a, Method::Formula(_));
+    let learners = attacks.iter().filter(learns).count();
+    pass.total += learners * n;
     let (mut made, mut saved) = (0, 0);
     let mut clean_rms = vec![f64::NAN; n];
 
@@ -252,7 +281,14 @@ pub fn run(
     if !lessons.is_empty() && (options.stop)() {
         return Err(AttackError::Stopped { done, total });
     }
-    learn_all(lessons, &order, &samples.ids, options.seed);
+    let progress = options.progress;
+    learn_all(lessons, &order, &samples.ids, options.seed, &mut |learnt| {
+        progress(done + learnt * n, total);
+    });
+    if learners > 0 {
+        // An attack that failed learns nothing.
+        progress(total, total);
+    }
 
     let clean_noise = clean_rms
         .iter()
@@ -352,28 +388,50 @@ enum Teacher<'a> {
     },
 }
 
+/// Between two reports of how many attacks have learnt.
+const BEAT: Duration = Duration::from_secs(1);
+
 /// The attacks learn side by side, the threads divided among them: a classifier this small gains little from a second thread of its
-/// own.
-fn learn_all(lessons: Vec<Lesson<'_>>, order: &[usize], ids: &[String], seed: u64) {
+/// own. `tell` hears how many have learnt, now and then while they do.
+fn learn_all(
+    lessons: Vec<Lesson<'_>>,
+    order: &[usize],
+    ids: &[String],
+    seed: u64,
+    tell: &mut dyn FnMut(usize),
+) {
+    if lessons.is_empty() {
+        return;
+    }
     let threads = tch::get_num_threads().max(1);
     let side_by_side = lessons.len().min(threads as usize);
     let queue = Mutex::new(lessons);
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-    let work = || {
+    let each = threads / side_by_side as i32;
+    let work = |done: &Sender<()>| {
+        tch::set_num_threads(each);
         while let Some(lesson) = next() {
             lesson.learn(order, ids, seed);
+            // Nobody listens only where a thread has panicked, which ends the scope anyway.
+            let _ = done.send(());
         }
     };
-    if side_by_side < 2 {
-        return work();
-    }
-    let each = threads / side_by_side as i32;
+    let (done, heard) = mpsc::channel();
     std::thread::scope(|scope| {
+        let work = &work;
         for _ in 0..side_by_side {
-            scope.spawn(|| {
-                tch::set_num_threads(each);
-                work();
-            });
+            let done = done.clone();
+            scope.spawn(move || work(&done));
+        }
+        drop(done);
+        let mut learnt = 0;
+        loop {
+            match heard.recv_timeout(BEAT) {
+                Ok(()) => learnt += 1,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            tell(learnt);
         }
     });
     tch::set_num_threads(threads);

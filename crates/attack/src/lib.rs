@@ -11,9 +11,10 @@
 //! * [`clid`], [`wen`], [`pia_sd_2024`]: attacks on text-to-image models, which compare captions; [`captions`]: a variant of
 //!   every error attack that tries several.
 //! * [`shadow`]: a variant of every attack that learns: on a model of the attacker's own.
-//! * [`lowpass`]: low frequencies only, a variant of every error attack.
+//! * [`lowpass`]: low frequencies only, a variant of every error attack; [`pullback`]: of a latent what its decoder shows.
 //! * [`teacher_difference`]: an attack on this project's own defence, for someone who holds both models of a pair.
-//! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model). [`similarity`]: to the
+//! * [`nn`]: distance to the nearest generated image (black box; needs images, not a model); [`mod@density`]: their density against that of
+//!   other images. [`similarity`]: to the
 //!   images that a sample's caption generates (black box; needs features of images); [`drawn`]: how these are drawn.
 //! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy. [`extraction`]: about generated
 //!   images: which of them are training images.
@@ -49,6 +50,7 @@ pub mod catalogue;
 pub mod clean_noise;
 pub mod clid;
 pub mod combined;
+pub mod density;
 pub mod drawn;
 mod error;
 pub mod evaluate;
@@ -68,6 +70,7 @@ pub mod pia;
 pub mod pia_sd_2024;
 pub mod pian;
 pub mod prompts;
+pub mod pullback;
 pub mod rediffuse;
 pub mod rediffuse_nn;
 mod reduce;

@@ -2,6 +2,7 @@
 //!
 //! * [`guided_trajectory`] and [`Trajectory::mean_norms`]: the detection metric of Wen, Liu, Chen and Lyu 2024 (ICLR, arXiv
 //!   2407.21720) over a guided DDIM generation.
+//! * [`from_noise`]: anisotropy and sharpness, at pure noise.
 //! * [`mitigate`]: their remedy at inference time, which changes the prompt's embedding.
 //! * [`t_errors`]: SecMI's t-error of what prompts generated, the DualMD paper's Fig. 3.
 //!
@@ -9,9 +10,11 @@
 
 mod errors;
 mod mitigation;
+mod noise;
 
 pub use errors::t_errors;
 pub use mitigation::{Mitigated, Mitigation, mitigate};
+pub use noise::{FromNoise, from_noise};
 
 use crate::reduce::sum_of_powers;
 use crate::{AttackError, Result};
@@ -165,9 +168,7 @@ impl<'a> Both<'a> {
         let images: Vec<u64> = (first..first + size[0].unsigned_abs()).collect();
         Ok(Self {
             denoiser,
-            condition: Condition {
-                embedding: Tensor::f_cat(&[empty, text], 0)?,
-            },
+            condition: Condition::of_text(Tensor::f_cat(&[empty, text], 0)?),
             images: [images.as_slice(), images.as_slice()].concat(),
         })
     }

@@ -70,6 +70,7 @@ pub fn info(attack: BlackBox, generated: usize, encoder: &str) -> AttackInfo {
             misses: "takes images of the same thing for near whether trained on or not; sees only what is among the images that were generated",
             ..nearest
         },
+        BlackBox::Density => crate::density::info(generated, encoder),
         BlackBox::Rounds(rounds) => AttackInfo {
             name: AttackSpec::in_rounds(rounds).to_string(),
             title: format!("Nearest image of {rounds} rounds with one model first"),

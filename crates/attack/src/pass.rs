@@ -303,6 +303,10 @@ impl Ways {
         if let Some(prompts) = samples.prompts() {
             batch = batch.with_prompts(prompts, rows)?;
         }
+        if let Some(mask) = samples.mask() {
+            let of_rows = mask.f_index_select(0, &index.to_device(mask.device()))?;
+            batch = batch.with_mask(of_rows.f_to_device(self.device)?);
+        }
         look(&mut batch)
     }
 }

@@ -1,9 +1,10 @@
-//! The captions of samples, for attacks on text-to-image models.
+//! The captions of samples, for attacks on text-to-image models; or their classes, for attacks on class-conditional ones.
 //!
 //! A data set repeats captions ("a pokemon"), and several captions may belong to one image (prompt diversification trains
 //! with six). So the distinct embeddings are held once, and a sample names its own by their positions.
 
 use crate::{AttackError, Result};
+use dualmd_diffusion::Condition;
 use dualmd_torch::{Device, Kind, Tensor};
 
 /// Which caption of a sample the model is told. Part of the key under which network calls are remembered.
@@ -20,14 +21,14 @@ pub enum Caption {
     Empty,
 }
 
-/// Embeddings of the captions of all samples.
+/// What the models are told of all samples: embeddings of their captions, or their classes.
 #[derive(Debug)]
 pub struct Prompts {
-    /// The distinct ones and, last, the empty prompt's.
-    embeddings: Tensor,
+    /// The distinct ones and, last, what stands for telling nothing.
+    told: Condition,
     captions: Vec<Vec<usize>>,
     reduced: Vec<Vec<usize>>,
-    empty: Tensor,
+    empty: Condition,
 }
 
 impl Prompts {
@@ -57,12 +58,25 @@ impl Prompts {
                 )));
             }
         }
+        let all = Tensor::f_cat(&[embeddings, empty], 0)?.f_to_kind(Kind::Float)?;
         Ok(Self {
-            embeddings: Tensor::f_cat(&[embeddings, empty], 0)?.f_to_kind(Kind::Float)?,
+            told: Condition::of_text(all),
             reduced: vec![Vec::new(); captions.len()],
             captions,
-            empty: empty.f_to_kind(Kind::Float)?,
+            empty: Condition::of_text(empty.f_to_kind(Kind::Float)?),
         })
+    }
+
+    /// Of a class-conditional model: the class of each sample, and what stands for no class. A class is asked about as a caption is.
+    #[must_use]
+    pub fn of_labels(labels: &[i64], none: i64) -> Self {
+        let all = [labels, &[none]].concat();
+        Self {
+            told: Condition::of_labels(Tensor::from_slice(&all)),
+            reduced: vec![Vec::new(); labels.len()],
+            captions: (0..labels.len()).map(|row| vec![row]).collect(),
+            empty: Condition::of_labels(Tensor::from_slice(&[none])),
+        }
     }
 
     /// Adds for each sample the positions of its *reduced* captions (important words left out, or parts of the caption),
@@ -79,7 +93,7 @@ impl Prompts {
                 self.captions.len()
             )));
         }
-        check_positions(&reduced, self.embeddings.size()[0] - 1)?;
+        check_positions(&reduced, self.told.len() - 1)?;
         self.reduced = reduced;
         Ok(self)
     }
@@ -108,13 +122,13 @@ impl Prompts {
         self.reduced.get(row).map(Vec::len)
     }
 
-    /// [B, tokens, width] on `device`: what the model is told of the samples `rows`, all of which exist.
-    pub(crate) fn embedding(
+    /// A row for each on `device`: what the model is told of the samples `rows`, all of which exist.
+    pub(crate) fn condition(
         &self,
         rows: &[usize],
         caption: Caption,
         device: Device,
-    ) -> Result<Tensor> {
+    ) -> Result<Condition> {
         let at = |row: usize| -> Option<usize> {
             let all = &self.captions[row];
             match caption {
@@ -124,23 +138,20 @@ impl Prompts {
                 Caption::Empty => None,
             }
         };
-        // The empty prompt comes last.
-        let last = self.embeddings.size()[0] - 1;
+        // Telling nothing comes last.
+        let last = self.told.len() - 1;
         let index: Vec<i64> = rows
             .iter()
             .map(|&row| at(row).map_or(last, |i| i as i64))
             .collect();
-        if index.iter().all(|&i| i == last) {
-            let size = [
-                rows.len() as i64,
-                self.empty.size()[1],
-                self.empty.size()[2],
-            ];
-            return Ok(self.empty.f_to_device(device)?.f_expand(size, false)?);
-        }
-        let index = Tensor::from_slice(&index).f_to_device(self.embeddings.device())?;
-        let told = self.embeddings.f_index_select(0, &index)?;
-        Ok(told.f_to_device(device)?)
+        let told = if index.iter().all(|&i| i == last) {
+            self.empty.expand(rows.len() as i64)?
+        } else {
+            let index = Tensor::from_slice(&index).f_to_device(self.told.device())?;
+            self.told
+                .try_each(|t| -> Result<Tensor> { Ok(t.f_index_select(0, &index)?) })?
+        };
+        told.try_each(|t| -> Result<Tensor> { Ok(t.f_to_device(device)?) })
     }
 }
 
@@ -163,8 +174,8 @@ mod tests {
     }
 
     fn told(prompts: &Prompts, rows: &[usize], caption: Caption) -> Vec<f64> {
-        let told = prompts.embedding(rows, caption, Device::Cpu).unwrap();
-        Vec::try_from(told.flatten(0, -1)).unwrap()
+        let told = prompts.condition(rows, caption, Device::Cpu).unwrap();
+        Vec::try_from(told.texts().unwrap().flatten(0, -1)).unwrap()
     }
 
     #[test]
@@ -190,6 +201,19 @@ mod tests {
             (prompts.captions(2), prompts.reduced(1)),
             (Some(3), Some(0))
         );
+    }
+
+    #[test]
+    fn classes_are_told_as_captions_are() {
+        let prompts = Prompts::of_labels(&[7, 0, 3], 10);
+        let told = |rows: &[usize], caption| -> Vec<i64> {
+            let told = prompts.condition(rows, caption, Device::Cpu).unwrap();
+            assert!(told.text.is_none());
+            Vec::try_from(told.label.unwrap()).unwrap()
+        };
+        assert_eq!(told(&[2, 0], Caption::Original), [3, 7]);
+        assert_eq!(told(&[1, 2, 0], Caption::Empty), [10; 3]);
+        assert_eq!((prompts.len(), prompts.captions(1)), (3, Some(1)));
     }
 
     #[test]

@@ -183,7 +183,7 @@ fn log_density(learnt_from: &Tensor, x: &Tensor, channels: i64) -> Result<Tensor
 }
 
 /// Cosines along dimension `dim` of tensors that broadcast.
-fn cosines(a: &Tensor, b: &Tensor, dim: i64) -> Result<Tensor> {
+pub(crate) fn cosines(a: &Tensor, b: &Tensor, dim: i64) -> Result<Tensor> {
     let sum = |x: Tensor| x.f_sum_dim_intlist([dim].as_slice(), false, Kind::Double);
     let norms = (sum(a.f_square()?)? * sum(b.f_square()?)?).f_sqrt()?;
     Ok(sum(a * b)? / norms.f_clamp_min(EPSILON)?)

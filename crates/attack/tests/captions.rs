@@ -77,11 +77,8 @@ impl Denoiser for MemorisedPairs {
             b.to_kind(Kind::Double).view([-1, 1]),
         );
         let x = x_t.to_kind(Kind::Double).flatten(1, -1);
-        let told = condition
-            .unwrap()
-            .embedding
-            .to_kind(Kind::Double)
-            .flatten(1, -1);
+        let told = condition.unwrap().texts()?;
+        let told = told.to_kind(Kind::Double).flatten(1, -1);
         assert_eq!(told.size()[0], x.size()[0]);
         // |x - a y|^2 / b^2 = |x / a - y|^2 (a / b)^2
         let logits = squares(&(&x / &a), &self.images) * (&a / &b).square() * -0.5
@@ -236,7 +233,7 @@ impl Denoiser for Listening {
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
         let (a, _) = self.schedule.coefficients(t);
-        let mean = self.mean(&condition.unwrap().embedding, x_t) * a.view([-1, 1, 1, 1]);
+        let mean = self.mean(condition.unwrap().texts()?, x_t) * a.view([-1, 1, 1, 1]);
         self.centred.predict_noise(&(x_t - mean), t, None)
     }
 }

@@ -236,12 +236,10 @@ fn norms_and_errors_of_prompts_agree_with_python() {
 
         let guided = Guided {
             model,
-            unconditional: empty.shallow_clone(),
+            unconditional: Condition::of_text(empty.shallow_clone()),
             scale: generation.guidance,
         };
-        let condition = Condition {
-            embedding: text.shallow_clone(),
-        };
+        let condition = Condition::of_text(text.shallow_clone());
         let sampling = LatentSampling {
             steps: generation.steps,
             batch: 4,

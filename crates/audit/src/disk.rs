@@ -69,7 +69,7 @@ impl Png {
 }
 
 /// A name that is one folder and nothing else: it becomes part of paths.
-pub(crate) fn is_plain_name(name: &str) -> bool {
+pub fn is_plain_name(name: &str) -> bool {
     let mut parts = Path::new(name).components();
     matches!(
         (parts.next(), parts.next()),

@@ -99,7 +99,8 @@ pub enum AuditError {
 pub type Result<T> = std::result::Result<T, AuditError>;
 
 impl AuditError {
-    pub(crate) fn write(path: &Path, source: std::io::Error) -> Self {
+    /// A file that cannot be written.
+    pub fn write(path: &Path, source: std::io::Error) -> Self {
         Self::Write(dualmd_files::Error::Io {
             doing: "write",
             path: path.into(),
@@ -107,7 +108,8 @@ impl AuditError {
         })
     }
 
-    pub(crate) fn read(cause: dualmd_files::Error, remedy: &'static str) -> Self {
+    /// A file that cannot be read, and what to do about it.
+    pub fn read(cause: dualmd_files::Error, remedy: &'static str) -> Self {
         Self::Read { cause, remedy }
     }
 }

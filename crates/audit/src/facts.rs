@@ -5,15 +5,24 @@ use serde_json::Value;
 use crate::format::{grouped, significant};
 use crate::report::Report;
 
-/// Name of the run.
+/// Name of the run; of an audit the names of its folders without the way to them, which the command has.
 pub fn run_name(report: &Report) -> String {
-    report
-        .run
-        .get("name")
-        .and_then(Value::as_str)
-        .filter(|n| !n.is_empty())
-        .unwrap_or("unnamed run")
-        .to_owned()
+    let name = report.run.get("name").and_then(Value::as_str);
+    let name = name.filter(|n| !n.is_empty()).unwrap_or("unnamed run");
+    let last = |path: &str| -> String {
+        let end = path.trim_end_matches('/').rsplit('/').next();
+        end.filter(|end| !end.is_empty()).unwrap_or(path).to_owned()
+    };
+    let parts = name.split(", ").map(|part| match part.contains('(') {
+        // A model in another process, and where it is.
+        true => part.to_owned(),
+        false => part
+            .split(" with ")
+            .map(last)
+            .collect::<Vec<_>>()
+            .join(" with "),
+    });
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Text or number at a JSON pointer of the plan.

@@ -30,7 +30,7 @@ use crate::report::{
     NearestEqual, OneRun, OwnImages, Pictures, Report, Sets, Training, View,
 };
 use crate::run::UNNAMED;
-use crate::samples::samples;
+use crate::samples::{in_view, samples};
 use crate::scores::{ScoreRow, ScoresFile};
 use crate::verdict;
 
@@ -54,6 +54,9 @@ pub fn assemble(files: RunFiles) -> Result<Report> {
 }
 
 /// Turns the files into a report, and says which samples chose and which reported in it.
+///
+/// # Errors
+/// As [`build`](crate::build).
 pub fn with_halves(files: RunFiles) -> Result<(Report, Halves)> {
     let seed = files.plan.get("seed").and_then(Value::as_u64).unwrap_or(0);
     let halves: HashMap<String, u8> = files
@@ -399,15 +402,6 @@ fn members(rows: &[&ScoreRow], view: View, halves: &HashMap<String, u8>) -> Vec<
         .collect()
 }
 
-/// Does a member belong to a view?
-pub fn in_view(id: &str, view: View, halves: &HashMap<String, u8>) -> bool {
-    match view {
-        View::Pooled => true,
-        View::D1 => halves.get(id) == Some(&1),
-        View::D2 => halves.get(id) == Some(&2),
-    }
-}
-
 /// A model's name for people.
 fn title(name: &str, defense: &ModelKind) -> String {
     match (Part::half(name), defense.defense()) {
@@ -471,6 +465,7 @@ fn sets(
     Sets {
         features: file.features,
         tests,
+        inference: file.inference,
     }
 }
 

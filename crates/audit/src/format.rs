@@ -18,14 +18,24 @@ pub fn rate(value: f64) -> String {
     }
 }
 
+/// The one way to write an interval: its bounds with a dash between them, `0.52-0.64`, and with a word where one is negative and the dash
+/// would be read as a sign, `-0.03 to 0.05`. `dash`: an en dash on a page, a hyphen where only ASCII is safe.
+#[must_use]
+pub fn joined(low: &str, high: &str, dash: char) -> String {
+    match [low, high].iter().any(|text| text.starts_with(['-', '−'])) {
+        true => format!("{low} to {high}"),
+        false => format!("{low}{dash}{high}"),
+    }
+}
+
 /// An interval of rates with an en dash: `0.52–0.64`.
 pub fn interval(bounds: [f64; 2]) -> String {
-    format!("{}–{}", bound(bounds[0]), bound(bounds[1]))
+    joined(&bound(bounds[0]), &bound(bounds[1]), '–')
 }
 
 /// An interval of rates in plain ASCII, for terminals and CSV readers: `0.52-0.64`.
 pub fn interval_ascii(bounds: [f64; 2]) -> String {
-    format!("{}-{}", bound(bounds[0]), bound(bounds[1]))
+    joined(&bound(bounds[0]), &bound(bounds[1]), '-')
 }
 
 /// One end of an interval. Unlike [`rate`] it never carries a `<` or `>`, which would read oddly beside a dash.
@@ -50,7 +60,7 @@ pub fn percent(share: f64) -> String {
 
 /// An interval of shares as percentages: `99.5–100`.
 pub fn percent_interval(bounds: [f64; 2]) -> String {
-    format!("{}–{}", percent_bound(bounds[0]), percent_bound(bounds[1]))
+    joined(&percent_bound(bounds[0]), &percent_bound(bounds[1]), '–')
 }
 
 /// Like [`percent_number`] without the `>`: 99.96 % becomes 99.9, never 100.
@@ -173,6 +183,8 @@ mod tests {
         assert_eq!(interval([0.9873, 0.99996]), "0.99–0.999");
         assert_eq!(percent_interval([0.995, 1.0]), "99.5–100");
         assert_eq!(interval_ascii([0.0, 1.0]), "0.00-1.00");
+        assert_eq!(joined("−0.03", "0.05", '–'), "−0.03 to 0.05");
+        assert_eq!(joined("-2", "-1", '-'), "-2 to -1");
     }
 
     #[test]

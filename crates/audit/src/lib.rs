@@ -9,7 +9,7 @@
 //! | [`files`] | the other files of a run as types |
 //! | `run`, `disk` | reads a folder leniently; embeds pictures; writes atomically |
 //! | `measure` | every call to the statistics crate, and what counts as a finding of one attack |
-//! | `conclusion` | what follows for a model: the one rule that all sections, files and exit codes state |
+//! | [`conclusion`] | what follows for a model: the one rule that all sections, files and exit codes state |
 //! | `integrity` | do scores, split and models belong together? |
 //! | `findings`, `compare` | joins files and statistics into a [`Report`] |
 //! | `catalogue` | which attacks can be run on a model, from the facts of `dualmd_names` |
@@ -21,14 +21,12 @@
 //! | `repeats` | one recipe trained several times |
 //! | `compat` | what the public codes would have printed |
 //! | `controls` | would the audit see a leak where there is none? |
-//! | `release` | what weights, queries and generated images give away, and what to do |
+//! | [`release`] | what weights, queries and generated images give away, and what to do |
 //! | `verdict`, `untested`, `words` | the numbers in words, and what they are silent on |
 //! | `table`, `terminal` | terminal, CSV and `dualmd roc` |
-//! | [`bundle`] | the evidence folder: written, recomputed by others, opened image by image |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
-//! | [`exports`] | the same for other programs and for the file: SARIF, JUnit, model card, MLflow, tables, DPIA annex |
-//! | `facts` | single facts of a report, as people read them |
+//! | [`facts`] | single facts of a report, as people read them |
 //!
 //! ```no_run
 //! # fn main() -> dualmd_audit::Result<()> {
@@ -50,22 +48,20 @@
     )
 )]
 
-pub mod bundle;
 mod captions;
 mod catalogue;
 pub mod cells;
 mod chosen;
 mod compare;
 mod compat;
-mod conclusion;
+pub mod conclusion;
 mod controls;
 mod disk;
 mod edpb;
 mod epochs;
 mod epsilon;
 mod error;
-pub mod exports;
-mod facts;
+pub mod facts;
 pub mod files;
 mod findings;
 pub mod format;
@@ -75,7 +71,7 @@ mod html;
 mod integrity;
 mod measure;
 mod merged;
-mod release;
+pub mod release;
 mod repeats;
 pub mod report;
 mod run;
@@ -89,10 +85,14 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use disk::Png;
+pub use disk::{Png, is_plain_name};
 pub use error::{AuditError, Result};
+pub use findings::with_halves;
+pub use html::page;
 pub use merged::{compare, stem};
+pub use release::UNSEEN;
 pub use report::{Conclusion, Finding, Report, View};
+pub use run::HALVES;
 pub use scores::{ScoreRow, ScoresFile, read_scores, write_scores};
 pub use table::{compat_table, roc_findings, roc_table};
 

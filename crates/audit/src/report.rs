@@ -11,7 +11,7 @@ use dualmd_record::exposed::Exposed;
 use dualmd_record::number::if_known;
 use dualmd_record::samples::{Nearest, PromptedImage};
 use dualmd_record::scores::TrainedOn;
-use dualmd_record::sets::SetTest;
+use dualmd_record::sets::{Inference, SetTest};
 use dualmd_record::utility::Copying;
 use dualmd_record::{Count, controls, samples, training};
 use dualmd_stats::{IntervalMethod, OperatingPoint};
@@ -29,6 +29,13 @@ impl Report {
         let mut models = self.verdict.models.iter();
         let found = models.find(|m| m.model == model);
         found.map_or(&Conclusion::Unknown, |m| &m.conclusion)
+    }
+
+    /// The same with what the rules of this version make of its numbers: of a report that an earlier version wrote.
+    #[must_use]
+    pub fn judged(self) -> Self {
+        let verdict = crate::verdict::verdict(&self, self.verdict.void.clone());
+        Self { verdict, ..self }
     }
 
     /// May no number be trusted?
@@ -418,6 +425,9 @@ pub struct Sets {
     pub features: Value,
     /// The tests.
     pub tests: Vec<SetTest>,
+    /// How many images prove use to someone who has as many that were not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inference: Option<Inference>,
 }
 
 /// An attack that scored a part of the samples, and the strongest attack that scored more, both on the samples that both
@@ -547,7 +557,7 @@ impl Training {
     }
 }
 
-/// The guarantee of a differentially private training, as its accountant computed it. Absent fields stay `None`.
+/// The guarantee of a differentially private training, as its accountants computed it. Absent fields stay `None`.
 #[derive(Debug, Default, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Guarantee {
@@ -561,6 +571,8 @@ pub struct Guarantee {
     pub sampling_rate: Option<f64>,
     /// `RDP`.
     pub accountant: Option<String>,
+    /// The same epsilon by the PRV accountant. Not claimed, but proven as well.
+    pub prv: Option<training::Prv>,
     /// What neighbouring sets of images are.
     pub adjacency: Option<String>,
 }
@@ -573,6 +585,7 @@ impl Guarantee {
             noise_multiplier: file.noise_multiplier,
             sampling_rate: file.sampling_rate,
             accountant: file.accountant.clone(),
+            prv: file.prv,
             adjacency: file.adjacency.clone(),
         }
     }

@@ -5,12 +5,20 @@
 
 use std::collections::HashMap;
 
-use crate::findings::in_view;
 use crate::report::View;
 use crate::scores::{ScoreRow, ScoresFile};
 
 /// Samples of each kind below which halving leaves nothing to look at.
 pub const FEWEST: usize = 20;
+
+/// Does a member belong to a view?
+pub fn in_view(id: &str, view: View, halves: &HashMap<String, u8>) -> bool {
+    match view {
+        View::Pooled => true,
+        View::D1 => halves.get(id) == Some(&1),
+        View::D2 => halves.get(id) == Some(&2),
+    }
+}
 
 /// A sample: its id, whether it is a member, and the how-manieth row it is with this id (files without ids have empty
 /// ones, told apart by their place).

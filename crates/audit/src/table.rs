@@ -71,6 +71,11 @@ impl Report {
         out
     }
 
+    /// The report in two lines: what was found, and what to do.
+    pub fn summary(&self) -> [String; 2] {
+        terminal::summary(self)
+    }
+
     /// (name, title) of every attack in order of first appearance.
     pub fn attacks(&self) -> Vec<(String, String)> {
         let mut out: Vec<(String, String)> = Vec::new();

@@ -34,6 +34,45 @@ pub fn verdicts(report: &Report) -> String {
     out
 }
 
+/// Two lines for whoever reads nothing else: what was found, and what to do. (Where the report is makes the third.)
+pub fn summary(report: &Report) -> [String; 2] {
+    let line = |text: String| shown(&text).to_string().replace(['–', '−'], "-");
+    if let Some(reason) = &report.verdict.void {
+        return [
+            line(format!("VOID: {reason}")),
+            "nothing follows from it: mend what is named, and audit again".to_owned(),
+        ];
+    }
+    let models = &report.verdict.models;
+    let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
+    for model in models {
+        let words = model.conclusion.words();
+        match found.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, names)) => names.push(&model.model),
+            None => found.push((words, vec![&model.model])),
+        }
+    }
+    let found: Vec<String> = found
+        .iter()
+        .map(|(words, names)| format!("{words}: {}", names.join(", ")))
+        .collect();
+    let advice: Vec<String> = models
+        .iter()
+        .filter(|m| !m.advice.is_empty())
+        .map(|m| format!("{}: {}", m.model, m.advice))
+        .collect();
+    [
+        line(match found.is_empty() {
+            true => "no model has a result".to_owned(),
+            false => found.join("; "),
+        }),
+        line(match advice.is_empty() {
+            true => "no model that could be released has a result".to_owned(),
+            false => advice.join(" "),
+        }),
+    ]
+}
+
 /// Lines of at most [`WIDTH`] characters where the words allow it, all but the first indented; nothing in them moves the cursor.
 fn wrapped(text: &str, indent: &str) -> String {
     let text = shown(text).to_string().replace(['–', '−'], "-");

@@ -80,35 +80,46 @@ pub fn not_tested(report: &Report) -> Vec<String> {
     }) {
         out.push("A worst-case bound: DualMD and DistillMD come with no formal guarantee (no ε), whatever the numbers here are.".into());
     }
-    out.push("Threats other than membership inference: this program has no test for reconstruction of training images from the weights, attribute inference or model inversion.".into());
+    out.push("Extraction: no training image was looked for among generated ones here; the command dualmd extract does that, beside a control, and its result is a file of its own.".into());
+    out.push("Other threats: this program has no test for attribute inference, model inversion or the reconstruction of training images from the weights.".into());
     out
 }
 
-/// Attacks that gave no result anywhere, and those that gave one on some models only. Failed ones are named elsewhere.
-fn attacks(report: &Report) -> Vec<String> {
+/// Was the attack, in whatever variant, started on the model?
+fn tried(attack: BaseAttack, model: &ModelReport) -> bool {
+    let mut results = model.results.iter();
+    results.any(|r| BaseAttack::of(&r.attack) == Some(attack))
+}
+
+/// Attacks that could have been run on a model of the report, or gave a result on one, and whose absence says something: those that gave
+/// a result, and those that did not.
+fn possible(report: &Report) -> (Vec<BaseAttack>, Vec<BaseAttack>) {
     let ran = |attack: BaseAttack, model: &ModelReport| {
         let mut results = model.results.iter();
         results.any(|r| BaseAttack::of(&r.attack) == Some(attack) && r.pooled.is_some())
     };
-    let tried = |attack: BaseAttack, model: &ModelReport| {
-        let mut results = model.results.iter();
-        results.any(|r| BaseAttack::of(&r.attack) == Some(attack))
-    };
-    let missed = BaseAttack::ALL
+    let models = || report.models.iter();
+    BaseAttack::ALL
         .into_iter()
-        .filter(|a| a.facts().does.is_some());
-    let (some, none): (Vec<BaseAttack>, Vec<BaseAttack>) = missed
-        .filter(|a| {
-            report
-                .models
-                .iter()
-                .any(|m| applies_to(*a, m) || ran(*a, m))
-        })
-        .partition(|a| report.models.iter().any(|m| ran(*a, m)));
+        .filter(|a| a.facts().does.is_some())
+        .filter(|a| models().any(|m| applies_to(*a, m) || ran(*a, m)))
+        .partition(|a| models().any(|m| ran(*a, m)))
+}
+
+/// Attacks that could have been run, and were run on no model.
+pub fn never_run(report: &Report) -> Vec<BaseAttack> {
+    let (_, none) = possible(report);
+    none.into_iter()
+        .filter(|a| !report.models.iter().any(|m| tried(*a, m)))
+        .collect()
+}
+
+/// Attacks that gave no result anywhere, and those that gave one on some models only. Failed ones are named elsewhere.
+fn attacks(report: &Report) -> Vec<String> {
+    let (some, _) = possible(report);
     let mut out = Vec::new();
-    let never: Vec<String> = none
+    let never: Vec<String> = never_run(report)
         .iter()
-        .filter(|a| !report.models.iter().any(|m| tried(**a, m)))
         .filter_map(|a| a.facts().does.map(str::to_owned))
         .collect();
     if !never.is_empty() {
@@ -118,7 +129,7 @@ fn attacks(report: &Report) -> Vec<String> {
             "any model"
         };
         out.push(format!(
-            "Attacks not run on {models}: {}. Nothing in this report says what they would find.",
+            "Attacks not run on {models}: {}. Nothing in this report says what they would find; why, and what each costs, stands below the tables of attacks.",
             list(&never)
         ));
     }

@@ -7,6 +7,7 @@
 #[allow(dead_code)]
 mod common;
 
+use dualmd_audit::Report;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -62,6 +63,98 @@ fn with_script(page: &Path, script: &str, to: &Path) {
 
 /// Pages that six models and two repeats may take on paper.
 const MOST_PAGES: usize = 12;
+
+/// A report of the results that are stored here.
+fn stored(name: &str) -> Report {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results");
+    dualmd_audit::read(&results.join(name)).expect("a stored report")
+}
+
+/// A model that was trained elsewhere, with a long name, under more attacks than fit a line.
+fn foreign(dir: &Path) -> Report {
+    let attacks = [
+        ("loss", (0.4, 0.4)),
+        ("secmi", (0.1, 0.1)),
+        ("secmi-nn", (0.2, 0.2)),
+        ("pia", (0.3, 0.3)),
+        ("pian", (-0.2, -0.2)),
+        ("sima", (0.8, 0.8)),
+        ("pfami", (0.2, 0.2)),
+        ("rediffuse", (0.3, 0.3)),
+        ("rediffuse-nn", (0.2, 0.2)),
+        ("nn", (0.1, 0.1)),
+    ];
+    common::model_scores(dir, "model", "unknown", &attacks, 5);
+    let mut plan = common::plan(&[("model", "unknown")]);
+    plan["name"] = "/srv/models/chest-radiographs-of-2025/ddpm-256-conditional-v2-final".into();
+    plan["auditor"] = "A. Auditor, for the hospital".into();
+    plan["command"] = "dualmd audit ddpm-256-conditional-v2-final --members chest/#member --nonmembers chest/#nonmember --split split.json -o audit".into();
+    for own in ["train", "experiment_toml"] {
+        plan.as_object_mut().expect("an object").remove(own);
+    }
+    std::fs::write(dir.join("plan.json"), plan.to_string()).expect("write");
+    dualmd_audit::build(dir).expect("build")
+}
+
+/// A text-to-image run of four models.
+fn text(dir: &Path) -> Report {
+    let models = [
+        ("baseline", "none", 2.4),
+        ("dualmd", "dualmd", 0.9),
+        ("student", "distillmd", 0.2),
+        ("kd", "kd", 1.6),
+    ];
+    for (i, (name, defense, shift)) in models.iter().enumerate() {
+        let both = (*shift, *shift);
+        let less = (shift / 2.0, shift / 2.0);
+        let attacks = [
+            ("loss", less),
+            ("sima", both),
+            ("clid", both),
+            ("clid-gap", less),
+            ("wen", less),
+            ("sim-mean", both),
+            ("pw-threshold", both),
+        ];
+        let some = if *name == "dualmd" {
+            &attacks[5..]
+        } else {
+            &attacks[..]
+        };
+        common::model_scores(dir, name, defense, some, 40 + i as u64);
+    }
+    let mut plan = common::plan(&models.map(|(name, defense, _)| (name, defense)));
+    plan["name"] = "emoji-t2i-demo".into();
+    plan["data"]["source"] = "emoji#fluent3d".into();
+    std::fs::write(dir.join("plan.json"), plan.to_string()).expect("write");
+    dualmd_audit::build(dir).expect("build")
+}
+
+/// Width and height in pixels of a PNG file.
+fn size(png: &Path) -> (u32, u32) {
+    let bytes = std::fs::read(png).expect("a picture");
+    let side = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    (side(16), side(20))
+}
+
+/// What stands in the title of a page after `script` has run in a window of that width. A headless window is never narrower than 500 px
+/// for the layout, so the page is in a frame.
+fn probed(browser: &str, page: &Path, script: &str, width: u32) -> String {
+    let folder = page.parent().expect("a folder");
+    let (probe, frame) = (folder.join("probe.html"), folder.join("frame.html"));
+    with_script(page, script, &probe);
+    std::fs::write(
+        &frame,
+        format!("<!DOCTYPE html><title>x</title><iframe src=\"probe.html\" width=\"{width}\" height=\"800\" style=\"border:0\" onload=\"document.title=this.contentDocument.body.dataset.probe\"></iframe>"),
+    )
+    .expect("write");
+    let flags = ["--allow-file-access-from-files".into(), "--dump-dom".into()];
+    let (dom, log) = chromium(browser, &frame, &flags);
+    let title = dom.split("<title>").nth(1);
+    let title = title.and_then(|t| t.split("</title>").next());
+    assert!(console(&log).is_empty(), "{log}");
+    title.unwrap_or_default().to_owned()
+}
 
 mod needs_chromium {
     use super::*;
@@ -132,7 +225,6 @@ mod needs_chromium {
         }
         // No part may be wider than a phone's window, folded parts opened; tables scroll inside their own box. And the
         // script's own work: sorting buttons, the filter, the readout.
-        let probe = out.join("probe.html");
         let script = "for (const d of document.querySelectorAll('details')) d.open = true;
             const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden);
             // The table of models sorts by the AUC of an attack, downwards first, and back.
@@ -167,28 +259,10 @@ mod needs_chromium {
             roc.dispatchEvent(new PointerEvent('pointermove', { clientX: box.right - box.width * 0.06, clientY: box.top + box.height * 0.04 }));
             document.body.dataset.probe = [innerWidth, document.documentElement.scrollWidth, document.querySelectorAll('[aria-sort]').length,
               document.querySelectorAll('#filter option').length, roc.querySelector('text.readout').textContent, [...order, ...filtered].join(' ')].join('|');";
-        with_script(&page, script, &probe);
         for width in [360, 390, 800, 1280] {
-            // A headless window is never narrower than 500 px for the layout, so the phone is an iframe.
-            let frame = out.join("frame.html");
-            std::fs::write(
-                &frame,
-                format!("<!DOCTYPE html><title>x</title><iframe src=\"probe.html\" width=\"{width}\" height=\"800\" style=\"border:0\" onload=\"document.title=this.contentDocument.body.dataset.probe\"></iframe>"),
-            )
-            .expect("write");
-            let (dom, log) = chromium(
-                &browser,
-                &frame,
-                &["--allow-file-access-from-files".into(), "--dump-dom".into()],
-            );
-            let title = dom
-                .split("<title>")
-                .nth(1)
-                .and_then(|t| t.split("</title>").next())
-                .unwrap_or_default()
-                .to_owned();
+            let title = probed(&browser, &page, script, width);
             let values: Vec<&str> = title.split('|').collect();
-            assert_eq!(values.len(), 6, "the probe did not run: {title}\n{log}");
+            assert_eq!(values.len(), 6, "the probe did not run: {title}");
             assert_eq!(values[0], width.to_string());
             assert_eq!(
                 values[0], values[1],
@@ -215,5 +289,130 @@ mod needs_chromium {
         let text = String::from_utf8_lossy(&printed);
         let pages = text.matches("/Type /Page\n").count();
         assert!((2..=MOST_PAGES).contains(&pages), "{pages} pages");
+    }
+
+    /// The demo, a model from elsewhere, a void audit, a text-to-image run: at the size of a screen and of a phone, light and dark, and on
+    /// paper. The pictures stay beside the others, to be looked at.
+    #[test]
+    #[ignore = "needs Chromium: `cargo xtask test` where it is installed"]
+    fn pages_of_every_kind_fit_screen_phone_and_paper() {
+        let browser = browser();
+        let out = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("kinds");
+        let _ = std::fs::remove_dir_all(&out);
+        let run = |name: &str| {
+            let folder = out.join(name);
+            std::fs::create_dir_all(&folder).expect("mkdir");
+            folder
+        };
+        let void = run("void-run");
+        common::run_folder(&void);
+        common::void(&void);
+        let kinds = [
+            ("demo", stored("demo/report.json")),
+            ("foreign", foreign(&run("foreign-run"))),
+            ("void", dualmd_audit::build(&void).expect("build")),
+            (
+                "shortened",
+                stored("studies/cpu/emoji-t2i/seed-0/report.json"),
+            ),
+            ("text", text(&run("text-run"))),
+        ];
+        for (name, report) in kinds {
+            let folder = run(name);
+            let page = dualmd_audit::write(&folder, &report).expect("write").html;
+            for (kind, dark) in [("screen", false), ("dark", true)] {
+                let shot = folder.join(format!("{kind}.png"));
+                let mut flags = vec![
+                    "--window-size=1280,900".to_owned(),
+                    format!("--screenshot={}", shot.display()),
+                ];
+                if dark {
+                    flags.push("--blink-settings=preferredColorScheme=0".into());
+                }
+                let (_, log) = chromium(&browser, &page, &flags);
+                assert!(console(&log).is_empty(), "{name}: {log}");
+                assert_eq!(size(&shot), (1280, 900));
+            }
+            // All folded parts opened: nothing is wider than the window, and what was asked or the reason why there is no verdict is in
+            // the first screen.
+            let script = "const first = document.querySelector('.question, .void p').getBoundingClientRect();
+                for (const d of document.querySelectorAll('details')) d.open = true;
+                document.body.dataset.probe = [innerWidth, document.documentElement.scrollWidth, Math.round(first.bottom)].join('|');";
+            for width in [360, 390, 1280] {
+                let found = probed(&browser, &page, script, width);
+                let values: Vec<u32> = found.split('|').filter_map(|v| v.parse().ok()).collect();
+                let [inner, wide, first] = values[..] else {
+                    panic!("{name}: the probe did not run: {found}");
+                };
+                assert_eq!(
+                    (inner, wide),
+                    (width, width),
+                    "{name} is wider than its window"
+                );
+                assert!(
+                    first < 800,
+                    "{name} at {width}: the first sentence ends at {first}"
+                );
+            }
+            let frame = folder.join("phone.html");
+            std::fs::write(
+                &frame,
+                "<!DOCTYPE html><title>x</title><body style=\"margin:0\"><iframe src=\"report.html\" width=\"390\" height=\"844\" style=\"border:0\"></iframe>",
+            )
+            .expect("write");
+            let phone = folder.join("phone.png");
+            let flags = [
+                "--window-size=390,844".to_owned(),
+                format!("--screenshot={}", phone.display()),
+            ];
+            chromium(&browser, &frame, &flags);
+            assert!(phone.exists());
+            let pdf = folder.join("report.pdf");
+            let flags = [
+                format!("--print-to-pdf={}", pdf.display()),
+                "--no-pdf-header-footer".into(),
+            ];
+            chromium(&browser, &page, &flags);
+            let printed = std::fs::read(&pdf).expect("pdf");
+            let text = String::from_utf8_lossy(&printed);
+            let pages = text.matches("/Type /Page\n").count();
+            assert!((1..=MOST_PAGES).contains(&pages), "{name}: {pages} pages");
+        }
+    }
+
+    /// The picture of the README is the first screen of the demo's report that is stored here. `DUALMD_WRITE_SCREENSHOTS=1` takes it again.
+    #[test]
+    #[ignore = "needs Chromium: `cargo xtask test` where it is installed"]
+    fn the_picture_of_the_readme_is_the_demos_first_screen() {
+        let browser = browser();
+        let dir = tempfile::tempdir().expect("temp dir");
+        let report = stored("demo/report.json");
+        let page = dualmd_audit::write(dir.path(), &report)
+            .expect("write")
+            .html;
+        let picture = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/img/report-demo.png");
+        let shot = match std::env::var_os("DUALMD_WRITE_SCREENSHOTS") {
+            Some(_) => picture.clone(),
+            None => dir.path().join("shot.png"),
+        };
+        let flags = [
+            "--window-size=1280,900".to_owned(),
+            format!("--screenshot={}", shot.display()),
+        ];
+        chromium(&browser, &page, &flags);
+        assert_eq!((size(&shot), size(&picture)), ((1280, 900), (1280, 900)));
+        // Fonts differ from machine to machine, so that pixels cannot be compared. What the picture shows can be: the words of its report
+        // are kept beside it.
+        let mut words = report.judged().summary().join("\n");
+        words.push('\n');
+        let beside = picture.with_extension("txt");
+        if std::env::var_os("DUALMD_WRITE_SCREENSHOTS").is_some() {
+            std::fs::write(&beside, &words).expect("write");
+        }
+        let there = std::fs::read_to_string(&beside).unwrap_or_default();
+        assert_eq!(
+            there, words,
+            "the report says other things than when the picture was taken: take it again"
+        );
     }
 }

@@ -31,6 +31,39 @@ fn a_void_audit_says_so_on_the_terminal() {
     assert!(table.lines().all(|l| l.chars().count() <= 110), "{table}");
 }
 
+/// Two lines, in which a void report has no result and a name cannot move the cursor.
+#[test]
+fn a_report_has_a_summary_of_two_lines() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    let mut report = build(dir.path()).expect("build");
+    let [found, todo] = report.summary();
+    let leak = format!("{}: baseline", report.conclusion("baseline").words());
+    assert!(
+        found.contains(&leak) && found.contains("student"),
+        "{found}"
+    );
+    let advice = |name: &str| {
+        let own = report.verdict.models.iter().find(|m| m.model == name);
+        own.expect("a verdict").advice.clone()
+    };
+    for name in ["baseline", "student"] {
+        let said = format!("{name}: {}", advice(name)).replace('–', "-");
+        assert!(todo.contains(&said), "{said}\n{todo}");
+    }
+    report.verdict.models[0].model = "\u{1b}[2J\n".into();
+    assert!(
+        report
+            .summary()
+            .iter()
+            .all(|l| !l.contains(['\u{1b}', '\n']))
+    );
+    report.verdict.void = Some("the sets differ".into());
+    let [found, todo] = report.summary();
+    assert_eq!(found, "VOID: the sets differ");
+    assert!(!todo.contains("baseline"), "{todo}");
+}
+
 #[test]
 fn findings_are_text_to_a_spreadsheet() {
     let dir = tempfile::tempdir().expect("temp dir");

@@ -19,12 +19,14 @@ mod output;
 
 mod args;
 mod commands;
+mod defaults;
 mod environment;
 mod progress;
 mod session;
 mod signals;
 
 use args::{Cli, Command};
+use defaults::Defaults;
 use dualmd::errors;
 use progress::Terminal;
 use std::io::Write as _;
@@ -32,7 +34,14 @@ use std::process::ExitCode;
 
 /// Reads the command line, does what it says, and returns the exit status.
 fn main() -> ExitCode {
-    let cli = match Cli::read(std::env::args_os()) {
+    if let Some(commit) = option_env!("DUALMD_BUILT_FROM") {
+        dualmd::machine::built_from(commit);
+    }
+    let defaults = match Defaults::of_process() {
+        Ok(defaults) => defaults,
+        Err(error) => return ended(Err(error), |said| tell!("{said}")),
+    };
+    let cli = match Cli::read_with(std::env::args_os(), defaults) {
         Ok(cli) => cli,
         // Wrong arguments: clap says which, on stderr, with code 2.
         Err(refused) if refused.use_stderr() => refused.exit(),
@@ -86,6 +95,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(demo) => commands::run::run(global, &demo.into()),
         Command::Run(run) => commands::run::run(global, &run),
+        Command::Tune(tune) => commands::tune::tune(global, &tune),
         Command::Train(train) => commands::train::train(global, &train),
         Command::Work(work) => commands::work::work(global, &work),
         Command::Jobs(jobs) => commands::work::jobs(&jobs),

@@ -44,6 +44,15 @@ pub fn told(written: io::Result<()>) -> Result<()> {
     }
 }
 
+/// Prints lines, as [`print()`].
+///
+/// # Errors
+/// As [`print()`].
+pub fn lines(all: impl IntoIterator<Item = String>) -> Result<()> {
+    all.into_iter()
+        .try_for_each(|line| print(format_args!("{line}\n")))
+}
+
 /// Writes a remark to standard error, if that can be done.
 pub fn remark(text: Arguments<'_>) {
     let mut out = io::stderr().lock();

@@ -7,6 +7,7 @@ use crate::args::Global;
 use dualmd::choices::LogFormat;
 use dualmd::errors::harmless;
 use dualmd::experiment::epochs;
+use dualmd::machine;
 use dualmd::reporter::{ProgressEvent, Reporter, duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -25,6 +26,7 @@ enum Event<'a> {
     Progress(&'a ProgressEvent),
     Finished { model: &'a str, note: &'a str },
     Message { text: &'a str },
+    Result { model: &'a str, finding: &'a str },
     Error { text: &'a str },
 }
 
@@ -100,6 +102,13 @@ impl Reporter for Terminal {
         self.progress().warn(text);
     }
 
+    fn concluded(&self, model: &str, finding: &str) {
+        let mut progress = self.progress();
+        if progress.view == View::Json {
+            progress.event(&Event::Result { model, finding });
+        }
+    }
+
     fn detail(&self, text: &str) {
         if self.verbose {
             self.progress().warn(text);
@@ -169,12 +178,14 @@ impl Progress {
             || shown.last_line.is_none_or(|last| now - last >= LINE_EVERY)
         {
             shown.last_line = Some(now);
+            let said = facts(event, left);
             let line = format!(
-                "{:<12} step {}/{}, {}",
+                "{:<12} {} {}/{}{}{said}",
                 event.model,
+                event.stage.unit(),
                 event.step,
                 event.total,
-                facts(event, left)
+                if said.is_empty() { "" } else { ", " }
             );
             self.line(&line);
         }
@@ -213,10 +224,13 @@ impl Progress {
         }
     }
 
-    /// A line of JSON, its keys in alphabetical order.
+    /// A line of JSON, its keys in alphabetical order, with the time in UTC.
     fn event(&mut self, event: &Event<'_>) {
         // Strings and numbers: that cannot fail.
-        if let Ok(value) = serde_json::to_value(event) {
+        if let Ok(mut value) = serde_json::to_value(event) {
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("time".to_owned(), machine::now().into());
+            }
             self.line(&value.to_string());
         }
     }
@@ -229,8 +243,11 @@ impl Progress {
 
 fn new_bar(bars: &MultiProgress, event: &ProgressEvent) -> ProgressBar {
     let bar = bars.add(ProgressBar::new(event.total));
-    if let Ok(style) = ProgressStyle::with_template("{prefix:<12} {bar:24} {pos:>6}/{len:<6} {msg}")
-    {
+    let template = format!(
+        "{{prefix:<12}} {{bar:24}} {} {{pos:>6}}/{{len:<6}} {{msg}}",
+        event.stage.unit()
+    );
+    if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.set_style(style.progress_chars("━━─"));
     }
     bar.set_prefix(event.model.clone());
@@ -265,6 +282,7 @@ fn time_left(first: (u64, Instant), event: &ProgressEvent, now: Instant) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dualmd::reporter::Work;
     use serde_json::json;
     use std::sync::{Arc, Mutex};
 
@@ -283,6 +301,7 @@ mod tests {
     fn event(step: u64) -> ProgressEvent {
         ProgressEvent {
             model: "student".into(),
+            stage: Work::Train,
             step,
             total: 1000,
             epoch: Some(step as f64 / 4.0),
@@ -334,10 +353,28 @@ mod tests {
             .collect();
         assert_eq!(lines.len(), 3);
         assert_eq!(
-            (&lines[0]["event"], &lines[0]["step"]),
-            (&json!("progress"), &json!(1))
+            (&lines[0]["event"], &lines[0]["step"], &lines[0]["stage"]),
+            (&json!("progress"), &json!(1), &json!("train"))
         );
+        for line in &lines {
+            // As in 2026-11-24T05:09:00Z.
+            let time = line["time"].as_str().unwrap();
+            assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
+        }
         assert_eq!(lines[2]["note"], "trained");
+    }
+
+    #[test]
+    fn the_unit_is_that_of_the_work() {
+        let text = shown(View::Lines, |progress| {
+            let began = Instant::now();
+            let images = ProgressEvent::images("sample", 4, 4, began).of(Work::Generate);
+            progress.update(&ProgressEvent {
+                images_per_second: 0.0,
+                ..images
+            });
+        });
+        assert_eq!(text, "sample       image 4/4\n");
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub fn short_session(global: &Global) -> Result<Session> {
 
 fn with(global: &Global, stop: Arc<AtomicBool>) -> Result<Session> {
     let threads = global.threads.unwrap_or_else(machine::cores);
-    let engine = Engine::new(&global.device.to_string(), global.dtype, threads)?;
+    let engine = Engine::new(&global.device, global.dtype, threads)?;
     let session = Session {
         engine,
         reporter: Arc::new(Terminal::new(global)),

@@ -190,8 +190,13 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
     let said = refuse(audit(&["--attacks", "rounds@2"]));
     assert!(said.contains("name both model folders"), "{said}");
 
-    // Features without a network for them: said, and the rest goes on.
-    let args = audit(&["--attacks", "nn,nn-features"]);
+    // Features without a network for them: said, and the rest goes on. The density ratio takes pixels then.
+    let args = audit(&[
+        "--attacks",
+        "nn,nn-features,density",
+        "--known-fraction",
+        "0.4",
+    ]);
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let output = dualmd(&args)
         .env("DUALMD_CACHE", dir.path())
@@ -206,6 +211,15 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
     );
     let scores = json(&out.join("scores/model.json"));
     assert_eq!(ended(&scores)[0], ("nn".into(), "ok".into()));
+    assert!(ended(&scores).contains(&("density".into(), "ok".into())));
+    // The known part has no scores, and its non-members are what it compares with.
+    let csv = std::fs::read_to_string(out.join("scores/model.csv")).unwrap();
+    let rows = |attack: &str| csv.matches(&format!(",{attack},")).count();
+    assert!(rows("density") > 0 && rows("density") < rows("nn"));
+    let density = &scores["attacks"].as_array().unwrap()[2];
+    assert_eq!(density["attack"], "density");
+    assert_eq!(density["trained_on"]["members"], 0);
+    assert!(density["trained_on"]["nonmembers"].as_u64() >= Some(8));
     // Copies are counted by pixels all the same, of the images that were drawn.
     let report = json(&out.join("report.json"));
     let copying = &report["models"][0]["copying"];
@@ -390,6 +404,20 @@ fn shadow_runs_are_repeated_attacked_and_gone_on_with() {
     assert!(results.iter().any(|r| r["attack"] == "sima"));
     let lira = json(&out.join("lira.json"));
     assert_eq!(lira["results"][0]["shadows"].as_array().unwrap().len(), 4);
+    // RMIA beside it, on all but its population.
+    assert!(results.iter().any(|r| r["attack"] == "rmia"), "{results:?}");
+    assert!(table.contains("rmia"), "{table}");
+    assert_eq!(lira["rmia"]["gamma"], 2.0);
+    let target = &lira["results"][0]["shadows"][0];
+    let called = &target["rmia_called"];
+    let population = called["population"].as_u64().unwrap();
+    let others = called["of_nonmembers"].as_u64().unwrap();
+    // An image that all other runs saw has no score.
+    assert!(
+        population > 0 && population + others <= sides[0].1.len() as u64,
+        "{called}"
+    );
+    assert_eq!(target["rmia"]["n_nonmembers"], called["of_nonmembers"]);
 
     // A phi that is lost is computed again and nothing else; the numbers stay.
     std::fs::remove_file(out.join("phi/baseline/shadow-002.csv")).unwrap();

@@ -39,6 +39,18 @@ name = "synthetic"
 defense = "synthetic"
 images = 12
 [[models]]
+name = "rounds"
+defense = "iet"
+shards = 3
+rounds = 2
+[[models]]
+name = "ambient"
+defense = "ambient"
+[[models]]
+name = "hard"
+defense = "none"
+train = { skip_easy = 2.0 }
+[[models]]
 name = "altered"
 defense = "none"
 train = { weight_decay = 5e-4, flip = true, cutout_side = 2, steps = 10 }
@@ -76,6 +88,9 @@ train = { weight_decay = 5e-4, flip = true, cutout_side = 2, steps = 10 }
         .sum();
     assert_eq!(shards, 8, "shards are disjoint and complete");
     assert_eq!(training("synthetic")["images"], 12);
+    for name in ["rounds", "ambient", "hard"] {
+        assert_eq!(training(name)["images"], 8, "{name}");
+    }
     assert_eq!(training("altered")["steps"], 10);
     assert_eq!(training("altered")["additions"]["cutout"]["side"], 2);
 

@@ -83,6 +83,11 @@ fn report_fails_on_what_is_named() {
     );
     assert_eq!(report("void").0, 0);
     assert_eq!(report("set").0, 0);
+    let (_, summary, _) = call(&["report", text(&run), "--summary"]);
+    assert!(
+        summary.lines().count() == 3 && summary.starts_with("leak: model\n"),
+        "{summary}"
+    );
     let controls = value!({"blind_baseline": {"auc": 0.93, "auc_ci": [0.90, 0.95]}});
     std::fs::write(run.join("controls.json"), controls.to_string()).unwrap();
     let (code, out, _) = report("leak,void");
@@ -282,6 +287,48 @@ fn two_models_are_two_models() {
     );
 }
 
+/// Before hours of work: what would be done, what it takes, and what speaks against it; in three lines for a log.
+#[test]
+fn a_check_says_beforehand_what_speaks_against_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let (members, others) = sides(dir.path(), 12);
+    let out = dir.path().join("audit");
+    let check = |others: &Path, more: &[&str]| {
+        let images = ["--members", text(&members), "--nonmembers", text(others)];
+        let asked = [
+            "audit",
+            text(&model),
+            "--attacks",
+            "sima,loss",
+            "-o",
+            text(&out),
+        ];
+        call(&[&asked[..], &images[..], &["--check"], more].concat())
+    };
+    let (code, lines, _) = check(&others, &[]);
+    assert_eq!(code, 0);
+    for wanted in [
+        "12 members and 12 non-members",
+        "attacks on model: sima, loss",
+        "to generate images",
+        "look at: few images: with 12 members and 12 non-members a leak below AUC ",
+        "look at: few non-members: ",
+    ] {
+        assert!(lines.contains(wanted), "{wanted}\n{lines}");
+    }
+    let (code, summary, _) = check(&others, &["--summary"]);
+    assert_eq!((code, summary.lines().count()), (0, 3), "{summary}");
+    assert!(summary.starts_with("1 model, 2 attacks; "), "{summary}");
+    // The same images on both sides are refused here, not after hours.
+    let (code, _, why) = check(&members, &[]);
+    assert!(
+        code == 2 && why.contains("are the same image"),
+        "{code} {why}"
+    );
+    assert!(!out.exists(), "nothing is written");
+}
+
 /// The line of the guide for pipelines: one object on standard output, an object a line on standard error, and a report that may
 /// be kept.
 #[test]
@@ -355,6 +402,50 @@ fn a_pipeline_reads_json_alone() {
         lines.collect()
     };
     assert!(events(&log).contains(&"progress".to_owned()), "{log}");
+    // Every line has a time; work has a stage and how much of it is done; what was found is there too.
+    let mut stages = std::collections::BTreeSet::new();
+    let mut results = Vec::new();
+    for line in log.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        let keys = value.as_object().unwrap();
+        assert!(
+            value["time"].as_str().is_some_and(|t| t.ends_with('Z')),
+            "{line}"
+        );
+        let (allowed, needed): (&[&str], &[&str]) = match value["event"].as_str().unwrap() {
+            "progress" => (
+                &["epoch", "loss"],
+                &["model", "stage", "step", "total", "images_per_second"],
+            ),
+            "finished" => (&[], &["model", "note"]),
+            "result" => (&[], &["model", "finding"]),
+            "message" | "error" => (&[], &["text"]),
+            other => panic!("{other}: {line}"),
+        };
+        assert!(needed.iter().all(|key| keys.contains_key(*key)), "{line}");
+        let known = |key: &str| ["event", "time"].contains(&key) || needed.contains(&key);
+        assert!(
+            keys.keys()
+                .all(|key| known(key) || allowed.contains(&key.as_str())),
+            "{line}"
+        );
+        match value["event"].as_str() {
+            Some("progress") => {
+                assert!(value["step"].as_u64() <= value["total"].as_u64(), "{line}");
+                stages.insert(value["stage"].as_str().unwrap().to_owned());
+            }
+            Some("result") => results.push(value["finding"].clone()),
+            _ => {}
+        }
+    }
+    assert!(
+        stages.contains("generate") && stages.contains("attack"),
+        "{stages:?}"
+    );
+    assert_eq!(
+        results,
+        [concluded["verdict"]["models"][0]["finding"].clone()]
+    );
     let page = std::fs::read_to_string(dir.path().join("audit/report.html")).unwrap();
     assert!(!page.contains("data:image/png"));
     // A failure is an object as well.
@@ -363,4 +454,61 @@ fn a_pipeline_reads_json_alone() {
         (code, out.as_str(), events(&log)),
         (1, "", vec!["error".to_owned()])
     );
+}
+
+/// The script of the guide, as a pipeline runs it: what may be kept is there and shows nobody, every line of the log is an object, and
+/// the step's exit code is the report's.
+#[test]
+fn the_script_for_pipelines_fails_on_what_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/ci/audit.sh");
+    let (members, others) = sides(dir.path(), 12);
+    let out = dir.path().join("job");
+    let folder = Path::new(env!("CARGO_BIN_EXE_dualmd")).parent().unwrap();
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let run = |model: &Path| {
+        let output = std::process::Command::new("sh")
+            .arg(&script)
+            .args([model, members.as_path(), others.as_path(), out.as_path()])
+            .args(["--attacks", "loss,sima", "--images", "4", "--steps", "2"])
+            .env("PATH", &path)
+            .env("OMP_NUM_THREADS", "1")
+            .env("DUALMD_SSCD", "no-such-folder")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code().unwrap(), said)
+    };
+    let (code, said) = run(&model);
+    assert_eq!(said.lines().count(), 3, "{said}");
+    let kept = |name: &str| std::fs::read_to_string(out.join("kept").join(name)).unwrap();
+    let verdict: serde_json::Value = serde_json::from_str(&kept("verdict.json")).unwrap();
+    let finding = verdict["verdict"]["models"][0]["finding"].as_str().unwrap();
+    let expected = match finding {
+        "chance" | "unknown" => 0,
+        "void" => 4,
+        _ => 3,
+    };
+    assert_eq!(code, expected, "{finding}");
+    let log = kept("log.jsonl");
+    assert!(log.lines().count() > 2);
+    for line in log.lines() {
+        let value: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(
+            value["event"].is_string() && value["time"].is_string(),
+            "{line}"
+        );
+    }
+    assert!(kept("junit.xml").starts_with("<?xml") && kept("report.sarif").contains("2.1.0"));
+    for file in ["report.html", "report.json", "findings.csv"] {
+        let text = kept(file);
+        assert!(!text.contains("data:image/png"), "{file}");
+        // The ids of the images are those of the scores.
+        let scores = std::fs::read_to_string(out.join("audit/scores/model.csv")).unwrap();
+        let id = scores.lines().nth(1).unwrap().split(',').next().unwrap();
+        assert!(id.len() > 20 && !text.contains(id), "{file} has {id}");
+    }
+    // What cannot be opened fails before anything is computed.
+    assert_eq!(run(&dir.path().join("no-model")).0, 1);
 }

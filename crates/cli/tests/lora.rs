@@ -3,8 +3,8 @@
 mod common;
 
 use common::{fail, folder, json, succeed, text};
-use dualmd_torch::weights::{read_npy, write_npy};
-use dualmd_torch::{Device, Kind, Tensor};
+use dualmd_torch::Tensor;
+use dualmd_torch::weights::read_npy;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -19,30 +19,7 @@ fn names(report: &Value) -> Vec<&str> {
 
 /// What a network predicts, with what is named besides the model.
 fn predicted(dir: &Path, model: &Path, more: &[&str]) -> Tensor {
-    let at = |name: &str| dir.join(name);
-    let (x, t, out) = (at("x.npy"), at("t.npy"), at("eps.npy"));
-    if !x.exists() {
-        let values: Vec<f32> = (0..2 * 4 * 64).map(|i| (i as f32 * 0.7).sin()).collect();
-        write_npy(&x, &Tensor::from_slice(&values).reshape([2, 4, 8, 8])).unwrap();
-        write_npy(&t, &Tensor::from_slice(&[100_i64, 700])).unwrap();
-    }
-    let common = [
-        "predict",
-        text(model),
-        "--x",
-        text(&x),
-        "--t",
-        text(&t),
-        "--prompt",
-        "a cat",
-        "-o",
-        text(&out),
-    ];
-    succeed(&[&common[..], more].concat());
-    read_npy(&out)
-        .unwrap()
-        .to_kind(Kind::Double)
-        .to_device(Device::Cpu)
+    common::predicted(dir, 4, &[&[text(model)][..], more].concat())
 }
 
 fn largest(x: &Tensor) -> f64 {

@@ -81,14 +81,24 @@ fn prompts_of_two_sides_are_measured() {
         (&5.into(), &4.into())
     );
     assert_eq!(json["t_error"]["t"], 140);
-    for key in ["t_error", "mean_norm", "first_norm"] {
+    for key in [
+        "t_error",
+        "mean_norm",
+        "first_norm",
+        "alignment",
+        "anisotropy",
+        "sharpness",
+    ] {
         let m = &json[key];
         assert_eq!(m["detection"]["n_members"], 5, "{key}");
         let bars = m["histogram"]["memorised"].as_array().unwrap();
         assert_eq!(bars.iter().filter_map(Value::as_u64).sum::<u64>(), 5);
         let mean = column(&out, key).iter().take(5).flatten().sum::<f64>() / 5.0;
         let told = m["memorised"]["mean"].as_f64().unwrap();
-        assert!((mean - told).abs() < 1e-9 * mean, "{key}: {mean}, {told}");
+        assert!(
+            (mean - told).abs() < 1e-9 * mean.abs(),
+            "{key}: {mean}, {told}"
+        );
     }
     // Small errors are what memorised prompts have: the AUC counts pairs with a smaller error.
     let errors: Vec<f64> = column(&out, "t_error").into_iter().flatten().collect();
@@ -196,6 +206,16 @@ fn prompts_of_two_sides_are_measured() {
     assert_ne!(changed, plain);
     let unchanged = ["--mitigate", "wen", "--mitigate-target", "1e9"];
     assert_eq!(sampled(&at("unchanged"), &unchanged), plain);
+
+    // Guidance that begins late: where nothing is above its timestep, it is as ever.
+    let late = ["--guidance-from", "500"];
+    assert_ne!(sampled(&at("late"), &late), plain);
+    assert_eq!(sampled(&at("never"), &["--guidance-from", "1000"]), plain);
+    // Noise that was looked for: that which was there, if it will do.
+    let elsewhere = ["--sail", "--sail-target", "0"];
+    assert_ne!(sampled(&at("elsewhere"), &elsewhere), plain);
+    let content = ["--sail", "--sail-target", "1e9"];
+    assert_eq!(sampled(&at("content"), &content), plain);
 }
 
 #[test]
@@ -255,6 +275,7 @@ fn prompt_lists_pairs_and_what_cannot_be() {
     for command in [
         vec!["memorisation", plain, "--memorised", text(&random)],
         vec!["sample", plain, "-n", "1", "--mitigate", "wen"],
+        vec!["sample", plain, "-n", "1", "--sail"],
     ] {
         let output = dualmd(&[&command[..], &["-o", text(&out)]].concat()).output();
         let error = String::from_utf8_lossy(&output.unwrap().stderr).into_owned();

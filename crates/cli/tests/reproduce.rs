@@ -119,6 +119,9 @@ fn tables_are_views_of_the_same_runs() {
     let png = std::fs::read(out.join("fig5-cpu-fashion-16.png")).unwrap();
     let side = |at: usize| u32::from_be_bytes(png[at..at + 4].try_into().unwrap());
     assert_eq!((side(16), side(20)), (12 * 50 + 2, 4 * 50 + 2));
+    // With names before the rows.
+    let rows = std::fs::read_to_string(out.join("fig5-cpu-fashion-16.svg")).unwrap();
+    assert!(rows.contains(">Sub-Model 1<") && rows.contains(">DistillMD<"));
     let svg = std::fs::read_to_string(out.join("frontier-cpu-fashion-16.svg")).unwrap();
     assert!(svg.contains(">DistillMD<") && svg.contains("</svg>"));
 
@@ -267,7 +270,8 @@ fn text_tables_are_views_of_one_run() {
     for file in [
         "fig4-cpu-emoji-t2i.svg",
         "fig6-cpu-emoji-t2i.png",
-        "fig7-cpu-emoji-t2i.png",
+        "fig6-cpu-emoji-t2i.svg",
+        "fig7-cpu-emoji-t2i.svg",
     ] {
         assert!(out.join(file).exists(), "{file}");
     }

@@ -2,11 +2,10 @@
 #![cfg(target_os = "linux")]
 
 mod common;
-#[path = "kills/same.rs"]
-mod same;
 
-use common::{TINY, dualmd, fail, folder, json, succeed, text, weights};
-use same::{Snapshot, assert_same, snapshot};
+use common::chance::{draw, kills, say};
+use common::same::{Snapshot, assert_same, snapshot};
+use common::{Given, MANY, TINY, dualmd, fail, json, succeed, text, weights};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,52 +14,8 @@ use std::time::{Duration, Instant};
 /// Nothing here takes this long; what does hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// Two teachers, a student, an ordinary model, one distilled from it, and the pair; many checkpoints.
-const RUN: &str = r#"
-seed = 3
-[data]
-source = "IMAGES"
-image_size = 8
-members = 8
-nonmembers = 20
-[model]
-preset = "tiny"
-block_out_channels = [4, 8]
-norm_num_groups = 4
-attention_head_dim = 8
-[train]
-steps = 40
-batch = 4
-warmup = 2
-dtype = "f32"
-checkpoint_every = 2
-log_every = 2
-eval_every = 10
-[sample]
-n = 4
-steps = 2
-features = "none"
-copies = "pixels"
-[audit]
-attacks = ["loss", "sima", "nn"]
-batch = 8
-[run]
-jobs = 2
-threads_per_model = 1
-[[models]]
-name = "baseline"
-defense = "none"
-[[models]]
-name = "dualmd"
-defense = "dualmd"
-[[models]]
-name = "student"
-defense = "distillmd"
-[[models]]
-name = "kd"
-defense = "kd"
-teacher = "baseline"
-"#;
+/// Many checkpoints of each training.
+const STEPS: &str = "steps = 40\neval_every = 10";
 
 /// One model and what is distilled from it.
 const PAIR: &str = r#"
@@ -101,42 +56,19 @@ defense = "kd"
 teacher = "baseline"
 "#;
 
-/// A folder with an experiment in it.
-struct Given {
-    dir: tempfile::TempDir,
-    experiment: PathBuf,
+/// Two teachers, a student, an ordinary model, one distilled from it, and the pair.
+fn many() -> Given {
+    Given::new(&MANY.replace("TRAIN", STEPS))
 }
 
-impl Given {
-    fn new(experiment: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let images = dir.path().join("images");
-        if experiment.contains("IMAGES") {
-            folder("fashion", 60, &images);
-        }
-        let path = dir.path().join("tiny.toml");
-        std::fs::write(&path, experiment.replace("IMAGES", text(&images))).unwrap();
-        Self {
-            experiment: path,
-            dir,
-        }
-    }
+fn run(given: &Given, out: &Path, more: &[&str]) -> String {
+    said(&[&given.args(out)[..], more].concat())
+}
 
-    /// NAME/run, which does not exist yet.
-    fn out(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name).join("run")
-    }
-
-    fn run(&self, out: &Path, more: &[&str]) -> String {
-        let args = ["run", text(&self.experiment), "--out", text(out)];
-        said(&[&args[..], &["--threads", "2"], more].concat())
-    }
-
-    fn prepared(&self, name: &str) -> PathBuf {
-        let out = self.out(name);
-        self.run(&out, &["--until", "split"]);
-        out
-    }
+fn prepared(given: &Given, name: &str) -> PathBuf {
+    let out = given.out(name);
+    run(given, &out, &["--until", "split"]);
+    out
 }
 
 /// Runs `dualmd`; gives what it says.
@@ -206,12 +138,12 @@ fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
 
 #[test]
 fn three_workers_two_of_which_are_killed_come_to_what_one_process_comes_to() {
-    let given = Given::new(RUN);
+    let given = many();
     let whole = given.out("whole");
-    given.run(&whole, &[]);
+    run(&given, &whole, &[]);
     let expected: Snapshot = snapshot(&whole);
 
-    let out = given.prepared("shared");
+    let out = prepared(&given, "shared");
     assert!(!out.join("models").exists(), "only prepared");
     let mut workers = [start(&out), start(&out), start(&out)];
     let began = Instant::now();
@@ -246,7 +178,7 @@ fn three_workers_two_of_which_are_killed_come_to_what_one_process_comes_to() {
         assert_eq!(weights(&out, model), weights(&whole, model), "{model}");
     }
     // The run finds all of it done, and goes on.
-    let told = given.run(&out, &[]);
+    let told = run(&given, &out, &[]);
     assert!(!told.contains("trained in"), "{told}");
     assert_same(&snapshot(&out), &expected, "three workers");
     assert!(!out.join("jobs").exists());
@@ -258,10 +190,50 @@ fn three_workers_two_of_which_are_killed_come_to_what_one_process_comes_to() {
     );
 }
 
+/// Three workers, of which now one and now another is killed. `DUALMD_KILLS=200` asks for twenty such runs.
+#[test]
+fn runs_by_workers_that_are_killed_at_random_come_to_the_same_bytes() {
+    let given = many();
+    let whole = given.out("whole");
+    let began = Instant::now();
+    run(&given, &whole, &[]);
+    let took = began.elapsed();
+    let expected = snapshot(&whole);
+    let runs = (kills() / 10).max(2);
+    let (mut tried, mut hit) = (0, 0);
+    for index in 0..runs {
+        let out = prepared(&given, &format!("shared-{index}"));
+        let mut workers = [start(&out), start(&out), start(&out)];
+        for kill in 0..1 + draw("how many kills", index, 4) {
+            let of = |what: &str| format!("{what}, run {index} of three workers");
+            let share = draw(&of("when"), kill, 1000) as f64 / 1000.0;
+            std::thread::sleep(took.mul_f64(share / 2.0));
+            let worker = &mut workers[draw(&of("which"), kill, 3)];
+            tried += 1;
+            hit += usize::from(worker.try_wait().unwrap().is_none());
+            let _ = worker.kill();
+            worker.wait().unwrap();
+            *worker = start(&out);
+        }
+        workers.into_iter().for_each(|worker| drop(ended(worker)));
+        assert!(claims(&out).is_empty());
+        run(&given, &out, &[]);
+        let how = format!("run {index} of three workers");
+        let found = snapshot(&out);
+        assert!(found["report.json"] == expected["report.json"], "{how}");
+        assert_same(&found, &expected, &how);
+        std::fs::remove_dir_all(out.parent().unwrap()).unwrap();
+    }
+    say(&format!(
+        "{runs} runs by three workers: {tried} kills tried, {hit} of a worker that was there"
+    ));
+    assert!(hit >= runs, "most kills came too late");
+}
+
 #[test]
 fn a_claim_without_a_sign_of_life_is_taken_over_and_one_that_lives_is_not() {
     let given = Given::new(PAIR);
-    let out = given.prepared("gone");
+    let out = prepared(&given, "gone");
     claim(&out, "baseline", 4);
     assert_eq!(
         states(&out),
@@ -287,7 +259,7 @@ fn a_claim_without_a_sign_of_life_is_taken_over_and_one_that_lives_is_not() {
     );
     assert_eq!(states(&out), pairs(&[("baseline", "done"), ("kd", "free")]));
 
-    let out = given.prepared("lives");
+    let out = prepared(&given, "lives");
     claim(&out, "baseline", 0);
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -327,7 +299,7 @@ fn a_claim_without_a_sign_of_life_is_taken_over_and_one_that_lives_is_not() {
 #[test]
 fn a_run_is_refused_while_a_worker_is_there_and_a_worker_while_a_run_is() {
     let given = Given::new(PAIR);
-    let out = given.prepared("one");
+    let out = prepared(&given, "one");
     let args = ["run", text(&given.experiment), "--out", text(&out)];
     let lock = dualmd_files::Lock::share(&out, "dualmd work one").unwrap();
     let told = fail(&args);
@@ -348,7 +320,7 @@ fn a_run_is_refused_while_a_worker_is_there_and_a_worker_while_a_run_is() {
 fn a_training_that_fails_is_told_and_not_tried_again() {
     let wild = "warmup = 0\nlearning_rate = 1e30\nclip = 0.0";
     let given = Given::new(&PAIR.replace("warmup = 0", wild));
-    let out = given.prepared("wild");
+    let out = prepared(&given, "wild");
     let told = fail(&["work", text(&out), "--threads", "1"]);
     assert!(
         told.contains("the training of baseline failed")
@@ -386,7 +358,7 @@ fn a_training_that_fails_is_told_and_not_tried_again() {
 #[test]
 fn a_worker_that_is_stopped_leaves_a_checkpoint_and_its_job() {
     let given = Given::new(&PAIR.replace("steps = 6", "steps = 4000"));
-    let out = given.prepared("stopped");
+    let out = prepared(&given, "stopped");
     let child = start(&out);
     let began = Instant::now();
     let written = || {
@@ -437,9 +409,9 @@ fn a_folder_that_is_not_prepared_is_refused() {
 
 #[test]
 fn a_script_for_slurm_is_one_that_a_shell_reads() {
-    let given = Given::new(RUN);
+    let given = many();
     let out = given.dir.path().join("it's a run");
-    given.run(&out, &["--until", "split"]);
+    run(&given, &out, &["--until", "split"]);
     let script = succeed(&["jobs", text(&out), "--slurm"]).stdout;
     let script = String::from_utf8(script).unwrap();
     // baseline and the two teachers can be trained at once.
@@ -487,7 +459,7 @@ fn a_script_for_slurm_is_one_that_a_shell_reads() {
 #[test]
 fn models_of_a_shadow_are_jobs_too() {
     let given = Given::new(&PAIR.replace(r#"["loss"]"#, r#"["loss", "gsa1+shadow"]"#));
-    let out = given.prepared("shadowed");
+    let out = prepared(&given, "shadowed");
     assert_eq!(
         states(&out),
         pairs(&[
@@ -502,7 +474,7 @@ fn models_of_a_shadow_are_jobs_too() {
         told.contains("shadow/kd: claimed") && told.contains("4 trained here"),
         "{told}"
     );
-    let told = given.run(&out, &[]);
+    let told = run(&given, &out, &[]);
     assert!(!told.contains("trained in"), "{told}");
     assert!(json(&out.join("report.json"))["models"].is_array());
 }
@@ -543,4 +515,51 @@ fn runs_of_lira_are_jobs_too() {
     said(&args);
     assert!(trained() == before, "trained once more");
     assert!(out.join("lira.json").exists());
+}
+
+mod needs_slurm {
+    use super::*;
+
+    /// The script that `dualmd jobs --slurm` prints, handed to a Slurm of one node.
+    #[test]
+    #[ignore = "needs Slurm and root: `cargo xtask test` where slurmctld, slurmd and munge are installed"]
+    fn the_script_is_one_that_slurm_works_off() {
+        let given = Given::new(&MANY.replace("TRAIN", "steps = 6\neval_every = 0"));
+        let whole = given.out("whole");
+        run(&given, &whole, &[]);
+        let out = prepared(&given, "shared");
+        let script = given.dir.path().join("trainings.sh");
+        let printed = succeed(&["jobs", text(&out), "--slurm"]).stdout;
+        std::fs::write(&script, printed).unwrap();
+        let told = given.dir.path().join("told-%A-%a");
+        let queue = r#"set -e; bash "$1" --time=10 --output="$2"
+            while [ -n "$(squeue --noheader)" ]; do sleep 0.5; done; scontrol show job"#;
+        let one_node = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slurm/one-node.sh");
+        let program = Path::new(env!("CARGO_BIN_EXE_dualmd")).parent().unwrap();
+        let known = std::env::var("PATH").unwrap_or_default();
+        let mut command = common::as_root("env");
+        command
+            .arg(format!("PATH={}:{known}", program.display()))
+            .args(["OMP_NUM_THREADS=1", "DUALMD_SSCD=no-such-folder", "bash"])
+            .arg(one_node)
+            .arg(given.dir.path().join("slurm"))
+            .args(["bash", "-c", queue, "bash", text(&script), text(&told)]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let wrong = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}\n{wrong}");
+        // Three trainings at once, and what comes after them.
+        assert_eq!(said.matches("JobState=COMPLETED").count(), 4, "{said}");
+        for model in ["baseline", "teacher-1", "teacher-2", "student", "kd"] {
+            assert_eq!(weights(&out, model), weights(&whole, model), "{model}");
+        }
+        let models = |run: &Path| {
+            json(&run.join("report.json"))["models"]
+                .as_array()
+                .unwrap()
+                .len()
+        };
+        assert_eq!(models(&out), models(&whole));
+        assert!(states(&out).iter().all(|(_, state)| state == "done"));
+    }
 }

@@ -1,4 +1,4 @@
-//! Simulated audits on the bundled images, as in docs/results/controls.md:
+//! Simulated audits on the bundled images, as in docs/results/trust.md:
 //!
 //! ```text
 //! cargo run --release -p dualmd-controls --example simulate [AUDITS]

@@ -13,14 +13,44 @@
 //! less than a 64th of a side.
 //!
 //! Each picture is looked up, in all its forms (a part, mirrored or not), in a tree of the pictures that are not moved. A branch is passed over where a
-//! bound on means says that no form can be alike anything in it, which misses no pair that is alike, and where all of it
-//! belongs to the picture's own group already. So memory goes with the number of pictures, and thousands of frames of one
-//! scene cost no more than one pass.
+//! bound on mean colours says that no form can be alike anything in it, which misses no pair that is alike, and where all of it
+//! belongs to the picture's own group already. The forms of one picture are near each other, so that one bound for all of them is
+//! asked first. Thousands of frames of one scene cost no more than one pass.
+//!
+//! What is kept of a picture is some two hundred bytes ([`Look`]). Pixels are asked for again where the bounds leave a doubt, so that
+//! they may lie in a file ([`Pictures`]).
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::convert::Infallible;
+use std::rc::Rc;
 
 use crate::duplicates::{NearDuplicateOptions, UnionFind};
 use crate::{Filter, ImageSet, Picture};
+
+/// Pictures by their place, wherever they are.
+pub(crate) trait Pictures {
+    /// Why one cannot be had.
+    type Failure;
+
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// The one at a place below [`Pictures::count`].
+    fn picture(&self, place: usize) -> Result<Cow<'_, Picture>, Self::Failure>;
+}
+
+impl Pictures for ImageSet {
+    type Failure = Infallible;
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn picture(&self, place: usize) -> Result<Cow<'_, Picture>, Infallible> {
+        Ok(Cow::Borrowed(&self.records[place].picture))
+    }
+}
 
 /// Largest side, in pixels, of the pictures that are moved.
 const WORKING: u32 = 64;
@@ -40,9 +70,6 @@ const INNER: usize = 16;
 const LEAF: usize = 8;
 
 /// Mean grey of the cells of a part, row by row.
-type Sketch = [u8; CELLS * CELLS];
-
-/// The same of smaller cells.
 type Fine = [u8; FINE * FINE];
 
 /// A part of a picture, in pixels: left, top, width, height.
@@ -77,38 +104,33 @@ fn parts(width: u32, height: u32) -> Vec<Part> {
 }
 
 /// Sums of the values above and left of every corner of a picture's pixels.
-struct Sums {
+struct Plane {
     stride: usize,
-    sums: Vec<u64>,
+    sums: Vec<i64>,
 }
 
-impl Sums {
-    fn new(width: u32, values: &[u8]) -> Self {
+impl Plane {
+    fn new(width: u32, values: impl Iterator<Item = i64>) -> Self {
         let width = width.max(1) as usize;
         let stride = width + 1;
         let mut sums = vec![0; stride];
-        for row in values.chunks_exact(width) {
-            let above = sums.len() - stride;
-            sums.push(0);
-            let mut sum = 0;
-            for (x, &value) in row.iter().enumerate() {
-                sum += u64::from(value);
-                sums.push(sums[above + x + 1] + sum);
+        let mut sum = 0;
+        for (i, value) in values.enumerate() {
+            if i % width == 0 {
+                sums.push(0);
+                sum = 0;
             }
+            sum += value;
+            sums.push(sums[sums.len() - stride] + sum);
         }
         Self { stride, sums }
     }
 
-    fn grey(picture: &Picture) -> Self {
-        let grey = picture.clone().with_channels(1);
-        Self::new(grey.width, &grey.pixels)
-    }
-
     /// Between corners the sum grows as if every pixel were a square of one colour. In units of `1 / n` pixels, times `n * n`.
-    fn at(&self, x: usize, y: usize, n: usize) -> u64 {
-        let (column, row, fx, fy) = (x / n, y / n, (x % n) as u64, (y % n) as u64);
+    fn at(&self, x: usize, y: usize, n: usize) -> i64 {
+        let (column, row, fx, fy) = (x / n, y / n, (x % n) as i64, (y % n) as i64);
         let corner = |dx: usize, dy: usize| self.sums[(row + dy) * self.stride + column + dx];
-        let n = n as u64;
+        let n = n as i64;
         let mut sum = corner(0, 0) * (n - fx) * (n - fy);
         if fx > 0 {
             sum += corner(1, 0) * fx * (n - fy);
@@ -126,7 +148,7 @@ impl Sums {
     fn cells(&self, part: Part, n: usize) -> Vec<f32> {
         let (left, top, width, height) = part;
         let [left, top, width, height] = [left, top, width, height].map(|v| v as usize);
-        let corners: Vec<u64> = (0..=n)
+        let corners: Vec<i64> = (0..=n)
             .flat_map(|i| (0..=n).map(move |j| (left * n + j * width, top * n + i * height)))
             .map(|(x, y)| self.at(x, y, n))
             .collect();
@@ -144,89 +166,177 @@ impl Sums {
     }
 }
 
-/// The sum of squared differences of two sketches of `side` cells a side, the second one mirrored or not.
-fn squares(a: &[u8], b: &[u8], side: usize, flip: bool) -> u32 {
-    let rows = a.chunks_exact(side).zip(b.chunks_exact(side));
-    let row = |(a, b): (&[u8], &[u8])| -> u32 {
-        let other = |j: usize| if flip { b[side - 1 - j] } else { b[j] };
-        (0..side)
-            .map(|j| u32::from(a[j].abs_diff(other(j))).pow(2))
-            .sum()
-    };
-    rows.map(row).sum()
+/// The sum of squared differences of two sketches.
+fn squares<const N: usize>(a: &[u8; N], b: &[u8; N]) -> u32 {
+    let pairs = a.iter().zip(b);
+    pairs.map(|(a, b)| u32::from(a.abs_diff(*b)).pow(2)).sum()
 }
 
-/// Least and largest mean grey of every cell over a number of sketches.
+/// How many waves there are of the grey of a part's cells, and how many of each of two differences of colours of its quarters.
+const GREYS: usize = CELLS * CELLS;
+const COLOURS: usize = 4;
+
+/// Means of a part's cells in the basis of Walsh and Hadamard, not scaled: the sum of all, the right half less the left one, and so
+/// on. In pictures a few of these differ much and the rest little, where all cells differ as much: a range of them lies close around
+/// what is in it.
+type Wave = [i16; GREYS + 2 * COLOURS];
+
+/// By how much a sum of squares over the cells is larger in that basis.
+const SCALE: u32 = (CELLS * CELLS) as u32;
+
+/// Red less green, and red and green less twice blue, are at right angles to grey and to each other. These are the weights that
+/// make sums of squares in waves those of colours, four cells to a quarter: the roots of 16 / 6 and 16 / 18.
+const WEIGHTS: [f32; 2] = [1.632_993_2, 0.942_809];
+
+/// More than any value is, 16 times 255 at most, and so little that squares of its double can be summed in 32 bits.
+const BEYOND: i16 = 6000;
+
+fn walsh(values: &mut [f32]) {
+    let mut step = 1;
+    while step < values.len() {
+        for start in (0..values.len()).step_by(2 * step) {
+            for k in start..start + step {
+                let (a, b) = (values[k], values[k + step]);
+                (values[k], values[k + step]) = (a + b, a - b);
+            }
+        }
+        step *= 2;
+    }
+}
+
+/// The wave of the mirrored part.
+fn mirrored_wave(wave: &Wave) -> Wave {
+    let mut out = *wave;
+    for (k, value) in out.iter_mut().enumerate() {
+        // Columns are the lowest bits of a cell's place: two of them, and one of a quarter's.
+        let columns = if k < GREYS { k & 3 } else { k & 1 };
+        if columns.count_ones() % 2 == 1 {
+            *value = -*value;
+        }
+    }
+    out
+}
+
+/// Least and largest values of every wave over a number of sketches.
 #[derive(Debug, Clone, Copy)]
 struct Range {
-    low: Sketch,
-    high: Sketch,
+    low: Wave,
+    high: Wave,
 }
 
 impl Range {
+    /// Further from everything than two sketches are.
     const EMPTY: Self = Self {
-        low: [u8::MAX; CELLS * CELLS],
-        high: [u8::MIN; CELLS * CELLS],
+        low: [BEYOND; GREYS + 2 * COLOURS],
+        high: [-BEYOND; GREYS + 2 * COLOURS],
     };
 
     fn with(self, other: &Self) -> Self {
         let mut out = self;
-        for k in 0..CELLS * CELLS {
+        for k in 0..GREYS + 2 * COLOURS {
             out.low[k] = out.low[k].min(other.low[k]);
             out.high[k] = out.high[k].max(other.high[k]);
         }
         out
     }
 
-    /// The least sum of squared differences between a sketch and one of the range.
-    fn squares(&self, sketch: &Sketch) -> u32 {
+    /// Whether a sketch of this range and one of the other can have as small a sum of squared differences as `reach`.
+    fn reaches(&self, other: &Self, reach: u32) -> bool {
         let mut sum = 0;
-        for ((low, high), v) in self.low.iter().zip(&self.high).zip(sketch) {
-            // One of the two is nothing.
-            let gap = u16::from(low.saturating_sub(*v) | v.saturating_sub(*high));
-            sum += u32::from(gap * gap);
+        for k in 0..GREYS + 2 * COLOURS {
+            let below = self.low[k] - other.high[k];
+            let above = other.low[k] - self.high[k];
+            // One of the two is nothing, unless a range is empty.
+            let gap = u32::from(below.max(above).max(0).unsigned_abs());
+            sum += gap * gap;
         }
-        sum
+        sum <= reach.saturating_mul(SCALE)
     }
 }
 
-impl From<&Sketch> for Range {
-    fn from(sketch: &Sketch) -> Self {
+impl From<&Wave> for Range {
+    fn from(wave: &Wave) -> Self {
         Self {
-            low: *sketch,
-            high: *sketch,
+            low: *wave,
+            high: *wave,
         }
     }
+}
+
+/// Three times the grey of a picture, and its two differences of colours, if it has colours.
+struct Sums {
+    grey: Plane,
+    colours: Vec<Plane>,
 }
 
 impl Sums {
-    /// The means of `n` x `n` cells of a part, rounded.
-    fn sketch(&self, part: Part, n: usize, out: &mut [u8]) {
-        for (to, mean) in out.iter_mut().zip(self.cells(part, n)) {
-            *to = mean.round() as u8;
+    fn new(picture: &Picture) -> Self {
+        let channels = usize::from(picture.channels.max(1));
+        let plane = |value: fn([i64; 3]) -> i64| {
+            let pixels = picture
+                .pixels
+                .chunks_exact(channels)
+                .map(|pixel| match pixel {
+                    [r, g, b] => [*r, *g, *b].map(i64::from),
+                    other => [i64::from(other.first().copied().unwrap_or(0)); 3],
+                });
+            Plane::new(picture.width, pixels.map(value))
+        };
+        let colours: Vec<Plane> = match channels {
+            3 => vec![plane(|[r, g, _]| r - g), plane(|[r, g, b]| r + g - 2 * b)],
+            _ => Vec::new(),
+        };
+        Self {
+            grey: plane(|[r, g, b]| r + g + b),
+            colours,
         }
+    }
+
+    /// Mean greys of the cells of a part, rounded.
+    fn fine(&self, part: Part) -> Fine {
+        let mut out = [0; FINE * FINE];
+        for (to, mean) in out.iter_mut().zip(self.grey.cells(part, FINE)) {
+            *to = (mean / 3.0).round() as u8;
+        }
+        out
+    }
+
+    fn wave(&self, part: Part) -> Wave {
+        let mut out = [0; GREYS + 2 * COLOURS];
+        let (greys, colours) = out.split_at_mut(GREYS);
+        let fill = |out: &mut [i16], plane: &Plane, n: usize, weight: f32| {
+            let mut values = plane.cells(part, n);
+            walsh(&mut values);
+            for (to, value) in out.iter_mut().zip(values) {
+                *to = (value * weight).round() as i16;
+            }
+        };
+        fill(greys, &self.grey, CELLS, 1.0 / 3.0);
+        let planes = self.colours.iter().zip(WEIGHTS);
+        for (out, (plane, weight)) in colours.chunks_exact_mut(COLOURS).zip(planes) {
+            fill(out, plane, 2, weight);
+        }
+        out
     }
 }
 
 /// What is kept of a picture for comparison.
 struct Look {
     hash: u64,
-    /// The picture at 16 x 16.
-    small: Picture,
-    /// Of that one.
-    upright: Sketch,
-    /// Of the parts.
-    sketches: Vec<Sketch>,
-    /// Of the two places.
-    fine: [Fine; PLACES.len()],
+    /// Of the picture at 16 x 16.
+    upright: Wave,
+    /// Of the two places, as far as it has them.
+    still: [Option<(Wave, Fine)>; PLACES.len()],
 }
 
 /// One way to lay a picture over another.
 struct Form {
     way: Way,
-    sketch: Sketch,
-    /// The largest sum of squared differences between this sketch and that of a picture that is alike in this way.
+    range: Range,
+    /// The largest sum of squared differences between its cells and those of a picture that is alike in this way, and the same of
+    /// smaller cells.
     reach: u32,
+    fine_reach: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -236,46 +346,55 @@ enum Way {
     Part(usize, bool),
 }
 
-/// How far apart the sketches of two alike pictures can be, as the sum of squares of grey levels from 0 to 255, by Cauchy and
-/// Schwarz from the root mean squared difference on [0, 1], with room for rounding.
-fn reach(rmse: f64) -> u32 {
-    // Grey is a weighted sum of three colours: its differences are at most sqrt(3 * (0.299^2 + 0.587^2 + 0.114^2)) times
-    // theirs. Rounding to grey and to a sketch is less than one level a picture.
-    let level = rmse * 255.0 * 1.16 + 2.0;
-    ((CELLS * CELLS) as f64 * level * level).ceil() as u32
+/// How far apart the means of `cells` cells of two alike pictures can be, as the sum of squares of levels from 0 to 255, by Cauchy and
+/// Schwarz from the root mean squared difference on [0, 1]; `rounding`: levels that both together can be wrong by.
+fn reach(rmse: f64, cells: usize, rounding: f64) -> u32 {
+    let level = rmse * 255.0 + rounding;
+    (cells as f64 * level * level).ceil() as u32
 }
 
+/// Half a unit in each of 24 waves, of both pictures, is sqrt(24) units, of which 16 are a level.
+const ROUNDED_WAVES: f64 = 0.35;
+/// Half a level in both, and what is left over for numbers of 32 bits.
+const ROUNDED_GREYS: f64 = 1.05;
+
 impl Look {
-    fn new(picture: &Picture, working: &Picture) -> Self {
-        let small = shrink(picture, SIDE as u32, SIDE as u32);
-        let of_working = Sums::grey(working);
+    fn new(picture: &Picture) -> Self {
+        let working = working(picture);
+        let sums = Sums::new(&working);
         let parts = parts(working.width, working.height);
-        let mut sketches = vec![[0; CELLS * CELLS]; parts.len()];
-        for (sketch, part) in sketches.iter_mut().zip(&parts) {
-            of_working.sketch(*part, CELLS, sketch);
-        }
-        let mut fine = [[0; FINE * FINE]; PLACES.len()];
-        for (fine, place) in fine.iter_mut().zip(PLACES) {
-            if let Some(&part) = parts.get(place.part()) {
-                of_working.sketch(part, FINE, fine);
-            }
-        }
-        let mut upright = [0; CELLS * CELLS];
-        let whole = (0, 0, small.width, small.height);
-        Sums::grey(&small).sketch(whole, CELLS, &mut upright);
+        let still = PLACES.map(|place| {
+            let &part = parts.get(place.part())?;
+            Some((sums.wave(part), sums.fine(part)))
+        });
+        let small = small(picture);
         Self {
             hash: difference_hash(picture),
-            small,
-            upright,
-            sketches,
-            fine,
+            upright: Sums::new(&small).wave((0, 0, small.width, small.height)),
+            still,
+        }
+    }
+
+    /// What must be in reach of a form in this place.
+    fn range(&self, place: Place) -> Range {
+        let still = self.still[place as usize].as_ref();
+        let still = still.map_or(Range::EMPTY, |(wave, _)| wave.into());
+        match place {
+            Place::Whole => still.with(&(&self.upright).into()),
+            Place::Inner => still,
         }
     }
 }
 
-fn mirrored(sketch: &Sketch) -> Sketch {
+/// A picture at 16 x 16.
+fn small(picture: &Picture) -> Picture {
+    shrink(picture, SIDE as u32, SIDE as u32)
+}
+
+/// A sketch of `side` cells a side, mirrored.
+fn mirrored<const N: usize>(sketch: &[u8; N], side: usize) -> [u8; N] {
     let mut out = *sketch;
-    out.chunks_exact_mut(CELLS).for_each(<[u8]>::reverse);
+    out.chunks_exact_mut(side).for_each(<[u8]>::reverse);
     out
 }
 
@@ -298,20 +417,20 @@ fn shrink(picture: &Picture, width: u32, height: u32) -> Picture {
 }
 
 /// The pictures of a set, ready to be compared.
-pub(crate) struct Looks<'a> {
-    set: &'a ImageSet,
+pub(crate) struct Looks<'a, P> {
+    pictures: &'a P,
     options: &'a NearDuplicateOptions,
     looks: Vec<Look>,
 }
 
-impl<'a> Looks<'a> {
-    pub fn new(set: &'a ImageSet, options: &'a NearDuplicateOptions) -> Self {
-        let look = |r: &crate::Record| Look::new(&r.picture, &working(&r.picture));
-        Self {
-            set,
+impl<'a, P: Pictures> Looks<'a, P> {
+    pub fn new(pictures: &'a P, options: &'a NearDuplicateOptions) -> Result<Self, P::Failure> {
+        let look = |place| pictures.picture(place).map(|picture| Look::new(&picture));
+        Ok(Self {
+            pictures,
             options,
-            looks: set.records.iter().map(look).collect(),
-        }
+            looks: (0..pictures.count()).map(look).collect::<Result<_, _>>()?,
+        })
     }
 
     /// The most that the root mean squared difference may be.
@@ -323,152 +442,115 @@ impl<'a> Looks<'a> {
         }
     }
 
-    /// The forms of a record to look up in one of the two trees.
-    fn forms(&self, record: usize, place: Place) -> Vec<Form> {
-        let look = &self.looks[record];
-        let form = |way: Way, sketch: Sketch| Form {
-            way,
-            sketch,
-            reach: reach(self.most(way)),
-        };
-        let of_place = |part: &usize| (*part < INNER) == (place == Place::Whole);
-        let parts = (0..look.sketches.len()).filter(of_place);
-        let mut forms: Vec<Form> = parts
-            .flat_map(|part| [false, true].map(|flip| (part, flip)))
-            .map(|(part, flip)| {
-                let sketch = &look.sketches[part];
-                let sketch = if flip { mirrored(sketch) } else { *sketch };
-                form(Way::Part(part, flip), sketch)
-            })
-            .collect();
-        if place == Place::Whole {
-            forms.push(form(Way::AsItIs, look.upright));
-        }
-        forms
+    /// A record as it is laid over others.
+    fn laid(&self, record: usize) -> Result<Rc<Laid<'a>>, P::Failure> {
+        Ok(Rc::new(Laid::new(self.pictures.picture(record)?)))
     }
 
-    fn query(&self, record: usize, place: Place) -> Query {
+    /// A record, to be looked up in one of the two trees.
+    fn query(&self, record: usize, place: Place, laid: &Rc<Laid<'a>>) -> Query<'a> {
+        let form = |way: Way, wave: Wave| Form {
+            way,
+            range: (&wave).into(),
+            reach: reach(self.most(way), CELLS * CELLS, ROUNDED_WAVES),
+            fine_reach: reach(self.most(way), FINE * FINE, ROUNDED_GREYS),
+        };
+        let of_place = |part: &usize| (*part < INNER) == (place == Place::Whole);
+        let mut forms = Vec::new();
+        for part in (0..laid.parts.len()).filter(of_place) {
+            let wave = laid.sums.wave(laid.parts[part]);
+            forms.push(form(Way::Part(part, false), wave));
+            forms.push(form(Way::Part(part, true), mirrored_wave(&wave)));
+        }
+        if place == Place::Whole {
+            forms.push(form(Way::AsItIs, self.looks[record].upright));
+        }
         Query {
             record,
-            forms: self.forms(record, place),
+            kinds: [0, 1, 2].map(|kind| Kind::of(&forms, kind)),
+            forms,
             place,
+            laid: Rc::clone(laid),
             fine: OnceCell::new(),
         }
     }
 
-    /// Fine sketches of the parts of a record.
-    fn fine(&self, record: usize) -> Vec<Fine> {
-        let picture = working(&self.set.records[record].picture);
-        let sums = Sums::grey(&picture);
-        let fine = |part: Part| {
-            let mut out = [0; FINE * FINE];
-            sums.sketch(part, FINE, &mut out);
-            out
-        };
-        let parts = parts(picture.width, picture.height);
-        parts.into_iter().map(fine).collect()
-    }
-
-    /// Whether a form lies well enough over record `b`: what is cheap is asked first.
-    fn lies_over(&self, query: &Query, form: &Form, b: usize) -> bool {
-        let (x, y) = (&self.looks[query.record], &self.looks[b]);
-        let Way::Part(part, flip) = form.way else {
-            return (x.hash ^ y.hash).count_ones() <= self.options.max_bits
-                && x.small
-                    .rmse(&y.small)
-                    .is_some_and(|d| d <= self.options.max_rmse);
-        };
-        let still = query.place.part();
-        let Some(coarse) = y.sketches.get(still) else {
-            return false;
-        };
-        // Four times the cells, four times the sum.
-        let fine_reach = form.reach * (FINE * FINE / (CELLS * CELLS)) as u32;
-        squares(coarse, &form.sketch, CELLS, false) <= form.reach
-            && query
-                .fine
-                .get_or_init(|| self.fine(query.record))
-                .get(part)
-                .is_some_and(|fine| {
-                    squares(&y.fine[query.place as usize], fine, FINE, flip) <= fine_reach
-                })
-            && self.distance((b, still), (query.record, part), flip) <= self.most(form.way)
-    }
-
-    /// Root mean squared difference on [0, 1] between two parts at 16 x 16, the second one mirrored or not.
-    fn distance(&self, a: (usize, usize), b: (usize, usize), flip: bool) -> f64 {
-        let (x, y) = (self.patch(a), self.patch(b));
-        if x.len() != y.len() || x.is_empty() {
-            return f64::INFINITY;
+    /// How far a form is from what it is laid over.
+    fn distance(&self, query: &Query<'_>, form: &Form, other: &Laid<'_>) -> Option<f64> {
+        match form.way {
+            Way::AsItIs => small(&query.laid.picture).rmse(&small(&other.picture)),
+            Way::Part(part, flip) => other.distance(query.place.part(), &query.laid, part, flip),
         }
-        let rows = x.chunks_exact(SIDE).zip(y.chunks_exact(SIDE));
-        let squares = |(x, y): (&[f32], &[f32])| -> f64 {
-            let other = |j: usize| if flip { y[SIDE - 1 - j] } else { y[j] };
-            x.iter()
-                .enumerate()
-                .map(|(j, v)| f64::from(v - other(j)).powi(2))
-                .sum()
-        };
-        (rows.map(squares).sum::<f64>() / x.len() as f64).sqrt() / 255.0
     }
 
-    /// A part of a record's picture at 16 x 16, one channel after another.
-    fn patch(&self, (record, part): (usize, usize)) -> Vec<f32> {
-        let picture = working(&self.set.records[record].picture);
-        let channels = usize::from(picture.channels);
-        let Some(&part) = parts(picture.width, picture.height).get(part) else {
-            return Vec::new();
-        };
-        let channel = |c: usize| {
-            let values: Vec<u8> = picture
-                .pixels
-                .iter()
-                .skip(c)
-                .step_by(channels.max(1))
-                .copied()
-                .collect();
-            Sums::new(picture.width, &values).cells(part, SIDE)
-        };
-        (0..channels).flat_map(channel).collect()
+    /// Whether some of the forms lie well enough over record `b`: what is cheap is asked first.
+    fn any_over(&self, query: &Query<'_>, mask: Mask, b: usize) -> Result<bool, P::Failure> {
+        let (x, y) = (&self.looks[query.record], &self.looks[b]);
+        let mut other: Option<Laid<'_>> = None;
+        for form in mask.forms(&query.forms) {
+            if !query.is_near(form, x, y, self.options) {
+                continue;
+            }
+            let other = match &mut other {
+                Some(other) => other,
+                none => none.insert(Laid::new(self.pictures.picture(b)?)),
+            };
+            let distance = self.distance(query, form, other);
+            if distance.is_some_and(|d| d <= self.most(form.way)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Joins all that are alike, each with one that it is alike: `n - 1` pairs for a group of `n`.
-    pub fn pairs(&self) -> Vec<(usize, usize)> {
+    pub fn pairs(&self) -> Result<Vec<(usize, usize)>, P::Failure> {
         let mut trees = PLACES.map(|place| Tree::new(&self.looks, place, 0..self.looks.len()));
         let mut groups = UnionFind::new(self.looks.len());
         let mut pairs = Vec::new();
         let mut waiting = Vec::new();
         for a in 0..self.looks.len() {
+            let laid = self.laid(a)?;
             for tree in &mut trees {
-                let query = self.query(a, tree.place);
+                let query = self.query(a, tree.place, &laid);
                 waiting.push((ROOT, Mask::all(&query.forms)));
                 while let Some((at, mask)) = waiting.pop() {
-                    if tree.is_of(at, a, &mut groups) {
+                    let mask = mask.of_kinds(&query, &tree.nodes[at].cells);
+                    if mask.is_empty() || tree.is_of(at, a, &mut groups) {
                         continue;
                     }
-                    let Some(mask) = tree.descend(&query, at, mask, &mut waiting) else {
+                    if let Some(children) = tree.nodes[at].children {
+                        waiting.extend(children.map(|child| (child, mask)));
                         continue;
-                    };
-                    for &b in tree.records(at) {
-                        if groups.find(a) != groups.find(b)
-                            && mask
-                                .forms(&query.forms)
-                                .any(|form| self.lies_over(&query, form, b))
-                        {
+                    }
+                    let places = tree.places(at);
+                    let mut own = 0;
+                    for place in places.clone() {
+                        let mask = mask.within(&query, &tree.leaves[place]);
+                        if mask.is_empty() {
+                            continue;
+                        }
+                        let b = tree.order[place];
+                        if groups.find(a) == groups.find(b) {
+                            own += 1;
+                        } else if self.any_over(&query, mask, b)? {
                             groups.union(a, b);
                             pairs.push((a.min(b), a.max(b)));
+                            own += 1;
                         }
                     }
-                    tree.settle(at, &mut groups);
+                    if own == places.len() {
+                        tree.nodes[at].group = Some(a);
+                    }
                 }
             }
         }
         pairs.sort_unstable();
-        pairs
+        Ok(pairs)
     }
 
     /// Which of the first `n` records are alike one after them.
-    pub fn across(&self, n: usize) -> Vec<usize> {
+    pub fn across(&self, n: usize) -> Result<Vec<usize>, P::Failure> {
         let n = n.min(self.looks.len());
         let mut alike = vec![false; n];
         let sides = [0..n, n..self.looks.len()];
@@ -480,18 +562,23 @@ impl<'a> Looks<'a> {
                     if moved == 0 && alike[a] {
                         continue;
                     }
-                    let query = self.query(a, place);
+                    let query = self.query(a, place, &self.laid(a)?);
                     let mut waiting = vec![(ROOT, Mask::all(&query.forms))];
                     while let Some((at, mask)) = waiting.pop() {
-                        let Some(mask) = tree.descend(&query, at, mask, &mut waiting) else {
+                        let mask = mask.of_kinds(&query, &tree.nodes[at].cells);
+                        if mask.is_empty() {
                             continue;
-                        };
-                        for &b in tree.records(at) {
+                        }
+                        if let Some(children) = tree.nodes[at].children {
+                            waiting.extend(children.map(|child| (child, mask)));
+                            continue;
+                        }
+                        for place in tree.places(at) {
+                            let mask = mask.within(&query, &tree.leaves[place]);
+                            let b = tree.order[place];
                             let first = a.min(b);
                             alike[first] = alike[first]
-                                || mask
-                                    .forms(&query.forms)
-                                    .any(|form| self.lies_over(&query, form, b));
+                                || !mask.is_empty() && self.any_over(&query, mask, b)?;
                         }
                         if moved == 0 && alike[a] {
                             waiting.clear();
@@ -500,7 +587,57 @@ impl<'a> Looks<'a> {
                 }
             }
         }
-        (0..n).filter(|&i| alike[i]).collect()
+        Ok((0..n).filter(|&i| alike[i]).collect())
+    }
+}
+
+/// A picture whose parts are laid over others, or have some laid over them.
+struct Laid<'a> {
+    picture: Cow<'a, Picture>,
+    working: Picture,
+    /// Of the working picture.
+    sums: Sums,
+    parts: Vec<Part>,
+}
+
+impl<'a> Laid<'a> {
+    fn new(picture: Cow<'a, Picture>) -> Self {
+        let working = working(&picture);
+        Self {
+            picture,
+            sums: Sums::new(&working),
+            parts: parts(working.width, working.height),
+            working,
+        }
+    }
+
+    /// Root mean squared difference on [0, 1] between a part and one of another picture at 16 x 16, the second one mirrored or
+    /// not; None where there is nothing to compare.
+    fn distance(&self, part: usize, other: &Self, of_other: usize, flip: bool) -> Option<f64> {
+        let (x, y) = (self.patch(part)?, other.patch(of_other)?);
+        if x.len() != y.len() || x.is_empty() {
+            return None;
+        }
+        let rows = x.chunks_exact(SIDE).zip(y.chunks_exact(SIDE));
+        let squares = |(x, y): (&[f32], &[f32])| -> f64 {
+            let other = |j: usize| if flip { y[SIDE - 1 - j] } else { y[j] };
+            x.iter()
+                .enumerate()
+                .map(|(j, v)| f64::from(v - other(j)).powi(2))
+                .sum()
+        };
+        Some((rows.map(squares).sum::<f64>() / x.len() as f64).sqrt() / 255.0)
+    }
+
+    /// A part at 16 x 16, one channel after another.
+    fn patch(&self, part: usize) -> Option<Vec<f32>> {
+        let &part = self.parts.get(part)?;
+        let channels = usize::from(self.working.channels);
+        let channel = |c: usize| {
+            let values = self.working.pixels.iter().skip(c).step_by(channels.max(1));
+            Plane::new(self.working.width, values.map(|v| i64::from(*v))).cells(part, SIDE)
+        };
+        Some((0..channels).flat_map(channel).collect())
     }
 }
 
@@ -531,12 +668,67 @@ impl Place {
 }
 
 /// A picture that is looked up.
-struct Query {
+struct Query<'a> {
     record: usize,
     forms: Vec<Form>,
+    /// The parts, the mirrored ones, and the picture as it is.
+    kinds: [Kind; 3],
     place: Place,
+    laid: Rc<Laid<'a>>,
     /// Of its parts, once they are needed.
     fine: OnceCell<Vec<Fine>>,
+}
+
+/// Forms that are near each other, and what holds of all of them.
+struct Kind {
+    forms: Mask,
+    range: Range,
+    reach: u32,
+}
+
+impl Kind {
+    fn of(forms: &[Form], kind: usize) -> Self {
+        let mut out = Self {
+            forms: Mask(0),
+            range: Range::EMPTY,
+            reach: 0,
+        };
+        for (k, form) in forms.iter().enumerate() {
+            let own = match form.way {
+                Way::Part(_, flip) => usize::from(flip),
+                Way::AsItIs => 2,
+            };
+            if own == kind {
+                out.forms.0 |= 1 << k;
+                out.range = out.range.with(&form.range);
+                out.reach = out.reach.max(form.reach);
+            }
+        }
+        out
+    }
+}
+
+impl Query<'_> {
+    /// Whether a form may lie over the picture of look `y`, `x` being the look of this one.
+    fn is_near(&self, form: &Form, x: &Look, y: &Look, options: &NearDuplicateOptions) -> bool {
+        let Way::Part(part, flip) = form.way else {
+            return (x.hash ^ y.hash).count_ones() <= options.max_bits;
+        };
+        let Some((_, fine)) = &y.still[self.place as usize] else {
+            return false;
+        };
+        self.fine().get(part).is_some_and(|own| {
+            let own = if flip { mirrored(own, FINE) } else { *own };
+            squares(fine, &own) <= form.fine_reach
+        })
+    }
+
+    /// Fine sketches of the parts.
+    fn fine(&self) -> &[Fine] {
+        let fine = |&part: &Part| self.laid.sums.fine(part);
+        let parts = &self.laid.parts;
+        self.fine.get_or_init(|| parts.iter().map(fine).collect())
+    }
 }
 
 /// Some of the forms of a picture: a bit for each.
@@ -561,12 +753,25 @@ impl Mask {
         })
     }
 
-    /// Those that may lie over something in a range.
-    fn within(self, forms: &[Form], range: &Range) -> Self {
+    /// Those of the kinds of which one may lie over something in a range.
+    fn of_kinds(self, query: &Query<'_>, range: &Range) -> Self {
         let mut out = 0;
-        for (k, form) in forms.iter().enumerate() {
-            let near = self.0 >> k & 1 == 1 && range.squares(&form.sketch) <= form.reach;
-            out |= u64::from(near) << k;
+        for kind in &query.kinds {
+            let bits = self.0 & kind.forms.0;
+            if bits != 0 && range.reaches(&kind.range, kind.reach) {
+                out |= bits;
+            }
+        }
+        Self(out)
+    }
+
+    /// Those that may lie over something in a range.
+    fn within(self, query: &Query<'_>, range: &Range) -> Self {
+        let mut bits = self.of_kinds(query, range).0;
+        let mut out = 0;
+        while let Some(form) = query.forms.get(bits.trailing_zeros() as usize) {
+            out |= u64::from(range.reaches(&form.range, form.reach)) << bits.trailing_zeros();
+            bits &= bits - 1;
         }
         Self(out)
     }
@@ -579,6 +784,8 @@ struct Tree {
     place: Place,
     /// In the order of the leaves.
     order: Vec<usize>,
+    /// What each of them spans, in that order.
+    leaves: Vec<Range>,
     nodes: Vec<Node>,
 }
 
@@ -594,22 +801,15 @@ struct Node {
 
 impl Tree {
     fn new(looks: &[Look], place: Place, records: std::ops::Range<usize>) -> Self {
-        let range = |look: &Look| match place {
-            Place::Whole => look.sketches[WHOLE..=WHOLE]
-                .iter()
-                .fold(Range::from(&look.upright), |r, s| r.with(&s.into())),
-            Place::Inner => look
-                .sketches
-                .get(place.part())
-                .map_or(Range::EMPTY, |s| s.into()),
-        };
-        let ranges: Vec<Range> = looks.iter().map(range).collect();
+        let ranges: Vec<Range> = looks.iter().map(|look| look.range(place)).collect();
         let mut tree = Self {
             place,
             nodes: Vec::with_capacity(records.len() / LEAF * 4 + 1),
             order: records.collect(),
+            leaves: Vec::new(),
         };
         tree.grow(&ranges, 0, tree.order.len());
+        tree.leaves = tree.order.iter().map(|&record| ranges[record]).collect();
         tree
     }
 
@@ -627,11 +827,11 @@ impl Tree {
             group: None,
         });
         if records.len() > LEAF {
-            let middle = |i: &usize, k: usize| u16::from(of(i).low[k]) + u16::from(of(i).high[k]);
+            let middle = |i: &usize, k: usize| i64::from(of(i).low[k]) + i64::from(of(i).high[k]);
             let spread = |k: &usize| {
-                let middles = records.iter().map(|i| u64::from(middle(i, *k)));
+                let middles = records.iter().map(|i| middle(i, *k));
                 let (sum, squares) = middles.fold((0, 0), |(s, q), v| (s + v, q + v * v));
-                squares * records.len() as u64 - sum * sum
+                squares * records.len() as i64 - sum * sum
             };
             let widest = (0..CELLS * CELLS).max_by_key(spread).unwrap_or(0);
             let half = records.len() / 2;
@@ -643,30 +843,9 @@ impl Tree {
         at
     }
 
-    /// The forms that may lie over something in a leaf; none elsewhere: the branches below are put on the list of those that
-    /// wait, if any form may lie over something there.
-    fn descend(
-        &self,
-        query: &Query,
-        at: usize,
-        mask: Mask,
-        waiting: &mut Vec<(usize, Mask)>,
-    ) -> Option<Mask> {
-        let node = &self.nodes[at];
-        let mask = mask.within(&query.forms, &node.cells);
-        if mask.is_empty() {
-            return None;
-        }
-        let Some(children) = node.children else {
-            return Some(mask);
-        };
-        waiting.extend(children.map(|child| (child, mask)));
-        None
-    }
-
-    fn records(&self, at: usize) -> &[usize] {
-        let node = &self.nodes[at];
-        &self.order[node.start..node.end]
+    /// The places of a leaf's records in the order.
+    fn places(&self, at: usize) -> std::ops::Range<usize> {
+        self.nodes[at].start..self.nodes[at].end
     }
 
     /// Whether all of a branch are of a record's group, as far as is known.
@@ -682,28 +861,113 @@ impl Tree {
         let group = self.nodes[at].group;
         group.is_some_and(|g| groups.find(g) == groups.find(record))
     }
+}
 
-    /// Notes whether all of a leaf are of one group.
-    fn settle(&mut self, at: usize, groups: &mut UnionFind) {
-        let records = self.records(at);
-        let Some(&first) = records.first() else {
-            return;
-        };
-        let group = groups.find(first);
-        if records.iter().all(|&r| groups.find(r) == group) {
-            self.nodes[at].group = Some(first);
+#[cfg(test)]
+impl<P: Pictures> Looks<'_, P> {
+    /// Whether some form of `a` lies over `b`, without a tree and without bounds.
+    pub fn near(&self, a: usize, b: usize) -> Result<bool, P::Failure> {
+        let other = Laid::new(self.pictures.picture(b)?);
+        for place in PLACES {
+            let query = self.query(a, place, &self.laid(a)?);
+            for form in &query.forms {
+                let distance = self.distance(&query, form, &other);
+                let bits = (self.looks[a].hash ^ self.looks[b].hash).count_ones();
+                let few = form.way != Way::AsItIs || bits <= self.options.max_bits;
+                if few && distance.is_some_and(|d| d <= self.most(form.way)) {
+                    return Ok(true);
+                }
+            }
         }
+        Ok(false)
     }
 }
 
 #[cfg(test)]
-impl Looks<'_> {
-    /// Whether some form of `a` lies over `b`, without a tree.
-    pub fn near(&self, a: usize, b: usize) -> bool {
-        PLACES.iter().any(|&place| {
-            let query = self.query(a, place);
-            let over = |form| self.lies_over(&query, form, b);
-            query.forms.iter().any(over)
-        })
+mod tests {
+    use super::*;
+    use rand::Rng;
+
+    /// Pictures that differ a little, much, or in colour only.
+    fn pictures(channels: u8) -> Vec<Picture> {
+        let mut rng = crate::stream(0, "waves", u64::from(channels));
+        let mut out = Vec::new();
+        for _ in 0..12 {
+            let side = 1 << rng.random_range(0..5);
+            let n = side * side * u32::from(channels);
+            let pattern = Picture {
+                width: side,
+                height: side,
+                channels,
+                pixels: (0..n).map(|_| rng.random()).collect(),
+            };
+            let first = pattern.resize(24, 20, Filter::Bilinear).unwrap();
+            for most in [2, 9, 60] {
+                let mut next = first.clone();
+                let from = rng.random_range(0..next.pixels.len());
+                for v in &mut next.pixels[from..] {
+                    *v = v.saturating_add(rng.random_range(0..most));
+                }
+                out.push(next);
+            }
+            out.push(first);
+        }
+        out
+    }
+
+    #[test]
+    fn waves_and_fine_sketches_bound_the_distance_of_parts() {
+        for channels in [1, 3] {
+            let pictures = pictures(channels);
+            let laid: Vec<Laid<'_>> = pictures
+                .iter()
+                .map(|p| Laid::new(Cow::Borrowed(p)))
+                .collect();
+            let mut close = 0;
+            for (x, y) in laid.iter().flat_map(|x| laid.iter().map(move |y| (x, y))) {
+                for (still, part) in [(WHOLE, WHOLE), (WHOLE, 7), (INNER, INNER + 3)] {
+                    for flip in [false, true] {
+                        let distance = x.distance(still, y, part, flip).unwrap();
+                        let own = Range::from(&x.sums.wave(x.parts[still]));
+                        let wave = y.sums.wave(y.parts[part]);
+                        let wave = if flip { mirrored_wave(&wave) } else { wave };
+                        let reached = |level: f64| {
+                            let reach = reach(level.max(0.0), CELLS * CELLS, ROUNDED_WAVES);
+                            own.reaches(&Range::from(&wave), reach)
+                        };
+                        assert!(reached(distance), "{distance}");
+                        close += usize::from(distance > 0.1 && !reached(distance / 2.0));
+                        let fine = y.sums.fine(y.parts[part]);
+                        let fine = if flip { mirrored(&fine, FINE) } else { fine };
+                        let most = reach(distance, FINE * FINE, ROUNDED_GREYS);
+                        assert!(squares(&x.sums.fine(x.parts[still]), &fine) <= most);
+                    }
+                }
+            }
+            assert!(close > 1000, "the bound bounds nothing: {close}");
+        }
+    }
+
+    #[test]
+    fn a_range_reaches_what_is_in_it_and_an_empty_one_nothing() {
+        let waves: Vec<Wave> = pictures(3)
+            .iter()
+            .map(|p| Laid::new(Cow::Borrowed(p)))
+            .map(|laid| laid.sums.wave(laid.parts[WHOLE]))
+            .collect();
+        let ranges: Vec<Range> = waves.iter().map(Range::from).collect();
+        let all = ranges.iter().fold(Range::EMPTY, |a, b| a.with(b));
+        let far = reach(1.0, CELLS * CELLS, ROUNDED_WAVES);
+        for range in &ranges {
+            assert!(all.reaches(range, 0) && range.reaches(&all, 0));
+            assert!(!range.reaches(&Range::EMPTY, far) && !Range::EMPTY.reaches(range, far));
+        }
+        assert!(!Range::EMPTY.reaches(&Range::EMPTY, far));
+        let extremes = [0, 255].map(|v| Picture::filled(16, 16, 3, v));
+        let [black, white] = extremes.map(|p| {
+            let laid = Laid::new(Cow::Owned(p));
+            Range::from(&laid.sums.wave(laid.parts[WHOLE]))
+        });
+        assert!(black.reaches(&white, far) && !black.reaches(&white, far / 2));
     }
 }

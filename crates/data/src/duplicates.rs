@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 
-use crate::ImageSet;
 use crate::alike::Looks;
+use crate::{ImageSet, Record, SampleId};
 
 /// What [`dedupe`] removed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -21,26 +21,45 @@ pub struct DedupeReport {
 /// name, label and file facts, and its captions stay first; captions of the dropped one that it lacks come after them.
 /// Groups that turn out to share a picture become one group. (Near duplicates are only grouped: each keeps its captions.)
 pub fn dedupe(set: &mut ImageSet) -> DedupeReport {
-    let mut report = DedupeReport::default();
-    let mut by_id = HashMap::new();
-    let mut by_pixels = HashMap::new();
-    let mut kept: Vec<crate::Record> = Vec::with_capacity(set.records.len());
-    let mut same_group: Vec<(String, String)> = Vec::new();
+    let mut dropping = Dropping::default();
     for record in set.records.drain(..) {
         let pixels = record.picture.id();
-        let (first, counter) = match (by_id.get(&record.id), by_pixels.get(&pixels)) {
-            (Some(&first), _) => (first, &mut report.same_content),
-            (None, Some(&first)) => (first, &mut report.same_resized),
+        dropping.offer(record, pixels);
+    }
+    let (records, report) = dropping.end();
+    set.records = records;
+    report
+}
+
+/// Records of which the later ones of equal pictures are dropped.
+#[derive(Default)]
+pub(crate) struct Dropping {
+    report: DedupeReport,
+    /// Places among those kept, by the id of the picture as decoded and as resized.
+    by_id: HashMap<SampleId, usize>,
+    by_pixels: HashMap<SampleId, usize>,
+    kept: Vec<Record>,
+    same_group: Vec<(String, String)>,
+}
+
+impl Dropping {
+    /// Whether the record is kept; `pixels`: the id of its picture as it is now.
+    pub fn offer(&mut self, record: Record, pixels: SampleId) -> bool {
+        let (first, counter) = match (self.by_id.get(&record.id), self.by_pixels.get(&pixels)) {
+            (Some(&first), _) => (first, &mut self.report.same_content),
+            (None, Some(&first)) => (first, &mut self.report.same_resized),
             (None, None) => {
-                by_id.insert(record.id.clone(), kept.len());
-                by_pixels.insert(pixels, kept.len());
-                kept.push(record);
-                continue;
+                self.by_id.insert(record.id.clone(), self.kept.len());
+                self.by_pixels.insert(pixels, self.kept.len());
+                self.kept.push(record);
+                return true;
             }
         };
         *counter += 1;
-        let original: &mut crate::Record = &mut kept[first];
-        report.dropped.push((record.name, original.name.clone()));
+        let original = &mut self.kept[first];
+        self.report
+            .dropped
+            .push((record.name, original.name.clone()));
         for caption in record.captions {
             if !original.captions.contains(&caption) {
                 original.captions.push(caption);
@@ -48,16 +67,20 @@ pub fn dedupe(set: &mut ImageSet) -> DedupeReport {
         }
         match (&original.group, record.group) {
             (None, group) => original.group = group,
-            (Some(a), Some(b)) if *a != b => same_group.push((a.clone(), b)),
+            (Some(a), Some(b)) if *a != b => self.same_group.push((a.clone(), b)),
             _ => {}
         }
+        false
     }
-    merge_group_names(&mut kept, &same_group);
-    set.records = kept;
-    report
+
+    /// What is left, and what was dropped.
+    pub fn end(mut self) -> (Vec<Record>, DedupeReport) {
+        merge_group_names(&mut self.kept, &self.same_group);
+        (self.kept, self.report)
+    }
 }
 
-fn merge_group_names(records: &mut [crate::Record], same: &[(String, String)]) {
+fn merge_group_names(records: &mut [Record], same: &[(String, String)]) {
     let mut numbers: HashMap<String, usize> = HashMap::new();
     let mut names = Vec::new();
     for name in same.iter().flat_map(|(a, b)| [a, b]) {
@@ -129,7 +152,8 @@ impl Groups {
         Self::join(set, Vec::new())
     }
 
-    fn join(set: &ImageSet, near_pairs: Vec<(usize, usize)>) -> Self {
+    /// Those of these pairs and of the user.
+    pub(crate) fn join(set: &ImageSet, near_pairs: Vec<(usize, usize)>) -> Self {
         let records = &set.records;
         let mut sets = UnionFind::new(records.len());
         for &(a, b) in &near_pairs {
@@ -207,17 +231,19 @@ impl Groups {
 }
 
 /// Finds near duplicates among the pictures as they are in the set (after resizing) and joins them, transitively, with
-/// the user's groups. Memory goes with the number of pictures; time too where they differ enough for the search to
-/// pass over branches of its tree, and with the square of their number where they do not.
+/// the user's groups. Memory goes with the number of pictures (`docs/results/performance.md`); time too where they differ enough
+/// for the search to pass over branches of its tree, and with the square of their number where they do not.
 #[must_use]
 pub fn near_duplicates(set: &ImageSet, options: &NearDuplicateOptions) -> Groups {
-    Groups::join(set, Looks::new(set, options).pairs())
+    let Ok(pairs) = Looks::new(set, options).and_then(|looks| looks.pairs());
+    Groups::join(set, pairs)
 }
 
 /// Which of the first `n` records of a set look almost the same as one after them, by position.
 #[must_use]
 pub fn alike_across(set: &ImageSet, n: usize, options: &NearDuplicateOptions) -> Vec<usize> {
-    Looks::new(set, options).across(n)
+    let Ok(alike) = Looks::new(set, options).and_then(|looks| looks.across(n));
+    alike
 }
 
 /// Disjoint sets with path halving; the smaller number is the representative, so that results do not depend on order.
@@ -250,7 +276,7 @@ impl UnionFind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Filter, Picture, Record};
+    use crate::{Filter, Picture};
 
     fn noise(seed: u64) -> Picture {
         use rand::Rng;
@@ -419,13 +445,12 @@ mod tests {
     }
 
     /// Each frame of a scene is like the next one only, as in a film, and scenes lie between one another.
-    #[cfg(feature = "parquet")]
     #[test]
     fn the_tree_finds_what_comparing_all_pairs_finds() {
         use rand::Rng;
         let mut rng = crate::stream(1, "scenes", 0);
         let mut records = Vec::new();
-        for seed in 0..60 {
+        for seed in 0..14 {
             let mut picture = noise(seed);
             for _ in 0..rng.random_range(1..8) {
                 records.push(record(picture.clone(), None));
@@ -442,8 +467,8 @@ mod tests {
         rand::seq::SliceRandom::shuffle(&mut records[..], &mut rng);
         let s = set(records);
         let options = NearDuplicateOptions::default();
-        let looks = Looks::new(&s, &options);
-        let near = |a, b| looks.near(a, b) || looks.near(b, a);
+        let Ok(looks) = Looks::new(&s, &options);
+        let near = |a, b| looks.near(a, b).unwrap() || looks.near(b, a).unwrap();
         let mut all = UnionFind::new(s.len());
         let mut pairs = 0;
         for a in 0..s.len() {
@@ -454,10 +479,10 @@ mod tests {
                 }
             }
         }
-        assert!(pairs > 50, "{pairs}");
+        assert!(pairs > 8, "{pairs}");
         let expected: Vec<usize> = (0..s.len()).map(|i| all.find(i)).collect();
         let mut found = UnionFind::new(s.len());
-        for (a, b) in looks.pairs() {
+        for (a, b) in looks.pairs().unwrap() {
             assert!(near(a, b));
             assert_ne!(found.find(a), found.find(b), "a pair more than needed");
             found.union(a, b);
@@ -470,7 +495,7 @@ mod tests {
         let across: Vec<usize> = (0..half)
             .filter(|&a| (half..s.len()).any(|b| near(a, b)))
             .collect();
-        assert_eq!(looks.across(half), across);
+        assert_eq!(looks.across(half).unwrap(), across);
     }
 
     /// The first 90 pictures of `fashion` at 28 pixels, each beside a changed copy: how many of the copies are grouped with

@@ -1,5 +1,6 @@
 //! Writing a set as a folder for other programs.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use dualmd_files::Building;
 use serde_json::{Map, Value};
 
 use crate::read::ID;
-use crate::{Error, ImageSet, Record, Result, encode_png};
+use crate::{Error, ImageSet, Picture, Record, Result, encode_png};
 
 /// Writes a set as PNG files and a `metadata.jsonl`, the form that [`crate::load()`], the `imagefolder` of Hugging Face's
 /// `datasets` and diffusers' training scripts read. Captions, groups and labels go along, and the pictures are as in the
@@ -21,10 +22,18 @@ use crate::{Error, ImageSet, Record, Result, encode_png};
 /// # Errors
 /// A folder that holds something already, or cannot be written.
 pub fn save_folder(set: &ImageSet, folder: &Path) -> Result<()> {
+    save(set, &|i| Ok(Cow::Borrowed(&set.records[i].picture)), folder)
+}
+
+/// Where the pictures of a set are.
+type Of<'a> = &'a dyn Fn(usize) -> Result<Cow<'a, Picture>>;
+
+/// As [`save_folder`], with pictures that are asked for one by one.
+pub(crate) fn save(set: &ImageSet, picture: Of<'_>, folder: &Path) -> Result<()> {
     if !folder.exists() {
         // A new folder is whole, or not there: a half one would be in the way of the same command.
         let building = Building::new(folder)?;
-        fill(set, building.path())?;
+        fill(set, picture, building.path())?;
         return Ok(building.finish()?);
     }
     if !dualmd_files::list(folder)?.is_empty() {
@@ -34,18 +43,18 @@ pub fn save_folder(set: &ImageSet, folder: &Path) -> Result<()> {
             "name a new one: pictures of two sets must not be mixed",
         ));
     }
-    fill(set, folder)
+    fill(set, picture, folder)
 }
 
-fn fill(set: &ImageSet, folder: &Path) -> Result<()> {
+fn fill(set: &ImageSet, picture: Of<'_>, folder: &Path) -> Result<()> {
     let records = &set.records;
     let most = records.iter().map(|r| r.captions.len()).max().unwrap_or(0);
     let grouped = records.iter().any(|r| r.group.is_some());
     let labelled = records.iter().any(|r| r.label.is_some());
     let mut lines = String::new();
-    for (name, record) in file_names(records).into_iter().zip(records) {
+    for (i, (name, record)) in file_names(records).into_iter().zip(records).enumerate() {
         let path = folder.join(&name);
-        dualmd_files::write(&path, &encode_png(&record.picture)?)?;
+        dualmd_files::write(&path, &encode_png(picture(i)?.as_ref())?)?;
         let mut line = Map::new();
         line.insert("file_name".into(), name.into());
         line.insert(ID.into(), record.name.clone().into());

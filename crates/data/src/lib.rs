@@ -11,6 +11,8 @@
 //! | [`mod@file`] | what an encoded picture was like as a file |
 //! | [`set`] | records and image sets, conversion to floats |
 //! | [`mod@load`] | which reader for which source; the readers are in `read/` |
+//! | [`listing`] | sets larger than memory: the pixels in a file, for duplicates, groups and splits |
+//! | [`shards`] | sets that are read again in every epoch, in a seeded order |
 //! | [`duplicates`] | exact and near duplicates; `alike`: when two pictures look almost the same |
 //! | [`split`], [`import`] | membership splits, drawn here or by others |
 //! | [`drawn`] | folders of generated images: which files are images, what an earlier call left |
@@ -36,12 +38,14 @@ mod error;
 pub mod export;
 pub mod file;
 pub mod import;
+pub mod listing;
 pub mod load;
 pub mod npy;
 pub mod picture;
 pub mod png;
 mod read;
 pub mod set;
+pub mod shards;
 pub mod split;
 pub mod stream;
 
@@ -53,10 +57,12 @@ pub use error::{Error, Result};
 pub use export::save_folder;
 pub use file::{FileFacts, JpegFacts};
 pub use import::{ImportReport, import_secmi_npz};
+pub use listing::Listing;
 pub use load::{BUNDLED, LoadOptions, VENDORS, load};
 pub use picture::{Filter, Picture, SampleId};
 pub use png::{encode_png, grid, save_png};
 pub use read::npy_header;
 pub use set::{ImageSet, Record};
+pub use shards::Shards;
 pub use split::{Half, Member, Method, NonMember, Selected, Side, Split};
 pub use stream::{stream, stream_for_id};

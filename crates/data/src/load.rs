@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::decode::Alpha;
+use crate::listing::Spool;
 use crate::read::{self, Collector};
 use crate::split::Split;
 use crate::{Error, Filter, ImageSet, Result};
@@ -26,6 +27,9 @@ pub struct LoadOptions<'a> {
     /// Column or key that holds the captions; None takes the one of `text`, `caption`, `captions`, `prompt` that is there,
     /// and refuses to choose between several.
     pub caption_column: Option<&'a str>,
+    /// Column or key whose value is the class of a picture; None takes `label` where it is there, and otherwise what the source has in
+    /// its place: the folder a picture lies in, `.cls` in a WebDataset.
+    pub label_column: Option<&'a str>,
     /// Column or key whose value says what belongs together; None takes `group` where it is there.
     pub group_column: Option<&'a str>,
     /// Column or key whose value is the pictures' name in what is written about them; None takes `original` where it is there, as
@@ -67,6 +71,7 @@ impl Default for LoadOptions<'_> {
             channels: None,
             resize: Filter::Bilinear,
             caption_column: None,
+            label_column: None,
             group_column: None,
             id_column: None,
             alpha: Alpha::White,
@@ -100,7 +105,7 @@ impl Default for LoadOptions<'_> {
 ///
 /// Captions are a string or a list of strings (in `metadata.csv`: a cell such as `["a", "b"]`), in the column
 /// `options.caption_column`, or else in the one column of `text`, `caption`, `captions`, `prompt`. A caption is trimmed
-/// and an empty one dropped. In a WebDataset the `.txt` is the column `txt`, and comes before the `.json`.
+/// and an empty one dropped. A label is in the column `options.label_column`, or else in `label`. In a WebDataset the `.txt` is the column `txt`, and comes before the `.json`.
 ///
 /// A folder whose files or folders are called after different parts of a set (`train`, `test`...) is not read as one:
 /// `DATA#train` is one of them and `DATA#test+train` are several, always in sorted order. `DATA#member`,
@@ -115,21 +120,54 @@ impl Default for LoadOptions<'_> {
 /// several columns that may be the captions, several parts and none chosen, a column or part that is not there, options that
 /// do not fit, or a split made from other data.
 pub fn load(source: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
+    let (base, side) = with_side(source);
+    let mut set = collected(source, base, options, None)?;
+    if let Some(side) = side {
+        let order = of_side(&set, side, options)?;
+        set.records = order.iter().map(|&i| set.records[i].clone()).collect();
+    }
+    Ok(set)
+}
+
+/// The same, with the pixels in the spool; with the places of a side, where the source names one.
+pub(crate) fn spooled(
+    source: &str,
+    options: &LoadOptions<'_>,
+    spool: &mut Spool,
+) -> Result<(ImageSet, Option<Vec<usize>>)> {
+    let (base, side) = with_side(source);
+    let set = collected(source, base, options, Some(spool))?;
+    let order = side.map(|side| of_side(&set, side, options)).transpose()?;
+    Ok((set, order))
+}
+
+/// What stands before the side of a split that a source may end in, and the side.
+fn with_side(source: &str) -> (&str, Option<&str>) {
+    match cut(source) {
+        Some((rest, part)) if SIDES.contains(&part) => (rest, Some(part)),
+        _ => (source, None),
+    }
+}
+
+/// All pictures of a source; with a spool their pixels are there.
+fn collected(
+    source: &str,
+    base: &str,
+    options: &LoadOptions<'_>,
+    spool: Option<&mut Spool>,
+) -> Result<ImageSet> {
     if !matches!(options.channels, None | Some(1 | 3)) {
         return Err(Error::options(
             "`channels` is neither 1 nor 3",
             "use 1 for grey, 3 for colour",
         ));
     }
-    let (base, side) = match cut(source) {
-        Some((rest, part)) if SIDES.contains(&part) => (rest, Some(part)),
-        _ => (source, None),
-    };
     let (base, part) = match cut(base) {
         Some((rest, part)) => (rest, Some(part)),
         None => (base, None),
     };
     let mut collector = Collector::new(options);
+    collector.spool = spool;
     let mut chosen = vec![VENDORS[0]];
     if let Some(part) = part {
         if base != "emoji" && Path::new(base).is_dir() {
@@ -150,9 +188,6 @@ pub fn load(source: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
     }
     let mut set = ImageSet::new(source.to_owned(), licence, collector.records)?;
     set.notes = notes;
-    if let Some(side) = side {
-        keep_side(&mut set, side, options)?;
-    }
     Ok(set)
 }
 
@@ -191,7 +226,8 @@ fn vendors(base: &str, part: &str) -> Result<Vec<&'static str>> {
     Ok(VENDORS.into_iter().filter(|v| named.contains(v)).collect())
 }
 
-fn keep_side(set: &mut ImageSet, side: &str, options: &LoadOptions<'_>) -> Result<()> {
+/// The places of a side.
+fn of_side(set: &ImageSet, side: &str, options: &LoadOptions<'_>) -> Result<Vec<usize>> {
     let Some(split) = options.split else {
         return Err(Error::options(
             format!("`{}` needs a split", set.source),
@@ -199,12 +235,10 @@ fn keep_side(set: &mut ImageSet, side: &str, options: &LoadOptions<'_>) -> Resul
         ));
     };
     let selected = split.select(set)?;
-    let order = match side {
+    Ok(match side {
         "member" => selected.members,
         "nonmember" => selected.nonmembers,
         "d1" => selected.d1,
         _ => selected.d2,
-    };
-    set.records = order.iter().map(|&i| set.records[i].clone()).collect();
-    Ok(())
+    })
 }

@@ -1,5 +1,5 @@
 //! What DP-SGD costs in time: one thread's processor time per step of the `tiny` network on 16 x 16 colour images, private
-//! and not. Processor time, because it depends less than the clock on what else the machine does (Linux; elsewhere the
+//! and not; private steps of all images at once, and image by image with gradient checkpointing. Processor time, because it depends less than the clock on what else the machine does (Linux; elsewhere the
 //! clock is read).
 //!
 //! `cargo run --release -p dualmd-defense --example dp_cost`
@@ -22,22 +22,30 @@ fn main() -> Outcome<()> {
     tch::set_num_threads(1);
     println!("one thread, {BATCH} images per step (expected), tiny network, 16 x 16 x 3");
     let pool: Vec<usize> = (0..IMAGES).collect();
-    report("plain", 1, &Plain::new(pool.clone(), 1)?, 20)?;
+    report("plain", (1, false), &Plain::new(pool.clone(), 1)?, 20)?;
     for noise_multiplicity in [1, 2, 4, 8] {
         let privacy = Privacy {
             noise_multiplicity,
             ..Privacy::default()
         };
         let recipe = DpSgd::new(pool.clone(), privacy, "a measurement needs no secret")?;
-        report("DP-SGD", noise_multiplicity, &recipe, 5)?;
+        report("DP-SGD", (noise_multiplicity, false), &recipe, 5)?;
+        report("image by image", (noise_multiplicity, true), &recipe, 5)?;
     }
     Ok(())
 }
 
-fn report(name: &str, draws: usize, recipe: &dyn Recipe, steps: u64) -> Outcome<()> {
+/// `checkpointing`: little of a pass is kept, and private gradients are taken image by image.
+fn report(
+    name: &str,
+    (draws, checkpointing): (usize, bool),
+    recipe: &dyn Recipe,
+    steps: u64,
+) -> Outcome<()> {
+    let seconds = |steps: u64| seconds(recipe, steps, checkpointing);
     // The first run pays for what libtorch sets up once.
-    seconds(recipe, 2)?;
-    let (three, rest) = (seconds(recipe, 3)?, seconds(recipe, 3 + steps)?);
+    seconds(2)?;
+    let (three, rest) = (seconds(3)?, seconds(3 + steps)?);
     let images: usize = (3..3 + steps)
         .map(|s| recipe.draw(s, BATCH).images.len())
         .sum();
@@ -52,7 +60,7 @@ fn report(name: &str, draws: usize, recipe: &dyn Recipe, steps: u64) -> Outcome<
     Ok(())
 }
 
-fn seconds(recipe: &dyn Recipe, steps: u64) -> Outcome<f64> {
+fn seconds(recipe: &dyn Recipe, steps: u64, gradient_checkpointing: bool) -> Outcome<f64> {
     let folder = tempfile::tempdir()?;
     let device = Device::Cpu;
     let trainer = Trainer {
@@ -70,6 +78,7 @@ fn seconds(recipe: &dyn Recipe, steps: u64) -> Outcome<f64> {
         options: TrainOptions {
             steps,
             batch: BATCH,
+            gradient_checkpointing,
             checkpoint_every: 0,
             log_every: 0,
             eval_every: 0,

@@ -1,7 +1,9 @@
-//! Texts of the images: which one a step tells the network.
+//! Texts of the images, or their classes: which one a step tells the network.
 //!
 //! Prompt diversification (paper section 4.2) is [`Captions::any`]: each time an image is drawn, one of its captions is
 //! drawn with it, uniformly. Without it an image always comes with its first caption, by which it is then learnt by heart.
+//!
+//! A class-conditional network is told an image's class in the same way: an image has one, and now and then no label takes its place.
 
 use crate::{DefenseError, Result};
 use dualmd_data::stream;
@@ -10,17 +12,17 @@ use dualmd_torch::Tensor;
 use rand::Rng;
 use std::ops::Range;
 
-/// Embeddings of the captions of a training set.
+/// What there is to tell of a training set.
 pub struct Captions {
-    /// The distinct texts, [K, tokens, width] f32 on the training device.
-    pub embeddings: Tensor,
+    /// The distinct texts or classes, a row each, on the training device.
+    pub told: Condition,
     /// For each image of the set the rows of its captions, the main one first; at least one.
     pub of: Vec<Vec<usize>>,
-    /// Row of the empty text.
+    /// Row of what tells nothing: the empty text, or no label.
     pub empty: usize,
     /// Draw one of an image's captions each time (prompt diversification), not always the first.
     pub any: bool,
-    /// Chance that the empty text takes the caption's place, which guidance needs: 0 to 1.
+    /// Chance that this takes the caption's place, which guidance needs: 0 to 1.
     pub dropout: f64,
 }
 
@@ -37,14 +39,14 @@ impl Captions {
         if let Some(bare) = self.of.iter().position(Vec::is_empty) {
             return fail(format!("image {bare} has no caption"));
         }
-        let rows = self.embeddings.size().first().map_or(0, |&k| k as usize);
+        let rows = usize::try_from(self.told.len()).unwrap_or(0);
         let most = self.of.iter().flatten().chain([&self.empty]).max();
         if let Some(most) = most.filter(|&&m| m >= rows) {
-            return fail(format!("caption {most} of {rows} embeddings"));
+            return fail(format!("caption {most} of {rows}"));
         }
         if !(0.0..=1.0).contains(&self.dropout) {
             return fail(format!(
-                "train.caption_dropout = {}: must be between 0 and 1",
+                "a chance of {} to tell nothing: must be between 0 and 1",
                 self.dropout
             ));
         }
@@ -74,7 +76,7 @@ impl Captions {
         self.rows(all.take(own.end).skip(own.start))
     }
 
-    /// No text, for `n` images.
+    /// Nothing, for `n` images.
     pub fn nothing(&self, n: i64) -> Condition {
         self.rows((0..n).map(|_| self.empty))
     }
@@ -86,10 +88,8 @@ impl Captions {
 
     fn rows(&self, rows: impl Iterator<Item = usize>) -> Condition {
         let rows: Vec<i64> = rows.map(|row| row as i64).collect();
-        let rows = Tensor::from_slice(&rows).to_device(self.embeddings.device());
-        Condition {
-            embedding: self.embeddings.index_select(0, &rows),
-        }
+        let rows = Tensor::from_slice(&rows).to_device(self.told.device());
+        self.told.select(&rows)
     }
 }
 
@@ -100,7 +100,7 @@ mod tests {
 
     fn captions(any: bool, dropout: f64) -> Captions {
         Captions {
-            embeddings: Tensor::arange(4, (Kind::Float, Device::Cpu)).view([4, 1, 1]),
+            told: Condition::of_text(Tensor::arange(4, (Kind::Float, Device::Cpu)).view([4, 1, 1])),
             of: vec![vec![0], vec![1, 2]],
             empty: 3,
             any,
@@ -111,7 +111,7 @@ mod tests {
     fn told(captions: &Captions, image: i64) -> [usize; 4] {
         let mut counts = [0; 4];
         for step in 0..400 {
-            let drawn = captions.drawn(&[image], 0..1, 5, step).embedding;
+            let drawn = captions.drawn(&[image], 0..1, 5, step).text.unwrap();
             counts[drawn.double_value(&[0, 0, 0]) as usize] += 1;
         }
         counts
@@ -128,6 +128,35 @@ mod tests {
         let [.., empty] = told(&captions(false, 0.1), 0);
         // Binomial(400, 0.1): five standard deviations are 30.
         assert!(empty.abs_diff(40) < 30, "{empty}");
+    }
+
+    /// The same draws as of captions, so that the same images are told nothing.
+    #[test]
+    fn a_class_gives_way_to_no_label_as_a_caption_does_to_no_text() {
+        let of = |dropout| Captions {
+            told: Condition::of_labels(Tensor::from_slice(&[4i64, 9, 10])),
+            of: vec![vec![0], vec![1]],
+            empty: 2,
+            any: false,
+            dropout,
+        };
+        of(0.5).check(2).unwrap();
+        let labels = |captions: &Captions, step| -> Vec<i64> {
+            let drawn = captions.drawn(&[1, 0, 1, 1], 0..4, 5, step);
+            assert!(drawn.text.is_none());
+            Vec::try_from(drawn.label.unwrap()).unwrap()
+        };
+        assert_eq!(labels(&of(0.0), 3), [9, 4, 9, 9]);
+        assert_eq!(labels(&of(1.0), 3), [10; 4]);
+        let texts = captions(false, 0.5);
+        for step in 0..20 {
+            let told = texts.drawn(&[1, 0, 1, 1], 0..4, 5, step).text.unwrap();
+            let told = Vec::<f64>::try_from(told.flatten(0, -1)).unwrap();
+            let nothing: Vec<bool> = told.iter().map(|&row| row == 3.0).collect();
+            let unlabelled = labels(&of(0.5), step);
+            let unlabelled: Vec<bool> = unlabelled.iter().map(|&label| label == 10).collect();
+            assert_eq!(unlabelled, nothing);
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::{DefenseError, Result};
 use dualmd_files::limit;
+use dualmd_record::events;
 pub use dualmd_record::training::LogLine;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -68,12 +69,8 @@ impl Journal {
         // Emptied, if a run that began in the same second left one.
         dualmd_files::write(&events_path, &[])?;
         let mut events = append(&events_path)?;
-        // Event { wall_time = 1: double, file_version = 3: string }
-        let mut version = vec![0x09];
-        version.extend(now.to_le_bytes());
-        field_bytes(&mut version, 3, b"brain.Event:2");
         events
-            .write_all(&record(&version))
+            .write_all(&events::head(now))
             .map_err(|e| file_error(&events_path, e))?;
         Ok(Self {
             json,
@@ -104,24 +101,12 @@ impl Journal {
             ("loss/calibration", line.calibration_loss),
             ("train/left_out", line.left_out),
         ];
-        let mut summary = Vec::new();
-        for (tag, value) in scalars {
-            let Some(value) = value else { continue };
-            // Summary.Value { tag = 1: string, simple_value = 2: float }
-            let mut v = Vec::new();
-            field_bytes(&mut v, 1, tag.as_bytes());
-            v.push(0x15);
-            v.extend((value as f32).to_le_bytes());
-            field_bytes(&mut summary, 1, &v);
-        }
-        // Event { wall_time = 1: double, step = 2: int64, summary = 5: Summary }
-        let mut event = vec![0x09];
-        event.extend(now().to_le_bytes());
-        event.push(0x10);
-        varint(&mut event, line.step);
-        field_bytes(&mut event, 5, &summary);
+        let known: Vec<(&str, f64)> = scalars
+            .into_iter()
+            .filter_map(|(tag, value)| Some((tag, value?)))
+            .collect();
         self.events
-            .write_all(&record(&event))
+            .write_all(&events::scalars(now(), line.step, &known))
             .map_err(|e| file_error(&self.events_path, e))
     }
 }
@@ -132,52 +117,9 @@ fn now() -> f64 {
         .map_or(0.0, |d| d.as_secs_f64())
 }
 
-fn varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push((value as u8 & 0x7f) | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
-}
-
-fn field_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
-    out.push(field << 3 | 2);
-    varint(out, bytes.len() as u64);
-    out.extend_from_slice(bytes);
-}
-
-/// A TFRecord: length, masked CRC of the length, data, masked CRC of the data.
-fn record(data: &[u8]) -> Vec<u8> {
-    let length = (data.len() as u64).to_le_bytes();
-    let mut out = length.to_vec();
-    out.extend(masked_crc(&length).to_le_bytes());
-    out.extend_from_slice(data);
-    out.extend(masked_crc(data).to_le_bytes());
-    out
-}
-
-fn masked_crc(data: &[u8]) -> u32 {
-    crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
-}
-
-/// CRC-32C (Castagnoli), bit by bit: a few dozen bytes per log line do not deserve a table.
-fn crc32c(data: &[u8]) -> u32 {
-    !data.iter().fold(!0u32, |crc, &byte| {
-        (0..8).fold(crc ^ u32::from(byte), |c, _| {
-            (c >> 1) ^ (0x82f6_3b78 & (0u32.wrapping_sub(c & 1)))
-        })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn crc32c_check_value() {
-        // The standard check value of CRC-32C for "123456789".
-        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-    }
 
     #[test]
     fn resuming_drops_lines_that_will_be_written_again() {

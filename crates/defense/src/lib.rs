@@ -6,10 +6,13 @@
 //! * [`kway`]: Algorithm 2 with K shards instead of two halves.
 //! * [`distillation`]: ordinary distillation from one teacher that saw everything (the baseline of Table 10).
 //! * [`dp`]: DP-SGD and its accountant, the only one here with a formal guarantee.
+//! * [`iterative`]: one model trained on shards in turn, its weights averaged after every round (IET).
+//! * [`ambient`]: images with noise of their own where much noise lies on them.
 //! * [`ensemble`]: several models that answer with their average, when images are drawn.
 //! * [`network`]: what is trained; [`captions`]: the texts of the images, prompt diversification.
 //! * [`objective`]: noise, or the velocity of a flow.
-//! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe.
+//! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe. So does leaving out easy images
+//!   ([`TrainOptions::skip_easy`]).
 //! * `together`: what several ranks of one training do together.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
@@ -24,6 +27,7 @@
     )
 )]
 
+pub mod ambient;
 pub mod augment;
 pub mod captions;
 pub mod checkpoint;
@@ -31,8 +35,10 @@ pub mod distillation;
 pub mod distillmd;
 pub mod dp;
 pub mod early;
+mod easy;
 pub mod ensemble;
 mod evaluation;
+pub mod iterative;
 pub mod journal;
 pub mod kway;
 pub mod network;
@@ -46,6 +52,7 @@ mod step;
 mod together;
 pub mod trainer;
 
+pub use ambient::Ambient;
 pub use augment::Cutout;
 pub use captions::Captions;
 pub use distillation::Distillation;
@@ -53,6 +60,7 @@ pub use distillmd::{DistillMd, Routing};
 pub use dp::{DpSgd, Privacy};
 pub use early::{EarlyStopping, KeptAt};
 pub use ensemble::EnsembleDenoiser;
+pub use iterative::Iterative;
 pub use kway::KWay;
 pub use network::Network;
 pub use objective::{Levels, Objective};

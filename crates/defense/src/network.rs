@@ -1,4 +1,4 @@
-//! What the loop trains: an unconditional network, or one that is told a text.
+//! What the loop trains: an unconditional network, or one that is told a class or a text.
 
 use crate::Result;
 use dualmd_diffusion::nn::Parameters;
@@ -15,7 +15,7 @@ pub trait Network: Denoiser {
     /// A pass in training mode, with dropout, of which a gradient can be had.
     ///
     /// # Errors
-    /// Shapes the network cannot take; a conditional network without a condition.
+    /// Shapes the network cannot take; a conditional network without its condition; a network that also predicts a variance.
     fn forward_training(
         &self,
         x_t: &Tensor,
@@ -51,13 +51,23 @@ impl Network for UNet2d {
         condition: Option<&Condition>,
         keep: Keep,
     ) -> Result<Pass<'_>> {
-        if condition.is_some() {
+        let told = Condition::default();
+        let told = condition.unwrap_or(&told);
+        if told.text.is_some() {
             return Err(DiffusionError::Config(
                 "this network takes no text: train it without captions".into(),
             )
             .into());
         }
-        Ok(self.forward_training(x_t, t, keep)?)
+        if self.config().predicts_variance() {
+            return Err(DiffusionError::Config(
+                "this network also predicts a variance (out_channels is twice in_channels), and such networks are audited here and not \
+                 trained: set out_channels to in_channels"
+                    .into(),
+            )
+            .into());
+        }
+        Ok(self.forward_training(x_t, t, told.label.as_ref(), keep)?)
     }
 
     fn has_dropout(&self) -> bool {
@@ -93,7 +103,7 @@ impl Network for UNet2dCondition {
                 "this network needs a text for every image: the images have no captions".into(),
             )
         })?;
-        Ok(self.forward_training(x_t, t, &condition.embedding, keep)?)
+        Ok(self.forward_training(x_t, t, condition.texts()?, keep)?)
     }
 
     fn has_dropout(&self) -> bool {

@@ -16,7 +16,12 @@ pub struct Optimizer {
     step: Tensor,
     /// The averages that early stopping holds on to.
     kept: Option<(KeptAt, Vec<Tensor>)>,
+    /// What a recipe carries from step to step beside all this, by name.
+    carried: BTreeMap<String, Tensor>,
 }
+
+/// How names of what is carried begin in a checkpoint.
+const CARRIED: &str = "carried/";
 
 impl Optimizer {
     /// Starts at zero moments; the EMA starts as a copy of the weights. Parameters begin to require gradients.
@@ -36,6 +41,74 @@ impl Optimizer {
             step: Tensor::zeros([], (Kind::Float, device)),
             params,
             kept: None,
+            carried: BTreeMap::new(),
+        })
+    }
+
+    /// What a recipe carries under this name.
+    pub(crate) fn carried(&self, name: &str) -> Option<&Tensor> {
+        self.carried.get(name)
+    }
+
+    /// Carries this from now on, into checkpoints too.
+    pub(crate) fn carry(&mut self, name: &str, tensor: Tensor) {
+        self.carried.insert(name.to_owned(), tensor);
+    }
+
+    /// Weights and averages by names of their own.
+    fn weights(&self) -> Vec<(String, Tensor)> {
+        let of = |prefix: &str, list: Vec<(String, Tensor)>| {
+            let named = list.into_iter();
+            named
+                .map(|(name, tensor)| (format!("{prefix}/{name}"), tensor))
+                .collect::<Vec<_>>()
+        };
+        let mut all = of("raw", self.raw());
+        all.extend(of("ema", self.ema()));
+        all
+    }
+
+    /// Remembers weights and averages as what a round of [`crate::iterative`] begins with.
+    pub(crate) fn begin_round(&mut self) {
+        for (name, tensor) in self.weights() {
+            let (start, sum) = no_grad(|| (tensor.copy(), tensor.zeros_like()));
+            self.carry(&format!("start/{name}"), start);
+            self.carry(&format!("sum/{name}"), sum);
+        }
+    }
+
+    /// Ends a turn of [`crate::iterative`]: adds weights and averages times `share` to the round's sums, and goes back to what the round
+    /// began with; or on from the sums after the `last` turn. Adam begins anew.
+    ///
+    /// # Errors
+    /// A round that was not begun: the checkpoint belongs to another training.
+    pub(crate) fn end_turn(&mut self, share: f64, last: bool) -> Result<()> {
+        for (name, tensor) in self.weights() {
+            let of = |part: &str| {
+                let found = self.carried(&format!("{part}/{name}"));
+                found.map(Tensor::shallow_clone).ok_or_else(|| {
+                    DefenseError::Setting(format!(
+                        "checkpoint: it does not say what the round of iet began with (\"{name}\")"
+                    ))
+                })
+            };
+            let (mut start, mut sum) = (of("start")?, of("sum")?);
+            no_grad(|| -> Result<()> {
+                let _ = sum.f_add_(&(&tensor * share))?;
+                if last {
+                    start.f_copy_(&sum)?;
+                    let _ = sum.f_zero_()?;
+                }
+                tensor.shallow_clone().f_copy_(&start)?;
+                Ok(())
+            })?;
+        }
+        no_grad(|| -> Result<()> {
+            for moment in self.first.iter_mut().chain(&mut self.second) {
+                let _ = moment.f_zero_()?;
+            }
+            let _ = self.step.f_zero_()?;
+            Ok(())
         })
     }
 
@@ -49,12 +122,14 @@ impl Optimizer {
         self.params.iter().map(Tensor::grad).collect()
     }
 
-    /// All that ranks have to have in common: weights, averages, moments, and what early stopping kept; sharing storage.
+    /// All that ranks have to have in common: weights, averages, moments, what a recipe carries, and what early stopping kept; sharing
+    /// storage.
     pub(crate) fn everything(&self) -> Vec<Tensor> {
         let own = [&self.params, &self.ema, &self.first, &self.second];
         let kept = self.kept.iter().map(|(_, weights)| weights);
         let all = own.into_iter().chain(kept).flatten();
-        all.chain([&self.step]).map(Tensor::detach).collect()
+        let all = all.chain(self.carried.values()).chain([&self.step]);
+        all.map(Tensor::detach).collect()
     }
 
     /// Forgets the gradients.
@@ -150,7 +225,7 @@ impl Optimizer {
             .collect()
     }
 
-    /// Moments and step counter under `first/NAME`, `second/NAME`, `step`.
+    /// Moments and step counter under `first/NAME`, `second/NAME`, `step`, and what is carried under `carried/NAME`.
     #[must_use]
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let part = |prefix: &'static str, list: &[Tensor]| {
@@ -164,6 +239,11 @@ impl Optimizer {
         part("first", &self.first)
             .chain(part("second", &self.second))
             .chain([("step".to_owned(), self.step.view([1]))])
+            .chain(
+                self.carried
+                    .iter()
+                    .map(|(n, t)| (format!("{CARRIED}{n}"), t.shallow_clone())),
+            )
             .collect()
     }
 
@@ -195,7 +275,14 @@ impl Optimizer {
             copy(&self.first[i], state, &format!("first/{name}"))?;
             copy(&self.second[i], state, &format!("second/{name}"))?;
         }
-        copy(&self.step, state, "step")
+        copy(&self.step, state, "step")?;
+        let carried = state
+            .iter()
+            .filter_map(|(name, t)| Some((name.strip_prefix(CARRIED)?, t)));
+        self.carried = carried
+            .map(|(name, t)| (name.to_owned(), t.to_device(self.step.device()).copy()))
+            .collect();
+        Ok(())
     }
 
     /// Puts back what early stopping had kept.

@@ -15,11 +15,11 @@ pub struct TrainOptions {
     /// Images per step.
     pub batch: usize,
     /// Parts of the batch that go through the network one after the other, for less memory; the gradient is that of the whole
-    /// batch. DP-SGD goes image by image anyway.
+    /// batch.
     #[serde(skip_serializing_if = "is_one")]
     pub accumulate: usize,
     /// Keep little of a pass and compute the rest again for the gradient: less memory, more time, the same numbers up to
-    /// rounding ([`dualmd_diffusion::checkpointing`]).
+    /// rounding ([`dualmd_diffusion::checkpointing`]). DP-SGD then goes image by image, with least memory and several times as long.
     #[serde(skip_serializing_if = "is_false")]
     pub gradient_checkpointing: bool,
     /// Peak learning rate of Adam (betas 0.9, 0.999, eps 1e-8).
@@ -47,6 +47,10 @@ pub struct TrainOptions {
     /// Diffusion); 0: none.
     #[serde(skip_serializing_if = "is_zero")]
     pub drop_memorised: f64,
+    /// Leave out of a step every image whose loss, times this, is below what is usual at its timestep (Liu et al. 2024; 2 in their
+    /// code); 0: none.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub skip_easy: f64,
     /// Steps between checkpoints; 0: only at the end and on interruption.
     pub checkpoint_every: u64,
     /// How many checkpoints to keep.
@@ -98,6 +102,7 @@ impl Default for TrainOptions {
             decoupled: false,
             flip: false,
             drop_memorised: 0.0,
+            skip_easy: 0.0,
             checkpoint_every: 500,
             keep_checkpoints: 2,
             log_every: 50,
@@ -139,6 +144,9 @@ impl TrainOptions {
         }
         if !(self.drop_memorised >= 0.0 && self.drop_memorised.is_finite()) {
             return fail("drop_memorised", &self.drop_memorised, "0 or more");
+        }
+        if !(self.skip_easy >= 0.0 && self.skip_easy.is_finite()) {
+            return fail("skip_easy", &self.skip_easy, "0 or more");
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What a defence changes of the training loop: which images a step draws, and what the target is.
 
-use crate::Result;
 use crate::dp::DpSgd;
+use crate::{Ambient, Iterative, Result};
 use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::{Kind, Tensor};
 
@@ -52,9 +52,18 @@ pub trait Recipe {
         self.members()
     }
 
-    /// Clipping and noise, for a recipe that promises differential privacy: the loop then takes the gradient image by
-    /// image.
+    /// Clipping and noise, for a recipe that promises differential privacy: the loop then clips the gradient of each image.
     fn private(&self) -> Option<&DpSgd> {
+        None
+    }
+
+    /// Noise of the images' own, for a recipe that shows them no cleaner than that where much noise lies on them.
+    fn ambient(&self) -> Option<&Ambient> {
+        None
+    }
+
+    /// Turns and rounds, for a recipe that trains on shards in turn and averages the weights.
+    fn iterative(&self) -> Option<&Iterative> {
         None
     }
 }
@@ -115,7 +124,5 @@ pub(crate) fn by_teacher(
 
 /// The condition of these rows of a batch.
 pub(crate) fn rows_of(condition: Option<&Condition>, rows: &Tensor) -> Option<Condition> {
-    condition.map(|c| Condition {
-        embedding: c.embedding.index_select(0, rows),
-    })
+    condition.map(|c| c.select(rows))
 }

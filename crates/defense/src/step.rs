@@ -1,12 +1,13 @@
 //! One step of the loop in [`crate::trainer`]: what is shown to the network, and the gradient.
 
 use crate::dp::{ClippedSum, DpSgd};
+use crate::easy::Usual;
 use crate::optimizer::Optimizer;
 use crate::recipe::{Draw, Target};
 use crate::trainer::{Additions, Trainer};
 use crate::{DefenseError, Objective, Result};
 use dualmd_data::stream;
-use dualmd_diffusion::{Condition, Keep, NoiseSchedule};
+use dualmd_diffusion::{Condition, Keep, NoiseSchedule, Pass, ghost};
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, tch};
 use rand::Rng;
 use std::ops::Range;
@@ -19,6 +20,8 @@ struct Batch {
     t: Tensor,
     told: Option<Condition>,
     target: Tensor,
+    /// What the answer is multiplied by before it is compared, [rows, 1, 1, 1]; none: 1.
+    scale: Option<Tensor>,
 }
 
 impl Batch {
@@ -41,11 +44,27 @@ impl Batch {
         Self {
             x_t: rows(&self.x_t),
             t: rows(&self.t),
-            told: self.told.as_ref().map(|c| Condition {
-                embedding: rows(&c.embedding),
-            }),
+            told: self.told.as_ref().map(|c| c.each(&rows)),
             target: rows(&self.target),
+            scale: self.scale.as_ref().map(&rows),
         }
+    }
+
+    /// An answer of the network as it is compared with the target.
+    fn compared(&self, out: &Tensor) -> Result<Tensor> {
+        Ok(match &self.scale {
+            Some(scale) => out.f_mul(scale)?,
+            None => out.shallow_clone(),
+        })
+    }
+
+    /// The mean square error of each row, \[rows\].
+    fn losses(&self, out: &Tensor) -> Result<Tensor> {
+        Ok(self
+            .compared(out)?
+            .f_mse_loss(&self.target, tch::Reduction::None)?
+            .f_flatten(1, -1)?
+            .f_mean_dim([1i64].as_slice(), false, Kind::Float)?)
     }
 }
 
@@ -83,24 +102,41 @@ impl Trainer<'_> {
                 self.ranks.sum_f64(&mut counts)?;
                 (whole, left_out) = (counts[0] as i64, counts[1] as u64);
             }
-            if whole == 0 {
-                return Ok(Done {
-                    loss: None,
-                    grad_norm: 0.0,
-                    left_out,
-                });
+            let iterative = self.recipe.iterative();
+            if let Some(iterative) = iterative {
+                iterative.before(optimizer, step);
             }
-            let loss = match &batch {
-                Some(batch) => self.backward_in_parts(batch, whole, step),
-                None => Ok(0.0),
+            let loss = if whole == 0 {
+                None
+            } else if options.skip_easy > 0.0 {
+                let places = (own.start, draw.images.len());
+                let (loss, easy) =
+                    self.backward_without_easy(batch.as_ref(), places, optimizer, step)?;
+                left_out += easy;
+                loss
+            } else {
+                let own = match &batch {
+                    Some(batch) => self.backward_in_parts(batch, whole, step),
+                    None => Ok(0.0),
+                };
+                Some(self.together(own, step)?)
             };
-            let loss = self.together(loss, step)?;
-            let gradients = self.summed_gradients(optimizer)?;
-            // After the sum: every rank sees the same norm.
-            let clip = (options.clip > 0.0).then_some(options.clip);
+            let grad_norm = match loss {
+                Some(_) => {
+                    let gradients = self.summed_gradients(optimizer)?;
+                    let clock = iterative.map_or(step, |i| i.clock(step));
+                    // After the sum: every rank sees the same norm.
+                    let clip = (options.clip > 0.0).then_some(options.clip);
+                    optimizer.step_along(&gradients, clip, clock, options)?
+                }
+                None => 0.0,
+            };
+            if let Some(iterative) = iterative {
+                iterative.after(optimizer, step)?;
+            }
             return Ok(Done {
-                loss: Some(loss),
-                grad_norm: optimizer.step_along(&gradients, clip, step, options)?,
+                loss,
+                grad_norm,
                 left_out,
             });
         };
@@ -198,7 +234,7 @@ impl Trainer<'_> {
         Ok((loss, sum.release(&noise, self.options.batch as f64)?))
     }
 
-    /// Adds the clipped gradient of each of this rank's images; returns the sum of their losses.
+    /// Adds the clipped gradients of this rank's images to `sum`; returns the sum of their losses.
     fn clipped(
         &self,
         private: &DpSgd,
@@ -208,16 +244,78 @@ impl Trainer<'_> {
         additions: &Additions,
         sum: &mut ClippedSum,
     ) -> Result<f64> {
-        let own = self.ranks.share(draw.images.len());
+        let images = self.ranks.share(draw.images.len()).len() as i64;
         let mut total = 0.0;
-        if own.is_empty() {
+        if images == 0 {
             return Ok(total);
         }
         let copies = private.privacy().noise_multiplicity;
         let all = self.batch(draw, copies, private.seed(), step, additions)?;
         let k = copies as i64;
-        for image in 0..own.len() as i64 {
-            total += self.backward(&all.rows(image * k, k), 1.0, step)?;
+        for (first, here) in self.private_parts(images, k) {
+            let part = all.rows(first * k, here * k);
+            total += if self.options.gradient_checkpointing {
+                self.image_by_image(&part, here, optimizer, sum, step)?
+            } else {
+                self.images_at_once(&part, here, optimizer, sum, step)?
+            };
+        }
+        Ok(total)
+    }
+
+    /// (first image, images) of the parts in which the images of a private step go through the network, K rows each: about as many
+    /// rows at once as an ordinary step has.
+    fn private_parts(&self, images: i64, k: i64) -> Vec<(i64, i64)> {
+        let rows = (self.options.batch / self.options.accumulate.max(1)) as i64;
+        let each = (rows / k).max(1);
+        (0..images)
+            .step_by(each as usize)
+            .map(|first| (first, each.min(images - first)))
+            .collect()
+    }
+
+    /// Adds the clipped gradients of `images` images, whose rows are `part`, to `sum`, from one pass there and back
+    /// ([`dualmd_diffusion::ghost`]); returns the sum of their losses.
+    fn images_at_once(
+        &self,
+        part: &Batch,
+        images: i64,
+        optimizer: &Optimizer,
+        sum: &mut ClippedSum,
+        step: u64,
+    ) -> Result<f64> {
+        let (pass, recorded) = ghost::record(|| {
+            let told = part.told.as_ref();
+            self.network
+                .forward_training(&part.x_t, &part.t, told, Keep::Everything)
+        });
+        let pass = pass?;
+        let losses = part.losses(pass.output())?;
+        let total = losses.f_sum(Kind::Float)? * (images as f64 / losses.numel() as f64);
+        let value = finite_loss(total.double_value(&[]), step)?;
+        let gradients = recorded.differentiate(&total, images, optimizer.parameters())?;
+        let scales = gradients
+            .norms()?
+            .into_iter()
+            .map(|norm| sum.scale(norm, step))
+            .collect::<Result<Vec<f64>>>()?;
+        sum.add_clipped(&gradients.weighted(&scales)?)?;
+        Ok(value)
+    }
+
+    /// The same with a pass for every image, which keeps little and takes long.
+    fn image_by_image(
+        &self,
+        part: &Batch,
+        images: i64,
+        optimizer: &mut Optimizer,
+        sum: &mut ClippedSum,
+        step: u64,
+    ) -> Result<f64> {
+        let k = part.x_t.size()[0] / images;
+        let mut total = 0.0;
+        for image in 0..images {
+            total += self.backward(&part.rows(image * k, k), 1.0, step)?;
             sum.add(&mut optimizer.gradients(), step)?;
             optimizer.forget();
         }
@@ -278,12 +376,35 @@ impl Trainer<'_> {
             x0 = x0.f_mul(&keep(mask))?;
         }
         let eps = normal("train/noise");
+        let ambient = self.recipe.ambient();
+        let own_noise = match ambient {
+            Some(ambient) => {
+                let mine = indices.get(own_rows.clone()).unwrap_or_default();
+                let noise = ambient.own_noise(mine, &x0.size()[1..], self.device)?;
+                // It belongs to the picture, and is mirrored with it.
+                Some(match &mirror {
+                    Some(mask) => noise.flip([3]).where_self(mask, &noise),
+                    None => noise,
+                })
+            }
+            None => None,
+        };
+        let mut scale = None;
         let (x_t, t) = match self.options.objective {
             Objective::Ddpm => {
                 let mut rng = stream(seed, "train/t", step);
                 let t = noise::integers(&mut rng, self.schedule.len() as i64, n, Device::Cpu);
                 let t = keep(t);
-                (self.schedule.add_noise(&x0, &eps, &t), t)
+                let x_t = match ambient.zip(own_noise.as_ref()) {
+                    Some((ambient, own)) => {
+                        let [fresh, rest] = ambient.shares(&self.schedule, &t)?;
+                        let both = own * rest + &eps * fresh.f_sqrt()?;
+                        scale = Some(fresh);
+                        self.schedule.add_noise(&x0, &both, &t)
+                    }
+                    None => self.schedule.add_noise(&x0, &eps, &t),
+                };
+                (x_t, t)
             }
             Objective::Flow(levels) => {
                 let s = levels.draw(&mut stream(seed, "train/level", step), n, Device::Cpu);
@@ -307,6 +428,10 @@ impl Trainer<'_> {
         let (t, target) = match self.options.objective {
             Objective::Ddpm => {
                 let eps = taught.unwrap_or(eps);
+                let eps = match &scale {
+                    Some(share) => eps * share.f_sqrt()?,
+                    None => eps,
+                };
                 let target = self.schedule.output_for_noise(eps, &x_t, &t);
                 (t, target)
             }
@@ -325,6 +450,7 @@ impl Trainer<'_> {
             t,
             told,
             target,
+            scale,
         })
     }
 
@@ -348,27 +474,103 @@ impl Trainer<'_> {
         Ok(loss)
     }
 
-    /// Adds the gradient of the batch's mean loss, times `share`, to the parameters'; returns the loss.
-    fn backward(&self, batch: &Batch, share: f64, step: u64) -> Result<f64> {
+    /// The batch on its way through the network.
+    fn pass(&self, batch: &Batch) -> Result<Pass<'_>> {
         let keep = if self.options.gradient_checkpointing {
             Keep::Checkpoints
         } else {
             Keep::Everything
         };
-        let pass =
-            self.network
-                .forward_training(&batch.x_t, &batch.t, batch.told.as_ref(), keep)?;
-        let loss = pass
-            .output()
-            .f_mse_loss(&batch.target, tch::Reduction::Mean)?;
-        let value = loss.double_value(&[]);
-        if !value.is_finite() {
-            return Err(DefenseError::NotFinite {
-                step,
-                what: "loss",
-                value,
-            });
+        self.network
+            .forward_training(&batch.x_t, &batch.t, batch.told.as_ref(), keep)
+    }
+
+    /// Adds this rank's part in the gradient of the mean loss of the images that are not easy ([`crate::easy`]) to the parameters';
+    /// returns this loss, none where all are easy, and how many are, both of all ranks. `place`: the first of the rank's images among
+    /// those of the step, and how many these are.
+    fn backward_without_easy(
+        &self,
+        batch: Option<&Batch>,
+        (first, images): (usize, usize),
+        optimizer: &mut Optimizer,
+        step: u64,
+    ) -> Result<(Option<f64>, u64)> {
+        let mut usual = Usual::of(optimizer, self.schedule.len());
+        let mut rows = Vec::new();
+        let own = match batch {
+            Some(batch) => self.add_where_not_easy(batch, &usual, step, &mut rows),
+            None => Ok(()),
+        };
+        self.together(own.map(|()| 0.0), step)?;
+        // Loss and time of each image, in the order of the step, and a 1; zeros where an image was left out before.
+        let mut all = vec![0.0; 3 * images];
+        for (place, row) in all.chunks_exact_mut(3).skip(first).zip(&rows) {
+            place.copy_from_slice(row);
         }
+        self.ranks.sum_f64(&mut all)?;
+        let (losses, times): (Vec<f64>, Vec<f64>) = all
+            .chunks_exact(3)
+            .filter(|place| place[2] > 0.0)
+            .map(|place| (place[0], place[1]))
+            .unzip();
+        let keep = usual.kept(&losses, &times, self.options.skip_easy);
+        usual.learn(&losses, &times);
+        usual.carry(optimizer);
+        let (mut sum, mut kept) = (0.0, 0_u32);
+        for (loss, _) in losses.iter().zip(&keep).filter(|(_, keep)| **keep) {
+            sum += loss;
+            kept += 1;
+        }
+        let easy = losses.len() as u64 - u64::from(kept);
+        if kept == 0 {
+            return Ok((None, easy));
+        }
+        no_grad(|| -> Result<()> {
+            // A rank that has kept no image has none yet in its first step.
+            let gradients = optimizer.gradients().into_iter();
+            for mut gradient in gradients.filter(Tensor::defined) {
+                let _ = gradient.f_div_scalar_(f64::from(kept))?;
+            }
+            Ok(())
+        })?;
+        Ok((Some(sum / f64::from(kept)), easy))
+    }
+
+    /// Adds the gradient of the sum of the losses that are not easy to the parameters'; puts loss, time and a 1 of every row into `rows`.
+    fn add_where_not_easy(
+        &self,
+        batch: &Batch,
+        usual: &Usual,
+        step: u64,
+        rows: &mut Vec<[f64; 3]>,
+    ) -> Result<()> {
+        for (first, here) in self.parts(batch.len()) {
+            let part = batch.rows(first, here);
+            let pass = self.pass(&part)?;
+            let each = part.losses(pass.output())?;
+            let values: Vec<f64> = Vec::try_from(each.detach().f_to_kind(Kind::Double)?)?;
+            let t: Vec<f64> = Vec::try_from(part.t.f_to_kind(Kind::Double)?)?;
+            for &value in &values {
+                finite_loss(value, step)?;
+            }
+            let keep = usual.kept(&values, &t, self.options.skip_easy);
+            if keep.contains(&true) {
+                let weights: Vec<f32> = keep.iter().map(|&k| f32::from(u8::from(k))).collect();
+                let weights = Tensor::from_slice(&weights).to_device(self.device);
+                pass.backward(&(each * weights).f_sum(Kind::Float)?)?;
+            }
+            rows.extend(values.iter().zip(&t).map(|(&loss, &t)| [loss, t, 1.0]));
+        }
+        Ok(())
+    }
+
+    /// Adds the gradient of the batch's mean loss, times `share`, to the parameters'; returns the loss.
+    fn backward(&self, batch: &Batch, share: f64, step: u64) -> Result<f64> {
+        let pass = self.pass(batch)?;
+        let loss = batch
+            .compared(pass.output())?
+            .f_mse_loss(&batch.target, tch::Reduction::Mean)?;
+        let value = finite_loss(loss.double_value(&[]), step)?;
         // Times 1 would change nothing and cost a little.
         let loss = if share < 1.0 { loss * share } else { loss };
         pass.backward(&loss)?;
@@ -381,6 +583,18 @@ fn kept(all: &Tensor, rows: &Range<usize>) -> Tensor {
     all.narrow(0, rows.start as i64, rows.len() as i64)
 }
 
+/// Refuses a loss that is no number.
+fn finite_loss(value: f64, step: u64) -> Result<f64> {
+    if value.is_finite() {
+        return Ok(value);
+    }
+    Err(DefenseError::NotFinite {
+        step,
+        what: "loss",
+        value,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -389,7 +603,8 @@ mod tests {
     };
     use dualmd_diffusion::unet2d_condition::PerLevel;
     use dualmd_diffusion::{
-        Denoiser, DiffusionError, UNet2d, UNet2dCondition, UNet2dConditionConfig, preset::preset,
+        Denoiser, DiffusionError, LoraConfig, UNet2d, UNet2dCondition, UNet2dConditionConfig,
+        UNet2dConfig, preset::preset,
     };
     use dualmd_torch::device::Precision;
     use dualmd_torch::ranks::Group;
@@ -562,7 +777,7 @@ mod tests {
                     let row = (image * COPIES + copy) as i64;
                     let rows = |t: &Tensor| t.narrow(0, row, 1);
                     let out = network
-                        .forward(&rows(&all.x_t), &rows(&all.t), true)
+                        .forward(&rows(&all.x_t), &rows(&all.t), None, true)
                         .unwrap();
                     let error = out - rows(&all.target);
                     losses.push((&error * &error).mean(Kind::Float));
@@ -664,6 +879,148 @@ mod tests {
         assert!(norm(&kept) > 0.0);
     }
 
+    /// Below its level of noise an ambient training shows what ordinary training shows. Above it, whatever is drawn, an image lies under
+    /// the same noise of its own: what is shown minus the fresh noise is the image's noisy picture.
+    #[test]
+    fn above_its_level_an_ambient_training_shows_no_image_cleaner_than_its_noisy_picture() {
+        let level = 0.5;
+        let recipe = crate::Ambient::new((0..IMAGES).collect(), level, 5).unwrap();
+        let trainer = trainer(&recipe);
+        let none = Additions::default();
+        trainer.check(&none).unwrap();
+        let away = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
+        let mut pictures: Vec<Vec<Tensor>> = (0..2 * IMAGES).map(|_| Vec::new()).collect();
+        let mut clean = 0;
+        for step in 0..8 {
+            let draw = recipe.draw(step, IMAGES);
+            let batch = trainer.batch(&draw, 1, trainer.seed, step, &none).unwrap();
+            let share = batch.scale.as_ref().unwrap();
+            let mut rng = stream(trainer.seed, "train/noise", step);
+            let z = noise::normal(&mut rng, &batch.x_t.size(), Device::Cpu);
+            assert!(away(&batch.target, &(&z * share.sqrt())) < 1e-6);
+            let mut rng = stream(trainer.seed, "train/flip", step);
+            for (row, &image) in draw.images.iter().enumerate() {
+                let mirrored: bool = rng.random();
+                let at = row as i64;
+                let abar = trainer.schedule.alpha_bar(batch.t.int64_value(&[at]));
+                let (s, r) = (
+                    (1.0 - abar).sqrt() / abar.sqrt(),
+                    share.double_value(&[at, 0, 0, 0]),
+                );
+                // x_t / sqrt(abar) without the fresh noise: x_0, or y.
+                let seen = batch.x_t.get(at) / abar.sqrt() - z.get(at) * (s * r.sqrt());
+                let x0 = trainer.set.images.get(image as i64);
+                let x0 = if mirrored { x0.flip([2]) } else { x0 };
+                if s < level {
+                    clean += 1;
+                    assert!(away(&seen, &x0) < 1e-4, "step {step}, image {image}");
+                } else {
+                    pictures[2 * image + usize::from(mirrored)].push(seen - x0);
+                }
+            }
+        }
+        assert!(clean > 0);
+        for (at, own) in pictures.iter().enumerate() {
+            for other in own {
+                assert!(away(other, &own[0]) < 1e-3, "image {}", at / 2);
+                let spread = other.std(false).double_value(&[]);
+                assert!((spread - level).abs() < 0.2, "{spread}");
+            }
+        }
+        // A mirrored image's noise is mirrored with it.
+        let both = pictures
+            .chunks(2)
+            .find(|p| p.iter().all(|side| !side.is_empty()));
+        let both = both.unwrap();
+        assert!(away(&both[0][0].flip([2]), &both[1][0]) < 1e-3);
+    }
+
+    #[test]
+    fn an_ambient_training_with_what_shows_its_noise_is_refused() {
+        let recipe = crate::Ambient::new((0..IMAGES).collect(), 0.5, 5).unwrap();
+        let cut = Additions {
+            cutout: Some(crate::Cutout {
+                side: 2,
+                probability: 0.5,
+            }),
+            ..Additions::default()
+        };
+        let refused = trainer(&recipe).check(&cut).unwrap_err().to_string();
+        assert!(refused.contains("cutout_side"), "{refused}");
+        let refused = flow(&recipe).check(&Additions::default()).unwrap_err();
+        assert!(
+            refused.to_string().contains("predicts the noise"),
+            "{refused}"
+        );
+        let mut latent = trainer(&recipe);
+        latent.options.flip = false;
+        latent.set.deviation = Some(latent.set.images.zeros_like());
+        let refused = latent.check(&Additions::default()).unwrap_err();
+        assert!(refused.to_string().contains("pixels"), "{refused}");
+    }
+
+    /// The step of the images that are not easy is that of these images alone; where all are easy the weights stay.
+    #[test]
+    fn easy_images_are_left_out() {
+        let private = recipe(1.0);
+        let recipe = crate::Plain::new((0..IMAGES).collect(), 5).unwrap();
+        let none = Additions::default();
+        let draw = recipe.draw(0, IMAGES);
+        let mut trainer = trainer(&recipe);
+        trainer.options.skip_easy = 2.0;
+        trainer.check(&none).unwrap();
+        let batch = trainer.batch(&draw, 1, trainer.seed, 0, &none).unwrap();
+        let one = |row: i64| {
+            let pass = trainer.pass(&batch.rows(row, 1)).unwrap();
+            pass.output()
+                .mse_loss(&batch.rows(row, 1).target, tch::Reduction::Mean)
+                .double_value(&[])
+        };
+        let losses: Vec<f64> = (0..IMAGES as i64).map(one).collect();
+        let t: Vec<f64> = Vec::try_from(batch.t.to_kind(Kind::Double)).unwrap();
+        let timesteps = trainer.schedule.len();
+        // As if the losses of the even rows had been five times as large so far, and those of the odd rows what they are.
+        let taught = |optimizer: &mut Optimizer, times: [f64; 2]| {
+            let mut usual = Usual::of(optimizer, timesteps);
+            for row in 0..IMAGES {
+                usual.learn(&[losses[row] * times[row % 2] * 5.0], &[t[row]]);
+            }
+            usual.carry(optimizer);
+        };
+        for accumulate in [1, 3] {
+            trainer.options.accumulate = accumulate;
+            let mut optimizer = Optimizer::new(trainer.network.parameters());
+            taught(&mut optimizer, [5.0, 1.0]);
+            let (loss, easy) = trainer
+                .backward_without_easy(Some(&batch), (0, IMAGES), &mut optimizer, 0)
+                .unwrap();
+            assert_eq!(easy, IMAGES as u64 / 2);
+            let got = flat(&optimizer.gradients());
+            optimizer.forget();
+            let odd: Vec<i64> = (1..IMAGES as i64).step_by(2).collect();
+            let alone = batch.only(&Tensor::from_slice(&odd));
+            let want = trainer.backward(&alone, 1.0, 0).unwrap();
+            assert!((loss.unwrap() - want).abs() < 1e-5 * want);
+            let want = flat(&optimizer.gradients());
+            let off: Vec<f64> = got.iter().zip(&want).map(|(a, b)| a - b).collect();
+            assert!(norm(&off) < 1e-5 * norm(&want) && norm(&want) > 0.0);
+            optimizer.forget();
+        }
+        let mut optimizer = Optimizer::new(trainer.network.parameters());
+        let before = flat(optimizer.parameters());
+        taught(&mut optimizer, [5.0, 5.0]);
+        let done = trainer.one_step(&mut optimizer, 0, &none).unwrap();
+        assert_eq!((done.loss, done.left_out), (None, IMAGES as u64));
+        assert_eq!(flat(optimizer.parameters()), before);
+        // What is usual came nearer to what was met: another such step would be none.
+        let usual = Usual::of(&optimizer, timesteps);
+        assert!(usual.kept(&losses, &t, 5.0).contains(&true));
+
+        trainer.recipe = &private;
+        let refused = trainer.check(&none).unwrap_err().to_string();
+        assert!(refused.contains("train.skip_easy"), "{refused}");
+    }
+
     /// Latents that do not vary are drawn, mirrored or not, as pixels are: with the same coins.
     #[test]
     fn latents_of_mirrored_images_take_the_place_of_mirrored_latents() {
@@ -690,6 +1047,132 @@ mod tests {
         latent.set.mirrored = None;
         let refused = latent.check(&Additions::default()).unwrap_err();
         assert!(refused.to_string().contains("train.flip"), "{refused}");
+    }
+
+    /// A pass over all images gives what a pass for each gives, whatever the parts, the draws for an image and the network: with a
+    /// text, LoRA layers alone, attention, and scales in place of sums.
+    #[test]
+    fn all_images_at_once_give_what_one_after_the_other_gives() {
+        let ordinary = crate::Plain::new((0..IMAGES).collect(), 5).unwrap();
+        let text = |lora: bool| {
+            let (mut trainer, _, _) = told(&ordinary, 0.0);
+            if lora {
+                let config = told_config();
+                let network = UNet2dCondition::fresh(&config, 3, Device::Cpu).unwrap();
+                let network = network.with_lora(&LoraConfig::new(2), 4).unwrap();
+                trainer.network = Box::new(network);
+            }
+            trainer.options.accumulate = 1;
+            trainer
+        };
+        let unconditional = |scales: bool| {
+            let mut trainer = trainer(&ordinary);
+            let config = UNet2dConfig {
+                resnet_time_scale_shift: if scales { "scale_shift" } else { "default" }.into(),
+                down_block_types: vec!["DownBlock2D".into(), "AttnDownBlock2D".into()],
+                up_block_types: vec!["AttnUpBlock2D".into(), "UpBlock2D".into()],
+                add_attention: true,
+                ..preset("tiny", 1, 8).unwrap()
+            };
+            trainer.network = Box::new(UNet2d::fresh(&config, 3, Device::Cpu).unwrap());
+            trainer
+        };
+        let cases = [
+            ("sums", unconditional(false)),
+            ("scales", unconditional(true)),
+            ("text", text(false)),
+            ("LoRA", text(true)),
+        ];
+        for (name, mut trainer) in cases {
+            // Fresh networks have weights of zero or nearly so, behind which nothing has a gradient.
+            for (name, tensor) in trainer.network.parameters().named() {
+                let mut rng = stream(2, name, 0);
+                let drawn = noise::normal(&mut rng, &tensor.size(), Device::Cpu) * 0.1;
+                no_grad(|| {
+                    let _ = tensor.shallow_clone().f_add_(&drawn).unwrap();
+                });
+            }
+            let images = IMAGES as i64;
+            let draw = ordinary.draw(0, IMAGES);
+            let none = Additions::default();
+            for copies in [1, COPIES] {
+                let all = trainer.batch(&draw, copies, 5, 0, &none).unwrap();
+                let mut optimizer = Optimizer::new(trainer.network.parameters());
+                let k = copies as i64;
+                let mut loss = 0.0;
+                let single: Vec<Vec<f64>> = (0..images)
+                    .map(|image| {
+                        loss += trainer.backward(&all.rows(image * k, k), 1.0, 0).unwrap();
+                        let one = flat(&optimizer.gradients());
+                        optimizer.forget();
+                        one
+                    })
+                    .collect();
+                let norms: Vec<f64> = single.iter().map(|g| norm(g)).collect();
+                let mut sorted = norms.clone();
+                sorted.sort_by(f64::total_cmp);
+                let clip = 0.5 * (sorted[IMAGES / 2 - 1] + sorted[IMAGES / 2]);
+                let mut want = vec![0.0; single[0].len()];
+                for (g, norm) in single.iter().zip(&norms) {
+                    let scale = (clip / norm).min(1.0);
+                    want.iter_mut().zip(g).for_each(|(w, g)| *w += scale * g);
+                }
+                let nothing: Vec<Tensor> = optimizer
+                    .parameters()
+                    .iter()
+                    .map(Tensor::zeros_like)
+                    .collect();
+                // Of each tensor by itself, or an error in a small one would be lost among the others.
+                let off = |sum: ClippedSum| -> f64 {
+                    let got = sum.release(&nothing, 1.0).unwrap();
+                    let mut place = 0;
+                    let mut worst = 0.0_f64;
+                    for got in got.iter().map(|g| flat(std::slice::from_ref(g))) {
+                        let here = &want[place..place + got.len()];
+                        place += got.len();
+                        let off: Vec<f64> = got.iter().zip(here).map(|(a, b)| a - b).collect();
+                        worst = worst.max(norm(&off) / norm(here).max(1e-2 * norm(&want)));
+                    }
+                    assert_eq!(place, want.len());
+                    worst
+                };
+
+                let (pass, recorded) = ghost::record(|| trainer.pass(&all).unwrap());
+                let total = all.losses(pass.output()).unwrap().sum(Kind::Float) / copies as f64;
+                drop(pass);
+                let gradients = recorded
+                    .differentiate(&total, images, optimizer.parameters())
+                    .unwrap();
+                for (got, want) in gradients.norms().unwrap().iter().zip(&norms) {
+                    assert!((got - want).abs() < 1e-5 * want, "{name}: {got}, {want}");
+                }
+
+                for accumulate in [1, 3] {
+                    trainer.options.accumulate = accumulate;
+                    let mut sum = ClippedSum::new(optimizer.parameters(), clip);
+                    let mut total = 0.0;
+                    for (first, here) in trainer.private_parts(images, k) {
+                        let part = all.rows(first * k, here * k);
+                        total += trainer
+                            .images_at_once(&part, here, &optimizer, &mut sum, 0)
+                            .unwrap();
+                    }
+                    assert!(
+                        (total - loss).abs() < 1e-5 * loss,
+                        "{name}: {total}, {loss}"
+                    );
+                    let off = off(sum);
+                    assert!(off < 1e-5, "{name}, {copies} draws: off by {off}");
+                }
+                trainer.options.accumulate = 1;
+                // So does the slow way, up to what its norm is kept away from 0 by.
+                let mut sum = ClippedSum::new(optimizer.parameters(), clip);
+                trainer
+                    .image_by_image(&all, images, &mut optimizer, &mut sum, 0)
+                    .unwrap();
+                assert!(off(sum) < 1e-4, "{name}");
+            }
+        }
     }
 
     #[test]
@@ -721,10 +1204,8 @@ mod tests {
         assert_eq!(norm(&sum(vec![])), 0.0);
     }
 
-    /// A network that is told one of two texts with each of the images, or nothing, and the norm by which the text moves its answer
-    /// for each image of the first step.
-    fn told(recipe: &crate::Plain, limit: f64) -> (Trainer<'_>, Batch, Vec<f64>) {
-        let config = UNet2dConditionConfig {
+    fn told_config() -> UNet2dConditionConfig {
+        UNet2dConditionConfig {
             in_channels: 1,
             out_channels: 1,
             block_out_channels: vec![8, 8],
@@ -735,11 +1216,21 @@ mod tests {
             cross_attention_dim: 8,
             attention_head_dim: PerLevel::All(2),
             ..UNet2dConditionConfig::default()
-        };
+        }
+    }
+
+    /// A network that is told one of two texts with each of the images, or nothing, and the norm by which the text moves its answer
+    /// for each image of the first step.
+    fn told(recipe: &crate::Plain, limit: f64) -> (Trainer<'_>, Batch, Vec<f64>) {
+        let config = told_config();
         let mut trainer = trainer(recipe);
         trainer.network = Box::new(UNet2dCondition::fresh(&config, 3, Device::Cpu).unwrap());
         trainer.set.captions = Some(Captions {
-            embeddings: noise::normal(&mut stream(1, "texts", 0), &[3, 4, 8], Device::Cpu),
+            told: Condition::of_text(noise::normal(
+                &mut stream(1, "texts", 0),
+                &[3, 4, 8],
+                Device::Cpu,
+            )),
             of: (0..IMAGES).map(|i| vec![i % 2]).collect(),
             empty: 2,
             any: false,

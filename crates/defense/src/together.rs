@@ -6,6 +6,7 @@
 //! decision is made from numbers that all ranks have: sums, never a local loss or a clock. Rank 0 alone writes.
 
 use crate::checkpoint::{LossSoFar, State};
+use crate::easy::Usual;
 use crate::optimizer::Optimizer;
 use crate::trainer::{Additions, Trainer};
 use crate::{DefenseError, KeptAt, Result};
@@ -62,7 +63,12 @@ impl Trainer<'_> {
         let mut data = vec![&set.images];
         data.extend(&set.deviation);
         data.extend(set.mirrored.iter().flat_map(|(m, d)| [m, d]));
-        data.extend(set.captions.as_ref().map(|c| &c.embeddings));
+        let told = set.captions.as_ref().map(|c| &c.told);
+        data.extend(
+            told.iter()
+                .flat_map(|told| [&told.text, &told.label])
+                .flatten(),
+        );
         self.ranks.agree(
             "the training images",
             hash(data)?,
@@ -123,6 +129,15 @@ impl Trainer<'_> {
                 step: kept_step as u64,
                 calibration_loss,
             });
+        }
+        if step > 0.0 {
+            // Room for what rank 0 has found beside weights and moments.
+            if self.recipe.iterative().is_some() && !self.ranks.leads() {
+                optimizer.begin_round();
+            }
+            if self.options.skip_easy > 0.0 {
+                Usual::of(optimizer, self.schedule.len()).carry(optimizer);
+            }
         }
         self.ranks.broadcast(&optimizer.everything(), 0)?;
         Ok(Beginning {

@@ -18,7 +18,7 @@
 //!     loss            <- mean (target - v(x_s, 1000 s, text))^2, the target being noise - x_0 or a teacher's velocity
 //! ```
 //!
-//! A recipe that promises differential privacy ([`crate::dp`]) has its gradient taken image by image, clipped and noised;
+//! A recipe that promises differential privacy ([`crate::dp`]) has the gradient of each image clipped, and their sum noised;
 //! early stopping ([`crate::early`]) watches the evaluations and keeps the best averages. The loop is the same.
 //!
 //! Several ranks ([`Trainer::ranks`]) each take their rows of every batch; gradients and losses are summed before anything else is
@@ -30,6 +30,7 @@ use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
 use crate::step::Done;
 use crate::{Captions, Cutout, DefenseError, EarlyStopping, KeptAt, Network, Result, TrainOptions};
+use dualmd_diffusion::schedule::PredictionType;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::device::Precision;
 use dualmd_torch::ranks::Group;
@@ -320,9 +321,9 @@ impl Trainer<'_> {
                     heldout_loss: evaluation.map(|e| e.heldout_loss),
                     gap: evaluation.map(|e| e.heldout_loss - e.member_loss),
                     calibration_loss,
-                    left_out: (options.drop_memorised > 0.0).then(|| {
-                        left_out_since as f64 / (since_log.0 * options.batch as u64) as f64
-                    }),
+                    left_out: (options.drop_memorised > 0.0 || options.skip_easy > 0.0).then(
+                        || left_out_since as f64 / (since_log.0 * options.batch as u64) as f64,
+                    ),
                 };
                 if let Some(journal) = &mut journal {
                     journal.write(&line)?;
@@ -393,6 +394,15 @@ impl Trainer<'_> {
                 )));
             }
         }
+        if self.options.skip_easy > 0.0 && self.recipe.private().is_some() {
+            return Err(DefenseError::Setting(
+                "train.skip_easy chooses images by what the network remembers of them, which no differentially private training may: leave it out"
+                    .into(),
+            ));
+        }
+        if self.recipe.ambient().is_some() {
+            self.check_ambient(additions)?;
+        }
         if let Some(captions) = &self.set.captions {
             captions.check(side(0))?;
         }
@@ -439,6 +449,23 @@ impl Trainer<'_> {
             )));
         }
         Ok(())
+    }
+
+    /// Settings that an ambient training cannot have.
+    fn check_ambient(&self, additions: &Additions) -> Result<()> {
+        let epsilon = self.schedule.prediction() == PredictionType::Epsilon;
+        let reason = if !epsilon {
+            "a network that predicts the noise"
+        } else if self.set.deviation.is_some() {
+            "pixels, not latents that are drawn anew in every step"
+        } else if additions.cutout.is_some() {
+            "images as they are: a grey square would show the noise under it; leave out train.cutout_side"
+        } else {
+            return Ok(());
+        };
+        Err(DefenseError::Setting(format!(
+            "ambient training needs {reason}"
+        )))
     }
 
     /// A network over these weights (shared storage).

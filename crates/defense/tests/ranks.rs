@@ -8,8 +8,8 @@ use children::{Ranks, this_rank};
 use common::{CALIBRATION, config, images, options, same, trainer};
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
-    Additions, DefenseError, DistillMd, DpSgd, EarlyStopping, Finished, KWay, Levels, Objective,
-    Observer, Outcome, Plain, Privacy, Recipe, Routing, TrainOptions,
+    Additions, Ambient, DefenseError, DistillMd, DpSgd, EarlyStopping, Finished, Iterative, KWay,
+    Levels, Objective, Observer, Outcome, Plain, Privacy, Recipe, Routing, TrainOptions,
 };
 use dualmd_diffusion::{Denoiser, UNet2d};
 use dualmd_torch::ranks::{Group, Place, RanksError};
@@ -22,15 +22,21 @@ use std::rc::Rc;
 const STEPS: u64 = 30;
 
 /// Every recipe, with what can be combined with it.
-const CASES: [&str; 7] = [
+const CASES: [&str; 10] = [
     "plain",
     "parts",
     "distill",
     "k-way",
     "private",
+    "private-slow",
+    "ambient",
+    "in-turn",
     "stops-early",
     "flow",
 ];
+
+/// The one that carries most from step to step.
+const BROKEN: &str = "in-turn";
 
 fn teacher(seed: u64) -> Box<dyn Denoiser> {
     Box::new(UNet2d::fresh(&config(), seed, Device::Cpu).unwrap())
@@ -75,7 +81,15 @@ fn case(name: &str) -> (Box<dyn Recipe>, TrainOptions, Additions) {
             let teachers = (11..14).map(teacher).collect();
             Box::new(KWay::new(shards, teachers, Routing::Iteration, 7).unwrap())
         }
-        "private" => {
+        "ambient" => Box::new(Ambient::new((0..12).collect(), 0.5, 7).unwrap()),
+        "in-turn" => {
+            // An image is left out where its timestep was met before: a tenth of its loss is less than what is usual then.
+            options.skip_easy = 0.1;
+            let shards = [(0..8).collect(), (8..12).collect()];
+            Box::new(Iterative::new(shards.into(), 3, STEPS, 7).unwrap())
+        }
+        "private" | "private-slow" => {
+            options.gradient_checkpointing = name == "private-slow";
             // One image a step on average: often fewer than there are ranks, now and then none.
             options.batch = 1;
             let privacy = Privacy {
@@ -167,20 +181,19 @@ fn as_a_rank() {
         "first-part" => {
             let group = Group::open(&place, "part").unwrap();
             let leaves = rank + 1 == place.world;
-            let outcome = train("plain", &folder, group, &|n| leaves && n == 12, &mut quiet);
+            let outcome = train(BROKEN, &folder, group, &|n| leaves && n == 12, &mut quiet);
             assert_eq!(outcome.unwrap().finished, Finished::Stopped { step: 12 });
-            assert!(
-                folder
-                    .join("plain/checkpoints/checkpoint-12/state.json")
-                    .exists()
-            );
+            let checkpoint = folder.join(BROKEN).join("checkpoints/checkpoint-12");
+            assert!(checkpoint.join("state.json").exists());
         }
         "second-part" => {
             let group = Group::open(&place, "part").unwrap();
             let mut said = Vec::new();
-            let outcome =
-                train("plain", &folder, group, &|_| false, &mut |t| said.push(t)).unwrap();
-            write(&outcome, &folder.join(format!("plain-{rank}.safetensors")));
+            let outcome = train(BROKEN, &folder, group, &|_| false, &mut |t| said.push(t)).unwrap();
+            write(
+                &outcome,
+                &folder.join(format!("{BROKEN}-{rank}.safetensors")),
+            );
             std::fs::write(folder.join(format!("said-{rank}")), said.join("\n")).unwrap();
         }
         name => {
@@ -236,6 +249,7 @@ fn alike(one: &[LogLine], other: &[LogLine]) {
         let close =
             |a: f64, b: f64| assert!((a - b).abs() < 1e-6, "step {}: {a} and {b}", one.step);
         close(one.loss, other.loss);
+        assert_eq!(one.left_out, other.left_out, "step {}", one.step);
         for (a, b) in [
             (one.member_loss, other.member_loss),
             (one.heldout_loss, other.heldout_loss),
@@ -292,15 +306,18 @@ fn ranks_learn_what_one_process_learns() {
 #[test]
 fn one_rank_that_leaves_takes_all_with_it_and_another_number_goes_on() {
     let one = tempfile::tempdir().unwrap();
-    let (weights, log) = alone(one.path(), "plain");
+    let (weights, log) = alone(one.path(), BROKEN);
+    let left_out = |line: &LogLine| line.left_out.is_some_and(|share| share > 0.0);
+    assert!(log.iter().any(|line| line.step <= 12 && left_out(line)));
+    assert!(log.iter().any(|line| line.step > 12 && left_out(line)));
     let unbroken = tempfile::tempdir().unwrap();
     for second in [2, 3, 1] {
         let dir = tempfile::tempdir().unwrap();
         start("first-part", dir.path(), 2, 120).well();
-        let path = dir.path().join("plain-0.safetensors");
+        let path = dir.path().join(format!("{BROKEN}-0.safetensors"));
         if second == 1 {
             let mut said = Vec::new();
-            let went_on = train("plain", dir.path(), Group::alone(), &|_| false, &mut |t| {
+            let went_on = train(BROKEN, dir.path(), Group::alone(), &|_| false, &mut |t| {
                 said.push(t)
             });
             write(&went_on.unwrap(), &path);
@@ -322,11 +339,12 @@ fn one_rank_that_leaves_takes_all_with_it_and_another_number_goes_on() {
             assert_eq!(said(1), "", "rank 0 alone speaks");
         }
         assert!(furthest(&weights, &read(&path)) < 1e-6, "2 and {second}");
-        alike(&log, &lines(&dir.path().join("plain")));
+        alike(&log, &lines(&dir.path().join(BROKEN)));
         if second == 2 {
             // Broken or not, two ranks give the same bits.
             start("second-part", unbroken.path(), 2, 120).well();
-            let whole = std::fs::read(unbroken.path().join("plain-0.safetensors")).unwrap();
+            let whole =
+                std::fs::read(unbroken.path().join(format!("{BROKEN}-0.safetensors"))).unwrap();
             assert!(whole == std::fs::read(&path).unwrap());
         }
     }

@@ -5,8 +5,8 @@ mod common;
 use common::{CALIBRATION, HELDOUT, images, options, run, same, trainer};
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
-    Additions, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Levels, Objective,
-    Plain, Privacy, Recipe, Result, Target, TrainOptions,
+    Additions, Ambient, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Iterative,
+    Levels, Objective, Plain, Privacy, Recipe, Result, Target, TrainOptions,
 };
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
@@ -61,6 +61,56 @@ fn a_resumed_private_run_is_the_unbroken_one_bit_for_bit() {
     );
     let other = run(other, &none(), None).unwrap();
     assert!(!same(&whole.optimizer.raw(), &other.optimizer.raw()));
+}
+
+/// What a recipe carries from step to step is in its checkpoints: sums of weights in the middle of a round, usual losses.
+#[test]
+fn resumed_rivals_are_the_unbroken_ones_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let shards = vec![(0..6).collect(), (6..9).collect(), (9..12).collect()];
+    let iterative = Iterative::new(shards, 2, 12, 7).unwrap();
+    let ambient = Ambient::new((0..12).collect(), 0.5, 7).unwrap();
+    let plain = Plain::new((0..12).collect(), 7).unwrap();
+    let recipes: [(&str, &dyn Recipe, f64); 4] = [
+        ("iet", &iterative, 0.0),
+        ("ambient", &ambient, 0.0),
+        // A ratio so small that an image is kept only where none of its timestep came before it.
+        ("easy", &plain, 1e-6),
+        ("both", &iterative, 2.0),
+    ];
+    let mut raw = Vec::new();
+    for (name, recipe, skip_easy) in recipes {
+        let options = TrainOptions {
+            steps: 12,
+            skip_easy,
+            flip: true,
+            ..options()
+        };
+        let start = |part: &str| {
+            let folder = dir.path().join(format!("{name}-{part}"));
+            trainer(&folder, images(1), recipe, options.clone())
+        };
+        let whole = run(start("whole"), &none(), None).unwrap();
+        for stop in [3, 5] {
+            let parted = format!("parts-{stop}");
+            let half = run(start(&parted), &none(), Some(stop)).unwrap();
+            assert_eq!(half.finished, Finished::Stopped { step: stop });
+            let parts = run(start(&parted), &none(), None).unwrap();
+            assert!(
+                same(&whole.optimizer.raw(), &parts.optimizer.raw()),
+                "{name}"
+            );
+            assert!(
+                same(&whole.optimizer.ema(), &parts.optimizer.ema()),
+                "{name}"
+            );
+        }
+        raw.push(whole.optimizer.raw());
+    }
+    // So few draws of so many timesteps may leave none out of the last.
+    for (i, one) in raw[..3].iter().enumerate() {
+        assert!(raw[..i].iter().all(|other| !same(one, other)), "{i}");
+    }
 }
 
 /// A flow with every kind of level, mirrored images included.

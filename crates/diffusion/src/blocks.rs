@@ -1,6 +1,6 @@
 //! Layers that the U-Nets and the autoencoder share, as in diffusers.
 
-use crate::nn::{Builder, Conv, GroupNorm, Linear, attend};
+use crate::nn::{Builder, Conv, GroupNorm, Init, Linear, attend};
 use crate::{DiffusionError, Result};
 use dualmd_torch::{Kind, Tensor};
 
@@ -82,6 +82,66 @@ impl TimeEmbedding {
 
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         self.second.forward(&self.first.forward(x).silu())
+    }
+}
+
+/// An embedding for each class, which is added to that of the timestep (diffusers' `num_class_embeds`).
+#[derive(Debug)]
+pub(crate) struct ClassEmbedding {
+    weight: Tensor,
+    classes: i64,
+}
+
+impl ClassEmbedding {
+    /// Fresh ones are standard normal, as PyTorch's are.
+    pub(crate) fn new(b: &Builder, classes: i64, width: i64) -> Result<Self> {
+        let init = Init::Normal(1.0);
+        Ok(Self {
+            weight: b.get("class_embedding.weight", &[classes, width], init)?,
+            classes,
+        })
+    }
+
+    /// `labels` \[B\] i64 to [B, width].
+    pub(crate) fn forward(&self, labels: &Tensor) -> Result<Tensor> {
+        Ok(Tensor::f_embedding(&self.weight, labels, -1, false, false)?)
+    }
+
+    /// Refuses labels that are not one for each of `batch` images, or that name no embedding.
+    pub(crate) fn check(&self, labels: Option<&Tensor>, batch: i64) -> Result<()> {
+        let Some(labels) = labels else {
+            return Err(DiffusionError::Config(
+                "this network is told a class with every image (num_class_embeds), and was told none".into(),
+            ));
+        };
+        if labels.size() != [batch] || labels.kind() != Kind::Int64 {
+            return Err(DiffusionError::Shape {
+                what: "class labels",
+                expected: format!("[{batch}], whole numbers"),
+                got: labels.size(),
+            });
+        }
+        if batch == 0 {
+            return Ok(());
+        }
+        let (least, most) = (
+            i64::try_from(labels.f_min()?)?,
+            i64::try_from(labels.f_max()?)?,
+        );
+        if least < 0 {
+            return Err(DiffusionError::Config(
+                "this network has no class that stands for no label, which guidance asks for: every one of its embeddings is a class \
+                 (or name the classes in model_index.json, as id2label: the embedding after them is meant for no label)"
+                    .into(),
+            ));
+        }
+        if most >= self.classes {
+            return Err(DiffusionError::Config(format!(
+                "class {most} of {}: classes count from 0",
+                self.classes
+            )));
+        }
+        Ok(())
     }
 }
 

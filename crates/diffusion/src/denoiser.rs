@@ -1,13 +1,142 @@
 //! The one interface everything turns on.
 
 use crate::{DiffusionError, Result};
-use dualmd_torch::Tensor;
+use dualmd_torch::{Device, Tensor};
 
-/// What a conditional model is told besides the noisy image.
-#[derive(Debug)]
+/// What a conditional model is told besides the noisy image: a row for each image of the batch.
+#[derive(Debug, Default)]
 pub struct Condition {
     /// Text embedding, [B, tokens, width] f32.
-    pub embedding: Tensor,
+    pub text: Option<Tensor>,
+    /// Class, \[B\] i64: the number of its embedding. The embedding after the last class stands for no label ([`crate::Labels`]).
+    pub label: Option<Tensor>,
+}
+
+impl Condition {
+    /// Texts, [B, tokens, width] f32.
+    #[must_use]
+    pub fn of_text(text: Tensor) -> Self {
+        Self {
+            text: Some(text),
+            label: None,
+        }
+    }
+
+    /// Classes, \[B\] i64.
+    #[must_use]
+    pub fn of_labels(label: Tensor) -> Self {
+        Self {
+            text: None,
+            label: Some(label),
+        }
+    }
+
+    /// The texts.
+    ///
+    /// # Errors
+    /// There are none.
+    pub fn texts(&self) -> Result<&Tensor> {
+        self.text.as_ref().ok_or_else(|| {
+            DiffusionError::Config(
+                "this is for models that are told a text, and there is none".into(),
+            )
+        })
+    }
+
+    /// B; 0 where nothing is told.
+    #[must_use]
+    pub fn len(&self) -> i64 {
+        let first = self.text.as_ref().or(self.label.as_ref());
+        first.and_then(|t| t.size().first().copied()).unwrap_or(0)
+    }
+
+    /// Nothing at all is told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where it lies; on the CPU where nothing is told.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        let first = self.text.as_ref().or(self.label.as_ref());
+        first.map_or(Device::Cpu, Tensor::device)
+    }
+
+    /// What `change` makes of each part.
+    #[must_use]
+    pub fn each(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
+        Self {
+            text: self.text.as_ref().map(&change),
+            label: self.label.as_ref().map(&change),
+        }
+    }
+
+    /// As [`Self::each`], of a change that may fail.
+    ///
+    /// # Errors
+    /// What `change` gives.
+    pub fn try_each<E>(
+        &self,
+        change: impl Fn(&Tensor) -> std::result::Result<Tensor, E>,
+    ) -> std::result::Result<Self, E> {
+        Ok(Self {
+            text: self.text.as_ref().map(&change).transpose()?,
+            label: self.label.as_ref().map(&change).transpose()?,
+        })
+    }
+
+    /// The same once more; storage is shared.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        self.each(Tensor::shallow_clone)
+    }
+
+    /// `n` rows from `first` on.
+    #[must_use]
+    pub fn narrow(&self, first: i64, n: i64) -> Self {
+        self.each(|t| t.narrow(0, first, n))
+    }
+
+    /// The rows that `rows` [K] i64 names, which lies where this does.
+    #[must_use]
+    pub fn select(&self, rows: &Tensor) -> Self {
+        self.each(|t| t.index_select(0, rows))
+    }
+
+    /// A single row, `n` times.
+    ///
+    /// # Errors
+    /// Several rows.
+    pub fn expand(&self, n: i64) -> Result<Self> {
+        self.try_each(|t| -> Result<Tensor> {
+            let mut size = t.size();
+            if let Some(rows) = size.first_mut() {
+                *rows = n;
+            }
+            Ok(t.f_expand(&size[..], false)?)
+        })
+    }
+
+    /// These rows, then those of `other`, which tells the same kinds of things.
+    ///
+    /// # Errors
+    /// Rows of other kinds or shapes.
+    pub fn then(&self, other: &Self) -> Result<Self> {
+        let both = |a: Option<&Tensor>, b: Option<&Tensor>| -> Result<Option<Tensor>> {
+            match (a, b) {
+                (None, None) => Ok(None),
+                (Some(a), Some(b)) => Ok(Some(Tensor::f_cat(&[a, b], 0)?)),
+                _ => Err(DiffusionError::Config(
+                    "one condition tells a text and the other does not: a model is always told the same kinds of things".into(),
+                )),
+            }
+        };
+        Ok(Self {
+            text: both(self.text.as_ref(), other.text.as_ref())?,
+            label: both(self.label.as_ref(), other.label.as_ref())?,
+        })
+    }
 }
 
 /// Where in a sampling run a call stands. Attacks, which ask at arbitrary timesteps, have no such place.

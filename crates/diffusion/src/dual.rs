@@ -89,9 +89,7 @@ impl<D: Denoiser> DualDenoiser<D> {
                 .map(|(i, _)| i as i64)
                 .collect();
             let rows = Tensor::from_slice(&rows).to_device(x_t.device());
-            let part = condition.map(|c| Condition {
-                embedding: c.embedding.index_select(0, &rows),
-            });
+            let part = condition.map(|c| c.select(&rows));
             let answer = ask(
                 model,
                 &x_t.index_select(0, &rows),

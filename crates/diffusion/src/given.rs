@@ -1,7 +1,7 @@
 //! A denoiser of the caller's own as a model.
 
-use crate::model::{Asked, Foreign};
-use crate::{Condition, Denoiser, DiffusionError, GradientQuestion, NoiseSchedule, Result};
+use crate::model::Foreign;
+use crate::{Condition, Denoiser, GradientQuestion, NoiseSchedule, Result};
 use dualmd_torch::Tensor;
 
 /// A denoiser of this process that is attacked as a model: an oracle, or whatever a program brings. It is told no text, and sees
@@ -63,53 +63,15 @@ impl Foreign for Given {
         &self.schedule
     }
 
-    fn is_told(&self) -> bool {
-        false
-    }
-
-    fn text_embeddings(&self, _: &[&str]) -> Result<Tensor> {
-        Err(DiffusionError::Config(format!(
-            "{}: this model is told no text",
-            self.name
-        )))
-    }
-
     fn sample_shape(&self) -> [i64; 3] {
         self.shape
-    }
-
-    fn image_shape(&self) -> [i64; 3] {
-        self.shape
-    }
-
-    fn encode(&self, images: &Tensor) -> Result<Tensor> {
-        Ok(images.shallow_clone())
-    }
-
-    fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        Ok(latents.shallow_clone())
     }
 
     fn clip(&self) -> Option<f64> {
         Some(1.0)
     }
 
-    fn parameter_count(&self) -> Option<usize> {
-        None
-    }
-
     fn describe(&self) -> serde_json::Value {
         serde_json::Value::from_iter([("name", self.name.as_str())])
-    }
-
-    fn generates(&self) -> bool {
-        false
-    }
-
-    fn generate(&self, _: &Asked<'_>) -> Result<Tensor> {
-        Err(DiffusionError::Config(format!(
-            "{}: this model draws nothing by itself",
-            self.name
-        )))
     }
 }

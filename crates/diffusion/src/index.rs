@@ -1,6 +1,8 @@
 //! `model_index.json`: what kind of pipeline a folder holds, and where its parts lie.
 
+use crate::adapter::AdapterFolder;
 use crate::json::read_json;
+use crate::pipeline::{AUTOENCODER, WeightSet};
 use crate::{DiffusionError, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -10,10 +12,15 @@ const SCHEDULER: &str = "scheduler_config.json";
 
 /// diffusers' pipelines of an unconditional network of pixels. All sample x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
 const UNCONDITIONAL: &[&str] = &["DDPMPipeline", "DDIMPipeline", "PNDMPipeline"];
+/// That of such a network of latents, of which there is one class.
+const LATENT: &str = "LDMPipeline";
+/// What its autoencoder may be.
+const AUTOENCODERS: &[&str] = &["VQModel", "AutoencoderKL"];
 /// Those of a text-to-image network. (The second is the first, begun with an image.)
 const TEXT_TO_IMAGE: &[&str] = &["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"];
 /// Parts of either.
 const UNCONDITIONAL_PARTS: &[&str] = &["unet", "scheduler"];
+const LATENT_PARTS: &[&str] = &["unet", "scheduler", AUTOENCODER];
 const TEXT_TO_IMAGE_PARTS: &[&str] = &["unet", "scheduler", "vae", "text_encoder", "tokenizer"];
 /// Parts that change no prediction: a filter behind the model, and what feeds it.
 const BESIDE: &[&str] = &["safety_checker", "feature_extractor", "image_encoder"];
@@ -22,11 +29,11 @@ const BESIDE: &[&str] = &["safety_checker", "feature_extractor", "image_encoder"
 const OTHERS: &[(&str, &str)] = &[
     (
         "LDM",
-        "it denoises the latents of another autoencoder (vqvae)",
+        "it is told a text by another encoder, or begins with an image",
     ),
     (
         "LatentDiffusionUncond",
-        "it denoises the latents of another autoencoder (vqvae)",
+        "LDMPipeline is what diffusers calls it today: put that name there",
     ),
     (
         "DiT",
@@ -116,6 +123,9 @@ impl Index {
         };
         let (kind, network, parts) = if UNCONDITIONAL.contains(&class) {
             (Kind::Unconditional, "UNet2DModel", UNCONDITIONAL_PARTS)
+        } else if class == LATENT {
+            self.demand(AUTOENCODER, AUTOENCODERS)?;
+            (Kind::Unconditional, "UNet2DModel", LATENT_PARTS)
         } else if TEXT_TO_IMAGE.contains(&class) {
             (
                 Kind::TextToImage,
@@ -128,7 +138,7 @@ impl Index {
                 "{} is not supported{}; pipelines that can be opened are {} with a UNet2DModel and {} with a UNet2DConditionModel",
                 dualmd_files::shown(class),
                 why.map_or(String::new(), |(_, why)| format!(": {why}")),
-                UNCONDITIONAL.join(", "),
+                [UNCONDITIONAL, &[LATENT]].concat().join(", "),
                 TEXT_TO_IMAGE.join(", "),
             )));
         };
@@ -223,6 +233,11 @@ fn instead(folder: &Path) -> String {
         "sampler.bin",
     ];
     let checkpoint = state.iter().any(|name| has(name));
+    if AdapterFolder::of(folder, WeightSet::Ema).is_ok_and(|found| found.is_some()) {
+        return format!(
+            "holds an adapter and no model; make one folder of it and its base first: dualmd export copy {named} -o NEW"
+        );
+    }
     if has("pytorch_lora_weights.safetensors")
         || has("adapter_config.json")
         || has("adapter_model.safetensors")
@@ -294,8 +309,18 @@ mod tests {
             "vae": ["diffusers", "AutoencoderKL"], "text_encoder": ["transformers", "CLIPTextModel"],
             "tokenizer": ["transformers", "CLIPTokenizer"], "image_encoder": [null, null]});
         assert_eq!(kind(text.clone()), Ok(Kind::TextToImage));
+        let mut latent = ddpm();
+        latent["_class_name"] = json!("LDMPipeline");
+        let said = kind(latent.clone()).unwrap_err();
+        assert!(said.contains("names no vqvae"), "{said}");
+        for autoencoder in ["VQModel", "AutoencoderKL"] {
+            latent["vqvae"] = json!(["diffusers", autoencoder]);
+            assert_eq!(kind(latent.clone()), Ok(Kind::Unconditional));
+        }
+        latent["vqvae"] = json!(["diffusers", "AutoencoderTiny"]);
+        assert!(kind(latent).unwrap_err().contains("AutoencoderTiny"));
         for (class, why) in [
-            ("LDMPipeline", "vqvae"),
+            ("LDMTextToImagePipeline", "another encoder"),
             ("DiTPipeline", "class labels"),
             ("ScoreSdeVePipeline", "score SDE"),
             ("KarrasVePipeline", "sigmas"),

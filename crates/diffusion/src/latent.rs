@@ -5,16 +5,21 @@
 //! but network and schedule is optional: attacks on latents and embeddings that were computed before need neither
 //! autoencoder nor text encoder. [`export`] writes a pair of models for Python.
 
+mod delayed;
 pub mod export;
 pub(crate) mod files;
 mod generate;
 mod load;
 mod preset;
+pub mod sail;
 
+pub use delayed::{Delayed, Early};
 pub use generate::{Guided, LatentSampling, sample_latents};
 pub use preset::{LATENT_PRESETS, LatentPreset};
 
+use crate::adapter::AdapterFolder;
 use crate::index::{Index, Kind};
+use crate::lora;
 use crate::pipeline::{WeightSet, remove_index};
 use crate::schedule::SchedulerConfig;
 use crate::unet2d::ImageSize;
@@ -23,7 +28,8 @@ use crate::{
     NoiseSchedule, Result, UNet2dCondition,
 };
 use dualmd_torch::device::Precision;
-use dualmd_torch::{Device, Tensor, no_grad, weights};
+use dualmd_torch::weights::Halves;
+use dualmd_torch::{Device, Tensor, no_grad, tch, weights};
 use files::{DIFFUSERS, TRANSFORMERS, create, file_error, write_json};
 use serde_json::json;
 use std::path::Path;
@@ -118,12 +124,44 @@ impl TextToImage {
         Ok(model)
     }
 
-    /// Opens a folder.
+    /// Opens a folder: a model's, or an adapter's with the base that it names ([`AdapterFolder`]), added up.
     ///
     /// # Errors
     /// What is missing or does not fit, naming the file; folders of other pipelines; parts asked for that are not there, a
     /// missing autoencoder excepted (a model of pixels).
     pub fn load(folder: &Path, set: WeightSet, parts: Parts, device: Device) -> Result<Self> {
+        Self::load_as(folder, set, parts, Halves::Widened, device)
+    }
+
+    /// As [`Self::load`], for a model that is asked and neither trained nor written. With [`Halves::Kept`] a network whose weights are in
+    /// half precision is held in bf16 and computes in it ([`UNet2dCondition::from_halves`]); the other parts are in f32.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as(
+        folder: &Path,
+        set: WeightSet,
+        parts: Parts,
+        halves: Halves,
+        device: Device,
+    ) -> Result<Self> {
+        match AdapterFolder::of(folder, set)? {
+            // What is added to the weights is added in f32.
+            Some(AdapterFolder { base, lora }) => {
+                Self::load_whole(&base, WeightSet::Ema, parts, Halves::Widened, device)?
+                    .with_lora(&lora)
+            }
+            None => Self::load_whole(folder, set, parts, halves, device),
+        }
+    }
+
+    fn load_whole(
+        folder: &Path,
+        set: WeightSet,
+        parts: Parts,
+        halves: Halves,
+        device: Device,
+    ) -> Result<Self> {
         let index = Index::read(folder)?;
         if index.kind()? == Kind::Unconditional {
             return Err(index.error(
@@ -132,7 +170,7 @@ impl TextToImage {
             ));
         }
         let has = |part: &str| index.part(part).is_some();
-        let unet = load::unet(folder, set, device)?;
+        let unet = load::unet(folder, set, halves, device)?;
         let scheduler_path = folder.join("scheduler").join("scheduler_config.json");
         let scheduler = dualmd_files::read_text(&scheduler_path, LARGEST_SCHEDULER)?;
         let schedule = crate::json::parse(&scheduler)
@@ -177,6 +215,38 @@ impl TextToImage {
         };
         model.check().map_err(|e| file_error(folder, e))?;
         Ok(model)
+    }
+
+    /// The model with the LoRA of a file, or of a folder's, added to its weights: the network's, and the text encoder's where the file
+    /// changes that too. Weights that it does not change are shared.
+    ///
+    /// # Errors
+    /// As [`UNet2dCondition::load_lora`]; layers of the text encoder for a model that was opened without it.
+    pub fn with_lora(mut self, path: &Path) -> Result<Self> {
+        let text = self.text.as_ref().map(|text| &text.model);
+        let (unet, text) = lora::both(path, self.unet, text)?;
+        self.unet = unet.fuse()?;
+        if let (Some(encoder), Some(model)) = (&mut self.text, text) {
+            encoder.model = model;
+        }
+        Ok(self)
+    }
+
+    /// The network with the LoRA of a file, or of a folder's, as low-rank additions over this model's own weights, which are shared: a
+    /// second model takes as much memory as the file. Without text encoder and autoencoder.
+    ///
+    /// # Errors
+    /// As [`UNet2dCondition::load_lora`]: a file that changes the text encoder is refused, because whoever takes turns is told the same.
+    pub fn adapted(&self, path: &Path) -> Result<Self> {
+        Ok(Self {
+            unet: self.unet.shared()?.load_lora(path)?,
+            schedule: self.schedule.clone(),
+            vae: None,
+            text: None,
+            scheduler: self.scheduler.clone(),
+            latent: self.latent,
+            unread: Some("other parts"),
+        })
     }
 
     fn check(&self) -> Result<()> {
@@ -360,6 +430,45 @@ impl TextToImage {
             Some(vae) => no_grad(|| vae.decode(&(latents / vae.config().scaling_factor))),
             None => Ok(latents.shallow_clone()),
         }
+    }
+
+    /// The decoder's Jacobian at latents [B, c, h, w], transposed, times each of `directions` in the space of images, each
+    /// [B, C, H, W] like the images that the latents are decoded to: [B, c, h, w] for each of them.
+    ///
+    /// # Errors
+    /// A model of pixels, one that was opened without its autoencoder, directions of another shape.
+    pub fn decoder_products(&self, latents: &Tensor, directions: &[Tensor]) -> Result<Vec<Tensor>> {
+        let Some(vae) = self.autoencoder()? else {
+            return Err(DiffusionError::Config(
+                "this model sees pixels: it has no decoder to differentiate".into(),
+            ));
+        };
+        tch::with_grad(|| {
+            let z = latents.f_detach()?.f_set_requires_grad(true)?;
+            let images = vae.decode(&(&z / vae.config().scaling_factor))?;
+            let mut products = Vec::with_capacity(directions.len());
+            for (index, direction) in directions.iter().enumerate() {
+                if direction.size() != images.size() {
+                    return Err(DiffusionError::Shape {
+                        what: "a direction in the space of images",
+                        expected: format!("{:?}", images.size()),
+                        got: direction.size(),
+                    });
+                }
+                let along = images.f_mul(direction)?.f_sum(dualmd_torch::Kind::Float)?;
+                let keep = index + 1 < directions.len();
+                let mut gradients = Tensor::f_run_backward(&[along], &[&z], keep, false)?;
+                match gradients.pop() {
+                    Some(gradient) if gradient.defined() => products.push(gradient),
+                    _ => {
+                        return Err(DiffusionError::Config(
+                            "the decoder's images do not depend on the latents".into(),
+                        ));
+                    }
+                }
+            }
+            Ok(products)
+        })
     }
 
     fn autoencoder(&self) -> Result<Option<&AutoencoderKl>> {

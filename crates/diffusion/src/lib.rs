@@ -2,12 +2,13 @@
 //!
 //! * [`denoiser`]: the one interface everything turns on, [`Denoiser`].
 //! * [`gradients`]: norms of the gradients of losses, for attacks and for servers of models.
+//! * [`ghost`]: gradients of single images out of one pass over all of them, for DP-SGD.
 //! * [`schedule`]: the noise schedule (0-based timesteps, f64 tables).
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
 //! * [`checkpointing`]: a training pass that keeps little and computes the rest again.
-//! * [`lora`]: low-rank additions to the conditional U-Net, and their files.
-//! * [`vae`]: the autoencoder between images and latents, diffusers' `AutoencoderKL`.
+//! * [`lora`]: low-rank additions to the conditional U-Net, and their files; [`adapter`]: folders of such additions alone.
+//! * [`vae`]: the autoencoders between images and latents, diffusers' `AutoencoderKL` and `VQModel`.
 //! * [`clip`]: CLIP's text model and tokenizer.
 //! * [`preset`]: named network configurations.
 //! * [`oracle`]: closed-form denoisers that have memorised everything, or nothing.
@@ -15,6 +16,7 @@
 //! * [`contrast`]: [`Contrasted`], a fine-tuned model and its base, what it learnt made stronger.
 //! * [`sampler`]: DDIM and ancestral sampling.
 //! * [`pipeline`]: folders in the diffusers layout.
+//! * [`labels`]: the classes of a class-conditional network, by name and number.
 //! * [`latent`]: text-to-image folders, guidance and sampling.
 //! * [`model`]: folders of either kind.
 
@@ -28,16 +30,19 @@
     )
 )]
 
+pub mod adapter;
 mod blocks;
 pub mod checkpointing;
 pub mod clip;
 pub mod contrast;
 pub mod denoiser;
 pub mod dual;
+pub mod ghost;
 mod given;
 pub mod gradients;
 mod index;
 mod json;
+pub mod labels;
 pub mod latent;
 pub mod lora;
 pub mod model;
@@ -53,6 +58,7 @@ pub mod unet2d;
 pub mod unet2d_condition;
 pub mod vae;
 
+pub use adapter::AdapterFolder;
 pub use checkpointing::{Keep, Pass};
 pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use contrast::Contrasted;
@@ -62,16 +68,17 @@ pub use given::Given;
 pub use gradients::Gradients;
 pub use index::{network_folder, scheduler_file};
 pub use json::read_json;
+pub use labels::Labels;
 pub use latent::TextToImage;
 pub use latent::files::read_shards;
-pub use lora::{LoraConfig, LoraInit};
+pub use lora::{LoraConfig, LoraForm, LoraInit};
 pub use model::{Asked, Foreign, Model};
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};
-pub use pipeline::Pipeline;
+pub use pipeline::{Beside, Pipeline};
 pub use schedule::NoiseSchedule;
 pub use unet2d::{UNet2d, UNet2dConfig};
 pub use unet2d_condition::{UNet2dCondition, UNet2dConditionConfig};
-pub use vae::{AutoencoderKl, AutoencoderKlConfig};
+pub use vae::{Autoencoder, AutoencoderKl, AutoencoderKlConfig, VqModel, VqModelConfig};
 
 use dualmd_files::shown;
 

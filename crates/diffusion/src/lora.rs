@@ -2,22 +2,26 @@
 //!
 //! A linear layer y = W x becomes y = W x + (alpha / rank) B (A x), A of [rank, in], B of [out, rank], as in PEFT, with
 //! which diffusers does it. Files: [`UNet2dCondition::save_lora`] and [`UNet2dCondition::load_lora`] write and read
-//! `pytorch_lora_weights.safetensors`, the file of `pipeline.load_lora_weights(folder)` in Python.
+//! `pytorch_lora_weights.safetensors`, the file of `pipeline.load_lora_weights(folder)` in Python; [`LoraForm`] has other forms.
+//! A file may change the text encoder too ([`crate::TextToImage::with_lora`]).
 
 mod file;
+mod forms;
 mod keys;
 mod metadata;
 
+use crate::ghost::{self, How};
 use crate::latent::files::file_error;
 use crate::nn::{Builder, Parameters};
-use crate::{DiffusionError, Result, UNet2dCondition};
+use crate::{ClipTextModel, DiffusionError, Result, UNet2dCondition};
 use dualmd_data::stream;
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-pub use file::{LORA_FILE, path_of};
+pub use file::{LORA_FILE, PEFT_CONFIG, PEFT_FILE, files_of, path_of};
+pub use forms::KOHYA_FILE;
 
 /// How A of a fresh layer is drawn. B is zero: a fresh LoRA changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +31,20 @@ pub enum LoraInit {
     Gaussian,
     /// Kaiming-uniform with a = sqrt(5), that is uniform in +-1 / sqrt(in): the default of PEFT and of the paper's code.
     KaimingUniform,
+}
+
+/// In what form LoRA layers are written into a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoraForm<'a> {
+    /// [`LORA_FILE`], which `pipeline.load_lora_weights(folder)` of diffusers reads.
+    Diffusers,
+    /// [`PEFT_FILE`] and [`PEFT_CONFIG`], which `PeftModel.from_pretrained(unet, folder)` reads.
+    Peft {
+        /// What the configuration names as the base: its folder, absolute or as seen from this one.
+        base: &'a str,
+    },
+    /// [`KOHYA_FILE`], the form of kohya's trainer, which ComfyUI reads.
+    Kohya,
 }
 
 /// What fresh LoRA layers are like.
@@ -43,6 +61,9 @@ pub struct LoraConfig {
 }
 
 impl LoraConfig {
+    /// The layers that diffusers' script adds to: the four projections of every attention.
+    pub const TARGETS: [&'static str; 4] = ["to_q", "to_k", "to_v", "to_out.0"];
+
     /// As diffusers' `train_text_to_image_lora.py`: alpha = rank, the four projections of every attention
     /// (`to_q`, `to_k`, `to_v`, `to_out.0`), Gaussian.
     #[must_use]
@@ -50,9 +71,7 @@ impl LoraConfig {
         Self {
             rank,
             alpha: rank as f64,
-            targets: ["to_q", "to_k", "to_v", "to_out.0"]
-                .map(str::to_owned)
-                .to_vec(),
+            targets: Self::TARGETS.map(str::to_owned).to_vec(),
             init: LoraInit::Gaussian,
         }
     }
@@ -99,9 +118,11 @@ impl Adapter {
 
     /// [.., in] to [.., out].
     pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        x.linear(&self.a, None::<&Tensor>)
-            .linear(&self.b, None::<&Tensor>)
-            * self.scale()
+        let inner = x.linear(&self.a, None::<&Tensor>);
+        ghost::product(x, &inner, &self.a, None, How::Linear);
+        let y = inner.linear(&self.b, None::<&Tensor>);
+        ghost::product(&inner, &y, &self.b, None, How::Linear);
+        y * self.scale()
     }
 
     pub(crate) fn shallow_clone(&self) -> Self {
@@ -252,12 +273,23 @@ impl UNet2dCondition {
     /// Naming file and key: what is not there, not whole, of another network, of the text encoder, of a layer that is
     /// not linear, DoRA, or not LoRA at all. A network that has LoRA layers.
     pub fn load_lora(self, path: &Path) -> Result<Self> {
-        let network = self.without_lora()?;
         let path = file::path_of(path);
-        let layers = file::read(&path, network.parameters())?;
-        network
-            .rebuilt(Some(Plan::Given(RefCell::new(layers))))
+        let layers = file::read(&path, self.parameters(), None)?;
+        self.with_layers(layers.unet)
             .map_err(|e| file_error(&path, e))
+    }
+
+    fn with_layers(self, layers: BTreeMap<String, Given>) -> Result<Self> {
+        let network = self.without_lora()?;
+        network.rebuilt(Some(Plan::Given(RefCell::new(layers))))
+    }
+
+    /// The same network once more over the same weights (storage shared), without LoRA layers: for another LoRA over them.
+    ///
+    /// # Errors
+    /// What libtorch refuses.
+    pub fn shared(&self) -> Result<Self> {
+        self.rebuilt(None)
     }
 
     /// Writes the LoRA layers alone to `pytorch_lora_weights.safetensors` of `folder`, with ranks and alphas in the
@@ -272,6 +304,26 @@ impl UNet2dCondition {
             file_error(&path, "cannot be written: the network has no LoRA layers")
         })?;
         file::write(folder, lora, tensors)
+    }
+
+    /// As [`Self::save_lora`], in any form.
+    ///
+    /// # Errors
+    /// As [`Self::save_lora`].
+    pub fn save_lora_as(
+        &self,
+        form: LoraForm<'_>,
+        folder: &Path,
+        tensors: Option<&[(String, Tensor)]>,
+    ) -> Result<()> {
+        let Some(lora) = &self.lora else {
+            return self.save_lora(folder, tensors);
+        };
+        match form {
+            LoraForm::Diffusers => file::write(folder, lora, tensors),
+            LoraForm::Peft { base } => forms::write_peft(folder, lora, tensors, base),
+            LoraForm::Kohya => forms::write_kohya(folder, lora, tensors),
+        }
     }
 
     /// A and B of every LoRA layer, `LAYER.lora_A.weight` [rank, in] and `LAYER.lora_B.weight` [out, rank], in the order
@@ -309,10 +361,7 @@ impl UNet2dCondition {
                 "\"{surplus}\" is no tensor of the network's LoRA layers"
             )));
         }
-        let plain = Self::from_weights(self.config(), self.own_weights(), self.device())?;
-        plain
-            .with_precision(self.precision)
-            .rebuilt(Some(Plan::Given(RefCell::new(layers))))
+        self.rebuilt(Some(Plan::Given(RefCell::new(layers))))
     }
 
     /// The network with (alpha / rank) B A added to its own weights (new tensors: whoever shares the old ones keeps them)
@@ -349,8 +398,68 @@ impl UNet2dCondition {
         named.map(|(n, t)| (n.to_owned(), t.detach())).collect()
     }
 
-    fn rebuilt(self, plan: Option<Plan>) -> Result<Self> {
+    fn rebuilt(&self, plan: Option<Plan>) -> Result<Self> {
         let b = Builder::loaded(self.own_weights(), self.device()).with_lora(plan);
         Ok(Self::build(self.config(), b)?.with_precision(self.precision))
     }
+}
+
+/// (alpha / rank) B A of a layer of a file for a weight of this shape.
+///
+/// # Errors
+/// Tensors that do not fit it.
+fn product(given: &Given, size: &[i64], device: Device) -> Result<Tensor> {
+    let (a, b) = (given.a.size(), given.b.size());
+    if [b[0], a[1]] != *size {
+        return Err(DiffusionError::Config(format!(
+            "\"{}\" and its other half have the shapes {a:?} and {b:?}, but the layer's weight has {size:?}: the file belongs to \
+             another network",
+            given.key
+        )));
+    }
+    let scale = given.alpha / a[0] as f64;
+    let product = no_grad(|| given.b.f_matmul(&given.a))?;
+    Ok((product * scale).to_device(device))
+}
+
+/// A network and its text encoder with what a file adds to either: low-rank additions to the network, and their sum with the text
+/// encoder's own weights (new tensors), which is `None` where the file says nothing of it.
+///
+/// # Errors
+/// As [`UNet2dCondition::load_lora`]; layers of a text encoder that was not opened.
+pub(crate) fn both(
+    path: &Path,
+    unet: UNet2dCondition,
+    text: Option<&ClipTextModel>,
+) -> Result<(UNet2dCondition, Option<ClipTextModel>)> {
+    let path = file::path_of(path);
+    let fail = |e: DiffusionError| file_error(&path, e);
+    let own = text.map(ClipTextModel::parameters);
+    let layers = file::read(&path, unet.parameters(), own)?;
+    let text = match text {
+        Some(text) if !layers.text.is_empty() => {
+            let mut weights = text.parameters().shared();
+            for (name, given) in &layers.text {
+                // Names of layers are those of weights: the file's were looked up among them.
+                if let Some(weight) = weights.get_mut(&format!("{name}.weight")) {
+                    let added = product(given, &weight.size(), weight.device()).map_err(fail)?;
+                    *weight = no_grad(|| &*weight + added);
+                }
+            }
+            let device = text
+                .parameters()
+                .0
+                .first()
+                .map_or(Device::Cpu, |(_, t)| t.device());
+            let merged = ClipTextModel::from_weights(text.config(), weights, device);
+            Some(merged.map_err(fail)?)
+        }
+        _ => None,
+    };
+    // A file may change the text encoder alone.
+    let unet = match layers.unet.is_empty() {
+        true => unet,
+        false => unet.with_layers(layers.unet).map_err(fail)?,
+    };
+    Ok((unet, text))
 }

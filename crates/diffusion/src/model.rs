@@ -1,14 +1,16 @@
 //! A pipeline folder of either kind: unconditional, or text to image. Or a model that is no folder: [`Foreign`].
 
+use crate::adapter::AdapterFolder;
 use crate::index::{Index, Kind};
 use crate::latent::files::file_error;
 use crate::pipeline::WeightSet;
 use crate::schedule::flow;
 use crate::{
-    Condition, Denoiser, DiffusionError, GradientQuestion, NoiseSchedule, Pipeline, Result,
+    Condition, Denoiser, DiffusionError, GradientQuestion, Labels, NoiseSchedule, Pipeline, Result,
     TextToImage, latent::Parts,
 };
 use dualmd_torch::device::Precision;
+use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor};
 use std::path::Path;
 
@@ -17,21 +19,30 @@ pub trait Foreign: Denoiser + std::fmt::Debug {
     /// The noise schedule at whose timesteps it answers.
     fn schedule(&self) -> &NoiseSchedule;
 
-    /// Is it told a text?
-    fn is_told(&self) -> bool;
+    /// Is it told a text? Unless it says so, no.
+    fn is_told(&self) -> bool {
+        false
+    }
 
     /// What stands for texts in a [`Condition`], [K, 1, width] f32: a row for each, the same for the same text, and different ones for
     /// different texts. Asked of models that are told a text alone.
     ///
     /// # Errors
     /// What it could not do.
-    fn text_embeddings(&self, texts: &[&str]) -> Result<Tensor>;
+    fn text_embeddings(&self, texts: &[&str]) -> Result<Tensor> {
+        let _ = texts;
+        Err(DiffusionError::Config(
+            "this model is told no text".to_owned(),
+        ))
+    }
 
     /// [C, H, W] of what the network sees: images or latents.
     fn sample_shape(&self) -> [i64; 3];
 
-    /// [C, H, W] of its images.
-    fn image_shape(&self) -> [i64; 3];
+    /// [C, H, W] of its images; those that the network sees unless it says so.
+    fn image_shape(&self) -> [i64; 3] {
+        self.sample_shape()
+    }
 
     /// Does the network see latents? They are of another shape than the images.
     fn is_latent(&self) -> bool {
@@ -42,19 +53,27 @@ pub trait Foreign: Denoiser + std::fmt::Debug {
     ///
     /// # Errors
     /// What it could not do.
-    fn encode(&self, images: &Tensor) -> Result<Tensor>;
+    fn encode(&self, images: &Tensor) -> Result<Tensor> {
+        Ok(images.shallow_clone())
+    }
 
     /// Images of latents; asked of latent models alone.
     ///
     /// # Errors
     /// What it could not do.
-    fn decode(&self, latents: &Tensor) -> Result<Tensor>;
+    fn decode(&self, latents: &Tensor) -> Result<Tensor> {
+        Ok(latents.shallow_clone())
+    }
 
     /// The sampler's clipping of the predicted clean image.
-    fn clip(&self) -> Option<f64>;
+    fn clip(&self) -> Option<f64> {
+        None
+    }
 
     /// Scalar parameters of the network; `None` where they are not known.
-    fn parameter_count(&self) -> Option<usize>;
+    fn parameter_count(&self) -> Option<usize> {
+        None
+    }
 
     /// What it is, for a plan: an object of JSON.
     fn describe(&self) -> serde_json::Value;
@@ -64,14 +83,21 @@ pub trait Foreign: Denoiser + std::fmt::Debug {
         Vec::new()
     }
 
-    /// Does it draw images itself?
-    fn generates(&self) -> bool;
+    /// Does it draw images itself? Unless it says so, no.
+    fn generates(&self) -> bool {
+        false
+    }
 
     /// Images in [-1, 1], drawn in its own way: [count, C, H, W] f32.
     ///
     /// # Errors
     /// What it could not do; of a model that does not draw, always.
-    fn generate(&self, asked: &Asked<'_>) -> Result<Tensor>;
+    fn generate(&self, asked: &Asked<'_>) -> Result<Tensor> {
+        let _ = asked;
+        Err(DiffusionError::Config(
+            "this model draws nothing by itself".to_owned(),
+        ))
+    }
 }
 
 /// Images that are asked of a model elsewhere.
@@ -89,10 +115,19 @@ pub struct Asked<'a> {
     pub texts: Option<(&'a [&'a str], f64)>,
 }
 
+/// Whatever cannot have LoRA layers.
+fn no_lora(path: &Path) -> DiffusionError {
+    file_error(
+        path,
+        "LoRA layers are read for the U-Nets of text-to-image folders (Stable Diffusion 1 and 2); other models are audited \
+         from Python with the adapter loaded there (dualmd.audit)",
+    )
+}
+
 /// A network with what belongs to it.
 #[derive(Debug)]
 pub enum Model {
-    /// A network of images alone.
+    /// A network of images alone or of their latents, perhaps with their classes.
     Unconditional(Box<Pipeline>),
     /// A network that is told a text.
     TextToImage(Box<TextToImage>),
@@ -106,9 +141,35 @@ impl Model {
     /// # Errors
     /// As [`Pipeline::load`] and [`TextToImage::load`].
     pub fn load(folder: &Path, set: WeightSet, device: Device) -> Result<Self> {
+        Self::load_as(folder, set, Halves::Widened, device)
+    }
+
+    /// Opens a folder with all its parts to be asked in `precision`, neither trained nor written: with bf16 the network of a
+    /// text-to-image folder whose weights are in half precision is held as it is, in half the memory of f32.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_to_ask(
+        folder: &Path,
+        set: WeightSet,
+        precision: Precision,
+        device: Device,
+    ) -> Result<Self> {
+        let halves = match precision {
+            Precision::F32 => Halves::Widened,
+            Precision::Bf16 => Halves::Kept,
+        };
+        Ok(Self::load_as(folder, set, halves, device)?.with_precision(precision))
+    }
+
+    fn load_as(folder: &Path, set: WeightSet, halves: Halves, device: Device) -> Result<Self> {
+        if AdapterFolder::of(folder, set)?.is_some() {
+            let model = TextToImage::load_as(folder, set, Parts::ALL, halves, device)?;
+            return Ok(Self::TextToImage(Box::new(model)));
+        }
         Ok(match Index::read(folder)?.kind()? {
             Kind::TextToImage => {
-                let model = TextToImage::load(folder, set, Parts::ALL, device)?;
+                let model = TextToImage::load_as(folder, set, Parts::ALL, halves, device)?;
                 Self::TextToImage(Box::new(model))
             }
             Kind::Unconditional => {
@@ -117,22 +178,43 @@ impl Model {
         })
     }
 
-    /// With the LoRA of a file, or of a folder's `pytorch_lora_weights.safetensors`, added to the network's weights.
+    /// With the LoRA of a file, or of a folder's `pytorch_lora_weights.safetensors`, added to its weights.
+    ///
+    /// # Errors
+    /// As [`TextToImage::with_lora`]; a model that is told no text, or is computed elsewhere.
+    pub fn with_lora(self, path: &Path) -> Result<Self> {
+        match self {
+            Self::TextToImage(t) => Ok(Self::TextToImage(Box::new(t.with_lora(path)?))),
+            Self::Unconditional(_) | Self::Foreign(_) => Err(no_lora(path)),
+        }
+    }
+
+    /// As [`Self::with_lora`], for one of several models that are told the same: a file that changes the text encoder is refused.
     ///
     /// # Errors
     /// As [`crate::UNet2dCondition::load_lora`]; a model that is told no text, or is computed elsewhere.
-    pub fn with_lora(self, path: &Path) -> Result<Self> {
+    pub fn with_network_lora(self, path: &Path) -> Result<Self> {
         match self {
             Self::TextToImage(mut t) => {
                 t.unet = t.unet.load_lora(path)?.fuse()?;
                 Ok(Self::TextToImage(t))
             }
-            Self::Unconditional(_) | Self::Foreign(_) => Err(file_error(
-                path,
-                "LoRA layers are read for the U-Nets of text-to-image folders (Stable Diffusion 1 and 2); other models are audited \
-                 from Python with the adapter loaded there (dualmd.audit)",
-            )),
+            Self::Unconditional(_) | Self::Foreign(_) => Err(no_lora(path)),
         }
+    }
+
+    /// Two models over this one's weights, which are there once: each has the LoRA of its file as low-rank additions. The first keeps
+    /// text encoder and autoencoder.
+    ///
+    /// # Errors
+    /// As [`TextToImage::adapted`]; a model that is told no text, or is computed elsewhere.
+    pub fn adapted_twice(self, [first, second]: [&Path; 2]) -> Result<[Self; 2]> {
+        let Self::TextToImage(mut base) = self else {
+            return Err(no_lora(first));
+        };
+        let other = base.adapted(second)?;
+        base.unet = base.adapted(first)?.unet;
+        Ok([base, Box::new(other)].map(Self::TextToImage))
     }
 
     /// Chooses f32 or bf16 autocast for the network.
@@ -186,7 +268,7 @@ impl Model {
     #[must_use]
     pub fn sample_shape(&self) -> Option<[i64; 3]> {
         match self {
-            Self::Unconditional(p) => p.image_shape(),
+            Self::Unconditional(p) => p.sample_shape(),
             Self::TextToImage(t) => t.sample_shape(),
             Self::Foreign(f) => Some(f.sample_shape()),
         }
@@ -264,6 +346,30 @@ impl Model {
         }
     }
 
+    /// Its classes, of a model that is told one.
+    #[must_use]
+    pub fn labels(&self) -> Option<&Labels> {
+        match self {
+            Self::Unconditional(p) => p.labels.as_ref(),
+            Self::TextToImage(_) | Self::Foreign(_) => None,
+        }
+    }
+
+    /// What the model is told for each of `words`: the embedding of a text, or, of a class-conditional model, the class of that name
+    /// or number. An empty text tells nothing.
+    ///
+    /// # Errors
+    /// As [`Self::text_embeddings`]; a text that names none of the classes.
+    pub fn told(&self, words: &[&str]) -> Result<Condition> {
+        if let Self::Unconditional(p) = self
+            && let Some(labels) = &p.labels
+        {
+            let device = p.unet.device();
+            return Ok(labels.told(words)?.each(|t| t.to_device(device)));
+        }
+        Ok(Condition::of_text(self.text_embeddings(words)?))
+    }
+
     /// Embeddings of texts, [K, tokens, width], for a [`Condition`].
     ///
     /// # Errors
@@ -301,7 +407,7 @@ impl Model {
     #[must_use]
     pub fn is_latent(&self) -> bool {
         match self {
-            Self::Unconditional(_) => false,
+            Self::Unconditional(p) => p.autoencoder.is_some(),
             Self::TextToImage(t) => t.is_latent(),
             Self::Foreign(f) => f.is_latent(),
         }
@@ -314,7 +420,11 @@ impl Model {
     pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
         match self {
             Self::Foreign(f) if f.is_latent() => f.encode(images),
-            Self::Unconditional(_) | Self::Foreign(_) => Ok(images.shallow_clone()),
+            Self::Foreign(_) => Ok(images.shallow_clone()),
+            Self::Unconditional(p) => match &p.autoencoder {
+                Some(autoencoder) => autoencoder.latents(images),
+                None => Ok(images.shallow_clone()),
+            },
             Self::TextToImage(t) => t.encode_images(images, None),
         }
     }
@@ -326,7 +436,11 @@ impl Model {
     pub fn decode(&self, made: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::Foreign(f) if f.is_latent() => f.decode(made)?,
-            Self::Unconditional(_) | Self::Foreign(_) => made.shallow_clone(),
+            Self::Foreign(_) => made.shallow_clone(),
+            Self::Unconditional(p) => match &p.autoencoder {
+                Some(autoencoder) => autoencoder.images(made)?,
+                None => made.shallow_clone(),
+            },
             Self::TextToImage(t) => t.decode_latents(made)?,
         }
         .clamp(-1.0, 1.0))
@@ -398,6 +512,8 @@ mod tests {
         let model = Model::Unconditional(Box::new(Pipeline {
             unet,
             schedule: NoiseSchedule::default(),
+            labels: None,
+            autoencoder: None,
         }));
         let x = Tensor::ones([1, 1, 8, 8], (Kind::Float, Device::Cpu));
         let t = Tensor::from_slice(&[500i64]);

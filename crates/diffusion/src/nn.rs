@@ -1,5 +1,6 @@
 //! Parameters by name, and the few layers the U-Nets are made of.
 
+use crate::ghost::{self, How};
 use crate::lora::{Adapter, Plan};
 use crate::{DiffusionError, Result};
 use dualmd_data::stream;
@@ -126,7 +127,7 @@ impl Builder {
         }
     }
 
-    /// Parameters are handed out in bf16: each is made in f32 and rounded at once, so that there is never more than one of
+    /// Parameters are handed out in bf16: each is made in f32, or taken from the file as it is, and rounded at once, so that there is never more than one of
     /// them in f32.
     #[must_use]
     pub fn in_bf16(mut self) -> Self {
@@ -211,7 +212,7 @@ impl Builder {
                         found.size()
                     )));
                 }
-                found.to_kind(Kind::Float)
+                found
             }
         };
         let tensor = tensor.to_kind(self.kind).to_device(self.device);
@@ -341,14 +342,21 @@ impl Conv {
 
     /// [B, C_in, H, W] to [B, C_out, H', W'].
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.conv2d(
+        let y = x.conv2d(
             &self.weight,
             Some(&self.bias),
             [self.stride, self.stride],
             [self.padding, self.padding],
             [1, 1],
             1,
-        )
+        );
+        let how = How::Conv {
+            kernel: self.weight.size()[2],
+            stride: self.stride,
+            padding: self.padding,
+        };
+        ghost::product(x, &y, &self.weight, Some(&self.bias), how);
+        y
     }
 }
 
@@ -418,6 +426,7 @@ impl Linear {
     /// [.., in] to [.., out].
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let y = x.linear(&self.weight, self.bias.as_ref());
+        ghost::product(x, &y, &self.weight, self.bias.as_ref(), How::Linear);
         match &self.adapter {
             None => y,
             Some(adapter) => y + adapter.forward(x),
@@ -450,13 +459,13 @@ impl LayerNorm {
 
     /// [.., width] to the same shape.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        x.layer_norm(
-            [self.width],
-            Some(&self.weight),
-            Some(&self.bias),
-            self.eps,
-            false,
-        )
+        let norm = |weight: Option<&Tensor>, bias: Option<&Tensor>| {
+            x.layer_norm([self.width], weight, bias, self.eps, false)
+        };
+        match ghost::once_a_row([&self.weight, &self.bias], x) {
+            None => norm(Some(&self.weight), Some(&self.bias)),
+            Some([weight, bias]) => norm(None, None) * weight + bias,
+        }
     }
 }
 
@@ -537,14 +546,17 @@ impl GroupNorm {
     }
 
     fn fused(&self, x: &Tensor, add: Option<&Tensor>, silu: bool) -> Result<Tensor> {
-        Ok(shim::group_norm_silu(
-            x,
-            add,
-            &self.weight,
-            &self.bias,
-            self.groups,
-            self.eps,
-            silu,
-        )?)
+        let norm = |[weight, bias]: [&Tensor; 2], silu: bool| {
+            shim::group_norm_silu(x, add, weight, bias, self.groups, self.eps, silu)
+        };
+        let Some([weight, bias]) = ghost::once_a_channel([&self.weight, &self.bias], x) else {
+            return Ok(norm([&self.weight, &self.bias], silu)?);
+        };
+        let (ones, zeros) = (
+            self.weight.detach().ones_like(),
+            self.bias.detach().zeros_like(),
+        );
+        let y = norm([&ones, &zeros], false)?.f_mul(&weight)?.f_add(&bias)?;
+        Ok(if silu { y.f_silu()? } else { y })
     }
 }

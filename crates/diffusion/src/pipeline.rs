@@ -1,8 +1,11 @@
 //! Pipeline folders in the diffusers layout: `model_index.json`, `unet/`, `scheduler/` (or, as in old repositories, the files of
 //! both beside the index).
 //!
+//! Those of latents without a text are an `LDMPipeline`'s, with the autoencoder in `vqvae/`.
+//!
 //! Folders written here open in Python with `DDPMPipeline.from_pretrained(folder)`; folders written by Python open here. That class
-//! samples with whatever scheduler the index names: a flow's is `FlowMatchEulerDiscreteScheduler`.
+//! samples with whatever scheduler the index names: a flow's is `FlowMatchEulerDiscreteScheduler`. It tells its network no class: one
+//! that is told a class is used in Python by its own call, `pipe.unet(x, t, class_labels=...)`.
 
 use crate::denoiser::no_flow;
 use crate::index::{Index, Kind, network_folder, scheduler_file};
@@ -10,13 +13,18 @@ use crate::json::read_json;
 use crate::latent::files::{DIFFUSERS, file_error, read_weights, write_json};
 use crate::schedule::SchedulerConfig;
 use crate::unet2d::ImageSize;
-use crate::{Condition, Denoiser, NoiseSchedule, Result, UNet2d, UNet2dConfig};
+use crate::vae::Autoencoder;
+use crate::{
+    Condition, Denoiser, DiffusionError, Labels, NoiseSchedule, Result, UNet2d, UNet2dConfig,
+};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor, weights};
 use serde_json::Value;
 use std::path::Path;
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
+/// The part that `LDMPipeline` has its autoencoder in.
+pub(crate) const AUTOENCODER: &str = "vqvae";
 
 /// A network with its noise schedule.
 #[derive(Debug)]
@@ -25,6 +33,19 @@ pub struct Pipeline {
     pub unet: UNet2d,
     /// Its schedule.
     pub schedule: NoiseSchedule,
+    /// Its classes, of a network that is told one.
+    pub labels: Option<Labels>,
+    /// What makes latents of images, of a network that sees latents.
+    pub autoencoder: Option<Autoencoder>,
+}
+
+/// What a folder holds beside a network and its schedule.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// The network's classes.
+    pub labels: Option<&'a Labels>,
+    /// Its autoencoder.
+    pub autoencoder: Option<&'a Autoencoder>,
 }
 
 /// Takes the index away from a model folder that is about to be written over: until the new one is there, it is no model.
@@ -77,7 +98,44 @@ impl Pipeline {
         let schedule = SchedulerConfig::read(&file, index.part("scheduler"))
             .and_then(NoiseSchedule::new)
             .map_err(|e| file_error(&scheduler_path, e))?;
-        Ok(Self { unet, schedule })
+        let labels = match config.num_class_embeds {
+            Some(embeddings) => {
+                let names = Labels::names_of(index.value()).map_err(|e| index.error(e))?;
+                let labels = Labels::new(names, embeddings).map_err(|e| index.error(e))?;
+                Some(labels)
+            }
+            None => None,
+        };
+        let part = folder.join(AUTOENCODER);
+        let autoencoder = match index.part(AUTOENCODER) {
+            Some(_) => Some(Autoencoder::load(&part, device)?),
+            None => None,
+        };
+        if let Some(autoencoder) = &autoencoder
+            && autoencoder.latent_channels() != config.in_channels
+        {
+            let reason = DiffusionError::Config(format!(
+                "the autoencoder has {} latent channels, the network takes {}",
+                autoencoder.latent_channels(),
+                config.in_channels
+            ));
+            return Err(file_error(&part, reason));
+        }
+        Ok(Self {
+            unet,
+            schedule,
+            labels,
+            autoencoder,
+        })
+    }
+
+    /// What its folder holds beside network and schedule.
+    #[must_use]
+    pub fn beside(&self) -> Beside<'_> {
+        Beside {
+            labels: self.labels.as_ref(),
+            autoencoder: self.autoencoder.as_ref(),
+        }
     }
 
     /// Writes the folder: `ema` becomes `unet/`, `raw` (if given) `unet_raw/`.
@@ -88,6 +146,7 @@ impl Pipeline {
         folder: &Path,
         config: &UNet2dConfig,
         schedule: &NoiseSchedule,
+        beside: Beside<'_>,
         ema: &[(String, Tensor)],
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
@@ -114,16 +173,22 @@ impl Pipeline {
             Some(keys) => write_json(&file, &keys)?,
             None => write_json(&file, schedule.config())?,
         }
+        let mut index = serde_json::json!({
+            "_class_name": "DDPMPipeline",
+            "_diffusers_version": config.diffusers_version,
+            "scheduler": ["diffusers", schedule.config().class_name],
+            "unet": ["diffusers", "UNet2DModel"],
+        });
+        if let Some(names) = beside.labels.and_then(Labels::id2label) {
+            index["id2label"] = names;
+        }
+        if let Some(autoencoder) = beside.autoencoder {
+            autoencoder.save(&folder.join(AUTOENCODER))?;
+            index["_class_name"] = "LDMPipeline".into();
+            index[AUTOENCODER] = serde_json::json!(["diffusers", autoencoder.class()]);
+        }
         // The index goes last: a folder that has it is complete.
-        write_json(
-            &folder.join("model_index.json"),
-            &serde_json::json!({
-                "_class_name": "DDPMPipeline",
-                "_diffusers_version": config.diffusers_version,
-                "scheduler": ["diffusers", schedule.config().class_name],
-                "unet": ["diffusers", "UNet2DModel"],
-            }),
-        )
+        write_json(&folder.join("model_index.json"), &index)
     }
 
     /// Chooses f32 or bf16 autocast.
@@ -131,19 +196,30 @@ impl Pipeline {
     pub fn with_precision(self, precision: Precision) -> Self {
         Self {
             unet: self.unet.with_precision(precision),
-            schedule: self.schedule,
+            ..self
         }
     }
 
-    /// [C, H, W] of the images this model was made for; `None` if its configuration does not say.
+    /// [C, H, W] of what the network was made for, images or latents; `None` if its configuration does not say.
     #[must_use]
-    pub fn image_shape(&self) -> Option<[i64; 3]> {
+    pub fn sample_shape(&self) -> Option<[i64; 3]> {
         let config = self.unet.config();
         let [h, w] = match config.sample_size? {
             ImageSize::Side(s) => [s, s],
             ImageSize::HeightWidth(hw) => hw,
         };
         Some([config.in_channels, h, w])
+    }
+
+    /// [C, H, W] of the images this model was made for; `None` if its configuration does not say.
+    #[must_use]
+    pub fn image_shape(&self) -> Option<[i64; 3]> {
+        let shape = self.sample_shape()?;
+        let Some(autoencoder) = &self.autoencoder else {
+            return Some(shape);
+        };
+        let ([_, h, w], times) = (shape, autoencoder.reduction());
+        Some([autoencoder.image_channels(), h * times, w * times])
     }
 
     /// The sampler's clipping as the folder's scheduler asks for it.

@@ -29,6 +29,15 @@ enum Way {
 impl Way {
     fn of(schedule: &NoiseSchedule, options: &SampleOptions) -> Result<Self> {
         if !schedule.is_flow() {
+            if let Sampler::Ancestral { .. } = options.sampler
+                && schedule.config().variance_is_learned()
+            {
+                return Err(DiffusionError::Config(format!(
+                    "the sampler ddpm draws with a variance that this model's network predicts (variance_type \"{}\"), and that half of its \
+                     output is not used here: choose ddim",
+                    schedule.config().variance_type
+                )));
+            }
             return Ok(Self::Timesteps(schedule.sampling_timesteps(options.steps)?));
         }
         match options.sampler {
@@ -178,9 +187,7 @@ pub fn sample_in_rounds(
     let mut start = 0;
     while start < total {
         let n = (options.batch.max(1) as i64).min(total - start);
-        let part = condition.map(|c| Condition {
-            embedding: c.embedding.narrow(0, start, n),
-        });
+        let part = condition.map(|c| c.narrow(start, n));
         let images = &images[start as usize..(start + n) as usize];
         let x = x_t.narrow(0, start, n);
         let mut x = x.shallow_clone();

@@ -1,9 +1,9 @@
 //! What the two U-Nets have in common once they are built: the way down, the middle, the way up.
 
-use crate::Result;
-use crate::blocks::{Downsample, Residual, TimeEmbedding, Upsample, sinusoid};
+use crate::blocks::{ClassEmbedding, Downsample, Residual, TimeEmbedding, Upsample, sinusoid};
 use crate::checkpointing::{Keep, Pass, Tape, Value};
 use crate::nn::{Conv, GroupNorm};
+use crate::{Condition, Result};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Kind, Tensor, shim};
 
@@ -49,6 +49,8 @@ pub(crate) struct Body<M> {
     pub freq_shift: i64,
     pub conv_in: Conv,
     pub time: TimeEmbedding,
+    /// Of a network that is told a class.
+    pub classes: Option<ClassEmbedding>,
     pub down: Vec<Level<M, Downsample>>,
     pub middle: Middle<M>,
     pub up: Vec<Level<M, Upsample>>,
@@ -83,12 +85,12 @@ impl<M: Mixer> Body<M> {
         &self,
         precision: Precision,
         [x, t]: [&Tensor; 2],
-        text: Option<&Tensor>,
+        told: &Condition,
         train: bool,
     ) -> Result<Tensor> {
         let mut tape = Tape::new(precision, Keep::Everything, false);
         let out = shim::with_precision(precision, x.device(), || {
-            self.walk(&mut tape, x, t, text, train)
+            self.walk(&mut tape, x, t, told, train)
         })??;
         Ok(out.into_tensor())
     }
@@ -98,13 +100,13 @@ impl<M: Mixer> Body<M> {
         &self,
         precision: Precision,
         [x, t]: [&Tensor; 2],
-        text: Option<&Tensor>,
+        told: &Condition,
         keep: Keep,
         drops: bool,
     ) -> Result<Pass<'_>> {
         let mut tape = Tape::new(precision, keep, drops);
         let out = shim::with_precision(precision, x.device(), || {
-            self.walk(&mut tape, x, t, text, true)
+            self.walk(&mut tape, x, t, told, true)
         })??;
         Ok(tape.finish(out))
     }
@@ -114,19 +116,32 @@ impl<M: Mixer> Body<M> {
         tape: &mut Tape<'a>,
         x: &Tensor,
         t: &Tensor,
-        text: Option<&Tensor>,
+        condition: &Condition,
         train: bool,
     ) -> Result<Value> {
         let x = match self.centres {
             true => Value::given(&(x * 2.0 - 1.0)),
             false => Value::given(x),
         };
-        let told = text.is_some();
-        let text = text.map(Value::given);
-        let time = sinusoid(t, self.width, self.flip_sin_to_cos, self.freq_shift);
+        let told = condition.text.is_some();
+        let text = condition.text.as_ref().map(Value::given);
+        let label = condition.label.as_ref().filter(|_| self.classes.is_some());
+        let label = label.map(Value::given);
+        let time = Value::given(&sinusoid(
+            t,
+            self.width,
+            self.flip_sin_to_cos,
+            self.freq_shift,
+        ));
+        let takes: Vec<&Value> = std::iter::once(&time).chain(&label).collect();
         // Every residual block begins with SiLU of the same embedding: once is enough.
-        let time = tape.stretch(&[&Value::given(&time)], |v| {
-            Ok(self.time.forward(&v[0]).silu())
+        let time = tape.stretch(&takes, |v| {
+            let time = self.time.forward(&v[0]);
+            Ok(match (&self.classes, v.get(1)) {
+                (Some(classes), Some(label)) => time + classes.forward(label)?,
+                _ => time,
+            }
+            .silu())
         })?;
         let block = |tape: &mut Tape<'a>,
                      residual: &'a Residual,

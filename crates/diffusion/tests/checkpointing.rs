@@ -94,7 +94,7 @@ fn unconditional(dropout: f64, precision: Precision, tolerance: f64) {
     let of = |keep| {
         tch::manual_seed(SEED);
         left(
-            network.forward_training(&x, &t, keep).unwrap(),
+            network.forward_training(&x, &t, None, keep).unwrap(),
             &target,
             parameters,
         )
@@ -102,7 +102,7 @@ fn unconditional(dropout: f64, precision: Precision, tolerance: f64) {
     let everything = of(Keep::Everything);
     same(&everything, &of(Keep::Checkpoints), tolerance);
     // The test tells dropout from none.
-    let without = network.forward(&x, &t, false).unwrap();
+    let without = network.forward(&x, &t, None, false).unwrap();
     assert_eq!(apart(&everything.output, &without) > 1e-3, dropout > 0.0);
 }
 
@@ -134,6 +134,39 @@ fn conditional(network: &UNet2dCondition, parameters: &[(String, Tensor)], toler
         left(pass, &target, parameters)
     };
     same(&of(Keep::Everything), &of(Keep::Checkpoints), tolerance);
+}
+
+/// The class's embedding has a gradient of its own.
+#[test]
+fn told_a_class() {
+    let _turn = alone();
+    let mut config = preset("tiny", 1, 16).unwrap();
+    config.num_class_embeds = Some(3);
+    let network = UNet2d::fresh(&config, 3, Device::Cpu).unwrap();
+    let (x, target) = (
+        normal("x", &[4, 1, 16, 16]),
+        normal("target", &[4, 1, 16, 16]),
+    );
+    let t = Tensor::from_slice(&[3i64, 400, 700, 999]);
+    let labels = Tensor::from_slice(&[2i64, 0, 2, 2]);
+    let parameters = &network.parameters().0;
+    trainable(parameters);
+    let of = |keep| {
+        tch::manual_seed(SEED);
+        let pass = network.forward_training(&x, &t, Some(&labels), keep);
+        left(pass.unwrap(), &target, parameters)
+    };
+    let everything = of(Keep::Everything);
+    same(&everything, &of(Keep::Checkpoints), 1e-5);
+    let (_, classes) = everything
+        .gradients
+        .iter()
+        .find(|(name, _)| name == "class_embedding.weight")
+        .unwrap();
+    let moved: Vec<bool> = (0..3)
+        .map(|class| classes.get(class).abs().max().double_value(&[]) > 0.0)
+        .collect();
+    assert_eq!(moved, [true, false, true], "class 1 was not told");
 }
 
 /// `t2i-pixels-32`, with dropout.
@@ -170,7 +203,8 @@ fn with_lora_layers() {
 fn a_loss_of_something_else_is_refused() {
     let network = UNet2d::fresh(&preset("tiny", 1, 16).unwrap(), 3, Device::Cpu).unwrap();
     let t = Tensor::from_slice(&[3i64]);
-    let pass = network.forward_training(&normal("x", &[1, 1, 16, 16]), &t, Keep::Checkpoints);
+    let x = normal("x", &[1, 1, 16, 16]);
+    let pass = network.forward_training(&x, &t, None, Keep::Checkpoints);
     let other = Tensor::from(1.0f32).set_requires_grad(true) * 2.0;
     let refused = pass.unwrap().backward(&other).unwrap_err().to_string();
     assert!(refused.contains("does not depend"), "{refused}");

@@ -66,7 +66,7 @@ impl Golden {
 }
 
 fn condition(embedding: Tensor) -> Condition {
-    Condition { embedding }
+    Condition::of_text(embedding)
 }
 
 #[test]
@@ -256,6 +256,46 @@ fn weights_held_in_bf16_answer_as_f32_ones_under_autocast() {
 }
 
 #[test]
+fn weights_in_half_precision_are_held_as_they_are_and_others_are_not() {
+    for name in FOLDERS {
+        let (golden, model) = (Golden::read(name), open(name));
+        let config = model.unet.config();
+        let (x_t, t) = (golden.get("x_t"), golden.get("t"));
+        let text = golden.get("text").narrow(0, 0, 4);
+        let ask = |network: &UNet2dCondition| {
+            no_grad(|| network.forward(&x_t, &t, &text, false)).unwrap()
+        };
+        let of = |kind: Kind| {
+            let weights = model.unet.parameters().copies().into_iter();
+            let weights = weights.map(|(name, t)| (name, t.to_kind(kind)));
+            UNet2dCondition::from_halves(config, weights.collect(), Device::Cpu).unwrap()
+        };
+        let plain = of(Kind::Float).with_precision(Precision::F32);
+        assert!(
+            plain
+                .parameters()
+                .named()
+                .all(|(_, t)| t.kind() == Kind::Float)
+        );
+        assert_eq!(ask(&plain), ask(&model.unet));
+        for kind in [Kind::Half, Kind::BFloat16] {
+            // Who holds bf16 computes in it, whatever is asked for.
+            let held = of(kind).with_precision(Precision::F32);
+            assert!(
+                held.parameters()
+                    .named()
+                    .all(|(_, t)| t.kind() == Kind::BFloat16)
+            );
+            let (ours, theirs) = (ask(&held), golden.get("output"));
+            let error =
+                (&ours - &theirs).square().mean(Kind::Float) / theirs.square().mean(Kind::Float);
+            let error = error.double_value(&[]).sqrt();
+            assert!(error > 1e-6 && error < 0.05, "{name}, {kind:?}: {error:e}");
+        }
+    }
+}
+
+#[test]
 fn ten_guided_ddim_steps_equal_those_of_the_pipeline() {
     for name in FOLDERS {
         let (golden, model) = (Golden::read(name), open(name));
@@ -267,7 +307,7 @@ fn ten_guided_ddim_steps_equal_those_of_the_pipeline() {
         );
         assert_eq!(timesteps[9], 1, "steps_offset");
         let guided = Guided {
-            unconditional: model.text_embeddings(&[""]).unwrap(),
+            unconditional: condition(model.text_embeddings(&[""]).unwrap()),
             scale: golden.settings["guidance"].as_f64().unwrap(),
             model: &model,
         };
@@ -320,7 +360,7 @@ fn a_pair_takes_turns_under_guidance() {
         let timesteps = first.schedule.sampling_timesteps(options.steps).unwrap();
         let guided = Guided {
             model: DualDenoiser::new(&first, second, order, timesteps, 3),
-            unconditional: first.text_embeddings(&[""]).unwrap(),
+            unconditional: condition(first.text_embeddings(&[""]).unwrap()),
             scale: 2.0,
         };
         sample_latents(&guided, &first.schedule, &x_t, &text, &options, |_| true).unwrap()
@@ -346,4 +386,38 @@ fn a_missing_or_misshapen_condition_is_an_error() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("[4, tokens, 12]"), "{error}");
+}
+
+/// The decoder's Jacobian, transposed: u (J^T v) is v (J u), which is the change of the images along u.
+#[test]
+fn decoder_products_are_those_of_differences() {
+    for name in FOLDERS {
+        let model = open(name);
+        let [c, h, w] = model.sample_shape().unwrap();
+        let normal = |purpose: &str, shape: &[i64]| {
+            let mut rng = dualmd_data::stream(3, purpose, 0);
+            dualmd_torch::noise::normal(&mut rng, shape, Device::Cpu)
+        };
+        let (z, u) = (normal("z", &[2, c, h, w]), normal("u", &[2, c, h, w]));
+        let images = model.decode_latents(&z).unwrap();
+        let directions = [normal("v", &images.size()), normal("v'", &images.size())];
+        let products = model.decoder_products(&z, &directions).unwrap();
+        let step = 1e-2;
+        let change = (model.decode_latents(&(&z + &u * step)).unwrap()
+            - model.decode_latents(&(&z - &u * step)).unwrap())
+            / (2.0 * step);
+        for (v, product) in directions.iter().zip(&products) {
+            assert_eq!(product.size(), z.size());
+            let ours = (product * &u).sum(Kind::Double).double_value(&[]);
+            let theirs = (&change * v).sum(Kind::Double).double_value(&[]);
+            let scale = (&change * v).abs().sum(Kind::Double).double_value(&[]);
+            assert!(
+                (ours - theirs).abs() < 1e-2 * scale,
+                "{name}: {ours} instead of {theirs}, of {scale}"
+            );
+        }
+        let wrong = [directions[0].narrow(0, 0, 1)];
+        let error = model.decoder_products(&z, &wrong).unwrap_err();
+        assert!(error.to_string().contains("direction"), "{error}");
+    }
 }

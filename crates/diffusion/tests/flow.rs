@@ -9,7 +9,7 @@ use dualmd_diffusion::sampler::{
 };
 use dualmd_diffusion::schedule::SchedulerConfig;
 use dualmd_diffusion::{
-    Condition, Denoiser, DualDenoiser, GaussianDenoiser, MemorisedDenoiser, ModelOrder,
+    Beside, Condition, Denoiser, DualDenoiser, GaussianDenoiser, MemorisedDenoiser, ModelOrder,
     NoiseSchedule, Pipeline, Result, UNet2d,
 };
 use dualmd_torch::weights::read_npy;
@@ -231,7 +231,8 @@ fn a_folder_comes_back_as_a_flow_that_answers_the_same() {
         .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
         .collect();
     let schedule = shifted(3.0);
-    Pipeline::save(dir.path(), unet.config(), &schedule, &named, None).unwrap();
+    let beside = Beside::default();
+    Pipeline::save(dir.path(), unet.config(), &schedule, beside, &named, None).unwrap();
     let file = read(&dir.path().join("scheduler/scheduler_config.json"));
     assert_eq!(file["_class_name"], "FlowMatchEulerDiscreteScheduler");
     assert_eq!(file["shift"], 3.0);
@@ -242,7 +243,12 @@ fn a_folder_comes_back_as_a_flow_that_answers_the_same() {
     let back = Pipeline::load(dir.path(), WeightSet::Ema, Device::Cpu).unwrap();
     assert_eq!(back.schedule.config(), schedule.config());
     assert_eq!(back.clip(), None);
-    let own = Pipeline { unet, schedule };
+    let own = Pipeline {
+        unet,
+        schedule,
+        labels: None,
+        autoencoder: None,
+    };
     let (x, t) = (
         normal("x", &[3, 1, 8, 8]),
         Tensor::from_slice(&[0i64, 258, 999]),
@@ -256,7 +262,7 @@ fn a_folder_comes_back_as_a_flow_that_answers_the_same() {
     };
     assert_eq!(ask(&back), ask(&own));
     // The velocity is what the network says of 1000 s.
-    let direct = no_grad(|| own.unet.forward(&x, &(&s * 1000.0), false)).unwrap();
+    let direct = no_grad(|| own.unet.forward(&x, &(&s * 1000.0), None, false)).unwrap();
     assert_eq!(ask(&back).1, direct);
     assert!(direct.abs().max().double_value(&[]) > 0.01);
 }
@@ -273,8 +279,8 @@ fn npy(file: &str) -> Tensor {
 fn as_flow(name: &str, shift: f64) -> Pipeline {
     let pipeline = Pipeline::load(&golden(name), WeightSet::Ema, Device::Cpu).unwrap();
     Pipeline {
-        unet: pipeline.unet,
         schedule: shifted(shift),
+        ..pipeline
     }
 }
 

@@ -4,7 +4,7 @@ use dualmd_diffusion::latent::Parts;
 use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
-use dualmd_diffusion::{Denoiser, Model, Pipeline, TextToImage, UNet2d, UNet2dConfig};
+use dualmd_diffusion::{Beside, Denoiser, Model, Pipeline, TextToImage, UNet2d, UNet2dConfig};
 use dualmd_torch::weights::{read_npy, read_safetensors, write_npy, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise};
 use serde_json::{Value, json};
@@ -309,7 +309,13 @@ fn what_a_pipeline_is_of_is_read_and_not_guessed() {
     let part =
         |name: &'static str, library: &str, class: &str| vec![(name, json!([library, class]))];
     for (base, file, keys, words) in [
-        ("tiny-grey", index, class("LDMPipeline"), "LDMPipeline"),
+        ("tiny-grey", index, class("LDMPipeline"), "names no vqvae"),
+        (
+            "tiny-grey",
+            index,
+            class("LDMTextToImagePipeline"),
+            "LDMTextToImagePipeline",
+        ),
         ("tiny-grey", index, class("DiTPipeline"), "class labels"),
         (
             "tiny-grey",
@@ -387,7 +393,13 @@ fn what_a_pipeline_is_of_is_read_and_not_guessed() {
             "tiny-grey",
             "unet/config.json",
             vec![("num_class_embeds", json!(10))],
-            "num_class_embeds = 10",
+            "class_embedding.weight",
+        ),
+        (
+            "tiny-grey",
+            "unet/config.json",
+            vec![("num_class_embeds", json!(0))],
+            "num_class_embeds = 0",
         ),
         (
             "tiny-grey",
@@ -606,7 +618,8 @@ mod needs_python {
                 .collect();
             assert!(known.is_empty());
             let dir = tempfile::tempdir().unwrap();
-            Pipeline::save(dir.path(), &config, &base.schedule, &weights, None).unwrap();
+            let beside = Beside::default();
+            Pipeline::save(dir.path(), &config, &base.schedule, beside, &weights, None).unwrap();
             for file in ["x_t.npy", "t.npy"] {
                 std::fs::copy(golden("tiny-scale-shift").join(file), dir.path().join(file))
                     .unwrap();

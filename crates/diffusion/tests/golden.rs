@@ -126,6 +126,7 @@ fn a_folder_comes_back_as_it_was_written_and_a_broken_one_names_the_file() {
         dir.path(),
         pipeline.unet.config(),
         &pipeline.schedule,
+        pipeline.beside(),
         &named,
         None,
     )

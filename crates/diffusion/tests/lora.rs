@@ -339,9 +339,7 @@ fn what_cannot_be_is_refused() {
     assert!(error.contains("LoRA"), "{error}");
     // What such a model shows to be trained are its LoRA layers.
     assert_eq!(model.weights().unwrap().len(), 96);
-    let condition = Condition {
-        embedding: model.text_embeddings(&["a cat"]).unwrap(),
-    };
+    let condition = Condition::of_text(model.text_embeddings(&["a cat"]).unwrap());
     let x = Tensor::zeros([1, 4, 8, 8], (Kind::Float, Device::Cpu));
     let t = Tensor::from_slice(&[5i64]);
     assert!(

@@ -231,12 +231,10 @@ fn check_text_to_image([first, second]: [PathBuf; 2], with_text: bool, guidance:
     let timesteps = one.schedule.sampling_timesteps(STEPS).unwrap();
     let guided = Guided {
         model: DualDenoiser::new(&one, &two, ModelOrder::FirstStarts, timesteps, 0),
-        unconditional: none.shallow_clone(),
+        unconditional: Condition::of_text(none.shallow_clone()),
         scale: guidance,
     };
-    let condition = Condition {
-        embedding: text.shallow_clone(),
-    };
+    let condition = Condition::of_text(text.shallow_clone());
     let options = LatentSampling {
         steps: STEPS,
         batch: 2,

@@ -1,62 +1,34 @@
-//! How a failure is told: what went wrong, then why, one reason a line; and which exit code it gets.
-//!
-//! 0: done. 1: failed. 2: wrong arguments. 3 and 4: what `--fail-on` asked for was found. 130: stopped.
+//! How a failure is told, as [`dualmd_runs::errors`] has it, with what is known of attacks and of libtorch.
 
 use dualmd_attack::AttackError;
+use dualmd_runs::errors;
 
-/// Exit status of what was asked to stop: the shell's 128 + SIGINT.
-pub const INTERRUPTED: u8 = 130;
-
-pub use dualmd_experiment::{Usage, usage};
+pub use errors::{FOUND, INTERRUPTED, Usage, VOID, harmless, usage};
 
 /// The exit code of a failure: 2 for wrong arguments, 130 where a stop was asked for, 1 for everything else.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if crate::stages::attack::stopped(error) {
         return INTERRUPTED;
     }
-    let wrong_arguments = error.chain().any(|cause| {
-        cause.is::<Usage>()
-            || matches!(
-                cause.downcast_ref(),
-                Some(AttackError::Name(_) | AttackError::Repeated(_))
-            )
+    let wrong_name = error.chain().any(|cause| {
+        matches!(
+            cause.downcast_ref(),
+            Some(AttackError::Name(_) | AttackError::Repeated(_))
+        )
     });
-    if wrong_arguments { 2 } else { 1 }
+    if wrong_name {
+        2
+    } else {
+        errors::exit_code(error)
+    }
 }
 
-/// The text for stderr: "error: ..." and one "  because: ..." line per cause, without repeating a cause that the line
-/// before already quotes; at the end what to do where memory is short. Further lines of a message are indented to stay under its head.
+/// As [`errors::render`]; at the end what to do where memory is short.
 pub fn render(error: &anyhow::Error) -> String {
-    let mut out = String::from("error: ");
-    let mut told = String::new();
-    for (depth, cause) in error.chain().enumerate() {
-        let message = cause.to_string();
-        let message = message.trim_end();
-        if depth > 0 {
-            if told.ends_with(message) {
-                continue;
-            }
-            out.push_str("\n  because: ");
-        }
-        out.push_str(&harmless(message).replace('\n', "\n    "));
-        told = message.to_owned();
-    }
+    let mut out = errors::render(error);
     if let Some(remedy) = dualmd_torch::memory_remedy(&out).filter(|remedy| !out.contains(remedy)) {
         out.push_str("\n  remedy: ");
         out.push_str(remedy);
-    }
-    out
-}
-
-/// A text as it may go to a terminal: escape sequences and other control characters written out, except the line breaks and
-/// tabs of our own messages. Names are escaped where they enter a message ([`dualmd_files::shown`]); this is the net below.
-pub fn harmless(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for part in text.split_inclusive(['\n', '\t']) {
-        let end = part.trim_end_matches(['\n', '\t']).len();
-        let (words, end) = part.split_at(end);
-        out.push_str(&dualmd_files::shown(words).to_string());
-        out.push_str(end);
     }
     out
 }

@@ -20,6 +20,7 @@ use crate::stages::pictures::as_seen;
 use crate::stages::sample::Generator;
 use crate::stages::score::parts;
 use crate::stages::similar::vectors;
+use crate::stages::text::Told;
 use crate::stages::{remove, utility};
 use crate::{bail_usage, machine};
 use anyhow::{Result, bail};
@@ -66,6 +67,8 @@ pub struct ExtractOptions {
     pub id_column: Option<String>,
     /// Column of the captions, where a set has several that may be.
     pub caption_column: Option<String>,
+    /// Column of the labels, which a class-conditional model is told; `label`, or the folder of an image, unless named.
+    pub label_column: Option<String>,
     /// What becomes of transparency: as in the training.
     pub alpha: Alpha,
     /// Images to generate from a model that is told no text.
@@ -121,6 +124,7 @@ impl ExtractOptions {
             group_column: None,
             id_column: None,
             caption_column: None,
+            label_column: None,
             alpha: Alpha::White,
             images: 4096,
             per_prompt: 32,
@@ -318,6 +322,7 @@ fn sides(session: &Session, args: &ExtractOptions, generator: &Generator) -> Res
         group_column: args.group_column.as_deref(),
         id_column: args.id_column.as_deref(),
         caption_column: args.caption_column.as_deref(),
+        label_column: args.label_column.as_deref(),
         alpha: args.alpha,
         ..as_seen(shape)
     };
@@ -325,7 +330,7 @@ fn sides(session: &Session, args: &ExtractOptions, generator: &Generator) -> Res
         &args.members,
         &args.nonmembers,
         &options,
-        model.is_told(),
+        Told::by(model),
         session.reporter.as_ref(),
     )?;
     if let Some(said) = sides.unlike() {

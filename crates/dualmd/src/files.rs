@@ -1,19 +1,21 @@
 //! Files of other programs and for them: splits, image folders, models.
 
 use crate::bail_usage;
-use crate::choices::{NearDuplicates, SplitMethod};
+use crate::choices::{Alpha, NearDuplicates, SplitMethod};
 use crate::reporter::Reporter;
 use crate::stages::pictures;
-use crate::stages::prepare::{draw, group};
+use crate::stages::prepare::draw;
 use anyhow::{Context, Result, bail};
+#[cfg(feature = "clap")]
+use clap::builder::RangedU64ValueParser;
 use dualmd_audit::cells::cell;
 use dualmd_data::{
-    Alpha, Groups, ImageSet, ImportReport, LoadOptions, Split, dedupe, import_secmi_npz,
+    Groups, ImportReport, Listing, LoadOptions, NearDuplicateOptions, Split, import_secmi_npz,
     save_folder,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::schedule::SchedulerConfig;
-use dualmd_diffusion::{Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
+use dualmd_diffusion::{Beside, Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
 use dualmd_files::{Building, shown};
 use dualmd_torch::{Device, weights};
 use std::path::{Path, PathBuf};
@@ -22,26 +24,43 @@ pub use dualmd_diffusion::latent::export::export_pair;
 
 /// How a split is drawn.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct SplitOptions {
-    /// Image set: a folder, a file, or a bundled set.
+    /// Image set: a folder, parquet, tar, CIFAR, IDX, npz, npy, or `fashion`, `emoji`
+    #[cfg_attr(feature = "clap", arg(value_name = "DATA"))]
     pub data: String,
-    /// Images to train on; even. By coin, members and non-members together are the images tossed for.
+    /// Images to train on; even, because they are divided into two halves
+    ///
+    /// With --method coin-flip, members and non-members together are the images that coins are tossed for.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..)))]
     pub members: usize,
-    /// Images to keep apart; all others if not given.
+    /// Images to keep out of the training (default: all others)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..)))]
     pub nonmembers: Option<usize>,
-    /// An exact number in two halves, or a fair coin per image.
+    /// An exact number in two halves, or a fair coin for each image
+    #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "METHOD", default_value_t = SplitMethod::Half))]
     pub method: SplitMethod,
-    /// Whether pictures that look almost the same stay together.
+    /// Whether pictures that look almost the same stay together
+    #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "WHAT", default_value_t = NearDuplicates::Group))]
     pub near_duplicates: NearDuplicates,
-    /// What becomes of transparency; the images' ids follow from it.
+    /// What becomes of transparency: as in the training
+    ///
+    /// The images' content ids follow from it, and so the split does.
+    #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White))]
     pub alpha: Alpha,
-    /// Column that says which images belong together; `group` unless named.
+    /// Column that says which images belong together, such as patient or artist (default: group)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "COLUMN"))]
     pub group_column: Option<String>,
-    /// Column of the images' names; the file's name or the row's number unless named.
+    /// Column that names the images in split, scores and report (default: the file's name, or the row's number)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "COLUMN"))]
     pub id_column: Option<String>,
-    /// A new folder to which both sides are written, as folders to train from: `members` and `nonmembers`.
+    /// Write both sides into a new folder too, to train from: DIR/members and DIR/nonmembers
+    ///
+    /// PNG files with their old names where these can be kept; metadata.jsonl has each one's name, content id, captions, group and label.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
     pub copy_to: Option<PathBuf>,
     /// Everything random follows from it.
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub seed: u64,
 }
 
@@ -62,7 +81,7 @@ pub struct DrawnSplit {
 /// Images that cannot be read; fewer than are asked for.
 pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Result<DrawnSplit> {
     let load = LoadOptions {
-        alpha: options.alpha,
+        alpha: options.alpha.into(),
         group_column: options.group_column.as_deref(),
         id_column: options.id_column.as_deref(),
         ..LoadOptions::default()
@@ -88,21 +107,22 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
             shown(&data)
         );
     }
-    let mut set = pictures::load(&options.data, &load, reporter)?;
-    let duplicates = dedupe(&mut set).dropped.len();
-    let groups = group(&set, options.near_duplicates);
+    // The pixels wait beside the split, in a file that goes with this process.
+    let mut listing = pictures::list(&options.data, &load, dualmd_files::parent(out), reporter)?;
+    let duplicates = listing.dedupe()?.dropped.len();
+    let groups = grouped(&listing, options.near_duplicates)?;
     let split = draw(
-        &set,
+        listing.set(),
         &groups,
-        options.near_duplicates,
         options.method,
         options.members,
         options.nonmembers,
         options.seed,
+        &|pool| grouped(&listing.part(pool)?, options.near_duplicates),
     )?;
     // Before the split: what fails leaves neither.
     if let Some(folder) = &options.copy_to {
-        copy(&set, &split, folder)?;
+        copy(&listing, &split, folder)?;
     }
     split.save(out)?;
     Ok(DrawnSplit {
@@ -113,19 +133,26 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
 }
 
 /// Writes the two sides of a split into a new folder.
-fn copy(set: &ImageSet, split: &Split, folder: &Path) -> Result<()> {
-    let chosen = split.select(set)?;
-    let side = |places: &[usize]| {
-        let records = places.iter().map(|&i| set.records[i].clone()).collect();
-        ImageSet::new(set.source.clone(), set.licence.clone(), records)
-    };
+fn copy(listing: &Listing, split: &Split, folder: &Path) -> Result<()> {
+    let chosen = split.select(listing.set())?;
     let building = Building::new(folder)?;
-    save_folder(&side(&chosen.members)?, &building.path().join("members"))?;
-    save_folder(
-        &side(&chosen.nonmembers)?,
-        &building.path().join("nonmembers"),
-    )?;
+    for (side, name) in [
+        (&chosen.members, "members"),
+        (&chosen.nonmembers, "nonmembers"),
+    ] {
+        listing
+            .part(side)?
+            .save_folder(&building.path().join(name))?;
+    }
     Ok(building.finish()?)
+}
+
+/// Near-duplicates as they are to be treated.
+fn grouped(listing: &Listing, choice: NearDuplicates) -> Result<Groups> {
+    Ok(match choice {
+        NearDuplicates::Group => listing.near_duplicates(&NearDuplicateOptions::default())?,
+        NearDuplicates::Ignore => Groups::given(listing.set()),
+    })
 }
 
 /// Brings in a split of the SecMI and PIA code, whose numbers count the images of `data`, and writes it to `out`.
@@ -172,7 +199,7 @@ pub fn import_unet(files: &UnetFiles, out: &Path) -> Result<usize> {
     let tensors = weights::read_safetensors(&files.weights)?;
     let unet = UNet2d::from_weights(&config, tensors, Device::Cpu)
         .with_context(|| format!("{} does not fit the config", files.weights.display()))?;
-    save(out, &unet, &schedule)?;
+    save(out, &unet, &schedule, Beside::default())?;
     Ok(unet.parameters().count())
 }
 
@@ -234,20 +261,27 @@ pub fn export_images(
 /// A folder that is no model.
 pub fn export_copy(model: &Path, set: WeightSet, out: &Path) -> Result<()> {
     match Model::load(model, set, Device::Cpu)? {
-        Model::Unconditional(p) => save(out, &p.unet, &p.schedule),
+        Model::Unconditional(p) => save(out, &p.unet, &p.schedule, p.beside()),
         Model::TextToImage(t) => whole(out, |out| Ok(t.save(out, None, None)?)),
         Model::Foreign(_) => bail!("a model that is asked elsewhere has no folder"),
     }
 }
 
-fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule) -> Result<()> {
+fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, beside: Beside<'_>) -> Result<()> {
     let named: Vec<_> = unet
         .parameters()
         .named()
         .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
         .collect();
     whole(out, |out| {
-        Ok(Pipeline::save(out, unet.config(), schedule, &named, None)?)
+        Ok(Pipeline::save(
+            out,
+            unet.config(),
+            schedule,
+            beside,
+            &named,
+            None,
+        )?)
     })
 }
 

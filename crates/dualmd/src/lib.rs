@@ -64,10 +64,9 @@ pub mod audit;
 pub mod caption;
 pub mod engine;
 pub mod errors;
-pub mod evidence;
+pub mod estimate;
 pub mod extraction;
 pub mod files;
-pub mod forms;
 pub mod jobs;
 pub mod launcher;
 pub mod lira;
@@ -76,7 +75,6 @@ pub mod machine;
 pub mod memorisation;
 pub mod metrics;
 pub mod report;
-pub mod reporter;
 pub mod room;
 pub mod run;
 pub mod sampling;
@@ -84,10 +82,12 @@ pub mod selftest;
 pub mod session;
 pub mod stages;
 pub mod train;
+pub mod tune;
 pub mod work;
 
 pub use dualmd_attack::Share;
 pub use dualmd_experiment::{bail_usage, choices, experiment, plan, presets, suggest};
+pub use dualmd_runs::{evidence, forms, reporter};
 
 pub use audit::{AuditOptions, ScoreOptions, attack, audit};
 #[cfg(feature = "caption")]
@@ -106,4 +106,5 @@ pub use sampling::{PredictOptions, SampleOptions, predict, sample, sample_part};
 pub use selftest::selftest;
 pub use session::Session;
 pub use train::{TrainOptions, train};
+pub use tune::{TuneOptions, tune};
 pub use work::{WorkOptions, work};

@@ -17,17 +17,19 @@ use crate::stages::prepare::{self, Images};
 use crate::stages::sample::{self, Generator};
 use crate::stages::{RunFolder, attack, create_folder, score, trainings};
 use anyhow::{Context, Result, anyhow, bail};
-use dualmd_attack::{Access, Loss, Method, Others, RunOptions, Samples, by_name};
+use dualmd_attack::{Access, Known, Loss, Method, Others, RunOptions, Samples, by_name};
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
 use dualmd_names::{BaseAttack, ModelKind, Needs};
 use dualmd_record::lira::{self, Combined, Lira, LiraResult, Measured, Statistic};
 use dualmd_record::scores::{OK, ScoredAttack, Scores};
 use dualmd_stats::{
-    LiraVariance, Roc, auc_interval, combine_seeds, lira_offline_scores, lira_scores,
+    LiraVariance, Marginal, RmiaOptions, Roc, StatsError, auc_interval, combine_seeds,
+    lira_offline_scores, lira_scores, rmia_pool_scores, rmia_scale,
 };
 use dualmd_torch::Device;
 use serde::Serialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,8 +38,12 @@ use std::time::Instant;
 
 /// Timestep and draws of the statistic: Carlini et al. 2023 (arXiv 2301.13188) take a loss near t = 100, averaged over draws.
 const STATISTIC: Loss = Loss { t: 100, draws: 8 };
+/// RMIA's gamma, the paper's (Zarifzadeh et al. 2024, arXiv 2312.03262).
+const GAMMA: f64 = 2.0;
+/// RMIA's a: below 1 a loss would have to be the logarithm of a probability.
+const OFFLINE_A: f64 = 1.0;
 /// False-alarm rate of the table.
-pub const FPR: f64 = 0.01;
+const FPR: f64 = 0.01;
 
 /// One shadow run.
 struct Shadow {
@@ -74,6 +80,45 @@ pub struct Repeated {
     pub lira: Lira,
     /// The reports of the targets.
     pub reports: Vec<Written>,
+}
+
+impl Repeated {
+    /// The table of attacks, in lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let models = self.lira.models;
+        let mut out = vec![
+            format!(
+                "mean over {models} runs, each the target of the others; TPR at {:.0} % false alarms",
+                100.0 * FPR
+            ),
+            format!("{:<14} {:<13} {:>6} {:>6}", "model", "attack", "AUC", "TPR"),
+        ];
+        for LiraResult {
+            model, combined, ..
+        } in &self.lira.results
+        {
+            let attacks = [
+                (BaseAttack::Loss, Some(&combined.loss)),
+                (BaseAttack::Rmia, combined.rmia.as_ref()),
+                (BaseAttack::LiraOffline, Some(&combined.lira_offline)),
+                (BaseAttack::Lira, Some(&combined.lira)),
+            ];
+            let made = |(attack, c): (BaseAttack, Option<_>)| Some((attack, c?));
+            out.extend(
+                attacks
+                    .into_iter()
+                    .filter_map(made)
+                    .map(|(attack, c): (_, &_)| {
+                        let attack = attack.name();
+                        format!(
+                            "{model:<14} {attack:<13} {:>6.3} {:>6.3}",
+                            c.auc_mean, c.tpr_mean
+                        )
+                    }),
+            );
+        }
+        out
+    }
 }
 
 /// Trains the shadows, attacks, and writes `lira.json` and the reports of the targets. None if asked to stop before the end; the
@@ -133,6 +178,11 @@ pub fn lira(session: &Session, options: &LiraOptions) -> Result<Option<Repeated>
             draws: STATISTIC.draws,
             flip: experiment.train.flip,
         },
+        rmia: Some(lira::Rmia {
+            gamma: GAMMA,
+            offline_a: OFFLINE_A,
+            population: shadows[0].plan.audit.known_fraction,
+        }),
         results,
     };
     dualmd_record::write(&folder.join("lira.json"), &lira)?;
@@ -173,6 +223,12 @@ fn prepare_shadows(
     if experiment.is_text() {
         bail_usage!(
             "LiRA's statistic here is the loss of models that are told no text; text-to-image models cannot be repeated yet"
+        );
+    }
+    if experiment.data.labels {
+        bail_usage!(
+            "LiRA's statistic here is the loss of models that are told nothing; class-conditional models cannot be repeated yet: set \
+             data.labels = false"
         );
     }
     let data = &experiment.data;
@@ -316,8 +372,16 @@ fn attack_target(
     }
     let online = lira_scores(&phi, &inside, LiraVariance::Auto)?;
     let offline = lira_offline_scores(&phi, &inside, LiraVariance::Auto)?;
+    let relative: Vec<Option<Relative>> = shadows
+        .iter()
+        .enumerate()
+        .map(|(index, shadow)| {
+            let population = population(shadow, &ids, &inside[index]);
+            Relative::new(&phi, &inside, index, &population)
+        })
+        .collect::<Result<_>>()?;
     let mut measured = Vec::new();
-    for index in 0..shadows.len() {
+    for (index, relative) in relative.iter().enumerate() {
         let of = |lists: Option<(Vec<f64>, Vec<f64>)>| {
             lists
                 .map(|(members, others)| measure(&members, &others))
@@ -328,22 +392,59 @@ fn attack_target(
             loss: of(Some(sides(&phi[index], &inside[index])))?,
             lira: of(online.of_model(index, &inside))?,
             lira_offline: of(offline.of_model(index, &inside))?,
+            rmia: of(relative
+                .as_ref()
+                .map(|r| known_sides(&r.ln_ratios, &inside[index])))?,
+            rmia_called: relative.as_ref().map(|r| r.called),
         });
     }
     for (index, shadow) in shadows.iter().enumerate().take(options.targets) {
-        let scores = [
-            (
+        let parameters = Parameters {
+            t: STATISTIC.t,
+            draws: STATISTIC.draws,
+            models: shadows.len(),
+        };
+        let likelihood = |attack, title, scores| Appended {
+            attack,
+            models: shadows.len(),
+            title,
+            paper: "Carlini et al. 2022, arXiv 2112.03570",
+            formula: "log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)",
+            misses: "knows the pool and the recipe; needs many runs for a spread of each image's own",
+            scores,
+            parameters: serde_json::to_value(parameters),
+        };
+        let mut scores = vec![
+            likelihood(
                 BaseAttack::Lira,
                 "LiRA (likelihood ratio against shadow runs)",
                 &online.scores[index],
             ),
-            (
+            likelihood(
                 BaseAttack::LiraOffline,
                 "LiRA, offline",
                 &offline.scores[index],
             ),
         ];
-        append(shadow, target, &ids, &inside[index], shadows.len(), &scores)?;
+        if let Some(relative) = &relative[index] {
+            scores.push(Appended {
+                attack: BaseAttack::Rmia,
+                models: shadows.len(),
+                title: "RMIA (relative to shadow runs and a population)",
+                paper: "Zarifzadeh et al. 2024, arXiv 2312.03262",
+                formula: "ln ratio(x), ratio = exp(s phi(x)) over its mean over the other runs that did not see x, phi = -loss; the population sets the threshold",
+                misses: "as LiRA; and takes runs that saw the image for no evidence",
+                scores: &relative.ln_ratios,
+                parameters: serde_json::to_value(RmiaParameters {
+                    shared: parameters,
+                    gamma: GAMMA,
+                    offline_a: OFFLINE_A,
+                    population: relative.called.population,
+                    scale: relative.scale,
+                }),
+            });
+        }
+        append(shadow, target, &ids, &inside[index], scores)?;
     }
     session.reporter.finished(&target.name, "attacked by LiRA");
     let all = |of: fn(&lira::Target) -> Option<Measured>| {
@@ -359,9 +460,93 @@ fn attack_target(
             loss: all(|target| target.loss)?,
             lira: all(|target| target.lira)?,
             lira_offline: all(|target| target.lira_offline)?,
+            rmia: match measured.iter().any(|target| target.rmia.is_some()) {
+                true => Some(all(|target| target.rmia)?),
+                false => None,
+            },
         },
         shadows: measured,
     }))
+}
+
+/// RMIA on one run, the others its references.
+struct Relative {
+    /// ln ratio of each image of the pool; nothing for the population, and where every other run saw the image.
+    ln_ratios: Vec<Option<f64>>,
+    /// What the losses were multiplied by.
+    scale: f64,
+    called: lira::Called,
+}
+
+impl Relative {
+    /// `None` where the runs or the population are too few.
+    fn new(
+        phi: &[Vec<f64>],
+        inside: &[Vec<bool>],
+        target: usize,
+        population: &[usize],
+    ) -> Result<Option<Self>> {
+        let found = rmia_scale(phi, inside, target).and_then(|scale| {
+            let options = RmiaOptions {
+                gamma: GAMMA,
+                scale,
+                marginal: Marginal::Offline { a: OFFLINE_A },
+            };
+            let found = rmia_pool_scores(phi, inside, target, population, options)?;
+            Ok((scale, found))
+        });
+        let (scale, found) = match found {
+            Ok(found) => found,
+            // Too few, or runs that do not differ.
+            Err(StatsError::TooFew { .. } | StatsError::OutOfRange { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        // Who beats all of the population has a share of 1.
+        let (inner, outer) = known_sides(&found.scores, &inside[target]);
+        let passing = |shares: &[f64]| shares.iter().filter(|&&share| share >= 1.0).count();
+        Ok(Some(Self {
+            called: lira::Called {
+                members: passing(&inner),
+                of_members: inner.len(),
+                nonmembers: passing(&outer),
+                of_nonmembers: outer.len(),
+                population: found.population,
+            },
+            ln_ratios: found.ln_ratios,
+            scale,
+        }))
+    }
+}
+
+/// RMIA's population for one run: the non-members that attacks which learn are told of, so that no attack of its report is judged on
+/// them. Places in `ids`; none where nobody can be told of.
+fn population(shadow: &Shadow, ids: &[String], inside: &[bool]) -> Vec<usize> {
+    let keys: BTreeMap<String, String> = attack::labels(&shadow.images)
+        .into_iter()
+        .map(|label| (label.id.clone(), label.key()))
+        .collect();
+    let keys: Vec<String> = ids
+        .iter()
+        .map(|id| keys.get(id).unwrap_or(id).clone())
+        .collect();
+    let plan = &shadow.plan;
+    let Ok(known) = Known::draw(&keys, inside, plan.audit.known_fraction, plan.seed) else {
+        return Vec::new();
+    };
+    let told = known.rows().iter().zip(known.member());
+    told.filter(|(_, member)| !**member)
+        .map(|(&row, _)| row)
+        .collect()
+}
+
+/// The scores that there are, of members and of others.
+fn known_sides(scores: &[Option<f64>], inside: &[bool]) -> (Vec<f64>, Vec<f64>) {
+    let (values, flags): (Vec<f64>, Vec<bool>) = scores
+        .iter()
+        .zip(inside)
+        .filter_map(|(score, &member)| Some(((*score)?, member)))
+        .unzip();
+    sides(&values, &flags)
 }
 
 /// One attack over all runs.
@@ -484,7 +669,7 @@ fn statistic(
 }
 
 /// What LiRA's statistic is made of, for a report.
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 struct Parameters {
     t: i64,
     draws: usize,
@@ -492,14 +677,40 @@ struct Parameters {
     models: usize,
 }
 
-/// Adds LiRA's scores to a target's score file and description, so that its report has them beside the other attacks.
+/// The same for RMIA.
+#[derive(Serialize)]
+struct RmiaParameters {
+    #[serde(flatten)]
+    shared: Parameters,
+    gamma: f64,
+    offline_a: f64,
+    /// Images in it.
+    population: usize,
+    /// s, one over the spread of phi between runs that did not see an image.
+    scale: f64,
+}
+
+/// What stands in a target's score file and description of one attack.
+struct Appended<'a> {
+    attack: BaseAttack,
+    /// Runs, the target among them.
+    models: usize,
+    title: &'static str,
+    paper: &'static str,
+    formula: &'static str,
+    misses: &'static str,
+    /// Of the images of the pool.
+    scores: &'a [Option<f64>],
+    parameters: serde_json::Result<Value>,
+}
+
+/// Adds scores to a target's score file and description, so that its report has them beside the other attacks.
 fn append(
     shadow: &Shadow,
     target: &Target,
     ids: &[String],
     inside: &[bool],
-    models: usize,
-    scores: &[(BaseAttack, &str, &Vec<Option<f64>>)],
+    appended: Vec<Appended<'_>>,
 ) -> Result<()> {
     let orientations = if shadow.plan.train.flip { 2 } else { 1 };
     let (csv, json_path) = (
@@ -512,37 +723,36 @@ fn append(
         .iter()
         .map(|r| (r.sample_id.clone(), (r.name.clone(), r.group.clone())))
         .collect();
-    for (attack, title, values) in scores {
-        let name = attack.name();
+    for one in appended {
+        let name = one.attack.name();
         rows.retain(|row| row.attack != name);
-        rows.extend(ids.iter().zip(inside).zip(values.iter()).filter_map(
-            |((id, &member), score)| {
-                let (name_there, group) = known.get(id).cloned().unwrap_or_default();
-                Some(ScoreRow {
-                    sample_id: id.clone(),
-                    name: name_there,
-                    group,
-                    member,
-                    attack: name.to_owned(),
-                    score: (*score)?,
-                })
-            },
-        ));
+        rows.extend(
+            ids.iter()
+                .zip(inside)
+                .zip(one.scores)
+                .filter_map(|((id, &member), score)| {
+                    let (name_there, group) = known.get(id).cloned().unwrap_or_default();
+                    Some(ScoreRow {
+                        sample_id: id.clone(),
+                        name: name_there,
+                        group,
+                        member,
+                        attack: name.to_owned(),
+                        score: (*score)?,
+                    })
+                }),
+        );
         description.attacks.retain(|a| a.attack != name);
         description.attacks.push(ScoredAttack {
             attack: name.to_owned(),
-            title: Some((*title).to_owned()),
-            paper: Some("Carlini et al. 2022, arXiv 2112.03570".into()),
+            title: Some(one.title.to_owned()),
+            paper: Some(one.paper.to_owned()),
             access: Some(Access::WhiteBox.name().to_owned()),
-            network_calls_per_sample: Some((STATISTIC.draws * models * orientations).into()),
-            formula: Some("log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)".into()),
-            misses: Some("knows the pool and the recipe; needs many runs for a spread of each image's own".into()),
+            network_calls_per_sample: Some((STATISTIC.draws * one.models * orientations).into()),
+            formula: Some(one.formula.to_owned()),
+            misses: Some(one.misses.to_owned()),
             status: Some(OK.to_owned()),
-            parameters: serde_json::to_value(Parameters {
-                t: STATISTIC.t,
-                draws: STATISTIC.draws,
-                models,
-            })?,
+            parameters: one.parameters?,
             ..ScoredAttack::default()
         });
     }

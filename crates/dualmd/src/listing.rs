@@ -27,7 +27,12 @@ pub fn attacks() -> Result<Vec<Listed>> {
     let infos = dualmd_attack::ALL.into_iter().map(described);
     let infos: Vec<AttackInfo> = infos.collect::<Result<_>>()?;
     let similar = Similarity::ALL.map(|form| similarity::info(form, 3, ""));
-    let black_boxes = [BlackBox::Nearest, BlackBox::Features, BlackBox::Rounds(2)];
+    let black_boxes = [
+        BlackBox::Nearest,
+        BlackBox::Features,
+        BlackBox::Density,
+        BlackBox::Rounds(2),
+    ];
     let black_boxes = black_boxes.map(|attack| nn::info(attack, 0, ""));
     let listed = |info: AttackInfo| {
         let usual = info.name.parse().is_ok_and(|spec: AttackSpec| {
@@ -47,14 +52,18 @@ pub fn attacks() -> Result<Vec<Listed>> {
 pub fn attacks_text() -> Result<String> {
     let mut text = String::new();
     for Listed { info, usual } in attacks()? {
+        let base = info.name.parse().map(|spec: AttackSpec| spec.base());
+        let (does, price) = base.map_or((None, ""), |a| (a.facts().does, a.price()));
+        let calls = info.network_calls_per_sample;
         writeln!(
             text,
-            "{}{} - {} ({}, {} network calls a sample)\n    {}\n    misses: {}\n    {}\n",
+            "{}{} - {} ({}, {calls} network {} an image)\n    looks at: {}\n    cost: {price}\n    score: {}\n    misses: {}\n    {}\n",
             if usual { "* " } else { "" },
             info.name,
             info.title,
             info.access.name(),
-            info.network_calls_per_sample,
+            if calls == 1 { "call" } else { "calls" },
+            does.unwrap_or(info.title.as_str()),
             info.formula,
             info.misses,
             info.paper
@@ -62,7 +71,7 @@ pub fn attacks_text() -> Result<String> {
     }
     text += "* is run by `dualmd audit` of a model without text where no attacks are named.\n\
              NAME@T is the attack at timestep T (sima@50), NAME@snr=S at the timestep with that signal-to-noise ratio (loss@snr=1), NAME+flip its \
-             mean over both mirror images (loss+flip), NAME+lowpass the attack on low frequencies (secmi+lowpass); rounds@R takes R rounds.\n\
+             mean over both mirror images (loss+flip), NAME+lowpass the attack on low frequencies (secmi+lowpass), NAME+pullback on what the decoder of a latent model shows (sima+pullback); rounds@R takes R rounds.\n\
              Of text-to-image models: NAME+captions tries all captions of an image (loss+captions); sim-mean and pw-... compare an \
              image with what its caption draws, and rounds@R with what a pair draws for it in R rounds, the first model beginning \
              (rounds@2+second: the second; rounds@2+pw-threshold: compared so); sim-mean+captions and rounds@R+captions draw for all captions.\n\

@@ -246,6 +246,9 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         },
         mean_norm: summary.measured(|f| f.mean_norm, 1.0)?,
         first_norm: summary.measured(|f| f.first_norm, 1.0)?,
+        alignment: summary.measured(|f| f.alignment, 1.0)?,
+        anisotropy: summary.measured(|f| f.anisotropy, 1.0)?,
+        sharpness: summary.measured(|f| f.sharpness, 1.0)?,
         similarity: extractor
             .as_ref()
             .map(|e| summary.similarity(&e.name()))
@@ -425,6 +428,9 @@ fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
         "fit",
         "loss_before",
         "loss_after",
+        "alignment",
+        "anisotropy",
+        "sharpness",
     ])?;
     let number = |x: Option<f64>| x.map(|x| format!("{x:.16e}")).unwrap_or_default();
     for (p, f) in prompts.iter().zip(found) {
@@ -442,6 +448,9 @@ fn write_table(path: &Path, prompts: &[Prompt], found: &[Found]) -> Result<()> {
             number(f.fit),
             number(f.mitigation.map(|m| m.before)),
             number(f.mitigation.map(|m| m.after)),
+            number(Some(f.alignment)),
+            number(Some(f.anisotropy)),
+            number(Some(f.sharpness)),
         ])?;
     }
     Ok(dualmd_files::write(path, &table.into_inner()?)?)

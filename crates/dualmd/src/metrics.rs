@@ -1,45 +1,60 @@
 //! Generated images against real ones.
 
-use crate::choices::Features as Choice;
+use crate::bail_usage;
+use crate::choices::{Copies, Features};
 use crate::session::Session;
 use crate::stages::alone;
 use crate::stages::copies::{self, Sides};
 use crate::stages::pictures::{self, bytes_of_all};
 use crate::stages::utility::{Real, extract, extractor, measure};
-use crate::{bail_usage, choices};
 use anyhow::{Context, Result, bail};
+#[cfg(feature = "clap")]
+use clap::builder::RangedU64ValueParser;
 use dualmd_data::{ImageSet, LoadOptions, Split};
 use dualmd_metrics::{Gaussian, Likeness, frechet_distance};
-use dualmd_record::utility::{Frechet, Utility};
+use dualmd_record::utility::{Copying, Frechet, ImageQuality, Utility};
 use serde::Serialize;
 use std::path::PathBuf;
 
 /// What is compared, and by what.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct MetricsOptions {
-    /// Generated images.
+    /// Generated images: a folder, npz, npy, parquet, ...
+    #[cfg_attr(feature = "clap", arg(value_name = "GENERATED"))]
     pub generated: String,
-    /// Real images that the model never saw.
+    /// Real images that the model never saw
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DATA"))]
     pub real: String,
-    /// Real images that it was trained on.
+    /// Real images that it was trained on: is what it draws nearer to these?
+    #[cfg_attr(feature = "clap", arg(long, value_name = "DATA"))]
     pub members: Option<String>,
-    /// Split file that `DATA#member` and `DATA#nonmember` refer to.
+    /// Split file that DATA#member and DATA#nonmember refer to
+    #[cfg_attr(feature = "clap", arg(long, value_name = "split.json"))]
     pub split: Option<PathBuf>,
-    /// What they are compared by; with none, copies alone are counted.
-    pub features: Choice,
-    /// File of the features' network.
+    /// Features that images are compared by; with none, only copies are counted
+    #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "NAME", default_value_t = Features::EffLite0))]
+    pub features: Features,
+    /// File of the features' network (safetensors, or StyleGAN's .pt), or folder of a vit
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE"))]
     pub weights: Option<PathBuf>,
-    /// Statistics of real features in the field's format: a distance to these as well.
+    /// Also give the distance to these statistics of real images (mu, sigma, as pytorch-fid writes them)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE.npz"))]
     pub statistics: Option<PathBuf>,
-    /// Where the statistics of the real images are written in that format.
+    /// Write the statistics of --real in the same format
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE.npz"))]
     pub save_statistics: Option<PathBuf>,
-    /// What copies of the members are found by.
-    pub copies: choices::Copies,
-    /// File of the network that copies are found by (ONNX).
+    /// What copies of the members are found by; the images of --real are the control
+    #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "NAME", default_value_t = Copies::Auto))]
+    pub copies: Copies,
+    /// File of the network that copies are found by (ONNX)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE"))]
     pub copies_weights: Option<PathBuf>,
-    /// Bring all images to this side first, in pixels.
+    /// Bring all images, generated and real, to this side first (default: each set at its own size)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096)))]
     pub image_size: Option<u32>,
     /// Everything random follows from it.
+    #[cfg_attr(feature = "clap", arg(skip))]
     pub seed: u64,
 }
 
@@ -48,8 +63,8 @@ pub struct MetricsOptions {
 /// # Errors
 /// Images that cannot be read; features whose weights are not at hand; sizes that cannot be compared.
 pub fn metrics(session: &Session, args: &MetricsOptions) -> Result<Measured> {
-    let counts = args.members.is_some() && args.copies != choices::Copies::None;
-    if args.features == Choice::Auto || (args.features == Choice::None && !counts) {
+    let counts = args.members.is_some() && args.copies != Copies::None;
+    if args.features == Features::Auto || (args.features == Features::None && !counts) {
         bail_usage!(
             "--features {}: name what the images are compared by, or name --members to count copies of",
             args.features
@@ -63,7 +78,7 @@ pub fn metrics(session: &Session, args: &MetricsOptions) -> Result<Measured> {
     let sets: Vec<&ImageSet> = [&generated, &real].into_iter().chain(&members).collect();
     let differ = different_sizes(&sets);
     let pixels_asked =
-        args.features == Choice::Pixels || (counts && args.copies == choices::Copies::Pixels);
+        args.features == Features::Pixels || (counts && args.copies == Copies::Pixels);
     if let Some(differ) = differ.as_ref().filter(|_| pixels_asked) {
         bail!("{differ}");
     }
@@ -142,6 +157,107 @@ pub struct Measured {
     /// Where statistics were given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frechet_to_statistics: Option<ToStatistics>,
+}
+
+impl Measured {
+    /// What was found, in lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let utility = &self.utility;
+        let images = utility.images.iter();
+        let distances = images.flat_map(|images| self.distances(images));
+        let copies = utility.copies.iter().flatten().flat_map(copies_of);
+        let missing = utility.missing.iter().flatten();
+        distances
+            .chain(copies)
+            .chain(missing.map(|reason| format!("not measured: {reason}")))
+            .collect()
+    }
+
+    fn distances(&self, images: &ImageQuality) -> Vec<String> {
+        let line =
+            |name: &str, value: f64, rest: String| format!("{name:<24} {value:>10.4}  {rest}");
+        let mut out = vec![format!(
+            "{} generated, {} real images, features {}",
+            images.n_generated, images.n_real, images.features
+        )];
+        if let Some(ToStatistics { file, distance, .. }) = &self.frechet_to_statistics {
+            out.push(line(
+                "FD to the statistics",
+                distance.value,
+                format!("({file})"),
+            ));
+        }
+        if let Some(frechet) = &images.frechet {
+            let [low, high] = frechet.ci;
+            let range = format!("{low:.4} to {high:.4}");
+            out.push(line("Fréchet distance", frechet.distance.value, range));
+            let floor = &frechet.floor;
+            let n = format!("{} images a side", floor.n);
+            out.push(line(
+                "  generated and real",
+                floor.generated_real.mean,
+                n.clone(),
+            ));
+            out.push(line("  real and real", floor.real_real.mean, n.clone()));
+            out.push(line("  excess", floor.excess, n));
+        }
+        if let Some(kid) = &images.kid {
+            let se = format!("unbiased; standard error {:.4}", kid.full_se);
+            out.push(line("KID", kid.full, se));
+        }
+        if let Some(score) = &images.inception_score {
+            let most = format!("one split, at most {}", score.upper_bound);
+            out.push(line("Inception score", score.mean, most));
+        }
+        if let Some(found) = &images.precision_recall {
+            out.push(line("precision", found.precision, String::new()));
+            out.push(line("recall", found.recall, String::new()));
+        }
+        if let Some(found) = &images.density_coverage {
+            out.push(line("density", found.density, String::new()));
+            out.push(line("coverage", found.coverage, String::new()));
+        }
+        if let Some(found) = &images.gap {
+            let p = found.p_value.map(|p| format!("p = {p:.3}"));
+            let p = p.unwrap_or_default();
+            out.push(line(
+                "gap to members",
+                found.gap,
+                format!("below 0: nearer to members; {p}"),
+            ));
+        }
+        out
+    }
+}
+
+/// Copies found by one likeness, and the control.
+fn copies_of(c: &Copying) -> [String; 2] {
+    let side = if c.likeness == Likeness::Rmse.name() {
+        "below"
+    } else {
+        "above"
+    };
+    [
+        format!(
+            "copies by {}: {} of {} generated images, of {} different members ({} {side} {:.4}, passed by {:.2} % of real images it never saw; {:.1} % to {:.1} %)",
+            c.features,
+            c.found.copies,
+            c.n_generated,
+            c.found.distinct,
+            c.likeness,
+            c.found.threshold,
+            100.0 * c.false_copy_rate,
+            100.0 * c.found.share_ci[0],
+            100.0 * c.found.share_ci[1],
+        ),
+        format!(
+            "  at {} images a side: of members {}, of images it never saw {} (thresholds that {:.2} % of such images pass)",
+            c.control.n,
+            c.control.members.copies,
+            c.control.heldout.copies,
+            100.0 * c.control.false_copy_rate,
+        ),
+    ]
 }
 
 /// The distance of generated images to the statistics in a file.

@@ -1,35 +1,12 @@
-//! The report of a folder.
+//! The report of a folder, and several reports as one.
 
 use crate::session::Session;
 use crate::{bail_usage, machine};
 use anyhow::Result;
-use dualmd_audit::Report;
 use dualmd_files::shown;
 use std::path::{Path, PathBuf};
 
-/// What a report holds.
-#[derive(Debug, Clone, Copy)]
-pub struct ReportOptions {
-    /// Pictures, texts, and which members are exposed most. Without them it can leave the house.
-    pub images: bool,
-}
-
-impl Default for ReportOptions {
-    fn default() -> Self {
-        Self { images: true }
-    }
-}
-
-/// A report that was written.
-#[derive(Debug)]
-pub struct Written {
-    /// What it says.
-    pub report: Report,
-    /// The page.
-    pub html: PathBuf,
-    /// The same for programs.
-    pub json: PathBuf,
-}
+pub use dualmd_runs::report::*;
 
 /// Several audits, or runs, of the same images as one report in a new folder; `audits` with the names that they have in it, or none: those
 /// of their folders.
@@ -68,20 +45,4 @@ pub fn compare(
     ]);
     let report = dualmd_audit::compare(&named, made)?;
     write(out, report, options)
-}
-
-/// Builds `report.html`, `report.json` and `findings.csv` from the files of a run or an audit. No model and no image is read.
-///
-/// # Errors
-/// A folder without scores; a file that is damaged, which the message names.
-pub fn report(folder: &Path, options: ReportOptions) -> Result<Written> {
-    write(folder, dualmd_audit::build(folder)?, options)
-}
-
-fn write(folder: &Path, mut report: Report, options: ReportOptions) -> Result<Written> {
-    if !options.images {
-        report = report.without_images();
-    }
-    let dualmd_audit::Written { html, json, .. } = dualmd_audit::write(folder, &report)?;
-    Ok(Written { report, html, json })
 }

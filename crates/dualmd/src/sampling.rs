@@ -2,7 +2,7 @@
 
 use crate::bail_usage;
 use crate::choices::{self, ImageFormat, Order, Weights};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::room;
 use crate::session::Session;
 use crate::stages::attack::weight_set;
@@ -12,17 +12,22 @@ use crate::stages::mitigation::{self, Drawing};
 use crate::stages::sample::{Generator, Prompts, Sampling, decoded, write_samples};
 use crate::stages::score::hash_tensor;
 use crate::stages::score::parts::{self, Folder};
-use crate::stages::text::Encoded;
+use crate::stages::text::{Encoded, Told};
 use anyhow::{Context, Result, bail};
 use dualmd_attack::memorisation::Mitigation;
 use dualmd_attack::{Batches, Share};
 use dualmd_data::drawn;
+use dualmd_diffusion::latent::Early;
+use dualmd_diffusion::latent::sail::Sail;
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Condition, Denoiser, Model};
+use dualmd_diffusion::{Denoiser, Labels, Model};
 use dualmd_files::limit;
 use dualmd_torch::weights::{read_npy, write_npy};
 use dualmd_torch::{Kind, Tensor, no_grad};
 use std::path::{Path, PathBuf};
+
+/// Guidance of text-to-image models where none is asked for: that of Stable Diffusion's pipeline.
+const TEXT_GUIDANCE: f64 = 7.5;
 
 /// What is to be generated.
 #[derive(Debug, Clone)]
@@ -39,14 +44,19 @@ pub struct SampleOptions {
     pub steps: usize,
     /// Begin with this noise, an npy file of f32 [N, C, H, W], instead of drawing it.
     pub noise: Option<PathBuf>,
-    /// What a text-to-image model is told.
+    /// What a text-to-image model is told, or the class (its name or number) of a class-conditional one.
     pub prompt: Option<String>,
     /// A file of prompts, one a line: image i is drawn for line i, from the first again after the last.
     pub prompts: Option<PathBuf>,
-    /// How strongly the prompt is followed (classifier-free guidance); 1: as learnt.
-    pub guidance: f64,
+    /// How strongly the prompt is followed (classifier-free guidance); 1: as learnt. `None`: 7.5 of a text-to-image model, 1 of a
+    /// class-conditional one.
+    pub guidance: Option<f64>,
+    /// Another guidance while there is much noise.
+    pub early: Option<Early>,
     /// What is done about remembered prompts.
     pub remedy: Option<Mitigation>,
+    /// Other noise is looked for to start from, from which prompts do not call up images by heart.
+    pub sail: Option<Sail>,
     /// Which of two models takes which step.
     pub order: Order,
     /// Which of the models' weights.
@@ -135,7 +145,8 @@ impl<'a> Asked<'a> {
             ),
         };
         let generator =
-            Generator::open_adapted(&bases, &args.loras, weight_set(args.weights), engine)?;
+            Generator::open_adapted(&bases, &args.loras, weight_set(args.weights), engine)?
+                .delayed(args.early);
         if let Some(class) = generator.first().schedule().config().other_sampler() {
             session.say(&format!(
                 "note: {}: its scheduler is {class}; this program draws with {} in its place, so images differ from those of diffusers",
@@ -176,12 +187,41 @@ impl<'a> Asked<'a> {
                 initial_noise(args.seed, args.n, shape, engine.device)
             }
         };
-        Ok(Self {
+        let mut asked = Self {
             args,
             model,
             generator,
             noise,
-        })
+        };
+        if let Some(options) = &args.sail {
+            asked.noise = asked.elsewhere(session, options)?;
+        }
+        Ok(asked)
+    }
+
+    /// What images start from in place of their noise (SAIL).
+    fn elsewhere(&self, session: &Session, options: &Sail) -> Result<Tensor> {
+        let args = self.args;
+        let Some((prompts, _)) = prompts(args, &self.generator, self.model)? else {
+            bail_usage!(
+                "--sail is about what a prompt calls up in a text-to-image model, and {} is told no text",
+                self.model.display()
+            );
+        };
+        let drawing = Drawing {
+            generator: &self.generator,
+            noise: &self.noise,
+            steps: args.steps,
+            order: args.order,
+            seed: args.seed,
+        };
+        let (noise, reached) =
+            mitigation::begin_elsewhere(&drawing, &prompts, args.batch, options)?;
+        session.say(&format!(
+            "sail: {reached} of {} images start where the loss is at most {}",
+            args.n, options.target
+        ));
+        Ok(noise)
     }
 
     /// The array of all images, beside which parts lie.
@@ -238,12 +278,8 @@ impl<'a> Asked<'a> {
         let began = std::time::Instant::now();
         self.generator
             .sample(&self.noise, &self.how(), prompts.as_ref(), |done| {
-                session.reporter.progress(&ProgressEvent::images(
-                    "sample",
-                    done,
-                    self.args.n,
-                    began,
-                ));
+                let event = ProgressEvent::images("sample", done, self.args.n, began);
+                session.reporter.progress(&event.of(Work::Generate));
                 !session.stopped()
             })
     }
@@ -272,7 +308,7 @@ impl<'a> Asked<'a> {
         let args = self.args;
         let noise = args.noise.as_ref().map(|_| hash_tensor(&self.noise));
         let of = format!(
-            "{} {} {} {:?} {} {} {} {} {} {:?} {:?} {} {:?}",
+            "{} {} {} {:?} {} {} {} {} {} {:?} {:?} {:?} {:?} {:?} {:?}",
             self.generator.fingerprint(),
             session.engine.precision.name(),
             args.weights,
@@ -285,7 +321,9 @@ impl<'a> Asked<'a> {
             noise.transpose()?,
             lines(args)?,
             args.guidance,
-            args.remedy
+            args.remedy,
+            args.early,
+            args.sail
         );
         Ok(blake3::hash(of.as_bytes()).to_hex().to_string())
     }
@@ -307,7 +345,8 @@ fn lines(args: &SampleOptions) -> Result<Vec<String>> {
     })
 }
 
-/// What a text-to-image model is told for each image: --prompt, or the lines of --prompts in turn.
+/// What a conditional model is told for each image: --prompt, or the lines of --prompts in turn; where a class-conditional one is given
+/// neither, its classes in turn.
 /// Also says which line each image is drawn for.
 fn prompts(
     args: &SampleOptions,
@@ -315,48 +354,56 @@ fn prompts(
     folder: &Path,
 ) -> Result<Option<(Prompts, Vec<usize>)>> {
     let lines = lines(args)?;
-    let Some(model) = generator.first().text() else {
-        if !lines.is_empty() {
-            bail!(
-                "{}: this model is told no text; leave --prompt and --prompts out",
-                folder.display()
-            );
-        }
-        return Ok(None);
+    let model = generator.first();
+    let (lines, guidance) = match Told::by(model) {
+        Told::Nothing if lines.is_empty() => return Ok(None),
+        Told::Nothing => bail!(
+            "{}: this model is told no text; leave --prompt and --prompts out",
+            folder.display()
+        ),
+        // Its classes in turn.
+        Told::Class if lines.is_empty() => (model.labels().map_or_else(Vec::new, Labels::all), 1.0),
+        Told::Class => (lines, 1.0),
+        Told::Captions if lines.is_empty() => (vec![String::new()], TEXT_GUIDANCE),
+        Told::Captions => (lines, TEXT_GUIDANCE),
     };
-    let lines = if lines.is_empty() {
-        vec![String::new()]
-    } else {
-        lines
-    };
+    let guidance = args.guidance.unwrap_or(guidance);
     let of: Vec<usize> = (0..args.n).map(|i| i % lines.len()).collect();
     let texts: Vec<[String; 1]> = of.iter().map(|&line| [lines[line].clone()]).collect();
     let texts: Vec<&[String]> = texts.iter().map(|t| t.as_slice()).collect();
-    let encoded = Encoded::new(model, &texts)?;
+    let encoded = Encoded::of(model, &texts)?;
     let prompts = Prompts {
         condition: encoded.main(1),
         nothing: encoded.nothing(),
-        guidance: args.guidance,
+        guidance,
     };
     Ok(Some((prompts, of)))
 }
 
 /// A single call of a network.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct PredictOptions {
-    /// Pipeline folder.
+    /// Pipeline folder in the diffusers layout
+    #[cfg_attr(feature = "clap", arg(value_name = "MODEL"))]
     pub model: PathBuf,
-    /// A LoRA to add to it.
+    /// A LoRA to add to the model: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE"))]
     pub lora: Option<PathBuf>,
-    /// Noisy images, an npy file of f32 [N, C, H, W].
+    /// Noisy images, f32 [N, C, H, W]
+    #[cfg_attr(feature = "clap", arg(long, value_name = "X.npy"))]
     pub x: PathBuf,
-    /// Timesteps, an npy file of i64 \[N\].
+    /// Timesteps, one i64 for each image
+    #[cfg_attr(feature = "clap", arg(long, value_name = "T.npy"))]
     pub t: PathBuf,
-    /// What a text-to-image model is told; nothing if not given.
+    /// What a text-to-image model is told (default: the empty text), or the class of a class-conditional one, its name or number (default: none)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "TEXT"))]
     pub prompt: Option<String>,
-    /// Which of the model's weights.
+    /// The model's averaged weights (unet/) or those the optimiser left (unet_raw/)
+    #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema))]
     pub weights: Weights,
-    /// Where the predicted noise goes, f32 [N, C, H, W].
+    /// Where to write the predicted noise, f32 [N, C, H, W]
+    #[cfg_attr(feature = "clap", arg(short, long, value_name = "EPS.npy"))]
     pub out: PathBuf,
 }
 
@@ -385,20 +432,17 @@ pub fn predict(session: &Session, args: &PredictOptions) -> Result<()> {
             args.t.display()
         );
     }
-    let condition = match (model.text(), &args.prompt) {
-        (Some(text), prompt) => {
+    let condition = match (Told::by(&model), &args.prompt) {
+        (Told::Captions | Told::Class, prompt) => {
             let prompt = prompt.as_deref().unwrap_or_default();
-            let one = text.text_embeddings(&[prompt])?;
             let n = x.size().first().copied().unwrap_or(0);
-            Some(Condition {
-                embedding: one.f_expand([n, -1, -1], false)?,
-            })
+            Some(model.told(&[prompt])?.expand(n)?)
         }
-        (None, Some(_)) => bail!(
+        (Told::Nothing, Some(_)) => bail!(
             "{}: this model is told no text; leave --prompt out",
             args.model.display()
         ),
-        (None, None) => None,
+        (Told::Nothing, None) => None,
     };
     let eps = no_grad(|| model.predict_noise(&x, &t, condition.as_ref()))
         .with_context(|| format!("{}", args.x.display()))?;

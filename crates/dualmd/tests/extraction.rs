@@ -10,8 +10,7 @@ use dualmd::{Engine, ExtractOptions, Session, errors};
 use dualmd_data::decode::decode;
 use dualmd_data::{LoadOptions, Picture, load, save_png, stream};
 use dualmd_diffusion::{
-    Asked, Condition, Denoiser, DiffusionError, Foreign, GaussianDenoiser, Given,
-    MemorisedDenoiser, NoiseSchedule,
+    Condition, Denoiser, Foreign, GaussianDenoiser, Given, MemorisedDenoiser, NoiseSchedule,
 };
 use dualmd_record::extraction::{Extracted, Extraction, ExtractionAttack, ExtractionCost};
 use dualmd_torch::{Device, Kind, Tensor, noise};
@@ -406,7 +405,7 @@ impl Denoiser for Told {
         t: &Tensor,
         condition: Option<&Condition>,
     ) -> dualmd_diffusion::Result<Tensor> {
-        let told = &condition.unwrap().embedding;
+        let told = condition.unwrap().texts()?;
         let one = |i: i64| {
             let number = told.double_value(&[i, 0, 0]);
             let known = (number >= 0.0).then(|| self.known.get(number as usize));
@@ -437,29 +436,11 @@ impl Foreign for Told {
     fn sample_shape(&self) -> [i64; 3] {
         [1, i64::from(SIDE), i64::from(SIDE)]
     }
-    fn image_shape(&self) -> [i64; 3] {
-        self.sample_shape()
-    }
-    fn encode(&self, images: &Tensor) -> dualmd_diffusion::Result<Tensor> {
-        Ok(images.shallow_clone())
-    }
-    fn decode(&self, latents: &Tensor) -> dualmd_diffusion::Result<Tensor> {
-        Ok(latents.shallow_clone())
-    }
     fn clip(&self) -> Option<f64> {
         Some(1.0)
     }
-    fn parameter_count(&self) -> Option<usize> {
-        None
-    }
     fn describe(&self) -> serde_json::Value {
         serde_json::Value::from_iter([("name", "told")])
-    }
-    fn generates(&self) -> bool {
-        false
-    }
-    fn generate(&self, _: &Asked<'_>) -> dualmd_diffusion::Result<Tensor> {
-        Err(DiffusionError::Foreign("it draws nothing by itself".into()))
     }
 }
 

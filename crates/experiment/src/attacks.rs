@@ -3,7 +3,7 @@
 use crate::bail_usage;
 use crate::choices::Features;
 use anyhow::Result;
-use dualmd_names::{AttackSpec, BlackBox};
+use dualmd_names::{AttackSpec, BlackBox, Variant};
 
 /// Do these features know places, which the `pw` attacks compare?
 pub fn has_places(features: Features) -> bool {
@@ -37,6 +37,10 @@ pub fn check(spec: &AttackSpec, text: bool, features: Features, steps: usize) ->
              a caption for every image; leave it out",
             spec.base().name()
         ),
+        _ if !text && spec.variants().contains(&Variant::Pullback) => bail_usage!(
+            "attack {spec}: +pullback weighs what is in latents by the decoder that makes images of them, and this model was trained without \
+             text, on pixels; leave it out"
+        ),
         _ => {}
     }
     Ok(())
@@ -68,6 +72,9 @@ mod tests {
         for name in ["loss", "sima+flip", "nn", "rounds@2"] {
             of(name, false).unwrap();
         }
+        let refused = of("sima+pullback", false).unwrap_err().to_string();
+        assert!(refused.contains("on pixels"), "{refused}");
+        of("sima+pullback", true).unwrap();
         let refused = of("sim-mean", false).unwrap_err().to_string();
         assert!(refused.contains("is told no text"), "{refused}");
         let refused = check(&"rounds@3".parse().unwrap(), false, Features::Auto, 2);

@@ -225,6 +225,28 @@ choice! {
 }
 
 choice! {
+    /// What the folder of a model holds of which low-rank additions alone were trained (LoRA).
+    LoraSave {
+        /// the sum of base and additions, which every program opens as a model, and the additions beside it
+        #[default]
+        Merged = "merged",
+        /// the additions alone, in the forms of diffusers, PEFT and kohya: megabytes, beside the base that they name
+        Adapter = "adapter",
+    }
+}
+
+choice! {
+    /// What the attack `reference` compares with.
+    Reference {
+        /// one more model, trained on images that are neither members nor non-members
+        #[default]
+        Trained = "trained",
+        /// what all models start from, at no cost: it saw neither side
+        Base = "base",
+    }
+}
+
+choice! {
     /// Sampler.
     Sampler {
         /// deterministic, a few dozen steps (Song et al. 2021); of a flow Euler steps along its path
@@ -232,6 +254,16 @@ choice! {
         Ddim = "ddim",
         /// ancestral, one step per training timestep unless told otherwise (Ho et al. 2020)
         Ddpm = "ddpm",
+    }
+}
+
+impl Sampler {
+    /// Denoising steps of an image unless a number is named.
+    pub fn usual_steps(self) -> usize {
+        match self {
+            Self::Ddim => 50,
+            Self::Ddpm => 1000,
+        }
     }
 }
 

@@ -31,6 +31,11 @@ pub const PRESETS: &[Preset] = &[
         text: include_str!("../presets/fashion-flow.toml"),
     },
     Preset {
+        name: "fashion-labels",
+        about: "the demo with class-conditional networks: each is told which of ten kinds of clothes an image shows",
+        text: include_str!("../presets/fashion-labels.toml"),
+    },
+    Preset {
         name: "fashion-32",
         about: "400 photographs at 32 px: an hour or two on two cores",
         text: include_str!("../presets/fashion-32.toml"),
@@ -44,6 +49,11 @@ pub const PRESETS: &[Preset] = &[
         name: "emoji-t2i-demo",
         about: "text to image: 64 captioned emoji at 16 px, each defence with and without prompt diversification",
         text: EMOJI_T2I_DEMO,
+    },
+    Preset {
+        name: "tune",
+        about: "adapters (LoRA) on a text-to-image base of yours, for your images: what `dualmd tune` runs",
+        text: include_str!("../presets/tune.toml"),
     },
     Preset {
         name: "paper-cifar10",

@@ -21,7 +21,7 @@ pub use lock::Lock;
 pub use name::{Shown, shown};
 pub use panics::quietly;
 pub use read::{Limited, limit, limited, list, open, read, read_text};
-pub use write::{check_target, write, write_private, write_with};
+pub use write::{check_target, scratch, write, write_private, write_with};
 
 use std::path::{Path, PathBuf};
 

@@ -58,6 +58,14 @@ fn replace(
     sync_folder(folder).map_err(fail)
 }
 
+/// A file without a name in `folder`, to write to and to read from, which goes when it is closed, whatever ends the process.
+///
+/// # Errors
+/// The operating system's (no permission, a missing folder).
+pub fn scratch(folder: &Path) -> Result<File> {
+    tempfile::tempfile_in(folder).map_err(|e| Error::io("write in", folder, e))
+}
+
 /// Refuses what [`write()`] would refuse for what stands there: a device, a FIFO, a folder, a read-only file. To be called
 /// before work whose result goes to `path`.
 ///
@@ -130,6 +138,21 @@ mod tests {
             .find_map(|l| l.strip_prefix("Umask:"))
             .unwrap();
         u32::from_str_radix(line.trim(), 8).unwrap()
+    }
+
+    #[test]
+    fn a_scratch_file_has_no_name() {
+        use std::io::{Read, Seek};
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = scratch(dir.path()).unwrap();
+        file.write_all(b"abc").unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "abc");
+        let error = scratch(&dir.path().join("none")).unwrap_err();
+        assert!(error.to_string().contains("none"), "{error}");
     }
 
     #[test]

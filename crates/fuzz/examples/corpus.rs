@@ -420,7 +420,8 @@ fn messages() -> Result<()> {
 
 #[cfg(feature = "models")]
 fn models() -> Result<()> {
-    use dualmd_fuzz::models::{lora_folder, pipeline_folder, text_folder};
+    use dualmd_diffusion::lora::PEFT_CONFIG;
+    use dualmd_fuzz::models::{adapter_folder, lora_folder, pipeline_folder, text_folder};
 
     let weights = |name: &str, data: &[u8], shape: &str, kind: &str| {
         let header = format!(
@@ -498,6 +499,22 @@ fn models() -> Result<()> {
     for (name, bytes) in lora_folder() {
         save("lora", name, bytes)?;
     }
+    for (name, bytes) in adapter_folder()
+        .iter()
+        .filter(|(name, _)| name == PEFT_CONFIG)
+    {
+        save("adapter", name, bytes)?;
+    }
+    save(
+        "adapter",
+        "patterns",
+        r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 1e300, "alpha_pattern": {"^mid_block": NaN, "to_q": 0}, "use_rslora": true}"#,
+    )?;
+    save(
+        "adapter",
+        "itself",
+        r#"{"base_model_name_or_path": ".", "lora_alpha": null, "alpha_pattern": []}"#,
+    )?;
 
     save(
         "clip-tokenizer",

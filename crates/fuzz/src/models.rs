@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 use dualmd_caption::Captioner;
 use dualmd_caption::config::BlipConfig;
 use dualmd_diffusion::latent::Parts;
+use dualmd_diffusion::lora::PEFT_CONFIG;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::unet2d::ImageSize;
 use dualmd_diffusion::{
-    ClipTokenizer, Denoiser, LoraConfig, Model, NoiseSchedule, Pipeline, TextToImage, UNet2d,
-    UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
+    Beside, ClipTokenizer, Denoiser, LoraConfig, LoraForm, Model, NoiseSchedule, Pipeline,
+    TextToImage, UNet2d, UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
 };
 use dualmd_encoders::{ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer};
 use dualmd_experiment::experiment::Experiment;
@@ -33,7 +34,7 @@ const fn model(name: &'static str, about: &'static str, read: fn(&[u8])) -> Targ
 }
 
 /// The targets of this module.
-pub fn targets() -> [Target; 14] {
+pub fn targets() -> [Target; 15] {
     [
         model("safetensors", "weights", safetensors),
         model(
@@ -63,6 +64,7 @@ pub fn targets() -> [Target; 14] {
             word_pieces,
         ),
         model("lora", "low-rank additions", lora),
+        model("adapter", "adapter_config.json of PEFT", adapter),
         model(
             "captioner",
             "a folder of transformers, see `files`",
@@ -149,6 +151,7 @@ pub fn pipeline_folder() -> &'static Files {
                 folder,
                 &small(),
                 &NoiseSchedule::default(),
+                Beside::default(),
                 tensors,
                 None,
             ));
@@ -191,7 +194,8 @@ fn ask(model: &Model) {
         let x = Tensor::zeros([1, channels, height, width], (Kind::Float, Device::Cpu));
         let t = Tensor::from_slice(&[t]);
         if let Model::Unconditional(pipeline) = model {
-            said(pipeline.predict_noise(&x, &t, None));
+            let told = model.labels().and_then(|_| said(model.told(&["0"])));
+            said(pipeline.predict_noise(&x, &t, told.as_ref()));
         }
     }
 }
@@ -285,6 +289,29 @@ fn lora(input: &[u8]) {
     });
 }
 
+/// The same as PEFT writes them.
+#[must_use]
+pub fn adapter_folder() -> &'static Files {
+    static CELL: OnceLock<Files> = OnceLock::new();
+    written(&CELL, |folder| {
+        let unet = said(UNet2dCondition::fresh(&conditional(), 1, Device::Cpu));
+        let config = LoraConfig::new(2);
+        if let Some(unet) = unet.and_then(|unet| said(unet.with_lora(&config, 1))) {
+            said(unet.save_lora_as(LoraForm::Peft { base: "base" }, folder, None));
+        }
+    })
+}
+
+fn adapter(input: &[u8]) {
+    with_folder(adapter_folder(), input, PEFT_CONFIG, |folder| {
+        if let Some(unet) = said(UNet2dCondition::fresh(&conditional(), 1, Device::Cpu)) {
+            said(unet.load_lora(folder));
+        }
+        // There is no base in the folder: what it names is looked up, and refused.
+        said(Model::load(folder, WeightSet::Ema, Device::Cpu));
+    });
+}
+
 /// The settings of four kinds of model; there are no weights, so each stops there at the latest.
 fn captioner(input: &[u8]) {
     let vocabulary = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n";
@@ -357,6 +384,11 @@ mod tests {
             TextToImage::load(folder, WeightSet::Ema, Parts::ALL, Device::Cpu).unwrap();
         });
         with_folder(lora_folder(), b"", "none", |folder| {
+            let unet = UNet2dCondition::fresh(&conditional(), 1, Device::Cpu).unwrap();
+            let unet = unet.load_lora(folder).unwrap();
+            assert!(unet.lora_parameters().is_some());
+        });
+        with_folder(adapter_folder(), b"", "none", |folder| {
             let unet = UNet2dCondition::fresh(&conditional(), 1, Device::Cpu).unwrap();
             let unet = unet.load_lora(folder).unwrap();
             assert!(unet.lora_parameters().is_some());

@@ -28,6 +28,10 @@ pub enum Defense {
     Ensemble,
     /// `synthetic`.
     Synthetic,
+    /// `iet`.
+    Iet,
+    /// `ambient`.
+    Ambient,
 }
 
 /// The models that a defence is made from: what it needs.
@@ -96,7 +100,7 @@ const OF_SHARDS: DefenseFacts = DefenseFacts {
 
 impl Defense {
     /// All, in the order of lists.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::None,
         Self::Dualmd,
         Self::Distillmd,
@@ -106,6 +110,8 @@ impl Defense {
         Self::KWay,
         Self::Ensemble,
         Self::Synthetic,
+        Self::Iet,
+        Self::Ambient,
     ];
 
     /// The row of the table.
@@ -187,6 +193,20 @@ impl Defense {
                 about: "ordinary training on images that a DualMD pair drew",
                 made_by: "trained on images that two teachers drew in turns",
                 ..OF_TEACHERS
+            },
+            Self::Iet => DefenseFacts {
+                name: "iet",
+                title: "Iterative ensemble",
+                about: "one model trained on disjoint shards in turn, its weights averaged after every round (IET)",
+                made_by: "trained on shards in turn, averaged after every round",
+                ..ORDINARY
+            },
+            Self::Ambient => DefenseFacts {
+                name: "ambient",
+                title: "Ambient model",
+                about: "ordinary training, but at high noise each image lies under noise of its own (ambient diffusion)",
+                made_by: "shown images under noise of their own where there is much noise",
+                ..ORDINARY
             },
         }
     }
@@ -275,7 +295,7 @@ mod tests {
         assert_eq!(
             told,
             "unknown defence \"distillm\" (did you mean distillmd?): there are none, dualmd, distillmd, kd, dp-sgd, \
-             early-stopping, k-way, ensemble, synthetic"
+             early-stopping, k-way, ensemble, synthetic, iet, ambient"
         );
         assert!(
             !"no"

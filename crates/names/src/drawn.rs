@@ -106,6 +106,8 @@ pub enum BlackBox {
     Nearest,
     /// The same in features: `nn-features`.
     Features,
+    /// Their density in features, against that of known non-members: `density`.
+    Density,
     /// The same on images that a DualMD pair drew in several rounds, so that one of the two models decides what is in them
     /// (DualMD paper, A.5): `rounds@R`. Needs a service that lets its user choose where a generation starts; half of the
     /// images favour the first model, half the second.
@@ -120,6 +122,7 @@ impl BlackBox {
         match (spec.base(), spec.rounds()) {
             (BaseAttack::Nearest, _) => Some(Self::Nearest),
             (BaseAttack::NearestFeatures, _) => Some(Self::Features),
+            (BaseAttack::Density, _) => Some(Self::Density),
             // With nothing behind the number.
             (BaseAttack::Rounds, Some(r)) if r.rounds >= 2 => {
                 (*spec == AttackSpec::in_rounds(r.rounds)).then_some(Self::Rounds(r.rounds))
@@ -128,9 +131,15 @@ impl BlackBox {
         }
     }
 
+    /// Does it compare features of images, and not pixels alone?
+    #[must_use]
+    pub const fn compares_features(self) -> bool {
+        matches!(self, Self::Features | Self::Density)
+    }
+
     /// Does it look at the images that were drawn anyway, as they are?
     #[must_use]
     pub const fn takes_drawn(self) -> bool {
-        matches!(self, Self::Nearest | Self::Features)
+        matches!(self, Self::Nearest | Self::Features | Self::Density)
     }
 }

@@ -37,6 +37,8 @@ pub enum BaseAttack {
     Lira,
     /// `lira-offline`: as `lira`, of trainings without the image alone.
     LiraOffline,
+    /// `rmia`: made by `dualmd lira`, too.
+    Rmia,
     /// `reference`.
     Reference,
     /// `teacher-difference`.
@@ -65,6 +67,8 @@ pub enum BaseAttack {
     Nearest,
     /// `nn-features`.
     NearestFeatures,
+    /// `density`.
+    Density,
 }
 
 /// What an attack needs beside the model under attack.
@@ -85,11 +89,11 @@ pub enum Needs {
 /// How an attack comes to a score, which decides what variants it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Asks the network, by a formula: `@T`, `@snr=S`, `+flip`, `+lowpass`, `+captions`.
+    /// Asks the network, by a formula: `@T`, `@snr=S`, `+flip`, `+lowpass`, `+pullback`, `+captions`.
     Formula,
     /// Asks the network, and learns what its answers mean: `@T`, `@snr=S`, `+shadow`.
     Learned,
-    /// Looks for the nearest of the images that were generated: no variants.
+    /// Compares with the images that were generated: no variants.
     Nearest,
     /// Compares with what the sample's caption draws: `+captions`, or where it learns `+shadow`.
     Likeness,
@@ -247,7 +251,7 @@ impl Facts {
 
 impl BaseAttack {
     /// All, in the order of the enum.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::Loss,
         Self::SecMi,
         Self::SecMiNn,
@@ -264,6 +268,7 @@ impl BaseAttack {
         Self::Gsa2,
         Self::Lira,
         Self::LiraOffline,
+        Self::Rmia,
         Self::Reference,
         Self::TeacherDifference,
         Self::Rounds,
@@ -278,6 +283,7 @@ impl BaseAttack {
         Self::PwClassifier,
         Self::Nearest,
         Self::NearestFeatures,
+        Self::Density,
     ];
 
     /// The row of the table.
@@ -302,6 +308,7 @@ impl BaseAttack {
             Self::Gsa2 => GRADIENTS.of("gsa2", "GSA2", "Pang et al. 2023", "gradients of the loss, timestep by timestep (GSA2)"),
             Self::Lira => TRAININGS.of("lira", "LiRA", "Carlini et al. 2022", "shadow models (LiRA)"),
             Self::LiraOffline => TRAININGS.of("lira-offline", "LiRA, offline", "Carlini et al. 2022", "").unmissed(),
+            Self::Rmia => TRAININGS.of("rmia", "RMIA", "Zarifzadeh et al. 2024", "").unmissed(),
             Self::Reference => FORMULA.of("reference", "Loss against a reference model", "Watson et al. 2022", "the loss against a reference model").needing(Needs::Reference).on(Networks),
             Self::TeacherDifference => FORMULA.of("teacher-difference", "Difference of the two teachers", "after Watson et al. 2022", "the difference of the two teachers").needing(Needs::Pair).on(Pairs),
             Self::Rounds => NEAREST.of("rounds", "Adaptive rounds", "appendix A.5 of the DualMD paper", "repeated partial generation against a pair (appendix A.5 of the DualMD paper)").needing(Needs::Pair).on(Pairs).kind(Kind::Rounds),
@@ -316,6 +323,7 @@ impl BaseAttack {
             Self::PwClassifier => LEARNED_LIKENESS.of("pw-classifier", "Pang & Wang, classifier", "Pang and Wang 2025", "a classifier on such likenesses, learnt (Pang and Wang)"),
             Self::Nearest => NEAREST.of("nn", "Nearest generated image", "Chen et al. 2020", "distance to generated images"),
             Self::NearestFeatures => NEAREST.of("nn-features", "Nearest generated image, by features", "after Chen et al. 2020", "distance to generated images in the features of another network"),
+            Self::Density => NEAREST.of("density", "Density ratio of generated images", "after van Breugel et al. 2023", "the density of generated images against that of others (DOMIAS)").needing(Needs::Known).unusual(),
         }
     }
 
@@ -349,6 +357,46 @@ impl BaseAttack {
         matches!(self.facts().runs_on, RunsOn::Text)
     }
 
+    /// What it costs, in words.
+    #[must_use]
+    pub const fn price(self) -> &'static str {
+        match (self.facts().kind, self.facts().cost) {
+            (Kind::Rounds, _) => "the pair's images drawn anew, once for each round",
+            (_, Cost::Calls) => "forward passes: the cheapest kind",
+            (_, Cost::Gradients) => {
+                "a backward pass for each image and timestep: more than all attacks by forward passes together"
+            }
+            (_, Cost::Images) => "none beside the generated images",
+            (_, Cost::Trainings) => "many trainings of the whole recipe",
+        }
+    }
+
+    /// Why an audit may not have run it, and what to do for it.
+    #[must_use]
+    pub const fn why_not_run(self) -> &'static str {
+        match self {
+            Self::Likelihood => {
+                "this program does not have it: it integrates the model's whole trajectory for each image"
+            }
+            Self::Lira | Self::LiraOffline => {
+                "the recipe has to be known and is trained many times: dualmd lira EXPERIMENT"
+            }
+            Self::NearestFeatures => {
+                "run by name only, since it depends on a network that compares images: --attacks nn-features"
+            }
+            _ => match (self.needs(), self.facts().cost, self.facts().usual) {
+                (_, Cost::Gradients, _) => "run by name only, for its cost: --attacks gsa2,gsa1",
+                (Needs::Reference, ..) => {
+                    "needs a model of the same kind, trained on other images: --reference MODEL"
+                }
+                (Needs::Pair, ..) => "is of a pair: --pair MODEL1 MODEL2",
+                (_, Cost::Images, _) => "was not among the attacks that were asked for (--attacks)",
+                (.., false) => "run by name only (--attacks)",
+                (.., true) => "one of the usual ones, which --attacks left out here",
+            },
+        }
+    }
+
     /// Can it be asked for by its name?
     #[must_use]
     pub const fn can_be_asked(self) -> bool {
@@ -372,5 +420,34 @@ impl BaseAttack {
     #[must_use]
     pub fn of(name: &str) -> Option<Self> {
         Self::named(name.split(['@', '+']).next().unwrap_or(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is missed where it was not run has a price and a reason, and a flag that is named there exists for it.
+    #[test]
+    fn what_was_not_run_has_a_price_and_a_reason() {
+        for attack in BaseAttack::ALL {
+            assert!(
+                !attack.price().is_empty() && attack.price().len() < 110,
+                "{}",
+                attack.name()
+            );
+            let why = attack.why_not_run();
+            let flag = match (attack.needs(), attack.facts().cost) {
+                _ if !attack.can_be_asked() => "dualmd",
+                (_, Cost::Gradients) => attack.name(),
+                (Needs::Reference, _) => "--reference",
+                (Needs::Pair, _) => "--pair",
+                _ => "--attacks",
+            };
+            let told = why.contains(flag) || attack == BaseAttack::Likelihood;
+            assert!(told, "{}: {why}", attack.name());
+        }
+        assert!(BaseAttack::Gsa1.price().contains("backward"));
+        assert!(BaseAttack::Loss.why_not_run().contains("usual"));
     }
 }

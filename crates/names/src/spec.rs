@@ -71,6 +71,8 @@ pub enum Variant {
     Flip,
     /// `+lowpass`: on low frequencies.
     LowPass,
+    /// `+pullback`: on what the decoder of a latent model shows.
+    Pullback,
     /// `+captions`, `+captions-mean`: over all captions of a sample.
     Captions(Over),
     /// `+shadow`: learnt on a shadow model.
@@ -79,9 +81,10 @@ pub enum Variant {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Flip,
         Self::LowPass,
+        Self::Pullback,
         Self::Captions(Over::Best),
         Self::Captions(Over::Mean),
         Self::Shadow,
@@ -93,6 +96,7 @@ impl Variant {
         match self {
             Self::Flip => "+flip",
             Self::LowPass => "+lowpass",
+            Self::Pullback => "+pullback",
             Self::Captions(Over::Best) => "+captions",
             Self::Captions(Over::Mean) => "+captions-mean",
             Self::Shadow => "+shadow",
@@ -258,6 +262,7 @@ impl AttackSpec {
     fn has(&self, variant: Variant) -> bool {
         let learns = self.learns();
         match (self.base.facts().kind, variant) {
+            (Kind::Nearest, _) => false,
             (_, Variant::Shadow) => learns && !self.is_shadowed(),
             (Kind::Formula, _) => true,
             // Of several captions there is one best likeness.

@@ -20,6 +20,7 @@
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
 //! | [`memorisation`] | `memorisation.json` |
+//! | [`events`] | `tensorboard/MODEL/`: event files |
 //! | [`schemas`] | JSON schemas of them all, for `docs/schema/` |
 //! | [`number`] | numbers that files of other programs write in more than one way |
 //!
@@ -44,6 +45,7 @@
 )]
 
 pub mod controls;
+pub mod events;
 pub mod evidence;
 pub mod exposed;
 pub mod extraction;

@@ -18,6 +18,9 @@ pub struct Lira {
     pub targets: usize,
     /// What LiRA compares.
     pub statistic: Statistic,
+    /// How RMIA compares it; null in files of earlier versions.
+    #[serde(default)]
+    pub rmia: Option<Rmia>,
     /// One entry per model of the experiment.
     pub results: Vec<LiraResult>,
 }
@@ -35,6 +38,17 @@ pub struct Statistic {
     pub draws: usize,
     /// Is it averaged over both mirror images?
     pub flip: bool,
+}
+
+/// RMIA's settings. They are fixed before anything is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rmia {
+    /// How many times likelier than an image of the population an image must be, to beat it.
+    pub gamma: f64,
+    /// a of the offline form: 1 compares with the runs that did not see the image, and assumes nothing about those that did.
+    pub offline_a: f64,
+    /// Share of a target's non-members that are its population, and are not scored.
+    pub population: f64,
 }
 
 /// LiRA on one model of the experiment.
@@ -57,7 +71,7 @@ pub struct LiraResult {
     pub shadows: Vec<Target>,
 }
 
-/// Something for each of the three attacks.
+/// Something for each of the attacks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attacks<T> {
     /// The statistic alone.
@@ -67,6 +81,8 @@ pub struct Attacks<T> {
     /// Offline LiRA.
     #[serde(rename = "lira-offline")]
     pub lira_offline: T,
+    /// RMIA, offline; null where no run could be attacked so, and in files of earlier versions.
+    pub rmia: Option<T>,
 }
 
 /// One attack over all runs.
@@ -100,6 +116,28 @@ pub struct Target {
         skip_serializing_if = "Option::is_none"
     )]
     pub lira_offline: Option<Measured>,
+    /// RMIA, offline, on the images outside its population.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rmia: Option<Measured>,
+    /// What RMIA calls members at a threshold that is fixed in advance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rmia_called: Option<Called>,
+}
+
+/// Images that beat every image of the population by gamma. No label and no score of an audited image sets this threshold. An image
+/// like those of the population passes it in 1 of `population` + 1 cases at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Called {
+    /// Members that pass.
+    pub members: usize,
+    /// Of so many.
+    pub of_members: usize,
+    /// Non-members that pass.
+    pub nonmembers: usize,
+    /// Of so many.
+    pub of_nonmembers: usize,
+    /// Images of the population.
+    pub population: usize,
 }
 
 /// One attack on one run.

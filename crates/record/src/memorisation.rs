@@ -43,6 +43,12 @@ pub struct Memorisation {
     pub mean_norm: PromptMeasure,
     /// Wen's norm at the first step.
     pub first_norm: PromptMeasure,
+    /// Mean cosine between the prediction for pure noise without the prompt and what the prompt changes: large means memorised.
+    pub alignment: PromptMeasure,
+    /// `first_norm` and twice `alignment` (anisotropy): large means memorised.
+    pub anisotropy: PromptMeasure,
+    /// How much the pull of the prompt changes along itself, at pure noise: large means memorised.
+    pub sharpness: PromptMeasure,
     /// How like its image a drawing is; null where prompts have no images.
     pub similarity: Option<Similarities>,
     /// CLIP scores; null without a CLIP folder.

@@ -50,6 +50,9 @@ pub struct Versions {
     pub dualmd: String,
     /// The tensor library.
     pub libtorch: String,
+    /// Commit that the program was built from, `+changes` behind it where files differed; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
 }
 
 /// The machine.

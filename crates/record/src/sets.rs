@@ -1,5 +1,6 @@
 //! `sets/MODEL.json`: tests of whole sets of images, such as the members against the non-members.
 
+use dualmd_stats::PowerPoint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,10 +21,32 @@ pub struct Sets {
     pub features: Value,
     /// The tests.
     pub tests: Vec<SetTest>,
+    /// Dataset inference; null where images or attacks were too few for it, and in files of earlier versions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inference: Option<Inference>,
 }
 
 impl RunFile for Sets {
     const KEYS: Keys = Keys::AsListed;
+}
+
+/// How many images prove use to someone who has as many that certainly were not used: the plan of CDI (Dubinski et al. 2025), by a
+/// permutation test. The same test on all images is `dataset-inference` among the tests.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Inference {
+    /// Names of the attacks whose scores, as ranks, are an image's features.
+    pub features: Vec<String>,
+    /// Why it was not made: a difference of the sets that is no training would pass for use.
+    pub refused: Option<String>,
+    /// Level of the test.
+    pub alpha: f64,
+    /// Relabellings of each set that was drawn.
+    pub relabellings: usize,
+    /// Share of sets of k members, against k non-members, that are shown to have been used.
+    pub power: Vec<PowerPoint>,
+    /// The first of these k for which that share is 0.8 or more; null if there is none.
+    pub images_needed: Option<usize>,
 }
 
 /// One permutation test of two sets.

@@ -71,11 +71,11 @@ impl RunFile for Training {
     const LIMIT: u64 = dualmd_files::limit::SETTINGS;
 }
 
-/// The guarantee of a differentially private training, as its accountant computed it.
+/// The guarantee of a differentially private training, as its accountants computed it.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Guarantee {
-    /// Upper bound on epsilon.
+    /// Upper bound on epsilon, by `accountant`: the one that is claimed, and that the noise was chosen by.
     pub epsilon: Option<f64>,
     /// The delta that it holds at.
     pub delta: Option<f64>,
@@ -91,8 +91,22 @@ pub struct Guarantee {
     pub sampling_rate: Option<f64>,
     /// `RDP`.
     pub accountant: Option<String>,
+    /// The same epsilon by the PRV accountant, which follows the whole distribution of the privacy loss. Null where it
+    /// cannot be computed, and in files of earlier versions.
+    pub prv: Option<Prv>,
     /// What neighbouring sets of images are.
     pub adjacency: Option<String>,
+}
+
+/// Epsilon by the PRV accountant (Gopi, Lee & Wutschitz 2021), at the delta of the guarantee.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Prv {
+    /// Proven: the mechanism spends at least this.
+    pub lower: f64,
+    /// What it spends, without proof.
+    pub estimate: f64,
+    /// Proven: it spends no more than this.
+    pub upper: f64,
 }
 
 /// Which weights early stopping kept.
@@ -136,7 +150,7 @@ pub struct LogLine {
     /// Loss of the EMA weights on the calibration images of early stopping.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub calibration_loss: Option<f64>,
-    /// Share of the images since the last line that `train.drop_memorised` left out.
+    /// Share of the images since the last line that `train.drop_memorised` or `train.skip_easy` left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<f64>,
 }

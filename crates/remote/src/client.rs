@@ -151,7 +151,7 @@ impl RemoteDenoiser {
 
     /// The texts that a condition of `n` rows stands for, as JSON.
     fn told(&self, condition: &Condition, n: i64) -> Result<String> {
-        let rows = &condition.embedding;
+        let rows = condition.texts().map_err(RemoteError::Diffusion)?;
         let shape = [n, 1, WIDTH as i64];
         if rows.size() != shape {
             return Err(RemoteError::Diffusion(DiffusionError::Shape {

@@ -47,8 +47,8 @@ fn pipeline(kind: &str) -> Pipeline {
         ..loaded.schedule.config().clone()
     };
     Pipeline {
-        unet: loaded.unet,
         schedule: NoiseSchedule::new(config).unwrap(),
+        ..loaded
     }
 }
 

@@ -4,6 +4,7 @@ use super::names;
 use super::paper::Metric;
 use super::read::{Measured, Model, Set};
 use anyhow::Result;
+use dualmd_audit::format::joined;
 use dualmd_stats::{SeedSummary, combine_seeds};
 use serde::Serialize;
 
@@ -108,21 +109,19 @@ impl Cell {
         self.between().or(self.image_ci)
     }
 
-    /// `0.612 [0.58, 0.64]` over seeds, `0.612 (0.58, 0.64)` over the images of one run; `-` without a number.
+    /// `0.612 [0.58-0.64]` over seeds, `0.612 (0.58-0.64)` over the images of one run; `-` without a number.
     pub fn text(&self, digits: usize) -> String {
         let Some(mean) = self.mean() else {
             return "-".into();
         };
         let mut out = decimal(mean, digits);
+        let interval = |ci: [f64; 2]| {
+            let [low, high] = ci.map(|x| decimal(x, digits));
+            joined(&low, &high, '-')
+        };
         match (self.between(), self.image_ci) {
-            (Some([low, high]), _) => {
-                let [low, high] = [low, high].map(|x| decimal(x, digits));
-                out.push_str(&format!(" [{low}, {high}]"));
-            }
-            (None, Some([low, high])) => {
-                let [low, high] = [low, high].map(|x| decimal(x, digits));
-                out.push_str(&format!(" ({low}, {high})"));
-            }
+            (Some(ci), _) => out.push_str(&format!(" [{}]", interval(ci))),
+            (None, Some(ci)) => out.push_str(&format!(" ({})", interval(ci))),
             (None, None) => {}
         }
         if self.values.len() < self.runs {

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use dualmd::Session;
+use dualmd::estimate::{Questions, at_a_time, timed};
 use dualmd::experiment::Experiment;
 use dualmd::plan::{Job, JobKind, Plan, grouped};
 use dualmd::reporter::duration;
@@ -10,10 +11,9 @@ use dualmd::stages::{prepare, text};
 use dualmd_attack::Space;
 use dualmd_defense::Network;
 use dualmd_diffusion::{Condition, Keep, UNet2d};
-use dualmd_names::BlackBox;
-use dualmd_names::{AttackSpec, Cost, Defense};
+use dualmd_names::{AttackSpec, Defense};
 use dualmd_torch::{Kind, Tensor, no_grad};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Seconds of one image.
 #[derive(Debug, Clone, Copy)]
@@ -63,15 +63,12 @@ impl Work {
     }
 }
 
-/// A step of DP-SGD takes its gradient image by image: with four draws an image it was measured to take twelve times as long as
-/// an ordinary one (small network, two cores).
+/// With four draws an image a step of DP-SGD was measured to take twelve times as long as an ordinary one when it went image by image
+/// (small network, two cores), as it still does with gradient checkpointing. All images at once take less: this is the most.
 const IMAGE_BY_IMAGE: f64 = 3.0;
 
 /// Images that a measurement during training looks at on either side, at most.
 const WATCHED: usize = 256;
-
-/// A gradient in an attack, in calls.
-const GRADIENT: f64 = 3.0;
 
 /// What a run does; `captions`: of an image, in the mean.
 pub fn work(plan: &Plan, captions: f64) -> Work {
@@ -79,19 +76,15 @@ pub fn work(plan: &Plan, captions: f64) -> Work {
     for job in &plan.trainings {
         out = out.and(training(plan, job));
     }
-    let draw = drawings(plan);
+    let asked = questions(plan, captions);
     for model in &plan.models {
         let networks = match model.defense.is(Defense::Ensemble) {
             true => model.parts.len().max(1) as f64,
             false => 1.0,
         };
-        let images = match plan.model.text {
-            true => draw.images_a_caption,
-            false => plan.sample.n as f64,
-        };
-        out.drawing += networks * images * draw.calls;
+        out.drawing += networks * asked.drawing();
         for attack in &model.attacks {
-            out.attacks += networks * attacking(plan, attack, captions, &draw);
+            out.attacks += networks * asked.attack(attack);
         }
     }
     // Attacks learnt on a shadow model: every training once more.
@@ -126,59 +119,18 @@ fn training(plan: &Plan, job: &Job) -> Work {
     }
 }
 
-/// How images are drawn.
-struct Drawings {
-    /// Network calls of one image.
-    calls: f64,
-    /// Images for one caption of every member and non-member.
-    images_a_caption: f64,
-}
-
-fn drawings(plan: &Plan) -> Drawings {
+/// What one model of the run is asked; `captions`: of an image, in the mean.
+fn questions(plan: &Plan, captions: f64) -> Questions {
     let guided = plan.model.text && plan.sample.guidance != 1.0;
-    let scored = plan.data.members + plan.data.nonmembers;
-    Drawings {
-        calls: plan.sample.steps as f64 * if guided { 2.0 } else { 1.0 },
-        images_a_caption: (plan.sample.per_prompt * scored) as f64,
+    Questions {
+        scored: (plan.data.members + plan.data.nonmembers) as f64,
+        captions,
+        text: plan.model.text,
+        space: Space::Pixels,
+        calls_per_image: plan.sample.steps as f64 * if guided { 2.0 } else { 1.0 },
+        images: plan.sample.n as f64,
+        per_prompt: plan.sample.per_prompt as f64,
     }
-}
-
-/// Calls of one attack on one model.
-fn attacking(plan: &Plan, attack: &AttackSpec, captions: f64, draw: &Drawings) -> f64 {
-    let scored = (plan.data.members + plan.data.nonmembers) as f64;
-    if let (Some(BlackBox::Rounds(rounds)), false) = (BlackBox::of(attack), plan.model.text) {
-        return rounds as f64 * plan.sample.n as f64 * draw.calls;
-    }
-    if BlackBox::of(attack).is_some_and(BlackBox::takes_drawn) {
-        return 0.0;
-    }
-    if let Some(drawn) = attack.drawn() {
-        // The first caption's images are drawn anyway, the other captions' and those in rounds are not.
-        let lists = if drawn.captions.is_some() {
-            (captions - 1.0).max(0.0)
-        } else {
-            0.0
-        };
-        let lists = match drawn.rounds {
-            Some(rounds) => rounds.rounds as f64 * (1.0 + lists),
-            None => lists,
-        };
-        return lists * draw.images_a_caption * draw.calls;
-    }
-    let plain = AttackSpec::from(attack.base());
-    let Ok(method) = dualmd_attack::method(&plain, Space::Pixels) else {
-        return 0.0;
-    };
-    let calls = method.info().network_calls_per_sample as f64;
-    let each = match attack.base().facts().cost {
-        Cost::Gradients => GRADIENT,
-        Cost::Calls | Cost::Images | Cost::Trainings => 1.0,
-    };
-    let asked = match attack.captions() {
-        Some(_) => captions.max(1.0),
-        None => 1.0,
-    };
-    calls * each * asked * scored
 }
 
 /// Measures a few calls and steps of the experiment's network on random numbers.
@@ -187,37 +139,36 @@ fn attacking(plan: &Plan, attack: &AttackSpec, captions: f64, draw: &Drawings) -
 /// A network that cannot be built or opened; what the device refuses.
 pub fn measure(experiment: &Experiment, shape: [usize; 3], session: &Session) -> Result<Speed> {
     let engine = session.engine.to_train(experiment.train.dtype)?;
-    let (network, condition, input): (Box<dyn Network>, Option<Tensor>, [i64; 3]) = if experiment
+    let (network, condition, input): (Box<dyn Network>, Option<Condition>, [i64; 3]) = if experiment
         .is_text()
     {
         let origin = text::origin(experiment, shape, engine.device)?;
         let told = no_grad(|| origin.text_embeddings(&["a picture"]))?;
         let seen = origin.sample_shape().unwrap_or(shape.map(|d| d as i64));
         let network = origin.unet.with_precision(engine.precision);
+        let told = Condition::of_text(told);
         (Box::new(network), Some(told), seen)
     } else {
-        let config = prepare::network(experiment, shape)?;
+        // How many classes there are changes no time worth naming.
+        let labels = experiment.data.labels;
+        let config = prepare::network(experiment, shape, labels.then_some(1))?;
         let network = UNet2d::fresh(&config, 0, engine.device)?.with_precision(engine.precision);
-        (Box::new(network), None, shape.map(|d| d as i64))
+        let first = Tensor::from_slice(&[0i64]).to_device(engine.device);
+        let told = labels.then(|| Condition::of_labels(first));
+        (Box::new(network), told, shape.map(|d| d as i64))
     };
     let cuda = engine.device.is_cuda();
     let whole = experiment
         .train
         .batch
         .div_ceil(experiment.train.accumulate.max(1));
-    // A large network on a processor is busy with a single image, and a whole batch would take minutes.
-    let large = network.parameters().count() > LARGE;
-    let batch = match (cuda, large) {
-        (false, true) => whole.min(if experiment.is_text() { 1 } else { 4 }),
-        _ => whole,
-    };
+    let parameters = network.parameters().count();
+    let batch = at_a_time(whole, parameters, cuda, experiment.is_text());
     let size = [batch as i64, input[0], input[1], input[2]];
     let x = Tensor::f_randn(&size[..], (Kind::Float, engine.device))?;
     let t = Tensor::f_full(&[batch as i64][..], 500_i64, (Kind::Int64, engine.device))?;
     let told = match condition {
-        Some(embedding) => Some(Condition {
-            embedding: embedding.f_repeat(&[batch as i64, 1, 1][..])?,
-        }),
+        Some(one) => Some(one.expand(batch as i64)?),
         None => None,
     };
     let call = timed(cuda, || {
@@ -243,21 +194,6 @@ pub fn measure(experiment: &Experiment, shape: [usize; 3], session: &Session) ->
         training: training / batch as f64,
         batch,
     })
-}
-
-/// Parameters from which on a network is large.
-const LARGE: usize = 5_000_000;
-
-/// Seconds of one call: the mean of a few after a first one, for at most a few seconds.
-fn timed(cuda: bool, mut work: impl FnMut() -> Result<f64>) -> Result<f64> {
-    work()?;
-    let began = Instant::now();
-    let mut calls = 0;
-    while calls < if cuda { 20 } else { 5 } && began.elapsed() < Duration::from_secs(4) {
-        work()?;
-        calls += 1;
-    }
-    Ok(began.elapsed().as_secs_f64() / f64::from(calls.max(1)))
 }
 
 /// For people: steps, and hours by what was measured.

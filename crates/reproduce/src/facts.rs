@@ -57,7 +57,8 @@ fn list(methods: &[Ranked<'_>], number: impl Fn(f64) -> String) -> String {
     methods.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
-fn verdict(agree: usize, of: usize) -> &'static str {
+/// How many of the paper's numbers say the same, in a word.
+pub fn verdict(agree: usize, of: usize) -> &'static str {
     match agree {
         0 => "no",
         n if n == of => "yes",

@@ -6,9 +6,10 @@ use super::study::Study;
 use super::tables::{Row, Table};
 use anyhow::{Result, bail};
 use dualmd_data::decode::decode;
-use dualmd_data::{LoadOptions, Picture, grid, save_png};
+use dualmd_data::{LoadOptions, Picture, encode_png, grid};
 use dualmd_files::limit;
 use dualmd_names::Part;
+use dualmd_plot as svg;
 use std::path::Path;
 
 /// Images in a row.
@@ -16,7 +17,8 @@ pub const COLUMNS: usize = 12;
 /// Least side of an image in the figure, in pixels: 16 px would not be seen.
 const SIDE: u32 = 48;
 
-/// Draws OUT/fig5-SCALE-SET.png of the first seed of each set; the table says which row is which model.
+/// Draws OUT/fig5-SCALE-SET.png of the first seed of each set, and the same with names before the rows as .svg; the table says which row
+/// is which model, too.
 ///
 /// # Errors
 /// Samples that are missing or unreadable.
@@ -36,26 +38,55 @@ pub fn draw(study: &Study, sets: &[Set]) -> Result<(Table, Vec<(String, String)>
         let Some(run) = set.runs.first() else {
             continue;
         };
-        let file = format!("fig5-{}-{}.png", study.scale.as_str(), set.name);
-        let mut rows = Vec::new();
+        let (mut rows, mut labels) = (Vec::new(), Vec::new());
         for (name, title) in models(set) {
             let folder = run.folder.join("samples").join(&name);
             rows.push(row(&folder, &(0..COLUMNS).collect::<Vec<_>>())?);
+            labels.push(title.clone());
             table.rows.push(Row::Cells(vec![
                 set.name.clone(),
                 rows.len().to_string(),
                 title,
             ]));
         }
-        let columns = rows.iter().map(Vec::len).min().unwrap_or(0);
-        let pictures: Vec<Picture> = rows
-            .iter()
-            .flat_map(|row| row[..columns].iter().cloned())
-            .collect();
-        save_png(&study.out.join(&file), &grid(&pictures, columns, 2))?;
-        files.push((format!("Images of each model on {}", set.title), file));
+        let title = format!("Images of each model on {}", set.title);
+        let stem = format!("fig5-{}-{}", study.scale.as_str(), set.name);
+        let file = save(study, &stem, &rows, &labels, false, &title)?;
+        files.push((title, file));
     }
     Ok((table, files))
+}
+
+/// Writes rows of pictures as STEM.png, and with a label before each row as STEM.svg, whose name it gives; `numbers`: those of the columns
+/// stand above them. As many columns as the shortest row has.
+///
+/// # Errors
+/// No picture; a folder that cannot be written to.
+pub fn save(
+    study: &Study,
+    stem: &str,
+    rows: &[Vec<Picture>],
+    labels: &[String],
+    numbers: bool,
+    title: &str,
+) -> Result<String> {
+    let columns = rows.iter().map(Vec::len).min().unwrap_or(0);
+    let pictures: Vec<Picture> = rows
+        .iter()
+        .flat_map(|row| row.iter().take(columns).cloned())
+        .collect();
+    let picture = grid(&pictures, columns, 2);
+    let png = encode_png(&picture)?;
+    let above: Vec<String> = match numbers {
+        true => (1..=columns).map(|n| n.to_string()).collect(),
+        false => Vec::new(),
+    };
+    let size = [picture.width, picture.height];
+    let drawing = svg::labelled(&png, size, labels, &above, title);
+    dualmd_files::write(&study.out.join(format!("{stem}.png")), &png)?;
+    let file = format!("{stem}.svg");
+    dualmd_files::write(&study.out.join(&file), drawing.as_bytes())?;
+    Ok(file)
 }
 
 /// (folder of its samples, name in the figure), the paper's five first.

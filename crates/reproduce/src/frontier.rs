@@ -5,11 +5,11 @@ use super::cell::{Cell, attacks_on, decimal, strongest, strongest_of};
 use super::names;
 use super::paper::Metric;
 use super::read::{Evidence, Measured, Set};
-use super::svg::{self, Panel, Point};
 use super::tables::{Record, Row, Table, intervals};
 use anyhow::Result;
 use dualmd::experiment::epochs;
 use dualmd_names::BaseAttack;
+use dualmd_plot::{self as svg, Panel, Point};
 
 /// The undefended model at one number of steps.
 struct Station {

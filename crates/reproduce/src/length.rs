@@ -6,10 +6,10 @@ use super::cell::{Cell, attacks_on};
 use super::names;
 use super::paper::Metric;
 use super::read::{Evidence, Set};
-use super::svg::{self, Panel, Point};
 use super::tables::{Record, Row, Table, intervals};
 use anyhow::Result;
 use dualmd::experiment::epochs::text;
+use dualmd_plot::{self as svg, Panel, Point};
 
 /// Passes of the paper's DDPMs on half of CIFAR-10 or CIFAR-100: 780,000 steps of 128 on 25,000 images.
 const PAPER: f64 = 780_000.0 * 128.0 / 25_000.0;

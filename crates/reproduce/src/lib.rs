@@ -4,7 +4,7 @@
 //! - `datasets`: the image sets and their experiments
 //! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
 //! - `read`: their reports; `cell`: one number over seeds
-//! - `tables`, `figure`, `frontier` (with `svg`), `ablation`: views of them
+//! - `tables`, `figure`, `frontier` (with `dualmd_plot`), `ablation`: views of them
 //! - `length`: how long models were trained, and the view over several lengths
 //! - `check`, `estimate`: for `--dry-run`, are the images what is needed, and about how long does it take
 //! - `text`: tables and figures of text-to-image models
@@ -41,7 +41,6 @@ mod state;
 #[cfg(test)]
 mod stored;
 mod study;
-mod svg;
 mod tables;
 #[cfg(test)]
 mod tests;

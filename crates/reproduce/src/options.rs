@@ -1,5 +1,7 @@
 //! What is to be reproduced, and from what.
 
+#[cfg(feature = "clap")]
+use clap::builder::RangedU64ValueParser;
 use dualmd::choices::Dtype;
 use std::path::PathBuf;
 
@@ -8,43 +10,89 @@ pub const EPOCHS: [u64; 6] = [50, 200, 800, 2000, 4000, 8000];
 
 /// A table or figure, and the runs behind it.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "clap", derive(clap::Args))]
 pub struct ReproduceOptions {
-    /// The table or figure.
+    /// The table or figure
+    #[cfg_attr(feature = "clap", arg(value_enum, value_name = "WHAT"))]
     pub what: What,
-    /// How much is computed.
+    /// cpu: bundled images, hours on two cores; paper: the paper's image sets and 780,000 steps a model, for a GPU
+    #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "SCALE", default_value_t = Scale::Cpu))]
     pub scale: Scale,
-    /// The first seed.
-    pub seed: u64,
-    /// Runs per image set, with that seed and those after it; at least 1.
+    /// Runs per image set, with --seed (default 0) and those after it
+    #[cfg_attr(feature = "clap", arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<u64>::new().range(1..=1000)))]
     pub seeds: u64,
-    /// Number format of trainings, if not the experiments' own.
-    pub dtype: Option<Dtype>,
-    /// Take the image sets too that are left out unless they are named.
+    /// Take all image sets
+    ///
+    /// Some repeat others at another size (fashion-16-128) and are left out unless --only names them.
+    #[cfg_attr(feature = "clap", arg(long))]
     pub complete: bool,
-    /// For [`What::Epochs`]: lengths of training to compare, in passes over the members.
+    /// For epochs: lengths of training to compare, in passes over the members, separated by commas
+    #[cfg_attr(feature = "clap", arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = EPOCHS, value_parser = RangedU64ValueParser::<u64>::new().range(1..=1_000_000)))]
     pub epochs: Vec<u64>,
-    /// Folder of all runs and tables.
+    /// Folder of all runs and tables
+    #[cfg_attr(
+        feature = "clap",
+        arg(long, value_name = "DIR", default_value = "runs/reproduce")
+    )]
     pub out: PathBuf,
-    /// Image sets to take; those of the paper's table if none is named.
+    /// Image sets to take, separated by commas (default: those of the paper's table)
+    #[cfg_attr(
+        feature = "clap",
+        arg(long, value_name = "DATASET,...", value_delimiter = ',')
+    )]
     pub only: Vec<String>,
-    /// Where the images of a set are that may not be shipped.
+    /// Where the images of a set are that is not part of the program (may be repeated)
+    ///
+    /// The sets: cifar10, cifar100, stl10, tiny-imagenet; ablation-cifar10; epochs-cifar10; pokemon-sd15, pokemon-sd21,
+    /// naruto-sd15, naruto-sd21.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=PATH", value_parser = pair))]
     pub data: Vec<(String, String)>,
-    /// For text to image at the paper's scale: the folder of the model that a set is learnt from.
+    /// For text to image at --scale paper: the folder of the model that a set is learnt from (may be repeated)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=FOLDER", value_parser = pair))]
     pub base: Vec<(String, String)>,
-    /// For figure 3 at the paper's scale: a file of prompts that the model is known to remember.
+    /// For fig3 at --scale paper: a file of prompts that the model of --base is known to remember, one a line (the paper: 500)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE", requires = "others"))]
     pub memorised: Option<PathBuf>,
-    /// For figure 3 at the paper's scale: a file of other prompts.
+    /// For fig3 at --scale paper: a file of other prompts (the paper: 500)
+    #[cfg_attr(
+        feature = "clap",
+        arg(long, value_name = "FILE", requires = "memorised")
+    )]
     pub others: Option<PathBuf>,
-    /// For table 1: a CLIP folder in the layout of transformers.
+    /// For table1: a CLIP folder in the layout of transformers, for CLIP scores
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FOLDER"))]
     pub clip: Option<PathBuf>,
-    /// The SecMI code's split of a set, instead of one drawn here.
+    /// The SecMI code's split of a set, instead of one drawn here (may be repeated)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "NAME=FILE.npz", value_parser = pair))]
     pub split: Vec<(String, String)>,
-    /// Weights of the Inception network of FID.
+    /// Weights of FID's Inception network, for FID and IS as the paper has them
+    ///
+    /// The file is pt_inception-2015-12-05 as safetensors; docs/metrics.md says where it comes from and how it is converted.
+    /// Without it images are compared by EfficientNet-Lite0, which is no FID.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "FILE"))]
     pub inception: Option<PathBuf>,
-    /// Changes of keys in all runs, `train.steps=600`.
+    /// Change a key in all runs, e.g. train.steps=600 (may be repeated)
+    #[cfg_attr(feature = "clap", arg(long, value_name = "KEY=VALUE"))]
     pub set: Vec<String>,
-    /// Say only what would be run, and how much it is.
+    /// Say what would be run and how long it would take; check the images
+    #[cfg_attr(feature = "clap", arg(long))]
     pub dry_run: bool,
+    /// The first seed.
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub seed: u64,
+    /// Number format of trainings, if not the experiments' own.
+    #[cfg_attr(feature = "clap", arg(skip))]
+    pub dtype: Option<Dtype>,
+}
+
+#[cfg(feature = "clap")]
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, path)) if !name.is_empty() && !path.is_empty() => {
+            Ok((name.to_owned(), path.to_owned()))
+        }
+        _ => Err("write it as NAME=PATH, e.g. cifar10=cifar-10-batches-bin".into()),
+    }
 }
 
 /// What can be reproduced: views of the unconditional runs, of the text-to-image runs, or of the ablation's.

@@ -184,6 +184,7 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
     {
         let images = Data {
             source: new.source.clone(),
+            captions: None,
             ..now.data.clone()
         };
         if same_content(&data.pretrain_content, images)? {
@@ -204,7 +205,8 @@ pub fn same_experiment(planned: &Planned) -> Result<()> {
     }
     let sizes = |e: &Experiment| {
         let s = &e.sample;
-        (s.n, s.sampler, s.steps, s.order, s.guidance, s.per_prompt)
+        let guidance = (s.guidance, s.guidance_from, s.early_guidance);
+        (s.n, s.sampler, s.steps, s.order, guidance, s.per_prompt)
     };
     let differs = [
         ("seed", before.seed != now.seed),
@@ -258,10 +260,7 @@ fn outline(planned: &Planned) -> Result<Plan> {
         created: String::new(),
         command: String::new(),
         auditor: None,
-        versions: Versions {
-            dualmd: String::new(),
-            libtorch: String::new(),
-        },
+        versions: Versions::default(),
         cpu: String::new(),
         cores: 1,
         memory_gb: None,
@@ -286,6 +285,7 @@ fn outline(planned: &Planned) -> Result<Plan> {
         split_hash: String::new(),
         network: NetworkFacts {
             text: e.is_text(),
+            labels: None,
             base: None,
             preset: e.model.preset.clone(),
             parameters: 0,

@@ -117,20 +117,45 @@ pub fn build(table: u8, evidence: &Evidence) -> Result<Table> {
         ..Table::default()
     };
     out.columns = columns(table, evidence);
-    for (heading, lines) in layout(table, evidence) {
-        let mut rows = Vec::new();
-        for line in lines {
-            if let Some(cells) = row(table, &line, evidence, &mut out.records)? {
-                rows.push(Row::Cells(cells));
-            }
-        }
-        if !rows.is_empty() {
-            out.rows.extend(heading.map(Row::Heading));
-            out.rows.append(&mut rows);
-        }
-    }
+    out.fill(layout(table, evidence), |line, records| {
+        row(table, line, evidence, records)
+    })?;
     out.notes = notes(table, evidence, out.rows.is_empty());
     Ok(out)
+}
+
+impl Table {
+    /// Adds the rows that `row` makes of lines, section by section. A line that no set has a number for is left out, and so is a heading
+    /// above none.
+    ///
+    /// # Errors
+    /// As `row`.
+    pub fn fill<H: Into<String>, L>(
+        &mut self,
+        sections: Vec<(Option<H>, Vec<L>)>,
+        row: impl Fn(&L, &mut Vec<Record>) -> Result<Option<Vec<String>>>,
+    ) -> Result<()> {
+        for (heading, lines) in sections {
+            let mut rows = Vec::new();
+            for line in lines {
+                rows.extend(row(&line, &mut self.records)?.map(Row::Cells));
+            }
+            if !rows.is_empty() {
+                self.rows.extend(heading.map(|h| Row::Heading(h.into())));
+                self.rows.append(&mut rows);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The paper's numbers as one cell.
+pub fn in_one(numbers: impl Iterator<Item = f64>) -> String {
+    let texts: Vec<String> = numbers.map(names::printed).collect();
+    match texts.is_empty() {
+        true => "-".into(),
+        false => texts.join(" / "),
+    }
 }
 
 fn columns(table: u8, evidence: &Evidence) -> Vec<String> {
@@ -358,16 +383,10 @@ fn row(
     if let Some(set) = evidence.sets.iter().find(|s| s.paper.is_none()) {
         for &metric in metrics(table) {
             let sets = compared_with(table, set);
-            let numbers: Vec<String> = sets
-                .iter()
-                .filter(|_| !line.strongest)
-                .filter_map(|d| of_paper(d, line.attack.as_deref(), metric))
-                .map(names::printed)
-                .collect();
-            cells.push(match numbers.as_slice() {
-                [] => "-".into(),
-                some => some.join(" / "),
-            });
+            let named = sets.iter().filter(|_| !line.strongest);
+            cells.push(in_one(
+                named.filter_map(|d| of_paper(d, line.attack.as_deref(), metric)),
+            ));
         }
     }
     records.append(&mut found);

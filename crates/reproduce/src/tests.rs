@@ -145,8 +145,8 @@ fn table_3_by_hand() {
         [
             "SecMI",
             "No defense",
-            "0.800 [0.775, 0.825]",
-            "0.080 [0.078, 0.082]",
+            "0.800 [0.775-0.825]",
+            "0.080 [0.078-0.082]",
             "0.93 / 0.96 / 0.96 / 0.94",
             "0.35 / 0.45 / 0.53 / 0.30",
         ]
@@ -160,7 +160,7 @@ fn table_3_by_hand() {
     assert_eq!(row(&table, &["SecMI", "Normal KD"])[4], "-");
     assert_eq!(
         row(&table, &["strongest", "DualMD"])[2],
-        "0.550 [0.525, 0.575] Nearest image"
+        "0.550 [0.525-0.575] Nearest image"
     );
     let text = format!("{:?}", table.rows);
     assert!(
@@ -182,9 +182,9 @@ fn the_papers_own_sets_are_compared_with_themselves() {
         [
             "PIA",
             "DistillMD",
-            "0.600 [0.600, 0.600]",
+            "0.600 [0.600-0.600]",
             "0.59",
-            "0.060 [0.060, 0.060]",
+            "0.060 [0.060-0.060]",
             "0.03"
         ]
     );
@@ -220,9 +220,9 @@ fn table_2_has_no_fid() {
         row(&table, &["DualMD"]),
         [
             "DualMD",
-            "16.00 [16.00, 16.00]",
-            "3.00 [3.00, 3.00]",
-            "6.00 [6.00, 6.00]",
+            "16.00 [16.00-16.00]",
+            "3.00 [3.00-3.00]",
+            "6.00 [6.00-6.00]",
             "21.389",
             "8.011"
         ]
@@ -245,10 +245,10 @@ fn agreement_is_computed() {
     let three = facts(3, &evidence).unwrap().join("\n");
     for wanted in [
         "yes: toy, SecMI, order by AUC: here No defense 0.800, DistillMD 0.520; paper: CIFAR10 No defense 0.93, DistillMD 0.59;",
-        "No defense less DistillMD: 0.280 [0.280, 0.280].",
+        "No defense less DistillMD: 0.280 [0.280-0.280].",
         // 0.52 +- 0.0248 does not exclude 0.5.
-        "no: toy, SecMI, AUC of DistillMD: here 0.520 [0.495, 0.545], not told apart from 0.5; paper 0.59, 0.61, 0.57, 0.58",
-        "yes: toy, PIA, AUC of DistillMD: here 0.600 [0.575, 0.625], above 0.5",
+        "no: toy, SecMI, AUC of DistillMD: here 0.520 [0.495-0.545], not told apart from 0.5; paper 0.59, 0.61, 0.57, 0.58",
+        "yes: toy, PIA, AUC of DistillMD: here 0.600 [0.575-0.625], above 0.5",
         "yes: toy, No defense, which attack finds more: here SecMI 0.800 and PIA 0.700",
         // SimA on the undefended model, PIA on the student.
         "partly: toy, the paper's attacks are the strongest",
@@ -280,7 +280,7 @@ fn equal_numbers_have_no_order() {
         "{facts}"
     );
     assert!(
-        facts.contains("No defense less DistillMD: 0.000 [0.000, 0.000], not told from 0"),
+        facts.contains("No defense less DistillMD: 0.000 [0.000-0.000], not told from 0"),
         "{facts}"
     );
 }
@@ -293,7 +293,7 @@ fn one_seed_has_the_interval_of_its_images() {
     let table = build(3, &evidence).unwrap();
     assert_eq!(
         row(&table, &["SecMI", "No defense"])[2],
-        "0.800 (0.780, 0.820)"
+        "0.800 (0.780-0.820)"
     );
     assert!(table.notes[0].starts_with("One seed"), "{:?}", table.notes);
 }
@@ -310,19 +310,19 @@ fn the_undefended_model_at_equal_quality() {
         [
             "toy",
             "DistillMD",
-            "0.600 [0.575, 0.625] PIA",
-            "0.800 [0.775, 0.825]",
-            "0.580 [0.555, 0.605]",
-            "0.800 [0.775, 0.825]",
-            "4.00 [4.00, 4.00]",
-            "x 2.0 [2.0, 2.0]",
+            "0.600 [0.575-0.625] PIA",
+            "0.800 [0.775-0.825]",
+            "0.580 [0.555-0.605]",
+            "0.800 [0.775-0.825]",
+            "4.00 [4.00-4.00]",
+            "x 2.0 [2.0-2.0]",
         ]
     );
     // A pair has no SimA: at excess 6 the undefended model's images give 0.5 away. Of teacher-2 no time is known.
     let pair = row(&table, &["toy", "DualMD"]);
     assert_eq!(
         (pair[3], pair[4], pair[7]),
-        ("0.500 [0.475, 0.525]", "-", "-")
+        ("0.500 [0.475-0.525]", "-", "-")
     );
     assert!(
         facts.iter().any(|f| f.starts_with(
@@ -381,7 +381,7 @@ fn weight_decay_is_no_number_of_steps() {
         ]
     );
     let (table, _) = frontier::build(&Evidence { sets: vec![toy] }).unwrap();
-    assert_eq!(row(&table, &["toy", "decay"])[4], "0.100 (0.080, 0.120)");
+    assert_eq!(row(&table, &["toy", "decay"])[4], "0.100 (0.080-0.120)");
     // The bars of a single run are those over its images.
     let one = set(None, &[0.0]);
     let (plot, _) = frontier::drawings(
@@ -416,17 +416,17 @@ fn a_choice_that_matters_is_told_from_the_default() {
         row(&table, &["toy", title])[2..],
         [
             "-",
-            "0.620 [0.595, 0.645] *",
-            "0.600 [0.575, 0.625]",
-            "0.580 [0.555, 0.605]",
-            "4.00 [4.00, 4.00]"
+            "0.620 [0.595-0.645] *",
+            "0.600 [0.575-0.625]",
+            "0.580 [0.555-0.605]",
+            "4.00 [4.00-4.00]"
         ]
     );
     assert_eq!(
         facts[0],
         format!(
-            "toy, {title}: differs from the default in AUC SecMI 0.100 [0.100, 0.100]; largest difference of an attack: \
-             AUC SecMI 0.100 [0.100, 0.100]."
+            "toy, {title}: differs from the default in AUC SecMI 0.100 [0.100-0.100]; largest difference of an attack: \
+             AUC SecMI 0.100 [0.100-0.100]."
         )
     );
     assert_eq!(
@@ -451,7 +451,7 @@ fn cells() {
     assert_eq!(decimal(-0.0004, 3), "0.000");
     let some = Cell::new(&[(0, (0.5, None)), (2, (0.7, None))], 3).unwrap();
     // t with one degree of freedom 12.7062, sd 0.1414: 12.7062 x 0.1 = 1.2706
-    assert_eq!(some.text(3), "0.600 [-0.671, 1.871] (2 of 3 seeds)");
+    assert_eq!(some.text(3), "0.600 [-0.671 to 1.871] (2 of 3 seeds)");
     assert_eq!(Cell::new(&[], 3).unwrap().text(3), "-");
     let toy = set(None, &[0.0, 0.0]);
     let (name, cell) = strongest(&toy, "baseline").unwrap().unwrap();

@@ -67,6 +67,36 @@ impl Logistic {
         Ok(scale.with(fit, penalty))
     }
 
+    /// Fits the regression to `rows`, one per known image and one column per attack, with the penalty of [`PENALTIES`] that
+    /// cross-validates best. Gives each penalty and its cross-validated log-loss in nats per image, too: none when a side had too few
+    /// images to hold any back, and the strongest penalty was taken. `seed` deals the rows into folds, and nothing else is random.
+    ///
+    /// ```
+    /// let row = |a: f64, b: f64| vec![a, b];
+    /// let known = [row(2.0, 0.1), row(1.8, 0.3), row(0.2, 0.2), row(0.1, 0.1)];
+    /// let (rule, _) = dualmd_stats::Logistic::learn(&known, &[true, true, false, false], 0)?;
+    /// let scores = rule.scores(&[row(1.9, 0.2), row(0.0, 0.2)]);
+    /// assert!(scores[0] > 0.0 && scores[1] < 0.0);
+    /// # Ok::<(), dualmd_stats::StatsError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Self::fit`].
+    pub fn learn(
+        rows: &[Vec<f64>],
+        member: &[bool],
+        seed: u64,
+    ) -> Result<(Self, Vec<(f64, f64)>), StatsError> {
+        check_known(rows, member)?;
+        let scale = Scale::new(rows);
+        let rows = scale.of(rows);
+        let losses = cross_validated(&rows, member, seed);
+        let first = (PENALTIES[0], f64::INFINITY);
+        let better = |best: (f64, f64), &one: &(f64, f64)| if one.1 < best.1 { one } else { best };
+        let (penalty, _) = losses.iter().fold(first, better);
+        Ok((scale.with(minimum(&rows, member, penalty), penalty), losses))
+    }
+
     /// Log-odds of membership of each row, higher for members. As many columns as it was fitted with; a row of another
     /// length gives NaN.
     #[must_use]
@@ -81,56 +111,6 @@ impl Logistic {
         };
         rows.iter().map(score).collect()
     }
-}
-
-/// What [`combine_scores`] learnt and what it says of the other images.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Combination {
-    /// The regression, its weights and penalty.
-    pub rule: Logistic,
-    /// Log-odds of each of the other images, higher for members.
-    pub scores: Vec<f64>,
-    /// Each penalty and its cross-validated log-loss in nats per image; empty when a side had too few known images to hold
-    /// any back, and the strongest penalty was taken.
-    pub cross_validation: Vec<(f64, f64)>,
-}
-
-/// Learns from `known` images, whose membership is `member`, and scores the `others`; one row per image, one column per
-/// attack. `seed` deals the known images into folds, and nothing else is random.
-///
-/// ```
-/// let row = |a: f64, b: f64| vec![a, b];
-/// let known = [row(2.0, 0.1), row(1.8, 0.3), row(0.2, 0.2), row(0.1, 0.1)];
-/// let found = dualmd_stats::combine_scores(&known, &[true, true, false, false], &[row(1.9, 0.2), row(0.0, 0.2)], 0)?;
-/// assert!(found.scores[0] > 0.0 && found.scores[1] < 0.0);
-/// # Ok::<(), dualmd_stats::StatsError>(())
-/// ```
-///
-/// # Errors
-/// As [`Logistic::fit`], for the others too.
-pub fn combine_scores(
-    known: &[Vec<f64>],
-    member: &[bool],
-    others: &[Vec<f64>],
-    seed: u64,
-) -> Result<Combination, StatsError> {
-    check_known(known, member)?;
-    check_rows(others, known[0].len(), "some score of other image")?;
-    let scale = Scale::new(known);
-    let rows = scale.of(known);
-    let cross_validation = cross_validated(&rows, member, seed);
-    let best =
-        cross_validation
-            .iter()
-            .fold((PENALTIES[0], f64::INFINITY), |best, &(penalty, loss)| {
-                if loss < best.1 { (penalty, loss) } else { best }
-            });
-    let rule = scale.with(minimum(&rows, member, best.0), best.0);
-    Ok(Combination {
-        scores: rule.scores(others),
-        rule,
-        cross_validation,
-    })
 }
 
 /// Refuses rows of another length and numbers that are not finite.

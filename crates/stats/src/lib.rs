@@ -73,7 +73,7 @@ pub use auc::{
     minimum_detectable_auc_with_power, null_auc_se,
 };
 pub use binomial::{clopper_pearson, fisher_more};
-pub use combine::{Combination, Logistic, combine_scores};
+pub use combine::Logistic;
 pub use compat::{CompatPoint, CompatRule, CompatSummary, summarise_compat};
 pub use delong::{AucDifference, delong_paired};
 pub use density::{Bandwidth, DensityOptions, DensityRatio, Table, density_ratio};
@@ -84,7 +84,9 @@ pub use error::StatsError;
 pub use lira::{LiraScores, LiraVariance, lira_offline_scores, lira_scores};
 pub use nearer::{Nearer, nearer};
 pub use resample::{BootstrapInterval, bootstrap_tpr_at_fpr};
-pub use rmia::{Marginal, RmiaImages, RmiaOptions, RmiaScores, rmia_pool_scores, rmia_scores};
+pub use rmia::{
+    Marginal, RmiaImages, RmiaOptions, RmiaScores, rmia_pool_scores, rmia_scale, rmia_scores,
+};
 pub use roc::{BandPoint, OperatingPoint, Roc, RocPoint};
 pub use seeds::{SeedSummary, combine_seeds};
 pub use selection::{Halves, Selection, TransferredThreshold, calibration_half, select_and_report};

@@ -198,9 +198,9 @@ pub(crate) fn check_tables(phi: &[Vec<f64>], inside: &[Vec<bool>]) -> Result<(),
 }
 
 /// A normal distribution.
-struct Fit {
+pub(crate) struct Fit {
     mean: f64,
-    sd: f64,
+    pub(crate) sd: f64,
 }
 
 impl Fit {
@@ -212,7 +212,7 @@ impl Fit {
 }
 
 /// The fit of each sample over the models on one side, the target left out; `None` where they are too few.
-fn fits(
+pub(crate) fn fits(
     phi: &[Vec<f64>],
     inside: &[Vec<bool>],
     target: usize,

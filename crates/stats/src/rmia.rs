@@ -24,7 +24,11 @@
 use serde::Serialize;
 
 use crate::error::{StatsError, check_finite, check_rate};
+use crate::lira::LiraVariance;
 use crate::logs::ln_sum_exp;
+
+/// Deviations below it are rounding errors of models that do not differ.
+const SMALLEST_SPREAD: f64 = 1e-15;
 
 /// How Pr(x) is estimated from reference models.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -235,6 +239,46 @@ pub fn rmia_pool_scores(
         ln_ratios: spread(&found.ln_ratios),
         population: found.population,
     })
+}
+
+/// What brings the statistics of a pool to the order of 1: one over the standard deviation of phi between the models, the target
+/// left out, that were not trained on an image, about each image's own mean. `target`'s statistics and memberships are not looked
+/// at, and gamma then counts in these deviations: 2 is ln 2 = 0.69 of them.
+///
+/// # Errors
+/// [`StatsError::Lengths`], [`StatsError::NotFinite`], [`StatsError::OutOfRange`] for a target that does not exist or statistics
+/// that do not vary, [`StatsError::TooFew`] when no image was left out by two models besides the target.
+pub fn rmia_scale(
+    phi: &[Vec<f64>],
+    inside: &[Vec<bool>],
+    target: usize,
+) -> Result<f64, StatsError> {
+    crate::lira::check_tables(phi, inside)?;
+    if target >= phi.len() {
+        return Err(StatsError::OutOfRange {
+            name: "target model",
+            value: target as f64,
+            expected: "one of the models",
+        });
+    }
+    let fits = crate::lira::fits(phi, inside, target, false, LiraVariance::Global);
+    let Some(fit) = fits.into_iter().flatten().next() else {
+        return Err(StatsError::TooFew {
+            what: "images that two reference models were not trained on",
+            got: 0,
+            needed: 1,
+            remedy: "train more models",
+        });
+    };
+    let scale = 1.0 / fit.sd;
+    if scale > 1.0 / SMALLEST_SPREAD {
+        return Err(StatsError::OutOfRange {
+            name: "standard deviation of the statistics between models",
+            value: fit.sd,
+            expected: "positive: models that were trained apart must differ",
+        });
+    }
+    Ok(scale)
 }
 
 /// Some images of a pool.

@@ -71,3 +71,59 @@ fn the_ends_of_the_range() {
         }
     }
 }
+
+mod needs_python {
+    use super::*;
+    use std::process::Command;
+
+    /// Trainings of this program's kind - few and many images, large and small epsilon - at the noise that RDP's accountant
+    /// chooses for them: PRV's epsilon is within 1 % of what dp-accounting says at the time of the test, and below RDP's.
+    #[test]
+    #[ignore = "needs Python with dp-accounting: `cargo xtask test --interop`"]
+    fn epsilon_agrees_with_dp_accounting_of_today() {
+        let python = std::env::var_os("DUALMD_TEST_PYTHON")
+            .expect("DUALMD_TEST_PYTHON names a Python; `cargo xtask test --interop` sets it");
+        let mut settings = Vec::new();
+        for (batch, images, steps, delta) in [
+            (64, 256, 4_000, 1e-4),
+            (256, 1_000, 2_000, 1e-5),
+            (2_048, 50_000, 10_000, 1e-6),
+        ] {
+            let q = f64::from(batch) / f64::from(images);
+            for target in [1.0, 8.0, 50.0] {
+                let sigma = rdp::noise_multiplier_for(target, delta, steps, q).unwrap();
+                settings.push((sigma, q, steps, delta, target));
+            }
+        }
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../interop/check_privacy.py"
+        );
+        let asked = settings
+            .iter()
+            .map(|(sigma, q, steps, delta, _)| format!("{sigma},{q},{steps},{delta}"));
+        let output = Command::new(python)
+            .arg(script)
+            .args(asked)
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .expect("Python starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let theirs: Vec<f64> = said.lines().map(|line| line.parse().unwrap()).collect();
+        assert_eq!(theirs.len(), settings.len(), "{said}");
+        for ((sigma, q, steps, delta, target), theirs) in settings.into_iter().zip(theirs) {
+            let ours = prv::epsilon(steps, q, sigma, delta).unwrap();
+            let off = (ours.estimate - theirs).abs() / theirs;
+            println!(
+                "RDP {target}: sigma {sigma:.4}, q {q}, {steps} steps, delta {delta}: {ours:?}, dp-accounting {theirs}, off by {off:.1e}"
+            );
+            assert!(off < 0.01, "{ours:?} instead of {theirs}");
+            assert!(ours.upper < target, "{ours:?} above RDP's {target}");
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use crate::{Result, TorchError};
 use dualmd_files::limit;
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufReader, Read as _, Write as _};
 use std::path::Path;
@@ -15,12 +15,29 @@ fn file_error(path: &Path, reason: impl std::fmt::Display) -> TorchError {
     }
 }
 
+/// What becomes of tensors in f16 and bf16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halves {
+    /// They become f32, twice the size.
+    Widened,
+    /// They stay what they are.
+    Kept,
+}
+
 /// Reads every tensor of a safetensors file, f16 and bf16 widened to f32, on the CPU.
 ///
 /// # Errors
 /// A missing or truncated file, or one in another format, by name; a NaN or an infinity in a tensor, as [`check_finite`].
 pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let tensors = read_safetensors_as_is(path)?;
+    read_weights(path, Halves::Widened)
+}
+
+/// As [`read_safetensors`], with a choice of what becomes of f16 and bf16.
+///
+/// # Errors
+/// As [`read_safetensors`].
+pub fn read_weights(path: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>> {
+    let tensors = read_tensors(path, halves)?;
     check_finite(path, &tensors)?;
     Ok(tensors)
 }
@@ -30,6 +47,14 @@ pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
 /// # Errors
 /// A missing or truncated file, or one in another format, by name.
 pub fn read_safetensors_as_is(path: &Path) -> Result<BTreeMap<String, Tensor>> {
+    read_tensors(path, Halves::Widened)
+}
+
+/// Most bytes of a safetensors file's header, as the format has it.
+const MOST_HEADER: u64 = 100_000_000;
+
+/// The tensors one after the other: no more is held of the file than one of them.
+fn read_tensors(path: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>> {
     if matches!(
         path.extension().and_then(|e| e.to_str()),
         Some("bin" | "pt" | "pth" | "ckpt" | "pkl")
@@ -40,17 +65,57 @@ pub fn read_safetensors_as_is(path: &Path) -> Result<BTreeMap<String, Tensor>> {
              safetensors.torch.save_file(state_dict, \"diffusion_pytorch_model.safetensors\")",
         ));
     }
-    let bytes = dualmd_files::read(path, limit::WEIGHTS)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| {
+    let broken = |e: &dyn std::fmt::Display| {
         file_error(
             path,
             format!("not a whole safetensors file ({e}); copy or save it again"),
         )
-    })?;
-    file.tensors()
-        .into_iter()
-        .map(|(name, view)| Ok((name, to_tensor(path, &view)?)))
-        .collect()
+    };
+    let file = dualmd_files::open(path)?;
+    let length = file.metadata().map_err(|e| broken(&e))?.len();
+    if length > limit::WEIGHTS {
+        return Err(broken(&"it is larger than any memory"));
+    }
+    let mut file = BufReader::new(file);
+    let mut eight = [0u8; 8];
+    file.read_exact(&mut eight).map_err(|e| broken(&e))?;
+    let header = u64::from_le_bytes(eight);
+    if header > MOST_HEADER || header > length.saturating_sub(8) {
+        return Err(broken(&"its header is longer than the file"));
+    }
+    let mut text = vec![0u8; header as usize];
+    file.read_exact(&mut text).map_err(|e| broken(&e))?;
+    let metadata: Metadata = serde_json::from_slice(&text).map_err(|e| broken(&e))?;
+    // The tensors lie one behind the other, from the header to the end.
+    let values = length - 8 - header;
+    let mut infos: Vec<(String, &TensorInfo)> = metadata.tensors().into_iter().collect();
+    infos.sort_by_key(|(_, info)| info.data_offsets);
+    let (mut tensors, mut at) = (BTreeMap::new(), 0);
+    for (name, info) in infos {
+        let (start, end) = info.data_offsets;
+        let count = info
+            .shape
+            .iter()
+            .try_fold(1usize, |n, &side| n.checked_mul(side));
+        let bits = count.and_then(|n| n.checked_mul(info.dtype.bitsize()));
+        let fits = bits.is_some_and(|bits| {
+            end.checked_sub(start).and_then(|n| n.checked_mul(8)) == Some(bits)
+        });
+        if start != at || !fits || end as u64 > values {
+            return Err(broken(&format!(
+                "tensor {name:?} is not where it should be"
+            )));
+        }
+        let mut data = vec![0u8; end - start];
+        file.read_exact(&mut data).map_err(|e| broken(&e))?;
+        let tensor = to_tensor(path, info, &data, halves)?;
+        tensors.insert(name, tensor);
+        at = end;
+    }
+    if at as u64 != values {
+        return Err(broken(&"there is more in it than its header says"));
+    }
+    Ok(tensors)
 }
 
 /// Refuses a tensor of floats with a value that is no finite number in f32. One pass over the values at the speed of memory
@@ -104,14 +169,15 @@ fn not_finite(tensor: &Tensor) -> Result<Option<String>> {
     )))
 }
 
-fn to_tensor(path: &Path, view: &TensorView<'_>) -> Result<Tensor> {
-    let shape = view
-        .shape()
+/// `data`: as many bytes as `info` says.
+fn to_tensor(path: &Path, info: &TensorInfo, data: &[u8], halves: Halves) -> Result<Tensor> {
+    let shape = info
+        .shape
         .iter()
         .map(|&side| i64::try_from(side).ok().filter(|side| *side < 1 << 40))
         .collect::<Option<Vec<i64>>>()
-        .ok_or_else(|| file_error(path, format!("holds a tensor of shape {:?}", view.shape())))?;
-    let kind = match view.dtype() {
+        .ok_or_else(|| file_error(path, format!("holds a tensor of shape {:?}", info.shape)))?;
+    let kind = match info.dtype {
         Dtype::F32 => Kind::Float,
         Dtype::F64 => Kind::Double,
         Dtype::F16 => Kind::Half,
@@ -127,9 +193,9 @@ fn to_tensor(path: &Path, view: &TensorView<'_>) -> Result<Tensor> {
             ));
         }
     };
-    let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)?;
-    Ok(match kind {
-        Kind::Half | Kind::BFloat16 => tensor.to_kind(Kind::Float),
+    let tensor = Tensor::f_from_data_size(data, &shape, kind)?;
+    Ok(match (kind, halves) {
+        (Kind::Half | Kind::BFloat16, Halves::Widened) => tensor.to_kind(Kind::Float),
         _ => tensor,
     })
 }
@@ -342,6 +408,70 @@ mod tests {
         }
         std::fs::write(&path, b"\x93NUM").unwrap();
         assert!(read_npy(&path).is_err());
+    }
+
+    /// A file of `dtype` whose one tensor has these bytes.
+    fn one(dtype: &str, shape: &[usize], offsets: [usize; 2], data: &[u8]) -> Vec<u8> {
+        let header = format!(
+            "{{\"x\":{{\"dtype\":\"{dtype}\",\"shape\":{shape:?},\"data_offsets\":{offsets:?}}}}}"
+        );
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn half_precision_is_widened_or_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        // 1 and -2.
+        for (dtype, data, kind) in [
+            ("BF16", [0x80, 0x3f, 0x00, 0xc0], Kind::BFloat16),
+            ("F16", [0x00, 0x3c, 0x00, 0xc0], Kind::Half),
+        ] {
+            std::fs::write(&path, one(dtype, &[2], [0, 4], &data)).unwrap();
+            for (halves, expected) in [(Halves::Kept, kind), (Halves::Widened, Kind::Float)] {
+                let tensor = read_weights(&path, halves).unwrap().remove("x").unwrap();
+                assert_eq!(tensor.kind(), expected);
+                assert_eq!(Vec::<f64>::try_from(tensor).unwrap(), [1.0, -2.0]);
+            }
+        }
+        // A NaN is found in half precision, too.
+        std::fs::write(&path, one("BF16", &[2], [0, 4], &[0xc0, 0x7f, 0, 0])).unwrap();
+        let error = read_weights(&path, Halves::Kept).unwrap_err().to_string();
+        assert!(error.contains("no finite numbers"), "{error}");
+    }
+
+    #[test]
+    fn a_safetensors_file_that_lies_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let whole = one("F32", &[2], [0, 8], &[0; 8]);
+        for (bytes, good) in [
+            (whole.clone(), true),
+            (whole[..whole.len() - 1].to_vec(), false),
+            ([&whole[..], &[0]].concat(), false),
+            (one("F32", &[3], [0, 8], &[0; 8]), false),
+            (one("F32", &[2], [1, 9], &[0; 9]), false),
+            (one("F32", &[2], [8, 0], &[0; 8]), false),
+            (one("F32", &[usize::MAX, 8], [0, 8], &[0; 8]), false),
+            (u64::MAX.to_le_bytes().to_vec(), false),
+            (vec![1, 2, 3], false),
+            (Vec::new(), false),
+        ] {
+            std::fs::write(&path, &bytes).unwrap();
+            match read_safetensors(&path) {
+                Ok(_) => assert!(good, "{bytes:?}"),
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(
+                        !good && error.contains("x.safetensors: not a whole"),
+                        "{error}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub(super) struct Told<'a> {
     prompts: &'a Prompts,
     /// Positions of the batch's samples among those of `prompts`.
     rows: Vec<usize>,
-    /// Embeddings that were asked for, [B, tokens, width] on the samples' device.
-    ready: BTreeMap<Caption, Tensor>,
+    /// What was asked for, B rows on the samples' device.
+    ready: BTreeMap<Caption, Condition>,
 }
 
 impl Told<'_> {
@@ -24,7 +24,7 @@ impl Told<'_> {
             ready: self
                 .ready
                 .iter()
-                .map(|(&caption, told)| (caption, told.shallow_clone()))
+                .map(|(&caption, told)| (caption, told.again()))
                 .collect(),
         }
     }
@@ -91,31 +91,28 @@ impl<'a> Batch<'a> {
 
     /// What a model is told of an input of `n` rows, one per sample of the batch; `None` of samples without captions.
     pub(super) fn condition(&mut self, n: i64) -> Result<Option<Condition>> {
-        let Some(embedding) = self.embedding()? else {
+        let Some(told) = self.all_told()? else {
             return Ok(None);
         };
-        if embedding.size()[0] != n {
+        if told.len() != n {
             return Err(AttackError::Samples(format!(
                 "an input of {n} rows for {} captioned samples: they must agree",
-                embedding.size()[0]
+                told.len()
             )));
         }
-        Ok(Some(Condition { embedding }))
+        Ok(Some(told))
     }
 
     /// What a model is told of sample `row` alone, shown `n` times.
     pub(crate) fn condition_of_row(&mut self, row: i64, n: i64) -> Result<Option<Condition>> {
-        let Some(all) = self.embedding()? else {
+        let Some(all) = self.all_told()? else {
             return Ok(None);
         };
-        let size = all.size();
-        let embedding = all
-            .f_narrow(0, row, 1)?
-            .f_expand([n, size[1], size[2]], false)?;
-        Ok(Some(Condition { embedding }))
+        let own = all.try_each(|t| -> Result<Tensor> { Ok(t.f_narrow(0, row, 1)?) })?;
+        Ok(Some(own.expand(n)?))
     }
 
-    fn embedding(&mut self) -> Result<Option<Tensor>> {
+    fn all_told(&mut self) -> Result<Option<Condition>> {
         let (caption, device) = (self.caption, self.x.device());
         let Some(told) = &mut self.told else {
             // Nobody is told anything; but whoever asks what another caption would change must not get an answer.
@@ -125,10 +122,10 @@ impl<'a> Batch<'a> {
             };
         };
         if let Some(ready) = told.ready.get(&caption) {
-            return Ok(Some(ready.shallow_clone()));
+            return Ok(Some(ready.again()));
         }
-        let made = told.prompts.embedding(&told.rows, caption, device)?;
-        told.ready.insert(caption, made.shallow_clone());
+        let made = told.prompts.condition(&told.rows, caption, device)?;
+        told.ready.insert(caption, made.again());
         Ok(Some(made))
     }
 }

@@ -83,13 +83,15 @@ pub(crate) fn made(attack: BaseAttack, space: Space, t: Option<i64>) -> Option<P
         BaseAttack::Likelihood
         | BaseAttack::Lira
         | BaseAttack::LiraOffline
+        | BaseAttack::Rmia
         | BaseAttack::Rounds
         | BaseAttack::SimMean
         | BaseAttack::PwThreshold
         | BaseAttack::PwDistribution
         | BaseAttack::PwClassifier
         | BaseAttack::Nearest
-        | BaseAttack::NearestFeatures => return None,
+        | BaseAttack::NearestFeatures
+        | BaseAttack::Density => return None,
     })
 }
 

@@ -27,6 +27,7 @@ fn names_lead_to_their_attacks() {
         "sima@50+lowpass+flip",
         "sima@50+flip+lowpass",
         "sima@50+captions-mean+flip",
+        "sima@50+pullback",
         "secmi-nn@150",
         "secmi-nn@150+shadow",
         "loss@snr=1",

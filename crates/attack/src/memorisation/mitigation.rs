@@ -83,9 +83,7 @@ pub fn mitigate(
     let images: Vec<u64> = (0..size[0].unsigned_abs()).collect();
     let times = NoiseSchedule::timestep_tensor(t, size[0], device);
     let ask = |embedding: &Tensor| -> Result<Tensor> {
-        let told = Condition {
-            embedding: embedding.f_expand([size[0], told[1], told[2]], false)?,
-        };
+        let told = Condition::of_text(embedding.f_expand([size[0], told[1], told[2]], false)?);
         let step = StepInfo {
             index: 0,
             images: &images,

@@ -16,6 +16,8 @@ struct Attacker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Knows {
     Nothing,
+    /// Images that the model was not trained on.
+    Others,
     Shadow,
     Members,
 }
@@ -31,6 +33,7 @@ impl Attacker {
         let (access, _) = ACCESS.into_iter().find(|(a, _)| *a == result.access)?;
         let knows = match (result.shadow, result.trained_on) {
             (Some(_), _) => Knows::Shadow,
+            (None, Some(told)) if told.members == 0 => Knows::Others,
             (None, Some(_)) => Knows::Members,
             // They train models of their own as well.
             (None, None) => match BaseAttack::of(&result.attack).map(BaseAttack::needs) {
@@ -46,6 +49,7 @@ impl Attacker {
         let can = can.map_or("", |(_, can)| can);
         match self.knows {
             Knows::Nothing => can.to_owned(),
+            Knows::Others => format!("{can}, has images of the kind that it was not trained on"),
             Knows::Shadow => format!("{can}, trains such models on other images"),
             Knows::Members => format!("{can}, knows a part of the members"),
         }
@@ -63,7 +67,7 @@ fn kinds(report: &Report) -> Vec<Attacker> {
         .collect();
     let mut out = Vec::new();
     for (access, _) in ACCESS {
-        for knows in [Knows::Nothing, Knows::Shadow, Knows::Members] {
+        for knows in [Knows::Nothing, Knows::Others, Knows::Shadow, Knows::Members] {
             let kind = Attacker { access, knows };
             if knows == Knows::Nothing || found.contains(&kind) {
                 out.push(kind);

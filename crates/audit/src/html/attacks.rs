@@ -4,10 +4,11 @@ use dualmd_stats::OperatingPoint;
 use maud::{Markup, html};
 
 use super::{chip, draw, figure};
-use crate::format::{count, fpr_name, grouped, interval, list, rate, seconds, significant};
+use crate::format::{count, fpr_name, grouped, interval, joined, list, rate, seconds, significant};
 use crate::release;
 use crate::report::Chosen;
 use crate::report::{AttackResult, Finding, Measurement, ModelReport, Report, View};
+use crate::untested::never_run;
 
 /// The section.
 pub fn section(report: &Report) -> Markup {
@@ -24,6 +25,41 @@ pub fn section(report: &Report) -> Markup {
             (comparisons(report))
             @if report.models.iter().flat_map(|m| &m.results).any(|r| r.d1.is_some()) { (halves(report, &attacks)) }
             (operating_points(report))
+            (costs(report))
+        }
+    }
+}
+
+/// What each attack took, and those that were not run: what they would take, and why they were not.
+fn costs(report: &Report) -> Markup {
+    let attacks = report.attacks();
+    let of = |name: &str| -> Vec<&AttackResult> {
+        let all = report.models.iter().flat_map(|m| &m.results);
+        all.filter(|r| r.attack == name).collect()
+    };
+    let never = never_run(report);
+    html! {
+        details #costs {
+            summary { "What the attacks cost, and those that were not run" }
+            div.scroll tabindex="0" role="region" aria-label="Cost of the attacks" { table.plain data-sortable="" {
+                thead { tr { th scope="col" { "Attack" } th scope="col" { "Access" } th.n scope="col" { "network calls an image" } th.n scope="col" { "models" } th.n scope="col" { "time, all models" } } }
+                tbody { @for (name, title) in &attacks {
+                    @let results = of(name);
+                    @let time: Option<f64> = results.iter().filter_map(|r| r.seconds).reduce(|a, b| a + b);
+                    @if let Some(first) = results.first() { tr {
+                        th scope="row" { (title) } td { (crate::catalogue::access(name, &first.access)) }
+                        td.n data-value=[first.network_calls_per_sample] { @match first.network_calls_per_sample { Some(n) => (count(n)), None => "-" } }
+                        td.n { (results.len()) } td.n data-value=[time] { @match time { Some(t) => (seconds(t)), None => "-" } }
+                    } }
+                } }
+            } }
+            p.caption { "Attacks that ask the same questions share the answers, so together they take less than the sum. Images are generated once for all attacks that look at some." }
+            @if !never.is_empty() {
+                div.scroll tabindex="0" role="region" aria-label="Attacks that were not run" { table.plain.wraps {
+                    thead { tr { th scope="col" { "Not run" } th scope="col" { "What it would cost" } th scope="col" { "Why it was not run, and how to" } } }
+                    tbody { @for attack in &never { tr { th scope="row" { (attack.title()) } td { (attack.price()) } td { (attack.why_not_run()) } } } }
+                } }
+            }
         }
     }
 }
@@ -134,6 +170,10 @@ fn partial(report: &Report) -> Markup {
                  from these scores all {n} audited images",
                 r.title, t.members, t.nonmembers
             ),
+            (Some(t), None) if t.members == 0 => format!(
+                "{} compares with {} images that are known to be non-members, and is scored on the {n} images whose membership is not known",
+                r.title, t.nonmembers
+            ),
             (Some(t), None) => format!(
                 "{} was told of {} members and {} non-members which they are, learnt from these, and is scored on the {n} images not used for its training",
                 r.title, t.members, t.nonmembers
@@ -181,7 +221,7 @@ fn partial(report: &Report) -> Markup {
                 tbody { @for (m, s) in &rows { tr {
                     th scope="row" { (m.title) } td { (title(&s.attack)) } td { (title(&s.other)) }
                     td.n { (s.n_members) " + " (s.n_nonmembers) } td.n data-value=(s.auc) { (rate(s.auc)) } td.n data-value=(s.other_auc) { (rate(s.other_auc)) }
-                    td.n data-value=(s.difference) { (signed(s.difference)) small { (signed(s.difference_ci[0])) " to " (signed(s.difference_ci[1])) } } td.n data-value=(s.p_value) { (p_value(s.p_value)) }
+                    td.n data-value=(s.difference) { (signed(s.difference)) small { (signed_interval(s.difference_ci)) } } td.n data-value=(s.p_value) { (p_value(s.p_value)) }
                 } } }
             } }
             p.caption { "Each of them against the strongest attack that scored all images, on the images that both scored (members + non-members; DeLong's test, not corrected; where interval and p disagree, as they may for an AUC near 1, go by the interval). The other was picked for its AUC on these images, which favours it a little." }
@@ -405,7 +445,7 @@ fn comparisons(report: &Report) -> Markup {
                     thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "Difference" } th.n scope="col" { "95 % interval" } th.n scope="col" { "p" } } }
                     tbody { @for c in &report.comparisons { tr {
                         td { (title(&c.model)) } td { (attack(&c.attack)) }
-                        td.n data-value=(c.difference) { (signed(c.difference)) } td.n { (signed(c.difference_ci[0])) " to " (signed(c.difference_ci[1])) }
+                        td.n data-value=(c.difference) { (signed(c.difference)) } td.n { (signed_interval(c.difference_ci)) }
                         td.n data-value=(c.p_value) { (p_value(c.p_value)) }
                     } } }
                 } }
@@ -420,6 +460,10 @@ fn signed(value: f64) -> String {
     } else {
         format!("{value:.2}")
     }
+}
+
+fn signed_interval([low, high]: [f64; 2]) -> String {
+    joined(&signed(low), &signed(high), '–')
 }
 
 /// Every operating point with realised rates, counts and intervals.

@@ -16,6 +16,12 @@ const BOTTOM: f64 = 244.0;
 /// Rates of false alarms at which every curve has its marker.
 const MARKED: [f64; 2] = [0.01, 0.1];
 
+/// A report that was read from its file has numbers and no curves.
+fn no_figures(report: &Report) -> bool {
+    let mut results = report.models.iter().flat_map(|m| &m.results);
+    results.all(|r| r.figures.is_none())
+}
+
 /// Section 4.
 pub fn roc_section(report: &Report) -> Markup {
     let attacks = report.attacks();
@@ -31,6 +37,9 @@ pub fn roc_section(report: &Report) -> Markup {
         .map(|m| 1.0 / m.n_members.max(m.n_nonmembers) as f64)
         .fold(0.1, f64::min);
     let low = 10f64.powf(finest.log10().floor()).max(1e-5);
+    if no_figures(report) {
+        return html! {};
+    }
     html! {
         section #roc {
             h2 { "Members found against false alarms" }
@@ -155,6 +164,9 @@ fn roc_caption(model: &ModelReport) -> Markup {
 
 /// Section 5.
 pub fn histogram_section(report: &Report) -> Markup {
+    if no_figures(report) {
+        return html! {};
+    }
     let attacks = report.attacks();
     let models: Vec<&ModelReport> = report
         .models

@@ -53,9 +53,12 @@ pub fn epsilon_section(report: &Report) -> Markup {
                     strong { (m.title) } ": ε is at least " strong { (epsilon(b.lower)) } " (" (attack) ": " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
                     @if b.lower <= 0.0 { (refutes_nothing(report.conclusion(&m.name))) }
                     "No attack on as many images could have shown more than " (epsilon(b.ceiling)) "."
-                    @if let Some((claimed, delta)) = claim(m) {
+                    @if let Some((claimed, tighter, delta)) = claim(m) {
                         " DP-SGD claims that it is at most " strong { (epsilon(claimed)) } " (at δ = " (delta) ")"
                         @if refuted(b, claimed, delta) { ": " strong { "the attack contradicts that" } ", so mechanism or accounting is at fault, or the images are not independent trials." }
+                        @else if let Some(tighter) = tighter.filter(|t| refuted(b, *t, delta)) {
+                            "; the PRV accountant finds at most " (epsilon(tighter)) ": " strong { "the attack contradicts that" } ", so mechanism or accounting is at fault, or the images are not independent trials."
+                        }
                         @else { "; what lies between the two is not known." }
                     }
                 } } } }
@@ -92,10 +95,11 @@ fn refutes_nothing(conclusion: &Conclusion) -> &'static str {
     }
 }
 
-/// (epsilon, delta) that the training of a model claims.
-fn claim(model: &ModelReport) -> Option<(f64, f64)> {
+/// The epsilon that the training of a model claims, the PRV accountant's upper bound where there is one, and their delta.
+fn claim(model: &ModelReport) -> Option<(f64, Option<f64>, f64)> {
     let privacy = model.utility.as_ref()?.privacy.as_ref()?;
-    Some((privacy.epsilon?, privacy.delta?))
+    let tighter = privacy.prv.map(|prv| prv.upper);
+    Some((privacy.epsilon?, tighter, privacy.delta?))
 }
 
 /// A claim at a smaller delta holds at a larger one too; one at a larger says nothing about a smaller.
@@ -114,9 +118,14 @@ fn claims(report: &Report) -> Markup {
     html! {
         @if !rows.is_empty() {
             div.scroll { table.plain data-sortable="" {
-                thead { tr { th scope="col" { "Model with a guarantee" } th.n scope="col" { "ε at most (claimed)" } th.n scope="col" { "at δ" } th.n scope="col" { "ε at least (attacked)" } th.n scope="col" { "at δ" } th.n scope="col" { "Noise multiplier" } th.n scope="col" { "Sampling rate" } th scope="col" { "Accountant" } } }
+                thead { tr { th scope="col" { "Model with a guarantee" } th.n scope="col" { "ε at most (claimed)" } th.n scope="col" { "ε by PRV" } th.n scope="col" { "at δ" } th.n scope="col" { "ε at least (attacked)" } th.n scope="col" { "at δ" } th.n scope="col" { "Noise multiplier" } th.n scope="col" { "Sampling rate" } th scope="col" { "Accountant" } } }
                 tbody { @for (m, p) in &rows { @let bound = m.chosen.as_ref().and_then(|c| c.epsilon.as_ref()); tr {
-                    th scope="row" { (m.title) } (number(p.epsilon)) (number(p.delta))
+                    th scope="row" { (m.title) } (number(p.epsilon))
+                    @match p.prv {
+                        Some(prv) => { td.n data-value=(prv.upper) { (significant(prv.lower)) " to " (significant(prv.upper)) } }
+                        None => { td.n { "not recorded" } }
+                    }
+                    (number(p.delta))
                     @match bound {
                         Some(b) => { td.n data-value=(b.lower) { (epsilon(b.lower)) } td.n { (b.delta) } }
                         None => { td.n { "no bound" } td.n { "-" } }
@@ -126,6 +135,9 @@ fn claims(report: &Report) -> Markup {
             } }
             p.caption {
                 "The claim is a proof about the training as it was meant, for every attacker; it bounds nothing if the program has a fault. The attack is a measurement of this one training. The claim must not be the smaller one."
+                @if rows.iter().any(|(_, p)| p.prv.is_some()) {
+                    " It is the accountant's that the noise was chosen by. The PRV accountant bounds what the same training spends from both sides: its upper bound is proven too, for the same steps, and how far the claim lies above it is slack of the proof and no further privacy."
+                }
             }
         }
     }
@@ -267,6 +279,7 @@ pub fn sets_section(report: &Report) -> Markup {
                     } }
                     p.caption { (fewest(&powers)) " Share of sets of k members that averaging their scores shows to have been used, at 5 % false alarms, with a 95 % interval; 0.05 is guessing. On the half of the images that chose neither the attack nor its threshold. n/a: too few images for that k." }
                 }
+                (inference(&tested))
                 @if !tested.is_empty() {
                     h3 { "Are two whole sets different?" }
                     div.scroll { table.plain data-sortable="" {
@@ -285,6 +298,52 @@ pub fn sets_section(report: &Report) -> Markup {
                         @for (m, s) in &tested { @if let Some(text) = features(&s.features) { "Compared for " (m.title) ": " (text) ". " } }
                     }
                 }
+            }
+        }
+    }
+}
+
+/// How many images prove use to someone who has as many that were not used.
+fn inference(tested: &[(&ModelReport, &Sets)]) -> Markup {
+    let made: Vec<_> = tested
+        .iter()
+        .filter_map(|(m, s)| Some((*m, s.inference.as_ref()?)))
+        .collect();
+    let mut ks: Vec<usize> = made
+        .iter()
+        .flat_map(|(_, i)| i.power.iter().map(|p| p.k))
+        .collect();
+    ks.sort_unstable();
+    ks.dedup();
+    // The sets are the same for all models.
+    let refused = made.iter().find_map(|(_, i)| i.refused.as_deref());
+    html! {
+        @if !ks.is_empty() || refused.is_some() {
+            h3 { "What someone can prove who has k images, and k more that were not used" }
+        }
+        @if let Some(reason) = refused {
+            p { "Not made: " (reason) "." }
+        }
+        @if !ks.is_empty() {
+            div.scroll { table.plain data-sortable="" {
+                thead { tr { th scope="col" { "Model" } @for k in &ks { th.n scope="col" { "k = " (k) } } th.n scope="col" { "images needed" } } }
+                tbody { @for (m, i) in made.iter().filter(|(_, i)| !i.power.is_empty()) { tr {
+                    th scope="row" { (m.title) }
+                    @for k in &ks { @match i.power.iter().find(|p| p.k == *k) {
+                        Some(p) => { td.n data-value=(p.power) { (rate(p.power)) small { (interval(p.ci)) } } }
+                        None => { td.n.none data-value="-1" { "n/a" } }
+                    } }
+                    td.n data-value=[i.images_needed] { @match (i.images_needed, i.power.last()) {
+                        (Some(k), _) => (k),
+                        (None, Some(most)) => { "more than " (most.k) }
+                        (None, None) => "n/a",
+                    } }
+                } } }
+            } }
+            p.caption {
+                "Dataset inference: share of sets of k members that a classifier on the scores of all attacks together, "
+                "fitted anew for every relabelling, shows to differ from k images that were not used, at 5 % false alarms, with a 95 % interval. "
+                "Needed: the first k with 8 of 10. Members drawn at random; the pictures of one person resemble each other and count for fewer."
             }
         }
     }

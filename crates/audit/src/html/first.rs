@@ -25,6 +25,18 @@ pub fn asked(report: &Report) -> Markup {
     }
 }
 
+/// Has nobody said what follows for the models, as in reports of early versions?
+pub fn unjudged(report: &Report) -> bool {
+    let unknown = |m: &ModelReport| matches!(report.conclusion(&m.name), Conclusion::Unknown);
+    !report.is_void()
+        && report.verdict.releases.is_empty()
+        && report
+            .models
+            .iter()
+            .filter(|m| m.strongest().is_some())
+            .all(unknown)
+}
+
 /// Every model on one scale: what could be given out, line by line; then the models that are not for release.
 pub fn overview(report: &Report) -> Markup {
     let v = &report.verdict;
@@ -36,7 +48,11 @@ pub fn overview(report: &Report) -> Markup {
             .map(|m| m.title.clone())
             .collect()
     };
-    let caption = caption(measured.len(), concluded);
+    let unjudged = unjudged(report);
+    let caption = match unjudged {
+        true => "What follows for each model is not in this report, which an earlier version wrote or somebody shortened: the command for it is dualmd report FOLDER.".to_owned(),
+        false => caption(measured.len(), concluded),
+    };
     let lines = |m: &ModelReport| release::of_model(&v.releases, &m.name);
     let (for_release, others): (Vec<_>, Vec<_>) = measured
         .iter()
@@ -47,7 +63,7 @@ pub fn overview(report: &Report) -> Markup {
             div.gap {} div.gap {} div.gap {}
             div.scale aria-hidden="true" { span { "0" } span { "chance 0.5" } span { "AUC 1" } }
             @for (model, lines) in &for_release { (of_release(v, model, lines, &report.models)) }
-            @if !others.is_empty() { div.title { strong { "Not for release" } } }
+            @if !others.is_empty() { div.title { strong { @if unjudged { "Strongest attacks" } @else { "Not for release" } } } }
             @for (model, _) in others {
                 @if let Some((best, m)) = model.strongest().and_then(|r| Some((r, r.view(model.primary)?))) {
                     div.who { (model.title) @if model.primary != View::Pooled { small { " on " (model.primary.name()) } } }

@@ -22,13 +22,27 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use sha2::{Digest as _, Sha256};
 
 use crate::facts;
-use crate::report::{Advice, Finding, Report};
+use crate::report::{Advice, AttackResult, Finding, Report};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// The whole page.
+/// The whole page. A report that an earlier version wrote is judged by the rules of this one, if it says what each attack found.
 pub fn page(report: &Report) -> String {
+    let found = |r: &AttackResult| {
+        r.pooled
+            .as_ref()
+            .is_some_and(|m| m.finding != Finding::Unknown)
+    };
+    let judged;
+    let report =
+        match first::unjudged(report) && report.models.iter().flat_map(|m| &m.results).any(found) {
+            true => {
+                judged = report.clone().judged();
+                &judged
+            }
+            false => report,
+        };
     let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(SCRIPT));
     let policy = format!(
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'"

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::facts::plan;
-use crate::format::{count, grouped, list, seconds, significant};
+use crate::format::{count, grouped, joined, list, seconds, significant};
 use crate::report::{AttackResult, ImageUtility, ModelReport, Report};
 
 /// What the defences cost and what is left of the model's quality.
@@ -79,7 +79,7 @@ fn images(report: &Report) -> Markup {
                 tbody { @for (m, u) in &rows {
                     tr {
                         th scope="row" { (m.title) }
-                        (with(u.frechet, u.frechet_ci.map(|[low, high]| format!("{} to {}", significant(low), significant(high)))))
+                        (with(u.frechet, u.frechet_ci.map(|[low, high]| joined(&significant(low), &significant(high), '–'))))
                         (with(u.at_equal_n, u.floor.map(significant))) (number(u.excess))
                         (with(u.kid, u.kid_se.map(|se| format!("± {}", significant(se))))) (number(u.precision)) (number(u.recall)) (number(u.gap))
                     }

@@ -2,7 +2,7 @@
 
 #[cfg(feature = "caption")]
 use super::Global;
-use super::files::fraction;
+use super::fraction;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use std::path::PathBuf;

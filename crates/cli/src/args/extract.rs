@@ -1,12 +1,13 @@
 //! Arguments of `dualmd extract`.
 
 use super::Global;
-use super::files::fraction;
+use super::fraction;
 use super::memorisation::models;
+use super::runs::ReadArgs;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use dualmd::ExtractOptions;
-use dualmd::choices::{Alpha, Features, Order, Sampler, Weights};
+use dualmd::choices::{Features, Order, Sampler, Weights};
 use std::path::PathBuf;
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -53,25 +54,9 @@ pub struct ExtractArgs {
     #[arg(help_heading = "Images", long, value_name = "DATA")]
     pub nonmembers: String,
 
-    /// Split file that DATA#member and DATA#nonmember refer to
-    #[arg(help_heading = "Images", long, value_name = "split.json")]
-    pub split: Option<PathBuf>,
-
-    /// Column that says which images belong together, such as patient or artist (default: group)
-    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
-    pub group_column: Option<String>,
-
-    /// Column that names the images in extraction.csv (default: the file's name, or the row's number)
-    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
-    pub id_column: Option<String>,
-
-    /// Column of the captions, where a set has several that may be
-    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
-    pub caption_column: Option<String>,
-
-    /// What becomes of transparency: as in the training
-    #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
-    pub alpha: Alpha,
+    /// How they are read.
+    #[command(flatten)]
+    pub read: ReadArgs,
 
     /// Images to generate from a model without text
     #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = 4096, value_parser = at_least(2))]
@@ -93,7 +78,7 @@ pub struct ExtractArgs {
     #[arg(help_heading = "Generated images", long, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: Option<usize>,
 
-    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none
+    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none. Class-conditional models draw without
     #[arg(
         help_heading = "Generated images",
         long,
@@ -155,11 +140,12 @@ impl ExtractArgs {
             base: self.base.clone().map(|base| (base, self.contrast)),
             members: self.members.clone(),
             nonmembers: self.nonmembers.clone(),
-            split: self.split.clone(),
-            group_column: self.group_column.clone(),
-            id_column: self.id_column.clone(),
-            caption_column: self.caption_column.clone(),
-            alpha: self.alpha.into(),
+            split: self.read.split.clone(),
+            group_column: self.read.group_column.clone(),
+            id_column: self.read.id_column.clone(),
+            caption_column: self.read.caption_column.clone(),
+            label_column: self.read.label_column.clone(),
+            alpha: self.read.alpha.into(),
             images: self.images,
             per_prompt: self.per_prompt,
             captions: self.captions,
@@ -167,10 +153,7 @@ impl ExtractArgs {
             radius: self.radius,
             rate: self.rate,
             sampler: self.sampler,
-            steps: self.steps.unwrap_or(match self.sampler {
-                Sampler::Ddim => 50,
-                Sampler::Ddpm => 1000,
-            }),
+            steps: self.steps.unwrap_or(self.sampler.usual_steps()),
             guidance: self.guidance,
             order: self.order,
             features: self.features,

@@ -1,79 +1,23 @@
 //! Arguments of the commands that read and write files without a network.
 
-use super::Global;
+use super::fraction;
 use super::runs::FailArgs;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use dualmd::SplitOptions;
-use dualmd::choices::{Alpha, FailOn, NearDuplicates, SplitMethod};
+use dualmd::choices::{Alpha, FailOn};
 use std::path::PathBuf;
 
 /// `dualmd split`
 #[derive(Debug, Args)]
 pub struct SplitArgs {
-    /// Image set: a folder, parquet, tar, CIFAR, IDX, npz, npy, or `fashion`, `emoji`
-    #[arg(value_name = "DATA")]
-    pub data: String,
-
-    /// Images to train on; even, because they are divided into two halves
-    ///
-    /// With --method coin-flip, members and non-members together are the images that coins are tossed for.
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..))]
-    pub members: usize,
-
-    /// Images to keep out of the training (default: all others)
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
-    pub nonmembers: Option<usize>,
-
-    /// An exact number in two halves, or a fair coin for each image
-    #[arg(long, value_enum, value_name = "METHOD", default_value_t = SplitMethod::Half)]
-    pub method: SplitMethod,
-
-    /// Whether pictures that look almost the same stay together
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = NearDuplicates::Group)]
-    pub near_duplicates: NearDuplicates,
-
-    /// What becomes of transparency: as in the training
-    ///
-    /// The images' content ids follow from it, and so the split does.
-    #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
-    pub alpha: Alpha,
-
-    /// Column that says which images belong together, such as patient or artist (default: group)
-    #[arg(long, value_name = "COLUMN")]
-    pub group_column: Option<String>,
-
-    /// Column that names the images in split, scores and report (default: the file's name, or the row's number)
-    #[arg(long, value_name = "COLUMN")]
-    pub id_column: Option<String>,
-
-    /// Write both sides into a new folder too, to train from: DIR/members and DIR/nonmembers
-    ///
-    /// PNG files with their old names where these can be kept; metadata.jsonl has each one's name, content id, captions, group and label.
-    #[arg(long, value_name = "DIR")]
-    pub copy_to: Option<PathBuf>,
+    /// How it is drawn.
+    #[command(flatten)]
+    pub options: SplitOptions,
 
     /// Where to write the split
     #[arg(short, long, value_name = "split.json")]
     pub out: PathBuf,
-}
-
-impl SplitArgs {
-    /// With the common flags.
-    pub fn options(&self, global: &Global) -> SplitOptions {
-        SplitOptions {
-            data: self.data.clone(),
-            members: self.members,
-            nonmembers: self.nonmembers,
-            method: self.method,
-            near_duplicates: self.near_duplicates,
-            alpha: self.alpha.into(),
-            group_column: self.group_column.clone(),
-            id_column: self.id_column.clone(),
-            copy_to: self.copy_to.clone(),
-            seed: global.seed(),
-        }
-    }
 }
 
 /// `dualmd compare`
@@ -133,16 +77,6 @@ pub struct RocArgs {
 
 fn rate(text: &str) -> Result<f64, String> {
     fraction(text, "rate", "0.01")
-}
-
-/// A number between 0 and 1, both left out; `what` and `example` are for the message.
-pub(super) fn fraction(text: &str, what: &str, example: &str) -> Result<f64, String> {
-    match text.trim().parse::<f64>() {
-        Ok(number) if number > 0.0 && number < 1.0 => Ok(number),
-        _ => Err(format!(
-            "a {what} between 0 and 1 is needed, e.g. {example}"
-        )),
-    }
 }
 
 /// `dualmd report`

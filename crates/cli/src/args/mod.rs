@@ -4,8 +4,8 @@ mod caption;
 mod extract;
 mod files;
 mod memorisation;
-mod reproduce;
 mod runs;
+mod tune;
 
 pub use caption::CaptionArgs;
 pub use extract::ExtractArgs;
@@ -14,23 +14,25 @@ pub use files::{
     ManArgs, NewArgs, ReportArgs, RocArgs, SplitArgs, VerifyArgs,
 };
 pub use memorisation::MemorisationArgs;
-pub use reproduce::ReproduceArgs;
 pub use runs::{
-    AttackArgs, AuditArgs, DemoArgs, FailArgs, JobsArgs, LiraArgs, MetricsArgs, PredictArgs,
-    RunArgs, SampleArgs, TrainArgs, WorkArgs,
+    AttackArgs, AuditArgs, DemoArgs, FailArgs, JobsArgs, LiraArgs, MetricsArgs, RunArgs,
+    SampleArgs, TrainArgs, WorkArgs,
 };
+pub use tune::TuneArgs;
 
+use crate::defaults::Defaults;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use dualmd::PredictOptions;
 use dualmd::choices::{Dtype, LogFormat};
-use std::fmt;
-use std::str::FromStr;
+use dualmd_reproduce::ReproduceOptions;
 
 /// Train diffusion models with defences against membership inference, and measure how much a model gives away.
 #[derive(Debug, Parser)]
 #[command(
     name = "dualmd",
     version,
+    long_version = env!("DUALMD_VERSION"),
     propagate_version = true,
     arg_required_else_help = true
 )]
@@ -49,7 +51,30 @@ pub struct Cli {
 impl Cli {
     /// All commands. Help does not show a common flag where it does nothing; scripts may still give it.
     pub fn definition() -> clap::Command {
-        let all = Self::command();
+        Self::definition_with(Defaults::default())
+    }
+
+    /// The same with the user's own defaults.
+    fn definition_with(defaults: Defaults) -> clap::Command {
+        let mut all = Self::command();
+        let threads = defaults.threads.map(|n| n.to_string());
+        for (flag, value) in [("threads", threads), ("device", defaults.device)] {
+            if let Some(value) = value {
+                // clap keeps what lives as long as the program; there are three of these at most.
+                let value: &'static str = value.leak();
+                all = all.mut_arg(flag, |arg| arg.default_value(value));
+            }
+        }
+        if let Some(auditor) = defaults.auditor {
+            let auditor: &'static str = auditor.leak();
+            all = all.mut_subcommands(|command| {
+                let has = command.get_arguments().any(|arg| arg.get_id() == "auditor");
+                match has {
+                    true => command.mut_arg("auditor", |arg| arg.default_value(auditor)),
+                    false => command,
+                }
+            });
+        }
         let common: Vec<_> = all.get_arguments().cloned().collect();
         all.mut_subcommands(|command| {
             let idle = idle(command.get_name());
@@ -61,14 +86,26 @@ impl Cli {
         })
     }
 
-    /// What was typed.
+    /// What was typed, where nobody has defaults of their own.
     ///
     /// # Errors
-    /// Wrong arguments, or a request for help: clap's page.
+    /// As [`Self::read_with`].
+    #[cfg(test)]
     pub fn read(
         words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
     ) -> Result<Self, clap::Error> {
-        let matches: ArgMatches = Self::definition().try_get_matches_from(words)?;
+        Self::read_with(words, Defaults::default())
+    }
+
+    /// What was typed, and the user's own defaults for what was not.
+    ///
+    /// # Errors
+    /// Wrong arguments, or a request for help: clap's page.
+    pub fn read_with(
+        words: impl IntoIterator<Item = impl Into<std::ffi::OsString> + Clone>,
+        defaults: Defaults,
+    ) -> Result<Self, clap::Error> {
+        let matches: ArgMatches = Self::definition_with(defaults).try_get_matches_from(words)?;
         Self::from_arg_matches(&matches)
     }
 }
@@ -102,8 +139,8 @@ pub struct Global {
     pub seed: Option<u64>,
 
     /// cpu, cuda, cuda:N, or auto: a GPU where there is one
-    #[arg(long, global = true, value_name = "DEVICE", default_value_t = DeviceChoice::Auto)]
-    pub device: DeviceChoice,
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "auto", value_parser = device)]
+    pub device: String,
 
     /// auto, f32 or bf16 (default: auto to train, f32 to attack)
     #[arg(
@@ -129,7 +166,7 @@ pub struct Global {
 
     /// Form of log and progress lines, on standard error: text or json
     ///
-    /// With json, progress is one JSON object a line. Remarks and errors between them are plain text.
+    /// With json, every line is one JSON object, remarks and errors too.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub log_format: LogFormat,
 }
@@ -148,41 +185,23 @@ impl Global {
     }
 }
 
-/// `--device`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// The first GPU where there is one, else the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// A GPU, counted from 0.
-    Cuda(usize),
-}
-
-impl fmt::Display for DeviceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Cpu => f.write_str("cpu"),
-            Self::Cuda(index) => write!(f, "cuda:{index}"),
-        }
+/// A number between 0 and 1, both left out; `what` and `example` are for the message.
+fn fraction(text: &str, what: &str, example: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number < 1.0 => Ok(number),
+        _ => Err(format!(
+            "a {what} between 0 and 1 is needed, e.g. {example}"
+        )),
     }
 }
 
-impl FromStr for DeviceChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "cpu" => Ok(Self::Cpu),
-            "cuda" => Ok(Self::Cuda(0)),
-            _ => text
-                .strip_prefix("cuda:")
-                .and_then(|index| index.parse().ok())
-                .map(Self::Cuda)
-                .ok_or_else(|| "use auto, cpu, cuda or cuda:N".to_owned()),
-        }
+/// A device by its name, as `--device` takes it.
+pub fn device(text: &str) -> Result<String, String> {
+    let gpu = |index: &str| index.parse::<usize>().is_ok();
+    match text {
+        "auto" | "cpu" | "cuda" => Ok(text.to_owned()),
+        _ if text.strip_prefix("cuda:").is_some_and(gpu) => Ok(text.to_owned()),
+        _ => Err("use auto, cpu, cuda or cuda:N".to_owned()),
     }
 }
 
@@ -200,6 +219,12 @@ pub enum Command {
         after_help = "Examples:\n  dualmd run experiment.toml\n  dualmd run --preset fashion-32 --out runs/mine --set train.steps=3000 --set models.0.name=plain\n\nEvery stage writes into the run's folder. The same command on that folder goes on where it stopped.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
     )]
     Run(RunArgs),
+
+    /// Adapters (LoRA) on a text-to-image model for your images: plain, as a pair, and a student; trained, attacked, reported
+    #[command(
+        after_help = "Examples:\n  dualmd tune stable-diffusion-v1-5 --images photos/ -o out\n  dualmd tune base --images photos/ -o out --caption-model blip-image-captioning-large --rival early-stopping,dp-sgd --seeds 3\n\nThe same as `dualmd run --preset tune` with base, images and numbers filled in (docs/tune.md). An interrupted command goes on where\nit stopped. out/models/NAME has each adapter for diffusers, PEFT and kohya; teacher-1 and teacher-2 are the pair.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
+    )]
+    Tune(TuneArgs),
 
     /// Draw members, halves and non-members from an image set
     #[command(
@@ -235,7 +260,7 @@ pub enum Command {
     #[command(
         after_help = "Example:\n  dualmd predict my-model --x x.npy --t t.npy -o eps.npy\n\nx: f32 [N, C, H, W]; t: i64 [N], 0 to 999; eps: f32 [N, C, H, W]."
     )]
-    Predict(PredictArgs),
+    Predict(PredictOptions),
 
     /// Run attacks on a model: one score for each image and attack, no report
     #[command(
@@ -259,7 +284,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dualmd reproduce table3\n  dualmd reproduce frontier --seeds 5 --only fashion-16\n  dualmd reproduce table10 --scale paper --data cifar10=cifar-10-batches-bin --split cifar10=CIFAR10_train_ratio0.5.npz\n\nAll tables are made from the same runs: the second one trains nothing. An interrupted command goes on where it stopped;\n--dry-run says what there is to do."
     )]
-    Reproduce(ReproduceArgs),
+    Reproduce(ReproduceOptions),
 
     /// Compare generated images with real ones: Fréchet distance, KID, precision and recall, copies
     #[command(

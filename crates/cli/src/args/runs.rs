@@ -1,20 +1,20 @@
 //! Arguments of the commands that compute.
 
 use super::Global;
-use super::files::fraction;
+use super::fraction;
 use super::memorisation::{MitigateArgs, models};
 use anyhow::Result;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use dualmd::audit::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions, check_name};
 use dualmd::bail_usage;
-use dualmd::choices::{
-    Alpha, Copies, FailOn, Features, ImageFormat, Order, Sampler, Stage, Weights,
-};
+use dualmd::choices::{Alpha, FailOn, Features, ImageFormat, Order, Sampler, Stage, Weights};
 use dualmd::experiment::Source;
 use dualmd::forms::Also;
 use dualmd::report::ReportOptions;
-use dualmd::{MetricsOptions, PredictOptions, SampleOptions, Share, WorkOptions};
+use dualmd::{MetricsOptions, SampleOptions, Share, WorkOptions};
+use dualmd_diffusion::latent::Early;
+use dualmd_diffusion::latent::sail::Sail;
 use dualmd_names::AttackSpec;
 use dualmd_remote::Place;
 use std::path::PathBuf;
@@ -75,10 +75,14 @@ pub struct FailArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Print three lines for each report in place of the table: what was found, what to do, where it is
+    #[arg(long, conflicts_with = "json")]
+    pub summary: bool,
+
     /// Also write the report in another form, e.g. sarif=report.sarif (may be repeated)
     ///
     /// sarif, junit; model-card: a section for a model card of Hugging Face; annex: of a data-protection impact assessment, as Markdown, or as
-    /// .docx where pandoc is installed; markdown, latex: the table of attacks; mlflow: a folder for `mlflow ui`.
+    /// .docx where pandoc is installed; markdown, latex: the table of attacks; mlflow, tensorboard: a folder for these programs.
     #[arg(long, value_name = "FORM=PATH")]
     pub also: Vec<Also>,
 }
@@ -160,32 +164,12 @@ impl RunArgs {
     /// # Errors
     /// Neither a file nor a preset is named, and --out holds no experiment; or the file's name gives no folder.
     pub fn resolve(&self) -> Result<(Source, PathBuf)> {
-        match (&self.experiment, &self.preset, &self.out) {
-            (Some(file), _, Some(out)) => Ok((Source::File(file.clone()), out.clone())),
-            (Some(file), _, None) => match file.file_stem() {
-                Some(stem) => Ok((Source::File(file.clone()), PathBuf::from("runs").join(stem))),
-                None => bail_usage!(
-                    "{} is no file name: give an experiment file",
-                    file.display()
-                ),
-            },
-            (None, Some(preset), out) => {
-                let out = out
-                    .clone()
-                    .unwrap_or_else(|| PathBuf::from("runs").join(preset));
-                Ok((Source::Preset(preset.clone()), out))
-            }
-            (None, None, Some(out)) => {
-                let file = out.join("experiment.toml");
-                if !file.is_file() {
-                    bail_usage!(
-                        "{} holds no run to go on with (no experiment.toml): name an experiment file or a --preset",
-                        out.display()
-                    );
-                }
-                Ok((Source::File(file), out.clone()))
-            }
-            (None, None, None) => bail_usage!(
+        let source = Source::named(self.experiment.clone(), self.preset.clone());
+        match (source, self.out.clone()) {
+            (Some(source), Some(out)) => Ok((source, out)),
+            (Some(source), None) => source.folder("").map(|out| (source, out)),
+            (None, Some(out)) => Ok((Source::of_run(&out)?, out)),
+            (None, None) => bail_usage!(
                 "nothing to run: name an experiment file, a --preset (`dualmd list presets`), or the --out folder of a run to go on with"
             ),
         }
@@ -237,28 +221,19 @@ pub struct LiraArgs {
 }
 
 impl LiraArgs {
-    /// Where the experiment comes from.
+    /// What to repeat, and the folder of all runs.
     ///
     /// # Errors
-    /// Neither a file nor a preset.
-    pub fn source(&self) -> Result<Source> {
-        match (&self.experiment, &self.preset) {
-            (Some(file), _) => Ok(Source::File(file.clone())),
-            (None, Some(preset)) => Ok(Source::Preset(preset.clone())),
-            (None, None) => bail_usage!("nothing to repeat: name an experiment file or a --preset"),
-        }
-    }
-
-    /// The folder of all runs.
-    pub fn out(&self) -> PathBuf {
-        self.out.clone().unwrap_or_else(|| {
-            let stem = self.experiment.as_ref().and_then(|file| file.file_stem());
-            let name = stem.map_or_else(
-                || self.preset.clone().unwrap_or_default(),
-                |stem| stem.to_string_lossy().into_owned(),
-            );
-            PathBuf::from("runs").join(format!("{name}-lira"))
-        })
+    /// Neither a file nor a preset; a file's name that gives no folder.
+    pub fn resolve(&self) -> Result<(Source, PathBuf)> {
+        let Some(source) = Source::named(self.experiment.clone(), self.preset.clone()) else {
+            bail_usage!("nothing to repeat: name an experiment file or a --preset");
+        };
+        let out = match &self.out {
+            Some(out) => out.clone(),
+            None => source.folder("-lira")?,
+        };
+        Ok((source, out))
     }
 }
 
@@ -313,73 +288,13 @@ pub struct JobsArgs {
 /// `dualmd metrics`
 #[derive(Debug, Args)]
 pub struct MetricsArgs {
-    /// Generated images: a folder, npz, npy, parquet, ...
-    #[arg(value_name = "GENERATED")]
-    pub generated: String,
-
-    /// Real images that the model never saw
-    #[arg(long, value_name = "DATA")]
-    pub real: String,
-
-    /// Real images that it was trained on: is what it draws nearer to these?
-    #[arg(long, value_name = "DATA")]
-    pub members: Option<String>,
-
-    /// Split file that DATA#member and DATA#nonmember refer to
-    #[arg(long, value_name = "split.json")]
-    pub split: Option<PathBuf>,
-
-    /// Features that images are compared by; with none, only copies are counted
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::EffLite0)]
-    pub features: Features,
-
-    /// File of the features' network (safetensors, or StyleGAN's .pt), or folder of a vit
-    #[arg(long, value_name = "FILE")]
-    pub weights: Option<PathBuf>,
-
-    /// Also give the distance to these statistics of real images (mu, sigma, as pytorch-fid writes them)
-    #[arg(long, value_name = "FILE.npz")]
-    pub statistics: Option<PathBuf>,
-
-    /// Write the statistics of --real in the same format
-    #[arg(long, value_name = "FILE.npz")]
-    pub save_statistics: Option<PathBuf>,
-
-    /// What copies of the members are found by; the images of --real are the control
-    #[arg(long, value_enum, value_name = "NAME", default_value_t = Copies::Auto)]
-    pub copies: Copies,
-
-    /// File of the network that copies are found by (ONNX)
-    #[arg(long, value_name = "FILE")]
-    pub copies_weights: Option<PathBuf>,
-
-    /// Bring all images, generated and real, to this side first (default: each set at its own size)
-    #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096))]
-    pub image_size: Option<u32>,
+    /// What is compared, and by what.
+    #[command(flatten)]
+    pub options: MetricsOptions,
 
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-}
-
-impl MetricsArgs {
-    /// With the common flags.
-    pub fn options(&self, global: &Global) -> MetricsOptions {
-        MetricsOptions {
-            generated: self.generated.clone(),
-            real: self.real.clone(),
-            members: self.members.clone(),
-            split: self.split.clone(),
-            features: self.features,
-            weights: self.weights.clone(),
-            statistics: self.statistics.clone(),
-            save_statistics: self.save_statistics.clone(),
-            copies: self.copies,
-            copies_weights: self.copies_weights.clone(),
-            image_size: self.image_size,
-            seed: global.seed(),
-        }
-    }
 }
 
 /// `dualmd train`
@@ -458,19 +373,45 @@ pub struct SampleArgs {
     #[arg(long, value_name = "X_T.npy")]
     pub noise: Option<PathBuf>,
 
-    /// The prompt of a text-to-image model
+    /// The prompt of a text-to-image model, or the class of a class-conditional one: its name or number
+    ///
+    /// Without it a class-conditional model draws its classes in turn.
     #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
     pub prompt: Option<String>,
 
-    /// A file of prompts, one a line
+    /// A file of prompts or classes, one a line
     ///
     /// Image i is generated for line i; after the last line the first comes again.
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
 
-    /// Guidance scale of a text-to-image model (classifier-free guidance); 1 is none
-    #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
-    pub guidance: f64,
+    /// Guidance scale of a conditional model (classifier-free guidance); 1 is none (default: 7.5 for text to image, 1 for classes)
+    #[arg(long, value_name = "SCALE")]
+    pub guidance: Option<f64>,
+
+    /// Follow the prompt from this timestep on only; above it --early-guidance applies (the paper of delayed guidance: 500)
+    #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32))]
+    pub guidance_from: Option<u32>,
+
+    /// Guidance scale above --guidance-from: 0 leaves the prompt out, below 0 turns away from it
+    #[arg(
+        long,
+        value_name = "SCALE",
+        default_value_t = 0.0,
+        requires = "guidance_from",
+        allow_negative_numbers = true
+    )]
+    pub early_guidance: f64,
+
+    /// Look for other noise to start from, from which the prompts do not call up images by heart (SAIL)
+    #[arg(long, conflicts_with = "mitigate")]
+    pub sail: bool,
+
+    /// Loss at which --sail is content with an image's noise
+    ///
+    /// Norms over all values: 8.2 is for 4 x 64 x 64 latents of Stable Diffusion 1.
+    #[arg(long, value_name = "LOSS", default_value_t = 8.2, requires = "sail")]
+    pub sail_target: f64,
 
     /// What is done about remembered prompts.
     #[command(flatten)]
@@ -509,14 +450,19 @@ impl SampleArgs {
             loras: self.loras.clone(),
             n: self.n,
             sampler: self.sampler,
-            steps: self.steps.unwrap_or(match self.sampler {
-                Sampler::Ddim => 50,
-                Sampler::Ddpm => 1000,
-            }),
+            steps: self.steps.unwrap_or(self.sampler.usual_steps()),
             noise: self.noise.clone(),
             prompt: self.prompt.clone(),
             prompts: self.prompts.clone(),
             guidance: self.guidance,
+            early: self.guidance_from.map(|above| Early {
+                above: i64::from(above),
+                scale: self.early_guidance,
+            }),
+            sail: self.sail.then(|| Sail {
+                target: self.sail_target,
+                ..Sail::default()
+            }),
             remedy: self.remedy.options(),
             order: self.order,
             weights: self.weights,
@@ -528,51 +474,32 @@ impl SampleArgs {
     }
 }
 
-/// `dualmd predict`
+/// How members and non-members are read.
 #[derive(Debug, Args)]
-pub struct PredictArgs {
-    /// Pipeline folder in the diffusers layout
-    #[arg(value_name = "MODEL")]
-    pub model: PathBuf,
+pub struct ReadArgs {
+    /// Split file that DATA#member and DATA#nonmember refer to
+    #[arg(help_heading = "Images", long, value_name = "split.json")]
+    pub split: Option<PathBuf>,
 
-    /// A LoRA to add to the model: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
-    #[arg(long, value_name = "FILE")]
-    pub lora: Option<PathBuf>,
+    /// Column that says which images belong together, such as patient or artist (default: group)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub group_column: Option<String>,
 
-    /// Noisy images, f32 [N, C, H, W]
-    #[arg(long, value_name = "X.npy")]
-    pub x: PathBuf,
+    /// Column that names the images in what is written about them (default: the file's name, or the row's number)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub id_column: Option<String>,
 
-    /// Timesteps, one i64 for each image
-    #[arg(long, value_name = "T.npy")]
-    pub t: PathBuf,
+    /// Column of the captions, where a set has several that may be
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub caption_column: Option<String>,
 
-    /// The prompt of a text-to-image model (default: the empty one)
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
+    /// Column of the labels that a class-conditional model is told (default: label, or the folder of an image)
+    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
 
-    /// The model's averaged weights (unet/) or those the optimiser left (unet_raw/)
-    #[arg(long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
-    pub weights: Weights,
-
-    /// Where to write the predicted noise, f32 [N, C, H, W]
-    #[arg(short, long, value_name = "EPS.npy")]
-    pub out: PathBuf,
-}
-
-impl PredictArgs {
-    /// The same without the command line.
-    pub fn options(&self) -> PredictOptions {
-        PredictOptions {
-            model: self.model.clone(),
-            lora: self.lora.clone(),
-            x: self.x.clone(),
-            t: self.t.clone(),
-            prompt: self.prompt.clone(),
-            weights: self.weights,
-            out: self.out.clone(),
-        }
-    }
+    /// What becomes of transparency: as in the training
+    #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
+    pub alpha: Alpha,
 }
 
 /// What `attack` and `audit` share.
@@ -630,30 +557,14 @@ pub struct ScoreArgs {
     #[arg(help_heading = "Images", long, value_name = "DATA")]
     pub nonmembers: String,
 
-    /// Split file that DATA#member and DATA#nonmember refer to
-    #[arg(help_heading = "Images", long, value_name = "split.json")]
-    pub split: Option<PathBuf>,
-
-    /// Column that says which images belong together, such as patient or artist (default: group)
-    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
-    pub group_column: Option<String>,
-
-    /// Column that names the images in scores and report (default: the file's name, or the row's number)
-    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
-    pub id_column: Option<String>,
-
-    /// Column of the captions, where a set has several that may be
-    #[arg(help_heading = "Images", long, value_name = "COLUMN")]
-    pub caption_column: Option<String>,
-
-    /// What becomes of transparency: as in the training
-    #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
-    pub alpha: Alpha,
+    /// How they are read.
+    #[command(flatten)]
+    pub read: ReadArgs,
 
     /// Attacks, separated by commas, e.g. loss,sima (default: the usual ones)
     ///
-    /// `dualmd list attacks` has all of them. Not run unless named: gsa1, gsa2, nn-features, pia-sd-2024, the pw- forms. Variants:
-    /// sima@50 (another timestep), loss+flip (mean over the mirror image), secmi+lowpass, secmi-nn+shadow (learnt on a shadow
+    /// `dualmd list attacks` has all of them. Not run unless named: gsa1, gsa2, loss-grid, combined, nn-features, density, pia-sd-2024, the
+    /// pw- forms. Variants: sima@50 (another timestep), loss+flip (mean over the mirror image), secmi+lowpass, secmi-nn+shadow (learnt on a shadow
     /// model).
     #[arg(
         help_heading = "Attacks",
@@ -714,7 +625,7 @@ pub struct ScoreArgs {
 
     /// Features that images are compared by
     ///
-    /// For the quality of generated images, for nn-features, and for attacks that compare an image with those generated for its
+    /// For the quality of generated images, for nn-features and density, and for attacks that compare an image with those generated for its
     /// caption. auto: efflite0 where `cargo xtask features` has fetched its weights; without them quality is not measured, and
     /// those attacks compare pixels.
     #[arg(help_heading = "Generated images", long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
@@ -777,12 +688,13 @@ impl ScoreArgs {
             denoiser_timeout: Duration::from_secs(self.denoiser_timeout),
             members: self.members.clone(),
             nonmembers: self.nonmembers.clone(),
-            split: self.split.clone(),
+            split: self.read.split.clone(),
             attacks: self.attacks.clone(),
-            group_column: self.group_column.clone(),
-            id_column: self.id_column.clone(),
-            caption_column: self.caption_column.clone(),
-            alpha: self.alpha.into(),
+            group_column: self.read.group_column.clone(),
+            id_column: self.read.id_column.clone(),
+            caption_column: self.read.caption_column.clone(),
+            label_column: self.read.label_column.clone(),
+            alpha: self.read.alpha.into(),
             reference: self.reference.clone(),
             shadow,
             features: self.features,
@@ -847,8 +759,11 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub score: ScoreArgs,
 
-    /// Open the model and the images, say what would be audited, and end
-    #[arg(long, conflicts_with = "part")]
+    /// Open the model and the images, say what would be audited and about how long it takes, and end
+    ///
+    /// What would be refused is refused, such as an image on both sides. Too few images, members that look like non-members, memory and time
+    /// are told. The network is asked a few times; nothing is written. With --summary three lines.
+    #[arg(long, conflicts_with_all = ["part", "json"])]
     pub check: bool,
 
     /// Who makes the audit; the report names them

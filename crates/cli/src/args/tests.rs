@@ -102,8 +102,8 @@ fn common_flags_stand_before_or_after_the_command() {
         let global = read(line).global;
         assert_eq!(global.sets(), ["seed=4", "train.dtype=bf16"]);
         assert_eq!(
-            (global.device, global.threads, global.verbose),
-            (DeviceChoice::Cuda(1), Some(2), 2)
+            (global.device.as_str(), global.threads, global.verbose),
+            ("cuda:1", Some(2), 2)
         );
         assert_eq!(global.log_format, LogFormat::Json);
     }
@@ -236,6 +236,17 @@ fn one_or_two_models_are_sampled() {
         (sample.options(&global).steps, sample.weights, sample.model2),
         (50, Weights::Ema, None)
     );
+    let line =
+        "dualmd sample a -n 8 --prompt x --guidance-from 500 --early-guidance -2 --sail -o out";
+    let Command::Sample(sample) = read(line).command else {
+        panic!("{line}")
+    };
+    let options = sample.options(&global);
+    let early = options.early.map(|early| (early.above, early.scale));
+    assert_eq!(early, Some((500, -2.0)));
+    assert_eq!(options.sail.map(|sail| sail.target), Some(8.2));
+    refused("dualmd sample a -n 8 --early-guidance -2 -o out");
+    refused("dualmd sample a -n 8 --sail --mitigate wen -o out");
     refused("dualmd sample a -n 8 --order second -o out");
     refused("dualmd sample a -n 0 -o out");
     refused("dualmd sample a -n 1 --steps 1001 -o out");
@@ -341,7 +352,10 @@ fn files_are_split_measured_and_exchanged() {
     else {
         panic!()
     };
-    assert_eq!((split.members, split.method), (64, SplitMethod::Half));
+    assert_eq!(
+        (split.options.members, split.options.method),
+        (64, SplitMethod::Half)
+    );
     assert!(refused("dualmd split fashion -o s.json").contains("--members"));
     read("dualmd split fashion --members 64 --method coin-flip -o s.json");
 
@@ -356,6 +370,8 @@ fn files_are_split_measured_and_exchanged() {
     assert!(refused("dualmd roc s.csv --fpr 1.5").contains("between 0 and 1"));
 
     for line in [
+        "dualmd tune base --images photos -o out --rank 8 --epochs 20 --rival early-stopping,dp-sgd --epsilon 4 --seeds 3",
+        "dualmd tune base --images photos -o out --caption-model blip --captions 3 --members 8 --fail-on leak",
         "dualmd predict m --x x.npy --t t.npy -o eps.npy",
         "dualmd report runs/demo",
         "dualmd import split a.npz --data cifar -o s.json",
@@ -373,6 +389,9 @@ fn files_are_split_measured_and_exchanged() {
         read(line);
     }
     refused("dualmd list models");
+    refused("dualmd tune base -o out");
+    refused("dualmd tune base --images photos -o out --captions 3");
+    refused("dualmd tune base --images photos -o out --rival nothing");
     refused("dualmd verify e --image a.png");
     refused("dualmd verify e --with e.salt");
     refused("dualmd frobnicate");
@@ -554,4 +573,32 @@ fn a_wrong_command_of_a_document_would_be_found() {
     assert_eq!(lacks("dualmd audit x --fail-off leak ..."), "no --fail-off");
     assert_eq!(lacks("dualmd export images --lora"), "no --lora");
     known(&words("dualmd export images x --split=s -q")).unwrap();
+}
+
+/// The user's own defaults stand in for what is not typed, and for nothing else.
+#[test]
+fn own_defaults_give_way_to_what_is_typed() {
+    let own = Defaults {
+        threads: Some(3),
+        device: Some("cuda:1".into()),
+        auditor: Some("A. Name".into()),
+    };
+    let read = |line: &str| Cli::read_with(line.split(' '), own.clone()).unwrap();
+    let cli = read("dualmd demo");
+    assert_eq!(cli.global.threads, Some(3));
+    assert_eq!(cli.global.device, "cuda:1");
+    let Command::Demo(demo) = cli.command else {
+        panic!()
+    };
+    assert_eq!(demo.auditor.as_deref(), Some("A. Name"));
+    let cli = read("dualmd demo --threads 2 --device cpu --auditor B");
+    assert_eq!(cli.global.threads, Some(2));
+    assert_eq!(cli.global.device, "cpu");
+    let Command::Demo(demo) = cli.command else {
+        panic!()
+    };
+    assert_eq!(demo.auditor.as_deref(), Some("B"));
+    // A command without an auditor is as it was.
+    assert_eq!(read("dualmd selftest --threads 1").global.threads, Some(1));
+    assert_eq!(read("dualmd list attacks").global.threads, Some(3));
 }

@@ -24,7 +24,12 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
 /// Attacks, controls and a report in a folder, of one model or several; or a part of the attacks.
 pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     if args.check {
-        for line in dualmd::audit::check(&short_session(global)?, &args.options(global))? {
+        let checked = dualmd::audit::check(&short_session(global)?, &args.options(global))?;
+        let lines = match args.fail.summary {
+            true => checked.summary.as_slice(),
+            false => checked.lines.as_slice(),
+        };
+        for line in lines {
             outln!("{line}")?;
         }
         return Ok(ExitCode::SUCCESS);

@@ -4,6 +4,7 @@ use crate::args::{Cli, Export, Global, Import, NewArgs, SplitArgs};
 use crate::progress::Terminal;
 use anyhow::Result;
 use clap_complete::Shell;
+use dualmd::SplitOptions;
 use dualmd::bail_usage;
 use dualmd::files::{self, UnetFiles};
 use dualmd::presets;
@@ -14,13 +15,17 @@ use std::process::ExitCode;
 
 /// Draws a split.
 pub fn split(global: &Global, args: &SplitArgs) -> Result<ExitCode> {
-    let drawn = dualmd::split(&args.options(global), &args.out, &Terminal::new(global))?;
+    let options = SplitOptions {
+        seed: global.seed(),
+        ..args.options.clone()
+    };
+    let drawn = dualmd::split(&options, &args.out, &Terminal::new(global))?;
     outln!(
         "{}: {} members and {} non-members of {} ({} exact duplicates dropped, {} groups that stay together), hash {}",
         args.out.display(),
         drawn.split.members().len(),
         drawn.split.nonmembers().len(),
-        args.data,
+        options.data,
         drawn.duplicates,
         drawn.groups,
         drawn.split.hash()

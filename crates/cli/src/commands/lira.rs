@@ -2,24 +2,23 @@
 
 use super::report;
 use crate::args::{FailArgs, Global, LiraArgs};
+use crate::output::lines;
 use crate::session::session;
 use crate::signals;
 use anyhow::Result;
 use dualmd::LiraOptions;
-use dualmd::lira::FPR;
 use dualmd::reporter::duration;
-use dualmd_names::BaseAttack;
-use dualmd_record::lira::LiraResult;
 use std::process::ExitCode;
 use std::time::Instant;
 
 /// Trains the shadows, attacks, and prints what came of it.
 pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     let began = Instant::now();
+    let (source, out) = args.resolve()?;
     let options = LiraOptions {
-        source: args.source()?,
+        source,
         sets: args.set.iter().cloned().chain(global.sets()).collect(),
-        out: args.out(),
+        out,
         models: args.models,
         targets: args.targets,
         pool: args.pool,
@@ -40,34 +39,7 @@ pub fn lira(global: &Global, args: &LiraArgs) -> Result<ExitCode> {
     for written in &repeated.reports {
         report::print(written, &FailArgs::default())?;
     }
-    print_table(&repeated.lira.results, repeated.lira.models)?;
+    lines(repeated.lines())?;
     session.say(&format!("all in {}", duration(began.elapsed())));
     Ok(ExitCode::SUCCESS)
-}
-
-fn print_table(results: &[LiraResult], models: usize) -> Result<()> {
-    outln!(
-        "mean over {models} runs, each the target of the others; TPR at {:.0} % false alarms",
-        100.0 * FPR
-    )?;
-    outln!("{:<14} {:<13} {:>6} {:>6}", "model", "attack", "AUC", "TPR")?;
-    for LiraResult {
-        model, combined, ..
-    } in results
-    {
-        let attacks = [
-            (BaseAttack::Loss, &combined.loss),
-            (BaseAttack::LiraOffline, &combined.lira_offline),
-            (BaseAttack::Lira, &combined.lira),
-        ];
-        for (attack, c) in attacks {
-            let attack = attack.name();
-            outln!(
-                "{model:<14} {attack:<13} {:>6.3} {:>6.3}",
-                c.auc_mean,
-                c.tpr_mean
-            )?;
-        }
-    }
-    Ok(())
 }

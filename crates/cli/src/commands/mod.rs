@@ -19,4 +19,5 @@ pub mod reproduce;
 pub mod run;
 pub mod selftest;
 pub mod train;
+pub mod tune;
 pub mod work;

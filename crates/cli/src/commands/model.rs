@@ -1,8 +1,9 @@
 //! `dualmd sample` and `dualmd predict`: models, wherever they were trained.
 
-use crate::args::{Global, PredictArgs, SampleArgs};
+use crate::args::{Global, SampleArgs};
 use crate::session::{session, short_session};
 use anyhow::Result;
+use dualmd::PredictOptions;
 use std::process::ExitCode;
 
 /// Generates images, or some of the batches.
@@ -18,7 +19,7 @@ pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
 }
 
 /// One call of the network, for parity checks.
-pub fn predict(global: &Global, args: &PredictArgs) -> Result<ExitCode> {
-    dualmd::predict(&short_session(global)?, &args.options())?;
+pub fn predict(global: &Global, args: &PredictOptions) -> Result<ExitCode> {
+    dualmd::predict(&short_session(global)?, args)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -6,10 +6,9 @@ use crate::session::short_session;
 use anyhow::{Result, bail};
 use dualmd::bail_usage;
 use dualmd::choices::FailOn;
-use dualmd::report::Written;
+use dualmd::report::{Written, exit_code, exit_code_of};
 use dualmd::reporter::Reporter;
 use dualmd::stages::held::Held;
-use dualmd_audit::Finding;
 use dualmd_audit::report::Verdict;
 use dualmd_files::shown;
 use serde::Serialize;
@@ -47,7 +46,7 @@ struct Concluded<'a> {
     verdict: &'a Verdict,
 }
 
-/// Prints a report's table and where it is, or with --json its verdict in one line.
+/// Prints a report's table and where it is, with --summary three lines, or with --json its verdict in one line.
 pub fn print(written: &Written, how: &FailArgs) -> Result<()> {
     for also in &how.also {
         also.write(&written.report)?;
@@ -60,55 +59,23 @@ pub fn print(written: &Written, how: &FailArgs) -> Result<()> {
         };
         return outln!("{}", serde_json::to_string(&concluded)?);
     }
-    out!("{}", written.report.terminal_table())?;
+    if how.summary {
+        for line in written.report.summary() {
+            outln!("{line}")?;
+        }
+    } else {
+        out!("{}", written.report.terminal_table())?;
+    }
     outln!("report: {}", written.html.display())
 }
 
-/// Exit code where a finding was named with `--fail-on`.
-const FOUND: u8 = 3;
-/// Exit code where `void` was and the report is.
-const VOID: u8 = 4;
-
-/// The exit code of reports: 3 if one has a finding that `--fail-on` names, else 4 if it names void and one is void, else 0. The
-/// reason goes to stderr.
+/// The exit code of reports, as `--fail-on` asks for it.
 pub fn exit<'a>(
     verdicts: impl IntoIterator<Item = &'a Verdict>,
     fail: &FailArgs,
     reporter: &dyn Reporter,
 ) -> ExitCode {
-    let verdicts: Vec<&Verdict> = verdicts.into_iter().collect();
-    let asked = |finding| names(&fail.fail_on, finding);
-    let mut code = 0;
-    for model in verdicts.iter().flat_map(|v| &v.models) {
-        if model.finding != Finding::Void && asked(model.finding) {
-            reporter.warn(&format!(
-                "--fail-on: {}: {}",
-                shown(&model.model),
-                model.conclusion.words()
-            ));
-            code = FOUND;
-        }
-    }
-    let void = verdicts.iter().any(|v| v.void.is_some());
-    if void && asked(Finding::Void) {
-        reporter.warn("--fail-on: the report is void");
-        code = if code == 0 { VOID } else { code };
-    } else if void && !fail.fail_on.is_empty() {
-        reporter.warn(
-            "warning: the report is void, so that --fail-on could find nothing in it; name void as well",
-        );
-    }
-    ExitCode::from(code)
-}
-
-fn names(fail_on: &[FailOn], finding: Finding) -> bool {
-    fail_on.iter().any(|f| match f {
-        FailOn::Leak => finding == Finding::Leak,
-        FailOn::Inverted => finding == Finding::Inverted,
-        FailOn::Set => finding == Finding::Set,
-        FailOn::Copies => finding == Finding::Copies,
-        FailOn::Void => finding == Finding::Void,
-    })
+    ExitCode::from(exit_code(verdicts, &fail.fail_on, reporter))
 }
 
 /// Statistics of any score file.
@@ -135,16 +102,10 @@ pub fn roc(global: &Global, args: &RocArgs) -> Result<ExitCode> {
     if args.fail_on.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
-    let (mut code, reporter) = (0, Terminal::new(global));
-    for (attack, finding) in dualmd_audit::roc_findings(&scores)? {
-        if names(&args.fail_on, finding) {
-            reporter.warn(&format!(
-                "--fail-on: {}: {}",
-                shown(&attack),
-                finding.words()
-            ));
-            code = FOUND;
-        }
-    }
+    let findings = dualmd_audit::roc_findings(&scores)?;
+    let found = findings
+        .iter()
+        .map(|(attack, finding)| (attack.as_str(), *finding, finding.words()));
+    let code = exit_code_of(found, &args.fail_on, &Terminal::new(global));
     Ok(ExitCode::from(code))
 }

@@ -1,16 +1,21 @@
 //! `dualmd reproduce`: the paper's tables and figures.
 
-use crate::args::{Global, ReproduceArgs};
+use crate::args::Global;
 use crate::session::session;
 use crate::signals;
 use anyhow::{Result, bail};
-use dualmd_reproduce::Made;
+use dualmd_reproduce::{Made, ReproduceOptions};
 use std::process::ExitCode;
 
 /// Makes the runs that are missing, and writes and prints the table or figure.
-pub fn reproduce(global: &Global, args: &ReproduceArgs) -> Result<ExitCode> {
+pub fn reproduce(global: &Global, args: &ReproduceOptions) -> Result<ExitCode> {
     let session = session(global)?;
-    match dualmd_reproduce::reproduce(&session, &args.options(global))? {
+    let options = ReproduceOptions {
+        seed: global.seed(),
+        dtype: global.dtype,
+        ..args.clone()
+    };
+    match dualmd_reproduce::reproduce(&session, &options)? {
         None => return Ok(signals::stopped(&args.out, session.reporter.as_ref())),
         Some(Made::Foreseen { text, problems }) => {
             out!("{text}")?;

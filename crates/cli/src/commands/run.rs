@@ -1,16 +1,18 @@
 //! `dualmd run` and `dualmd demo`: all stages of an experiment.
 
 use super::report;
-use crate::args::{Global, RunArgs};
+use crate::args::{FailArgs, Global, RunArgs};
 use crate::session::session;
 use crate::signals;
 use anyhow::Result;
 use dualmd::choices::Stage;
 use dualmd::launcher::Program;
 use dualmd::reporter::duration;
+use dualmd::run::Ran;
 use dualmd::{RunOptions, Session, bail_usage};
 use dualmd_reproduce::own_frontier;
 use dualmd_torch::ranks::Place;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -60,23 +62,57 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
     if args.until < Stage::Report {
         return Ok(ExitCode::SUCCESS);
     }
-    for run in &ran.runs {
-        if let Some(report) = &run.report {
-            report::print(report, &args.fail)?;
+    let told = Told {
+        name: &name,
+        out: &options.out,
+        sets: &args.set,
+        fail: &args.fail,
+        began,
+    };
+    told.of(&ran, &session)
+}
+
+/// What is told of runs that are done.
+pub(super) struct Told<'a> {
+    /// The experiment.
+    pub(super) name: &'a str,
+    /// The folder.
+    pub(super) out: &'a Path,
+    /// What was changed in the experiment.
+    pub(super) sets: &'a [String],
+    /// The report.
+    pub(super) fail: &'a FailArgs,
+    /// When the command began.
+    pub(super) began: Instant,
+}
+
+impl Told<'_> {
+    /// Prints the verdicts, writes the frontier, and gives the code to leave with.
+    pub(super) fn of(&self, ran: &Ran, session: &Session) -> Result<ExitCode> {
+        for run in &ran.runs {
+            if let Some(report) = &run.report {
+                report::print(report, self.fail)?;
+            }
         }
+        self.frontier(ran, session)?;
+        session.say(&format!("all in {}", duration(self.began.elapsed())));
+        let verdicts = ran.runs.iter().filter_map(|run| run.report.as_ref());
+        Ok(report::exit(
+            verdicts.map(|written| &written.report.verdict),
+            self.fail,
+            session.reporter.as_ref(),
+        ))
     }
-    if let Some(path) = own_frontier(&options.out, &name, &ran.runs, &args.set)? {
+
+    fn frontier(&self, ran: &Ran, session: &Session) -> Result<()> {
+        let Some(path) = own_frontier(self.out, self.name, &ran.runs, self.sets)? else {
+            return Ok(());
+        };
         let said = format!("privacy against quality: {}", path.display());
-        match args.fail.json {
+        match self.fail.json {
             true => session.say(&said),
             false => outln!("{said}")?,
         }
+        Ok(())
     }
-    session.say(&format!("all in {}", duration(began.elapsed())));
-    let verdicts = ran.runs.iter().filter_map(|run| run.report.as_ref());
-    Ok(report::exit(
-        verdicts.map(|written| &written.report.verdict),
-        &args.fail,
-        session.reporter.as_ref(),
-    ))
 }

@@ -1,7 +1,13 @@
 //! A tiny experiment and the real binary.
 #![allow(dead_code)]
 
+pub mod chance;
+pub mod python;
+pub mod same;
+
 use dualmd_data::{LoadOptions, load, save_folder};
+use dualmd_torch::weights::{read_npy, write_npy};
+use dualmd_torch::{Device, Kind, Tensor};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -45,6 +51,53 @@ defense = "dualmd"
 [[models]]
 name = "student"
 defense = "distillmd"
+"#;
+
+/// Two teachers, a student, an ordinary model, one distilled from it, and the pair. `TRAIN`: how many steps, and what is done
+/// between them; `IMAGES`: the folder that [`Given`] makes.
+pub const MANY: &str = r#"
+seed = 3
+[data]
+source = "IMAGES"
+image_size = 8
+members = 8
+nonmembers = 20
+[model]
+preset = "tiny"
+block_out_channels = [4, 8]
+norm_num_groups = 4
+attention_head_dim = 8
+[train]
+TRAIN
+batch = 4
+warmup = 2
+dtype = "f32"
+checkpoint_every = 2
+log_every = 2
+[sample]
+n = 4
+steps = 2
+features = "none"
+copies = "pixels"
+[audit]
+attacks = ["loss", "sima", "nn"]
+batch = 8
+[run]
+jobs = 2
+threads_per_model = 1
+[[models]]
+name = "baseline"
+defense = "none"
+[[models]]
+name = "dualmd"
+defense = "dualmd"
+[[models]]
+name = "student"
+defense = "distillmd"
+[[models]]
+name = "kd"
+defense = "kd"
+teacher = "baseline"
 "#;
 
 /// Six members of one vendor, after a few drawings of another.
@@ -114,12 +167,64 @@ pub fn folder(vendor: &str, n: usize, path: &Path) {
     save_folder(&set, path).unwrap();
 }
 
+/// A folder with an experiment in it.
+pub struct Given {
+    /// Everything is in it.
+    pub dir: tempfile::TempDir,
+    /// The experiment's file.
+    pub experiment: PathBuf,
+}
+
+impl Given {
+    /// `IMAGES` in the experiment becomes a folder of sixty pictures.
+    pub fn new(experiment: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let images = dir.path().join("images");
+        if experiment.contains("IMAGES") {
+            folder("fashion", 60, &images);
+        }
+        let path = dir.path().join("tiny.toml");
+        std::fs::write(&path, experiment.replace("IMAGES", text(&images))).unwrap();
+        Self {
+            experiment: path,
+            dir,
+        }
+    }
+
+    /// NAME/run, which does not exist yet.
+    pub fn out(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name).join("run")
+    }
+
+    /// The arguments of a run in a folder.
+    pub fn args<'a>(&'a self, out: &'a Path) -> [&'a str; 6] {
+        let experiment = text(&self.experiment);
+        ["run", experiment, "--out", text(out), "--threads", "2"]
+    }
+}
+
 /// `dualmd` with `args`, one thread.
 pub fn dualmd(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dualmd"));
-    command.args(args).env("OMP_NUM_THREADS", "1");
-    // The same with and without what set-up fetches.
-    command.env("DUALMD_SSCD", "no-such-folder");
+    settled(command.args(args));
+    command
+}
+
+/// One thread, and the same with and without what set-up fetches.
+pub fn settled(command: &mut Command) -> &mut Command {
+    command
+        .env("OMP_NUM_THREADS", "1")
+        .env("DUALMD_SSCD", "no-such-folder")
+}
+
+/// A program as root: by itself, or through sudo.
+pub fn as_root(program: &str) -> Command {
+    let user = Command::new("id").arg("-u").output().unwrap();
+    if user.stdout.trim_ascii() == b"0" {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["--non-interactive", program]);
     command
 }
 
@@ -185,4 +290,34 @@ pub fn sides(dir: &Path, n: usize) -> (PathBuf, PathBuf) {
     set.records = rest;
     save_folder(&set, &others).unwrap();
     (members, others)
+}
+
+/// What a text-to-image model predicts for the prompt "a cat" at two timesteps, of fixed inputs [2, channels, 8, 8] that stay in `dir`.
+/// `model`: its folder and what else is named of it.
+pub fn predicted(dir: &Path, channels: i64, model: &[&str]) -> Tensor {
+    let at = |name: &str| dir.join(name);
+    let (x, t, out) = (at("x.npy"), at("t.npy"), at("eps.npy"));
+    if !x.exists() {
+        let values: Vec<f32> = (0..2 * channels * 64)
+            .map(|i| (i as f32 * 0.7).sin())
+            .collect();
+        let values = Tensor::from_slice(&values).reshape([2, channels, 8, 8]);
+        write_npy(&x, &values).unwrap();
+        write_npy(&t, &Tensor::from_slice(&[100_i64, 700])).unwrap();
+    }
+    let rest = [
+        "--x",
+        text(&x),
+        "--t",
+        text(&t),
+        "--prompt",
+        "a cat",
+        "-o",
+        text(&out),
+    ];
+    succeed(&[&["predict"][..], model, &rest].concat());
+    read_npy(&out)
+        .unwrap()
+        .to_kind(Kind::Double)
+        .to_device(Device::Cpu)
 }

@@ -1,8 +1,7 @@
 //! Ways to end a process at a bad moment, and to fill its disk.
 
-use crate::common::text;
+use crate::common::{self, text};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,31 +13,10 @@ const MARK: &str = "DUALMD_KILLS_MARK";
 /// Nothing here takes this long; what does hangs.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// To the terminal, also of a test that passes.
-pub fn say(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 /// What is killed: the program of this build, or the one that `DUALMD_KILLS_BINARY` names.
 pub fn binary() -> PathBuf {
     std::env::var_os("DUALMD_KILLS_BINARY")
         .map_or_else(|| env!("CARGO_BIN_EXE_dualmd").into(), PathBuf::from)
-}
-
-/// A number of the environment, or what stands for it.
-pub fn number(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| {
-        text.parse()
-            .unwrap_or_else(|_| panic!("{variable}={text}: give a number"))
-    })
-}
-
-/// One of 0..n, by name: the same in every call with the same `DUALMD_KILLS_SEED` (1 if it is not set).
-pub fn draw(what: &str, index: usize, n: usize) -> usize {
-    let seed = number("DUALMD_KILLS_SEED", 1);
-    let hash = blake3::hash(format!("{seed} {what} {index}").as_bytes());
-    let first: [u8; 8] = hash.as_bytes()[..8].try_into().unwrap();
-    (u64::from_le_bytes(first) % n.max(1) as u64) as usize
 }
 
 /// `dualmd` with `args`, one thread a process.
@@ -49,10 +27,9 @@ pub fn dualmd(args: &[String]) -> Command {
     command
 }
 
+/// As everywhere, and silent.
 fn settled(command: &mut Command) {
-    command
-        .env("OMP_NUM_THREADS", "1")
-        .env("DUALMD_SSCD", "no-such-folder")
+    common::settled(command)
         .stdin(Stdio::null())
         .stdout(Stdio::null());
 }
@@ -206,17 +183,6 @@ fn end_marked(mark: &str) {
     }
 }
 
-/// A program as root: by itself, or through sudo.
-fn as_root(program: &str) -> Command {
-    let user = Command::new("id").arg("-u").output().unwrap();
-    if user.stdout.trim_ascii() == b"0" {
-        return Command::new(program);
-    }
-    let mut command = Command::new("sudo");
-    command.args(["--non-interactive", program]);
-    command
-}
-
 /// A small disk of its own, unmounted at the end.
 pub struct Disk(PathBuf);
 
@@ -225,7 +191,7 @@ impl Disk {
     pub fn mount(path: &Path, kib: u64) -> Self {
         std::fs::create_dir_all(path).unwrap();
         let size = format!("size={kib}k");
-        let made = as_root("mount")
+        let made = common::as_root("mount")
             .args(["-t", "tmpfs", "-o", &size, "dualmd-kills", text(path)])
             .status();
         assert!(
@@ -237,7 +203,7 @@ impl Disk {
 
     /// Makes room.
     pub fn grow(&self) {
-        let status = as_root("mount")
+        let status = common::as_root("mount")
             .args(["-o", "remount,size=256m", text(&self.0)])
             .status();
         assert!(status.unwrap().success());
@@ -246,6 +212,6 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let _ = as_root("umount").arg(&self.0).status();
+        let _ = common::as_root("umount").arg(&self.0).status();
     }
 }

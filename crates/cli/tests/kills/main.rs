@@ -10,68 +10,22 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod inject;
-mod same;
 
-use common::{folder, text};
-use inject::{Disk, Kill, calls, draw, dualmd, kill, number, say};
-use same::{Snapshot, assert_same, snapshot};
+use common::chance::{draw, kills, say};
+use common::same::{Snapshot, assert_same, snapshot};
+use common::text;
+use inject::{Disk, Kill, calls, dualmd, kill};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
-/// Two teachers, a student, a distilled model and the pair; six steps each.
-const RUN: &str = r#"
-seed = 3
-[data]
-source = "IMAGES"
-image_size = 8
-members = 8
-nonmembers = 20
-[model]
-preset = "tiny"
-block_out_channels = [4, 8]
-norm_num_groups = 4
-attention_head_dim = 8
-[train]
-steps = 6
-batch = 4
-warmup = 2
-dtype = "f32"
-checkpoint_every = 2
-log_every = 2
-eval_every = 3
-sample_every = 4
-[sample]
-n = 4
-steps = 2
-features = "none"
-copies = "pixels"
-[audit]
-attacks = ["loss", "sima", "nn"]
-batch = 8
-[run]
-jobs = 2
-threads_per_model = 1
-[[models]]
-name = "baseline"
-defense = "none"
-[[models]]
-name = "dualmd"
-defense = "dualmd"
-[[models]]
-name = "student"
-defense = "distillmd"
-[[models]]
-name = "kd"
-defense = "kd"
-teacher = "baseline"
-"#;
+/// Six steps of each training.
+const STEPS: &str = "steps = 6\neval_every = 3\nsample_every = 4";
 
 /// What every test begins with: images, an experiment, and what an unbroken run of it comes to.
 struct Given {
-    dir: TempDir,
+    given: common::Given,
     whole: Snapshot,
     /// How long the run took.
     took: Duration,
@@ -86,19 +40,15 @@ fn given() -> Arc<Given> {
     if let Some(given) = known.upgrade() {
         return given;
     }
-    let dir = tempfile::tempdir().unwrap();
-    let images = dir.path().join("images");
-    folder("fashion", 60, &images);
-    let experiment = RUN.replace("IMAGES", text(&images));
-    std::fs::write(dir.path().join("tiny.toml"), experiment).unwrap();
-    let out = dir.path().join("unbroken/run");
+    let given = common::Given::new(&common::MANY.replace("TRAIN", STEPS));
+    let out = given.out("unbroken");
     let began = Instant::now();
-    succeed(&run(&dir.path().join("tiny.toml"), &out));
+    succeed(&strings(&given.args(&out)));
     let given = Arc::new(Given {
         took: began.elapsed(),
         whole: snapshot(&out),
         kib: size(&out),
-        dir,
+        given,
     });
     *known = Arc::downgrade(&given);
     given
@@ -107,25 +57,13 @@ fn given() -> Arc<Given> {
 impl Given {
     /// The command of a run in the folder NAME/run.
     fn run(&self, name: &str) -> (Vec<String>, PathBuf) {
-        let out = self.dir.path().join(name).join("run");
-        (run(&self.dir.path().join("tiny.toml"), &out), out)
+        let out = self.given.out(name);
+        (strings(&self.given.args(&out)), out)
     }
 }
 
 fn strings(args: &[&str]) -> Vec<String> {
     args.iter().map(|a| (*a).to_owned()).collect()
-}
-
-fn run(experiment: &Path, out: &Path) -> Vec<String> {
-    let args = [
-        "run",
-        text(experiment),
-        "--out",
-        text(out),
-        "--threads",
-        "2",
-    ];
-    strings(&args)
 }
 
 /// Kilobytes of pages that the files of a folder take.
@@ -155,10 +93,6 @@ fn succeed(args: &[String]) -> String {
         output.status
     );
     said
-}
-
-fn kills() -> usize {
-    number("DUALMD_KILLS", 10)
 }
 
 /// Kill number `index` of what takes `took` and makes `made`.

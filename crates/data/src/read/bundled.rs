@@ -24,7 +24,12 @@ pub(super) fn read(
     into: &mut Collector<'_>,
 ) -> Result<Option<String>> {
     if name == "fashion" {
-        return super::parquet::read_bytes(FASHION, name, into);
+        let licence = super::parquet::read_bytes(FASHION, name, into)?;
+        // The caption of a garment is the name of its class.
+        for record in &mut into.records {
+            record.label = record.captions.first().cloned();
+        }
+        return Ok(licence);
     }
     let mut licences: Vec<String> = Vec::new();
     for (vendor, bytes) in EMOJI.iter().filter(|(v, _)| vendors.contains(v)) {

@@ -9,6 +9,8 @@ use crate::{Error, LoadOptions, Result};
 
 /// Names under which captions are found without being asked for.
 pub(super) const TEXT: [&str; 4] = ["text", "caption", "captions", "prompt"];
+/// The column of labels where the user names no other.
+const LABEL: &str = "label";
 /// The column of groups where the user names no other.
 const GROUP: &str = "group";
 /// The column of names where the user names no other: as this program exports it.
@@ -17,6 +19,7 @@ pub(crate) const ID: &str = "original";
 /// The columns that a table's records are described by.
 pub(super) struct Columns {
     pub text: Option<String>,
+    pub label: String,
     pub group: String,
     pub id: String,
 }
@@ -53,6 +56,7 @@ impl Columns {
         };
         Ok(Self {
             text: text.map(str::to_owned),
+            label: options.label_column.unwrap_or(LABEL).to_owned(),
             group: options.group_column.unwrap_or(GROUP).to_owned(),
             id: options.id_column.unwrap_or(ID).to_owned(),
         })
@@ -70,7 +74,7 @@ impl Columns {
         }
         Ok(About {
             captions: captions.unwrap_or_default(),
-            label: object.get("label").and_then(scalar_text),
+            label: object.get(&self.label).and_then(scalar_text),
             // Nothing written is nothing said, as in an empty cell of a CSV file.
             group: group.and_then(scalar_text).filter(|t| !t.is_empty()),
             called: object

@@ -117,7 +117,7 @@ pub(super) fn read(
         if about.captions.is_empty() {
             about.captions = sidecar(path)?;
         }
-        if about.label.is_none() {
+        if about.label.is_none() && into.options.label_column.is_none() {
             let parent = path
                 .parent()
                 .filter(|p| *p != root)

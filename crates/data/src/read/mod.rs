@@ -22,12 +22,15 @@ pub use npy::header as npy_header;
 pub(crate) use npy::{read_npz_i64, rows as npy_rows};
 
 use crate::decode::{Alpha, check_pixels, decode_whole};
+use crate::listing::Spool;
 use crate::{BUNDLED, Error, FileFacts, LoadOptions, Picture, Record, Result};
 
 /// Collects records: every picture of every form passes through here, members and non-members alike.
 pub(crate) struct Collector<'a> {
     pub options: &'a LoadOptions<'a>,
     pub records: Vec<Record>,
+    /// Where pixels go that are not to stay in memory.
+    pub spool: Option<&'a mut Spool>,
     /// Names of the parts that are wanted of a folder; empty: it has one.
     pub parts: Vec<String>,
     /// Names of the columns or keys that were there to choose from, in any part of the source.
@@ -61,6 +64,7 @@ impl<'a> Collector<'a> {
         Self {
             options,
             records: Vec::new(),
+            spool: None,
             parts: Vec::new(),
             columns: BTreeSet::new(),
             skipped: BTreeMap::new(),
@@ -128,6 +132,7 @@ impl<'a> Collector<'a> {
     pub fn check_columns(&self, source: &str) -> Result<()> {
         let wishes = [
             ("caption_column", self.options.caption_column),
+            ("label_column", self.options.label_column),
             ("group_column", self.options.group_column),
             ("id_column", self.options.id_column),
         ];
@@ -176,6 +181,10 @@ impl<'a> Collector<'a> {
         };
         let picture = match self.options.channels {
             Some(channels) => picture.with_channels(channels),
+            None => picture,
+        };
+        let picture = match &mut self.spool {
+            Some(spool) => spool.keep(picture)?,
             None => picture,
         };
         let About {
@@ -304,6 +313,11 @@ enum Kind {
     Cifar,
     Idx,
     Picture,
+}
+
+/// Whether a file is one of those that large sets are cut into.
+pub(crate) fn is_shard(path: &Path) -> bool {
+    matches!(kind(path), Some(Kind::Parquet | Kind::Tar))
 }
 
 /// The form of a file, by its name.

@@ -159,11 +159,12 @@ fn read_rows<R: ChunkReader + 'static>(
             "correct `caption_column`: it is a column of strings or lists of strings",
         ));
     }
-    let (text, group, id) = (chosen.text.as_deref(), &*chosen.group, &*chosen.id);
+    let (text, label) = (chosen.text.as_deref(), &*chosen.label);
+    let (group, id) = (&*chosen.group, &*chosen.id);
     if columns.iter().any(|c| c.name() == group && !holds_names(c)) {
         return Err(no_group(place, group));
     }
-    let wanted = |name: &str| [image, "label", group, id].contains(&name) || Some(name) == text;
+    let wanted = |name: &str| [image, label, group, id].contains(&name) || Some(name) == text;
     let fields = columns
         .iter()
         .filter(|c| wanted(c.name()))
@@ -203,7 +204,7 @@ fn read_rows<R: ChunkReader + 'static>(
             .and_then(|p| p.value.clone())
     };
     let classes = key("huggingface")
-        .map(|json| class_names(&json))
+        .map(|json| class_names(&json, label))
         .unwrap_or_default();
 
     let mut add = |row: ::parquet::errors::Result<Row>, number: usize| -> Result<()> {
@@ -230,7 +231,7 @@ fn read_rows<R: ChunkReader + 'static>(
             if Some(name) == text {
                 about.captions = captions(&field);
             }
-            if name == "label" {
+            if name == label {
                 about.label = scalar(&field).map(|l| {
                     l.parse()
                         .ok()
@@ -343,9 +344,9 @@ fn scalar(field: &Field) -> Option<String> {
 }
 
 /// Names of a Hugging Face `ClassLabel`, which is stored as a number.
-fn class_names(json: &str) -> Vec<String> {
+fn class_names(json: &str, label: &str) -> Vec<String> {
     let value: serde_json::Value = serde_json::from_str(json).unwrap_or_default();
-    value["info"]["features"]["label"]["names"]
+    value["info"]["features"][label]["names"]
         .as_array()
         .map(|names| {
             names

@@ -1,4 +1,4 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{Cursor, Write};
 use std::path::Path;
 
@@ -32,6 +32,12 @@ fn fails(path: &Path, words: &[&str]) {
 #[test]
 fn bundled_sets() {
     let fashion = load("fashion", &LoadOptions::default()).unwrap();
+    let kinds: BTreeSet<&str> = fashion
+        .records
+        .iter()
+        .filter_map(|r| r.label.as_deref())
+        .collect();
+    assert_eq!(kinds.len(), 10, "{kinds:?}");
     assert_eq!((fashion.len(), fashion.shape()), (3000, [1, 28, 28]));
     assert!(fashion.licence.as_deref().unwrap().starts_with("MIT"));
     for class in ["T-shirt/top", "ankle boot"] {
@@ -325,6 +331,39 @@ fn caption_columns_of_tables() {
     };
     let set = load(&path.display().to_string(), &options).unwrap();
     assert!(set.records.iter().all(|r| r.group.as_deref() == Some("7")));
+}
+
+#[test]
+fn labels_are_folders_or_a_column() {
+    let root = tempfile::tempdir().unwrap();
+    for (i, name) in (0..).zip(["cat/0.png", "dog/1.png"]) {
+        let path = root.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        save_png(&path, &picture(i, 8, 8, 3)).unwrap();
+    }
+    let labels = |label_column| {
+        let options = LoadOptions {
+            label_column,
+            ..LoadOptions::default()
+        };
+        let set = load(&root.path().display().to_string(), &options)?;
+        Ok::<_, Error>(set.records.into_iter().map(|r| r.label).collect::<Vec<_>>())
+    };
+    let some = |label: &str| Some(label.to_owned());
+    assert_eq!(labels(None).unwrap(), [some("cat"), some("dog")]);
+    std::fs::write(
+        root.path().join("metadata.csv"),
+        "file_name,label,breed\ncat/0.png,,tabby\ndog/1.png,hound,\n",
+    )
+    .unwrap();
+    assert_eq!(labels(None).unwrap(), [some("cat"), some("hound")]);
+    // Named, it is the only place: what lacks there is not made up for.
+    assert_eq!(labels(Some("breed")).unwrap(), [some("tabby"), None]);
+    let error = labels(Some("race")).unwrap_err().to_string();
+    assert!(
+        error.contains("`race`") && error.contains("`label_column`"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -149,7 +149,9 @@ fn about(sample: &mut Sample, into: &mut Collector<'_>) -> Result<About> {
     if of_text && !captions.is_empty() {
         about.captions = captions;
     }
-    about.label = sample.label.take().or(about.label);
+    if into.options.label_column.is_none() {
+        about.label = sample.label.take().or(about.label);
+    }
     Ok(about)
 }
 

@@ -1,6 +1,8 @@
 //! Per-image clipping: the sum of gradients none of which is longer than C.
 
 use crate::{DefenseError, Result};
+#[cfg(doc)]
+use dualmd_diffusion::ghost::PerImage;
 use dualmd_torch::shim::clip_grad_norm;
 use dualmd_torch::{Tensor, no_grad};
 
@@ -28,18 +30,32 @@ impl ClippedSum {
     pub fn add(&mut self, gradients: &mut [Tensor], step: u64) -> Result<f64> {
         // A hair below C, so that rounding in f32 cannot carry the scaled norm above it.
         let norm = clip_grad_norm(gradients, Some(self.clip * (1.0 - 1e-6)))?;
-        if !norm.is_finite() {
-            return Err(DefenseError::NotFinite {
-                step,
-                what: "gradient norm of one image",
-                value: norm,
-            });
-        }
+        check(norm, step)?;
+        self.add_clipped(gradients)?;
+        Ok(norm)
+    }
+
+    /// What a gradient of this norm is to be multiplied by, so that it is no longer than C, and not stretched. `step` is for the
+    /// message only.
+    ///
+    /// # Errors
+    /// A norm that is not finite.
+    pub fn scale(&self, norm: f64, step: u64) -> Result<f64> {
+        check(norm, step)?;
+        // As in `add`. Five times its hair, for norms that were computed on another way than what is added ([`PerImage`]).
+        Ok((self.clip * (1.0 - 5e-6) / norm).min(1.0))
+    }
+
+    /// Adds gradients that were clipped already, or a sum of such.
+    ///
+    /// # Errors
+    /// Shapes that do not fit.
+    pub fn add_clipped(&mut self, gradients: &[Tensor]) -> Result<()> {
         no_grad(|| {
-            for (sum, gradient) in self.sum.iter_mut().zip(gradients.iter()) {
+            for (sum, gradient) in self.sum.iter_mut().zip(gradients) {
                 let _ = sum.f_add_(gradient)?;
             }
-            Ok(norm)
+            Ok(())
         })
     }
 
@@ -62,6 +78,18 @@ impl ClippedSum {
                 .collect()
         })
     }
+}
+
+/// Refuses a norm that is no number.
+fn check(norm: f64, step: u64) -> Result<()> {
+    if norm.is_finite() {
+        return Ok(());
+    }
+    Err(DefenseError::NotFinite {
+        step,
+        what: "gradient norm of one image",
+        value: norm,
+    })
 }
 
 #[cfg(test)]
@@ -106,6 +134,10 @@ mod tests {
         let mut sum = ClippedSum::new(&parameters, 1.0);
         let mut bad = [Tensor::from_slice(&[f32::NAN, 0.0])];
         assert!(sum.add(&mut bad, 3).is_err());
+        assert!(sum.scale(f64::NAN, 3).is_err() && sum.scale(f64::INFINITY, 3).is_err());
+        // What is shorter is not stretched, not even nothing.
+        assert_eq!([0.0, 0.5].map(|norm| sum.scale(norm, 3).unwrap()), [1.0; 2]);
+        assert!(4.0 * sum.scale(4.0, 3).unwrap() < 1.0);
         let released = sum
             .release(&[Tensor::zeros_like(&parameters[0])], 1.0)
             .unwrap();

@@ -12,6 +12,7 @@ use super::files::{create, file_error, read_json, write_json};
 use super::load::as_the_pipeline_samples;
 use crate::index::{Index, Kind};
 use crate::nn::wrapper_of;
+use crate::pipeline::AUTOENCODER;
 use crate::schedule::SchedulerConfig;
 use crate::{DiffusionError, NoiseSchedule, Result, UNet2dConditionConfig, UNet2dConfig};
 use dualmd_files::Building;
@@ -101,6 +102,12 @@ impl<'a> Half<'a> {
         let index = Index::read(folder)?;
         let kind = index.kind()?;
         let conditional = kind == Kind::TextToImage;
+        if index.part(AUTOENCODER).is_some() {
+            return Err(index.error(
+                "is of a model of latents without a text, for which the pair's pipeline has no place; in Python load both folders and take \
+                 turns with dualmd.DualMDPipeline(pipe_1, pipe_2)",
+            ));
+        }
         let unet = folder.join("unet");
         if !unet.is_dir() {
             return Err(file_error(
@@ -122,6 +129,13 @@ impl<'a> Half<'a> {
             }
             Kind::Unconditional => {
                 let unet = UNet2dConfig::read(&value).map_err(|e| file_error(&config, e))?;
+                if unet.num_class_embeds.is_some() || unet.predicts_variance() {
+                    return Err(file_error(
+                        &config,
+                        "is of a network that is told classes or also predicts a variance, which the pair's pipeline does not know; here \
+                         the pair is audited and sampled by its two folders",
+                    ));
+                }
                 vec![
                     ("in_channels", json!(unet.in_channels)),
                     ("sample_size", json!(unet.sample_size)),

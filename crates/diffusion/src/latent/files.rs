@@ -3,7 +3,8 @@
 
 pub(crate) use crate::json::read_json;
 use crate::{DiffusionError, Result};
-use dualmd_torch::{Tensor, weights};
+use dualmd_torch::Tensor;
+use dualmd_torch::weights::{self, Halves};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -34,6 +35,15 @@ pub(crate) fn create(folder: &Path) -> Result<()> {
 /// Reads the safetensors `base` of `folder`, f16 and bf16 widened to f32: one file, or the shards of an index; the `fp16`
 /// variants of both where the plain ones are missing.
 pub(crate) fn read_weights(folder: &Path, base: &str) -> Result<BTreeMap<String, Tensor>> {
+    read_weights_as(folder, base, Halves::Widened)
+}
+
+/// As [`read_weights`], with a choice of what becomes of f16 and bf16.
+pub(crate) fn read_weights_as(
+    folder: &Path,
+    base: &str,
+    halves: Halves,
+) -> Result<BTreeMap<String, Tensor>> {
     let single = folder.join(format!("{base}.safetensors"));
     for (name, in_shards) in [
         (format!("{base}.safetensors"), false),
@@ -49,9 +59,9 @@ pub(crate) fn read_weights(folder: &Path, base: &str) -> Result<BTreeMap<String,
             continue;
         }
         return if in_shards {
-            read_shards(&path)
+            shards(&path, halves)
         } else {
-            Ok(weights::read_safetensors(&path)?)
+            Ok(weights::read_weights(&path, halves)?)
         };
     }
     for name in [format!("{base}.bin"), format!("pytorch_{base}.bin")] {
@@ -72,6 +82,10 @@ pub(crate) fn read_weights(folder: &Path, base: &str) -> Result<BTreeMap<String,
 /// # Errors
 /// An index or a shard that cannot be read, a shard outside the folder; by name.
 pub fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
+    shards(index, Halves::Widened)
+}
+
+fn shards(index: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, PathBuf>,
@@ -88,7 +102,7 @@ pub fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
                 format!("names a shard outside its folder: {}", file.display()),
             ));
         }
-        all.extend(weights::read_safetensors(&index.with_file_name(file))?);
+        all.extend(weights::read_weights(&index.with_file_name(file), halves)?);
     }
     Ok(all)
 }

@@ -3,14 +3,16 @@
 use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result, StepInfo};
 use dualmd_torch::{Kind, Tensor};
 
-/// Classifier-free guidance (Ho and Salimans 2022) as diffusers does it: eps(no text) + scale * (eps(text) - eps(no text)),
-/// both in one batch. A scale of 1 is the model itself and costs half. (diffusers takes any scale below 1 for 1.)
+/// Classifier-free guidance (Ho and Salimans 2022) as diffusers does it: eps(told nothing) + scale * (eps(told) - eps(told nothing)),
+/// both in one batch; of a flow the same with velocities. A scale of 1 is the model itself and costs half. (diffusers takes any scale
+/// below 1 for 1.)
 #[derive(Debug)]
 pub struct Guided<D> {
     /// Asked twice for every image.
     pub model: D,
-    /// Embedding of the empty (or a negative) prompt, [1, tokens, width].
-    pub unconditional: Tensor,
+    /// What stands for telling nothing, one row: the embedding of the empty (or a negative) prompt, [1, tokens, width], or the label of
+    /// no class, \[1\].
+    pub unconditional: Condition,
     /// Guidance scale; Stable Diffusion's default is 7.5.
     pub scale: f64,
 }
@@ -18,47 +20,67 @@ pub struct Guided<D> {
 impl<D: Denoiser> Guided<D> {
     fn guided(
         &self,
-        x_t: &Tensor,
-        t: &Tensor,
+        [x, t]: [&Tensor; 2],
         condition: Option<&Condition>,
         step: Option<StepInfo<'_>>,
+        ask: impl Fn(&Tensor, &Tensor, Option<&Condition>, Option<StepInfo<'_>>) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let ask = |x: &Tensor, t: &Tensor, c: Option<&Condition>, step: Option<StepInfo<'_>>| {
-            match step {
-                Some(step) => self.model.predict_noise_in_step(x, t, c, step),
-                None => self.model.predict_noise(x, t, c),
-            }
-        };
         let Some(condition) = condition.filter(|_| self.scale != 1.0) else {
-            return ask(x_t, t, condition, step);
+            return ask(x, t, condition, step);
         };
-        let text = &condition.embedding;
-        let (batch, tokens, width) = text.size3()?;
-        if self.unconditional.size() != [1, tokens, width] {
-            return Err(DiffusionError::Shape {
-                what: "unconditional embedding",
-                expected: format!("[1, {tokens}, {width}]"),
-                got: self.unconditional.size(),
-            });
+        let batch = condition.len();
+        if let Some(text) = &condition.text {
+            let (_, tokens, width) = text.size3()?;
+            let got = self.unconditional.text.as_ref().map(Tensor::size);
+            let got = got.unwrap_or_default();
+            if got != [1, tokens, width] {
+                return Err(DiffusionError::Shape {
+                    what: "unconditional embedding",
+                    expected: format!("[1, {tokens}, {width}]"),
+                    got,
+                });
+            }
         }
-        let none = self
-            .unconditional
-            .to_device(text.device())
-            .f_expand([batch, tokens, width], false)?;
-        let both = Condition {
-            embedding: Tensor::f_cat(&[&none, text], 0)?,
-        };
+        let device = condition.device();
+        let none = self.unconditional.each(|row| row.to_device(device));
+        let both = none.expand(batch)?.then(condition)?;
         let images = step.map(|s| [s.images, s.images].concat());
         let twice = step.zip(images.as_deref()).map(|(step, images)| StepInfo {
             index: step.index,
             images,
         });
-        let x_t = Tensor::f_cat(&[x_t, x_t], 0)?;
+        let x = Tensor::f_cat(&[x, x], 0)?;
         let t = Tensor::f_cat(&[t, t], 0)?;
-        let eps = ask(&x_t, &t, Some(&both), twice)?;
-        let without = eps.narrow(0, 0, batch);
-        let with = eps.narrow(0, batch, batch);
+        let answer = ask(&x, &t, Some(&both), twice)?;
+        let without = answer.narrow(0, 0, batch);
+        let with = answer.narrow(0, batch, batch);
         Ok(&without + (with - &without) * self.scale)
+    }
+
+    fn noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+        step: Option<StepInfo<'_>>,
+    ) -> Result<Tensor> {
+        self.guided([x_t, t], condition, step, |x, t, told, step| match step {
+            Some(step) => self.model.predict_noise_in_step(x, t, told, step),
+            None => self.model.predict_noise(x, t, told),
+        })
+    }
+
+    fn velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: Option<StepInfo<'_>>,
+    ) -> Result<Tensor> {
+        self.guided([x_s, s], condition, step, |x, s, told, step| match step {
+            Some(step) => self.model.predict_velocity_in_step(x, s, told, step),
+            None => self.model.predict_velocity(x, s, told),
+        })
     }
 }
 
@@ -69,7 +91,7 @@ impl<D: Denoiser> Denoiser for Guided<D> {
         t: &Tensor,
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
-        self.guided(x_t, t, condition, None)
+        self.noise(x_t, t, condition, None)
     }
 
     fn predict_noise_in_step(
@@ -79,7 +101,26 @@ impl<D: Denoiser> Denoiser for Guided<D> {
         condition: Option<&Condition>,
         step: StepInfo<'_>,
     ) -> Result<Tensor> {
-        self.guided(x_t, t, condition, Some(step))
+        self.noise(x_t, t, condition, Some(step))
+    }
+
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        self.velocity(x_s, s, condition, None)
+    }
+
+    fn predict_velocity_in_step(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> Result<Tensor> {
+        self.velocity(x_s, s, condition, Some(step))
     }
 
     fn weights(&self) -> Option<Vec<Tensor>> {
@@ -112,12 +153,12 @@ pub fn sample_latents(
     options: &LatentSampling,
     mut go_on: impl FnMut(usize) -> bool,
 ) -> Result<Tensor> {
-    let (size, rows) = (x_t.size(), condition.embedding.size());
-    if size.len() != 4 || rows.first() != size.first() {
+    let (size, rows) = (x_t.size(), condition.len());
+    if size.len() != 4 || size.first() != Some(&rows) {
         return Err(DiffusionError::Shape {
-            what: "initial noise and embeddings",
-            expected: "[N, c, h, w] and [N, tokens, width]".into(),
-            got: [size, rows].concat(),
+            what: "initial noise and rows of the condition",
+            expected: "[N, c, h, w] and N".into(),
+            got: [size, vec![rows]].concat(),
         });
     }
     let _guard = dualmd_torch::tch::no_grad_guard();
@@ -128,9 +169,7 @@ pub fn sample_latents(
     while start < total {
         let n = batch.min(total - start);
         let images: Vec<u64> = (start..start + n).map(|i| i as u64).collect();
-        let part = Condition {
-            embedding: condition.embedding.narrow(0, start, n),
-        };
+        let part = condition.narrow(start, n);
         let mut x = x_t.narrow(0, start, n);
         for (index, &t) in timesteps.iter().enumerate() {
             let times = NoiseSchedule::timestep_tensor(t, n, x.device());
@@ -165,10 +204,6 @@ mod tests {
     use super::*;
     use dualmd_torch::Device;
 
-    fn condition(embedding: Tensor) -> Condition {
-        Condition { embedding }
-    }
-
     /// A denoiser that shows what guidance asks of it.
     struct Shows;
 
@@ -179,8 +214,12 @@ mod tests {
             _t: &Tensor,
             condition: Option<&Condition>,
         ) -> Result<Tensor> {
-            let text = &condition.unwrap().embedding;
-            let value = text.mean_dim([1i64, 2].as_slice(), false, Kind::Float);
+            let condition = condition.unwrap();
+            let value = match (&condition.text, &condition.label) {
+                (Some(text), None) => text.mean_dim([1i64, 2].as_slice(), false, Kind::Float),
+                (None, Some(label)) => label.to_kind(Kind::Float),
+                other => panic!("one of the two is told: {other:?}"),
+            };
             Ok(x_t * 0.0 + value.view([-1, 1, 1, 1]))
         }
 
@@ -194,6 +233,15 @@ mod tests {
             assert_eq!(step.images.len() as i64, x_t.size()[0]);
             self.predict_noise(x_t, t, condition)
         }
+
+        fn predict_velocity(
+            &self,
+            x_s: &Tensor,
+            s: &Tensor,
+            condition: Option<&Condition>,
+        ) -> Result<Tensor> {
+            self.predict_noise(x_s, s, condition)
+        }
     }
 
     #[test]
@@ -201,11 +249,11 @@ mod tests {
         let full = |n: i64, value: f64| Tensor::full([n, 2, 3], value, (Kind::Float, Device::Cpu));
         let x = Tensor::zeros([2, 1, 1, 1], (Kind::Float, Device::Cpu));
         let t = Tensor::from_slice(&[0i64, 0]);
-        let text = condition(Tensor::cat(&[full(1, 1.0), full(1, 2.0)], 0));
+        let text = Condition::of_text(Tensor::cat(&[full(1, 1.0), full(1, 2.0)], 0));
         for (scale, expected) in [(3.0, [2.0, 5.0]), (1.0, [1.0, 2.0]), (0.0, [0.5, 0.5])] {
             let guided = Guided {
                 model: Shows,
-                unconditional: full(1, 0.5),
+                unconditional: Condition::of_text(full(1, 0.5)),
                 scale,
             };
             let step = StepInfo {
@@ -223,10 +271,31 @@ mod tests {
         }
         let wrong = Guided {
             model: Shows,
-            unconditional: full(2, 0.5),
+            unconditional: Condition::of_text(full(2, 0.5)),
             scale: 2.0,
         };
         let error = wrong.predict_noise(&x, &t, Some(&text)).unwrap_err();
         assert!(error.to_string().contains("[1, 2, 3]"), "{error}");
+    }
+    /// A label is followed as a text is, in a flow's velocity as in the noise.
+    #[test]
+    fn guidance_extrapolates_from_no_label_to_the_label() {
+        let x = Tensor::zeros([2, 1, 1, 1], (Kind::Float, Device::Cpu));
+        let t = Tensor::from_slice(&[0i64, 0]);
+        let labels = Condition::of_labels(Tensor::from_slice(&[1i64, 2]));
+        let guided = Guided {
+            model: Shows,
+            unconditional: Condition::of_labels(Tensor::from_slice(&[4i64])),
+            scale: 2.0,
+        };
+        for answer in [
+            guided.predict_noise(&x, &t, Some(&labels)).unwrap(),
+            guided.predict_velocity(&x, &t, Some(&labels)).unwrap(),
+        ] {
+            let values = Vec::<f64>::try_from(answer.flatten(0, -1)).unwrap();
+            assert_eq!(values, [-2.0, 0.0]);
+        }
+        let text = Condition::of_text(Tensor::zeros([2, 2, 3], (Kind::Float, Device::Cpu)));
+        assert!(guided.predict_noise(&x, &t, Some(&text)).is_err());
     }
 }

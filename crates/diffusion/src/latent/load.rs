@@ -1,7 +1,7 @@
 //! Reading the parts of a folder.
 
 use super::TextEncoder;
-use super::files::{DIFFUSERS, TRANSFORMERS, file_error, read_json, read_weights};
+use super::files::{DIFFUSERS, TRANSFORMERS, file_error, read_json, read_weights, read_weights_as};
 use crate::pipeline::WeightSet;
 use crate::schedule::SchedulerConfig;
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     DiffusionError, Result, UNet2dCondition, UNet2dConditionConfig,
 };
 use dualmd_torch::Device;
+use dualmd_torch::weights::Halves;
 use serde_json::Value;
 use std::path::Path;
 
@@ -33,7 +34,12 @@ pub(super) fn as_the_pipeline_samples(
     Ok(config)
 }
 
-pub(super) fn unet(folder: &Path, set: WeightSet, device: Device) -> Result<UNet2dCondition> {
+pub(super) fn unet(
+    folder: &Path,
+    set: WeightSet,
+    halves: Halves,
+    device: Device,
+) -> Result<UNet2dCondition> {
     let part = folder.join(match set {
         WeightSet::Ema => "unet",
         WeightSet::Raw => "unet_raw",
@@ -47,8 +53,12 @@ pub(super) fn unet(folder: &Path, set: WeightSet, device: Device) -> Result<UNet
     let path = folder.join("unet").join("config.json");
     let config =
         UNet2dConditionConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
-    let tensors = read_weights(&part, DIFFUSERS)?;
-    UNet2dCondition::from_weights(&config, tensors, device).map_err(|e| file_error(&part, e))
+    let tensors = read_weights_as(&part, DIFFUSERS, halves)?;
+    let network = match halves {
+        Halves::Widened => UNet2dCondition::from_weights(&config, tensors, device),
+        Halves::Kept => UNet2dCondition::from_halves(&config, tensors, device),
+    };
+    network.map_err(|e| file_error(&part, e))
 }
 
 pub(super) fn vae(folder: &Path, device: Device) -> Result<AutoencoderKl> {

@@ -1,6 +1,6 @@
 //! `pytorch_lora_weights.safetensors`.
 
-use super::keys::{Layer, Role, parse};
+use super::keys::{Layer, Part, Role, parse};
 use super::metadata::{self, Scaling};
 use super::{Given, Lora};
 use crate::latent::files::{create, file_error};
@@ -15,14 +15,35 @@ use std::path::{Path, PathBuf};
 /// diffusers' name for a file of LoRA layers.
 pub const LORA_FILE: &str = "pytorch_lora_weights.safetensors";
 
-/// The file itself, or that of a folder.
+/// PEFT's name for it.
+pub const PEFT_FILE: &str = "adapter_model.safetensors";
+
+/// PEFT's name for what is said of it, beside it.
+pub const PEFT_CONFIG: &str = "adapter_config.json";
+
+/// The file itself, or that of a folder: diffusers', or PEFT's where there is none of diffusers'.
 #[must_use]
 pub fn path_of(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        path.join(LORA_FILE)
-    } else {
-        path.to_owned()
+    if !path.is_dir() {
+        return path.to_owned();
     }
+    let (own, peft) = (path.join(LORA_FILE), path.join(PEFT_FILE));
+    if peft.exists() && !own.exists() {
+        peft
+    } else {
+        own
+    }
+}
+
+/// All that a LoRA depends on, in the file or folder `path`: the file, and PEFT's configuration where the file is PEFT's.
+#[must_use]
+pub fn files_of(path: &Path) -> Vec<PathBuf> {
+    let file = path_of(path);
+    let config = file.with_file_name(PEFT_CONFIG);
+    let told = file.ends_with(PEFT_FILE) && config.is_file();
+    let mut files = vec![file];
+    files.extend(told.then_some(config));
+    files
 }
 
 /// What a file has of one layer, each with its key.
@@ -33,14 +54,36 @@ struct Found {
     alpha: Option<(String, Tensor)>,
 }
 
-/// The layers of a file for a network with these parameters.
+/// The layers of a file, by their names.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// Those of the U-Net.
+    pub(super) unet: BTreeMap<String, Given>,
+    /// Those of the text encoder.
+    pub(super) text: BTreeMap<String, Given>,
+}
+
+/// The layers of a file for a U-Net with these parameters, and for the text encoder beside it. `text`: none where that one cannot
+/// be changed; a file that changes it is refused then.
 ///
 /// # Errors
 /// As [`crate::UNet2dCondition::load_lora`].
-pub(super) fn read(path: &Path, network: &Parameters) -> Result<BTreeMap<String, Given>> {
+pub(super) fn read(path: &Path, unet: &Parameters, text: Option<&Parameters>) -> Result<Layers> {
     let tensors = weights::read_safetensors(path)?;
-    let header = header(path)?;
-    layers(tensors, header.as_deref(), network).map_err(|e| file_error(path, e))
+    let header = match header(path)? {
+        None => beside(path)?,
+        found => found,
+    };
+    layers(tensors, header.as_deref(), unet, text).map_err(|e| file_error(path, e))
+}
+
+/// What PEFT says of its file in another one.
+fn beside(path: &Path) -> Result<Option<String>> {
+    let config = path.with_file_name(PEFT_CONFIG);
+    if !path.ends_with(PEFT_FILE) || !config.is_file() {
+        return Ok(None);
+    }
+    Ok(Some(dualmd_files::read_text(&config, limit::SETTINGS)?))
 }
 
 /// The header's text about LoRA, if it has one. A safetensors file begins with the header's length, 8 bytes with the
@@ -61,35 +104,60 @@ fn header(path: &Path) -> Result<Option<String>> {
     Ok(header.metadata.remove(metadata::KEY))
 }
 
+/// Names of a network's layers by their flat form. Two names with the same one would be a puzzle; the networks here have none.
+fn names(network: Option<&Parameters>) -> BTreeMap<String, &str> {
+    let named = network.into_iter().flat_map(Parameters::named);
+    named
+        .filter_map(|(name, _)| name.strip_suffix(".weight"))
+        .map(|name| (name.replace('.', "_"), name))
+        .collect()
+}
+
 fn layers(
     tensors: BTreeMap<String, Tensor>,
     header: Option<&str>,
-    network: &Parameters,
-) -> Result<BTreeMap<String, Given>> {
+    unet: &Parameters,
+    text: Option<&Parameters>,
+) -> Result<Layers> {
     let fail = |reason: String| Err(DiffusionError::Config(reason));
     if tensors.is_empty() {
         return fail("has no tensors".into());
     }
-    let scaling = header.map(Scaling::read).transpose()?;
-    // Two names of the network with the same flat form would be a puzzle; diffusers' networks have none.
-    let known: BTreeMap<String, &str> = network
-        .named()
-        .filter_map(|(name, _)| name.strip_suffix(".weight"))
-        .map(|name| (name.replace('.', "_"), name))
-        .collect();
-    let mut found: BTreeMap<String, Found> = BTreeMap::new();
+    let scaling = |part| -> Result<Option<Scaling>> {
+        Ok(match header {
+            Some(header) => Scaling::read(header, part)?,
+            None => None,
+        })
+    };
+    let scalings = [scaling(Part::Unet)?, scaling(Part::Text)?];
+    let (of_unet, of_text) = (names(Some(unet)), names(text));
+    let mut found: BTreeMap<(Part, String), Found> = BTreeMap::new();
     for (key, tensor) in tensors {
-        let (layer, role) = parse(&key)?;
+        let (part, layer, role) = parse(&key)?;
+        let known = match part {
+            Part::Unet => &of_unet,
+            Part::Text if text.is_some() => &of_text,
+            Part::Text => {
+                return fail(format!(
+                    "\"{key}\" belongs to the text encoder, and here only a network's own layers can change; fuse the LoRA into \
+                     its base in Python (pipeline.fuse_lora(), pipeline.unload_lora_weights(), save_pretrained)"
+                ));
+            }
+        };
         let name = match &layer {
-            Layer::Name(name) => known.get(&name.replace('.', "_")).filter(|n| *n == name),
-            Layer::Flat(flat) => known.get(flat),
+            // transformers 5 leaves out what its older versions put before all names of its text model.
+            Layer::Name(name) if part == Part::Text && !name.starts_with(TEXT_MODEL) => {
+                known_by(known, &format!("{TEXT_MODEL}{name}"))
+            }
+            Layer::Name(name) => known_by(known, name),
+            Layer::Flat(flat) => known.get(flat).copied(),
         };
         let Some(name) = name else {
             return fail(format!(
                 "\"{key}\" belongs to a layer that the network does not have: the file belongs to another network"
             ));
         };
-        let entry = found.entry((*name).to_owned()).or_default();
+        let entry = found.entry((part, name.to_owned())).or_default();
         let place = match role {
             Role::A => &mut entry.a,
             Role::B => &mut entry.b,
@@ -100,13 +168,26 @@ fn layers(
         }
         *place = Some((key, tensor.to_kind(Kind::Float)));
     }
-    found
-        .into_iter()
-        .map(|(name, found)| {
-            let given = whole(&name, found, scaling.as_ref())?;
-            Ok((name, given))
-        })
-        .collect()
+    let mut layers = Layers::default();
+    let [of_unet, of_text] = scalings;
+    for ((part, name), found) in found {
+        let (into, scaling) = match part {
+            Part::Unet => (&mut layers.unet, &of_unet),
+            Part::Text => (&mut layers.text, &of_text),
+        };
+        let given = whole(&name, found, scaling.as_ref())?;
+        into.insert(name, given);
+    }
+    Ok(layers)
+}
+
+/// What the names of CLIP's text model begin with.
+const TEXT_MODEL: &str = "text_model.";
+
+/// The network's name for the layer `name`, if it has it.
+fn known_by<'a>(known: &BTreeMap<String, &'a str>, name: &str) -> Option<&'a str> {
+    let found = known.get(&name.replace('.', "_")).copied();
+    found.filter(|own| *own == name)
 }
 
 /// A layer's tensors, if they make one.
@@ -172,16 +253,7 @@ pub(super) fn write(
     tensors: Option<&[(String, Tensor)]>,
 ) -> Result<()> {
     let path = folder.join(LORA_FILE);
-    let own = &lora.parameters.0;
-    let tensors = tensors.unwrap_or(own);
-    let same =
-        |(a, b): (&(String, Tensor), &(String, Tensor))| a.0 == b.0 && a.1.size() == b.1.size();
-    if tensors.len() != own.len() || !own.iter().zip(tensors).all(same) {
-        return Err(file_error(
-            &path,
-            "cannot be written: the given tensors are not named and shaped as the network's LoRA layers",
-        ));
-    }
+    let tensors = of(lora, tensors, &path)?;
     create(folder)?;
     let names: Vec<String> = tensors.iter().map(|(n, _)| format!("unet.{n}")).collect();
     let named = names.iter().map(String::as_str);
@@ -192,4 +264,26 @@ pub(super) fn write(
         &[("format", "pt"), (metadata::KEY, &header)],
     )?;
     Ok(())
+}
+
+/// The tensors that are to be written for `lora` to `path`: its own, or others of the same names and shapes.
+///
+/// # Errors
+/// Tensors of other names or shapes.
+pub(super) fn of<'a>(
+    lora: &'a Lora,
+    tensors: Option<&'a [(String, Tensor)]>,
+    path: &Path,
+) -> Result<&'a [(String, Tensor)]> {
+    let own = &lora.parameters.0;
+    let tensors = tensors.unwrap_or(own);
+    let same =
+        |(a, b): (&(String, Tensor), &(String, Tensor))| a.0 == b.0 && a.1.size() == b.1.size();
+    if tensors.len() != own.len() || !own.iter().zip(tensors).all(same) {
+        return Err(file_error(
+            path,
+            "cannot be written: the given tensors are not named and shaped as the network's LoRA layers",
+        ));
+    }
+    Ok(tensors)
 }

@@ -2,6 +2,15 @@
 
 use crate::{DiffusionError, Result};
 
+/// The network of a tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Part {
+    /// The U-Net.
+    Unet,
+    /// The text encoder of Stable Diffusion 1 and 2.
+    Text,
+}
+
 /// What a tensor is to its layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
@@ -27,6 +36,8 @@ const SUFFIXES: &[(&str, &str, Role)] = &[
     (".lora_B.weight", "", Role::B),
     (".lora.down.weight", "", Role::A),
     (".lora.up.weight", "", Role::B),
+    (".lora_linear_layer.down.weight", "", Role::A),
+    (".lora_linear_layer.up.weight", "", Role::B),
     (".to_q_lora.down.weight", ".to_q", Role::A),
     (".to_q_lora.up.weight", ".to_q", Role::B),
     (".to_k_lora.down.weight", ".to_k", Role::A),
@@ -38,19 +49,21 @@ const SUFFIXES: &[(&str, &str, Role)] = &[
     (".alpha", "", Role::Alpha),
 ];
 
-/// Layer and role of the tensor `key`.
+/// What kohya's trainer writes before the names of a part's layers.
+const FLAT: [(&str, Part); 2] = [("lora_unet_", Part::Unet), ("lora_te_", Part::Text)];
+
+/// Network, layer and role of the tensor `key`.
 ///
 /// # Errors
-/// Keys of the text encoder, of variants of LoRA, and of anything else.
-pub(super) fn parse(key: &str) -> Result<(Layer, Role)> {
+/// Keys of a second text encoder, of variants of LoRA, and of anything else.
+pub(super) fn parse(key: &str) -> Result<(Part, Layer, Role)> {
     let refuse = |reason: &str| Err(DiffusionError::Config(format!("\"{key}\" {reason}")));
-    if ["text_encoder.", "text_encoder_2.", "lora_te"]
+    if ["text_encoder_2.", "lora_te1_", "lora_te2_"]
         .iter()
         .any(|prefix| key.starts_with(prefix))
     {
         return refuse(
-            "belongs to the text encoder, which cannot have LoRA here; fuse it in Python \
-             (pipeline.fuse_lora(), pipeline.unload_lora_weights(), save_pretrained)",
+            "belongs to one of two text encoders, as Stable Diffusion XL has them: the file belongs to another network",
         );
     }
     if key.contains("dora_scale") || key.contains("lora_magnitude_vector") {
@@ -59,7 +72,10 @@ pub(super) fn parse(key: &str) -> Result<(Layer, Role)> {
     if key.ends_with(".lora_B.bias") {
         return refuse("is a bias of LoRA, which is not supported: train with lora_bias=False");
     }
-    if let Some(rest) = key.strip_prefix("lora_unet_") {
+    let flat = FLAT
+        .iter()
+        .find_map(|(prefix, part)| Some((key.strip_prefix(prefix)?, *part)));
+    if let Some((rest, part)) = flat {
         let role = |suffix: &str| match suffix {
             "lora_down.weight" => Some(Role::A),
             "lora_up.weight" => Some(Role::B),
@@ -69,16 +85,19 @@ pub(super) fn parse(key: &str) -> Result<(Layer, Role)> {
         if let Some((flat, suffix)) = rest.split_once('.')
             && let Some(role) = role(suffix)
         {
-            return Ok((Layer::Flat(flat.to_owned()), role));
+            return Ok((part, Layer::Flat(flat.to_owned()), role));
         }
         return refuse("is not a tensor of LoRA's kind known here");
     }
-    let name = key.strip_prefix("unet.").unwrap_or(key);
+    let (part, name) = match key.strip_prefix("text_encoder.") {
+        Some(rest) => (Part::Text, rest),
+        None => (Part::Unet, key.strip_prefix("unet.").unwrap_or(key)),
+    };
     let name = name.strip_prefix("base_model.model.").unwrap_or(name);
     let name = name.replace(".processor.", ".");
     for (suffix, layer, role) in SUFFIXES {
         if let Some(before) = name.strip_suffix(suffix) {
-            return Ok((Layer::Name(format!("{before}{layer}")), *role));
+            return Ok((part, Layer::Name(format!("{before}{layer}")), *role));
         }
     }
     refuse(
@@ -93,7 +112,8 @@ mod tests {
 
     #[test]
     fn every_way_of_naming_gives_the_layer() {
-        let named = |layer: &str, role| (Layer::Name(layer.into()), role);
+        let named = |layer: &str, role| (Part::Unet, Layer::Name(layer.into()), role);
+        let of_text = |layer: &str, role| (Part::Text, Layer::Name(layer.into()), role);
         for (key, expected) in [
             ("unet.m.to_q.lora_A.weight", named("m.to_q", Role::A)),
             (
@@ -115,17 +135,31 @@ mod tests {
             ("m.to_k.alpha", named("m.to_k", Role::Alpha)),
             (
                 "lora_unet_m_to_out_0.lora_down.weight",
-                (Layer::Flat("m_to_out_0".into()), Role::A),
+                (Part::Unet, Layer::Flat("m_to_out_0".into()), Role::A),
+            ),
+            (
+                "lora_te_text_model_q_proj.alpha",
+                (
+                    Part::Text,
+                    Layer::Flat("text_model_q_proj".into()),
+                    Role::Alpha,
+                ),
+            ),
+            (
+                "text_encoder.text_model.q_proj.lora_linear_layer.up.weight",
+                of_text("text_model.q_proj", Role::B),
+            ),
+            (
+                "text_encoder.text_model.q_proj.lora_A.weight",
+                of_text("text_model.q_proj", Role::A),
             ),
         ] {
             assert_eq!(parse(key).unwrap(), expected, "{key}");
         }
         for (key, reason) in [
-            (
-                "text_encoder.q_proj.lora_linear_layer.up.weight",
-                "text encoder",
-            ),
-            ("lora_te_x.lora_up.weight", "text encoder"),
+            ("text_encoder_2.q_proj.lora_A.weight", "two text encoders"),
+            ("lora_te2_x.lora_up.weight", "two text encoders"),
+            ("lora_te_x.lora_mid.weight", "not a tensor of LoRA's kind"),
             ("unet.m.to_q.lora_magnitude_vector", "DoRA"),
             ("unet.m.to_q.lora_B.bias", "bias"),
             ("lora_unet_m.lora_mid.weight", "not a tensor of LoRA's kind"),

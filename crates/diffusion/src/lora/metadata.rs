@@ -1,6 +1,7 @@
 //! What a LoRA file's header says of scaling: PEFT's configuration under diffusers' key `lora_adapter_metadata`.
 
 use super::Adapter;
+use super::keys::Part;
 use crate::{DiffusionError, Result};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -38,17 +39,26 @@ pub(super) struct Scaling {
 }
 
 impl Scaling {
-    /// Reads the header's JSON: PEFT's keys, with `unet.` in front or, from `unet.save_lora_adapter`, without.
+    /// Reads what the header's JSON says of a part: PEFT's keys, with `unet.` or `text_encoder.` in front or, from
+    /// `unet.save_lora_adapter`, without. `None`: it speaks of the other part alone.
     ///
     /// # Errors
     /// Not an object of JSON; variants of LoRA; values that are not numbers; patterns that are more than names.
-    pub(super) fn read(text: &str) -> Result<Self> {
+    pub(super) fn read(text: &str, part: Part) -> Result<Option<Self>> {
         let wrong = |reason: String| DiffusionError::Config(format!("{KEY}: {reason}"));
         let all: Map<String, Value> = crate::json::parse(text).map_err(|e| wrong(e.to_string()))?;
-        let prefixed = all.keys().any(|key| key.starts_with("unet."));
+        let own = match part {
+            Part::Unet => "unet.",
+            Part::Text => "text_encoder.",
+        };
+        let begins = |prefix: &str| all.keys().any(|key| key.starts_with(prefix));
+        let prefixed = begins("unet.") || begins("text_encoder.");
+        if prefixed && !begins(own) {
+            return Ok(None);
+        }
         let get = |key: &str| {
             let found = if prefixed {
-                all.get(&format!("unet.{key}"))
+                all.get(&format!("{own}{key}"))
             } else {
                 all.get(key)
             };
@@ -89,11 +99,11 @@ impl Scaling {
                 patterns.push((pattern, number(key, value)?));
             }
         }
-        Ok(Self {
+        Ok(Some(Self {
             alpha: get("lora_alpha").map_or(Ok(DEFAULT_ALPHA), |v| number("lora_alpha", v))?,
             patterns,
             root: get("use_rslora") == Some(&Value::Bool(true)),
-        })
+        }))
     }
 
     /// The alpha of a layer of `rank` whose addition is scaled by alpha / rank.
@@ -134,9 +144,9 @@ impl Pattern {
     }
 }
 
-/// The header's JSON for `layers`: the commonest rank and alpha, the layers that differ by name, and every layer's name
+/// PEFT's configuration of `layers`: the commonest rank and alpha, the layers that differ by name, and every layer's name
 /// as a target, so that a reader meets exactly these layers.
-pub(super) fn write(layers: &[(String, Adapter)]) -> String {
+pub(super) fn config(layers: &[(String, Adapter)]) -> Map<String, Value> {
     let commonest = |values: Vec<f64>| {
         let mut counts: BTreeMap<u64, (usize, f64)> = BTreeMap::new();
         for value in values {
@@ -166,14 +176,26 @@ pub(super) fn write(layers: &[(String, Adapter)]) -> String {
             .collect()
     };
     let targets: Vec<&str> = layers.iter().map(|(name, _)| name.as_str()).collect();
-    json!({
-        "unet.r": number(rank),
-        "unet.lora_alpha": number(alpha),
-        "unet.rank_pattern": pattern(rank, &|l| l.rank as f64),
-        "unet.alpha_pattern": pattern(alpha, &|l| l.alpha),
-        "unet.target_modules": targets,
-    })
-    .to_string()
+    let entries = [
+        ("r", number(rank)),
+        ("lora_alpha", number(alpha)),
+        ("rank_pattern", json!(pattern(rank, &|l| l.rank as f64))),
+        ("alpha_pattern", json!(pattern(alpha, &|l| l.alpha))),
+        ("target_modules", json!(targets)),
+    ];
+    entries
+        .map(|(key, value)| (key.to_owned(), value))
+        .into_iter()
+        .collect()
+}
+
+/// The header's JSON for `layers` of a U-Net.
+pub(super) fn write(layers: &[(String, Adapter)]) -> String {
+    let config = config(layers).into_iter();
+    let named: Map<String, Value> = config
+        .map(|(key, value)| (format!("unet.{key}"), value))
+        .collect();
+    Value::Object(named).to_string()
 }
 
 #[cfg(test)]
@@ -184,7 +206,8 @@ mod tests {
     fn alphas_are_those_that_peft_would_use() {
         let text = r#"{"unet.r": 4, "unet.lora_alpha": 8, "text_encoder.lora_alpha": 3,
             "unet.alpha_pattern": {"^a.to_q": 2, "attn2.to_k": 1.5, "b\\.to_v": 5}}"#;
-        let scaling = Scaling::read(text).unwrap();
+        let read = |text: &str, part| Scaling::read(text, part).map(|found| found.unwrap());
+        let scaling = read(text, Part::Unet).unwrap();
         for (layer, alpha) in [
             ("a.to_q", 2.0),
             ("x.a.to_q", 8.0),
@@ -194,9 +217,14 @@ mod tests {
         ] {
             assert_eq!(scaling.alpha(layer, 4), alpha, "{layer}");
         }
-        let root = Scaling::read(r#"{"lora_alpha": 6, "use_rslora": true, "use_dora": false, "init_lora_weights": "gaussian"}"#).unwrap();
-        assert_eq!(root.alpha("x", 4), 12.0);
-        assert_eq!(Scaling::read("{}").unwrap().alpha("x", 2), 8.0);
+        assert_eq!(read(text, Part::Text).unwrap().alpha("a.to_q", 4), 3.0);
+        let unet_alone = Scaling::read(r#"{"unet.lora_alpha": 2}"#, Part::Text).unwrap();
+        assert_eq!(unet_alone, None);
+        let rooted = r#"{"lora_alpha": 6, "use_rslora": true, "use_dora": false, "init_lora_weights": "gaussian"}"#;
+        for part in [Part::Unet, Part::Text] {
+            assert_eq!(read(rooted, part).unwrap().alpha("x", 4), 12.0);
+            assert_eq!(read("{}", part).unwrap().alpha("x", 2), 8.0);
+        }
         for (text, reason) in [
             ("[1]", "lora_adapter_metadata"),
             (r#"{"use_dora": true}"#, "use_dora"),
@@ -206,7 +234,7 @@ mod tests {
             (r#"{"alpha_pattern": {"a.*": 1}}"#, "a.*"),
             (r#"{"alpha_pattern": 1}"#, "alpha_pattern"),
         ] {
-            let error = Scaling::read(text).unwrap_err().to_string();
+            let error = Scaling::read(text, Part::Unet).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
         }
     }

@@ -38,7 +38,8 @@ pub struct SchedulerConfig {
     /// Clip to [-range, range].
     #[serde(default = "one")]
     pub clip_sample_range: f64,
-    /// `fixed_small` or `fixed_large` variance of ancestral sampling.
+    /// `fixed_small` or `fixed_large` variance of ancestral sampling; `learned` or `learned_range` of a network that predicts it, whose
+    /// half of the output is not used: such models are sampled by DDIM.
     #[serde(default = "fixed_small")]
     pub variance_type: String,
     /// The last DDIM step goes to abar = 1 (true) or abar_0.
@@ -185,7 +186,13 @@ impl SchedulerConfig {
             (
                 "variance_type",
                 &self.variance_type,
-                &["fixed_small", "fixed_small_log", "fixed_large"],
+                &[
+                    "fixed_small",
+                    "fixed_small_log",
+                    "fixed_large",
+                    "learned",
+                    "learned_range",
+                ],
             ),
         ] {
             if !known.contains(&value.as_str()) {
@@ -196,6 +203,12 @@ impl SchedulerConfig {
             }
         }
         Ok(())
+    }
+
+    /// Is the variance of a step back the network's to predict?
+    #[must_use]
+    pub fn variance_is_learned(&self) -> bool {
+        self.variance_type.starts_with("learned")
     }
 
     /// The class of the folder's own sampler where this program has another in its place: it samples by DDIM or as DDPM, whatever

@@ -419,7 +419,7 @@ mod tests {
             ("thresholding", json!(true)),
             ("rescale_betas_zero_snr", json!(true)),
             ("timestep_spacing", json!("log")),
-            ("variance_type", json!("learned_range")),
+            ("variance_type", json!("learned_small")),
             ("variance_type", json!("fixed_large_log")),
             ("final_sigmas_type", json!("one")),
             ("predict_epsilon", json!("yes")),

@@ -20,7 +20,8 @@ pub struct UNet2dConfig {
     pub sample_size: Option<ImageSize>,
     /// Image channels in.
     pub in_channels: i64,
-    /// Channels out.
+    /// Channels out: those of the images, or twice as many of a network that also predicts the variance of a step back (Nichol and
+    /// Dhariwal 2021), whose half is not used.
     pub out_channels: i64,
     /// Map the input from [0, 1] to [-1, 1] inside the network.
     pub center_input_sample: bool,
@@ -62,9 +63,9 @@ pub struct UNet2dConfig {
     pub resnet_time_scale_shift: String,
     /// Attention in the middle block.
     pub add_attention: bool,
-    /// Must be null: class conditioning is not supported.
+    /// Must be null: an embedding for each class is looked up in a table.
     pub class_embed_type: Option<String>,
-    /// Must be null.
+    /// Classes whose embeddings the network has; null: it is told no class.
     pub num_class_embeds: Option<i64>,
     /// Must be null.
     pub num_train_timesteps: Option<i64>,
@@ -93,6 +94,7 @@ const RANGES: &[(&str, Range)] = &[
     ("norm_num_groups", whole(1, WIDEST)),
     ("attn_norm_num_groups", whole(1, WIDEST).or_null()),
     ("norm_eps", real(1e-20, 1.0)),
+    ("num_class_embeds", whole(1, WIDEST).or_null()),
 ];
 
 /// Side of a square image, or [height, width].
@@ -181,7 +183,7 @@ impl UNet2dConfig {
             return fail(
                 "_class_name",
                 &self.class_name,
-                "an unconditional UNet2DModel is needed here",
+                "a UNet2DModel is needed here",
             );
         }
         let neutral = [
@@ -215,13 +217,12 @@ impl UNet2dConfig {
                 "use default or scale_shift",
             );
         }
-        // Either key makes diffusers' network ask for labels.
-        let labels = "a model that is told class labels cannot be used yet";
         if let Some(kind) = &self.class_embed_type {
-            return fail("class_embed_type", kind, labels);
-        }
-        if let Some(classes) = self.num_class_embeds {
-            return fail("num_class_embeds", &classes, labels);
+            return fail(
+                "class_embed_type",
+                kind,
+                "only a table of embeddings is (null, with num_class_embeds)",
+            );
         }
         if let Some(timesteps) = self.num_train_timesteps {
             return fail(
@@ -265,17 +266,23 @@ impl UNet2dConfig {
                 ),
             );
         }
-        if self.out_channels != self.in_channels {
+        if self.out_channels != self.in_channels && !self.predicts_variance() {
             return fail(
                 "out_channels",
                 &self.out_channels,
-                "it must equal in_channels (models that also predict a variance cannot be used)",
+                "it must be in_channels, or twice that where the network also predicts a variance",
             );
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return fail("dropout", &self.dropout, "use a probability in [0, 1)");
         }
         Ok(())
+    }
+
+    /// Half of the network's output is the variance of a step back.
+    #[must_use]
+    pub fn predicts_variance(&self) -> bool {
+        self.out_channels == 2 * self.in_channels
     }
 
     /// The image side must be a multiple of this.

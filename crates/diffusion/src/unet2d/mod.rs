@@ -6,7 +6,8 @@ pub use config::{ImageSize, UNet2dConfig};
 pub(crate) use config::{LARGEST_SIDE, WIDEST};
 
 use crate::blocks::{
-    Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding, Upsample,
+    ClassEmbedding, Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding,
+    Upsample,
 };
 use crate::checkpointing::{Keep, Pass};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
@@ -22,7 +23,7 @@ impl Mixer for SelfAttention {
     }
 }
 
-/// An unconditional U-Net.
+/// A U-Net that is told no text: unconditional, or told a class ([`crate::Labels`]).
 #[derive(Debug)]
 pub struct UNet2d {
     config: UNet2dConfig,
@@ -80,6 +81,10 @@ impl UNet2d {
 
         let conv_in = Conv::new(&b, "conv_in", [config.in_channels, first], 3, 1, 1, 1.0)?;
         let time = TimeEmbedding::new(&b, first, time_width, Start::Ddpm)?;
+        let classes = config
+            .num_class_embeds
+            .map(|classes| ClassEmbedding::new(&b, classes, time_width))
+            .transpose()?;
 
         let mut down = Vec::new();
         let mut skips = vec![first];
@@ -182,6 +187,7 @@ impl UNet2d {
                 freq_shift: config.freq_shift,
                 conv_in,
                 time,
+                classes,
                 down,
                 middle,
                 up,
@@ -227,23 +233,49 @@ impl UNet2d {
             .map_or(Device::Cpu, |(_, t)| t.device())
     }
 
-    /// One pass through the network. `train` switches dropout on. Shapes as [`Denoiser::predict_noise`].
+    /// One pass through the network: its whole output, [B, out_channels, H, W]. `label`: a class for each image, \[B\] i64, of a network
+    /// that is told one; others do not look at it. `train` switches dropout on. Shapes as [`Denoiser::predict_noise`].
     ///
     /// # Errors
-    /// Shapes the network cannot take.
-    pub fn forward(&self, x: &Tensor, t: &Tensor, train: bool) -> Result<Tensor> {
-        self.check_input(x, t)?;
-        self.body.forward(self.precision, [x, t], None, train)
+    /// Shapes the network cannot take; a class that it does not have, or none.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        t: &Tensor,
+        label: Option<&Tensor>,
+        train: bool,
+    ) -> Result<Tensor> {
+        let told = self.told(x, t, label)?;
+        self.body.forward(self.precision, [x, t], &told, train)
     }
 
     /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
     ///
     /// # Errors
-    /// Shapes the network cannot take.
-    pub fn forward_training(&self, x: &Tensor, t: &Tensor, keep: Keep) -> Result<Pass<'_>> {
-        self.check_input(x, t)?;
+    /// As [`Self::forward`].
+    pub fn forward_training(
+        &self,
+        x: &Tensor,
+        t: &Tensor,
+        label: Option<&Tensor>,
+        keep: Keep,
+    ) -> Result<Pass<'_>> {
+        let told = self.told(x, t, label)?;
         let drops = self.config.dropout > 0.0;
-        self.body.pass(self.precision, [x, t], None, keep, drops)
+        self.body.pass(self.precision, [x, t], &told, keep, drops)
+    }
+
+    /// What the network is told of images that it can take.
+    fn told(&self, x: &Tensor, t: &Tensor, label: Option<&Tensor>) -> Result<Condition> {
+        self.check_input(x, t)?;
+        let Some(classes) = &self.body.classes else {
+            return Ok(Condition::default());
+        };
+        classes.check(label, x.size()[0])?;
+        Ok(Condition {
+            text: None,
+            label: label.map(Tensor::shallow_clone),
+        })
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor) -> Result<()> {
@@ -293,13 +325,19 @@ fn older_folder(config: &UNet2dConfig, error: DiffusionError) -> DiffusionError 
 }
 
 impl Denoiser for UNet2d {
+    /// The network's output as it is, without the variance that some networks predict beside it.
     fn predict_noise(
         &self,
         x_t: &Tensor,
         t: &Tensor,
-        _condition: Option<&Condition>,
+        condition: Option<&Condition>,
     ) -> Result<Tensor> {
-        self.forward(x_t, t, self.drops)
+        let label = condition.and_then(|c| c.label.as_ref());
+        let out = self.forward(x_t, t, label, self.drops)?;
+        Ok(match self.config.predicts_variance() {
+            true => out.narrow(1, 0, self.config.in_channels),
+            false => out,
+        })
     }
 
     fn weights(&self) -> Option<Vec<Tensor>> {

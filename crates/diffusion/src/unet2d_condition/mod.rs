@@ -76,6 +76,24 @@ impl UNet2dCondition {
         Self::build(config, Builder::loaded(weights, device))
     }
 
+    /// As [`Self::from_weights`], held in bf16 where the weights are in half precision: half the memory of f32. It computes in bf16 then
+    /// ([`Self::fresh_bf16`]); of other weights this is [`Self::from_weights`].
+    ///
+    /// # Errors
+    /// As [`Self::from_weights`].
+    pub fn from_halves(
+        config: &UNet2dConditionConfig,
+        weights: BTreeMap<String, Tensor>,
+        device: Device,
+    ) -> Result<Self> {
+        let half = |t: &Tensor| matches!(t.kind(), Kind::Half | Kind::BFloat16);
+        if weights.is_empty() || !weights.values().all(half) {
+            return Self::from_weights(config, weights, device);
+        }
+        let network = Self::build(config, Builder::loaded(weights, device).in_bf16())?;
+        Ok(network.with_precision(Precision::Bf16))
+    }
+
     /// Names and shapes without memory for the weights, which are all zero ([`Builder::outline`]).
     ///
     /// # Errors
@@ -208,6 +226,7 @@ impl UNet2dCondition {
                 freq_shift: config.freq_shift,
                 conv_in,
                 time,
+                classes: None,
                 down,
                 middle,
                 up,
@@ -277,8 +296,8 @@ impl UNet2dCondition {
         train: bool,
     ) -> Result<Tensor> {
         self.check_input(x, t, embedding)?;
-        self.body
-            .forward(self.precision, [x, t], Some(embedding), train)
+        let told = Condition::of_text(embedding.shallow_clone());
+        self.body.forward(self.precision, [x, t], &told, train)
     }
 
     /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
@@ -294,8 +313,8 @@ impl UNet2dCondition {
     ) -> Result<Pass<'_>> {
         self.check_input(x, t, embedding)?;
         let drops = self.config.dropout > 0.0;
-        self.body
-            .pass(self.precision, [x, t], Some(embedding), keep, drops)
+        let told = Condition::of_text(embedding.shallow_clone());
+        self.body.pass(self.precision, [x, t], &told, keep, drops)
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor, embedding: &Tensor) -> Result<()> {
@@ -341,7 +360,7 @@ impl Denoiser for UNet2dCondition {
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
         let condition = condition.ok_or_else(untold)?;
-        self.forward(x_t, t, &condition.embedding, self.drops)
+        self.forward(x_t, t, condition.texts()?, self.drops)
     }
 
     /// With LoRA layers theirs alone: the base is not trained.

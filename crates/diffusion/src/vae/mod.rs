@@ -1,9 +1,13 @@
 //! The autoencoder between images and latent images in the layout of diffusers' `AutoencoderKL`: same parameter names, same
-//! arithmetic.
+//! arithmetic. With a codebook: [`VqModel`]. Either of them: [`Autoencoder`].
 
 mod config;
+mod either;
+mod vq;
 
 pub use config::AutoencoderKlConfig;
+pub use either::Autoencoder;
+pub use vq::{VqModel, VqModelConfig};
 
 use crate::blocks::{Attention, Downsample, Residual, ResidualOptions, Start, Upsample};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
@@ -117,10 +121,16 @@ fn options(config: &AutoencoderKlConfig) -> ResidualOptions {
 }
 
 impl Encoder {
-    fn new(b: &Builder, config: &AutoencoderKlConfig) -> Result<Self> {
+    /// With `outputs` channels; `quant`: channels into and out of a 1x1 convolution behind them.
+    fn new(
+        b: &Builder,
+        config: &AutoencoderKlConfig,
+        outputs: i64,
+        quant: Option<[i64; 2]>,
+    ) -> Result<Self> {
         let widths = &config.block_out_channels;
         let (first, last) = (widths[0], widths[widths.len() - 1]);
-        let (options, moments) = (options(config), 2 * config.latent_channels);
+        let options = options(config);
         let conv_in =
             Conv::default_init(b, "encoder.conv_in", [config.in_channels, first], 3, 1, 1)?;
         let mut levels = Vec::new();
@@ -152,12 +162,10 @@ impl Encoder {
             levels,
             middle,
             norm_out: GroupNorm::new(b, "encoder.conv_norm_out", last, groups, EPS)?,
-            conv_out: Conv::default_init(b, "encoder.conv_out", [last, moments], 3, 1, 1)?,
-            quant: if config.use_quant_conv {
-                let io = [moments, moments];
-                Some(Conv::default_init(b, "quant_conv", io, 1, 1, 0)?)
-            } else {
-                None
+            conv_out: Conv::default_init(b, "encoder.conv_out", [last, outputs], 3, 1, 1)?,
+            quant: match quant {
+                Some(io) => Some(Conv::default_init(b, "quant_conv", io, 1, 1, 0)?),
+                None => None,
             },
         })
     }
@@ -182,15 +190,18 @@ impl Encoder {
 }
 
 impl Decoder {
-    fn new(b: &Builder, config: &AutoencoderKlConfig) -> Result<Self> {
+    /// `post_quant`: channels into and out of a 1x1 convolution before it.
+    fn new(
+        b: &Builder,
+        config: &AutoencoderKlConfig,
+        post_quant: Option<[i64; 2]>,
+    ) -> Result<Self> {
         let widths = &config.block_out_channels;
         let (first, last) = (widths[0], widths[widths.len() - 1]);
         let (options, latent) = (options(config), config.latent_channels);
-        let post_quant = if config.use_post_quant_conv {
-            let io = [latent, latent];
-            Some(Conv::default_init(b, "post_quant_conv", io, 1, 1, 0)?)
-        } else {
-            None
+        let post_quant = match post_quant {
+            Some(io) => Some(Conv::default_init(b, "post_quant_conv", io, 1, 1, 0)?),
+            None => None,
         };
         let conv_in = Conv::default_init(b, "decoder.conv_in", [latent, last], 3, 1, 1)?;
         let attention = config.mid_block_add_attention;
@@ -246,6 +257,37 @@ impl Decoder {
     }
 }
 
+/// Refuses images of another shape than [B, channels, H, W] with sides that are multiples of `multiple`.
+fn check_images(images: &Tensor, channels: i64, multiple: i64) -> Result<()> {
+    let size = images.size();
+    let fits = size.len() == 4
+        && size[1] == channels
+        && size[2..]
+            .iter()
+            .all(|&side| side > 0 && side % multiple == 0);
+    if fits {
+        return Ok(());
+    }
+    Err(DiffusionError::Shape {
+        what: "images to encode",
+        expected: format!("[B, {channels}, H, W] with H and W multiples of {multiple}"),
+        got: size,
+    })
+}
+
+/// Refuses latents of another shape than [B, channels, h, w].
+fn check_latents(latents: &Tensor, channels: i64) -> Result<()> {
+    let size = latents.size();
+    if size.len() == 4 && size[1] == channels && size[2] > 0 && size[3] > 0 {
+        return Ok(());
+    }
+    Err(DiffusionError::Shape {
+        what: "latents to decode",
+        expected: format!("[B, {channels}, h, w]"),
+        got: size,
+    })
+}
+
 /// An autoencoder with a Gaussian over latent images.
 #[derive(Debug)]
 pub struct AutoencoderKl {
@@ -287,10 +329,13 @@ impl AutoencoderKl {
 
     fn build(config: &AutoencoderKlConfig, b: Builder) -> Result<Self> {
         config.check()?;
+        let (latent, moments) = (config.latent_channels, 2 * config.latent_channels);
+        let quant = config.use_quant_conv.then_some([moments, moments]);
+        let post_quant = config.use_post_quant_conv.then_some([latent, latent]);
         Ok(Self {
             config: config.clone(),
-            encoder: Encoder::new(&b, config)?,
-            decoder: Decoder::new(&b, config)?,
+            encoder: Encoder::new(&b, config, moments, quant)?,
+            decoder: Decoder::new(&b, config, post_quant)?,
             parameters: b.finish()?,
         })
     }
@@ -313,20 +358,7 @@ impl AutoencoderKl {
     /// # Errors
     /// Shapes the network cannot take.
     pub fn encode(&self, images: &Tensor) -> Result<Moments> {
-        let (size, multiple) = (images.size(), self.config.reduction());
-        let channels = self.config.in_channels;
-        let fits = size.len() == 4
-            && size[1] == channels
-            && size[2..]
-                .iter()
-                .all(|&side| side > 0 && side % multiple == 0);
-        if !fits {
-            return Err(DiffusionError::Shape {
-                what: "images to encode",
-                expected: format!("[B, {channels}, H, W] with H and W multiples of {multiple}"),
-                got: size,
-            });
-        }
+        check_images(images, self.config.in_channels, self.config.reduction())?;
         let parts = self.encoder.forward(images)?.chunk(2, 1);
         Ok(Moments {
             mean: parts[0].shallow_clone(),
@@ -340,14 +372,7 @@ impl AutoencoderKl {
     /// # Errors
     /// Shapes the network cannot take.
     pub fn decode(&self, latents: &Tensor) -> Result<Tensor> {
-        let (size, channels) = (latents.size(), self.config.latent_channels);
-        if size.len() != 4 || size[1] != channels || size[2] < 1 || size[3] < 1 {
-            return Err(DiffusionError::Shape {
-                what: "latents to decode",
-                expected: format!("[B, {channels}, h, w]"),
-                got: size,
-            });
-        }
+        check_latents(latents, self.config.latent_channels)?;
         self.decoder.forward(latents)
     }
 }

@@ -176,12 +176,10 @@ fn presets_are_whole_models_that_repeat() {
         let apart = (text.get(0) - text.get(1)).abs().max().double_value(&[]);
         assert!(apart > 0.1, "{apart}");
         let t = Tensor::from_slice(&[10i64, 900]);
-        let text = Condition { embedding: text };
+        let text = Condition::of_text(text);
         let eps = no_grad(|| model.predict_noise(&seen, &t, Some(&text))).unwrap();
         // The text matters.
-        let swapped = Condition {
-            embedding: text.embedding.flip([0]),
-        };
+        let swapped = text.each(|t| t.flip([0]));
         let other = no_grad(|| model.predict_noise(&seen, &t, Some(&swapped))).unwrap();
         assert!(!eps.allclose(&other, 1e-4, 1e-5, false));
 

@@ -28,7 +28,7 @@ pub fn asked(
         }
         if let Some(spec) = named.iter().find(|spec| !is_enough(spec)) {
             bail_usage!(
-                "attack {spec} asks the model, and only images that it generated are there (--generated): name the model too, or nn, nn-features"
+                "attack {spec} asks the model, and only images that it generated are there (--generated): name the model too, or nn, nn-features, density"
             );
         }
     }

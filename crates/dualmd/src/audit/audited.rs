@@ -9,6 +9,7 @@ use dualmd_names::{Defense, Half, Part};
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
 use dualmd_remote::Place;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// Name of a pair in files, and of the only model.
@@ -108,7 +109,7 @@ pub fn audited(args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Vec<Audit
         let name = if alone {
             ONE.to_owned()
         } else {
-            folder_name(folder)?
+            usable(folder.file_name(), folder, "")?
         };
         out.push(Audited::of(name, vec![folder.clone()]));
     }
@@ -183,7 +184,7 @@ fn adapted(named: Vec<Audited>, loras: &[(Option<String>, PathBuf)]) -> Result<V
                 let name = match (name, loras.len()) {
                     (Some(name), _) => name.clone(),
                     (None, 1) => one.name.clone(),
-                    (None, _) => stem(file)?,
+                    (None, _) => name_of_lora(file)?,
                 };
                 Ok(Audited {
                     name,
@@ -199,15 +200,17 @@ fn adapted(named: Vec<Audited>, loras: &[(Option<String>, PathBuf)]) -> Result<V
 }
 
 /// The name of a LoRA: of its file, or of its folder where that has the name which all have.
-fn stem(file: &Path) -> Result<String> {
+fn name_of_lora(file: &Path) -> Result<String> {
     let of_folder = file.parent().filter(|_| file.ends_with(LORA_FILE));
     let stem = of_folder.unwrap_or(file).file_stem();
-    let name = stem.and_then(|n| n.to_str()).unwrap_or_default();
+    usable(stem, file, " (--lora NAME=FILE gives it another)")
+}
+
+/// A part of a path as a model's name; `remedy` ends what is said if it is none.
+fn usable(part: Option<&OsStr>, path: &Path, remedy: &str) -> Result<String> {
+    let name = part.and_then(OsStr::to_str).unwrap_or_default();
     if let Err(why) = check_name(name) {
-        bail_usage!(
-            "{}: {why} (--lora NAME=FILE gives it another)",
-            file.display()
-        );
+        bail_usage!("{}: {why}{remedy}", path.display());
     }
     Ok(name.to_owned())
 }
@@ -239,17 +242,6 @@ pub fn check_name(name: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-fn folder_name(folder: &Path) -> Result<String> {
-    let name = folder
-        .file_name()
-        .and_then(|n| n.to_str())
-        .unwrap_or_default();
-    if let Err(why) = check_name(name) {
-        bail_usage!("{}: {why}", folder.display());
-    }
-    Ok(name.to_owned())
 }
 
 /// The half of a split that a model of `dualmd` was trained on, and the split's hash.

@@ -12,7 +12,7 @@ use crate::stages::attack::weight_set;
 use crate::stages::pictures::{self, as_seen, tensor_of_all};
 use crate::stages::sample::Generator;
 use crate::stages::score::Label;
-use crate::stages::text::captions_of;
+use crate::stages::text::Told;
 use crate::stages::utility;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{
@@ -22,7 +22,7 @@ use dualmd_data::{
 use dualmd_diffusion::Model;
 use dualmd_files::shown;
 use dualmd_metrics::Extractor;
-use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_names::{AttackSpec, BlackBox};
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
 use dualmd_remote::RemoteDenoiser;
@@ -41,6 +41,8 @@ pub struct Case {
     /// A shadow model with its own.
     pub shadow: Option<(Generator, Sides)>,
     pub split: Option<Split>,
+    /// Images that a model generated of which nothing else is there.
+    pub seen: Option<ImageSet>,
     /// What images are compared by, and where its weights are.
     features: (choices::Features, Option<PathBuf>),
 }
@@ -55,7 +57,7 @@ pub struct Sides {
     pub alike: usize,
     /// [N, C, H, W] in [-1, 1].
     pub x: Tensor,
-    /// Of every sample, for a text-to-image model.
+    /// What a model is told of every sample: its captions, or its class.
     captions: Option<Vec<Vec<String>>>,
 }
 
@@ -65,12 +67,14 @@ impl Case {
     /// # Errors
     /// What cannot be read; what does not fit together.
     pub fn open(session: &Session, args: &ScoreOptions, audited: &Audited) -> Result<Self> {
+        let mut seen = None;
         let generator = match (&audited.denoiser, &audited.images) {
             (Some(place), _) => {
                 Generator::remote(RemoteDenoiser::open(place, args.denoiser_timeout)?)
             }
             (None, Some(images)) => {
-                let unseen = Unseen::open(images, args, session.reporter.as_ref())?;
+                let (unseen, set) = Unseen::open(images, args, session.reporter.as_ref())?;
+                seen = Some(set);
                 let fingerprint = unseen.fingerprint().to_owned();
                 Generator::given(unseen, fingerprint)
             }
@@ -79,7 +83,10 @@ impl Case {
                 Generator::open_adapted(&audited.folders, &audited.loras, set, engine)?
             }
         };
-        Self::of(session, args, audited, generator)
+        Ok(Self {
+            seen,
+            ..Self::of(session, args, audited, generator)?
+        })
     }
 
     /// Opens the images for a model that is open.
@@ -97,8 +104,8 @@ impl Case {
             |folders: &[PathBuf]| Generator::open(folders, weight_set(args.weights), &engine);
         let reference = match args.reference() {
             Some(folder) => {
-                let reference = open(&[folder.to_owned()])?;
-                check_alike(&generator, &reference, folder, "reference model")?;
+                let reference = open(std::slice::from_ref(&folder))?;
+                check_alike(&generator, &reference, &folder, "reference model")?;
                 Some(reference)
             }
             None => None,
@@ -119,11 +126,12 @@ impl Case {
             group_column: args.group_column.as_deref(),
             id_column: args.id_column.as_deref(),
             caption_column: args.caption_column.as_deref(),
+            label_column: args.label_column.as_deref(),
             alpha: args.alpha,
             ..as_seen(shape)
         };
-        let text = generator.first().is_told();
-        let images = Sides::open(&args.members, &args.nonmembers, &options, text, reporter)?;
+        let told = Told::by(generator.first());
+        let images = Sides::open(&args.members, &args.nonmembers, &options, told, reporter)?;
         let shadow = match &args.shadow {
             Some(given) => {
                 let shadow = open(&given.models)?;
@@ -144,7 +152,7 @@ impl Case {
                     ..options
                 };
                 let (members, nonmembers) = (&given.members, &given.nonmembers);
-                let sides = Sides::open(members, nonmembers, &options, text, reporter)
+                let sides = Sides::open(members, nonmembers, &options, told, reporter)
                     .context("the shadow model's images")?;
                 if let Some(said) = sides.unlike() {
                     session.warn(&format!("warning: the shadow model's images: {said}"));
@@ -167,16 +175,17 @@ impl Case {
             images,
             shadow,
             split,
+            seen: None,
             features: (args.features, args.features_weights.clone()),
         })
     }
 
-    /// What images that captions draw, and those of `nn-features`, are compared by: pixels where `--features` gives nothing.
+    /// What images that captions draw, and those of `nn-features` and `density`, are compared by: pixels where `--features` gives nothing.
     pub fn comparing(&self, attacks: &[AttackSpec]) -> Result<Option<Box<dyn Extractor>>> {
-        if self.images.captions.is_none()
+        if !self.generator.first().is_told()
             && !attacks
                 .iter()
-                .any(|a| a.base() == BaseAttack::NearestFeatures)
+                .any(|a| BlackBox::of(a).is_some_and(BlackBox::compares_features))
         {
             return Ok(None);
         }
@@ -201,15 +210,15 @@ fn kind(models: usize) -> &'static str {
 }
 
 impl Sides {
-    /// Reads both, `text`: with their captions.
+    /// Reads both, with what a model is `told` of them.
     ///
     /// # Errors
-    /// What cannot be read; images of different sizes, or the same one on both sides.
+    /// What cannot be read; images of different sizes, or the same one on both sides; one without a caption or class that is told.
     pub(crate) fn open(
         members: &str,
         nonmembers: &str,
         options: &LoadOptions<'_>,
-        text: bool,
+        told: Told,
         reporter: &dyn Reporter,
     ) -> Result<Self> {
         let (members, nonmembers) = (
@@ -229,11 +238,11 @@ impl Sides {
             [&members, &nonmembers]
                 .into_iter()
                 .flat_map(|set| set.records.iter().map(move |r| (set, r)))
-                .map(|(set, record)| Ok(captions_of(set, record)?.to_vec()))
+                .map(|(set, record)| told.words(set, record))
                 .collect::<Result<Vec<_>>>()
         };
         Ok(Self {
-            captions: text.then(captions).transpose()?,
+            captions: (told != Told::Nothing).then(captions).transpose()?,
             labels,
             alike,
             x: Tensor::cat(&[tensor_of_all(&members), tensor_of_all(&nonmembers)], 0),
@@ -242,7 +251,7 @@ impl Sides {
         })
     }
 
-    /// The captions of every sample.
+    /// The captions of every sample, or its class; `None` where a model is told neither.
     pub fn texts(&self) -> Option<Vec<&[String]>> {
         let captions = self.captions.as_ref()?;
         Some(captions.iter().map(Vec::as_slice).collect())
@@ -411,6 +420,12 @@ fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str)
             folder.display(),
             b.sample_shape(),
             a.sample_shape()
+        );
+    }
+    if a.labels() != b.labels() {
+        bail_usage!(
+            "{} is told other classes than the model, or one of them is told none: their answers are not comparable",
+            folder.display()
         );
     }
     if target.fingerprint() == other.fingerprint() {

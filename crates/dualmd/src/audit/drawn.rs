@@ -1,25 +1,23 @@
 //! The images that an audit draws.
 
 use super::case::Sides;
-use super::options::{DrawOptions, ScoreOptions};
-use crate::reporter::ProgressEvent;
-use crate::room;
+use super::options::ScoreOptions;
 use crate::session::Session;
-use crate::stages::remove;
-use crate::stages::sample::{Generator, Prompts, write_prompts, write_samples};
+use crate::stages::draw::Draw;
+use crate::stages::sample::{Generator, write_prompts, write_samples};
 use crate::stages::score::hash_tensor;
-use crate::stages::text::Encoded;
+use crate::stages::score::parts::{self, Folder};
+use crate::stages::{create_folder, remove};
 use anyhow::Result;
 use dualmd_data::drawn::{ARRAY, room};
-use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Asked, DiffusionError, Foreign};
 use dualmd_record::folder::{NEAREST, PROMPTS};
 use dualmd_record::samples::DrawnFrom;
+use dualmd_torch::Tensor;
 use dualmd_torch::weights::read_npy;
-use dualmd_torch::{Device, Tensor};
 use std::path::Path;
 
-/// Images for the first captions of `images`, or, of a model without text, as many as an audit draws.
+/// Images for the first captions of `images`, or, of a model without text, as many as an audit draws; of a class-conditional one they are
+/// of the images' classes in turn, without guidance. `parts` as in [`Draw::images`].
 ///
 /// # Errors
 /// A stop that was asked for; what the model refuses.
@@ -29,87 +27,20 @@ pub fn generate(
     images: &Sides,
     args: &ScoreOptions,
     seed: u64,
+    parts: Option<&Folder>,
 ) -> Result<Tensor> {
-    let d = &args.draw;
-    let model = generator.first();
     let texts = images.texts();
-    let prompts = match (model.is_told(), &texts) {
-        (true, Some(captions)) => {
-            let encoded = Encoded::of(model, captions)?;
-            Some(Prompts {
-                condition: encoded.main(d.per_prompt),
-                nothing: encoded.nothing(),
-                guidance: d.guidance,
-            })
-        }
-        _ => None,
+    let draw = Draw {
+        generator,
+        name: "sample",
+        words: texts.as_deref(),
+        label_guidance: 1.0,
+        shape: images.members.shape(),
+        drawing: args.draw.drawing(),
+        batch: args.batch,
+        seed,
     };
-    let n = prompts
-        .as_ref()
-        .map_or(d.images, |p| p.condition.embedding.size()[0] as usize);
-    let shape = model
-        .sample_shape()
-        .unwrap_or_else(|| images.members.shape().map(|d| d as i64));
-    room::check(model, n, args.batch, shape)?;
-    let began = std::time::Instant::now();
-    let mut go_on = |done: usize| {
-        session
-            .reporter
-            .progress(&ProgressEvent::images("sample", done, n, began));
-        !session.stopped()
-    };
-    if let Some(foreign) = model.foreign().filter(|f| f.generates()) {
-        let texts = texts.as_ref().filter(|_| model.is_told());
-        let texts = texts.map(|captions| main_texts(captions, d.per_prompt));
-        return in_its_own_way(foreign, n, texts.as_deref(), d, args.batch, seed, go_on);
-    }
-    let noise = initial_noise(seed, n, shape, session.engine.device);
-    let generated = generator.sample(
-        &noise,
-        &d.sampling(args.batch, seed),
-        prompts.as_ref(),
-        &mut go_on,
-    )?;
-    // The attack compares on the CPU, where the samples are.
-    Ok(generated.to_device(Device::Cpu))
-}
-
-/// The main caption of every sample, each `times` times.
-fn main_texts<'a>(captions: &[&'a [String]], times: usize) -> Vec<&'a str> {
-    let main = |own: &&'a [String]| own.first().map_or("", String::as_str);
-    let each = captions.iter().map(main);
-    each.flat_map(|text| std::iter::repeat_n(text, times))
-        .collect()
-}
-
-/// Images of a model elsewhere that draws by itself, as its users get them.
-fn in_its_own_way(
-    model: &dyn Foreign,
-    n: usize,
-    texts: Option<&[&str]>,
-    drawing: &DrawOptions,
-    batch: usize,
-    seed: u64,
-    mut go_on: impl FnMut(usize) -> bool,
-) -> Result<Tensor> {
-    let mut parts = Vec::new();
-    let mut done = 0;
-    while done < n {
-        let count = batch.min(n - done);
-        let told = texts.and_then(|texts| texts.get(done..done + count));
-        parts.push(model.generate(&Asked {
-            seed,
-            first: done as u64,
-            count,
-            steps: drawing.steps,
-            texts: told.map(|texts| (texts, drawing.guidance)),
-        })?);
-        done += count;
-        if !go_on(done) && done < n {
-            return Err(DiffusionError::Stopped.into());
-        }
-    }
-    Ok(Tensor::f_cat(&parts, 0)?)
+    draw.images(session, parts)
 }
 
 /// The images that an audit looks at, those that are given or drawn now or by an earlier call that drew the same ones: in `folder`,
@@ -145,19 +76,26 @@ pub fn drawn(
         shape: images.members.shape(),
         given: given.as_ref().map(hash_tensor).transpose()?,
     };
-    let description = folder.join("drawn.json");
+    let (description, array) = (folder.join("drawn.json"), folder.join(ARRAY));
     let before: Option<DrawnFrom> = dualmd_record::read_if_usable(&description)?;
     if before.as_ref() == Some(&of)
         && given.is_none()
-        && let Ok(before) = read_npy(&folder.join(ARRAY))
+        && let Ok(before) = read_npy(&array)
     {
         session.say("the images that an earlier call drew are used again");
+        parts::remove(&array)?;
         return Ok(before);
     }
     room(folder, true)?;
     let generated = match given {
         Some(given) => given,
-        None => generate(session, generator, images, args, seed)?,
+        None => {
+            create_folder(folder)?;
+            let key = format!("{} {}", serde_json::to_string(&of)?, args.batch);
+            let key = blake3::hash(key.as_bytes()).to_hex().to_string();
+            let parts = Folder::open(&parts::beside(&array), &key)?;
+            generate(session, generator, images, args, seed, Some(&parts))?
+        }
     };
     // Until the new images are whole it must not speak of them.
     remove(&description)?;
@@ -165,11 +103,12 @@ pub fn drawn(
         remove(&folder.join(of_others))?;
     }
     write_samples(folder, &generated, true)?;
-    if let Some(captions) = &texts {
+    if let Some(captions) = texts.as_ref().filter(|_| generator.first().is_told()) {
         let each = images.labels.iter().zip(captions);
         let asked = each.map(|(label, own)| (label.id.as_str(), label.member, &own[..]));
         write_prompts(folder, asked, d.per_prompt)?;
     }
     dualmd_record::write(&description, &of)?;
+    parts::remove(&array)?;
     Ok(generated)
 }

@@ -76,7 +76,7 @@ fn write_utility(
         .chain(likened.iter().map(|(network, _)| network.as_ref()))
         .map(probe)
         .collect::<Result<_>>()?;
-    let per_prompt = case.images.texts().map(|_| per_prompt);
+    let per_prompt = case.generator.first().is_told().then_some(per_prompt);
     let alone = alone_of(case.images.members.len(), &case.images.labels);
     let of = (
         MEASURES,
@@ -245,7 +245,7 @@ pub fn audit_part(
 }
 
 /// An audit is not written over a run.
-fn refuse_run(out: &Path) -> Result<()> {
+pub(super) fn refuse_run(out: &Path) -> Result<()> {
     if out.join("experiment.toml").exists() {
         bail_usage!(
             "{} holds a run of `dualmd run`, whose plan an audit would overwrite: choose another folder (-o)",
@@ -255,42 +255,8 @@ fn refuse_run(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens models and images and says what would be audited, line by line; nothing is written, and no network is asked for more than
-/// what it is.
-///
-/// # Errors
-/// As [`audit()`].
-pub fn check(session: &Session, options: &AuditOptions) -> Result<Vec<String>> {
-    let args = &options.score;
-    let all = audited::audited(args, session.reporter.as_ref())?;
-    let mut lines = Vec::new();
-    for one in &all {
-        let case = Case::open(session, args, one)?;
-        let model = case.generator.first();
-        lines.push(format!("{}: {}", one.name, called(one, model)));
-        if let Some(foreign) = model.foreign() {
-            lines.push(format!("it says of itself: {}", foreign.describe()));
-        }
-        let Sides {
-            members,
-            nonmembers,
-            ..
-        } = &case.images;
-        lines.push(format!(
-            "images: {} members and {} non-members of {:?} (channels, height, width)",
-            members.len(),
-            nonmembers.len(),
-            members.shape()
-        ));
-        let attacks = asked::asked(args, one, model.is_told(), true)?;
-        let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
-        lines.push(format!("attacks on {}: {}", one.name, names.join(", ")));
-    }
-    Ok(lines)
-}
-
 /// What is audited, for a report: its folders, or the name of a model in another process and where it is.
-fn called(one: &Audited, model: &Model) -> String {
+pub(super) fn called(one: &Audited, model: &Model) -> String {
     let said = |key: &str| {
         let of = model.foreign()?.describe();
         Some(shown(of.get(key)?.as_str()?).to_string())
@@ -353,7 +319,7 @@ fn model(
     let draw = |model, images, folder: &Path, seed, given| {
         drawn(session, model, images, args, folder, seed, given)
     };
-    let given = generated::given(&case.images, text, args, session.reporter.as_ref())?;
+    let given = generated::given(case, args, session.reporter.as_ref())?;
     let own = run.samples(name);
     let generated = draw(&case.generator, &case.images, &own, seed, given)?;
     let of_shadow = match &case.shadow {
@@ -420,7 +386,6 @@ fn model(
         seed,
         text,
     )?;
-    sets::write(run, name, labels, seed)?;
     let first = case.generator.first();
     Ok(Done {
         plan: AuditedModel {
@@ -463,6 +428,9 @@ fn finish(
     // In the order of the labels.
     let records: Vec<&Record> = known.into_iter().chain(&nonmembers.records).collect();
     blind::write(&run.controls(), &records, labels, seed, session)?;
+    for name in names(all) {
+        sets::write(run, name, labels, seed)?;
+    }
     let split = case.split.as_ref().filter(|split| {
         let agree = agrees(split, labels);
         if !agree {

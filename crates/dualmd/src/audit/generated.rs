@@ -1,13 +1,13 @@
 //! Images that the model generated, given in place of the model: all that someone has who sees what is published.
 
-use super::case::Sides;
+use super::case::Case;
 use super::options::ScoreOptions;
 use crate::bail_usage;
 use crate::reporter::Reporter;
 use crate::stages::pictures::{self, as_seen, tensor_of_all};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, LoadOptions, Record};
-use dualmd_diffusion::{Asked, Condition, Denoiser, DiffusionError, Foreign, NoiseSchedule};
+use dualmd_diffusion::{Condition, Denoiser, DiffusionError, Foreign, NoiseSchedule};
 use dualmd_files::shown;
 use dualmd_names::{AttackSpec, BaseAttack};
 use dualmd_torch::Tensor;
@@ -25,11 +25,15 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    /// Reads the images: all of one size, and square.
+    /// Reads the images, and gives them beside it: all of one size, and square.
     ///
     /// # Errors
     /// They cannot be read; they are of several sizes, or not square.
-    pub fn open(source: &str, args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Self> {
+    pub fn open(
+        source: &str,
+        args: &ScoreOptions,
+        reporter: &dyn Reporter,
+    ) -> Result<(Self, ImageSet)> {
         let set = load(source, None, args, reporter)?;
         let [c, h, w] = set.shape();
         if h != w {
@@ -42,25 +46,19 @@ impl Unseen {
         for record in &set.records {
             hasher.update(record.id.as_str().as_bytes());
         }
-        Ok(Self {
+        let unseen = Self {
             source: source.to_owned(),
             schedule: NoiseSchedule::default(),
             shape: [c as i64, h as i64, w as i64],
             images: set.len(),
             fingerprint: hasher.finalize().to_hex().to_string(),
-        })
+        };
+        Ok((unseen, set))
     }
 
     /// What its answers depend on.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
-    }
-
-    fn refuses<T>(&self) -> dualmd_diffusion::Result<T> {
-        Err(DiffusionError::Foreign(format!(
-            "of this model nothing is there but {}: name the model too for attacks that ask it",
-            shown(&self.source)
-        )))
     }
 }
 
@@ -71,7 +69,10 @@ impl Denoiser for Unseen {
         _: &Tensor,
         _: Option<&Condition>,
     ) -> dualmd_diffusion::Result<Tensor> {
-        self.refuses()
+        Err(DiffusionError::Foreign(format!(
+            "of this model nothing is there but {}: name the model too for attacks that ask it",
+            shown(&self.source)
+        )))
     }
 }
 
@@ -80,36 +81,8 @@ impl Foreign for Unseen {
         &self.schedule
     }
 
-    fn is_told(&self) -> bool {
-        false
-    }
-
-    fn text_embeddings(&self, _: &[&str]) -> dualmd_diffusion::Result<Tensor> {
-        self.refuses()
-    }
-
     fn sample_shape(&self) -> [i64; 3] {
         self.shape
-    }
-
-    fn image_shape(&self) -> [i64; 3] {
-        self.shape
-    }
-
-    fn encode(&self, images: &Tensor) -> dualmd_diffusion::Result<Tensor> {
-        Ok(images.shallow_clone())
-    }
-
-    fn decode(&self, latents: &Tensor) -> dualmd_diffusion::Result<Tensor> {
-        Ok(latents.shallow_clone())
-    }
-
-    fn clip(&self) -> Option<f64> {
-        None
-    }
-
-    fn parameter_count(&self) -> Option<usize> {
-        None
     }
 
     fn describe(&self) -> serde_json::Value {
@@ -122,44 +95,39 @@ impl Foreign for Unseen {
             self.images
         )]
     }
-
-    fn generates(&self) -> bool {
-        false
-    }
-
-    fn generate(&self, _: &Asked<'_>) -> dualmd_diffusion::Result<Tensor> {
-        self.refuses()
-    }
 }
 
 /// Does the attack need nothing but generated images and the samples?
 pub fn is_enough(spec: &AttackSpec) -> bool {
     matches!(
         spec.base(),
-        BaseAttack::Nearest | BaseAttack::NearestFeatures
+        BaseAttack::Nearest | BaseAttack::NearestFeatures | BaseAttack::Density
     )
 }
 
-/// The images that `args` give, as the model whose images have the shape of `images` draws them; `told`: of a model that is told captions, those
-/// for the samples' main captions, as many for each as are drawn. `None` if none are given.
+/// The images that `args` give, as the model of `case` draws them: of one that is told captions, those for the samples' main captions, as
+/// many for each as are drawn. `None` if none are given.
 ///
 /// # Errors
 /// They cannot be read; a caption for which there are too few.
-pub fn given(
-    images: &Sides,
-    told: bool,
-    args: &ScoreOptions,
-    reporter: &dyn Reporter,
-) -> Result<Option<Tensor>> {
+pub fn given(case: &Case, args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Option<Tensor>> {
     let Some(source) = &args.generated else {
         return Ok(None);
     };
-    let shape = images.members.shape().map(|d| d as i64);
-    let set = load(source, Some(shape), args, reporter)?;
-    if !told {
-        return Ok(Some(tensor_of_all(&set)));
+    let loaded;
+    let set = match &case.seen {
+        Some(set) => set,
+        None => {
+            let shape = case.images.members.shape().map(|d| d as i64);
+            loaded = load(source, Some(shape), args, reporter)?;
+            &loaded
+        }
+    };
+    if !case.generator.first().is_told() {
+        return Ok(Some(tensor_of_all(set)));
     }
-    let texts = images
+    let texts = case
+        .images
         .texts()
         .context("a model with text and no captions")?;
     if set.records.iter().all(|r| r.captions.is_empty()) {

@@ -3,6 +3,7 @@
 mod asked;
 mod audited;
 mod case;
+mod check;
 mod drawn;
 mod folder;
 mod generated;
@@ -12,7 +13,8 @@ pub use crate::stages::score::PartDone;
 pub use audited::check_name;
 pub use case::undoubled;
 pub(crate) use case::{Sides, refuse_foreign_split};
-pub use folder::{audit, audit_denoiser, audit_part, check};
+pub use check::{Checked, check};
+pub use folder::{audit, audit_denoiser, audit_part};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
 
 use crate::bail_usage;
@@ -51,8 +53,8 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     let text = case.generator.first().is_told();
     let attacks = asked::asked(options, &audited, text, false)?;
     let seed = options.seed;
-    let draw = |model, images, seed| generate(session, model, images, options, seed);
-    let given = generated::given(&case.images, text, options, session.reporter.as_ref())?;
+    let draw = |model, images, seed| generate(session, model, images, options, seed, None);
+    let given = generated::given(&case, options, session.reporter.as_ref())?;
     let generated = match (given, attacks.iter().any(AttackSpec::needs_images)) {
         (Some(given), _) => Some(given),
         (None, true) => Some(draw(&case.generator, &case.images, seed)?),

@@ -2,12 +2,13 @@
 
 use crate::choices::{self, Features, Order, Weights};
 use crate::report::ReportOptions;
-use crate::stages::sample::Sampling;
 use crate::stages::score::Drawing;
 use dualmd_data::Alpha;
+use dualmd_diffusion::AdapterFolder;
+use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_names::AttackSpec;
 use dualmd_remote::Place;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What [`attack`](super::attack) and [`audit`](super::audit()) share: models, images, attacks.
@@ -42,13 +43,15 @@ pub struct ScoreOptions {
     pub id_column: Option<String>,
     /// Column of the captions, where a set has several that may be.
     pub caption_column: Option<String>,
+    /// Column of the labels, which a class-conditional model is told; `label`, or the folder of an image, unless named.
+    pub label_column: Option<String>,
     /// What becomes of transparency: as in the training.
     pub alpha: Alpha,
     /// A model like this one, trained on other images: for the attack `reference`.
     pub reference: Option<PathBuf>,
     /// A shadow model with its images: for attacks that are learnt there.
     pub shadow: Option<ShadowOptions>,
-    /// What images drawn for captions, those of `nn-features`, and generated and real images are compared by.
+    /// What images drawn for captions, those of `nn-features` and `density`, and generated and real images are compared by.
     pub features: Features,
     /// File of the features' network, or folder of a ViT.
     pub features_weights: Option<PathBuf>,
@@ -82,6 +85,7 @@ impl ScoreOptions {
             group_column: None,
             id_column: None,
             caption_column: None,
+            label_column: None,
             alpha: Alpha::White,
             reference: None,
             shadow: None,
@@ -97,16 +101,32 @@ impl ScoreOptions {
 }
 
 impl ScoreOptions {
-    /// The model that `reference` compares with: the one that is named, or the base of a LoRA, which is there at no cost.
-    pub fn reference(&self) -> Option<&Path> {
+    /// The model that `reference` compares with: the one that is named, or the base of LoRAs, which is there at no cost.
+    pub fn reference(&self) -> Option<PathBuf> {
         let base = || {
             let named = self.named.iter().map(|(_, folder)| folder);
-            let mut all = self.models.iter().chain(named);
-            let only = all.next().filter(|_| all.next().is_none());
-            only.filter(|_| !self.loras.is_empty() && self.pair.is_empty())
+            let all: Vec<&PathBuf> = self.models.iter().chain(named).collect();
+            match all.as_slice() {
+                [only] if !self.loras.is_empty() => Some((*only).clone()),
+                all => base_of_adapters(all),
+            }
         };
-        self.reference.as_ref().or_else(base).map(PathBuf::as_path)
+        let base = || base().filter(|_| self.pair.is_empty());
+        self.reference.clone().or_else(base)
     }
+}
+
+/// The one base of folders that hold adapters alone.
+fn base_of_adapters(folders: &[&PathBuf]) -> Option<PathBuf> {
+    let base = |folder: &&PathBuf| {
+        let adapter = AdapterFolder::of(folder, WeightSet::Ema).ok().flatten()?;
+        adapter.base.canonicalize().ok()
+    };
+    let mut bases = folders.iter().map(base);
+    let first = bases.next()??;
+    bases
+        .all(|other| other.as_ref() == Some(&first))
+        .then_some(first)
 }
 
 /// A shadow model, trained like the one under attack by whoever attacks it, and its images.
@@ -156,17 +176,6 @@ impl DrawOptions {
             order: Order::First,
             per_prompt: self.per_prompt,
             guidance: self.guidance,
-        }
-    }
-
-    /// As a model generates.
-    pub(super) fn sampling(&self, batch: usize, seed: u64) -> Sampling {
-        Sampling {
-            sampler: choices::Sampler::Ddim,
-            steps: self.steps,
-            order: Order::First,
-            batch,
-            seed,
         }
     }
 }

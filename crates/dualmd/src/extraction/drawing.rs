@@ -7,7 +7,7 @@ use crate::session::Session;
 use crate::stages::batches::InBatches;
 use crate::stages::sample::{Generator, Prompts, Sampling, decoded};
 use crate::stages::score::parts::{self, Folder};
-use crate::stages::text::Encoded;
+use crate::stages::text::{Encoded, Told, in_turn};
 use anyhow::{Context, Result};
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_record::extraction::ExtractionCost;
@@ -61,7 +61,7 @@ impl Drawing<'_> {
         let noise = initial_noise(args.seed, n, shape, device);
         let folder = Folder::open(
             &parts::beside(&args.out.join(IMAGES)),
-            &self.key(&noise.size()),
+            &self.key(&noise.size(), sides),
         )?;
         let in_batches = InBatches {
             generator: self.generator,
@@ -78,7 +78,11 @@ impl Drawing<'_> {
         let (there, began) = (in_batches.there(), Instant::now());
         let prompts = || -> Result<Option<Prompts>> {
             let Some(captions) = captions else {
-                return Ok(None);
+                let classes = sides.texts().filter(|_| Told::by(model) == Told::Class);
+                return match classes {
+                    Some(classes) => Ok(Some(in_turn(model, &classes, n, 1.0)?)),
+                    None => Ok(None),
+                };
             };
             let encoded = Encoded::of(model, captions)?;
             Ok(Some(Prompts {
@@ -99,7 +103,7 @@ impl Drawing<'_> {
     }
 
     /// The hash of all that the images depend on.
-    fn key(&self, size: &[i64]) -> String {
+    fn key(&self, size: &[i64], sides: &Sides) -> String {
         let (args, engine) = (self.args, &self.session.engine);
         let first = |own: &&[String]| own.first().cloned();
         let captions: Option<Vec<Option<String>>> =
@@ -119,6 +123,10 @@ impl Drawing<'_> {
             args.per_prompt,
             args.guidance
         );
+        let of = match Told::by(self.generator.first()) {
+            Told::Class => format!("{of} {:?}", sides.texts()),
+            Told::Nothing | Told::Captions => of,
+        };
         blake3::hash(of.as_bytes()).to_hex().to_string()
     }
 

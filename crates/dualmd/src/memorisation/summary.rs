@@ -151,6 +151,8 @@ pub fn lines(report: &Memorisation) -> Vec<String> {
         (t.as_str(), &report.t_error),
         ("Wen's norm, all steps", &report.mean_norm),
         ("Wen's norm, first step", &report.first_norm),
+        ("anisotropy", &report.anisotropy),
+        ("sharpness", &report.sharpness),
     ] {
         let median = |side: Option<Spread>| side.map(|s| s.median);
         let memorised = median(found.spread.memorised).unwrap_or(f64::NAN);
@@ -158,7 +160,7 @@ pub fn lines(report: &Memorisation) -> Vec<String> {
         if let (Some(others), Some(d)) = (median(found.spread.others), &found.detection) {
             let [low, high] = d.auc_ci;
             line += &format!(
-                ", of other prompts {others:.4}; AUC {:.3} [{low:.3}, {high:.3}]",
+                ", of other prompts {others:.4}; AUC {:.3} [{low:.3}-{high:.3}]",
                 d.auc
             );
         }

@@ -1,21 +1,22 @@
 //! The attack stage of a run: scores of every audited model to files.
 
 use super::prepare::Images;
-use super::sample::{Generator, read_samples};
-use super::score::{self, Drawing, Kept, Label, Subject, parts, score};
+use super::sample::{Generator, drawing_of, early_of, read_samples};
+use super::score::{self, Kept, Label, Subject, parts, score};
 use super::shadow::{Shadow, draws};
-use super::{RunFolder, blind, create_folder, files_in, remove, sets, text, utility};
-use crate::choices::Weights;
+use super::text::{self, Told};
+use super::{RunFolder, blind, create_folder, files_in, remove, sets, utility};
+use crate::choices::{Reference, Weights};
 use crate::plan::{Plan, REFERENCE, Target};
 use crate::reporter::duration;
 use crate::session::Session;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use dualmd_attack::AttackError;
 use dualmd_audit::read_scores;
 use dualmd_data::{Record, save_png};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_metrics::Extractor;
-use dualmd_names::{AttackSpec, BaseAttack, Needs};
+use dualmd_names::{AttackSpec, BlackBox, Needs};
 use dualmd_record::exposed::Exposed;
 use dualmd_record::scores::Scores;
 use dualmd_torch::{Device, Tensor};
@@ -34,11 +35,12 @@ pub fn all(
     session: &Session,
 ) -> Result<bool> {
     create_folder(&run.0.join("scores"))?;
-    let attacked = Attacked::of(images, plan.model.text)?;
+    let told = Told::in_run(plan);
+    let attacked = Attacked::of(images, told)?;
     let of_shadow = shadow
-        .map(|shadow| Attacked::of(&shadow.images, plan.model.text))
+        .map(|shadow| Attacked::of(&shadow.images, told))
         .transpose()?;
-    let named = |a: &AttackSpec| a.base() == BaseAttack::NearestFeatures;
+    let named = |a: &AttackSpec| BlackBox::of(a).is_some_and(BlackBox::compares_features);
     let features = plan.models.iter().any(|t| t.attacks.iter().any(named));
     let extractor = if plan.model.text || features {
         Some(comparing(plan, images, session.engine.device)?)
@@ -97,47 +99,62 @@ struct Attacked<'a> {
     /// [N, C, H, W] in [-1, 1].
     x: Tensor,
     labels: Vec<Label>,
-    /// For a text-to-image model.
-    captions: Option<Vec<&'a [String]>>,
+    /// What a conditional model is told of each: its captions, or its class.
+    words: Option<Vec<Vec<String>>>,
 }
 
 impl<'a> Attacked<'a> {
-    /// Of a run; `text`: its models are told a text.
-    fn of(images: &'a Images, text: bool) -> Result<Self> {
+    /// Of a run whose models are `told` this.
+    fn of(images: &'a Images, told: Told) -> Result<Self> {
         let s = &images.selected;
         let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
         let records: Vec<&Record> = positions.iter().map(|&i| &images.set.records[i]).collect();
-        // The groups the split kept together, near-duplicates included.
-        let split = &images.split;
-        let groups: BTreeMap<&str, Option<String>> = split
-            .members()
-            .iter()
-            .map(|m| (m.id.as_str(), m.group.clone()))
-            .chain(
-                split
-                    .nonmembers()
-                    .iter()
-                    .map(|n| (n.id.as_str(), n.group.clone())),
-            )
-            .collect();
-        let labels = records
-            .iter()
-            .enumerate()
-            .map(|(place, record)| Label {
+        let words = || records.iter().map(|r| told.words(&images.set, r));
+        let conditional = told != Told::Nothing;
+        Ok(Self {
+            x: images.tensor(&positions, Device::Cpu),
+            words: conditional.then(|| words().collect()).transpose()?,
+            labels: labels(images),
+            records,
+        })
+    }
+
+    /// The words of every sample.
+    fn words(&self) -> Option<Vec<&[String]>> {
+        let words = self.words.as_ref()?;
+        Some(words.iter().map(Vec::as_slice).collect())
+    }
+}
+
+/// What is true of the images of a run that are attacked, members first.
+pub fn labels(images: &Images) -> Vec<Label> {
+    // The groups the split kept together, near-duplicates included.
+    let split = &images.split;
+    let groups: BTreeMap<&str, Option<String>> = split
+        .members()
+        .iter()
+        .map(|m| (m.id.as_str(), m.group.clone()))
+        .chain(
+            split
+                .nonmembers()
+                .iter()
+                .map(|n| (n.id.as_str(), n.group.clone())),
+        )
+        .collect();
+    let s = &images.selected;
+    let places = s.members.iter().chain(&s.nonmembers);
+    places
+        .enumerate()
+        .map(|(place, &i)| {
+            let record = &images.set.records[i];
+            Label {
                 id: record.id.as_str().to_owned(),
                 name: record.name.clone(),
                 group: groups.get(record.id.as_str()).cloned().flatten(),
                 member: place < s.members.len(),
-            })
-            .collect();
-        let captions = || records.iter().map(|r| text::captions_of(&images.set, r));
-        Ok(Self {
-            x: images.tensor(&positions, Device::Cpu),
-            captions: text.then(|| captions().collect()).transpose()?,
-            labels,
-            records,
+            }
         })
-    }
+        .collect()
 }
 
 fn attack_one(
@@ -151,12 +168,22 @@ fn attack_one(
 ) -> Result<Scores> {
     let open = |run: &RunFolder, names: &[String]| -> Result<Generator> {
         let folders: Vec<PathBuf> = names.iter().map(|p| run.model(p)).collect();
-        Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)
+        let set = weight_set(plan.audit.weights);
+        // Attacks that draw do so as the run does.
+        Ok(Generator::open(&folders, set, &session.engine)?.delayed(early_of(plan)))
     };
     let generator = open(run, &target.parts)?;
     let compares = |a: &AttackSpec| a.needs() == Needs::Reference;
     let reference = if target.attacks.iter().any(compares) {
-        Some(open(run, &[REFERENCE.into()])?)
+        Some(match plan.audit.reference {
+            Reference::Trained => open(run, &[REFERENCE.into()])?,
+            Reference::Base => {
+                let base = text::base_of(run, plan)?;
+                let base =
+                    base.context("audit.reference = \"base\": the models start from none")?;
+                Generator::open(&[base], WeightSet::Ema, &session.engine)?
+            }
+        })
     } else {
         None
     };
@@ -174,6 +201,7 @@ fn attack_one(
                 attacked,
                 labels,
                 generated.transpose()?,
+                attacked.words(),
             ))
         }
         _ => None,
@@ -183,6 +211,7 @@ fn attack_one(
         run.scores(&target.name, "json"),
     );
     let parts = parts::beside(&csv);
+    let words = attacked.words();
     let subject = Subject {
         name: &target.name,
         defense: target.defense.clone(),
@@ -191,24 +220,19 @@ fn attack_one(
         reference: reference.as_ref(),
         shadow: shadow
             .as_ref()
-            .map(|(generator, attacked, labels, generated)| score::Shadow {
-                generator,
-                x: &attacked.x,
-                labels,
-                captions: attacked.captions.as_deref(),
-                generated: generated.as_ref(),
-            }),
+            .map(
+                |(generator, attacked, labels, generated, words)| score::Shadow {
+                    generator,
+                    x: &attacked.x,
+                    labels,
+                    captions: words.as_deref(),
+                    generated: generated.as_ref(),
+                },
+            ),
         generated: generated.as_ref(),
-        captions: attacked.captions.as_deref(),
+        captions: words.as_deref(),
         extractor,
-        drawing: Drawing {
-            n: plan.sample.n,
-            steps: plan.sample.steps,
-            sampler: plan.sample.sampler,
-            order: plan.sample.order,
-            per_prompt: plan.sample.per_prompt,
-            guidance: plan.sample.guidance,
-        },
+        drawing: drawing_of(plan),
         known: plan.audit.known_fraction,
         batch: plan.audit.batch,
         seed: plan.seed,
@@ -223,7 +247,7 @@ fn attack_one(
     Ok(scored.description)
 }
 
-/// What images that captions draw, and those of `nn-features`, are compared by: the features of `sample.features` where they are
+/// What images that captions draw, and those of `nn-features` and `density`, are compared by: the features of `sample.features` where they are
 /// at hand, else pixels.
 fn comparing(plan: &Plan, images: &Images, device: Device) -> Result<Box<dyn Extractor>> {
     let weights = plan.sample.features_weights.as_deref().map(Path::new);

@@ -5,11 +5,11 @@
 
 use super::sample::{Generator, Prompts, Sampling};
 use super::score::{of_parts, parts};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::{Batches, Parts, Share};
-use dualmd_diffusion::{Condition, DiffusionError};
+use dualmd_diffusion::DiffusionError;
 use dualmd_torch::{Device, Kind, Tensor};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -69,7 +69,9 @@ impl InBatches<'_> {
         let starts = self.starts();
         let read = |&start: &i64| Some((start, self.read(start)?));
         let mut all: BTreeMap<i64, Tensor> = starts.iter().filter_map(read).collect();
-        session.say(&of_parts(all.len(), starts.len()));
+        if !all.is_empty() {
+            session.say(&of_parts(all.len(), starts.len()));
+        }
         let lacking: Vec<i64> = starts
             .into_iter()
             .filter(|start| !all.contains_key(start))
@@ -135,7 +137,7 @@ impl InBatches<'_> {
                 .write(&start.to_string(), &part)
                 .map_err(anyhow::Error::msg)?;
             done += images(start);
-            let event = ProgressEvent::images("sample", done, total, began);
+            let event = ProgressEvent::images("sample", done, total, began).of(Work::Generate);
             session.reporter.progress(&event);
             take(*start, made);
         }
@@ -144,13 +146,7 @@ impl InBatches<'_> {
 
     fn batch(&self, start: i64, prompts: Option<&Prompts>) -> Result<Tensor> {
         let length = self.length(start);
-        let prompts = prompts.map(|all| Prompts {
-            condition: Condition {
-                embedding: all.condition.embedding.narrow(0, start, length),
-            },
-            nothing: all.nothing.shallow_clone(),
-            guidance: all.guidance,
-        });
+        let prompts = prompts.map(|all| all.part(start, length));
         let numbers: Vec<u64> = (start..start + length).map(i64::unsigned_abs).collect();
         let noise = self.noise.narrow(0, start, length);
         let prompts = prompts.as_ref();

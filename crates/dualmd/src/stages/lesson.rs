@@ -2,7 +2,7 @@
 
 use super::RunFolder;
 use super::prepare::{Images, outside_for};
-use super::sample::{Generator, sampling_of};
+use super::sample::{Generator, Sampling};
 use super::text;
 use super::train::finished;
 use crate::choices;
@@ -12,19 +12,30 @@ use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::dp::accountant;
 use dualmd_defense::{
-    Additions, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, KWay, Plain, Privacy, Recipe,
-    Routing, TrainOptions, TrainingSet, kway,
+    Additions, Ambient, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, Iterative, KWay,
+    Plain, Privacy, Recipe, Routing, TrainOptions, TrainingSet, kway,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Denoiser, Model, TextToImage};
+use dualmd_diffusion::{AdapterFolder, Denoiser, Labels, Model, TextToImage};
 use dualmd_files::limit;
-use dualmd_record::training::Guarantee;
+use dualmd_record::training::{Guarantee, Prv};
 use dualmd_torch::Tensor;
 use dualmd_torch::device::Precision;
 use rand::TryRngCore;
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// What a training begins with that says what its network is told.
+#[derive(Clone, Copy)]
+pub enum Beginning<'a> {
+    /// Nothing: its network is told nothing.
+    Untold,
+    /// The classes of a network that is told one.
+    Class(&'a Labels),
+    /// A text-to-image model.
+    Text(&'a TextToImage),
+}
 
 /// Images, targets and additions of one training.
 pub struct Lesson {
@@ -37,7 +48,7 @@ pub struct Lesson {
 }
 
 impl Lesson {
-    /// The lesson of `job`; `text`: the model it begins with, if it is told a text.
+    /// The lesson of `job`, which begins with `from`.
     ///
     /// # Errors
     /// A teacher that is not trained yet, too few images, settings that contradict each other.
@@ -47,7 +58,7 @@ impl Lesson {
         images: &Images,
         job: &Job,
         options: &TrainOptions,
-        text: Option<&TextToImage>,
+        from: Beginning<'_>,
         engine: &Engine,
     ) -> Result<Self> {
         let s = &images.selected;
@@ -81,7 +92,15 @@ impl Lesson {
                     job.name
                 );
             }
-            let model = Model::load(&run.model(name), weights, engine.device)?
+            let folder = run.model(name);
+            let model = match (from, AdapterFolder::of(&folder, weights)?) {
+                // All start from one base, which is there once.
+                (Beginning::Text(base), Some(own)) => {
+                    Model::TextToImage(Box::new(base.adapted(&own.lora)?))
+                }
+                _ => Model::load(&folder, weights, engine.device)?,
+            };
+            let model = model
                 .with_precision(engine.precision)
                 .with_dropout(distill.teacher_dropout);
             Ok(Box::new(model))
@@ -92,8 +111,12 @@ impl Lesson {
             heldout,
             ..TrainingSet::default()
         };
-        if let Some(model) = text {
-            let t = train_of(plan, job);
+        let t = train_of(plan, job);
+        if let Beginning::Class(labels) = from {
+            let (dropout, device) = (t.label_dropout, engine.device);
+            set.captions = Some(text::classes(labels, images, &order, dropout, device)?);
+        }
+        if let Beginning::Text(model) = from {
             let any = t.captions == choices::CaptionChoice::Any;
             let kept = text::Encodings::of(run);
             let captions = text::captions(&kept, model, images, &order, any, t.caption_dropout)?;
@@ -149,6 +172,13 @@ impl Lesson {
                     .map(|t| teacher(t))
                     .collect::<Result<Vec<_>>>()?;
                 Box::new(KWay::new(all, teachers, routing(distill), job.seed)?)
+            }
+            JobKind::Iterative { shards, rounds } => {
+                let all = shards_of(images, &members, *shards, plan.seed)?;
+                Box::new(Iterative::new(all, *rounds, options.steps, job.seed)?)
+            }
+            JobKind::Ambient { own_noise } => {
+                Box::new(Ambient::new(members, *own_noise, job.seed)?)
             }
             JobKind::Synthetic { images: n } => {
                 let drawn =
@@ -265,16 +295,23 @@ pub fn spent(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Option<
     let privacy = privacy(kind, options, n)?;
     let rate = (options.batch as f64 / n.max(1) as f64).min(1.0);
     // The steps that were planned, whatever became of them.
-    let spent = accountant::spent(options.steps, rate, privacy.noise_multiplier, *delta)?;
+    let sigma = privacy.noise_multiplier;
+    let spent = accountant::spent(options.steps, rate, sigma, *delta)?;
+    let by_distribution = accountant::by_distribution(options.steps, rate, sigma, *delta);
     Ok(Some(Guarantee {
         epsilon: Some(spent.epsilon),
         delta: Some(*delta),
         order: Some(spent.order),
         sampling_rate: Some(rate),
-        noise_multiplier: Some(privacy.noise_multiplier),
+        noise_multiplier: Some(sigma),
         clip: Some(privacy.clip),
         noise_multiplicity: Some(privacy.noise_multiplicity.into()),
         accountant: Some("RDP".into()),
+        prv: by_distribution.map(|e| Prv {
+            lower: e.lower,
+            estimate: e.estimate,
+            upper: e.upper,
+        }),
         adjacency: Some("add or remove one image".into()),
     }))
 }
@@ -328,7 +365,15 @@ fn drawn_in_turns(
         images.set.shape().map(|d| d as i64),
         engine.device,
     );
-    generator.sample(&noise, &sampling_of(plan, job.seed), None, |_| true)
+    let s = &plan.sample;
+    let how = Sampling {
+        sampler: s.sampler,
+        steps: s.steps,
+        order: s.order,
+        batch: s.batch,
+        seed: job.seed,
+    };
+    generator.sample(&noise, &how, None, |_| true)
 }
 
 #[cfg(test)]

@@ -13,10 +13,10 @@ use crate::room;
 use anyhow::{Context, Result, bail};
 use dualmd_attack::SecMi;
 use dualmd_attack::memorisation::{
-    Generation, Mitigation, guided_trajectory, per_prompt, t_errors,
+    Generation, Mitigation, from_noise, guided_trajectory, per_prompt, t_errors,
 };
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{Condition, DiffusionError, TextToImage};
+use dualmd_diffusion::{DiffusionError, TextToImage};
 use dualmd_encoders::ClipModel;
 use dualmd_metrics::Extractor;
 use dualmd_torch::{Device, Kind, Tensor, unit_rows};
@@ -69,6 +69,12 @@ pub struct Found {
     pub mean_norm: f64,
     /// The same at the first step.
     pub first_norm: f64,
+    /// Mean cosine between the prediction for pure noise without the prompt and what the prompt changes; large = memorised.
+    pub alignment: f64,
+    /// `first_norm` and twice the alignment; large = memorised.
+    pub anisotropy: f64,
+    /// How much the pull of the prompt changes along itself, at pure noise; large = memorised.
+    pub sharpness: f64,
     /// Cosine between features of a generated image and of the prompt's own image.
     pub similarity: Option<f64>,
     /// To the most similar member.
@@ -207,9 +213,7 @@ impl Measure<'_> {
             let here = at_once.min(prompts.len() - start);
             let part = |x: &Tensor| x.narrow(0, (start * k) as i64, (here * k) as i64);
             let told = Prompts {
-                condition: Condition {
-                    embedding: part(&condition.embedding),
-                },
+                condition: condition.each(part),
                 nothing: encoded.nothing(),
                 guidance: self.guidance,
             };
@@ -268,26 +272,24 @@ impl Measure<'_> {
         let schedule = &model.schedule;
         let times = schedule.sampling_timesteps(self.steps)?;
         let denoiser = self.generator.denoiser(self.order, times, self.seed);
-        let text = &told.condition.embedding;
-        let trajectory = guided_trajectory(
-            denoiser.as_ref(),
-            schedule,
-            &Generation {
-                noise,
-                text,
-                empty: &told.nothing,
-                guidance: self.guidance,
-                steps: self.steps,
-                clip: self.generator.first().clip(),
-                first,
-            },
-        )?;
+        let (text, empty) = (told.condition.texts()?, told.nothing.texts()?);
+        let generation = Generation {
+            noise,
+            text,
+            empty,
+            guidance: self.guidance,
+            steps: self.steps,
+            clip: self.generator.first().clip(),
+            first,
+        };
+        let trajectory = guided_trajectory(denoiser.as_ref(), schedule, &generation)?;
+        let seen = from_noise(denoiser.as_ref(), schedule, &generation)?;
         let errors = t_errors(
             denoiser.as_ref(),
             schedule,
             &trajectory.end,
             text,
-            &told.nothing,
+            empty,
             self.batch,
             self.secmi,
         )?;
@@ -297,11 +299,17 @@ impl Measure<'_> {
         let errors = per_prompt(&errors, k);
         let mean = per_prompt(&trajectory.mean_norms(), k);
         let first = per_prompt(&trajectory.first_norms(), k);
+        let alignment = per_prompt(&seen.alignment, k);
+        let anisotropy = per_prompt(&seen.anisotropy, k);
+        let sharpness = per_prompt(&seen.sharpness, k);
         let groups = remedied.as_ref().map_or(0, |all| all.len() / prompts);
         let found = (0..prompts).map(|i| Found {
             t_error: errors[i],
             mean_norm: mean[i],
             first_norm: first[i],
+            alignment: alignment[i],
+            anisotropy: anisotropy[i],
+            sharpness: sharpness[i],
             similarity: None,
             nearest_member: None,
             nearest_heldout: None,

@@ -4,10 +4,10 @@
 pub mod attack;
 pub(crate) mod batches;
 pub mod blind;
-pub mod claims;
+pub mod captions;
 pub mod copies;
+pub(crate) mod draw;
 pub mod fit;
-pub mod held;
 pub mod lesson;
 pub mod memorisation;
 pub mod mitigation;
@@ -30,6 +30,7 @@ pub mod watched;
 use anyhow::{Context, Result, bail};
 use dualmd_files::shown;
 pub use dualmd_record::RunFolder;
+pub use dualmd_runs::{claims, create_folder, held, remove};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -76,21 +77,6 @@ pub fn alone(members: &[Option<String>], others: &[Option<String>]) -> Option<[V
     };
     let sides = [first(members), first(others)];
     (sides[0].len() < members.len() || sides[1].len() < others.len()).then_some(sides)
-}
-
-/// Makes a folder and those above it.
-pub fn create_folder(path: &Path) -> Result<()> {
-    Ok(dualmd_files::create_folder(path)?)
-}
-
-/// Removes a file that an earlier call may have left.
-pub fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", shown(path)))
-        }
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::create_folder;
 use crate::reporter::Reporter;
 use anyhow::{Result, anyhow};
-use dualmd_data::{ImageSet, LoadOptions, Picture, grid, save_png};
+use dualmd_data::{ImageSet, Listing, LoadOptions, Picture, grid, save_png};
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
 use dualmd_diffusion::{Condition, Denoiser, NoiseSchedule};
 use dualmd_torch::{Device, Kind, Tensor};
@@ -54,10 +54,29 @@ pub fn load(
     reporter: &dyn Reporter,
 ) -> dualmd_data::Result<ImageSet> {
     let set = dualmd_data::load(source, options)?;
-    for note in &set.notes {
-        reporter.warn(&format!("note: {source}: {note}"));
-    }
+    tell_notes(&set, reporter);
     Ok(set)
+}
+
+/// The same with the pixels in a file without a name in `folder`, so that memory holds what is known of the images only.
+///
+/// # Errors
+/// As [`dualmd_data::Listing::of`].
+pub fn list(
+    source: &str,
+    options: &LoadOptions<'_>,
+    folder: &Path,
+    reporter: &dyn Reporter,
+) -> dualmd_data::Result<Listing> {
+    let listing = Listing::of(source, options, folder)?;
+    tell_notes(listing.set(), reporter);
+    Ok(listing)
+}
+
+fn tell_notes(set: &ImageSet, reporter: &dyn Reporter) {
+    for note in &set.notes {
+        reporter.warn(&format!("note: {}: {note}", set.source));
+    }
 }
 
 /// Each image of [N, C, H, W] in [-1, 1] as 8-bit pixels.
@@ -121,7 +140,7 @@ pub fn sheet(
     device: Device,
     path: &Path,
 ) -> Result<()> {
-    let n = told.map_or(16, |c| c.embedding.size()[0] as usize);
+    let n = told.map_or(16, |c| usize::try_from(c.len()).unwrap_or(0));
     let noise = initial_noise(seed, n, shape, device);
     let options = SampleOptions {
         sampler: Sampler::Ddim,

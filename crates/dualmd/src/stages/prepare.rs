@@ -1,6 +1,7 @@
 //! Images, split and plan.
 
-use super::{RunFolder, pictures, prepared, text};
+use super::text::Told;
+use super::{RunFolder, captions, pictures, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
 use crate::plan::{CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan};
@@ -15,6 +16,7 @@ use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
 use dualmd_torch::{Device, Tensor};
 use rand::seq::SliceRandom;
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// The images of a run, ready to train on.
 pub struct Images {
@@ -105,17 +107,22 @@ pub fn outside_for(kind: &JobKind, members: usize) -> usize {
     match kind {
         // A model like the others.
         JobKind::Reference => members,
-        // What early stopping watches.
-        JobKind::EarlyStopping { .. } => members.clamp(FEWEST_WATCHED, MOST_WATCHED),
+        JobKind::EarlyStopping { .. } => watched(members),
         _ => 0,
     }
+}
+
+/// How many images early stopping watches beside `members` members.
+pub fn watched(members: usize) -> usize {
+    members.clamp(FEWEST_WATCHED, MOST_WATCHED)
 }
 
 /// Bounds of the calibration images of early stopping; the training loop looks at 256 at most.
 const FEWEST_WATCHED: usize = 32;
 const MOST_WATCHED: usize = 256;
 
-/// Reads the source and drops exact duplicates. What reading it was like is in the set's notes, and becomes part of the plan.
+/// Reads the source and drops exact duplicates. What reading it was like is in the set's notes, and becomes part of the plan. With
+/// `data.labels` the one caption of each picture is its class.
 pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
     let options = LoadOptions {
         image_size: Some(data.image_size),
@@ -125,10 +132,23 @@ pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
         group_column: data.group_column.as_deref(),
         id_column: data.id_column.as_deref(),
         caption_column: data.caption_column.as_deref(),
+        label_column: data.label_column.as_deref(),
         ..LoadOptions::default()
     };
     let mut set = load(&data.source, &options)?;
     let report = dedupe(&mut set);
+    if let Some(path) = &data.captions {
+        captions::take(&mut set, Path::new(path))?;
+    }
+    if data.labels {
+        // What a class-conditional network is told stands where the words of every other are: it is kept, hashed and shown with them.
+        let words: Vec<Vec<String>> = (set.records.iter())
+            .map(|record| Told::Class.words(&set, record))
+            .collect::<Result<_>>()?;
+        for (record, words) in set.records.iter_mut().zip(words) {
+            record.captions = words;
+        }
+    }
     Ok((set, report))
 }
 
@@ -159,10 +179,15 @@ pub fn group(set: &ImageSet, choice: NearDuplicates) -> Groups {
 
 /// All pictures of a split as a set of their own: what coins are tossed for.
 pub fn pool(set: &ImageSet, split: &Split) -> Result<ImageSet> {
+    subset(set, &both_sides(set, split)?)
+}
+
+/// Positions of all pictures of a split, in the set's order.
+fn both_sides(set: &ImageSet, split: &Split) -> Result<Vec<usize>> {
     let picked = split.select(set)?;
     let mut positions = [picked.members, picked.nonmembers].concat();
     positions.sort_unstable();
-    subset(set, &positions)
+    Ok(positions)
 }
 
 /// The pictures at `positions` as a set of their own.
@@ -175,22 +200,24 @@ pub fn subset(set: &ImageSet, positions: &[usize]) -> Result<ImageSet> {
     )?)
 }
 
-/// Draws a split. A coin-flip split tosses `members + nonmembers` images (all of them if `nonmembers` is not given).
+/// Draws a split. A coin-flip split tosses `members + nonmembers` images (all of them if `nonmembers` is not given); `grouped`
+/// gives the groups of the pictures at some positions. No pixel is looked at here.
 pub fn draw(
     set: &ImageSet,
     groups: &Groups,
-    near: NearDuplicates,
     method: SplitMethod,
     members: usize,
     nonmembers: Option<usize>,
     seed: u64,
+    grouped: &dyn Fn(&[usize]) -> Result<Groups>,
 ) -> Result<Split> {
     let exact = Split::half(set, groups, members, nonmembers, seed)?;
     if method == SplitMethod::Half {
         return Ok(exact);
     }
-    let pool = pool(set, &exact)?;
-    Ok(Split::coin_flip(&pool, &group(&pool, near), seed, 0.5)?)
+    let positions = both_sides(set, &exact)?;
+    let pool = subset(set, &positions)?;
+    Ok(Split::coin_flip(&pool, &grouped(&positions)?, seed, 0.5)?)
 }
 
 /// Reads the images, draws the split (or takes the folder's), resolves the plan and writes all three.
@@ -235,11 +262,11 @@ pub fn prepare(
         draw(
             &set,
             &groups,
-            data.near_duplicates,
             data.method,
             data.members,
             Some(data.nonmembers),
             experiment.seed,
+            &|pool| Ok(group(&subset(&set, pool)?, data.near_duplicates)),
         )?
     };
     let selected = split.select(&set)?;
@@ -337,6 +364,10 @@ fn network_facts(
     pretraining: Option<&Images>,
 ) -> Result<NetworkFacts> {
     let model = &experiment.model;
+    let labels = match experiment.data.labels {
+        true => Some(text::classes_of(set)?),
+        false => None,
+    };
     let (parameters, config, base) = if experiment.is_text() {
         for &i in selected.members.iter().chain(&selected.nonmembers) {
             text::captions_of(set, &set.records[i])?;
@@ -353,7 +384,7 @@ fn network_facts(
             base.transpose()?,
         )
     } else {
-        let config = network(experiment, set.shape())?;
+        let config = network(experiment, set.shape(), labels.as_ref().map(Vec::len))?;
         let network = UNet2d::fresh(&config, 0, Device::Cpu)?;
         (
             network.parameters().count(),
@@ -365,16 +396,22 @@ fn network_facts(
         preset: model.base.clone().unwrap_or_else(|| model.preset.clone()),
         parameters: parameters as u64,
         text: experiment.is_text(),
+        labels,
         base,
         config,
     })
 }
 
-/// The preset with the experiment's overrides, for pictures of [C, H, W].
+/// The preset with the experiment's overrides, for pictures of [C, H, W]; `classes`: how many there are, of a network that is told
+/// one. Where labels are left out at times, it has one embedding more, for no label.
 ///
 /// # Errors
-/// An override that makes no network.
-pub fn network(experiment: &Experiment, [channels, height, _]: [usize; 3]) -> Result<UNet2dConfig> {
+/// An override that makes no network, or none that is trained here.
+pub fn network(
+    experiment: &Experiment,
+    [channels, height, _]: [usize; 3],
+    classes: Option<usize>,
+) -> Result<UNet2dConfig> {
     let base = preset::preset(&experiment.model.preset, channels as i64, height as i64)?;
     let overrides = experiment.model.overrides()?;
     let mut value = serde_json::to_value(&base)?;
@@ -382,7 +419,18 @@ pub fn network(experiment: &Experiment, [channels, height, _]: [usize; 3]) -> Re
         bail!("a network configuration is a table")
     };
     keys.extend(overrides);
-    UNet2dConfig::read(&value).context("[model]")
+    if let Some(classes) = classes {
+        let none = usize::from(experiment.drops_labels());
+        keys.insert("num_class_embeds".into(), (classes + none).into());
+    }
+    let config = UNet2dConfig::read(&value).context("[model]")?;
+    if config.predicts_variance() {
+        bail!(
+            "[model] out_channels = {}: networks that also predict a variance are audited here and not trained; remove it",
+            config.out_channels
+        );
+    }
+    Ok(config)
 }
 
 /// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched.
@@ -392,6 +440,8 @@ pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
     };
     let data = Data {
         source: pretrain.source.clone(),
+        // Those are of other images.
+        captions: None,
         ..experiment.data.clone()
     };
     let (mut set, _) = read(&data)?;

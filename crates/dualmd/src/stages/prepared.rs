@@ -5,13 +5,15 @@ use super::prepare::Images;
 use super::{RunFolder, files_in, remove};
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, Picture, Record, SampleId, Split};
-use dualmd_files::{create_folder, limit, shown};
+use dualmd_files::{create_folder, shown};
 use dualmd_record::prepared::{Prepared, PreparedRecord};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Folder in a run.
-pub const FOLDER: &str = "prepared";
+pub use super::held::PREPARED as FOLDER;
 const INDEX: &str = "images.json";
 
 fn folder(run: &RunFolder) -> PathBuf {
@@ -34,11 +36,11 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
     positions.sort_unstable();
     positions.dedup();
     let places: BTreeMap<usize, usize> = positions.iter().copied().zip(0..).collect();
-    let mut pixels = Vec::new();
+    let mut hasher = blake3::Hasher::new();
     let mut records = Vec::new();
     for &i in &positions {
         let record = &images.set.records[i];
-        pixels.extend_from_slice(&record.picture.pixels);
+        hasher.update(&record.picture.pixels);
         records.push(PreparedRecord {
             id: record.id.as_str().to_owned(),
             name: record.name.clone(),
@@ -47,7 +49,7 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
             label: record.label.clone(),
         });
     }
-    let name = format!("{}.pixels", blake3::hash(&pixels).to_hex());
+    let name = named(&hasher);
     let prepared = Prepared {
         source: images.set.source.clone(),
         licence: images.set.licence.clone(),
@@ -66,7 +68,14 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
         return Ok(());
     }
     create_folder(&folder)?;
-    dualmd_files::write(&folder.join(&name), &pixels)?;
+    // One after the other: they are never together in memory once more.
+    dualmd_files::write_with(&folder.join(&name), |file| {
+        let mut file = BufWriter::new(file);
+        for &i in &positions {
+            file.write_all(&images.set.records[i].picture.pixels)?;
+        }
+        file.flush()
+    })?;
     dualmd_record::write(&index, &prepared)?;
     // Those of other images.
     let others = files_in(&folder, |path| {
@@ -75,17 +84,26 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
     others.iter().try_for_each(|path| remove(path))
 }
 
-/// The pixels of a file whose name is their hash.
-fn checked(folder: &Path, name: &str) -> Result<Vec<u8>> {
+/// What a file of these pixels is called.
+fn named(hasher: &blake3::Hasher) -> String {
+    format!("{}.pixels", hasher.finalize().to_hex())
+}
+
+/// A file of pixels whose name is their hash, at its beginning.
+fn checked(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join(name);
-    let pixels = dualmd_files::read(&path, limit::WEIGHTS)?;
-    if format!("{}.pixels", blake3::hash(&pixels).to_hex()) != name {
+    let mut file = dualmd_files::open(&path)?;
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut file, &mut hasher)
+        .and_then(|_| file.rewind())
+        .with_context(|| format!("cannot read {}", shown(&path)))?;
+    if named(&hasher) != name {
         bail!(
             "{} is damaged: its content is not what its name says; remove it, and the run prepares its images again",
             shown(&path)
         );
     }
-    Ok(pixels)
+    Ok(file)
 }
 
 /// What [`write()`] kept.
@@ -107,20 +125,29 @@ pub fn read(run: &RunFolder, split: Split) -> Result<Images> {
     if Path::new(&found.pixels).file_name() != Some(found.pixels.as_ref()) {
         bail!("{}", damaged());
     }
-    let pixels = checked(&folder, &found.pixels)?;
-    let each = channels * height * width;
-    if each == 0 || pixels.len() != each * found.records.len() {
+    let file = checked(&folder, &found.pixels)?;
+    let each = [height, width]
+        .into_iter()
+        .try_fold(channels, usize::checked_mul)
+        .filter(|each| *each > 0);
+    let each = each.with_context(damaged)?;
+    let all = each.checked_mul(found.records.len());
+    let held = file.metadata().with_context(damaged)?.len();
+    if all.and_then(|all| u64::try_from(all).ok()) != Some(held) {
         bail!("{}", damaged());
     }
+    let mut file = BufReader::new(file);
     let mut records = Vec::with_capacity(found.records.len());
-    for (of, pixels) in found.records.into_iter().zip(pixels.chunks_exact(each)) {
+    for of in found.records {
+        let mut pixels = vec![0; each];
+        file.read_exact(&mut pixels).with_context(damaged)?;
         records.push(Record {
             id: SampleId::from(of.id.as_str()),
             picture: Picture {
                 width: u32::try_from(width).with_context(damaged)?,
                 height: u32::try_from(height).with_context(damaged)?,
                 channels: u8::try_from(channels).with_context(damaged)?,
-                pixels: pixels.to_vec(),
+                pixels,
             },
             captions: of.captions,
             group: of.group,

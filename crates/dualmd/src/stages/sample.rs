@@ -1,24 +1,26 @@
 //! Generating: every model from the same noise, and how near what it draws lies to its training images.
 
 use super::attack::weight_set;
+use super::draw::Draw;
 use super::prepare::Images;
+use super::score::Drawing;
+use super::text::Told;
 use super::{RunFolder, create_folder, files_in, hash_files, pictures, text};
 use crate::choices::{self, Order};
 use crate::engine::Engine;
 use crate::plan::{Plan, Target};
-use crate::reporter::ProgressEvent;
 use crate::session::Session;
 use anyhow::{Result, bail};
 use dualmd_attack::nn;
 use dualmd_data::{ImageSet, Record, drawn, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
-use dualmd_diffusion::latent::Guided;
-use dualmd_diffusion::lora::path_of;
+use dualmd_diffusion::latent::{Delayed, Early, Guided};
+use dualmd_diffusion::lora;
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, initial_noise, sample_in_rounds};
+use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, sample_in_rounds};
 use dualmd_diffusion::{
-    Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model, ModelOrder,
-    TextToImage, network_folder, scheduler_file,
+    AdapterFolder, Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model,
+    ModelOrder, network_folder, scheduler_file,
 };
 use dualmd_files::Building;
 use dualmd_record::folder::{NEAREST, PROMPTS};
@@ -48,26 +50,52 @@ pub struct Sampling {
     pub seed: u64,
 }
 
-/// As a plan has it, with the noise of `seed`.
-pub fn sampling_of(plan: &Plan, seed: u64) -> Sampling {
+/// The guidance that a plan has at first, if it has another there.
+pub fn early_of(plan: &Plan) -> Option<Early> {
     let s = &plan.sample;
-    Sampling {
-        sampler: s.sampler,
+    s.guidance_from.map(|above| Early {
+        above: i64::from(above),
+        scale: s.early_guidance,
+    })
+}
+
+/// What the models of a plan draw.
+pub fn drawing_of(plan: &Plan) -> Drawing {
+    let s = &plan.sample;
+    Drawing {
+        n: s.n,
         steps: s.steps,
+        sampler: s.sampler,
         order: s.order,
-        batch: s.batch,
-        seed,
+        per_prompt: s.per_prompt,
+        guidance: s.guidance,
     }
 }
 
-/// What text-to-image models are told while they draw.
+/// What conditional models are told while they draw.
 pub struct Prompts {
-    /// One embedding for each image, [N, tokens, width].
+    /// A text or a class for each image, N rows.
     pub condition: Condition,
-    /// The empty text, [1, tokens, width].
-    pub nothing: Tensor,
+    /// The empty text, or no label, one row.
+    pub nothing: Condition,
     /// Guidance scale.
     pub guidance: f64,
+}
+
+impl Prompts {
+    /// Images that there are prompts for.
+    pub fn count(&self) -> usize {
+        usize::try_from(self.condition.len()).unwrap_or(0)
+    }
+
+    /// The prompts of `n` images from `first` on.
+    pub fn part(&self, first: i64, n: i64) -> Self {
+        Self {
+            condition: self.condition.narrow(first, n),
+            nothing: self.nothing.again(),
+            guidance: self.guidance,
+        }
+    }
 }
 
 /// One model, or two that alternate.
@@ -75,7 +103,48 @@ pub struct Generator {
     models: Models,
     /// The model that they were fine-tuned from, where images are drawn by the difference to it, and how far that is followed.
     base: Option<(Box<Model>, f64)>,
+    /// Another guidance at first.
+    early: Option<Early>,
     fingerprint: String,
+}
+
+/// A model's folder with the LoRA over it, if there is one.
+struct Place {
+    base: PathBuf,
+    set: WeightSet,
+    lora: Option<PathBuf>,
+}
+
+impl Place {
+    /// Of a model's folder and a file of its own, or of an adapter's folder, which names its base.
+    fn of(folder: &Path, lora: Option<&PathBuf>, set: WeightSet) -> Result<Self> {
+        Ok(match (AdapterFolder::of(folder, set)?, lora) {
+            (Some(_), Some(lora)) => bail!(
+                "{} is an adapter itself, to which {} cannot be added: name its base",
+                folder.display(),
+                lora.display()
+            ),
+            (Some(adapter), None) => Self {
+                base: adapter.base,
+                set: WeightSet::Ema,
+                lora: Some(adapter.lora),
+            },
+            (None, lora) => Self {
+                base: folder.to_owned(),
+                set,
+                lora: lora.cloned(),
+            },
+        })
+    }
+}
+
+/// The two LoRAs of two places over one base.
+fn adapters_of_one_base(places: &[Place; 2]) -> Option<[&Path; 2]> {
+    let [first, second] = places;
+    let real = |place: &Place| place.base.canonicalize().ok();
+    let same = first.set == second.set && real(first).is_some_and(|a| Some(a) == real(second));
+    let (a, b) = first.lora.as_deref().zip(second.lora.as_deref())?;
+    same.then_some([a, b])
 }
 
 enum Models {
@@ -90,7 +159,7 @@ impl Generator {
     /// Opens pipeline folders: one model, two that alternate, or more whose predictions are averaged.
     ///
     /// # Errors
-    /// What cannot be opened; models with different schedules.
+    /// What cannot be opened; models with different schedules, or that are told different classes.
     pub fn open(folders: &[PathBuf], set: WeightSet, engine: &Engine) -> Result<Self> {
         Self::open_adapted(folders, &[], set, engine)
     }
@@ -105,19 +174,42 @@ impl Generator {
         set: WeightSet,
         engine: &Engine,
     ) -> Result<Self> {
-        let lora_of = |place: usize| loras.get(place);
+        let alone = folders.len() == 1;
         let one = |folder: &Path, place: usize| -> Result<Model> {
-            let model = Model::load(folder, set, engine.device)?;
-            let adapted = match lora_of(place) {
-                Some(lora) => model.with_lora(lora)?,
-                None => model,
+            let place = Place::of(folder, loras.get(place), set)?;
+            let Some(lora) = &place.lora else {
+                return Ok(Model::load_to_ask(
+                    &place.base,
+                    place.set,
+                    engine.precision,
+                    engine.device,
+                )?);
+            };
+            // What is added to the weights is added in f32.
+            let model = Model::load(&place.base, place.set, engine.device)?;
+            let adapted = match alone {
+                true => model.with_lora(lora)?,
+                // Several models are told the same.
+                false => model.with_network_lora(lora)?,
             };
             Ok(adapted.with_precision(engine.precision))
         };
         let models = match folders {
             [only] => Models::One(Box::new(one(only, 0)?)),
             [first, second] => {
-                let (a, b) = (one(first, 0)?, one(second, 1)?);
+                let places = [
+                    Place::of(first, loras.first(), set)?,
+                    Place::of(second, loras.get(1), set)?,
+                ];
+                let [a, b] = match adapters_of_one_base(&places) {
+                    Some(adapters) => {
+                        let base = Model::load(&places[0].base, places[0].set, engine.device)?;
+                        let pair = base.adapted_twice(adapters)?;
+                        pair.map(|model| model.with_precision(engine.precision))
+                    }
+                    None => [one(first, 0)?, one(second, 1)?],
+                };
+                same_classes(first, &a, second, &b)?;
                 if a.schedule().config() != b.schedule().config() {
                     bail!(
                         "{} and {} have different noise schedules: they cannot take turns",
@@ -134,6 +226,7 @@ impl Generator {
                     .map(|(place, folder)| one(folder, place + 1))
                     .collect::<Result<Vec<_>>>()?;
                 for (model, folder) in models.iter().zip(others) {
+                    same_classes(first, &head, folder, model)?;
                     if model.schedule().config() != head.schedule().config() {
                         bail!(
                             "{} and {} have different noise schedules: they cannot be averaged",
@@ -150,7 +243,7 @@ impl Generator {
             loras => hash_files(
                 &[
                     files_of(folders, set)?,
-                    loras.iter().map(|l| path_of(l)).collect(),
+                    loras.iter().flat_map(|l| lora::files_of(l)).collect(),
                 ]
                 .concat(),
             )?,
@@ -158,8 +251,15 @@ impl Generator {
         Ok(Self {
             models,
             base: None,
+            early: None,
             fingerprint,
         })
+    }
+
+    /// The same, with another guidance at first wherever prompts are followed. Its fingerprint stays: whoever keeps images by it adds
+    /// this to it.
+    pub fn delayed(self, early: Option<Early>) -> Self {
+        Self { early, ..self }
     }
 
     /// The same, drawing by what it learnt beyond `base`, the folder of the model that it was fine-tuned from:
@@ -168,7 +268,7 @@ impl Generator {
     /// # Errors
     /// What cannot be opened; a base with another noise schedule, of other images, or that is told a text where the model is not.
     pub fn beyond(self, base: &Path, weight: f64, set: WeightSet, engine: &Engine) -> Result<Self> {
-        let model = Model::load(base, set, engine.device)?.with_precision(engine.precision);
+        let model = Model::load_to_ask(base, set, engine.precision, engine.device)?;
         let (own, other) = (self.first(), &model);
         let name = base.display();
         if own.schedule().config() != other.schedule().config() {
@@ -176,11 +276,11 @@ impl Generator {
                 "{name} has another noise schedule than the model: it is not what the model was fine-tuned from"
             );
         }
-        let shapes = |m: &Model| (m.sample_shape(), m.image_shape(), m.is_told());
-        if shapes(own) != shapes(other) {
+        let shapes = |m: &Model| (m.sample_shape(), m.image_shape(), Told::by(m));
+        if shapes(own) != shapes(other) || own.labels() != other.labels() {
             bail!(
-                "{name} draws images of another shape than the model, or is told a text where the model is not: it is not what the model was \
-                 fine-tuned from"
+                "{name} draws images of another shape than the model, or is told a text or other classes where the model is not: it is not \
+                 what the model was fine-tuned from"
             );
         }
         let of = fingerprint(&[base.to_path_buf()], set)?;
@@ -197,6 +297,7 @@ impl Generator {
         Self {
             fingerprint: denoiser.fingerprint().to_owned(),
             base: None,
+            early: None,
             models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
         }
     }
@@ -206,6 +307,7 @@ impl Generator {
         Self {
             fingerprint: fingerprint.into(),
             base: None,
+            early: None,
             models: Models::One(Box::new(Model::Foreign(Box::new(denoiser)))),
         }
     }
@@ -318,14 +420,26 @@ impl Generator {
             },
         };
         let timesteps = pipeline.schedule().sampling_timesteps(steps)?;
-        let mut denoiser = self.denoiser(order, timesteps, seed);
-        if let Some(prompts) = prompts {
-            denoiser = Box::new(Guided {
-                model: denoiser,
-                unconditional: prompts.nothing.shallow_clone(),
-                scale: prompts.guidance,
-            });
-        }
+        let asked = || self.denoiser(order, timesteps.clone(), seed);
+        let denoiser: Box<dyn Denoiser + '_> = match prompts {
+            None => asked(),
+            Some(prompts) => {
+                let guided = |scale| Guided {
+                    model: asked(),
+                    unconditional: prompts.nothing.again(),
+                    scale,
+                };
+                let late = guided(prompts.guidance);
+                match self.early {
+                    None => Box::new(late),
+                    Some(Early { above, scale }) => Box::new(Delayed {
+                        early: guided(scale),
+                        late,
+                        above,
+                    }),
+                }
+            }
+        };
         let options = SampleOptions {
             sampler,
             steps,
@@ -349,6 +463,18 @@ impl Generator {
     }
 }
 
+/// Models that answer together are told the same: nothing, or the same classes.
+fn same_classes(first: &Path, a: &Model, second: &Path, b: &Model) -> Result<()> {
+    if a.labels() != b.labels() {
+        bail!(
+            "{} and {} are told different classes, or one of them is told none: they do not belong together",
+            first.display(),
+            second.display()
+        );
+    }
+    Ok(())
+}
+
 /// Images of what a network made.
 pub fn decoded(model: &Model, made: &Tensor) -> Result<Tensor> {
     if !model.is_latent() {
@@ -366,6 +492,13 @@ pub fn fingerprint(folders: &[PathBuf], set: WeightSet) -> Result<String> {
 fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for folder in folders {
+        // An adapter's folder names its base.
+        let adapter = AdapterFolder::of(folder, set)?;
+        let (folder, set) = match &adapter {
+            Some(adapter) => (&adapter.base, WeightSet::Ema),
+            None => (folder, set),
+        };
+        files.extend(adapter.iter().flat_map(|a| lora::files_of(&a.lora)));
         let network = network_folder(folder);
         let weights = match set {
             WeightSet::Ema => network.clone(),
@@ -374,7 +507,7 @@ fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
         let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
         files.extend(files_in(&weights, safetensors)?);
         // What turns texts into embeddings and latents into images, where there is such a thing.
-        for part in ["text_encoder", "tokenizer", "vae"] {
+        for part in ["text_encoder", "tokenizer", "vae", "vqvae"] {
             let part = folder.join(part);
             if part.is_dir() {
                 files.extend(files_in(&part, |_| true)?);
@@ -458,33 +591,23 @@ fn generate(
     session: &Session,
 ) -> Result<Tensor> {
     let folders: Vec<PathBuf> = target.parts.iter().map(|p| run.model(p)).collect();
-    let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?;
-    let s = &plan.sample;
-    let prompts = match generator.first().text() {
-        Some(model) => Some(prompts(plan, images, model)?),
-        None => None,
+    let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?
+        .delayed(early_of(plan));
+    let told = Told::by(generator.first());
+    let words = prompted(images).map(|(record, _)| told.words(&images.set, record));
+    let words = words.collect::<Result<Vec<_>>>()?;
+    let words: Vec<&[String]> = words.iter().map(Vec::as_slice).collect();
+    let draw = Draw {
+        generator: &generator,
+        name: &target.name,
+        words: Some(&words),
+        label_guidance: plan.sample.label_guidance,
+        shape: images.set.shape(),
+        drawing: drawing_of(plan),
+        batch: plan.sample.batch,
+        seed: plan.seed,
     };
-    let n = prompts
-        .as_ref()
-        .map_or(s.n, |p| p.condition.embedding.size()[0] as usize);
-    let shape = match prompts {
-        Some(_) => generator.first().sample_shape(),
-        None => None,
-    };
-    let shape = shape.unwrap_or_else(|| images.set.shape().map(|d| d as i64));
-    let noise = initial_noise(plan.seed, n, shape, session.engine.device);
-    let began = std::time::Instant::now();
-    generator.sample(
-        &noise,
-        &sampling_of(plan, plan.seed),
-        prompts.as_ref(),
-        |done| {
-            session
-                .reporter
-                .progress(&ProgressEvent::images(&target.name, done, n, began));
-            !session.stopped()
-        },
-    )
+    draw.images(session, None)
 }
 
 /// Pictures whose captions are the prompts of a run's images: all members, then all non-members.
@@ -493,19 +616,6 @@ fn prompted(images: &Images) -> impl Iterator<Item = (&Record, bool)> {
     let record = |i: &usize| &images.set.records[*i];
     let members = s.members.iter().map(move |i| (record(i), true));
     members.chain(s.nonmembers.iter().map(move |i| (record(i), false)))
-}
-
-/// The prompts of a run's images: the first caption of every member and non-member, `sample.per_prompt` times each.
-fn prompts(plan: &Plan, images: &Images, model: &TextToImage) -> Result<Prompts> {
-    let captions = prompted(images)
-        .map(|(record, _)| text::captions_of(&images.set, record))
-        .collect::<Result<Vec<_>>>()?;
-    let encoded = text::Encoded::new(model, &captions)?;
-    Ok(Prompts {
-        condition: encoded.main(plan.sample.per_prompt),
-        nothing: encoded.nothing(),
-        guidance: plan.sample.guidance,
-    })
 }
 
 /// `prompts.json`: what each image was drawn for. `asked`: of every sample its id, whether it is a member, and its captions, of

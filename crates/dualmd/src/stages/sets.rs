@@ -1,8 +1,9 @@
 //! Tests on whole sets, to `sets/NAME.json`: were these images, together, part of the training?
 //!
 //! One image can be a hard case; a hundred are not. The first test asks whether members and non-members differ in the model's
-//! error space: every image is the vector of its scores under the attacks that score everybody. The second whether what the
-//! model draws lies nearer to the members, in features that know nothing of the model. Both are permutation tests and look at
+//! error space: every image is the vector of its scores under the attacks that score everybody. The second asks the same by a classifier
+//! on these vectors, and how many images of one person it takes (dataset inference). The third whether what the
+//! model draws lies nearer to the members, in features that know nothing of the model. All are permutation tests and look at
 //! one image per group.
 
 use super::score::Label;
@@ -10,13 +11,31 @@ use super::{RunFolder, create_folder, remove};
 use crate::plan::Plan;
 use anyhow::Result;
 use dualmd_audit::{ScoresFile, read_scores};
+use dualmd_data::stream;
 use dualmd_names::{AttackSpec, BaseAttack, Kind, ModelKind};
-use dualmd_record::sets::{SetTest, Sets};
+use dualmd_record::controls::{BlindBaseline, Controls};
+use dualmd_record::sets::{Inference, SetTest, Sets};
 use dualmd_record::utility::Utility;
-use dualmd_stats::mmd_permutation;
+use dualmd_stats::{dataset_inference, inference_power, mmd_permutation};
+use rand::seq::SliceRandom;
 use std::collections::{BTreeMap, BTreeSet};
 
 const PERMUTATIONS: usize = 999;
+/// Images on either side below which nothing is inferred of a set.
+const FEWEST: usize = 20;
+/// Most images of a side that the test of the whole set looks at, drawn by seed: it fits a regression for every relabelling and fold. CDI
+/// asks for 70.
+const MOST: usize = 100;
+/// Folds of the regression, as in CDI.
+const FOLDS: usize = 5;
+/// Level at which k images prove use, as of the curve by single scores.
+const ALPHA: f64 = 0.05;
+/// Numbers of images that are tried.
+const IMAGES: [usize; 4] = [10, 20, 40, 70];
+/// Relabellings of each set of k: the fewest for which the level is one in 20 exactly, and not more than that.
+const EACH: usize = 99;
+/// Share of sets that makes a number of images enough.
+const POWER: f64 = 0.8;
 
 /// Tests every model of a plan that is not a teacher. What cannot be tested (too few images, one attack) is left out.
 pub fn all(run: &RunFolder, plan: &Plan, labels: &[Label]) -> Result<()> {
@@ -38,11 +57,18 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
         .into_iter()
         .filter(|a| scores_all(a))
         .collect();
-    if attacks.len() > 1
-        && let Some(test) = error_space(&scores, &attacks, labels, seed)
-    {
-        file.features = format!("ranks of the scores of {}", attacks.join(", ")).into();
-        file.tests.push(test);
+    if attacks.len() > 1 {
+        let sides = vectors(&scores, &attacks, labels);
+        if let Some(test) = error_space(&sides, seed) {
+            file.features = format!("ranks of the scores of {}", attacks.join(", ")).into();
+            file.tests.push(test);
+        }
+        let controls: Option<Controls> = dualmd_record::read_if_usable(&run.controls())?;
+        let blind = controls.and_then(|c| c.blind_baseline);
+        if let Some((test, inference)) = inferred(&sides, attacks, blind.as_ref(), seed) {
+            file.tests.extend(test);
+            file.inference = Some(inference);
+        }
     }
     let utility = run.utility(name);
     if utility.exists() {
@@ -65,12 +91,8 @@ fn scores_all(attack: &str) -> bool {
     !spec.learns() && !matches!(spec.base().facts().kind, Kind::Nearest | Kind::Rounds)
 }
 
-fn error_space(
-    scores: &ScoresFile,
-    attacks: &[String],
-    labels: &[Label],
-    seed: u64,
-) -> Option<SetTest> {
+/// The images of members and of non-members, one of each group, as vectors of ranks.
+fn vectors(scores: &ScoresFile, attacks: &[String], labels: &[Label]) -> [Vec<Vec<f64>>; 2] {
     let mut seen = BTreeSet::new();
     let one_per_group: Vec<&Label> = labels
         .iter()
@@ -102,7 +124,11 @@ fn error_space(
             .cloned()
             .collect()
     };
-    let test = mmd_permutation(&side(true), &side(false), PERMUTATIONS, seed).ok()?;
+    [side(true), side(false)]
+}
+
+fn error_space([members, others]: &[Vec<Vec<f64>>; 2], seed: u64) -> Option<SetTest> {
+    let test = mmd_permutation(members, others, PERMUTATIONS, seed).ok()?;
     Some(SetTest {
         name: "mmd-error-space".into(),
         title: "Members against non-members, by the model's errors".into(),
@@ -113,6 +139,72 @@ fn error_space(
         p_value: test.p_value,
         permutations: test.permutations,
     })
+}
+
+/// Why nothing may be inferred of a set: what tells the sets apart without the model would pass for use.
+fn refused(blind: Option<&BlindBaseline>) -> Option<String> {
+    match blind {
+        None => Some(
+            "the blind baseline was not measured, and a difference of the sets themselves would pass for use"
+                .into(),
+        ),
+        Some(blind) if blind.void.unwrap_or(blind.auc_ci[0] > 0.5) => Some(
+            "the blind baseline tells the sets apart without the model, which would pass for use".into(),
+        ),
+        Some(_) => None,
+    }
+}
+
+/// Dataset inference: the test of the whole set, and how many images prove use. `None` where the images are too few.
+fn inferred(
+    [members, others]: &[Vec<Vec<f64>>; 2],
+    attacks: Vec<String>,
+    blind: Option<&BlindBaseline>,
+    seed: u64,
+) -> Option<(Option<SetTest>, Inference)> {
+    if members.len().min(others.len()) < FEWEST {
+        return None;
+    }
+    let mut inference = Inference {
+        features: attacks,
+        refused: refused(blind),
+        alpha: ALPHA,
+        relabellings: EACH,
+        ..Inference::default()
+    };
+    if inference.refused.is_some() {
+        return Some((None, inference));
+    }
+    let some = |side: &[Vec<f64>], index| -> Vec<Vec<f64>> {
+        let mut all = side.to_vec();
+        all.shuffle(&mut stream(seed, "sets/inference", index));
+        all.truncate(MOST);
+        all
+    };
+    let (suspect, unpublished) = (some(members, 0), some(others, 1));
+    let test = dataset_inference(&suspect, &unpublished, FOLDS, PERMUTATIONS, seed).ok()?;
+    // Sets of more than half of the members, or of the non-members twice, would be the same images again and again.
+    let ks: Vec<usize> = IMAGES
+        .into_iter()
+        .filter(|k| 2 * k <= members.len() && 4 * k <= others.len())
+        .collect();
+    inference.power = inference_power(members, others, &ks, ALPHA, EACH, seed).ok()?;
+    let enough = inference.power.iter().find(|p| p.power >= POWER);
+    inference.images_needed = enough.map(|p| p.k);
+    let test = SetTest {
+        name: "dataset-inference".into(),
+        title: "Dataset inference: members against images that were not used".into(),
+        what: format!(
+            "difference of the mean score of a logistic regression on the same ranks, fitted anew for every relabelling; {FOLDS} folds{}",
+            if test.exact { "; all relabellings" } else { "" }
+        ),
+        members: test.images[0],
+        nonmembers: test.images[1],
+        statistic: test.difference,
+        p_value: test.p_value,
+        permutations: test.relabellings,
+    };
+    Some((Some(test), inference))
 }
 
 fn generated(utility: Utility) -> Option<SetTest> {
@@ -175,7 +267,8 @@ mod tests {
     #[test]
     fn a_shifted_set_is_seen_and_an_equal_one_is_not() {
         let attacks = ["loss", "sima"].map(String::from);
-        let test = |shift| error_space(&scores(shift), &attacks, &labels(), 1).unwrap();
+        let sides = |shift| vectors(&scores(shift), &attacks, &labels());
+        let test = |shift| error_space(&sides(shift), 1).unwrap();
         let (seen, equal) = (test(0.5), test(0.0));
         assert_eq!(
             (seen.members, seen.nonmembers),
@@ -186,6 +279,49 @@ mod tests {
             seen.p_value < 0.01 && equal.p_value > 0.05,
             "{seen:?} {equal:?}"
         );
+    }
+
+    fn blind(void: bool) -> BlindBaseline {
+        BlindBaseline {
+            auc: 0.5,
+            auc_ci: [0.4, 0.6],
+            p_value: None,
+            void: Some(void),
+            families: Vec::new(),
+            why: String::new(),
+            features: serde_json::Value::Null,
+            method: serde_json::Value::Null,
+            file_findings: Vec::new(),
+        }
+    }
+
+    /// Use is inferred of a shifted set and not of an equal one, and nothing is where the sets differ without the model.
+    #[test]
+    fn use_is_inferred_where_only_training_can_explain_it() {
+        let attacks = || ["loss", "sima"].map(String::from).to_vec();
+        let made = |shift, blind: Option<&BlindBaseline>| {
+            let sides = vectors(&scores(shift), &attacks(), &labels());
+            inferred(&sides, attacks(), blind, 1).unwrap()
+        };
+        let sound = blind(false);
+        let (test, inference) = made(0.9, Some(&sound));
+        assert!(test.unwrap().p_value < 0.01);
+        let ks: Vec<usize> = inference.power.iter().map(|p| p.k).collect();
+        assert_eq!(ks, [10], "39 members and 80 others");
+        assert_eq!(inference.images_needed, Some(10), "{inference:?}");
+        let (test, inference) = made(0.0, Some(&sound));
+        assert!(test.unwrap().p_value > 0.05);
+        assert_eq!(inference.images_needed, None, "{inference:?}");
+        for (control, said) in [
+            (Some(blind(true)), "without the model"),
+            (None, "not measured"),
+        ] {
+            let (test, inference) = made(0.9, control.as_ref());
+            assert!(test.is_none() && inference.power.is_empty());
+            assert!(inference.refused.unwrap().contains(said));
+        }
+        let few = [vec![vec![0.0]; 5], vec![vec![0.0]; 50]];
+        assert!(inferred(&few, attacks(), Some(&sound), 1).is_none());
     }
 
     #[test]

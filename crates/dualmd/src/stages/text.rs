@@ -1,10 +1,11 @@
-//! Text-to-image models of a run: what training starts from, and the images' texts.
+//! Conditional models of a run: what training starts from, and the images' texts or classes.
 
 use super::lesson::train_of;
 use super::prepare::Images;
+use super::sample::Prompts;
 use super::score::hash_tensor;
 use crate::experiment::Experiment;
-use crate::plan::{Job, JobKind, Plan};
+use crate::plan::{BASE, Job, JobKind, Plan};
 use crate::stages::RunFolder;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, Record};
@@ -12,10 +13,12 @@ use dualmd_defense::Captions;
 use dualmd_diffusion::latent::{Parts, TextToImage};
 use dualmd_diffusion::nn::Parameters;
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::{Condition, LoraConfig, Model, UNet2dCondition, UNet2dConditionConfig};
+use dualmd_diffusion::{
+    Condition, Labels, LoraConfig, Model, UNet2dCondition, UNet2dConditionConfig,
+};
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Prompts encoded at a time.
@@ -102,11 +105,26 @@ pub fn beginning(
         } else {
             plain.alpha
         };
-        network.with_lora(&LoraConfig { alpha, ..plain }, job.seed)?
+        let config = LoraConfig {
+            alpha,
+            targets: t.lora_targets.clone(),
+            ..plain
+        };
+        network.with_lora(&config, job.seed)?
     } else {
         network
     };
     Ok((model, network))
+}
+
+/// The folder of what all models of a run start from, if they start from one: the user's, or that of the model that was trained first.
+///
+/// # Errors
+/// A damaged plan.
+pub fn base_of(run: &RunFolder, plan: &Plan) -> Result<Option<PathBuf>> {
+    let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+    let own = experiment.pretrain.map(|_| run.model(BASE));
+    Ok(own.or(experiment.model.base.map(PathBuf::from)))
 }
 
 /// The captions of a picture, the main one first.
@@ -123,6 +141,107 @@ pub fn captions_of<'a>(set: &ImageSet, record: &'a Record) -> Result<&'a [String
         );
     }
     Ok(&record.captions)
+}
+
+/// What a model is told of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing.
+    Nothing,
+    /// A text: its captions.
+    Captions,
+    /// Its class, by name.
+    Class,
+}
+
+impl Told {
+    /// What this model is told.
+    pub fn by(model: &Model) -> Self {
+        match (model.is_told(), model.labels()) {
+            (true, _) => Self::Captions,
+            (false, Some(_)) => Self::Class,
+            (false, None) => Self::Nothing,
+        }
+    }
+
+    /// What the models of a run are told.
+    pub fn in_run(plan: &Plan) -> Self {
+        match (plan.model.text, &plan.model.labels) {
+            (true, _) => Self::Captions,
+            (false, Some(_)) => Self::Class,
+            (false, None) => Self::Nothing,
+        }
+    }
+
+    /// The words for a picture: its captions, the main one first, or its class; none where nothing is told.
+    ///
+    /// # Errors
+    /// A picture without what is to be told.
+    pub fn words(self, set: &ImageSet, record: &Record) -> Result<Vec<String>> {
+        match self {
+            Self::Nothing => Ok(Vec::new()),
+            Self::Captions => Ok(captions_of(set, record)?.to_vec()),
+            Self::Class => Ok(vec![class_of(set, record)?.to_owned()]),
+        }
+    }
+}
+
+/// The class of a picture.
+///
+/// # Errors
+/// It has none.
+pub fn class_of<'a>(set: &ImageSet, record: &'a Record) -> Result<&'a str> {
+    match record.label.as_deref().map(str::trim) {
+        Some(label) if !label.is_empty() => Ok(label),
+        _ => bail!(
+            "{}: picture {} has no label, and a class-conditional model is told one for each: put the pictures of each class into a folder \
+             of its name, or give `label` in metadata.jsonl or the table",
+            set.source,
+            record.name
+        ),
+    }
+}
+
+/// The classes of a set, sorted: by number where all are numbers, else by name.
+///
+/// # Errors
+/// A picture without a label.
+pub fn classes_of(set: &ImageSet) -> Result<Vec<String>> {
+    let of = |record| class_of(set, record);
+    let names = set
+        .records
+        .iter()
+        .map(of)
+        .collect::<Result<BTreeSet<_>>>()?;
+    let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    let number = |name: &String| name.parse::<u64>().ok();
+    if names.iter().all(|name| number(name).is_some()) {
+        names.sort_by_key(number);
+    }
+    Ok(names)
+}
+
+/// Prompts for `n` images of a class-conditional model: the classes that `words` has, sorted, in turn. `words`: the class of each of
+/// some images.
+///
+/// # Errors
+/// A class that the model does not have.
+pub fn in_turn(model: &Model, words: &[&[String]], n: usize, guidance: f64) -> Result<Prompts> {
+    let names: BTreeSet<&str> = words
+        .iter()
+        .flat_map(|own| own.first())
+        .map(String::as_str)
+        .collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        bail!("a class-conditional model draws images of a class, and no image has one");
+    }
+    let drawn: Vec<&str> = (0..n).map(|i| names[i % names.len()]).collect();
+    Ok(Prompts {
+        condition: model.told(&drawn)?,
+        nothing: model.told(&[""])?,
+        guidance,
+    })
 }
 
 fn embeddings(model: &TextToImage, texts: &[&str]) -> Result<Tensor> {
@@ -181,13 +300,13 @@ fn key(weights: &str, asked: &str) -> String {
     hash.to_hex().to_string()
 }
 
-/// Texts as embeddings, each distinct text once.
+/// Texts or classes as a model is told them, each distinct one once.
 pub struct Encoded {
-    /// [K, tokens, width].
-    pub embeddings: Tensor,
+    /// K rows.
+    pub told: Condition,
     /// For each list of texts that was asked for: their rows.
     pub of: Vec<Vec<usize>>,
-    /// Row of the empty text.
+    /// Row of what tells nothing.
     pub empty: usize,
 }
 
@@ -197,22 +316,30 @@ impl Encoded {
     /// # Errors
     /// What the tokenizer or the encoder refuses.
     pub fn new(model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
-        Self::by(asked, |texts| embeddings(model, texts))
+        Self::by(asked, |texts| {
+            Ok(Condition::of_text(embeddings(model, texts)?))
+        })
     }
 
-    /// As [`Self::new`], of any model that is told a text.
+    /// As [`Self::new`], of any model that is told a text or a class.
     ///
     /// # Errors
     /// A model of images alone; as [`Self::new`].
     pub fn of(model: &Model, asked: &[&[String]]) -> Result<Self> {
         Self::by(asked, |texts| {
-            let parts = texts
-                .chunks(CHUNK)
-                .map(|chunk| model.text_embeddings(chunk));
-            Ok(Tensor::f_cat(
-                &parts.collect::<dualmd_diffusion::Result<Vec<_>>>()?,
-                0,
-            )?)
+            let mut parts = texts.chunks(CHUNK).map(|chunk| model.told(chunk));
+            let first = parts.next().unwrap_or_else(|| model.told(&[""]))?;
+            Ok(parts.try_fold(first, |all, part| all.then(&part?))?)
+        })
+    }
+
+    /// The classes of `asked`, one list for each image.
+    ///
+    /// # Errors
+    /// A class that there is not.
+    pub fn classes(labels: &Labels, asked: &[&[String]], device: Device) -> Result<Self> {
+        Self::by(asked, |names| {
+            Ok(labels.told(names)?.each(|t| t.to_device(device)))
         })
     }
 
@@ -224,11 +351,12 @@ impl Encoded {
             let [embeddings] = kept.tensors("texts", &key, ["embeddings"], || {
                 Ok([embeddings(model, texts)?])
             })?;
-            Ok(embeddings.to_device(model.unet.device()))
+            let embeddings = embeddings.to_device(model.unet.device());
+            Ok(Condition::of_text(embeddings))
         })
     }
 
-    fn by(asked: &[&[String]], encode: impl FnOnce(&[&str]) -> Result<Tensor>) -> Result<Self> {
+    fn by(asked: &[&[String]], encode: impl FnOnce(&[&str]) -> Result<Condition>) -> Result<Self> {
         let mut rows: BTreeMap<&str, usize> = BTreeMap::from([("", 0)]);
         let mut texts = vec![""];
         let of = asked
@@ -245,7 +373,7 @@ impl Encoded {
             })
             .collect();
         Ok(Self {
-            embeddings: encode(&texts)?,
+            told: encode(&texts)?,
             of,
             empty: 0,
         })
@@ -261,15 +389,13 @@ impl Encoded {
         let rows: Vec<i64> = rows
             .flat_map(|row| std::iter::repeat_n(row as i64, times))
             .collect();
-        let rows = Tensor::from_slice(&rows).to_device(self.embeddings.device());
-        Condition {
-            embedding: self.embeddings.index_select(0, &rows),
-        }
+        let rows = Tensor::from_slice(&rows).to_device(self.told.device());
+        self.told.select(&rows)
     }
 
-    /// The embedding of the empty text, [1, tokens, width].
-    pub fn nothing(&self) -> Tensor {
-        self.embeddings.narrow(0, self.empty as i64, 1)
+    /// What tells nothing, one row.
+    pub fn nothing(&self) -> Condition {
+        self.told.narrow(self.empty as i64, 1)
     }
 }
 
@@ -291,10 +417,34 @@ pub fn captions(
         .collect::<Result<Vec<_>>>()?;
     let encoded = Encoded::kept(kept, model, &lists)?;
     Ok(Captions {
-        embeddings: encoded.embeddings,
+        told: encoded.told,
         of: encoded.of,
         empty: encoded.empty,
         any,
+        dropout,
+    })
+}
+
+/// Classes of the pictures at `positions` for a training; `dropout`: chance of no label in a class's place.
+///
+/// # Errors
+/// A picture without a label; a class that there is not.
+pub fn classes(
+    labels: &Labels,
+    images: &Images,
+    positions: &[usize],
+    dropout: f64,
+    device: Device,
+) -> Result<Captions> {
+    let words = |&i: &usize| Told::Class.words(&images.set, &images.set.records[i]);
+    let lists = positions.iter().map(words).collect::<Result<Vec<_>>>()?;
+    let lists: Vec<&[String]> = lists.iter().map(Vec::as_slice).collect();
+    let encoded = Encoded::classes(labels, &lists, device)?;
+    Ok(Captions {
+        told: encoded.told,
+        of: encoded.of,
+        empty: encoded.empty,
+        any: false,
         dropout,
     })
 }
@@ -360,6 +510,39 @@ mod tests {
             .iter()
             .map(|p| p.name);
         assert!(names.eq(dualmd_experiment::experiment::TEXT_NETWORKS));
+        let targets = crate::experiment::Train::default().lora_targets;
+        assert_eq!(targets, LoraConfig::TARGETS);
+    }
+
+    #[test]
+    fn classes_are_sorted_and_every_picture_has_one() {
+        use dualmd_data::Picture;
+        let set = |labels: &[Option<&str>]| {
+            let record = |(i, label): (usize, &Option<&str>)| {
+                let picture = Picture::filled(4, 4, 1, i as u8);
+                Record {
+                    id: picture.id(),
+                    picture,
+                    captions: vec!["a caption".into()],
+                    group: None,
+                    label: label.map(str::to_owned),
+                    name: format!("{i}.png"),
+                    file: None,
+                }
+            };
+            let records = labels.iter().enumerate().map(record).collect();
+            ImageSet::new("set".into(), None, records).unwrap()
+        };
+        let names = set(&[Some("dog"), Some("cat"), Some("dog ")]);
+        assert_eq!(classes_of(&names).unwrap(), ["cat", "dog"]);
+        let numbers = set(&[Some("10"), Some("9"), Some("0")]);
+        assert_eq!(classes_of(&numbers).unwrap(), ["0", "9", "10"]);
+        let words = Told::Class.words(&names, &names.records[2]).unwrap();
+        assert_eq!(words, ["dog"]);
+        for lacking in [set(&[Some("cat"), None]), set(&[Some("cat"), Some(" ")])] {
+            let said = classes_of(&lacking).unwrap_err().to_string();
+            assert!(said.contains("1.png has no label"), "{said}");
+        }
     }
 
     /// Made once for a key, and again where the file is no longer whole.

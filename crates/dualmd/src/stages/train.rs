@@ -1,13 +1,13 @@
 //! Training one model of a plan in this process.
 
-use super::lesson::{Lesson, cutout, distill_of, secret, spent, train_of};
+use super::lesson::{Beginning, Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
 use super::{RunFolder, held, pictures, prepare, text};
-use crate::choices::{self, Optimizer};
+use crate::choices::{self, LoraSave, Optimizer};
 use crate::engine::Engine;
-use crate::experiment::{Experiment, epochs};
+use crate::experiment::{Experiment, Train, epochs};
 use crate::plan::{Job, JobKind, Plan};
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::{Context, Result, bail};
 use dualmd_defense::{
@@ -15,7 +15,8 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
-    NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConfig,
+    AdapterFolder, Beside, Labels, LoraForm, NoiseSchedule, Pipeline, TextToImage, UNet2d,
+    UNet2dCondition, UNet2dConfig, adapter,
 };
 use dualmd_files::Building;
 use dualmd_names::ModelKind;
@@ -45,7 +46,8 @@ pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
             plan.split_hash
         );
     }
-    Ok(run.model(name).join("model_index.json").exists())
+    let folder = run.model(name);
+    Ok(folder.join("model_index.json").exists() || AdapterFolder::is_one(&folder))
 }
 
 /// Trains one model of a plan in this process, which holds `checkpoints/NAME` ([`super::held::training`]). Returns whether it is
@@ -74,7 +76,7 @@ pub fn one(
     let (kind, network) = Kind::of(run, plan, images, job, engine)?;
     let schedule = kind.schedule();
     let options = options(plan, job);
-    let lesson = || Lesson::of(run, plan, images, job, &options, kind.text(), engine);
+    let lesson = || Lesson::of(run, plan, images, job, &options, kind.beginning(), engine);
     // Rank 0 first: it writes what others read, encoded texts for example, or the secret of DP-SGD.
     let first = ranks.leads().then(lesson).transpose()?;
     ranks.barrier()?;
@@ -150,6 +152,7 @@ pub fn one(
                     last_event = Instant::now();
                     session.reporter.progress(&ProgressEvent {
                         model: job.name.clone(),
+                        stage: Work::Train,
                         step: p.step,
                         total: p.total,
                         epoch: passes(p.step),
@@ -299,9 +302,60 @@ pub fn prepared(
 
 /// What is trained, beside the network itself.
 enum Kind {
-    Unconditional(Box<UNet2dConfig>, Box<NoiseSchedule>),
-    /// With the network as training began, if only LoRA layers are trained.
-    Text(Box<TextToImage>, Option<Box<UNet2dCondition>>),
+    /// With its classes, if it is told one.
+    Unconditional(Box<UNet2dConfig>, Box<NoiseSchedule>, Option<Labels>),
+    /// With what LoRA layers alone are trained on, if they are.
+    Text(Box<TextToImage>, Option<Box<Adapted>>),
+}
+
+/// A network of which LoRA layers alone are trained.
+struct Adapted {
+    /// As training began.
+    network: UNet2dCondition,
+    /// The folder of its base as the layers' own folder names it, if that is to hold them alone.
+    base: Option<String>,
+}
+
+impl Adapted {
+    fn of(run: &RunFolder, plan: &Plan, job: &Job, network: UNet2dCondition) -> Result<Self> {
+        let base = match (train_of(plan, job).lora_save, &job.starts_from) {
+            (LoraSave::Merged, _) => None,
+            // Beside it, so that the run can be moved.
+            (LoraSave::Adapter, Some(base)) => Some(format!("../{base}")),
+            (LoraSave::Adapter, None) => match text::base_of(run, plan)? {
+                Some(folder) => Some(std::path::absolute(folder)?.display().to_string()),
+                None => None,
+            },
+        };
+        Ok(Self { network, base })
+    }
+
+    /// `model`: the one that the network is of.
+    fn save(
+        &self,
+        folder: &Path,
+        model: &TextToImage,
+        ema: &[(String, Tensor)],
+        raw: Option<&[(String, Tensor)]>,
+    ) -> Result<()> {
+        let network = &self.network;
+        network.save_lora(folder, Some(ema))?;
+        let Some(base) = &self.base else {
+            // The sum, which every program can open, and the additions beside it, which are small.
+            let sum = |tensors: &[(String, Tensor)]| -> Result<Vec<(String, Tensor)>> {
+                let tensors = tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone()));
+                Ok(network.over_lora(tensors.collect())?.fuse()?.into_weights())
+            };
+            let raw = raw.map(sum).transpose()?;
+            return Ok(model.save(folder, Some(&sum(ema)?), raw.as_deref())?);
+        };
+        if let Some(raw) = raw {
+            network.save_lora(&folder.join(adapter::RAW), Some(raw))?;
+        }
+        network.save_lora_as(LoraForm::Kohya, folder, Some(ema))?;
+        // What names the base goes last: a folder that has it is complete.
+        Ok(network.save_lora_as(LoraForm::Peft { base }, folder, Some(ema))?)
+    }
 }
 
 impl Kind {
@@ -317,7 +371,10 @@ impl Kind {
             let (model, network) = text::beginning(run, plan, job, shape, engine.device)?;
             let network = network.with_precision(engine.precision);
             let adapted = match network.lora_parameters() {
-                Some(own) => Some(Box::new(network.over_lora(own.copies())?)),
+                Some(own) => {
+                    let network = network.over_lora(own.copies())?;
+                    Some(Box::new(Adapted::of(run, plan, job, network)?))
+                }
                 None => None,
             };
             return Ok((Self::Text(Box::new(model), adapted), Box::new(network)));
@@ -329,21 +386,26 @@ impl Kind {
             choices::Objective::Ddpm => NoiseSchedule::default(),
             choices::Objective::Flow => NoiseSchedule::flow(),
         };
-        let kind = Self::Unconditional(Box::new(config), Box::new(schedule));
+        let labels = match (&plan.model.labels, config.num_class_embeds) {
+            (Some(names), Some(embeddings)) => Some(Labels::new(names.clone(), embeddings)?),
+            _ => None,
+        };
+        let kind = Self::Unconditional(Box::new(config), Box::new(schedule), labels);
         Ok((kind, network))
     }
 
     fn schedule(&self) -> NoiseSchedule {
         match self {
-            Self::Unconditional(_, schedule) => (**schedule).clone(),
+            Self::Unconditional(_, schedule, _) => (**schedule).clone(),
             Self::Text(model, _) => model.schedule.clone(),
         }
     }
 
-    fn text(&self) -> Option<&TextToImage> {
+    fn beginning(&self) -> Beginning<'_> {
         match self {
-            Self::Unconditional(..) => None,
-            Self::Text(model, _) => Some(model),
+            Self::Unconditional(_, _, None) => Beginning::Untold,
+            Self::Unconditional(_, _, Some(labels)) => Beginning::Class(labels),
+            Self::Text(model, _) => Beginning::Text(model),
         }
     }
 
@@ -354,20 +416,15 @@ impl Kind {
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
         match self {
-            Self::Unconditional(config, schedule) => {
-                Pipeline::save(folder, config, schedule, ema, raw)?;
+            Self::Unconditional(config, schedule, labels) => {
+                let beside = Beside {
+                    labels: labels.as_ref(),
+                    autoencoder: None,
+                };
+                Pipeline::save(folder, config, schedule, beside, ema, raw)?;
             }
             Self::Text(model, None) => model.save(folder, Some(ema), raw)?,
-            // The folder has the sum, which every program can open, and the additions beside it, which are small.
-            Self::Text(model, Some(adapted)) => {
-                let sum = |tensors: &[(String, Tensor)]| -> Result<Vec<(String, Tensor)>> {
-                    let tensors = tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone()));
-                    Ok(adapted.over_lora(tensors.collect())?.fuse()?.into_weights())
-                };
-                let raw = raw.map(sum).transpose()?;
-                adapted.save_lora(folder, Some(ema))?;
-                model.save(folder, Some(&sum(ema)?), raw.as_deref())?;
-            }
+            Self::Text(model, Some(adapted)) => adapted.save(folder, model, ema, raw)?,
         }
         Ok(())
     }
@@ -411,6 +468,7 @@ fn options(plan: &Plan, job: &Job) -> TrainOptions {
         decoupled: t.optimizer == Optimizer::AdamW,
         flip: t.flip,
         drop_memorised: t.drop_memorised,
+        skip_easy: t.skip_easy,
         checkpoint_every: t.checkpoint_every,
         keep_checkpoints: t.keep_checkpoints,
         log_every: t.log_every,
@@ -463,18 +521,28 @@ fn fingerprint(
         }),
         secret.map(|s| blake3::hash(s.as_bytes()).to_hex().to_string()),
     ))?;
+    // What only class-conditional trainings have is added to what there was before there were any.
+    let text = match &plan.model.labels {
+        Some(names) => serde_json::to_string(&(text, names, t.label_dropout, texts))?,
+        None => text,
+    };
+    // Other layers than the usual ones are another training.
+    let text = match t.lora_targets == Train::default().lora_targets {
+        true => text,
+        false => format!("{text} {:?}", t.lora_targets),
+    };
     Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
 }
 
-/// Hash of what a text-to-image training begins with and learns from beyond its split: the weights it starts from, the images
-/// that a base learns, the captions.
+/// Hash of what the training of a conditional model begins with and learns from beyond its split: the weights it starts from, the
+/// images that a base learns, the captions or classes.
 fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Result<String> {
     let base = job.starts_from.as_ref().map(|base| vec![run.model(base)]);
     let base = base.map(|folder| super::sample::fingerprint(&folder, WeightSet::Ema));
     let everything = serde_json::to_string(&(
         base.transpose()?,
         images.split.hash(),
-        super::score::hash_tensor(&captions.embeddings)?,
+        super::score::hash_told(&captions.told)?,
         &captions.of,
     ))?;
     Ok(blake3::hash(everything.as_bytes()).to_hex().to_string())

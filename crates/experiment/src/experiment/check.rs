@@ -2,7 +2,9 @@
 
 use super::keys::check_ranges;
 use super::{Experiment, ModelEntry, Train};
-use crate::choices::{CaptionChoice, Features, Init, Levels, Objective, Sampler, SplitMethod};
+use crate::choices::{
+    CaptionChoice, Features, Init, Levels, LoraSave, Objective, Reference, Sampler, SplitMethod,
+};
 use crate::suggest::nearest;
 use anyhow::{Result, bail};
 use dualmd_names::{Defense, ModelKind, Part};
@@ -31,6 +33,7 @@ impl Experiment {
         check_ranges("audit.", &self.audit, &mut problems);
         check_training(&self.train, "train", &mut problems);
         self.check_text(&mut problems);
+        self.check_labels(&mut problems);
         self.check_init(&mut problems);
         self.check_rest(&mut problems);
         check_models(self, &mut problems);
@@ -87,6 +90,17 @@ impl Experiment {
                     .into(),
             );
         }
+        if !self.is_text() && (s.guidance_from.is_some() || s.early_guidance != 0.0) {
+            problems.push(
+                "sample.guidance_from and early_guidance are for text-to-image models, and this network is told no text: remove them"
+                    .into(),
+            );
+        } else if s.guidance_from.is_none() && s.early_guidance != 0.0 {
+            problems.push(format!(
+                "sample.early_guidance = {} applies above sample.guidance_from: set that too (500 is usual), or remove it",
+                s.early_guidance
+            ));
+        }
         if a.attacks.is_empty() && !a.black_box {
             problems.push(
                 "audit.attacks is empty and audit.black_box is false: name at least one attack"
@@ -106,6 +120,60 @@ impl Experiment {
     pub fn is_text(&self) -> bool {
         let model = &self.model;
         model.base.is_some() || TEXT_NETWORKS.contains(&model.preset.as_str())
+    }
+
+    /// Are labels left out at times, by any of the recipes?
+    pub fn drops_labels(&self) -> bool {
+        let drops = |train: &Train| train.label_dropout > 0.0;
+        let own = |model: &ModelEntry| model.recipe(self).ok().flatten();
+        drops(&self.train) || self.models.iter().filter_map(own).any(|own| drops(&own))
+    }
+
+    /// What only class-conditional models have.
+    fn check_labels(&self, problems: &mut Vec<String>) {
+        let labels = self.data.labels;
+        if labels && self.is_text() {
+            problems.push(
+                "data.labels = true is for models that are told no text, and these are told one: remove it".into(),
+            );
+        }
+        let recipes = self.models.iter().map(|model| {
+            let own = model.recipe(self).ok().flatten();
+            (format!("model {}: train", model.name), own)
+        });
+        let common = ("train".to_owned(), Some(self.train.clone()));
+        let recipes: Vec<(String, Train)> = std::iter::once(common)
+            .chain(recipes)
+            .filter_map(|(section, own)| Some((section, own?)))
+            .collect();
+        for (section, train) in &recipes {
+            if train.label_dropout > 0.0 && !labels {
+                problems.push(format!(
+                    "{section}.label_dropout is for class-conditional models: set data.labels = true, or remove it"
+                ));
+            }
+            // Guidance would ask with an embedding that was never learnt.
+            if labels && self.sample.label_guidance != 1.0 && train.label_dropout == 0.0 {
+                problems.push(format!(
+                    "sample.label_guidance = {} asks the models without a label, and {section}.label_dropout = 0 never trains that: set \
+                     it, e.g. to 0.1",
+                    self.sample.label_guidance
+                ));
+            }
+        }
+        if !labels && self.sample.label_guidance != 1.0 {
+            problems.push(
+                "sample.label_guidance is for class-conditional models: set data.labels = true, or remove it".into(),
+            );
+        }
+        for model in &self.models {
+            if labels && model.defense == Defense::Synthetic {
+                problems.push(format!(
+                    "model {}: defense = \"synthetic\" is for models that are told no label",
+                    model.name
+                ));
+            }
+        }
     }
 
     /// Do models start from one that was trained before?
@@ -169,6 +237,12 @@ impl Experiment {
             }
         }
         let started = self.starts_somewhere();
+        if self.audit.reference == Reference::Base && !started {
+            problems.push(
+                "audit.reference = \"base\" compares with what all models start from: set model.base or [pretrain], or remove it"
+                    .into(),
+            );
+        }
         check_text_recipe(&self.train, "train", text, started, problems);
         for model in &self.models {
             if let Ok(Some(own)) = model.recipe(self) {
@@ -218,6 +292,17 @@ fn check_text_recipe(
     } else if t.lora_rank > 0 && !starts_somewhere {
         say(format!(
             "{section}.lora_rank adds to a model that was trained before: set model.base or [pretrain]"
+        ));
+    }
+    if t.lora_rank == 0 && t.lora_save != LoraSave::default() {
+        say(format!(
+            "{section}.lora_save = \"{}\" is about LoRA: set {section}.lora_rank, or remove it",
+            t.lora_save
+        ));
+    }
+    if t.lora_targets.iter().all(|target| target.is_empty()) {
+        say(format!(
+            "{section}.lora_targets names no layer: to_q and to_v, for example"
         ));
     }
     if text && t.objective == Objective::Flow {
@@ -299,7 +384,9 @@ fn check_models(experiment: &Experiment, problems: &mut Vec<String>) {
 
 /// Keys that only some defences have, and a model's own recipe.
 fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Vec<String>) {
-    use Defense::{Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, KWay, Kd, Synthetic};
+    use Defense::{
+        Ambient, Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, Iet, KWay, Kd, Synthetic,
+    };
     let name = &model.name;
     let mut only = |key: &str, given: bool, defenses: &[Defense]| {
         if given && !defenses.contains(&model.defense) {
@@ -323,7 +410,9 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
         &[DpSgd],
     );
     only("patience", model.patience.is_some(), &[EarlyStopping]);
-    only("shards", model.shards.is_some(), &[KWay, Ensemble]);
+    only("shards", model.shards.is_some(), &[KWay, Ensemble, Iet]);
+    only("rounds", model.rounds.is_some(), &[Iet]);
+    only("own_noise", model.own_noise.is_some(), &[Ambient]);
     only("images", model.images.is_some(), &[Synthetic]);
     only(
         "teachers",
@@ -341,7 +430,7 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
     }
     check_ranges(&format!("model {name}: "), model, problems);
     let fewest = if model.defense == Ensemble { 3 } else { 2 };
-    if matches!(model.defense, KWay | Ensemble)
+    if matches!(model.defense, KWay | Ensemble | Iet)
         && !(fewest..=experiment.data.members.max(fewest)).contains(&model.shards())
     {
         problems.push(format!(
@@ -394,8 +483,33 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
         Ok(None) => {}
         Err(error) => problems.push(format!("{error:#}").trim_end().replace('\n', " ")),
     }
-    let own_eval = model.recipe(experiment).ok().flatten();
-    let eval_every = own_eval.map_or(experiment.train.eval_every, |t| t.eval_every);
+    let own = model.recipe(experiment).ok().flatten();
+    let train = own.as_ref().unwrap_or(&experiment.train);
+    let eval_every = train.eval_every;
+    let turns = model.rounds().saturating_mul(model.shards() as u64);
+    if model.defense == Iet && train.steps < turns {
+        problems.push(format!(
+            "model {name}: {} rounds of {} shards are {turns} turns, and there are {} steps: choose fewer rounds or shards, or more steps",
+            model.rounds(),
+            model.shards(),
+            train.steps
+        ));
+    }
+    if model.defense == Ambient && train.objective == Objective::Flow {
+        problems.push(format!(
+            "model {name}: ambient is for models that learn the noise; leave out train.objective = \"flow\""
+        ));
+    }
+    if model.defense == Ambient && train.cutout_side > 0 {
+        problems.push(format!(
+            "model {name}: under a grey square ambient training would show the images' noise; leave out train.cutout_side"
+        ));
+    }
+    if model.defense == DpSgd && train.skip_easy > 0.0 {
+        problems.push(format!(
+            "model {name}: train.skip_easy chooses images by what the network remembers of them, which dp-sgd may not; leave it out"
+        ));
+    }
     if model.defense == EarlyStopping && eval_every == 0 {
         problems.push(format!(
             "model {name}: early-stopping chooses among measurements; set train.eval_every"

@@ -28,7 +28,7 @@ const DIFFUSERS: &[&str] = &[
     "model.cross_attention_dim",
     "model.transformer_layers_per_block",
     "model.use_linear_projection",
-    // diffusers' UNet2DModel. `sample_size`, `in_channels` and `out_channels` follow from [data].
+    // diffusers' UNet2DModel. `sample_size`, `in_channels`, `out_channels` and `num_class_embeds` follow from [data].
     "model.center_input_sample",
     "model.time_embedding_type",
     "model.freq_shift",
@@ -50,7 +50,6 @@ const DIFFUSERS: &[&str] = &[
     "model.resnet_time_scale_shift",
     "model.add_attention",
     "model.class_embed_type",
-    "model.num_class_embeds",
     "model.num_train_timesteps",
 ];
 
@@ -211,7 +210,7 @@ pub fn markdown() -> String {
     let _ = write!(
         out,
         "\n## The network\n\nKeys of diffusers' configurations that replace those of `model.preset`: {}. Write `\"null\"` where diffusers has null. Not every \
-         value that diffusers knows is supported; the others are refused by name. `sample_size`, `in_channels` and `out_channels` follow from `[data]`.\n",
+         value that diffusers knows is supported; the others are refused by name. `sample_size`, `in_channels`, `out_channels` and `num_class_embeds` follow from `[data]`.\n",
         names.collect::<Vec<_>>().join(", ")
     );
     out

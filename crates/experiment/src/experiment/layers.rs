@@ -1,12 +1,14 @@
 //! The layers an experiment is written in: a preset or a file, then each `--set` in turn.
 
 use super::{Experiment, epochs, keys};
-use crate::usage;
+use crate::{bail_usage, usage};
 use anyhow::{Context, Result, anyhow, bail};
 use dualmd_files::limit;
 use dualmd_names::{AttackSpec, NameError};
+use dualmd_record::RunFolder;
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
@@ -26,6 +28,42 @@ impl Source {
             Self::File(path) => path.display().to_string(),
             Self::Preset(name) => name.clone(),
         }
+    }
+
+    /// The file, or else the preset, whichever is named.
+    pub fn named(file: Option<PathBuf>, preset: Option<String>) -> Option<Self> {
+        file.map(Self::File).or(preset.map(Self::Preset))
+    }
+
+    /// The experiment of a run that is to go on.
+    ///
+    /// # Errors
+    /// A folder that holds none.
+    pub fn of_run(folder: &Path) -> Result<Self> {
+        let file = RunFolder(folder.to_path_buf()).experiment();
+        if !file.is_file() {
+            bail_usage!(
+                "{} holds no run to go on with (no experiment.toml): name an experiment file or a --preset",
+                folder.display()
+            );
+        }
+        Ok(Self::File(file))
+    }
+
+    /// Where it runs unless a folder is named: `runs/`, then the name of the file or preset with `ending` behind it.
+    ///
+    /// # Errors
+    /// A path that names no file, such as `..`.
+    pub fn folder(&self, ending: &str) -> Result<PathBuf> {
+        let name = match self {
+            Self::Preset(name) => Some(OsString::from(name)),
+            Self::File(file) => file.file_stem().map(OsStr::to_os_string),
+        };
+        let Some(mut name) = name else {
+            bail_usage!("{} is no file name: give an experiment file", self.name());
+        };
+        name.push(ending);
+        Ok(Path::new("runs").join(name))
     }
 }
 

@@ -24,8 +24,8 @@ pub use keys::{Key, markdown, table as keys};
 pub use layers::Source;
 
 use crate::choices::{
-    Alpha, CaptionChoice, Copies, Dtype, Features, Init, Levels, NearDuplicates, Objective,
-    Optimizer, Order, ResizeFilter, Routing, Sampler, SplitMethod, Weights,
+    Alpha, CaptionChoice, Copies, Dtype, Features, Init, Levels, LoraSave, NearDuplicates,
+    Objective, Optimizer, Order, Reference, ResizeFilter, Routing, Sampler, SplitMethod, Weights,
 };
 use anyhow::{Context, Result, bail};
 use dualmd_names::{AttackSpec, BaseAttack, Defense};
@@ -88,9 +88,19 @@ pub struct Data {
     pub filter: ResizeFilter,
     /// What becomes of transparency.
     pub alpha: Alpha,
+    /// Tell the networks the class of each image (class-conditional models): the folder that it lies in, or `label` of its metadata, its
+    /// table, its archive. Not for text-to-image models.
+    pub labels: bool,
+    /// Column of the labels; `label` unless named, and without such a column the folder that an image lies in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label_column: Option<String>,
     /// Column of the captions, where the set has several that may be.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub caption_column: Option<String>,
+    /// A file of captions, as `dualmd caption` writes it, that take the place of those of the set: a JSON object in each line, with an
+    /// image's content id as `id` and its captions as `text`, the main one first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub captions: Option<String>,
     /// Column of the set's table that says what belongs together (patient, artist); `group` unless named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group_column: Option<String>,
@@ -111,7 +121,10 @@ impl Default for Data {
             near_duplicates: NearDuplicates::default(),
             filter: ResizeFilter::default(),
             alpha: Alpha::default(),
+            labels: false,
+            label_column: None,
             caption_column: None,
+            captions: None,
             group_column: None,
             id_column: None,
         }
@@ -262,16 +275,29 @@ pub struct Train {
     /// Chance that it is told nothing instead, which guidance needs.
     #[schemars(range(min = 0.0, max = 1.0), extend("x-needed" = "a chance, 0 to 1,"))]
     pub caption_dropout: f64,
+    /// With `data.labels`: chance that a network is told no label in place of an image's, which guidance needs. 0.1 is usual.
+    #[schemars(range(min = 0.0, max = 1.0), extend("x-needed" = "a chance, 0 to 1,"))]
+    pub label_dropout: f64,
     /// For text-to-image models: leave out of a step the images whose text moves the prediction by this norm or more, because the
     /// model remembers them (Wen et al. 2024: 2 for Stable Diffusion); 0: none.
     #[schemars(range(min = 0.0), extend("x-needed" = "a norm above 0, or 0 for none,"))]
     pub drop_memorised: f64,
+    /// Leave out of a step the images whose loss, times this, is below what is usual at their timestep, because the model knows them
+    /// (Liu et al. 2024: 2); 0: none.
+    #[schemars(range(min = 0.0), extend("x-needed" = "a ratio above 0, or 0 for none,"))]
+    pub skip_easy: f64,
     /// For text-to-image models: train low-rank additions of this rank to the attention layers (LoRA), not all weights; 0: all
     /// weights.
     pub lora_rank: u64,
     /// alpha of these; 0: the rank.
     #[schemars(range(min = 0.0), extend("x-needed" = "a number above 0, or 0 for the rank,"))]
     pub lora_alpha: f64,
+    /// Layers that get one: linear layers whose name is one of these, or ends in a dot and one of these. The default is that of
+    /// diffusers' script: the projections of every attention.
+    #[schemars(extend("x-needed" = "names of layers, or ends of them, at least one"))]
+    pub lora_targets: Vec<String>,
+    /// What the folder of such a model holds.
+    pub lora_save: LoraSave,
     /// Number format of the heavy operations.
     pub dtype: Dtype,
     /// Steps between checkpoints.
@@ -312,9 +338,15 @@ impl Default for Train {
             cutout_probability: 0.5,
             captions: CaptionChoice::default(),
             caption_dropout: 0.0,
+            label_dropout: 0.0,
             drop_memorised: 0.0,
+            skip_easy: 0.0,
             lora_rank: 0,
             lora_alpha: 0.0,
+            lora_targets: ["to_q", "to_k", "to_v", "to_out.0"]
+                .map(str::to_owned)
+                .to_vec(),
+            lora_save: LoraSave::default(),
             dtype: Dtype::Auto,
             checkpoint_every: 500,
             keep_checkpoints: 2,
@@ -359,6 +391,16 @@ pub struct Sample {
     /// For text-to-image models: guidance scale; 1 is none.
     #[schemars(extend("x-needed" = "a number"))]
     pub guidance: f64,
+    /// With `data.labels`: guidance scale; 1 is none. The images are of the classes in turn.
+    #[schemars(extend("x-needed" = "a number"))]
+    pub label_guidance: f64,
+    /// For text-to-image models: the timestep from which on images are drawn with `guidance`; above it with `early_guidance` (Jain et al.
+    /// 2025: 500 of 1000). Without it `guidance` applies throughout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guidance_from: Option<u32>,
+    /// Guidance scale above `guidance_from`: 0 leaves the prompt out, below 0 turns away from it.
+    #[schemars(extend("x-needed" = "a number"))]
+    pub early_guidance: f64,
     /// For text-to-image models: images for each prompt, the prompts being the first captions of all members and
     /// non-members. `n` does not apply.
     #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
@@ -384,6 +426,9 @@ impl Default for Sample {
             order: Order::default(),
             batch: 64,
             guidance: 7.5,
+            label_guidance: 1.0,
+            guidance_from: None,
+            early_guidance: 0.0,
             per_prompt: 3,
             features: Features::default(),
             features_weights: None,
@@ -398,9 +443,11 @@ impl Default for Sample {
 #[serde(default, deny_unknown_fields)]
 pub struct Audit {
     /// Attacks beside `nn`: `dualmd list attacks` has them. `reference` trains one more model, on images that are neither
-    /// members nor non-members.
+    /// members nor non-members, unless `reference` below names another one.
     #[schemars(with = "Vec<String>")]
     pub attacks: Vec<AttackSpec>,
+    /// What `reference` compares with.
+    pub reference: Reference,
     /// Weights that are attacked.
     pub weights: Weights,
     /// Images scored at a time.
@@ -423,6 +470,7 @@ impl Default for Audit {
             attacks: [Loss, SecMi, Pia, Pian, SimA]
                 .map(AttackSpec::from)
                 .to_vec(),
+            reference: Reference::default(),
             weights: Weights::default(),
             batch: 64,
             known_fraction: dualmd_names::KNOWN_FRACTION,
@@ -477,9 +525,17 @@ pub struct ModelEntry {
     /// to the end and the best weights are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patience: Option<u64>,
-    /// For `k-way` and `ensemble`: K, 4 unless given. Models with the same K share the shards' models.
+    /// For `k-way`, `ensemble` and `iet`: K, 4 unless given. Models of the first two with the same K share the shards' models.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shards: Option<usize>,
+    /// For `iet`: rounds after each of which the weights are averaged, 10 unless given.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u64>,
+    /// For `ambient`: standard deviation of the images' own noise, for pixels in [-1, 1]; 0.5 unless given.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_noise: Option<f64>,
     /// For `synthetic`: generated images to train on; as many as there are members unless given.
     #[schemars(range(min = 2), extend("x-needed" = "at least 2"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -518,9 +574,14 @@ impl ModelEntry {
         self.teacher.as_deref().unwrap_or("baseline")
     }
 
-    /// K of a `k-way` or `ensemble` model.
+    /// K of a `k-way`, `ensemble` or `iet` model.
     pub fn shards(&self) -> usize {
         self.shards.unwrap_or(4)
+    }
+
+    /// Rounds of an `iet` model.
+    pub fn rounds(&self) -> u64 {
+        self.rounds.unwrap_or(10)
     }
 
     /// The recipe of this model: the experiment's with its own keys; `None` where it has none.

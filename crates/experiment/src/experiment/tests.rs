@@ -141,6 +141,32 @@ fn every_preset_is_an_experiment() {
     assert_eq!(typo, "unknown preset dmeo: did you mean demo?");
 }
 
+/// Adapters alone are saved where adapters alone are trained, and a base is a reference where there is one.
+#[test]
+fn what_is_about_adapters_needs_a_base() {
+    let text = SMALL.replace("preset = \"tiny\"", "base = \"sd\"");
+    let of = |sets: &[&str]| {
+        let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Experiment::parse(&text, "t.toml", &sets)
+    };
+    let rank = "train.lora_rank=4";
+    let all = of(&[rank, "train.lora_save=adapter", "audit.reference=base"]).unwrap();
+    assert_eq!(all.train.lora_targets, ["to_q", "to_k", "to_v", "to_out.0"]);
+    assert_eq!(parse(&all.to_toml().unwrap()).unwrap(), all);
+    for (sets, says) in [
+        (&["train.lora_save=adapter"][..], "set train.lora_rank"),
+        (
+            &[rank, "train.lora_targets=[]"][..],
+            "lora_targets names no layer",
+        ),
+    ] {
+        let told = message(of(sets));
+        assert!(told.contains(says), "{told}");
+    }
+    let told = message(with(&["audit.reference=base"]));
+    assert!(told.contains("audit.reference"), "{told}");
+}
+
 #[test]
 fn what_is_written_back_is_the_same_experiment() {
     let experiment = with(&[
@@ -384,6 +410,66 @@ fn a_model_may_be_distilled_its_own_way() {
 }
 
 #[test]
+fn rivals_have_keys_of_their_own_and_refuse_what_undoes_them() {
+    let iet =
+        "models=[{name='i', defense='iet', shards=5, rounds=3}, {name='a', defense='ambient'}]";
+    let read = with(&[iet]).unwrap();
+    assert_eq!((read.models[0].shards(), read.models[0].rounds()), (5, 3));
+    assert_eq!(parse(&read.to_toml().unwrap()).unwrap(), read);
+    for (set, said) in [
+        (
+            "models=[{name='i', defense='iet', rounds=0}]",
+            "rounds = 0: at least 1",
+        ),
+        (
+            "models=[{name='i', defense='iet', shards=1}]",
+            "shards = 1: 2 to",
+        ),
+        (
+            "models=[{name='i', defense='iet', train={steps=39}}]",
+            "40 turns, and there are 39 steps",
+        ),
+        (
+            "models=[{name='n', defense='none', rounds=3}]",
+            "rounds is for defense = \"iet\"",
+        ),
+        (
+            "models=[{name='a', defense='ambient', own_noise=0.0}]",
+            "own_noise = 0",
+        ),
+        (
+            "models=[{name='n', defense='none', own_noise=0.5}]",
+            "own_noise is for defense = \"ambient\"",
+        ),
+        (
+            "models=[{name='a', defense='ambient', train={cutout_side=4}}]",
+            "cutout_side",
+        ),
+        (
+            "models=[{name='d', defense='dp-sgd', epsilon=1.0, train={skip_easy=2.0}}]",
+            "train.skip_easy",
+        ),
+        ("train.skip_easy=-1.0", "train.skip_easy = -1"),
+        ("sample.guidance_from=500", "told no text"),
+    ] {
+        let message = message(with(&[set]));
+        assert!(message.contains(said), "--set {set}: {message}");
+    }
+    let flow = message(with(&[iet, "train.objective=flow"]));
+    assert!(
+        flow.contains("ambient is for models that learn the noise"),
+        "{flow}"
+    );
+    let late = ["model.preset=t2i-pixels-32", "sample.early_guidance=-2.0"];
+    let message = message(with(&late));
+    assert!(
+        message.contains("sample.guidance_from: set that too"),
+        "{message}"
+    );
+    assert!(with(&[late[0], late[1], "sample.guidance_from=650"]).is_ok());
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     let message = message(with(&["train.batch=0", "data.members=3"]));
     assert!(
@@ -408,14 +494,48 @@ fn network_keys_become_diffusers_json() {
 }
 
 #[test]
+fn labels_and_what_goes_with_them() {
+    assert!(!with(&["data.labels=true"]).unwrap().drops_labels());
+    let dropped = ["data.labels=true", "train.label_dropout=0.1"];
+    assert!(with(&dropped).unwrap().drops_labels());
+    let guided = [&dropped[..], &["sample.label_guidance=2.0"]].concat();
+    assert!(with(&guided).unwrap().drops_labels());
+    for (sets, words) in [
+        (
+            &["train.label_dropout=0.1"][..],
+            "train.label_dropout is for class-conditional",
+        ),
+        (
+            &["sample.label_guidance=2.0"],
+            "sample.label_guidance is for class-conditional",
+        ),
+        (
+            &["data.labels=true", "sample.label_guidance=2.0"],
+            "train.label_dropout = 0 never trains that",
+        ),
+        (
+            &["data.labels=true", "model.preset=t2i-pixels-32"],
+            "data.labels = true is for models that are told no text",
+        ),
+        (&["model.num_class_embeds=5"], "num_class_embeds"),
+    ] {
+        let error = message(with(sets));
+        assert!(error.contains(words), "{error} lacks {words}");
+    }
+}
+
+#[test]
 fn the_key_table_and_the_structs_agree() {
     let mut experiment = parse(SMALL).unwrap();
     experiment.data.channels = Some(3);
     experiment.data.caption_column = Some("text".into());
+    experiment.data.label_column = Some("breed".into());
+    experiment.data.captions = Some("x".into());
     experiment.data.group_column = Some("patient".into());
     experiment.data.id_column = Some("file".into());
     experiment.sample.features_weights = Some("x".into());
     experiment.sample.copies_weights = Some("x".into());
+    experiment.sample.guidance_from = Some(500);
     experiment.model.base = Some("x".into());
     experiment.train.epochs = Some(3.0);
     // By name: a new field has to be thought of here.
@@ -431,6 +551,8 @@ fn the_key_table_and_the_structs_agree() {
         noise_multiplicity: Some(1),
         patience: Some(1),
         shards: Some(4),
+        rounds: Some(2),
+        own_noise: Some(0.5),
         images: Some(4),
         teachers: Some("any".into()),
         train: own.clone(),
@@ -574,4 +696,23 @@ fn one_unit_of_length_at_a_time() {
         said.contains("pretrain.train.epochs") && said.contains("pretrain.train.steps"),
         "{said}"
     );
+}
+
+#[test]
+fn a_source_says_where_it_runs_and_a_folder_where_it_came_from() {
+    let file = |path: &str| Source::named(Some(path.into()), Some("demo".into())).unwrap();
+    assert_eq!(file("a/mine.toml"), Source::File("a/mine.toml".into()));
+    let preset = Source::named(None, Some("demo".into())).unwrap();
+    assert_eq!(Source::named(None, None), None);
+    let folder = |source: &Source, ending| source.folder(ending).map(|f| f.display().to_string());
+    assert_eq!(folder(&file("a/mine.toml"), "").unwrap(), "runs/mine");
+    assert_eq!(folder(&preset, "-lira").unwrap(), "runs/demo-lira");
+    assert!(folder(&file(".."), "").is_err());
+
+    let dir = tempfile::tempdir().unwrap();
+    let none = Source::of_run(dir.path()).unwrap_err().to_string();
+    assert!(none.contains("holds no run"), "{none}");
+    let written = dir.path().join("experiment.toml");
+    std::fs::write(&written, "").unwrap();
+    assert_eq!(Source::of_run(dir.path()).unwrap(), Source::File(written));
 }

@@ -39,9 +39,16 @@ impl Plan {
         )?;
         writeln!(
             out,
-            "  network   {}, {} parameters",
+            "  network   {}, {} parameters{}",
             self.model.preset,
-            grouped(self.model.parameters)
+            grouped(self.model.parameters),
+            self.model
+                .labels
+                .as_ref()
+                .map_or(String::new(), |classes| format!(
+                    ", told one of {} classes",
+                    classes.len()
+                ))
         )?;
         writeln!(
             out,
@@ -97,6 +104,12 @@ impl Plan {
                     "all members, each taught by the {} of {shards} shards' models that never saw it",
                     shards - 1
                 ),
+                JobKind::Iterative { shards, rounds } => {
+                    format!("{shards} shards in turn, averaged after each of {rounds} rounds")
+                }
+                JobKind::Ambient { own_noise } => {
+                    format!("all members, at high noise under noise {own_noise} of their own")
+                }
                 JobKind::Synthetic { .. } => {
                     format!("images that {} drew in turns", job.needs.join(" and "))
                 }

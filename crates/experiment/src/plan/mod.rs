@@ -79,6 +79,9 @@ pub struct NetworkFacts {
     /// It is told a text.
     #[serde(default)]
     pub text: bool,
+    /// Names of the classes, of networks that are told one: the number of a class is its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
     /// Hash of the folder that training starts from (`model.base`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
@@ -416,6 +419,7 @@ fn warnings(experiment: &Experiment, data: &DataFacts, hardware: &Hardware) -> V
     }
     // A base of the user's may have learnt the empty text; what begins here has learnt it by caption_dropout only.
     let learnt = |t: &Train| t.caption_dropout > 0.0;
+    let sample = &experiment.sample;
     let pretrained = experiment.pretrain.as_ref();
     let base_knows = pretrained
         .and_then(|p| p.recipe(&experiment.train).ok())
@@ -424,12 +428,13 @@ fn warnings(experiment: &Experiment, data: &DataFacts, hardware: &Hardware) -> V
         && experiment.model.base.is_none()
         && !base_knows
         && !learnt(&experiment.train)
-        && experiment.sample.guidance != 1.0
+        && (sample.guidance != 1.0
+            || sample.guidance_from.is_some() && sample.early_guidance != 1.0)
     {
         warnings.push(format!(
             "sample.guidance = {}: guidance asks the model with an empty text too, and none of these models learns one (train.caption_dropout, or \
              that of pretrain.train)",
-            experiment.sample.guidance
+            sample.guidance
         ));
     }
     if data.nonmembers < 100 {

@@ -64,10 +64,11 @@ impl Plan {
             if before.is_none() || before == now {
                 continue;
             }
-            // Where texts are learnt, a caption is as much of the training as its image.
-            if self.model.text {
+            // Where texts or classes are learnt, a caption or label is as much of the training as its image.
+            if self.model.text || self.model.labels.is_some() {
                 bail!(
-                    "this folder holds another run: the images of {key} have changed since it began, or their captions or order; {remedy}"
+                    "this folder holds another run: the images of {key} have changed since it began, or their captions, labels or order; \
+                     {remedy}"
                 );
             }
             self.warnings.push(format!(

@@ -1,7 +1,7 @@
 //! Which models are trained, after which others, and how the machine is shared.
 
 use super::DataFacts;
-use crate::choices::Init;
+use crate::choices::{Init, Reference};
 use crate::experiment::{BASE, Distill, Experiment, ModelEntry, REFERENCE, Run, Train, epochs};
 use anyhow::Result;
 use dualmd_names::{AttackSpec, BaseAttack, Defense, MadeFrom, ModelKind, Needs, Part};
@@ -64,6 +64,18 @@ pub enum JobKind {
     Synthetic {
         /// How many; `null`: as many as there are members.
         images: Option<usize>,
+    },
+    /// K disjoint shards of the members in turn, the weights averaged after every round.
+    Iterative {
+        /// K.
+        shards: usize,
+        /// Rounds.
+        rounds: u64,
+    },
+    /// All members, at high noise each under noise of its own.
+    Ambient {
+        /// Standard deviation of that noise.
+        own_noise: f64,
     },
 }
 
@@ -142,7 +154,9 @@ pub fn passes(kind: &JobKind, train: &Train, data: &DataFacts) -> Option<f64> {
         | JobKind::Reference
         | JobKind::Kd { .. }
         | JobKind::EarlyStopping { .. }
-        | JobKind::KWay { .. } => (data.members, train.batch),
+        | JobKind::KWay { .. }
+        | JobKind::Iterative { .. }
+        | JobKind::Ambient { .. } => (data.members, train.batch),
     };
     epochs::passes(train.steps, batch, images)
 }
@@ -242,6 +256,19 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
                 },
                 shard_names(model.shards()),
             ),
+            Defense::Iet => (
+                JobKind::Iterative {
+                    shards: model.shards(),
+                    rounds: model.rounds(),
+                },
+                Vec::new(),
+            ),
+            Defense::Ambient => (
+                JobKind::Ambient {
+                    own_noise: model.own_noise.unwrap_or(0.5),
+                },
+                Vec::new(),
+            ),
             Defense::Synthetic => (
                 JobKind::Synthetic {
                     images: model.images,
@@ -260,11 +287,12 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
         }
         jobs.push(own);
     }
-    if experiment
-        .audit
-        .attacks
-        .iter()
-        .any(|a| a.needs() == Needs::Reference)
+    if experiment.audit.reference == Reference::Trained
+        && experiment
+            .audit
+            .attacks
+            .iter()
+            .any(|a| a.needs() == Needs::Reference)
     {
         jobs.push(job(REFERENCE, 0, JobKind::Reference, Vec::new()));
     }
@@ -349,7 +377,9 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             Defense::None => single(name, defense, Vec::new()),
             Defense::Distillmd => single(name, defense, teachers()),
             Defense::Kd => single(name, defense, vec![model.kd_teacher().to_owned()]),
-            Defense::DpSgd | Defense::EarlyStopping => single(name, defense, Vec::new()),
+            Defense::DpSgd | Defense::EarlyStopping | Defense::Iet | Defense::Ambient => {
+                single(name, defense, Vec::new())
+            }
             Defense::Synthetic => single(name, defense, teachers()),
             Defense::KWay => single(name, defense, shard_names(model.shards())),
             Defense::Ensemble => Target {

@@ -23,6 +23,7 @@ fn context() -> Context {
         versions: Versions {
             dualmd: "0.1.0".into(),
             libtorch: "2.13.0".into(),
+            commit: None,
         },
         cpu: "a processor".into(),
         cores: 2,
@@ -48,6 +49,7 @@ fn context() -> Context {
         split_hash: "0123456789abcdef".into(),
         network: NetworkFacts {
             text: false,
+            labels: None,
             base: None,
             preset: "tiny".into(),
             parameters: 171_265,
@@ -600,4 +602,50 @@ fn epochs_of_another_split_are_a_warning() {
         "{:?}",
         plan.warnings
     );
+}
+
+/// Adapters on a base: the base is what `reference` compares with, so that no model is trained for it.
+#[test]
+fn tuning_trains_adapters_alone() {
+    use crate::choices::{LoraSave, Reference};
+    let of = |sets: &[&str]| {
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Experiment::load(&Source::Preset("tune".into()), &sets).unwrap()
+    };
+    let names = |experiment: &Experiment| {
+        let mut names: Vec<String> = super::schedule::jobs(experiment)
+            .unwrap()
+            .into_iter()
+            .map(|job| job.name)
+            .collect();
+        names.sort();
+        names
+    };
+    let tune = of(&[]);
+    assert_eq!(tune.audit.reference, Reference::Base);
+    assert_eq!(tune.train.lora_save, LoraSave::Adapter);
+    // diffusers' script: 100 passes over 64 images, 16 at a time.
+    assert_eq!((tune.train.lora_rank, tune.train.steps), (4, 400));
+    let own = ["plain", "student", "teacher-1", "teacher-2"];
+    assert_eq!(names(&tune), own);
+    let targets = super::schedule::targets(&tune);
+    let compared = |name: &str| {
+        let target = targets.iter().find(|target| target.name == name).unwrap();
+        target.attacks.iter().any(|a| a.to_string() == "reference")
+    };
+    assert!(compared("plain") && compared("student") && compared("teacher-1"));
+    assert!(!compared("pair"), "two models have no one loss");
+    // Otherwise one more is trained.
+    let trained = names(&of(&["audit.reference=trained"]));
+    assert_eq!(trained[2], "reference", "{trained:?}");
+    // As `dualmd tune` adds rivals.
+    let rivals = of(&[
+        "models.3.name=early-stopping",
+        "models.3.defense=early-stopping",
+        "models.3.train.eval_every=50",
+        "models.4.name=dp-sgd",
+        "models.4.defense=dp-sgd",
+        "models.4.epsilon=8",
+    ]);
+    assert_eq!(names(&rivals)[..2], ["dp-sgd", "early-stopping"]);
 }

@@ -1,9 +1,9 @@
 //! Reads the name of an attack.
 //!
 //! ```text
-//! NAME[@LEVEL][+flip | +lowpass | +captions | +captions-mean]... a formula on the network's answers; variants from left to right
+//! NAME[@LEVEL][+flip | +lowpass | +pullback | +captions | +captions-mean]... a formula on the network's answers; variants from left to right
 //! NAME[@LEVEL][+shadow]                                              learnt from them
-//! nn | nn-features                                               the nearest generated image
+//! nn | nn-features | density                                     the images that were generated
 //! sim-mean[+captions | +captions-mean]                           what the caption draws
 //! pw-...[+shadow]                                                the same, learnt
 //! rounds@R[+second][+pw-...][+captions | +captions-mean | +shadow]
@@ -53,7 +53,7 @@ impl AttackSpec {
         match (self.base.facts().kind, number) {
             (Kind::Elsewhere, _) => Err(self.refused(
                 name,
-                "it is not run by its name (`dualmd lira` makes LiRA's scores); leave it out"
+                "it is not run by its name (`dualmd lira` makes the scores of LiRA and RMIA); leave it out"
                     .into(),
             )),
             (Kind::Rounds, number) => {

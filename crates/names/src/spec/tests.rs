@@ -44,6 +44,7 @@ fn names_round_trip() {
         "sima@50+flip",
         "sima@50+lowpass+flip",
         "sima+flip+lowpass",
+        "sima@50+pullback+flip",
         "loss+captions",
         "sima@50+captions-mean+flip",
         "secmi-nn@150",
@@ -57,6 +58,7 @@ fn names_round_trip() {
         "reference",
         "nn",
         "nn-features",
+        "density",
         "sim-mean",
         "sim-mean+captions",
         "sim-mean+captions-mean",
@@ -145,11 +147,12 @@ fn what_is_no_name_is_refused_with_a_remedy() {
         ("loss+flop", "ask for loss or loss+flip"),
         (
             "loss+foo",
-            "ask for loss or loss+flip or loss+lowpass or loss+captions or loss+captions-mean",
+            "ask for loss or loss+flip or loss+lowpass or loss+pullback or loss+captions or loss+captions-mean",
         ),
         ("loss+", "it has no +;"),
         ("nn@5", "ask for nn"),
         ("nn+flip", "it has no +flip; ask for nn"),
+        ("density+shadow", "ask for density"),
         ("rounds", "such as rounds@2"),
         ("rounds@", "such as rounds@2"),
         ("rounds@0", "such as rounds@2"),
@@ -176,6 +179,7 @@ fn what_is_no_name_is_refused_with_a_remedy() {
         ("pw-threshold+shadow+shadow", "ask for pw-threshold+shadow"),
         ("pw-threshold@3", "ask for pw-threshold"),
         ("lira", "dualmd lira"),
+        ("rmia", "dualmd lira"),
     ] {
         let said = refused(name);
         assert!(said.contains(remedy), "{said}");
@@ -188,7 +192,7 @@ fn unknown_names_get_the_near_ones() {
         refused("secmia"),
         "unknown attack \"secmia\" (did you mean secmi?): known attacks are loss, secmi, secmi-nn, pia, pian, sima, pfami, \
          rediffuse, rediffuse-nn, loss-grid, combined, gsa1, gsa2, reference, teacher-difference, rounds@2, clid, clid-vec, clid-gap, wen, \
-         pia-sd-2024, sim-mean, pw-threshold, pw-distribution, pw-classifier, nn, nn-features"
+         pia-sd-2024, sim-mean, pw-threshold, pw-distribution, pw-classifier, nn, nn-features, density"
     );
     for (name, meant) in [
         ("PIAN", "did you mean pian?"),

@@ -1,6 +1,7 @@
 //! What agrees with the paper's text-to-image tables: sentences computed from the numbers.
 
 use super::super::cell::{Cell, decimal};
+use super::super::facts::verdict;
 use super::super::names;
 use super::super::paper::Metric;
 use super::super::read::{Evidence, Set};
@@ -285,11 +286,7 @@ fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
             .collect();
         out.push(format!(
             "{}: {}, best by {}: here {}; paper {}.",
-            match agree {
-                0 => "no",
-                n if n == theirs.len() => "yes",
-                _ => "partly",
-            },
+            verdict(agree, theirs.len()),
             set.name,
             names::column(metric, evidence),
             list.join(", "),

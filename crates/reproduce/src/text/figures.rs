@@ -1,18 +1,18 @@
 //! Figure 4 (ROC curves of the black-box attack) and figures 6 and 7 (images for the same prompts).
 
 use super::super::Drawn;
-use super::super::figure::{COLUMNS, enlarged, row};
+use super::super::figure::{COLUMNS, enlarged, row, save};
 use super::super::names;
 use super::super::read::{Evidence, Set};
 use super::super::study::{Planned, Study};
-use super::super::svg::{self, Panel};
 use super::super::tables::{Row, Table};
 use super::paper::Captions;
 use super::{BLACK_BOX, build, name, title};
 use anyhow::{Context, Result, bail};
 use dualmd::stages::{RunFolder, pictures, prepare};
-use dualmd_data::{Picture, grid, save_png};
+use dualmd_data::Picture;
 use dualmd_names::Part;
+use dualmd_plot::{self as svg, Panel};
 use dualmd_record::folder::PROMPTS;
 use dualmd_record::samples::PromptedImage;
 use dualmd_stats::Roc;
@@ -57,28 +57,29 @@ pub fn roc(set: &Set) -> Result<Option<String>> {
                 lines.push((style, curve));
             }
         }
-        if !lines.is_empty() {
-            let low = lines
-                .iter()
-                .flat_map(|(_, points)| points)
-                .map(|p| p.0)
-                .fold(0.0, f64::min);
-            lines.push((CHANCE, vec![(low, low), (0.0, 0.0)]));
-        }
+        let low = lines
+            .iter()
+            .flat_map(|(_, points)| points)
+            .map(|p: &(f64, f64)| p.0)
+            .fold(0.0, f64::min);
+        let chance = match lines.is_empty() {
+            true => Vec::new(),
+            false => vec![(low, low), (0.0, 0.0)],
+        };
         panels.push(Panel {
             title: format!("{} ({})", set.title, title(captions)),
             x_label: "false alarms".into(),
             y_label: "members found".into(),
             decades: true,
             lines,
+            chance,
             ..Panel::default()
         });
     }
     if panels.iter().all(|p| p.lines.is_empty()) {
         return Ok(None);
     }
-    let mut legend: Vec<String> = MODELS.iter().map(|m| names::method(m)).collect();
-    legend.push("chance".into());
+    let legend: Vec<String> = MODELS.iter().map(|m| names::method(m)).collect();
     Ok(Some(svg::draw(
         &panels,
         &legend,
@@ -103,9 +104,6 @@ fn curve(path: &Path) -> Result<Option<Vec<[f64; 2]>>> {
     Ok(Some(roc.points().iter().map(|p| [p.fpr, p.tpr]).collect()))
 }
 
-/// Style of the diagonal.
-const CHANCE: usize = MODELS.len();
-
 /// A ROC curve in decimal logarithms from the least false-alarm rate above 0 on; None without one.
 fn in_decades(points: &[[f64; 2]]) -> Option<Vec<(f64, f64)>> {
     let least = |axis: usize| {
@@ -128,7 +126,7 @@ fn in_decades(points: &[[f64; 2]]) -> Option<Vec<(f64, f64)>> {
 }
 
 /// Draws figure 6 (without prompt diversification) or 7 (with it) of the first seed of each set, under the training images whose
-/// captions are the prompts: OUT/figN-SCALE-SET.png.
+/// captions are the prompts: OUT/figN-SCALE-SET.png, and the same with names before the rows and numbers above the columns as .svg.
 ///
 /// # Errors
 /// Samples or images that are missing or unreadable.
@@ -178,24 +176,22 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
             table.rows.push(Row::Cells(cells));
         };
         let mut rows = vec![originals(planned, &prompts)?];
+        let mut labels = vec!["the training images".to_owned()];
         say("row 1".into(), "the training images".into());
         let which: Vec<usize> = prompts.iter().map(|(i, _)| *i).collect();
         for (model, label) in models {
             rows.push(row(&samples(&model), &which)?);
+            labels.push(label.clone());
             say(format!("row {}", rows.len()), label);
         }
         for (i, (_, prompt)) in prompts.iter().enumerate() {
             let text = prompt.prompt.clone().unwrap_or_default();
             say(format!("column {}", i + 1), text);
         }
-        let columns = rows.iter().map(Vec::len).min().unwrap_or(0);
-        let all: Vec<Picture> = rows
-            .iter()
-            .flat_map(|row| row[..columns].iter().cloned())
-            .collect();
-        let file = format!("fig{number}-{}-{}.png", study.scale.as_str(), set.name);
-        save_png(&study.out.join(&file), &grid(&all, columns, 2))?;
-        files.push((format!("Images for prompts, {}", set.title), file));
+        let title = format!("Images for prompts, {}", set.title);
+        let stem = format!("fig{number}-{}-{}", study.scale.as_str(), set.name);
+        let file = save(study, &stem, &rows, &labels, true, &title)?;
+        files.push((title, file));
     }
     Ok((table, files))
 }

@@ -6,7 +6,6 @@ use super::super::cell::Cell;
 use super::super::names;
 use super::super::read::{Evidence, Measured, Set};
 use super::super::study::{Planned, Study};
-use super::super::svg::{self, Panel};
 use super::super::tables::{Record, Row, Table, intervals};
 use crate::{ReproduceOptions, What};
 use anyhow::{Context, Result};
@@ -21,6 +20,7 @@ use dualmd::stages::sample::fingerprint;
 use dualmd::stages::{fit, utility};
 use dualmd_attack::memorisation::Mitigation;
 use dualmd_metrics::SscdForm;
+use dualmd_plot::{self as svg, Panel};
 use dualmd_record::memorisation::{Memorisation, Spread};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -498,6 +498,7 @@ pub fn histogram_of(
         lines: lines
             .map(|(style, counts)| (style, outline(&errors.histogram.edges, counts)))
             .collect(),
+        sides: true,
         ..Panel::default()
     };
     let legend = labels.map(str::to_owned);
@@ -516,7 +517,7 @@ pub fn histogram_of(
     let fact = errors.detection.as_ref().map(|found| {
         let ([low, high], [ours, others]) = (found.auc_ci, labels);
         format!(
-            "{name}: the t-error tells {ours} from {others} with AUC {:.3} ({low:.3}, {high:.3}); the paper shows two distributions that hardly \
+            "{name}: the t-error tells {ours} from {others} with AUC {:.3} ({low:.3}-{high:.3}); the paper shows two distributions that hardly \
              overlap, for 500 prompts that are known to be memorised and 500 others.",
             found.auc
         )
@@ -615,7 +616,7 @@ mod tests {
         assert_eq!(rows[0], Row::Cells(first.map(str::to_owned).to_vec()));
         assert!(drawing.contains("t = 90") && !drawing.contains("NaN"));
         assert!(
-            fact.contains("members' prompts from prompts never seen with AUC 1.000 (0.900, 1.000)"),
+            fact.contains("members' prompts from prompts never seen with AUC 1.000 (0.900-1.000)"),
             "{fact}"
         );
         let (table, facts) = build(&Evidence { sets: vec![set] }).unwrap();

@@ -18,7 +18,7 @@ use super::cell::{Cell, strongest};
 use super::names;
 use super::paper::Metric;
 use super::read::{Evidence, Set};
-use super::tables::{Record, Row, Table, intervals};
+use super::tables::{Record, Table, in_one, intervals};
 use crate::What;
 use anyhow::Result;
 use paper::Captions;
@@ -146,18 +146,9 @@ pub fn build(table: u8, evidence: &Evidence) -> Result<Table> {
         columns: columns(table, evidence),
         ..Table::default()
     };
-    for (heading, lines) in layout(table) {
-        let mut rows = Vec::new();
-        for line in lines {
-            if let Some(cells) = row(table, &line, evidence, &mut out.records)? {
-                rows.push(Row::Cells(cells));
-            }
-        }
-        if !rows.is_empty() {
-            out.rows.extend(heading.map(|h| Row::Heading(h.to_owned())));
-            out.rows.append(&mut rows);
-        }
-    }
+    out.fill(layout(table), |line, records| {
+        row(table, line, evidence, records)
+    })?;
     out.notes = notes(table, evidence);
     Ok(out)
 }
@@ -315,11 +306,7 @@ fn row(
     for &captions in kinds(table) {
         for metric in printed(table, captions) {
             let numbers = numbers(table, line, captions, metric);
-            let texts: Vec<String> = numbers.iter().map(|(_, v)| names::printed(*v)).collect();
-            cells.push(match texts.as_slice() {
-                [] => "-".into(),
-                some => some.join(" / "),
-            });
+            cells.push(in_one(numbers.into_iter().map(|(_, v)| v)));
         }
     }
     Ok(found.then_some(cells))

@@ -133,8 +133,8 @@ fn table_4_has_the_papers_four_columns_in_one() {
     assert_eq!(
         row(&table, &["SecMI", "No defense"])[2..],
         [
-            "0.800 [0.775, 0.825]",
-            "0.050 [0.050, 0.050]",
+            "0.800 [0.775-0.825]",
+            "0.050 [0.050-0.050]",
             "0.99 / 0.98 / 0.93 / 0.90",
             "0.79 / 0.189 / 0.475 / 0.333"
         ]
@@ -152,14 +152,14 @@ fn table_5_has_both_kinds_of_captions() {
     let table = build(5, &evidence()).unwrap();
     assert_eq!(table.columns.len(), 2 + 4 + 4);
     let dualmd = row(&table, &["sim-mean", "DualMD"]);
-    assert_eq!(dualmd[2], "0.800 [0.775, 0.825]");
-    assert_eq!(dualmd[4], "0.520 [0.495, 0.545]");
+    assert_eq!(dualmd[2], "0.800 [0.775-0.825]");
+    assert_eq!(dualmd[4], "0.520 [0.495-0.545]");
     assert_eq!(dualmd[6..], ["0.82", "0.35", "0.52", "0.014"]);
     let said = facts(5, &evidence()).unwrap().join("\n");
     for wanted in [
-        "yes: toy, w/o PD, sim-mean: DualMD moves the AUC from 0.900 [0.875, 0.925] to 0.800 [0.775, 0.825], above 0.5; no defence \
-         less DualMD: 0.100 [0.100, 0.100]; paper 0.90 to 0.82.",
-        "yes: toy, prompt diversification alone brings No defense from 0.900 [0.875, 0.925] to 0.500 [0.475, 0.525], not told from 0.5",
+        "yes: toy, w/o PD, sim-mean: DualMD moves the AUC from 0.900 [0.875-0.925] to 0.800 [0.775-0.825], above 0.5; no defence \
+         less DualMD: 0.100 [0.100-0.100]; paper 0.90 to 0.82.",
+        "yes: toy, prompt diversification alone brings No defense from 0.900 [0.875-0.925] to 0.500 [0.475-0.525], not told from 0.5",
     ] {
         assert!(said.contains(wanted), "{wanted}\nin\n{said}");
     }
@@ -172,29 +172,29 @@ fn the_three_questions_are_answered_from_the_numbers() {
         facts(9, &evidence()).unwrap().join("\n"),
     );
     for wanted in [
-        "no: toy, PIA cannot attack a fine-tuned model: on No defense 0.600 [0.575, 0.625] (above 0.5); paper",
-        "toy, baseline-any: asked with all captions of an image instead of the first, Loss finds more (0.700 [0.675, 0.725] instead \
-         of 0.600 [0.600, 0.600]; difference 0.100 [0.075, 0.125]).",
+        "no: toy, PIA cannot attack a fine-tuned model: on No defense 0.600 [0.575-0.625] (above 0.5); paper",
+        "toy, baseline-any: asked with all captions of an image instead of the first, Loss finds more (0.700 [0.675-0.725] instead \
+         of 0.600 [0.600-0.600]; difference 0.100 [0.075-0.125]).",
     ] {
         assert!(eight.contains(wanted), "{wanted}\nin\n{eight}");
     }
     assert!(
         nine.contains(
-            "toy, dualmd-any, all members, the first model beginning: AUC 0.520 [0.495, 0.545], 0.550 [0.525, 0.575], 0.610 [0.585, \
-             0.635] with 1, 2, 3 rounds (it grows; last less first 0.090 [0.090, 0.090])."
+            "toy, dualmd-any, all members, the first model beginning: AUC 0.520 [0.495-0.545], 0.550 [0.525-0.575], 0.610 [0.585, \
+             0.635] with 1, 2, 3 rounds (it grows; last less first 0.090 [0.090-0.090])."
         ) && nine.contains(
-            "toy, dualmd-any, members of D1, the first model beginning: AUC 0.620 [0.595, 0.645], 0.650"
+            "toy, dualmd-any, members of D1, the first model beginning: AUC 0.620 [0.595-0.645], 0.650"
         ) && nine.contains(
-            "toy, dualmd-any, members of D2, the second model beginning: AUC 0.560 [0.535, 0.585], 0.550 [0.525, 0.575] with 2, 3 \
-             rounds (it does not grow steadily; last less first -0.010 [-0.010, -0.010])."
+            "toy, dualmd-any, members of D2, the second model beginning: AUC 0.560 [0.535-0.585], 0.550 [0.525-0.575] with 2, 3 \
+             rounds (it does not grow steadily; last less first -0.010 [-0.010 to -0.010])."
         ),
         "{nine}"
     );
     let five = facts(5, &evidence()).unwrap().join("\n");
     assert!(
         five.contains(
-            "toy, dualmd-any: asked with all captions of an image instead of the first, sim-mean finds no more (0.500 [0.475, 0.525] \
-             instead of 0.520 [0.495, 0.545]; difference -0.020 [-0.020, -0.020])."
+            "toy, dualmd-any: asked with all captions of an image instead of the first, sim-mean finds no more (0.500 [0.475-0.525] \
+             instead of 0.520 [0.495-0.545]; difference -0.020 [-0.020 to -0.020])."
         ),
         "{five}"
     );
@@ -202,10 +202,10 @@ fn the_three_questions_are_answered_from_the_numbers() {
     assert_eq!(
         row(&table, &["3"])[5..],
         [
-            "0.610 [0.585, 0.635]",
-            "0.050 [0.050, 0.050]",
-            "0.710 [0.685, 0.735]",
-            "0.510 [0.485, 0.535]",
+            "0.610 [0.585-0.635]",
+            "0.050 [0.050-0.050]",
+            "0.710 [0.685-0.735]",
+            "0.510 [0.485-0.535]",
             "-",
             "-",
             "0.51",
@@ -223,9 +223,9 @@ fn quality_and_curves() {
     assert_eq!(
         student[1..4],
         [
-            "10.00 [10.00, 10.00]",
-            "3.00 [3.00, 3.00]",
-            "2.00 [2.00, 2.00]"
+            "10.00 [10.00-10.00]",
+            "3.00 [3.00-3.00]",
+            "2.00 [2.00-2.00]"
         ]
     );
     assert!(

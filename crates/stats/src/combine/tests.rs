@@ -25,6 +25,28 @@ fn auc(scores: &[f64], member: &[bool]) -> f64 {
     crate::Roc::new(&side(true), &side(false)).unwrap().auc()
 }
 
+/// What was learnt from known images, and what it says of others.
+#[derive(Debug, PartialEq)]
+struct Found {
+    rule: Logistic,
+    scores: Vec<f64>,
+    cross_validation: Vec<(f64, f64)>,
+}
+
+fn combined(
+    known: &[Vec<f64>],
+    member: &[bool],
+    others: &[Vec<f64>],
+    seed: u64,
+) -> Result<Found, StatsError> {
+    let (rule, cross_validation) = Logistic::learn(known, member, seed)?;
+    Ok(Found {
+        scores: rule.scores(others),
+        rule,
+        cross_validation,
+    })
+}
+
 /// At the minimum the gradient is 0: sum of weight (p - y) z + penalty w, and that of the intercept without the penalty.
 #[test]
 fn newton_finds_the_minimum() {
@@ -61,7 +83,7 @@ fn together_they_are_better_than_alone() {
     let signal: Vec<f64> = (0..22).map(|j| if j < 2 { 1.0 } else { 0.0 }).collect();
     let (known, member) = drawn(600, &signal, &mut rng);
     let (others, truth) = drawn(900, &signal, &mut rng);
-    let found = combine_scores(&known, &member, &others, 7).unwrap();
+    let found = combined(&known, &member, &others, 7).unwrap();
     let alone: Vec<f64> = others.iter().map(|row| row[0]).collect();
     let (alone, together) = (auc(&alone, &truth), auc(&found.scores, &truth));
     assert!((alone - 0.760).abs() < 0.06, "{alone}");
@@ -94,7 +116,7 @@ fn noise_is_not_learnt() {
     let mut rng = ChaCha8Rng::seed_from_u64(43);
     let (known, member) = drawn(90, &[0.0; 10], &mut rng);
     let (others, truth) = drawn(900, &[0.0; 10], &mut rng);
-    let found = combine_scores(&known, &member, &others, 0).unwrap();
+    let found = combined(&known, &member, &others, 0).unwrap();
     assert!(found.rule.penalty >= 0.1, "{:?}", found.cross_validation);
     // 4 standard errors of 0.0204.
     assert!((auc(&found.scores, &truth) - 0.5).abs() < 0.082);
@@ -105,22 +127,22 @@ fn what_must_not_matter_does_not() {
     let mut rng = ChaCha8Rng::seed_from_u64(44);
     let (known, member) = drawn(60, &[1.0, 0.3], &mut rng);
     let (others, _) = drawn(10, &[1.0, 0.3], &mut rng);
-    let base = combine_scores(&known, &member, &others, 3).unwrap();
-    assert_eq!(base, combine_scores(&known, &member, &others, 3).unwrap());
+    let base = combined(&known, &member, &others, 3).unwrap();
+    assert_eq!(base, combined(&known, &member, &others, 3).unwrap());
     // Units of the columns, and a column that never varies.
     let change = |rows: &[Vec<f64>]| -> Vec<Vec<f64>> {
         rows.iter()
             .map(|r| vec![1e6 * r[0] - 5.0, 42.0, -0.01 * r[1]])
             .collect()
     };
-    let changed = combine_scores(&change(&known), &member, &change(&others), 3).unwrap();
+    let changed = combined(&change(&known), &member, &change(&others), 3).unwrap();
     assert_eq!(changed.rule.penalty, base.rule.penalty);
     assert_eq!(changed.rule.weights[1], 0.0);
     for (a, b) in base.scores.iter().zip(&changed.scores) {
         assert!((a - b).abs() < 1e-8, "{a} {b}");
     }
     // The others do not choose anything.
-    let fewer = combine_scores(&known, &member, &others[..1], 3).unwrap();
+    let fewer = combined(&known, &member, &others[..1], 3).unwrap();
     assert_eq!(fewer.scores[0], base.scores[0]);
 }
 
@@ -129,13 +151,13 @@ fn told_apart_few_and_constant() {
     let column = |values: &[f64]| values.iter().map(|&v| vec![v]).collect::<Vec<_>>();
     let halves: Vec<bool> = (0..20).map(|i| i >= 10).collect();
     let ascending: Vec<f64> = (0..20).map(f64::from).collect();
-    let found = combine_scores(&column(&ascending), &halves, &column(&[0.0, 19.0]), 0).unwrap();
+    let found = combined(&column(&ascending), &halves, &column(&[0.0, 19.0]), 0).unwrap();
     assert!(found.scores[0] < 0.0 && found.scores[1] > 0.0);
     assert!(found.scores.iter().all(|s| s.is_finite()));
     // Too few to hold any back: the strongest penalty.
-    let few = combine_scores(&column(&[0.0, 1.0, 2.0]), &[false, true, true], &[], 0).unwrap();
+    let few = combined(&column(&[0.0, 1.0, 2.0]), &[false, true, true], &[], 0).unwrap();
     assert!(few.cross_validation.is_empty() && few.rule.penalty == PENALTIES[0]);
-    let constant = combine_scores(&column(&[3.0; 20]), &halves, &column(&[3.0]), 0).unwrap();
+    let constant = combined(&column(&[3.0; 20]), &halves, &column(&[3.0]), 0).unwrap();
     assert!(constant.scores[0].abs() < 1e-12);
     // Twice as many members tell nothing by their number.
     assert!(
@@ -151,18 +173,16 @@ fn told_apart_few_and_constant() {
 fn nonsense_is_refused() {
     let rows = vec![vec![1.0, 2.0], vec![2.0, 1.0]];
     let both = [true, false];
-    assert!(combine_scores(&rows, &both, &rows, 0).is_ok());
-    assert!(combine_scores(&rows, &[true, true], &rows, 0).is_err());
-    assert!(combine_scores(&rows, &[true], &rows, 0).is_err());
-    assert!(combine_scores(&[], &[], &rows, 0).is_err());
-    assert!(combine_scores(&rows, &both, &[vec![1.0]], 0).is_err());
-    assert!(combine_scores(&[vec![], vec![]], &both, &[], 0).is_err());
-    let error = combine_scores(&rows, &both, &[vec![0.0, f64::NAN]], 0).unwrap_err();
+    assert!(combined(&rows, &both, &rows, 0).is_ok());
+    assert!(combined(&rows, &[true, true], &rows, 0).is_err());
+    assert!(combined(&rows, &[true], &rows, 0).is_err());
+    assert!(combined(&[], &[], &rows, 0).is_err());
+    assert!(combined(&[vec![], vec![]], &both, &[], 0).is_err());
+    let error = combined(&[vec![1.0, f64::INFINITY], vec![2.0, 1.0]], &both, &[], 0).unwrap_err();
     assert!(
-        error.to_string().starts_with("some score of other image 0"),
+        error.to_string().starts_with("some score of known image 0"),
         "{error}"
     );
-    assert!(combine_scores(&[vec![1.0, f64::INFINITY], vec![2.0, 1.0]], &both, &[], 0).is_err());
     assert!(Logistic::fit(&rows, &both, 0.0).is_err());
     let rule = Logistic::fit(&rows, &both, 1.0).unwrap();
     assert!(rule.scores(&[vec![1.0]])[0].is_nan());

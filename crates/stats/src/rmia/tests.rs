@@ -299,3 +299,34 @@ fn images_without_their_models_have_no_score_and_nonsense_is_refused() {
         .is_err()
     );
 }
+
+/// Three references that saw neither image: 0, 2, 4 about their mean 2, and 1, 1, 1. The variance is (8 + 0) / (2 + 2).
+#[test]
+fn the_scale_is_one_over_the_spread_between_references() {
+    let column = |a: f64, b: f64| vec![a, b];
+    let phi = [
+        column(100.0, -7.0),
+        column(0.0, 1.0),
+        column(2.0, 1.0),
+        column(4.0, 1.0),
+        // It saw both, and is not looked at.
+        column(50.0, 50.0),
+    ];
+    let mut inside = vec![vec![false; 2]; 4];
+    inside.push(vec![true; 2]);
+    let scale = rmia_scale(&phi, &inside, 0).unwrap();
+    assert!((scale - 0.5_f64.sqrt()).abs() < 1e-12, "{scale}");
+    // In other units of the statistic the attack is the same.
+    let thousandth: Vec<Vec<f64>> = phi
+        .iter()
+        .map(|row| row.iter().map(|v| v / 1000.0).collect())
+        .collect();
+    let other = rmia_scale(&thousandth, &inside, 0).unwrap();
+    assert!((other / scale - 1000.0).abs() < 1e-9);
+    let said = |result: Result<f64, StatsError>| result.unwrap_err().to_string();
+    assert!(said(rmia_scale(&phi, &inside, 9)).contains("target model is 9"));
+    let all = vec![vec![true; 2]; 5];
+    assert!(said(rmia_scale(&phi, &all, 0)).contains("train more models"));
+    let same = vec![column(1.0, 2.0); 5];
+    assert!(said(rmia_scale(&same, &inside, 0)).contains("must differ"));
+}

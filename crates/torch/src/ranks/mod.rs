@@ -403,14 +403,15 @@ fn share(n: usize, rank: usize, world: usize) -> Range<usize> {
     end(rank)..end(rank + 1)
 }
 
-/// Neighbours of one kind, up to [`BUCKET`] bytes together.
+/// Neighbours of one kind on one device, up to [`BUCKET`] bytes together.
 fn buckets(tensors: &[Tensor]) -> Vec<Range<usize>> {
     let mut all: Vec<Range<usize>> = Vec::new();
     let mut bytes = 0;
+    let alike = |a: &Tensor, b: &Tensor| a.kind() == b.kind() && a.device() == b.device();
     for (index, tensor) in tensors.iter().enumerate() {
         let own = tensor.numel() * tensor.kind().elt_size_in_bytes();
         match all.last_mut() {
-            Some(last) if bytes + own <= BUCKET && tensors[last.start].kind() == tensor.kind() => {
+            Some(last) if bytes + own <= BUCKET && alike(&tensors[last.start], tensor) => {
                 last.end = index + 1;
                 bytes += own;
             }

@@ -7,6 +7,7 @@ use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use anyhow::Result;
 use dualmd_attack::AttackInfo;
+use dualmd_diffusion::Condition;
 use dualmd_metrics::Extractor;
 use dualmd_names::BlackBox;
 use dualmd_names::{AttackSpec, Needs};
@@ -14,8 +15,8 @@ use dualmd_torch::{Device, Kind, Tensor};
 use serde::Serialize;
 
 /// Version of what a score depends on; a change of any attack's arithmetic raises it. 2: the noise of `rounds@R` between rounds,
-/// PFAMI's crop, GSA's features.
-const SCORES: u32 = 2;
+/// PFAMI's crop, GSA's features. 3: the folds of the logistic regression.
+const SCORES: u32 = 3;
 
 /// What the scores of every attack of a subject depend on.
 pub(super) struct Base {
@@ -140,7 +141,7 @@ impl Base {
         };
         // Other weights of the same features give another answer.
         let encoder = match (kind, subject.generated, subject.extractor) {
-            (BlackBox::Features, Some(images), Some(extractor)) => {
+            (kind, Some(images), Some(extractor)) if kind.compares_features() => {
                 let some = images.narrow(0, 0, images.size()[0].min(2));
                 hash_answer(extractor, &some).ok()
             }
@@ -148,6 +149,10 @@ impl Base {
         };
         let (n, steps) = (subject.drawing.n, subject.drawing.steps);
         match encoder {
+            // It looks at the samples that others learn from.
+            Some(encoder) if kind == BlackBox::Density => {
+                self.of(info, &(generated, n, steps, encoder, subject.known))
+            }
             Some(encoder) => self.of(info, &(generated, n, steps, encoder)),
             None => self.of(info, &(generated, n, steps)),
         }
@@ -165,8 +170,8 @@ fn images(x: &Tensor, texts: Option<&Encoded>) -> Result<String> {
     Ok(match texts {
         None => hash_tensor(x)?,
         Some(texts) => {
-            let embeddings = hash_tensor(&texts.embeddings)?;
-            format!("{} {embeddings} {:?}", hash_tensor(x)?, texts.of)
+            let told = hash_told(&texts.told)?;
+            format!("{} {told} {:?}", hash_tensor(x)?, texts.of)
         }
     })
 }
@@ -183,6 +188,13 @@ fn truth(labels: &[Label]) -> String {
 /// A hash of what a network makes of images, which tells its weights from others of the same kind.
 pub fn hash_answer(extractor: &dyn Extractor, images: &Tensor) -> Result<String> {
     hash_tensor(&vectors(extractor, images)?)
+}
+
+/// BLAKE3 of what models are told.
+pub fn hash_told(told: &Condition) -> Result<String> {
+    let parts = [told.text.as_ref(), told.label.as_ref()];
+    let hashes = parts.into_iter().flatten().map(hash_tensor);
+    Ok(hashes.collect::<Result<Vec<_>>>()?.join(" "))
 }
 
 /// BLAKE3 of the values as f32.

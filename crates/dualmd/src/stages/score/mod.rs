@@ -8,17 +8,18 @@ pub mod parts;
 mod samples;
 mod shared;
 
-pub use depends::{hash_answer, hash_tensor};
+pub use depends::{hash_answer, hash_tensor, hash_told};
 pub use kept::{Kept, write};
 pub use shared::{PartDone, of_parts, score_part};
 
 use super::sample::{Generator, Sampling};
 use super::similar::{Answer, Asked, Comparison, vectors};
+use super::text::{self, Told};
 use crate::choices::{self, Order, Weights};
 use crate::session::Session;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use dualmd_attack::nn::{self, feature_scores, nearest};
-use dualmd_attack::{AttackError, AttackInfo, Known, Method};
+use dualmd_attack::{AttackError, AttackInfo, Known, Method, density};
 use dualmd_audit::ScoreRow;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_metrics::Extractor;
@@ -42,6 +43,16 @@ pub struct Label {
     pub group: Option<String>,
     /// Member?
     pub member: bool,
+}
+
+impl Label {
+    /// What is known as a whole or not at all: its group, or the image alone.
+    pub fn key(&self) -> String {
+        match &self.group {
+            Some(group) => format!("group {group}"),
+            None => self.id.clone(),
+        }
+    }
 }
 
 /// Images that black-box attacks draw for themselves.
@@ -71,7 +82,7 @@ pub struct Shadow<'a> {
     pub x: &'a Tensor,
     /// Which.
     pub labels: &'a [Label],
-    /// Their captions, for a text-to-image model.
+    /// Their captions, for a text-to-image model; the class of each, for a class-conditional one.
     pub captions: Option<&'a [&'a [String]]>,
     /// Images it generated for these captions, as those of the subject.
     pub generated: Option<&'a Tensor>,
@@ -91,12 +102,13 @@ pub struct Subject<'a> {
     pub reference: Option<&'a Generator>,
     /// A shadow model.
     pub shadow: Option<Shadow<'a>>,
-    /// Images it generated, [n, C, H, W] in [-1, 1], for `nn`, `nn-features` and `sim-mean`; of a text-to-image model k in a row
+    /// Images it generated, [n, C, H, W] in [-1, 1], for `nn`, `nn-features`, `density` and `sim-mean`; of a text-to-image model k in a row
     /// for each sample's caption.
     pub generated: Option<&'a Tensor>,
-    /// The captions of every sample, the main one first, for a text-to-image model.
+    /// The captions of every sample, the main one first, for a text-to-image model; the class of every sample, for a
+    /// class-conditional one.
     pub captions: Option<&'a [&'a [String]]>,
-    /// What `nn-features` and the attacks by captions compare by.
+    /// What `nn-features`, `density` and the attacks by captions compare by.
     pub extractor: Option<&'a dyn Extractor>,
     /// How other black-box attacks draw theirs.
     pub drawing: Drawing,
@@ -311,13 +323,23 @@ pub fn score(
     for (spec, kind, info, fingerprint) in black_boxes {
         let began = Instant::now();
         let found = pool(subject, kind, x, session).and_then(|pool| match kind {
-            BlackBox::Features => by_features(subject, x, &pool),
-            _ => Ok(nearest(x, &pool)?.iter().map(nn::Nearest::score).collect()),
+            BlackBox::Features => Ok((all.clone(), by_features(subject, x, &pool)?)),
+            BlackBox::Density => by_density(subject, x, &pool, known),
+            BlackBox::Nearest | BlackBox::Rounds(_) => {
+                let found = nearest(x, &pool)?;
+                Ok((all.clone(), found.iter().map(nn::Nearest::score).collect()))
+            }
         });
         let entry = match found {
-            Ok(scores) => {
-                let entry = described(&info, &fingerprint, began.elapsed().as_secs_f64());
-                (entry, rows(spec, &all, &scores))
+            Ok((places, scores)) => {
+                let mut entry = described(&info, &fingerprint, began.elapsed().as_secs_f64());
+                if kind == BlackBox::Density {
+                    entry.trained_on = Some(TrainedOn {
+                        members: 0,
+                        ..trained_on(known.as_ref().ok())
+                    });
+                }
+                (entry, rows(spec, &places, &scores))
             }
             Err(error) if super::sample::stopped(&error) => return Err(error),
             Err(error) => (failed(&info, format!("{error:#}")), Vec::new()),
@@ -400,10 +422,38 @@ fn by_features(subject: &Subject<'_>, x: &Tensor, pool: &Tensor) -> Result<Vec<f
     )?)
 }
 
+/// Scores of `density`, of the samples whose membership is not known: the known non-members are its reference.
+fn by_density(
+    subject: &Subject<'_>,
+    x: &Tensor,
+    pool: &Tensor,
+    known: &Result<Known, AttackError>,
+) -> Result<(Vec<usize>, Vec<f64>)> {
+    let known = known.as_ref().map_err(|reason| anyhow!("{reason}"))?;
+    let extractor = subject
+        .extractor
+        .context("there is nothing to compare images by")?;
+    let features = vectors(extractor, x)?;
+    let of = |places: &[usize]| -> Result<Tensor> {
+        let places: Vec<i64> = places.iter().map(|&place| place as i64).collect();
+        Ok(features.f_index_select(0, &Tensor::from_slice(&places))?)
+    };
+    let rest = known.rest(x.size()[0] as usize);
+    let unseen: Vec<usize> = known
+        .rows()
+        .iter()
+        .zip(known.member())
+        .filter(|(_, member)| !**member)
+        .map(|(&row, _)| row)
+        .collect();
+    let scores = density::scores(&of(&rest)?, &vectors(extractor, pool)?, &of(&unseen)?)?;
+    Ok((rest, scores))
+}
+
 /// The images a black-box attack compares with.
 fn pool(subject: &Subject<'_>, kind: BlackBox, x: &Tensor, session: &Session) -> Result<Tensor> {
     let rounds = match kind {
-        BlackBox::Nearest | BlackBox::Features => {
+        BlackBox::Nearest | BlackBox::Features | BlackBox::Density => {
             let generated = subject.generated.context("no images were drawn for it")?;
             return Ok(generated.shallow_clone());
         }
@@ -423,6 +473,11 @@ fn pool(subject: &Subject<'_>, kind: BlackBox, x: &Tensor, session: &Session) ->
     );
     // Half of the images favour the first model, half the second: their members are to be found alike.
     let n = noise.size()[0];
+    let model = subject.generator.first();
+    let prompts = match (Told::by(model), subject.captions) {
+        (Told::Class, Some(classes)) => Some(text::in_turn(model, classes, n as usize, 1.0)?),
+        _ => None,
+    };
     let half = n / 2;
     let mut drawn = Vec::new();
     for (order, start, length) in [(Order::First, 0, half), (Order::Second, half, n - half)] {
@@ -439,7 +494,7 @@ fn pool(subject: &Subject<'_>, kind: BlackBox, x: &Tensor, session: &Session) ->
                 seed: subject.seed,
             },
             rounds,
-            None,
+            prompts.as_ref().map(|all| all.part(start, length)).as_ref(),
             |_| !session.stopped(),
         )?;
         // The attack compares on the CPU, where the samples are.

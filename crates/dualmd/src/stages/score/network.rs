@@ -5,7 +5,7 @@ use super::samples::{Taught, samples};
 use super::{Label, Subject, parts};
 use crate::choices::Order;
 use crate::engine::Engine;
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use crate::stages::text::Encoded;
 use anyhow::Result;
@@ -61,14 +61,7 @@ impl<'a> Ready<'a> {
             let shadow = &taught.shadow;
             base = base.with_shadow(shadow, taught.samples.x(), taught.texts.as_ref())?;
         }
-        let keys: Vec<String> = labels
-            .iter()
-            .map(|l| {
-                l.group
-                    .as_ref()
-                    .map_or_else(|| l.id.clone(), |g| format!("group {g}"))
-            })
-            .collect();
+        let keys: Vec<String> = labels.iter().map(Label::key).collect();
         let truth: Vec<bool> = labels.iter().map(|l| l.member).collect();
         Ok(Self {
             known: Known::draw(&keys, &truth, subject.known, subject.seed),
@@ -166,6 +159,7 @@ impl<'a> Ready<'a> {
                 progress: &mut |done, total| {
                     session.reporter.progress(&ProgressEvent {
                         model: subject.name.to_owned(),
+                        stage: Work::Attack,
                         step: done as u64,
                         total: total as u64,
                         epoch: None,

@@ -6,7 +6,7 @@
 use super::network::space;
 use super::{Subject, hash_tensor};
 use crate::choices::Order;
-use crate::reporter::ProgressEvent;
+use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::{Method, Others, RunOptions, Samples};
@@ -78,7 +78,7 @@ pub(super) fn score(
                 let what = format!("{}, own images", subject.name);
                 session
                     .reporter
-                    .progress(&ProgressEvent::images(&what, step, total, began));
+                    .progress(&ProgressEvent::images(&what, step, total, began).of(Work::Attack));
             },
             stop: &|| session.stopped(),
         },

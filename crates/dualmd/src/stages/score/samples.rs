@@ -2,23 +2,27 @@
 
 use super::super::shadow;
 use super::super::similar::Comparison;
-use super::super::text::{self, Encoded};
+use super::super::text::{self, Encoded, Told};
 use super::{Label, Shadow, Subject};
 use crate::engine::Engine;
 use crate::session::Session;
-use anyhow::Result;
-use dualmd_attack::{Prompts, Samples, thirds};
-use dualmd_diffusion::Model;
+use anyhow::{Result, bail};
+use dualmd_attack::{Prompts, Samples, pullback, thirds};
+use dualmd_data::stream_for_id;
+use dualmd_diffusion::{Model, TextToImage};
 use dualmd_metrics::Extractor;
-use dualmd_names::{AttackSpec, BaseAttack};
+use dualmd_names::{AttackSpec, BaseAttack, Variant};
 use dualmd_record::scores::LearntOnShadow;
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::{Device, Tensor, noise};
 use std::collections::BTreeSet;
+
+/// Images whose decoder is differentiated at once.
+const AT_ONCE: usize = 4;
 
 /// A model's samples as its network sees them, with their captions.
 ///
 /// # Errors
-/// An image twice, so also one on both sides; a text-to-image model without captions.
+/// An image twice, so also one on both sides; a text-to-image model without captions, a class-conditional one without classes.
 pub(super) fn samples(
     subject: &Subject<'_>,
     x: &Tensor,
@@ -28,10 +32,18 @@ pub(super) fn samples(
     let ids = labels.iter().map(|l| l.id.clone()).collect();
     let model = subject.generator.first();
     let mut samples = Samples::new(seen(model, x, engine)?, ids)?;
-    let texts = match (model.is_told(), subject.captions) {
-        (true, Some(captions)) => Some(Encoded::of(model, captions)?),
-        (true, None) => anyhow::bail!("a text-to-image model is attacked without captions"),
-        (false, _) => None,
+    let masked = |spec: &AttackSpec| spec.variants().contains(&Variant::Pullback);
+    if subject.attacks.iter().any(masked)
+        && let Some(text) = model.text().filter(|text| text.is_latent())
+    {
+        let mask = shown_by_decoder(text, &samples, x, subject.seed, engine)?;
+        samples = samples.with_mask(mask)?;
+    }
+    let texts = match (Told::by(model), subject.captions) {
+        (Told::Nothing, _) => None,
+        (_, Some(captions)) => Some(Encoded::of(model, captions)?),
+        (Told::Captions, None) => bail!("a text-to-image model is attacked without captions"),
+        (Told::Class, None) => bail!("a class-conditional model is attacked without classes"),
     };
     if let Some(texts) = &texts {
         samples = samples.with_prompts(prompts(subject, model, texts)?)?;
@@ -120,12 +132,16 @@ impl<'a> Taught<'a> {
 /// What the samples' captions are to the model, with their parts where an attack compares them.
 fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prompts> {
     let reduces = |spec: &AttackSpec| matches!(spec.base(), BaseAttack::Clid | BaseAttack::ClidVec);
+    let nothing = texts.nothing();
+    if let (Some(labels), Some(none)) = (&texts.told.label, &nothing.label) {
+        let labels = Vec::<i64>::try_from(labels.to_device(Device::Cpu))?;
+        let own = texts.of.iter().flat_map(|rows| rows.first());
+        let own: Vec<i64> = own.filter_map(|&row| labels.get(row).copied()).collect();
+        return Ok(Prompts::of_labels(&own, none.int64_value(&[0])));
+    }
+    let (embeddings, empty) = (texts.told.texts()?, nothing.texts()?);
     let (Some(captions), true) = (subject.captions, subject.attacks.iter().any(reduces)) else {
-        return Ok(Prompts::new(
-            &texts.embeddings,
-            texts.of.clone(),
-            &texts.nothing(),
-        )?);
+        return Ok(Prompts::new(embeddings, texts.of.clone(), empty)?);
     };
     let parts: Vec<Vec<String>> = captions
         .iter()
@@ -133,14 +149,44 @@ fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prom
         .collect();
     let lists: Vec<&[String]> = parts.iter().map(Vec::as_slice).collect();
     let parts = Encoded::of(model, &lists)?;
-    let first = texts.embeddings.size()[0] as usize;
+    let first = texts.told.len() as usize;
     let reduced = parts
         .of
         .iter()
         .map(|rows| rows.iter().map(|row| first + row).collect())
         .collect();
-    let all = Tensor::f_cat(&[&texts.embeddings, &parts.embeddings], 0)?;
-    Ok(Prompts::new(&all, texts.of.clone(), &texts.nothing())?.with_reduced(reduced)?)
+    let all = Tensor::f_cat(&[embeddings, parts.told.texts()?], 0)?;
+    Ok(Prompts::new(&all, texts.of.clone(), empty)?.with_reduced(reduced)?)
+}
+
+/// What of the latents of images [N, C, H, W] their decoder shows, for `+pullback`.
+fn shown_by_decoder(
+    model: &TextToImage,
+    samples: &Samples,
+    x: &Tensor,
+    seed: u64,
+    engine: &Engine,
+) -> Result<Tensor> {
+    let shape = x.size();
+    let mut masks = Vec::new();
+    // A few at a time: the decoder's activations are kept for the way back.
+    for (place, ids) in samples.ids().chunks(AT_ONCE).enumerate() {
+        let start = (place * AT_ONCE) as i64;
+        let latents = samples.x().f_narrow(0, start, ids.len() as i64)?;
+        let draw = |k: usize| -> Result<Tensor> {
+            let purpose = format!("attack/pullback/{k}");
+            let of = |id: &String| {
+                let mut rng = stream_for_id(seed, &purpose, id);
+                noise::normal(&mut rng, &shape[1..], engine.device)
+            };
+            let rows: Vec<Tensor> = ids.iter().map(of).collect();
+            Ok(Tensor::f_stack(&rows, 0)?)
+        };
+        let draws: Vec<Tensor> = (0..pullback::DRAWS).map(draw).collect::<Result<_>>()?;
+        let products = model.decoder_products(&latents.f_to_device(engine.device)?, &draws)?;
+        masks.push(pullback::mask(&products)?);
+    }
+    Ok(Tensor::f_cat(&masks, 0)?)
 }
 
 /// What the network sees of images [N, C, H, W]: the images, or their latents.

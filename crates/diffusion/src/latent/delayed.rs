@@ -1,0 +1,155 @@
+//! Guidance that begins late (*Classifier-Free Guidance inside the Attraction Basin May Cause Memorization*, Jain et al. 2025, CVPR,
+//! arXiv:2411.16738): a prompt that a model has memorised pulls every drawing towards its image while there is much noise, and guidance
+//! pulls the harder. Without guidance at first, or with the opposite of it, the drawing leaves this basin; from then on the prompt is
+//! followed as ever.
+
+use super::Guided;
+use crate::{Condition, Denoiser, Result, StepInfo};
+use dualmd_torch::Tensor;
+
+/// What applies at first.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Early {
+    /// At timesteps above this one. The paper's static form has 500, or 650 with opposite guidance, of 1000.
+    pub above: i64,
+    /// Guidance scale there: 0 leaves the prompt out, below 0 turns away from it (opposite guidance).
+    pub scale: f64,
+}
+
+/// Two guidances of one model: the first at timesteps above [`Early::above`], the second at the others.
+#[derive(Debug)]
+pub struct Delayed<D> {
+    /// While there is much noise.
+    pub early: Guided<D>,
+    /// Afterwards.
+    pub late: Guided<D>,
+    /// The last timestep of the early part is above this.
+    pub above: i64,
+}
+
+impl<D: Denoiser> Delayed<D> {
+    fn by_time(&self, t: &Tensor, ask: impl Fn(&Guided<D>) -> Result<Tensor>) -> Result<Tensor> {
+        let early = t.f_gt(self.above)?;
+        if early.f_any()?.int64_value(&[]) == 0 {
+            return ask(&self.late);
+        }
+        if early.f_all()?.int64_value(&[]) != 0 {
+            return ask(&self.early);
+        }
+        // Only questions outside a drawing mix them.
+        let early = early.f_view([-1, 1, 1, 1])?;
+        Ok(ask(&self.early)?.f_where_self(&early, &ask(&self.late)?)?)
+    }
+}
+
+impl<D: Denoiser> Denoiser for Delayed<D> {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        self.by_time(t, |guided| guided.predict_noise(x_t, t, condition))
+    }
+
+    fn predict_noise_in_step(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> Result<Tensor> {
+        self.by_time(t, |guided| {
+            guided.predict_noise_in_step(x_t, t, condition, step)
+        })
+    }
+
+    fn weights(&self) -> Option<Vec<Tensor>> {
+        self.late.weights()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::NoiseSchedule;
+    use crate::latent::{LatentSampling, sample_latents};
+    use dualmd_torch::{Device, Kind};
+    use std::cell::RefCell;
+
+    /// Answers with the mean of the text, and notes how many rows it was asked for at which timestep.
+    struct Notes(RefCell<Vec<(i64, i64)>>);
+
+    impl Denoiser for Notes {
+        fn predict_noise(
+            &self,
+            x_t: &Tensor,
+            t: &Tensor,
+            condition: Option<&Condition>,
+        ) -> Result<Tensor> {
+            self.0
+                .borrow_mut()
+                .push((t.int64_value(&[0]), x_t.size()[0]));
+            let text = condition.unwrap().texts().unwrap();
+            let value = text.mean_dim([1i64, 2].as_slice(), false, Kind::Float);
+            Ok(x_t * 0.0 + value.view([-1, 1, 1, 1]))
+        }
+    }
+
+    fn delayed(model: &Notes, early: f64) -> Delayed<&Notes> {
+        let guided = |scale| Guided {
+            model,
+            unconditional: Condition::of_text(Tensor::full(
+                [1, 2, 3],
+                0.5,
+                (Kind::Float, Device::Cpu),
+            )),
+            scale,
+        };
+        Delayed {
+            early: guided(early),
+            late: guided(3.0),
+            above: 500,
+        }
+    }
+
+    /// Of a text worth 1 and nothing worth 0.5: 0.5 + scale 0.5.
+    #[test]
+    fn the_prompt_is_followed_from_its_timestep_on() {
+        let model = Notes(RefCell::default());
+        let told = Condition::of_text(Tensor::ones([3, 2, 3], (Kind::Float, Device::Cpu)));
+        let x = Tensor::zeros([3, 1, 1, 1], (Kind::Float, Device::Cpu));
+        for (early, t, want) in [
+            (0.0, [501, 999, 700], [0.5, 0.5, 0.5]),
+            (-2.0, [501, 999, 700], [-0.5, -0.5, -0.5]),
+            (0.0, [500, 0, 20], [2.0, 2.0, 2.0]),
+            (-2.0, [501, 500, 0], [-0.5, 2.0, 2.0]),
+        ] {
+            let t = Tensor::from_slice(&t.map(i64::from));
+            let eps = delayed(&model, early).predict_noise(&x, &t, Some(&told));
+            let eps: Vec<f64> = Vec::try_from(eps.unwrap().view(-1)).unwrap();
+            assert_eq!(eps, want, "{early}");
+        }
+    }
+
+    #[test]
+    fn a_drawing_asks_by_its_timesteps() {
+        let model = Notes(RefCell::default());
+        let schedule = NoiseSchedule::default();
+        let told = Condition::of_text(Tensor::ones([2, 2, 3], (Kind::Float, Device::Cpu)));
+        let x = Tensor::zeros([2, 1, 1, 1], (Kind::Float, Device::Cpu));
+        let options = LatentSampling {
+            steps: 10,
+            batch: 2,
+            clip: None,
+        };
+        // A guidance of 1 asks once for each image, any other twice.
+        let late = delayed(&model, 1.0);
+        let _ = sample_latents(&late, &schedule, &x, &told, &options, |_| true).unwrap();
+        let asked = model.0.take();
+        assert_eq!(asked.len(), 10);
+        for (t, rows) in asked {
+            assert_eq!(rows, if t > 500 { 2 } else { 4 }, "at {t}");
+        }
+    }
+}

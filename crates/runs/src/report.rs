@@ -1,0 +1,115 @@
+//! The report of a folder, and what a program that was told to fail on findings leaves with.
+
+use crate::errors::{FOUND, VOID};
+use crate::reporter::Reporter;
+use anyhow::Result;
+use dualmd_audit::report::Verdict;
+use dualmd_audit::{Finding, Report};
+use dualmd_experiment::choices::FailOn;
+use dualmd_files::shown;
+use std::path::{Path, PathBuf};
+
+/// What a report holds.
+#[derive(Debug, Clone, Copy)]
+pub struct ReportOptions {
+    /// Pictures, texts, and which members are exposed most. Without them it can leave the house.
+    pub images: bool,
+}
+
+impl Default for ReportOptions {
+    fn default() -> Self {
+        Self { images: true }
+    }
+}
+
+/// A report that was written.
+#[derive(Debug)]
+pub struct Written {
+    /// What it says.
+    pub report: Report,
+    /// The page.
+    pub html: PathBuf,
+    /// The same for programs.
+    pub json: PathBuf,
+}
+
+/// Builds `report.html`, `report.json` and `findings.csv` from the files of a run or an audit. No model and no image is read.
+///
+/// # Errors
+/// A folder without scores; a file that is damaged, which the message names.
+pub fn report(folder: &Path, options: ReportOptions) -> Result<Written> {
+    write(folder, dualmd_audit::build(folder)?, options)
+}
+
+/// Writes a report into a folder.
+///
+/// # Errors
+/// A file that cannot be written.
+pub fn write(folder: &Path, mut report: Report, options: ReportOptions) -> Result<Written> {
+    if !options.images {
+        report = report.without_images();
+    }
+    let dualmd_audit::Written { html, json, .. } = dualmd_audit::write(folder, &report)?;
+    Ok(Written { report, html, json })
+}
+
+/// The exit code of reports: [`FOUND`] if one has a finding that `fail_on` names, else [`VOID`] if it names void and one is void,
+/// else 0. The reason goes to `reporter`.
+pub fn exit_code<'a>(
+    verdicts: impl IntoIterator<Item = &'a Verdict>,
+    fail_on: &[FailOn],
+    reporter: &dyn Reporter,
+) -> u8 {
+    let verdicts: Vec<&Verdict> = verdicts.into_iter().collect();
+    for model in verdicts.iter().flat_map(|v| &v.models) {
+        reporter.concluded(&model.model, model.finding.name());
+    }
+    let models = verdicts.iter().flat_map(|v| &v.models);
+    let found = models
+        .filter(|model| model.finding != Finding::Void)
+        .map(|model| {
+            (
+                model.model.as_str(),
+                model.finding,
+                model.conclusion.words(),
+            )
+        });
+    let mut code = exit_code_of(found, fail_on, reporter);
+    let void = verdicts.iter().any(|v| v.void.is_some());
+    if void && names(fail_on, Finding::Void) {
+        reporter.warn("--fail-on: the report is void");
+        code = if code == 0 { VOID } else { code };
+    } else if void && !fail_on.is_empty() {
+        reporter.warn(
+            "warning: the report is void, so that --fail-on could find nothing in it; name void as well",
+        );
+    }
+    code
+}
+
+/// The exit code of findings: [`FOUND`] if one is named by `fail_on`, else 0. `found`: of what, the finding, and its words for
+/// `reporter`.
+pub fn exit_code_of<'a>(
+    found: impl IntoIterator<Item = (&'a str, Finding, &'a str)>,
+    fail_on: &[FailOn],
+    reporter: &dyn Reporter,
+) -> u8 {
+    let mut code = 0;
+    for (what, finding, words) in found {
+        if names(fail_on, finding) {
+            reporter.warn(&format!("--fail-on: {}: {words}", shown(what)));
+            code = FOUND;
+        }
+    }
+    code
+}
+
+fn names(fail_on: &[FailOn], finding: Finding) -> bool {
+    fail_on.iter().any(|f| match f {
+        FailOn::Leak => finding == Finding::Leak,
+        FailOn::Inverted => finding == Finding::Inverted,
+        FailOn::Set => finding == Finding::Set,
+        FailOn::Copies => finding == Finding::Copies,
+        FailOn::Void => finding == Finding::Void,
+    })
+}

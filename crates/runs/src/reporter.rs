@@ -1,0 +1,174 @@
+//! Who hears how far the work is, and what is said.
+
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// Hears how far the work is. Nothing in this crate prints: all that is to be said goes through here, from several threads where
+/// several models are trained.
+pub trait Reporter: Send + Sync {
+    /// How far one model is.
+    fn progress(&self, event: &ProgressEvent);
+
+    /// One model is done: `note` is e.g. "trained in 3 min 20 s".
+    fn finished(&self, model: &str, note: &str);
+
+    /// A line about what is being done.
+    fn say(&self, text: &str);
+
+    /// A line that a user has to hear, also one who asked for results alone.
+    fn warn(&self, text: &str);
+
+    /// What a report says of a model, for programs: `finding` as report.json spells it.
+    fn concluded(&self, model: &str, finding: &str) {
+        let _ = (model, finding);
+    }
+
+    /// A line for those who asked for more: the engine in use, what each attack cost.
+    fn detail(&self, text: &str) {
+        let _ = text;
+    }
+}
+
+/// Says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn progress(&self, _: &ProgressEvent) {}
+    fn finished(&self, _: &str, _: &str) {}
+    fn say(&self, _: &str) {}
+    fn warn(&self, _: &str) {}
+}
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Work {
+    /// A network is trained.
+    #[default]
+    Train,
+    /// Images are generated.
+    Generate,
+    /// Attacks look at images, or learn from what they saw.
+    Attack,
+    /// Images are measured or described.
+    Measure,
+}
+
+impl Work {
+    /// What is counted; a score is one image under one attack, and an attack that learns counts its images once more when it has learnt.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Train => "step",
+            Self::Generate | Self::Measure => "image",
+            Self::Attack => "score",
+        }
+    }
+}
+
+/// How far a model is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProgressEvent {
+    /// Name of the model.
+    pub model: String,
+    /// What is being done with it.
+    #[serde(default)]
+    pub stage: Work,
+    /// Done, in the stage's units.
+    pub step: u64,
+    /// To be done in all.
+    pub total: u64,
+    /// Passes over its images that a training has made; none of other work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<f64>,
+    /// Loss of late; None where there is none.
+    pub loss: Option<f64>,
+    /// Speed of late.
+    pub images_per_second: f64,
+}
+
+impl ProgressEvent {
+    /// Work on images that has no loss: `done` of `total` since `began`. It counts as measuring, unless [`Self::of`] says otherwise.
+    pub fn images(what: &str, done: usize, total: usize, began: Instant) -> Self {
+        Self {
+            model: what.to_owned(),
+            stage: Work::Measure,
+            step: done.min(total) as u64,
+            total: total as u64,
+            epoch: None,
+            loss: None,
+            images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// The same of another kind of work.
+    #[must_use]
+    pub fn of(self, stage: Work) -> Self {
+        Self { stage, ..self }
+    }
+
+    /// Writes the event as one JSON line and flushes, so that the reader at the other end of a pipe sees it now.
+    ///
+    /// # Errors
+    /// The reader is gone.
+    pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
+        let line = serde_json::to_string(self).map_err(io::Error::other)?;
+        writeln!(out, "{line}")?;
+        out.flush()
+    }
+
+    /// Reads such a line; None for any other.
+    pub fn parse(line: &str) -> Option<Self> {
+        serde_json::from_str(line).ok()
+    }
+}
+
+/// 75 seconds as "1 min 15 s"; at most two units.
+pub fn duration(time: Duration) -> String {
+    let s = time.as_secs();
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
+        3600..86400 => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+        _ => format!("{} d {:02} h", s / 86400, s % 86400 / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_survive_the_pipe_even_without_a_loss() {
+        let mut line = Vec::new();
+        let event = ProgressEvent {
+            model: "student".into(),
+            stage: Work::Train,
+            step: 3,
+            total: 1000,
+            epoch: Some(0.75),
+            loss: Some(f64::NAN),
+            images_per_second: 640.2,
+        };
+        event.write(&mut line).unwrap();
+        let read = ProgressEvent::parse(std::str::from_utf8(&line).unwrap()).unwrap();
+        assert_eq!(
+            read,
+            ProgressEvent {
+                loss: None,
+                ..event
+            }
+        );
+        assert_eq!(ProgressEvent::parse("some other line"), None);
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        let text = |s| duration(Duration::from_secs(s));
+        assert_eq!(
+            [text(9), text(75), text(3700), text(90_000)],
+            ["9 s", "1 min 15 s", "1 h 01 min", "1 d 01 h"]
+        );
+    }
+}
