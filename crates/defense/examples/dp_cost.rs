@@ -9,6 +9,7 @@ use dualmd_defense::{DpSgd, Finished, Observer, Plain, Privacy, Recipe};
 use dualmd_defense::{TrainOptions, Trainer, TrainingSet};
 use dualmd_diffusion::{NoiseSchedule, UNet2d, preset::preset};
 use dualmd_torch::device::Precision;
+use dualmd_torch::ranks::Group;
 use dualmd_torch::{Device, noise, tch};
 use std::time::Instant;
 
@@ -91,6 +92,7 @@ fn seconds(recipe: &dyn Recipe, steps: u64, gradient_checkpointing: bool) -> Out
         log: folder.path().join("log.jsonl"),
         tensorboard: folder.path().join("tensorboard"),
         fingerprint: String::new(),
+        ranks: std::rc::Rc::new(Group::alone()),
     };
     let (clock, began) = (Instant::now(), processor_seconds());
     let (outcome, _) = trainer.run(&mut Observer {

@@ -10,6 +10,7 @@ use dualmd_data::stream;
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
 use rand::Rng;
+use std::ops::Range;
 
 /// What there is to tell of a training set.
 pub struct Captions {
@@ -52,25 +53,27 @@ impl Captions {
         Ok(())
     }
 
-    /// What step `step` tells the network about `images`, in their order, from the streams of `seed`.
-    pub fn drawn(&self, images: &[i64], seed: u64, step: u64) -> Condition {
+    /// What step `step` tells the network about the images at `own` of `images`, in their order, from the streams of `seed`. It is
+    /// drawn for all of them, so that it does not depend on who asks for which.
+    pub fn drawn(&self, images: &[i64], own: Range<usize>, seed: u64, step: u64) -> Condition {
         let mut which = stream(seed, "train/caption", step);
         let mut dropped = stream(seed, "train/caption-dropout", step);
-        self.rows(images.iter().map(|&image| {
-            let own = &self.of[image as usize];
+        let all = images.iter().map(|&image| {
+            let captions = &self.of[image as usize];
             // One number for each image, so that what an image has changes nothing for the others.
             let chosen: f64 = which.random();
             let caption = if self.any {
-                own[((chosen * own.len() as f64) as usize).min(own.len() - 1)]
+                captions[((chosen * captions.len() as f64) as usize).min(captions.len() - 1)]
             } else {
-                own[0]
+                captions[0]
             };
             if self.dropout > 0.0 && dropped.random_bool(self.dropout) {
                 self.empty
             } else {
                 caption
             }
-        }))
+        });
+        self.rows(all.take(own.end).skip(own.start))
     }
 
     /// Nothing, for `n` images.
@@ -108,7 +111,7 @@ mod tests {
     fn told(captions: &Captions, image: i64) -> [usize; 4] {
         let mut counts = [0; 4];
         for step in 0..400 {
-            let drawn = captions.drawn(&[image], 5, step).text.unwrap();
+            let drawn = captions.drawn(&[image], 0..1, 5, step).text.unwrap();
             counts[drawn.double_value(&[0, 0, 0]) as usize] += 1;
         }
         counts
@@ -139,7 +142,7 @@ mod tests {
         };
         of(0.5).check(2).unwrap();
         let labels = |captions: &Captions, step| -> Vec<i64> {
-            let drawn = captions.drawn(&[1, 0, 1, 1], 5, step);
+            let drawn = captions.drawn(&[1, 0, 1, 1], 0..4, 5, step);
             assert!(drawn.text.is_none());
             Vec::try_from(drawn.label.unwrap()).unwrap()
         };
@@ -147,7 +150,7 @@ mod tests {
         assert_eq!(labels(&of(1.0), 3), [10; 4]);
         let texts = captions(false, 0.5);
         for step in 0..20 {
-            let told = texts.drawn(&[1, 0, 1, 1], 5, step).text.unwrap();
+            let told = texts.drawn(&[1, 0, 1, 1], 0..4, 5, step).text.unwrap();
             let told = Vec::<f64>::try_from(told.flatten(0, -1)).unwrap();
             let nothing: Vec<bool> = told.iter().map(|&row| row == 3.0).collect();
             let unlabelled = labels(&of(0.5), step);

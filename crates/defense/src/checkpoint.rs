@@ -30,6 +30,27 @@ pub struct LossSoFar {
     pub last: f64,
 }
 
+/// How far a training is, beside its weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stand {
+    /// Seconds of training so far.
+    pub seconds: f64,
+    /// The running loss.
+    pub loss: LossSoFar,
+    /// Processes that trained it.
+    pub ranks: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+// By reference, because serde's attribute calls it so.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
+
 /// `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -40,6 +61,9 @@ pub struct State {
     /// Where the running mean of the training loss stands.
     #[serde(default)]
     pub loss: LossSoFar,
+    /// Processes that trained the last step before it; another number may go on, and gives other last digits.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ranks: usize,
     /// Which averages early stopping holds on to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<KeptAt>,
@@ -69,8 +93,8 @@ fn hash(path: &Path) -> Result<String> {
     Ok(blake3::hash(&bytes).to_hex().to_string())
 }
 
-/// Writes `checkpoint-STEP` and removes all but the newest `keep`. `progress`: seconds of training and the running loss. A
-/// whole checkpoint of this step and run that is there already says the same, and stays.
+/// Writes `checkpoint-STEP` and removes all but the newest `keep`. A whole checkpoint of this step and run that is there
+/// already says the same, and stays.
 ///
 /// # Errors
 /// What writing gives, naming the file; earlier checkpoints are then untouched.
@@ -78,14 +102,14 @@ pub fn save(
     root: &Path,
     optimizer: &Optimizer,
     step: u64,
-    progress: (f64, LossSoFar),
+    stand: Stand,
     fingerprint: &str,
     keep: usize,
 ) -> Result<()> {
     let folder = root.join(format!("checkpoint-{step}"));
     let same = |state: &State| state.step == step && state.fingerprint == fingerprint;
     if !read(&folder).is_ok_and(|(state, ..)| same(&state)) {
-        write(&folder, optimizer, step, progress, fingerprint)?;
+        write(&folder, optimizer, step, stand, fingerprint)?;
     }
     for (_, old) in list(root)?.into_iter().rev().skip(keep.max(1)) {
         remove_folder(&old)?;
@@ -98,7 +122,7 @@ fn write(
     folder: &Path,
     optimizer: &Optimizer,
     step: u64,
-    (seconds, loss): (f64, LossSoFar),
+    stand: Stand,
     fingerprint: &str,
 ) -> Result<()> {
     let building = Building::new(folder)?;
@@ -117,8 +141,9 @@ fn write(
     }
     let state = State {
         step,
-        seconds,
-        loss,
+        seconds: stand.seconds,
+        loss: stand.loss,
+        ranks: stand.ranks,
         kept: optimizer.kept_at(),
         fingerprint: fingerprint.to_owned(),
         files,
@@ -269,10 +294,13 @@ mod tests {
     fn the_last_good_checkpoint_is_always_there() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
-        let so_far = (1.0, LossSoFar::default());
         let save = |weight, step, seconds| {
-            let progress = (seconds, so_far.1);
-            save(root, &optimizer(weight), step, progress, "run", 2).unwrap();
+            let stand = Stand {
+                seconds,
+                loss: LossSoFar::default(),
+                ranks: 1,
+            };
+            save(root, &optimizer(weight), step, stand, "run", 2).unwrap();
         };
         save(1.0, 10, 1.0);
         save(2.0, 20, 2.0);

@@ -5,7 +5,7 @@ use crate::trainer::{Evaluation, Trainer};
 use crate::{EarlyStopping, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::Denoiser;
-use dualmd_torch::{Kind, Tensor, noise, tch};
+use dualmd_torch::{Device, Kind, Tensor, noise, tch};
 use rand::Rng;
 use rand::seq::SliceRandom;
 
@@ -46,12 +46,21 @@ impl Trainer<'_> {
         let (mut sum, mut count) = (0.0, 0usize);
         let total = self.schedule.len() as i64;
         for (chunk_index, chunk) in images.chunks(64).enumerate() {
+            count += chunk.len() * EVALUATION_DRAWS as usize;
             let indices: Vec<i64> = chunk.iter().map(|&i| i as i64).collect();
+            let own = self.ranks.share(chunk.len());
+            if own.is_empty() {
+                continue;
+            }
+            let mine = &indices[own.clone()];
+            let keep = |all: Tensor| all.narrow(0, own.start as i64, own.len() as i64);
             let x0 = self
                 .set
                 .images
-                .index_select(0, &Tensor::from_slice(&indices).to_device(self.device));
-            let told = self.set.captions.as_ref().map(|c| c.main(&indices));
+                .index_select(0, &Tensor::from_slice(mine).to_device(self.device));
+            let mut shape = x0.size();
+            shape[0] = chunk.len() as i64;
+            let told = self.set.captions.as_ref().map(|c| c.main(mine));
             for draw in 0..EVALUATION_DRAWS {
                 let index = draw * 1_000_003 + chunk_index as u64;
                 let mut rng = stream(self.evaluation_seed, "evaluate", index);
@@ -65,8 +74,8 @@ impl Trainer<'_> {
                     })
                     .collect();
                 times.shuffle(&mut rng);
-                let t = Tensor::from_slice(&times).to_device(self.device);
-                let eps = noise::normal(&mut rng, &x0.size(), self.device);
+                let t = keep(Tensor::from_slice(&times)).to_device(self.device);
+                let eps = keep(noise::normal(&mut rng, &shape, Device::Cpu)).to_device(self.device);
                 let x_t = self.schedule.add_noise(&x0, &eps, &t);
                 let (x, time) = self.schedule.question(&x_t, &t);
                 let output = network.predict_noise(&x, &time, told.as_ref())?;
@@ -74,10 +83,12 @@ impl Trainer<'_> {
                 let per_image =
                     (&error * &error).mean_dim([1i64, 2, 3].as_slice(), false, Kind::Double);
                 sum += per_image.sum(Kind::Double).double_value(&[]);
-                count += chunk.len();
             }
         }
-        Ok(sum / count.max(1) as f64)
+        // Every rank decides by the same number.
+        let mut all = [sum];
+        self.ranks.sum_f64(&mut all)?;
+        Ok(all[0] / count.max(1) as f64)
     }
 }
 

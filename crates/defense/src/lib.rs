@@ -13,6 +13,7 @@
 //! * [`objective`]: noise, or the velocity of a flow.
 //! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe. So does leaving out easy images
 //!   ([`TrainOptions::skip_easy`]).
+//! * `together`: what several ranks of one training do together.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
 
@@ -48,6 +49,7 @@ pub mod order;
 pub mod plain;
 pub mod recipe;
 mod step;
+mod together;
 pub mod trainer;
 
 pub use ambient::Ambient;
@@ -107,6 +109,9 @@ pub enum DefenseError {
         /// The value.
         value: f64,
     },
+    /// Another rank of the training is gone, does not answer, or does something else.
+    #[error(transparent)]
+    Ranks(#[from] dualmd_torch::ranks::RanksError),
     /// Settings that contradict each other.
     #[error("{0}")]
     Setting(String),

@@ -112,16 +112,6 @@ impl Optimizer {
         })
     }
 
-    /// Clips, steps and averages; returns the gradient norm before clipping and forgets the gradients.
-    ///
-    /// # Errors
-    /// A gradient norm that is not finite (nothing is changed then), or what the engine refuses.
-    pub fn step(&mut self, step: u64, options: &TrainOptions) -> Result<f64> {
-        let grads = self.gradients();
-        let clip = (options.clip > 0.0).then_some(options.clip);
-        self.step_along(&grads, clip, step, options)
-    }
-
     /// The parameters, sharing storage.
     pub(crate) fn parameters(&self) -> &[Tensor] {
         &self.params
@@ -132,6 +122,16 @@ impl Optimizer {
         self.params.iter().map(Tensor::grad).collect()
     }
 
+    /// All that ranks have to have in common: weights, averages, moments, what a recipe carries, and what early stopping kept; sharing
+    /// storage.
+    pub(crate) fn everything(&self) -> Vec<Tensor> {
+        let own = [&self.params, &self.ema, &self.first, &self.second];
+        let kept = self.kept.iter().map(|(_, weights)| weights);
+        let all = own.into_iter().chain(kept).flatten();
+        let all = all.chain(self.carried.values()).chain([&self.step]);
+        all.map(Tensor::detach).collect()
+    }
+
     /// Forgets the gradients.
     pub(crate) fn forget(&mut self) {
         for p in &mut self.params {
@@ -139,10 +139,11 @@ impl Optimizer {
         }
     }
 
-    /// [`Optimizer::step`] with gradients from elsewhere, one per parameter, clipped to `clip` in place.
+    /// Clips `grads`, one per parameter, in place to the norm `clip`, steps and averages; returns the gradient norm before
+    /// clipping and forgets the gradients.
     ///
     /// # Errors
-    /// As [`Optimizer::step`].
+    /// A gradient norm that is not finite (nothing is changed then), or what the engine refuses.
     pub(crate) fn step_along(
         &mut self,
         grads: &[Tensor],

@@ -8,8 +8,9 @@ use crate::trainer::{Additions, Trainer};
 use crate::{DefenseError, Objective, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Keep, NoiseSchedule, Pass, ghost};
-use dualmd_torch::{Kind, Tensor, no_grad, noise, tch};
+use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, tch};
 use rand::Rng;
+use std::ops::Range;
 
 /// What a step shows the network, and what it should answer: one row per image and draw.
 struct Batch {
@@ -24,6 +25,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// How many rows it has.
+    fn len(&self) -> i64 {
+        self.x_t.size().first().copied().unwrap_or(0)
+    }
+
     /// `n` rows from `first` on.
     fn rows(&self, first: i64, n: i64) -> Self {
         self.each(|tensor| tensor.narrow(0, first, n))
@@ -83,24 +89,46 @@ impl Trainer<'_> {
         let options = &self.options;
         let draw = self.recipe.draw(step, options.batch);
         let Some(private) = self.recipe.private() else {
-            let all = self.batch(&draw, 1, self.seed, step, additions)?;
-            let (batch, mut left_out) = self.without_memorised(all)?;
+            let own = self.ranks.share(draw.images.len());
+            let (mut batch, mut left_out) = (None, 0);
+            if !own.is_empty() {
+                let all = self.batch(&draw, 1, self.seed, step, additions)?;
+                (batch, left_out) = self.without_memorised(all)?;
+            }
+            let mut whole = draw.images.len() as i64;
+            if options.drop_memorised > 0.0 {
+                let kept = batch.as_ref().map_or(0, Batch::len);
+                let mut counts = [kept as f64, left_out as f64];
+                self.ranks.sum_f64(&mut counts)?;
+                (whole, left_out) = (counts[0] as i64, counts[1] as u64);
+            }
             let iterative = self.recipe.iterative();
             if let Some(iterative) = iterative {
                 iterative.before(optimizer, step);
             }
-            let loss = match batch {
-                None => None,
-                Some(batch) if options.skip_easy > 0.0 => {
-                    let (loss, easy) = self.backward_without_easy(&batch, optimizer, step)?;
-                    left_out += easy;
-                    loss
-                }
-                Some(batch) => Some(self.backward_in_parts(&batch, step)?),
+            let loss = if whole == 0 {
+                None
+            } else if options.skip_easy > 0.0 {
+                let places = (own.start, draw.images.len());
+                let (loss, easy) =
+                    self.backward_without_easy(batch.as_ref(), places, optimizer, step)?;
+                left_out += easy;
+                loss
+            } else {
+                let own = match &batch {
+                    Some(batch) => self.backward_in_parts(batch, whole, step),
+                    None => Ok(0.0),
+                };
+                Some(self.together(own, step)?)
             };
-            let clock = iterative.map_or(step, |i| i.clock(step));
             let grad_norm = match loss {
-                Some(_) => optimizer.step(clock, options)?,
+                Some(_) => {
+                    let gradients = self.summed_gradients(optimizer)?;
+                    let clock = iterative.map_or(step, |i| i.clock(step));
+                    // After the sum: every rank sees the same norm.
+                    let clip = (options.clip > 0.0).then_some(options.clip);
+                    optimizer.step_along(&gradients, clip, clock, options)?
+                }
                 None => 0.0,
             };
             if let Some(iterative) = iterative {
@@ -129,7 +157,7 @@ impl Trainer<'_> {
         let Some(captions) = captions else {
             return Ok((Some(batch), 0));
         };
-        let n = batch.x_t.size()[0];
+        let n = batch.len();
         let mut kept = Vec::new();
         for (first, here) in self.parts(n) {
             let part = batch.rows(first, here);
@@ -195,29 +223,44 @@ impl Trainer<'_> {
         let mut sum = ClippedSum::new(optimizer.parameters(), privacy.clip);
         let mut loss = None;
         if !draw.images.is_empty() {
-            let k = privacy.noise_multiplicity as i64;
-            let all = self.batch(
-                draw,
-                privacy.noise_multiplicity,
-                private.seed(),
-                step,
-                additions,
-            )?;
-            let mut total = 0.0;
-            let images = draw.images.len() as i64;
-            for (first, here) in self.private_parts(images, k) {
-                let part = all.rows(first * k, here * k);
-                total += if self.options.gradient_checkpointing {
-                    self.image_by_image(&part, here, optimizer, &mut sum, step)?
-                } else {
-                    self.images_at_once(&part, here, optimizer, &mut sum, step)?
-                };
-            }
-            loss = Some(total / images as f64);
+            let total = self.clipped(private, optimizer, draw, step, additions, &mut sum);
+            let total = self.together(total, step)?;
+            self.ranks.sum(sum.tensors())?;
+            loss = Some(total / draw.images.len() as f64);
         }
+        // Once, whatever the number of ranks: each of them draws the same.
         let shapes: Vec<Vec<i64>> = optimizer.parameters().iter().map(Tensor::size).collect();
         let noise = private.noise(step, &shapes, self.device);
         Ok((loss, sum.release(&noise, self.options.batch as f64)?))
+    }
+
+    /// Adds the clipped gradients of this rank's images to `sum`; returns the sum of their losses.
+    fn clipped(
+        &self,
+        private: &DpSgd,
+        optimizer: &mut Optimizer,
+        draw: &Draw,
+        step: u64,
+        additions: &Additions,
+        sum: &mut ClippedSum,
+    ) -> Result<f64> {
+        let images = self.ranks.share(draw.images.len()).len() as i64;
+        let mut total = 0.0;
+        if images == 0 {
+            return Ok(total);
+        }
+        let copies = private.privacy().noise_multiplicity;
+        let all = self.batch(draw, copies, private.seed(), step, additions)?;
+        let k = copies as i64;
+        for (first, here) in self.private_parts(images, k) {
+            let part = all.rows(first * k, here * k);
+            total += if self.options.gradient_checkpointing {
+                self.image_by_image(&part, here, optimizer, sum, step)?
+            } else {
+                self.images_at_once(&part, here, optimizer, sum, step)?
+            };
+        }
+        Ok(total)
     }
 
     /// (first image, images) of the parts in which the images of a private step go through the network, K rows each: about as many
@@ -280,7 +323,8 @@ impl Trainer<'_> {
     }
 
     /// The rows of one step: `copies` of each drawn image, each copy with its own mirror, square, timestep and noise from
-    /// the streams of `seed`.
+    /// the streams of `seed`. Everything is drawn for the whole batch; of several ranks each keeps its own images' rows, before
+    /// anything is calculated with them.
     fn batch(
         &self,
         draw: &Draw,
@@ -295,14 +339,15 @@ impl Trainer<'_> {
             .flat_map(|&i| std::iter::repeat_n(i as i64, copies))
             .collect();
         let n = indices.len();
-        let rows = Tensor::from_slice(&indices).to_device(self.device);
+        let own = self.ranks.share(draw.images.len());
+        let own_rows = own.start * copies..own.end * copies;
+        let keep = |all: Tensor| kept(&all, &own_rows).to_device(self.device);
+        let rows = keep(Tensor::from_slice(&indices));
         let drawn = |all: &Tensor| all.index_select(0, &rows);
         let mirror = self.options.flip.then(|| {
             let mut rng = stream(seed, "train/flip", step);
             let coins: Vec<bool> = (0..n).map(|_| rng.random()).collect();
-            Tensor::from_slice(&coins)
-                .view([-1, 1, 1, 1])
-                .to_device(self.device)
+            keep(Tensor::from_slice(&coins)).view([-1, 1, 1, 1])
         });
         let mut x0 = drawn(&self.set.images);
         let mut deviation = self.set.deviation.as_ref().map(drawn);
@@ -315,29 +360,31 @@ impl Trainer<'_> {
                 None => x0 = x0.flip([3]).where_self(mask, &x0),
             }
         }
+        let mut whole = x0.size();
+        whole[0] = n as i64;
+        let normal = |purpose: &str| {
+            let mut rng = stream(seed, purpose, step);
+            keep(noise::normal(&mut rng, &whole, Device::Cpu))
+        };
         if let Some(deviation) = deviation {
-            let mut rng = stream(seed, "train/latent", step);
-            x0 += deviation * noise::normal(&mut rng, &x0.size(), self.device);
+            x0 += deviation * normal("train/latent");
         }
         if let Some(cutout) = &additions.cutout {
             let (_, _, height, width) = x0.size4()?;
             let mut rng = stream(seed, "train/cutout", step);
-            let mask = cutout.mask(&mut rng, n, (height as usize, width as usize), self.device);
-            x0 = x0.f_mul(&mask)?;
+            let mask = cutout.mask(&mut rng, n, (height as usize, width as usize), Device::Cpu);
+            x0 = x0.f_mul(&keep(mask))?;
         }
-        let eps = noise::normal(
-            &mut stream(seed, "train/noise", step),
-            &x0.size(),
-            self.device,
-        );
+        let eps = normal("train/noise");
         let ambient = self.recipe.ambient();
-        let own = match ambient {
+        let own_noise = match ambient {
             Some(ambient) => {
-                let own = ambient.own_noise(&indices, &x0.size()[1..], self.device)?;
+                let mine = indices.get(own_rows.clone()).unwrap_or_default();
+                let noise = ambient.own_noise(mine, &x0.size()[1..], self.device)?;
                 // It belongs to the picture, and is mirrored with it.
                 Some(match &mirror {
-                    Some(mask) => own.flip([3]).where_self(mask, &own),
-                    None => own,
+                    Some(mask) => noise.flip([3]).where_self(mask, &noise),
+                    None => noise,
                 })
             }
             None => None,
@@ -346,8 +393,9 @@ impl Trainer<'_> {
         let (x_t, t) = match self.options.objective {
             Objective::Ddpm => {
                 let mut rng = stream(seed, "train/t", step);
-                let t = noise::integers(&mut rng, self.schedule.len() as i64, n, self.device);
-                let x_t = match ambient.zip(own.as_ref()) {
+                let t = noise::integers(&mut rng, self.schedule.len() as i64, n, Device::Cpu);
+                let t = keep(t);
+                let x_t = match ambient.zip(own_noise.as_ref()) {
                     Some((ambient, own)) => {
                         let [fresh, rest] = ambient.shares(&self.schedule, &t)?;
                         let both = own * rest + &eps * fresh.f_sqrt()?;
@@ -359,19 +407,21 @@ impl Trainer<'_> {
                 (x_t, t)
             }
             Objective::Flow(levels) => {
-                let s = levels.draw(&mut stream(seed, "train/level", step), n, self.device);
+                let s = levels.draw(&mut stream(seed, "train/level", step), n, Device::Cpu);
+                let s = keep(s);
                 (NoiseSchedule::on_path(&x0, &eps, &s), s)
             }
         };
         let captions = self.set.captions.as_ref();
-        let told = captions.map(|c| c.drawn(&indices, seed, step));
+        let told = captions.map(|c| c.drawn(&indices, own_rows.clone(), seed, step));
         let taught = match &draw.target {
             Target::Noise => None,
             Target::Teacher(who) => {
                 if self.network.has_dropout() {
                     // For teachers that drop; see below.
-                    tch::manual_seed(stream(seed, "train/teacher-dropout", step).random::<i64>());
+                    self.seed_dropout(seed, "train/teacher-dropout", step);
                 }
+                let who = who.get(own).unwrap_or_default();
                 Some(self.recipe.teach(who, &x_t, &t, told.as_ref())?)
             }
         };
@@ -393,7 +443,7 @@ impl Trainer<'_> {
         if self.network.has_dropout() {
             // Dropout masks are the one thing that libtorch's own generator is used for. Seeded anew each step, so that a
             // resumed run draws the same ones.
-            tch::manual_seed(stream(seed, "train/dropout", step).random::<i64>());
+            self.seed_dropout(seed, "train/dropout", step);
         }
         Ok(Batch {
             x_t,
@@ -404,12 +454,21 @@ impl Trainer<'_> {
         })
     }
 
-    /// Adds the gradient of the batch's mean loss to the parameters', a part of the batch at a time; returns the loss.
-    fn backward_in_parts(&self, batch: &Batch, step: u64) -> Result<f64> {
-        let n = batch.x_t.size()[0];
+    /// libtorch's own generator for the dropout of this step, on each rank another one: two ranks' images have no mask in common.
+    fn seed_dropout(&self, seed: u64, purpose: &str, step: u64) {
+        let mut rng = match self.ranks.rank() {
+            0 => stream(seed, purpose, step),
+            rank => stream(seed, &format!("{purpose}/rank-{rank}"), step),
+        };
+        tch::manual_seed(rng.random::<i64>());
+    }
+
+    /// Adds the gradient of the batch's part in the mean loss of `whole` rows to the parameters', a part of the batch at a time; returns
+    /// that part of the loss.
+    fn backward_in_parts(&self, batch: &Batch, whole: i64, step: u64) -> Result<f64> {
         let mut loss = 0.0;
-        for (first, here) in self.parts(n) {
-            let share = here as f64 / n as f64;
+        for (first, here) in self.parts(batch.len()) {
+            let share = here as f64 / whole as f64;
             loss += share * self.backward(&batch.rows(first, here), share, step)?;
         }
         Ok(loss)
@@ -426,19 +485,66 @@ impl Trainer<'_> {
             .forward_training(&batch.x_t, &batch.t, batch.told.as_ref(), keep)
     }
 
-    /// Adds the gradient of the mean loss of the images that are not easy ([`crate::easy`]) to the parameters'; returns this loss, none
-    /// where all are easy, and how many are.
+    /// Adds this rank's part in the gradient of the mean loss of the images that are not easy ([`crate::easy`]) to the parameters';
+    /// returns this loss, none where all are easy, and how many are, both of all ranks. `place`: the first of the rank's images among
+    /// those of the step, and how many these are.
     fn backward_without_easy(
         &self,
-        batch: &Batch,
+        batch: Option<&Batch>,
+        (first, images): (usize, usize),
         optimizer: &mut Optimizer,
         step: u64,
     ) -> Result<(Option<f64>, u64)> {
-        let n = batch.x_t.size()[0];
         let mut usual = Usual::of(optimizer, self.schedule.len());
-        let (mut losses, mut times) = (Vec::new(), Vec::new());
+        let mut rows = Vec::new();
+        let own = match batch {
+            Some(batch) => self.add_where_not_easy(batch, &usual, step, &mut rows),
+            None => Ok(()),
+        };
+        self.together(own.map(|()| 0.0), step)?;
+        // Loss and time of each image, in the order of the step, and a 1; zeros where an image was left out before.
+        let mut all = vec![0.0; 3 * images];
+        for (place, row) in all.chunks_exact_mut(3).skip(first).zip(&rows) {
+            place.copy_from_slice(row);
+        }
+        self.ranks.sum_f64(&mut all)?;
+        let (losses, times): (Vec<f64>, Vec<f64>) = all
+            .chunks_exact(3)
+            .filter(|place| place[2] > 0.0)
+            .map(|place| (place[0], place[1]))
+            .unzip();
+        let keep = usual.kept(&losses, &times, self.options.skip_easy);
+        usual.learn(&losses, &times);
+        usual.carry(optimizer);
         let (mut sum, mut kept) = (0.0, 0_u32);
-        for (first, here) in self.parts(n) {
+        for (loss, _) in losses.iter().zip(&keep).filter(|(_, keep)| **keep) {
+            sum += loss;
+            kept += 1;
+        }
+        let easy = losses.len() as u64 - u64::from(kept);
+        if kept == 0 {
+            return Ok((None, easy));
+        }
+        no_grad(|| -> Result<()> {
+            // A rank that has kept no image has none yet in its first step.
+            let gradients = optimizer.gradients().into_iter();
+            for mut gradient in gradients.filter(Tensor::defined) {
+                let _ = gradient.f_div_scalar_(f64::from(kept))?;
+            }
+            Ok(())
+        })?;
+        Ok((Some(sum / f64::from(kept)), easy))
+    }
+
+    /// Adds the gradient of the sum of the losses that are not easy to the parameters'; puts loss, time and a 1 of every row into `rows`.
+    fn add_where_not_easy(
+        &self,
+        batch: &Batch,
+        usual: &Usual,
+        step: u64,
+        rows: &mut Vec<[f64; 3]>,
+    ) -> Result<()> {
+        for (first, here) in self.parts(batch.len()) {
             let part = batch.rows(first, here);
             let pass = self.pass(&part)?;
             let each = part.losses(pass.output())?;
@@ -448,31 +554,14 @@ impl Trainer<'_> {
                 finite_loss(value, step)?;
             }
             let keep = usual.kept(&values, &t, self.options.skip_easy);
-            let weights: Vec<f32> = keep.iter().map(|&k| f32::from(u8::from(k))).collect();
-            for (value, _) in values.iter().zip(&keep).filter(|(_, kept)| **kept) {
-                sum += value;
-                kept += 1;
-            }
             if keep.contains(&true) {
+                let weights: Vec<f32> = keep.iter().map(|&k| f32::from(u8::from(k))).collect();
                 let weights = Tensor::from_slice(&weights).to_device(self.device);
                 pass.backward(&(each * weights).f_sum(Kind::Float)?)?;
             }
-            losses.extend(values);
-            times.extend(t);
+            rows.extend(values.iter().zip(&t).map(|(&loss, &t)| [loss, t, 1.0]));
         }
-        usual.learn(&losses, &times);
-        usual.carry(optimizer);
-        let easy = losses.len() as u64 - u64::from(kept);
-        if kept == 0 {
-            return Ok((None, easy));
-        }
-        no_grad(|| -> Result<()> {
-            for mut gradient in optimizer.gradients() {
-                let _ = gradient.f_div_scalar_(f64::from(kept))?;
-            }
-            Ok(())
-        })?;
-        Ok((Some(sum / f64::from(kept)), easy))
+        Ok(())
     }
 
     /// Adds the gradient of the batch's mean loss, times `share`, to the parameters'; returns the loss.
@@ -487,6 +576,11 @@ impl Trainer<'_> {
         pass.backward(&loss)?;
         Ok(value)
     }
+}
+
+/// These rows of a tensor.
+fn kept(all: &Tensor, rows: &Range<usize>) -> Tensor {
+    all.narrow(0, rows.start as i64, rows.len() as i64)
 }
 
 /// Refuses a loss that is no number.
@@ -512,8 +606,9 @@ mod tests {
         Denoiser, DiffusionError, LoraConfig, UNet2d, UNet2dCondition, UNet2dConditionConfig,
         UNet2dConfig, preset::preset,
     };
-    use dualmd_torch::Device;
     use dualmd_torch::device::Precision;
+    use dualmd_torch::ranks::Group;
+    use std::rc::Rc;
 
     const IMAGES: usize = 8;
     const COPIES: usize = 3;
@@ -554,6 +649,7 @@ mod tests {
             log: Default::default(),
             tensorboard: Default::default(),
             fingerprint: String::new(),
+            ranks: Rc::new(Group::alone()),
         }
     }
 
@@ -748,7 +844,7 @@ mod tests {
             let optimizer = Optimizer::new(trainer.network.parameters());
             let none = Additions::default();
             let batch = trainer.batch(&draw, 1, 5, 0, &none).unwrap();
-            let loss = trainer.backward_in_parts(&batch, 0).unwrap();
+            let loss = trainer.backward_in_parts(&batch, batch.len(), 0).unwrap();
             (loss, flat(&optimizer.gradients()))
         };
         let (loss, whole) = of(1);
@@ -774,7 +870,7 @@ mod tests {
             let optimizer = Optimizer::new(trainer.network.parameters());
             let none = Additions::default();
             let batch = trainer.batch(&draw, 1, 5, 0, &none).unwrap();
-            let loss = trainer.backward_in_parts(&batch, 0).unwrap();
+            let loss = trainer.backward_in_parts(&batch, batch.len(), 0).unwrap();
             (loss, flat(&optimizer.gradients()))
         };
         let ((loss, kept), (other, again)) = (of(false), of(true));
@@ -897,7 +993,7 @@ mod tests {
             let mut optimizer = Optimizer::new(trainer.network.parameters());
             taught(&mut optimizer, [5.0, 1.0]);
             let (loss, easy) = trainer
-                .backward_without_easy(&batch, &mut optimizer, 0)
+                .backward_without_easy(Some(&batch), (0, IMAGES), &mut optimizer, 0)
                 .unwrap();
             assert_eq!(easy, IMAGES as u64 / 2);
             let got = flat(&optimizer.gradients());
@@ -1183,7 +1279,7 @@ mod tests {
         let alone = all.only(&Tensor::from_slice(&few));
         let gradient = |trainer: &Trainer<'_>, batch: &Batch| {
             let optimizer = Optimizer::new(trainer.network.parameters());
-            trainer.backward_in_parts(batch, 0).unwrap();
+            trainer.backward_in_parts(batch, batch.len(), 0).unwrap();
             flat(&optimizer.gradients())
         };
         let (with, without) = (gradient(&trainer, &kept.unwrap()), gradient(&other, &alone));

@@ -20,8 +20,11 @@
 //!
 //! A recipe that promises differential privacy ([`crate::dp`]) has the gradient of each image clipped, and their sum noised;
 //! early stopping ([`crate::early`]) watches the evaluations and keeps the best averages. The loop is the same.
+//!
+//! Several ranks ([`Trainer::ranks`]) each take their rows of every batch; gradients and losses are summed before anything else is
+//! done with them. So is the wish to stop: all ranks leave after the same step.
 
-use crate::checkpoint::{self, LossSoFar};
+use crate::checkpoint::{self, LossSoFar, Stand};
 use crate::journal::{Journal, LogLine};
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
@@ -30,9 +33,11 @@ use crate::{Captions, Cutout, DefenseError, EarlyStopping, KeptAt, Network, Resu
 use dualmd_diffusion::schedule::PredictionType;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::device::Precision;
+use dualmd_torch::ranks::Group;
 use dualmd_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Images a run may touch.
@@ -154,11 +159,14 @@ pub struct Trainer<'a> {
     pub tensorboard: PathBuf,
     /// Hash of what defines the run, see [`checkpoint::State`].
     pub fingerprint: String,
+    /// The processes that train this model together; [`Group::alone`] for one. Rank 0 alone writes files and calls the observer's
+    /// `progress`, `sheet` and `warn`.
+    pub ranks: Rc<Group>,
 }
 
 /// Callbacks of a run.
 pub struct Observer<'a> {
-    /// Asked after every step; true: checkpoint and leave.
+    /// Asked after every step, on every rank; true on one of them: all leave after this step, with a checkpoint.
     pub stop: &'a dyn Fn() -> bool,
     /// Told after every step.
     pub progress: &'a mut dyn FnMut(Progress),
@@ -184,44 +192,71 @@ impl Trainer<'_> {
     /// Trains from the newest checkpoint (or the start) to the end.
     ///
     /// # Errors
-    /// Settings, files, what the engine refuses, or a loss that is not finite.
+    /// Settings, files, what the engine refuses, a loss that is not finite, or another rank that is gone or does not do the same.
     pub fn run_with(self, additions: &Additions, observer: &mut Observer<'_>) -> Result<Outcome> {
         let options = &self.options;
+        let ranks = &self.ranks;
         self.check(additions)?;
+        self.agree(additions)?;
+        let fingerprint = self.full_fingerprint();
         let early = additions.early_stopping.as_ref();
         let over = |optimizer: &Optimizer, step: u64| {
             step >= options.steps
                 || early.is_some_and(|e| e.is_over(optimizer.kept_at(), step, options.eval_every))
         };
         let mut optimizer = Optimizer::new(self.network.parameters());
-        let resumed = checkpoint::resume(
-            &self.checkpoints,
-            &mut optimizer,
-            &self.fingerprint,
-            &mut *observer.warn,
-        )?;
-        let (first, earlier, mut mean) = resumed.map_or((0, 0.0, LossSoFar::default()), |s| {
-            (s.step, s.seconds, s.loss)
-        });
-        let mut journal = Journal::open(&self.log, &self.tensorboard, first)?;
+        let found = match ranks.leads() {
+            true => checkpoint::resume(
+                &self.checkpoints,
+                &mut optimizer,
+                &fingerprint,
+                &mut *observer.warn,
+            )?,
+            false => None,
+        };
+        if let Some(state) = found.as_ref().filter(|s| s.ranks != ranks.world()) {
+            (observer.warn)(format!(
+                "checkpoint {} was trained by {} and goes on with {}: the last digits of what follows depend on that",
+                state.step,
+                processes(state.ranks),
+                processes(ranks.world())
+            ));
+        }
+        let begins = self.hand_on(&mut optimizer, found)?;
+        let (first, earlier, mut mean) = (begins.step, begins.seconds, begins.loss);
+        let journal = || Journal::open(&self.log, &self.tensorboard, first);
+        let mut journal = ranks.leads().then(journal).transpose()?;
         let began = Instant::now();
         let seconds = |began: &Instant| earlier + began.elapsed().as_secs_f64();
         let mut since_log = (0u64, Instant::now());
         let mut left_out_since = 0;
-        let save = |optimizer: &Optimizer, step: u64, mean: LossSoFar| {
+        let save = |optimizer: &Optimizer, step: u64, loss: LossSoFar| {
+            self.still_the_same(optimizer, step)?;
+            if !ranks.leads() {
+                return Ok(());
+            }
+            let stand = Stand {
+                seconds: seconds(&began),
+                loss,
+                ranks: ranks.world(),
+            };
             let keep = options.keep_checkpoints;
             checkpoint::save(
                 &self.checkpoints,
                 optimizer,
                 step,
-                (seconds(&began), mean),
-                &self.fingerprint,
+                stand,
+                &fingerprint,
                 keep,
             )
         };
         let mut done = first;
         // The run may have been killed after this checkpoint and before its sheet.
-        if first > 0 && options.sample_every > 0 && first % options.sample_every == 0 {
+        if ranks.leads()
+            && first > 0
+            && options.sample_every > 0
+            && first % options.sample_every == 0
+        {
             (observer.sheet)(first, &self.network_of(optimizer.ema())?);
         }
         while !over(&optimizer, done) {
@@ -239,13 +274,15 @@ impl Trainer<'_> {
             }
             since_log.0 += 1;
             left_out_since += left_out;
-            (observer.progress)(Progress {
-                step: done,
-                total: options.steps,
-                loss: loss.unwrap_or(mean.last),
-                images_per_second: (done - first) as f64 * options.batch as f64
-                    / began.elapsed().as_secs_f64(),
-            });
+            if ranks.leads() {
+                (observer.progress)(Progress {
+                    step: done,
+                    total: options.steps,
+                    loss: loss.unwrap_or(mean.last),
+                    images_per_second: (done - first) as f64 * options.batch as f64
+                        / began.elapsed().as_secs_f64(),
+                });
+            }
             let every = |n: u64| n > 0 && done % n == 0;
             let (mut evaluation, mut calibration_loss) = (None, None);
             if every(options.eval_every) || done == options.steps {
@@ -272,7 +309,7 @@ impl Trainer<'_> {
                     mean.last = mean.sum / mean.count as f64;
                 }
                 (mean.sum, mean.count) = (0.0, 0);
-                journal.write(&LogLine {
+                let line = LogLine {
                     step: done,
                     loss: mean.last,
                     lr: options.rate(step),
@@ -287,23 +324,28 @@ impl Trainer<'_> {
                     left_out: (options.drop_memorised > 0.0 || options.skip_easy > 0.0).then(
                         || left_out_since as f64 / (since_log.0 * options.batch as u64) as f64,
                     ),
-                })?;
+                };
+                if let Some(journal) = &mut journal {
+                    journal.write(&line)?;
+                }
                 since_log = (0, Instant::now());
                 left_out_since = 0;
             }
-            let leave = !last
-                && ((observer.stop)()
-                    || observer
-                        .max_steps_now
-                        .is_some_and(|max| done - first >= max));
+            let enough = observer
+                .max_steps_now
+                .is_some_and(|max| done - first >= max);
+            // A signal reaches the ranks at different steps: one who heard it speaks for all.
+            let leave = !last && ranks.any((observer.stop)() || enough)?;
             if every(options.checkpoint_every) || leave || last {
                 save(&optimizer, done, mean)?;
             }
             // After the checkpoint: a sheet that fails must not cost the steps before it.
-            if every(options.sample_every) {
+            if ranks.leads() && every(options.sample_every) {
                 (observer.sheet)(done, &self.network_of(optimizer.ema())?);
             }
             if leave {
+                // The checkpoint is there once rank 0 comes.
+                ranks.barrier()?;
                 return Ok(Outcome {
                     finished: Finished::Stopped { step: done },
                     steps: done,
@@ -313,6 +355,7 @@ impl Trainer<'_> {
             }
         }
         let evaluation = self.evaluate(self.network_of(optimizer.result())?.as_ref())?;
+        ranks.barrier()?;
         Ok(Outcome {
             finished: Finished::Complete {
                 train_loss: mean.last,
@@ -429,5 +472,12 @@ impl Trainer<'_> {
     fn network_of(&self, weights: Vec<(String, Tensor)>) -> Result<Box<dyn Network>> {
         let weights = weights.into_iter().collect();
         self.network.over(weights, self.device, self.precision)
+    }
+}
+
+fn processes(n: usize) -> String {
+    match n {
+        1 => "1 process".into(),
+        n => format!("{n} ranks"),
     }
 }

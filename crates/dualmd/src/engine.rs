@@ -2,8 +2,9 @@
 
 use crate::choices::Dtype;
 use anyhow::Result;
-use dualmd_torch::Device;
 use dualmd_torch::device::{self, Precision};
+use dualmd_torch::ranks::Place;
+use dualmd_torch::{Device, tch};
 
 /// Where and how it is calculated.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,25 @@ impl Engine {
             precision: Precision::parse(dtype.as_str(), self.device)?,
             ..self
         })
+    }
+
+    /// The same for one of several ranks: its share of `threads`, which are those of its machine, and of the machine's GPUs its own.
+    /// `threads` is set for libtorch at once.
+    #[must_use]
+    pub fn for_rank(self, place: &Place, threads: usize) -> Self {
+        let gpus = usize::try_from(tch::Cuda::device_count()).unwrap_or(0);
+        let device = match self.device {
+            // Slurm may show each task one GPU only.
+            Device::Cuda(_) if gpus > 0 => Device::Cuda(place.local % gpus),
+            device => device,
+        };
+        let threads = (threads / place.local_world).max(1);
+        device::set_threads(threads);
+        Self {
+            device,
+            threads,
+            ..self
+        }
     }
 
     /// `cpu` or `cuda:N`.

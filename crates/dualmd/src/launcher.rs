@@ -1,4 +1,4 @@
-//! How trainings are started: in a process each, or in this one.
+//! How trainings are started: in a process each, in several ranks each, or in this one.
 
 use crate::engine::Engine;
 use crate::errors;
@@ -6,6 +6,7 @@ use crate::reporter::{ProgressEvent, Reporter};
 use crate::session::Session;
 use crate::stages::{RunFolder, train};
 use anyhow::{Context, Result};
+use dualmd_torch::ranks;
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -13,6 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long the other ranks of one that failed may go on: they notice by themselves, unless they still wait for it to join.
+const LEAVES: Duration = Duration::from_secs(10);
 
 /// One training of a run whose folder is prepared.
 #[derive(Debug, Clone)]
@@ -81,6 +86,8 @@ pub struct Program {
     pub program: PathBuf,
     /// What comes before the command, e.g. `-m dualmd` of `python -m dualmd`.
     pub arguments: Vec<String>,
+    /// Processes of each training, its ranks; they share its cores.
+    pub ranks: usize,
 }
 
 impl Program {
@@ -92,12 +99,26 @@ impl Program {
         Ok(Self {
             program: std::env::current_exe().context("cannot find this program's own file")?,
             arguments: Vec::new(),
+            ranks: 1,
         })
     }
-}
 
-impl Launcher for Program {
-    fn start(&self, training: Training, tell: Sender<Heard>) -> Result<Box<dyn Running>> {
+    /// The same with so many ranks for each training.
+    #[must_use]
+    pub fn with_ranks(self, ranks: usize) -> Self {
+        Self {
+            ranks: ranks.max(1),
+            ..self
+        }
+    }
+
+    /// Starts a training, or one of its ranks: (its number, the port where they meet).
+    fn process(
+        &self,
+        training: &Training,
+        rank: Option<(usize, u16)>,
+        tell: &Sender<Heard>,
+    ) -> Result<Process> {
         let mut command = Command::new(&self.program);
         #[cfg(unix)]
         {
@@ -106,6 +127,12 @@ impl Launcher for Program {
             // Otherwise the child would count two requests and leave without a checkpoint.
             command.process_group(0);
         }
+        // Whatever launched this process: its child is a rank of nobody else.
+        match rank {
+            Some((rank, port)) => ranks::local(&mut command, rank, self.ranks, port),
+            None => ranks::alone(&mut command),
+        }
+        let threads = (training.threads / self.ranks).max(1).to_string();
         let mut child = command
             .args(&self.arguments)
             .arg("train")
@@ -115,8 +142,8 @@ impl Launcher for Program {
             .arg("--out")
             .arg(&training.run.0)
             .args(["--device", &training.device])
-            .args(["--threads", &training.threads.to_string()])
-            .env("OMP_NUM_THREADS", training.threads.to_string())
+            .args(["--threads", &threads])
+            .env("OMP_NUM_THREADS", &threads)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -134,13 +161,73 @@ impl Launcher for Program {
             ));
         }
         if let Some(err) = child.stderr.take() {
-            let model = training.model;
-            relays.push(relay(err, tell, move |line| Heard::Reason {
+            let model = training.model.clone();
+            relays.push(relay(err, tell.clone(), move |line| Heard::Reason {
                 model: model.clone(),
                 line,
             }));
         }
-        Ok(Box::new(Process { child, relays }))
+        Ok(Process { child, relays })
+    }
+}
+
+impl Launcher for Program {
+    fn start(&self, training: Training, tell: Sender<Heard>) -> Result<Box<dyn Running>> {
+        if self.ranks <= 1 {
+            return Ok(Box::new(self.process(&training, None, &tell)?));
+        }
+        let port = ranks::free_port().context("cannot find a free port for the ranks to meet")?;
+        let mut all = Ranks {
+            running: Vec::new(),
+            failed: None,
+        };
+        for rank in 0..self.ranks {
+            // Dropped, if a later one cannot be started: those that run end with their stdin.
+            all.running
+                .push(self.process(&training, Some((rank, port)), &tell)?);
+        }
+        Ok(Box::new(all))
+    }
+}
+
+/// The processes of one training.
+struct Ranks {
+    running: Vec<Process>,
+    /// When the first one failed, and how.
+    failed: Option<(Instant, String)>,
+}
+
+impl Running for Ranks {
+    fn ask_to_stop(&mut self) {
+        self.running.iter_mut().for_each(Running::ask_to_stop);
+    }
+
+    fn ended(&mut self) -> Result<Option<Ended>> {
+        let mut index = 0;
+        while let Some(process) = self.running.get_mut(index) {
+            let Some(ended) = process.ended()? else {
+                index += 1;
+                continue;
+            };
+            drop(self.running.swap_remove(index));
+            if let Ended::Failed(status) = ended {
+                self.failed.get_or_insert((Instant::now(), status));
+            }
+        }
+        let late = |(at, _): &(Instant, String)| at.elapsed() > LEAVES;
+        if self.failed.as_ref().is_some_and(late) {
+            for process in &mut self.running {
+                // One that has ended by now cannot be killed, and need not.
+                let _ = process.child.kill();
+            }
+        }
+        if !self.running.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(match self.failed.take() {
+            Some((_, status)) => Ended::Failed(status),
+            None => Ended::Well,
+        }))
     }
 }
 
@@ -227,7 +314,10 @@ fn threaded(training: Training, stop: Arc<AtomicBool>, tell: &Sender<Heard>) -> 
         reporter: Arc::new(Relayed(tell.clone())),
         ..Session::new(engine)
     };
-    train::prepared(&training.run, &training.model, None, &session, || true).map(drop)
+    train::prepared(&training.run, &training.model, None, &session, None, || {
+        true
+    })
+    .map(drop)
 }
 
 /// Says it to whoever started the training.

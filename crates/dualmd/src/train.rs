@@ -1,11 +1,20 @@
-//! Training one model of an experiment.
+//! Training one model of an experiment, in one process or as one of several ranks.
 
 use crate::experiment::{Experiment, Source};
+use crate::plan::Plan;
 use crate::session::Session;
 use crate::stages::held::{self, Held};
+use crate::stages::prepare::Images;
 use crate::stages::{RunFolder, prepare, train};
-use anyhow::Result;
+use anyhow::{Context, Result};
+use dualmd_files::limit;
+use dualmd_torch::ranks::{Group, Place};
 use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// How long a rank looks for what rank 0 has written: file systems that machines share show it some seconds late.
+const SEEN: Duration = Duration::from_secs(60);
 
 /// What is to be trained.
 #[derive(Debug, Clone)]
@@ -20,16 +29,22 @@ pub struct TrainOptions {
     pub out: PathBuf,
     /// Save and return after so many steps; the same call goes on.
     pub max_steps_now: Option<u64>,
+    /// Which of several ranks this process is; all of them make the same call.
+    pub ranks: Option<Place>,
 }
 
 /// Trains (or goes on training) one model in this process. Returns whether it is finished: if not, a checkpoint is written, and
 /// the same call goes on.
 ///
 /// # Errors
-/// An experiment that cannot be run; a model that it does not have, or whose teachers are not trained yet.
+/// An experiment that cannot be run; a model that it does not have, or whose teachers are not trained yet; ranks that do not come
+/// together, or see different folders.
 pub fn train(session: &Session, options: &TrainOptions) -> Result<bool> {
     let run = RunFolder(options.out.clone());
     let experiment = Experiment::load(&options.source, &options.sets)?;
+    if let Some(place) = options.ranks.as_ref().filter(|place| place.world > 1) {
+        return among_ranks(session, options, &experiment, &run, place);
+    }
     let _held = Held::run(&run.0, session.reporter.as_ref())?;
     let (plan, images) = prepare::prepare(&experiment, &run, session)?;
     // The plan's share, whatever the machine has: sums, and so the weights' last bits, depend on it.
@@ -49,5 +64,78 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<bool> {
         &job,
         options.max_steps_now,
         &session.with_engine(engine),
+        Rc::new(Group::alone()),
     )
+}
+
+/// [`train`] as one of several ranks: rank 0 prepares the folder and holds it, the others read what is there then.
+fn among_ranks(
+    session: &Session,
+    options: &TrainOptions,
+    experiment: &Experiment,
+    run: &RunFolder,
+    place: &Place,
+) -> Result<bool> {
+    let ranks = Rc::new(Group::open(place, &options.model)?);
+    let hold = || Held::run(&run.0, session.reporter.as_ref());
+    let _held = ranks.leads().then(hold).transpose()?;
+    if ranks.leads() {
+        prepare::prepare(experiment, run, session)?;
+    }
+    ranks.barrier()?;
+    // Rank 0 as well: what all of them read is the same.
+    let (plan, images) = seen(run, place)?;
+    ranks.agree(
+        "the plan in the run's folder",
+        first_bytes(&dualmd_files::read(&run.plan(), limit::SETTINGS)?),
+        "does every machine see the same folder under the name that --out gives?",
+    )?;
+    let engine = session.engine.to_train(experiment.train.dtype)?;
+    let session = session.with_engine(engine.for_rank(place, plan.hardware.threads_per_model));
+    let job = plan.training(&options.model)?.clone();
+    let hold = || held::training(run, &job.name, session.reporter.as_ref(), &session.stop);
+    let lock = ranks.leads().then(hold).transpose()?;
+    // Asked to stop while it waited for another training of the model.
+    if ranks.any(lock.as_ref().is_some_and(Option::is_none))? {
+        return Ok(false);
+    }
+    train::one(
+        run,
+        &plan,
+        &images,
+        &job,
+        options.max_steps_now,
+        &session,
+        ranks,
+    )
+}
+
+/// What rank 0 has prepared, as soon as this machine sees it.
+fn seen(run: &RunFolder, place: &Place) -> Result<(Plan, Images)> {
+    let began = Instant::now();
+    loop {
+        match prepare::reopen(run) {
+            Ok((plan, _, images)) => return Ok((plan, images)),
+            Err(_) if began.elapsed() < SEEN => std::thread::sleep(Duration::from_millis(200)),
+            Err(error) => {
+                return Err(error).with_context(|| {
+                    format!(
+                        "rank {} of {} on {} has looked for {} seconds and does not see what rank 0 prepared in {}: every \
+                         machine has to see the same folder under this name",
+                        place.rank,
+                        place.world,
+                        crate::machine::host(),
+                        SEEN.as_secs(),
+                        run.0.display()
+                    )
+                });
+            }
+        }
+    }
+}
+
+/// A number that stands for a file.
+fn first_bytes(file: &[u8]) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(file).as_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }

@@ -134,7 +134,7 @@ fn a_run_that_is_stopped_goes_on_and_damage_is_named() {
     let pixels = pixels.unwrap();
     std::fs::write(&pixels, vec![0; 48 * 64]).unwrap();
     let trained =
-        dualmd::stages::train::prepared(&run, "baseline", None, &session(&heard), || true);
+        dualmd::stages::train::prepared(&run, "baseline", None, &session(&heard), None, || true);
     let error = format!("{:#}", trained.unwrap_err());
     assert!(
         error.contains(".pixels is damaged") && error.contains("prepares its images again"),

@@ -1,6 +1,8 @@
 //! Safe faces of the C++ shim.
 #![allow(unsafe_code)]
 
+pub(crate) mod ranks;
+
 use crate::device::Precision;
 use crate::{Result, TorchError};
 use std::ffi::{CStr, c_char, c_double, c_int};

@@ -105,6 +105,7 @@ impl From<DemoArgs> for RunArgs {
             set: demo.set,
             until: Stage::default(),
             seeds: 1,
+            ranks: 1,
             auditor: demo.auditor,
             fail: demo.fail,
         }
@@ -140,6 +141,13 @@ pub struct RunArgs {
     /// then has intervals between seeds.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
+
+    /// Train each model with this many processes on this machine (ranks), which share its batches
+    ///
+    /// They also share its threads, and of several GPUs each takes its own. Results differ in their last digits from those of another number.
+    /// For several machines: `dualmd train` under torchrun or srun, see docs/scaling.md.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive())]
+    pub ranks: usize,
 
     /// Who makes the run; the report names them
     #[arg(long, value_name = "NAME")]

@@ -6,12 +6,15 @@ use crate::session::session;
 use crate::signals;
 use anyhow::Result;
 use dualmd::choices::Stage;
+use dualmd::launcher::Program;
 use dualmd::reporter::duration;
 use dualmd::run::Ran;
 use dualmd::{RunOptions, Session, bail_usage};
 use dualmd_reproduce::own_frontier;
+use dualmd_torch::ranks::Place;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Runs, or goes on with, an experiment.
@@ -39,7 +42,20 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
         seeds: args.seeds,
         report: args.fail.report(),
     };
-    let session = session(global)?.by(args.auditor.clone());
+    if let Ok(Some(place)) = Place::read(|name| std::env::var(name).ok())
+        && place.world > 1
+    {
+        bail_usage!(
+            "{} started {} processes, and `dualmd run` is one: start `dualmd train ... --model NAME` with it, or `dualmd run --ranks {}` alone",
+            place.launcher,
+            place.world,
+            place.local_world
+        );
+    }
+    let session = Session {
+        launcher: Arc::new(Program::this()?.with_ranks(args.ranks)),
+        ..session(global)?.by(args.auditor.clone())
+    };
     let Some(ran) = dualmd::run(&session, &options)? else {
         return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };

@@ -1,21 +1,31 @@
-//! `dualmd train`: one model of an experiment.
+//! `dualmd train`: one model of an experiment, in one process or as one of the ranks that torchrun or srun started.
 
 use crate::args::{Global, TrainArgs};
 use crate::session::session;
 use crate::signals;
 use anyhow::Result;
 use dualmd::experiment::Source;
-use dualmd::reporter::{ProgressEvent, Reporter};
+use dualmd::reporter::{ProgressEvent, Reporter, Silent};
 use dualmd::stages::{RunFolder, train as stage};
-use dualmd::{Session, TrainOptions};
+use dualmd::{Session, TrainOptions, bail_usage};
+use dualmd_torch::ranks::Place;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 /// Trains (or goes on training) one model.
 pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
-    let session = session(global)?;
+    // Whoever started this process may have started others for the same model.
+    let ranks = match Place::read(|name| std::env::var(name).ok()) {
+        Ok(place) => place.filter(|place| place.world > 1),
+        Err(error) => bail_usage!("{error}"),
+    };
+    let mut session = session(global)?;
+    if ranks.as_ref().is_some_and(|place| place.rank > 0) {
+        // Rank 0 speaks for all; errors are told by every one.
+        session.reporter = Arc::new(Silent);
+    }
     if args.progress_json {
-        return child(session, args);
+        return child(session, args, ranks.as_ref());
     }
     let options = TrainOptions {
         source: Source::File(args.experiment.clone()),
@@ -23,6 +33,7 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
         model: args.model.clone(),
         out: args.out.clone(),
         max_steps_now: args.max_steps_now,
+        ranks,
     };
     let done = dualmd::train(&session, &options)?;
     let note = if done {
@@ -31,7 +42,9 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
         "checkpoint written; the same command goes on"
     };
     session.reporter.finished(&args.model, note);
-    Ok(if !done && session.stopped() {
+    // Of several ranks one was asked to stop, and all did.
+    let asked = session.stopped() || (options.ranks.is_some() && args.max_steps_now.is_none());
+    Ok(if !done && asked {
         signals::stopped(&args.out, session.reporter.as_ref())
     } else {
         ExitCode::SUCCESS
@@ -39,7 +52,7 @@ pub fn train(global: &Global, args: &TrainArgs) -> Result<ExitCode> {
 }
 
 /// A training of a run, which has prepared the folder and holds it, and reads this process's standard output.
-fn child(session: Session, args: &TrainArgs) -> Result<ExitCode> {
+fn child(session: Session, args: &TrainArgs, ranks: Option<&Place>) -> Result<ExitCode> {
     signals::stop_with_parent(std::io::stdin(), Arc::clone(&session.stop))?;
     let session = Session {
         reporter: Arc::new(Piped(Arc::clone(&session.reporter))),
@@ -47,7 +60,14 @@ fn child(session: Session, args: &TrainArgs) -> Result<ExitCode> {
     };
     let run = RunFolder(args.out.clone());
     let wanted = || !orphaned(args.parent);
-    stage::prepared(&run, &args.model, args.max_steps_now, &session, wanted)?;
+    stage::prepared(
+        &run,
+        &args.model,
+        args.max_steps_now,
+        &session,
+        ranks,
+        wanted,
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

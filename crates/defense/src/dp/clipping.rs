@@ -59,6 +59,12 @@ impl ClippedSum {
         })
     }
 
+    /// The sum so far, sharing storage: for ranks that each clipped their own images.
+    #[must_use]
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.sum
+    }
+
     /// The sum plus `noise` (one tensor per parameter), divided by `count`.
     ///
     /// # Errors

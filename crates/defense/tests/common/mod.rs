@@ -1,4 +1,5 @@
 //! A network small enough to be trained in a moment.
+#![allow(dead_code)]
 
 use dualmd_data::stream;
 use dualmd_defense::{
@@ -6,8 +7,10 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::{NoiseSchedule, UNet2d, UNet2dConfig, preset::preset};
 use dualmd_torch::device::Precision;
+use dualmd_torch::ranks::Group;
 use dualmd_torch::{Device, Tensor, noise};
 use std::path::Path;
+use std::rc::Rc;
 
 /// Images of a run: 0..12 are trained on, 12..18 held out, 18..24 for calibration.
 pub const HELDOUT: std::ops::Range<usize> = 12..18;
@@ -64,6 +67,7 @@ pub fn trainer<'a>(
         log: folder.join("log.jsonl"),
         tensorboard: folder.join("tensorboard"),
         fingerprint: "test".into(),
+        ranks: Rc::new(Group::alone()),
     }
 }
 

@@ -23,7 +23,9 @@ use dualmd_names::ModelKind;
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
 use dualmd_torch::Tensor;
+use dualmd_torch::ranks::{Group, Place};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Is the model's folder complete and of this run?
@@ -49,7 +51,7 @@ pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
 }
 
 /// Trains one model of a plan in this process, which holds `checkpoints/NAME` ([`super::held::training`]). Returns whether it is
-/// finished.
+/// finished. Of several `ranks` the first holds the folder, and it alone writes; all return the same.
 pub fn one(
     run: &RunFolder,
     plan: &Plan,
@@ -57,8 +59,9 @@ pub fn one(
     job: &Job,
     max_steps_now: Option<u64>,
     session: &Session,
+    ranks: Rc<Group>,
 ) -> Result<bool> {
-    if finished(run, plan, &job.name)? {
+    if ranks.any(ranks.leads() && finished(run, plan, &job.name)?)? {
         return Ok(true);
     }
     let (began, engine) = (Instant::now(), &session.engine);
@@ -73,11 +76,18 @@ pub fn one(
     let (kind, network) = Kind::of(run, plan, images, job, engine)?;
     let schedule = kind.schedule();
     let options = options(plan, job);
+    let lesson = || Lesson::of(run, plan, images, job, &options, kind.beginning(), engine);
+    // Rank 0 first: it writes what others read, encoded texts for example, or the secret of DP-SGD.
+    let first = ranks.leads().then(lesson).transpose()?;
+    ranks.barrier()?;
     let Lesson {
         set,
         recipe,
         additions,
-    } = Lesson::of(run, plan, images, job, &options, kind.beginning(), engine)?;
+    } = match first {
+        Some(first) => first,
+        None => lesson()?,
+    };
     let trained_on = recipe.members().len();
     let passes = |steps| {
         let most = match job.kind {
@@ -122,7 +132,16 @@ pub fn one(
         log: run.log(&job.name),
         tensorboard: run.0.join("tensorboard").join(&job.name),
         fingerprint,
+        ranks: Rc::clone(&ranks),
     };
+    if ranks.leads() && !ranks.is_alone() {
+        session.say(&shared_out(
+            &job.name,
+            &ranks,
+            engine.threads,
+            options.batch,
+        ));
+    }
     let mut last_event = Instant::now() - Duration::from_secs(1);
     let outcome = trainer.run_with(
         &additions,
@@ -179,6 +198,11 @@ pub fn one(
     else {
         return Ok(false);
     };
+    if !ranks.leads() {
+        // Finished is what is written.
+        ranks.barrier()?;
+        return Ok(true);
+    }
     let optimizer = &outcome.optimizer;
     // Weights that early stopping passed over are not the model's.
     let raw = outcome.kept.is_none().then(|| optimizer.raw());
@@ -221,12 +245,27 @@ pub fn one(
     };
     dualmd_record::write(&building.path().join(TRAINING), &training)?;
     building.finish()?;
+    ranks.barrier()?;
     Ok(true)
+}
+
+/// Who takes part in a training: `baseline: 8 ranks on 2 machines (Slurm job 123), 4 threads each; batch 128 = 16 each`.
+fn shared_out(name: &str, ranks: &Group, threads: usize, batch: usize) -> String {
+    let shares = (0..ranks.world()).map(|rank| ranks.share_of(batch, rank).len());
+    let (least, most) = (shares.clone().min(), shares.max());
+    let each = match (least.unwrap_or(0), most.unwrap_or(0)) {
+        (least, most) if least == most => format!("{least} each"),
+        (least, most) => format!("{least} or {most} each"),
+    };
+    format!(
+        "{name}: {}, {threads} threads each; batch {batch} = {each}",
+        ranks.describe()
+    )
 }
 
 /// Trains one model of a folder that a run has prepared; the folder's plan is the law, with its number of threads. The run holds
 /// the folder, and this the model's own (see [`held`]). `wanted` is asked once that is held: whoever waited for it may have lost
-/// the run that it trains for. Returns whether the training is finished.
+/// the run that it trains for. Of several ranks (`place` is this one's) rank 0 holds it for all. Returns whether the training is finished.
 ///
 /// # Errors
 /// A folder that does not hold what its plan says; what [`one`] refuses.
@@ -235,16 +274,30 @@ pub fn prepared(
     model: &str,
     max_steps_now: Option<u64>,
     session: &Session,
+    place: Option<&Place>,
     wanted: impl FnOnce() -> bool,
 ) -> Result<bool> {
-    let held = held::training(run, model, session.reporter.as_ref(), &session.stop)?;
-    let Some(_lock) = held.filter(|_| wanted()) else {
+    let ranks = Rc::new(match place {
+        Some(place) => Group::open(place, model)?,
+        None => Group::alone(),
+    });
+    let mut lock = None;
+    if ranks.leads() {
+        let held = held::training(run, model, session.reporter.as_ref(), &session.stop)?;
+        lock = held.filter(|_| wanted());
+    }
+    if ranks.any(ranks.leads() && lock.is_none())? {
         return Ok(false);
-    };
+    }
     let (plan, experiment, images) = prepare::reopen(run)?;
-    let session = session.with_engine(session.engine.to_train(experiment.train.dtype)?);
+    let mut engine = session.engine.to_train(experiment.train.dtype)?;
+    if let Some(place) = place {
+        // The threads that it was given are its own.
+        engine = engine.for_rank(place, engine.threads * place.local_world);
+    }
+    let session = session.with_engine(engine);
     let job = plan.training(model)?.clone();
-    one(run, &plan, &images, &job, max_steps_now, &session)
+    one(run, &plan, &images, &job, max_steps_now, &session, ranks)
 }
 
 /// What is trained, beside the network itself.
