@@ -60,7 +60,6 @@ impl ClippedSum {
     }
 
     /// The sum so far, sharing storage: for ranks that each clipped their own images.
-    #[must_use]
     pub fn tensors(&self) -> &[Tensor] {
         &self.sum
     }
