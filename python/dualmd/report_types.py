@@ -429,7 +429,7 @@ class FoundMember(Record):
 
 @dataclass(frozen=True)
 class Guarantee(Record):
-    """The guarantee of a differentially private training, as its accountant computed it. Absent fields stay `None`."""
+    """The guarantee of a differentially private training, as its accountants computed it. Absent fields stay `None`."""
     accountant: str | None = None
     """`RDP`."""
     adjacency: str | None = None
@@ -440,6 +440,8 @@ class Guarantee(Record):
     """Upper bound on epsilon."""
     noise_multiplier: float | None = None
     """Standard deviation of the noise over the clipping norm."""
+    prv: Prv | None = None
+    """The same epsilon by the PRV accountant. Not claimed, but proven as well."""
     sampling_rate: float | None = None
     """Probability of an image to be in a batch."""
 
@@ -484,6 +486,24 @@ class ImageUtility(Record):
     """Share of generated images that look like real ones."""
     recall: float | None = None
     """Share of real images that the model could have drawn."""
+
+
+@dataclass(frozen=True)
+class Inference(Record):
+    """How many images prove use to someone who has as many that certainly were not used: the plan of CDI (Dubinski
+    et al. 2025), by a permutation test. The same test on all images is `dataset-inference` among the tests."""
+    alpha: float | None = None
+    """Level of the test."""
+    features: list[str] = field(default_factory=list)
+    """Names of the attacks whose scores, as ranks, are an image's features."""
+    images_needed: int | None = None
+    """The first of these k for which that share is 0.8 or more; null if there is none."""
+    power: list[PowerPoint] = field(default_factory=list)
+    """Share of sets of k members, against k non-members, that are shown to have been used."""
+    refused: str | None = None
+    """Why it was not made: a difference of the sets that is no training would pass for use."""
+    relabellings: int | None = None
+    """Relabellings of each set that was drawn."""
 
 
 @dataclass(frozen=True)
@@ -745,6 +765,17 @@ class PowerPoint(Record):
 
 
 @dataclass(frozen=True)
+class Prv(Record):
+    """Epsilon by the PRV accountant (Gopi, Lee & Wutschitz 2021), at the delta of the guarantee."""
+    estimate: float | None = None
+    """What it spends, without proof."""
+    lower: float | None = None
+    """Proven: the mechanism spends at least this."""
+    upper: float | None = None
+    """Proven: it spends no more than this."""
+
+
+@dataclass(frozen=True)
 class Release(Record):
     """What one thing that could be given out of a model gives away."""
     advice: Advice | None = None
@@ -864,6 +895,8 @@ class Sets(Record):
     """Tests of whole sets of images on one model."""
     features: Any = None
     """What was compared."""
+    inference: Inference | None = None
+    """How many images prove use to someone who has as many that were not used."""
     tests: list[SetTest] = field(default_factory=list)
     """The tests."""
 
