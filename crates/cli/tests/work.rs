@@ -216,9 +216,13 @@ fn runs_by_workers_that_are_killed_at_random_come_to_the_same_bytes() {
             *worker = start(&out);
         }
         workers.into_iter().for_each(|worker| drop(ended(worker)));
-        assert!(claims(&out).is_empty());
-        run(&given, &out, &[]);
         let how = format!("run {index} of three workers");
+        // Who was killed between the last byte of a model and the end of its claim leaves a claim, which nobody waits for.
+        for (model, state) in states(&out) {
+            assert_eq!(state, "done", "{model}, {how}");
+        }
+        run(&given, &out, &[]);
+        assert!(!out.join("jobs").exists(), "{how}");
         let found = snapshot(&out);
         assert!(found["report.json"] == expected["report.json"], "{how}");
         assert_same(&found, &expected, &how);
