@@ -649,14 +649,30 @@ pub fn alone(command: &mut Command) {
     }
 }
 
-/// A port of this machine that nobody listens at now.
+/// Ports that [`free_port`] chooses from: below those that Linux gives to outgoing connections, one of which could meet itself there
+/// before rank 0 listens.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A port of this machine that nobody listens at now. Calls of one process, and of processes at the same time, begin to look at
+/// different places.
 ///
 /// # Errors
 /// There is none.
 pub fn free_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?
-        .local_addr()?
-        .port())
+    use std::hash::{BuildHasher as _, Hasher as _};
+    // Of the standard library's hash maps: another number in every call.
+    let first = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let count = u64::from(PORTS.end - PORTS.start);
+    let ports = (0..count).map(|n| PORTS.start + ((first % count + n) % count) as u16);
+    match ports.take(1000).find(free) {
+        Some(port) => Ok(port),
+        None => std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()
+            .map(|address| address.port()),
+    }
 }
 
 #[cfg(test)]
