@@ -29,8 +29,9 @@ use tch::{Device, Tensor, no_grad};
 
 /// Bytes of one message of [`Group::sum`], as in torch's DistributedDataParallel. It fixes the order of summation.
 pub const BUCKET: usize = 25 * 1000 * 1000;
-/// How much longer than libtorch itself a caller waits for it to join.
-const GRACE: Duration = Duration::from_secs(2);
+/// How much longer than libtorch itself a caller waits for it to join. Its waits between attempts to connect grow, so that the last one
+/// may end seconds after its time.
+const GRACE: Duration = Duration::from_secs(10);
 /// Ranks that a message lists by name.
 const LISTED: usize = 8;
 
@@ -102,7 +103,7 @@ impl Group {
     /// the run and its model. In a world of one this is [`Group::alone`].
     ///
     /// # Errors
-    /// [`RanksError::Join`] with the ranks that did not come, after at most [`Place::join`] and two seconds; another libtorch
+    /// [`RanksError::Join`] with the ranks that did not come, after at most [`Place::join`] and ten seconds; another libtorch
     /// than this program was built for.
     pub fn open(place: &Place, name: &str) -> Result<Self> {
         if place.world <= 1 {
