@@ -98,7 +98,7 @@ impl Condition {
         self.each(|t| t.narrow(0, first, n))
     }
 
-    /// The rows that `rows` [K] i64 names, which lies where this does.
+    /// The rows that `rows` \[K\] i64 names, which lies where this does.
     #[must_use]
     pub fn select(&self, rows: &Tensor) -> Self {
         self.each(|t| t.index_select(0, rows))

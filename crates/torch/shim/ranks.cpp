@@ -41,11 +41,13 @@ enum Code { fine = 0, other = 1, timed_out = 2, lost = 3, in_use = 4 };
 static thread_local std::string last_text;
 
 static int kind(const std::string& text, int otherwise) {
-  auto has = [&](const char* part) { return text.find(part) != std::string::npos; };
-  if (has("EADDRINUSE") || has("ddress already in use")) return in_use;
-  if (has("imed out") || has("imeout")) return timed_out;
-  if (has("onnection closed") || has("onnection reset") || has("roken pipe") || has("recvBytes failed") || has("recvValue failed") ||
-      has("sendBytes failed") || has("sendValue failed") || has("ailed to recv") || has("ailed to send"))
+  std::string small = text;
+  for (char& c : small) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  auto has = [&](const char* part) { return small.find(part) != std::string::npos; };
+  if (has("eaddrinuse") || has("address already in use")) return in_use;
+  if (has("timed out") || has("timeout")) return timed_out;
+  if (has("connection closed") || has("connection reset") || has("broken pipe") || has("recvbytes failed") || has("recvvalue failed") ||
+      has("sendbytes failed") || has("sendvalue failed") || has("failed to recv") || has("failed to send"))
     return lost;
   return otherwise;
 }
