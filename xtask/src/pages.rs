@@ -183,6 +183,8 @@ fn variables_that_are_read_are_documented() {
         "DUALMD_BUILT_FROM",
         "DUALMD_LIBTORCH_VERSION",
         "DUALMD_RANKS_COST_THREADS",
+        "DUALMD_TEST_CASE",
+        "DUALMD_TEST_FOLDER",
         "DUALMD_TORCH_LIB",
     ];
     let mut read_by_program = all(below(&root.join("crates"), ".rs"));

@@ -257,24 +257,3 @@ fn a_port_in_use_is_said() {
         );
     }
 }
-
-/// Two machines of which one knows its own name as a loopback address cannot be had here; a second group in the same processes and
-/// two groups at one store, one after the other, can.
-#[test]
-fn groups_follow_each_other_on_one_store() {
-    let dir = tempfile::tempdir().unwrap();
-    Ranks::start("one_after_the_other", ("twice", dir.path()), 0..2, 2, 60).well();
-}
-
-#[test]
-fn one_after_the_other() {
-    let Some((_, _, place)) = this_rank() else {
-        return;
-    };
-    for name in ["first", "second"] {
-        let group = Group::open(&place, name).unwrap();
-        assert!(group.same(3).unwrap());
-        group.barrier().unwrap();
-        drop(group);
-    }
-}

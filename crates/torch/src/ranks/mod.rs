@@ -99,7 +99,7 @@ impl Group {
         }
     }
 
-    /// Waits for the other ranks and connects to them. `name` tells groups apart that meet in one store, one after the other:
+    /// Waits for the other ranks and connects to them. `name` tells groups apart that meet in one store of a launcher, one after the other:
     /// the run and its model. In a world of one this is [`Group::alone`].
     ///
     /// # Errors
