@@ -412,6 +412,12 @@ impl Release {
     pub fn fpr(&self) -> Option<f64> {
         self.found_groups.or(self.found).map(|f| f.fpr)
     }
+
+    /// The strongest attack of the line, unless all that was tried needs less than what the line is about.
+    pub fn tried(&self) -> Option<&Strongest> {
+        let strongest = self.strongest.as_ref();
+        strongest.filter(|_| self.advice != Advice::NotTested)
+    }
 }
 
 /// "finds 6 of 64 members, of which guessing finds less than 1"; of people where groups are known.

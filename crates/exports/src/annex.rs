@@ -7,7 +7,7 @@ use crate::{called, corrected, found, of_name, said, strongest, version, whom};
 use dualmd_audit::facts::{date, plan, run_name};
 use dualmd_audit::format::{grouped, interval, list, percent_interval, rate, significant};
 use dualmd_audit::release;
-use dualmd_audit::report::{Advice, AttackResult, Report};
+use dualmd_audit::report::{AttackResult, Report};
 
 const NOT_RECORDED: &str = "not recorded";
 
@@ -320,11 +320,7 @@ fn released(report: &Report) -> String {
         return String::new();
     }
     let rows = lines.iter().map(|line| {
-        let tested = line
-            .strongest
-            .as_ref()
-            .filter(|_| line.advice != Advice::NotTested);
-        let found = match (tested, release::in_words(line)) {
+        let found = match (line.tried(), release::in_words(line)) {
             (None, _) => "not tested".to_owned(),
             (Some(_), Some(words)) => text(&words),
             (Some(s), None) => format!("AUC {}", rate(s.auc)),

@@ -7,7 +7,7 @@ use crate::{called, corrected, found, of_name, said, strongest, version};
 use dualmd_audit::facts::{date, plan};
 use dualmd_audit::format::{grouped, interval, rate};
 use dualmd_audit::release::{self, is_product};
-use dualmd_audit::report::{Advice, ModelReport, Released, Report};
+use dualmd_audit::report::{ModelReport, Released, Report};
 
 /// The report as a block for a model card of Hugging Face: the entry `model-index` of its front matter, in YAML, with the numbers of every
 /// model that could be given out, and a section of Markdown "Membership-inference audit" with the results in words, the limits, the date,
@@ -49,11 +49,7 @@ type Metric = (String, String, f64);
 fn entry(report: &Report, model: &ModelReport) -> Option<String> {
     let mut metrics: Vec<Metric> = Vec::new();
     for line in release::of_model(&report.verdict.releases, &model.name) {
-        let Some(s) = line
-            .strongest
-            .as_ref()
-            .filter(|_| line.advice != Advice::NotTested)
-        else {
+        let Some(s) = line.tried() else {
             continue;
         };
         let (kind, by) = match line.what {
@@ -211,11 +207,7 @@ fn releases(report: &Report) -> String {
         return String::new();
     }
     let rows = lines.iter().map(|line| {
-        let tested = line
-            .strongest
-            .as_ref()
-            .filter(|_| line.advice != Advice::NotTested);
-        let result = match tested {
+        let result = match line.tried() {
             Some(s) => {
                 let auc = format!("{}, AUC {} ({})", s.title, rate(s.auc), interval(s.auc_ci));
                 match release::in_words(line) {

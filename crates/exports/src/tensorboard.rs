@@ -38,7 +38,6 @@ pub fn tensorboard(report: &Report, folder: &Path) -> Result<PathBuf> {
         if !values.is_empty() {
             bytes.extend(events::scalars(time, 0, &values));
         }
-        dualmd_files::create_folder(at)?;
         write(
             &at.join(format!("events.out.tfevents.{time:.0}.dualmd.audit")),
             &bytes,

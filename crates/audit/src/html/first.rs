@@ -6,8 +6,7 @@ use super::{chip_of, draw, figure};
 use crate::format::{fpr_name, interval, list, rate};
 use crate::release;
 use crate::report::{
-    Advice, Conclusion, Finding, Measurement, ModelReport, Release, Released, Report, Strongest,
-    Verdict, View,
+    Advice, Conclusion, Finding, Measurement, ModelReport, Release, Released, Report, Verdict, View,
 };
 use crate::words::capital;
 
@@ -103,7 +102,7 @@ fn of_release(
         @for line in lines {
             div.who { (line.what.title()) }
             div.value {
-                @match tried(line) {
+                @match line.tried() {
                     Some(s) => {
                         @if let Some(words) = release::in_words(line) { (capital(&words)) @if let Some(fpr) = line.fpr().filter(|f| *f > 0.011) { " at " (fpr_name(fpr)) " false alarms" } }
                         @else { "AUC " (rate(s.auc)) }
@@ -113,7 +112,7 @@ fn of_release(
                 }
             }
             div.todo title=(line.because) { (chip_of(line.advice)) }
-            @match tried(line) {
+            @match line.tried() {
                 Some(s) => {
                     @let of = models.iter().find(|m| m.name == s.model).unwrap_or(model);
                     (draw::overview(&all(of, line.what), s.auc, s.auc_ci, line.advice == Advice::Withhold))
@@ -122,13 +121,6 @@ fn of_release(
             }
         }
     }
-}
-
-/// The strongest attack of a line, unless all that was tried needs less than what the line is about.
-fn tried(line: &Release) -> Option<&Strongest> {
-    line.strongest
-        .as_ref()
-        .filter(|_| line.advice != Advice::NotTested)
 }
 
 /// The attacks on a model that whoever holds `what` can run, with their titles.
