@@ -37,18 +37,23 @@ impl Spool {
 
     /// Takes the pixels out of a picture.
     pub fn keep(&mut self, picture: Picture) -> Result<Picture> {
-        let failed = |source| Error::read(&self.folder, source);
+        let failed = |source| unwritten(&self.folder, &source);
         self.file.write_all(&picture.pixels).map_err(failed)?;
-        self.places.push(Place {
-            at: self.length,
-            channels: picture.channels,
-        });
+        self.places.push(Place::new(self.length, picture.channels));
         self.length += picture.pixels.len() as u64;
         Ok(Picture {
             pixels: Vec::new(),
             ..picture
         })
     }
+}
+
+fn unwritten(folder: &Path, source: &std::io::Error) -> Error {
+    Error::format(
+        folder.display().to_string(),
+        format!("the pixels of the images cannot be written there ({source})"),
+        "make room, or choose a folder on another disk",
+    )
 }
 
 /// A set whose pixels lie in a file, mostly one without a name, which goes with it: memory holds ids, names, captions and groups only.
@@ -124,7 +129,7 @@ impl Listing {
             ..
         } = spool;
         let file = file.into_inner();
-        let file = file.map_err(|e| Error::read(&folder, e.into_error()))?;
+        let file = file.map_err(|e| unwritten(&folder, e.error()))?;
         let pixels = Pixels::new(file, folder, set.shape(), places);
         Ok(Self { set, pixels })
     }
@@ -371,6 +376,21 @@ mod tests {
         assert_same(&held, &over);
         let wrong = Listing::over(listing.set().clone(), open(2).unwrap());
         assert!(wrong.unwrap_err().to_string().contains("2 pictures"));
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut spool = Spool {
+            file: BufWriter::new(full.unwrap()),
+            ..Spool::new(&std::env::temp_dir()).unwrap()
+        };
+        let large = Picture::filled(128, 128, 3, 1);
+        let said = spool.keep(large).unwrap_err().to_string();
+        assert!(
+            said.contains("No space left") && said.contains("make room"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -13,16 +13,27 @@ use crate::{Error, Picture, Result};
 
 const REMEDY: &str = "remove it, and repeat the command that made it";
 
-/// Where the pixels of a picture are.
+/// Where the pixels of a picture are, and whether they are grey there: in a set where some pictures are in colour, grey ones become
+/// colour when they are read. Twice the first byte's number, and one more if they are grey.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
-    /// First byte.
-    pub at: u64,
-    /// As they are in the file: in a set where some pictures are in colour, grey ones become colour when they are read.
-    pub channels: u8,
+pub(crate) struct Place(u64);
+
+impl Place {
+    /// Of a picture that begins at byte `at`.
+    pub fn new(at: u64, channels: u8) -> Self {
+        Self(2 * at + u64::from(channels == 1))
+    }
+
+    fn at(self) -> u64 {
+        self.0 / 2
+    }
+
+    fn channels(self) -> u8 {
+        if self.0 % 2 == 1 { 1 } else { 3 }
+    }
 }
 
-/// Pictures of one size, without what else is known of them: sixteen bytes of memory for each.
+/// Pictures of one size, without what else is known of them: eight bytes of memory for each.
 #[derive(Debug, Clone)]
 pub struct Pixels {
     file: Arc<File>,
@@ -69,10 +80,7 @@ impl Pixels {
                 REMEDY,
             ));
         };
-        let place = |i: usize| Place {
-            at: (i * each) as u64,
-            channels: if channels == 3 { 3 } else { 1 },
-        };
+        let place = |i: usize| Place::new((i * each) as u64, channels as u8);
         let places = (0..n).map(place).collect();
         Ok(Self::new(file, path.to_path_buf(), shape, places))
     }
@@ -116,13 +124,13 @@ impl Pixels {
     pub fn picture(&self, i: usize) -> Result<Picture> {
         let place = self.place(i)?;
         let [channels, height, width] = self.shape;
-        let mut pixels = vec![0; height * width * usize::from(place.channels)];
-        let read = self.file.read_exact_at(&mut pixels, place.at);
+        let mut pixels = vec![0; height * width * usize::from(place.channels())];
+        let read = self.file.read_exact_at(&mut pixels, place.at());
         read.map_err(|error| self.failed(i, error))?;
         let picture = Picture {
             width: width as u32,
             height: height as u32,
-            channels: place.channels,
+            channels: place.channels(),
             pixels,
         };
         Ok(picture.with_channels(channels as u8))

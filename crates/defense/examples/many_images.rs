@@ -1,9 +1,9 @@
 //! Does the memory of a training grow with the number of its images? Colour images of 32 px are generated, written to a file as
-//! a run's prepared images are, and some steps of the `tiny` network are trained on all of them. Printed is the most memory that the process
+//! a run's prepared images are, and some steps of a network are trained on all of them. Printed is the most memory that the process
 //! has held (VmHWM) before the training and at its end.
 //!
-//! `cargo run --release -p dualmd-defense --example many_images -- IMAGES [STEPS [FOLDER]]`: 5 steps, and a file without a name in the
-//! folder for temporary files, where nothing is given. It takes 3 kB for each image.
+//! `cargo run --release -p dualmd-defense --example many_images -- IMAGES [PRESET [STEPS [FOLDER]]]`: `small`, 5 steps, and a file without
+//! a name in the folder for temporary files, where nothing is given. It takes 3 kB for each image.
 
 mod common;
 
@@ -23,6 +23,7 @@ const SHAPE: [usize; 3] = [3, 32, 32];
 fn main() -> Outcome<()> {
     let mut given = std::env::args().skip(1);
     let n: usize = given.next().ok_or("give a number of images")?.parse()?;
+    let name = given.next().unwrap_or_else(|| "small".into());
     let steps: u64 = given.next().map_or(Ok(5), |n| n.parse())?;
     let folder = given.next().map_or_else(std::env::temp_dir, PathBuf::from);
     tch::set_num_threads(1);
@@ -48,9 +49,15 @@ fn main() -> Outcome<()> {
     };
     let checkpoints = tempfile::tempdir()?;
     let images = Images::Filed(pixels);
-    let trainer = trainer(checkpoints.path(), ("tiny", 32), images, &recipe, options)?;
+    let trainer = trainer(
+        checkpoints.path(),
+        (name.as_str(), 32),
+        images,
+        &recipe,
+        options,
+    )?;
     run(trainer, &|| ())?;
-    say(&format!("{steps} steps of {BATCH}"));
+    say(&format!("{steps} steps of {name}, {BATCH} images each"));
     Ok(())
 }
 

@@ -60,6 +60,8 @@ impl EpochOrder {
         for position in start..start + batch as u64 {
             let epoch = position / n;
             if last.as_ref().is_none_or(|(of, _)| *of != epoch) {
+                // Not both at once.
+                *last = None;
                 *last = Some((epoch, self.permutation(epoch)));
             }
             if let Some((_, permutation)) = last.as_ref() {

@@ -73,11 +73,13 @@ impl Lesson {
             .chain(&outside)
             .copied()
             .collect();
-        let place: BTreeMap<usize, usize> =
-            order.iter().enumerate().map(|(at, &i)| (i, at)).collect();
+        let mut place: Vec<Option<usize>> = vec![None; images.set().len()];
+        for (at, &i) in order.iter().enumerate() {
+            place[i] = Some(at);
+        }
         let places = |list: &[usize]| {
             list.iter()
-                .filter_map(|i| place.get(i).copied())
+                .filter_map(|&i| place.get(i).copied().flatten())
                 .collect::<Vec<_>>()
         };
         let distill = distill_of(plan, job);
