@@ -953,6 +953,8 @@ class Training(Record):
     """Peak resident memory, MB."""
     privacy: Guarantee | None = None
     """What DP-SGD guarantees; `None` for trainings that promise nothing."""
+    ranks: float | None = None
+    """Processes that trained it together; null where it was one."""
     seconds: float | None = None
     """Wall time, s."""
     seed: int | None = None
@@ -964,7 +966,7 @@ class Training(Record):
     teachers: list[str] = field(default_factory=list)
     """Names of the teachers, if it was distilled."""
     threads: float | None = None
-    """Threads used."""
+    """Threads used, of each rank."""
     train_loss: float | None = None
     """Mean squared error of the noise prediction at the end, on training batches."""
 

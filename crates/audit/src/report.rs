@@ -515,8 +515,10 @@ pub struct Training {
     pub seconds: Option<f64>,
     /// Training speed.
     pub images_per_second: Option<f64>,
-    /// Threads used.
+    /// Threads used, of each rank.
     pub threads: Option<f64>,
+    /// Processes that trained it together; null where it was one.
+    pub ranks: Option<f64>,
     /// `f32` or `bf16`.
     pub dtype: Option<String>,
     /// Peak resident memory, MB.
@@ -547,6 +549,7 @@ impl Training {
             seconds: file.seconds,
             images_per_second: file.images_per_second,
             threads: number(file.threads),
+            ranks: number(file.ranks),
             dtype: file.dtype.clone(),
             peak_rss_mb: file.peak_rss_mb,
             teachers: file.teachers.clone(),

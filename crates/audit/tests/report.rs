@@ -1014,6 +1014,25 @@ fn models_that_were_trained_shorter_than_the_attacks_papers_are_named() {
     );
 }
 
+/// Of a training of one process, or of an earlier version, nothing is said of ranks.
+#[test]
+fn a_report_says_how_many_ranks_trained_a_model() {
+    let (dir, report) = fixture();
+    let value = serde_json::to_value(&report).expect("json");
+    assert_eq!(value["models"][0]["utility"]["ranks"], Value::Null);
+    assert!(!page_of(dir.path(), &report).contains("Ranks: processes"));
+    let path = dir.path().join("models/baseline/training.json");
+    let text = std::fs::read_to_string(&path).expect("training.json");
+    let mut training: Value = serde_json::from_str(&text).expect("json");
+    training["ranks"] = json!(4);
+    std::fs::write(&path, training.to_string()).expect("write");
+    let report = build(dir.path()).expect("build");
+    let value = serde_json::to_value(&report).expect("json");
+    assert_eq!(value["models"][0]["utility"]["ranks"], 4.0);
+    let page = page_of(dir.path(), &report);
+    assert!(page.contains("4 ranks") && page.contains("Ranks: processes"));
+}
+
 /// What is read is what was written, pictures and curves apart; a newer report is refused.
 #[test]
 fn a_report_comes_back_from_its_file() {

@@ -89,11 +89,18 @@ fn ranks_train_the_model_of_one_process() {
     let dir = tempfile::tempdir().unwrap();
     let (experiment, one) = (experiment(dir.path()), dir.path().join("one"));
     succeed(&train(&experiment, "baseline", &one));
+    let recorded = |run: &Path| {
+        let text = std::fs::read(run.join("models/baseline/training.json")).unwrap();
+        let training: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        training["ranks"].clone()
+    };
+    assert!(recorded(&one).is_null());
     let mut before = None;
     for name in ["two", "again"] {
         let out = dir.path().join(name);
         let said = well(ranks_of(&train(&experiment, "baseline", &out), 2));
         assert!(furthest(&one, &out, "baseline") < NEAR);
+        assert_eq!(recorded(&out), 2);
         let own = weights(&out, "baseline");
         assert!(
             before

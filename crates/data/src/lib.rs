@@ -12,7 +12,7 @@
 //! | [`set`] | records and image sets, conversion to floats |
 //! | [`mod@load`] | which reader for which source; the readers are in `read/` |
 //! | [`listing`] | sets larger than memory: the pixels in a file, for duplicates, groups and splits |
-//! | [`shards`] | sets that are read again in every epoch, in a seeded order |
+//! | [`pixels`] | the pixels in such a file, read picture by picture |
 //! | [`duplicates`] | exact and near duplicates; `alike`: when two pictures look almost the same |
 //! | [`split`], [`import`] | membership splits, drawn here or by others |
 //! | [`drawn`] | folders of generated images: which files are images, what an earlier call left |
@@ -42,10 +42,10 @@ pub mod listing;
 pub mod load;
 pub mod npy;
 pub mod picture;
+pub mod pixels;
 pub mod png;
 mod read;
 pub mod set;
-pub mod shards;
 pub mod split;
 pub mod stream;
 
@@ -60,9 +60,9 @@ pub use import::{ImportReport, import_secmi_npz};
 pub use listing::Listing;
 pub use load::{BUNDLED, LoadOptions, VENDORS, load};
 pub use picture::{Filter, Picture, SampleId};
+pub use pixels::Pixels;
 pub use png::{encode_png, grid, save_png};
 pub use read::npy_header;
 pub use set::{ImageSet, Record};
-pub use shards::Shards;
 pub use split::{Half, Member, Method, NonMember, Selected, Side, Split};
 pub use stream::{stream, stream_for_id};

@@ -4,25 +4,15 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::alike::{Looks, Pictures};
 use crate::duplicates::Dropping;
+use crate::pixels::Place;
 use crate::{
-    DedupeReport, Error, Groups, ImageSet, LoadOptions, NearDuplicateOptions, Picture, Record,
-    Result, export, load,
+    DedupeReport, Error, Groups, ImageSet, LoadOptions, NearDuplicateOptions, Picture, Pixels,
+    Record, Result, export, load,
 };
-
-/// Where the pixels of a picture are.
-#[derive(Debug, Clone, Copy)]
-struct Place {
-    /// First byte.
-    at: u64,
-    /// As they are in the file: in a set where some pictures are in colour, grey ones become colour when they are read.
-    channels: u8,
-}
 
 /// A file without a name that pixels are appended to.
 pub(crate) struct Spool {
@@ -47,12 +37,9 @@ impl Spool {
 
     /// Takes the pixels out of a picture.
     pub fn keep(&mut self, picture: Picture) -> Result<Picture> {
-        let failed = |source| Error::read(&self.folder, source);
+        let failed = |source| unwritten(&self.folder, &source);
         self.file.write_all(&picture.pixels).map_err(failed)?;
-        self.places.push(Place {
-            at: self.length,
-            channels: picture.channels,
-        });
+        self.places.push(Place::new(self.length, picture.channels));
         self.length += picture.pixels.len() as u64;
         Ok(Picture {
             pixels: Vec::new(),
@@ -61,13 +48,19 @@ impl Spool {
     }
 }
 
-/// A set whose pixels lie in a file without a name, which goes with it: memory holds ids, names, captions and groups only.
+fn unwritten(folder: &Path, source: &std::io::Error) -> Error {
+    Error::format(
+        folder.display().to_string(),
+        format!("the pixels of the images cannot be written there ({source})"),
+        "make room, or choose a folder on another disk",
+    )
+}
+
+/// A set whose pixels lie in a file, mostly one without a name, which goes with it: memory holds ids, names, captions and groups only.
 #[derive(Debug)]
 pub struct Listing {
     set: ImageSet,
-    places: Vec<Place>,
-    file: Arc<File>,
-    folder: PathBuf,
+    pixels: Pixels,
 }
 
 impl Listing {
@@ -108,6 +101,26 @@ impl Listing {
         Self::whole(ImageSet::new(source, None, records)?, spool)
     }
 
+    /// Of records whose pictures have a size and no pixels: those are `pixels`, in the same order.
+    ///
+    /// # Errors
+    /// More or fewer pictures than records, or of another size.
+    pub fn over(set: ImageSet, pixels: Pixels) -> Result<Self> {
+        if (set.len(), set.shape()) != (pixels.len(), pixels.shape()) {
+            return Err(Error::options(
+                format!(
+                    "{} records of shape {:?} and {} pictures of shape {:?}",
+                    set.len(),
+                    set.shape(),
+                    pixels.len(),
+                    pixels.shape()
+                ),
+                "give the records of these pictures",
+            ));
+        }
+        Ok(Self { set, pixels })
+    }
+
     fn whole(set: ImageSet, spool: Spool) -> Result<Self> {
         let Spool {
             folder,
@@ -116,13 +129,9 @@ impl Listing {
             ..
         } = spool;
         let file = file.into_inner();
-        let file = file.map_err(|e| Error::read(&folder, e.into_error()))?;
-        Ok(Self {
-            set,
-            places,
-            file: Arc::new(file),
-            folder,
-        })
+        let file = file.map_err(|e| unwritten(&folder, e.error()))?;
+        let pixels = Pixels::new(file, folder, set.shape(), places);
+        Ok(Self { set, pixels })
     }
 
     /// The records, with the size of their pictures and without their pixels: for splits, ids, captions and groups.
@@ -131,35 +140,23 @@ impl Listing {
         &self.set
     }
 
+    /// The same, to change captions, labels or groups. Which records there are, and their order, has to stay.
+    pub fn set_mut(&mut self) -> &mut ImageSet {
+        &mut self.set
+    }
+
+    /// The pixels, in the order of the records.
+    #[must_use]
+    pub fn pixels(&self) -> &Pixels {
+        &self.pixels
+    }
+
     /// The picture of a record, as [`crate::load()`] has it.
     ///
     /// # Errors
     /// There is no such record; the file cannot be read.
     pub fn picture(&self, record: usize) -> Result<Picture> {
-        let (Some(known), Some(place)) = (self.set.records.get(record), self.places.get(record))
-        else {
-            return Err(Error::options(
-                format!("record {record} of {}", self.places.len()),
-                "ask for one that is there",
-            ));
-        };
-        let Picture {
-            width,
-            height,
-            channels,
-            ..
-        } = known.picture;
-        let mut pixels = vec![0; width as usize * height as usize * usize::from(place.channels)];
-        self.file
-            .read_exact_at(&mut pixels, place.at)
-            .map_err(|e| Error::read(&self.folder, e))?;
-        let picture = Picture {
-            width,
-            height,
-            channels: place.channels,
-            pixels,
-        };
-        Ok(picture.with_channels(channels))
+        self.pixels.picture(record)
     }
 
     /// As [`crate::dedupe`].
@@ -168,16 +165,16 @@ impl Listing {
     /// The file cannot be read.
     pub fn dedupe(&mut self) -> Result<DedupeReport> {
         let mut dropping = Dropping::default();
-        let pixels = (0..self.set.len()).map(|i| Ok(self.picture(i)?.id()));
-        let pixels = pixels.collect::<Result<Vec<_>>>()?;
-        let mut places = Vec::with_capacity(self.places.len());
+        let ids = (0..self.set.len()).map(|i| Ok(self.picture(i)?.id()));
+        let ids = ids.collect::<Result<Vec<_>>>()?;
+        let mut kept = Vec::new();
         let records = std::mem::take(&mut self.set.records);
-        for ((record, pixels), &place) in records.into_iter().zip(pixels).zip(&self.places) {
-            if dropping.offer(record, pixels) {
-                places.push(place);
+        for (i, (record, id)) in records.into_iter().zip(ids).enumerate() {
+            if dropping.offer(record, id) {
+                kept.push(i);
             }
         }
-        self.places = places;
+        self.pixels = self.pixels.at(&kept)?;
         let (records, report) = dropping.end();
         self.set.records = records;
         Ok(report)
@@ -197,24 +194,41 @@ impl Listing {
     /// # Errors
     /// No position at all, or one past the end.
     pub fn part(&self, positions: &[usize]) -> Result<Self> {
-        let (mut records, mut places) = (Vec::new(), Vec::new());
-        for &i in positions {
-            let (Some(record), Some(&place)) = (self.set.records.get(i), self.places.get(i)) else {
+        let pixels = self.pixels.at(positions)?;
+        Ok(Self {
+            set: self.chosen(positions, |i| Ok(self.set.records[i].picture.clone()))?,
+            pixels,
+        })
+    }
+
+    /// The same with their pixels, in memory.
+    ///
+    /// # Errors
+    /// As [`Listing::part`]; the file cannot be read.
+    pub fn held(&self, positions: &[usize]) -> Result<ImageSet> {
+        self.chosen(positions, |i| self.picture(i))
+    }
+
+    /// The records at `positions` with these pictures.
+    fn chosen(
+        &self,
+        positions: &[usize],
+        picture: impl Fn(usize) -> Result<Picture>,
+    ) -> Result<ImageSet> {
+        let record = |&i: &usize| -> Result<Record> {
+            let Some(record) = self.set.records.get(i) else {
                 return Err(Error::options(
-                    format!("record {i} of {}", self.places.len()),
+                    format!("record {i} of {}", self.set.len()),
                     "ask for one that is there",
                 ));
             };
-            records.push(record.clone());
-            places.push(place);
-        }
-        let set = ImageSet::new(self.set.source.clone(), self.set.licence.clone(), records)?;
-        Ok(Self {
-            set,
-            places,
-            file: Arc::clone(&self.file),
-            folder: self.folder.clone(),
-        })
+            Ok(Record {
+                picture: picture(i)?,
+                ..record.clone()
+            })
+        };
+        let records = positions.iter().map(record).collect::<Result<_>>()?;
+        ImageSet::new(self.set.source.clone(), self.set.licence.clone(), records)
     }
 
     /// As [`crate::save_folder`].
@@ -331,6 +345,52 @@ mod tests {
         assert_same(&set, &listing);
         assert_eq!(listing.dedupe().unwrap().same_resized, 1);
         assert!(listing.picture(1).is_err() && listing.part(&[1]).is_err());
+    }
+
+    /// Floats of the file are those of memory, bit by bit, in any order and more than once.
+    #[test]
+    fn pictures_come_back_with_their_pixels_and_as_the_same_floats() {
+        let (set, listing) = both("emoji#google", &LoadOptions::default());
+        let positions = [7, 0, 7, 7, 3];
+        let floats = listing.pixels().to_f32(&positions).unwrap();
+        let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&floats), bits(&set.to_f32(&positions)));
+        assert!(listing.pixels().to_f32(&[set.len()]).is_err());
+        let held = listing.held(&positions[..2]).unwrap();
+        assert_eq!(
+            held.records,
+            [set.records[7].clone(), set.records[0].clone()]
+        );
+        assert!(listing.held(&[set.len()]).is_err());
+        // Over another file with the same bytes.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("two.pixels");
+        let two = [7, 0].map(|i| set.records[i].picture.pixels.clone());
+        std::fs::write(&path, two.concat()).unwrap();
+        let open = |n| {
+            let file = dualmd_files::open(&path).unwrap();
+            Pixels::stored(file, &path, set.shape(), n)
+        };
+        let part = listing.part(&[7, 0]).unwrap();
+        let over = Listing::over(part.set().clone(), open(2).unwrap()).unwrap();
+        assert_same(&held, &over);
+        let wrong = Listing::over(listing.set().clone(), open(2).unwrap());
+        assert!(wrong.unwrap_err().to_string().contains("2 pictures"));
+    }
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+        let mut spool = Spool {
+            file: BufWriter::new(full.unwrap()),
+            ..Spool::new(&std::env::temp_dir()).unwrap()
+        };
+        let large = Picture::filled(128, 128, 3, 1);
+        let said = spool.keep(large).unwrap_err().to_string();
+        assert!(
+            said.contains("No space left") && said.contains("make room"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -114,6 +114,15 @@ impl Picture {
         })
     }
 
+    /// Adds the values to `out`, one channel after the other, in [-1, 1]: `x / 127.5 - 1`.
+    pub fn extend_f32(&self, out: &mut Vec<f32>) {
+        let channels = usize::from(self.channels);
+        for channel in 0..channels {
+            let values = self.pixels.iter().skip(channel).step_by(channels);
+            out.extend(values.map(|&v| f32::from(v) / 127.5 - 1.0));
+        }
+    }
+
     /// The content id; see [`SampleId`].
     #[must_use]
     pub fn id(&self) -> SampleId {

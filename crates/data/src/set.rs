@@ -118,15 +118,7 @@ impl ImageSet {
         let [c, h, w] = self.shape();
         let mut out = Vec::with_capacity(indices.len() * c * h * w);
         for &i in indices {
-            let pixels = &self.records[i].picture.pixels;
-            for channel in 0..c {
-                out.extend(
-                    pixels[channel..]
-                        .iter()
-                        .step_by(c)
-                        .map(|&v| f32::from(v) / 127.5 - 1.0),
-                );
-            }
+            self.records[i].picture.extend_f32(&mut out);
         }
         out
     }

@@ -4,19 +4,16 @@
 //!
 //! `cargo run --release -p dualmd-defense --example dp_cost`
 
+mod common;
+
+use common::{Outcome, run, trainer};
 use dualmd_data::stream;
-use dualmd_defense::{DpSgd, Finished, Observer, Plain, Privacy, Recipe};
-use dualmd_defense::{TrainOptions, Trainer, TrainingSet};
-use dualmd_diffusion::{NoiseSchedule, UNet2d, preset::preset};
-use dualmd_torch::device::Precision;
-use dualmd_torch::ranks::Group;
+use dualmd_defense::{DpSgd, Plain, Privacy, Recipe, TrainOptions};
 use dualmd_torch::{Device, noise, tch};
 use std::time::Instant;
 
 const IMAGES: usize = 256;
 const BATCH: usize = 64;
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     tch::set_num_threads(1);
@@ -62,53 +59,21 @@ fn report(
 
 fn seconds(recipe: &dyn Recipe, steps: u64, gradient_checkpointing: bool) -> Outcome<f64> {
     let folder = tempfile::tempdir()?;
-    let device = Device::Cpu;
-    let trainer = Trainer {
-        network: Box::new(UNet2d::fresh(&preset("tiny", 3, 16)?, 1, device)?),
-        schedule: NoiseSchedule::default(),
-        set: TrainingSet {
-            images: noise::normal(
-                &mut stream(1, "images", 0),
-                &[IMAGES as i64, 3, 16, 16],
-                device,
-            ),
-            ..TrainingSet::default()
-        },
-        recipe,
-        options: TrainOptions {
-            steps,
-            batch: BATCH,
-            gradient_checkpointing,
-            checkpoint_every: 0,
-            log_every: 0,
-            eval_every: 0,
-            ..TrainOptions::default()
-        },
-        seed: 1,
-        evaluation_seed: 1,
-        device,
-        precision: Precision::F32,
-        checkpoints: folder.path().join("checkpoints"),
-        log: folder.path().join("log.jsonl"),
-        tensorboard: folder.path().join("tensorboard"),
-        fingerprint: String::new(),
-        ranks: std::rc::Rc::new(Group::alone()),
+    let size = [IMAGES as i64, 3, 16, 16];
+    let images = noise::normal(&mut stream(1, "images", 0), &size, Device::Cpu);
+    let options = TrainOptions {
+        steps,
+        batch: BATCH,
+        gradient_checkpointing,
+        ..TrainOptions::default()
     };
+    let trainer = trainer(folder.path(), ("tiny", 16), images.into(), recipe, options)?;
     let (clock, began) = (Instant::now(), processor_seconds());
-    let (outcome, _) = trainer.run(&mut Observer {
-        stop: &|| false,
-        progress: &mut |_| (),
-        sheet: &mut |_, _| (),
-        warn: &mut |_| (),
-        max_steps_now: None,
-    })?;
-    match outcome {
-        Finished::Complete { .. } => Ok(match (began, processor_seconds()) {
-            (Some(began), Some(now)) => now - began,
-            _ => clock.elapsed().as_secs_f64(),
-        }),
-        Finished::Stopped { .. } => Err("stopped".into()),
-    }
+    run(trainer, &|| ())?;
+    Ok(match (began, processor_seconds()) {
+        (Some(began), Some(now)) => now - began,
+        _ => clock.elapsed().as_secs_f64(),
+    })
 }
 
 /// Seconds that this thread has spent on a processor. libtorch runs a CPU backward pass on the thread that asks for it.

@@ -4,10 +4,11 @@
 //! `cargo run --release -p dualmd-defense --example ranks_cost -- [PRESET [STEPS [ROUNDS]]]`: `small` on 32 x 32 colour images, 10
 //! steps, 5 rounds where nothing is given. Run it on a machine that does nothing else.
 
+mod common;
+
+use common::{Outcome, run, trainer};
 use dualmd_data::stream;
-use dualmd_defense::{Observer, Plain, TrainOptions, Trainer, TrainingSet};
-use dualmd_diffusion::{NoiseSchedule, UNet2d, preset::preset};
-use dualmd_torch::device::Precision;
+use dualmd_defense::{Plain, TrainOptions};
 use dualmd_torch::ranks::{self, Group, Place};
 use dualmd_torch::{Device, noise, tch};
 use std::cell::{Cell, RefCell};
@@ -22,8 +23,6 @@ const FIRST: u64 = 3;
 /// Ranks and threads of each.
 const CASES: [(usize, usize); 3] = [(1, 1), (1, 2), (2, 1)];
 const CHILD: &str = "DUALMD_RANKS_COST_THREADS";
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
     let mut given = std::env::args().skip(1);
@@ -94,48 +93,26 @@ fn launch(name: &str, steps: u64, (world, threads): (usize, usize)) -> Outcome<(
 fn measure(name: &str, steps: u64, threads: i32) -> Outcome<()> {
     tch::set_num_threads(threads);
     let folder = tempfile::tempdir()?;
-    let device = Device::Cpu;
     let recipe = Plain::new((0..IMAGES).collect(), 1)?;
     let group = match Place::read(|name| std::env::var(name).ok())? {
         Some(place) => Group::open(&place, "ranks_cost")?,
         None => Group::alone(),
     };
     let ranks = Rc::new(group);
-    let trainer = Trainer {
-        network: Box::new(UNet2d::fresh(&preset(name, 3, 32)?, 1, device)?),
-        schedule: NoiseSchedule::default(),
-        set: TrainingSet {
-            images: noise::normal(
-                &mut stream(1, "images", 0),
-                &[IMAGES as i64, 3, 32, 32],
-                device,
-            ),
-            ..TrainingSet::default()
-        },
-        recipe: &recipe,
-        options: TrainOptions {
-            steps: FIRST + steps + 1,
-            batch: BATCH,
-            eval_every: 0,
-            log_every: 0,
-            checkpoint_every: 0,
-            ..TrainOptions::default()
-        },
-        seed: 1,
-        evaluation_seed: 1,
-        device,
-        precision: Precision::F32,
-        checkpoints: folder.path().join("checkpoints"),
-        log: folder.path().join("log.jsonl"),
-        tensorboard: folder.path().join("tensorboard"),
-        fingerprint: String::new(),
-        ranks: Rc::clone(&ranks),
+    let size = [IMAGES as i64, 3, 32, 32];
+    let images = noise::normal(&mut stream(1, "images", 0), &size, Device::Cpu);
+    let options = TrainOptions {
+        steps: FIRST + steps + 1,
+        batch: BATCH,
+        ..TrainOptions::default()
     };
+    let mut trainer = trainer(folder.path(), (name, 32), images.into(), &recipe, options)?;
+    trainer.ranks = Rc::clone(&ranks);
     let done = Cell::new(0);
     let began = RefCell::new((Instant::now(), Duration::ZERO));
     let ended = Cell::new((0.0, 0.0));
     // The evaluation at the end is not part of it: the last step is left out.
-    let stop = || {
+    let after = || {
         done.set(done.get() + 1);
         if done.get() == FIRST {
             *began.borrow_mut() = (Instant::now(), ranks.waited());
@@ -145,15 +122,8 @@ fn measure(name: &str, steps: u64, threads: i32) -> Outcome<()> {
             let each = |time: Duration| time.as_secs_f64() / steps as f64;
             ended.set((each(at.elapsed()), each(ranks.waited() - waited)));
         }
-        false
     };
-    trainer.run(&mut Observer {
-        stop: &stop,
-        progress: &mut |_| (),
-        sheet: &mut |_, _| (),
-        warn: &mut |text| eprintln!("{text}"),
-        max_steps_now: None,
-    })?;
+    run(trainer, &after)?;
     let (seconds, waits) = ended.get();
     println!("{seconds} {waits}");
     Ok(())

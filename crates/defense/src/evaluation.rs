@@ -54,10 +54,7 @@ impl Trainer<'_> {
             }
             let mine = &indices[own.clone()];
             let keep = |all: Tensor| all.narrow(0, own.start as i64, own.len() as i64);
-            let x0 = self
-                .set
-                .images
-                .index_select(0, &Tensor::from_slice(mine).to_device(self.device));
+            let x0 = self.set.images.rows(mine, self.device)?;
             let mut shape = x0.size();
             shape[0] = chunk.len() as i64;
             let told = self.set.captions.as_ref().map(|c| c.main(mine));

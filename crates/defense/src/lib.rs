@@ -13,6 +13,7 @@
 //! * [`objective`]: noise, or the velocity of a flow.
 //! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe. So does leaving out easy images
 //!   ([`TrainOptions::skip_easy`]).
+//! * [`images`]: the images of a training, in memory or in a file.
 //! * `together`: what several ranks of one training do together.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
@@ -38,6 +39,7 @@ pub mod early;
 mod easy;
 pub mod ensemble;
 mod evaluation;
+pub mod images;
 pub mod iterative;
 pub mod journal;
 pub mod kway;
@@ -60,6 +62,7 @@ pub use distillmd::{DistillMd, Routing};
 pub use dp::{DpSgd, Privacy};
 pub use early::{EarlyStopping, KeptAt};
 pub use ensemble::EnsembleDenoiser;
+pub use images::Images;
 pub use iterative::Iterative;
 pub use kway::KWay;
 pub use network::Network;
@@ -88,6 +91,9 @@ pub enum DefenseError {
     /// A file could not be read or written; the message names it.
     #[error(transparent)]
     Files(#[from] dualmd_files::Error),
+    /// The images of a training could not be read; the message names the file.
+    #[error(transparent)]
+    Data(#[from] dualmd_data::Error),
     /// A file that does not hold what it should, or belongs to another run.
     #[error("{}: {}", shown(path), shown(reason))]
     File {

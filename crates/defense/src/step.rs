@@ -341,6 +341,7 @@ impl Trainer<'_> {
         let n = indices.len();
         let own = self.ranks.share(draw.images.len());
         let own_rows = own.start * copies..own.end * copies;
+        let mine = indices.get(own_rows.clone()).unwrap_or_default();
         let keep = |all: Tensor| kept(&all, &own_rows).to_device(self.device);
         let rows = keep(Tensor::from_slice(&indices));
         let drawn = |all: &Tensor| all.index_select(0, &rows);
@@ -349,7 +350,7 @@ impl Trainer<'_> {
             let coins: Vec<bool> = (0..n).map(|_| rng.random()).collect();
             keep(Tensor::from_slice(&coins)).view([-1, 1, 1, 1])
         });
-        let mut x0 = drawn(&self.set.images);
+        let mut x0 = self.set.images.rows(mine, self.device)?;
         let mut deviation = self.set.deviation.as_ref().map(drawn);
         if let Some(mask) = &mirror {
             match &self.set.mirrored {
@@ -379,7 +380,6 @@ impl Trainer<'_> {
         let ambient = self.recipe.ambient();
         let own_noise = match ambient {
             Some(ambient) => {
-                let mine = indices.get(own_rows.clone()).unwrap_or_default();
                 let noise = ambient.own_noise(mine, &x0.size()[1..], self.device)?;
                 // It belongs to the picture, and is mirrored with it.
                 Some(match &mirror {
@@ -632,7 +632,7 @@ mod tests {
             network: Box::new(network()),
             schedule: NoiseSchedule::default(),
             set: TrainingSet {
-                images: noise::normal(&mut rng, &[IMAGES as i64, 1, 8, 8], Device::Cpu),
+                images: noise::normal(&mut rng, &[IMAGES as i64, 1, 8, 8], Device::Cpu).into(),
                 ..TrainingSet::default()
             },
             recipe,
@@ -651,6 +651,12 @@ mod tests {
             fingerprint: String::new(),
             ranks: Rc::new(Group::alone()),
         }
+    }
+
+    /// All images of a trainer.
+    fn images(trainer: &Trainer<'_>) -> Tensor {
+        let all: Vec<i64> = (0..IMAGES as i64).collect();
+        trainer.set.images.rows(&all, Device::Cpu).unwrap()
     }
 
     fn flow(recipe: &dyn Recipe) -> Trainer<'_> {
@@ -694,10 +700,7 @@ mod tests {
         let batch = trainer.batch(&draw, 1, seed, step, &none).unwrap();
         let s = Levels::Uniform.draw(&mut stream(seed, "train/level", step), IMAGES, Device::Cpu);
         let rows: Vec<i64> = draw.images.iter().map(|&i| i as i64).collect();
-        let x0 = trainer
-            .set
-            .images
-            .index_select(0, &Tensor::from_slice(&rows));
+        let x0 = trainer.set.images.rows(&rows, Device::Cpu).unwrap();
         let mut rng = stream(seed, "train/noise", step);
         let eps = noise::normal(&mut rng, &x0.size(), Device::Cpu);
         let away = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]);
@@ -910,7 +913,7 @@ mod tests {
                 );
                 // x_t / sqrt(abar) without the fresh noise: x_0, or y.
                 let seen = batch.x_t.get(at) / abar.sqrt() - z.get(at) * (s * r.sqrt());
-                let x0 = trainer.set.images.get(image as i64);
+                let x0 = images(&trainer).get(image as i64);
                 let x0 = if mirrored { x0.flip([2]) } else { x0 };
                 if s < level {
                     clean += 1;
@@ -955,7 +958,7 @@ mod tests {
         );
         let mut latent = trainer(&recipe);
         latent.options.flip = false;
-        latent.set.deviation = Some(latent.set.images.zeros_like());
+        latent.set.deviation = Some(images(&latent).zeros_like());
         let refused = latent.check(&Additions::default()).unwrap_err();
         assert!(refused.to_string().contains("pixels"), "{refused}");
     }
@@ -1033,7 +1036,8 @@ mod tests {
         };
         let pixels = trainer(&recipe);
         let mut latent = trainer(&recipe);
-        let (images, still) = (pixels.set.images.copy(), pixels.set.images.zeros_like());
+        let images = images(&pixels);
+        let still = images.zeros_like();
         latent.set.mirrored = Some((images.flip([3]), still.copy()));
         latent.set.deviation = Some(still.copy());
         let same = |a: &Tensor, b: &Tensor| (a - b).abs().max().double_value(&[]) < 1e-6;

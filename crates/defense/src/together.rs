@@ -60,8 +60,7 @@ impl Trainer<'_> {
             "start the same program with the same experiment on every machine",
         )?;
         let set = &self.set;
-        let mut data = vec![&set.images];
-        data.extend(&set.deviation);
+        let mut data: Vec<&Tensor> = set.deviation.iter().collect();
         data.extend(set.mirrored.iter().flat_map(|(m, d)| [m, d]));
         let told = set.captions.as_ref().map(|c| &c.told);
         data.extend(
@@ -69,9 +68,13 @@ impl Trainer<'_> {
                 .flat_map(|told| [&told.text, &told.label])
                 .flatten(),
         );
+        let mut images = blake3::Hasher::new();
+        set.images.add_to(&mut images)?;
+        data.iter()
+            .try_for_each(|tensor| add(&mut images, tensor))?;
         self.ranks.agree(
             "the training images",
-            hash(data)?,
+            first(&images.finalize()),
             "does every machine see the same run folder and the same data?",
         )?;
         let weights = self.network.parameters().tensors();
@@ -209,21 +212,27 @@ impl Trainer<'_> {
 /// Hash of the tensors' elements and shapes.
 fn hash<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<u64> {
     let mut hasher = blake3::Hasher::new();
-    let mut bytes = Vec::new();
     for tensor in tensors {
-        hasher.update(format!("{:?} {:?}", tensor.size(), tensor.kind()).as_bytes());
-        let flat = tensor.detach().f_reshape([-1])?;
-        let n = flat.size1()?;
-        let width = tensor.kind().elt_size_in_bytes();
-        for at in (0..n).step_by(ELEMENTS) {
-            let here = (n - at).min(ELEMENTS as i64);
-            bytes.resize(here as usize * width, 0);
-            let part = flat.f_narrow(0, at, here)?;
-            part.f_copy_data_u8(&mut bytes, here as usize)?;
-            hasher.update(&bytes);
-        }
+        add(&mut hasher, tensor)?;
     }
     Ok(first(&hasher.finalize()))
+}
+
+/// Adds a tensor's shape and elements to a hash.
+pub(crate) fn add(hasher: &mut blake3::Hasher, tensor: &Tensor) -> Result<()> {
+    let mut bytes = Vec::new();
+    hasher.update(format!("{:?} {:?}", tensor.size(), tensor.kind()).as_bytes());
+    let flat = tensor.detach().f_reshape([-1])?;
+    let n = flat.size1()?;
+    let width = tensor.kind().elt_size_in_bytes();
+    for at in (0..n).step_by(ELEMENTS) {
+        let here = (n - at).min(ELEMENTS as i64);
+        bytes.resize(here as usize * width, 0);
+        let part = flat.f_narrow(0, at, here)?;
+        part.f_copy_data_u8(&mut bytes, here as usize)?;
+        hasher.update(&bytes);
+    }
+    Ok(())
 }
 
 fn first(hash: &blake3::Hash) -> u64 {

@@ -29,7 +29,9 @@ use crate::journal::{Journal, LogLine};
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
 use crate::step::Done;
-use crate::{Captions, Cutout, DefenseError, EarlyStopping, KeptAt, Network, Result, TrainOptions};
+use crate::{
+    Captions, Cutout, DefenseError, EarlyStopping, Images, KeptAt, Network, Result, TrainOptions,
+};
 use dualmd_diffusion::schedule::PredictionType;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
 use dualmd_torch::device::Precision;
@@ -42,9 +44,9 @@ use std::time::Instant;
 
 /// Images a run may touch.
 pub struct TrainingSet {
-    /// [N, C, H, W] f32, on the training device: images in [-1, 1], or the means of their latents.
-    pub images: Tensor,
-    /// Standard deviation of each image's latents, shaped like `images`: a step then draws from that Gaussian, as diffusers'
+    /// Images, or the means of their latents, in memory or in a file.
+    pub images: Images,
+    /// Standard deviation of each image's latents, shaped like `images` and on the training device: a step then draws from that Gaussian, as diffusers'
     /// script does. Without it the images are what they are.
     pub deviation: Option<Tensor>,
     /// `images` and `deviation` of the mirrored pictures, for [`TrainOptions::flip`]: mirrored latents are no latents.
@@ -59,7 +61,7 @@ impl Default for TrainingSet {
     /// Nothing at all.
     fn default() -> Self {
         Self {
-            images: Tensor::zeros([0, 1, 1, 1], (Kind::Float, Device::Cpu)),
+            images: Tensor::zeros([0, 1, 1, 1], (Kind::Float, Device::Cpu)).into(),
             deviation: None,
             mirrored: None,
             captions: None,

@@ -6,10 +6,11 @@ mod common;
 
 use children::{Ranks, this_rank};
 use common::{CALIBRATION, config, images, options, same, trainer};
+use dualmd_data::Pixels;
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
-    Additions, Ambient, DefenseError, DistillMd, DpSgd, EarlyStopping, Finished, Iterative, KWay,
-    Levels, Objective, Observer, Outcome, Plain, Privacy, Recipe, Routing, TrainOptions,
+    Additions, Ambient, DefenseError, DistillMd, DpSgd, EarlyStopping, Finished, Images, Iterative,
+    KWay, Levels, Objective, Observer, Outcome, Plain, Privacy, Recipe, Routing, TrainOptions,
 };
 use dualmd_diffusion::{Denoiser, UNet2d};
 use dualmd_torch::ranks::{Group, Place, RanksError};
@@ -22,8 +23,9 @@ use std::rc::Rc;
 const STEPS: u64 = 30;
 
 /// Every recipe, with what can be combined with it.
-const CASES: [&str; 10] = [
+const CASES: [&str; 11] = [
     "plain",
+    "filed",
     "parts",
     "distill",
     "k-way",
@@ -55,7 +57,7 @@ fn case(name: &str) -> (Box<dyn Recipe>, TrainOptions, Additions) {
     let mut additions = Additions::default();
     let plain = || Box::new(Plain::new((0..12).collect(), 7).unwrap());
     let recipe: Box<dyn Recipe> = match name {
-        "plain" | "other-settings" | "other-images" | "no-number" | "long" => plain(),
+        "plain" | "filed" | "other-settings" | "other-images" | "no-number" | "long" => plain(),
         "parts" => {
             (options.accumulate, options.gradient_checkpointing) = (2, true);
             plain()
@@ -104,6 +106,14 @@ fn case(name: &str) -> (Box<dyn Recipe>, TrainOptions, Additions) {
     (recipe, options, additions)
 }
 
+/// As many images as in memory, as 8-bit pixels in a file.
+fn in_a_file(path: &Path) -> Images {
+    let bytes: Vec<u8> = (0..24 * 64_u32).map(|i| (i * 37 % 251) as u8).collect();
+    std::fs::write(path, &bytes).unwrap();
+    let file = dualmd_files::open(path).unwrap();
+    Images::Filed(Pixels::stored(file, path, [1, 8, 8], 24).unwrap())
+}
+
 /// Trains a case in `folder/NAME`. `stop` is asked with the number of steps of this call.
 fn train(
     name: &str,
@@ -123,6 +133,10 @@ fn train(
         "long" => (options.steps, options.checkpoint_every) = (1_000_000, 5),
         _ => (),
     }
+    let data = match name {
+        "filed" => in_a_file(&folder.join(format!("{}-{}", ranks.world(), ranks.rank()))),
+        _ => data.into(),
+    };
     let mut trainer = trainer(&folder.join(name), data, recipe.as_ref(), options);
     trainer.ranks = Rc::new(ranks);
     let steps = Cell::new(0);

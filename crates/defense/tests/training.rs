@@ -3,10 +3,11 @@
 mod common;
 
 use common::{CALIBRATION, HELDOUT, images, options, run, same, trainer};
+use dualmd_data::Pixels;
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
-    Additions, Ambient, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Iterative,
-    Levels, Objective, Plain, Privacy, Recipe, Result, Target, TrainOptions,
+    Additions, Ambient, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Images,
+    Iterative, Levels, Objective, Plain, Privacy, Recipe, Result, Target, TrainOptions,
 };
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
@@ -61,6 +62,64 @@ fn a_resumed_private_run_is_the_unbroken_one_bit_for_bit() {
     );
     let other = run(other, &none(), None).unwrap();
     assert!(!same(&whole.optimizer.raw(), &other.optimizer.raw()));
+}
+
+/// Images in a file are learnt as those in memory are, to the last bit, also from where a training with images in memory stopped.
+#[test]
+fn images_in_a_file_are_learnt_as_those_in_memory_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("images.pixels");
+    let bytes: Vec<u8> = (0..24 * 64_u32).map(|i| (i * 37 % 251) as u8).collect();
+    std::fs::write(&path, &bytes).unwrap();
+    let filed = || {
+        let file = dualmd_files::open(&path).unwrap();
+        Images::Filed(Pixels::stored(file, &path, [1, 8, 8], 24).unwrap())
+    };
+    let values: Vec<f32> = bytes.iter().map(|&v| f32::from(v) / 127.5 - 1.0).collect();
+    let held = || Images::from(Tensor::from_slice(&values).view([24, 1, 8, 8]));
+    let plain = Plain::new((0..12).collect(), 7).unwrap();
+    let private = private(0.7, "a secret");
+    let recipes: [(&str, &dyn Recipe); 2] = [("plain", &plain), ("private", &private)];
+    for (name, recipe) in recipes {
+        let options = TrainOptions {
+            flip: true,
+            eval_every: 2,
+            ..options()
+        };
+        let folder = |part: &str| dir.path().join(format!("{name}-{part}"));
+        let start =
+            |part: &str, images: Images| trainer(&folder(part), images, recipe, options.clone());
+        let whole = run(start("held", held()), &none(), None).unwrap();
+        let other = run(start("filed", filed()), &none(), None).unwrap();
+        let half = run(start("parts", held()), &none(), Some(3)).unwrap();
+        assert_eq!(half.finished, Finished::Stopped { step: 3 });
+        let parts = run(start("parts", filed()), &none(), None).unwrap();
+        for (part, again) in [("filed", other), ("parts", parts)] {
+            assert!(
+                same(&whole.optimizer.raw(), &again.optimizer.raw()),
+                "{name}, {part}"
+            );
+            assert!(
+                same(&whole.optimizer.ema(), &again.optimizer.ema()),
+                "{name}, {part}"
+            );
+            let losses = |part: &str| -> Vec<_> {
+                let lines = lines(&folder(part)).into_iter();
+                lines
+                    .map(|l| (l.step, l.loss, l.member_loss, l.heldout_loss))
+                    .collect()
+            };
+            assert_eq!(losses(part), losses("held"), "{name}, {part}");
+        }
+    }
+    // One that is cut while it is in use is named.
+    let cut = trainer(&dir.path().join("cut"), filed(), &plain, options());
+    std::fs::write(&path, &bytes[..64]).unwrap();
+    let said = run(cut, &none(), None).err().unwrap().to_string();
+    assert!(
+        said.contains("images.pixels: it ends before picture") && said.contains("remove it"),
+        "{said}"
+    );
 }
 
 /// What a recipe carries from step to step is in its checkpoints: sums of weights in the middle of a round, usual losses.

@@ -4,14 +4,13 @@ use crate::bail_usage;
 use crate::choices::{Alpha, NearDuplicates, SplitMethod};
 use crate::reporter::Reporter;
 use crate::stages::pictures;
-use crate::stages::prepare::draw;
+use crate::stages::prepare::{draw, group};
 use anyhow::{Context, Result, bail};
 #[cfg(feature = "clap")]
 use clap::builder::RangedU64ValueParser;
 use dualmd_audit::cells::cell;
 use dualmd_data::{
-    Groups, ImportReport, Listing, LoadOptions, NearDuplicateOptions, Split, import_secmi_npz,
-    save_folder,
+    Groups, ImportReport, Listing, LoadOptions, Split, import_secmi_npz, save_folder,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::schedule::SchedulerConfig;
@@ -110,7 +109,7 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
     // The pixels wait beside the split, in a file that goes with this process.
     let mut listing = pictures::list(&options.data, &load, dualmd_files::parent(out), reporter)?;
     let duplicates = listing.dedupe()?.dropped.len();
-    let groups = grouped(&listing, options.near_duplicates)?;
+    let groups = group(&listing, options.near_duplicates)?;
     let split = draw(
         listing.set(),
         &groups,
@@ -118,7 +117,7 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         options.members,
         options.nonmembers,
         options.seed,
-        &|pool| grouped(&listing.part(pool)?, options.near_duplicates),
+        &|pool| group(&listing.part(pool)?, options.near_duplicates),
     )?;
     // Before the split: what fails leaves neither.
     if let Some(folder) = &options.copy_to {
@@ -145,14 +144,6 @@ fn copy(listing: &Listing, split: &Split, folder: &Path) -> Result<()> {
             .save_folder(&building.path().join(name))?;
     }
     Ok(building.finish()?)
-}
-
-/// Near-duplicates as they are to be treated.
-fn grouped(listing: &Listing, choice: NearDuplicates) -> Result<Groups> {
-    Ok(match choice {
-        NearDuplicates::Group => listing.near_duplicates(&NearDuplicateOptions::default())?,
-        NearDuplicates::Ignore => Groups::given(listing.set()),
-    })
 }
 
 /// Brings in a split of the SecMI and PIA code, whose numbers count the images of `data`, and writes it to `out`.

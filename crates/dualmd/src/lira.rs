@@ -233,12 +233,14 @@ fn prepare_shadows(
     }
     let data = &experiment.data;
     let wanted = options.pool.unwrap_or(2 * data.members);
-    let (set, _) = prepare::read(data)?;
-    let groups = prepare::group(&set, data.near_duplicates);
+    let (listing, _) = prepare::list(data, &options.out)?;
+    let groups = prepare::group(&listing, data.near_duplicates)?;
     let half = (wanted / 2).next_multiple_of(2);
-    let whole = Split::half(&set, &groups, half, Some(wanted - half), experiment.seed)?;
-    let pool = prepare::pool(&set, &whole)?;
-    let pool_groups = prepare::group(&pool, data.near_duplicates);
+    let set = listing.set();
+    let whole = Split::half(set, &groups, half, Some(wanted - half), experiment.seed)?;
+    let pool = prepare::pool(&listing, &whole)?;
+    let pool_groups = prepare::group(&pool, data.near_duplicates)?;
+    let pool = pool.set();
     let mut shadows = Vec::new();
     for index in 0..options.models {
         let mut own = experiment.clone();
@@ -265,7 +267,7 @@ fn prepare_shadows(
                 );
             }
         } else {
-            Split::coin_flip(&pool, &pool_groups, own.seed, 0.5)?.save(&run.split())?;
+            Split::coin_flip(pool, &pool_groups, own.seed, 0.5)?.save(&run.split())?;
         }
         let (plan, images) = prepare::prepare(&own, &run, session)
             .with_context(|| format!("preparing {} failed", run.0.display()))?;
@@ -616,9 +618,9 @@ fn statistic(
     let generator = Generator::open(&parts, attack::weight_set(plan.audit.weights), engine)?;
     let s = &images.selected;
     let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
-    let id = |i: usize| images.set.records[i].id.as_str().to_owned();
+    let id = |i: usize| images.set().records[i].id.as_str().to_owned();
     let samples = Samples::new(
-        images.tensor(&positions, Device::Cpu),
+        images.tensor(&positions, Device::Cpu)?,
         positions.iter().map(|&i| id(i)).collect(),
     )?;
     let method = if plan.train.flip {

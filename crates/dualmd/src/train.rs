@@ -46,7 +46,9 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<bool> {
         return among_ranks(session, options, &experiment, &run, place);
     }
     let _held = Held::run(&run.0, session.reporter.as_ref())?;
-    let (plan, images) = prepare::prepare(&experiment, &run, session)?;
+    drop(prepare::prepare(&experiment, &run, session)?);
+    // What is trained on; the rest of the source, and the file of its pixels, go.
+    let (plan, _, images) = prepare::reopen(&run)?;
     // The plan's share, whatever the machine has: sums, and so the weights' last bits, depend on it.
     let threads = plan.hardware.threads_per_model;
     dualmd_torch::device::set_threads(threads);

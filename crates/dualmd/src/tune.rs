@@ -11,7 +11,7 @@ use crate::session::Session;
 use crate::stages::captions;
 use crate::stages::pictures::{self, as_seen};
 use anyhow::{Context, Result};
-use dualmd_data::{ImageSet, dedupe};
+use dualmd_data::ImageSet;
 use dualmd_diffusion::unet2d::ImageSize;
 use dualmd_diffusion::{AutoencoderKlConfig, UNet2dConditionConfig, network_folder, read_json};
 use dualmd_files::shown;
@@ -94,14 +94,20 @@ impl TuneOptions {
             caption_column: self.caption_column.as_deref(),
             ..as_seen(Some(shape))
         };
-        let mut set = pictures::load(&self.images, &options, session.reporter.as_ref())?;
-        dedupe(&mut set);
+        // Counted here, and read again by the run: the pixels wait where its folder is to be, or above.
+        let out = std::path::absolute(&self.out)?;
+        let folder = out.ancestors().find(|folder| folder.is_dir());
+        let folder = folder.unwrap_or(&out);
+        let mut listing =
+            pictures::list(&self.images, &options, folder, session.reporter.as_ref())?;
+        listing.dedupe()?;
         let made = self.captioner.is_some().then(|| self.captions());
         if let Some(path) = &made {
-            captions::take(&mut set, path)?;
+            captions::take(listing.set_mut(), path)?;
         }
+        let set = listing.set();
         let (members, nonmembers) = self.sizes(set.len())?;
-        let several = check_captions(&set, members)?;
+        let several = check_captions(set, members)?;
         if !several {
             session.say(
                 "most images have one caption: no prompt diversification (several captions for each, or --caption-model)",

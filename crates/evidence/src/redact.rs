@@ -265,6 +265,7 @@ pub(super) fn training(file: &Training, salt: &Salt) -> Training {
         seconds: file.seconds,
         images_per_second: file.images_per_second,
         threads: file.threads,
+        ranks: file.ranks,
         dtype: file.dtype.clone(),
         peak_rss_mb: file.peak_rss_mb,
         teachers: file.teachers.clone(),

@@ -45,8 +45,10 @@ pub struct Training {
     pub seconds: Option<f64>,
     /// Training speed.
     pub images_per_second: Option<f64>,
-    /// Threads used.
+    /// Threads used, of each rank.
     pub threads: Option<Count>,
+    /// Processes that trained it together, at the end; null where it was one, and in files of earlier versions.
+    pub ranks: Option<Count>,
     /// `f32` or `bf16`.
     pub dtype: Option<String>,
     /// Peak resident memory, MB.

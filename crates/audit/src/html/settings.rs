@@ -33,7 +33,7 @@ pub fn utility(report: &Report) -> Markup {
                                 th scope="row" { (m.title) @if !u.teachers.is_empty() { small { "taught by " (u.teachers.join(", ")) } } }
                                 (number(u.heldout_loss)) (number(u.member_loss)) (number(u.heldout_loss.zip(u.member_loss).map(|(h, m)| h - m)))
                                 (whole(u.images)) td.n data-value=[u.steps] { @match u.steps { Some(v) => (grouped(v as i64)), None => "-" } @if let Some(e) = u.epochs { small { (crate::epochs::text(e)) } } } (whole(u.parameters))
-                                td.n data-value=[u.seconds] { @match u.seconds { Some(s) => (seconds(s)), None => "-" } @if let Some(v) = u.images_per_second { small { (significant(v)) } } }
+                                td.n data-value=[u.seconds] { @match u.seconds { Some(s) => (seconds(s)), None => "-" } @if let Some(v) = u.images_per_second { small { (significant(v)) } } @if let Some(n) = u.ranks { small { (count(n)) " ranks" } } }
                                 (whole(u.peak_rss_mb))
                                 td.n data-value=[m.network_calls_made] { @match m.network_calls_made { Some(n) => (grouped(n as i64)), None => "-" }
                                     @if let Some(saved) = m.network_calls_saved.filter(|s| *s > 0.0) { small { (grouped(saved as i64)) " saved" } } }
@@ -151,6 +151,7 @@ fn utility_caption(rows: &[&ModelReport]) -> Markup {
             Some(m) => { "Lowest loss on unseen images: " (m.title) " (" (significant(loss(&m).unwrap_or_default())) "). " }
             None => { "No losses were recorded. " }
         }
+        @if rows.iter().any(|m| m.utility.as_ref().is_some_and(|u| u.ranks.is_some())) { "Ranks: processes that trained the model together. " }
         "An epoch is a pass over the images that the model itself was trained on: a teacher makes twice as many with the same steps. A distilled model needs its teachers' training too, and the DualMD pair is stored and served as two models. Attack calls: calls of the network by all attacks together, one image each."
     }
 }

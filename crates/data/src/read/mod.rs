@@ -315,11 +315,6 @@ enum Kind {
     Picture,
 }
 
-/// Whether a file is one of those that large sets are cut into.
-pub(crate) fn is_shard(path: &Path) -> bool {
-    matches!(kind(path), Some(Kind::Parquet | Kind::Tar))
-}
-
 /// The form of a file, by its name.
 fn kind(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_string_lossy().to_lowercase();

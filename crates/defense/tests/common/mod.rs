@@ -3,7 +3,7 @@
 
 use dualmd_data::stream;
 use dualmd_defense::{
-    Additions, DefenseError, Observer, Outcome, Recipe, TrainOptions, Trainer, TrainingSet,
+    Additions, DefenseError, Images, Observer, Outcome, Recipe, TrainOptions, Trainer, TrainingSet,
 };
 use dualmd_diffusion::{NoiseSchedule, UNet2d, UNet2dConfig, preset::preset};
 use dualmd_torch::device::Precision;
@@ -40,7 +40,7 @@ pub fn config() -> UNet2dConfig {
 
 pub fn trainer<'a>(
     folder: &Path,
-    images: Tensor,
+    images: impl Into<Images>,
     recipe: &'a dyn Recipe,
     options: TrainOptions,
 ) -> Trainer<'a> {
@@ -53,7 +53,7 @@ pub fn trainer<'a>(
             false => NoiseSchedule::default(),
         },
         set: TrainingSet {
-            images,
+            images: images.into(),
             heldout: HELDOUT.collect(),
             ..TrainingSet::default()
         },

@@ -81,21 +81,18 @@ pub fn all(
             &format!("attacked in {}", duration(began.elapsed())),
         );
     }
-    let Attacked {
-        records, labels, ..
-    } = &attacked;
-    blind::write(&run.controls(), records, labels, plan.seed, session)?;
+    let labels = &attacked.labels;
+    let (held, members) = images.held()?;
+    let records: Vec<&Record> = held.records.iter().collect();
+    blind::write(&run.controls(), &records, labels, plan.seed, session)?;
     sets::all(run, plan, labels)?;
-    let s = &images.selected;
-    let members: Vec<&Record> = s.members.iter().map(|&i| &images.set.records[i]).collect();
     let names: Vec<&str> = plan.models.iter().map(|t| t.name.as_str()).collect();
-    write_exposed(run, &names, &members)?;
+    write_exposed(run, &names, &records[..members])?;
     Ok(true)
 }
 
 /// Members and non-members as attacks take them.
-struct Attacked<'a> {
-    records: Vec<&'a Record>,
+struct Attacked {
     /// [N, C, H, W] in [-1, 1].
     x: Tensor,
     labels: Vec<Label>,
@@ -103,19 +100,18 @@ struct Attacked<'a> {
     words: Option<Vec<Vec<String>>>,
 }
 
-impl<'a> Attacked<'a> {
+impl Attacked {
     /// Of a run whose models are `told` this.
-    fn of(images: &'a Images, told: Told) -> Result<Self> {
+    fn of(images: &Images, told: Told) -> Result<Self> {
         let s = &images.selected;
         let positions: Vec<usize> = s.members.iter().chain(&s.nonmembers).copied().collect();
-        let records: Vec<&Record> = positions.iter().map(|&i| &images.set.records[i]).collect();
-        let words = || records.iter().map(|r| told.words(&images.set, r));
+        let set = images.set();
+        let words = || positions.iter().map(|&i| told.words(set, &set.records[i]));
         let conditional = told != Told::Nothing;
         Ok(Self {
-            x: images.tensor(&positions, Device::Cpu),
+            x: images.tensor(&positions, Device::Cpu)?,
             words: conditional.then(|| words().collect()).transpose()?,
             labels: labels(images),
-            records,
         })
     }
 
@@ -146,7 +142,7 @@ pub fn labels(images: &Images) -> Vec<Label> {
     places
         .enumerate()
         .map(|(place, &i)| {
-            let record = &images.set.records[i];
+            let record = &images.set().records[i];
             Label {
                 id: record.id.as_str().to_owned(),
                 name: record.name.clone(),
@@ -161,8 +157,8 @@ fn attack_one(
     run: &RunFolder,
     plan: &Plan,
     target: &Target,
-    attacked: &Attacked<'_>,
-    shadow: Option<(&Shadow, &Attacked<'_>)>,
+    attacked: &Attacked,
+    shadow: Option<(&Shadow, &Attacked)>,
     extractor: Option<&dyn Extractor>,
     session: &Session,
 ) -> Result<Scores> {
@@ -251,7 +247,7 @@ fn attack_one(
 /// at hand, else pixels.
 fn comparing(plan: &Plan, images: &Images, device: Device) -> Result<Box<dyn Extractor>> {
     let weights = plan.sample.features_weights.as_deref().map(Path::new);
-    let [_, height, width] = images.set.shape();
+    let [_, height, width] = images.set().shape();
     utility::extractor_or_pixels(plan.sample.features, weights, [height, width], device)
 }
 

@@ -1,7 +1,7 @@
 //! What a training learns from: its images, its targets, and what is added to its recipe.
 
 use super::RunFolder;
-use super::prepare::{Images, outside_for};
+use super::prepare::{self, outside_for};
 use super::sample::{Generator, Sampling};
 use super::text;
 use super::train::finished;
@@ -12,8 +12,8 @@ use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::dp::accountant;
 use dualmd_defense::{
-    Additions, Ambient, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, Iterative, KWay,
-    Plain, Privacy, Recipe, Routing, TrainOptions, TrainingSet, kway,
+    Additions, Ambient, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, Images, Iterative,
+    KWay, Plain, Privacy, Recipe, Routing, TrainOptions, TrainingSet, kway,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
@@ -55,14 +55,14 @@ impl Lesson {
     pub fn of(
         run: &RunFolder,
         plan: &Plan,
-        images: &Images,
+        images: &prepare::Images,
         job: &Job,
         options: &TrainOptions,
         from: Beginning<'_>,
         engine: &Engine,
     ) -> Result<Self> {
         let s = &images.selected;
-        // Positions within the tensor: members first, then non-members, then what nobody else sees.
+        // Positions within the training's images: members first, then non-members, then what nobody else sees.
         let near = experiment(plan)?.data.near_duplicates;
         // What a reference model learns from, or what early stopping watches: images that nobody else sees.
         let outside = images.outside(outside_for(&job.kind, s.members.len()), near, plan.seed)?;
@@ -73,11 +73,13 @@ impl Lesson {
             .chain(&outside)
             .copied()
             .collect();
-        let place: BTreeMap<usize, usize> =
-            order.iter().enumerate().map(|(at, &i)| (i, at)).collect();
+        let mut place: Vec<Option<usize>> = vec![None; images.set().len()];
+        for (at, &i) in order.iter().enumerate() {
+            place[i] = Some(at);
+        }
         let places = |list: &[usize]| {
             list.iter()
-                .filter_map(|i| place.get(i).copied())
+                .filter_map(|&i| place.get(i).copied().flatten())
                 .collect::<Vec<_>>()
         };
         let distill = distill_of(plan, job);
@@ -107,7 +109,7 @@ impl Lesson {
         };
         let (members, heldout) = (places(&s.members), places(&s.nonmembers));
         let mut set = TrainingSet {
-            images: images.tensor(&order, engine.device),
+            images: Images::Filed(images.listing.pixels().at(&order)?),
             heldout,
             ..TrainingSet::default()
         };
@@ -121,8 +123,10 @@ impl Lesson {
             let kept = text::Encodings::of(run);
             let captions = text::captions(&kept, model, images, &order, any, t.caption_dropout)?;
             set.captions = Some(captions);
-            if let Some((latents, mirrored)) = text::latents(&kept, model, &set.images, t.flip)? {
-                (set.images, set.deviation) = (latents.0, Some(latents.1));
+            let (pixels, device) = (&set.images, engine.device);
+            if let Some((latents, mirrored)) = text::latents(&kept, model, pixels, t.flip, device)?
+            {
+                (set.images, set.deviation) = (Images::Held(latents.0), Some(latents.1));
                 set.mirrored = mirrored;
             }
         }
@@ -185,7 +189,8 @@ impl Lesson {
                     drawn_in_turns(run, plan, job, n.unwrap_or(members.len()), images, engine)?;
                 let shift = usize::try_from(drawn.size()[0]).unwrap_or(0);
                 set = TrainingSet {
-                    images: Tensor::f_cat(&[&drawn, &set.images], 0)?,
+                    // What is drawn is in memory, and drawn again by whoever goes on.
+                    images: Images::Both(Box::new(Images::Held(drawn)), Box::new(set.images)),
                     heldout: set.heldout.iter().map(|i| i + shift).collect(),
                     ..TrainingSet::default()
                 };
@@ -316,9 +321,9 @@ pub fn spent(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Option<
     }))
 }
 
-/// The members (positions in the training tensor) in K disjoint shards; near-duplicates and groups stay together.
+/// The members (positions in the training's images) in K disjoint shards; near-duplicates and groups stay together.
 fn shards_of(
-    images: &Images,
+    images: &prepare::Images,
     members: &[usize],
     shards: usize,
     seed: u64,
@@ -341,7 +346,7 @@ fn drawn_in_turns(
     plan: &Plan,
     job: &Job,
     n: usize,
-    images: &Images,
+    images: &prepare::Images,
     engine: &Engine,
 ) -> Result<Tensor> {
     for name in &job.needs {
@@ -362,7 +367,7 @@ fn drawn_in_turns(
     let noise = initial_noise(
         job.seed,
         n,
-        images.set.shape().map(|d| d as i64),
+        images.set().shape().map(|d| d as i64),
         engine.device,
     );
     let s = &plan.sample;

@@ -1,36 +1,44 @@
 //! Images, split and plan.
 
 use super::text::Told;
-use super::{RunFolder, captions, pictures, prepared, text};
+use super::{RunFolder, captions, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
 use crate::plan::{CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan};
 use crate::session::Session;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{
-    DedupeReport, Filter, Groups, ImageSet, LoadOptions, Method, NearDuplicateOptions, Selected,
-    Split, dedupe, load, near_duplicates, stream,
+    DedupeReport, Filter, Groups, ImageSet, Listing, LoadOptions, Method, NearDuplicateOptions,
+    Selected, Split, dedupe, load, stream,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
 use dualmd_torch::{Device, Tensor};
 use rand::seq::SliceRandom;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The images of a run, ready to train on.
+/// The images of a run, ready to train on. Their pixels lie in a file.
 pub struct Images {
-    /// The whole source, duplicates dropped.
-    pub set: ImageSet,
+    /// The whole source, duplicates dropped; or what of it is prepared.
+    pub listing: Listing,
+    /// What belongs together in the whole source, near-duplicates as the experiment wants them treated; none where only a part of it is there.
+    pub groups: Option<Groups>,
     /// Who is a member.
     pub split: Split,
-    /// The same as positions in `set`.
+    /// The same as positions in `listing`.
     pub selected: Selected,
     /// Where only the images that trainings need are there: those outside the split, in the order in which they are taken.
     pub outside: Option<Vec<usize>>,
 }
 
 impl Images {
+    /// What is known of the images, without their pixels.
+    pub fn set(&self) -> &ImageSet {
+        self.listing.set()
+    }
+
     /// Places among the members and among the non-members of one image of each group; `None` where each is alone.
     pub fn alone(&self) -> Option<[Vec<usize>; 2]> {
         let own = self.split.members().iter();
@@ -40,7 +48,7 @@ impl Images {
             .chain(others.filter_map(|n| Some((n.id.as_str(), n.group.as_ref()?))))
             .collect();
         let of = |positions: &[usize]| -> Vec<Option<String>> {
-            let ids = positions.iter().map(|&i| self.set.records[i].id.as_str());
+            let ids = positions.iter().map(|&i| self.set().records[i].id.as_str());
             ids.map(|id| groups.get(id).map(|g| (*g).clone())).collect()
         };
         super::alone(&of(&self.selected.members), &of(&self.selected.nonmembers))
@@ -49,7 +57,7 @@ impl Images {
     /// Positions of `n` pictures that are neither members nor non-members nor near-duplicates of any, drawn by `seed`.
     ///
     /// # Errors
-    /// The source holds too few.
+    /// The source holds too few; images that cannot be read.
     pub fn outside(&self, n: usize, near: NearDuplicates, seed: u64) -> Result<Vec<usize>> {
         if n == 0 {
             return Ok(Vec::new());
@@ -57,7 +65,7 @@ impl Images {
         let mut free = match &self.outside {
             Some(drawn) => drawn.clone(),
             None => {
-                let mut free = self.free(near);
+                let mut free = self.free(near)?;
                 free.shuffle(&mut stream(seed, "reference", 0));
                 free
             }
@@ -66,7 +74,7 @@ impl Images {
             bail!(
                 "{n} more images are needed that are neither members nor non-members (for a model to compare with, or for early \
                  stopping to watch), and {} has {}: ask for fewer members or non-members (data.members, data.nonmembers), or do without",
-                self.set.source,
+                self.set().source,
                 free.len()
             );
         }
@@ -75,8 +83,14 @@ impl Images {
     }
 
     /// Positions of all pictures that are neither members nor non-members nor near-duplicates of any.
-    pub fn free(&self, near: NearDuplicates) -> Vec<usize> {
-        let groups = group(&self.set, near);
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn free(&self, near: NearDuplicates) -> Result<Vec<usize>> {
+        let groups = match &self.groups {
+            Some(groups) => Cow::Borrowed(groups),
+            None => Cow::Owned(group(&self.listing, near)?),
+        };
         let s = &self.selected;
         let taken: BTreeSet<usize> = s
             .members
@@ -84,14 +98,30 @@ impl Images {
             .chain(&s.nonmembers)
             .map(|&i| groups.of[i])
             .collect();
-        (0..self.set.len())
+        Ok((0..self.set().len())
             .filter(|&i| !taken.contains(&groups.of[i]))
-            .collect()
+            .collect())
     }
 
     /// [N, C, H, W] f32 in [-1, 1] of the pictures at `positions`.
-    pub fn tensor(&self, positions: &[usize], device: Device) -> Tensor {
-        pictures::tensor(&self.set, positions).to_device(device)
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn tensor(&self, positions: &[usize], device: Device) -> Result<Tensor> {
+        let [c, h, w] = self.set().shape().map(|side| side as i64);
+        let values = self.listing.pixels().to_f32(positions)?;
+        let images = Tensor::from_slice(&values).f_view([positions.len() as i64, c, h, w])?;
+        Ok(images.f_to_device(device)?)
+    }
+
+    /// The members, and after them the non-members, with their pixels in memory; of these so many are members.
+    ///
+    /// # Errors
+    /// Images that cannot be read.
+    pub fn held(&self) -> Result<(ImageSet, usize)> {
+        let s = &self.selected;
+        let both = [&s.members[..], &s.nonmembers].concat();
+        Ok((self.listing.held(&both)?, s.members.len()))
     }
 }
 
@@ -124,7 +154,24 @@ const MOST_WATCHED: usize = 256;
 /// Reads the source and drops exact duplicates. What reading it was like is in the set's notes, and becomes part of the plan. With
 /// `data.labels` the one caption of each picture is its class.
 pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
-    let options = LoadOptions {
+    let mut set = load(&data.source, &how(data))?;
+    let report = dedupe(&mut set);
+    tell(data, &mut set)?;
+    Ok((set, report))
+}
+
+/// As [`read`], image by image: the pixels go to a file without a name in `folder`, so that memory holds what is known of the
+/// images only.
+pub fn list(data: &Data, folder: &Path) -> Result<(Listing, DedupeReport)> {
+    let mut listing = Listing::of(&data.source, &how(data), folder)?;
+    let report = listing.dedupe()?;
+    tell(data, listing.set_mut())?;
+    Ok((listing, report))
+}
+
+/// How a run's images are loaded.
+fn how(data: &Data) -> LoadOptions<'_> {
+    LoadOptions {
         image_size: Some(data.image_size),
         channels: data.channels,
         resize: filter(data.filter),
@@ -134,22 +181,25 @@ pub fn read(data: &Data) -> Result<(ImageSet, DedupeReport)> {
         caption_column: data.caption_column.as_deref(),
         label_column: data.label_column.as_deref(),
         ..LoadOptions::default()
-    };
-    let mut set = load(&data.source, &options)?;
-    let report = dedupe(&mut set);
+    }
+}
+
+/// Gives the images the captions or classes that the experiment asks for.
+fn tell(data: &Data, set: &mut ImageSet) -> Result<()> {
     if let Some(path) = &data.captions {
-        captions::take(&mut set, Path::new(path))?;
+        captions::take(set, Path::new(path))?;
     }
     if data.labels {
         // What a class-conditional network is told stands where the words of every other are: it is kept, hashed and shown with them.
-        let words: Vec<Vec<String>> = (set.records.iter())
-            .map(|record| Told::Class.words(&set, record))
-            .collect::<Result<_>>()?;
+        let known = &*set;
+        let words = known.records.iter();
+        let words = words.map(|record| Told::Class.words(known, record));
+        let words = words.collect::<Result<Vec<_>>>()?;
         for (record, words) in set.records.iter_mut().zip(words) {
             record.captions = words;
         }
     }
-    Ok((set, report))
+    Ok(())
 }
 
 /// BLAKE3 over what a run takes from its source: the content ids of all images in their order, their captions and groups.
@@ -170,16 +220,19 @@ pub fn content(set: &ImageSet) -> String {
 }
 
 /// Near-duplicates as the experiment wants them treated.
-pub fn group(set: &ImageSet, choice: NearDuplicates) -> Groups {
-    match choice {
-        NearDuplicates::Group => near_duplicates(set, &NearDuplicateOptions::default()),
-        NearDuplicates::Ignore => Groups::given(set),
-    }
+///
+/// # Errors
+/// Images that cannot be read.
+pub fn group(listing: &Listing, choice: NearDuplicates) -> Result<Groups> {
+    Ok(match choice {
+        NearDuplicates::Group => listing.near_duplicates(&NearDuplicateOptions::default())?,
+        NearDuplicates::Ignore => Groups::given(listing.set()),
+    })
 }
 
 /// All pictures of a split as a set of their own: what coins are tossed for.
-pub fn pool(set: &ImageSet, split: &Split) -> Result<ImageSet> {
-    subset(set, &both_sides(set, split)?)
+pub fn pool(listing: &Listing, split: &Split) -> Result<Listing> {
+    Ok(listing.part(&both_sides(listing.set(), split)?)?)
 }
 
 /// Positions of all pictures of a split, in the set's order.
@@ -191,7 +244,7 @@ fn both_sides(set: &ImageSet, split: &Split) -> Result<Vec<usize>> {
 }
 
 /// The pictures at `positions` as a set of their own.
-pub fn subset(set: &ImageSet, positions: &[usize]) -> Result<ImageSet> {
+fn subset(set: &ImageSet, positions: &[usize]) -> Result<ImageSet> {
     let records = positions.iter().map(|&i| set.records[i].clone()).collect();
     Ok(ImageSet::new(
         set.source.clone(),
@@ -220,13 +273,15 @@ pub fn draw(
     Ok(Split::coin_flip(&pool, &grouped(&positions)?, seed, 0.5)?)
 }
 
-/// Reads the images, draws the split (or takes the folder's), resolves the plan and writes all three.
+/// Reads the images, draws the split (or takes the folder's), resolves the plan and writes all three. While it works, the pixels of the
+/// whole source wait in a file without a name in the run's folder.
 pub fn prepare(
     experiment: &Experiment,
     run: &RunFolder,
     session: &Session,
 ) -> Result<(Plan, Images)> {
-    let (set, duplicates) = match read(&experiment.data) {
+    dualmd_files::create_private_folder(&run.0)?;
+    let (listing, duplicates) = match list(&experiment.data, &run.0) {
         Err(error) if run.plan().exists() => {
             return Err(error.context(format!(
                 "the images of {} cannot be read; if they have moved, say where they are now: --set data.source=PATH",
@@ -236,8 +291,8 @@ pub fn prepare(
         other => other?,
     };
     let engine = session.engine.to_train(experiment.train.dtype)?;
-    let groups = group(&set, experiment.data.near_duplicates);
-    dualmd_files::create_private_folder(&run.0)?;
+    let set = listing.set();
+    let groups = group(&listing, experiment.data.near_duplicates)?;
     let split = if run.split().exists() {
         let split = Split::load(&run.split())?;
         let asked = match experiment.data.method {
@@ -260,20 +315,20 @@ pub fn prepare(
     } else {
         let data = &experiment.data;
         draw(
-            &set,
+            set,
             &groups,
             data.method,
             data.members,
             Some(data.nonmembers),
             experiment.seed,
-            &|pool| Ok(group(&subset(&set, pool)?, data.near_duplicates)),
+            &|pool| group(&listing.part(pool)?, data.near_duplicates),
         )?
     };
-    let selected = split.select(&set)?;
+    let selected = split.select(set)?;
     let pretraining = (experiment.is_text() && experiment.pretrain.is_some())
-        .then(|| pretraining_images(experiment))
+        .then(|| pretraining_images(experiment, run))
         .transpose()?;
-    let network = network_facts(experiment, &set, &selected, pretraining.as_ref())?;
+    let network = network_facts(experiment, set, &selected, pretraining.as_ref())?;
     let context = PlanContext {
         name: run
             .0
@@ -308,8 +363,8 @@ pub fn prepare(
                     several: selected.members.len() - one,
                 }
             }),
-            content: Some(content(&set)),
-            pretrain_content: pretraining.as_ref().map(|base| content(&base.set)),
+            content: Some(content(set)),
+            pretrain_content: pretraining.as_ref().map(|base| content(base.set())),
         },
         split_hash: split.hash().to_owned(),
         network,
@@ -319,7 +374,8 @@ pub fn prepare(
     plan.warnings
         .extend(notes.map(|note| format!("{}: {note}", set.source)));
     let images = Images {
-        set,
+        listing,
+        groups: Some(groups),
         split,
         selected,
         outside: None,
@@ -340,7 +396,7 @@ pub fn prepare(
     };
     if plan.model.text {
         for &i in &outside {
-            text::captions_of(&images.set, &images.set.records[i])?;
+            text::captions_of(images.set(), &images.set().records[i])?;
         }
     }
     if run.plan().exists() {
@@ -373,7 +429,7 @@ fn network_facts(
             text::captions_of(set, &set.records[i])?;
         }
         if let Some(base) = pretraining {
-            check_pretraining(&base.set, set, selected)?;
+            check_pretraining(base.set(), set, selected)?;
         }
         let origin = text::origin(experiment, set.shape(), Device::Cpu)?;
         let folder = model.base.as_ref().map(|f| vec![f.into()]);
@@ -433,8 +489,9 @@ pub fn network(
     Ok(config)
 }
 
-/// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched.
-pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
+/// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched. Their pixels wait in a file without a
+/// name in the run's folder.
+pub fn pretraining_images(experiment: &Experiment, run: &RunFolder) -> Result<Images> {
     let Some(pretrain) = &experiment.pretrain else {
         bail!("plan.json: a base is to be trained and the experiment has no [pretrain]")
     };
@@ -444,17 +501,19 @@ pub fn pretraining_images(experiment: &Experiment) -> Result<Images> {
         captions: None,
         ..experiment.data.clone()
     };
-    let (mut set, _) = read(&data)?;
+    let (mut listing, _) = list(&data, &run.0)?;
+    let set = listing.set_mut();
     // Nothing is audited here: what belongs together may be parted.
     set.records.iter_mut().for_each(|r| r.group = None);
-    let groups = Groups::given(&set);
+    let groups = Groups::given(set);
     let watched = (set.len() / 10).clamp(1, MOST_WATCHED);
     let learnt = set.len().saturating_sub(watched) / 2 * 2;
-    let split = Split::half(&set, &groups, learnt, Some(watched), experiment.seed)
+    let split = Split::half(set, &groups, learnt, Some(watched), experiment.seed)
         .with_context(|| format!("pretrain.source = {:?}", pretrain.source))?;
-    let selected = split.select(&set)?;
+    let selected = split.select(set)?;
     Ok(Images {
-        set,
+        listing,
+        groups: Some(groups),
         split,
         selected,
         outside: None,

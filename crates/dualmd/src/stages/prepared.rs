@@ -1,15 +1,15 @@
 //! Pictures prepared once: the run that reads, resizes and compares its images keeps those that its trainings need, and they take
-//! them from there.
+//! them from there, batch by batch: none holds them all.
 
 use super::prepare::Images;
 use super::{RunFolder, files_in, remove};
 use anyhow::{Context, Result, bail};
-use dualmd_data::{ImageSet, Picture, Record, SampleId, Split};
+use dualmd_data::{ImageSet, Listing, Picture, Pixels, Record, SampleId, Split};
 use dualmd_files::{create_folder, shown};
 use dualmd_record::prepared::{Prepared, PreparedRecord};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, Write};
+use std::io::{BufWriter, Error, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// Folder in a run.
@@ -29,7 +29,7 @@ pub fn is_there(run: &RunFolder) -> bool {
 /// Keeps the members, the non-members and the pictures at `outside`, in that order of these.
 ///
 /// # Errors
-/// The folder cannot be written to.
+/// Images that cannot be read; the folder cannot be written to.
 pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> {
     let s = &images.selected;
     let mut positions = [&s.members[..], &s.nonmembers, outside].concat();
@@ -39,8 +39,8 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
     let mut hasher = blake3::Hasher::new();
     let mut records = Vec::new();
     for &i in &positions {
-        let record = &images.set.records[i];
-        hasher.update(&record.picture.pixels);
+        let record = &images.set().records[i];
+        hasher.update(&images.listing.picture(i)?.pixels);
         records.push(PreparedRecord {
             id: record.id.as_str().to_owned(),
             name: record.name.clone(),
@@ -51,9 +51,9 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
     }
     let name = named(&hasher);
     let prepared = Prepared {
-        source: images.set.source.clone(),
-        licence: images.set.licence.clone(),
-        shape: images.set.shape(),
+        source: images.set().source.clone(),
+        licence: images.set().licence.clone(),
+        shape: images.set().shape(),
         pixels: name.clone(),
         records,
         outside: outside
@@ -68,11 +68,12 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
         return Ok(());
     }
     create_folder(&folder)?;
-    // One after the other: they are never together in memory once more.
+    // One after the other: they are never together in memory.
     dualmd_files::write_with(&folder.join(&name), |file| {
         let mut file = BufWriter::new(file);
         for &i in &positions {
-            file.write_all(&images.set.records[i].picture.pixels)?;
+            let picture = images.listing.picture(i).map_err(Error::other)?;
+            file.write_all(&picture.pixels)?;
         }
         file.flush()
     })?;
@@ -92,7 +93,14 @@ fn named(hasher: &blake3::Hasher) -> String {
 /// A file of pixels whose name is their hash, at its beginning.
 fn checked(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join(name);
-    let mut file = dualmd_files::open(&path)?;
+    let mut file = match dualmd_files::open(&path) {
+        Err(error) if error.is_absent() => bail!(
+            "{} is not there, and the trainings of the run learn from it: repeat the command that prepared the run, and it is written \
+             again",
+            shown(&path)
+        ),
+        other => other?,
+    };
     let mut hasher = blake3::Hasher::new();
     std::io::copy(&mut file, &mut hasher)
         .and_then(|_| file.rewind())
@@ -106,7 +114,8 @@ fn checked(folder: &Path, name: &str) -> Result<File> {
     Ok(file)
 }
 
-/// What [`write()`] kept.
+/// What [`write()`] kept. The pixels stay in their file, which is compared with its name once, here: whoever replaces it later does
+/// so under another name, and what is open stays.
 ///
 /// # Errors
 /// Files that are missing or damaged; a split of other images.
@@ -120,51 +129,166 @@ pub fn read(run: &RunFolder, split: Split) -> Result<Images> {
             shown(&index)
         )
     };
-    let [channels, height, width] = found.shape;
     // The name may not lead out of the folder.
     if Path::new(&found.pixels).file_name() != Some(found.pixels.as_ref()) {
         bail!("{}", damaged());
     }
+    let n = found.records.len();
     let file = checked(&folder, &found.pixels)?;
-    let each = [height, width]
-        .into_iter()
-        .try_fold(channels, usize::checked_mul)
-        .filter(|each| *each > 0);
-    let each = each.with_context(damaged)?;
-    let all = each.checked_mul(found.records.len());
-    let held = file.metadata().with_context(damaged)?.len();
-    if all.and_then(|all| u64::try_from(all).ok()) != Some(held) {
+    let pixels = Pixels::stored(file, &folder.join(&found.pixels), found.shape, n);
+    let pixels = pixels.with_context(damaged)?;
+    if found.outside.iter().any(|&i| i >= n) {
         bail!("{}", damaged());
     }
-    let mut file = BufReader::new(file);
-    let mut records = Vec::with_capacity(found.records.len());
-    for of in found.records {
-        let mut pixels = vec![0; each];
-        file.read_exact(&mut pixels).with_context(damaged)?;
-        records.push(Record {
-            id: SampleId::from(of.id.as_str()),
-            picture: Picture {
-                width: u32::try_from(width).with_context(damaged)?,
-                height: u32::try_from(height).with_context(damaged)?,
-                channels: u8::try_from(channels).with_context(damaged)?,
-                pixels,
-            },
-            captions: of.captions,
-            group: of.group,
-            label: of.label,
-            name: of.name,
-            file: None,
-        });
-    }
-    if found.outside.iter().any(|&i| i >= records.len()) {
-        bail!("{}", damaged());
-    }
+    let [channels, height, width] = found.shape;
+    let size = Picture {
+        width: u32::try_from(width).with_context(damaged)?,
+        height: u32::try_from(height).with_context(damaged)?,
+        channels: u8::try_from(channels).with_context(damaged)?,
+        pixels: Vec::new(),
+    };
+    let record = |of: PreparedRecord| Record {
+        id: SampleId::from(of.id.as_str()),
+        picture: size.clone(),
+        captions: of.captions,
+        group: of.group,
+        label: of.label,
+        name: of.name,
+        file: None,
+    };
+    let records = found.records.into_iter().map(record).collect();
     let set = ImageSet::new(found.source, found.licence, records)?;
-    let selected = split.select(&set)?;
+    let listing = Listing::over(set, pixels).with_context(damaged)?;
+    let selected = split.select(listing.set())?;
     Ok(Images {
-        set,
+        listing,
+        groups: None,
         split,
         selected,
         outside: Some(found.outside),
     })
+}
+
+#[cfg(all(test, feature = "parquet"))]
+mod tests {
+    use super::*;
+    use dualmd_data::{Groups, LoadOptions};
+    use dualmd_torch::{Device, Tensor};
+
+    /// A run of 16 of the bundled images, and its images as they are held in memory.
+    fn run(folder: &Path) -> (RunFolder, Images, ImageSet) {
+        let load = LoadOptions {
+            image_size: Some(8),
+            ..LoadOptions::default()
+        };
+        let listing = Listing::of("fashion", &load, folder).unwrap();
+        let listing = listing.part(&(0..24).collect::<Vec<_>>()).unwrap();
+        let set = listing.held(&(0..24).collect::<Vec<_>>()).unwrap();
+        let groups = Groups::given(&set);
+        let split = Split::half(&set, &groups, 8, Some(8), 3).unwrap();
+        let images = Images {
+            selected: split.select(&set).unwrap(),
+            listing,
+            groups: Some(groups),
+            split,
+            outside: None,
+        };
+        (RunFolder(folder.join("run")), images, set)
+    }
+
+    fn bits(tensor: &Tensor) -> Vec<u32> {
+        let values = Vec::<f32>::try_from(tensor.flatten(0, -1)).unwrap();
+        values.into_iter().map(f32::to_bits).collect()
+    }
+
+    fn pixels_of(run: &RunFolder) -> PathBuf {
+        let found = files_in(&folder(run), |path| {
+            path.extension().is_some_and(|e| e == "pixels")
+        });
+        let [path] = found.unwrap().try_into().unwrap();
+        path
+    }
+
+    #[test]
+    fn what_is_prepared_is_what_was_in_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, images, set) = run(dir.path());
+        std::fs::create_dir(&run.0).unwrap();
+        let outside = images.outside(3, crate::choices::NearDuplicates::Ignore, 1);
+        let outside = outside.unwrap();
+        write(&run, &images, &outside).unwrap();
+        let split = images.split.clone();
+        let again = read(&run, split.clone()).unwrap();
+        assert_eq!(again.set().len(), 19);
+        // Those that nobody else sees, in the order in which they are taken.
+        let ids = |images: &Images, at: &[usize]| -> Vec<String> {
+            let of = |&i: &usize| images.set().records[i].id.to_string();
+            at.iter().map(of).collect()
+        };
+        let drawn = again.outside(3, crate::choices::NearDuplicates::Ignore, 9);
+        assert_eq!(ids(&again, &drawn.unwrap()), ids(&images, &outside));
+        // To the last bit what the set in memory is made into.
+        let held = super::super::pictures::tensor(&set, &images.selected.members);
+        for images in [&images, &again] {
+            let own = images.tensor(&images.selected.members, Device::Cpu);
+            assert_eq!(bits(&own.unwrap()), bits(&held));
+        }
+        let (both, members) = again.held().unwrap();
+        assert_eq!((both.len(), members), (16, 8));
+        // The same again changes no file.
+        let path = pixels_of(&run);
+        let before = path.metadata().unwrap().modified().unwrap();
+        write(&run, &images, &outside).unwrap();
+        assert_eq!(path.metadata().unwrap().modified().unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_that_is_cut_changed_or_missing_is_named_with_the_remedy() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, images, _) = run(dir.path());
+        std::fs::create_dir(&run.0).unwrap();
+        write(&run, &images, &[]).unwrap();
+        let path = pixels_of(&run);
+        let bytes = std::fs::read(&path).unwrap();
+        let said = || {
+            let error = read(&run, images.split.clone()).err().unwrap();
+            format!("{error:#}")
+        };
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let mut changed = bytes.clone();
+        changed[5] ^= 1;
+        for other in [&bytes[..100], &changed[..]] {
+            std::fs::write(&path, other).unwrap();
+            let said = said();
+            assert!(
+                said.contains(name) && said.contains("is damaged") && said.contains("remove it"),
+                "{said}"
+            );
+        }
+        std::fs::remove_file(&path).unwrap();
+        let said = said();
+        assert!(
+            said.contains(name) && said.contains("is not there") && said.contains("repeat"),
+            "{said}"
+        );
+        // As it says.
+        write(&run, &images, &[]).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        let open = read(&run, images.split.clone()).unwrap();
+        std::fs::write(&path, &bytes[..100]).unwrap();
+        let last = open.set().len() - 1;
+        let said = open.tensor(&[last], Device::Cpu).unwrap_err().to_string();
+        assert!(
+            said.contains(name) && said.contains("it was cut while it was in use"),
+            "{said}"
+        );
+        // An index of more pictures.
+        write(&run, &images, &[]).unwrap();
+        let index = folder(&run).join(INDEX);
+        let mut file: Prepared = dualmd_record::read(&index).unwrap();
+        file.records.push(file.records[0].clone());
+        dualmd_record::write(&index, &file).unwrap();
+        let said = format!("{:#}", read(&run, images.split.clone()).err().unwrap());
+        assert!(said.contains("images.json is damaged"), "{said}");
+    }
 }

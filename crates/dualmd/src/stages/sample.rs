@@ -568,15 +568,18 @@ fn compared(folder: &Path) -> Result<bool> {
 }
 
 fn nearest_of_run(plan: &Plan, images: &Images, folder: &Path, generated: &Tensor) -> Result<()> {
+    let (set, members) = images.held()?;
+    let positions: Vec<usize> = (0..set.len()).collect();
+    let (members, nonmembers) = positions.split_at(members);
     let side = |positions| Side {
-        set: &images.set,
+        set: &set,
         positions,
     };
     write_nearest(
         folder,
         generated,
-        side(&images.selected.members),
-        side(&images.selected.nonmembers),
+        side(members),
+        side(nonmembers),
         images.alone(),
         plan.seed,
         plan.model.text,
@@ -594,7 +597,7 @@ fn generate(
     let generator = Generator::open(&folders, weight_set(plan.audit.weights), &session.engine)?
         .delayed(early_of(plan));
     let told = Told::by(generator.first());
-    let words = prompted(images).map(|(record, _)| told.words(&images.set, record));
+    let words = prompted(images).map(|(record, _)| told.words(images.set(), record));
     let words = words.collect::<Result<Vec<_>>>()?;
     let words: Vec<&[String]> = words.iter().map(Vec::as_slice).collect();
     let draw = Draw {
@@ -602,7 +605,7 @@ fn generate(
         name: &target.name,
         words: Some(&words),
         label_guidance: plan.sample.label_guidance,
-        shape: images.set.shape(),
+        shape: images.set().shape(),
         drawing: drawing_of(plan),
         batch: plan.sample.batch,
         seed: plan.seed,
@@ -612,8 +615,8 @@ fn generate(
 
 /// Pictures whose captions are the prompts of a run's images: all members, then all non-members.
 fn prompted(images: &Images) -> impl Iterator<Item = (&Record, bool)> {
-    let s = &images.selected;
-    let record = |i: &usize| &images.set.records[*i];
+    let (s, set) = (&images.selected, images.set());
+    let record = |i: &usize| &set.records[*i];
     let members = s.members.iter().map(move |i| (record(i), true));
     members.chain(s.nonmembers.iter().map(move |i| (record(i), false)))
 }

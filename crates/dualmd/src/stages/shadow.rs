@@ -6,7 +6,7 @@
 //! shadow is sampled where an attack compares drawn images, and not attacked itself.
 
 use super::held::Held;
-use super::prepare::{self, Images, prepare, subset};
+use super::prepare::{self, Images, prepare};
 use super::score::Label;
 use super::text::captions_of;
 use super::train::finished;
@@ -74,7 +74,7 @@ pub fn draws(attacks: &[AttackSpec]) -> bool {
 /// Too few images are left.
 fn sizes(plan: &Plan, experiment: &Experiment, images: &Images) -> Result<(usize, usize)> {
     let data = &plan.data;
-    let free = images.free(experiment.data.near_duplicates).len();
+    let free = images.free(experiment.data.near_duplicates)?.len();
     let members = data.members.next_multiple_of(2);
     let nonmembers = data.nonmembers.min(free.saturating_sub(members));
     if nonmembers < FEWEST_NONMEMBERS.min(data.nonmembers) {
@@ -105,13 +105,14 @@ impl Shadow {
             Split::load(&path)?
         } else {
             let (members, nonmembers) = sizes(plan, &experiment, images)?;
-            let pool = subset(&images.set, &images.free(near))?;
-            let groups = prepare::group(&pool, near);
-            let split = Split::half(&pool, &groups, members, Some(nonmembers), seed(plan.seed))?;
+            let pool = images.listing.part(&images.free(near)?)?;
+            let groups = prepare::group(&pool, near)?;
+            let pool = pool.set();
+            let split = Split::half(pool, &groups, members, Some(nonmembers), seed(plan.seed))?;
             if plan.model.text {
-                let chosen = split.select(&pool)?;
+                let chosen = split.select(pool)?;
                 for &i in chosen.members.iter().chain(&chosen.nonmembers) {
-                    captions_of(&pool, &pool.records[i])?;
+                    captions_of(pool, &pool.records[i])?;
                 }
             }
             dualmd_files::create_private_folder(&folder(run).0)?;
@@ -166,7 +167,7 @@ impl Shadow {
             _ => &s.members,
         }
         .iter()
-        .map(|&i| self.images.set.records[i].id.as_str())
+        .map(|&i| self.images.set().records[i].id.as_str())
         .collect();
         let of = |label: &Label| Label {
             member: seen.contains(label.id.as_str()),

@@ -3,7 +3,7 @@
 use super::lesson::train_of;
 use super::prepare::Images;
 use super::sample::Prompts;
-use super::score::hash_tensor;
+use super::score::{hash_tensor, hash_values};
 use crate::experiment::Experiment;
 use crate::plan::{BASE, Job, JobKind, Plan};
 use crate::stages::RunFolder;
@@ -413,7 +413,7 @@ pub fn captions(
 ) -> Result<Captions> {
     let lists = positions
         .iter()
-        .map(|&i| captions_of(&images.set, &images.set.records[i]))
+        .map(|&i| captions_of(images.set(), &images.set().records[i]))
         .collect::<Result<Vec<_>>>()?;
     let encoded = Encoded::kept(kept, model, &lists)?;
     Ok(Captions {
@@ -436,7 +436,7 @@ pub fn classes(
     dropout: f64,
     device: Device,
 ) -> Result<Captions> {
-    let words = |&i: &usize| Told::Class.words(&images.set, &images.set.records[i]);
+    let words = |&i: &usize| Told::Class.words(images.set(), &images.set().records[i]);
     let lists = positions.iter().map(words).collect::<Result<Vec<_>>>()?;
     let lists: Vec<&[String]> = lists.iter().map(Vec::as_slice).collect();
     let encoded = Encoded::classes(labels, &lists, device)?;
@@ -452,24 +452,27 @@ pub fn classes(
 /// Means and standard deviations of latents, scaled as the network sees them.
 pub type Latents = (Tensor, Tensor);
 
-/// The latents of images [N, C, H, W] and, where asked for, of their mirror images; `None` for a model of pixels.
+/// The latents of images and, where asked for, of their mirror images, on the device; `None` for a model of pixels. The images go through the
+/// autoencoder some at a time; their latents are held, 32 bits a value.
 ///
 /// # Errors
-/// Shapes the autoencoder cannot take.
+/// Images that cannot be read; shapes the autoencoder cannot take.
 pub fn latents(
     kept: &Encodings,
     model: &TextToImage,
-    images: &Tensor,
+    images: &dualmd_defense::Images,
     mirrored: bool,
+    device: Device,
 ) -> Result<Option<(Latents, Option<Latents>)>> {
     let Some(vae) = &model.vae else {
         return Ok(None);
     };
     let scale = vae.config().scaling_factor;
-    let make = |images: &Tensor| {
-        let parts = in_parts(images, |part| {
-            let moments = dualmd_torch::no_grad(|| vae.encode(part))?;
-            Ok((
+    let seen = |x: Tensor, flip: bool| if flip { x.flip([3]) } else { x };
+    let make = |flip: bool| -> Result<[Tensor; 2]> {
+        let parts = images.in_parts(IMAGES as usize, device, |x| {
+            let moments = dualmd_torch::no_grad(|| vae.encode(&seen(x, flip)))?;
+            anyhow::Ok((
                 moments.mean * scale,
                 (moments.log_variance * 0.5).exp() * scale,
             ))
@@ -477,15 +480,23 @@ pub fn latents(
         let (means, deviations): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         Ok([Tensor::f_cat(&means, 0)?, Tensor::f_cat(&deviations, 0)?])
     };
+    let hash = |flip: bool| -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(format!("{:?}", images.size()).as_bytes());
+        images.in_parts(IMAGES as usize, Device::Cpu, |x| {
+            hash_values(&mut hasher, &seen(x, flip))
+        })?;
+        Ok(hasher.finalize().to_hex().to_string())
+    };
     let weights = hashes_of(Some(vae.parameters()))?;
-    let of = |images: &Tensor| -> Result<Latents> {
-        let key = key(&weights, &format!("{scale} {}", hash_tensor(images)?));
-        let both = kept.tensors("latents", &key, ["mean", "deviation"], || make(images))?;
-        let [means, deviations] = both.map(|t| t.to_device(images.device()));
+    let of = |flip: bool| -> Result<Latents> {
+        let key = key(&weights, &format!("{scale} {}", hash(flip)?));
+        let both = kept.tensors("latents", &key, ["mean", "deviation"], || make(flip))?;
+        let [means, deviations] = both.map(|t| t.to_device(device));
         Ok((means, deviations))
     };
-    let mirror = mirrored.then(|| of(&images.flip([3]))).transpose()?;
-    Ok(Some((of(images)?, mirror)))
+    let mirror = mirrored.then(|| of(true)).transpose()?;
+    Ok(Some((of(false)?, mirror)))
 }
 
 /// Takes images or latents [N, ...] through the autoencoder some at a time, in order.

@@ -68,7 +68,7 @@ pub fn one(
     let pretraining = match job.kind {
         JobKind::Pretrain => {
             let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
-            Some(pretraining_images(&experiment)?)
+            Some(pretraining_images(&experiment, run)?)
         }
         _ => None,
     };
@@ -108,7 +108,7 @@ pub fn one(
     let fingerprint = fingerprint(plan, job, &options, secret.as_deref(), texts.as_deref())?;
     let latent = set.deviation.is_some();
     let sheets = run.samples(&job.name).join("during-training");
-    let shape = images.set.shape().map(|d| d as i64);
+    let shape = images.set().shape().map(|d| d as i64);
     let mut trouble: Option<anyhow::Error> = None;
     // The texts of the sheet's sixteen images: those of the first sixteen members.
     let shown: Vec<i64> = recipe
@@ -230,6 +230,7 @@ pub fn one(
         seconds: Some(seconds),
         images_per_second: Some(outcome.steps as f64 * options.batch as f64 / seconds),
         threads: Some(engine.threads.into()),
+        ranks: (!ranks.is_alone()).then(|| ranks.world().into()),
         dtype: Some(engine.precision.name().to_owned()),
         peak_rss_mb: crate::machine::peak_rss_mb(),
         teachers: job.needs.clone(),
@@ -367,7 +368,7 @@ impl Kind {
         engine: &Engine,
     ) -> Result<(Self, Box<dyn Network>)> {
         if plan.model.text {
-            let shape = images.set.shape();
+            let shape = images.set().shape();
             let (model, network) = text::beginning(run, plan, job, shape, engine.device)?;
             let network = network.with_precision(engine.precision);
             let adapted = match network.lora_parameters() {

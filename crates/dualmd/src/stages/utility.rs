@@ -224,7 +224,7 @@ fn keep<T>(
 pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> Result<bool> {
     let device = session.engine.device;
     let weights = plan.sample.features_weights.as_deref().map(Path::new);
-    let [_, height, width] = images.set.shape();
+    let [_, height, width] = images.set().shape();
     let extractor = extractor(plan.sample.features, weights, [height, width], device)?;
     let weights = plan.sample.copies_weights.as_deref().map(Path::new);
     let likened = copies::likenesses(plan.sample.copies, weights, [height, width])?;
@@ -249,8 +249,8 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
     create_folder(&run.0.join("utility"))?;
     let s = &images.selected;
     let (members, heldout) = (
-        images.tensor(&s.members, device),
-        images.tensor(&s.nonmembers, device),
+        images.tensor(&s.members, device)?,
+        images.tensor(&s.nonmembers, device)?,
     );
     let real = match &extractor {
         Some(extractor) => Some(Real {
@@ -264,7 +264,7 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
     let ids: Vec<&str> = s
         .members
         .iter()
-        .map(|&i| images.set.records[i].id.as_str())
+        .map(|&i| images.set().records[i].id.as_str())
         .collect();
     let per_prompt = plan.model.text.then_some(plan.sample.per_prompt);
     for name in wanted {

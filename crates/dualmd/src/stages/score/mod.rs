@@ -8,7 +8,7 @@ pub mod parts;
 mod samples;
 mod shared;
 
-pub use depends::{hash_answer, hash_tensor, hash_told};
+pub use depends::{hash_answer, hash_tensor, hash_told, hash_values};
 pub use kept::{Kept, write};
 pub use shared::{PartDone, of_parts, score_part};
 
