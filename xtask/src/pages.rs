@@ -249,6 +249,23 @@ fn paths_are_followed_up_and_out() {
     assert!(python.contains("## Use") && !python.contains("href=\"../python"));
 }
 
+/// Attacks of the table in `docs/attacks/README.md`: variants count once, what is made of many trainings not at all.
+#[test]
+fn the_readme_counts_the_attacks_of_the_list() {
+    let list = read(&root().join("docs/attacks/README.md"));
+    let cells = list.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = cells.filter_map(|line| line.split(" |").next());
+    let names = cells.flat_map(|cell| cell.split('`').step_by(2));
+    let apart =
+        |name: &&str| !name.contains('+') && !name.starts_with("lira") && !name.starts_with("rmia");
+    let names: BTreeSet<&str> = names.filter(|n| !n.is_empty()).filter(apart).collect();
+    let said = format!("[{} attacks](docs/attacks/README.md)", names.len());
+    assert!(
+        read(&root().join("README.md")).contains(&said),
+        "README.md does not say {said}: {names:?}"
+    );
+}
+
 /// Names of variables of this project in a text.
 fn variables(text: &str) -> BTreeSet<String> {
     let own = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
