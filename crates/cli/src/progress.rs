@@ -254,7 +254,7 @@ fn new_bar(bars: &MultiProgress, event: &ProgressEvent) -> ProgressBar {
     bar
 }
 
-/// "epoch 250, loss 0.0412, 640 images/s, 1 min 05 s left, about 2 h 10 min left of the run"
+/// "epoch 250, loss 0.0412, 640 images/s, 1 min 05 s left, about 2 h 10 min left in all"
 fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
     let epoch = event.epoch.map(|e| format!("epoch {}", epochs::text(e)));
     let loss = event.loss.map(|loss| format!("loss {loss:.4}"));
@@ -262,7 +262,7 @@ fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
         (event.images_per_second > 0.0).then(|| format!("{:.0} images/s", event.images_per_second));
     let left = left.map(|left| format!("{} left", duration(left)));
     let run = event.run_seconds_left.map(Duration::from_secs);
-    let run = run.map(|left| format!("about {} left of the run", duration(left)));
+    let run = run.map(|left| format!("about {} left in all", duration(left)));
     [epoch, loss, speed, left, run]
         .into_iter()
         .flatten()
@@ -375,7 +375,7 @@ mod tests {
         };
         let text = shown(View::Lines, |progress| progress.update(&known()));
         assert!(
-            text.ends_with("images/s, about 2 h 05 min left of the run\n"),
+            text.ends_with("images/s, about 2 h 05 min left in all\n"),
             "{text}"
         );
         let text = shown(View::Json, |progress| {

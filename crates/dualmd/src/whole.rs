@@ -1,6 +1,6 @@
-//! About how long a whole run still takes, told with every event of its progress.
+//! About how long a whole run or audit still takes, told with every event of its progress.
 //!
-//! What a run has to do is counted beforehand, in network calls of one image ([`estimate`]). How many of these the machine makes in a
+//! What it has to do is counted beforehand, in network calls of one image ([`estimate`]). How many of these the machine makes in a
 //! second is measured while it works: of trainings, of drawing and of attacks apart, and where one of these was not measured yet, by the
 //! one that was measured longest. Nothing is told before [`MEASURED`] of work were measured. Image quality, controls and the report are
 //! not counted.
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Work that is measured before anything is told of the rest: the first steps are no measure of the others.
 pub const MEASURED: Duration = Duration::from_secs(10);
+
+/// What an audit's progress calls the images that it draws, whichever model draws them.
+const DRAWN: &str = "sample";
 
 /// Parts of a run, in their order. Of each, models are worked on whose names are their own in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -218,7 +221,7 @@ impl Ledger {
     }
 }
 
-/// Hears the progress of a run and hands it on, with how long the run still takes.
+/// Hears the progress of a run or an audit and hands it on, with how long the whole still takes.
 pub struct Whole {
     inner: Arc<dyn Reporter>,
     ledger: Mutex<Ledger>,
@@ -293,6 +296,25 @@ impl Whole {
         })
     }
 
+    /// Of one model of an audit: network calls of the images that it draws and of the attacks on it, and `after` models of the same kind
+    /// that follow it. What an earlier call left counts as work, too: it is gone through in a moment.
+    pub fn of_audit(
+        model: &str,
+        [drawing, attacking]: [f64; 2],
+        after: usize,
+        inner: Arc<dyn Reporter>,
+    ) -> Self {
+        let items = vec![
+            Item::new(Part::Sample, DRAWN, drawing),
+            Item::new(Part::Attack, model, attacking),
+        ];
+        let after = [0.0, drawing, attacking].map(|calls| calls * after as f64);
+        Self {
+            inner,
+            ledger: Mutex::new(Ledger::new(items, 1, after)),
+        }
+    }
+
     /// Begins a part of the run; those before it are done.
     pub fn enter(&self, part: Part) {
         self.with(|ledger| ledger.enter(part));
@@ -308,7 +330,7 @@ impl Reporter for Whole {
     fn progress(&self, event: &ProgressEvent) {
         let left = self.with(|ledger| ledger.hear(event, Instant::now()));
         self.inner.progress(&ProgressEvent {
-            run_seconds_left: left.map(|left| left.as_secs()),
+            run_seconds_left: left.map(|left| left.as_secs()).filter(|s| *s > 0),
             ..event.clone()
         });
     }
@@ -426,6 +448,39 @@ mod tests {
         is_near(run.at(290, Work::Attack, "b", 0), 50.0);
         run.ledger.finished("b");
         is_near(run.at(291, Work::Attack, "a", 100), 0.0);
+    }
+
+    #[test]
+    fn an_audit_counts_the_models_that_follow() {
+        #[derive(Default)]
+        struct Heard(Mutex<Vec<Option<u64>>>);
+        impl Reporter for Heard {
+            fn progress(&self, event: &ProgressEvent) {
+                self.0.lock().unwrap().push(event.run_seconds_left);
+            }
+            fn finished(&self, _: &str, _: &str) {}
+            fn say(&self, _: &str) {}
+            fn warn(&self, _: &str) {}
+        }
+        let heard = Arc::new(Heard::default());
+        let whole = Whole::of_audit("m", [100.0, 300.0], 2, heard.clone());
+        whole.enter(Part::Sample);
+        let event = |stage, model: &str, step| ProgressEvent {
+            stage,
+            ..ProgressEvent::images(model, step, 100, Instant::now())
+        };
+        // On the real clock nothing was measured for long enough, and all is handed on.
+        whole.progress(&event(Work::Generate, "sample", 0));
+        whole.progress(&event(Work::Generate, "sample", 50));
+        assert_eq!(*heard.0.lock().unwrap(), [None::<u64>; 2]);
+        // Ten seconds later: 50 calls were made, and 50 + 300 + 2 * 400 are left.
+        let later = Instant::now() + Duration::from_secs(10);
+        let left = whole.with(|ledger| {
+            ledger.measured = [Measured::default(); 3];
+            ledger.items[0].heard = Some((0.0, later - Duration::from_secs(10)));
+            ledger.hear(&event(Work::Generate, "sample", 50), later)
+        });
+        is_near(left.map(|left| left.as_secs_f64()), 1150.0 / 5.0);
     }
 
     #[test]

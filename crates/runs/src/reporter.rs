@@ -86,7 +86,7 @@ pub struct ProgressEvent {
     pub loss: Option<f64>,
     /// Speed of late.
     pub images_per_second: f64,
-    /// About how long the whole run still takes, s; none where nobody counted its work, or too little of it was measured.
+    /// About how long the whole run or audit still takes, s; none where nobody counted its work, or too little of it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_seconds_left: Option<u64>,
 }

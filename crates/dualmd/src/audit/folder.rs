@@ -2,12 +2,14 @@
 
 use super::audited::{self, Audited};
 use super::case::{Case, Sides};
+use super::check::calls;
 use super::drawn::drawn;
 use super::options::AuditOptions;
 use super::{Attacked, PartDone, Texts, asked, generated, part};
 use crate::bail_usage;
 use crate::plan::SHADOW;
 use crate::report::{Written, report};
+use crate::reporter::Reporter;
 use crate::session::Session;
 use crate::stages::attack::{weight_set, write_exposed};
 use crate::stages::held::Held;
@@ -18,6 +20,7 @@ use crate::stages::watched::Watched;
 use crate::stages::{
     RunFolder, alone, blind, copies, create_folder, remove, sets, shadow, utility,
 };
+use crate::whole::{Part, Whole};
 use crate::{choices, machine};
 use anyhow::Result;
 use dualmd_attack::Share;
@@ -33,6 +36,7 @@ use dualmd_record::utility::Utility;
 use dualmd_torch::Tensor;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Version of what is measured of generated images; a change of any of its numbers raises it.
 const MEASURES: u32 = 2;
@@ -207,12 +211,12 @@ fn audit_all(
     let mut done: Vec<Done> = Vec::new();
     // The images are the same for all; those of the first are kept.
     let mut first: Option<Case> = None;
-    for one in all {
+    for (one, after) in all.iter().zip((0..all.len()).rev()) {
         let case = match opened.take() {
             Some(case) => case,
             None => Case::open(session, args, one)?,
         };
-        done.push(model(session, options, one, &case, &run)?);
+        done.push(model(session, options, one, &case, &run, after)?);
         first.get_or_insert(case);
     }
     let Some(case) = first else {
@@ -317,18 +321,27 @@ fn refuse_strangers(run: &RunFolder, all: &[Audited]) -> Result<()> {
     Ok(())
 }
 
-/// Draws from one model, attacks it, and writes what is known of it alone.
+/// Draws from one model, attacks it, and writes what is known of it alone. `after`: models that follow it.
 fn model(
     session: &Session,
     options: &AuditOptions,
     audited: &Audited,
     case: &Case,
     run: &RunFolder,
+    after: usize,
 ) -> Result<Done> {
     let (name, args) = (audited.name.as_str(), &options.score);
     let seed = args.seed;
     let text = case.generator.first().is_told();
     let attacks = asked::asked(args, audited, text, true)?;
+    let told = Arc::clone(&session.reporter);
+    let whole = Whole::of_audit(name, calls(args, case, &attacks), after, told);
+    let whole = Arc::new(whole);
+    let session = &Session {
+        reporter: Arc::clone(&whole) as Arc<dyn Reporter>,
+        ..session.clone()
+    };
+    whole.enter(Part::Sample);
     let draw = |model, images, folder: &Path, seed, given| {
         drawn(session, model, images, args, folder, seed, given)
     };
@@ -374,6 +387,7 @@ fn model(
         ));
         let _ = remove(&run.utility(name));
     }
+    whole.enter(Part::Attack);
     let description = attacked.scored(session, &csv, &json)?;
     attacked.check(session, &description)?;
     let everything = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();
