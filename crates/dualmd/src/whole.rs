@@ -322,7 +322,8 @@ impl Whole {
 
     fn with<T>(&self, go: impl FnOnce(&mut Ledger) -> T) -> T {
         // An estimate that another thread did not finish is still one.
-        go(&mut self.ledger.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        go(&mut ledger)
     }
 }
 
