@@ -62,6 +62,21 @@ fn prose(page: &str) -> String {
     out
 }
 
+/// A page as the book shows it: with the files that it includes, and without what is for readers of the files alone.
+fn in_the_book(path: &Path) -> String {
+    let mut out = String::new();
+    for line in read(path).lines() {
+        let included = line.strip_prefix("{{#include ");
+        match included.and_then(|rest| rest.strip_suffix("}}")) {
+            Some(file) => out.push_str(&read(&path.parent().unwrap().join(file))),
+            None if line.starts_with("<p class=\"repository\">") => {}
+            None => out.push_str(line),
+        }
+        out.push('\n');
+    }
+    out
+}
+
 /// Where the links and pictures of a page lead.
 fn links(page: &str) -> Vec<String> {
     let prose = prose(page);
@@ -69,8 +84,10 @@ fn links(page: &str) -> Vec<String> {
     let mut found: Vec<String> = parts
         .filter_map(|rest| Some(rest.split_once(')')?.0.trim().to_owned()))
         .collect();
-    let parts = prose.split("src=\"").skip(1);
-    found.extend(parts.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+    for attribute in ["src=\"", "href=\""] {
+        let parts = prose.split(attribute).skip(1);
+        found.extend(parts.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+    }
     found
 }
 
@@ -133,7 +150,7 @@ fn links_of_the_documents_lead_somewhere() {
             let right = there
                 && (anchor.is_empty()
                     || target.extension().is_none_or(|e| e != "md")
-                    || anchors(&read(&target)).contains(anchor));
+                    || anchors(&in_the_book(&target)).contains(anchor));
             if !right {
                 wrong.push(format!("{}: {link}", page.display()));
             }
@@ -149,11 +166,104 @@ fn links_of_the_documents_lead_somewhere() {
 
 #[test]
 fn a_link_that_leads_nowhere_would_be_found() {
-    let page = "# A `b`: c_d (e)\n[x](y.md#z) `[no](link)`\n```\n[nor](here)\n# no heading\n```\n## A b\n## [A](u) b\n![p](q.png)\n";
-    assert_eq!(links(page), ["y.md#z", "u", "q.png"]);
+    let page = "# A `b`: c_d (e)\n[x](y.md#z) `[no](link)`\n```\n[nor](here)\n# no heading\n```\n## A b\n## [A](u) b\n![p](q.png)\n<a href=\"v\">";
+    assert_eq!(links(page), ["y.md#z", "u", "q.png", "v"]);
     let found = anchors(page);
     let wanted = ["a-b", "a-b-1", "a-b-c_d-e"].map(str::to_owned);
     assert_eq!(found, BTreeSet::from(wanted));
+}
+
+/// The pages of the book, as `docs/SUMMARY.md` lists them, from `docs/` on.
+fn listed() -> Vec<String> {
+    links(&read(&root().join("docs/SUMMARY.md")))
+}
+
+/// A path in which no `..` is left, but where it leads out of its beginning.
+fn normal(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir if out.file_name().is_some() => {
+                out.pop();
+            }
+            std::path::Component::CurDir => {}
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+#[test]
+fn every_page_is_in_the_book() {
+    let docs = root().join("docs");
+    let listed = listed();
+    for (i, page) in listed.iter().enumerate() {
+        assert!(docs.join(page).is_file(), "SUMMARY.md names {page}");
+        assert!(!listed[..i].contains(page), "SUMMARY.md names {page} twice");
+    }
+    for page in below(&docs, ".md") {
+        let name = page.strip_prefix(&docs).unwrap().display().to_string();
+        assert!(
+            name == "SUMMARY.md" || listed.contains(&name),
+            "docs/{name} is not in docs/SUMMARY.md"
+        );
+    }
+}
+
+/// A link out of `docs/`, or to a page that is not in the book, is dead there.
+#[test]
+fn no_link_leaves_the_book() {
+    let docs = root().join("docs");
+    let listed = listed();
+    let (mut wrong, mut followed) = (Vec::new(), 0);
+    for page in &listed {
+        for link in links(&in_the_book(&docs.join(page))) {
+            let path = link.split('#').next().unwrap_or("");
+            if path.is_empty() || link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            followed += 1;
+            let target = normal(&Path::new(page).parent().unwrap().join(path));
+            let name = target.display().to_string();
+            let there = !target.starts_with("..") && docs.join(&target).is_file();
+            if !there || (name.ends_with(".md") && !listed.contains(&name)) {
+                wrong.push(format!("docs/{page}: {link}"));
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "links leave the book:\n{}",
+        wrong.join("\n")
+    );
+    assert!(followed > 150, "{followed} links were found");
+}
+
+#[test]
+fn paths_are_followed_up_and_out() {
+    let found = |path: &str| normal(Path::new(path)).display().to_string();
+    assert_eq!(found("results/../attacks/./pia.md"), "attacks/pia.md");
+    assert_eq!(found("results/../../python"), "../python");
+    // What a page includes counts as its own, and what is for the files alone does not.
+    let python = in_the_book(&root().join("docs/python.md"));
+    assert!(python.contains("## Use") && !python.contains("href=\"../python"));
+}
+
+/// Attacks of the table in `docs/attacks/README.md`: variants count once, what is made of many trainings not at all.
+#[test]
+fn the_readme_counts_the_attacks_of_the_list() {
+    let list = read(&root().join("docs/attacks/README.md"));
+    let cells = list.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = cells.filter_map(|line| line.split(" |").next());
+    let names = cells.flat_map(|cell| cell.split('`').step_by(2));
+    let apart =
+        |name: &&str| !name.contains('+') && !name.starts_with("lira") && !name.starts_with("rmia");
+    let names: BTreeSet<&str> = names.filter(|n| !n.is_empty()).filter(apart).collect();
+    let said = format!("[{} attacks](docs/attacks/README.md)", names.len());
+    assert!(
+        read(&root().join("README.md")).contains(&said),
+        "README.md does not say {said}: {names:?}"
+    );
 }
 
 /// Names of variables of this project in a text.

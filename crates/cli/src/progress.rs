@@ -254,14 +254,16 @@ fn new_bar(bars: &MultiProgress, event: &ProgressEvent) -> ProgressBar {
     bar
 }
 
-/// "epoch 250, loss 0.0412, 640 images/s, 1 min 05 s left"
+/// "epoch 250, loss 0.0412, 640 images/s, 1 min 05 s left, about 2 h 10 min left in all"
 fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
     let epoch = event.epoch.map(|e| format!("epoch {}", epochs::text(e)));
     let loss = event.loss.map(|loss| format!("loss {loss:.4}"));
     let speed =
         (event.images_per_second > 0.0).then(|| format!("{:.0} images/s", event.images_per_second));
     let left = left.map(|left| format!("{} left", duration(left)));
-    [epoch, loss, speed, left]
+    let run = event.run_seconds_left.map(Duration::from_secs);
+    let run = run.map(|left| format!("about {} left in all", duration(left)));
+    [epoch, loss, speed, left, run]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
@@ -307,6 +309,7 @@ mod tests {
             epoch: Some(step as f64 / 4.0),
             loss: Some(0.0412),
             images_per_second: 640.2,
+            run_seconds_left: None,
         }
     }
 
@@ -362,6 +365,29 @@ mod tests {
             assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
         }
         assert_eq!(lines[2]["note"], "trained");
+    }
+
+    #[test]
+    fn what_is_left_of_the_run_is_told_where_it_is_known() {
+        let known = || ProgressEvent {
+            run_seconds_left: Some(7500),
+            ..event(1000)
+        };
+        let text = shown(View::Lines, |progress| progress.update(&known()));
+        assert!(
+            text.ends_with("images/s, about 2 h 05 min left in all\n"),
+            "{text}"
+        );
+        let text = shown(View::Json, |progress| {
+            progress.update(&known());
+            progress.update(&event(1000));
+        });
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[0]["run_seconds_left"], 7500);
+        assert!(lines[1].get("run_seconds_left").is_none(), "{text}");
     }
 
     #[test]

@@ -95,12 +95,19 @@ fn distances_are_pytorch_fids_whatever_the_colours_and_sizes() {
     let large = noisy(&dir.path().join("large"), 3, 96, 128, 7);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/metrics/sets.json");
     let expected = json(&golden);
+    let cache = dir.path().join("cache");
     let distance = |generated: &Path, real: &Path, more: &[&str]| -> Value {
         let asked = ["metrics", text(generated), "--real", text(real), "--json"];
         let features = ["--features", "inception-64", "--weights", text(&file)];
-        let printed = succeed(&[&asked[..], &features, more].concat()).stdout;
-        serde_json::from_slice(&printed).unwrap()
+        let mut command = dualmd(&[&asked[..], &features, more].concat());
+        let output = command.env("DUALMD_CACHE", &cache).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        serde_json::from_slice(&output.stdout).unwrap()
     };
+    let kept = || std::fs::read_dir(cache.join("features")).map_or(0, Iterator::count);
+    let uncached = distance(&grey, &colour, &["--no-cache"]);
+    assert_eq!(kept(), 0);
     for (generated, real, key) in [
         (&grey, &colour, "grey_colour"),
         (&colour, &grey, "colour_grey"),
@@ -115,6 +122,10 @@ fn distances_are_pytorch_fids_whatever_the_colours_and_sizes() {
             "{key}: {found} is not {expected}"
         );
     }
+    // Each of the three sets was a real one, and was looked at once; what is kept gives the same numbers to the digit.
+    assert_eq!(kept(), 3);
+    assert_eq!(distance(&grey, &colour, &[]), uncached);
+    assert_eq!(kept(), 3);
     // Shrinking only when asked for, and then both.
     let shrunk = distance(&colour, &large, &["--image-size", "32"]);
     let shrunk = shrunk.pointer("/frechet/distance/value").unwrap().as_f64();

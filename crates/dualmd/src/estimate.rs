@@ -1,6 +1,10 @@
 //! About how long work takes on this machine: a few calls of the network are timed, everything else is counted. An estimate, and told as
 //! one.
 
+mod planned;
+
+pub use planned::{IMAGE_BY_IMAGE, Speed, Work, attacking, drawing, training, work};
+
 use anyhow::Result;
 use dualmd_attack::Space;
 use dualmd_names::{AttackSpec, BlackBox, Cost};

@@ -1,5 +1,5 @@
-//! `dualmd`: trains diffusion models that do not give their training images away, and measures what any diffusion
-//! model gives away. This is the library; the program is `crates/cli`.
+//! `dualmd`: trains diffusion models with defences against membership inference, and measures what a diffusion model gives away about
+//! its training images. This is the library; the program is `crates/cli`.
 //!
 //! A [`Session`] says with what the work is done, who hears of it and how it is stopped; there is a function for each thing to do, with
 //! its options. [`experiment`] is what was written in a file, [`plan`] what will be done; [`stages`] are the parts of a run, each
@@ -83,6 +83,7 @@ pub mod session;
 pub mod stages;
 pub mod train;
 pub mod tune;
+pub mod whole;
 pub mod work;
 
 pub use dualmd_attack::Share;

@@ -6,6 +6,7 @@ use crate::session::Session;
 use crate::stages::alone;
 use crate::stages::copies::{self, Sides};
 use crate::stages::pictures::{self, bytes_of_all};
+use crate::stages::real::{FeatureStore, RealImages};
 use crate::stages::utility::{Real, extract, extractor, measure};
 use anyhow::{Context, Result, bail};
 #[cfg(feature = "clap")]
@@ -53,12 +54,16 @@ pub struct MetricsOptions {
     /// Bring all images, generated and real, to this side first (default: each set at its own size)
     #[cfg_attr(feature = "clap", arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096)))]
     pub image_size: Option<u32>,
+    /// Neither keep features of the real images in the cache folder, nor take those that are there
+    #[cfg_attr(feature = "clap", arg(long))]
+    pub no_cache: bool,
     /// Everything random follows from it.
     #[cfg_attr(feature = "clap", arg(skip))]
     pub seed: u64,
 }
 
-/// Compares generated images with real ones.
+/// Compares generated images with real ones. Features of the real ones are kept in the cache folder, so that a second call looks at
+/// the generated ones alone.
 ///
 /// # Errors
 /// Images that cannot be read; features whose weights are not at hand; sizes that cannot be compared.
@@ -92,14 +97,18 @@ pub fn metrics(session: &Session, args: &MetricsOptions) -> Result<Measured> {
         },
         frechet_to_statistics: None,
     };
+    let store = match args.no_cache {
+        true => FeatureStore::nowhere(session.reporter.as_ref()),
+        false => FeatureStore::in_cache(session.reporter.as_ref()),
+    };
+    let heldout = store.images(bytes_of_all(&real));
+    let inside = members.as_ref().map(|set| store.images(bytes_of_all(set)));
     if let Some(extractor) = extractor(args.features, args.weights.as_deref(), size, engine.device)?
     {
-        let features = |set: &ImageSet| {
-            extract(
-                extractor.as_ref(),
-                &bytes_of_all(set).to_device(engine.device),
-            )
-            .with_context(|| format!("features of {}", set.source))
+        let features = |images: &RealImages<'_>, set: &ImageSet| {
+            images
+                .features(extractor.as_ref())
+                .with_context(|| format!("features of {}", set.source))
         };
         let groups = |set: &ImageSet| -> Vec<Option<String>> {
             set.records.iter().map(|r| r.group.clone()).collect()
@@ -108,14 +117,14 @@ pub fn metrics(session: &Session, args: &MetricsOptions) -> Result<Measured> {
             alone: members
                 .as_ref()
                 .and_then(|members| alone(&groups(members), &groups(&real))),
-            heldout: features(&real)?.features,
-            members: members
-                .as_ref()
-                .map(features)
-                .transpose()?
-                .map(|m| m.features),
+            heldout: features(&heldout, &real)?,
+            members: match (&inside, &members) {
+                (Some(images), Some(set)) => Some(features(images, set)?),
+                _ => None,
+            },
         };
-        let drawn = features(&generated)?;
+        let drawn = extract(extractor.as_ref(), &bytes_of_all(&generated))
+            .with_context(|| format!("features of {}", generated.source))?;
         measured.utility = measure(&drawn, &sides, seed);
         if let Some(path) = &args.save_statistics {
             Gaussian::of(&sides.heldout).write_npz(path)?;
@@ -133,7 +142,7 @@ pub fn metrics(session: &Session, args: &MetricsOptions) -> Result<Measured> {
     } else if args.statistics.is_some() || args.save_statistics.is_some() {
         bail_usage!("--statistics are of features: choose some with --features");
     }
-    if let Some(members) = members.filter(|_| counts) {
+    if let (Some(members), Some(inside)) = (members.filter(|_| counts), inside) {
         let mut likened = copies::likenesses(args.copies, args.copies_weights.as_deref(), size)?;
         if let Some(differ) = &differ {
             likened.retain(|(_, likeness)| *likeness != Likeness::Rmse);
@@ -141,7 +150,7 @@ pub fn metrics(session: &Session, args: &MetricsOptions) -> Result<Measured> {
             missing.push(format!("copies by pixels: {differ}"));
         }
         let ids: Vec<&str> = members.records.iter().map(|r| r.id.as_str()).collect();
-        let sides = Sides::new(likened, &bytes_of_all(&members), &bytes_of_all(&real))?;
+        let sides = Sides::new(likened, &inside, &heldout)?;
         let copies = sides.measure(&bytes_of_all(&generated), None, &ids, seed)?;
         measured.utility.copies = Some(copies);
     }

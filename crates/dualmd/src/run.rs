@@ -4,14 +4,16 @@ use crate::bail_usage;
 use crate::choices::Stage;
 use crate::experiment::{Experiment, Source};
 use crate::report::{ReportOptions, Written, report};
-use crate::reporter::duration;
+use crate::reporter::{Reporter, duration};
 use crate::session::Session;
 use crate::stages::held::Held;
 use crate::stages::shadow::{self, Shadow};
 use crate::stages::{RunFolder, attack, prepare, sample, trainings, utility};
+use crate::whole::{Part, Whole};
 use anyhow::{Context, Result};
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What is to be run.
@@ -87,7 +89,10 @@ pub fn run(session: &Session, options: &RunOptions) -> Result<Option<Ran>> {
     let all = all.transpose()?;
     let mut held = None;
     let mut runs = Vec::new();
-    for (seed, folder) in folders(out, experiment.seed, *seeds)? {
+    for ((seed, folder), after) in folders(out, experiment.seed, *seeds)?
+        .into_iter()
+        .zip((0..*seeds).rev())
+    {
         let own = match seed == experiment.seed {
             true => experiment.clone(),
             false => {
@@ -99,7 +104,7 @@ pub fn run(session: &Session, options: &RunOptions) -> Result<Option<Ran>> {
             session.say(&folder.display().to_string());
         }
         held = Some(Held::run(&folder, reporter)?);
-        if !stages(session, &own, &RunFolder(folder.clone()), *until)? {
+        if !stages_before(session, &own, &RunFolder(folder.clone()), *until, after)? {
             return Ok(None);
         }
         let report = match until {
@@ -154,6 +159,17 @@ pub fn stages(
     run: &RunFolder,
     until: Stage,
 ) -> Result<bool> {
+    stages_before(session, experiment, run, until, 0)
+}
+
+/// The same where `after` runs of the experiment follow it, which count in what is told of the time left.
+fn stages_before(
+    session: &Session,
+    experiment: &Experiment,
+    run: &RunFolder,
+    until: Stage,
+    after: u64,
+) -> Result<bool> {
     let (plan, images) = prepare::prepare(experiment, run, session)
         .with_context(|| format!("preparing {} failed", run.0.display()))?;
     session.say(plan.describe().trim_end());
@@ -168,10 +184,17 @@ pub fn stages(
             drop(Shadow::prepare(run, &plan, &images, session)?);
         }
     }
+    let told = Arc::clone(&session.reporter);
+    let whole = Arc::new(Whole::of(run, &plan, &images, until, after, told)?);
+    let session = &Session {
+        reporter: Arc::clone(&whole) as Arc<dyn Reporter>,
+        ..session.clone()
+    };
     // Known once the run's own models are trained: its models may start from one of them.
     let shadow: OnceCell<Shadow> = OnceCell::new();
     let stages: [(Stage, &dyn Fn() -> Result<bool>); 3] = [
         (Stage::Train, &|| {
+            whole.enter(Part::Train);
             if !trainings::all(run, &plan, session)? {
                 return Ok(false);
             }
@@ -180,20 +203,26 @@ pub fn stages(
             }
             let prepared = Shadow::prepare(run, &plan, &images, session)?;
             session.say(&format!("shadow run {}", prepared.run.0.display()));
+            whole.enter(Part::TrainShadow);
             shadow.get_or_init(|| prepared).train(session)
         }),
         (Stage::Sample, &|| {
+            whole.enter(Part::Sample);
             if !sample::all(run, &plan, &images, session)?
                 || !utility::all(run, &plan, &images, session)?
             {
                 return Ok(false);
             }
             match shadow.get() {
-                Some(shadow) => shadow.sample(&plan, session),
+                Some(shadow) => {
+                    whole.enter(Part::SampleShadow);
+                    shadow.sample(&plan, session)
+                }
                 None => Ok(true),
             }
         }),
         (Stage::Attack, &|| {
+            whole.enter(Part::Attack);
             attack::all(run, &plan, &images, shadow.get(), session)
         }),
     ];

@@ -88,6 +88,12 @@ impl RunFolder {
         self.0.join("utility").join(format!("{name}.json"))
     }
 
+    /// `utility/real/`: features of the real images, as networks gave them.
+    #[must_use]
+    pub fn real_features(&self) -> PathBuf {
+        self.0.join("utility").join("real")
+    }
+
     /// `sets/NAME.json`: tests of whole sets of images.
     #[must_use]
     pub fn sets(&self, name: &str) -> PathBuf {

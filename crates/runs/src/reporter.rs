@@ -86,6 +86,9 @@ pub struct ProgressEvent {
     pub loss: Option<f64>,
     /// Speed of late.
     pub images_per_second: f64,
+    /// About how long the whole run or audit still takes, s; none where nobody counted its work, or too little of it was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_seconds_left: Option<u64>,
 }
 
 impl ProgressEvent {
@@ -99,6 +102,7 @@ impl ProgressEvent {
             epoch: None,
             loss: None,
             images_per_second: done as f64 / began.elapsed().as_secs_f64(),
+            run_seconds_left: None,
         }
     }
 
@@ -150,6 +154,7 @@ mod tests {
             epoch: Some(0.75),
             loss: Some(f64::NAN),
             images_per_second: 640.2,
+            run_seconds_left: Some(75),
         };
         event.write(&mut line).unwrap();
         let read = ProgressEvent::parse(std::str::from_utf8(&line).unwrap()).unwrap();

@@ -418,32 +418,6 @@ fn tables_are_named_and_image_sets_are_pairs() {
 }
 
 /// The pages that a user reads.
-/// `docs/SUMMARY.md` is the book's list of pages; tables that `reproduce` wrote hang on their README.
-#[test]
-fn every_page_is_in_the_book() {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    let summary = std::fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
-    let listed: Vec<&str> = summary
-        .split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split(')').next())
-        .collect();
-    for page in &listed {
-        assert!(docs.join(page).is_file(), "SUMMARY.md names {page}");
-    }
-    for page in pages() {
-        let Ok(page) = page.strip_prefix(&docs) else {
-            continue;
-        };
-        let name = page.display().to_string();
-        let of_a_table = name.starts_with("results/studies/") && !name.ends_with("README.md");
-        assert!(
-            name == "SUMMARY.md" || of_a_table || listed.contains(&name.as_str()),
-            "docs/{name} is not in docs/SUMMARY.md"
-        );
-    }
-}
-
 fn pages() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut folders = vec![root.join("docs")];

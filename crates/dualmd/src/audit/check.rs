@@ -168,6 +168,33 @@ impl Work {
     }
 }
 
+/// Network calls of the audit of one model: those of the images that are drawn, and those of attacks.
+pub(super) fn calls(args: &ScoreOptions, case: &Case, attacks: &[AttackSpec]) -> [f64; 2] {
+    let (model, images) = (case.generator.first(), &case.images);
+    let scored = images.members.len() + images.nonmembers.len();
+    let guided = model.is_told() && args.draw.guidance != 1.0;
+    // What is given need not be generated.
+    let drawn = |n: usize| match args.generated {
+        Some(_) => 0.0,
+        None => n as f64,
+    };
+    let captions: usize = images.texts().iter().flatten().map(|own| own.len()).sum();
+    let asked = Questions {
+        scored: scored as f64,
+        captions: captions as f64 / scored.max(1) as f64,
+        text: model.is_told(),
+        space: match model.is_latent() {
+            true => Space::Latent,
+            false => Space::Pixels,
+        },
+        calls_per_image: args.draw.steps as f64 * if guided { 2.0 } else { 1.0 },
+        images: drawn(args.draw.images),
+        per_prompt: drawn(args.draw.per_prompt),
+    };
+    let attacking: f64 = attacks.iter().map(|attack| asked.attack(attack)).sum();
+    [asked.drawing(), attacking]
+}
+
 /// Times a few calls of the network, and counts those of the audit.
 fn measured(
     session: &Session,
@@ -215,28 +242,9 @@ fn measured(
         let eps = no_grad(|| network.predict_noise(&x, &t, told.as_ref()))?;
         Ok(eps.f_sum(Kind::Float)?.double_value(&[]))
     })? / batch.max(1) as f64;
-    let guided = model.is_told() && args.draw.guidance != 1.0;
-    // What is given need not be generated.
-    let drawn = |n: usize| match args.generated {
-        Some(_) => 0.0,
-        None => n as f64,
-    };
-    let captions: usize = texts.iter().flatten().map(|own| own.len()).sum();
-    let asked = Questions {
-        scored: scored as f64,
-        captions: captions as f64 / scored.max(1) as f64,
-        text: model.is_told(),
-        space: match model.is_latent() {
-            true => Space::Latent,
-            false => Space::Pixels,
-        },
-        calls_per_image: args.draw.steps as f64 * if guided { 2.0 } else { 1.0 },
-        images: drawn(args.draw.images),
-        per_prompt: drawn(args.draw.per_prompt),
-    };
-    let calls: f64 = attacks.iter().map(|attack| asked.attack(attack)).sum();
+    let [drawing, attacking] = calls(args, case, attacks).map(|calls| call * calls);
     Ok(Work {
-        seconds: Some([call * asked.drawing(), call * calls]),
+        seconds: Some([drawing, attacking]),
         batch,
         whole: batch == whole,
     })

@@ -2,21 +2,25 @@
 
 use super::audited::{self, Audited};
 use super::case::{Case, Sides};
+use super::check::calls;
 use super::drawn::drawn;
 use super::options::AuditOptions;
 use super::{Attacked, PartDone, Texts, asked, generated, part};
 use crate::bail_usage;
 use crate::plan::SHADOW;
 use crate::report::{Written, report};
+use crate::reporter::Reporter;
 use crate::session::Session;
 use crate::stages::attack::{weight_set, write_exposed};
 use crate::stages::held::Held;
+use crate::stages::real::{FeatureStore, RealImages};
 use crate::stages::sample::{Generator, Side, write_nearest};
 use crate::stages::score::{self, Label, parts};
 use crate::stages::watched::Watched;
 use crate::stages::{
     RunFolder, alone, blind, copies, create_folder, remove, sets, shadow, utility,
 };
+use crate::whole::{Part, Whole};
 use crate::{choices, machine};
 use anyhow::Result;
 use dualmd_attack::Share;
@@ -32,6 +36,7 @@ use dualmd_record::utility::Utility;
 use dualmd_torch::Tensor;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Version of what is measured of generated images; a change of any of its numbers raises it.
 const MEASURES: u32 = 2;
@@ -60,8 +65,9 @@ fn write_utility(
     if n.min(others) < 2 {
         return Ok(());
     }
-    let members = x.narrow(0, 0, n);
-    let heldout = x.narrow(0, n, others);
+    let store = FeatureStore::new(run.real_features(), session.reporter.as_ref());
+    let members = store.images(x.narrow(0, 0, n));
+    let heldout = store.images(x.narrow(0, n, others));
     let extractor = utility::extractor(features, weights, sides, device)?;
     let likened = copies::likenesses(choices::Copies::Auto, None, sides)?;
     // The same images, measured by the same networks, need not be measured again.
@@ -91,38 +97,49 @@ fn write_utility(
     if before.is_some_and(|before| before.of.as_deref() == Some(&of)) {
         return Ok(());
     }
-    let watched = |network: Box<dyn Extractor>, what, images: i64| -> Box<dyn Extractor> {
-        let reporter = session.reporter.clone();
-        Box::new(Watched::new(
-            network,
-            reporter,
-            what,
-            images.unsigned_abs() as usize,
-        ))
-    };
+    let drawn = generated.size()[0];
     let mut measured = Utility::default();
     if let Some(extractor) = extractor {
         let drawn = for_members.size()[0];
-        let extractor = watched(extractor, "quality", n + others + drawn);
-        let features = |x: &Tensor| utility::extract(extractor.as_ref(), &x.to_device(device));
+        let extractor = watched(session, extractor, "quality", [&members, &heldout], drawn)?;
         let real = utility::Real {
-            heldout: features(&heldout)?.features,
-            members: Some(features(&members)?.features),
+            heldout: heldout.features(extractor.as_ref())?,
+            members: Some(members.features(extractor.as_ref())?),
             alone,
         };
-        measured = utility::measure(&features(for_members)?, &real, seed);
+        let generated = utility::extract(extractor.as_ref(), &for_members.to_device(device))?;
+        measured = utility::measure(&generated, &real, seed);
     }
-    let drawn = generated.size()[0];
     let likened = likened
         .into_iter()
-        .map(|(network, likeness)| (watched(network, "copies", n + others + drawn), likeness))
-        .collect();
+        .map(|(network, likeness)| {
+            let network = watched(session, network, "copies", [&members, &heldout], drawn)?;
+            Ok((network, likeness))
+        })
+        .collect::<Result<Vec<_>>>()?;
     let ids: Vec<&str> = inside.records.iter().map(|r| r.id.as_str()).collect();
     let sides = copies::Sides::new(likened, &members, &heldout)?;
     measured.copies = Some(sides.measure(generated, per_prompt, &ids, seed)?);
     measured.of = Some(of);
     create_folder(&run.0.join("utility"))?;
     Ok(dualmd_record::write(&run.utility(name), &measured)?)
+}
+
+/// The network, which tells how many images it is through with: of real ones, and `drawn` generated ones.
+fn watched(
+    session: &Session,
+    network: Box<dyn Extractor>,
+    what: &'static str,
+    real: [&RealImages<'_>; 2],
+    drawn: i64,
+) -> Result<Box<dyn Extractor>> {
+    let mut images = drawn;
+    for side in real {
+        images += side.to_be_seen(network.as_ref())?;
+    }
+    let total = images.unsigned_abs() as usize;
+    let reporter = session.reporter.clone();
+    Ok(Box::new(Watched::new(network, reporter, what, total)))
 }
 
 /// Attacks, controls and a report in a folder, of one model or several: scores, samples, `plan.json`, `report.html`,
@@ -194,12 +211,12 @@ fn audit_all(
     let mut done: Vec<Done> = Vec::new();
     // The images are the same for all; those of the first are kept.
     let mut first: Option<Case> = None;
-    for one in all {
+    for (one, after) in all.iter().zip((0..all.len()).rev()) {
         let case = match opened.take() {
             Some(case) => case,
             None => Case::open(session, args, one)?,
         };
-        done.push(model(session, options, one, &case, &run)?);
+        done.push(model(session, options, one, &case, &run, after)?);
         first.get_or_insert(case);
     }
     let Some(case) = first else {
@@ -304,18 +321,27 @@ fn refuse_strangers(run: &RunFolder, all: &[Audited]) -> Result<()> {
     Ok(())
 }
 
-/// Draws from one model, attacks it, and writes what is known of it alone.
+/// Draws from one model, attacks it, and writes what is known of it alone. `after`: models that follow it.
 fn model(
     session: &Session,
     options: &AuditOptions,
     audited: &Audited,
     case: &Case,
     run: &RunFolder,
+    after: usize,
 ) -> Result<Done> {
     let (name, args) = (audited.name.as_str(), &options.score);
     let seed = args.seed;
     let text = case.generator.first().is_told();
     let attacks = asked::asked(args, audited, text, true)?;
+    let told = Arc::clone(&session.reporter);
+    let whole = Whole::of_audit(name, calls(args, case, &attacks), after, told);
+    let whole = Arc::new(whole);
+    let session = &Session {
+        reporter: Arc::clone(&whole) as Arc<dyn Reporter>,
+        ..session.clone()
+    };
+    whole.enter(Part::Sample);
     let draw = |model, images, folder: &Path, seed, given| {
         drawn(session, model, images, args, folder, seed, given)
     };
@@ -361,6 +387,7 @@ fn model(
         ));
         let _ = remove(&run.utility(name));
     }
+    whole.enter(Part::Attack);
     let description = attacked.scored(session, &csv, &json)?;
     attacked.check(session, &description)?;
     let everything = |set: &ImageSet| (0..set.len()).collect::<Vec<_>>();

@@ -1,5 +1,6 @@
 //! How many generated images are copies of members, for `copies` in `utility/NAME.json`.
 
+use super::real::RealImages;
 use super::utility::{cache_folder, extract};
 use crate::choices::Copies as Choice;
 use anyhow::{Context, Result, bail};
@@ -95,18 +96,22 @@ struct Side {
 }
 
 impl Sides {
-    /// `members`, `heldout`: [N, C, H, W] in [-1, 1] or as uint8; with fewer than two of either nothing will be counted.
+    /// With fewer than two of either nothing will be counted.
     ///
     /// # Errors
     /// What an extractor refuses.
-    pub fn new(likened: Vec<Likened>, members: &Tensor, heldout: &Tensor) -> Result<Self> {
-        if members.size()[0].min(heldout.size()[0]) < 2 {
+    pub fn new(
+        likened: Vec<Likened>,
+        members: &RealImages<'_>,
+        heldout: &RealImages<'_>,
+    ) -> Result<Self> {
+        if members.count().min(heldout.count()) < 2 {
             return Ok(Self(Vec::new()));
         }
         let side = |(extractor, likeness): Likened| {
             Ok(Side {
-                members: extract(extractor.as_ref(), members)?.features,
-                heldout: extract(extractor.as_ref(), heldout)?.features,
+                members: members.features(extractor.as_ref())?,
+                heldout: heldout.features(extractor.as_ref())?,
                 extractor,
                 likeness,
             })
@@ -197,7 +202,17 @@ impl Side {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reporter::Silent;
+    use crate::stages::real::FeatureStore;
     use dualmd_torch::{Device, Kind};
+
+    /// By pixels, of images that are one colour each.
+    fn sides(members: &[f64], heldout: &[f64]) -> Sides {
+        let likened = likenesses(Choice::Pixels, None, [2, 2]).unwrap();
+        let store = FeatureStore::nowhere(&Silent);
+        let [members, heldout] = [members, heldout].map(|values| store.images(flat(values)));
+        Sides::new(likened, &members, &heldout).unwrap()
+    }
 
     fn flat(values: &[f64]) -> Tensor {
         let images: Vec<Tensor> = values
@@ -209,8 +224,7 @@ mod tests {
 
     #[test]
     fn a_copy_is_counted_and_named() {
-        let likened = likenesses(Choice::Pixels, None, [2, 2]).unwrap();
-        let sides = Sides::new(likened, &flat(&[-1.0, 0.0, 1.0]), &flat(&[-0.5, 0.5])).unwrap();
+        let sides = sides(&[-1.0, 0.0, 1.0], &[-0.5, 0.5]);
         let ids = ["black", "grey", "white"];
         let found = sides.measure(&flat(&[0.9, -0.5]), None, &ids, 1).unwrap();
         let pixels = &found[0];
@@ -223,8 +237,7 @@ mod tests {
 
     #[test]
     fn images_for_captions_are_compared_with_their_own() {
-        let likened = likenesses(Choice::Pixels, None, [2, 2]).unwrap();
-        let sides = Sides::new(likened, &flat(&[-1.0, 1.0]), &flat(&[-0.2, 0.2])).unwrap();
+        let sides = sides(&[-1.0, 1.0], &[-0.2, 0.2]);
         // Two for each caption: exact for the members, off by 0.4 of 2 for the others.
         let drawn = flat(&[-1.0, -1.0, 1.0, 1.0, 0.2, 0.2, -0.2, -0.2]);
         let found = sides.measure(&drawn, Some(2), &["a", "b"], 1).unwrap();
@@ -241,15 +254,14 @@ mod tests {
 
     #[test]
     fn too_few_images_are_not_counted() {
-        let pixels = || likenesses(Choice::Pixels, None, [2, 2]).unwrap();
-        let sides = Sides::new(pixels(), &flat(&[0.0]), &flat(&[0.0, 1.0])).unwrap();
+        let one = sides(&[0.0], &[0.0, 1.0]);
         assert_eq!(
-            sides.measure(&flat(&[0.0, 1.0]), None, &["a"], 1).unwrap(),
+            one.measure(&flat(&[0.0, 1.0]), None, &["a"], 1).unwrap(),
             []
         );
-        let sides = Sides::new(pixels(), &flat(&[0.0, 0.5]), &flat(&[0.0, 1.0])).unwrap();
+        let two = sides(&[0.0, 0.5], &[0.0, 1.0]);
         assert_eq!(
-            sides.measure(&flat(&[0.0]), None, &["a", "b"], 1).unwrap(),
+            two.measure(&flat(&[0.0]), None, &["a", "b"], 1).unwrap(),
             []
         );
         assert!(likenesses(Choice::None, None, [2, 2]).unwrap().is_empty());

@@ -15,6 +15,7 @@ pub mod nearer;
 pub mod pictures;
 pub mod prepare;
 pub mod prepared;
+pub mod real;
 pub mod sample;
 pub mod score;
 pub mod sets;

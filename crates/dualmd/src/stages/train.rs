@@ -158,6 +158,7 @@ pub fn one(
                         epoch: passes(p.step),
                         loss: Some(p.loss),
                         images_per_second: p.images_per_second,
+                        run_seconds_left: None,
                     });
                 }
             },

@@ -2,6 +2,7 @@
 
 use super::copies::Sides;
 use super::prepare::Images;
+use super::real::FeatureStore;
 use super::sample::{of_members, read_samples};
 use super::vit::VitFeatures;
 use super::{RunFolder, copies, create_folder};
@@ -248,14 +249,15 @@ pub fn all(run: &RunFolder, plan: &Plan, images: &Images, session: &Session) -> 
     }
     create_folder(&run.0.join("utility"))?;
     let s = &images.selected;
+    let store = FeatureStore::new(run.real_features(), session.reporter.as_ref());
     let (members, heldout) = (
-        images.tensor(&s.members, device)?,
-        images.tensor(&s.nonmembers, device)?,
+        store.images(images.tensor(&s.members, device)?),
+        store.images(images.tensor(&s.nonmembers, device)?),
     );
     let real = match &extractor {
         Some(extractor) => Some(Real {
-            heldout: extract(extractor.as_ref(), &heldout)?.features,
-            members: Some(extract(extractor.as_ref(), &members)?.features),
+            heldout: heldout.features(extractor.as_ref())?,
+            members: Some(members.features(extractor.as_ref())?),
             alone: images.alone(),
         }),
         None => None,

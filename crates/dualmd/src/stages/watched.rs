@@ -91,6 +91,10 @@ impl Extractor for Watched {
     fn places(&self) -> Option<&dyn Places> {
         self.inner.places()
     }
+
+    fn is_worth_keeping(&self) -> bool {
+        self.inner.is_worth_keeping()
+    }
 }
 
 fn joined(before: &Extracted, part: &Extracted) -> dualmd_metrics::Result<Extracted> {

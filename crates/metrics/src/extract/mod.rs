@@ -72,6 +72,11 @@ pub trait Extractor {
     fn places(&self) -> Option<&dyn Places> {
         None
     }
+
+    /// Are features worth a file, to be read in place of making them anew? Not where making them is no work.
+    fn is_worth_keeping(&self) -> bool {
+        true
+    }
 }
 
 /// Something that makes features of places in images.

@@ -39,6 +39,10 @@ impl Extractor for Pixels {
     fn places(&self) -> Option<&dyn Places> {
         Some(self)
     }
+
+    fn is_worth_keeping(&self) -> bool {
+        false
+    }
 }
 
 /// Every pixel is a place with three channels.

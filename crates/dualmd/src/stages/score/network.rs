@@ -167,6 +167,7 @@ impl<'a> Ready<'a> {
                         images_per_second: done as f64
                             / methods.len() as f64
                             / began.elapsed().as_secs_f64(),
+                        run_seconds_left: None,
                     });
                 },
                 stop: &|| session.stopped(),
