@@ -86,7 +86,7 @@ pub mod tune;
 pub mod work;
 
 pub use dualmd_attack::Share;
-pub use dualmd_experiment::{bail_usage, choices, experiment, plan, presets, suggest};
+pub use dualmd_experiment::{bail_usage, choices, experiment, options, plan, presets, suggest};
 pub use dualmd_runs::{evidence, forms, reporter};
 
 pub use audit::{AuditOptions, ScoreOptions, attack, audit};
