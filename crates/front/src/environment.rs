@@ -1,6 +1,6 @@
 //! Variables that must be set before the program begins that computes, and how it begins.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use dualmd_files::shown;
 use dualmd_runs::machine::ENGINE;
 use std::os::unix::process::CommandExt as _;
@@ -22,6 +22,9 @@ const EARLY: [(&str, &str); 4] = [
 /// Marks a process that was started with them.
 const SETTLED: &str = "DUALMD_SETTLED";
 
+/// Why there is nothing to become: the launcher of the Python package has found no libtorch.
+const NO_ENGINE: &str = "DUALMD_NO_ENGINE";
+
 /// Those of [`EARLY`] that the user has not set.
 fn unset() -> impl Iterator<Item = (&'static str, &'static str)> {
     let all = EARLY.into_iter();
@@ -32,8 +35,11 @@ fn unset() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// [`EARLY`] that the user has not set. Returns only where that cannot be.
 ///
 /// # Errors
-/// The other program is not there, or cannot be started.
+/// The other program is not there, or cannot be started; there is no libtorch for it.
 pub fn become_engine() -> Result<ExitCode> {
+    if let Ok(why) = std::env::var(NO_ENGINE) {
+        bail!("{why}");
+    }
     let this = std::env::current_exe().context("cannot find this program's own file")?;
     let engine = this.with_file_name(ENGINE);
     let error = replace(&engine);
