@@ -7,8 +7,8 @@
 //! * [`environment`]: how `dualmd` becomes the program that computes.
 //!
 //! Two programs stand on it (`crates/cli`). `dualmd` has nothing else: it reads the command line, refuses what is wrong, does what is in
-//! [`commands`], and becomes `dualmd-engine` for all the rest. To load libtorch takes a quarter of a second and 125 MB, which a report, a
-//! page of help or a mistyped flag need not wait for. Nothing here links libtorch.
+//! [`commands`], and becomes `dualmd-engine` for all the rest. So a report, a page of help or a mistyped flag need not wait until
+//! libtorch is loaded. Nothing here links it.
 
 #![cfg_attr(
     not(test),
