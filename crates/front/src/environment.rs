@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 /// * libtorch's OpenMP threads spin while they wait, which makes a machine with more threads than free cores crawl;
 /// * glibc returns every large tensor's memory to the system as soon as it is freed, and each training step pays for
 ///   fetching (and clearing) it again: a third of the time of a small network's step went into the kernel.
-const EARLY: [(&str, &str); 4] = [
+pub const EARLY: [(&str, &str); 4] = [
     ("OMP_WAIT_POLICY", "PASSIVE"),
     ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
     ("MALLOC_TRIM_THRESHOLD_", "8589934592"),
