@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Reading(command) => commands::reading(&cli.global, command, &BUILD),
-        Command::About(command) => commands::about(command, &BUILD, |_| become_engine()),
+        Command::About(command) => commands::about(command, &BUILD),
         _ => become_engine(),
     }
 }

@@ -1,4 +1,4 @@
-//! What there is: attacks and presets, as text for people. (What needs no libtorch is listed by the program: `dualmd_front::listing`.)
+//! What attacks and networks say of themselves, as text for people: what `dualmd list attacks` and `dualmd list presets` print.
 
 use crate::presets::PRESETS;
 use anyhow::Result;

@@ -1,10 +1,21 @@
-//! What there is: defences, image sets and keys, as text for people. (Attacks and networks say of themselves what they are:
-//! `dualmd::listing`.)
+//! What there is: attacks, defences, presets, image sets and keys, as text for people.
+//!
+//! Attacks and networks say of themselves what they are, beside libtorch (`dualmd::listing`). So what they say is kept in `listed/`; a
+//! test compares, and writes it again: `DUALMD_WRITE_DOCS=1 cargo test -p dualmd-cli --test listed`.
 
 use anyhow::Result;
 use dualmd_experiment::experiment::{self, Key};
 use dualmd_names::Defense;
 use std::fmt::Write as _;
+
+/// The attacks with what they need, cost and miss.
+pub const ATTACKS: &str = include_str!("listed/attacks.txt");
+
+/// The same as JSON, in one line.
+pub const ATTACKS_JSON: &str = include_str!("listed/attacks.json");
+
+/// The experiments that are part of the program, and the networks.
+pub const PRESETS: &str = include_str!("listed/presets.txt");
 
 /// The defences, with what of them must not be published.
 ///

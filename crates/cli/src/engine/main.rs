@@ -83,6 +83,6 @@ fn run(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Selftest => commands::selftest::selftest(global),
         Command::Import(import) => commands::files::import(global, &import.what),
         Command::Export(export) => commands::files::export(global, &export.what),
-        Command::About(command) => front::about(&command, &BUILD, commands::list::list),
+        Command::About(command) => front::about(&command, &BUILD),
     }
 }

@@ -8,7 +8,6 @@ pub mod verify;
 use crate::Build;
 use crate::args::{About, Global, Reading};
 use anyhow::Result;
-use list::Known;
 use std::process::ExitCode;
 
 /// Reads files of runs and audits, and says what they come to.
@@ -24,22 +23,15 @@ pub fn reading(global: &Global, command: &Reading, build: &Build) -> Result<Exit
     }
 }
 
-/// Says or writes what is known of the program; what only the program that computes knows is `engine`'s.
+/// Says or writes what is known of the program.
 ///
 /// # Errors
-/// What is no preset; what cannot be written; as `engine`.
-pub fn about(
-    command: &About,
-    build: &Build,
-    engine: impl FnOnce(Known) -> Result<ExitCode>,
-) -> Result<ExitCode> {
+/// What is no preset; what cannot be written.
+pub fn about(command: &About, build: &Build) -> Result<ExitCode> {
     match command {
         About::New(new) => program::new(new),
         About::Completions(asked) => program::completions(asked.shell, build.version),
         About::Man(man) => program::man(&man.folder, build.version),
-        About::List(asked) => match list::list(asked)? {
-            None => Ok(ExitCode::SUCCESS),
-            Some(known) => engine(known),
-        },
+        About::List(asked) => list::list(asked),
     }
 }

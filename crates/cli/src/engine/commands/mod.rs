@@ -9,7 +9,6 @@ pub mod caption;
 pub mod extract;
 pub mod files;
 pub mod lira;
-pub mod list;
 pub mod memorisation;
 pub mod metrics;
 pub mod model;
