@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use dualmd_files::shown;
 use dualmd_runs::machine::ENGINE;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -35,13 +36,23 @@ fn unset() -> impl Iterator<Item = (&'static str, &'static str)> {
 /// [`EARLY`] that the user has not set. Returns only where that cannot be.
 ///
 /// # Errors
-/// The other program is not there, or cannot be started; there is no libtorch for it.
+/// The other program is not there, is a stranger's, or cannot be started; there is no libtorch for it.
 pub fn become_engine() -> Result<ExitCode> {
     if let Ok(why) = std::env::var(NO_ENGINE) {
         bail!("{why}");
     }
     let this = std::env::current_exe().context("cannot find this program's own file")?;
     let engine = this.with_file_name(ENGINE);
+    let owner = |path: &Path| path.metadata().map(|about| about.uid());
+    if let (Ok(own), Ok(other)) = (owner(&this), owner(&engine))
+        && !is_ours(own, other)
+    {
+        bail!(
+            "{} belongs to another user than {}, and is not started: keep both files in a folder that is yours, or install dualmd again",
+            shown(&engine),
+            shown(&this)
+        );
+    }
     let error = replace(&engine);
     Err(error).with_context(|| {
         format!(
@@ -49,6 +60,11 @@ pub fn become_engine() -> Result<ExitCode> {
             shown(&engine)
         )
     })
+}
+
+/// May a program of one owner become that of another? In a folder that many write to, a stranger's file can lie beside a copy of ours.
+const fn is_ours(own: u32, other: u32) -> bool {
+    other == own || other == 0
 }
 
 /// Sets the variables of [`EARLY`] that the user has not set, and starts the program once more with them: for the program that computes,
@@ -71,4 +87,15 @@ fn replace(program: &Path) -> std::io::Error {
         command.arg0(name);
     }
     command.args(words).envs(unset()).env(SETTLED, "1").exec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_s_program_is_none_of_ours() {
+        assert!(is_ours(1000, 1000) && is_ours(1000, 0) && is_ours(0, 0));
+        assert!(!is_ours(1000, 1001) && !is_ours(0, 1000));
+    }
 }
