@@ -1,4 +1,5 @@
-//! The program's build script: where it looks for libtorch (as all crates with programs), and which commit it is built from.
+//! The programs' build script: where they look for libtorch (as all crates with programs), which one that is, and which commit they are
+//! built from.
 //!
 //! Optimised builds alone carry a commit: in the others, which a developer makes all day, every commit would compile the program and its
 //! tests again. What is read is this checkout's own git, if it has one and git is installed; nothing is fetched, and the same
@@ -12,6 +13,8 @@ mod rpath;
 
 fn main() {
     rpath::main();
+    let libtorch = std::env::var("DEP_DUALMD_TORCH_VERSION").unwrap_or_default();
+    println!("cargo:rustc-env=DUALMD_LINKED_LIBTORCH={libtorch}");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=DUALMD_COMMIT");
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();

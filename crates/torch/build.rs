@@ -56,6 +56,8 @@ fn main() {
     let lib = lib.canonicalize().unwrap_or(lib);
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
     println!("cargo:lib={}", lib.display());
+    // For a program that says it without being linked with libtorch.
+    println!("cargo:version={}", version(&include));
 }
 
 /// The version in libtorch's own header, for reports.

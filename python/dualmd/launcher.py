@@ -1,4 +1,7 @@
-"""Starts the program with the libtorch that was found."""
+"""Starts the program with the libtorch that was found.
+
+`bin/` has two files: `dualmd`, which is started, and `dualmd-engine`, which it becomes for what computes.
+"""
 
 import os
 import sys
@@ -11,8 +14,7 @@ __version__ = version("dualmd")
 
 PROGRAM = Path(__file__).parent / "bin" / "dualmd"
 
-# What libraries read when they are loaded (crates/cli/src/engine.rs says why). Set here, the program need not start itself
-# once more with them.
+# What libraries read when they are loaded (crates/front/src/environment.rs says why).
 _EARLY = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
@@ -46,13 +48,22 @@ def main() -> int:
     try:
         if arguments[:1] == ["setup"]:
             return _setup(arguments[1:])
-        os.execve(PROGRAM, [str(PROGRAM), *arguments], environment(find(), dict(os.environ)))
+        os.execve(PROGRAM, [str(PROGRAM), *arguments], _variables())
     except NoEngine as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"error: cannot start {PROGRAM}: {error}; install dualmd again", file=sys.stderr)
         return 1
+
+
+def _variables() -> "dict[str, str]":
+    """Those of the program. Where there is no libtorch, it does what needs none, such as reports, and says why it does nothing else."""
+    given = dict(os.environ)
+    try:
+        return environment(find(), given)
+    except NoEngine as error:
+        return {**given, "DUALMD_NO_ENGINE": str(error)}
 
 
 def _setup(arguments: "list[str]") -> int:

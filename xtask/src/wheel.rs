@@ -1,8 +1,8 @@
 //! `cargo xtask wheel`: the program as a Python package, and the check that the package works.
 //!
-//! A wheel is a zip file (PEP 427) with the package `python/dualmd`, the stripped program in it, and what this workspace pins of
+//! A wheel is a zip file (PEP 427) with the package `python/dualmd`, the two stripped programs in it, and what this workspace pins of
 //! libtorch. It holds no libtorch: the launcher finds one (`python/dualmd/engine.py`). One program serves CPU and CUDA builds of
-//! torch, as long as it asks the loader for nothing of CUDA: that is looked at here.
+//! torch, as long as it asks the loader for nothing of CUDA; the other starts without any libtorch. Both is looked at here.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -18,14 +18,14 @@ use crate::Usage;
 use crate::engine::{self, Choice, Engine};
 use crate::version;
 use crate::wheels;
-use crate::workspace::{self, Scratch, Workspace};
+use crate::workspace::{self, ENGINE, FRONT, Scratch, Workspace};
 
 /// What was asked for.
 #[derive(Debug, PartialEq)]
 pub struct Options {
     /// Folder of the wheel.
     out: PathBuf,
-    /// A program that is built already.
+    /// A program that is built already, with the other one beside it.
     program: Option<PathBuf>,
     /// Whether to install and try the wheel.
     check: bool,
@@ -74,14 +74,32 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     };
     let out = workspace.root.join(&options.out);
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let stripped = out.join("dualmd");
-    let mut strip = Command::new("strip");
-    strip.arg("-o").arg(&stripped).arg(&program);
-    workspace::run(strip).context("stripping needs binutils, which comes with the C++ compiler")?;
-    let needs = Needs::of(&stripped)?;
-    needs.check(options.program.is_none())?;
-    let wheel = write(workspace, &out, &stripped, &needs)?;
-    fs::remove_file(&stripped).with_context(|| format!("cannot delete {}", stripped.display()))?;
+    let shipped = options.program.is_none();
+    let mut programs = Vec::new();
+    for name in [FRONT, ENGINE] {
+        let stripped = out.join(name);
+        let mut strip = Command::new("strip");
+        strip
+            .arg("-o")
+            .arg(&stripped)
+            .arg(program.with_file_name(name));
+        workspace::run(strip)
+            .context("stripping needs binutils, which comes with the C++ compiler")?;
+        let needs = Needs::of(&stripped)?;
+        match name {
+            FRONT => needs.check_front()?,
+            _ => needs.check_engine()?,
+        }
+        if shipped {
+            needs.check_path()?;
+        }
+        programs.push((name, stripped, needs.glibc));
+    }
+    let wheel = write(workspace, &out, &programs)?;
+    for (_, stripped, _) in &programs {
+        fs::remove_file(stripped)
+            .with_context(|| format!("cannot delete {}", stripped.display()))?;
+    }
     let size = fs::metadata(&wheel).map_or(0, |data| data.len());
     eprintln!("{} ({:.1} MB)", wheel.display(), size as f64 / 1e6);
     match options.check {
@@ -130,8 +148,23 @@ impl Needs {
         }
     }
 
-    /// `shipped`: whether the program is one that other machines get.
-    fn check(&self, shipped: bool) -> Result<()> {
+    /// Of the program that starts without libtorch.
+    fn check_front(&self) -> Result<()> {
+        let torch = |library: &&String| {
+            ["libtorch", "libc10", "libgomp"]
+                .iter()
+                .any(|name| library.starts_with(name))
+        };
+        match self.libraries.iter().find(torch) {
+            Some(library) => bail!(
+                "{FRONT} needs {library}, and must start without libtorch: crates/cli/src/main.rs, or a crate that it names, names one that links it"
+            ),
+            None => Ok(()),
+        }
+    }
+
+    /// Of the program that computes.
+    fn check_engine(&self) -> Result<()> {
         for wrong in ["libtorch.so", "libtorch_cuda.so", "libc10_cuda.so"] {
             if self.libraries.iter().any(|library| library == wrong) {
                 bail!(
@@ -146,19 +179,27 @@ impl Needs {
         {
             bail!("the program needs no libtorch_cpu.so: it is no program of this workspace");
         }
-        if let (true, Some(path)) = (shipped, &self.run_path) {
-            bail!("the program looks for libraries in {path}, a folder of this machine");
-        }
         Ok(())
+    }
+
+    /// Of a program that other machines get.
+    fn check_path(&self) -> Result<()> {
+        match &self.run_path {
+            Some(path) => {
+                bail!("the program looks for libraries in {path}, a folder of this machine")
+            }
+            None => Ok(()),
+        }
     }
 }
 
-/// Writes the wheel into a folder.
-fn write(workspace: &Workspace, out: &Path, program: &Path, needs: &Needs) -> Result<PathBuf> {
+/// Writes the wheel into a folder. `programs`: name, file, and the newest minor version of glibc 2 that it asks for.
+fn write(workspace: &Workspace, out: &Path, programs: &[(&str, PathBuf, u32)]) -> Result<PathBuf> {
     let version = env!("CARGO_PKG_VERSION");
+    let glibc = programs.iter().map(|(_, _, glibc)| *glibc).max();
     let tag = format!(
         "py3-none-manylinux_2_{}_{}",
-        needs.glibc,
+        glibc.unwrap_or(0),
         std::env::consts::ARCH
     );
     let path = out.join(format!("dualmd-{version}-{tag}.whl"));
@@ -185,7 +226,9 @@ fn write(workspace: &Workspace, out: &Path, program: &Path, needs: &Needs) -> Re
         wheels::pins().into_bytes(),
         0o644,
     ));
-    files.push(("dualmd/bin/dualmd".into(), read(program)?, 0o755));
+    for (name, program, _) in programs {
+        files.push((format!("dualmd/bin/{name}"), read(program)?, 0o755));
+    }
     let readme = read(&workspace.root.join("python/README.md"))?;
     files.push((format!("{info}/METADATA"), metadata(&readme), 0o644));
     let about =
@@ -314,9 +357,16 @@ fn check(workspace: &Workspace, wheel: &Path, engine: &Engine) -> Result<()> {
         cache: dir.join("cache"),
     };
 
+    // What needs no libtorch works without.
+    trial.works("without torch", trial.command(&["--version"]), "dualmd ")?;
+    trial.works(
+        "without torch",
+        trial.command(&["list", "keys"]),
+        "train.steps",
+    )?;
     trial.refuses(
         "without torch",
-        &["--version"],
+        &["selftest"],
         &["needs libtorch", "dualmd setup", "dualmd[torch]"],
     )?;
     let torch = Path::new(&site).join("torch");
@@ -328,7 +378,7 @@ fn check(workspace: &Workspace, wheel: &Path, engine: &Engine) -> Result<()> {
     fs::write(torch.join("version.py"), "__version__ = '2.15.0+cu130'\n")?;
     trial.refuses(
         "with another torch",
-        &["--version"],
+        &["selftest"],
         &["torch 2.15.0+cu130 is installed", "dualmd setup"],
     )?;
 
@@ -451,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_needs_is_read_and_cuda_is_refused() {
+    fn what_the_programs_need_is_read_and_cuda_is_refused() {
         let dynamic = " 0x1d (RUNPATH)            Library runpath: [/a/lib]\n 0x1 (NEEDED)             Shared library: [libtorch_cpu.so]\n";
         let versions =
             "  0x0010:   Name: GLIBC_2.34  Flags: none\n  0x0020:   Name: GLIBC_2.9  Flags: none\n";
@@ -464,19 +514,20 @@ mod tests {
                 glibc: 34
             }
         );
-        needs.check(false).unwrap();
-        assert!(
-            needs
-                .check(true)
-                .unwrap_err()
-                .to_string()
-                .contains("/a/lib")
-        );
+        needs.check_engine().unwrap();
+        let said = needs.check_path().unwrap_err().to_string();
+        assert!(said.contains("/a/lib"), "{said}");
+        let said = needs.check_front().unwrap_err().to_string();
+        assert!(said.contains("libtorch_cpu.so"), "{said}");
+        let plain = Needs::parse(" 0x1 (NEEDED) Shared library: [libc.so.6]\n", versions);
+        plain.check_front().unwrap();
+        plain.check_path().unwrap();
+        assert!(plain.check_engine().is_err());
         for cuda in ["libtorch.so", "libtorch_cuda.so"] {
             let line = format!("{dynamic} 0x1 (NEEDED) Shared library: [{cuda}]\n");
             assert!(
                 Needs::parse(&line, versions)
-                    .check(false)
+                    .check_engine()
                     .unwrap_err()
                     .to_string()
                     .contains(cuda)
@@ -484,10 +535,10 @@ mod tests {
         }
     }
 
-    /// The launcher sets what the program would start itself once more for.
+    /// The launcher sets what the program would set itself.
     #[test]
     fn the_launcher_knows_the_early_variables() {
-        let program = include_str!("../../crates/cli/src/environment.rs");
+        let program = include_str!("../../crates/front/src/environment.rs");
         let (_, early) = program.split_once("const EARLY").unwrap();
         let (early, _) = early.split_once("];").unwrap();
         let launcher = include_str!("../../python/dualmd/launcher.py");

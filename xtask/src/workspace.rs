@@ -8,6 +8,11 @@ use anyhow::{Context, Result, bail};
 
 use crate::engine::Engine;
 
+/// The program that is typed.
+pub const FRONT: &str = "dualmd";
+/// The program that computes, which lies beside it.
+pub const ENGINE: &str = "dualmd-engine";
+
 /// The checkout and the two folders outside its sources.
 pub struct Workspace {
     /// The root of the checkout.
@@ -38,9 +43,9 @@ impl Workspace {
         })
     }
 
-    /// The program as `build_release` leaves it.
+    /// The program as `build_release` leaves it; the one that computes lies beside it.
     pub fn program(&self) -> PathBuf {
-        self.target.join("release").join("dualmd")
+        self.target.join("release").join(FRONT)
     }
 
     /// A cargo command in the checkout, seeing the environment a user's own cargo would see.
@@ -54,7 +59,7 @@ impl Workspace {
         command
     }
 
-    /// `cargo build --release` of the program, with CUDA if set-up chose it, and with these variables.
+    /// `cargo build --release` of the two programs, with CUDA if set-up chose it, and with these variables.
     pub fn build_release(&self, engine: &Engine, variables: &[(&str, &str)]) -> Result<()> {
         let mut command = self.cargo(&["build", "--release", "--package", "dualmd-cli"]);
         command

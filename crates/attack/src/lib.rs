@@ -26,8 +26,8 @@
 //! * [`batch`]: the samples under attack with the models; counts network calls and shares the common ones.
 //! * [`catalogue`]: attacks by name (parsed by `dualmd_names`), and the default set.
 //! * [`evaluate`]: runs attacks over members and non-members on one code path.
-//! * [`parts`]: what a run leaves on the way, for one that was cut off; [`share`]: which batches are whose, where several processes make
-//!   them.
+//! * [`parts`]: what a run leaves on the way, for one that was cut off; [`share`]: how far several processes are that make
+//!   its batches.
 //! * [`clean_noise`]: eps(x, 0), the input three attacks start from, and the warning when it is no noise at all.
 //!
 //! Timesteps are 0-based and the clean image is treated as x at t = 0, as in the public code of every attack, although
@@ -92,6 +92,7 @@ pub use catalogue::{ALL, Space, by_name, by_name_for, default_set, default_set_f
 pub use clean_noise::CleanNoise;
 pub use clid::{Clid, ClidGap, ClidVec, thirds};
 pub use combined::Combined;
+pub use dualmd_names::Share;
 pub use error::{AttackError, Result};
 pub use evaluate::{
     AttackResult, Looked, Outcome, RunOptions, Samples, Shadow, run, run_share, there,
@@ -111,7 +112,7 @@ pub use rediffuse_nn::ReDiffuseNn;
 pub use reference::Reference;
 pub use secmi::SecMi;
 pub use secmi_nn::SecMiNn;
-pub use share::{Batches, Share};
+pub use share::Batches;
 pub use sima::SimA;
 pub use teacher_difference::TeacherDifference;
 pub use wen::Wen;

@@ -1,5 +1,7 @@
-//! The program `dualmd`: what is typed, and what is printed. All that is done is in the library of the same name (`crates/dualmd`)
-//! and in `dualmd-reproduce`.
+//! The program `dualmd`: reads the command line, refuses what is wrong, and does what needs no libtorch. For all the rest it becomes
+//! `dualmd-engine`, which lies beside it (`engine/main.rs`).
+//!
+//! It names no crate that links libtorch, which is why none is linked: a test looks (`tests/front.rs`).
 
 #![cfg_attr(
     not(test),
@@ -10,116 +12,33 @@
         clippy::panic
     )
 )]
-// Both panic where nothing can be written: see `output`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
-// First: its macros are for all others.
-#[macro_use]
-mod output;
+mod built;
 
-mod args;
-mod commands;
-mod defaults;
-mod environment;
-mod progress;
-mod session;
-mod signals;
-
-use args::{Cli, Command};
-use defaults::Defaults;
-use dualmd::errors;
-use progress::Terminal;
-use std::io::Write as _;
+use anyhow::Result;
+use built::BUILD;
+use dualmd_front::args::{Cli, Command};
+use dualmd_front::environment::become_engine;
+use dualmd_front::progress::Terminal;
+use dualmd_front::{Failures, commands, ended, read};
 use std::process::ExitCode;
 
-/// Reads the command line, does what it says, and returns the exit status.
+/// Reads the command line, does what it says or becomes the program that does, and returns the exit status.
 fn main() -> ExitCode {
-    if let Some(commit) = option_env!("DUALMD_BUILT_FROM") {
-        dualmd::machine::built_from(commit);
-    }
-    let defaults = match Defaults::of_process() {
-        Ok(defaults) => defaults,
-        Err(error) => return ended(Err(error), |said| tell!("{said}")),
-    };
-    let cli = match Cli::read_with(std::env::args_os(), defaults) {
+    let cli = match read(&BUILD) {
         Ok(cli) => cli,
-        // Wrong arguments: clap says which, on stderr, with code 2.
-        Err(refused) if refused.use_stderr() => refused.exit(),
-        // --help and --version.
-        Err(page) => {
-            let printed = page.print().and_then(|()| std::io::stdout().flush());
-            let done = output::told(printed).map(|()| ExitCode::SUCCESS);
-            return ended(done, |said| tell!("{said}"));
-        }
+        Err(code) => return code,
     };
-    if computes(&cli.command) {
-        environment::settle();
-    }
-    let done = dualmd_torch::caught(|| run(&cli.global, cli.command));
+    let done = run(&cli);
     let terminal = Terminal::new(&cli.global);
-    ended(done.map_err(anyhow::Error::from).flatten(), |said| {
-        terminal.error(said);
-    })
+    ended(done, Failures::PLAIN, |said| terminal.error(said))
 }
 
-/// Does it calculate with tensors? To start once more for it takes some time, which all others need not wait.
-fn computes(command: &Command) -> bool {
-    !matches!(
-        command,
-        Command::List(_)
-            | Command::Jobs(_)
-            | Command::New(_)
-            | Command::Completions(_)
-            | Command::Man(_)
-            | Command::Compare(_)
-            | Command::Report(_)
-            | Command::Roc(_)
-            | Command::Split(_)
-            | Command::Verify(_)
-    )
-}
-
-/// The code to leave with; a failure is told before.
-fn ended(result: anyhow::Result<ExitCode>, tell: impl FnOnce(&str)) -> ExitCode {
-    match result {
-        Ok(code) => code,
-        Err(error) if error.is::<output::NobodyReads>() => ExitCode::from(output::NOBODY_READS),
-        Err(error) => {
-            tell(&errors::render(&error));
-            ExitCode::from(errors::exit_code(&error))
-        }
-    }
-}
-
-fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
-    match command {
-        Command::Demo(demo) => commands::run::run(global, &demo.into()),
-        Command::Run(run) => commands::run::run(global, &run),
-        Command::Tune(tune) => commands::tune::tune(global, &tune),
-        Command::Train(train) => commands::train::train(global, &train),
-        Command::Work(work) => commands::work::work(global, &work),
-        Command::Jobs(jobs) => commands::work::jobs(&jobs),
-        Command::Split(split) => commands::files::split(global, &split),
-        Command::Sample(sample) => commands::model::sample(global, &sample),
-        Command::Predict(predict) => commands::model::predict(global, &predict),
-        Command::Attack(attack) => commands::audit::attack(global, &attack),
-        Command::Audit(audit) => commands::audit::audit(global, &audit),
-        Command::Metrics(metrics) => commands::metrics::metrics(global, &metrics),
-        Command::Caption(caption) => commands::caption::caption(global, &caption),
-        Command::Lira(lira) => commands::lira::lira(global, &lira),
-        Command::Reproduce(reproduce) => commands::reproduce::reproduce(global, &reproduce),
-        Command::Memorisation(asked) => commands::memorisation::memorisation(global, &asked),
-        Command::Extract(asked) => commands::extract::extract(global, &asked),
-        Command::Roc(roc) => commands::report::roc(global, &roc),
-        Command::Compare(compare) => commands::report::compare(global, &compare),
-        Command::Report(report) => commands::report::report(global, &report),
-        Command::Verify(asked) => commands::evidence::verify(&asked),
-        Command::Selftest => commands::selftest::selftest(global),
-        Command::Import(import) => commands::files::import(global, &import.what),
-        Command::Export(export) => commands::files::export(global, &export.what),
-        Command::List(list) => commands::list::list(&list),
-        Command::New(new) => commands::files::new(&new),
-        Command::Man(man) => commands::files::man(&man.folder),
-        Command::Completions(asked) => commands::files::completions(asked.shell),
+fn run(cli: &Cli) -> Result<ExitCode> {
+    match &cli.command {
+        Command::Reading(command) => commands::reading(&cli.global, command, &BUILD),
+        Command::About(command) => commands::about(command, &BUILD),
+        _ => become_engine(),
     }
 }

@@ -343,14 +343,15 @@ fn the_selftest_passes() {
 
 /// A copy in a shared folder would load the library that a stranger puts beside that folder.
 #[test]
-fn the_program_looks_for_libraries_in_no_relative_place() {
-    let program = std::fs::read(env!("CARGO_BIN_EXE_dualmd")).unwrap();
-    let holds = |text: &[u8]| program.windows(text.len()).any(|window| window == text);
-    assert!(
-        !holds(b"$ORIGIN"),
-        "a relative place: {}",
-        env!("CARGO_BIN_EXE_dualmd")
-    );
+fn the_programs_look_for_libraries_in_no_relative_place() {
+    for file in [
+        env!("CARGO_BIN_EXE_dualmd"),
+        env!("CARGO_BIN_EXE_dualmd-engine"),
+    ] {
+        let program = std::fs::read(file).unwrap();
+        let holds = |text: &[u8]| program.windows(text.len()).any(|window| window == text);
+        assert!(!holds(b"$ORIGIN"), "a relative place: {file}");
+    }
 }
 
 /// A preset as a file is the preset, and a file that is there stays.

@@ -87,7 +87,7 @@ pub mod whole;
 pub mod work;
 
 pub use dualmd_attack::Share;
-pub use dualmd_experiment::{bail_usage, choices, experiment, plan, presets, suggest};
+pub use dualmd_experiment::{bail_usage, choices, experiment, options, plan, presets, suggest};
 pub use dualmd_runs::{evidence, forms, reporter};
 
 pub use audit::{AuditOptions, ScoreOptions, attack, audit};

@@ -6,7 +6,9 @@
 //! * [`NameError`]: a name that is none, with the near ones.
 //! * [`Defense`]: every defence, and its row of a table of facts ([`defense`]).
 //! * [`ModelKind`]: what a model is, as files record it; [`Part`]: the teachers and the models of shards, by the names of their
-//!   folders ([`model`]).
+//!   folders; and what a model may be called ([`model`]).
+//! * [`Place`]: where a model in another process is ([`place`]); [`Share`]: which batches are whose, where several processes make them
+//!   ([`share`]).
 //!
 //! Nothing here needs a tensor, so that a report can be made without libtorch. Outside this crate no attack and no
 //! defence is recognised by comparing texts.
@@ -26,13 +28,17 @@ pub mod drawn;
 mod error;
 pub mod facts;
 pub mod model;
+pub mod place;
+pub mod share;
 pub mod spec;
 
 pub use defense::{Defense, DefenseFacts, MadeFrom, NoDefense};
 pub use drawn::{BlackBox, Drawn, Rounds, Similarity};
 pub use error::NameError;
 pub use facts::{BaseAttack, Cost, Facts, Kind, Needs, RunsOn};
-pub use model::{Half, ModelKind, Part};
+pub use model::{Half, ModelKind, Part, check_name};
+pub use place::{DENOISER_TIMEOUT, Place};
+pub use share::Share;
 pub use spec::{AttackSpec, Level, Over, Snr, Variant, title};
 
 /// Share of either side whose membership attacks that learn are told, unless another is asked for: that of SecMI's public code.

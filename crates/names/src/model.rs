@@ -242,6 +242,20 @@ impl fmt::Display for Part {
     }
 }
 
+/// A model's name becomes part of file names and of tables.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let plain = |c: char| c.is_alphanumeric() || "-_. +".contains(c);
+    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
+        return Err(format!(
+            "{name:?} is no name for a model: use letters, digits, spaces and - _ . +, e.g. --model base=models/base"
+        ));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,10 @@
 //! The denoiser in another process.
 
+use crate::Place;
 use crate::hello::{self, Hello};
 use crate::levels::Question;
 use crate::message::Message;
-use crate::server::{Place, Server};
+use crate::server::Server;
 use crate::{Prediction, RemoteError, Result, VERSION};
 use dualmd_data::stream;
 use dualmd_diffusion::schedule::flow;

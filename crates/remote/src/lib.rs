@@ -27,19 +27,15 @@ pub mod serve;
 pub mod server;
 
 pub use client::RemoteDenoiser;
+pub use dualmd_names::{DENOISER_TIMEOUT as TIMEOUT, Place};
 pub use hello::Hello;
 pub use levels::Prediction;
-pub use server::Place;
 
 use dualmd_diffusion::DiffusionError;
 use dualmd_files::shown;
-use std::time::Duration;
 
 /// Version of the protocol.
 pub const VERSION: u32 = 1;
-
-/// How long an answer may take where nothing else is said. The first one includes the loading of the model.
-pub const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The variable that tells a command which socket to connect to.
 pub const SOCKET: &str = "DUALMD_DENOISER_SOCKET";

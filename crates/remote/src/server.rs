@@ -5,13 +5,13 @@
 //! finishes its step; a server whose other side has gone reads the end of its stream.
 
 use crate::message::{self, Message, Writer};
-use crate::{RemoteError, Result, SOCKET};
+use crate::{Place, RemoteError, Result, SOCKET};
 use dualmd_torch::Tensor;
 use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,45 +30,11 @@ const OUTER_LIBRARIES: &str = "DUALMD_OUTER_LIBRARY_PATH";
 /// Bytes of last words that are kept.
 const KEPT: usize = 600;
 
-/// Where a denoiser is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A command line for the shell.
-    Command(String),
-    /// A socket on which a server listens.
-    Socket(PathBuf),
-}
-
-impl Place {
-    /// `unix:PATH`, or else a command line.
-    ///
-    /// # Errors
-    /// Why it can be neither.
-    pub fn parse(text: &str) -> std::result::Result<Self, String> {
-        match text.strip_prefix("unix:") {
-            Some("") => Err("unix: wants the path of a socket, as in unix:/tmp/denoiser".into()),
-            Some(path) => Ok(Self::Socket(path.into())),
-            None if text.trim().is_empty() => {
-                Err("give a command such as \"python serve.py\", or unix:PATH".into())
-            }
-            None => Ok(Self::Command(text.to_owned())),
-        }
-    }
-
-    /// As it was named.
-    #[must_use]
-    pub fn shown(&self) -> String {
-        match self {
-            Self::Command(command) => command.clone(),
-            Self::Socket(path) => format!("unix:{}", path.display()),
-        }
-    }
-
-    fn error(&self, reason: impl Into<String>) -> RemoteError {
-        RemoteError::Start {
-            place: self.shown(),
-            reason: reason.into(),
-        }
+/// Why there is no server at a place.
+fn error(place: &Place, reason: impl Into<String>) -> RemoteError {
+    RemoteError::Start {
+        place: place.shown(),
+        reason: reason.into(),
     }
 }
 
@@ -224,13 +190,13 @@ fn connect(place: &Place, path: &Path) -> Result<UnixStream> {
             ErrorKind::InvalidInput => "a socket's path has at most 107 bytes: use a shorter one",
             _ => "cannot connect",
         };
-        place.error(format!("{why} ({e})"))
+        error(place, format!("{why} ({e})"))
     })
 }
 
 /// Starts a command and waits until it has connected.
 fn start(place: &Place, command: &str, timeout: Duration) -> Result<(UnixStream, Process)> {
-    let failed = |what: &str, e: std::io::Error| place.error(format!("{what}: {e}"));
+    let failed = |what: &str, e: std::io::Error| error(place, format!("{what}: {e}"));
     let folder = tempfile::Builder::new()
         .prefix("dualmd-")
         .permissions(std::fs::Permissions::from_mode(0o700))
@@ -288,11 +254,14 @@ fn start(place: &Place, command: &str, timeout: Duration) -> Result<(UnixStream,
         }
         if process.child.try_wait().map_err(waiting)?.is_some() {
             return Err(match process.ended() {
-                RemoteError::Ended { status, words } => place.error(format!(
-                    "it ended{} before it had connected to the socket that {SOCKET} names (a script does that by dualmd.serve){}",
-                    status.map_or(String::new(), |s| format!(" ({s})")),
-                    crate::last(&words)
-                )),
+                RemoteError::Ended { status, words } => error(
+                    place,
+                    format!(
+                        "it ended{} before it had connected to the socket that {SOCKET} names (a script does that by dualmd.serve){}",
+                        status.map_or(String::new(), |s| format!(" ({s})")),
+                        crate::last(&words)
+                    ),
+                ),
                 other => other,
             });
         }
@@ -393,22 +362,5 @@ impl Tail {
         let text = String::from_utf8_lossy(&kept.0);
         let lines = text.lines().map(str::trim).filter(|l| !l.is_empty());
         lines.collect::<Vec<_>>().join(" | ")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_are_told_apart() {
-        assert_eq!(
-            Place::parse("unix:/tmp/a b"),
-            Ok(Place::Socket("/tmp/a b".into()))
-        );
-        let command = Place::parse("python serve.py --x unix:").unwrap();
-        assert_eq!(command, Place::Command("python serve.py --x unix:".into()));
-        assert_eq!(command.shown(), "python serve.py --x unix:");
-        assert!(Place::parse("unix:").is_err() && Place::parse("  ").is_err());
     }
 }

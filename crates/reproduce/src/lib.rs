@@ -1,6 +1,5 @@
 //! The paper's tables and figures from runs of a study, with intervals over seeds and the paper's numbers beside them.
 //!
-//! - `options`: what is asked for
 //! - `datasets`: the image sets and their experiments
 //! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
 //! - `read`: their reports; `cell`: one number over seeds
@@ -33,7 +32,6 @@ mod figure;
 mod frontier;
 mod length;
 mod names;
-pub mod options;
 mod own;
 mod paper;
 mod read;
@@ -47,7 +45,7 @@ mod tests;
 mod text;
 mod write;
 
-pub use options::{ReproduceOptions, Scale, What};
+pub use dualmd::options::{ReproduceOptions, Scale, What};
 pub use own::frontier as own_frontier;
 
 use anyhow::{Result, bail};

@@ -38,6 +38,9 @@ pub fn peak_rss_mb() -> Option<f64> {
     Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0 / 1e6)
 }
 
+/// The program that computes; `dualmd`, which is what one types, becomes it.
+pub const ENGINE: &str = "dualmd-engine";
+
 /// The command of this process, as one would type it.
 pub fn command_line() -> String {
     let quote = |a: String| {
@@ -55,12 +58,17 @@ pub fn command_line() -> String {
     let program = all.next().unwrap_or_default();
     let name = Path::new(&program).file_name().map_or_else(
         || "dualmd".into(),
-        |name| name.to_string_lossy().into_owned(),
+        |name| typed(&name.to_string_lossy()).to_owned(),
     );
     std::iter::once(name)
         .chain(all.map(quote))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// The program as one types it, by its file's name.
+fn typed(name: &str) -> &str {
+    if name == ENGINE { "dualmd" } else { name }
 }
 
 /// What stands for what the system does not tell.
@@ -101,5 +109,13 @@ mod tests {
         assert_eq!((super::boot().len(), super::boot()), (36, super::boot()));
         assert_eq!(super::now().len(), "2026-11-24T05:09:00Z".len());
         assert!(super::memory_gb().is_none_or(|gb| gb > 0.01));
+    }
+
+    /// A training that a run started, too, is a command that a person can repeat.
+    #[test]
+    fn a_command_names_the_program_that_is_typed() {
+        assert_eq!(super::typed(super::ENGINE), "dualmd");
+        assert_eq!(super::typed("dualmd"), "dualmd");
+        assert_eq!(super::typed("audits"), "audits");
     }
 }

@@ -1,11 +1,14 @@
-//! The report of a folder, and what a program that was told to fail on findings leaves with.
+//! The report of a folder, several reports as one, and what a program that was told to fail on findings leaves with.
 
 use crate::errors::{FOUND, VOID};
+use crate::machine;
 use crate::reporter::Reporter;
 use anyhow::Result;
 use dualmd_audit::report::Verdict;
 use dualmd_audit::{Finding, Report};
+use dualmd_experiment::bail_usage;
 use dualmd_experiment::choices::FailOn;
+use dualmd_experiment::plan::Versions;
 use dualmd_files::shown;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +42,56 @@ pub struct Written {
 /// A folder without scores; a file that is damaged, which the message names.
 pub fn report(folder: &Path, options: ReportOptions) -> Result<Written> {
     write(folder, dualmd_audit::build(folder)?, options)
+}
+
+/// Who makes a comparison, and by what.
+#[derive(Debug, Clone)]
+pub struct Maker {
+    /// The command that repeats it, as one would type it.
+    pub command: String,
+    /// The person, if named.
+    pub auditor: Option<String>,
+    /// The program and its libtorch.
+    pub versions: Versions,
+}
+
+/// Several audits, or runs, of the same images as one report in a new folder; `audits` with the names that they have in it, or none: those
+/// of their folders.
+///
+/// # Errors
+/// As [`dualmd_audit::compare`]; a folder `out` that holds a run or an audit.
+pub fn compare(
+    maker: &Maker,
+    audits: &[(Option<String>, PathBuf)],
+    out: &Path,
+    options: ReportOptions,
+) -> Result<Written> {
+    if out.join("plan.json").exists() || out.join("scores").exists() {
+        bail_usage!(
+            "{} holds a run or an audit, whose report a comparison would overwrite: choose another folder (-o)",
+            shown(out)
+        );
+    }
+    let named: Vec<(String, PathBuf)> = audits
+        .iter()
+        .map(|(name, folder)| {
+            let name = name.clone().unwrap_or_else(|| dualmd_audit::stem(folder));
+            (name, folder.clone())
+        })
+        .collect();
+    let names: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
+    let made = serde_json::Map::from_iter([
+        ("name".to_owned(), names.join(", ").into()),
+        ("created".to_owned(), machine::now().into()),
+        ("command".to_owned(), maker.command.clone().into()),
+        (
+            "versions".to_owned(),
+            serde_json::to_value(&maker.versions)?,
+        ),
+        ("auditor".to_owned(), maker.auditor.clone().into()),
+    ]);
+    let report = dualmd_audit::compare(&named, made)?;
+    write(out, report, options)
 }
 
 /// Writes a report into a folder.

@@ -5,7 +5,7 @@ use crate::bail_usage;
 use crate::reporter::Reporter;
 use anyhow::Result;
 use dualmd_diffusion::lora::LORA_FILE;
-use dualmd_names::{Defense, Half, Part};
+use dualmd_names::{Defense, Half, Part, check_name};
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
 use dualmd_remote::Place;
@@ -228,20 +228,6 @@ pub fn only(args: &ScoreOptions, reporter: &dyn Reporter) -> Result<Audited> {
              `dualmd audit --model NAME=FOLDER --model NAME=FOLDER` compares several"
         ),
     }
-}
-
-/// A model's name becomes part of file names and of tables.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_name(name: &str) -> Result<(), String> {
-    let plain = |c: char| c.is_alphanumeric() || "-_. +".contains(c);
-    if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-        return Err(format!(
-            "{name:?} is no name for a model: use letters, digits, spaces and - _ . +, e.g. --model base=models/base"
-        ));
-    }
-    Ok(())
 }
 
 /// The half of a split that a model of `dualmd` was trained on, and the split's hash.

@@ -10,10 +10,10 @@ mod generated;
 mod options;
 
 pub use crate::stages::score::PartDone;
-pub use audited::check_name;
 pub use case::undoubled;
 pub(crate) use case::{Sides, refuse_foreign_split};
 pub use check::{Checked, check};
+pub use dualmd_names::check_name;
 pub use folder::{audit, audit_denoiser, audit_part};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
 

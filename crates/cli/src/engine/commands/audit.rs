@@ -1,0 +1,48 @@
+//! `dualmd attack` and `dualmd audit`: models trained anywhere.
+
+use crate::asked::Asked as _;
+use crate::session::{session, short_session};
+use anyhow::Result;
+use dualmd::audit::{attack_part, audit_part};
+use dualmd_front::args::{AttackArgs, AuditArgs, Global};
+use dualmd_front::commands::report;
+use dualmd_front::outln;
+use std::process::ExitCode;
+
+/// Scores to a CSV file, with the description beside it; or a part of the way there.
+pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
+    let (session, options) = (session(global)?, args.score.options(global));
+    match args.part.part {
+        Some(share) => {
+            attack_part(&session, &options, &args.out, share)?;
+        }
+        None => {
+            dualmd::attack(&session, &options, &args.out)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Attacks, controls and a report in a folder, of one model or several; or a part of the attacks.
+pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
+    if args.check {
+        let checked = dualmd::audit::check(&short_session(global)?, &args.options(global))?;
+        let lines = match args.fail.summary {
+            true => checked.summary.as_slice(),
+            false => checked.lines.as_slice(),
+        };
+        for line in lines {
+            outln!("{line}")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let session = session(global)?.by(args.auditor.clone());
+    if let Some(share) = args.part.part {
+        audit_part(&session, &args.options(global), share)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let written = dualmd::audit(&session, &args.options(global))?;
+    report::print(&written, &args.fail)?;
+    let verdict = [&written.report.verdict];
+    Ok(report::exit(verdict, &args.fail, session.reporter.as_ref()))
+}

@@ -1,0 +1,36 @@
+//! `dualmd tune`: adapters on a text-to-image base, in one command.
+
+use super::run::Told;
+use crate::asked::Asked as _;
+use crate::session::session;
+use crate::signals;
+use anyhow::Result;
+use dualmd::bail_usage;
+use dualmd::tune::PRESET;
+use dualmd_front::args::{Global, TuneArgs};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Trains the adapters, attacks them and reports; or goes on with that.
+pub fn tune(global: &Global, args: &TuneArgs) -> Result<ExitCode> {
+    let began = Instant::now();
+    if args.seeds > 1 && !args.fail.also.is_empty() {
+        bail_usage!(
+            "--also: {} seeds have a report each, which would all be written to one place: `dualmd report RUN/seed-S --also ...` writes one",
+            args.seeds
+        );
+    }
+    let session = session(global)?.by(args.auditor.clone());
+    let options = args.options(global);
+    let Some(ran) = dualmd::tune(&session, &options)? else {
+        return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
+    };
+    let told = Told {
+        name: PRESET,
+        out: &options.out,
+        sets: &args.set,
+        fail: &args.fail,
+        began,
+    };
+    told.of(&ran, &session)
+}

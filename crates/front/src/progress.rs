@@ -1,0 +1,418 @@
+//! Progress of one or several models at a time: bars on a terminal, now and then a line elsewhere, JSON for programs.
+//!
+//! Everything goes to stderr, because stdout is for results. A training process that a run started writes its
+//! [`ProgressEvent`]s as JSON lines to stdout instead, and the run shows them with its [`Terminal`].
+
+use crate::args::Global;
+use dualmd_experiment::choices::LogFormat;
+use dualmd_experiment::experiment::epochs;
+use dualmd_runs::errors::harmless;
+use dualmd_runs::machine;
+use dualmd_runs::reporter::{ProgressEvent, Reporter, duration};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Time between two lines about the same model where there are no bars.
+const LINE_EVERY: Duration = Duration::from_secs(20);
+
+/// A line of `--log-format json`.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event<'a> {
+    Progress(&'a ProgressEvent),
+    Finished { model: &'a str, note: &'a str },
+    Message { text: &'a str },
+    Result { model: &'a str, finding: &'a str },
+    Error { text: &'a str },
+}
+
+/// The form of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// One bar per model.
+    Bars,
+    /// Plain lines.
+    Lines,
+    /// JSON lines.
+    Json,
+    /// Nothing.
+    Silent,
+}
+
+impl View {
+    /// The form that flags and the terminal ask for.
+    fn choose(quiet: bool, format: LogFormat) -> Self {
+        match format {
+            LogFormat::Json => Self::Json,
+            LogFormat::Text if quiet => Self::Silent,
+            LogFormat::Text if io::stderr().is_terminal() => Self::Bars,
+            LogFormat::Text => Self::Lines,
+        }
+    }
+}
+
+/// Tells it all on standard error.
+pub struct Terminal {
+    progress: Mutex<Progress>,
+    verbose: bool,
+}
+
+impl Terminal {
+    /// As the flags have it.
+    pub fn new(global: &Global) -> Self {
+        Self {
+            progress: Mutex::new(Progress::new(View::choose(global.quiet, global.log_format))),
+            verbose: global.verbose > 0,
+        }
+    }
+
+    /// What a command ends with.
+    pub fn error(&self, text: &str) {
+        let mut progress = self.progress();
+        match progress.view {
+            View::Json => progress.event(&Event::Error { text }),
+            _ => progress.warn(text),
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        // Lines that another thread did not finish are no reason for silence.
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reporter for Terminal {
+    fn progress(&self, event: &ProgressEvent) {
+        self.progress().update(event);
+    }
+
+    fn finished(&self, model: &str, note: &str) {
+        self.progress().finish(model, note);
+    }
+
+    fn say(&self, text: &str) {
+        self.progress().say(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.progress().warn(text);
+    }
+
+    fn concluded(&self, model: &str, finding: &str) {
+        let mut progress = self.progress();
+        if progress.view == View::Json {
+            progress.event(&Event::Result { model, finding });
+        }
+    }
+
+    fn detail(&self, text: &str) {
+        if self.verbose {
+            self.progress().warn(text);
+        }
+    }
+}
+
+/// Shows the progress of several models.
+struct Progress {
+    view: View,
+    out: Box<dyn Write + Send>,
+    bars: MultiProgress,
+    models: BTreeMap<String, Shown>,
+}
+
+/// What is known of one model.
+struct Shown {
+    /// Where this process saw it first: a resumed training does not begin at 0.
+    first: (u64, Instant),
+    last_line: Option<Instant>,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Progress on stderr.
+    fn new(view: View) -> Self {
+        Self::with_writer(view, Box::new(io::stderr()), ProgressDrawTarget::stderr())
+    }
+
+    fn with_writer(view: View, out: Box<dyn Write + Send>, target: ProgressDrawTarget) -> Self {
+        Self {
+            view,
+            out,
+            bars: MultiProgress::with_draw_target(target),
+            models: BTreeMap::new(),
+        }
+    }
+
+    /// Shows an event.
+    fn update(&mut self, event: &ProgressEvent) {
+        self.update_at(event, Instant::now());
+    }
+
+    fn update_at(&mut self, event: &ProgressEvent, now: Instant) {
+        if self.view == View::Silent {
+            return;
+        }
+        if self.view == View::Json {
+            self.event(&Event::Progress(event));
+            return;
+        }
+        let (view, bars) = (self.view, &self.bars);
+        let shown = self
+            .models
+            .entry(event.model.clone())
+            .or_insert_with(|| Shown {
+                first: (event.step, now),
+                last_line: None,
+                bar: (view == View::Bars).then(|| new_bar(bars, event)),
+            });
+        let left = time_left(shown.first, event, now);
+        if let Some(bar) = &shown.bar {
+            bar.set_length(event.total);
+            bar.set_position(event.step);
+            bar.set_message(facts(event, left));
+        } else if event.step >= event.total
+            || shown.last_line.is_none_or(|last| now - last >= LINE_EVERY)
+        {
+            shown.last_line = Some(now);
+            let said = facts(event, left);
+            let line = format!(
+                "{:<12} {} {}/{}{}{said}",
+                event.model,
+                event.stage.unit(),
+                event.step,
+                event.total,
+                if said.is_empty() { "" } else { ", " }
+            );
+            self.line(&line);
+        }
+    }
+
+    /// Ends a model's bar and leaves a line about it: `note` is e.g. "trained in 3 min 20 s, loss 0.041".
+    fn finish(&mut self, model: &str, note: &str) {
+        if let Some(bar) = self.models.remove(model).and_then(|shown| shown.bar) {
+            bar.finish_and_clear();
+        }
+        if self.view == View::Json {
+            self.event(&Event::Finished { model, note });
+        } else {
+            self.say(&format!("{model:<12} {note}"));
+        }
+    }
+
+    /// Prints a line without disturbing the bars.
+    fn say(&mut self, text: &str) {
+        match self.view {
+            View::Silent => {}
+            View::Bars => self.bars.suspend(|| {
+                // Progress must not end a training because nobody reads it.
+                let _ = writeln!(self.out, "{}", harmless(text));
+            }),
+            View::Lines => self.line(text),
+            View::Json => self.event(&Event::Message { text }),
+        }
+    }
+
+    /// Prints a line also where nothing else is shown.
+    fn warn(&mut self, text: &str) {
+        match self.view {
+            View::Silent => self.line(text),
+            _ => self.say(text),
+        }
+    }
+
+    /// A line of JSON, its keys in alphabetical order, with the time in UTC.
+    fn event(&mut self, event: &Event<'_>) {
+        // Strings and numbers: that cannot fail.
+        if let Ok(mut value) = serde_json::to_value(event) {
+            if let Some(fields) = value.as_object_mut() {
+                fields.insert("time".to_owned(), machine::now().into());
+            }
+            self.line(&value.to_string());
+        }
+    }
+
+    fn line(&mut self, text: &str) {
+        // As in `say`: a closed pipe is no reason to stop.
+        let _ = writeln!(self.out, "{}", harmless(text)).and_then(|()| self.out.flush());
+    }
+}
+
+fn new_bar(bars: &MultiProgress, event: &ProgressEvent) -> ProgressBar {
+    let bar = bars.add(ProgressBar::new(event.total));
+    let template = format!(
+        "{{prefix:<12}} {{bar:24}} {} {{pos:>6}}/{{len:<6}} {{msg}}",
+        event.stage.unit()
+    );
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style.progress_chars("━━─"));
+    }
+    bar.set_prefix(event.model.clone());
+    bar
+}
+
+/// "epoch 250, loss 0.0412, 640 images/s, 1 min 05 s left, about 2 h 10 min left in all"
+fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
+    let epoch = event.epoch.map(|e| format!("epoch {}", epochs::text(e)));
+    let loss = event.loss.map(|loss| format!("loss {loss:.4}"));
+    let speed =
+        (event.images_per_second > 0.0).then(|| format!("{:.0} images/s", event.images_per_second));
+    let left = left.map(|left| format!("{} left", duration(left)));
+    let run = event.run_seconds_left.map(Duration::from_secs);
+    let run = run.map(|left| format!("about {} left in all", duration(left)));
+    [epoch, loss, speed, left, run]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Time left at the mean speed since `first`; None before there is one, and at the end.
+fn time_left(first: (u64, Instant), event: &ProgressEvent, now: Instant) -> Option<Duration> {
+    let done = event.step.checked_sub(first.0).filter(|done| *done > 0)?;
+    let rest = event
+        .total
+        .checked_sub(event.step)
+        .filter(|rest| *rest > 0)?;
+    let ratio = rest as f64 / done as f64;
+    Duration::try_from_secs_f64((now - first.1).as_secs_f64() * ratio).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd_runs::reporter::Work;
+    use serde_json::json;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn event(step: u64) -> ProgressEvent {
+        ProgressEvent {
+            model: "student".into(),
+            stage: Work::Train,
+            step,
+            total: 1000,
+            epoch: Some(step as f64 / 4.0),
+            loss: Some(0.0412),
+            images_per_second: 640.2,
+            run_seconds_left: None,
+        }
+    }
+
+    fn shown(view: View, script: impl FnOnce(&mut Progress)) -> String {
+        let out = Shared::default();
+        script(&mut Progress::with_writer(
+            view,
+            Box::new(out.clone()),
+            ProgressDrawTarget::hidden(),
+        ));
+        let bytes = out.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn lines_come_first_last_and_now_and_then() {
+        let text = shown(View::Lines, |progress| {
+            let start = Instant::now();
+            // A resumed training: speed counts from where this process began.
+            for (step, seconds) in [(500, 0), (550, 10), (600, 20), (650, 30), (1000, 35)] {
+                progress.update_at(&event(step), start + Duration::from_secs(seconds));
+            }
+            progress.finish("student", "trained");
+        });
+        assert_eq!(
+            text,
+            "student      step 500/1000, epoch 125, loss 0.0412, 640 images/s\n\
+             student      step 600/1000, epoch 150, loss 0.0412, 640 images/s, 1 min 20 s left\n\
+             student      step 1000/1000, epoch 250, loss 0.0412, 640 images/s\n\
+             student      trained\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = shown(View::Json, |progress| {
+            progress.update(&event(1));
+            progress.say("a \"quoted\" line\nand another");
+            progress.finish("student", "trained");
+        });
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines.len(), 3);
+        assert_eq!(
+            (&lines[0]["event"], &lines[0]["step"], &lines[0]["stage"]),
+            (&json!("progress"), &json!(1), &json!("train"))
+        );
+        for line in &lines {
+            // As in 2026-11-24T05:09:00Z.
+            let time = line["time"].as_str().unwrap();
+            assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
+        }
+        assert_eq!(lines[2]["note"], "trained");
+    }
+
+    #[test]
+    fn what_is_left_of_the_run_is_told_where_it_is_known() {
+        let known = || ProgressEvent {
+            run_seconds_left: Some(7500),
+            ..event(1000)
+        };
+        let text = shown(View::Lines, |progress| progress.update(&known()));
+        assert!(
+            text.ends_with("images/s, about 2 h 05 min left in all\n"),
+            "{text}"
+        );
+        let text = shown(View::Json, |progress| {
+            progress.update(&known());
+            progress.update(&event(1000));
+        });
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(lines[0]["run_seconds_left"], 7500);
+        assert!(lines[1].get("run_seconds_left").is_none(), "{text}");
+    }
+
+    #[test]
+    fn the_unit_is_that_of_the_work() {
+        let text = shown(View::Lines, |progress| {
+            let began = Instant::now();
+            let images = ProgressEvent::images("sample", 4, 4, began).of(Work::Generate);
+            progress.update(&ProgressEvent {
+                images_per_second: 0.0,
+                ..images
+            });
+        });
+        assert_eq!(text, "sample       image 4/4\n");
+    }
+
+    #[test]
+    fn bars_and_silence_write_no_lines_of_progress() {
+        let script = |progress: &mut Progress| {
+            progress.update(&event(1));
+            progress.update(&event(1000));
+            progress.finish("student", "trained");
+        };
+        assert_eq!(shown(View::Silent, script), "");
+        let warned = shown(View::Silent, |progress| progress.warn("warning: no locks"));
+        assert_eq!(warned, "warning: no locks\n");
+        assert_eq!(shown(View::Bars, script), "student      trained\n");
+    }
+}

@@ -1,0 +1,59 @@
+//! Where a model in another process is, as it is typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long an answer of such a model may take where nothing else is said. The first one includes the loading of the model.
+pub const DENOISER_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Where a denoiser is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A command line for the shell.
+    Command(String),
+    /// A socket on which a server listens.
+    Socket(PathBuf),
+}
+
+impl Place {
+    /// `unix:PATH`, or else a command line.
+    ///
+    /// # Errors
+    /// Why it can be neither.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some("") => Err("unix: wants the path of a socket, as in unix:/tmp/denoiser".into()),
+            Some(path) => Ok(Self::Socket(path.into())),
+            None if text.trim().is_empty() => {
+                Err("give a command such as \"python serve.py\", or unix:PATH".into())
+            }
+            None => Ok(Self::Command(text.to_owned())),
+        }
+    }
+
+    /// As it was named.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Command(command) => command.clone(),
+            Self::Socket(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_apart() {
+        assert_eq!(
+            Place::parse("unix:/tmp/a b"),
+            Ok(Place::Socket("/tmp/a b".into()))
+        );
+        let command = Place::parse("python serve.py --x unix:").unwrap();
+        assert_eq!(command, Place::Command("python serve.py --x unix:".into()));
+        assert_eq!(command.shown(), "python serve.py --x unix:");
+        assert!(Place::parse("unix:").is_err() && Place::parse("  ").is_err());
+    }
+}
