@@ -1,6 +1,5 @@
 //! One number over seeds: its mean and interval, as text and for files.
 
-use super::names;
 use super::paper::Metric;
 use super::read::{Measured, Model, Set};
 use anyhow::Result;
@@ -71,7 +70,7 @@ impl Cell {
         let mut cell = Self::of(set, model, |m| m.measured(attack, metric))?;
         // A share of pairs or of members: what the t interval says beyond 0 and 1 cannot be.
         if let Some(ci) = cell.summary.as_mut().and_then(|s| s.between_ci.as_mut())
-            && matches!(metric, Metric::Auc | Metric::D1 | Metric::D2 | Metric::Tpr)
+            && metric.is_share()
         {
             *ci = ci.map(|v| v.clamp(0.0, 1.0));
         }
@@ -104,6 +103,11 @@ impl Cell {
         self.summary.and_then(|s| s.between_ci)
     }
 
+    /// Does the between-seed interval tell a difference from 0? None of one seed.
+    pub fn told(&self) -> Option<bool> {
+        self.between().map(|[low, high]| low > 0.0 || high < 0.0)
+    }
+
     /// The between-seed interval, or that over the images where there is one run.
     pub fn interval(&self) -> Option<[f64; 2]> {
         self.between().or(self.image_ci)
@@ -132,9 +136,7 @@ impl Cell {
         }
         out
     }
-}
 
-impl Cell {
     /// [`Self::text`] with the metric's digits; a TPR that these non-members cannot show is said to be that. What the number is of:
     /// as for [`Self::metric`].
     ///
@@ -154,7 +156,7 @@ impl Cell {
                 .is_some();
         Ok(match hidden {
             true => "not measurable".into(),
-            false => self.text(names::digits(metric)),
+            false => self.text(metric.digits()),
         })
     }
 }
@@ -195,12 +197,11 @@ pub fn strongest_of(set: &Set, model: &str, attacks: &[String]) -> Result<Option
 
 /// Attacks that gave a result on a model in any run.
 pub fn attacks_on(set: &Set, model: &str) -> Vec<String> {
-    let models = || set.runs.iter().flat_map(|r| &r.models);
     let on = |attack: &str| {
-        let own = models().filter(|m| m.name == model);
-        own.into_iter()
-            .any(|m| m.measured(Some(attack), Metric::Auc).is_some())
+        let mut own = set.audited().filter(|m| m.name == model);
+        own.any(|m| m.measured(Some(attack), Metric::Auc).is_some())
     };
-    let all = set.attacks().into_iter().map(|(name, _)| name);
-    all.filter(|name| on(name)).collect()
+    let mut all = set.attacks();
+    all.retain(|attack| on(attack));
+    all
 }
