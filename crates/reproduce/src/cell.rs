@@ -77,6 +77,22 @@ impl Cell {
         Ok(cell)
     }
 
+    /// The AUC of an attack.
+    ///
+    /// # Errors
+    /// As [`Cell::new`].
+    pub fn auc(set: &Set, model: &str, attack: &str) -> Result<Self> {
+        Self::metric(set, model, Some(attack), Metric::Auc)
+    }
+
+    /// The excess of a model's images.
+    ///
+    /// # Errors
+    /// As [`Cell::new`].
+    pub fn excess(set: &Set, model: &str) -> Result<Self> {
+        Self::metric(set, model, None, Metric::Excess)
+    }
+
     /// This less another, seed by seed: the same images were drawn for both.
     ///
     /// # Errors
@@ -186,7 +202,7 @@ pub fn strongest(set: &Set, model: &str) -> Result<Option<(String, Cell)>> {
 pub fn strongest_of(set: &Set, model: &str, attacks: &[String]) -> Result<Option<(String, Cell)>> {
     let mut best: Option<(String, Cell)> = None;
     for attack in attacks {
-        let cell = Cell::metric(set, model, Some(attack), Metric::Auc)?;
+        let cell = Cell::auc(set, model, attack)?;
         let key = |c: &Cell| c.mean().map(|mean| (c.values.len(), mean));
         if key(&cell) > best.as_ref().and_then(|(_, c)| key(c)) {
             best = Some((attack.clone(), cell));

@@ -70,7 +70,7 @@ pub fn verdict(agree: usize, of: usize) -> &'static str {
 
 /// Is the attack no better than chance on the undefended model, as far as can be told? Then it compares no defences.
 fn finds_nothing(set: &Set, attack: &str) -> Result<bool> {
-    let cell = Cell::metric(set, names::BASELINE, Some(attack), Metric::Auc)?;
+    let cell = Cell::auc(set, names::BASELINE, attack)?;
     Ok(cell.interval().is_some_and(|[low, _]| low <= 0.5))
 }
 
@@ -156,7 +156,7 @@ fn order(
 
 /// The paper's DistillMD stays above 0.5.
 fn above_chance(table: u8, set: &Set, attack: &str) -> Result<Option<String>> {
-    let cell = Cell::metric(set, "student", Some(attack), Metric::Auc)?;
+    let cell = Cell::auc(set, "student", attack)?;
     let theirs: Vec<f64> = compared_with(table, set)
         .iter()
         .filter_map(|d| paper::at(table, d, Some(attack), "student", "auc"))
@@ -190,7 +190,7 @@ fn above_chance(table: u8, set: &Set, attack: &str) -> Result<Option<String>> {
 
 /// The paper's SecMIA finds more than PIA in the undefended model.
 fn stronger_attack(set: &Set) -> Result<Option<String>> {
-    let auc = |attack| Cell::metric(set, names::BASELINE, Some(attack), Metric::Auc);
+    let auc = |attack| Cell::auc(set, names::BASELINE, attack);
     let (secmi, pia) = (auc("secmi")?, auc("pia")?);
     let (Some(ours_a), Some(ours_b)) = (secmi.mean(), pia.mean()) else {
         return Ok(None);

@@ -1,144 +1,15 @@
 //! Privacy against quality: each defence beside an undefended model that was simply trained for fewer steps.
 
-use super::cell::{Cell, attacks_on, decimal, strongest, strongest_of};
+use super::cell::{Cell, attacks_on, decimal, strongest};
 use super::names;
 use super::paper::Metric;
 use super::read::{Evidence, Measured, Set};
 use super::table::{Record, Table, intervals};
+use super::undefended::{Line, Station, baseline};
 use super::{Drawn, Save};
 use anyhow::Result;
-use dualmd::experiment::epochs;
 use dualmd_names::BaseAttack;
 use dualmd_plot::{self as svg, Panel, Point};
-
-/// The undefended model of a set at several numbers of steps.
-struct Line<'a> {
-    set: &'a Set,
-    stations: Vec<Station>,
-    /// Lengths are told in epochs, where all stations have them; else in steps.
-    unit: &'static str,
-}
-
-/// The undefended model at one number of steps.
-struct Station {
-    name: String,
-    /// In the unit of the line.
-    length: f64,
-    /// The same for people, without the unit.
-    shown: String,
-    excess: Cell,
-}
-
-impl<'a> Line<'a> {
-    fn of(set: &'a Set) -> Result<Self> {
-        let models = set.undefended();
-        let passes = |name: &str| {
-            let own = set.models().into_iter().find(|m| m.name == name)?;
-            own.utility.as_ref()?.passes()
-        };
-        let passes: Vec<Option<f64>> = models.iter().map(|(name, _)| passes(name)).collect();
-        let unit = match passes.iter().all(Option::is_some) {
-            true => "epochs",
-            false => "steps",
-        };
-        let mut stations = Vec::new();
-        for ((name, steps), passes) in models.into_iter().zip(passes) {
-            let (length, shown) = match passes.filter(|_| unit == "epochs") {
-                Some(passes) => (passes, epochs::text(passes)),
-                None => (steps, steps.to_string()),
-            };
-            stations.push(Station {
-                excess: Cell::metric(set, &name, None, Metric::Excess)?,
-                name,
-                length,
-                shown,
-            });
-        }
-        Ok(Self {
-            set,
-            stations,
-            unit,
-        })
-    }
-
-    /// The length of a station for people.
-    fn long(&self, station: &Station) -> String {
-        format!("{} {}", station.shown, self.unit)
-    }
-
-    /// The undefended line at the defence's quality in each seed; at each number of steps the strongest of `attacks`, which are
-    /// those that were made on the defence: an attacker has the same access to both.
-    fn at_equal_quality(&self, quality: &Cell, attacks: &[String]) -> Result<Cell> {
-        let runs = self.set.runs.len();
-        let mut aucs = Vec::new();
-        for station in &self.stations {
-            aucs.push(match strongest_of(self.set, &station.name, attacks)? {
-                Some((_, cell)) => cell,
-                None => Cell::new(&[], runs)?,
-            });
-        }
-        let at = |cell: &Cell, seed: u64| cell.values.iter().find(|(s, _)| *s == seed).map(|v| v.1);
-        let numbers: Vec<(u64, Measured)> = quality
-            .values
-            .iter()
-            .filter_map(|(seed, x)| {
-                let line: Vec<(f64, f64)> = self
-                    .stations
-                    .iter()
-                    .zip(&aucs)
-                    .filter_map(|(s, auc)| Some((at(&s.excess, *seed)?, at(auc, *seed)?)))
-                    .collect();
-                Some((*seed, (interpolate(&line, *x)?, None)))
-            })
-            .collect();
-        Cell::new(&numbers, runs)
-    }
-
-    /// The undefended model of a defence's quality, or why there is none.
-    fn equal(&self, model: &str, quality: &Cell, equal: &Cell) -> String {
-        let Some(own) = quality.mean().filter(|_| model != baseline(self.set)) else {
-            return "-".into();
-        };
-        if equal.mean().is_some() {
-            return equal.text(3);
-        }
-        let means: Vec<f64> = self
-            .stations
-            .iter()
-            .filter_map(|s| s.excess.mean())
-            .collect();
-        let worst = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let why = match means.len() {
-            0 => "-",
-            1 => "one number of steps only",
-            _ if own > worst => "worse than all of them",
-            _ => "better than all of them",
-        };
-        why.into()
-    }
-}
-
-/// y of a line at x; none beyond its ends. The points are taken in the order of x.
-pub fn interpolate(line: &[(f64, f64)], x: f64) -> Option<f64> {
-    let mut line = line.to_vec();
-    line.sort_by(|a, b| a.0.total_cmp(&b.0));
-    if let [one] = line.as_slice() {
-        return (one.0 == x).then_some(one.1);
-    }
-    line.windows(2).find_map(|pair| {
-        let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
-        if !(x0..=x1).contains(&x) {
-            return None;
-        }
-        let share = if x1 > x0 { (x - x0) / (x1 - x0) } else { 0.0 };
-        Some(y0 + share * (y1 - y0))
-    })
-}
-
-/// Name of the undefended model that the others are compared with; empty where there is none.
-fn baseline(set: &Set) -> &str {
-    set.baseline().map_or("", |m| m.name.as_str())
-}
 
 /// The table of all sets with its sentences, and the pictures of each.
 ///
@@ -168,7 +39,7 @@ pub fn worth_drawing(evidence: &Evidence) -> Result<bool> {
     for set in &evidence.sets {
         let mut points = 0;
         for model in names::compared(evidence) {
-            let quality = Cell::metric(set, &model, None, Metric::Excess)?;
+            let quality = Cell::excess(set, &model)?;
             let drawn = quality.mean().is_some() && strongest(set, &model)?.is_some();
             points += usize::from(drawn);
         }
@@ -234,8 +105,8 @@ fn method(line: &Line, model: &str, table: &mut Table) -> Result<Option<String>>
     let Some((attack, best)) = strongest(set, model)? else {
         return Ok(None);
     };
-    let quality = Cell::metric(set, model, None, Metric::Excess)?;
-    let sima = Cell::metric(set, model, Some("sima"), Metric::Auc)?;
+    let quality = Cell::excess(set, model)?;
+    let sima = Cell::auc(set, model, "sima")?;
     let time = relative_time(set, model)?;
     let name = names::method(model);
     let mut keep = |attack: Option<&str>, metric: &'static str, cell: &Cell| {
@@ -278,7 +149,7 @@ fn keep_station(line: &Line, station: &Station, table: &mut Table) -> Result<()>
     if let Some((attack, cell)) = strongest(set, name)? {
         keep(Some(&attack), Metric::Auc, cell);
     }
-    let sima = Cell::metric(set, name, Some("sima"), Metric::Auc)?;
+    let sima = Cell::auc(set, name, "sima")?;
     keep(Some("sima"), Metric::Auc, sima);
     keep(None, Metric::Excess, station.excess.clone());
     Ok(())
@@ -391,11 +262,11 @@ fn against_quality(line: &Line, models: &[String], attack: Option<&str>) -> Resu
     let defended = defended.map(|(i, model)| (model, i + 1, names::method(model), None));
     let mut through = Vec::new();
     for (model, style, title, label) in undefended.chain(defended) {
-        let quality = Cell::metric(set, model, None, Metric::Excess)?;
+        let quality = Cell::excess(set, model)?;
         let best = match attack {
             None => strongest(set, model)?,
             Some(attack) => {
-                let cell = Cell::metric(set, model, Some(attack), Metric::Auc)?;
+                let cell = Cell::auc(set, model, attack)?;
                 Some((attack.to_owned(), cell))
             }
         };
@@ -452,7 +323,7 @@ fn steps(line: &Line) -> Result<String> {
         let style = legend.len();
         let mut through = Vec::new();
         for station in &line.stations {
-            let cell = Cell::metric(set, &station.name, Some(&attack), Metric::Auc)?;
+            let cell = Cell::auc(set, &station.name, &attack)?;
             let Some(mean) = cell.mean() else { continue };
             through.push((station.length, mean));
             panel.points.push(Point {

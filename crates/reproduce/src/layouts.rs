@@ -124,10 +124,7 @@ const SECMI: Asked = Attacks(&["secmi"]);
 const OF_PAPER: Asked = Attacks(&["secmi", "pia"]);
 const OTHER_ATTACKS: &str = "other attacks, not in the paper's table";
 const STRONGEST: &str = "the strongest attack on each model";
-const LEAK: &[Metric] = &[Metric::Auc, Metric::Tpr];
 const QUALITY: &[Metric] = &[Metric::Fd, Metric::Is, Metric::Excess];
-const ONE: &[Captions] = &[Captions::One];
-const BOTH: &[Captions] = &[Captions::One, Captions::Any];
 
 /// The black-box attack that is compared with the paper's.
 pub const LIKENESS: &str = "sim-mean";
@@ -196,27 +193,40 @@ const WHITE_BOX_ROWS: &[Section] = &[
     section(STRONGEST, Strongest, Only(SINGLE)),
 ];
 
+/// What the tables of attacks on unconditional models have in common.
+const PLAIN: Layout = Layout {
+    number: 0,
+    title: "",
+    text: false,
+    labels: Labels::Attack,
+    captions: &[Captions::One],
+    metrics: &[Metric::Auc, Metric::Tpr],
+    sections: &[],
+};
+
+/// The same on text-to-image models, without and with prompt diversification.
+const TEXT: Layout = Layout {
+    text: true,
+    captions: &[Captions::One, Captions::Any],
+    ..PLAIN
+};
+
 /// All tables that are views of reports.
 pub static LAYOUTS: [Layout; 8] = [
     Layout {
         number: 2,
         title: "Table 2: quality of the generated images",
-        text: false,
         labels: Labels::Method,
-        captions: ONE,
         metrics: QUALITY,
         sections: &[
             section("", Quality, Only(DEFENDED)),
             section("not in the paper's table", Quality, But(DEFENDED)),
         ],
+        ..PLAIN
     },
     Layout {
         number: 3,
         title: "Table 3: white-box attacks",
-        text: false,
-        labels: Labels::Attack,
-        captions: ONE,
-        metrics: LEAK,
         sections: &[
             section("", OF_PAPER, Only(SINGLE)),
             section(
@@ -227,52 +237,42 @@ pub static LAYOUTS: [Layout; 8] = [
             section(OTHER_ATTACKS, WHITE_BOX, ALL),
             section(STRONGEST, Strongest, ALL),
         ],
+        ..PLAIN
     },
     Layout {
         number: 4,
         title: "Table 4: white-box attacks on text-to-image models",
-        text: true,
-        labels: Labels::Attack,
-        captions: ONE,
-        metrics: LEAK,
+        captions: PLAIN.captions,
         sections: WHITE_BOX_ROWS,
+        ..TEXT
     },
     Layout {
         number: 5,
         title: "Table 5: black-box attacks, without and with prompt diversification",
-        text: true,
-        labels: Labels::Attack,
-        captions: BOTH,
-        metrics: LEAK,
         sections: &[
             section("", Attacks(&[LIKENESS]), Only(DEFENDED)),
             section("other black-box attacks", BLACK_BOX, Only(DEFENDED)),
         ],
+        ..TEXT
     },
     Layout {
         number: 7,
         title: "Table 7 and the right of Table 2: quality of the images for the members' prompts",
-        text: true,
         labels: Labels::Method,
-        captions: BOTH,
         metrics: QUALITY,
         sections: &[section("", Quality, Only(DEFENDED))],
+        ..TEXT
     },
     Layout {
         number: 8,
         title: "Table 8: white-box attacks, without and with prompt diversification",
-        text: true,
-        labels: Labels::Attack,
-        captions: BOTH,
-        metrics: LEAK,
         sections: WHITE_BOX_ROWS,
+        ..TEXT
     },
     Layout {
         number: 9,
         title: "Table 9: the adaptive attack of A.5 on DualMD",
-        text: true,
         labels: Labels::Rounds,
-        captions: BOTH,
         metrics: &[Metric::Auc, Metric::Tpr, Metric::D1, Metric::D2],
         sections: &[
             section("", Attacks(FIRST_BEGINS), Only(PAIR)),
@@ -287,14 +287,11 @@ pub static LAYOUTS: [Layout; 8] = [
                 Only(PAIR),
             ),
         ],
+        ..TEXT
     },
     Layout {
         number: 10,
         title: "Table 10: SecMI against distillation",
-        text: false,
-        labels: Labels::Attack,
-        captions: ONE,
-        metrics: LEAK,
         sections: &[
             section("", SECMI, Only(DISTILLED)),
             section("not in the paper's table", SECMI, But(DISTILLED)),
@@ -309,6 +306,7 @@ pub static LAYOUTS: [Layout; 8] = [
                 ALL,
             ),
         ],
+        ..PLAIN
     },
 ];
 

@@ -184,7 +184,7 @@ fn first_seen(name: &str, lengths: &[(f64, &Set)], model: &str) -> Result<Option
     for attack in attacks(lengths, model) {
         let mut found = None;
         for (epochs, set) in lengths {
-            let cell = Cell::metric(set, model, Some(&attack), Metric::Auc)?;
+            let cell = Cell::auc(set, model, &attack)?;
             if cell.interval().is_some_and(|[low, _]| low > 0.5) {
                 found = Some((*epochs, cell));
                 break;
@@ -235,7 +235,7 @@ fn drawing(lengths: &[(f64, &Set)], evidence: &Evidence) -> Result<String> {
             if known.is_none() {
                 legend.push(label.clone());
             }
-            let cell = |set: &Set| Cell::metric(set, model, Some(&attack), Metric::Auc);
+            let cell = |set: &Set| Cell::auc(set, model, &attack);
             line(&mut own, style, &label, lengths, &cell, Metric::Auc)?;
         }
         panels.push(own);
@@ -244,7 +244,7 @@ fn drawing(lengths: &[(f64, &Set)], evidence: &Evidence) -> Result<String> {
     let mut quality = panel(title, names::column(Metric::Excess, evidence));
     let labels = FOLLOWED.map(|model| format!("images of {}", names::method(model)));
     for (i, (model, label)) in FOLLOWED.iter().zip(&labels).enumerate() {
-        let cell = |set: &Set| Cell::metric(set, model, None, Metric::Excess);
+        let cell = |set: &Set| Cell::excess(set, model);
         let style = legend.len() + i;
         line(&mut quality, style, label, lengths, &cell, Metric::Excess)?;
     }

@@ -5,7 +5,7 @@
 //! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
 //! - `read`: their reports; `cell`: one number over seeds
 //! - `layouts`: what stands in the paper's tables; `tables`: builds them
-//! - `figure`, `frontier` (with `dualmd_plot`), `ablation`: other views
+//! - `figure`, `frontier` (with `dualmd_plot`; `undefended`: what defences are compared with), `ablation`: other views
 //! - `length`: how long models were trained, and the view over several lengths
 //! - `check`, `estimate`: for `--dry-run`, are the images what is needed, and about how long does it take
 //! - `text`: tables and figures of text-to-image models
@@ -50,6 +50,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
+mod undefended;
 mod write;
 
 pub use options::{ReproduceOptions, Scale, What};

@@ -170,7 +170,7 @@ fn unconditional_models() {
         ("student", "loss"),
         ("dualmd", "nn"),
     ] {
-        let cell = Cell::metric(set, model, Some(attack), Metric::Auc).unwrap();
+        let cell = Cell::auc(set, model, attack).unwrap();
         wrong.said(&document, &cell.text(3));
     }
     let (_, student) = strongest(set, "student").unwrap().unwrap();
@@ -205,7 +205,7 @@ fn the_ablation() {
         wrong.metric(&row[5], set, model, None, Metric::Excess);
         for attack in attacks.iter().filter(|_| model != "baseline") {
             let [own, ours] = [model, "student"].map(|model| {
-                let cell = Cell::metric(set, model, Some(attack), Metric::Auc);
+                let cell = Cell::auc(set, model, attack);
                 cell.unwrap().mean().unwrap()
             });
             furthest = furthest.max((own - ours).abs());

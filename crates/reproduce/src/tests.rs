@@ -3,10 +3,9 @@
 use super::cell::{Cell, decimal, strongest};
 use super::facts::facts;
 use super::fixture::{alone, model, row, said, write};
-use super::paper::Metric;
 use super::read::{Evidence, Set, read};
 use super::table::{Row, Table};
-use super::{ablation, fixture, frontier, layouts, tables};
+use super::{ablation, fixture, frontier, layouts, tables, undefended};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -357,7 +356,7 @@ fn a_choice_that_matters_is_told_from_the_default() {
 #[test]
 fn interpolation() {
     let line = [(6.0, 0.7), (2.0, 0.9), (8.0, 0.5)];
-    let at = |x| frontier::interpolate(&line, x).map(|y| decimal(y, 3));
+    let at = |x| undefended::interpolate(&line, x).map(|y| decimal(y, 3));
     assert_eq!(at(2.0).as_deref(), Some("0.900"));
     assert_eq!(at(3.0).as_deref(), Some("0.850"));
     assert_eq!(at(7.0).as_deref(), Some("0.600"));
@@ -374,6 +373,6 @@ fn cells() {
     let toy = set(&[0.0, 0.0]);
     let (name, cell) = strongest(&toy, "baseline").unwrap().unwrap();
     assert_eq!((name.as_str(), cell.mean()), ("sima", Some(0.9)));
-    let missing = Cell::metric(&toy, "student", Some("loss"), Metric::Auc).unwrap();
+    let missing = Cell::auc(&toy, "student", "loss").unwrap();
     assert_eq!(missing.mean(), None);
 }

@@ -62,10 +62,6 @@ fn against(cell: &Cell, level: f64) -> &'static str {
     }
 }
 
-fn auc(set: &Set, model: &str, attack: &str) -> Result<Cell> {
-    Cell::metric(set, model, Some(attack), Metric::Auc)
-}
-
 /// Does the defence bring the attack nearer to chance, as in the paper? Open where there was nothing to take away: here, or in the
 /// paper.
 fn defended(
@@ -75,8 +71,8 @@ fn defended(
     model: &str,
     captions: Captions,
 ) -> Result<Option<String>> {
-    let none = auc(set, &captions.model("baseline"), attack)?;
-    let defended = auc(set, &captions.model(model), attack)?;
+    let none = Cell::auc(set, &captions.model("baseline"), attack)?;
+    let defended = Cell::auc(set, &captions.model(model), attack)?;
     let (Some(a), Some(b)) = (none.mean(), defended.mean()) else {
         return Ok(None);
     };
@@ -135,12 +131,12 @@ fn defended(
 
 /// The paper's PIA finds nothing on fine-tuned models.
 fn pia_fails(set: &Set) -> Result<Option<String>> {
-    let pia = auc(set, names::BASELINE, "pia")?;
+    let pia = Cell::auc(set, names::BASELINE, "pia")?;
     if pia.mean().is_none() {
         return Ok(None);
     }
     let told = against(&pia, 0.5);
-    let code = auc(set, names::BASELINE, "pia-sd-2024")?;
+    let code = Cell::auc(set, names::BASELINE, "pia-sd-2024")?;
     let code = match code.mean() {
         Some(_) => format!(
             ", as its public code computes it {} ({} 0.5)",
@@ -168,8 +164,8 @@ fn several_captions(set: &Set, models: &[&str], attacks: &[&str]) -> Result<Vec<
     for model in models {
         for attack in attacks {
             let model = Captions::Any.model(model);
-            let one = auc(set, &model, attack)?;
-            let many = auc(set, &model, &format!("{attack}+captions"))?;
+            let one = Cell::auc(set, &model, attack)?;
+            let many = Cell::auc(set, &model, &format!("{attack}+captions"))?;
             let less = many.less(&one)?;
             let Some(mean) = less.mean() else {
                 continue;
@@ -203,8 +199,8 @@ fn noise(less: &Cell) -> &'static str {
 
 /// Does prompt diversification alone protect against the black-box attack?
 fn diversified(set: &Set) -> Result<Option<String>> {
-    let one = auc(set, "baseline", LIKENESS)?;
-    let any = auc(set, &Captions::Any.model("baseline"), LIKENESS)?;
+    let one = Cell::auc(set, "baseline", LIKENESS)?;
+    let any = Cell::auc(set, &Captions::Any.model("baseline"), LIKENESS)?;
     if one.mean().is_none() || any.mean().is_none() {
         return Ok(None);
     }

@@ -31,31 +31,27 @@ pub struct Method {
 
 /// The rows of table 1. The undefended model comes first: what follows may depend on what was measured of it.
 pub const ROWS: [Method; 4] = [
+    plainly("baseline", "No mitigation", &["baseline"]),
     Method {
-        folder: "baseline",
-        name: "No mitigation",
-        models: &["baseline"],
-        remedy: false,
-    },
-    Method {
-        folder: "baseline-wen",
-        name: "Wen et al. 2024",
-        models: &["baseline"],
         remedy: true,
+        ..plainly("baseline-wen", "Wen et al. 2024", &["baseline"])
     },
-    Method {
-        folder: "dualmd",
-        name: "DualMD",
-        models: &["teacher-1", "teacher-2"],
-        remedy: false,
-    },
-    Method {
-        folder: "student",
-        name: "DistillMD",
-        models: &["student"],
-        remedy: false,
-    },
+    plainly("dualmd", "DualMD", &["teacher-1", "teacher-2"]),
+    plainly("student", "DistillMD", &["student"]),
 ];
+
+const fn plainly(
+    folder: &'static str,
+    name: &'static str,
+    models: &'static [&'static str],
+) -> Method {
+    Method {
+        folder,
+        name,
+        models,
+        remedy: false,
+    }
+}
 
 /// Wen's target, for four latents of Stable Diffusion.
 const TARGET: f64 = 3.0;
