@@ -66,6 +66,6 @@ pub fn row<'a>(table: &'a Table, first: &[&str]) -> Vec<&'a str> {
 /// Is each of these said?
 pub fn said(text: &str, wanted: &[&str]) {
     for wanted in wanted {
-        assert!(text.contains(wanted), "{wanted}\nin\n{text}");
+        assert!(text.contains(*wanted), "{wanted}\nin\n{text}");
     }
 }
