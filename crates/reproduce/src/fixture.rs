@@ -18,11 +18,21 @@ fn attack(name: &str, auc: f64) -> Value {
     })
 }
 
-/// An audited model; a step takes a tenth of a second.
-pub fn model(name: &str, defense: &str, steps: f64, excess: f64, attacks: &[(&str, f64)]) -> Value {
+/// An audited model, of a line such as `student distillmd 1600 4 secmi=0.52+ nn=0.60`: name, defence, steps (each takes a tenth of a
+/// second), excess of its images, and AUCs, to which `shift` is added where they end in +.
+pub fn model(line: &str, shift: f64) -> Value {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let [steps, excess]: [f64; 2] = [words[2], words[3]].map(|number| number.parse().unwrap());
+    let results = words[4..].iter().map(|word| {
+        let (name, auc) = word.split_once('=').unwrap();
+        let (auc, by) = match auc.strip_suffix('+') {
+            Some(auc) => (auc, shift),
+            None => (auc, 0.0),
+        };
+        attack(name, auc.parse::<f64>().unwrap() + by)
+    });
     json!({
-        "name": name, "defense": defense, "title": name,
-        "results": attacks.iter().map(|(n, auc)| attack(n, *auc)).collect::<Vec<_>>(),
+        "name": words[0], "defense": words[1], "title": words[0], "results": results.collect::<Vec<_>>(),
         "image_utility": {
             "features": "efflite0-1280", "frechet": excess + 10.0, "frechet_ci": [excess, excess + 20.0], "excess": excess,
             "inception_score": 3.0,
@@ -31,9 +41,10 @@ pub fn model(name: &str, defense: &str, steps: f64, excess: f64, attacks: &[(&st
     })
 }
 
-/// Writes report.json of a run.
-pub fn write(folder: &Path, plan: Value, models: &[Value]) {
+/// Writes report.json of a run of such models.
+pub fn write(folder: &Path, plan: Value, models: &[&str], shift: f64) {
     std::fs::create_dir_all(folder).unwrap();
+    let models: Vec<Value> = models.iter().map(|line| model(line, shift)).collect();
     let report = json!({ "schema": 1, "run": plan, "models": models });
     std::fs::write(folder.join("report.json"), report.to_string()).unwrap();
 }
@@ -53,14 +64,14 @@ pub fn alone(set: Set) -> Evidence {
     Evidence { sets: vec![set] }
 }
 
-/// The row that begins with these cells.
-pub fn row<'a>(table: &'a Table, first: &[&str]) -> Vec<&'a str> {
+/// The row that begins so, its cells with bars between them.
+pub fn row(table: &Table, first: &str) -> String {
     let mut rows = table.rows.iter().filter_map(|row| match row {
-        Row::Cells(cells) => Some(cells.iter().map(String::as_str).collect::<Vec<_>>()),
+        Row::Cells(cells) => Some(cells.join(" | ")),
         Row::Heading(_) => None,
     });
-    rows.find(|cells| cells.starts_with(first))
-        .unwrap_or_else(|| panic!("no row {first:?} in {:?}", table.rows))
+    rows.find(|row| row.starts_with(first))
+        .unwrap_or_else(|| panic!("no row {first} in {:?}", table.rows))
 }
 
 /// Is each of these said?

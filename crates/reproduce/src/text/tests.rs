@@ -1,6 +1,6 @@
 //! The views of text-to-image runs on made-up reports; every expected cell is computed by hand.
 
-use super::super::fixture::{alone, model, row, said, set, write};
+use super::super::fixture::{alone, row, said, set, write};
 use super::super::read::{Evidence, Run, Set};
 use super::super::table::{Row, Table};
 use super::super::{layouts, tables};
@@ -12,44 +12,15 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 fn report(folder: &Path, shift: f64) {
-    let model = |name: &str, defense: &str, attacks: &[(&str, f64)]| {
-        model(name, defense, 1600.0, 2.0, attacks)
-    };
     let models = [
-        model(
-            "baseline",
-            "none",
-            &[
-                ("secmi", 0.80 + shift),
-                ("pia", 0.60 + shift),
-                ("sim-mean", 0.90 + shift),
-            ],
-        ),
-        model("dualmd", "dualmd", &[("sim-mean", 0.80 + shift)]),
-        model("student", "distillmd", &[("secmi", 0.52 + shift)]),
-        model(
-            "baseline-any",
-            "none",
-            &[
-                ("loss", 0.60),
-                ("loss+captions", 0.70 + shift),
-                ("sim-mean", 0.50 + shift),
-            ],
-        ),
-        model(
-            "dualmd-any",
-            "dualmd",
-            &[
-                ("sim-mean", 0.52 + shift),
-                ("sim-mean+captions", 0.50 + shift),
-                ("rounds@2", 0.55 + shift),
-                ("rounds@3", 0.61 + shift),
-                ("rounds@2+second", 0.66 + shift),
-                ("rounds@3+second", 0.65 + shift),
-            ],
-        ),
+        "baseline     none      1600 2 secmi=0.80+ pia=0.60+ sim-mean=0.90+",
+        "dualmd       dualmd    1600 2 sim-mean=0.80+",
+        "student      distillmd 1600 2 secmi=0.52+",
+        "baseline-any none      1600 2 loss=0.60 loss+captions=0.70+ sim-mean=0.50+",
+        "dualmd-any   dualmd    1600 2 sim-mean=0.52+ sim-mean+captions=0.50+ rounds@2=0.55+ rounds@3=0.61+ rounds@2+second=0.66+ \
+         rounds@3+second=0.65+",
     ];
-    write(folder, json!({}), &models);
+    write(folder, json!({}), &models, shift);
     // A hundred others, and two members above all but one of them and above half: the least false-alarm rate is 1 %.
     let mut scores = String::from(
         "sample_id,group,member,attack,score\na,,1,sim-mean,98.5\nb,,1,sim-mean,50.5\n",
@@ -103,24 +74,12 @@ fn members_with_one_caption_are_counted_below_the_table() {
 fn table_4_has_the_papers_four_columns_in_one() {
     let table = build(4, &evidence());
     assert_eq!(
-        table.columns,
-        [
-            "Attack",
-            "Method",
-            "toy AUC",
-            "toy TPR@1%FPR",
-            "paper AUC",
-            "paper TPR@1%FPR"
-        ]
+        table.columns.join(" | "),
+        "Attack | Method | toy AUC | toy TPR@1%FPR | paper AUC | paper TPR@1%FPR"
     );
     assert_eq!(
-        row(&table, &["SecMI", "No defense"])[2..],
-        [
-            "0.800 [0.775-0.825]",
-            "0.080 [0.078-0.082]",
-            "0.99 / 0.98 / 0.93 / 0.90",
-            "0.79 / 0.189 / 0.475 / 0.333"
-        ]
+        row(&table, "SecMI | No defense"),
+        "SecMI | No defense | 0.800 [0.775-0.825] | 0.080 [0.078-0.082] | 0.99 / 0.98 / 0.93 / 0.90 | 0.79 / 0.189 / 0.475 / 0.333"
     );
     // A model without that attack has no row, and models with prompt diversification are not in this table.
     let text = format!("{:?}", table.rows);
@@ -134,10 +93,11 @@ fn table_4_has_the_papers_four_columns_in_one() {
 fn table_5_has_both_kinds_of_captions() {
     let table = build(5, &evidence());
     assert_eq!(table.columns.len(), 2 + 4 + 4);
-    let dualmd = row(&table, &["sim-mean", "DualMD"]);
-    assert_eq!(dualmd[2], "0.800 [0.775-0.825]");
-    assert_eq!(dualmd[4], "0.520 [0.495-0.545]");
-    assert_eq!(dualmd[6..], ["0.82", "0.35", "0.52", "0.014"]);
+    assert_eq!(
+        row(&table, "sim-mean | DualMD"),
+        "sim-mean | DualMD | 0.800 [0.775-0.825] | 0.080 [0.078-0.082] | 0.520 [0.495-0.545] | 0.052 [0.050-0.054] | 0.82 | 0.35 | 0.52 \
+         | 0.014"
+    );
     let wanted = [
         "yes: toy, w/o PD, sim-mean: DualMD moves the AUC from 0.900 [0.875-0.925] to 0.800 [0.775-0.825], above 0.5; no defence \
          less DualMD: 0.100 [0.100-0.100]; paper 0.90 to 0.82.",
@@ -167,17 +127,8 @@ fn the_three_questions_are_answered_from_the_numbers() {
     said(&facts(5), &[five]);
     let table = build(9, &evidence());
     assert_eq!(
-        row(&table, &["3"])[5..],
-        [
-            "0.610 [0.585-0.635]",
-            "0.061 [0.059-0.063]",
-            "0.710 [0.685-0.735]",
-            "0.510 [0.485-0.535]",
-            "-",
-            "-",
-            "0.51",
-            "0.048"
-        ][..]
+        row(&table, "3 |"),
+        "3 | - | - | - | - | 0.610 [0.585-0.635] | 0.061 [0.059-0.063] | 0.710 [0.685-0.735] | 0.510 [0.485-0.535] | - | - | 0.51 | 0.048"
     );
 }
 
@@ -186,19 +137,11 @@ fn quality_and_curves() {
     let dir = tempfile::tempdir().unwrap();
     let evidence = evidence_in(dir.path());
     let table = build(7, &evidence);
-    let student = row(&table, &["DistillMD"]);
-    assert_eq!(
-        student[1..4],
-        [
-            "12.00 [12.00-12.00]",
-            "3.00 [3.00-3.00]",
-            "2.00 [2.00-2.00]"
-        ]
-    );
-    assert!(
-        student.contains(&"0.44 / 0.41 / 0.22 / 0.20"),
-        "{student:?}"
-    );
+    let wanted = [
+        "DistillMD | 12.00 [12.00-12.00] | 3.00 [3.00-3.00] | 2.00 [2.00-2.00] |",
+        "| 0.44 / 0.41 / 0.22 / 0.20 |",
+    ];
+    said(&row(&table, "DistillMD"), &wanted);
     let drawing = roc(&evidence.sets[0]).unwrap().unwrap();
     let wanted = [
         "Toy (w/o PD)",
@@ -252,37 +195,17 @@ fn table_1_by_hand() {
     let first = ["toy", "members' prompts", "2", "0.5000", "0.2500 to 0.7500"];
     assert_eq!(rows[0], Row::Cells(first.map(str::to_owned).to_vec()));
     assert!(drawing.contains("t = 90") && !drawing.contains("NaN"));
-    assert!(
-        fact.contains("members' prompts from prompts never seen with AUC 1.000 (0.900-1.000)"),
-        "{fact}"
-    );
+    let wanted = "members' prompts from prompts never seen with AUC 1.000 (0.900-1.000)";
+    said(&fact, &[wanted]);
     let (table, facts) = memorised::build(&alone(set)).unwrap();
-    let Row::Cells(wen) = &table.rows[1] else {
-        panic!()
-    };
     assert_eq!(
-        wen[..],
-        [
-            "Wen et al. 2024",
-            "0.500",
-            "0.400",
-            "0.300",
-            "-",
-            "0.250",
-            "0.28",
-            "0.25"
-        ]
+        row(&table, "Wen"),
+        "Wen et al. 2024 | 0.500 | 0.400 | 0.300 | - | 0.250 | 0.28 | 0.25"
     );
     // The paper has Wen above DistillMD by a hair, as here.
-    assert!(
-        facts[0].starts_with(
-            "yes: toy, most to least alike: here No mitigation, DualMD, Wen et al. 2024, DistillMD"
-        ),
-        "{facts:?}"
-    );
-    assert!(
-        facts[1]
-            .contains("No mitigation 0.400, Wen et al. 2024 0.100, DualMD 0.300, DistillMD 0.000"),
-        "{facts:?}"
-    );
+    let wanted = [
+        "yes: toy, most to least alike: here No mitigation, DualMD, Wen et al. 2024, DistillMD",
+        "No mitigation 0.400, Wen et al. 2024 0.100, DualMD 0.300, DistillMD 0.000",
+    ];
+    said(&facts.join("\n"), &wanted);
 }
