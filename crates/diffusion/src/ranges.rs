@@ -113,6 +113,21 @@ fn brief(value: &Value) -> String {
     text.chars().take(80).chain("...".chars()).collect()
 }
 
+/// Reads a configuration all of whose keys may be missing, and checks it: the ranges of `table`, then types, then the whole by `own`.
+///
+/// # Errors
+/// As [`check`] and [`fields`]; what `own` says.
+pub(crate) fn read<T: DeserializeOwned>(
+    file: &Value,
+    table: &[(&str, Range)],
+    own: fn(&T) -> Result<()>,
+) -> Result<T> {
+    check(file, table)?;
+    let config = fields(file)?;
+    own(&config)?;
+    Ok(config)
+}
+
 /// Reads the fields of a configuration all of whose keys may be missing.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ use super::cell::{Cell, strongest};
 use super::names::{self, BASELINE};
 use super::paper::Metric;
 use super::read::{Evidence, Set};
-use super::tables::{Record, Row, Table, intervals};
+use super::table::{Record, Table, intervals};
 use anyhow::Result;
 
 /// The student with every choice as this program makes it.
@@ -37,47 +37,26 @@ const COLUMNS: [(Option<&str>, Metric); 5] = [
 /// # Errors
 /// A number that is not finite.
 pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
-    let mut table = Table {
-        title: "Choices that the paper leaves open".into(),
-        columns: vec!["Image set".into(), "Student".into()],
-        ..Table::default()
-    };
-    for (attack, metric) in COLUMNS {
-        table.columns.push(head(attack, metric, evidence));
-    }
+    let title = "Choices that the paper leaves open";
+    let mut table = Table::new(title, &["Image set", "Student"]);
+    let heads = COLUMNS.map(|(attack, metric)| head(attack, metric, evidence));
+    table.columns.extend(heads);
     let mut facts = Vec::new();
     let mut comparisons = 0;
     for set in &evidence.sets {
         for (model, method) in CHOICES {
-            let mut cells = vec![set.name.clone(), method.to_owned()];
-            let mut known = false;
+            let mut numbers = Vec::new();
             for (attack, metric) in COLUMNS {
                 let mut cell = Cell::metric(set, model, attack, metric)?;
-                if model != DEFAULT && model != BASELINE && cell.mean().is_some() {
-                    let less = cell.less(&Cell::metric(set, DEFAULT, attack, metric)?)?;
-                    comparisons += usize::from(less.between().is_some());
-                    cell.note = less
-                        .between()
-                        .filter(|[low, high]| *low > 0.0 || *high < 0.0)
-                        .map(|_| "*".to_owned());
+                if model != DEFAULT && model != BASELINE {
+                    let told = to_default(set, &cell, attack, metric)?.told();
+                    comparisons += usize::from(told.is_some());
+                    cell.note = (told == Some(true)).then(|| "*".to_owned());
                 }
-                known |= cell.mean().is_some();
-                cells.push(cell.text(names::digits(metric)));
-                if cell.mean().is_some() {
-                    table.records.push(Record {
-                        dataset: set.name.clone(),
-                        attack: attack.map(str::to_owned),
-                        model: model.to_owned(),
-                        method: method.to_owned(),
-                        metric: names::key(metric),
-                        cell,
-                        paper: Vec::new(),
-                    });
-                }
+                let record = Record::new(set, model, method, attack, metric.key(), cell);
+                numbers.push((record, metric.digits()));
             }
-            if known {
-                table.rows.push(Row::Cells(cells));
-            }
+            table.numbers(&[set.name.clone(), method.to_owned()], numbers, &[]);
         }
         facts.extend(matters(set, evidence)?);
     }
@@ -108,6 +87,11 @@ fn head(attack: Option<&str>, metric: Metric, evidence: &Evidence) -> String {
     }
 }
 
+/// A number less that of the default.
+fn to_default(set: &Set, cell: &Cell, attack: Option<&str>, metric: Metric) -> Result<Cell> {
+    cell.less(&Cell::metric(set, DEFAULT, attack, metric)?)
+}
+
 /// A sentence for each choice: how far the strongest attack moves, and which columns are told from the default.
 fn matters(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
     let mut out = Vec::new();
@@ -116,16 +100,13 @@ fn matters(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
         let mut largest: Option<(String, Cell)> = None;
         for (attack, metric) in COLUMNS {
             let own = Cell::metric(set, model, attack, metric)?;
-            let less = own.less(&Cell::metric(set, DEFAULT, attack, metric)?)?;
+            let less = to_default(set, &own, attack, metric)?;
             let Some(mean) = less.mean() else {
                 continue;
             };
             let name = head(attack, metric, evidence);
-            if less
-                .between()
-                .is_some_and(|[low, high]| low > 0.0 || high < 0.0)
-            {
-                told.push(format!("{name} {}", less.text(names::digits(metric))));
+            if less.told() == Some(true) {
+                told.push(format!("{name} {}", less.text(metric.digits())));
             }
             let further = |c: &Cell| c.mean().is_some_and(|m| m.abs() >= mean.abs());
             if attack.is_some() && !largest.as_ref().is_some_and(|(_, c)| further(c)) {

@@ -1,6 +1,5 @@
 //! One number over seeds: its mean and interval, as text and for files.
 
-use super::names;
 use super::paper::Metric;
 use super::read::{Measured, Model, Set};
 use anyhow::Result;
@@ -71,11 +70,27 @@ impl Cell {
         let mut cell = Self::of(set, model, |m| m.measured(attack, metric))?;
         // A share of pairs or of members: what the t interval says beyond 0 and 1 cannot be.
         if let Some(ci) = cell.summary.as_mut().and_then(|s| s.between_ci.as_mut())
-            && matches!(metric, Metric::Auc | Metric::D1 | Metric::D2 | Metric::Tpr)
+            && metric.is_share()
         {
             *ci = ci.map(|v| v.clamp(0.0, 1.0));
         }
         Ok(cell)
+    }
+
+    /// The AUC of an attack.
+    ///
+    /// # Errors
+    /// As [`Cell::new`].
+    pub fn auc(set: &Set, model: &str, attack: &str) -> Result<Self> {
+        Self::metric(set, model, Some(attack), Metric::Auc)
+    }
+
+    /// The excess of a model's images.
+    ///
+    /// # Errors
+    /// As [`Cell::new`].
+    pub fn excess(set: &Set, model: &str) -> Result<Self> {
+        Self::metric(set, model, None, Metric::Excess)
     }
 
     /// This less another, seed by seed: the same images were drawn for both.
@@ -102,6 +117,11 @@ impl Cell {
     /// The between-seed interval.
     pub fn between(&self) -> Option<[f64; 2]> {
         self.summary.and_then(|s| s.between_ci)
+    }
+
+    /// Does the between-seed interval tell a difference from 0? None of one seed.
+    pub fn told(&self) -> Option<bool> {
+        self.between().map(|[low, high]| low > 0.0 || high < 0.0)
     }
 
     /// The between-seed interval, or that over the images where there is one run.
@@ -132,9 +152,7 @@ impl Cell {
         }
         out
     }
-}
 
-impl Cell {
     /// [`Self::text`] with the metric's digits; a TPR that these non-members cannot show is said to be that. What the number is of:
     /// as for [`Self::metric`].
     ///
@@ -154,7 +172,7 @@ impl Cell {
                 .is_some();
         Ok(match hidden {
             true => "not measurable".into(),
-            false => self.text(names::digits(metric)),
+            false => self.text(metric.digits()),
         })
     }
 }
@@ -184,7 +202,7 @@ pub fn strongest(set: &Set, model: &str) -> Result<Option<(String, Cell)>> {
 pub fn strongest_of(set: &Set, model: &str, attacks: &[String]) -> Result<Option<(String, Cell)>> {
     let mut best: Option<(String, Cell)> = None;
     for attack in attacks {
-        let cell = Cell::metric(set, model, Some(attack), Metric::Auc)?;
+        let cell = Cell::auc(set, model, attack)?;
         let key = |c: &Cell| c.mean().map(|mean| (c.values.len(), mean));
         if key(&cell) > best.as_ref().and_then(|(_, c)| key(c)) {
             best = Some((attack.clone(), cell));
@@ -195,12 +213,11 @@ pub fn strongest_of(set: &Set, model: &str, attacks: &[String]) -> Result<Option
 
 /// Attacks that gave a result on a model in any run.
 pub fn attacks_on(set: &Set, model: &str) -> Vec<String> {
-    let models = || set.runs.iter().flat_map(|r| &r.models);
     let on = |attack: &str| {
-        let own = models().filter(|m| m.name == model);
-        own.into_iter()
-            .any(|m| m.measured(Some(attack), Metric::Auc).is_some())
+        let mut own = set.audited().filter(|m| m.name == model);
+        own.any(|m| m.measured(Some(attack), Metric::Auc).is_some())
     };
-    let all = set.attacks().into_iter().map(|(name, _)| name);
-    all.filter(|name| on(name)).collect()
+    let mut all = set.attacks();
+    all.retain(|attack| on(attack));
+    all
 }

@@ -2,9 +2,6 @@
 
 use crate::{Scale, What};
 
-/// The experiment of the sets that users bring.
-const PAPER: &str = include_str!("../studies/paper.toml");
-
 /// An image set of a scale.
 #[derive(Debug)]
 pub struct Dataset {
@@ -32,90 +29,85 @@ const PAPERS_ROWS: &str = r#"models = [
     { name = "kd", defense = "kd" },
 ]"#;
 
+const FASHION: Dataset = Dataset {
+    name: "fashion-16",
+    title: "Fashion-MNIST at 16 px",
+    paper: None,
+    text: include_str!("../studies/fashion-16.toml"),
+    keys: &[],
+    named_only: false,
+    remedy: None,
+};
+
 const CPU: &[Dataset] = &[
-    Dataset {
-        name: "fashion-16",
-        title: "Fashion-MNIST at 16 px",
-        paper: None,
-        text: include_str!("../studies/fashion-16.toml"),
-        keys: &[],
-        named_only: false,
-        remedy: None,
-    },
+    FASHION,
+    // Drawings in colour, flat and free of noise. Part of the program: Noto emoji, Apache-2.0.
     Dataset {
         name: "emoji-16",
         title: "Noto emoji at 16 px, colour",
-        paper: None,
-        text: include_str!("../studies/emoji-16.toml"),
-        keys: &[],
-        named_only: false,
-        remedy: None,
+        keys: &["data.source=emoji"],
+        ..FASHION
     },
     Dataset {
         name: "fashion-16-128",
         title: "Fashion-MNIST at 16 px, 128 members",
-        paper: None,
-        text: include_str!("../studies/fashion-16.toml"),
         keys: &["data.members=128", PAPERS_ROWS],
         named_only: true,
-        remedy: None,
+        ..FASHION
     },
 ];
 
 /// Sizes: table 6 of the paper. No flip where the SecMI code, which the paper trained with, has none.
+const CIFAR10: Dataset = Dataset {
+    name: "cifar10",
+    title: "CIFAR-10",
+    paper: Some("CIFAR10"),
+    text: include_str!("../studies/paper.toml"),
+    keys: &["data.members=25000", "data.nonmembers=25000"],
+    named_only: false,
+    remedy: Some(
+        "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-10-batches-bin",
+    ),
+};
+
+/// The same for the two larger sets.
+const LARGER: &[&str] = &[
+    "data.members=50000",
+    "data.nonmembers=50000",
+    "train.flip=false",
+];
+
 const BROUGHT: &[Dataset] = &[
-    Dataset {
-        name: "cifar10",
-        title: "CIFAR-10",
-        paper: Some("CIFAR10"),
-        text: PAPER,
-        named_only: false,
-        keys: &["data.members=25000", "data.nonmembers=25000"],
-        remedy: Some(
-            "unpack cifar-10-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-10-batches-bin",
-        ),
-    },
+    CIFAR10,
     Dataset {
         name: "cifar100",
         title: "CIFAR-100",
         paper: Some("CIFAR100"),
-        text: PAPER,
-        named_only: false,
-        keys: &["data.members=25000", "data.nonmembers=25000"],
         remedy: Some(
             "unpack cifar-100-binary.tar.gz of https://www.cs.toronto.edu/~kriz/cifar.html and name its folder, cifar-100-binary",
         ),
+        ..CIFAR10
     },
     Dataset {
         name: "stl10",
         title: "STL-10 unlabeled at 32 px",
         paper: Some("STL10-Unlabeled"),
-        text: PAPER,
-        named_only: false,
-        keys: &[
-            "data.members=50000",
-            "data.nonmembers=50000",
-            "train.flip=false",
-        ],
+        keys: LARGER,
         remedy: Some(
             "take unlabeled_X.bin of stl10_binary.tar.gz, https://cs.stanford.edu/~acoates/stl10/, write its 100,000 pictures (each 3 \
              planes of 96 columns) as a uint8 array [N, 96, 96, 3], in their order, into an .npy file, and name that",
         ),
+        ..CIFAR10
     },
     Dataset {
         name: "tiny-imagenet",
         title: "Tiny-ImageNet at 32 px",
         paper: Some("Tiny-ImageNet"),
-        text: PAPER,
-        named_only: false,
-        keys: &[
-            "data.members=50000",
-            "data.nonmembers=50000",
-            "train.flip=false",
-        ],
+        keys: LARGER,
         remedy: Some(
             "unpack http://cs231n.stanford.edu/tiny-imagenet-200.zip and name the folder tiny-imagenet-200/train",
         ),
+        ..CIFAR10
     },
 ];
 
@@ -138,7 +130,7 @@ const ABLATION_CPU: &[Dataset] = &[Dataset {
         "audit.attacks=['loss', 'secmi', 'pia', 'sima']",
         CHOICES,
     ],
-    ..CPU[0]
+    ..FASHION
 }];
 
 const ABLATION_BROUGHT: &[Dataset] = &[Dataset {
@@ -149,7 +141,7 @@ const ABLATION_BROUGHT: &[Dataset] = &[Dataset {
         "audit.attacks=['loss', 'secmi', 'pia', 'sima']",
         CHOICES,
     ],
-    ..BROUGHT[0]
+    ..CIFAR10
 }];
 
 /// What lengths of training are compared on: no defence, the pair, the student, and the attacks that a figure can hold.
@@ -165,13 +157,13 @@ const LENGTHS: &[&str] = &[
 const EPOCHS_CPU: &[Dataset] = &[Dataset {
     name: "epochs-fashion-16",
     keys: LENGTHS,
-    ..CPU[0]
+    ..FASHION
 }];
 
 const EPOCHS_BROUGHT: &[Dataset] = &[Dataset {
     name: "epochs-cifar10",
     keys: LENGTHS,
-    ..BROUGHT[0]
+    ..CIFAR10
 }];
 
 /// Attacks of the tables on text-to-image models.
@@ -179,47 +171,49 @@ const TEXT_ATTACKS: &str = "audit.attacks=['loss', 'secmi', 'pia', 'pia-sd-2024'
      'sima+captions', 'rounds@2', 'rounds@3', 'rounds@6', 'rounds@1+second', 'rounds@2+second', 'rounds@3+second', 'rounds@6+second', 'rounds@3+captions', \
      'sim-mean+captions', 'sim-mean+captions-mean', 'pw-threshold', 'pw-distribution', 'pw-classifier']";
 
-/// The experiment of the text-to-image sets that users bring.
-const PAPER_TEXT: &str = include_str!("../studies/paper-text.toml");
-
 /// The preset, with all attacks of the tables.
 const TEXT_CPU: &[Dataset] = &[Dataset {
     name: "emoji-t2i",
     title: "Fluent emoji at 16 px",
-    paper: None,
     text: dualmd::presets::EMOJI_T2I_DEMO,
     keys: &[TEXT_ATTACKS],
-    named_only: false,
-    remedy: None,
+    ..FASHION
 }];
 
 /// Table 6 of the paper. The program has no copies of the pictures and fetches none: whoever has them names their folder.
-const TEXT_BROUGHT: &[Dataset] = &[
-    text_set("pokemon-sd15", "Pokemon, SD 1.5", POKEMON),
-    text_set("pokemon-sd21", "Pokemon, SD 2.1", POKEMON),
-    text_set("naruto-sd15", "Naruto, SD 1.5", NARUTO),
-    text_set("naruto-sd21", "Naruto, SD 2.1", NARUTO),
-];
-const POKEMON: &[&str] = &[TEXT_ATTACKS];
-const NARUTO: &[&str] = &[TEXT_ATTACKS, "data.members=610", "data.nonmembers=611"];
+const POKEMON: Dataset = Dataset {
+    name: "pokemon-sd15",
+    title: "Pokemon, SD 1.5",
+    paper: None,
+    text: include_str!("../studies/paper-text.toml"),
+    keys: &[TEXT_ATTACKS],
+    named_only: false,
+    remedy: Some(
+        "name a folder of pictures with a metadata.jsonl that has a caption, or a list of captions, for each",
+    ),
+};
 
-const fn text_set(
-    name: &'static str,
-    title: &'static str,
-    keys: &'static [&'static str],
-) -> Dataset {
+const NARUTO: Dataset = Dataset {
+    name: "naruto-sd15",
+    title: "Naruto, SD 1.5",
+    keys: &[TEXT_ATTACKS, "data.members=610", "data.nonmembers=611"],
+    ..POKEMON
+};
+
+const TEXT_BROUGHT: &[Dataset] = &[
+    POKEMON,
     Dataset {
-        name,
-        title,
-        paper: None,
-        text: PAPER_TEXT,
-        keys,
-        named_only: false,
-        remedy: Some(
-            "name a folder of pictures with a metadata.jsonl that has a caption, or a list of captions, for each",
-        ),
-    }
-}
+        name: "pokemon-sd21",
+        title: "Pokemon, SD 2.1",
+        ..POKEMON
+    },
+    NARUTO,
+    Dataset {
+        name: "naruto-sd21",
+        title: "Naruto, SD 2.1",
+        ..NARUTO
+    },
+];
 
 /// The sets that a table or figure is made of, at a scale.
 pub fn of(what: What, scale: Scale) -> &'static [Dataset] {
@@ -240,13 +234,17 @@ mod tests {
     use super::*;
     use dualmd::experiment::Experiment;
 
+    fn parse(dataset: &Dataset, more: &[&str]) -> Experiment {
+        let sets = dataset.keys.iter().chain(more);
+        let sets: Vec<String> = sets.map(|set| (*set).to_owned()).collect();
+        Experiment::parse(dataset.text, dataset.name, &sets).unwrap()
+    }
+
     /// One model with our defaults and four that differ in one choice each.
     #[test]
     fn the_ablation_changes_one_choice_at_a_time() {
         for dataset in [&ABLATION_CPU[0], &ABLATION_BROUGHT[0]] {
-            let mut sets: Vec<String> = dataset.keys.iter().map(|s| (*s).to_owned()).collect();
-            sets.push("data.source=x".into());
-            let e = Experiment::parse(dataset.text, dataset.name, &sets).unwrap();
+            let e = parse(dataset, &["data.source=x"]);
             assert_eq!(e.models.len(), 6);
             for model in &e.models[2..] {
                 assert_eq!(model.distill.len(), 1, "{model:?}");
@@ -256,64 +254,46 @@ mod tests {
         }
     }
 
+    /// Steps, batch and sizes of the sets that users bring are the paper's (appendix A.2, table 6).
     #[test]
-    fn the_text_studies_are_table_6() {
-        let parse = |d: &Dataset| {
-            let mut sets: Vec<String> = d.keys.iter().map(|s| (*s).to_owned()).collect();
-            sets.extend(["data.source=x".to_owned(), "model.base=y".to_owned()]);
-            Experiment::parse(d.text, d.name, &sets).unwrap()
+    fn the_papers_studies_are_the_papers() {
+        let of = |sets: &[Dataset]| -> Vec<_> {
+            let sets = sets.iter().map(|d| {
+                let e = parse(d, &["data.source=x"]);
+                let sizes = (e.data.members, e.data.nonmembers);
+                (d.name, sizes, e.train.steps, e.train.batch, e.train.flip)
+            });
+            sets.collect()
         };
-        let sizes: Vec<_> = TEXT_BROUGHT
-            .iter()
-            .map(|d| {
-                let e = parse(d);
-                assert_eq!(
-                    (e.train.steps, e.train.batch, e.models.len()),
-                    (20_000, 16, 6)
-                );
-                (d.name, e.data.members, e.data.nonmembers)
-            })
-            .collect();
         assert_eq!(
-            sizes,
+            of(BROUGHT),
             [
-                ("pokemon-sd15", 416, 417),
-                ("pokemon-sd21", 416, 417),
-                ("naruto-sd15", 610, 611),
-                ("naruto-sd21", 610, 611)
+                ("cifar10", (25_000, 25_000), 780_000, 128, true),
+                ("cifar100", (25_000, 25_000), 780_000, 128, true),
+                ("stl10", (50_000, 50_000), 780_000, 128, false),
+                ("tiny-imagenet", (50_000, 50_000), 780_000, 128, false),
             ]
         );
-        let cpu = Experiment::parse(TEXT_CPU[0].text, "cpu", &[TEXT_ATTACKS.to_owned()]).unwrap();
-        assert!(cpu.is_text());
+        assert_eq!(
+            of(TEXT_BROUGHT),
+            [
+                ("pokemon-sd15", (416, 417), 20_000, 16, false),
+                ("pokemon-sd21", (416, 417), 20_000, 16, false),
+                ("naruto-sd15", (610, 611), 20_000, 16, false),
+                ("naruto-sd21", (610, 611), 20_000, 16, false),
+            ]
+        );
+        let text = parse(&POKEMON, &["data.source=x", "model.base=y"]);
+        assert_eq!(text.models.len(), 6);
+        assert!(text.is_text() && parse(&TEXT_CPU[0], &[]).is_text());
     }
 
-    /// The two CPU studies are one recipe on two image sets, and the paper's file gives table 6 of the paper.
+    /// The CPU studies are one recipe on several image sets.
     #[test]
-    fn studies_are_what_they_say() {
-        let parse = |d: &Dataset, more: &[&str]| {
-            let sets: Vec<String> = d.keys.iter().chain(more).map(|s| (*s).to_owned()).collect();
-            Experiment::parse(d.text, d.name, &sets).unwrap()
-        };
+    fn our_studies_differ_in_their_images() {
         let [mut fashion, emoji] = [&CPU[0], &CPU[1]].map(|d| parse(d, &[]));
         assert_ne!(fashion, emoji);
         fashion.data.source = "emoji".into();
         assert_eq!(fashion, emoji);
-        let sizes: Vec<_> = BROUGHT
-            .iter()
-            .map(|d| {
-                let e = parse(d, &["data.source=x"]);
-                assert_eq!((e.train.steps, e.train.batch), (780_000, 128));
-                (d.name, e.data.members, e.data.nonmembers, e.train.flip)
-            })
-            .collect();
-        assert_eq!(
-            sizes,
-            [
-                ("cifar10", 25_000, 25_000, true),
-                ("cifar100", 25_000, 25_000, true),
-                ("stl10", 50_000, 50_000, false),
-                ("tiny-imagenet", 50_000, 50_000, false)
-            ]
-        );
     }
 }

@@ -4,15 +4,12 @@ use super::cell::{Cell, decimal, strongest};
 use super::names;
 use super::paper::{self, Metric};
 use super::read::{Evidence, Set};
-use super::tables::{compared_with, metrics};
+use super::tables::compared_with;
 use anyhow::Result;
 use dualmd_names::BaseAttack;
 
 /// A method with its number.
-struct Ranked<'a> {
-    model: &'a str,
-    value: f64,
-}
+type Ranked = (&'static str, f64);
 
 /// Sentences for table 2, 3 or 10; each begins with yes, no, partly or open.
 ///
@@ -25,9 +22,13 @@ pub fn facts(table: u8, evidence: &Evidence) -> Result<Vec<String>> {
         3 => &[Some("secmi"), Some("pia")],
         _ => &[Some("secmi")],
     };
+    let metrics = match table {
+        2 => [Metric::Fd, Metric::Is],
+        _ => [Metric::Auc, Metric::Tpr],
+    };
     for set in &evidence.sets {
         for &attack in attacks {
-            for &metric in metrics(table) {
+            for metric in metrics {
                 out.extend(order(table, set, attack, metric, evidence)?);
             }
             if let Some(attack) = attack {
@@ -44,16 +45,17 @@ pub fn facts(table: u8, evidence: &Evidence) -> Result<Vec<String>> {
     Ok(out)
 }
 
-fn sorted(mut methods: Vec<Ranked<'_>>, high_first: bool) -> Vec<Ranked<'_>> {
-    methods.sort_by(|a, b| match high_first {
-        true => b.value.total_cmp(&a.value),
-        false => a.value.total_cmp(&b.value),
+/// The best first.
+fn sorted(mut methods: Vec<Ranked>, metric: Metric) -> Vec<Ranked> {
+    methods.sort_by(|a, b| match metric {
+        Metric::Fd => a.1.total_cmp(&b.1),
+        _ => b.1.total_cmp(&a.1),
     });
     methods
 }
 
-fn list(methods: &[Ranked<'_>], number: impl Fn(f64) -> String) -> String {
-    let text = |m: &Ranked| format!("{} {}", names::method(m.model), number(m.value));
+fn list(methods: &[Ranked], number: impl Fn(f64) -> String) -> String {
+    let text = |m: &Ranked| format!("{} {}", names::method(m.0), number(m.1));
     methods.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
@@ -68,7 +70,7 @@ pub fn verdict(agree: usize, of: usize) -> &'static str {
 
 /// Is the attack no better than chance on the undefended model, as far as can be told? Then it compares no defences.
 fn finds_nothing(set: &Set, attack: &str) -> Result<bool> {
-    let cell = Cell::metric(set, names::BASELINE, Some(attack), Metric::Auc)?;
+    let cell = Cell::auc(set, names::BASELINE, attack)?;
     Ok(cell.interval().is_some_and(|[low, _]| low <= 0.5))
 }
 
@@ -80,60 +82,48 @@ fn order(
     metric: Metric,
     evidence: &Evidence,
 ) -> Result<Option<String>> {
-    let high_first = metric != Metric::Fd;
-    let models = ["baseline", "dualmd", "kd", "student"];
+    let key = metric.key();
     let mut ours = Vec::new();
-    for model in models {
-        let named = paper::numbers()
-            .into_iter()
-            .any(|n| (n.table, n.attack, n.model, n.metric) == (table, attack, model, metric));
-        let cell = Cell::metric(set, model, attack, metric)?;
-        if let Some(value) = cell.mean().filter(|_| named) {
-            ours.push(Ranked { model, value });
-        }
+    for model in ["baseline", "dualmd", "kd", "student"] {
+        let value = Cell::metric(set, model, attack, metric)?.mean();
+        let named = !paper::of(table, attack, model, key).is_empty();
+        ours.extend(value.filter(|_| named).map(|value| (model, value)));
     }
     let sets = compared_with(table, set);
     if ours.len() < 2 || sets.is_empty() {
         return Ok(None);
     }
-    let ours = sorted(ours, high_first);
+    let ours = sorted(ours, metric);
     // Equal numbers have no order that could be the paper's.
-    let tied = ours.windows(2).any(|pair| pair[0].value == pair[1].value);
+    let tied = ours.windows(2).any(|pair| pair[0].1 == pair[1].1);
     let mut agree = 0;
     let mut theirs = Vec::new();
     for dataset in &sets {
-        let numbers = ours.iter().filter_map(|m| {
-            let value = paper::number(table, dataset, attack, m.model, metric)?;
-            Some(Ranked {
-                model: m.model,
-                value,
-            })
+        let numbers = ours.iter().filter_map(|(model, _)| {
+            let value = paper::at(table, dataset, attack, model, key)?;
+            Some((*model, value))
         });
-        let sorted = sorted(numbers.collect(), high_first);
-        let same = sorted
-            .iter()
-            .map(|m| m.model)
-            .eq(ours.iter().map(|m| m.model));
+        let sorted = sorted(numbers.collect(), metric);
+        let same = sorted.iter().map(|m| m.0).eq(ours.iter().map(|m| m.0));
         agree += usize::from(same && !tied);
         theirs.push(format!("{dataset} {}", list(&sorted, names::printed)));
     }
-    let digits = names::digits(metric);
+    let digits = metric.digits();
     let mut differences = String::new();
     let (mut told, mut compared) = (true, false);
     for pair in ours.windows(2) {
-        let [a, b] = [&pair[0], &pair[1]];
-        let first = Cell::metric(set, a.model, attack, metric)?;
-        let less = first.less(&Cell::metric(set, b.model, attack, metric)?)?;
-        if let Some([low, high]) = less.between() {
-            let zero = low <= 0.0 && high >= 0.0;
-            told &= !zero;
+        let [(a, _), (b, _)] = [pair[0], pair[1]];
+        let first = Cell::metric(set, a, attack, metric)?;
+        let less = first.less(&Cell::metric(set, b, attack, metric)?)?;
+        if let Some(own) = less.told() {
+            told &= own;
             compared = true;
             differences.push_str(&format!(
                 " {} less {}: {}{}.",
-                names::method(a.model),
-                names::method(b.model),
+                names::method(a),
+                names::method(b),
                 less.text(digits),
-                if zero { ", not told from 0" } else { "" }
+                if own { "" } else { ", not told from 0" }
             ));
         }
     }
@@ -166,10 +156,10 @@ fn order(
 
 /// The paper's DistillMD stays above 0.5.
 fn above_chance(table: u8, set: &Set, attack: &str) -> Result<Option<String>> {
-    let cell = Cell::metric(set, "student", Some(attack), Metric::Auc)?;
+    let cell = Cell::auc(set, "student", attack)?;
     let theirs: Vec<f64> = compared_with(table, set)
         .iter()
-        .filter_map(|d| paper::number(table, d, Some(attack), "student", Metric::Auc))
+        .filter_map(|d| paper::at(table, d, Some(attack), "student", "auc"))
         .collect();
     let (Some(mean), false) = (cell.mean(), theirs.is_empty()) else {
         return Ok(None);
@@ -200,20 +190,16 @@ fn above_chance(table: u8, set: &Set, attack: &str) -> Result<Option<String>> {
 
 /// The paper's SecMIA finds more than PIA in the undefended model.
 fn stronger_attack(set: &Set) -> Result<Option<String>> {
-    let [secmi, pia] = ["secmi", "pia"].map(|a| {
-        let ours = Cell::metric(set, names::BASELINE, Some(a), Metric::Auc);
-        ours.map(|cell| (a, cell))
-    });
-    let ((a, secmi), (b, pia)) = (secmi?, pia?);
+    let auc = |attack| Cell::auc(set, names::BASELINE, attack);
+    let (secmi, pia) = (auc("secmi")?, auc("pia")?);
     let (Some(ours_a), Some(ours_b)) = (secmi.mean(), pia.mean()) else {
         return Ok(None);
     };
-    let sets = compared_with(3, set);
-    let theirs: Vec<(f64, f64)> = sets
+    let theirs: Vec<(f64, f64)> = compared_with(3, set)
         .iter()
         .filter_map(|d| {
-            let of = |attack| paper::number(3, d, Some(attack), names::BASELINE, Metric::Auc);
-            Some((of(a)?, of(b)?))
+            let of = |attack| paper::at(3, d, Some(attack), names::BASELINE, "auc");
+            Some((of("secmi")?, of("pia")?))
         })
         .collect();
     let agree = theirs
@@ -225,10 +211,8 @@ fn stronger_attack(set: &Set) -> Result<Option<String>> {
         .map(|(x, y)| format!("{} and {}", names::printed(*x), names::printed(*y)))
         .collect();
     let less = secmi.less(&pia)?;
-    let noise = match less.between() {
-        Some([low, high]) if agree > 0 && low <= 0.0 && high >= 0.0 => {
-            " (within the noise of these seeds)"
-        }
+    let noise = match less.told() {
+        Some(false) if agree > 0 => " (within the noise of these seeds)",
         _ => "",
     };
     Ok((!theirs.is_empty()).then(|| {

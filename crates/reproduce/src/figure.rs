@@ -1,9 +1,10 @@
 //! Figure 5 of the paper: images of each model from the same noise, one row per model.
 
+use super::Pictures;
 use super::names;
 use super::read::Set;
 use super::study::Study;
-use super::tables::{Row, Table};
+use super::table::Table;
 use anyhow::{Result, bail};
 use dualmd_data::decode::decode;
 use dualmd_data::{LoadOptions, Picture, encode_png, grid};
@@ -22,17 +23,14 @@ const SIDE: u32 = 48;
 ///
 /// # Errors
 /// Samples that are missing or unreadable.
-pub fn draw(study: &Study, sets: &[Set]) -> Result<(Table, Vec<(String, String)>)> {
-    let mut table = Table {
-        title: "Figure 5: images from the same noise".into(),
-        columns: ["Image set", "Row", "Model"].map(str::to_owned).to_vec(),
-        notes: vec![
-            "In a column all models begin with the same noise. First seed; the first images in order, none chosen. The rows of the \
-             paper's figure: No defense (Original Model), Sub-Model 1 and 2, DualMD, DistillMD."
-                .into(),
-        ],
-        ..Table::default()
-    };
+pub fn draw(study: &Study, sets: &[Set]) -> Result<(Table, Pictures)> {
+    let title = "Figure 5: images from the same noise";
+    let mut table = Table::new(title, &["Image set", "Row", "Model"]);
+    table.notes.push(
+        "In a column all models begin with the same noise. First seed; the first images in order, none chosen. The rows of the \
+         paper's figure: No defense (Original Model), Sub-Model 1 and 2, DualMD, DistillMD."
+            .into(),
+    );
     let mut files = Vec::new();
     for set in sets {
         let Some(run) = set.runs.first() else {
@@ -43,11 +41,7 @@ pub fn draw(study: &Study, sets: &[Set]) -> Result<(Table, Vec<(String, String)>
             let folder = run.folder.join("samples").join(&name);
             rows.push(row(&folder, &(0..COLUMNS).collect::<Vec<_>>())?);
             labels.push(title.clone());
-            table.rows.push(Row::Cells(vec![
-                set.name.clone(),
-                rows.len().to_string(),
-                title,
-            ]));
+            table.words([set.name.clone(), rows.len().to_string(), title]);
         }
         let title = format!("Images of each model on {}", set.title);
         let stem = format!("fig5-{}-{}", study.scale.as_str(), set.name);

@@ -1,59 +1,21 @@
 //! Privacy against quality: each defence beside an undefended model that was simply trained for fewer steps.
 
-use super::Drawn;
-use super::cell::{Cell, attacks_on, decimal, strongest, strongest_of};
+use super::cell::{Cell, attacks_on, decimal, strongest};
 use super::names;
 use super::paper::Metric;
 use super::read::{Evidence, Measured, Set};
-use super::tables::{Record, Row, Table, intervals};
+use super::table::{Record, Table, intervals};
+use super::undefended::{Line, Station, baseline};
+use super::{Drawn, Save};
 use anyhow::Result;
-use dualmd::experiment::epochs;
 use dualmd_names::BaseAttack;
 use dualmd_plot::{self as svg, Panel, Point};
 
-/// The undefended model at one number of steps.
-struct Station {
-    name: String,
-    steps: f64,
-    /// Passes over its images, where they are recorded.
-    epochs: Option<f64>,
-    excess: Cell,
-}
-
-impl Station {
-    /// Its length in the unit of the line: epochs where all stations have them, else steps.
-    fn length(&self, in_epochs: bool) -> f64 {
-        self.epochs.filter(|_| in_epochs).unwrap_or(self.steps)
-    }
-
-    /// The same for people, without the unit.
-    fn shown(&self, in_epochs: bool) -> String {
-        match self.epochs.filter(|_| in_epochs) {
-            Some(epochs) => epochs::text(epochs),
-            None => self.steps.to_string(),
-        }
-    }
-}
-
-/// Is every station's number of epochs known?
-fn in_epochs(stations: &[Station]) -> bool {
-    stations.iter().all(|s| s.epochs.is_some())
-}
-
-/// The unit of a line.
-fn unit(in_epochs: bool) -> &'static str {
-    if in_epochs { "epochs" } else { "steps" }
-}
-
-/// The table of all sets with its sentences, and the pictures of each; `save` writes one, whose name ends as it is told, and
-/// gives the file's name.
+/// The table of all sets with its sentences, and the pictures of each.
 ///
 /// # Errors
 /// A number that is not finite; what `save` says.
-pub fn draw(
-    evidence: &Evidence,
-    save: &dyn Fn(&Set, &str, &str) -> Result<String>,
-) -> Result<Drawn> {
+pub fn draw(evidence: &Evidence, save: &Save) -> Result<Drawn> {
     let (table, facts) = build(evidence)?;
     let mut pictures = Vec::new();
     for set in &evidence.sets {
@@ -77,7 +39,7 @@ pub fn worth_drawing(evidence: &Evidence) -> Result<bool> {
     for set in &evidence.sets {
         let mut points = 0;
         for model in names::compared(evidence) {
-            let quality = Cell::metric(set, &model, None, Metric::Excess)?;
+            let quality = Cell::excess(set, &model)?;
             let drawn = quality.mean().is_some() && strongest(set, &model)?.is_some();
             points += usize::from(drawn);
         }
@@ -94,121 +56,29 @@ pub fn worth_drawing(evidence: &Evidence) -> Result<bool> {
 /// A number that is not finite.
 pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     let excess = names::column(Metric::Excess, evidence);
-    let mut table = Table {
-        title: "Privacy against quality".into(),
-        columns: [
+    let mut table = Table::new(
+        "Privacy against quality",
+        &[
             "Image set",
             "Method",
             "AUC of the strongest attack",
             "undefended at equal FD",
             "AUC of SimA",
             "undefended at equal FD",
-            excess.as_str(),
+            &excess,
             "training time",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
-        ..Table::default()
-    };
+        ],
+    );
     let mut facts = Vec::new();
     for set in &evidence.sets {
-        let stations = stations(set)?;
-        let baseline = baseline(set);
+        let line = Line::of(set)?;
         for model in names::compared(evidence) {
-            let quality = Cell::metric(set, &model, None, Metric::Excess)?;
-            let time = relative_time(set, &model)?;
-            let mut cells = vec![set.name.clone(), names::method(&model)];
-            let mut keep = |attack: Option<&str>, metric: &'static str, cell: &Cell| {
-                if cell.mean().is_some() {
-                    table.records.push(Record {
-                        dataset: set.name.clone(),
-                        attack: attack.map(str::to_owned),
-                        model: model.clone(),
-                        method: names::method(&model),
-                        metric,
-                        cell: cell.clone(),
-                        paper: Vec::new(),
-                    });
-                }
-            };
-            let best = strongest(set, &model)?;
-            let sima = Cell::metric(set, &model, Some("sima"), Metric::Auc)?;
-            if best.is_none() {
-                continue;
-            }
-            let columns = [
-                best.clone(),
-                sima.mean().map(|_| ("sima".to_owned(), sima.clone())),
-            ];
-            for (which, column) in columns.into_iter().enumerate() {
-                let Some((attack, mut cell)) = column else {
-                    cells.extend(["-".into(), "-".into()]);
-                    continue;
-                };
-                let fixed = (which == 1).then_some("sima");
-                let same = match fixed {
-                    Some(attack) => vec![attack.to_owned()],
-                    None => attacks_on(set, &model),
-                };
-                let equal = at_equal_quality(set, &stations, &quality, &same)?;
-                keep(Some(&attack), "auc", &cell);
-                keep(fixed, "auc_undefended_at_equal_fd", &equal);
-                if which == 0 {
-                    facts.extend(fact(set, &model, &attack, &cell, &equal)?);
-                    cell.note = Some(names::attack(&attack));
-                }
-                cells.push(cell.text(3));
-                cells.push(if quality.mean().is_none() || model == baseline {
-                    "-".into()
-                } else if equal.mean().is_none() {
-                    outside(&stations, &quality).into()
-                } else {
-                    equal.text(3)
-                });
-            }
-            keep(None, names::key(Metric::Excess), &quality);
-            keep(None, "training_time_relative", &time);
-            cells.push(quality.text(names::digits(Metric::Excess)));
-            cells.push(match time.mean() {
-                Some(_) => format!("x {}", time.text(1)),
-                None => "-".into(),
-            });
-            table.rows.push(Row::Cells(cells));
+            facts.extend(method(&line, &model, &mut table)?);
         }
-        let by_epochs = in_epochs(&stations);
-        for station in &stations {
-            let best = strongest(set, &station.name)?;
-            let (attack, cell) = best.map_or((None, None), |(a, c)| (Some(a), Some(c)));
-            for (attack, metric, cell) in [
-                (attack, "auc", cell),
-                (
-                    Some("sima".to_owned()),
-                    "auc",
-                    Some(Cell::metric(set, &station.name, Some("sima"), Metric::Auc)?),
-                ),
-                (
-                    None,
-                    names::key(Metric::Excess),
-                    Some(station.excess.clone()),
-                ),
-            ] {
-                // The one at the full number of steps is among the methods.
-                if let Some(cell) = cell.filter(|c| c.mean().is_some() && station.name != baseline)
-                {
-                    table.records.push(Record {
-                        dataset: set.name.clone(),
-                        attack,
-                        model: station.name.clone(),
-                        method: format!(
-                            "No defense, {} {}",
-                            station.shown(by_epochs),
-                            unit(by_epochs)
-                        ),
-                        metric,
-                        cell,
-                        paper: Vec::new(),
-                    });
-                }
+        for station in &line.stations {
+            // The one at the full number of steps is among the methods.
+            if station.name != baseline(set) {
+                keep_station(&line, station, &mut table)?;
             }
         }
     }
@@ -229,86 +99,60 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     Ok((table, facts))
 }
 
-/// Name of the undefended model that the others are compared with; empty where there is none.
-fn baseline(set: &Set) -> &str {
-    set.baseline().map_or("", |m| m.name.as_str())
-}
-
-fn stations(set: &Set) -> Result<Vec<Station>> {
-    let line = set.undefended().into_iter();
-    line.map(|(name, steps)| {
-        let excess = Cell::metric(set, &name, None, Metric::Excess)?;
-        let own = set.models().into_iter().find(|m| m.name == name);
-        Ok(Station {
-            epochs: own.and_then(|m| m.utility.as_ref()?.passes()),
-            name,
-            steps,
-            excess,
-        })
-    })
-    .collect()
-}
-
-/// The undefended line at the defence's quality in each seed; at each number of steps the strongest of `attacks`, which are
-/// those that were made on the defence: an attacker has the same access to both.
-fn at_equal_quality(
-    set: &Set,
-    stations: &[Station],
-    quality: &Cell,
-    attacks: &[String],
-) -> Result<Cell> {
-    let mut aucs = Vec::new();
-    for station in stations {
-        let best = strongest_of(set, &station.name, attacks)?;
-        aucs.push(match best {
-            Some((_, cell)) => cell,
-            None => Cell::new(&[], set.runs.len())?,
-        });
+/// Adds the row of a method that was attacked, and gives a sentence.
+fn method(line: &Line, model: &str, table: &mut Table) -> Result<Option<String>> {
+    let set = line.set;
+    let Some((attack, best)) = strongest(set, model)? else {
+        return Ok(None);
+    };
+    let quality = Cell::excess(set, model)?;
+    let sima = Cell::auc(set, model, "sima")?;
+    let time = relative_time(set, model)?;
+    let name = names::method(model);
+    let mut keep = |attack: Option<&str>, metric: &'static str, cell: &Cell| {
+        table.keep(Record::new(set, model, &name, attack, metric, cell.clone()))
+    };
+    let equal = line.at_equal_quality(&quality, &attacks_on(set, model))?;
+    keep(Some(&attack), "auc", &best);
+    keep(None, "auc_undefended_at_equal_fd", &equal);
+    let fact = fact(set, model, &attack, &best, &equal)?;
+    let best = Cell {
+        note: Some(names::attack(&attack)),
+        ..best
+    };
+    let mut cells = vec![set.name.clone(), name.clone(), best.text(3)];
+    cells.push(line.equal(model, &quality, &equal));
+    if keep(Some("sima"), "auc", &sima) {
+        let equal = line.at_equal_quality(&quality, &["sima".to_owned()])?;
+        keep(Some("sima"), "auc_undefended_at_equal_fd", &equal);
+        cells.extend([sima.text(3), line.equal(model, &quality, &equal)]);
+    } else {
+        cells.extend(["-".into(), "-".into()]);
     }
-    let at = |cell: &Cell, seed: u64| cell.values.iter().find(|(s, _)| *s == seed).map(|v| v.1);
-    let numbers: Vec<(u64, Measured)> = quality
-        .values
-        .iter()
-        .filter_map(|(seed, x)| {
-            let line: Vec<(f64, f64)> = stations
-                .iter()
-                .zip(&aucs)
-                .filter_map(|(s, auc)| Some((at(&s.excess, *seed)?, at(auc, *seed)?)))
-                .collect();
-            Some((*seed, (interpolate(&line, *x)?, None)))
-        })
-        .collect();
-    Cell::new(&numbers, set.runs.len())
+    keep(None, Metric::Excess.key(), &quality);
+    cells.push(quality.text(Metric::Excess.digits()));
+    cells.push(match keep(None, "training_time_relative", &time) {
+        true => format!("x {}", time.text(1)),
+        false => "-".into(),
+    });
+    table.words(cells);
+    Ok(fact)
 }
 
-/// y of a line at x; none beyond its ends. The points are taken in the order of x.
-pub fn interpolate(line: &[(f64, f64)], x: f64) -> Option<f64> {
-    let mut line = line.to_vec();
-    line.sort_by(|a, b| a.0.total_cmp(&b.0));
-    if let [one] = line.as_slice() {
-        return (one.0 == x).then_some(one.1);
+/// Keeps the numbers of the undefended model at another length.
+fn keep_station(line: &Line, station: &Station, table: &mut Table) -> Result<()> {
+    let (set, name) = (line.set, station.name.as_str());
+    let method = format!("No defense, {}", line.long(station));
+    let mut keep = |attack: Option<&str>, metric: Metric, cell: Cell| {
+        table.keep(Record::new(set, name, &method, attack, metric.key(), cell));
+    };
+    if let Some((attack, cell)) = strongest(set, name)? {
+        keep(Some(&attack), Metric::Auc, cell);
     }
-    line.windows(2).find_map(|pair| {
-        let [(x0, y0), (x1, y1)] = [pair[0], pair[1]];
-        if !(x0..=x1).contains(&x) {
-            return None;
-        }
-        let share = if x1 > x0 { (x - x0) / (x1 - x0) } else { 0.0 };
-        Some(y0 + share * (y1 - y0))
-    })
-}
-
-/// Why there is no undefended model of that quality.
-fn outside(stations: &[Station], quality: &Cell) -> &'static str {
-    let means: Vec<f64> = stations.iter().filter_map(|s| s.excess.mean()).collect();
-    let worst = means.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    match quality.mean() {
-        _ if means.is_empty() => "-",
-        _ if means.len() == 1 => "one number of steps only",
-        Some(x) if x > worst => "worse than all of them",
-        Some(_) => "better than all of them",
-        None => "-",
-    }
+    let sima = Cell::auc(set, name, "sima")?;
+    keep(Some("sima"), Metric::Auc, sima);
+    keep(None, Metric::Excess, station.excess.clone());
+    Ok(())
 }
 
 /// In parts of the undefended model's. Trainings take no less than no time, whatever the t interval of a few seeds says.
@@ -337,12 +181,11 @@ fn fact(set: &Set, model: &str, attack: &str, own: &Cell, equal: &Cell) -> Resul
     if model == baseline(set) {
         return Ok(None);
     }
+    let about = format!("{}: {}", set.name, names::method(model));
     // A mean over some seeds beside a mean over all would compare different runs.
     if equal.values.len() < own.values.len() {
         return Ok(Some(format!(
-            "{}: {} is not compared: an undefended model of equal FD was trained in {} of {} seeds only.",
-            set.name,
-            names::method(model),
+            "{about} is not compared: an undefended model of equal FD was trained in {} of {} seeds only.",
             equal.values.len(),
             own.values.len()
         )));
@@ -356,9 +199,7 @@ fn fact(set: &Set, model: &str, attack: &str, own: &Cell, equal: &Cell) -> Resul
         _ => "gives no less away (one seed) than",
     };
     Ok(Some(format!(
-        "{}: {} {word} an undefended model of equal FD: {} ({}) against {}; difference {}.",
-        set.name,
-        names::method(model),
+        "{about} {word} an undefended model of equal FD: {} ({}) against {}; difference {}.",
         own.text(3),
         names::attack(attack),
         decimal(other, 3),
@@ -371,90 +212,86 @@ fn fact(set: &Set, model: &str, attack: &str, own: &Cell, equal: &Cell) -> Resul
 /// # Errors
 /// As [`build`].
 pub fn drawings(set: &Set, evidence: &Evidence) -> Result<(String, Option<String>)> {
-    let stations = stations(set)?;
-    let by_epochs = in_epochs(&stations);
-    let mut legend = vec![format!("No defense, by {}", unit(by_epochs))];
-    let models: Vec<String> = names::compared(evidence)
-        .into_iter()
-        .filter(|m| m != baseline(set))
-        .collect();
+    let line = Line::of(set)?;
+    let mut legend = vec![format!("No defense, by {}", line.unit)];
+    let mut models = names::compared(evidence);
+    models.retain(|m| m != baseline(set));
     legend.extend(models.iter().map(|m| match attacks_on(set, m).as_slice() {
         [only] if BaseAttack::named(only) == Some(BaseAttack::Nearest) => {
             format!("{} (by its images)", names::method(m))
         }
         _ => names::method(m),
     }));
+    let x_label = format!(
+        "{} (worse images to the right)",
+        names::column(Metric::Excess, evidence)
+    );
     let mut panels = Vec::new();
     for (title, attack) in [("Strongest attack", None), ("SimA", Some("sima"))] {
-        let mut panel = Panel {
+        panels.push(Panel {
             title: format!("{}: {title}", set.name),
-            x_label: format!(
-                "{} (worse images to the right)",
-                names::column(Metric::Excess, evidence)
-            ),
-            y_label: "AUC (more leaks upwards)".into(),
-            level: Some((0.5, "chance")),
-            ..Panel::default()
-        };
-        let of = |model: &str| -> Result<Option<(String, Cell)>> {
-            Ok(match attack {
-                None => strongest(set, model)?,
-                Some(a) => Some((
-                    a.to_owned(),
-                    Cell::metric(set, model, Some(a), Metric::Auc)?,
-                )),
-            })
-        };
-        let mut line = Vec::new();
-        let undefended = stations.iter().map(|s| {
-            let length = s.shown(by_epochs);
-            (
-                s.name.as_str(),
-                0,
-                format!("No defense, {length} {}", unit(by_epochs)),
-            )
+            x_label: x_label.clone(),
+            ..against_quality(&line, &models, attack)?
         });
-        let defended = models
-            .iter()
-            .enumerate()
-            .map(|(i, m)| (m.as_str(), i + 1, names::method(m)));
-        for (model, style, name) in undefended.chain(defended) {
-            let quality = Cell::metric(set, model, None, Metric::Excess)?;
-            let Some((attack, cell)) = of(model)? else {
-                continue;
-            };
-            let (Some(x), Some(y)) = (quality.mean(), cell.mean()) else {
-                continue;
-            };
-            if style == 0 {
-                line.push((x, y));
-            }
-            panel.points.push(Point {
-                x: (x, quality.between()),
-                y: (y, bar(&cell)),
-                style,
-                label: (style == 0).then(|| station_label(&stations, model)),
-                tip: format!(
-                    "{name}: {} AUC {}, excess {}",
-                    names::attack(&attack),
-                    cell.text(3),
-                    quality.text(2)
-                ),
-            });
-        }
-        panel.lines.push((0, line));
-        panels.push(panel);
     }
     let about = format!(
         "Privacy against quality on {}: AUC of attacks and excess of the Frechet distance for each defence, and for the undefended model at several lengths of training",
         set.title
     );
     let frontier = svg::draw(&panels, &legend, &about);
-    let steps = match stations.len() {
+    let steps = match line.stations.len() {
         0 | 1 => None,
-        _ => Some(steps(set, &stations)?),
+        _ => Some(steps(&line)?),
     };
     Ok((frontier, steps))
+}
+
+/// The stations of the undefended model with a line through them, and the defences; by one attack, or by the strongest on each.
+fn against_quality(line: &Line, models: &[String], attack: Option<&str>) -> Result<Panel> {
+    let set = line.set;
+    let mut panel = Panel {
+        y_label: "AUC (more leaks upwards)".into(),
+        level: Some((0.5, "chance")),
+        ..Panel::default()
+    };
+    let undefended = line.stations.iter().map(|station| {
+        let title = format!("No defense, {}", line.long(station));
+        (&station.name, 0, title, Some(station.shown.clone()))
+    });
+    let defended = models.iter().enumerate();
+    let defended = defended.map(|(i, model)| (model, i + 1, names::method(model), None));
+    let mut through = Vec::new();
+    for (model, style, title, label) in undefended.chain(defended) {
+        let quality = Cell::excess(set, model)?;
+        let best = match attack {
+            None => strongest(set, model)?,
+            Some(attack) => {
+                let cell = Cell::auc(set, model, attack)?;
+                Some((attack.to_owned(), cell))
+            }
+        };
+        let Some((attack, cell)) = best else { continue };
+        let (Some(x), Some(y)) = (quality.mean(), cell.mean()) else {
+            continue;
+        };
+        if style == 0 {
+            through.push((x, y));
+        }
+        panel.points.push(Point {
+            x: (x, quality.between()),
+            y: (y, bar(&cell)),
+            style,
+            label,
+            tip: format!(
+                "{title}: {} AUC {}, excess {}",
+                names::attack(&attack),
+                cell.text(3),
+                quality.text(2)
+            ),
+        });
+    }
+    panel.lines.push((0, through));
+    Ok(panel)
 }
 
 /// An error bar within the range of an AUC: with two or three seeds an interval may reach far beyond it. Of a single run it is that
@@ -466,20 +303,14 @@ fn bar(cell: &Cell) -> Option<[f64; 2]> {
         .map(|ci| ci.map(|x| x.clamp(0.0, 1.0)))
 }
 
-/// The length of an undefended model's training.
-fn station_label(stations: &[Station], model: &str) -> String {
-    let own = stations.iter().find(|s| s.name == model);
-    own.map_or_else(String::new, |s| s.shown(in_epochs(stations)))
-}
-
 /// Attacks on the undefended model against the length of its training.
-fn steps(set: &Set, stations: &[Station]) -> Result<String> {
-    let by_epochs = in_epochs(stations);
+fn steps(line: &Line) -> Result<String> {
+    let set = line.set;
     let mut panel = Panel {
         title: format!("{}: attacks on the undefended model", set.name),
-        x_label: match by_epochs {
-            true => "epochs (passes over the training images)".into(),
-            false => "training steps".into(),
+        x_label: match line.unit {
+            "epochs" => "epochs (passes over the training images)".into(),
+            _ => "training steps".into(),
         },
         y_label: "AUC".into(),
         log2: true,
@@ -487,30 +318,25 @@ fn steps(set: &Set, stations: &[Station]) -> Result<String> {
         ..Panel::default()
     };
     let mut legend = Vec::new();
-    for (attack, _) in set.attacks() {
+    for attack in set.attacks() {
+        let title = names::attack(&attack);
         let style = legend.len();
-        let mut line = Vec::new();
-        for station in stations {
-            let cell = Cell::metric(set, &station.name, Some(&attack), Metric::Auc)?;
+        let mut through = Vec::new();
+        for station in &line.stations {
+            let cell = Cell::auc(set, &station.name, &attack)?;
             let Some(mean) = cell.mean() else { continue };
-            line.push((station.length(by_epochs), mean));
+            through.push((station.length, mean));
             panel.points.push(Point {
-                x: (station.length(by_epochs), None),
+                x: (station.length, None),
                 y: (mean, bar(&cell)),
                 style,
                 label: None,
-                tip: format!(
-                    "{}, {} {}: AUC {}",
-                    names::attack(&attack),
-                    station.shown(by_epochs),
-                    unit(by_epochs),
-                    cell.text(3)
-                ),
+                tip: format!("{title}, {}: AUC {}", line.long(station), cell.text(3)),
             });
         }
-        if !line.is_empty() {
-            panel.lines.push((style, line));
-            legend.push(names::attack(&attack));
+        if !through.is_empty() {
+            panel.lines.push((style, through));
+            legend.push(title);
         }
     }
     let about = format!(

@@ -1,12 +1,12 @@
 //! Length of training, in passes over a model's own images: a note under every table, and `dualmd reproduce epochs`, which compares
 //! several lengths. SecMI and PIA see little of a model that was trained shorter than those of their papers.
 
-use super::Drawn;
 use super::cell::{Cell, attacks_on};
 use super::names;
 use super::paper::Metric;
 use super::read::{Evidence, Set};
-use super::tables::{Record, Row, Table, intervals};
+use super::table::{Record, Table, intervals};
+use super::{Drawn, Save};
 use anyhow::Result;
 use dualmd::experiment::epochs::text;
 use dualmd_plot::{self as svg, Panel, Point};
@@ -78,16 +78,6 @@ pub fn note(evidence: &Evidence, text_to_image: bool) -> Option<String> {
     ))
 }
 
-impl Set {
-    /// Its name, and the length of training where a study compares several.
-    fn label(&self) -> String {
-        match self.epochs {
-            Some(epochs) => format!("{} e-{epochs}", self.name),
-            None => self.name.clone(),
-        }
-    }
-}
-
 /// The sets of a study over lengths by image set, short trainings first.
 fn studies(evidence: &Evidence) -> Vec<(&str, Vec<(f64, &Set)>)> {
     let mut out: Vec<(&str, Vec<(f64, &Set)>)> = Vec::new();
@@ -117,14 +107,11 @@ fn attacks(lengths: &[(f64, &Set)], model: &str) -> Vec<String> {
     out
 }
 
-/// The table over lengths, what it shows, and a picture of each image set; `save` writes one and gives the file's name.
+/// The table over lengths, what it shows, and a picture of each image set.
 ///
 /// # Errors
 /// A number that is not finite; what `save` says.
-pub fn draw(
-    evidence: &Evidence,
-    save: &dyn Fn(&Set, &str, &str) -> Result<String>,
-) -> Result<Drawn> {
+pub fn draw(evidence: &Evidence, save: &Save) -> Result<Drawn> {
     let (table, facts) = build(evidence)?;
     let mut pictures = Vec::new();
     for (_, lengths) in studies(evidence) {
@@ -156,13 +143,8 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
             }
         }
     }
-    let mut table = Table {
-        title: "Attacks and image quality by length of training".into(),
-        columns: ["Image set", "Epochs", "Method"]
-            .map(str::to_owned)
-            .to_vec(),
-        ..Table::default()
-    };
+    let title = "Attacks and image quality by length of training";
+    let mut table = Table::new(title, &["Image set", "Epochs", "Method"]);
     let heads = columns.iter().map(|a| format!("AUC {}", names::attack(a)));
     table.columns.extend(heads);
     table.columns.push(names::column(Metric::Excess, evidence));
@@ -170,29 +152,16 @@ pub fn build(evidence: &Evidence) -> Result<(Table, Vec<String>)> {
     for (name, lengths) in &studies {
         for (epochs, set) in lengths {
             for model in FOLLOWED {
+                let first = [(*name).to_owned(), text(*epochs), names::method(model)];
+                let method = format!("{}, {} epochs", first[2], first[1]);
                 let asked = columns.iter().map(|a| (Some(a.as_str()), Metric::Auc));
-                let mut cells = vec![(*name).to_owned(), text(*epochs), names::method(model)];
-                let mut known = false;
+                let mut numbers = Vec::new();
                 for (attack, metric) in asked.chain([(None, Metric::Excess)]) {
                     let cell = Cell::metric(set, model, attack, metric)?;
-                    cells.push(cell.text(names::digits(metric)));
-                    if cell.mean().is_none() {
-                        continue;
-                    }
-                    known = true;
-                    table.records.push(Record {
-                        dataset: set.label(),
-                        attack: attack.map(str::to_owned),
-                        model: model.to_owned(),
-                        method: format!("{}, {} epochs", names::method(model), text(*epochs)),
-                        metric: names::key(metric),
-                        cell,
-                        paper: Vec::new(),
-                    });
+                    let record = Record::new(set, model, &method, attack, metric.key(), cell);
+                    numbers.push((record, metric.digits()));
                 }
-                if known {
-                    table.rows.push(Row::Cells(cells));
-                }
+                table.numbers(&first, numbers, &[]);
             }
         }
         for model in FOLLOWED {
@@ -215,7 +184,7 @@ fn first_seen(name: &str, lengths: &[(f64, &Set)], model: &str) -> Result<Option
     for attack in attacks(lengths, model) {
         let mut found = None;
         for (epochs, set) in lengths {
-            let cell = Cell::metric(set, model, Some(&attack), Metric::Auc)?;
+            let cell = Cell::auc(set, model, &attack)?;
             if cell.interval().is_some_and(|[low, _]| low > 0.5) {
                 found = Some((*epochs, cell));
                 break;
@@ -247,56 +216,40 @@ fn first_seen(name: &str, lengths: &[(f64, &Set)], model: &str) -> Result<Option
 
 /// A panel of attacks for each model and one of the images' quality, all against epochs.
 fn drawing(lengths: &[(f64, &Set)], evidence: &Evidence) -> Result<String> {
-    let axis = "epochs (passes over all members)";
-    let mut legend: Vec<String> = Vec::new();
-    let mut panels = Vec::new();
-    for model in FOLLOWED {
-        let mut panel = Panel {
-            title: names::method(model),
-            x_label: axis.into(),
-            y_label: "AUC".into(),
-            log2: true,
-            level: Some((0.5, "chance")),
-            ..Panel::default()
-        };
-        for attack in attacks(lengths, model) {
-            let label = names::attack(&attack);
-            let style = style_of(&mut legend, &label);
-            line(
-                &mut panel,
-                style,
-                &label,
-                lengths,
-                model,
-                Some(&attack),
-                Metric::Auc,
-            )?;
-        }
-        panels.push(panel);
-    }
-    let mut quality = Panel {
-        title: "Distance of the images to unseen ones".into(),
-        x_label: axis.into(),
-        y_label: names::column(Metric::Excess, evidence),
+    let panel = |title: String, y_label: String| Panel {
+        title,
+        x_label: "epochs (passes over all members)".into(),
+        y_label,
         log2: true,
         ..Panel::default()
     };
-    let attacks_alone = legend.len();
+    let mut legend: Vec<String> = Vec::new();
+    let mut panels = Vec::new();
     for model in FOLLOWED {
-        let label = format!("images of {}", names::method(model));
-        let style = style_of(&mut legend, &label);
-        line(
-            &mut quality,
-            style,
-            &label,
-            lengths,
-            model,
-            None,
-            Metric::Excess,
-        )?;
+        let mut own = panel(names::method(model), "AUC".into());
+        own.level = Some((0.5, "chance"));
+        for attack in attacks(lengths, model) {
+            let label = names::attack(&attack);
+            let known = legend.iter().position(|l| *l == label);
+            let style = known.unwrap_or(legend.len());
+            if known.is_none() {
+                legend.push(label.clone());
+            }
+            let cell = |set: &Set| Cell::auc(set, model, &attack);
+            line(&mut own, style, &label, lengths, &cell, Metric::Auc)?;
+        }
+        panels.push(own);
     }
-    if quality.points.is_empty() {
-        legend.truncate(attacks_alone);
+    let title = "Distance of the images to unseen ones".to_owned();
+    let mut quality = panel(title, names::column(Metric::Excess, evidence));
+    let labels = FOLLOWED.map(|model| format!("images of {}", names::method(model)));
+    for (i, (model, label)) in FOLLOWED.iter().zip(&labels).enumerate() {
+        let cell = |set: &Set| Cell::excess(set, model);
+        let style = legend.len() + i;
+        line(&mut quality, style, label, lengths, &cell, Metric::Excess)?;
+    }
+    if !quality.points.is_empty() {
+        legend.extend(labels);
     }
     panels.push(quality);
     panels.retain(|panel| !panel.points.is_empty());
@@ -310,42 +263,27 @@ fn drawing(lengths: &[(f64, &Set)], evidence: &Evidence) -> Result<String> {
     ))
 }
 
-/// Place of a label in the legend.
-fn style_of(legend: &mut Vec<String>, label: &str) -> usize {
-    match legend.iter().position(|l| l == label) {
-        Some(place) => place,
-        None => {
-            legend.push(label.to_owned());
-            legend.len() - 1
-        }
-    }
-}
-
-/// A number of a model at each length, as points with a line through them.
+/// A number at each length, as points with a line through them.
 fn line(
     panel: &mut Panel,
     style: usize,
     label: &str,
     lengths: &[(f64, &Set)],
-    model: &str,
-    attack: Option<&str>,
+    number: &dyn Fn(&Set) -> Result<Cell>,
     metric: Metric,
 ) -> Result<()> {
     let mut line = Vec::new();
     for (epochs, set) in lengths {
-        let cell = Cell::metric(set, model, attack, metric)?;
+        let cell = number(set)?;
         let Some(mean) = cell.mean() else { continue };
         line.push((*epochs, mean));
+        let shown = cell.text(metric.digits());
         panel.points.push(Point {
             x: (*epochs, None),
             y: (mean, cell.interval()),
             style,
             label: None,
-            tip: format!(
-                "{label}, {} epochs: {}",
-                text(*epochs),
-                cell.text(names::digits(metric))
-            ),
+            tip: format!("{label}, {} epochs: {shown}", text(*epochs)),
         });
     }
     if !line.is_empty() {

@@ -3,13 +3,14 @@
 //! - `datasets`: the image sets and their experiments
 //! - `study`: which runs there are; makes those that are missing; `state`: what is in the folders
 //! - `read`: their reports; `cell`: one number over seeds
-//! - `tables`, `figure`, `frontier` (with `dualmd_plot`), `ablation`: views of them
+//! - `layouts`: what stands in the paper's tables; `tables`: builds them
+//! - `figure`, `frontier` (with `dualmd_plot`; `undefended`: what defences are compared with), `ablation`: other views
 //! - `length`: how long models were trained, and the view over several lengths
 //! - `check`, `estimate`: for `--dry-run`, are the images what is needed, and about how long does it take
 //! - `text`: tables and figures of text-to-image models
 //! - `own`: privacy against quality of runs of the user's own experiment, for `dualmd run`
-//! - `paper`: the paper's numbers; `facts`: what agrees with them
-//! - `names`: what things are called; `write`: Markdown, CSV, JSON
+//! - `paper`: the paper's numbers (`data/paper.csv`); `facts`: what agrees with them
+//! - `names`: what things are called; `table`: words and numbers of a view; `write`: Markdown, CSV, JSON
 
 #![cfg_attr(
     not(test),
@@ -29,7 +30,10 @@ mod datasets;
 mod estimate;
 mod facts;
 mod figure;
+#[cfg(test)]
+mod fixture;
 mod frontier;
+mod layouts;
 mod length;
 mod names;
 mod own;
@@ -39,10 +43,12 @@ mod state;
 #[cfg(test)]
 mod stored;
 mod study;
+mod table;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod text;
+mod undefended;
 mod write;
 
 pub use dualmd::options::{ReproduceOptions, Scale, What};
@@ -50,10 +56,10 @@ pub use own::frontier as own_frontier;
 
 use anyhow::{Result, bail};
 use dualmd::{Session, bail_usage, stages};
-use read::Evidence;
+use read::{Evidence, Set};
 use std::path::PathBuf;
 use study::Study;
-use tables::Table;
+use table::Table;
 use write::Outcome;
 
 /// What came of it.
@@ -120,38 +126,19 @@ fn made(session: &Session, args: &ReproduceOptions) -> Result<Option<Made>> {
 
 /// Builds what was asked for; pictures are written.
 fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
-    let (heading, (mut table, facts, pictures)) = match what {
-        What::Table1 => {
-            let (table, facts) = text::memorisation(evidence)?;
-            (AGREES, (table, facts, Vec::new()))
-        }
-        What::Fig3 => ("What it shows", text::histograms(study, evidence)?),
-        What::Fig4 => ("", text::curves(study, evidence)?),
-        What::Fig5 => {
-            let (table, pictures) = figure::draw(study, &evidence.sets)?;
-            ("", (table, Vec::new(), pictures))
-        }
-        What::Fig6 | What::Fig7 => {
-            let number = if what == What::Fig6 { 6 } else { 7 };
-            let (table, pictures) = text::grids(study, &evidence.sets, number)?;
-            ("", (table, Vec::new(), pictures))
-        }
-        What::Ablation => {
-            let (table, facts) = ablation::build(evidence)?;
-            ("Which choice matters", (table, facts, Vec::new()))
-        }
-        What::Frontier => (
-            EQUAL,
-            frontier::draw(evidence, &|set, end, drawing| {
-                study.drawing("frontier", set, end, drawing)
-            })?,
-        ),
-        What::Epochs => (
-            "From when on a model leaks",
-            length::draw(evidence, &|set, end, drawing| {
-                study.drawing("epochs", set, end, drawing)
-            })?,
-        ),
+    let save = |set: &Set, end: &str, drawing: &str| study.drawing(what, set, end, drawing);
+    let plain = |(table, pictures): (Table, Pictures)| (table, Vec::new(), pictures);
+    let worded = |(table, facts): (Table, Vec<String>)| (table, facts, Vec::new());
+    let (heading, drawn): (&'static str, Drawn) = match what {
+        What::Table1 => (AGREES, worded(text::memorisation(evidence)?)),
+        What::Fig3 => ("What it shows", text::histograms(evidence, &save)?),
+        What::Fig4 => ("", text::curves(evidence, &save)?),
+        What::Fig5 => ("", plain(figure::draw(study, &evidence.sets)?)),
+        What::Fig6 => ("", plain(text::grids(study, &evidence.sets, 6)?)),
+        What::Fig7 => ("", plain(text::grids(study, &evidence.sets, 7)?)),
+        What::Ablation => ("Which choice matters", worded(ablation::build(evidence)?)),
+        What::Frontier => (EQUAL, frontier::draw(evidence, &save)?),
+        What::Epochs => ("From when on a model leaks", length::draw(evidence, &save)?),
         What::Table2
         | What::Table3
         | What::Table4
@@ -160,14 +147,17 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
         | What::Table8
         | What::Table9
         | What::Table10 => {
-            let (table, facts) = match (tables::number(what), text::number(what)) {
-                (Some(n), _) => (tables::build(n, evidence)?, facts::facts(n, evidence)?),
-                (_, Some(n)) => (text::build(n, evidence)?, text::facts(n, evidence)?),
-                _ => bail!("{} has no layout", what.as_str()),
+            let Some(layout) = layouts::of(what) else {
+                bail!("{} has no layout", what.as_str());
             };
-            (AGREES, (table, facts, Vec::new()))
+            let facts = match layout.text {
+                true => text::facts(layout, evidence)?,
+                false => facts::facts(layout.number, evidence)?,
+            };
+            (AGREES, worded((tables::build(layout, evidence)?, facts)))
         }
     };
+    let (mut table, facts, pictures) = drawn;
     // In the view over lengths the epochs are a column.
     if what != What::Epochs {
         table.notes.extend(length::note(evidence, what.is_text()));
@@ -186,20 +176,28 @@ const AGREES: &str = "What agrees with the paper";
 /// Heading of what the frontier says.
 const EQUAL: &str = "Against an undefended model of equal quality";
 
-/// A table, sentences, and (what it shows, file name) of pictures.
-type Drawn = (Table, Vec<String>, Vec<(String, String)>);
+/// (what it shows, file name) of pictures.
+type Pictures = Vec<(String, String)>;
+
+/// A table, sentences and pictures.
+type Drawn = (Table, Vec<String>, Pictures);
+
+/// Writes a picture of a set, whose name ends as it is told, and gives the file's name.
+type Save<'a> = dyn Fn(&Set, &str, &str) -> Result<String> + 'a;
 
 /// For a terminal: one narrower table per image set, then the same notes and sentences.
 fn printed(what: What, study: &Study, evidence: &Evidence, outcome: &Outcome) -> Result<String> {
-    let Some(number) = tables::number(what).filter(|_| evidence.sets.len() > 1) else {
-        return Ok(outcome.text(&study.place(what).of, &[&outcome.table]));
+    let of = study.place(what).of;
+    let layout = layouts::of(what).filter(|layout| !layout.text);
+    let Some(layout) = layout.filter(|_| evidence.sets.len() > 1) else {
+        return Ok(outcome.text(&of, &[&outcome.table]));
     };
     let mut narrow = Vec::new();
     for set in &evidence.sets {
         let alone = Evidence {
             sets: vec![set.clone()],
         };
-        narrow.push(tables::build(number, &alone)?);
+        narrow.push(tables::build(layout, &alone)?);
     }
-    Ok(outcome.text(&study.place(what).of, &narrow.iter().collect::<Vec<_>>()))
+    Ok(outcome.text(&of, &narrow.iter().collect::<Vec<_>>()))
 }

@@ -116,39 +116,6 @@ pub fn column(metric: Metric, evidence: &Evidence) -> String {
     }
 }
 
-/// The same in the paper.
-pub fn paper_column(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Fd | Metric::Excess => "FID",
-        Metric::Is => "IS",
-        Metric::Auc => "AUC",
-        Metric::D1 => "AUC D1",
-        Metric::D2 => "AUC D2",
-        Metric::Tpr => "TPR@1%FPR",
-    }
-}
-
-/// As files name a metric.
-pub fn key(metric: Metric) -> &'static str {
-    match metric {
-        Metric::Fd => "frechet",
-        Metric::Excess => "frechet_excess",
-        Metric::Is => "inception_score",
-        Metric::Auc => "auc",
-        Metric::D1 => "auc_d1",
-        Metric::D2 => "auc_d2",
-        Metric::Tpr => "tpr_at_1_percent_fpr",
-    }
-}
-
-/// Digits after the point.
-pub fn digits(metric: Metric) -> usize {
-    match metric {
-        Metric::Fd | Metric::Excess | Metric::Is => 2,
-        Metric::Auc | Metric::D1 | Metric::D2 | Metric::Tpr => 3,
-    }
-}
-
 /// Short names for one column of all four.
 pub fn short(dataset: &str) -> &str {
     match dataset {

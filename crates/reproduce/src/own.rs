@@ -19,29 +19,21 @@ pub fn frontier(
     sets: &[String],
 ) -> Result<Option<PathBuf>> {
     let own = runs.iter().map(|run| read(run.seed, &run.folder));
+    let own: Result<Vec<_>> = own.collect();
     let evidence = Evidence {
-        sets: vec![Set {
-            name: name.to_owned(),
-            title: name.to_owned(),
-            paper: None,
-            brought: false,
-            epochs: None,
-            runs: own.collect::<Result<_>>()?,
-        }],
+        sets: vec![Set::of(name, name, own?)],
     };
-    let text_to_image = evidence
-        .sets
-        .iter()
-        .flat_map(|s| &s.runs)
-        .any(|run| run.text);
+    let mut all = evidence.sets.iter().flat_map(|s| &s.runs);
+    let text_to_image = all.any(|run| run.plan["model"]["text"] == true);
     if !view::worth_drawing(&evidence)? {
         return Ok(None);
     }
-    let (mut table, facts, pictures) = view::draw(&evidence, &|_, end, drawing| {
+    let save = |_: &Set, end: &str, drawing: &str| -> Result<String> {
         let file = format!("frontier{end}.svg");
         dualmd_files::write(&out.join(&file), drawing.as_bytes())?;
         Ok(file)
-    })?;
+    };
+    let (mut table, facts, pictures) = view::draw(&evidence, &save)?;
     table.notes.extend(length::note(&evidence, text_to_image));
     let outcome = Outcome {
         table,

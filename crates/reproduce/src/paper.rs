@@ -1,7 +1,6 @@
-//! The paper's numbers: "Dual-Model Defense: Safeguarding Diffusion Models from Membership Inference Attacks through Disjoint
-//! Data Splitting", tables 2 and 3 (section 4) and 10 (appendix A.6), as printed there.
+//! The paper's numbers, as `data/paper.csv` has them.
 
-use dualmd_names::BaseAttack;
+use std::sync::LazyLock;
 
 /// What a number is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,142 +21,168 @@ pub enum Metric {
     Tpr,
 }
 
+impl Metric {
+    /// Its key in files, its column in the paper, and its digits after the point.
+    const fn facts(self) -> (&'static str, &'static str, usize) {
+        match self {
+            Self::Fd => ("frechet", "FID", 2),
+            Self::Excess => ("frechet_excess", "FID", 2),
+            Self::Is => ("inception_score", "IS", 2),
+            Self::Auc => ("auc", "AUC", 3),
+            Self::D1 => ("auc_d1", "AUC D1", 3),
+            Self::D2 => ("auc_d2", "AUC D2", 3),
+            Self::Tpr => ("tpr_at_1_percent_fpr", "TPR@1%FPR", 3),
+        }
+    }
+
+    /// As files name it.
+    pub const fn key(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// Head of its column in the paper.
+    pub const fn column(self) -> &'static str {
+        self.facts().1
+    }
+
+    /// Digits after the point.
+    pub const fn digits(self) -> usize {
+        self.facts().2
+    }
+
+    /// A share of pairs or of members, from 0 to 1.
+    pub const fn is_share(self) -> bool {
+        matches!(self, Self::Auc | Self::D1 | Self::D2 | Self::Tpr)
+    }
+}
+
 /// A number of the paper.
 #[derive(Debug)]
 pub struct Number {
-    /// The table.
+    /// The table it is compared in.
     pub table: u8,
-    /// Image set as the paper names it.
-    pub dataset: &'static str,
-    /// Attack as this program names it; none in table 2.
+    /// Where it was measured: an image set as the paper names it, or a set and a version of Stable Diffusion.
+    pub place: &'static str,
+    /// Attack as this program names it; none for image quality.
     pub attack: Option<&'static str>,
     /// Model as the study names it.
     pub model: &'static str,
-    /// What it is of.
-    pub metric: Metric,
+    /// What it is of, as this program's files name it.
+    pub metric: &'static str,
     /// The number.
     pub value: f64,
 }
 
-/// Image sets of the unconditional experiments, in the order of table 3.
-pub const DATASETS: [&str; 4] = ["CIFAR10", "CIFAR100", "Tiny-ImageNet", "STL10-Unlabeled"];
+static NUMBERS: LazyLock<Vec<Number>> =
+    LazyLock::new(|| read(include_str!("../data/paper.csv")).unwrap_or_default());
 
-/// Table 2, CIFAR10: (model, FID, IS).
-const TABLE_2: [(&str, f64, f64); 3] = [
-    ("baseline", 14.127, 8.586),
-    ("dualmd", 21.389, 8.011),
-    ("student", 14.192, 8.391),
-];
-
-/// A line of table 3.
-type Line = (&'static str, &'static str, [(f64, f64); 4]);
-
-/// Table 3: (attack, model, (AUC, TPR at 1 % FPR) in the order of [`DATASETS`]). The attack that the paper calls SecMIA is
-/// compared with this program's `secmi` and `secmi-nn`; its size suggests the latter.
-const TABLE_3: [Line; 4] = [
-    (
-        "secmi",
-        "baseline",
-        [(0.93, 0.35), (0.96, 0.45), (0.96, 0.53), (0.94, 0.30)],
-    ),
-    (
-        "secmi",
-        "student",
-        [(0.59, 0.03), (0.61, 0.02), (0.57, 0.02), (0.58, 0.02)],
-    ),
-    (
-        "pia",
-        "baseline",
-        [(0.89, 0.13), (0.88, 0.14), (0.84, 0.08), (0.83, 0.09)],
-    ),
-    (
-        "pia",
-        "student",
-        [(0.59, 0.02), (0.59, 0.03), (0.56, 0.02), (0.58, 0.02)],
-    ),
-];
-
-/// Table 10, SecMI on CIFAR10: (model, AUC, TPR at 1 % FPR).
-const TABLE_10: [(&str, f64, f64); 3] = [
-    ("baseline", 0.93, 0.35),
-    ("kd", 0.74, 0.06),
-    ("student", 0.59, 0.03),
-];
-
-/// All of them.
-pub fn numbers() -> Vec<Number> {
+/// Reads the file: after four columns that say what a row is of, one for each metric. None where a row is not so.
+fn read(text: &'static str) -> Option<Vec<Number>> {
+    let mut lines = text.lines().filter(|line| !line.starts_with('#'));
+    let metrics: Vec<&str> = lines.next()?.split(',').skip(4).collect();
     let mut all = Vec::new();
-    let mut add = |table, dataset, attack, model, pairs: [(Metric, f64); 2]| {
-        all.extend(pairs.map(|(metric, value)| Number {
-            table,
-            dataset,
-            attack,
-            model,
-            metric,
-            value,
-        }));
-    };
-    for (model, fid, is) in TABLE_2 {
-        let pairs = [(Metric::Fd, fid), (Metric::Is, is)];
-        add(2, DATASETS[0], None, model, pairs);
-    }
-    for (attack, model, cells) in TABLE_3 {
-        for (dataset, (auc, tpr)) in DATASETS.into_iter().zip(cells) {
-            let pairs = [(Metric::Auc, auc), (Metric::Tpr, tpr)];
-            add(3, dataset, Some(attack), model, pairs);
-            if BaseAttack::named(attack) == Some(BaseAttack::SecMi) {
-                add(3, dataset, Some("secmi-nn"), model, pairs);
-            }
+    for line in lines {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [table, place, attack, model, ref values @ ..] = cells[..] else {
+            return None;
+        };
+        if values.len() != metrics.len() {
+            return None;
+        }
+        let table = table.parse().ok()?;
+        for (&metric, &value) in metrics.iter().zip(values).filter(|(_, v)| !v.is_empty()) {
+            all.push(Number {
+                table,
+                place,
+                attack: Some(attack).filter(|a| !a.is_empty()),
+                model,
+                metric,
+                value: value.parse().ok()?,
+            });
         }
     }
-    for (model, auc, tpr) in TABLE_10 {
-        let pairs = [(Metric::Auc, auc), (Metric::Tpr, tpr)];
-        for attack in ["secmi", "secmi-nn"] {
-            add(10, DATASETS[0], Some(attack), model, pairs);
-        }
-    }
-    all
+    Some(all)
 }
 
-/// One number, where the paper has it.
-pub fn number(
-    table: u8,
-    dataset: &str,
-    attack: Option<&str>,
-    model: &str,
-    metric: Metric,
-) -> Option<f64> {
-    numbers()
-        .into_iter()
-        .find(|n| {
-            (n.table, n.dataset, n.attack, n.model, n.metric)
-                == (table, dataset, attack, model, metric)
-        })
-        .map(|n| n.value)
+/// All numbers of a table.
+pub fn numbers(table: u8) -> impl Iterator<Item = &'static Number> {
+    NUMBERS.iter().filter(move |n| n.table == table)
+}
+
+/// Where the numbers of a table were measured, in its order.
+pub fn places(table: u8) -> Vec<&'static str> {
+    let mut out = Vec::new();
+    for number in numbers(table) {
+        if !out.contains(&number.place) {
+            out.push(number.place);
+        }
+    }
+    out
+}
+
+/// (place, number) wherever the paper has it, in its order; `metric` as files name it.
+pub fn of(table: u8, attack: Option<&str>, model: &str, metric: &str) -> Vec<(&'static str, f64)> {
+    numbers(table)
+        .filter(|n| (n.attack, n.model, n.metric) == (attack, model, metric))
+        .map(|n| (n.place, n.value))
+        .collect()
+}
+
+/// The same at one place.
+pub fn at(table: u8, place: &str, attack: Option<&str>, model: &str, metric: &str) -> Option<f64> {
+    let mut all = of(table, attack, model, metric).into_iter();
+    all.find(|(own, _)| *own == place).map(|n| n.1)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dualmd_names::AttackSpec;
 
+    /// Of every table one cell, and how many there are: a row that cannot be read would leave none.
     #[test]
     fn the_papers_cells() {
-        let tiny = |model| number(3, "Tiny-ImageNet", Some("pia"), model, Metric::Auc);
+        let counts = [1, 2, 3, 4, 5, 7, 8, 9, 10].map(|table| numbers(table).count());
+        assert_eq!(counts, [8, 6, 48, 32, 12, 24, 16, 8, 12]);
+        let values = |table, attack, model, metric| -> Vec<f64> {
+            let found = of(table, attack, model, metric);
+            found.into_iter().map(|(_, v)| v).collect()
+        };
+        let (secmi, pia) = (Some("secmi"), Some("pia"));
+        assert_eq!(values(1, None, "student", "clip_score"), [0.28]);
+        assert_eq!(values(2, None, "dualmd", "frechet"), [21.389]);
+        let tiny = |model| at(3, "Tiny-ImageNet", pia, model, "auc");
         assert_eq!(
-            (tiny("baseline"), tiny("student")),
-            (Some(0.84), Some(0.56))
+            [tiny("baseline"), tiny("student")],
+            [Some(0.84), Some(0.56)]
         );
-        assert_eq!(
-            number(2, "CIFAR10", None, "dualmd", Metric::Fd),
-            Some(21.389)
-        );
-        assert_eq!(
-            number(10, "CIFAR10", Some("secmi"), "kd", Metric::Tpr),
-            Some(0.06)
-        );
-        assert_eq!(
-            number(10, "CIFAR100", Some("secmi"), "kd", Metric::Tpr),
-            None
-        );
+        let four = values(4, secmi, "baseline", "auc");
+        assert_eq!(four, [0.99, 0.98, 0.93, 0.90]);
+        let tpr = "tpr_at_1_percent_fpr";
+        assert_eq!(values(5, Some("sim-mean"), "student-any", tpr), [0.005]);
+        assert_eq!(values(7, None, "dualmd", "inception_score")[3], 2.55);
+        assert_eq!(values(8, pia, "baseline-any", "auc"), [0.61]);
+        assert_eq!(values(9, Some("rounds@3"), "dualmd-any", tpr), [0.048]);
+        assert_eq!(at(10, "CIFAR10", secmi, "kd", tpr), Some(0.06));
+        assert_eq!(at(10, "CIFAR100", secmi, "kd", tpr), None);
+        assert!(values(4, pia, "baseline-any", "auc").is_empty());
+        let sets = ["CIFAR10", "CIFAR100", "Tiny-ImageNet", "STL10-Unlabeled"];
+        assert_eq!(places(3), sets);
+    }
+
+    #[test]
+    fn a_damaged_row_is_noticed() {
+        assert!(read("table,place,attack,model,auc\n3,x,pia,student").is_none());
+        assert!(read("table,place,attack,model,auc\n3,x,pia,student,high").is_none());
+        let empty = read("# why\ntable,place,attack,model,auc");
+        assert!(empty.is_some_and(|numbers| numbers.is_empty()));
+    }
+
+    #[test]
+    fn attacks_are_there() {
+        for name in NUMBERS.iter().filter_map(|n| n.attack) {
+            let spec: AttackSpec = name.parse().unwrap();
+            assert_eq!(spec.to_string(), name);
+        }
     }
 }

@@ -1,6 +1,5 @@
 //! Reports of finished runs, as far as the tables need them.
 
-use super::datasets::Dataset;
 use super::names;
 use super::paper::Metric;
 use super::study::{Planned, Runs, Study};
@@ -8,6 +7,7 @@ use anyhow::{Context, Result};
 use dualmd_audit::report::{Measurement, ModelReport};
 use dualmd_names::Defense;
 use dualmd_record::RunFolder;
+use dualmd_record::training::Training;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -49,16 +49,10 @@ pub struct Run {
     pub folder: PathBuf,
     /// What was audited.
     pub models: Vec<Model>,
-    /// How images were drawn: `[sample]` of the plan; null where the report does not say.
-    pub sample: Value,
-    /// Captions of the members: `data.captions` of the plan; null of models without text, and where the report does not say.
-    pub captions: Value,
-    /// The recipe: `[train]` of the plan; null where the report does not say.
-    pub train: Value,
+    /// What was planned, as the report has it; null where it does not say.
+    pub plan: Value,
     /// Members that the models were trained on, where the report says.
     pub members: Option<f64>,
-    /// Text-to-image models.
-    pub text: bool,
 }
 
 /// One audited model.
@@ -87,29 +81,28 @@ impl Model {
     /// One number; `attack` is for those that are of an attack.
     pub fn measured(&self, attack: Option<&str>, metric: Metric) -> Option<Measured> {
         let quality = self.image_utility.as_ref();
-        let result = || {
-            self.results
-                .iter()
-                .find(|r| Some(r.attack.as_str()) == attack)
-        };
-        match metric {
-            // As public codes have it, where it was measured so.
-            Metric::Fd => quality.and_then(|q| match q.frechet_all {
-                Some(all) => Some((all, None)),
-                None => Some((q.frechet?, q.frechet_ci)),
-            }),
-            Metric::Excess => quality.and_then(|q| Some((q.excess?, None))),
+        let mut results = self.results.iter();
+        let result = results.find(|r| Some(r.attack.as_str()) == attack);
+        Some(match metric {
+            Metric::Fd => match quality?.frechet_all {
+                // As public codes have it, where it was measured so.
+                Some(all) => (all, None),
+                None => (quality?.frechet?, quality?.frechet_ci),
+            },
+            Metric::Excess => (quality?.excess?, None),
             Metric::Is => {
-                quality.and_then(|q| Some((q.inception_score_ten.or(q.inception_score)?, None)))
+                let (ten, one) = (quality?.inception_score_ten, quality?.inception_score);
+                (ten.or(one)?, None)
             }
-            Metric::Auc => result().and_then(|r| r.pooled.as_ref()).map(auc),
-            Metric::D1 => result().and_then(|r| r.d1.as_ref()).map(auc),
-            Metric::D2 => result().and_then(|r| r.d2.as_ref()).map(auc),
-            Metric::Tpr => result()
-                .and_then(|r| r.pooled.as_ref())
-                .and_then(|m| m.tpr_at_fpr.iter().find(|p| p.fpr == FPR && p.measurable))
-                .map(|p| (p.tpr, Some(p.tpr_ci))),
-        }
+            Metric::Auc => auc(result?.pooled.as_ref()?),
+            Metric::D1 => auc(result?.d1.as_ref()?),
+            Metric::D2 => auc(result?.d2.as_ref()?),
+            Metric::Tpr => {
+                let mut points = result?.pooled.as_ref()?.tpr_at_fpr.iter();
+                let point = points.find(|p| p.fpr == FPR && p.measurable)?;
+                (point.tpr, Some(point.tpr_ci))
+            }
+        })
     }
 }
 
@@ -129,57 +122,74 @@ impl Evidence {
         })
     }
 
+    /// The audited models of all runs.
+    fn audited(&self) -> impl Iterator<Item = &Model> {
+        self.sets.iter().flat_map(Set::audited)
+    }
+
     /// Was every image quality measured as public codes do: against all training images, the score in ten splits?
     pub fn published_quality(&self) -> bool {
-        let runs = self.sets.iter().flat_map(|s| &s.runs);
-        let mut all = runs
-            .flat_map(|r| &r.models)
-            .filter_map(|m| m.image_utility.as_ref())
-            .peekable();
+        let quality = self.audited().filter_map(|m| m.image_utility.as_ref());
+        let mut all = quality.peekable();
         all.peek().is_some() && all.all(|q| q.frechet_all.is_some())
     }
 
     /// Was any model attacked with this?
     pub fn attacked_with(&self, attack: &str) -> bool {
-        let runs = self.sets.iter().flat_map(|s| &s.runs);
-        let mut results = runs.flat_map(|r| &r.models).flat_map(|m| &m.results);
+        let mut results = self.audited().flat_map(|m| &m.results);
         results.any(|r| r.attack == attack)
     }
 
     /// Names of the features that image quality was measured by.
     pub fn features(&self) -> Vec<String> {
-        let all = self
-            .sets
-            .iter()
-            .flat_map(|s| &s.runs)
-            .flat_map(|r| &r.models);
-        let names: BTreeSet<String> = all
-            .filter_map(|m| Some(m.image_utility.as_ref()?.features.clone()))
-            .collect();
+        let quality = self.audited().filter_map(|m| m.image_utility.as_ref());
+        let names: BTreeSet<String> = quality.map(|q| q.features.clone()).collect();
         names.into_iter().collect()
     }
 }
 
 impl Set {
     fn read(runs: &Runs) -> Result<Self> {
-        let Dataset {
-            name, title, paper, ..
-        } = runs.dataset;
+        let dataset = runs.dataset;
         let read = |planned: &Planned| read(planned.experiment.seed, &planned.folder.0);
+        let found: Result<Vec<Run>> = runs.runs.iter().map(read).collect();
         Ok(Self {
-            name: (*name).to_owned(),
-            title: (*title).to_owned(),
-            paper: *paper,
-            brought: runs.dataset.remedy.is_some(),
+            paper: dataset.paper,
+            brought: dataset.remedy.is_some(),
             epochs: runs.epochs.map(|e| e as f64),
-            runs: runs.runs.iter().map(read).collect::<Result<_>>()?,
+            ..Self::of(dataset.name, dataset.title, found?)
         })
+    }
+
+    /// Runs that belong to no study.
+    pub fn of(name: &str, title: &str, runs: Vec<Run>) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            paper: None,
+            brought: false,
+            epochs: None,
+            runs,
+        }
+    }
+
+    /// Its name, and the length of training where a study compares several.
+    pub fn label(&self) -> String {
+        match self.epochs {
+            Some(epochs) => format!("{} e-{epochs}", self.name),
+            None => self.name.clone(),
+        }
+    }
+
+    /// The audited models of all runs.
+    pub fn audited(&self) -> impl Iterator<Item = &Model> {
+        self.runs.iter().flat_map(|r| &r.models)
     }
 
     /// Models by name in the order of the first report that has them.
     pub fn models(&self) -> Vec<&Model> {
         let mut out: Vec<&Model> = Vec::new();
-        for model in self.runs.iter().flat_map(|r| &r.models) {
+        for model in self.audited() {
             if out.iter().all(|m| m.name != model.name) {
                 out.push(model);
             }
@@ -216,13 +226,12 @@ impl Set {
         out
     }
 
-    /// (name, title) of the attacks on any model, in the order of the reports.
-    pub fn attacks(&self) -> Vec<(String, String)> {
-        let mut out: Vec<(String, String)> = Vec::new();
-        let models = self.runs.iter().flat_map(|r| &r.models);
-        for attack in models.flat_map(|m| &m.results) {
-            if out.iter().all(|(name, _)| *name != attack.attack) {
-                out.push((attack.attack.clone(), attack.title.clone()));
+    /// The attacks on any model, in the order of the reports.
+    pub fn attacks(&self) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for result in self.audited().flat_map(|m| &m.results) {
+            if !out.contains(&result.attack) {
+                out.push(result.attack.clone());
             }
         }
         out
@@ -244,18 +253,12 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
     })?;
     let own = |name: &str| {
         let file = RunFolder(folder.to_path_buf()).training(name);
-        let from_file = dualmd_record::read::<dualmd_record::training::Training>(&file)
-            .ok()
-            .and_then(|t| t.seconds);
+        let training = dualmd_record::read::<Training>(&file).ok();
         let reported = || {
-            report
-                .models
-                .iter()
-                .find(|m| m.name == name)?
-                .utility
-                .as_ref()
+            let mut models = report.models.iter();
+            models.find(|m| m.name == name)?.utility.as_ref()?.seconds
         };
-        from_file.or_else(|| reported()?.seconds)
+        training.and_then(|t| t.seconds).or_else(reported)
     };
     let models: Vec<Model> = report
         .models
@@ -277,10 +280,7 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
             .as_f64()
             .or_else(|| models.iter().find_map(whole)),
         models,
-        sample: report.run["sample"].clone(),
-        captions: report.run["data"]["captions"].clone(),
-        train: report.run["train"].clone(),
-        text: report.run["model"]["text"] == true,
+        plan: report.run,
     })
 }
 

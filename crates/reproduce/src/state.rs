@@ -5,7 +5,7 @@ use super::study::{Planned, Study};
 use anyhow::{Context, Result, bail};
 use dualmd::Session;
 use dualmd::experiment::{Data, Experiment, epochs};
-use dualmd::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, Versions, grouped};
+use dualmd::plan::{Context as PlanContext, DataFacts, NetworkFacts, Plan, grouped};
 use dualmd::reporter::duration;
 use dualmd::stages::prepare;
 use dualmd_data::{Method, Split};
@@ -255,42 +255,28 @@ pub fn imported_or_none(planned: &Planned) -> Result<()> {
 /// The plan of a run whose images were not read: sizes are those that the experiment asks for.
 fn outline(planned: &Planned) -> Result<Plan> {
     let e = &planned.experiment;
+    let data = DataFacts {
+        source: e.data.source.clone(),
+        image_size: e.data.image_size,
+        channels: e.data.channels.unwrap_or(1),
+        records: e.data.members + e.data.nonmembers,
+        members: e.data.members,
+        nonmembers: e.data.nonmembers,
+        d1: e.data.members / 2,
+        d2: e.data.members / 2,
+        ..DataFacts::default()
+    };
     let context = PlanContext {
-        name: String::new(),
-        created: String::new(),
-        command: String::new(),
-        auditor: None,
-        versions: Versions::default(),
-        cpu: String::new(),
         cores: 1,
-        memory_gb: None,
         device: "cpu".into(),
         dtype: "f32".into(),
-        data: DataFacts {
-            source: e.data.source.clone(),
-            image_size: e.data.image_size,
-            channels: e.data.channels.unwrap_or(1),
-            records: e.data.members + e.data.nonmembers,
-            duplicates_dropped: 0,
-            near_duplicate_groups: 0,
-            members: e.data.members,
-            nonmembers: e.data.nonmembers,
-            d1: e.data.members / 2,
-            d2: e.data.members / 2,
-            licence: None,
-            captions: None,
-            content: None,
-            pretrain_content: None,
-        },
-        split_hash: String::new(),
+        data,
         network: NetworkFacts {
             text: e.is_text(),
-            labels: None,
-            base: None,
             preset: e.model.preset.clone(),
-            parameters: 0,
-            config: serde_json::Value::Null,
+            ..NetworkFacts::default()
         },
+        ..PlanContext::default()
     };
     Plan::resolve(e, &context).with_context(|| format!("planning {}", planned.folder.0.display()))
 }

@@ -179,8 +179,9 @@ impl Study {
     ///
     /// # Errors
     /// The folder cannot be written to.
-    pub fn drawing(&self, what: &str, set: &Set, end: &str, drawing: &str) -> Result<String> {
-        let file = format!("{what}-{}-{}{end}.svg", self.scale.as_str(), set.name);
+    pub fn drawing(&self, what: What, set: &Set, end: &str, drawing: &str) -> Result<String> {
+        let (what, scale) = (what.as_str(), self.scale.as_str());
+        let file = format!("{what}-{scale}-{}{end}.svg", set.name);
         dualmd_files::write(&self.out.join(&file), drawing.as_bytes())?;
         Ok(file)
     }

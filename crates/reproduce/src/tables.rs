@@ -1,207 +1,114 @@
-//! Tables 2, 3 and 10 of the paper, from the runs: one builder, three layouts.
+//! The paper's tables from the runs: one builder for all layouts.
 
 use super::cell::{Cell, strongest};
+use super::layouts::{Asked, Captions, Labels, Layout, Models, Section, rounds};
 use super::names;
 use super::paper::{self, Metric};
 use super::read::{Evidence, Set};
-use crate::What;
+use super::table::{Record, Row, Table, intervals};
+use super::text;
 use anyhow::Result;
-use serde::Serialize;
-
-/// A table, as text and as numbers.
-#[derive(Debug, Default)]
-pub struct Table {
-    /// Heading.
-    pub title: String,
-    /// Heads of the columns.
-    pub columns: Vec<String>,
-    /// Rows.
-    pub rows: Vec<Row>,
-    /// How to read it.
-    pub notes: Vec<String>,
-    /// The numbers behind the cells.
-    pub records: Vec<Record>,
-}
-
-/// A row.
-#[derive(Debug, PartialEq)]
-pub enum Row {
-    /// As many cells as there are columns.
-    Cells(Vec<String>),
-    /// A heading across.
-    Heading(String),
-}
-
-/// One number with what it is of.
-#[derive(Debug, Serialize)]
-pub struct Record {
-    /// Image set.
-    pub dataset: String,
-    /// Attack; none for image quality and cost.
-    pub attack: Option<String>,
-    /// Model as the study names it.
-    pub model: String,
-    /// Its name in the table.
-    pub method: String,
-    /// What the number is.
-    pub metric: &'static str,
-    /// The number over seeds.
-    #[serde(flatten)]
-    pub cell: Cell,
-    /// The paper's numbers by image set.
-    pub paper: Vec<(&'static str, f64)>,
-}
-
-/// Attacks of table 3 beside the paper's.
-const OTHERS: [&str; 7] = [
-    "secmi-nn",
-    "secmi-nn+shadow",
-    "loss",
-    "sima",
-    "reference",
-    "gsa2",
-    "gsa2+shadow",
-];
 
 /// What stands in a row.
 struct Line {
-    /// Attack; none in table 2.
-    attack: Option<String>,
+    /// None of image quality, and of the strongest attack.
+    attack: Option<&'static str>,
     model: String,
-    /// Take the strongest attack instead of a named one.
+    /// Take the strongest attack on each model instead of a named one.
     strongest: bool,
-}
-
-/// Number of a table in the paper.
-pub fn number(what: What) -> Option<u8> {
-    match what {
-        What::Table2 => Some(2),
-        What::Table3 => Some(3),
-        What::Table10 => Some(10),
-        _ => None,
-    }
-}
-
-/// The numbers that a table has of a row.
-pub fn metrics(table: u8) -> &'static [Metric] {
-    match table {
-        2 => &[Metric::Fd, Metric::Is],
-        _ => &[Metric::Auc, Metric::Tpr],
-    }
 }
 
 /// The paper's image sets that a set of ours is compared with: itself, else all that the table has.
 pub fn compared_with(table: u8, set: &Set) -> Vec<&'static str> {
-    let there = |d: &&'static str| {
-        paper::numbers()
-            .iter()
-            .any(|n| n.table == table && n.dataset == *d)
-    };
-    match set.paper {
-        Some(own) => std::iter::once(own).filter(there).collect(),
-        None => paper::DATASETS.into_iter().filter(there).collect(),
-    }
+    let mut places = paper::places(table);
+    places.retain(|place| set.paper.is_none_or(|own| own == *place));
+    places
 }
 
-/// Builds table 2, 3 or 10.
+/// Builds a table. A row that no set has a number for is left out, and so is a heading above none.
 ///
 /// # Errors
 /// A number that is not finite.
-pub fn build(table: u8, evidence: &Evidence) -> Result<Table> {
-    let mut out = Table {
-        title: match table {
-            2 => "Table 2: quality of the generated images".into(),
-            3 => "Table 3: white-box attacks".into(),
-            _ => "Table 10: SecMI against distillation".into(),
-        },
-        ..Table::default()
+pub fn build(layout: &Layout, evidence: &Evidence) -> Result<Table> {
+    let mut out = Table::new(layout.title, &[]);
+    out.columns = columns(layout, evidence);
+    for section in layout.sections {
+        let mut rows = Vec::new();
+        for line in lines(section, evidence) {
+            rows.extend(row(layout, &line, evidence, &mut out.records)?.map(Row::Cells));
+        }
+        if !rows.is_empty() {
+            if !section.heading.is_empty() {
+                out.rows.push(Row::Heading(section.heading.to_owned()));
+            }
+            out.rows.append(&mut rows);
+        }
+    }
+    out.notes = match layout.text {
+        true => text::notes(layout, evidence),
+        false => notes(layout.number, evidence, out.rows.is_empty()),
     };
-    out.columns = columns(table, evidence);
-    out.fill(layout(table, evidence), |line, records| {
-        row(table, line, evidence, records)
-    })?;
-    out.notes = notes(table, evidence, out.rows.is_empty());
     Ok(out)
 }
 
-impl Table {
-    /// Adds the rows that `row` makes of lines, section by section. A line that no set has a number for is left out, and so is a heading
-    /// above none.
-    ///
-    /// # Errors
-    /// As `row`.
-    pub fn fill<H: Into<String>, L>(
-        &mut self,
-        sections: Vec<(Option<H>, Vec<L>)>,
-        row: impl Fn(&L, &mut Vec<Record>) -> Result<Option<Vec<String>>>,
-    ) -> Result<()> {
-        for (heading, lines) in sections {
-            let mut rows = Vec::new();
-            for line in lines {
-                rows.extend(row(&line, &mut self.records)?.map(Row::Cells));
-            }
-            if !rows.is_empty() {
-                self.rows.extend(heading.map(|h| Row::Heading(h.into())));
-                self.rows.append(&mut rows);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// The paper's numbers as one cell.
-pub fn in_one(numbers: impl Iterator<Item = f64>) -> String {
-    let texts: Vec<String> = numbers.map(names::printed).collect();
-    match texts.is_empty() {
-        true => "-".into(),
-        false => texts.join(" / "),
-    }
-}
-
-fn columns(table: u8, evidence: &Evidence) -> Vec<String> {
-    let mut out: Vec<String> = match table {
-        2 => vec!["Method".into()],
-        _ => vec!["Attack".into(), "Method".into()],
+fn columns(layout: &Layout, evidence: &Evidence) -> Vec<String> {
+    let labels: &[&str] = match layout.labels {
+        Labels::Method => &["Method"],
+        Labels::Attack => &["Attack", "Method"],
+        Labels::Rounds => &["Rounds"],
+    };
+    let mut out: Vec<String> = labels.iter().map(|head| (*head).to_owned()).collect();
+    let kind = |captions: Captions| match layout.captions {
+        [_] => String::new(),
+        _ => format!(" {}", captions.title()),
     };
     for set in &evidence.sets {
-        for &metric in metrics(table) {
-            out.push(format!(
-                "{} {}{}",
-                set.name,
-                names::column(metric, evidence),
-                match table {
-                    2 => otherwise_drawn(set),
-                    _ => String::new(),
+        for &captions in layout.captions {
+            for &metric in layout.metrics {
+                let head = names::column(metric, evidence);
+                out.push(format!(
+                    "{}{} {head}{}",
+                    set.name,
+                    kind(captions),
+                    match metric {
+                        Metric::Fd | Metric::Is => otherwise_drawn(set),
+                        _ => String::new(),
+                    }
+                ));
+                if let Some(own) = beside(layout, set, captions, metric) {
+                    out.push(format!("paper {own} {}", metric.column()));
                 }
-            ));
-            if let Some(own) = set.paper.filter(|_| !compared_with(table, set).is_empty()) {
-                out.push(format!("paper {own} {}", names::paper_column(metric)));
             }
-        }
-        if table == 2 {
-            out.push(format!(
-                "{} {}",
-                set.name,
-                names::column(Metric::Excess, evidence)
-            ));
         }
     }
     // A set that is not in the paper has all of the paper's beside it, once.
-    if let Some(set) = evidence.sets.iter().find(|s| s.paper.is_none()) {
-        let sets = compared_with(table, set);
-        let sets = match sets.as_slice() {
-            [one] => (*one).to_owned(),
-            all => all
-                .iter()
-                .map(|d| names::short(d))
-                .collect::<Vec<_>>()
-                .join(" / "),
+    if evidence.sets.iter().any(|s| s.paper.is_none()) {
+        let places = match (layout.text, paper::places(layout.number).as_slice()) {
+            (true, _) => String::new(),
+            (false, [one]) => format!(" ({one})"),
+            (false, all) => {
+                let short: Vec<&str> = all.iter().map(|d| names::short(d)).collect();
+                format!(" ({})", short.join(" / "))
+            }
         };
-        for &metric in metrics(table) {
-            out.push(format!("paper {} ({sets})", names::paper_column(metric)));
+        for &captions in layout.captions {
+            for metric in layout.printed(captions) {
+                out.push(format!(
+                    "paper{} {}{places}",
+                    kind(captions),
+                    metric.column()
+                ));
+            }
         }
     }
     out
+}
+
+/// The paper's name of a set that has a column of the paper's numbers beside its own.
+fn beside(layout: &Layout, set: &Set, captions: Captions, metric: Metric) -> Option<&'static str> {
+    let own = set.paper?;
+    let there = paper::places(layout.number).contains(&own);
+    (there && layout.printed(captions).contains(&metric)).then_some(own)
 }
 
 /// How the images of one of the paper's own sets were drawn, where that is not the paper's way: 25,000 images, ancestral sampling of
@@ -209,7 +116,7 @@ fn columns(table: u8, evidence: &Evidence) -> Vec<String> {
 fn otherwise_drawn(set: &Set) -> String {
     let mut differs: Vec<String> = Vec::new();
     for run in set.runs.iter().filter(|_| set.paper.is_some()) {
-        let sample = &run.sample;
+        let sample = &run.plan["sample"];
         let (Some(steps), Some(n)) = (sample["steps"].as_u64(), sample["n"].as_u64()) else {
             continue;
         };
@@ -232,167 +139,115 @@ fn otherwise_drawn(set: &Set) -> String {
     }
 }
 
-/// Sections of a table: an optional heading, and the rows.
-fn layout(table: u8, evidence: &Evidence) -> Vec<(Option<String>, Vec<Line>)> {
-    let compared = names::compared(evidence);
-    let others = |first: &[&str]| -> Vec<String> {
-        let rest = compared.iter().filter(|m| !first.contains(&m.as_str()));
-        rest.cloned().collect()
+/// The rows of a section: all models with the first attack, then with the next.
+fn lines(section: &Section, evidence: &Evidence) -> Vec<Line> {
+    let models: Vec<String> = match section.models {
+        Models::Only(these) => these.iter().map(|m| (*m).to_owned()).collect(),
+        Models::But(these) => {
+            let mut rest = names::compared(evidence);
+            rest.retain(|m| !these.contains(&m.as_str()));
+            rest
+        }
     };
-    let lines = |attack: Option<&str>, models: &[String]| -> Vec<Line> {
-        let line = |model: &String| Line {
-            attack: attack.map(str::to_owned),
+    let strongest = matches!(section.asked, Asked::Strongest);
+    let attacks: Vec<Option<&'static str>> = match section.asked {
+        Asked::Attacks(named) => named.iter().copied().map(Some).collect(),
+        Asked::Quality | Asked::Strongest => vec![None],
+    };
+    let mut out = Vec::new();
+    for attack in attacks {
+        out.extend(models.iter().map(|model| Line {
+            attack,
             model: model.clone(),
-            strongest: false,
-        };
-        models.iter().map(line).collect()
-    };
-    let own = |names: &[&str]| names.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>();
-    match table {
-        2 => {
-            let first = ["baseline", "dualmd", "student"];
-            vec![
-                (None, lines(None, &own(&first))),
-                (
-                    Some("not in the paper's table".into()),
-                    lines(None, &others(&first)),
-                ),
-            ]
-        }
-        3 => {
-            let first = ["baseline", "student"];
-            let rest = others(&first);
-            let of = |attacks: &[&str], models: &[String]| -> Vec<Line> {
-                attacks
-                    .iter()
-                    .flat_map(|a| lines(Some(a), models))
-                    .collect()
-            };
-            let best = compared.iter().map(|model| Line {
-                attack: None,
-                model: model.clone(),
-                strongest: true,
-            });
-            vec![
-                (None, of(&["secmi", "pia"], &own(&first))),
-                (
-                    Some("other methods, not in the paper's table".into()),
-                    of(&["secmi", "pia"], &rest),
-                ),
-                (
-                    Some("other attacks, not in the paper's table".into()),
-                    of(&OTHERS, &compared),
-                ),
-                (
-                    Some("the strongest attack on each model".into()),
-                    best.collect(),
-                ),
-            ]
-        }
-        _ => {
-            let first = ["baseline", "kd", "student"];
-            vec![
-                (None, lines(Some("secmi"), &own(&first))),
-                (
-                    Some("not in the paper's table".into()),
-                    lines(Some("secmi"), &others(&first)),
-                ),
-                (
-                    Some("with a classifier on the same differences".into()),
-                    lines(Some("secmi-nn"), &compared),
-                ),
-                (
-                    Some("with one that learnt on a shadow model".into()),
-                    lines(Some("secmi-nn+shadow"), &compared),
-                ),
-            ]
-        }
+            strongest,
+        }));
+    }
+    out
+}
+
+/// What stands before the numbers of a row.
+fn labels(layout: &Layout, line: &Line) -> Vec<String> {
+    let method = names::method(&line.model);
+    match (layout.labels, line.attack) {
+        (Labels::Method, _) => vec![method],
+        (Labels::Attack, None) => vec!["strongest".into(), method],
+        (Labels::Attack, Some(attack)) => vec![names::attack(attack), method],
+        (Labels::Rounds, attack) => vec![match attack {
+            Some(attack) if attack.starts_with("rounds@") => rounds(attack).to_owned(),
+            _ => "1 (as in Table 5)".into(),
+        }],
     }
 }
 
 /// One row; none where no set has a number for it.
 fn row(
-    table: u8,
+    layout: &Layout,
     line: &Line,
     evidence: &Evidence,
     records: &mut Vec<Record>,
 ) -> Result<Option<Vec<String>>> {
-    let method = names::method(&line.model);
-    let mut cells = match (table, line.strongest) {
-        (2, _) => vec![],
-        (_, true) => vec!["strongest".into()],
-        _ => vec![
-            line.attack
-                .as_deref()
-                .map(names::attack)
-                .unwrap_or_default(),
-        ],
-    };
-    cells.push(method.clone());
-    let mut found = Vec::new();
-    let of_paper = |dataset: &str, attack: Option<&str>, metric| {
-        paper::number(table, dataset, attack, &line.model, metric)
+    let mut cells = labels(layout, line);
+    let before = records.len();
+    let of_paper = |model: &str, metric: Metric| match line.strongest {
+        true => Vec::new(),
+        false => paper::of(layout.number, line.attack, model, metric.key()),
     };
     for set in &evidence.sets {
-        let attack = match line.strongest {
-            true => strongest(set, &line.model)?.map(|(attack, _)| attack),
-            false => line.attack.clone(),
-        };
-        let mut wanted = metrics(table).to_vec();
-        if table == 2 {
-            wanted.push(Metric::Excess);
-        }
-        for metric in wanted {
-            let missing = table != 2 && attack.is_none();
-            let name = attack.as_deref().filter(|_| !missing);
-            let mut cell = Cell::metric(set, &line.model, name, metric)?;
-            if line.strongest && metric == Metric::Auc && cell.mean().is_some() {
-                cell.note = attack.as_deref().map(names::attack);
-            }
-            cells.push(cell.shown(set, &line.model, name, metric)?);
-            let sets = compared_with(table, set);
-            let named = attack.as_deref().filter(|_| !line.strongest);
-            let paper: Vec<_> = sets
-                .iter()
-                .filter(|_| !line.strongest)
-                .filter_map(|d| Some((*d, of_paper(d, named, metric)?)))
-                .collect();
-            if set.paper.is_some() && !sets.is_empty() && metric != Metric::Excess {
-                cells.push(
-                    paper
-                        .first()
-                        .map_or("-".into(), |(_, v)| names::printed(*v)),
-                );
-            }
-            if cell.mean().is_some() {
-                found.push(Record {
-                    dataset: set.name.clone(),
-                    attack: attack.clone(),
-                    model: line.model.clone(),
-                    method: method.clone(),
-                    metric: names::key(metric),
-                    cell,
-                    paper,
-                });
+        for &captions in layout.captions {
+            let model = captions.model(&line.model);
+            let attack = match line.strongest {
+                true => strongest(set, &model)?.map(|(attack, _)| attack),
+                false => line.attack.map(str::to_owned),
+            };
+            let method = match layout.text {
+                true => format!("{}, {}", names::method(&line.model), captions.title()),
+                false => names::method(&line.model),
+            };
+            for &metric in layout.metrics {
+                let mut cell = Cell::metric(set, &model, attack.as_deref(), metric)?;
+                if line.strongest && metric == Metric::Auc && cell.mean().is_some() {
+                    cell.note = attack.as_deref().map(names::attack);
+                }
+                cells.push(cell.shown(set, &model, attack.as_deref(), metric)?);
+                let mut paper = of_paper(&model, metric);
+                paper.retain(|(place, _)| set.paper.is_none_or(|own| own == *place));
+                if beside(layout, set, captions, metric).is_some() {
+                    cells.push(in_one(&paper));
+                }
+                if cell.mean().is_some() {
+                    let attack = attack.as_deref();
+                    records.push(Record {
+                        paper,
+                        ..Record::new(set, &model, &method, attack, metric.key(), cell)
+                    });
+                }
             }
         }
     }
-    if found.is_empty() {
+    if records.len() == before {
         return Ok(None);
     }
-    if let Some(set) = evidence.sets.iter().find(|s| s.paper.is_none()) {
-        for &metric in metrics(table) {
-            let sets = compared_with(table, set);
-            let named = sets.iter().filter(|_| !line.strongest);
-            cells.push(in_one(
-                named.filter_map(|d| of_paper(d, line.attack.as_deref(), metric)),
-            ));
+    if evidence.sets.iter().any(|s| s.paper.is_none()) {
+        for &captions in layout.captions {
+            let model = captions.model(&line.model);
+            for metric in layout.printed(captions) {
+                cells.push(in_one(&of_paper(&model, metric)));
+            }
         }
     }
-    records.append(&mut found);
     Ok(Some(cells))
 }
 
+/// The paper's numbers as one cell.
+fn in_one(numbers: &[(&str, f64)]) -> String {
+    let texts: Vec<String> = numbers.iter().map(|(_, v)| names::printed(*v)).collect();
+    match texts.is_empty() {
+        true => "-".into(),
+        false => texts.join(" / "),
+    }
+}
+
+/// How the tables of unconditional models are to be read.
 fn notes(table: u8, evidence: &Evidence, empty: bool) -> Vec<String> {
     let mut out = vec![intervals(evidence)];
     if table == 2 {
@@ -440,24 +295,4 @@ fn notes(table: u8, evidence: &Evidence, empty: bool) -> Vec<String> {
         );
     }
     out
-}
-
-/// How the intervals came about.
-pub fn intervals(evidence: &Evidence) -> String {
-    let runs = evidence
-        .sets
-        .iter()
-        .map(|s| s.runs.len())
-        .max()
-        .unwrap_or(0);
-    if runs > 1 {
-        format!(
-            "Mean over {runs} seeds [95 % interval between seeds, Student's t with {} degree{} of freedom; an AUC's or a share's is cut \
-             at 0 and 1]; every seed draws images, split and weights anew.",
-            runs - 1,
-            if runs == 2 { "" } else { "s" }
-        )
-    } else {
-        "One seed: (95 % interval over the images of that one run). It says nothing about another training; use --seeds 3.".into()
-    }
 }

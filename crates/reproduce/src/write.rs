@@ -1,6 +1,7 @@
 //! A result as Markdown, CSV and JSON.
 
-use super::tables::{Record, Row, Table};
+use super::Pictures;
+use super::table::{Record, Row, Table};
 use anyhow::Result;
 use dualmd::machine::command_line;
 use dualmd::stages::create_folder;
@@ -19,7 +20,7 @@ pub struct Outcome {
     /// The sentences.
     pub facts: Vec<String>,
     /// (what it shows, file name) of pictures beside it.
-    pub pictures: Vec<(String, String)>,
+    pub pictures: Pictures,
 }
 
 /// Where a result goes, and the runs that it is made of.

@@ -161,10 +161,7 @@ impl UNet2dConfig {
     /// # Errors
     /// The first key whose value is of another type or out of its range; as [`Self::check`].
     pub fn read(file: &Value) -> Result<Self> {
-        ranges::check(file, RANGES)?;
-        let config: Self = ranges::fields(file)?;
-        config.check()?;
-        Ok(config)
+        ranges::read(file, RANGES, Self::check)
     }
 
     /// Checks what would silently compute something else.

@@ -136,44 +136,37 @@ pub enum What {
 }
 
 impl What {
+    /// As it is typed, and whether it is about text-to-image models.
+    const fn facts(self) -> (&'static str, bool) {
+        match self {
+            Self::Table1 => ("table1", true),
+            Self::Table2 => ("table2", false),
+            Self::Table3 => ("table3", false),
+            Self::Table4 => ("table4", true),
+            Self::Table5 => ("table5", true),
+            Self::Table7 => ("table7", true),
+            Self::Table8 => ("table8", true),
+            Self::Table9 => ("table9", true),
+            Self::Table10 => ("table10", false),
+            Self::Fig3 => ("fig3", true),
+            Self::Fig4 => ("fig4", true),
+            Self::Fig5 => ("fig5", false),
+            Self::Fig6 => ("fig6", true),
+            Self::Fig7 => ("fig7", true),
+            Self::Frontier => ("frontier", false),
+            Self::Ablation => ("ablation", false),
+            Self::Epochs => ("epochs", false),
+        }
+    }
+
     /// Is it about text-to-image models?
     pub fn is_text(self) -> bool {
-        matches!(
-            self,
-            Self::Table1
-                | Self::Table4
-                | Self::Table5
-                | Self::Table7
-                | Self::Table8
-                | Self::Table9
-                | Self::Fig3
-                | Self::Fig4
-                | Self::Fig6
-                | Self::Fig7
-        )
+        self.facts().1
     }
 
     /// As it is typed; also the stem of the files written.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Table1 => "table1",
-            Self::Table2 => "table2",
-            Self::Table3 => "table3",
-            Self::Table4 => "table4",
-            Self::Table5 => "table5",
-            Self::Table7 => "table7",
-            Self::Table8 => "table8",
-            Self::Table9 => "table9",
-            Self::Table10 => "table10",
-            Self::Fig3 => "fig3",
-            Self::Fig4 => "fig4",
-            Self::Fig5 => "fig5",
-            Self::Fig6 => "fig6",
-            Self::Fig7 => "fig7",
-            Self::Frontier => "frontier",
-            Self::Ablation => "ablation",
-            Self::Epochs => "epochs",
-        }
+        self.facts().0
     }
 }
 

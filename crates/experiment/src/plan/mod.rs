@@ -33,7 +33,7 @@ use std::path::Path;
 const SCHEMA: u32 = 1;
 
 /// The images, once they are read and split.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DataFacts {
     /// As the experiment names it.
     pub source: String,
@@ -70,7 +70,7 @@ pub struct DataFacts {
 }
 
 /// The network, once its configuration is built.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkFacts {
     /// Name of the preset it started from.
     pub preset: String,
@@ -90,7 +90,7 @@ pub struct NetworkFacts {
 }
 
 /// All that an experiment does not say and a plan needs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Context {
     /// Name of the run.
     pub name: String,

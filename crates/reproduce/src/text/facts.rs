@@ -2,50 +2,47 @@
 
 use super::super::cell::{Cell, decimal};
 use super::super::facts::verdict;
+use super::super::layouts::{Captions, FIRST_BEGINS, LIKENESS, Layout, SECOND_BEGINS, rounds};
 use super::super::names;
-use super::super::paper::Metric;
+use super::super::paper::{self, Metric};
 use super::super::read::{Evidence, Set};
-use super::paper::{self, Captions};
-use super::{BLACK_BOX, FIRST_BEGINS, SECOND_BEGINS, kinds, name, title};
 use anyhow::Result;
 
 /// Sentences for table 4, 5, 7, 8 or 9.
 ///
 /// # Errors
 /// A number that is not finite.
-pub fn facts(table: u8, evidence: &Evidence) -> Result<Vec<String>> {
+pub fn facts(layout: &Layout, evidence: &Evidence) -> Result<Vec<String>> {
+    let (table, kinds) = (layout.number, layout.captions);
     let mut out = Vec::new();
     for set in &evidence.sets {
         match table {
             4 | 8 => {
-                for &captions in kinds(table) {
+                for &captions in kinds {
                     for attack in ["secmi", "pia"] {
                         out.extend(defended(table, set, attack, "student", captions)?);
                     }
                 }
                 out.extend(pia_fails(set)?);
                 if table == 8 {
-                    out.extend(several_captions(
-                        set,
-                        &["baseline", "student"],
-                        &["loss", "sima"],
-                    )?);
+                    let models = ["baseline", "student"];
+                    out.extend(several_captions(set, &models, &["loss", "sima"])?);
                 }
             }
             5 => {
                 for model in ["dualmd", "student"] {
-                    for &captions in kinds(table) {
-                        out.extend(defended(table, set, BLACK_BOX[0], model, captions)?);
+                    for &captions in kinds {
+                        out.extend(defended(table, set, LIKENESS, model, captions)?);
                     }
                 }
                 out.extend(diversified(set)?);
                 let models = ["baseline", "dualmd", "student"];
-                out.extend(several_captions(set, &models, &BLACK_BOX[..1])?);
+                out.extend(several_captions(set, &models, &[LIKENESS])?);
             }
             7 => out.extend(quality(set, evidence)?),
             _ => {
-                for &captions in kinds(table) {
-                    out.extend(rounds(set, captions)?);
+                for &captions in kinds {
+                    out.extend(rounds_grow(set, captions)?);
                 }
             }
         }
@@ -65,10 +62,6 @@ fn against(cell: &Cell, level: f64) -> &'static str {
     }
 }
 
-fn auc(set: &Set, model: &str, attack: &str) -> Result<Cell> {
-    Cell::metric(set, model, Some(attack), Metric::Auc)
-}
-
 /// Does the defence bring the attack nearer to chance, as in the paper? Open where there was nothing to take away: here, or in the
 /// paper.
 fn defended(
@@ -78,12 +71,12 @@ fn defended(
     model: &str,
     captions: Captions,
 ) -> Result<Option<String>> {
-    let none = auc(set, &name("baseline", captions), attack)?;
-    let defended = auc(set, &name(model, captions), attack)?;
+    let none = Cell::auc(set, &captions.model("baseline"), attack)?;
+    let defended = Cell::auc(set, &captions.model(model), attack)?;
     let (Some(a), Some(b)) = (none.mean(), defended.mean()) else {
         return Ok(None);
     };
-    let of_paper = |model| paper::of(table, Some(attack), model, captions, Metric::Auc);
+    let of_paper = |model| paper::of(table, Some(attack), &captions.model(model), "auc");
     let nearer = |a: f64, b: f64| (b - 0.5).abs() < (a - 0.5).abs();
     let pairs: Vec<(f64, f64)> = of_paper("baseline")
         .into_iter()
@@ -95,7 +88,7 @@ fn defended(
         .filter(|(x, y)| nearer(*x, *y) == nearer(a, b))
         .count();
     let less = none.less(&defended)?;
-    let told = less.between().map(|[low, high]| low > 0.0 || high < 0.0);
+    let told = less.told();
     let why = if against(&none, 0.5) != "above" {
         Some("here the attack finds no members of the undefended model")
     } else if found().next().is_none() {
@@ -125,7 +118,7 @@ fn defended(
     Ok(Some(format!(
         "{verdict}: {}, {}, {}: {} moves the AUC from {} to {}, {} 0.5{difference}; paper {}{}.",
         set.name,
-        title(captions),
+        captions.title(),
         names::attack(attack),
         names::method(model),
         none.text(3),
@@ -138,12 +131,12 @@ fn defended(
 
 /// The paper's PIA finds nothing on fine-tuned models.
 fn pia_fails(set: &Set) -> Result<Option<String>> {
-    let pia = auc(set, names::BASELINE, "pia")?;
+    let pia = Cell::auc(set, names::BASELINE, "pia")?;
     if pia.mean().is_none() {
         return Ok(None);
     }
     let told = against(&pia, 0.5);
-    let code = auc(set, names::BASELINE, "pia-sd-2024")?;
+    let code = Cell::auc(set, names::BASELINE, "pia-sd-2024")?;
     let code = match code.mean() {
         Some(_) => format!(
             ", as its public code computes it {} ({} 0.5)",
@@ -170,9 +163,9 @@ fn several_captions(set: &Set, models: &[&str], attacks: &[&str]) -> Result<Vec<
     let mut out = Vec::new();
     for model in models {
         for attack in attacks {
-            let model = name(model, Captions::Any);
-            let one = auc(set, &model, attack)?;
-            let many = auc(set, &model, &format!("{attack}+captions"))?;
+            let model = Captions::Any.model(model);
+            let one = Cell::auc(set, &model, attack)?;
+            let many = Cell::auc(set, &model, &format!("{attack}+captions"))?;
             let less = many.less(&one)?;
             let Some(mean) = less.mean() else {
                 continue;
@@ -197,25 +190,25 @@ fn several_captions(set: &Set, models: &[&str], attacks: &[&str]) -> Result<Vec<
 
 /// What is to be said about a difference beside its size.
 fn noise(less: &Cell) -> &'static str {
-    match less.between() {
-        Some([low, high]) if low <= 0.0 && high >= 0.0 => ", not told from 0",
-        Some(_) => "",
+    match less.told() {
+        Some(false) => ", not told from 0",
+        Some(true) => "",
         None => ", one seed",
     }
 }
 
 /// Does prompt diversification alone protect against the black-box attack?
 fn diversified(set: &Set) -> Result<Option<String>> {
-    let attack = BLACK_BOX[0];
-    let one = auc(set, "baseline", attack)?;
-    let any = auc(set, &name("baseline", Captions::Any), attack)?;
+    let one = Cell::auc(set, "baseline", LIKENESS)?;
+    let any = Cell::auc(set, &Captions::Any.model("baseline"), LIKENESS)?;
     if one.mean().is_none() || any.mean().is_none() {
         return Ok(None);
     }
+    let less = one.less(&any)?;
     let told = against(&any, 0.5);
     Ok(Some(format!(
         "{}: {}, prompt diversification alone brings No defense from {} to {}, {told} 0.5 (difference {}); paper 0.90 to 0.45.",
-        match (one.less(&any)?.between(), told) {
+        match (less.between(), told) {
             (Some([low, _]), "above") if low > 0.0 => "partly",
             (Some([low, _]), _) if low > 0.0 => "yes",
             (Some([_, high]), _) if high < 0.0 => "no",
@@ -225,7 +218,7 @@ fn diversified(set: &Set) -> Result<Option<String>> {
         set.name,
         one.text(3),
         any.text(3),
-        one.less(&any)?.text(3),
+        less.text(3),
     )))
 }
 
@@ -249,16 +242,13 @@ fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
             let at = list.iter().filter(|(_, v)| key(*v) == most);
             at.map(|(model, _)| *model).collect()
         };
-        let places = paper::of(7, None, "baseline", Captions::One, metric);
-        let theirs: Vec<Vec<&str>> = (0..places.len())
-            .map(|i| {
-                let at = |model: &'static str| {
-                    paper::of(7, None, model, Captions::One, metric)
-                        .get(i)
-                        .map(|(_, v)| (model, *v))
-                };
-                let there: Vec<_> = ours.iter().filter_map(|(m, _)| at(m)).collect();
-                best(&there)
+        let places = paper::places(7);
+        let theirs: Vec<Vec<&str>> = places
+            .iter()
+            .map(|place| {
+                let at = |model: &str| paper::at(7, place, None, model, metric.key());
+                let there = ours.iter().filter_map(|(m, _)| Some((*m, at(m)?)));
+                best(&there.collect::<Vec<_>>())
             })
             .collect();
         let own = best(&ours);
@@ -268,18 +258,12 @@ fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
             .count();
         let list: Vec<String> = ours
             .iter()
-            .map(|(m, v)| {
-                format!(
-                    "{} {}",
-                    names::method(m),
-                    decimal(*v, names::digits(metric))
-                )
-            })
+            .map(|(m, v)| format!("{} {}", names::method(m), decimal(*v, metric.digits())))
             .collect();
         let best_of_paper: Vec<String> = places
             .iter()
             .zip(&theirs)
-            .map(|((place, _), models)| {
+            .map(|(place, models)| {
                 let models: Vec<String> = models.iter().map(|m| names::method(m)).collect();
                 format!("{place} {}", models.join(" = "))
             })
@@ -297,29 +281,25 @@ fn quality(set: &Set, evidence: &Evidence) -> Result<Vec<String>> {
 }
 
 /// Does the adaptive attack find more with every round? Of all members, and of those that the model which begins has seen.
-fn rounds(set: &Set, captions: Captions) -> Result<Vec<String>> {
-    let model = name("dualmd", captions);
+fn rounds_grow(set: &Set, captions: Captions) -> Result<Vec<String>> {
+    let model = captions.model("dualmd");
     let mut out = Vec::new();
-    let first = &FIRST_BEGINS[..];
+    let (first, second) = ("the first model beginning", "the second model beginning");
     // Plain images, with which the comparison begins, have the first model first: D2 is compared from two rounds on.
-    for (rows, metric, whose) in [
-        (first, Metric::Auc, "all members, the first model beginning"),
+    for (attacks, metric, whose) in [
+        (FIRST_BEGINS, Metric::Auc, format!("all members, {first}")),
+        (FIRST_BEGINS, Metric::D1, format!("members of D1, {first}")),
         (
-            first,
-            Metric::D1,
-            "members of D1, the first model beginning",
-        ),
-        (
-            &SECOND_BEGINS[..],
+            SECOND_BEGINS,
             Metric::D2,
-            "members of D2, the second model beginning",
+            format!("members of D2, {second}"),
         ),
     ] {
         let mut found = Vec::new();
-        for (attack, label) in rows {
+        for attack in attacks {
             let cell = Cell::metric(set, &model, Some(attack), metric)?;
             if cell.mean().is_some() {
-                found.push((label.split(' ').next().unwrap_or(label), cell));
+                found.push((rounds(attack), cell));
             }
         }
         let [(_, first), .., (_, last)] = found.as_slice() else {

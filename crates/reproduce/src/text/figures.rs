@@ -1,13 +1,13 @@
 //! Figure 4 (ROC curves of the black-box attack) and figures 6 and 7 (images for the same prompts).
 
-use super::super::Drawn;
-use super::super::figure::{COLUMNS, enlarged, row, save};
+use super::super::figure::{self, COLUMNS, enlarged, row};
+use super::super::layouts::{Captions, LIKENESS, numbered};
 use super::super::names;
 use super::super::read::{Evidence, Set};
 use super::super::study::{Planned, Study};
-use super::super::tables::{Row, Table};
-use super::paper::Captions;
-use super::{BLACK_BOX, build, name, title};
+use super::super::table::Table;
+use super::super::tables::build;
+use super::super::{Drawn, Pictures, Save};
 use anyhow::{Context, Result, bail};
 use dualmd::stages::{RunFolder, pictures, prepare};
 use dualmd_data::Picture;
@@ -25,13 +25,14 @@ const MODELS: [&str; 3] = ["baseline", "dualmd", "student"];
 ///
 /// # Errors
 /// As [`roc`]; a folder that cannot be written to.
-pub fn curves(study: &Study, evidence: &Evidence) -> Result<Drawn> {
-    let mut table = build(5, evidence)?;
+pub fn curves(evidence: &Evidence, save: &Save) -> Result<Drawn> {
+    let layout = numbered(5).context("table 5 has no layout")?;
+    let mut table = build(layout, evidence)?;
     table.title = "Figure 4: ROC curves of the black-box attack, first seed".into();
     let mut pictures = Vec::new();
     for set in &evidence.sets {
         if let Some(drawing) = roc(set)? {
-            let file = study.drawing("fig4", set, "", &drawing)?;
+            let file = save(set, "", &drawing)?;
             pictures.push((format!("ROC curves, {}", set.title), file));
         }
     }
@@ -52,7 +53,7 @@ pub fn roc(set: &Set) -> Result<Option<String>> {
     for captions in [Captions::One, Captions::Any] {
         let mut lines = Vec::new();
         for (style, model) in MODELS.iter().enumerate() {
-            let path = scores.scores(&name(model, captions), "csv");
+            let path = scores.scores(&captions.model(model), "csv");
             if let Some(curve) = curve(&path)?.as_deref().and_then(in_decades) {
                 lines.push((style, curve));
             }
@@ -67,7 +68,7 @@ pub fn roc(set: &Set) -> Result<Option<String>> {
             false => vec![(low, low), (0.0, 0.0)],
         };
         panels.push(Panel {
-            title: format!("{} ({})", set.title, title(captions)),
+            title: format!("{} ({})", set.title, captions.title()),
             x_label: "false alarms".into(),
             y_label: "members found".into(),
             decades: true,
@@ -83,11 +84,7 @@ pub fn roc(set: &Set) -> Result<Option<String>> {
     Ok(Some(svg::draw(
         &panels,
         &legend,
-        &format!(
-            "ROC curves of {} on {}",
-            names::attack(BLACK_BOX[0]),
-            set.title
-        ),
+        &format!("ROC curves of {} on {}", names::attack(LIKENESS), set.title),
     )))
 }
 
@@ -96,7 +93,7 @@ fn curve(path: &Path) -> Result<Option<Vec<[f64; 2]>>> {
     if !path.exists() {
         return Ok(None);
     }
-    let (members, others) = dualmd_audit::read_scores(path)?.sides(BLACK_BOX[0]);
+    let (members, others) = dualmd_audit::read_scores(path)?.sides(LIKENESS);
     if members.is_empty() || others.is_empty() {
         return Ok(None);
     }
@@ -130,27 +127,21 @@ fn in_decades(points: &[[f64; 2]]) -> Option<Vec<(f64, f64)>> {
 ///
 /// # Errors
 /// Samples or images that are missing or unreadable.
-pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(String, String)>)> {
-    let captions = if number == 6 {
-        Captions::One
-    } else {
-        Captions::Any
+pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Pictures)> {
+    let captions = match number {
+        6 => Captions::One,
+        _ => Captions::Any,
     };
-    let mut table = Table {
-        title: format!(
-            "Figure {number}: images for the prompts of training images, {}",
-            title(captions)
-        ),
-        columns: ["Image set", "Row or column", "What"]
-            .map(str::to_owned)
-            .to_vec(),
-        notes: vec![
-            "First seed; the first members in order, the first image drawn for each, none chosen. In a column all models are given the same \
-             prompt and begin with the same noise. The training images are not in the paper's figure."
-                .into(),
-        ],
-        ..Table::default()
-    };
+    let title = format!(
+        "Figure {number}: images for the prompts of training images, {}",
+        captions.title()
+    );
+    let mut table = Table::new(title, &["Image set", "Row or column", "What"]);
+    table.notes.push(
+        "First seed; the first members in order, the first image drawn for each, none chosen. In a column all models are given the same \
+         prompt and begin with the same noise. The training images are not in the paper's figure."
+            .into(),
+    );
     let mut files = Vec::new();
     for (set, planned) in sets.iter().zip(&study.datasets) {
         let (Some(run), Some(planned)) = (set.runs.first(), planned.runs.first()) else {
@@ -165,15 +156,14 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
             table.notes.push(format!(
                 "{}: the runs have no model {}.",
                 set.name,
-                title(captions)
+                captions.title()
             ));
             continue;
         };
         let samples = |model: &str| run.folder.join("samples").join(model);
         let prompts = prompts(&samples(first))?;
         let mut say = |place: String, what: String| {
-            let cells = vec![set.name.clone(), place, what];
-            table.rows.push(Row::Cells(cells));
+            table.words([set.name.clone(), place, what]);
         };
         let mut rows = vec![originals(planned, &prompts)?];
         let mut labels = vec!["the training images".to_owned()];
@@ -190,7 +180,7 @@ pub fn grids(study: &Study, sets: &[Set], number: u8) -> Result<(Table, Vec<(Str
         }
         let title = format!("Images for prompts, {}", set.title);
         let stem = format!("fig{number}-{}-{}", study.scale.as_str(), set.name);
-        let file = save(study, &stem, &rows, &labels, true, &title)?;
+        let file = figure::save(study, &stem, &rows, &labels, true, &title)?;
         files.push((title, file));
     }
     Ok((table, files))
@@ -204,7 +194,7 @@ fn pictured(captions: Captions) -> Vec<(String, String)> {
     };
     let [first, second] = Part::teachers(own).map(|part| part.to_string());
     let teacher = |name: String, half: u8| (name, format!("the sub-model of D{half}"));
-    let [none, pair, student] = MODELS.map(|m| (name(m, captions), names::method(m)));
+    let [none, pair, student] = MODELS.map(|m| (captions.model(m), names::method(m)));
     vec![none, teacher(first, 1), teacher(second, 2), pair, student]
 }
 

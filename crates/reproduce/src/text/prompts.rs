@@ -1,25 +1,21 @@
 //! Figure 3 as the paper has it: the t-error of prompts that a model is known to remember against that of others, from lists that the
 //! user gives (the paper: 500 of Webster's prompts for Stable Diffusion 1, 500 of Lexica's). Nothing is trained.
 
-use super::super::tables::Table;
+use super::super::table::Table;
 use super::super::write::{Outcome, Place, Source};
-use super::memorised::{FILE, HEADS, histogram_of, read_file};
+use super::histograms::{HEADS, histogram_of};
+use super::measured::{is_there, plain, read};
 use crate::{Made, ReproduceOptions};
 use anyhow::{Context, Result, bail};
 use dualmd::Session;
 use dualmd::bail_usage;
-use dualmd::choices::{Features, Order, Weights};
 use dualmd::memorisation::{MemorisationOptions, PromptSource, measured};
 use dualmd::stages::create_folder;
-use dualmd::stages::sample::fingerprint;
-use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_files::limit;
 use std::path::Path;
 
 /// Prompts of either kind in the paper.
 const PAPER: u64 = 500;
-/// Images drawn for a prompt, as Wen et al. draw.
-const IMAGES: usize = 4;
 
 /// Measures the prompts where that was not done yet, and writes the figure; gives the Markdown file (none of a dry run) and the text to
 /// print.
@@ -39,28 +35,14 @@ pub fn figure(session: &Session, args: &ReproduceOptions) -> Result<Made> {
             "fig3 at --scale paper asks a model that remembers the prompts, in the paper Stable Diffusion 1.5: --base NAME=FOLDER"
         );
     };
+    let prompts = PromptSource::Files {
+        memorised: memorised.clone(),
+        others: Some(others.clone()),
+    };
+    let out = args.out.join("paper").join("fig3").join(name);
     let asked = MemorisationOptions {
-        models: vec![folder.into()],
-        prompts: PromptSource::Files {
-            memorised: memorised.clone(),
-            others: Some(others.clone()),
-        },
-        seed: args.seed,
-        n: IMAGES,
-        steps: 50,
-        guidance: 7.5,
-        t_sec: None,
-        order: Order::First,
-        features: Features::None,
-        features_weights: None,
         clip: args.clip.clone(),
-        fit: Vec::new(),
-        fit_if_possible: false,
-        fit_head: None,
-        remedy: None,
-        weights: Weights::Ema,
-        batch: 16,
-        out: args.out.join("paper").join("fig3").join(name),
+        ..plain(vec![folder.into()], prompts, args.seed, out)
     };
     if args.dry_run {
         return Ok(Made::Foreseen {
@@ -72,7 +54,7 @@ pub fn figure(session: &Session, args: &ReproduceOptions) -> Result<Made> {
     if !same(&asked)? {
         measured(session, &asked)?;
     }
-    let report = read_file(&asked.out.join(FILE))?;
+    let report = read(&asked.out)?.unwrap_or_default();
     let labels = ["prompts known to be memorised", "other prompts"];
     let found = histogram_of(
         &report,
@@ -83,13 +65,12 @@ pub fn figure(session: &Session, args: &ReproduceOptions) -> Result<Made> {
     let file = format!("fig3-paper-{name}.svg");
     dualmd_files::write(&args.out.join(&file), found.drawing.as_bytes())?;
     let counts = [report.n_memorised, report.n_others].map(|n| n as u64);
+    let title = "Figure 3: t-error of prompts that a model remembers and of others";
     let outcome = Outcome {
         table: Table {
-            title: "Figure 3: t-error of prompts that a model remembers and of others".into(),
-            columns: HEADS.map(str::to_owned).to_vec(),
             rows: found.rows,
-            notes: vec![notes(counts)],
-            ..Table::default()
+            notes: vec![notes(counts, asked.n)],
+            ..Table::new(title, &HEADS)
         },
         heading: "What it shows",
         facts: vec![found.fact],
@@ -135,30 +116,20 @@ fn foresee(asked: &MemorisationOptions, folder: &str) -> Result<String> {
 }
 
 /// What was compared, beside the paper.
-fn notes([memorised, others]: [u64; 2]) -> String {
+fn notes([memorised, others]: [u64; 2], images: usize) -> String {
     let same = match (memorised, others) == (PAPER, PAPER) {
         true => "as many as in the paper; whether they are the paper's, this program cannot know",
         false => "the paper: 500 and 500",
     };
     format!(
         "{memorised} prompts that are said to be memorised and {others} others ({same}). The paper does not say which image a prompt's t-error is of; here it is \
-         what the model draws for the prompt ({IMAGES} images, 50 steps, guidance 7.5), asked about with that prompt at guidance 1."
+         what the model draws for the prompt ({images} images, 50 steps, guidance 7.5), asked about with that prompt at guidance 1."
     )
 }
 
 /// Is the measurement there, of this model and these prompts?
 fn same(asked: &MemorisationOptions) -> Result<bool> {
-    let path = asked.out.join(FILE);
-    if !path.exists() {
-        return Ok(false);
-    }
-    let found = read_file(&path)?;
-    let clip = asked.clip.is_none() || found.clip_score.is_some();
-    let settings = clip
-        && found.weights_blake3 == fingerprint(&asked.models, WeightSet::Ema)?
-        && found.seed == asked.seed
-        && found.generations == asked.n;
-    if !settings {
+    if !is_there(asked)? {
         return Ok(false);
     }
     let path = asked.out.join("memorisation.csv");
