@@ -64,11 +64,7 @@ impl Trainer<'_> {
         data.extend(&set.deviation);
         data.extend(set.mirrored.iter().flat_map(|(m, d)| [m, d]));
         let told = set.captions.as_ref().map(|c| &c.told);
-        data.extend(
-            told.iter()
-                .flat_map(|told| [&told.text, &told.label])
-                .flatten(),
-        );
+        data.extend(told.iter().flat_map(|told| told.parts()).flatten());
         self.ranks.agree(
             "the training images",
             hash(data)?,

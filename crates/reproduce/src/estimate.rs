@@ -143,10 +143,9 @@ pub fn measure(experiment: &Experiment, shape: [usize; 3], session: &Session) ->
         .is_text()
     {
         let origin = text::origin(experiment, shape, engine.device)?;
-        let told = no_grad(|| origin.text_embeddings(&["a picture"]))?;
+        let told = no_grad(|| origin.told(&["a picture"]))?;
         let seen = origin.sample_shape().unwrap_or(shape.map(|d| d as i64));
         let network = origin.unet.with_precision(engine.precision);
-        let told = Condition::of_text(told);
         (Box::new(network), Some(told), seen)
     } else {
         // How many classes there are changes no time worth naming.

@@ -9,7 +9,7 @@
 //! then they take turns; under guidance one model does both halves of its step.
 
 use super::files::{create, file_error, read_json, write_json};
-use super::load::as_the_pipeline_samples;
+use super::load::{Whose, as_the_pipeline_samples};
 use crate::index::{Index, Kind};
 use crate::nn::wrapper_of;
 use crate::pipeline::AUTOENCODER;
@@ -108,6 +108,12 @@ impl<'a> Half<'a> {
                  turns with dualmd.DualMDPipeline(pipe_1, pipe_2)",
             ));
         }
+        if index.is_xl() {
+            return Err(index.error(
+                "is of a model with two text encoders, for which the pair's pipeline has no place; in Python load both folders and take turns \
+                 with dualmd.DualMDPipeline(pipe_1, pipe_2)",
+            ));
+        }
         let unet = folder.join("unet");
         if !unet.is_dir() {
             return Err(file_error(
@@ -202,7 +208,7 @@ impl<'a> Half<'a> {
         let read: Value = read_json(&path)?;
         let class = self.index.part("scheduler");
         let config = if self.conditional {
-            as_the_pipeline_samples(&read, class, self.has("vae"))
+            as_the_pipeline_samples(&read, class, Whose::of(self.has("vae"), false))
         } else {
             SchedulerConfig::read(&read, class)
         };

@@ -507,7 +507,14 @@ fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
         let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
         files.extend(files_in(&weights, safetensors)?);
         // What turns texts into embeddings and latents into images, where there is such a thing.
-        for part in ["text_encoder", "tokenizer", "vae", "vqvae"] {
+        for part in [
+            "text_encoder",
+            "tokenizer",
+            "text_encoder_2",
+            "tokenizer_2",
+            "vae",
+            "vqvae",
+        ] {
             let part = folder.join(part);
             if part.is_dir() {
                 files.extend(files_in(&part, |_| true)?);

@@ -10,7 +10,7 @@ use crate::stages::RunFolder;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, Record};
 use dualmd_defense::Captions;
-use dualmd_diffusion::latent::{Parts, TextToImage};
+use dualmd_diffusion::latent::{Parts, TextEncoder, TextToImage};
 use dualmd_diffusion::nn::Parameters;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
@@ -244,12 +244,14 @@ pub fn in_turn(model: &Model, words: &[&[String]], n: usize, guidance: f64) -> R
     })
 }
 
-fn embeddings(model: &TextToImage, texts: &[&str]) -> Result<Tensor> {
-    let parts = texts
-        .chunks(CHUNK)
-        .map(|chunk| model.text_embeddings(chunk))
-        .collect::<dualmd_diffusion::Result<Vec<_>>>()?;
-    Ok(Tensor::f_cat(&parts, 0)?)
+/// What a model is told of texts, some at a time; `tell` says it of some.
+fn told(
+    texts: &[&str],
+    tell: impl Fn(&[&str]) -> dualmd_diffusion::Result<Condition>,
+) -> Result<Condition> {
+    let mut parts = texts.chunks(CHUNK).map(&tell);
+    let first = parts.next().unwrap_or_else(|| tell(&[""]))?;
+    Ok(parts.try_fold(first, |all, part| all.then(&part?))?)
 }
 
 /// What the frozen parts of a base made of a run's texts and images, on the disk: for the run's other trainings, and for one that
@@ -286,9 +288,9 @@ impl Encodings {
 }
 
 /// Frozen weights by name and hash.
-fn hashes_of(weights: Option<&Parameters>) -> Result<String> {
+fn hashes_of(weights: &Parameters) -> Result<String> {
     let mut text = String::new();
-    for (name, tensor) in weights.into_iter().flat_map(|w| &w.0) {
+    for (name, tensor) in &weights.0 {
         text += &format!("{name} {}\n", hash_tensor(tensor)?);
     }
     Ok(text)
@@ -316,9 +318,7 @@ impl Encoded {
     /// # Errors
     /// What the tokenizer or the encoder refuses.
     pub fn new(model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
-        Self::by(asked, |texts| {
-            Ok(Condition::of_text(embeddings(model, texts)?))
-        })
+        Self::by(asked, |texts| told(texts, |part| model.told(part)))
     }
 
     /// As [`Self::new`], of any model that is told a text or a class.
@@ -326,11 +326,7 @@ impl Encoded {
     /// # Errors
     /// A model of images alone; as [`Self::new`].
     pub fn of(model: &Model, asked: &[&[String]]) -> Result<Self> {
-        Self::by(asked, |texts| {
-            let mut parts = texts.chunks(CHUNK).map(|chunk| model.told(chunk));
-            let first = parts.next().unwrap_or_else(|| model.told(&[""]))?;
-            Ok(parts.try_fold(first, |all, part| all.then(&part?))?)
-        })
+        Self::by(asked, |texts| told(texts, |part| model.told(part)))
     }
 
     /// The classes of `asked`, one list for each image.
@@ -346,13 +342,42 @@ impl Encoded {
     /// As [`Self::new`], where a training of the run has not encoded the same texts before.
     fn kept(kept: &Encodings, model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
         Self::by(asked, |texts| {
-            let encoder = model.text.as_ref().map(|t| t.model.parameters());
-            let key = key(&hashes_of(encoder)?, &format!("{texts:?}"));
-            let [embeddings] = kept.tensors("texts", &key, ["embeddings"], || {
-                Ok([embeddings(model, texts)?])
-            })?;
-            let embeddings = embeddings.to_device(model.unet.device());
-            Ok(Condition::of_text(embeddings))
+            let mut weights = String::new();
+            for encoder in model.text.iter().flat_map(TextEncoder::models) {
+                weights += &hashes_of(encoder.parameters())?;
+            }
+            let made = || told(texts, |part| model.told(part));
+            let second = model.text.as_ref().and_then(|text| text.second.as_ref());
+            let told = match second {
+                None => {
+                    let key = key(&weights, &format!("{texts:?}"));
+                    let [text] = kept.tensors("texts", &key, ["embeddings"], || {
+                        Ok([made()?.texts()?.shallow_clone()])
+                    })?;
+                    Condition::of_text(text)
+                }
+                Some(second) => {
+                    let (zeros, shape) = (second.zeros_for_nothing, model.sample_shape());
+                    let key = key(&weights, &format!("{texts:?} {zeros} {shape:?}"));
+                    let names = ["embeddings", "pooled", "size"];
+                    let [text, pooled, size] = kept.tensors("texts", &key, names, || {
+                        let told = made()?;
+                        let (Some(text), Some(pooled), Some(size)) =
+                            (told.text, told.pooled, told.size)
+                        else {
+                            bail!("the second text encoder of the base makes no pooled text");
+                        };
+                        Ok([text, pooled, size])
+                    })?;
+                    Condition {
+                        pooled: Some(pooled),
+                        size: Some(size),
+                        ..Condition::of_text(text)
+                    }
+                }
+            };
+            let device = model.unet.device();
+            Ok(told.each(|t| t.to_device(device)))
         })
     }
 
@@ -477,7 +502,7 @@ pub fn latents(
         let (means, deviations): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         Ok([Tensor::f_cat(&means, 0)?, Tensor::f_cat(&deviations, 0)?])
     };
-    let weights = hashes_of(Some(vae.parameters()))?;
+    let weights = hashes_of(vae.parameters())?;
     let of = |images: &Tensor| -> Result<Latents> {
         let key = key(&weights, &format!("{scale} {}", hash_tensor(images)?));
         let both = kept.tensors("latents", &key, ["mean", "deviation"], || make(images))?;
