@@ -1,6 +1,6 @@
 //! Reading the parts of a folder.
 
-use super::files::{DIFFUSERS, TRANSFORMERS, file_error, read_json, read_weights, read_weights_as};
+use super::files::{DIFFUSERS, TRANSFORMERS, file_error, read_json, read_weights_to};
 use super::{SecondEncoder, TextEncoder};
 use crate::clip::PROJECTS;
 use crate::index::Index;
@@ -79,7 +79,7 @@ pub(super) fn unet(
     let path = folder.join("unet").join("config.json");
     let config =
         UNet2dConditionConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
-    let tensors = read_weights_as(&part, DIFFUSERS, halves)?;
+    let tensors = read_weights_to(&part, DIFFUSERS, halves, device)?;
     let network = match halves {
         Halves::Widened => UNet2dCondition::from_weights(&config, tensors, device),
         Halves::Kept => UNet2dCondition::from_halves(&config, tensors, device),
@@ -91,7 +91,7 @@ pub(super) fn vae(folder: &Path, device: Device) -> Result<AutoencoderKl> {
     let part = folder.join("vae");
     let path = part.join("config.json");
     let config = AutoencoderKlConfig::read(&read_json(&path)?).map_err(|e| file_error(&path, e))?;
-    let tensors = read_weights(&part, DIFFUSERS)?;
+    let tensors = read_weights_to(&part, DIFFUSERS, Halves::Widened, device)?;
     AutoencoderKl::from_weights(&config, tensors, device).map_err(|e| file_error(&part, e))
 }
 
@@ -133,7 +133,7 @@ fn encoder(
         // What the index says of its parts counts.
         config.others.insert("architectures".into(), json!([class]));
     }
-    let tensors = read_weights(&part, TRANSFORMERS)?;
+    let tensors = read_weights_to(&part, TRANSFORMERS, Halves::Widened, device)?;
     let model =
         ClipTextModel::from_weights(&config, tensors, device).map_err(|e| file_error(&part, e))?;
     Ok((ClipTokenizer::load(&folder.join(tokenizer))?, model))

@@ -57,7 +57,7 @@ impl UNet2dCondition {
     }
 
     /// As [`Self::fresh`], with the weights held in bf16: half the memory. For a network that is asked, not trained: it
-    /// computes in bf16 whatever [`Self::with_precision`] is told, and neither the optimiser nor a folder takes bf16.
+    /// computes in bf16 whatever [`Self::with_precision`] is told, and the optimiser does not take it.
     ///
     /// # Errors
     /// A configuration that cannot be built.

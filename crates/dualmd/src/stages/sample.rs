@@ -203,7 +203,13 @@ impl Generator {
                 ];
                 let [a, b] = match adapters_of_one_base(&places) {
                     Some(adapters) => {
-                        let base = Model::load(&places[0].base, places[0].set, engine.device)?;
+                        // Their additions are computed beside it, so that it may be held in half precision.
+                        let base = Model::load_to_ask(
+                            &places[0].base,
+                            places[0].set,
+                            engine.precision,
+                            engine.device,
+                        )?;
                         let pair = base.adapted_twice(adapters)?;
                         pair.map(|model| model.with_precision(engine.precision))
                     }

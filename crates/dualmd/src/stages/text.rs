@@ -4,6 +4,7 @@ use super::lesson::train_of;
 use super::prepare::Images;
 use super::sample::Prompts;
 use super::score::hash_tensor;
+use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::plan::{BASE, Job, JobKind, Plan};
 use crate::stages::RunFolder;
@@ -16,7 +17,8 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
     Condition, Labels, LoraConfig, Model, UNet2dCondition, UNet2dConditionConfig,
 };
-use dualmd_torch::weights::{read_safetensors, write_safetensors};
+use dualmd_torch::device::Precision;
+use dualmd_torch::weights::{Halves, read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,14 +29,23 @@ const CHUNK: usize = 64;
 const IMAGES: i64 = 4;
 
 /// What all models of an experiment start from, if no model of its own is trained first: the folder `model.base`, or a fresh
-/// model of the preset with the experiment's changes. Text encoder and autoencoder are the same for all of them.
+/// model of the preset with the experiment's changes. Text encoder and autoencoder are the same for all of them. `halves`: whether a
+/// network in half precision is held as it is.
 ///
 /// # Errors
 /// A folder that cannot be opened, changes that make no network, images of another shape.
-pub fn origin(experiment: &Experiment, shape: [usize; 3], device: Device) -> Result<TextToImage> {
+pub fn origin(
+    experiment: &Experiment,
+    shape: [usize; 3],
+    halves: Halves,
+    device: Device,
+) -> Result<TextToImage> {
     let [channels, height, width] = shape;
     let model = match &experiment.model.base {
-        Some(folder) => TextToImage::load(Path::new(folder), WeightSet::Ema, Parts::ALL, device)?,
+        Some(folder) => {
+            let folder = Path::new(folder);
+            TextToImage::load_as(folder, WeightSet::Ema, Parts::ALL, halves, device)?
+        }
         None => fresh(experiment, channels as i64, height as i64, device)?,
     };
     let Some([seen, h, w]) = model.sample_shape() else {
@@ -73,7 +84,8 @@ fn fresh(experiment: &Experiment, channels: i64, side: i64, device: Device) -> R
     Ok(TextToImage::new(unet, schedule, plain.vae, plain.text)?)
 }
 
-/// The model with which the training of `job` begins, and its network, which the training may change.
+/// The model with which the training of `job` begins, and its network, which the training may change. A network in half precision of
+/// which LoRA layers alone are trained in bf16 is held as it is.
 ///
 /// # Errors
 /// As [`origin`].
@@ -82,12 +94,21 @@ pub fn beginning(
     plan: &Plan,
     job: &Job,
     shape: [usize; 3],
-    device: Device,
+    engine: &Engine,
 ) -> Result<(TextToImage, UNet2dCondition)> {
     let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+    let (t, device) = (train_of(plan, job), engine.device);
+    let adapts = t.lora_rank > 0 && job.kind != JobKind::Pretrain;
+    let halves = match engine.precision {
+        Precision::Bf16 if adapts => Halves::Kept,
+        _ => Halves::Widened,
+    };
     let model = match &job.starts_from {
-        Some(base) => TextToImage::load(&run.model(base), WeightSet::Ema, Parts::ALL, device)?,
-        None => origin(&experiment, shape, device)?,
+        Some(base) => {
+            let base = run.model(base);
+            TextToImage::load_as(&base, WeightSet::Ema, Parts::ALL, halves, device)?
+        }
+        None => origin(&experiment, shape, halves, device)?,
     };
     let config = model.unet.config();
     let from_nothing = job.starts_from.is_none() && experiment.model.base.is_none();
@@ -95,10 +116,9 @@ pub fn beginning(
         UNet2dCondition::fresh(config, job.init_seed(), device)?
     } else {
         // The weights are there once: the model is saved with those that training gives, not with its own.
-        UNet2dCondition::from_weights(config, model.unet.parameters().shared(), device)?
+        UNet2dCondition::from_halves(config, model.unet.parameters().shared(), device)?
     };
-    let t = train_of(plan, job);
-    let network = if t.lora_rank > 0 && job.kind != JobKind::Pretrain {
+    let network = if adapts {
         let plain = LoraConfig::new(i64::try_from(t.lora_rank)?);
         let alpha = if t.lora_alpha > 0.0 {
             t.lora_alpha
