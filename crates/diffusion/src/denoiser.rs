@@ -144,7 +144,9 @@ impl Condition {
                 (None, None) => Ok(None),
                 (Some(a), Some(b)) => Ok(Some(Tensor::f_cat(&[a, b], 0)?)),
                 _ => Err(DiffusionError::Config(
-                    "one condition tells something (a text, a class, a pooled text or sizes) and the other does not: a model is always told the same kinds of things".into(),
+                    "one condition tells something (a text, a class, a pooled text or sizes) that the other does not: a model is always told \
+                     the same kinds of things"
+                        .into(),
                 )),
             }
         };

@@ -355,8 +355,8 @@ impl Model {
         }
     }
 
-    /// What the model is told for each of `words`: the embedding of a text, with what is told beside it ([`TextToImage::told`]), or, of a class-conditional model, the class of that name
-    /// or number. An empty text tells nothing.
+    /// What the model is told for each of `words`: the embedding of a text, with what is told beside it ([`TextToImage::told`]), or, of a
+    /// class-conditional model, the class of that name or number. An empty text tells nothing.
     ///
     /// # Errors
     /// As [`Self::text_embeddings`]; a text that names none of the classes.

@@ -32,9 +32,9 @@ const SHARED: [&str; 4] = ["vae", "text_encoder", "tokenizer", "scheduler"];
 
 /// Writes the pair of the folders `first` and `second` (their `unet/`, the exponential moving average) to `out`, which must
 /// be new or empty. Both are text-to-image folders, with an autoencoder or of pixels, or both are unconditional ones. For a folder of an
-/// adapter alone it is the base and the adapter added up. Other weights are copied as they are (safetensors only). The scheduler becomes DDIM with the settings with which this program
-/// samples the first folder, whatever class it names: a solver with a history would mix both models' predictions. Other
-/// parts of the folders (a safety checker) stay behind.
+/// adapter alone it is the base and the adapter added up. Other weights are copied as they are (safetensors only). The scheduler becomes
+/// DDIM with the settings with which this program samples the first folder, whatever class it names: a solver with a history would mix
+/// both models' predictions. Other parts of the folders (a safety checker) stay behind.
 ///
 /// # Errors
 /// Folders that are not of such models; shared parts, or sizes of the networks, that differ (names what does); a folder
