@@ -167,6 +167,17 @@ mod tests {
         assert_eq!(config.timestep_spacing, "leading");
         let config = read(json!({"_class_name": "DDIMScheduler"}), Whose::Xl);
         assert!(!config.clip_sample && config.steps_offset == 0);
+        // The published file of Stable Diffusion XL.
+        let xl = json!({"_class_name": "EulerDiscreteScheduler", "_diffusers_version": "0.19.0.dev0", "beta_end": 0.012,
+            "beta_schedule": "scaled_linear", "beta_start": 0.00085, "clip_sample": false, "interpolation_type": "linear",
+            "num_train_timesteps": 1000, "prediction_type": "epsilon", "sample_max_value": 1.0, "set_alpha_to_one": false,
+            "skip_prk_steps": true, "steps_offset": 1, "timestep_spacing": "leading", "trained_betas": null, "use_karras_sigmas": false});
+        let config = read(xl, Whose::Xl);
+        assert_eq!(
+            (config.steps_offset, config.timestep_spacing.as_str()),
+            (1, "leading")
+        );
+        assert!(!config.set_alpha_to_one && config.beta_start == 0.00085);
         let config = read(json!({"_class_name": "DDIMScheduler"}), Whose::Pixels);
         assert!(config.set_alpha_to_one && config.clip_sample && config.steps_offset == 0);
         assert!(as_the_pipeline_samples(&json!({"beta_start": "x"}), None, sd).is_err());

@@ -2,7 +2,8 @@
 
 use crate::{FOLDERS, Golden, open};
 use dualmd_diffusion::{
-    AutoencoderKl, ClipTextModel, TextToImage, UNet2dCondition, UNet2dConditionConfig,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextModel, TextToImage, UNet2dCondition,
+    UNet2dConditionConfig,
 };
 use dualmd_torch::Device;
 use serde_json::{Value, json};
@@ -49,6 +50,17 @@ fn stable_diffusion_has_its_parameter_counts() {
     assert_eq!(vae.parameters().count(), 83_653_863);
     assert_eq!(vae.config().scaling_factor, 0.18215);
     assert_eq!(vae.config().reduction(), 8);
+    // XL's is of the same size; its file says by how much to scale, and what matters in f16 alone.
+    let of_xl = AutoencoderKlConfig::read(&json!({
+        "_class_name": "AutoencoderKL", "_diffusers_version": "0.20.0.dev0", "_name_or_path": "../sdxl-vae/", "act_fn": "silu",
+        "block_out_channels": [128, 256, 512, 512], "down_block_types": vec!["DownEncoderBlock2D"; 4], "force_upcast": true,
+        "in_channels": 3, "latent_channels": 4, "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3,
+        "sample_size": 1024, "scaling_factor": 0.13025, "up_block_types": vec!["UpDecoderBlock2D"; 4],
+    }))
+    .unwrap();
+    assert_eq!(of_xl.scaling_factor, 0.13025);
+    let of_xl = AutoencoderKl::outline(&of_xl).unwrap();
+    assert_eq!(of_xl.parameters().count(), vae.parameters().count());
     let text = |change: Value| {
         let mut config = json!({
             "architectures": ["CLIPTextModel"], "attention_dropout": 0.0, "bos_token_id": 0, "dropout": 0.0,
