@@ -23,7 +23,9 @@ import sys
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline, UNet2DConditionModel,
+)
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -201,8 +203,28 @@ def make(out):
         print(name, size, "bytes", largest)
 
 
+def probe_xl(folder):
+    """The same of Stable Diffusion XL's kind. An empty prompt is told as the pipeline tells nothing."""
+    pipe = StableDiffusionXLPipeline.from_pretrained(folder, use_safetensors=True, add_watermarker=False)
+    given = load_file(folder / "probe.safetensors")
+    x_t, t = given["x_t"], given["t"]
+    with torch.no_grad():
+        ids = pipe.tokenizer(PROMPTS, padding="max_length", max_length=pipe.tokenizer.model_max_length, truncation=True,
+                             return_tensors="pt").input_ids
+        text, nothing, pooled, none = pipe.encode_prompt(PROMPTS, device="cpu", num_images_per_prompt=1, do_classifier_free_guidance=True)
+        empty = torch.tensor([prompt == "" for prompt in PROMPTS])
+        text, pooled = torch.where(empty[:, None, None], nothing, text), torch.where(empty[:, None], none, pooled)
+        side = (pipe.unet.config.sample_size * pipe.vae_scale_factor,) * 2
+        size = pipe._get_add_time_ids(side, (0, 0), side, dtype=text.dtype, text_encoder_projection_dim=pooled.shape[-1]).repeat(len(text), 1)
+        output = pipe.unet(x_t, t, text, added_cond_kwargs={"text_embeds": pooled, "time_ids": size}).sample
+        decoded = pipe.vae.decode(x_t / pipe.vae.config.scaling_factor).sample
+    return {"x_t": x_t, "t": t, "ids": ids, "text": text, "pooled": pooled, "size": size, "output": output, "decoded": decoded}, given
+
+
 def probe(folder):
     """What a folder of any size gives for the inputs of its probe.safetensors."""
+    if json.loads((folder / "model_index.json").read_text())["_class_name"] == "StableDiffusionXLPipeline":
+        return probe_xl(folder)
     if json.loads((folder / "model_index.json").read_text())["vae"][1]:
         pipe = StableDiffusionPipeline.from_pretrained(folder, use_safetensors=True)
         tokenizer, encoder, unet, vae = pipe.tokenizer, pipe.text_encoder, pipe.unet, pipe.vae

@@ -71,7 +71,7 @@ Usage: cargo xtask COMMAND [ARGS]
   bench [ARGS]               set up, build, and run bench/bench.py ARGS against PyTorch
   bench fine-tuning [ARGS]   the same for a step of a small text-to-image model (bench/fine_tuning.py)
   bench suite [ARGS]         the default attacks on 2,000 images, together and one by one (bench/suite.py)
-  bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, or both
+  bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, sdxl, or all
   bench --instructions [--write]
                              count the instructions of a tiny training step (valgrind), and fail where they are more than
                              2 % off bench/instructions.json; --write stores the count
@@ -260,9 +260,11 @@ fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
 /// Each network in a process of its own: the most memory a process held says nothing of the second thing it did.
 fn full_size(workspace: &Workspace, args: &[String]) -> Result<()> {
     let names = match args {
-        [] => vec!["sd15", "sd21"],
+        [] => vec!["sd15", "sd21", "sdxl"],
         [name] => vec![name.as_str()],
-        _ => bail!(Usage("bench full-size takes sd15, sd21 or nothing".into())),
+        _ => bail!(Usage(
+            "bench full-size takes sd15, sd21, sdxl or nothing".into()
+        )),
     };
     let engine = engine::ensure(workspace, Choice::Keep)?;
     for name in names {

@@ -70,10 +70,10 @@ pub fn per_prompt(values: &[f64], generations: usize) -> Vec<f64> {
 pub struct Generation<'a> {
     /// Where to start: [N, C, H, W] f32, standard normal.
     pub noise: &'a Tensor,
-    /// One embedding per image, [N, tokens, width].
-    pub text: &'a Tensor,
-    /// That of the empty prompt, [1, tokens, width].
-    pub empty: &'a Tensor,
+    /// What the model is told of each image: N rows, with a text [N, tokens, width].
+    pub text: &'a Condition,
+    /// The same of the empty prompt, one row.
+    pub empty: &'a Condition,
     /// Scale of classifier-free guidance: 7.5 in the papers.
     pub guidance: f64,
     /// Denoising steps: 50 in the papers.
@@ -138,7 +138,7 @@ fn norms_of(change: &Tensor) -> Result<Vec<f64>> {
 /// Asks with and without a text in one call.
 struct Both<'a> {
     denoiser: &'a dyn Denoiser,
-    /// [2 N, tokens, width]: empty, then text.
+    /// 2 N rows: of the empty prompt, then of the texts.
     condition: Condition,
     images: Vec<u64>,
 }
@@ -147,28 +147,27 @@ impl<'a> Both<'a> {
     fn new(
         denoiser: &'a dyn Denoiser,
         x: &Tensor,
-        text: &Tensor,
-        empty: &Tensor,
+        text: &Condition,
+        empty: &Condition,
         first: u64,
     ) -> Result<Self> {
-        let (size, told) = (x.size(), text.size());
+        let (size, told, none) = (x.size(), text.texts()?.size(), empty.texts()?.size());
         let fits = size.len() == 4
             && told.len() == 3
             && told[0] == size[0]
-            && empty.size() == [1, told[1], told[2]];
+            && none == [1, told[1], told[2]];
         if !fits {
             return Err(AttackError::Samples(format!(
-                "inputs of shape {size:?} with texts of {told:?} and an empty prompt of {:?}: expected [N, C, H, W], [N, tokens, \
-                 width] and [1, tokens, width]",
-                empty.size()
+                "inputs of shape {size:?} with texts of {told:?} and an empty prompt of {none:?}: expected [N, C, H, W], [N, tokens, \
+                 width] and [1, tokens, width]"
             )));
         }
-        let text = text.f_to_device(x.device())?;
-        let empty = empty.f_to_device(x.device())?.f_expand(&told, false)?;
+        let here = |t: &Tensor| t.f_to_device(x.device());
+        let (text, empty) = (text.try_each(here)?, empty.try_each(here)?);
         let images: Vec<u64> = (first..first + size[0].unsigned_abs()).collect();
         Ok(Self {
             denoiser,
-            condition: Condition::of_text(Tensor::f_cat(&[empty, text], 0)?),
+            condition: empty.expand(size[0])?.then(&text)?,
             images: [images.as_slice(), images.as_slice()].concat(),
         })
     }

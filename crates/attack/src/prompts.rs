@@ -32,13 +32,22 @@ pub struct Prompts {
 }
 
 impl Prompts {
-    /// `embeddings`: the distinct ones, [M, tokens, width]; `captions`: for each sample the positions of its captions
-    /// among them, at least one, the original first; `empty`: embedding of the empty prompt, [1, tokens, width].
+    /// Of a model that is told texts alone. `embeddings`: the distinct ones, [M, tokens, width]; `captions`: for each sample the
+    /// positions of its captions among them, at least one, the original first; `empty`: embedding of the empty prompt, [1, tokens, width].
     ///
     /// # Errors
     /// Shapes that do not fit, a sample without a caption, a position that does not exist, values that are not finite.
     pub fn new(embeddings: &Tensor, captions: Vec<Vec<usize>>, empty: &Tensor) -> Result<Self> {
-        let (size, one) = (embeddings.size(), empty.size());
+        let [all, empty] = [embeddings, empty].map(|t| Condition::of_text(t.shallow_clone()));
+        Self::of(&all, captions, &empty)
+    }
+
+    /// As [`Self::new`], of all that a model is told of texts: a row for each distinct one.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; conditions without a text, or of different kinds.
+    pub fn of(told: &Condition, captions: Vec<Vec<usize>>, empty: &Condition) -> Result<Self> {
+        let (size, one) = (told.texts()?.size(), empty.texts()?.size());
         if size.len() != 3 || size.contains(&0) || one != [1, size[1], size[2]] {
             return Err(AttackError::Samples(format!(
                 "caption embeddings of shape {size:?} with an empty prompt of {one:?}: expected [M, tokens, width] and [1, \
@@ -51,19 +60,22 @@ impl Prompts {
             )));
         }
         check_positions(&captions, size[0])?;
-        for (what, tensor) in [("a caption", embeddings), ("the empty prompt", empty)] {
-            if tensor.f_isfinite()?.f_all()?.int64_value(&[]) != 1 {
-                return Err(AttackError::Samples(format!(
-                    "the embedding of {what} holds NaN or infinity: check the text encoder"
-                )));
+        for (what, of) in [("a caption", told), ("the empty prompt", empty)] {
+            for tensor in of.parts().into_iter().flatten() {
+                if tensor.f_isfinite()?.f_all()?.int64_value(&[]) != 1 {
+                    return Err(AttackError::Samples(format!(
+                        "the embedding of {what} holds NaN or infinity: check the text encoder"
+                    )));
+                }
             }
         }
-        let all = Tensor::f_cat(&[embeddings, empty], 0)?.f_to_kind(Kind::Float)?;
+        let single = |t: &Tensor| t.f_to_kind(Kind::Float);
+        let empty = empty.try_each(single)?;
         Ok(Self {
-            told: Condition::of_text(all),
+            told: told.try_each(single)?.then(&empty)?,
             reduced: vec![Vec::new(); captions.len()],
             captions,
-            empty: Condition::of_text(empty.f_to_kind(Kind::Float)?),
+            empty,
         })
     }
 

@@ -45,7 +45,10 @@ fn measured(base: [f32; 2], push: [f32; 2], slope: f64) -> (FromNoise, Tensor, V
         asked: std::cell::RefCell::default(),
     };
     let x = noise::normal(&mut stream(1, "x", 0), &[N, 2, 4, 4], Device::Cpu);
-    let full = |n: i64, value: f64| Tensor::full([n, 5, 6], value, (Kind::Float, Device::Cpu));
+    let full = |n: i64, value: f64| {
+        let text = Tensor::full([n, 5, 6], value, (Kind::Float, Device::Cpu));
+        Condition::of_text(text)
+    };
     let found = from_noise(
         &model,
         &NoiseSchedule::default(),

@@ -196,8 +196,8 @@ fn norms_and_errors_of_prompts_agree_with_python() {
         let golden = Golden::read(name);
         let (noise, text, empty) = (
             golden.get("draws").i(1),
-            golden.get("text").narrow(0, 0, 6),
-            golden.get("empty"),
+            Condition::of_text(golden.get("text").narrow(0, 0, 6)),
+            Condition::of_text(golden.get("empty")),
         );
         let generation = Generation {
             noise: &noise,
@@ -236,18 +236,16 @@ fn norms_and_errors_of_prompts_agree_with_python() {
 
         let guided = Guided {
             model,
-            unconditional: Condition::of_text(empty.shallow_clone()),
+            unconditional: empty.again(),
             scale: generation.guidance,
         };
-        let condition = Condition::of_text(text.shallow_clone());
         let sampling = LatentSampling {
             steps: generation.steps,
             batch: 4,
             clip: generation.clip,
         };
         let noise = generation.noise;
-        let made =
-            sample_latents(&guided, schedule, noise, &condition, &sampling, |_| true).unwrap();
+        let made = sample_latents(&guided, schedule, noise, &text, &sampling, |_| true).unwrap();
         let secmi = SecMi::latent();
         let errors = t_errors(model, schedule, &made, &text, &empty, 4, secmi).unwrap();
         for (ours, theirs) in errors.iter().zip(golden.numbers("error.prompts")) {
@@ -265,8 +263,9 @@ fn the_remedy_goes_the_way_of_adamw() {
             golden.get("text").narrow(0, 0, 1),
             golden.get("empty"),
         );
+        let [told, nothing] = [&text, &empty].map(|t| Condition::of_text(t.shallow_clone()));
         let ask = |options: &Mitigation| {
-            mitigate(&golden.model, &noise, 981, &text, &empty, options).unwrap()
+            mitigate(&golden.model, &noise, 981, &told, &nothing, options).unwrap()
         };
         let to_the_end = ask(&Mitigation {
             target: 0.0,
@@ -316,14 +315,15 @@ fn what_cannot_be_asked_is_refused() {
         offset: 0.0,
     };
     let full = |size: &[i64]| Tensor::full(size, 0.5, (Kind::Float, Device::Cpu));
-    let (x, text) = (full(&[2, 1, 2, 2]), full(&[1, 3, 4]));
+    let (x, text) = (full(&[2, 1, 2, 2]), Condition::of_text(full(&[1, 3, 4])));
     let options = Mitigation {
         target: -1.0,
         ..Mitigation::default()
     };
     let refused = mitigate(&deaf, &x, 981, &text, &text, &options).unwrap_err();
     assert!(matches!(refused, AttackError::NoGradients), "{refused}");
-    let refused = mitigate(&deaf, &x, 981, &full(&[2, 3, 4]), &text, &options)
+    let two = Condition::of_text(full(&[2, 3, 4]));
+    let refused = mitigate(&deaf, &x, 981, &two, &text, &options)
         .unwrap_err()
         .to_string();
     assert!(refused.contains("twice [1, tokens, width]"), "{refused}");

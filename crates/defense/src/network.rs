@@ -103,7 +103,7 @@ impl Network for UNet2dCondition {
                 "this network needs a text for every image: the images have no captions".into(),
             )
         })?;
-        Ok(self.forward_training(x_t, t, condition.texts()?, keep)?)
+        Ok(self.forward_training(x_t, t, condition, keep)?)
     }
 
     fn has_dropout(&self) -> bool {

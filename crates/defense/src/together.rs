@@ -63,11 +63,7 @@ impl Trainer<'_> {
         let mut data: Vec<&Tensor> = set.deviation.iter().collect();
         data.extend(set.mirrored.iter().flat_map(|(m, d)| [m, d]));
         let told = set.captions.as_ref().map(|c| &c.told);
-        data.extend(
-            told.iter()
-                .flat_map(|told| [&told.text, &told.label])
-                .flatten(),
-        );
+        data.extend(told.iter().flat_map(|told| told.parts()).flatten());
         let mut images = blake3::Hasher::new();
         set.images.add_to(&mut images)?;
         data.iter()

@@ -1,7 +1,7 @@
 //! Layers that the U-Nets and the autoencoder share, as in diffusers.
 
 use crate::nn::{Builder, Conv, GroupNorm, Init, Linear, attend};
-use crate::{DiffusionError, Result};
+use crate::{Condition, DiffusionError, Result};
 use dualmd_torch::{Kind, Tensor};
 
 /// How fresh weights begin.
@@ -65,7 +65,7 @@ pub(crate) fn sinusoid(t: &Tensor, width: i64, flip_sin_to_cos: bool, freq_shift
     }
 }
 
-/// Two layers behind the sinusoid.
+/// Two layers behind a sinusoid.
 #[derive(Debug)]
 pub(crate) struct TimeEmbedding {
     first: Linear,
@@ -74,9 +74,16 @@ pub(crate) struct TimeEmbedding {
 
 impl TimeEmbedding {
     pub(crate) fn new(b: &Builder, input: i64, width: i64, start: Start) -> Result<Self> {
+        Self::named(b, "time_embedding", input, width, start)
+    }
+
+    fn named(b: &Builder, name: &str, input: i64, width: i64, start: Start) -> Result<Self> {
+        let linear = |layer: &str, input: i64| {
+            start.linear(b, &format!("{name}.{layer}"), [input, width], true)
+        };
         Ok(Self {
-            first: start.linear(b, "time_embedding.linear_1", [input, width], true)?,
-            second: start.linear(b, "time_embedding.linear_2", [width, width], true)?,
+            first: linear("linear_1", input)?,
+            second: linear("linear_2", width)?,
         })
     }
 
@@ -140,6 +147,85 @@ impl ClassEmbedding {
                 "class {most} of {}: classes count from 0",
                 self.classes
             )));
+        }
+        Ok(())
+    }
+}
+
+/// Numbers in a row of [`Condition::size`].
+pub(crate) const SIZES: i64 = 6;
+
+/// A pooled text and sizes, whose embedding is added to that of the timestep (diffusers' `addition_embed_type` = `text_time`).
+#[derive(Debug)]
+pub(crate) struct Addition {
+    embedding: TimeEmbedding,
+    options: AdditionOptions,
+}
+
+/// Sizes of an [`Addition`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AdditionOptions {
+    /// Width of the pooled text.
+    pub pooled: i64,
+    /// Of the sinusoid of each size: its width, and how diffusers' configuration has it.
+    pub width: i64,
+    pub flip_sin_to_cos: bool,
+    pub freq_shift: i64,
+}
+
+impl Addition {
+    /// `width`: that of the timestep's embedding.
+    pub(crate) fn new(b: &Builder, width: i64, options: AdditionOptions) -> Result<Self> {
+        let input = options.pooled + SIZES * options.width;
+        Ok(Self {
+            embedding: TimeEmbedding::named(b, "add_embedding", input, width, Start::PyTorch)?,
+            options,
+        })
+    }
+
+    /// What its layers take, [B, pooled + 6 width].
+    ///
+    /// # Errors
+    /// A condition without a pooled text or without sizes.
+    pub(crate) fn given(&self, condition: &Condition) -> Result<Tensor> {
+        let (Some(pooled), Some(size)) = (&condition.pooled, &condition.size) else {
+            return Err(DiffusionError::Config(
+                "this network is told a pooled text and the size of the image beside the text (addition_embed_type = text_time), and was \
+                 not"
+                    .into(),
+            ));
+        };
+        let AdditionOptions {
+            width,
+            flip_sin_to_cos,
+            freq_shift,
+            ..
+        } = self.options;
+        let rows = size.size().first().copied().unwrap_or(0);
+        let waves = sinusoid(&size.f_flatten(0, -1)?, width, flip_sin_to_cos, freq_shift);
+        let waves = waves.f_view([rows, SIZES * width])?;
+        Ok(Tensor::f_cat(&[pooled, &waves], 1)?)
+    }
+
+    /// What is added, [B, width of the timestep's embedding].
+    pub(crate) fn forward(&self, given: &Tensor) -> Tensor {
+        self.embedding.forward(given)
+    }
+
+    /// Refuses pooled texts and sizes that are not one row for each of `batch` images.
+    pub(crate) fn check(&self, condition: &Condition, batch: i64) -> Result<()> {
+        for (what, part, width) in [
+            ("pooled text", &condition.pooled, self.options.pooled),
+            ("sizes of images", &condition.size, SIZES),
+        ] {
+            let got = part.as_ref().map(Tensor::size).unwrap_or_default();
+            if got != [batch, width] {
+                return Err(DiffusionError::Shape {
+                    what,
+                    expected: format!("[{batch}, {width}]"),
+                    got,
+                });
+            }
         }
         Ok(())
     }

@@ -10,6 +10,11 @@ pub struct Condition {
     pub text: Option<Tensor>,
     /// Class, \[B\] i64: the number of its embedding. The embedding after the last class stands for no label ([`crate::Labels`]).
     pub label: Option<Tensor>,
+    /// Embedding of the text as a whole, [B, width] f32: what Stable Diffusion XL is told beside that of its tokens.
+    pub pooled: Option<Tensor>,
+    /// Sizes in pixels, [B, 6] f32, told with it: height and width of the original image, top and left of the part that was cut out of
+    /// it, height and width of that part.
+    pub size: Option<Tensor>,
 }
 
 impl Condition {
@@ -18,7 +23,7 @@ impl Condition {
     pub fn of_text(text: Tensor) -> Self {
         Self {
             text: Some(text),
-            label: None,
+            ..Self::default()
         }
     }
 
@@ -26,9 +31,15 @@ impl Condition {
     #[must_use]
     pub fn of_labels(label: Tensor) -> Self {
         Self {
-            text: None,
             label: Some(label),
+            ..Self::default()
         }
+    }
+
+    /// What it may consist of, in a fixed order: text, label, pooled text, sizes.
+    #[must_use]
+    pub fn parts(&self) -> [Option<&Tensor>; 4] {
+        [&self.text, &self.label, &self.pooled, &self.size].map(Option::as_ref)
     }
 
     /// The texts.
@@ -46,7 +57,7 @@ impl Condition {
     /// B; 0 where nothing is told.
     #[must_use]
     pub fn len(&self) -> i64 {
-        let first = self.text.as_ref().or(self.label.as_ref());
+        let first = self.parts().into_iter().flatten().next();
         first.and_then(|t| t.size().first().copied()).unwrap_or(0)
     }
 
@@ -59,16 +70,19 @@ impl Condition {
     /// Where it lies; on the CPU where nothing is told.
     #[must_use]
     pub fn device(&self) -> Device {
-        let first = self.text.as_ref().or(self.label.as_ref());
+        let first = self.parts().into_iter().flatten().next();
         first.map_or(Device::Cpu, Tensor::device)
     }
 
     /// What `change` makes of each part.
     #[must_use]
     pub fn each(&self, change: impl Fn(&Tensor) -> Tensor) -> Self {
+        let [text, label, pooled, size] = self.parts().map(|part| part.map(&change));
         Self {
-            text: self.text.as_ref().map(&change),
-            label: self.label.as_ref().map(&change),
+            text,
+            label,
+            pooled,
+            size,
         }
     }
 
@@ -83,6 +97,8 @@ impl Condition {
         Ok(Self {
             text: self.text.as_ref().map(&change).transpose()?,
             label: self.label.as_ref().map(&change).transpose()?,
+            pooled: self.pooled.as_ref().map(&change).transpose()?,
+            size: self.size.as_ref().map(&change).transpose()?,
         })
     }
 
@@ -128,13 +144,17 @@ impl Condition {
                 (None, None) => Ok(None),
                 (Some(a), Some(b)) => Ok(Some(Tensor::f_cat(&[a, b], 0)?)),
                 _ => Err(DiffusionError::Config(
-                    "one condition tells a text and the other does not: a model is always told the same kinds of things".into(),
+                    "one condition tells something (a text, a class, a pooled text or sizes) that the other does not: a model is always told \
+                     the same kinds of things"
+                        .into(),
                 )),
             }
         };
         Ok(Self {
             text: both(self.text.as_ref(), other.text.as_ref())?,
             label: both(self.label.as_ref(), other.label.as_ref())?,
+            pooled: both(self.pooled.as_ref(), other.pooled.as_ref())?,
+            size: both(self.size.as_ref(), other.size.as_ref())?,
         })
     }
 }

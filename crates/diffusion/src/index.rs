@@ -18,10 +18,22 @@ const LATENT: &str = "LDMPipeline";
 const AUTOENCODERS: &[&str] = &["VQModel", "AutoencoderKL"];
 /// Those of a text-to-image network. (The second is the first, begun with an image.)
 const TEXT_TO_IMAGE: &[&str] = &["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"];
-/// Parts of either.
+/// Those with two text encoders, the first of them as it is written here.
+const TEXT_TO_IMAGE_XL: &[&str] = &[XL, "StableDiffusionXLImg2ImgPipeline"];
+pub(crate) const XL: &str = "StableDiffusionXLPipeline";
+/// Parts of each of them.
 const UNCONDITIONAL_PARTS: &[&str] = &["unet", "scheduler"];
 const LATENT_PARTS: &[&str] = &["unet", "scheduler", AUTOENCODER];
 const TEXT_TO_IMAGE_PARTS: &[&str] = &["unet", "scheduler", "vae", "text_encoder", "tokenizer"];
+const TEXT_TO_IMAGE_XL_PARTS: &[&str] = &[
+    "unet",
+    "scheduler",
+    "vae",
+    "text_encoder",
+    "tokenizer",
+    "text_encoder_2",
+    "tokenizer_2",
+];
 /// Parts that change no prediction: a filter behind the model, and what feeds it.
 const BESIDE: &[&str] = &["safety_checker", "feature_extractor", "image_encoder"];
 
@@ -55,7 +67,10 @@ const OTHERS: &[(&str, &str)] = &[
         "LatentConsistency",
         "it is of a distilled model, which is sampled in few steps",
     ),
-    ("StableDiffusionXL", "it has two text encoders"),
+    (
+        "StableDiffusionXL",
+        "it begins with more than a text and noise",
+    ),
     ("StableDiffusion3", "it is of flow matching"),
     ("Flux", "it is of flow matching"),
     (
@@ -97,6 +112,18 @@ impl Index {
         self.value.get(name)?.get(1)?.as_str()
     }
 
+    /// Is it of Stable Diffusion XL's kind, with two text encoders?
+    pub(crate) fn is_xl(&self) -> bool {
+        let class = self.value.get("_class_name").and_then(Value::as_str);
+        class.is_some_and(|class| TEXT_TO_IMAGE_XL.contains(&class))
+    }
+
+    /// Is an empty text told as zeros? diffusers' default of such a pipeline, unless the index says otherwise.
+    pub(crate) fn zeros_for_nothing(&self) -> bool {
+        let told = self.value.get("force_zeros_for_empty_prompt");
+        told.and_then(Value::as_bool).unwrap_or(true)
+    }
+
     /// The index as it was read.
     pub(crate) fn value(&self) -> &Value {
         &self.value
@@ -132,6 +159,12 @@ impl Index {
                 "UNet2DConditionModel",
                 TEXT_TO_IMAGE_PARTS,
             )
+        } else if TEXT_TO_IMAGE_XL.contains(&class) {
+            (
+                Kind::TextToImage,
+                "UNet2DConditionModel",
+                TEXT_TO_IMAGE_XL_PARTS,
+            )
         } else {
             let why = OTHERS.iter().find(|(start, _)| class.starts_with(start));
             return Err(self.error(format!(
@@ -139,12 +172,17 @@ impl Index {
                 dualmd_files::shown(class),
                 why.map_or(String::new(), |(_, why)| format!(": {why}")),
                 [UNCONDITIONAL, &[LATENT]].concat().join(", "),
-                TEXT_TO_IMAGE.join(", "),
+                [TEXT_TO_IMAGE, TEXT_TO_IMAGE_XL].concat().join(", "),
             )));
         };
-        if self.part("text_encoder_2").is_some() {
+        if self.part("text_encoder_2").is_some() && !self.is_xl() {
+            return Err(self.error(format!(
+                "has two text encoders, as a {XL} has them and a {class} has not: the folder holds another kind of model"
+            )));
+        }
+        if self.value.get("requires_aesthetics_score") == Some(&Value::Bool(true)) {
             return Err(self.error(
-                "has two text encoders (Stable Diffusion XL); only models with one can be opened",
+                "is of a refiner, which is told how pleasing its image is and finishes what another model began; open that other model",
             ));
         }
         let names = self.value.as_object().into_iter().flat_map(|o| o.keys());
@@ -325,7 +363,7 @@ mod tests {
             ("ScoreSdeVePipeline", "score SDE"),
             ("KarrasVePipeline", "sigmas"),
             ("ConsistencyModelPipeline", "consistency"),
-            ("StableDiffusionXLPipeline", "two text encoders"),
+            ("StableDiffusionXLInpaintPipeline", "more than a text"),
             ("StableDiffusion3Pipeline", "flow matching"),
             ("StableDiffusionInpaintPipeline", "not supported"),
             ("MyPipeline", "not supported"),
@@ -368,7 +406,14 @@ mod tests {
             assert!(error.contains(words), "{error} lacks {words}");
         }
         let second = json!(["transformers", "CLIPTextModelWithProjection"]);
-        assert!(changed(&text, "text_encoder_2", second).contains("two text encoders"));
+        assert!(changed(&text, "text_encoder_2", second.clone()).contains("two text encoders"));
+        let mut xl = text.clone();
+        xl["_class_name"] = json!("StableDiffusionXLPipeline");
+        xl["text_encoder_2"] = second;
+        xl["tokenizer_2"] = json!(["transformers", "CLIPTokenizer"]);
+        xl["force_zeros_for_empty_prompt"] = json!(true);
+        assert_eq!(kind(xl.clone()), Ok(Kind::TextToImage));
+        assert!(changed(&xl, "requires_aesthetics_score", json!(true)).contains("refiner"));
         let net = json!(["diffusers", "ControlNetModel"]);
         assert!(changed(&text, "controlnet", net).contains("ControlNetModel"));
     }

@@ -1,7 +1,8 @@
-//! Text-to-image models: folders in the layout of diffusers' `StableDiffusionPipeline`, guidance, sampling.
+//! Text-to-image models: folders in the layout of diffusers' `StableDiffusionPipeline` and `StableDiffusionXLPipeline`, guidance,
+//! sampling.
 //!
-//! Folders written here open in Python with `StableDiffusionPipeline.from_pretrained(folder)`, those of models of
-//! pixels part by part, because diffusers has no pipeline for them; folders written by Python open here. Every part
+//! Folders written here open in Python with `from_pretrained(folder)` of the pipeline that they name, those of models of pixels part by
+//! part, because diffusers has no pipeline for them; folders written by Python open here. Every part
 //! but network and schedule is optional: attacks on latents and embeddings that were computed before need neither
 //! autoencoder nor text encoder. [`export`] writes a pair of models for Python.
 
@@ -12,25 +13,28 @@ mod generate;
 mod load;
 mod preset;
 pub mod sail;
+mod text;
 
 pub use delayed::{Delayed, Early};
 pub use generate::{Guided, LatentSampling, sample_latents};
 pub use preset::{LATENT_PRESETS, LatentPreset};
+pub use text::{SecondEncoder, TextEncoder};
 
 use crate::adapter::AdapterFolder;
-use crate::index::{Index, Kind};
+use crate::clip::PROJECTS;
+use crate::index::{Index, Kind, XL};
 use crate::lora;
 use crate::pipeline::{WeightSet, remove_index};
 use crate::schedule::SchedulerConfig;
 use crate::unet2d::ImageSize;
 use crate::{
-    AutoencoderKl, ClipTextModel, ClipTokenizer, Condition, Denoiser, DiffusionError,
-    NoiseSchedule, Result, UNet2dCondition,
+    AutoencoderKl, Condition, Denoiser, DiffusionError, NoiseSchedule, Result, UNet2dCondition,
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor, no_grad, tch, weights};
 use files::{DIFFUSERS, TRANSFORMERS, create, file_error, write_json};
+use load::Whose;
 use serde_json::json;
 use std::path::Path;
 
@@ -59,24 +63,6 @@ impl Parts {
     };
 }
 
-/// Prompts to embeddings.
-#[derive(Debug)]
-pub struct TextEncoder {
-    /// Prompts to token ids.
-    pub tokenizer: ClipTokenizer,
-    /// Token ids to embeddings.
-    pub model: ClipTextModel,
-}
-
-impl TextEncoder {
-    /// Tokens of every prompt: the tokenizer's limit (77 for Stable Diffusion), at most the model's.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        let most = usize::try_from(self.model.config().max_position_embeddings).unwrap_or(0);
-        self.tokenizer.max_length().map_or(most, |n| n.min(most))
-    }
-}
-
 /// A conditional network with its schedule and, if they were read, autoencoder and text encoder.
 #[derive(Debug)]
 pub struct TextToImage {
@@ -86,7 +72,7 @@ pub struct TextToImage {
     pub schedule: NoiseSchedule,
     /// Images to latents and back. `None`: not read, or a model of pixels.
     pub vae: Option<AutoencoderKl>,
-    /// Prompts to embeddings. `None`: not read, or not there.
+    /// Prompts to what the network is told. `None`: not read, or not there.
     pub text: Option<TextEncoder>,
     /// scheduler_config.json as it was read, byte for byte: other schedulers have keys that this program has no use for, and
     /// numbers (-Infinity) that JSON has no word for.
@@ -170,14 +156,13 @@ impl TextToImage {
             ));
         }
         let has = |part: &str| index.part(part).is_some();
+        let whose = Whose::of(has("vae"), index.is_xl());
         let unet = load::unet(folder, set, halves, device)?;
         let scheduler_path = folder.join("scheduler").join("scheduler_config.json");
         let scheduler = dualmd_files::read_text(&scheduler_path, LARGEST_SCHEDULER)?;
         let schedule = crate::json::parse(&scheduler)
             .map_err(|e| DiffusionError::Config(e.to_string()))
-            .and_then(|file| {
-                load::as_the_pipeline_samples(&file, index.part("scheduler"), has("vae"))
-            })
+            .and_then(|file| load::as_the_pipeline_samples(&file, index.part("scheduler"), whose))
             .and_then(NoiseSchedule::new)
             .map_err(|e| file_error(&scheduler_path, e))?;
         let vae = if parts.vae && has("vae") {
@@ -192,9 +177,7 @@ impl TextToImage {
                     "names no text encoder or no tokenizer; prompts cannot be encoded with this folder",
                 ));
             }
-            index.demand("text_encoder", &["CLIPTextModel"])?;
-            index.demand("tokenizer", &["CLIPTokenizer", "CLIPTokenizerFast"])?;
-            Some(load::text(folder, device)?)
+            Some(load::text(folder, &index, device)?)
         } else {
             None
         };
@@ -217,17 +200,25 @@ impl TextToImage {
         Ok(model)
     }
 
-    /// The model with the LoRA of a file, or of a folder's, added to its weights: the network's, and the text encoder's where the file
-    /// changes that too. Weights that it does not change are shared.
+    /// The model with the LoRA of a file, or of a folder's, added to its weights: the network's, and the text encoders' where the file
+    /// changes them too. Weights that it does not change are shared.
     ///
     /// # Errors
     /// As [`UNet2dCondition::load_lora`]; layers of the text encoder for a model that was opened without it.
     pub fn with_lora(mut self, path: &Path) -> Result<Self> {
-        let text = self.text.as_ref().map(|text| &text.model);
-        let (unet, text) = lora::both(path, self.unet, text)?;
-        self.unet = unet.fuse()?;
-        if let (Some(encoder), Some(model)) = (&mut self.text, text) {
-            encoder.model = model;
+        let first = self.text.as_ref().map(|text| &text.model);
+        let second = self.text.as_ref().and_then(|text| text.second.as_ref());
+        let texts = [first, second.map(|second| &second.model)];
+        let changed = lora::changed(path, self.unet, texts)?;
+        let [first, second] = changed.texts;
+        self.unet = changed.unet.fuse()?;
+        if let Some(text) = &mut self.text {
+            if let Some(model) = first {
+                text.model = model;
+            }
+            if let (Some(encoder), Some(model)) = (&mut text.second, second) {
+                encoder.model = model;
+            }
         }
         Ok(self)
     }
@@ -261,14 +252,7 @@ impl TextToImage {
             )));
         }
         if let Some(text) = &self.text {
-            let text_config = text.model.config();
-            if text_config.hidden_size != config.cross_attention_dim {
-                return Err(DiffusionError::Config(format!(
-                    "the text encoder's embeddings are {} wide, the network's cross_attention_dim is {}",
-                    text_config.hidden_size, config.cross_attention_dim
-                )));
-            }
-            text.tokenizer.check_size(text_config.vocab_size)?;
+            text.check(config)?;
         }
         Ok(())
     }
@@ -315,12 +299,19 @@ impl TextToImage {
         let mut index = json!({
             "_class_name": "StableDiffusionPipeline",
             "_diffusers_version": self.unet.config().diffusers_version,
-            "feature_extractor": null, "image_encoder": null, "safety_checker": null,
-            "requires_safety_checker": false,
+            "feature_extractor": null, "image_encoder": null,
             "scheduler": ["diffusers", self.schedule.config().class_name],
             "text_encoder": null, "tokenizer": null, "vae": null,
             "unet": ["diffusers", "UNet2DConditionModel"],
         });
+        if self.unet.config().pooled_width().is_some() {
+            index["_class_name"] = json!(XL);
+            index["text_encoder_2"] = json!(null);
+            index["tokenizer_2"] = json!(null);
+        } else {
+            index["safety_checker"] = json!(null);
+            index["requires_safety_checker"] = json!(false);
+        }
         if let Some(vae) = &self.vae {
             let part = folder.join("vae");
             save_part(&part, DIFFUSERS, vae.config(), &vae.parameters().0)?;
@@ -333,6 +324,15 @@ impl TextToImage {
             text.tokenizer.save(&folder.join("tokenizer"))?;
             index["text_encoder"] = json!(["transformers", "CLIPTextModel"]);
             index["tokenizer"] = json!(["transformers", "CLIPTokenizer"]);
+            if let Some(second) = &text.second {
+                let part = folder.join("text_encoder_2");
+                let tensors = &second.model.parameters().0;
+                save_part(&part, TRANSFORMERS, second.model.config(), tensors)?;
+                second.tokenizer.save(&folder.join("tokenizer_2"))?;
+                index["text_encoder_2"] = json!(["transformers", PROJECTS]);
+                index["tokenizer_2"] = json!(["transformers", "CLIPTokenizer"]);
+                index["force_zeros_for_empty_prompt"] = json!(second.zeros_for_nothing);
+            }
         }
         if let Some(entries) = index.as_object_mut() {
             for value in entries.values_mut().filter(|v| v.is_null()) {
@@ -376,21 +376,6 @@ impl TextToImage {
     pub fn clip(&self) -> Option<f64> {
         let config = self.schedule.config();
         (!self.latent && config.clip_sample).then_some(config.clip_sample_range)
-    }
-
-    /// Embeddings of prompts, [prompts, tokens, width] f32, without gradient. An empty prompt gives the embedding of "no
-    /// text" that guidance needs.
-    ///
-    /// # Errors
-    /// A model without a text encoder; no prompts.
-    pub fn text_embeddings<S: AsRef<str>>(&self, prompts: &[S]) -> Result<Tensor> {
-        let text = self.text.as_ref().ok_or_else(|| {
-            DiffusionError::Config(
-                "this model was opened without its text encoder: prompts cannot be encoded".into(),
-            )
-        })?;
-        let ids = text.tokenizer.encode_all(prompts, text.length())?;
-        no_grad(|| text.model.forward(&ids))
     }
 
     /// What the network sees of images, without gradient. `images`: [B, C, H, W] f32 in [-1, 1]. With an autoencoder: its

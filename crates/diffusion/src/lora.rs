@@ -3,8 +3,9 @@
 //! A linear layer y = W x becomes y = W x + (alpha / rank) B (A x), A of [rank, in], B of [out, rank], as in PEFT, with
 //! which diffusers does it. Files: [`UNet2dCondition::save_lora`] and [`UNet2dCondition::load_lora`] write and read
 //! `pytorch_lora_weights.safetensors`, the file of `pipeline.load_lora_weights(folder)` in Python; [`LoraForm`] has other forms.
-//! A file may change the text encoder too ([`crate::TextToImage::with_lora`]).
+//! A file may change the text encoders too ([`crate::TextToImage::with_lora`]).
 
+mod blocks;
 mod file;
 mod forms;
 mod keys;
@@ -270,11 +271,11 @@ impl UNet2dCondition {
     /// rank. Dropout that the header names would matter to training only and is left out.
     ///
     /// # Errors
-    /// Naming file and key: what is not there, not whole, of another network, of the text encoder, of a layer that is
+    /// Naming file and key: what is not there, not whole, of another network, of a text encoder, of a layer that is
     /// not linear, DoRA, or not LoRA at all. A network that has LoRA layers.
     pub fn load_lora(self, path: &Path) -> Result<Self> {
         let path = file::path_of(path);
-        let layers = file::read(&path, self.parameters(), None)?;
+        let layers = file::read(&path, &self, [None, None])?;
         self.with_layers(layers.unet)
             .map_err(|e| file_error(&path, e))
     }
@@ -322,7 +323,7 @@ impl UNet2dCondition {
         match form {
             LoraForm::Diffusers => file::write(folder, lora, tensors),
             LoraForm::Peft { base } => forms::write_peft(folder, lora, tensors, base),
-            LoraForm::Kohya => forms::write_kohya(folder, lora, tensors),
+            LoraForm::Kohya => forms::write_kohya(folder, lora, tensors, self.config()),
         }
     }
 
@@ -365,7 +366,7 @@ impl UNet2dCondition {
     }
 
     /// The network with (alpha / rank) B A added to its own weights (new tensors: whoever shares the old ones keeps them)
-    /// and without LoRA layers. A network without them is returned as it is.
+    /// and without LoRA layers, in f32 however the network is held. A network without them is returned as it is.
     ///
     /// # Errors
     /// What libtorch refuses.
@@ -400,6 +401,11 @@ impl UNet2dCondition {
 
     fn rebuilt(&self, plan: Option<Plan>) -> Result<Self> {
         let b = Builder::loaded(self.own_weights(), self.device()).with_lora(plan);
+        // What is held in bf16 stays so, and is shared; what is added is in f32.
+        let b = match self.is_held_in_bf16() {
+            true => b.in_bf16(),
+            false => b,
+        };
         Ok(Self::build(self.config(), b)?.with_precision(self.precision))
     }
 }
@@ -422,44 +428,59 @@ fn product(given: &Given, size: &[i64], device: Device) -> Result<Tensor> {
     Ok((product * scale).to_device(device))
 }
 
-/// A network and its text encoder with what a file adds to either: low-rank additions to the network, and their sum with the text
-/// encoder's own weights (new tensors), which is `None` where the file says nothing of it.
+/// A network with what a file adds to it, as low-rank additions, and the sums of its text encoders' weights with what the file adds to
+/// them (new tensors), `None` where it says nothing of one.
+pub(crate) struct Changed {
+    pub(crate) unet: UNet2dCondition,
+    pub(crate) texts: [Option<ClipTextModel>; 2],
+}
+
+/// What the file `path` makes of a network and of its text encoders: none, one, or two.
 ///
 /// # Errors
 /// As [`UNet2dCondition::load_lora`]; layers of a text encoder that was not opened.
-pub(crate) fn both(
+pub(crate) fn changed(
     path: &Path,
     unet: UNet2dCondition,
-    text: Option<&ClipTextModel>,
-) -> Result<(UNet2dCondition, Option<ClipTextModel>)> {
+    texts: [Option<&ClipTextModel>; 2],
+) -> Result<Changed> {
     let path = file::path_of(path);
     let fail = |e: DiffusionError| file_error(&path, e);
-    let own = text.map(ClipTextModel::parameters);
-    let layers = file::read(&path, unet.parameters(), own)?;
-    let text = match text {
-        Some(text) if !layers.text.is_empty() => {
-            let mut weights = text.parameters().shared();
-            for (name, given) in &layers.text {
-                // Names of layers are those of weights: the file's were looked up among them.
-                if let Some(weight) = weights.get_mut(&format!("{name}.weight")) {
-                    let added = product(given, &weight.size(), weight.device()).map_err(fail)?;
-                    *weight = no_grad(|| &*weight + added);
-                }
-            }
-            let device = text
-                .parameters()
-                .0
-                .first()
-                .map_or(Device::Cpu, |(_, t)| t.device());
-            let merged = ClipTextModel::from_weights(text.config(), weights, device);
-            Some(merged.map_err(fail)?)
-        }
-        _ => None,
-    };
-    // A file may change the text encoder alone.
+    let own = texts.map(|text| text.map(ClipTextModel::parameters));
+    let layers = file::read(&path, &unet, own)?;
+    let [first, second] = texts;
+    let texts = [
+        added_to(first, &layers.text).map_err(fail)?,
+        added_to(second, &layers.second).map_err(fail)?,
+    ];
+    // A file may change the text encoders alone.
     let unet = match layers.unet.is_empty() {
         true => unet,
         false => unet.with_layers(layers.unet).map_err(fail)?,
     };
-    Ok((unet, text))
+    Ok(Changed { unet, texts })
+}
+
+/// A text encoder with its layers' additions added up, if there are any.
+fn added_to(
+    text: Option<&ClipTextModel>,
+    layers: &BTreeMap<String, Given>,
+) -> Result<Option<ClipTextModel>> {
+    let Some(text) = text.filter(|_| !layers.is_empty()) else {
+        return Ok(None);
+    };
+    let mut weights = text.parameters().shared();
+    for (name, given) in layers {
+        // Names of layers are those of weights: the file's were looked up among them.
+        if let Some(weight) = weights.get_mut(&format!("{name}.weight")) {
+            let added = product(given, &weight.size(), weight.device())?;
+            *weight = no_grad(|| &*weight + added);
+        }
+    }
+    let device = text
+        .parameters()
+        .0
+        .first()
+        .map_or(Device::Cpu, |(_, t)| t.device());
+    ClipTextModel::from_weights(text.config(), weights, device).map(Some)
 }

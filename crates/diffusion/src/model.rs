@@ -119,7 +119,7 @@ pub struct Asked<'a> {
 fn no_lora(path: &Path) -> DiffusionError {
     file_error(
         path,
-        "LoRA layers are read for the U-Nets of text-to-image folders (Stable Diffusion 1 and 2); other models are audited \
+        "LoRA layers are read for the U-Nets of text-to-image folders (Stable Diffusion 1, 2 and XL); other models are audited \
          from Python with the adapter loaded there (dualmd.audit)",
     )
 }
@@ -355,8 +355,8 @@ impl Model {
         }
     }
 
-    /// What the model is told for each of `words`: the embedding of a text, or, of a class-conditional model, the class of that name
-    /// or number. An empty text tells nothing.
+    /// What the model is told for each of `words`: the embedding of a text, with what is told beside it ([`TextToImage::told`]), or, of a
+    /// class-conditional model, the class of that name or number. An empty text tells nothing.
     ///
     /// # Errors
     /// As [`Self::text_embeddings`]; a text that names none of the classes.
@@ -366,6 +366,9 @@ impl Model {
         {
             let device = p.unet.device();
             return Ok(labels.told(words)?.each(|t| t.to_device(device)));
+        }
+        if let Self::TextToImage(t) = self {
+            return t.told(words);
         }
         Ok(Condition::of_text(self.text_embeddings(words)?))
     }

@@ -1,6 +1,8 @@
 //! What the two U-Nets have in common once they are built: the way down, the middle, the way up.
 
-use crate::blocks::{ClassEmbedding, Downsample, Residual, TimeEmbedding, Upsample, sinusoid};
+use crate::blocks::{
+    Addition, ClassEmbedding, Downsample, Residual, TimeEmbedding, Upsample, sinusoid,
+};
 use crate::checkpointing::{Keep, Pass, Tape, Value};
 use crate::nn::{Conv, GroupNorm};
 use crate::{Condition, Result};
@@ -51,6 +53,8 @@ pub(crate) struct Body<M> {
     pub time: TimeEmbedding,
     /// Of a network that is told a class.
     pub classes: Option<ClassEmbedding>,
+    /// Of a network that is told a pooled text and sizes.
+    pub addition: Option<Addition>,
     pub down: Vec<Level<M, Downsample>>,
     pub middle: Middle<M>,
     pub up: Vec<Level<M, Upsample>>,
@@ -127,21 +131,31 @@ impl<M: Mixer> Body<M> {
         let text = condition.text.as_ref().map(Value::given);
         let label = condition.label.as_ref().filter(|_| self.classes.is_some());
         let label = label.map(Value::given);
+        let labelled = label.is_some();
+        let added = match &self.addition {
+            Some(addition) => Some(Value::given(&addition.given(condition)?)),
+            None => None,
+        };
         let time = Value::given(&sinusoid(
             t,
             self.width,
             self.flip_sin_to_cos,
             self.freq_shift,
         ));
-        let takes: Vec<&Value> = std::iter::once(&time).chain(&label).collect();
+        let takes: Vec<&Value> = std::iter::once(&time).chain(&label).chain(&added).collect();
         // Every residual block begins with SiLU of the same embedding: once is enough.
-        let time = tape.stretch(&takes, |v| {
+        let time = tape.stretch(&takes, move |v| {
+            let (label, added) = v[1..].split_at(usize::from(labelled));
             let time = self.time.forward(&v[0]);
-            Ok(match (&self.classes, v.get(1)) {
+            let time = match (&self.classes, label.first()) {
                 (Some(classes), Some(label)) => time + classes.forward(label)?,
                 _ => time,
-            }
-            .silu())
+            };
+            let time = match (&self.addition, added.first()) {
+                (Some(addition), Some(added)) => time + addition.forward(added),
+                _ => time,
+            };
+            Ok(time.silu())
         })?;
         let block = |tape: &mut Tape<'a>,
                      residual: &'a Residual,

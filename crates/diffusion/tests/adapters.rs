@@ -172,12 +172,29 @@ fn a_folder_of_an_adapter_opens_with_its_base() {
     let model = TextToImage::load(&folder, WeightSet::Ema, Parts::ALL, Device::Cpu).unwrap();
     assert!(far(&asked(&model), &expected) < 1e-4);
     assert!(model.text.is_some() && model.vae.is_some());
-    // What copies folders as they are takes no adapters.
+    // In a pair for Python it stands added up.
     let out = dir.path().join("pair");
-    let refused = export_pair(&folder, &base_folder, &out)
-        .unwrap_err()
-        .to_string();
-    assert!(refused.contains("dualmd export copy"), "{refused}");
+    export_pair(&folder, &base_folder, &out).unwrap();
+    let weights = |part: &str| {
+        let file = out.join(part).join("diffusion_pytorch_model.safetensors");
+        read_safetensors(&file).unwrap()
+    };
+    let (one, two) = (weights("unet"), weights("unet_2"));
+    let (sum, plain) = (
+        model.unet.parameters().shared(),
+        base().unet.parameters().shared(),
+    );
+    assert_eq!((one.len(), two.len()), (sum.len(), plain.len()));
+    for (name, tensor) in &sum {
+        assert!(far(&one[name], tensor) < 1e-6 && far(&two[name], &plain[name]) < 1e-6);
+    }
+    assert!(out.join("text_encoder").is_dir() && out.join("pipeline.py").is_file());
+    // An adapter whose base is nowhere.
+    let lost = dir.path().join("lost");
+    unet.save_lora_as(LoraForm::Peft { base: "nowhere" }, &lost, None)
+        .unwrap();
+    let refused = export_pair(&folder, &lost, &dir.path().join("none"));
+    assert!(refused.unwrap_err().to_string().contains("nowhere"));
 }
 
 /// Layers for the first attention of the text encoder, of rank 2 and alpha 1, under names that `name` makes.

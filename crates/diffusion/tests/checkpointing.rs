@@ -1,7 +1,7 @@
 //! A checkpointed pass gives the gradient of an ordinary one.
 
 use dualmd_diffusion::preset::preset;
-use dualmd_diffusion::{Keep, LoraConfig, Pass, TextToImage, UNet2d, UNet2dCondition};
+use dualmd_diffusion::{Condition, Keep, LoraConfig, Pass, TextToImage, UNet2d, UNet2dCondition};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, shim, tch};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -126,11 +126,19 @@ fn conditional(network: &UNet2dCondition, parameters: &[(String, Tensor)], toler
     let channels = network.config().in_channels;
     let shape = [2, channels, 16, 16];
     let (x, target) = (normal("x", &shape), normal("target", &shape));
-    let text = normal("text", &[2, 5, network.config().cross_attention_dim]);
+    let config = network.config();
+    let text = normal("text", &[2, 5, config.cross_attention_dim]);
+    let told = Condition {
+        pooled: config.pooled_width().map(|n| normal("pooled", &[2, n])),
+        size: config
+            .pooled_width()
+            .map(|_| normal("size", &[2, 6]) * 100.0),
+        ..Condition::of_text(text)
+    };
     let t = Tensor::from_slice(&[20i64, 800]);
     let of = |keep| {
         tch::manual_seed(SEED);
-        let pass = network.forward_training(&x, &t, &text, keep).unwrap();
+        let pass = network.forward_training(&x, &t, &told, keep).unwrap();
         left(pass, &target, parameters)
     };
     same(&of(Keep::Everything), &of(Keep::Checkpoints), tolerance);
@@ -175,6 +183,41 @@ fn dropping() -> UNet2dCondition {
     let mut config = model.unet.config().clone();
     config.dropout = 0.2;
     UNet2dCondition::fresh(&config, 3, Device::Cpu).unwrap()
+}
+
+/// The layers that take a pooled text and sizes have gradients as the others have.
+#[test]
+fn told_a_pooled_text_and_sizes() {
+    let model = TextToImage::fresh("t2i-xl-small", 3, 3, Device::Cpu).unwrap();
+    let network = model.unet;
+    let parameters = &network.parameters().0;
+    trainable(parameters);
+    conditional(&network, parameters, 1e-5);
+    let _turn = alone();
+    let x = normal("x", &[2, 4, 16, 16]);
+    let t = Tensor::from_slice(&[20i64, 800]);
+    let told = Condition {
+        pooled: Some(normal("pooled", &[2, 48])),
+        size: Some(normal("size", &[2, 6]) * 100.0),
+        ..Condition::of_text(normal("text", &[2, 5, 96]))
+    };
+    let pass = network.forward_training(&x, &t, &told, Keep::Checkpoints);
+    let left = left(
+        pass.unwrap(),
+        &normal("target", &[2, 4, 16, 16]),
+        parameters,
+    );
+    for layer in [
+        "add_embedding.linear_1.weight",
+        "add_embedding.linear_2.bias",
+    ] {
+        let (_, gradient) = left
+            .gradients
+            .iter()
+            .find(|(name, _)| name == layer)
+            .unwrap();
+        assert!(gradient.abs().max().double_value(&[]) > 0.0, "{layer}");
+    }
 }
 
 #[test]

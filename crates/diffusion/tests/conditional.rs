@@ -153,12 +153,12 @@ fn the_network_equals_that_of_diffusers() {
     for name in FOLDERS {
         let (golden, model) = (Golden::read(name), open(name));
         let (x_t, t) = (golden.get("x_t"), golden.get("t"));
-        let text = golden.get("text").narrow(0, 0, 4);
+        let text = condition(golden.get("text").narrow(0, 0, 4));
         let ours = no_grad(|| model.unet.forward(&x_t, &t, &text, false)).unwrap();
         let error = golden.error("output", &ours);
         assert!(error < 1e-5, "{name}: {error:e}");
         // What attacks are told is eps: for a v-prediction, a v + b x_t.
-        let eps = no_grad(|| model.predict_noise(&x_t, &t, Some(&condition(text)))).unwrap();
+        let eps = no_grad(|| model.predict_noise(&x_t, &t, Some(&text))).unwrap();
         let (a, b) = model.schedule.coefficients(&t);
         let expected = if name == "sd2" {
             &ours * a + &x_t * b
@@ -176,7 +176,7 @@ fn gradients_equal_those_of_diffusers() {
         for tensor in model.weights().unwrap() {
             let _ = tensor.set_requires_grad(true);
         }
-        let text = golden.get("text").narrow(0, 0, 4);
+        let text = condition(golden.get("text").narrow(0, 0, 4));
         let out = model
             .unet
             .forward(&golden.get("x_t"), &golden.get("t"), &text, true)
@@ -208,7 +208,7 @@ fn bf16_is_near_f32_and_trains() {
         for tensor in model.weights().unwrap() {
             let _ = tensor.set_requires_grad(true);
         }
-        let text = golden.get("text").narrow(0, 0, 4);
+        let text = condition(golden.get("text").narrow(0, 0, 4));
         let out = model
             .unet
             .forward(&golden.get("x_t"), &golden.get("t"), &text, true)
@@ -242,7 +242,7 @@ fn weights_held_in_bf16_answer_as_f32_ones_under_autocast() {
         }
         let plain = plain.with_precision(Precision::Bf16);
         let (x_t, t) = (golden.get("x_t"), golden.get("t"));
-        let text = golden.get("text").narrow(0, 0, 4);
+        let text = condition(golden.get("text").narrow(0, 0, 4));
         let ask = |network: &UNet2dCondition| {
             no_grad(|| network.forward(&x_t, &t, &text, false)).unwrap()
         };
@@ -261,7 +261,7 @@ fn weights_in_half_precision_are_held_as_they_are_and_others_are_not() {
         let (golden, model) = (Golden::read(name), open(name));
         let config = model.unet.config();
         let (x_t, t) = (golden.get("x_t"), golden.get("t"));
-        let text = golden.get("text").narrow(0, 0, 4);
+        let text = condition(golden.get("text").narrow(0, 0, 4));
         let ask = |network: &UNet2dCondition| {
             no_grad(|| network.forward(&x_t, &t, &text, false)).unwrap()
         };

@@ -55,8 +55,12 @@ impl Inputs {
         }
     }
 
+    fn told(&self) -> Condition {
+        Condition::of_text(self.text.shallow_clone())
+    }
+
     fn output(&self, unet: &UNet2dCondition) -> Tensor {
-        no_grad(|| unet.forward(&self.x_t, &self.t, &self.text, false)).unwrap()
+        no_grad(|| unet.forward(&self.x_t, &self.t, &self.told(), false)).unwrap()
     }
 }
 
@@ -119,7 +123,7 @@ fn gradients_equal_those_of_pytorch_and_the_base_has_none() {
             let _ = tensor.set_requires_grad(true);
         }
         let out = unet
-            .forward(&inputs.x_t, &inputs.t, &inputs.text, true)
+            .forward(&inputs.x_t, &inputs.t, &inputs.told(), true)
             .unwrap();
         let loss = (out - &inputs.target).square().mean(Kind::Float);
         assert!(error(&loss.reshape([1]), &expected[&format!("{name}.loss")]) < 1e-5);
@@ -272,7 +276,7 @@ fn bf16_with_lora_is_near_f32_and_trains() {
         &LoraConfig::new(4),
     );
     let out = unet
-        .forward(&inputs.x_t, &inputs.t, &inputs.text, true)
+        .forward(&inputs.x_t, &inputs.t, &inputs.told(), true)
         .unwrap();
     let distance = (&out - &f32).square().mean(Kind::Float) / f32.square().mean(Kind::Float);
     let distance = distance.double_value(&[]).sqrt();

@@ -231,6 +231,26 @@ fn prepare_shadows(
              data.labels = false"
         );
     }
+    for (needs, told) in [
+        (
+            Needs::Shadow,
+            "not run: the other runs are the shadows here".to_owned(),
+        ),
+        (
+            Needs::Reference,
+            format!(
+                "run on the {} runs that are attacked, each with a reference model of its own",
+                options.targets.min(options.models)
+            ),
+        ),
+    ] {
+        let concerned = experiment.audit.attacks.iter();
+        let concerned = concerned.filter(|a| a.needs() == needs);
+        let names: Vec<String> = concerned.map(ToString::to_string).collect();
+        if !names.is_empty() {
+            session.say(&format!("{}: {told}", names.join(", ")));
+        }
+    }
     let data = &experiment.data;
     let wanted = options.pool.unwrap_or(2 * data.members);
     let (listing, _) = prepare::list(data, &options.out)?;

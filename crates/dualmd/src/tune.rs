@@ -256,7 +256,7 @@ fn shape_of(base: &Path) -> Result<[i64; 3]> {
         .and_then(|file: serde_json::Value| UNet2dConditionConfig::read(&file))
         .with_context(|| {
             format!(
-                "{}: adapters are trained on the U-Net of a text-to-image folder (Stable Diffusion 1 and 2, as diffusers' \
+                "{}: adapters are trained on the U-Net of a text-to-image folder (Stable Diffusion 1, 2 and XL, as diffusers' \
                  save_pretrained writes them)",
                 shown(base)
             )

@@ -12,6 +12,7 @@ use dualmd::stages::{prepare, text};
 use dualmd_defense::Network;
 use dualmd_diffusion::{Condition, Keep, UNet2d};
 use dualmd_names::Defense;
+use dualmd_torch::weights::Halves;
 use dualmd_torch::{Kind, Tensor, no_grad};
 use std::time::Duration;
 
@@ -24,11 +25,10 @@ pub fn measure(experiment: &Experiment, shape: [usize; 3], session: &Session) ->
     let (network, condition, input): (Box<dyn Network>, Option<Condition>, [i64; 3]) = if experiment
         .is_text()
     {
-        let origin = text::origin(experiment, shape, engine.device)?;
-        let told = no_grad(|| origin.text_embeddings(&["a picture"]))?;
+        let origin = text::origin(experiment, shape, Halves::Widened, engine.device)?;
+        let told = no_grad(|| origin.told(&["a picture"]))?;
         let seen = origin.sample_shape().unwrap_or(shape.map(|d| d as i64));
         let network = origin.unet.with_precision(engine.precision);
-        let told = Condition::of_text(told);
         (Box::new(network), Some(told), seen)
     } else {
         // How many classes there are changes no time worth naming.

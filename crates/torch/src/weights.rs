@@ -2,11 +2,11 @@
 
 use crate::{Result, TorchError};
 use dualmd_files::limit;
-use safetensors::tensor::{Dtype, Metadata, TensorInfo, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use std::collections::{BTreeMap, HashMap};
-use std::io::{BufReader, Read as _, Write as _};
+use std::io::{BufReader, BufWriter, Read as _, Write as _};
 use std::path::Path;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 fn file_error(path: &Path, reason: impl std::fmt::Display) -> TorchError {
     TorchError::File {
@@ -37,9 +37,23 @@ pub fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Tensor>> {
 /// # Errors
 /// As [`read_safetensors`].
 pub fn read_weights(path: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>> {
-    let tensors = read_tensors(path, halves)?;
-    check_finite(path, &tensors)?;
-    Ok(tensors)
+    read_weights_to(path, halves, Device::Cpu)
+}
+
+/// As [`read_weights`], each tensor checked and moved to `device` as soon as it is read: what this process holds beside the tensors of the
+/// device is one of them.
+///
+/// # Errors
+/// As [`read_safetensors`].
+pub fn read_weights_to(
+    path: &Path,
+    halves: Halves,
+    device: Device,
+) -> Result<BTreeMap<String, Tensor>> {
+    read_tensors(path, halves, |name, tensor| {
+        check_finite(path, [(name, &tensor)])?;
+        Ok(tensor.f_to_device(device)?)
+    })
 }
 
 /// As [`read_safetensors`], for results rather than weights: NaN and infinities are let through.
@@ -47,14 +61,19 @@ pub fn read_weights(path: &Path, halves: Halves) -> Result<BTreeMap<String, Tens
 /// # Errors
 /// A missing or truncated file, or one in another format, by name.
 pub fn read_safetensors_as_is(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    read_tensors(path, Halves::Widened)
+    read_tensors(path, Halves::Widened, |_, tensor| Ok(tensor))
 }
 
 /// Most bytes of a safetensors file's header, as the format has it.
 const MOST_HEADER: u64 = 100_000_000;
 
-/// The tensors one after the other: no more is held of the file than one of them.
-fn read_tensors(path: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>> {
+/// The tensors one after the other, each as `keep` makes of it: no more is held of the file than one of them. (Mapped into memory the
+/// file's pages would count as well until the system takes them back, and a file that somebody cuts short would end the process.)
+fn read_tensors(
+    path: &Path,
+    halves: Halves,
+    keep: impl Fn(&String, Tensor) -> Result<Tensor>,
+) -> Result<BTreeMap<String, Tensor>> {
     if matches!(
         path.extension().and_then(|e| e.to_str()),
         Some("bin" | "pt" | "pth" | "ckpt" | "pkl")
@@ -91,6 +110,7 @@ fn read_tensors(path: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>>
     let mut infos: Vec<(String, &TensorInfo)> = metadata.tensors().into_iter().collect();
     infos.sort_by_key(|(_, info)| info.data_offsets);
     let (mut tensors, mut at) = (BTreeMap::new(), 0);
+    let mut data = Vec::new();
     for (name, info) in infos {
         let (start, end) = info.data_offsets;
         let count = info
@@ -106,9 +126,9 @@ fn read_tensors(path: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>>
                 "tensor {name:?} is not where it should be"
             )));
         }
-        let mut data = vec![0u8; end - start];
+        data.resize(end - start, 0);
         file.read_exact(&mut data).map_err(|e| broken(&e))?;
-        let tensor = to_tensor(path, info, &data, halves)?;
+        let tensor = keep(&name, to_tensor(path, info, &data, halves)?)?;
         tensors.insert(name, tensor);
         at = end;
     }
@@ -200,7 +220,8 @@ fn to_tensor(path: &Path, info: &TensorInfo, data: &[u8], halves: Halves) -> Res
     })
 }
 
-/// Writes named tensors (f32, f64, i64 or u8; made contiguous, moved to the CPU) as a safetensors file, atomically.
+/// Writes named tensors (floats, i64 or u8; made contiguous, moved to the CPU) as a safetensors file, atomically, one after the other: no
+/// more is held of the file than one of them. The bytes are those of the format's own writer.
 ///
 /// # Errors
 /// A tensor of another dtype, or what writing gives (full disk, no permission), with the path.
@@ -209,13 +230,15 @@ pub fn write_safetensors<'a>(
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
     metadata: &[(&str, &str)],
 ) -> Result<()> {
-    let mut owned: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut all: Vec<(&str, Dtype, &Tensor)> = Vec::new();
     for (name, tensor) in tensors {
-        let (dtype, size) = match tensor.kind() {
-            Kind::Float => (Dtype::F32, 4),
-            Kind::Double => (Dtype::F64, 8),
-            Kind::Int64 => (Dtype::I64, 8),
-            Kind::Uint8 => (Dtype::U8, 1),
+        let dtype = match tensor.kind() {
+            Kind::Float => Dtype::F32,
+            Kind::Double => Dtype::F64,
+            Kind::Half => Dtype::F16,
+            Kind::BFloat16 => Dtype::BF16,
+            Kind::Int64 => Dtype::I64,
+            Kind::Uint8 => Dtype::U8,
             other => {
                 return Err(file_error(
                     path,
@@ -223,27 +246,43 @@ pub fn write_safetensors<'a>(
                 ));
             }
         };
-        let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
-        let n = tensor.numel();
-        let mut data = vec![0u8; n * size];
-        tensor.f_copy_data_u8(&mut data, n)?;
-        let shape = tensor.size().iter().map(|&d| d as usize).collect();
-        owned.push((name.to_owned(), dtype, shape, data));
+        all.push((name, dtype, tensor));
     }
-    let views = owned
-        .iter()
-        .map(|(name, dtype, shape, data)| {
-            TensorView::new(*dtype, shape.clone(), data)
-                .map(|v| (name.as_str(), v))
-                .map_err(|e| file_error(path, e))
-        })
-        .collect::<Result<Vec<_>>>()?;
+    // The widest first, then by name.
+    all.sort_by(|(a, x, _), (b, y, _)| y.cmp(x).then(a.cmp(b)));
+    let (mut infos, mut at) = (Vec::with_capacity(all.len()), 0);
+    for (name, dtype, tensor) in &all {
+        let end = at + tensor.numel() * dtype.bitsize() / 8;
+        let info = TensorInfo {
+            dtype: *dtype,
+            shape: tensor.size().iter().map(|&d| d as usize).collect(),
+            data_offsets: (at, end),
+        };
+        infos.push(((*name).to_owned(), info));
+        at = end;
+    }
     let metadata: HashMap<String, String> = metadata
         .iter()
         .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
         .collect();
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| file_error(path, e))?;
-    Ok(dualmd_files::write(path, &bytes)?)
+    let header = Metadata::new(Some(metadata), infos).map_err(|e| file_error(path, e))?;
+    let mut header = serde_json::to_vec(&header).map_err(|e| file_error(path, e))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(dualmd_files::write_with(path, |file| {
+        let mut out = BufWriter::new(file);
+        out.write_all(&(header.len() as u64).to_le_bytes())?;
+        out.write_all(&header)?;
+        for (_, dtype, tensor) in &all {
+            let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+            let n = tensor.numel();
+            let mut data = vec![0u8; n * dtype.bitsize() / 8];
+            tensor
+                .f_copy_data_u8(&mut data, n)
+                .map_err(std::io::Error::other)?;
+            out.write_all(&data)?;
+        }
+        out.flush()
+    })?)
 }
 
 /// Reads an npy array of a type that tensors have; floats become f32.
@@ -321,7 +360,7 @@ pub fn write_npy(path: &Path, tensor: &Tensor) -> Result<()> {
             return Err(file_error(path, problem));
         }
     };
-    let tensor = tensor.detach().to_device(tch::Device::Cpu).contiguous();
+    let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
     let n = tensor.numel();
     let mut data = vec![0u8; n * size];
     tensor.f_copy_data_u8(&mut data, n)?;
@@ -363,10 +402,7 @@ mod tests {
         assert_eq!(read_npy(&path("x.npy")).unwrap(), x);
         for (name, tensor) in [
             ("scalar", Tensor::from(7i64)),
-            (
-                "empty",
-                Tensor::zeros([0, 4], (Kind::Int64, tch::Device::Cpu)),
-            ),
+            ("empty", Tensor::zeros([0, 4], (Kind::Int64, Device::Cpu))),
             ("bytes", Tensor::from_slice(&[0u8, 255])),
         ] {
             write_npy(&path(name), &tensor).unwrap();
@@ -441,6 +477,49 @@ mod tests {
         std::fs::write(&path, one("BF16", &[2], [0, 4], &[0xc0, 0x7f, 0, 0])).unwrap();
         let error = read_weights(&path, Halves::Kept).unwrap_err().to_string();
         assert!(error.contains("no finite numbers"), "{error}");
+    }
+
+    /// Tensors of several types, out of order, one of them a view: the bytes of the format's own writer.
+    #[test]
+    fn a_safetensors_file_is_as_the_format_writes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.safetensors");
+        let grid = Tensor::arange(6, (Kind::Float, Device::Cpu)).view([2, 3]);
+        let tensors = [
+            ("b", grid.transpose(0, 1)),
+            ("a", grid.shallow_clone()),
+            ("half", grid.to_kind(Kind::BFloat16)),
+            ("number", Tensor::from_slice(&[7i64])),
+            ("empty", Tensor::zeros([0, 4], (Kind::Float, Device::Cpu))),
+        ];
+        let named = || tensors.iter().map(|(name, t)| (*name, t));
+        write_safetensors(&path, named(), &[("format", "pt")]).unwrap();
+        let bytes = |t: &Tensor| {
+            let t = t.contiguous();
+            let mut data = vec![0u8; t.numel() * t.kind().elt_size_in_bytes()];
+            t.copy_data_u8(&mut data, t.numel());
+            data
+        };
+        let data: Vec<Vec<u8>> = named().map(|(_, t)| bytes(t)).collect();
+        let kinds = [Dtype::F32, Dtype::F32, Dtype::BF16, Dtype::I64, Dtype::F32];
+        let views = named()
+            .zip(kinds)
+            .zip(&data)
+            .map(|(((name, t), kind), data)| {
+                let shape = t.size().iter().map(|&side| side as usize).collect();
+                (
+                    name,
+                    safetensors::tensor::TensorView::new(kind, shape, data).unwrap(),
+                )
+            });
+        let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let expected = safetensors::serialize(views, Some(metadata)).unwrap();
+        assert!(std::fs::read(&path).unwrap() == expected);
+        let back = read_weights(&path, Halves::Kept).unwrap();
+        for (name, tensor) in &tensors {
+            let found = &back[*name];
+            assert!(found.kind() == tensor.kind() && found == tensor, "{name}");
+        }
     }
 
     #[test]

@@ -46,10 +46,10 @@ pub struct Mitigated {
 const BETAS: [f64; 2] = [0.9, 0.999];
 const EPSILON: f64 = 1e-8;
 
-/// Changes the embedding `text` [1, tokens, width] of one prompt by AdamW until the loss |eps(x, t, text) - eps(x, t,
+/// Changes the embedding of one prompt's tokens, [1, tokens, width] in `text`, by AdamW until the loss |eps(x, t, text) - eps(x, t,
 /// empty)|_2, one norm over the whole batch, is at most the target. `x`: the noise that the images of this prompt start
-/// from, [N, C, H, W] (N = 4 in the paper); `t`: the first timestep of the generation (981 of 50 steps); `empty`: [1,
-/// tokens, width].
+/// from, [N, C, H, W] (N = 4 in the paper); `t`: the first timestep of the generation (981 of 50 steps); `empty`:
+/// what the model is told of the empty prompt. What `text` tells beside the tokens (a pooled text, sizes) stays as it is.
 ///
 /// The gradient of the first token, which is the same for all prompts, is set to 0; weight decay shrinks it all the same, as
 /// in the public code. A pair of models is asked as in the first step of a generation.
@@ -61,16 +61,16 @@ pub fn mitigate(
     denoiser: &dyn Denoiser,
     x: &Tensor,
     t: i64,
-    text: &Tensor,
-    empty: &Tensor,
+    text: &Condition,
+    empty: &Condition,
     options: &Mitigation,
 ) -> Result<Mitigated> {
-    let (size, told) = (x.size(), text.size());
-    if size.len() != 4 || size[0] < 1 || told.len() != 3 || told[0] != 1 || empty.size() != told {
+    let (tokens, none) = (text.texts()?, empty.texts()?.size());
+    let (size, told) = (x.size(), tokens.size());
+    if size.len() != 4 || size[0] < 1 || told.len() != 3 || told[0] != 1 || none != told {
         return Err(AttackError::Samples(format!(
-            "noise of shape {size:?} with a text of {told:?} and an empty prompt of {:?}: expected [N, C, H, W] and twice [1, tokens, \
-             width]",
-            empty.size()
+            "noise of shape {size:?} with a text of {told:?} and an empty prompt of {none:?}: expected [N, C, H, W] and twice [1, tokens, \
+             width]"
         )));
     }
     if !(options.learning_rate > 0.0 && options.weight_decay >= 0.0) {
@@ -82,31 +82,34 @@ pub fn mitigate(
     let device = x.device();
     let images: Vec<u64> = (0..size[0].unsigned_abs()).collect();
     let times = NoiseSchedule::timestep_tensor(t, size[0], device);
-    let ask = |embedding: &Tensor| -> Result<Tensor> {
-        let told = Condition::of_text(embedding.f_expand([size[0], told[1], told[2]], false)?);
+    let here = |t: &Tensor| -> Result<Tensor> { Ok(t.f_detach()?.f_to_device(device)?) };
+    let (whole, empty) = (text.try_each(here)?, empty.try_each(here)?);
+    let ask = |of: &Condition| -> Result<Tensor> {
+        let told = of.expand(size[0])?;
         let step = StepInfo {
             index: 0,
             images: &images,
         };
         Ok(denoiser.predict_noise_in_step(x, &times, Some(&told), step)?)
     };
-    let on_device = |e: &Tensor| -> Result<Tensor> {
-        Ok(e.f_detach()?.f_to_kind(Kind::Float)?.f_to_device(device)?)
-    };
     // The empty prompt's prediction does not change.
-    let none = no_grad(|| ask(&on_device(empty)?))?;
-    let mut adam = AdamW::new(&on_device(text)?, options)?;
+    let none = no_grad(|| ask(&empty))?;
+    let mut adam = AdamW::new(&here(tokens)?.f_to_kind(Kind::Float)?, options)?;
     let mut losses = Vec::new();
     for _ in 0..options.steps {
         let embedding = adam.value.f_detach()?.f_set_requires_grad(true)?;
         let (loss, gradient) = tch::with_grad(|| -> Result<(f64, Option<Tensor>)> {
-            let change = ask(&embedding)? - &none;
-            let whole = change.f_flatten(0, -1)?.f_unsqueeze(0)?;
-            let loss = norms_of(&whole.f_detach()?)?[0];
+            let told = Condition {
+                text: Some(embedding.shallow_clone()),
+                ..whole.again()
+            };
+            let change = ask(&told)? - &none;
+            let change = change.f_flatten(0, -1)?.f_unsqueeze(0)?;
+            let loss = norms_of(&change.f_detach()?)?[0];
             if loss <= options.target || !loss.is_finite() {
                 return Ok((loss, None));
             }
-            let norm = whole.f_square()?.f_sum(Kind::Float)?.f_sqrt()?;
+            let norm = change.f_square()?.f_sum(Kind::Float)?.f_sqrt()?;
             if !norm.requires_grad() {
                 return Err(AttackError::NoGradients);
             }

@@ -52,8 +52,11 @@ impl Default for ClipTextConfig {
     }
 }
 
-/// Keys that do not touch the last hidden state: about training, pooling, the projection behind the pooled output, and how
-/// transformers saves and runs models.
+/// transformers' class of models that also project the text as a whole.
+pub(crate) const PROJECTS: &str = "CLIPTextModelWithProjection";
+
+/// Keys that do not touch the hidden states: about training, pooling, the projection behind the pooled output
+/// ([`ClipTextConfig::projection`]), and how transformers saves and runs models.
 const HARMLESS: &[&str] = &[
     "architectures",
     "attention_dropout",
@@ -95,7 +98,14 @@ const RANGES: &[(&str, Range)] = &[
     ("num_attention_heads", whole(1, WIDEST)),
     ("max_position_embeddings", whole(2, WIDEST)),
     ("layer_norm_eps", real(1e-20, 1.0)),
+    ("projection_dim", whole(1, WIDEST).or_null()),
 ];
+
+/// transformers' defaults of two keys without a field.
+const PROJECTION: i64 = 512;
+const END: i64 = 49_407;
+/// The id that older files give for the end of a prompt, whatever their tokenizer says: the highest id of the prompt is meant.
+const LEGACY_END: i64 = 2;
 
 impl ClipTextConfig {
     /// The configuration that a config.json stands for, checked.
@@ -112,6 +122,23 @@ impl ClipTextConfig {
     /// The first key whose value is out of its range or not implemented, or that contradicts another.
     pub fn check(&self) -> Result<()> {
         self.activation().map(|_| ())
+    }
+
+    /// Width of the text as a whole, behind its projection; `None` of a model that has none. Which it is, `architectures` says.
+    #[must_use]
+    pub fn projection(&self) -> Option<i64> {
+        let classes = self.others.get("architectures")?.as_array()?;
+        if !classes.iter().any(|class| class == PROJECTS) {
+            return None;
+        }
+        let width = self.others.get("projection_dim").and_then(Value::as_i64);
+        Some(width.unwrap_or(PROJECTION))
+    }
+
+    /// The id of the token that stands for a prompt as a whole; `None`: the highest of the prompt.
+    pub(super) fn end(&self) -> Option<i64> {
+        let given = self.others.get("eos_token_id").and_then(Value::as_i64);
+        Some(given.unwrap_or(END)).filter(|&id| id != LEGACY_END)
     }
 
     pub(super) fn activation(&self) -> Result<Activation> {

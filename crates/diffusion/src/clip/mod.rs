@@ -1,9 +1,11 @@
-//! CLIP's text model in the layout of transformers' `CLIPTextModel`: same parameter names, same arithmetic.
+//! CLIP's text model in the layout of transformers' `CLIPTextModel` and `CLIPTextModelWithProjection`: same parameter names, same
+//! arithmetic.
 
 mod config;
 mod tokenizer;
 
 pub use config::ClipTextConfig;
+pub(crate) use config::PROJECTS;
 pub use tokenizer::ClipTokenizer;
 
 use crate::nn::{Builder, Init, LayerNorm, Linear, Parameters, attend, check_count, unwrapped};
@@ -14,6 +16,8 @@ use std::collections::BTreeMap;
 
 /// transformers' files up to version 4 put this before every name; version 5 writes none and reads both.
 const PREFIX: &str = "text_model.";
+/// The one layer that has it not.
+const PROJECTION: &str = "text_projection.weight";
 
 #[derive(Debug)]
 struct Layer {
@@ -85,6 +89,17 @@ pub struct ClipTextModel {
     positions: Tensor,
     layers: Vec<Layer>,
     norm: LayerNorm,
+    /// [projection, hidden_size], of a model that has one.
+    projection: Option<Tensor>,
+}
+
+/// What Stable Diffusion XL takes of a text.
+#[derive(Debug)]
+pub struct Penultimate {
+    /// The state before the last layer, without the final layer norm: [B, tokens, hidden_size] f32.
+    pub state: Tensor,
+    /// The text as a whole, of a model that projects it: [B, projection] f32.
+    pub pooled: Option<Tensor>,
 }
 
 impl ClipTextModel {
@@ -109,7 +124,7 @@ impl ClipTextModel {
         let mut weights: BTreeMap<String, Tensor> = unwrapped(weights)
             .into_iter()
             .map(|(name, tensor)| {
-                let name = if name.starts_with(PREFIX) {
+                let name = if name.starts_with(PREFIX) || name == PROJECTION {
                     name
                 } else {
                     format!("{PREFIX}{name}")
@@ -153,6 +168,13 @@ impl ClipTextModel {
                 width,
                 config.layer_norm_eps,
             )?,
+            projection: match config.projection() {
+                Some(output) => {
+                    let init = Init::Normal((width as f64).powf(-0.5));
+                    Some(b.get(PROJECTION, &[output, width], init)?)
+                }
+                None => None,
+            },
             parameters: b.finish()?,
         })
     }
@@ -163,7 +185,7 @@ impl ClipTextModel {
         &self.config
     }
 
-    /// The parameters, in creation order, named with `text_model.` in front.
+    /// The parameters, in creation order, named with `text_model.` in front (a projection without).
     #[must_use]
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
@@ -176,6 +198,44 @@ impl ClipTextModel {
     /// # Errors
     /// More tokens than positions, or token ids beyond the vocabulary.
     pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        let [_, last] = self.states(ids)?;
+        Ok(self.norm.forward(&last))
+    }
+
+    /// What Stable Diffusion XL is conditioned on. The text as a whole is the last hidden state behind the final layer norm at the end
+    /// of the prompt, projected. `ids`: [B, tokens] i64.
+    ///
+    /// # Errors
+    /// As [`Self::forward`].
+    pub fn penultimate(&self, ids: &Tensor) -> Result<Penultimate> {
+        let [state, last] = self.states(ids)?;
+        let Some(projection) = &self.projection else {
+            return Ok(Penultimate {
+                state,
+                pooled: None,
+            });
+        };
+        let (rows, tokens, width) = last.size3()?;
+        let ids = ids.f_to_device(last.device())?;
+        // The first place of the highest value: the token of the highest id, or the first that is the end.
+        let at = match self.config.end() {
+            None => ids.f_argmax(1i64, false)?,
+            Some(end) => ids
+                .f_eq(end)?
+                .f_to_kind(Kind::Int64)?
+                .f_argmax(1i64, false)?,
+        };
+        let starts = Tensor::f_arange(rows, (Kind::Int64, last.device()))? * tokens;
+        let whole = self.norm.forward(&last).f_reshape([rows * tokens, width])?;
+        let whole = whole.f_index_select(0, &(starts + at))?;
+        Ok(Penultimate {
+            state,
+            pooled: Some(whole.f_linear(projection, None::<&Tensor>)?),
+        })
+    }
+
+    /// The states before and behind the last layer, without the final layer norm: [B, tokens, hidden_size] each.
+    fn states(&self, ids: &Tensor) -> Result<[Tensor; 2]> {
         let (size, most) = (ids.size(), self.config.max_position_embeddings);
         if size.len() != 2 || size[0] < 1 || size[1] < 1 || size[1] > most {
             return Err(DiffusionError::Shape {
@@ -200,9 +260,11 @@ impl ClipTextModel {
         let ids = ids.to_device(self.tokens.device());
         let mut h = Tensor::embedding(&self.tokens, &ids, -1, false, false)
             + self.positions.narrow(0, 0, size[1]);
+        let mut before = h.shallow_clone();
         for layer in &self.layers {
-            h = layer.forward(&h)?;
+            before = h;
+            h = layer.forward(&before)?;
         }
-        Ok(self.norm.forward(&h))
+        Ok([before, h])
     }
 }

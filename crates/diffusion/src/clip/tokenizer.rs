@@ -67,6 +67,14 @@ impl ClipTokenizer {
     /// # Errors
     /// `max_length` below 2.
     pub fn bytes(max_length: usize) -> Result<Self> {
+        Self::bytes_padded(max_length, END)
+    }
+
+    /// As [`Self::bytes`], with prompts padded by the token `pad` of its vocabulary: Stable Diffusion XL's second tokenizer has "!".
+    ///
+    /// # Errors
+    /// As [`Self::bytes`]; a `pad` that is no token.
+    pub fn bytes_padded(max_length: usize, pad: &str) -> Result<Self> {
         let bytes = byte_names();
         let ends = bytes.iter().map(|b| format!("{b}{END_OF_WORD}"));
         let names = bytes.iter().cloned().chain(ends);
@@ -76,7 +84,7 @@ impl ClipTokenizer {
             .map(|(id, name)| (name, json!(id)))
             .collect();
         let special = json!({
-            "bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END,
+            "bos_token": START, "eos_token": END, "pad_token": pad, "unk_token": END,
         });
         let mut config = special.clone();
         config["model_max_length"] = json!(max_length);

@@ -8,15 +8,17 @@
 //! The class does what [`crate::DualDenoiser`] does here in the order of the paper: the first model takes the first step,
 //! then they take turns; under guidance one model does both halves of its step.
 
-use super::files::{create, file_error, read_json, write_json};
-use super::load::as_the_pipeline_samples;
+use super::files::{DIFFUSERS, create, file_error, read_json, write_json};
+use super::load::{Whose, as_the_pipeline_samples};
+use super::{Parts, TextToImage, save_part};
+use crate::AdapterFolder;
 use crate::index::{Index, Kind};
 use crate::nn::wrapper_of;
-use crate::pipeline::AUTOENCODER;
+use crate::pipeline::{AUTOENCODER, WeightSet};
 use crate::schedule::SchedulerConfig;
 use crate::{DiffusionError, NoiseSchedule, Result, UNet2dConditionConfig, UNet2dConfig};
 use dualmd_files::Building;
-use dualmd_torch::weights;
+use dualmd_torch::{Device, weights};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -29,10 +31,10 @@ const PIPELINE: &str = include_str!("../../../../interop/dualmd_pipeline.py");
 const SHARED: [&str; 4] = ["vae", "text_encoder", "tokenizer", "scheduler"];
 
 /// Writes the pair of the folders `first` and `second` (their `unet/`, the exponential moving average) to `out`, which must
-/// be new or empty. Both are text-to-image folders, with an autoencoder or of pixels, or both are unconditional ones.
-/// Weights are copied as they are (safetensors only). The scheduler becomes DDIM with the settings with which this program
-/// samples the first folder, whatever class it names: a solver with a history would mix both models' predictions. Other
-/// parts of the folders (a safety checker) stay behind.
+/// be new or empty. Both are text-to-image folders, with an autoencoder or of pixels, or both are unconditional ones. For a folder of an
+/// adapter alone it is the base and the adapter added up. Other weights are copied as they are (safetensors only). The scheduler becomes
+/// DDIM with the settings with which this program samples the first folder, whatever class it names: a solver with a history would mix
+/// both models' predictions. Other parts of the folders (a safety checker) stay behind.
 ///
 /// # Errors
 /// Folders that are not of such models; shared parts, or sizes of the networks, that differ (names what does); a folder
@@ -51,7 +53,8 @@ pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
             "is given twice: a pair needs two models, trained on different halves of the data",
         ));
     }
-    let (one, two) = (Half::open(first)?, Half::open(second)?);
+    let (whole, other) = (whole_of(first)?, whole_of(second)?);
+    let (one, two) = (Half::open(&whole)?, Half::open(&other)?);
     one.agree_with(&two)?;
     let schedule = one.schedule()?;
 
@@ -60,21 +63,24 @@ pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
     let building = building.map_err(|e| file_error(out, e))?;
     let named = out;
     let out = building.as_ref().map_or(out, Building::path);
-    let parts = [(first, "unet", "unet"), (second, "unet", "unet_2")];
+    let networks = [(first, &whole, "unet"), (second, &other, "unet_2")];
     let shared = SHARED.iter().filter(|p| **p != "scheduler" && one.has(p));
-    let shared = shared.map(|&part| (first, part, part));
-    let parts: Vec<_> = parts.into_iter().chain(shared).collect();
-    for (folder, part, _) in &parts {
-        check_weights(&folder.join(part))?;
+    let shared: Vec<_> = shared.map(|&part| (whole.join(part), part)).collect();
+    let copied = shared.iter().map(|(part, _)| part.clone());
+    for part in copied.chain(networks.map(|(_, folder, _)| folder.join("unet"))) {
+        check_weights(&part)?;
     }
-    for (folder, part, name) in parts {
-        let part = folder.join(part);
-        for file in files_of(&part)? {
-            let target = out.join(name).join(&file);
-            create(target.parent().unwrap_or(out))?;
-            let mut from = dualmd_files::open(&part.join(&file))?;
-            dualmd_files::write_with(&target, |to| std::io::copy(&mut from, to).map(drop))?;
+    for (given, folder, name) in networks {
+        if given == folder {
+            copy(&folder.join("unet"), &out.join(name))?;
+        } else {
+            let model = TextToImage::load(given, WeightSet::Ema, Parts::UNET, Device::Cpu)?;
+            let (config, weights) = (model.unet.config(), &model.unet.parameters().0);
+            save_part(&out.join(name), DIFFUSERS, config, weights)?;
         }
+    }
+    for (part, name) in &shared {
+        copy(part, &out.join(name))?;
     }
     create(&out.join("scheduler"))?;
     write_json(&out.join("scheduler/scheduler_config.json"), &schedule)?;
@@ -86,6 +92,23 @@ pub fn export_pair(first: &Path, second: &Path, out: &Path) -> Result<()> {
         Some(building) => building.finish().map_err(|e| file_error(named, e)),
         None => Ok(()),
     }
+}
+
+/// The folder of the model that `folder` is of: itself, or the base of an adapter's.
+fn whole_of(folder: &Path) -> Result<PathBuf> {
+    let adapter = AdapterFolder::of(folder, WeightSet::Ema)?;
+    Ok(adapter.map_or_else(|| folder.to_owned(), |adapter| adapter.base))
+}
+
+/// Copies the files of a part.
+fn copy(part: &Path, to: &Path) -> Result<()> {
+    create(to)?;
+    for file in files_of(part)? {
+        let mut from = dualmd_files::open(&part.join(&file))?;
+        let target = to.join(&file);
+        dualmd_files::write_with(&target, |to| std::io::copy(&mut from, to).map(drop))?;
+    }
+    Ok(())
 }
 
 /// One of the two folders.
@@ -106,6 +129,12 @@ impl<'a> Half<'a> {
             return Err(index.error(
                 "is of a model of latents without a text, for which the pair's pipeline has no place; in Python load both folders and take \
                  turns with dualmd.DualMDPipeline(pipe_1, pipe_2)",
+            ));
+        }
+        if index.is_xl() {
+            return Err(index.error(
+                "is of a model with two text encoders, for which the pair's pipeline has no place; in Python load both folders and take turns \
+                 with dualmd.DualMDPipeline(pipe_1, pipe_2)",
             ));
         }
         let unet = folder.join("unet");
@@ -202,7 +231,7 @@ impl<'a> Half<'a> {
         let read: Value = read_json(&path)?;
         let class = self.index.part("scheduler");
         let config = if self.conditional {
-            as_the_pipeline_samples(&read, class, self.has("vae"))
+            as_the_pipeline_samples(&read, class, Whose::of(self.has("vae"), false))
         } else {
             SchedulerConfig::read(&read, class)
         };

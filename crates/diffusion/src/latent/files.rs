@@ -3,8 +3,8 @@
 
 pub(crate) use crate::json::read_json;
 use crate::{DiffusionError, Result};
-use dualmd_torch::Tensor;
 use dualmd_torch::weights::{self, Halves};
+use dualmd_torch::{Device, Tensor};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -35,14 +35,15 @@ pub(crate) fn create(folder: &Path) -> Result<()> {
 /// Reads the safetensors `base` of `folder`, f16 and bf16 widened to f32: one file, or the shards of an index; the `fp16`
 /// variants of both where the plain ones are missing.
 pub(crate) fn read_weights(folder: &Path, base: &str) -> Result<BTreeMap<String, Tensor>> {
-    read_weights_as(folder, base, Halves::Widened)
+    read_weights_to(folder, base, Halves::Widened, Device::Cpu)
 }
 
-/// As [`read_weights`], with a choice of what becomes of f16 and bf16.
-pub(crate) fn read_weights_as(
+/// As [`read_weights`], with a choice of what becomes of f16 and bf16, and moved to `device` one by one.
+pub(crate) fn read_weights_to(
     folder: &Path,
     base: &str,
     halves: Halves,
+    device: Device,
 ) -> Result<BTreeMap<String, Tensor>> {
     let single = folder.join(format!("{base}.safetensors"));
     for (name, in_shards) in [
@@ -59,9 +60,9 @@ pub(crate) fn read_weights_as(
             continue;
         }
         return if in_shards {
-            shards(&path, halves)
+            shards(&path, halves, device)
         } else {
-            Ok(weights::read_weights(&path, halves)?)
+            Ok(weights::read_weights_to(&path, halves, device)?)
         };
     }
     for name in [format!("{base}.bin"), format!("pytorch_{base}.bin")] {
@@ -82,10 +83,10 @@ pub(crate) fn read_weights_as(
 /// # Errors
 /// An index or a shard that cannot be read, a shard outside the folder; by name.
 pub fn read_shards(index: &Path) -> Result<BTreeMap<String, Tensor>> {
-    shards(index, Halves::Widened)
+    shards(index, Halves::Widened, Device::Cpu)
 }
 
-fn shards(index: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>> {
+fn shards(index: &Path, halves: Halves, device: Device) -> Result<BTreeMap<String, Tensor>> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, PathBuf>,
@@ -102,7 +103,8 @@ fn shards(index: &Path, halves: Halves) -> Result<BTreeMap<String, Tensor>> {
                 format!("names a shard outside its folder: {}", file.display()),
             ));
         }
-        all.extend(weights::read_weights(&index.with_file_name(file), halves)?);
+        let shard = index.with_file_name(file);
+        all.extend(weights::read_weights_to(&shard, halves, device)?);
     }
     Ok(all)
 }

@@ -1,11 +1,11 @@
 //! `pytorch_lora_weights.safetensors`.
 
-use super::keys::{Layer, Part, Role, parse};
+use super::keys::{Layer, Part, Role, is_of_two, parse};
 use super::metadata::{self, Scaling};
-use super::{Given, Lora};
+use super::{Given, Lora, blocks};
 use crate::latent::files::{create, file_error};
 use crate::nn::Parameters;
-use crate::{DiffusionError, Result};
+use crate::{DiffusionError, Result, UNet2dCondition};
 use dualmd_files::limit;
 use dualmd_torch::{Kind, Tensor, weights};
 use std::collections::BTreeMap;
@@ -59,22 +59,28 @@ struct Found {
 pub(super) struct Layers {
     /// Those of the U-Net.
     pub(super) unet: BTreeMap<String, Given>,
-    /// Those of the text encoder.
+    /// Those of the text encoder, or of the first of two.
     pub(super) text: BTreeMap<String, Given>,
+    /// Those of the second.
+    pub(super) second: BTreeMap<String, Given>,
 }
 
-/// The layers of a file for a U-Net with these parameters, and for the text encoder beside it. `text`: none where that one cannot
-/// be changed; a file that changes it is refused then.
+/// The layers of a file for a U-Net with these parameters, and for the text encoders beside it. `texts`: none where they cannot be
+/// changed, or are not there; a file that changes them is refused then.
 ///
 /// # Errors
 /// As [`crate::UNet2dCondition::load_lora`].
-pub(super) fn read(path: &Path, unet: &Parameters, text: Option<&Parameters>) -> Result<Layers> {
+pub(super) fn read(
+    path: &Path,
+    unet: &UNet2dCondition,
+    texts: [Option<&Parameters>; 2],
+) -> Result<Layers> {
     let tensors = weights::read_safetensors(path)?;
     let header = match header(path)? {
         None => beside(path)?,
         found => found,
     };
-    layers(tensors, header.as_deref(), unet, text).map_err(|e| file_error(path, e))
+    layers(tensors, header.as_deref(), unet, texts).map_err(|e| file_error(path, e))
 }
 
 /// What PEFT says of its file in another one.
@@ -116,8 +122,8 @@ fn names(network: Option<&Parameters>) -> BTreeMap<String, &str> {
 fn layers(
     tensors: BTreeMap<String, Tensor>,
     header: Option<&str>,
-    unet: &Parameters,
-    text: Option<&Parameters>,
+    unet: &UNet2dCondition,
+    texts: [Option<&Parameters>; 2],
 ) -> Result<Layers> {
     let fail = |reason: String| Err(DiffusionError::Config(reason));
     if tensors.is_empty() {
@@ -129,15 +135,36 @@ fn layers(
             None => None,
         })
     };
-    let scalings = [scaling(Part::Unet)?, scaling(Part::Text)?];
-    let (of_unet, of_text) = (names(Some(unet)), names(text));
+    let scalings = [
+        scaling(Part::Unet)?,
+        scaling(Part::Text)?,
+        scaling(Part::Second)?,
+    ];
+    let of_unet = names(Some(unet.parameters()));
+    let [of_text, of_second] = texts.map(names);
+    // kohya's trainer has other names for the blocks of XL's U-Net.
+    let originals: BTreeMap<String, &str> = of_unet
+        .values()
+        .filter_map(|name| {
+            let original = blocks::original(name, unet.config().layers_per_block)?;
+            Some((original.replace('.', "_"), *name))
+        })
+        .collect();
     let mut found: BTreeMap<(Part, String), Found> = BTreeMap::new();
     for (key, tensor) in tensors {
         let (part, layer, role) = parse(&key)?;
         let known = match part {
             Part::Unet => &of_unet,
-            Part::Text if text.is_some() => &of_text,
-            Part::Text => {
+            Part::Text | Part::Second
+                if texts[0].is_some() && texts[1].is_none() && is_of_two(&key, part) =>
+            {
+                return fail(format!(
+                    "\"{key}\" belongs to one of two text encoders, as Stable Diffusion XL has them: the file belongs to another network"
+                ));
+            }
+            Part::Text if texts[0].is_some() => &of_text,
+            Part::Second if texts[1].is_some() => &of_second,
+            Part::Text | Part::Second => {
                 return fail(format!(
                     "\"{key}\" belongs to the text encoder, and here only a network's own layers can change; fuse the LoRA into \
                      its base in Python (pipeline.fuse_lora(), pipeline.unload_lora_weights(), save_pretrained)"
@@ -146,11 +173,14 @@ fn layers(
         };
         let name = match &layer {
             // transformers 5 leaves out what its older versions put before all names of its text model.
-            Layer::Name(name) if part == Part::Text && !name.starts_with(TEXT_MODEL) => {
-                known_by(known, &format!("{TEXT_MODEL}{name}"))
+            Layer::Name(name) if part != Part::Unet && !name.starts_with(TEXT_MODEL) => {
+                known_by(known, &format!("{TEXT_MODEL}{name}")).or_else(|| known_by(known, name))
             }
             Layer::Name(name) => known_by(known, name),
-            Layer::Flat(flat) => known.get(flat).copied(),
+            Layer::Flat(flat) => match known.get(flat) {
+                None if part == Part::Unet => originals.get(flat).copied(),
+                found => found.copied(),
+            },
         };
         let Some(name) = name else {
             return fail(format!(
@@ -169,11 +199,12 @@ fn layers(
         *place = Some((key, tensor.to_kind(Kind::Float)));
     }
     let mut layers = Layers::default();
-    let [of_unet, of_text] = scalings;
+    let [of_unet, of_text, of_second] = scalings;
     for ((part, name), found) in found {
         let (into, scaling) = match part {
             Part::Unet => (&mut layers.unet, &of_unet),
             Part::Text => (&mut layers.text, &of_text),
+            Part::Second => (&mut layers.second, &of_second),
         };
         let given = whole(&name, found, scaling.as_ref())?;
         into.insert(name, given);

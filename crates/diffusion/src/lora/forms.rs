@@ -1,9 +1,9 @@
 //! LoRA layers in the forms of other programs: PEFT's folder, and the file of kohya's trainer.
 
 use super::file::{self, PEFT_CONFIG, PEFT_FILE};
-use super::{Lora, metadata};
-use crate::Result;
+use super::{Lora, blocks, metadata};
 use crate::latent::files::{create, write_json};
+use crate::{Result, UNet2dConditionConfig};
 use dualmd_torch::{Tensor, weights};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -50,7 +50,7 @@ pub(super) fn write_peft(
 }
 
 /// Writes [`KOHYA_FILE`] into `folder`: `lora_unet_LAYER.lora_down.weight`, `.lora_up.weight` and `.alpha`, dots of the layer's
-/// name as underscores.
+/// name as underscores. Blocks of Stable Diffusion XL's U-Net have their original names there ([`blocks`]), those of others diffusers'.
 ///
 /// # Errors
 /// As [`crate::UNet2dCondition::save_lora`].
@@ -58,14 +58,20 @@ pub(super) fn write_kohya(
     folder: &Path,
     lora: &Lora,
     tensors: Option<&[(String, Tensor)]>,
+    network: &UNet2dConditionConfig,
 ) -> Result<()> {
     let path = folder.join(KOHYA_FILE);
+    let original = |layer: &str| match network.pooled_width() {
+        Some(_) => blocks::original(layer, network.layers_per_block),
+        None => None,
+    };
     let tensors = file::of(lora, tensors, &path)?;
     create(folder)?;
     let mut named: Vec<(String, Tensor)> = Vec::new();
     // A and B of every layer follow each other, in the order of the layers.
     for ((layer, adapter), pair) in lora.layers.iter().zip(tensors.chunks(2)) {
-        let flat = format!("lora_unet_{}", layer.replace('.', "_"));
+        let name = original(layer).unwrap_or_else(|| layer.clone());
+        let flat = format!("lora_unet_{}", name.replace('.', "_"));
         for ((_, tensor), part) in pair.iter().zip(["lora_down.weight", "lora_up.weight"]) {
             named.push((format!("{flat}.{part}"), tensor.shallow_clone()));
         }

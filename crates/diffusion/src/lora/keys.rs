@@ -7,8 +7,10 @@ use crate::{DiffusionError, Result};
 pub(super) enum Part {
     /// The U-Net.
     Unet,
-    /// The text encoder of Stable Diffusion 1 and 2.
+    /// The text encoder of Stable Diffusion 1 and 2, or the first of XL's.
     Text,
+    /// The second text encoder of XL's.
+    Second,
 }
 
 /// What a tensor is to its layer.
@@ -50,22 +52,25 @@ const SUFFIXES: &[(&str, &str, Role)] = &[
 ];
 
 /// What kohya's trainer writes before the names of a part's layers.
-const FLAT: [(&str, Part); 2] = [("lora_unet_", Part::Unet), ("lora_te_", Part::Text)];
+const FLAT: [(&str, Part); 4] = [
+    ("lora_unet_", Part::Unet),
+    ("lora_te_", Part::Text),
+    (FIRST_OF_TWO, Part::Text),
+    ("lora_te2_", Part::Second),
+];
+const FIRST_OF_TWO: &str = "lora_te1_";
+
+/// Does the tensor belong to one of two text encoders, as Stable Diffusion XL has them?
+pub(super) fn is_of_two(key: &str, part: Part) -> bool {
+    part == Part::Second || key.starts_with(FIRST_OF_TWO)
+}
 
 /// Network, layer and role of the tensor `key`.
 ///
 /// # Errors
-/// Keys of a second text encoder, of variants of LoRA, and of anything else.
+/// Keys of variants of LoRA, and of anything else.
 pub(super) fn parse(key: &str) -> Result<(Part, Layer, Role)> {
     let refuse = |reason: &str| Err(DiffusionError::Config(format!("\"{key}\" {reason}")));
-    if ["text_encoder_2.", "lora_te1_", "lora_te2_"]
-        .iter()
-        .any(|prefix| key.starts_with(prefix))
-    {
-        return refuse(
-            "belongs to one of two text encoders, as Stable Diffusion XL has them: the file belongs to another network",
-        );
-    }
     if key.contains("dora_scale") || key.contains("lora_magnitude_vector") {
         return refuse("belongs to DoRA, which is not supported: train with use_dora=False");
     }
@@ -89,10 +94,14 @@ pub(super) fn parse(key: &str) -> Result<(Part, Layer, Role)> {
         }
         return refuse("is not a tensor of LoRA's kind known here");
     }
-    let (part, name) = match key.strip_prefix("text_encoder.") {
-        Some(rest) => (Part::Text, rest),
-        None => (Part::Unet, key.strip_prefix("unet.").unwrap_or(key)),
-    };
+    let of_text = [
+        ("text_encoder.", Part::Text),
+        ("text_encoder_2.", Part::Second),
+    ]
+    .into_iter()
+    .find_map(|(prefix, part)| Some((part, key.strip_prefix(prefix)?)));
+    let (part, name) =
+        of_text.unwrap_or_else(|| (Part::Unet, key.strip_prefix("unet.").unwrap_or(key)));
     let name = name.strip_prefix("base_model.model.").unwrap_or(name);
     let name = name.replace(".processor.", ".");
     for (suffix, layer, role) in SUFFIXES {
@@ -153,12 +162,27 @@ mod tests {
                 "text_encoder.text_model.q_proj.lora_A.weight",
                 of_text("text_model.q_proj", Role::A),
             ),
+            (
+                "text_encoder_2.text_model.q_proj.lora_A.weight",
+                (
+                    Part::Second,
+                    Layer::Name("text_model.q_proj".into()),
+                    Role::A,
+                ),
+            ),
+            (
+                "lora_te1_text_model_q_proj.lora_up.weight",
+                (Part::Text, Layer::Flat("text_model_q_proj".into()), Role::B),
+            ),
+            (
+                "lora_te2_text_projection.lora_down.weight",
+                (Part::Second, Layer::Flat("text_projection".into()), Role::A),
+            ),
         ] {
             assert_eq!(parse(key).unwrap(), expected, "{key}");
         }
         for (key, reason) in [
-            ("text_encoder_2.q_proj.lora_A.weight", "two text encoders"),
-            ("lora_te2_x.lora_up.weight", "two text encoders"),
+            ("lora_te2_x.lora_mid.weight", "not a tensor of LoRA's kind"),
             ("lora_te_x.lora_mid.weight", "not a tensor of LoRA's kind"),
             ("unet.m.to_q.lora_magnitude_vector", "DoRA"),
             ("unet.m.to_q.lora_B.bias", "bias"),

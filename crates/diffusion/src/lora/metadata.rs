@@ -39,8 +39,8 @@ pub(super) struct Scaling {
 }
 
 impl Scaling {
-    /// Reads what the header's JSON says of a part: PEFT's keys, with `unet.` or `text_encoder.` in front or, from
-    /// `unet.save_lora_adapter`, without. `None`: it speaks of the other part alone.
+    /// Reads what the header's JSON says of a part: PEFT's keys, with `unet.`, `text_encoder.` or `text_encoder_2.` in front or, from
+    /// `unet.save_lora_adapter`, without. `None`: it speaks of other parts alone.
     ///
     /// # Errors
     /// Not an object of JSON; variants of LoRA; values that are not numbers; patterns that are more than names.
@@ -50,9 +50,12 @@ impl Scaling {
         let own = match part {
             Part::Unet => "unet.",
             Part::Text => "text_encoder.",
+            Part::Second => "text_encoder_2.",
         };
         let begins = |prefix: &str| all.keys().any(|key| key.starts_with(prefix));
-        let prefixed = begins("unet.") || begins("text_encoder.");
+        let prefixed = ["unet.", "text_encoder.", "text_encoder_2."]
+            .into_iter()
+            .any(begins);
         if prefixed && !begins(own) {
             return Ok(None);
         }
@@ -221,7 +224,10 @@ mod tests {
         let unet_alone = Scaling::read(r#"{"unet.lora_alpha": 2}"#, Part::Text).unwrap();
         assert_eq!(unet_alone, None);
         let rooted = r#"{"lora_alpha": 6, "use_rslora": true, "use_dora": false, "init_lora_weights": "gaussian"}"#;
-        for part in [Part::Unet, Part::Text] {
+        let second = r#"{"unet.lora_alpha": 2, "text_encoder_2.lora_alpha": 5}"#;
+        assert_eq!(read(second, Part::Second).unwrap().alpha("a", 4), 5.0);
+        assert_eq!(Scaling::read(second, Part::Text).unwrap(), None);
+        for part in [Part::Unet, Part::Text, Part::Second] {
             assert_eq!(read(rooted, part).unwrap().alpha("x", 4), 12.0);
             assert_eq!(read("{}", part).unwrap().alpha("x", 2), 8.0);
         }

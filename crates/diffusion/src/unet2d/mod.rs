@@ -188,6 +188,7 @@ impl UNet2d {
                 conv_in,
                 time,
                 classes,
+                addition: None,
                 down,
                 middle,
                 up,
@@ -273,8 +274,8 @@ impl UNet2d {
         };
         classes.check(label, x.size()[0])?;
         Ok(Condition {
-            text: None,
             label: label.map(Tensor::shallow_clone),
+            ..Condition::default()
         })
     }
 

@@ -1,10 +1,11 @@
 //! The network's configuration, key for key that of diffusers' `UNet2DConditionModel`.
 
+use crate::blocks::SIZES;
 use crate::latent::files::{EMA, Others, check_others};
 use crate::ranges::{self, Range, real, whole};
 use crate::unet2d::{ImageSize, LARGEST_SIDE, WIDEST};
 use crate::{DiffusionError, Result};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 /// One number for all levels, or one for each.
@@ -79,10 +80,21 @@ pub struct UNet2dConditionConfig {
     /// Linear layers instead of 1x1 convolutions at both ends of a transformer (Stable Diffusion 2).
     pub use_linear_projection: bool,
     /// Attention in f32 within an f16 network (Stable Diffusion 2.1). Changes nothing here: networks compute in f32 or
-    /// under bf16 autocast, whose range is f32's.
+    /// under bf16 autocast, whose range is f32's. (null is false.)
+    #[serde(deserialize_with = "null_is_false")]
     pub upcast_attention: bool,
     /// `default` (add the time embedding) or `scale_shift`.
     pub resnet_time_scale_shift: String,
+    /// `text_time`: the network is told a pooled text and the size of the image beside the text (Stable Diffusion XL). `None`: it is
+    /// not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addition_embed_type: Option<String>,
+    /// With `text_time`: width of the sinusoid of each of the six numbers of a size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addition_time_embed_dim: Option<i64>,
+    /// With `text_time`: width of the pooled text and six times that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projection_class_embeddings_input_dim: Option<i64>,
     /// Keys without a field here; [`Self::check`] refuses those that would change the computation.
     #[serde(flatten)]
     pub others: Others,
@@ -127,9 +139,16 @@ impl Default for UNet2dConditionConfig {
             use_linear_projection: false,
             upcast_attention: false,
             resnet_time_scale_shift: "default".into(),
+            addition_embed_type: None,
+            addition_time_embed_dim: None,
+            projection_class_embeddings_input_dim: None,
             others: Others::new(),
         }
     }
+}
+
+fn null_is_false<'de, D: Deserializer<'de>>(file: D) -> std::result::Result<bool, D::Error> {
+    Ok(Option::<bool>::deserialize(file)?.unwrap_or(false))
 }
 
 /// Ranges of the numbers.
@@ -148,6 +167,11 @@ const RANGES: &[(&str, Range)] = &[
     ("norm_eps", real(1e-20, 1.0)),
     ("cross_attention_dim", whole(1, WIDEST)),
     ("attention_head_dim", whole(1, WIDEST).or_list()),
+    ("addition_time_embed_dim", whole(1, WIDEST).or_null()),
+    (
+        "projection_class_embeddings_input_dim",
+        whole(1, 8 * WIDEST).or_null(),
+    ),
 ];
 
 /// Keys of diffusers' class with the value that is implemented.
@@ -165,7 +189,6 @@ fn neutral() -> Vec<(&'static str, Value)> {
         ("conv_out_kernel", json!(3)),
         ("class_embed_type", Value::Null),
         ("num_class_embeds", Value::Null),
-        ("addition_embed_type", Value::Null),
         ("encoder_hid_dim", Value::Null),
         ("encoder_hid_dim_type", Value::Null),
         ("time_cond_proj_dim", Value::Null),
@@ -181,9 +204,7 @@ fn neutral() -> Vec<(&'static str, Value)> {
 /// Keys that matter only together with a value that is refused.
 const HARMLESS: &[&str] = &[
     "addition_embed_type_num_heads",
-    "addition_time_embed_dim",
     "mid_block_only_cross_attention",
-    "projection_class_embeddings_input_dim",
 ];
 
 impl UNet2dConditionConfig {
@@ -229,6 +250,7 @@ impl UNet2dConditionConfig {
             );
         }
         self.check_levels()?;
+        self.check_addition()?;
         if self.out_channels != self.in_channels {
             return fail(
                 "out_channels",
@@ -240,6 +262,58 @@ impl UNet2dConditionConfig {
             return fail("dropout", &self.dropout, "use a probability in [0, 1)");
         }
         Ok(())
+    }
+
+    fn check_addition(&self) -> Result<()> {
+        let wrong =
+            |key: &str, reason: String| Err(DiffusionError::Config(format!("{key}: {reason}")));
+        match self.addition_embed_type.as_deref() {
+            None => return Ok(()),
+            Some("text_time") => {}
+            Some(other) => {
+                return wrong(
+                    "addition_embed_type",
+                    format!(
+                        "\"{other}\" is not supported: use text_time (Stable Diffusion XL) or none"
+                    ),
+                );
+            }
+        }
+        let Some(pooled) = self.pooled_width() else {
+            return wrong(
+                "addition_embed_type",
+                "text_time needs addition_time_embed_dim and projection_class_embeddings_input_dim"
+                    .into(),
+            );
+        };
+        if pooled < 1 {
+            return wrong(
+                "projection_class_embeddings_input_dim",
+                format!(
+                    "{:?} leaves no room for a pooled text beside {SIZES} sinusoids of addition_time_embed_dim = {:?}: a network that is told \
+                     other things (a refiner's aesthetic score) cannot be used",
+                    self.projection_class_embeddings_input_dim, self.addition_time_embed_dim
+                ),
+            );
+        }
+        if self.addition_time_embed_dim.unwrap_or(0) / 2 <= self.freq_shift {
+            return wrong(
+                "addition_time_embed_dim",
+                format!(
+                    "{:?} must be more than twice freq_shift = {}",
+                    self.addition_time_embed_dim, self.freq_shift
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// Width of the pooled text that the network is told beside the text; `None` of one that is told none.
+    #[must_use]
+    pub fn pooled_width(&self) -> Option<i64> {
+        self.addition_embed_type.as_ref()?;
+        let sizes = SIZES * self.addition_time_embed_dim?;
+        Some(self.projection_class_embeddings_input_dim? - sizes)
     }
 
     fn check_levels(&self) -> Result<()> {

@@ -6,7 +6,10 @@ mod transformer;
 
 pub use config::{PerLevel, UNet2dConditionConfig};
 
-use crate::blocks::{Downsample, Residual, ResidualOptions, Start, TimeEmbedding, Upsample};
+use crate::blocks::{
+    Addition, AdditionOptions, Downsample, Residual, ResidualOptions, Start, TimeEmbedding,
+    Upsample,
+};
 use crate::checkpointing::{Keep, Pass};
 use crate::lora::Lora;
 use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
@@ -31,7 +34,7 @@ fn untold() -> DiffusionError {
     )
 }
 
-/// A U-Net that is told a text embedding.
+/// A U-Net that is told a text embedding, and, as Stable Diffusion XL's is, a pooled text and the size of the image.
 #[derive(Debug)]
 pub struct UNet2dCondition {
     config: UNet2dConditionConfig,
@@ -54,7 +57,7 @@ impl UNet2dCondition {
     }
 
     /// As [`Self::fresh`], with the weights held in bf16: half the memory. For a network that is asked, not trained: it
-    /// computes in bf16 whatever [`Self::with_precision`] is told, and neither the optimiser nor a folder takes bf16.
+    /// computes in bf16 whatever [`Self::with_precision`] is told, and the optimiser does not take it.
     ///
     /// # Errors
     /// A configuration that cannot be built.
@@ -130,6 +133,18 @@ impl UNet2dCondition {
 
         let conv_in = Conv::default_init(&b, "conv_in", [config.in_channels, first], 3, 1, 1)?;
         let time = TimeEmbedding::new(&b, first, 4 * first, Start::PyTorch)?;
+        let addition = match (config.pooled_width(), config.addition_time_embed_dim) {
+            (Some(pooled), Some(width)) => {
+                let options = AdditionOptions {
+                    pooled,
+                    width,
+                    flip_sin_to_cos: config.flip_sin_to_cos,
+                    freq_shift: config.freq_shift,
+                };
+                Some(Addition::new(&b, 4 * first, options)?)
+            }
+            _ => None,
+        };
 
         let mut down = Vec::new();
         let mut skips = vec![first];
@@ -227,6 +242,7 @@ impl UNet2dCondition {
                 conv_in,
                 time,
                 classes: None,
+                addition,
                 down,
                 middle,
                 up,
@@ -239,13 +255,19 @@ impl UNet2dCondition {
     /// Chooses f32 or bf16 autocast for every later call.
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
-        let held = self.parameters.0.first().map(|(_, t)| t.kind());
-        self.precision = if held == Some(Kind::BFloat16) {
+        self.precision = if self.is_held_in_bf16() {
             Precision::Bf16
         } else {
             precision
         };
         self
+    }
+
+    /// Are its own weights held in bf16 ([`Self::fresh_bf16`], [`Self::from_halves`])?
+    #[must_use]
+    pub fn is_held_in_bf16(&self) -> bool {
+        let first = self.parameters.0.first();
+        first.is_some_and(|(_, t)| t.kind() == Kind::BFloat16)
     }
 
     /// Whether it also drops when it answers as a [`Denoiser`], which then depends on libtorch's generator: a module that
@@ -283,21 +305,14 @@ impl UNet2dCondition {
             .map_or(Device::Cpu, |(_, t)| t.device())
     }
 
-    /// One pass through the network. `x`: [B, C, H, W] f32; `t`: \[B\] i64; `embedding`: [B, tokens, cross_attention_dim].
-    /// `train` switches dropout on. Returns [B, C, H, W] f32.
+    /// One pass through the network. `x`: [B, C, H, W] f32; `t`: \[B\] i64; `told`: a text [B, tokens, cross_attention_dim] and, for a
+    /// network that is told them, a pooled text and sizes. `train` switches dropout on. Returns [B, C, H, W] f32.
     ///
     /// # Errors
     /// Shapes the network cannot take.
-    pub fn forward(
-        &self,
-        x: &Tensor,
-        t: &Tensor,
-        embedding: &Tensor,
-        train: bool,
-    ) -> Result<Tensor> {
-        self.check_input(x, t, embedding)?;
-        let told = Condition::of_text(embedding.shallow_clone());
-        self.body.forward(self.precision, [x, t], &told, train)
+    pub fn forward(&self, x: &Tensor, t: &Tensor, told: &Condition, train: bool) -> Result<Tensor> {
+        self.check_input(x, t, told)?;
+        self.body.forward(self.precision, [x, t], told, train)
     }
 
     /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
@@ -308,16 +323,15 @@ impl UNet2dCondition {
         &self,
         x: &Tensor,
         t: &Tensor,
-        embedding: &Tensor,
+        told: &Condition,
         keep: Keep,
     ) -> Result<Pass<'_>> {
-        self.check_input(x, t, embedding)?;
+        self.check_input(x, t, told)?;
         let drops = self.config.dropout > 0.0;
-        let told = Condition::of_text(embedding.shallow_clone());
-        self.body.pass(self.precision, [x, t], &told, keep, drops)
+        self.body.pass(self.precision, [x, t], told, keep, drops)
     }
 
-    fn check_input(&self, x: &Tensor, t: &Tensor, embedding: &Tensor) -> Result<()> {
+    fn check_input(&self, x: &Tensor, t: &Tensor, told: &Condition) -> Result<()> {
         let size = x.size();
         let multiple = self.config.size_multiple();
         let channels = self.config.in_channels;
@@ -341,12 +355,15 @@ impl UNet2dCondition {
             return wrong("timesteps", format!("[{}]", size[0]), t.size());
         }
         let (batch, width) = (size[0], self.config.cross_attention_dim);
-        let got = embedding.size();
+        let got = told.texts()?.size();
         if got.len() != 3 || got[0] != batch || got[1] < 1 || got[2] != width {
             let expected = format!("[{batch}, tokens, {width}]");
             return wrong("text embedding", expected, got);
         }
-        Ok(())
+        match &self.body.addition {
+            Some(addition) => addition.check(told, batch),
+            None => Ok(()),
+        }
     }
 }
 
@@ -360,7 +377,7 @@ impl Denoiser for UNet2dCondition {
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
         let condition = condition.ok_or_else(untold)?;
-        self.forward(x_t, t, condition.texts()?, self.drops)
+        self.forward(x_t, t, condition, self.drops)
     }
 
     /// With LoRA layers theirs alone: the base is not trained.

@@ -3,7 +3,7 @@
 use crate::{FOLDERS, Golden, folder, open};
 use dualmd_diffusion::latent::{LATENT_PRESETS, Parts};
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::{Condition, Denoiser, TextToImage};
+use dualmd_diffusion::{Denoiser, TextToImage};
 use dualmd_torch::weights::{read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise};
 use serde_json::{Value, json};
@@ -64,22 +64,28 @@ fn write_preset_and_probe(preset: &str, folder: &Path) {
     let prompts = Golden::read("sd1").prompts();
     let text = model.text.as_ref().unwrap();
     let ids = text.tokenizer.encode_all(&prompts, text.length()).unwrap();
-    let embeddings = model.text_embeddings(&prompts).unwrap();
+    let told = model.told(&prompts).unwrap();
     let [c, h, w] = model.sample_shape().unwrap();
     let count = prompts.len() as i64;
     let mut rng = dualmd_data::stream(1, "test", 0);
     let x_t = noise::normal(&mut rng, &[count, c, h, w], Device::Cpu);
     let t = Tensor::arange(count, (Kind::Int64, Device::Cpu)) * 100;
-    let output = no_grad(|| model.unet.forward(&x_t, &t, &embeddings, false)).unwrap();
+    let output = no_grad(|| model.unet.forward(&x_t, &t, &told, false)).unwrap();
     let decoded = model.decode_latents(&x_t).unwrap();
-    let named = [
+    let mut named = vec![
         ("ids", &ids),
-        ("text", &embeddings),
+        ("text", told.texts().unwrap()),
         ("x_t", &x_t),
         ("t", &t),
         ("output", &output),
         ("decoded", &decoded),
     ];
+    // Of two text encoders: the pooled text and the sizes, too.
+    let more = [("pooled", &told.pooled), ("size", &told.size)];
+    named.extend(
+        more.into_iter()
+            .filter_map(|(name, part)| Some((name, part.as_ref()?))),
+    );
     write_safetensors(&folder.join("probe.safetensors"), named, &[]).unwrap();
 }
 
@@ -164,19 +170,21 @@ fn presets_are_whole_models_that_repeat() {
     for preset in LATENT_PRESETS {
         let model = TextToImage::fresh(preset.name, 3, 1, Device::Cpu).unwrap();
         let [c, h, w] = model.sample_shape().unwrap();
-        assert_eq!(model.is_latent(), preset.name == "t2i-latent-small");
+        assert_eq!(model.is_latent(), preset.name != "t2i-pixels-32");
         let mut rng = dualmd_data::stream(1, "test", 0);
         let side = preset.image_size;
         let images = noise::normal(&mut rng, &[2, 3, side, side], Device::Cpu).tanh();
         let seen = model.encode_images(&images, None).unwrap();
         assert_eq!(seen.size(), [2, c, h, w]);
         assert_eq!(model.decode_latents(&seen).unwrap().size(), images.size());
-        let text = model.text_embeddings(&["a red cat", "a blue dog"]).unwrap();
-        assert_eq!(text.size(), [2, 77, 64]);
-        let apart = (text.get(0) - text.get(1)).abs().max().double_value(&[]);
-        assert!(apart > 0.1, "{apart}");
+        let text = model.told(&["a red cat", "a blue dog"]).unwrap();
+        let width = model.unet.config().cross_attention_dim;
+        assert_eq!(text.texts().unwrap().size(), [2, 77, width]);
+        for part in [&text.text, &text.pooled].into_iter().flatten() {
+            let apart = (part.get(0) - part.get(1)).abs().max().double_value(&[]);
+            assert!(apart > 0.1, "{}: {apart}", preset.name);
+        }
         let t = Tensor::from_slice(&[10i64, 900]);
-        let text = Condition::of_text(text);
         let eps = no_grad(|| model.predict_noise(&seen, &t, Some(&text))).unwrap();
         // The text matters.
         let swapped = text.each(|t| t.flip([0]));

@@ -2,7 +2,8 @@
 
 use crate::{FOLDERS, Golden, open};
 use dualmd_diffusion::{
-    AutoencoderKl, ClipTextModel, TextToImage, UNet2dCondition, UNet2dConditionConfig,
+    AutoencoderKl, AutoencoderKlConfig, ClipTextModel, TextToImage, UNet2dCondition,
+    UNet2dConditionConfig,
 };
 use dualmd_torch::Device;
 use serde_json::{Value, json};
@@ -18,6 +19,11 @@ fn sd21() -> Value {
     serde_json::from_str(include_str!("../../examples/full_size/sd21.json")).unwrap()
 }
 
+/// That of Stable Diffusion XL (1024 px).
+fn sdxl() -> Value {
+    serde_json::from_str(include_str!("../../examples/full_size/sdxl.json")).unwrap()
+}
+
 fn unet(config: Value) -> dualmd_diffusion::Result<UNet2dCondition> {
     let config: UNet2dConditionConfig = serde_json::from_value(config).unwrap();
     UNet2dCondition::outline(&config)
@@ -28,6 +34,10 @@ fn unet(config: Value) -> dualmd_diffusion::Result<UNet2dCondition> {
 fn stable_diffusion_has_its_parameter_counts() {
     assert_eq!(unet(sd15()).unwrap().parameters().count(), 859_520_964);
     assert_eq!(unet(sd21()).unwrap().parameters().count(), 865_910_724);
+    let xl = UNet2dConditionConfig::read(&sdxl()).unwrap();
+    assert!(xl.pooled_width() == Some(1280) && !xl.upcast_attention);
+    let xl = UNet2dCondition::outline(&xl).unwrap();
+    assert_eq!(xl.parameters().count(), 2_567_463_684);
     let vae = serde_json::from_value(json!({
         "_class_name": "AutoencoderKL", "act_fn": "silu", "block_out_channels": [128, 256, 512, 512],
         "down_block_types": ["DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D", "DownEncoderBlock2D"],
@@ -40,6 +50,17 @@ fn stable_diffusion_has_its_parameter_counts() {
     assert_eq!(vae.parameters().count(), 83_653_863);
     assert_eq!(vae.config().scaling_factor, 0.18215);
     assert_eq!(vae.config().reduction(), 8);
+    // XL's is of the same size; its file says by how much to scale, and what matters in f16 alone.
+    let of_xl = AutoencoderKlConfig::read(&json!({
+        "_class_name": "AutoencoderKL", "_diffusers_version": "0.20.0.dev0", "_name_or_path": "../sdxl-vae/", "act_fn": "silu",
+        "block_out_channels": [128, 256, 512, 512], "down_block_types": vec!["DownEncoderBlock2D"; 4], "force_upcast": true,
+        "in_channels": 3, "latent_channels": 4, "layers_per_block": 2, "norm_num_groups": 32, "out_channels": 3,
+        "sample_size": 1024, "scaling_factor": 0.13025, "up_block_types": vec!["UpDecoderBlock2D"; 4],
+    }))
+    .unwrap();
+    assert_eq!(of_xl.scaling_factor, 0.13025);
+    let of_xl = AutoencoderKl::outline(&of_xl).unwrap();
+    assert_eq!(of_xl.parameters().count(), vae.parameters().count());
     let text = |change: Value| {
         let mut config = json!({
             "architectures": ["CLIPTextModel"], "attention_dropout": 0.0, "bos_token_id": 0, "dropout": 0.0,
@@ -58,6 +79,10 @@ fn stable_diffusion_has_its_parameter_counts() {
     let second = json!({"hidden_act": "gelu", "hidden_size": 1024, "intermediate_size": 4096,
         "num_attention_heads": 16, "num_hidden_layers": 23});
     assert_eq!(text(second).unwrap().parameters().count(), 340_387_840);
+    // The second of XL's, and its projection.
+    let big = json!({"architectures": ["CLIPTextModelWithProjection"], "hidden_act": "gelu", "hidden_size": 1280, "intermediate_size": 5120,
+        "num_attention_heads": 20, "num_hidden_layers": 32, "projection_dim": 1280});
+    assert_eq!(text(big).unwrap().parameters().count(), 694_659_840);
     let error = text(json!({"hidden_act": "relu"})).unwrap_err().to_string();
     assert!(error.contains("hidden_act"), "{error}");
 }

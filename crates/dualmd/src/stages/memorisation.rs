@@ -272,7 +272,7 @@ impl Measure<'_> {
         let schedule = &model.schedule;
         let times = schedule.sampling_timesteps(self.steps)?;
         let denoiser = self.generator.denoiser(self.order, times, self.seed);
-        let (text, empty) = (told.condition.texts()?, told.nothing.texts()?);
+        let (text, empty) = (&told.condition, &told.nothing);
         let generation = Generation {
             noise,
             text,

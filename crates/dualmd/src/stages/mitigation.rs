@@ -6,8 +6,8 @@ use crate::bail_usage;
 use crate::choices::Order;
 use anyhow::Result;
 use dualmd_attack::memorisation::{Mitigated, Mitigation, mitigate};
+use dualmd_diffusion::Denoiser;
 use dualmd_diffusion::latent::sail::{self, Sail};
-use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::Tensor;
 use std::collections::BTreeMap;
 
@@ -92,8 +92,7 @@ pub fn remedy(
     for (image, &prompt) in of.iter().enumerate() {
         images.entry(prompt).or_default().push(image);
     }
-    let embeddings = prompts.condition.texts()?;
-    let nothing = prompts.nothing.texts()?;
+    let (embeddings, nothing) = (prompts.condition.texts()?, &prompts.nothing);
     let mut changed: Vec<Tensor> = (0..of.len() as i64)
         .map(|image| embeddings.narrow(0, image, 1))
         .collect();
@@ -104,7 +103,7 @@ pub fn remedy(
             .map(|&image| drawing.noise.narrow(0, image as i64, 1))
             .collect();
         let noise = Tensor::f_cat(&rows, 0)?;
-        let text = changed[group[0]].shallow_clone();
+        let text = prompts.condition.narrow(group[0] as i64, 1);
         // The target is for a norm over four images.
         let share = (group.len() as f64 / GROUP as f64).sqrt();
         let options = Mitigation {
@@ -117,6 +116,7 @@ pub fn remedy(
         }
         all.push(found);
     }
-    prompts.condition = Condition::of_text(Tensor::f_cat(&changed, 0)?);
+    // What is told beside the tokens stays as it is.
+    prompts.condition.text = Some(Tensor::f_cat(&changed, 0)?);
     Ok(all)
 }

@@ -13,6 +13,7 @@ use dualmd_data::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
+use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor};
 use rand::seq::SliceRandom;
 use std::borrow::Cow;
@@ -431,7 +432,7 @@ fn network_facts(
         if let Some(base) = pretraining {
             check_pretraining(base.set(), set, selected)?;
         }
-        let origin = text::origin(experiment, set.shape(), Device::Cpu)?;
+        let origin = text::origin(experiment, set.shape(), Halves::Kept, Device::Cpu)?;
         let folder = model.base.as_ref().map(|f| vec![f.into()]);
         let base = folder.map(|f| super::sample::fingerprint(&f, WeightSet::Ema));
         (

@@ -203,7 +203,13 @@ impl Generator {
                 ];
                 let [a, b] = match adapters_of_one_base(&places) {
                     Some(adapters) => {
-                        let base = Model::load(&places[0].base, places[0].set, engine.device)?;
+                        // Their additions are computed beside it, so that it may be held in half precision.
+                        let base = Model::load_to_ask(
+                            &places[0].base,
+                            places[0].set,
+                            engine.precision,
+                            engine.device,
+                        )?;
                         let pair = base.adapted_twice(adapters)?;
                         pair.map(|model| model.with_precision(engine.precision))
                     }
@@ -507,7 +513,14 @@ fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
         let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
         files.extend(files_in(&weights, safetensors)?);
         // What turns texts into embeddings and latents into images, where there is such a thing.
-        for part in ["text_encoder", "tokenizer", "vae", "vqvae"] {
+        for part in [
+            "text_encoder",
+            "tokenizer",
+            "text_encoder_2",
+            "tokenizer_2",
+            "vae",
+            "vqvae",
+        ] {
             let part = folder.join(part);
             if part.is_dir() {
                 files.extend(files_in(&part, |_| true)?);

@@ -4,19 +4,21 @@ use super::lesson::train_of;
 use super::prepare::Images;
 use super::sample::Prompts;
 use super::score::{hash_tensor, hash_values};
+use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::plan::{BASE, Job, JobKind, Plan};
 use crate::stages::RunFolder;
 use anyhow::{Context, Result, bail};
 use dualmd_data::{ImageSet, Record};
 use dualmd_defense::Captions;
-use dualmd_diffusion::latent::{Parts, TextToImage};
+use dualmd_diffusion::latent::{Parts, TextEncoder, TextToImage};
 use dualmd_diffusion::nn::Parameters;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
     Condition, Labels, LoraConfig, Model, UNet2dCondition, UNet2dConditionConfig,
 };
-use dualmd_torch::weights::{read_safetensors, write_safetensors};
+use dualmd_torch::device::Precision;
+use dualmd_torch::weights::{Halves, read_safetensors, write_safetensors};
 use dualmd_torch::{Device, Tensor};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,14 +29,23 @@ const CHUNK: usize = 64;
 const IMAGES: i64 = 4;
 
 /// What all models of an experiment start from, if no model of its own is trained first: the folder `model.base`, or a fresh
-/// model of the preset with the experiment's changes. Text encoder and autoencoder are the same for all of them.
+/// model of the preset with the experiment's changes. Text encoder and autoencoder are the same for all of them. `halves`: whether a
+/// network in half precision is held as it is.
 ///
 /// # Errors
 /// A folder that cannot be opened, changes that make no network, images of another shape.
-pub fn origin(experiment: &Experiment, shape: [usize; 3], device: Device) -> Result<TextToImage> {
+pub fn origin(
+    experiment: &Experiment,
+    shape: [usize; 3],
+    halves: Halves,
+    device: Device,
+) -> Result<TextToImage> {
     let [channels, height, width] = shape;
     let model = match &experiment.model.base {
-        Some(folder) => TextToImage::load(Path::new(folder), WeightSet::Ema, Parts::ALL, device)?,
+        Some(folder) => {
+            let folder = Path::new(folder);
+            TextToImage::load_as(folder, WeightSet::Ema, Parts::ALL, halves, device)?
+        }
         None => fresh(experiment, channels as i64, height as i64, device)?,
     };
     let Some([seen, h, w]) = model.sample_shape() else {
@@ -73,7 +84,8 @@ fn fresh(experiment: &Experiment, channels: i64, side: i64, device: Device) -> R
     Ok(TextToImage::new(unet, schedule, plain.vae, plain.text)?)
 }
 
-/// The model with which the training of `job` begins, and its network, which the training may change.
+/// The model with which the training of `job` begins, and its network, which the training may change. A network in half precision of
+/// which LoRA layers alone are trained in bf16 is held as it is.
 ///
 /// # Errors
 /// As [`origin`].
@@ -82,12 +94,21 @@ pub fn beginning(
     plan: &Plan,
     job: &Job,
     shape: [usize; 3],
-    device: Device,
+    engine: &Engine,
 ) -> Result<(TextToImage, UNet2dCondition)> {
     let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+    let (t, device) = (train_of(plan, job), engine.device);
+    let adapts = t.lora_rank > 0 && job.kind != JobKind::Pretrain;
+    let halves = match engine.precision {
+        Precision::Bf16 if adapts => Halves::Kept,
+        _ => Halves::Widened,
+    };
     let model = match &job.starts_from {
-        Some(base) => TextToImage::load(&run.model(base), WeightSet::Ema, Parts::ALL, device)?,
-        None => origin(&experiment, shape, device)?,
+        Some(base) => {
+            let base = run.model(base);
+            TextToImage::load_as(&base, WeightSet::Ema, Parts::ALL, halves, device)?
+        }
+        None => origin(&experiment, shape, halves, device)?,
     };
     let config = model.unet.config();
     let from_nothing = job.starts_from.is_none() && experiment.model.base.is_none();
@@ -95,10 +116,9 @@ pub fn beginning(
         UNet2dCondition::fresh(config, job.init_seed(), device)?
     } else {
         // The weights are there once: the model is saved with those that training gives, not with its own.
-        UNet2dCondition::from_weights(config, model.unet.parameters().shared(), device)?
+        UNet2dCondition::from_halves(config, model.unet.parameters().shared(), device)?
     };
-    let t = train_of(plan, job);
-    let network = if t.lora_rank > 0 && job.kind != JobKind::Pretrain {
+    let network = if adapts {
         let plain = LoraConfig::new(i64::try_from(t.lora_rank)?);
         let alpha = if t.lora_alpha > 0.0 {
             t.lora_alpha
@@ -244,12 +264,14 @@ pub fn in_turn(model: &Model, words: &[&[String]], n: usize, guidance: f64) -> R
     })
 }
 
-fn embeddings(model: &TextToImage, texts: &[&str]) -> Result<Tensor> {
-    let parts = texts
-        .chunks(CHUNK)
-        .map(|chunk| model.text_embeddings(chunk))
-        .collect::<dualmd_diffusion::Result<Vec<_>>>()?;
-    Ok(Tensor::f_cat(&parts, 0)?)
+/// What a model is told of texts, some at a time; `tell` says it of some.
+fn told(
+    texts: &[&str],
+    tell: impl Fn(&[&str]) -> dualmd_diffusion::Result<Condition>,
+) -> Result<Condition> {
+    let mut parts = texts.chunks(CHUNK).map(&tell);
+    let first = parts.next().unwrap_or_else(|| tell(&[""]))?;
+    Ok(parts.try_fold(first, |all, part| all.then(&part?))?)
 }
 
 /// What the frozen parts of a base made of a run's texts and images, on the disk: for the run's other trainings, and for one that
@@ -286,9 +308,9 @@ impl Encodings {
 }
 
 /// Frozen weights by name and hash.
-fn hashes_of(weights: Option<&Parameters>) -> Result<String> {
+fn hashes_of(weights: &Parameters) -> Result<String> {
     let mut text = String::new();
-    for (name, tensor) in weights.into_iter().flat_map(|w| &w.0) {
+    for (name, tensor) in &weights.0 {
         text += &format!("{name} {}\n", hash_tensor(tensor)?);
     }
     Ok(text)
@@ -316,9 +338,7 @@ impl Encoded {
     /// # Errors
     /// What the tokenizer or the encoder refuses.
     pub fn new(model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
-        Self::by(asked, |texts| {
-            Ok(Condition::of_text(embeddings(model, texts)?))
-        })
+        Self::by(asked, |texts| told(texts, |part| model.told(part)))
     }
 
     /// As [`Self::new`], of any model that is told a text or a class.
@@ -326,11 +346,7 @@ impl Encoded {
     /// # Errors
     /// A model of images alone; as [`Self::new`].
     pub fn of(model: &Model, asked: &[&[String]]) -> Result<Self> {
-        Self::by(asked, |texts| {
-            let mut parts = texts.chunks(CHUNK).map(|chunk| model.told(chunk));
-            let first = parts.next().unwrap_or_else(|| model.told(&[""]))?;
-            Ok(parts.try_fold(first, |all, part| all.then(&part?))?)
-        })
+        Self::by(asked, |texts| told(texts, |part| model.told(part)))
     }
 
     /// The classes of `asked`, one list for each image.
@@ -346,13 +362,42 @@ impl Encoded {
     /// As [`Self::new`], where a training of the run has not encoded the same texts before.
     fn kept(kept: &Encodings, model: &TextToImage, asked: &[&[String]]) -> Result<Self> {
         Self::by(asked, |texts| {
-            let encoder = model.text.as_ref().map(|t| t.model.parameters());
-            let key = key(&hashes_of(encoder)?, &format!("{texts:?}"));
-            let [embeddings] = kept.tensors("texts", &key, ["embeddings"], || {
-                Ok([embeddings(model, texts)?])
-            })?;
-            let embeddings = embeddings.to_device(model.unet.device());
-            Ok(Condition::of_text(embeddings))
+            let mut weights = String::new();
+            for encoder in model.text.iter().flat_map(TextEncoder::models) {
+                weights += &hashes_of(encoder.parameters())?;
+            }
+            let made = || told(texts, |part| model.told(part));
+            let second = model.text.as_ref().and_then(|text| text.second.as_ref());
+            let told = match second {
+                None => {
+                    let key = key(&weights, &format!("{texts:?}"));
+                    let [text] = kept.tensors("texts", &key, ["embeddings"], || {
+                        Ok([made()?.texts()?.shallow_clone()])
+                    })?;
+                    Condition::of_text(text)
+                }
+                Some(second) => {
+                    let (zeros, shape) = (second.zeros_for_nothing, model.sample_shape());
+                    let key = key(&weights, &format!("{texts:?} {zeros} {shape:?}"));
+                    let names = ["embeddings", "pooled", "size"];
+                    let [text, pooled, size] = kept.tensors("texts", &key, names, || {
+                        let told = made()?;
+                        let (Some(text), Some(pooled), Some(size)) =
+                            (told.text, told.pooled, told.size)
+                        else {
+                            bail!("the second text encoder of the base makes no pooled text");
+                        };
+                        Ok([text, pooled, size])
+                    })?;
+                    Condition {
+                        pooled: Some(pooled),
+                        size: Some(size),
+                        ..Condition::of_text(text)
+                    }
+                }
+            };
+            let device = model.unet.device();
+            Ok(told.each(|t| t.to_device(device)))
         })
     }
 
@@ -488,7 +533,7 @@ pub fn latents(
         })?;
         Ok(hasher.finalize().to_hex().to_string())
     };
-    let weights = hashes_of(Some(vae.parameters()))?;
+    let weights = hashes_of(vae.parameters())?;
     let of = |flip: bool| -> Result<Latents> {
         let key = key(&weights, &format!("{scale} {}", hash(flip)?));
         let both = kept.tensors("latents", &key, ["mean", "deviation"], || make(flip))?;

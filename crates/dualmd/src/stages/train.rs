@@ -370,7 +370,7 @@ impl Kind {
     ) -> Result<(Self, Box<dyn Network>)> {
         if plan.model.text {
             let shape = images.set().shape();
-            let (model, network) = text::beginning(run, plan, job, shape, engine.device)?;
+            let (model, network) = text::beginning(run, plan, job, shape, engine)?;
             let network = network.with_precision(engine.precision);
             let adapted = match network.lora_parameters() {
                 Some(own) => {

@@ -11,7 +11,7 @@ use dualmd_names::{Defense, ModelKind, Part};
 use std::collections::BTreeMap;
 
 /// Networks of text-to-image models that `model.preset` may name (`dualmd_diffusion::latent::LATENT_PRESETS`).
-pub const TEXT_NETWORKS: [&str; 2] = ["t2i-pixels-32", "t2i-latent-small"];
+pub const TEXT_NETWORKS: [&str; 3] = ["t2i-pixels-32", "t2i-latent-small", "t2i-xl-small"];
 /// The model of other images that attacks may compare with.
 pub const REFERENCE: &str = ModelKind::REFERENCE;
 /// Folder of a run's shadow, and the name that its seed comes from.

@@ -134,7 +134,7 @@ impl Default for Data {
 /// `[model]`: a preset, and any key of diffusers' `UNet2DModel` configuration that should differ from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Network {
-    /// `tiny`, `small`, `medium` or `ddpm-cifar10`; for text to image `t2i-pixels-32` or `t2i-latent-small`.
+    /// `tiny`, `small`, `medium` or `ddpm-cifar10`; for text to image `t2i-pixels-32`, `t2i-latent-small` or `t2i-xl-small`.
     #[serde(default = "Network::default_preset")]
     pub preset: String,
     /// A text-to-image folder in diffusers' layout that every model starts from, in place of a preset: fine-tuning.

@@ -192,8 +192,7 @@ pub fn hash_answer(extractor: &dyn Extractor, images: &Tensor) -> Result<String>
 
 /// BLAKE3 of what models are told.
 pub fn hash_told(told: &Condition) -> Result<String> {
-    let parts = [told.text.as_ref(), told.label.as_ref()];
-    let hashes = parts.into_iter().flatten().map(hash_tensor);
+    let hashes = told.parts().into_iter().flatten().map(hash_tensor);
     Ok(hashes.collect::<Result<Vec<_>>>()?.join(" "))
 }
 

@@ -139,9 +139,8 @@ fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prom
         let own: Vec<i64> = own.filter_map(|&row| labels.get(row).copied()).collect();
         return Ok(Prompts::of_labels(&own, none.int64_value(&[0])));
     }
-    let (embeddings, empty) = (texts.told.texts()?, nothing.texts()?);
     let (Some(captions), true) = (subject.captions, subject.attacks.iter().any(reduces)) else {
-        return Ok(Prompts::new(embeddings, texts.of.clone(), empty)?);
+        return Ok(Prompts::of(&texts.told, texts.of.clone(), &nothing)?);
     };
     let parts: Vec<Vec<String>> = captions
         .iter()
@@ -155,8 +154,8 @@ fn prompts(subject: &Subject<'_>, model: &Model, texts: &Encoded) -> Result<Prom
         .iter()
         .map(|rows| rows.iter().map(|row| first + row).collect())
         .collect();
-    let all = Tensor::f_cat(&[embeddings, parts.told.texts()?], 0)?;
-    Ok(Prompts::new(&all, texts.of.clone(), empty)?.with_reduced(reduced)?)
+    let all = texts.told.then(&parts.told)?;
+    Ok(Prompts::of(&all, texts.of.clone(), &nothing)?.with_reduced(reduced)?)
 }
 
 /// What of the latents of images [N, C, H, W] their decoder shows, for `+pullback`.
