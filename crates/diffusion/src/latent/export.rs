@@ -10,6 +10,7 @@
 
 use super::files::{create, file_error, read_json, write_json};
 use super::load::as_the_pipeline_samples;
+use crate::backbone::TRANSFORMER;
 use crate::index::{Index, Kind};
 use crate::nn::wrapper_of;
 use crate::pipeline::AUTOENCODER;
@@ -102,6 +103,11 @@ impl<'a> Half<'a> {
         let index = Index::read(folder)?;
         let kind = index.kind()?;
         let conditional = kind == Kind::TextToImage;
+        if index.part(TRANSFORMER).is_some() {
+            return Err(index.error(
+                "is of a transformer, for which the pair's pipeline has no place; here the pair is audited and sampled by its two folders",
+            ));
+        }
         if index.part(AUTOENCODER).is_some() {
             return Err(index.error(
                 "is of a model of latents without a text, for which the pair's pipeline has no place; in Python load both folders and take \
