@@ -1,15 +1,16 @@
-"""DiT: does diffusers compute what dualmd computes, in folders of either?
+"""Transformers that are told a class (DiT): tests/golden/dit.
 
-    python interop/check_dit.py check FOLDER    a pipeline folder that dualmd wrote, with its answers beside it
-    python interop/check_dit.py make FOLDER     folders of diffusers with its answers, for dualmd to open
+    OMP_NUM_THREADS=1 python interop/make_dit_golden.py make tests/golden/dit       (torch, diffusers, numpy)
+    python interop/make_dit_golden.py check FOLDER    a pipeline folder that dualmd wrote, with its answers beside it
 
-Needs torch, diffusers, numpy. Called by crates/diffusion/tests/dit.rs. Networks are small and random; answers were computed in f64 from
-the f32 weights. Beside each folder's parts:
+Networks are small and random, and no parameter is what it begins as. Answers were computed in f64 from the f32 weights.
 
-x_t, t, label, eps     what the network was asked, and the noise that it answered (the first half of one that predicts a variance, too)
-latents, picture       written by dualmd: latents and what the autoencoder makes of them
-image, latents         written by diffusers: images in [-1, 1] and what the network sees of them, the scaled mean
-x_T, sample            ten steps of DDIM for the classes 2 and 0 at a guidance of 3, decoded, in [-1, 1]; 3 stands for no label
+plain, gelu, geglu, sigmoid, larger     DiTTransformer2DModel of pixels with three classes: other activations, with and without biases of the
+                                        attention, normalisations with parameters, other squares; larger: asked at twice its sample_size. x_t, t,
+                                        label, eps
+latents     DiTPipeline: one that also predicts a variance, over an AutoencoderKL, with names of its classes. image and latents (what the network
+            sees of it: the scaled mean), x_t, t, label, eps (the first half); x_T, and sample: 10 steps of DDIM for the classes 2 and 0 at a
+            guidance of 3, decoded, in [-1, 1]
 """
 
 import json
@@ -64,7 +65,7 @@ def pixels(folder, seed, side=8, **other):
         "_class_name": "DiTPipeline", "transformer": ["diffusers", "DiTTransformer2DModel"], "scheduler": ["diffusers", "DDIMScheduler"],
         "vae": [None, None],
     }  # fmt: skip
-    (folder / "model_index.json").write_text(json.dumps(index))
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     x, t, label = normal(1, 4, 3, side, side), np.array([0, 250, 600, 999]), np.array([2, 0, 2, 3])
     save(folder, x_t=x, t=t, label=label, eps=predict(network, x, t, label))
 
@@ -78,7 +79,7 @@ def latents(folder):
     # As the published folders have them; the pipeline does not write them itself.
     index = json.loads((folder / "model_index.json").read_text())
     index["id2label"] = {"0": "cat", "1": "hound, dog", "2": "owl"}
-    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     x, t, label = normal(1, 4, 3, 8, 8), np.array([0, 250, 600, 999]), np.array([2, 0, 1, 3])
     image, start = np.tanh(normal(2, 2, 3, 16, 16)), normal(3, 2, 3, 8, 8)
     vae = vae.double()
@@ -99,12 +100,12 @@ def latents(folder):
 def make(folder):
     for name, seed, other in [
         ("plain", 1, {}),
-        ("gelu", 2, {"activation_fn": "gelu", "attention_bias": False}),
-        ("geglu", 3, {"activation_fn": "geglu", "norm_elementwise_affine": True, "norm_eps": 1e-3}),
-        ("sigmoid", 4, {"activation_fn": "geglu-approximate", "patch_size": 4}),
-        ("larger", 5, {"side": 16}),
+        ("gelu", 2, {"num_layers": 1, "activation_fn": "gelu", "attention_bias": False}),
+        ("geglu", 3, {"num_layers": 1, "activation_fn": "geglu", "norm_elementwise_affine": True, "norm_eps": 1e-3}),
+        ("sigmoid", 4, {"num_layers": 1, "activation_fn": "geglu-approximate", "patch_size": 4}),
+        ("larger", 5, {"num_layers": 1, "side": 16}),
     ]:
-        (folder / name).mkdir()
+        (folder / name).mkdir(parents=True, exist_ok=True)
         pixels(folder / name, seed, **other)
     latents(folder / "latents")
 
