@@ -302,7 +302,7 @@ mod tests {
         let x = read_npy(&folder.join("x.npy")).unwrap();
         let ids: Vec<String> = (0..x.size()[0]).map(|i| i.to_string()).collect();
         let mut batch = Batch::new(&model, &model.schedule, &x, &ids, 0).unwrap();
-        let names: Vec<&str> = model.unet.parameters().named().map(|(n, _)| n).collect();
+        let names: Vec<&str> = model.network.parameters().named().map(|(n, _)| n).collect();
         for features in [
             Gsa1::default().features(&mut batch).unwrap(),
             Gsa2::default().features(&mut batch).unwrap(),

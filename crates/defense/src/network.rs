@@ -2,7 +2,9 @@
 
 use crate::Result;
 use dualmd_diffusion::nn::Parameters;
-use dualmd_diffusion::{Condition, Denoiser, DiffusionError, Keep, Pass, UNet2d, UNet2dCondition};
+use dualmd_diffusion::{
+    Backbone, Condition, Denoiser, DiffusionError, Keep, Pass, UNet2d, UNet2dCondition,
+};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -39,6 +41,28 @@ pub trait Network: Denoiser {
     ) -> Result<Box<dyn Network>>;
 }
 
+/// The label that a network of images is told in training; `variance`: it also predicts one.
+///
+/// # Errors
+/// A condition with a text; a network that is not trained here.
+fn label(condition: Option<&Condition>, variance: bool) -> Result<Option<&Tensor>> {
+    if condition.is_some_and(|told| told.text.is_some()) {
+        return Err(DiffusionError::Config(
+            "this network takes no text: train it without captions".into(),
+        )
+        .into());
+    }
+    if variance {
+        return Err(DiffusionError::Config(
+            "this network also predicts a variance (out_channels is twice in_channels), and such networks are audited here and not \
+             trained: set out_channels to in_channels"
+                .into(),
+        )
+        .into());
+    }
+    Ok(condition.and_then(|told| told.label.as_ref()))
+}
+
 impl Network for UNet2d {
     fn parameters(&self) -> &Parameters {
         self.parameters()
@@ -51,23 +75,8 @@ impl Network for UNet2d {
         condition: Option<&Condition>,
         keep: Keep,
     ) -> Result<Pass<'_>> {
-        let told = Condition::default();
-        let told = condition.unwrap_or(&told);
-        if told.text.is_some() {
-            return Err(DiffusionError::Config(
-                "this network takes no text: train it without captions".into(),
-            )
-            .into());
-        }
-        if self.config().predicts_variance() {
-            return Err(DiffusionError::Config(
-                "this network also predicts a variance (out_channels is twice in_channels), and such networks are audited here and not \
-                 trained: set out_channels to in_channels"
-                    .into(),
-            )
-            .into());
-        }
-        Ok(self.forward_training(x_t, t, told.label.as_ref(), keep)?)
+        let label = label(condition, self.config().predicts_variance())?;
+        Ok(self.forward_training(x_t, t, label, keep)?)
     }
 
     fn has_dropout(&self) -> bool {
@@ -81,6 +90,37 @@ impl Network for UNet2d {
         precision: Precision,
     ) -> Result<Box<dyn Network>> {
         let network = Self::from_weights(self.config(), weights, device)?;
+        Ok(Box::new(network.with_precision(precision)))
+    }
+}
+
+impl Network for Backbone {
+    fn parameters(&self) -> &Parameters {
+        self.parameters()
+    }
+
+    fn forward_training(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+        keep: Keep,
+    ) -> Result<Pass<'_>> {
+        let label = label(condition, self.config().predicts_variance())?;
+        Ok(self.forward_training(x_t, t, label, keep)?)
+    }
+
+    fn has_dropout(&self) -> bool {
+        self.config().dropout() > 0.0
+    }
+
+    fn over(
+        &self,
+        weights: BTreeMap<String, Tensor>,
+        device: Device,
+        precision: Precision,
+    ) -> Result<Box<dyn Network>> {
+        let network = Self::from_weights(&self.config(), weights, device)?;
         Ok(Box::new(network.with_precision(precision)))
     }
 }

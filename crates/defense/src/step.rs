@@ -603,8 +603,8 @@ mod tests {
     };
     use dualmd_diffusion::unet2d_condition::PerLevel;
     use dualmd_diffusion::{
-        Denoiser, DiffusionError, LoraConfig, UNet2d, UNet2dCondition, UNet2dConditionConfig,
-        UNet2dConfig, preset::preset,
+        Backbone, BackboneConfig, Denoiser, DiffusionError, DitConfig, LoraConfig, UNet2d,
+        UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, preset::preset,
     };
     use dualmd_torch::device::Precision;
     use dualmd_torch::ranks::Group;
@@ -1082,9 +1082,40 @@ mod tests {
             trainer.network = Box::new(UNet2d::fresh(&config, 3, Device::Cpu).unwrap());
             trainer
         };
+        // Half of the labels are left out, those of an image's copies one by one.
+        let labelled = |config: BackboneConfig| {
+            let mut trainer = trainer(&ordinary);
+            trainer.network = Box::new(Backbone::fresh(&config, 3, Device::Cpu).unwrap());
+            trainer.set.captions = config.is_told().then(|| Captions {
+                told: Condition::of_labels(Tensor::from_slice(&[0i64, 1, 2])),
+                of: (0..IMAGES).map(|i| vec![i % 2]).collect(),
+                empty: 2,
+                any: false,
+                dropout: 0.5,
+            });
+            trainer
+        };
+        let classes = UNet2dConfig {
+            num_class_embeds: Some(3),
+            ..preset("tiny", 1, 8).unwrap()
+        };
+        let transformer = |classes: i64| DitConfig {
+            num_attention_heads: 2,
+            attention_head_dim: 4,
+            in_channels: 1,
+            out_channels: Some(1),
+            num_layers: 2,
+            sample_size: 8,
+            num_embeds_ada_norm: classes,
+            norm_elementwise_affine: classes == 0,
+            ..DitConfig::default()
+        };
         let cases = [
             ("sums", unconditional(false)),
             ("scales", unconditional(true)),
+            ("classes", labelled(classes.into())),
+            ("a transformer", labelled(transformer(0).into())),
+            ("its classes", labelled(transformer(2).into())),
             ("text", text(false)),
             ("LoRA", text(true)),
         ];

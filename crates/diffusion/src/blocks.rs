@@ -1,7 +1,7 @@
-//! Layers that the U-Nets and the autoencoder share, as in diffusers.
+//! Layers that the networks and the autoencoder share, as in diffusers.
 
 use crate::nn::{Builder, Conv, GroupNorm, Init, Linear, attend};
-use crate::{Condition, DiffusionError, Result};
+use crate::{Condition, DiffusionError, Result, ghost};
 use dualmd_torch::{Kind, Tensor};
 
 /// How fresh weights begin.
@@ -11,10 +11,12 @@ pub(crate) enum Start {
     Ddpm,
     /// As PyTorch's layers do, which is diffusers' way.
     PyTorch,
+    /// As in the DiT reference code: Xavier-uniform, zero biases.
+    Dit,
 }
 
 impl Start {
-    /// A convolution that keeps the size, or halves it with `stride` 2. `gain`: of [`Start::Ddpm`].
+    /// A convolution that keeps the size, or halves it with `stride` 2. `gain`: of [`Start::Ddpm`] and [`Start::Dit`].
     fn conv(
         self,
         b: &Builder,
@@ -24,7 +26,7 @@ impl Start {
         gain: f64,
     ) -> Result<Conv> {
         match self {
-            Self::Ddpm => Conv::new(b, name, io, kernel, stride, padding, gain),
+            Self::Ddpm | Self::Dit => Conv::new(b, name, io, kernel, stride, padding, gain),
             Self::PyTorch => Conv::default_init(b, name, io, kernel, stride, padding),
         }
     }
@@ -40,6 +42,10 @@ impl Start {
         match self {
             Self::Ddpm => Linear::new(b, name, input, output),
             Self::PyTorch => Linear::default_init(b, name, input, output, bias),
+            Self::Dit => {
+                let inits = (Init::Xavier(1.0), bias.then_some(Init::Zeros));
+                Linear::with_inits(b, name, [input, output], inits)
+            }
         }
     }
 }
@@ -92,64 +98,69 @@ impl TimeEmbedding {
     }
 }
 
-/// An embedding for each class, which is added to that of the timestep (diffusers' `num_class_embeds`).
+/// An embedding for each class, which is added to that of the timestep (diffusers' `num_class_embeds`, and a DiT's).
 #[derive(Debug)]
 pub(crate) struct ClassEmbedding {
     weight: Tensor,
-    classes: i64,
 }
 
 impl ClassEmbedding {
-    /// Fresh ones are standard normal, as PyTorch's are.
-    pub(crate) fn new(b: &Builder, classes: i64, width: i64) -> Result<Self> {
-        let init = Init::Normal(1.0);
+    /// The table `name` of `classes` embeddings; fresh ones are normal with this standard deviation (PyTorch's is 1).
+    pub(crate) fn new(
+        b: &Builder,
+        name: &str,
+        [classes, width]: [i64; 2],
+        deviation: f64,
+    ) -> Result<Self> {
+        let init = Init::Normal(deviation);
         Ok(Self {
-            weight: b.get("class_embedding.weight", &[classes, width], init)?,
-            classes,
+            weight: b.get(name, &[classes, width], init)?,
         })
     }
 
-    /// `labels` \[B\] i64 to [B, width].
+    /// `labels` \[B\] i64, which were checked ([`check_labels`]), to [B, width].
     pub(crate) fn forward(&self, labels: &Tensor) -> Result<Tensor> {
-        Ok(Tensor::f_embedding(&self.weight, labels, -1, false, false)?)
+        let rows = Tensor::f_embedding(&self.weight, labels, -1, false, false)?;
+        ghost::lookup(labels, &rows, &self.weight);
+        Ok(rows)
     }
+}
 
-    /// Refuses labels that are not one for each of `batch` images, or that name no embedding.
-    pub(crate) fn check(&self, labels: Option<&Tensor>, batch: i64) -> Result<()> {
-        let Some(labels) = labels else {
-            return Err(DiffusionError::Config(
-                "this network is told a class with every image (num_class_embeds), and was told none".into(),
-            ));
-        };
-        if labels.size() != [batch] || labels.kind() != Kind::Int64 {
-            return Err(DiffusionError::Shape {
-                what: "class labels",
-                expected: format!("[{batch}], whole numbers"),
-                got: labels.size(),
-            });
-        }
-        if batch == 0 {
-            return Ok(());
-        }
-        let (least, most) = (
-            i64::try_from(labels.f_min()?)?,
-            i64::try_from(labels.f_max()?)?,
-        );
-        if least < 0 {
-            return Err(DiffusionError::Config(
-                "this network has no class that stands for no label, which guidance asks for: every one of its embeddings is a class \
-                 (or name the classes in model_index.json, as id2label: the embedding after them is meant for no label)"
-                    .into(),
-            ));
-        }
-        if most >= self.classes {
-            return Err(DiffusionError::Config(format!(
-                "class {most} of {}: classes count from 0",
-                self.classes
-            )));
-        }
-        Ok(())
+/// The labels; refuses those that are not one for each of `batch` images, or that name none of `classes` embeddings.
+pub(crate) fn check_labels(labels: Option<&Tensor>, batch: i64, classes: i64) -> Result<&Tensor> {
+    let Some(labels) = labels else {
+        return Err(DiffusionError::Config(
+            "this network is told a class with every image (num_class_embeds, of a DiT num_embeds_ada_norm), and was told none"
+                .into(),
+        ));
+    };
+    if labels.size() != [batch] || labels.kind() != Kind::Int64 {
+        return Err(DiffusionError::Shape {
+            what: "class labels",
+            expected: format!("[{batch}], whole numbers"),
+            got: labels.size(),
+        });
     }
+    if batch == 0 {
+        return Ok(labels);
+    }
+    let (least, most) = (
+        i64::try_from(labels.f_min()?)?,
+        i64::try_from(labels.f_max()?)?,
+    );
+    if least < 0 {
+        return Err(DiffusionError::Config(
+            "this network has no class that stands for no label, which guidance asks for: every one of its embeddings is a class \
+             (or name the classes in model_index.json, as id2label: the embedding after them is meant for no label)"
+                .into(),
+        ));
+    }
+    if most >= classes {
+        return Err(DiffusionError::Config(format!(
+            "class {most} of {classes}: classes count from 0"
+        )));
+    }
+    Ok(labels)
 }
 
 /// Numbers in a row of [`Condition::size`].

@@ -12,7 +12,7 @@
 //!   pass (Bu et al. 2023, arXiv:2210.00038).
 //!
 //! What normalisations are scaled and shifted by is laid out once a row while recording, and autograd then gives its gradient row by
-//! row. Both numbers come from the same tensors in f32, whatever the pass was computed in: what is added up is as long as its norm
+//! row. A table of embeddings is a linear layer of rows that are 1 at their label and 0 elsewhere. Both numbers come from the same tensors in f32, whatever the pass was computed in: what is added up is as long as its norm
 //! says, up to rounding in f32.
 
 use crate::{DiffusionError, Result};
@@ -51,6 +51,12 @@ enum Taken {
     },
     /// A parameter laid out once for each row.
     Rows { wide: Tensor, parameter: Tensor },
+    /// y = the rows of a table that labels name.
+    Lookup {
+        labels: Tensor,
+        y: Tensor,
+        table: Tensor,
+    },
 }
 
 /// Notes that `y` is made of `x` with these parameters, if anybody records and the weight is trained.
@@ -65,6 +71,21 @@ pub(crate) fn product(x: &Tensor, y: &Tensor, weight: &Tensor, bias: Option<&Ten
             weight: weight.shallow_clone(),
             bias: bias.map(Tensor::shallow_clone),
             how,
+        });
+    });
+}
+
+/// Notes that `y` [B, width] are the rows of `table` [classes, width] that `labels` \[B\] i64 name, if anybody records and the table is
+/// trained.
+pub(crate) fn lookup(labels: &Tensor, y: &Tensor, table: &Tensor) {
+    TAPE.with_borrow_mut(|tape| {
+        let Some(tape) = tape.as_mut().filter(|_| table.requires_grad()) else {
+            return;
+        };
+        tape.push(Taken::Lookup {
+            labels: labels.shallow_clone(),
+            y: y.shallow_clone(),
+            table: table.shallow_clone(),
         });
     });
 }
@@ -168,7 +189,7 @@ impl Recorded {
             .0
             .iter()
             .map(|taken| match taken {
-                Taken::Product { y, .. } => y,
+                Taken::Product { y, .. } | Taken::Lookup { y, .. } => y,
                 Taken::Rows { wide, .. } => wide,
             })
             .collect();
@@ -192,6 +213,14 @@ impl Recorded {
             limits,
         };
         let mut kept = 0;
+        let mut part_of = |product: Product| -> Result<Part> {
+            let numel = images * product.inputs * product.outputs;
+            if product.is_ghost() || kept + numel > limits.kept {
+                return Ok(Part::Product(product));
+            }
+            kept += numel;
+            Ok(Part::Each(product.each(0, images, limits)?))
+        };
         no_grad(|| -> Result<()> {
             for (taken, gradient) in self.0.into_iter().zip(gradients) {
                 if !gradient.defined() {
@@ -220,16 +249,14 @@ impl Recorded {
                             let each = Part::Each(product.of_bias()?);
                             all.put(&places, &bias, each)?;
                         }
-                        let numel = images * weight.numel() as i64;
-                        let part = if product.is_ghost() {
-                            Part::Product(product)
-                        } else if kept + numel <= limits.kept {
-                            kept += numel;
-                            Part::Each(product.each(0, images, limits)?)
-                        } else {
-                            Part::Product(product)
-                        };
-                        all.put(&places, &weight, part)?;
+                        all.put(&places, &weight, part_of(product)?)?;
+                    }
+                    Taken::Lookup { labels, table, .. } => {
+                        // The classes are this layer's outputs: the gradient of its weight is the sum of (1 at the label) (dL/dy)^T.
+                        let classes = table.size().first().copied().unwrap_or(1);
+                        let told = labels.f_one_hot(classes)?.f_to_kind(Kind::Float)?;
+                        let product = Product::new(gradient, told, &table, images, How::Linear)?;
+                        all.put(&places, &table, part_of(product)?)?;
                     }
                 }
             }
@@ -509,6 +536,7 @@ fn squares(rows: &Tensor) -> Result<Tensor> {
 mod tests {
     use super::*;
     use crate::UNet2d;
+    use crate::blocks::ClassEmbedding;
     use crate::nn::{Builder, Linear};
     use crate::preset::preset;
     use dualmd_data::stream;
@@ -572,6 +600,46 @@ mod tests {
             assert!(off < 1e-4 * b.norm().double_value(&[]).max(1.0), "{off}");
         }
         assert!(all.weighted(&[1.0]).is_err());
+    }
+
+    /// Two rows of each image, of which two may have one label: the gradient of a row of the table is the sum of those that name it.
+    #[test]
+    fn embeddings_are_told_apart_by_their_labels() {
+        let labels = Tensor::from_slice(&[2i64, 2, 0, 1, 3, 0]);
+        // Small, where the gradients are kept, and large, where they are not.
+        for (classes, width) in [(4i64, 3i64), (40, 30)] {
+            let b = Builder::fresh(1, Device::Cpu);
+            let embedding = ClassEmbedding::new(&b, "table", [classes, width], 1.0).unwrap();
+            let own = b.finish().unwrap().tensors().into_iter();
+            let own: Vec<Tensor> = own.map(|p| p.set_requires_grad(true)).collect();
+            let g = drawn("weights", &[2 * IMAGES, width]);
+            let (y, recorded) = record(|| embedding.forward(&labels).unwrap());
+            let loss = (y * &g).sum(Kind::Float);
+            let all = recorded.differentiate(&loss, IMAGES, &own).unwrap();
+            let norm = |t: Tensor| t.norm().double_value(&[]);
+            let want = [
+                norm(g.get(0) + g.get(1)),
+                norm(g.narrow(0, 2, 2)),
+                norm(g.narrow(0, 4, 2)),
+            ];
+            for (got, want) in all.norms().unwrap().iter().zip(want) {
+                assert!((got - want).abs() < 1e-5 * want, "{got}, {want}");
+            }
+            let sum = all.weighted(&[0.5, 2.0, 1.0]).unwrap().swap_remove(0);
+            assert_eq!(sum.size(), [classes, width]);
+            let rows = [
+                g.get(2) * 2.0 + g.get(5),
+                g.get(3) * 2.0,
+                (g.get(0) + g.get(1)) * 0.5,
+                g.get(4),
+            ];
+            for (class, row) in (0..).zip(rows) {
+                let off = norm(sum.get(class) - &row);
+                assert!(off < 1e-5 * norm(row), "class {class}: {off}");
+            }
+            let others = sum.narrow(0, 4, classes - 4);
+            assert_eq!(others.abs().sum(Kind::Float).double_value(&[]), 0.0);
+        }
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `model_index.json`: what kind of pipeline a folder holds, and where its parts lie.
 
 use crate::adapter::AdapterFolder;
+use crate::backbone::{TRANSFORMER, UNET};
+use crate::dit;
 use crate::json::read_json;
-use crate::pipeline::{AUTOENCODER, WeightSet};
+use crate::pipeline::{AUTOENCODER, DIT_AUTOENCODER, WeightSet};
 use crate::{DiffusionError, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -16,17 +18,26 @@ const UNCONDITIONAL: &[&str] = &["DDPMPipeline", "DDIMPipeline", "PNDMPipeline"]
 const LATENT: &str = "LDMPipeline";
 /// What its autoencoder may be.
 const AUTOENCODERS: &[&str] = &["VQModel", "AutoencoderKL"];
+/// That of a transformer that is told a class, of latents, or, as this program writes it, of pixels.
+const DIT: &str = "DiTPipeline";
+/// What its network may be: the second is the first's name in the published files.
+const TRANSFORMERS: &[&str] = &[dit::CLASS, dit::OLD_CLASS];
 /// Those of a text-to-image network. (The second is the first, begun with an image.)
 const TEXT_TO_IMAGE: &[&str] = &["StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline"];
 /// Those with two text encoders, the first of them as it is written here.
 const TEXT_TO_IMAGE_XL: &[&str] = &[XL, "StableDiffusionXLImg2ImgPipeline"];
 pub(crate) const XL: &str = "StableDiffusionXLPipeline";
-/// Parts of each of them.
-const UNCONDITIONAL_PARTS: &[&str] = &["unet", "scheduler"];
-const LATENT_PARTS: &[&str] = &["unet", "scheduler", AUTOENCODER];
-const TEXT_TO_IMAGE_PARTS: &[&str] = &["unet", "scheduler", "vae", "text_encoder", "tokenizer"];
+/// The network of the first two: its part and its class.
+const PLAIN: (&str, &[&str]) = (UNET, &["UNet2DModel"]);
+/// That of a text-to-image network.
+const TOLD_A_TEXT: (&str, &[&str]) = (UNET, &["UNet2DConditionModel"]);
+/// Parts of each.
+const UNCONDITIONAL_PARTS: &[&str] = &[UNET, "scheduler"];
+const LATENT_PARTS: &[&str] = &[UNET, "scheduler", AUTOENCODER];
+const DIT_PARTS: &[&str] = &[TRANSFORMER, "scheduler", DIT_AUTOENCODER];
+const TEXT_TO_IMAGE_PARTS: &[&str] = &[UNET, "scheduler", "vae", "text_encoder", "tokenizer"];
 const TEXT_TO_IMAGE_XL_PARTS: &[&str] = &[
-    "unet",
+    UNET,
     "scheduler",
     "vae",
     "text_encoder",
@@ -46,10 +57,6 @@ const OTHERS: &[(&str, &str)] = &[
     (
         "LatentDiffusionUncond",
         "LDMPipeline is what diffusers calls it today: put that name there",
-    ),
-    (
-        "DiT",
-        "its network is a transformer that is told class labels",
     ),
     (
         "ScoreSdeVe",
@@ -148,30 +155,29 @@ impl Index {
             Some(Value::String(class)) => class.as_str(),
             _ => return Err(self.error("names no class of pipeline (_class_name)")),
         };
-        let (kind, network, parts) = if UNCONDITIONAL.contains(&class) {
-            (Kind::Unconditional, "UNet2DModel", UNCONDITIONAL_PARTS)
+        let (kind, (network, classes), parts) = if UNCONDITIONAL.contains(&class) {
+            (Kind::Unconditional, PLAIN, UNCONDITIONAL_PARTS)
         } else if class == LATENT {
             self.demand(AUTOENCODER, AUTOENCODERS)?;
-            (Kind::Unconditional, "UNet2DModel", LATENT_PARTS)
+            (Kind::Unconditional, PLAIN, LATENT_PARTS)
+        } else if class == DIT {
+            if self.part(DIT_AUTOENCODER).is_some() {
+                self.demand(DIT_AUTOENCODER, &["AutoencoderKL"])?;
+            }
+            (Kind::Unconditional, (TRANSFORMER, TRANSFORMERS), DIT_PARTS)
         } else if TEXT_TO_IMAGE.contains(&class) {
-            (
-                Kind::TextToImage,
-                "UNet2DConditionModel",
-                TEXT_TO_IMAGE_PARTS,
-            )
+            (Kind::TextToImage, TOLD_A_TEXT, TEXT_TO_IMAGE_PARTS)
         } else if TEXT_TO_IMAGE_XL.contains(&class) {
-            (
-                Kind::TextToImage,
-                "UNet2DConditionModel",
-                TEXT_TO_IMAGE_XL_PARTS,
-            )
+            (Kind::TextToImage, TOLD_A_TEXT, TEXT_TO_IMAGE_XL_PARTS)
         } else {
             let why = OTHERS.iter().find(|(start, _)| class.starts_with(start));
             return Err(self.error(format!(
-                "{} is not supported{}; pipelines that can be opened are {} with a UNet2DModel and {} with a UNet2DConditionModel",
+                "{} is not supported{}; pipelines that can be opened are {} with a UNet2DModel, {DIT} with a \
+                 {} and {} with a UNet2DConditionModel",
                 dualmd_files::shown(class),
                 why.map_or(String::new(), |(_, why)| format!(": {why}")),
                 [UNCONDITIONAL, &[LATENT]].concat().join(", "),
+                dit::CLASS,
                 [TEXT_TO_IMAGE, TEXT_TO_IMAGE_XL].concat().join(", "),
             )));
         };
@@ -198,7 +204,7 @@ impl Index {
                 )));
             }
         }
-        self.demand("unet", &[network])?;
+        self.demand(network, classes)?;
         if self.part("scheduler").is_none() {
             return Err(self.error("names no scheduler, and so no noise schedule"));
         }
@@ -236,12 +242,27 @@ fn error(path: &Path, reason: impl std::fmt::Display) -> DiffusionError {
     }
 }
 
-/// Where the network of a pipeline folder lies: in `unet/`, or, as in the repositories of 2022 (google/ddpm-cifar10-32), in the
-/// folder itself. That is where diffusers looks.
+/// The part of a pipeline folder that holds its network; `None` of one without such a part.
+fn network_part(folder: &Path) -> Option<&'static str> {
+    let mut parts = [UNET, TRANSFORMER].into_iter();
+    parts.find(|part| folder.join(part).is_dir())
+}
+
+/// Where the network of a pipeline folder lies: in `unet/` or `transformer/`, or, as in the repositories of 2022
+/// (google/ddpm-cifar10-32), in the folder itself. That is where diffusers looks.
 #[must_use]
 pub fn network_folder(folder: &Path) -> PathBuf {
-    let own = folder.join("unet");
-    if own.is_dir() { own } else { folder.to_owned() }
+    match network_part(folder) {
+        Some(part) => folder.join(part),
+        None => folder.to_owned(),
+    }
+}
+
+/// Where the raw weights of a pipeline folder lie, if it has them: in `unet_raw/` or `transformer_raw/`.
+#[must_use]
+pub fn raw_network_folder(folder: &Path) -> PathBuf {
+    let part = network_part(folder).unwrap_or(UNET);
+    folder.join(format!("{part}_raw"))
 }
 
 /// The scheduler's configuration of a pipeline folder: in `scheduler/`, or in the folder itself, as [`network_folder`].
@@ -304,7 +325,7 @@ fn instead(folder: &Path) -> String {
         };
     }
     match class_of(folder).as_deref() {
-        Some("UNet2DModel") => format!(
+        Some("UNet2DModel" | dit::CLASS | dit::OLD_CLASS) => format!(
             "is a network alone, without a model_index.json and a noise schedule: dualmd import unet \
              {named}/diffusion_pytorch_model.safetensors --config {named}/config.json --scheduler SCHEDULER_CONFIG.json -o NEW"
         ),
@@ -357,9 +378,23 @@ mod tests {
         }
         latent["vqvae"] = json!(["diffusers", "AutoencoderTiny"]);
         assert!(kind(latent).unwrap_err().contains("AutoencoderTiny"));
+        let mut dit = json!({"_class_name": "DiTPipeline", "id2label": {"0": "cat"}, "scheduler": ["diffusers", "DDIMScheduler"],
+            "transformer": ["diffusers", "Transformer2DModel"], "vae": ["diffusers", "AutoencoderKL"]});
+        assert_eq!(kind(dit.clone()), Ok(Kind::Unconditional));
+        dit["transformer"] = json!(["diffusers", "DiTTransformer2DModel"]);
+        dit["vae"] = json!([null, null]);
+        assert_eq!(kind(dit.clone()), Ok(Kind::Unconditional));
+        for (part, class) in [
+            ("transformer", "PixArtTransformer2DModel"),
+            ("vae", "AutoencoderTiny"),
+            ("unet", "UNet2DModel"),
+        ] {
+            let mut other = dit.clone();
+            other[part] = json!(["diffusers", class]);
+            assert!(kind(other).unwrap_err().contains(class));
+        }
         for (class, why) in [
             ("LDMTextToImagePipeline", "another encoder"),
-            ("DiTPipeline", "class labels"),
             ("ScoreSdeVePipeline", "score SDE"),
             ("KarrasVePipeline", "sigmas"),
             ("ConsistencyModelPipeline", "consistency"),
@@ -431,12 +466,14 @@ mod tests {
             Index::read(folder.path()).unwrap_err().to_string()
         };
         let plain = r#"{"_class_name": "UNet2DModel"}"#;
+        let dit = r#"{"_class_name": "DiTTransformer2DModel"}"#;
         let told = r#"{"_class_name": "UNet2DConditionModel", "x": NaN}"#;
         for (files, words) in [
             (&[][..], "save_pretrained"),
             (&[("pytorch_lora_weights.safetensors", "")], "holds a LoRA"),
             (&[("adapter_config.json", "{}")], "fuse_lora"),
             (&[("config.json", plain)], "dualmd import unet"),
+            (&[("config.json", dit)], "dualmd import unet"),
             (&[("config.json", told)], "UNet2DConditionModel alone"),
             (&[("plan.json", "{}"), ("models/a/x", "")], "models/NAME"),
             (

@@ -2,12 +2,14 @@
 //!
 //! diffusers' `UNet2DModel` has an embedding for each class (`num_class_embeds`) and no names. Names are in `model_index.json`, as
 //! `id2label`, which is where diffusers' `DiTPipeline` has them. Where there are more embeddings than names, the first after them stands for
-//! no label: classifier-free guidance asks with it, and training tells it now and then in a label's place.
+//! no label: classifier-free guidance asks with it, and training tells it now and then in a label's place. A `DiTTransformer2DModel` says how
+//! many classes there are (`num_embeds_ada_norm`), and has one embedding more in any case.
 
 use crate::unet2d::WIDEST;
 use crate::{Condition, DiffusionError, Result};
 use dualmd_torch::Tensor;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// What a network without an embedding for it is told where no label is meant: no class has it, so that the network refuses it.
 const NOT_THERE: i64 = -1;
@@ -19,8 +21,10 @@ const LISTED: usize = 12;
 pub struct Labels {
     /// Names of the classes 0, 1, ...; none where the folder does not say.
     names: Vec<String>,
-    /// Embeddings that the network has.
-    embeddings: i64,
+    /// How many there are; those after the names are known by their numbers.
+    classes: i64,
+    /// The number that stands for no label, of a network that has one.
+    none: Option<i64>,
 }
 
 impl Labels {
@@ -43,7 +47,34 @@ impl Labels {
                 twice[0]
             )));
         }
-        Ok(Self { names, embeddings })
+        let classes = match names.len() as i64 {
+            0 => embeddings,
+            named => named,
+        };
+        Ok(Self {
+            names,
+            classes,
+            none: (classes < embeddings).then_some(classes),
+        })
+    }
+
+    /// Of a network that counts its `classes` and has an embedding for no label after them. `names`: of the first of them, or none.
+    /// Several may have one name, as two of ImageNet's are a "crane": each of these is known by its number.
+    ///
+    /// # Errors
+    /// More names than classes.
+    pub fn beside_none(names: Vec<String>, classes: i64) -> Result<Self> {
+        if names.len() as i64 > classes {
+            return Err(DiffusionError::Config(format!(
+                "{} classes have a name and the network has {classes} (num_embeds_ada_norm): give each class one",
+                names.len()
+            )));
+        }
+        Ok(Self {
+            names,
+            classes,
+            none: Some(classes),
+        })
     }
 
     /// The names in `id2label` of a model_index.json, `{"0": "cat", "1": "dog"}` or a list; none where it has no such key.
@@ -86,61 +117,81 @@ impl Labels {
         &self.names
     }
 
-    /// What each class is called: by its name, or by its number where there are none.
+    /// What each class is called: by its name, or by its number where it has none of its own.
     #[must_use]
     pub fn all(&self) -> Vec<String> {
-        match self.names.is_empty() {
-            true => (0..self.count()).map(|class| class.to_string()).collect(),
-            false => self.names.clone(),
+        let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+        for name in &self.names {
+            *times.entry(name).or_default() += 1;
         }
+        let names = self.names.iter().map(String::as_str).map(Some);
+        let names = names.chain(std::iter::repeat(None));
+        (0..self.classes)
+            .zip(names)
+            .map(|(class, name)| match name {
+                Some(name) if times.get(name) == Some(&1) => name.to_owned(),
+                _ => class.to_string(),
+            })
+            .collect()
     }
 
     /// How many classes there are.
     #[must_use]
     pub fn count(&self) -> i64 {
-        match self.names.len() as i64 {
-            0 => self.embeddings,
-            named => named,
-        }
+        self.classes
     }
 
     /// The number that stands for no label; `None` of a network that has none.
     #[must_use]
     pub fn none(&self) -> Option<i64> {
-        (self.count() < self.embeddings).then_some(self.count())
+        self.none
     }
 
-    /// The class that a text names: by its name, or by its number. An empty text names no class.
+    /// The class that a text names: by its name, by its number, or by one of the names that a name lists with commas, as those of
+    /// ImageNet do ("great white shark, white shark"; diffusers' `DiTPipeline.get_label_ids`). An empty text names no class.
     ///
     /// # Errors
-    /// A text that names none of them.
+    /// A text that names none of them, or several.
     pub fn of(&self, text: &str) -> Result<i64> {
         if text.is_empty() {
-            return Ok(self.none().unwrap_or(NOT_THERE));
+            return Ok(self.none.unwrap_or(NOT_THERE));
         }
-        let by_name = self.names.iter().position(|name| name == text);
-        let by_number = || {
-            let number = text.parse::<i64>().ok();
-            number.filter(|n| (0..self.count()).contains(n))
+        if let Some(class) = self.only(text, |name| name == text)? {
+            return Ok(class);
+        }
+        let number = text.parse::<i64>().ok();
+        if let Some(class) = number.filter(|n| (0..self.classes).contains(n)) {
+            return Ok(class);
+        }
+        let listed = |name: &str| name.split(',').any(|one| one.trim() == text);
+        if let Some(class) = self.only(text, listed)? {
+            return Ok(class);
+        }
+        let known = match self.names.len() {
+            0 => format!(
+                "it knows classes by their numbers, 0 to {}",
+                self.classes - 1
+            ),
+            n => {
+                let more = if n > LISTED { ", ..." } else { "" };
+                let first: Vec<&str> = self.names.iter().take(LISTED).map(String::as_str).collect();
+                format!("its {n} classes are {}{more}", first.join(", "))
+            }
         };
-        let Some(class) = by_name.map(|at| at as i64).or_else(by_number) else {
-            let known = match self.names.len() {
-                0 => format!(
-                    "it knows classes by their numbers, 0 to {}",
-                    self.count() - 1
-                ),
-                n => {
-                    let more = if n > LISTED { ", ..." } else { "" };
-                    let first: Vec<&str> =
-                        self.names.iter().take(LISTED).map(String::as_str).collect();
-                    format!("its {n} classes are {}{more}", first.join(", "))
-                }
-            };
-            return Err(DiffusionError::Config(format!(
-                "the model has no class \"{text}\": {known}"
-            )));
-        };
-        Ok(class)
+        Err(DiffusionError::Config(format!(
+            "the model has no class \"{text}\": {known}"
+        )))
+    }
+
+    /// The one class whose name `is` it; none where there is none.
+    fn only(&self, text: &str, is: impl Fn(&str) -> bool) -> Result<Option<i64>> {
+        let mut found = (0i64..).zip(&self.names).filter(|(_, name)| is(name));
+        match (found.next(), found.next()) {
+            (Some((one, _)), Some((other, _))) => Err(DiffusionError::Config(format!(
+                "the classes {one} and {other} are both named \"{text}\": name the one that is meant by its number"
+            ))),
+            (first, _) => Ok(first.map(|(class, _)| class)),
+        }
     }
 
     /// The classes that texts name, one row each.
@@ -192,6 +243,43 @@ mod tests {
         assert_eq!(labels.of("").unwrap(), NOT_THERE);
         let full = named(&["a", "b"], 2).unwrap();
         assert_eq!(full.none(), None);
+    }
+
+    #[test]
+    fn a_network_that_counts_its_classes_has_one_embedding_more() {
+        let list =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|n| (*n).to_owned()).collect() };
+        let numbered = Labels::beside_none(list(&[]), 3).unwrap();
+        assert_eq!((numbered.count(), numbered.none()), (3, Some(3)));
+        assert_eq!(numbered.all(), ["0", "1", "2"]);
+        assert_eq!(
+            [numbered.of("2").unwrap(), numbered.of("").unwrap()],
+            [2, 3]
+        );
+        assert!(numbered.of("3").is_err());
+
+        let names = ["great white shark, white shark", "crane", "crane, lifter"];
+        let labels = Labels::beside_none(list(&names), 5).unwrap();
+        assert_eq!((labels.count(), labels.none()), (5, Some(5)));
+        assert_eq!(labels.all(), [names[0], names[1], names[2], "3", "4"]);
+        let of = |text: &str| labels.of(text).unwrap();
+        // A whole name comes before a part of one.
+        assert_eq!([of("white shark"), of("crane"), of("lifter")], [0, 1, 2]);
+        assert_eq!([of(names[0]), of("4")], [0, 4]);
+        assert!(labels.of("white").is_err());
+        assert!(Labels::beside_none(list(&names), 2).is_err());
+
+        let twice = Labels::beside_none(list(&["crane", "crane", "dog"]), 3).unwrap();
+        let said = twice.of("crane").unwrap_err().to_string();
+        assert!(
+            said.contains("0 and 1") && said.contains("number"),
+            "{said}"
+        );
+        // What each is called names it.
+        assert_eq!(twice.all(), ["0", "1", "dog"]);
+        for (class, name) in (0..).zip(twice.all()) {
+            assert_eq!(twice.of(&name).unwrap(), class);
+        }
     }
 
     #[test]

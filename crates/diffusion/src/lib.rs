@@ -5,6 +5,7 @@
 //! * [`ghost`]: gradients of single images out of one pass over all of them, for DP-SGD.
 //! * [`schedule`]: the noise schedule (0-based timesteps, f64 tables).
 //! * [`unet2d`]: the DDPM U-Net in the layout of diffusers' `UNet2DModel`.
+//! * [`dit`]: the diffusion transformer, diffusers' `DiTTransformer2DModel`; [`backbone`]: it or the DDPM U-Net.
 //! * [`unet2d_condition`]: Stable Diffusion's U-Net, diffusers' `UNet2DConditionModel`.
 //! * [`checkpointing`]: a training pass that keeps little and computes the rest again.
 //! * [`lora`]: low-rank additions to the conditional U-Net, and their files; [`adapter`]: folders of such additions alone.
@@ -31,11 +32,13 @@
 )]
 
 pub mod adapter;
+pub mod backbone;
 mod blocks;
 pub mod checkpointing;
 pub mod clip;
 pub mod contrast;
 pub mod denoiser;
+pub mod dit;
 pub mod dual;
 pub mod ghost;
 mod given;
@@ -59,14 +62,16 @@ pub mod unet2d_condition;
 pub mod vae;
 
 pub use adapter::AdapterFolder;
+pub use backbone::{Backbone, BackboneConfig};
 pub use checkpointing::{Keep, Pass};
 pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use contrast::Contrasted;
 pub use denoiser::{Condition, Denoiser, GradientQuestion, StepInfo};
+pub use dit::{Dit, DitConfig};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use given::Given;
 pub use gradients::Gradients;
-pub use index::{network_folder, scheduler_file};
+pub use index::{network_folder, raw_network_folder, scheduler_file};
 pub use json::read_json;
 pub use labels::Labels;
 pub use latent::TextToImage;

@@ -233,7 +233,7 @@ impl Model {
     pub fn with_dropout(self, on: bool) -> Self {
         match self {
             Self::Unconditional(mut p) => {
-                p.unet = p.unet.with_dropout(on);
+                p.network = p.network.with_dropout(on);
                 Self::Unconditional(p)
             }
             Self::TextToImage(mut t) => {
@@ -296,19 +296,21 @@ impl Model {
     /// elsewhere.
     #[must_use]
     pub fn widest_channels(&self) -> i64 {
-        let widths = match self {
-            Self::Unconditional(p) => &p.unet.config().block_out_channels,
-            Self::TextToImage(t) => &t.unet.config().block_out_channels,
-            Self::Foreign(_) => return 1,
-        };
-        widths.first().copied().unwrap_or(1)
+        match self {
+            Self::Unconditional(p) => p.network.config().widest_channels(),
+            Self::TextToImage(t) => {
+                let widths = &t.unet.config().block_out_channels;
+                widths.first().copied().unwrap_or(1)
+            }
+            Self::Foreign(_) => 1,
+        }
     }
 
     /// Scalar parameters of the network; `None` of one that is computed elsewhere and does not say.
     #[must_use]
     pub fn parameter_count(&self) -> Option<usize> {
         match self {
-            Self::Unconditional(p) => Some(p.unet.parameters().count()),
+            Self::Unconditional(p) => Some(p.network.parameters().count()),
             Self::TextToImage(t) => Some(t.unet.parameters().count()),
             Self::Foreign(f) => f.parameter_count(),
         }
@@ -320,7 +322,7 @@ impl Model {
     /// A value that JSON does not have.
     pub fn config(&self) -> Result<serde_json::Value> {
         match self {
-            Self::Unconditional(p) => serde_json::to_value(p.unet.config()),
+            Self::Unconditional(p) => serde_json::to_value(p.network.config()),
             Self::TextToImage(t) => serde_json::to_value(t.unet.config()),
             Self::Foreign(f) => Ok(f.describe()),
         }
@@ -364,7 +366,7 @@ impl Model {
         if let Self::Unconditional(p) = self
             && let Some(labels) = &p.labels
         {
-            let device = p.unet.device();
+            let device = p.network.device();
             return Ok(labels.told(words)?.each(|t| t.to_device(device)));
         }
         if let Self::TextToImage(t) = self {
@@ -513,7 +515,7 @@ mod tests {
         });
         let unet = UNet2d::from_weights(&config, weights.collect(), Device::Cpu).unwrap();
         let model = Model::Unconditional(Box::new(Pipeline {
-            unet,
+            network: unet.into(),
             schedule: NoiseSchedule::default(),
             labels: None,
             autoencoder: None,

@@ -1,4 +1,4 @@
-//! Parameters by name, and the few layers the U-Nets are made of.
+//! Parameters by name, and the few layers the networks are made of.
 
 use crate::ghost::{self, How};
 use crate::lora::{Adapter, Plan};
@@ -57,7 +57,7 @@ pub(crate) fn check_count(parameters: usize) -> Result<()> {
     if parameters > MOST_PARAMETERS {
         return Err(DiffusionError::Config(format!(
             "the network would have {parameters} parameters, and at most {MOST_PARAMETERS} are made: choose a smaller \
-             block_out_channels or layers_per_block"
+             block_out_channels or layers_per_block (of a DiT: num_layers, num_attention_heads or attention_head_dim)"
         )));
     }
     Ok(())
@@ -408,7 +408,11 @@ impl Linear {
         Self::with_inits(b, name, [input, output], inits)
     }
 
-    fn with_inits(
+    /// As [`Linear::new`], with what weight and bias begin as; without the second there is no bias.
+    ///
+    /// # Errors
+    /// As [`Builder::get`].
+    pub(crate) fn with_inits(
         b: &Builder,
         name: &str,
         [input, output]: [i64; 2],
@@ -467,6 +471,11 @@ impl LayerNorm {
             Some([weight, bias]) => norm(None, None) * weight + bias,
         }
     }
+}
+
+/// Each row of `x` [.., width] with mean 0 and variance 1, f32 under autocast: a layer normalisation without parameters.
+pub(crate) fn standardised(x: &Tensor, width: i64, eps: f64) -> Tensor {
+    x.layer_norm([width], None::<&Tensor>, None::<&Tensor>, eps, false)
 }
 
 /// Multi-head attention of projected tokens: `q` [B, N, C], `k` and `v` [B, M, C] to [B, N, C]. `heads` divides C;

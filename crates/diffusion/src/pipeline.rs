@@ -1,21 +1,23 @@
 //! Pipeline folders in the diffusers layout: `model_index.json`, `unet/`, `scheduler/` (or, as in old repositories, the files of
 //! both beside the index).
 //!
-//! Those of latents without a text are an `LDMPipeline`'s, with the autoencoder in `vqvae/`.
+//! Those of latents without a text are an `LDMPipeline`'s, with the autoencoder in `vqvae/`. Those of transformers are a `DiTPipeline`'s,
+//! with the network in `transformer/` and the autoencoder in `vae/`. diffusers has no class for a transformer of pixels: in the folder of
+//! one `vae` is null, and in Python its parts are used by themselves.
 //!
 //! Folders written here open in Python with `DDPMPipeline.from_pretrained(folder)`; folders written by Python open here. That class
 //! samples with whatever scheduler the index names: a flow's is `FlowMatchEulerDiscreteScheduler`. It tells its network no class: one
 //! that is told a class is used in Python by its own call, `pipe.unet(x, t, class_labels=...)`.
 
+use crate::backbone::{TRANSFORMER, UNET};
 use crate::denoiser::no_flow;
-use crate::index::{Index, Kind, network_folder, scheduler_file};
+use crate::index::{Index, Kind, network_folder, raw_network_folder, scheduler_file};
 use crate::json::read_json;
 use crate::latent::files::{DIFFUSERS, file_error, read_weights, write_json};
 use crate::schedule::SchedulerConfig;
-use crate::unet2d::ImageSize;
 use crate::vae::Autoencoder;
 use crate::{
-    Condition, Denoiser, DiffusionError, Labels, NoiseSchedule, Result, UNet2d, UNet2dConfig,
+    Backbone, BackboneConfig, Condition, Denoiser, DiffusionError, Labels, NoiseSchedule, Result,
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor, weights};
@@ -25,12 +27,14 @@ use std::path::Path;
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 /// The part that `LDMPipeline` has its autoencoder in.
 pub(crate) const AUTOENCODER: &str = "vqvae";
+/// The part that `DiTPipeline` has it in.
+pub(crate) const DIT_AUTOENCODER: &str = "vae";
 
 /// A network with its noise schedule.
 #[derive(Debug)]
 pub struct Pipeline {
     /// The network.
-    pub unet: UNet2d,
+    pub network: Backbone,
     /// Its schedule.
     pub schedule: NoiseSchedule,
     /// Its classes, of a network that is told one.
@@ -58,9 +62,9 @@ pub(crate) fn remove_index(folder: &Path) -> Result<()> {
 /// Which weights of a folder to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightSet {
-    /// `unet/`: the exponential moving average (what attacks use).
+    /// `unet/` (of a transformer `transformer/`): the exponential moving average (what attacks use).
     Ema,
-    /// `unet_raw/`: the weights without averaging; only folders written here have them.
+    /// `unet_raw/` (`transformer_raw/`): the weights without averaging; only folders written here have them.
     Raw,
 }
 
@@ -73,56 +77,64 @@ impl Pipeline {
         let index = Index::read(folder)?;
         if index.kind()? == Kind::TextToImage {
             return Err(index.error(
-                "is a text-to-image pipeline; an unconditional one (DDPMPipeline, DDIMPipeline) is needed here",
+                "is a text-to-image pipeline; an unconditional one (DDPMPipeline, DDIMPipeline, DiTPipeline) is needed here",
             ));
         }
         let own = network_folder(folder);
-        let unet_folder = match set {
+        let weights_folder = match set {
             WeightSet::Ema => own.clone(),
-            WeightSet::Raw => folder.join("unet_raw"),
+            WeightSet::Raw => raw_network_folder(folder),
         };
-        if set == WeightSet::Raw && !unet_folder.exists() {
+        if set == WeightSet::Raw && !weights_folder.exists() {
             return Err(file_error(
-                &unet_folder,
+                &weights_folder,
                 "is missing: this folder has no raw weights; use --weights ema",
             ));
         }
         let config_path = own.join("config.json");
-        let config = UNet2dConfig::read(&read_json(&config_path)?)
+        let config = BackboneConfig::read(&read_json(&config_path)?)
             .map_err(|e| file_error(&config_path, e))?;
-        let tensors = read_weights(&unet_folder, DIFFUSERS)?;
-        let unet = UNet2d::from_weights(&config, tensors, device)
-            .map_err(|e| file_error(&unet_folder, e))?;
+        if index.part(config.part()).is_none() {
+            let reason = format!(
+                "is of a {}, which the folder's model_index.json names no part for",
+                config.class()
+            );
+            return Err(file_error(&config_path, reason));
+        }
+        let tensors = read_weights(&weights_folder, DIFFUSERS)?;
+        let network = Backbone::from_weights(&config, tensors, device)
+            .map_err(|e| file_error(&weights_folder, e))?;
         let scheduler_path = scheduler_file(folder);
         let file: Value = read_json(&scheduler_path)?;
         let schedule = SchedulerConfig::read(&file, index.part("scheduler"))
             .and_then(NoiseSchedule::new)
             .map_err(|e| file_error(&scheduler_path, e))?;
-        let labels = match config.num_class_embeds {
-            Some(embeddings) => {
+        let labels = match config.is_told() {
+            true => {
                 let names = Labels::names_of(index.value()).map_err(|e| index.error(e))?;
-                let labels = Labels::new(names, embeddings).map_err(|e| index.error(e))?;
-                Some(labels)
+                config.labels(names).map_err(|e| index.error(e))?
+            }
+            false => None,
+        };
+        let mut parts = [AUTOENCODER, DIT_AUTOENCODER].into_iter();
+        let autoencoder = match parts.find(|part| index.part(part).is_some()) {
+            Some(part) => {
+                let part = folder.join(part);
+                let autoencoder = Autoencoder::load(&part, device)?;
+                if autoencoder.latent_channels() != config.in_channels() {
+                    let reason = DiffusionError::Config(format!(
+                        "the autoencoder has {} latent channels, the network takes {}",
+                        autoencoder.latent_channels(),
+                        config.in_channels()
+                    ));
+                    return Err(file_error(&part, reason));
+                }
+                Some(autoencoder)
             }
             None => None,
         };
-        let part = folder.join(AUTOENCODER);
-        let autoencoder = match index.part(AUTOENCODER) {
-            Some(_) => Some(Autoencoder::load(&part, device)?),
-            None => None,
-        };
-        if let Some(autoencoder) = &autoencoder
-            && autoencoder.latent_channels() != config.in_channels
-        {
-            let reason = DiffusionError::Config(format!(
-                "the autoencoder has {} latent channels, the network takes {}",
-                autoencoder.latent_channels(),
-                config.in_channels
-            ));
-            return Err(file_error(&part, reason));
-        }
         Ok(Self {
-            unet,
+            network,
             schedule,
             labels,
             autoencoder,
@@ -138,33 +150,40 @@ impl Pipeline {
         }
     }
 
-    /// Writes the folder: `ema` becomes `unet/`, `raw` (if given) `unet_raw/`.
+    /// Writes the folder: `ema` becomes `unet/`, `raw` (if given) `unet_raw/`; of a transformer `transformer/` and `transformer_raw/`.
     ///
     /// # Errors
     /// What writing gives, naming the file.
     pub fn save(
         folder: &Path,
-        config: &UNet2dConfig,
+        config: impl Into<BackboneConfig>,
         schedule: &NoiseSchedule,
         beside: Beside<'_>,
         ema: &[(String, Tensor)],
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
+        let config = config.into();
         remove_index(folder)?;
-        for (name, tensors) in [("unet", Some(ema)), ("unet_raw", raw)] {
-            let unet = folder.join(name);
-            let Some(tensors) = tensors else {
-                // Raw weights of a model that was here before are not this model's.
-                dualmd_files::remove_folder(&unet)?;
-                continue;
+        for part in [UNET, TRANSFORMER] {
+            let (ema, raw) = match part == config.part() {
+                true => (Some(ema), raw),
+                false => (None, None),
             };
-            dualmd_files::create_folder(&unet)?;
-            weights::write_safetensors(
-                &unet.join(WEIGHTS),
-                tensors.iter().map(|(n, t)| (n.as_str(), t)),
-                &[("format", "pt")],
-            )?;
-            write_json(&unet.join("config.json"), config)?;
+            for (name, tensors) in [(part.to_owned(), ema), (format!("{part}_raw"), raw)] {
+                let network = folder.join(name);
+                let Some(tensors) = tensors else {
+                    // A network of another kind that was here before, or its raw weights, are not this model's.
+                    dualmd_files::remove_folder(&network)?;
+                    continue;
+                };
+                dualmd_files::create_folder(&network)?;
+                weights::write_safetensors(
+                    &network.join(WEIGHTS),
+                    tensors.iter().map(|(n, t)| (n.as_str(), t)),
+                    &[("format", "pt")],
+                )?;
+                write_json(&network.join("config.json"), &config)?;
+            }
         }
         let scheduler = folder.join("scheduler");
         dualmd_files::create_folder(&scheduler)?;
@@ -175,17 +194,26 @@ impl Pipeline {
         }
         let mut index = serde_json::json!({
             "_class_name": "DDPMPipeline",
-            "_diffusers_version": config.diffusers_version,
+            "_diffusers_version": config.diffusers_version(),
             "scheduler": ["diffusers", schedule.config().class_name],
-            "unet": ["diffusers", "UNet2DModel"],
         });
+        index[config.part()] = serde_json::json!(["diffusers", config.class()]);
+        // Where an autoencoder goes, and what the pipeline is called that has one.
+        let (place, latent) = match config {
+            BackboneConfig::UNet(_) => (AUTOENCODER, "LDMPipeline"),
+            BackboneConfig::Dit(_) => {
+                index["_class_name"] = "DiTPipeline".into();
+                index[DIT_AUTOENCODER] = serde_json::json!([null, null]);
+                (DIT_AUTOENCODER, "DiTPipeline")
+            }
+        };
         if let Some(names) = beside.labels.and_then(Labels::id2label) {
             index["id2label"] = names;
         }
         if let Some(autoencoder) = beside.autoencoder {
-            autoencoder.save(&folder.join(AUTOENCODER))?;
-            index["_class_name"] = "LDMPipeline".into();
-            index[AUTOENCODER] = serde_json::json!(["diffusers", autoencoder.class()]);
+            autoencoder.save(&folder.join(place))?;
+            index["_class_name"] = latent.into();
+            index[place] = serde_json::json!(["diffusers", autoencoder.class()]);
         }
         // The index goes last: a folder that has it is complete.
         write_json(&folder.join("model_index.json"), &index)
@@ -195,7 +223,7 @@ impl Pipeline {
     #[must_use]
     pub fn with_precision(self, precision: Precision) -> Self {
         Self {
-            unet: self.unet.with_precision(precision),
+            network: self.network.with_precision(precision),
             ..self
         }
     }
@@ -203,12 +231,9 @@ impl Pipeline {
     /// [C, H, W] of what the network was made for, images or latents; `None` if its configuration does not say.
     #[must_use]
     pub fn sample_shape(&self) -> Option<[i64; 3]> {
-        let config = self.unet.config();
-        let [h, w] = match config.sample_size? {
-            ImageSize::Side(s) => [s, s],
-            ImageSize::HeightWidth(hw) => hw,
-        };
-        Some([config.in_channels, h, w])
+        let config = self.network.config();
+        let [h, w] = config.sample_size()?;
+        Some([config.in_channels(), h, w])
     }
 
     /// [C, H, W] of the images this model was made for; `None` if its configuration does not say.
@@ -238,7 +263,7 @@ impl Denoiser for Pipeline {
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
         let (x, time) = self.schedule.question(x_t, t);
-        let out = self.unet.predict_noise(&x, &time, condition)?;
+        let out = self.network.predict_noise(&x, &time, condition)?;
         Ok(self.schedule.noise_of_output(out, x_t, t))
     }
 
@@ -252,10 +277,10 @@ impl Denoiser for Pipeline {
             return Err(no_flow());
         }
         let time = self.schedule.time_of_level(s);
-        self.unet.predict_noise(x_s, &time, condition)
+        self.network.predict_noise(x_s, &time, condition)
     }
 
     fn weights(&self) -> Option<Vec<Tensor>> {
-        self.unet.weights()
+        self.network.weights()
     }
 }

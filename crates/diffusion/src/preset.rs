@@ -1,5 +1,6 @@
-//! Named network configurations.
+//! Named configurations of U-Nets ([`crate::dit::DIT_PRESETS`]: those of transformers).
 
+use crate::dit::DIT_PRESETS;
 use crate::unet2d::ImageSize;
 use crate::{DiffusionError, Result, UNet2dConfig};
 
@@ -85,7 +86,8 @@ pub const PRESETS: &[Preset] = &[
 /// An unknown name (lists the known ones), or an image size the network's down-samplings do not divide.
 pub fn preset(name: &str, channels: i64, image_size: i64) -> Result<UNet2dConfig> {
     let Some(p) = PRESETS.iter().find(|p| p.name == name) else {
-        let known: Vec<_> = PRESETS.iter().map(|p| p.name).collect();
+        let others = DIT_PRESETS.iter().map(|p| p.name);
+        let known: Vec<_> = PRESETS.iter().map(|p| p.name).chain(others).collect();
         return Err(DiffusionError::Config(format!(
             "unknown model preset \"{name}\": use {}",
             known.join(", ")

@@ -1,7 +1,9 @@
 //! A checkpointed pass gives the gradient of an ordinary one.
 
 use dualmd_diffusion::preset::preset;
-use dualmd_diffusion::{Condition, Keep, LoraConfig, Pass, TextToImage, UNet2d, UNet2dCondition};
+use dualmd_diffusion::{
+    Condition, Dit, DitConfig, Keep, LoraConfig, Pass, TextToImage, UNet2d, UNet2dCondition,
+};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, shim, tch};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -175,6 +177,52 @@ fn told_a_class() {
         .map(|class| classes.get(class).abs().max().double_value(&[]) > 0.0)
         .collect();
     assert_eq!(moved, [true, false, true], "class 1 was not told");
+}
+
+/// What the first block is told is told to the last layers, too: its gradient comes from both. Without biases of the keys, whose gradient
+/// is rounding.
+#[test]
+fn a_transformer_told_a_class() {
+    let _turn = alone();
+    let config = DitConfig {
+        num_attention_heads: 2,
+        attention_head_dim: 8,
+        in_channels: 1,
+        out_channels: Some(1),
+        num_layers: 3,
+        dropout: 0.2,
+        attention_bias: false,
+        sample_size: 16,
+        num_embeds_ada_norm: 3,
+        ..DitConfig::default()
+    };
+    for (precision, tolerance) in [(Precision::F32, 1e-5), (Precision::Bf16, 6e-2)] {
+        let network = Dit::fresh(&config, 3, Device::Cpu)
+            .unwrap()
+            .with_precision(precision);
+        let (x, target) = (
+            normal("x", &[4, 1, 16, 16]),
+            normal("target", &[4, 1, 16, 16]),
+        );
+        let t = Tensor::from_slice(&[3i64, 400, 700, 999]);
+        let labels = Tensor::from_slice(&[2i64, 0, 3, 2]);
+        let parameters = &network.parameters().0;
+        // Ten times what others are moved by: all blocks are seen.
+        for (name, p) in parameters {
+            let mut weights = p.shallow_clone();
+            no_grad(|| weights += normal(&format!("{name} once more"), &p.size()) * 0.2);
+        }
+        trainable(parameters);
+        let of = |keep| {
+            tch::manual_seed(SEED);
+            let pass = network.forward_training(&x, &t, Some(&labels), keep);
+            left(pass.unwrap(), &target, parameters)
+        };
+        let everything = of(Keep::Everything);
+        same(&everything, &of(Keep::Checkpoints), tolerance);
+        let without = network.forward(&x, &t, Some(&labels), false).unwrap();
+        assert!(apart(&everything.output, &without) > 1e-3);
+    }
 }
 
 /// `t2i-pixels-32`, with dropout.

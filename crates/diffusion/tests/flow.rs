@@ -244,7 +244,7 @@ fn a_folder_comes_back_as_a_flow_that_answers_the_same() {
     assert_eq!(back.schedule.config(), schedule.config());
     assert_eq!(back.clip(), None);
     let own = Pipeline {
-        unet,
+        network: unet.into(),
         schedule,
         labels: None,
         autoencoder: None,
@@ -262,7 +262,7 @@ fn a_folder_comes_back_as_a_flow_that_answers_the_same() {
     };
     assert_eq!(ask(&back), ask(&own));
     // The velocity is what the network says of 1000 s.
-    let direct = no_grad(|| own.unet.forward(&x, &(&s * 1000.0), None, false)).unwrap();
+    let direct = no_grad(|| own.network.forward(&x, &(&s * 1000.0), None, false)).unwrap();
     assert_eq!(ask(&back).1, direct);
     assert!(direct.abs().max().double_value(&[]) > 0.01);
 }

@@ -4,7 +4,9 @@ use dualmd_diffusion::latent::Parts;
 use dualmd_diffusion::latent::export::export_pair;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, initial_noise, sample};
-use dualmd_diffusion::{Beside, Denoiser, Model, Pipeline, TextToImage, UNet2d, UNet2dConfig};
+use dualmd_diffusion::{
+    BackboneConfig, Beside, Denoiser, Model, Pipeline, TextToImage, UNet2d, UNet2dConfig,
+};
 use dualmd_torch::weights::{read_npy, read_safetensors, write_npy, write_safetensors};
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise};
 use serde_json::{Value, json};
@@ -316,7 +318,12 @@ fn what_a_pipeline_is_of_is_read_and_not_guessed() {
             class("LDMTextToImagePipeline"),
             "LDMTextToImagePipeline",
         ),
-        ("tiny-grey", index, class("DiTPipeline"), "class labels"),
+        (
+            "tiny-grey",
+            index,
+            class("DiTPipeline"),
+            "a part unet (UNet2DModel)",
+        ),
         (
             "tiny-grey",
             index,
@@ -564,7 +571,8 @@ fn half_precision_alone_wrappers_and_shards_are_opened() {
         let Model::Unconditional(pipeline) = model else {
             panic!("another kind");
         };
-        let names: Vec<&str> = pipeline.unet.parameters().named().map(|(n, _)| n).collect();
+        let named = pipeline.network.parameters().named();
+        let names: Vec<&str> = named.map(|(n, _)| n).collect();
         assert!(names.contains(&"conv_in.weight"));
         let out = dir.path().join("pair");
         let pair = export_pair(dir.path(), &of, &out).unwrap_err().to_string();
@@ -597,14 +605,17 @@ mod needs_python {
             Model::Unconditional(pipeline) => pipeline,
             Model::TextToImage(_) | Model::Foreign(_) => panic!("another kind"),
         };
+        let BackboneConfig::UNet(of_base) = base.network.config() else {
+            panic!("another network");
+        };
         // The golden weights, under which f32 is exact to 1e-6; where the attention has a norm, one that does something.
         for groups in [None, Some(8)] {
             let config = UNet2dConfig {
                 attn_norm_num_groups: groups,
-                ..base.unet.config().clone()
+                ..(*of_base).clone()
             };
             let fresh = UNet2d::fresh(&config, 3, Device::Cpu).unwrap();
-            let mut known = base.unet.parameters().copies();
+            let mut known = base.network.parameters().copies();
             let mut rng = dualmd_data::stream(3, "test", 0);
             let weights: Vec<(String, Tensor)> = fresh
                 .parameters()

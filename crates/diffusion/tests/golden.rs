@@ -117,14 +117,14 @@ fn a_folder_comes_back_as_it_was_written_and_a_broken_one_names_the_file() {
     let pipeline = open("tiny-ddpm");
     let dir = tempfile::tempdir().unwrap();
     let named: Vec<(String, Tensor)> = pipeline
-        .unet
+        .network
         .parameters()
         .named()
         .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
         .collect();
     Pipeline::save(
         dir.path(),
-        pipeline.unet.config(),
+        pipeline.network.config(),
         &pipeline.schedule,
         pipeline.beside(),
         &named,

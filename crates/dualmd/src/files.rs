@@ -12,7 +12,9 @@ use dualmd_data::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::schedule::SchedulerConfig;
-use dualmd_diffusion::{Beside, Model, NoiseSchedule, Pipeline, UNet2d, UNet2dConfig, read_json};
+use dualmd_diffusion::{
+    Backbone, BackboneConfig, Beside, Model, NoiseSchedule, Pipeline, read_json,
+};
 use dualmd_files::{Building, shown};
 use dualmd_torch::{Device, weights};
 use std::path::{Path, PathBuf};
@@ -136,8 +138,12 @@ pub struct UnetFiles {
 /// # Errors
 /// Files that cannot be read, or do not fit each other.
 pub fn import_unet(files: &UnetFiles, out: &Path) -> Result<usize> {
-    let config = UNet2dConfig::read(&read_json(&files.config)?)
-        .with_context(|| format!("{} is no UNet2DModel config", files.config.display()))?;
+    let config = BackboneConfig::read(&read_json(&files.config)?).with_context(|| {
+        format!(
+            "{} is no config of a UNet2DModel or a DiTTransformer2DModel",
+            files.config.display()
+        )
+    })?;
     let schedule = match &files.scheduler {
         None => NoiseSchedule::default(),
         Some(path) => SchedulerConfig::read(&read_json(path)?, None)
@@ -145,10 +151,10 @@ pub fn import_unet(files: &UnetFiles, out: &Path) -> Result<usize> {
             .with_context(|| format!("{}", path.display()))?,
     };
     let tensors = weights::read_safetensors(&files.weights)?;
-    let unet = UNet2d::from_weights(&config, tensors, Device::Cpu)
+    let network = Backbone::from_weights(&config, tensors, Device::Cpu)
         .with_context(|| format!("{} does not fit the config", files.weights.display()))?;
-    save(out, &unet, &schedule, Beside::default())?;
-    Ok(unet.parameters().count())
+    save(out, &network, &schedule, Beside::default())?;
+    Ok(network.parameters().count())
 }
 
 /// Writes a split as CSV: `sample_id,group,side,half,name`.
@@ -209,14 +215,19 @@ pub fn export_images(
 /// A folder that is no model.
 pub fn export_copy(model: &Path, set: WeightSet, out: &Path) -> Result<()> {
     match Model::load(model, set, Device::Cpu)? {
-        Model::Unconditional(p) => save(out, &p.unet, &p.schedule, p.beside()),
+        Model::Unconditional(p) => save(out, &p.network, &p.schedule, p.beside()),
         Model::TextToImage(t) => whole(out, |out| Ok(t.save(out, None, None)?)),
         Model::Foreign(_) => bail!("a model that is asked elsewhere has no folder"),
     }
 }
 
-fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, beside: Beside<'_>) -> Result<()> {
-    let named: Vec<_> = unet
+fn save(
+    out: &Path,
+    network: &Backbone,
+    schedule: &NoiseSchedule,
+    beside: Beside<'_>,
+) -> Result<()> {
+    let named: Vec<_> = network
         .parameters()
         .named()
         .map(|(n, t)| (n.to_owned(), t.shallow_clone()))
@@ -224,7 +235,7 @@ fn save(out: &Path, unet: &UNet2d, schedule: &NoiseSchedule, beside: Beside<'_>)
     whole(out, |out| {
         Ok(Pipeline::save(
             out,
-            unet.config(),
+            network.config(),
             schedule,
             beside,
             &named,

@@ -91,6 +91,9 @@ pub fn presets_text() -> Result<String> {
     for preset in dualmd_diffusion::preset::PRESETS {
         writeln!(text, "  {:<14} {}", preset.name, preset.about)?;
     }
+    for preset in dualmd_diffusion::dit::DIT_PRESETS {
+        writeln!(text, "  {:<14} {}", preset.name, preset.about)?;
+    }
     for preset in dualmd_diffusion::latent::LATENT_PRESETS {
         writeln!(text, "  {:<14} {}", preset.name, preset.about)?;
     }

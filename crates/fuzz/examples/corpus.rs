@@ -421,7 +421,9 @@ fn messages() -> Result<()> {
 #[cfg(feature = "models")]
 fn models() -> Result<()> {
     use dualmd_diffusion::lora::PEFT_CONFIG;
-    use dualmd_fuzz::models::{adapter_folder, lora_folder, pipeline_folder, text_folder};
+    use dualmd_fuzz::models::{
+        adapter_folder, dit_folder, lora_folder, pipeline_folder, text_folder,
+    };
 
     let weights = |name: &str, data: &[u8], shape: &str, kind: &str| {
         let header = format!(
@@ -472,6 +474,7 @@ fn models() -> Result<()> {
     // Every file but weights, which are too large to be kept and are found in the template.
     for (target, folder) in [
         ("pipeline", pipeline_folder()),
+        ("dit-pipeline", dit_folder()),
         ("text-pipeline", text_folder()),
     ] {
         for (name, bytes) in folder.iter().filter(|(_, bytes)| bytes.len() < 20_000) {

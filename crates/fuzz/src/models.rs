@@ -10,8 +10,9 @@ use dualmd_diffusion::lora::PEFT_CONFIG;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::unet2d::ImageSize;
 use dualmd_diffusion::{
-    Beside, ClipTokenizer, Denoiser, LoraConfig, LoraForm, Model, NoiseSchedule, Pipeline,
-    TextToImage, UNet2d, UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, read_shards,
+    Beside, ClipTokenizer, Denoiser, Dit, DitConfig, Labels, LoraConfig, LoraForm, Model,
+    NoiseSchedule, Pipeline, TextToImage, UNet2d, UNet2dCondition, UNet2dConditionConfig,
+    UNet2dConfig, read_shards,
 };
 use dualmd_encoders::{ClipModel, ImageProcessor, SentenceEncoder, Vit, WordPieceTokenizer};
 use dualmd_experiment::experiment::Experiment;
@@ -34,7 +35,7 @@ const fn model(name: &'static str, about: &'static str, read: fn(&[u8])) -> Targ
 }
 
 /// The targets of this module.
-pub fn targets() -> [Target; 15] {
+pub fn targets() -> [Target; 16] {
     [
         model("safetensors", "weights", safetensors),
         model(
@@ -47,6 +48,11 @@ pub fn targets() -> [Target; 15] {
             "pipeline",
             "a folder of an unconditional model, see `files`",
             pipeline,
+        ),
+        model(
+            "dit-pipeline",
+            "a folder of a transformer, see `files`",
+            dit_pipeline,
         ),
         model(
             "text-pipeline",
@@ -159,6 +165,36 @@ pub fn pipeline_folder() -> &'static Files {
     })
 }
 
+/// The files of a small transformer that is told a class.
+#[must_use]
+pub fn dit_folder() -> &'static Files {
+    static CELL: OnceLock<Files> = OnceLock::new();
+    let config = DitConfig {
+        num_attention_heads: 2,
+        attention_head_dim: 8,
+        in_channels: 1,
+        out_channels: Some(1),
+        num_layers: 1,
+        sample_size: 8,
+        num_embeds_ada_norm: 2,
+        ..DitConfig::default()
+    };
+    written(&CELL, |folder| {
+        let labels = said(Labels::beside_none(vec!["a".into(), "b, c".into()], 2));
+        let beside = Beside {
+            labels: labels.as_ref(),
+            autoencoder: None,
+        };
+        if let Some(network) = said(Dit::fresh(&config, 1, Device::Cpu)) {
+            let tensors = &network.parameters().0;
+            let schedule = NoiseSchedule::default();
+            said(Pipeline::save(
+                folder, &config, &schedule, beside, tensors, None,
+            ));
+        }
+    })
+}
+
 /// The files of a small text-to-image model with an autoencoder.
 #[must_use]
 pub fn text_folder() -> &'static Files {
@@ -173,6 +209,16 @@ pub fn text_folder() -> &'static Files {
 /// Opened, and asked once as an attack asks it.
 fn pipeline(input: &[u8]) {
     with_folder(pipeline_folder(), input, "unet/config.json", |folder| {
+        let Some(model) = said(Model::load(folder, WeightSet::Ema, Device::Cpu)) else {
+            return;
+        };
+        ask(&model);
+    });
+}
+
+/// The same of a transformer.
+fn dit_pipeline(input: &[u8]) {
+    with_folder(dit_folder(), input, "transformer/config.json", |folder| {
         let Some(model) = said(Model::load(folder, WeightSet::Ema, Device::Cpu)) else {
             return;
         };
@@ -379,6 +425,11 @@ mod tests {
     fn the_templates_open() {
         with_folder(pipeline_folder(), b"", "none", |folder| {
             ask(&Model::load(folder, WeightSet::Ema, Device::Cpu).unwrap());
+        });
+        with_folder(dit_folder(), b"", "none", |folder| {
+            let model = Model::load(folder, WeightSet::Ema, Device::Cpu).unwrap();
+            assert!(model.labels().is_some());
+            ask(&model);
         });
         with_folder(text_folder(), b"", "none", |folder| {
             TextToImage::load(folder, WeightSet::Ema, Parts::ALL, Device::Cpu).unwrap();

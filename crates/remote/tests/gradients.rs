@@ -102,7 +102,7 @@ fn a_network_over_the_socket_has_the_norms_of_the_folder() {
                 schedule: Some(&own.schedule),
                 // The network's own answer, not the noise it means.
                 predict: Box::new(|x, t| {
-                    (own.unet.predict_noise(x, t, None)).map_err(|e| e.to_string())
+                    (own.network.predict_noise(x, t, None)).map_err(|e| e.to_string())
                 }),
                 generate: None,
                 weights: own.weights(),

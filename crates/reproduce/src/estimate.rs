@@ -10,7 +10,7 @@ use dualmd::plan::{JobKind, Plan, grouped};
 use dualmd::reporter::duration;
 use dualmd::stages::{prepare, text};
 use dualmd_defense::Network;
-use dualmd_diffusion::{Condition, Keep, UNet2d};
+use dualmd_diffusion::{Backbone, Condition, Keep};
 use dualmd_names::Defense;
 use dualmd_torch::weights::Halves;
 use dualmd_torch::{Kind, Tensor, no_grad};
@@ -34,7 +34,7 @@ pub fn measure(experiment: &Experiment, shape: [usize; 3], session: &Session) ->
         // How many classes there are changes no time worth naming.
         let labels = experiment.data.labels;
         let config = prepare::network(experiment, shape, labels.then_some(1))?;
-        let network = UNet2d::fresh(&config, 0, engine.device)?.with_precision(engine.precision);
+        let network = Backbone::fresh(&config, 0, engine.device)?.with_precision(engine.precision);
         let first = Tensor::from_slice(&[0i64]).to_device(engine.device);
         let told = labels.then(|| Condition::of_labels(first));
         (Box::new(network), told, shape.map(|d| d as i64))

@@ -12,6 +12,7 @@ use super::files::{DIFFUSERS, create, file_error, read_json, write_json};
 use super::load::{Whose, as_the_pipeline_samples};
 use super::{Parts, TextToImage, save_part};
 use crate::AdapterFolder;
+use crate::backbone::TRANSFORMER;
 use crate::index::{Index, Kind};
 use crate::nn::wrapper_of;
 use crate::pipeline::{AUTOENCODER, WeightSet};
@@ -125,6 +126,11 @@ impl<'a> Half<'a> {
         let index = Index::read(folder)?;
         let kind = index.kind()?;
         let conditional = kind == Kind::TextToImage;
+        if index.part(TRANSFORMER).is_some() {
+            return Err(index.error(
+                "is of a transformer, for which the pair's pipeline has no place; here the pair is audited and sampled by its two folders",
+            ));
+        }
         if index.part(AUTOENCODER).is_some() {
             return Err(index.error(
                 "is of a model of latents without a text, for which the pair's pipeline has no place; in Python load both folders and take \

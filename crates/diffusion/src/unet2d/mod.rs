@@ -7,7 +7,7 @@ pub(crate) use config::{LARGEST_SIDE, WIDEST};
 
 use crate::blocks::{
     ClassEmbedding, Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding,
-    Upsample,
+    Upsample, check_labels,
 };
 use crate::checkpointing::{Keep, Pass};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
@@ -83,7 +83,10 @@ impl UNet2d {
         let time = TimeEmbedding::new(&b, first, time_width, Start::Ddpm)?;
         let classes = config
             .num_class_embeds
-            .map(|classes| ClassEmbedding::new(&b, classes, time_width))
+            .map(|classes| {
+                let name = "class_embedding.weight";
+                ClassEmbedding::new(&b, name, [classes, time_width], 1.0)
+            })
             .transpose()?;
 
         let mut down = Vec::new();
@@ -269,14 +272,11 @@ impl UNet2d {
     /// What the network is told of images that it can take.
     fn told(&self, x: &Tensor, t: &Tensor, label: Option<&Tensor>) -> Result<Condition> {
         self.check_input(x, t)?;
-        let Some(classes) = &self.body.classes else {
+        let Some(classes) = self.config.num_class_embeds else {
             return Ok(Condition::default());
         };
-        classes.check(label, x.size()[0])?;
-        Ok(Condition {
-            label: label.map(Tensor::shallow_clone),
-            ..Condition::default()
-        })
+        let label = check_labels(label, x.size()[0], classes)?;
+        Ok(Condition::of_labels(label.shallow_clone()))
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor) -> Result<()> {

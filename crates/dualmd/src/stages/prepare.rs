@@ -12,7 +12,7 @@ use dualmd_data::{
     Selected, Split, dedupe, load, stream,
 };
 use dualmd_diffusion::pipeline::WeightSet;
-use dualmd_diffusion::{UNet2d, UNet2dConfig, preset};
+use dualmd_diffusion::{Backbone, BackboneConfig};
 use dualmd_torch::weights::Halves;
 use dualmd_torch::{Device, Tensor};
 use rand::seq::SliceRandom;
@@ -442,7 +442,7 @@ fn network_facts(
         )
     } else {
         let config = network(experiment, set.shape(), labels.as_ref().map(Vec::len))?;
-        let network = UNet2d::fresh(&config, 0, Device::Cpu)?;
+        let network = Backbone::fresh(&config, 0, Device::Cpu)?;
         (
             network.parameters().count(),
             serde_json::to_value(&config)?,
@@ -460,7 +460,7 @@ fn network_facts(
 }
 
 /// The preset with the experiment's overrides, for pictures of [C, H, W]; `classes`: how many there are, of a network that is told
-/// one. Where labels are left out at times, it has one embedding more, for no label.
+/// one. Where labels are left out at times, it has one embedding more, for no label; a transformer has it in any case.
 ///
 /// # Errors
 /// An override that makes no network, or none that is trained here.
@@ -468,8 +468,8 @@ pub fn network(
     experiment: &Experiment,
     [channels, height, _]: [usize; 3],
     classes: Option<usize>,
-) -> Result<UNet2dConfig> {
-    let base = preset::preset(&experiment.model.preset, channels as i64, height as i64)?;
+) -> Result<BackboneConfig> {
+    let base = BackboneConfig::preset(&experiment.model.preset, channels as i64, height as i64)?;
     let overrides = experiment.model.overrides()?;
     let mut value = serde_json::to_value(&base)?;
     let Some(keys) = value.as_object_mut() else {
@@ -477,14 +477,14 @@ pub fn network(
     };
     keys.extend(overrides);
     if let Some(classes) = classes {
-        let none = usize::from(experiment.drops_labels());
-        keys.insert("num_class_embeds".into(), (classes + none).into());
+        let (key, embeddings) = base.key_of_classes(classes, experiment.drops_labels());
+        keys.insert(key.into(), embeddings.into());
     }
-    let config = UNet2dConfig::read(&value).context("[model]")?;
+    let config = BackboneConfig::read(&value).context("[model]")?;
     if config.predicts_variance() {
         bail!(
             "[model] out_channels = {}: networks that also predict a variance are audited here and not trained; remove it",
-            config.out_channels
+            config.out_channels()
         );
     }
     Ok(config)

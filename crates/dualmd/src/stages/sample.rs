@@ -20,7 +20,7 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::{SampleOptions, Sampler, Start, sample_in_rounds};
 use dualmd_diffusion::{
     AdapterFolder, Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model,
-    ModelOrder, network_folder, scheduler_file,
+    ModelOrder, network_folder, raw_network_folder, scheduler_file,
 };
 use dualmd_files::Building;
 use dualmd_record::folder::{NEAREST, PROMPTS};
@@ -508,7 +508,7 @@ fn files_of(folders: &[PathBuf], set: WeightSet) -> Result<Vec<PathBuf>> {
         let network = network_folder(folder);
         let weights = match set {
             WeightSet::Ema => network.clone(),
-            WeightSet::Raw => folder.join("unet_raw"),
+            WeightSet::Raw => raw_network_folder(folder),
         };
         let safetensors = |path: &Path| path.extension().is_some_and(|e| e == "safetensors");
         files.extend(files_in(&weights, safetensors)?);

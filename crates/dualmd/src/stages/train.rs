@@ -15,8 +15,8 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
-    AdapterFolder, Beside, Labels, LoraForm, NoiseSchedule, Pipeline, TextToImage, UNet2d,
-    UNet2dCondition, UNet2dConfig, adapter,
+    AdapterFolder, Backbone, BackboneConfig, Beside, Labels, LoraForm, NoiseSchedule, Pipeline,
+    TextToImage, UNet2dCondition, adapter,
 };
 use dualmd_files::Building;
 use dualmd_names::ModelKind;
@@ -305,7 +305,7 @@ pub fn prepared(
 /// What is trained, beside the network itself.
 enum Kind {
     /// With its classes, if it is told one.
-    Unconditional(Box<UNet2dConfig>, Box<NoiseSchedule>, Option<Labels>),
+    Unconditional(BackboneConfig, Box<NoiseSchedule>, Option<Labels>),
     /// With what LoRA layers alone are trained on, if they are.
     Text(Box<TextToImage>, Option<Box<Adapted>>),
 }
@@ -381,18 +381,18 @@ impl Kind {
             };
             return Ok((Self::Text(Box::new(model), adapted), Box::new(network)));
         }
-        let config = UNet2dConfig::read(&plan.model.config).context("plan.json: model.config")?;
-        let network = UNet2d::fresh(&config, job.init_seed(), engine.device)?;
+        let config = BackboneConfig::read(&plan.model.config).context("plan.json: model.config")?;
+        let network = Backbone::fresh(&config, job.init_seed(), engine.device)?;
         let network = Box::new(network.with_precision(engine.precision));
         let schedule = match train_of(plan, job).objective {
             choices::Objective::Ddpm => NoiseSchedule::default(),
             choices::Objective::Flow => NoiseSchedule::flow(),
         };
-        let labels = match (&plan.model.labels, config.num_class_embeds) {
-            (Some(names), Some(embeddings)) => Some(Labels::new(names.clone(), embeddings)?),
-            _ => None,
+        let labels = match &plan.model.labels {
+            Some(names) => config.labels(names.clone())?,
+            None => None,
         };
-        let kind = Self::Unconditional(Box::new(config), Box::new(schedule), labels);
+        let kind = Self::Unconditional(config, Box::new(schedule), labels);
         Ok((kind, network))
     }
 

@@ -51,6 +51,13 @@ const DIFFUSERS: &[&str] = &[
     "model.add_attention",
     "model.class_embed_type",
     "model.num_train_timesteps",
+    // diffusers' DiTTransformer2DModel, which has dropout, attention_head_dim and norm_eps, too. `num_embeds_ada_norm` follows from [data].
+    "model.num_attention_heads",
+    "model.num_layers",
+    "model.attention_bias",
+    "model.patch_size",
+    "model.activation_fn",
+    "model.norm_elementwise_affine",
 ];
 
 /// The schema of a section, without references.
@@ -210,7 +217,8 @@ pub fn markdown() -> String {
     let _ = write!(
         out,
         "\n## The network\n\nKeys of diffusers' configurations that replace those of `model.preset`: {}. Write `\"null\"` where diffusers has null. Not every \
-         value that diffusers knows is supported; the others are refused by name. `sample_size`, `in_channels`, `out_channels` and `num_class_embeds` follow from `[data]`.\n",
+         value that diffusers knows is supported; the others are refused by name. `sample_size`, `in_channels`, `out_channels`, `num_class_embeds` and `num_embeds_ada_norm` follow from \
+         `[data]`.\n",
         names.collect::<Vec<_>>().join(", ")
     );
     out

@@ -131,10 +131,11 @@ impl Default for Data {
     }
 }
 
-/// `[model]`: a preset, and any key of diffusers' `UNet2DModel` configuration that should differ from it.
+/// `[model]`: a preset, and any key of diffusers' configuration of its network that should differ from it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Network {
-    /// `tiny`, `small`, `medium` or `ddpm-cifar10`; for text to image `t2i-pixels-32`, `t2i-latent-small` or `t2i-xl-small`.
+    /// `tiny`, `small`, `medium` or `ddpm-cifar10`; a transformer: `dit-tiny`; for text to image `t2i-pixels-32`, `t2i-latent-small` or
+    /// `t2i-xl-small`.
     #[serde(default = "Network::default_preset")]
     pub preset: String,
     /// A text-to-image folder in diffusers' layout that every model starts from, in place of a preset: fine-tuning.
@@ -161,7 +162,7 @@ impl Network {
         "small".into()
     }
 
-    /// The overrides as they would stand in `unet/config.json`.
+    /// The overrides as they would stand in the network's config.json.
     ///
     /// # Errors
     /// A value that JSON does not have (a date, an infinite number).
