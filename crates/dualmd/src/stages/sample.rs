@@ -436,6 +436,7 @@ impl Generator {
                         early: guided(scale),
                         late,
                         above,
+                        level: pipeline.schedule().level(above),
                     }),
                 }
             }
