@@ -34,6 +34,8 @@ pub struct Extraction {
     pub order: String,
     /// How captions were asked for; null of a model without text.
     pub prompted: Option<Prompted>,
+    /// How half of each image was hidden and restored; null where whole images were generated.
+    pub inpainted: Option<Inpainted>,
     /// Images that were generated.
     pub generated: usize,
     /// What images are compared by.
@@ -90,6 +92,20 @@ pub struct Prompted {
     pub per_prompt: usize,
     /// Classifier-free guidance.
     pub guidance: f64,
+}
+
+/// How images were restored of which a part was hidden.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Inpainted {
+    /// Images of members, of those that set the thresholds, and of the control.
+    pub images: usize,
+    /// Restorations of each.
+    pub each: usize,
+    /// Rows from the top that the model was shown.
+    pub shown: usize,
+    /// Rows of an image.
+    pub rows: usize,
 }
 
 /// One way to choose among the generated images, and what it extracts.

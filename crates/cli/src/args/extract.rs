@@ -7,7 +7,7 @@ use super::runs::ReadArgs;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use dualmd::ExtractOptions;
-use dualmd::choices::{Features, Order, Sampler, Weights};
+use dualmd::choices::{ExtractMethod, Features, Order, Sampler, Weights};
 use std::path::PathBuf;
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -58,15 +58,19 @@ pub struct ExtractArgs {
     #[command(flatten)]
     pub read: ReadArgs,
 
+    /// How training images are asked for
+    #[arg(help_heading = "Generated images", long, value_enum, value_name = "METHOD", default_value_t = ExtractMethod::Generate)]
+    pub method: ExtractMethod,
+
     /// Images to generate from a model without text
     #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = 4096, value_parser = at_least(2))]
     pub images: usize,
 
-    /// Images to generate for each caption from a text-to-image model
+    /// Images to generate for each caption from a text-to-image model; restorations of each image with --method inpaint
     #[arg(help_heading = "Generated images", long, value_name = "K", default_value_t = 32, value_parser = at_least(2))]
     pub per_prompt: usize,
 
-    /// Captions to ask for: at most so many of members, of images that set the thresholds, and of the control
+    /// Captions to ask for, or images to restore: at most so many of members, of images that set the thresholds, and of the control
     #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = 64, value_parser = at_least(2))]
     pub captions: usize,
 
@@ -146,6 +150,7 @@ impl ExtractArgs {
             caption_column: self.read.caption_column.clone(),
             label_column: self.read.label_column.clone(),
             alpha: self.read.alpha.into(),
+            method: self.method,
             images: self.images,
             per_prompt: self.per_prompt,
             captions: self.captions,

@@ -1,17 +1,19 @@
 //! The images that are generated, batch by batch, and what they cost.
 
+use super::hidden::Restored;
 use super::{ExtractOptions, IMAGES};
 use crate::audit::Sides;
 use crate::room;
 use crate::session::Session;
 use crate::stages::batches::InBatches;
 use crate::stages::sample::{Generator, Prompts, Sampling, decoded};
+use crate::stages::score::hash_tensor;
 use crate::stages::score::parts::{self, Folder};
-use crate::stages::text::{Encoded, Told, in_turn};
+use crate::stages::text::{Encoded, Told, in_parts, in_turn};
 use anyhow::{Context, Result};
-use dualmd_diffusion::sampler::initial_noise;
+use dualmd_diffusion::sampler::{Known, initial_noise};
 use dualmd_record::extraction::ExtractionCost;
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::{Device, Tensor, no_grad};
 use std::time::Instant;
 
 /// What is to be generated.
@@ -19,8 +21,11 @@ pub(super) struct Drawing<'a> {
     pub(super) session: &'a Session,
     pub(super) args: &'a ExtractOptions,
     pub(super) generator: &'a Generator,
-    /// The captions of every image that is asked for; `None` of a model that is told no text.
-    pub(super) captions: Option<&'a [&'a [String]]>,
+    /// What the model is told of every image that is asked for, its captions or its class; `None` where none is asked for in particular,
+    /// or nothing is told.
+    pub(super) words: Option<&'a [&'a [String]]>,
+    /// The images that are asked for, where they are to be restored.
+    pub(super) restored: Option<&'a Restored>,
 }
 
 /// Generated images.
@@ -46,12 +51,13 @@ impl Drawing<'_> {
     /// # Errors
     /// More than the machine holds; what the model refuses; a stop that was asked for.
     pub(super) fn images(&self, sides: &Sides) -> Result<Drawn> {
-        let (session, args, captions) = (self.session, self.args, self.captions);
+        let (session, args) = (self.session, self.args);
         let (model, device) = (self.generator.first(), session.engine.device);
-        let n = match captions {
-            Some(captions) => captions.len() * args.per_prompt,
-            None => args.images,
+        let asked = match (self.restored, self.words) {
+            (Some(restored), _) => Some(restored.count()),
+            (None, words) => words.map(<[_]>::len),
         };
+        let n = asked.map_or(args.images, |asked| asked * args.per_prompt);
         let shape = model
             .sample_shape()
             .unwrap_or_else(|| sides.members.shape().map(|d| d as i64));
@@ -61,11 +67,16 @@ impl Drawing<'_> {
         let noise = initial_noise(args.seed, n, shape, device);
         let folder = Folder::open(
             &parts::beside(&args.out.join(IMAGES)),
-            &self.key(&noise.size(), sides),
+            &self.key(&noise.size(), sides)?,
         )?;
+        let known = self.restored.map(|restored| self.known(restored));
+        let known = known.transpose()?;
         let in_batches = InBatches {
             generator: self.generator,
             noise: &noise,
+            known: known
+                .as_ref()
+                .map(|[images, given]| Known { images, given }),
             how: Sampling {
                 sampler: args.sampler,
                 steps: args.steps,
@@ -76,21 +87,7 @@ impl Drawing<'_> {
             parts: &folder,
         };
         let (there, began) = (in_batches.there(), Instant::now());
-        let prompts = || -> Result<Option<Prompts>> {
-            let Some(captions) = captions else {
-                let classes = sides.texts().filter(|_| Told::by(model) == Told::Class);
-                return match classes {
-                    Some(classes) => Ok(Some(in_turn(model, &classes, n, 1.0)?)),
-                    None => Ok(None),
-                };
-            };
-            let encoded = Encoded::of(model, captions)?;
-            Ok(Some(Prompts {
-                condition: encoded.main(args.per_prompt),
-                nothing: encoded.nothing(),
-                guidance: args.guidance,
-            }))
-        };
+        let prompts = || self.prompts(n, sides);
         let made = in_batches.gather(prompts, session)?;
         let seconds = began.elapsed().as_secs_f64();
         let images = decoded(model, &made.f_to_device(device)?)
@@ -102,12 +99,46 @@ impl Drawing<'_> {
         })
     }
 
+    /// What the model is told, for each of `n` images.
+    fn prompts(&self, n: usize, sides: &Sides) -> Result<Option<Prompts>> {
+        let model = self.generator.first();
+        let told = Told::by(model);
+        if let Some(words) = self.words {
+            let encoded = Encoded::of(model, words)?;
+            return Ok(Some(Prompts {
+                condition: encoded.main(self.args.per_prompt),
+                nothing: encoded.nothing(),
+                guidance: match told {
+                    Told::Captions => self.args.guidance,
+                    Told::Class | Told::Nothing => 1.0,
+                },
+            }));
+        }
+        let classes = sides.texts().filter(|_| told == Told::Class);
+        let classes = classes.map(|classes| in_turn(model, &classes, n, 1.0));
+        classes.transpose()
+    }
+
+    /// What the network sees of the images that are to be restored, each as often as it is, and where that is given.
+    fn known(&self, restored: &Restored) -> Result<[Tensor; 2]> {
+        let (model, device) = (self.generator.first(), self.session.engine.device);
+        let seen = |part: &Tensor| -> Result<Tensor> {
+            Ok(no_grad(|| model.encode(&part.f_to_device(device)?))?)
+        };
+        let images = Tensor::f_cat(&in_parts(&restored.shown, seen)?, 0)?;
+        let times = i64::try_from(self.args.per_prompt)?;
+        Ok([
+            images.f_repeat_interleave_self_int(times, 0_i64, None::<i64>)?,
+            restored.hidden.given(device)?,
+        ])
+    }
+
     /// The hash of all that the images depend on.
-    fn key(&self, size: &[i64], sides: &Sides) -> String {
+    fn key(&self, size: &[i64], sides: &Sides) -> Result<String> {
         let (args, engine) = (self.args, &self.session.engine);
         let first = |own: &&[String]| own.first().cloned();
         let captions: Option<Vec<Option<String>>> =
-            self.captions.map(|all| all.iter().map(first).collect());
+            self.words.map(|all| all.iter().map(first).collect());
         let of = format!(
             "{} {} {} {:?} {} {} {} {} {} {:?} {} {}",
             self.generator.fingerprint(),
@@ -127,14 +158,22 @@ impl Drawing<'_> {
             Told::Class => format!("{of} {:?}", sides.texts()),
             Told::Nothing | Told::Captions => of,
         };
-        blake3::hash(of.as_bytes()).to_hex().to_string()
+        let of = match self.restored {
+            Some(restored) => format!(
+                "{of} {:?} {}",
+                restored.hidden,
+                hash_tensor(&restored.shown)?
+            ),
+            None => of,
+        };
+        Ok(blake3::hash(of.as_bytes()).to_hex().to_string())
     }
 
     /// What the images cost.
     pub(super) fn cost(&self, drawn: &Drawn) -> ExtractionCost {
         let n = drawn.count();
         // With guidance the model is asked with and without the caption, and so is the base where there is one.
-        let guided = self.captions.is_some() && self.args.guidance != 1.0;
+        let guided = self.generator.first().is_told() && self.args.guidance != 1.0;
         let times = |twice: bool| if twice { 2_u64 } else { 1 };
         let each = self.args.steps as u64 * times(guided) * times(self.args.base.is_some());
         ExtractionCost {
