@@ -17,7 +17,7 @@
 //!   other images. [`similarity`]: to the
 //!   images that a sample's caption generates (black box; needs features of images); [`drawn`]: how these are drawn.
 //! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy. [`extraction`]: about generated
-//!   images: which of them are training images.
+//!   images: which of them are training images; [`mod@search`]: what must be told to generate one.
 //!
 //! And around them:
 //!
@@ -43,6 +43,7 @@
     )
 )]
 
+mod adam;
 pub mod attack;
 pub mod batch;
 pub mod captions;
@@ -76,6 +77,7 @@ pub mod rediffuse_nn;
 mod reduce;
 pub mod reference;
 pub mod resnet;
+pub mod search;
 pub mod secmi;
 pub mod secmi_nn;
 pub mod shadow;
@@ -109,6 +111,7 @@ pub use prompts::{Caption, Prompts};
 pub use rediffuse::ReDiffuse;
 pub use rediffuse_nn::ReDiffuseNn;
 pub use reference::Reference;
+pub use search::{Search, search};
 pub use secmi::SecMi;
 pub use secmi_nn::SecMiNn;
 pub use share::{Batches, Share};
