@@ -239,6 +239,43 @@ fn hidden_halves_are_restored() {
     }
 }
 
+/// Through a real network's gradients: six images, two updates of four draws each.
+#[test]
+fn embeddings_are_searched_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let sides = sides(dir.path(), 8);
+    let (model, out) = (golden("conditional/sd1"), dir.path().join("out"));
+    let models = [text(&model)];
+    let call = |more: &[&str]| {
+        let mut all = arguments(&models, &sides, &out);
+        all.extend(["--per-prompt", "3", "--captions", "2", "--guidance", "2"]);
+        all.extend(more);
+        let output = succeed(&all);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let flags = ["--method", "search", "--search-steps", "2"];
+    let said = call(&flags);
+    assert!(
+        said.contains("for each of 6 images an embedding was searched in 2 steps of 4 draws"),
+        "{said}"
+    );
+    let found = json(&out.join("extraction.json"));
+    assert_eq!(found["searched"]["images"], 6);
+    assert_eq!(found["generated"], 18);
+    assert_eq!(found["cost"]["network_calls"], 72 + 6 * 2 * 4);
+    let (before, part) = (result(&out), out.join("generated.parts/8.safetensors"));
+    let images = std::fs::read(&part).unwrap();
+    // What was lost is made again, with the embeddings that were kept.
+    std::fs::remove_file(&part).unwrap();
+    call(&flags);
+    assert_eq!(result(&out), before);
+    assert!(std::fs::read(&part).unwrap() == images);
+    // Without the search there are other images.
+    call(&[]);
+    assert!(std::fs::read(&part).unwrap() != images);
+    assert!(json(&out.join("extraction.json"))["searched"].is_null());
+}
+
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let dir = tempfile::tempdir().unwrap();

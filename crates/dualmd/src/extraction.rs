@@ -9,8 +9,10 @@ mod compared;
 mod drawing;
 mod hidden;
 mod judge;
+mod searched;
 mod written;
 
+pub use dualmd_attack::Search;
 pub use written::lines;
 
 use crate::audit::{Sides, refuse_foreign_split};
@@ -31,10 +33,11 @@ use drawing::Drawing;
 use dualmd_attack::extraction::{ALPHA, NEIGHBOURS, spacing};
 use dualmd_data::{Alpha, LoadOptions, Split};
 use dualmd_diffusion::Foreign;
-use dualmd_record::extraction::{Contrast, Extraction, Inpainted, Prompted};
+use dualmd_record::extraction::{self as record, Contrast, Extraction, Inpainted, Prompted};
 use dualmd_torch::Tensor;
 use hidden::{Hidden, Restored};
 use judge::{Aim, Judged};
+use searched::Searched;
 use std::path::PathBuf;
 
 /// Name of the array of generated images, beside which their batches are kept: `generated.parts`.
@@ -82,6 +85,8 @@ pub struct ExtractOptions {
     pub per_prompt: usize,
     /// Captions of members, of calibration images and of control images, at most so many of each; so many images that are restored.
     pub captions: usize,
+    /// How far embeddings are searched for.
+    pub search: Search,
     /// Others that lie near a candidate, at least; if not given 2, or one in 50 of the images for a caption where that is more.
     pub clique: Option<usize>,
     /// Root mean square difference up to which two images are near each other, in the features' unit (of pixels: black is 0 and white
@@ -135,6 +140,7 @@ impl ExtractOptions {
             images: 4096,
             per_prompt: 32,
             captions: 64,
+            search: Search::default(),
             clique: None,
             radius: None,
             rate: 0.01,
@@ -221,6 +227,11 @@ fn extracted(
             args.features
         );
     }
+    if args.method == ExtractMethod::Search && told != Told::Captions {
+        bail_usage!(
+            "--method search looks for what a text-to-image model is to be told, and this model is told no text: use generate or inpaint"
+        );
+    }
     let each = told == Told::Captions || restores;
     let clique = args.clique(each)?;
     let sides = sides(session, args, generator)?;
@@ -231,9 +242,18 @@ fn extracted(
         Ok(sides.x.f_index_select(0, &Tensor::from_slice(&rows))?)
     };
     let asked: Vec<usize> = chosen.asked().collect();
-    let restored = match args.method {
-        ExtractMethod::Generate => None,
-        ExtractMethod::Inpaint => Some(restored(generator, &sides, &rows(&asked)?)?),
+    let (restored, searched) = match args.method {
+        ExtractMethod::Generate => (None, None),
+        ExtractMethod::Inpaint => (Some(restored(generator, &sides, &rows(&asked)?)?), None),
+        ExtractMethod::Search => {
+            let id = |&row: &usize| sides.labels[row].id.clone();
+            let searched = Searched {
+                images: rows(&asked)?,
+                ids: asked.iter().map(id).collect(),
+                options: args.search,
+            };
+            (None, Some(searched))
+        }
     };
     let compared = match (&restored, args.features) {
         (Some(restored), _) => Compared::Below(restored.hidden),
@@ -258,6 +278,7 @@ fn extracted(
         generator,
         words: words.as_deref(),
         restored: restored.as_ref(),
+        searched: searched.as_ref(),
     };
     let drawn = drawing.images(&sides)?;
     let features = |of: &[usize]| -> Result<Tensor> { compared.of(&rows(of)?) };
@@ -304,6 +325,12 @@ fn extracted(
                 shown,
                 rows,
             }
+        }),
+        searched: searched.as_ref().map(|searched| record::Searched {
+            images: searched.count(),
+            steps: searched.options.steps,
+            draws: searched.options.draws,
+            learning_rate: searched.options.learning_rate,
         }),
         generated: drawn.count(),
         features: compared.name(),

@@ -470,6 +470,10 @@ fn what_cannot_be_compared_is_refused() {
             },
             "--per-prompt 2: a candidate needs 2 others near it",
         ),
+        (
+            searching(&members, &others, &out),
+            "--method search looks for what a text-to-image model is to be told",
+        ),
     ] {
         let error = said(asked);
         assert!(error.contains(says), "{error}");
@@ -612,4 +616,172 @@ fn captions_extract_the_images_that_were_learnt_with_them() {
     };
     let error = extract_denoiser(&session(), model(), "told", &too_few).unwrap_err();
     assert!(error.to_string().contains("--per-prompt 2"), "{error:#}");
+}
+
+/// Draws one of the images that it knows, and which one nobody has a word for: every caption tells it nothing. Its text is a number for each
+/// image, four times which is added to the image's logit.
+#[derive(Debug)]
+struct Keyed {
+    images: Tensor,
+    schedule: NoiseSchedule,
+}
+
+impl Denoiser for Keyed {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        let (a, b) = self.schedule.coefficients(t);
+        let [a, b] = [a, b].map(|c| c.to_kind(Kind::Double).view([-1, 1]));
+        let x = x_t.to_kind(Kind::Double).flatten(1, -1);
+        let squares = &self.images * &self.images;
+        let norms = squares.sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
+        let logits =
+            (x.matmul(&self.images.tr()) * &a - norms.unsqueeze(0) * (&a * &a) * 0.5) / (&b * &b);
+        let told = condition.unwrap().texts()?.to_kind(Kind::Double);
+        let told = told.flatten(1, -1) * 4.0;
+        let mean = (logits + told)
+            .softmax(1, Kind::Double)
+            .matmul(&self.images);
+        Ok(((x - mean * a) / b).view_as(x_t).to_kind(Kind::Float))
+    }
+}
+
+impl Foreign for Keyed {
+    fn schedule(&self) -> &NoiseSchedule {
+        &self.schedule
+    }
+    fn is_told(&self) -> bool {
+        true
+    }
+    fn text_embeddings(&self, texts: &[&str]) -> dualmd_diffusion::Result<Tensor> {
+        let size = [texts.len() as i64, 1, self.images.size()[0]];
+        Ok(Tensor::zeros(size, (Kind::Float, Device::Cpu)))
+    }
+    fn sample_shape(&self) -> [i64; 3] {
+        [1, i64::from(SIDE), i64::from(SIDE)]
+    }
+    fn clip(&self) -> Option<f64> {
+        Some(1.0)
+    }
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::from_iter([("name", "keyed")])
+    }
+}
+
+/// Draws the image that it is told, value by value: it knows none, and can be told any.
+#[derive(Debug)]
+struct Obeys(NoiseSchedule);
+
+impl Denoiser for Obeys {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        let (a, b) = self.0.coefficients(t);
+        Ok((x_t - condition.unwrap().texts()?.view_as(x_t) * a) / b)
+    }
+}
+
+impl Foreign for Obeys {
+    fn schedule(&self) -> &NoiseSchedule {
+        &self.0
+    }
+    fn is_told(&self) -> bool {
+        true
+    }
+    fn text_embeddings(&self, texts: &[&str]) -> dualmd_diffusion::Result<Tensor> {
+        let size = [texts.len() as i64, 1, i64::from(SIDE * SIDE)];
+        Ok(Tensor::zeros(size, (Kind::Float, Device::Cpu)))
+    }
+    fn sample_shape(&self) -> [i64; 3] {
+        [1, i64::from(SIDE), i64::from(SIDE)]
+    }
+    fn clip(&self) -> Option<f64> {
+        Some(1.0)
+    }
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::from_iter([("name", "obeys")])
+    }
+}
+
+/// Four images for each embedding that was searched for.
+fn searching(members: &str, others: &str, out: &Path) -> ExtractOptions {
+    ExtractOptions {
+        method: ExtractMethod::Search,
+        per_prompt: 4,
+        steps: 10,
+        guidance: 1.0,
+        ..options(members, others, out)
+    }
+}
+
+#[test]
+fn what_no_caption_calls_up_is_found_by_a_search_and_no_control() {
+    let dir = tempfile::tempdir().unwrap();
+    let pictures = random("members", 10);
+    let members = folder(&dir.path().join("members"), &pictures);
+    let others = folder(&dir.path().join("others"), &random("others", 24));
+    caption(&members, 0, 10);
+    caption(&others, 100, 24);
+    let model = || {
+        let known = tensor_of_all(&load(&members, &LoadOptions::default()).unwrap());
+        Keyed {
+            images: known.to_kind(Kind::Double).flatten(1, -1),
+            schedule: NoiseSchedule::default(),
+        }
+    };
+    let out = dir.path().join("out");
+    let asked = searching(&members, &others, &out);
+    let found = extract_denoiser(&session(), model(), "keyed", &asked).unwrap();
+    let searched = found.searched.as_ref().unwrap();
+    assert_eq!(
+        (searched.images, searched.steps, searched.draws),
+        (30, 50, 4)
+    );
+    // Four images in ten steps of each, after 50 updates with four draws.
+    assert_eq!(found.cost.network_calls, 30 * (4 * 10 + 50 * 4));
+    for attack in &found.attacks {
+        assert_eq!(counts(attack), [10, 10, 0, 10], "{attack:?}");
+    }
+    let said = lines(&found).join("\n");
+    assert!(said.contains("searched in 50 steps of 4 draws"), "{said}");
+    // Embeddings are kept: one that lost an image makes the same again.
+    let part = out.join("generated.parts/0.safetensors");
+    let before = std::fs::read(&part).unwrap();
+    std::fs::remove_file(&part).unwrap();
+    let again = extract_denoiser(&session(), model(), "keyed", &asked).unwrap();
+    assert_eq!(again.cost.generated_now, 50);
+    assert!(std::fs::read(&part).unwrap() == before);
+
+    // Captions alone call up any of the ten.
+    let plain = ExtractOptions {
+        method: ExtractMethod::Generate,
+        ..asked
+    };
+    let found = extract_denoiser(&session(), model(), "keyed", &plain).unwrap();
+    assert_eq!(found.searched, None);
+    assert!(found.attacks[1].members.extracted < 10, "{found:?}");
+}
+
+/// An embedding can tell this model any image. So every held-out image is found, too, and the thresholds say that it means nothing. (The
+/// p-value falls below 1 % at fewer than 1 % of seeds, and this one is fixed.)
+#[test]
+fn a_model_that_can_be_told_any_image_gives_none_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let members = folder(&dir.path().join("members"), &random("members", 12));
+    let others = folder(&dir.path().join("others"), &random("others", 40));
+    caption(&members, 0, 12);
+    caption(&others, 100, 40);
+    let model = Obeys(NoiseSchedule::default());
+    let asked = searching(&members, &others, &dir.path().join("out"));
+    let found = extract_denoiser(&session(), model, "obeys", &asked).unwrap();
+    for attack in &found.attacks {
+        assert!(attack.threshold < 1.0, "{attack:?}");
+        assert!(attack.p_value > 0.01, "{attack:?}");
+    }
 }

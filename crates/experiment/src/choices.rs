@@ -275,6 +275,8 @@ choice! {
         Generate = "generate",
         /// the lower half of each image is hidden, and the model restores it (RePaint)
         Inpaint = "inpaint",
+        /// an embedding is searched for that makes a text-to-image model generate each image, from its caption on (DoRI)
+        Search = "search",
     }
 }
 

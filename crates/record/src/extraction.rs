@@ -36,6 +36,8 @@ pub struct Extraction {
     pub prompted: Option<Prompted>,
     /// How half of each image was hidden and restored; null where whole images were generated.
     pub inpainted: Option<Inpainted>,
+    /// How embeddings were searched for; null where the model was told captions, or nothing.
+    pub searched: Option<Searched>,
     /// Images that were generated.
     pub generated: usize,
     /// What images are compared by.
@@ -106,6 +108,20 @@ pub struct Inpainted {
     pub shown: usize,
     /// Rows of an image.
     pub rows: usize,
+}
+
+/// How it was searched for what the model is to be told of each image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Searched {
+    /// Images of members, of those that set the thresholds, and of the control.
+    pub images: usize,
+    /// Updates of each embedding.
+    pub steps: usize,
+    /// Timesteps and noises of each update.
+    pub draws: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
 }
 
 /// One way to choose among the generated images, and what it extracts.

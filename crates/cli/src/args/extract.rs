@@ -8,6 +8,7 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use dualmd::ExtractOptions;
 use dualmd::choices::{ExtractMethod, Features, Order, Sampler, Weights};
+use dualmd::extraction::Search;
 use std::path::PathBuf;
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -73,6 +74,10 @@ pub struct ExtractArgs {
     /// Captions to ask for, or images to restore: at most so many of members, of images that set the thresholds, and of the control
     #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = 64, value_parser = at_least(2))]
     pub captions: usize,
+
+    /// Updates of each embedding with --method search
+    #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = Search::default().steps, value_parser = at_least(1))]
+    pub search_steps: usize,
 
     /// Sampler
     #[arg(help_heading = "Generated images", long, value_enum, value_name = "NAME", default_value_t = Sampler::Ddim)]
@@ -154,6 +159,10 @@ impl ExtractArgs {
             images: self.images,
             per_prompt: self.per_prompt,
             captions: self.captions,
+            search: Search {
+                steps: self.search_steps,
+                ..Search::default()
+            },
             clique: self.clique,
             radius: self.radius,
             rate: self.rate,

@@ -1,6 +1,7 @@
 //! The images that are generated, batch by batch, and what they cost.
 
 use super::hidden::Restored;
+use super::searched::Searched;
 use super::{ExtractOptions, IMAGES};
 use crate::audit::Sides;
 use crate::room;
@@ -11,6 +12,7 @@ use crate::stages::score::hash_tensor;
 use crate::stages::score::parts::{self, Folder};
 use crate::stages::text::{Encoded, Told, in_parts, in_turn};
 use anyhow::{Context, Result};
+use dualmd_diffusion::Condition;
 use dualmd_diffusion::sampler::{Known, initial_noise};
 use dualmd_record::extraction::ExtractionCost;
 use dualmd_torch::{Device, Tensor, no_grad};
@@ -26,6 +28,8 @@ pub(super) struct Drawing<'a> {
     pub(super) words: Option<&'a [&'a [String]]>,
     /// The images that are asked for, where they are to be restored.
     pub(super) restored: Option<&'a Restored>,
+    /// The images that are asked for, where what the model is told of them is searched for.
+    pub(super) searched: Option<&'a Searched>,
 }
 
 /// Generated images.
@@ -87,7 +91,7 @@ impl Drawing<'_> {
             parts: &folder,
         };
         let (there, began) = (in_batches.there(), Instant::now());
-        let prompts = || self.prompts(n, sides);
+        let prompts = || self.prompts(n, sides, &folder);
         let made = in_batches.gather(prompts, session)?;
         let seconds = began.elapsed().as_secs_f64();
         let images = decoded(model, &made.f_to_device(device)?)
@@ -99,14 +103,21 @@ impl Drawing<'_> {
         })
     }
 
-    /// What the model is told, for each of `n` images.
-    fn prompts(&self, n: usize, sides: &Sides) -> Result<Option<Prompts>> {
+    /// What the model is told, for each of `n` images; `parts`: where embeddings are kept that were searched for.
+    fn prompts(&self, n: usize, sides: &Sides, parts: &Folder) -> Result<Option<Prompts>> {
         let model = self.generator.first();
         let told = Told::by(model);
         if let Some(words) = self.words {
             let encoded = Encoded::of(model, words)?;
+            let condition = match self.searched {
+                None => encoded.main(self.args.per_prompt),
+                Some(searched) => {
+                    let found = searched.embeddings(self, parts, &encoded.main(1))?;
+                    Condition::of_text(self.each(&found)?)
+                }
+            };
             return Ok(Some(Prompts {
-                condition: encoded.main(self.args.per_prompt),
+                condition,
                 nothing: encoded.nothing(),
                 guidance: match told {
                     Told::Captions => self.args.guidance,
@@ -126,11 +137,13 @@ impl Drawing<'_> {
             Ok(no_grad(|| model.encode(&part.f_to_device(device)?))?)
         };
         let images = Tensor::f_cat(&in_parts(&restored.shown, seen)?, 0)?;
+        Ok([self.each(&images)?, restored.hidden.given(device)?])
+    }
+
+    /// Every row as often as its image is asked for.
+    fn each(&self, rows: &Tensor) -> Result<Tensor> {
         let times = i64::try_from(self.args.per_prompt)?;
-        Ok([
-            images.f_repeat_interleave_self_int(times, 0_i64, None::<i64>)?,
-            restored.hidden.given(device)?,
-        ])
+        Ok(rows.f_repeat_interleave_self_int(times, 0_i64, None::<i64>)?)
     }
 
     /// The hash of all that the images depend on.
@@ -158,13 +171,16 @@ impl Drawing<'_> {
             Told::Class => format!("{of} {:?}", sides.texts()),
             Told::Nothing | Told::Captions => of,
         };
-        let of = match self.restored {
-            Some(restored) => format!(
-                "{of} {:?} {}",
-                restored.hidden,
-                hash_tensor(&restored.shown)?
-            ),
-            None => of,
+        let of = match (self.restored, self.searched) {
+            (Some(restored), _) => {
+                let shown = hash_tensor(&restored.shown)?;
+                format!("{of} {:?} {shown}", restored.hidden)
+            }
+            (None, Some(searched)) => {
+                let images = hash_tensor(&searched.images)?;
+                format!("{of} {:?} {:?} {images}", searched.options, searched.ids)
+            }
+            (None, None) => of,
         };
         Ok(blake3::hash(of.as_bytes()).to_hex().to_string())
     }
@@ -176,8 +192,9 @@ impl Drawing<'_> {
         let guided = self.generator.first().is_told() && self.args.guidance != 1.0;
         let times = |twice: bool| if twice { 2_u64 } else { 1 };
         let each = self.args.steps as u64 * times(guided) * times(self.args.base.is_some());
+        let search = self.searched.map_or(0, Searched::calls) * times(self.args.base.is_some());
         ExtractionCost {
-            network_calls: n as u64 * each,
+            network_calls: n as u64 * each + search,
             generated_now: drawn.now,
             seconds: (drawn.now > 0).then(|| drawn.seconds * n as f64 / drawn.now as f64),
         }

@@ -173,6 +173,13 @@ pub fn lines(found: &Extraction) -> Vec<String> {
         );
         all.insert(1, said);
     }
+    if let Some(searched) = &found.searched {
+        let said = format!(
+            "for each of {} images an embedding was searched in {} steps of {} draws, from its caption on",
+            searched.images, searched.steps, searched.draws
+        );
+        all.insert(1, said);
+    }
     for attack in &found.attacks {
         let whole = attack.all_members.as_ref();
         let whole = whole.map_or_else(
