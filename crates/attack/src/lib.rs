@@ -18,6 +18,7 @@
 //!   images that a sample's caption generates (black box; needs features of images); [`drawn`]: how these are drawn.
 //! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy. [`extraction`]: about generated
 //!   images: which of them are training images; [`mod@search`]: what must be told to generate one.
+//! * [`lora_size`]: about the file of a LoRA: how many images it was trained on.
 //!
 //! And around them:
 //!
@@ -59,6 +60,7 @@ pub mod extraction;
 pub mod gsa;
 pub mod known;
 mod logistic;
+pub mod lora_size;
 pub mod loss;
 pub mod loss_grid;
 pub mod lowpass;

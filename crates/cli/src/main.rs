@@ -110,6 +110,7 @@ fn run(global: &args::Global, command: Command) -> anyhow::Result<ExitCode> {
         Command::Reproduce(reproduce) => commands::reproduce::reproduce(global, &reproduce),
         Command::Memorisation(asked) => commands::memorisation::memorisation(global, &asked),
         Command::Extract(asked) => commands::extract::extract(global, &asked),
+        Command::LoraSize(asked) => commands::lora_size::lora_size(&asked),
         Command::Roc(roc) => commands::report::roc(global, &roc),
         Command::Compare(compare) => commands::report::compare(global, &compare),
         Command::Report(report) => commands::report::report(global, &report),

@@ -11,6 +11,7 @@ pub mod extract;
 pub mod files;
 pub mod lira;
 pub mod list;
+pub mod lora_size;
 pub mod memorisation;
 pub mod metrics;
 pub mod model;
