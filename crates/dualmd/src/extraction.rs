@@ -2,7 +2,8 @@
 //!
 //! Images are generated, candidates are found among them without a look at training images, and both sides are judged in the same way:
 //! members, and as many held-out images in their place. The other half of the held-out images sets the thresholds.
-//! `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
+//! Whole images are asked for, or the hidden half of each, or each by an embedding that is searched for ([`ExtractMethod`]): all three are
+//! judged alike. `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
 
 mod chosen;
 mod compared;

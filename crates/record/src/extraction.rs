@@ -143,7 +143,7 @@ pub struct ExtractionAttack {
     pub control: Extracted,
     /// One-sided exact test (Fisher) that more members are extracted than control images.
     pub p_value: f64,
-    /// The same count of all members; null where captions limit who is asked for, and no control belongs to it.
+    /// The same count of all members; null where it is limited who is asked for, and no control belongs to it.
     pub all_members: Option<Extracted>,
     /// Network calls for each extracted member; null where there is none.
     pub calls_per_extracted: Option<f64>,
