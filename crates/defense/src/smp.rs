@@ -191,7 +191,7 @@ pub(crate) struct Attacker {
     weights: Vec<Tensor>,
     first: Vec<Tensor>,
     second: Vec<Tensor>,
-    /// Steps done, [1].
+    /// Steps done, \[1\].
     count: Tensor,
 }
 

@@ -33,7 +33,7 @@ impl Searched {
     /// call left in `parts` are taken from there.
     ///
     /// # Errors
-    /// What [`search`] refuses; a part that cannot be written; a stop that was asked for.
+    /// What [`search()`] refuses; a part that cannot be written; a stop that was asked for.
     pub(super) fn embeddings(
         &self,
         drawing: &Drawing<'_>,
