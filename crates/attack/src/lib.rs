@@ -17,7 +17,8 @@
 //!   other images. [`similarity`]: to the
 //!   images that a sample's caption generates (black box; needs features of images); [`drawn`]: how these are drawn.
 //! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy. [`extraction`]: about generated
-//!   images: which of them are training images.
+//!   images: which of them are training images; [`mod@search`]: what must be told to generate one.
+//! * [`lora_size`]: about the file of a LoRA: how many images it was trained on.
 //!
 //! And around them:
 //!
@@ -43,6 +44,7 @@
     )
 )]
 
+mod adam;
 pub mod attack;
 pub mod batch;
 pub mod captions;
@@ -58,6 +60,7 @@ pub mod extraction;
 pub mod gsa;
 pub mod known;
 mod logistic;
+pub mod lora_size;
 pub mod loss;
 pub mod loss_grid;
 pub mod lowpass;
@@ -76,6 +79,7 @@ pub mod rediffuse_nn;
 mod reduce;
 pub mod reference;
 pub mod resnet;
+pub mod search;
 pub mod secmi;
 pub mod secmi_nn;
 pub mod shadow;
@@ -110,6 +114,7 @@ pub use prompts::{Caption, Prompts};
 pub use rediffuse::ReDiffuse;
 pub use rediffuse_nn::ReDiffuseNn;
 pub use reference::Reference;
+pub use search::{Search, search};
 pub use secmi::SecMi;
 pub use secmi_nn::SecMiNn;
 pub use share::Batches;

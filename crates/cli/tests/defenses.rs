@@ -47,6 +47,10 @@ rounds = 2
 name = "ambient"
 defense = "ambient"
 [[models]]
+name = "against"
+defense = "smp"
+attacker_rate = 1e-3
+[[models]]
 name = "hard"
 defense = "none"
 train = { skip_easy = 2.0 }
@@ -88,7 +92,8 @@ train = { weight_decay = 5e-4, flip = true, cutout_side = 2, steps = 10 }
         .sum();
     assert_eq!(shards, 8, "shards are disjoint and complete");
     assert_eq!(training("synthetic")["images"], 12);
-    for name in ["rounds", "ambient", "hard"] {
+    assert!(plan.contains("against an attacker"), "{plan}");
+    for name in ["rounds", "ambient", "against", "hard"] {
         assert_eq!(training(name)["images"], 8, "{name}");
     }
     assert_eq!(training("altered")["steps"], 10);

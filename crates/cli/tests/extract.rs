@@ -177,6 +177,105 @@ fn a_text_to_image_model_is_asked_for_captions() {
     assert!(out.join("gallery.png").is_file());
 }
 
+/// Half of each image is hidden: from a model of images, one of latents that is told captions, and one that is told classes.
+#[test]
+fn hidden_halves_are_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let sides = sides(dir.path(), 8);
+    for side in [&sides.0, &sides.1] {
+        let path = side.join("metadata.jsonl");
+        let lines = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, lines.replace('}', ", \"label\": \"owl\"}")).unwrap();
+    }
+    for (name, calls, prompted) in [
+        ("tiny-ddpm", 2, false),
+        ("conditional/sd1", 4, true),
+        ("families/classes", 2, false),
+    ] {
+        let (model, out) = (golden(name), dir.path().join(name.replace('/', "-")));
+        let models = [text(&model)];
+        let call = |more: &[&str]| {
+            let mut all = arguments(&models, &sides, &out);
+            all.extend([
+                "--method",
+                "inpaint",
+                "--per-prompt",
+                "3",
+                "--captions",
+                "2",
+            ]);
+            all.extend(["--guidance", "2"]);
+            all.extend(more);
+            let output = succeed(&all);
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let said = call(&[]);
+        assert!(
+            said.contains("each of 6 images was restored 3 times"),
+            "{said}"
+        );
+        let found = json(&out.join("extraction.json"));
+        let inpainted = &found["inpainted"];
+        assert_eq!(
+            (&inpainted["images"], &inpainted["each"]),
+            (&6.into(), &3.into())
+        );
+        assert_eq!(
+            inpainted["shown"].as_u64().map(|shown| 2 * shown),
+            inpainted["rows"].as_u64()
+        );
+        assert_eq!(found["generated"], 18, "{name}");
+        assert_eq!(found["cost"]["network_calls"], 18 * calls, "{name}");
+        assert_eq!(found["prompted"].is_null(), !prompted, "{name}");
+        assert!(out.join("gallery.png").is_file());
+        // The same again makes nothing.
+        let before = result(&out);
+        call(&[]);
+        assert_eq!(
+            json(&out.join("extraction.json"))["cost"]["generated_now"],
+            0
+        );
+        assert_eq!(result(&out), before);
+    }
+}
+
+/// Through a real network's gradients: six images, two updates of four draws each.
+#[test]
+fn embeddings_are_searched_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let sides = sides(dir.path(), 8);
+    let (model, out) = (golden("conditional/sd1"), dir.path().join("out"));
+    let models = [text(&model)];
+    let call = |more: &[&str]| {
+        let mut all = arguments(&models, &sides, &out);
+        all.extend(["--per-prompt", "3", "--captions", "2", "--guidance", "2"]);
+        all.extend(more);
+        let output = succeed(&all);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let flags = ["--method", "search", "--search-steps", "2"];
+    let said = call(&flags);
+    assert!(
+        said.contains("for each of 6 images an embedding was searched in 2 steps of 4 draws"),
+        "{said}"
+    );
+    let found = json(&out.join("extraction.json"));
+    assert_eq!(found["searched"]["images"], 6);
+    assert_eq!(found["generated"], 18);
+    assert_eq!(found["cost"]["network_calls"], 72 + 6 * 2 * 4);
+    let (before, part) = (result(&out), out.join("generated.parts/8.safetensors"));
+    let images = std::fs::read(&part).unwrap();
+    // What was lost is made again, with the embeddings that were kept.
+    std::fs::remove_file(&part).unwrap();
+    call(&flags);
+    assert_eq!(result(&out), before);
+    assert!(std::fs::read(&part).unwrap() == images);
+    // Without the search there are other images.
+    call(&[]);
+    assert!(std::fs::read(&part).unwrap() != images);
+    assert!(json(&out.join("extraction.json"))["searched"].is_null());
+}
+
 #[test]
 fn what_cannot_be_compared_is_refused() {
     let dir = tempfile::tempdir().unwrap();

@@ -87,3 +87,46 @@ fn a_run_of_flows_is_trained_drawn_attacked_and_reported() {
     let error = fail(&["export", "pair", text(&one), text(&two), "-o", text(&out)]);
     assert!(error.contains("DualMDPipeline"), "{error}");
 }
+
+/// The class-conditional model of the golden files with a flow's scheduler: its answers are taken for velocities.
+#[test]
+fn guidance_of_a_flow_may_begin_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/golden/families/classes"
+    );
+    let (golden, model) = (Path::new(golden), dir.path().join("model"));
+    for part in ["unet", "scheduler"] {
+        std::fs::create_dir_all(model.join(part)).unwrap();
+    }
+    for file in [
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+    ] {
+        std::fs::copy(golden.join(file), model.join(file)).unwrap();
+    }
+    let class = "FlowMatchEulerDiscreteScheduler";
+    let scheduler = format!("{{\"_class_name\": \"{class}\", \"shift\": 1.0}}");
+    std::fs::write(model.join("scheduler/scheduler_config.json"), scheduler).unwrap();
+    let index = std::fs::read_to_string(golden.join("model_index.json")).unwrap();
+    let index = index.replace("DDPMScheduler", class);
+    std::fs::write(model.join("model_index.json"), index).unwrap();
+    let draw = |name: &str, more: &[&str]| {
+        let out = dir.path().join(name);
+        let mut args = vec!["sample", text(&model), "--prompt", "owl", "--guidance", "3"];
+        args.extend(more);
+        args.extend(["-n", "2", "--steps", "5", "--format", "npy", "-q", "-o"]);
+        args.push(text(&out));
+        succeed(&args);
+        samples(&out)
+    };
+    let always = draw("always", &[]);
+    let late = draw("late", &["--guidance-from", "500"]);
+    assert_ne!(late, always);
+    // The same scale at first is guidance throughout.
+    let same = ["--guidance-from", "500", "--early-guidance", "3"];
+    assert_eq!(draw("same", &same), always);
+    let opposite = ["--guidance-from", "500", "--early-guidance", "-2"];
+    assert_ne!(draw("opposite", &opposite), late);
+}

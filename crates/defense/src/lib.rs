@@ -8,6 +8,7 @@
 //! * [`dp`]: DP-SGD and its accountant, the only one here with a formal guarantee.
 //! * [`iterative`]: one model trained on shards in turn, its weights averaged after every round (IET).
 //! * [`ambient`]: images with noise of their own where much noise lies on them.
+//! * [`smp`]: training against an attacker that learns along.
 //! * [`ensemble`]: several models that answer with their average, when images are drawn.
 //! * [`network`]: what is trained; [`captions`]: the texts of the images, prompt diversification.
 //! * [`objective`]: noise, or the velocity of a flow.
@@ -50,6 +51,7 @@ pub mod options;
 pub mod order;
 pub mod plain;
 pub mod recipe;
+pub mod smp;
 mod step;
 mod together;
 pub mod trainer;
@@ -70,6 +72,7 @@ pub use objective::{Levels, Objective};
 pub use options::TrainOptions;
 pub use plain::Plain;
 pub use recipe::{Draw, Recipe, Target};
+pub use smp::{Against, Smp};
 pub use trainer::{
     Additions, Evaluation, Finished, Observer, Outcome, Progress, Trainer, TrainingSet,
 };

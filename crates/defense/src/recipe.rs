@@ -1,7 +1,7 @@
 //! What a defence changes of the training loop: which images a step draws, and what the target is.
 
 use crate::dp::DpSgd;
-use crate::{Ambient, Iterative, Result};
+use crate::{Ambient, Iterative, Result, Smp};
 use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::{Kind, Tensor};
 
@@ -59,6 +59,11 @@ pub trait Recipe {
 
     /// Noise of the images' own, for a recipe that shows them no cleaner than that where much noise lies on them.
     fn ambient(&self) -> Option<&Ambient> {
+        None
+    }
+
+    /// The attacker that is in the loss, for a recipe that trains against one.
+    fn adversary(&self) -> Option<&Smp> {
         None
     }
 

@@ -1,5 +1,7 @@
 //! One step of the loop in [`crate::trainer`]: what is shown to the network, and the gradient.
 
+mod against;
+
 use crate::dp::{ClippedSum, DpSgd};
 use crate::easy::Usual;
 use crate::optimizer::Optimizer;
@@ -58,13 +60,17 @@ impl Batch {
         })
     }
 
+    /// The squares of the errors of each row, [rows, values].
+    fn errors(&self, out: &Tensor) -> Result<Tensor> {
+        let squares = self.compared(out)?;
+        let squares = squares.f_mse_loss(&self.target, tch::Reduction::None)?;
+        Ok(squares.f_flatten(1, -1)?)
+    }
+
     /// The mean square error of each row, \[rows\].
     fn losses(&self, out: &Tensor) -> Result<Tensor> {
-        Ok(self
-            .compared(out)?
-            .f_mse_loss(&self.target, tch::Reduction::None)?
-            .f_flatten(1, -1)?
-            .f_mean_dim([1i64].as_slice(), false, Kind::Float)?)
+        let errors = self.errors(out)?;
+        Ok(errors.f_mean_dim([1i64].as_slice(), false, Kind::Float)?)
     }
 }
 
@@ -114,6 +120,9 @@ impl Trainer<'_> {
                     self.backward_without_easy(batch.as_ref(), places, optimizer, step)?;
                 left_out += easy;
                 loss
+            } else if let Some(smp) = self.recipe.adversary() {
+                let own = batch.as_ref();
+                Some(self.backward_against(smp, own, whole, optimizer, step, additions)?)
             } else {
                 let own = match &batch {
                     Some(batch) => self.backward_in_parts(batch, whole, step),
@@ -610,7 +619,7 @@ mod tests {
     use dualmd_torch::ranks::Group;
     use std::rc::Rc;
 
-    const IMAGES: usize = 8;
+    pub(super) const IMAGES: usize = 8;
     const COPIES: usize = 3;
 
     fn network() -> UNet2d {
@@ -626,7 +635,7 @@ mod tests {
         DpSgd::new((0..IMAGES).collect(), privacy, "secret").unwrap()
     }
 
-    fn trainer(recipe: &dyn Recipe) -> Trainer<'_> {
+    pub(super) fn trainer(recipe: &dyn Recipe) -> Trainer<'_> {
         let mut rng = stream(1, "images", 0);
         Trainer {
             network: Box::new(network()),
@@ -757,12 +766,12 @@ mod tests {
     }
 
     /// Gradients as one vector of f64.
-    fn flat(gradients: &[Tensor]) -> Vec<f64> {
+    pub(super) fn flat(gradients: &[Tensor]) -> Vec<f64> {
         let flat: Vec<Tensor> = gradients.iter().map(|g| g.reshape([-1])).collect();
         Vec::try_from(Tensor::cat(&flat, 0).to_kind(Kind::Double)).unwrap()
     }
 
-    fn norm(vector: &[f64]) -> f64 {
+    pub(super) fn norm(vector: &[f64]) -> f64 {
         vector.iter().map(|v| v * v).sum::<f64>().sqrt()
     }
 

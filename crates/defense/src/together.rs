@@ -134,6 +134,9 @@ impl Trainer<'_> {
             if self.recipe.iterative().is_some() && !self.ranks.leads() {
                 optimizer.begin_round();
             }
+            if let Some(smp) = self.recipe.adversary() {
+                self.attacker(smp, optimizer)?.carry(optimizer);
+            }
             if self.options.skip_easy > 0.0 {
                 Usual::of(optimizer, self.schedule.len()).carry(optimizer);
             }

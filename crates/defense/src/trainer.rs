@@ -19,7 +19,8 @@
 //! ```
 //!
 //! A recipe that promises differential privacy ([`crate::dp`]) has the gradient of each image clipped, and their sum noised;
-//! early stopping ([`crate::early`]) watches the evaluations and keeps the best averages. The loop is the same.
+//! early stopping ([`crate::early`]) watches the evaluations and keeps the best averages; an attacker may learn along and be in the loss
+//! ([`crate::smp`]). The loop is the same.
 //!
 //! Several ranks ([`Trainer::ranks`]) each take their rows of every batch; gradients and losses are summed before anything else is
 //! done with them. So is the wish to stop: all ranks leave after the same step.
@@ -404,6 +405,9 @@ impl Trainer<'_> {
         }
         if self.recipe.ambient().is_some() {
             self.check_ambient(additions)?;
+        }
+        if let Some(smp) = self.recipe.adversary() {
+            smp.check(&self.options, &self.set.heldout, side(0))?;
         }
         if let Some(captions) = &self.set.captions {
             captions.check(side(0))?;

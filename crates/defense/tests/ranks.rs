@@ -9,8 +9,9 @@ use common::{CALIBRATION, config, images, options, same, trainer};
 use dualmd_data::Pixels;
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
-    Additions, Ambient, DefenseError, DistillMd, DpSgd, EarlyStopping, Finished, Images, Iterative,
-    KWay, Levels, Objective, Observer, Outcome, Plain, Privacy, Recipe, Routing, TrainOptions,
+    Additions, Against, Ambient, DefenseError, DistillMd, DpSgd, EarlyStopping, Finished, Images,
+    Iterative, KWay, Levels, Objective, Observer, Outcome, Plain, Privacy, Recipe, Routing, Smp,
+    TrainOptions,
 };
 use dualmd_diffusion::{Denoiser, UNet2d};
 use dualmd_torch::ranks::{Group, Place, RanksError};
@@ -32,6 +33,7 @@ const CASES: [&str; 11] = [
     "private",
     "private-slow",
     "ambient",
+    "against",
     "in-turn",
     "stops-early",
     "flow",
@@ -84,6 +86,14 @@ fn case(name: &str) -> (Box<dyn Recipe>, TrainOptions, Additions) {
             Box::new(KWay::new(shards, teachers, Routing::Iteration, 7).unwrap())
         }
         "ambient" => Box::new(Ambient::new((0..12).collect(), 0.5, 7).unwrap()),
+        "against" => {
+            let against = Against {
+                alpha: 0.1,
+                ..Against::default()
+            };
+            let others = CALIBRATION.collect();
+            Box::new(Smp::new((0..12).collect(), others, against, 7).unwrap())
+        }
         "in-turn" => {
             // An image is left out where its timestep was met before: a tenth of its loss is less than what is usual then.
             options.skip_easy = 0.1;

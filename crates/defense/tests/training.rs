@@ -6,8 +6,9 @@ use common::{CALIBRATION, HELDOUT, images, options, run, same, trainer};
 use dualmd_data::Pixels;
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
-    Additions, Ambient, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished, Images,
-    Iterative, Levels, Objective, Plain, Privacy, Recipe, Result, Target, TrainOptions,
+    Additions, Against, Ambient, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished,
+    Images, Iterative, Levels, Objective, Plain, Privacy, Recipe, Result, Smp, Target,
+    TrainOptions,
 };
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
@@ -130,9 +131,16 @@ fn resumed_rivals_are_the_unbroken_ones_bit_for_bit() {
     let iterative = Iterative::new(shards, 2, 12, 7).unwrap();
     let ambient = Ambient::new((0..12).collect(), 0.5, 7).unwrap();
     let plain = Plain::new((0..12).collect(), 7).unwrap();
-    let recipes: [(&str, &dyn Recipe, f64); 4] = [
+    let against = Against {
+        rate: 1e-3,
+        steps: 2,
+        ..Against::default()
+    };
+    let smp = Smp::new((0..12).collect(), CALIBRATION.collect(), against, 7).unwrap();
+    let recipes: [(&str, &dyn Recipe, f64); 5] = [
         ("iet", &iterative, 0.0),
         ("ambient", &ambient, 0.0),
+        ("smp", &smp, 0.0),
         // A ratio so small that an image is kept only where none of its timestep came before it.
         ("easy", &plain, 1e-6),
         ("both", &iterative, 2.0),
@@ -167,7 +175,7 @@ fn resumed_rivals_are_the_unbroken_ones_bit_for_bit() {
         raw.push(whole.optimizer.raw());
     }
     // So few draws of so many timesteps may leave none out of the last.
-    for (i, one) in raw[..3].iter().enumerate() {
+    for (i, one) in raw[..4].iter().enumerate() {
         assert!(raw[..i].iter().all(|other| !same(one, other)), "{i}");
     }
 }

@@ -7,7 +7,7 @@
 use crate::{Condition, Denoiser, DiffusionError, Result, StepInfo};
 use dualmd_torch::Tensor;
 
-/// eps = eps_base + w (eps_tuned - eps_base). 1 is the fine-tuned model, 0 its base.
+/// eps = eps_base + w (eps_tuned - eps_base). 1 is the fine-tuned model, 0 its base. Of flows the same with velocities.
 #[derive(Debug)]
 pub struct Contrasted<T, B> {
     /// The fine-tuned model.
@@ -52,6 +52,32 @@ impl<T: Denoiser, B: Denoiser> Denoiser for Contrasted<T, B> {
     ) -> Result<Tensor> {
         let tuned = self.tuned.predict_noise_in_step(x_t, t, condition, step)?;
         let base = self.base.predict_noise_in_step(x_t, t, condition, step)?;
+        self.of(&tuned, &base)
+    }
+
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        let tuned = self.tuned.predict_velocity(x_s, s, condition)?;
+        self.of(&tuned, &self.base.predict_velocity(x_s, s, condition)?)
+    }
+
+    fn predict_velocity_in_step(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> Result<Tensor> {
+        let tuned = self
+            .tuned
+            .predict_velocity_in_step(x_s, s, condition, step)?;
+        let base = self
+            .base
+            .predict_velocity_in_step(x_s, s, condition, step)?;
         self.of(&tuned, &base)
     }
 }
@@ -131,6 +157,53 @@ mod tests {
         let off = drawn.view([8, 4]) - Tensor::from_slice(&image).to_kind(Kind::Float);
         let off = off.abs().max().double_value(&[]);
         assert!(off < 0.1, "{off}");
+    }
+
+    /// A flow that drifts by a number: towards noise, and in a step twice as fast.
+    struct Drifts(f64);
+    impl Denoiser for Drifts {
+        fn predict_noise(&self, x: &Tensor, _: &Tensor, _: Option<&Condition>) -> Result<Tensor> {
+            Ok(x.full_like(100.0))
+        }
+
+        fn predict_velocity(
+            &self,
+            x: &Tensor,
+            _: &Tensor,
+            _: Option<&Condition>,
+        ) -> Result<Tensor> {
+            Ok(x.full_like(self.0))
+        }
+
+        fn predict_velocity_in_step(
+            &self,
+            x: &Tensor,
+            _: &Tensor,
+            _: Option<&Condition>,
+            _: StepInfo<'_>,
+        ) -> Result<Tensor> {
+            Ok(x.full_like(2.0 * self.0))
+        }
+    }
+
+    /// Two flows: 1 + 4 (3 - 1) = 9, within a step twice that.
+    #[test]
+    fn of_flows_the_velocities_are_followed() {
+        let contrasted = Contrasted {
+            tuned: Drifts(3.0),
+            base: Drifts(1.0),
+            weight: 4.0,
+        };
+        let x = Tensor::zeros([2, 1, 2, 2], (Kind::Float, Device::Cpu));
+        let s = Tensor::from_slice(&[0.25_f32, 0.75]);
+        let step = StepInfo {
+            index: 0,
+            images: &[0, 1],
+        };
+        let outside = contrasted.predict_velocity(&x, &s, None).unwrap();
+        let within = contrasted.predict_velocity_in_step(&x, &s, None, step);
+        assert_eq!(outside, x.full_like(9.0));
+        assert_eq!(within.unwrap(), x.full_like(18.0));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod file;
 mod forms;
 mod keys;
 mod metadata;
+mod singular;
 
 use crate::ghost::{self, How};
 use crate::latent::files::file_error;
@@ -23,6 +24,7 @@ use std::path::Path;
 
 pub use file::{LORA_FILE, PEFT_CONFIG, PEFT_FILE, files_of, path_of};
 pub use forms::KOHYA_FILE;
+pub use singular::singular_values;
 
 /// How A of a fresh layer is drawn. B is zero: a fresh LoRA changes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,14 @@
 //! DDIM (Song et al. 2021, eta 0) and ancestral (Ho et al. 2020) sampling with single-step updates. The deterministic steps of a flow are
-//! Euler's along its path, which are DDIM's with the path's coefficients ([`crate::schedule::flow`]).
+//! Euler's along its path, which are DDIM's with the path's coefficients ([`crate::schedule::flow`]). Images of which a part is given are
+//! completed by the same steps ([`Known`]).
+
+mod known;
 
 use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result, StepInfo};
 use dualmd_data::stream;
 use dualmd_torch::{Device, Kind, Tensor, noise};
+
+pub use known::Known;
 
 /// The update rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,6 +70,18 @@ impl Way {
         }
     }
 
+    /// The weights of image and noise in what step `index` takes; after the last step the image alone.
+    fn mix(&self, schedule: &NoiseSchedule, index: usize) -> [f64; 2] {
+        let mix = match self {
+            Self::Timesteps(all) => all.get(index).map(|&t| {
+                let kept = schedule.alpha_bar(t);
+                [kept.sqrt(), (1.0 - kept).sqrt()]
+            }),
+            Self::Levels(all) => all.get(index).map(|&s| [1.0 - s, s]),
+        };
+        mix.unwrap_or([1.0, 0.0])
+    }
+
     /// The image `x` with noise, as step `index` takes it.
     fn noised(&self, schedule: &NoiseSchedule, x: &Tensor, noise: &Tensor, index: usize) -> Tensor {
         match self {
@@ -101,6 +118,8 @@ pub struct Start<'a> {
     pub images: &'a [u64],
     /// What a conditional model is told for each row.
     pub condition: Option<&'a Condition>,
+    /// What is given of the images; nothing where all of them is to be made.
+    pub known: Option<Known<'a>>,
 }
 
 /// x_T for images `0..n`: each image's noise comes from its own stream (seed, "sample/noise", i), so the i-th image of
@@ -140,6 +159,7 @@ pub fn sample(
         x_t,
         images: &images,
         condition,
+        known: None,
     };
     sample_in_rounds(denoiser, schedule, &start, options, 1, go_on)
 }
@@ -154,7 +174,7 @@ pub fn sample(
 /// [`sample`] numbers the rows from 0.
 ///
 /// # Errors
-/// As [`sample`]; no rounds, or more rounds than steps; another number of `images` than rows.
+/// As [`sample`]; no rounds, or more rounds than steps; another number of `images` than rows; a given part of another shape.
 pub fn sample_in_rounds(
     denoiser: &dyn Denoiser,
     schedule: &NoiseSchedule,
@@ -167,6 +187,7 @@ pub fn sample_in_rounds(
         x_t,
         images,
         condition,
+        known,
     } = *from;
     if rounds < 1 || rounds > options.steps {
         return Err(DiffusionError::Config(format!(
@@ -181,16 +202,26 @@ pub fn sample_in_rounds(
             images.len()
         )));
     }
+    if let Some(known) = &known {
+        known.check(&x_t.size())?;
+    }
     let _guard = dualmd_torch::tch::no_grad_guard();
     let way = Way::of(schedule, options)?;
     let mut done = Vec::new();
     let mut start = 0;
     while start < total {
         let n = (options.batch.max(1) as i64).min(total - start);
-        let part = condition.map(|c| c.narrow(start, n));
+        let condition = condition.map(|c| c.narrow(start, n));
         let images = &images[start as usize..(start + n) as usize];
-        let x = x_t.narrow(0, start, n);
-        let mut x = x.shallow_clone();
+        let begun = x_t.narrow(0, start, n);
+        let own = known.map(|k| (k.images.narrow(0, start, n), k.given));
+        let part = Start {
+            x_t: &begun,
+            images,
+            condition: condition.as_ref(),
+            known: own.as_ref().map(|(images, given)| Known { images, given }),
+        };
+        let mut x = begun.shallow_clone();
         for round in 0..rounds {
             if round > 0 {
                 let shape = [&[1], &x.size()[1..]].concat();
@@ -203,15 +234,7 @@ pub fn sample_in_rounds(
                     .collect();
                 x = way.noised(schedule, &x, &Tensor::f_cat(&fresh, 0)?, round);
             }
-            x = sample_batch(
-                denoiser,
-                schedule,
-                &x,
-                part.as_ref(),
-                options,
-                &way.tail(round),
-                images,
-            )?;
+            x = sample_batch(denoiser, schedule, &x, &part, options, &way.tail(round))?;
         }
         done.push(x);
         start += n;
@@ -226,21 +249,31 @@ pub fn sample_in_rounds(
     })
 }
 
+/// Takes the steps of `way` from `x`; `part`: what this batch began with.
 fn sample_batch(
     denoiser: &dyn Denoiser,
     schedule: &NoiseSchedule,
-    x_t: &Tensor,
-    condition: Option<&Condition>,
+    x: &Tensor,
+    part: &Start<'_>,
     options: &SampleOptions,
     way: &Way,
-    images: &[u64],
 ) -> Result<Tensor> {
-    let n = x_t.size()[0];
+    let Start {
+        images, condition, ..
+    } = *part;
+    let n = x.size()[0];
+    // Puts what is given into what step `index` begins with.
+    let with_known = |x: Tensor, index: usize| -> Result<Tensor> {
+        match &part.known {
+            None => Ok(x),
+            Some(known) => known.put(&x, part.x_t, way.mix(schedule, index)),
+        }
+    };
     let mut noises: Vec<_> = images
         .iter()
         .map(|&i| stream(options.seed, "sample/ancestral", i))
         .collect();
-    let mut x = x_t.shallow_clone();
+    let mut x = with_known(x.shallow_clone(), 0)?;
     for index in 0..way.steps() {
         let step = StepInfo { index, images };
         let timesteps = match way {
@@ -255,7 +288,7 @@ fn sample_batch(
                     x0 = x0.clamp(-c, c);
                 }
                 let eps = &x + v * (1.0 - s);
-                x = x0 * (1.0 - next) + eps * next;
+                x = with_known(x0 * (1.0 - next) + eps * next, index + 1)?;
                 continue;
             }
         };
@@ -269,7 +302,7 @@ fn sample_batch(
         if let Some(c) = options.clip {
             x0 = x0.clamp(-c, c);
         }
-        x = match options.sampler {
+        let made = match options.sampler {
             // diffusers keeps the network's own eps after clipping x_0 (use_clipped_model_output false).
             Sampler::Ddim => &x0 * a_next.sqrt() + eps * (1.0 - a_next).sqrt(),
             Sampler::Ancestral { large_variance } => {
@@ -297,6 +330,7 @@ fn sample_batch(
                 }
             }
         };
+        x = with_known(made, index + 1)?;
     }
     check_finite(&x)?;
     Ok(if options.unbounded {
@@ -353,6 +387,7 @@ mod tests {
             x_t: &noise,
             images: &[0],
             condition: None,
+            known: None,
         };
         let image = sample_in_rounds(&pair, &schedule, &start, &options, rounds, |_| true)?;
         Ok((notes.into_inner(), image))
@@ -390,6 +425,7 @@ mod tests {
             x_t: &noise,
             images,
             condition: None,
+            known: None,
         };
         let (model, schedule) = (Noting('A', &notes), NoiseSchedule::default());
         sample_in_rounds(&model, &schedule, &start, &options, 3, |_| true)
@@ -417,6 +453,7 @@ mod tests {
                 x_t: &initial_noise(1, 2, [1, 4, 4], Device::Cpu),
                 images: &[0],
                 condition: None,
+                known: None,
             },
             &SampleOptions {
                 sampler: Sampler::Ddim,

@@ -176,6 +176,7 @@ fn rounds_begin_one_level_later() {
         x_t: &initial_noise(1, 1, [1, 4, 4], Device::Cpu),
         images: &[7],
         condition: None,
+        known: None,
     };
     let _ = sample_in_rounds(&flow, &schedule, &start, &options(3), 2, |_| true).unwrap();
     let levels = schedule.sampling_levels(3).unwrap();

@@ -2,36 +2,43 @@
 //!
 //! Images are generated, candidates are found among them without a look at training images, and both sides are judged in the same way:
 //! members, and as many held-out images in their place. The other half of the held-out images sets the thresholds.
-//! `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
+//! Whole images are asked for, or the hidden half of each, or each by an embedding that is searched for ([`ExtractMethod`]): all three are
+//! judged alike. `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
 
 mod chosen;
+mod compared;
 mod drawing;
+mod hidden;
 mod judge;
+mod searched;
 mod written;
 
+pub use dualmd_attack::Search;
 pub use written::lines;
 
 use crate::audit::{Sides, refuse_foreign_split};
-use crate::choices::{Features, Order, Sampler, Weights};
+use crate::choices::{ExtractMethod, Features, Order, Sampler, Weights};
 use crate::session::Session;
 use crate::stages::attack::weight_set;
 use crate::stages::held::Held;
 use crate::stages::pictures::as_seen;
 use crate::stages::sample::Generator;
 use crate::stages::score::parts;
-use crate::stages::similar::vectors;
 use crate::stages::text::Told;
 use crate::stages::{remove, utility};
 use crate::{bail_usage, machine};
 use anyhow::{Result, bail};
 use chosen::Chosen;
+use compared::Compared;
 use drawing::Drawing;
 use dualmd_attack::extraction::{ALPHA, NEIGHBOURS, spacing};
 use dualmd_data::{Alpha, LoadOptions, Split};
 use dualmd_diffusion::Foreign;
-use dualmd_record::extraction::{Contrast, Extraction, Prompted};
+use dualmd_record::extraction::{self as record, Contrast, Extraction, Inpainted, Prompted};
 use dualmd_torch::Tensor;
+use hidden::{Hidden, Restored};
 use judge::{Aim, Judged};
+use searched::Searched;
 use std::path::PathBuf;
 
 /// Name of the array of generated images, beside which their batches are kept: `generated.parts`.
@@ -71,12 +78,16 @@ pub struct ExtractOptions {
     pub label_column: Option<String>,
     /// What becomes of transparency: as in the training.
     pub alpha: Alpha,
+    /// How images are asked for.
+    pub method: ExtractMethod,
     /// Images to generate from a model that is told no text.
     pub images: usize,
-    /// Images to generate for each caption from one that is.
+    /// Images to generate for each caption from one that is; restorations of each image that is restored.
     pub per_prompt: usize,
-    /// Captions of members, of calibration images and of control images, at most so many of each.
+    /// Captions of members, of calibration images and of control images, at most so many of each; so many images that are restored.
     pub captions: usize,
+    /// How far embeddings are searched for.
+    pub search: Search,
     /// Others that lie near a candidate, at least; if not given 2, or one in 50 of the images for a caption where that is more.
     pub clique: Option<usize>,
     /// Root mean square difference up to which two images are near each other, in the features' unit (of pixels: black is 0 and white
@@ -126,9 +137,11 @@ impl ExtractOptions {
             caption_column: None,
             label_column: None,
             alpha: Alpha::White,
+            method: ExtractMethod::Generate,
             images: 4096,
             per_prompt: 32,
             captions: 64,
+            search: Search::default(),
             clique: None,
             radius: None,
             rate: 0.01,
@@ -146,13 +159,13 @@ impl ExtractOptions {
         }
     }
 
-    /// Others that lie near a candidate, at least.
-    fn clique(&self, told: bool) -> Result<usize> {
-        let (of, flag) = match told {
+    /// Others that lie near a candidate, at least; `each`: images are asked for one by one.
+    fn clique(&self, each: bool) -> Result<usize> {
+        let (of, flag) = match each {
             true => (self.per_prompt, "--per-prompt"),
             false => (self.images, "--images"),
         };
-        let plain = match told {
+        let plain = match each {
             true => self.per_prompt.div_ceil(PER_NEIGHBOUR).max(CLIQUE),
             false => CLIQUE,
         };
@@ -207,45 +220,77 @@ fn extracted(
     args: &ExtractOptions,
     generator: &Generator,
 ) -> Result<Extraction> {
-    let model = generator.first();
-    let told = model.is_told();
-    let clique = args.clique(told)?;
+    let told = Told::by(generator.first());
+    let restores = args.method == ExtractMethod::Inpaint;
+    if restores && args.features != Features::Pixels {
+        bail_usage!(
+            "--features {}: --method inpaint compares the pixels of the half that was hidden; leave it out",
+            args.features
+        );
+    }
+    if args.method == ExtractMethod::Search && told != Told::Captions {
+        bail_usage!(
+            "--method search looks for what a text-to-image model is to be told, and this model is told no text: use generate or inpaint"
+        );
+    }
+    let each = told == Told::Captions || restores;
+    let clique = args.clique(each)?;
     let sides = sides(session, args, generator)?;
-    let most = told.then_some(args.captions);
+    let most = each.then_some(args.captions);
     let chosen = Chosen::draw(&sides.labels, most, args.seed)?;
-    let extractor = match args.features {
-        Features::None => bail_usage!("--features none: there is nothing to compare by"),
-        features => {
+    let rows = |rows: &[usize]| -> Result<Tensor> {
+        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        Ok(sides.x.f_index_select(0, &Tensor::from_slice(&rows))?)
+    };
+    let asked: Vec<usize> = chosen.asked().collect();
+    let (restored, searched) = match args.method {
+        ExtractMethod::Generate => (None, None),
+        ExtractMethod::Inpaint => (Some(restored(generator, &sides, &rows(&asked)?)?), None),
+        ExtractMethod::Search => {
+            let id = |&row: &usize| sides.labels[row].id.clone();
+            let searched = Searched {
+                images: rows(&asked)?,
+                ids: asked.iter().map(id).collect(),
+                options: args.search,
+            };
+            (None, Some(searched))
+        }
+    };
+    let compared = match (&restored, args.features) {
+        (Some(restored), _) => Compared::Below(restored.hidden),
+        (None, Features::None) => bail_usage!("--features none: there is nothing to compare by"),
+        (None, features) => {
             let weights = args.features_weights.as_deref();
-            utility::extractor_or_pixels(features, weights, sides.sides(), session.engine.device)?
+            let device = session.engine.device;
+            let found = utility::extractor_or_pixels(features, weights, sides.sides(), device)?;
+            Compared::Whole(found)
         }
     };
     // Until the new ones are whole, what stands there must not speak of them.
     for name in [written::REPORT, written::TABLE, written::GALLERY] {
         remove(&args.out.join(name))?;
     }
-    let texts = sides.texts().filter(|_| told);
-    let asked = texts.map(|texts| chosen.asked().map(|row| texts[row]).collect::<Vec<_>>());
+    // The texts of those that are asked for. (A class-conditional model that generates is told all classes in turn.)
+    let texts = sides.texts().filter(|_| each);
+    let words = texts.map(|texts| asked.iter().map(|&row| texts[row]).collect::<Vec<_>>());
     let drawing = Drawing {
         session,
         args,
         generator,
-        captions: asked.as_deref(),
+        words: words.as_deref(),
+        restored: restored.as_ref(),
+        searched: searched.as_ref(),
     };
     let drawn = drawing.images(&sides)?;
-    let features = |rows: &[usize]| -> Result<Tensor> {
-        let rows: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
-        let images = sides.x.f_index_select(0, &Tensor::from_slice(&rows))?;
-        vectors(extractor.as_ref(), &images)
-    };
-    let generated = vectors(extractor.as_ref(), &drawn.images)?;
+    let features = |of: &[usize]| -> Result<Tensor> { compared.of(&rows(of)?) };
+    let generated = compared.of(&drawn.images)?;
     let radius = match args.radius {
         Some(radius) => radius,
         None => spacing(&features(&chosen.calibration.concat())?, SPACING)?,
     };
     let aim = Aim {
         generated: &generated,
-        per_prompt: told.then_some(args.per_prompt),
+        each: each.then_some(args.per_prompt),
     };
     let judged = Judged::new(&aim, &chosen, &sides.labels, &features, (radius, clique))?;
     let cost = drawing.cost(&drawn);
@@ -268,13 +313,28 @@ fn extracted(
         sampler: args.sampler.as_str().to_owned(),
         steps: args.steps,
         order: args.order.as_str().to_owned(),
-        prompted: asked.as_ref().map(|asked| Prompted {
+        prompted: (told == Told::Captions).then(|| Prompted {
             captions: asked.len(),
             per_prompt: args.per_prompt,
             guidance: args.guidance,
         }),
+        inpainted: restored.as_ref().map(|restored| {
+            let [shown, rows] = restored.hidden.rows();
+            Inpainted {
+                images: restored.count(),
+                each: args.per_prompt,
+                shown,
+                rows,
+            }
+        }),
+        searched: searched.as_ref().map(|searched| record::Searched {
+            images: searched.count(),
+            steps: searched.options.steps,
+            draws: searched.options.draws,
+            learning_rate: searched.options.learning_rate,
+        }),
         generated: drawn.count(),
-        features: extractor.name(),
+        features: compared.name(),
         radius,
         radius_given: args.radius.is_some(),
         clique,
@@ -302,6 +362,18 @@ fn extracted(
     );
     session.reporter.finished("extract", &said);
     Ok(found)
+}
+
+/// What is shown of `images` [N, C, H, W], which the model is to restore.
+fn restored(generator: &Generator, sides: &Sides, images: &Tensor) -> Result<Restored> {
+    let [rows, columns] = sides.sides().map(|side| side as i64);
+    let seen = generator.first().sample_shape();
+    let size = seen.map_or([rows, columns], |[_, height, width]| [height, width]);
+    let hidden = Hidden::half(rows, size)?;
+    Ok(Restored {
+        hidden,
+        shown: hidden.shown(images)?,
+    })
 }
 
 /// The real images, as the model sees them.

@@ -1,7 +1,6 @@
 //! Files of other programs and for them: splits, image folders, models.
 
 use crate::bail_usage;
-use crate::choices::NearDuplicates;
 use crate::reporter::Reporter;
 use crate::stages::pictures;
 use crate::stages::prepare::{draw, group};

@@ -300,6 +300,7 @@ impl<'a> Asked<'a> {
         InBatches {
             generator: &self.generator,
             noise: &self.noise,
+            known: None,
             how: self.how(),
             parts,
         }

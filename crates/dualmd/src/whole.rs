@@ -362,7 +362,7 @@ impl Reporter for Whole {
 fn captions(plan: &Plan, images: &Images) -> f64 {
     let s = &images.selected;
     let all = s.members.iter().chain(&s.nonmembers);
-    let records = all.filter_map(|&i| images.set.records.get(i));
+    let records = all.filter_map(|&i| images.set().records.get(i));
     let (mut n, mut captions) = (0_u32, 0_usize);
     for record in records.filter(|_| plan.model.text) {
         n += 1;

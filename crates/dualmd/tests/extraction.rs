@@ -1,7 +1,7 @@
 //! Extraction from models whose privacy is known: one that has memorised its images, one that has memorised nothing, and one that
 //! draws an image for the caption that it learnt with it.
 
-use dualmd::choices::Features;
+use dualmd::choices::{ExtractMethod, Features};
 use dualmd::extraction::{extract_denoiser, lines};
 use dualmd::reporter::{ProgressEvent, Reporter};
 use dualmd::stages::pictures::tensor_of_all;
@@ -168,11 +168,9 @@ fn all_that_was_memorised_is_extracted_and_no_control() {
     assert_eq!(left, ["extraction.json"]);
 }
 
-/// Smooth pictures of one Gaussian, of about seven dimensions that matter: some lie near each other by chance. The model is that
-/// Gaussian. Members may be extracted no more often than the control's 95 % interval has it, and its p-values are to be no surprise at
-/// 1 %: together a sound build fails at fewer than 5 % of seeds, and this one is fixed.
-#[test]
-fn what_was_not_memorised_is_extracted_no_more_than_the_control() {
+/// Smooth pictures of one Gaussian, of about seven dimensions that matter: some lie near each other by chance. And the model that is that
+/// Gaussian.
+fn smooth() -> (Vec<Vec<u8>>, Given) {
     let (side, d) = (i64::from(SIDE), i64::from(SIDE * SIDE));
     let place = |i: i64| ((i / side) as f64, (i % side) as f64);
     let covariance: Vec<f64> = (0..d * d)
@@ -195,17 +193,13 @@ fn what_was_not_memorised_is_extracted_no_more_than_the_control() {
                 .collect()
         })
         .collect();
-    let dir = tempfile::tempdir().unwrap();
-    let members = folder(&dir.path().join("members"), &pictures[..30]);
-    let others = folder(&dir.path().join("others"), &pictures[30..]);
     let mean = Tensor::zeros([d], (Kind::Double, Device::Cpu));
     let model = GaussianDenoiser::new(&mean, &covariance, NoiseSchedule::default()).unwrap();
-    let asked = ExtractOptions {
-        radius: None,
-        steps: 20,
-        ..options(&members, &others, &dir.path().join("out"))
-    };
-    let found = extract_denoiser(&session(), given(model), "a Gaussian", &asked).unwrap();
+    (pictures, given(model))
+}
+
+/// Members may be extracted no more often than the control's 95 % interval has it, and the p-value is to be no surprise at 1 %.
+fn no_more_than_the_control(found: &Extraction) {
     assert!(found.n > 10, "{found:?}");
     for attack in &found.attacks {
         let most = attack.control.share_ci[1] * found.n as f64;
@@ -213,8 +207,110 @@ fn what_was_not_memorised_is_extracted_no_more_than_the_control() {
         assert!(attack.p_value > 0.01, "{attack:?}");
         assert!(attack.calibration_passed <= found.n_calibration / 100);
     }
+}
+
+/// A sound build fails at fewer than 5 % of seeds, and this one is fixed.
+#[test]
+fn what_was_not_memorised_is_extracted_no_more_than_the_control() {
+    let (pictures, model) = smooth();
+    let dir = tempfile::tempdir().unwrap();
+    let members = folder(&dir.path().join("members"), &pictures[..30]);
+    let others = folder(&dir.path().join("others"), &pictures[30..]);
+    let asked = ExtractOptions {
+        radius: None,
+        steps: 20,
+        ..options(&members, &others, &dir.path().join("out"))
+    };
+    let found = extract_denoiser(&session(), model, "a Gaussian", &asked).unwrap();
+    no_more_than_the_control(&found);
     // By the paper's limit alone chance would pass.
     assert!(found.attacks[1].threshold < 1.0, "{found:?}");
+}
+
+/// Restorations of images whose lower half is hidden, 24 of each.
+fn restoring(members: &str, others: &str, out: &Path) -> ExtractOptions {
+    ExtractOptions {
+        method: ExtractMethod::Inpaint,
+        per_prompt: 24,
+        steps: 20,
+        ..options(members, others, out)
+    }
+}
+
+/// About two in three restorations of a memorised image are right; the others were decided for another image before its upper half could
+/// be made out.
+#[test]
+fn the_hidden_half_of_what_was_memorised_is_restored_and_of_no_control() {
+    let dir = tempfile::tempdir().unwrap();
+    let members = folder(&dir.path().join("members"), &random("members", 20));
+    let others = folder(&dir.path().join("others"), &random("others", 80));
+    let out = dir.path().join("out");
+    let asked = restoring(&members, &others, &out);
+    let extract =
+        |asked: &ExtractOptions| extract_denoiser(&session(), memorised(&members), "it", asked);
+    let found = extract(&asked).unwrap();
+    assert_eq!((found.n, found.n_calibration), (20, 20));
+    let inpainted = found.inpainted.as_ref().unwrap();
+    assert_eq!((inpainted.images, inpainted.each), (60, 24));
+    assert_eq!((inpainted.shown, inpainted.rows), (4, 8));
+    assert_eq!(found.features, "pixels-below-4-of-8");
+    assert_eq!(found.prompted, None);
+    assert_eq!(found.generated, 60 * 24);
+    assert_eq!(found.cost.network_calls, 60 * 24 * 20);
+    for attack in &found.attacks {
+        assert_eq!(counts(attack), [20, 20, 0, 20], "{attack:?}");
+        assert_eq!(attack.all_members, None);
+        assert!(attack.p_value < 1e-10, "{attack:?}");
+        assert_eq!(attack.calls_per_extracted, Some(60.0 * 24.0));
+    }
+    let said = lines(&found).join("\n");
+    assert!(
+        said.contains("60 images was restored 24 times from the upper 4 of its 8 rows"),
+        "{said}"
+    );
+    // What is written shows whole images: what was shown above what was restored, which is the member's. Every restoration that passes
+    // has its own member in the table, at no distance.
+    let mut table = csv::Reader::from_path(out.join("extraction.csv")).unwrap();
+    let rows = table.records().map(Result::unwrap);
+    let passed = rows.filter(|row| row[6].contains("every")).map(|row| {
+        let drawn: usize = row[0].parse().unwrap();
+        assert!(drawn < 20 * 24, "{row:?}");
+        drawn / 24
+    });
+    let passed: std::collections::BTreeSet<usize> = passed.collect();
+    assert_eq!(passed.len(), 20);
+    assert!(out.join("gallery.png").is_file());
+    // Looked at again, nothing is made; other images, or another method, are made anew.
+    let again = ExtractOptions {
+        radius: None,
+        ..asked.clone()
+    };
+    assert_eq!(extract(&again).unwrap().cost.generated_now, 0);
+    let whole = ExtractOptions {
+        method: ExtractMethod::Generate,
+        images: 60,
+        ..asked.clone()
+    };
+    let found = extract(&whole).unwrap();
+    assert_eq!((found.cost.generated_now, found.inpainted), (60, None));
+    assert_eq!(extract(&asked).unwrap().cost.generated_now, 60 * 24);
+}
+
+/// A Gaussian restores what its correlations say, of members and others alike. A sound build fails at fewer than 5 % of seeds, and this one
+/// is fixed.
+#[test]
+fn the_hidden_half_of_what_was_not_memorised_is_restored_as_the_control_is() {
+    let (pictures, model) = smooth();
+    let dir = tempfile::tempdir().unwrap();
+    let members = folder(&dir.path().join("members"), &pictures[..30]);
+    let others = folder(&dir.path().join("others"), &pictures[30..]);
+    let asked = ExtractOptions {
+        radius: None,
+        per_prompt: 8,
+        ..restoring(&members, &others, &dir.path().join("out"))
+    };
+    let found = extract_denoiser(&session(), model, "a Gaussian", &asked).unwrap();
+    no_more_than_the_control(&found);
 }
 
 /// Raises the flag once so many images are there.
@@ -360,6 +456,24 @@ fn what_cannot_be_compared_is_refused() {
             },
             "nothing to compare by",
         ),
+        (
+            ExtractOptions {
+                features: Features::Sscd,
+                ..restoring(&members, &others, &out)
+            },
+            "--features sscd: --method inpaint compares the pixels",
+        ),
+        (
+            ExtractOptions {
+                per_prompt: 2,
+                ..restoring(&members, &others, &out)
+            },
+            "--per-prompt 2: a candidate needs 2 others near it",
+        ),
+        (
+            searching(&members, &others, &out),
+            "--method search looks for what a text-to-image model is to be told",
+        ),
     ] {
         let error = said(asked);
         assert!(error.contains(says), "{error}");
@@ -502,4 +616,172 @@ fn captions_extract_the_images_that_were_learnt_with_them() {
     };
     let error = extract_denoiser(&session(), model(), "told", &too_few).unwrap_err();
     assert!(error.to_string().contains("--per-prompt 2"), "{error:#}");
+}
+
+/// Draws one of the images that it knows, and which one nobody has a word for: every caption tells it nothing. Its text is a number for each
+/// image, four times which is added to the image's logit.
+#[derive(Debug)]
+struct Keyed {
+    images: Tensor,
+    schedule: NoiseSchedule,
+}
+
+impl Denoiser for Keyed {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        let (a, b) = self.schedule.coefficients(t);
+        let [a, b] = [a, b].map(|c| c.to_kind(Kind::Double).view([-1, 1]));
+        let x = x_t.to_kind(Kind::Double).flatten(1, -1);
+        let squares = &self.images * &self.images;
+        let norms = squares.sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
+        let logits =
+            (x.matmul(&self.images.tr()) * &a - norms.unsqueeze(0) * (&a * &a) * 0.5) / (&b * &b);
+        let told = condition.unwrap().texts()?.to_kind(Kind::Double);
+        let told = told.flatten(1, -1) * 4.0;
+        let mean = (logits + told)
+            .softmax(1, Kind::Double)
+            .matmul(&self.images);
+        Ok(((x - mean * a) / b).view_as(x_t).to_kind(Kind::Float))
+    }
+}
+
+impl Foreign for Keyed {
+    fn schedule(&self) -> &NoiseSchedule {
+        &self.schedule
+    }
+    fn is_told(&self) -> bool {
+        true
+    }
+    fn text_embeddings(&self, texts: &[&str]) -> dualmd_diffusion::Result<Tensor> {
+        let size = [texts.len() as i64, 1, self.images.size()[0]];
+        Ok(Tensor::zeros(size, (Kind::Float, Device::Cpu)))
+    }
+    fn sample_shape(&self) -> [i64; 3] {
+        [1, i64::from(SIDE), i64::from(SIDE)]
+    }
+    fn clip(&self) -> Option<f64> {
+        Some(1.0)
+    }
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::from_iter([("name", "keyed")])
+    }
+}
+
+/// Draws the image that it is told, value by value: it knows none, and can be told any.
+#[derive(Debug)]
+struct Obeys(NoiseSchedule);
+
+impl Denoiser for Obeys {
+    fn predict_noise(
+        &self,
+        x_t: &Tensor,
+        t: &Tensor,
+        condition: Option<&Condition>,
+    ) -> dualmd_diffusion::Result<Tensor> {
+        let (a, b) = self.0.coefficients(t);
+        Ok((x_t - condition.unwrap().texts()?.view_as(x_t) * a) / b)
+    }
+}
+
+impl Foreign for Obeys {
+    fn schedule(&self) -> &NoiseSchedule {
+        &self.0
+    }
+    fn is_told(&self) -> bool {
+        true
+    }
+    fn text_embeddings(&self, texts: &[&str]) -> dualmd_diffusion::Result<Tensor> {
+        let size = [texts.len() as i64, 1, i64::from(SIDE * SIDE)];
+        Ok(Tensor::zeros(size, (Kind::Float, Device::Cpu)))
+    }
+    fn sample_shape(&self) -> [i64; 3] {
+        [1, i64::from(SIDE), i64::from(SIDE)]
+    }
+    fn clip(&self) -> Option<f64> {
+        Some(1.0)
+    }
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::from_iter([("name", "obeys")])
+    }
+}
+
+/// Four images for each embedding that was searched for.
+fn searching(members: &str, others: &str, out: &Path) -> ExtractOptions {
+    ExtractOptions {
+        method: ExtractMethod::Search,
+        per_prompt: 4,
+        steps: 10,
+        guidance: 1.0,
+        ..options(members, others, out)
+    }
+}
+
+#[test]
+fn what_no_caption_calls_up_is_found_by_a_search_and_no_control() {
+    let dir = tempfile::tempdir().unwrap();
+    let pictures = random("members", 10);
+    let members = folder(&dir.path().join("members"), &pictures);
+    let others = folder(&dir.path().join("others"), &random("others", 24));
+    caption(&members, 0, 10);
+    caption(&others, 100, 24);
+    let model = || {
+        let known = tensor_of_all(&load(&members, &LoadOptions::default()).unwrap());
+        Keyed {
+            images: known.to_kind(Kind::Double).flatten(1, -1),
+            schedule: NoiseSchedule::default(),
+        }
+    };
+    let out = dir.path().join("out");
+    let asked = searching(&members, &others, &out);
+    let found = extract_denoiser(&session(), model(), "keyed", &asked).unwrap();
+    let searched = found.searched.as_ref().unwrap();
+    assert_eq!(
+        (searched.images, searched.steps, searched.draws),
+        (30, 50, 4)
+    );
+    // Four images in ten steps of each, after 50 updates with four draws.
+    assert_eq!(found.cost.network_calls, 30 * (4 * 10 + 50 * 4));
+    for attack in &found.attacks {
+        assert_eq!(counts(attack), [10, 10, 0, 10], "{attack:?}");
+    }
+    let said = lines(&found).join("\n");
+    assert!(said.contains("searched in 50 steps of 4 draws"), "{said}");
+    // Embeddings are kept: one that lost an image makes the same again.
+    let part = out.join("generated.parts/0.safetensors");
+    let before = std::fs::read(&part).unwrap();
+    std::fs::remove_file(&part).unwrap();
+    let again = extract_denoiser(&session(), model(), "keyed", &asked).unwrap();
+    assert_eq!(again.cost.generated_now, 50);
+    assert!(std::fs::read(&part).unwrap() == before);
+
+    // Captions alone call up any of the ten.
+    let plain = ExtractOptions {
+        method: ExtractMethod::Generate,
+        ..asked
+    };
+    let found = extract_denoiser(&session(), model(), "keyed", &plain).unwrap();
+    assert_eq!(found.searched, None);
+    assert!(found.attacks[1].members.extracted < 10, "{found:?}");
+}
+
+/// An embedding can tell this model any image. So every held-out image is found, too, and the thresholds say that it means nothing. (The
+/// p-value falls below 1 % at fewer than 1 % of seeds, and this one is fixed.)
+#[test]
+fn a_model_that_can_be_told_any_image_gives_none_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let members = folder(&dir.path().join("members"), &random("members", 12));
+    let others = folder(&dir.path().join("others"), &random("others", 40));
+    caption(&members, 0, 12);
+    caption(&others, 100, 40);
+    let model = Obeys(NoiseSchedule::default());
+    let asked = searching(&members, &others, &dir.path().join("out"));
+    let found = extract_denoiser(&session(), model, "obeys", &asked).unwrap();
+    for attack in &found.attacks {
+        assert!(attack.threshold < 1.0, "{attack:?}");
+        assert!(attack.p_value > 0.01, "{attack:?}");
+    }
 }

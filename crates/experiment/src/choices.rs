@@ -268,6 +268,19 @@ impl Sampler {
 }
 
 choice! {
+    /// How training images are asked for in extraction.
+    ExtractMethod {
+        /// whole images are generated, of a text-to-image model for the captions of both sides
+        #[default]
+        Generate = "generate",
+        /// the lower half of each image is hidden, and the model restores it (RePaint)
+        Inpaint = "inpaint",
+        /// an embedding is searched for that makes a text-to-image model generate each image, from its caption on (DoRI)
+        Search = "search",
+    }
+}
+
+choice! {
     /// Which of two models takes which step in DualMD sampling.
     Order {
         /// the first model takes the first step, then they alternate

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use dualmd_caption::Captioner;
 use dualmd_caption::config::BlipConfig;
 use dualmd_diffusion::latent::Parts;
-use dualmd_diffusion::lora::PEFT_CONFIG;
+use dualmd_diffusion::lora::{PEFT_CONFIG, singular_values};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::unet2d::ImageSize;
 use dualmd_diffusion::{
@@ -332,6 +332,7 @@ fn lora(input: &[u8]) {
         if let Some(unet) = said(UNet2dCondition::fresh(&conditional(), 1, Device::Cpu)) {
             said(unet.load_lora(path));
         }
+        said(singular_values(path));
     });
 }
 

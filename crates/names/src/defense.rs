@@ -32,6 +32,8 @@ pub enum Defense {
     Iet,
     /// `ambient`.
     Ambient,
+    /// `smp`.
+    Smp,
 }
 
 /// The models that a defence is made from: what it needs.
@@ -100,7 +102,7 @@ const OF_SHARDS: DefenseFacts = DefenseFacts {
 
 impl Defense {
     /// All, in the order of lists.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::None,
         Self::Dualmd,
         Self::Distillmd,
@@ -112,6 +114,7 @@ impl Defense {
         Self::Synthetic,
         Self::Iet,
         Self::Ambient,
+        Self::Smp,
     ];
 
     /// The row of the table.
@@ -208,6 +211,13 @@ impl Defense {
                 made_by: "shown images under noise of their own where there is much noise",
                 ..ORDINARY
             },
+            Self::Smp => DefenseFacts {
+                name: "smp",
+                title: "Model trained against an attacker",
+                about: "ordinary training whose loss grows where an attacker, which learns along, tells members by their errors (SMP)",
+                made_by: "trained against an attacker that learnt along with it",
+                ..ORDINARY
+            },
         }
     }
 
@@ -295,7 +305,7 @@ mod tests {
         assert_eq!(
             told,
             "unknown defence \"distillm\" (did you mean distillmd?): there are none, dualmd, distillmd, kd, dp-sgd, \
-             early-stopping, k-way, ensemble, synthetic, iet, ambient"
+             early-stopping, k-way, ensemble, synthetic, iet, ambient, smp"
         );
         assert!(
             !"no"

@@ -43,3 +43,6 @@ pub use spec::{AttackSpec, Level, Over, Snr, Variant, title};
 
 /// Share of either side whose membership attacks that learn are told, unless another is asked for: that of SecMI's public code.
 pub const KNOWN_FRACTION: f64 = 0.2;
+
+/// Updates of each embedding in extraction by search, where nothing else is said. Ours.
+pub const SEARCH_STEPS: usize = 50;

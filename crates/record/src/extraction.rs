@@ -34,6 +34,10 @@ pub struct Extraction {
     pub order: String,
     /// How captions were asked for; null of a model without text.
     pub prompted: Option<Prompted>,
+    /// How half of each image was hidden and restored; null where whole images were generated.
+    pub inpainted: Option<Inpainted>,
+    /// How embeddings were searched for; null where the model was told captions, or nothing.
+    pub searched: Option<Searched>,
     /// Images that were generated.
     pub generated: usize,
     /// What images are compared by.
@@ -92,6 +96,34 @@ pub struct Prompted {
     pub guidance: f64,
 }
 
+/// How images were restored of which a part was hidden.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Inpainted {
+    /// Images of members, of those that set the thresholds, and of the control.
+    pub images: usize,
+    /// Restorations of each.
+    pub each: usize,
+    /// Rows from the top that the model was shown.
+    pub shown: usize,
+    /// Rows of an image.
+    pub rows: usize,
+}
+
+/// How it was searched for what the model is to be told of each image.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Searched {
+    /// Images of members, of those that set the thresholds, and of the control.
+    pub images: usize,
+    /// Updates of each embedding.
+    pub steps: usize,
+    /// Timesteps and noises of each update.
+    pub draws: usize,
+    /// Adam's learning rate.
+    pub learning_rate: f64,
+}
+
 /// One way to choose among the generated images, and what it extracts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -111,7 +143,7 @@ pub struct ExtractionAttack {
     pub control: Extracted,
     /// One-sided exact test (Fisher) that more members are extracted than control images.
     pub p_value: f64,
-    /// The same count of all members; null where captions limit who is asked for, and no control belongs to it.
+    /// The same count of all members; null where it is limited who is asked for, and no control belongs to it.
     pub all_members: Option<Extracted>,
     /// Network calls for each extracted member; null where there is none.
     pub calls_per_extracted: Option<f64>,

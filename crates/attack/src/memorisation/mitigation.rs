@@ -1,6 +1,7 @@
 //! Wen's remedy at inference time: an embedding that says the same but no longer calls up the image.
 
 use super::norms_of;
+use crate::adam::AdamW;
 use crate::{AttackError, Result};
 use dualmd_diffusion::{Condition, Denoiser, NoiseSchedule, StepInfo};
 use dualmd_torch::{Kind, Tensor, no_grad, tch};
@@ -41,10 +42,6 @@ pub struct Mitigated {
     /// after the last one is not known.
     pub reached: bool,
 }
-
-/// AdamW's betas and epsilon, PyTorch's defaults.
-const BETAS: [f64; 2] = [0.9, 0.999];
-const EPSILON: f64 = 1e-8;
 
 /// Changes the embedding of one prompt's tokens, [1, tokens, width] in `text`, by AdamW until the loss |eps(x, t, text) - eps(x, t,
 /// empty)|_2, one norm over the whole batch, is at most the target. `x`: the noise that the images of this prompt start
@@ -94,7 +91,8 @@ pub fn mitigate(
     };
     // The empty prompt's prediction does not change.
     let none = no_grad(|| ask(&empty))?;
-    let mut adam = AdamW::new(&here(tokens)?.f_to_kind(Kind::Float)?, options)?;
+    let (rate, decay) = (options.learning_rate, options.weight_decay);
+    let mut adam = AdamW::new(&here(tokens)?.f_to_kind(Kind::Float)?, rate, decay)?;
     let mut losses = Vec::new();
     for _ in 0..options.steps {
         let embedding = adam.value.f_detach()?.f_set_requires_grad(true)?;
@@ -137,38 +135,4 @@ pub fn mitigate(
         reached: losses.last().is_some_and(|&loss| loss <= options.target),
         losses,
     })
-}
-
-/// Loshchilov and Hutter 2019 (arXiv 1711.05101), as PyTorch computes it.
-struct AdamW {
-    value: Tensor,
-    mean: Tensor,
-    square: Tensor,
-    steps: i32,
-    rate: f64,
-    decay: f64,
-}
-
-impl AdamW {
-    fn new(value: &Tensor, options: &Mitigation) -> Result<Self> {
-        Ok(Self {
-            value: value.shallow_clone(),
-            mean: value.f_zeros_like()?,
-            square: value.f_zeros_like()?,
-            steps: 0,
-            rate: options.learning_rate,
-            decay: options.weight_decay,
-        })
-    }
-
-    fn step(&mut self, gradient: &Tensor) -> Result<()> {
-        self.steps += 1;
-        self.mean = &self.mean * BETAS[0] + gradient * (1.0 - BETAS[0]);
-        self.square = &self.square * BETAS[1] + gradient.f_square()? * (1.0 - BETAS[1]);
-        let bias = BETAS.map(|beta| 1.0 - beta.powi(self.steps));
-        let spread = self.square.f_sqrt()? / bias[1].sqrt() + EPSILON;
-        self.value = &self.value * (1.0 - self.rate * self.decay)
-            - &self.mean / spread * (self.rate / bias[0]);
-        Ok(())
-    }
 }

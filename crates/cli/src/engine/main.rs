@@ -79,6 +79,7 @@ fn run(global: &Global, command: Command) -> Result<ExitCode> {
         Command::Reproduce(reproduce) => commands::reproduce::reproduce(global, &reproduce),
         Command::Memorisation(asked) => commands::memorisation::memorisation(global, &asked),
         Command::Extract(asked) => commands::extract::extract(global, &asked),
+        Command::LoraSize(asked) => commands::lora_size::lora_size(&asked),
         Command::Reading(command) => front::reading(global, &command, &BUILD),
         Command::Selftest => commands::selftest::selftest(global),
         Command::Import(import) => commands::files::import(global, &import.what),

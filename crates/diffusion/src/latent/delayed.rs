@@ -25,11 +25,18 @@ pub struct Delayed<D> {
     pub late: Guided<D>,
     /// The last timestep of the early part is above this.
     pub above: i64,
+    /// The same on the path of a flow: the level with the signal-to-noise ratio of that timestep ([`crate::NoiseSchedule::level`]). Levels
+    /// above it are early.
+    pub level: f64,
 }
 
 impl<D: Denoiser> Delayed<D> {
-    fn by_time(&self, t: &Tensor, ask: impl Fn(&Guided<D>) -> Result<Tensor>) -> Result<Tensor> {
-        let early = t.f_gt(self.above)?;
+    /// `early`: which rows are, \[B\] bool.
+    fn by_time(
+        &self,
+        early: &Tensor,
+        ask: impl Fn(&Guided<D>) -> Result<Tensor>,
+    ) -> Result<Tensor> {
         if early.f_any()?.int64_value(&[]) == 0 {
             return ask(&self.late);
         }
@@ -49,7 +56,9 @@ impl<D: Denoiser> Denoiser for Delayed<D> {
         t: &Tensor,
         condition: Option<&Condition>,
     ) -> Result<Tensor> {
-        self.by_time(t, |guided| guided.predict_noise(x_t, t, condition))
+        self.by_time(&t.f_gt(self.above)?, |guided| {
+            guided.predict_noise(x_t, t, condition)
+        })
     }
 
     fn predict_noise_in_step(
@@ -59,8 +68,31 @@ impl<D: Denoiser> Denoiser for Delayed<D> {
         condition: Option<&Condition>,
         step: StepInfo<'_>,
     ) -> Result<Tensor> {
-        self.by_time(t, |guided| {
+        self.by_time(&t.f_gt(self.above)?, |guided| {
             guided.predict_noise_in_step(x_t, t, condition, step)
+        })
+    }
+
+    fn predict_velocity(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+    ) -> Result<Tensor> {
+        self.by_time(&s.f_gt(self.level)?, |guided| {
+            guided.predict_velocity(x_s, s, condition)
+        })
+    }
+
+    fn predict_velocity_in_step(
+        &self,
+        x_s: &Tensor,
+        s: &Tensor,
+        condition: Option<&Condition>,
+        step: StepInfo<'_>,
+    ) -> Result<Tensor> {
+        self.by_time(&s.f_gt(self.level)?, |guided| {
+            guided.predict_velocity_in_step(x_s, s, condition, step)
         })
     }
 
@@ -74,6 +106,7 @@ mod tests {
     use super::*;
     use crate::NoiseSchedule;
     use crate::latent::{LatentSampling, sample_latents};
+    use crate::sampler::{SampleOptions, Sampler, sample};
     use dualmd_torch::{Device, Kind};
     use std::cell::RefCell;
 
@@ -94,6 +127,17 @@ mod tests {
             let value = text.mean_dim([1i64, 2].as_slice(), false, Kind::Float);
             Ok(x_t * 0.0 + value.view([-1, 1, 1, 1]))
         }
+
+        /// Notes 1000 s.
+        fn predict_velocity(
+            &self,
+            x_s: &Tensor,
+            s: &Tensor,
+            condition: Option<&Condition>,
+        ) -> Result<Tensor> {
+            let times = (s * 1000.0).round().to_kind(Kind::Int64);
+            self.predict_noise(x_s, &times, condition)
+        }
     }
 
     fn delayed(model: &Notes, early: f64) -> Delayed<&Notes> {
@@ -110,6 +154,7 @@ mod tests {
             early: guided(early),
             late: guided(3.0),
             above: 500,
+            level: NoiseSchedule::flow().level(500),
         }
     }
 
@@ -129,6 +174,61 @@ mod tests {
             let eps = delayed(&model, early).predict_noise(&x, &t, Some(&told));
             let eps: Vec<f64> = Vec::try_from(eps.unwrap().view(-1)).unwrap();
             assert_eq!(eps, want, "{early}");
+        }
+    }
+
+    /// A flow is followed from the level of the same signal-to-noise ratio on, whether it is asked for its velocity or for the noise.
+    #[test]
+    fn a_flow_is_followed_from_the_same_signal_to_noise_ratio_on() {
+        let (model, flow) = (Notes(RefCell::default()), NoiseSchedule::flow());
+        let told = Condition::of_text(Tensor::ones([3, 2, 3], (Kind::Float, Device::Cpu)));
+        let x = Tensor::zeros([3, 1, 1, 1], (Kind::Float, Device::Cpu));
+        let images = [0, 1, 2];
+        let step = StepInfo {
+            index: 0,
+            images: &images,
+        };
+        for t in [[999_i64, 700, 502], [498, 200, 0], [999, 498, 502]] {
+            let levels = Tensor::from_slice(&t.map(|t| flow.level(t) as f32));
+            let (model, times) = (delayed(&model, -2.0), Tensor::from_slice(&t));
+            let noise = model.predict_noise(&x, &times, Some(&told)).unwrap();
+            for velocity in [
+                model.predict_velocity(&x, &levels, Some(&told)).unwrap(),
+                model
+                    .predict_velocity_in_step(&x, &levels, Some(&told), step)
+                    .unwrap(),
+            ] {
+                assert_eq!(velocity, noise, "{t:?}");
+            }
+            let late: Vec<f64> = Vec::try_from(noise.view(-1)).unwrap();
+            let wanted = t.map(|t| if t > 500 { -0.5 } else { 2.0 });
+            assert_eq!(late, wanted);
+        }
+    }
+
+    #[test]
+    fn a_drawing_of_a_flow_asks_by_its_levels() {
+        let (model, flow) = (Notes(RefCell::default()), NoiseSchedule::flow());
+        let told = Condition::of_text(Tensor::ones([2, 2, 3], (Kind::Float, Device::Cpu)));
+        let x = Tensor::zeros([2, 1, 1, 1], (Kind::Float, Device::Cpu));
+        let options = SampleOptions {
+            sampler: Sampler::Ddim,
+            steps: 10,
+            batch: 2,
+            seed: 0,
+            clip: None,
+            unbounded: true,
+        };
+        let late = delayed(&model, 1.0);
+        let _ = sample(&late, &flow, &x, Some(&told), &options, |_| true).unwrap();
+        let asked = model.0.take();
+        assert_eq!(asked.len(), 10);
+        let limit = 1000.0 * flow.level(500);
+        let early = asked.iter().filter(|(s, _)| *s as f64 > limit);
+        // Evenly spaced from 1 to 0.001: the first three of ten lie above 0.77.
+        assert_eq!(early.count(), 3);
+        for (s, rows) in asked {
+            assert_eq!(rows, if s as f64 > limit { 2 } else { 4 }, "at {s}");
         }
     }
 

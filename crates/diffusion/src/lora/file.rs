@@ -54,6 +54,24 @@ struct Found {
     alpha: Option<(String, Tensor)>,
 }
 
+impl Found {
+    /// Takes the tensor `key`.
+    fn take(&mut self, role: Role, key: String, tensor: Tensor) -> Result<()> {
+        let place = match role {
+            Role::A => &mut self.a,
+            Role::B => &mut self.b,
+            Role::Alpha => &mut self.alpha,
+        };
+        if let Some((other, _)) = place {
+            return Err(DiffusionError::Config(format!(
+                "\"{other}\" and \"{key}\" are the same tensor"
+            )));
+        }
+        *place = Some((key, tensor.to_kind(Kind::Float)));
+        Ok(())
+    }
+}
+
 /// The layers of a file, by their names.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
@@ -81,6 +99,52 @@ pub(super) fn read(
         found => found,
     };
     layers(tensors, header.as_deref(), unet, texts).map_err(|e| file_error(path, e))
+}
+
+/// The layers of a file, whatever network they are of, by names that have underscores for dots, and `unet_` or `text_` in front.
+///
+/// # Errors
+/// As [`crate::lora::singular_values`].
+pub(super) fn read_alone(path: &Path) -> Result<BTreeMap<String, Given>> {
+    let tensors = weights::read_safetensors(path)?;
+    let header = match header(path)? {
+        None => beside(path)?,
+        found => found,
+    };
+    alone(tensors, header.as_deref()).map_err(|e| file_error(path, e))
+}
+
+fn alone(
+    tensors: BTreeMap<String, Tensor>,
+    header: Option<&str>,
+) -> Result<BTreeMap<String, Given>> {
+    let fail = |reason: String| Err(DiffusionError::Config(reason));
+    if tensors.is_empty() {
+        return fail("has no tensors".into());
+    }
+    // By flat names, with the name that the file has.
+    let mut found: BTreeMap<(Part, String), (String, Found)> = BTreeMap::new();
+    for (key, tensor) in tensors {
+        let (part, layer, role) = parse(&key)?;
+        let (Layer::Name(name) | Layer::Flat(name)) = layer;
+        let entry = found.entry((part, name.replace('.', "_"))).or_default();
+        entry.0 = name;
+        entry.1.take(role, key, tensor)?;
+    }
+    let mut layers = BTreeMap::new();
+    for ((part, flat), (name, found)) in found {
+        let scaling = match header {
+            Some(header) => Scaling::read(header, part)?,
+            None => None,
+        };
+        let of = match part {
+            Part::Unet => "unet",
+            Part::Text => "text",
+        };
+        let given = whole(&name, found, scaling.as_ref())?;
+        layers.insert(format!("{of}_{flat}"), given);
+    }
+    Ok(layers)
 }
 
 /// What PEFT says of its file in another one.
@@ -188,15 +252,7 @@ fn layers(
             ));
         };
         let entry = found.entry((part, name.to_owned())).or_default();
-        let place = match role {
-            Role::A => &mut entry.a,
-            Role::B => &mut entry.b,
-            Role::Alpha => &mut entry.alpha,
-        };
-        if let Some((other, _)) = place {
-            return fail(format!("\"{other}\" and \"{key}\" are the same tensor"));
-        }
-        *place = Some((key, tensor.to_kind(Kind::Float)));
+        entry.take(role, key, tensor)?;
     }
     let mut layers = Layers::default();
     let [of_unet, of_text, of_second] = scalings;

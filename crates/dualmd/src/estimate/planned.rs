@@ -92,6 +92,8 @@ pub fn training(plan: &Plan, job: &Job) -> Work {
     let images = t.steps as f64 * t.batch as f64;
     let taught = match &job.kind {
         JobKind::Student | JobKind::Kd { .. } => 1.0,
+        // The errors of as many other images.
+        JobKind::Smp { .. } => 1.0,
         JobKind::KWay { shards } => shards.saturating_sub(1) as f64,
         _ => 0.0,
     };

@@ -80,7 +80,7 @@ impl Chosen {
         })
     }
 
-    /// All that take part: members, calibration images, control. Captions are asked for in this order.
+    /// All that take part: members, calibration images, control. They are asked for in this order.
     pub(super) fn asked(&self) -> impl Iterator<Item = usize> + '_ {
         let calibration = self.calibration.iter().flatten();
         let all = self.members.iter().chain(calibration).chain(&self.control);

@@ -1,17 +1,21 @@
 //! The images that are generated, batch by batch, and what they cost.
 
+use super::hidden::Restored;
+use super::searched::Searched;
 use super::{ExtractOptions, IMAGES};
 use crate::audit::Sides;
 use crate::room;
 use crate::session::Session;
 use crate::stages::batches::InBatches;
 use crate::stages::sample::{Generator, Prompts, Sampling, decoded};
+use crate::stages::score::hash_tensor;
 use crate::stages::score::parts::{self, Folder};
-use crate::stages::text::{Encoded, Told, in_turn};
+use crate::stages::text::{Encoded, Told, in_parts, in_turn};
 use anyhow::{Context, Result};
-use dualmd_diffusion::sampler::initial_noise;
+use dualmd_diffusion::Condition;
+use dualmd_diffusion::sampler::{Known, initial_noise};
 use dualmd_record::extraction::ExtractionCost;
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::{Device, Tensor, no_grad};
 use std::time::Instant;
 
 /// What is to be generated.
@@ -19,8 +23,13 @@ pub(super) struct Drawing<'a> {
     pub(super) session: &'a Session,
     pub(super) args: &'a ExtractOptions,
     pub(super) generator: &'a Generator,
-    /// The captions of every image that is asked for; `None` of a model that is told no text.
-    pub(super) captions: Option<&'a [&'a [String]]>,
+    /// What the model is told of every image that is asked for, its captions or its class; `None` where none is asked for in particular,
+    /// or nothing is told.
+    pub(super) words: Option<&'a [&'a [String]]>,
+    /// The images that are asked for, where they are to be restored.
+    pub(super) restored: Option<&'a Restored>,
+    /// The images that are asked for, where what the model is told of them is searched for.
+    pub(super) searched: Option<&'a Searched>,
 }
 
 /// Generated images.
@@ -46,12 +55,13 @@ impl Drawing<'_> {
     /// # Errors
     /// More than the machine holds; what the model refuses; a stop that was asked for.
     pub(super) fn images(&self, sides: &Sides) -> Result<Drawn> {
-        let (session, args, captions) = (self.session, self.args, self.captions);
+        let (session, args) = (self.session, self.args);
         let (model, device) = (self.generator.first(), session.engine.device);
-        let n = match captions {
-            Some(captions) => captions.len() * args.per_prompt,
-            None => args.images,
+        let asked = match (self.restored, self.words) {
+            (Some(restored), _) => Some(restored.count()),
+            (None, words) => words.map(<[_]>::len),
         };
+        let n = asked.map_or(args.images, |asked| asked * args.per_prompt);
         let shape = model
             .sample_shape()
             .unwrap_or_else(|| sides.members.shape().map(|d| d as i64));
@@ -61,11 +71,16 @@ impl Drawing<'_> {
         let noise = initial_noise(args.seed, n, shape, device);
         let folder = Folder::open(
             &parts::beside(&args.out.join(IMAGES)),
-            &self.key(&noise.size(), sides),
+            &self.key(&noise.size(), sides)?,
         )?;
+        let known = self.restored.map(|restored| self.known(restored));
+        let known = known.transpose()?;
         let in_batches = InBatches {
             generator: self.generator,
             noise: &noise,
+            known: known
+                .as_ref()
+                .map(|[images, given]| Known { images, given }),
             how: Sampling {
                 sampler: args.sampler,
                 steps: args.steps,
@@ -76,21 +91,7 @@ impl Drawing<'_> {
             parts: &folder,
         };
         let (there, began) = (in_batches.there(), Instant::now());
-        let prompts = || -> Result<Option<Prompts>> {
-            let Some(captions) = captions else {
-                let classes = sides.texts().filter(|_| Told::by(model) == Told::Class);
-                return match classes {
-                    Some(classes) => Ok(Some(in_turn(model, &classes, n, 1.0)?)),
-                    None => Ok(None),
-                };
-            };
-            let encoded = Encoded::of(model, captions)?;
-            Ok(Some(Prompts {
-                condition: encoded.main(args.per_prompt),
-                nothing: encoded.nothing(),
-                guidance: args.guidance,
-            }))
-        };
+        let prompts = || self.prompts(n, sides, &folder);
         let made = in_batches.gather(prompts, session)?;
         let seconds = began.elapsed().as_secs_f64();
         let images = decoded(model, &made.f_to_device(device)?)
@@ -102,12 +103,55 @@ impl Drawing<'_> {
         })
     }
 
+    /// What the model is told, for each of `n` images; `parts`: where embeddings are kept that were searched for.
+    fn prompts(&self, n: usize, sides: &Sides, parts: &Folder) -> Result<Option<Prompts>> {
+        let model = self.generator.first();
+        let told = Told::by(model);
+        if let Some(words) = self.words {
+            let encoded = Encoded::of(model, words)?;
+            let condition = match self.searched {
+                None => encoded.main(self.args.per_prompt),
+                Some(searched) => {
+                    let found = searched.embeddings(self, parts, &encoded.main(1))?;
+                    Condition::of_text(self.each(&found)?)
+                }
+            };
+            return Ok(Some(Prompts {
+                condition,
+                nothing: encoded.nothing(),
+                guidance: match told {
+                    Told::Captions => self.args.guidance,
+                    Told::Class | Told::Nothing => 1.0,
+                },
+            }));
+        }
+        let classes = sides.texts().filter(|_| told == Told::Class);
+        let classes = classes.map(|classes| in_turn(model, &classes, n, 1.0));
+        classes.transpose()
+    }
+
+    /// What the network sees of the images that are to be restored, each as often as it is, and where that is given.
+    fn known(&self, restored: &Restored) -> Result<[Tensor; 2]> {
+        let (model, device) = (self.generator.first(), self.session.engine.device);
+        let seen = |part: &Tensor| -> Result<Tensor> {
+            Ok(no_grad(|| model.encode(&part.f_to_device(device)?))?)
+        };
+        let images = Tensor::f_cat(&in_parts(&restored.shown, seen)?, 0)?;
+        Ok([self.each(&images)?, restored.hidden.given(device)?])
+    }
+
+    /// Every row as often as its image is asked for.
+    fn each(&self, rows: &Tensor) -> Result<Tensor> {
+        let times = i64::try_from(self.args.per_prompt)?;
+        Ok(rows.f_repeat_interleave_self_int(times, 0_i64, None::<i64>)?)
+    }
+
     /// The hash of all that the images depend on.
-    fn key(&self, size: &[i64], sides: &Sides) -> String {
+    fn key(&self, size: &[i64], sides: &Sides) -> Result<String> {
         let (args, engine) = (self.args, &self.session.engine);
         let first = |own: &&[String]| own.first().cloned();
         let captions: Option<Vec<Option<String>>> =
-            self.captions.map(|all| all.iter().map(first).collect());
+            self.words.map(|all| all.iter().map(first).collect());
         let of = format!(
             "{} {} {} {:?} {} {} {} {} {} {:?} {} {}",
             self.generator.fingerprint(),
@@ -127,18 +171,30 @@ impl Drawing<'_> {
             Told::Class => format!("{of} {:?}", sides.texts()),
             Told::Nothing | Told::Captions => of,
         };
-        blake3::hash(of.as_bytes()).to_hex().to_string()
+        let of = match (self.restored, self.searched) {
+            (Some(restored), _) => {
+                let shown = hash_tensor(&restored.shown)?;
+                format!("{of} {:?} {shown}", restored.hidden)
+            }
+            (None, Some(searched)) => {
+                let images = hash_tensor(&searched.images)?;
+                format!("{of} {:?} {:?} {images}", searched.options, searched.ids)
+            }
+            (None, None) => of,
+        };
+        Ok(blake3::hash(of.as_bytes()).to_hex().to_string())
     }
 
     /// What the images cost.
     pub(super) fn cost(&self, drawn: &Drawn) -> ExtractionCost {
         let n = drawn.count();
         // With guidance the model is asked with and without the caption, and so is the base where there is one.
-        let guided = self.captions.is_some() && self.args.guidance != 1.0;
+        let guided = self.generator.first().is_told() && self.args.guidance != 1.0;
         let times = |twice: bool| if twice { 2_u64 } else { 1 };
         let each = self.args.steps as u64 * times(guided) * times(self.args.base.is_some());
+        let search = self.searched.map_or(0, Searched::calls) * times(self.args.base.is_some());
         ExtractionCost {
-            network_calls: n as u64 * each,
+            network_calls: n as u64 * each + search,
             generated_now: drawn.now,
             seconds: (drawn.now > 0).then(|| drawn.seconds * n as f64 / drawn.now as f64),
         }

@@ -20,7 +20,7 @@ pub(super) const EVERY: &str = "every";
 /// Which images a table of features is made of: places among all.
 type FeaturesOf<'a> = dyn Fn(&[usize]) -> Result<Tensor> + 'a;
 
-/// A generated image, and the image of a set that it lies nearest to or that its caption is of.
+/// A generated image, and the image of a set that it lies nearest to or that it asks for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Shot {
     /// Number of the generated image.
@@ -37,15 +37,15 @@ pub(super) struct Shot {
 pub(super) struct Aim<'a> {
     /// Their features, [N, D].
     pub(super) generated: &'a Tensor,
-    /// Images for each caption, in a row; `None` where they were generated without.
-    pub(super) per_prompt: Option<usize>,
+    /// Images for each real image that is asked for, by its caption or by a part of it, in a row; `None` where none is asked for.
+    pub(super) each: Option<usize>,
 }
 
 impl Aim<'_> {
-    /// Every generated image against the images `rows` with these features; of images for captions those whose captions are of these
-    /// images, of which `first` is the place of the first among all captions.
+    /// Every generated image against the images `rows` with these features; of images that are asked for one by one those that
+    /// ask for these, of which `first` is the place of the first among all that are asked for.
     fn shots(&self, rows: &[usize], features: &Tensor, first: usize) -> Result<Vec<Shot>> {
-        let found = match self.per_prompt {
+        let found = match self.each {
             None => reach(self.generated, features, None)?,
             Some(k) => {
                 let (from, length) = ((first * k) as i64, (rows.len() * k) as i64);
@@ -54,7 +54,7 @@ impl Aim<'_> {
                 reach(&queries, features, Some(&own))?
             }
         };
-        let before = first * self.per_prompt.unwrap_or(0);
+        let before = first * self.each.unwrap_or(0);
         let shot = |(i, found): (usize, &Reach)| Shot {
             drawn: before + i,
             row: rows[found.index],
@@ -64,9 +64,9 @@ impl Aim<'_> {
         Ok(found.iter().enumerate().map(shot).collect())
     }
 
-    /// Candidates among all images, or among those of each caption; those with most neighbours first.
+    /// Candidates among all images, or among those that ask for the same one; those with most neighbours first.
     fn candidates(&self, radius: f64, least: usize) -> Result<Vec<Clique>> {
-        let Some(k) = self.per_prompt else {
+        let Some(k) = self.each else {
             return Ok(cliques(self.generated, radius, least)?);
         };
         let n = usize::try_from(self.generated.size()[0]).unwrap_or(0);
@@ -97,7 +97,7 @@ pub(super) struct Judged {
     pub(super) control: Vec<Shot>,
     /// The same against each set of calibration images.
     calibration: Vec<Vec<Shot>>,
-    /// The same against all members; `None` where captions limit who is asked for.
+    /// The same against all members; `None` where it is limited who is asked for.
     all: Option<Vec<Shot>>,
     /// Images on either side.
     n: usize,
@@ -118,7 +118,7 @@ impl Judged {
         (radius, least): (f64, usize),
     ) -> Result<Self> {
         let n = chosen.members.len();
-        // In the order in which captions are asked for.
+        // In the order in which they are asked for.
         let mut first = 0;
         let mut shots = |rows: &[usize]| -> Result<Vec<Shot>> {
             let found = aim.shots(rows, &features(rows)?, first);
@@ -130,7 +130,7 @@ impl Judged {
         let calibration = calibration.collect::<Result<Vec<_>>>()?;
         let control = shots(&chosen.control)?;
         let every: Vec<usize> = (0..labels.len()).filter(|&i| labels[i].member).collect();
-        let all = match aim.per_prompt {
+        let all = match aim.each {
             None if every.len() > n => Some(aim.shots(&every, &features(&every)?, 0)?),
             None => Some(members.clone()),
             Some(_) => None,
@@ -316,7 +316,7 @@ mod tests {
         let generated = Tensor::from_slice(&drawn).view([-1, 1]);
         let aim = Aim {
             generated: &generated,
-            per_prompt: None,
+            each: None,
         };
         let judged = Judged::new(&aim, &chosen, &labels, &features, (0.25, 2)).unwrap();
         assert_eq!(judged.candidates.len(), 2);
@@ -343,7 +343,7 @@ mod tests {
         let generated = Tensor::from_slice(&asked).view([-1, 1]);
         let aim = Aim {
             generated: &generated,
-            per_prompt: Some(2),
+            each: Some(2),
         };
         let judged = Judged::new(&aim, &chosen, &labels, &features, (0.25, 1)).unwrap();
         // Every caption has a pair.

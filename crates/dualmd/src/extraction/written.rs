@@ -166,6 +166,20 @@ pub fn lines(found: &Extraction) -> Vec<String> {
             "attack", "members extracted", "control", "p", "all members"
         ),
     ];
+    if let Some(inpainted) = &found.inpainted {
+        let said = format!(
+            "each of {} images was restored {} times from the upper {} of its {} rows; what was hidden is compared",
+            inpainted.images, inpainted.each, inpainted.shown, inpainted.rows
+        );
+        all.insert(1, said);
+    }
+    if let Some(searched) = &found.searched {
+        let said = format!(
+            "for each of {} images an embedding was searched in {} steps of {} draws, from its caption on",
+            searched.images, searched.steps, searched.draws
+        );
+        all.insert(1, said);
+    }
     for attack in &found.attacks {
         let whole = attack.all_members.as_ref();
         let whole = whole.map_or_else(

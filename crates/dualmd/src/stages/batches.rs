@@ -10,6 +10,7 @@ use crate::session::Session;
 use anyhow::Result;
 use dualmd_attack::{Batches, Parts, Share};
 use dualmd_diffusion::DiffusionError;
+use dualmd_diffusion::sampler::{Known, Start};
 use dualmd_torch::{Device, Kind, Tensor};
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -150,10 +151,19 @@ impl InBatches<'_> {
         let numbers: Vec<u64> = (start..start + length).map(i64::unsigned_abs).collect();
         let noise = self.noise.narrow(0, start, length);
         let prompts = prompts.as_ref();
+        let own = self
+            .known
+            .map(|known| (known.images.narrow(0, start, length), known.given));
+        let from = Start {
+            x_t: &noise,
+            images: &numbers,
+            condition: None,
+            known: own.as_ref().map(|(images, given)| Known { images, given }),
+        };
         // Asked to stop, it leaves this batch first.
         let made = self
             .generator
-            .undecoded(&noise, &numbers, &self.how, 1, prompts, |_| true)?;
+            .undecoded(&from, &self.how, 1, prompts, |_| true)?;
         Ok(made.f_to_device(Device::Cpu)?)
     }
 }

@@ -72,6 +72,7 @@ impl Draw<'_> {
                 let in_batches = InBatches {
                     generator: self.generator,
                     noise: &noise,
+                    known: None,
                     how,
                     parts,
                 };

@@ -12,8 +12,8 @@ use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::dp::accountant;
 use dualmd_defense::{
-    Additions, Ambient, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, Images, Iterative,
-    KWay, Plain, Privacy, Recipe, Routing, TrainOptions, TrainingSet, kway,
+    Additions, Against, Ambient, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, Images,
+    Iterative, KWay, Plain, Privacy, Recipe, Routing, Smp, TrainOptions, TrainingSet, kway,
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
@@ -64,7 +64,7 @@ impl Lesson {
         let s = &images.selected;
         // Positions within the training's images: members first, then non-members, then what nobody else sees.
         let near = experiment(plan)?.data.near_duplicates;
-        // What a reference model learns from, or what early stopping watches: images that nobody else sees.
+        // What a reference model learns from, early stopping watches, or an attacker tells members from: images that nobody else sees.
         let outside = images.outside(outside_for(&job.kind, s.members.len()), near, plan.seed)?;
         let order: Vec<usize> = s
             .members
@@ -183,6 +183,20 @@ impl Lesson {
             }
             JobKind::Ambient { own_noise } => {
                 Box::new(Ambient::new(members, *own_noise, job.seed)?)
+            }
+            JobKind::Smp {
+                alpha,
+                beta,
+                attacker_rate,
+                attacker_steps,
+            } => {
+                let against = Against {
+                    alpha: *alpha,
+                    beta: *beta,
+                    rate: *attacker_rate,
+                    steps: *attacker_steps,
+                };
+                Box::new(Smp::new(members, places(&outside), against, job.seed)?)
             }
             JobKind::Synthetic { images: n } => {
                 let drawn =

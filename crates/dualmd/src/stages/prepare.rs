@@ -73,8 +73,8 @@ impl Images {
         };
         if free.len() < n {
             bail!(
-                "{n} more images are needed that are neither members nor non-members (for a model to compare with, or for early \
-                 stopping to watch), and {} has {}: ask for fewer members or non-members (data.members, data.nonmembers), or do without",
+                "{n} more images are needed that are neither members nor non-members (for a model to compare with, for early \
+                 stopping to watch, or for the attacker of smp), and {} has {}: ask for fewer members or non-members (data.members, data.nonmembers), or do without",
                 self.set().source,
                 free.len()
             );
@@ -138,12 +138,12 @@ pub fn outside_for(kind: &JobKind, members: usize) -> usize {
     match kind {
         // A model like the others.
         JobKind::Reference => members,
-        JobKind::EarlyStopping { .. } => watched(members),
+        JobKind::EarlyStopping { .. } | JobKind::Smp { .. } => watched(members),
         _ => 0,
     }
 }
 
-/// How many images early stopping watches beside `members` members.
+/// How many images early stopping watches beside `members` members, and the attacker of `smp` tells them from.
 pub fn watched(members: usize) -> usize {
     members.clamp(FEWEST_WATCHED, MOST_WATCHED)
 }

@@ -397,15 +397,21 @@ impl Generator {
         prompts: Option<&Prompts>,
         go_on: impl FnMut(usize) -> bool,
     ) -> Result<Tensor> {
-        let made = self.undecoded(noise, images, how, rounds, prompts, go_on)?;
+        let from = Start {
+            x_t: noise,
+            images,
+            condition: None,
+            known: None,
+        };
+        let made = self.undecoded(&from, how, rounds, prompts, go_on)?;
         decoded(self.first(), &made)
     }
 
-    /// As [`Self::sample_in_rounds`], as the network makes it: images, or latents.
+    /// As [`Self::sample_in_rounds`], as the network makes it: images, or latents. `from`: what `prompts` tell comes in the place of its
+    /// condition.
     pub(crate) fn undecoded(
         &self,
-        noise: &Tensor,
-        images: &[u64],
+        from: &Start<'_>,
         how: &Sampling,
         rounds: usize,
         prompts: Option<&Prompts>,
@@ -442,6 +448,7 @@ impl Generator {
                         early: guided(scale),
                         late,
                         above,
+                        level: pipeline.schedule().level(above),
                     }),
                 }
             }
@@ -458,9 +465,8 @@ impl Generator {
             denoiser.as_ref(),
             pipeline.schedule(),
             &Start {
-                x_t: noise,
-                images,
                 condition: prompts.map(|p| &p.condition),
+                ..*from
             },
             &options,
             rounds,

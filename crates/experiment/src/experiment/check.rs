@@ -385,7 +385,7 @@ fn check_models(experiment: &Experiment, problems: &mut Vec<String>) {
 /// Keys that only some defences have, and a model's own recipe.
 fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Vec<String>) {
     use Defense::{
-        Ambient, Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, Iet, KWay, Kd, Synthetic,
+        Ambient, Distillmd, DpSgd, Dualmd, EarlyStopping, Ensemble, Iet, KWay, Kd, Smp, Synthetic,
     };
     let name = &model.name;
     let mut only = |key: &str, given: bool, defenses: &[Defense]| {
@@ -413,6 +413,10 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
     only("shards", model.shards.is_some(), &[KWay, Ensemble, Iet]);
     only("rounds", model.rounds.is_some(), &[Iet]);
     only("own_noise", model.own_noise.is_some(), &[Ambient]);
+    only("alpha", model.alpha.is_some(), &[Smp]);
+    only("beta", model.beta.is_some(), &[Smp]);
+    only("attacker_rate", model.attacker_rate.is_some(), &[Smp]);
+    only("attacker_steps", model.attacker_steps.is_some(), &[Smp]);
     only("images", model.images.is_some(), &[Synthetic]);
     only(
         "teachers",
@@ -504,6 +508,19 @@ fn check_own_keys(model: &ModelEntry, experiment: &Experiment, problems: &mut Ve
         problems.push(format!(
             "model {name}: under a grey square ambient training would show the images' noise; leave out train.cutout_side"
         ));
+    }
+    if model.defense == Smp {
+        for (key, given) in [
+            ("accumulate", train.accumulate > 1),
+            ("skip_easy", train.skip_easy > 0.0),
+            ("drop_memorised", train.drop_memorised > 0.0),
+        ] {
+            if given {
+                problems.push(format!(
+                    "model {name}: the loss of smp and its attacker look at the whole batch at once; leave out train.{key}"
+                ));
+            }
+        }
     }
     if model.defense == DpSgd && train.skip_easy > 0.0 {
         problems.push(format!(

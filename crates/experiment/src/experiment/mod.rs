@@ -537,6 +537,22 @@ pub struct ModelEntry {
     #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_noise: Option<f64>,
+    /// For `smp`: weight of the attacker's surprise in what the loss is divided by, beta + alpha A; 1 unless given.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// For `smp`: what the loss is divided by where the attacker is sure of the members; 1 unless given.
+    #[schemars(range(min = 0.0), extend("x-needed" = "a number, 0 or more,"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beta: Option<f64>,
+    /// For `smp`: Adam's learning rate of the attacker, 1e-5 unless given.
+    #[schemars(extend("exclusiveMinimum" = 0), extend("x-needed" = "a number above 0"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attacker_rate: Option<f64>,
+    /// For `smp`: steps of the attacker for each of the model's, 1 unless given.
+    #[schemars(range(min = 1), extend("x-needed" = "at least 1"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attacker_steps: Option<u64>,
     /// For `synthetic`: generated images to train on; as many as there are members unless given.
     #[schemars(range(min = 2), extend("x-needed" = "at least 2"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -449,6 +449,23 @@ fn rivals_have_keys_of_their_own_and_refuse_what_undoes_them() {
             "models=[{name='d', defense='dp-sgd', epsilon=1.0, train={skip_easy=2.0}}]",
             "train.skip_easy",
         ),
+        (
+            "models=[{name='n', defense='none', attacker_rate=1e-4}]",
+            "attacker_rate is for defense = \"smp\"",
+        ),
+        ("models=[{name='s', defense='smp', alpha=0.0}]", "alpha = 0"),
+        (
+            "models=[{name='s', defense='smp', attacker_steps=0}]",
+            "attacker_steps = 0: at least 1",
+        ),
+        (
+            "models=[{name='s', defense='smp', train={accumulate=2}}]",
+            "leave out train.accumulate",
+        ),
+        (
+            "models=[{name='s', defense='smp', train={skip_easy=2.0}}]",
+            "leave out train.skip_easy",
+        ),
         ("train.skip_easy=-1.0", "train.skip_easy = -1"),
         ("sample.guidance_from=500", "told no text"),
     ] {
@@ -553,6 +570,10 @@ fn the_key_table_and_the_structs_agree() {
         shards: Some(4),
         rounds: Some(2),
         own_noise: Some(0.5),
+        alpha: Some(2.0),
+        beta: Some(0.5),
+        attacker_rate: Some(1e-4),
+        attacker_steps: Some(2),
         images: Some(4),
         teachers: Some("any".into()),
         train: own.clone(),

@@ -110,6 +110,9 @@ impl Plan {
                 JobKind::Ambient { own_noise } => {
                     format!("all members, at high noise under noise {own_noise} of their own")
                 }
+                JobKind::Smp { .. } => {
+                    "all members, against an attacker that learns along on other images".to_owned()
+                }
                 JobKind::Synthetic { .. } => {
                     format!("images that {} drew in turns", job.needs.join(" and "))
                 }

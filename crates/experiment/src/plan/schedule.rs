@@ -77,6 +77,17 @@ pub enum JobKind {
         /// Standard deviation of that noise.
         own_noise: f64,
     },
+    /// All members, against an attacker that learns along, on images kept for it.
+    Smp {
+        /// Weight of the attacker's surprise in what the loss is divided by.
+        alpha: f64,
+        /// What the loss is divided by where the attacker is sure.
+        beta: f64,
+        /// The attacker's learning rate.
+        attacker_rate: f64,
+        /// Its steps for each of the model's.
+        attacker_steps: u64,
+    },
 }
 
 /// One training.
@@ -156,7 +167,8 @@ pub fn passes(kind: &JobKind, train: &Train, data: &DataFacts) -> Option<f64> {
         | JobKind::EarlyStopping { .. }
         | JobKind::KWay { .. }
         | JobKind::Iterative { .. }
-        | JobKind::Ambient { .. } => (data.members, train.batch),
+        | JobKind::Ambient { .. }
+        | JobKind::Smp { .. } => (data.members, train.batch),
     };
     epochs::passes(train.steps, batch, images)
 }
@@ -269,6 +281,15 @@ pub fn jobs(experiment: &Experiment) -> Result<Vec<Job>> {
                 },
                 Vec::new(),
             ),
+            Defense::Smp => (
+                JobKind::Smp {
+                    alpha: model.alpha.unwrap_or(1.0),
+                    beta: model.beta.unwrap_or(1.0),
+                    attacker_rate: model.attacker_rate.unwrap_or(1e-5),
+                    attacker_steps: model.attacker_steps.unwrap_or(1),
+                },
+                Vec::new(),
+            ),
             Defense::Synthetic => (
                 JobKind::Synthetic {
                     images: model.images,
@@ -377,9 +398,11 @@ pub fn targets(experiment: &Experiment) -> Vec<Target> {
             Defense::None => single(name, defense, Vec::new()),
             Defense::Distillmd => single(name, defense, teachers()),
             Defense::Kd => single(name, defense, vec![model.kd_teacher().to_owned()]),
-            Defense::DpSgd | Defense::EarlyStopping | Defense::Iet | Defense::Ambient => {
-                single(name, defense, Vec::new())
-            }
+            Defense::DpSgd
+            | Defense::EarlyStopping
+            | Defense::Iet
+            | Defense::Ambient
+            | Defense::Smp => single(name, defense, Vec::new()),
             Defense::Synthetic => single(name, defense, teachers()),
             Defense::KWay => single(name, defense, shard_names(model.shards())),
             Defense::Ensemble => Target {

@@ -4,7 +4,8 @@ use super::fraction;
 use super::runs::ReadArgs;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
-use dualmd_experiment::choices::{Features, Order, Sampler, Weights};
+use dualmd_experiment::choices::{ExtractMethod, Features, Order, Sampler, Weights};
+use dualmd_names::SEARCH_STEPS;
 use std::path::PathBuf;
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -55,17 +56,25 @@ pub struct ExtractArgs {
     #[command(flatten)]
     pub read: ReadArgs,
 
+    /// How training images are asked for
+    #[arg(help_heading = "Generated images", long, value_enum, value_name = "METHOD", default_value_t = ExtractMethod::Generate)]
+    pub method: ExtractMethod,
+
     /// Images to generate from a model without text
     #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = 4096, value_parser = at_least(2))]
     pub images: usize,
 
-    /// Images to generate for each caption from a text-to-image model
+    /// Images to generate for each caption from a text-to-image model; restorations of each image with --method inpaint
     #[arg(help_heading = "Generated images", long, value_name = "K", default_value_t = 32, value_parser = at_least(2))]
     pub per_prompt: usize,
 
-    /// Captions to ask for: at most so many of members, of images that set the thresholds, and of the control
+    /// Captions to ask for, or images to restore: at most so many of members, of images that set the thresholds, and of the control
     #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = 64, value_parser = at_least(2))]
     pub captions: usize,
+
+    /// Updates of each embedding with --method search
+    #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = SEARCH_STEPS, value_parser = at_least(1))]
+    pub search_steps: usize,
 
     /// Sampler
     #[arg(help_heading = "Generated images", long, value_enum, value_name = "NAME", default_value_t = Sampler::Ddim)]

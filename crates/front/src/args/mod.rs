@@ -3,6 +3,7 @@
 mod caption;
 mod extract;
 mod files;
+mod lora_size;
 mod memorisation;
 mod runs;
 mod tune;
@@ -13,6 +14,7 @@ pub use files::{
     CompareArgs, CompletionsArgs, Export, ExportArgs, Import, ImportArgs, ListArgs, Listing,
     ManArgs, NewArgs, ReportArgs, RocArgs, SplitArgs, VerifyArgs,
 };
+pub use lora_size::LoraSizeArgs;
 pub use memorisation::{MemorisationArgs, MitigateArgs};
 pub use runs::{
     AttackArgs, AuditArgs, DemoArgs, DrawArgs, FailArgs, JobsArgs, LiraArgs, MetricsArgs, PartArgs,
@@ -127,6 +129,7 @@ fn idle(command: &str) -> &'static [&'static str] {
         "roc" | "report" | "compare" | "export" => &["seed", "device", "dtype", "threads"],
         "split" | "import" => &["device", "dtype", "threads"],
         "predict" => &["seed"],
+        "lora-size" => &["seed", "device", "dtype"],
         "work" => &["seed", "dtype"],
         _ => &[],
     }
@@ -308,9 +311,15 @@ pub enum Command {
 
     /// Training images that can be got out of generated ones, beside as many images that the model never saw
     #[command(
-        after_help = "Examples:\n  dualmd extract my-model --members train/ --nonmembers heldout/ -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --images 65536 --features sscd -o extraction/\n\nA text-to-image model is asked for the captions of both sides. An interrupted command goes on where it stopped; with other\n--clique, --radius, --rate or --features the same images are looked at again."
+        after_help = "Examples:\n  dualmd extract my-model --members train/ --nonmembers heldout/ -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --images 65536 --features sscd -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method inpaint -o restored/\n\nA text-to-image model is asked for the captions of both sides. An interrupted command goes on where it stopped; with other\n--clique, --radius, --rate or --features the same images are looked at again."
     )]
     Extract(ExtractArgs),
+
+    /// How many images a LoRA was trained on, by its weights and LoRAs of known sizes
+    #[command(
+        after_help = "Example:\n  dualmd lora-size lora.safetensors --references references/\n\nreferences/16/a.safetensors is a LoRA that you trained on 16 images, like the one that is asked about: the same base, rank, layers,\nsteps and rate, images of the same kind. At least two sizes, and two LoRAs of each."
+    )]
+    LoraSize(LoraSizeArgs),
 
     /// What is read from files of runs and audits.
     #[command(flatten)]

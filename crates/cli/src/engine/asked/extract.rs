@@ -2,6 +2,7 @@
 
 use super::{Asked, models};
 use dualmd::ExtractOptions;
+use dualmd::extraction::Search;
 use dualmd_front::args::{ExtractArgs, Global};
 
 impl Asked for ExtractArgs {
@@ -19,9 +20,14 @@ impl Asked for ExtractArgs {
             caption_column: self.read.caption_column.clone(),
             label_column: self.read.label_column.clone(),
             alpha: self.read.alpha.into(),
+            method: self.method,
             images: self.images,
             per_prompt: self.per_prompt,
             captions: self.captions,
+            search: Search {
+                steps: self.search_steps,
+                ..Search::default()
+            },
             clique: self.clique,
             radius: self.radius,
             rate: self.rate,

@@ -9,6 +9,7 @@ pub mod caption;
 pub mod extract;
 pub mod files;
 pub mod lira;
+pub mod lora_size;
 pub mod memorisation;
 pub mod metrics;
 pub mod model;

@@ -106,7 +106,9 @@ fn is_part(path: &Path) -> bool {
         .to_str()
         .unwrap_or_default();
     let part = name.strip_suffix(".safetensors").unwrap_or_default();
-    let number = part.strip_prefix("shadow-").unwrap_or(part);
+    let prefixes = ["shadow-", "search-"];
+    let number = prefixes.iter().find_map(|of| part.strip_prefix(*of));
+    let number = number.unwrap_or(part);
     name.starts_with(HIDDEN) || number.parse::<u32>().is_ok()
 }
 
