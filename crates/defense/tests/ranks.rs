@@ -24,7 +24,7 @@ use std::rc::Rc;
 const STEPS: u64 = 30;
 
 /// Every recipe, with what can be combined with it.
-const CASES: [&str; 11] = [
+const CASES: [&str; 12] = [
     "plain",
     "filed",
     "parts",

@@ -140,6 +140,7 @@ fn alone(
         let of = match part {
             Part::Unet => "unet",
             Part::Text => "text",
+            Part::Second => "text_2",
         };
         let given = whole(&name, found, scaling.as_ref())?;
         layers.insert(format!("{of}_{flat}"), given);

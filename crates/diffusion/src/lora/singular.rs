@@ -9,10 +9,11 @@ use std::path::Path;
 
 /// The singular values of (alpha / rank) B A, largest first, of every layer of a LoRA file, or of a folder's
 /// `pytorch_lora_weights.safetensors` or `adapter_model.safetensors`: as many as its rank, or as the layer has inputs or outputs where that
-/// is less. Layers are named with underscores for dots, as in kohya's files, so that all forms of one LoRA agree. No network is needed.
+/// is less. Layers are named with underscores for dots, as in kohya's files, so that all forms of one LoRA agree, but for kohya's of SDXL, which has other names of blocks: compare files of one form. No network is
+/// needed.
 ///
 /// # Errors
-/// Naming file and key: what is not there, not whole, of a layer that is not linear, of one of two text encoders, DoRA, or not LoRA at all.
+/// Naming file and key: what is not there, not whole, of a layer that is not linear, DoRA, or not LoRA at all.
 pub fn singular_values(path: &Path) -> Result<BTreeMap<String, Vec<f64>>> {
     let path = file::path_of(path);
     let layers = file::read_alone(&path)?;

@@ -1,6 +1,7 @@
 //! What a text-to-image model is to be told of each image, searched for.
 
 use super::drawing::Drawing;
+use crate::bail_usage;
 use crate::reporter::{ProgressEvent, Work};
 use crate::stages::score::parts::Folder;
 use anyhow::Result;
@@ -42,6 +43,12 @@ impl Searched {
     ) -> Result<Tensor> {
         let (session, args) = (drawing.session, drawing.args);
         let (model, device) = (drawing.generator.first(), session.engine.device);
+        if text.pooled.is_some() {
+            bail_usage!(
+                "--method search: the text alone is searched for, and this model is told a pooled text beside it (Stable Diffusion XL); \
+                 use --method generate or inpaint"
+            );
+        }
         let text = text.texts()?;
         let timesteps = model.schedule().sampling_timesteps(args.steps)?;
         let denoiser = drawing.generator.denoiser(args.order, timesteps, args.seed);

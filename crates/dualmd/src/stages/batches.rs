@@ -24,6 +24,8 @@ pub(crate) struct InBatches<'a> {
     pub(crate) generator: &'a Generator,
     /// What the images start from, [N, C, H, W].
     pub(crate) noise: &'a Tensor,
+    /// What of them is given, where it is a part of them only that is generated.
+    pub(crate) known: Option<Known<'a>>,
     /// How they are generated.
     pub(crate) how: Sampling,
     /// What is made of these.
