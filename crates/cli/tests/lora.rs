@@ -141,7 +141,7 @@ fn loras_are_predicted_with_sampled_from_and_audited_over_their_base() {
             "-n",
             "1",
             "-o",
-            text(&at("x")),
+            text(&at("nowhere")),
         ]);
         assert!(said.contains("nowhere.safetensors is not there"), "{said}");
     }

@@ -118,14 +118,8 @@ struct Place {
 impl Place {
     /// Of a model's folder and a file of its own, or of an adapter's folder, which names its base.
     fn of(folder: &Path, lora: Option<&PathBuf>, set: WeightSet) -> Result<Self> {
-        // Before anything is said of the model's kind.
-        if let Some(file) = lora.map(|lora| lora::path_of(lora))
-            && !file.exists()
-        {
-            bail!(
-                "{} is not there: --lora names a LoRA file, or the folder that holds one",
-                shown(&file)
-            );
+        if let Some(lora) = lora {
+            refuse_missing(lora)?;
         }
         Ok(match (AdapterFolder::of(folder, set)?, lora) {
             (Some(_), Some(lora)) => bail!(
@@ -145,6 +139,21 @@ impl Place {
             },
         })
     }
+}
+
+/// Refuses a LoRA whose file is not there, before anything is said of the model's kind.
+///
+/// # Errors
+/// No such file; a folder that holds none.
+pub fn refuse_missing(lora: &Path) -> Result<()> {
+    let file = lora::path_of(lora);
+    if !file.exists() {
+        bail!(
+            "{} is not there: --lora names a LoRA file, or the folder that holds one",
+            shown(&file)
+        );
+    }
+    Ok(())
 }
 
 /// The two LoRAs of two places over one base.
