@@ -291,11 +291,16 @@ pub(super) fn called(one: &Audited, model: &Model) -> String {
         let of = model.foreign()?.describe();
         Some(shown(of.get(key)?.as_str()?).to_string())
     };
-    match (said("name"), said("fingerprint")) {
-        (Some(name), Some(mark)) => format!("{name}, fingerprint {mark} ({})", one.shown()),
-        (Some(name), None) => format!("{name} ({})", one.shown()),
-        (None, Some(mark)) => format!("{}, fingerprint {mark}", one.shown()),
-        (None, None) => one.shown(),
+    titled(said("name"), said("fingerprint"), one.shown())
+}
+
+/// A model's name and fingerprint, if it has them, with the place where it is. A name that says the place does so once.
+fn titled(name: Option<String>, mark: Option<String>, place: String) -> String {
+    match (name.filter(|name| *name != place), mark) {
+        (Some(name), Some(mark)) => format!("{name}, fingerprint {mark} ({place})"),
+        (Some(name), None) => format!("{name} ({place})"),
+        (None, Some(mark)) => format!("{place}, fingerprint {mark}"),
+        (None, None) => place,
     }
 }
 
@@ -594,4 +599,26 @@ fn agrees(split: &Split, labels: &[Label]) -> bool {
         let side = if l.member { &members } else { &others };
         side.contains(l.id.as_str())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::titled;
+
+    #[test]
+    fn a_model_is_called_by_name_and_place() {
+        let of = |name: Option<&str>, mark: Option<&str>| {
+            let own = |text: Option<&str>| text.map(str::to_owned);
+            titled(own(name), own(mark), "a model in Python".to_owned())
+        };
+        assert_eq!(of(Some("mine"), None), "mine (a model in Python)");
+        assert_eq!(
+            of(Some("mine"), Some("f1")),
+            "mine, fingerprint f1 (a model in Python)"
+        );
+        assert_eq!(of(None, Some("f1")), "a model in Python, fingerprint f1");
+        for name in [None, Some("a model in Python")] {
+            assert_eq!(of(name, None), "a model in Python");
+        }
+    }
 }
