@@ -65,7 +65,7 @@ impl CleanNoise {
                 "eps(x, 0) has an rms below {LOW} on {:.0} % of the images ({measured}). PIA and SecMI start from it \
                  as if it were noise, so their inputs are cleaner than their timestep says. On some models they fell \
                  below chance there, on others they found nearly every member. PIAN repairs the scale; loss and SimA \
-                 do not depend on it. Read these rows first.",
+                 do not depend on it. So read PIAN, loss and SimA before PIA and SecMI.",
                 100.0 * self.share_low
             ))
         } else if self.share_high >= WORTH_A_WARNING {
@@ -99,6 +99,10 @@ mod tests {
             few.warning()
                 .unwrap()
                 .contains("below 0.5 on 10 % of the images (median 0.80")
+                && few
+                    .warning()
+                    .unwrap()
+                    .ends_with("read PIAN, loss and SimA before PIA and SecMI.")
         );
         assert!(
             CleanNoise::new(vec![5.0, 6.0])

@@ -106,7 +106,7 @@ pub enum AttackError {
     /// The caller asked to stop.
     #[error("stopped after {done} of {total} scores: the same command goes on")]
     Stopped {
-        /// Scores (samples times attacks) that were done.
+        /// Scores (samples times attacks) that were done, as the progress told them. Those of a batch that was not finished are done again.
         done: usize,
         /// Scores that were to be done.
         total: usize,

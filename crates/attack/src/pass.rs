@@ -169,6 +169,8 @@ impl<'a, 'o> Pass<'a, 'o> {
             let each = attacks.iter().zip(results.iter_mut()).enumerate();
             for (index, (attack, result)) in each {
                 if (options.stop)() {
+                    // As many as the progress has told.
+                    let done = done + index * rows.len();
                     return Err(AttackError::Stopped { done, total });
                 }
                 if result.scores.is_err() {

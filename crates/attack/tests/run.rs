@@ -164,37 +164,38 @@ fn a_failing_attack_does_not_take_the_others_with_it() {
 fn a_run_can_be_watched_and_stopped() {
     let (model, samples) = memorised();
     let schedule = NoiseSchedule::default();
-    let mut seen = Vec::new();
-    let calls = Cell::new(0);
-    let stop = || {
-        calls.set(calls.get() + 1);
-        calls.get() > 4
-    };
-    let result = run(
-        &model,
-        &schedule,
-        &samples,
-        &[by_name("sima").unwrap(), by_name("pia").unwrap()],
-        RunOptions {
-            batch: 10,
-            seed: 0,
-            device: Device::Cpu,
-            others: Others::default(),
-            known: None,
-            shadow: None,
-            parts: None,
-            progress: &mut |d, t| seen.push((d, t)),
-            stop: &stop,
-        },
-    );
-    assert!(matches!(
-        result,
-        Err(AttackError::Stopped {
-            done: 40,
-            total: 46
-        })
-    ));
-    assert_eq!(seen, [(10, 46), (20, 46), (30, 46), (40, 46)]);
+    // After whole batches, and in the middle of one: the error counts what the progress told.
+    for told in [4, 3] {
+        let mut seen = Vec::new();
+        let calls = Cell::new(0);
+        let stop = || {
+            calls.set(calls.get() + 1);
+            calls.get() > told
+        };
+        let result = run(
+            &model,
+            &schedule,
+            &samples,
+            &[by_name("sima").unwrap(), by_name("pia").unwrap()],
+            RunOptions {
+                batch: 10,
+                seed: 0,
+                device: Device::Cpu,
+                others: Others::default(),
+                known: None,
+                shadow: None,
+                parts: None,
+                progress: &mut |d, t| seen.push((d, t)),
+                stop: &stop,
+            },
+        );
+        let Err(AttackError::Stopped { done, total }) = result else {
+            panic!("{result:?}");
+        };
+        assert_eq!((done, total), (10 * told, 46));
+        let expected: Vec<_> = (1..=told).map(|i| (10 * i, 46)).collect();
+        assert_eq!(seen, expected);
+    }
 }
 
 /// Parts in memory.

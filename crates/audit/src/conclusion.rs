@@ -46,6 +46,7 @@ impl Conclusion {
             Some(copying) => Self::Copies {
                 features: copying.features.clone(),
             },
+            None if has(strongest, model.primary, Finding::Unknown) => Self::Unknown,
             None => Self::Nothing,
         }
     }

@@ -109,6 +109,15 @@ pub fn count(value: f64) -> String {
     }
 }
 
+/// So many of something: "1 member", "1,000 members".
+pub fn counted(n: usize, what: &str) -> String {
+    format!(
+        "{} {what}{}",
+        grouped(n as i64),
+        if n == 1 { "" } else { "s" }
+    )
+}
+
 /// A [`rate`] inside a sentence: "more than 0.999" rather than ">0.999".
 pub fn rate_in_words(value: f64) -> String {
     in_words(&rate(value))

@@ -10,6 +10,10 @@ pub const FPRS: [f64; 3] = [0.1, 0.01, 0.001];
 /// Chance of calling a model leaky when nothing leaks, over all of its attacks together.
 pub const FAMILY_ALPHA: f64 = 0.05;
 
+/// Where even a leak of this AUC would not be told from chance, there are too few images for anything to be said: an attacker who is
+/// right 19 times in 20 could have gone unseen.
+const TOO_FEW: f64 = 0.95;
+
 /// Bins of a histogram.
 const BINS: usize = 28;
 
@@ -21,6 +25,7 @@ const BINS: usize = 28;
 /// found at the lowest measurable FPR has an exact one-sided p-value below `0.025/comparisons`. Each of the two tests
 /// spends half of the 5 %, so within a family a model that leaks nothing is called leaky at most once in 20 audits. Which rates
 /// are asked for (`fprs`) changes what is shown and not what is found: the finding looks at the lowest measurable one of [`FPRS`].
+/// Where nothing is found among so few images that nothing could have been, the finding is unknown.
 pub fn measure(
     members: &[f64],
     nonmembers: &[f64],
@@ -39,6 +44,8 @@ pub fn measure(
         Finding::Leak
     } else if adjusted.high < 0.5 {
         Finding::Inverted
+    } else if minimum_detectable_auc(members.len(), nonmembers.len(), comparisons) > TOO_FEW {
+        Finding::Unknown
     } else {
         Finding::Chance
     };
@@ -193,6 +200,26 @@ mod tests {
         // At least one member among the top two: 1 - C(2,2)/6.
         assert!((exceedance_p(2, 2, 1, 1) - 5.0 / 6.0).abs() < 1e-12);
         assert_eq!(exceedance_p(5, 5, 0, 3), 1.0);
+    }
+
+    /// 0.5 + 1.96 sqrt((m + n + 1) / (12 m n)) is 1 for one against one, 0.999 for three against three, 0.92 for four against four; with
+    /// ten attacks 1.96 becomes 2.81.
+    #[test]
+    fn a_few_images_say_nothing() {
+        let of = |m: usize, n: usize, looks: usize| {
+            let spread = |n: usize| {
+                let even = (0..n).map(|i| (i as f64 + 0.5) / n as f64);
+                even.collect::<Vec<f64>>()
+            };
+            measure(&spread(m), &spread(n), looks, &[0.01], 0)
+                .expect("scores")
+                .finding
+        };
+        assert_eq!(of(1, 1, 1), Finding::Unknown);
+        assert_eq!(of(3, 3, 1), Finding::Unknown);
+        assert_eq!(of(4, 4, 1), Finding::Chance);
+        assert_eq!(of(4, 4, 10), Finding::Unknown);
+        assert_eq!(of(3, 200, 1), Finding::Chance);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use dualmd_names::ModelKind;
 use dualmd_stats::OperatingPoint;
 
 use crate::conclusion::{self, copied, told_apart};
-use crate::format::{fpr_name, grouped, rate};
+use crate::format::{counted, fpr_name, grouped, rate};
 use crate::measure::{lowest_measurable, minimum_detectable_auc};
 use crate::report::{
     Advice, AttackResult, Finding, Found, Measurement, ModelReport, Release, Released, Strongest,
@@ -284,9 +284,9 @@ fn advise(
         return (
             Advice::MeasureAgain,
             format!(
-                "Nothing was found among {} generated images, too few to find {} members in: look at {} or more.",
-                grouped(few as i64),
-                grouped(m as i64),
+                "Nothing was found among {}, too few to find {} in: look at {} or more.",
+                counted(few, "generated image"),
+                counted(m, "member"),
                 grouped(ENOUGH_DRAWN.min(m) as i64)
             ),
         );
@@ -306,9 +306,9 @@ fn advise(
         return (
             Advice::MeasureAgain,
             format!(
-                "Nothing was found, but with {} members and {} non-members a leak of AUC {} would have gone unseen: measure with {}.",
-                grouped(m as i64),
-                grouped(n as i64),
+                "Nothing was found, but with {} and {} a leak of AUC {} would have gone unseen: measure with {}.",
+                counted(m, "member"),
+                counted(n, "non-member"),
                 rate(unseen),
                 missing.join(" and ")
             ),

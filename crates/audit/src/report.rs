@@ -236,7 +236,7 @@ pub enum Finding {
     Copies,
     /// Nothing beyond chance was seen.
     Chance,
-    /// No attack gave scores.
+    /// No attack gave scores, or so few images were attacked that no leak could have been seen.
     #[default]
     Unknown,
     /// The report is void.
@@ -265,7 +265,7 @@ impl Finding {
             Self::Set => "only the set as a whole",
             Self::Copies => "copies",
             Self::Chance => "no leak seen",
-            Self::Unknown => "not tested",
+            Self::Unknown => "unknown",
             Self::Void => "void",
         }
     }
@@ -947,7 +947,7 @@ pub struct NullControl {
 pub enum Conclusion {
     /// The report is void: nothing follows from its numbers.
     Void,
-    /// No attack gave scores.
+    /// No attack gave scores, or so few images were attacked that no leak could have been seen.
     #[default]
     Unknown,
     /// Single images are told apart.

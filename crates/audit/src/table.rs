@@ -67,6 +67,9 @@ impl Report {
             out.push('\n');
         }
         out.push_str("AUC with 95 % interval; below it members found / members at 1 % false alarms. 0.5 is chance.\n");
+        if self.models.iter().any(|m| m.attacks_run() > 1) {
+            out.push_str("Intervals here are of single attacks; those below are wider, corrected for the number of attacks.\n");
+        }
         out.push_str(&terminal::verdicts(self));
         out
     }

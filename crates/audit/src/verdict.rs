@@ -4,7 +4,8 @@ use dualmd_names::Defense;
 
 use crate::conclusion::{self, copied, families, half_that_leaks, set_looks, told_apart};
 use crate::format::{
-    grouped, interval, list, percent_in_words, percent_interval, rate, rate_in_words, significant,
+    counted, grouped, interval, list, percent_in_words, percent_interval, rate, rate_in_words,
+    significant,
 };
 use crate::measure::{FAMILY_ALPHA, minimum_detectable_auc};
 use crate::release::{self, is_product};
@@ -84,12 +85,12 @@ pub fn void(controls: &Controls, contradictions: &[String]) -> Option<String> {
 
 /// Chance that something is found where there is nothing.
 fn false_alarms(families: usize) -> String {
-    let one = "False alarms: what is found by luck alone, where nothing leaks, is held to once in 20 audits for each family of looks (the attacks on all members of a model, those on its halves, the tests of whole sets)";
+    let one = "False alarms: where nothing leaks, luck alone shows a finding in at most 1 of 20 audits for each family of looks (the attacks on all members of a model are one, those on its halves another, the tests of whole sets a third)";
     match families {
         0 => String::new(),
         1 => format!("{one}, and this report has one such family."),
         n => format!(
-            "{one}. This report has {n} such families: were they independent, {:.0} in 100 reports like it would show at least one finding by luck, so a finding that stands alone and barely passes is weak.",
+            "{one}. This report has {n} such families. Were they independent, luck would show one finding or more in {:.0} of 100 reports with as many families, so a finding that stands alone and barely passes is weak.",
             100.0 * (1.0 - (1.0 - FAMILY_ALPHA).powi(i32::try_from(n).unwrap_or(i32::MAX)))
         ),
     }
@@ -228,6 +229,11 @@ fn lead(model: &ModelReport, conclusion: &Conclusion) -> String {
         Conclusion::WholeSet { .. } => {
             format!("Single images: no. {}", no_leak(model, best, m))
         }
+        Conclusion::Unknown => format!(
+            "Of {} nothing can be said: {}",
+            subject(model),
+            unseen(model, m)
+        ),
         _ => no_leak(model, best, m),
     }
 }
@@ -292,9 +298,19 @@ fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String 
         ),
     };
     format!(
-        "Against {} {which}. With {} members, leaks below AUC {:.2} would not have been seen.",
+        "Against {} {which}. With {}, leaks below AUC {:.2} would not have been seen.",
         subject(model),
-        grouped(m.n_members as i64),
+        counted(m.n_members, "member"),
+        detectable(model, m)
+    )
+}
+
+/// Why so few images say nothing: the end of a sentence.
+fn unseen(model: &ModelReport, m: &Measurement) -> String {
+    format!(
+        "with {} and {}, leaks below AUC {:.2} would not have been seen.",
+        counted(m.n_members, "member"),
+        counted(m.n_nonmembers, "non-member"),
         detectable(model, m)
     )
 }
@@ -337,6 +353,9 @@ fn short(model: &ModelReport, conclusion: &Conclusion) -> String {
     else {
         return lead(model, conclusion);
     };
+    if let Conclusion::Unknown = conclusion {
+        return format!("Nothing can be said: {}", unseen(model, m));
+    }
     let n = model.attacks_run();
     let which = if n == 1 {
         best.title.clone()

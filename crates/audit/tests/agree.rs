@@ -505,7 +505,7 @@ fn every_model_that_could_be_released_has_its_line() {
         report
             .verdict
             .false_alarms
-            .contains("This report has 10 such families: were they independent, 40 in 100"),
+            .contains("This report has 10 such families. Were they independent, luck would show one finding or more in 40 of 100 reports"),
         "{}",
         report.verdict.false_alarms
     );

@@ -4,7 +4,7 @@
 #[allow(dead_code)]
 mod common;
 
-use dualmd_audit::build;
+use dualmd_audit::{Conclusion, Finding, ScoreRow, build, write_scores};
 use serde_json::json;
 
 /// Who reads the terminal only reads the word too, and no number that looks like a result.
@@ -62,6 +62,61 @@ fn a_report_has_a_summary_of_two_lines() {
     let [found, todo] = report.summary();
     assert_eq!(found, "VOID: the sets differ");
     assert!(!todo.contains("baseline"), "{todo}");
+}
+
+/// So few images that no leak could have been seen: nothing is called chance, and nobody reads that none was seen.
+#[test]
+fn a_handful_of_images_says_nothing() {
+    let report = |n: usize| {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let row = |i: usize| ScoreRow {
+            sample_id: i.to_string(),
+            name: None,
+            group: None,
+            member: i < n,
+            attack: "sima".into(),
+            score: (i * 7 % 5) as f64,
+        };
+        let rows: Vec<ScoreRow> = (0..2 * n).map(row).collect();
+        write_scores(&dir.path().join("scores/model.csv"), &rows).expect("scores");
+        let described =
+            json!({"attack": "sima", "title": "SimA", "access": "white-box", "status": "ok"});
+        std::fs::write(
+            dir.path().join("scores/model.json"),
+            json!({"attacks": [described]}).to_string(),
+        )
+        .expect("description");
+        std::fs::write(
+            dir.path().join("plan.json"),
+            common::plan(&[("model", "unknown")]).to_string(),
+        )
+        .expect("plan");
+        build(dir.path()).expect("build")
+    };
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (n, members) in [
+        (1, "1 member and 1 non-member"),
+        (2, "2 members and 2 non-members"),
+    ] {
+        let report = report(n);
+        let verdict = &report.verdict.models[0];
+        assert_eq!(
+            (&verdict.conclusion, verdict.finding),
+            (&Conclusion::Unknown, Finding::Unknown)
+        );
+        let table = words(&report.terminal_table());
+        let said = format!(
+            "model: unknown. Nothing can be said: with {members}, leaks below AUC 1.00 would not have been seen. Measure again before anything is published."
+        );
+        assert!(table.contains(&said), "{table}");
+        assert!(
+            report.verdict.summary[0].contains("nothing can be said: with "),
+            "{:?}",
+            report.verdict.summary
+        );
+        assert!(!table.contains("better than chance"), "{table}");
+    }
+    assert_eq!(report(12).verdict.models[0].finding, Finding::Chance);
 }
 
 #[test]

@@ -151,6 +151,7 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
         said.contains("2 of 4 attacks: scores of the earlier run kept"),
         "{said}"
     );
+    assert!(!said.contains("holds an earlier audit"), "{said}");
     let plan = json(&out.join("plan.json"));
     assert_eq!(
         plan["models"][0]["weights_blake3"].as_str().map(str::len),
@@ -340,6 +341,73 @@ fn an_audit_without_a_blind_baseline_says_so() {
         "{}",
         report["missing"]
     );
+}
+
+/// Another model, or other images, in the folder of an audit: what is lost is named.
+#[test]
+fn an_audit_over_another_one_says_what_differs() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let (members, others) = sides(dir.path(), 6);
+    let audit = |members: &Path, others: &Path, model: &Path, attack: &str| {
+        let line = [
+            "audit",
+            text(model),
+            "--members",
+            text(members),
+            "--nonmembers",
+            text(others),
+            "--attacks",
+            attack,
+            "--images",
+            "4",
+            "--steps",
+            "2",
+            "--features",
+            "none",
+            "-q",
+            "-o",
+            text(&out),
+        ];
+        String::from_utf8_lossy(&succeed(&line).stderr).into_owned()
+    };
+    audit(&members, &others, &golden, "sima");
+    // More attacks are the same audit.
+    let said = audit(&members, &others, &golden, "sima,loss");
+    assert!(!said.contains("earlier audit"), "{said}");
+    let said = audit(&others, &members, &golden, "sima");
+    assert!(
+        said.contains(
+            "holds an earlier audit of other members (6 images), of other non-members (6 images):"
+        ) && said.contains("written over"),
+        "{said}"
+    );
+    // The same network with other weights.
+    let model = dir.path().join("other");
+    for part in ["unet", "scheduler"] {
+        std::fs::create_dir_all(model.join(part)).unwrap();
+        for file in std::fs::read_dir(golden.join(part)).unwrap() {
+            let file = file.unwrap().path();
+            std::fs::copy(&file, model.join(part).join(file.file_name().unwrap())).unwrap();
+        }
+    }
+    std::fs::copy(
+        golden.join("model_index.json"),
+        model.join("model_index.json"),
+    )
+    .unwrap();
+    let weights = model.join("unet/diffusion_pytorch_model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 4;
+    bytes[last] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let said = audit(&others, &members, &model, "sima");
+    assert!(
+        said.contains("holds an earlier audit of another model (") && said.contains("tiny-ddpm)"),
+        "{said}"
+    );
+    assert!(!said.contains("other members"), "{said}");
 }
 
 #[test]

@@ -119,6 +119,64 @@ fn an_audit_over_the_socket_is_that_of_the_folder() {
     server.join().unwrap();
 }
 
+/// What a report says of a model in Python is what repeats it there; nothing of a socket that is another one in each call.
+#[test]
+fn a_caller_is_named_by_its_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let (members, others) = sides(dir.path(), 12);
+    let report = |name: &str| {
+        let (socket, out) = (at(&format!("{name}.socket")), at(name));
+        let server = served(&socket, 1, Can::default());
+        let place = format!("unix:{}", socket.display());
+        let output = dualmd(&[
+            "audit",
+            "--denoiser",
+            &place,
+            "--members",
+            text(&members),
+            "--nonmembers",
+            text(&others),
+            "--attacks",
+            "loss,sima",
+            "--images",
+            "4",
+            "--steps",
+            "2",
+            "-q",
+            "-o",
+            text(&out),
+        ])
+        .env(
+            "DUALMD_CALLED_AS",
+            "dualmd.audit(pipe,\n members=\"train/\")",
+        )
+        .output()
+        .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        server.join().unwrap();
+        let page = std::fs::read_to_string(out.join("report.html")).unwrap();
+        assert!(!page.contains(".socket"), "{name}");
+        json(&out.join("report.json"))
+    };
+    let (mut first, mut second) = (report("first"), report("second"));
+    let run = &first["run"];
+    assert_eq!(run["command"], "dualmd.audit(pipe,  members=\"train/\")");
+    let name = run["name"].as_str().unwrap();
+    assert!(name.ends_with("(a model in Python)"), "{name}");
+    assert!(!first.to_string().contains(".socket"));
+    // Two equal calls differ in when they were made and how long they took alone.
+    for report in [&mut first, &mut second] {
+        report["run"]["created"].take();
+        for model in report["models"].as_array_mut().unwrap() {
+            for result in model["results"].as_array_mut().unwrap() {
+                result["seconds"].take();
+            }
+        }
+    }
+    assert_eq!(first, second);
+}
+
 #[test]
 fn attacks_on_gradients_over_the_socket_are_those_of_the_folder() {
     let dir = tempfile::tempdir().unwrap();

@@ -130,6 +130,21 @@ fn loras_are_predicted_with_sampled_from_and_audited_over_their_base() {
         "{said}"
     );
 
+    // A file that is not there is what is said, whatever the model is.
+    let nowhere = at("nowhere.safetensors");
+    for model in [&base, &golden("tiny-ddpm")] {
+        let said = fail(&[
+            "sample",
+            text(model),
+            "--lora",
+            text(&nowhere),
+            "-n",
+            "1",
+            "-o",
+            text(&at("nowhere")),
+        ]);
+        assert!(said.contains("nowhere.safetensors is not there"), "{said}");
+    }
     let refused = |line: Vec<String>| fail(&line.iter().map(String::as_str).collect::<Vec<_>>());
     let said = refused(audit(&[
         "--lora",

@@ -107,6 +107,36 @@ fn images_alone_are_audited_and_names_go_along() {
         text(&at("other.json")),
     ]);
     assert!(said.contains("--copy-to makes a new folder"), "{said}");
+    // Nor is another draw, or another file; the same draw is.
+    let (before, drawn_of) = (std::fs::read(&split).unwrap(), at("photos"));
+    let again = |out: &Path, more: &[&str]| -> Vec<String> {
+        let line = [
+            "split",
+            text(&drawn_of),
+            "--members",
+            "32",
+            "--nonmembers",
+            "58",
+            "--group-column",
+            "patient",
+            "--id-column",
+            "scan",
+            "-o",
+            text(out),
+        ];
+        line.iter().chain(more).map(|s| (*s).to_owned()).collect()
+    };
+    let refused = |line: &[String]| fail(&line.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = refused(&again(&split, &["--seed", "7"]));
+    assert!(
+        said.contains("holds another split (32 members of ") && said.contains("who was trained on"),
+        "{said}"
+    );
+    let said = refused(&again(&table, &[]));
+    assert!(said.contains("is not a split"), "{said}");
+    let same = again(&split, &[]);
+    succeed(&same.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(std::fs::read(&split).unwrap(), before);
     // Nor is a copy laid among the images themselves, however deep.
     for inside in ["photos/sides", "photos/not/yet/there"] {
         let said = fail(&[

@@ -24,6 +24,9 @@ pub struct LoadOptions<'a> {
     pub channels: Option<u8>,
     /// The antialiased filter for resizing.
     pub resize: Filter,
+    /// Whether the set's notes say which pictures were brought to another size or to other channels: for whoever shows them to a model
+    /// that was trained by others, in their way.
+    pub tell_changes: bool,
     /// Column or key that holds the captions; None takes the one of `text`, `caption`, `captions`, `prompt` that is there,
     /// and refuses to choose between several.
     pub caption_column: Option<&'a str>,
@@ -70,6 +73,7 @@ impl Default for LoadOptions<'_> {
             image_size: None,
             channels: None,
             resize: Filter::Bilinear,
+            tell_changes: false,
             caption_column: None,
             label_column: None,
             group_column: None,

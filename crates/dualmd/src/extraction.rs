@@ -396,6 +396,7 @@ fn sides(session: &Session, args: &ExtractOptions, generator: &Generator) -> Res
         caption_column: args.caption_column.as_deref(),
         label_column: args.label_column.as_deref(),
         alpha: args.alpha,
+        tell_changes: true,
         ..as_seen(shape)
     };
     let sides = Sides::open(

@@ -35,7 +35,7 @@ pub struct DrawnSplit {
 /// Draws a split and writes it to `out`.
 ///
 /// # Errors
-/// Images that cannot be read; fewer than are asked for.
+/// Images that cannot be read; fewer than are asked for; another split, or another file, at `out`.
 pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Result<DrawnSplit> {
     let load = LoadOptions {
         alpha: options.alpha.into(),
@@ -77,6 +77,7 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         options.seed,
         &|pool| group(&listing.part(pool)?, options.near_duplicates),
     )?;
+    refuse_other(out, &split)?;
     // Before the split: what fails leaves neither.
     if let Some(folder) = &options.copy_to {
         copy(&listing, &split, folder)?;
@@ -87,6 +88,31 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         duplicates,
         groups: groups.shared(),
     })
+}
+
+/// A split file may be the only record of who was trained on: it is written over by the same split alone.
+fn refuse_other(out: &Path, split: &Split) -> Result<()> {
+    dualmd_files::check_target(out)?;
+    if !out.exists() {
+        return Ok(());
+    }
+    match Split::load(out) {
+        Ok(before) if before.hash() == split.hash() => Ok(()),
+        Ok(before) => bail_usage!(
+            "{} is there already and holds another split ({} members of {}, seed {}, hash {}; this one has {}), which may be the only record of \
+             who was trained on: choose another file (-o), or delete that one",
+            shown(out),
+            before.members().len(),
+            shown(before.source()),
+            before.seed(),
+            before.hash(),
+            split.hash()
+        ),
+        Err(_) => bail_usage!(
+            "{} is there already and is not a split that can be read: choose another file (-o), or delete that one",
+            shown(out)
+        ),
+    }
 }
 
 /// Writes the two sides of a split into a new folder.
@@ -107,7 +133,7 @@ fn copy(listing: &Listing, split: &Split, folder: &Path) -> Result<()> {
 /// Brings in a split of the SecMI and PIA code, whose numbers count the images of `data`, and writes it to `out`.
 ///
 /// # Errors
-/// Files that cannot be read; numbers that the set does not have.
+/// Files that cannot be read; numbers that the set does not have; another split, or another file, at `out`.
 pub fn import_split(
     file: &Path,
     data: &str,
@@ -117,6 +143,7 @@ pub fn import_split(
 ) -> Result<(Split, ImportReport)> {
     let set = pictures::load(data, &LoadOptions::default(), reporter)?;
     let (split, report) = import_secmi_npz(file, &set, &Groups::given(&set), seed)?;
+    refuse_other(out, &split)?;
     split.save(out)?;
     Ok((split, report))
 }

@@ -9,7 +9,7 @@ use crate::stages::attack::weight_set;
 use crate::stages::batches::InBatches;
 use crate::stages::held::Held;
 use crate::stages::mitigation::{self, Drawing};
-use crate::stages::sample::{Generator, Prompts, Sampling, decoded, write_samples};
+use crate::stages::sample::{Generator, Prompts, Sampling, decoded, refuse_missing, write_samples};
 use crate::stages::score::hash_tensor;
 use crate::stages::score::parts::{self, Folder};
 use crate::stages::text::{Encoded, Told};
@@ -389,6 +389,9 @@ fn prompts(
 /// Files that cannot be read; timesteps outside the schedule; shapes that the network does not take.
 pub fn predict(session: &Session, args: &PredictOptions) -> Result<()> {
     let engine = &session.engine;
+    if let Some(lora) = &args.lora {
+        refuse_missing(lora)?;
+    }
     let model = Model::load(&args.model, weight_set(args.weights), engine.device)?;
     let model = match &args.lora {
         Some(lora) => model.with_lora(lora)?,

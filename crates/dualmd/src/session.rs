@@ -31,7 +31,7 @@ impl Session {
             reporter: Arc::new(Silent),
             stop: Arc::new(AtomicBool::new(false)),
             launcher: Arc::new(InProcess),
-            command: crate::machine::command_line(),
+            command: crate::machine::call(),
             auditor: None,
         }
     }

@@ -122,7 +122,7 @@ impl SentenceEncoder {
         if !path.exists() {
             return Err(file_error(
                 folder,
-                "is not a model folder: it has no config.json (`cargo xtask features` fetches one; or in Python: \
+                "is not a model folder: it has no config.json (`cargo xtask features`, in a source checkout, fetches one; or in Python: \
                  BertModel.from_pretrained(..).save_pretrained(FOLDER), and the same with BertTokenizer)",
             ));
         }

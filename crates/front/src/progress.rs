@@ -258,8 +258,7 @@ fn new_bar(bars: &MultiProgress, event: &ProgressEvent) -> ProgressBar {
 fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
     let epoch = event.epoch.map(|e| format!("epoch {}", epochs::text(e)));
     let loss = event.loss.map(|loss| format!("loss {loss:.4}"));
-    let speed =
-        (event.images_per_second > 0.0).then(|| format!("{:.0} images/s", event.images_per_second));
+    let speed = speed(event.images_per_second);
     let left = left.map(|left| format!("{} left", duration(left)));
     let run = event.run_seconds_left.map(Duration::from_secs);
     let run = run.map(|left| format!("about {} left in all", duration(left)));
@@ -268,6 +267,19 @@ fn facts(event: &ProgressEvent, left: Option<Duration>) -> String {
         .flatten()
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+/// "640 images/s", "2.5 images/s", "24 images/min", "40 images/h": never 0 of anything; nothing where it is not known.
+fn speed(images_per_second: f64) -> Option<String> {
+    let (number, digits, unit) = match images_per_second {
+        s if !s.is_finite() || s <= 0.0 => return None,
+        s if s >= 9.95 => (s, 0, "s"),
+        s if s >= 1.0 => (s, 1, "s"),
+        s if s * 60.0 >= 1.0 => (s * 60.0, 0, "min"),
+        s => (s * 3600.0, 0, "h"),
+    };
+    let text = format!("{number:.digits$}");
+    (text != "0").then(|| format!("{text} images/{unit}"))
 }
 
 /// Time left at the mean speed since `first`; None before there is one, and at the end.
@@ -401,6 +413,22 @@ mod tests {
             });
         });
         assert_eq!(text, "sample       image 4/4\n");
+    }
+
+    #[test]
+    fn slow_work_has_a_speed_too() {
+        let said = [640.2, 9.96, 2.54, 0.4, 1.0 / 90.0, 1e-5, 0.0, f64::INFINITY].map(speed);
+        let expected = [
+            Some("640 images/s"),
+            Some("10 images/s"),
+            Some("2.5 images/s"),
+            Some("24 images/min"),
+            Some("40 images/h"),
+            None,
+            None,
+            None,
+        ];
+        assert_eq!(said.each_ref().map(Option::as_deref), expected);
     }
 
     #[test]

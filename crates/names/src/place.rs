@@ -13,6 +13,8 @@ pub enum Place {
     Command(String),
     /// A socket on which a server listens.
     Socket(PathBuf),
+    /// A socket of the program that called this one, such as the Python package, and that goes with it: nobody else can ask there.
+    Caller(PathBuf),
 }
 
 impl Place {
@@ -31,12 +33,22 @@ impl Place {
         }
     }
 
-    /// As it was named.
+    /// The same where the socket, if it is one, is the caller's.
+    #[must_use]
+    pub fn of_caller(self) -> Self {
+        match self {
+            Self::Socket(path) => Self::Caller(path),
+            other => other,
+        }
+    }
+
+    /// As it was named; of a caller's socket that it is one, since its path says nothing afterwards and is another one in each call.
     #[must_use]
     pub fn shown(&self) -> String {
         match self {
             Self::Command(command) => command.clone(),
             Self::Socket(path) => format!("unix:{}", path.display()),
+            Self::Caller(_) => "a model in Python".to_owned(),
         }
     }
 }
@@ -54,6 +66,10 @@ mod tests {
         let command = Place::parse("python serve.py --x unix:").unwrap();
         assert_eq!(command, Place::Command("python serve.py --x unix:".into()));
         assert_eq!(command.shown(), "python serve.py --x unix:");
+        let socket = Place::parse("unix:/tmp/dualmd-x1/denoiser").unwrap();
+        assert_eq!(socket.shown(), "unix:/tmp/dualmd-x1/denoiser");
+        assert_eq!(socket.of_caller().shown(), "a model in Python");
+        assert_eq!(command.clone().of_caller(), command);
         assert!(Place::parse("unix:").is_err() && Place::parse("  ").is_err());
     }
 }

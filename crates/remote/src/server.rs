@@ -51,7 +51,7 @@ impl Server {
     /// Starts the command and waits for its connection, or connects to the socket.
     pub(crate) fn open(place: &Place, timeout: Duration) -> Result<Self> {
         let (stream, process) = match place {
-            Place::Socket(path) => (connect(place, path)?, None),
+            Place::Socket(path) | Place::Caller(path) => (connect(place, path)?, None),
             Place::Command(command) => {
                 let (stream, process) = start(place, command, timeout)?;
                 (stream, Some(process))

@@ -257,7 +257,7 @@ fn notes(table: u8, evidence: &Evidence, empty: bool) -> Vec<String> {
         let features = evidence.features();
         match features.as_slice() {
             [] => out.push(
-                "No run measured the quality of images: the weights of the features' network are missing (`cargo xtask features`); \
+                "No run measured the quality of images: the weights of the features' network are missing (`cargo xtask features`, or DUALMD_EFFLITE0); \
                  run the same command with another --out, or remove report.json of the runs, once they are there. FID needs those of --inception."
                     .into(),
             ),

@@ -3,7 +3,7 @@
 use super::Pictures;
 use super::table::{Record, Row, Table};
 use anyhow::Result;
-use dualmd::machine::command_line;
+use dualmd::machine;
 use dualmd::stages::create_folder;
 use dualmd_audit::cells::cell;
 use dualmd_record::write_json;
@@ -138,7 +138,7 @@ impl Outcome {
         seeds.sort_unstable();
         seeds.dedup();
         let file = File {
-            command: command_line(),
+            command: machine::call(),
             dualmd: env!("CARGO_PKG_VERSION"),
             facts: &self.facts,
             notes: &self.table.notes,

@@ -66,6 +66,25 @@ pub fn command_line() -> String {
         .join(" ")
 }
 
+/// The variable in which a program that calls this one, such as the Python package, says how itself was called.
+pub const CALLED_AS: &str = "DUALMD_CALLED_AS";
+
+/// How the program that calls this one was called, where there is one: a line of its language.
+pub fn called_as() -> Option<String> {
+    one_line(&std::env::var(CALLED_AS).ok()?)
+}
+
+/// What repeats the work of this process, for plans and reports: the call of the program that called this one, or the command.
+pub fn call() -> String {
+    called_as().unwrap_or_else(command_line)
+}
+
+/// A text on one line; nothing where it is empty.
+fn one_line(text: &str) -> Option<String> {
+    let line = text.trim().replace(['\n', '\r'], " ");
+    (!line.is_empty()).then_some(line)
+}
+
 /// The program as one types it, by its file's name.
 fn typed(name: &str) -> &str {
     if name == ENGINE { "dualmd" } else { name }
@@ -109,6 +128,13 @@ mod tests {
         assert_eq!((super::boot().len(), super::boot()), (36, super::boot()));
         assert_eq!(super::now().len(), "2026-11-24T05:09:00Z".len());
         assert!(super::memory_gb().is_none_or(|gb| gb > 0.01));
+    }
+
+    #[test]
+    fn a_call_is_one_line() {
+        let line = super::one_line(" dualmd.audit(\n    pipe)\n");
+        assert_eq!(line.as_deref(), Some("dualmd.audit(     pipe)"));
+        assert_eq!(super::one_line(" \n"), None);
     }
 
     /// A training that a run started, too, is a command that a person can repeat.

@@ -69,7 +69,7 @@ fn caption(rows: &[(&ModelReport, &Copying)]) -> Markup {
             }
             None => { "No model's count is clearly beyond its control. " }
         }
-        @if rows.iter().all(|(_, c)| c.likeness == "rmse") { "Looked for by pixels only, which do not find a copy that is moved, cropped or recoloured; SSCD does, and was not at hand (" code { "cargo xtask features" } " fetches it). " }
+        @if rows.iter().all(|(_, c)| c.likeness == "rmse") { "Looked for by pixels only, which do not find a copy that is moved, cropped or recoloured; SSCD does, and was not at hand (" code { "cargo xtask features" } ", in a source checkout, fetches it; " code { "DUALMD_SSCD" } " names its folder). " }
         "Copying is what the members have beyond the unseen images of the control, with as many of either. A few hundred images show the copies among a few hundred images, and no more."
     }
 }

@@ -158,6 +158,10 @@ fn caption(total: usize, concluded: impl Fn(fn(&Conclusion) -> bool) -> Vec<Stri
             concluded(|c| matches!(c, Conclusion::WholeSet { .. })),
         ),
         (
+            "Too few images for anything to be said",
+            concluded(|c| matches!(c, Conclusion::Unknown)),
+        ),
+        (
             "Copies among the generated images",
             concluded(|c| matches!(c, Conclusion::Copies { .. })),
         ),

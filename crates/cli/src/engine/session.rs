@@ -33,7 +33,7 @@ fn with(global: &Global, stop: Arc<AtomicBool>) -> Result<Session> {
         reporter: Arc::new(Terminal::new(global)),
         stop,
         launcher: Arc::new(Program::this()?),
-        command: machine::command_line(),
+        command: machine::call(),
         auditor: None,
     };
     session.reporter.detail(&engine.to_string());

@@ -41,6 +41,10 @@ pub(crate) struct Collector<'a> {
     said: Vec<String>,
     /// How many pictures would be others with another [`Alpha`], and the first of them.
     transparent: Option<(usize, String)>,
+    /// How many pictures were brought to another size, and the size that the first of them had.
+    resized: Option<(usize, [u32; 2])>,
+    /// How many pictures were brought to other channels.
+    recoloured: usize,
 }
 
 /// How many names a note lists.
@@ -70,6 +74,8 @@ impl<'a> Collector<'a> {
             skipped: BTreeMap::new(),
             said: Vec::new(),
             transparent: None,
+            resized: None,
+            recoloured: 0,
         }
     }
 
@@ -95,6 +101,27 @@ impl<'a> Collector<'a> {
         *count += 1;
     }
 
+    /// Notes what becomes of a picture that is of another size, or of other channels, than the options ask for.
+    fn note_changes(&mut self, picture: &Picture) {
+        let LoadOptions {
+            image_size,
+            channels,
+            tell_changes,
+            ..
+        } = *self.options;
+        if !tell_changes {
+            return;
+        }
+        let size = [picture.width, picture.height];
+        if image_size.is_some_and(|side| size != [side, side]) {
+            let (count, _) = self.resized.get_or_insert((0, size));
+            *count += 1;
+        }
+        if channels.is_some_and(|channels| channels != picture.channels) {
+            self.recoloured += 1;
+        }
+    }
+
     /// All notes, for [`crate::ImageSet::notes`].
     pub fn notes(&self) -> Vec<String> {
         let mut out = self.said.clone();
@@ -114,6 +141,26 @@ impl<'a> Collector<'a> {
             out.push(format!(
                 "transparency of {count} pictures ({}) {done}",
                 some(std::slice::from_ref(first), *count)
+            ));
+        }
+        // Without names: these may be all pictures, and reports that name none repeat it.
+        if let (Some((count, [width, height])), Some(side)) =
+            (self.resized, self.options.image_size)
+        {
+            out.push(format!(
+                "{} brought to {side} x {side}, the model's size (the first from {width} x {height}): where the training did that in another \
+                 way, attacks find less than there is; give them as the training saw them",
+                counted(count)
+            ));
+        }
+        if self.recoloured > 0 {
+            let done = match self.options.channels {
+                Some(1) => "in colour, and made grey as the model's images are",
+                _ => "grey, and made colour as the model's images are",
+            };
+            out.push(format!(
+                "{} {done}: check that the training did so too",
+                counted(self.recoloured)
             ));
         }
         out
@@ -170,6 +217,7 @@ impl<'a> Collector<'a> {
         check_pixels(picture.width, picture.height, place, self.options)?;
         self.check_count(self.records.len() as u64 + 1, place)?;
         let id = picture.id();
+        self.note_changes(&picture);
         let picture = match self.options.image_size {
             Some(size) => picture
                 .to_square(size, self.options.resize, self.options.max_pixels)
@@ -247,6 +295,11 @@ impl<'a> Collector<'a> {
         }
         Ok(())
     }
+}
+
+/// "1 picture", "12 pictures".
+fn counted(pictures: usize) -> String {
+    format!("{pictures} picture{}", if pictures == 1 { "" } else { "s" })
 }
 
 /// Names as a note lists them: the first few, and how many more of `count`.

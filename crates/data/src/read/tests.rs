@@ -1543,6 +1543,50 @@ fn transparency_is_said() {
     assert!(of(crate::Alpha::White).notes.is_empty());
 }
 
+/// Whoever shows pictures to a model hears which of them were not as it takes them; nobody else does.
+#[test]
+fn what_is_brought_to_a_models_size_is_said() {
+    let root = tempfile::tempdir().unwrap();
+    let save = |name: &str, side: u32, channels: u8| {
+        save_png(&root.path().join(name), &picture(1, side, side, channels)).unwrap();
+    };
+    save("a.png", 8, 3);
+    save("b.png", 16, 3);
+    save("c.png", 9, 1);
+    let of = |side: u32, channels: u8, tell_changes: bool| {
+        let options = LoadOptions {
+            image_size: Some(side),
+            channels: Some(channels),
+            tell_changes,
+            ..LoadOptions::default()
+        };
+        load(&root.path().display().to_string(), &options).unwrap()
+    };
+    assert!(of(16, 3, false).notes.is_empty());
+    let told = of(16, 3, true);
+    let [size, colour] = told.notes.as_slice() else {
+        panic!("{:?}", told.notes);
+    };
+    assert!(
+        size.contains("2 pictures brought to 16 x 16, the model's size (the first from 8 x 8)"),
+        "{size}"
+    );
+    assert!(
+        colour.contains("1 picture grey, and made colour"),
+        "{colour}"
+    );
+    let grey = notes(&of(16, 1, true));
+    assert!(
+        grey.contains("2 pictures in colour, and made grey"),
+        "{grey}"
+    );
+    // What is as the model takes it needs no word.
+    for name in ["a.png", "c.png"] {
+        std::fs::remove_file(root.path().join(name)).unwrap();
+    }
+    assert!(of(16, 3, true).notes.is_empty());
+}
+
 /// Pages are looked at before they are decoded: none that is whole is refused, whatever its encoding.
 #[test]
 fn every_encoding_of_texts_reads_the_same() {

@@ -128,6 +128,7 @@ impl Case {
             caption_column: args.caption_column.as_deref(),
             label_column: args.label_column.as_deref(),
             alpha: args.alpha,
+            tell_changes: true,
             ..as_seen(shape)
         };
         let told = Told::by(generator.first());

@@ -14,6 +14,7 @@ use crate::stages::utility;
 use anyhow::Result;
 use dualmd_attack::Space;
 use dualmd_audit::UNSEEN;
+use dualmd_audit::format::counted;
 use dualmd_diffusion::Denoiser;
 use dualmd_names::AttackSpec;
 use dualmd_torch::{Kind, Tensor, no_grad};
@@ -104,7 +105,9 @@ fn warnings(images: &Sides, attacks: usize, args: &ScoreOptions) -> Vec<String> 
         dualmd_stats::minimum_detectable_auc(members, others, 0.05 / attacks.max(1) as f64);
     if unseen > UNSEEN {
         out.push(format!(
-            "few images: with {members} members and {others} non-members a leak below AUC {unseen:.2} would not be seen"
+            "few images: with {} and {} a leak below AUC {unseen:.2} would not be seen",
+            counted(members, "member"),
+            counted(others, "non-member")
         ));
     }
     if others < FEWEST {
@@ -114,9 +117,11 @@ fn warnings(images: &Sides, attacks: usize, args: &ScoreOptions) -> Vec<String> 
     }
     out.extend(images.unlike());
     if args.features == Features::Auto && utility::efflite0_weights().is_none() {
-        out.push(
-            "the quality of generated images will not be measured: `cargo xtask features` fetches the network for it".to_owned(),
-        );
+        out.push(format!(
+            "the quality of generated images will not be measured: `cargo xtask features`, in a source checkout, fetches the network for it, \
+             or {} names its file",
+            utility::WEIGHTS
+        ));
     }
     out
 }

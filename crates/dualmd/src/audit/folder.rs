@@ -183,6 +183,8 @@ fn audit_all(
     let (args, out) = (&options.score, &options.out);
     refuse_run(out)?;
     let run = RunFolder(out.clone());
+    // What tells the others from each other; the first is told below.
+    let mut marks = Vec::new();
     if all.len() > 1 {
         session.warn(&format!(
             "{} models, each by itself: {}",
@@ -192,19 +194,30 @@ fn audit_all(
         // What cannot be opened is said before the first of them is attacked; that one is opened below, to be used.
         for one in all.iter().skip(1) {
             let (set, engine) = (weight_set(args.weights), &session.engine);
-            Generator::open_adapted(&one.folders, &one.loras, set, engine)?;
+            let other = Generator::open_adapted(&one.folders, &one.loras, set, engine)?;
+            marks.push((one.name.as_str(), other.fingerprint().to_owned()));
         }
     }
     let Some(one) = all.first() else {
         bail_usage!("no model is named");
     };
     // Nothing is made for a model or images that cannot be opened.
-    let mut opened = Some(match given {
+    let opened = match given {
         Some(given) => Case::of(session, args, one, given)?,
         None => Case::open(session, args, one)?,
-    });
+    };
+    marks.push((one.name.as_str(), opened.generator.fingerprint().to_owned()));
     let _held = Held::run(out, session.reporter.as_ref())?;
     refuse_strangers(&run, all)?;
+    let before: Option<AuditPlan> = dualmd_record::read_if_usable(&run.plan())?;
+    let sides = [&opened.images.members, &opened.images.nonmembers].map(hash_of);
+    if let Some(other) = before.and_then(|before| differs(&before, &marks, &sides)) {
+        session.warn(&format!(
+            "warning: {} holds an earlier audit of {other}: its scores and its report are written over (-o names another folder)",
+            shown(out)
+        ));
+    }
+    let mut opened = Some(opened);
     // An earlier audit's plan is not to speak of what this one has drawn and scored when it is stopped.
     remove(&run.plan())?;
     create_folder(&run.0.join("scores"))?;
@@ -278,11 +291,16 @@ pub(super) fn called(one: &Audited, model: &Model) -> String {
         let of = model.foreign()?.describe();
         Some(shown(of.get(key)?.as_str()?).to_string())
     };
-    match (said("name"), said("fingerprint")) {
-        (Some(name), Some(mark)) => format!("{name}, fingerprint {mark} ({})", one.shown()),
-        (Some(name), None) => format!("{name} ({})", one.shown()),
-        (None, Some(mark)) => format!("{}, fingerprint {mark}", one.shown()),
-        (None, None) => one.shown(),
+    titled(said("name"), said("fingerprint"), one.shown())
+}
+
+/// A model's name and fingerprint, if it has them, with the place where it is. A name that says the place does so once.
+fn titled(name: Option<String>, mark: Option<String>, place: String) -> String {
+    match (name.filter(|name| *name != place), mark) {
+        (Some(name), Some(mark)) => format!("{name}, fingerprint {mark} ({place})"),
+        (Some(name), None) => format!("{name} ({place})"),
+        (None, Some(mark)) => format!("{place}, fingerprint {mark}"),
+        (None, None) => place,
     }
 }
 
@@ -319,6 +337,32 @@ fn refuse_strangers(run: &RunFolder, all: &[Audited]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What an earlier audit was of that this one is not: models of these names with other weights, other images on a side. Nothing where
+/// this one goes on with it.
+fn differs(before: &AuditPlan, marks: &[(&str, String)], sides: &[String; 2]) -> Option<String> {
+    let mut out: Vec<String> = Vec::new();
+    for (name, mark) in marks {
+        let mut known = before.models.iter().filter(|known| known.name == *name);
+        if known.any(|known| known.weights_blake3 != *mark) {
+            out.push(format!("another {} ({})", shown(name), shown(&before.name)));
+        }
+    }
+    let data = &before.data;
+    let kept = [&data.members_blake3, &data.nonmembers_blake3];
+    let counts = [data.members, data.nonmembers];
+    for (((kept, now), n), side) in kept
+        .into_iter()
+        .zip(sides)
+        .zip(counts)
+        .zip(["members", "non-members"])
+    {
+        if kept.as_ref().is_some_and(|kept| kept != now) {
+            out.push(format!("other {side} ({n} images)"));
+        }
+    }
+    (!out.is_empty()).then(|| out.join(", of "))
 }
 
 /// Draws from one model, attacks it, and writes what is known of it alone. `after`: models that follow it.
@@ -555,4 +599,26 @@ fn agrees(split: &Split, labels: &[Label]) -> bool {
         let side = if l.member { &members } else { &others };
         side.contains(l.id.as_str())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::titled;
+
+    #[test]
+    fn a_model_is_called_by_name_and_place() {
+        let of = |name: Option<&str>, mark: Option<&str>| {
+            let own = |text: Option<&str>| text.map(str::to_owned);
+            titled(own(name), own(mark), "a model in Python".to_owned())
+        };
+        assert_eq!(of(Some("mine"), None), "mine (a model in Python)");
+        assert_eq!(
+            of(Some("mine"), Some("f1")),
+            "mine, fingerprint f1 (a model in Python)"
+        );
+        assert_eq!(of(None, Some("f1")), "a model in Python, fingerprint f1");
+        for name in [None, Some("a model in Python")] {
+            assert_eq!(of(name, None), "a model in Python");
+        }
+    }
 }

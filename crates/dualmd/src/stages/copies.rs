@@ -51,7 +51,7 @@ impl SscdFiles {
 pub fn sscd(form: SscdForm, weights: Option<&Path>) -> Result<Sscd> {
     let Some(files) = SscdFiles::of(form, weights) else {
         bail!(
-            "the files of SSCD are not there: `cargo xtask features` fetches them, or {FOLDER} names their folder"
+            "the files of SSCD are not there: `cargo xtask features`, in a source checkout, fetches them, or {FOLDER} names their folder"
         );
     };
     Ok(Sscd::load(form, &files.model, &files.runtime)?)

@@ -60,7 +60,7 @@ impl Fitting {
     ) -> Result<Self> {
         let Some(folder) = sentences() else {
             bail!(
-                "--fit needs a sentence encoder: `cargo xtask features` fetches all-MiniLM-L6-v2, or {FOLDER} names its folder"
+                "--fit needs a sentence encoder: `cargo xtask features`, in a source checkout, fetches all-MiniLM-L6-v2, or {FOLDER} names its folder"
             );
         };
         let encoder = SentenceEncoder::load(&folder, device)?;

@@ -22,7 +22,7 @@ use dualmd_diffusion::{
     AdapterFolder, Condition, Contrasted, Denoiser, DiffusionError, DualDenoiser, Foreign, Model,
     ModelOrder, network_folder, raw_network_folder, scheduler_file,
 };
-use dualmd_files::Building;
+use dualmd_files::{Building, shown};
 use dualmd_record::folder::{NEAREST, PROMPTS};
 use dualmd_record::samples::{HeldoutReference, Nearest, NearestPair, PromptedImage};
 use dualmd_remote::RemoteDenoiser;
@@ -118,6 +118,9 @@ struct Place {
 impl Place {
     /// Of a model's folder and a file of its own, or of an adapter's folder, which names its base.
     fn of(folder: &Path, lora: Option<&PathBuf>, set: WeightSet) -> Result<Self> {
+        if let Some(lora) = lora {
+            refuse_missing(lora)?;
+        }
         Ok(match (AdapterFolder::of(folder, set)?, lora) {
             (Some(_), Some(lora)) => bail!(
                 "{} is an adapter itself, to which {} cannot be added: name its base",
@@ -136,6 +139,21 @@ impl Place {
             },
         })
     }
+}
+
+/// Refuses a LoRA whose file is not there, before anything is said of the model's kind.
+///
+/// # Errors
+/// No such file; a folder that holds none.
+pub fn refuse_missing(lora: &Path) -> Result<()> {
+    let file = lora::path_of(lora);
+    if !file.exists() {
+        bail!(
+            "{} is not there: --lora names a LoRA file, or the folder that holds one",
+            shown(&file)
+        );
+    }
+    Ok(())
 }
 
 /// The two LoRAs of two places over one base.

@@ -28,7 +28,7 @@ const FID_DIM: usize = 2048;
 /// Relabellings of the gap between members and others.
 pub const RELABELLINGS: usize = 99;
 /// Variable that names the weights of EfficientNet-Lite0.
-const WEIGHTS: &str = "DUALMD_EFFLITE0";
+pub const WEIGHTS: &str = "DUALMD_EFFLITE0";
 
 /// The file that set-up leaves: in `$DUALMD_EFFLITE0`, else in the cache folder of this project.
 pub fn efflite0_weights() -> Option<PathBuf> {
@@ -88,8 +88,8 @@ pub fn extractor(
                 Some(path) => Ok(Some(Box::new(EfficientNetLite0::load(&path, device)?))),
                 None if choice == Choice::Auto => Ok(None),
                 None => bail!(
-                    "the weights of EfficientNet-Lite0 are not there: `cargo xtask features` fetches them, or {WEIGHTS} names \
-                     their file"
+                    "the weights of EfficientNet-Lite0 are not there: `cargo xtask features`, in a source checkout, fetches \
+                     them, or {WEIGHTS} names their file"
                 ),
             }
         }

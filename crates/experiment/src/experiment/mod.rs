@@ -460,7 +460,8 @@ pub struct Audit {
     /// delta at which epsilon is stated: the bounds of the report, and what `dp-sgd` spends.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1), extend("x-needed" = "a number between 0 and 1, such as 1e-5,"))]
     pub delta: f64,
-    /// Also attack the generated images by nearest-neighbour distance: the only attack that can be made on DualMD's pair.
+    /// Also attack the generated images by nearest-neighbour distance, the only attack that can be made on DualMD's pair: `nn` (with texts
+    /// `sim-mean` too) on every model, whatever `attacks` names.
     pub black_box: bool,
 }
 

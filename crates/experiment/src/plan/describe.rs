@@ -3,7 +3,7 @@
 use super::{JobKind, Plan};
 use crate::choices::Objective;
 use crate::experiment::epochs;
-use dualmd_names::AttackSpec;
+use dualmd_names::{AttackSpec, BaseAttack};
 use std::fmt::Write;
 
 impl Plan {
@@ -136,6 +136,14 @@ impl Plan {
             };
             writeln!(out, "  {head:<9} {:<12} {attacks}", target.name)?;
         }
+        let added = self.added();
+        if !added.is_empty() {
+            writeln!(
+                out,
+                "            {} by what every model generates (audit.black_box = false leaves that out)",
+                listed(&added)
+            )?;
+        }
         writeln!(
             out,
             "  machine   {}, {}{} on {}: {} at a time, {} each",
@@ -151,6 +159,19 @@ impl Plan {
             writeln!(out, "  warning   {warning}")?;
         }
         Ok(())
+    }
+
+    /// Attacks that nobody named: those that `audit.black_box` adds.
+    fn added(&self) -> Vec<AttackSpec> {
+        let own = [BaseAttack::Nearest, BaseAttack::SimMean].map(AttackSpec::from);
+        let run = |spec: &AttackSpec| {
+            self.models
+                .iter()
+                .any(|target| target.attacks.contains(spec))
+        };
+        own.into_iter()
+            .filter(|spec| run(spec) && !self.audit.attacks.contains(spec))
+            .collect()
     }
 }
 

@@ -468,10 +468,16 @@ run demo (seed 0)
             dualmd       nn
             student      loss, secmi, pia, pian, sima, nn
             kd           loss, secmi, pia, pian, sima, nn
+            nn by what every model generates (audit.black_box = false leaves that out)
   machine   2 cores, 8 GB, a processor on cpu: 2 models at a time, 2 threads each
   warning   2 trainings with 2 threads each want 4 cores, there are 2: threads that wait for a core can make a step many times slower (run.jobs, run.threads_per_model)
 ";
     assert_eq!(text, expected);
+    // What was named, or left out, needs no word.
+    for set in ["audit.attacks=[\"loss\", \"nn\"]", "audit.black_box=false"] {
+        let text = plan(&[set]).describe();
+        assert!(!text.contains("black_box"), "{text}");
+    }
 }
 
 #[test]

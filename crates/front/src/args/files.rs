@@ -16,6 +16,8 @@ pub struct SplitArgs {
     pub options: SplitOptions,
 
     /// Where to write the split
+    ///
+    /// Another split, or another file, that is there is not written over.
     #[arg(short, long, value_name = "split.json")]
     pub out: PathBuf,
 }
@@ -134,6 +136,8 @@ pub enum Import {
         #[arg(long, value_name = "DATA")]
         data: String,
         /// Where to write the split
+        ///
+        /// Another split, or another file, that is there is not written over.
         #[arg(short, long, value_name = "split.json")]
         out: PathBuf,
     },

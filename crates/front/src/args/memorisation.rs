@@ -102,7 +102,8 @@ pub struct MemorisationArgs {
 
     /// Also measure how well images fit their prompts, without CLIP: by a small head learnt from these captioned images
     ///
-    /// Images that are measured are left out. May be repeated. Needs what `cargo xtask features` fetches.
+    /// Images that are measured are left out. May be repeated. Needs what `cargo xtask features` fetches in a source checkout, or DUALMD_MINILM and
+    /// DUALMD_EFFLITE0 name elsewhere.
     #[arg(long, value_name = "DATA")]
     pub fit: Vec<String>,
 

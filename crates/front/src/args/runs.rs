@@ -578,8 +578,8 @@ pub struct ScoreArgs {
     /// Features that images are compared by
     ///
     /// For the quality of generated images, for nn-features and density, and for attacks that compare an image with those generated for its
-    /// caption. auto: efflite0 where `cargo xtask features` has fetched its weights; without them quality is not measured, and
-    /// those attacks compare pixels.
+    /// caption. auto: efflite0 where its weights are, which `cargo xtask features` fetches in a source checkout and
+    /// DUALMD_EFFLITE0 names elsewhere; without them quality is not measured, and those attacks compare pixels.
     #[arg(help_heading = "Generated images", long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
     pub features: Features,
 

@@ -36,7 +36,7 @@ pub fn report(global: &Global, args: &ReportArgs) -> Result<ExitCode> {
 /// Audits of other images; files that are missing or damaged; a folder that cannot be written to.
 pub fn compare(global: &Global, args: &CompareArgs, versions: Versions) -> Result<ExitCode> {
     let maker = Maker {
-        command: machine::command_line(),
+        command: machine::call(),
         auditor: args.auditor.clone(),
         versions,
     };

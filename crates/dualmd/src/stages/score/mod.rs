@@ -410,9 +410,10 @@ fn by_features(subject: &Subject<'_>, x: &Tensor, pool: &Tensor) -> Result<Vec<f
         .filter(|e| !e.name().starts_with("pixels"))
         .with_context(|| {
             format!(
-                "{} compares features of images, and there is no network for them: `cargo xtask features` fetches one \
-                 (by pixels the attack is {})",
+                "{} compares features of images, and there is no network for them: `cargo xtask features`, in a source checkout, \
+                 fetches one, or {} names its file (by pixels the attack is {})",
                 BaseAttack::NearestFeatures.name(),
+                super::utility::WEIGHTS,
                 BaseAttack::Nearest.name()
             )
         })?;

@@ -76,9 +76,13 @@ pub(super) fn score(
             parts: None,
             progress: &mut |step, total| {
                 let what = format!("{}, own images", subject.name);
-                session
-                    .reporter
-                    .progress(&ProgressEvent::images(&what, step, total, began).of(Work::Attack));
+                let event = ProgressEvent::images(&what, step, total, began).of(Work::Attack);
+                // Scores are counted, and an image has one of each attack.
+                let images_per_second = event.images_per_second / methods.len() as f64;
+                session.reporter.progress(&ProgressEvent {
+                    images_per_second,
+                    ..event
+                });
             },
             stop: &|| session.stopped(),
         },

@@ -13,7 +13,7 @@ use crate::error::{MetricsError, Result, file_error};
 use crate::extract::{BATCH, Extracted, Extractor, eight_bit, resize};
 use crate::features::Features;
 
-const REMEDY: &str = "`cargo xtask features` fetches SSCD and ONNX Runtime";
+const REMEDY: &str = "`cargo xtask features`, in a source checkout, fetches SSCD and ONNX Runtime into the cache folder";
 
 /// Names in the ONNX files.
 const INPUT: &str = "image";
