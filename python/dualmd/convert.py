@@ -278,7 +278,7 @@ def _unknown(state: Weights, loaded: Mapping[Any, Any], file: Path) -> str:
     return (
         f"{file} is of none of the projects that are known here ({_SECMI}; {_GUIDED}; {_LUCIDRAINS}); "
         + (f"it holds {', '.join(names)}, ...: " if names else "it is empty: ")
-        + "audit its network as a callable (dualmd.audit)"
+        + "audit it as a callable (dualmd.audit)"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ def roc(scores: Any, labels: Any = None, *, fpr: Sequence[float] | None = None) 
     numbers, members = _plain(scores), _plain(labels)
     if len(numbers) != len(members):
         raise ValueError(f"{len(numbers)} scores and {len(members)} labels: one for each is needed")
+    if infinite := [score for score in numbers if not math.isfinite(score)]:
+        raise ValueError(f"a score is {infinite[0]}: leave out attacks that failed")
     if wrong := [label for label in members if label not in (0, 1)]:
         raise ValueError(f"a label is {wrong[0]!r}: give 1 or True for members, 0 or False for others")
     with tempfile.TemporaryDirectory(prefix="dualmd-") as folder:
