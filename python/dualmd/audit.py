@@ -131,7 +131,8 @@ def audit(
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings that `help(dualmd.Denoiser)` explains:
     `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, `parameters=network.parameters()` (for attacks on gradients), ... Pipelines and
     callables are asked where they are, in a thread of this process. None with `generated="images/"`: nothing is there but images that it
-    generated. None with `pair=(a, b)`: the folders of two models that take turns, which are audited each and together; a `DualMDPipeline` is refused.
+    generated. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the order of the
+    questions, is refused.
 
     `members` and `nonmembers`: images that it was trained on, and images of the same kind that it never saw (folder, parquet, npz...).
     `attacks`: names, as a list or a text with commas. One that gives no result is warned of, with the reason. `out`: folder of the audit; the same
