@@ -34,30 +34,31 @@ _NAME = "a model in Python"
 
 
 class FailOn(ProgramError):
-    """The report has what `fail_on` names: `audit` is it."""
+    """The report has what `fail_on` names. audit: the audit, with its report. status: 3, or 4 of a void report."""
 
     def __init__(self, status: int, audit: Audit) -> None:
         super().__init__(status, f"{audit}\nThis is what fail_on names. The report: {audit.folder / 'report.html'}")
         self.audit = audit
-        """The audit, with its report."""
 
 
 class Audit:
-    """A finished audit, or a run of an experiment: its folder and its report."""
+    """A finished audit, or a run of an experiment: its folder and its report.
+
+    folder: where the report lies, and beside it scores and images of the audit: as confidential as the training images.
+    report: everything that report.json says.
+    temporary: the folder that was made for an audit without `out`, which nobody deletes but `delete`; else None.
+    """
 
     def __init__(self, folder: StrPath) -> None:
         """Reads the report of a folder that `dualmd audit` or `dualmd run` made."""
         self.folder = Path(folder).absolute()
-        """Where the report lies, and beside it scores and images of the audit: as confidential as the training images."""
         self.temporary: Path | None = None
-        """The folder that was made for an audit without `out`, which nobody deletes but `delete`."""
         file = self.folder / "report.json"
         value = json.loads(file.read_text(encoding="utf-8"))
         if value.get("schema", 1) > _SCHEMA:
             raise ValueError(f"{file} is of version {value['schema']}, and this dualmd knows {_SCHEMA}: install a newer one")
         try:
             self.report: Report = Report.of(value)
-            """Everything that report.json says."""
         except ValueError as error:
             raise ValueError(f"{file}: {error}; write it anew (dualmd report {self.folder})") from error
 
@@ -160,7 +161,7 @@ def audit(
     elif is_pair(model) or (isinstance(model, Denoiser) and is_pair(model.call)):
         raise TypeError(NOT_AS_ONE)
     elif isinstance(model, Denoiser):
-        served = model
+        served, given = model, f"<{model.name or type(model).__name__}>"
     elif is_pipeline(model):
         served = denoiser_of_pipeline(model, **own)
         given = f"<{served.name or type(model).__name__}>"

@@ -47,27 +47,34 @@ __all__ = ["NotKnown", "Told", "convert", "converted", "edm", "load", "main", "p
 
 @dataclass(frozen=True)
 class Told:
-    """What a checkpoint does not say of itself and its training was told. None: not said here."""
+    """What a checkpoint does not say of itself and its training was told. None: not said here.
+
+    Of denoising-diffusion-pytorch:
+
+    objective: pred_noise, pred_x0 or pred_v, where the file does not say (it does since version 1.9).
+
+    Of improved- and guided-diffusion:
+
+    heads: num_heads (4 where the training was not told) ...
+    head_channels: ... or num_head_channels in its place.
+    new_attention_order: use_new_attention_order (guided-diffusion).
+    schedule: noise_schedule, linear (default) or cosine.
+    steps: diffusion_steps (default: 1000).
+    rescale_timesteps: must be said where there are not 1000 steps. improved-diffusion rescales unless it is told not to, guided-diffusion does not.
+    predict_xstart: whether the network predicts the image.
+    label: of a model that is told classes: the class of every image. Without it each image is asked about with a class of its own: served, its
+        caption is the class's number; as a folder, its label is.
+    """
 
     objective: str | None = None
-    """denoising-diffusion-pytorch: pred_noise, pred_x0 or pred_v, where the file does not say (it does since version 1.9)."""
     heads: int | None = None
-    """improved- and guided-diffusion: num_heads (4 where the training was not told) ..."""
     head_channels: int | None = None
-    """... or num_head_channels in its place."""
     new_attention_order: bool | None = None
-    """guided-diffusion: use_new_attention_order."""
     schedule: str | None = None
-    """improved- and guided-diffusion: noise_schedule, linear (default) or cosine."""
     steps: int | None = None
-    """improved- and guided-diffusion: diffusion_steps (default: 1000)."""
     rescale_timesteps: bool | None = None
-    """The same: must be said where there are not 1000 steps. improved-diffusion rescales unless it is told not to, guided-diffusion does not."""
     predict_xstart: bool | None = None
-    """The same: whether the network predicts the image."""
     label: int | None = None
-    """The same, of a model that is told classes: the class of every image. Without it each image is asked about with a class of its own: served,
-    its caption is the class's number; as a folder, its label is."""
 
 
 def convert(checkpoint: StrPath, out: StrPath, *, weights: str = "ema", image_size: int = 32, **told: Any) -> Path:

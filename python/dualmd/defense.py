@@ -55,20 +55,25 @@ _NOT_SAVED = (
 
 @dataclass(frozen=True)
 class Image:
-    """An image of a split."""
+    """An image of a split.
+
+    id: its content id.
+    name: its name where it came from: the file's, the row's number, or what `id_column` says. Its id where the split has no names.
+    half: 1 or 2 of a member, None of a non-member.
+    group: what it was kept together with.
+    """
 
     id: str
-    """Its content id."""
     name: str
-    """Its name where it came from: the file's, the row's number, or what `id_column` says. Its id where the split has no names."""
     half: int | None
-    """1 or 2 of a member, None of a non-member."""
     group: str | None
-    """What it was kept together with."""
 
 
 class Split:
-    """A split file: who is a member, and of which half."""
+    """A split file: who is a member, and of which half.
+
+    file: its path. hash: of ids, sides and halves, which models store. members, nonmembers: lists of `Image`; `d1` and `d2` are the halves of the members.
+    """
 
     def __init__(self, file: StrPath) -> None:
         """Reads a split that `dualmd split` or a run wrote."""
@@ -122,16 +127,16 @@ def split(data: StrPath, *, members: int, out: StrPath | None = None, nonmembers
     the result): name a place, for the file is the only record of who was trained on. Other options are those of `dualmd split` with
     underscores: `group_column="patient"`, `copy_to="sides/"`, `seed=1`.
     """
-    made = None if out is not None else Path(tempfile.mkdtemp(prefix="dualmd-"))
-    file = Path(out) if out is not None else Path(made or "", "split.json")
-    more = flags({"nonmembers": nonmembers, **options})
-    try:
-        call(["split", os.fspath(data), "--members", str(members), "--out", os.fspath(file), *more], quiet)
-    except BaseException:
-        if made is not None:
+    if out is None:
+        made = Path(tempfile.mkdtemp(prefix="dualmd-"))
+        try:
+            return split(data, members=members, out=made / "split.json", nonmembers=nonmembers, quiet=quiet, **options)
+        except BaseException:
             shutil.rmtree(made, ignore_errors=True)
-        raise
-    return Split(file)
+            raise
+    more = flags({"nonmembers": nonmembers, **options})
+    call(["split", os.fspath(data), "--members", str(members), "--out", os.fspath(out), *more], quiet)
+    return Split(out)
 
 
 class DistillMD:

@@ -30,12 +30,14 @@ class NoEngine(RuntimeError):
 
 @dataclass(frozen=True)
 class Engine:
-    """A libtorch."""
+    """A libtorch.
+
+    libraries: the folder of its shared libraries.
+    described: version and place, for people.
+    """
 
     libraries: Path
-    """The folder of its shared libraries."""
     described: str
-    """Version and place, for people."""
 
 
 def cache() -> Path:

@@ -27,12 +27,14 @@ _MEANS = {
 
 
 class ProgramError(RuntimeError):
-    """The program ended with an error; the text is its own last words."""
+    """The program ended with an error; the text is its own last words.
+
+    status: its exit status: 1 failure, 2 wrong arguments, 3 and 4 as `--fail-on` says, 130 stopped.
+    """
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words or f"dualmd ended with status {status}")
         self.status = status
-        """Exit status: 1 failure, 2 wrong arguments, 3 and 4 as `--fail-on` says, 130 stopped."""
 
 
 def call(arguments: Sequence[StrPath], quiet: bool = False) -> None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from unittest import mock
 
 import dualmd
-from dualmd import engine
+from dualmd import defense, engine
 from dualmd.called import called
+from dualmd.convert import Told
 from dualmd.process import _words
 
 SPLIT = {"members": "fashion#member", "nonmembers": "fashion#nonmember", "split": "run/split.json"}
@@ -77,8 +78,9 @@ class Reports(unittest.TestCase):
             for name in kind.__dataclass_fields__:
                 self.assertIn(f"\n    {name}: ", kind.__doc__)
         self.assertIn("`leak`", report_types.ModelVerdict.__doc__)
-        for name in dualmd.Denoiser.__dataclass_fields__:
-            self.assertIn(f"\n    {name}: ", dualmd.Denoiser.__doc__)
+        for kind in (dualmd.Denoiser, dualmd.Engine, defense.Image, Told):
+            for name in kind.__dataclass_fields__:
+                self.assertIn(f"\n    {name}: ", kind.__doc__)
 
     def test_a_run_is_read_with_types(self):
         run = dualmd.Audit("run")
