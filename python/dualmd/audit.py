@@ -140,7 +140,7 @@ def audit(
     call with it goes on where it was stopped, and more attacks are added to it. Without `out` it is a new one in the temporary folder
     (`.folder` of the result). It holds scores and training images, and stays until `.delete()`; what fails leaves none.
     Other options are those of `dualmd audit` with underscores: `known_fraction=0.3`, `lora="lora.safetensors"`, `batch=64`; `True` sets a flag,
-    a list repeats the option. `lora` may also be an adapter folder of PEFT.
+    a list repeats the option. `quiet` leaves out what the program says, but for its warnings, which are Python's then. `lora` may also be an adapter folder of PEFT.
 
     Raises `ProgramError` with the program's own words, whose `__cause__` is what a callable raised; `FailOn`, with the report as `.audit`, where it has
     what `fail_on="leak"` names; `NoEngine` where there is no libtorch; `KeyboardInterrupt` when stopped, with the folder where `out` was not given.
@@ -185,17 +185,20 @@ def audit(
         variables = {VARIABLE: called("audit", given, said)}
         with _report(folder, None if out is not None else folder.parent) as read:
             if served is None:
-                told([*arguments, *images], quiet, variables)
+                unseen = told([*arguments, *images], quiet, variables)
             else:
-                _ask(replace(served, name=served.name or _NAME), images, quiet, variables)
+                unseen = _ask(replace(served, name=served.name or _NAME), images, quiet, variables)
         found = read[0]
-    for failure in found.failures(attacks) if attacks is not None else []:
-        warnings.warn(failure, stacklevel=2)
+    # Of attacks that failed the program warns as well.
+    reasons = [why for model in found.models.values() for why in model.failed.values()]
+    unseen = [line for line in unseen if not any(why and why in line for why in reasons)]
+    for line in [*unseen, *(found.failures(attacks) if attacks is not None else [])]:
+        warnings.warn(line, stacklevel=2)
     return found
 
 
-def _ask(served: Denoiser, images: Sequence[str], quiet: bool, variables: Mapping[str, str]) -> None:
-    """Audits a model of this process."""
+def _ask(served: Denoiser, images: Sequence[str], quiet: bool, variables: Mapping[str, str]) -> list[str]:
+    """Audits a model of this process. Gives what `told` gives."""
     raised: list[Exception] = []
 
     def heard(error: Exception) -> None:
@@ -206,7 +209,7 @@ def _ask(served: Denoiser, images: Sequence[str], quiet: bool, variables: Mappin
 
     with serving(served, heard) as place:
         try:
-            told(["audit", "--denoiser", place, *images], quiet, variables)
+            return told(["audit", "--denoiser", place, *images], quiet, variables)
         except ProgramError as error:
             if raised and error.status == 1:
                 raise error from raised[0]
@@ -268,14 +271,18 @@ def compare(*audits: Audit | StrPath, out: StrPath, names: Sequence[str] | None 
         raise ValueError(f"{len(folders)} audits and {len(names)} names: one for each is needed")
     named = [os.fspath(f) for f in folders] if names is None else [f"{name}={os.fspath(f)}" for name, f in zip(names, folders)]
     with _report(out) as read:
-        told(["compare", *named, "--out", os.fspath(out), *flags(options)], quiet, {})
+        unseen = told(["compare", *named, "--out", os.fspath(out), *flags(options)], quiet, {})
+    for line in unseen:
+        warnings.warn(line, stacklevel=2)
     return read[0]
 
 
 def run(file: StrPath, *, out: StrPath, quiet: bool = False, **options: Any) -> Audit:
     """Does everything that an experiment file asks for (`dualmd run`): trains, samples, attacks, reports. Raises as `audit` does."""
     with _report(out) as read:
-        told(["run", os.fspath(file), "--out", os.fspath(out), *flags(options)], quiet, {})
+        unseen = told(["run", os.fspath(file), "--out", os.fspath(out), *flags(options)], quiet, {})
+    for line in unseen:
+        warnings.warn(line, stacklevel=2)
     return read[0]
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Union
 
@@ -18,6 +19,8 @@ StrPath = Union[str, "os.PathLike[str]"]
 FOUND, VOID = 3, 4
 """Exit statuses of `fail_on`."""
 
+# How the program begins a warning.
+_WARNING = "warning: "
 # What a status means that no line of the program says.
 _MEANS = {
     FOUND: "the report has a finding that --fail-on names",
@@ -38,16 +41,18 @@ class ProgramError(RuntimeError):
 
 
 def call(arguments: Sequence[StrPath], quiet: bool = False) -> None:
-    """Runs the program, with what it says on `sys.stderr` as it comes (in a notebook: below the cell).
+    """Runs the program, with what it says on `sys.stderr` as it comes (in a notebook: below the cell). `quiet`: of that its warnings alone, as Python's.
 
     Ctrl-C stops it as in a shell: it finishes its step and saves it, and the same call goes on later. Raises `ProgramError`
     if it fails, `NoEngine` where there is no libtorch for it.
     """
-    told(arguments, quiet, {})
+    for line in told(arguments, quiet, {}):
+        warnings.warn(line, stacklevel=2)
 
 
-def told(arguments: Sequence[StrPath], quiet: bool, more: Mapping[str, str]) -> None:
-    """As `call`, with more variables of the program's environment."""
+def told(arguments: Sequence[StrPath], quiet: bool, more: Mapping[str, str]) -> list[str]:
+    """As `call`, with more variables of the program's environment. Gives the warnings that nobody saw: the program's, where it was quiet."""
+    unseen: list[str] = []
     child = subprocess.Popen(
         [PROGRAM, *arguments],
         env={**environment(find(), dict(os.environ)), **more},
@@ -70,6 +75,8 @@ def told(arguments: Sequence[StrPath], quiet: bool, more: Mapping[str, str]) -> 
                     last.append(line)
                     if not quiet:
                         sys.stderr.write(line)
+                    elif line.startswith(_WARNING):
+                        unseen.append(line.removeprefix(_WARNING).strip())
                 child.wait()
                 break
             except KeyboardInterrupt:
@@ -83,6 +90,7 @@ def told(arguments: Sequence[StrPath], quiet: bool, more: Mapping[str, str]) -> 
         raise KeyboardInterrupt
     if child.returncode:
         raise ProgramError(child.returncode, _words(child.returncode, list(last)))
+    return unseen
 
 
 def answer(arguments: Sequence[StrPath]) -> str:

@@ -160,6 +160,7 @@ class Audits(unittest.TestCase):
             folder.mkdir()
             results = [{"attack": name, "status": "failed", "reason": "no gradients"} for name in ("gsa2", "gsa1")]
             (folder / "report.json").write_text(json.dumps({"schema": 1, "models": [{"name": "model", "results": results}]}))
+            return ["model: gsa2 failed: no gradients", "3 pictures brought to 8 x 8"]
 
         with own_temporary_folder(), mock.patch.dict(dualmd.audit.__globals__, told=told), warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -167,7 +168,8 @@ class Audits(unittest.TestCase):
                 found = dualmd.audit("model", **SPLIT, attacks=attacks, quiet=True)
                 # Of attacks that nobody named the text alone speaks.
                 self.assertIn("gsa1 gave no result on model: no gradients", str(found))
-        self.assertEqual([str(one.message) for one in warned], ["gsa2 gave no result on model: no gradients"] * 2)
+        own, of_program = "gsa2 gave no result on model: no gradients", "3 pictures brought to 8 x 8"
+        self.assertEqual([str(one.message) for one in warned], [of_program, own] * 2 + [of_program])
         self.assertEqual({one.filename for one in warned}, {__file__})
 
     def test_what_fail_on_names_is_raised_with_the_report(self):
@@ -230,6 +232,17 @@ class Audits(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, "names='ab' is one text"):
             dualmd.compare("run", "run", out="both", names="ab")
         self.assertIs(dualmd.run, dualmd.experiment)
+
+    def test_warnings_of_a_quiet_program_are_pythons(self):
+        with tempfile.TemporaryDirectory() as folder:
+            program = Path(folder, "program")
+            program.write_text("#!/bin/sh\necho 'warning: few images' >&2\necho 'model score 1/2' >&2\nexit $1\n")
+            program.chmod(0o700)
+            with mock.patch.dict(dualmd.call.__globals__, PROGRAM=program), self.assertWarnsRegex(UserWarning, "^few images$") as warned:
+                dualmd.call(["0"], quiet=True)
+            self.assertEqual(warned.filename, __file__)
+            with mock.patch.dict(dualmd.call.__globals__, PROGRAM=program), self.assertRaisesRegex(dualmd.ProgramError, "--fail-on names"):
+                dualmd.call(["3"], quiet=True)
 
     def test_the_last_words_are_no_progress(self):
         progress = ["model score 1/2\n", "model score 2/2\n"]
