@@ -124,6 +124,7 @@ class Reports(unittest.TestCase):
 class Audits(unittest.TestCase):
     def test_a_model_is_audited(self):
         found = dualmd.audit("run/models/baseline", **SPLIT, attacks=["loss", "sima"], images=4, steps=2, quiet=True)
+        self.addCleanup(found.delete)
         self.assertEqual(set(found.models["model"].attacks) - {"nn"}, {"loss", "sima"})
         # The same scores as in the run, by the same code.
         own = {(r["attack"], r["sample_id"]): r["score"] for r in dualmd.Audit("run").scores() if r["attack"] != "nn"}
