@@ -166,6 +166,14 @@ def check():
     torch.save({**averaged, "extra.weight": torch.zeros(2)}, folder / "more.pt")
     refuses("extra.weight", lambda: convert(folder / "more.pt", folder / "x"))
     (folder / "text.pt").write_text("no pickle")
+    refuses("no checkpoint that torch opens", lambda: load(folder / "text.pt", image_size=16))
+    torch.save({"model": {"conv_in.weight": torch.zeros(2), "down_blocks.0.x": torch.zeros(2)}}, folder / "plain.pt")
+    for open_ in (lambda: load(folder / "plain.pt", image_size=16), lambda: convert(folder / "plain.pt", folder / "x")):
+        refuses("torch.load('plain.pt', weights_only=True)['model']", open_)
+    torch.save([1], folder / "list.pt")
+    refuses("of type list", lambda: load(folder / "list.pt", image_size=16))
+    torch.save(torch.nn.Linear(2, 2), folder / "code.pt")
+    refuses("holds code", lambda: load(folder / "code.pt", image_size=16))
     for name in ("nothing.pt", "text.pt"):
         assert main([str(folder / name), "-o", str(folder / "x")]) == 1
     assert not (folder / "x").exists()

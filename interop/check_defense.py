@@ -8,6 +8,7 @@ one base take turns; a student learns from the targets in a loop of diffusers; a
 (check_targets.py).
 """
 
+import socket
 import sys
 import warnings
 from pathlib import Path
@@ -20,6 +21,7 @@ warnings.filterwarnings("ignore")
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, DiffusionPipeline, PNDMScheduler, UNet2DConditionModel, UNet2DModel  # noqa: E402
 
 import dualmd  # noqa: E402
+from dualmd import denoiser  # noqa: E402
 
 
 def refuses(error, words, call):
@@ -74,7 +76,7 @@ def routing(split):
         values = torch.tensor([float(c) for c in condition])
         return values.view(-1, 1, 1, 1).expand_as(x)
 
-    distill = dualmd.DistillMD(told, told, split)
+    distill = dualmd.DistillMD(told, lambda *given, **named: told(*given, **named), split)
     names = [image.name for image in images]
     for condition in (torch.arange(12.0), list(range(12)), {"labels": torch.arange(12.0)}):
         assert distill.target(x, t, condition, names)[:, 0, 0, 0].tolist() == list(range(12))
@@ -108,7 +110,29 @@ def pairs(folder):
     assert pipes[0].unet is not both.unet, "the first pipeline stays as it was"
     print(f"a pair of pipelines draws what the exported one draws: {error:.1e}")
     history = DDPMPipeline(unet(1), PNDMScheduler())
-    refuses(ValueError, "keeps earlier predictions", lambda: dualmd.DualMDPipeline(history, history))
+    refuses(ValueError, "keeps earlier predictions", lambda: dualmd.DualMDPipeline(history, DDPMPipeline(unet(2), PNDMScheduler())))
+    # Also afterwards, while another sampler without memory may be set.
+    refuses(ValueError, "keeps earlier predictions", lambda: setattr(both, "scheduler", PNDMScheduler()))
+    refuses(ValueError, "keeps earlier predictions", lambda: both.register_modules(scheduler=PNDMScheduler()))
+    both.scheduler = DDPMScheduler(num_train_timesteps=1000)
+    assert pipes[0].scheduler is scheduler, "the first pipeline stays as it was"
+    # One model twice: the same, or loaded twice.
+    for second in (pipes[0], DDPMPipeline(pipes[0].unet, scheduler), DDPMPipeline(unet(1), scheduler)):
+        refuses(ValueError, "the same model", lambda second=second: dualmd.DualMDPipeline(pipes[0], second))
+    refuses(ValueError, "both teachers are one model", lambda: dualmd.DistillMD(unet(1), unet(1), "split.json"))
+    refuses(TypeError, "a pair already", lambda: dualmd.DualMDPipeline(both, pipes[1]))
+    refuses(ValueError, "no adapter 'a' and no 'b' (none is loaded)", lambda: dualmd.DualMDPipeline(pipes[0], adapters=("a", "b")))
+    # It is no folder, and no model of an audit: neither the pipeline, its network, nor what asks it.
+    for part in (both, both.unet):
+        refuses(TypeError, "save the two pipelines apart", lambda part=part: part.save_pretrained(folder / "both"))
+    assert not (folder / "both").exists()
+    images = {"members": "fashion#member", "nonmembers": "fashion#nonmember", "quiet": True}
+    for model in (both, both.unet, exported, dualmd.Denoiser(both.unet, shape=(3, 8, 8))):
+        refuses(TypeError, "pair=('first', 'second')", lambda model=model: dualmd.audit(model, **images))
+    own, other = socket.socketpair()
+    with own, other:
+        session = denoiser._Session(dualmd.Denoiser(lambda x, t, c: both.unet(x, t).sample, shape=(3, 8, 8)), own)
+        refuses(TypeError, "not audited as one", lambda: session.asked(torch.zeros(1, 3, 8, 8), torch.tensor([5]), None))
     refuses(TypeError, "give the second pipeline", lambda: dualmd.DualMDPipeline(pipes[0]))
     other = UNet2DModel(sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8,), norm_num_groups=4,
                         down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",))

@@ -435,7 +435,10 @@ def check_audits(model, members, others, out):
     given = {"shape": (3, 16, 16), "schedule": pipe.scheduler}
     dualmd.audit(lambda x, t, c: unet(x, t), parameters=unet.parameters(), out=out / "gradients-callable", **given, **learnt)
     equal("gradients of a callable", of_gradients, scores(out / "gradients-callable"), LEARNT)
-    kept = dualmd.audit(lambda x, t, c: unet(x, t), out=out / "gradients-kept", **given, **{**learnt, "attacks": ["sima", "gsa1"]})
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        kept = dualmd.audit(lambda x, t, c: unet(x, t), out=out / "gradients-kept", **given, **{**learnt, "attacks": "sima, gsa1"})
+    assert any("gsa1 gave no result on model" in str(one.message) for one in warned) and "gsa1 gave no result" in str(kept)
     results = kept.models["model"].attacks
     assert results["sima"].status == "ok" and results["gsa1"].status != "ok", results
     assert "parameters=" in results["gsa1"].reason, results["gsa1"].reason
@@ -449,16 +452,19 @@ def check_audits(model, members, others, out):
     dualmd.call(["audit", "--denoiser", f"{sys.executable} {script}", *arguments], quiet=True)
     equal("a script", scores(out / "script"), of_native, {"sima", "pia"})
 
-    for failing, words in [
-        (lambda x, t, c: unet(x, t).sample[:, :1], "and must be of"),
-        (lambda x, t, c: x * float("nan"), "NaN or infinite"),
-        (lambda x, t, c: 1 / 0, "ZeroDivisionError: division by zero"),
-        (lambda x, t, c: t, "answer with floats"),
+    for failing, words, cause in [
+        (lambda x, t, c: unet(x, t).sample[:, :1], "and must be of", ValueError),
+        (lambda x, t, c: x * float("nan"), "NaN or infinite", type(None)),
+        (lambda x, t, c: 1 / 0, "ZeroDivisionError: division by zero", ZeroDivisionError),
+        (lambda x, t, c: t, "answer with floats", TypeError),
+        (lambda x, t, c: None, "is None: the callable must return it", TypeError),
+        (lambda x, t, c: "eps", "is of type str", TypeError),
     ]:
         try:
-            dualmd.audit(failing, shape=(3, 16, 16), attacks=["sima"], out=out / f"failing {words[:3]}", **plain)
+            dualmd.audit(failing, shape=(3, 16, 16), attacks=["sima"], out=out / f"failing {words[:8]}", **plain)
         except dualmd.ProgramError as error:
             assert words in str(error), error
+            assert isinstance(error.__cause__, cause), error.__cause__
         else:
             raise AssertionError(f"no error with {words!r}")
     try:

@@ -16,7 +16,16 @@ SCHEMA = HERE.parent / "docs/schema/report.schema.json"
 OUT = HERE / "dualmd/report_types.py"
 SIMPLE = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 # What a class can do beside holding its fields: dualmd/reading.py.
-ALSO = {"ModelReport": "ModelReading", "AttackResult": "AttackReading"}
+ALSO = {"ModelReport": "ModelReading", "AttackResult": "AttackReading", "Measurement": "MeasurementReading", "Verdict": "VerdictReading"}
+# Whole numbers that the program keeps as floats.
+COUNTS = {
+    "Copies": {"n_generated"},
+    "ImageUtility": {"equal_n", "n_generated", "n_real"},
+    "ModelReport": {"network_calls_made", "network_calls_saved"},
+    "Training": {"batch", "images", "parameters", "ranks", "steps", "threads"},
+}
+# Numbers that are null in files where they are infinite.
+INFINITE = {"OperatingPoint": {"threshold"}, "TransferredThreshold": {"threshold"}}
 HEAD = '''"""The types of report.json. Written by python/generate.py from docs/schema/report.schema.json: do not edit."""
 
 from __future__ import annotations
@@ -24,7 +33,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from .reading import AttackReading, ModelReading, Record
+from .reading import AttackReading, MeasurementReading, ModelReading, Record, VerdictReading
 
 '''
 
@@ -57,40 +66,99 @@ def kind(schema):
     return SIMPLE[types]
 
 
+def wrapped(words, indent, hanging=""):
+    """Lines of a docstring."""
+    words = " ".join((words or "").split()).replace("\\", "\\\\")
+    lines = textwrap.wrap(words, 120 - len(indent) - 6, subsequent_indent=hanging) or [""]
+    return [indent + line for line in lines]
+
+
 def text(words, indent):
     """A docstring."""
-    words = " ".join((words or "").split()).replace("\\", "\\\\")
-    lines = textwrap.wrap(words, 120 - len(indent) - 6) or [""]
-    return "\n".join([f'{indent}"""{lines[0]}', *(indent + line for line in lines[1:])]) + '"""\n'
+    lines = wrapped(words, indent)
+    return "\n".join([f'{indent}"""{lines[0].strip()}', *lines[1:]]) + '"""\n'
 
 
-def record(name, schema):
+def words_of(value, defs):
+    """What a field is, and what it may say where that is one of a few words."""
+    words = value.get("description") or ""
+    of = defs.get(value.get("$ref", "").rsplit("/", 1)[-1], {})
+    consts = [form["const"] for form in of.get("oneOf", []) if "const" in form]
+    return f"{words} One of {', '.join(f'`{const}`' for const in consts)}." if consts else words
+
+
+def described(schema, defs):
+    """The docstring of a class: what it is, and what its fields are, for `help`."""
+    out = text(schema.get("description"), "    ").removesuffix('"""\n')
+    fields = [(key, words_of(value, defs)) for key, value in schema["properties"].items() if isinstance(value, dict)]
+    lines = [line for key, words in fields if words for line in wrapped(f"{key}: {words}", "    ", "    ")]
+    return "\n".join([out, "", *lines]) + '\n    """\n' if lines else out + '"""\n'
+
+
+def literal(value):
+    """A value of JSON as Python writes it."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)}: {literal(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value) if isinstance(value, str) else repr(value)
+
+
+def default(of, schema, defs):
+    """The default of a field that is not required, and its type."""
+    if of.startswith(("list[", "dict[")):
+        return of, f"field(default_factory={of[:4]})"
+    value = schema.get("default") if isinstance(schema, dict) else None
+    if value is None:
+        return (of if of == "Any" or of.endswith("None") else f"{of} | None"), "None"
+    if isinstance(value, dict) and not defs[of].get("required"):
+        return of, f"field(default_factory=lambda: {of}())"
+    if isinstance(value, dict):
+        return of, f"field(default_factory=lambda: {of}.of({literal(value)}))"
+    if isinstance(value, str):
+        return of, json.dumps(value)
+    return of, repr(tuple(value) if isinstance(value, list) else value)
+
+
+def record(name, schema, defs):
     """A class."""
-    out = [f"@dataclass(frozen=True)\nclass {name}({ALSO.get(name, 'Record')}):\n", text(schema.get("description"), "    ")]
-    for key, value in schema.get("properties", {}).items():
-        assert key.isidentifier() or keyword.iskeyword(key), key
+    decorated = "@dataclass(frozen=True, kw_only=True, repr=False)"
+    out = [f"{decorated}\nclass {name}({ALSO.get(name, 'Record')}):\n", described(schema, defs), "\n"]
+    required = schema.get("required", [])
+    for key, value in schema["properties"].items():
+        assert key.isidentifier() and not keyword.iskeyword(key), key
         of = kind(value)
-        # A file of an earlier version may lack any field.
-        if of.startswith("list["):
-            default = "field(default_factory=list)"
-        elif of.startswith("dict["):
-            default = "field(default_factory=dict)"
+        if key in COUNTS.get(name, ()):
+            of = of.replace("float", "int")
+            value = {**value, "default": None if value.get("default") is None else int(value["default"])}
+        if key in INFINITE.get(name, ()):
+            of = f"{of} | None"
+        # What every version writes has no default, but for lists: a report is read although one is missing.
+        if key in required and not of.startswith(("list[", "dict[")):
+            out.append(f"    {key}: {of}\n")
         else:
-            of = of if of == "Any" or of.endswith("None") else f"{of} | None"
-            default = "None"
-        out.append(f"    {key}: {of} = {default}\n")
-        if isinstance(value, dict) and value.get("description"):
-            out.append(text(value["description"], "    "))
+            out.append("    {}: {} = {}\n".format(key, *default(of, value, defs)))
     return "".join(out)
+
+
+def one_of(schema):
+    """An object of several forms as one record: all their fields, of which those are required that all have."""
+    forms = schema.get("oneOf", [])
+    if not forms or not all(form.get("type") == "object" for form in forms):
+        return schema
+    properties = {}
+    for form in forms:
+        for key, value in form["properties"].items():
+            properties.setdefault(key, {k: v for k, v in value.items() if k != "const"})
+    required = set.intersection(*(set(form.get("required", [])) for form in forms))
+    return {"description": schema.get("description"), "properties": properties, "required": sorted(required)}
 
 
 def written():
     schema = json.loads(SCHEMA.read_text())
-    classes = {**schema["$defs"], "Report": schema}
+    classes = {name: one_of(definition) for name, definition in {**schema["$defs"], "Report": schema}.items()}
     parts = []
     for name, definition in sorted(classes.items()):
         if "properties" in definition:
-            parts.append(record(name, definition))
+            parts.append(record(name, definition, classes))
         else:
             parts.append(f"{name} = {kind(definition)}\n")
     # Names that stand for another type come first: nothing may be used before it is there.

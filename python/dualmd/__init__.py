@@ -3,7 +3,7 @@
     import dualmd
     found = dualmd.audit("my-model/", members="train/", nonmembers="heldout/")
     print(found)                                        # the verdict in words
-    found.models["model"].attacks["sima"].interval      # typed values of report.json
+    found.models["model"].shown["sima"].interval        # typed values of report.json
     found.scores()                                      # a DataFrame, where pandas is there
 
 The model may also be a pipeline object of diffusers, or any callable (x, t, c) -> prediction: see `audit`, `Denoiser` and `serve`.
@@ -15,12 +15,13 @@ The program is a compiled one. This package finds libtorch for it and starts it.
 of yours.
 """
 
-from .audit import Audit, audit, compare, experiment
+from .audit import Audit, FailOn, audit, compare, experiment, run
 from .defense import DistillMD, DualMDPipeline, Split, split
 from .denoiser import Denoiser, serve, serving
 from .engine import Engine, NoEngine, find, setup
 from .launcher import __version__, main
 from .process import ProgramError, call
+from .roc import roc
 from .tuned import tuned_pair
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "DistillMD",
     "DualMDPipeline",
     "Engine",
+    "FailOn",
     "NoEngine",
     "ProgramError",
     "Split",
@@ -39,6 +41,8 @@ __all__ = [
     "experiment",
     "find",
     "main",
+    "roc",
+    "run",
     "serve",
     "serving",
     "setup",

@@ -337,6 +337,6 @@ def denoiser_of_pipeline(pipe: Any, **settings: Any) -> Denoiser:
                 raise TypeError("image_size is for FluxPipeline: other networks say which size theirs is")
             return dataclasses.replace(ADAPTERS[kind.__name__](pipe, **own), **settings)
     raise TypeError(
-        f"no adapter for a {type(pipe).__name__}: there are some for {', '.join(ADAPTERS)}. Any other model is audited as a callable: "
+        f"no adapter for {type(pipe).__name__}: there are some for {', '.join(ADAPTERS)}. Any other model is audited as a callable: "
         "dualmd.audit(lambda x, t, c: network(x, t).sample, shape=(3, 32, 32), schedule=pipe.scheduler, members=..., nonmembers=...)"
     )

@@ -47,27 +47,34 @@ __all__ = ["NotKnown", "Told", "convert", "converted", "edm", "load", "main", "p
 
 @dataclass(frozen=True)
 class Told:
-    """What a checkpoint does not say of itself and its training was told. None: not said here."""
+    """What a checkpoint does not say of itself and its training was told. None: not said here.
+
+    Of denoising-diffusion-pytorch:
+
+    objective: pred_noise, pred_x0 or pred_v, where the file does not say (it does since version 1.9).
+
+    Of improved- and guided-diffusion:
+
+    heads: num_heads (4 where the training was not told) ...
+    head_channels: ... or num_head_channels in its place.
+    new_attention_order: use_new_attention_order (guided-diffusion).
+    schedule: noise_schedule, linear (default) or cosine.
+    steps: diffusion_steps (default: 1000).
+    rescale_timesteps: must be said where there are not 1000 steps. improved-diffusion rescales unless it is told not to, guided-diffusion does not.
+    predict_xstart: whether the network predicts the image.
+    label: of a model that is told classes: the class of every image. Without it each image is asked about with a class of its own: served, its
+        caption is the class's number; as a folder, its label is.
+    """
 
     objective: str | None = None
-    """denoising-diffusion-pytorch: pred_noise, pred_x0 or pred_v, where the file does not say (it does since version 1.9)."""
     heads: int | None = None
-    """improved- and guided-diffusion: num_heads (4 where the training was not told) ..."""
     head_channels: int | None = None
-    """... or num_head_channels in its place."""
     new_attention_order: bool | None = None
-    """guided-diffusion: use_new_attention_order."""
     schedule: str | None = None
-    """improved- and guided-diffusion: noise_schedule, linear (default) or cosine."""
     steps: int | None = None
-    """improved- and guided-diffusion: diffusion_steps (default: 1000)."""
     rescale_timesteps: bool | None = None
-    """The same: must be said where there are not 1000 steps. improved-diffusion rescales unless it is told not to, guided-diffusion does not."""
     predict_xstart: bool | None = None
-    """The same: whether the network predicts the image."""
     label: int | None = None
-    """The same, of a model that is told classes: the class of every image. Without it each image is asked about with a class of its own: served,
-    its caption is the class's number; as a folder, its label is."""
 
 
 def convert(checkpoint: StrPath, out: StrPath, *, weights: str = "ema", image_size: int = 32, **told: Any) -> Path:
@@ -183,7 +190,7 @@ def edm(network: Any, *, shape: Sequence[int] | None = None, classes: int | None
     side, channels = getattr(network, "img_resolution", None), getattr(network, "img_channels", None)
     if shape is None:
         if not isinstance(side, int) or not isinstance(channels, int):
-            raise TypeError(f"a {type(network).__name__} does not say what it sees (img_channels, img_resolution): pass shape=(channels, height, width)")
+            raise TypeError(f"{type(network).__name__} does not say what it sees (img_channels, img_resolution): pass shape=(channels, height, width)")
         shape = (channels, side, side)
     known = int(getattr(network, "label_dim", 0)) if classes is None else classes
     if hasattr(network, "eval"):
@@ -236,15 +243,20 @@ def _read(file: Path, weights: str) -> tuple[str, Weights]:
         raise ValueError(f"weights={weights!r}: it is ema or raw")
     try:
         loaded = importlib.import_module("torch").load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if file.suffix != ".pkl":
-            raise
-        raise NotKnown(
-            f"{file} is a pickle that holds code, as those of EDM do, and is not opened: load it with the code that wrote it and pass "
-            "dualmd.convert.edm(network) to dualmd.audit"
-        ) from error
+    except (OSError, ModuleNotFoundError):
+        raise
+    except Exception as error:
+        # What torch says of a file that is none of its own is of any kind.
+        said = str(error).rpartition("WeightsUnpickler error: ")[2]
+        if isinstance(error, pickle.UnpicklingError) and (file.suffix == ".pkl" or re.search("unsupported (global|class)", said, re.IGNORECASE)):
+            raise NotKnown(
+                f"{file} is a pickle that holds code, as those of EDM do, and is not opened: load it with the code that wrote it and pass "
+                "dualmd.convert.edm(network), or any callable, to dualmd.audit"
+            ) from error
+        words = ": ".join([type(error).__name__, *said.strip().splitlines()[:1]])
+        raise NotKnown(f"{file} is no checkpoint that torch opens ({words[:200]})") from error
     if not isinstance(loaded, Mapping):
-        raise NotKnown(f"{file}: a {type(loaded).__name__} is no checkpoint: it is a dict of tensors, or of such")
+        raise NotKnown(f"{file} holds a value of type {type(loaded).__name__}: a checkpoint is a dict of tensors, or of such")
     if isinstance(loaded.get("model"), Mapping) and any("model.init_conv." in str(name) for name in loaded["model"]):
         return _LUCIDRAINS, _lucidrains(loaded, weights, file)
     plain = _unwrapped(loaded)
@@ -252,7 +264,29 @@ def _read(file: Path, weights: str) -> tuple[str, Weights]:
         return _LUCIDRAINS, _with_schedule(plain, file)
     if "input_blocks.0.0.weight" in plain:
         return _GUIDED, plain
-    return _SECMI, _state(loaded, weights, file)
+    state = _state(loaded, weights, file)
+    if not any(name.startswith("time_embedding.timembedding.") for name in state):
+        raise NotKnown(_unknown(state, loaded, file))
+    return _SECMI, state
+
+
+def _unknown(state: Weights, loaded: Mapping[Any, Any], file: Path) -> str:
+    """What is said of a checkpoint of none of the projects."""
+    # One dict in another is how most trainers keep their weights.
+    held = next((name for name, inner in loaded.items() if isinstance(inner, Mapping) and any(hasattr(value, "shape") for value in inner.values())), None)
+    inner = _unwrapped(loaded[held]) if held is not None else state
+    if "conv_in.weight" in inner or "pos_embed.proj.weight" in inner:
+        where = f"torch.load({file.name!r}, weights_only=True)" + (f"[{held!r}]" if held is not None else "")
+        return (
+            f"{file} holds weights of a network of diffusers, and not how it is built: make the network (such as UNet2DModel(...)), "
+            f"network.load_state_dict({where}), and pass a pipeline of it to dualmd.audit, or audit the folder that its save_pretrained writes"
+        )
+    names = [str(name) for name in inner][:3]
+    return (
+        f"{file} is of none of the projects that are known here ({_SECMI}; {_GUIDED}; {_LUCIDRAINS}); "
+        + (f"it holds {', '.join(names)}, ...: " if names else "it is empty: ")
+        + "audit it as a callable (dualmd.audit)"
+    )
 
 
 def _fingerprint(file: Path, weights: str, told: Mapping[str, Any]) -> str:
@@ -658,8 +692,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (NotKnown, NoLora, OSError, ModuleNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        # What torch says of a file that is none of its own, or holds more than tensors.
+    except RuntimeError as error:
+        # What torch says of tensors that are of other sizes than their names promise.
         print(f"error: {asked.checkpoint}: {str(error).splitlines()[0]}", file=sys.stderr)
         return 1
     try:

@@ -16,14 +16,17 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
+from .denoiser import ASKED
 from .flags import flags
 from .process import call
 
@@ -38,23 +41,39 @@ _WITHOUT_MEMORY = (
     "FlowMatchEulerDiscreteScheduler",
 )
 
+NOT_AS_ONE = (
+    "two models that take turns are not audited as one: what they answer depends on the order of the questions. Save each pipeline by itself "
+    "(pipe_1.save_pretrained('first'), pipe_2.save_pretrained('second')) and call dualmd.audit(pair=('first', 'second'), ...); of two adapters over one base "
+    "dualmd.audit(pair=(base, base), lora=[first, second], ...)"
+)
+"""Why a pair is no model of an audit, and what to do."""
+
+_NOT_SAVED = (
+    "a pair has no folder of its own: save the two pipelines apart, each with save_pretrained. `dualmd export pair FIRST SECOND -o pair/` makes one folder of them"
+)
+
 
 @dataclass(frozen=True)
 class Image:
-    """An image of a split."""
+    """An image of a split.
+
+    id: its content id.
+    name: its name where it came from: the file's, the row's number, or what `id_column` says. Its id where the split has no names.
+    half: 1 or 2 of a member, None of a non-member.
+    group: what it was kept together with.
+    """
 
     id: str
-    """Its content id."""
-    name: str | None
-    """Its name where it came from: the file's, the row's number, or what `id_column` says."""
+    name: str
     half: int | None
-    """1 or 2 of a member, None of a non-member."""
     group: str | None
-    """What it was kept together with."""
 
 
 class Split:
-    """A split file: who is a member, and of which half."""
+    """A split file: who is a member, and of which half.
+
+    file: its path. hash: of ids, sides and halves, which models store. members, nonmembers: lists of `Image`; `d1` and `d2` are the halves of the members.
+    """
 
     def __init__(self, file: StrPath) -> None:
         """Reads a split that `dualmd split` or a run wrote."""
@@ -65,7 +84,7 @@ class Split:
         self.hash: str = content.get("hash", "")
 
         def images(side: str) -> list[Image]:
-            return [Image(one["id"], one.get("name"), one.get("half"), one.get("group")) for one in content[side]]
+            return [Image(one["id"], one.get("name") or one["id"], one.get("half"), one.get("group")) for one in content[side]]
 
         self.members = images("members")
         """All members."""
@@ -73,7 +92,7 @@ class Split:
         """Images that no model may see."""
         self._by_key: dict[str, Image | None] = {}
         for image in [*self.members, *self.nonmembers]:
-            for key in {image.id, image.name or image.id}:
+            for key in {image.id, image.name}:
                 # Two images of one name can be told by their ids only.
                 self._by_key[key] = image if key not in self._by_key else None
 
@@ -104,13 +123,20 @@ class Split:
 def split(data: StrPath, *, members: int, out: StrPath | None = None, nonmembers: int | None = None, quiet: bool = True, **options: Any) -> Split:
     """Draws members, in two halves, and non-members from an image set: near-duplicates and groups stay together.
 
-    `out`: where the split file goes (default: a temporary one). Other options are those of `dualmd split` with underscores:
-    `group_column="patient"`, `copy_to="sides/"`, `seed=1`.
+    `nonmembers`: how many; without it all that are left. `out`: where the split file goes. Without it it lies in the temporary folder (`.file` of
+    the result): name a place, for the file is the only record of who was trained on. Other options are those of `dualmd split` with
+    underscores: `group_column="patient"`, `copy_to="sides/"`, `seed=1`.
     """
-    file = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="dualmd-")) / "split.json"
+    if out is None:
+        made = Path(tempfile.mkdtemp(prefix="dualmd-"))
+        try:
+            return split(data, members=members, out=made / "split.json", nonmembers=nonmembers, quiet=quiet, **options)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
     more = flags({"nonmembers": nonmembers, **options})
-    call(["split", os.fspath(data), "--members", str(members), "--out", os.fspath(file), *more], quiet)
-    return Split(file)
+    call(["split", os.fspath(data), "--members", str(members), "--out", os.fspath(out), *more], quiet)
+    return Split(out)
 
 
 class DistillMD:
@@ -118,11 +144,14 @@ class DistillMD:
 
     def __init__(self, teacher_1: Callable[..., Any], teacher_2: Callable[..., Any], split: Split | StrPath) -> None:
         """`teacher_1` was trained on D1, `teacher_2` on D2: networks of diffusers, or any `(x_t, t, condition)` -> prediction, of the kind
-        that the student is to predict. They are set to evaluation where they can be.
+        that the student is to predict. They are set to evaluation where they can be. One model as both teachers is refused: it saw every image.
         """
         for teacher in (teacher_1, teacher_2):
             if not callable(teacher):
-                raise TypeError(f"a teacher is a network or a callable (x_t, t, condition) -> prediction, not {type(teacher).__name__}")
+                raise TypeError(f"a teacher is a network or a callable (x_t, t, condition) -> prediction, and this is of type {type(teacher).__name__}")
+        if _same(teacher_1, teacher_2):
+            raise ValueError("both teachers are one model, which saw the images of both halves: give the one trained on D1 and the one trained on D2")
+        for teacher in (teacher_1, teacher_2):
             if hasattr(teacher, "eval"):
                 teacher.eval()
         self.teachers = (teacher_1, teacher_2)
@@ -144,6 +173,8 @@ class DistillMD:
         other names. Each teacher is asked for its own rows only.
         """
         torch = importlib.import_module("torch")
+        if isinstance(images, str):
+            raise TypeError(f"images={images!r} is one text: give a list of names, one for each noisy image")
         n = len(x_t)
         if len(images) != n:
             raise ValueError(f"{n} noisy images and {len(images)} names: one for each is needed")
@@ -191,17 +222,48 @@ def _asked(teacher: Callable[..., Any], x_t: Any, t: Any, condition: Any) -> Any
     return said[0] if isinstance(said, tuple) else said
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Are two models one: the same object, or networks of the same weights?"""
+    if one is other or (inspect.ismethod(one) and one == other):
+        return True
+    if not (hasattr(one, "parameters") and hasattr(other, "parameters")):
+        return False
+    torch = importlib.import_module("torch")
+    ones, others = list(one.parameters()), list(other.parameters())
+
+    def alike(a: Any, b: Any) -> bool:
+        # Of another size, or without numbers yet: nothing can be said.
+        kinds = [(p.shape, p.dtype, p.device) for p in (a, b)]
+        return kinds[0] == kinds[1] and a.device.type != "meta" and bool(torch.equal(a, b))
+
+    return bool(ones) and len(ones) == len(others) and all(alike(a, b) for a, b in zip(ones, others))
+
+
+def is_pair(model: Any) -> bool:
+    """Is it a pair that takes turns, from here or from `dualmd export pair`, or a network that has one in it?"""
+    parts = [model, *(getattr(model, name, None) for name in ("unet", "transformer"))]
+    if all(getattr(model, name, None) is not None for name in ("unet", "unet_2")):
+        return True
+    inner = getattr(model, "named_modules", None)
+    if callable(inner) and not isinstance(model, type):
+        parts += [part for _, part in inner()]
+    return any(getattr(type(part), "takes_turns", False) is True for part in parts)
+
+
 def DualMDPipeline(first: Any, second: Any = None, *, adapters: tuple[str, str] | None = None) -> Any:
     """A pipeline of diffusers in which two models take turns from step to step: the first takes the first (noisiest) step.
 
     `second`: a pipeline of the same class with the other model. Or `adapters`: the names of two LoRAs that are loaded into `first`
     (`load_lora_weights(..., adapter_name=...)`), so that one base serves both. What comes back is used as `first` is; encoders,
-    scheduler and all else are its own. Samplers that keep earlier predictions are refused: they would mix both models'.
+    scheduler and all else are its own. Samplers that keep earlier predictions are refused, also later: they would mix both models'. It
+    cannot be saved, nor audited as one model (`dualmd.audit(pair=(a, b), ...)` audits the two folders).
 
     It protects images that are given out, not the weights: whoever has the pipeline has both models.
     """
     if (second is None) == (adapters is None):
         raise TypeError("give the second pipeline, or the names of two adapters of the first")
+    if is_pair(first) or is_pair(second):
+        raise TypeError("this is a pair already: give pipelines of one model each")
     part = next((name for name in ("unet", "transformer") if getattr(first, name, None) is not None), None)
     if part is None:
         raise TypeError(f"{type(first).__name__} has no unet and no transformer: it is no pipeline whose models can take turns")
@@ -209,21 +271,70 @@ def DualMDPipeline(first: Any, second: Any = None, *, adapters: tuple[str, str] 
     other = None
     if second is not None:
         if type(second) is not type(first):
-            raise TypeError(f"a {type(first).__name__} and a {type(second).__name__} cannot take turns")
+            raise TypeError(f"{type(first).__name__} and {type(second).__name__} cannot take turns: give two pipelines of one class")
         other = getattr(second, part)
         differ = [key for key in ("in_channels", "sample_size", "cross_attention_dim") if _config(network, key) != _config(other, key)]
         if differ:
             raise ValueError(f"the two models differ in {', '.join(differ)}: they cannot take turns")
-    scheduler = type(first.scheduler).__name__
-    if scheduler not in _WITHOUT_MEMORY:
-        raise ValueError(
-            f"{scheduler} keeps earlier predictions, which would mix both models': set pipe.scheduler to one of {', '.join(_WITHOUT_MEMORY)} "
-            "before (DDIMScheduler.from_config(pipe.scheduler.config))"
-        )
+        if _same(network, other):
+            raise ValueError("both pipelines have the same model, which saw all its images: give the two that were trained on the two halves")
+    if adapters is not None:
+        _check_adapters(network, adapters)
+    _without_memory(first.scheduler)
     pipe = copy.copy(first)
+    pipe.__class__ = _pair_of(type(first))
     # As an attribute alone: the pipeline's record of its parts stays that of the first model.
     pipe.__dict__[part] = _turns(network, other, adapters)
     return pipe
+
+
+def _without_memory(scheduler: Any) -> None:
+    """Refuses samplers that keep earlier predictions."""
+    name = type(scheduler).__name__
+    if name not in _WITHOUT_MEMORY:
+        raise ValueError(
+            f"{name} keeps earlier predictions, which would mix both models': set pipe.scheduler to one of {', '.join(_WITHOUT_MEMORY)} "
+            "(DDIMScheduler.from_config(pipe.scheduler.config))"
+        )
+
+
+def _check_adapters(network: Any, adapters: Any) -> None:
+    """Two names of adapters that the network has."""
+    if isinstance(adapters, str) or len(adapters) != 2:
+        raise TypeError(f"adapters={adapters!r}: give the names of two, as in adapters=('first', 'second')")
+    if adapters[0] == adapters[1]:
+        raise ValueError(f"adapters={tuple(adapters)!r} are one: give the names of two")
+    known = getattr(network, "peft_config", None)
+    loaded = list(known) if isinstance(known, Mapping) else []
+    missing = [name for name in adapters if name not in loaded]
+    if missing or not hasattr(network, "set_adapter"):
+        there = f"loaded are {', '.join(map(repr, loaded))}" if loaded else "none is loaded"
+        raise ValueError(
+            f"{type(network).__name__} has no adapter {' and no '.join(map(repr, missing or adapters))} ({there}): "
+            "pipe.load_lora_weights(FILE, adapter_name=...) loads one"
+        )
+
+
+def _pair_of(kind: type) -> type:
+    """The class of a pipeline, for a pair: what would save or mix the two is refused."""
+
+    class Pair(kind):  # type: ignore[misc]
+        takes_turns = True
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "scheduler":
+                _without_memory(value)
+            super().__setattr__(name, value)
+
+        def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+            """Refused."""
+            raise TypeError(_NOT_SAVED)
+
+        push_to_hub = save_pretrained
+
+    # By these diffusers finds what belongs to a pipeline.
+    Pair.__name__, Pair.__qualname__, Pair.__module__, Pair.__doc__ = kind.__name__, kind.__qualname__, kind.__module__, kind.__doc__
+    return Pair
 
 
 def _config(network: Any, key: str) -> Any:
@@ -236,6 +347,8 @@ def _turns(first: Any, second: Any, adapters: tuple[str, str] | None) -> Any:
 
     class TakingTurns(module):  # type: ignore[misc,valid-type]
         """Asks one network or the other. A new timestep is a new step; one above the last begins a new image."""
+
+        takes_turns = True
 
         def __init__(self) -> None:
             super().__init__()
@@ -252,7 +365,15 @@ def _turns(first: Any, second: Any, adapters: tuple[str, str] | None) -> Any:
                 # Configuration, number format and whatever else a pipeline asks of its network.
                 return getattr(super().__getattr__("first"), name)
 
+        def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+            """Refused."""
+            raise TypeError(_NOT_SAVED)
+
+        push_to_hub = save_pretrained
+
         def forward(self, *args: Any, **kwargs: Any) -> Any:
+            if ASKED.get():
+                raise TypeError(NOT_AS_ONE)
             timestep = kwargs.get("timestep", args[1] if len(args) > 1 else None)
             if timestep is None:
                 raise TypeError("the network was asked without a timestep, by which turns are told")

@@ -25,7 +25,8 @@ import threading
 import traceback
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,47 +54,77 @@ class ProtocolError(RuntimeError):
     """What came over the socket is no question."""
 
 
+ASKED: ContextVar[bool] = ContextVar("dualmd asks a denoiser", default=False)
+"""Whether an audit asks for a prediction: what answers by the order of the questions must not."""
+
+
 @dataclass
 class Denoiser:
-    """A model, and what the program must know of it."""
+    """A model, and what the program must know of it.
+
+    What every model needs:
+
+    call: `call(x, t, c)` answers what the network predicts: a tensor or array of x's shape, or an object with one as `.sample`. x: [B, C, H, W]
+        f32; t: [B], i64 timesteps where it predicts eps, v or x0, s in 0..1 for flow, sigma for edm (f32); c: a list of B texts, or None.
+    shape: [C, H, W] of what the network sees: images in [-1, 1], or latents.
+    prediction: what it predicts: eps (default), v, x0, flow or edm (`PREDICTIONS`).
+    schedule: a scheduler of diffusers, or its alphas_cumprod; None: DDPM's linear schedule of 1,000 steps.
+
+    Where it computes:
+
+    arrays: `torch` or `numpy`: what `call` and the other callables are given. None: torch where it is installed, else numpy.
+    device: where tensors of torch are put before they are given, such as "cuda". Answers may lie on any device. None: the CPU.
+    parameters: `network.parameters()` of the torch module in `call`: then attacks on gradients (gsa1, gsa2) run as well, by torch.autograd, and
+        for them `call` must not detach its answer. Or how many parameters the network has, for the report alone.
+
+    Of a model of latents (the network sees latents, the audit has images):
+
+    encode: `encode(images)`: images [B, C, H, W] in [-1, 1] to latents [B, *shape].
+    decode: `decode(latents)`: latents to images. Needed where there is no `generate`.
+    image_shape: [C, H, W] of the images. None: `shape`.
+
+    Of a model that is told texts:
+
+    texts: whether `call` looks at texts: then every image needs a caption, and c is a list, or None.
+
+    How images are drawn, for the attacks that look at them:
+
+    generate: `generate(seed, count, steps)`: images [count, C, H, W] in [-1, 1], drawn as users draw them, the same for the same seed; of a
+        model with texts `generate(seed, count, steps, texts, guidance)`. None: the program draws by DDIM, through `call`.
+    clip: that DDIM clips the predicted image to [-clip, clip], as schedulers with `clip_sample` do (1.0). None: no clipping.
+
+    In the report:
+
+    name: what the report calls it.
+    fingerprint: whatever tells these weights from others, for scores that are kept in the folder. None: the program compares answers to one question.
+
+        dualmd.audit(
+            lambda z, t, c: unet(z, t).sample, shape=(4, 32, 32), schedule=scheduler, device="cuda", parameters=unet.parameters(),
+            image_shape=(3, 256, 256), encode=lambda x: vae.encode(x).latent_dist.mean * 0.18215, decode=lambda z: vae.decode(z / 0.18215).sample,
+            members="train/", nonmembers="heldout/",
+        )
+    """
 
     call: Call
-    """`call(x, t, c)`: x [B, C, H, W] f32; t [B], i64 timesteps for eps, v and x0, s in 0..1 for flow, sigma for edm (f32); c: a list
-    of B texts, or None. Answers a tensor or array of x's shape, or an object with one as `.sample`."""
     shape: Sequence[int]
-    """[C, H, W] of what the model sees: images in [-1, 1], or latents."""
     prediction: str = "eps"
-    """One of `PREDICTIONS`."""
     schedule: Any = None
-    """A scheduler of diffusers, or its alphas_cumprod; None: DDPM's linear schedule of 1,000 steps."""
     name: str | None = None
-    """What the report calls it."""
     fingerprint: str | None = None
-    """Whatever tells these weights from others. Without it the program compares answers to one question."""
     generate: Callable[..., Any] | None = None
-    """`generate(seed, count, steps)`: images [count, C, H, W] in [-1, 1], drawn as users draw them; of a model with texts
-    `generate(seed, count, steps, texts, guidance)`. Without it the program draws by DDIM."""
     image_shape: Sequence[int] | None = None
-    """[C, H, W] of the images of a model that sees latents."""
     encode: Callable[[Any], Any] | None = None
-    """Images [B, C, H, W] in [-1, 1] to latents, for such a model."""
     decode: Callable[[Any], Any] | None = None
-    """Latents to images."""
     texts: bool = False
-    """Whether `call` looks at texts: then every image needs a caption, and c is None or a list."""
     clip: float | None = None
-    """Drawing by DDIM clips the predicted image to [-clip, clip]."""
-    parameters: int | Iterable[Any] | None = None
-    """`network.parameters()` of the torch module in `call`: then attacks on gradients (gsa1, gsa2) run as well, by torch.autograd, and for
-    them `call` must not detach its answer. Or how many parameters the network has, for the report alone."""
+    # Not to be printed: all weights.
+    parameters: int | Iterable[Any] | None = field(default=None, repr=False)
     device: Any = None
-    """Where torch tensors are put before `call` sees them."""
     arrays: str | None = None
-    """`torch` or `numpy`: what `call` is given. None: torch where it has been imported or can be, else numpy."""
 
     def __post_init__(self) -> None:
         if not callable(self.call):
-            raise TypeError(f"a denoiser is a callable (x, t, c) -> prediction, not {type(self.call).__name__}")
+            raise TypeError(f"a denoiser is a callable (x, t, c) -> prediction, and this is of type {type(self.call).__name__}")
         if self.prediction not in PREDICTIONS:
             raise ValueError(f"prediction {self.prediction!r} is not known: it is one of {', '.join(PREDICTIONS)}")
         for what in (self.shape, self.image_shape):
@@ -106,7 +137,7 @@ class Denoiser:
                 raise ValueError("parameters is empty: give network.parameters() anew (an iterator of them is good for one use), or leave it out")
             for one in self.parameters:
                 if not all(hasattr(one, name) for name in ("numel", "requires_grad_", "is_floating_point")):
-                    raise TypeError(f"parameters holds a {type(one).__name__}: give network.parameters(), or how many there are")
+                    raise TypeError(f"parameters holds something of type {type(one).__name__}: give network.parameters(), or how many there are")
             if self.arrays == "numpy":
                 raise ValueError("gradients go through torch: with arrays='numpy' give parameters as the number of them, or leave it out")
 
@@ -153,7 +184,7 @@ def table_of(schedule: Any) -> list[float] | None:
         return [float(value) for value in values]
     except TypeError as error:
         raise TypeError(
-            f"schedule: a {type(schedule).__name__} has no betas and no alphas_cumprod: pass a scheduler of diffusers, a list of alphas_cumprod, "
+            f"schedule: it is of type {type(schedule).__name__} and has no betas and no alphas_cumprod: pass a scheduler of diffusers, a list of alphas_cumprod, "
             "or None for DDPM's linear schedule of 1,000 steps"
         ) from error
 
@@ -377,16 +408,24 @@ def _arrays(denoiser: Denoiser) -> _Torch | _Numpy:
     raise RuntimeError(f"a denoiser is asked with {wanted or 'torch or numpy'} arrays, and this environment has none: install one of them")
 
 
-def _value(made: Any) -> Any:
+def _value(made: Any, what: str) -> Any:
     """What a callable answers: a tensor or array, or what is in `.sample` of an object of diffusers."""
-    return made if hasattr(made, "shape") else getattr(made, "sample", made)
+    value = made if hasattr(made, "shape") else getattr(made, "sample", made)
+    if value is None:
+        raise TypeError(f"{what} is None: the callable must return it (is a `return` missing?)")
+    return value
+
+
+def _heard(error: Exception) -> None:
+    traceback.print_exception(error)
 
 
 class _Session:
     """One connection of the program."""
 
-    def __init__(self, denoiser: Denoiser, connection: socket.socket) -> None:
+    def __init__(self, denoiser: Denoiser, connection: socket.socket, heard: Callable[[Exception], None] = _heard) -> None:
         self.denoiser = denoiser
+        self.heard = heard
         values = max(math.prod(map(int, shape)) for shape in (denoiser.shape, denoiser.image_shape or denoiser.shape))
         self.stream = _Stream(connection, values * 4 * _MOST_IMAGES + _SLACK)
         self.arrays: _Torch | _Numpy | None = None
@@ -404,7 +443,7 @@ class _Session:
         try:
             settings, tensors = self.answer(asked)
         except Exception as error:  # The program reports it, and the audit goes on with other attacks.
-            traceback.print_exc()
+            self.heard(error)
             words = f"{type(error).__name__}: {error}"[:_WORDS]
             self.stream.send("error", {"message": words}, {})
         else:
@@ -420,7 +459,7 @@ class _Session:
         if asked.kind == "predict":
             x, level = self.arrays.of(asked, "x"), self.arrays.of(asked, "level")
             texts = json.loads(asked.settings["texts"]) if "texts" in asked.settings else None
-            return {}, {"prediction": self.made(lambda: one.call(x, level, texts), list(x.shape), "the denoiser's answer")}
+            return {}, {"prediction": self.made(lambda: self.asked(x, level, texts), list(x.shape), "the denoiser's answer")}
         if asked.kind == "generate" and one.generate is not None:
             seed, count, steps = (int(asked.settings[name]) for name in ("seed", "count", "steps"))
             generate, told = one.generate, []
@@ -452,12 +491,14 @@ class _Session:
 
         def losses(sample: int) -> Any:
             rows = slice(sample * k, (sample + 1) * k)
-            made = _value(self.denoiser.call(x[rows], level[rows], texts[rows] if texts is not None else None))
+            made = _value(self.asked(x[rows], level[rows], texts[rows] if texts is not None else None), "the denoiser's answer")
             wanted = target[rows]
+            if not isinstance(made, arrays.torch.Tensor):
+                raise TypeError(
+                    f"the denoiser's answer is of type {type(made).__name__}, by which nothing can be differentiated: answer with a tensor of torch"
+                )
             if list(made.shape) != list(wanted.shape):
                 raise ValueError(f"the denoiser's answer is of shape {list(made.shape)} and must be of {list(wanted.shape)}")
-            if not isinstance(made, arrays.torch.Tensor):
-                raise TypeError(f"the denoiser's answer is a {type(made).__name__}, by which nothing can be differentiated: answer with a tensor of torch")
             apart = (made.to(arrays.torch.float32) - wanted.to(made.device)).flatten(1)
             return apart.mul(scale[rows].to(made.device).unsqueeze(1)).square().mean(1)
 
@@ -467,12 +508,23 @@ class _Session:
             data.byteswap()
         return "F64", [2, samples, len(weights)], memoryview(data).cast("B")
 
+    def asked(self, x: Any, level: Any, texts: list[str] | None) -> Any:
+        """What the model answers to an attack."""
+        before = ASKED.set(True)
+        try:
+            return self.denoiser.call(x, level, texts)
+        finally:
+            ASKED.reset(before)
+
     def made(self, work: Callable[[], Any], shape: list[int], what: str) -> tuple[str, list[int], memoryview]:
         """What `work` gives as f32, if it is of this shape."""
         assert self.arrays is not None
         with self.arrays.quietly():
             made = work()
-        own, data = self.arrays.data(_value(made))
+        value = _value(made, what)
+        if not hasattr(value, "shape") and not isinstance(value, (list, tuple)):
+            raise TypeError(f"{what} is of type {type(value).__name__}: answer with a tensor or array")
+        own, data = self.arrays.data(value)
         if own != shape:
             raise ValueError(f"{what} is of shape {own} and must be of {shape}")
         return "F32", own, data
@@ -514,8 +566,11 @@ def serve(call: Call | Denoiser, **settings: Any) -> None:
 
 
 @contextlib.contextmanager
-def serving(denoiser: Denoiser) -> Iterator[str]:
-    """Serves in a thread as long as the block runs, one program after the other. Gives what `--denoiser` is to be: `unix:PATH`."""
+def serving(denoiser: Denoiser, heard: Callable[[Exception], None] = _heard) -> Iterator[str]:
+    """Serves in a thread as long as the block runs, one program after the other. Gives what `--denoiser` is to be: `unix:PATH`.
+
+    `heard` is called with what the model raises, in that thread (default: it is printed). The program is told either way.
+    """
     with tempfile.TemporaryDirectory(prefix="dualmd-") as folder, socket.socket(socket.AF_UNIX) as listener:
         # The folder is its owner's alone: whoever connects is the same user.
         path = str(Path(folder, "denoiser"))
@@ -530,12 +585,12 @@ def serving(denoiser: Denoiser) -> Iterator[str]:
                     return
                 with connection:
                     try:
-                        _Session(denoiser, connection).run()
+                        _Session(denoiser, connection, heard).run()
                     except ConnectionError:
                         pass
-                    except Exception:
+                    except Exception as error:
                         # The program reads the end of the stream and says so.
-                        traceback.print_exc()
+                        heard(error)
 
         thread = threading.Thread(target=work, name="dualmd denoiser", daemon=True)
         thread.start()

@@ -30,12 +30,14 @@ class NoEngine(RuntimeError):
 
 @dataclass(frozen=True)
 class Engine:
-    """A libtorch."""
+    """A libtorch.
+
+    libraries: the folder of its shared libraries.
+    described: version and place, for people.
+    """
 
     libraries: Path
-    """The folder of its shared libraries."""
     described: str
-    """Version and place, for people."""
 
 
 def cache() -> Path:
@@ -52,6 +54,24 @@ def _folders() -> "tuple[Path, Path]":
     return cache() / f"libtorch-{_VERSION}-cpu-run", cache() / f"libtorch-{_VERSION}-cpu"
 
 
+# Where a libtorch says its version: the archive of one, Python's torch, and the headers of both.
+_STATED = {
+    "build-version": r"^([0-9][^\s]*)",
+    "version.py": r"__version__\s*=\s*['\"]([^'\"]+)",
+    "include/torch/csrc/api/include/torch/version.h": r"#define\s+TORCH_VERSION\s+\"([^\"]+)",
+    "include/torch/version.h": r"#define\s+TORCH_VERSION\s+\"([^\"]+)",
+}
+
+
+def _version(folder: Path) -> "str | None":
+    """The version of the libtorch in a folder; None where it does not say."""
+    for name, pattern in _STATED.items():
+        with contextlib.suppress(OSError):
+            if found := re.search(pattern, (folder / name).read_text(errors="replace")):
+                return found.group(1)
+    return None
+
+
 def _torch_here() -> "tuple[Path, str] | None":
     """Folder and version of the torch of this environment, without importing it."""
     try:
@@ -61,11 +81,8 @@ def _torch_here() -> "tuple[Path, str] | None":
     if spec is None or spec.origin is None:
         return None
     folder = Path(spec.origin).parent
-    try:
-        found = re.search(r"__version__\s*=\s*['\"]([^'\"]+)", (folder / "version.py").read_text())
-    except OSError:
-        return None
-    return (folder, found.group(1)) if found else None
+    version = _version(folder)
+    return (folder, version) if version else None
 
 
 def find() -> Engine:
@@ -77,9 +94,9 @@ def find() -> Engine:
         folder = Path(given).absolute()
         if not (folder / "lib" / _LIBRARY).is_file():
             raise NoEngine(f"DUALMD_LIBTORCH={given} has no lib/{_LIBRARY}: name the folder of a libtorch {_SERIES}, or unset it")
-        stated = folder / "build-version"
-        if stated.is_file() and not stated.read_text().startswith(f"{_SERIES}."):
-            raise NoEngine(f"DUALMD_LIBTORCH={given} is libtorch {stated.read_text().strip()}: dualmd needs {_SERIES}")
+        stated = _version(folder)
+        if stated is not None and not stated.startswith(f"{_SERIES}."):
+            raise NoEngine(f"DUALMD_LIBTORCH={given} is libtorch {stated}: dualmd needs {_SERIES}")
         return Engine(folder / "lib", f"of DUALMD_LIBTORCH: {folder}")
     here = _torch_here()
     if here and here[1].startswith(f"{_SERIES}.") and (here[0] / "lib" / _LIBRARY).is_file():

@@ -48,7 +48,7 @@ def main() -> int:
     try:
         if arguments[:1] == ["setup"]:
             return _setup(arguments[1:])
-        os.execve(PROGRAM, [str(PROGRAM), *arguments], _variables())
+        os.execve(PROGRAM, [str(PROGRAM), *arguments], variables())
     except NoEngine as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -57,7 +57,7 @@ def main() -> int:
         return 1
 
 
-def _variables() -> "dict[str, str]":
+def variables() -> "dict[str, str]":
     """Those of the program. Where there is no libtorch, it does what needs none, such as reports, and says why it does nothing else."""
     given = dict(os.environ)
     try:

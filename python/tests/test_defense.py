@@ -33,6 +33,9 @@ class Splits(unittest.TestCase):
             file.write_text(json.dumps({"members": [member], "nonmembers": [other]}))
             split = dualmd.Split(file)
             self.assertEqual(split["b" * 32].half, None)
+            # An image without a name is called by its id.
+            file.write_text(json.dumps({"members": [{"id": "c" * 32, "half": 2}], "nonmembers": []}))
+            self.assertEqual(dualmd.Split(file).d2[0].name, "c" * 32)
             with self.assertRaisesRegex(KeyError, "several images"):
                 split["x.png"]
             file.write_text("[]")
@@ -42,6 +45,49 @@ class Splits(unittest.TestCase):
     def test_teachers_are_callables(self):
         with self.assertRaisesRegex(TypeError, "a teacher is a network or a callable"):
             dualmd.DistillMD(1, 2, "split.json")
+
+    def test_one_model_is_no_pair_of_teachers(self):
+        class Model:
+            def ask(self, x, t):
+                return x
+
+        model = Model()
+        for teacher in (len, model.ask):
+            with self.assertRaisesRegex(ValueError, "both teachers are one model"):
+                dualmd.DistillMD(teacher, teacher if teacher is len else model.ask, "split.json")
+        # Two of a kind are two.
+        with self.assertRaises(FileNotFoundError):
+            dualmd.DistillMD(model.ask, Model().ask, "split.json")
+
+
+class Pairs(unittest.TestCase):
+    """Pipelines themselves: interop/check_defense.py."""
+
+    class Pipe:
+        class Network:
+            peft_config = {"a": 1, "b": 2}
+
+            def set_adapter(self, name):
+                pass
+
+        class PNDMScheduler:
+            pass
+
+        def __init__(self):
+            self.unet, self.scheduler = self.Network(), self.PNDMScheduler()
+
+    def test_what_is_no_pair_is_refused_before_it_generates(self):
+        pipe = self.Pipe()
+        for second, adapters, error, words in (
+            (None, None, TypeError, "give the second pipeline"),
+            (pipe, None, ValueError, "the same model"),
+            (None, ("a", "c"), ValueError, "no adapter 'c' .loaded are 'a', 'b'."),
+            (None, ("a", "a"), ValueError, "are one"),
+            (None, "ab", TypeError, "the names of two"),
+            (None, ("a", "b"), ValueError, "keeps earlier predictions"),
+        ):
+            with self.assertRaisesRegex(error, words):
+                dualmd.DualMDPipeline(pipe, second, adapters=adapters)
 
 
 class Tuned(unittest.TestCase):

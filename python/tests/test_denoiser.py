@@ -136,6 +136,30 @@ class Serving(unittest.TestCase):
         self.assertEqual((said["kind"], said["prediction"]), ("hello", "flow"))
         self.assertIn("Traceback", peer.close())
 
+    def test_who_asks_can_be_told(self):
+        """An audit asks: what answers by the order of the questions must not. And what is raised is heard."""
+        seen, heard = [], []
+        one = dualmd.Denoiser(lambda x, t, c: seen.append(server.ASKED.get()), shape=(1, 2, 2))
+        own, other = socket.socketpair()
+        with own, other:
+            session = server._Session(one, other, heard.append)
+            self.assertFalse(server.ASKED.get())
+            session.asked(None, None, None)
+            self.assertEqual((seen, server.ASKED.get()), ([True], False))
+            text = json.dumps({"__metadata__": {"kind": "nonsense"}}).encode()
+            session.arrays = object()
+            own.sendall(struct.pack("<QQ", 8 + len(text), len(text)) + text)
+            self.assertTrue(session.answered())
+        self.assertRegex(str(heard), "ProtocolError.*nonsense")
+
+    def test_an_answer_that_is_none_is_named(self):
+        class Wrapped:
+            sample = [1.0]
+
+        self.assertEqual(server._value(Wrapped(), "it"), [1.0])
+        with self.assertRaisesRegex(TypeError, "the denoiser's answer is None: the callable must return it"):
+            server._value(None, "the denoiser's answer")
+
     def test_questions_that_are_none_end_the_connection(self):
         for length, header, words in [
             (1 << 60, {}, "1152921504606846976 bytes"),
@@ -191,7 +215,7 @@ class Settings(unittest.TestCase):
             ({"shape": (3, 8, 8), "prediction": "epsilon"}, "eps, v, x0, flow, edm"),
             ({}, "shape="),
             ({"shape": (3, 8, 8), "parameters": []}, "empty.*anew"),
-            ({"shape": (3, 8, 8), "parameters": [("conv.weight", Parameter())]}, "holds a tuple: give network.parameters"),
+            ({"shape": (3, 8, 8), "parameters": [("conv.weight", Parameter())]}, "of type tuple: give network.parameters"),
             ({"shape": (3, 8, 8), "parameters": [Parameter()], "arrays": "numpy"}, "gradients go through torch"),
         ]:
             with self.assertRaisesRegex((TypeError, ValueError), words):
@@ -233,6 +257,8 @@ class Audits(unittest.TestCase):
                 arrays="numpy",
             )
         self.assertIn("install one of them", str(caught.exception))
+        self.assertIsInstance(caught.exception.__cause__, RuntimeError)
+        self.assertIn("install one of them", str(caught.exception.__cause__))
 
 
 if __name__ == "__main__":
