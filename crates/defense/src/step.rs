@@ -1207,7 +1207,8 @@ mod tests {
                         "{name}: {total}, {loss}"
                     );
                     let off = off(sum);
-                    assert!(off < 1e-5, "{name}, {copies} draws: off by {off}");
+                    // f32: 1.07e-5 of a LoRA's tensor was measured on one processor, less than 1e-5 on another.
+                    assert!(off < 3e-5, "{name}, {copies} draws: off by {off}");
                 }
                 trainer.options.accumulate = 1;
                 // So does the slow way, up to what its norm is kept away from 0 by.

@@ -313,7 +313,7 @@ fn extracted(
         sampler: args.sampler.as_str().to_owned(),
         steps: args.steps,
         order: args.order.as_str().to_owned(),
-        prompted: (told == Told::Captions).then(|| Prompted {
+        prompted: (told == Told::Captions).then_some(Prompted {
             captions: asked.len(),
             per_prompt: args.per_prompt,
             guidance: args.guidance,

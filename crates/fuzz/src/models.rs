@@ -155,7 +155,7 @@ pub fn pipeline_folder() -> &'static Files {
             let tensors = &unet.parameters().0;
             said(Pipeline::save(
                 folder,
-                &small(),
+                small(),
                 &NoiseSchedule::default(),
                 Beside::default(),
                 tensors,

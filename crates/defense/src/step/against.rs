@@ -104,6 +104,7 @@ mod tests {
     use crate::Recipe;
     use crate::smp::Against;
     use crate::step::tests::{IMAGES, flat, norm, trainer};
+    use dualmd_torch::{Device, noise};
 
     const AGAINST: Against = Against {
         alpha: 2.0,
@@ -167,6 +168,11 @@ mod tests {
             let against = Against { rate, ..AGAINST };
             let smp = Smp::new((0..4).collect(), others.collect(), against, 5).unwrap();
             let trainer = trainer(&smp);
+            // A fresh network answers nothing, and its errors are the noise, whatever the image.
+            for (name, tensor) in trainer.network.parameters().named() {
+                let drawn = noise::normal(&mut stream(2, name, 0), &tensor.size(), Device::Cpu);
+                let _ = no_grad(|| tensor.shallow_clone().f_add_(&(drawn * 0.1)).unwrap());
+            }
             let mut optimizer = Optimizer::new(trainer.network.parameters());
             let draw = smp.draw(0, IMAGES);
             let batch = trainer.batch(&draw, 1, trainer.seed, 0, &none).unwrap();
