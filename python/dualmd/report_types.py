@@ -1106,12 +1106,13 @@ class Training(Record):
     parameters: Trainable parameters.
     peak_rss_mb: Peak resident memory, MB.
     privacy: What DP-SGD guarantees; `None` for trainings that promise nothing.
+    ranks: Processes that trained it together; null where it was one.
     seconds: Wall time, s.
     seed: Seed of this model's training.
     split_hash: Hash of the split it was trained with.
     steps: Optimiser steps.
     teachers: Names of the teachers, if it was distilled.
-    threads: Threads used.
+    threads: Threads used, of each rank.
     train_loss: Mean squared error of the noise prediction at the end, on training batches.
     """
 
@@ -1126,6 +1127,7 @@ class Training(Record):
     parameters: int | None = None
     peak_rss_mb: float | None = None
     privacy: Guarantee | None = None
+    ranks: int | None = None
     seconds: float | None = None
     seed: int | None = None
     split_hash: str | None = None
