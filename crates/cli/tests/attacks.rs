@@ -210,7 +210,7 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
     let checked = |members: &std::path::Path, others: &std::path::Path| -> Vec<String> {
         let asked = ["audit", text(&student), "--attacks", "loss", "--check"];
         let images = ["--members", text(members), "--nonmembers", text(others)];
-        let all = asked.iter().chain(&images);
+        let all = asked.iter().chain(&images).chain(&["-o", "checked"]);
         all.map(|s| (*s).to_owned()).collect()
     };
     call(checked(&inside, &outside));
