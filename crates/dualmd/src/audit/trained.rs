@@ -44,7 +44,8 @@ pub(crate) fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Sp
 
 /// Compares images with the split that a model of this program was trained on: the one that is `given`, which
 /// [`refuse_foreign_split`] has passed, or else `split.json` of the run in whose `models` it lies. Images are known by their content,
-/// whatever set they came in; members are the first. Returns what a reader must know where members cannot be compared; nothing for models from elsewhere.
+/// whatever set they came in; members are the first. Returns what a reader must know where members cannot be compared; nothing for
+/// models from elsewhere.
 ///
 /// # Errors
 /// A member that the model was not trained on, a non-member that it was; a damaged `training.json`.
@@ -54,7 +55,7 @@ pub(super) fn unlike_training(
     [members, others]: [&ImageSet; 2],
 ) -> Result<Option<String>> {
     let mut halves = Vec::new();
-    let mut own = None;
+    let mut own: Option<String> = None;
     for model in models {
         let Some(training) = training(model)? else {
             return Ok(None);
