@@ -181,7 +181,7 @@ mod tests {
     fn run(folder: &Path) -> (Split, [Vec<u8>; 3]) {
         let values: Vec<u8> = (0..10).collect();
         let all = set(&values);
-        let split = Split::half(&all, &Groups::given(&all), 1, 4, Some(6)).unwrap();
+        let split = Split::half(&all, &Groups::given(&all), 4, Some(6), 1).unwrap();
         split.save(&folder.join("split.json")).unwrap();
         for (name, half) in [("none", "null"), ("teacher", "1")] {
             let model = folder.join("models").join(name);
