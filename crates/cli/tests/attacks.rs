@@ -191,6 +191,36 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
     let said = refuse(audit(&["--attacks", "rounds@2"]));
     assert!(said.contains("name both model folders"), "{said}");
 
+    // Two folders in place of the split: the model's run knows their images, and whose side they are on.
+    let side = |name: &str| {
+        let folder = dir.path().join(name);
+        let images = format!("fashion#{name}");
+        succeed(&[
+            "export",
+            "images",
+            &images,
+            "--split",
+            text(&split),
+            "-o",
+            text(&folder),
+        ]);
+        folder
+    };
+    let (inside, outside) = (side("member"), side("nonmember"));
+    let checked = |members: &std::path::Path, others: &std::path::Path| -> Vec<String> {
+        let asked = ["audit", text(&student), "--attacks", "loss", "--check"];
+        let images = ["--members", text(members), "--nonmembers", text(others)];
+        let all = asked.iter().chain(&images).chain(&["-o", "checked"]);
+        all.map(|s| (*s).to_owned()).collect()
+    };
+    call(checked(&inside, &outside));
+    let said = refuse(checked(&outside, &inside));
+    assert!(
+        said.contains("was not trained on 40 of 40 members, and it was on 8 of 8 non-members")
+            && said.contains("split.json"),
+        "{said}"
+    );
+
     // Features without a network for them: said, and the rest goes on. The density ratio takes pixels then.
     let args = audit(&[
         "--attacks",

@@ -329,6 +329,54 @@ fn a_check_says_beforehand_what_speaks_against_beginning() {
     assert!(!out.exists(), "nothing is written");
 }
 
+/// What is wrong before the flags are understood is an object a line too, however many lines it has.
+#[test]
+fn refusals_are_json_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = dir.path().join("config.toml");
+    std::fs::write(&settings, "thread = 3\n").unwrap();
+    let given = |variables: &[(&str, &str)], args: &[&str]| {
+        let mut command = dualmd(args);
+        command.envs(variables.iter().copied());
+        let output = command.output().expect("the binary starts");
+        let said = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), said)
+    };
+    let bogus = ["audit", "--bogus", "--log-format", "json"];
+    let list = ["list", "attacks", "--log-format=json"];
+    let several = [
+        "audit",
+        "m",
+        "--members",
+        "a",
+        "--nonmembers",
+        "b",
+        "-o",
+        "c",
+        "--attacks",
+        "simaa",
+        "--check",
+        "--log-format",
+        "json",
+    ];
+    let cases: [(&[(&str, &str)], &[&str], &str); 4] = [
+        (&[], &bogus, "--bogus"),
+        (&[], &several, "simaa"),
+        (&[("DUALMD_THREADS", "abc")], &list, "DUALMD_THREADS"),
+        (&[("DUALMD_CONFIG", text(&settings))], &list, "config.toml"),
+    ];
+    for (variables, args, word) in cases {
+        let (code, said) = given(variables, args);
+        assert_eq!((code, said.lines().count()), (Some(2), 1), "{said}");
+        let value: serde_json::Value = serde_json::from_str(said.trim_end()).unwrap();
+        assert_eq!(value["event"], "error");
+        assert!(value["text"].as_str().unwrap().contains(word), "{said}");
+    }
+    // Without the flag it is for people.
+    let (code, said) = given(&[], &["audit", "--bogus"]);
+    assert!(code == Some(2) && said.lines().count() > 1, "{said}");
+}
+
 /// The line of the guide for pipelines: one object on standard output, an object a line on standard error, and a report that may
 /// be kept.
 #[test]

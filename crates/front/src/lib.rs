@@ -38,6 +38,8 @@ use args::Cli;
 use defaults::Defaults;
 use dualmd_experiment::plan::Versions;
 use dualmd_runs::errors;
+use progress::Terminal;
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -64,6 +66,9 @@ impl Build {
     }
 }
 
+/// The exit code of wrong arguments, as clap has it.
+const WRONG: u8 = 2;
+
 /// How a program tells failures.
 #[derive(Debug, Clone, Copy)]
 pub struct Failures {
@@ -85,12 +90,24 @@ impl Failures {
 ///
 /// # Errors
 /// The code to leave with, where nothing is to be done any more: a page of help or the version was printed; the user's own defaults are
-/// wrong, which was told. Wrong arguments end the process here, by clap, with code 2.
+/// wrong, which was told, in JSON where the arguments ask for it; so are wrong arguments. Without JSON these end the process here, by clap,
+/// with code 2.
 pub fn read(build: &Build) -> Result<Cli, ExitCode> {
-    let leave = |result| ended(result, Failures::PLAIN, |said| tell!("{said}"));
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let json = Terminal::json_of(&words);
+    let tell = |said: &str| match &json {
+        Some(json) => json.error(said),
+        None => tell!("{said}"),
+    };
+    let leave = |result| ended(result, Failures::PLAIN, tell);
     let defaults = Defaults::of_process().map_err(|error| leave(Err(error)))?;
-    match Cli::read_with(std::env::args_os(), build.version, defaults) {
+    match Cli::read_with(words, build.version, defaults) {
         Ok(cli) => Ok(cli),
+        Err(refused) if refused.use_stderr() && json.is_some() => {
+            let said = refused.to_string();
+            tell(&errors::harmless(said.trim_end()));
+            Err(ExitCode::from(WRONG))
+        }
         // Wrong arguments: clap says which, on stderr, with code 2.
         Err(refused) if refused.use_stderr() => refused.exit(),
         // --help and --version.

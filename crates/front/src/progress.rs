@@ -12,6 +12,7 @@ use dualmd_runs::reporter::{ProgressEvent, Reporter, duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -70,6 +71,14 @@ impl Terminal {
         }
     }
 
+    /// For what is wrong before the flags are understood: JSON lines where `words` ask for them, as far as that can be seen there.
+    pub fn json_of(words: &[OsString]) -> Option<Self> {
+        asks_for_json(words).then(|| Self {
+            progress: Mutex::new(Progress::new(View::Json)),
+            verbose: false,
+        })
+    }
+
     /// What a command ends with.
     pub fn error(&self, text: &str) {
         let mut progress = self.progress();
@@ -114,6 +123,22 @@ impl Reporter for Terminal {
             self.progress().warn(text);
         }
     }
+}
+
+/// Does a command line, which may be wrong elsewhere, ask for JSON lines?
+fn asks_for_json(words: &[OsString]) -> bool {
+    const FLAG: &str = "--log-format";
+    let json = LogFormat::Json.as_str();
+    let flags = words.iter().take_while(|word| *word != "--");
+    let after = words.iter().skip(1).map(Some).chain([None]);
+    flags.zip(after).any(|(word, next)| {
+        let rest = word.to_str().and_then(|word| word.strip_prefix(FLAG));
+        match rest {
+            Some("") => next.is_some_and(|next| next == json),
+            Some(rest) => rest.strip_prefix('=') == Some(json),
+            None => false,
+        }
+    })
 }
 
 /// Shows the progress of several models.
@@ -377,6 +402,29 @@ mod tests {
             assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
         }
         assert_eq!(lines[2]["note"], "trained");
+    }
+
+    #[test]
+    fn the_form_is_seen_in_a_line_that_is_wrong() {
+        let of = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            asks_for_json(&words)
+        };
+        for line in [
+            "dualmd audit --bogus --log-format json",
+            "dualmd --log-format=json audit --bogus",
+        ] {
+            assert!(of(line), "{line}");
+        }
+        for line in [
+            "dualmd audit",
+            "dualmd audit --log-format",
+            "dualmd audit --log-format text json",
+            "dualmd audit --log-formats=json",
+            "dualmd audit -- --log-format json",
+        ] {
+            assert!(!of(line), "{line}");
+        }
     }
 
     #[test]

@@ -6,9 +6,10 @@
 //! by SIGKILL, so no training goes on unattended; and a Ctrl-C never reaches a child twice, which would make it leave
 //! without its checkpoint.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use dualmd::errors::INTERRUPTED;
 use dualmd::reporter::Reporter;
+use dualmd::stages::sample;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::io::Read;
@@ -24,6 +25,21 @@ pub fn stopped(place: &Path, reporter: &dyn Reporter) -> ExitCode {
         place.display()
     ));
     ExitCode::from(INTERRUPTED)
+}
+
+/// As [`stopped`], where `error` says that the command was stopped and no more is known: what it finished is in `place`.
+///
+/// # Errors
+/// `error`, where it is another one.
+pub fn goes_on(error: Error, place: &Path, reporter: &dyn Reporter) -> Result<ExitCode> {
+    if !sample::stopped(&error) {
+        return Err(error);
+    }
+    reporter.warn(&format!(
+        "stopped; the same command goes on with what this one finished ({})",
+        place.display()
+    ));
+    Ok(ExitCode::from(INTERRUPTED))
 }
 
 /// A flag that the first SIGINT or SIGTERM raises: loops look at it between steps, save and leave. The second signal ends
@@ -70,6 +86,9 @@ pub fn stop_with_parent(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dualmd::reporter::ProgressEvent;
+    use dualmd_diffusion::DiffusionError;
+    use std::sync::Mutex;
     use std::time::{Duration, Instant};
 
     fn raised(stop: &AtomicBool) -> bool {
@@ -81,6 +100,33 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         true
+    }
+
+    #[derive(Default)]
+    struct Heard(Mutex<Vec<String>>);
+
+    impl Reporter for Heard {
+        fn progress(&self, _: &ProgressEvent) {}
+        fn finished(&self, _: &str, _: &str) {}
+        fn say(&self, _: &str) {}
+        fn warn(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_owned());
+        }
+    }
+
+    #[test]
+    fn a_stop_is_no_failure_and_says_what_goes_on() {
+        let heard = Heard::default();
+        let place = Path::new("my-audit");
+        let code = goes_on(DiffusionError::Stopped.into(), place, &heard).unwrap();
+        let wanted = ExitCode::from(INTERRUPTED);
+        assert_eq!(format!("{code:?}"), format!("{wanted:?}"));
+        let said = heard.0.lock().unwrap().join("\n");
+        assert!(
+            said.contains("the same command goes on") && said.contains("my-audit"),
+            "{said}"
+        );
+        assert!(goes_on(anyhow::anyhow!("disk full"), place, &heard).is_err());
     }
 
     #[test]

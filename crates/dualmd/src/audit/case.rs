@@ -3,6 +3,7 @@
 use super::audited::Audited;
 use super::generated::Unseen;
 use super::options::ScoreOptions;
+use super::trained::{refuse_foreign_split, unlike_training};
 use crate::bail_usage;
 use crate::choices;
 use crate::engine::Engine;
@@ -23,8 +24,6 @@ use dualmd_diffusion::Model;
 use dualmd_files::shown;
 use dualmd_metrics::Extractor;
 use dualmd_names::{AttackSpec, BlackBox};
-use dualmd_record::folder::TRAINING;
-use dualmd_record::training::Training;
 use dualmd_remote::RemoteDenoiser;
 use dualmd_torch::Tensor;
 use std::collections::HashMap;
@@ -41,6 +40,8 @@ pub struct Case {
     /// A shadow model with its own.
     pub shadow: Option<(Generator, Sides)>,
     pub split: Option<Split>,
+    /// What a reader must know where the model's own split could not be compared with the images.
+    pub unchecked: Option<String>,
     /// Images that a model generated of which nothing else is there.
     pub seen: Option<ImageSet>,
     /// What images are compared by, and where its weights are.
@@ -133,6 +134,10 @@ impl Case {
         };
         let told = Told::by(generator.first());
         let images = Sides::open(&args.members, &args.nonmembers, &options, told, reporter)?;
+        let unchecked = match audited.loras.is_empty() {
+            true => unlike_training(&audited.folders, split.as_ref(), images.both())?,
+            false => None,
+        };
         let shadow = match &args.shadow {
             Some(given) => {
                 let shadow = open(&given.models)?;
@@ -155,7 +160,9 @@ impl Case {
                 let (members, nonmembers) = (&given.members, &given.nonmembers);
                 let sides = Sides::open(members, nonmembers, &options, told, reporter)
                     .context("the shadow model's images")?;
-                if let Some(said) = sides.unlike() {
+                let unchecked = unlike_training(&given.models, split.as_ref(), sides.both())
+                    .context("the shadow model's images")?;
+                for said in sides.unlike().into_iter().chain(unchecked) {
                     session.warn(&format!("warning: the shadow model's images: {said}"));
                 }
                 let alike = alike(&images, &sides)?;
@@ -176,6 +183,7 @@ impl Case {
             images,
             shadow,
             split,
+            unchecked,
             seen: None,
             features: (args.features, args.features_weights.clone()),
         })
@@ -250,6 +258,11 @@ impl Sides {
             members,
             nonmembers,
         })
+    }
+
+    /// Members, then non-members.
+    fn both(&self) -> [&ImageSet; 2] {
+        [&self.members, &self.nonmembers]
     }
 
     /// The captions of every sample, or its class; `None` where a model is told neither.
@@ -358,40 +371,6 @@ pub fn undoubled(
         bail!("{data} holds no images");
     }
     Ok(set)
-}
-
-/// A model that knows its split (trained here) is not attacked with another one.
-///
-/// # Errors
-/// It was trained on another split, or on one half of the members.
-pub(crate) fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Split) -> Result<()> {
-    for model in models {
-        let training: Training = match dualmd_record::read(&model.join(TRAINING)) {
-            Err(e) if e.is_absent() => continue,
-            other => other?,
-        };
-        let own = training.split_hash.as_deref().unwrap_or_default();
-        // Of a pair, each knows a half: together they know all members.
-        if models.len() == 1
-            && let Some(half) = training.half
-            && members.ends_with("#member")
-        {
-            bail_usage!(
-                "{} is a teacher that saw D{half} only: half of {} are strangers to it; use #d{half} in its place",
-                model.display(),
-                members
-            );
-        }
-        if !own.is_empty() && own != split.hash() {
-            bail_usage!(
-                "{} was trained on the split {own}, the one given is {}: scores against the wrong members mean nothing; \
-                 give the run's own split.json",
-                model.display(),
-                split.hash()
-            );
-        }
-    }
-    Ok(())
 }
 
 /// Have both the same noise at every timestep? A model in another process gives its schedule as a table, in f32 perhaps, in which

@@ -15,9 +15,11 @@ use anyhow::Result;
 use dualmd_attack::Space;
 use dualmd_audit::UNSEEN;
 use dualmd_audit::format::counted;
+use dualmd_data::{FileFacts, ImageSet};
 use dualmd_diffusion::Denoiser;
 use dualmd_names::AttackSpec;
 use dualmd_torch::{Kind, Tensor, no_grad};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Non-members from which on a false-alarm rate of 1 % exists.
@@ -60,6 +62,7 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
         lines.push(format!("attacks on {}: {}", one.name, names.join(", ")));
         number = number.max(attacks.len());
         let notes = case.images.notes().into_iter().chain(model.notes());
+        let notes = notes.chain(case.unchecked.clone());
         for said in warnings(&case.images, attacks.len(), args)
             .into_iter()
             .chain(notes)
@@ -116,6 +119,7 @@ fn warnings(images: &Sides, attacks: usize, args: &ScoreOptions) -> Vec<String> 
         ));
     }
     out.extend(images.unlike());
+    out.extend(told_by_files(&images.members, &images.nonmembers));
     if args.features == Features::Auto && utility::efflite0_weights().is_none() {
         out.push(format!(
             "the quality of generated images will not be measured: `cargo xtask features`, in a source checkout, fetches the network for it, \
@@ -124,6 +128,40 @@ fn warnings(images: &Sides, attacks: usize, args: &ScoreOptions) -> Vec<String> 
         ));
     }
     out
+}
+
+/// Said where the files of one side all have a size, or else a format, that none of the other side has: a control that looks at files
+/// alone then tells the sides apart. It does so where the files of all images are known.
+fn told_by_files(members: &ImageSet, others: &ImageSet) -> Option<String> {
+    let files = |set: &ImageSet| -> Option<Vec<FileFacts>> {
+        set.records.iter().map(|r| r.file.clone()).collect()
+    };
+    let (inside, outside) = (files(members)?, files(others)?);
+    let size = |file: &FileFacts| format!("{}x{}", file.width, file.height);
+    let format = |file: &FileFacts| file.format.clone();
+    let [inside, outside] = told_apart(&inside, &outside, size, "sizes")
+        .or_else(|| told_apart(&inside, &outside, format, "formats"))?;
+    Some(format!(
+        "members' files are {inside}, non-members' {outside}: the files alone tell them apart, and the report will be void"
+    ))
+}
+
+/// In words what all files of one side have and none of the other, and what those have.
+fn told_apart(
+    inside: &[FileFacts],
+    outside: &[FileFacts],
+    of: impl Fn(&FileFacts) -> String,
+    many: &str,
+) -> Option<[String; 2]> {
+    let all = |files: &[FileFacts]| files.iter().map(&of).collect::<BTreeSet<String>>();
+    let sides = [all(inside), all(outside)];
+    let one = sides.iter().any(|values| values.len() == 1);
+    (one && sides[0].is_disjoint(&sides[1])).then(|| {
+        sides.each_ref().map(|values| match values.first() {
+            Some(only) if values.len() == 1 => only.clone(),
+            _ => format!("of other {many}"),
+        })
+    })
 }
 
 /// What an audit takes.
@@ -154,9 +192,9 @@ impl Work {
         let time = |seconds: f64| duration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         let memory = match (machine::peak_rss_mb(), machine::memory_gb()) {
             (Some(held), Some(all)) => format!(
-                "; {:.1} GB of {all:.1} GB memory held with {} at a time{}",
-                held / 1e3,
+                ". With {} at a time {:.1} GB of {all:.1} GB memory were held{}",
                 self.batch,
+                held / 1e3,
                 match self.whole {
                     true => "",
                     false => ", fewer than the audit would take (--batch)",
@@ -165,7 +203,8 @@ impl Work {
             _ => String::new(),
         };
         format!(
-            "about {}: {} to generate images, {} for the attacks on this machine, beside image quality and statistics{memory}",
+            "attacks and generated images take about {} on this machine ({} to generate images, {} to attack). Image quality, copies, controls and \
+             statistics come on top{memory}",
             time(drawing + attacks),
             time(drawing),
             time(attacks)
@@ -253,4 +292,73 @@ fn measured(
         batch,
         whole: batch == whole,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd_data::{Picture, Record};
+
+    /// Images whose files have these sizes and formats.
+    fn set(files: &[(u32, &str)]) -> ImageSet {
+        let record = |(i, &(side, format)): (usize, &(u32, &str))| {
+            let picture = Picture::filled(4, 4, 1, i as u8);
+            Record {
+                id: picture.id(),
+                picture,
+                captions: vec![],
+                group: None,
+                label: None,
+                name: format!("{i}.{format}"),
+                file: Some(FileFacts {
+                    format: format.into(),
+                    width: side,
+                    height: side,
+                    ..FileFacts::default()
+                }),
+            }
+        };
+        let records = files.iter().enumerate().map(record).collect();
+        ImageSet::new("images".into(), None, records).unwrap()
+    }
+
+    #[test]
+    fn files_that_tell_the_sides_apart_are_told_before() {
+        let small = set(&[(16, "png"), (16, "png")]);
+        let said = told_by_files(&small, &set(&[(28, "png"), (28, "jpeg")])).unwrap();
+        assert!(
+            said.starts_with("members' files are 16x16, non-members' 28x28: "),
+            "{said}"
+        );
+        let said = told_by_files(&set(&[(28, "png"), (30, "png")]), &small).unwrap();
+        assert!(
+            said.contains("are of other sizes, non-members' 16x16"),
+            "{said}"
+        );
+        let said = told_by_files(&small, &set(&[(16, "jpeg"), (16, "jpeg")])).unwrap();
+        assert!(said.contains("files are png, non-members' jpeg"), "{said}");
+        // One that both have; sizes of photographs, all different; files that are not known of all.
+        let mixed = set(&[(16, "png"), (28, "png")]);
+        assert_eq!(told_by_files(&small, &mixed), None);
+        let photos = set(&[(31, "png"), (29, "png")]);
+        assert_eq!(told_by_files(&mixed, &photos), None);
+        let mut bare = set(&[(28, "png"), (28, "png")]);
+        bare.records[0].file = None;
+        assert_eq!(told_by_files(&small, &bare), None);
+    }
+
+    #[test]
+    fn the_estimate_says_what_it_leaves_out() {
+        let work = Work {
+            seconds: Some([4.0, 8.0]),
+            batch: 2,
+            whole: true,
+        };
+        let said = work.described();
+        assert!(
+            said.starts_with("attacks and generated images take about 12 s")
+                && said.contains("Image quality, copies, controls and statistics come on top"),
+            "{said}"
+        );
+    }
 }

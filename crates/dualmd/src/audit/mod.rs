@@ -8,14 +8,16 @@ mod drawn;
 mod folder;
 mod generated;
 mod options;
+mod trained;
 
 pub use crate::stages::score::PartDone;
+pub(crate) use case::Sides;
 pub use case::undoubled;
-pub(crate) use case::{Sides, refuse_foreign_split};
 pub use check::{Checked, check};
 pub use dualmd_names::check_name;
 pub use folder::{audit, audit_denoiser, audit_part};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};
+pub(crate) use trained::refuse_foreign_split;
 
 use crate::bail_usage;
 use crate::session::Session;
@@ -256,12 +258,12 @@ impl Attacked<'_> {
                 self.attacks.len()
             ));
         }
-        let unlike = images.unlike();
-        if let Some(said) = &unlike {
+        let (unlike, unchecked) = (images.unlike(), self.case.unchecked.clone());
+        for said in unlike.iter().chain(&unchecked) {
             session.say(&format!("warning: {said}"));
         }
         let of_model = self.case.generator.first().notes();
-        let notes = unlike.into_iter().chain(images.notes());
+        let notes = unlike.into_iter().chain(unchecked).chain(images.notes());
         for said in notes.chain(of_model) {
             if !description.warnings.contains(&said) {
                 description.warnings.push(said);

@@ -666,8 +666,8 @@ pub struct AuditArgs {
 
     /// Open the model and the images, say what would be audited and about how long it takes, and end
     ///
-    /// What would be refused is refused, such as an image on both sides. Too few images, members that look like non-members, memory and time
-    /// are told. The network is asked a few times; nothing is written. With --summary three lines.
+    /// What would be refused is refused, such as an image on both sides. Too few images, members that look like non-members, files that
+    /// tell the sides apart, memory and the time of attacks and generated images are told. The network is asked a few times; nothing is written. With --summary three lines.
     #[arg(long, conflicts_with_all = ["part", "json"])]
     pub check: bool,
 

@@ -2,6 +2,7 @@
 
 use crate::asked::Asked as _;
 use crate::session::{session, short_session};
+use crate::signals;
 use anyhow::Result;
 use dualmd::audit::{attack_part, audit_part};
 use dualmd_front::args::{AttackArgs, AuditArgs, Global};
@@ -12,15 +13,14 @@ use std::process::ExitCode;
 /// Scores to a CSV file, with the description beside it; or a part of the way there.
 pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
     let (session, options) = (session(global)?, args.score.options(global));
-    match args.part.part {
-        Some(share) => {
-            attack_part(&session, &options, &args.out, share)?;
-        }
-        None => {
-            dualmd::attack(&session, &options, &args.out)?;
-        }
+    let done = match args.part.part {
+        Some(share) => attack_part(&session, &options, &args.out, share).map(drop),
+        None => dualmd::attack(&session, &options, &args.out).map(drop),
+    };
+    match done {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => signals::goes_on(error, &args.out, session.reporter.as_ref()),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Attacks, controls and a report in a folder, of one model or several; or a part of the attacks.
@@ -37,12 +37,18 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let session = session(global)?.by(args.auditor.clone());
+    let (options, reporter) = (args.options(global), session.reporter.as_ref());
     if let Some(share) = args.part.part {
-        audit_part(&session, &args.options(global), share)?;
-        return Ok(ExitCode::SUCCESS);
+        return match audit_part(&session, &options, share) {
+            Ok(_) => Ok(ExitCode::SUCCESS),
+            Err(error) => signals::goes_on(error, &args.out, reporter),
+        };
     }
-    let written = dualmd::audit(&session, &args.options(global))?;
+    let written = match dualmd::audit(&session, &options) {
+        Ok(written) => written,
+        Err(error) => return signals::goes_on(error, &args.out, reporter),
+    };
     report::print(&written, &args.fail)?;
     let verdict = [&written.report.verdict];
-    Ok(report::exit(verdict, &args.fail, session.reporter.as_ref()))
+    Ok(report::exit(verdict, &args.fail, reporter))
 }

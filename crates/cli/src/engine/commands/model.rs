@@ -4,19 +4,26 @@ use crate::asked::Asked as _;
 use crate::session::{session, short_session};
 use anyhow::Result;
 use dualmd::PredictOptions;
+use dualmd::errors::INTERRUPTED;
+use dualmd::stages::sample::stopped;
 use dualmd_front::args::{Global, SampleArgs};
 use std::process::ExitCode;
 
 /// Generates images, or some of the batches.
 pub fn sample(global: &Global, args: &SampleArgs) -> Result<ExitCode> {
     let (session, options) = (session(global)?, args.options(global));
-    match args.part.part {
-        Some(share) => {
-            dualmd::sample_part(&session, &options, share)?;
+    let done = match args.part.part {
+        Some(share) => dualmd::sample_part(&session, &options, share).map(drop),
+        None => dualmd::sample(&session, &options),
+    };
+    match done {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if stopped(&error) => {
+            session.warn("stopped: the same command generates what is missing");
+            Ok(ExitCode::from(INTERRUPTED))
         }
-        None => dualmd::sample(&session, &options)?,
+        Err(error) => Err(error),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// One call of the network, for parity checks.
