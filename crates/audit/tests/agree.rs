@@ -481,7 +481,18 @@ fn several_models_agree_too() {
 #[test]
 fn a_pair_whose_teachers_leak_is_not_called_quiet() {
     let dir = tempfile::tempdir().expect("temp dir");
-    common::run_folder(dir.path());
+    let planted = |images| Planted {
+        images,
+        ..Planted::default()
+    };
+    run(
+        dir.path(),
+        &[
+            ("dualmd", "dualmd", planted(Images::Chance)),
+            ("teacher-1", "dualmd", planted(Images::Leak)),
+            ("teacher-2", "dualmd", planted(Images::Leak)),
+        ],
+    );
     let mut report = build(dir.path()).expect("build");
     let words = "no leak seen in its images, its weights leak";
     let own = |report: &Report| {
