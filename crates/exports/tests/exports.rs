@@ -332,6 +332,20 @@ fn counts_at_another_rate_of_false_alarms_name_it() {
     }
 }
 
+/// The reason of a void report stands where no table follows.
+#[test]
+fn the_reason_of_a_void_report_points_at_nothing_below_it() {
+    let void = void();
+    for text in [junit(&void), sarif(&void), void.terminal_table()] {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            text.contains("no number of this audit can be trusted"),
+            "{text}"
+        );
+        assert!(!text.contains("number below"), "{text}");
+    }
+}
+
 /// Two reports of a warning are one, whatever the model is called before it.
 #[test]
 fn a_warning_stands_in_the_annex_once() {
