@@ -200,6 +200,12 @@ fn files_that_contradict_each_other_void_the_report() {
             terminal.starts_with("VOID: "),
             report.verdict.void.is_some()
         );
+        let page = write(dir.path(), &report).expect("write").html;
+        let page = std::fs::read_to_string(page).expect("page");
+        assert_eq!(
+            page.contains("Do not decide on this: mend what is named and audit again."),
+            report.verdict.void.is_some()
+        );
         report.verdict.void
     };
     assert_eq!(void(&|_| ()), None);
