@@ -115,6 +115,7 @@ pub fn with_halves(files: RunFiles) -> Result<(Report, Halves)> {
         missing: files.missing,
         warnings,
         exposed: files.exposed,
+        images_left_out: false,
     };
     let void = verdict::void(&report.controls, &contradictions);
     if void.is_some() {

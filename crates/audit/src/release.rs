@@ -11,8 +11,8 @@ use crate::conclusion::{self, copied, told_apart};
 use crate::format::{counted, fpr_name, grouped, rate};
 use crate::measure::{lowest_measurable, minimum_detectable_auc};
 use crate::report::{
-    Advice, AttackResult, Finding, Found, Measurement, ModelReport, Release, Released, Strongest,
-    View,
+    Advice, AttackResult, ByGroup, Conclusion, Finding, Found, Measurement, ModelReport,
+    ModelVerdict, Release, Released, Report, Strongest, View,
 };
 
 /// The largest leak that may stay unseen where nothing was found: an attacker who is right 6 times in 10 about a member and a
@@ -143,10 +143,16 @@ fn line(model: &ModelReport, what: Released, teachers: &[&ModelReport], looks: u
         a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
     });
     let (advice, because) = advise(model, what, best, tested, both, looks);
+    let attacks = all.iter().filter(|l| l.view == l.model.primary).count();
+    // What attacks with less found says nothing of what was not tested: it stands on their own line.
+    let (attacks, best) = match advice {
+        Advice::NotTested => (0, None),
+        _ => (attacks, best),
+    };
     Release {
         model: model.name.clone(),
         what,
-        attacks: all.iter().filter(|l| l.view == l.model.primary).count(),
+        attacks,
         strongest: best.map(|l| Strongest {
             model: l.model.name.clone(),
             attack: l.result.attack.clone(),
@@ -160,23 +166,54 @@ fn line(model: &ModelReport, what: Released, teachers: &[&ModelReport], looks: u
         }),
         found: best.and_then(|l| found(&l.measured.tpr_at_fpr)),
         found_groups: best
-            // A few near-duplicates are no reason to speak of groups.
-            .filter(|l| groups_of(l).is_some_and(|n| l.measured.n_members * 9 >= 10 * n))
-            .and_then(|l| {
-                let mut groups = l.model.by_groups.iter();
-                groups.find(|g| g.attack == l.result.attack && l.view == l.model.primary)
-            })
+            .filter(|l| l.view == l.model.primary)
+            .and_then(|l| in_groups(l.model, &l.result.attack, l.measured.n_members))
             .and_then(|g| found(&g.tpr_at_fpr)),
         advice,
         because,
     }
 }
 
-/// Groups of members that the attack of a look scored, where images have any.
-fn groups_of(look: &Look) -> Option<usize> {
-    let mut groups = look.model.by_groups.iter();
-    let own = groups.find(|g| g.attack == look.result.attack)?;
-    Some(own.member_groups)
+/// An attack on `members` images by their groups, where there are clearly fewer groups than images: a few near-duplicates are no reason
+/// to speak of groups.
+pub fn in_groups<'a>(model: &'a ModelReport, attack: &str, members: usize) -> Option<&'a ByGroup> {
+    let mut groups = model.by_groups.iter();
+    let own = groups.find(|g| g.attack == attack)?;
+    (members * 9 >= 10 * own.member_groups).then_some(own)
+}
+
+/// The strongest attack on the weights of a pair where it is one on a teacher, which tells members from non-members or ranks them below;
+/// `None` for any other model. `releases`: the lines of all models.
+pub fn through_teacher<'a>(
+    models: &[ModelReport],
+    releases: &'a [Release],
+    model: &str,
+) -> Option<&'a Strongest> {
+    let mut lines = releases.iter();
+    let weights = lines.find(|l| l.model == model && l.what == Released::Weights)?;
+    let strongest = weights.strongest.as_ref().filter(|s| s.model != model)?;
+    let teacher = models.iter().find(|m| m.name == strongest.model)?;
+    let mut results = teacher.results.iter();
+    let result = results.find(|r| r.attack == strongest.attack)?;
+    let finding = result.view(strongest.members)?.finding;
+    matches!(finding, Finding::Leak | Finding::Inverted).then_some(strongest)
+}
+
+/// What was found of a model, in a few words. Of a pair in which nothing was found but by its teachers' weights it says so: what it draws
+/// and what it is made of are two answers.
+pub fn finding_in_words(report: &Report, of: &ModelVerdict) -> &'static str {
+    let leaks = through_teacher(&report.models, &report.verdict.releases, &of.model).is_some();
+    match of.finding {
+        Finding::Leak if matches!(of.conclusion, Conclusion::OneHalf { .. }) => {
+            of.conclusion.words()
+        }
+        Finding::Chance if leaks => "no leak seen in its images, its weights leak",
+        Finding::Unknown if leaks => "unknown of its images, its weights leak",
+        Finding::Set if leaks => "only the set as a whole in its images, its weights leak",
+        Finding::Copies if leaks => "copies among its images, its weights leak",
+        Finding::Inverted if leaks => "inverted, its weights leak",
+        other => other.words(),
+    }
 }
 
 /// The members found at the lowest rate of false alarms from 1 in 100 upwards that can be measured.
@@ -407,12 +444,13 @@ pub fn by_guessing(expected: f64) -> String {
     }
 }
 
-impl Release {
-    /// The rate of false alarms that the count is for.
-    pub fn fpr(&self) -> Option<f64> {
-        self.found_groups.or(self.found).map(|f| f.fpr)
-    }
+/// The rate of false alarms that the count of a line is for, where it is not 1 in 100.
+pub fn other_rate(line: &Release) -> Option<f64> {
+    let found = line.found_groups.or(line.found)?;
+    (found.fpr > 0.011).then_some(found.fpr)
+}
 
+impl Release {
     /// The strongest attack of the line, unless all that was tried needs less than what the line is about.
     pub fn tried(&self) -> Option<&Strongest> {
         let strongest = self.strongest.as_ref();
@@ -420,7 +458,7 @@ impl Release {
     }
 }
 
-/// "finds 6 of 64 members, of which guessing finds less than 1"; of people where groups are known.
+/// "finds 6 of 64 members (guessing: less than 1)", and the rate of false alarms where it is not 1 in 100; of people where groups are known.
 pub fn in_words(line: &Release) -> Option<String> {
     let (found, whom) = match (&line.found_groups, &line.found) {
         (Some(groups), _) => (groups, "groups"),
@@ -431,8 +469,12 @@ pub fn in_words(line: &Release) -> Option<String> {
         Some(View::Pooled) | None => String::new(),
         Some(half) => format!(" of {}", half.name()),
     };
+    let at = match other_rate(line) {
+        Some(fpr) => format!(" at {} false alarms", fpr_name(fpr)),
+        None => String::new(),
+    };
     Some(format!(
-        "finds {} of {} {whom}{half} (guessing: {})",
+        "finds {} of {} {whom}{half} (guessing: {}){at}",
         grouped(found.found as i64),
         grouped(found.total as i64),
         by_guessing(found.by_guessing)
@@ -552,11 +594,46 @@ mod tests {
         let strongest = found[2].strongest.as_ref().expect("an attack");
         assert_eq!(strongest.model, "teacher-2");
         assert!(found[2].because.contains("against teacher-2"), "{found:?}");
+        let with = [pair.clone(), teacher("teacher-2", true)];
+        let through = through_teacher(&with, &found, "dualmd").expect("a teacher leaks");
+        assert_eq!(through.title, strongest.title);
+        assert!(through_teacher(&with, &found, "teacher-2").is_none());
+        // Nobody queried the pair: that its images were looked at is no result of that.
+        assert_eq!((found[1].attacks, found[1].found), (0, None));
+        assert!(found[1].strongest.is_none() && found[1].found_groups.is_none());
+        assert!(found[0].attacks == 1 && found[0].found.is_some());
         let found = of(vec![
             teacher("teacher-1", false),
             teacher("teacher-2", false),
         ]);
         assert_eq!(found[2].advice, Advice::NothingFound);
+        let with = [
+            pair.clone(),
+            teacher("teacher-1", false),
+            teacher("teacher-2", false),
+        ];
+        assert!(through_teacher(&with, &found, "dualmd").is_none());
+    }
+
+    #[test]
+    fn groups_are_told_where_there_are_clearly_fewer_than_images() {
+        let by_groups = |member_groups| ByGroup {
+            attack: "loss".into(),
+            title: "Loss".into(),
+            member_groups,
+            nonmember_groups: 50,
+            auc: 0.5,
+            auc_ci: [0.4, 0.6],
+            tpr_at_fpr: Vec::new(),
+        };
+        let told = |groups: usize, images: usize| {
+            let mut one = model("one", Defense::None, Vec::new());
+            one.by_groups = vec![by_groups(groups)];
+            in_groups(&one, "loss", images).is_some()
+        };
+        // 149 groups of 150 images are one pair of near-duplicates.
+        assert!(!told(149, 150) && !told(91, 100));
+        assert!(told(90, 100) && told(30, 150));
     }
 
     #[test]
@@ -587,6 +664,11 @@ mod tests {
         );
         // 40 non-members resolve no rate of 1 in 100; the next of the table is shown.
         assert_eq!(line.found.map(|f| f.fpr), Some(0.1));
+        let words = in_words(&line).expect("measurable");
+        assert!(
+            words.ends_with(" (guessing: 2) at 10 % false alarms"),
+            "{words}"
+        );
         // 1,000 members need some more of the others only.
         let line = few(1000, 20);
         assert!(

@@ -75,6 +75,9 @@ pub struct Report {
     /// Most exposed members.
     #[serde(default)]
     pub exposed: Vec<Pictured<Exposed>>,
+    /// Were pictures, texts, and names and scores of single images left out, as `--no-images` asks? Not written where they were not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub images_left_out: bool,
 }
 
 impl Report {
@@ -91,6 +94,7 @@ impl Report {
     /// which. All counts, rates and intervals stay. For a report that leaves the house.
     #[must_use]
     pub fn without_images(mut self) -> Self {
+        self.images_left_out = true;
         self.exposed.clear();
         for model in &mut self.models {
             model.pictures = Pictures::default();
@@ -109,7 +113,7 @@ impl Report {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Verdict {
-    /// Set when no number below can be trusted, with the reason. Then there is no verdict: `summary` is empty and all findings are
+    /// Set when no number of the audit can be trusted, with the reason. Then there is no verdict: `summary` is empty and all findings are
     /// `void`.
     pub void: Option<String>,
     /// What each thing that could be given out gives away: three lines for every model that could be released.
@@ -178,11 +182,11 @@ pub struct Release {
     pub model: String,
     /// What would be given out.
     pub what: Released,
-    /// Attacks that whoever holds it can run and that gave a result.
+    /// Attacks that whoever holds it can run and that gave a result; 0 where it was not tested.
     pub attacks: usize,
-    /// The strongest of them.
+    /// The strongest of them; null where it was not tested.
     pub strongest: Option<Strongest>,
-    /// The members that it finds, beside what guessing finds; null where too few non-members were scored to say.
+    /// The members that it finds, beside what guessing finds; null where it was not tested, or too few non-members were scored to say.
     pub found: Option<Found>,
     /// The same of whole groups (patients, artists), where there are clearly fewer of them than images.
     pub found_groups: Option<Found>,

@@ -2,6 +2,7 @@
 
 use dualmd_files::shown;
 
+use crate::release::finding_in_words;
 use crate::report::Report;
 
 /// Characters in a line.
@@ -22,7 +23,7 @@ pub fn verdicts(report: &Report) -> String {
         let text = format!(
             "{}: {}. {} {}",
             model.model,
-            model.conclusion.words(),
+            finding_in_words(report, model),
             model.text,
             model.advice
         );
@@ -46,7 +47,7 @@ pub fn summary(report: &Report) -> [String; 2] {
     let models = &report.verdict.models;
     let mut found: Vec<(&str, Vec<&str>)> = Vec::new();
     for model in models {
-        let words = model.conclusion.words();
+        let words = finding_in_words(report, model);
         match found.iter_mut().find(|(known, _)| *known == words) {
             Some((_, names)) => names.push(&model.model),
             None => found.push((words, vec![&model.model])),

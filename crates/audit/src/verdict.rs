@@ -10,8 +10,8 @@ use crate::format::{
 use crate::measure::{FAMILY_ALPHA, minimum_detectable_auc};
 use crate::release::{self, is_product};
 use crate::report::{
-    AttackResult, Conclusion, Controls, Finding, Measurement, ModelReport, ModelVerdict, Report,
-    Verdict, View,
+    AttackResult, Conclusion, Controls, Finding, Measurement, ModelReport, ModelVerdict, Release,
+    Report, Verdict, View,
 };
 use crate::untested::not_tested;
 use crate::words::{attacker, capital, member_of, subject};
@@ -40,15 +40,15 @@ pub fn verdict(report: &Report, void: Option<String>) -> Verdict {
         finding: conclusion.finding(),
         conclusion: conclusion.clone(),
         advice: advice(&m.name),
-        text: model_text(m, conclusion, looks),
+        text: model_text(report, &releases, m, conclusion, looks),
     });
     Verdict {
         models: models.collect(),
-        releases,
         summary: match void {
             Some(_) => Vec::new(),
-            None => summary(report, &concluded, looks),
+            None => summary(report, &releases, &concluded, looks),
         },
+        releases,
         false_alarms: match void {
             Some(_) => String::new(),
             None => false_alarms(families(report)),
@@ -69,18 +69,27 @@ pub fn void(controls: &Controls, contradictions: &[String]) -> Option<String> {
             blind.why.as_str()
         };
         reasons.push(format!(
-            "A classifier that never saw the model separates the two image sets (AUC {}, {}). They differ in something other than membership, and no number below can be trusted. {look}",
+            "A classifier that never saw the model separates the two image sets (AUC {}, {}). They differ in something other than membership, and no number of this audit can be trusted. {look}",
             rate(blind.auc),
             interval(blind.auc_ci)
         ));
     }
     if !contradictions.is_empty() {
         reasons.push(format!(
-            "The files of this folder contradict each other about who is a member, and no number below can be trusted: {}. Put back the files that belong together, or attack again (delete the scores and repeat the command).",
+            "The files of this folder contradict each other about who is a member, and no number of this audit can be trusted: {}. Put back the files that belong together, or attack again (delete the scores and repeat the command).",
             contradictions.join(". ")
         ));
     }
     (!reasons.is_empty()).then(|| reasons.join(" "))
+}
+
+/// What to do with a void audit.
+pub fn instead(controls: &Controls) -> &'static str {
+    let blind = controls.blind_baseline.as_ref();
+    match blind.is_some_and(|b| b.outcome == "void") {
+        true => "Do not decide on this: draw new sets from one source and audit again.",
+        false => "Do not decide on this: mend what is named and audit again.",
+    }
 }
 
 /// Chance that something is found where there is nothing.
@@ -97,7 +106,12 @@ fn false_alarms(families: usize) -> String {
 }
 
 /// A paragraph for every model that could be released, the undefended one first; for all models if none could be.
-fn summary(report: &Report, concluded: &[(&ModelReport, Conclusion)], looks: usize) -> Vec<String> {
+fn summary(
+    report: &Report,
+    releases: &[Release],
+    concluded: &[(&ModelReport, Conclusion)],
+    looks: usize,
+) -> Vec<String> {
     let attacked = || concluded.iter().filter(|(m, _)| m.attacks_run() > 0);
     let mut shown: Vec<&(&ModelReport, Conclusion)> =
         attacked().filter(|(m, _)| is_product(m)).collect();
@@ -111,6 +125,7 @@ fn summary(report: &Report, concluded: &[(&ModelReport, Conclusion)], looks: usi
         .into_iter()
         .map(|(model, conclusion)| {
             let mut text = vec![lead(model, conclusion)];
+            text.extend(by_teachers(report, releases, model, conclusion));
             text.extend(beside(model, conclusion, looks));
             if let Some(baseline) = baseline.filter(|b| b.name != model.name) {
                 text.extend(strongest_against_strongest(model, baseline));
@@ -135,6 +150,25 @@ fn strongest_against_strongest(model: &ModelReport, baseline: &ModelReport) -> O
     Some(format!(
         "Strongest attack against strongest attack: AUC {auc} ({own}) here, {reference} ({theirs}) against {}.",
         subject(baseline)
+    ))
+}
+
+/// Of a pair in which nothing was found: that its teachers leak, whose weights it is made of.
+fn by_teachers(
+    report: &Report,
+    releases: &[Release],
+    model: &ModelReport,
+    conclusion: &Conclusion,
+) -> Option<String> {
+    if conclusion.finding() == Finding::Leak {
+        return None;
+    }
+    let strongest = release::through_teacher(&report.models, releases, &model.name)?;
+    Some(format!(
+        "So much for its images. Its weights are those of its teachers, which leak: {}, AUC {} ({}).",
+        strongest.title,
+        rate(strongest.auc),
+        interval(strongest.auc_ci)
     ))
 }
 
@@ -402,11 +436,18 @@ fn detectable(model: &ModelReport, m: &Measurement) -> f64 {
 }
 
 /// Everything worth a sentence about one model.
-fn model_text(model: &ModelReport, conclusion: &Conclusion, looks: usize) -> String {
+fn model_text(
+    report: &Report,
+    releases: &[Release],
+    model: &ModelReport,
+    conclusion: &Conclusion,
+    looks: usize,
+) -> String {
     if let Conclusion::Void = conclusion {
         return "Void: nothing follows from its numbers.".into();
     }
     let mut text = vec![short(model, conclusion)];
+    text.extend(by_teachers(report, releases, model, conclusion));
     if let Conclusion::Images { .. } = conclusion {
         text.extend(inverted(model));
     }

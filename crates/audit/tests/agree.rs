@@ -477,6 +477,56 @@ fn several_models_agree_too() {
     ]);
 }
 
+/// Of a pair in which nothing was found but by its teachers' weights, every place says both.
+#[test]
+fn a_pair_whose_teachers_leak_is_not_called_quiet() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let planted = |images| Planted {
+        images,
+        ..Planted::default()
+    };
+    run(
+        dir.path(),
+        &[
+            ("dualmd", "dualmd", planted(Images::Chance)),
+            ("teacher-1", "dualmd", planted(Images::Leak)),
+            ("teacher-2", "dualmd", planted(Images::Leak)),
+        ],
+    );
+    let mut report = build(dir.path()).expect("build");
+    let words = "no leak seen in its images, its weights leak";
+    let own = |report: &Report| {
+        let mut all = report.verdict.models.iter();
+        all.find(|m| m.model == "dualmd").expect("the pair").clone()
+    };
+    let pair = own(&report);
+    assert_eq!(pair.finding, Finding::Chance);
+    let said = "So much for its images. Its weights are those of its teachers, which leak: ";
+    assert!(pair.text.contains(said), "{}", pair.text);
+    let paragraph = |report: &Report| {
+        let mut all = report.verdict.summary.iter();
+        let found = all.find(|s| s.starts_with("Against the DualMD pair "));
+        found.expect("a paragraph").clone()
+    };
+    assert!(paragraph(&report).contains(said));
+    let terminal = report.terminal_table();
+    let terminal = terminal.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        terminal.contains(&format!("dualmd: {words}. ")),
+        "{terminal}"
+    );
+    assert!(report.summary()[0].contains(&format!("{words}: dualmd")));
+    let page = write(dir.path(), &report).expect("write").html;
+    let page = std::fs::read_to_string(page).expect("page");
+    assert!(plain(&page).contains(words));
+    // Without its teachers nothing is known of its weights, and nothing is said of them.
+    report.models.retain(|m| !m.name.starts_with("teacher"));
+    let report = report.judged();
+    assert!(!own(&report).text.contains(said));
+    assert!(!paragraph(&report).contains(said));
+    assert!(!report.terminal_table().contains("its weights leak"));
+}
+
 /// One line for each model that could be released, strongest attack against strongest attack; how often luck finds something.
 #[test]
 fn every_model_that_could_be_released_has_its_line() {

@@ -96,12 +96,18 @@ fn void_is_said_first() {
     assert!(
         void.contains(
             "A classifier that never saw the model separates the two image sets (AUC 0.93"
-        ) && void.contains("no number below can be trusted"),
+        ) && void.contains("no number of this audit can be trusted"),
         "{void}"
     );
     let page =
         std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
-    assert!(page.find("VOID").expect("banner") < page.find("Verdict</h2>").expect("verdict"));
+    let at = |part: &str| page.find(part).unwrap_or_else(|| panic!("{part}"));
+    assert!(at("VOID") < at("Can someone who already has a picture"));
+    assert!(at("Can someone who already has a picture") < at("Verdict</h2>"));
+    assert!(
+        at("Verdict</h2>")
+            < at("Do not decide on this: draw new sets from one source and audit again.")
+    );
 }
 
 #[test]
@@ -192,6 +198,12 @@ fn files_that_contradict_each_other_void_the_report() {
         let terminal = report.terminal_table();
         assert_eq!(
             terminal.starts_with("VOID: "),
+            report.verdict.void.is_some()
+        );
+        let page = write(dir.path(), &report).expect("write").html;
+        let page = std::fs::read_to_string(page).expect("page");
+        assert_eq!(
+            page.contains("Do not decide on this: mend what is named and audit again."),
             report.verdict.void.is_some()
         );
         report.verdict.void

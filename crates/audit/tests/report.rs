@@ -295,6 +295,10 @@ fn without_images_nothing_shows_or_names_one() {
     let (dir, report) = fixture();
     let page = page_of(dir.path(), &report);
     assert!(page.contains("This page contains training images."));
+    assert!(page.contains("and the most exposed members are left out: "));
+    assert!(!page.contains("This page was made without pictures."));
+    let stored = std::fs::read_to_string(dir.path().join("report.json")).expect("report.json");
+    assert!(!stored.contains("images_left_out"));
     // A void report shows none, and its page does not say so.
     let mut void = report.clone();
     void.verdict.void = Some("the sets differ".into());
@@ -306,6 +310,9 @@ fn without_images_nothing_shows_or_names_one() {
     let report = report.without_images();
     let page = page_of(dir.path(), &report);
     assert!(!page.contains("data:image/png") && !page.contains("contains training images"));
+    assert!(page.contains("This page was made without pictures."));
+    assert!(page.contains("and whether the attacks agree are left out: "));
+    assert!(!page.contains("and the most exposed members are left out"));
     assert_eq!(report.verdict.summary, summary);
     for file in ["report.html", "report.json", "findings.csv"] {
         let text = std::fs::read_to_string(dir.path().join(file)).expect(file);

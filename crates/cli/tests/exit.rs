@@ -359,7 +359,8 @@ fn refusals_are_json_where_that_is_asked_for() {
         "--log-format",
         "json",
     ];
-    let cases: [(&[(&str, &str)], &[&str], &str); 4] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+    let cases: [Case<'_>; 4] = [
         (&[], &bogus, "--bogus"),
         (&[], &several, "simaa"),
         (&[("DUALMD_THREADS", "abc")], &list, "DUALMD_THREADS"),

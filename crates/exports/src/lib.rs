@@ -45,6 +45,7 @@ pub use tensorboard::tensorboard;
 use dualmd_audit::facts::plan;
 use std::path::Path;
 
+use dualmd_audit::release;
 use dualmd_audit::report::{Finding, Measurement, ModelReport, Report, View};
 
 /// What can go wrong where a form is a folder.
@@ -87,18 +88,11 @@ fn said<'a>(report: &'a Report) -> Vec<Said<'a>> {
         let own = verdicts.find(|v| v.model == model.name);
         let (finding, words, text) = match (&report.verdict.void, own) {
             (Some(reason), _) => (Finding::Void, Finding::Void.words(), reason.clone()),
-            (None, Some(own)) => {
-                let half = matches!(own.conclusion, dualmd_audit::Conclusion::OneHalf { .. });
-                let words = match half {
-                    true => own.conclusion.words(),
-                    false => own.finding.words(),
-                };
-                (
-                    own.finding,
-                    words,
-                    format!("{} {}", own.text, own.advice).trim().to_owned(),
-                )
-            }
+            (None, Some(own)) => (
+                own.finding,
+                release::finding_in_words(report, own),
+                format!("{} {}", own.text, own.advice).trim().to_owned(),
+            ),
             (None, None) => (
                 Finding::Unknown,
                 "no verdict recorded",

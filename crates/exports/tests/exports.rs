@@ -305,6 +305,65 @@ fn junit_has_a_test_for_each_model() {
 }
 
 #[test]
+fn counts_at_another_rate_of_false_alarms_name_it() {
+    let mut report = fixture();
+    for line in &mut report.verdict.releases {
+        line.found_groups = None;
+        if let Some(found) = &mut line.found {
+            found.fpr = 0.1;
+            found.by_guessing = 0.1 * found.total as f64;
+        }
+    }
+    let counts = |text: &str| {
+        let rows = text
+            .lines()
+            .filter(|l| l.contains("finds ") && l.starts_with('|'));
+        let rows: Vec<String> = rows.map(str::to_owned).collect();
+        assert!(!rows.is_empty(), "{text}");
+        rows
+    };
+    for text in [model_card(&report), annex(&report)] {
+        for row in counts(&text) {
+            assert!(row.contains(" at 10 % false alarms"), "{row}");
+        }
+    }
+    for row in counts(&model_card(&fixture())) {
+        assert!(!row.contains("false alarms"), "{row}");
+    }
+}
+
+/// The reason of a void report stands where no table follows.
+#[test]
+fn the_reason_of_a_void_report_points_at_nothing_below_it() {
+    let void = void();
+    for text in [junit(&void), sarif(&void), void.terminal_table()] {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            text.contains("no number of this audit can be trusted"),
+            "{text}"
+        );
+        assert!(!text.contains("number below"), "{text}");
+    }
+}
+
+/// Two reports of a warning are one, whatever the model is called before it.
+#[test]
+fn a_warning_stands_in_the_annex_once() {
+    let mut report = fixture();
+    report.warnings = vec!["Audited model (model): the steps were guessed.".into()];
+    report.models.truncate(2);
+    report.models[0].title = "Audited model".into();
+    report.models[0].name = "model".into();
+    for model in &mut report.models {
+        model.warnings = vec!["the steps were guessed.".into()];
+    }
+    // Another model's warning of the same words is another warning.
+    assert_eq!(annex(&report).matches("the steps were guessed.").count(), 2);
+    report.models.truncate(1);
+    assert_eq!(annex(&report).matches("the steps were guessed.").count(), 1);
+}
+
+#[test]
 fn a_model_card_has_numbers_words_and_limits() {
     let report = fixture();
     let card = model_card(&report);
@@ -412,6 +471,9 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
     report.run["data"]["members_blake3"] = "11".repeat(32).into();
     report.run["data"]["nonmembers_blake3"] = "22".repeat(32).into();
     report.run["versions"]["commit"] = "bb1034e".into();
+    let mut verdicts = report.verdict.models.iter_mut();
+    let pair = verdicts.find(|v| v.model == "dualmd").expect("the pair");
+    (pair.finding, pair.conclusion) = (Finding::Chance, dualmd_audit::Conclusion::Nothing);
     let text = annex(&report);
     for part in [
         "# Annex: membership-inference audit of demo\n",
@@ -437,10 +499,18 @@ fn the_annex_is_filled_and_leaves_room_to_sign() {
     }
     // Every finding of the verdict is in the table of results, in the same words.
     for verdict in &report.verdict.models {
-        let words = verdict.conclusion.words();
+        let words = dualmd_audit::release::finding_in_words(&report, verdict);
         let row = |l: &&str| l.starts_with("| ") && l.contains(&verdict.model) && l.contains(words);
         assert!(text.lines().any(|l| row(&l)), "{}: {words}", verdict.model);
     }
+    assert!(
+        text.contains("| no leak seen in its images, its weights leak |"),
+        "{text}"
+    );
+    // The report's list of warnings has what the models' lists have: nothing stands there twice.
+    let warning = "far from 1: PIA compares at an input";
+    assert_eq!(text.matches(warning).count(), 1, "{text}");
+    assert!(text.contains("| Persons or other groups among them | not recorded: "));
     // Part B is that of the page that explains it.
     let page = include_str!("../../../docs/dpia.md");
     let part_b = text.split("## Part B").nth(1).expect("part B");

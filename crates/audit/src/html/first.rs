@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{chip_of, draw, figure};
-use crate::format::{fpr_name, interval, list, rate};
+use crate::format::{interval, list, rate};
 use crate::release;
 use crate::report::{
     Advice, Conclusion, Finding, Measurement, ModelReport, Release, Released, Report, Verdict, View,
@@ -79,7 +79,7 @@ pub fn overview(report: &Report) -> Markup {
         html! {
             (caption) " One circle per attack, from guessing (AUC 0.5) to certainty (1); the strongest is drawn large, with its 95 % interval, widened for the choice among them. "
             "\"Finds\": members found where at most 1 in 100 unseen images may be called a member"
-            @if report.verdict.releases.iter().any(|r| r.found.is_some_and(|f| f.fpr > 0.011)) { ", or as many as the line says" }
+            @if report.verdict.releases.iter().any(|r| release::other_rate(r).is_some()) { ", or as many as the line says" }
             ". What to do follows " a href="#reading" { "rules of thumb" } "; none of them makes a model safe."
         },
     )
@@ -104,7 +104,7 @@ fn of_release(
             div.value {
                 @match line.tried() {
                     Some(s) => {
-                        @if let Some(words) = release::in_words(line) { (capital(&words)) @if let Some(fpr) = line.fpr().filter(|f| *f > 0.011) { " at " (fpr_name(fpr)) " false alarms" } }
+                        @if let Some(words) = release::in_words(line) { (capital(&words)) }
                         @else { "AUC " (rate(s.auc)) }
                         small { " " (s.title) ", AUC " (rate(s.auc)) " (" (interval(s.auc_ci)) ")" }
                     }

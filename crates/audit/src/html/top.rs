@@ -5,7 +5,9 @@ use maud::{Markup, html};
 use super::{chip, first};
 use crate::facts::{date, plan};
 use crate::format::grouped;
+use crate::release::finding_in_words;
 use crate::report::{Finding, ModelReport, Report};
+use crate::verdict::instead;
 
 /// Title block: what, when, by which version, how to repeat it.
 pub fn head(report: &Report, name: &str) -> Markup {
@@ -39,6 +41,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
     }
     let version =
         plan(report, "/versions/dualmd").map_or_else(|| "dualmd".into(), |v| format!("dualmd {v}"));
+    let exposed = !report.is_void() && !report.exposed.is_empty();
     html! {
         header {
             p.kicker { "Membership-inference audit" span { (version) } }
@@ -47,7 +50,10 @@ pub fn head(report: &Report, name: &str) -> Markup {
             @if report.shows_images() {
                 p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { @if report.run.get("compared").is_some() { "dualmd compare ... --no-images" } @else { "dualmd report FOLDER --no-images" } } " writes it without them." }
             }
-            p.on-paper { "On paper the folded parts, the cards of the models, whether the attacks agree, and the most exposed members are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
+            @if report.images_left_out {
+                p.private { strong { "This page was made without pictures." } " Pictures, texts, and names and scores of single images are left out of it and of " code { "report.json" } ", also the most exposed members; counts, rates and intervals are all there. The audit's own folder still has them, and is as confidential as the training images." }
+            }
+            p.on-paper { "On paper the folded parts, the cards of the models, " @if exposed { "whether the attacks agree, and the most exposed members" } @else { "and whether the attacks agree" } " are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
             @if let Some(command) = plan(report, "/command") {
                 p.repeat { "To repeat: " code { (command) } }
             }
@@ -63,15 +69,18 @@ pub fn verdict(report: &Report) -> Markup {
             @if let Some(void) = &v.void {
                 div.void role="alert" { strong { "VOID" } p { (void) } }
             }
+            (first::asked(report))
             @if v.void.is_none() {
-                (first::asked(report))
                 h2 { "What each thing gives away" }
                 (first::overview(report))
             }
             div.panel {
                 div.said {
                     h2 { "Verdict" }
-                    @if v.void.is_some() { p { "None: nothing follows from numbers that cannot be trusted." } }
+                    @if v.void.is_some() {
+                        p { "None: nothing follows from numbers that cannot be trusted." }
+                        p { strong { (instead(&report.controls)) } }
+                    }
                     @for sentence in &v.summary { p { (sentence) } }
                     @if !v.false_alarms.is_empty() { p.caption { (v.false_alarms) } }
                 }
@@ -88,7 +97,7 @@ pub fn verdict(report: &Report) -> Markup {
                     @for mv in &v.models {
                         @if let Some(model) = report.models.iter().find(|m| m.name == mv.model) {
                             article class=(if mv.finding == Finding::Leak { "leaks" } else { "" }) {
-                                h3 { (model.title) " " (chip(mv.finding, mv.conclusion.words())) }
+                                h3 { (model.title) " " (chip(mv.finding, finding_in_words(report, mv))) }
                                 p.name { code { (model.name) } " · " (made_by(model)) }
                                 p { (mv.text) }
                             }
