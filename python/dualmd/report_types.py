@@ -914,13 +914,13 @@ class Release(Record):
     """What one thing that could be given out of a model gives away.
 
     advice: What to do. One of `withhold`, `if-no-secret`, `measure-again`, `not-tested`, `nothing-found`.
-    attacks: Attacks that whoever holds it can run and that gave a result.
+    attacks: Attacks that whoever holds it can run and that gave a result; 0 where it was not tested.
     because: The number that decided.
-    found: The members that it finds, beside what guessing finds; null where too few non-members were scored to
-        say.
+    found: The members that it finds, beside what guessing finds; null where it was not tested, or too few non-
+        members were scored to say.
     found_groups: The same of whole groups (patients, artists), where there are clearly fewer of them than images.
     model: Name of the model.
-    strongest: The strongest of them.
+    strongest: The strongest of them; null where it was not tested.
     what: What would be given out. One of `images`, `queries`, `weights`.
     """
 
@@ -972,6 +972,8 @@ class Report(Record):
         samples.
     controls: Checks of the audit itself.
     exposed: Most exposed members.
+    images_left_out: Were pictures, texts, and names and scores of single images left out, as `--no-images` asks?
+        Not written where they were not.
     missing: Files that were not there and what the report cannot say for lack of them.
     models: One entry per audited model.
     repeated: Recipes that were trained several times with different seeds.
@@ -984,6 +986,7 @@ class Report(Record):
     comparisons: list[Comparison] = field(default_factory=list)
     controls: Controls = field(default_factory=lambda: Controls())
     exposed: list[Pictured] = field(default_factory=list)
+    images_left_out: bool | None = None
     missing: list[str] = field(default_factory=list)
     models: list[ModelReport] = field(default_factory=list)
     repeated: list[Repeated] = field(default_factory=list)
@@ -1180,8 +1183,8 @@ class Verdict(VerdictReading):
     releases: What each thing that could be given out gives away: three lines for every model that could be
         released.
     summary: One paragraph for every model that could be released.
-    void: Set when no number below can be trusted, with the reason. Then there is no verdict: `summary` is empty
-        and all findings are `void`.
+    void: Set when no number of the audit can be trusted, with the reason. Then there is no verdict: `summary` is
+        empty and all findings are `void`.
     """
 
     false_alarms: str = ""

@@ -220,14 +220,18 @@ fn adapters_are_trained_attacked_and_reported_in_one_command() {
     assert!(std::fs::read(model("student").join(LORA)).unwrap() == before);
 
     // Adapters over one base, audited beside each other: the base is the reference without being named.
+    // (A folder that holds images which they were not trained on, too, is refused as members.)
+    let images = at("images");
     let said = succeed(&[
         "audit",
         &folder_of("plain"),
         &folder_of("student"),
         "--members",
-        text(&at("images")),
+        &format!("{}#member", images.display()),
         "--nonmembers",
-        text(&at("others")),
+        &format!("{}#nonmember", images.display()),
+        "--split",
+        text(&out.join("split.json")),
         "--check",
         "-o",
         text(&at("x")),

@@ -31,6 +31,9 @@ const NEWTON_STEPS: usize = 100;
 /// Largest entry of a gradient that counts as 0.
 const FLAT: f64 = 1e-13;
 
+/// Largest entry of a gradient from which on whole steps are taken.
+const NEAR: f64 = 1e-7;
+
 /// A fitted logistic regression.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Logistic {
@@ -276,6 +279,16 @@ pub(crate) fn minimum(rows: &[Vec<f64>], member: &[bool], penalty: f64) -> Vec<f
         let Some(step) = solve(&curvature, &gradient) else {
             break;
         };
+        // So near the minimum a whole step does not overshoot, and the loss falls by less than its rounding: asking it would halve the
+        // step for nothing, again and again.
+        if gradient.iter().all(|g| g.abs() < NEAR) {
+            let next: Vec<f64> = w.iter().zip(&step).map(|(w, s)| w - s).collect();
+            if next == w {
+                break;
+            }
+            w = next;
+            continue;
+        }
         // Far from the minimum the logistic curve is flat and a whole step overshoots: halve it until the loss falls.
         let mut size = 1.0;
         let next = loop {
