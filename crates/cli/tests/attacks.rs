@@ -216,7 +216,7 @@ fn an_audit_keeps_scores_and_takes_a_reference_model() {
     call(checked(&inside, &outside));
     let said = refuse(checked(&outside, &inside));
     assert!(
-        said.contains("was not trained on 40 of 40 members, and it was on 8 of 8 non-members")
+        said.contains("of 40 members it was not trained on 40, and of 8 non-members it was on 8")
             && said.contains("split.json"),
         "{said}"
     );

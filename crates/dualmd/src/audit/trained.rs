@@ -114,7 +114,7 @@ pub(super) fn unlike_training(
             None => "name the images by the split (DATA#member, DATA#nonmember)".to_owned(),
         };
         bail_usage!(
-            "{} was not trained on {unseen} of {} members, and it was on {seen} of {} non-members: scores against the wrong members mean \
+            "{}: of {} members it was not trained on {unseen}, and of {} non-members it was on {seen}: scores against the wrong members mean \
              nothing; {remedy}",
             shown(model),
             members.len(),
@@ -217,7 +217,9 @@ mod tests {
         let (refused, why) = said(&model, &[d1[0], others[0], others[1]], &[d2[0], others[2]]);
         assert!(
             refused
-                && why.contains("not trained on 2 of 3 members, and it was on 1 of 2 non-members")
+                && why.contains(
+                    "of 3 members it was not trained on 2, and of 2 non-members it was on 1"
+                )
                 && why.contains("--split ")
                 && why.contains("split.json"),
             "{why}"
