@@ -479,10 +479,6 @@ fn added_to(
             *weight = no_grad(|| &*weight + added);
         }
     }
-    let device = text
-        .parameters()
-        .0
-        .first()
-        .map_or(Device::Cpu, |(_, t)| t.device());
+    let device = text.parameters().device();
     ClipTextModel::from_weights(text.config(), weights, device).map(Some)
 }

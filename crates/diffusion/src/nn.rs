@@ -19,6 +19,12 @@ impl Parameters {
         self.0.iter().map(|(_, t)| t.numel()).sum()
     }
 
+    /// Where they live; the CPU where there are none.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.0.first().map_or(Device::Cpu, |(_, t)| t.device())
+    }
+
     /// The tensors, sharing storage with the network.
     #[must_use]
     pub fn tensors(&self) -> Vec<Tensor> {

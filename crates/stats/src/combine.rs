@@ -279,20 +279,15 @@ pub(crate) fn minimum(rows: &[Vec<f64>], member: &[bool], penalty: f64) -> Vec<f
         let Some(step) = solve(&curvature, &gradient) else {
             break;
         };
-        // So near the minimum a whole step does not overshoot, and the loss falls by less than its rounding: asking it would halve the
-        // step for nothing, again and again.
-        if gradient.iter().all(|g| g.abs() < NEAR) {
-            let next: Vec<f64> = w.iter().zip(&step).map(|(w, s)| w - s).collect();
-            if next == w {
-                break;
-            }
-            w = next;
-            continue;
-        }
-        // Far from the minimum the logistic curve is flat and a whole step overshoots: halve it until the loss falls.
+        // Far from the minimum the logistic curve is flat and a whole step overshoots: halve it until the loss falls. Near it a whole step
+        // is right, and the loss falls by less than its rounding: asking it would halve the step for nothing.
+        let near = gradient.iter().all(|g| g.abs() < NEAR);
         let mut size = 1.0;
         let next = loop {
             let next: Vec<f64> = w.iter().zip(&step).map(|(w, s)| w - size * s).collect();
+            if near {
+                break next;
+            }
             let value = objective(&next);
             if value <= before || size < 1e-6 {
                 before = value;

@@ -143,10 +143,7 @@ impl Dit {
     /// Where the weights live.
     #[must_use]
     pub fn device(&self) -> Device {
-        self.parameters
-            .0
-            .first()
-            .map_or(Device::Cpu, |(_, t)| t.device())
+        self.parameters.device()
     }
 
     /// One pass through the network: its whole output, [B, channels out, H, W]. `label`: a class for each image, \[B\] i64, of a network

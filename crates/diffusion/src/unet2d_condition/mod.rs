@@ -299,10 +299,7 @@ impl UNet2dCondition {
     /// Where the weights live.
     #[must_use]
     pub fn device(&self) -> Device {
-        self.parameters
-            .0
-            .first()
-            .map_or(Device::Cpu, |(_, t)| t.device())
+        self.parameters.device()
     }
 
     /// One pass through the network. `x`: [B, C, H, W] f32; `t`: \[B\] i64; `told`: a text [B, tokens, cross_attention_dim] and, for a
