@@ -24,6 +24,8 @@ COUNTS = {
     "ModelReport": {"network_calls_made", "network_calls_saved"},
     "Training": {"batch", "images", "parameters", "ranks", "steps", "threads"},
 }
+# Fields that are called as a method of Record is. Their default has no value of the class, so that the class still has the method.
+METHODS = {"of"}
 # Numbers that are null in files where they are infinite.
 INFINITE = {"OperatingPoint": {"threshold"}, "TransferredThreshold": {"threshold"}}
 HEAD = '''"""The types of report.json. Written by python/generate.py from docs/schema/report.schema.json: do not edit."""
@@ -135,7 +137,8 @@ def record(name, schema, defs):
         if key in required and not of.startswith(("list[", "dict[")):
             out.append(f"    {key}: {of}\n")
         else:
-            out.append("    {}: {} = {}\n".format(key, *default(of, value, defs)))
+            ignored = "  # type: ignore[assignment]" if key in METHODS else ""
+            out.append("    {}: {} = {}{}\n".format(key, *default(of, value, defs), ignored))
     return "".join(out)
 
 

@@ -50,6 +50,89 @@ class Agreement(Record):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class AttackParameters(Record):
+    """What an attack was run with. Which of these there are depends on the attack; a variant (`+flip`, `@snr=1`)
+    adds its own.
+
+    backward_passes: Backward passes per sample, of attacks on gradients.
+    bandwidth: Rule for the bandwidth of a kernel density.
+    begins: Which model of a pair begins each round: `first` or `second`.
+    betas: First and last beta of a linear schedule that is used in place of the model's own.
+    captions: How the scores under several captions become one: `best` or `mean`.
+    components: Most principal components that a density is taken in.
+    crops: Sides of the crops, as shares of the image's.
+    draws: Draws of noise per sample and timestep.
+    encoder: Name of the features that images are compared by.
+    error_at: Timestep at which SecMI compares.
+    flip: True where the image and its mirror image are both asked about.
+    gamma: Threshold of RMIA on the ratio of likelihood ratios.
+    generated: Images that the model generated, which all samples are compared with.
+    generations: Images that were generated for each sample, by its caption.
+    guidance: Scale of classifier-free guidance.
+    k: Length of SecMI's steps, in timesteps.
+    learnt_on: What it learnt from, where that was not a part of the samples: `shadow model`.
+    lowpass: The filter of residuals, of `+lowpass`.
+    models: Runs that likelihoods were fitted over, the target among them.
+    of: The parameters of the attacks that it combines, by their names.
+    offline_a: RMIA's a, by which the mean over runs that did not see an image stands for that over all.
+    p: Exponent of the norm.
+    population: Images in RMIA's population.
+    published_recipe_from: Known samples from which on the published recipe of training is used.
+    pullback: The mask of residuals, of `+pullback`.
+    ratios: Signal-to-noise ratios of the timesteps.
+    rediffuse: Those of the ReDiffuse whose difference is classified.
+    reduced_captions: Reduced captions per sample.
+    rounds: Rounds in which a pair generates.
+    scale: What RMIA multiplies losses by: one over the spread of the statistic between runs that did not see an
+        image.
+    secmi: Those of the SecMI whose residual is classified.
+    snr: Signal-to-noise ratio at which the model is asked, of `@snr=R`; the timesteps follow from the model's
+        schedule.
+    stride: Length of a DDIM step, in timesteps.
+    t: Timestep at which the model is asked.
+    t_sec: Timestep up to which SecMI's chain goes.
+    timesteps: Timesteps at which the model is asked.
+    """
+
+    backward_passes: int | None = None
+    bandwidth: str | None = None
+    begins: str | None = None
+    betas: tuple[float, float] | None = None
+    captions: str | None = None
+    components: int | None = None
+    crops: list[float] | None = field(default_factory=list)
+    draws: int | None = None
+    encoder: str | None = None
+    error_at: int | None = None
+    flip: bool | None = None
+    gamma: float | None = None
+    generated: int | None = None
+    generations: int | None = None
+    guidance: float | None = None
+    k: int | None = None
+    learnt_on: str | None = None
+    lowpass: LowPassParameters | None = None
+    models: int | None = None
+    of: dict[str, AttackParameters] | None = field(default_factory=dict)  # type: ignore[assignment]
+    offline_a: float | None = None
+    p: int | None = None
+    population: int | None = None
+    published_recipe_from: int | None = None
+    pullback: PullbackParameters | None = None
+    ratios: list[float] | None = field(default_factory=list)
+    rediffuse: AttackParameters | None = None
+    reduced_captions: int | None = None
+    rounds: int | None = None
+    scale: float | None = None
+    secmi: AttackParameters | None = None
+    snr: float | None = None
+    stride: int | None = None
+    t: int | None = None
+    t_sec: int | None = None
+    timesteps: list[int] | None = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class AttackResult(AttackReading):
     """One attack on one model.
 
@@ -109,7 +192,7 @@ class AttackResult(AttackReading):
     network_calls_per_sample: float | None = None
     own: OwnImages | None = None
     paper: str | None = None
-    parameters: Any = None
+    parameters: AttackParameters | None = None
     reason: str | None = None
     samples_scored: int = 0
     seconds: float | None = None
@@ -600,6 +683,18 @@ class Inference(Record):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class LowPassParameters(Record):
+    """The filter of `+lowpass`.
+
+    half_width_at_32: Half the width of the square of frequencies that stay, of images of 32 x 32.
+    remains: What the other frequencies are multiplied by.
+    """
+
+    half_width_at_32: float
+    remains: float
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Measurement(MeasurementReading):
     """Statistics of one set of scores.
 
@@ -907,6 +1002,18 @@ class Prv(Record):
     estimate: float
     lower: float
     upper: float
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class PullbackParameters(Record):
+    """The mask of `+pullback`.
+
+    draws: Draws through the decoder, per sample.
+    left_out: Share of a latent's numbers that is left out.
+    """
+
+    draws: int
+    left_out: float
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

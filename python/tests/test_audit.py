@@ -33,8 +33,8 @@ class Reports(unittest.TestCase):
     def test_a_teachers_numbers_are_those_of_its_own_half(self):
         """As the report shows them; `attacks` stays as report.json is, over all members."""
         half = {"auc": 1.0, "auc_ci": [0.9, 1.0], "n_members": 4, "finding": "leak"}
-        sima = {"attack": "sima", "status": "ok", "auc": 0.67, "auc_ci": [0.5, 0.8], "n_members": 8, "d1": half, "d2": {**half, "auc": 0.4}}
-        gsa = {"attack": "gsa2", "status": "failed", "reason": "no gradients"}
+        sima = {"attack": "sima", "status": "ok", "auc": 0.67, "auc_ci": [0.5, 0.8], "n_members": 8, "d1": half, "d2": {**half, "auc": 0.4}, "parameters": {"p": 4, "t": 100, "x": 1}}
+        gsa = {"attack": "gsa2", "status": "failed", "reason": "no gradients", "parameters": {"of": {"loss": {"t": 200}}}}
         models = [{"name": name, "title": name, "primary": of, "results": [sima, gsa]} for name, of in (("a", "d1"), ("b", "d2"), ("c", "pooled"))]
         training = {"batch": 64.0, "steps": 150.0, "train_loss": 2.0}
         with tempfile.TemporaryDirectory() as folder:
@@ -48,6 +48,8 @@ class Reports(unittest.TestCase):
             self.assertEqual(str(found.models["a"]), "a (a), members of D1\n  sima: AUC 1.000 (0.900-1.000)\n  gsa2: no result (no gradients)")
             with self.assertRaisesRegex(ValueError, "pooled, d1 or d2"):
                 found.models["a"].attacks["sima"].view("d3")
+            sima_of, gsa_of = (found.models["a"].attacks[name].parameters for name in ("sima", "gsa2"))
+            self.assertEqual((sima_of.t, sima_of.draws, gsa_of.of["loss"].t), (100, None, 200))
             # Counts are whole numbers, also where the program keeps floats.
             trained = found.models["a"].utility
             self.assertEqual(repr((trained.batch, trained.steps, trained.train_loss)), "(64, 150, 2.0)")

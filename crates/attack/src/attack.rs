@@ -2,6 +2,7 @@
 
 use crate::{Batch, Result};
 use dualmd_diffusion::Denoiser;
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -47,7 +48,7 @@ pub struct AttackInfo {
     /// Network evaluations per sample when nothing is shared with another attack.
     pub network_calls_per_sample: usize,
     /// Timesteps, exponents, numbers of draws.
-    pub parameters: serde_json::Value,
+    pub parameters: AttackParameters,
     /// What a low result of this attack does not show.
     pub misses: &'static str,
 }

@@ -18,7 +18,6 @@
 use crate::prompts::Caption;
 use crate::{Attack, AttackInfo, Batch, Result};
 use dualmd_names::Variant;
-use serde_json::json;
 
 pub use dualmd_names::Over;
 
@@ -39,7 +38,7 @@ pub(crate) fn described(over: Over, mut info: AttackInfo) -> AttackInfo {
         Over::Mean => (", mean over several captions", "mean"),
     };
     info.title += title;
-    info.parameters["captions"] = json!(parameter);
+    info.parameters.captions = Some(parameter.to_owned());
     info
 }
 

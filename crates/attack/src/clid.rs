@@ -29,8 +29,8 @@ use crate::batch::Model;
 use crate::prompts::Caption;
 use crate::reduce::add_mean_squares;
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Learned, Result, Rule, logistic};
+use dualmd_record::AttackParameters;
 use dualmd_torch::{Kind, Tensor};
-use serde_json::json;
 
 const PAPER: &str = "Zhai et al. 2024, arXiv 2405.14800";
 
@@ -168,7 +168,11 @@ impl Learned for Clid {
             formula: "-((1 - alpha) a + alpha b), a = L(c), b = -mean_k (L(c_k) - L(c)), both scaled robustly and alpha chosen on known \
                       samples; L(c) = mean_t (eps - eps(x_t, t, c))^2".into(),
             network_calls_per_sample: (2 + REDUCED) * self.timesteps.len(),
-            parameters: json!({ "timesteps": self.timesteps, "reduced_captions": REDUCED }),
+            parameters: AttackParameters {
+                timesteps: Some(self.timesteps.clone()),
+                reduced_captions: Some(REDUCED),
+                ..AttackParameters::default()
+            },
             misses: "models that saw several captions of an image, or that do not listen to the text; with few known samples alpha is \
                      a guess",
         }
@@ -230,7 +234,11 @@ impl Learned for ClidVec {
             formula: "log-odds by logistic regression on L(c), L(c_k) - L(c) of the reduced captions, and L(empty) - L(c); L(c) = \
                       mean_t (eps - eps(x_t, t, c))^2".into(),
             network_calls_per_sample: (2 + REDUCED) * self.0.timesteps.len(),
-            parameters: json!({ "timesteps": self.0.timesteps, "reduced_captions": REDUCED }),
+            parameters: AttackParameters {
+                timesteps: Some(self.0.timesteps.clone()),
+                reduced_captions: Some(REDUCED),
+                ..AttackParameters::default()
+            },
             misses: "models that saw several captions of an image, or that do not listen to the text; with few known samples there is \
                      little to learn from",
         }
@@ -264,7 +272,10 @@ impl Attack for ClidGap {
             access: Access::WhiteBox,
             formula: "L(empty) - L(c), L(c) = mean_t (eps - eps(x_t, t, c))^2".into(),
             network_calls_per_sample: 2 * self.timesteps.len(),
-            parameters: json!({ "timesteps": self.timesteps }),
+            parameters: AttackParameters {
+                timesteps: Some(self.timesteps.clone()),
+                ..AttackParameters::default()
+            },
             misses: "models that saw several captions of an image, or that do not listen to the text; captions that describe the image \
                      well help whether it was trained on or not",
         }

@@ -20,8 +20,8 @@
 use crate::catalogue::{Plain, table};
 use crate::{Access, AttackInfo, Batch, Learned, Result, Rule, Space, logistic};
 use dualmd_names::BaseAttack;
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// The attacks whose scores are combined.
 const PARTS: [BaseAttack; 7] = [
@@ -68,7 +68,10 @@ impl Learned for Combined {
             formula: "log-odds by logistic regression on the scores of loss, secmi, pia, pian, sima, pfami and rediffuse, learnt on known samples"
                 .into(),
             network_calls_per_sample: parts.iter().map(|part| part.network_calls_per_sample).sum(),
-            parameters: json!({ "of": serde_json::Map::from_iter(parameters) }),
+            parameters: AttackParameters {
+                of: Some(parameters.collect()),
+                ..AttackParameters::default()
+            },
             misses: "learns seven weights from the known samples; with a few dozen of them the best single attack can be better",
         }
     }

@@ -22,9 +22,9 @@
 
 use crate::{AttackError, AttackInfo, Result, nn};
 use dualmd_names::{BaseAttack, BlackBox};
+use dualmd_record::AttackParameters;
 use dualmd_stats::{Bandwidth, DensityOptions, Table, density_ratio};
 use dualmd_torch::{Device, Kind, Tensor};
-use serde_json::json;
 
 /// Principal components of the reference images in which densities are estimated, where there are as many. The paper's tables have
 /// about as many columns. Fixed before anything was measured.
@@ -42,7 +42,13 @@ pub fn info(generated: usize, encoder: &str) -> AttackInfo {
         paper: "after van Breugel et al. 2023, arXiv 2302.12580",
         formula: "ln p_G(x) - ln p_R(x), kernel densities of the generated images and of known non-members, in the leading principal components of their features"
             .into(),
-        parameters: json!({ "generated": generated, "encoder": encoder, "components": COMPONENTS, "bandwidth": "scott" }),
+        parameters: AttackParameters {
+            generated: Some(generated),
+            encoder: Some(encoder.to_owned()),
+            components: Some(COMPONENTS),
+            bandwidth: Some("scott".into()),
+            ..AttackParameters::default()
+        },
         misses: "finds only images near to what was generated; with few known non-members it is close to a difference of two nearest distances",
         ..nn::info(BlackBox::Nearest, generated, encoder)
     }

@@ -16,7 +16,7 @@
 //! last: `pw-classifier+shadow`, `rounds@2+pw-threshold+shadow`.
 
 use crate::{Access, AttackInfo, captions, shadow, similarity};
-use serde_json::json;
+use dualmd_record::AttackParameters;
 
 pub use dualmd_names::{Drawn, Rounds};
 
@@ -55,9 +55,13 @@ pub fn info(drawn: Drawn, generations: usize, encoder: &str) -> AttackInfo {
         ),
         paper: "DualMD, appendix A.5; Pang and Wang 2025, arXiv 2312.08207",
         access: Access::GreyBox,
-        parameters: json!({
-            "generations": generations, "encoder": encoder, "rounds": rounds, "begins": begins,
-        }),
+        parameters: AttackParameters {
+            generations: Some(generations),
+            encoder: Some(encoder.to_owned()),
+            rounds: Some(rounds),
+            begins: Some(begins.to_owned()),
+            ..AttackParameters::default()
+        },
         ..plain
     }
 }
@@ -86,11 +90,28 @@ mod tests {
             let grey = info.access == Access::GreyBox;
             assert_eq!(grey, spec.takes_pair(), "{name}");
         }
-        let spec: AttackSpec = "rounds@2+captions-mean".parse().unwrap();
-        let parameters = info(spec.drawn().unwrap(), 3, "test").parameters;
-        assert_eq!(
-            (&parameters["rounds"], &parameters["captions"]),
-            (&json!(2), &json!("mean"))
-        );
+    }
+
+    #[test]
+    fn parameters_are_written_as_ever() {
+        for (name, expected) in [
+            ("sim-mean", r#"{"encoder":"test","generations":3}"#),
+            (
+                "pw-threshold+shadow",
+                r#"{"encoder":"test","generations":3,"learnt_on":"shadow model"}"#,
+            ),
+            (
+                "rounds@2+captions-mean",
+                r#"{"begins":"first","captions":"mean","encoder":"test","generations":3,"rounds":2}"#,
+            ),
+            (
+                "rounds@1+second",
+                r#"{"begins":"second","encoder":"test","generations":3,"rounds":1}"#,
+            ),
+        ] {
+            let spec: AttackSpec = name.parse().unwrap();
+            let parameters = info(spec.drawn().unwrap(), 3, "test").parameters;
+            assert_eq!(serde_json::to_string(&parameters).unwrap(), expected);
+        }
     }
 }

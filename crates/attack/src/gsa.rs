@@ -28,8 +28,8 @@
 use crate::batch::Product;
 use crate::{Access, AttackError, AttackInfo, Batch, Learned, Result, Rule, logistic};
 use dualmd_diffusion::{Denoiser, GradientQuestion, Gradients};
+use dualmd_record::AttackParameters;
 use dualmd_torch::{Kind, Tensor, tch};
-use serde_json::json;
 
 /// Share of the whole gradient below which a tensor's is rounding: eight units in the last place of an f32, 8 x 2^-23. Fixed before
 /// anything was measured. A gradient that is zero in theory comes out at one unit or less of the sums it is made of.
@@ -231,7 +231,11 @@ impl Learned for Gsa1 {
             access: Access::WhiteBox,
             formula: "log-odds by logistic regression on ln |d/dw_j mean_t L_t| of every parameter tensor j whose gradient is more than rounding".into(),
             network_calls_per_sample: self.timesteps.len(),
-            parameters: json!({ "timesteps": self.timesteps, "backward_passes": 1 }),
+            parameters: AttackParameters {
+                timesteps: Some(self.timesteps.clone()),
+                backward_passes: Some(1),
+                ..AttackParameters::default()
+            },
             misses: "models that never converged; learns from the known samples, of which it needs many",
         }
     }
@@ -263,7 +267,11 @@ impl Learned for Gsa2 {
             access: Access::WhiteBox,
             formula: "log-odds by logistic regression on ln mean_t |d/dw_j L_t| of every parameter tensor j whose gradient is more than rounding".into(),
             network_calls_per_sample: self.timesteps.len(),
-            parameters: json!({ "timesteps": self.timesteps, "backward_passes": self.timesteps.len() }),
+            parameters: AttackParameters {
+                timesteps: Some(self.timesteps.clone()),
+                backward_passes: Some(self.timesteps.len()),
+                ..AttackParameters::default()
+            },
             misses: "models that never converged; learns from the known samples, of which it needs many",
         }
     }

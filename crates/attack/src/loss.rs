@@ -21,7 +21,7 @@
 use crate::batch::Model;
 use crate::reduce::{add_mean_squares, negated};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
-use serde_json::json;
+use dualmd_record::AttackParameters;
 
 /// The loss attack. Default: t = 200 (PIA's primary timestep for CIFAR-10, so that the two can be compared), K = 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,11 @@ impl Attack for Loss {
                 "-(1/K) sum_k mean (eps_k - eps(sqrt(abar_t) x + sqrt(1 - abar_t) eps_k, t))^2"
                     .into(),
             network_calls_per_sample: self.draws,
-            parameters: json!({ "t": self.t, "draws": self.draws }),
+            parameters: AttackParameters {
+                t: Some(self.t),
+                draws: Some(self.draws),
+                ..AttackParameters::default()
+            },
             misses: "does not know how hard an image is for a model that never saw it; an attack calibrated with \
                      shadow models would find more",
         }

@@ -21,8 +21,8 @@
 use crate::reduce::add_mean_squares;
 use crate::{Access, AttackError, AttackInfo, Batch, Learned, Loss, Result, Rule, logistic};
 use dualmd_data::stream;
+use dualmd_record::AttackParameters;
 use dualmd_torch::{Tensor, noise};
-use serde_json::json;
 
 /// Signal-to-noise ratios of the levels, from little noise to much: each a quarter of the one before, around 1. Fixed before anything
 /// was measured.
@@ -72,8 +72,16 @@ impl Learned for LossGrid {
                 .into(),
             network_calls_per_sample: self.t.map_or(RATIOS.len(), |_| 1) * self.draws,
             parameters: match self.t {
-                Some(t) => json!({ "timesteps": [t], "draws": self.draws }),
-                None => json!({ "ratios": RATIOS, "draws": self.draws }),
+                Some(t) => AttackParameters {
+                    timesteps: Some(vec![t]),
+                    draws: Some(self.draws),
+                    ..AttackParameters::default()
+                },
+                None => AttackParameters {
+                    ratios: Some(RATIOS.to_vec()),
+                    draws: Some(self.draws),
+                    ..AttackParameters::default()
+                },
             },
             misses: "learns from the known samples; with a few dozen of them there is little to learn",
         }

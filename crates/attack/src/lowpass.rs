@@ -15,8 +15,8 @@
 
 use crate::{Attack, AttackInfo, Batch, Result};
 use dualmd_names::Variant;
+use dualmd_record::parameters::LowPassParameters;
 use dualmd_torch::{Kind, Tensor};
-use serde_json::json;
 
 /// Half-width of the kept block at 32 pixels (the public code's default); other sizes in proportion.
 const HALF_WIDTH_AT_32: f64 = 5.0;
@@ -67,8 +67,10 @@ impl Attack for LowPassed {
         let mut info = self.0.info();
         info.name += Variant::LowPass.suffix();
         info.title += ", low frequencies";
-        info.parameters["lowpass"] =
-            json!({ "half_width_at_32": HALF_WIDTH_AT_32, "remains": REMAINS });
+        info.parameters.lowpass = Some(LowPassParameters {
+            half_width_at_32: HALF_WIDTH_AT_32,
+            remains: REMAINS,
+        });
         info
     }
 

@@ -21,8 +21,8 @@
 
 use crate::{Access, AttackError, AttackInfo, Result};
 use dualmd_names::{AttackSpec, BaseAttack, BlackBox};
+use dualmd_record::AttackParameters;
 use dualmd_torch::{Kind, Tensor};
-use serde_json::json;
 
 /// Queries compared at once: bounds memory at QUERIES times the size of the pool.
 const QUERIES: i64 = 64;
@@ -57,7 +57,10 @@ pub fn info(attack: BlackBox, generated: usize, encoder: &str) -> AttackInfo {
         access: Access::BlackBox,
         formula: "-min_j rmse(x, g_j) over the generated images g_j".into(),
         network_calls_per_sample: 0,
-        parameters: json!({ "generated": generated }),
+        parameters: AttackParameters {
+            generated: Some(generated),
+            ..AttackParameters::default()
+        },
         misses: "finds only images that are reproduced almost pixel by pixel among the images that were generated",
     };
     match attack {
@@ -66,7 +69,11 @@ pub fn info(attack: BlackBox, generated: usize, encoder: &str) -> AttackInfo {
             name: BaseAttack::NearestFeatures.name().into(),
             title: "Nearest generated image, by features".into(),
             formula: "-min_j rms(f(x) - f(g_j)) over the generated images g_j, f the features of a network that knows nothing of the model".into(),
-            parameters: json!({ "generated": generated, "encoder": encoder }),
+            parameters: AttackParameters {
+                generated: Some(generated),
+                encoder: Some(encoder.to_owned()),
+                ..AttackParameters::default()
+            },
             misses: "takes images of the same thing for near whether trained on or not; sees only what is among the images that were generated",
             ..nearest
         },
@@ -76,7 +83,11 @@ pub fn info(attack: BlackBox, generated: usize, encoder: &str) -> AttackInfo {
             title: format!("Nearest image of {rounds} rounds with one model first"),
             paper: "DualMD, appendix A.5; Matsumoto et al. 2023, arXiv 2302.03262",
             access: Access::GreyBox,
-            parameters: json!({ "generated": generated, "rounds": rounds }),
+            parameters: AttackParameters {
+                generated: Some(generated),
+                rounds: Some(rounds),
+                ..AttackParameters::default()
+            },
             ..nearest
         },
     }

@@ -28,8 +28,8 @@
 use crate::batch::Model;
 use crate::reduce::{add_mean_squares, negated};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// PFAMI. Default: t = 0, 50, ..., 450 (SimA's code) and one crop to 0.825 (CLiD's code; SimA's has ten from 0.95 to 0.70,
 /// at 110 queries).
@@ -89,7 +89,11 @@ impl Attack for Pfami {
                 "-(mean_t L_t(x) - mean_(t, c) L_t(crop_c(x))), L_t(x) = mean (eps - eps(x_t, t))^2"
                     .into(),
             network_calls_per_sample: self.timesteps.len() * (1 + self.crops.len()),
-            parameters: json!({ "timesteps": self.timesteps, "crops": self.crops }),
+            parameters: AttackParameters {
+                timesteps: Some(self.timesteps.clone()),
+                crops: Some(self.crops.clone()),
+                ..AttackParameters::default()
+            },
             misses: "models trained on random crops; images with an empty border, which a crop changes more than others",
         }
     }

@@ -19,8 +19,8 @@
 
 use crate::reduce::{negated, sum_of_powers};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// PIA. Default: t = 200, p = 4, the paper's for CIFAR-10 and the code's exponent. The code prints thirty timesteps
 /// with the best one first; choosing t on the audited images is what the fixed default avoids.
@@ -81,7 +81,11 @@ impl Attack for Pia {
             formula: "-sum |e0 - eps(sqrt(abar_t) x + sqrt(1 - abar_t) e0, t)|^p, e0 = eps(x, 0)"
                 .into(),
             network_calls_per_sample: 2,
-            parameters: json!({ "t": self.t, "p": self.p }),
+            parameters: AttackParameters {
+                t: Some(self.t),
+                p: Some(self.p),
+                ..AttackParameters::default()
+            },
             misses: "needs eps(x, 0) to look like unit-variance noise; where it does not, PIA can fall below chance \
                      on the images the model knows best",
         }

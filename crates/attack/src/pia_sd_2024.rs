@@ -22,8 +22,8 @@ use crate::pia::check_exponent;
 use crate::prompts::Caption;
 use crate::reduce::{negated, sum_of_powers};
 use crate::{Access, Attack, AttackInfo, Batch, Result};
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// Guidance scale of the public code.
 const GUIDANCE: f64 = 7.5;
@@ -70,7 +70,13 @@ impl Attack for PiaSd2024 {
             formula: "-sum |e0 - g(sqrt(abar_t) z + sqrt(1 - abar_t) e0, t)|^p, e0 = g(z, 0), z = 2 x - 1, g guided by 7.5, abar of linear \
                       betas".into(),
             network_calls_per_sample: 4,
-            parameters: json!({ "t": self.t, "p": self.p, "guidance": GUIDANCE, "betas": BETAS }),
+            parameters: AttackParameters {
+                t: Some(self.t),
+                p: Some(self.p),
+                guidance: Some(GUIDANCE),
+                betas: Some(BETAS),
+                ..AttackParameters::default()
+            },
             misses: "keeps three mistakes of the public code for comparison; a low result says nothing about the model",
         }
     }

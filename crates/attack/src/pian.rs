@@ -18,8 +18,8 @@
 use crate::pia::proximal_score;
 use crate::reduce::mean_of_powers;
 use crate::{Access, Attack, AttackInfo, Batch, Result};
+use dualmd_record::AttackParameters;
 use dualmd_torch::{Kind, Tensor};
-use serde_json::json;
 use std::f64::consts::FRAC_2_PI;
 
 /// PIAN. Default: t = 200, p = 4, as PIA.
@@ -56,7 +56,11 @@ impl Attack for Pian {
                       e0 = eps(x, 0) sqrt(2/pi) / mean |eps(x, 0)|"
                 .into(),
             network_calls_per_sample: 2,
-            parameters: json!({ "t": self.t, "p": self.p }),
+            parameters: AttackParameters {
+                t: Some(self.t),
+                p: Some(self.p),
+                ..AttackParameters::default()
+            },
             misses: "does not know how hard an image is for a model that never saw it; scales up rounding error where \
                      eps(x, 0) is almost zero",
         }

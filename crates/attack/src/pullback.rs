@@ -22,8 +22,8 @@
 
 use crate::{Attack, AttackInfo, Batch, Result};
 use dualmd_names::Variant;
+use dualmd_record::parameters::PullbackParameters;
 use dualmd_torch::{Device, Kind, Tensor};
-use serde_json::json;
 
 /// Draws of v.
 pub const DRAWS: usize = 8;
@@ -79,7 +79,10 @@ impl Attack for Masked {
         let mut info = self.0.info();
         info.name += Variant::Pullback.suffix();
         info.title += ", what the decoder shows";
-        info.parameters["pullback"] = json!({ "draws": DRAWS, "left_out": LEFT_OUT });
+        info.parameters.pullback = Some(PullbackParameters {
+            draws: DRAWS,
+            left_out: LEFT_OUT,
+        });
         info
     }
 

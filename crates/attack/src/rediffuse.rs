@@ -21,8 +21,8 @@ use crate::batch::{Model, Product};
 use crate::loss::Loss;
 use crate::reduce::{mean_of_powers, negated};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// ReDiffuse. Default: t = 200, two DDIM steps of 100, K = 10, the code's values for DDPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +109,12 @@ impl Attack for ReDiffuse {
             access: Access::GreyBox,
             formula: "-mean |x - (1/K) sum_k g_k|, g_k = DDIM t -> 0 from sqrt(abar_t) x + sqrt(1 - abar_t) eps_k".into(),
             network_calls_per_sample: self.draws * steps,
-            parameters: json!({ "t": self.t, "stride": self.stride, "draws": self.draws }),
+            parameters: AttackParameters {
+                t: Some(self.t),
+                stride: Some(self.stride),
+                draws: Some(self.draws),
+                ..AttackParameters::default()
+            },
             misses: "flat images come back whether member or not; the published attack adds a network trained on labels",
         }
     }

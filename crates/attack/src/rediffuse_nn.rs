@@ -15,8 +15,8 @@
 //! *What it misses*: as SecMI-NNs, it has little to learn from when few images are known.
 
 use crate::{Access, AttackInfo, Batch, Learned, ReDiffuse, Result, Rule, resnet};
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// ReDiffuse's classifier. Default: the difference of ReDiffuse's defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +38,11 @@ impl Learned for ReDiffuseNn {
                 "ResNet-18(|x - (1/K) sum_k g_k|), trained on known samples; g_k as in ReDiffuse"
                     .into(),
             network_calls_per_sample: plain.network_calls_per_sample,
-            parameters: json!({ "rediffuse": plain.parameters, "published_recipe_from": resnet::PUBLISHED_FROM }),
+            parameters: AttackParameters {
+                rediffuse: Some(Box::new(plain.parameters)),
+                published_recipe_from: Some(resnet::PUBLISHED_FROM),
+                ..AttackParameters::default()
+            },
             misses: "learns from the known samples; with a few dozen of them there is little to learn",
         }
     }

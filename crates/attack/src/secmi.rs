@@ -27,8 +27,8 @@
 use crate::batch::Product;
 use crate::reduce::{negated, sum_of_powers};
 use crate::{Access, Attack, AttackError, AttackInfo, Batch, Result};
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// SecMI-stat. Default: t_sec = 100, k = 10, the paper's and the code's values for DDPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,12 @@ impl Attack for SecMi {
             access: Access::WhiteBox,
             formula: "-sum (z_s - w)^2, z_s = DDIM chain 0 -> s = t_sec - k, w = DDIM step s -> t_sec -> s".into(),
             network_calls_per_sample: usize::try_from(self.t_sec / self.k.max(1) + 1).unwrap_or(0),
-            parameters: json!({ "t_sec": self.t_sec, "k": self.k, "error_at": self.error_at() }),
+            parameters: AttackParameters {
+                t_sec: Some(self.t_sec),
+                k: Some(self.k),
+                error_at: Some(self.error_at()),
+                ..AttackParameters::default()
+            },
             misses: "a prediction that hardly changes along a stride is learnt last: of a model trained for few epochs \
                      it finds little where the loss finds nearly everyone; the trained variant SecMI-NNs finds more",
         }

@@ -17,8 +17,8 @@
 //! the better rule.
 
 use crate::{Access, AttackInfo, Batch, Learned, Result, Rule, SecMi, resnet};
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// SecMI-NNs. Default: the residual of SecMI's defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +38,11 @@ impl Learned for SecMiNn {
             access: Access::WhiteBox,
             formula: "ResNet-18(|z_s - w|), trained on known samples; z_s and w as in SecMI".into(),
             network_calls_per_sample: statistic.network_calls_per_sample,
-            parameters: json!({ "secmi": statistic.parameters, "published_recipe_from": resnet::PUBLISHED_FROM }),
+            parameters: AttackParameters {
+                secmi: Some(Box::new(statistic.parameters)),
+                published_recipe_from: Some(resnet::PUBLISHED_FROM),
+                ..AttackParameters::default()
+            },
             misses: "learns from the known samples; with a few dozen of them there is little to learn",
         }
     }

@@ -20,7 +20,6 @@ use crate::{AttackInfo, Batch, Learned, Result, Rule};
 use dualmd_diffusion::Denoiser;
 use dualmd_names::Variant;
 use dualmd_torch::Tensor;
-use serde_json::json;
 
 /// An attack that learns, to be taught by a shadow model.
 #[derive(Debug)]
@@ -30,7 +29,7 @@ pub(crate) struct Shadowed(pub(crate) Box<dyn Learned>);
 pub(crate) fn described(mut plain: AttackInfo) -> AttackInfo {
     plain.name += Variant::Shadow.suffix();
     plain.title += ", learnt on a shadow model";
-    plain.parameters["learnt_on"] = json!("shadow model");
+    plain.parameters.learnt_on = Some("shadow model".to_owned());
     let taught = plain
         .formula
         .replace("known samples", "a shadow model's samples");

@@ -19,7 +19,7 @@
 use crate::pia::check_exponent;
 use crate::reduce::{negated, sum_of_powers};
 use crate::{Access, Attack, AttackInfo, Batch, Result};
-use serde_json::json;
+use dualmd_record::AttackParameters;
 
 /// SimA. Default: t = 100, the middle of the code's grid 0..200, fixed in advance; p = 4, the code's exponent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,11 @@ impl Attack for SimA {
             access: Access::WhiteBox,
             formula: "-sum |eps(x, t)|^p of the clean image".into(),
             network_calls_per_sample: 1,
-            parameters: json!({ "t": self.t, "p": self.p }),
+            parameters: AttackParameters {
+                t: Some(self.t),
+                p: Some(self.p),
+                ..AttackParameters::default()
+            },
             misses: "flat images score high whether member or not; does not know how hard an image is for a model \
                      that never saw it",
         }

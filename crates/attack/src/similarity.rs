@@ -25,8 +25,8 @@
 mod classifier;
 
 use crate::{Access, AttackError, AttackInfo, Result};
+use dualmd_record::AttackParameters;
 use dualmd_torch::{Kind, Tensor};
-use serde_json::json;
 
 /// torch's least product of norms in a cosine.
 const EPSILON: f64 = 1e-8;
@@ -64,7 +64,11 @@ pub fn info(form: Similarity, generations: usize, encoder: &str) -> AttackInfo {
         access: Access::BlackBox,
         formula: formula.into(),
         network_calls_per_sample: 0,
-        parameters: json!({ "generations": generations, "encoder": encoder }),
+        parameters: AttackParameters {
+            generations: Some(generations),
+            encoder: Some(encoder.to_owned()),
+            ..AttackParameters::default()
+        },
         misses: "images trained with other captions than the one that is asked with; captions that describe well make images alike \
                  whether trained on or not",
     }

@@ -19,7 +19,7 @@
 use crate::batch::Model;
 use crate::loss::Loss;
 use crate::{Access, Attack, AttackInfo, Batch, Result};
-use serde_json::json;
+use dualmd_record::AttackParameters;
 
 /// The difference of the two teachers. Default: t = 200, K = 8, as the loss attack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,11 @@ impl Attack for TeacherDifference {
             access: Access::WhiteBox,
             formula: "|ln R_1 - ln R_2|, R_m = (1/K) sum_k mean (eps_k - eps_m(x_t, t))^2".into(),
             network_calls_per_sample: 2 * self.draws,
-            parameters: json!({ "t": self.t, "draws": self.draws }),
+            parameters: AttackParameters {
+                t: Some(self.t),
+                draws: Some(self.draws),
+                ..AttackParameters::default()
+            },
             misses: "needs both models, which DualMD never hands out",
         }
     }

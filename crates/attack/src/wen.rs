@@ -21,7 +21,7 @@ use crate::loss::Loss;
 use crate::prompts::Caption;
 use crate::reduce::sum_of_powers;
 use crate::{Access, Attack, AttackInfo, Batch, Result};
-use serde_json::json;
+use dualmd_record::AttackParameters;
 
 /// Wen's norm. Default: t = 981, the first of 50 steps of Stable Diffusion, and K = 4, the paper's number of generations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,11 @@ impl Attack for Wen {
             access: Access::WhiteBox,
             formula: "(1/K) sum_k |eps(e_k, t, c) - eps(e_k, t, empty)|_2 of pure noise e_k".into(),
             network_calls_per_sample: 2 * self.draws,
-            parameters: json!({ "t": self.t, "draws": self.draws }),
+            parameters: AttackParameters {
+                t: Some(self.t),
+                draws: Some(self.draws),
+                ..AttackParameters::default()
+            },
             misses: "looks at the caption only: images that share one share the score, and an image remembered under another text \
                      goes unseen",
         }

@@ -186,7 +186,7 @@ fn a_level_by_its_noise_is_the_timestep_that_has_it() {
     let info = &outcome.results[1].info;
     assert_eq!(info.name, "loss@snr=1");
     assert_eq!(
-        info.parameters,
+        serde_json::to_value(&info.parameters).unwrap(),
         serde_json::json!({ "draws": 8, "snr": 1.0 })
     );
 }

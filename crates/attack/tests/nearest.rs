@@ -70,8 +70,8 @@ fn refuses_what_cannot_be_compared() {
     assert!(nearest(&zeros(0, 4), &zeros(2, 4)).unwrap().is_empty());
     assert!(feature_scores(&zeros(1, 4), &zeros(2, 5)).is_err());
     assert_eq!(
-        info(BlackBox::Nearest, 100, "").parameters["generated"],
-        100
+        info(BlackBox::Nearest, 100, "").parameters.generated,
+        Some(100)
     );
 }
 
@@ -90,8 +90,25 @@ fn features_score_by_their_own_distance() {
     }
     let info = info(BlackBox::Features, 8, "net-2");
     assert_eq!(
-        (info.name.as_str(), &info.parameters["encoder"]),
-        ("nn-features", &"net-2".into())
+        (info.name.as_str(), info.parameters.encoder.as_deref()),
+        ("nn-features", Some("net-2"))
     );
     assert!(BlackBox::Features.takes_drawn() && !BlackBox::Rounds(2).takes_drawn());
+}
+
+/// What files have of the attacks by generated images.
+#[test]
+fn parameters_are_written_as_ever() {
+    for (attack, expected) in [
+        (BlackBox::Nearest, r#"{"generated":8}"#),
+        (BlackBox::Features, r#"{"encoder":"net-2","generated":8}"#),
+        (
+            BlackBox::Density,
+            r#"{"bandwidth":"scott","components":16,"encoder":"net-2","generated":8}"#,
+        ),
+        (BlackBox::Rounds(2), r#"{"generated":8,"rounds":2}"#),
+    ] {
+        let parameters = info(attack, 8, "net-2").parameters;
+        assert_eq!(serde_json::to_string(&parameters).unwrap(), expected);
+    }
 }

@@ -389,8 +389,7 @@ fn rounded(images: f64) -> usize {
 
 /// The number of generated images that an attack by these alone looked at, where it is too small for the members that it was to find.
 fn too_few_drawn(look: &Look) -> Option<usize> {
-    let drawn = look.result.parameters.get("generated")?.as_u64()?;
-    let drawn = usize::try_from(drawn).ok()?;
+    let drawn = look.result.parameters.as_ref()?.generated?;
     (drawn < ENOUGH_DRAWN.min(look.measured.n_members)).then_some(drawn)
 }
 
@@ -491,6 +490,7 @@ mod tests {
     use super::*;
     use crate::measure::measure;
     use dualmd_names::Defense;
+    use dualmd_record::AttackParameters;
 
     /// An attack of some access on 100 members and 400 others, which finds all, or nothing.
     fn attack(name: &str, access: &str, finds: bool) -> AttackResult {
@@ -681,9 +681,12 @@ mod tests {
 
     #[test]
     fn a_few_generated_images_say_nothing() {
-        let of = |drawn: u64| {
+        let of = |drawn: usize| {
             let mut nn = attack("nn", "black-box", false);
-            nn.parameters = serde_json::json!({"generated": drawn});
+            nn.parameters = Some(AttackParameters {
+                generated: Some(drawn),
+                ..AttackParameters::default()
+            });
             let found = releases(&[model("m", Defense::None, vec![nn])], 0);
             (found[0].advice, found[0].because.clone())
         };

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use dualmd_names::{Defense, ModelKind, Part};
 use dualmd_record::exposed::Exposed;
 use dualmd_record::number::if_known;
+use dualmd_record::parameters::{AttackParameters, parameters_or_none};
 use dualmd_record::samples::{Nearest, PromptedImage};
 use dualmd_record::scores::TrainedOn;
 use dualmd_record::sets::{Inference, SetTest};
@@ -667,7 +668,8 @@ pub struct AttackResult {
     /// Why it failed.
     pub reason: Option<String>,
     /// Settings of the attack.
-    pub parameters: Value,
+    #[serde(deserialize_with = "parameters_or_none")]
+    pub parameters: Option<AttackParameters>,
     /// Where it comes from, what the score is and what it is blind to, as the attack stage describes it.
     pub paper: Option<String>,
     /// See `paper`.

@@ -21,6 +21,7 @@ use dualmd_attack::{Access, Known, Loss, Method, Others, RunOptions, Samples, by
 use dualmd_audit::{ScoreRow, read_scores, write_scores};
 use dualmd_data::{Method as SplitKind, Split};
 use dualmd_names::{BaseAttack, ModelKind, Needs};
+use dualmd_record::AttackParameters;
 use dualmd_record::lira::{self, Combined, Lira, LiraResult, Measured, Statistic};
 use dualmd_record::scores::{OK, ScoredAttack, Scores};
 use dualmd_stats::{
@@ -28,8 +29,6 @@ use dualmd_stats::{
     lira_offline_scores, lira_scores, rmia_pool_scores, rmia_scale,
 };
 use dualmd_torch::Device;
-use serde::Serialize;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -421,10 +420,11 @@ fn attack_target(
         });
     }
     for (index, shadow) in shadows.iter().enumerate().take(options.targets) {
-        let parameters = Parameters {
-            t: STATISTIC.t,
-            draws: STATISTIC.draws,
-            models: shadows.len(),
+        let parameters = AttackParameters {
+            t: Some(STATISTIC.t),
+            draws: Some(STATISTIC.draws),
+            models: Some(shadows.len()),
+            ..AttackParameters::default()
         };
         let likelihood = |attack, title, scores| Appended {
             attack,
@@ -434,7 +434,7 @@ fn attack_target(
             formula: "log N(phi; in) - log N(phi; out), phi = -loss, fitted over the other runs (offline: (phi - mean out) / sd out)",
             misses: "knows the pool and the recipe; needs many runs for a spread of each image's own",
             scores,
-            parameters: serde_json::to_value(parameters),
+            parameters: parameters.clone(),
         };
         let mut scores = vec![
             likelihood(
@@ -457,13 +457,13 @@ fn attack_target(
                 formula: "ln ratio(x), ratio = exp(s phi(x)) over its mean over the other runs that did not see x, phi = -loss; the population sets the threshold",
                 misses: "as LiRA; and takes runs that saw the image for no evidence",
                 scores: &relative.ln_ratios,
-                parameters: serde_json::to_value(RmiaParameters {
-                    shared: parameters,
-                    gamma: GAMMA,
-                    offline_a: OFFLINE_A,
-                    population: relative.called.population,
-                    scale: relative.scale,
-                }),
+                parameters: AttackParameters {
+                    gamma: Some(GAMMA),
+                    offline_a: Some(OFFLINE_A),
+                    population: Some(relative.called.population),
+                    scale: Some(relative.scale),
+                    ..parameters
+                },
             });
         }
         append(shadow, target, &ids, &inside[index], scores)?;
@@ -690,28 +690,6 @@ fn statistic(
     Ok(rows)
 }
 
-/// What LiRA's statistic is made of, for a report.
-#[derive(Clone, Copy, Serialize)]
-struct Parameters {
-    t: i64,
-    draws: usize,
-    /// Runs, the target among them.
-    models: usize,
-}
-
-/// The same for RMIA.
-#[derive(Serialize)]
-struct RmiaParameters {
-    #[serde(flatten)]
-    shared: Parameters,
-    gamma: f64,
-    offline_a: f64,
-    /// Images in it.
-    population: usize,
-    /// s, one over the spread of phi between runs that did not see an image.
-    scale: f64,
-}
-
 /// What stands in a target's score file and description of one attack.
 struct Appended<'a> {
     attack: BaseAttack,
@@ -723,7 +701,7 @@ struct Appended<'a> {
     misses: &'static str,
     /// Of the images of the pool.
     scores: &'a [Option<f64>],
-    parameters: serde_json::Result<Value>,
+    parameters: AttackParameters,
 }
 
 /// Adds scores to a target's score file and description, so that its report has them beside the other attacks.
@@ -774,7 +752,7 @@ fn append(
             formula: Some(one.formula.to_owned()),
             misses: Some(one.misses.to_owned()),
             status: Some(OK.to_owned()),
-            parameters: one.parameters?,
+            parameters: Some(one.parameters),
             ..ScoredAttack::default()
         });
     }

@@ -78,6 +78,8 @@ fn a_schema_says_what_a_file_holds() {
     let attack = &scores["$defs"]["ScoredAttack"]["properties"];
     assert_eq!(attack["status"]["description"], "`ok` or `failed`.");
     assert!(scores["$defs"]["Count"]["anyOf"].is_array());
+    let parameters = &scores["$defs"]["AttackParameters"]["properties"];
+    assert!(parameters["timesteps"]["description"].is_string());
     // The distances stand beside the copies, not below them.
     let utility = &all.iter().find(|s| s.name == "utility").unwrap().schema;
     assert!(utility["properties"]["frechet"].is_object());
@@ -107,6 +109,8 @@ fn stored_reports_can_be_read() {
             assert_eq!(read.results.len(), results.len());
             for (read, there) in read.results.iter().zip(results) {
                 assert_eq!(auc(read), there["auc"].as_f64(), "{folder}");
+                let parameters = serde_json::to_value(&read.parameters).unwrap();
+                assert_eq!(parameters, there["parameters"], "{folder}");
             }
         }
     }

@@ -4,6 +4,7 @@
 //! house. Kept are texts that the program itself chooses from a list: kinds of access, defences, features, number formats,
 //! versions; names of models and attacks; hashes of weights. Every other text is sealed.
 
+use dualmd_record::AttackParameters;
 use dualmd_record::controls::{BlindBaseline, Controls};
 use dualmd_record::samples::Nearest;
 use dualmd_record::scores::{LearntOnShadow, OwnImages, ScoredAttack, Scores};
@@ -231,7 +232,7 @@ fn attack(file: &ScoredAttack, salt: &Salt) -> ScoredAttack {
         seconds: file.seconds,
         status: file.status.clone(),
         reason: sealed(&file.reason, salt),
-        parameters: value(&file.parameters, salt, ""),
+        parameters: file.parameters.as_ref().and_then(|p| parameters(p, salt)),
         paper: about(&file.paper),
         formula: about(&file.formula),
         misses: about(&file.misses),
@@ -243,6 +244,12 @@ fn attack(file: &ScoredAttack, salt: &Salt) -> ScoredAttack {
         }),
         shadow: file.shadow.as_ref().map(shadow),
     }
+}
+
+/// The parameters of an attack, sealed as any value is.
+fn parameters(file: &AttackParameters, salt: &Salt) -> Option<AttackParameters> {
+    let plain = serde_json::to_value(file).ok()?;
+    AttackParameters::of_value(value(&plain, salt, ""))
 }
 
 /// `models/MODEL/training.json`: what a report says of it.

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`folder`] | where things are in a run folder |
 //! | [`scores`] | `scores/MODEL.json` |
+//! | [`parameters`] | what an attack was run with, in `scores/MODEL.json` and `report.json` |
 //! | [`utility`] | `utility/MODEL.json` |
 //! | [`training`] | `models/MODEL/training.json`, `logs/MODEL.jsonl` |
 //! | [`split`] | `split.json` |
@@ -54,6 +55,7 @@ pub mod folder;
 pub mod lira;
 pub mod memorisation;
 pub mod number;
+pub mod parameters;
 pub mod plan;
 pub mod prepared;
 pub mod samples;
@@ -70,3 +72,4 @@ pub use file::{
 };
 pub use folder::RunFolder;
 pub use number::Count;
+pub use parameters::AttackParameters;

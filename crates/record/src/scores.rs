@@ -3,8 +3,8 @@
 use dualmd_names::ModelKind;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
+use crate::parameters::{AttackParameters, parameters_or_none};
 use crate::{Count, RunFile};
 
 /// `status` of an attack that gave scores.
@@ -62,7 +62,8 @@ pub struct ScoredAttack {
     /// Why it failed.
     pub reason: Option<String>,
     /// Timesteps, norms and the like; which there are depends on the attack.
-    pub parameters: Value,
+    #[serde(deserialize_with = "parameters_or_none")]
+    pub parameters: Option<AttackParameters>,
     /// Where it comes from.
     pub paper: Option<String>,
     /// What the score is, higher = more likely a member.

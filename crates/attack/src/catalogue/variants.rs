@@ -4,8 +4,8 @@ use super::{Plain, Space, of_images, table};
 use crate::{Attack, AttackError, AttackInfo, Batch, Learned, Result, Rule};
 use dualmd_diffusion::Denoiser;
 use dualmd_names::{BaseAttack, Level, Snr, Variant};
+use dualmd_record::AttackParameters;
 use dualmd_torch::Tensor;
-use serde_json::{Value, json};
 
 /// An attack at a timestep that is not its default, under a name that says so.
 #[derive(Debug)]
@@ -75,9 +75,10 @@ impl<A: ?Sized> AtSnr<A> {
     }
 
     fn renamed(&self, info: AttackInfo) -> AttackInfo {
-        let mut parameters = info.parameters;
-        without_timesteps(&mut parameters);
-        parameters["snr"] = json!(self.snr.value());
+        let parameters = AttackParameters {
+            snr: Some(self.snr.value()),
+            ..without_timesteps(info.parameters)
+        };
         AttackInfo {
             name: format!("{}@{}", info.name, Level::Snr(self.snr)),
             title: format!("{}, SNR = {}", info.title, self.snr.value()),
@@ -87,11 +88,23 @@ impl<A: ?Sized> AtSnr<A> {
     }
 }
 
-/// Takes out the timesteps, which follow from the schedule.
-fn without_timesteps(parameters: &mut Value) {
-    if let Value::Object(map) = parameters {
-        map.retain(|key, _| !["t", "t_sec", "timesteps", "stride"].contains(&key.as_str()));
-        map.values_mut().for_each(without_timesteps);
+/// The parameters but for the timesteps, which follow from the schedule.
+fn without_timesteps(all: AttackParameters) -> AttackParameters {
+    let within = |inner: Box<AttackParameters>| Box::new(without_timesteps(*inner));
+    let of = all.of.map(|of| {
+        of.into_iter()
+            .map(|(name, inner)| (name, without_timesteps(inner)))
+            .collect()
+    });
+    AttackParameters {
+        t: None,
+        t_sec: None,
+        timesteps: None,
+        stride: None,
+        secmi: all.secmi.map(within),
+        rediffuse: all.rediffuse.map(within),
+        of,
+        ..all
     }
 }
 
@@ -140,7 +153,7 @@ impl Attack for Flip {
         info.name += Variant::Flip.suffix();
         info.title += ", both mirror images";
         info.network_calls_per_sample *= 2;
-        info.parameters["flip"] = json!(true);
+        info.parameters.flip = Some(true);
         info
     }
 

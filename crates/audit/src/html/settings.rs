@@ -320,28 +320,11 @@ fn attack_settings(report: &Report) -> Markup {
                 tbody { @for (name, title) in report.attacks() { @if let Some(r) = first(&name) { tr {
                     th scope="row" { (title) small { (name) @if let Some(paper) = &r.paper { ", " (paper) } } } td { (crate::catalogue::access(&name, &r.access)) }
                     td.n { @match r.network_calls_per_sample { Some(n) => (count(n)), None => "-" } }
-                    td { @if let Some(formula) = &r.formula { small { (formula) } } code { (parameters(&r.parameters)) } }
+                    td { @if let Some(formula) = &r.formula { small { (formula) } } code { @match &r.parameters { Some(parameters) => (parameters.to_string()), None => "-" } } }
                     td { (r.misses.as_deref().unwrap_or("not recorded")) }
                 } } } }
             } }
             @for (m, text) in &numeric { p.caption { (m.title) ": " (text) "." } }
         }
-    }
-}
-
-fn parameters(value: &Value) -> String {
-    match value.as_object() {
-        Some(map) => map
-            .iter()
-            .map(|(k, v)| {
-                format!(
-                    "{k} = {}",
-                    v.as_str().map_or_else(|| v.to_string(), str::to_owned)
-                )
-            })
-            .collect::<Vec<_>>()
-            .join(", "),
-        None if value.is_null() => "-".into(),
-        None => value.to_string(),
     }
 }

@@ -525,7 +525,7 @@ fn described(info: &AttackInfo, fingerprint: &str, seconds: f64) -> ScoredAttack
         seconds: Some(seconds),
         status: Some(OK.to_owned()),
         reason: None,
-        parameters: info.parameters.clone(),
+        parameters: Some(info.parameters.clone()),
         fingerprint: Some(fingerprint.to_owned()),
         trained_on: None,
         shadow: None,
