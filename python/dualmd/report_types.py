@@ -25,6 +25,9 @@ Released = str
 View = str
 
 
+Words = str | list[str] | Any
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Agreement(Record):
     """Members found at 1 % FPR by several attacks at once.
@@ -239,8 +242,8 @@ class BlindBaseline(Record):
     auc: float
     auc_ci: tuple[float, float]
     families: list[BlindFamily] = field(default_factory=list)
-    features: Any = None
-    method: Any = None
+    features: Words | None = None
+    method: Words | None = None
     outcome: str
     p_value: float | None = None
     why: str = ""
@@ -1163,7 +1166,7 @@ class Sets(Record):
     tests: The tests.
     """
 
-    features: Any
+    features: Words | None = None
     inference: Inference | None = None
     tests: list[SetTest] = field(default_factory=list)
 

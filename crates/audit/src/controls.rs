@@ -160,8 +160,8 @@ mod tests {
         let file = |low: f64| controls::BlindBaseline {
             auc: low + 0.05,
             auc_ci: [low, low + 0.1],
-            features: serde_json::Value::Null,
-            method: serde_json::Value::Null,
+            features: None,
+            method: None,
             p_value: None,
             void: None,
             families: Vec::new(),
@@ -186,8 +186,8 @@ mod tests {
         let file = |void, jpeg| controls::BlindBaseline {
             auc: 0.58,
             auc_ci: [0.54, 0.62],
-            features: serde_json::Value::Null,
-            method: serde_json::Value::Null,
+            features: None,
+            method: None,
             p_value: Some(0.0025),
             void: Some(void),
             families: vec![family("pixels", 0.7, false), family("jpeg", jpeg, void)],

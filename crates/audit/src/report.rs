@@ -14,7 +14,7 @@ use dualmd_record::samples::{Nearest, PromptedImage};
 use dualmd_record::scores::TrainedOn;
 use dualmd_record::sets::{Inference, SetTest};
 use dualmd_record::utility::Copying;
-use dualmd_record::{Count, controls, samples, training};
+use dualmd_record::{Count, Words, controls, samples, training};
 use dualmd_stats::{IntervalMethod, OperatingPoint};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -427,7 +427,7 @@ impl ModelReport {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Sets {
     /// What was compared.
-    pub features: Value,
+    pub features: Option<Words>,
     /// The tests.
     pub tests: Vec<SetTest>,
     /// How many images prove use to someone who has as many that were not used.
@@ -883,10 +883,10 @@ pub struct BlindBaseline {
     pub auc_ci: [f64; 2],
     /// What it looked at.
     #[serde(default)]
-    pub features: Value,
+    pub features: Option<Words>,
     /// How.
     #[serde(default)]
-    pub method: Value,
+    pub method: Option<Words>,
     /// Chance of being as telling or more when membership means nothing.
     pub p_value: Option<f64>,
     /// Families of features on their own.

@@ -4,7 +4,6 @@
 //! house. Kept are texts that the program itself chooses from a list: kinds of access, defences, features, number formats,
 //! versions; names of models and attacks; hashes of weights. Every other text is sealed.
 
-use dualmd_record::AttackParameters;
 use dualmd_record::controls::{BlindBaseline, Controls};
 use dualmd_record::samples::Nearest;
 use dualmd_record::scores::{LearntOnShadow, OwnImages, ScoredAttack, Scores};
@@ -12,6 +11,7 @@ use dualmd_record::sets::Sets;
 use dualmd_record::split::{Member, NonMember, SplitFile};
 use dualmd_record::training::Training;
 use dualmd_record::utility::{Copying, Utility};
+use dualmd_record::{AttackParameters, Words};
 use serde_json::{Map, Value};
 
 use crate::seal::Salt;
@@ -185,8 +185,8 @@ pub(super) fn controls(file: &Controls, salt: &Salt) -> Controls {
         void: b.void,
         families: b.families.clone(),
         why: salt.text(&b.why),
-        features: value(&b.features, salt, ""),
-        method: value(&b.method, salt, ""),
+        features: b.features.as_ref().map(|w| words(w, salt)),
+        method: b.method.as_ref().map(|w| words(w, salt)),
         file_findings: texts(&b.file_findings, salt),
     };
     Controls {
@@ -319,7 +319,7 @@ pub(super) fn nearest(file: &Nearest) -> Nearest {
 /// `sets/MODEL.json`.
 pub(super) fn sets(file: &Sets, salt: &Salt) -> Sets {
     Sets {
-        features: value(&file.features, salt, ""),
+        features: file.features.as_ref().map(|w| words(w, salt)),
         tests: file.tests.clone(),
         inference: file.inference.clone(),
     }
@@ -327,6 +327,14 @@ pub(super) fn sets(file: &Sets, salt: &Salt) -> Sets {
 
 fn texts(all: &[String], salt: &Salt) -> Vec<String> {
     all.iter().map(|text| salt.text(text)).collect()
+}
+
+fn words(all: &Words, salt: &Salt) -> Words {
+    match all {
+        Words::Text(text) => Words::Text(salt.text(text)),
+        Words::List(list) => Words::List(texts(list, salt)),
+        Words::Other(other) => Words::Other(value(other, salt, "")),
+    }
 }
 
 fn sealed(text: &Option<String>, salt: &Salt) -> Option<String> {

@@ -2,9 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::RunFile;
+use crate::{RunFile, Words};
 
 /// Controls of an audit.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,10 +34,10 @@ pub struct BlindBaseline {
     pub why: String,
     /// What the classifier looked at: text, or a list.
     #[serde(default)]
-    pub features: Value,
+    pub features: Option<Words>,
     /// How it was trained and judged.
     #[serde(default)]
-    pub method: Value,
+    pub method: Option<Words>,
     /// Differences between the original files, in words; empty when none was found or the files are not known.
     #[serde(default)]
     pub file_findings: Vec<String>,

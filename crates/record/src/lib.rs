@@ -24,6 +24,7 @@
 //! | [`events`] | `tensorboard/MODEL/`: event files |
 //! | [`schemas`] | JSON schemas of them all, for `docs/schema/` |
 //! | [`number`] | numbers that files of other programs write in more than one way |
+//! | [`words`] | descriptions that a file has as one text or as several |
 //!
 //! **Versions.** Every file that is an object has a field `schema`, its version, which [`write`](fn@write) adds and [`parse`]
 //! checks. Files of earlier versions of this program have none and count as version 1. A larger number than this program knows is
@@ -65,6 +66,7 @@ pub mod sets;
 pub mod split;
 pub mod training;
 pub mod utility;
+pub mod words;
 
 pub use file::{
     Keys, RecordError, Result, RunFile, Unusable, check_version, parse, read, read_if_usable,
@@ -73,3 +75,4 @@ pub use file::{
 pub use folder::RunFolder;
 pub use number::Count;
 pub use parameters::AttackParameters;
+pub use words::Words;

@@ -3,9 +3,8 @@
 use dualmd_stats::PowerPoint;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::{Keys, RunFile};
+use crate::{Keys, RunFile, Words};
 
 /// The tests that were made on one model.
 ///
@@ -17,8 +16,8 @@ use crate::{Keys, RunFile};
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Sets {
-    /// What the images were turned into before they were compared: text, or anything else that describes it.
-    pub features: Value,
+    /// What the images were turned into before they were compared.
+    pub features: Option<Words>,
     /// The tests.
     pub tests: Vec<SetTest>,
     /// Dataset inference; null where images or attacks were too few for it, and in files of earlier versions.

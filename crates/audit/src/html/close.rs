@@ -1,23 +1,14 @@
 //! Controls, how to read the page, references.
 
+use dualmd_record::Words;
 use maud::{Markup, html};
-use serde_json::Value;
 
 use crate::format::{interval, rate, significant};
 use crate::report::Report;
 
 /// Would the audit have seen a leak where there is none?
 pub fn controls(report: &Report) -> Markup {
-    let text = |v: &Value| match v {
-        Value::Null => String::new(),
-        Value::String(s) => s.clone(),
-        Value::Array(items) => items
-            .iter()
-            .map(|i| i.as_str().map_or_else(|| i.to_string(), str::to_owned))
-            .collect::<Vec<_>>()
-            .join(", "),
-        other => other.to_string(),
-    };
+    let text = |words: &Option<Words>| words.as_ref().map_or_else(String::new, Words::to_string);
     let title = |name: &str| {
         report
             .models

@@ -1,7 +1,7 @@
 //! Lower bounds on epsilon, repeated trainings, tests of whole sets, and what public codes would have printed.
 
+use dualmd_record::Words;
 use maud::{Markup, html};
-use serde_json::Value;
 
 use crate::conclusion::{set_looks, tells_apart};
 use crate::format::{fpr_name, interval, list, rate, significant};
@@ -295,7 +295,7 @@ pub fn sets_section(report: &Report) -> Markup {
                         (sets_told(&tested, looks)) " "
                         "Permutation tests: p is the share of random divisions that differ as much. Told apart: p at most 0.05 divided by the " (looks) " tests of this table. "
                         "Such a test speaks of the sets, not of any one image: where it tells them apart and no attack does, the images were used, and who among them cannot be said. One that sees nothing takes nothing back of what an attack finds. "
-                        @for (m, s) in &tested { @if let Some(text) = features(&s.features) { "Compared for " (m.title) ": " (text) ". " } }
+                        @for (m, s) in &tested { @if let Some(text) = s.features.as_ref().and_then(features) { "Compared for " (m.title) ": " (text) ". " } }
                     }
                 }
             }
@@ -401,14 +401,9 @@ fn sets_told(tested: &[(&ModelReport, &Sets)], looks: usize) -> String {
     }
 }
 
-fn features(value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => {
-            Some(text.trim_end_matches('.').to_owned()).filter(|t| !t.is_empty())
-        }
-        other => Some(other.to_string()),
-    }
+fn features(words: &Words) -> Option<String> {
+    let text = words.to_string();
+    Some(text.trim_end_matches('.').to_owned()).filter(|t| !t.is_empty())
 }
 
 /// The public codes' numbers, if the plan asks for them.

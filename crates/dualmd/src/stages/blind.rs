@@ -63,8 +63,8 @@ fn recorded(measured: dualmd_controls::BlindBaseline) -> BlindBaseline {
         void: Some(measured.void),
         families: families.collect(),
         why: measured.why,
-        features: measured.features.into(),
-        method: measured.method.into(),
+        features: Some(measured.features.into()),
+        method: Some(measured.method.into()),
         file_findings: measured.file_findings,
     }
 }

@@ -60,7 +60,8 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
     if attacks.len() > 1 {
         let sides = vectors(&scores, &attacks, labels);
         if let Some(test) = error_space(&sides, seed) {
-            file.features = format!("ranks of the scores of {}", attacks.join(", ")).into();
+            let of = format!("ranks of the scores of {}", attacks.join(", "));
+            file.features = Some(of.into());
             file.tests.push(test);
         }
         let controls: Option<Controls> = dualmd_record::read_if_usable(&run.controls())?;
@@ -289,8 +290,8 @@ mod tests {
             void: Some(void),
             families: Vec::new(),
             why: String::new(),
-            features: serde_json::Value::Null,
-            method: serde_json::Value::Null,
+            features: None,
+            method: None,
             file_findings: Vec::new(),
         }
     }
