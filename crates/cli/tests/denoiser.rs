@@ -106,7 +106,25 @@ fn an_audit_over_the_socket_is_that_of_the_folder() {
         name.starts_with("tiny\\u{1b}[31m, fingerprint sha-of-mine (unix:"),
         "{name}"
     );
-    assert_eq!(plan["models"][0]["model"]["config"]["prediction"], "eps");
+    let config = &plan["models"][0]["model"]["config"];
+    assert_eq!(config["prediction"], "eps");
+    assert_eq!(
+        config.as_object().unwrap().keys().collect::<Vec<_>>(),
+        [
+            "denoiser",
+            "fingerprint",
+            "generates",
+            "gradients",
+            "image_shape",
+            "name",
+            "prediction",
+            "protocol",
+            "schedule",
+            "shape",
+            "texts",
+            "timesteps"
+        ]
+    );
     assert_eq!(plan["models"][0]["model"].get("parameters"), None);
     let html = std::fs::read_to_string(at("remote").join("report.html")).unwrap();
     assert!(html.contains("sha-of-mine"));

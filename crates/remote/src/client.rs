@@ -13,6 +13,7 @@ use dualmd_diffusion::{
 };
 use dualmd_torch::{Device, Kind, Tensor, noise};
 use rand::Rng as _;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -34,6 +35,30 @@ pub struct RemoteDenoiser {
     /// Of how many parameter tensors its first answer to `gradient` was.
     parameter_tensors: OnceLock<usize>,
     server: Mutex<Open>,
+}
+
+/// What the model is, as the plan of an audit has it.
+#[derive(Serialize)]
+struct Described<'a> {
+    /// Where it is.
+    denoiser: &'a str,
+    name: Option<&'a str>,
+    fingerprint: Option<&'a str>,
+    prediction: &'static str,
+    /// Of what the network sees.
+    shape: [i64; 3],
+    image_shape: [i64; 3],
+    timesteps: usize,
+    /// Whose noise schedule.
+    schedule: &'static str,
+    /// Does it draw images itself?
+    generates: bool,
+    /// Does it answer with the norms of gradients?
+    gradients: bool,
+    /// Is it told a text with each image?
+    texts: bool,
+    /// Version of the protocol.
+    protocol: u32,
 }
 
 /// The texts that stand in conditions by their numbers.
@@ -486,20 +511,21 @@ impl Foreign for RemoteDenoiser {
             true => "its own",
             false => "DDPM's linear one of 1,000 steps",
         };
-        json!({
-            "denoiser": self.place,
-            "name": hello.name,
-            "fingerprint": hello.fingerprint,
-            "prediction": hello.prediction.name(),
-            "shape": hello.shape,
-            "image_shape": hello.image_shape,
-            "timesteps": hello.schedule.len(),
-            "schedule": schedule,
-            "generates": hello.can.generate,
-            "gradients": hello.can.gradient,
-            "texts": hello.can.texts,
-            "protocol": VERSION,
-        })
+        let described = Described {
+            denoiser: &self.place,
+            name: hello.name.as_deref(),
+            fingerprint: hello.fingerprint.as_deref(),
+            prediction: hello.prediction.name(),
+            shape: hello.shape,
+            image_shape: hello.image_shape,
+            timesteps: hello.schedule.len(),
+            schedule,
+            generates: hello.can.generate,
+            gradients: hello.can.gradient,
+            texts: hello.can.texts,
+            protocol: VERSION,
+        };
+        serde_json::to_value(described).unwrap_or_default()
     }
 
     fn notes(&self) -> Vec<String> {
