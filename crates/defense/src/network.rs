@@ -3,7 +3,7 @@
 use crate::Result;
 use dualmd_diffusion::nn::Parameters;
 use dualmd_diffusion::{
-    Backbone, Condition, Denoiser, DiffusionError, Keep, Pass, UNet2d, UNet2dCondition,
+    Backbone, Condition, Denoiser, DiffusionError, Keep, Pass, UNet2dCondition,
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor};
@@ -61,37 +61,6 @@ fn label(condition: Option<&Condition>, variance: bool) -> Result<Option<&Tensor
         .into());
     }
     Ok(condition.and_then(|told| told.label.as_ref()))
-}
-
-impl Network for UNet2d {
-    fn parameters(&self) -> &Parameters {
-        self.parameters()
-    }
-
-    fn forward_training(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-        keep: Keep,
-    ) -> Result<Pass<'_>> {
-        let label = label(condition, self.config().predicts_variance())?;
-        Ok(self.forward_training(x_t, t, label, keep)?)
-    }
-
-    fn has_dropout(&self) -> bool {
-        self.config().dropout > 0.0
-    }
-
-    fn over(
-        &self,
-        weights: BTreeMap<String, Tensor>,
-        device: Device,
-        precision: Precision,
-    ) -> Result<Box<dyn Network>> {
-        let network = Self::from_weights(self.config(), weights, device)?;
-        Ok(Box::new(network.with_precision(precision)))
-    }
 }
 
 impl Network for Backbone {

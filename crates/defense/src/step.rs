@@ -612,8 +612,8 @@ mod tests {
     };
     use dualmd_diffusion::unet2d_condition::PerLevel;
     use dualmd_diffusion::{
-        Backbone, BackboneConfig, Denoiser, DiffusionError, DitConfig, LoraConfig, UNet2d,
-        UNet2dCondition, UNet2dConditionConfig, UNet2dConfig, preset::preset,
+        Backbone, BackboneConfig, Denoiser, DiffusionError, DitConfig, LoraConfig, UNet2dCondition,
+        UNet2dConditionConfig, UNet2dConfig, preset::preset,
     };
     use dualmd_torch::device::Precision;
     use dualmd_torch::ranks::Group;
@@ -622,8 +622,9 @@ mod tests {
     pub(super) const IMAGES: usize = 8;
     const COPIES: usize = 3;
 
-    fn network() -> UNet2d {
-        UNet2d::fresh(&preset("tiny", 1, 8).unwrap(), 3, Device::Cpu).unwrap()
+    fn network() -> Backbone {
+        let config = BackboneConfig::preset("tiny", 1, 8).unwrap();
+        Backbone::fresh(&config, 3, Device::Cpu).unwrap()
     }
 
     fn recipe(clip: f64) -> DpSgd {
@@ -1088,7 +1089,7 @@ mod tests {
                 add_attention: true,
                 ..preset("tiny", 1, 8).unwrap()
             };
-            trainer.network = Box::new(UNet2d::fresh(&config, 3, Device::Cpu).unwrap());
+            trainer.network = Box::new(Backbone::fresh(&config.into(), 3, Device::Cpu).unwrap());
             trainer
         };
         // Half of the labels are left out, those of an image's copies one by one.

@@ -1,7 +1,7 @@
 //! What the measurements here train: a network on colour images, on the CPU, in f32, without a log.
 
 use dualmd_defense::{Finished, Images, Observer, Recipe, TrainOptions, Trainer, TrainingSet};
-use dualmd_diffusion::{NoiseSchedule, UNet2d, preset::preset};
+use dualmd_diffusion::{Backbone, BackboneConfig, NoiseSchedule};
 use dualmd_torch::Device;
 use dualmd_torch::device::Precision;
 use dualmd_torch::ranks::Group;
@@ -20,7 +20,11 @@ pub fn trainer<'a>(
 ) -> Outcome<Trainer<'a>> {
     let device = Device::Cpu;
     Ok(Trainer {
-        network: Box::new(UNet2d::fresh(&preset(name, 3, side)?, 1, device)?),
+        network: Box::new(Backbone::fresh(
+            &BackboneConfig::preset(name, 3, side)?,
+            1,
+            device,
+        )?),
         schedule: NoiseSchedule::default(),
         set: TrainingSet {
             images,

@@ -5,7 +5,7 @@ use dualmd_data::stream;
 use dualmd_defense::{
     Additions, DefenseError, Images, Observer, Outcome, Recipe, TrainOptions, Trainer, TrainingSet,
 };
-use dualmd_diffusion::{NoiseSchedule, UNet2d, UNet2dConfig, preset::preset};
+use dualmd_diffusion::{Backbone, NoiseSchedule, UNet2dConfig, preset::preset};
 use dualmd_torch::device::Precision;
 use dualmd_torch::ranks::Group;
 use dualmd_torch::{Device, Tensor, noise};
@@ -47,7 +47,7 @@ pub fn trainer<'a>(
     // Tests run side by side: one thread each.
     dualmd_torch::tch::set_num_threads(1);
     Trainer {
-        network: Box::new(UNet2d::fresh(&config(), 7, Device::Cpu).unwrap()),
+        network: Box::new(Backbone::fresh(&config().into(), 7, Device::Cpu).unwrap()),
         schedule: match options.objective.is_flow() {
             true => NoiseSchedule::flow(),
             false => NoiseSchedule::default(),
