@@ -5,7 +5,7 @@
 //! ([`dualmd_diffusion::DualDenoiser`]). Guarantee: none, and like a DualMD pair it protects only while the models
 //! themselves stay secret. Cost: one network call per model and step.
 
-use dualmd_diffusion::{Condition, Denoiser, StepInfo};
+use dualmd_diffusion::{Denoiser, Question};
 use dualmd_torch::Tensor;
 
 /// Averages what its models predict.
@@ -20,61 +20,23 @@ impl<D: Denoiser> EnsembleDenoiser<D> {
         Self { first, others }
     }
 
-    fn mean(
-        &self,
-        predict: impl Fn(&D) -> dualmd_diffusion::Result<Tensor>,
-    ) -> dualmd_diffusion::Result<Tensor> {
-        let mut sum = predict(&self.first)?;
+    fn answer(&self, question: Question<'_>) -> dualmd_diffusion::Result<Tensor> {
+        let mut sum = question.put_to(&self.first)?;
         for model in &self.others {
-            sum = sum.f_add(&predict(model)?)?;
+            sum = sum.f_add(&question.put_to(model)?)?;
         }
         Ok(sum / (1 + self.others.len()) as f64)
     }
 }
 
 impl<D: Denoiser> Denoiser for EnsembleDenoiser<D> {
-    fn predict_noise(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-    ) -> dualmd_diffusion::Result<Tensor> {
-        self.mean(|model| model.predict_noise(x_t, t, condition))
-    }
-
-    fn predict_noise_in_step(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> dualmd_diffusion::Result<Tensor> {
-        self.mean(|model| model.predict_noise_in_step(x_t, t, condition, step))
-    }
-
-    fn predict_velocity(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-    ) -> dualmd_diffusion::Result<Tensor> {
-        self.mean(|model| model.predict_velocity(x_s, s, condition))
-    }
-
-    fn predict_velocity_in_step(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> dualmd_diffusion::Result<Tensor> {
-        self.mean(|model| model.predict_velocity_in_step(x_s, s, condition, step))
-    }
+    dualmd_diffusion::answers_alike!();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dualmd_diffusion::{Condition, StepInfo};
     use dualmd_torch::{Device, Kind};
 
     /// Predicts a constant, and another one within a sampling run.

@@ -4,7 +4,7 @@
 //! 2410.03039): a fine-tuned model draws between what its base draws and what it learnt, and a step further along that line lies nearer to
 //! the images that it was fine-tuned on.
 
-use crate::{Condition, Denoiser, DiffusionError, Result, StepInfo};
+use crate::{Denoiser, DiffusionError, Question, Result};
 use dualmd_torch::Tensor;
 
 /// eps = eps_base + w (eps_tuned - eps_base). 1 is the fine-tuned model, 0 its base. Of flows the same with velocities.
@@ -32,61 +32,22 @@ impl<T, B> Contrasted<T, B> {
     }
 }
 
+impl<T: Denoiser, B: Denoiser> Contrasted<T, B> {
+    fn answer(&self, question: Question<'_>) -> Result<Tensor> {
+        let tuned = question.put_to(&self.tuned)?;
+        self.of(&tuned, &question.put_to(&self.base)?)
+    }
+}
+
 impl<T: Denoiser, B: Denoiser> Denoiser for Contrasted<T, B> {
-    fn predict_noise(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        let tuned = self.tuned.predict_noise(x_t, t, condition)?;
-        self.of(&tuned, &self.base.predict_noise(x_t, t, condition)?)
-    }
-
-    fn predict_noise_in_step(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        let tuned = self.tuned.predict_noise_in_step(x_t, t, condition, step)?;
-        let base = self.base.predict_noise_in_step(x_t, t, condition, step)?;
-        self.of(&tuned, &base)
-    }
-
-    fn predict_velocity(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        let tuned = self.tuned.predict_velocity(x_s, s, condition)?;
-        self.of(&tuned, &self.base.predict_velocity(x_s, s, condition)?)
-    }
-
-    fn predict_velocity_in_step(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        let tuned = self
-            .tuned
-            .predict_velocity_in_step(x_s, s, condition, step)?;
-        let base = self
-            .base
-            .predict_velocity_in_step(x_s, s, condition, step)?;
-        self.of(&tuned, &base)
-    }
+    crate::answers_alike!();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sampler::{SampleOptions, Sampler, initial_noise, sample};
-    use crate::{GaussianDenoiser, MemorisedDenoiser, NoiseSchedule};
+    use crate::{Condition, GaussianDenoiser, MemorisedDenoiser, NoiseSchedule, StepInfo};
     use dualmd_torch::{Device, Kind};
 
     const SHAPE: [i64; 3] = [1, 2, 2];

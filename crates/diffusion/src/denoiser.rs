@@ -272,6 +272,106 @@ pub trait Denoiser {
     }
 }
 
+/// A question to a model: about the noise or about the velocity, within a sampling run or outside of one.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// About the velocity of a flow, and not about the noise.
+    pub velocity: bool,
+    /// Noisy images, [B, C, H, W] f32.
+    pub x: &'a Tensor,
+    /// Their timesteps, \[B\] i64; of a velocity their levels s, \[B\] f32.
+    pub level: &'a Tensor,
+    /// What the model is told.
+    pub condition: Option<&'a Condition>,
+    /// The step of a sampling run; none outside of one.
+    pub step: Option<StepInfo<'a>>,
+}
+
+impl Question<'_> {
+    /// What a model answers.
+    ///
+    /// # Errors
+    /// As [`Denoiser::predict_noise`], or as [`Denoiser::predict_velocity`].
+    pub fn put_to<D: Denoiser + ?Sized>(&self, model: &D) -> Result<Tensor> {
+        let (x, level, told) = (self.x, self.level, self.condition);
+        match (self.velocity, self.step) {
+            (false, None) => model.predict_noise(x, level, told),
+            (false, Some(step)) => model.predict_noise_in_step(x, level, told, step),
+            (true, None) => model.predict_velocity(x, level, told),
+            (true, Some(step)) => model.predict_velocity_in_step(x, level, told, step),
+        }
+    }
+}
+
+/// The four questions of a [`Denoiser`] by one method of the type, `fn answer(&self, question: Question<'_>) -> Result<Tensor>`: inside of
+/// the implementation for a model that makes its answer of those of others, in the same way whatever is asked.
+#[macro_export]
+macro_rules! answers_alike {
+    () => {
+        fn predict_noise(
+            &self,
+            x: &dualmd_torch::Tensor,
+            level: &dualmd_torch::Tensor,
+            condition: Option<&$crate::Condition>,
+        ) -> $crate::Result<dualmd_torch::Tensor> {
+            self.answer($crate::Question {
+                velocity: false,
+                x,
+                level,
+                condition,
+                step: None,
+            })
+        }
+
+        fn predict_noise_in_step(
+            &self,
+            x: &dualmd_torch::Tensor,
+            level: &dualmd_torch::Tensor,
+            condition: Option<&$crate::Condition>,
+            step: $crate::StepInfo<'_>,
+        ) -> $crate::Result<dualmd_torch::Tensor> {
+            self.answer($crate::Question {
+                velocity: false,
+                x,
+                level,
+                condition,
+                step: Some(step),
+            })
+        }
+
+        fn predict_velocity(
+            &self,
+            x: &dualmd_torch::Tensor,
+            level: &dualmd_torch::Tensor,
+            condition: Option<&$crate::Condition>,
+        ) -> $crate::Result<dualmd_torch::Tensor> {
+            self.answer($crate::Question {
+                velocity: true,
+                x,
+                level,
+                condition,
+                step: None,
+            })
+        }
+
+        fn predict_velocity_in_step(
+            &self,
+            x: &dualmd_torch::Tensor,
+            level: &dualmd_torch::Tensor,
+            condition: Option<&$crate::Condition>,
+            step: $crate::StepInfo<'_>,
+        ) -> $crate::Result<dualmd_torch::Tensor> {
+            self.answer($crate::Question {
+                velocity: true,
+                x,
+                level,
+                condition,
+                step: Some(step),
+            })
+        }
+    };
+}
+
 /// What holds a denoiser is one: it asks what it holds.
 macro_rules! held {
     ($holder:ty) => {

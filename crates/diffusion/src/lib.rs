@@ -66,7 +66,7 @@ pub use backbone::{Backbone, BackboneConfig};
 pub use checkpointing::{Keep, Pass};
 pub use clip::{ClipTextConfig, ClipTextModel, ClipTokenizer};
 pub use contrast::Contrasted;
-pub use denoiser::{Condition, Denoiser, GradientQuestion, StepInfo};
+pub use denoiser::{Condition, Denoiser, GradientQuestion, Question, StepInfo};
 pub use dit::{Dit, DitConfig};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use given::Given;

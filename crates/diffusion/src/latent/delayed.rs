@@ -4,7 +4,7 @@
 //! followed as ever.
 
 use super::Guided;
-use crate::{Condition, Denoiser, Result, StepInfo};
+use crate::{Denoiser, Question, Result};
 use dualmd_torch::Tensor;
 
 /// What applies at first.
@@ -31,70 +31,27 @@ pub struct Delayed<D> {
 }
 
 impl<D: Denoiser> Delayed<D> {
-    /// `early`: which rows are, \[B\] bool.
-    fn by_time(
-        &self,
-        early: &Tensor,
-        ask: impl Fn(&Guided<D>) -> Result<Tensor>,
-    ) -> Result<Tensor> {
+    fn answer(&self, question: Question<'_>) -> Result<Tensor> {
+        // Which rows are early, [B] bool.
+        let early = match question.velocity {
+            true => question.level.f_gt(self.level)?,
+            false => question.level.f_gt(self.above)?,
+        };
         if early.f_any()?.int64_value(&[]) == 0 {
-            return ask(&self.late);
+            return question.put_to(&self.late);
         }
         if early.f_all()?.int64_value(&[]) != 0 {
-            return ask(&self.early);
+            return question.put_to(&self.early);
         }
         // Only questions outside a drawing mix them.
         let early = early.f_view([-1, 1, 1, 1])?;
-        Ok(ask(&self.early)?.f_where_self(&early, &ask(&self.late)?)?)
+        let (first, second) = (question.put_to(&self.early)?, question.put_to(&self.late)?);
+        Ok(first.f_where_self(&early, &second)?)
     }
 }
 
 impl<D: Denoiser> Denoiser for Delayed<D> {
-    fn predict_noise(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        self.by_time(&t.f_gt(self.above)?, |guided| {
-            guided.predict_noise(x_t, t, condition)
-        })
-    }
-
-    fn predict_noise_in_step(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        self.by_time(&t.f_gt(self.above)?, |guided| {
-            guided.predict_noise_in_step(x_t, t, condition, step)
-        })
-    }
-
-    fn predict_velocity(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        self.by_time(&s.f_gt(self.level)?, |guided| {
-            guided.predict_velocity(x_s, s, condition)
-        })
-    }
-
-    fn predict_velocity_in_step(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        self.by_time(&s.f_gt(self.level)?, |guided| {
-            guided.predict_velocity_in_step(x_s, s, condition, step)
-        })
-    }
+    crate::answers_alike!();
 
     fn weights(&self) -> Option<Vec<Tensor>> {
         self.late.weights()
@@ -104,9 +61,9 @@ impl<D: Denoiser> Denoiser for Delayed<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NoiseSchedule;
     use crate::latent::{LatentSampling, sample_latents};
     use crate::sampler::{SampleOptions, Sampler, sample};
+    use crate::{Condition, NoiseSchedule, StepInfo};
     use dualmd_torch::{Device, Kind};
     use std::cell::RefCell;
 

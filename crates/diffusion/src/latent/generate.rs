@@ -1,6 +1,6 @@
 //! Guidance and sampling.
 
-use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Result, StepInfo};
+use crate::{Condition, Denoiser, DiffusionError, NoiseSchedule, Question, Result, StepInfo};
 use dualmd_torch::{Kind, Tensor};
 
 /// Classifier-free guidance (Ho and Salimans 2022) as diffusers does it: eps(told nothing) + scale * (eps(told) - eps(told nothing)),
@@ -18,15 +18,9 @@ pub struct Guided<D> {
 }
 
 impl<D: Denoiser> Guided<D> {
-    fn guided(
-        &self,
-        [x, t]: [&Tensor; 2],
-        condition: Option<&Condition>,
-        step: Option<StepInfo<'_>>,
-        ask: impl Fn(&Tensor, &Tensor, Option<&Condition>, Option<StepInfo<'_>>) -> Result<Tensor>,
-    ) -> Result<Tensor> {
-        let Some(condition) = condition.filter(|_| self.scale != 1.0) else {
-            return ask(x, t, condition, step);
+    fn answer(&self, question: Question<'_>) -> Result<Tensor> {
+        let Some(condition) = question.condition.filter(|_| self.scale != 1.0) else {
+            return question.put_to(&self.model);
         };
         let batch = condition.len();
         if let Some(text) = &condition.text {
@@ -44,84 +38,30 @@ impl<D: Denoiser> Guided<D> {
         let device = condition.device();
         let none = self.unconditional.each(|row| row.to_device(device));
         let both = none.expand(batch)?.then(condition)?;
+        let step = question.step;
         let images = step.map(|s| [s.images, s.images].concat());
         let twice = step.zip(images.as_deref()).map(|(step, images)| StepInfo {
             index: step.index,
             images,
         });
-        let x = Tensor::f_cat(&[x, x], 0)?;
-        let t = Tensor::f_cat(&[t, t], 0)?;
-        let answer = ask(&x, &t, Some(&both), twice)?;
+        let x = Tensor::f_cat(&[question.x, question.x], 0)?;
+        let level = Tensor::f_cat(&[question.level, question.level], 0)?;
+        let both = Question {
+            velocity: question.velocity,
+            x: &x,
+            level: &level,
+            condition: Some(&both),
+            step: twice,
+        };
+        let answer = both.put_to(&self.model)?;
         let without = answer.narrow(0, 0, batch);
         let with = answer.narrow(0, batch, batch);
         Ok(&without + (with - &without) * self.scale)
     }
-
-    fn noise(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-        step: Option<StepInfo<'_>>,
-    ) -> Result<Tensor> {
-        self.guided([x_t, t], condition, step, |x, t, told, step| match step {
-            Some(step) => self.model.predict_noise_in_step(x, t, told, step),
-            None => self.model.predict_noise(x, t, told),
-        })
-    }
-
-    fn velocity(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-        step: Option<StepInfo<'_>>,
-    ) -> Result<Tensor> {
-        self.guided([x_s, s], condition, step, |x, s, told, step| match step {
-            Some(step) => self.model.predict_velocity_in_step(x, s, told, step),
-            None => self.model.predict_velocity(x, s, told),
-        })
-    }
 }
 
 impl<D: Denoiser> Denoiser for Guided<D> {
-    fn predict_noise(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        self.noise(x_t, t, condition, None)
-    }
-
-    fn predict_noise_in_step(
-        &self,
-        x_t: &Tensor,
-        t: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        self.noise(x_t, t, condition, Some(step))
-    }
-
-    fn predict_velocity(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-    ) -> Result<Tensor> {
-        self.velocity(x_s, s, condition, None)
-    }
-
-    fn predict_velocity_in_step(
-        &self,
-        x_s: &Tensor,
-        s: &Tensor,
-        condition: Option<&Condition>,
-        step: StepInfo<'_>,
-    ) -> Result<Tensor> {
-        self.velocity(x_s, s, condition, Some(step))
-    }
+    crate::answers_alike!();
 
     fn weights(&self) -> Option<Vec<Tensor>> {
         self.model.weights()
