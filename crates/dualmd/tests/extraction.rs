@@ -18,6 +18,7 @@ use rand::Rng;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
 
 /// Pixels of a side.
 const SIDE: u32 = 8;
@@ -35,6 +36,14 @@ fn folder(place: &Path, pictures: &[Vec<u8>]) -> String {
         save_png(&place.join(format!("{i}.png")), &picture).unwrap();
     }
     place.display().to_string()
+}
+
+/// A temporary folder with the pictures of two sides; gives it, and the names of the folders of members and others in it.
+fn sides(members: &[Vec<u8>], others: &[Vec<u8>]) -> (TempDir, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let members = folder(&dir.path().join("members"), members);
+    let others = folder(&dir.path().join("others"), others);
+    (dir, members, others)
 }
 
 /// Pictures of pixels that know nothing of each other.
@@ -84,9 +93,7 @@ fn counts(attack: &ExtractionAttack) -> [usize; 4] {
 
 #[test]
 fn all_that_was_memorised_is_extracted_and_no_control() {
-    let dir = tempfile::tempdir().unwrap();
-    let members = folder(&dir.path().join("members"), &random("members", 20));
-    let others = folder(&dir.path().join("others"), &random("others", 80));
+    let (dir, members, others) = sides(&random("members", 20), &random("others", 80));
     let out = dir.path().join("out");
     let asked = options(&members, &others, &out);
     let extract =
@@ -213,9 +220,7 @@ fn no_more_than_the_control(found: &Extraction) {
 #[test]
 fn what_was_not_memorised_is_extracted_no_more_than_the_control() {
     let (pictures, model) = smooth();
-    let dir = tempfile::tempdir().unwrap();
-    let members = folder(&dir.path().join("members"), &pictures[..30]);
-    let others = folder(&dir.path().join("others"), &pictures[30..]);
+    let (dir, members, others) = sides(&pictures[..30], &pictures[30..]);
     let asked = ExtractOptions {
         radius: None,
         steps: 20,
@@ -241,9 +246,7 @@ fn restoring(members: &str, others: &str, out: &Path) -> ExtractOptions {
 /// be made out.
 #[test]
 fn the_hidden_half_of_what_was_memorised_is_restored_and_of_no_control() {
-    let dir = tempfile::tempdir().unwrap();
-    let members = folder(&dir.path().join("members"), &random("members", 20));
-    let others = folder(&dir.path().join("others"), &random("others", 80));
+    let (dir, members, others) = sides(&random("members", 20), &random("others", 80));
     let out = dir.path().join("out");
     let asked = restoring(&members, &others, &out);
     let extract =
@@ -301,9 +304,7 @@ fn the_hidden_half_of_what_was_memorised_is_restored_and_of_no_control() {
 #[test]
 fn the_hidden_half_of_what_was_not_memorised_is_restored_as_the_control_is() {
     let (pictures, model) = smooth();
-    let dir = tempfile::tempdir().unwrap();
-    let members = folder(&dir.path().join("members"), &pictures[..30]);
-    let others = folder(&dir.path().join("others"), &pictures[30..]);
+    let (dir, members, others) = sides(&pictures[..30], &pictures[30..]);
     let asked = ExtractOptions {
         radius: None,
         per_prompt: 8,
@@ -329,9 +330,7 @@ impl Reporter for Stops {
 
 #[test]
 fn a_call_that_was_stopped_goes_on_to_the_same_bytes() {
-    let dir = tempfile::tempdir().unwrap();
-    let members = folder(&dir.path().join("members"), &random("members", 12));
-    let others = folder(&dir.path().join("others"), &random("others", 24));
+    let (dir, members, others) = sides(&random("members", 12), &random("others", 24));
     let asked = |name: &str| ExtractOptions {
         images: 130,
         batch: 20,
@@ -399,10 +398,8 @@ fn a_call_that_was_stopped_goes_on_to_the_same_bytes() {
 
 #[test]
 fn what_cannot_be_compared_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
     let pictures = random("members", 12);
-    let members = folder(&dir.path().join("members"), &pictures);
-    let others = folder(&dir.path().join("others"), &random("others", 24));
+    let (dir, members, others) = sides(&pictures, &random("others", 24));
     let few = folder(&dir.path().join("few"), &random("few", 3));
     let both = folder(&dir.path().join("both"), &pictures[3..]);
     let out = dir.path().join("out");
@@ -572,10 +569,8 @@ fn caption(place: &str, first: usize, n: usize) {
 
 #[test]
 fn captions_extract_the_images_that_were_learnt_with_them() {
-    let dir = tempfile::tempdir().unwrap();
     let pictures = random("members", 10);
-    let members = folder(&dir.path().join("members"), &pictures);
-    let others = folder(&dir.path().join("others"), &random("others", 24));
+    let (dir, members, others) = sides(&pictures, &random("others", 24));
     caption(&members, 0, 10);
     caption(&others, 100, 24);
     // Nine of ten were learnt.
@@ -722,10 +717,8 @@ fn searching(members: &str, others: &str, out: &Path) -> ExtractOptions {
 
 #[test]
 fn what_no_caption_calls_up_is_found_by_a_search_and_no_control() {
-    let dir = tempfile::tempdir().unwrap();
     let pictures = random("members", 10);
-    let members = folder(&dir.path().join("members"), &pictures);
-    let others = folder(&dir.path().join("others"), &random("others", 24));
+    let (dir, members, others) = sides(&pictures, &random("others", 24));
     caption(&members, 0, 10);
     caption(&others, 100, 24);
     let model = || {
@@ -772,9 +765,7 @@ fn what_no_caption_calls_up_is_found_by_a_search_and_no_control() {
 /// p-value falls below 1 % at fewer than 1 % of seeds, and this one is fixed.)
 #[test]
 fn a_model_that_can_be_told_any_image_gives_none_away() {
-    let dir = tempfile::tempdir().unwrap();
-    let members = folder(&dir.path().join("members"), &random("members", 12));
-    let others = folder(&dir.path().join("others"), &random("others", 40));
+    let (dir, members, others) = sides(&random("members", 12), &random("others", 40));
     caption(&members, 0, 12);
     caption(&others, 100, 40);
     let model = Obeys(NoiseSchedule::default());
