@@ -24,8 +24,6 @@ COUNTS = {
     "ModelReport": {"network_calls_made", "network_calls_saved"},
     "Training": {"batch", "images", "parameters", "ranks", "steps", "threads"},
 }
-# Fields that are called as a method of Record is. Their default has no value of the class, so that the class still has the method.
-METHODS = {"of"}
 # Numbers that are null in files where they are infinite.
 INFINITE = {"OperatingPoint": {"threshold"}, "TransferredThreshold": {"threshold"}}
 HEAD = '''"""The types of report.json. Written by python/generate.py from docs/schema/report.schema.json: do not edit."""
@@ -81,6 +79,11 @@ def text(words, indent):
     return "\n".join([f'{indent}"""{lines[0].strip()}', *lines[1:]]) + '"""\n'
 
 
+def attribute(key):
+    """The name of a field: `of` is what records are made by."""
+    return "of_" if key == "of" else key
+
+
 def words_of(value, defs):
     """What a field is, and what it may say where that is one of a few words."""
     words = value.get("description") or ""
@@ -93,7 +96,7 @@ def described(schema, defs):
     """The docstring of a class: what it is, and what its fields are, for `help`."""
     out = text(schema.get("description"), "    ").removesuffix('"""\n')
     fields = [(key, words_of(value, defs)) for key, value in schema["properties"].items() if isinstance(value, dict)]
-    lines = [line for key, words in fields if words for line in wrapped(f"{key}: {words}", "    ", "    ")]
+    lines = [line for key, words in fields if words for line in wrapped(f"{attribute(key)}: {words}", "    ", "    ")]
     return "\n".join([out, "", *lines]) + '\n    """\n' if lines else out + '"""\n'
 
 
@@ -135,10 +138,9 @@ def record(name, schema, defs):
             of = f"{of} | None"
         # What every version writes has no default, but for lists: a report is read although one is missing.
         if key in required and not of.startswith(("list[", "dict[")):
-            out.append(f"    {key}: {of}\n")
+            out.append(f"    {attribute(key)}: {of}\n")
         else:
-            ignored = "  # type: ignore[assignment]" if key in METHODS else ""
-            out.append("    {}: {} = {}{}\n".format(key, *default(of, value, defs), ignored))
+            out.append("    {}: {} = {}\n".format(attribute(key), *default(of, value, defs)))
     return "".join(out)
 
 

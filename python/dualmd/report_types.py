@@ -76,7 +76,7 @@ class AttackParameters(Record):
     learnt_on: What it learnt from, where that was not a part of the samples: `shadow model`.
     lowpass: The filter of residuals, of `+lowpass`.
     models: Runs that likelihoods were fitted over, the target among them.
-    of: The parameters of the attacks that it combines, by their names.
+    of_: The parameters of the attacks that it combines, by their names.
     offline_a: RMIA's a, by which the mean over runs that did not see an image stands for that over all.
     p: Exponent of the norm.
     population: Images in RMIA's population.
@@ -116,7 +116,7 @@ class AttackParameters(Record):
     learnt_on: str | None = None
     lowpass: LowPassParameters | None = None
     models: int | None = None
-    of: dict[str, AttackParameters] | None = field(default_factory=dict)  # type: ignore[assignment]
+    of_: dict[str, AttackParameters] | None = field(default_factory=dict)
     offline_a: float | None = None
     p: int | None = None
     population: int | None = None

@@ -49,7 +49,7 @@ class Reports(unittest.TestCase):
             with self.assertRaisesRegex(ValueError, "pooled, d1 or d2"):
                 found.models["a"].attacks["sima"].view("d3")
             sima_of, gsa_of = (found.models["a"].attacks[name].parameters for name in ("sima", "gsa2"))
-            self.assertEqual((sima_of.t, sima_of.draws, gsa_of.of["loss"].t), (100, None, 200))
+            self.assertEqual((sima_of.t, sima_of.draws, gsa_of.of_["loss"].t), (100, None, 200))
             # Counts are whole numbers, also where the program keeps floats.
             trained = found.models["a"].utility
             self.assertEqual(repr((trained.batch, trained.steps, trained.train_loss)), "(64, 150, 2.0)")

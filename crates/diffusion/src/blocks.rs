@@ -126,6 +126,46 @@ impl ClassEmbedding {
     }
 }
 
+/// Refuses images that are not [B, `channels`, H, W] with sides that are multiples of `multiple`, and timesteps that are not one for each.
+pub(crate) fn check_images(x: &Tensor, t: &Tensor, channels: i64, multiple: i64) -> Result<()> {
+    let sides = format!("H and W multiples of {multiple}");
+    check_input([x, t], channels, &sides, |side| {
+        side.iter().all(|s| *s > 0 && s % multiple == 0)
+    })
+}
+
+/// The same of a network that takes squares alone.
+pub(crate) fn check_squares(x: &Tensor, t: &Tensor, channels: i64, multiple: i64) -> Result<()> {
+    let sides = format!("H = W a multiple of {multiple}");
+    check_input([x, t], channels, &sides, |side| {
+        side[0] == side[1] && side[0] > 0 && side[0] % multiple == 0
+    })
+}
+
+fn check_input(
+    [x, t]: [&Tensor; 2],
+    channels: i64,
+    sides: &str,
+    fit: impl Fn(&[i64]) -> bool,
+) -> Result<()> {
+    let size = x.size();
+    if size.len() != 4 || size[1] != channels || !fit(&size[2..]) {
+        return Err(DiffusionError::Shape {
+            what: "image batch",
+            expected: format!("[B, {channels}, H, W] with {sides}"),
+            got: size,
+        });
+    }
+    if t.size() != [size[0]] {
+        return Err(DiffusionError::Shape {
+            what: "timesteps",
+            expected: format!("[{}]", size[0]),
+            got: t.size(),
+        });
+    }
+    Ok(())
+}
+
 /// The labels; refuses those that are not one for each of `batch` images, or that name none of `classes` embeddings.
 pub(crate) fn check_labels(labels: Option<&Tensor>, batch: i64, classes: i64) -> Result<&Tensor> {
     let Some(labels) = labels else {

@@ -10,7 +10,7 @@ pub use config::DitConfig;
 pub(crate) use config::{CLASS, OLD_CLASS};
 pub use preset::{DIT_PRESETS, DitPreset};
 
-use crate::blocks::check_labels;
+use crate::blocks::{check_labels, check_squares};
 use crate::checkpointing::{Keep, Pass, Tape, Value};
 use crate::nn::{Builder, Linear, Parameters, check_count, standardised};
 use crate::{Condition, Denoiser, DiffusionError, Result};
@@ -188,30 +188,8 @@ impl Dit {
 
     /// The labels that the network is told of images that it can take.
     fn told(&self, x: &Tensor, t: &Tensor, label: Option<&Tensor>) -> Result<Tensor> {
-        let (size, patch) = (x.size(), self.config.patch_size);
-        let wrong = |what, expected, got| {
-            Err(DiffusionError::Shape {
-                what,
-                expected,
-                got,
-            })
-        };
-        let fits = size.len() == 4
-            && size[1] == self.config.in_channels
-            && size[2] == size[3]
-            && size[2] > 0
-            && size[2] % patch == 0;
-        if !fits {
-            let expected = format!(
-                "[B, {}, H, W] with H = W a multiple of {patch}",
-                self.config.in_channels
-            );
-            return wrong("image batch", expected, size);
-        }
-        let batch = size[0];
-        if t.size() != [batch] {
-            return wrong("timesteps", format!("[{batch}]"), t.size());
-        }
+        check_squares(x, t, self.config.in_channels, self.config.patch_size)?;
+        let batch = x.size()[0];
         if self.config.num_embeds_ada_norm == 0 {
             return Ok(Tensor::f_zeros([batch], (Kind::Int64, x.device()))?);
         }

@@ -7,7 +7,7 @@ pub(crate) use config::{LARGEST_SIDE, WIDEST};
 
 use crate::blocks::{
     ClassEmbedding, Downsample, Residual, ResidualOptions, SelfAttention, Start, TimeEmbedding,
-    Upsample, check_labels,
+    Upsample, check_images, check_labels,
 };
 use crate::checkpointing::{Keep, Pass};
 use crate::nn::{Builder, Conv, GroupNorm, Parameters, check_count};
@@ -268,41 +268,12 @@ impl UNet2d {
 
     /// What the network is told of images that it can take.
     fn told(&self, x: &Tensor, t: &Tensor, label: Option<&Tensor>) -> Result<Condition> {
-        self.check_input(x, t)?;
+        check_images(x, t, self.config.in_channels, self.config.size_multiple())?;
         let Some(classes) = self.config.num_class_embeds else {
             return Ok(Condition::default());
         };
         let label = check_labels(label, x.size()[0], classes)?;
         Ok(Condition::of_labels(label.shallow_clone()))
-    }
-
-    fn check_input(&self, x: &Tensor, t: &Tensor) -> Result<()> {
-        let size = x.size();
-        let multiple = self.config.size_multiple();
-        let fits = size.len() == 4
-            && size[1] == self.config.in_channels
-            && size[2] % multiple == 0
-            && size[3] % multiple == 0
-            && size[2] > 0
-            && size[3] > 0;
-        if !fits {
-            return Err(DiffusionError::Shape {
-                what: "image batch",
-                expected: format!(
-                    "[B, {}, H, W] with H and W multiples of {multiple}",
-                    self.config.in_channels
-                ),
-                got: size,
-            });
-        }
-        if t.size() != [size[0]] {
-            return Err(DiffusionError::Shape {
-                what: "timesteps",
-                expected: format!("[{}]", size[0]),
-                got: t.size(),
-            });
-        }
-        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ pub use config::{PerLevel, UNet2dConditionConfig};
 
 use crate::blocks::{
     Addition, AdditionOptions, Downsample, Residual, ResidualOptions, Start, TimeEmbedding,
-    Upsample,
+    Upsample, check_images,
 };
 use crate::checkpointing::{Keep, Pass};
 use crate::lora::Lora;
@@ -329,33 +329,15 @@ impl UNet2dCondition {
     }
 
     fn check_input(&self, x: &Tensor, t: &Tensor, told: &Condition) -> Result<()> {
-        let size = x.size();
-        let multiple = self.config.size_multiple();
-        let channels = self.config.in_channels;
-        let wrong = |what, expected, got| {
-            Err(DiffusionError::Shape {
-                what,
-                expected,
-                got,
-            })
-        };
-        let fits = size.len() == 4
-            && size[1] == channels
-            && size[2..]
-                .iter()
-                .all(|&side| side > 0 && side % multiple == 0);
-        if !fits {
-            let expected = format!("[B, {channels}, H, W] with H and W multiples of {multiple}");
-            return wrong("image batch", expected, size);
-        }
-        if t.size() != [size[0]] {
-            return wrong("timesteps", format!("[{}]", size[0]), t.size());
-        }
-        let (batch, width) = (size[0], self.config.cross_attention_dim);
+        check_images(x, t, self.config.in_channels, self.config.size_multiple())?;
+        let (batch, width) = (x.size()[0], self.config.cross_attention_dim);
         let got = told.texts()?.size();
         if got.len() != 3 || got[0] != batch || got[1] < 1 || got[2] != width {
-            let expected = format!("[{batch}, tokens, {width}]");
-            return wrong("text embedding", expected, got);
+            return Err(DiffusionError::Shape {
+                what: "text embedding",
+                expected: format!("[{batch}, tokens, {width}]"),
+                got,
+            });
         }
         match &self.body.addition {
             Some(addition) => addition.check(told, batch),
