@@ -50,10 +50,10 @@ pub struct DemoArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Report")]
 pub struct FailArgs {
-    /// Leave with exit code 3 if the report has one of these findings, e.g. leak,void
+    /// Leave with exit code 3 if the report has one of these findings, e.g. leak,void; with 4 if it is void
     ///
-    /// leak, inverted, set, copies: the `finding` of a model in report.json. void: exit code 4 if the report is void. A void report
-    /// has no other finding, so name void wherever you name leak.
+    /// leak, inverted, set, copies: the `finding` of a model in report.json. A void report has none of them and rules none of them out: with
+    /// whatever is named here it ends with code 4. void alone asks for nothing else.
     #[arg(
         long,
         value_enum,
