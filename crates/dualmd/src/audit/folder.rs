@@ -101,7 +101,8 @@ fn write_utility(
     let mut measured = Utility::default();
     if let Some(extractor) = extractor {
         let drawn = for_members.size()[0];
-        let extractor = watched(session, extractor, "quality", [&members, &heldout], drawn)?;
+        let task = (name, "quality");
+        let extractor = watched(session, extractor, task, [&members, &heldout], drawn)?;
         let real = utility::Real {
             heldout: heldout.features(extractor.as_ref())?,
             members: Some(members.features(extractor.as_ref())?),
@@ -113,7 +114,8 @@ fn write_utility(
     let likened = likened
         .into_iter()
         .map(|(network, likeness)| {
-            let network = watched(session, network, "copies", [&members, &heldout], drawn)?;
+            let task = (name, "copies");
+            let network = watched(session, network, task, [&members, &heldout], drawn)?;
             Ok((network, likeness))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -125,11 +127,11 @@ fn write_utility(
     Ok(dualmd_record::write(&run.utility(name), &measured)?)
 }
 
-/// The network, which tells how many images it is through with: of real ones, and `drawn` generated ones.
+/// The network, which tells how many images it is through with: of real ones, and `drawn` generated ones. `task`: the model, and what is done.
 fn watched(
     session: &Session,
     network: Box<dyn Extractor>,
-    what: &'static str,
+    task: (&str, &'static str),
     real: [&RealImages<'_>; 2],
     drawn: i64,
 ) -> Result<Box<dyn Extractor>> {
@@ -139,7 +141,7 @@ fn watched(
     }
     let total = images.unsigned_abs() as usize;
     let reporter = session.reporter.clone();
-    Ok(Box::new(Watched::new(network, reporter, what, total)))
+    Ok(Box::new(Watched::new(network, reporter, task, total)))
 }
 
 /// Attacks, controls and a report in a folder, of one model or several: scores, samples, `plan.json`, `report.html`,
@@ -407,7 +409,7 @@ fn model(
     };
     whole.enter(Part::Sample);
     let draw = |model, images, folder: &Path, seed, given| {
-        drawn(session, model, images, args, folder, seed, given)
+        drawn(session, (name, model), images, args, folder, seed, given)
     };
     let given = generated::given(case, args, session.reporter.as_ref())?;
     let own = run.samples(name);
