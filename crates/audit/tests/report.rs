@@ -314,6 +314,9 @@ fn without_images_nothing_shows_or_names_one() {
     assert!(page.contains("and whether the attacks agree are left out: "));
     assert!(!page.contains("and the most exposed members are left out"));
     assert_eq!(report.verdict.summary, summary);
+    // Nor a place: a folder may have somebody's name.
+    assert!(page.contains("dualmd run --preset demo --out &lt;OUT&gt;"));
+    assert!(!page.contains("runs/demo") && !page.contains("Experiment file"));
     for file in ["report.html", "report.json", "findings.csv"] {
         let text = std::fs::read_to_string(dir.path().join(file)).expect(file);
         for id in &ids {

@@ -63,8 +63,8 @@ pub struct FailArgs {
     )]
     pub fail_on: Vec<FailOn>,
 
-    /// A report without pictures, texts and names of single images, which may leave the house
-    #[arg(long)]
+    /// A report without pictures, texts, names of single images and of folders, which may leave the house
+    #[arg(long, visible_alias = "redact")]
     pub no_images: bool,
 
     /// Print the verdict as JSON, one line for each report, and nothing else on standard output
