@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{chip, first};
+use super::{chip, first, term};
 use crate::facts::{date, plan};
 use crate::format::grouped;
 use crate::release::finding_in_words;
@@ -83,7 +83,7 @@ pub fn verdict(report: &Report) -> Markup {
                         p { strong { (instead(&report.controls)) } }
                     }
                     @for sentence in &v.summary { p { (sentence) } }
-                    @if !v.false_alarms.is_empty() { p.caption { (v.false_alarms) } }
+                    @if !v.false_alarms.is_empty() { p.caption { (v.false_alarms) " (" (term("families", "more")) ")" } }
                 }
                 @if v.void.is_none() {
                     div.unsaid {
