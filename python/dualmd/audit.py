@@ -34,10 +34,11 @@ _NAME = "a model in Python"
 
 
 class FailOn(ProgramError):
-    """The report has what `fail_on` names. audit: the audit, with its report. status: 3, or 4 of a void report."""
+    """The report has what `fail_on` names, or is void. audit: the audit, with its report. status: 3, or 4 of a void report."""
 
     def __init__(self, status: int, audit: Audit) -> None:
-        super().__init__(status, f"{audit}\nThis is what fail_on names. The report: {audit.folder / 'report.html'}")
+        why = "In a void report nothing that fail_on names can be ruled out." if status == VOID else "This is what fail_on names."
+        super().__init__(status, f"{audit}\n{why} The report: {audit.folder / 'report.html'}")
         self.audit = audit
 
 

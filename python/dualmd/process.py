@@ -24,7 +24,7 @@ _WARNING = "warning: "
 # What a status means that no line of the program says.
 _MEANS = {
     FOUND: "the report has a finding that --fail-on names",
-    VOID: "the report is void, and --fail-on names void",
+    VOID: "the report is void, so nothing that --fail-on names can be ruled out",
     -signal.SIGKILL: "the program was killed, as systems do when memory runs out",
 }
 

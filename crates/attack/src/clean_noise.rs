@@ -62,17 +62,20 @@ impl CleanNoise {
         let measured = format!("median {:.2}; real noise has 1", self.median);
         if self.share_low >= WORTH_A_WARNING {
             Some(format!(
-                "eps(x, 0) has an rms below {LOW} on {:.0} % of the images ({measured}). PIA and SecMI start from it \
-                 as if it were noise, so their inputs are cleaner than their timestep says. On some models they fell \
-                 below chance there, on others they found nearly every member. PIAN repairs the scale; loss and SimA \
-                 do not depend on it. So read PIAN, loss and SimA before PIA and SecMI.",
+                "What PIA and SecMI say of this model is uncertain: read PIAN, loss and SimA before them. PIA and SecMI start \
+                 from the noise that the model sees in a clean image, eps(x, 0), as if it were real noise. Its strength (rms, \
+                 the root mean square) is below {LOW} on {:.0} % of the images ({measured}). On some models the two did worse \
+                 than guessing there, on others they found nearly every member. PIAN corrects the strength; loss and SimA do \
+                 not use this noise.",
                 100.0 * self.share_low
             ))
         } else if self.share_high >= WORTH_A_WARNING {
             Some(format!(
-                "eps(x, 0) has an rms above {HIGH} on {:.0} % of the images ({measured}). PIA and SecMI start from it \
-                 as if it were noise, so they look at inputs far too noisy for their timestep. Loss and SimA do not \
-                 depend on it. Check that the images have the range and size this model was trained on.",
+                "What PIA and SecMI say of this model is uncertain: read loss and SimA before them, and check that the images \
+                 have the range and size this model was trained on. PIA and SecMI start from the noise that the model sees in a \
+                 clean image, eps(x, 0), as if it were real noise. Its strength (rms, the root mean square) is above {HIGH} on \
+                 {:.0} % of the images ({measured}), so they look at inputs that are far too noisy. Loss and SimA do not use \
+                 this noise.",
                 100.0 * self.share_high
             ))
         } else {
@@ -95,14 +98,17 @@ mod tests {
         assert_eq!(CleanNoise::new(vec![0.9, 1.1, 1.0]).warning(), None);
         let few = CleanNoise::new([vec![0.3; 11], vec![0.8; 100]].concat());
         assert_eq!(few.median, 0.8);
+        // What follows for a reader comes first, then why.
+        let said = few.warning().unwrap();
         assert!(
-            few.warning()
-                .unwrap()
-                .contains("below 0.5 on 10 % of the images (median 0.80")
-                && few
-                    .warning()
-                    .unwrap()
-                    .ends_with("read PIAN, loss and SimA before PIA and SecMI.")
+            said.starts_with("What PIA and SecMI say of this model is uncertain: read PIAN, loss and SimA before them.")
+                && said.contains("below 0.5 on 10 % of the images (median 0.80; real noise has 1)"),
+            "{said}"
+        );
+        assert!(
+            said.split_inclusive(". ")
+                .all(|s| s.split(' ').count() <= 30),
+            "{said}"
         );
         assert!(
             CleanNoise::new(vec![5.0, 6.0])

@@ -171,7 +171,11 @@ fn verdicts(report: &Report) -> String {
             other => other.words(),
         };
         let (n, name, range) = (m.attacks_run(), &best.title, interval(auc.auc_ci_adjusted));
-        let auc = format!("AUC {} ({range})", rate(auc.auc));
+        let of = match n {
+            1 => "95 % interval",
+            _ => "95 % interval, widened for the choice among them,",
+        };
+        let auc = format!("AUC {} ({of} {range})", rate(auc.auc));
         Some(format!(
             "{}: {found} (strongest of {n}: {name}, {auc})",
             m.title

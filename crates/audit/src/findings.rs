@@ -75,7 +75,7 @@ pub fn with_halves(files: RunFiles) -> Result<(Report, Halves)> {
     } = integrity(&files);
     warnings.extend(crate::captions::warning(&files.plan));
     if files.halves.is_some() {
-        warnings.push("Which images chose the best attack and set thresholds, and which reported, was not drawn here: it is taken from halves.json, as in every folder of evidence, whose ids are sealed. The best attack on the other half, bounds on epsilon and the one-run audit rest on it.".into());
+        warnings.push("One half of the images chose the best attack and set thresholds, and the other half reported. Which is which was not drawn here: it is taken from halves.json, as in every folder of evidence, whose ids are sealed. The best attack on the other half, bounds on epsilon and the one-run audit rest on it.".into());
     }
     let delta = delta(&files.plan, &mut warnings);
     let (compat, problems) = crate::compat::rules(&files.plan);

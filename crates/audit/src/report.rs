@@ -92,10 +92,12 @@ impl Report {
     }
 
     /// The same without what shows or names single images: pictures, texts, most exposed members, which images are copies of
-    /// which. All counts, rates and intervals stay. For a report that leaves the house.
+    /// which. Without places as well: the names of folders and files in the command, the plan and the notes. All counts, rates and intervals
+    /// stay. For a report that leaves the house.
     #[must_use]
     pub fn without_images(mut self) -> Self {
         self.images_left_out = true;
+        crate::places::hide(&mut self);
         self.exposed.clear();
         for model in &mut self.models {
             model.pictures = Pictures::default();

@@ -12,7 +12,7 @@ use crate::report::{Finding, Measurement, Report, View};
 use crate::scores::ScoresFile;
 use crate::terminal;
 
-/// Attack columns side by side before the table is broken: with five it fits 100 characters.
+/// Attack columns side by side before the table is broken, at most.
 const COLUMNS: usize = 5;
 const FIRST: usize = 22;
 const WIDTH: usize = 16;
@@ -21,12 +21,88 @@ impl Report {
     /// Models x attacks for a terminal: AUC with its 95 % interval, below it the members found at 1 % false alarms; then the verdict
     /// on each model. Of a void report that it is void, and why.
     pub fn terminal_table(&self) -> String {
+        self.terminal_table_in(None)
+    }
+
+    /// The same in lines of so many characters, as far as names allow; where not even two columns have room, an attack a line. None: as
+    /// where it goes to a file.
+    pub fn terminal_table_in(&self, columns: Option<usize>) -> String {
+        let width = columns
+            .unwrap_or(terminal::WIDTH)
+            .clamp(20, terminal::WIDTH);
         if let Some(reason) = &self.verdict.void {
-            return terminal::void(reason);
+            return terminal::void(reason, width);
         }
+        let fitting = match columns {
+            None => COLUMNS,
+            Some(columns) => (columns.saturating_sub(FIRST) / (WIDTH + 1)).min(COLUMNS),
+        };
+        let mut out = match fitting {
+            0 | 1 => self.attack_by_attack(width),
+            fitting => self.side_by_side(fitting),
+        };
+        let mut said = vec![match fitting {
+            0 | 1 => {
+                "AUC with 95 % interval; members found of all members at 1 % false alarms. 0.5 is chance."
+            }
+            _ => {
+                "AUC with 95 % interval; below it members found / members at 1 % false alarms. 0.5 is chance."
+            }
+        }];
+        if self.models.iter().any(|m| m.attacks_run() > 1) {
+            said.push("Intervals here are of single attacks; those below are wider, corrected for the number of attacks.");
+        }
+        for line in said {
+            match columns {
+                None => out.push_str(&format!("{line}\n")),
+                Some(_) => out.push_str(&terminal::wrapped(line, "", width)),
+            }
+        }
+        out.push_str(&terminal::verdicts(self, width));
+        out
+    }
+
+    /// A line for each attack on each model.
+    fn attack_by_attack(&self, width: usize) -> String {
+        let mut out = String::new();
+        for model in &self.models {
+            let members = match model.primary {
+                View::Pooled => String::new(),
+                own => format!(" (members of {})", own.name()),
+            };
+            let head = format!("{}{members}", model.name);
+            out.push_str(&terminal::wrapped(&head, "  ", width));
+            for result in &model.results {
+                let text = match result.view(model.primary) {
+                    None => format!("{}: failed", result.attack),
+                    Some(m) => {
+                        let found = match m.tpr_at_fpr.iter().find(|p| p.fpr == 0.01) {
+                            Some(p) if p.measurable => format!("{} of {}", p.tp, m.n_members),
+                            _ => "not measurable".to_owned(),
+                        };
+                        let auc = format!("{} {}", rate(m.auc), interval_ascii(m.auc_ci));
+                        format!("{}: AUC {auc}, found {found}", result.attack)
+                    }
+                };
+                // Two characters before each line.
+                for (i, line) in terminal::wrapped(&text, "  ", width.saturating_sub(2))
+                    .lines()
+                    .enumerate()
+                {
+                    let bullet = if i == 0 { "- " } else { "  " };
+                    out.push_str(&format!("{bullet}{line}\n"));
+                }
+            }
+            out.push('\n');
+        }
+        out
+    }
+
+    /// A table of so many columns at a time.
+    fn side_by_side(&self, columns: usize) -> String {
         let attacks = self.attacks();
         let mut out = String::new();
-        for block in attacks.chunks(COLUMNS) {
+        for block in attacks.chunks(columns) {
             out.push_str(&line(
                 "model",
                 block.iter().map(|a| shown(&a.0).to_string()),
@@ -66,11 +142,6 @@ impl Report {
             }
             out.push('\n');
         }
-        out.push_str("AUC with 95 % interval; below it members found / members at 1 % false alarms. 0.5 is chance.\n");
-        if self.models.iter().any(|m| m.attacks_run() > 1) {
-            out.push_str("Intervals here are of single attacks; those below are wider, corrected for the number of attacks.\n");
-        }
-        out.push_str(&terminal::verdicts(self));
         out
     }
 

@@ -5,19 +5,19 @@ use dualmd_files::shown;
 use crate::release::finding_in_words;
 use crate::report::Report;
 
-/// Characters in a line.
-const WIDTH: usize = 100;
+/// Characters in a line, where nobody says how many there is room for, and in the longest ones else.
+pub const WIDTH: usize = 100;
 
 /// What stands in place of the table of a void report.
-pub fn void(reason: &str) -> String {
+pub fn void(reason: &str, width: usize) -> String {
     let text = format!(
         "VOID: {reason} There is no verdict. The numbers, which cannot be trusted, are in findings.csv."
     );
-    wrapped(&text, "")
+    wrapped(&text, "", width)
 }
 
 /// A paragraph for each model: its finding, and why.
-pub fn verdicts(report: &Report) -> String {
+pub fn verdicts(report: &Report, width: usize) -> String {
     let mut out = String::from("\n");
     for model in &report.verdict.models {
         let text = format!(
@@ -27,10 +27,10 @@ pub fn verdicts(report: &Report) -> String {
             model.text,
             model.advice
         );
-        out.push_str(&wrapped(&text, "  "));
+        out.push_str(&wrapped(&text, "  ", width));
     }
     if !report.verdict.false_alarms.is_empty() && report.verdict.models.len() > 1 {
-        out.push_str(&wrapped(&report.verdict.false_alarms, ""));
+        out.push_str(&wrapped(&report.verdict.false_alarms, "", width));
     }
     out
 }
@@ -74,14 +74,14 @@ pub fn summary(report: &Report) -> [String; 2] {
     ]
 }
 
-/// Lines of at most [`WIDTH`] characters where the words allow it, all but the first indented; nothing in them moves the cursor.
-fn wrapped(text: &str, indent: &str) -> String {
+/// Lines of at most `width` characters where the words allow it, all but the first indented; nothing in them moves the cursor.
+pub fn wrapped(text: &str, indent: &str, width: usize) -> String {
     let text = shown(text).to_string().replace(['–', '−'], "-");
     let mut out = String::new();
     let mut column = 0;
     for word in text.split_whitespace() {
         let length = word.chars().count();
-        if column > 0 && column + 1 + length > WIDTH {
+        if column > 0 && column + 1 + length > width {
             out.push('\n');
             out.push_str(indent);
             column = indent.len();
@@ -105,6 +105,7 @@ mod tests {
         let text = wrapped(
             &format!("\u{1b}[2Jmodel: {}", "word 0.5–0.6 ".repeat(40)),
             "  ",
+            WIDTH,
         );
         assert!(text.lines().all(|l| l.chars().count() <= WIDTH), "{text}");
         assert!(

@@ -80,7 +80,7 @@ pub fn not_tested(report: &Report) -> Vec<String> {
     }) {
         out.push("A worst-case bound: DualMD and DistillMD come with no formal guarantee (no ε), whatever the numbers here are.".into());
     }
-    out.push("Extraction: no training image was looked for among generated ones here; the command dualmd extract does that, beside a control, and its result is a file of its own.".into());
+    out.push("Extraction: no training image was looked for among generated ones here; the command dualmd extract does that, beside a control. Its result is a file of its own.".into());
     out.push("Other threats: this program has no test for attribute inference, model inversion or the reconstruction of training images from the weights.".into());
     out
 }

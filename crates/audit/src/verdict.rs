@@ -16,6 +16,9 @@ use crate::report::{
 use crate::untested::not_tested;
 use crate::words::{attacker, capital, member_of, subject};
 
+/// What stands before an interval that is not of one attack alone.
+const WIDENED: &str = "95 % interval, widened for the choice among the attacks,";
+
 /// Builds the verdict from everything else in the report; `void`: the reason why there is none.
 pub fn verdict(report: &Report, void: Option<String>) -> Verdict {
     let looks = set_looks(&report.models);
@@ -94,12 +97,12 @@ pub fn instead(controls: &Controls) -> &'static str {
 
 /// Chance that something is found where there is nothing.
 fn false_alarms(families: usize) -> String {
-    let one = "False alarms: where nothing leaks, luck alone shows a finding in at most 1 of 20 audits for each family of looks (the attacks on all members of a model are one, those on its halves another, the tests of whole sets a third)";
+    let one = "False alarms: luck alone can look like a finding. Tests that are corrected together are one family of looks: the attacks on all members of a model, those on its halves, or the tests of whole sets. Where nothing leaks, a family shows a finding in at most 1 of 20 audits.";
     match families {
         0 => String::new(),
-        1 => format!("{one}, and this report has one such family."),
+        1 => format!("{one} This report has one such family."),
         n => format!(
-            "{one}. This report has {n} such families. Were they independent, luck would show one finding or more in {:.0} of 100 reports with as many families, so a finding that stands alone and barely passes is weak.",
+            "{one} This report has {n} such families. Were they independent, luck would show one finding or more in {:.0} of 100 reports with as many families. So a finding that stands alone and barely passes is weak.",
             100.0 * (1.0 - (1.0 - FAMILY_ALPHA).powi(i32::try_from(n).unwrap_or(i32::MAX)))
         ),
     }
@@ -165,7 +168,7 @@ fn by_teachers(
     }
     let strongest = release::through_teacher(&report.models, releases, &model.name)?;
     Some(format!(
-        "So much for its images. Its weights are those of its teachers, which leak: {}, AUC {} ({}).",
+        "So much for its images. Its weights are those of its teachers, which leak: {}, AUC {} ({WIDENED} {}).",
         strongest.title,
         rate(strongest.auc),
         interval(strongest.auc_ci)
@@ -363,7 +366,7 @@ fn one_half(model: &ModelReport) -> Option<String> {
         )
     });
     Some(format!(
-        "one half of the members leaks by itself: {} reaches AUC {} ({}) on the members of {}{found}. Over all members together it does not show (largest AUC {}, {}, {}).",
+        "one half of the members leaks by itself: {} reaches AUC {} ({WIDENED} {}) on the members of {}{found}. Over all members together it does not show (largest AUC {}, {}, {}).",
         result.title,
         rate(m.auc),
         interval(m.auc_ci_adjusted),
@@ -396,7 +399,11 @@ fn short(model: &ModelReport, conclusion: &Conclusion) -> String {
     } else {
         format!("Strongest of {n} attacks: {}", best.title)
     };
-    let auc = format!("AUC {} ({})", rate(m.auc), interval(m.auc_ci_adjusted));
+    let of = match n > 1 || model.primary != View::Pooled {
+        true => WIDENED,
+        false => "95 % interval",
+    };
+    let auc = format!("AUC {} ({of} {})", rate(m.auc), interval(m.auc_ci_adjusted));
     if !matches!(conclusion, Conclusion::Images { .. }) {
         let none = if n == 1 {
             format!("{} did no better than chance: {auc}", best.title)
@@ -483,7 +490,7 @@ fn inverted(model: &ModelReport) -> Option<String> {
                 format!(" on {}", v.name())
             };
             format!(
-                "{}{whom} (AUC {}, {})",
+                "{}{whom} (AUC {}, 95 % interval of this attack alone {})",
                 r.title,
                 rate(m.auc),
                 interval(m.auc_ci)
@@ -537,10 +544,10 @@ fn other_half(model: &ModelReport, own: View) -> Option<String> {
         _ => "do not stand out",
     };
     Some(format!(
-        "Members of {}, which it never saw, {verb} (largest AUC {}, {}, {}).",
+        "Members of {}, which it never saw, {verb} (largest AUC {}, {}; 95 % interval of this attack alone {}).",
         other.name(),
         rate(m.auc),
-        interval(m.auc_ci),
-        result.title
+        result.title,
+        interval(m.auc_ci)
     ))
 }

@@ -314,11 +314,47 @@ fn without_images_nothing_shows_or_names_one() {
     assert!(page.contains("and whether the attacks agree are left out: "));
     assert!(!page.contains("and the most exposed members are left out"));
     assert_eq!(report.verdict.summary, summary);
+    // Nor a place: a folder may have somebody's name.
+    assert!(page.contains("dualmd run --preset demo --out &lt;OUT&gt;"));
+    assert!(!page.contains("runs/demo") && !page.contains("Experiment file"));
     for file in ["report.html", "report.json", "findings.csv"] {
         let text = std::fs::read_to_string(dir.path().join(file)).expect(file);
         for id in &ids {
             assert!(!text.contains(&id[..12]), "{file} names {id}");
         }
+    }
+}
+
+/// Every link leads to a place on the page, and words of the first screen to where they are explained.
+#[test]
+fn words_of_the_first_screen_are_explained() {
+    let (dir, report) = fixture();
+    let page = page_of(dir.path(), &report);
+    let after = |mark: &str| -> Vec<String> {
+        let parts = page.split(mark).skip(1);
+        parts
+            .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()))
+            .collect()
+    };
+    let (ids, links) = (after(" id=\""), after("href=\"#"));
+    assert!(links.len() > 15, "{links:?}");
+    for link in &links {
+        assert!(ids.contains(link), "#{link} leads nowhere");
+    }
+    let (first, _) = page.split_once("<nav").expect("the way to the sections");
+    for term in ["auc", "intervals", "found", "halves", "families", "advice"] {
+        assert!(first.contains(&format!("href=\"#term-{term}\"")), "{term}");
+    }
+    // One AUC has several intervals: each says which it is.
+    let text = plain(&page);
+    for part in [
+        "(95 % interval, widened for the choice among the attacks, ",
+        "(AUC 0.0",
+        "95 % interval of this attack alone ",
+        "AUC on the other half",
+        "one AUC can have three",
+    ] {
+        assert!(text.contains(part), "`{part}` is missing");
     }
 }
 

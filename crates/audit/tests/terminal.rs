@@ -31,6 +31,39 @@ fn a_void_audit_says_so_on_the_terminal() {
     assert!(table.lines().all(|l| l.chars().count() <= 110), "{table}");
 }
 
+/// A terminal of 40 characters: nothing is wrapped by the terminal, whatever was found, and no number is lost.
+#[test]
+fn a_narrow_terminal_has_short_lines() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    common::run_folder(dir.path());
+    let mut report = build(dir.path()).expect("build");
+    let wide = report.terminal_table();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for columns in [40, 60, 80, 100, 250] {
+        let table = report.terminal_table_in(Some(columns));
+        let longest = table.lines().map(|l| l.chars().count()).max();
+        assert!(longest <= Some(columns), "{columns} {table}");
+        for model in &report.models {
+            assert!(table.contains(&model.name), "{columns} {table}");
+            for m in model.results.iter().filter_map(|r| r.view(model.primary)) {
+                let auc = dualmd_audit::format::rate(m.auc);
+                assert!(table.contains(&auc), "{columns} {auc} {table}");
+            }
+        }
+        for verdict in &report.verdict.models {
+            let text = verdict.text.replace(['–', '−'], "-");
+            assert!(words(&table).contains(&words(&text)), "{columns} {table}");
+        }
+    }
+    let narrow = report.terminal_table_in(Some(40));
+    assert!(narrow.contains("- loss: AUC 0.9"), "{narrow}");
+    assert!(words(&narrow).contains("kd - loss: AUC "), "{narrow}");
+    assert_ne!(narrow, wide);
+    report.verdict.void = Some("the sets differ ".repeat(20));
+    let void = report.terminal_table_in(Some(40));
+    assert!(void.lines().all(|l| l.chars().count() <= 40), "{void}");
+}
+
 /// Two lines, in which a void report has no result and a name cannot move the cursor.
 #[test]
 fn a_report_has_a_summary_of_two_lines() {

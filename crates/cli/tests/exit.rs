@@ -97,11 +97,15 @@ fn report_fails_on_what_is_named() {
         "{out}"
     );
     assert!(!out.contains("0.82") && !out.contains("leak"), "{out}");
-    let (code, _, why) = report("leak");
-    assert!(
-        code == 0 && why.contains("warning: the report is void"),
-        "{code} {why}"
-    );
+    // A void report does not pass for one without a leak.
+    for named in ["leak", "set", "void"] {
+        let (code, _, why) = report(named);
+        assert!(
+            code == 4 && why.contains("--fail-on: the report is void"),
+            "{named}: {code} {why}"
+        );
+    }
+    assert_eq!(report("").0, 0);
     let file = json(&run.join("report.json"));
     assert_eq!(file["verdict"]["models"][0]["finding"], "void");
     assert_eq!(file["models"][0]["results"][1]["finding"], "void");
@@ -323,10 +327,48 @@ fn a_check_says_beforehand_what_speaks_against_beginning() {
     // The same images on both sides are refused here, not after hours.
     let (code, _, why) = check(&members, &[]);
     assert!(
-        code == 2 && why.contains("are the same image"),
+        code == 1 && why.contains("are the same image"),
         "{code} {why}"
     );
     assert!(!out.exists(), "nothing is written");
+}
+
+/// A place that the report could not be written to is found by the check, and not after the work.
+#[test]
+fn a_check_finds_a_place_that_cannot_be_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/tiny-ddpm");
+    let (members, others) = sides(dir.path(), 12);
+    let at = |name: &str| dir.path().join(name);
+    let check = |out: &Path, more: &[&str]| {
+        let images = ["--members", text(&members), "--nonmembers", text(&others)];
+        let asked = ["audit", text(&model), "--attacks", "loss", "-o", text(out)];
+        call(&[&asked[..], &images[..], &["--check"], more].concat())
+    };
+    let refused = |out: &Path, more: &[&str], code: i32, word: &str| {
+        let (found, printed, why) = check(out, more);
+        assert!(found == code && why.contains(word), "{found} {word}: {why}");
+        assert!(printed.is_empty(), "{printed}");
+    };
+    std::fs::write(at("file"), "").unwrap();
+    refused(&at("file"), &[], 1, "cannot write to the folder");
+    refused(&at("file/below"), &[], 1, "cannot write to the folder");
+    // A run; scores of another model; a folder where the report should be.
+    let folder = |name: &str| std::fs::create_dir_all(at(name)).unwrap();
+    folder("run");
+    std::fs::write(at("run/experiment.toml"), "").unwrap();
+    refused(&at("run"), &[], 2, "holds a run of");
+    scores(&at("other/scores/other.csv"), 0.0);
+    refused(&at("other"), &[], 2, "other.csv");
+    folder("taken/report.html");
+    refused(&at("taken"), &[], 1, "report.html");
+    // Another form of the report, too.
+    let nowhere = format!("junit={}", at("no-folder/junit.xml").display());
+    refused(&at("new"), &["--also", &nowhere], 1, "junit.xml");
+    let beside = format!("junit={}", at("new/junit.xml").display());
+    let (code, _, why) = check(&at("new"), &["--also", &beside]);
+    assert_eq!(code, 0, "{why}");
+    assert!(!at("new").exists() && !at("other/plan.json").exists());
 }
 
 /// What is wrong before the flags are understood is an object a line too, however many lines it has.
@@ -463,7 +505,7 @@ fn a_pipeline_reads_json_alone() {
         );
         let (allowed, needed): (&[&str], &[&str]) = match value["event"].as_str().unwrap() {
             "progress" => (
-                &["epoch", "loss"],
+                &["epoch", "loss", "task", "run_seconds_left"],
                 &["model", "stage", "step", "total", "images_per_second"],
             ),
             "finished" => (&[], &["model", "note"]),
@@ -478,6 +520,10 @@ fn a_pipeline_reads_json_alone() {
                 .all(|key| known(key) || allowed.contains(&key.as_str())),
             "{line}"
         );
+        // A model is a model of the report, whatever is done with it.
+        if keys.contains_key("model") {
+            assert_eq!(value["model"], "model", "{line}");
+        }
         match value["event"].as_str() {
             Some("progress") => {
                 assert!(value["step"].as_u64() <= value["total"].as_u64(), "{line}");

@@ -85,14 +85,10 @@ pub fn caption(session: &Session, args: &CaptionsOptions) -> Result<bool> {
         }
         write(&args.out, &set, &done)?;
         let count = at * CHUNK + chunk.len();
-        session.reporter.progress(&ProgressEvent::images(
-            "caption",
-            count,
-            missing.len(),
-            began,
-        ));
+        let event = ProgressEvent::images("", count, missing.len(), began);
+        session.reporter.progress(&event.doing("caption"));
     }
-    session.reporter.finished(
+    session.reporter.done(
         "caption",
         &format!("{} images in {}", done.len(), args.out.display()),
     );

@@ -360,7 +360,7 @@ fn extracted(
         found.generated,
         args.out.display()
     );
-    session.reporter.finished("extract", &said);
+    session.reporter.done("extract", &said);
     Ok(found)
 }
 

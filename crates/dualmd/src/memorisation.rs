@@ -207,12 +207,8 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
             let (prompt, image) = ((first + i) / each, (first + i) % each);
             save_png(&folder.join(image_name(prompt, image)), picture)?;
         }
-        session.reporter.progress(&ProgressEvent::images(
-            "memorisation",
-            done * each,
-            total,
-            began,
-        ));
+        let event = ProgressEvent::images("", done * each, total, began);
+        session.reporter.progress(&event.doing("memorisation"));
         Ok(!session.stopped())
     })?;
     write_table(&args.out.join("memorisation.csv"), &case.prompts, &found)?;
@@ -261,7 +257,7 @@ pub fn measured(session: &Session, args: &MemorisationOptions) -> Result<Vec<Str
         mitigation: measure.mitigation.map(|m| summary.remedied(&m)),
     };
     dualmd_record::write(&args.out.join("memorisation.json"), &report)?;
-    session.reporter.finished(
+    session.reporter.done(
         "memorisation",
         &format!("{} prompts in {}", found.len(), args.out.display()),
     );

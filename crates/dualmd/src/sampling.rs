@@ -98,7 +98,7 @@ pub fn sample(session: &Session, args: &SampleOptions) -> Result<()> {
     if shared {
         parts::remove(&asked.array())?;
     }
-    session.reporter.finished(
+    session.reporter.done(
         "sample",
         &format!("{} images in {}", args.n, args.out.display()),
     );
@@ -119,7 +119,7 @@ pub fn sample_part(session: &Session, args: &SampleOptions, share: Share) -> Res
         .in_batches(&parts)
         .share(share, || asked.prompts(session), session)?;
     let said = format!("part {share}: {batches}");
-    session.reporter.finished("sample", &said);
+    session.reporter.done("sample", &said);
     Ok(batches)
 }
 
@@ -280,7 +280,7 @@ impl<'a> Asked<'a> {
         let began = std::time::Instant::now();
         self.generator
             .sample(&self.noise, &self.how(), prompts.as_ref(), |done| {
-                let event = ProgressEvent::images("sample", done, self.args.n, began);
+                let event = ProgressEvent::images("", done, self.args.n, began).doing("sample");
                 session.reporter.progress(&event.of(Work::Generate));
                 !session.stopped()
             })
@@ -298,6 +298,7 @@ impl<'a> Asked<'a> {
 
     fn in_batches<'b>(&'b self, parts: &'b Folder) -> InBatches<'b> {
         InBatches {
+            name: "",
             generator: &self.generator,
             noise: &self.noise,
             known: None,

@@ -19,9 +19,6 @@ use std::time::{Duration, Instant};
 /// Work that is measured before anything is told of the rest: the first steps are no measure of the others.
 pub const MEASURED: Duration = Duration::from_secs(10);
 
-/// What an audit's progress calls the images that it draws, whichever model draws them.
-const DRAWN: &str = "sample";
-
 /// Parts of a run, in their order. Of each, models are worked on whose names are their own in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
@@ -145,7 +142,8 @@ impl Ledger {
     fn hear(&mut self, event: &ProgressEvent, at: Instant) -> Option<Duration> {
         let now = self.now;
         let mut items = self.items.iter_mut();
-        let item = items.find(|i| i.part == now && i.model == event.model);
+        // What is done beside, such as attacks on the model's own images, was not counted.
+        let item = items.find(|i| i.part == now && i.model == event.model && event.task.is_none());
         if let Some(item) = item.filter(|_| event.stage == now.work() && event.total > 0) {
             let done = (event.step as f64 / event.total as f64).min(1.0);
             if let Some((before, then)) = item.heard.filter(|(before, _)| *before <= done)
@@ -305,7 +303,7 @@ impl Whole {
         inner: Arc<dyn Reporter>,
     ) -> Self {
         let items = vec![
-            Item::new(Part::Sample, DRAWN, drawing),
+            Item::new(Part::Sample, model, drawing),
             Item::new(Part::Attack, model, attacking),
         ];
         let after = [0.0, drawing, attacking].map(|calls| calls * after as f64);
@@ -339,6 +337,10 @@ impl Reporter for Whole {
     fn finished(&self, model: &str, note: &str) {
         self.with(|ledger| ledger.finished(model));
         self.inner.finished(model, note);
+    }
+
+    fn done(&self, task: &str, note: &str) {
+        self.inner.done(task, note);
     }
 
     fn say(&self, text: &str) {
@@ -400,6 +402,7 @@ mod tests {
             let event = ProgressEvent {
                 model: model.to_owned(),
                 stage: work,
+                task: None,
                 step,
                 total: 100,
                 epoch: None,
@@ -471,15 +474,18 @@ mod tests {
             ..ProgressEvent::images(model, step, 100, Instant::now())
         };
         // On the real clock nothing was measured for long enough, and all is handed on.
-        whole.progress(&event(Work::Generate, "sample", 0));
-        whole.progress(&event(Work::Generate, "sample", 50));
+        whole.progress(&event(Work::Generate, "m", 0));
+        whole.progress(&event(Work::Generate, "m", 50));
         assert_eq!(*heard.0.lock().unwrap(), [None::<u64>; 2]);
         // Ten seconds later: 50 calls were made, and 50 + 300 + 2 * 400 are left.
         let later = Instant::now() + Duration::from_secs(10);
         let left = whole.with(|ledger| {
             ledger.measured = [Measured::default(); 3];
             ledger.items[0].heard = Some((0.0, later - Duration::from_secs(10)));
-            ledger.hear(&event(Work::Generate, "sample", 50), later)
+            // What was not counted changes nothing.
+            let beside = event(Work::Generate, "m", 90).doing("beside");
+            ledger.hear(&beside, later);
+            ledger.hear(&event(Work::Generate, "m", 50), later)
         });
         is_near(left.map(|left| left.as_secs_f64()), 1150.0 / 5.0);
     }

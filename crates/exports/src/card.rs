@@ -60,7 +60,7 @@ fn entry(report: &Report, model: &ModelReport) -> Option<String> {
         metrics.push((
             format!("membership_inference_auc_{kind}"),
             format!(
-                "AUC of the strongest attack by {by} ({}; 95 % interval {})",
+                "AUC of the strongest attack by {by} ({}; 95 % interval, widened for the choice among the attacks, {})",
                 s.title,
                 interval(s.auc_ci)
             ),
@@ -84,7 +84,7 @@ fn entry(report: &Report, model: &ModelReport) -> Option<String> {
             metrics.push((
                 "membership_inference_auc".to_owned(),
                 format!(
-                    "AUC of the strongest attack ({}; 95 % interval {})",
+                    "AUC of the strongest attack ({}; 95 % interval, widened for the choice among the attacks, {})",
                     attack.title,
                     interval(corrected(m))
                 ),

@@ -45,7 +45,7 @@ fn row_name(model: &ModelReport) -> String {
 }
 
 /// Under either table.
-const NOTE: &str = "AUC with its 95 % interval (not corrected for the number of attacks), then members found at 1 % false alarms; 0.5 is chance. In bold the strongest attack on each model.";
+const NOTE: &str = "AUC on all images that the attack scored, with its 95 % interval of that attack alone (not widened for the number of attacks), then members found at 1 % false alarms; 0.5 is chance. In bold the strongest attack on each model.";
 
 /// Models x attacks as a table of GitHub's Markdown: AUC with its 95 % interval and the members found at 1 % false alarms; all attacks are
 /// columns. Of a void report the reason.

@@ -28,6 +28,29 @@ pub fn create_private_folder(path: &Path) -> Result<()> {
     }
 }
 
+/// Refuses a folder that could not be made, or in which nothing could be written: a file stands in the way, permission is missing, the file
+/// system is read-only. Nothing is made, and nothing stays. To be called before work whose results go to `path`.
+///
+/// # Errors
+/// As [`create_folder`], and as [`scratch`](crate::scratch) in the folder, or in the lowest one above it that is there.
+pub fn check_folder(path: &Path) -> Result<()> {
+    let fail = |e| Error::io("write to the folder", path, e);
+    let absent = |at: &Path| {
+        let found = std::fs::symlink_metadata(at);
+        found.is_err_and(|e| e.kind() == ErrorKind::NotFound)
+    };
+    let mut at = path;
+    while absent(at) && at != parent(at) {
+        at = parent(at);
+    }
+    // A link that leads nowhere is there, and is no folder.
+    let found = std::fs::metadata(at).map_err(fail)?;
+    if !found.is_dir() {
+        return Err(fail(ErrorKind::NotADirectory.into()));
+    }
+    tempfile::tempfile_in(at).map(drop).map_err(fail)
+}
+
 /// What a folder is called in the hidden one that it is moved into.
 const OLD: &str = "old";
 
@@ -230,6 +253,31 @@ mod tests {
     fn names(folder: &Path) -> Vec<String> {
         let name = |p: PathBuf| p.file_name().unwrap().to_string_lossy().into_owned();
         crate::list(folder).unwrap().into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_to_is_found_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["new", "new/deep/er", "."] {
+            check_folder(&at(name)).unwrap();
+        }
+        assert!(names(dir.path()).is_empty(), "nothing is made");
+        std::fs::write(at("file"), b"").unwrap();
+        symlink(at("nowhere"), at("link")).unwrap();
+        for name in ["file", "file/below", "link"] {
+            let error = check_folder(&at(name)).unwrap_err().to_string();
+            assert!(
+                error.starts_with("cannot write to the folder ") && error.contains(name),
+                "{error}"
+            );
+        }
+        // No right to write: nobody but root does all the same.
+        let barred = at("barred");
+        DirBuilder::new().mode(0o500).create(&barred).unwrap();
+        if std::fs::metadata(&barred).unwrap().uid() != 0 {
+            assert!(check_folder(&barred).is_err() && check_folder(&barred.join("x")).is_err());
+        }
     }
 
     #[test]

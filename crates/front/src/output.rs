@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use dualmd_runs::errors::harmless;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 
 /// The reader of standard output has gone: the program ends with this code, which a shell reports of a program that SIGPIPE
 /// ended, and says nothing.
@@ -42,6 +43,21 @@ pub fn told(written: io::Result<()>) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(NobodyReads.into()),
         other => other.context("cannot write to standard output"),
     }
+}
+
+/// Characters in a line of the terminal that standard output goes to; none where it is no terminal.
+pub fn columns() -> Option<usize> {
+    width(io::stdout())
+}
+
+/// The same of standard error.
+pub fn columns_of_remarks() -> Option<usize> {
+    width(io::stderr())
+}
+
+fn width(stream: impl AsFd) -> Option<usize> {
+    let (width, _) = terminal_size::terminal_size_of(stream)?;
+    Some(usize::from(width.0))
 }
 
 /// Prints lines, as [`print()`].

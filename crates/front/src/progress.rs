@@ -4,11 +4,12 @@
 //! [`ProgressEvent`]s as JSON lines to stdout instead, and the run shows them with its [`Terminal`].
 
 use crate::args::Global;
+use crate::output;
 use dualmd_experiment::choices::LogFormat;
 use dualmd_experiment::experiment::epochs;
 use dualmd_runs::errors::harmless;
 use dualmd_runs::machine;
-use dualmd_runs::reporter::{ProgressEvent, Reporter, duration};
+use dualmd_runs::reporter::{ProgressEvent, Reporter, Work, duration};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -16,6 +17,9 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+/// Characters in a line that a bar and what is known of the work need.
+const ROOM: usize = 100;
 
 /// Time between two lines about the same model where there are no bars.
 const LINE_EVERY: Duration = Duration::from_secs(20);
@@ -25,10 +29,23 @@ const LINE_EVERY: Duration = Duration::from_secs(20);
 #[serde(tag = "event", rename_all = "lowercase")]
 enum Event<'a> {
     Progress(&'a ProgressEvent),
-    Finished { model: &'a str, note: &'a str },
-    Message { text: &'a str },
-    Result { model: &'a str, finding: &'a str },
-    Error { text: &'a str },
+    Finished {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        model: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        task: Option<&'a str>,
+        note: &'a str,
+    },
+    Message {
+        text: &'a str,
+    },
+    Result {
+        model: &'a str,
+        finding: &'a str,
+    },
+    Error {
+        text: &'a str,
+    },
 }
 
 /// The form of progress.
@@ -100,7 +117,11 @@ impl Reporter for Terminal {
     }
 
     fn finished(&self, model: &str, note: &str) {
-        self.progress().finish(model, note);
+        self.progress().finish(Some(model), None, note);
+    }
+
+    fn done(&self, task: &str, note: &str) {
+        self.progress().finish(None, Some(task), note);
     }
 
     fn say(&self, text: &str) {
@@ -146,11 +167,15 @@ struct Progress {
     view: View,
     out: Box<dyn Write + Send>,
     bars: MultiProgress,
+    /// Is there no room for a bar and all that is known?
+    narrow: bool,
+    /// By the titles of their events.
     models: BTreeMap<String, Shown>,
 }
 
-/// What is known of one model.
+/// What is known of one model, or of other work with a title of its own.
 struct Shown {
+    stage: Work,
     /// Where this process saw it first: a resumed training does not begin at 0.
     first: (u64, Instant),
     last_line: Option<Instant>,
@@ -160,7 +185,11 @@ struct Shown {
 impl Progress {
     /// Progress on stderr.
     fn new(view: View) -> Self {
-        Self::with_writer(view, Box::new(io::stderr()), ProgressDrawTarget::stderr())
+        let narrow = output::columns_of_remarks().is_some_and(|columns| columns < ROOM);
+        Self {
+            narrow,
+            ..Self::with_writer(view, Box::new(io::stderr()), ProgressDrawTarget::stderr())
+        }
     }
 
     fn with_writer(view: View, out: Box<dyn Write + Send>, target: ProgressDrawTarget) -> Self {
@@ -168,6 +197,7 @@ impl Progress {
             view,
             out,
             bars: MultiProgress::with_draw_target(target),
+            narrow: false,
             models: BTreeMap::new(),
         }
     }
@@ -185,28 +215,38 @@ impl Progress {
             self.event(&Event::Progress(event));
             return;
         }
-        let (view, bars) = (self.view, &self.bars);
-        let shown = self
-            .models
-            .entry(event.model.clone())
-            .or_insert_with(|| Shown {
-                first: (event.step, now),
-                last_line: None,
-                bar: (view == View::Bars).then(|| new_bar(bars, event)),
-            });
+        let title = event.title();
+        // The next stage of a model is counted and timed anew.
+        let before = self.models.get(&title).map(|shown| shown.stage);
+        if before.is_some_and(|stage| stage != event.stage) {
+            self.clear(&title);
+        }
+        let (view, bars, narrow) = (self.view, &self.bars, self.narrow);
+        let shown = self.models.entry(title.clone()).or_insert_with(|| Shown {
+            stage: event.stage,
+            first: (event.step, now),
+            last_line: None,
+            bar: (view == View::Bars).then(|| new_bar(bars, event, narrow)),
+        });
         let left = time_left(shown.first, event, now);
         if let Some(bar) = &shown.bar {
             bar.set_length(event.total);
             bar.set_position(event.step);
-            bar.set_message(facts(event, left));
+            bar.set_message(match narrow {
+                true => brief(event, left),
+                false => facts(event, left),
+            });
+            // Nobody says of it that it is done.
+            if event.task.is_some() && event.step >= event.total {
+                self.clear(&title);
+            }
         } else if event.step >= event.total
             || shown.last_line.is_none_or(|last| now - last >= LINE_EVERY)
         {
             shown.last_line = Some(now);
             let said = facts(event, left);
             let line = format!(
-                "{:<12} {} {}/{}{}{said}",
-                event.model,
+                "{title:<12} {} {}/{}{}{said}",
                 event.stage.unit(),
                 event.step,
                 event.total,
@@ -216,15 +256,21 @@ impl Progress {
         }
     }
 
-    /// Ends a model's bar and leaves a line about it: `note` is e.g. "trained in 3 min 20 s, loss 0.041".
-    fn finish(&mut self, model: &str, note: &str) {
-        if let Some(bar) = self.models.remove(model).and_then(|shown| shown.bar) {
-            bar.finish_and_clear();
-        }
+    /// Ends the bar of a model, or of a task that is no model's, and leaves a line about it: `note` is e.g. "trained in 3 min 20 s".
+    fn finish(&mut self, model: Option<&str>, task: Option<&str>, note: &str) {
+        let title = model.or(task).unwrap_or_default();
+        self.clear(title);
         if self.view == View::Json {
-            self.event(&Event::Finished { model, note });
+            self.event(&Event::Finished { model, task, note });
         } else {
-            self.say(&format!("{model:<12} {note}"));
+            self.say(&format!("{title:<12} {note}"));
+        }
+    }
+
+    /// Takes a bar away.
+    fn clear(&mut self, title: &str) {
+        if let Some(bar) = self.models.remove(title).and_then(|shown| shown.bar) {
+            bar.finish_and_clear();
         }
     }
 
@@ -266,17 +312,33 @@ impl Progress {
     }
 }
 
-fn new_bar(bars: &MultiProgress, event: &ProgressEvent) -> ProgressBar {
+fn new_bar(bars: &MultiProgress, event: &ProgressEvent, narrow: bool) -> ProgressBar {
     let bar = bars.add(ProgressBar::new(event.total));
-    let template = format!(
-        "{{prefix:<12}} {{bar:24}} {} {{pos:>6}}/{{len:<6}} {{msg}}",
-        event.stage.unit()
-    );
-    if let Ok(style) = ProgressStyle::with_template(&template) {
+    if let Ok(style) = ProgressStyle::with_template(&template(event.stage, narrow)) {
         bar.set_style(style.progress_chars("━━─"));
     }
-    bar.set_prefix(event.model.clone());
+    bar.set_prefix(event.title());
     bar
+}
+
+/// A bar and what is known; in a narrow terminal two lines without a bar, of which the second is cut where it is too long.
+fn template(stage: Work, narrow: bool) -> String {
+    let unit = stage.unit();
+    match narrow {
+        true => format!("{{prefix}}: {unit} {{pos}}/{{len}}\n  {{wide_msg}}"),
+        false => format!("{{prefix:<12}} {{bar:24}} {unit} {{pos:>6}}/{{len:<6}} {{msg}}"),
+    }
+}
+
+/// What is said where there is little room: "1 min 05 s left, about 2 h 10 min left in all"
+fn brief(event: &ProgressEvent, left: Option<Duration>) -> String {
+    let event = ProgressEvent {
+        epoch: None,
+        loss: None,
+        images_per_second: 0.0,
+        ..event.clone()
+    };
+    facts(&event, left)
 }
 
 /// "epoch 250, loss 0.0412, 640 images/s, 1 min 05 s left, about 2 h 10 min left in all"
@@ -321,7 +383,6 @@ fn time_left(first: (u64, Instant), event: &ProgressEvent, now: Instant) -> Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dualmd_runs::reporter::Work;
     use serde_json::json;
     use std::sync::{Arc, Mutex};
 
@@ -341,6 +402,7 @@ mod tests {
         ProgressEvent {
             model: "student".into(),
             stage: Work::Train,
+            task: None,
             step,
             total: 1000,
             epoch: Some(step as f64 / 4.0),
@@ -369,7 +431,7 @@ mod tests {
             for (step, seconds) in [(500, 0), (550, 10), (600, 20), (650, 30), (1000, 35)] {
                 progress.update_at(&event(step), start + Duration::from_secs(seconds));
             }
-            progress.finish("student", "trained");
+            progress.finish(Some("student"), None, "trained");
         });
         assert_eq!(
             text,
@@ -385,7 +447,7 @@ mod tests {
         let text = shown(View::Json, |progress| {
             progress.update(&event(1));
             progress.say("a \"quoted\" line\nand another");
-            progress.finish("student", "trained");
+            progress.finish(Some("student"), None, "trained");
         });
         let lines: Vec<serde_json::Value> = text
             .lines()
@@ -464,6 +526,63 @@ mod tests {
     }
 
     #[test]
+    fn a_model_has_one_name_whatever_is_done_with_it() {
+        let began = Instant::now();
+        let of = |stage: Work, step: u64| ProgressEvent {
+            stage,
+            epoch: None,
+            loss: None,
+            images_per_second: 0.0,
+            ..event(step)
+        };
+        let script = |progress: &mut Progress| {
+            // The next stage is timed anew, and its first line is not put off.
+            progress.update_at(&of(Work::Generate, 500), began);
+            progress.update_at(&of(Work::Attack, 10), began + Duration::from_secs(1));
+            progress.update_at(&of(Work::Attack, 510), began + Duration::from_secs(51));
+            let own = of(Work::Attack, 1000).doing("own images");
+            progress.update_at(&own, began + Duration::from_secs(52));
+            progress.finish(None, Some("caption"), "1000 images");
+        };
+        assert_eq!(
+            shown(View::Lines, script),
+            "student      image 500/1000\n\
+             student      score 10/1000\n\
+             student      score 510/1000, 49 s left\n\
+             student, own images score 1000/1000\n\
+             caption      1000 images\n"
+        );
+        let text = shown(View::Json, script);
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(lines[..4].iter().all(|line| line["model"] == "student"));
+        assert!(lines[..3].iter().all(|line| line.get("task").is_none()));
+        assert_eq!(lines[3]["task"], "own images");
+        assert!(lines[4].get("model").is_none() && lines[4]["task"] == "caption");
+    }
+
+    #[test]
+    fn a_narrow_terminal_has_short_lines() {
+        let left = Some(Duration::from_secs(65));
+        assert_eq!(brief(&event(500), left), "1 min 05 s left");
+        let line = template(Work::Train, true);
+        assert!(
+            !line.contains("{bar") && line.lines().count() == 2,
+            "{line}"
+        );
+        // What indicatif puts in for the longest of our own titles.
+        let first = line.lines().next().unwrap();
+        let filled = first
+            .replace("{prefix}", "student, own images")
+            .replace("{pos}", "10000")
+            .replace("{len}", "10000");
+        assert!(filled.chars().count() <= 40, "{filled}");
+        assert!(template(Work::Train, false).contains("{bar:24}"));
+    }
+
+    #[test]
     fn slow_work_has_a_speed_too() {
         let said = [640.2, 9.96, 2.54, 0.4, 1.0 / 90.0, 1e-5, 0.0, f64::INFINITY].map(speed);
         let expected = [
@@ -484,7 +603,7 @@ mod tests {
         let script = |progress: &mut Progress| {
             progress.update(&event(1));
             progress.update(&event(1000));
-            progress.finish("student", "trained");
+            progress.finish(Some("student"), None, "trained");
         };
         assert_eq!(shown(View::Silent, script), "");
         let warned = shown(View::Silent, |progress| progress.warn("warning: no locks"));

@@ -5,7 +5,7 @@ use super::read::Set;
 use super::state::{imported_or_none, same_experiment, with_more_attacks};
 use super::write::{Place, Source};
 use crate::{ReproduceOptions, Scale, What};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use dualmd::choices::Stage;
 use dualmd::experiment::Experiment;
 use dualmd::report::ReportOptions;
@@ -266,7 +266,7 @@ fn experiment(
             title = dataset.title,
             name = dataset.name
         ),
-        (Some(remedy), Some(path)) if !Path::new(path).exists() => bail_usage!(
+        (Some(remedy), Some(path)) if !Path::new(path).exists() => bail!(
             "--data {name}={path}: there is no such file or folder. {remedy}",
             name = dataset.name
         ),
@@ -279,7 +279,7 @@ fn experiment(
             Some(folder) if Path::new(folder).exists() => {
                 sets.push(format!("model.base={}", toml::Value::from(folder.as_str())));
             }
-            Some(folder) => bail_usage!(
+            Some(folder) => bail!(
                 "--base {name}={folder}: there is no such folder",
                 name = dataset.name
             ),

@@ -1,12 +1,13 @@
 //! How a failure is told: what went wrong, then why, one reason a line; and which exit code it gets.
 //!
-//! 0: done. 1: failed. 2: wrong arguments. 3 and 4: what `--fail-on` asked for was found. 130: stopped.
+//! 0: done. 1: failed, also over what files hold or over files that are not there. 2: wrong arguments. 3: what `--fail-on` names was
+//! found. 4: `--fail-on` was given and the report is void. 130: stopped.
 
 /// Exit status of what was asked to stop: the shell's 128 + SIGINT.
 pub const INTERRUPTED: u8 = 130;
 /// Exit status where a finding was named with `--fail-on`.
 pub const FOUND: u8 = 3;
-/// Exit status where `void` was and the report is.
+/// Exit status where `--fail-on` was given and the report is void.
 pub const VOID: u8 = 4;
 
 pub use dualmd_experiment::{Usage, usage};

@@ -75,6 +75,23 @@ impl FromStr for Also {
 }
 
 impl Also {
+    /// Refuses a place that [`write`](Self::write) would refuse, to be called before long work. `out`: the folder of the report, which may not be
+    /// there yet.
+    ///
+    /// # Errors
+    /// A folder that is not there or cannot be written to; something else than a file, or a file that is read-only.
+    pub fn check(&self, out: &Path) -> Result<()> {
+        // So that ./audit and audit are one.
+        let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let in_new_folder = whole(&self.path).starts_with(whole(out)) && !out.exists();
+        let checked = match self.form {
+            Form::Mlflow | Form::Tensorboard => dualmd_files::check_folder(&self.path),
+            _ if in_new_folder => dualmd_files::check_folder(dualmd_files::parent(&self.path)),
+            _ => dualmd_files::check_target(&self.path),
+        };
+        Ok(checked?)
+    }
+
     /// Writes the report in this form; a file that is there is written over.
     ///
     /// # Errors

@@ -106,8 +106,8 @@ pub fn write(folder: &Path, mut report: Report, options: ReportOptions) -> Resul
     Ok(Written { report, html, json })
 }
 
-/// The exit code of reports: [`FOUND`] if one has a finding that `fail_on` names, else [`VOID`] if it names void and one is void,
-/// else 0. The reason goes to `reporter`.
+/// The exit code of reports: [`FOUND`] if one has a finding that `fail_on` names, else [`VOID`] if it names anything and one is void,
+/// else 0. Nothing can be found in a void report, so it never passes for one in which nothing was found. The reason goes to `reporter`.
 pub fn exit_code<'a>(
     verdicts: impl IntoIterator<Item = &'a Verdict>,
     fail_on: &[FailOn],
@@ -129,13 +129,12 @@ pub fn exit_code<'a>(
         });
     let mut code = exit_code_of(found, fail_on, reporter);
     let void = verdicts.iter().any(|v| v.void.is_some());
-    if void && names(fail_on, Finding::Void) {
-        reporter.warn("--fail-on: the report is void");
+    if void && !fail_on.is_empty() {
+        reporter.warn(match names(fail_on, Finding::Void) {
+            true => "--fail-on: the report is void",
+            false => "--fail-on: the report is void, so nothing that it names can be ruled out",
+        });
         code = if code == 0 { VOID } else { code };
-    } else if void && !fail_on.is_empty() {
-        reporter.warn(
-            "warning: the report is void, so that --fail-on could find nothing in it; name void as well",
-        );
     }
     code
 }

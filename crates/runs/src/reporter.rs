@@ -13,6 +13,11 @@ pub trait Reporter: Send + Sync {
     /// One model is done: `note` is e.g. "trained in 3 min 20 s".
     fn finished(&self, model: &str, note: &str);
 
+    /// Work that is no single model's of a report is done: `task` as in its [`ProgressEvent::task`].
+    fn done(&self, task: &str, note: &str) {
+        self.finished(task, note);
+    }
+
     /// A line about what is being done.
     fn say(&self, text: &str);
 
@@ -70,11 +75,15 @@ impl Work {
 /// How far a model is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ProgressEvent {
-    /// Name of the model.
+    /// Name of the model, as a report has it; empty, and not written, where the work is no model's of a report.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub model: String,
     /// What is being done with it.
     #[serde(default)]
     pub stage: Work,
+    /// What that is, where the stage does not say it: "quality", "own images"; of work that is no model's, the command's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// Done, in the stage's units.
     pub step: u64,
     /// To be done in all.
@@ -93,10 +102,12 @@ pub struct ProgressEvent {
 
 impl ProgressEvent {
     /// Work on images that has no loss: `done` of `total` since `began`. It counts as measuring, unless [`Self::of`] says otherwise.
-    pub fn images(what: &str, done: usize, total: usize, began: Instant) -> Self {
+    /// `model` is empty where the work is no model's of a report; [`Self::doing`] says then what is done.
+    pub fn images(model: &str, done: usize, total: usize, began: Instant) -> Self {
         Self {
-            model: what.to_owned(),
+            model: model.to_owned(),
             stage: Work::Measure,
+            task: None,
             step: done.min(total) as u64,
             total: total as u64,
             epoch: None,
@@ -110,6 +121,22 @@ impl ProgressEvent {
     #[must_use]
     pub fn of(self, stage: Work) -> Self {
         Self { stage, ..self }
+    }
+
+    /// The same with what is done, where the stage does not say it.
+    #[must_use]
+    pub fn doing(self, task: &str) -> Self {
+        let task = Some(task.to_owned());
+        Self { task, ..self }
+    }
+
+    /// What a bar or a line is called: "student", "student, own images", "caption".
+    pub fn title(&self) -> String {
+        match &self.task {
+            None => self.model.clone(),
+            Some(task) if self.model.is_empty() => task.clone(),
+            Some(task) => format!("{}, {task}", self.model),
+        }
     }
 
     /// Writes the event as one JSON line and flushes, so that the reader at the other end of a pipe sees it now.
@@ -149,6 +176,7 @@ mod tests {
         let event = ProgressEvent {
             model: "student".into(),
             stage: Work::Train,
+            task: None,
             step: 3,
             total: 1000,
             epoch: Some(0.75),
@@ -166,6 +194,26 @@ mod tests {
             }
         );
         assert_eq!(ProgressEvent::parse("some other line"), None);
+    }
+
+    #[test]
+    fn a_model_and_what_is_done_are_two_things() {
+        let of = |model: &str| ProgressEvent::images(model, 1, 2, Instant::now());
+        let written = |event: &ProgressEvent| serde_json::to_value(event).unwrap();
+        let model = of("student").of(Work::Generate);
+        assert_eq!(model.title(), "student");
+        assert!(written(&model).get("task").is_none());
+        let own = of("student").of(Work::Attack).doing("own images");
+        assert_eq!(own.title(), "student, own images");
+        assert_eq!(
+            (&written(&own)["model"], &written(&own)["task"]),
+            (&"student".into(), &"own images".into())
+        );
+        let alone = of("").doing("caption");
+        assert_eq!(alone.title(), "caption");
+        let line = written(&alone);
+        assert!(line.get("model").is_none() && line["task"] == "caption");
+        assert_eq!(ProgressEvent::parse(&line.to_string()), Some(alone));
     }
 
     #[test]

@@ -103,7 +103,7 @@ pub fn table(report: &Report) -> Markup {
                 @for model in &report.models { (cell(model, kind)) }
             } } }
         } }
-        p.caption { "The strongest attack of each kind by its AUC on these images, with its interval of 95 % (not corrected for the choice), and the members found at 1 false alarm in 100. " @if kinds.iter().any(|k| k.knows == Knows::Members) { "An attack that knows a part of the members is judged on the rest. " } "\"Not tested\" is no result." }
+        p.caption { "The strongest attack of each kind by its AUC on all images that it scored. Beside it stand its 95 % interval, of this attack alone, and the members found at 1 false alarm in 100. " @if kinds.iter().any(|k| k.knows == Knows::Members) { "An attack that knows a part of the members is judged on the rest. " } "\"Not tested\" is no result." }
     }
 }
 

@@ -3,7 +3,7 @@
 use dualmd_stats::OperatingPoint;
 use maud::{Markup, html};
 
-use super::{chip, draw, figure};
+use super::{chip, draw, figure, term};
 use crate::format::{count, fpr_name, grouped, interval, joined, list, rate, seconds, significant};
 use crate::release;
 use crate::report::Chosen;
@@ -96,8 +96,8 @@ fn caption(report: &Report) -> Markup {
         (leaks) " of " (all().count()) " combinations of model and attack leak beyond chance"
         @if inverted > 0 { ", " (inverted) " rank members below non-members" }
         " (filled marks; after correction for the number of attacks on each model). "
-        "The large number is the AUC, the whisker its 95 % interval on a scale from 0 to 1 with chance in the middle; "
-        "k/n counts the members found at 1 false alarm in 100; the strongest attack on each model is bold."
+        "The large number is the " (term("auc", "AUC")) " on all images that the attack scored. Under it stands its 95 % interval, of this attack alone: the first screen has " (term("intervals", "wider ones")) ". "
+        "The scale goes from 0 to 1 with chance in the middle. k/n: members found at 1 false alarm in 100. The strongest attack on each model is bold."
     }
 }
 
@@ -224,7 +224,7 @@ fn partial(report: &Report) -> Markup {
                     td.n data-value=(s.difference) { (signed(s.difference)) small { (signed_interval(s.difference_ci)) } } td.n data-value=(s.p_value) { (p_value(s.p_value)) }
                 } } }
             } }
-            p.caption { "Each of them against the strongest attack that scored all images, on the images that both scored (members + non-members; DeLong's test, not corrected; where interval and p disagree, as they may for an AUC near 1, go by the interval). The other was picked for its AUC on these images, which favours it a little." }
+            p.caption { "Each of them against the strongest attack that scored all images, on the images that both scored (members + non-members). DeLong's test, not corrected; where interval and p disagree, as they may for an AUC near 1, go by the interval. The other was picked for its AUC on these images, which favours it a little." }
         }
     }
 }
@@ -290,7 +290,7 @@ fn halves(report: &Report, attacks: &[(String, String)]) -> Markup {
     html! {
         details #halves {
             summary { "D1 and D2 apart" @if differ > 0 { " - pooling hides a difference in " (differ) " " (if differ == 1 { "place" } else { "places" }) } }
-            p { @if report.models.iter().any(ModelReport::is_teacher) { "Teacher 1 was trained on D1, teacher 2 on D2. " } "Each half of the members against all non-members; intervals of 95 %, not corrected." }
+            p { @if report.models.iter().any(ModelReport::is_teacher) { "Teacher 1 was trained on D1, teacher 2 on D2. " } "Each half of the members against all non-members. Intervals are of 95 %, of each attack alone." }
             div.scroll tabindex="0" role="region" aria-label="Halves apart" {
                 table.matrix.small {
                     thead { tr { th scope="col" { "Model" } @for (_, title) in attacks { th scope="col" { (title) } } } }
@@ -356,7 +356,7 @@ fn groups(report: &Report) -> Markup {
         @if models().next().is_some() {
             details #groups {
                 summary { "Whole groups instead of images" }
-                p { "The mean score of a group (a patient, an artist, near-duplicates, a class) in place of the scores of its images: how often a random group of members ranks above a random one of others. Groups are independent where their images are not; intervals of 95 %, not corrected." }
+                p { "A group (a patient, an artist, near-duplicates, a class) has the mean score of its images. The AUC is how often a random group of members ranks above a random one of others. Groups are independent where their images are not. Intervals are of 95 %, of each attack alone." }
                 div.scroll tabindex="0" role="region" aria-label="Whole groups" { table.plain data-sortable="" {
                     thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "AUC by groups" } th.n scope="col" { "95 %" } th.n scope="col" { "groups found" } th.n scope="col" { "groups of either side" } } }
                     tbody { @for m in models() { @for g in &m.by_groups { tr {
@@ -385,7 +385,7 @@ fn chosen(report: &Report) -> Markup {
             h3 { "The best attack, chosen on one half and measured on the other" }
             div.scroll { table.plain data-sortable="" {
                 thead { tr {
-                    th scope="col" { "Model" } th scope="col" { "Attack chosen" } th.n scope="col" { "AUC" } th.n scope="col" { "Members found" } th.n scope="col" { "False alarms" } th.n scope="col" { "Images that prove use" }
+                    th scope="col" { "Model" } th scope="col" { "Attack chosen" } th.n scope="col" { "AUC" small { "on the other half" } } th.n scope="col" { "Members found" small { "of the other half" } } th.n scope="col" { "False alarms" small { "of the other half" } } th.n scope="col" { "Images that prove use" }
                 } }
                 tbody { @for (m, c) in &rows {
                     @let t = &c.selection.transferred;
@@ -400,9 +400,9 @@ fn chosen(report: &Report) -> Markup {
                 } }
             } }
             p.caption {
-                "One half of the images chose the attack with the largest AUC and set its threshold for 1 false alarm in 100; all numbers are from the other half, so they owe nothing to "
-                "the choice. The last column: how many images of one person suffice to show in at least 8 of 10 cases that they were trained on, at 5 % false alarms, by averaging their scores "
-                "(images drawn at random from the members; a person's own images resemble each other and would count for fewer)."
+                "One half of the images chose the attack with the largest AUC and set its threshold for 1 false alarm in 100. All numbers are from the other half, so the choice does not flatter "
+                "them. That is why they differ from those of all images above, and why their intervals are wider. The last column: how many images of one person show in at least 8 of 10 cases that "
+                "they were trained on. Their scores are averaged, at 5 % false alarms. The images are drawn at random from the members; a person's own resemble each other and would count for fewer."
                 @for (m, c) in rows.iter().filter(|(_, c)| !c.left_out.is_empty()) {
                     " " (m.title) ": not compared, for want of common images: " (list(&c.left_out)) "."
                 }
@@ -440,7 +440,7 @@ fn comparisons(report: &Report) -> Markup {
             @let baseline = report.models.iter().find(|m| m.name == first.baseline).map_or_else(|| first.baseline.clone(), crate::words::subject);
             details {
                 summary { "Difference to " (baseline) ", attack by attack" }
-                p { "AUC of " (baseline) " minus AUC of the other, on the same images (DeLong's test for paired curves; p-values are not corrected; where interval and p disagree, as they may for an AUC near 1, go by the interval). A difference of AUCs says nothing about which side of 0.5 they are on: read it beside the table above." }
+                p { "AUC of " (baseline) " minus AUC of the other, on the same images, all that both attacks scored. DeLong's test for paired curves; p-values are not corrected. Where interval and p disagree, as they may for an AUC near 1, go by the interval. A difference of AUCs does not say on which side of 0.5 they are: read it beside the table above." }
                 div.scroll { table.plain data-sortable="" {
                     thead { tr { th scope="col" { "Model" } th scope="col" { "Attack" } th.n scope="col" { "Difference" } th.n scope="col" { "95 % interval" } th.n scope="col" { "p" } } }
                     tbody { @for c in &report.comparisons { tr {
@@ -480,7 +480,7 @@ fn operating_points(report: &Report) -> Markup {
             div.scroll tabindex="0" role="region" aria-label="All operating points" {
                 table.plain #points data-sortable="" {
                     thead { tr {
-                        th scope="col" { "Model" } th scope="col" { "Attack" } th scope="col" { "Members" } th.n scope="col" { "AUC" } th.n scope="col" { "corrected interval" } th.n scope="col" { "bal. acc." }
+                        th scope="col" { "Model" } th scope="col" { "Attack" } th scope="col" { "Members" } th.n scope="col" { "AUC" } th.n scope="col" { "95 % interval" small { "widened" } } th.n scope="col" { "bal. acc." }
                         @for fpr in crate::measure::FPRS { th.n scope="col" { "TPR at " (fpr_name(fpr)) } }
                         th.n scope="col" { "time" } th scope="col" { "Finding" }
                     } }

@@ -51,7 +51,7 @@ pub fn controls(report: &Report) -> Markup {
                             }
                             p.caption { "Rule, fixed in advance: "
                                 // Files of earlier versions hold no test, so the interval decided.
-                                @if b.p_value.is_some() { "the sets differ when that chance is at most 0.01; void when the interval of the most telling family then lies above " (crate::controls::VOID_ABOVE) ", otherwise a warning." }
+                                @if b.p_value.is_some() { "the sets differ when that chance is at most 0.01; void when the interval of the most telling kind of look then lies above " (crate::controls::VOID_ABOVE) ", otherwise a warning." }
                                 @else { "void when the whole interval lies above " (crate::controls::VOID_ABOVE) ", warning when it lies above 0.5." }
                             }
                         }
@@ -78,46 +78,57 @@ pub fn controls(report: &Report) -> Markup {
 pub fn how_to_read() -> Markup {
     let terms = [
         (
+            "member",
             "Member, membership inference",
             "A member is an image that the model was trained on. Membership inference asks of one image whether it is a member. Whoever asks must already hold that image. What is given away is the answer, such as that the person in it was a patient of this hospital.",
         ),
         (
+            "auc",
             "AUC",
             "The chance that a random member scores above a random non-member. 0.5 is guessing, 1 is certainty. Below 0.5 an attack is wrong more often than guessing, which an attacker can turn round: the distance from 0.5 counts, not the side. The direction of every score was fixed beforehand; no AUC here was flipped.",
         ),
         (
+            "found",
             "Members found at 1 false alarm in 100",
-            "How many members score above all but 1 % of the non-members. One record that is found with certainty is a breach even when the average looks harmless, so this number matters more than the AUC. It is never rounded up to a threshold that would raise the false alarms above 1 %.",
+            "A false alarm is an unseen image that an attack takes for a member. The number is how many members score above all but 1 % of the non-members. One record that is found with certainty is a breach even when the average looks harmless, so it matters more than the AUC. It is never rounded up to a threshold with more than 1 % false alarms.",
         ),
         (
+            "measurable",
             "Not measurable",
             "A rate of 0.1 % needs at least 1,000 non-members. With fewer the number would rest on no observation at all, and none is given.",
         ),
         (
+            "intervals",
             "Intervals",
-            "95 % intervals: for AUCs the union of DeLong's on the logit scale and Newcombe's method 5, which does not collapse near 0 and 1; for rates exact (Clopper-Pearson). They cover the choice of images, not of training seeds, unless a table says so.",
+            "All are of 95 %, and one AUC can have three. In the tables: of that attack alone, on all images that it scored. On the first screen and in the verdict: of the same AUC, widened for the choice among the attacks. In the table of the best attack: of its AUC on the half of the images that did not choose it. They cover the choice of images, not of training seeds, unless a table says so. For AUCs they are the union of DeLong's on the logit scale and Newcombe's method 5, for rates exact (Clopper-Pearson).",
         ),
         (
-            "Many attacks",
-            "The best of several attacks looks good by luck. A leak is claimed only if it survives Bonferroni's correction for all attacks on that model: the corrected AUC interval lies above 0.5, or an exact test at the lowest measurable false-alarm rate does. The pooled members and the two halves are two families; each calls a model that leaks nothing leaky at most once in 20 audits. A report of several models holds several such families; under the verdict stands how often luck alone would find something in a report like it.",
+            "families",
+            "Many attacks, families of looks",
+            "The best of several attacks looks good by luck. A leak is claimed only if it survives Bonferroni's correction for all attacks on that model: the corrected AUC interval lies above 0.5, or an exact test at the lowest measurable false-alarm rate shows it. Attacks that are corrected together are one family of looks: those on all members of a model, and those on its halves. Each calls a model that leaks nothing leaky at most once in 20 audits. Under the verdict stands how often luck alone would find something in a report with as many families.",
         ),
         (
+            "advice",
             "Do not publish, measure again, nothing found",
             "Rules of thumb, fixed in advance. Do not publish: an attack that needs no more than this tells members from non-members, or the model generates copies. Only if the set is no secret: no single image is told apart, all of them together are. Not tested: no attack that needs just this gave a result. Measure again: nothing was found, but with so few images a leak of more than AUC 0.60 would have gone unseen. Nothing found: it would have been seen. None of them makes a model safe; one person found with certainty can be one too many.",
         ),
         (
+            "set",
             "Only the set as a whole",
             "No attack tells a single image from an unseen one, but a test of whole sets tells all members together from non-members: that these images were used can be shown, which of them cannot.",
         ),
         (
+            "epsilon",
             "Epsilon (ε)",
             "The scale of differential privacy. The numbers here bound from below what the training can claim; they are no promise from above. 0 says that no ε is refuted; a leak can be there all the same.",
         ),
         (
+            "halves",
             "D1 and D2",
             "The two disjoint halves of the members. Teacher 1 never saw D2, teacher 2 never saw D1, and a DistillMD student learns each half from the teacher that did not see it. An average over both can hide what happens in each.",
         ),
         (
+            "nothing",
             "No leak seen",
             "The attacks of this list, with this many images, found nothing beyond chance. It does not mean that there is nothing: stronger attacks, more images or another training may find it. This page never certifies that a model holds no personal data.",
         ),
@@ -125,7 +136,7 @@ pub fn how_to_read() -> Markup {
     html! {
         section #reading {
             h2 { "How to read this" }
-            dl.terms { @for (term, text) in terms { dt { (term) } dd { (text) } } }
+            dl.terms { @for (id, term, text) in terms { dt id={ "term-" (id) } { (term) } dd { (text) } } }
             p { "All numbers come from the files beside this page: " code { "scores/*.csv" } " (one score per image and attack), " code { "findings.csv" } " and " code { "report.json" } " (all digits). " code { "dualmd report" } " rebuilds the page from them." }
         }
     }

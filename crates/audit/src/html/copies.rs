@@ -41,7 +41,7 @@ pub fn section(report: &Report) -> Markup {
         @if let Some((_, first)) = rows.first() {
             section #copies {
                 h2 { "Copies of training images" }
-                p.lede { "A generated image passes for a copy where it is more like a training image than nearly all images that no model saw are. What passes beyond the control is probably a training image that anybody who is shown what the model draws has seen." }
+                p.lede { "A generated image passes for a copy if it is more like a training image than nearly all unseen images are. Some pass by chance: the control counts them. Beyond it, whoever sees what the model draws probably sees training images." }
                 (figure("wide", body, caption(&rows)))
                 details { summary { "How copies are counted" } p { (method(&rows, first)) } }
             }
@@ -69,7 +69,7 @@ fn caption(rows: &[(&ModelReport, &Copying)]) -> Markup {
             }
             None => { "No model's count is clearly beyond its control. " }
         }
-        @if rows.iter().all(|(_, c)| c.likeness == "rmse") { "Looked for by pixels only, which do not find a copy that is moved, cropped or recoloured; SSCD does, and was not at hand (" code { "cargo xtask features" } ", in a source checkout, fetches it; " code { "DUALMD_SSCD" } " names its folder). " }
+        @if rows.iter().all(|(_, c)| c.likeness == "rmse") { "Looked for by pixels only, which do not find a copy that is moved, cropped or recoloured. SSCD does, and was not at hand (" code { "cargo xtask features" } ", in a source checkout, fetches it; " code { "DUALMD_SSCD" } " names its folder). " }
         "Copying is what the members have beyond the unseen images of the control, with as many of either. A few hundred images show the copies among a few hundred images, and no more."
     }
 }
@@ -78,7 +78,7 @@ fn caption(rows: &[(&ModelReport, &Copying)]) -> Markup {
 fn method(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
     html! {
         @if rows.iter().any(|(_, c)| c.own_prompt.is_some()) { "Own image: mean likeness of what a caption draws to the image it belongs to. " }
-        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass, as they should by chance; what a model draws is no real image and may pass more often, being smooth or typical: the count against as many unseen images shows how often (with prompts: what is drawn for captions that no model saw). Both counts of the control use " (grouped(first.control.n as i64)) " images a side and thresholds of their own, which " (percent(first.control.false_copy_rate)) " of such images pass. "
+        "The threshold of each row is what " (percent(first.false_copy_rate)) " of unseen images pass by chance. What a model draws is no real image and may pass more often, being smooth or typical. The count against as many unseen images shows how often (with prompts: what is drawn for captions that no model saw). Both counts of the control use " (grouped(first.control.n as i64)) " images a side and thresholds of their own, which " (percent(first.control.false_copy_rate)) " of such images pass. "
         code { "rmse" } " of pixels is lower and a cosine of " code { "sscd" } " higher where images are more alike. The interval is over the images drawn."
     }
 }

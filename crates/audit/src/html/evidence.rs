@@ -45,12 +45,12 @@ pub fn epsilon_section(report: &Report) -> Markup {
             section #epsilon {
                 h2 { "What the training can no longer claim" }
                 p.lede {
-                    "Differential privacy bounds by a number, ε, how much one image may change what a training gives away: the odds of any outcome by a factor of at most e" sup { "ε" } " "
-                    "(ε = 1 is a factor of 2.7, ε = 3 one of 20; smaller is more private). An attack that works refutes every ε below some value. That value is given here. "
-                    "0 means that no ε is refuted, not that nothing was found: to refute one takes more than to tell members from others, which the verdict is about; no upper bound is implied by any number here."
+                    "Differential privacy puts a number, ε, on how much one image may change what a training gives away. The odds of any outcome change by a factor of at most e" sup { "ε" } ": "
+                    "2.7 for ε = 1, 20 for ε = 3. Smaller is more private. An attack that works refutes every ε below some value. That value is given here. "
+                    "0 means that no ε is refuted, and not that nothing was found: what was found stands in the verdict, and to refute an ε takes more; no upper bound is implied by any number here."
                 }
                 @if !lines.is_empty() { ul.lines { @for (m, attack, b) in &lines { li {
-                    strong { (m.title) } ": ε is at least " strong { (epsilon(b.lower)) } " (" (attack) ": " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
+                    strong { (m.title) } ": ε is at least " strong { (epsilon(b.lower)) } " (" (attack) " on one half of the images: " (b.tp) " of " (b.n_members) " members found, " (b.fp) " of " (b.n_nonmembers) " non-members mistaken for one). "
                     @if b.lower <= 0.0 { (refutes_nothing(report.conclusion(&m.name))) }
                     "No attack on as many images could have shown more than " (epsilon(b.ceiling)) "."
                     @if let Some((claimed, tighter, delta)) = claim(m) {
@@ -64,7 +64,7 @@ pub fn epsilon_section(report: &Report) -> Markup {
                 } } } }
                 (claims(report))
                 p.caption {
-                    "At δ = " (delta) " and 95 % confidence. Attack and threshold (1 false alarm in 100) were chosen on one half of the images, the counts are from the other half, so no choice enters. "
+                    "At δ = " (delta) " and 95 % confidence. Attack and threshold (1 false alarm in 100) were chosen on one half of the images. The counts are from the other half, so the choice does not flatter them. "
                     "The images are treated as independent trials of the training, although they were trained on together: an indication and no proof. The audit by coin flips below needs no such assumption."
                     @if let Some(most) = too_large(report, delta) { " " strong { "Note. " } "With " (most) " members a δ above " (significant(1.0 / most as f64)) " would allow to publish one of them whole: choose a smaller one (audit.delta)." }
                 }
@@ -136,7 +136,7 @@ fn claims(report: &Report) -> Markup {
             p.caption {
                 "The claim is a proof about the training as it was meant, for every attacker; it bounds nothing if the program has a fault. The attack is a measurement of this one training. The claim must not be the smaller one."
                 @if rows.iter().any(|(_, p)| p.prv.is_some()) {
-                    " It is the accountant's that the noise was chosen by. The PRV accountant bounds what the same training spends from both sides: its upper bound is proven too, for the same steps, and how far the claim lies above it is slack of the proof and no further privacy."
+                    " It is the accountant's that the noise was chosen by. The PRV accountant bounds what the same training spends from both sides. Its upper bound is proven too, for the same steps. How far the claim lies above it is slack of the proof and no further privacy."
                 }
             }
         }
@@ -183,7 +183,7 @@ fn one_run(report: &Report) -> Markup {
                 } } }
             } }
             p.caption {
-                "Steinke, Nasr and Jagielski (2023): a coin decided on every image, the attack guesses some of the coins, and a training that is (ε, δ)-private lets it be right only so often. 95 % confidence, δ = "
+                "Steinke, Nasr and Jagielski (2023): a coin decided on every image. The attack guesses some of the coins, and a training that is (ε, δ)-private lets it be right only so often. 95 % confidence, δ = "
                 (runs.first().map_or(0.0, |r| r.1.delta)) ", for the whole procedure from the split to the model. Attack and number of guesses were fixed on one half of the images, drawn without regard to membership; the guesses are about the other half. "
                 "Attacks that learn from known memberships take no part: what they leave is no longer a coin per image."
             }
@@ -212,7 +212,7 @@ pub fn repeats_section(report: &Report) -> Markup {
                     } } } }
                 } }
                 p.caption {
-                    "In small print the 95 % interval of the mean over trainings (Student's t, wide with few trainings), and the standard error that the choice of images gives within one training (±). "
+                    "In small print: the 95 % interval of the mean over trainings (Student's t, wide with few trainings). Then the standard error that the choice of images gives within one training (±). "
                     "They are two different things and are not added: more trainings on the same images do not make the second smaller."
                 }
             }
@@ -277,7 +277,7 @@ pub fn sets_section(report: &Report) -> Markup {
                             } }
                         } } }
                     } }
-                    p.caption { (fewest(&powers)) " Share of sets of k members that averaging their scores shows to have been used, at 5 % false alarms, with a 95 % interval; 0.05 is guessing. On the half of the images that chose neither the attack nor its threshold. n/a: too few images for that k." }
+                    p.caption { (fewest(&powers)) " Each number is a share of sets of k members: of those that the mean of their scores shows to have been used, at 5 % false alarms. Beside it its 95 % interval; 0.05 is guessing. Measured on the half of the images that did not choose the attack. n/a: too few images for that k." }
                 }
                 (inference(&tested))
                 @if !tested.is_empty() {
@@ -341,8 +341,8 @@ fn inference(tested: &[(&ModelReport, &Sets)]) -> Markup {
                 } } }
             } }
             p.caption {
-                "Dataset inference: share of sets of k members that a classifier on the scores of all attacks together, "
-                "fitted anew for every relabelling, shows to differ from k images that were not used, at 5 % false alarms, with a 95 % interval. "
+                "Dataset inference: the share of sets of k members that are shown to differ from k images that were not used, at 5 % false alarms, with a 95 % interval. "
+                "A classifier looks at the scores of all attacks together, and is fitted anew for every relabelling. "
                 "Needed: the first k with 8 of 10. Members drawn at random; the pictures of one person resemble each other and count for fewer."
             }
         }
@@ -430,7 +430,7 @@ pub fn compat_section(report: &Report) -> Markup {
         @if !rows.is_empty() {
             section #compat {
                 h2 { "What the public codes would have printed" }
-                p.lede { strong { "Not for conclusions. " } "For a line beside a published number only: these rules pick thresholds on the very scores they are judged on, may exceed the false-alarm rate they name, and some count the non-members as the positives. The exact numbers are in the table of attacks." }
+                p.lede { strong { "Not for conclusions. " } "For a line beside a published number only. These rules pick thresholds on the very scores they are judged on. They may exceed the false-alarm rate they name, and some count the non-members as the positives. The exact numbers are in the table of attacks." }
                 details {
                     summary { "The numbers, by the rules of " (rules.iter().map(|r| r.0).collect::<Vec<_>>().join(", ")) }
                     div.scroll { table.plain data-sortable="" {

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{chip_of, draw, figure};
+use super::{chip_of, draw, figure, term};
 use crate::format::{interval, list, rate};
 use crate::release;
 use crate::report::{
@@ -19,7 +19,7 @@ pub fn asked(report: &Report) -> Markup {
     html! {
         div.asked {
             p.question { "Can someone who already has a picture find out whether " (which) " was trained on it?" }
-            p { "Such a person needs the picture itself, and one of three things: images that the model generated; a way to let it work on pictures of their own (queries); or its weights. Whoever has the weights can do all of it. Being found means that the picture was in the training set, with all that this says about the person on it." }
+            p { "Such a person needs the picture itself and one of three things: images that the model generated, a way to let it work on pictures of their own (queries), or its weights. Whoever has the weights can do all of it. Being found means that the picture was in the training set, with all that this says about the person on it." }
         }
     }
 }
@@ -57,6 +57,8 @@ pub fn overview(report: &Report) -> Markup {
         .iter()
         .map(|&model| (model, lines(model)))
         .partition(|(_, lines)| !lines.is_empty());
+    let mut results = measured.iter().flat_map(|m| &m.results);
+    let halves = results.any(|r| r.d1.is_some());
     let body = html! {
         div.overview-grid {
             div.gap {} div.gap {} div.gap {}
@@ -77,10 +79,12 @@ pub fn overview(report: &Report) -> Markup {
         "overview",
         body,
         html! {
-            (caption) " One circle per attack, from guessing (AUC 0.5) to certainty (1); the strongest is drawn large, with its 95 % interval, widened for the choice among them. "
-            "\"Finds\": members found where at most 1 in 100 unseen images may be called a member"
-            @if report.verdict.releases.iter().any(|r| release::other_rate(r).is_some()) { ", or as many as the line says" }
-            ". What to do follows " a href="#reading" { "rules of thumb" } "; none of them makes a model safe."
+            (caption) " One circle per attack, placed by its " (term("auc", "AUC")) ": how often it ranks a random training image above a random unseen one. 0.5 is guessing, 1 is certainty. "
+            "The strongest is drawn large. Intervals here are " (term("intervals", "widened")) " for the choice among the attacks; the table further down has those of each attack alone. "
+            "\"Finds\": members found at 1 " (term("found", "false alarm")) " in 100, so that at most 1 in 100 unseen images is taken for a member"
+            @if report.verdict.releases.iter().any(|r| release::other_rate(r).is_some()) { ", or at as many as the line says" }
+            ". " @if halves { (term("halves", "D1 and D2")) " are the two halves of the members. " }
+            "What to do follows " (term("advice", "rules of thumb")) "; none of them makes a model safe."
         },
     )
 }

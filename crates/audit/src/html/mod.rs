@@ -139,6 +139,11 @@ fn quoted(text: &str) -> String {
     out
 }
 
+/// A word, with the way to where the page explains it: an entry of [`close::how_to_read`].
+fn term(id: &str, word: &str) -> Markup {
+    html! { a.term href={ "#term-" (id) } { (word) } }
+}
+
 /// A figure with a caption that states what is to be seen.
 fn figure(class: &str, body: Markup, caption: Markup) -> Markup {
     html! { figure class=(class) { (body) figcaption { (caption) } } }

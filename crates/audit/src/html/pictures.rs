@@ -80,7 +80,7 @@ pub fn section(report: &Report) -> Markup {
                 (prompted(report, &embed))
                 @if !nearest.is_empty() {
                     h3 { "Generated images and their nearest training images" }
-                    p.lede { "Left: generated; right: its nearest training image. The bars are distances to the nearest training image (orange) and to the nearest unseen image (blue outline): root mean squared errors per pixel, from 0 (a copy) to 1. Of two sets the larger has the nearer neighbour by chance, so the bars do not compare; the sentences below do, with as many images of either kind." }
+                    p.lede { "Left: generated; right: its nearest training image. The bars are distances to the nearest training image (orange) and to the nearest unseen image (blue outline): root mean squared errors per pixel, from 0 (a copy) to 1. The larger of two sets has the nearer neighbour by chance, so do not compare the bars. The sentences below compare with as many images of either kind." }
                     @let looks = set_looks(&report.models);
                     @for (m, n) in &nearest { (pairs(m, n, told_apart(m, looks).iter().any(|t| t.name == NEARER), &embed)) }
                 }
@@ -175,7 +175,7 @@ fn equally_many(model: &ModelReport, nearest: &Nearest, told: bool) -> Markup {
     html! {
         @match (nearest.equal.flatten(), medians) {
             _ if nearest.prompted => {
-                "Drawn for captions of training images, which these generated images resemble for that alone: their distances show no copying by themselves. "
+                "Drawn for captions of training images, which these generated images resemble for that alone. So their distances by themselves show no copying. "
             }
             (Some(e), _) => {
                 @if told { "Nearer to training images than to as many unseen ones: " }

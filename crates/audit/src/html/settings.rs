@@ -91,7 +91,7 @@ fn images(report: &Report) -> Markup {
                 " real ones that no model saw, by the features " code { (first.features) } ". A distance depends on the features and on the number of images, and is FID only with "
                 code { "inception-2048" } "; compare within this table. "
                 @if let Some(n) = first.equal_n { "At equal n: generated against real and, in small print, real against real images, " (grouped(n as i64)) " a side. " }
-                "Real against real is what a perfect model would score with as few images; the excess over it is the model's own. Gap to members: distance to members less that to as many others; below 0, what it draws lies nearer to what it learnt from."
+                "Real against real is what a perfect model would score with as few images; the excess over it is the model's own. Gap to members: distance to members minus that to as many others. Below 0 what it draws lies nearer to what it learnt from."
                 @if !missing.is_empty() { " Not measured: " (missing.join("; ")) "." }
             }
         }

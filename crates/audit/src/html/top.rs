@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::{chip, first};
+use super::{chip, first, term};
 use crate::facts::{date, plan};
 use crate::format::grouped;
 use crate::release::finding_in_words;
@@ -30,7 +30,8 @@ pub fn head(report: &Report, name: &str) -> Markup {
             grouped(nonmembers as i64)
         ));
     }
-    if let Some(source) = plan(report, "/data/source") {
+    // Of a report that may leave the house nothing is known of a place but that there was one.
+    if let Some(source) = plan(report, "/data/source").filter(|s| !s.contains('<')) {
         let size = plan(report, "/data/image_size")
             .map(|s| format!(" at {s}×{s}"))
             .unwrap_or_default();
@@ -51,7 +52,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
                 p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { @if report.run.get("compared").is_some() { "dualmd compare ... --no-images" } @else { "dualmd report FOLDER --no-images" } } " writes it without them." }
             }
             @if report.images_left_out {
-                p.private { strong { "This page was made without pictures." } " Pictures, texts, and names and scores of single images are left out of it and of " code { "report.json" } ", also the most exposed members; counts, rates and intervals are all there. The audit's own folder still has them, and is as confidential as the training images." }
+                p.private { strong { "This page was made without pictures." } " Left out of it and of " code { "report.json" } ": pictures, texts, names and scores of single images, the most exposed members, and the names of folders. Counts, rates and intervals are all there. The audit's own folder still has everything, and is as confidential as the training images." }
             }
             p.on-paper { "On paper the folded parts, the cards of the models, " @if exposed { "whether the attacks agree, and the most exposed members" } @else { "and whether the attacks agree" } " are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
             @if let Some(command) = plan(report, "/command") {
@@ -82,7 +83,7 @@ pub fn verdict(report: &Report) -> Markup {
                         p { strong { (instead(&report.controls)) } }
                     }
                     @for sentence in &v.summary { p { (sentence) } }
-                    @if !v.false_alarms.is_empty() { p.caption { (v.false_alarms) } }
+                    @if !v.false_alarms.is_empty() { p.caption { (v.false_alarms) " (" (term("families", "more")) ")" } }
                 }
                 @if v.void.is_none() {
                     div.unsaid {

@@ -337,7 +337,7 @@ fn refuse_both(members: &ImageSet, nonmembers: &ImageSet) -> Result<()> {
     };
     let count = nonmembers.records.iter().filter(both).count();
     let member = ids.get(nonmember.id.as_str()).map_or("", |r| &r.name);
-    bail_usage!(
+    bail!(
         "{} in {} and {} in {} are the same image{}: one that was trained on cannot be among those that were not; take it out of one of the two",
         shown(member),
         shown(&members.source),
@@ -389,13 +389,13 @@ fn same_noise(a: &Model, b: &Model) -> bool {
 fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str) -> Result<()> {
     let (a, b) = (target.first(), other.first());
     if !same_noise(a, b) {
-        bail_usage!(
+        bail!(
             "{} has another noise schedule than the model: their losses at one timestep are not comparable",
             folder.display()
         );
     }
     if a.sample_shape() != b.sample_shape() {
-        bail_usage!(
+        bail!(
             "{} takes inputs of shape {:?}, the model of {:?}",
             folder.display(),
             b.sample_shape(),
@@ -403,13 +403,13 @@ fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str)
         );
     }
     if a.labels() != b.labels() {
-        bail_usage!(
+        bail!(
             "{} is told other classes than the model, or one of them is told none: their answers are not comparable",
             folder.display()
         );
     }
     if target.fingerprint() == other.fingerprint() {
-        bail_usage!(
+        bail!(
             "{} is the model itself: a {what} is one that was trained on other images",
             folder.display()
         );

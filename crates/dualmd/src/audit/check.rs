@@ -3,7 +3,7 @@
 use super::asked;
 use super::audited::{self, Audited};
 use super::case::{Case, Sides};
-use super::folder::{called, refuse_run};
+use super::folder::{called, check_place, differs, hash_of, refuse_strangers};
 use super::options::{AuditOptions, ScoreOptions};
 use crate::choices::{Features, Order};
 use crate::estimate::{Questions, at_a_time, timed};
@@ -17,7 +17,10 @@ use dualmd_audit::UNSEEN;
 use dualmd_audit::format::counted;
 use dualmd_data::{FileFacts, ImageSet};
 use dualmd_diffusion::Denoiser;
+use dualmd_files::shown;
 use dualmd_names::AttackSpec;
+use dualmd_record::RunFolder;
+use dualmd_record::plan::AuditPlan;
 use dualmd_torch::{Kind, Tensor, no_grad};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -38,14 +41,20 @@ pub struct Checked {
 /// held, and what a reader of the report would have to be warned of. Nothing is written.
 ///
 /// # Errors
-/// As [`audit()`](super::audit()): what cannot be opened, an image on both sides, sizes that do not fit, attacks that do not.
+/// As [`audit()`](super::audit()): what cannot be opened, an image on both sides, sizes that do not fit, attacks that do not, a folder that
+/// the audit could not be written to.
 pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
     let args = &options.score;
-    refuse_run(&options.out)?;
+    check_place(&options.out)?;
+    let run = RunFolder(options.out.clone());
     let all = audited::audited(args, session.reporter.as_ref())?;
+    refuse_strangers(&run, &all)?;
+    let before: Option<AuditPlan> = dualmd_record::read_if_usable(&run.plan())?;
+    let mut marks = Vec::new();
     let mut lines = Vec::new();
     let mut look: Vec<String> = Vec::new();
     let (mut images, mut number, mut work) = (String::new(), 0, Work::default());
+    let mut sides = <[String; 2]>::default();
     for one in &all {
         let case = Case::open(session, args, one)?;
         let model = case.generator.first();
@@ -54,9 +63,11 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
             lines.push(format!("it says of itself: {}", foreign.describe()));
         }
         let attacks = asked::asked(args, one, model.is_told(), true)?;
+        marks.push((one.name.as_str(), case.generator.fingerprint().to_owned()));
         if images.is_empty() {
             images = described(&case.images);
             lines.push(format!("images: {images}"));
+            sides = [&case.images.members, &case.images.nonmembers].map(hash_of);
         }
         let names: Vec<String> = attacks.iter().map(ToString::to_string).collect();
         lines.push(format!("attacks on {}: {}", one.name, names.join(", ")));
@@ -72,6 +83,12 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
             }
         }
         work = work.and(measured(session, args, one, &case, &attacks)?);
+    }
+    if let Some(other) = before.and_then(|before| differs(&before, &marks, &sides)) {
+        look.push(format!(
+            "{} holds an earlier audit of {other}: its scores and its report will be written over (-o names another folder)",
+            shown(&options.out)
+        ));
     }
     let took = work.described();
     lines.push(took.clone());

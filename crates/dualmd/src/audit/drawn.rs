@@ -17,13 +17,14 @@ use dualmd_torch::weights::read_npy;
 use std::path::Path;
 
 /// Images for the first captions of `images`, or, of a model without text, as many as an audit draws; of a class-conditional one they are
-/// of the images' classes in turn, without guidance. `parts` as in [`Draw::images`].
+/// of the images' classes in turn, without guidance. `parts` as in [`Draw::images`]. The model comes with its
+/// name in the report.
 ///
 /// # Errors
 /// A stop that was asked for; what the model refuses.
 pub fn generate(
     session: &Session,
-    generator: &Generator,
+    (name, generator): (&str, &Generator),
     images: &Sides,
     args: &ScoreOptions,
     seed: u64,
@@ -32,7 +33,7 @@ pub fn generate(
     let texts = images.texts();
     let draw = Draw {
         generator,
-        name: "sample",
+        name,
         words: texts.as_deref(),
         label_guidance: 1.0,
         shape: images.members.shape(),
@@ -50,7 +51,7 @@ pub fn generate(
 /// As [`generate`]; files that cannot be written.
 pub fn drawn(
     session: &Session,
-    generator: &Generator,
+    (name, generator): (&str, &Generator),
     images: &Sides,
     args: &ScoreOptions,
     folder: &Path,
@@ -94,7 +95,7 @@ pub fn drawn(
             let key = format!("{} {}", serde_json::to_string(&of)?, args.batch);
             let key = blake3::hash(key.as_bytes()).to_hex().to_string();
             let parts = Folder::open(&parts::beside(&array), &key)?;
-            generate(session, generator, images, args, seed, Some(&parts))?
+            generate(session, (name, generator), images, args, seed, Some(&parts))?
         }
     };
     // Until the new images are whole it must not speak of them.

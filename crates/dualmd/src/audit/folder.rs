@@ -26,7 +26,7 @@ use anyhow::Result;
 use dualmd_attack::Share;
 use dualmd_data::{ImageSet, Record, Split};
 use dualmd_diffusion::{Given, Model};
-use dualmd_files::shown;
+use dualmd_files::{Lock, shown};
 use dualmd_metrics::Extractor;
 use dualmd_names::AttackSpec;
 use dualmd_record::plan::{
@@ -101,7 +101,8 @@ fn write_utility(
     let mut measured = Utility::default();
     if let Some(extractor) = extractor {
         let drawn = for_members.size()[0];
-        let extractor = watched(session, extractor, "quality", [&members, &heldout], drawn)?;
+        let task = (name, "quality");
+        let extractor = watched(session, extractor, task, [&members, &heldout], drawn)?;
         let real = utility::Real {
             heldout: heldout.features(extractor.as_ref())?,
             members: Some(members.features(extractor.as_ref())?),
@@ -113,7 +114,8 @@ fn write_utility(
     let likened = likened
         .into_iter()
         .map(|(network, likeness)| {
-            let network = watched(session, network, "copies", [&members, &heldout], drawn)?;
+            let task = (name, "copies");
+            let network = watched(session, network, task, [&members, &heldout], drawn)?;
             Ok((network, likeness))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -125,11 +127,11 @@ fn write_utility(
     Ok(dualmd_record::write(&run.utility(name), &measured)?)
 }
 
-/// The network, which tells how many images it is through with: of real ones, and `drawn` generated ones.
+/// The network, which tells how many images it is through with: of real ones, and `drawn` generated ones. `task`: the model, and what is done.
 fn watched(
     session: &Session,
     network: Box<dyn Extractor>,
-    what: &'static str,
+    task: (&str, &'static str),
     real: [&RealImages<'_>; 2],
     drawn: i64,
 ) -> Result<Box<dyn Extractor>> {
@@ -139,7 +141,7 @@ fn watched(
     }
     let total = images.unsigned_abs() as usize;
     let reporter = session.reporter.clone();
-    Ok(Box::new(Watched::new(network, reporter, what, total)))
+    Ok(Box::new(Watched::new(network, reporter, task, total)))
 }
 
 /// Attacks, controls and a report in a folder, of one model or several: scores, samples, `plan.json`, `report.html`,
@@ -274,6 +276,22 @@ pub fn audit_part(
     Ok(done)
 }
 
+/// Refuses a folder that an audit could not be written to, or that another process works in. Nothing is made.
+///
+/// # Errors
+/// A file in the way; a folder or a file of the report that cannot be written to; a run; a folder that is in use.
+pub(super) fn check_place(out: &Path) -> Result<()> {
+    refuse_run(out)?;
+    dualmd_files::check_folder(out)?;
+    if out.is_dir() {
+        drop(Lock::take(out, "dualmd audit --check")?);
+        for file in ["plan.json", "report.html", "report.json", "findings.csv"] {
+            dualmd_files::check_target(&out.join(file))?;
+        }
+    }
+    Ok(())
+}
+
 /// An audit is not written over a run.
 pub(super) fn refuse_run(out: &Path) -> Result<()> {
     if out.join("experiment.toml").exists() {
@@ -318,7 +336,7 @@ fn names(all: &[Audited]) -> Vec<&str> {
 }
 
 /// Scores that an earlier call left of a model which is not audited now would stand in the report as if they had been made with it.
-fn refuse_strangers(run: &RunFolder, all: &[Audited]) -> Result<()> {
+pub(super) fn refuse_strangers(run: &RunFolder, all: &[Audited]) -> Result<()> {
     let entries = match dualmd_files::list(&run.0.join("scores")) {
         Err(e) if e.is_absent() => return Ok(()),
         entries => entries?,
@@ -341,7 +359,11 @@ fn refuse_strangers(run: &RunFolder, all: &[Audited]) -> Result<()> {
 
 /// What an earlier audit was of that this one is not: models of these names with other weights, other images on a side. Nothing where
 /// this one goes on with it.
-fn differs(before: &AuditPlan, marks: &[(&str, String)], sides: &[String; 2]) -> Option<String> {
+pub(super) fn differs(
+    before: &AuditPlan,
+    marks: &[(&str, String)],
+    sides: &[String; 2],
+) -> Option<String> {
     let mut out: Vec<String> = Vec::new();
     for (name, mark) in marks {
         let mut known = before.models.iter().filter(|known| known.name == *name);
@@ -387,7 +409,7 @@ fn model(
     };
     whole.enter(Part::Sample);
     let draw = |model, images, folder: &Path, seed, given| {
-        drawn(session, model, images, args, folder, seed, given)
+        drawn(session, (name, model), images, args, folder, seed, given)
     };
     let given = generated::given(case, args, session.reporter.as_ref())?;
     let own = run.samples(name);
@@ -581,7 +603,7 @@ fn alone_of(members: usize, labels: &[Label]) -> Option<[Vec<usize>; 2]> {
 }
 
 /// BLAKE3 over the images of a set, whatever their order.
-fn hash_of(set: &ImageSet) -> String {
+pub(super) fn hash_of(set: &ImageSet) -> String {
     let ids: BTreeSet<&str> = set.records.iter().map(|r| r.id.as_str()).collect();
     let mut hasher = blake3::Hasher::new();
     for id in ids {

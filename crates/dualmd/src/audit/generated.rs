@@ -2,7 +2,6 @@
 
 use super::case::Case;
 use super::options::ScoreOptions;
-use crate::bail_usage;
 use crate::reporter::Reporter;
 use crate::stages::pictures::{self, as_seen, tensor_of_all};
 use anyhow::{Context, Result, bail};
@@ -131,7 +130,7 @@ pub fn given(case: &Case, args: &ScoreOptions, reporter: &dyn Reporter) -> Resul
         .texts()
         .context("a model with text and no captions")?;
     if set.records.iter().all(|r| r.captions.is_empty()) {
-        bail_usage!(
+        bail!(
             "{}: the images have no captions: this model is told a text, so each image needs the caption that it was generated for (metadata.jsonl), and \
              there have to be some for the captions of members and of non-members",
             shown(source)
@@ -143,7 +142,7 @@ pub fn given(case: &Case, args: &ScoreOptions, reporter: &dyn Reporter) -> Resul
         let caption = own.first().map_or("", String::as_str);
         for _ in 0..args.draw.per_prompt {
             let Some(place) = of.get_mut(caption).and_then(Iterator::next) else {
-                bail_usage!(
+                bail!(
                     "{}: too few images for the caption {:?}: {} are needed for each sample's (--per-prompt), each with its caption in metadata.jsonl",
                     shown(source),
                     caption,
@@ -186,7 +185,7 @@ fn load(
     let set = pictures::load(source, &options, reporter)
         .with_context(|| format!("--generated {}", shown(source)))?;
     if set.len() < 2 {
-        bail_usage!(
+        bail!(
             "--generated {}: {} images, and at least 2 are needed",
             shown(source),
             set.len()

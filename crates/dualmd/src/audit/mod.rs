@@ -55,7 +55,10 @@ pub fn attack(session: &Session, options: &ScoreOptions, out: &Path) -> Result<S
     let text = case.generator.first().is_told();
     let attacks = asked::asked(options, &audited, text, false)?;
     let seed = options.seed;
-    let draw = |model, images, seed| generate(session, model, images, options, seed, None);
+    let draw = |model, images, seed| {
+        let named = (audited.name.as_str(), model);
+        generate(session, named, images, options, seed, None)
+    };
     let given = generated::given(&case, options, session.reporter.as_ref())?;
     let generated = match (given, attacks.iter().any(AttackSpec::needs_images)) {
         (Some(given), _) => Some(given),

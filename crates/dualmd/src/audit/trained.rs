@@ -1,7 +1,6 @@
 //! What a model that was trained here knows of its own training images: it is not attacked as if it had been trained on others.
 
-use crate::bail_usage;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use dualmd_data::{ImageSet, Side, Split};
 use dualmd_files::shown;
 use dualmd_names::ModelKind;
@@ -24,14 +23,14 @@ pub(crate) fn refuse_foreign_split(models: &[PathBuf], members: &str, split: &Sp
             && let Some(half) = training.half
             && members.ends_with("#member")
         {
-            bail_usage!(
+            bail!(
                 "{} is a teacher that saw D{half} only: half of {} are strangers to it; use #d{half} in its place",
                 model.display(),
                 members
             );
         }
         if !own.is_empty() && own != split.hash() {
-            bail_usage!(
+            bail!(
                 "{} was trained on the split {own}, the one given is {}: scores against the wrong members mean nothing; \
                  give the run's own split.json",
                 model.display(),
@@ -113,7 +112,7 @@ pub(super) fn unlike_training(
             ),
             None => "name the images by the split (DATA#member, DATA#nonmember)".to_owned(),
         };
-        bail_usage!(
+        bail!(
             "{}: of {} members it was not trained on {unseen}, and of {} non-members it was on {seen}: scores against the wrong members mean \
              nothing; {remedy}",
             shown(model),

@@ -1,8 +1,7 @@
 //! Which images are compared, and which set the thresholds.
 
-use crate::bail_usage;
 use crate::stages::score::Label;
-use anyhow::Result;
+use anyhow::{Result, bail};
 use dualmd_data::stream;
 use dualmd_stats::calibration_half;
 use rand::seq::index;
@@ -51,7 +50,7 @@ impl Chosen {
         let all = members.len().min(calibration.len()).min(control.len());
         let n = most.map_or(all, |most| all.min(most));
         if n < 2 {
-            bail_usage!(
+            bail!(
                 "{} members, {} held-out images to set thresholds by and {} as the control are too few: name at least 2 members and 4 \
                  held-out images (--members, --nonmembers); images of one group or that look almost the same count once",
                 members.len(),

@@ -76,6 +76,7 @@ impl Drawing<'_> {
         let known = self.restored.map(|restored| self.known(restored));
         let known = known.transpose()?;
         let in_batches = InBatches {
+            name: "",
             generator: self.generator,
             noise: &noise,
             known: known

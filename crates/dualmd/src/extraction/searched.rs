@@ -84,7 +84,7 @@ impl Searched {
             parts.write(&name, &part).map_err(anyhow::Error::msg)?;
             found.push(made);
             let done = place * at_once + ids.len();
-            let event = ProgressEvent::images("search", done, self.count(), began);
+            let event = ProgressEvent::images("", done, self.count(), began).doing("search");
             session.reporter.progress(&event.of(Work::Generate));
         }
         Ok(Tensor::f_cat(&found, 0)?)

@@ -20,6 +20,8 @@ const IMAGES: &str = "images";
 
 /// The images of one call, batch by batch.
 pub(crate) struct InBatches<'a> {
+    /// For progress: the name that a report has of the model; empty where there will be none.
+    pub(crate) name: &'a str,
     /// The model, or the pair.
     pub(crate) generator: &'a Generator,
     /// What the images start from, [N, C, H, W].
@@ -140,8 +142,11 @@ impl InBatches<'_> {
                 .write(&start.to_string(), &part)
                 .map_err(anyhow::Error::msg)?;
             done += images(start);
-            let event = ProgressEvent::images("sample", done, total, began).of(Work::Generate);
-            session.reporter.progress(&event);
+            let event = ProgressEvent::images(self.name, done, total, began).of(Work::Generate);
+            session.reporter.progress(&match self.name {
+                "" => event.doing("sample"),
+                _ => event,
+            });
             take(*start, made);
         }
         Ok(())

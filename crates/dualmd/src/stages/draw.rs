@@ -18,7 +18,7 @@ use std::time::Instant;
 pub(crate) struct Draw<'a> {
     /// The model, or the pair.
     pub(crate) generator: &'a Generator,
-    /// For progress.
+    /// For progress: the name that a report has of it.
     pub(crate) name: &'a str,
     /// What is told of every sample: its captions, for the first of which a text-to-image model draws, or its class, which a class-conditional
     /// model takes in turn.
@@ -70,6 +70,7 @@ impl Draw<'_> {
         let images = match parts {
             Some(parts) => {
                 let in_batches = InBatches {
+                    name: self.name,
                     generator: self.generator,
                     noise: &noise,
                     known: None,

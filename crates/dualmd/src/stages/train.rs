@@ -153,6 +153,7 @@ pub fn one(
                     session.reporter.progress(&ProgressEvent {
                         model: job.name.clone(),
                         stage: Work::Train,
+                        task: None,
                         step: p.step,
                         total: p.total,
                         epoch: passes(p.step),

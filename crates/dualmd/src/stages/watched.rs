@@ -14,8 +14,8 @@ const PART: i64 = 256;
 pub struct Watched {
     inner: Box<dyn Extractor>,
     reporter: Arc<dyn Reporter>,
-    /// What the work is called.
-    what: &'static str,
+    /// The model whose images they are compared with, and what the work is called.
+    task: (String, &'static str),
     began: Instant,
     done: Cell<usize>,
     total: usize,
@@ -26,13 +26,13 @@ impl Watched {
     pub fn new(
         inner: Box<dyn Extractor>,
         reporter: Arc<dyn Reporter>,
-        what: &'static str,
+        (model, what): (&str, &'static str),
         total: usize,
     ) -> Self {
         Self {
             inner,
             reporter,
-            what,
+            task: (model.to_owned(), what),
             began: Instant::now(),
             done: Cell::new(0),
             total,
@@ -42,9 +42,9 @@ impl Watched {
     fn tell(&self, images: i64) {
         let done = self.done.get() + images.unsigned_abs() as usize;
         self.done.set(done);
-        self.reporter.progress(&ProgressEvent::images(
-            self.what, done, self.total, self.began,
-        ));
+        let (model, what) = &self.task;
+        let event = ProgressEvent::images(model, done, self.total, self.began);
+        self.reporter.progress(&event.doing(what));
     }
 }
 
@@ -148,7 +148,7 @@ mod tests {
         ) / 9600.0)
             .reshape([600, 1, 4, 4]);
         let heard = Arc::new(Heard::default());
-        let watched = Watched::new(pixels(), heard.clone(), "quality", 600);
+        let watched = Watched::new(pixels(), heard.clone(), ("model", "quality"), 600);
         assert_eq!(
             watched.extract(&images).unwrap(),
             pixels().extract(&images).unwrap()

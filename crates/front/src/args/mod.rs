@@ -37,7 +37,7 @@ use dualmd_experiment::options::{PredictOptions, ReproduceOptions};
     arg_required_else_help = true
 )]
 #[command(
-    after_help = "Begin with:\n  dualmd demo\n\nAudit a model of your own:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n\nExit codes: 0 done, 1 failed, 2 wrong arguments, 3 and 4 what --fail-on names was found (3) or the report is void (4), 130 stopped."
+    after_help = "Begin with:\n  dualmd demo\n\nAudit a model of your own:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n\nExit codes:\n  0    done\n  1    failed: the disk, the memory, a file that is missing or damaged, images or models that do not fit together\n  2    wrong arguments: a flag, name or value that is not known, or that does not go with the others\n  3    --fail-on names a finding that the report has\n  4    --fail-on is given and the report is void\n  130  stopped (Ctrl-C, SIGTERM)\n  141  nobody reads what is printed any more"
 )]
 pub struct Cli {
     /// Flags that every command has.
@@ -221,13 +221,13 @@ pub enum Command {
 
     /// Run an experiment: split, train, sample, attack, report; or go on with one
     #[command(
-        after_help = "Examples:\n  dualmd run experiment.toml\n  dualmd run --preset fashion-32 --out runs/mine --set train.steps=3000 --set models.0.name=plain\n\nEvery stage writes into the run's folder. The same command on that folder goes on where it stopped.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
+        after_help = "Examples:\n  dualmd run experiment.toml\n  dualmd run --preset fashion-32 --out runs/mine --set train.steps=3000 --set models.0.name=plain\n\nEvery stage writes into the run's folder. The same command on that folder goes on where it stopped.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 --fail-on is given and the report is void; 130 stopped."
     )]
     Run(RunArgs),
 
     /// Adapters (LoRA) on a text-to-image model for your images: plain, as a pair, and a student; trained, attacked, reported
     #[command(
-        after_help = "Examples:\n  dualmd tune stable-diffusion-v1-5 --images photos/ -o out\n  dualmd tune base --images photos/ -o out --caption-model blip-image-captioning-large --rival early-stopping,dp-sgd --seeds 3\n\nThe same as `dualmd run --preset tune` with base, images and numbers filled in (docs/tune.md). An interrupted command goes on where\nit stopped. out/models/NAME has each adapter for diffusers, PEFT and kohya; teacher-1 and teacher-2 are the pair.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
+        after_help = "Examples:\n  dualmd tune stable-diffusion-v1-5 --images photos/ -o out\n  dualmd tune base --images photos/ -o out --caption-model blip-image-captioning-large --rival early-stopping,dp-sgd --seeds 3\n\nThe same as `dualmd run --preset tune` with base, images and numbers filled in (docs/tune.md). An interrupted command goes on where\nit stopped. out/models/NAME has each adapter for diffusers, PEFT and kohya; teacher-1 and teacher-2 are the pair.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 --fail-on is given and the report is void; 130 stopped."
     )]
     Tune(TuneArgs),
 
@@ -275,7 +275,7 @@ pub enum Command {
 
     /// Run attacks on one model or several, check the image sets, and write a report
     #[command(
-        after_help = "Examples:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n  dualmd audit my-model --members photos/#member --nonmembers photos/#nonmember --split split.json -o audit/\n  dualmd audit --model a=models/a --model b=models/b --members train/ --nonmembers heldout/ -o both/\n  dualmd audit --pair teacher-1 teacher-2 --members train/ --nonmembers heldout/ -o pair/\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/ --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void; 130 stopped."
+        after_help = "Examples:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n  dualmd audit my-model --members photos/#member --nonmembers photos/#nonmember --split split.json -o audit/\n  dualmd audit --model a=models/a --model b=models/b --members train/ --nonmembers heldout/ -o both/\n  dualmd audit --pair teacher-1 teacher-2 --members train/ --nonmembers heldout/ -o pair/\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/ --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 --fail-on is given and the report is void; 130 stopped."
     )]
     Audit(AuditArgs),
 
@@ -359,7 +359,7 @@ pub enum Reading {
 
     /// Build a run's report again from its files
     #[command(
-        after_help = "Examples:\n  dualmd report runs/demo\n  dualmd report runs/demo --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 the report is void and --fail-on names void."
+        after_help = "Examples:\n  dualmd report runs/demo\n  dualmd report runs/demo --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 --fail-on is given and the report is void."
     )]
     Report(ReportArgs),
 

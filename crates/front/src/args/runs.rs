@@ -50,10 +50,10 @@ pub struct DemoArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Report")]
 pub struct FailArgs {
-    /// Leave with exit code 3 if the report has one of these findings, e.g. leak,void
+    /// Leave with exit code 3 if the report has one of these findings, e.g. leak,void; with 4 if it is void
     ///
-    /// leak, inverted, set, copies: the `finding` of a model in report.json. void: exit code 4 if the report is void. A void report
-    /// has no other finding, so name void wherever you name leak.
+    /// leak, inverted, set, copies: the `finding` of a model in report.json. A void report has none of them and rules none of them out: with
+    /// whatever is named here it ends with code 4. void alone asks for nothing else.
     #[arg(
         long,
         value_enum,
@@ -63,8 +63,8 @@ pub struct FailArgs {
     )]
     pub fail_on: Vec<FailOn>,
 
-    /// A report without pictures, texts and names of single images, which may leave the house
-    #[arg(long)]
+    /// A report without pictures, texts, names of single images and of folders, which may leave the house
+    #[arg(long, visible_alias = "redact")]
     pub no_images: bool,
 
     /// Print the verdict as JSON, one line for each report, and nothing else on standard output

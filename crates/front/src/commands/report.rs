@@ -1,6 +1,7 @@
 //! `dualmd report`, `compare` and `roc`: statistics of files; and how every command prints a report.
 
 use crate::args::{CompareArgs, FailArgs, Global, ReportArgs, RocArgs};
+use crate::output;
 use crate::progress::Terminal;
 use anyhow::{Result, bail};
 use dualmd_audit::report::Verdict;
@@ -57,7 +58,7 @@ struct Concluded<'a> {
     verdict: &'a Verdict,
 }
 
-/// Prints a report's table and where it is, with --summary three lines, or with --json its verdict in one line.
+/// Prints a report's table, as wide as the terminal has room for, and where it is, with --summary three lines, or with --json its verdict in one line.
 ///
 /// # Errors
 /// What cannot be written.
@@ -78,7 +79,7 @@ pub fn print(written: &Written, how: &FailArgs) -> Result<()> {
             outln!("{line}")?;
         }
     } else {
-        out!("{}", written.report.terminal_table())?;
+        out!("{}", written.report.terminal_table_in(output::columns()))?;
     }
     outln!("report: {}", written.html.display())
 }

@@ -25,6 +25,10 @@ pub fn attack(global: &Global, args: &AttackArgs) -> Result<ExitCode> {
 
 /// Attacks, controls and a report in a folder, of one model or several; or a part of the attacks.
 pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
+    // Before hours of work, not after.
+    for also in &args.fail.also {
+        also.check(&args.out)?;
+    }
     if args.check {
         let checked = dualmd::audit::check(&short_session(global)?, &args.options(global))?;
         let lines = match args.fail.summary {

@@ -34,6 +34,10 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
             args.seeds
         );
     }
+    // Before hours of work, not after.
+    for also in &args.fail.also {
+        also.check(&out)?;
+    }
     let name = source.name();
     let options = RunOptions {
         source,

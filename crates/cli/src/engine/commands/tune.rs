@@ -22,6 +22,10 @@ pub fn tune(global: &Global, args: &TuneArgs) -> Result<ExitCode> {
     }
     let session = session(global)?.by(args.auditor.clone());
     let options = args.options(global);
+    // Before hours of work, not after.
+    for also in &args.fail.also {
+        also.check(&options.out)?;
+    }
     let Some(ran) = dualmd::tune(&session, &options)? else {
         return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };

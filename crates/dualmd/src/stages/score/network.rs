@@ -160,6 +160,7 @@ impl<'a> Ready<'a> {
                     session.reporter.progress(&ProgressEvent {
                         model: subject.name.to_owned(),
                         stage: Work::Attack,
+                        task: None,
                         step: done as u64,
                         total: total as u64,
                         epoch: None,

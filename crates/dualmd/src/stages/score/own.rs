@@ -75,8 +75,9 @@ pub(super) fn score(
             shadow: None,
             parts: None,
             progress: &mut |step, total| {
-                let what = format!("{}, own images", subject.name);
-                let event = ProgressEvent::images(&what, step, total, began).of(Work::Attack);
+                let event = ProgressEvent::images(subject.name, step, total, began)
+                    .of(Work::Attack)
+                    .doing("own images");
                 // Scores are counted, and an image has one of each attack.
                 let images_per_second = event.images_per_second / methods.len() as f64;
                 session.reporter.progress(&ProgressEvent {
