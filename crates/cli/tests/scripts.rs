@@ -160,9 +160,9 @@ fn the_audit_of_stable_diffusion_works_with_slurm_and_with_torchrun() {
                 "attacks=loss,clid-gap,nn",
             ],
             ["_TASK_ID/8", "_TASK_ID/2"],
-            ["cuda:$LOCAL_RANK", "cpu"],
+            [r#" --device "cuda:$LOCAL_RANK""#, ""],
             ["--steps 50", "--steps 2"],
-            ["--threads 8", "--threads 1"],
+            ["--threads 8", "--threads 1 --device cpu"],
             ["--per-prompt", "--features none --per-prompt"],
         ],
     );

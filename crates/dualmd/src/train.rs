@@ -82,6 +82,11 @@ fn among_ranks(
     place: &Place,
 ) -> Result<bool> {
     let ranks = Rc::new(Group::open(place, &options.model)?);
+    ranks.agree(
+        "their program (its version, commit or libtorch)",
+        first_bytes(format!("{:?}", crate::machine::versions()).as_bytes()),
+        "start the same build of the program on every machine",
+    )?;
     let hold = || Held::run(&run.0, session.reporter.as_ref());
     let _held = ranks.leads().then(hold).transpose()?;
     if ranks.leads() {

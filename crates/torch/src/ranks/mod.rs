@@ -594,7 +594,7 @@ fn await_all(
         if began.elapsed() >= place.join {
             return Err(RanksError::Join(format!(
                 "{me} waited {} for {} of {} ranks ({}), which did not come to {}:{}: are they started, with the same \
-                 MASTER_ADDR and MASTER_PORT, and does a firewall let them through?",
+                 MASTER_ADDR, MASTER_PORT and arguments, and does a firewall let them through?",
                 seconds(place.join),
                 missing.len(),
                 place.world,
