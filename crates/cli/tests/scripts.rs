@@ -121,6 +121,10 @@ fn shell(dir: &Path, script: &str, variables: &[(&str, &str)]) -> String {
     );
     let mut command = Command::new("bash");
     ranks::alone(&mut command);
+    // Whatever started the tests.
+    for name in ["SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "TASKS"] {
+        command.env_remove(name);
+    }
     settled(&mut command)
         .args(["-e", "-c", script])
         .current_dir(dir)
@@ -147,13 +151,11 @@ fn the_audit_of_stable_diffusion_works_with_slurm_and_with_torchrun() {
         .concat();
     assert_eq!(prompts.lines().count(), 24);
     fs::write(dir.path().join("prompts.txt"), prompts).unwrap();
+    let model = format!("model='{}'", text(&golden));
     let script = instead(
         &block("# sd.sh"),
         &[
-            [
-                "model=stable-diffusion-v1-5",
-                &format!("model='{}'", text(&golden)),
-            ],
+            ["model=stable-diffusion-v1-5", model.as_str()],
             ["each=3", "each=2"],
             [
                 "attacks=loss,secmi,pia,sima,clid-gap,nn",
@@ -253,19 +255,16 @@ fn the_script_of_an_audit_makes_a_report() {
     fs::rename(&members, dir.path().join("train")).unwrap();
     fs::rename(&others, dir.path().join("heldout")).unwrap();
     let golden = tests().join("../../../tests/golden/tiny-ddpm");
+    let small = "--attacks loss --images 4 --steps 2 --features none";
+    let model = format!("('{}' {small} ", text(&golden));
+    let out = dir.path().join("audit");
     let script = instead(
         &block("# audit.sh"),
         &[
-            [
-                "(my-model ",
-                &format!(
-                    "('{}' --attacks loss --images 4 --steps 2 --features none ",
-                    text(&golden)
-                ),
-            ],
+            ["(my-model ", model.as_str()],
             ["_TASK_ID/8", "_TASK_ID/2"],
             ["--threads 8", "--threads 1 --batch 6"],
-            ["/shared/audits/mine", text(&dir.path().join("audit"))],
+            ["/shared/audits/mine", text(&out)],
         ],
     );
     fs::write(dir.path().join("audit.sh"), script).unwrap();
@@ -278,5 +277,5 @@ fn the_script_of_an_audit_makes_a_report() {
         said.contains("part 1/2") && said.contains("all 4 batches of the parts are there"),
         "{said}"
     );
-    assert!(dir.path().join("audit/report.html").exists());
+    assert!(out.join("report.html").exists());
 }
