@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, dualmd, fail, succeed, text, weights};
+use common::{Given, MANY, TINY, dualmd, fail, succeed, text, weights};
 use dualmd_torch::ranks::{self, TIMEOUT};
 use dualmd_torch::weights::read_safetensors;
 use std::path::{Path, PathBuf};
@@ -275,6 +275,11 @@ fn wrong_variables_are_wrong_arguments() {
     assert!(fail(&["run", text(&experiment), "--ranks", "0"]).contains("--ranks"));
 }
 
+/// An experiment on few images: it is prepared in a moment, also where the others wait half a minute for it only.
+fn few() -> Given {
+    Given::new(&MANY.replace("TRAIN", "steps = 6\neval_every = 0"))
+}
+
 /// Ranks of this machine, each with a folder of its own, as if two file systems had one name. What they say at their end.
 fn of_folders(experiment: &Path, outs: [&Path; 2], seconds: &str) -> [String; 2] {
     let port = ranks::free_port().unwrap();
@@ -294,13 +299,13 @@ fn of_folders(experiment: &Path, outs: [&Path; 2], seconds: &str) -> [String; 2]
 
 #[test]
 fn ranks_that_see_different_folders_refuse_to_begin() {
-    let dir = tempfile::tempdir().unwrap();
-    let experiment = experiment(dir.path());
-    let path = |name: &str| dir.path().join(name);
+    let given = few();
+    let experiment = given.experiment.as_path();
+    let path = |name: &str| given.dir.path().join(name);
     let (here, none, other) = (path("here"), path("none"), path("other"));
     // Rank 1 does not see what rank 0 prepares, and looks for it for half of the timeout.
     let began = Instant::now();
-    let said = of_folders(&experiment, [&here, &none], "30");
+    let said = of_folders(experiment, [&here, &none], "30");
     assert!(began.elapsed() < Duration::from_secs(60));
     assert!(
         said[0].contains("rank 1 of 2 on ") && said[0].contains("differ in what they see in "),
@@ -311,10 +316,10 @@ fn ranks_that_see_different_folders_refuse_to_begin() {
         "{said:?}"
     );
     // Rank 1 sees another run.
-    let prepare = ["run", text(&experiment), "--until", "split", "-q"];
+    let prepare = ["run", text(experiment), "--until", "split", "-q"];
     let prepare = [&prepare[..], &["--set", "seed=4", "--out", text(&other)]].concat();
     succeed(&prepare);
-    let all = of_folders(&experiment, [&here, &other], "120");
+    let all = of_folders(experiment, [&here, &other], "120");
     for said in said.iter().chain(&all) {
         assert!(said.contains("see the same folder"), "{said}");
     }
@@ -458,9 +463,9 @@ mod needs_network {
     #[test]
     #[ignore = "needs root and iproute2, for network namespaces: `cargo xtask test` as root"]
     fn a_cut_cable_is_told_of_after_the_timeout() {
-        let dir = tempfile::tempdir().unwrap();
-        let (experiment, out) = (experiment(dir.path()), dir.path().join("run"));
-        let (args, nodes) = (long(&experiment, &out), Nodes::new());
+        let (given, nodes) = (few(), Nodes::new());
+        let out = given.out("cut");
+        let args = long(&given.experiment, &out);
         // Enough to come together on a busy machine.
         let seconds = 30_u32;
         let mut children = nodes.start(&args, |node, rank| {
