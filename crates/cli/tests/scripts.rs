@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{TINY, settled, sides, succeed, text, weights};
+use common::{Given, MANY, TINY, settled, sides, succeed, text, weights};
 use dualmd_torch::ranks;
 use std::collections::BTreeMap;
 use std::fs;
@@ -245,6 +245,28 @@ fn the_script_of_ranks_trains_a_model() {
         "{said}"
     );
     weights(&out, "baseline");
+}
+
+/// A run whose trainings are a job array, as the page has it for the paper's recipe.
+#[test]
+fn the_script_of_the_recipe_works_off_a_run() {
+    let given = Given::new(&MANY.replace("TRAIN", "steps = 4\neval_every = 0"));
+    let out = given.out("recipe");
+    let paper = "--preset paper-cifar10 --set data.source=/shared/cifar-10-batches-bin --set train.dtype=bf16";
+    let script = instead(
+        &block("# cifar10.sh"),
+        &[
+            [paper, text(&given.experiment)],
+            ["threads_per_model=8", "threads_per_model=1"],
+            ["/shared/runs/cifar10", text(&out)],
+        ],
+    );
+    let said = shell(given.dir.path(), &script, &[]);
+    assert!(said.contains("every model is trained"), "{said}");
+    for model in ["baseline", "teacher-1", "teacher-2", "student", "kd"] {
+        weights(&out, model);
+    }
+    assert!(out.join("report.html").exists());
 }
 
 /// The audit in parts, by a job array.
