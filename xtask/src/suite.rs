@@ -90,7 +90,7 @@ struct Need {
     remedy: &'static str,
 }
 
-const NEEDS: [Need; 7] = [
+const NEEDS: [Need; 8] = [
     Need {
         module: "needs_chromium",
         variable: Some("DUALMD_TEST_CHROMIUM"),
@@ -128,6 +128,12 @@ const NEEDS: [Need; 7] = [
         remedy: "run as root, or where sudo asks nothing: a small disk is mounted",
     },
     Need {
+        module: "needs_network",
+        variable: None,
+        tests: "two network namespaces as two machines",
+        remedy: "install iproute2 (Debian: apt install iproute2), and run as root, or where sudo asks nothing",
+    },
+    Need {
         module: "needs_slurm",
         variable: None,
         tests: "a Slurm of one node",
@@ -162,6 +168,7 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "needs_minilm" => minilm::find(&workspace.cache),
             "needs_strace" => find_strace(),
             "needs_slurm" => find_slurm(),
+            "needs_network" => find_network(),
             _ => find_mount(),
         };
         match (found, need.variable) {
@@ -344,6 +351,25 @@ fn find_mount() -> Option<PathBuf> {
     // Only an empty folder is removed.
     let _ = std::fs::remove_dir(&folder);
     may.then(|| "mount".into())
+}
+
+/// The program that makes network namespaces, where it may.
+fn find_network() -> Option<PathBuf> {
+    let sudo = root()?;
+    let call = |words: &[&str]| {
+        let words = [sudo, words].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        workspace::output(command).is_ok()
+    };
+    let name = format!("dualmd-network-{}", std::process::id());
+    let cable = ["ip", "-n", &name, "link", "add", "cable0", "type", "veth"];
+    let cable = [&cable[..], &["peer", "name", "cable1"]].concat();
+    let made = call(&["ip", "netns", "add", &name]);
+    let may = made && call(&cable) && call(&["unshare", "--uts", "true"]);
+    // The cable goes with it.
+    let removed = made && call(&["ip", "netns", "del", &name]);
+    (may && removed).then(|| "ip".into())
 }
 
 #[cfg(test)]

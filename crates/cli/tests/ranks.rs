@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{TINY, dualmd, fail, succeed, text, weights};
+use common::{Given, MANY, TINY, dualmd, fail, succeed, text, weights};
 use dualmd_torch::ranks::{self, TIMEOUT};
 use dualmd_torch::weights::read_safetensors;
 use std::path::{Path, PathBuf};
@@ -33,9 +33,10 @@ fn train<'a>(experiment: &'a Path, model: &'a str, out: &'a Path) -> Vec<&'a str
 /// One rank, its output caught.
 fn start(args: &[&str], as_rank: impl FnOnce(&mut Command)) -> Child {
     let mut command = dualmd(args);
+    command.env(TIMEOUT, "120");
     as_rank(&mut command);
-    let command = command.env(TIMEOUT, "120").stdin(Stdio::null());
     command
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -272,6 +273,235 @@ fn wrong_variables_are_wrong_arguments() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("--ranks"), "{said}");
     assert!(fail(&["run", text(&experiment), "--ranks", "0"]).contains("--ranks"));
+}
+
+/// An experiment on few images: it is prepared in a moment, also where the others wait half a minute for it only.
+fn few() -> Given {
+    Given::new(&MANY.replace("TRAIN", "steps = 6\neval_every = 0"))
+}
+
+/// Ranks of this machine, each with a folder of its own, as if two file systems had one name. What they say at their end.
+fn of_folders(experiment: &Path, outs: [&Path; 2], seconds: &str) -> [String; 2] {
+    let port = ranks::free_port().unwrap();
+    let children = [0, 1].map(|rank| {
+        start(&train(experiment, "baseline", outs[rank]), |command| {
+            ranks::local(command, rank, 2, port);
+            command.env(TIMEOUT, seconds);
+        })
+    });
+    children.map(|child| {
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        said
+    })
+}
+
+#[test]
+fn ranks_that_see_different_folders_refuse_to_begin() {
+    let given = few();
+    let experiment = given.experiment.as_path();
+    let path = |name: &str| given.dir.path().join(name);
+    let (here, none, other) = (path("here"), path("none"), path("other"));
+    // Rank 1 does not see what rank 0 prepares, and looks for it for half of the timeout.
+    let began = Instant::now();
+    let said = of_folders(experiment, [&here, &none], "30");
+    assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(
+        said[0].contains("rank 1 of 2 on ") && said[0].contains("differ in what they see in "),
+        "{said:?}"
+    );
+    assert!(
+        said[1].contains("does not see what rank 0 prepared in ") && said[1].contains(text(&none)),
+        "{said:?}"
+    );
+    // Rank 1 sees another run.
+    let prepare = ["run", text(experiment), "--until", "split", "-q"];
+    let prepare = [&prepare[..], &["--set", "seed=4", "--out", text(&other)]].concat();
+    succeed(&prepare);
+    let all = of_folders(experiment, [&here, &other], "120");
+    for said in said.iter().chain(&all) {
+        assert!(said.contains("see the same folder"), "{said}");
+    }
+    for said in &all {
+        assert!(
+            said.contains("rank 1 of 2 on ")
+                && said.contains("differ in the plan in the run's folder"),
+            "{said}"
+        );
+    }
+    assert!(!here.join("checkpoints").exists() && !none.exists());
+}
+
+mod needs_network {
+    use super::*;
+    use std::collections::BTreeMap;
+    use std::ffi::OsString;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Of the ends of the cable.
+    const ADDRESSES: [&str; 2] = ["10.77.0.1", "10.77.0.2"];
+
+    /// Two network namespaces with a cable between them. Dropped, they go.
+    struct Nodes([String; 2]);
+
+    fn ip(args: &[&str]) {
+        let output = common::as_root("ip").args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ip {args:?}: {said}");
+    }
+
+    /// Of the user who runs the tests: `-u` or `-g`.
+    fn id(which: &str) -> String {
+        let output = Command::new("id").arg(which).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    impl Nodes {
+        fn new() -> Self {
+            static MADE: AtomicUsize = AtomicUsize::new(0);
+            let made = MADE.fetch_add(1, Ordering::Relaxed);
+            let name = |node| format!("dualmd-{}-{made}-{node}", std::process::id());
+            let nodes = Self([0, 1].map(name));
+            let [a, b] = nodes.0.each_ref().map(String::as_str);
+            ip(&["netns", "add", a]);
+            ip(&["netns", "add", b]);
+            let cable = ["-n", a, "link", "add", "cable0", "type", "veth"];
+            ip(&[&cable[..], &["peer", "name", "cable1", "netns", b]].concat());
+            for (node, name) in nodes.0.iter().enumerate() {
+                let (end, address) = (end(node), format!("{}/24", ADDRESSES[node]));
+                ip(&["-n", name, "address", "add", &address, "dev", &end]);
+                ip(&["-n", name, "link", "set", "lo", "up"]);
+                ip(&["-n", name, "link", "set", &end, "up"]);
+            }
+            nodes
+        }
+
+        /// A rank on each of them, as torchrun's variables have it: one rank a machine, rank 0's address on the cable.
+        fn start(&self, args: &[&str], with: impl Fn(usize, &mut Command)) -> Vec<Child> {
+            let start = |node: usize| {
+                let mut rank = dualmd(args);
+                ranks::local(&mut rank, node, 2, 29_500);
+                rank.env_remove("DUALMD_RANKS_LAUNCHER")
+                    .env("LOCAL_RANK", "0")
+                    .env("LOCAL_WORLD_SIZE", "1")
+                    .env("MASTER_ADDR", ADDRESSES[0])
+                    .env(TIMEOUT, "120");
+                with(node, &mut rank);
+                self.on(node, &rank)
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::piped())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            };
+            (0..2).map(start).collect()
+        }
+
+        /// This command on one of them, with a name of the machine's own, by the user of the tests. Each program of the line takes the
+        /// place of the one before it, so that the process is the command's own.
+        fn on(&self, node: usize, command: &Command) -> Command {
+            let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => variables.insert(name.to_owned(), value.to_owned()),
+                    None => variables.remove(name),
+                };
+            }
+            let mut out = common::as_root("ip");
+            out.args(["netns", "exec", &self.0[node], "unshare", "--uts"])
+                .args(["bash", "-c", r#"hostname "$1"; shift; exec "$@""#, "bash"])
+                .arg(format!("node-{node}"))
+                .args(["setpriv", "--reuid", &id("-u"), "--regid", &id("-g")])
+                .args(["--clear-groups", "env", "-i"]);
+            for (mut pair, value) in variables {
+                pair.push("=");
+                pair.push(value);
+                out.arg(pair);
+            }
+            out.arg(command.get_program()).args(command.get_args());
+            out
+        }
+
+        /// Nothing comes through any more, and nobody is told.
+        fn cut(&self) {
+            ip(&["-n", &self.0[1], "link", "set", &end(1), "down"]);
+        }
+    }
+
+    impl Drop for Nodes {
+        fn drop(&mut self) {
+            for name in &self.0 {
+                let _ = common::as_root("ip").args(["netns", "del", name]).output();
+            }
+        }
+    }
+
+    /// The network interface of a node.
+    fn end(node: usize) -> String {
+        format!("cable{node}")
+    }
+
+    #[test]
+    #[ignore = "needs root and iproute2, for network namespaces: `cargo xtask test` as root"]
+    fn two_machines_train_the_model_of_one_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let (experiment, one) = (experiment(dir.path()), dir.path().join("one"));
+        succeed(&train(&experiment, "baseline", &one));
+        let (out, nodes) = (dir.path().join("two"), Nodes::new());
+        let mut args = train(&experiment, "baseline", &out);
+        args.retain(|arg| *arg != "-q");
+        let said = well(nodes.start(&args, |_, _| ()));
+        assert!(
+            said[0].contains("2 ranks on 2 machines (torchrun)"),
+            "{}",
+            said[0]
+        );
+        assert!(furthest(&one, &out, "baseline") < NEAR);
+    }
+
+    #[test]
+    #[ignore = "needs root and iproute2, for network namespaces: `cargo xtask test` as root"]
+    fn a_cut_cable_is_told_of_after_the_timeout() {
+        let (given, nodes) = (few(), Nodes::new());
+        let out = given.out("cut");
+        let args = long(&given.experiment, &out);
+        // Enough to come together on a busy machine.
+        let seconds = 30_u32;
+        let mut children = nodes.start(&args, |node, rank| {
+            rank.env(TIMEOUT, seconds.to_string())
+                .env("GLOO_SOCKET_IFNAME", end(node));
+        });
+        under_way(&out, &mut children);
+        nodes.cut();
+        let began = Instant::now();
+        let outputs = outputs(children);
+        let took = began.elapsed().as_secs_f64();
+        assert!(
+            (f64::from(seconds) - 1.0..f64::from(seconds) + 30.0).contains(&took),
+            "{took}"
+        );
+        for (rank, output) in outputs.iter().enumerate() {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            let me = format!("rank {rank} of 2 on node-{rank} waited ");
+            let line = said.lines().find(|line| line.contains(&me));
+            let line = line.unwrap_or_else(|| panic!("no line of rank {rank}: {said}"));
+            let other = format!("rank {0} on node-{0} did not answer", 1 - rank);
+            for known in [
+                other.as_str(),
+                "is the network between the machines up",
+                TIMEOUT,
+            ] {
+                assert!(line.contains(known), "{known}: {said}");
+            }
+            assert!(!said.contains("frame #"), "{said}");
+        }
+        // One process goes on from the newest checkpoint.
+        let said = succeed(&[&args[..], &["--max-steps-now", "1"]].concat());
+        let said = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(!said.contains("damaged"), "{said}");
+    }
 }
 
 mod needs_python {

@@ -17,8 +17,12 @@
 //! belongs to the picture's own group already. The forms of one picture are near each other, so that one bound for all of them is
 //! asked first. Thousands of frames of one scene cost no more than one pass.
 //!
-//! What is kept of a picture is some two hundred bytes ([`Look`]). Pixels are asked for again where the bounds leave a doubt, so that
-//! they may lie in a file ([`Pictures`]).
+//! An index of the hash alone, such as one of bands of its bits, would not do: the hash says nothing of pictures that were cut, moved
+//! or mirrored. Of the others 8 of 64 bits may differ, so that one of nine bands agrees, of 7 bits each; of hashes that have nothing in
+//! common that holds for one pair in fourteen, which grows with the square as well.
+//!
+//! What is kept of a picture is 288 bytes ([`Look`]), and some 300 more in the two trees. Pixels are asked for again where the bounds
+//! leave a doubt, so that they may lie in a file ([`Pictures`]).
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -789,6 +793,18 @@ struct Tree {
     nodes: Vec<Node>,
 }
 
+/// How far numbers lie apart: their variance, times the square of how many there are.
+fn spread(values: impl Iterator<Item = i64>) -> i128 {
+    let (mut n, mut sum, mut squares) = (0_i64, 0_i64, 0_i64);
+    for value in values {
+        n += 1;
+        sum += value;
+        squares += value * value;
+    }
+    // Of a million bright pictures each of the two is beyond 64 bits.
+    i128::from(squares) * i128::from(n) - i128::from(sum) * i128::from(sum)
+}
+
 struct Node {
     cells: Range,
     /// Its records: a stretch of the order.
@@ -813,7 +829,7 @@ impl Tree {
         tree
     }
 
-    /// Adds the branch of a stretch of the order, which it sorts: halves along the cell that differs most.
+    /// Adds the branch of a stretch of the order, which it sorts: halves along the wave that differs most, of grey or of colour.
     fn grow(&mut self, ranges: &[Range], start: usize, end: usize) -> usize {
         let records = &mut self.order[start..end];
         let of = |i: &usize| &ranges[*i];
@@ -828,12 +844,8 @@ impl Tree {
         });
         if records.len() > LEAF {
             let middle = |i: &usize, k: usize| i64::from(of(i).low[k]) + i64::from(of(i).high[k]);
-            let spread = |k: &usize| {
-                let middles = records.iter().map(|i| middle(i, *k));
-                let (sum, squares) = middles.fold((0, 0), |(s, q), v| (s + v, q + v * v));
-                squares * records.len() as i64 - sum * sum
-            };
-            let widest = (0..CELLS * CELLS).max_by_key(spread).unwrap_or(0);
+            let spread = |k: &usize| spread(records.iter().map(|i| middle(i, *k)));
+            let widest = (0..GREYS + 2 * COLOURS).max_by_key(spread).unwrap_or(0);
             let half = records.len() / 2;
             records.select_nth_unstable_by_key(half, |i| (middle(i, widest), *i));
             let children = [(start, start + half), (start + half, end)]
@@ -946,6 +958,26 @@ mod tests {
             }
             assert!(close > 1000, "the bound bounds nothing: {close}");
         }
+    }
+
+    #[test]
+    fn bright_pictures_by_the_million_do_not_overflow_the_spread() {
+        let most = 2 * 16 * 255;
+        assert_eq!(spread(std::iter::repeat_n(most, 1_000_000)), 0);
+        let both = (0..1_000_000).map(|i| if i % 2 == 0 { 0 } else { most });
+        assert_eq!(
+            spread(both),
+            i128::from(most * most / 4) * 1_000_000_000_000
+        );
+        assert_eq!(spread([1, 2, 4].into_iter()), 14);
+        assert_eq!(spread(std::iter::empty()), 0);
+    }
+
+    /// What docs/scaling.md says of memory.
+    #[test]
+    fn a_look_has_288_bytes() {
+        assert_eq!(size_of::<Look>(), 288);
+        assert_eq!((size_of::<Range>(), size_of::<Node>()), (96, 152));
     }
 
     #[test]

@@ -465,6 +465,42 @@ mod tests {
             }
         }
         rand::seq::SliceRandom::shuffle(&mut records[..], &mut rng);
+        assert!(as_all_pairs(records) > 8);
+    }
+
+    /// Patterns of one to sixteen patches in colour, each in several versions: one colour is stronger, by little or by much, and some
+    /// are moved.
+    #[test]
+    fn the_tree_finds_in_colour_what_comparing_all_pairs_finds() {
+        use rand::Rng;
+        let mut rng = crate::stream(2, "colours", 0);
+        let mut records = Vec::new();
+        for _ in 0..12 {
+            let side = rng.random_range(1..5_u32);
+            let pattern = Picture {
+                width: side,
+                height: side,
+                channels: 3,
+                pixels: (0..side * side * 3).map(|_| rng.random()).collect(),
+            };
+            let mut picture = pattern.resize(12, 12, Filter::Bilinear).unwrap();
+            for _ in 0..rng.random_range(1..6) {
+                records.push(record(picture.clone(), None));
+                let (channel, step) = (rng.random_range(0..3), rng.random_range(2..30));
+                let values = picture.pixels.iter_mut().skip(channel).step_by(3);
+                values.for_each(|v| *v = v.saturating_add(step));
+                if rng.random_bool(0.3) {
+                    // Down by a row.
+                    picture.pixels.rotate_right(36);
+                }
+            }
+        }
+        rand::seq::SliceRandom::shuffle(&mut records[..], &mut rng);
+        assert!(as_all_pairs(records) > 5);
+    }
+
+    /// Compares what the trees find with what all pairs are, and gives the number of alike pairs.
+    fn as_all_pairs(records: Vec<Record>) -> usize {
         let s = set(records);
         let options = NearDuplicateOptions::default();
         let Ok(looks) = Looks::new(&s, &options);
@@ -479,7 +515,6 @@ mod tests {
                 }
             }
         }
-        assert!(pairs > 8, "{pairs}");
         let expected: Vec<usize> = (0..s.len()).map(|i| all.find(i)).collect();
         let mut found = UnionFind::new(s.len());
         for (a, b) in looks.pairs().unwrap() {
@@ -496,6 +531,7 @@ mod tests {
             .filter(|&a| (half..s.len()).any(|b| near(a, b)))
             .collect();
         assert_eq!(looks.across(half).unwrap(), across);
+        pairs
     }
 
     /// The first 90 pictures of `fashion` at 28 pixels, each beside a changed copy: how many of the copies are grouped with

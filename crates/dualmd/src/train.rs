@@ -13,8 +13,11 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long a rank looks for what rank 0 has written: file systems that machines share show it some seconds late.
+/// How long a rank looks for what rank 0 has written, at most: file systems that machines share show it some seconds late.
 const SEEN: Duration = Duration::from_secs(60);
+
+/// What to look at where machines see different folders.
+const ONE_FOLDER: &str = "every machine has to see the same folder, on a file system that they share, under the name that --out gives";
 
 /// What is to be trained.
 #[derive(Debug, Clone)]
@@ -79,6 +82,11 @@ fn among_ranks(
     place: &Place,
 ) -> Result<bool> {
     let ranks = Rc::new(Group::open(place, &options.model)?);
+    ranks.agree(
+        "their program (its version, commit or libtorch)",
+        first_bytes(format!("{:?}", crate::machine::versions()).as_bytes()),
+        "start the same build of the program on every machine",
+    )?;
     let hold = || Held::run(&run.0, session.reporter.as_ref());
     let _held = ranks.leads().then(hold).transpose()?;
     if ranks.leads() {
@@ -86,11 +94,19 @@ fn among_ranks(
     }
     ranks.barrier()?;
     // Rank 0 as well: what all of them read is the same.
-    let (plan, images) = seen(run, place)?;
+    let found = seen(run, place);
+    let agreed = ranks.agree(
+        &format!("what they see in {}", run.0.display()),
+        u64::from(found.is_ok()),
+        ONE_FOLDER,
+    );
+    // A rank's own reason first.
+    let (plan, images) = found?;
+    agreed?;
     ranks.agree(
         "the plan in the run's folder",
         first_bytes(&dualmd_files::read(&run.plan(), limit::SETTINGS)?),
-        "does every machine see the same folder under the name that --out gives?",
+        ONE_FOLDER,
     )?;
     let engine = session.engine.to_train(experiment.train.dtype)?;
     let session = session.with_engine(engine.for_rank(place, plan.hardware.threads_per_model));
@@ -112,22 +128,21 @@ fn among_ranks(
     )
 }
 
-/// What rank 0 has prepared, as soon as this machine sees it.
+/// What rank 0 has prepared, as soon as this machine sees it. The others wait meanwhile, and must not give up first.
 fn seen(run: &RunFolder, place: &Place) -> Result<(Plan, Images)> {
-    let began = Instant::now();
+    let (began, patience) = (Instant::now(), SEEN.min(place.timeout / 2));
     loop {
         match prepare::reopen(run) {
             Ok((plan, _, images)) => return Ok((plan, images)),
-            Err(_) if began.elapsed() < SEEN => std::thread::sleep(Duration::from_millis(200)),
+            Err(_) if began.elapsed() < patience => std::thread::sleep(Duration::from_millis(200)),
             Err(error) => {
                 return Err(error).with_context(|| {
                     format!(
-                        "rank {} of {} on {} has looked for {} seconds and does not see what rank 0 prepared in {}: every \
-                         machine has to see the same folder under this name",
+                        "rank {} of {} on {} has looked for {:.1} s and does not see what rank 0 prepared in {}: {ONE_FOLDER}",
                         place.rank,
                         place.world,
                         crate::machine::host(),
-                        SEEN.as_secs(),
+                        began.elapsed().as_secs_f64(),
                         run.0.display()
                     )
                 });

@@ -257,3 +257,62 @@ fn a_port_in_use_is_said() {
         );
     }
 }
+
+#[test]
+fn ranks_that_were_told_of_different_numbers_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = dualmd_torch::ranks::free_port().unwrap();
+    let began = Instant::now();
+    let start =
+        |rank, world| Ranks::start_at("as_a_rank", ("meet", dir.path()), [rank], world, 60, port);
+    let (first, second) = (start(0, 2), start(1, 3));
+    first.wait(&[]);
+    second.wait(&[]);
+    let all = [said(dir.path(), 0), said(dir.path(), 1)];
+    // Who sees it first leaves, and with rank 0 the store does.
+    assert!(
+        all.iter().any(|text| text.contains("WORLD_SIZE")),
+        "{all:?}"
+    );
+    for (rank, text) in all.iter().enumerate() {
+        let me = format!("join rank {rank} of {} on ", rank + 2);
+        assert!(
+            text.starts_with(&me) && (text.contains("WORLD_SIZE") || text.contains("rank 0 ended")),
+            "{text}"
+        );
+    }
+    assert!(began.elapsed() < Duration::from_secs(50));
+}
+
+#[test]
+fn two_processes_with_the_number_of_one_rank_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = dualmd_torch::ranks::free_port().unwrap();
+    let folders = ["first", "second"].map(|name| dir.path().join(name));
+    let start = |folder: &Path, rank| {
+        std::fs::create_dir_all(folder).unwrap();
+        Ranks::start_at("as_a_rank", ("meet", folder), [rank], 3, 60, port)
+    };
+    // Rank 2 never comes, so that all of them wait, but for the one that is too many.
+    let _zero = start(dir.path(), 0);
+    let _first = start(&folders[0], 1);
+    std::thread::sleep(Duration::from_secs(2));
+    let _second = start(&folders[1], 1);
+    let began = Instant::now();
+    let refused = loop {
+        if let Some(folder) = folders.iter().find(|f| f.join("said-1").exists()) {
+            break folder;
+        }
+        assert!(began.elapsed() < Duration::from_secs(50), "none is refused");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    // It may be seen before its text is there.
+    std::thread::sleep(Duration::from_millis(500));
+    let text = said(refused, 1);
+    assert!(
+        text.starts_with("join rank 1 of 3 on ")
+            && text.contains("not the first that comes to 127.0.0.1:")
+            && text.contains("RANK"),
+        "{text}"
+    );
+}

@@ -63,8 +63,9 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
     };
     let folder = folder(run);
     let index = folder.join(INDEX);
-    let before: Option<Prepared> = dualmd_record::read_if_usable(&index)?;
-    if before.as_ref() == Some(&prepared) && checked(&folder, &name).is_ok() {
+    // What is there is not held any longer than that.
+    let same = dualmd_record::read_if_usable::<Prepared>(&index)?.as_ref() == Some(&prepared);
+    if same && checked(&folder, &name).is_ok() {
         return Ok(());
     }
     create_folder(&folder)?;

@@ -22,8 +22,8 @@ use dualmd_files::Building;
 use dualmd_names::ModelKind;
 use dualmd_record::folder::TRAINING;
 use dualmd_record::training::Training;
-use dualmd_torch::Tensor;
 use dualmd_torch::ranks::{Group, Place};
+use dualmd_torch::{Device, Tensor};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -135,12 +135,7 @@ pub fn one(
         ranks: Rc::clone(&ranks),
     };
     if ranks.leads() && !ranks.is_alone() {
-        session.say(&shared_out(
-            &job.name,
-            &ranks,
-            engine.threads,
-            options.batch,
-        ));
+        session.say(&shared_out(&job.name, &ranks, engine, options.batch));
     }
     let mut last_event = Instant::now() - Duration::from_secs(1);
     let outcome = trainer.run_with(
@@ -252,17 +247,25 @@ pub fn one(
     Ok(true)
 }
 
-/// Who takes part in a training: `baseline: 8 ranks on 2 machines (Slurm job 123), 4 threads each; batch 128 = 16 each`.
-fn shared_out(name: &str, ranks: &Group, threads: usize, batch: usize) -> String {
+/// Who takes part in a training: `baseline: 8 ranks on 2 machines (Slurm job 123), 4 threads each; batch 128 = 16 each`. Of GPUs also
+/// which way their sums go, which is not the one that people expect.
+fn shared_out(name: &str, ranks: &Group, engine: &Engine, batch: usize) -> String {
     let shares = (0..ranks.world()).map(|rank| ranks.share_of(batch, rank).len());
     let (least, most) = (shares.clone().min(), shares.max());
     let each = match (least.unwrap_or(0), most.unwrap_or(0)) {
         (least, most) if least == most => format!("{least} each"),
         (least, most) => format!("{least} or {most} each"),
     };
+    let way = match engine.device {
+        Device::Cuda(_) => {
+            "; gradients are summed in the memory of the processor (gloo), NCCL is not used"
+        }
+        _ => "",
+    };
     format!(
-        "{name}: {}, {threads} threads each; batch {batch} = {each}",
-        ranks.describe()
+        "{name}: {}, {} threads each; batch {batch} = {each}{way}",
+        ranks.describe(),
+        engine.threads
     )
 }
 
@@ -549,4 +552,29 @@ fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Re
         &captions.of,
     ))?;
     Ok(blake3::hash(everything.as_bytes()).to_hex().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dualmd_torch::device::Precision;
+
+    #[test]
+    fn ranks_on_gpus_say_which_way_their_sums_go() {
+        let said = |device| {
+            let engine = Engine {
+                device,
+                precision: Precision::F32,
+                threads: 2,
+            };
+            shared_out("m", &Group::alone(), &engine, 8)
+        };
+        let plain = "m: 1 process, 2 threads each; batch 8 = 8 each";
+        assert_eq!(said(Device::Cpu), plain);
+        let on_gpus = said(Device::Cuda(1));
+        assert!(
+            on_gpus.starts_with(plain) && on_gpus.ends_with("NCCL is not used"),
+            "{on_gpus}"
+        );
+    }
 }

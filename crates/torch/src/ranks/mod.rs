@@ -455,16 +455,21 @@ fn same_library(built: &str, loaded: &str) -> Result<()> {
     )))
 }
 
-/// What a rank tells the others of itself: machine, the address it is reached at, and at which it reached the store.
+/// What a rank tells the others of itself: machine, the address it is reached at, at which it reached the store, and how many
+/// ranks it was told of.
 struct Card {
     host: String,
     own: IpAddr,
     store: IpAddr,
+    world: usize,
 }
 
 impl Card {
     fn write(&self) -> String {
-        format!("{}\n{}\n{}", self.host, self.own, self.store)
+        format!(
+            "{}\n{}\n{}\n{}",
+            self.host, self.own, self.store, self.world
+        )
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -473,6 +478,7 @@ impl Card {
             host: lines.next()?.to_owned(),
             own: lines.next()?.parse().ok()?,
             store: lines.next()?.parse().ok()?,
+            world: lines.next()?.parse().ok()?,
         })
     }
 }
@@ -512,8 +518,16 @@ fn join(place: &Place, name: &str) -> Result<(Process, Vec<String>)> {
         host: host.clone(),
         own,
         store: reached,
+        world: place.world,
     };
     let key = |rank: usize| format!("rank/{rank}");
+    if store.has(&key(place.rank)).map_err(failed)? {
+        return Err(RanksError::Join(format!(
+            "{me} is not the first that comes to {at} as rank {}: every rank needs a number of its own (RANK, or SLURM_PROCID); \
+             if an earlier one has ended, end all ranks and start them together",
+            place.rank
+        )));
+    }
     store.set(&key(place.rank), &card.write()).map_err(failed)?;
     let cards = await_all(place, &store, &key, began, &me, failed)?;
     let address = reachable(&card, &cards);
@@ -558,11 +572,19 @@ fn await_all(
         for (rank, card) in cards.iter_mut().enumerate() {
             if card.is_none() && store.has(&key(rank)).map_err(&failed)? {
                 let text = store.get(&key(rank)).map_err(&failed)?;
-                *card = Some(Card::read(&text).ok_or_else(|| {
+                let read = Card::read(&text).ok_or_else(|| {
                     RanksError::Join(format!(
                         "{me} does not understand what rank {rank} says: is it another version of this program?"
                     ))
-                })?);
+                })?;
+                if read.world != place.world {
+                    return Err(RanksError::Join(format!(
+                        "{me} and rank {rank} of {} on {} were told of different numbers of ranks: give all the same one \
+                         (WORLD_SIZE, or SLURM_STEP_NUM_TASKS)",
+                        read.world, read.host
+                    )));
+                }
+                *card = Some(read);
             }
         }
         let missing: Vec<usize> = (0..place.world).filter(|&r| cards[r].is_none()).collect();
@@ -572,7 +594,7 @@ fn await_all(
         if began.elapsed() >= place.join {
             return Err(RanksError::Join(format!(
                 "{me} waited {} for {} of {} ranks ({}), which did not come to {}:{}: are they started, with the same \
-                 MASTER_ADDR and MASTER_PORT, and does a firewall let them through?",
+                 MASTER_ADDR, MASTER_PORT and arguments, and does a firewall let them through?",
                 seconds(place.join),
                 missing.len(),
                 place.world,
@@ -746,6 +768,7 @@ mod tests {
             host: "h".into(),
             own: own.parse().unwrap(),
             store: store.parse().unwrap(),
+            world: 2,
         };
         let (first, second) = (card("127.0.0.1", "127.0.1.1"), card("10.0.0.2", "10.0.0.1"));
         let seen = |own: &Card, all: &[Card]| reachable(own, all).to_string();
@@ -755,5 +778,8 @@ mod tests {
         assert_eq!(seen(&first, &all[..1]), "127.0.0.1");
         let copy = Card::read(&second.write()).unwrap();
         assert_eq!((copy.own, copy.store), (second.own, second.store));
+        assert_eq!(copy.world, 2);
+        // Of a program that does not say how many there are.
+        assert!(Card::read("h\n10.0.0.2\n10.0.0.1").is_none());
     }
 }
