@@ -33,6 +33,7 @@
 
 pub mod adapter;
 pub mod backbone;
+mod bare;
 mod blocks;
 pub mod checkpointing;
 pub mod clip;
@@ -75,7 +76,7 @@ pub use index::{network_folder, raw_network_folder, scheduler_file};
 pub use json::read_json;
 pub use labels::Labels;
 pub use latent::TextToImage;
-pub use latent::files::read_shards;
+pub use latent::files::{read_network, read_shards};
 pub use lora::{LoraConfig, LoraForm, LoraInit};
 pub use model::{Asked, Foreign, Model};
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};

@@ -360,6 +360,7 @@ fn files_are_split_measured_and_exchanged() {
         "dualmd report runs/demo",
         "dualmd import split a.npz --data cifar -o s.json",
         "dualmd import unet a.safetensors --config c.json -o m",
+        "dualmd import unet transformer/ --scheduler s.json --autoencoder vae/ -o m",
         "dualmd export split s.json -o s.csv",
         "dualmd export copy m -o n --raw",
         "dualmd export evidence runs/demo -o e --salt e.salt",
