@@ -15,8 +15,10 @@ const FREE: &[&str] = &[
     "train.log_every",
     // For a run that was out of memory: its gradients differ in their last digits only.
     "train.gradient_checkpointing",
-    // Its weights are compared.
+    // Their weights are compared.
     "model.base",
+    "model.start",
+    "model.autoencoder",
     // Other attacks can be asked of the same models; scores that are there are kept.
     "audit.attacks",
     "audit.batch",
