@@ -201,9 +201,7 @@ fn what_brings_its_own_network_takes_no_other() {
         (
             &[
                 "model.start=a",
-                "models.0.defense=distillmd",
-                "models.0.distill={init='shared'}",
-                "models.1.teacher=kd",
+                "models=[{name='s', defense='distillmd', distill={init='shared'}}]",
             ],
             "all models start from the same base",
         ),
