@@ -79,17 +79,75 @@ pub(crate) fn instead(folder: &Path) -> String {
              config.json --scheduler SCHEDULER_CONFIG.json -o NEW"
         );
     }
-    let parts: Vec<&str> = [UNET, TRANSFORMER]
-        .into_iter()
-        .filter(|part| folder.join(part).is_dir())
-        .collect();
-    match parts.first() {
+    let mut parts = [UNET, TRANSFORMER]
+        .map(|part| folder.join(part))
+        .into_iter();
+    let part = parts.find(|part| class_of(part).is_some_and(|class| is_network(&class)));
+    match part {
         Some(part) => format!(
-            "has no {INDEX}, which says what its parts are, and has a {part}/ (in Python: pipeline.save_pretrained(folder) writes both)"
+            "has no {INDEX}, which says what its parts are; they become a model by themselves: {}",
+            Import::of(&part).command()
         ),
         None => format!(
             "is not a pipeline folder: it has no {INDEX} (in Python: pipeline.save_pretrained(folder))"
         ),
+    }
+}
+
+/// Is it a network that opens without a text?
+fn is_network(class: &str) -> bool {
+    matches!(class, "UNet2DModel" | dit::CLASS | dit::OLD_CLASS)
+}
+
+/// How a network's folder becomes a model.
+struct Import<'a> {
+    network: &'a Path,
+    /// The scheduler's file, where it was found.
+    scheduler: Option<String>,
+    /// The autoencoder's folder, where it was found.
+    autoencoder: Option<String>,
+    of_latents: bool,
+}
+
+impl<'a> Import<'a> {
+    fn of(network: &'a Path) -> Self {
+        let autoencoder = beside(network, &[DIT_AUTOENCODER, AUTOENCODER], "config.json");
+        Self {
+            network,
+            scheduler: beside(network, &["scheduler"], SCHEDULER),
+            of_latents: autoencoder.is_some() || sees_latents(network),
+            autoencoder,
+        }
+    }
+
+    /// What the folder lacks.
+    fn missing(&self) -> String {
+        let mut missing = vec![format!("a {INDEX}")];
+        if self.scheduler.is_none() {
+            missing.push(format!("its noise schedule ({SCHEDULER})"));
+        }
+        if self.of_latents && self.autoencoder.is_none() {
+            missing.push("its autoencoder".into());
+        }
+        missing.join(", without ")
+    }
+
+    fn command(&self) -> String {
+        let named = |found: &Option<String>, otherwise: &str| {
+            found.clone().unwrap_or_else(|| otherwise.to_owned())
+        };
+        let autoencoder = match self.of_latents {
+            true => format!(
+                " --autoencoder {}",
+                named(&self.autoencoder, "AUTOENCODER_FOLDER")
+            ),
+            false => String::new(),
+        };
+        format!(
+            "dualmd import unet {} --scheduler {}{autoencoder} -o NEW",
+            shown(self.network),
+            named(&self.scheduler, "SCHEDULER_CONFIG.json")
+        )
     }
 }
 
@@ -111,28 +169,13 @@ fn alone(folder: &Path, class: &str) -> String {
         );
     }
     match class {
-        "UNet2DModel" | dit::CLASS | dit::OLD_CLASS => {
-            let scheduler = beside(folder, &["scheduler"], SCHEDULER);
-            let autoencoder = beside(folder, &[DIT_AUTOENCODER, AUTOENCODER], "config.json");
-            let of_latents = autoencoder.is_some() || sees_latents(folder);
-            let mut missing = vec![format!("a {INDEX}")];
-            if scheduler.is_none() {
-                missing.push(format!("its noise schedule ({SCHEDULER})"));
-            }
-            if of_latents && autoencoder.is_none() {
-                missing.push("its autoencoder".into());
-            }
-            let scheduler = scheduler.unwrap_or_else(|| "SCHEDULER_CONFIG.json".into());
-            let autoencoder = autoencoder.unwrap_or_else(|| "AUTOENCODER_FOLDER".into());
-            let autoencoder = match of_latents {
-                true => format!(" --autoencoder {autoencoder}"),
-                false => String::new(),
-            };
+        _ if is_network(class) => {
+            let import = Import::of(folder);
             format!(
-                "is a {} alone, without {}; with what belongs to it it becomes a model: dualmd import unet {named} --scheduler \
-                 {scheduler}{autoencoder} -o NEW",
+                "is a {} alone, without {}; with what belongs to it it becomes a model: {}",
                 shown(class),
-                missing.join(", without "),
+                import.missing(),
+                import.command()
             )
         }
         "UNet2DConditionModel" => format!(

@@ -425,7 +425,10 @@ mod tests {
                 &[("diffusion_pytorch_model.safetensors", "")],
                 "without the config.json",
             ),
-            (&[("transformer/config.json", dit)], "has a transformer/"),
+            (
+                &[("transformer/config.json", dit)],
+                "which says what its parts are; they become a model",
+            ),
             (&[("plan.json", "{}"), ("models/a/x", "")], "models/NAME"),
             (
                 &[("optimizer.bin", ""), ("unet/config.json", plain)],

@@ -101,7 +101,7 @@ impl Plan {
         };
         if place(old.model.clone()) != place(self.model.clone()) {
             bail!(
-                "this folder holds another run: the network's configuration has changed; {remedy}"
+                "this folder holds another run: the network has changed, what it starts from, or its autoencoder; {remedy}"
             );
         }
         let mut changed = |what: &str, before: &str, now: &str| {
