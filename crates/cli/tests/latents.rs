@@ -346,3 +346,94 @@ fn parts_alone_become_a_model_as_the_refusal_says() {
     let error = fail(&["import", "unet", text(&network), "-o", text(&at("unfit"))]);
     assert!(error.contains("config.json"), "{error}");
 }
+
+mod needs_python {
+    use super::*;
+    use common::python::python;
+    use dualmd_torch::weights::write_npy;
+    use dualmd_torch::{Device, noise};
+    use std::process::Command;
+
+    /// Runs `interop/check_latents.py`; panics with its words if it fails.
+    fn script(args: &[&str]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../interop/check_latents.py");
+        let output = Command::new(python())
+            .arg(script)
+            .args(args)
+            .env("OMP_NUM_THREADS", "1")
+            .env_remove("LD_LIBRARY_PATH")
+            .output()
+            .expect("Python starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(output.status.success(), "{args:?}: {said}");
+        println!("{said}");
+    }
+
+    /// What `dualmd predict` answers, and with `drawn` what `dualmd sample` draws, into `probe`.
+    fn ask(model: &Path, probe: &Path, told: &[&str], draws: bool) {
+        std::fs::create_dir(probe).unwrap();
+        let at = |name: &str| probe.join(name);
+        let mut rng = dualmd_data::stream(1, "interop", 2);
+        let x_t = noise::normal(&mut rng, &[4, 3, 8, 8], Device::Cpu);
+        write_npy(&at("x_t.npy"), &x_t).unwrap();
+        write_npy(&at("t.npy"), &Tensor::from_slice(&[0i64, 250, 600, 999])).unwrap();
+        for (weights, name) in [("ema", "eps.npy"), ("raw", "eps_raw.npy")] {
+            let (x, t, out) = (at("x_t.npy"), at("t.npy"), at(name));
+            let mut args = vec!["predict", text(model), "--x", text(&x), "--t", text(&t)];
+            args.extend(told);
+            args.extend(["--weights", weights, "-o", text(&out)]);
+            succeed(&args);
+        }
+        if !draws {
+            return;
+        }
+        let (begin, out) = (at("x_T.npy"), at("out"));
+        write_npy(&begin, &noise::normal(&mut rng, &[2, 3, 8, 8], Device::Cpu)).unwrap();
+        let mut args = vec!["sample", text(model), "-n", "2", "--steps", "5"];
+        args.extend(told);
+        args.extend(["--guidance", "3", "--noise", text(&begin)]);
+        args.extend(["--format", "npy", "-q", "-o", text(&out)]);
+        succeed(&args);
+        std::fs::copy(out.join("samples.npy"), at("samples.npy")).unwrap();
+    }
+
+    #[test]
+    #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
+    fn folders_of_latents_go_to_diffusers_and_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let starts = at("starts");
+        script(&["make", text(&starts)]);
+        labelled(&at("images"));
+        for name in ["kl", "vq", "ldm"] {
+            let (start, run, file) = (starts.join(name), at(name), at(&format!("{name}.toml")));
+            let mut experiment = TUNED
+                .replace("IMAGES", text(&at("images")))
+                .replace("START", text(&start));
+            let told = name != "ldm";
+            if !told {
+                for key in [
+                    "labels = true\n",
+                    "label_dropout = 0.2\n",
+                    "label_guidance = 2.0\n",
+                ] {
+                    experiment = experiment.replace(key, "");
+                }
+            }
+            std::fs::write(&file, experiment).unwrap();
+            let common = ["--model", "baseline", "--threads", "1", "-q", "--out"];
+            let mut args = vec!["train", text(&file)];
+            args.extend(common);
+            args.push(text(&run));
+            succeed(&args);
+            let (model, probe) = (run.join("models/baseline"), at(&format!("{name}-probe")));
+            let class = match told {
+                true => &["--prompt", "owl"][..],
+                false => &[],
+            };
+            ask(&model, &probe, class, name == "kl");
+            script(&["check", text(&start), text(&model), text(&probe)]);
+        }
+    }
+}
