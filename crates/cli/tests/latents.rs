@@ -430,7 +430,7 @@ mod needs_python {
             let (model, probe) = (run.join("models/baseline"), at(&format!("{name}-probe")));
             let class = match told {
                 true => &["--prompt", "owl"][..],
-                false => &[],
+                false => &[][..],
             };
             ask(&model, &probe, class, name == "kl");
             script(&["check", text(&start), text(&model), text(&probe)]);

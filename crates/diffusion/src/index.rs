@@ -235,6 +235,24 @@ impl Index {
     }
 }
 
+/// Checks that a folder says of itself that it is a text-to-image model's, with what prompts need: by its index alone, before anything
+/// large is read.
+///
+/// # Errors
+/// Another folder, with what it is; one without a text encoder or a tokenizer.
+pub fn check_text_to_image(folder: &Path) -> Result<()> {
+    let index = Index::read(folder)?;
+    if index.kind()? == Kind::Unconditional {
+        return Err(index.error("is of a model that is told no text; a text-to-image model (StableDiffusionPipeline) is needed here"));
+    }
+    if index.part("text_encoder").is_none() || index.part("tokenizer").is_none() {
+        return Err(index.error(
+            "names no text encoder or no tokenizer; prompts cannot be encoded with this folder",
+        ));
+    }
+    Ok(())
+}
+
 fn error(path: &Path, reason: impl std::fmt::Display) -> DiffusionError {
     DiffusionError::File {
         path: path.display().to_string(),

@@ -72,7 +72,7 @@ pub use dit::{Dit, DitConfig};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use given::Given;
 pub use gradients::Gradients;
-pub use index::{network_folder, raw_network_folder, scheduler_file};
+pub use index::{check_text_to_image, network_folder, raw_network_folder, scheduler_file};
 pub use json::read_json;
 pub use labels::Labels;
 pub use latent::TextToImage;

@@ -376,6 +376,7 @@ fn files_are_split_measured_and_exchanged() {
     refused("dualmd list models");
     refused("dualmd tune base -o out");
     refused("dualmd tune base --images photos -o out --captions 3");
+    refused("dualmd tune base --images photos -o out --epsilon 4");
     refused("dualmd tune base --images photos -o out --rival nothing");
     refused("dualmd verify e --image a.png");
     refused("dualmd verify e --with e.salt");
