@@ -136,9 +136,7 @@ impl Autoencoder {
         Ok(())
     }
 
-    /// What latents are multiplied by for the network.
-    #[must_use]
-    pub fn scaling_factor(&self) -> f64 {
+    fn scaling_factor(&self) -> f64 {
         match self {
             Self::Kl(kl) => kl.config().scaling_factor,
             Self::Vq(vq) => vq.config().scaling_factor,
