@@ -264,9 +264,7 @@ impl UNet2d {
     ) -> Result<Pass<'_>> {
         let told = self.told(x, t, label)?;
         let drops = self.config.dropout > 0.0;
-        let pass = self
-            .body
-            .pass(self.precision, [x, t], &told, keep, drops)?;
+        let pass = self.body.pass(self.precision, [x, t], &told, keep, drops)?;
         Ok(match self.config.predicts_variance() {
             true => pass.of_channels(self.config.in_channels),
             false => pass,
