@@ -132,4 +132,5 @@ def check(folder):
         assert error < 1e-5, (name, error)
 
 
-{"make": make, "check": check}[sys.argv[1]](Path(sys.argv[2]))
+if __name__ == "__main__":
+    {"make": make, "check": check}[sys.argv[1]](Path(sys.argv[2]))

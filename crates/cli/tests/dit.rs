@@ -79,17 +79,14 @@ fn a_run_of_transformers_with_classes_is_trained_drawn_attacked_and_reported() {
     assert_eq!(own, drawn(&copy, &at("of-copy"), &["--prompt", "3"]));
     let network = model.join("transformer");
     let error = fail(&["sample", text(&network), "-n", "1", "-o", text(&at("none"))]);
-    assert!(error.contains("dualmd import unet"), "{error}");
+    assert!(error.contains("name that folder"), "{error}");
+    // The folder, or its weights with the configuration that lies beside them.
+    let weights = network.join("diffusion_pytorch_model.safetensors");
+    let beside = at("beside");
+    succeed(&["import", "unet", text(&weights), "-o", text(&beside)]);
+    assert_eq!(own, drawn(&beside, &at("of-beside"), &["--prompt", "3"]));
     let imported = at("imported");
-    succeed(&[
-        "import",
-        "unet",
-        text(&network.join("diffusion_pytorch_model.safetensors")),
-        "--config",
-        text(&network.join("config.json")),
-        "-o",
-        text(&imported),
-    ]);
+    succeed(&["import", "unet", text(&network), "-o", text(&imported)]);
     assert_eq!(
         own,
         drawn(&imported, &at("of-imported"), &["--prompt", "3"])

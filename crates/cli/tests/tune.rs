@@ -300,9 +300,25 @@ fn what_cannot_be_tuned_is_said_before_it_starts() {
         env!("CARGO_MANIFEST_DIR"),
         "/../../tests/golden/tiny-ddpm"
     ));
+    let transformer = ddpm.with_file_name("dit").join("latents");
+    folder("emoji#fluent3d", 1, &at("one"));
     for (base, images, more, says) in [
         (&ddpm, at("images"), &[][..], "text-to-image"),
-        (&at("nowhere"), at("images"), &[][..], "text-to-image"),
+        (
+            &at("nowhere"),
+            at("images"),
+            &[][..],
+            "nothing is downloaded",
+        ),
+        (
+            &base.join("unet"),
+            at("images"),
+            &[][..],
+            "name that folder",
+        ),
+        (&transformer, at("images"), &[][..], "told no text"),
+        (&base, at("images"), &["--members", "5"][..], "--members 5"),
+        (&base, at("one"), &[][..], "has 1 image: too few"),
         (&base, at("nowhere"), &[][..], "nowhere"),
         (&base, at("images"), &["--rival", "kd"][..], "--rival kd"),
         (

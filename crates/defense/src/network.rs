@@ -17,7 +17,7 @@ pub trait Network: Denoiser {
     /// A pass in training mode, with dropout, of which a gradient can be had.
     ///
     /// # Errors
-    /// Shapes the network cannot take; a conditional network without its condition; a network that also predicts a variance.
+    /// Shapes the network cannot take; a conditional network without its condition.
     fn forward_training(
         &self,
         x_t: &Tensor,
@@ -41,22 +41,14 @@ pub trait Network: Denoiser {
     ) -> Result<Box<dyn Network>>;
 }
 
-/// The label that a network of images is told in training; `variance`: it also predicts one.
+/// The label that a network of images is told in training.
 ///
 /// # Errors
-/// A condition with a text; a network that is not trained here.
-fn label(condition: Option<&Condition>, variance: bool) -> Result<Option<&Tensor>> {
+/// A condition with a text.
+fn label(condition: Option<&Condition>) -> Result<Option<&Tensor>> {
     if condition.is_some_and(|told| told.text.is_some()) {
         return Err(DiffusionError::Config(
             "this network takes no text: train it without captions".into(),
-        )
-        .into());
-    }
-    if variance {
-        return Err(DiffusionError::Config(
-            "this network also predicts a variance (out_channels is twice in_channels), and such networks are audited here and not \
-             trained: set out_channels to in_channels"
-                .into(),
         )
         .into());
     }
@@ -75,7 +67,7 @@ impl Network for Backbone {
         condition: Option<&Condition>,
         keep: Keep,
     ) -> Result<Pass<'_>> {
-        let label = label(condition, self.config().predicts_variance())?;
+        let label = label(condition)?;
         Ok(self.forward_training(x_t, t, label, keep)?)
     }
 

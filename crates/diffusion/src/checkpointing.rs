@@ -112,6 +112,7 @@ impl<'a> Tape<'a> {
             None => last.tensor.shallow_clone(),
         };
         Pass {
+            answer: output.shallow_clone(),
             output,
             last,
             tape: self,
@@ -167,6 +168,8 @@ impl<'a> Tape<'a> {
 /// A training pass: its output, and the way back.
 pub struct Pass<'a> {
     output: Tensor,
+    /// The part of it that a loss is computed from.
+    answer: Tensor,
     last: Value,
     tape: Tape<'a>,
 }
@@ -175,7 +178,13 @@ impl Pass<'_> {
     /// What the network answered, to compute a loss from: [B, C, H, W] f32. The way back is [`Self::backward`]: the loss's own
     /// ends here where only checkpoints were kept.
     pub fn output(&self) -> &Tensor {
-        &self.output
+        &self.answer
+    }
+
+    /// The same, of whose output the first `channels` alone are the answer: what lies after them takes a gradient of zero.
+    pub(crate) fn of_channels(mut self, channels: i64) -> Self {
+        self.answer = self.output.narrow(1, 0, channels);
+        self
     }
 
     /// Adds the gradient of `loss`, computed from [`Self::output`], to that of the parameters.

@@ -1,10 +1,10 @@
 //! `model_index.json`: what kind of pipeline a folder holds, and where its parts lie.
 
-use crate::adapter::AdapterFolder;
 use crate::backbone::{TRANSFORMER, UNET};
+use crate::bare::instead;
 use crate::dit;
 use crate::json::read_json;
-use crate::pipeline::{AUTOENCODER, DIT_AUTOENCODER, WeightSet};
+use crate::pipeline::{AUTOENCODER, DIT_AUTOENCODER};
 use crate::{DiffusionError, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -162,7 +162,7 @@ impl Index {
             (Kind::Unconditional, PLAIN, LATENT_PARTS)
         } else if class == DIT {
             if self.part(DIT_AUTOENCODER).is_some() {
-                self.demand(DIT_AUTOENCODER, &["AutoencoderKL"])?;
+                self.demand(DIT_AUTOENCODER, AUTOENCODERS)?;
             }
             (Kind::Unconditional, (TRANSFORMER, TRANSFORMERS), DIT_PARTS)
         } else if TEXT_TO_IMAGE.contains(&class) {
@@ -235,6 +235,24 @@ impl Index {
     }
 }
 
+/// Checks that a folder says of itself that it is a text-to-image model's, with what prompts need: by its index alone, before anything
+/// large is read.
+///
+/// # Errors
+/// Another folder, with what it is; one without a text encoder or a tokenizer.
+pub fn check_text_to_image(folder: &Path) -> Result<()> {
+    let index = Index::read(folder)?;
+    if index.kind()? == Kind::Unconditional {
+        return Err(index.error("is of a model that is told no text; a text-to-image model (StableDiffusionPipeline) is needed here"));
+    }
+    if index.part("text_encoder").is_none() || index.part("tokenizer").is_none() {
+        return Err(index.error(
+            "names no text encoder or no tokenizer; prompts cannot be encoded with this folder",
+        ));
+    }
+    Ok(())
+}
+
 fn error(path: &Path, reason: impl std::fmt::Display) -> DiffusionError {
     DiffusionError::File {
         path: path.display().to_string(),
@@ -270,77 +288,6 @@ pub fn raw_network_folder(folder: &Path) -> PathBuf {
 pub fn scheduler_file(folder: &Path) -> PathBuf {
     let own = folder.join("scheduler");
     if own.is_dir() { own } else { folder.to_owned() }.join(SCHEDULER)
-}
-
-/// What a folder without a model_index.json is, and what helps.
-fn instead(folder: &Path) -> String {
-    let has = |name: &str| folder.join(name).exists();
-    let named = dualmd_files::shown(folder);
-    if !folder.exists() {
-        return "there is no such folder".into();
-    }
-    if !folder.is_dir() {
-        return "is a file; name a pipeline folder (weights alone: dualmd import unet FILE.safetensors --config config.json -o NEW)".into();
-    }
-    if has("plan.json") && has("models") {
-        return "is the folder of a run; name one of its models, models/NAME".into();
-    }
-    let state = [
-        "optimizer.bin",
-        "random_states_0.pkl",
-        "scheduler.bin",
-        "sampler.bin",
-    ];
-    let checkpoint = state.iter().any(|name| has(name));
-    if AdapterFolder::of(folder, WeightSet::Ema).is_ok_and(|found| found.is_some()) {
-        return format!(
-            "holds an adapter and no model; make one folder of it and its base first: dualmd export copy {named} -o NEW"
-        );
-    }
-    if has("pytorch_lora_weights.safetensors")
-        || has("adapter_config.json")
-        || has("adapter_model.safetensors")
-    {
-        return "holds a LoRA, not a model: it is added to the model that it was trained on. In Python: \
-                pipeline = StableDiffusionPipeline.from_pretrained(MODEL); pipeline.load_lora_weights(FOLDER); pipeline.fuse_lora(); \
-                pipeline.unload_lora_weights(); pipeline.save_pretrained(NEW)"
-            .into();
-    }
-    if checkpoint {
-        let part = ["unet_ema", "unet"].into_iter().find(|part| has(part));
-        let class = part.and_then(|part| class_of(&folder.join(part)));
-        let what = "is a checkpoint of a training with accelerate, not a pipeline";
-        return match (part, class.as_deref()) {
-            (Some(part), Some("UNet2DConditionModel")) => format!(
-                "{what}. In Python: unet = UNet2DConditionModel.from_pretrained(\"{named}\", subfolder=\"{part}\"); \
-                 StableDiffusionPipeline.from_pretrained(BASE, unet=unet).save_pretrained(NEW)"
-            ),
-            (Some(part), _) => format!(
-                "{what}: dualmd import unet {named}/{part}/diffusion_pytorch_model.safetensors \
-                 --config {named}/{part}/config.json --scheduler SCHEDULER_CONFIG.json -o NEW"
-            ),
-            (None, _) => format!(
-                "{what}, and has no network of diffusers in it; save the trained pipeline in Python: pipeline.save_pretrained(NEW)"
-            ),
-        };
-    }
-    match class_of(folder).as_deref() {
-        Some("UNet2DModel" | dit::CLASS | dit::OLD_CLASS) => format!(
-            "is a network alone, without a model_index.json and a noise schedule: dualmd import unet \
-             {named}/diffusion_pytorch_model.safetensors --config {named}/config.json --scheduler SCHEDULER_CONFIG.json -o NEW"
-        ),
-        Some(class) => format!(
-            "is a {} alone, without a model_index.json; name the pipeline folder that it is a part of",
-            dualmd_files::shown(class)
-        ),
-        None => "is not a pipeline folder: it has no model_index.json (in Python: pipeline.save_pretrained(folder))".into(),
-    }
-}
-
-/// The class that a folder's config.json names.
-fn class_of(folder: &Path) -> Option<String> {
-    let config: Value = read_json(&folder.join("config.json")).ok()?;
-    config.get("_class_name")?.as_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -382,8 +329,10 @@ mod tests {
             "transformer": ["diffusers", "Transformer2DModel"], "vae": ["diffusers", "AutoencoderKL"]});
         assert_eq!(kind(dit.clone()), Ok(Kind::Unconditional));
         dit["transformer"] = json!(["diffusers", "DiTTransformer2DModel"]);
-        dit["vae"] = json!([null, null]);
-        assert_eq!(kind(dit.clone()), Ok(Kind::Unconditional));
+        for autoencoder in [json!([null, null]), json!(["diffusers", "VQModel"])] {
+            dit["vae"] = autoencoder;
+            assert_eq!(kind(dit.clone()), Ok(Kind::Unconditional));
+        }
         for (part, class) in [
             ("transformer", "PixArtTransformer2DModel"),
             ("vae", "AutoencoderTiny"),
@@ -468,13 +417,36 @@ mod tests {
         let plain = r#"{"_class_name": "UNet2DModel"}"#;
         let dit = r#"{"_class_name": "DiTTransformer2DModel"}"#;
         let told = r#"{"_class_name": "UNet2DConditionModel", "x": NaN}"#;
+        let latents = r#"{"_class_name": "DiTTransformer2DModel", "in_channels": 4}"#;
+        let vae = r#"{"_class_name": "AutoencoderKL"}"#;
         for (files, words) in [
             (&[][..], "save_pretrained"),
             (&[("pytorch_lora_weights.safetensors", "")], "holds a LoRA"),
             (&[("adapter_config.json", "{}")], "fuse_lora"),
             (&[("config.json", plain)], "dualmd import unet"),
             (&[("config.json", dit)], "dualmd import unet"),
+            (&[("config.json", dit)], "without its noise schedule"),
+            (
+                &[("config.json", plain), ("scheduler_config.json", "{}")],
+                "UNet2DModel alone, without a model_index.json; with",
+            ),
+            (&[("config.json", latents)], "without its autoencoder"),
+            (
+                &[("config.json", latents)],
+                "--autoencoder AUTOENCODER_FOLDER",
+            ),
             (&[("config.json", told)], "UNet2DConditionModel alone"),
+            (&[("config.json", told)], "unet=unet"),
+            (&[("config.json", vae)], "model.autoencoder"),
+            (&[("scheduler_config.json", "{}")], "a noise schedule alone"),
+            (
+                &[("diffusion_pytorch_model.safetensors", "")],
+                "without the config.json",
+            ),
+            (
+                &[("transformer/config.json", dit)],
+                "which says what its parts are; they become a model",
+            ),
             (&[("plan.json", "{}"), ("models/a/x", "")], "models/NAME"),
             (
                 &[("optimizer.bin", ""), ("unet/config.json", plain)],
@@ -507,6 +479,26 @@ mod tests {
             let error = said(files);
             assert!(error.contains(words), "{error} lacks {words}");
         }
+        // Parts that lie beside each other are named in the remedy; of a whole pipeline its folder.
+        let parts = tempfile::tempdir_in(dir.path()).unwrap();
+        let at = |name: &str, text: &str| {
+            let path = parts.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        at("transformer/config.json", dit);
+        at("vae/config.json", vae);
+        at("scheduler/scheduler_config.json", "{}");
+        let network = parts.path().join("transformer");
+        let error = Index::read(&network).unwrap_err().to_string();
+        for place in ["scheduler/scheduler_config.json", "vae"] {
+            let place = parts.path().join(place).display().to_string();
+            assert!(error.contains(&place), "{error} lacks {place}");
+        }
+        at("model_index.json", "{}");
+        let error = Index::read(&network).unwrap_err().to_string();
+        let whole = format!("of the pipeline folder {};", parts.path().display());
+        assert!(error.contains(&whole), "{error} lacks {whole}");
         let missing = Index::read(&dir.path().join("none")).unwrap_err();
         assert!(missing.to_string().contains("no such folder"), "{missing}");
     }

@@ -33,6 +33,7 @@
 
 pub mod adapter;
 pub mod backbone;
+mod bare;
 mod blocks;
 pub mod checkpointing;
 pub mod clip;
@@ -71,11 +72,11 @@ pub use dit::{Dit, DitConfig};
 pub use dual::{DualDenoiser, ModelOrder};
 pub use given::Given;
 pub use gradients::Gradients;
-pub use index::{network_folder, raw_network_folder, scheduler_file};
+pub use index::{check_text_to_image, network_folder, raw_network_folder, scheduler_file};
 pub use json::read_json;
 pub use labels::Labels;
 pub use latent::TextToImage;
-pub use latent::files::read_shards;
+pub use latent::files::{read_network, read_shards};
 pub use lora::{LoraConfig, LoraForm, LoraInit};
 pub use model::{Asked, Foreign, Model};
 pub use oracle::{GaussianDenoiser, MemorisedDenoiser};

@@ -16,9 +16,7 @@ use crate::json::read_json;
 use crate::latent::files::{DIFFUSERS, file_error, read_weights, write_json};
 use crate::schedule::SchedulerConfig;
 use crate::vae::Autoencoder;
-use crate::{
-    Backbone, BackboneConfig, Condition, Denoiser, DiffusionError, Labels, NoiseSchedule, Result,
-};
+use crate::{Backbone, BackboneConfig, Condition, Denoiser, Labels, NoiseSchedule, Result};
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Tensor, weights};
 use serde_json::Value;
@@ -121,14 +119,9 @@ impl Pipeline {
             Some(part) => {
                 let part = folder.join(part);
                 let autoencoder = Autoencoder::load(&part, device)?;
-                if autoencoder.latent_channels() != config.in_channels() {
-                    let reason = DiffusionError::Config(format!(
-                        "the autoencoder has {} latent channels, the network takes {}",
-                        autoencoder.latent_channels(),
-                        config.in_channels()
-                    ));
-                    return Err(file_error(&part, reason));
-                }
+                autoencoder
+                    .check(&config)
+                    .map_err(|e| file_error(&part, e))?;
                 Some(autoencoder)
             }
             None => None,

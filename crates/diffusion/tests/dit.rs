@@ -190,6 +190,40 @@ fn every_parameter_is_trained_once_the_layers_that_begin_as_nothing_have_moved()
     }
 }
 
+/// What predicts a variance beside the noise is no part of what is trained.
+#[test]
+fn of_a_network_with_a_variance_the_noise_alone_is_trained() {
+    let config = DitConfig {
+        out_channels: Some(2),
+        ..config()
+    };
+    let [x, t, labels] = asked(8);
+    let target = normal("target", &x.size());
+    let mut gradients = Vec::new();
+    for keep in [Keep::Everything, Keep::Checkpoints] {
+        let network = shaken(&config);
+        let parameters = &network.parameters().0;
+        for (_, p) in parameters {
+            let _ = p.set_requires_grad(true);
+        }
+        let whole = no_grad(|| network.forward(&x, &t, Some(&labels), false)).unwrap();
+        let pass = network.forward_training(&x, &t, Some(&labels), keep);
+        let pass = pass.unwrap();
+        let noise = whole.narrow(1, 0, 1);
+        assert!(away(&pass.output().detach(), &noise) < 1e-6);
+        let loss = pass.output().mse_loss(&target, tch::Reduction::Mean);
+        pass.backward(&loss).unwrap();
+        let last = parameters.iter().find(|(n, _)| n == "proj_out_2.weight");
+        let gradient = last.unwrap().1.grad();
+        // For each pixel of a square the row of its noise and that of its variance.
+        let rows = gradient.view([4, 2, -1]);
+        assert!(largest(&rows.select(1, 0)) > 0.0);
+        assert_eq!(largest(&rows.select(1, 1)), 0.0);
+        gradients.push(gradient.copy());
+    }
+    assert!(away(&gradients[0], &gradients[1]) < 1e-5);
+}
+
 #[test]
 fn a_training_pass_without_dropout_answers_as_any_other() {
     for drops in [0.0, 0.5] {
@@ -392,6 +426,41 @@ fn a_folder_of_latents_comes_back_with_its_autoencoder() {
     write_pixels(other.path());
     let pair = export_pair(dir.path(), other.path(), &other.path().join("pair"));
     assert!(pair.unwrap_err().to_string().contains("of a transformer"));
+}
+
+/// diffusers' pipeline takes it as it takes a Gaussian's.
+#[test]
+fn a_transformer_over_a_codebook_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = DitConfig {
+        in_channels: 3,
+        out_channels: Some(3),
+        num_embeds_ada_norm: 0,
+        ..config()
+    };
+    let vq = Autoencoder::load(&golden("../families/vq/vqvae"), Device::Cpu).unwrap();
+    let beside = Beside {
+        labels: None,
+        autoencoder: Some(&vq),
+    };
+    let schedule = NoiseSchedule::default();
+    let named = weights(&shaken(&config));
+    Pipeline::save(dir.path(), &config, &schedule, beside, &named, None).unwrap();
+    assert_eq!(index_of(dir.path())["vae"], json!(["diffusers", "VQModel"]));
+    let model = open(dir.path());
+    assert_eq!(model.image_shape(), Some([3, 16, 16]));
+    let images = normal("images", &[2, 3, 16, 16]).tanh();
+    let latents = model.encode(&images).unwrap();
+    assert_eq!(latents.size(), [2, 3, 8, 8]);
+    assert_eq!(latents, vq.latents(&images).unwrap());
+    assert_eq!(model.decode(&latents).unwrap().size(), images.size());
+    // It is found in the pipeline's folder and in its own.
+    let part = dir.path().join("vae");
+    for folder in [dir.path(), part.as_path()] {
+        assert_eq!(Autoencoder::folder(folder).unwrap(), part);
+    }
+    let said = Autoencoder::folder(&dir.path().join("transformer_raw")).unwrap_err();
+    assert!(said.to_string().contains("no autoencoder"), "{said}");
 }
 
 fn golden(name: &str) -> PathBuf {

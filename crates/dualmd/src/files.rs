@@ -12,7 +12,8 @@ use dualmd_data::{
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::schedule::SchedulerConfig;
 use dualmd_diffusion::{
-    Backbone, BackboneConfig, Beside, Model, NoiseSchedule, Pipeline, read_json,
+    Autoencoder, Backbone, BackboneConfig, Beside, Model, NoiseSchedule, Pipeline, read_json,
+    read_network,
 };
 use dualmd_files::{Building, shown};
 use dualmd_torch::{Device, weights};
@@ -151,12 +152,25 @@ pub fn import_split(
 /// A network whose weights and configuration are in files of diffusers' form.
 #[derive(Debug, Clone)]
 pub struct UnetFiles {
-    /// The weights, safetensors.
+    /// The weights, safetensors; or the network's folder, as `save_pretrained` of its class writes it.
     pub weights: PathBuf,
-    /// The network's `config.json`.
-    pub config: PathBuf,
+    /// The network's `config.json`; the one beside the weights if not given.
+    pub config: Option<PathBuf>,
     /// The `scheduler_config.json` it was trained with; DDPM's linear schedule if not given.
     pub scheduler: Option<PathBuf>,
+    /// The folder of the autoencoder whose latents it sees, or a pipeline's that has it; of a network of pixels none.
+    pub autoencoder: Option<PathBuf>,
+}
+
+impl UnetFiles {
+    /// The network's configuration: the one that is named, or `config.json` in the folder of the weights.
+    fn config(&self) -> PathBuf {
+        match &self.config {
+            Some(path) => path.clone(),
+            None if self.weights.is_dir() => self.weights.join("config.json"),
+            None => self.weights.with_file_name("config.json"),
+        }
+    }
 }
 
 /// Makes a pipeline folder of weights and a configuration; returns the number of parameters.
@@ -164,22 +178,41 @@ pub struct UnetFiles {
 /// # Errors
 /// Files that cannot be read, or do not fit each other.
 pub fn import_unet(files: &UnetFiles, out: &Path) -> Result<usize> {
-    let config = BackboneConfig::read(&read_json(&files.config)?).with_context(|| {
+    let path = files.config();
+    let config = BackboneConfig::read(&read_json(&path)?).with_context(|| {
         format!(
             "{} is no config of a UNet2DModel or a DiTTransformer2DModel",
-            files.config.display()
+            path.display()
         )
     })?;
+    let autoencoder = match &files.autoencoder {
+        None => None,
+        Some(folder) => {
+            let part = Autoencoder::folder(folder)?;
+            let autoencoder = Autoencoder::load(&part, Device::Cpu)?;
+            let fits = autoencoder.check(&config);
+            fits.with_context(|| format!("{} does not fit the config", part.display()))?;
+            Some(autoencoder)
+        }
+    };
     let schedule = match &files.scheduler {
+        None if autoencoder.is_some() => NoiseSchedule::new(SchedulerConfig::of_latents())?,
         None => NoiseSchedule::default(),
         Some(path) => SchedulerConfig::read(&read_json(path)?, None)
             .and_then(NoiseSchedule::new)
             .with_context(|| format!("{}", path.display()))?,
     };
-    let tensors = weights::read_safetensors(&files.weights)?;
+    let tensors = match files.weights.is_dir() {
+        true => read_network(&files.weights)?,
+        false => weights::read_safetensors(&files.weights)?,
+    };
     let network = Backbone::from_weights(&config, tensors, Device::Cpu)
         .with_context(|| format!("{} does not fit the config", files.weights.display()))?;
-    save(out, &network, &schedule, Beside::default())?;
+    let beside = Beside {
+        labels: None,
+        autoencoder: autoencoder.as_ref(),
+    };
+    save(out, &network, &schedule, beside)?;
     Ok(network.parameters().count())
 }
 

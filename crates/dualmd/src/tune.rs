@@ -11,9 +11,11 @@ use crate::session::Session;
 use crate::stages::captions;
 use crate::stages::pictures::{self, as_seen};
 use anyhow::{Context, Result};
-use dualmd_data::ImageSet;
+use dualmd_data::{ImageSet, Listing};
 use dualmd_diffusion::unet2d::ImageSize;
-use dualmd_diffusion::{AutoencoderKlConfig, UNet2dConditionConfig, network_folder, read_json};
+use dualmd_diffusion::{
+    AutoencoderKlConfig, UNet2dConditionConfig, check_text_to_image, network_folder, read_json,
+};
 use dualmd_files::shown;
 use dualmd_names::Defense;
 use std::path::{Path, PathBuf};
@@ -90,17 +92,7 @@ impl TuneOptions {
     /// A base that is no text-to-image folder; images that cannot be read, without captions, or too few.
     pub fn experiment(&self, session: &Session) -> Result<RunOptions> {
         let shape = shape_of(&self.base)?;
-        let options = dualmd_data::LoadOptions {
-            caption_column: self.caption_column.as_deref(),
-            ..as_seen(Some(shape))
-        };
-        // Counted here, and read again by the run: the pixels wait where its folder is to be, or above.
-        let out = std::path::absolute(&self.out)?;
-        let folder = out.ancestors().find(|folder| folder.is_dir());
-        let folder = folder.unwrap_or(&out);
-        let mut listing =
-            pictures::list(&self.images, &options, folder, session.reporter.as_ref())?;
-        listing.dedupe()?;
+        let mut listing = self.listing(shape, session)?;
         let made = self.captioner.is_some().then(|| self.captions());
         if let Some(path) = &made {
             captions::take(listing.set_mut(), path)?;
@@ -148,9 +140,33 @@ impl TuneOptions {
         })
     }
 
+    /// The images, counted here and read again by the run: the pixels wait where its folder is to be, or above.
+    fn listing(&self, shape: [i64; 3], session: &Session) -> Result<Listing> {
+        let options = dualmd_data::LoadOptions {
+            caption_column: self.caption_column.as_deref(),
+            ..as_seen(Some(shape))
+        };
+        let out = std::path::absolute(&self.out)?;
+        let folder = out.ancestors().find(|folder| folder.is_dir());
+        let folder = folder.unwrap_or(&out);
+        let mut listing =
+            pictures::list(&self.images, &options, folder, session.reporter.as_ref())?;
+        listing.dedupe()?;
+        Ok(listing)
+    }
+
     /// Members and non-members of so many images: three to one, as far as nothing else is asked for and early stopping has images of
     /// its own to watch.
     fn sizes(&self, images: usize) -> Result<(usize, usize)> {
+        if let Some(odd) = self.members.filter(|n| !n.is_multiple_of(2)) {
+            bail_usage!(
+                "--members {odd}: use an even number, because the two adapters of the pair are trained on a half each"
+            );
+        }
+        let there = match images {
+            1 => "1 image".to_owned(),
+            n => format!("{n} different images"),
+        };
         let early = self.rivals.contains(&Defense::EarlyStopping);
         let watched = |members: usize| match early {
             true => crate::stages::prepare::watched(members),
@@ -170,19 +186,22 @@ impl TuneOptions {
         });
         let Some(members) = members else {
             bail_usage!(
-                "{} has {images} different images: too few to train on some, to keep others back{}",
+                "{} has {there}: too few to train on two at least, to keep others back{}{}; give more images",
                 self.images,
-                if early {
-                    ", and to let early stopping watch some more"
-                } else {
-                    ""
+                match self.nonmembers {
+                    Some(n) => format!(" (--nonmembers {n})"),
+                    None => String::new(),
+                },
+                match early {
+                    true => ", and to let early stopping watch some more",
+                    false => "",
                 }
             );
         };
         let nonmembers = self.nonmembers.unwrap_or_else(|| rest(members));
         if nonmembers == 0 || nonmembers > rest(members) {
             bail_usage!(
-                "{} has {images} different images: of {members} members (--members) {} are left, and {} non-members are asked for",
+                "{} has {there}: of {members} members (--members) {} are left, and {} non-members are asked for",
                 self.images,
                 rest(members),
                 nonmembers.max(1)
@@ -208,10 +227,15 @@ pub fn tune(session: &Session, options: &TuneOptions) -> Result<Option<Ran>> {
             );
         }
     }
-    // Found now and not after an hour of captions.
-    shape_of(&options.base)?;
-    if options.captioner.is_some() && !describe(session, options)? {
-        return Ok(None);
+    if options.captioner.is_some() {
+        // Found now and not after an hour of captions.
+        let shape = shape_of(&options.base)?;
+        if !options.captions().exists() {
+            options.sizes(options.listing(shape, session)?.set().len())?;
+        }
+        if !describe(session, options)? {
+            return Ok(None);
+        }
     }
     run(session, &options.experiment(session)?)
 }
@@ -251,16 +275,25 @@ fn describe(_: &Session, _: &TuneOptions) -> Result<bool> {
 /// # Errors
 /// Another folder; a network that does not say its size, or is not square.
 fn shape_of(base: &Path) -> Result<[i64; 3]> {
+    if !base.exists() {
+        bail_usage!(
+            "{}: there is no such folder, and nothing is downloaded here: save a text-to-image model first, in Python \
+             StableDiffusionPipeline.from_pretrained(NAME).save_pretrained(FOLDER)",
+            shown(base)
+        );
+    }
+    let needed = || {
+        format!(
+            "{}: adapters are trained on the U-Net of a text-to-image folder (Stable Diffusion 1, 2 and XL, as diffusers' \
+             save_pretrained writes them)",
+            shown(base)
+        )
+    };
+    check_text_to_image(base).with_context(needed)?;
     let network = network_folder(base).join("config.json");
     let config = read_json(&network)
         .and_then(|file: serde_json::Value| UNet2dConditionConfig::read(&file))
-        .with_context(|| {
-            format!(
-                "{}: adapters are trained on the U-Net of a text-to-image folder (Stable Diffusion 1, 2 and XL, as diffusers' \
-                 save_pretrained writes them)",
-                shown(base)
-            )
-        })?;
+        .with_context(needed)?;
     let side = match config.sample_size {
         Some(ImageSize::Side(side)) => side,
         Some(ImageSize::HeightWidth([h, w])) if h == w => h,
@@ -326,5 +359,14 @@ mod tests {
         assert_eq!(early.sizes(100).unwrap(), (42, 16));
         assert!(early.sizes(30).is_err());
         assert!(TuneOptions::new("b", "i", "o").sizes(2).is_err());
+        let one = TuneOptions::new("b", "i", "o").sizes(1).unwrap_err();
+        assert!(one.to_string().contains("i has 1 image: too few"), "{one}");
+        let odd = TuneOptions {
+            members: Some(5),
+            ..TuneOptions::new("b", "i", "o")
+        };
+        let odd = odd.sizes(100).unwrap_err();
+        assert!(odd.to_string().contains("--members 5"), "{odd}");
+        assert_eq!(exit_code(&odd), 2);
     }
 }

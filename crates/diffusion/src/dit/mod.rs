@@ -167,7 +167,8 @@ impl Dit {
         Ok(out.into_tensor())
     }
 
-    /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
+    /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time. Of a network that also predicts a
+    /// variance the noise alone.
     ///
     /// # Errors
     /// As [`Self::forward`].
@@ -183,7 +184,11 @@ impl Dit {
         let out = shim::with_precision(self.precision, x.device(), || {
             self.walk(&mut tape, [x, t, &label], true)
         })??;
-        Ok(tape.finish(out))
+        let pass = tape.finish(out);
+        Ok(match self.config.predicts_variance() {
+            true => pass.of_channels(self.config.in_channels),
+            false => pass,
+        })
     }
 
     /// The labels that the network is told of images that it can take.

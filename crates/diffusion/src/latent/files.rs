@@ -78,6 +78,14 @@ pub(crate) fn read_weights_to(
     ))
 }
 
+/// Reads the weights of a folder of a network of diffusers': one file of safetensors, or the shards of an index.
+///
+/// # Errors
+/// What is missing or cannot be read, by name.
+pub fn read_network(folder: &Path) -> Result<BTreeMap<String, Tensor>> {
+    read_weights(folder, DIFFUSERS)
+}
+
 /// Reads the shards that an index (`*.safetensors.index.json`) names, which lie beside it.
 ///
 /// # Errors

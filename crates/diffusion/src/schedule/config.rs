@@ -225,6 +225,17 @@ impl SchedulerConfig {
         (!own.contains(&self.class_name.as_str())).then_some(&self.class_name)
     }
 
+    /// DDPM's schedule for latents, which have no bounds to be clipped to; sampled by DDIM, as the `DDIMScheduler` that diffusers'
+    /// pipelines of latents come with.
+    #[must_use]
+    pub fn of_latents() -> Self {
+        Self {
+            class_name: "DDIMScheduler".into(),
+            clip_sample: false,
+            ..Self::default()
+        }
+    }
+
     /// Stable Diffusion's schedule: scaled-linear betas 0.00085..0.012, T = 1000, sampling timesteps one later, the last
     /// step to abar_0, no clipping; eps-prediction.
     #[must_use]

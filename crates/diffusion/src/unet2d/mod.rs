@@ -250,7 +250,8 @@ impl UNet2d {
         self.body.forward(self.precision, [x, t], &told, train)
     }
 
-    /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time.
+    /// As [`Self::forward`] with dropout, for a gradient; `keep` chooses between memory and time. Of a network that also predicts a
+    /// variance the noise alone.
     ///
     /// # Errors
     /// As [`Self::forward`].
@@ -263,7 +264,11 @@ impl UNet2d {
     ) -> Result<Pass<'_>> {
         let told = self.told(x, t, label)?;
         let drops = self.config.dropout > 0.0;
-        self.body.pass(self.precision, [x, t], &told, keep, drops)
+        let pass = self.body.pass(self.precision, [x, t], &told, keep, drops)?;
+        Ok(match self.config.predicts_variance() {
+            true => pass.of_channels(self.config.in_channels),
+            false => pass,
+        })
     }
 
     /// What the network is told of images that it can take.

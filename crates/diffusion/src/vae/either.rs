@@ -1,12 +1,16 @@
 //! The autoencoder of a model of latents that is told no text: with a Gaussian, or with a codebook.
 
 use super::{AutoencoderKl, AutoencoderKlConfig, VqModel, VqModelConfig};
+use crate::BackboneConfig;
 use crate::latent::files::{DIFFUSERS, create, file_error, read_json, read_weights, write_json};
 use crate::nn::Parameters;
 use crate::{DiffusionError, Result};
 use dualmd_torch::{Device, Tensor, no_grad, weights};
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Where a pipeline folder has its autoencoder.
+const PARTS: [&str; 2] = ["vae", "vqvae"];
 
 /// An autoencoder of either kind.
 #[derive(Debug)]
@@ -18,6 +22,24 @@ pub enum Autoencoder {
 }
 
 impl Autoencoder {
+    /// Where the autoencoder of `folder` lies: in its part `vae/` or `vqvae/`, of a pipeline, or in the folder itself.
+    ///
+    /// # Errors
+    /// A folder without one.
+    pub fn folder(folder: &Path) -> Result<PathBuf> {
+        let parts = PARTS.iter().map(|part| folder.join(part));
+        let mut places = parts.chain([folder.to_owned()]);
+        places
+            .find(|place| place.join("config.json").is_file())
+            .ok_or_else(|| {
+                file_error(
+                    folder,
+                    "holds no autoencoder: name the folder of an AutoencoderKL or a VQModel, with its config.json, or a pipeline's folder that \
+                     has one in vae/ or vqvae/",
+                )
+            })
+    }
+
     /// Opens a part of a pipeline folder.
     ///
     /// # Errors
@@ -98,6 +120,20 @@ impl Autoencoder {
             Self::Kl(kl) => kl.config().reduction(),
             Self::Vq(vq) => vq.config().reduction(),
         }
+    }
+
+    /// Checks that a network's latents are of as many channels.
+    ///
+    /// # Errors
+    /// They are of others.
+    pub fn check(&self, network: &BackboneConfig) -> Result<()> {
+        let (own, seen) = (self.latent_channels(), network.in_channels());
+        if own != seen {
+            return Err(DiffusionError::Config(format!(
+                "the autoencoder has {own} latent channels, the network takes {seen}"
+            )));
+        }
+        Ok(())
     }
 
     fn scaling_factor(&self) -> f64 {

@@ -3,7 +3,7 @@
 use super::RunFolder;
 use super::prepare::{self, outside_for};
 use super::sample::{Generator, Sampling};
-use super::text;
+use super::text::{self, Encoder};
 use super::train::finished;
 use crate::choices;
 use crate::engine::Engine;
@@ -17,7 +17,7 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
-use dualmd_diffusion::{AdapterFolder, Denoiser, Labels, Model, TextToImage};
+use dualmd_diffusion::{AdapterFolder, Autoencoder, Denoiser, Labels, Model, TextToImage};
 use dualmd_files::limit;
 use dualmd_record::training::{Guarantee, Prv};
 use dualmd_torch::Tensor;
@@ -26,15 +26,28 @@ use rand::TryRngCore;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What a training begins with that says what its network is told.
+/// What a training begins with that says what its network is told, and what it sees of images.
 #[derive(Clone, Copy)]
 pub enum Beginning<'a> {
-    /// Nothing: its network is told nothing.
-    Untold,
-    /// The classes of a network that is told one.
-    Class(&'a Labels),
+    /// A network that is told no text.
+    Images {
+        /// Its classes, of one that is told a class.
+        labels: Option<&'a Labels>,
+        /// What makes latents of images, of one that sees these.
+        autoencoder: Option<&'a Autoencoder>,
+    },
     /// A text-to-image model.
     Text(&'a TextToImage),
+}
+
+impl<'a> Beginning<'a> {
+    /// What makes latents of images; none for a network of pixels.
+    fn encoder(self) -> Option<Encoder<'a>> {
+        match self {
+            Self::Images { autoencoder, .. } => autoencoder.map(Encoder::from),
+            Self::Text(model) => model.vae.as_ref().map(Encoder::Gaussian),
+        }
+    }
 }
 
 /// Images, targets and additions of one training.
@@ -114,7 +127,11 @@ impl Lesson {
             ..TrainingSet::default()
         };
         let t = train_of(plan, job);
-        if let Beginning::Class(labels) = from {
+        if let Beginning::Images {
+            labels: Some(labels),
+            ..
+        } = from
+        {
             let (dropout, device) = (t.label_dropout, engine.device);
             set.captions = Some(text::classes(labels, images, &order, dropout, device)?);
         }
@@ -123,12 +140,13 @@ impl Lesson {
             let kept = text::Encodings::of(run);
             let captions = text::captions(&kept, model, images, &order, any, t.caption_dropout)?;
             set.captions = Some(captions);
+        }
+        if let Some(encoder) = from.encoder() {
+            let kept = text::Encodings::of(run);
             let (pixels, device) = (&set.images, engine.device);
-            if let Some((latents, mirrored)) = text::latents(&kept, model, pixels, t.flip, device)?
-            {
-                (set.images, set.deviation) = (Images::Held(latents.0), Some(latents.1));
-                set.mirrored = mirrored;
-            }
+            let (latents, mirrored) = text::latents(&kept, encoder, pixels, t.flip, device)?;
+            (set.images, set.deviation) = (Images::Held(latents.0), Some(latents.1));
+            set.mirrored = mirrored;
         }
         let recipe: Box<dyn Recipe> = match &job.kind {
             JobKind::Pretrain | JobKind::Baseline | JobKind::EarlyStopping { .. } => {

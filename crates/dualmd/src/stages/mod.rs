@@ -4,6 +4,7 @@
 pub mod attack;
 pub(crate) mod batches;
 pub mod blind;
+pub(crate) mod brought;
 pub mod captions;
 pub mod copies;
 pub(crate) mod draw;

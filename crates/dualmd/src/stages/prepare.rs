@@ -1,5 +1,6 @@
 //! Images, split and plan.
 
+use super::brought::{self, Brought};
 use super::text::Told;
 use super::{RunFolder, captions, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
@@ -421,11 +422,11 @@ fn network_facts(
     pretraining: Option<&Images>,
 ) -> Result<NetworkFacts> {
     let model = &experiment.model;
-    let labels = match experiment.data.labels {
+    let mut labels = match experiment.data.labels {
         true => Some(text::classes_of(set)?),
         false => None,
     };
-    let (parameters, config, base) = if experiment.is_text() {
+    let (parameters, config, [base, autoencoder]) = if experiment.is_text() {
         for &i in selected.members.iter().chain(&selected.nonmembers) {
             text::captions_of(set, &set.records[i])?;
         }
@@ -438,28 +439,41 @@ fn network_facts(
         (
             origin.unet.parameters().count(),
             serde_json::to_value(origin.unet.config())?,
-            base.transpose()?,
+            [base.transpose()?, None],
         )
     } else {
-        let config = network(experiment, set.shape(), labels.as_ref().map(Vec::len))?;
-        let network = Backbone::fresh(&config, 0, Device::Cpu)?;
+        let brought = Brought::of(experiment, Device::Cpu)?;
+        brought.check(experiment)?;
+        let seen = brought.seen(set.shape())?;
+        labels = labels.map(|own| brought.classes(own)).transpose()?;
+        let network = match brought.network {
+            Some(network) => network,
+            None => {
+                let config = network(experiment, seen, labels.as_ref().map(Vec::len))?;
+                Backbone::fresh(&config, 0, Device::Cpu)?
+            }
+        };
         (
             network.parameters().count(),
-            serde_json::to_value(&config)?,
-            None,
+            serde_json::to_value(network.config())?,
+            brought::hashes(experiment)?,
         )
     };
     Ok(NetworkFacts {
-        preset: model.base.clone().unwrap_or_else(|| model.preset.clone()),
+        preset: {
+            let folder = model.base.as_ref().or(model.start.as_ref());
+            folder.unwrap_or(&model.preset).clone()
+        },
         parameters: parameters as u64,
         text: experiment.is_text(),
         labels,
         base,
+        autoencoder,
         config,
     })
 }
 
-/// The preset with the experiment's overrides, for pictures of [C, H, W]; `classes`: how many there are, of a network that is told
+/// The preset with the experiment's overrides, for images or latents of [C, H, W]; `classes`: how many there are, of a network that is told
 /// one. Where labels are left out at times, it has one embedding more, for no label; a transformer has it in any case.
 ///
 /// # Errors
@@ -483,7 +497,8 @@ pub fn network(
     let config = BackboneConfig::read(&value).context("[model]")?;
     if config.predicts_variance() {
         bail!(
-            "[model] out_channels = {}: networks that also predict a variance are audited here and not trained; remove it",
+            "[model] out_channels = {}: a variance is not trained here, and this network would have one that nobody trained; remove it \
+             (model.start takes a folder whose network has learnt one)",
             config.out_channels()
         );
     }

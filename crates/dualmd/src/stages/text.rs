@@ -15,11 +15,12 @@ use dualmd_diffusion::latent::{Parts, TextEncoder, TextToImage};
 use dualmd_diffusion::nn::Parameters;
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
-    Condition, Labels, LoraConfig, Model, UNet2dCondition, UNet2dConditionConfig,
+    Autoencoder, AutoencoderKl, Condition, Labels, LoraConfig, Model, UNet2dCondition,
+    UNet2dConditionConfig, VqModel,
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::weights::{Halves, read_safetensors, write_safetensors};
-use dualmd_torch::{Device, Tensor};
+use dualmd_torch::{Device, Tensor, no_grad};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -44,7 +45,9 @@ pub fn origin(
     let model = match &experiment.model.base {
         Some(folder) => {
             let folder = Path::new(folder);
-            TextToImage::load_as(folder, WeightSet::Ema, Parts::ALL, halves, device)?
+            TextToImage::load_as(folder, WeightSet::Ema, Parts::ALL, halves, device).context(
+                "model.base takes a text-to-image folder (that of a model that is told no text is model.start)",
+            )?
         }
         None => fresh(experiment, channels as i64, height as i64, device)?,
     };
@@ -144,7 +147,8 @@ pub fn beginning(
 pub fn base_of(run: &RunFolder, plan: &Plan) -> Result<Option<PathBuf>> {
     let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
     let own = experiment.pretrain.map(|_| run.model(BASE));
-    Ok(own.or(experiment.model.base.map(PathBuf::from)))
+    let brought = experiment.model.base.or(experiment.model.start);
+    Ok(own.or(brought.map(PathBuf::from)))
 }
 
 /// The captions of a picture, the main one first.
@@ -497,31 +501,76 @@ pub fn classes(
 /// Means and standard deviations of latents, scaled as the network sees them.
 pub type Latents = (Tensor, Tensor);
 
-/// The latents of images and, where asked for, of their mirror images, on the device; `None` for a model of pixels. The images go through the
-/// autoencoder some at a time; their latents are held, 32 bits a value.
+/// What makes latents of a run's images.
+#[derive(Clone, Copy)]
+pub enum Encoder<'a> {
+    /// A Gaussian for each image.
+    Gaussian(&'a AutoencoderKl),
+    /// What a codebook is asked with: one latent for each image.
+    Codebook(&'a VqModel),
+}
+
+impl<'a> From<&'a Autoencoder> for Encoder<'a> {
+    fn from(autoencoder: &'a Autoencoder) -> Self {
+        match autoencoder {
+            Autoencoder::Kl(own) => Self::Gaussian(own),
+            Autoencoder::Vq(own) => Self::Codebook(own),
+        }
+    }
+}
+
+impl Encoder<'_> {
+    fn parameters(&self) -> &Parameters {
+        match self {
+            Self::Gaussian(own) => own.parameters(),
+            Self::Codebook(own) => own.parameters(),
+        }
+    }
+
+    fn scale(&self) -> f64 {
+        match self {
+            Self::Gaussian(own) => own.config().scaling_factor,
+            Self::Codebook(own) => own.config().scaling_factor,
+        }
+    }
+
+    /// Means and standard deviations of images [B, C, H, W] in [-1, 1], scaled, without gradient; one latent has a deviation of 0.
+    fn moments(&self, images: &Tensor) -> Result<Latents> {
+        let scale = self.scale();
+        let (mean, deviation) = no_grad(|| -> dualmd_diffusion::Result<(Tensor, Tensor)> {
+            match self {
+                Self::Gaussian(own) => {
+                    let moments = own.encode(images)?;
+                    Ok((moments.mean, (moments.log_variance * 0.5).exp()))
+                }
+                Self::Codebook(own) => {
+                    let latents = own.encode(images)?;
+                    let none = latents.zeros_like();
+                    Ok((latents, none))
+                }
+            }
+        })?;
+        Ok((mean * scale, deviation * scale))
+    }
+}
+
+/// The latents of images and, where asked for, of their mirror images, on the device. The images go through the autoencoder some at a time;
+/// their latents are held, 32 bits a value.
 ///
 /// # Errors
 /// Images that cannot be read; shapes the autoencoder cannot take.
 pub fn latents(
     kept: &Encodings,
-    model: &TextToImage,
+    encoder: Encoder<'_>,
     images: &dualmd_defense::Images,
     mirrored: bool,
     device: Device,
-) -> Result<Option<(Latents, Option<Latents>)>> {
-    let Some(vae) = &model.vae else {
-        return Ok(None);
-    };
-    let scale = vae.config().scaling_factor;
+) -> Result<(Latents, Option<Latents>)> {
+    let scale = encoder.scale();
     let seen = |x: Tensor, flip: bool| if flip { x.flip([3]) } else { x };
     let make = |flip: bool| -> Result<[Tensor; 2]> {
-        let parts = images.in_parts(IMAGES as usize, device, |x| {
-            let moments = dualmd_torch::no_grad(|| vae.encode(&seen(x, flip)))?;
-            anyhow::Ok((
-                moments.mean * scale,
-                (moments.log_variance * 0.5).exp() * scale,
-            ))
-        })?;
+        let parts =
+            images.in_parts(IMAGES as usize, device, |x| encoder.moments(&seen(x, flip)))?;
         let (means, deviations): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         Ok([Tensor::f_cat(&means, 0)?, Tensor::f_cat(&deviations, 0)?])
     };
@@ -533,7 +582,7 @@ pub fn latents(
         })?;
         Ok(hasher.finalize().to_hex().to_string())
     };
-    let weights = hashes_of(vae.parameters())?;
+    let weights = hashes_of(encoder.parameters())?;
     let of = |flip: bool| -> Result<Latents> {
         let key = key(&weights, &format!("{scale} {}", hash(flip)?));
         let both = kept.tensors("latents", &key, ["mean", "deviation"], || make(flip))?;
@@ -541,7 +590,7 @@ pub fn latents(
         Ok((means, deviations))
     };
     let mirror = mirrored.then(|| of(true)).transpose()?;
-    Ok(Some((of(false)?, mirror)))
+    Ok((of(false)?, mirror))
 }
 
 /// Takes images or latents [N, ...] through the autoencoder some at a time, in order.

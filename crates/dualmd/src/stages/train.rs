@@ -1,5 +1,6 @@
 //! Training one model of a plan in this process.
 
+use super::brought::Brought;
 use super::lesson::{Beginning, Lesson, cutout, distill_of, secret, spent, train_of};
 use super::prepare::{Images, pretraining_images};
 use super::{RunFolder, held, pictures, prepare, text};
@@ -15,8 +16,8 @@ use dualmd_defense::{
 };
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{
-    AdapterFolder, Backbone, BackboneConfig, Beside, Labels, LoraForm, NoiseSchedule, Pipeline,
-    TextToImage, UNet2dCondition, adapter,
+    AdapterFolder, Autoencoder, Backbone, BackboneConfig, Beside, Labels, LoraForm, NoiseSchedule,
+    Pipeline, TextToImage, UNet2dCondition, adapter,
 };
 use dualmd_files::Building;
 use dualmd_names::ModelKind;
@@ -308,10 +309,20 @@ pub fn prepared(
 
 /// What is trained, beside the network itself.
 enum Kind {
-    /// With its classes, if it is told one.
-    Unconditional(BackboneConfig, Box<NoiseSchedule>, Option<Labels>),
+    /// A network that is told no text.
+    Images(Box<OfImages>),
     /// With what LoRA layers alone are trained on, if they are.
     Text(Box<TextToImage>, Option<Box<Adapted>>),
+}
+
+/// What belongs to a network that is told no text.
+struct OfImages {
+    config: BackboneConfig,
+    schedule: NoiseSchedule,
+    /// Its classes, if it is told one.
+    labels: Option<Labels>,
+    /// What makes latents of images, if it sees these.
+    autoencoder: Option<Autoencoder>,
 }
 
 /// A network of which LoRA layers alone are trained.
@@ -385,32 +396,45 @@ impl Kind {
             };
             return Ok((Self::Text(Box::new(model), adapted), Box::new(network)));
         }
-        let config = BackboneConfig::read(&plan.model.config).context("plan.json: model.config")?;
-        let network = Backbone::fresh(&config, job.init_seed(), engine.device)?;
-        let network = Box::new(network.with_precision(engine.precision));
-        let schedule = match train_of(plan, job).objective {
-            choices::Objective::Ddpm => NoiseSchedule::default(),
-            choices::Objective::Flow => NoiseSchedule::flow(),
+        let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+        let brought = Brought::of(&experiment, engine.device)?;
+        let schedule = brought.schedule(train_of(plan, job).objective)?;
+        let (config, network) = match brought.network {
+            Some(network) => (network.config(), network),
+            None => {
+                let config =
+                    BackboneConfig::read(&plan.model.config).context("plan.json: model.config")?;
+                let network = Backbone::fresh(&config, job.init_seed(), engine.device)?;
+                (config, network)
+            }
         };
-        let labels = match &plan.model.labels {
-            Some(names) => config.labels(names.clone())?,
-            None => None,
+        let labels = match (brought.labels, &plan.model.labels) {
+            (Some(own), _) => Some(own),
+            (None, Some(names)) => config.labels(names.clone())?,
+            (None, None) => None,
         };
-        let kind = Self::Unconditional(config, Box::new(schedule), labels);
-        Ok((kind, network))
+        let kind = Self::Images(Box::new(OfImages {
+            config,
+            schedule,
+            labels,
+            autoencoder: brought.autoencoder,
+        }));
+        Ok((kind, Box::new(network.with_precision(engine.precision))))
     }
 
     fn schedule(&self) -> NoiseSchedule {
         match self {
-            Self::Unconditional(_, schedule, _) => (**schedule).clone(),
+            Self::Images(own) => own.schedule.clone(),
             Self::Text(model, _) => model.schedule.clone(),
         }
     }
 
     fn beginning(&self) -> Beginning<'_> {
         match self {
-            Self::Unconditional(_, _, None) => Beginning::Untold,
-            Self::Unconditional(_, _, Some(labels)) => Beginning::Class(labels),
+            Self::Images(own) => Beginning::Images {
+                labels: own.labels.as_ref(),
+                autoencoder: own.autoencoder.as_ref(),
+            },
             Self::Text(model, _) => Beginning::Text(model),
         }
     }
@@ -422,12 +446,12 @@ impl Kind {
         raw: Option<&[(String, Tensor)]>,
     ) -> Result<()> {
         match self {
-            Self::Unconditional(config, schedule, labels) => {
+            Self::Images(own) => {
                 let beside = Beside {
-                    labels: labels.as_ref(),
-                    autoencoder: None,
+                    labels: own.labels.as_ref(),
+                    autoencoder: own.autoencoder.as_ref(),
                 };
-                Pipeline::save(folder, config, schedule, beside, ema, raw)?;
+                Pipeline::save(folder, &own.config, &own.schedule, beside, ema, raw)?;
             }
             Self::Text(model, None) => model.save(folder, Some(ema), raw)?,
             Self::Text(model, Some(adapted)) => adapted.save(folder, model, ema, raw)?,
@@ -531,6 +555,12 @@ fn fingerprint(
     let text = match &plan.model.labels {
         Some(names) => serde_json::to_string(&(text, names, t.label_dropout, texts))?,
         None => text,
+    };
+    // So is what only those have that start from a folder, or see the latents of an autoencoder.
+    let text = match (&plan.model.base, &plan.model.autoencoder) {
+        (None, None) => text,
+        (Some(_), None) if plan.model.text => text,
+        brought => serde_json::to_string(&(text, brought))?,
     };
     // Other layers than the usual ones are another training.
     let text = match t.lora_targets == Train::default().lora_targets {

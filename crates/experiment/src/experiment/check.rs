@@ -33,6 +33,7 @@ impl Experiment {
         check_ranges("audit.", &self.audit, &mut problems);
         check_training(&self.train, "train", &mut problems);
         self.check_text(&mut problems);
+        self.check_brought(&mut problems);
         self.check_labels(&mut problems);
         self.check_init(&mut problems);
         self.check_rest(&mut problems);
@@ -152,8 +153,13 @@ impl Experiment {
                     "{section}.label_dropout is for class-conditional models: set data.labels = true, or remove it"
                 ));
             }
-            // Guidance would ask with an embedding that was never learnt.
-            if labels && self.sample.label_guidance != 1.0 && train.label_dropout == 0.0 {
+            // Guidance would ask with an embedding that was never learnt, unless what training starts from has learnt it.
+            let may_know = self.model.start.is_some();
+            if labels
+                && self.sample.label_guidance != 1.0
+                && train.label_dropout == 0.0
+                && !may_know
+            {
                 problems.push(format!(
                     "sample.label_guidance = {} asks the models without a label, and {section}.label_dropout = 0 never trains that: set \
                      it, e.g. to 0.1",
@@ -178,7 +184,39 @@ impl Experiment {
 
     /// Do models start from one that was trained before?
     fn starts_somewhere(&self) -> bool {
-        self.model.base.is_some() || self.pretrain.is_some()
+        let model = &self.model;
+        model.base.is_some() || model.start.is_some() || self.pretrain.is_some()
+    }
+
+    /// What folders a network that is told no text may bring.
+    fn check_brought(&self, problems: &mut Vec<String>) {
+        let model = &self.model;
+        for (key, given) in [
+            ("model.start", model.start.is_some()),
+            ("model.autoencoder", model.autoencoder.is_some()),
+        ] {
+            if given && self.is_text() {
+                problems.push(format!(
+                    "{key} is for models that are told no text, and these are told one ({}): remove it",
+                    match &model.base {
+                        Some(_) => "model.base".to_owned(),
+                        None => format!("model.preset = \"{}\"", model.preset),
+                    }
+                ));
+            }
+        }
+        if model.start.is_some() && !model.config.is_empty() {
+            problems.push(
+                "model.start is a finished network: its configuration cannot be changed, remove the other keys of [model]"
+                    .into(),
+            );
+        }
+        if model.start.is_some() && model.autoencoder.is_some() {
+            problems.push(
+                "model.start and model.autoencoder: a model that training starts from has its own autoencoder, or none; remove model.autoencoder"
+                    .into(),
+            );
+        }
     }
 
     /// Distilled models that cannot begin as their teachers did.
@@ -239,7 +277,7 @@ impl Experiment {
         let started = self.starts_somewhere();
         if self.audit.reference == Reference::Base && !started {
             problems.push(
-                "audit.reference = \"base\" compares with what all models start from: set model.base or [pretrain], or remove it"
+                "audit.reference = \"base\" compares with what all models start from: set model.base, model.start or [pretrain], or remove it"
                     .into(),
             );
         }

@@ -173,7 +173,11 @@ pub fn table() -> Vec<Key> {
 /// The keys of `[model]` that are the program's own.
 fn network(default: &Experiment) -> Vec<Key> {
     let mut keys = section("model", Some(&default.model));
-    keys.retain(|key| key.path == "model.preset" || key.path == "model.base");
+    let own = ["preset", "base", "start", "autoencoder"];
+    keys.retain(|key| {
+        let name = key.path.strip_prefix("model.");
+        name.is_some_and(|name| own.contains(&name))
+    });
     keys
 }
 

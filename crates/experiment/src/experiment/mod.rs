@@ -141,6 +141,14 @@ pub struct Network {
     /// A text-to-image folder in diffusers' layout that every model starts from, in place of a preset: fine-tuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
+    /// A folder in diffusers' layout of a model that is told no text (`DDPMPipeline`, `LDMPipeline`, `DiTPipeline`), which every model starts
+    /// from in place of a preset, with its noise schedule, autoencoder and classes: fine-tuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<String>,
+    /// The folder of an `AutoencoderKL` or a `VQModel`, or a pipeline's that has one: the networks of the preset see its latents of the
+    /// images, and it stays as it is. Not for text-to-image models, which have their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoencoder: Option<String>,
     /// Keys that replace the preset's. TOML has no null: write `"null"` where diffusers has it.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     #[serde(flatten)]
@@ -152,6 +160,8 @@ impl Default for Network {
         Self {
             preset: Self::default_preset(),
             base: None,
+            start: None,
+            autoencoder: None,
             config: toml::Table::new(),
         }
     }

@@ -167,6 +167,50 @@ fn what_is_about_adapters_needs_a_base() {
     assert!(told.contains("audit.reference"), "{told}");
 }
 
+/// Networks that are told no text start from a folder, or see the latents of an autoencoder.
+#[test]
+fn what_brings_its_own_network_takes_no_other() {
+    let text = SMALL.replace("preset = \"tiny\"\n", "");
+    let of = |sets: &[&str]| {
+        let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+        Experiment::parse(&text, "t.toml", &sets)
+    };
+    let started = of(&["model.start=dit", "audit.reference=base"]).unwrap();
+    assert!(!started.is_text());
+    assert_eq!(parse(&started.to_toml().unwrap()).unwrap(), started);
+    // It may have learnt what no label is.
+    let guided = ["data.labels=true", "sample.label_guidance=2.0"];
+    of(&[&guided[..], &["model.start=dit"]].concat()).unwrap();
+    let latent = of(&["model.preset=dit-tiny", "model.autoencoder=vae"]).unwrap();
+    assert!(!latent.is_text());
+    assert_eq!(parse(&latent.to_toml().unwrap()).unwrap(), latent);
+    for (sets, says) in [
+        (
+            &["model.start=a", "model.autoencoder=b"][..],
+            "remove model.autoencoder",
+        ),
+        (&["model.start=a", "model.num_layers=2"], "finished network"),
+        (
+            &["model.start=a", "model.base=b"],
+            "model.start is for models that are told no text",
+        ),
+        (
+            &["model.autoencoder=a", "model.preset=t2i-latent-small"],
+            "model.autoencoder is for models that are told no text",
+        ),
+        (
+            &[
+                "model.start=a",
+                "models=[{name='s', defense='distillmd', distill={init='shared'}}]",
+            ],
+            "all models start from the same base",
+        ),
+    ] {
+        let told = message(of(sets));
+        assert!(told.contains(says), "{told}");
+    }
+}
+
 #[test]
 fn what_is_written_back_is_the_same_experiment() {
     let experiment = with(&[
@@ -554,6 +598,8 @@ fn the_key_table_and_the_structs_agree() {
     experiment.sample.copies_weights = Some("x".into());
     experiment.sample.guidance_from = Some(500);
     experiment.model.base = Some("x".into());
+    experiment.model.start = Some("x".into());
+    experiment.model.autoencoder = Some("x".into());
     experiment.train.epochs = Some(3.0);
     // By name: a new field has to be thought of here.
     let own: toml::Table = toml::from_str("steps = 3").unwrap();

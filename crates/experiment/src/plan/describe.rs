@@ -39,9 +39,13 @@ impl Plan {
         )?;
         writeln!(
             out,
-            "  network   {}, {} parameters{}",
+            "  network   {}, {} parameters{}{}",
             self.model.preset,
             grouped(self.model.parameters),
+            match self.model.autoencoder {
+                Some(_) => ", of latents",
+                None => "",
+            },
             self.model
                 .labels
                 .as_ref()

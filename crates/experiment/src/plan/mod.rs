@@ -82,9 +82,12 @@ pub struct NetworkFacts {
     /// Names of the classes, of networks that are told one: the number of a class is its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
-    /// Hash of the folder that training starts from (`model.base`).
+    /// Hash of the folder that training starts from (`model.base`, `model.start`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<String>,
+    /// Hash of the autoencoder whose latents the network sees, of one that is told no text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoencoder: Option<String>,
     /// The whole `unet/config.json`.
     pub config: serde_json::Value,
 }

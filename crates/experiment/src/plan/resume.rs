@@ -15,8 +15,10 @@ const FREE: &[&str] = &[
     "train.log_every",
     // For a run that was out of memory: its gradients differ in their last digits only.
     "train.gradient_checkpointing",
-    // Its weights are compared.
+    // Their weights are compared.
     "model.base",
+    "model.start",
+    "model.autoencoder",
     // Other attacks can be asked of the same models; scores that are there are kept.
     "audit.attacks",
     "audit.batch",
@@ -99,7 +101,7 @@ impl Plan {
         };
         if place(old.model.clone()) != place(self.model.clone()) {
             bail!(
-                "this folder holds another run: the network's configuration has changed; {remedy}"
+                "this folder holds another run: the network has changed, what it starts from, or its autoencoder; {remedy}"
             );
         }
         let mut changed = |what: &str, before: &str, now: &str| {

@@ -51,6 +51,7 @@ fn context() -> Context {
             text: false,
             labels: None,
             base: None,
+            autoencoder: None,
             preset: "tiny".into(),
             parameters: 171_265,
             config: serde_json::json!({"dropout": 0.0}),

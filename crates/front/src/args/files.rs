@@ -143,19 +143,24 @@ pub enum Import {
     },
     /// Weights and a diffusers configuration, into a pipeline folder
     #[command(
-        after_help = "Example:\n  dualmd import unet weights.safetensors --config config.json -o my-model\n  dualmd import unet checkpoint-500/unet/diffusion_pytorch_model.safetensors --config checkpoint-500/unet/config.json --scheduler scheduler_config.json -o my-model"
+        after_help = "Examples:\n  dualmd import unet weights.safetensors --config config.json -o my-model\n  dualmd import unet checkpoint-500/unet --scheduler scheduler_config.json -o my-model\n  dualmd import unet transformer/ --scheduler scheduler_config.json --autoencoder vae/ -o my-model"
     )]
     Unet {
-        /// The weights; pickles are not read
+        /// The weights; or the network's folder, with its config.json
+        ///
+        /// Pickles are not read.
         #[arg(value_name = "FILE.safetensors")]
         file: PathBuf,
-        /// The network's config.json in diffusers' form
+        /// The network's config.json in diffusers' form (default: the one beside the weights)
         #[arg(long, value_name = "config.json")]
-        config: PathBuf,
+        config: Option<PathBuf>,
         /// The noise schedule the network was trained with, as diffusers' scheduler_config.json (default: DDPM's, linear betas from
         /// 0.0001 to 0.02 in 1,000 timesteps)
         #[arg(long, value_name = "scheduler_config.json")]
         scheduler: Option<PathBuf>,
+        /// The autoencoder of a network that sees latents: its folder, or a pipeline's that has it
+        #[arg(long, value_name = "DIR")]
+        autoencoder: Option<PathBuf>,
         /// The pipeline folder
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,

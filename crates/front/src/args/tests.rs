@@ -360,6 +360,7 @@ fn files_are_split_measured_and_exchanged() {
         "dualmd report runs/demo",
         "dualmd import split a.npz --data cifar -o s.json",
         "dualmd import unet a.safetensors --config c.json -o m",
+        "dualmd import unet transformer/ --scheduler s.json --autoencoder vae/ -o m",
         "dualmd export split s.json -o s.csv",
         "dualmd export copy m -o n --raw",
         "dualmd export evidence runs/demo -o e --salt e.salt",
@@ -375,6 +376,7 @@ fn files_are_split_measured_and_exchanged() {
     refused("dualmd list models");
     refused("dualmd tune base -o out");
     refused("dualmd tune base --images photos -o out --captions 3");
+    refused("dualmd tune base --images photos -o out --epsilon 4");
     refused("dualmd tune base --images photos -o out --rival nothing");
     refused("dualmd verify e --image a.png");
     refused("dualmd verify e --with e.salt");

@@ -58,7 +58,7 @@ pub struct TuneArgs {
     pub rivals: Vec<Defense>,
 
     /// What dp-sgd may spend
-    #[arg(long, value_name = "E", default_value_t = 8.0)]
+    #[arg(long, value_name = "E", default_value_t = 8.0, requires = "rivals")]
     pub epsilon: f64,
 
     /// Change a key of the experiment, e.g. train.learning_rate=1e-3 (may be repeated)

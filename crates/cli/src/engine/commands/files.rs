@@ -49,12 +49,14 @@ pub fn import(global: &Global, what: &Import) -> Result<ExitCode> {
             file,
             config,
             scheduler,
+            autoencoder,
             out,
         } => {
             let unet = UnetFiles {
                 weights: file.clone(),
                 config: config.clone(),
                 scheduler: scheduler.clone(),
+                autoencoder: autoencoder.clone(),
             };
             let parameters = files::import_unet(&unet, out)?;
             outln!("{}: {parameters} parameters", out.display())?;
