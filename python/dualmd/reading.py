@@ -19,11 +19,12 @@ _GROUPS = {"d1": "members of D1", "d2": "members of D2"}
 
 
 class Record:
-    """A JSON object with named fields. Fields that this version does not know are passed over."""
+    """A JSON object with named fields. Fields that this version does not know are passed over. A field `of` of the file is `of_` here."""
 
     @classmethod
     def of(cls: type[R], value: dict[str, Any]) -> R:
         """The record of a JSON object. Raises `ValueError` where a field is missing that every version writes."""
+        value = {"of_" if key == "of" else key: inner for key, inner in value.items()}
         hints = typing.get_type_hints(cls)
         own = fields(cls)  # type: ignore[arg-type]
         missing = [f.name for f in own if f.default is MISSING and f.default_factory is MISSING and f.name not in value]
@@ -60,7 +61,8 @@ def _made(hint: Any, value: Any) -> Any:
     if origin is tuple:
         return tuple(_made(a, v) for a, v in zip(arguments, value))
     if origin is dict:
-        return {key: _made(arguments[1], v) for key, v in value.items()}
+        # JSON has texts alone as keys.
+        return {int(key) if arguments[0] is int else key: _made(arguments[1], v) for key, v in value.items()}
     if isinstance(hint, type) and issubclass(hint, Record) and isinstance(value, dict):
         return hint.of(value)
     if hint is int and isinstance(value, float) and value.is_integer():
