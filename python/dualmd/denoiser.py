@@ -27,6 +27,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ class Denoiser:
             if self.arrays == "numpy":
                 raise ValueError("gradients go through torch: with arrays='numpy' give parameters as the number of them, or leave it out")
 
-        elif self.parameters is not None and not isinstance(self.parameters, int):
+        elif self.parameters is not None and not isinstance(self.parameters, Integral):
             raise TypeError(f"parameters is of type {type(self.parameters).__name__}: give network.parameters(), or how many there are")
 
     @property
@@ -586,9 +587,26 @@ class _Session:
         return settings, {"alphas_cumprod": ("F64", [len(table)], memoryview(data).cast("B"))}
 
 
-def serve(call: Call | Denoiser, **settings: Any) -> None:
-    """Answers the program that started this script by `--denoiser`, until it is done. `settings`: those of `Denoiser`."""
-    denoiser = call if isinstance(call, Denoiser) else denoiser_of(call, **settings)
+def serve(call: Call | Denoiser | Any, **settings: Any) -> None:
+    """Answers the program that started this script by `--denoiser`, until it is done.
+
+        dualmd.serve(lambda x, t, c: model(x, t).sample, shape=(3, 32, 32), schedule=scheduler)
+        dualmd.serve(pipe)                                              # a pipeline object of diffusers, as `dualmd.audit` takes them
+
+    `call`: a callable, a `Denoiser` or a pipeline. `settings`: those of `Denoiser`, of which a `Denoiser` has its own. Raises `RuntimeError` where no program
+    started the script.
+    """
+    if isinstance(call, Denoiser):
+        if settings:
+            raise TypeError(f"{', '.join(settings)}: a Denoiser has settings of its own")
+        denoiser = call
+    else:
+        # These import this file.
+        adapters, defense = (importlib.import_module(f"dualmd.{name}") for name in ("adapters", "defense"))
+        if defense.is_pair(call):
+            raise TypeError(defense.NOT_AS_ONE)
+        make: Callable[..., Denoiser] = adapters.denoiser_of_pipeline if adapters.is_pipeline(call) else denoiser_of
+        denoiser = make(call, **settings)
     path = os.environ.get(SOCKET)
     if not path:
         raise RuntimeError(f'{SOCKET} is not set: this script is started by dualmd audit --denoiser "python {Path(sys.argv[0]).name}" ...')
@@ -602,8 +620,13 @@ def serve(call: Call | Denoiser, **settings: Any) -> None:
 def serving(denoiser: Denoiser, heard: Callable[[Exception], None] = _heard) -> Iterator[str]:
     """Serves in a thread as long as the block runs, one program after the other. Gives what `--denoiser` is to be: `unix:PATH`.
 
+        with dualmd.serving(dualmd.Denoiser(call, shape=(3, 32, 32))) as address:
+            dualmd.call(["attack", "--denoiser", address, "--members", "train/", "--nonmembers", "heldout/", "-o", "scores.csv"])
+
     `heard` is called with what the model raises, in that thread (default: it is printed). The program is told either way.
     """
+    if not isinstance(denoiser, Denoiser):
+        raise TypeError(f"serving needs a dualmd.Denoiser, and this is of type {type(denoiser).__name__}")
     with tempfile.TemporaryDirectory(prefix="dualmd-") as folder, socket.socket(socket.AF_UNIX) as listener:
         # The folder is its owner's alone: whoever connects is the same user.
         path = str(Path(folder, "denoiser"))

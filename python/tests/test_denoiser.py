@@ -263,6 +263,10 @@ class Settings(unittest.TestCase):
             server.table_of(object())
         with self.assertRaisesRegex(RuntimeError, "--denoiser"):
             dualmd.serve(zeros, shape=(1, 2, 2))
+        with self.assertRaisesRegex(TypeError, "shape: a Denoiser has settings"):
+            dualmd.serve(dualmd.Denoiser(zeros, shape=(1, 2, 2)), shape=(1, 2, 2))
+        with self.assertRaisesRegex(TypeError, "of type function"), dualmd.serving(zeros):
+            pass
 
     def test_schedulers_say_what_is_predicted(self):
         self.assertEqual(server.prediction_of(Scheduler()), "v")
@@ -281,6 +285,8 @@ class Settings(unittest.TestCase):
 
         with self.assertRaisesRegex(TypeError, "MyPipeline.*DDPMPipeline.*FluxPipeline.*callable"):
             dualmd.audit(MyPipeline(), members="a", nonmembers="b")
+        with self.assertRaisesRegex(TypeError, "MyPipeline.*DDPMPipeline"):
+            dualmd.serve(MyPipeline())
 
 
 class Audits(unittest.TestCase):
