@@ -229,7 +229,7 @@ def audit(
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings that `help(dualmd.Denoiser)` explains:
     `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, `parameters=network.parameters()` (for attacks on gradients), ... Pipelines and
     callables are asked where they are, in a thread of this process. None with `generated="images/"`: nothing is there but images that it
-    generated. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the order of the
+    generated. None with `denoiser="python serve.py"`: a script that serves it (`dualmd.serve`), or the address of one that does. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the order of the
     questions, is refused.
 
     `members` and `nonmembers`: images that it was trained on, and images of the same kind that it never saw (path of a folder, parquet, npz...).
@@ -257,7 +257,7 @@ def audit(
     if model is None or isinstance(model, (str, os.PathLike, Mapping, Denoiser)):
         # There it is the program's.
         options.update({name: own.pop(name) for name in ("device",) if name in own})
-    if model is None and (options.get("generated") or options.get("pair")):
+    if model is None and any(options.get(name) for name in ("generated", "pair", "denoiser")):
         arguments, given = ["audit"], ""
     elif isinstance(model, (str, os.PathLike)):
         arguments, given = ["audit", os.fspath(model)], repr(os.fspath(model))

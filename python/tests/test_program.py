@@ -36,6 +36,11 @@ def report(folder, seed=0, **verdict):
 """
 
 
+def value_of(arguments, flag):
+    """What stands behind a flag."""
+    return arguments[arguments.index(flag) + 1]
+
+
 class Case(unittest.TestCase):
     """A working folder of its own, and a program in place of the real one, which keeps what it was called with."""
 
@@ -398,12 +403,19 @@ class Wrong(Case):
     def test_the_device_of_a_folder_is_the_programs(self):
         self.program("report(value('--out'))")
         dualmd.audit("m", **SIDES, out="a", device="cuda:1", quiet=True)
-        self.assertEqual(self.heard[self.heard.index("--device") + 1], "cuda:1")
+        self.assertEqual(value_of(self.heard, "--device"), "cuda:1")
         # Of a callable it is where its tensors are put.
         dualmd.audit(lambda x, t, c: x, shape=(1, 2, 2), **SIDES, out="a", device="cuda:1", quiet=True)
         self.assertNotIn("--device", self.heard)
         with self.assertRaisesRegex(TypeError, "shape: for a callable"):
             dualmd.audit("m", **SIDES, shape=(1, 2, 2))
+
+    def test_a_script_that_serves_is_named(self):
+        self.program("report(value('--out'))")
+        dualmd.audit(denoiser="python serve.py", **SIDES, out="a", quiet=True)
+        self.assertEqual((self.heard[1], value_of(self.heard, "--denoiser")), ("--members", "python serve.py"))
+        with self.assertRaisesRegex(TypeError, "of type NoneType cannot be audited"):
+            dualmd.audit(**SIDES)
 
     def test_folders_that_are_no_report(self):
         with self.assertRaisesRegex(FileNotFoundError, "nowhere/report.json is not there: there is no such folder"):
