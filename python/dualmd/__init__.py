@@ -19,17 +19,18 @@ of yours.
 """
 
 from .audit import Audit, FailOn, audit, compare, experiment, report, run, tune
-from .commands import Metrics, extract, lora_size, memorisation, metrics, verify
+from .commands import Metrics, attacks, extract, lora_size, memorisation, metrics, verify
 from .defense import DistillMD, DualMDPipeline, Split, split
 from .denoiser import Denoiser, serve, serving
 from .engine import Engine, NoEngine, find, setup
 from .launcher import __version__, main
 from .process import ProgramError, call
-from .results import Check, LoraSize, Part, Seeds, Staged, Verified, Written
+from .results import Attack, Check, LoraSize, Part, Seeds, Staged, Verified, Written
 from .roc import roc
 from .tuned import tuned_pair
 
 __all__ = [
+    "Attack",
     "Audit",
     "Check",
     "Denoiser",
@@ -48,6 +49,7 @@ __all__ = [
     "Verified",
     "Written",
     "__version__",
+    "attacks",
     "audit",
     "call",
     "compare",

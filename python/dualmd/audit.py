@@ -233,7 +233,7 @@ def audit(
     questions, is refused.
 
     `members` and `nonmembers`: images that it was trained on, and images of the same kind that it never saw (path of a folder, parquet, npz...).
-    `attacks`: names, as a list or a text with commas. One that gives no result is warned of, with the reason. `out`: folder of the audit; the same
+    `attacks`: names, as a list or a text with commas (`dualmd.attacks()` has them; default: the usual ones). One that gives no result is warned of, with the reason. `out`: folder of the audit; the same
     call with it goes on where it was stopped, and more attacks are added to it. Without `out` it is a new one in the temporary folder
     (`.folder` of the result). It holds scores and training images, and stays until `.delete()`; what fails leaves none.
     Other options are those of `dualmd audit` with underscores: `known_fraction=0.3`, `lora="lora.safetensors"`, `batch=64`; `True` sets a flag,
@@ -336,7 +336,7 @@ def _names(attacks: Sequence[str] | str | None) -> list[str] | None:
         return [name.strip() for name in attacks.split(",")]
     names = list(attacks) if isinstance(attacks, Iterable) else [attacks]
     if not all(isinstance(name, str) for name in names):
-        raise TypeError(f"attacks={attacks!r}: give names, as a list or a text with commas (dualmd list attacks)")
+        raise TypeError(f"attacks={attacks!r}: give names, as a list or a text with commas (dualmd.attacks() has them)")
     return names
 
 

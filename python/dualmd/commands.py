@@ -16,7 +16,7 @@ from .flags import flags, place
 from .memorisation_types import Memorisation
 from .process import ProgramError, answer, surroundings, watched
 from .reading import Record
-from .results import LoraSize, Verified, Written, verified
+from .results import Attack, LoraSize, Verified, Written, verified
 from .utility_types import Frechet, Utility
 
 StrPath = Union[str, "os.PathLike[str]"]
@@ -101,6 +101,14 @@ def metrics(generated: StrPath, *, real: StrPath, members: StrPath | None = None
     for line in ended.unseen:
         warnings.warn(line, stacklevel=2)
     return Metrics.of(json.loads(ended.output))
+
+
+def attacks() -> list[Attack]:
+    """The attacks that `attacks=` may name (`dualmd list attacks`). Needs no libtorch.
+
+        [one.name for one in dualmd.attacks() if one.network_calls_per_sample <= 1]
+    """
+    return [Attack.of(one) for one in json.loads(answer(["list", "attacks", "--json"]))]
 
 
 def lora_size(lora: StrPath, *, references: StrPath) -> LoraSize:

@@ -356,6 +356,32 @@ class LoraSize(Record):
     guess_error: float
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Attack(Record):
+    """An attack that the program knows.
+
+    name: As `attacks=` takes it.
+    title: Its name in reports.
+    paper: Where it is from.
+    access: What it needs: `white-box`, `grey-box` or `black-box`.
+    formula: How it scores an image; higher for what is rather a member.
+    network_calls_per_sample: Network calls for each image.
+    parameters: Its settings, such as timesteps.
+    misses: What it does not see.
+    usual: Is it run where `attacks` names none?
+    """
+
+    name: str
+    title: str = ""
+    paper: str = ""
+    access: str = ""
+    formula: str = ""
+    network_calls_per_sample: int = 0
+    parameters: dict[str, Any] = field(default_factory=dict)
+    misses: str = ""
+    usual: bool = False
+
+
 @dataclass(frozen=True)
 class Verified:
     """What came of checking an evidence folder; `if found:` asks whether everything agrees.

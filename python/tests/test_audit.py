@@ -159,6 +159,10 @@ class Audits(unittest.TestCase):
         # One method alone is compared with nothing.
         self.assertIsNone(found.combined)
 
+    def test_attacks_are_listed(self):
+        known = {one.name: one for one in dualmd.attacks()}
+        self.assertTrue(known["sima"].usual and known["sima"].network_calls_per_sample == 1 and known["sima"].formula)
+
     def test_a_report_is_written_anew(self):
         self.assertTrue(dualmd.report("run", no_images=True, quiet=True).report.images_left_out)
         self.assertFalse(dualmd.report("run", quiet=True).report.images_left_out)

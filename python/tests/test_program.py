@@ -348,6 +348,12 @@ class Commands(Case):
         self.assertEqual((found.size, found.votes, found.recovered_ci), (16, {8: 1, 16: 3}, (0.2, 0.99)))
         self.assertEqual(self.heard, ["lora-size", "lora.safetensors", "--references", "references/", "--json"])
 
+    def test_attacks_are_listed(self):
+        self.program("print('[{\"name\": \"sima\", \"network_calls_per_sample\": 1, \"parameters\": {\"t\": 200}, \"usual\": true}]')")
+        (one,) = dualmd.attacks()
+        self.assertEqual((one.name, one.network_calls_per_sample, one.parameters, one.usual), ("sima", 1, {"t": 200}, True))
+        self.assertEqual(self.heard, ["list", "attacks", "--json"])
+
     def test_evidence_that_does_not_agree_is_no_exception(self):
         self.program("print('scores/a.csv: row 3 differs\\nimage x: member\\nroot: 4f1c\\n1 thing does not agree')\nsys.exit(1)")
         found = dualmd.verify("evidence/", root="4f1c", image="x.png", salt="s")
@@ -493,7 +499,7 @@ class Reading(Case):
         for name in dualmd.__all__:
             if name != "__version__":
                 self.assertGreater(len(getattr(dualmd, name).__doc__ or ""), 20, name)
-        for kind in (dualmd.Check, dualmd.Part, dualmd.LoraSize, dualmd.Metrics, dualmd.Staged, dualmd.Verified, dualmd.Written, results.ModelPart, results.SeedNumber, results.Combined):
+        for kind in (dualmd.Check, dualmd.Part, dualmd.LoraSize, dualmd.Metrics, dualmd.Staged, dualmd.Verified, dualmd.Written, dualmd.Attack, results.ModelPart, results.SeedNumber, results.Combined):
             own = kind.__annotations__ if kind is dualmd.Metrics else kind.__dataclass_fields__
             for field in own:
                 self.assertIn(f"\n    {field}: ", kind.__doc__, kind.__name__)

@@ -38,6 +38,7 @@ def others() -> None:
     measured: dualmd.Metrics = dualmd.metrics("g", real="b")
     size: dualmd.LoraSize = dualmd.lora_size("l.safetensors", references="r")
     agrees: dualmd.Verified = dualmd.verify("e")
+    formulas: list[str] = [one.formula for one in dualmd.attacks()]
     of_numbers: Measurement = dualmd.roc([1.0, 0.5], [1, 0], fpr=0.1)
     of_file: dict[str, Measurement] = dualmd.roc("scores.csv")
-    print(extraction, prompts, measured, size, agrees, of_numbers, of_file)
+    print(extraction, prompts, measured, size, agrees, formulas, of_numbers, of_file)
