@@ -1,6 +1,7 @@
 """Run by `cargo xtask wheel --check` in a fresh environment, in a folder where `dualmd run tiny.toml --out run` has been."""
 
 import contextlib
+import inspect
 import json
 import os
 import signal
@@ -76,11 +77,11 @@ class Reports(unittest.TestCase):
 
         for kind in (report_types.AttackResult, report_types.Verdict, report_types.OperatingPoint):
             for name in kind.__dataclass_fields__:
-                self.assertIn(f"\n    {name}: ", kind.__doc__)
+                self.assertIn(f"\n{name}: ", inspect.cleandoc(kind.__doc__))
         self.assertIn("`leak`", report_types.ModelVerdict.__doc__)
         for kind in (dualmd.Denoiser, dualmd.Engine, defense.Image, Told):
             for name in kind.__dataclass_fields__:
-                self.assertIn(f"\n    {name}: ", kind.__doc__)
+                self.assertIn(f"\n{name}: ", inspect.cleandoc(kind.__doc__))
 
     def test_a_run_is_read_with_types(self):
         run = dualmd.Audit("run")

@@ -1,6 +1,7 @@
 """What Python makes of what the program says and writes, with a program of a few lines in its place. Run by `cargo xtask wheel --check`."""
 
 import contextlib
+import inspect
 import io
 import json
 import os
@@ -502,7 +503,7 @@ class Reading(Case):
         for kind in (dualmd.Check, dualmd.Part, dualmd.LoraSize, dualmd.Metrics, dualmd.Staged, dualmd.Verified, dualmd.Written, dualmd.Attack, results.ModelPart, results.SeedNumber, results.Combined):
             own = kind.__annotations__ if kind is dualmd.Metrics else kind.__dataclass_fields__
             for field in own:
-                self.assertIn(f"\n    {field}: ", kind.__doc__, kind.__name__)
+                self.assertIn(f"\n{field}: ", inspect.cleandoc(kind.__doc__), kind.__name__)
 
     def test_a_page_that_is_gone_leaves_the_verdict(self):
         self.program("report(value('--out'), summary=['a < b'])")
