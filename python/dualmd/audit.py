@@ -229,12 +229,13 @@ def audit(
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings that `help(dualmd.Denoiser)` explains:
     `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, `parameters=network.parameters()` (for attacks on gradients), ... Pipelines and
     callables are asked where they are, in a thread of this process. None with `generated="images/"`: nothing is there but images that it
-    generated. None with `denoiser="python serve.py"`: a script that serves it (`dualmd.serve`), or the address of one that does. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the order of the
-    questions, is refused.
+    generated. None with `denoiser="python serve.py"`: a script that serves it (`dualmd.serve`), or the
+    address of one that does. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the
+    order of the questions, is refused.
 
     `members` and `nonmembers`: images that it was trained on, and images of the same kind that it never saw (path of a folder, parquet, npz...).
-    `attacks`: names, as a list or a text with commas (`dualmd.attacks()` has them; default: the usual ones). One that gives no result is warned of, with the reason. `out`: folder of the audit; the same
-    call with it goes on where it was stopped, and more attacks are added to it. Without `out` it is a new one in the temporary folder
+    `attacks`: names, as a list or a text with commas (`dualmd.attacks()` has them; default: the usual ones). One that gives no
+    result is warned of, with the reason. `out`: folder of the audit; the same call with it goes on where it was stopped, and more attacks are added to it. Without `out` it is a new one in the temporary folder
     (`.folder` of the result). It holds scores and training images, and stays until `.delete()`; what fails leaves none.
     Other options are those of `dualmd audit` with underscores: `known_fraction=0.3`, `lora="lora.safetensors"`, `batch=64`; `True` sets a flag,
     a list repeats the option. `device="cuda:0"` is where the program computes; of a callable, where its tensors are put. `quiet` leaves out what the

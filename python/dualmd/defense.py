@@ -125,8 +125,8 @@ class Split:
 def split(data: StrPath, *, members: int, out: StrPath | None = None, nonmembers: int | None = None, quiet: bool = True, **options: Any) -> Split:
     """Draws members, in two halves, and non-members from an image set: near-duplicates and groups stay together (`dualmd split`).
 
-    `data`: a folder of images, parquet, npz, ... `members`, `nonmembers`: how many; without the latter all that are left. `out`: where the split file goes. Without it it lies in the temporary folder (`.file` of
-    the result): name a place, for the file is the only record of who was trained on. Other options are those of `dualmd split` with
+    `data`: a folder of images, parquet, npz, ... `members`, `nonmembers`: how many; without the latter all that are left. `out`: where the
+    split file goes. Without it it lies in the temporary folder (`.file` of the result): name a place, for the file is the only record of who was trained on. Other options are those of `dualmd split` with
     underscores: `group_column="patient"`, `copy_to="sides/"`, `seed=1`. Raises `ProgramError` with the program's own words, such as that there are too few images.
     """
     more = flags({"nonmembers": nonmembers, **options})

@@ -155,8 +155,8 @@ class Denoiser:
         # Told now and not in the middle of an audit.
         if table_of(self.schedule) is None and self.schedule is not None and self.prediction in ("eps", "v", "x0"):
             raise ValueError(
-                f"schedule is a {type(self.schedule).__name__}, of flow matching, and prediction={self.prediction!r} needs timesteps with noise levels: leave prediction out, or "
-                "give the scheduler that the model was trained with"
+                f"schedule is a {type(self.schedule).__name__}, of flow matching, and prediction={self.prediction!r} needs timesteps with noise "
+                "levels: leave prediction out, or give the scheduler that the model was trained with"
             )
         if isinstance(self.parameters, Iterable):
             # An iterator of them is used up by the first look.

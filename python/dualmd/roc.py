@@ -31,8 +31,8 @@ def roc(scores: Any, labels: Any = None, *, fpr: Sequence[float] | float | None 
         dualmd.roc(scores, labels).auc                     # numbers, higher for what is rather a member; 1 or True of members
         dualmd.roc("scores.csv")["sima"].interval          # a file with columns member, score and perhaps attack: by attack
 
-    `scores` and `labels`: lists, arrays or tensors of one length, of which NaN is refused. `fpr`: one rate or several (default: 0.1, 0.01, 0.001). Intervals named `adjusted` are
-    corrected for the number of attacks in the file. Raises `ProgramError` with what is wrong with the scores.
+    `scores` and `labels`: lists, arrays or tensors of one length, of which NaN is refused. `fpr`: one rate or several (default: 0.1, 0.01, 0.001). Intervals
+    named `adjusted` are corrected for the number of attacks in the file. Raises `ProgramError` with what is wrong with the scores.
     """
     if isinstance(scores, (str, os.PathLike)):
         if labels is not None:

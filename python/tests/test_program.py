@@ -320,8 +320,9 @@ class Commands(Case):
             dualmd.extract(("a", "b", "c"), **SIDES, out="x")
 
     def test_memorised_prompts_are_read(self):
-        measured = {"mean_norm": {"detection": {"auc": 0.9, "auc_ci": [0.8, 1.0], "auc_ci_method": "newcombe", "balanced_accuracy": 0.8, "n_members": 4, "n_nonmembers": 5}}}
-        measured["fit"] = {"reason": "no head"}
+        counts = {"n_members": 4, "n_nonmembers": 5}
+        detection = {"auc": 0.9, "auc_ci": [0.8, 1.0], "auc_ci_method": "newcombe", "balanced_accuracy": 0.8, **counts}
+        measured = {"mean_norm": {"detection": detection}, "fit": {"reason": "no head"}}
         self.program(f"folder = Path(value('--out'))\nfolder.mkdir()\n(folder / 'memorisation.json').write_text({json.dumps(measured)!r})")
         found = dualmd.memorisation("model/", memorised="known.txt", others="random.txt", out="m", number=2, quiet=True).report
         self.assertEqual((found.mean_norm.detection.auc, found.t_error.detection), (0.9, None))
@@ -343,7 +344,8 @@ class Commands(Case):
         self.assertEqual(self.heard, ["metrics", "images/", "--real", "heldout/", "--json", "--features", "none"])
 
     def test_a_loras_size_is_typed(self):
-        size = {"size": 16, "votes": {"8": 1, "16": 3}, "references": {"8": 2, "16": 2}, "recovered": 3, "n": 4, "recovered_ci": [0.2, 0.99], "mean_error": 2.0, "guess_error": 4.0}
+        errors = {"recovered": 3, "n": 4, "recovered_ci": [0.2, 0.99], "mean_error": 2.0, "guess_error": 4.0}
+        size = {"size": 16, "votes": {"8": 1, "16": 3}, "references": {"8": 2, "16": 2}, **errors}
         self.program(f"print({json.dumps(size)!r})")
         found = dualmd.lora_size(Path("lora.safetensors"), references="references/")
         self.assertEqual((found.size, found.votes, found.recovered_ci), (16, {8: 1, 16: 3}, (0.2, 0.99)))
@@ -500,7 +502,8 @@ class Reading(Case):
         for name in dualmd.__all__:
             if name != "__version__":
                 self.assertGreater(len(getattr(dualmd, name).__doc__ or ""), 20, name)
-        for kind in (dualmd.Check, dualmd.Part, dualmd.LoraSize, dualmd.Metrics, dualmd.Staged, dualmd.Verified, dualmd.Written, dualmd.Attack, results.ModelPart, results.SeedNumber, results.Combined):
+        of_package = (dualmd.Attack, dualmd.Check, dualmd.LoraSize, dualmd.Metrics, dualmd.Part, dualmd.Staged, dualmd.Verified, dualmd.Written)
+        for kind in (*of_package, results.CheckedModel, results.ModelPart, results.SeedNumber, results.Combined):
             own = kind.__annotations__ if kind is dualmd.Metrics else kind.__dataclass_fields__
             for field in own:
                 self.assertIn(f"\n{field}: ", inspect.cleandoc(kind.__doc__), kind.__name__)
