@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -102,13 +103,14 @@ def watched(
             while True:
                 try:
                     for line in stream:
-                        last.append(line)
+                        said = _said(line)
+                        last.append(said)
                         if hear is not None:
-                            hear(line.rstrip("\n"))
+                            hear(said.rstrip("\n"))
                         if not quiet:
                             sys.stderr.write(line)
-                        elif line.startswith(_WARNING):
-                            found.unseen.append(line.removeprefix(_WARNING).strip())
+                        elif said.startswith(_WARNING):
+                            found.unseen.append(said.removeprefix(_WARNING).strip())
                     child.wait()
                     break
                 except KeyboardInterrupt:
@@ -160,6 +162,19 @@ def _unstartable(error: OSError) -> ProgramError:
 def answer(arguments: Sequence[Any]) -> str:
     """What the program writes on its standard output; nothing else is shown. Raises `ProgramError`; for what computes nothing no libtorch is needed."""
     return watched(arguments, True, variables(), output=True).output
+
+
+def _said(line: str) -> str:
+    """A line for people: of one that is JSON (`log_format="json"`) what it would be without."""
+    if not line.startswith("{"):
+        return line
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return line
+    if "text" in event:
+        return f"{event['text']}\n"
+    return f"{event['model']} {event['note']}\n" if event.get("event") == "finished" else line
 
 
 def _words(status: int, lines: list[str]) -> str:

@@ -125,7 +125,7 @@ class Part:
     @property
     def complete(self) -> bool:
         """Are the batches of all parts there, for all models? Then the call without `part` has them all."""
-        return all(model.complete for model in self.models.values())
+        return bool(self.models) and all(model.complete for model in self.models.values())
 
     def __str__(self) -> str:
         lines = [f"part {self.number}/{self.of} in {self.folder}"]

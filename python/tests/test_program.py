@@ -161,6 +161,18 @@ class Parts(Case):
         self.assertIn("missing: 1/3, 3/3", str(found))
         self.assertEqual(self.heard[-2:], ["--part", "2/3"])
 
+    def test_lines_of_json_are_heard_as_well(self):
+        texts = [line.split("'")[1] for line in self.WORDS.splitlines()]
+        name, note = texts[3].split(maxsplit=1)
+        events = [{"event": "message", "text": text} for text in texts[:3]] + [{"event": "finished", "model": name, "note": note}]
+        self.program("".join(f"say({json.dumps(event)!r})\n" for event in [{"event": "progress", "step": 1}, *events]))
+        with self.assertWarnsRegex(UserWarning, "^attack gsa2 failed"):
+            found = dualmd.audit("m", **SIDES, out="a", part="2/3", log_format="json", quiet=True).models["model"]
+        self.assertEqual((found.there, found.left, found.failed), (3, ["nn", "density"], {"gsa2": "no gradients"}))
+        self.program("say('{\"event\": \"error\", \"text\": \"error: no such model\"}')\nsys.exit(1)")
+        with self.assertRaisesRegex(dualmd.ProgramError, "^error: no such model$"):
+            dualmd.audit("m", **SIDES, out="a", log_format="json", quiet=True)
+
     def test_with_a_shadow_those_are_named_of_which_nothing_is_there(self):
         words = results.PartWords()
         words.hear("model        part 1/4: 1 of its 2 batches made now; 3 of 8 batches are there")
