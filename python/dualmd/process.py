@@ -174,7 +174,7 @@ def _said(line: str) -> str:
         return line
     if "text" in event:
         return f"{event['text']}\n"
-    return f"{event['model']} {event['note']}\n" if event.get("event") == "finished" else line
+    return f"{event.get('model')} {event.get('note')}\n" if event.get("event") == "finished" else line
 
 
 def _words(status: int, lines: list[str]) -> str:
