@@ -425,6 +425,9 @@ def check_audits(model, members, others, out):
     )  # fmt: skip
     equal("arrays of numpy", scores(out / "numpy"), of_native, {"sima", "loss"})
     assert str(numpy)
+    # A tuple, as networks of diffusers answer where they are told to.
+    checked = dualmd.audit(lambda x, t, c: unet(x, t, return_dict=False), shape=(3, 16, 16), attacks=["sima"], check=True, **plain)
+    assert checked.models[0].says["prediction"] == "eps" and checked.models[0].attacks == ["sima"] and checked.seconds is not None, checked
     # Attacks on gradients: of the folder, and by torch.autograd. A model that keeps its parameters to itself cannot be asked.
     learnt = {**plain, "attacks": ["gsa2", "gsa1"], "known_fraction": 0.4}
     dualmd.audit(model, out=out / "gradients-native", **learnt)
@@ -451,6 +454,12 @@ def check_audits(model, members, others, out):
     arguments = ["--members", members, "--nonmembers", others, "--images", "4", "--steps", "2", "--attacks", "sima,pia", "-o", str(out / "script")]
     dualmd.call(["audit", "--denoiser", f"{sys.executable} {script}", *arguments], quiet=True)
     equal("a script", scores(out / "script"), of_native, {"sima", "pia"})
+    # The pipeline itself, as it is.
+    served = out / "serve-pipeline.py"
+    served.write_text(f"import dualmd\nfrom diffusers import DDPMPipeline\ndualmd.serve(DDPMPipeline.from_pretrained({model!r}))\n")
+    whole = {**plain, "attacks": ["sima"], "out": out / "served"}
+    dualmd.audit(denoiser=f"{sys.executable} {served}", **whole)
+    equal("a script that serves a pipeline", scores(out / "served"), of_native, {"sima"})
 
     for failing, words, cause in [
         (lambda x, t, c: unet(x, t).sample[:, :1], "and must be of", ValueError),

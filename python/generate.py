@@ -1,19 +1,26 @@
-"""Writes dualmd/report_types.py: the types of report.json as dataclasses, from its JSON schema.
+"""Writes dualmd/*_types.py: the types of report.json, extraction.json, memorisation.json and utility/MODEL.json as dataclasses, from their
+JSON schemas.
 
     python3 generate.py [--check]
 
-With --check nothing is written, and the exit status is 1 if the file is not what the schema gives.
+With --check nothing is written, and the exit status is 1 if a file is not what its schema gives.
 """
 
 import json
 import keyword
+import re
 import sys
 import textwrap
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SCHEMA = HERE.parent / "docs/schema/report.schema.json"
-OUT = HERE / "dualmd/report_types.py"
+# Schema and file by their common name, the class of the whole, and what the file is called.
+FILES = {
+    "report": ("Report", "report.json"),
+    "extraction": ("Extraction", "extraction.json"),
+    "memorisation": ("Memorisation", "memorisation.json"),
+    "utility": ("Utility", "utility/MODEL.json, and of what `dualmd metrics` prints"),
+}
 SIMPLE = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 # What a class can do beside holding its fields: dualmd/reading.py.
 ALSO = {"ModelReport": "ModelReading", "AttackResult": "AttackReading", "Measurement": "MeasurementReading", "Verdict": "VerdictReading"}
@@ -26,16 +33,25 @@ COUNTS = {
 }
 # Numbers that are null in files where they are infinite.
 INFINITE = {"OperatingPoint": {"threshold"}, "TransferredThreshold": {"threshold"}}
-HEAD = '''"""The types of report.json. Written by python/generate.py from docs/schema/report.schema.json: do not edit."""
+HEAD = '''"""The types of {what}. Written by python/generate.py from docs/schema/{name}.schema.json: do not edit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
-from .reading import AttackReading, MeasurementReading, ModelReading, Record, VerdictReading
+from dataclasses import {dataclasses}
+{any}
+from .reading import {reading}
 
 '''
+
+
+def schema_of(name):
+    """The file of a schema."""
+    return HERE.parent / f"docs/schema/{name}.schema.json"
+
+
+def out_of(name):
+    """The file of the types."""
+    return HERE / f"dualmd/{name}_types.py"
 
 
 def kind(schema):
@@ -123,10 +139,10 @@ def default(of, schema, defs):
     return of, repr(tuple(value) if isinstance(value, list) else value)
 
 
-def record(name, schema, defs):
+def record(name, schema, defs, also=False):
     """A class."""
     decorated = "@dataclass(frozen=True, kw_only=True, repr=False)"
-    out = [f"{decorated}\nclass {name}({ALSO.get(name, 'Record')}):\n", described(schema, defs), "\n"]
+    out = [f"{decorated}\nclass {name}({ALSO.get(name, 'Record') if also else 'Record'}):\n", described(schema, defs), "\n"]
     required = schema.get("required", [])
     for key, value in schema["properties"].items():
         assert key.isidentifier() and not keyword.iskeyword(key), key
@@ -144,9 +160,9 @@ def record(name, schema, defs):
     return "".join(out)
 
 
-def one_of(schema):
+def one_of(schema, defs):
     """An object of several forms as one record: all their fields, of which those are required that all have."""
-    forms = schema.get("oneOf", [])
+    forms = [defs.get(form.get("$ref", "").rsplit("/", 1)[-1], form) for form in schema.get("oneOf", []) or schema.get("anyOf", [])]
     if not forms or not all(form.get("type") == "object" for form in forms):
         return schema
     properties = {}
@@ -157,24 +173,39 @@ def one_of(schema):
     return {"description": schema.get("description"), "properties": properties, "required": sorted(required)}
 
 
-def written():
-    schema = json.loads(SCHEMA.read_text())
-    classes = {name: one_of(definition) for name, definition in {**schema["$defs"], "Report": schema}.items()}
+def written(name):
+    """The text of a file of types."""
+    whole, what = FILES[name]
+    schema = json.loads(schema_of(name).read_text())
+    defs = schema["$defs"]
+    classes = {key: one_of(definition, defs) for key, definition in {**defs, whole: schema}.items()}
     parts = []
-    for name, definition in sorted(classes.items()):
+    for key, definition in sorted(classes.items()):
         if "properties" in definition:
-            parts.append(record(name, definition, classes))
+            parts.append(record(key, definition, classes, name == "report"))
         else:
-            parts.append(f"{name} = {kind(definition)}\n")
+            parts.append(f"{key} = {kind(definition)}\n")
     # Names that stand for another type come first: nothing may be used before it is there.
     parts.sort(key=lambda part: part.startswith("@"))
-    return HEAD + "\n\n".join(parts)
+    body = "\n\n".join(parts)
+    reading = sorted({"Record"} | {ALSO[key] for key in classes if name == "report" and key in ALSO})
+    return (
+        HEAD.format(
+            what=what,
+            name=name,
+            dataclasses="dataclass, field" if "field(" in body else "dataclass",
+            any="from typing import Any\n" if re.search(r"\bAny\b", body) else "",
+            reading=", ".join(reading),
+        )
+        + body
+    )
 
 
 if __name__ == "__main__":
-    new = written()
-    if sys.argv[1:] == ["--check"]:
-        if OUT.read_text() != new:
-            sys.exit(f"{OUT.name} is not what {SCHEMA.name} gives: run python3 python/generate.py")
-    else:
-        OUT.write_text(new)
+    for name in FILES:
+        new, out = written(name), out_of(name)
+        if sys.argv[1:] == ["--check"]:
+            if not out.is_file() or out.read_text() != new:
+                sys.exit(f"{out.name} is not what {schema_of(name).name} gives: run python3 python/generate.py")
+        else:
+            out.write_text(new)

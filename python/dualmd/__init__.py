@@ -6,6 +6,9 @@
     found.models["model"].shown["sima"].interval        # typed values of report.json
     found.scores()                                      # a DataFrame, where pandas is there
 
+Before hours of work, `dualmd.audit(..., check=True)` says in seconds how long it takes and what speaks against it. `extract`, `memorisation`, `metrics`,
+`lora_size` and `verify` are the commands of these names; `call` starts any other.
+
 The model may also be a pipeline object of diffusers, or any callable (x, t, c) -> prediction: see `audit`, `Denoiser` and `serve`.
 
 For who trains with a script of their own: `split`, `DistillMD` and `DualMDPipeline` are the defences. `tuned_pair` opens the two adapters
@@ -15,37 +18,56 @@ The program is a compiled one. This package finds libtorch for it and starts it.
 of yours.
 """
 
-from .audit import Audit, FailOn, audit, compare, experiment, run
+from .audit import Audit, FailOn, audit, compare, experiment, report, run, tune
+from .commands import Metrics, attacks, extract, lora_size, memorisation, metrics, verify
 from .defense import DistillMD, DualMDPipeline, Split, split
 from .denoiser import Denoiser, serve, serving
 from .engine import Engine, NoEngine, find, setup
 from .launcher import __version__, main
 from .process import ProgramError, call
+from .results import Attack, Check, LoraSize, Part, Seeds, Staged, Verified, Written
 from .roc import roc
 from .tuned import tuned_pair
 
 __all__ = [
+    "Attack",
     "Audit",
+    "Check",
     "Denoiser",
     "DistillMD",
     "DualMDPipeline",
     "Engine",
     "FailOn",
+    "LoraSize",
+    "Metrics",
     "NoEngine",
+    "Part",
     "ProgramError",
+    "Seeds",
     "Split",
+    "Staged",
+    "Verified",
+    "Written",
     "__version__",
+    "attacks",
     "audit",
     "call",
     "compare",
     "experiment",
+    "extract",
     "find",
+    "lora_size",
     "main",
+    "memorisation",
+    "metrics",
+    "report",
     "roc",
     "run",
     "serve",
     "serving",
     "setup",
     "split",
+    "tune",
     "tuned_pair",
+    "verify",
 ]

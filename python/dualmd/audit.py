@@ -3,43 +3,75 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import os
+import re
 import shutil
+import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Literal, TypeVar, Union, overload
 
 from .adapters import denoiser_of_pipeline, is_pipeline
 from .called import VARIABLE, called
 from .defense import NOT_AS_ONE, is_pair
 from .denoiser import Denoiser, denoiser_of, serving
-from .flags import flags
+from .flags import flags, place
+from .launcher import variables
 from .lora import opened
-from .process import FOUND, VOID, ProgramError, told
+from .process import FOUND, VOID, ProgramError, Told, surroundings, told, watched
 from .report_types import ModelReport, Report, Verdict
+from .results import Check, Part, PartWords, Seeds, Staged, frame, hearing
 
 StrPath = Union[str, "os.PathLike[str]"]
 # The version of report.json that these types are of.
 _SCHEMA = 1
+Stage = Literal["split", "train", "sample", "attack"]
+"""Stages of a run before its report."""
+
+T = TypeVar("T")
+Outcome = TypeVar("Outcome", bound="Audit | Seeds")
 # Options of an audit that are the model's, not the program's.
 _SETTINGS = [*(field.name for field in fields(Denoiser) if field.name != "call"), "image_size"]
+# Findings that `fail_on` may name, beside `void`.
+_FINDINGS = ("leak", "inverted", "set", "copies")
 # What the report calls a model that has no name.
 _NAME = "a model in Python"
 
 
 class FailOn(ProgramError):
-    """The report has what `fail_on` names, or is void. audit: the audit, with its report. status: 3, or 4 of a void report."""
+    """The report has what `fail_on` names.
 
-    def __init__(self, status: int, audit: Audit) -> None:
+    audit: the audit, with its report; of several seeds the first that has such a finding.
+    seeds: all of several seeds; else None.
+    status: 3, or 4 of a void report.
+    """
+
+    def __init__(self, status: int, found: Audit | Seeds) -> None:
+        self.seeds = found if isinstance(found, Seeds) else None
+        self.audit = _first(status, found) if isinstance(found, Seeds) else found
         why = "In a void report nothing that fail_on names can be ruled out." if status == VOID else "This is what fail_on names."
-        super().__init__(status, f"{audit}\n{why} The report: {audit.folder / 'report.html'}")
-        self.audit = audit
+        super().__init__(status, f"{self.audit}\n{why} The report: {self.audit.folder / 'report.html'}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.status, self.seeds or self.audit)
+
+
+def _first(status: int, seeds: Seeds) -> Audit:
+    """The first of several runs that is void, or else has a finding."""
+
+    def has(run: Audit) -> bool:
+        void = run.verdict.void is not None
+        return void if status == VOID else not void and any(model.finding in _FINDINGS for model in run.verdict.models)
+
+    runs = list(seeds.runs.values())
+    return next((run for run in runs if has(run)), runs[0])
 
 
 class Audit:
@@ -51,17 +83,27 @@ class Audit:
     """
 
     def __init__(self, folder: StrPath) -> None:
-        """Reads the report of a folder that `dualmd audit` or `dualmd run` made."""
-        self.folder = Path(folder).absolute()
+        """Reads the report of a folder that `dualmd audit` or `dualmd run` made.
+
+        Raises `FileNotFoundError` where there is none, `ValueError` for a report of a newer version, or a damaged one.
+        """
+        self.folder = Path(place(folder, "folder")).absolute()
         self.temporary: Path | None = None
         file = self.folder / "report.json"
-        value = json.loads(file.read_text(encoding="utf-8"))
+        if not file.is_file():
+            raise FileNotFoundError(f"{file} is not there: {_instead(self.folder)}")
+        try:
+            value = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} is no JSON ({error}); write it anew: dualmd.report({os.fspath(self.folder)!r})") from error
+        if not isinstance(value, dict):
+            raise ValueError(f"{file} is no report")
         if value.get("schema", 1) > _SCHEMA:
             raise ValueError(f"{file} is of version {value['schema']}, and this dualmd knows {_SCHEMA}: install a newer one")
         try:
             self.report: Report = Report.of(value)
         except ValueError as error:
-            raise ValueError(f"{file}: {error}; write it anew (dualmd report {self.folder})") from error
+            raise ValueError(f"{file}: {error}; write it anew: dualmd.report({os.fspath(self.folder)!r})") from error
 
     @property
     def verdict(self) -> Verdict:
@@ -80,11 +122,7 @@ class Audit:
             with file.open(newline="", encoding="utf-8") as source:
                 for row in csv.DictReader(source):
                     rows.append({"model": file.stem, **row, "member": row["member"] == "1", "score": float(row["score"])})
-        try:
-            import pandas  # type: ignore[import-untyped,unused-ignore]
-        except ImportError:
-            return rows
-        return pandas.DataFrame(rows)
+        return frame(rows, ["model", "sample_id", "group", "member", "attack", "score"])
 
     def failures(self, attacks: Sequence[str] | None = None) -> list[str]:
         """A sentence for each attack that gave no result, of all or of those named."""
@@ -111,10 +149,67 @@ class Audit:
         return f"Audit({str(self.folder)!r})"
 
     def _repr_html_(self) -> str:
-        """The report itself, in a notebook. It is a page of its own, so it gets a frame."""
-        page = (self.folder / "report.html").read_text(encoding="utf-8")
+        """The report itself, in a notebook. It is a page of its own, so it gets a frame. The verdict alone where the page is gone."""
+        try:
+            page = (self.folder / "report.html").read_text(encoding="utf-8")
+        except OSError:
+            return f"<pre>{html.escape(str(self))}</pre>"
         quoted = page.replace("&", "&amp;").replace('"', "&quot;")
         return f'<iframe srcdoc="{quoted}" sandbox="allow-scripts" style="width:100%;height:900px;border:0"></iframe>'
+
+
+def _instead(folder: Path) -> str:
+    """What may be meant by a folder without a report."""
+    if not folder.is_dir():
+        return "there is no such folder"
+    if seeds := sorted(file.parent.name for file in folder.glob("seed-*/report.json")):
+        return f"the folder holds runs of several seeds: name one of {', '.join(seeds)}"
+    return "name the folder of a finished audit or run (an unfinished one goes on when it is called again)"
+
+
+@overload
+def audit(
+    model: StrPath | Mapping[str, StrPath] | Denoiser | Any = None,
+    *,
+    members: StrPath,
+    nonmembers: StrPath,
+    out: StrPath | None = None,
+    attacks: Sequence[str] | str | None = None,
+    quiet: bool = False,
+    check: Literal[False] = False,
+    part: None = None,
+    **options: Any,
+) -> Audit: ...
+
+
+@overload
+def audit(
+    model: StrPath | Mapping[str, StrPath] | Denoiser | Any = None,
+    *,
+    members: StrPath,
+    nonmembers: StrPath,
+    out: StrPath | None = None,
+    attacks: Sequence[str] | str | None = None,
+    quiet: bool = False,
+    check: Literal[True],
+    part: None = None,
+    **options: Any,
+) -> Check: ...
+
+
+@overload
+def audit(
+    model: StrPath | Mapping[str, StrPath] | Denoiser | Any = None,
+    *,
+    members: StrPath,
+    nonmembers: StrPath,
+    out: StrPath,
+    attacks: Sequence[str] | str | None = None,
+    quiet: bool = False,
+    check: Literal[False] = False,
+    part: str,
+    **options: Any,
+) -> Part: ...
 
 
 def audit(
@@ -125,40 +220,54 @@ def audit(
     out: StrPath | None = None,
     attacks: Sequence[str] | str | None = None,
     quiet: bool = False,
+    check: bool = False,
+    part: str | None = None,
     **options: Any,
-) -> Audit:
+) -> Audit | Check | Part:
     """Attacks a model and returns the report.
 
     `model`: a pipeline folder in the diffusers layout, or several by name; or a pipeline object of diffusers, of the classes in
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings that `help(dualmd.Denoiser)` explains:
     `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, `parameters=network.parameters()` (for attacks on gradients), ... Pipelines and
     callables are asked where they are, in a thread of this process. None with `generated="images/"`: nothing is there but images that it
-    generated. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the order of the
-    questions, is refused.
+    generated. None with `denoiser="python serve.py"`: a script that serves it (`dualmd.serve`), or the
+    address of one that does. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the
+    order of the questions, is refused.
 
-    `members` and `nonmembers`: images that it was trained on, and images of the same kind that it never saw (folder, parquet, npz...).
-    `attacks`: names, as a list or a text with commas. One that gives no result is warned of, with the reason. `out`: folder of the audit; the same
-    call with it goes on where it was stopped, and more attacks are added to it. Without `out` it is a new one in the temporary folder
+    `members` and `nonmembers`: images that it was trained on, and images of the same kind that it never saw (path of a folder, parquet, npz...).
+    `attacks`: names, as a list or a text with commas (`dualmd.attacks()` has them; default: the usual ones). One that gives no
+    result is warned of, with the reason. `out`: folder of the audit; the same call with it goes on where it was stopped, and more attacks are added to it. Without `out` it is a new one in the temporary folder
     (`.folder` of the result). It holds scores and training images, and stays until `.delete()`; what fails leaves none.
     Other options are those of `dualmd audit` with underscores: `known_fraction=0.3`, `lora="lora.safetensors"`, `batch=64`; `True` sets a flag,
-    a list repeats the option. `quiet` leaves out what the program says, but for its warnings, which are Python's then. `lora` may also be an adapter folder of PEFT.
+    a list repeats the option. `device="cuda:0"` is where the program computes; of a callable, where its tensors are put. `quiet` leaves out what the
+    program says, but for its warnings, which are Python's then. `lora` may also be an adapter folder of PEFT.
+
+    `check=True` opens the model and the images, asks the model a few times, and returns a `Check`: what would be audited, about how long it takes,
+    memory, and what speaks against it. Nothing is written. `part="1/4"` does the first of four parts of the attacks, in a folder `out` that all parts
+    share, and returns a `Part`, which says what is missing; the call without `part` makes the report.
 
     Raises `ProgramError` with the program's own words, whose `__cause__` is what a callable raised; `FailOn`, with the report as `.audit`, where it has
-    what `fail_on="leak"` names; `NoEngine` where there is no libtorch; `KeyboardInterrupt` when stopped, with the folder where `out` was not given.
+    what `fail_on="leak"` names; `NoEngine` where there is no libtorch; `TypeError` for a model, path or option of a wrong type; `KeyboardInterrupt` when
+    stopped, with the folder where `out` was not given.
     """
-    attacks = [name.strip() for name in attacks.split(",")] if isinstance(attacks, str) else attacks
+    attacks = _names(attacks)
+    numbers = _number(part, check, out) if part is not None else (0, 0)
     own = {name: options.pop(name) for name in _SETTINGS if name in options}
     said = {"members": members, "nonmembers": nonmembers, "attacks": attacks, "out": out, **own, **options}
     served: Denoiser | None = None
     given = f"<{type(model).__name__}>"
-    if model is None and (options.get("generated") or options.get("pair")):
+    if model is None or isinstance(model, (str, os.PathLike, Mapping, Denoiser)):
+        # There it is the program's.
+        options.update({name: own.pop(name) for name in ("device",) if name in own})
+    if model is None and any(options.get(name) for name in ("generated", "pair", "denoiser")):
         arguments, given = ["audit"], ""
     elif isinstance(model, (str, os.PathLike)):
         arguments, given = ["audit", os.fspath(model)], repr(os.fspath(model))
     elif isinstance(model, Mapping):
-        arguments, given = ["audit"], repr({name: os.fspath(place) for name, place in model.items()})
-        for name, place in model.items():
-            arguments += ["--model", f"{name}={os.fspath(place)}"]
+        folders = {name: place(folder, f"the model {name!r}") for name, folder in model.items()}
+        arguments, given = ["audit"], repr(folders)
+        for name, where in folders.items():
+            arguments += ["--model", f"{name}={where}"]
     elif is_pair(model) or (isinstance(model, Denoiser) and is_pair(model.call)):
         raise TypeError(NOT_AS_ONE)
     elif isinstance(model, Denoiser):
@@ -177,29 +286,77 @@ def audit(
         raise TypeError(f"{', '.join(own)}: for a callable or a pipeline, and the model is of type {type(model).__name__}")
     if "lora" in options:
         options["lora"] = opened(options["lora"])
-    images = ["--members", os.fspath(members), "--nonmembers", os.fspath(nonmembers)]
+    if check:
+        # It is printed when it is read.
+        options = {name: value for name, value in options.items() if name not in ("json", "summary")}
+    images = ["--members", place(members, "members"), "--nonmembers", place(nonmembers, "nonmembers")]
     if attacks is not None:
         images += ["--attacks", ",".join(attacks)]
     images += flags(options)
+    call = {VARIABLE: called("audit", given, said)}
+
+    def go(more: Sequence[str], how: Callable[[list[str]], T]) -> T:
+        if served is None:
+            return how([*arguments, *images, *more])
+        with _asked(replace(served, name=served.name or _NAME), quiet) as address:
+            return how(["audit", "--denoiser", address, *images, *more])
+
+    if check:
+        with _nowhere(out) as nowhere:
+            ended = go(["--out", nowhere, "--check", "--json"], lambda all: watched(all, quiet, surroundings(call), output=True))
+        checked = Check.of(json.loads(ended.output))
+        if not quiet:
+            print(checked, file=sys.stderr)
+        return _warned(ended.unseen, checked)
+    if part is not None:
+        assert out is not None
+        words, folder = PartWords(), Path(place(out, "out"))
+        ended = go(["--out", os.fspath(folder), "--part", part], lambda all: watched(all, quiet, surroundings(call), words.hear))
+        return _warned(ended.unseen, words.part(folder.absolute(), *numbers, "shadow" in options))
     with _folder(out) as folder:
-        images += ["--out", os.fspath(folder)]
-        variables = {VARIABLE: called("audit", given, said)}
-        with _report(folder, None if out is not None else folder.parent) as read:
-            if served is None:
-                unseen = told([*arguments, *images], quiet, variables)
-            else:
-                unseen = _ask(replace(served, name=served.name or _NAME), images, quiet, variables)
+        with _report(lambda: _of(folder, None if out is not None else folder.parent)) as read:
+            unseen = go(["--out", os.fspath(folder)], lambda all: told(all, quiet, call))
         found = read[0]
     # Of attacks that failed the program warns as well.
     reasons = [why for model in found.models.values() for why in model.failed.values()]
     unseen = [line for line in unseen if not any(why and why in line for why in reasons)]
-    for line in [*unseen, *(found.failures(attacks) if attacks is not None else [])]:
-        warnings.warn(line, stacklevel=2)
+    return _warned([*unseen, *(found.failures(attacks) if attacks is not None else [])], found)
+
+
+def _warned(lines: Sequence[str], found: T) -> T:
+    """What was found, once Python has warned of these, on behalf of whoever called the caller."""
+    for line in lines:
+        warnings.warn(line, stacklevel=3)
     return found
 
 
-def _ask(served: Denoiser, images: Sequence[str], quiet: bool, variables: Mapping[str, str]) -> list[str]:
-    """Audits a model of this process. Gives what `told` gives."""
+def _names(attacks: Sequence[str] | str | None) -> list[str] | None:
+    """Names of attacks, one by one."""
+    if attacks is None:
+        return None
+    if isinstance(attacks, str):
+        return [name.strip() for name in attacks.split(",")]
+    names = list(attacks) if isinstance(attacks, Iterable) else [attacks]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"attacks={attacks!r}: give names, as a list or a text with commas (dualmd.attacks() has them)")
+    return names
+
+
+def _number(part: str, check: bool, out: StrPath | None) -> tuple[int, int]:
+    """K and N of a part, where one can be."""
+    found = re.fullmatch(r"(\d+)/(\d+)", part) if isinstance(part, str) else None
+    if found is None:
+        raise ValueError(f"part={part!r}: write K/N for part K of N, as in part='3/8'")
+    if check:
+        raise TypeError("check and part: give one of them")
+    if out is None:
+        raise TypeError("part needs out=...: the folder that all parts share")
+    return int(found[1]), int(found[2])
+
+
+@contextmanager
+def _asked(served: Denoiser, quiet: bool) -> Iterator[str]:
+    """Serves a model of this process while it is audited. Gives its address."""
     raised: list[Exception] = []
 
     def heard(error: Exception) -> None:
@@ -208,9 +365,9 @@ def _ask(served: Denoiser, images: Sequence[str], quiet: bool, variables: Mappin
         if not quiet:
             traceback.print_exception(error)
 
-    with serving(served, heard) as place:
+    with serving(served, heard) as address:
         try:
-            return told(["audit", "--denoiser", place, *images], quiet, variables)
+            yield address
         except ProgramError as error:
             if raised and error.status == 1:
                 raise error from raised[0]
@@ -218,10 +375,20 @@ def _ask(served: Denoiser, images: Sequence[str], quiet: bool, variables: Mappin
 
 
 @contextmanager
+def _nowhere(out: StrPath | None) -> Iterator[str]:
+    """The folder of an audit that is not made."""
+    if out is not None:
+        yield place(out, "out")
+        return
+    with tempfile.TemporaryDirectory(prefix="dualmd-") as made:
+        yield os.fspath(Path(made, "audit"))
+
+
+@contextmanager
 def _folder(out: StrPath | None) -> Iterator[Path]:
     """The folder of an audit. One that nobody named goes when the audit fails, and is named when it was stopped."""
     if out is not None:
-        yield Path(out)
+        yield Path(place(out, "out"))
         return
     made = Path(tempfile.mkdtemp(prefix="dualmd-"))
     folder = made / "audit"
@@ -241,51 +408,162 @@ def _folder(out: StrPath | None) -> Iterator[Path]:
         raise
 
 
+def _of(folder: Path, temporary: Path | None = None) -> Audit:
+    """The audit of a folder, which was made for it where it is temporary."""
+    found = Audit(folder)
+    found.temporary = temporary
+    return found
+
+
 @contextmanager
-def _report(folder: StrPath, temporary: Path | None = None) -> Iterator[list[Audit]]:
-    """Gives a list that has the report when the block is done. What `fail_on` names is raised with the report."""
-    read: list[Audit] = []
-
-    def add() -> None:
-        read.append(Audit(folder))
-        read[0].temporary = temporary
-
+def _report(read: Callable[[], Outcome]) -> Iterator[list[Outcome]]:
+    """Gives a list that has what `read` reads when the block is done. What `fail_on` names is raised with it."""
+    found: list[Outcome] = []
     try:
-        yield read
+        yield found
     except ProgramError as error:
         if error.status not in (FOUND, VOID):
             raise
-        add()
-        raise FailOn(error.status, read[0]) from None
-    add()
+        raise FailOn(error.status, read()) from None
+    found.append(read())
 
 
 def compare(*audits: Audit | StrPath, out: StrPath, names: Sequence[str] | None = None, quiet: bool = False, **options: Any) -> Audit:
     """Several audits, or runs, of the same images as one report in the new folder `out` (`dualmd compare`).
 
-    `names`: what each is called there (default: its folder's name). Raises as `audit` does.
+    `audits`: two or more, as they were returned or by their folders. `names`: what each is called there (default: its folder's name).
+    Other options are those of `dualmd compare` with underscores. Needs no libtorch. Raises as `audit` does.
     """
-    folders = [one.folder if isinstance(one, Audit) else Path(one) for one in audits]
+    folders = [one.folder if isinstance(one, Audit) else Path(place(one, "an audit")) for one in audits]
+    if len(folders) < 2:
+        raise TypeError(f"{len(folders)} audits: give two or more, as in dualmd.compare(first, second, out='both/')")
     if isinstance(names, str):
         raise TypeError(f"names={names!r} is one text: give a list of them, one for each audit")
     if names is not None and len(names) != len(folders):
         raise ValueError(f"{len(folders)} audits and {len(names)} names: one for each is needed")
     named = [os.fspath(f) for f in folders] if names is None else [f"{name}={os.fspath(f)}" for name, f in zip(names, folders)]
-    with _report(out) as read:
-        unseen = told(["compare", *named, "--out", os.fspath(out), *flags(options)], quiet, {})
-    for line in unseen:
-        warnings.warn(line, stacklevel=2)
-    return read[0]
+    where = place(out, "out")
+    with _report(lambda: Audit(where)) as read:
+        ended = watched(["compare", *named, "--out", where, *flags(options)], quiet, variables())
+    return _warned(ended.unseen, read[0])
 
 
-def run(file: StrPath, *, out: StrPath, quiet: bool = False, **options: Any) -> Audit:
-    """Does everything that an experiment file asks for (`dualmd run`): trains, samples, attacks, reports. Raises as `audit` does."""
-    with _report(out) as read:
-        unseen = told(["run", os.fspath(file), "--out", os.fspath(out), *flags(options)], quiet, {})
-    for line in unseen:
-        warnings.warn(line, stacklevel=2)
-    return read[0]
+def report(folder: Audit | StrPath, *, quiet: bool = False, **options: Any) -> Audit:
+    """Writes the report of an audit or a run anew from its files (`dualmd report`): after an update of dualmd, or in another form.
+
+        dualmd.report("audit/", no_images=True)                         # pages that may leave the house
+        dualmd.report("audit/", also=["sarif=report.sarif", "annex=annex.md"])
+
+    Other options are those of `dualmd report` with underscores. Needs no libtorch. Raises as `audit` does.
+    """
+    where = os.fspath(folder.folder) if isinstance(folder, Audit) else place(folder, "folder")
+    temporary = folder.temporary if isinstance(folder, Audit) else None
+    with _report(lambda: _of(Path(where), temporary)) as read:
+        ended = watched(["report", where, *flags(options)], quiet, variables())
+    return _warned(ended.unseen, read[0])
+
+
+@overload
+def run(file: StrPath | None = None, *, out: StrPath, seeds: None = None, until: Literal["report"] | None = None, quiet: bool = False, **options: Any) -> Audit: ...
+
+
+@overload
+def run(file: StrPath | None = None, *, out: StrPath, seeds: int, until: Literal["report"] | None = None, quiet: bool = False, **options: Any) -> Seeds: ...
+
+
+@overload
+def run(file: StrPath | None = None, *, out: StrPath, seeds: int | None = None, until: Stage, quiet: bool = False, **options: Any) -> Staged: ...
+
+
+def run(
+    file: StrPath | None = None, *, out: StrPath, seeds: int | None = None, until: str | None = None, quiet: bool = False, **options: Any
+) -> Audit | Seeds | Staged:
+    """Does everything that an experiment file asks for (`dualmd run`): trains, samples, attacks, reports.
+
+        dualmd.run("experiment.toml", out="run/")
+        dualmd.run(preset="demo", out="demo/", set=["train.steps=600"])
+
+    `file`: the experiment; None with `preset=`, or for a run that is in `out` already. `out`: the run's folder; the same call goes on where it was
+    stopped. `seeds`: that many runs, each with its own seed, images, split and weights; then a `Seeds` is returned, with the reports in `.runs` and means
+    and intervals over the seeds in `.combined`. `until`: the last stage, `split`, `train`, `sample` or `attack`; then a `Staged` is returned, for there is no
+    report yet. Other options are those of `dualmd run` with underscores: `set=["train.steps=600"]`, `ranks=2`, `device="cuda"`. Raises as `audit` does.
+    """
+    words = ["run"] if file is None else ["run", place(file, "file")]
+    return _runs(words, out, seeds, until, quiet, options)
 
 
 experiment = run
 """`run` under its earlier name."""
+
+
+@overload
+def tune(base: StrPath, *, images: StrPath, out: StrPath, seeds: None = None, quiet: bool = False, **options: Any) -> Audit: ...
+
+
+@overload
+def tune(base: StrPath, *, images: StrPath, out: StrPath, seeds: int, quiet: bool = False, **options: Any) -> Seeds: ...
+
+
+def tune(base: StrPath, *, images: StrPath, out: StrPath, seeds: int | None = None, quiet: bool = False, **options: Any) -> Audit | Seeds:
+    """Trains adapters (LoRA) on a text-to-image model: plain, as a pair, and a student; attacks them, and reports (`dualmd tune`).
+
+        dualmd.tune("stable-diffusion-v1-5/", images="photos/", out="tuned/", rival=["early-stopping", "dp-sgd"])
+        pipe = dualmd.tuned_pair("tuned/")                              # the pair that takes turns
+
+    `base`: its folder in the diffusers layout. `images`: photographs of one subject or style, with captions. `out`: the run's folder; the same call goes on where
+    it was stopped. `seeds`: as of `run`. Other options are those of `dualmd tune` with underscores: `members=64`, `rank=8`, `epochs=100`. Raises as
+    `audit` does.
+    """
+    words = ["tune", place(base, "base"), "--images", place(images, "images")]
+    found = _runs(words, out, seeds, None, quiet, options)
+    assert not isinstance(found, Staged)
+    return found
+
+
+def _runs(
+    words: Sequence[str], out: StrPath, seeds: int | None, until: str | None, quiet: bool, options: Mapping[str, Any]
+) -> Audit | Seeds | Staged:
+    """One run or several, and what came of it."""
+    if seeds is not None and (isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1):
+        raise ValueError(f"seeds={seeds!r}: give their number, as in seeds=3")
+    folder = Path(place(out, "out"))
+    several = seeds is not None and seeds > 1
+    runs, hear = hearing(folder)
+    more = flags({"seeds": seeds, "until": until, **options})
+
+    def all_of() -> Seeds:
+        found = (Audit(run) for run in (_folders(folder, seeds or 1, runs) if several else [folder]))
+        return Seeds(folder.absolute(), {_seed(one): one for one in found})
+
+    def work() -> Told:
+        return watched([*words, "--out", os.fspath(folder), *more], quiet, surroundings({}), hear)
+
+    made: Audit | Seeds | Staged
+    if until is not None and until != "report":
+        ended = work()
+        made = Staged(folder.absolute(), until, [run.absolute() for run in _folders(folder, seeds or 1, runs)] if several else [folder.absolute()])
+    elif seeds is not None:
+        with _report(all_of) as several_read:
+            ended = work()
+        made = several_read[0]
+    else:
+        with _report(lambda: Audit(folder)) as read:
+            ended = work()
+        made = read[0]
+    for line in ended.unseen:
+        # On behalf of whoever called `run` or `tune`.
+        warnings.warn(line, stacklevel=3)
+    return made
+
+
+def _folders(folder: Path, seeds: int, heard: Sequence[Path]) -> list[Path]:
+    """The folders of several seeds: those that the program named, or else as many as there are seeds from the lowest one on."""
+    if len(heard) == seeds:
+        return list(heard)
+    numbers = sorted(int(one.name[5:]) for one in folder.glob("seed-*") if one.name[5:].isdigit())
+    return [folder / f"seed-{numbers[0] + more}" for more in range(seeds)] if numbers else []
+
+
+def _seed(run: Audit) -> int:
+    """The seed of a run."""
+    return int(run.report.run["seed"])

@@ -21,14 +21,15 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
 from .denoiser import ASKED
-from .flags import flags
-from .process import call
+from .flags import flags, place
+from .process import told
 
 StrPath = Union[str, "os.PathLike[str]"]
 
@@ -76,20 +77,21 @@ class Split:
     """
 
     def __init__(self, file: StrPath) -> None:
-        """Reads a split that `dualmd split` or a run wrote."""
-        self.file = Path(file)
-        content = json.loads(self.file.read_text(encoding="utf-8"))
-        if not isinstance(content, Mapping) or "members" not in content or "nonmembers" not in content:
-            raise ValueError(f"{self.file} is no split: name a file that dualmd split wrote")
-        self.hash: str = content.get("hash", "")
+        """Reads a split that `dualmd split` or a run wrote (`split.json`). Raises `FileNotFoundError`, or `ValueError` for another file."""
+        self.file = Path(place(file, "file"))
+        try:
+            content = json.loads(self.file.read_text(encoding="utf-8"))
+            self.hash: str = content.get("hash", "")
 
-        def images(side: str) -> list[Image]:
-            return [Image(one["id"], one.get("name") or one["id"], one.get("half"), one.get("group")) for one in content[side]]
+            def images(side: str) -> list[Image]:
+                return [Image(one["id"], one.get("name") or one["id"], one.get("half"), one.get("group")) for one in content[side]]
 
-        self.members = images("members")
-        """All members."""
-        self.nonmembers = images("nonmembers")
-        """Images that no model may see."""
+            self.members = images("members")
+            """All members."""
+            self.nonmembers = images("nonmembers")
+            """Images that no model may see."""
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{self.file} is no split: name a file that dualmd split wrote") from error
         self._by_key: dict[str, Image | None] = {}
         for image in [*self.members, *self.nonmembers]:
             for key in {image.id, image.name}:
@@ -121,22 +123,25 @@ class Split:
 
 
 def split(data: StrPath, *, members: int, out: StrPath | None = None, nonmembers: int | None = None, quiet: bool = True, **options: Any) -> Split:
-    """Draws members, in two halves, and non-members from an image set: near-duplicates and groups stay together.
+    """Draws members, in two halves, and non-members from an image set: near-duplicates and groups stay together (`dualmd split`).
 
-    `nonmembers`: how many; without it all that are left. `out`: where the split file goes. Without it it lies in the temporary folder (`.file` of
-    the result): name a place, for the file is the only record of who was trained on. Other options are those of `dualmd split` with
-    underscores: `group_column="patient"`, `copy_to="sides/"`, `seed=1`.
+    `data`: a folder of images, parquet, npz, ... `members`, `nonmembers`: how many; without the latter all that are left. `out`: where the
+    split file goes. Without it it lies in the temporary folder (`.file` of the result): name a place, for the file is the only record of who was trained on. Other options are those of `dualmd split` with
+    underscores: `group_column="patient"`, `copy_to="sides/"`, `seed=1`. Raises `ProgramError` with the program's own words, such as that there are too few images.
     """
-    if out is None:
-        made = Path(tempfile.mkdtemp(prefix="dualmd-"))
-        try:
-            return split(data, members=members, out=made / "split.json", nonmembers=nonmembers, quiet=quiet, **options)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
     more = flags({"nonmembers": nonmembers, **options})
-    call(["split", os.fspath(data), "--members", str(members), "--out", os.fspath(out), *more], quiet)
-    return Split(out)
+    made = Path(tempfile.mkdtemp(prefix="dualmd-")) if out is None else None
+    try:
+        where = place(out, "out") if made is None else os.fspath(made / "split.json")
+        unseen = told(["split", place(data, "data"), "--members", members, "--out", where, *more], quiet, {})
+        found = Split(where)
+    except BaseException:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
+        raise
+    for line in unseen:
+        warnings.warn(line, stacklevel=2)
+    return found
 
 
 class DistillMD:

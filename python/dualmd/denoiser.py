@@ -27,6 +27,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,28 @@ ASKED: ContextVar[bool] = ContextVar("dualmd asks a denoiser", default=False)
 """Whether an audit asks for a prediction: what answers by the order of the questions must not."""
 
 
+# Said where torch finds tensors on two devices.
+_ELSEWHERE = "; x lies on the CPU unless device=... says where the model is, as in device='cuda'"
+_ARRAYS = (None, "torch", "numpy")
+
+
+def _check_sides(name: str, sides: Any) -> None:
+    """Refuses what is no (channels, height, width)."""
+    try:
+        good = len(sides) == 3 and all(int(side) == side and side > 0 for side in sides)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ValueError(f"{name}={sides!r} must be (channels, height, width), as in (3, 32, 32)")
+
+
 @dataclass
 class Denoiser:
     """A model, and what the program must know of it.
 
     What every model needs:
 
-    call: `call(x, t, c)` answers what the network predicts: a tensor or array of x's shape, or an object with one as `.sample`. x: [B, C, H, W]
+    call: `call(x, t, c)` answers what the network predicts: a tensor or array of floats of x's shape, or an object with one as `.sample`. x: [B, C, H, W]
         f32; t: [B], i64 timesteps where it predicts eps, v or x0, s in 0..1 for flow, sigma for edm (f32); c: a list of B texts, or None.
     shape: [C, H, W] of what the network sees: images in [-1, 1], or latents.
     prediction: what it predicts: eps (default), v, x0, flow or edm (`PREDICTIONS`).
@@ -127,9 +143,21 @@ class Denoiser:
             raise TypeError(f"a denoiser is a callable (x, t, c) -> prediction, and this is of type {type(self.call).__name__}")
         if self.prediction not in PREDICTIONS:
             raise ValueError(f"prediction {self.prediction!r} is not known: it is one of {', '.join(PREDICTIONS)}")
-        for what in (self.shape, self.image_shape):
-            if what is not None and (len(what) != 3 or not all(int(side) > 0 for side in what)):
-                raise ValueError(f"shape {tuple(what)} must be (channels, height, width), as in (3, 32, 32)")
+        for name in ("shape", "image_shape"):
+            sides = getattr(self, name)
+            if sides is not None or name == "shape":
+                _check_sides(name, sides)
+        for name in ("generate", "encode", "decode"):
+            if getattr(self, name) is not None and not callable(getattr(self, name)):
+                raise TypeError(f"{name} is of type {type(getattr(self, name)).__name__}: give a callable (help(dualmd.Denoiser))")
+        if self.arrays not in _ARRAYS:
+            raise ValueError(f"arrays={self.arrays!r}: give 'torch' or 'numpy'")
+        # Told now and not in the middle of an audit.
+        if table_of(self.schedule) is None and self.schedule is not None and self.prediction in ("eps", "v", "x0"):
+            raise ValueError(
+                f"schedule is a {type(self.schedule).__name__}, of flow matching, and prediction={self.prediction!r} needs timesteps with noise "
+                "levels: leave prediction out, or give the scheduler that the model was trained with"
+            )
         if isinstance(self.parameters, Iterable):
             # An iterator of them is used up by the first look.
             self.parameters = tuple(self.parameters)
@@ -140,6 +168,9 @@ class Denoiser:
                     raise TypeError(f"parameters holds something of type {type(one).__name__}: give network.parameters(), or how many there are")
             if self.arrays == "numpy":
                 raise ValueError("gradients go through torch: with arrays='numpy' give parameters as the number of them, or leave it out")
+
+        elif self.parameters is not None and not isinstance(self.parameters, Integral):
+            raise TypeError(f"parameters is of type {type(self.parameters).__name__}: give network.parameters(), or how many there are")
 
     @property
     def weights(self) -> tuple[Any, ...] | None:
@@ -398,8 +429,6 @@ class _Numpy:
 
 def _arrays(denoiser: Denoiser) -> _Torch | _Numpy:
     wanted = denoiser.arrays
-    if wanted not in (None, "torch", "numpy"):
-        raise ValueError(f"arrays={wanted!r}: give torch or numpy")
     for name in [wanted] if wanted else ["torch", "numpy"]:
         try:
             return _Torch(denoiser.device) if name == "torch" else _Numpy()
@@ -409,8 +438,11 @@ def _arrays(denoiser: Denoiser) -> _Torch | _Numpy:
 
 
 def _value(made: Any, what: str) -> Any:
-    """What a callable answers: a tensor or array, or what is in `.sample` of an object of diffusers."""
+    """What a callable answers: a tensor or array, or what is in `.sample` or the only place of what diffusers' networks answer."""
     value = made if hasattr(made, "shape") else getattr(made, "sample", made)
+    if isinstance(value, tuple) and len(value) == 1 and hasattr(value[0], "shape"):
+        # As networks of diffusers answer with return_dict=False.
+        (value,) = value
     if value is None:
         raise TypeError(f"{what} is None: the callable must return it (is a `return` missing?)")
     return value
@@ -445,6 +477,8 @@ class _Session:
         except Exception as error:  # The program reports it, and the audit goes on with other attacks.
             self.heard(error)
             words = f"{type(error).__name__}: {error}"[:_WORDS]
+            if self.denoiser.device is None and "same device" in words:
+                words += _ELSEWHERE
             self.stream.send("error", {"message": words}, {})
         else:
             self.stream.send(asked.kind, settings, tensors)
@@ -553,9 +587,26 @@ class _Session:
         return settings, {"alphas_cumprod": ("F64", [len(table)], memoryview(data).cast("B"))}
 
 
-def serve(call: Call | Denoiser, **settings: Any) -> None:
-    """Answers the program that started this script by `--denoiser`, until it is done. `settings`: those of `Denoiser`."""
-    denoiser = call if isinstance(call, Denoiser) else denoiser_of(call, **settings)
+def serve(call: Call | Denoiser | Any, **settings: Any) -> None:
+    """Answers the program that started this script by `--denoiser`, until it is done.
+
+        dualmd.serve(lambda x, t, c: model(x, t).sample, shape=(3, 32, 32), schedule=scheduler)
+        dualmd.serve(pipe)                                              # a pipeline object of diffusers, as `dualmd.audit` takes them
+
+    `call`: a callable, a `Denoiser` or a pipeline. `settings`: those of `Denoiser`, of which a `Denoiser` has its own. Raises `RuntimeError` where no program
+    started the script.
+    """
+    if isinstance(call, Denoiser):
+        if settings:
+            raise TypeError(f"{', '.join(settings)}: a Denoiser has settings of its own")
+        denoiser = call
+    else:
+        # These import this file.
+        adapters, defense = (importlib.import_module(f"dualmd.{name}") for name in ("adapters", "defense"))
+        if defense.is_pair(call):
+            raise TypeError(defense.NOT_AS_ONE)
+        make: Callable[..., Denoiser] = adapters.denoiser_of_pipeline if adapters.is_pipeline(call) else denoiser_of
+        denoiser = make(call, **settings)
     path = os.environ.get(SOCKET)
     if not path:
         raise RuntimeError(f'{SOCKET} is not set: this script is started by dualmd audit --denoiser "python {Path(sys.argv[0]).name}" ...')
@@ -569,8 +620,13 @@ def serve(call: Call | Denoiser, **settings: Any) -> None:
 def serving(denoiser: Denoiser, heard: Callable[[Exception], None] = _heard) -> Iterator[str]:
     """Serves in a thread as long as the block runs, one program after the other. Gives what `--denoiser` is to be: `unix:PATH`.
 
+        with dualmd.serving(dualmd.Denoiser(call, shape=(3, 32, 32))) as address:
+            dualmd.call(["attack", "--denoiser", address, "--members", "train/", "--nonmembers", "heldout/", "-o", "scores.csv"])
+
     `heard` is called with what the model raises, in that thread (default: it is printed). The program is told either way.
     """
+    if not isinstance(denoiser, Denoiser):
+        raise TypeError(f"serving needs a dualmd.Denoiser, and this is of type {type(denoiser).__name__}")
     with tempfile.TemporaryDirectory(prefix="dualmd-") as folder, socket.socket(socket.AF_UNIX) as listener:
         # The folder is its owner's alone: whoever connects is the same user.
         path = str(Path(folder, "denoiser"))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import collections
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Union
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any, Union
 
 from .engine import find
 from .launcher import PROGRAM, environment, variables
@@ -33,72 +37,144 @@ class ProgramError(RuntimeError):
     """The program ended with an error; the text is its own last words.
 
     status: its exit status: 1 failure, 2 wrong arguments, 3 and 4 as `--fail-on` says, 130 stopped.
+    output: what it wrote on its standard output before, where that was asked for.
     """
 
-    def __init__(self, status: int, words: str) -> None:
+    def __init__(self, status: int, words: str, output: str = "") -> None:
         super().__init__(words or f"dualmd ended with status {status}")
         self.status = status
+        self.output = output
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By what it was made with: other processes hand it on.
+        return type(self), (self.status, str(self), self.output)
 
 
-def call(arguments: Sequence[StrPath], quiet: bool = False) -> None:
+@dataclass
+class Told:
+    """What the program said beside what was shown as it came.
+
+    unseen: warnings that nobody saw, since it was quiet.
+    output: what it wrote on its standard output, where that was asked for.
+    """
+
+    unseen: list[str] = field(default_factory=list)
+    output: str = ""
+
+
+def call(arguments: Sequence[StrPath | float], quiet: bool = False) -> None:
     """Runs the program, with what it says on `sys.stderr` as it comes (in a notebook: below the cell). `quiet`: of that its warnings alone, as Python's.
+
+        dualmd.call(["sample", "my-model/", "-n", 64, "-o", "images/"])     # any command; paths and numbers may be given as they are
 
     Ctrl-C stops it as in a shell: it finishes its step and saves it, and the same call goes on later. Raises `ProgramError`
     if it fails, `NoEngine` where there is no libtorch for it.
     """
+    if isinstance(arguments, (str, bytes)):
+        raise TypeError(f"arguments={arguments!r} is one text: give a list of them, as in dualmd.call(['list', 'attacks'])")
     for line in told(arguments, quiet, {}):
         warnings.warn(line, stacklevel=2)
 
 
-def told(arguments: Sequence[StrPath], quiet: bool, more: Mapping[str, str]) -> list[str]:
+def told(arguments: Sequence[Any], quiet: bool, more: Mapping[str, str]) -> list[str]:
     """As `call`, with more variables of the program's environment. Gives the warnings that nobody saw: the program's, where it was quiet."""
-    unseen: list[str] = []
-    child = subprocess.Popen(
-        [PROGRAM, *arguments],
-        env={**environment(find(), dict(os.environ)), **more},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL if quiet else subprocess.PIPE,
-        stderr=subprocess.PIPE if quiet else subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # Ctrl-C reaches Python alone, which passes it on once: the program takes a second one as "at once".
-        start_new_session=True,
-    )
-    stream = child.stderr if quiet else child.stdout
-    assert stream is not None
-    last: collections.deque[str] = collections.deque(maxlen=20)
-    stopped = False
-    with stream:
-        while True:
-            try:
-                for line in stream:
-                    last.append(line)
-                    if not quiet:
-                        sys.stderr.write(line)
-                    elif line.startswith(_WARNING):
-                        unseen.append(line.removeprefix(_WARNING).strip())
-                child.wait()
-                break
-            except KeyboardInterrupt:
-                child.send_signal(signal.SIGKILL if stopped else signal.SIGINT)
-                stopped = True
-            except BaseException:
-                child.kill()
-                child.wait()
-                raise
-    if stopped:
-        raise KeyboardInterrupt
-    if child.returncode:
-        raise ProgramError(child.returncode, _words(child.returncode, list(last)))
-    return unseen
+    return watched(arguments, quiet, surroundings(more)).unseen
 
 
-def answer(arguments: Sequence[StrPath]) -> str:
-    """What the program writes on its standard output. Raises `ProgramError`; for what computes nothing no libtorch is needed."""
-    done = subprocess.run([PROGRAM, *arguments], env=variables(), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    if done.returncode:
-        raise ProgramError(done.returncode, _words(done.returncode, done.stderr.splitlines(keepends=True)))
-    return done.stdout
+def surroundings(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a program that computes, with more variables. Raises `NoEngine`."""
+    return {**environment(find(), dict(os.environ)), **more}
+
+
+def watched(
+    arguments: Sequence[Any], quiet: bool, given: Mapping[str, str], hear: Callable[[str], None] | None = None, output: bool = False
+) -> Told:
+    """Runs the program with the environment `given` to its end. `hear` is called with each line that it says. With `output` its standard
+    output is no part of that, and of what is given back."""
+    found = Told()
+    with contextlib.ExitStack() as until:
+        kept = until.enter_context(tempfile.TemporaryFile()) if output else None
+        child = _started(arguments, given, quiet, kept)
+        stream = child.stderr if child.stderr is not None else child.stdout
+        assert stream is not None
+        last: collections.deque[str] = collections.deque(maxlen=20)
+        stopped = False
+        with stream:
+            while True:
+                try:
+                    for line in stream:
+                        said = _said(line)
+                        last.append(said)
+                        if hear is not None:
+                            hear(said.rstrip("\n"))
+                        if not quiet:
+                            sys.stderr.write(line)
+                        elif said.startswith(_WARNING):
+                            found.unseen.append(said.removeprefix(_WARNING).strip())
+                    child.wait()
+                    break
+                except KeyboardInterrupt:
+                    child.send_signal(signal.SIGKILL if stopped else signal.SIGINT)
+                    stopped = True
+                except BaseException:
+                    child.kill()
+                    child.wait()
+                    raise
+        if stopped:
+            raise KeyboardInterrupt
+        if kept is not None:
+            kept.seek(0)
+            found.output = kept.read().decode("utf-8", "replace")
+        if child.returncode:
+            raise ProgramError(child.returncode, _words(child.returncode, list(last)), found.output)
+    return found
+
+
+def _started(arguments: Sequence[Any], given: Mapping[str, str], quiet: bool, kept: IO[bytes] | None) -> subprocess.Popen[str]:
+    """The program as a child, whose standard error is read; and its standard output too, where it is not kept or left out."""
+    apart = quiet or kept is not None
+    try:
+        return subprocess.Popen(
+            [os.fspath(PROGRAM), *map(_argument, arguments)],
+            env=given,
+            stdin=subprocess.DEVNULL,
+            stdout=kept if kept is not None else subprocess.DEVNULL if quiet else subprocess.PIPE,
+            stderr=subprocess.PIPE if apart else subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            # Ctrl-C reaches Python alone, which passes it on once: the program takes a second one as "at once".
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _unstartable(error) from error
+
+
+def _argument(value: Any) -> str:
+    """An argument as it is typed."""
+    return os.fsdecode(value) if isinstance(value, (str, bytes, os.PathLike)) else str(value)
+
+
+def _unstartable(error: OSError) -> ProgramError:
+    return ProgramError(1, f"cannot start {PROGRAM}: {error}; install dualmd again")
+
+
+def answer(arguments: Sequence[Any]) -> str:
+    """What the program writes on its standard output; nothing else is shown. Raises `ProgramError`; for what computes nothing no libtorch is needed."""
+    return watched(arguments, True, variables(), output=True).output
+
+
+def _said(line: str) -> str:
+    """A line for people: of one that is JSON (`log_format="json"`) what it would be without."""
+    if not line.startswith("{"):
+        return line
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return line
+    if "text" in event:
+        return f"{event['text']}\n"
+    return f"{event.get('model')} {event.get('note')}\n" if event.get("event") == "finished" else line
 
 
 def _words(status: int, lines: list[str]) -> str:

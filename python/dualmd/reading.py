@@ -61,7 +61,8 @@ def _made(hint: Any, value: Any) -> Any:
     if origin is tuple:
         return tuple(_made(a, v) for a, v in zip(arguments, value))
     if origin is dict:
-        return {key: _made(arguments[1], v) for key, v in value.items()}
+        # JSON has texts alone as keys.
+        return {int(key) if arguments[0] is int else key: _made(arguments[1], v) for key, v in value.items()}
     if isinstance(hint, type) and issubclass(hint, Record) and isinstance(value, dict):
         return hint.of(value)
     if hint is int and isinstance(value, float) and value.is_integer():

@@ -18,21 +18,21 @@ StrPath = Union[str, "os.PathLike[str]"]
 
 
 @overload
-def roc(scores: StrPath, *, fpr: Sequence[float] | None = None) -> dict[str, Measurement]: ...
+def roc(scores: StrPath, *, fpr: Sequence[float] | float | None = None) -> dict[str, Measurement]: ...
 
 
 @overload
-def roc(scores: Sequence[float] | Any, labels: Sequence[Any] | Any, *, fpr: Sequence[float] | None = None) -> Measurement: ...
+def roc(scores: Sequence[float] | Any, labels: Sequence[Any] | Any, *, fpr: Sequence[float] | float | None = None) -> Measurement: ...
 
 
-def roc(scores: Any, labels: Any = None, *, fpr: Sequence[float] | None = None) -> Measurement | dict[str, Measurement]:
+def roc(scores: Any, labels: Any = None, *, fpr: Sequence[float] | float | None = None) -> Measurement | dict[str, Measurement]:
     """AUC with its interval, and members found at rates of false alarms, by the code of a report.
 
         dualmd.roc(scores, labels).auc                     # numbers, higher for what is rather a member; 1 or True of members
         dualmd.roc("scores.csv")["sima"].interval          # a file with columns member, score and perhaps attack: by attack
 
-    `scores` and `labels`: lists, arrays or tensors of one length, of which NaN is refused. `fpr`: rates (default: 0.1, 0.01, 0.001). Intervals named `adjusted` are
-    corrected for the number of attacks in the file. Raises `ProgramError` with what is wrong with the scores.
+    `scores` and `labels`: lists, arrays or tensors of one length, of which NaN is refused. `fpr`: one rate or several (default: 0.1, 0.01, 0.001). Intervals
+    named `adjusted` are corrected for the number of attacks in the file. Raises `ProgramError` with what is wrong with the scores.
     """
     if isinstance(scores, (str, os.PathLike)):
         if labels is not None:
@@ -43,6 +43,8 @@ def roc(scores: Any, labels: Any = None, *, fpr: Sequence[float] | None = None) 
     numbers, members = _plain(scores), _plain(labels)
     if len(numbers) != len(members):
         raise ValueError(f"{len(numbers)} scores and {len(members)} labels: one for each is needed")
+    if words := [score for score in numbers if not isinstance(score, (int, float))]:
+        raise TypeError(f"a score is {words[0]!r}: scores are numbers, one for each image")
     if infinite := [score for score in numbers if not math.isfinite(score)]:
         raise ValueError(f"a score is {infinite[0]}: leave out attacks that failed")
     if wrong := [label for label in members if label not in (0, 1)]:
@@ -65,7 +67,8 @@ def _plain(values: Any) -> list[Any]:
     return [value.item() if hasattr(value, "item") else value for value in values]
 
 
-def _measured(file: StrPath, fpr: Sequence[float] | None) -> dict[str, Measurement]:
-    rates = ["--fpr", ",".join(str(rate) for rate in fpr)] if fpr is not None else []
+def _measured(file: StrPath, fpr: Sequence[float] | float | None) -> dict[str, Measurement]:
+    asked = [fpr] if isinstance(fpr, (int, float)) else fpr
+    rates = ["--fpr", ",".join(str(float(rate)) for rate in asked)] if asked is not None else []
     entries: list[dict[str, Any]] = json.loads(answer(["roc", os.fspath(file), "--json", *rates]))
     return {entry["attack"]: Measurement.of(entry) for entry in entries}

@@ -1,6 +1,7 @@
 """Run by `cargo xtask wheel --check` in a fresh environment, in a folder where `dualmd run tiny.toml --out run` has been."""
 
 import contextlib
+import inspect
 import json
 import os
 import signal
@@ -78,11 +79,11 @@ class Reports(unittest.TestCase):
 
         for kind in (report_types.AttackResult, report_types.Verdict, report_types.OperatingPoint):
             for name in kind.__dataclass_fields__:
-                self.assertIn(f"\n    {name}: ", kind.__doc__)
+                self.assertIn(f"\n{name}: ", inspect.cleandoc(kind.__doc__))
         self.assertIn("`leak`", report_types.ModelVerdict.__doc__)
         for kind in (dualmd.Denoiser, dualmd.Engine, defense.Image, Told):
             for name in kind.__dataclass_fields__:
-                self.assertIn(f"\n    {name}: ", kind.__doc__)
+                self.assertIn(f"\n{name}: ", inspect.cleandoc(kind.__doc__))
 
     def test_a_run_is_read_with_types(self):
         run = dualmd.Audit("run")
@@ -132,6 +133,49 @@ class Audits(unittest.TestCase):
         own = {(r["attack"], r["sample_id"]): r["score"] for r in dualmd.Audit("run").scores() if r["attack"] != "nn"}
         again = {(r["attack"], r["sample_id"]): r["score"] for r in found.scores() if r["attack"] != "nn"}
         self.assertEqual(own, again)
+
+    def test_a_check_says_what_an_audit_takes(self):
+        found = dualmd.audit("run/models/baseline", **SPLIT, attacks=["loss", "sima"], images=4, steps=2, check=True, quiet=True)
+        self.assertEqual((found.n_members, found.n_nonmembers, found.shape[1:]), (8, 16, (8, 8)))
+        self.assertEqual((found.models[0].name, found.models[0].attacks), ("model", ["loss", "sima"]))
+        self.assertTrue(found.seconds >= 0 and found.held_gb > 0 and found.memory_gb > 0 and found.batch > 0)
+        self.assertTrue(any(said.startswith("few non-members") for said in found.problems))
+        self.assertTrue(any("to generate images" in line for line in found.lines))
+
+    def test_parts_say_what_is_missing_and_the_last_call_has_a_report(self):
+        how = {**SPLIT, "attacks": "loss,sima", "images": 4, "steps": 2, "batch": 6, "out": "parts", "quiet": True}
+        # 24 images are four batches.
+        first = dualmd.audit("run/models/baseline", **how, part="1/2").models["model"]
+        self.assertEqual((first.batches, first.there, first.own, first.made, first.missing), (4, 2, 2, 2, [2]))
+        with self.assertRaisesRegex(FileNotFoundError, "unfinished"):
+            dualmd.Audit("parts")
+        second = dualmd.audit("run/models/baseline", **how, part="2/2")
+        self.assertEqual((second.complete, second.missing), (True, []))
+        self.assertEqual(set(dualmd.audit("run/models/baseline", **how).models["model"].shown) - {"nn"}, {"loss", "sima"})
+
+    def test_two_seeds_are_two_reports(self):
+        staged = dualmd.run("tiny.toml", out="seeds", seeds=2, until="split", quiet=True)
+        self.assertEqual([run.name for run in staged.runs], ["seed-0", "seed-1"])
+        found = dualmd.run("tiny.toml", out="seeds", seeds=2, quiet=True)
+        self.assertEqual({seed: run.folder.name for seed, run in found.runs.items()}, {0: "seed-0", 1: "seed-1"})
+        self.assertEqual({row["attack"] for row in found.aucs()}, {"loss", "sima", "nn"})
+        # One method alone is compared with nothing.
+        self.assertIsNone(found.combined)
+
+    def test_attacks_are_listed(self):
+        known = {one.name: one for one in dualmd.attacks()}
+        self.assertTrue(known["sima"].usual and known["sima"].network_calls_per_sample == 1 and known["sima"].formula)
+
+    def test_a_report_is_written_anew(self):
+        self.assertTrue(dualmd.report("run", no_images=True, quiet=True).report.images_left_out)
+        self.assertFalse(dualmd.report("run", quiet=True).report.images_left_out)
+
+    def test_evidence_is_verified(self):
+        dualmd.call(["export", "evidence", "run", "-o", "evidence"], quiet=True)
+        found = dualmd.verify("evidence")
+        self.assertTrue(found.holds and found.root and not found.differences, str(found))
+        other = dualmd.verify("evidence", root="00")
+        self.assertEqual((bool(other), len(other.differences)), (False, 1))
 
     def test_errors_are_the_programs_own_words(self):
         with self.assertRaises(dualmd.ProgramError) as caught:

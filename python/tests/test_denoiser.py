@@ -160,6 +160,32 @@ class Serving(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, "the denoiser's answer is None: the callable must return it"):
             server._value(None, "the denoiser's answer")
 
+    def test_the_only_place_of_a_tuple_is_the_answer(self):
+        """Networks of diffusers answer so with return_dict=False."""
+
+        class Array:
+            shape = (1,)
+
+        made = Array()
+        self.assertIs(server._value((made,), "it"), made)
+        both = (made, made)
+        self.assertIs(server._value(both, "it"), both)
+
+    def test_a_model_on_another_device_is_told_of_the_setting(self):
+        def fails(x, t, c):
+            raise RuntimeError("Expected all tensors to be on the same device, but found cpu and cuda:0")
+
+        for device, told in ((None, True), ("cuda", False)):
+            own, other = socket.socketpair()
+            with own, other:
+                session = server._Session(dualmd.Denoiser(fails, shape=(1, 2, 2), device=device), other, lambda error: None)
+                session.answer = lambda asked: fails(None, None, None)
+                text = json.dumps({"__metadata__": {"kind": "predict"}}).encode()
+                own.sendall(struct.pack("<QQ", 8 + len(text), len(text)) + text)
+                self.assertTrue(session.answered())
+                (n,) = struct.unpack("<Q", own.recv(8, socket.MSG_WAITALL))
+                self.assertEqual(b"device='cuda'" in own.recv(n, socket.MSG_WAITALL), told)
+
     def test_questions_that_are_none_end_the_connection(self):
         for length, header, words in [
             (1 << 60, {}, "1152921504606846976 bytes"),
@@ -217,6 +243,15 @@ class Settings(unittest.TestCase):
             ({"shape": (3, 8, 8), "parameters": []}, "empty.*anew"),
             ({"shape": (3, 8, 8), "parameters": [("conv.weight", Parameter())]}, "of type tuple: give network.parameters"),
             ({"shape": (3, 8, 8), "parameters": [Parameter()], "arrays": "numpy"}, "gradients go through torch"),
+            ({"shape": (3, 8, 8), "parameters": object()}, "of type object: give network.parameters"),
+            ({"shape": 8}, "shape=8 must be"),
+            ({"shape": (3, "a", 8)}, "channels, height, width"),
+            ({"shape": (3, 8.5, 8)}, "channels, height, width"),
+            ({"shape": (3, 8, 8), "image_shape": (0, 8, 8)}, "image_shape=.0, 8, 8. must be"),
+            ({"shape": (3, 8, 8), "encode": 5}, "encode is of type int: give a callable"),
+            ({"shape": (3, 8, 8), "arrays": "jax"}, "'torch' or 'numpy'"),
+            ({"shape": (3, 8, 8), "schedule": object()}, "no betas and no alphas_cumprod"),
+            ({"shape": (3, 8, 8), "schedule": FlowMatchScheduler(), "prediction": "eps"}, "of flow matching"),
         ]:
             with self.assertRaisesRegex((TypeError, ValueError), words):
                 server.denoiser_of(zeros, **settings)
@@ -228,6 +263,10 @@ class Settings(unittest.TestCase):
             server.table_of(object())
         with self.assertRaisesRegex(RuntimeError, "--denoiser"):
             dualmd.serve(zeros, shape=(1, 2, 2))
+        with self.assertRaisesRegex(TypeError, "shape: a Denoiser has settings"):
+            dualmd.serve(dualmd.Denoiser(zeros, shape=(1, 2, 2)), shape=(1, 2, 2))
+        with self.assertRaisesRegex(TypeError, "of type function"), dualmd.serving(zeros):
+            pass
 
     def test_schedulers_say_what_is_predicted(self):
         self.assertEqual(server.prediction_of(Scheduler()), "v")
@@ -246,6 +285,8 @@ class Settings(unittest.TestCase):
 
         with self.assertRaisesRegex(TypeError, "MyPipeline.*DDPMPipeline.*FluxPipeline.*callable"):
             dualmd.audit(MyPipeline(), members="a", nonmembers="b")
+        with self.assertRaisesRegex(TypeError, "MyPipeline.*DDPMPipeline"):
+            dualmd.serve(MyPipeline())
 
 
 class Audits(unittest.TestCase):

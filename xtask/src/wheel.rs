@@ -64,6 +64,18 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         .arg(workspace.root.join("python/generate.py"))
         .arg("--check");
     workspace::run(types)?;
+    let mut mypy = Command::new("python3");
+    mypy.args(["-m", "mypy", "--version"]);
+    if workspace::output(mypy).is_ok() {
+        let mut hints = Command::new("python3");
+        hints
+            .current_dir(workspace.root.join("python"))
+            .args(["-m", "mypy", "--strict", "--cache-dir", "/dev/null"])
+            .args(["dualmd", "tests/typed.py"]);
+        workspace::run(hints)?;
+    } else {
+        eprintln!("not tried: mypy --strict (this python3 has no mypy)");
+    }
     let program = match &options.program {
         Some(file) => file.clone(),
         // Without the path of this machine's libtorch: the launcher says where one is.
@@ -405,7 +417,12 @@ fn check(workspace: &Workspace, wheel: &Path, engine: &Engine) -> Result<()> {
     if !dir.join("run/report.html").is_file() {
         bail!("the wheel's program made no report");
     }
-    for file in ["test_audit.py", "test_defense.py", "test_denoiser.py"] {
+    for file in [
+        "test_audit.py",
+        "test_defense.py",
+        "test_denoiser.py",
+        "test_program.py",
+    ] {
         let mut tests = Command::new(trial.bin.join("python"));
         tests.arg(workspace.root.join("python/tests").join(file));
         trial.works("the tests of the Python package", tests, "")?;

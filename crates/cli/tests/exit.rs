@@ -324,6 +324,27 @@ fn a_check_says_beforehand_what_speaks_against_beginning() {
     let (code, summary, _) = check(&others, &["--summary"]);
     assert_eq!((code, summary.lines().count()), (0, 3), "{summary}");
     assert!(summary.starts_with("1 model, 2 attacks; "), "{summary}");
+    // The same for programs, in one line.
+    let (code, line, _) = check(&others, &["--json"]);
+    assert_eq!((code, line.lines().count()), (0, 1), "{line}");
+    let found: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&found["n_members"], &found["n_nonmembers"]),
+        (&12.into(), &12.into())
+    );
+    assert_eq!(found["models"][0]["name"], "model");
+    assert_eq!(
+        found["models"][0]["attacks"],
+        serde_json::json!(["sima", "loss"])
+    );
+    for seconds in ["seconds_to_generate", "seconds_to_attack"] {
+        assert!(found[seconds].as_f64().unwrap() >= 0.0, "{line}");
+    }
+    let problems = found["problems"].as_array().unwrap();
+    let few = |said: &serde_json::Value| said.as_str().unwrap().starts_with("few images: ");
+    assert!(problems.iter().any(few), "{line}");
+    let all: Vec<&str> = lines.lines().collect();
+    assert_eq!(found["lines"].as_array().unwrap().len(), all.len());
     // The same images on both sides are refused here, not after hours.
     let (code, _, why) = check(&members, &[]);
     assert!(

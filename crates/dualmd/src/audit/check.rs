@@ -22,19 +22,56 @@ use dualmd_names::AttackSpec;
 use dualmd_record::RunFolder;
 use dualmd_record::plan::AuditPlan;
 use dualmd_torch::{Kind, Tensor, no_grad};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Non-members from which on a false-alarm rate of 1 % exists.
 const FEWEST: usize = 100;
 
-/// What was found out.
-#[derive(Debug, Clone)]
+/// What was found out. As JSON it is what `--check --json` prints.
+#[derive(Debug, Clone, Serialize)]
 pub struct Checked {
-    /// All of it, line by line.
+    /// What would be audited.
+    pub models: Vec<CheckedModel>,
+    /// Members.
+    pub n_members: usize,
+    /// Non-members.
+    pub n_nonmembers: usize,
+    /// Channels, height and width of the images as the audit would use them.
+    pub shape: [usize; 3],
+    /// About how many seconds it takes to generate images on this machine; none where no network is asked.
+    pub seconds_to_generate: Option<f64>,
+    /// The same of the attacks. Image quality, copies, controls and statistics come on top.
+    pub seconds_to_attack: Option<f64>,
+    /// Images that the network was asked about at a time; 0 where none is asked.
+    pub batch: usize,
+    /// Were as many asked about at a time as the audit does?
+    pub whole_batch: bool,
+    /// The most memory that the program held meanwhile, in GB; none where no network is asked or it is not known.
+    pub held_gb: Option<f64>,
+    /// The machine's memory in GB, where it is known.
+    pub memory_gb: Option<f64>,
+    /// What speaks against beginning: a sentence each.
+    pub problems: Vec<String>,
+    /// All of it for people, line by line.
     pub lines: Vec<String>,
     /// The same in three lines: what would be done, what it takes, what to look at.
+    #[serde(skip)]
     pub summary: [String; 3],
+}
+
+/// A model that would be audited.
+#[derive(Debug, Clone, Serialize)]
+pub struct CheckedModel {
+    /// Its name in files.
+    pub name: String,
+    /// Where it is, and what it calls itself.
+    pub described: String,
+    /// What a model in another process says of itself; none of a folder.
+    pub says: Option<serde_json::Value>,
+    /// The attacks, by their names.
+    pub attacks: Vec<String>,
 }
 
 /// Opens models and images, asks the network a few times, and says what would be audited, about how long it takes, how much memory it
@@ -55,17 +92,22 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
     let mut look: Vec<String> = Vec::new();
     let (mut images, mut number, mut work) = (String::new(), 0, Work::default());
     let mut sides = <[String; 2]>::default();
+    let (mut models, mut sizes) = (Vec::new(), (0, 0, [0; 3]));
     for one in &all {
         let case = Case::open(session, args, one)?;
         let model = case.generator.first();
-        lines.push(format!("{}: {}", one.name, called(one, model)));
-        if let Some(foreign) = model.foreign() {
-            lines.push(format!("it says of itself: {}", foreign.describe()));
+        let described = called(one, model);
+        lines.push(format!("{}: {described}", one.name));
+        let says = model.foreign().map(|foreign| foreign.describe());
+        if let Some(says) = &says {
+            lines.push(format!("it says of itself: {says}"));
         }
         let attacks = asked::asked(args, one, model.is_told(), true)?;
         marks.push((one.name.as_str(), case.generator.fingerprint().to_owned()));
         if images.is_empty() {
-            images = described(&case.images);
+            images = in_words(&case.images);
+            let (members, others) = (&case.images.members, &case.images.nonmembers);
+            sizes = (members.len(), others.len(), members.shape());
             lines.push(format!("images: {images}"));
             sides = [&case.images.members, &case.images.nonmembers].map(hash_of);
         }
@@ -83,6 +125,12 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
             }
         }
         work = work.and(measured(session, args, one, &case, &attacks)?);
+        models.push(CheckedModel {
+            name: one.name.clone(),
+            described,
+            says,
+            attacks: names,
+        });
     }
     if let Some(other) = before.and_then(|before| differs(&before, &marks, &sides)) {
         look.push(format!(
@@ -93,22 +141,37 @@ pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
     let took = work.described();
     lines.push(took.clone());
     lines.extend(look.iter().map(|said| format!("look at: {said}")));
-    let models = match all.len() {
-        1 => "1 model".to_owned(),
-        n => format!("{n} models"),
-    };
     let summary = [
-        format!("{models}, {number} attacks; {images}"),
+        format!(
+            "{}, {number} attacks; {images}",
+            counted(all.len(), "model")
+        ),
         took,
         match look.as_slice() {
             [] => "nothing speaks against beginning".to_owned(),
             some => format!("look at: {}", some.join("; ")),
         },
     ];
-    Ok(Checked { lines, summary })
+    let (n_members, n_nonmembers, shape) = sizes;
+    let held = machine::peak_rss_mb().filter(|_| work.seconds.is_some());
+    Ok(Checked {
+        models,
+        n_members,
+        n_nonmembers,
+        shape,
+        seconds_to_generate: work.seconds.map(|[drawing, _]| drawing),
+        seconds_to_attack: work.seconds.map(|[_, attacks]| attacks),
+        batch: work.batch,
+        whole_batch: work.whole,
+        held_gb: held.map(|mb| mb / 1e3),
+        memory_gb: machine::memory_gb(),
+        problems: look,
+        lines,
+        summary,
+    })
 }
 
-fn described(images: &Sides) -> String {
+fn in_words(images: &Sides) -> String {
     format!(
         "{} members and {} non-members of {:?} (channels, height, width)",
         images.members.len(),

@@ -13,7 +13,7 @@ mod trained;
 pub use crate::stages::score::PartDone;
 pub(crate) use case::Sides;
 pub use case::undoubled;
-pub use check::{Checked, check};
+pub use check::{Checked, CheckedModel, check};
 pub use dualmd_names::check_name;
 pub use folder::{audit, audit_denoiser, audit_part};
 pub use options::{AuditOptions, DrawOptions, ScoreOptions, ShadowOptions};

@@ -667,8 +667,9 @@ pub struct AuditArgs {
     /// Open the model and the images, say what would be audited and about how long it takes, and end
     ///
     /// What would be refused is refused, such as an image on both sides. Too few images, members that look like non-members, files that
-    /// tell the sides apart, memory and the time of attacks and generated images are told. The network is asked a few times; nothing is written. With --summary three lines.
-    #[arg(long, conflicts_with_all = ["part", "json"])]
+    /// tell the sides apart, memory and the time of attacks and generated images are told. The network is asked a few times; nothing is written. With --summary three lines,
+    /// with --json one line of JSON.
+    #[arg(long, conflicts_with = "part")]
     pub check: bool,
 
     /// Who makes the audit; the report names them

@@ -31,6 +31,10 @@ pub fn audit(global: &Global, args: &AuditArgs) -> Result<ExitCode> {
     }
     if args.check {
         let checked = dualmd::audit::check(&short_session(global)?, &args.options(global))?;
+        if args.fail.json {
+            outln!("{}", serde_json::to_string(&checked)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let lines = match args.fail.summary {
             true => checked.summary.as_slice(),
             false => checked.lines.as_slice(),

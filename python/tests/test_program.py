@@ -1,0 +1,532 @@
+"""What Python makes of what the program says and writes, with a program of a few lines in its place. Run by `cargo xtask wheel --check`."""
+
+import contextlib
+import inspect
+import io
+import json
+import os
+import pickle
+import signal
+import sys
+import tempfile
+import threading
+import time
+import unittest
+import warnings
+from pathlib import Path
+from unittest import mock
+
+import dualmd
+from dualmd import process, results
+
+SIDES = {"members": "m/", "nonmembers": "n/"}
+HEAD = """import json, os, sys, time
+from pathlib import Path
+arguments = sys.argv[1:]
+def value(flag):
+    return arguments[arguments.index(flag) + 1]
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+def report(folder, seed=0, **verdict):
+    half = {"auc": 0.75, "auc_ci": [0.5, 0.9], "n_members": 4, "finding": "leak"}
+    results = [{"attack": "sima", "status": "ok", "auc": round(0.75 + seed / 100, 2), "auc_ci": [0.5, 0.9]}]
+    models = [{"name": "model", "title": "model", "primary": "pooled", "results": results}]
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps({"schema": 1, "run": {"seed": seed}, "models": models, "verdict": verdict}))
+"""
+
+
+def value_of(arguments, flag):
+    """What stands behind a flag."""
+    return arguments[arguments.index(flag) + 1]
+
+
+class Case(unittest.TestCase):
+    """A working folder of its own, and a program in place of the real one, which keeps what it was called with."""
+
+    def setUp(self):
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        self.place = Path(made.name)
+        # The temporary folder of what is tested, in which nothing may be left.
+        (self.place / "temporary").mkdir()
+        before = os.getcwd()
+        os.chdir(self.place)
+        self.addCleanup(os.chdir, before)
+        engine = dualmd.Engine(Path("/nowhere"), "of the test")
+        temporary = str(self.place / "temporary")
+        for patch in (mock.patch.object(process, "find", lambda: engine), mock.patch.object(tempfile, "tempdir", temporary)):
+            patch.start()
+            self.addCleanup(patch.stop)
+
+    def program(self, body):
+        """What the program does from now on."""
+        file = self.place / "program"
+        file.write_text(f"#!{sys.executable}\n{HEAD}Path({str(self.place / 'heard')!r}).write_text(json.dumps(arguments))\n{body}")
+        file.chmod(0o700)
+        patch = mock.patch.object(process, "PROGRAM", file)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    @property
+    def heard(self):
+        return json.loads((self.place / "heard").read_text())
+
+    def nothing_is_left(self):
+        self.assertEqual(list((self.place / "temporary").iterdir()), [])
+
+
+CHECKED = {
+    "models": [{"name": "model", "described": "my-model", "says": None, "attacks": ["sima", "loss"]}],
+    "n_members": 12,
+    "n_nonmembers": 11,
+    "shape": [3, 16, 16],
+    "seconds_to_generate": 1.5,
+    "seconds_to_attack": 2.0,
+    "batch": 23,
+    "whole_batch": True,
+    "held_gb": 0.25,
+    "memory_gb": 16.0,
+    "problems": ["few images: with 12 members"],
+    "lines": ["model: my-model", "look at: few images: with 12 members"],
+}
+
+
+class Checks(Case):
+    def test_a_check_is_typed_and_leaves_nothing(self):
+        self.program(f"say('warning: slow disk')\nsay('opening')\nprint({json.dumps(CHECKED)!r})")
+        shown = io.StringIO()
+        with contextlib.redirect_stderr(shown):
+            found = dualmd.audit("my-model", **SIDES, check=True, summary=True)
+        self.assertIsInstance(found, dualmd.Check)
+        self.assertEqual((found.n_members, found.n_nonmembers, found.shape), (12, 11, (3, 16, 16)))
+        self.assertEqual((found.seconds, found.seconds_to_attack, found.held_gb, found.memory_gb), (3.5, 2.0, 0.25, 16.0))
+        self.assertEqual((found.models[0].name, found.models[0].attacks), ("model", ["sima", "loss"]))
+        self.assertEqual(found.problems, ["few images: with 12 members"])
+        # For people, once: in words.
+        self.assertEqual(shown.getvalue(), "warning: slow disk\nopening\n" + str(found) + "\n")
+        self.assertEqual(str(found).splitlines(), CHECKED["lines"])
+        self.assertEqual(self.heard[:6], ["audit", "my-model", "--members", "m/", "--nonmembers", "n/"])
+        self.assertEqual(self.heard[-2:], ["--check", "--json"])
+        self.assertNotIn("--summary", self.heard)
+        self.nothing_is_left()
+        # Quiet: the program's warnings alone, as Python's.
+        with contextlib.redirect_stderr(io.StringIO()) as shown, self.assertWarnsRegex(UserWarning, "^slow disk$") as warned:
+            dualmd.audit("my-model", **SIDES, check=True, quiet=True)
+        self.assertEqual((shown.getvalue(), warned.filename), ("", __file__))
+
+    def test_no_network_no_seconds(self):
+        found = dualmd.Check.of({**CHECKED, "seconds_to_generate": None, "seconds_to_attack": None, "held_gb": None})
+        self.assertIsNone(found.seconds)
+
+    def test_what_would_be_refused_is_raised(self):
+        self.program("say('error: members 3 and non-members 7 are the same image')\nsys.exit(2)")
+        with self.assertRaisesRegex(dualmd.ProgramError, "are the same image") as caught:
+            dualmd.audit("my-model", **SIDES, check=True, quiet=True)
+        self.assertEqual(caught.exception.status, 2)
+        self.nothing_is_left()
+
+    def test_a_callable_is_checked_where_it_is(self):
+        self.program(f"assert value('--denoiser').startswith('unix:')\nprint({json.dumps(CHECKED)!r})")
+        found = dualmd.audit(lambda x, t, c: x, shape=(3, 16, 16), **SIDES, check=True, quiet=True)
+        self.assertEqual(found.batch, 23)
+
+
+class Parts(Case):
+    WORDS = (
+        "say('model: audit of my-model')\n"
+        "say('warning: attack gsa2 failed: no gradients; the call without --part tries it again')\n"
+        "say('left to the call without --part, since images are generated for it: nn, density')\n"
+        "say('model        part 2/3: 2 of its 2 batches made now; 3 of 5 batches are there')\n"
+        "say('with a long name part 2/3: nothing to do; no attack without scores asks the network')\n"
+    )
+
+    def test_a_part_says_what_is_missing(self):
+        # Batches 1 and 4 are those of part 2, batch 0 is of part 1, which has another one to do: 3.
+        self.program(
+            self.WORDS + "folder = Path(value('--out'), 'scores', 'model.parts')\nfolder.mkdir(parents=True)\n"
+            "for name in ('of', 'shared', '0.safetensors', '1.safetensors', '4.safetensors'):\n    (folder / name).touch()"
+        )
+        with self.assertWarnsRegex(UserWarning, "gsa2 failed"):
+            found = dualmd.audit("my-model", **SIDES, out="audit", part="2/3", quiet=True)
+        self.assertIsInstance(found, dualmd.Part)
+        self.assertEqual((found.folder, found.number, found.of), (self.place / "audit", 2, 3))
+        one = found.models["model"]
+        self.assertEqual((one.batches, one.there, one.own, one.made), (5, 3, 2, 2))
+        self.assertEqual((one.left, one.failed), (["nn", "density"], {"gsa2": "no gradients"}))
+        self.assertEqual((one.missing, found.missing, found.complete), ([1, 3], ["1/3", "3/3"], False))
+        other = found.models["with a long name"]
+        self.assertEqual((other.batches, other.left, other.failed, other.complete), (0, [], {}, True))
+        self.assertIn("missing: 1/3, 3/3", str(found))
+        self.assertEqual(self.heard[-2:], ["--part", "2/3"])
+
+    def test_lines_of_json_are_heard_as_well(self):
+        texts = [line.split("'")[1] for line in self.WORDS.splitlines()]
+        name, note = texts[3].split(maxsplit=1)
+        events = [{"event": "message", "text": text} for text in texts[:3]] + [{"event": "finished", "model": name, "note": note}]
+        self.program("".join(f"say({json.dumps(event)!r})\n" for event in [{"event": "progress", "step": 1}, *events]))
+        with self.assertWarnsRegex(UserWarning, "^attack gsa2 failed"):
+            found = dualmd.audit("m", **SIDES, out="a", part="2/3", log_format="json", quiet=True).models["model"]
+        self.assertEqual((found.there, found.left, found.failed), (3, ["nn", "density"], {"gsa2": "no gradients"}))
+        self.program("say('{\"event\": \"error\", \"text\": \"error: no such model\"}')\nsys.exit(1)")
+        with self.assertRaisesRegex(dualmd.ProgramError, "^error: no such model$"):
+            dualmd.audit("m", **SIDES, out="a", log_format="json", quiet=True)
+
+    def test_with_a_shadow_those_are_named_of_which_nothing_is_there(self):
+        words = results.PartWords()
+        words.hear("model        part 1/4: 1 of its 2 batches made now; 3 of 8 batches are there")
+        folder = self.place / "audit/scores/model.parts"
+        folder.mkdir(parents=True)
+        for name in ("0", "shadow-0", "shadow-5"):
+            (folder / f"{name}.safetensors").touch()
+        found = words.part(self.place / "audit", 1, 4, True)
+        self.assertEqual((found.missing, found.complete), (["3/4", "4/4"], False))
+
+    def test_all_parts_are_there(self):
+        words = results.PartWords()
+        words.hear("model        part 1/2: 0 of its 2 batches made now; 4 of 4 batches are there")
+        found = words.part(self.place, 1, 2, False)
+        self.assertEqual((found.missing, found.complete), ([], True))
+        self.assertIn("without part", str(found))
+
+    def test_a_part_needs_a_number_and_a_folder(self):
+        for part, more, error, words in (
+            ("2", {"out": "a"}, ValueError, "K/N"),
+            (2, {"out": "a"}, ValueError, "K/N"),
+            ("1/2", {}, TypeError, "needs out"),
+            ("1/2", {"out": "a", "check": True}, TypeError, "one of them"),
+        ):
+            with self.assertRaisesRegex(error, words):
+                dualmd.audit("my-model", **SIDES, part=part, **more)
+
+
+SEEDS = """
+out, seeds = value('--out'), int(value('--seeds'))
+for seed in range(7, 7 + seeds) if seeds > 1 else [7]:
+    folder = f'{out}/seed-{seed}' if seeds > 1 else out
+    if seeds > 1:
+        say(folder)
+    if '--until' not in arguments:
+        report(folder, seed, summary=[f'It leaks, says {seed}.'], models=[{'model': 'model', 'finding': 'leak' if seed > 7 else 'chance', 'text': ''}])
+"""
+FRONTIER = {
+    "title": "Privacy against quality",
+    "seeds": [7, 8],
+    "facts": ["The student gives less away."],
+    "notes": [],
+    "pictures": ["frontier.svg"],
+    "numbers": [
+        {
+            "dataset": "mine",
+            "model": "student",
+            "method": "DistillMD",
+            "attack": "sima",
+            "metric": "auc",
+            "values": [[7, 0.5], [8, 0.7]],
+            "runs": 2,
+            "n": 2,
+            "mean": 0.6,
+            "between_sd": 0.14,
+            "between_ci": [0.4, 0.8],
+            "within_se": None,
+            "image_ci": None,
+            "note": None,
+            "paper": [],
+        }
+    ],
+}
+
+
+class Runs(Case):
+    def test_several_seeds_have_a_report_each_and_their_means(self):
+        self.program(SEEDS + f"Path(out, 'frontier.json').write_text({json.dumps(FRONTIER)!r})")
+        # Left of an earlier call with other seeds.
+        Path("runs/seed-3").mkdir(parents=True)
+        with contextlib.redirect_stderr(io.StringIO()):
+            found = dualmd.run("experiment.toml", out="./runs/", seeds=2, set=["train.steps=4"])
+        self.assertIsInstance(found, dualmd.Seeds)
+        self.assertEqual((found.folder, list(found.runs)), (self.place / "runs", [7, 8]))
+        self.assertEqual([run.models["model"].shown["sima"].auc for run in found.runs.values()], [0.82, 0.83])
+        number = found.combined.numbers[0]
+        self.assertEqual((number.model, number.attack, number.mean, number.interval), ("student", "sima", 0.6, (0.4, 0.8)))
+        self.assertEqual(number.values, [(7, 0.5), (8, 0.7)])
+        self.assertIn("It leaks, says 8.", str(found))
+        self.assertIn("The student gives less away.", str(found))
+        self.assertEqual(self.heard, ["run", "experiment.toml", "--out", "runs", "--seeds", "2", "--set", "train.steps=4"])
+        rows = found.aucs()
+        rows = rows if isinstance(rows, list) else rows.to_dict("records")
+        self.assertEqual(rows[1], {"seed": 8, "model": "model", "attack": "sima", "auc": 0.83, "low": 0.5, "high": 0.9})
+        # A page that is gone leaves the words.
+        self.assertIn("seed 8</summary><pre>It leaks", found._repr_html_())
+        # The folder as a whole is no report, and says what is.
+        with self.assertRaisesRegex(FileNotFoundError, "several seeds: name one of seed-7, seed-8"):
+            dualmd.Audit("runs")
+
+    def test_means_of_other_seeds_are_not_theirs(self):
+        self.program(SEEDS + f"Path(out, 'frontier.json').write_text({json.dumps({**FRONTIER, 'seeds': [0, 1, 2]})!r})")
+        self.assertIsNone(dualmd.run("e.toml", out="runs", seeds=2, quiet=True).combined)
+
+    def test_one_seed_is_a_run_of_its_own(self):
+        self.program(SEEDS)
+        found = dualmd.run("e.toml", out="run", seeds=1, quiet=True)
+        self.assertEqual({seed: run.folder for seed, run in found.runs.items()}, {7: self.place / "run"})
+        self.program("report(value('--out'))")
+        self.assertIsInstance(dualmd.run(preset="demo", out="run", quiet=True), dualmd.Audit)
+        self.assertEqual(self.heard, ["run", "--out", "run", "--preset", "demo"])
+
+    def test_an_early_stage_has_no_report(self):
+        self.program(SEEDS)
+        found = dualmd.run("e.toml", out="runs", seeds=2, until="train", quiet=True)
+        self.assertEqual((found.until, found.runs), ("train", [self.place / "runs/seed-7", self.place / "runs/seed-8"]))
+        self.program("pass")
+        self.assertEqual(dualmd.run("e.toml", out="one", until="split", quiet=True).runs, [self.place / "one"])
+
+    def test_what_fail_on_names_brings_all_seeds(self):
+        self.program(SEEDS + "sys.exit(3)")
+        with self.assertRaisesRegex(dualmd.FailOn, "It leaks, says 8") as caught:
+            dualmd.run("e.toml", out="runs", seeds=2, fail_on="leak", quiet=True)
+        self.assertEqual((list(caught.exception.seeds.runs), caught.exception.audit.folder.name), ([7, 8], "seed-8"))
+
+    def test_adapters_are_tuned(self):
+        self.program("report(value('--out'))")
+        found = dualmd.tune("base/", images="photos/", out="tuned", rival=["early-stopping", "dp-sgd"], rank=8, quiet=True)
+        self.assertIsInstance(found, dualmd.Audit)
+        self.assertEqual(self.heard[:6], ["tune", "base/", "--images", "photos/", "--out", "tuned"])
+        self.assertEqual(self.heard[6:], ["--rival", "early-stopping", "--rival", "dp-sgd", "--rank", "8"])
+
+    def test_wrong_numbers_of_seeds_are_named(self):
+        for seeds in (0, 2.0, "3", True):
+            with self.assertRaisesRegex(ValueError, "seeds="):
+                dualmd.run("e.toml", out="runs", seeds=seeds)
+
+    def test_reports_are_written_anew_and_compared(self):
+        self.program("report(value('--out') if '--out' in arguments else arguments[1])")
+        found = dualmd.report("audit", no_images=True, also=["sarif=r.sarif"], quiet=True)
+        self.assertEqual(self.heard, ["report", "audit", "--no-images", "--also", "sarif=r.sarif"])
+        self.assertEqual(dualmd.report(found, quiet=True).folder, found.folder)
+        both = dualmd.compare(found, "audit", out="both", names=["a", "b"], quiet=True)
+        self.assertEqual(self.heard, ["compare", f"a={found.folder}", "b=audit", "--out", "both"])
+        self.assertEqual(both.folder, self.place / "both")
+        with self.assertRaisesRegex(TypeError, "two or more"):
+            dualmd.compare(found, out="both")
+
+
+class Commands(Case):
+    def test_an_extraction_is_read(self):
+        attack = {"name": "cliques", "members": {"extracted": 3, "n": 12, "share": 0.25, "share_ci": [0.05, 0.57]}, "p_value": 0.04}
+        self.program(
+            "folder = Path(value('--out'))\nfolder.mkdir()\n"
+            f"(folder / 'extraction.json').write_text(json.dumps({{'schema': 1, 'attacks': [{json.dumps(attack)}], 'n_members': 12}}))\n"
+            "say('model generate 1/2')\nprint('cliques: 3 of 12')"
+        )
+        with contextlib.redirect_stderr(io.StringIO()) as shown:
+            found = dualmd.extract(("a/", "b/"), **SIDES, out="extraction", images=64, method="inpaint")
+        self.assertEqual(found.report.attacks[0].members.extracted, 3)
+        self.assertEqual(found.report.attacks[0].members.share_ci, (0.05, 0.57))
+        self.assertEqual((str(found), found.folder), ("cliques: 3 of 12", self.place / "extraction"))
+        self.assertEqual(shown.getvalue(), "model generate 1/2\ncliques: 3 of 12\n")
+        wanted = ["extract", "a/", "b/", "--members", "m/", "--nonmembers", "n/", "--out", "extraction", "--images", "64", "--method", "inpaint"]
+        self.assertEqual(self.heard, wanted)
+        with self.assertRaisesRegex(TypeError, "a tuple of 3"):
+            dualmd.extract(("a", "b", "c"), **SIDES, out="x")
+
+    def test_memorised_prompts_are_read(self):
+        counts = {"n_members": 4, "n_nonmembers": 5}
+        detection = {"auc": 0.9, "auc_ci": [0.8, 1.0], "auc_ci_method": "newcombe", "balanced_accuracy": 0.8, **counts}
+        measured = {"mean_norm": {"detection": detection}, "fit": {"reason": "no head"}}
+        self.program(f"folder = Path(value('--out'))\nfolder.mkdir()\n(folder / 'memorisation.json').write_text({json.dumps(measured)!r})")
+        found = dualmd.memorisation("model/", memorised="known.txt", others="random.txt", out="m", number=2, quiet=True).report
+        self.assertEqual((found.mean_norm.detection.auc, found.t_error.detection), (0.9, None))
+        # It is measured, or there is a reason.
+        self.assertEqual((found.fit.reason, found.fit.relative), ("no head", None))
+        self.assertEqual(self.heard[1:4], ["model/", "--out", "m"])
+        with self.assertRaisesRegex(TypeError, "no prompts"):
+            dualmd.memorisation("model/", out="m")
+
+    def test_metrics_are_typed(self):
+        distance = {"value": 12.5, "mean_term": 2.5, "dim": 8, "n": [4, None], "rank_deficient": True}
+        measured = {"missing": ["no head"], "of": "x", "frechet_to_statistics": {"file": "s.npz", "n": None, "distance": distance}}
+        self.program(f"print({json.dumps(measured)!r})")
+        found = dualmd.metrics("images/", real="heldout/", features="none", quiet=True)
+        self.assertIsInstance(found, dualmd.Metrics)
+        self.assertEqual((found.missing, found.frechet, found.of_), (["no head"], None, "x"))
+        self.assertEqual((found.frechet_to_statistics.file, found.frechet_to_statistics.distance.value), ("s.npz", 12.5))
+        self.assertEqual(found.frechet_to_statistics.distance.n, (4, None))
+        self.assertEqual(self.heard, ["metrics", "images/", "--real", "heldout/", "--json", "--features", "none"])
+
+    def test_a_loras_size_is_typed(self):
+        errors = {"recovered": 3, "n": 4, "recovered_ci": [0.2, 0.99], "mean_error": 2.0, "guess_error": 4.0}
+        size = {"size": 16, "votes": {"8": 1, "16": 3}, "references": {"8": 2, "16": 2}, **errors}
+        self.program(f"print({json.dumps(size)!r})")
+        found = dualmd.lora_size(Path("lora.safetensors"), references="references/")
+        self.assertEqual((found.size, found.votes, found.recovered_ci), (16, {8: 1, 16: 3}, (0.2, 0.99)))
+        self.assertEqual(self.heard, ["lora-size", "lora.safetensors", "--references", "references/", "--json"])
+
+    def test_attacks_are_listed(self):
+        self.program("print('[{\"name\": \"sima\", \"network_calls_per_sample\": 1, \"parameters\": {\"t\": 200}, \"usual\": true}]')")
+        (one,) = dualmd.attacks()
+        self.assertEqual((one.name, one.network_calls_per_sample, one.parameters, one.usual), ("sima", 1, {"t": 200}, True))
+        self.assertEqual(self.heard, ["list", "attacks", "--json"])
+
+    def test_evidence_that_does_not_agree_is_no_exception(self):
+        self.program("print('scores/a.csv: row 3 differs\\nimage x: member\\nroot: 4f1c\\n1 thing does not agree')\nsys.exit(1)")
+        found = dualmd.verify("evidence/", root="4f1c", image="x.png", salt="s")
+        self.assertEqual((bool(found), found.root), (False, "4f1c"))
+        self.assertEqual((found.differences, found.image), (["scores/a.csv: row 3 differs"], ["image x: member"]))
+        self.assertEqual(self.heard, ["verify", "evidence/", "--root", "4f1c", "--image", "x.png", "--with", "s"])
+        self.program("print('root: 4f1c\\neverything agrees: 4 files, 90 values computed again')")
+        self.assertTrue(dualmd.verify("evidence/"))
+        self.program("say('error: evidence: no manifest.json')\nsys.exit(1)")
+        with self.assertRaisesRegex(dualmd.ProgramError, "no manifest"):
+            dualmd.verify("evidence/")
+        with self.assertRaisesRegex(TypeError, "both, or neither"):
+            dualmd.verify("evidence/", image="x")
+
+
+class Wrong(Case):
+    """What is wrong is named by its argument, before anything is started."""
+
+    def test_paths_and_options_of_wrong_types(self):
+        self.program("sys.exit(9)")
+        for call, words in (
+            (lambda: dualmd.audit("m", members=["a.png", "b.png"], nonmembers="n"), "members is of type list: give a path"),
+            (lambda: dualmd.audit("m", members="m", nonmembers=None), "nonmembers is of type NoneType"),
+            (lambda: dualmd.audit({"a": 3}, **SIDES), "the model 'a' is of type int"),
+            (lambda: dualmd.audit("m", **SIDES, attacks=5), "attacks=5: give names"),
+            (lambda: dualmd.audit("m", **SIDES, attacks=["sima", 3]), "give names"),
+            (lambda: dualmd.audit("m", **SIDES, batch={"a": 1}), "batch is of type dict: options are"),
+            (lambda: dualmd.audit("m", **SIDES, out=3), "out is of type int"),
+            (lambda: dualmd.run("e.toml", out=None), "out is of type NoneType"),
+            (lambda: dualmd.split(["a.png"], members=2), "data is of type list"),
+            (lambda: dualmd.Audit(None), "folder is of type NoneType"),
+            (lambda: dualmd.call("list attacks"), "is one text: give a list"),
+        ):
+            with self.assertRaisesRegex(TypeError, words):
+                call()
+        self.assertFalse((self.place / "heard").exists())
+        self.nothing_is_left()
+
+    def test_numbers_of_numpy_are_numbers(self):
+        class Scalar:
+            shape = ()
+
+            def __init__(self, value):
+                self.value = value
+
+            def item(self):
+                return self.value
+
+        self.program("report(value('--out'))")
+        dualmd.audit("m", **SIDES, out="a", batch=Scalar(64), no_images=Scalar(True), known_fraction=Scalar(0.25), quiet=True)
+        self.assertEqual(self.heard[-7:-2], ["--batch", "64", "--no-images", "--known-fraction", "0.25"])
+
+    def test_the_device_of_a_folder_is_the_programs(self):
+        self.program("report(value('--out'))")
+        dualmd.audit("m", **SIDES, out="a", device="cuda:1", quiet=True)
+        self.assertEqual(value_of(self.heard, "--device"), "cuda:1")
+        # Of a callable it is where its tensors are put.
+        dualmd.audit(lambda x, t, c: x, shape=(1, 2, 2), **SIDES, out="a", device="cuda:1", quiet=True)
+        self.assertNotIn("--device", self.heard)
+        with self.assertRaisesRegex(TypeError, "shape: for a callable"):
+            dualmd.audit("m", **SIDES, shape=(1, 2, 2))
+
+    def test_a_script_that_serves_is_named(self):
+        self.program("report(value('--out'))")
+        dualmd.audit(denoiser="python serve.py", **SIDES, out="a", quiet=True)
+        self.assertEqual((self.heard[1], value_of(self.heard, "--denoiser")), ("--members", "python serve.py"))
+        with self.assertRaisesRegex(TypeError, "of type NoneType cannot be audited"):
+            dualmd.audit(**SIDES)
+
+    def test_folders_that_are_no_report(self):
+        with self.assertRaisesRegex(FileNotFoundError, "nowhere/report.json is not there: there is no such folder"):
+            dualmd.Audit("nowhere")
+        Path("empty").mkdir()
+        with self.assertRaisesRegex(FileNotFoundError, "finished audit or run"):
+            dualmd.Audit("empty")
+        for text, words in (("{", "no JSON.*dualmd.report"), ("[]", "no report")):
+            Path("empty/report.json").write_text(text)
+            with self.assertRaisesRegex(ValueError, words):
+                dualmd.Audit("empty")
+        for text in ("{", "{}", "[]", '{"members": [3], "nonmembers": []}'):
+            Path("split.json").write_text(text)
+            with self.assertRaisesRegex(ValueError, "split.json is no split"):
+                dualmd.Split("split.json")
+
+    def test_scores_that_are_no_numbers(self):
+        with self.assertRaisesRegex(TypeError, "a score is 'auc'"):
+            dualmd.roc(["auc"], [1])
+
+    def test_a_program_that_is_not_there(self):
+        with mock.patch.object(process, "PROGRAM", self.place / "gone"), self.assertRaisesRegex(dualmd.ProgramError, "install dualmd again"):
+            dualmd.call(["list", "attacks"])
+
+    def test_errors_can_be_handed_to_another_process(self):
+        error = pickle.loads(pickle.dumps(dualmd.ProgramError(2, "no such flag", "out")))
+        self.assertEqual((error.status, str(error), error.output), (2, "no such flag", "out"))
+
+
+class Stops(Case):
+    """Ctrl-C: the program is asked to stop, and is waited for; a second one ends it at once."""
+
+    def interrupt(self, times, between=0.0):
+        def work():
+            while not Path("at-work").exists():
+                time.sleep(0.01)
+            for number in range(times):
+                time.sleep(between * number)
+                os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        self.addCleanup(thread.join)
+
+    def test_the_program_finishes_its_step(self):
+        self.program(
+            "import signal\ndef stop(*_):\n    Path('saved').touch()\n    sys.exit(130)\n"
+            "signal.signal(signal.SIGINT, stop)\nPath('at-work').touch()\ntime.sleep(60)"
+        )
+        for call in (
+            lambda: dualmd.audit("m", **SIDES, out="a", quiet=True),
+            lambda: dualmd.audit("m", **SIDES, check=True, quiet=True),
+            lambda: dualmd.extract("m", **SIDES, out="e", quiet=True),
+            lambda: dualmd.run("e.toml", out="r", seeds=2, quiet=True),
+        ):
+            for name in ("saved", "at-work"):
+                Path(name).unlink(missing_ok=True)
+            self.interrupt(1)
+            with self.assertRaises(KeyboardInterrupt):
+                call()
+            self.assertTrue(Path("saved").exists())
+        self.nothing_is_left()
+
+    def test_a_second_one_ends_it_at_once(self):
+        self.program("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nPath('at-work').touch()\ntime.sleep(60)")
+        self.interrupt(2, 0.3)
+        began = time.monotonic()
+        with self.assertRaises(KeyboardInterrupt):
+            dualmd.call(["train"], quiet=True)
+        self.assertLess(time.monotonic() - began, 30)
+
+
+class Reading(Case):
+    def test_every_public_name_is_explained(self):
+        for name in dualmd.__all__:
+            if name != "__version__":
+                self.assertGreater(len(getattr(dualmd, name).__doc__ or ""), 20, name)
+        of_package = (dualmd.Attack, dualmd.Check, dualmd.LoraSize, dualmd.Metrics, dualmd.Part, dualmd.Staged, dualmd.Verified, dualmd.Written)
+        for kind in (*of_package, results.CheckedModel, results.ModelPart, results.SeedNumber, results.Combined):
+            own = kind.__annotations__ if kind is dualmd.Metrics else kind.__dataclass_fields__
+            for field in own:
+                self.assertIn(f"\n{field}: ", inspect.cleandoc(kind.__doc__), kind.__name__)
+
+    def test_a_page_that_is_gone_leaves_the_verdict(self):
+        self.program("report(value('--out'), summary=['a < b'])")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = dualmd.audit("m", **SIDES, out="a", quiet=True)
+        self.assertEqual(found._repr_html_(), "<pre>a &lt; b</pre>")
+
+
+if __name__ == "__main__":
+    unittest.main()
