@@ -45,14 +45,18 @@ name = "baseline"
 defense = "none"
 "#;
 
-/// One thread, AVX2, and what the program would start itself once more for: valgrind would lose sight of it.
-const VARIABLES: [(&str, &str); 9] = [
-    ("DUALMD_SETTLED", "1"),
-    ("OMP_NUM_THREADS", "1"),
-    ("OMP_WAIT_POLICY", "PASSIVE"),
+/// What the program tells its allocator, before which it starts itself once more: memory of tensors is kept.
+pub const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
     ("MALLOC_TRIM_THRESHOLD_", "8589934592"),
     ("MALLOC_TOP_PAD_", "67108864"),
+];
+
+/// One thread, AVX2, and what the program would start itself once more for: valgrind would lose sight of it.
+const VARIABLES: [(&str, &str); 6] = [
+    ("DUALMD_SETTLED", "1"),
+    ("OMP_NUM_THREADS", "1"),
+    ("OMP_WAIT_POLICY", "PASSIVE"),
     ("ATEN_CPU_CAPABILITY", "avx2"),
     ("ONEDNN_MAX_CPU_ISA", "AVX2"),
     ("MKL_ENABLE_INSTRUCTIONS", "AVX2"),
@@ -101,7 +105,8 @@ fn counted(workspace: &Workspace, folder: &Path, steps: u64) -> Result<u64> {
         .args(["--model", "baseline", "--out"])
         .arg(folder.join(format!("run-{steps}")))
         .args(["--device", "cpu", "--threads", "1", "--quiet"])
-        .envs(VARIABLES);
+        .envs(VARIABLES)
+        .envs(ALLOCATOR);
     workspace::run(command).context("counting needs valgrind (Debian: apt install valgrind)")?;
     let text =
         fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?;

@@ -16,6 +16,7 @@
 //! | `tools` | cargo-deny and typos, for `lint` |
 //! | `fuzz` | libFuzzer over all readers |
 //! | `wheel` | the program as a Python package |
+//! | `guard` | whether a training step has become slower beside PyTorch's |
 //! | `instructions` | instructions of a training step, beside a stored count |
 //! | `scaling` | how long trainings take on many GPUs, from named inputs |
 //! | `pages` | tests of the documents: links, variables |
@@ -31,6 +32,7 @@ mod datasets;
 mod engine;
 mod features;
 mod fuzz;
+mod guard;
 mod instructions;
 mod interop;
 mod minilm;
@@ -72,6 +74,10 @@ Usage: cargo xtask COMMAND [ARGS]
   bench fine-tuning [ARGS]   the same for a step of a small text-to-image model (bench/fine_tuning.py)
   bench suite [ARGS]         the default attacks on 2,000 images, together and one by one (bench/suite.py)
   bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, sdxl, or all
+  bench roofline [NAME...]   what this machine can do and what steps, attacks and sampling of it take (NAME: of which networks;
+                             tiny and small)
+  bench --check [--write]    a minute of training steps in turns with PyTorch's plain loop; fails where they have become slower
+                             than bench/ratios.json says; --write stores the ratios of this kind of machine (three minutes)
   bench --instructions [--write]
                              count the instructions of a tiny training step (valgrind), and fail where they are more than
                              2 % off bench/instructions.json; --write stores the count
@@ -235,6 +241,8 @@ fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
 fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
     let (script, args) = match args.split_first() {
         Some((first, rest)) if first == "full-size" => return full_size(workspace, rest),
+        Some((first, rest)) if first == "roofline" => return roofline(workspace, rest),
+        Some((first, rest)) if first == "--check" => return guard::run(workspace, rest),
         Some((first, rest)) if first == "--instructions" => {
             return instructions::run(workspace, rest);
         }
@@ -276,6 +284,18 @@ fn full_size(workspace: &Workspace, args: &[String]) -> Result<()> {
         workspace::run(command)?;
     }
     Ok(())
+}
+
+/// With the allocator's settings that the program gives itself.
+fn roofline(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let engine = engine::ensure(workspace, Choice::Keep)?;
+    let mut command = workspace.cargo(&["run", "--quiet", "--release"]);
+    command
+        .args(engine.cargo_features())
+        .args(["--package", "dualmd", "--example", "roofline", "--"])
+        .args(args)
+        .envs(instructions::ALLOCATOR);
+    workspace::run(command)
 }
 
 fn lint(workspace: &Workspace) -> Result<()> {
