@@ -251,8 +251,10 @@ fn jobs(
             .args(theirs.clone())
             .current_dir(&program.package)
             // What cargo sets, too.
-            .env("CARGO_MANIFEST_DIR", &program.package)
-            .env("LIBTORCH", &engine.path);
+            .env("CARGO_MANIFEST_DIR", &program.package);
+        if std::env::var_os("LIBTORCH").is_none() {
+            command.env("LIBTORCH", workspace.root.join(".cargo/libtorch"));
+        }
         jobs.push(Job {
             name: program.source,
             command,
