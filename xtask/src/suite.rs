@@ -211,12 +211,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         side_by_side(workspace, jobs, &variables, &mut broken)?
     } else {
         let mut command = workspace.cargo(&["test", "--workspace", "--no-fail-fast"]);
-        command
-            .args(features)
-            .args(arguments)
-            .envs(variables.iter().map(|(name, path)| (name, path)));
+        command.args(features).args(arguments);
+        for (name, path) in &variables {
+            command.env(name, path);
+        }
         let (counts, status) = stream(command, &mut std::io::stdout())?;
-        if !status.success() {
+        if !status.success() && counts.failed == 0 {
             broken.push(format!("`cargo test` ({status})"));
         }
         counts
@@ -301,8 +301,9 @@ fn side_by_side(
     broken: &mut Vec<String>,
 ) -> Result<Counts> {
     for job in &mut jobs {
-        job.command
-            .envs(variables.iter().map(|(name, path)| (name, path)));
+        for (name, path) in variables {
+            job.command.env(name, path);
+        }
         for (name, value) in [("RUST_TEST_THREADS", "1"), ("OMP_WAIT_POLICY", "PASSIVE")] {
             if std::env::var_os(name).is_none() {
                 job.command.env(name, value);
@@ -404,14 +405,18 @@ fn summary(counts: &Counts, left_out: &[LeftOut], seconds: f64) -> String {
 
 /// `broken`: what ended badly, whatever its tests did.
 fn verdict(counts: &Counts, broken: &[String], left_out: &[LeftOut], all: bool) -> Result<()> {
+    let mut wrong = Vec::new();
     if counts.failed > 0 {
-        bail!("{} tests failed", counts.failed);
+        wrong.push(format!("{} tests failed", counts.failed));
     }
     if !broken.is_empty() {
-        bail!(
+        wrong.push(format!(
             "{} failed: the build, or a program that died, is shown above",
             broken.join(", ")
-        );
+        ));
+    }
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("; "));
     }
     if all && !left_out.is_empty() {
         let groups: Vec<_> = left_out.iter().map(|group| group.tests.as_str()).collect();

@@ -7,11 +7,13 @@
 //!
 //! * [`rates`]: what the machine does, on one thread and on all: the fastest of some calls.
 //! * [`network`]: what a network needs, counted from the shapes of its weights.
+//! * [`groups`]: what an operation is for.
 //! * [`shares`]: where the time goes, as libtorch tells it ([`dualmd_torch::profile`]), on one thread.
 //! * [`page`]: the tables.
 
 #[path = "../../../defense/examples/common/mod.rs"]
 mod common;
+mod groups;
 mod network;
 mod page;
 mod rates;

@@ -1,7 +1,8 @@
 //! The tables, as Markdown.
 
+use crate::groups::GROUPS;
 use crate::rates::{Machine, Row};
-use crate::shares::{GROUPS, Taken};
+use crate::shares::Taken;
 use crate::{CASES, Report};
 use std::fmt::Write as _;
 
