@@ -44,6 +44,12 @@ defense = "none"
 """
 
 
+def dtypes_here():
+    """f32, and bf16 where the processor multiplies it natively."""
+    flags = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
+    return ["f32"] + (["bf16"] if "avx512_bf16" in flags or "amx_bf16" in flags else [])
+
+
 def run(command):
     """Wall-clock seconds of a process that ends well."""
     begin = time.perf_counter()
@@ -113,8 +119,7 @@ def main():
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    flags = pathlib.Path("/proc/cpuinfo").read_text() if pathlib.Path("/proc/cpuinfo").exists() else ""
-    dtypes = ["f32"] + (["bf16"] if "avx512_bf16" in flags or "amx_bf16" in flags else [])
+    dtypes = dtypes_here()
     if len(dtypes) == 1:
         print("bf16 left out: this processor does not multiply it natively")
     for dtype in dtypes:

@@ -13,7 +13,7 @@ Modes
   suite        these and PFAMI, ReDiffuse, SecMI-NNs and ReDiffuse's classifier (a fifth of the images known), on --images
                random images in batches: 95 network calls an image; "attacks" has the seconds of each
 `--batch` is the number of images of one step; a step of `attacks` is the whole suite on that many images.
-bf16 = autocast with f32 weights. Prints one JSON line; times are taken after the warm-up (`seconds` wall-clock, `cpu_seconds` of
+bf16 = autocast with f32 weights. Prints one JSON line (with `--on-request` one for each line of standard input, until that ends); times are taken after the warm-up (`seconds` wall-clock, `cpu_seconds` of
 all threads, the steadier one on a busy machine); peak_rss_mb is the process's,
 rss_imported_mb the part that `import torch, diffusers` had already taken.
 """
@@ -39,6 +39,7 @@ def arguments():
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--on-request", action="store_true", help="after the warm-up: --steps steps and a line for each line of standard input")
     parser.add_argument("--channels-last", choices=["off", "on", "auto"], help="default: auto in train-tuned, else off")
     return parser.parse_args()
 
@@ -354,12 +355,14 @@ def main():
 
     step = make_step(model, shape, channels_last)
     seconds_of(step, ARGS.warmup)
-    seconds, cpu_seconds = seconds_of(step, ARGS.steps)
-    print(json.dumps({
-        "mode": ARGS.mode, "dtype": ARGS.dtype, "threads": ARGS.threads, "batch": ARGS.batch, "steps": ARGS.steps,
-        "seconds": seconds, "ms_per_step": 1000 * seconds / ARGS.steps, "cpu_seconds": cpu_seconds, "peak_rss_mb": peak_rss_mb(),
-        "rss_imported_mb": imported, "channels_last": channels_last, "torch": torch.__version__.split("+")[0], "attacks": SECONDS,
-    }))
+    requests = iter(sys.stdin.readline, "") if ARGS.on_request else [""]
+    for _ in requests:
+        seconds, cpu_seconds = seconds_of(step, ARGS.steps)
+        print(json.dumps({
+            "mode": ARGS.mode, "dtype": ARGS.dtype, "threads": ARGS.threads, "batch": ARGS.batch, "steps": ARGS.steps,
+            "seconds": seconds, "ms_per_step": 1000 * seconds / ARGS.steps, "cpu_seconds": cpu_seconds, "peak_rss_mb": peak_rss_mb(),
+            "rss_imported_mb": imported, "channels_last": channels_last, "torch": torch.__version__.split("+")[0], "attacks": SECONDS,
+        }), flush=True)
     return 0
 
 

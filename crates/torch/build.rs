@@ -8,6 +8,8 @@ fn main() {
     println!("cargo:rerun-if-changed=shim/group_norm_silu.h");
     println!("cargo:rerun-if-changed=shim/kernels.cpp");
     println!("cargo:rerun-if-changed=shim/kernels.h");
+    println!("cargo:rerun-if-changed=shim/profile.cpp");
+    println!("cargo:rerun-if-changed=shim/profile.h");
     println!("cargo:rerun-if-changed=shim/ranks.cpp");
     println!("cargo:rerun-if-changed=shim/stubs");
     println!("cargo:rerun-if-env-changed=LIBTORCH");
@@ -32,6 +34,7 @@ fn main() {
         .include("shim/stubs")
         .file("shim/shim.cpp")
         .file("shim/group_norm_silu.cpp")
+        .file("shim/profile.cpp")
         .file("shim/ranks.cpp");
     build.compile("dualmd_shim");
     // The inner loops: flags that let the compiler vectorise comparisons and sums, NaN still handled as NaN.

@@ -10,12 +10,14 @@
 //! | `wheels` | libtorch out of the pinned wheels |
 //! | `checksum` | SHA-256 of what was downloaded |
 //! | `interop` | the Python environment of the parity tests and the benchmark |
-//! | `suite` | `cargo test` for everything, and what had to be left out |
+//! | `suite` | all tests, and what had to be left out |
+//! | `lanes` | test programs, as many at a time as there are cores |
 //! | `features` | the weights that generated images are compared by |
 //! | `sscd` | the networks and the library that copies are found by |
 //! | `tools` | cargo-deny and typos, for `lint` |
 //! | `fuzz` | libFuzzer over all readers |
 //! | `wheel` | the program as a Python package |
+//! | `guard` | whether a training step has become slower beside PyTorch's |
 //! | `instructions` | instructions of a training step, beside a stored count |
 //! | `scaling` | how long trainings take on many GPUs, from named inputs |
 //! | `pages` | tests of the documents: links, variables |
@@ -31,8 +33,10 @@ mod datasets;
 mod engine;
 mod features;
 mod fuzz;
+mod guard;
 mod instructions;
 mod interop;
+mod lanes;
 mod minilm;
 #[cfg(test)]
 mod pages;
@@ -65,16 +69,23 @@ Usage: cargo xtask COMMAND [ARGS]
   features                   fetch what generated images are compared by (19 MB; the demo does it too), what copies are
                              found by (SSCD and ONNX Runtime, 67 MB), and what prompts are read by (MiniLM, 91 MB)
   demo [ARGS]                set up, build, and run `dualmd demo ARGS`
-  test [--interop] [--all] [ARGS]
+  test [--interop] [--all] [--wheel] [--instructions] [ARGS]
                              set up and run every test; says what was left out (--all or CI=true: that is a failure);
-                             --interop first installs Python's torch and diffusers; ARGS go to `cargo test`
+                             --interop first installs Python's torch and diffusers; --wheel checks the Python package and
+                             --instructions counts those of a training step beside the tests; ARGS go to `cargo test`
+  python                     install Python's torch and diffusers, as test --interop does
   bench [ARGS]               set up, build, and run bench/bench.py ARGS against PyTorch
   bench fine-tuning [ARGS]   the same for a step of a small text-to-image model (bench/fine_tuning.py)
   bench suite [ARGS]         the default attacks on 2,000 images, together and one by one (bench/suite.py)
   bench full-size [NAME]     time and memory of Stable Diffusion's U-Net in full size: sd15, sd21, sdxl, or all
-  bench --instructions [--write]
+  bench roofline [NAME...]   what this machine can do and what steps, attacks and sampling of it take (NAME: of which networks;
+                             tiny and small)
+  bench --check [--write]    a minute of training steps in turns with PyTorch's plain loop; fails where they have become slower
+                             than bench/ratios.json says; --write stores the ratios of this kind of machine (three minutes)
+  bench --instructions [--write] [--program FILE]
                              count the instructions of a tiny training step (valgrind), and fail where they are more than
-                             2 % off bench/instructions.json; --write stores the count
+                             2 % off bench/instructions.json; --write stores the count; --program counts a build that is
+                             there, such as target/debug/dualmd
   lint                       rustfmt, clippy, rustdoc, typos and cargo-deny, warnings are errors
   combinations [--none]      clippy for the program and its crates without their features, and with one of them; --none:
                              only for the program without any
@@ -149,6 +160,11 @@ fn run(args: &[String]) -> Result<()> {
             eprintln!("copy detection: {}", folder.display());
             let folder = minilm::ensure(&workspace.cache)?;
             eprintln!("sentences: {}", folder.display());
+            Ok(())
+        }),
+        "python" => no_arguments(rest).and_then(|()| {
+            let python = interop::ensure(&workspace)?;
+            eprintln!("Python with torch and diffusers: {}", python.display());
             Ok(())
         }),
         "lint" => no_arguments(rest).and_then(|()| lint(&workspace)),
@@ -235,6 +251,8 @@ fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
 fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
     let (script, args) = match args.split_first() {
         Some((first, rest)) if first == "full-size" => return full_size(workspace, rest),
+        Some((first, rest)) if first == "roofline" => return roofline(workspace, rest),
+        Some((first, rest)) if first == "--check" => return guard::run(workspace, rest),
         Some((first, rest)) if first == "--instructions" => {
             return instructions::run(workspace, rest);
         }
@@ -276,6 +294,18 @@ fn full_size(workspace: &Workspace, args: &[String]) -> Result<()> {
         workspace::run(command)?;
     }
     Ok(())
+}
+
+/// With the allocator's settings that the program gives itself.
+fn roofline(workspace: &Workspace, args: &[String]) -> Result<()> {
+    let engine = engine::ensure(workspace, Choice::Keep)?;
+    let mut command = workspace.cargo(&["run", "--quiet", "--release"]);
+    command
+        .args(engine.cargo_features())
+        .args(["--package", "dualmd", "--example", "roofline", "--"])
+        .args(args)
+        .envs(instructions::ALLOCATOR);
+    workspace::run(command)
 }
 
 fn lint(workspace: &Workspace) -> Result<()> {

@@ -3,6 +3,8 @@
 //! A test that needs what not every machine has is `#[ignore = "needs ..."]` and lies in a module that is named after the
 //! need, such as `needs_python`. Plain `cargo test` ignores it. This module runs it with `--include-ignored` where the thing is
 //! found, tells it by a variable such as `DUALMD_TEST_PYTHON` where that is, and skips it with a word of it elsewhere.
+//!
+//! All tests together run as [`crate::lanes`] says; where something else is asked for, `cargo test` runs it.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -11,10 +13,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use crate::engine::{self, Choice};
+use crate::engine::{self, Choice, Engine};
 use crate::interop;
-use crate::workspace::{self, Workspace};
-use crate::{minilm, sscd};
+use crate::lanes::{self, Job};
+use crate::workspace::{self, FRONT, Scratch, Workspace};
+use crate::{Usage, minilm, sscd};
 
 /// What the user asked of `cargo xtask test`.
 #[derive(Debug, Default, PartialEq)]
@@ -23,6 +26,10 @@ pub struct Options {
     interop: bool,
     /// Tests that were left out are a failure.
     all: bool,
+    /// Check the Python package beside the tests.
+    wheel: bool,
+    /// Count the instructions of a training step beside the tests.
+    instructions: bool,
     /// For `cargo test`.
     rest: Vec<String>,
 }
@@ -39,6 +46,8 @@ impl Options {
             match arg.as_str() {
                 "--interop" if index < ours => options.interop = true,
                 "--all" if index < ours => options.all = true,
+                "--wheel" if index < ours => options.wheel = true,
+                "--instructions" if index < ours => options.instructions = true,
                 _ => options.rest.push(arg.clone()),
             }
         }
@@ -46,17 +55,24 @@ impl Options {
     }
 }
 
-/// Sums over the `test result:` lines of one `cargo test`.
+/// Sums over the `test result:` lines of all test programs.
 #[derive(Debug, Default, PartialEq)]
 struct Counts {
     passed: u64,
     failed: u64,
     ignored: u64,
+    /// The names of those that failed.
+    names: Vec<String>,
 }
 
 impl Counts {
-    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s`.
+    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s`, or like
+    /// `---- needs_python::a_test stdout ----`, which begins what a failed test said.
     fn add_line(&mut self, line: &str) {
+        let said = line.strip_prefix("---- ");
+        if let Some(name) = said.and_then(|rest| rest.strip_suffix(" stdout ----")) {
+            self.names.push(name.to_owned());
+        }
         let Some((_, counts)) = line
             .strip_prefix("test result: ")
             .and_then(|rest| rest.split_once(". "))
@@ -157,7 +173,14 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     } else {
         interop::find(workspace)
     };
-    let mut command = workspace.cargo(&["test", "--workspace", "--no-fail-fast"]);
+    if (options.wheel || options.instructions) && !options.rest.is_empty() {
+        bail!(Usage(
+            "--wheel and --instructions run beside all tests: name none, or call `cargo xtask wheel --check` and \
+             `cargo xtask bench --instructions`"
+                .into()
+        ));
+    }
+    let mut variables = Vec::new();
     let mut left_out = Vec::new();
     let mut skipped = Vec::new();
     for need in &NEEDS {
@@ -171,12 +194,12 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             "needs_network" => find_network(),
             _ => find_mount(),
         };
-        match (found, need.variable) {
-            (Some(path), variable) => {
+        match found {
+            Some(path) => {
                 eprintln!("{}: with {}", need.tests, path.display());
-                variable.map(|variable| command.env(variable, path));
+                variables.extend(need.variable.map(|variable| (variable, path)));
             }
-            (None, _) => {
+            None => {
                 skipped.push(need.module);
                 left_out.push(LeftOut {
                     tests: need.tests.into(),
@@ -185,11 +208,26 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
             }
         }
     }
-    command
-        .args(engine.cargo_features())
-        .args(arguments(&options.rest, &skipped));
-
-    let (counts, status) = stream(command, &mut std::io::stdout())?;
+    let arguments = arguments(&options.rest, &skipped);
+    let features = engine.cargo_features();
+    let mut broken = Vec::new();
+    let counts = if options.rest.is_empty() {
+        let jobs = jobs(workspace, &engine, &arguments, options)?;
+        let built = start.elapsed().as_secs_f64();
+        eprintln!("set-up and build {built:.0} s; {} programs", jobs.len());
+        side_by_side(workspace, jobs, &variables, &mut broken)?
+    } else {
+        let mut command = workspace.cargo(&["test", "--workspace", "--no-fail-fast"]);
+        command.args(features).args(arguments);
+        for (name, path) in &variables {
+            command.env(name, path);
+        }
+        let (counts, status) = stream(command, &mut std::io::stdout())?;
+        if !status.success() && counts.failed == 0 {
+            broken.push(format!("`cargo test` ({status})"));
+        }
+        counts
+    };
     if counts.ignored > 0 {
         let tests = format!("tests that are marked as ignored ({})", counts.ignored);
         left_out.push(LeftOut {
@@ -201,7 +239,119 @@ pub fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         "{}",
         summary(&counts, &left_out, start.elapsed().as_secs_f64())
     );
-    verdict(&counts, status, &left_out, options.all)
+    verdict(&counts, &broken, &left_out, options.all)
+}
+
+/// All test programs, the tests of the documentation, and what else is asked for. `arguments`: those of `cargo test`, of which the test
+/// programs get what stands behind `--`.
+fn jobs(
+    workspace: &Workspace,
+    engine: &Engine,
+    arguments: &[String],
+    options: &Options,
+) -> Result<Vec<Job>> {
+    let theirs = arguments.iter().skip_while(|a| *a != "--").skip(1);
+    let mut jobs = Vec::new();
+    for program in lanes::built(workspace, engine.cargo_features())? {
+        let mut command = Command::new(&program.path);
+        command
+            .args(theirs.clone())
+            .current_dir(&program.package)
+            // What cargo sets, too.
+            .env("CARGO_MANIFEST_DIR", &program.package);
+        if std::env::var_os("LIBTORCH").is_none() {
+            command.env("LIBTORCH", workspace.root.join(".cargo/libtorch"));
+        }
+        jobs.push(Job {
+            name: program.source,
+            command,
+        });
+    }
+    let own = std::env::current_exe().context("xtask does not know where it lies")?;
+    // Of the program that the tests start; a release build would take longer than all of them.
+    let program = workspace.target.join("debug").join(FRONT);
+    let mut others = Vec::new();
+    for (asked, words) in [
+        (options.wheel, &["wheel", "--check"][..]),
+        (options.instructions, &["bench", "--instructions"][..]),
+    ] {
+        if asked {
+            let mut command = Command::new(&own);
+            command
+                .args(words)
+                .arg("--program")
+                .arg(&program)
+                .current_dir(&workspace.root);
+            others.push(Job {
+                name: format!("cargo xtask {}", words.join(" ")),
+                command,
+            });
+        }
+    }
+    let mut command = workspace.cargo(&["test", "--workspace", "--doc", "--no-fail-fast"]);
+    command.args(engine.cargo_features()).args(arguments);
+    others.push(Job {
+        name: "tests of the documentation".into(),
+        command,
+    });
+    // They take minutes, but not as many as the longest.
+    let place = jobs.len().min(2);
+    jobs.splice(place..place, others);
+    Ok(jobs)
+}
+
+/// Runs them and shows what each printed. Of those that ended badly without a failed test the names go into `broken`.
+fn side_by_side(
+    workspace: &Workspace,
+    mut jobs: Vec<Job>,
+    variables: &[(&str, PathBuf)],
+    broken: &mut Vec<String>,
+) -> Result<Counts> {
+    for job in &mut jobs {
+        for (name, path) in variables {
+            job.command.env(name, path);
+        }
+        for (name, value) in [("RUST_TEST_THREADS", "1"), ("OMP_WAIT_POLICY", "PASSIVE")] {
+            if std::env::var_os(name).is_none() {
+                job.command.env(name, value);
+            }
+        }
+    }
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let scratch = Scratch::new(&workspace.target, "tests")?;
+    let (mut counts, mut took) = (Counts::default(), Vec::new());
+    let began = Instant::now();
+    lanes::run(&scratch, jobs, cores, |ended| {
+        let before = counts.failed;
+        for line in String::from_utf8_lossy(&ended.output).lines() {
+            counts.add_line(line);
+        }
+        if !ended.success && counts.failed == before {
+            broken.push(ended.name.clone());
+        }
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "\n== {} ({:.1} s)", ended.name, ended.seconds)
+            .and_then(|()| out.write_all(&ended.output))
+            .context("cannot write to the terminal")?;
+        took.push((ended.name, ended.seconds));
+        Ok(())
+    })?;
+    print!("{}", slowest(took, cores, began.elapsed().as_secs_f64()));
+    Ok(counts)
+}
+
+/// Where the time went: the programs that took longest, and how much of the cores' time all of them had.
+fn slowest(mut took: Vec<(String, f64)>, cores: usize, seconds: f64) -> String {
+    took.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let sum: f64 = took.iter().map(|(_, seconds)| seconds).sum();
+    let mut text = format!(
+        "\n{} programs took {sum:.0} s, {cores} at a time {seconds:.0} s; the slowest:\n",
+        took.len()
+    );
+    for (name, seconds) in took.iter().take(15) {
+        text += &format!("{seconds:7.1} s  {name}\n");
+    }
+    text
 }
 
 /// The user's arguments of `cargo test`, and behind the `--` those that run what plain `cargo test` ignores, but for the
@@ -247,6 +397,9 @@ fn stream(mut command: Command, out: &mut impl Write) -> Result<(Counts, ExitSta
 
 fn summary(counts: &Counts, left_out: &[LeftOut], seconds: f64) -> String {
     let mut text = String::from("\n");
+    for name in &counts.names {
+        text += &format!("failed: {name}\n");
+    }
     for LeftOut { tests, remedy } in left_out {
         text += &format!("left out: {tests}; to get them: {remedy}\n");
     }
@@ -257,14 +410,20 @@ fn summary(counts: &Counts, left_out: &[LeftOut], seconds: f64) -> String {
     text
 }
 
-fn verdict(counts: &Counts, status: ExitStatus, left_out: &[LeftOut], all: bool) -> Result<()> {
+/// `broken`: what ended badly, whatever its tests did.
+fn verdict(counts: &Counts, broken: &[String], left_out: &[LeftOut], all: bool) -> Result<()> {
+    let mut wrong = Vec::new();
     if counts.failed > 0 {
-        bail!("{} tests failed", counts.failed);
+        wrong.push(format!("{} tests failed", counts.failed));
     }
-    if !status.success() {
-        bail!(
-            "`cargo test` failed ({status}): the build, or a test program that died, is shown above"
-        );
+    if !broken.is_empty() {
+        wrong.push(format!(
+            "{} failed: the build, or a program that died, is shown above",
+            broken.join(", ")
+        ));
+    }
+    if !wrong.is_empty() {
+        bail!("{}", wrong.join("; "));
     }
     if all && !left_out.is_empty() {
         let groups: Vec<_> = left_out.iter().map(|group| group.tests.as_str()).collect();
@@ -387,10 +546,12 @@ mod tests {
             "-p",
             "dualmd-cli",
             "--all",
+            "--wheel",
+            "--instructions",
             "--",
             "--all",
         ]));
-        assert!(options.interop && options.all);
+        assert!(options.interop && options.all && options.wheel && options.instructions);
         assert_eq!(options.rest, strings(&["-p", "dualmd-cli", "--", "--all"]));
     }
 
@@ -459,6 +620,8 @@ mod tests {
             "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.10s",
             "test result: FAILED. 4 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.10s",
             "test result: nonsense",
+            "---- needs_python::a stdout ----",
+            "test needs_python::a ... FAILED",
         ] {
             counts.add_line(line);
         }
@@ -467,7 +630,8 @@ mod tests {
             Counts {
                 passed: 7,
                 failed: 2,
-                ignored: 1
+                ignored: 1,
+                names: vec!["needs_python::a".into()],
             }
         );
     }
@@ -487,29 +651,37 @@ mod tests {
             text,
             "\nleft out: the browser; to get them: install one\n61 s with set-up and build\n7 passed, 0 failed\n"
         );
-        let exit = |code| Command::new("sh").args(["-c", code]).status().unwrap();
-        let (good, bad) = (exit("exit 0"), exit("exit 1"));
-        assert!(verdict(&counts, good, &left_out, false).is_ok());
+        assert!(verdict(&counts, &[], &left_out, false).is_ok());
         assert!(
-            verdict(&counts, good, &left_out, true)
+            verdict(&counts, &[], &left_out, true)
                 .unwrap_err()
                 .to_string()
                 .contains("the browser")
         );
-        assert!(verdict(&counts, good, &[], true).is_ok());
-        assert!(verdict(&counts, bad, &[], false).is_err());
+        assert!(verdict(&counts, &[], &[], true).is_ok());
+        let died = ["crates/cli/tests/exit.rs".to_owned()];
+        let said = verdict(&counts, &died, &[], false).unwrap_err().to_string();
+        assert!(said.contains("exit.rs"), "{said}");
+        let failed = Counts {
+            failed: 1,
+            names: vec!["needs_python::a".into()],
+            ..Counts::default()
+        };
+        assert!(verdict(&failed, &[], &[], false).is_err());
+        assert!(summary(&failed, &[], 1.0).starts_with("\nfailed: needs_python::a\n"));
+    }
+
+    #[test]
+    fn the_slowest_come_first_and_fifteen_are_named() {
+        let took = (0..20).map(|i| (format!("t{i}"), f64::from(i))).collect();
+        let text = slowest(took, 2, 100.0);
         assert!(
-            verdict(
-                &Counts {
-                    failed: 1,
-                    ..Counts::default()
-                },
-                bad,
-                &[],
-                false
-            )
-            .is_err()
+            text.starts_with(
+                "\n20 programs took 190 s, 2 at a time 100 s; the slowest:\n   19.0 s  t19\n"
+            ),
+            "{text}"
         );
+        assert_eq!(text.lines().count(), 17, "{text}");
     }
 
     #[test]

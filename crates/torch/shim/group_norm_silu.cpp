@@ -10,6 +10,7 @@
 #include "kernels.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
@@ -115,6 +116,7 @@ struct Fused : torch::autograd::Function<Fused> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    RECORD_USER_SCOPE("dualmd::group_norm_silu_backward");
     // The sums below are no graph: a second derivative would be wrong, and silently.
     TORCH_CHECK(!at::GradMode::is_enabled(), "group_norm_silu has no second derivative (create_graph)");
     auto saved = ctx->get_saved_variables();
@@ -183,6 +185,7 @@ bool plain_f32(const Tensor& t) { return t.scalar_type() == at::kFloat && t.is_c
 
 Tensor group_norm_silu(const Tensor& x, const Tensor& bias, const Tensor& weight, const Tensor& beta, int64_t groups,
                        double eps, bool silu) {
+  RECORD_USER_SCOPE("dualmd::group_norm_silu");
   // The kernels read C elements of weight and beta and B x C of bias from raw memory.
   TORCH_CHECK(x.dim() == 4, "group_norm_silu: x must be [B, C, H, W], got ", x.sizes());
   TORCH_CHECK(at::isFloatingType(x.scalar_type()), "group_norm_silu: x is ", x.scalar_type(), ", not of floats");

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "group_norm_silu.h"
+#include "profile.h"
 
 using at::Tensor;
 
@@ -175,6 +176,10 @@ int dm_set_generator_state(int cuda, Tensor* state) {
     g.set_state(given(state, "the state"));
   });
 }
+
+int dm_profile_begin() { return guarded([] { profile_begin(); }); }
+
+int dm_profile_end(const char** text) { return guarded([&] { *text = profile_end(); }); }
 
 // Loads libtorch's CUDA half, which registers its kernels. A linker drops the library (no symbol of it is used
 // directly), so it is loaded by name; returns 1 if this libtorch has none.

@@ -6,6 +6,7 @@
 //! * [`weights`]: safetensors and npy files, never pickles.
 //! * [`exceptions`]: what libtorch throws, as errors.
 //! * [`device`]: devices, dtypes and threads as users name them.
+//! * [`profile`]: how long libtorch's operations take.
 //! * [`ranks`]: several processes that train one model.
 //!
 //! Nothing here knows what diffusion or privacy is.
@@ -23,6 +24,7 @@
 pub mod device;
 pub mod exceptions;
 pub mod noise;
+pub mod profile;
 pub mod ranks;
 pub mod shim;
 pub mod weights;

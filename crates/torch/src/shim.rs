@@ -52,6 +52,8 @@ unsafe extern "C" {
     ) -> c_int;
     fn dm_generator_state(cuda: c_int, out: *mut *mut C_tensor) -> c_int;
     fn dm_set_generator_state(cuda: c_int, state: *const C_tensor) -> c_int;
+    fn dm_profile_begin() -> c_int;
+    fn dm_profile_end(text: *mut *const c_char) -> c_int;
     fn dm_load_cuda() -> c_int;
 }
 
@@ -270,6 +272,22 @@ pub fn generator_state(device: Device) -> Result<Tensor> {
 pub fn set_generator_state(device: Device, state: &Tensor) -> Result<()> {
     // SAFETY: a live tensor, which libtorch checks and copies.
     check(unsafe { dm_set_generator_state(cuda_index(device)?, state.as_ptr()) })
+}
+
+/// Has libtorch tell how long this thread's operations take, until [`profile_end`].
+pub(crate) fn profile_begin() -> Result<()> {
+    // SAFETY: no arguments; the other side keeps everything in variables of this thread.
+    check(unsafe { dm_profile_begin() })
+}
+
+/// A line for each operation since [`profile_begin`]: how often it was called, seconds, its name.
+pub(crate) fn profile_end() -> Result<String> {
+    let mut text = std::ptr::null();
+    // SAFETY: `text` outlives the call.
+    check(unsafe { dm_profile_end(&mut text) })?;
+    // SAFETY: on success a C++ string of this thread, which lives until its next call.
+    let text = unsafe { CStr::from_ptr(text) };
+    Ok(text.to_string_lossy().into_owned())
 }
 
 /// Loads libtorch's CUDA half if this libtorch has one; false if not. Cheap after the first call.
