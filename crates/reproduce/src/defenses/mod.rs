@@ -175,7 +175,10 @@ pub fn made(session: &Session, study: &Study, args: &ReproduceOptions) -> Result
         Ok(file)
     };
     let drawn = view::draw(&collected)?;
-    let cells = save("-cells.csv", &view::cells(&collected, &drawn.rows, &study.out)?)?;
+    let cells = save(
+        "-cells.csv",
+        &view::cells(&collected, &drawn.rows, &study.out)?,
+    )?;
     let figure = save(".svg", drawn.figure.as_bytes())?;
     let outcome = Outcome {
         table: drawn.table,
@@ -186,12 +189,16 @@ pub fn made(session: &Session, study: &Study, args: &ReproduceOptions) -> Result
             format!("{stem}.svg"),
         )],
     };
-    let runs = collected.places.iter().enumerate().map(|(i, taken)| Source {
-        dataset: name.to_owned(),
-        title: format!("{}, seed {}", view::mark(i), taken.seed),
-        seed: taken.seed,
-        folder: taken.path.clone(),
-    });
+    let runs = collected
+        .places
+        .iter()
+        .enumerate()
+        .map(|(i, taken)| Source {
+            dataset: name.to_owned(),
+            title: format!("{}, seed {}", view::mark(i), taken.seed),
+            seed: taken.seed,
+            folder: taken.path.clone(),
+        });
     let place = Place {
         folder: study.out.clone(),
         stem,

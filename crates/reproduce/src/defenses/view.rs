@@ -197,7 +197,7 @@ fn table(collected: &Collected, evidence: &Evidence, rows: &[Row]) -> Table {
                 &row.model,
                 &row.method,
                 None,
-                metric,
+                *metric,
                 cell.clone(),
             ));
         }
@@ -449,7 +449,7 @@ pub fn cells(collected: &Collected, rows: &[Row], out: &Path) -> Result<Vec<u8>>
                 let mut numbers = [const { String::new() }; 7];
                 numbers[0] = text(value.map(|(_, value)| *value));
                 let place = collected.source(seed, &row.model, "");
-                line(row, seed, ["", "", state.name(), metric], numbers, place)?;
+                line(row, seed, ["", "", state.name(), *metric], numbers, place)?;
             }
         }
     }
@@ -530,7 +530,9 @@ fn figure(collected: &Collected, evidence: &Evidence, rows: &[Row]) -> Result<St
                 .points
                 .extend(point(answer, excess, i + 1, row.method.clone(), None));
         }
-        panel.lines.push((0, through));
+        if !through.is_empty() {
+            panel.lines.push((0, through));
+        }
         if !panel.points.is_empty() {
             panels.push(panel);
         }
