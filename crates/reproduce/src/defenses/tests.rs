@@ -61,10 +61,13 @@ fn main_run(folder: &Path, seed: u64) {
     baseline["image_utility"]["at_equal_n"] = json!(12.5);
     baseline["image_utility"]["floor"] = json!(10.5);
     baseline["image_utility"]["precision"] = json!(0.75);
-    baseline["chosen"] = json!({
-        "attack": "loss", "title": "Loss", "compared": 3, "left_out": [], "epsilon": null,
-        "power": [power(1), power(2)], "images_needed": if seed == 0 { json!(2) } else { Value::Null },
-    });
+    let needed = match seed {
+        0 => json!(2),
+        _ => Value::Null,
+    };
+    baseline["sets"] = json!({ "features": null, "tests": [], "inference": {
+        "features": ["loss", "sima"], "power": [power(1), power(2)], "images_needed": needed,
+    } });
     let mut pair = model("dualmd dualmd 1600 6 nn=0.55+", by);
     told(&mut pair, "nn", "black-box", 2);
     let mut teacher = model("teacher-1 teacher 1600 6 loss=0.80 nn=0.50", 0.0);
@@ -188,11 +191,11 @@ fn rows_of_several_runs_are_one_table() {
     // Of one seed, and from a place of its own.
     assert_eq!(
         none[4],
-        "48 of 64 (unseen 1 of 64) generate, 2048 images #3"
+        "48 of 64 (unseen 1 of 64) generate, 2048 images #4"
     );
+    assert_eq!(none[5], "missing");
     // In seed 1 two images do not suffice, and more were not tried.
-    assert_eq!(none[5], "2, > 2");
-    assert_eq!(none[6], "missing");
+    assert_eq!(none[6], "2, > 2");
     assert_eq!(
         none[7..10],
         ["2.00 [2.00-2.00]", "12.50 (10.50)", "0.75 [0.75-0.75]"]
@@ -213,7 +216,7 @@ fn rows_of_several_runs_are_one_table() {
     );
     let early = cells_of(&drawn, "Early stopping");
     assert_eq!(early[1], "0.650 (0.630-0.670) (1 of 2 seeds) Loss");
-    assert_eq!(early.last().unwrap(), "#4");
+    assert_eq!(early.last().unwrap(), "#3");
     assert!(cells_of(&drawn, "new-one")[1].starts_with("0.600"));
     assert!(
         cells_of(&drawn, "Against an attacker")
@@ -243,6 +246,8 @@ fn rows_of_several_runs_are_one_table() {
     );
     let own = line(&lines, "baseline", "1", "extraction");
     assert_eq!([&own[5], &own[15]], ["missing", ""]);
+    let own = line(&lines, "baseline", "1", "dataset-inference");
+    assert_eq!([&own[4], &own[7], &own[11]], ["loss + sima", "", "2"]);
     let own = line(&lines, "early-stopping", "0", "queries-or-weights");
     assert_eq!([&own[4], &own[15]], ["loss", "other"]);
     assert_eq!(
