@@ -301,6 +301,7 @@ impl<'a> Asked<'a> {
             generator: &self.generator,
             noise: &self.noise,
             known: None,
+            steering: None,
             how: self.how(),
             parts,
         }

@@ -73,6 +73,7 @@ impl Draw<'_> {
                     generator: self.generator,
                     noise: &noise,
                     known: None,
+                    steering: None,
                     how,
                     parts,
                 };

@@ -311,7 +311,7 @@ pub enum Command {
 
     /// Training images that can be got out of generated ones, beside as many images that the model never saw
     #[command(
-        after_help = "Examples:\n  dualmd extract my-model --members train/ --nonmembers heldout/ -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --images 65536 --features sscd -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method inpaint -o restored/\n\nA text-to-image model is asked for the captions of both sides. An interrupted command goes on where it stopped; with other\n--clique, --radius, --rate or --features the same images are looked at again."
+        after_help = "Examples:\n  dualmd extract my-model --members train/ --nonmembers heldout/ -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --images 65536 --features sscd -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method inpaint -o restored/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method side -o led/\n\nA text-to-image model is asked for the captions of both sides. An interrupted command goes on where it stopped; with other\n--clique, --radius, --rate or --features the same images are looked at again."
     )]
     Extract(ExtractArgs),
 

@@ -271,6 +271,8 @@ fn way(extracted: &Extracted) -> String {
         "inpaint"
     } else if found.searched.is_some() {
         "search"
+    } else if found.led.is_some() {
+        "side"
     } else {
         "generate"
     };
