@@ -396,8 +396,7 @@ fn tables_are_named_and_image_sets_are_pairs() {
     };
     assert_eq!((args.scale, args.seeds), (Scale::Cpu, 3));
     assert_eq!(args.out, Path::new("runs/reproduce"));
-    let line =
-        "dualmd reproduce defenses --rows early-stopping,kd --from runs/a runs/b --seeds 1";
+    let line = "dualmd reproduce defenses --rows early-stopping,kd --from runs/a runs/b --seeds 1";
     let Command::Reproduce(args) = read(line).command else {
         panic!()
     };
