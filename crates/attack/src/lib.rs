@@ -17,7 +17,8 @@
 //!   other images. [`similarity`]: to the
 //!   images that a sample's caption generates (black box; needs features of images); [`drawn`]: how these are drawn.
 //! * [`memorisation`]: not about samples but about prompts: which ones are memorised, and Wen's remedy. [`extraction`]: about generated
-//!   images: which of them are training images; [`mod@search`]: what must be told to generate one.
+//!   images: which of them are training images; [`mod@search`]: what must be told to generate one; [`side`]: how a model
+//!   that is told nothing is led to what it draws again and again.
 //! * [`lora_size`]: about the file of a LoRA: how many images it was trained on.
 //!
 //! And around them:
@@ -84,6 +85,7 @@ pub mod secmi;
 pub mod secmi_nn;
 pub mod shadow;
 pub mod share;
+pub mod side;
 pub mod sima;
 pub mod similarity;
 pub mod teacher_difference;

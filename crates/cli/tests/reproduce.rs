@@ -389,6 +389,65 @@ fn lengths_of_training_are_compared() {
     assert!(error.contains("--epochs"), "{error}");
 }
 
+/// Rows of the table of defences are made one by one, drawn without another training, and taken from runs of other experiments.
+#[test]
+fn rows_of_defenses_are_made_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let rows = "models=[{name=\"baseline\",defense=\"none\"},{name=\"early-stopping\",defense=\"early-stopping\"},{name=\"mine\",defense=\"none\",train={weight_decay=0.1}}]";
+    let make = |out: &str, more: &[&str]| -> String {
+        let mut args = vec!["reproduce", "defenses", "--out", out, "--seeds", "1", "-q"];
+        for set in TINY.iter().chain([&rows]) {
+            args.extend(["--set", set]);
+        }
+        args.extend(more);
+        String::from_utf8_lossy(&succeed(&args).stdout).into_owned()
+    };
+    let own = text(&out);
+    let dry = make(own, &["--rows", "baseline", "--dry-run"]);
+    assert!(dry.contains("1 of 1 runs to do, 6 training steps"), "{dry}");
+    let error = fail(&["reproduce", "defenses", "--out", own, "--collect"]);
+    assert!(error.contains("there is no finished run"), "{error}");
+
+    let first = make(own, &["--rows", "none"]);
+    let study = out.join("cpu/defenses-fashion-16");
+    let report = |family: &str| study.join(family).join("seed-0/report.json");
+    assert!(report("ordinary").exists() && !report("mine").exists());
+    assert!(
+        first.contains("dualmd reproduce defenses --rows early-stopping,mine"),
+        "{first}"
+    );
+    let extraction = study.join("ordinary/seed-0/extraction/baseline/extraction.json");
+    assert_eq!(json(&extraction)["generated"], 160);
+    let written = || {
+        let file = report("ordinary");
+        file.metadata().unwrap().modified().unwrap()
+    };
+    let before = written();
+    let second = make(own, &["--rows", "early-stopping,mine"]);
+    assert!(!second.contains("Rows without any number"), "{second}");
+    assert!(second.contains("| Early stopping ") && second.contains("| mine "));
+    assert_eq!(written(), before);
+    assert_eq!(make(own, &["--collect"]), second);
+    let cells = std::fs::read_to_string(out.join("defenses-cpu-cells.csv")).unwrap();
+    assert!(
+        cells.contains("cpu/defenses-fashion-16/mine/seed-0")
+            && cells.contains("cpu/defenses-fashion-16/ordinary/seed-0/extraction/baseline"),
+        "{cells}"
+    );
+    for end in [".md", ".csv", ".json", ".svg"] {
+        assert!(out.join(format!("defenses-cpu{end}")).exists(), "{end}");
+    }
+    // Somewhere else, from one of these runs and without a training.
+    let other = dir.path().join("other");
+    let run = study.join("mine/seed-0");
+    let collected = make(text(&other), &["--from", text(&run)]);
+    assert!(collected.contains("| mine "), "{collected}");
+    assert!(!other.join("cpu").exists());
+    let error = fail(&["reproduce", "table3", "--rows", "kd", "--out", own]);
+    assert!(error.contains("--rows is for defenses"), "{error}");
+}
+
 #[test]
 fn what_is_missing_is_named() {
     let dir = tempfile::tempdir().unwrap();

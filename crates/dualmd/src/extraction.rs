@@ -2,18 +2,20 @@
 //!
 //! Images are generated, candidates are found among them without a look at training images, and both sides are judged in the same way:
 //! members, and as many held-out images in their place. The other half of the held-out images sets the thresholds.
-//! Whole images are asked for, or the hidden half of each, or each by an embedding that is searched for ([`ExtractMethod`]): all three are
-//! judged alike. `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
+//! Whole images are asked for, or the hidden half of each, or each by an embedding that is searched for, or a classifier leads the model
+//! ([`ExtractMethod`]): all are judged alike. `docs/extraction.md` says what the numbers mean; [`dualmd_attack::extraction`] has the formulas.
 
 mod chosen;
 mod compared;
 mod drawing;
 mod hidden;
 mod judge;
+mod led;
 mod searched;
 mod written;
 
 pub use dualmd_attack::Search;
+pub use dualmd_attack::side::Side;
 pub use written::lines;
 
 use crate::audit::{Sides, refuse_foreign_split};
@@ -38,6 +40,7 @@ use dualmd_record::extraction::{self as record, Contrast, Extraction, Inpainted,
 use dualmd_torch::Tensor;
 use hidden::{Hidden, Restored};
 use judge::{Aim, Judged};
+use led::Led;
 use searched::Searched;
 use std::path::PathBuf;
 
@@ -45,6 +48,10 @@ use std::path::PathBuf;
 const IMAGES: &str = "generated.npy";
 /// Folder of the batches.
 const PARTS: &str = "generated.parts";
+/// The same of images that a classifier led the model to.
+const LED: &str = "led.npy";
+/// Folder of the batches of these.
+const LED_PARTS: &str = "led.parts";
 /// Share of unseen images that have another one within the distance of near images.
 const SPACING: f64 = 0.01;
 /// Others near a candidate, where images are generated without a text. A pair may be chance, since a share of unseen images has a
@@ -88,6 +95,8 @@ pub struct ExtractOptions {
     pub captions: usize,
     /// How far embeddings are searched for.
     pub search: Search,
+    /// How the model is led to what it draws again and again.
+    pub side: Side,
     /// Others that lie near a candidate, at least; if not given 2, or one in 50 of the images for a caption where that is more.
     pub clique: Option<usize>,
     /// Root mean square difference up to which two images are near each other, in the features' unit (of pixels: black is 0 and white
@@ -142,6 +151,7 @@ impl ExtractOptions {
             per_prompt: 32,
             captions: 64,
             search: Search::default(),
+            side: Side::default(),
             clique: None,
             radius: None,
             rate: 0.01,
@@ -190,7 +200,7 @@ pub fn extract(session: &Session, args: &ExtractOptions) -> Result<Extraction> {
     if args.models.is_empty() {
         bail_usage!("no model is named");
     }
-    let _held = Held::folder(&args.out, &[PARTS], session.reporter.as_ref())?;
+    let _held = Held::folder(&args.out, &[PARTS, LED_PARTS], session.reporter.as_ref())?;
     let set = weight_set(args.weights);
     let tuned = Generator::open(&args.models, set, &session.engine)?;
     let generator = match &args.base {
@@ -211,7 +221,7 @@ pub fn extract_denoiser(
     fingerprint: &str,
     args: &ExtractOptions,
 ) -> Result<Extraction> {
-    let _held = Held::folder(&args.out, &[PARTS], session.reporter.as_ref())?;
+    let _held = Held::folder(&args.out, &[PARTS, LED_PARTS], session.reporter.as_ref())?;
     extracted(session, args, &Generator::given(denoiser, fingerprint))
 }
 
@@ -233,6 +243,17 @@ fn extracted(
             "--method search looks for what a text-to-image model is to be told, and this model is told no text: use generate or inpaint"
         );
     }
+    let leads = args.method == ExtractMethod::Side;
+    if leads && told != Told::Nothing {
+        bail_usage!(
+            "--method side leads a model that is told nothing, and this one is told a text or a class: use generate or inpaint"
+        );
+    }
+    if leads && generator.first().schedule().is_flow() {
+        bail_usage!(
+            "--method side leads models that predict noise, and this one is of flow matching: use generate or inpaint"
+        );
+    }
     let each = told == Told::Captions || restores;
     let clique = args.clique(each)?;
     let sides = sides(session, args, generator)?;
@@ -244,7 +265,7 @@ fn extracted(
     };
     let asked: Vec<usize> = chosen.asked().collect();
     let (restored, searched) = match args.method {
-        ExtractMethod::Generate => (None, None),
+        ExtractMethod::Generate | ExtractMethod::Side => (None, None),
         ExtractMethod::Inpaint => (Some(restored(generator, &sides, &rows(&asked)?)?), None),
         ExtractMethod::Search => {
             let id = |&row: &usize| sides.labels[row].id.clone();
@@ -270,6 +291,9 @@ fn extracted(
     for name in [written::REPORT, written::TABLE, written::GALLERY] {
         remove(&args.out.join(name))?;
     }
+    if !leads {
+        parts::remove(&args.out.join(LED))?;
+    }
     // The texts of those that are asked for. (A class-conditional model that generates is told all classes in turn.)
     let texts = sides.texts().filter(|_| each);
     let words = texts.map(|texts| asked.iter().map(|&row| texts[row]).collect::<Vec<_>>());
@@ -280,6 +304,10 @@ fn extracted(
         words: words.as_deref(),
         restored: restored.as_ref(),
         searched: searched.as_ref(),
+        led: leads.then_some(Led {
+            options: args.side,
+            compared: &compared,
+        }),
     };
     let drawn = drawing.images(&sides)?;
     let features = |of: &[usize]| -> Result<Tensor> { compared.of(&rows(of)?) };
@@ -333,6 +361,7 @@ fn extracted(
             draws: searched.options.draws,
             learning_rate: searched.options.learning_rate,
         }),
+        led: drawn.led.clone(),
         generated: drawn.count(),
         features: compared.name(),
         radius,
@@ -352,7 +381,10 @@ fn extracted(
     };
     match args.pictures {
         true => written::single_images(&args.out, &sides, &judged, &found, &drawn.images)?,
-        false => parts::remove(&args.out.join(IMAGES))?,
+        false => {
+            parts::remove(&args.out.join(IMAGES))?;
+            parts::remove(&args.out.join(LED))?;
+        }
     }
     dualmd_record::write(&args.out.join(written::REPORT), &found)?;
     let said = format!(

@@ -302,6 +302,7 @@ impl<'a> Asked<'a> {
             generator: &self.generator,
             noise: &self.noise,
             known: None,
+            steering: None,
             how: self.how(),
             parts,
         }

@@ -277,6 +277,8 @@ choice! {
         Inpaint = "inpaint",
         /// an embedding is searched for that makes a text-to-image model generate each image, from its caption on (DoRI)
         Search = "search",
+        /// half of the images are generated, and a classifier of like ones among them leads the model to the other half (SIDE)
+        Side = "side",
     }
 }
 

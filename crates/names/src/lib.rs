@@ -46,3 +46,7 @@ pub const KNOWN_FRACTION: f64 = 0.2;
 
 /// Updates of each embedding in extraction by search, where nothing else is said. Ours.
 pub const SEARCH_STEPS: usize = 50;
+/// Groups of generated images that extraction by a classifier leads to, at most, unless a number is named.
+pub const SIDE_CLUSTERS: usize = 100;
+/// How strongly the classifier leads unless a number is named.
+pub const SIDE_SCALE: f64 = 5.0;

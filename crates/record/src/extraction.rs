@@ -38,6 +38,9 @@ pub struct Extraction {
     pub inpainted: Option<Inpainted>,
     /// How embeddings were searched for; null where the model was told captions, or nothing.
     pub searched: Option<Searched>,
+    /// How a classifier led the model; null where nothing did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub led: Option<Led>,
     /// Images that were generated.
     pub generated: usize,
     /// What images are compared by.
@@ -122,6 +125,28 @@ pub struct Searched {
     pub draws: usize,
     /// Adam's learning rate.
     pub learning_rate: f64,
+}
+
+/// How a classifier of generated images led the model.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Led {
+    /// Images that were generated first, which groups were looked for among.
+    pub pool: usize,
+    /// Groups that were found.
+    pub groups: usize,
+    /// Groups that the model was led to: those whose images lie close together, or all large ones where none do.
+    pub kept: usize,
+    /// Images of the pool in these, by which the classifier was trained.
+    pub grouped: usize,
+    /// Steps of its training.
+    pub steps: u64,
+    /// How strongly it led.
+    pub scale: f64,
+    /// Images that were generated so, among all that were.
+    pub images: usize,
+    /// Gradients of the classifier for these images, which are not among the network calls.
+    pub gradients: u64,
 }
 
 /// One way to choose among the generated images, and what it extracts.

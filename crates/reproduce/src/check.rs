@@ -206,7 +206,7 @@ impl Study {
     /// Looks at every image set once; the runs of one length of training stand for all of them.
     pub fn look(&self, plan: &dyn Fn(&Planned) -> Result<Plan>) -> Vec<(&Runs, Result<Found>)> {
         let mut out: Vec<(&Runs, Result<Found>)> = Vec::new();
-        for runs in &self.datasets {
+        for runs in self.asked() {
             let done = out.iter().any(|(r, _)| r.dataset.name == runs.dataset.name);
             let to_do = runs.runs.iter().find(|p| !p.report().exists());
             let (false, Some(planned)) = (done, to_do) else {

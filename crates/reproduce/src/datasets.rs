@@ -166,6 +166,13 @@ const EPOCHS_BROUGHT: &[Dataset] = &[Dataset {
     ..CIFAR10
 }];
 
+/// Every defence of the program, on the first of the two sets.
+const DEFENSES: &[Dataset] = &[Dataset {
+    name: "defenses-fashion-16",
+    text: include_str!("../studies/defenses.toml"),
+    ..FASHION
+}];
+
 /// Attacks of the tables on text-to-image models.
 const TEXT_ATTACKS: &str = "audit.attacks=['loss', 'secmi', 'pia', 'pia-sd-2024', 'pian', 'sima', 'clid-gap', 'wen', 'loss+captions', \
      'sima+captions', 'rounds@2', 'rounds@3', 'rounds@6', 'rounds@1+second', 'rounds@2+second', 'rounds@3+second', 'rounds@6+second', 'rounds@3+captions', \
@@ -222,6 +229,9 @@ pub fn of(what: What, scale: Scale) -> &'static [Dataset] {
         (What::Ablation, Scale::Paper) => ABLATION_BROUGHT,
         (What::Epochs, Scale::Cpu) => EPOCHS_CPU,
         (What::Epochs, Scale::Paper) => EPOCHS_BROUGHT,
+        (What::Defenses, Scale::Cpu) => DEFENSES,
+        // Nobody has the machines: runs that were made elsewhere are collected.
+        (What::Defenses, Scale::Paper) => &[],
         (what, Scale::Cpu) if what.is_text() => TEXT_CPU,
         (what, Scale::Paper) if what.is_text() => TEXT_BROUGHT,
         (_, Scale::Cpu) => CPU,
@@ -233,6 +243,7 @@ pub fn of(what: What, scale: Scale) -> &'static [Dataset] {
 mod tests {
     use super::*;
     use dualmd::experiment::Experiment;
+    use dualmd_names::Defense;
 
     fn parse(dataset: &Dataset, more: &[&str]) -> Experiment {
         let sets = dataset.keys.iter().chain(more);
@@ -286,6 +297,24 @@ mod tests {
         let text = parse(&POKEMON, &["data.source=x", "model.base=y"]);
         assert_eq!(text.models.len(), 6);
         assert!(text.is_text() && parse(&TEXT_CPU[0], &[]).is_text());
+    }
+
+    /// The table of all defences has every defence of the program, by the recipe of the numbers in the documents.
+    #[test]
+    fn no_defence_is_left_out() {
+        let e = parse(&DEFENSES[0], &[]);
+        for defense in Defense::ALL {
+            assert!(e.models.iter().any(|m| m.defense == defense), "{defense}");
+        }
+        let stored = include_str!("../../../docs/results/epochs/demo-4000.toml");
+        let stored = Experiment::parse(stored, "demo-4000", &[]).unwrap();
+        let own = e.in_steps().unwrap();
+        assert_eq!(own.train, stored.train);
+        assert_eq!((&own.data, &own.model), (&stored.data, &stored.model));
+        assert_eq!(own.sample, stored.sample);
+        for attack in &stored.audit.attacks {
+            assert!(own.audit.attacks.contains(attack), "{attack}");
+        }
     }
 
     /// The CPU studies are one recipe on several image sets.

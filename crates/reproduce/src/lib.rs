@@ -8,6 +8,7 @@
 //! - `length`: how long models were trained, and the view over several lengths
 //! - `check`, `estimate`: for `--dry-run`, are the images what is needed, and about how long does it take
 //! - `text`: tables and figures of text-to-image models
+//! - `defenses`: every defence against every kind of attacker, from runs of the study or of any experiment
 //! - `own`: privacy against quality of runs of the user's own experiment, for `dualmd run`
 //! - `paper`: the paper's numbers (`data/paper.csv`); `facts`: what agrees with them
 //! - `names`: what things are called; `table`: words and numbers of a view; `write`: Markdown, CSV, JSON
@@ -27,6 +28,7 @@ mod ablation;
 mod cell;
 mod check;
 mod datasets;
+mod defenses;
 mod estimate;
 mod facts;
 mod figure;
@@ -110,6 +112,9 @@ fn made(session: &Session, args: &ReproduceOptions) -> Result<Option<Made>> {
     if !study.run(session)? {
         return Ok(None);
     }
+    if args.what == What::Defenses {
+        return defenses::made(session, &study, args).map(Some);
+    }
     if matches!(args.what, What::Table1 | What::Fig3) {
         text::measure(&study, session, args)?;
     }
@@ -139,6 +144,8 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
         What::Ablation => ("Which choice matters", worded(ablation::build(evidence)?)),
         What::Frontier => (EQUAL, frontier::draw(evidence, &save)?),
         What::Epochs => ("From when on a model leaks", length::draw(evidence, &save)?),
+        // Its runs may be of any experiment.
+        What::Defenses => bail!("{} are drawn from what was collected", what.as_str()),
         What::Table2
         | What::Table3
         | What::Table4

@@ -5,7 +5,7 @@ use super::read::Evidence;
 use dualmd_names::{AttackSpec, BaseAttack, ModelKind};
 
 /// (model as the study names it, name in the tables): those of the paper first, then the others.
-const METHODS: [(&str, &str); 12] = [
+const METHODS: [(&str, &str); 16] = [
     ("baseline", "No defense"),
     ("dualmd", "DualMD"),
     ("student", "DistillMD"),
@@ -16,6 +16,10 @@ const METHODS: [(&str, &str); 12] = [
     ("synthetic", "Generated images"),
     ("weight-decay", "Weight decay"),
     ("augmentation", "Augmentation"),
+    ("skip-easy", "Skipping easy images"),
+    ("iet", "Iterative ensemble"),
+    ("ambient", "Ambient diffusion"),
+    ("smp", "Against an attacker"),
     ("dp-sgd", "DP-SGD"),
     ("dp-sgd-weak", "DP-SGD, little noise"),
 ];
@@ -47,10 +51,15 @@ pub fn compared(evidence: &Evidence) -> Vec<String> {
             }
         }
     }
-    let rank = |name: &String| METHODS.iter().position(|(m, _)| m == name);
     // Stable: unknown ones stay in the order of the report.
-    found.sort_by_key(|name| rank(name).unwrap_or(METHODS.len()));
+    found.sort_by_key(|name| rank(name));
     found
+}
+
+/// Place of a model among the methods of a table: the known ones first.
+pub fn rank(model: &str) -> usize {
+    let known = METHODS.iter().position(|(name, _)| *name == model);
+    known.unwrap_or(METHODS.len())
 }
 
 /// An attack as the tables name it.

@@ -4,10 +4,10 @@ use super::names;
 use super::paper::Metric;
 use super::study::{Planned, Runs, Study};
 use anyhow::{Context, Result};
-use dualmd_audit::report::{Measurement, ModelReport};
-use dualmd_names::Defense;
-use dualmd_record::RunFolder;
+use dualmd_audit::report::{self, Measurement, ModelReport};
+use dualmd_names::{Defense, Part};
 use dualmd_record::training::Training;
+use dualmd_record::{Count, RunFolder};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::Deref;
@@ -62,6 +62,14 @@ pub struct Model {
     pub reported: ModelReport,
     /// Training time with all models that it needs, s: see [`cost`].
     pub seconds: Option<f64>,
+    /// Training steps with those of all models that it needs.
+    pub steps: Option<f64>,
+    /// Network evaluations of these steps, an image each: see [`evaluations`].
+    pub evaluations: Option<f64>,
+    /// Network evaluations of an image that it generates.
+    pub calls: Option<f64>,
+    /// Models that generate for it, where that is not one of its own name.
+    pub parts: Vec<String>,
     /// How it was trained but for the number of steps: see [`recipe`].
     pub recipe: Value,
 }
@@ -78,6 +86,19 @@ impl Deref for Model {
 pub type Measured = (f64, Option<[f64; 2]>);
 
 impl Model {
+    /// A model of which there is neither a plan nor what its training cost.
+    pub fn alone(reported: ModelReport) -> Self {
+        Self {
+            seconds: None,
+            steps: None,
+            evaluations: None,
+            calls: None,
+            parts: parts(&Value::Null, &reported),
+            recipe: Value::Null,
+            reported,
+        }
+    }
+
     /// One number; `attack` is for those that are of an attack.
     pub fn measured(&self, attack: Option<&str>, metric: Metric) -> Option<Measured> {
         let quality = self.image_utility.as_ref();
@@ -243,30 +264,65 @@ impl Set {
 /// # Errors
 /// There is no readable report.json of a schema that this program knows.
 pub fn read(seed: u64, folder: &Path) -> Result<Run> {
-    let path = folder.join("report.json");
-    let report = dualmd_audit::read(&path).with_context(|| {
+    read_report(seed, &folder.join("report.json"), folder)
+}
+
+/// The same of a report of any name; `folder`: where its run is or was.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_report(seed: u64, path: &Path, folder: &Path) -> Result<Run> {
+    let report = dualmd_audit::read(path).with_context(|| {
         format!(
             "{} is no report: `dualmd report {}` writes it again",
             path.display(),
             folder.display()
         )
     })?;
-    let own = |name: &str| {
+    let recorded = |name: &str| {
         let file = RunFolder(folder.to_path_buf()).training(name);
-        let training = dualmd_record::read::<Training>(&file).ok();
-        let reported = || {
-            let mut models = report.models.iter();
-            models.find(|m| m.name == name)?.utility.as_ref()?.seconds
-        };
-        training.and_then(|t| t.seconds).or_else(reported)
+        dualmd_record::read::<Training>(&file).ok()
+    };
+    let reported = |name: &str, of: &dyn Fn(&report::Training) -> Option<f64>| {
+        let mut models = report.models.iter();
+        of(models.find(|m| m.name == name)?.utility.as_ref()?)
+    };
+    let seconds = |name: &str| {
+        let own = recorded(name).and_then(|t| t.seconds);
+        own.or_else(|| reported(name, &|t: &report::Training| t.seconds))
+    };
+    // What only the plan says was done as planned: a model that others are made from has no entry in a report.
+    let steps = |name: &str| {
+        let own = recorded(name).and_then(|t| t.steps).map(Count::as_f64);
+        own.or_else(|| reported(name, &|t: &report::Training| t.steps))
+            .or_else(|| planned(&report.run, name, "steps"))
+    };
+    let evaluated = |name: &str| {
+        let own = recorded(name).and_then(|t| t.batch).map(Count::as_f64);
+        let batch = own
+            .or_else(|| reported(name, &|t: &report::Training| t.batch))
+            .or_else(|| planned(&report.run, name, "batch"))?;
+        Some(steps(name)? * batch * evaluations(&report.run, name))
     };
     let models: Vec<Model> = report
         .models
         .iter()
-        .map(|reported| Model {
-            seconds: cost(&report.run, &reported.name, &own),
-            recipe: recipe(&report.run, &reported.name),
-            reported: reported.clone(),
+        .map(|reported| {
+            let (name, parts) = (reported.name.as_str(), parts(&report.run, reported));
+            Model {
+                seconds: cost(&report.run, name, &seconds),
+                steps: cost(&report.run, name, &steps),
+                evaluations: cost(&report.run, name, &evaluated),
+                calls: report.run["sample"]["steps"].as_f64().map(|steps| {
+                    match reported.defense.is(Defense::Ensemble) {
+                        true => steps * parts.len().max(1) as f64,
+                        false => steps,
+                    }
+                }),
+                parts,
+                recipe: recipe(&report.run, name),
+                reported: reported.clone(),
+            }
         })
         .collect();
     let whole = |m: &Model| {
@@ -284,8 +340,56 @@ pub fn read(seed: u64, folder: &Path) -> Result<Run> {
     })
 }
 
-/// Seconds of training of a model and of everything that had to be trained for it, each once; `plan` is the run's plan.json.
-/// None where one of them recorded nothing.
+/// Models that generate for this one, where that is not one of its own name: the teachers of a pair, the models of shards.
+fn parts(plan: &Value, model: &ModelReport) -> Vec<String> {
+    let entries = plan["models"].as_array().into_iter().flatten();
+    let mut own = entries.filter(|e| e["name"] == model.name.as_str());
+    let listed = own.find_map(|e| e["parts"].as_array());
+    let parts: Vec<String> = match listed {
+        Some(list) => list
+            .iter()
+            .filter_map(|v| Some(v.as_str()?.to_owned()))
+            .collect(),
+        // What is left of a run may have no plan.
+        None if model.is_pair() => Part::teachers(None).map(|t| t.to_string()).to_vec(),
+        None => Vec::new(),
+    };
+    match parts.as_slice() {
+        [only] if *only == model.name => Vec::new(),
+        _ => parts,
+    }
+}
+
+/// The entry of a training in `plan`, a run's plan.json.
+fn training<'a>(plan: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut all = plan["trainings"].as_array()?.iter();
+    all.find(|t| t["name"] == name)
+}
+
+/// A number of `[train]` as it was planned for a training; none of one that the plan does not have.
+fn planned(plan: &Value, name: &str, key: &str) -> Option<f64> {
+    let own = training(plan, name)?["train"][key].as_f64();
+    own.or_else(|| plan["train"][key].as_f64())
+}
+
+/// Network evaluations for each image of a step: one, the draws of DP-SGD, and one more for every teacher that answers. What an attacker
+/// that learns along, early stopping and the measurements meanwhile evaluate is not among them.
+fn evaluations(plan: &Value, name: &str) -> f64 {
+    let Some(entry) = training(plan, name) else {
+        return 1.0;
+    };
+    let draws = entry["noise_multiplicity"].as_f64().unwrap_or(1.0);
+    let answers = match entry["kind"].as_str() {
+        Some("student" | "kd") => 1.0,
+        // Of K models all but the one that saw the image.
+        Some("k-way") => entry["shards"].as_f64().map_or(0.0, |k| k - 1.0),
+        _ => 0.0,
+    };
+    draws + answers
+}
+
+/// What a model's training and everything that had to be trained for it took together, each counted once, such as seconds; `plan` is the
+/// run's plan.json, and `own` says what one training took. None where one of them says nothing.
 fn cost(plan: &Value, model: &str, own: &dyn Fn(&str) -> Option<f64>) -> Option<f64> {
     let entry = |list: &str, name: &str| {
         let entries = plan[list].as_array()?;
@@ -372,6 +476,57 @@ mod tests {
         assert_eq!(of("dualmd"), Some(23.0));
         assert_eq!(of("student"), Some(43.0));
         assert_eq!(of("unknown"), None);
+    }
+
+    /// 100 steps of 8: once for each image of an ordinary training, twice for a student's, four times with four draws, and once and three
+    /// teachers for a student of four. The pair: both teachers. Four models draw an image of the ensemble.
+    #[test]
+    fn costs_in_steps_and_evaluations() {
+        let dir = tempfile::tempdir().unwrap();
+        let shards: Vec<String> = Part::shards(4).iter().map(Part::to_string).collect();
+        let mut trainings = vec![
+            json!({ "name": "teacher-1", "kind": "teacher", "half": 1, "needs": [] }),
+            json!({ "name": "teacher-2", "kind": "teacher", "half": 2, "needs": [] }),
+            json!({ "name": "student", "kind": "student", "needs": ["teacher-1", "teacher-2"] }),
+            json!({ "name": "dp", "kind": "dp-sgd", "noise_multiplicity": 4, "needs": [], "train": { "steps": 10, "batch": 8 } }),
+            json!({ "name": "four", "kind": "k-way", "shards": 4, "needs": shards }),
+        ];
+        for name in &shards {
+            trainings.push(json!({ "name": name, "kind": "shard", "needs": [] }));
+        }
+        let plan = json!({
+            "train": { "steps": 100, "batch": 8 },
+            "sample": { "steps": 50 },
+            "models": [
+                { "name": "dualmd", "parts": ["teacher-1", "teacher-2"] },
+                { "name": "student", "parts": ["student"] },
+                { "name": "dp", "parts": ["dp"] },
+                { "name": "four", "parts": ["four"] },
+                { "name": "average", "parts": shards },
+            ],
+            "trainings": trainings,
+        });
+        let model = |name: &str, defense: &str| json!({ "name": name, "defense": defense });
+        let models = [
+            model("dualmd", "dualmd"),
+            model("student", "distillmd"),
+            model("dp", "dp-sgd"),
+            model("four", "k-way"),
+            model("average", "ensemble"),
+        ];
+        let report = json!({ "schema": 1, "run": plan, "models": models });
+        std::fs::write(dir.path().join("report.json"), report.to_string()).unwrap();
+        let run = read(0, dir.path()).unwrap();
+        let costs = |name: &str| {
+            let model = run.models.iter().find(|m| m.name == name).unwrap();
+            (model.steps, model.evaluations, model.calls)
+        };
+        let of = |steps, evaluations, calls| (Some(steps), Some(evaluations), Some(calls));
+        assert_eq!(costs("dualmd"), of(200.0, 1600.0, 50.0));
+        assert_eq!(costs("student"), of(300.0, 3200.0, 50.0));
+        assert_eq!(costs("dp"), of(10.0, 320.0, 50.0));
+        assert_eq!(costs("four"), of(500.0, 6400.0, 50.0));
+        assert_eq!(costs("average"), of(400.0, 3200.0, 200.0));
     }
 
     #[test]

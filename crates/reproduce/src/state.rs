@@ -21,7 +21,7 @@ impl Study {
     pub fn describe(&self) -> Result<String> {
         let mut out = String::new();
         let (mut left, mut all) = (0, 0);
-        for set in &self.datasets {
+        for set in self.asked() {
             out.push_str(&format!("{} ({})\n", set.dataset.name, set.title()));
             for planned in &set.runs {
                 let (plan, state) = (outline(planned)?, state(planned));
@@ -55,7 +55,7 @@ impl Study {
         }
         out.push_str(&format!(
             "{left} of {} runs to do, {} training steps\n",
-            self.datasets.iter().map(|d| d.runs.len()).sum::<usize>(),
+            self.asked().map(|d| d.runs.len()).sum::<usize>(),
             grouped(all)
         ));
         Ok(out)
@@ -85,8 +85,8 @@ impl Study {
                 problems.extend(found.problems.into_iter().map(|p| format!("{name}: {p}")));
                 continue;
             };
-            // The same set at other lengths of training too.
-            let own = self.datasets.iter().filter(|r| r.dataset.name == name);
+            // The same set at other lengths of training, or its other models, too.
+            let own = self.asked().filter(|r| r.dataset.name == name);
             let mut work = Work::default();
             let mut plans = Vec::new();
             for planned in own.flat_map(|r| &r.runs).filter(|p| !p.report().exists()) {

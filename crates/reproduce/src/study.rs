@@ -1,6 +1,7 @@
 //! The runs behind the tables: which image sets, which experiment, one run per seed.
 
 use super::datasets::{Dataset, of};
+use super::defenses::Family;
 use super::read::Set;
 use super::state::{imported_or_none, same_experiment, with_more_attacks};
 use super::write::{Place, Source};
@@ -39,6 +40,10 @@ pub struct Runs {
     pub dataset: &'static Dataset,
     /// Epochs of all its models, where a study compares lengths of training.
     pub epochs: Option<u64>,
+    /// The models of these runs, where a study has runs of their own for models that share no training.
+    pub family: Option<Family>,
+    /// Are they to be made where they are missing?
+    pub asked: bool,
     /// One run per seed, in their order.
     pub runs: Vec<Planned>,
     /// The SecMI split file to use.
@@ -48,7 +53,8 @@ pub struct Runs {
 /// One run.
 #[derive(Debug)]
 pub struct Planned {
-    /// Its folder: OUT/SCALE/DATASET/seed-S, or OUT/SCALE/DATASET/e-N/seed-S where lengths of training are compared.
+    /// Its folder: OUT/SCALE/DATASET/seed-S, OUT/SCALE/DATASET/e-N/seed-S where lengths of training are compared, or
+    /// OUT/SCALE/DATASET/FAMILY/seed-S where models that share no training have runs of their own.
     pub folder: RunFolder,
     /// What is run in it.
     pub experiment: Experiment,
@@ -60,13 +66,26 @@ impl Runs {
         self.split.as_deref()
     }
 
-    /// The image set, and the length of training where a study compares several, for people.
+    /// The image set, and the length of training or the models where a study compares several, for people.
     pub fn title(&self) -> String {
-        match self.epochs {
-            Some(epochs) => format!("{}, {epochs} epochs", self.dataset.title),
-            None => self.dataset.title.to_owned(),
+        let title = self.dataset.title;
+        match (self.epochs, &self.family) {
+            (Some(epochs), _) => format!("{title}, {epochs} epochs"),
+            (None, Some(family)) => format!("{title}, {}", family.models.join(" and ")),
+            (None, None) => title.to_owned(),
         }
     }
+}
+
+/// What of an image set's study lies in a folder of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Piece {
+    /// Length of training.
+    pub epochs: Option<u64>,
+    /// Models that share trainings.
+    pub family: Option<Family>,
+    /// Was this piece left out of what is to be made?
+    pub left_out: bool,
 }
 
 impl Planned {
@@ -83,6 +102,21 @@ impl Study {
     /// An unknown set; images that are needed and not named; a `--set` that does not fit.
     pub fn resolve(args: &ReproduceOptions) -> Result<Self> {
         let all = of(args.what, args.scale);
+        if args.what == What::Defenses && args.scale == Scale::Paper {
+            bail_usage!(
+                "defenses has no study at --scale paper: make the runs with dualmd run, and collect them with --from RUN..."
+            );
+        }
+        if args.what != What::Defenses {
+            let flags = [
+                ("--rows", !args.rows.is_empty()),
+                ("--from", !args.from.is_empty()),
+                ("--collect", args.collect),
+            ];
+            if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
+                bail_usage!("{flag} is for defenses");
+            }
+        }
         let known = |name: &str, flag: &str| -> Result<&'static Dataset> {
             if let Some(dataset) = all.iter().find(|d| d.name == name) {
                 return Ok(dataset);
@@ -137,34 +171,37 @@ impl Study {
             let last = list.iter().rev().find(|(n, _)| n == name);
             last.map(|(_, path)| path.clone())
         };
-        let lengths = lengths(args)?;
-        let datasets = wanted
-            .into_iter()
-            .flat_map(|dataset| lengths.iter().map(move |epochs| (dataset, *epochs)))
-            .map(|(dataset, epochs)| {
-                let path = own(&args.data, dataset.name);
+        let mut datasets = Vec::new();
+        for dataset in wanted {
+            let path = own(&args.data, dataset.name);
+            for piece in pieces(dataset, path.as_deref(), args)? {
                 let mut place = args.out.join(args.scale.as_str()).join(dataset.name);
-                if let Some(epochs) = epochs {
+                if let Some(epochs) = piece.epochs {
                     place.push(format!("e-{epochs}"));
+                }
+                if let Some(family) = &piece.family {
+                    place.push(&family.name);
                 }
                 let runs = seeds
                     .iter()
                     .map(|&seed| {
-                        let made = experiment(dataset, path.as_deref(), args, seed, epochs);
+                        let made = experiment(dataset, path.as_deref(), args, seed, &piece);
                         Ok(Planned {
                             folder: RunFolder(place.join(format!("seed-{seed}"))),
                             experiment: made?,
                         })
                     })
                     .collect::<Result<Vec<_>>>()?;
-                Ok(Runs {
+                datasets.push(Runs {
                     dataset,
-                    epochs,
+                    epochs: piece.epochs,
+                    family: piece.family,
+                    asked: !piece.left_out,
                     runs,
                     split: own(&args.split, dataset.name).map(PathBuf::from),
-                })
-            })
-            .collect::<Result<Vec<_>>>()?;
+                });
+            }
+        }
         Ok(Self {
             scale: args.scale,
             out: args.out.clone(),
@@ -173,6 +210,11 @@ impl Study {
             sets: args.set.clone(),
             inception: args.inception.clone(),
         })
+    }
+
+    /// The runs that are to be made where they are missing.
+    pub fn asked(&self) -> impl Iterator<Item = &Runs> {
+        self.datasets.iter().filter(|runs| runs.asked)
     }
 
     /// Writes OUT/WHAT-SCALE-SET.svg, the name ending in `end` before the point, and gives its name.
@@ -214,7 +256,7 @@ impl Study {
     /// What a run refuses; a finished run in the folder that is another experiment.
     pub fn run(&self, session: &Session) -> Result<bool> {
         for (index, seed) in self.seeds.iter().enumerate() {
-            for set in &self.datasets {
+            for set in self.asked() {
                 let planned = &set.runs[index];
                 if set.split.is_some() {
                     imported_or_none(planned)?;
@@ -252,12 +294,30 @@ impl Study {
     }
 }
 
+/// The parts of an image set's study, each with a folder of its own.
+fn pieces(
+    dataset: &'static Dataset,
+    path: Option<&str>,
+    args: &ReproduceOptions,
+) -> Result<Vec<Piece>> {
+    if args.what == What::Defenses {
+        let whole = experiment(dataset, path, args, args.seed, &Piece::default())?;
+        return super::defenses::pieces(&whole, args);
+    }
+    let lengths = lengths(args)?.into_iter();
+    let piece = |epochs| Piece {
+        epochs,
+        ..Piece::default()
+    };
+    Ok(lengths.map(piece).collect())
+}
+
 fn experiment(
     dataset: &Dataset,
     path: Option<&str>,
     args: &ReproduceOptions,
     seed: u64,
-    epochs: Option<u64>,
+    piece: &Piece,
 ) -> Result<Experiment> {
     let mut sets: Vec<String> = dataset.keys.iter().map(|k| (*k).to_owned()).collect();
     match (dataset.remedy, path) {
@@ -299,10 +359,15 @@ fn experiment(
         sets.push("sample.features=inception-2048".into());
         sets.push(format!("sample.features_weights={file}"));
     }
+    let epochs = piece.epochs;
     sets.extend(epochs.map(|epochs| format!("train.epochs={epochs}")));
     sets.push(format!("seed={seed}"));
     sets.extend(args.dtype.map(|dtype| format!("train.dtype={dtype}")));
-    Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)
+    let mut made = Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)?;
+    if let Some(family) = &piece.family {
+        made.models.retain(|m| family.models.contains(&m.name));
+    }
+    Ok(made)
 }
 
 /// Lengths of training to compare, in epochs: for most views none.

@@ -1,6 +1,7 @@
 //! The images that are generated, batch by batch, and what they cost.
 
 use super::hidden::Restored;
+use super::led::Led;
 use super::searched::Searched;
 use super::{ExtractOptions, IMAGES};
 use crate::audit::Sides;
@@ -14,7 +15,7 @@ use crate::stages::text::{Encoded, Told, in_parts, in_turn};
 use anyhow::{Context, Result};
 use dualmd_diffusion::Condition;
 use dualmd_diffusion::sampler::{Known, initial_noise};
-use dualmd_record::extraction::ExtractionCost;
+use dualmd_record::extraction::{self as record, ExtractionCost};
 use dualmd_torch::{Device, Tensor, no_grad};
 use std::time::Instant;
 
@@ -30,6 +31,8 @@ pub(super) struct Drawing<'a> {
     pub(super) restored: Option<&'a Restored>,
     /// The images that are asked for, where what the model is told of them is searched for.
     pub(super) searched: Option<&'a Searched>,
+    /// How the model is led, where it is.
+    pub(super) led: Option<Led<'a>>,
 }
 
 /// Generated images.
@@ -37,9 +40,11 @@ pub(super) struct Drawn {
     /// [N, C, H, W] in [-1, 1] on the CPU.
     pub(super) images: Tensor,
     /// How many of them this call generated.
-    now: usize,
+    pub(super) now: usize,
     /// Seconds that these took.
-    seconds: f64,
+    pub(super) seconds: f64,
+    /// How the model was led.
+    pub(super) led: Option<record::Led>,
 }
 
 impl Drawn {
@@ -69,10 +74,11 @@ impl Drawing<'_> {
             "--images, or --per-prompt and --captions, say how many images are generated",
         )?;
         let noise = initial_noise(args.seed, n, shape, device);
-        let folder = Folder::open(
-            &parts::beside(&args.out.join(IMAGES)),
-            &self.key(&noise.size(), sides)?,
-        )?;
+        let key = self.key(&noise.size(), sides)?;
+        if let Some(led) = &self.led {
+            return led.images(self, &noise, &key);
+        }
+        let folder = Folder::open(&parts::beside(&args.out.join(IMAGES)), &key)?;
         let known = self.restored.map(|restored| self.known(restored));
         let known = known.transpose()?;
         let in_batches = InBatches {
@@ -82,13 +88,8 @@ impl Drawing<'_> {
             known: known
                 .as_ref()
                 .map(|[images, given]| Known { images, given }),
-            how: Sampling {
-                sampler: args.sampler,
-                steps: args.steps,
-                order: args.order,
-                batch: args.batch,
-                seed: args.seed,
-            },
+            steering: None,
+            how: self.how(args.seed),
             parts: &folder,
         };
         let (there, began) = (in_batches.there(), Instant::now());
@@ -101,7 +102,20 @@ impl Drawing<'_> {
             images: images.f_to_device(Device::Cpu)?,
             now: n.saturating_sub(there),
             seconds,
+            led: None,
         })
+    }
+
+    /// How images are generated, all that is random about it from this seed.
+    pub(super) fn how(&self, seed: u64) -> Sampling {
+        let args = self.args;
+        Sampling {
+            sampler: args.sampler,
+            steps: args.steps,
+            order: args.order,
+            batch: args.batch,
+            seed,
+        }
     }
 
     /// What the model is told, for each of `n` images; `parts`: where embeddings are kept that were searched for.

@@ -180,6 +180,13 @@ pub fn lines(found: &Extraction) -> Vec<String> {
         );
         all.insert(1, said);
     }
+    if let Some(led) = &found.led {
+        let said = format!(
+            "{} of these images were led to {} groups of the {} others by a classifier ({} groups found; {} steps; scale {})",
+            led.images, led.kept, led.pool, led.groups, led.steps, led.scale
+        );
+        all.insert(1, said);
+    }
     for attack in &found.attacks {
         let whole = attack.all_members.as_ref();
         let whole = whole.map_or_else(

@@ -8,6 +8,7 @@ use super::score::{of_parts, parts};
 use crate::reporter::{ProgressEvent, Work};
 use crate::session::Session;
 use anyhow::Result;
+use dualmd_attack::side::Steering;
 use dualmd_attack::{Batches, Parts, Share};
 use dualmd_diffusion::DiffusionError;
 use dualmd_diffusion::sampler::{Known, Start};
@@ -28,6 +29,8 @@ pub(crate) struct InBatches<'a> {
     pub(crate) noise: &'a Tensor,
     /// What of them is given, where it is a part of them only that is generated.
     pub(crate) known: Option<Known<'a>>,
+    /// What leads the model, where it is led; it is then told nothing.
+    pub(crate) steering: Option<Steering<'a>>,
     /// How they are generated.
     pub(crate) how: Sampling,
     /// What is made of these.
@@ -95,6 +98,12 @@ impl InBatches<'_> {
         there
             .map(|start| usize::try_from(self.length(start)).unwrap_or(0))
             .sum()
+    }
+
+    /// Are all batches there, and whole?
+    pub(crate) fn is_whole(&self) -> bool {
+        let starts = self.starts();
+        starts.iter().all(|start| self.read(*start).is_some())
     }
 
     /// The number of the first image of each batch: its part's name.
@@ -168,9 +177,12 @@ impl InBatches<'_> {
             known: own.as_ref().map(|(images, given)| Known { images, given }),
         };
         // Asked to stop, it leaves this batch first.
-        let made = self
-            .generator
-            .undecoded(&from, &self.how, 1, prompts, |_| true)?;
+        let made = match self.steering {
+            Some(steering) => self.generator.undecoded_led(&from, &self.how, steering)?,
+            None => self
+                .generator
+                .undecoded(&from, &self.how, 1, prompts, |_| true)?,
+        };
         Ok(made.f_to_device(Device::Cpu)?)
     }
 }

@@ -74,6 +74,7 @@ impl Draw<'_> {
                     generator: self.generator,
                     noise: &noise,
                     known: None,
+                    steering: None,
                     how,
                     parts,
                 };

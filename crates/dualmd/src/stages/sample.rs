@@ -12,6 +12,7 @@ use crate::plan::{Plan, Target};
 use crate::session::Session;
 use anyhow::{Result, bail};
 use dualmd_attack::nn;
+use dualmd_attack::side::Steering;
 use dualmd_data::{ImageSet, Record, drawn, grid, save_png};
 use dualmd_defense::EnsembleDenoiser;
 use dualmd_diffusion::latent::{Delayed, Early, Guided};
@@ -437,18 +438,8 @@ impl Generator {
     ) -> Result<Tensor> {
         let pipeline = self.first();
         let Sampling {
-            steps,
-            order,
-            batch,
-            seed,
-            ..
+            steps, order, seed, ..
         } = *how;
-        let sampler = match how.sampler {
-            choices::Sampler::Ddim => Sampler::Ddim,
-            choices::Sampler::Ddpm => Sampler::Ancestral {
-                large_variance: pipeline.schedule().config().variance_type == "fixed_large",
-            },
-        };
         let timesteps = pipeline.schedule().sampling_timesteps(steps)?;
         let asked = || self.denoiser(order, timesteps.clone(), seed);
         let denoiser: Box<dyn Denoiser + '_> = match prompts {
@@ -471,21 +462,55 @@ impl Generator {
                 }
             }
         };
+        let from = Start {
+            condition: prompts.map(|p| &p.condition),
+            ..*from
+        };
+        self.drawn(denoiser.as_ref(), &from, how, rounds, go_on)
+    }
+
+    /// As [`Self::undecoded`] of a model that is told nothing, which a classifier leads.
+    pub(crate) fn undecoded_led(
+        &self,
+        from: &Start<'_>,
+        how: &Sampling,
+        steering: Steering<'_>,
+    ) -> Result<Tensor> {
+        let schedule = self.first().schedule();
+        let timesteps = schedule.sampling_timesteps(how.steps)?;
+        let plain = self.denoiser(how.order, timesteps, how.seed);
+        let led = steering.around(plain.as_ref(), schedule);
+        self.drawn(&led, from, how, 1, |_| true)
+    }
+
+    /// What a denoiser makes of `from`, with the model's noise schedule and bounds.
+    fn drawn(
+        &self,
+        denoiser: &dyn Denoiser,
+        from: &Start<'_>,
+        how: &Sampling,
+        rounds: usize,
+        go_on: impl FnMut(usize) -> bool,
+    ) -> Result<Tensor> {
+        let pipeline = self.first();
+        let sampler = match how.sampler {
+            choices::Sampler::Ddim => Sampler::Ddim,
+            choices::Sampler::Ddpm => Sampler::Ancestral {
+                large_variance: pipeline.schedule().config().variance_type == "fixed_large",
+            },
+        };
         let options = SampleOptions {
             sampler,
-            steps,
-            batch,
-            seed,
+            steps: how.steps,
+            batch: how.batch,
+            seed: how.seed,
             clip: pipeline.clip(),
             unbounded: pipeline.is_latent(),
         };
         Ok(sample_in_rounds(
-            denoiser.as_ref(),
+            denoiser,
             pipeline.schedule(),
-            &Start {
-                condition: prompts.map(|p| &p.condition),
-                ..*from
-            },
+            from,
             &options,
             rounds,
             go_on,

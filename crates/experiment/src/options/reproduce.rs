@@ -71,6 +71,23 @@ pub struct ReproduceOptions {
     /// Without it images are compared by EfficientNet-Lite0, which is no FID.
     #[cfg_attr(feature = "clap", arg(long, value_name = "FILE"))]
     pub inception: Option<PathBuf>,
+    /// For defenses: the defences whose runs are made, separated by commas (default: all); the table has all that are there
+    ///
+    /// A row is named as in the study (early-stopping, dp-sgd-weak), by its defence (distillmd), or with those that share its trainings
+    /// (ordinary, teachers, shards, lengths).
+    #[cfg_attr(
+        feature = "clap",
+        arg(long, value_name = "ROW,...", value_delimiter = ',')
+    )]
+    pub rows: Vec<String>,
+    /// For defenses: finished runs of other experiments that belong into the table; without --rows nothing is trained
+    ///
+    /// A run's folder, or that of several seeds; a report.json, findings.csv or extraction.json.
+    #[cfg_attr(feature = "clap", arg(long, value_name = "RUN", num_args = 1..))]
+    pub from: Vec<PathBuf>,
+    /// For defenses: train nothing, and draw the table of what is there
+    #[cfg_attr(feature = "clap", arg(long, conflicts_with = "rows"))]
+    pub collect: bool,
     /// Change a key in all runs, e.g. train.steps=600 (may be repeated)
     #[cfg_attr(feature = "clap", arg(long, value_name = "KEY=VALUE"))]
     pub set: Vec<String>,
@@ -133,6 +150,8 @@ pub enum What {
     Ablation,
     /// how far each attack gets, and what the images are worth, by length of training (not in the paper)
     Epochs,
+    /// every defence against every kind of attacker, with quality and cost (not in the paper)
+    Defenses,
 }
 
 impl What {
@@ -156,6 +175,7 @@ impl What {
             Self::Frontier => ("frontier", false),
             Self::Ablation => ("ablation", false),
             Self::Epochs => ("epochs", false),
+            Self::Defenses => ("defenses", false),
         }
     }
 

@@ -5,7 +5,7 @@ use super::runs::ReadArgs;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use dualmd_experiment::choices::{ExtractMethod, Features, Order, Sampler, Weights};
-use dualmd_names::SEARCH_STEPS;
+use dualmd_names::{SEARCH_STEPS, SIDE_CLUSTERS, SIDE_SCALE};
 use std::path::PathBuf;
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -17,6 +17,14 @@ fn distance(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {
         Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
         _ => Err("a distance of at least 0 is needed, e.g. 0.05".to_owned()),
+    }
+}
+
+/// The same of a strength.
+fn scale(text: &str) -> Result<f64, String> {
+    match text.trim().parse::<f64>() {
+        Ok(number) if number.is_finite() && number >= 0.0 => Ok(number),
+        _ => Err("a number of at least 0 is needed, e.g. 5".to_owned()),
     }
 }
 
@@ -75,6 +83,14 @@ pub struct ExtractArgs {
     /// Updates of each embedding with --method search
     #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = SEARCH_STEPS, value_parser = at_least(1))]
     pub search_steps: usize,
+
+    /// Groups of like images that the model is led to with --method side, at most
+    #[arg(help_heading = "Generated images", long, value_name = "N", default_value_t = SIDE_CLUSTERS, value_parser = at_least(1))]
+    pub clusters: usize,
+
+    /// How strongly the classifier leads with --method side; 0 is not at all
+    #[arg(help_heading = "Generated images", long, value_name = "SCALE", default_value_t = SIDE_SCALE, value_parser = scale)]
+    pub lead: f64,
 
     /// Sampler
     #[arg(help_heading = "Generated images", long, value_enum, value_name = "NAME", default_value_t = Sampler::Ddim)]

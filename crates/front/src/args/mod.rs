@@ -287,7 +287,7 @@ pub enum Command {
 
     /// Tables and figures of the paper, with intervals over seeds and the paper's numbers beside them
     #[command(
-        after_help = "Examples:\n  dualmd reproduce table3\n  dualmd reproduce frontier --seeds 5 --only fashion-16\n  dualmd reproduce table10 --scale paper --data cifar10=cifar-10-batches-bin --split cifar10=CIFAR10_train_ratio0.5.npz\n\nAll tables are made from the same runs: the second one trains nothing. An interrupted command goes on where it stopped;\n--dry-run says what there is to do."
+        after_help = "Examples:\n  dualmd reproduce table3\n  dualmd reproduce frontier --seeds 5 --only fashion-16\n  dualmd reproduce defenses --rows early-stopping,weight-decay\n  dualmd reproduce table10 --scale paper --data cifar10=cifar-10-batches-bin --split cifar10=CIFAR10_train_ratio0.5.npz\n\nAll tables are made from the same runs: the second one trains nothing. An interrupted command goes on where it stopped;\n--dry-run says what there is to do."
     )]
     Reproduce(ReproduceOptions),
 
@@ -311,7 +311,7 @@ pub enum Command {
 
     /// Training images that can be got out of generated ones, beside as many images that the model never saw
     #[command(
-        after_help = "Examples:\n  dualmd extract my-model --members train/ --nonmembers heldout/ -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --images 65536 --features sscd -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method inpaint -o restored/\n\nA text-to-image model is asked for the captions of both sides. An interrupted command goes on where it stopped; with other\n--clique, --radius, --rate or --features the same images are looked at again."
+        after_help = "Examples:\n  dualmd extract my-model --members train/ --nonmembers heldout/ -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --images 65536 --features sscd -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method inpaint -o restored/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method side -o led/\n\nA text-to-image model is asked for the captions of both sides. An interrupted command goes on where it stopped; with other\n--clique, --radius, --rate or --features the same images are looked at again."
     )]
     Extract(ExtractArgs),
 

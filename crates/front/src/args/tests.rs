@@ -398,7 +398,20 @@ fn tables_are_named_and_image_sets_are_pairs() {
     };
     assert_eq!((args.scale, args.seeds), (Scale::Cpu, 3));
     assert_eq!(args.out, Path::new("runs/reproduce"));
-    for wrong in ["table6", "table3 --seeds 0", "table3 --data cifar10"] {
+    let line = "dualmd reproduce defenses --rows early-stopping,kd --from runs/a runs/b --seeds 1";
+    let Command::Reproduce(args) = read(line).command else {
+        panic!()
+    };
+    assert_eq!(args.what, What::Defenses);
+    assert_eq!(args.rows, ["early-stopping", "kd"]);
+    assert_eq!(args.from, [Path::new("runs/a"), Path::new("runs/b")]);
+    assert!(!args.collect);
+    for wrong in [
+        "table6",
+        "table3 --seeds 0",
+        "table3 --data cifar10",
+        "defenses --collect --rows kd",
+    ] {
         refused(&format!("dualmd reproduce {wrong}"));
     }
 }

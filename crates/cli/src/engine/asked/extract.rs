@@ -2,7 +2,7 @@
 
 use super::{Asked, models};
 use dualmd::ExtractOptions;
-use dualmd::extraction::Search;
+use dualmd::extraction::{Search, Side};
 use dualmd_front::args::{ExtractArgs, Global};
 
 impl Asked for ExtractArgs {
@@ -27,6 +27,11 @@ impl Asked for ExtractArgs {
             search: Search {
                 steps: self.search_steps,
                 ..Search::default()
+            },
+            side: Side {
+                clusters: self.clusters,
+                scale: self.lead,
+                ..Side::default()
             },
             clique: self.clique,
             radius: self.radius,
