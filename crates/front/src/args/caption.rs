@@ -24,7 +24,7 @@ pub struct CaptionArgs {
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     pub n: usize,
 
-    /// Take the most likely words instead of sampling them; needs -n 1
+    /// Take the most likely word each time instead of sampling; needs -n 1
     #[arg(long)]
     pub greedy: bool,
 
@@ -38,15 +38,15 @@ pub struct CaptionArgs {
     )]
     pub top_p: f64,
 
-    /// How every caption begins, e.g. "a drawing of"
+    /// Beginning of every caption, e.g. "a drawing of"
     #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
 
-    /// Side in pixels that images are brought to first (default: what the model takes)
+    /// Side in pixels that images are scaled to first (default: the model's own)
     #[arg(long, value_name = "SIDE")]
     pub image_size: Option<u32>,
 
-    /// Column of the captions that are there already, where the set has several that may be
+    /// Column of the captions that are there already, where the set has several candidates
     #[arg(long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 
@@ -54,7 +54,7 @@ pub struct CaptionArgs {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub batch: usize,
 
-    /// Where to write them, one line an image
+    /// File to write the captions to, one line for each image
     #[arg(short, long, value_name = "CAPTIONS.jsonl")]
     pub out: PathBuf,
 }

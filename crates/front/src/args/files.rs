@@ -15,9 +15,9 @@ pub struct SplitArgs {
     #[command(flatten)]
     pub options: SplitOptions,
 
-    /// Where to write the split
+    /// File to write the split to
     ///
-    /// Another split, or another file, that is there is not written over.
+    /// Another split or file is not written over.
     #[arg(short, long, value_name = "split.json")]
     pub out: PathBuf,
 }
@@ -29,7 +29,7 @@ pub struct CompareArgs {
     #[arg(value_name = "[NAME=]FOLDER", required = true, num_args = 2.., value_parser = super::runs::maybe_named)]
     pub audits: Vec<(Option<String>, PathBuf)>,
 
-    /// Who makes the report
+    /// Name of whoever makes the report
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
 
@@ -45,7 +45,7 @@ pub struct CompareArgs {
 /// `dualmd roc`
 #[derive(Debug, Args)]
 pub struct RocArgs {
-    /// CSV with columns member and score, and perhaps attack
+    /// CSV file with the columns member and score, and attack if there are several
     #[arg(value_name = "scores.csv")]
     pub scores: PathBuf,
 
@@ -53,7 +53,7 @@ pub struct RocArgs {
     #[arg(long, value_name = "A,B,C", value_delimiter = ',', value_parser = rate, default_value = "0.1,0.01,0.001")]
     pub fpr: Vec<f64>,
 
-    /// Compute as a public attack code does, for a line beside published tables
+    /// Compute the numbers as a public attack code does, for a line beside published tables
     ///
     /// One of secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy.
     #[arg(long, value_name = "RULE", conflicts_with = "fail_on")]
@@ -63,10 +63,10 @@ pub struct RocArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Leave with exit code 3 if an attack finds one of these: leak, inverted
+    /// Exit with code 3 if an attack finds one of these: leak, inverted
     ///
-    /// The rule is the report's. leak: the interval of the AUC, corrected for the number of attacks in the file, lies above 0.5, or
-    /// an exact test at the lowest measurable of 10, 1 and 0.1 % false alarms says so. inverted: the interval lies below 0.5.
+    /// The rule is the report's. leak: the interval of the AUC, corrected for the number of attacks in the file, lies above 0.5, or an
+    /// exact test at the lowest measurable of 10, 1 and 0.1 % false alarms is significant. inverted: the interval lies below 0.5.
     #[arg(
         long,
         value_enum,
@@ -100,15 +100,15 @@ pub struct VerifyArgs {
     #[arg(value_name = "BUNDLE")]
     pub bundle: PathBuf,
 
-    /// The root that you were told before you got the folder
+    /// The root hash that you were told before you got the folder
     #[arg(long, value_name = "HEX")]
     pub root: Option<String>,
 
-    /// Say where this image stands: its file, or its content id
+    /// Print the rows of this image: its file, or its content id
     #[arg(long, value_name = "IMAGE", requires = "with")]
     pub image: Option<String>,
 
-    /// What opens it: the file of the salt, or the image's key
+    /// What opens the rows of --image: the file of the salt, or the image's key
     #[arg(long, value_name = "SALT", requires = "image")]
     pub with: Option<String>,
 }
@@ -132,33 +132,34 @@ pub enum Import {
         /// The .npz file
         #[arg(value_name = "FILE.npz")]
         file: PathBuf,
-        /// The image set that its numbers count
+        /// The image set that the numbers of FILE.npz count
         #[arg(long, value_name = "DATA")]
         data: String,
-        /// Where to write the split
+        /// File to write the split to
         ///
-        /// Another split, or another file, that is there is not written over.
+        /// Another split or file is not written over.
         #[arg(short, long, value_name = "split.json")]
         out: PathBuf,
     },
-    /// Weights and a diffusers configuration, into a pipeline folder
+    /// A network's weights and diffusers configuration, as a pipeline folder
     #[command(
         after_help = "Examples:\n  dualmd import unet weights.safetensors --config config.json -o my-model\n  dualmd import unet checkpoint-500/unet --scheduler scheduler_config.json -o my-model\n  dualmd import unet transformer/ --scheduler scheduler_config.json --autoencoder vae/ -o my-model"
     )]
     Unet {
-        /// The weights; or the network's folder, with its config.json
+        /// The weights, or the network's folder with its config.json
         ///
-        /// Pickles are not read.
+        /// Weights are safetensors; pickles are not read.
         #[arg(value_name = "FILE.safetensors")]
         file: PathBuf,
         /// The network's config.json in diffusers' form (default: the one beside the weights)
         #[arg(long, value_name = "config.json")]
         config: Option<PathBuf>,
-        /// The noise schedule the network was trained with, as diffusers' scheduler_config.json (default: DDPM's, linear betas from
-        /// 0.0001 to 0.02 in 1,000 timesteps)
+        /// The noise schedule of the training, a scheduler_config.json of diffusers (default: DDPM's linear one)
+        ///
+        /// The default has linear betas from 0.0001 to 0.02 in 1,000 timesteps.
         #[arg(long, value_name = "scheduler_config.json")]
         scheduler: Option<PathBuf>,
-        /// The autoencoder of a network that sees latents: its folder, or a pipeline's that has it
+        /// The autoencoder of a network of latents: its folder, or a pipeline's folder that has it
         #[arg(long, value_name = "DIR")]
         autoencoder: Option<PathBuf>,
         /// The pipeline folder
@@ -188,10 +189,10 @@ pub enum Export {
         #[arg(short, long, value_name = "FILE.csv")]
         out: PathBuf,
     },
-    /// Images of a set, or of one side of a split, as a folder of PNG files: to train from, for instance
+    /// Images of a set, or of one side of a split, as a folder of PNG files, for instance to train from
     ///
-    /// The files keep their names where these can be kept, with the ending .png. metadata.jsonl has each one's name, content id, captions,
-    /// group and label.
+    /// The files keep their names, with the ending .png; all are numbered where a name cannot be kept. metadata.jsonl has the name, content id,
+    /// captions, group and label of each.
     #[command(
         after_help = "Example:\n  dualmd export images fashion#member --split split.json --image-size 16 -o train"
     )]
@@ -202,16 +203,16 @@ pub enum Export {
         /// Split file that DATA#member and the like refer to
         #[arg(long, value_name = "split.json")]
         split: Option<PathBuf>,
-        /// Bring the images to this side first, in pixels
+        /// Scale and crop the images to this side in pixels first (default: their own size)
         #[arg(long, value_name = "PIXELS", value_parser = RangedU64ValueParser::<u32>::new().range(4..=4096))]
         image_size: Option<u32>,
-        /// What becomes of transparency
+        /// Treatment of transparency
         #[arg(long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
         alpha: Alpha,
         /// Column that says which images belong together (default: group)
         #[arg(long, value_name = "COLUMN")]
         group_column: Option<String>,
-        /// Column of the captions, where the set has several that may be
+        /// Column of the captions, where the set has several candidates
         #[arg(long, value_name = "COLUMN")]
         caption_column: Option<String>,
         /// Column of the images' names (default: the file's name, or the row's number)
@@ -221,7 +222,7 @@ pub enum Export {
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,
     },
-    /// All that a report follows from, without pictures and names, for a second party to check (`dualmd verify`)
+    /// All that a report's numbers follow from, without pictures and names, for a second party to check (`dualmd verify`)
     #[command(after_help = "Example:\n  dualmd export evidence runs/demo -o evidence")]
     Evidence {
         /// The folder of a run or an audit
@@ -230,7 +231,7 @@ pub enum Export {
         /// The new folder
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,
-        /// A salt that is there already (default: a new one, in DIR.salt)
+        /// File with a salt of an earlier export (default: a new salt, written to DIR.salt)
         #[arg(long, value_name = "FILE")]
         salt: Option<PathBuf>,
     },
@@ -258,7 +259,7 @@ pub enum Export {
         /// The new folder
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,
-        /// With the optimiser's weights instead of the moving average
+        /// Copy the optimiser's last weights instead of the moving average
         #[arg(long)]
         raw: bool,
     },
@@ -271,7 +272,7 @@ pub struct NewArgs {
     #[arg(value_name = "FILE.toml")]
     pub file: PathBuf,
 
-    /// What it begins as (`dualmd list presets`)
+    /// Preset to write (`dualmd list presets`)
     #[arg(long, value_name = "NAME", default_value = "demo")]
     pub preset: String,
 }
@@ -279,7 +280,7 @@ pub struct NewArgs {
 /// `dualmd man`
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// Folder for dualmd.1, dualmd-audit.1, ...; pages of an earlier call are written over
+    /// Folder for dualmd.1, dualmd-audit.1 and so on; pages of an earlier call are written over
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 }
@@ -299,7 +300,7 @@ pub struct ListArgs {
     #[arg(value_enum, value_name = "WHAT")]
     pub what: Listing,
 
-    /// Print the attacks as JSON
+    /// Print JSON (only for attacks)
     #[arg(long)]
     pub json: bool,
 }

@@ -12,9 +12,9 @@ pub struct MitigateArgs {
     #[arg(long, value_enum, value_name = "HOW")]
     pub mitigate: Option<Mitigate>,
 
-    /// Stop when the norm is at most this; 3 is for latents of Stable Diffusion
+    /// Stop changing the embedding when the norm is at most this
     ///
-    /// The norm is over the noise of four images; of fewer it is taken in proportion to the root of their number.
+    /// 3 is for latents of Stable Diffusion. The norm is over the noise of four images; for fewer it is scaled by the root of their number.
     #[arg(
         long,
         value_name = "NORM",
@@ -23,7 +23,7 @@ pub struct MitigateArgs {
     )]
     pub mitigate_target: f64,
 
-    /// The largest number of updates
+    /// Largest number of updates of the embedding
     #[arg(long, value_name = "N", default_value_t = 10, requires = "mitigate", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub mitigate_steps: usize,
 }
@@ -35,11 +35,11 @@ pub struct MemorisationArgs {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
-    /// A second one: the two take turns (DualMD)
+    /// A second model: the two take turns (DualMD)
     #[arg(value_name = "MODEL2")]
     pub model2: Option<PathBuf>,
 
-    /// Images it was trained on, whose first captions are the prompts
+    /// Images that the model was trained on, whose first captions are the prompts
     #[arg(
         long,
         value_name = "DATA",
@@ -48,7 +48,7 @@ pub struct MemorisationArgs {
     )]
     pub members: Option<String>,
 
-    /// Images it never saw: their captions are prompts too, for comparison
+    /// Images that it never saw, whose first captions are prompts too, for comparison
     #[arg(long, value_name = "DATA", requires = "members")]
     pub nonmembers: Option<String>,
 
@@ -56,7 +56,7 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "FILE")]
     pub memorised: Option<PathBuf>,
 
-    /// A file of prompts that are not
+    /// A file of prompts that are not memorised, one a line
     #[arg(long, value_name = "FILE", requires = "memorised")]
     pub others: Option<PathBuf>,
 
@@ -64,7 +64,7 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "split.json")]
     pub split: Option<PathBuf>,
 
-    /// Column of the captions, where a set has several that may be
+    /// Column of the captions, where a set has several candidates
     #[arg(long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 
@@ -72,15 +72,17 @@ pub struct MemorisationArgs {
     #[arg(short = 'n', long = "number", value_name = "N", default_value_t = 4, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub n: usize,
 
-    /// DDIM steps of each
+    /// DDIM steps of each image
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: usize,
 
-    /// Guidance scale of generated images (classifier-free guidance); the t-error is measured at 1
+    /// Classifier-free guidance scale of generated images; the t-error is measured at 1
     #[arg(long, value_name = "SCALE", default_value_t = 7.5)]
     pub guidance: f64,
 
-    /// Timestep of SecMI's step up and back; the error is measured ten before (default: 150 for latents, 100 for pixels)
+    /// Timestep of SecMI's step up and back (default: 150 for latents, 100 for pixels)
+    ///
+    /// The error is measured ten timesteps before it.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(i64).range(20..=990))]
     pub t_sec: Option<i64>,
 
@@ -88,7 +90,7 @@ pub struct MemorisationArgs {
     #[arg(long, value_enum, value_name = "ORDER", default_value_t = Order::First, requires = "model2")]
     pub order: Order,
 
-    /// What generated images and training images are compared by (auto: pixels where the weights of efflite0 are not at hand)
+    /// Features that generated and training images are compared by (auto: efflite0, or pixels without its weights)
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
     pub features: Features,
 
@@ -96,18 +98,18 @@ pub struct MemorisationArgs {
     #[arg(long, value_name = "FILE")]
     pub features_weights: Option<PathBuf>,
 
-    /// Also measure how well images fit their prompts, by this CLIP folder of yours (CLIPModel, as transformers writes it)
+    /// Also measure how well images fit their prompts, by a CLIP folder of yours (CLIPModel, as transformers writes it)
     #[arg(long, value_name = "DIR")]
     pub clip: Option<PathBuf>,
 
-    /// Also measure how well images fit their prompts, without CLIP: by a small head learnt from these captioned images
+    /// Also measure how well images fit their prompts, by a small network learnt from these captioned images (may be repeated)
     ///
-    /// Images that are measured are left out. May be repeated. Needs what `cargo xtask features` fetches in a source checkout, or DUALMD_MINILM and
-    /// DUALMD_EFFLITE0 name elsewhere.
+    /// Images that are measured are left out of its training. It needs MiniLM and EfficientNet-Lite0: `cargo xtask features` fetches them in a
+    /// source checkout, DUALMD_MINILM and DUALMD_EFFLITE0 name them elsewhere.
     #[arg(long, value_name = "DATA")]
     pub fit: Vec<String>,
 
-    /// Where that head is kept, to be used again with the same images [default: fit.safetensors in the folder]
+    /// File that keeps the network of --fit, to be used again with the same images [default: fit.safetensors in the folder]
     #[arg(long, value_name = "FILE", requires = "fit")]
     pub fit_head: Option<PathBuf>,
 

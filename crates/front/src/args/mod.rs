@@ -139,15 +139,15 @@ fn idle(command: &str) -> &'static [&'static str] {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Global {
-    /// Everything random follows from it (default: the experiment's, else 0)
+    /// Seed of everything random (default: the experiment's, else 0)
     #[arg(long, global = true, value_name = "S", value_parser = RangedU64ValueParser::<u64>::new().range(..=i64::MAX.cast_unsigned()))]
     pub seed: Option<u64>,
 
-    /// cpu, cuda, cuda:N, or auto: a GPU where there is one
+    /// Device: cpu, cuda, cuda:N, or auto (a GPU where there is one)
     #[arg(long, global = true, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
 
-    /// auto, f32 or bf16 (default: auto to train, f32 to attack)
+    /// Number format: auto, f32 or bf16 (default: auto to train, f32 to attack)
     #[arg(
         long,
         global = true,
@@ -161,17 +161,17 @@ pub struct Global {
     #[arg(long, global = true, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub threads: Option<usize>,
 
-    /// Only results and errors
+    /// Print only results and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 
-    /// More detail: the engine in use, what each attack cost
+    /// Print more: the engine in use, the cost of each attack
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 
     /// Form of log and progress lines, on standard error: text or json
     ///
-    /// With json, every line is one JSON object, remarks and errors too.
+    /// With json every line is one JSON object, also remarks and errors.
     #[arg(long, global = true, value_enum, value_name = "FORM", default_value_t = LogFormat::Text, hide_possible_values = true)]
     pub log_format: LogFormat,
 }
@@ -219,13 +219,13 @@ pub enum Command {
     )]
     Demo(DemoArgs),
 
-    /// Run an experiment: split, train, sample, attack, report; or go on with one
+    /// Run an experiment, or go on with one: split, train, sample, attack, report
     #[command(
         after_help = "Examples:\n  dualmd run experiment.toml\n  dualmd run --preset fashion-32 --out runs/mine --set train.steps=3000 --set models.0.name=plain\n\nEvery stage writes into the run's folder. The same command on that folder goes on where it stopped.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 --fail-on is given and the report is void; 130 stopped."
     )]
     Run(RunArgs),
 
-    /// Adapters (LoRA) on a text-to-image model for your images: plain, as a pair, and a student; trained, attacked, reported
+    /// Train adapters (LoRA) on a text-to-image model (plain, a pair, a student), attack them and report
     #[command(
         after_help = "Examples:\n  dualmd tune stable-diffusion-v1-5 --images photos/ -o out\n  dualmd tune base --images photos/ -o out --caption-model blip-image-captioning-large --rival early-stopping,dp-sgd --seeds 3\n\nThe same as `dualmd run --preset tune` with base, images and numbers filled in (docs/tune.md). An interrupted command goes on where\nit stopped. out/models/NAME has each adapter for diffusers, PEFT and kohya; teacher-1 and teacher-2 are the pair.\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 --fail-on is given and the report is void; 130 stopped."
     )]
@@ -243,13 +243,13 @@ pub enum Command {
     )]
     Train(TrainArgs),
 
-    /// Train models of a prepared run beside other processes that do so too, on this machine or others
+    /// Train models of a prepared run, shared with other processes on this machine or others
     #[command(
         after_help = "Examples:\n  dualmd run experiment.toml --out runs/mine --until split\n  dualmd work runs/mine\n  dualmd run --out runs/mine\n\nStart the second command as often as you like, on every machine that sees the folder. Each takes one training after the other, until\nall are done. One that is stopped or killed loses a few steps: another one goes on from the last checkpoint."
     )]
     Work(WorkArgs),
 
-    /// List the trainings of a prepared run: done, at work, waiting, failed or free
+    /// List the trainings of a prepared run: done, running, waiting, failed or free
     #[command(
         after_help = "Examples:\n  dualmd jobs runs/mine\n  dualmd jobs runs/mine --slurm > trainings.sh\n\nA training that failed is tried again when its file RUN/jobs/NAME.failed is deleted."
     )]
@@ -261,31 +261,31 @@ pub enum Command {
     )]
     Sample(SampleArgs),
 
-    /// One call of the network, to compare numbers with another program
+    /// Call the network once, to compare numbers with another program
     #[command(
         after_help = "Example:\n  dualmd predict my-model --x x.npy --t t.npy -o eps.npy\n\nx: f32 [N, C, H, W]; t: i64 [N], 0 to 999; eps: f32 [N, C, H, W]."
     )]
     Predict(PredictOptions),
 
-    /// Run attacks on a model: one score for each image and attack, no report
+    /// Run attacks on a model and write one score for each image and attack, without a report
     #[command(
         after_help = "Example:\n  dualmd attack my-model --members train/ --nonmembers heldout/ --attacks loss,sima -o scores.csv\n\nHigher scores mean: more likely a member. `dualmd list attacks` has the attacks."
     )]
     Attack(AttackArgs),
 
-    /// Run attacks on one model or several, check the image sets, and write a report
+    /// Attack one model or several, check the image sets, and write a report
     #[command(
         after_help = "Examples:\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/\n  dualmd audit my-model --members photos/#member --nonmembers photos/#nonmember --split split.json -o audit/\n  dualmd audit --model a=models/a --model b=models/b --members train/ --nonmembers heldout/ -o both/\n  dualmd audit --pair teacher-1 teacher-2 --members train/ --nonmembers heldout/ -o pair/\n  dualmd audit my-model --members train/ --nonmembers heldout/ -o audit/ --fail-on leak,void\n\nExit codes: 0; 1 failed; 2 wrong arguments; 3 a finding that --fail-on names; 4 --fail-on is given and the report is void; 130 stopped."
     )]
     Audit(AuditArgs),
 
-    /// Shadow runs: repeat an experiment on random halves of one pool, and attack each run with the others (LiRA)
+    /// Repeat an experiment on random halves of one pool, and attack each run with the others (LiRA, RMIA)
     #[command(
         after_help = "Example:\n  dualmd lira --preset demo --models 16 --out runs/lira\n\nEvery run is a shadow of all others; what is repeated is the whole pipeline, teachers and student included. An interrupted\ncommand goes on where it stopped."
     )]
     Lira(LiraArgs),
 
-    /// Tables and figures of the paper, with intervals over seeds and the paper's numbers beside them
+    /// Reproduce the paper's tables and figures, with intervals over seeds, beside the paper's numbers
     #[command(
         after_help = "Examples:\n  dualmd reproduce table3\n  dualmd reproduce frontier --seeds 5 --only fashion-16\n  dualmd reproduce defenses --rows early-stopping,weight-decay\n  dualmd reproduce table10 --scale paper --data cifar10=cifar-10-batches-bin --split cifar10=CIFAR10_train_ratio0.5.npz\n\nAll tables are made from the same runs: the second one trains nothing. An interrupted command goes on where it stopped;\n--dry-run says what there is to do."
     )]
@@ -297,25 +297,25 @@ pub enum Command {
     )]
     Metrics(MetricsArgs),
 
-    /// Describe images with a BLIP model of yours, several times each: for prompt diversification
+    /// Write several captions for each image with a BLIP model of yours, for prompt diversification
     #[command(
         after_help = "Example:\n  dualmd caption photos/ --model blip-image-captioning-large -n 5 -o captions.jsonl\n\nThe file can take the place of photos/metadata.jsonl: `text` lists the captions that were there and the new ones. An interrupted\ncommand goes on where it stopped."
     )]
     Caption(CaptionArgs),
 
-    /// Memorised prompts: for which ones a text-to-image model remembers training images
+    /// Find the prompts for which a text-to-image model remembers training images
     #[command(
         after_help = "Examples:\n  dualmd memorisation my-model --memorised known.txt --others random.txt -o memorisation/\n  dualmd memorisation my-model --members train/ --nonmembers heldout/ --mitigate wen -o mitigated/"
     )]
     Memorisation(MemorisationArgs),
 
-    /// Training images that can be got out of generated ones, beside as many images that the model never saw
+    /// Count the training images that a model generates, beside as many images that it never saw
     #[command(
         after_help = "Examples:\n  dualmd extract my-model --members train/ --nonmembers heldout/ -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --images 65536 --features sscd -o extraction/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method inpaint -o restored/\n  dualmd extract my-model --members train/ --nonmembers heldout/ --method side -o led/\n\nA text-to-image model is asked for the captions of both sides. An interrupted command goes on where it stopped; with other\n--clique, --radius, --rate or --features the same images are looked at again."
     )]
     Extract(ExtractArgs),
 
-    /// How many images a LoRA was trained on, by its weights and LoRAs of known sizes
+    /// Estimate how many images a LoRA was trained on, from LoRAs with a known number
     #[command(
         after_help = "Example:\n  dualmd lora-size lora.safetensors --references references/\n\nreferences/16/a.safetensors is a LoRA that you trained on 16 images, like the one that is asked about: the same base, rank, layers,\nsteps and rate, images of the same kind. At least two sizes, and two LoRAs of each."
     )]
@@ -329,14 +329,14 @@ pub enum Command {
     #[command(after_help = "Example:\n  dualmd selftest")]
     Selftest,
 
-    /// Bring in checkpoints and split files of other programs
+    /// Import checkpoints and split files of other programs
     #[command(arg_required_else_help = true)]
     #[command(
         after_help = "Examples:\n  dualmd import split CIFAR10_train_ratio0.5.npz --data cifar-10-batches-bin -o split.json\n  dualmd import unet weights.safetensors --config config.json -o my-model"
     )]
     Import(ImportArgs),
 
-    /// Write files for other programs: images of a split, models, pairs
+    /// Write files for other programs: images, splits, models, pairs, evidence
     #[command(arg_required_else_help = true)]
     #[command(
         after_help = "Examples:\n  dualmd export split split.json -o split.csv\n  dualmd export copy runs/demo/models/student -o student\n  dualmd export evidence runs/demo -o evidence"
@@ -351,7 +351,7 @@ pub enum Command {
 /// The commands that read files of runs and audits, and need no network.
 #[derive(Debug, Subcommand)]
 pub enum Reading {
-    /// AUC, intervals and members found, of any score file
+    /// Print AUC, intervals and members found of any score file
     #[command(
         after_help = "Example:\n  dualmd roc scores.csv --fpr 0.1,0.01 --json\n  dualmd roc scores.csv --fail-on leak\n\nAny CSV with the columns member (1 or 0) and score will do; a column attack makes one row for each attack."
     )]
@@ -363,13 +363,13 @@ pub enum Reading {
     )]
     Report(ReportArgs),
 
-    /// Several audits of the same images as one report
+    /// Put several audits of the same images into one report
     #[command(
         after_help = "Examples:\n  dualmd compare audit-of-january audit-of-june -o both\n  dualmd compare before=audits/1 after=audits/2 -o both --fail-on leak,void\n\nEach model stands beside the others, attack by attack. Audits of other images, or with other members, are refused."
     )]
     Compare(CompareArgs),
 
-    /// Check an evidence folder: compute its report again from its scores, and say what was changed
+    /// Check an evidence folder: compute its report again from its scores, and name what was changed
     #[command(
         after_help = "Examples:\n  dualmd verify evidence --root 3f5c...\n  dualmd verify evidence --image photo.png --with evidence.salt\n\nNeither model nor images are needed. Exit codes: 0 everything agrees; 1 something does not, or it failed; 2 wrong arguments."
     )]
@@ -385,7 +385,7 @@ pub enum About {
     )]
     New(NewArgs),
 
-    /// Completions of commands and flags for a shell
+    /// Print completions of commands and flags for a shell
     #[command(
         after_help = "Examples:\n  dualmd completions bash > ~/.local/share/bash-completion/completions/dualmd\n  dualmd completions zsh > ~/.zfunc/_dualmd"
     )]

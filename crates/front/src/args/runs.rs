@@ -33,11 +33,11 @@ pub struct DemoArgs {
     #[arg(long, value_name = "DIR", default_value = "runs/demo")]
     pub out: PathBuf,
 
-    /// Change a key, e.g. train.steps=600 (may be repeated)
+    /// Change a key of the experiment, e.g. train.steps=600 (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// Who makes the run; the report names them
+    /// Name of whoever makes the run, for the report
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
 
@@ -50,10 +50,10 @@ pub struct DemoArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Report")]
 pub struct FailArgs {
-    /// Leave with exit code 3 if the report has one of these findings, e.g. leak,void; with 4 if it is void
+    /// Exit with code 3 if the report has one of these findings, e.g. leak,void, and with 4 if it is void
     ///
-    /// leak, inverted, set, copies: the `finding` of a model in report.json. A void report has none of them and rules none of them out: with
-    /// whatever is named here it ends with code 4. void alone asks for nothing else.
+    /// leak, inverted, set and copies are values of a model's `finding` in report.json. A void report finds nothing and rules nothing out, so it
+    /// ends with code 4 whatever is named here. void alone fails on nothing else.
     #[arg(
         long,
         value_enum,
@@ -63,22 +63,23 @@ pub struct FailArgs {
     )]
     pub fail_on: Vec<FailOn>,
 
-    /// A report without pictures, texts, names of single images and of folders, which may leave the house
+    /// Leave pictures, texts, and names of single images and of folders out of the report, so that it may be passed on
     #[arg(long, visible_alias = "redact")]
     pub no_images: bool,
 
-    /// Print the verdict as JSON, one line for each report, and nothing else on standard output
+    /// Print the verdict as one line of JSON for each report, and nothing else on standard output
     #[arg(long)]
     pub json: bool,
 
-    /// Print three lines for each report in place of the table: what was found, what to do, where it is
+    /// Print three lines for each report in place of the table: what was found, what to do, where the report is
     #[arg(long, conflicts_with = "json")]
     pub summary: bool,
 
-    /// Also write the report in another form, e.g. sarif=report.sarif (may be repeated)
+    /// Also write the report in another format, e.g. sarif=report.sarif (may be repeated)
     ///
-    /// sarif, junit; model-card: a section for a model card of Hugging Face; annex: of a data-protection impact assessment, as Markdown, or as
-    /// .docx where pandoc is installed; markdown, latex: the table of attacks; mlflow, tensorboard: a folder for these programs.
+    /// sarif and junit are for pipelines. model-card is a section for a model card of Hugging Face. annex is that of a data-protection impact
+    /// assessment: Markdown, or .docx where pandoc is installed. markdown and latex are the table of attacks. mlflow and tensorboard are folders
+    /// for these programs.
     #[arg(long, value_name = "FORM=PATH")]
     pub also: Vec<Also>,
 }
@@ -111,7 +112,7 @@ impl From<DemoArgs> for RunArgs {
 /// `dualmd run`
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The experiment file; without it and --preset, the one in the folder --out
+    /// The experiment file (default, without --preset: the one in the folder --out)
     #[arg(value_name = "EXPERIMENT.toml", conflicts_with = "preset")]
     pub experiment: Option<PathBuf>,
 
@@ -123,29 +124,29 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Change a key, e.g. train.steps=600 (may be repeated)
+    /// Change a key of the experiment, e.g. train.steps=600 (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// The last stage to run
+    /// Last stage to run
     #[arg(long, value_enum, value_name = "STAGE", default_value_t = Stage::Report)]
     pub until: Stage,
 
     /// Run it with this many seeds, each in a folder seed-S of its own
     ///
-    /// The seeds are the experiment's and those after it. Each has images, split and weights of its own. Privacy against quality
+    /// The seeds are the experiment's and those after it. Each draws its own images, split and weights. Privacy against quality
     /// then has intervals between seeds.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
 
     /// Train each model with this many processes on this machine (ranks), which share its batches
     ///
-    /// They also share its threads, and of several GPUs each takes its own. Results differ in their last digits from those of another number.
-    /// For several machines: `dualmd train` under torchrun or srun, see docs/scaling.md.
+    /// The processes also share its threads; of several GPUs each takes its own. Another number of processes gives other last digits.
+    /// For several machines call `dualmd train` under torchrun or srun, see docs/scaling.md.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive())]
     pub ranks: usize,
 
-    /// Who makes the run; the report names them
+    /// Name of whoever makes the run, for the report
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
 
@@ -183,7 +184,7 @@ pub struct LiraArgs {
     #[arg(long, value_name = "NAME", required_unless_present = "experiment")]
     pub preset: Option<String>,
 
-    /// Who makes the runs; their reports name them
+    /// Name of whoever makes the runs, for their reports
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
 
@@ -191,19 +192,19 @@ pub struct LiraArgs {
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Change a key, e.g. train.steps=600 (may be repeated)
+    /// Change a key of the experiment, e.g. train.steps=600 (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// Runs; every image is in about half of them
+    /// Number of runs; every image is trained on in about half of them
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(4..))]
     pub models: usize,
 
-    /// Images that coins are tossed for (default: twice data.members)
+    /// Size of the pool: images that a coin is tossed for in every run (default: twice data.members)
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(8..))]
     pub pool: Option<usize>,
 
-    /// Runs that are also attacked by all attacks of the experiment, with a report each
+    /// Number of runs that all attacks of the experiment are run on too, with a report for each
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub targets: usize,
 
@@ -211,7 +212,9 @@ pub struct LiraArgs {
     #[arg(long, value_name = "N", value_parser = positive())]
     pub jobs: Option<usize>,
 
-    /// Draw the splits and write the plans only: `dualmd work` on the folder then trains, in as many processes as you like
+    /// Only draw the splits and write the plans
+    ///
+    /// `dualmd work` on the folder then trains, in as many processes as you like. The same command without --prepare goes on.
     #[arg(long)]
     pub prepare: bool,
 }
@@ -240,15 +243,15 @@ pub struct WorkArgs {
     #[arg(value_name = "RUN")]
     pub folder: PathBuf,
 
-    /// Train one model and leave
+    /// Train one model and exit
     #[arg(long)]
     pub once: bool,
 
-    /// Leave where there was nothing to do for so long but to wait for others (default: wait until all is done)
+    /// Exit after so long of nothing but waiting for others (default: wait until all is done)
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
 
-    /// Take over what another process had that gives no sign of life for so long
+    /// Take over a training whose process gives no sign of life for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = RangedU64ValueParser::<u64>::new().range(1..=86400))]
     pub lease: u64,
 }
@@ -264,7 +267,7 @@ pub struct JobsArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Print a shell script that hands the trainings to Slurm as a job array
+    /// Print a shell script that submits the trainings to Slurm as a job array
     #[arg(long, conflicts_with = "json")]
     pub slurm: bool,
 }
@@ -296,11 +299,11 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Change a key, e.g. train.steps=600 (may be repeated)
+    /// Change a key of the experiment, e.g. train.steps=600 (may be repeated)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
 
-    /// Save and leave after so many steps; the same command goes on
+    /// Save and exit after so many steps; the same command goes on
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..))]
     pub max_steps_now: Option<u64>,
 
@@ -316,9 +319,9 @@ pub struct TrainArgs {
 /// What commands have that several processes can share.
 #[derive(Debug, Clone, Default, Args)]
 pub struct PartArgs {
-    /// Do part K of N only: one of several processes, on one machine or many, with a folder that all of them see
+    /// Do only part K of N, as one of several processes that share the folder, on one machine or many
     ///
-    /// All have the same other arguments. The same call without --part, after they have ended, takes what they left, makes what lacks, and
+    /// All N have the same other arguments. When they have ended, the same call without --part takes what they left, makes what is missing, and
     /// writes what one process would write. docs/scaling.md has a script for a job array.
     #[arg(long, value_name = "K/N", value_parser = Share::parse)]
     pub part: Option<Share>,
@@ -331,17 +334,17 @@ pub struct SampleArgs {
     #[arg(value_name = "MODEL")]
     pub model: PathBuf,
 
-    /// A second one: the two take turns (DualMD)
+    /// A second model: the two take turns (DualMD)
     #[arg(value_name = "MODEL2")]
     pub model2: Option<PathBuf>,
 
     /// A LoRA to add to the model: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
     ///
-    /// One for each model; or two for one model, which then take turns (DualMD).
+    /// Give one for each model, or two for one model, which then take turns (DualMD).
     #[arg(long = "lora", value_name = "FILE")]
     pub loras: Vec<PathBuf>,
 
-    /// Images to generate
+    /// Number of images to generate
     #[arg(short = 'n', long = "number", value_name = "N", value_parser = positive())]
     pub n: usize,
 
@@ -353,31 +356,33 @@ pub struct SampleArgs {
     #[arg(long, value_name = "K", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: Option<usize>,
 
-    /// Start from this noise, f32 [N, C, H, W], instead of drawing it
+    /// Start from this noise, f32 [N, C, H, W] (default: drawn by --seed)
     #[arg(long, value_name = "X_T.npy")]
     pub noise: Option<PathBuf>,
 
-    /// The prompt of a text-to-image model, or the class of a class-conditional one: its name or number
+    /// Prompt of a text-to-image model, or class of a class-conditional one (its name or number)
     ///
-    /// Without it a class-conditional model draws its classes in turn.
+    /// Without it a class-conditional model generates its classes in turn.
     #[arg(long, value_name = "TEXT", conflicts_with = "prompts")]
     pub prompt: Option<String>,
 
     /// A file of prompts or classes, one a line
     ///
-    /// Image i is generated for line i; after the last line the first comes again.
+    /// Image i is generated for line i. After the last line the first comes again.
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
 
-    /// Guidance scale of a conditional model (classifier-free guidance); 1 is none (default: 7.5 for text to image, 1 for classes)
+    /// Classifier-free guidance scale; 1 is none (default: 7.5 for text to image, 1 for classes)
     #[arg(long, value_name = "SCALE")]
     pub guidance: Option<f64>,
 
-    /// Follow the prompt from this timestep on only; above it --early-guidance applies (the paper of delayed guidance: 500)
+    /// Follow the prompt only from this timestep down (delayed guidance)
+    ///
+    /// Above it --early-guidance applies. The paper of delayed guidance has 500.
     #[arg(long, value_name = "T", value_parser = clap::value_parser!(u32))]
     pub guidance_from: Option<u32>,
 
-    /// Guidance scale above --guidance-from: 0 leaves the prompt out, below 0 turns away from it
+    /// Guidance scale above --guidance-from: 0 ignores the prompt, below 0 turns away from it
     #[arg(
         long,
         value_name = "SCALE",
@@ -387,13 +392,13 @@ pub struct SampleArgs {
     )]
     pub early_guidance: f64,
 
-    /// Look for other noise to start from, from which the prompts do not call up images by heart (SAIL)
+    /// Search for a starting noise from which the prompts do not recall memorised images (SAIL)
     #[arg(long, conflicts_with = "mitigate")]
     pub sail: bool,
 
-    /// Loss at which --sail is content with an image's noise
+    /// Loss at which the search of --sail stops for an image
     ///
-    /// Norms over all values: 8.2 is for 4 x 64 x 64 latents of Stable Diffusion 1.
+    /// The loss is a sum of norms over all values; 8.2 is for the 4 x 64 x 64 latents of Stable Diffusion 1.
     #[arg(long, value_name = "LOSS", default_value_t = 8.2, requires = "sail")]
     pub sail_target: f64,
 
@@ -413,11 +418,13 @@ pub struct SampleArgs {
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive())]
     pub batch: usize,
 
-    /// Folder for the images; those of an earlier call in it are removed, other pictures in it are refused
+    /// Folder for the images
+    ///
+    /// Images of an earlier call are removed from it. A folder with other pictures is refused.
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// How they are written
+    /// File format of the images
     #[arg(long, value_enum, value_name = "FORM", default_value_t = ImageFormat::Png)]
     pub format: ImageFormat,
 
@@ -437,19 +444,19 @@ pub struct ReadArgs {
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub group_column: Option<String>,
 
-    /// Column that names the images in what is written about them (default: the file's name, or the row's number)
+    /// Column with the images' names, for scores and report (default: the file's name, or the row's number)
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub id_column: Option<String>,
 
-    /// Column of the captions, where a set has several that may be
+    /// Column of the captions, where a set has several candidates
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 
-    /// Column of the labels that a class-conditional model is told (default: label, or the folder of an image)
+    /// Column of the class labels of a class-conditional model (default: label, or the folder of an image)
     #[arg(help_heading = "Images", long, value_name = "COLUMN")]
     pub label_column: Option<String>,
 
-    /// What becomes of transparency: as in the training
+    /// Treatment of transparency; choose the one of the training
     #[arg(help_heading = "Images", long, value_enum, value_name = "WHAT", default_value_t = Alpha::White)]
     pub alpha: Alpha,
 }
@@ -459,41 +466,42 @@ pub struct ReadArgs {
 pub struct ScoreArgs {
     /// Pipeline folder in the diffusers layout
     ///
-    /// `audit` takes several, each by itself, in one report, under their folders' names.
+    /// `audit` takes several and audits each by itself, in one report, under the names of their folders.
     #[arg(value_name = "MODEL", required_unless_present_any = ["named", "pair", "denoiser", "generated"])]
     pub models: Vec<PathBuf>,
 
-    /// In place of MODEL, a model in another process: a command, or unix:PATH
+    /// A model in another process, in place of MODEL: a command, or unix:PATH
     ///
-    /// The command serves the model, such as "python serve.py"; at unix:PATH a server listens already. docs/denoiser.md has the protocol.
+    /// The command starts a server of the model, such as "python serve.py"; at unix:PATH a server listens already. docs/denoiser.md has the
+    /// protocol.
     #[arg(help_heading = "Model", long, value_name = "COMMAND", value_parser = Place::parse, conflicts_with_all = ["models", "named", "pair"])]
     pub denoiser: Option<Place>,
 
-    /// Seconds that each of its answers may take; the first includes the loading of the model
+    /// Seconds that each answer of --denoiser may take; the first includes loading the model
     #[arg(help_heading = "Model", long, value_name = "SECONDS", default_value_t = DENOISER_TIMEOUT.as_secs(), value_parser = RangedU64ValueParser::<u64>::new().range(1..=604_800))]
     pub denoiser_timeout: u64,
 
     /// A LoRA to add to MODEL: a .safetensors file of diffusers or kohya, or the folder of diffusers' file
     ///
-    /// Several are audited each by itself, in one report (--lora NAME=FILE); with --pair one for each of its two models. The base alone is the
-    /// reference model, unless another is named (--reference).
+    /// Several are audited each by itself, in one report (--lora NAME=FILE). With --pair, give one for each of its two models. The base alone
+    /// is the reference model, unless --reference names another.
     #[arg(help_heading = "Model", long = "lora", value_name = "[NAME=]FILE", value_parser = maybe_named)]
     pub loras: Vec<(Option<String>, PathBuf)>,
 
-    /// Images that the model generated: a folder or any other image set
+    /// Images that the model generated, in place of generating some: a folder or any other image set
     ///
-    /// In place of drawing some. Without a model they are all that is known of it, and only attackers who see generated images are
-    /// tested: for a release of synthetic images. For a text-to-image model each has its caption in metadata.jsonl, as many as --per-prompt says for each.
+    /// Without MODEL, only attackers who see generated images are tested: this is for a release of synthetic images. For a text-to-image
+    /// model metadata.jsonl has the caption of each image, and each caption has --per-prompt images.
     #[arg(help_heading = "Model", long, value_name = "DATA")]
     pub generated: Option<String>,
 
-    /// A model with its name in the report (may be repeated: several models in one report)
+    /// A model with its name in the report (may be repeated, for several models)
     #[arg(help_heading = "Model", long = "model", id = "named", value_name = "NAME=FOLDER", value_parser = named)]
     pub named: Vec<(String, PathBuf)>,
 
     /// Two models that take turns: a DualMD pair
     ///
-    /// Two folders without --pair are taken for one, too, where dualmd trained them on the two halves of one split.
+    /// Two folders without --pair are a pair only where dualmd trained them on the two halves of one split.
     #[arg(help_heading = "Model", long, num_args = 2, value_names = ["MODEL1", "MODEL2"])]
     pub pair: Vec<PathBuf>,
 
@@ -501,7 +509,7 @@ pub struct ScoreArgs {
     #[arg(help_heading = "Model", long, value_enum, value_name = "WEIGHTS", default_value_t = Weights::Ema)]
     pub weights: Weights,
 
-    /// Images the model was trained on: a folder, parquet, tar, npz... or `fashion`, `emoji`
+    /// Images that the model was trained on: a folder, parquet, tar, npz... or `fashion`, `emoji`
     #[arg(help_heading = "Images", long, value_name = "DATA")]
     pub members: String,
 
@@ -515,9 +523,9 @@ pub struct ScoreArgs {
 
     /// Attacks, separated by commas, e.g. loss,sima (default: the usual ones)
     ///
-    /// `dualmd list attacks` has all of them. Not run unless named: gsa1, gsa2, loss-grid, combined, nn-features, density, pia-sd-2024, the
-    /// pw- forms. Variants: sima@50 (another timestep), loss+flip (mean over the mirror image), secmi+lowpass, secmi-nn+shadow (learnt on a shadow
-    /// model).
+    /// `dualmd list attacks` has all of them. These run only if they are named: gsa1, gsa2, loss-grid, combined, nn-features, density,
+    /// pia-sd-2024, the pw- forms. Variants are part of the name: sima@50 (another timestep), loss+flip (mean over the mirror image),
+    /// secmi+lowpass, secmi-nn+shadow (learnt on a shadow model).
     #[arg(
         help_heading = "Attacks",
         long,
@@ -526,7 +534,7 @@ pub struct ScoreArgs {
     )]
     pub attacks: Vec<AttackSpec>,
 
-    /// Share of the images whose membership is given to attacks that learn (secmi-nn, gsa1, ...); they score the rest
+    /// Share of the images whose membership attacks that learn are given (secmi-nn, gsa1, ...); they score the rest
     #[arg(help_heading = "Attacks", long, value_name = "SHARE", default_value_t = dualmd_names::KNOWN_FRACTION, value_parser = share)]
     pub known_fraction: f64,
 
@@ -540,11 +548,11 @@ pub struct ScoreArgs {
 
     /// A shadow model, for attacks that end with +shadow
     ///
-    /// A model that the attacker trained like this one on images of their own. Give it twice for a pair.
+    /// The attacker trained it like the audited model, on images of their own. Give the flag twice for a pair.
     #[arg(help_heading = "Shadow model", long, value_name = "MODEL3", requires_all = ["shadow_members", "shadow_nonmembers"])]
     pub shadow: Vec<PathBuf>,
 
-    /// Images that the shadow model was trained on; none of them is audited
+    /// Images that the shadow model was trained on, none of which is audited
     #[arg(
         help_heading = "Shadow model",
         long,
@@ -553,7 +561,7 @@ pub struct ScoreArgs {
     )]
     pub shadow_members: Option<String>,
 
-    /// Images of the same kind that it never saw, and that are not audited
+    /// Images of the same kind that it never saw, none of which is audited
     #[arg(
         help_heading = "Shadow model",
         long,
@@ -577,9 +585,9 @@ pub struct ScoreArgs {
 
     /// Features that images are compared by
     ///
-    /// For the quality of generated images, for nn-features and density, and for attacks that compare an image with those generated for its
-    /// caption. auto: efflite0 where its weights are, which `cargo xtask features` fetches in a source checkout and
-    /// DUALMD_EFFLITE0 names elsewhere; without them quality is not measured, and those attacks compare pixels.
+    /// They are used for the quality of generated images, for nn-features and density, and for attacks that compare an image with those
+    /// generated for its caption. auto is efflite0 where its weights are found: `cargo xtask features` fetches them in a source checkout,
+    /// DUALMD_EFFLITE0 names them elsewhere. Without them quality is not measured, and these attacks compare pixels.
     #[arg(help_heading = "Generated images", long, value_enum, value_name = "NAME", default_value_t = Features::Auto)]
     pub features: Features,
 
@@ -592,11 +600,11 @@ pub struct ScoreArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Generated images")]
 pub struct DrawArgs {
-    /// Images to generate with a model without text
+    /// Number of images to generate with a model without text
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = RangedU64ValueParser::<usize>::new().range(2..))]
     pub images: usize,
 
-    /// Images to generate for each caption with a text-to-image model
+    /// Number of images to generate for each caption with a text-to-image model
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     pub per_prompt: usize,
 
@@ -604,9 +612,9 @@ pub struct DrawArgs {
     #[arg(long, value_name = "K", default_value_t = 50, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub steps: usize,
 
-    /// Guidance scale of generated images (classifier-free guidance)
+    /// Classifier-free guidance scale of generated images; 1 is none
     ///
-    /// Attacks that ask the network do so at guidance 1.
+    /// Attacks that ask the network always do so at guidance 1.
     #[arg(long, value_name = "SCALE", default_value_t = 7.5, value_parser = guidance)]
     pub guidance: f64,
 }
@@ -648,7 +656,7 @@ pub struct AttackArgs {
     #[command(flatten)]
     pub score: ScoreArgs,
 
-    /// Where to write the scores
+    /// File to write the scores to
     #[arg(short, long, value_name = "scores.csv")]
     pub out: PathBuf,
 
@@ -664,21 +672,21 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub score: ScoreArgs,
 
-    /// Open the model and the images, say what would be audited and about how long it takes, and end
+    /// Check model and images, estimate the time, and exit before the audit
     ///
-    /// What would be refused is refused, such as an image on both sides. Too few images, members that look like non-members, files that
-    /// tell the sides apart, memory and the time of attacks and generated images are told. The network is asked a few times; nothing is written. With --summary three lines,
-    /// with --json one line of JSON.
+    /// Whatever the audit would refuse is refused, such as an image on both sides. The check names reasons not to begin: too few images,
+    /// members that look like non-members, files that tell the sides apart. It estimates memory and the time of attacks and generated images.
+    /// The network is asked a few times; nothing is written. --summary prints three lines, --json one line of JSON.
     #[arg(long, conflicts_with = "part")]
     pub check: bool,
 
-    /// Who makes the audit; the report names them
+    /// Name of whoever makes the audit, for the report
     #[arg(help_heading = "Report", long, value_name = "NAME")]
     pub auditor: Option<String>,
 
-    /// Also state what public attack codes would print for these scores
+    /// Also print what public attack codes would print for these scores
     ///
-    /// Some of secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy.
+    /// Rules: secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy.
     #[arg(
         help_heading = "Attacks",
         long,

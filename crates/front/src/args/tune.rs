@@ -13,11 +13,11 @@ fn count(low: u64) -> RangedU64ValueParser<usize> {
 /// `dualmd tune`
 #[derive(Debug, Args)]
 pub struct TuneArgs {
-    /// A text-to-image folder of diffusers, which stays as it is
+    /// Folder of a text-to-image model in the diffusers layout, which is not changed
     #[arg(value_name = "BASE")]
     pub base: PathBuf,
 
-    /// Your images, with captions: NAME.txt beside NAME.png, or metadata.jsonl
+    /// Your images, with captions in NAME.txt beside NAME.png or in metadata.jsonl
     #[arg(long, value_name = "DATA")]
     pub images: String,
 
@@ -25,11 +25,11 @@ pub struct TuneArgs {
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
-    /// Images to train on; even, because they are divided into two halves (default: three quarters)
+    /// Number of images to train on; even, because they are divided into two halves (default: three quarters)
     #[arg(long, value_name = "N", value_parser = count(2))]
     pub members: Option<usize>,
 
-    /// Images to keep back for the audit, which no adapter sees (default: all others)
+    /// Number of images to keep back for the audit, which no adapter sees (default: all others)
     #[arg(long, value_name = "N", value_parser = count(1))]
     pub nonmembers: Option<usize>,
 
@@ -41,23 +41,23 @@ pub struct TuneArgs {
     #[arg(long, value_name = "N")]
     pub epochs: Option<f64>,
 
-    /// A BLIP folder of yours, which describes the images several times each, for prompt diversification
+    /// A BLIP folder of yours, which writes several captions for each image, for prompt diversification
     #[arg(long, value_name = "DIR")]
     pub caption_model: Option<PathBuf>,
 
-    /// Captions that it adds to each image
+    /// Captions that --caption-model adds to each image
     #[arg(long, value_name = "N", default_value_t = 5, requires = "caption_model", value_parser = RangedU64ValueParser::<usize>::new().range(1..=100))]
     pub captions: usize,
 
-    /// Column of the captions, where the set has several that may be
+    /// Column of the captions, where the set has several candidates
     #[arg(long, value_name = "COLUMN")]
     pub caption_column: Option<String>,
 
-    /// Other defences beside the adapters: early-stopping, dp-sgd
+    /// Other defences to train for comparison: early-stopping, dp-sgd
     #[arg(long = "rival", value_name = "DEFENCE,...", value_delimiter = ',')]
     pub rivals: Vec<Defense>,
 
-    /// What dp-sgd may spend
+    /// Privacy budget epsilon of dp-sgd
     #[arg(long, value_name = "E", default_value_t = 8.0, requires = "rivals")]
     pub epsilon: f64,
 
@@ -69,7 +69,7 @@ pub struct TuneArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
 
-    /// Who makes the run; the report names them
+    /// Name of whoever makes the run, for the report
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
 
