@@ -249,7 +249,7 @@ pub enum Command {
     )]
     Work(WorkArgs),
 
-    /// List the trainings of a prepared run: done, running, waiting, failed or free
+    /// List the trainings of a prepared run: done, at work, waiting, failed or free
     #[command(
         after_help = "Examples:\n  dualmd jobs runs/mine\n  dualmd jobs runs/mine --slurm > trainings.sh\n\nA training that failed is tried again when its file RUN/jobs/NAME.failed is deleted."
     )]

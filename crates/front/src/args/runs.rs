@@ -247,7 +247,7 @@ pub struct WorkArgs {
     #[arg(long)]
     pub once: bool,
 
-    /// Exit after so long of nothing but waiting for others (default: wait until all is done)
+    /// Exit after waiting for others for so long (default: wait until all is done)
     #[arg(long, value_name = "SECONDS")]
     pub wait: Option<u64>,
 
