@@ -684,7 +684,7 @@ pub struct AuditArgs {
     #[arg(help_heading = "Report", long, value_name = "NAME")]
     pub auditor: Option<String>,
 
-    /// Also print what public attack codes would print for these scores
+    /// Also put into the report what public attack codes would print for these scores
     ///
     /// Rules: secmi, secmi-ldm, pia, pw, clid, copymark, wen, midm, jax-privacy.
     #[arg(
