@@ -28,6 +28,12 @@ pub fn create_private_folder(path: &Path) -> Result<()> {
     }
 }
 
+/// Bytes that this user may still write on the disk of a folder that is there; `None` where the system does not say.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
 /// What a folder is called in the hidden one that it is moved into.
 const OLD: &str = "old";
 
@@ -230,6 +236,13 @@ mod tests {
     fn names(folder: &Path) -> Vec<String> {
         let name = |p: PathBuf| p.file_name().unwrap().to_string_lossy().into_owned();
         crate::list(folder).unwrap().into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn a_disk_says_what_room_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(free_bytes(dir.path()).is_some());
+        assert_eq!(free_bytes(&dir.path().join("none")), None);
     }
 
     #[test]

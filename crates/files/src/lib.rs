@@ -16,7 +16,9 @@ mod read;
 mod write;
 
 pub use claim::{Claim, remove_claim};
-pub use folder::{Building, create_folder, create_private_folder, remove_folder, sweep};
+pub use folder::{
+    Building, create_folder, create_private_folder, free_bytes, remove_folder, sweep,
+};
 pub use lock::Lock;
 pub use name::{Shown, shown};
 pub use panics::quietly;
