@@ -4,6 +4,7 @@
 //! Where images have no captions, a BLIP folder of the user's makes some first.
 
 use crate::bail_usage;
+use crate::check::{self, Checked};
 use crate::experiment::Source;
 use crate::report::ReportOptions;
 use crate::run::{Ran, RunOptions, run};
@@ -198,6 +199,31 @@ impl TuneOptions {
 /// # Errors
 /// As [`TuneOptions::experiment`] and [`run`].
 pub fn tune(session: &Session, options: &TuneOptions) -> Result<Option<Ran>> {
+    refuse(options)?;
+    if options.captioner.is_some() && !describe(session, options)? {
+        return Ok(None);
+    }
+    run(session, &options.experiment(session)?)
+}
+
+/// As [`check::check`] of the experiment that is made from these options. Nothing is written.
+///
+/// # Errors
+/// As [`TuneOptions::experiment`]; captions that are still to be made.
+pub fn check(session: &Session, options: &TuneOptions) -> Result<Checked> {
+    refuse(options)?;
+    if options.captioner.is_some() && !options.captions().is_file() {
+        bail_usage!(
+            "--check: the captions of --caption-model are not made yet, and the adapters of {} learn from them: check without --caption-model, if \
+             these images have captions of their own",
+            options.images
+        );
+    }
+    check::check(session, &options.experiment(session)?)
+}
+
+/// Refuses what no experiment can be made of: found now and not after an hour of captions.
+fn refuse(options: &TuneOptions) -> Result<()> {
     for rival in &options.rivals {
         if !matches!(rival, Defense::EarlyStopping | Defense::DpSgd) {
             bail_usage!(
@@ -208,12 +234,7 @@ pub fn tune(session: &Session, options: &TuneOptions) -> Result<Option<Ran>> {
             );
         }
     }
-    // Found now and not after an hour of captions.
-    shape_of(&options.base)?;
-    if options.captioner.is_some() && !describe(session, options)? {
-        return Ok(None);
-    }
-    run(session, &options.experiment(session)?)
+    shape_of(&options.base).map(drop)
 }
 
 /// Writes [`TuneOptions::captions`]; false if asked to stop before the end.

@@ -20,6 +20,7 @@
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
 //! | [`memorisation`] | `memorisation.json` |
+//! | [`run_check`] | none: what `dualmd run --check --json` prints |
 //! | [`events`] | `tensorboard/MODEL/`: event files |
 //! | [`schemas`] | JSON schemas of them all, for `docs/schema/` |
 //! | [`number`] | numbers that files of other programs write in more than one way |
@@ -56,6 +57,7 @@ pub mod memorisation;
 pub mod number;
 pub mod plan;
 pub mod prepared;
+pub mod run_check;
 pub mod samples;
 pub mod schemas;
 pub mod scores;

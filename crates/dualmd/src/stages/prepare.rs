@@ -143,6 +143,13 @@ pub fn outside_for(kind: &JobKind, members: usize) -> usize {
     }
 }
 
+/// The same of the training that needs most of them.
+pub fn most_outside(plan: &Plan, members: usize) -> usize {
+    let jobs = plan.trainings.iter();
+    let needed = jobs.map(|job| outside_for(&job.kind, members));
+    needed.max().unwrap_or(0)
+}
+
 /// How many images early stopping watches beside `members` members, and the attacker of `smp` tells them from.
 pub fn watched(members: usize) -> usize {
     members.clamp(FEWEST_WATCHED, MOST_WATCHED)
