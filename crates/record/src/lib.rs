@@ -20,7 +20,7 @@
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
 //! | [`memorisation`] | `memorisation.json` |
-//! | [`run_check`] | none: what `dualmd run --check --json` prints |
+//! | [`run_check`] | no file: the output of `dualmd run --check --json` |
 //! | [`events`] | `tensorboard/MODEL/`: event files |
 //! | [`schemas`] | JSON schemas of them all, for `docs/schema/` |
 //! | [`number`] | numbers that files of other programs write in more than one way |

@@ -43,7 +43,7 @@ pub fn all() -> Vec<Schema> {
         other::<Vec<PromptedImage>>("prompts", "samples/MODEL/prompts.json"),
         object::<plan::AuditPlan>("plan-of-audit", "plan.json of `dualmd audit`"),
         object::<Prepared>("prepared", "prepared/images.json"),
-        other::<RunCheck>("run-check", "what `dualmd run --check --json` prints"),
+        other::<RunCheck>("run-check", "output of `dualmd run --check --json`"),
         object::<scores::Scores>("scores", "scores/MODEL.json"),
         object::<sets::Sets>("sets", "sets/MODEL.json"),
         object::<split::SplitFile>("split", "split.json"),

@@ -151,6 +151,8 @@ impl Count {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn a_folder_that_cannot_be_used_is_named_and_one_that_can_stays_as_it_is() {
@@ -172,6 +174,16 @@ mod tests {
         assert!(!dir.path().join("runs").exists());
         std::fs::create_dir_all(&out).unwrap();
         assert_eq!(usable(&out).unwrap(), out);
+        let closed = dir.path().join("closed");
+        std::fs::create_dir(&closed).unwrap();
+        std::fs::set_permissions(&closed, Permissions::from_mode(0o500)).unwrap();
+        // Root writes everywhere.
+        if let Err(said) = usable(&closed.join("run")) {
+            assert!(
+                said.contains("closed") && said.contains("make it writable, or choose another"),
+                "{said}"
+            );
+        }
         let held = Lock::take(&out, "dualmd run").unwrap();
         let said = usable(&out).unwrap_err();
         assert!(said.contains("in use by process"), "{said}");

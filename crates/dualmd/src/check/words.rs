@@ -5,12 +5,10 @@ use dualmd_audit::format::counted;
 use dualmd_record::run_check::{DiskRoom, ImagesFound, MemoryHeld, RunCheck, TrainingTime};
 use std::time::Duration;
 
-/// Seconds in words.
+/// Seconds in words, begun ones as whole.
 fn time(seconds: f64) -> String {
-    match seconds < 1.0 {
-        true => "under 1 s".into(),
-        false => duration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
-    }
+    let whole = Duration::try_from_secs_f64(seconds.min(1e9).ceil());
+    duration(whole.unwrap_or_default())
 }
 
 /// Seconds that may not be known.
@@ -111,8 +109,8 @@ pub(super) fn lines(found: &RunCheck) -> Vec<String> {
         out.push(format!("{:<8} {:>6}  {took}{runs}", "all", ""));
     }
     out.extend(found.trainings.iter().map(training));
-    let memory = |held| memory(held, found.side_by_side);
-    out.extend(found.memory.as_ref().map(memory));
+    let beside = found.side_by_side.min(found.trainings.len()).max(1);
+    out.extend(found.memory.as_ref().map(|held| memory(held, beside)));
     out.extend(found.disk.as_ref().map(disk));
     out.extend(each("not checked", &found.unchecked));
     out.extend(each("look at", &found.look_at));
@@ -137,7 +135,10 @@ pub(super) fn summary(found: &RunCheck) -> [String; 3] {
     };
     [
         format!("{}: {}{runs}", found.folder, models.join(", ")),
-        format!("about {}, an estimate", maybe(found.seconds)),
+        match found.seconds {
+            Some(seconds) => format!("about {}, an estimate", time(seconds)),
+            None => "how long it takes could not be measured".to_owned(),
+        },
         match (found.problems.is_empty(), look.is_empty()) {
             (true, true) => "nothing speaks against beginning".to_owned(),
             (true, false) => format!("look at: {}", look.join("; ")),
@@ -189,8 +190,8 @@ mod tests {
         assert_eq!(lines[0], "problem: too few images");
         for wanted in [
             "train         2  2 min 30 s, 2 at a time with 1 thread each",
-            "sample        2  under 1 s",
-            "all              7 min 31 s, 3 runs",
+            "sample        2  1 s",
+            "all              7 min 32 s, 3 runs",
             "disk: about 31 MB, 12.0 GB are free",
             "not checked: the moon",
         ] {
@@ -215,7 +216,7 @@ mod tests {
             summary(&found),
             [
                 expected,
-                "about 7 min 31 s, an estimate",
+                "about 7 min 32 s, an estimate",
                 "nothing speaks against beginning"
             ]
         );
@@ -224,7 +225,7 @@ mod tests {
         found.problems.push("no room".into());
         found.seconds = None;
         let [_, took, problem] = summary(&found);
-        assert_eq!(took, "about not measured, an estimate");
+        assert_eq!(took, "how long it takes could not be measured");
         assert_eq!(problem, "problem: no room; few images");
     }
 }
