@@ -356,7 +356,7 @@ fn a_check_of_a_run_says_beforehand_what_it_takes_and_what_would_stop_it() {
         let asked = ["run", text(&file), "--out", text(out), "--threads", "2"];
         call(&[&asked[..], more].concat())
     };
-    let check = |out: &Path, more: &[&str]| run(out, &[&["--check"], more].concat());
+    let check = |out: &Path, more: &[&str]| run(out, &[&["--check"][..], more].concat());
     let out = at("runs/tiny");
     let (code, lines, why) = check(&out, &[]);
     assert_eq!(code, 0, "{lines}{why}");
