@@ -41,7 +41,7 @@ use dualmd_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Images a run may touch.
 pub struct TrainingSet {
@@ -369,6 +369,25 @@ impl Trainer<'_> {
             kept: optimizer.kept_at(),
             optimizer,
         })
+    }
+
+    /// Seconds of one optimiser step, as [`Trainer::run`] makes it: the mean of up to `most` after a first one, of fewer where these take
+    /// `enough`. At least one is timed. No file is read or written, no loss is watched; the network's weights change.
+    ///
+    /// # Errors
+    /// Settings, what the engine refuses, a loss that is not finite.
+    pub fn time_steps(self, additions: &Additions, most: u64, enough: Duration) -> Result<f64> {
+        self.check(additions)?;
+        let mut optimizer = Optimizer::new(self.network.parameters());
+        // The first one makes room in memory, and libraries choose their ways.
+        self.one_step(&mut optimizer, 0, additions)?;
+        let began = Instant::now();
+        let mut steps = 0;
+        while steps == 0 || (steps < most && began.elapsed() < enough) {
+            steps += 1;
+            self.one_step(&mut optimizer, steps, additions)?;
+        }
+        Ok(began.elapsed().as_secs_f64() / steps as f64)
     }
 
     /// Settings that contradict each other or the images.

@@ -102,6 +102,7 @@ impl From<DemoArgs> for RunArgs {
             until: Stage::default(),
             seeds: 1,
             ranks: 1,
+            check: false,
             auditor: demo.auditor,
             fail: demo.fail,
         }
@@ -144,6 +145,14 @@ pub struct RunArgs {
     /// For several machines: `dualmd train` under torchrun or srun, see docs/scaling.md.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive())]
     pub ranks: usize,
+
+    /// Say what speaks against beginning and about how long the run takes, and end
+    ///
+    /// The experiment, its folder, images that are few enough to be read in seconds, memory and disk are checked. A few steps of every kind of
+    /// training and a few network calls are timed. Nothing is written. With --summary three lines, with --json one object. Exit code 1 where
+    /// something would stop the run.
+    #[arg(long)]
+    pub check: bool,
 
     /// Who makes the run; the report names them
     #[arg(long, value_name = "NAME")]

@@ -69,6 +69,10 @@ pub struct TuneArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
 
+    /// Say what speaks against beginning and about how long the run takes, and end, as `dualmd run --check` does
+    #[arg(long)]
+    pub check: bool,
+
     /// Who makes the run; the report names them
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
