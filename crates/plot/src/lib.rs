@@ -546,7 +546,7 @@ mod tests {
         assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains(">0.1<"));
         let marks: Vec<f64> = svg
             .split("translate(")
-            .filter_map(|rest| rest.split(' ').next()?.parse().ok())
+            .filter_map(|rest| rest.split(' ').next()?.parse::<f64>().ok())
             .filter(|x| *x > LEFT)
             .collect();
         let [half, often, nearly, always] = marks[..] else {
