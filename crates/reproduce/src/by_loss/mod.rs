@@ -123,6 +123,8 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// Reads the runs at these places.
+    ///
     /// # Errors
     /// A path without a run; a run of which nothing says which images it is of; no model with the numbers that are drawn.
     fn read(from: &[PathBuf]) -> Result<Self> {
