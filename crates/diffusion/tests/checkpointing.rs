@@ -148,7 +148,7 @@ fn the_memory_layout_of_the_images_changes_rounding_alone() {
         let most = most.fold(0.0, f64::max);
         assert!(most > 0.0);
         for ((name, a), (_, b)) in turned.gradients.iter().zip(&plain.gradients) {
-            assert!(size(&(a - b)) <= 1e-5 * most, "{name}: {}", size(&(a - b)));
+            assert!(size(&(a - b)) <= 1e-4 * most, "{name}: {}", size(&(a - b)));
         }
     };
     let network = UNet2d::fresh(&config, 3, Device::Cpu).unwrap();
