@@ -147,7 +147,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
 
-    /// auto, f32 or bf16 (default: auto to train, f32 to attack)
+    /// auto, f32, tf32 (a GPU's) or bf16 (default: auto to train, f32 to attack)
     #[arg(
         long,
         global = true,
