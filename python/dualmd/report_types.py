@@ -1208,7 +1208,7 @@ class Training(Record):
     """Losses and cost of one training. What its file does not say is null, and shown as not recorded.
 
     batch: Images per step.
-    dtype: `f32` or `bf16`.
+    dtype: `f32`, `tf32` or `bf16`.
     epochs: Passes over the images that it was trained on. Where a training of an earlier version does not say:
         steps times batch by images.
     heldout_loss: The same on non-members.

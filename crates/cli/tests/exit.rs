@@ -392,6 +392,158 @@ fn a_check_finds_a_place_that_cannot_be_written_to() {
     assert!(!at("new").exists() && !at("other/plan.json").exists());
 }
 
+/// Every file below a folder, with when it was written.
+fn written(folder: &Path) -> Vec<(PathBuf, std::time::SystemTime)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            match entry.path().is_dir() {
+                true => folders.push(entry.path()),
+                false => found.push((entry.path(), entry.metadata().unwrap().modified().unwrap())),
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The same of a run: about what it takes, what would stop it now or after hours, and nothing is written.
+#[test]
+fn a_check_of_a_run_says_beforehand_what_it_takes_and_what_would_stop_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let file = at("tiny.toml");
+    std::fs::write(&file, TINY).unwrap();
+    let run = |out: &Path, more: &[&str]| {
+        let asked = ["run", text(&file), "--out", text(out), "--threads", "2"];
+        call(&[&asked[..], more].concat())
+    };
+    let check = |out: &Path, more: &[&str]| run(out, &[&["--check"][..], more].concat());
+    let out = at("runs/tiny");
+    let (code, lines, why) = check(&out, &[]);
+    assert_eq!(code, 0, "{lines}{why}");
+    for wanted in [
+        "images: 8 members and 40 non-members of ",
+        "\nstage    models  about\n",
+        "2 at a time with 1 thread each",
+        "\n  teacher-1 ",
+        "\nmemory: about ",
+        "\ndisk: about ",
+        "\nestimated: at most 3 steps of every kind of training were timed",
+    ] {
+        assert!(lines.contains(wanted), "{wanted}\n{lines}");
+    }
+    assert!(!lines.contains("problem"), "{lines}");
+    let (code, printed, why) = check(&out, &["--json", "--seeds", "2"]);
+    assert_eq!(code, 0, "{printed}{why}");
+    let found: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(
+        (&found["schema"], &found["seeds"]),
+        (&value!(1), &value!(2))
+    );
+    assert_eq!(found["problems"], value!([]));
+    assert_eq!(found["images"]["members"], 8);
+    let above = |number: &serde_json::Value| number.as_f64().is_some_and(|n| n > 0.0);
+    let trainings = found["trainings"].as_array().unwrap();
+    let names: Vec<&str> = trainings
+        .iter()
+        .filter_map(|training| training["name"].as_str())
+        .collect();
+    assert_eq!(names, ["teacher-1", "teacher-2", "baseline", "student"]);
+    for training in trainings {
+        assert_eq!(
+            (&training["steps"], &training["timed_batch"]),
+            (&value!(60), &value!(8))
+        );
+        assert!(
+            above(&training["step_seconds"]) && above(&training["seconds"]),
+            "{training}"
+        );
+    }
+    let stages = found["stages"].as_array().unwrap();
+    let of: Vec<&serde_json::Value> = stages.iter().map(|stage| &stage["models"]).collect();
+    assert_eq!(of, [4, 5, 5], "{found}");
+    let each: f64 = stages
+        .iter()
+        .filter_map(|stage| stage["seconds"].as_f64())
+        .sum();
+    let all = found["seconds"].as_f64().unwrap();
+    assert!(
+        each > 0.0 && (all - 2.0 * each).abs() < 1e-9 * all,
+        "{found}"
+    );
+    assert!(
+        above(&found["memory"]["one_gb"]) && above(&found["disk"]["needed_gb"]),
+        "{found}"
+    );
+    let (code, summary, _) = check(&out, &["--summary", "--until", "train"]);
+    assert_eq!((code, summary.lines().count()), (0, 3), "{summary}");
+    assert!(
+        summary.contains("tiny: train 4 models\nabout "),
+        "{summary}"
+    );
+    assert!(!at("runs").exists(), "nothing is written");
+
+    // What would stop it, each with its remedy; the estimate stands below it.
+    let stops = |out: &Path, more: &[&str], wanted: &str| {
+        let (code, lines, why) = check(out, more);
+        assert_eq!(code, 1, "{lines}{why}");
+        let problem = lines.lines().next().unwrap_or_default();
+        assert!(
+            problem.starts_with("problem: ") && problem.contains(wanted),
+            "{wanted}: {lines}"
+        );
+        assert!(lines.contains("\nstage "), "{lines}");
+    };
+    let many = ["--set", "data.members=100000"];
+    stops(&out, &many, "not enough for 100000 members");
+    stops(
+        &file,
+        &[],
+        "tiny.toml is no folder: choose another folder (--out)",
+    );
+    stops(
+        &file.join("run"),
+        &[],
+        "cannot be made: choose another folder",
+    );
+    let private = [
+        "--set",
+        "models.0.defense=dp-sgd",
+        "--set",
+        "models.0.noise_multiplier=1.0",
+        "--set",
+        "train.batch=16",
+    ];
+    stops(
+        &out,
+        &private,
+        "model baseline: train.batch = 16: with DP-SGD at most",
+    );
+    assert!(!at("runs").exists(), "nothing is written");
+    let (code, lines, why) = check(&out, &["--set", "train.stepz=3"]);
+    assert!(
+        code == 2 && lines.is_empty() && why.contains("train.stepz") && why.contains("train.steps"),
+        "{code} {lines} {why}"
+    );
+
+    // A folder that is there stays as it is, whether it is this experiment's or another one's.
+    let there = at("there");
+    let (code, _, why) = run(&there, &["--until", "split"]);
+    assert_eq!(code, 0, "{why}");
+    let before = written(&there);
+    let (code, lines, _) = check(&there, &[]);
+    assert_eq!(code, 0, "{lines}");
+    let other = ["--set", "train.steps=61"];
+    stops(
+        &there,
+        &other,
+        "another experiment: train.steps was 60, now it is 61",
+    );
+    assert_eq!(written(&there), before);
+}
+
 /// What is wrong before the flags are understood is an object a line too, however many lines it has.
 #[test]
 fn refusals_are_json_where_that_is_asked_for() {

@@ -389,6 +389,28 @@ fn lengths_of_training_are_compared() {
     assert!(error.contains("--epochs"), "{error}");
 }
 
+/// Finished runs of any images are drawn against how much is memorised, and nothing is trained.
+#[test]
+fn findings_are_drawn_by_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let findings = concat!(
+        "grey=",
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/results/epochs/findings-seed-1.csv"
+    );
+    let args = ["reproduce", "by-loss", "--from", findings, "--out"];
+    let made = succeed(&[&args[..], &[text(&out), "-q"]].concat());
+    let made = String::from_utf8_lossy(&made.stdout).into_owned();
+    assert!(made.contains("grey: SecMI is above 0.5"), "{made}");
+    assert!(out.join("by-loss.svg").is_file() && out.join("by-loss-marks.csv").is_file());
+    let error = fail(&["reproduce", "table3", "--from", findings]);
+    assert!(
+        error.contains("--from is for defenses and by-loss"),
+        "{error}"
+    );
+}
+
 /// Rows of the table of defences are made one by one, drawn without another training, and taken from runs of other experiments.
 #[test]
 fn rows_of_defenses_are_made_one_by_one() {

@@ -291,6 +291,25 @@ fn what_cannot_be_tuned_is_said_before_it_starts() {
     let at = |name: &str| dir.path().join(name);
     let base = base(dir.path());
     folder("emoji#fluent3d", 16, &at("images"));
+    // What can be is looked at as any run is: the plain adapter, two teachers, a student.
+    let checked = succeed(&words(&line(
+        &base,
+        &at("images"),
+        &at("out"),
+        &["--check", "--json"],
+    )));
+    let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(found["problems"], serde_json::json!([]), "{found}");
+    assert_eq!(
+        found["trainings"].as_array().map(Vec::len),
+        Some(4),
+        "{found}"
+    );
+    assert!(
+        found["seconds"].as_f64().is_some_and(|all| all > 0.0),
+        "{found}"
+    );
+    assert!(!at("out").exists());
     let refused = |base: &Path, images: &Path, more: &[&str]| {
         let said = fail(&words(&line(base, images, &at("out"), more)));
         assert!(!at("out").join("plan.json").exists());

@@ -20,6 +20,7 @@ use crate::recipe::{Draw, Recipe, Target};
 use crate::{DefenseError, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, NoiseSchedule};
+use dualmd_torch::device::bring;
 use dualmd_torch::{Device, Tensor, noise};
 
 /// Ordinary training below a level of noise, and on images with noise of their own above it.
@@ -72,7 +73,7 @@ impl Ambient {
                 noise::normal(&mut rng, size, Device::Cpu)
             })
             .collect();
-        Ok(Tensor::f_stack(&rows, 0)?.f_to_device(device)?)
+        Ok(bring(&Tensor::f_stack(&rows, 0)?, device))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{DefenseError, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
+use dualmd_torch::device::bring;
 use rand::Rng;
 use std::ops::Range;
 
@@ -88,7 +89,7 @@ impl Captions {
 
     fn rows(&self, rows: impl Iterator<Item = usize>) -> Condition {
         let rows: Vec<i64> = rows.map(|row| row as i64).collect();
-        let rows = Tensor::from_slice(&rows).to_device(self.told.device());
+        let rows = bring(&Tensor::from_slice(&rows), self.told.device());
         self.told.select(&rows)
     }
 }

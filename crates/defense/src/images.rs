@@ -1,17 +1,33 @@
 //! The images of a training, in memory or in a file.
 
-use crate::Result;
 use crate::together::add;
-use dualmd_data::Pixels;
-use dualmd_torch::{Device, Tensor};
+use crate::{DefenseError, Result};
+use dualmd_data::{Picture, Pixels};
+use dualmd_torch::device::{bring, unused_memory};
+use dualmd_torch::{Device, Kind, Tensor};
+
+/// Pixels in a file are brought to a GPU if they take no more than one part in so many of its memory that nobody uses: a quarter. The rest is
+/// for weights, moments, averages and what a pass keeps, of which the loop knows nothing yet.
+const SHARE: u64 = 4;
+
+/// Pictures that are brought at a time.
+const AT_ONCE: usize = 4096;
 
 /// Images that a batch is gathered from, [N, C, H, W].
 pub enum Images {
     /// f32, on the training device: images in [-1, 1], or the means of their latents.
     Held(Tensor),
-    /// 8-bit pixels in a file: the images of a batch are read, made f32 in [-1, 1] and brought to the device. So memory does not
-    /// grow with their number, beyond [`Pixels`]' eight bytes for each.
+    /// 8-bit pixels in a file: the images of a batch are read, made f32 in [-1, 1] and brought to the device, to a GPU by way of pinned
+    /// memory. So memory does not grow with their number, beyond [`Pixels`]' eight bytes for each.
     Filed(Pixels),
+    /// The same pixels, 8 bits each, on a GPU: there a batch is gathered and made f32, and nothing of it comes from the processor but the
+    /// numbers of its images. A training makes it of [`Self::Filed`] where there is room.
+    Brought {
+        /// [N, H, W, C] u8.
+        pixels: Tensor,
+        /// What each of the 256 bytes is as f32, \[256\]: so that no device rounds in its own way.
+        values: Tensor,
+    },
     /// Those of the first, and after them those of the second.
     Both(Box<Self>, Box<Self>),
 }
@@ -31,6 +47,14 @@ impl Images {
             Self::Filed(pixels) => {
                 let shape = pixels.shape().map(|side| side as i64);
                 std::iter::once(pixels.len() as i64).chain(shape).collect()
+            }
+            Self::Brought { pixels, .. } => {
+                let mut size = pixels.size();
+                // Channels last, as in the file.
+                if size.len() == 4 {
+                    size[1..].rotate_right(1);
+                }
+                size
             }
             Self::Both(first, second) => {
                 let mut size = first.size();
@@ -55,7 +79,7 @@ impl Images {
     pub fn rows(&self, rows: &[i64], device: Device) -> Result<Tensor> {
         match self {
             Self::Held(images) => {
-                let at = Tensor::from_slice(rows).f_to_device(images.device())?;
+                let at = bring(&Tensor::from_slice(rows), images.device());
                 Ok(images.f_index_select(0, &at)?.f_to_device(device)?)
             }
             Self::Filed(pixels) => {
@@ -66,9 +90,22 @@ impl Images {
                 let values = pixels.to_f32(&at.collect::<Vec<_>>())?;
                 let mut size = self.size();
                 size[0] = rows.len() as i64;
-                Ok(Tensor::from_slice(&values)
-                    .f_view(size.as_slice())?
-                    .f_to_device(device)?)
+                let images = Tensor::from_slice(&values).f_view(size.as_slice())?;
+                Ok(bring(&images, device))
+            }
+            Self::Brought { pixels, values } => {
+                let n = self.count();
+                // A GPU would end the process.
+                if let Some(row) = rows.iter().find(|row| !(0..n).contains(*row)) {
+                    return Err(DefenseError::Setting(format!("image {row} of {n}")));
+                }
+                let at = bring(&Tensor::from_slice(rows), pixels.device());
+                let drawn = pixels.f_index_select(0, &at)?;
+                let bytes = drawn.f_reshape([-1])?.f_to_kind(Kind::Int)?;
+                let images = values.f_index_select(0, &bytes)?;
+                let images = images.f_view(drawn.size().as_slice())?;
+                let images = images.f_permute([0, 3, 1, 2])?.f_contiguous()?;
+                Ok(images.f_to_device(device)?)
             }
             Self::Both(first, second) => {
                 let n = first.count();
@@ -83,7 +120,7 @@ impl Images {
                 };
                 let order: Vec<i64> = rows.iter().map(next).collect();
                 let all = [first.rows(&own, device)?, second.rows(&others, device)?];
-                let order = Tensor::from_slice(&order).f_to_device(device)?;
+                let order = bring(&Tensor::from_slice(&order), device);
                 Ok(Tensor::f_cat(&all, 0)?.f_index_select(0, &order)?)
             }
         }
@@ -105,10 +142,41 @@ impl Images {
             .collect()
     }
 
+    /// Brings pixels that lie in a file to a GPU, once for all steps, if they take no more than a quarter of its memory that nobody uses.
+    /// Otherwise, on a processor, and where libtorch does not say how much that is, all stays as it is.
+    ///
+    /// # Errors
+    /// A file that cannot be read; what libtorch refuses.
+    pub(crate) fn settle(&mut self, device: Device) -> Result<()> {
+        match unused_memory(device) {
+            Some(unused) => self.settle_within(unused / SHARE, device),
+            None => Ok(()),
+        }
+    }
+
+    /// The same within this many bytes, on any device.
+    fn settle_within(&mut self, bytes: u64, device: Device) -> Result<()> {
+        match self {
+            Self::Filed(pixels) => {
+                let each: usize = pixels.shape().iter().product();
+                if (pixels.len() as u64).saturating_mul(each as u64) <= bytes {
+                    let brought = brought(pixels, device)?;
+                    *self = brought;
+                }
+                Ok(())
+            }
+            Self::Both(first, second) => {
+                first.settle_within(bytes / 2, device)?;
+                second.settle_within(bytes / 2, device)
+            }
+            Self::Held(_) | Self::Brought { .. } => Ok(()),
+        }
+    }
+
     /// Adds what they are to a hash, which tells sets of one kind apart.
     pub(crate) fn add_to(&self, hasher: &mut blake3::Hasher) -> Result<()> {
         match self {
-            Self::Held(images) => add(hasher, images),
+            Self::Held(images) | Self::Brought { pixels: images, .. } => add(hasher, images),
             Self::Filed(pixels) => {
                 hasher.update(format!("{:?}", self.size()).as_bytes());
                 for i in 0..pixels.len() {
@@ -124,11 +192,39 @@ impl Images {
     }
 }
 
+/// Pixels of a file on a device.
+fn brought(pixels: &Pixels, device: Device) -> Result<Images> {
+    let [channels, height, width] = pixels.shape().map(|side| side as i64);
+    let n = pixels.len();
+    let all = Tensor::f_zeros([n as i64, height, width, channels], (Kind::Uint8, device))?;
+    for first in (0..n).step_by(AT_ONCE) {
+        let here = AT_ONCE.min(n - first);
+        let mut bytes = Vec::new();
+        for i in first..first + here {
+            bytes.extend_from_slice(&pixels.picture(i)?.pixels);
+        }
+        let part = Tensor::from_slice(&bytes).f_view([here as i64, height, width, channels])?;
+        all.f_narrow(0, first as i64, here as i64)?.f_copy_(&part)?;
+    }
+    // By the code that makes f32 of them in memory.
+    let every = Picture {
+        width: 256,
+        height: 1,
+        channels: 1,
+        pixels: (0..=255).collect(),
+    };
+    let mut values = Vec::new();
+    every.extend_f32(&mut values);
+    Ok(Images::Brought {
+        pixels: all,
+        values: Tensor::from_slice(&values).f_to_device(device)?,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DefenseError;
-    use dualmd_data::{ImageSet, Picture, Record};
+    use dualmd_data::{ImageSet, Record};
     use std::path::Path;
 
     /// Five pictures of this many channels in a file of `folder`, and as they are held.
@@ -187,6 +283,41 @@ mod tests {
                 let said = filed.rows(&[beyond], Device::Cpu).unwrap_err().to_string();
                 assert!(said.contains("of 5"), "{said}");
             }
+        }
+    }
+
+    /// As a training finds them on a GPU, here on the processor: the same bits, and refused with words where there are not so many.
+    #[test]
+    fn rows_that_were_brought_are_those_of_the_file_bit_by_bit() {
+        let dir = tempfile::tempdir().unwrap();
+        for channels in [1, 3] {
+            let (mut images, tensor) = both(dir.path(), channels);
+            let size = images.size();
+            let needed = 5 * 4 * 3 * u64::from(channels);
+            images.settle_within(needed - 1, Device::Cpu).unwrap();
+            assert!(matches!(images, Images::Filed(_)), "no room");
+            images.settle(Device::Cpu).unwrap();
+            assert!(matches!(images, Images::Filed(_)), "a processor");
+            images.settle_within(needed, Device::Cpu).unwrap();
+            assert!(matches!(images, Images::Brought { .. }));
+            assert_eq!(images.size(), size);
+            let asked: [&[i64]; 4] = [&[], &[4], &[0, 1, 2, 3, 4], &[3, 3, 0, 3]];
+            for rows in asked {
+                let got = images.rows(rows, Device::Cpu).unwrap();
+                let wanted = tensor.index_select(0, &Tensor::from_slice(rows));
+                assert_eq!((got.size(), bits(&got)), (wanted.size(), bits(&wanted)));
+                assert!(got.is_contiguous());
+            }
+            for beyond in [5, -1] {
+                let said = images.rows(&[beyond], Device::Cpu).unwrap_err().to_string();
+                assert!(said.contains("of 5"), "{said}");
+            }
+            let (filed, _) = both(dir.path(), channels);
+            let mut pair = Images::Both(Box::new(tensor.shallow_clone().into()), Box::new(filed));
+            pair.settle_within(2 * needed, Device::Cpu).unwrap();
+            let got = pair.rows(&[6, 1, 9], Device::Cpu).unwrap();
+            let wanted = tensor.index_select(0, &Tensor::from_slice(&[1i64, 1, 4]));
+            assert_eq!(bits(&got), bits(&wanted));
         }
     }
 

@@ -15,7 +15,7 @@
 //! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe. So does leaving out easy images
 //!   ([`TrainOptions::skip_easy`]).
 //! * [`images`]: the images of a training, in memory or in a file.
-//! * `together`: what several ranks of one training do together.
+//! * `together`: what several ranks of one training do together; `unread`: losses that stay on a GPU until they are needed.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
 
@@ -55,6 +55,7 @@ pub mod smp;
 mod step;
 mod together;
 pub mod trainer;
+mod unread;
 
 pub use ambient::Ambient;
 pub use augment::Cutout;

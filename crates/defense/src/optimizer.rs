@@ -2,7 +2,7 @@
 
 use crate::{DefenseError, KeptAt, Result, TrainOptions};
 use dualmd_diffusion::nn::Parameters;
-use dualmd_torch::shim::{AdamOptions, clip_grad_norm, fused_adam, lerp_all};
+use dualmd_torch::shim::{AdamOptions, clip_grad_norm, clip_grad_norm_there, fused_adam, lerp_all};
 use dualmd_torch::{Device, Kind, Tensor, no_grad};
 use std::collections::BTreeMap;
 
@@ -159,6 +159,29 @@ impl Optimizer {
                 value: norm,
             });
         }
+        self.move_along(grads, step, options)?;
+        Ok(norm)
+    }
+
+    /// As [`Self::step_along`], without waiting for the device: the norm stays there. One that is not finite spoils weights and averages, so it
+    /// must be read before they go anywhere.
+    ///
+    /// # Errors
+    /// What the engine refuses.
+    pub(crate) fn step_unread(
+        &mut self,
+        grads: &[Tensor],
+        clip: Option<f64>,
+        step: u64,
+        options: &TrainOptions,
+    ) -> Result<Tensor> {
+        let norm = clip_grad_norm_there(grads, clip)?;
+        self.move_along(grads, step, options)?;
+        Ok(norm)
+    }
+
+    /// Steps along `grads` as they are, averages, and forgets the gradients.
+    fn move_along(&mut self, grads: &[Tensor], step: u64, options: &TrainOptions) -> Result<()> {
         let adam = AdamOptions {
             learning_rate: options.rate(step),
             beta1: 0.9,
@@ -177,7 +200,7 @@ impl Optimizer {
         )?;
         lerp_all(&self.ema, &self.params, 1.0 - options.ema_decay(step))?;
         self.forget();
-        Ok(norm)
+        Ok(())
     }
 
     /// Keeps a copy of the averages as they are now, in place of any kept before.

@@ -3,6 +3,7 @@
 use crate::dp::DpSgd;
 use crate::{Ambient, Iterative, Result, Smp};
 use dualmd_diffusion::{Condition, Denoiser};
+use dualmd_torch::device::bring;
 use dualmd_torch::{Kind, Tensor};
 
 /// What the network learns to predict in one step.
@@ -115,7 +116,7 @@ pub(crate) fn by_teacher(
         if rows.is_empty() {
             continue;
         }
-        let rows = Tensor::from_slice(&rows).to_device(x_t.device());
+        let rows = bring(&Tensor::from_slice(&rows), x_t.device());
         let said = answer(
             teacher.as_ref(),
             &x_t.index_select(0, &rows),

@@ -7,9 +7,11 @@ use crate::easy::Usual;
 use crate::optimizer::Optimizer;
 use crate::recipe::{Draw, Target};
 use crate::trainer::{Additions, Trainer};
+use crate::unread::{Number, Reading};
 use crate::{DefenseError, Objective, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Keep, NoiseSchedule, Pass, ghost};
+use dualmd_torch::device::bring;
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, tch};
 use rand::Rng;
 use std::ops::Range;
@@ -77,20 +79,21 @@ impl Batch {
 /// What became of a step.
 pub(crate) struct Done {
     /// Mean loss; none where no image was drawn, or all were left out, and the weights are as they were.
-    pub loss: Option<f64>,
+    pub loss: Option<Number>,
     /// Gradient norm before clipping; 0 without a loss.
-    pub grad_norm: f64,
+    pub grad_norm: Number,
     /// Images left out because the network remembers them.
     pub left_out: u64,
 }
 
 impl Trainer<'_> {
-    /// One optimiser step.
+    /// One optimiser step. A step whose images or gradients hang on numbers of its own reads these whatever `reading` says.
     pub(crate) fn one_step(
         &self,
         optimizer: &mut Optimizer,
         step: u64,
         additions: &Additions,
+        reading: Reading,
     ) -> Result<Done> {
         let options = &self.options;
         let draw = self.recipe.draw(step, options.batch);
@@ -119,16 +122,19 @@ impl Trainer<'_> {
                 let (loss, easy) =
                     self.backward_without_easy(batch.as_ref(), places, optimizer, step)?;
                 left_out += easy;
-                loss
+                loss.map(Number::Known)
             } else if let Some(smp) = self.recipe.adversary() {
                 let own = batch.as_ref();
-                Some(self.backward_against(smp, own, whole, optimizer, step, additions)?)
+                let loss = self.backward_against(smp, own, whole, optimizer, step, additions)?;
+                Some(Number::Known(loss))
+            } else if let (Some(batch), Reading::Late) = (&batch, reading) {
+                Some(Number::There(self.backward_unread(batch, whole)?))
             } else {
                 let own = match &batch {
                     Some(batch) => self.backward_in_parts(batch, whole, step),
                     None => Ok(0.0),
                 };
-                Some(self.together(own, step)?)
+                Some(Number::Known(self.together(own, step)?))
             };
             let grad_norm = match loss {
                 Some(_) => {
@@ -136,9 +142,16 @@ impl Trainer<'_> {
                     let clock = iterative.map_or(step, |i| i.clock(step));
                     // After the sum: every rank sees the same norm.
                     let clip = (options.clip > 0.0).then_some(options.clip);
-                    optimizer.step_along(&gradients, clip, clock, options)?
+                    match reading {
+                        Reading::Each => {
+                            Number::Known(optimizer.step_along(&gradients, clip, clock, options)?)
+                        }
+                        Reading::Late => {
+                            Number::There(optimizer.step_unread(&gradients, clip, clock, options)?)
+                        }
+                    }
                 }
-                None => 0.0,
+                None => Number::Known(0.0),
             };
             if let Some(iterative) = iterative {
                 iterative.after(optimizer, step)?;
@@ -150,10 +163,11 @@ impl Trainer<'_> {
             });
         };
         let (loss, gradient) = self.private_gradient(private, optimizer, &draw, step, additions)?;
+        // Each image's gradient has been clipped: clipping the noisy mean again would only hide how much noise there is.
+        let grad_norm = optimizer.step_along(&gradient, None, step, options)?;
         Ok(Done {
-            loss,
-            // Each image's gradient has been clipped: clipping the noisy mean again would only hide how much noise there is.
-            grad_norm: optimizer.step_along(&gradient, None, step, options)?,
+            loss: loss.map(Number::Known),
+            grad_norm: Number::Known(grad_norm),
             left_out: 0,
         })
     }
@@ -351,7 +365,7 @@ impl Trainer<'_> {
         let own = self.ranks.share(draw.images.len());
         let own_rows = own.start * copies..own.end * copies;
         let mine = indices.get(own_rows.clone()).unwrap_or_default();
-        let keep = |all: Tensor| kept(&all, &own_rows).to_device(self.device);
+        let keep = |all: Tensor| bring(&kept(&all, &own_rows), self.device);
         let rows = keep(Tensor::from_slice(&indices));
         let drawn = |all: &Tensor| all.index_select(0, &rows);
         let mirror = self.options.flip.then(|| {
@@ -573,18 +587,42 @@ impl Trainer<'_> {
         Ok(())
     }
 
+    /// As [`Self::backward_in_parts`], without waiting for the device: the loss stays there, an f64 of no axes.
+    fn backward_unread(&self, batch: &Batch, whole: i64) -> Result<Tensor> {
+        let mut sum = Tensor::zeros([], (Kind::Double, self.device));
+        for (first, here) in self.parts(batch.len()) {
+            let share = here as f64 / whole as f64;
+            let (pass, loss) = self.pass_and_loss(&batch.rows(first, here))?;
+            let value = loss.f_detach()?.f_to_kind(Kind::Double)?;
+            sum = sum.f_add(&value.f_mul_scalar(share)?)?;
+            go_back(pass, loss, share)?;
+        }
+        Ok(sum)
+    }
+
     /// Adds the gradient of the batch's mean loss, times `share`, to the parameters'; returns the loss.
     fn backward(&self, batch: &Batch, share: f64, step: u64) -> Result<f64> {
+        let (pass, loss) = self.pass_and_loss(batch)?;
+        let value = finite_loss(loss.double_value(&[]), step)?;
+        go_back(pass, loss, share)?;
+        Ok(value)
+    }
+
+    /// The batch on its way through the network, and its mean loss.
+    fn pass_and_loss(&self, batch: &Batch) -> Result<(Pass<'_>, Tensor)> {
         let pass = self.pass(batch)?;
         let loss = batch
             .compared(pass.output())?
             .f_mse_loss(&batch.target, tch::Reduction::Mean)?;
-        let value = finite_loss(loss.double_value(&[]), step)?;
-        // Times 1 would change nothing and cost a little.
-        let loss = if share < 1.0 { loss * share } else { loss };
-        pass.backward(&loss)?;
-        Ok(value)
+        Ok((pass, loss))
     }
+}
+
+/// Adds the gradient of a loss, times `share`, to the parameters'.
+fn go_back(pass: Pass<'_>, loss: Tensor, share: f64) -> Result<()> {
+    // Times 1 would change nothing and cost a little.
+    let loss = if share < 1.0 { loss * share } else { loss };
+    Ok(pass.backward(&loss)?)
 }
 
 /// These rows of a tensor.
@@ -605,7 +643,7 @@ fn finite_loss(value: f64, step: u64) -> Result<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::{
         Captions, DistillMd, KWay, Levels, Privacy, Recipe, Routing, TrainOptions, TrainingSet,
@@ -619,7 +657,7 @@ mod tests {
     use dualmd_torch::ranks::Group;
     use std::rc::Rc;
 
-    pub(super) const IMAGES: usize = 8;
+    pub(crate) const IMAGES: usize = 8;
     const COPIES: usize = 3;
 
     fn network() -> Backbone {
@@ -636,7 +674,7 @@ mod tests {
         DpSgd::new((0..IMAGES).collect(), privacy, "secret").unwrap()
     }
 
-    pub(super) fn trainer(recipe: &dyn Recipe) -> Trainer<'_> {
+    pub(crate) fn trainer(recipe: &dyn Recipe) -> Trainer<'_> {
         let mut rng = stream(1, "images", 0);
         Trainer {
             network: Box::new(network()),
@@ -1023,8 +1061,11 @@ mod tests {
         let mut optimizer = Optimizer::new(trainer.network.parameters());
         let before = flat(optimizer.parameters());
         taught(&mut optimizer, [5.0, 5.0]);
-        let done = trainer.one_step(&mut optimizer, 0, &none).unwrap();
-        assert_eq!((done.loss, done.left_out), (None, IMAGES as u64));
+        let done = trainer
+            .one_step(&mut optimizer, 0, &none, Reading::Each)
+            .unwrap();
+        assert!(done.loss.is_none());
+        assert_eq!(done.left_out, IMAGES as u64);
         assert_eq!(flat(optimizer.parameters()), before);
         // What is usual came nearer to what was met: another such step would be none.
         let usual = Usual::of(&optimizer, timesteps);
@@ -1337,9 +1378,10 @@ mod tests {
         let mut optimizer = Optimizer::new(trainer.network.parameters());
         let before = weights(&optimizer);
         let done = trainer
-            .one_step(&mut optimizer, 0, &Additions::default())
+            .one_step(&mut optimizer, 0, &Additions::default(), Reading::Each)
             .unwrap();
-        assert_eq!((done.loss, done.left_out), (None, IMAGES as u64));
+        assert!(done.loss.is_none());
+        assert_eq!(done.left_out, IMAGES as u64);
         assert_eq!(weights(&optimizer), before);
     }
 

@@ -30,18 +30,19 @@ use crate::journal::{Journal, LogLine};
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
 use crate::step::Done;
+use crate::unread::{Read, Reading, Unread};
 use crate::{
     Captions, Cutout, DefenseError, EarlyStopping, Images, KeptAt, Network, Result, TrainOptions,
 };
 use dualmd_diffusion::schedule::PredictionType;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
-use dualmd_torch::device::Precision;
+use dualmd_torch::device::{self, Precision};
 use dualmd_torch::ranks::Group;
 use dualmd_torch::{Device, Kind, Tensor};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Images a run may touch.
 pub struct TrainingSet {
@@ -87,7 +88,7 @@ pub struct Progress {
     pub step: u64,
     /// Steps in all.
     pub total: u64,
-    /// Loss of the last step.
+    /// Loss of the last step; on a GPU of the last one whose loss was read, which is once in many steps.
     pub loss: f64,
     /// Images per second since this invocation began.
     pub images_per_second: f64,
@@ -192,15 +193,29 @@ impl Trainer<'_> {
         Ok((outcome.finished, outcome.optimizer))
     }
 
-    /// Trains from the newest checkpoint (or the start) to the end.
+    /// Trains from the newest checkpoint (or the start) to the end. On a GPU the process's libtorch is told meanwhile to compute as trainings
+    /// want it ([`device::tuned`]).
     ///
     /// # Errors
     /// Settings, files, what the engine refuses, a loss that is not finite, or another rank that is gone or does not do the same.
     pub fn run_with(self, additions: &Additions, observer: &mut Observer<'_>) -> Result<Outcome> {
-        let options = &self.options;
-        let ranks = &self.ranks;
+        let reading = Reading::of(&self);
+        self.run_reading(additions, observer, reading)
+    }
+
+    /// The same with losses and gradient norms read when `reading` says.
+    pub(crate) fn run_reading(
+        mut self,
+        additions: &Additions,
+        observer: &mut Observer<'_>,
+        reading: Reading,
+    ) -> Result<Outcome> {
         self.check(additions)?;
         self.agree(additions)?;
+        self.set.images.settle(self.device)?;
+        let _tuned = device::tuned(self.precision, self.device)?;
+        let options = &self.options;
+        let ranks = &self.ranks;
         let fingerprint = self.full_fingerprint();
         let early = additions.early_stopping.as_ref();
         let over = |optimizer: &Optimizer, step: u64| {
@@ -233,6 +248,9 @@ impl Trainer<'_> {
         let seconds = |began: &Instant| earlier + began.elapsed().as_secs_f64();
         let mut since_log = (0u64, Instant::now());
         let mut left_out_since = 0;
+        let mut unread = Unread::default();
+        // Of the last step whose numbers were read.
+        let mut latest = Read::default();
         let save = |optimizer: &Optimizer, step: u64, loss: LossSoFar| {
             self.still_the_same(optimizer, step)?;
             if !ranks.leads() {
@@ -268,12 +286,20 @@ impl Trainer<'_> {
                 loss,
                 grad_norm,
                 left_out,
-            } = self.one_step(&mut optimizer, step, additions)?;
+            } = self.one_step(&mut optimizer, step, additions, reading)?;
             done += 1;
-            // A private step that drew no image has no loss, nor has one that left out all of them.
-            if let Some(loss) = loss {
-                mean.sum += loss;
-                mean.count += 1;
+            unread.add(step, loss, grad_norm);
+            let every = |n: u64| n > 0 && done % n == 0;
+            // Before what is logged, evaluated, kept or shown.
+            if reading == Reading::Each
+                || every(options.log_every)
+                || every(options.eval_every)
+                || every(options.checkpoint_every)
+                || every(options.sample_every)
+                || done >= options.steps
+                || unread.is_full()
+            {
+                take_in(&mut unread, &mut mean, &mut latest)?;
             }
             since_log.0 += 1;
             left_out_since += left_out;
@@ -281,12 +307,11 @@ impl Trainer<'_> {
                 (observer.progress)(Progress {
                     step: done,
                     total: options.steps,
-                    loss: loss.unwrap_or(mean.last),
+                    loss: latest.loss.unwrap_or(mean.last),
                     images_per_second: (done - first) as f64 * options.batch as f64
                         / began.elapsed().as_secs_f64(),
                 });
             }
-            let every = |n: u64| n > 0 && done % n == 0;
             let (mut evaluation, mut calibration_loss) = (None, None);
             if every(options.eval_every) || done == options.steps {
                 let averaged = self.network_of(optimizer.ema())?;
@@ -316,7 +341,7 @@ impl Trainer<'_> {
                     step: done,
                     loss: mean.last,
                     lr: options.rate(step),
-                    grad_norm,
+                    grad_norm: latest.grad_norm,
                     images_per_second: since_log.0 as f64 * options.batch as f64
                         / since_log.1.elapsed().as_secs_f64(),
                     seconds: seconds(&began),
@@ -340,6 +365,7 @@ impl Trainer<'_> {
             // A signal reaches the ranks at different steps: one who heard it speaks for all.
             let leave = !last && ranks.any((observer.stop)() || enough)?;
             if every(options.checkpoint_every) || leave || last {
+                take_in(&mut unread, &mut mean, &mut latest)?;
                 save(&optimizer, done, mean)?;
             }
             // After the checkpoint: a sheet that fails must not cost the steps before it.
@@ -369,6 +395,25 @@ impl Trainer<'_> {
             kept: optimizer.kept_at(),
             optimizer,
         })
+    }
+
+    /// Seconds of one optimiser step, as [`Trainer::run`] makes it: the mean of up to `most` after a first one, of fewer where these take
+    /// `enough`. At least one is timed. No file is read or written, no loss is watched; the network's weights change.
+    ///
+    /// # Errors
+    /// Settings, what the engine refuses, a loss that is not finite.
+    pub fn time_steps(self, additions: &Additions, most: u64, enough: Duration) -> Result<f64> {
+        self.check(additions)?;
+        let mut optimizer = Optimizer::new(self.network.parameters());
+        // The first one makes room in memory, and libraries choose their ways.
+        self.one_step(&mut optimizer, 0, additions)?;
+        let began = Instant::now();
+        let mut steps = 0;
+        while steps == 0 || (steps < most && began.elapsed() < enough) {
+            steps += 1;
+            self.one_step(&mut optimizer, steps, additions)?;
+        }
+        Ok(began.elapsed().as_secs_f64() / steps as f64)
     }
 
     /// Settings that contradict each other or the images.
@@ -479,6 +524,19 @@ impl Trainer<'_> {
         let weights = weights.into_iter().collect();
         self.network.over(weights, self.device, self.precision)
     }
+}
+
+/// Adds what was not read yet to the running mean; `latest` becomes what was read of the last step.
+fn take_in(unread: &mut Unread, mean: &mut LossSoFar, latest: &mut Read) -> Result<()> {
+    for step in unread.read()? {
+        // A private step that drew no image has no loss, nor has one that left out all of them.
+        if let Some(loss) = step.loss {
+            mean.sum += loss;
+            mean.count += 1;
+        }
+        *latest = step;
+    }
+    Ok(())
 }
 
 fn processes(n: usize) -> String {

@@ -13,6 +13,7 @@ use dualmd_defense::{
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
 use std::path::Path;
+use std::time::Duration;
 
 fn none() -> Additions {
     Additions::default()
@@ -25,6 +26,38 @@ fn private(noise_multiplier: f64, secret: &str) -> DpSgd {
         noise_multiplicity: 2,
     };
     DpSgd::new((0..12).collect(), privacy, secret).unwrap()
+}
+
+/// The steps of every recipe can be timed without a file; what the training would refuse is refused.
+#[test]
+fn steps_are_timed_and_nothing_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = Plain::new((0..12).collect(), 7).unwrap();
+    let smp = Smp::new(
+        (0..12).collect(),
+        CALIBRATION.collect(),
+        Against::default(),
+        7,
+    )
+    .unwrap();
+    let dp = private(1.0, "a secret");
+    let recipes: [&dyn Recipe; 3] = [&plain, &smp, &dp];
+    for recipe in recipes {
+        let timed = trainer(dir.path(), images(1), recipe, options());
+        let seconds = timed.time_steps(&none(), 2, Duration::from_secs(60));
+        assert!(seconds.unwrap() > 0.0);
+    }
+    // One is timed, however little time there is.
+    let timed = trainer(dir.path(), images(1), &plain, options());
+    assert!(timed.time_steps(&none(), 2, Duration::ZERO).unwrap() > 0.0);
+    let large = TrainOptions {
+        batch: 13,
+        ..options()
+    };
+    let timed = trainer(dir.path(), images(1), &dp, large);
+    let said = timed.time_steps(&none(), 2, Duration::ZERO).unwrap_err();
+    assert!(said.to_string().contains("train.batch = 13"), "{said}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

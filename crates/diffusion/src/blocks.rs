@@ -2,6 +2,7 @@
 
 use crate::nn::{Builder, Conv, GroupNorm, Init, Linear, attend};
 use crate::{Condition, DiffusionError, Result, ghost};
+use dualmd_torch::device::bring;
 use dualmd_torch::{Kind, Tensor};
 
 /// How fresh weights begin.
@@ -55,7 +56,7 @@ pub(crate) fn sinusoid(t: &Tensor, width: i64, flip_sin_to_cos: bool, freq_shift
     let half = width / 2;
     let scale = -(10_000f64.ln()) / (half - freq_shift) as f64;
     let frequencies: Vec<f32> = (0..half).map(|i| (i as f64 * scale).exp() as f32).collect();
-    let frequencies = Tensor::from_slice(&frequencies).to_device(t.device());
+    let frequencies = bring(&Tensor::from_slice(&frequencies), t.device());
     let angles = t.to_kind(Kind::Float).unsqueeze(1) * frequencies.unsqueeze(0);
     let (sin, cos) = (angles.sin(), angles.cos());
     let both = if flip_sin_to_cos {

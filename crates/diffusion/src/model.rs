@@ -156,7 +156,7 @@ impl Model {
         device: Device,
     ) -> Result<Self> {
         let halves = match precision {
-            Precision::F32 => Halves::Widened,
+            Precision::F32 | Precision::Tf32 => Halves::Widened,
             Precision::Bf16 => Halves::Kept,
         };
         Ok(Self::load_as(folder, set, halves, device)?.with_precision(precision))

@@ -12,6 +12,7 @@ mod read;
 pub use config::SchedulerConfig;
 
 use crate::{DiffusionError, Result};
+use dualmd_torch::device::bring;
 use dualmd_torch::{Device, Kind, Tensor};
 
 /// What the network's output means.
@@ -144,8 +145,7 @@ impl NoiseSchedule {
     /// f(abar_t) of timesteps `t` \[B\] i64: \[B\] f32 on their device.
     fn table(&self, t: &Tensor, f: &dyn Fn(f64) -> f64) -> Tensor {
         let values: Vec<f64> = self.alphas_cumprod.iter().map(|&a| f(a)).collect();
-        Tensor::from_slice(&values)
-            .to_device(t.device())
+        bring(&Tensor::from_slice(&values), t.device())
             .index_select(0, t)
             .to_kind(Kind::Float)
     }

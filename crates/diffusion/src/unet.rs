@@ -83,6 +83,15 @@ fn across<M: Mixer>(
     }
 }
 
+/// `x` in the memory layout that convolutions on its device are fastest with: channels-last in bf16 on a GPU, whose kernels for it read
+/// that and would turn every input and output around; as it is elsewhere. Convolutions, normalisations and sums hand the layout on.
+fn laid_out(x: &Tensor, precision: Precision) -> Result<Tensor> {
+    if precision == Precision::Bf16 && x.device().is_cuda() {
+        return Ok(shim::to_channels_last(x)?);
+    }
+    Ok(x.shallow_clone())
+}
+
 impl<M: Mixer> Body<M> {
     /// The output, [B, C, H, W] f32, with whatever autograd keeps.
     pub(crate) fn forward(
@@ -93,6 +102,7 @@ impl<M: Mixer> Body<M> {
         train: bool,
     ) -> Result<Tensor> {
         let mut tape = Tape::new(precision, Keep::Everything, false);
+        let x = &laid_out(x, precision)?;
         let out = shim::with_precision(precision, x.device(), || {
             self.walk(&mut tape, x, t, told, train)
         })??;
@@ -109,6 +119,7 @@ impl<M: Mixer> Body<M> {
         drops: bool,
     ) -> Result<Pass<'_>> {
         let mut tape = Tape::new(precision, keep, drops);
+        let x = &laid_out(x, precision)?;
         let out = shim::with_precision(precision, x.device(), || {
             self.walk(&mut tape, x, t, told, true)
         })??;
@@ -194,7 +205,8 @@ impl<M: Mixer> Body<M> {
         }
         tape.stretch(&[&h], |v| {
             let out = self.conv_out.forward(&self.norm_out.forward_silu(&v[0])?);
-            Ok(out.to_kind(Kind::Float))
+            // In the memory layout of images, whatever that of the convolutions.
+            Ok(out.to_kind(Kind::Float).contiguous())
         })
     }
 }

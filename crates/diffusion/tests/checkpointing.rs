@@ -3,6 +3,7 @@
 use dualmd_diffusion::preset::preset;
 use dualmd_diffusion::{
     Condition, Dit, DitConfig, Keep, LoraConfig, Pass, TextToImage, UNet2d, UNet2dCondition,
+    UNet2dConfig,
 };
 use dualmd_torch::device::Precision;
 use dualmd_torch::{Device, Kind, Tensor, no_grad, noise, shim, tch};
@@ -121,6 +122,62 @@ fn with_dropout_the_masks_are_drawn_again_as_they_were() {
 #[test]
 fn in_bf16() {
     unconditional(0.1, Precision::Bf16, 2e-2);
+}
+
+/// In bf16 a GPU is given images in channels-last memory: no layer needs them in another, forward or backward, and the answer comes in the
+/// layout of images.
+#[test]
+fn the_memory_layout_of_the_images_changes_rounding_alone() {
+    let _turn = alone();
+    let config = UNet2dConfig {
+        down_block_types: vec!["DownBlock2D".into(), "AttnDownBlock2D".into()],
+        up_block_types: vec!["AttnUpBlock2D".into(), "UpBlock2D".into()],
+        add_attention: true,
+        ..preset("tiny", 3, 16).unwrap()
+    };
+    let t = Tensor::from_slice(&[3i64, 700]);
+    let alike = |of: &dyn Fn(&Tensor) -> Left, x: &Tensor| {
+        let turned = shim::to_channels_last(x).unwrap();
+        assert!(!turned.is_contiguous());
+        let (plain, turned) = (of(x), of(&turned));
+        assert!(plain.output.is_contiguous() && turned.output.is_contiguous());
+        assert!(apart(&turned.output, &plain.output) <= 1e-5);
+        let size = |t: &Tensor| t.abs().max().double_value(&[]);
+        // Beside the largest of all: some gradients are rounding and nothing else.
+        let most = plain.gradients.iter().map(|(_, g)| size(g));
+        let most = most.fold(0.0, f64::max);
+        assert!(most > 0.0);
+        for ((name, a), (_, b)) in turned.gradients.iter().zip(&plain.gradients) {
+            assert!(size(&(a - b)) <= 1e-4 * most, "{name}: {}", size(&(a - b)));
+        }
+    };
+    let network = UNet2d::fresh(&config, 3, Device::Cpu).unwrap();
+    let parameters = &network.parameters().0;
+    trainable(parameters);
+    let (x, target) = (
+        normal("x", &[2, 3, 16, 16]),
+        normal("target", &[2, 3, 16, 16]),
+    );
+    let of = |x: &Tensor| {
+        let pass = network.forward_training(x, &t, None, Keep::Everything);
+        left(pass.unwrap(), &target, parameters)
+    };
+    alike(&of, &x);
+
+    let model = TextToImage::fresh("t2i-pixels-32", 3, 3, Device::Cpu).unwrap();
+    let network = model.unet;
+    let parameters = &network.parameters().0;
+    trainable(parameters);
+    let channels = network.config().in_channels;
+    let shape = [2, channels, 16, 16];
+    let (x, target) = (normal("x", &shape), normal("target", &shape));
+    let width = network.config().cross_attention_dim;
+    let told = Condition::of_text(normal("text", &[2, 5, width]));
+    let of = |x: &Tensor| {
+        let pass = network.forward_training(x, &t, &told, Keep::Everything);
+        left(pass.unwrap(), &target, parameters)
+    };
+    alike(&of, &x);
 }
 
 fn conditional(network: &UNet2dCondition, parameters: &[(String, Tensor)], tolerance: f64) {

@@ -3,7 +3,7 @@
 
 mod planned;
 
-pub use planned::{IMAGE_BY_IMAGE, Speed, Work, attacking, drawing, training, work};
+pub use planned::{IMAGE_BY_IMAGE, Speed, Work, attacking, drawing, training, watching, work};
 
 use anyhow::Result;
 use dualmd_attack::Space;

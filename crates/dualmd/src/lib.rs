@@ -62,6 +62,7 @@
 pub mod audit;
 #[cfg(feature = "caption")]
 pub mod caption;
+pub mod check;
 pub mod engine;
 pub mod errors;
 pub mod estimate;
@@ -94,6 +95,7 @@ pub use dualmd_runs::{evidence, forms, reporter};
 pub use audit::{AuditOptions, ScoreOptions, attack, audit};
 #[cfg(feature = "caption")]
 pub use caption::{CaptionsOptions, caption};
+pub use check::check;
 pub use engine::Engine;
 pub use extraction::{ExtractOptions, extract};
 pub use files::{SplitOptions, split};

@@ -124,7 +124,7 @@ pub fn run(session: &Session, options: &RunOptions) -> Result<Option<Ran>> {
 }
 
 /// (seed, folder) of every run: the folder itself for one seed, folders in it for more.
-fn folders(out: &Path, first: u64, seeds: u64) -> Result<Vec<(u64, PathBuf)>> {
+pub(crate) fn folders(out: &Path, first: u64, seeds: u64) -> Result<Vec<(u64, PathBuf)>> {
     if seeds == 1 {
         if out.join(format!("seed-{first}")).is_dir() {
             bail_usage!(

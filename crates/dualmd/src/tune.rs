@@ -4,6 +4,7 @@
 //! Where images have no captions, a BLIP folder of the user's makes some first.
 
 use crate::bail_usage;
+use crate::check::{self, Checked};
 use crate::experiment::Source;
 use crate::report::ReportOptions;
 use crate::run::{Ran, RunOptions, run};
@@ -217,6 +218,37 @@ impl TuneOptions {
 /// # Errors
 /// As [`TuneOptions::experiment`] and [`run`].
 pub fn tune(session: &Session, options: &TuneOptions) -> Result<Option<Ran>> {
+    let shape = refuse(options)?;
+    if options.captioner.is_some() {
+        // Found now and not after an hour of captions.
+        if !options.captions().exists() {
+            options.sizes(options.listing(shape, session)?.set().len())?;
+        }
+        if !describe(session, options)? {
+            return Ok(None);
+        }
+    }
+    run(session, &options.experiment(session)?)
+}
+
+/// As [`check::check`] of the experiment that is made from these options. Nothing is written.
+///
+/// # Errors
+/// As [`TuneOptions::experiment`]; captions that are still to be made.
+pub fn check(session: &Session, options: &TuneOptions) -> Result<Checked> {
+    refuse(options)?;
+    if options.captioner.is_some() && !options.captions().is_file() {
+        bail_usage!(
+            "--check: the captions of --caption-model are not made yet, and the adapters of {} learn from them: check without --caption-model, if \
+             these images have captions of their own",
+            options.images
+        );
+    }
+    check::check(session, &options.experiment(session)?)
+}
+
+/// The shape of the base's images. Refuses what no experiment can be made of: found now and not after an hour of captions.
+fn refuse(options: &TuneOptions) -> Result<[i64; 3]> {
     for rival in &options.rivals {
         if !matches!(rival, Defense::EarlyStopping | Defense::DpSgd) {
             bail_usage!(
@@ -227,17 +259,7 @@ pub fn tune(session: &Session, options: &TuneOptions) -> Result<Option<Ran>> {
             );
         }
     }
-    if options.captioner.is_some() {
-        // Found now and not after an hour of captions.
-        let shape = shape_of(&options.base)?;
-        if !options.captions().exists() {
-            options.sizes(options.listing(shape, session)?.set().len())?;
-        }
-        if !describe(session, options)? {
-            return Ok(None);
-        }
-    }
-    run(session, &options.experiment(session)?)
+    shape_of(&options.base)
 }
 
 /// Writes [`TuneOptions::captions`]; false if asked to stop before the end.

@@ -361,7 +361,7 @@ impl Reporter for Whole {
 }
 
 /// Captions of an image of the run, in the mean.
-fn captions(plan: &Plan, images: &Images) -> f64 {
+pub(crate) fn captions(plan: &Plan, images: &Images) -> f64 {
     let s = &images.selected;
     let all = s.members.iter().chain(&s.nonmembers);
     let records = all.filter_map(|&i| images.set().records.get(i));

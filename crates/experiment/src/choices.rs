@@ -37,6 +37,8 @@ choice! {
         Auto = "auto",
         /// 32-bit floats
         F32 = "f32",
+        /// 32-bit floats whose products a GPU rounds to TF32
+        Tf32 = "tf32",
         /// bfloat16 autocast over f32 weights
         Bf16 = "bf16",
     }

@@ -51,6 +51,12 @@ pub fn check_folder(path: &Path) -> Result<()> {
     tempfile::tempfile_in(at).map(drop).map_err(fail)
 }
 
+/// Bytes that this user may still write on the disk of a folder that is there; `None` where the system does not say.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    disk.f_bavail.checked_mul(disk.f_frsize)
+}
+
 /// What a folder is called in the hidden one that it is moved into.
 const OLD: &str = "old";
 
@@ -278,6 +284,13 @@ mod tests {
         if std::fs::metadata(&barred).unwrap().uid() != 0 {
             assert!(check_folder(&barred).is_err() && check_folder(&barred.join("x")).is_err());
         }
+    }
+
+    #[test]
+    fn a_disk_says_what_room_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(free_bytes(dir.path()).is_some());
+        assert_eq!(free_bytes(&dir.path().join("none")), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod write;
 
 pub use claim::{Claim, remove_claim};
 pub use folder::{
-    Building, check_folder, create_folder, create_private_folder, remove_folder, sweep,
+    Building, check_folder, create_folder, create_private_folder, free_bytes, remove_folder, sweep,
 };
 pub use lock::Lock;
 pub use name::{Shown, shown};

@@ -56,6 +56,20 @@ impl Lock {
         Self::at(beside(path), path, command, true)
     }
 
+    /// Who works in a folder alone or shares it, as they wrote it; `None` where nobody does, or where that cannot be seen. Nothing is
+    /// written, and nothing is kept from anybody for longer than the look takes.
+    pub fn holder(folder: &Path) -> Option<String> {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(folder.join(FILE))
+            .ok()?;
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => Some(who(&file)),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+
     /// The lock on the file `path`, for what is `held` by it.
     fn at(path: PathBuf, held: &Path, command: &str, shared: bool) -> Result<Self> {
         loop {
@@ -79,15 +93,9 @@ impl Lock {
                 Ok(()) if !is_at(&file, &path) => continue,
                 Ok(()) => true,
                 Err(TryLockError::WouldBlock) => {
-                    let mut who = String::new();
-                    // Its holder may be just about to write it.
-                    let _ = (&file).take(500).read_to_string(&mut who);
                     return Err(Error::Locked {
                         path: held.to_path_buf(),
-                        who: match who.trim() {
-                            "" => "another process".to_owned(),
-                            who => crate::shown(who).to_string(),
-                        },
+                        who: who(&file),
                     });
                 }
                 Err(TryLockError::Error(e))
@@ -136,6 +144,17 @@ impl Drop for Lock {
     }
 }
 
+/// What the holder of a lock wrote into its file.
+fn who(file: &File) -> String {
+    let mut who = String::new();
+    // It may be just about to write it.
+    let _ = file.take(500).read_to_string(&mut who);
+    match who.trim() {
+        "" => "another process".to_owned(),
+        who => crate::shown(who).to_string(),
+    }
+}
+
 /// The file that the lock of a file is on.
 fn beside(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -162,7 +181,10 @@ mod tests {
         let error = Lock::take(dir.path(), "dualmd audit").unwrap_err();
         let expected = format!("in use by process {} (dualmd run)", std::process::id());
         assert!(error.to_string().contains(&expected), "{error}");
+        let seen = Lock::holder(dir.path()).unwrap_or_default();
+        assert!(expected.ends_with(&seen) && !seen.is_empty(), "{seen}");
         drop(first);
+        assert_eq!(Lock::holder(dir.path()), None);
         assert!(!dir.path().join(FILE).exists());
         drop(Lock::take(dir.path(), "dualmd audit").unwrap());
         std::os::unix::fs::symlink("/dev/null", dir.path().join(FILE)).unwrap();

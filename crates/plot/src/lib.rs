@@ -45,6 +45,9 @@ pub struct Panel {
     pub decades: bool,
     /// Powers of two are equally far apart on the horizontal axis, and are its ticks.
     pub log2: bool,
+    /// What is along the horizontal axis are shares or AUCs, and they are as far apart as the logarithms of their odds: 0.99 and 0.999 are
+    /// told apart. What is nearer to 0 or 1 than 1e-5 is drawn at 1e-5 from it.
+    pub odds: bool,
     /// Points.
     pub points: Vec<Point>,
     /// Lines through means: (style, points).
@@ -145,14 +148,22 @@ fn draw_panel(out: &mut String, panel: &Panel) {
         true => [p.x.0; 3],
         false => ends(&p.x),
     });
-    let x_range = range(xs.chain(lines().map(|p| p.0)), panel.log2);
+    let xs = xs.chain(lines().map(|p| p.0));
+    let x_range = range(
+        xs.map(|v| if panel.odds { log_odds(v) } else { v }),
+        panel.log2,
+    );
     let ys = panel.points.iter().flat_map(|p| ends(&p.y));
     let y_range = range(
         ys.chain(lines().map(|p| p.1))
             .chain(panel.level.map(|l| l.0)),
         false,
     );
-    let along = |v: f64| if panel.log2 { v.max(1e-9).log2() } else { v };
+    let along = |v: f64| match (panel.log2, panel.odds) {
+        (true, _) => v.max(1e-9).log2(),
+        (false, true) => log_odds(v),
+        (false, false) => v,
+    };
     let x = |v: f64| {
         let share = (along(v) - x_range[0]) / (x_range[1] - x_range[0]);
         LEFT + share * (WIDTH - LEFT - RIGHT)
@@ -192,6 +203,12 @@ fn draw_panel(out: &mut String, panel: &Panel) {
             all.sort_by(f64::total_cmp);
             all.dedup();
             all
+        }
+        false if panel.odds => {
+            let [low, high] = x_range;
+            let all = SHARES.into_iter();
+            all.filter(|share| (low..=high).contains(&log_odds(*share)))
+                .collect()
         }
         false => ticks(x_range),
     };
@@ -381,6 +398,15 @@ pub fn labelled(
     out
 }
 
+/// Ticks of an axis of odds.
+const SHARES: [f64; 9] = [0.0001, 0.001, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999];
+
+/// The natural logarithm of the odds of a share.
+fn log_odds(share: f64) -> f64 {
+    let share = share.clamp(1e-5, 1.0 - 1e-5);
+    (share / (1.0 - share)).ln()
+}
+
 /// Smallest and largest with a margin.
 fn range(values: impl Iterator<Item = f64>, log2: bool) -> [f64; 2] {
     let values = values.map(|v| if log2 { v.max(1e-9).log2() } else { v });
@@ -491,6 +517,51 @@ mod tests {
             assert!(svg.contains(wanted), "{wanted}\n{svg}");
         }
         assert!(!svg.contains(">0.001<") && !svg.contains(">-1<"), "{svg}");
+    }
+
+    /// 0.5, 0.9 and 0.99 are 0, 2.20 and 4.60 along, 1 is where 1 - 1e-5 is, and the ends of error bars are moved as their points are.
+    #[test]
+    fn odds_spread_what_is_near_one() {
+        let at = |x: f64, ci| Point {
+            x: (x, ci),
+            y: (0.5, None),
+            style: 0,
+            label: None,
+            tip: String::new(),
+        };
+        let panel = Panel {
+            odds: true,
+            points: vec![
+                at(0.5, None),
+                at(0.9, Some([0.5, 0.99])),
+                at(0.99, None),
+                at(1.0, Some([0.99, 1.0])),
+            ],
+            ..Panel::default()
+        };
+        let svg = draw(&[panel], &[], "");
+        for wanted in [">0.5<", ">0.9<", ">0.99<", ">0.999<", ">0.9999<"] {
+            assert!(svg.contains(wanted), "{wanted}\n{svg}");
+        }
+        assert!(!svg.contains("NaN") && !svg.contains("inf") && !svg.contains(">0.1<"));
+        let marks: Vec<f64> = svg
+            .split("translate(")
+            .filter_map(|rest| rest.split(' ').next()?.parse::<f64>().ok())
+            .filter(|x| *x > LEFT)
+            .collect();
+        let [half, often, nearly, always] = marks[..] else {
+            panic!("{marks:?}\n{svg}")
+        };
+        let share = |x: f64| (x - half) / (always - half);
+        assert!((share(often) - 9f64.ln() / 99_999f64.ln()).abs() < 2e-3);
+        assert!((share(nearly) - 99f64.ln() / 99_999f64.ln()).abs() < 2e-3);
+        // The bar of the second point ends at the first and the third.
+        for end in [
+            format!("x1=\"{half:.1}\" y1="),
+            format!("x2=\"{nearly:.1}\" y2="),
+        ] {
+            assert!(svg.contains(&end), "{end}\n{svg}");
+        }
     }
 
     /// A curve without points carries its mark, chance is grey and dashed, and members and others have their own colours.

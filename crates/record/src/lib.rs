@@ -21,6 +21,7 @@
 //! | [`prepared`] | `prepared/images.json` |
 //! | [`lira`] | `lira.json` |
 //! | [`memorisation`] | `memorisation.json` |
+//! | [`run_check`] | no file: the output of `dualmd run --check --json` |
 //! | [`events`] | `tensorboard/MODEL/`: event files |
 //! | [`schemas`] | JSON schemas of them all, for `docs/schema/` |
 //! | [`number`] | numbers that files of other programs write in more than one way |
@@ -59,6 +60,7 @@ pub mod number;
 pub mod parameters;
 pub mod plan;
 pub mod prepared;
+pub mod run_check;
 pub mod samples;
 pub mod schemas;
 pub mod scores;

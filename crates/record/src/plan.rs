@@ -66,7 +66,7 @@ pub struct AuditHardware {
     pub memory_gb: Option<f64>,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// `f32` or `bf16`.
+    /// `f32`, `tf32` or `bf16`.
     pub dtype: String,
 }
 

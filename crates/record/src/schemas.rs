@@ -8,6 +8,7 @@ use crate::exposed::Exposed;
 use crate::extraction::Extraction;
 use crate::memorisation::Memorisation;
 use crate::prepared::Prepared;
+use crate::run_check::RunCheck;
 use crate::samples::{DrawnFrom, Nearest, PromptedImage};
 use crate::training::{LogLine, Training};
 use crate::{RunFile, schema};
@@ -42,6 +43,7 @@ pub fn all() -> Vec<Schema> {
         other::<Vec<PromptedImage>>("prompts", "samples/MODEL/prompts.json"),
         object::<plan::AuditPlan>("plan-of-audit", "plan.json of `dualmd audit`"),
         object::<Prepared>("prepared", "prepared/images.json"),
+        other::<RunCheck>("run-check", "output of `dualmd run --check --json`"),
         object::<scores::Scores>("scores", "scores/MODEL.json"),
         object::<sets::Sets>("sets", "sets/MODEL.json"),
         object::<split::SplitFile>("split", "split.json"),

@@ -49,7 +49,7 @@ pub struct Training {
     pub threads: Option<Count>,
     /// Processes that trained it together, at the end; null where it was one, and in files of earlier versions.
     pub ranks: Option<Count>,
-    /// `f32` or `bf16`.
+    /// `f32`, `tf32` or `bf16`.
     pub dtype: Option<String>,
     /// Peak resident memory, MB.
     pub peak_rss_mb: Option<f64>,

@@ -2,8 +2,9 @@
 
 use super::read::{Evidence, Run, Set, read};
 use super::table::{Row, Table};
+use crate::{ReproduceOptions, Scale, What};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One attack on one model. The TPR is a tenth of the AUC; D1 is found by 0.1 more, D2 by 0.1 less.
 fn attack(name: &str, auc: f64) -> Value {
@@ -57,6 +58,33 @@ pub fn set(dir: &Path, shifts: &[f64], report: fn(&Path, f64)) -> Set {
         read(seed, &folder).unwrap()
     });
     Set::of("toy", "Toy", runs.collect::<Vec<Run>>())
+}
+
+/// What is typed where nothing but a view is.
+pub fn options(what: What) -> ReproduceOptions {
+    ReproduceOptions {
+        what,
+        scale: Scale::Cpu,
+        seeds: 1,
+        complete: false,
+        epochs: Vec::new(),
+        out: PathBuf::from("out"),
+        only: Vec::new(),
+        data: Vec::new(),
+        base: Vec::new(),
+        memorised: None,
+        others: None,
+        clip: None,
+        split: Vec::new(),
+        inception: None,
+        rows: Vec::new(),
+        from: Vec::new(),
+        collect: false,
+        set: Vec::new(),
+        dry_run: false,
+        seed: 0,
+        dtype: None,
+    }
 }
 
 /// One set.

@@ -9,6 +9,7 @@
 //! - `check`, `estimate`: for `--dry-run`, are the images what is needed, and about how long does it take
 //! - `text`: tables and figures of text-to-image models
 //! - `defenses`: every defence against every kind of attacker, from runs of the study or of any experiment
+//! - `by_loss`: attacks against how much is memorised, from runs of any experiments
 //! - `own`: privacy against quality of runs of the user's own experiment, for `dualmd run`
 //! - `paper`: the paper's numbers (`data/paper.csv`); `facts`: what agrees with them
 //! - `names`: what things are called; `table`: words and numbers of a view; `write`: Markdown, CSV, JSON
@@ -25,6 +26,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod ablation;
+mod by_loss;
 mod cell;
 mod check;
 mod datasets;
@@ -103,6 +105,9 @@ fn made(session: &Session, args: &ReproduceOptions) -> Result<Option<Made>> {
     if (args.what, args.scale) == (What::Fig3, Scale::Paper) && lists {
         return text::prompts_figure(session, args).map(Some);
     }
+    if args.what == What::ByLoss {
+        return by_loss::made(args).map(Some);
+    }
     let study = Study::resolve(args)?;
     if args.dry_run {
         let mut text = study.describe()?;
@@ -145,7 +150,9 @@ fn outcome(what: What, study: &Study, evidence: &Evidence) -> Result<Outcome> {
         What::Frontier => (EQUAL, frontier::draw(evidence, &save)?),
         What::Epochs => ("From when on a model leaks", length::draw(evidence, &save)?),
         // Its runs may be of any experiment.
-        What::Defenses => bail!("{} are drawn from what was collected", what.as_str()),
+        What::Defenses | What::ByLoss => {
+            bail!("{} is drawn from what was collected", what.as_str())
+        }
         What::Table2
         | What::Table3
         | What::Table4

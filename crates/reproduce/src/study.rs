@@ -109,12 +109,12 @@ impl Study {
         }
         if args.what != What::Defenses {
             let flags = [
-                ("--rows", !args.rows.is_empty()),
-                ("--from", !args.from.is_empty()),
-                ("--collect", args.collect),
+                ("--rows", !args.rows.is_empty(), "defenses"),
+                ("--from", !args.from.is_empty(), "defenses and by-loss"),
+                ("--collect", args.collect, "defenses"),
             ];
-            if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
-                bail_usage!("{flag} is for defenses");
+            if let Some((flag, _, what)) = flags.iter().find(|(_, given, _)| *given) {
+                bail_usage!("{flag} is for {what}");
             }
         }
         let known = |name: &str, flag: &str| -> Result<&'static Dataset> {

@@ -218,5 +218,7 @@ Tensor group_norm_silu(const Tensor& x, const Tensor& bias, const Tensor& weight
   }
   auto u = bias.defined() ? x + bias.unsqueeze(-1).unsqueeze(-1) : x;
   auto y = at::group_norm(u, groups, weight, beta, eps);
-  return silu ? at::silu(y) : y;
+  if (silu) y = at::silu(y);
+  // libtorch's GroupNorm on CUDA answers in NCHW whatever it is given. What came in channels-last goes on so, to convolutions that want it.
+  return y.is_cuda() ? y.contiguous(x.suggest_memory_format()) : y;
 }

@@ -4,11 +4,13 @@
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <ATen/core/Generator.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/GradMode.h>
 #include <c10/util/Exception.h>
 #include <dlfcn.h>
 
 #include <cmath>
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -138,6 +140,52 @@ int dm_clip_grad_norm(Tensor** grads, size_t n, double max_norm, double* total) 
     auto norms = at::_foreach_norm(g, 2);
     *total = at::stack(norms).norm().item<double>();
     if (max_norm > 0 && *total > max_norm) at::_foreach_mul_(g, at::Scalar(max_norm / (*total + 1e-6)));
+  });
+}
+
+// The same for gradients on a GPU: the norm stays there, as one f32, and so does the decision whether to scale. Nothing waits for the
+// device. Bit for bit what dm_clip_grad_norm does: the factor is an f64 that is rounded once, and a factor of 1 changes nothing.
+int dm_clip_grad_norm_there(Tensor** grads, size_t n, double max_norm, Tensor** total) {
+  return guarded([&] {
+    c10::AutoGradMode no_grad(false);
+    TORCH_CHECK(std::isfinite(max_norm), "a largest norm of ", max_norm);
+    TORCH_CHECK(n > 0, "a norm of no gradients");
+    auto g = list(grads, n, "a gradient");
+    Tensor norm = at::stack(at::_foreach_norm(g, 2)).norm();
+    if (max_norm > 0) {
+      Tensor wide = norm.to(at::kDouble);
+      Tensor factor = at::full_like(wide, max_norm).div(wide.add(1e-6));
+      Tensor scale = at::where(wide.gt(max_norm), factor, at::ones_like(wide)).to(at::kFloat);
+      at::_foreach_mul_(g, scale);
+    }
+    *total = new Tensor(norm);
+  });
+}
+
+// A tensor of the processor's on a GPU, by way of pinned memory and without waiting for it: the copy takes its turn among the GPU's work.
+// libtorch keeps the pinned block until the copy is through.
+int dm_bring(Tensor* t, int cuda, Tensor** out) {
+  return guarded([&] {
+    at::Device there(at::kCUDA, static_cast<c10::DeviceIndex>(cuda));
+    const Tensor& here = given(t, "x");
+    *out = new Tensor(here.pin_memory().to(there, here.scalar_type(), /*non_blocking=*/true));
+  });
+}
+
+// Bytes of a GPU's memory that nobody uses, and all of them.
+int dm_memory(int cuda, uint64_t* unused, uint64_t* all) {
+  return guarded([&] {
+    auto both = c10::getDeviceAllocator(at::kCUDA)->getMemoryInfo(static_cast<c10::DeviceIndex>(cuda));
+    *unused = both.first;
+    *all = both.second;
+  });
+}
+
+// Whether GPUs may round the factors of f32 products to TF32: matrix products and convolutions, in all threads of the process.
+int dm_allow_tf32(int on) {
+  return guarded([&] {
+    at::globalContext().setAllowTF32CuBLAS(on != 0);
+    at::globalContext().setAllowTF32CuDNN(on != 0);
   });
 }
 

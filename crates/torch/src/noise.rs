@@ -3,6 +3,7 @@
 //! The numbers are drawn in Rust, not by libtorch's generator: the same (seed, purpose, index) gives the same noise on
 //! every device, thread count and libtorch version, and drawing never disturbs another stream.
 
+use crate::device::bring;
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Tensor};
@@ -11,13 +12,13 @@ use tch::{Device, Tensor};
 pub fn normal(rng: &mut impl Rng, shape: &[i64], device: Device) -> Tensor {
     let n = usize::try_from(shape.iter().product::<i64>()).unwrap_or(0);
     let values: Vec<f32> = StandardNormal.sample_iter(rng).take(n).collect();
-    Tensor::from_slice(&values).reshape(shape).to_device(device)
+    bring(&Tensor::from_slice(&values).reshape(shape), device)
 }
 
 /// Uniform integers in `0..high`, i64, shape `[n]`.
 pub fn integers(rng: &mut impl Rng, high: i64, n: usize, device: Device) -> Tensor {
     let values: Vec<i64> = (0..n).map(|_| rng.random_range(0..high)).collect();
-    Tensor::from_slice(&values).to_device(device)
+    bring(&Tensor::from_slice(&values), device)
 }
 
 /// Uniform f32 in `[-bound, bound)`, for weight initialisation.

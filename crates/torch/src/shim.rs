@@ -6,6 +6,7 @@ pub(crate) mod ranks;
 use crate::device::Precision;
 use crate::{Result, TorchError};
 use std::ffi::{CStr, c_char, c_double, c_int};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
@@ -39,6 +40,15 @@ unsafe extern "C" {
         max_norm: c_double,
         total: *mut c_double,
     ) -> c_int;
+    fn dm_clip_grad_norm_there(
+        grads: *const *mut C_tensor,
+        n: usize,
+        max_norm: c_double,
+        total: *mut *mut C_tensor,
+    ) -> c_int;
+    fn dm_bring(t: *const C_tensor, cuda: c_int, out: *mut *mut C_tensor) -> c_int;
+    fn dm_memory(cuda: c_int, unused: *mut u64, all: *mut u64) -> c_int;
+    fn dm_allow_tf32(on: c_int) -> c_int;
     fn dm_to_channels_last(t: *const C_tensor, out: *mut *mut C_tensor) -> c_int;
     fn dm_group_norm_silu(
         x: *const C_tensor,
@@ -70,7 +80,8 @@ fn pointers(tensors: &[Tensor]) -> Vec<*mut C_tensor> {
     tensors.iter().map(|t| t.as_ptr().cast_mut()).collect()
 }
 
-/// Runs `f` with bf16 autocast on (or as it is, for [`Precision::F32`]). Autocast is switched back even if `f` panics.
+/// Runs `f` with bf16 autocast on, or with TF32 allowed on a GPU, or as it is, for [`Precision::F32`]. Both are switched back even if `f`
+/// panics. Autocast is this thread's, TF32 the whole process's; a backward pass of TF32 needs [`crate::device::tuned`] around it.
 ///
 /// # Errors
 /// When libtorch refuses autocast on this device; a device that is neither a CPU nor a GPU of CUDA.
@@ -82,8 +93,13 @@ pub fn with_precision<T>(precision: Precision, device: Device, f: impl FnOnce() 
             unsafe { dm_autocast_end(self.0, self.1) };
         }
     }
-    if precision == Precision::F32 {
-        return Ok(f());
+    match precision {
+        Precision::F32 => return Ok(f()),
+        Precision::Tf32 => {
+            let _allowed = Tf32::allowed(device)?;
+            return Ok(f());
+        }
+        Precision::Bf16 => {}
     }
     let cuda = c_int::from(cuda_index(device)? >= 0);
     let mut was = 0;
@@ -93,6 +109,44 @@ pub fn with_precision<T>(precision: Precision, device: Device, f: impl FnOnce() 
     let out = f();
     drop(guard);
     Ok(out)
+}
+
+/// Whether TF32 is allowed in this process.
+static TF32: AtomicBool = AtomicBool::new(false);
+
+/// Has GPUs round the factors of f32 products to TF32, or not, in the whole process; says how it was. libtorch's own beginning allows it
+/// to convolutions: [`crate::device::parse`] forbids it.
+///
+/// # Errors
+/// What libtorch refuses.
+pub(crate) fn allow_tf32(on: bool) -> Result<bool> {
+    // SAFETY: plain flags of libtorch.
+    check(unsafe { dm_allow_tf32(c_int::from(on)) })?;
+    Ok(TF32.swap(on, Ordering::Relaxed))
+}
+
+/// TF32 is allowed as long as this lives, and then what it was.
+#[derive(Debug)]
+pub(crate) struct Tf32 {
+    before: bool,
+}
+
+impl Tf32 {
+    /// Nothing on a processor, which has none.
+    pub(crate) fn allowed(device: Device) -> Result<Option<Self>> {
+        if !device.is_cuda() {
+            return Ok(None);
+        }
+        let before = allow_tf32(true)?;
+        Ok(Some(Self { before }))
+    }
+}
+
+impl Drop for Tf32 {
+    fn drop(&mut self) {
+        // What libtorch took once it takes again; a failure would leave TF32 allowed, as the caller had asked.
+        let _ = allow_tf32(self.before);
+    }
 }
 
 /// One Adam step over all parameters in one call. Tensors in the four slices correspond by position and are f32.
@@ -181,18 +235,69 @@ pub fn lerp_all(target: &[Tensor], source: &[Tensor], weight: f64) -> Result<()>
 /// # Errors
 /// A `max_norm` that is not above 0 or not finite; what libtorch refuses.
 pub fn clip_grad_norm(grads: &[Tensor], max_norm: Option<f64>) -> Result<f64> {
-    if let Some(norm) = max_norm
-        && !(norm > 0.0 && norm.is_finite())
-    {
-        return Err(TorchError::Setting(format!(
-            "gradients are to be clipped to the norm {norm}: it must be above 0 and finite"
-        )));
-    }
+    check_largest(max_norm)?;
     let g = pointers(grads);
     let mut total = 0.0;
     // SAFETY: as above; `total` outlives the call.
     check(unsafe { dm_clip_grad_norm(g.as_ptr(), g.len(), max_norm.unwrap_or(0.0), &mut total) })?;
     Ok(total)
+}
+
+/// As [`clip_grad_norm`], without waiting for the device: the norm stays where the gradients are, one f32 of no axes. The gradients
+/// become the same, bit for bit.
+///
+/// # Errors
+/// As there; no gradients.
+pub fn clip_grad_norm_there(grads: &[Tensor], max_norm: Option<f64>) -> Result<Tensor> {
+    check_largest(max_norm)?;
+    let g = pointers(grads);
+    let mut out = std::ptr::null_mut();
+    // SAFETY: as in `to_channels_last`.
+    check(unsafe {
+        dm_clip_grad_norm_there(g.as_ptr(), g.len(), max_norm.unwrap_or(0.0), &mut out)
+    })?;
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+fn check_largest(max_norm: Option<f64>) -> Result<()> {
+    match max_norm {
+        Some(norm) if !(norm > 0.0 && norm.is_finite()) => Err(TorchError::Setting(format!(
+            "gradients are to be clipped to the norm {norm}: it must be above 0 and finite"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// `x`, which lies in the processor's memory, on a GPU: by way of pinned memory, without waiting for what the GPU has to do before.
+///
+/// # Errors
+/// A device that is no GPU; no memory that can be pinned; what libtorch refuses.
+pub(crate) fn bring(x: &Tensor, device: Device) -> Result<Tensor> {
+    let mut out = std::ptr::null_mut();
+    // SAFETY: as in `to_channels_last`.
+    check(unsafe { dm_bring(x.as_ptr(), gpu(device)?, &mut out) })?;
+    Ok(unsafe { Tensor::from_ptr(out) })
+}
+
+/// Bytes of a GPU's memory that nobody uses, and all of them.
+///
+/// # Errors
+/// A device that is no GPU; what libtorch refuses.
+pub(crate) fn memory(device: Device) -> Result<[u64; 2]> {
+    let (mut unused, mut all) = (0, 0);
+    // SAFETY: both outlive the call.
+    check(unsafe { dm_memory(gpu(device)?, &mut unused, &mut all) })?;
+    Ok([unused, all])
+}
+
+/// The index of a GPU.
+fn gpu(device: Device) -> Result<c_int> {
+    match cuda_index(device)? {
+        index if index >= 0 => Ok(index),
+        _ => Err(TorchError::Setting(
+            "the processor is no GPU: use cuda".into(),
+        )),
+    }
 }
 
 /// `x` in channels-last memory (values unchanged).

@@ -1,8 +1,8 @@
 //! The shim reads raw memory: what does not fit is an error with the reason, and never a read past an end.
 
 use dualmd_torch::shim::{
-    AdamOptions, clip_grad_norm, fused_adam, generator_state, group_norm_silu, lerp_all,
-    set_generator_state, to_channels_last, with_precision,
+    AdamOptions, clip_grad_norm, clip_grad_norm_there, fused_adam, generator_state,
+    group_norm_silu, lerp_all, set_generator_state, to_channels_last, with_precision,
 };
 use dualmd_torch::{Device, Kind, Tensor, device::Precision};
 
@@ -148,6 +148,40 @@ fn adam_follows_a_gradient_in_any_memory_layout() {
     let (m, v) = (w.zeros_like(), w.zeros_like());
     adam(&w, &g, &m, &v, &(ones(&[]) * 0.0)).unwrap();
     assert!((w + g.sign() * 0.1).abs().max().double_value(&[]) < 1e-6);
+}
+
+/// The norm that nobody waits for, and what becomes of the gradients: bit for bit those of the one that is read.
+#[test]
+fn gradients_are_clipped_the_same_whether_their_norm_is_read_or_not() {
+    let gradients = |scale: f64| {
+        let row = Tensor::arange(7, (Kind::Float, Device::Cpu)) * (0.37 * scale);
+        let table = (Tensor::arange(6, (Kind::Float, Device::Cpu)) - 2.3) * (0.11 * scale);
+        [row, table.view([2, 3])]
+    };
+    let bits = |of: &[Tensor]| -> Vec<u32> {
+        let flat: Vec<Tensor> = of.iter().map(|g| g.reshape([-1])).collect();
+        let values = Vec::<f32>::try_from(Tensor::cat(&flat, 0)).unwrap();
+        values.into_iter().map(f32::to_bits).collect()
+    };
+    let length = clip_grad_norm(&gradients(1.0), None).unwrap();
+    // Above the norm, just above it, at it, below it; and no clipping.
+    let limits = [10.0 * length, length + 1e-7, length, 0.7 * length, 0.1];
+    for limit in limits.map(Some).into_iter().chain([None]) {
+        let (read, not) = (gradients(1.0), gradients(1.0));
+        let norm = clip_grad_norm(&read, limit).unwrap();
+        let there = clip_grad_norm_there(&not, limit).unwrap();
+        assert_eq!(there.size(), [0i64; 0]);
+        assert_eq!(there.double_value(&[]), norm);
+        assert_eq!(bits(&read), bits(&not), "{limit:?}");
+    }
+    let broken = gradients(f64::NAN);
+    let norm = clip_grad_norm_there(&broken, Some(1.0)).unwrap();
+    assert!(norm.double_value(&[]).is_nan());
+    refused(clip_grad_norm_there(&[], None), "no gradients");
+    refused(
+        clip_grad_norm_there(&gradients(1.0), Some(0.0)),
+        "above 0 and finite",
+    );
 }
 
 #[test]

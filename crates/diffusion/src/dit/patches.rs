@@ -2,6 +2,7 @@
 
 use crate::nn::{Builder, Conv};
 use crate::{DitConfig, Result};
+use dualmd_torch::device::bring;
 use dualmd_torch::{Device, Tensor};
 
 /// Squares of pixels to tokens.
@@ -45,9 +46,7 @@ pub(super) fn places(side: i64, base: i64, width: i64, device: Device) -> Tensor
         table.extend((0..quarter).map(|k| angle(k).cos() as f32));
     }
     let half = width / 2;
-    let table = Tensor::from_slice(&table)
-        .view([side, half])
-        .to_device(device);
+    let table = bring(&Tensor::from_slice(&table).view([side, half]), device);
     let size = [side, side, half];
     let columns = table.unsqueeze(0).expand(size, false);
     let rows = table.unsqueeze(1).expand(size, false);

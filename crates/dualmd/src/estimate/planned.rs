@@ -103,14 +103,20 @@ pub fn training(plan: &Plan, job: &Job) -> Work {
         } => IMAGE_BY_IMAGE * *noise_multiplicity as f64,
         _ => 1.0,
     };
-    let looks = t.steps.checked_div(t.eval_every).unwrap_or(1) as f64;
-    let looked_at = plan.data.members.min(WATCHED) + plan.data.nonmembers.min(WATCHED);
     Work {
         steps: t.steps,
         gradients: times * images,
-        answers: taught * images + looks * looked_at as f64,
+        answers: taught * images + watching(plan, job),
         ..Work::default()
     }
+}
+
+/// Calls of the measurements of losses while one training runs.
+pub fn watching(plan: &Plan, job: &Job) -> f64 {
+    let t = job.train.as_ref().unwrap_or(&plan.train);
+    let looks = t.steps.checked_div(t.eval_every).unwrap_or(1) as f64;
+    let looked_at = plan.data.members.min(WATCHED) + plan.data.nonmembers.min(WATCHED);
+    looks * looked_at as f64
 }
 
 /// What the images of one model come to; `captions`: of an image, in the mean.

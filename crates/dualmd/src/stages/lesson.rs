@@ -254,7 +254,7 @@ fn experiment(plan: &Plan) -> Result<Experiment> {
     Experiment::parse(&plan.experiment_toml, "plan.json", &[])
 }
 
-fn routing(distill: &Distill) -> Routing {
+pub(crate) fn routing(distill: &Distill) -> Routing {
     match distill.routing {
         choices::Routing::Iteration => Routing::Iteration,
         choices::Routing::Example => Routing::Example,
@@ -298,7 +298,7 @@ pub fn secret(checkpoints: &Path) -> Result<String> {
 }
 
 /// The settings of a DP-SGD training on `n` images.
-fn privacy(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Privacy> {
+pub(crate) fn privacy(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Privacy> {
     let JobKind::DpSgd {
         epsilon,
         noise_multiplier,

@@ -144,6 +144,13 @@ pub fn outside_for(kind: &JobKind, members: usize) -> usize {
     }
 }
 
+/// The same of the training that needs most of them.
+pub fn most_outside(plan: &Plan, members: usize) -> usize {
+    let jobs = plan.trainings.iter();
+    let needed = jobs.map(|job| outside_for(&job.kind, members));
+    needed.max().unwrap_or(0)
+}
+
 /// How many images early stopping watches beside `members` members, and the attacker of `smp` tells them from.
 pub fn watched(members: usize) -> usize {
     members.clamp(FEWEST_WATCHED, MOST_WATCHED)
@@ -283,7 +290,42 @@ pub fn prepare(
     session: &Session,
 ) -> Result<(Plan, Images)> {
     dualmd_files::create_private_folder(&run.0)?;
-    let (listing, duplicates) = match list(&experiment.data, &run.0) {
+    let Resolved {
+        plan,
+        images,
+        outside,
+    } = resolve(experiment, run, &run.0, session)?;
+    if !run.split().exists() {
+        images.split.save(&run.split())?;
+    }
+    dualmd_files::write(&run.experiment(), plan.experiment_toml.as_bytes())?;
+    plan.save(&run.plan())?;
+    prepared::write(run, &images, &outside)?;
+    Ok((plan, images))
+}
+
+/// What a run is going to do, and with which images.
+pub struct Resolved {
+    /// The plan.
+    pub plan: Plan,
+    /// The images.
+    pub images: Images,
+    /// Positions of those that nobody else sees, as many as the training that needs most of them takes.
+    pub outside: Vec<usize>,
+}
+
+/// What [`prepare`] finds out before it writes. What the folder of the run holds is read, as far as there is such a folder. The pixels of the
+/// whole source wait in a file without a name in the folder `pixels`.
+///
+/// # Errors
+/// As [`prepare`]: images that cannot be read or are too few, a folder of another run, a network that cannot be built.
+pub fn resolve(
+    experiment: &Experiment,
+    run: &RunFolder,
+    pixels: &Path,
+    session: &Session,
+) -> Result<Resolved> {
+    let (listing, duplicates) = match list(&experiment.data, pixels) {
         Err(error) if run.plan().exists() => {
             return Err(error.context(format!(
                 "the images of {} cannot be read; if they have moved, say where they are now: --set data.source=PATH",
@@ -328,7 +370,7 @@ pub fn prepare(
     };
     let selected = split.select(set)?;
     let pretraining = (experiment.is_text() && experiment.pretrain.is_some())
-        .then(|| pretraining_images(experiment, run))
+        .then(|| pretraining_images(experiment, pixels))
         .transpose()?;
     let network = network_facts(experiment, set, &selected, pretraining.as_ref())?;
     let context = PlanContext {
@@ -404,13 +446,11 @@ pub fn prepare(
     if run.plan().exists() {
         plan = plan.go_on_from(&Plan::load(&run.plan())?)?;
     }
-    if !run.split().exists() {
-        images.split.save(&run.split())?;
-    }
-    dualmd_files::write(&run.experiment(), plan.experiment_toml.as_bytes())?;
-    plan.save(&run.plan())?;
-    prepared::write(run, &images, &outside)?;
-    Ok((plan, images))
+    Ok(Resolved {
+        plan,
+        images,
+        outside,
+    })
 }
 
 /// The network all models of the experiment have. It is built once, to count, and to find a configuration that cannot be built
@@ -506,8 +546,8 @@ pub fn network(
 }
 
 /// The images of `[pretrain]`: nine in ten are learnt (the members), on the rest the loss is watched. Their pixels wait in a file without a
-/// name in the run's folder.
-pub fn pretraining_images(experiment: &Experiment, run: &RunFolder) -> Result<Images> {
+/// name in the folder `pixels`.
+pub fn pretraining_images(experiment: &Experiment, pixels: &Path) -> Result<Images> {
     let Some(pretrain) = &experiment.pretrain else {
         bail!("plan.json: a base is to be trained and the experiment has no [pretrain]")
     };
@@ -517,7 +557,7 @@ pub fn pretraining_images(experiment: &Experiment, run: &RunFolder) -> Result<Im
         captions: None,
         ..experiment.data.clone()
     };
-    let (mut listing, _) = list(&data, &run.0)?;
+    let (mut listing, _) = list(&data, pixels)?;
     let set = listing.set_mut();
     // Nothing is audited here: what belongs together may be parted.
     set.records.iter_mut().for_each(|r| r.group = None);

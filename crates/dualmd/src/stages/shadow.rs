@@ -92,6 +92,18 @@ fn sizes(plan: &Plan, experiment: &Experiment, images: &Images) -> Result<(usize
 /// Fewer would leave an attack next to nothing to learn from.
 const FEWEST_NONMEMBERS: usize = 16;
 
+/// Are there images enough for the shadow? Nothing is written.
+///
+/// # Errors
+/// Too few are left.
+pub(crate) fn enough(run: &RunFolder, plan: &Plan, images: &Images) -> Result<()> {
+    if folder(run).split().exists() {
+        return Ok(());
+    }
+    let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
+    sizes(plan, &experiment, images).map(drop)
+}
+
 impl Shadow {
     /// Draws the shadow's members and non-members, or reads those of an earlier call: before anything is trained.
     ///

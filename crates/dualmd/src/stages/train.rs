@@ -69,7 +69,7 @@ pub fn one(
     let pretraining = match job.kind {
         JobKind::Pretrain => {
             let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
-            Some(pretraining_images(&experiment, run)?)
+            Some(pretraining_images(&experiment, &run.0)?)
         }
         _ => None,
     };
@@ -472,7 +472,8 @@ fn recorded_kind(plan: &Plan, job: &Job) -> ModelKind {
     }
 }
 
-fn options(plan: &Plan, job: &Job) -> TrainOptions {
+/// The settings of a training's loop.
+pub(crate) fn options(plan: &Plan, job: &Job) -> TrainOptions {
     let t = train_of(plan, job);
     TrainOptions {
         steps: t.steps,

@@ -80,9 +80,11 @@ pub struct ReproduceOptions {
         arg(long, value_name = "ROW,...", value_delimiter = ',')
     )]
     pub rows: Vec<String>,
-    /// For defenses: finished runs of other experiments that belong into the table; without --rows nothing is trained
+    /// For defenses: finished runs of other experiments that belong into the table; without --rows nothing is trained. For by-loss: the
+    /// runs that are drawn
     ///
-    /// A run's folder, or that of several seeds; a report.json, findings.csv or extraction.json.
+    /// A run's folder, or that of several seeds; a report.json, findings.csv or extraction.json. For by-loss KIND=RUN says of which images
+    /// a run is, which a findings.csv does not, and of a folder without a run all findings*.csv are taken.
     #[cfg_attr(feature = "clap", arg(long, value_name = "RUN", num_args = 1..))]
     pub from: Vec<PathBuf>,
     /// For defenses: train nothing, and draw the table of what is there
@@ -152,6 +154,8 @@ pub enum What {
     Epochs,
     /// every defence against every kind of attacker, with quality and cost (not in the paper)
     Defenses,
+    /// SecMI, PIA, PIAN and SimA against how much a model memorised, from finished runs of any images (not in the paper)
+    ByLoss,
 }
 
 impl What {
@@ -176,6 +180,7 @@ impl What {
             Self::Ablation => ("ablation", false),
             Self::Epochs => ("epochs", false),
             Self::Defenses => ("defenses", false),
+            Self::ByLoss => ("by-loss", false),
         }
     }
 

@@ -113,7 +113,7 @@ pub struct Context {
     pub memory_gb: Option<f64>,
     /// `cpu` or `cuda:N`: `auto` is resolved.
     pub device: String,
-    /// `f32` or `bf16`: `auto` is resolved.
+    /// `f32`, `tf32` or `bf16`: `auto` is resolved.
     pub dtype: String,
     /// The images.
     pub data: DataFacts,
@@ -134,7 +134,7 @@ pub struct Hardware {
     pub memory_gb: Option<f64>,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// `f32` or `bf16`.
+    /// `f32`, `tf32` or `bf16`.
     pub dtype: String,
     /// Threads of each training. Sums are split among threads, so last digits depend on it.
     pub threads_per_model: usize,

@@ -5,8 +5,13 @@ use super::*;
 use crate::experiment::{Run, Source};
 use dualmd_names::AttackSpec;
 
+/// The demo with as many members as the context has.
 fn experiment(sets: &[&str]) -> Experiment {
-    let sets: Vec<_> = sets.iter().map(|set| (*set).to_owned()).collect();
+    let sets: Vec<_> = ["data.members=64"]
+        .iter()
+        .chain(sets)
+        .map(|set| (*set).to_owned())
+        .collect();
     Experiment::load(&Source::Preset("demo".into()), &sets).unwrap()
 }
 
@@ -361,7 +366,7 @@ fn a_run_goes_on_only_as_the_same_experiment() {
         .unwrap_err()
         .to_string();
     assert!(
-        error.contains("train.steps was 1600, now it is 9") && error.contains("--out"),
+        error.contains("train.steps was 2000, now it is 9") && error.contains("--out"),
         "{error}"
     );
     let error = plan(&["models.0.name=plain", "models.3.teacher=plain"])
@@ -457,12 +462,12 @@ run demo (seed 0)
   images    fashion, 16 px, grey: 64 members (D1 32, D2 32) and 512 non-members of 3,000
             0 exact duplicates dropped, 4 groups of near-duplicates, split 0123456789ab
   network   tiny, 171,265 parameters
-  recipe    1,600 steps of 32 images, 800 epochs over all members, learning rate 0.002, moving average 0.999, bf16
-  train     baseline     all members, 800 epochs
-            teacher-1    D1, 1,600 epochs
-            teacher-2    D2, 1,600 epochs
-            student      all members, each taught by the one of teacher-1 and teacher-2 that never saw it, 800 epochs
-            kd           all members, taught by baseline, 800 epochs
+  recipe    2,000 steps of 32 images, 1,000 epochs over all members, learning rate 0.003, moving average 0.998, bf16
+  train     baseline     all members, 1,000 epochs
+            teacher-1    D1, 2,000 epochs
+            teacher-2    D2, 2,000 epochs
+            student      all members, each taught by the one of teacher-1 and teacher-2 that never saw it, 1,000 epochs
+            kd           all members, taught by baseline, 1,000 epochs
   audit     baseline     loss, secmi, pia, pian, sima, nn
             teacher-1    loss, secmi, pia, pian, sima, nn
             teacher-2    loss, secmi, pia, pian, sima, nn

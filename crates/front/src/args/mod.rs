@@ -147,7 +147,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DEVICE", default_value = "auto", value_parser = device)]
     pub device: String,
 
-    /// Number format: auto, f32 or bf16 (default: auto to train, f32 to attack)
+    /// Number format: auto, f32, tf32 (on a GPU) or bf16 (default: auto to train, f32 to attack)
     #[arg(
         long,
         global = true,
@@ -287,7 +287,7 @@ pub enum Command {
 
     /// Reproduce the paper's tables and figures, with intervals over seeds, beside the paper's numbers
     #[command(
-        after_help = "Examples:\n  dualmd reproduce table3\n  dualmd reproduce frontier --seeds 5 --only fashion-16\n  dualmd reproduce defenses --rows early-stopping,weight-decay\n  dualmd reproduce table10 --scale paper --data cifar10=cifar-10-batches-bin --split cifar10=CIFAR10_train_ratio0.5.npz\n\nAll tables are made from the same runs: the second one trains nothing. An interrupted command goes on where it stopped;\n--dry-run says what there is to do."
+        after_help = "Examples:\n  dualmd reproduce table3\n  dualmd reproduce frontier --seeds 5 --only fashion-16\n  dualmd reproduce defenses --rows early-stopping,weight-decay\n  dualmd reproduce by-loss --from runs/grey runs/colour\n  dualmd reproduce table10 --scale paper --data cifar10=cifar-10-batches-bin --split cifar10=CIFAR10_train_ratio0.5.npz\n\nAll tables are made from the same runs: the second one trains nothing. An interrupted command goes on where it stopped;\n--dry-run says what there is to do."
     )]
     Reproduce(ReproduceOptions),
 

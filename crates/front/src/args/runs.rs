@@ -103,6 +103,7 @@ impl From<DemoArgs> for RunArgs {
             until: Stage::default(),
             seeds: 1,
             ranks: 1,
+            check: false,
             auditor: demo.auditor,
             fail: demo.fail,
         }
@@ -145,6 +146,13 @@ pub struct RunArgs {
     /// For several machines call `dualmd train` under torchrun or srun, see docs/scaling.md.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive())]
     pub ranks: usize,
+
+    /// Check experiment, folder, images, memory and disk, estimate the time, and exit before the run
+    ///
+    /// Images are read where they are few enough to be read in seconds. A few steps of every kind of training and a few network calls are timed.
+    /// Nothing is written. --summary prints three lines, --json one object. The exit code is 1 where something would stop the run.
+    #[arg(long)]
+    pub check: bool,
 
     /// Name of whoever makes the run, for the report
     #[arg(long, value_name = "NAME")]

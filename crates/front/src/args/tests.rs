@@ -406,6 +406,15 @@ fn tables_are_named_and_image_sets_are_pairs() {
     assert_eq!(args.rows, ["early-stopping", "kd"]);
     assert_eq!(args.from, [Path::new("runs/a"), Path::new("runs/b")]);
     assert!(!args.collect);
+    let line = "dualmd reproduce by-loss --from grey=findings.csv runs/b";
+    let Command::Reproduce(args) = read(line).command else {
+        panic!()
+    };
+    assert_eq!(args.what, What::ByLoss);
+    assert_eq!(
+        args.from,
+        [Path::new("grey=findings.csv"), Path::new("runs/b")]
+    );
     for wrong in [
         "table6",
         "table3 --seeds 0",

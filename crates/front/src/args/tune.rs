@@ -69,6 +69,10 @@ pub struct TuneArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     pub seeds: u64,
 
+    /// Check whether the run can begin, estimate the time, and exit before the run, as `dualmd run --check` does
+    #[arg(long)]
+    pub check: bool,
+
     /// Name of whoever makes the run, for the report
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,

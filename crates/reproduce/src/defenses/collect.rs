@@ -63,9 +63,12 @@ pub struct Extracted {
     pub found: Extraction,
 }
 
-/// What a path led to.
-enum Opened {
-    Run(PathBuf, Run),
+/// What a path led to, with the path that it is known by.
+#[derive(Debug)]
+pub enum Opened {
+    /// A finished run, and its seed where that is known.
+    Run(PathBuf, Run, Option<u64>),
+    /// What was extracted from a model.
     Extraction(PathBuf, Extraction),
 }
 
@@ -78,16 +81,9 @@ impl Collected {
     /// # Errors
     /// A path that leads to neither; a file that cannot be read; runs of other images than the first one's.
     pub fn read(name: &str, title: &str, paths: &[PathBuf], expected: &[Expected]) -> Result<Self> {
-        let mut opened = Vec::new();
+        let mut all = Vec::new();
         for path in paths {
-            let before = opened.len();
-            open(path, DEPTH, &mut opened)?;
-            if opened.len() == before {
-                bail_usage!(
-                    "{}: there is no run, nor what was extracted from one: name a folder with report.json or findings.csv, or such a file",
-                    path.display()
-                );
-            }
+            all.extend(opened(path)?);
         }
         let mut out = Self {
             set: Set::of(name, title, Vec::new()),
@@ -100,9 +96,13 @@ impl Collected {
         let mut extractions = Vec::new();
         // (seed, name in the run, name of the row)
         let mut renamed: Vec<(u64, String, String)> = Vec::new();
-        for found in opened {
+        for found in all {
             match found {
-                Opened::Run(path, run) => out.add(path, run, &mut renamed)?,
+                Opened::Run(path, _, None) => bail_usage!(
+                    "{} does not say which seed its run has: give it a name or a folder with seed-N in it",
+                    path.display()
+                ),
+                Opened::Run(path, run, Some(_)) => out.add(path, run, &mut renamed)?,
                 Opened::Extraction(path, found) => extractions.push((path, found)),
             }
         }
@@ -310,6 +310,22 @@ pub fn seed_in(path: &Path) -> Option<u64> {
     })
 }
 
+/// All that is at a path: in a folder and those below it, or a single file.
+///
+/// # Errors
+/// There is neither a run nor an extraction; a file that cannot be read.
+pub fn opened(path: &Path) -> Result<Vec<Opened>> {
+    let mut out = Vec::new();
+    open(path, DEPTH, &mut out)?;
+    if out.is_empty() {
+        bail_usage!(
+            "{}: there is no run, nor what was extracted from one: name a folder with report.json or findings.csv, or such a file",
+            path.display()
+        );
+    }
+    Ok(out)
+}
+
 /// Adds what is at a path, or in folders below it.
 fn open(path: &Path, depth: usize, out: &mut Vec<Opened>) -> Result<()> {
     if !path.is_dir() {
@@ -356,14 +372,9 @@ fn open_file(file: &Path, shown: &Path, out: &mut Vec<Opened>) -> Result<()> {
         true => findings(file)?,
         false => read_report(0, file, dualmd_files::parent(file))?,
     };
-    let Some(seed) = run.plan["seed"].as_u64().or_else(|| seed_in(file)) else {
-        bail_usage!(
-            "{} does not say which seed its run has: give it a name or a folder with seed-N in it",
-            file.display()
-        );
-    };
-    run.seed = seed;
-    out.push(Opened::Run(shown.to_path_buf(), run));
+    let seed = run.plan["seed"].as_u64().or_else(|| seed_in(file));
+    run.seed = seed.unwrap_or_default();
+    out.push(Opened::Run(shown.to_path_buf(), run, seed));
     Ok(())
 }
 
@@ -428,6 +439,15 @@ impl Line {
     }
 }
 
+/// The members that a model of this name was trained on: a teacher's own half, otherwise all.
+pub fn members_of(model: &str) -> View {
+    match Part::half(model) {
+        Some(Half::First) => View::D1,
+        Some(Half::Second) => View::D2,
+        None => View::Pooled,
+    }
+}
+
 /// The attacks of a run of which only `findings.csv` is left.
 fn findings(path: &Path) -> Result<Run> {
     let bytes = dualmd_files::read(path, limit::TABLE)?;
@@ -447,11 +467,7 @@ fn findings(path: &Path) -> Result<Run> {
                 title: name.clone(),
                 defense: ModelKind::from(line.text("defense").as_str()),
                 repeat_of: Some(line.text("repeat_of")).filter(|base| !base.is_empty()),
-                primary: match Part::half(&name) {
-                    Some(Half::First) => View::D1,
-                    Some(Half::Second) => View::D2,
-                    None => View::Pooled,
-                },
+                primary: members_of(&name),
                 name: name.clone(),
                 ..ModelReport::default()
             });

@@ -8,7 +8,7 @@
 //! trains nothing else again.
 
 mod attackers;
-mod collect;
+pub mod collect;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -4,8 +4,8 @@ use super::attackers::{Attacker, State};
 use super::collect::{Collected, Expected, seed_in};
 use super::view::{Drawn, cells, draw};
 use super::{Family, pieces};
-use crate::fixture::{model, row, said};
-use crate::{ReproduceOptions, Scale, What};
+use crate::fixture::{model, options, row, said};
+use crate::{ReproduceOptions, What};
 use dualmd::experiment::Experiment;
 use dualmd_names::Defense;
 use dualmd_record::extraction::{Extracted, Extraction, ExtractionAttack};
@@ -356,27 +356,8 @@ fn seeds_are_read_from_paths() {
 
 fn args(rows: &[&str]) -> ReproduceOptions {
     ReproduceOptions {
-        what: What::Defenses,
-        scale: Scale::Cpu,
-        seeds: 1,
-        complete: false,
-        epochs: Vec::new(),
-        out: PathBuf::from("out"),
-        only: Vec::new(),
-        data: Vec::new(),
-        base: Vec::new(),
-        memorised: None,
-        others: None,
-        clip: None,
-        split: Vec::new(),
-        inception: None,
         rows: rows.iter().map(|row| (*row).to_owned()).collect(),
-        from: Vec::new(),
-        collect: false,
-        set: Vec::new(),
-        dry_run: false,
-        seed: 0,
-        dtype: None,
+        ..options(What::Defenses)
     }
 }
 

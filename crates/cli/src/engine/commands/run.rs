@@ -1,8 +1,9 @@
 //! `dualmd run` and `dualmd demo`: all stages of an experiment.
 
-use crate::session::session;
+use crate::session::{session, short_session};
 use crate::signals;
 use anyhow::Result;
+use dualmd::check::Checked;
 use dualmd::choices::Stage;
 use dualmd::launcher::Program;
 use dualmd::reporter::duration;
@@ -11,6 +12,7 @@ use dualmd::{RunOptions, Session, bail_usage};
 use dualmd_front::args::{FailArgs, Global, RunArgs};
 use dualmd_front::commands::report;
 use dualmd_front::outln;
+use dualmd_front::output::lines;
 use dualmd_reproduce::own_frontier;
 use dualmd_torch::ranks::Place;
 use std::path::Path;
@@ -57,6 +59,10 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
             place.local_world
         );
     }
+    if args.check {
+        let checked = dualmd::check(&short_session(global)?, &options)?;
+        return told(&checked, &args.fail);
+    }
     let session = Session {
         launcher: Arc::new(Program::this()?.with_ranks(args.ranks)),
         ..session(global)?.by(args.auditor.clone())
@@ -75,6 +81,21 @@ pub fn run(global: &Global, args: &RunArgs) -> Result<ExitCode> {
         began,
     };
     told.of(&ran, &session)
+}
+
+/// Prints what was found out before a run; the code to leave with says whether something would stop it.
+pub(super) fn told(checked: &Checked, how: &FailArgs) -> Result<ExitCode> {
+    if how.json {
+        outln!("{}", serde_json::to_string_pretty(&checked.found)?)?;
+    } else if how.summary {
+        lines(checked.summary())?;
+    } else {
+        lines(checked.lines())?;
+    }
+    Ok(match checked.found.problems.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// What is told of runs that are done.

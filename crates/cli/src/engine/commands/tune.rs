@@ -1,8 +1,8 @@
 //! `dualmd tune`: adapters on a text-to-image base, in one command.
 
-use super::run::Told;
+use super::run::{Told, told};
 use crate::asked::Asked as _;
-use crate::session::session;
+use crate::session::{session, short_session};
 use crate::signals;
 use anyhow::Result;
 use dualmd::bail_usage;
@@ -20,21 +20,25 @@ pub fn tune(global: &Global, args: &TuneArgs) -> Result<ExitCode> {
             args.seeds
         );
     }
-    let session = session(global)?.by(args.auditor.clone());
     let options = args.options(global);
     // Before hours of work, not after.
     for also in &args.fail.also {
         also.check(&options.out)?;
     }
+    if args.check {
+        let checked = dualmd::tune::check(&short_session(global)?, &options)?;
+        return told(&checked, &args.fail);
+    }
+    let session = session(global)?.by(args.auditor.clone());
     let Some(ran) = dualmd::tune(&session, &options)? else {
         return Ok(signals::stopped(&options.out, session.reporter.as_ref()));
     };
-    let told = Told {
+    let done = Told {
         name: PRESET,
         out: &options.out,
         sets: &args.set,
         fail: &args.fail,
         began,
     };
-    told.of(&ran, &session)
+    done.of(&ran, &session)
 }
