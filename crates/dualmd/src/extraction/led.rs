@@ -40,6 +40,7 @@ impl Led<'_> {
         )?;
         let start = noise.f_narrow(0, 0, pool)?;
         let first = InBatches {
+            name: "",
             generator,
             noise: &start,
             known: None,
@@ -66,6 +67,7 @@ impl Led<'_> {
         let own = Folder::open(&parts::beside(&args.out.join(LED)), &hashed(&of))?;
         let start = noise.f_narrow(0, pool, rest)?;
         let second = InBatches {
+            name: "",
             generator,
             noise: &start,
             known: None,
