@@ -110,10 +110,12 @@ impl<'de> Visitor<'de> for Fields<'_> {
                 "source" => file.source = map.next_value()?,
                 "hash" => file.hash = map.next_value()?,
                 "members" => {
-                    map.next_value_seed(Each(&mut |member| each(Sample::Member(member))))?;
+                    map.next_value_seed(Each(&mut |member: Member| each(Sample::Member(member))))?;
                 }
                 "nonmembers" => {
-                    map.next_value_seed(Each(&mut |other| each(Sample::NonMember(other))))?;
+                    map.next_value_seed(Each(&mut |other: NonMember| {
+                        each(Sample::NonMember(other))
+                    }))?;
                 }
                 _ => {
                     map.next_value::<IgnoredAny>()?;
@@ -173,7 +175,7 @@ mod tests {
             r#"{"later": 1, "nonmembers": [], "members": [{"id": "a", "more": {}}]}"#,
         )
         .unwrap();
-        assert_eq!(read().unwrap(), crate::read(&path).unwrap());
+        assert_eq!(read().unwrap(), crate::read::<SplitFile>(&path).unwrap());
         std::fs::write(&path, r#"{"members": [{"name": "a"}]}"#).unwrap();
         let said = read().unwrap_err().to_string();
         assert!(said.contains("split.json: damaged"), "{said}");
