@@ -124,7 +124,7 @@ impl Lesson {
         let (members, heldout) = (places(&s.members), places(&s.nonmembers));
         let mut set = TrainingSet {
             images: Images::Filed(images.pixels.at(&order)?),
-            heldout,
+            heldout: heldout.into(),
             ..TrainingSet::default()
         };
         let t = train_of(plan, job);

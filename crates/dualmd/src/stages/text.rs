@@ -473,7 +473,7 @@ pub fn captions(
     let encoded = Encoded::kept(kept, model, &lists)?;
     Ok(Captions {
         told: encoded.told,
-        of: encoded.of,
+        of: encoded.of.into(),
         empty: encoded.empty,
         any,
         dropout,
@@ -496,7 +496,7 @@ pub fn classes(
     let encoded = Encoded::classes(labels, &lists, device)?;
     Ok(Captions {
         told: encoded.told,
-        of: encoded.of,
+        of: encoded.of.into(),
         empty: encoded.empty,
         any: false,
         dropout,

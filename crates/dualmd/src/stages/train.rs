@@ -116,12 +116,7 @@ pub fn one(
     drop(images);
     let mut trouble: Option<anyhow::Error> = None;
     // The texts of the sheet's sixteen images: those of the first sixteen members.
-    let shown: Vec<i64> = recipe
-        .members()
-        .iter()
-        .take(16)
-        .map(|&i| i as i64)
-        .collect();
+    let shown: Vec<i64> = recipe.members().iter().take(16).map(|i| i as i64).collect();
     let told = set.captions.as_ref().map(|c| c.main(&shown));
     let trainer = Trainer {
         network,
