@@ -10,7 +10,7 @@ pub enum Images {
     /// f32, on the training device: images in [-1, 1], or the means of their latents.
     Held(Tensor),
     /// 8-bit pixels in a file: the images of a batch are read, made f32 in [-1, 1] and brought to the device. So memory does not
-    /// grow with their number, beyond [`Pixels`]' eight bytes for each.
+    /// grow with their number, beyond the few bytes that [`Pixels`] takes for each.
     Filed(Pixels),
     /// Those of the first, and after them those of the second.
     Both(Box<Self>, Box<Self>),

@@ -11,7 +11,6 @@ use crate::engine::Engine;
 use crate::experiment::{Distill, Train};
 use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result, bail};
-use dualmd_data::Split;
 use dualmd_defense::dp::accountant;
 use dualmd_defense::{
     Additions, Against, Ambient, Cutout, DistillMd, Distillation, DpSgd, EarlyStopping, Images,
@@ -21,6 +20,7 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{AdapterFolder, Autoencoder, Denoiser, Labels, Model, TextToImage};
 use dualmd_files::limit;
+use dualmd_record::split::{Sample, SplitFile};
 use dualmd_record::training::{Guarantee, Prv};
 use dualmd_torch::Tensor;
 use dualmd_torch::device::Precision;
@@ -356,13 +356,15 @@ fn shards_of(
     shards: usize,
     seed: u64,
 ) -> Result<Vec<Vec<usize>>> {
-    // The groups are in the split alone, which goes with this call.
-    let split = Split::load(&run.split())?;
-    let mut units: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (member, &at) in split.members().iter().zip(members) {
-        let key = member.group.as_deref().unwrap_or(member.id.as_str());
-        units.entry(key).or_default().push(at);
-    }
+    // The groups are in the split alone, of which no more than that is held.
+    let mut units: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    let mut places = members.iter();
+    SplitFile::read_each(&run.split(), |sample| {
+        if let Sample::Member(member) = sample {
+            let unit = units.entry(member.group.unwrap_or(member.id));
+            unit.or_default().extend(places.next());
+        }
+    })?;
     let units: Vec<Vec<usize>> = units.into_values().collect();
     Ok(kway::divide(&units, shards, seed)?)
 }
