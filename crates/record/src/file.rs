@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use dualmd_files::{Limited, shown};
 use schemars::JsonSchema;
-use serde::de::{DeserializeOwned, DeserializeSeed, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::de::IoRead;
@@ -184,6 +186,26 @@ fn from_here<V>(
         true => dualmd_files::Error::of_reading(path, limit, error.into()).into(),
         false => RecordError::of(path, error.into()),
     })
+}
+
+/// Which of the fields `known` the next key of an object is, once each; values of other keys are passed over. None at the object's end.
+pub(crate) fn next_field<'de, A: MapAccess<'de>>(
+    map: &mut A,
+    known: &[&'static str],
+    seen: &mut Vec<&'static str>,
+) -> std::result::Result<Option<&'static str>, A::Error> {
+    while let Some(key) = map.next_key::<String>()? {
+        let Some(&field) = known.iter().find(|field| **field == key) else {
+            map.next_value::<IgnoredAny>()?;
+            continue;
+        };
+        if seen.contains(&field) {
+            return Err(A::Error::duplicate_field(field));
+        }
+        seen.push(field);
+        return Ok(Some(field));
+    }
+    Ok(None)
 }
 
 /// A list whose entries are handed on one by one, in their order.

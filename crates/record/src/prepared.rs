@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer as _, Serialize};
 
-use crate::file::{Each, read_with};
+use crate::file::{Each, next_field, read_with};
 use crate::{Result, RunFile};
 
 /// The pictures that trainings of a run need: members, non-members, and those that nobody else sees.
@@ -41,6 +41,8 @@ impl Prepared {
     }
 }
 
+const FIELDS: [&str; 6] = ["source", "licence", "shape", "pixels", "records", "outside"];
+
 /// The fields of the file, as they come.
 struct Fields<'a>(&'a mut dyn FnMut(PreparedRecord));
 
@@ -55,21 +57,18 @@ impl<'de> Visitor<'de> for Fields<'_> {
         let Self(each) = self;
         let (mut source, mut licence, mut shape) = (None, None, None);
         let (mut pixels, mut records, mut outside) = (None, None, None);
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
+        let mut seen = Vec::new();
+        while let Some(field) = next_field(&mut map, &FIELDS, &mut seen)? {
+            match field {
                 "source" => source = Some(map.next_value()?),
                 "licence" => licence = map.next_value()?,
                 "shape" => shape = Some(map.next_value()?),
                 "pixels" => pixels = Some(map.next_value()?),
-                "records" if records.is_some() => return Err(A::Error::duplicate_field("records")),
                 "records" => {
                     map.next_value_seed(Each(&mut *each))?;
                     records = Some(Vec::new());
                 }
-                "outside" => outside = Some(map.next_value()?),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+                _ => outside = Some(map.next_value()?),
             }
         }
         let missing = A::Error::missing_field;

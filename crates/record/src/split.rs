@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer as _, Serialize};
 
-use crate::file::{Each, read_with};
+use crate::file::{Each, next_field, read_with};
 use crate::{Keys, Result, RunFile};
 
 /// A membership split, before it is checked: `dualmd_data::Split` is one whose ids and hash are right.
@@ -90,6 +90,8 @@ impl SplitFile {
     }
 }
 
+const FIELDS: [&str; 6] = ["method", "seed", "source", "hash", "members", "nonmembers"];
+
 /// The fields of the file, as they come.
 struct Fields<'a>(&'a mut dyn FnMut(Sample));
 
@@ -103,22 +105,20 @@ impl<'de> Visitor<'de> for Fields<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<SplitFile, A::Error> {
         let Self(each) = self;
         let mut file = SplitFile::default();
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
+        let mut seen = Vec::new();
+        while let Some(field) = next_field(&mut map, &FIELDS, &mut seen)? {
+            match field {
                 "method" => file.method = map.next_value()?,
                 "seed" => file.seed = map.next_value()?,
                 "source" => file.source = map.next_value()?,
                 "hash" => file.hash = map.next_value()?,
                 "members" => {
-                    map.next_value_seed(Each(&mut |member: Member| each(Sample::Member(member))))?;
-                }
-                "nonmembers" => {
-                    map.next_value_seed(Each(&mut |other: NonMember| {
-                        each(Sample::NonMember(other))
-                    }))?;
+                    let mut hand_on = |member: Member| each(Sample::Member(member));
+                    map.next_value_seed(Each(&mut hand_on))?;
                 }
                 _ => {
-                    map.next_value::<IgnoredAny>()?;
+                    let mut hand_on = |other: NonMember| each(Sample::NonMember(other));
+                    map.next_value_seed(Each(&mut hand_on))?;
                 }
             }
         }
@@ -176,8 +176,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(read().unwrap(), crate::read::<SplitFile>(&path).unwrap());
-        std::fs::write(&path, r#"{"members": [{"name": "a"}]}"#).unwrap();
-        let said = read().unwrap_err().to_string();
-        assert!(said.contains("split.json: damaged"), "{said}");
+        for damaged in [
+            r#"{"members": [{"name": "a"}]}"#,
+            r#"{"members": [], "seed": 1, "members": []}"#,
+            r#"{"nonmembers": {}}"#,
+            "[",
+        ] {
+            std::fs::write(&path, damaged).unwrap();
+            let said = read().unwrap_err().to_string();
+            assert!(said.contains("split.json: damaged"), "{said}");
+            assert!(crate::read::<SplitFile>(&path).is_err(), "{damaged}");
+        }
     }
 }
