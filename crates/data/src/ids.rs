@@ -41,7 +41,7 @@ impl Ids {
     /// Places and ids' numbers, by ascending id.
     pub(crate) fn ascending(&self) -> impl Iterator<Item = (usize, u128)> {
         let order = self.order.iter();
-        order.map(|&i| (i as usize, self.numbers[i as usize]))
+        order.map(move |&i| (i as usize, self.numbers[i as usize]))
     }
 }
 

@@ -47,7 +47,7 @@ impl Indices {
 
     /// All of them, in their order.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
-        (0..self.len()).filter_map(|at| self.get(at))
+        (0..self.len()).filter_map(move |at| self.get(at))
     }
 
     fn push(&mut self, i: usize) {
