@@ -34,7 +34,7 @@ fn main() -> Outcome<()> {
     let mut given = std::env::args().skip(1);
     let first = given.next().ok_or("give a number of images")?;
     if first == PREPARE {
-        let n = given.next().ok_or("give a number of images")?.parse()?;
+        let n: usize = given.next().ok_or("give a number of images")?.parse()?;
         return prepare(n, Path::new(&given.next().ok_or("give a folder")?));
     }
     let n: usize = first.parse()?;
