@@ -14,6 +14,7 @@
 //! | [`listing`] | sets larger than memory: the pixels in a file, for duplicates, groups and splits |
 //! | [`pixels`] | the pixels in such a file, read picture by picture |
 //! | [`duplicates`] | exact and near duplicates; `alike`: when two pictures look almost the same |
+//! | [`ids`] | content ids of many images, and which image has which |
 //! | [`split`], [`import`] | membership splits, drawn here or by others |
 //! | [`drawn`] | folders of generated images: which files are images, what an earlier call left |
 //! | [`png`], [`export`] | writing pictures and grids, a set as a folder for other programs |
@@ -37,6 +38,7 @@ mod entropy;
 mod error;
 pub mod export;
 pub mod file;
+pub mod ids;
 pub mod import;
 pub mod listing;
 pub mod load;
@@ -56,6 +58,7 @@ pub use duplicates::{
 pub use error::{Error, Result};
 pub use export::save_folder;
 pub use file::{FileFacts, JpegFacts};
+pub use ids::Ids;
 pub use import::{ImportReport, import_secmi_npz};
 pub use listing::Listing;
 pub use load::{BUNDLED, LoadOptions, VENDORS, load};
@@ -64,5 +67,5 @@ pub use pixels::Pixels;
 pub use png::{encode_png, grid, save_png};
 pub use read::npy_header;
 pub use set::{ImageSet, Record};
-pub use split::{Half, Member, Method, NonMember, Selected, Side, Split};
+pub use split::{Half, Member, Method, NonMember, Placed, Selected, Side, Split};
 pub use stream::{stream, stream_for_id};

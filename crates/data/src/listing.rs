@@ -151,6 +151,12 @@ impl Listing {
         &self.pixels
     }
 
+    /// Records and pixels, each for itself.
+    #[must_use]
+    pub fn into_parts(self) -> (ImageSet, Pixels) {
+        (self.set, self.pixels)
+    }
+
     /// The picture of a record, as [`crate::load()`] has it.
     ///
     /// # Errors

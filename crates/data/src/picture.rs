@@ -19,13 +19,15 @@ impl SampleId {
         &self.0
     }
 
-    /// Whether the text is 32 lower-case hexadecimal digits. Ids become file names, so that files are checked for it.
-    pub(crate) fn is_well_formed(&self) -> bool {
-        self.0.len() == 32
-            && self
-                .0
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    /// The number that an id is in hexadecimal digits, sixteen bytes in place of a text; numbers have the order of their ids. None for a
+    /// text that is no id: not 32 lower-case hexadecimal digits. Ids become file names, so that files are checked for it.
+    #[must_use]
+    pub fn number(id: &str) -> Option<u128> {
+        let digit = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if id.len() != 32 || !id.bytes().all(digit) {
+            return None;
+        }
+        u128::from_str_radix(id, 16).ok()
     }
 }
 
@@ -291,6 +293,25 @@ mod tests {
             height,
             channels,
             pixels: (0..n).map(|i| (i * 7 % 256) as u8).collect(),
+        }
+    }
+
+    #[test]
+    fn numbers_of_ids() {
+        let id = "05fae21589ce4ffbc9c6be81815cb8bc";
+        let number = SampleId::number(id).unwrap();
+        assert_eq!(format!("{number:032x}"), id);
+        let larger = SampleId::number("05fae21589ce4ffbc9c6be81815cb8c0").unwrap();
+        assert!(number < larger);
+        let upper = id.to_uppercase();
+        for other in [
+            "",
+            "5",
+            &id[1..],
+            &upper,
+            "+5fae21589ce4ffbc9c6be81815cb8bc",
+        ] {
+            assert_eq!(SampleId::number(other), None, "{other}");
         }
     }
 

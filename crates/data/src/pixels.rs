@@ -33,7 +33,29 @@ impl Place {
     }
 }
 
-/// Pictures of one size, without what else is known of them: eight bytes of memory for each.
+/// Where some pictures are.
+#[derive(Debug, Clone)]
+enum Places {
+    /// So many, one after the other from the file's beginning, each with all of its channels.
+    All(usize),
+    /// These of pictures that lie so.
+    Rows(Vec<u32>),
+    /// Anywhere.
+    Each(Vec<Place>),
+}
+
+impl Places {
+    fn len(&self) -> usize {
+        match self {
+            Self::All(n) => *n,
+            Self::Rows(of) => of.len(),
+            Self::Each(of) => of.len(),
+        }
+    }
+}
+
+/// Pictures of one size, without what else is known of them: no memory for each where they fill a file, four bytes where they are some of
+/// those, else eight.
 #[derive(Debug, Clone)]
 pub struct Pixels {
     file: Arc<File>,
@@ -41,7 +63,7 @@ pub struct Pixels {
     path: PathBuf,
     /// Channels, height, width.
     shape: [usize; 3],
-    places: Vec<Place>,
+    places: Places,
 }
 
 impl Pixels {
@@ -51,7 +73,7 @@ impl Pixels {
             file: Arc::new(file),
             path,
             shape,
-            places,
+            places: Places::Each(places),
         }
     }
 
@@ -70,19 +92,19 @@ impl Pixels {
         let side = |n: usize| u32::try_from(n).is_ok();
         let sound = matches!(channels, 1 | 3) && side(height) && side(width);
         let all = each.filter(|_| sound).and_then(|each| each.checked_mul(n));
-        let (Some(each), true) = (
-            each,
-            all.and_then(|all| u64::try_from(all).ok()) == Some(held),
-        ) else {
+        if all.and_then(|all| u64::try_from(all).ok()) != Some(held) {
             return Err(Error::format(
                 path.display().to_string(),
                 format!("{held} bytes are not {n} pictures of {channels} x {height} x {width}"),
                 REMEDY,
             ));
-        };
-        let place = |i: usize| Place::new((i * each) as u64, channels as u8);
-        let places = (0..n).map(place).collect();
-        Ok(Self::new(file, path.to_path_buf(), shape, places))
+        }
+        Ok(Self {
+            file: Arc::new(file),
+            path: path.to_path_buf(),
+            shape,
+            places: Places::All(n),
+        })
     }
 
     /// How many there are.
@@ -94,7 +116,7 @@ impl Pixels {
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.places.is_empty()
+        self.len() == 0
     }
 
     /// Channels, height, width.
@@ -108,13 +130,34 @@ impl Pixels {
     /// # Errors
     /// A position past the end.
     pub fn at(&self, positions: &[usize]) -> Result<Self> {
-        let places = positions.iter().map(|&i| self.place(i));
+        let places = match self.rows(positions) {
+            Some(rows) => Places::Rows(rows?),
+            None => {
+                let places = positions.iter().map(|&i| self.place(i));
+                Places::Each(places.collect::<Result<_>>()?)
+            }
+        };
         Ok(Self {
             file: Arc::clone(&self.file),
             path: self.path.clone(),
             shape: self.shape,
-            places: places.collect::<Result<_>>()?,
+            places,
         })
+    }
+
+    /// Those at `positions` by their number in the file; None if pictures lie anywhere in it, or four bytes do not hold such a number.
+    fn rows(&self, positions: &[usize]) -> Option<Result<Vec<u32>>> {
+        if matches!(self.places, Places::Each(_)) || u32::try_from(self.len()).is_err() {
+            return None;
+        }
+        let row = |&i: &usize| {
+            let row = match &self.places {
+                Places::Rows(of) => of.get(i).copied(),
+                _ => u32::try_from(i).ok().filter(|_| i < self.len()),
+            };
+            row.ok_or_else(|| self.absent(i))
+        };
+        Some(positions.iter().map(row).collect())
     }
 
     /// One picture.
@@ -158,12 +201,21 @@ impl Pixels {
     }
 
     fn place(&self, i: usize) -> Result<Place> {
-        self.places.get(i).copied().ok_or_else(|| {
-            Error::options(
-                format!("record {i} of {}", self.places.len()),
-                "ask for one that is there",
-            )
-        })
+        let row = match &self.places {
+            Places::All(n) => Some(i).filter(|i| i < n).map(|i| i as u64),
+            Places::Rows(of) => of.get(i).map(|&row| u64::from(row)),
+            Places::Each(of) => return of.get(i).copied().ok_or_else(|| self.absent(i)),
+        };
+        let row = row.ok_or_else(|| self.absent(i))?;
+        let each = self.shape.iter().product::<usize>() as u64;
+        Ok(Place::new(row * each, self.shape[0] as u8))
+    }
+
+    fn absent(&self, i: usize) -> Error {
+        Error::options(
+            format!("record {i} of {}", self.len()),
+            "ask for one that is there",
+        )
     }
 
     fn failed(&self, i: usize, error: std::io::Error) -> Error {
@@ -173,7 +225,7 @@ impl Pixels {
                 format!(
                     "it ends before picture {} of {}: it was cut while it was in use",
                     i + 1,
-                    self.places.len()
+                    self.len()
                 ),
                 REMEDY,
             ),
@@ -216,6 +268,16 @@ mod tests {
             pixels.to_f32(&[1, 1, 0]).unwrap()
         );
         assert!(pixels.picture(2).is_err() && pixels.at(&[2]).is_err());
+        // Some of some, and none.
+        let again = turned.at(&[2, 1]).unwrap();
+        assert_eq!(again.len(), 2);
+        assert_eq!(again.picture(0).unwrap().pixels, bytes[12..]);
+        assert_eq!(again.picture(1).unwrap().pixels, bytes[..12]);
+        let said = turned.at(&[3]).unwrap_err().to_string();
+        assert!(said.contains("record 3 of 3"), "{said}");
+        assert!(again.picture(2).is_err() && again.at(&[]).unwrap().is_empty());
+        let said = again.to_f32(&[0, 9]).unwrap_err().to_string();
+        assert!(said.contains("record 9 of 2"), "{said}");
         std::fs::write(&path, &bytes[..20]).unwrap();
         let said = pixels.to_f32(&[0, 1]).unwrap_err().to_string();
         assert!(

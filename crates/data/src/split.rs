@@ -10,7 +10,9 @@ use dualmd_record::{RecordError, split as file};
 use crate::{Error, ImageSet, Result, SampleId};
 
 mod draw;
+mod placed;
 pub(crate) use draw::halve;
+pub use placed::Placed;
 
 /// How a split came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +118,8 @@ struct Content {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Split {
     content: Content,
-    sides: HashMap<SampleId, Side>,
+    /// By the number of the id, ascending.
+    sides: Vec<(u128, Side)>,
 }
 
 /// Positions in an image set, side by side; each list in the split's order.
@@ -204,20 +207,22 @@ impl Split {
             .iter()
             .map(|m| (&m.id, Side::Member(m.half)));
         let all = members.chain(content.nonmembers.iter().map(|n| (&n.id, Side::NonMember)));
-        let mut sides = HashMap::new();
+        let mut sides = Vec::with_capacity(content.members.len() + content.nonmembers.len());
         for (id, side) in all {
-            if !id.is_well_formed() {
+            let Some(number) = SampleId::number(id.as_str()) else {
                 return wrong(
                     format!("`{id}` is not a sample id"),
                     "ids are 32 lower-case hexadecimal digits",
                 );
-            }
-            if sides.insert(id.clone(), side).is_some() {
-                return wrong(
-                    format!("sample {id} is listed twice"),
-                    "drop duplicates from the set, then split again",
-                );
-            }
+            };
+            sides.push((number, side));
+        }
+        sides.sort_unstable_by_key(|(number, _)| *number);
+        if let Some(pair) = sides.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return wrong(
+                format!("sample {:032x} is listed twice", pair[0].0),
+                "drop duplicates from the set, then split again",
+            );
         }
         let computed = hash(&content);
         if computed != content.hash {
@@ -303,7 +308,9 @@ impl Split {
     /// The side of a sample; None for one that the split does not know.
     #[must_use]
     pub fn side(&self, id: &str) -> Option<Side> {
-        self.sides.get(id).copied()
+        let number = SampleId::number(id)?;
+        let found = self.sides.binary_search_by_key(&number, |(id, _)| *id);
+        found.ok().map(|i| self.sides[i].1)
     }
 
     /// Finds the split's samples in a set.
@@ -315,10 +322,15 @@ impl Split {
         for (i, record) in set.records.iter().enumerate() {
             places.entry(record.id.as_str()).or_insert(i);
         }
+        self.select_by(&|id| places.get(id).copied(), &set.source)
+    }
+
+    /// The same with the places of ids in a set, and where that comes from.
+    fn select_by(&self, place: &dyn Fn(&str) -> Option<usize>, source: &str) -> Result<Selected> {
         let (mut selected, mut missing) = (Selected::default(), 0usize);
         for member in self.members() {
-            match places.get(member.id.as_str()) {
-                Some(&i) => {
+            match place(member.id.as_str()) {
+                Some(i) => {
                     selected.members.push(i);
                     if member.half == Half::First {
                         selected.d1.push(i)
@@ -330,18 +342,17 @@ impl Split {
             }
         }
         for nonmember in self.nonmembers() {
-            match places.get(nonmember.id.as_str()) {
-                Some(&i) => selected.nonmembers.push(i),
+            match place(nonmember.id.as_str()) {
+                Some(i) => selected.nonmembers.push(i),
                 None => missing += 1,
             }
         }
         if missing > 0 {
             return Err(Error::options(
                 format!(
-                    "{missing} of the {} samples of the split (drawn from {}) are not in {}",
+                    "{missing} of the {} samples of the split (drawn from {}) are not in {source}",
                     self.sides.len(),
                     self.source(),
-                    set.source
                 ),
                 "use the data the split was drawn from: the same files, not re-encoded (resizing by `image_size` is fine)",
             ));
@@ -350,26 +361,27 @@ impl Split {
     }
 }
 
-/// BLAKE3 over one line per sample, sorted by id: the id, `member` or `nonmember`, and the half.
+/// BLAKE3 over one line per sample, sorted by id.
 fn hash(content: &Content) -> String {
-    let members = content
-        .members
-        .iter()
-        .map(|m| format!("{} member {}\n", m.id, u8::from(m.half)));
-    let mut lines: Vec<_> = members
-        .chain(
-            content
-                .nonmembers
-                .iter()
-                .map(|n| format!("{} nonmember\n", n.id)),
-        )
+    let members = content.members.iter();
+    let mut all: Vec<(&SampleId, Option<u8>)> = members
+        .map(|m| (&m.id, Some(u8::from(m.half))))
+        .chain(content.nonmembers.iter().map(|n| (&n.id, None)))
         .collect();
-    lines.sort();
+    all.sort();
     let mut hasher = blake3::Hasher::new();
-    lines.iter().for_each(|line| {
-        hasher.update(line.as_bytes());
-    });
+    for (id, half) in all {
+        hasher.update(line(id, half).as_bytes());
+    }
     hasher.finalize().to_hex().to_string()
+}
+
+/// What is hashed of a sample: the id, `member` or `nonmember`, and the half.
+fn line(id: &dyn std::fmt::Display, half: Option<u8>) -> String {
+    match half {
+        Some(half) => format!("{id} member {half}\n"),
+        None => format!("{id} nonmember\n"),
+    }
 }
 
 #[cfg(test)]

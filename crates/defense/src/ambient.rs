@@ -17,7 +17,7 @@
 
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target};
-use crate::{DefenseError, Result};
+use crate::{DefenseError, Indices, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, NoiseSchedule};
 use dualmd_torch::device::bring;
@@ -78,8 +78,8 @@ impl Ambient {
 }
 
 impl Recipe for Ambient {
-    fn members(&self) -> Vec<usize> {
-        self.order.pool().to_vec()
+    fn members(&self) -> Indices {
+        self.order.pool().clone()
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {

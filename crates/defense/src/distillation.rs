@@ -3,7 +3,7 @@
 
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target, by_teacher};
-use crate::{DefenseError, Result};
+use crate::{DefenseError, Indices, Result};
 use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::Tensor;
 
@@ -28,8 +28,8 @@ impl Distillation {
 }
 
 impl Recipe for Distillation {
-    fn members(&self) -> Vec<usize> {
-        self.order.pool().to_vec()
+    fn members(&self) -> Indices {
+        self.order.pool().clone()
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {

@@ -10,9 +10,10 @@
 //! off (the paper does not say; attacks.md 6.3). Guarantee: none; cost: two teachers, the student, and one teacher
 //! forward per student step.
 
+use crate::indices::Among;
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target, by_teacher};
-use crate::{DefenseError, Result};
+use crate::{DefenseError, Indices, Result};
 use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::Tensor;
 
@@ -35,7 +36,7 @@ pub struct DistillMd {
     d1: EpochOrder,
     d2: EpochOrder,
     both: EpochOrder,
-    in_d1: std::collections::HashSet<usize>,
+    in_d1: Among,
     routing: Routing,
     teachers: [Box<dyn Denoiser>; 2],
 }
@@ -52,18 +53,18 @@ impl DistillMd {
         routing: Routing,
         seed: u64,
     ) -> Result<Self> {
-        let in_d1: std::collections::HashSet<usize> = d1.iter().copied().collect();
+        let in_d1: Among = d1.iter().copied().collect();
         if d1.is_empty() || d2.is_empty() {
             return Err(DefenseError::Setting(
                 "DistillMD needs two halves with at least one image each".into(),
             ));
         }
-        if let Some(i) = d2.iter().find(|i| in_d1.contains(i)) {
+        if let Some(i) = d2.iter().find(|&&i| in_d1.has(i)) {
             return Err(DefenseError::Setting(format!(
                 "D1 and D2 share image {i}: the halves must be disjoint"
             )));
         }
-        let both = d1.iter().chain(&d2).copied().collect();
+        let both: Indices = d1.iter().chain(&d2).copied().collect();
         Ok(Self {
             d1: EpochOrder::new(d1, seed, "train/order-d1"),
             d2: EpochOrder::new(d2, seed, "train/order-d2"),
@@ -76,8 +77,8 @@ impl DistillMd {
 }
 
 impl Recipe for DistillMd {
-    fn members(&self) -> Vec<usize> {
-        self.both.pool().to_vec()
+    fn members(&self) -> Indices {
+        self.both.pool().clone()
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {
@@ -97,8 +98,8 @@ impl Recipe for DistillMd {
                 let images = self.both.draw(step, batch);
                 let who = images
                     .iter()
-                    .map(|i| {
-                        if self.in_d1.contains(i) {
+                    .map(|&i| {
+                        if self.in_d1.has(i) {
                             TEACHER_2
                         } else {
                             TEACHER_1

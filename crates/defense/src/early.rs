@@ -4,10 +4,10 @@
 //! the cheapest defence, and any other must be compared with it. The choice is made on held-out images that are *not*
 //! audited: a model chosen for doing well on the audited non-members would look better on them than it is.
 
+use crate::indices::Among;
 use crate::{DefenseError, Result};
 pub use dualmd_record::training::KeptAt;
 use serde::{Deserialize, Serialize};
-use std::collections::HashSet;
 
 /// When to stop, and what decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,8 +29,8 @@ impl EarlyStopping {
     /// No calibration image, one that is out of range, trained on or audited, or no evaluations.
     pub(crate) fn check(
         &self,
-        members: &[usize],
-        heldout: &[usize],
+        members: &Among,
+        heldout: &Among,
         images: usize,
         eval_every: u64,
     ) -> Result<()> {
@@ -44,14 +44,12 @@ impl EarlyStopping {
         if let Some(i) = self.calibration.iter().find(|&&i| i >= images) {
             return fail(format!("calibration image {i} does not exist"));
         }
-        let members: HashSet<usize> = members.iter().copied().collect();
-        if let Some(i) = self.calibration.iter().find(|i| members.contains(i)) {
+        if let Some(i) = self.calibration.iter().find(|&&i| members.has(i)) {
             return fail(format!(
                 "image {i} is trained on and cannot be a calibration image too"
             ));
         }
-        let heldout: HashSet<usize> = heldout.iter().copied().collect();
-        if let Some(i) = self.calibration.iter().find(|i| heldout.contains(i)) {
+        if let Some(i) = self.calibration.iter().find(|&&i| heldout.has(i)) {
             return fail(format!(
                 "image {i} is a calibration image and an audited one: take the calibration images out of the held-out list"
             ));
@@ -97,7 +95,7 @@ mod tests {
                 calibration: calibration.to_vec(),
                 patience: 0,
             }
-            .check(&[0, 1], &[2, 3], 6, eval_every)
+            .check(&(0..2).collect(), &(2..4).collect(), 6, eval_every)
         };
         assert!(check(&[4, 5], 10).is_ok());
         assert!(check(&[4, 5], 0).is_err());

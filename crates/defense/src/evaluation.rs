@@ -2,7 +2,7 @@
 //! schedule's timesteps whatever the network learns, so that a flow's can be laid beside a DDPM's.
 
 use crate::trainer::{Evaluation, Trainer};
-use crate::{EarlyStopping, Result};
+use crate::{EarlyStopping, Indices, Result};
 use dualmd_data::stream;
 use dualmd_diffusion::Denoiser;
 use dualmd_torch::{Device, Kind, Tensor, noise, tch};
@@ -17,8 +17,9 @@ const EVALUATION_IMAGES: usize = 256;
 impl Trainer<'_> {
     /// Loss on the images that early stopping decides by.
     pub(crate) fn calibrate(&self, network: &dyn Denoiser, early: &EarlyStopping) -> Result<f64> {
-        let n = early.calibration.len().min(EVALUATION_IMAGES);
-        self.noise_loss(network, &spread(&early.calibration, n))
+        let calibration: Indices = early.calibration.iter().copied().collect();
+        let n = calibration.len().min(EVALUATION_IMAGES);
+        self.noise_loss(network, &spread(&calibration, n))
     }
 
     /// As many members as held-out images, through the same code, with the same timesteps and noise.
@@ -90,8 +91,8 @@ impl Trainer<'_> {
 }
 
 /// `n` of `all`, evenly spread over the list (which may hold one half after the other).
-fn spread(all: &[usize], n: usize) -> Vec<usize> {
+fn spread(all: &Indices, n: usize) -> Vec<usize> {
     (0..n.min(all.len()))
-        .map(|i| all[i * all.len() / n])
+        .filter_map(|i| all.get(i * all.len() / n))
         .collect()
 }

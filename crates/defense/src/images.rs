@@ -18,7 +18,7 @@ pub enum Images {
     /// f32, on the training device: images in [-1, 1], or the means of their latents.
     Held(Tensor),
     /// 8-bit pixels in a file: the images of a batch are read, made f32 in [-1, 1] and brought to the device, to a GPU by way of pinned
-    /// memory. So memory does not grow with their number, beyond [`Pixels`]' eight bytes for each.
+    /// memory. So memory does not grow with their number, beyond the few bytes that [`Pixels`] takes for each.
     Filed(Pixels),
     /// The same pixels, 8 bits each, on a GPU: there a batch is gathered and made f32, and nothing of it comes from the processor but the
     /// numbers of its images. A training makes it of [`Self::Filed`] where there is room.

@@ -12,13 +12,13 @@
 //! on from round to round; here each turn begins with fresh moments, so that no shard's gradients reach into another's turn, and memory
 //! does not grow with K. All shards of a round have the same learning rates. Guarantee: none.
 
+use crate::indices::Among;
 use crate::optimizer::Optimizer;
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target};
-use crate::{DefenseError, Result};
+use crate::{DefenseError, Indices, Result};
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
-use std::collections::HashSet;
 
 /// Shards in turn, averaged after every round.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ impl Iterative {
         if shards.len() < 2 || shards.iter().any(Vec::is_empty) {
             return fail("iet needs two or more shards with at least one image each".into());
         }
-        let mut seen = HashSet::new();
-        if let Some(image) = shards.iter().flatten().find(|i| !seen.insert(**i)) {
+        let mut seen = Among::default();
+        if let Some(image) = shards.iter().flatten().find(|&&i| !seen.insert(i)) {
             return fail(format!(
                 "two shards share image {image}: they must be disjoint"
             ));
@@ -63,7 +63,7 @@ impl Iterative {
             ));
         }
         Ok(Self {
-            images: seen.len(),
+            images: shards.iter().map(Vec::len).sum(),
             shards: shards
                 .into_iter()
                 .enumerate()
@@ -139,9 +139,9 @@ impl Iterative {
 }
 
 impl Recipe for Iterative {
-    fn members(&self) -> Vec<usize> {
-        let pools = self.shards.iter().flat_map(|shard| shard.pool());
-        pools.copied().collect()
+    fn members(&self) -> Indices {
+        let pools = self.shards.iter().flat_map(|shard| shard.pool().iter());
+        pools.collect()
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {
@@ -193,7 +193,7 @@ mod tests {
             }
             let pool = recipe.shards[place.shard].pool();
             for image in recipe.draw(step, 2).images {
-                assert!(pool.contains(&image), "step {step} draws {image}");
+                assert!(pool.iter().any(|i| i == image), "step {step} draws {image}");
                 drawn[image] += 1;
             }
         }

@@ -7,18 +7,21 @@
 
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target, answer, rows_of};
-use crate::{DefenseError, Result, Routing};
+use crate::{DefenseError, Indices, Result, Routing};
 use dualmd_data::stream;
 use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::{Tensor, tch};
 use rand::seq::SliceRandom;
-use std::collections::HashMap;
+
+/// Of an image that is in no shard.
+const IN_NONE: u32 = u32::MAX;
 
 /// A student of K shard models. In its [`Target::Teacher`] the number is the shard whose teacher is left out.
 pub struct KWay {
     shards: Vec<EpochOrder>,
     all: EpochOrder,
-    shard_of: HashMap<usize, usize>,
+    /// Of each image that is in one.
+    shard_of: Vec<u32>,
     routing: Routing,
     teachers: Vec<Box<dyn Denoiser>>,
 }
@@ -48,22 +51,23 @@ impl KWay {
                 teachers.len()
             ));
         }
-        let mut shard_of = HashMap::new();
-        for (shard, images) in shards.iter().enumerate() {
+        let mut shard_of = Vec::new();
+        for (shard, images) in (0_u32..).zip(&shards) {
             for &image in images {
-                match shard_of.insert(image, shard) {
-                    Some(other) if other != shard => {
-                        return fail(format!(
-                            "shards {} and {} share image {image}: they must be disjoint",
-                            other + 1,
-                            shard + 1
-                        ));
-                    }
-                    _ => {}
+                if image >= shard_of.len() {
+                    shard_of.resize(image + 1, IN_NONE);
+                }
+                let other = std::mem::replace(&mut shard_of[image], shard);
+                if other != IN_NONE && other != shard {
+                    return fail(format!(
+                        "shards {} and {} share image {image}: they must be disjoint",
+                        other + 1,
+                        shard + 1
+                    ));
                 }
             }
         }
-        let all = shards.iter().flatten().copied().collect();
+        let all: Indices = shards.iter().flatten().copied().collect();
         Ok(Self {
             shards: shards
                 .into_iter()
@@ -81,8 +85,8 @@ impl KWay {
 }
 
 impl Recipe for KWay {
-    fn members(&self) -> Vec<usize> {
-        self.all.pool().to_vec()
+    fn members(&self) -> Indices {
+        self.all.pool().clone()
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {
@@ -96,7 +100,8 @@ impl Recipe for KWay {
             }
             Routing::Example => {
                 let images = self.all.draw(step, batch);
-                let left_out = images.iter().map(|i| self.shard_of[i]).collect();
+                let left_out = images.iter().map(|&i| self.shard_of[i] as usize);
+                let left_out = left_out.collect();
                 (images, left_out)
             }
         };

@@ -14,7 +14,7 @@
 //! * [`objective`]: noise, or the velocity of a flow.
 //! * [`early`]: early stopping; [`augment`]: cutout. Both go with any recipe. So does leaving out easy images
 //!   ([`TrainOptions::skip_easy`]).
-//! * [`images`]: the images of a training, in memory or in a file.
+//! * [`images`]: the images of a training, in memory or in a file; [`indices`]: their numbers, in few bytes.
 //! * `together`: what several ranks of one training do together; `unread`: losses that stay on a GPU until they are needed.
 //! * [`trainer`]: the loop; [`options`] its settings; [`optimizer`] Adam with EMA; [`checkpoint`] resuming;
 //!   [`journal`] logs as JSON lines and for TensorBoard.
@@ -41,6 +41,7 @@ mod easy;
 pub mod ensemble;
 mod evaluation;
 pub mod images;
+pub mod indices;
 pub mod iterative;
 pub mod journal;
 pub mod kway;
@@ -59,13 +60,14 @@ mod unread;
 
 pub use ambient::Ambient;
 pub use augment::Cutout;
-pub use captions::Captions;
+pub use captions::{Captions, Lists};
 pub use distillation::Distillation;
 pub use distillmd::{DistillMd, Routing};
 pub use dp::{DpSgd, Privacy};
 pub use early::{EarlyStopping, KeptAt};
 pub use ensemble::EnsembleDenoiser;
 pub use images::Images;
+pub use indices::Indices;
 pub use iterative::Iterative;
 pub use kway::KWay;
 pub use network::Network;

@@ -3,6 +3,7 @@
 //! No step depends on the one before, so a run that continues from step k draws what an unbroken run would have drawn,
 //! and sets smaller than a batch (208 images, batch 128) simply wrap into the next epoch.
 
+use crate::Indices;
 use dualmd_data::stream;
 use rand::seq::SliceRandom;
 use std::cell::RefCell;
@@ -10,19 +11,19 @@ use std::cell::RefCell;
 /// Draws `batch` of `pool` for the `turn`-th time.
 #[derive(Debug, Clone)]
 pub struct EpochOrder {
-    pool: Vec<usize>,
+    pool: Indices,
     seed: u64,
     purpose: String,
-    /// The epoch that was drawn from last, and its permutation: of a million images it takes as long to make as many a step.
-    last: RefCell<Option<(u64, Vec<usize>)>>,
+    /// The epoch that was drawn from last, and its permutation of the pool's places: of a million images it takes as long to make as many a step.
+    last: RefCell<Option<(u64, Vec<u32>)>>,
 }
 
 impl EpochOrder {
-    /// `pool`: indices into the training set; `purpose` names the stream.
+    /// `pool`: indices into the training set, at most 2^32; `purpose` names the stream.
     #[must_use]
-    pub fn new(pool: Vec<usize>, seed: u64, purpose: &str) -> Self {
+    pub fn new(pool: impl Into<Indices>, seed: u64, purpose: &str) -> Self {
         Self {
-            pool,
+            pool: pool.into(),
             seed,
             purpose: purpose.to_owned(),
             last: RefCell::default(),
@@ -43,7 +44,7 @@ impl EpochOrder {
 
     /// The pool.
     #[must_use]
-    pub fn pool(&self) -> &[usize] {
+    pub fn pool(&self) -> &Indices {
         &self.pool
     }
 
@@ -65,14 +66,16 @@ impl EpochOrder {
                 *last = Some((epoch, self.permutation(epoch)));
             }
             if let Some((_, permutation)) = last.as_ref() {
-                out.push(permutation[(position % n) as usize]);
+                let place = permutation.get((position % n) as usize);
+                out.extend(place.and_then(|&at| self.pool.get(at as usize)));
             }
         }
         out
     }
 
-    fn permutation(&self, epoch: u64) -> Vec<usize> {
-        let mut order = self.pool.clone();
+    fn permutation(&self, epoch: u64) -> Vec<u32> {
+        // Places are shuffled as what stands there would be.
+        let mut order: Vec<u32> = (0..=u32::MAX).take(self.pool.len()).collect();
         order.shuffle(&mut stream(self.seed, &self.purpose, epoch));
         order
     }
@@ -104,6 +107,16 @@ mod tests {
             assert_eq!(
                 EpochOrder::clone(&alone).draw(turn, 4),
                 drawn[turn as usize * 4..][..4]
+            );
+        }
+        // What is drawn of images in any order is what shuffling them gives.
+        let pool: Vec<usize> = vec![9, 2, 5, 70_000, 0];
+        for epoch in 0..4 {
+            let mut shuffled = pool.clone();
+            shuffled.shuffle(&mut stream(3, "order", epoch));
+            assert_eq!(
+                EpochOrder::new(pool.clone(), 3, "order").draw(epoch, 5),
+                shuffled
             );
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target};
-use crate::{DefenseError, Result};
+use crate::{DefenseError, Indices, Result};
 use dualmd_diffusion::Condition;
 use dualmd_torch::Tensor;
 
@@ -13,7 +13,7 @@ use dualmd_torch::Tensor;
 #[derive(Debug)]
 pub struct Plain {
     order: EpochOrder,
-    watched: Option<Vec<usize>>,
+    watched: Option<Indices>,
 }
 
 impl Plain {
@@ -36,14 +36,14 @@ impl Plain {
     /// trained on them.
     #[must_use]
     pub fn watching(mut self, members: Vec<usize>) -> Self {
-        self.watched = Some(members);
+        self.watched = Some(members.into());
         self
     }
 }
 
 impl Recipe for Plain {
-    fn members(&self) -> Vec<usize> {
-        self.order.pool().to_vec()
+    fn members(&self) -> Indices {
+        self.order.pool().clone()
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {
@@ -53,7 +53,7 @@ impl Recipe for Plain {
         }
     }
 
-    fn watched(&self) -> Vec<usize> {
+    fn watched(&self) -> Indices {
         self.watched.clone().unwrap_or_else(|| self.members())
     }
 

@@ -1,7 +1,7 @@
 //! What a defence changes of the training loop: which images a step draws, and what the target is.
 
 use crate::dp::DpSgd;
-use crate::{Ambient, Iterative, Result, Smp};
+use crate::{Ambient, Indices, Iterative, Result, Smp};
 use dualmd_diffusion::{Condition, Denoiser};
 use dualmd_torch::device::bring;
 use dualmd_torch::{Kind, Tensor};
@@ -28,7 +28,7 @@ pub struct Draw {
 /// A way to train. Everything else - schedule, optimiser, EMA, checkpoints, logging - is the trainer's.
 pub trait Recipe {
     /// The images this model learns from (as inputs or with their noise), for the logged member loss.
-    fn members(&self) -> Vec<usize>;
+    fn members(&self) -> Indices;
 
     /// The draw of step `step` (0-based): a pure function of `step`.
     fn draw(&self, step: u64, batch: usize) -> Draw;
@@ -49,7 +49,7 @@ pub trait Recipe {
 
     /// The images whose loss is logged as the member loss: [`Recipe::members`], unless what leaks is not what is drawn
     /// (a student of generated images is watched on the real ones).
-    fn watched(&self) -> Vec<usize> {
+    fn watched(&self) -> Indices {
         self.members()
     }
 

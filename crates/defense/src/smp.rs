@@ -15,16 +15,16 @@
 //! Where their code differs: it draws fresh noise for A, in a second pass with gradients, where this takes the errors that are there; its
 //! attacker drops half of its units, and learns after the model's step from batches of its own. Guarantee: none.
 
+use crate::indices::Among;
 use crate::optimizer::Optimizer;
 use crate::order::EpochOrder;
 use crate::recipe::{Draw, Recipe, Target};
-use crate::{DefenseError, Result, TrainOptions};
+use crate::{DefenseError, Indices, Result, TrainOptions};
 use dualmd_data::stream;
 use dualmd_diffusion::Condition;
 use dualmd_torch::ranks::Group;
 use dualmd_torch::shim::{AdamOptions, fused_adam};
 use dualmd_torch::{Device, Kind, Tensor, noise, tch};
-use std::collections::HashSet;
 
 /// Added to what the loss is divided by.
 pub(crate) const FLOOR: f64 = 1e-5;
@@ -82,8 +82,8 @@ impl Smp {
                     .into(),
             );
         }
-        let members: HashSet<usize> = pool.iter().copied().collect();
-        if let Some(i) = others.iter().find(|i| members.contains(i)) {
+        let members: Among = pool.iter().copied().collect();
+        if let Some(i) = others.iter().find(|&&i| members.has(i)) {
             return fail(format!(
                 "image {i} is trained on and cannot be one of the attacker's other images"
             ));
@@ -134,7 +134,7 @@ impl Smp {
     pub(crate) fn check(
         &self,
         options: &TrainOptions,
-        heldout: &[usize],
+        heldout: &Indices,
         images: usize,
     ) -> Result<()> {
         let fail = |text: String| Err(DefenseError::Setting(format!("smp: {text}")));
@@ -150,14 +150,14 @@ impl Smp {
                     .into(),
             );
         }
-        let audited: HashSet<usize> = heldout.iter().copied().collect();
+        let audited: Among = heldout.iter().collect();
         let others = self.others.pool();
-        if let Some(i) = others.iter().find(|i| audited.contains(i)) {
+        if let Some(i) = others.iter().find(|&i| audited.has(i)) {
             return fail(format!(
                 "image {i} is audited and cannot be one of the attacker's other images"
             ));
         }
-        match others.iter().find(|&&i| i >= images) {
+        match others.iter().find(|&i| i >= images) {
             Some(i) => fail(format!("the attacker's other image {i} does not exist")),
             None => Ok(()),
         }
@@ -165,8 +165,8 @@ impl Smp {
 }
 
 impl Recipe for Smp {
-    fn members(&self) -> Vec<usize> {
-        self.order.pool().to_vec()
+    fn members(&self) -> Indices {
+        self.order.pool().clone()
     }
 
     fn draw(&self, step: u64, batch: usize) -> Draw {
@@ -403,7 +403,7 @@ mod tests {
         let new = |others: Vec<usize>| Smp::new(vec![0, 1], others, Against::default(), 1);
         let smp = new(vec![4, 5]).unwrap();
         let check = |heldout: &[usize], images: usize, options: &TrainOptions| {
-            smp.check(options, heldout, images)
+            smp.check(options, &heldout.to_vec().into(), images)
                 .map_err(|e| e.to_string())
         };
         let plain = TrainOptions::default();

@@ -43,20 +43,27 @@ impl Trainer<'_> {
         if self.ranks.is_alone() {
             return Ok(());
         }
-        let settings = format!(
-            "{} {LIBTORCH_VERSION} {} {:?} {} {} {} {additions:?} {:?} {:?}",
+        let mut settings = blake3::Hasher::new();
+        let text = format!(
+            "{} {LIBTORCH_VERSION} {} {:?} {} {} {} {additions:?}",
             env!("CARGO_PKG_VERSION"),
             self.fingerprint,
             self.options,
             self.precision.name(),
             self.seed,
             self.evaluation_seed,
-            self.recipe.members(),
-            self.set.heldout,
         );
+        settings.update(text.as_bytes());
+        let members = self.recipe.members();
+        for list in [&members, &self.set.heldout] {
+            settings.update(&(list.len() as u64).to_le_bytes());
+            for i in list.iter() {
+                settings.update(&(i as u64).to_le_bytes());
+            }
+        }
         self.ranks.agree(
             "the program or its settings",
-            first(&blake3::hash(settings.as_bytes())),
+            first(&settings.finalize()),
             "start the same program with the same experiment on every machine",
         )?;
         let set = &self.set;

@@ -26,13 +26,15 @@
 //! done with them. So is the wish to stop: all ranks leave after the same step.
 
 use crate::checkpoint::{self, LossSoFar, Stand};
+use crate::indices::Among;
 use crate::journal::{Journal, LogLine};
 use crate::optimizer::Optimizer;
 use crate::recipe::Recipe;
 use crate::step::Done;
 use crate::unread::{Read, Reading, Unread};
 use crate::{
-    Captions, Cutout, DefenseError, EarlyStopping, Images, KeptAt, Network, Result, TrainOptions,
+    Captions, Cutout, DefenseError, EarlyStopping, Images, Indices, KeptAt, Network, Result,
+    TrainOptions,
 };
 use dualmd_diffusion::schedule::PredictionType;
 use dualmd_diffusion::{Denoiser, NoiseSchedule};
@@ -56,7 +58,7 @@ pub struct TrainingSet {
     /// Texts of the images, for a network that is told one.
     pub captions: Option<Captions>,
     /// Indices that no model of the run ever trains on, for the held-out loss.
-    pub heldout: Vec<usize>,
+    pub heldout: Indices,
 }
 
 impl Default for TrainingSet {
@@ -67,7 +69,7 @@ impl Default for TrainingSet {
             deviation: None,
             mirrored: None,
             captions: None,
-            heldout: Vec::new(),
+            heldout: Indices::default(),
         }
     }
 }
@@ -484,12 +486,10 @@ impl Trainer<'_> {
             cutout.check(side(2), side(3))?;
         }
         if let Some(early) = &additions.early_stopping {
-            let seen: Vec<usize> = members
-                .iter()
-                .copied()
-                .chain(self.recipe.watched())
-                .collect();
-            early.check(&seen, &self.set.heldout, side(0), self.options.eval_every)?;
+            let watched = self.recipe.watched();
+            let seen: Among = members.iter().chain(watched.iter()).collect();
+            let audited: Among = self.set.heldout.iter().collect();
+            early.check(&seen, &audited, side(0), self.options.eval_every)?;
         }
         if self.recipe.private().is_some() && self.options.batch > members.len() {
             return Err(DefenseError::Setting(format!(

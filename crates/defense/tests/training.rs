@@ -7,7 +7,7 @@ use dualmd_data::Pixels;
 use dualmd_defense::journal::LogLine;
 use dualmd_defense::{
     Additions, Against, Ambient, Cutout, DefenseError, DpSgd, Draw, EarlyStopping, Finished,
-    Images, Iterative, Levels, Objective, Plain, Privacy, Recipe, Result, Smp, Target,
+    Images, Indices, Iterative, Levels, Objective, Plain, Privacy, Recipe, Result, Smp, Target,
     TrainOptions,
 };
 use dualmd_diffusion::Condition;
@@ -316,7 +316,7 @@ fn a_step_that_draws_nothing_adds_noise_and_nothing_else() {
 /// Private, and yet with a teacher.
 struct Both(DpSgd);
 impl Recipe for Both {
-    fn members(&self) -> Vec<usize> {
+    fn members(&self) -> Indices {
         self.0.members()
     }
     fn draw(&self, step: u64, batch: usize) -> Draw {
@@ -550,5 +550,5 @@ fn a_student_of_generated_images_never_meets_the_real_ones() {
         evaluation.member_loss, evaluation.heldout_loss,
         "the same images"
     );
-    assert_eq!(recipe.members(), (0..12).collect::<Vec<_>>());
+    assert_eq!(recipe.members(), (0..12).collect::<Indices>());
 }

@@ -4,7 +4,7 @@ use crate::experiment::{Experiment, Source};
 use crate::plan::Plan;
 use crate::session::Session;
 use crate::stages::held::{self, Held};
-use crate::stages::prepare::Images;
+use crate::stages::train_images::TrainImages;
 use crate::stages::{RunFolder, prepare, train};
 use anyhow::{Context, Result};
 use dualmd_files::limit;
@@ -51,7 +51,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<bool> {
     let _held = Held::run(&run.0, session.reporter.as_ref())?;
     drop(prepare::prepare(&experiment, &run, session)?);
     // What is trained on; the rest of the source, and the file of its pixels, go.
-    let (plan, _, images) = prepare::reopen(&run)?;
+    let (plan, _, images) = prepare::reopen_to_train(&run)?;
     // The plan's share, whatever the machine has: sums, and so the weights' last bits, depend on it.
     let threads = plan.hardware.threads_per_model;
     dualmd_torch::device::set_threads(threads);
@@ -65,7 +65,7 @@ pub fn train(session: &Session, options: &TrainOptions) -> Result<bool> {
     train::one(
         &run,
         &plan,
-        &images,
+        images,
         &job,
         options.max_steps_now,
         &session.with_engine(engine),
@@ -120,7 +120,7 @@ fn among_ranks(
     train::one(
         run,
         &plan,
-        &images,
+        images,
         &job,
         options.max_steps_now,
         &session,
@@ -129,10 +129,10 @@ fn among_ranks(
 }
 
 /// What rank 0 has prepared, as soon as this machine sees it. The others wait meanwhile, and must not give up first.
-fn seen(run: &RunFolder, place: &Place) -> Result<(Plan, Images)> {
+fn seen(run: &RunFolder, place: &Place) -> Result<(Plan, TrainImages)> {
     let (began, patience) = (Instant::now(), SEEN.min(place.timeout / 2));
     loop {
-        match prepare::reopen(run) {
+        match prepare::reopen_to_train(run) {
             Ok((plan, _, images)) => return Ok((plan, images)),
             Err(_) if began.elapsed() < patience => std::thread::sleep(Duration::from_millis(200)),
             Err(error) => {

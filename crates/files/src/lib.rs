@@ -111,6 +111,17 @@ impl Error {
         }
     }
 
+    /// What a reader gave that [`limited`] stands in: of a file that is read piece by piece.
+    pub fn of_reading(path: &Path, limit: u64, source: std::io::Error) -> Self {
+        match source.kind() {
+            std::io::ErrorKind::FileTooLarge => Self::TooLarge {
+                path: path.to_path_buf(),
+                limit,
+            },
+            _ => Self::io("read", path, source),
+        }
+    }
+
     /// The operating system's kind of failure, for callers that treat an absent file as no failure.
     pub fn kind(&self) -> std::io::ErrorKind {
         match self {

@@ -225,6 +225,11 @@ mod tests {
         };
         assert_eq!(all(6).unwrap(), b"abcdef");
         assert_eq!(all(5).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        let path = Path::new("some.json");
+        let said = Error::of_reading(path, 5, all(5).unwrap_err());
+        assert!(matches!(said, Error::TooLarge { limit: 5, .. }), "{said}");
+        let said = Error::of_reading(path, 5, io::ErrorKind::InvalidData.into());
+        assert!(said.to_string().contains("cannot read some.json"), "{said}");
         // A source without end costs the budget and no more.
         let endless = limited(io::repeat(0), 1000).read_to_end(&mut Vec::new());
         assert!(

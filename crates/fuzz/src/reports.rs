@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use dualmd_audit::{build, compat_table, read_scores, roc_table, write_scores};
-use dualmd_data::Split;
+use dualmd_data::{Ids, Placed, SampleId, Split};
 use dualmd_stats::CompatRule;
 
 use crate::files::{Files, with_file, with_folder};
@@ -15,8 +15,17 @@ const RATES: [f64; 2] = [0.01, 0.1];
 pub fn split(input: &[u8]) {
     with_file("split.json", input, |path| {
         let Some(split) = said(Split::load(path)) else {
+            // Nor is it a split to whoever reads it sample by sample.
+            assert!(said(Placed::load(path, &Ids::default(), "")).is_none());
             return;
         };
+        let members = split.members().iter().map(|m| m.id.as_str());
+        let all = members.chain(split.nonmembers().iter().map(|n| n.id.as_str()));
+        let ids = Ids::new(all.filter_map(SampleId::number).collect());
+        let placed = said(Placed::load(path, &ids, ""));
+        let found = placed.map(|placed| (placed.hash, placed.selected.members.len()));
+        let own = (split.hash().to_owned(), split.members().len());
+        assert_eq!(found, Some(own));
         for member in split.members() {
             assert!(split.side(member.id.as_str()).is_some());
         }

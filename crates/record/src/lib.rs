@@ -65,14 +65,15 @@ pub mod samples;
 pub mod schemas;
 pub mod scores;
 pub mod sets;
+mod sorted;
 pub mod split;
 pub mod training;
 pub mod utility;
 pub mod words;
 
 pub use file::{
-    Keys, RecordError, Result, RunFile, Unusable, check_version, parse, read, read_if_usable,
-    read_list, schema, write, write_json, write_list,
+    Keys, RecordError, Result, RunFile, Unusable, check_version, holds, parse, read,
+    read_if_usable, read_list, schema, write, write_json, write_list,
 };
 pub use folder::RunFolder;
 pub use number::Count;

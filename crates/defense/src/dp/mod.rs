@@ -22,8 +22,9 @@ mod clipping;
 
 pub use clipping::ClippedSum;
 
+use crate::indices::Among;
 use crate::recipe::{Draw, Recipe, Target};
-use crate::{DefenseError, Result};
+use crate::{DefenseError, Indices, Result};
 use dualmd_data::stream_for_id;
 use dualmd_diffusion::Condition;
 use dualmd_torch::{Device, Tensor, noise};
@@ -80,7 +81,7 @@ impl Privacy {
 /// It stands alone: a student that learns from teachers gets the members' information through the teachers as well, which
 /// per-image clipping of the student's gradients does not bound. The trainer refuses the combination.
 pub struct DpSgd {
-    pool: Vec<usize>,
+    pool: Indices,
     privacy: Privacy,
     secret: String,
 }
@@ -109,8 +110,8 @@ impl DpSgd {
                 "no images to train on: the split's half is empty".into(),
             ));
         }
-        let mut seen = std::collections::HashSet::new();
-        if let Some(i) = pool.iter().find(|i| !seen.insert(**i)) {
+        let mut seen = Among::default();
+        if let Some(i) = pool.iter().find(|&&i| !seen.insert(i)) {
             return Err(DefenseError::Setting(format!(
                 "image {i} is listed twice: drawn twice in a step, it would count for twice the clip"
             )));
@@ -121,7 +122,7 @@ impl DpSgd {
             ));
         }
         Ok(Self {
-            pool,
+            pool: pool.into(),
             privacy,
             secret: secret.to_owned(),
         })
@@ -171,7 +172,7 @@ impl DpSgd {
 }
 
 impl Recipe for DpSgd {
-    fn members(&self) -> Vec<usize> {
+    fn members(&self) -> Indices {
         self.pool.clone()
     }
 
@@ -183,7 +184,6 @@ impl Recipe for DpSgd {
             images: self
                 .pool
                 .iter()
-                .copied()
                 .filter(|_| rng.random::<f64>() < q)
                 .collect(),
             target: Target::Noise,
@@ -239,7 +239,8 @@ mod tests {
             .count();
         // (1 - 1/40)^40 = 0.363 of 200 is 73, standard deviation 6.8.
         assert!(empty.abs_diff(73) < 35, "{empty}");
-        assert_eq!(recipe.draw(3, 40).images, recipe.members());
+        let all: Vec<usize> = recipe.members().iter().collect();
+        assert_eq!(recipe.draw(3, 40).images, all);
     }
 
     #[test]

@@ -101,6 +101,7 @@ fn errors(batch: &Batch, out: &Tensor) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Indices;
     use crate::Recipe;
     use crate::smp::Against;
     use crate::step::tests::{IMAGES, flat, norm, trainer};
@@ -196,10 +197,10 @@ mod tests {
     fn what_contradicts_it_is_refused() {
         let (smp, none) = (smp(4..IMAGES), Additions::default());
         let mut trainer = trainer(&smp);
-        trainer.set.heldout = vec![5];
+        trainer.set.heldout = vec![5].into();
         let said = trainer.check(&none).unwrap_err().to_string();
         assert!(said.contains("image 5 is audited"), "{said}");
-        trainer.set.heldout = Vec::new();
+        trainer.set.heldout = Indices::default();
         trainer.options.accumulate = 2;
         let said = trainer.check(&none).unwrap_err().to_string();
         assert!(said.contains("train.accumulate"), "{said}");

@@ -1,13 +1,14 @@
 //! What a training learns from: its images, its targets, and what is added to its recipe.
 
 use super::RunFolder;
-use super::prepare::{self, outside_for};
+use super::prepare::outside_for;
 use super::sample::{Generator, Sampling};
 use super::text::{self, Encoder};
 use super::train::finished;
+use super::train_images::TrainImages;
 use crate::choices;
 use crate::engine::Engine;
-use crate::experiment::{Distill, Experiment, Train};
+use crate::experiment::{Distill, Train};
 use crate::plan::{Job, JobKind, Plan};
 use anyhow::{Context, Result, bail};
 use dualmd_defense::dp::accountant;
@@ -19,6 +20,7 @@ use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::sampler::initial_noise;
 use dualmd_diffusion::{AdapterFolder, Autoencoder, Denoiser, Labels, Model, TextToImage};
 use dualmd_files::limit;
+use dualmd_record::split::{Sample, SplitFile};
 use dualmd_record::training::{Guarantee, Prv};
 use dualmd_torch::Tensor;
 use dualmd_torch::device::Precision;
@@ -68,7 +70,7 @@ impl Lesson {
     pub fn of(
         run: &RunFolder,
         plan: &Plan,
-        images: &prepare::Images,
+        images: &TrainImages,
         job: &Job,
         options: &TrainOptions,
         from: Beginning<'_>,
@@ -76,23 +78,22 @@ impl Lesson {
     ) -> Result<Self> {
         let s = &images.selected;
         // Positions within the training's images: members first, then non-members, then what nobody else sees.
-        let near = experiment(plan)?.data.near_duplicates;
         // What a reference model learns from, early stopping watches, or an attacker tells members from: images that nobody else sees.
-        let outside = images.outside(outside_for(&job.kind, s.members.len()), near, plan.seed)?;
+        let outside = images.outside(outside_for(&job.kind, s.members.len()))?;
         let order: Vec<usize> = s
             .members
             .iter()
             .chain(&s.nonmembers)
-            .chain(&outside)
+            .chain(outside)
             .copied()
             .collect();
-        let mut place: Vec<Option<usize>> = vec![None; images.set().len()];
+        let mut place: Vec<Option<u32>> = vec![None; images.pixels.len()];
         for (at, &i) in order.iter().enumerate() {
-            place[i] = Some(at);
+            place[i] = u32::try_from(at).ok();
         }
         let places = |list: &[usize]| {
             list.iter()
-                .filter_map(|&i| place.get(i).copied().flatten())
+                .filter_map(|&i| Some(place.get(i).copied().flatten()? as usize))
                 .collect::<Vec<_>>()
         };
         let distill = distill_of(plan, job);
@@ -122,8 +123,8 @@ impl Lesson {
         };
         let (members, heldout) = (places(&s.members), places(&s.nonmembers));
         let mut set = TrainingSet {
-            images: Images::Filed(images.listing.pixels().at(&order)?),
-            heldout,
+            images: Images::Filed(images.pixels.at(&order)?),
+            heldout: heldout.into(),
             ..TrainingSet::default()
         };
         let t = train_of(plan, job);
@@ -156,7 +157,7 @@ impl Lesson {
                 places(if *half == 1 { &s.d1 } else { &s.d2 }),
                 job.seed,
             )?),
-            JobKind::Reference => Box::new(Plain::new(places(&outside), job.seed)?),
+            JobKind::Reference => Box::new(Plain::new(places(outside), job.seed)?),
             JobKind::Student => {
                 let [first, second] = job.needs.as_slice() else {
                     bail!("DistillMD needs two teachers")
@@ -180,14 +181,14 @@ impl Lesson {
                 Box::new(DpSgd::new(members, privacy, &secret)?)
             }
             JobKind::Shard { shards, shard } => {
-                let all = shards_of(images, &members, *shards, plan.seed)?;
+                let all = shards_of(run, &members, *shards, plan.seed)?;
                 let own = shard.checked_sub(1).and_then(|i| all.into_iter().nth(i));
                 let own = own
                     .with_context(|| format!("plan.json: there is no shard {shard} of {shards}"))?;
                 Box::new(Plain::new(own, job.seed)?)
             }
             JobKind::KWay { shards } => {
-                let all = shards_of(images, &members, *shards, plan.seed)?;
+                let all = shards_of(run, &members, *shards, plan.seed)?;
                 let teachers = job
                     .needs
                     .iter()
@@ -196,7 +197,7 @@ impl Lesson {
                 Box::new(KWay::new(all, teachers, routing(distill), job.seed)?)
             }
             JobKind::Iterative { shards, rounds } => {
-                let all = shards_of(images, &members, *shards, plan.seed)?;
+                let all = shards_of(run, &members, *shards, plan.seed)?;
                 Box::new(Iterative::new(all, *rounds, options.steps, job.seed)?)
             }
             JobKind::Ambient { own_noise } => {
@@ -214,11 +215,11 @@ impl Lesson {
                     rate: *attacker_rate,
                     steps: *attacker_steps,
                 };
-                Box::new(Smp::new(members, places(&outside), against, job.seed)?)
+                Box::new(Smp::new(members, places(outside), against, job.seed)?)
             }
             JobKind::Synthetic { images: n } => {
-                let drawn =
-                    drawn_in_turns(run, plan, job, n.unwrap_or(members.len()), images, engine)?;
+                let n = n.unwrap_or(members.len());
+                let drawn = drawn_in_turns(run, plan, job, n, images.pixels.shape(), engine)?;
                 let shift = usize::try_from(drawn.size()[0]).unwrap_or(0);
                 set = TrainingSet {
                     // What is drawn is in memory, and drawn again by whoever goes on.
@@ -232,7 +233,7 @@ impl Lesson {
         };
         let early_stopping = match job.kind {
             JobKind::EarlyStopping { patience } => Some(EarlyStopping {
-                calibration: places(&outside),
+                calibration: places(outside),
                 patience,
             }),
             _ => None,
@@ -247,11 +248,6 @@ impl Lesson {
             additions,
         })
     }
-}
-
-/// The experiment that a plan was made of.
-fn experiment(plan: &Plan) -> Result<Experiment> {
-    Experiment::parse(&plan.experiment_toml, "plan.json", &[])
 }
 
 pub(crate) fn routing(distill: &Distill) -> Routing {
@@ -353,21 +349,22 @@ pub fn spent(kind: &JobKind, options: &TrainOptions, n: usize) -> Result<Option<
     }))
 }
 
-/// The members (positions in the training's images) in K disjoint shards; near-duplicates and groups stay together.
+/// The members (positions in the training's images, in the split's order) in K disjoint shards; near-duplicates and groups stay together.
 fn shards_of(
-    images: &prepare::Images,
+    run: &RunFolder,
     members: &[usize],
     shards: usize,
     seed: u64,
 ) -> Result<Vec<Vec<usize>>> {
+    // The groups are in the split alone, of which no more than that is held.
     let mut units: BTreeMap<String, Vec<usize>> = BTreeMap::new();
-    for (member, &at) in images.split.members().iter().zip(members) {
-        let key = member
-            .group
-            .clone()
-            .unwrap_or_else(|| member.id.as_str().to_owned());
-        units.entry(key).or_default().push(at);
-    }
+    let mut places = members.iter();
+    SplitFile::read_each(&run.split(), |sample| {
+        if let Sample::Member(member) = sample {
+            let unit = units.entry(member.group.unwrap_or(member.id));
+            unit.or_default().extend(places.next());
+        }
+    })?;
     let units: Vec<Vec<usize>> = units.into_values().collect();
     Ok(kway::divide(&units, shards, seed)?)
 }
@@ -378,7 +375,7 @@ fn drawn_in_turns(
     plan: &Plan,
     job: &Job,
     n: usize,
-    images: &prepare::Images,
+    shape: [usize; 3],
     engine: &Engine,
 ) -> Result<Tensor> {
     for name in &job.needs {
@@ -396,12 +393,7 @@ fn drawn_in_turns(
     };
     let generator = Generator::open(&folders, WeightSet::Ema, &exact)?;
     // Not the noise of the images that are shown and attacked.
-    let noise = initial_noise(
-        job.seed,
-        n,
-        images.set().shape().map(|d| d as i64),
-        engine.device,
-    );
+    let noise = initial_noise(job.seed, n, shape.map(|d| d as i64), engine.device);
     let s = &plan.sample;
     let how = Sampling {
         sampler: s.sampler,

@@ -24,6 +24,7 @@ pub mod shadow;
 pub mod similar;
 pub mod text;
 pub mod train;
+pub mod train_images;
 pub mod trainings;
 pub mod utility;
 pub mod vit;

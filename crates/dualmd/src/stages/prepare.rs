@@ -2,12 +2,13 @@
 
 use super::brought::{self, Brought};
 use super::text::Told;
+use super::train_images::TrainImages;
 use super::{RunFolder, captions, prepared, text};
 use crate::choices::{NearDuplicates, ResizeFilter, SplitMethod};
 use crate::experiment::{Data, Experiment};
 use crate::plan::{CaptionFacts, Context as PlanContext, DataFacts, JobKind, NetworkFacts, Plan};
 use crate::session::Session;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use dualmd_data::{
     DedupeReport, Filter, Groups, ImageSet, Listing, LoadOptions, Method, NearDuplicateOptions,
     Selected, Split, dedupe, load, stream,
@@ -73,12 +74,7 @@ impl Images {
             }
         };
         if free.len() < n {
-            bail!(
-                "{n} more images are needed that are neither members nor non-members (for a model to compare with, for early \
-                 stopping to watch, or for the attacker of smp), and {} has {}: ask for fewer members or non-members (data.members, data.nonmembers), or do without",
-                self.set().source,
-                free.len()
-            );
+            return Err(too_few(n, &self.set().source, free.len()));
         }
         free.truncate(n);
         Ok(free)
@@ -132,6 +128,14 @@ fn filter(filter: ResizeFilter) -> Filter {
         ResizeFilter::Bilinear => Filter::Bilinear,
         ResizeFilter::Lanczos3 => Filter::Lanczos3,
     }
+}
+
+/// There are not `n` images that nobody else sees.
+pub fn too_few(n: usize, source: &str, there: usize) -> anyhow::Error {
+    anyhow!(
+        "{n} more images are needed that are neither members nor non-members (for a model to compare with, for early stopping to watch, or for the \
+         attacker of smp), and {source} has {there}: ask for fewer members or non-members (data.members, data.nonmembers), or do without"
+    )
 }
 
 /// How many images that nobody else sees a training needs beside `members` members.
@@ -603,21 +607,45 @@ fn check_pretraining(base: &ImageSet, set: &ImageSet, selected: &Selected) -> Re
 
 /// Images and plan of a folder that was prepared before.
 pub fn reopen(run: &RunFolder) -> Result<(Plan, Experiment, Images)> {
-    let plan = Plan::load(&run.plan())?;
-    let experiment = Experiment::parse(
-        &plan.experiment_toml,
-        &run.plan().display().to_string(),
-        &[],
-    )?;
+    let (plan, experiment) = planned(run)?;
     let split = Split::load(&run.split())?;
-    if split.hash() != plan.split_hash {
+    check_split(run, &plan, split.hash())?;
+    let images = prepared::read(run, split)?;
+    Ok((plan, experiment, images))
+}
+
+/// As [`reopen`], with what a training needs of the images.
+///
+/// # Errors
+/// As [`reopen`].
+pub fn reopen_to_train(run: &RunFolder) -> Result<(Plan, Experiment, TrainImages)> {
+    let (plan, experiment) = planned(run)?;
+    let images = match prepared::read_to_train(run, Told::in_run(&plan)) {
+        Ok(images) => images,
+        Err(error) => {
+            // The split of another run is the reason to name.
+            check_split(run, &plan, Split::load(&run.split())?.hash())?;
+            return Err(error);
+        }
+    };
+    check_split(run, &plan, &images.split_hash)?;
+    Ok((plan, experiment, images))
+}
+
+fn planned(run: &RunFolder) -> Result<(Plan, Experiment)> {
+    let plan = Plan::load(&run.plan())?;
+    let place = run.plan().display().to_string();
+    let experiment = Experiment::parse(&plan.experiment_toml, &place, &[])?;
+    Ok((plan, experiment))
+}
+
+fn check_split(run: &RunFolder, plan: &Plan, hash: &str) -> Result<()> {
+    if hash != plan.split_hash {
         bail!(
-            "{} is not the split this run was planned with (hash {}, not {}): put the original back",
+            "{} is not the split this run was planned with (hash {hash}, not {}): put the original back",
             run.split().display(),
-            split.hash(),
             plan.split_hash
         );
     }
-    let images = prepared::read(run, split)?;
-    Ok((plan, experiment, images))
+    Ok(())
 }

@@ -2,9 +2,11 @@
 //! them from there, batch by batch: none holds them all.
 
 use super::prepare::Images;
+use super::text::Told;
+use super::train_images::{Collected, TrainImages};
 use super::{RunFolder, files_in, remove};
 use anyhow::{Context, Result, bail};
-use dualmd_data::{ImageSet, Listing, Picture, Pixels, Record, SampleId, Split};
+use dualmd_data::{Ids, ImageSet, Listing, Picture, Pixels, Placed, Record, SampleId, Split};
 use dualmd_files::{create_folder, shown};
 use dualmd_record::prepared::{Prepared, PreparedRecord};
 use std::collections::BTreeMap;
@@ -64,7 +66,7 @@ pub fn write(run: &RunFolder, images: &Images, outside: &[usize]) -> Result<()> 
     let folder = folder(run);
     let index = folder.join(INDEX);
     // What is there is not held any longer than that.
-    let same = dualmd_record::read_if_usable::<Prepared>(&index)?.as_ref() == Some(&prepared);
+    let same = dualmd_record::holds(&index, &prepared)?;
     if same && checked(&folder, &name).is_ok() {
         return Ok(());
     }
@@ -121,26 +123,10 @@ fn checked(folder: &Path, name: &str) -> Result<File> {
 /// # Errors
 /// Files that are missing or damaged; a split of other images.
 pub fn read(run: &RunFolder, split: Split) -> Result<Images> {
-    let folder = folder(run);
-    let index = folder.join(INDEX);
+    let index = folder(run).join(INDEX);
     let found: Prepared = dualmd_record::read(&index)?;
-    let damaged = || {
-        format!(
-            "{} is damaged; remove it, and the run prepares its images again",
-            shown(&index)
-        )
-    };
-    // The name may not lead out of the folder.
-    if Path::new(&found.pixels).file_name() != Some(found.pixels.as_ref()) {
-        bail!("{}", damaged());
-    }
-    let n = found.records.len();
-    let file = checked(&folder, &found.pixels)?;
-    let pixels = Pixels::stored(file, &folder.join(&found.pixels), found.shape, n);
-    let pixels = pixels.with_context(damaged)?;
-    if found.outside.iter().any(|&i| i >= n) {
-        bail!("{}", damaged());
-    }
+    let damaged = || damaged(&index);
+    let pixels = pixels(&index, &found, found.records.len())?;
     let [channels, height, width] = found.shape;
     let size = Picture {
         width: u32::try_from(width).with_context(damaged)?,
@@ -168,6 +154,57 @@ pub fn read(run: &RunFolder, split: Split) -> Result<Images> {
         selected,
         outside: Some(found.outside),
     })
+}
+
+/// As [`read`], with what a training needs of the images: the index and the split are read piece by piece. `told`: what it tells its network of
+/// them.
+///
+/// # Errors
+/// As [`read`]; those of the run's split.
+pub fn read_to_train(run: &RunFolder, told: Told) -> Result<TrainImages> {
+    let index = folder(run).join(INDEX);
+    let (mut n, mut numbers, mut words) = (0, Vec::new(), Collected::default());
+    let found = Prepared::read_each(&index, |record| {
+        numbers.extend(SampleId::number(&record.id));
+        words.push(told, record.captions, record.label.as_deref(), &record.name);
+        n += 1;
+    })?;
+    if numbers.len() != n {
+        bail!("{}", damaged(&index));
+    }
+    let pixels = pixels(&index, &found, n)?;
+    let placed = Placed::load(&run.split(), &Ids::new(numbers), &found.source)?;
+    Ok(TrainImages {
+        source: found.source,
+        pixels,
+        selected: placed.selected,
+        outside: found.outside,
+        words: words.end(),
+        split_hash: placed.hash,
+    })
+}
+
+/// The pixels of the `n` pictures that an index has.
+fn pixels(index: &Path, found: &Prepared, n: usize) -> Result<Pixels> {
+    // The name may not lead out of the folder.
+    if Path::new(&found.pixels).file_name() != Some(found.pixels.as_ref()) {
+        bail!("{}", damaged(index));
+    }
+    let folder = dualmd_files::parent(index);
+    let file = checked(folder, &found.pixels)?;
+    let pixels = Pixels::stored(file, &folder.join(&found.pixels), found.shape, n);
+    let pixels = pixels.with_context(|| damaged(index))?;
+    if found.outside.iter().any(|&i| i >= n) {
+        bail!("{}", damaged(index));
+    }
+    Ok(pixels)
+}
+
+fn damaged(index: &Path) -> String {
+    format!(
+        "{} is damaged; remove it, and the run prepares its images again",
+        shown(index)
+    )
 }
 
 #[cfg(all(test, feature = "parquet"))]
@@ -241,6 +278,61 @@ mod tests {
         let before = path.metadata().unwrap().modified().unwrap();
         write(&run, &images, &outside).unwrap();
         assert_eq!(path.metadata().unwrap().modified().unwrap(), before);
+    }
+
+    #[test]
+    fn a_training_has_what_the_run_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, mut images, _) = run(dir.path());
+        for (i, record) in images.listing.set_mut().records.iter_mut().enumerate() {
+            record.captions = vec![format!("text {}", i % 3)];
+            record.label = Some(format!("class {}", i % 2));
+        }
+        std::fs::create_dir(&run.0).unwrap();
+        let outside = images.outside(3, crate::choices::NearDuplicates::Ignore, 1);
+        write(&run, &images, &outside.unwrap()).unwrap();
+        images.split.save(&run.split()).unwrap();
+        let whole = read(&run, images.split.clone()).unwrap();
+        let own = read_to_train(&run, Told::Captions).unwrap();
+        assert_eq!(own.selected, whole.selected);
+        assert_eq!(own.split_hash, whole.split.hash());
+        assert_eq!(own.source, whole.set().source);
+        assert_eq!(own.outside(3).unwrap(), whole.outside.as_deref().unwrap());
+        let said = own.outside(4).unwrap_err().to_string();
+        assert!(
+            said.contains("4 more images") && said.contains("has 3"),
+            "{said}"
+        );
+        let classes = read_to_train(&run, Told::Class).unwrap();
+        for (i, record) in whole.set().records.iter().enumerate() {
+            let picture = whole.listing.picture(i).unwrap();
+            assert_eq!(own.pixels.picture(i).unwrap(), picture);
+            assert_eq!(own.words(i).unwrap(), record.captions);
+            let class = Told::Class.words(whole.set(), record).unwrap();
+            assert_eq!(classes.words(i).unwrap(), class);
+        }
+        // What is read whole to be trained on comes to the same.
+        let of = TrainImages::of(read(&run, images.split.clone()).unwrap(), Told::Captions);
+        assert_eq!((of.selected, of.split_hash), (own.selected, own.split_hash));
+        assert_eq!(of.pixels.len(), own.pixels.len());
+        // Without words the picture is named; without an id the file is no index.
+        let index = folder(&run).join(INDEX);
+        let file: Prepared = dualmd_record::read(&index).unwrap();
+        let mut lacking = file.clone();
+        lacking.records[2].captions.clear();
+        dualmd_record::write(&index, &lacking).unwrap();
+        let own = read_to_train(&run, Told::Captions).unwrap();
+        let said = own.words(2).unwrap_err().to_string();
+        let name = format!("picture {} has no caption", file.records[2].name);
+        assert!(said.contains(&name) && own.words(1).is_ok(), "{said}");
+        let mut damaged = file.clone();
+        damaged.records[2].id = "two".into();
+        dualmd_record::write(&index, &damaged).unwrap();
+        let said = read_to_train(&run, Told::Nothing).err().unwrap();
+        assert!(
+            said.to_string().contains("images.json is damaged"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Conditional models of a run: what training starts from, and the images' texts or classes.
 
 use super::lesson::train_of;
-use super::prepare::Images;
 use super::sample::Prompts;
 use super::score::{hash_tensor, hash_values};
+use super::train_images::TrainImages;
 use crate::engine::Engine;
 use crate::experiment::Experiment;
 use crate::plan::{BASE, Job, JobKind, Plan};
 use crate::stages::RunFolder;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use dualmd_data::{ImageSet, Record};
 use dualmd_defense::Captions;
 use dualmd_diffusion::latent::{Parts, TextEncoder, TextToImage};
@@ -157,14 +157,17 @@ pub fn base_of(run: &RunFolder, plan: &Plan) -> Result<Option<PathBuf>> {
 /// It has none.
 pub fn captions_of<'a>(set: &ImageSet, record: &'a Record) -> Result<&'a [String]> {
     if record.captions.is_empty() {
-        bail!(
-            "{}: picture {} has no caption, and a text-to-image model needs one for each: add `text` to its line of \
-             metadata.jsonl (or name the column in data.caption_column)",
-            set.source,
-            record.name
-        );
+        return Err(captionless(&set.source, &record.name));
     }
     Ok(&record.captions)
+}
+
+/// A picture of that name, from there, has no caption.
+pub fn captionless(source: &str, name: &str) -> anyhow::Error {
+    anyhow!(
+        "{source}: picture {name} has no caption, and a text-to-image model needs one for each: add `text` to its line of metadata.jsonl (or name \
+         the column in data.caption_column)"
+    )
 }
 
 /// What a model is told of an image.
@@ -215,15 +218,20 @@ impl Told {
 /// # Errors
 /// It has none.
 pub fn class_of<'a>(set: &ImageSet, record: &'a Record) -> Result<&'a str> {
-    match record.label.as_deref().map(str::trim) {
-        Some(label) if !label.is_empty() => Ok(label),
-        _ => bail!(
-            "{}: picture {} has no label, and a class-conditional model is told one for each: put the pictures of each class into a folder \
-             of its name, or give `label` in metadata.jsonl or the table",
-            set.source,
-            record.name
-        ),
-    }
+    class_in(record.label.as_deref()).ok_or_else(|| unlabelled(&set.source, &record.name))
+}
+
+/// The class that a label names, if it names any.
+pub fn class_in(label: Option<&str>) -> Option<&str> {
+    label.map(str::trim).filter(|label| !label.is_empty())
+}
+
+/// A picture of that name, from there, has no label.
+pub fn unlabelled(source: &str, name: &str) -> anyhow::Error {
+    anyhow!(
+        "{source}: picture {name} has no label, and a class-conditional model is told one for each: put the pictures of each class into a folder of its \
+         name, or give `label` in metadata.jsonl or the table"
+    )
 }
 
 /// The classes of a set, sorted: by number where all are numbers, else by name.
@@ -455,19 +463,17 @@ impl Encoded {
 pub fn captions(
     kept: &Encodings,
     model: &TextToImage,
-    images: &Images,
+    images: &TrainImages,
     positions: &[usize],
     any: bool,
     dropout: f64,
 ) -> Result<Captions> {
-    let lists = positions
-        .iter()
-        .map(|&i| captions_of(images.set(), &images.set().records[i]))
-        .collect::<Result<Vec<_>>>()?;
+    let lists = positions.iter().map(|&i| images.words(i));
+    let lists = lists.collect::<Result<Vec<_>>>()?;
     let encoded = Encoded::kept(kept, model, &lists)?;
     Ok(Captions {
         told: encoded.told,
-        of: encoded.of,
+        of: encoded.of.into(),
         empty: encoded.empty,
         any,
         dropout,
@@ -480,18 +486,17 @@ pub fn captions(
 /// A picture without a label; a class that there is not.
 pub fn classes(
     labels: &Labels,
-    images: &Images,
+    images: &TrainImages,
     positions: &[usize],
     dropout: f64,
     device: Device,
 ) -> Result<Captions> {
-    let words = |&i: &usize| Told::Class.words(images.set(), &images.set().records[i]);
-    let lists = positions.iter().map(words).collect::<Result<Vec<_>>>()?;
-    let lists: Vec<&[String]> = lists.iter().map(Vec::as_slice).collect();
+    let lists = positions.iter().map(|&i| images.words(i));
+    let lists = lists.collect::<Result<Vec<_>>>()?;
     let encoded = Encoded::classes(labels, &lists, device)?;
     Ok(Captions {
         told: encoded.told,
-        of: encoded.of,
+        of: encoded.of.into(),
         empty: encoded.empty,
         any: false,
         dropout,

@@ -2,7 +2,9 @@
 
 use super::brought::Brought;
 use super::lesson::{Beginning, Lesson, cutout, distill_of, secret, spent, train_of};
-use super::prepare::{Images, pretraining_images};
+use super::prepare::pretraining_images;
+use super::text::Told;
+use super::train_images::TrainImages;
 use super::{RunFolder, held, pictures, prepare, text};
 use crate::choices::{self, LoraSave, Optimizer};
 use crate::engine::Engine;
@@ -56,7 +58,7 @@ pub fn finished(run: &RunFolder, plan: &Plan, name: &str) -> Result<bool> {
 pub fn one(
     run: &RunFolder,
     plan: &Plan,
-    images: &Images,
+    images: TrainImages,
     job: &Job,
     max_steps_now: Option<u64>,
     session: &Session,
@@ -66,18 +68,18 @@ pub fn one(
         return Ok(true);
     }
     let (began, engine) = (Instant::now(), &session.engine);
-    let pretraining = match job.kind {
+    let images = match job.kind {
         JobKind::Pretrain => {
             let experiment = Experiment::parse(&plan.experiment_toml, "plan.json", &[])?;
-            Some(pretraining_images(&experiment, &run.0)?)
+            TrainImages::of(pretraining_images(&experiment, &run.0)?, Told::in_run(plan))
         }
-        _ => None,
+        _ => images,
     };
-    let images = pretraining.as_ref().unwrap_or(images);
-    let (kind, network) = Kind::of(run, plan, images, job, engine)?;
+    let shape = images.pixels.shape();
+    let (kind, network) = Kind::of(run, plan, shape, job, engine)?;
     let schedule = kind.schedule();
     let options = options(plan, job);
-    let lesson = || Lesson::of(run, plan, images, job, &options, kind.beginning(), engine);
+    let lesson = || Lesson::of(run, plan, &images, job, &options, kind.beginning(), engine);
     // Rank 0 first: it writes what others read, encoded texts for example, or the secret of DP-SGD.
     let first = ranks.leads().then(lesson).transpose()?;
     ranks.barrier()?;
@@ -103,21 +105,18 @@ pub fn one(
         _ => None,
     };
     let texts = match &set.captions {
-        Some(captions) => Some(texts(run, images, job, captions)?),
+        Some(captions) => Some(texts(run, &images.split_hash, job, captions)?),
         None => None,
     };
     let fingerprint = fingerprint(plan, job, &options, secret.as_deref(), texts.as_deref())?;
     let latent = set.deviation.is_some();
     let sheets = run.samples(&job.name).join("during-training");
-    let shape = images.set().shape().map(|d| d as i64);
+    let shape = shape.map(|d| d as i64);
+    // From here on the lesson says it all.
+    drop(images);
     let mut trouble: Option<anyhow::Error> = None;
     // The texts of the sheet's sixteen images: those of the first sixteen members.
-    let shown: Vec<i64> = recipe
-        .members()
-        .iter()
-        .take(16)
-        .map(|&i| i as i64)
-        .collect();
+    let shown: Vec<i64> = recipe.members().iter().take(16).map(|i| i as i64).collect();
     let told = set.captions.as_ref().map(|c| c.main(&shown));
     let trainer = Trainer {
         network,
@@ -296,7 +295,7 @@ pub fn prepared(
     if ranks.any(ranks.leads() && lock.is_none())? {
         return Ok(false);
     }
-    let (plan, experiment, images) = prepare::reopen(run)?;
+    let (plan, experiment, images) = prepare::reopen_to_train(run)?;
     let mut engine = session.engine.to_train(experiment.train.dtype)?;
     if let Some(place) = place {
         // The threads that it was given are its own.
@@ -304,7 +303,7 @@ pub fn prepared(
     }
     let session = session.with_engine(engine);
     let job = plan.training(model)?.clone();
-    one(run, &plan, &images, &job, max_steps_now, &session, ranks)
+    one(run, &plan, images, &job, max_steps_now, &session, ranks)
 }
 
 /// What is trained, beside the network itself.
@@ -379,12 +378,11 @@ impl Kind {
     fn of(
         run: &RunFolder,
         plan: &Plan,
-        images: &Images,
+        shape: [usize; 3],
         job: &Job,
         engine: &Engine,
     ) -> Result<(Self, Box<dyn Network>)> {
         if plan.model.text {
-            let shape = images.set().shape();
             let (model, network) = text::beginning(run, plan, job, shape, engine)?;
             let network = network.with_precision(engine.precision);
             let adapted = match network.lora_parameters() {
@@ -573,12 +571,12 @@ fn fingerprint(
 
 /// Hash of what the training of a conditional model begins with and learns from beyond its split: the weights it starts from, the
 /// images that a base learns, the captions or classes.
-fn texts(run: &RunFolder, images: &Images, job: &Job, captions: &Captions) -> Result<String> {
+fn texts(run: &RunFolder, split_hash: &str, job: &Job, captions: &Captions) -> Result<String> {
     let base = job.starts_from.as_ref().map(|base| vec![run.model(base)]);
     let base = base.map(|folder| super::sample::fingerprint(&folder, WeightSet::Ema));
     let everything = serde_json::to_string(&(
         base.transpose()?,
-        images.split.hash(),
+        split_hash,
         super::score::hash_told(&captions.told)?,
         &captions.of,
     ))?;
