@@ -67,7 +67,7 @@ pub(super) fn images(
     let t = train_of(plan, job);
     set.captions = begun.told.as_ref().map(|told| Captions {
         told: told.again(),
-        of: vec![vec![0]; all],
+        of: std::iter::repeat_n(vec![0], all).collect(),
         empty: 0,
         any: t.captions == CaptionChoice::Any,
         dropout: match plan.model.text {
