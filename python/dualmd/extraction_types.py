@@ -50,6 +50,7 @@ class Extraction(Record):
     features: What images are compared by.
     generated: Images that were generated.
     inpainted: How half of each image was hidden and restored; null where whole images were generated.
+    led: How a classifier led the model; null where nothing did.
     models: Folders of the model, or of two that alternate.
     n: Members and control images that were compared: equally many, one of each group.
     n_calibration: Held-out images that set the thresholds, one of each group. They are not among the control.
@@ -83,6 +84,7 @@ class Extraction(Record):
     features: str = ""
     generated: int = 0
     inpainted: Inpainted | None = None
+    led: Led | None = None
     models: list[str] = field(default_factory=list)
     n: int = 0
     n_calibration: int = 0
@@ -163,6 +165,31 @@ class Inpainted(Record):
     images: int = 0
     rows: int = 0
     shown: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Led(Record):
+    """How a classifier of generated images led the model.
+
+    gradients: Gradients of the classifier for these images, which are not among the network calls.
+    grouped: Images of the pool in these, by which the classifier was trained.
+    groups: Groups that were found.
+    images: Images that were generated so, among all that were.
+    kept: Groups that the model was led to: those whose images lie close together, or all large ones where none
+        do.
+    pool: Images that were generated first, which groups were looked for among.
+    scale: How strongly it led.
+    steps: Steps of its training.
+    """
+
+    gradients: int = 0
+    grouped: int = 0
+    groups: int = 0
+    images: int = 0
+    kept: int = 0
+    pool: int = 0
+    scale: float = 0.0
+    steps: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

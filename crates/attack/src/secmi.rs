@@ -22,7 +22,7 @@
 //!
 //! *What it misses*: that a prediction hardly changes along a stride is what a model learns last. After a tenth of the
 //! paper's epochs this finds little where the loss finds nearly everyone (`docs/attacks/secmi.md`). SecMI-NNs, a
-//! classifier trained on known members of the same model, finds more.
+//! classifier trained on known members of the same model, found more in some trainings and less in others.
 
 use crate::batch::Product;
 use crate::reduce::{negated, sum_of_powers};
@@ -111,7 +111,7 @@ impl Attack for SecMi {
                 ..AttackParameters::default()
             },
             misses: "a prediction that hardly changes along a stride is learnt last: of a model trained for few epochs \
-                     it finds little where the loss finds nearly everyone; the trained variant SecMI-NNs finds more",
+                     it finds little where the loss finds nearly everyone",
         }
     }
 

@@ -52,9 +52,10 @@ impl Indices {
 
     fn push(&mut self, i: usize) {
         if let Kept::Run(run) = &mut self.0 {
-            let next = run.is_empty() || run.end == i;
+            let empty = run.start >= run.end;
+            let next = empty || run.end == i;
             if let Some(end) = i.checked_add(1).filter(|_| next) {
-                let first = if run.is_empty() { i } else { run.start };
+                let first = if empty { i } else { run.start };
                 *run = first..end;
                 return;
             }

@@ -22,7 +22,7 @@ pub const EMOJI_T2I_DEMO: &str = include_str!("../presets/emoji-t2i-demo.toml");
 pub const PRESETS: &[Preset] = &[
     Preset {
         name: "demo",
-        about: "64 photographs of Fashion-MNIST at 16 px: DualMD, DistillMD and ordinary distillation beside none, in minutes on two cores",
+        about: "24 photographs of Fashion-MNIST at 16 px: DualMD, DistillMD and ordinary distillation beside none, in minutes on two cores",
         text: include_str!("../presets/demo.toml"),
     },
     Preset {

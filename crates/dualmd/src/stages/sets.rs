@@ -84,7 +84,7 @@ pub fn write(run: &RunFolder, name: &str, labels: &[Label], seed: u64) -> Result
     Ok(dualmd_record::write(&path, &file)?)
 }
 
-/// Attacks of a score file that score everybody by asking the model.
+/// Attacks of a score file that score everybody by asking the model, be it for images of their own text.
 fn scores_all(attack: &str) -> bool {
     let Ok(spec) = attack.parse::<AttackSpec>() else {
         return BaseAttack::of(attack).is_none_or(|base| base.can_be_asked() && !base.learns());

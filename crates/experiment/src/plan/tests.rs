@@ -331,7 +331,7 @@ fn the_plan_is_kept_as_the_contract_says() {
     assert_eq!(json["schema"], 1);
     assert_eq!(json["hardware"]["parallel_models"], 2);
     assert_eq!(json["data"]["d1"], 32);
-    assert_eq!(json["train"]["learning_rate"], 2e-3);
+    assert_eq!(json["train"]["learning_rate"], 3e-3);
     assert_eq!(json["audit"]["weights"], "ema");
     assert_eq!(json["models"][3]["needs"][1], "teacher-2");
     assert_eq!(json["trainings"][1]["kind"], "teacher");

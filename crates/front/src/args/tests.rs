@@ -452,7 +452,8 @@ fn words(line: &str) -> Vec<String> {
             (None, '"' | '\'') => (quote, begun) = (Some(c), true),
             (None, ' ') if begun => (words, begun) = ([words, vec![String::new()]].concat(), false),
             (None, ' ') => {}
-            (None, '#') if !begun => break,
+            // A remark, or a file that what is printed goes to.
+            (None, '#' | '>') if !begun => break,
             (_, c) => {
                 words.last_mut().unwrap().push(c);
                 begun = true;

@@ -466,15 +466,17 @@ fn pool(subject: &Subject<'_>, kind: BlackBox, x: &Tensor, session: &Session) ->
         );
     }
     let size = x.size();
+    let model = subject.generator.first();
+    // Of latents the network makes smaller ones than the images are, and others in number.
+    let shape = model.sample_shape().unwrap_or([size[1], size[2], size[3]]);
     let noise = initial_noise(
         subject.seed,
         subject.drawing.n,
-        [size[1], size[2], size[3]],
+        shape,
         session.engine.device,
     );
     // Half of the images favour the first model, half the second: their members are to be found alike.
     let n = noise.size()[0];
-    let model = subject.generator.first();
     let prompts = match (Told::by(model), subject.captions) {
         (Told::Class, Some(classes)) => Some(text::in_turn(model, classes, n as usize, 1.0)?),
         _ => None,
