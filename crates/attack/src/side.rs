@@ -41,7 +41,7 @@ pub struct Side {
     pub cohesion: f64,
     /// Steps of the classifier's training (600), of 64 images.
     pub steps: u64,
-    /// How strongly the classifier leads (5).
+    /// How strongly the classifier leads (1: Bayes' rule).
     pub scale: f64,
 }
 
@@ -623,7 +623,7 @@ mod tests {
             let far = Vec::<f64>::try_from(&far).unwrap();
             far.into_iter().filter(|d| *d < 0.01).count()
         };
-        let (alone, led) = (drawn(0.0), drawn(20.0));
+        let (alone, led) = (drawn(0.0), drawn(SIDE_SCALE));
         assert!((2..16).contains(&alone), "{alone} of 24");
         assert!(led > alone + 4, "{led} of 24, {alone} alone");
     }

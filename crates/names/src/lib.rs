@@ -48,5 +48,6 @@ pub const KNOWN_FRACTION: f64 = 0.2;
 pub const SEARCH_STEPS: usize = 50;
 /// Groups of generated images that extraction by a classifier leads to, at most, unless a number is named.
 pub const SIDE_CLUSTERS: usize = 100;
-/// How strongly the classifier leads unless a number is named.
-pub const SIDE_SCALE: f64 = 5.0;
+/// How strongly the classifier leads unless a number is named: 1 is Bayes' rule. More overshoots: of 24 images of a model that has memorised three
+/// pictures, 20 steps each, 6 were the one led to at 0, 13 at 1, 1 at 2 and none at 5.
+pub const SIDE_SCALE: f64 = 1.0;
