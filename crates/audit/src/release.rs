@@ -306,12 +306,7 @@ fn advise(
         );
     }
     if !tested {
-        let without = match what {
-            Released::Images => "No attack by generated images alone gave a result, such as nn.",
-            Released::Queries => "No attack by queries gave a result.",
-            Released::Weights => "No attack that evaluates the network gave a result.",
-        };
-        return (Advice::NotTested, without.to_owned());
+        return (Advice::NotTested, untested(model, what));
     }
     let Some(l) = best else {
         return (Advice::NotTested, "No attack gave a result.".to_owned());
@@ -358,6 +353,20 @@ fn advise(
             rate(unseen)
         ),
     )
+}
+
+/// That no attack which needs `what` of a model gave a result: none was run, or those that were run failed.
+fn untested(model: &ModelReport, what: Released) -> String {
+    let kind = match what {
+        Released::Images => "by generated images alone, such as nn,",
+        Released::Queries => "by queries",
+        Released::Weights => "that evaluates the network",
+    };
+    let mut results = model.results.iter();
+    match results.any(|r| Released::needed(r) == what) {
+        true => format!("No attack {kind} gave a result: those that were run failed."),
+        false => format!("No attack {kind} was run."),
+    }
 }
 
 /// The smallest number that, of whichever side has fewer, keeps no leak above [`UNSEEN`] from being seen.
@@ -613,6 +622,27 @@ mod tests {
             teacher("teacher-2", false),
         ];
         assert!(through_teacher(&with, &found, "dualmd").is_none());
+    }
+
+    #[test]
+    fn an_attack_that_failed_is_not_one_that_was_not_run() {
+        let mut failed = attack("rediffuse", "grey-box", false);
+        failed.status = "failed".into();
+        failed.pooled = None;
+        let of = |results| releases(&[model("m", Defense::None, results)], 0);
+        let nn = attack("nn", "black-box", false);
+        let none = of(vec![nn.clone()]);
+        assert_eq!(none[1].because, "No attack by queries was run.");
+        assert_eq!(
+            none[2].because,
+            "No attack that evaluates the network was run."
+        );
+        let tried = of(vec![nn, failed]);
+        assert_eq!(tried[1].advice, Advice::NotTested);
+        assert_eq!(
+            tried[1].because,
+            "No attack by queries gave a result: those that were run failed."
+        );
     }
 
     #[test]
