@@ -264,11 +264,12 @@ fn advise(
             1 => "ranks members below non-members, which an attacker can turn round",
             _ => "tells members from non-members",
         };
-        let absent = match both && !tested {
-            true => {
-                " Its teachers, whose weights these are, were not attacked here and may give away more."
+        let absent = match (tested, both) {
+            (true, _) => String::new(),
+            (false, true) => {
+                " Its teachers, whose weights these are, were not attacked here and may give away more.".to_owned()
             }
-            false => "",
+            (false, false) => format!(" {}", untested(model, what)),
         };
         return (
             Advice::Withhold,
@@ -452,6 +453,50 @@ pub fn by_guessing(expected: f64) -> String {
     }
 }
 
+/// Of a line that only attacks with less than what it is about have answered: with what, and that no attack with all of it gave a result.
+pub fn with_less(line: &Release, models: &[ModelReport]) -> Option<String> {
+    let strongest = line.tried()?;
+    let of = |name: &str| models.iter().find(|m| m.name == name);
+    let (own, attacked) = (of(&line.model)?, of(&strongest.model)?);
+    let used = attacked
+        .results
+        .iter()
+        .find(|r| r.attack == strongest.attack)
+        .map(Released::needed)?;
+    let by = match used {
+        Released::Images => "by images alone",
+        Released::Queries => "by queries alone",
+        Released::Weights => return None,
+    };
+    if used >= line.what {
+        return None;
+    }
+    // The weights of a pair are those of its teachers.
+    if own.is_pair() && line.what == Released::Weights {
+        let mut teachers = models.iter().filter(|m| m.is_teacher());
+        return match teachers.any(|t| t.attacks_run() > 0) {
+            true => None,
+            false => Some(format!("{by}; its teachers were not attacked")),
+        };
+    }
+    let kind = match line.what {
+        Released::Images => return None,
+        Released::Queries => "query attack",
+        Released::Weights => "attack with the weights",
+    };
+    let results = own.results.iter();
+    let of_kind: Vec<&AttackResult> = results
+        .filter(|r| Released::needed(r) == line.what)
+        .collect();
+    if of_kind.iter().any(|r| r.pooled.is_some()) {
+        return None;
+    }
+    Some(match of_kind.is_empty() {
+        true => format!("{by}; no {kind} was run"),
+        false => format!("{by}; no {kind} gave a result"),
+    })
+}
+
 /// The rate of false alarms that the count of a line is for, where it is not 1 in 100.
 pub fn other_rate(line: &Release) -> Option<f64> {
     let found = line.found_groups.or(line.found)?;
@@ -622,6 +667,46 @@ mod tests {
             teacher("teacher-2", false),
         ];
         assert!(through_teacher(&with, &found, "dualmd").is_none());
+    }
+
+    #[test]
+    fn a_line_says_that_it_was_answered_with_less() {
+        let nn = attack("nn", "black-box", true);
+        let of = |results| {
+            let models = [model("m", Defense::None, results)];
+            let found = releases(&models, 0);
+            let said = found.iter().map(|line| with_less(line, &models));
+            (said.collect::<Vec<_>>(), found)
+        };
+        let (said, found) = of(vec![nn.clone()]);
+        assert_eq!(
+            said.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            [
+                None,
+                Some("by images alone; no query attack was run"),
+                Some("by images alone; no attack with the weights was run")
+            ]
+        );
+        assert!(
+            found[1].because.ends_with(" No attack by queries was run."),
+            "{}",
+            found[1].because
+        );
+        // A query attack that found nothing was run, and so was one that failed.
+        let quiet = attack("rediffuse", "grey-box", false);
+        let (said, found) = of(vec![nn.clone(), quiet.clone()]);
+        assert_eq!(said[1], None);
+        assert!(!found[1].because.contains("No attack"));
+        let failed = AttackResult {
+            status: "failed".into(),
+            pooled: None,
+            ..quiet
+        };
+        let (said, _) = of(vec![nn, failed]);
+        assert_eq!(
+            said[1].as_deref(),
+            Some("by images alone; no query attack gave a result")
+        );
     }
 
     #[test]

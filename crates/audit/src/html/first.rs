@@ -110,7 +110,7 @@ fn of_release(
                     Some(s) => {
                         @if let Some(words) = release::in_words(line) { (capital(&words)) }
                         @else { "AUC " (rate(s.auc)) }
-                        small { " " (s.title) ", AUC " (rate(s.auc)) " (" (interval(s.auc_ci)) ")" }
+                        small { " " (s.title) ", AUC " (rate(s.auc)) " (" (interval(s.auc_ci)) ")" @if let Some(less) = release::with_less(line, models) { "; " (less) } }
                     }
                     None => { span.none { "Not tested" } }
                 }
