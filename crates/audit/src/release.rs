@@ -103,6 +103,12 @@ impl Look<'_> {
     }
 }
 
+/// The order of two looks by how strong their claims are.
+fn stronger(a: &Look, b: &Look) -> std::cmp::Ordering {
+    let (a, b) = (a.rank(), b.rank());
+    a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+}
+
 /// The looks that whoever holds `what` of a model has. A half counts where it shows something.
 fn looks_of(model: &ModelReport, what: Released) -> Vec<Look<'_>> {
     let own = model.results.iter();
@@ -138,10 +144,7 @@ fn line(model: &ModelReport, what: Released, teachers: &[&ModelReport], looks: u
     if both {
         all.extend(teachers.iter().flat_map(|t| looks_of(t, what)));
     }
-    let best = all.iter().max_by(|a, b| {
-        let (a, b) = (a.rank(), b.rank());
-        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-    });
+    let best = all.iter().max_by(|a, b| stronger(a, b));
     let (advice, because) = advise(model, what, best, tested, both, looks);
     let attacks = all.iter().filter(|l| l.view == l.model.primary).count();
     // What attacks with less found says nothing of what was not tested: it stands on their own line.
@@ -534,6 +537,52 @@ pub fn in_words(line: &Release) -> Option<String> {
     ))
 }
 
+/// [`in_words`], and of the weights of a pair what they find of either half, each by the strongest attack on the teacher of that half:
+/// "finds 12 of 12 members of D1 and 11 of 12 of D2 (guessing: less than 1 of each)". `models`: all of the report.
+pub fn in_words_of(line: &Release, models: &[ModelReport]) -> Option<String> {
+    of_halves(line, models).or_else(|| in_words(line))
+}
+
+/// What the weights of a pair find of either half; none for any other line, where groups are counted, and where the
+/// teachers were not both measured at one rate.
+pub fn of_halves(line: &Release, models: &[ModelReport]) -> Option<String> {
+    let strongest = line.tried()?;
+    let pair = models.iter().find(|m| m.name == line.model)?;
+    let by_teachers = pair.is_pair() && strongest.model != line.model;
+    // People are counted where groups are known, and the strongest attack alone has that count.
+    if !by_teachers || line.what != Released::Weights || line.found_groups.is_some() {
+        return None;
+    }
+    let of = |half: View| -> Option<Found> {
+        let teachers = models.iter().filter(|m| m.is_teacher());
+        let looks: Vec<Look> = teachers
+            .filter(|t| t.primary == half)
+            .flat_map(|t| looks_of(t, Released::Weights))
+            .collect();
+        let best = looks.iter().max_by(|a, b| stronger(a, b))?;
+        found(&best.measured.tpr_at_fpr)
+    };
+    let (one, two, own) = (of(View::D1)?, of(View::D2)?, line.found?);
+    if [one, two].iter().any(|f| (f.fpr - own.fpr).abs() > 1e-9) {
+        return None;
+    }
+    let guessing = match [one, two].map(|f| by_guessing(f.by_guessing)) {
+        [a, b] if a == b => format!("{a} of each"),
+        [a, b] => format!("{a} and {b}"),
+    };
+    let at = match one.fpr > 0.011 {
+        true => format!(" at {} false alarms", fpr_name(one.fpr)),
+        false => String::new(),
+    };
+    Some(format!(
+        "finds {} of {} members of D1 and {} of {} of D2 (guessing: {guessing}){at}",
+        grouped(one.found as i64),
+        grouped(one.total as i64),
+        grouped(two.found as i64),
+        grouped(two.total as i64)
+    ))
+}
+
 /// The lines of a model.
 pub fn of_model<'a>(releases: &'a [Release], model: &str) -> Vec<&'a Release> {
     releases.iter().filter(|r| r.model == model).collect()
@@ -667,6 +716,52 @@ mod tests {
             teacher("teacher-2", false),
         ];
         assert!(through_teacher(&with, &found, "dualmd").is_none());
+    }
+
+    #[test]
+    fn the_weights_of_a_pair_are_counted_on_both_halves() {
+        let pair = model(
+            "dualmd",
+            Defense::Dualmd,
+            vec![attack("nn", "black-box", false)],
+        );
+        let teacher = |name: &str, half: View, finds| {
+            let mut own = attack("loss", "white-box", finds);
+            let measured = own.pooled.clone();
+            match half {
+                View::D1 => own.d1 = measured,
+                _ => own.d2 = measured,
+            }
+            ModelReport {
+                defense: ModelKind::Part,
+                primary: half,
+                ..model(name, Defense::None, vec![own])
+            }
+        };
+        let of = |first: bool, second: bool| {
+            let models = [
+                pair.clone(),
+                teacher("teacher-1", View::D1, first),
+                teacher("teacher-2", View::D2, second),
+            ];
+            let found = releases(&models, 0);
+            let words = found.iter().map(|line| in_words_of(line, &models));
+            words.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(true, true)[2].as_deref(),
+            Some("finds 100 of 100 members of D1 and 100 of 100 of D2 (guessing: 1 of each)")
+        );
+        // What its images give away is about all members.
+        let images = of(true, true)[0].clone().expect("counted");
+        assert!(!images.contains(" of D1"), "{images}");
+        // A teacher that tells nothing is counted, too.
+        let one = of(true, false)[2].clone().expect("counted");
+        assert!(
+            one.starts_with("finds 100 of 100 members of D1 and ")
+                && !one.contains(" and 100 of 100"),
+            "{one}"
+        );
     }
 
     #[test]

@@ -167,8 +167,11 @@ fn by_teachers(
         return None;
     }
     let strongest = release::through_teacher(&report.models, releases, &model.name)?;
+    let mut own = release::of_model(releases, &model.name).into_iter();
+    let both = own.find_map(|line| release::of_halves(line, &report.models));
+    let both = both.map_or_else(String::new, |words| format!(" Whoever holds both {words}."));
     Some(format!(
-        "So much for its images. Its weights are those of its teachers, which leak: {}, AUC {} ({WIDENED} {}).",
+        "So much for its images. Its weights are those of its teachers, which leak: {}, AUC {} ({WIDENED} {}).{both}",
         strongest.title,
         rate(strongest.auc),
         interval(strongest.auc_ci)
