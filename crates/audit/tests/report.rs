@@ -311,6 +311,10 @@ fn without_images_nothing_shows_or_names_one() {
     let page = page_of(dir.path(), &report);
     assert!(!page.contains("data:image/png") && !page.contains("contains training images"));
     assert!(page.contains("This page was made without pictures."));
+    // The name of the run stays, and the page does not claim otherwise.
+    assert!(page.contains("<h1>demo</h1>"));
+    assert!(page.contains("The name of the audit and those of its models stay"));
+    assert!(!page.contains("the names of folders"));
     assert!(page.contains("and whether the attacks agree are left out: "));
     assert!(!page.contains("and the most exposed members are left out"));
     assert_eq!(report.verdict.summary, summary);
