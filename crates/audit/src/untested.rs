@@ -133,7 +133,8 @@ fn attacks(report: &Report) -> Vec<String> {
         };
         out.push(format!(
             "Attacks not run on {models}: {}. Nothing in this report says what they would find; why, and what each costs, stands below the tables of attacks.",
-            list(&never)
+            // Some of them have commas of their own.
+            never.join("; ")
         ));
     }
     // Models with the same gaps share a sentence.

@@ -65,9 +65,9 @@ fn the_verdict_says_what_the_numbers_say() {
     }
     let not_tested = report.verdict.not_tested.join("\n");
     for part in [
-        "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs), fluctuation under crops (PFAMI)",
-        "gradients of the loss, all timesteps at once (GSA1), gradients of the loss, timestep by timestep (GSA2), shadow models (LiRA), the loss against a reference model, the difference of the two teachers",
-        "repeated partial generation against a pair (appendix A.5 of the DualMD paper), distance to generated images in the features of another network and the density of generated images against that of others (DOMIAS). Nothing in this report says what they would find; why,",
+        "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs); fluctuation under crops (PFAMI)",
+        "gradients of the loss, all timesteps at once (GSA1); gradients of the loss, timestep by timestep (GSA2); shadow models (LiRA); the loss against a reference model; the difference of the two teachers",
+        "repeated partial generation against a pair (appendix A.5 of the DualMD paper); distance to generated images in the features of another network; the density of generated images against that of others (DOMIAS). Nothing in this report says what they would find; why,",
         "(grey-box): no attack of this kind was run.",
         "Whole sets of images: no test",
         "one training of each model was audited",
