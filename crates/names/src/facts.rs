@@ -360,6 +360,9 @@ impl BaseAttack {
     /// What it costs, in words.
     #[must_use]
     pub const fn price(self) -> &'static str {
+        if matches!(self, Self::Likelihood) {
+            return "forward passes along the whole trajectory of each image";
+        }
         match (self.facts().kind, self.facts().cost) {
             (Kind::Rounds, _) => "the pair's images drawn anew, once for each round",
             (_, Cost::Calls) => "forward passes: the cheapest kind",
@@ -449,5 +452,11 @@ mod tests {
         }
         assert!(BaseAttack::Gsa1.price().contains("backward"));
         assert!(BaseAttack::Loss.why_not_run().contains("usual"));
+        // It integrates from the image to noise, which is not cheap.
+        let likelihood = BaseAttack::Likelihood.price();
+        assert!(
+            likelihood.contains("trajectory") && !likelihood.contains("cheap"),
+            "{likelihood}"
+        );
     }
 }
