@@ -546,8 +546,18 @@ fn other_half(model: &ModelReport, own: View) -> Option<String> {
         Finding::Leak => "also stand out",
         _ => "do not stand out",
     };
+    // As of its own half: a few members may hide a leak.
+    let hidden = match m.finding {
+        Finding::Leak => String::new(),
+        _ => format!(
+            " With {} of {}, leaks below AUC {:.2} would not have been seen.",
+            counted(m.n_members, "member"),
+            other.name(),
+            detectable(model, m)
+        ),
+    };
     Some(format!(
-        "Members of {}, which it never saw, {verb} (largest AUC {}, {}; 95 % interval of this attack alone {}).",
+        "Members of {}, which it never saw, {verb} (largest AUC {}, {}; 95 % interval of this attack alone {}).{hidden}",
         other.name(),
         rate(m.auc),
         result.title,

@@ -121,6 +121,9 @@ fn teachers_are_judged_on_their_own_half() {
         text.contains("Members of D2, which it never saw, do not stand out"),
         "{text}"
     );
+    // As of its own half, with 32 members and two looks for each of 5 attacks.
+    let smallest = "With 32 members of D2, leaks below AUC 0.";
+    assert!(text.contains(smallest), "{text}");
     assert!(!text.contains("Pooling hides"), "{text}");
 }
 
