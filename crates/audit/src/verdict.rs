@@ -331,7 +331,7 @@ fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String 
             interval(m.auc_ci)
         ),
         n => format!(
-            "none of the {n} attacks run here did better than chance (best: {}, AUC {}, {}, widened for the choice among them)",
+            "none of the {n} attacks run here did better than chance (largest: {}, AUC {}, {}, widened for the choice among them)",
             best.title,
             rate(m.auc),
             interval(m.auc_ci_adjusted)
@@ -412,7 +412,7 @@ fn short(model: &ModelReport, conclusion: &Conclusion) -> String {
             format!("{} did no better than chance: {auc}", best.title)
         } else {
             format!(
-                "None of {n} attacks did better than chance; best: {}, {auc}",
+                "None of {n} attacks did better than chance; largest: {}, {auc}",
                 best.title
             )
         };

@@ -55,7 +55,7 @@ fn the_verdict_says_what_the_numbers_say() {
         "An attacker who holds the weights of the undefended model tells a training image from an unseen one",
         "the strongest of 6 attacks (SimA)",
         &format!("at 1 false alarm in 100, finds {found} of 64 members"),
-        "Against the DistillMD student none of the 6 attacks run here did better than chance",
+        "Against the DistillMD student none of the 6 attacks run here did better than chance (largest: ",
         "With 64 members, leaks below AUC 0.60 would not have been seen.",
         "Pooling hides a difference between the halves (SecMI: AUC",
         "Strongest attack against strongest attack: AUC",
