@@ -11,7 +11,7 @@ use crate::measure::{FAMILY_ALPHA, minimum_detectable_auc};
 use crate::release::{self, is_product};
 use crate::report::{
     AttackResult, Conclusion, Controls, Finding, Measurement, ModelReport, ModelVerdict, Release,
-    Report, Verdict, View,
+    Released, Report, Verdict, View,
 };
 use crate::untested::not_tested;
 use crate::words::{attacker, capital, member_of, subject};
@@ -142,16 +142,29 @@ fn summary(
         .collect()
 }
 
-/// The largest AUC on a model beside the largest on the undefended one, whatever attacks they are of.
+/// The largest AUC on a model beside the largest on the undefended one, whatever attacks they are of, as long as these need no more than
+/// attacks on the other model had: a pair of which images are all that was looked at is not held against an attacker with weights.
 fn strongest_against_strongest(model: &ModelReport, baseline: &ModelReport) -> Option<String> {
+    let most = |m: &ModelReport| {
+        let measured = m.results.iter().filter(|r| r.view(m.primary).is_some());
+        measured.map(Released::needed).max()
+    };
+    let (here, there) = (most(model)?, most(baseline)?);
+    let kind = here.min(there);
     let best = |m: &ModelReport| {
-        let result = m.strongest()?;
+        let result = m.strongest_with(kind)?;
         let auc = result.view(m.primary)?.auc;
         Some((result.title.clone(), rate_in_words(auc)))
     };
     let ((own, auc), (theirs, reference)) = (best(model)?, best(baseline)?);
+    let with = match kind {
+        _ if here == there => "",
+        Released::Images => ", both by generated images alone",
+        Released::Queries => ", both without the weights",
+        Released::Weights => "",
+    };
     Some(format!(
-        "Strongest attack against strongest attack: AUC {auc} ({own}) here, {reference} ({theirs}) against {}.",
+        "Strongest attack against strongest attack: AUC {auc} ({own}) here, {reference} ({theirs}) against {}{with}.",
         subject(baseline)
     ))
 }

@@ -63,6 +63,20 @@ fn the_verdict_says_what_the_numbers_say() {
     ] {
         assert!(summary.contains(part), "`{part}` is missing in\n{summary}");
     }
+    // Of the pair only images were looked at: it is not held against an attacker with the weights of the other.
+    let pair = report.verdict.summary.iter();
+    let pair = pair
+        .filter(|line| line.contains("the DualMD pair"))
+        .find_map(|line| line.split_once("Strongest attack against strongest attack: "))
+        .expect("compared")
+        .1;
+    assert!(
+        pair.contains("(Nearest image) here, ")
+            && pair.contains(
+                "(Nearest image) against the undefended model, both by generated images alone."
+            ),
+        "{pair}"
+    );
     let not_tested = report.verdict.not_tested.join("\n");
     for part in [
         "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs); fluctuation under crops (PFAMI)",
