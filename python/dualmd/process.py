@@ -173,7 +173,8 @@ def _said(line: str) -> str:
     except ValueError:
         return line
     if "text" in event:
-        return f"{event['text']}\n"
+        error = event.get("event") == "error" and not event["text"].startswith("error:")
+        return f"{'error: ' if error else ''}{event['text']}\n"
     return f"{event.get('model')} {event.get('note')}\n" if event.get("event") == "finished" else line
 
 

@@ -169,7 +169,7 @@ class Parts(Case):
         with self.assertWarnsRegex(UserWarning, "^attack gsa2 failed"):
             found = dualmd.audit("m", **SIDES, out="a", part="2/3", log_format="json", quiet=True).models["model"]
         self.assertEqual((found.there, found.left, found.failed), (3, ["nn", "density"], {"gsa2": "no gradients"}))
-        self.program("say('{\"event\": \"error\", \"text\": \"error: no such model\"}')\nsys.exit(1)")
+        self.program("say('{\"event\": \"error\", \"text\": \"no such model\"}')\nsys.exit(1)")
         with self.assertRaisesRegex(dualmd.ProgramError, "^error: no such model$"):
             dualmd.audit("m", **SIDES, out="a", log_format="json", quiet=True)
 

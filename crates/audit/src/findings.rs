@@ -27,7 +27,7 @@ use crate::integrity::{Integrity, integrity};
 use crate::measure::{FPRS, figures, measure};
 use crate::report::{
     AttackResult, Copies, CurvePoint, EpsilonBound, Finding, ImageUtility, ModelReport,
-    NearestEqual, OneRun, OwnImages, Pictures, Report, Sets, Training, View,
+    NearestEqual, OneRun, OwnImages, Pictures, Released, Report, Sets, Training, View,
 };
 use crate::run::UNNAMED;
 use crate::samples::{in_view, samples};
@@ -473,13 +473,18 @@ fn sets(
 impl ModelReport {
     /// The attack with the strongest claim on this model's primary view: the largest AUC among leaks, else the largest AUC.
     pub fn strongest(&self) -> Option<&AttackResult> {
+        self.strongest_with(Released::Weights)
+    }
+
+    /// The same of the attacks that whoever holds `what` can run.
+    pub fn strongest_with(&self, what: Released) -> Option<&AttackResult> {
         let key = |r: &AttackResult| {
             r.view(self.primary)
                 .map(|m| (m.finding == Finding::Leak, m.auc))
         };
         self.results
             .iter()
-            .filter(|r| key(r).is_some())
+            .filter(|r| Released::needed(r) <= what && key(r).is_some())
             .max_by(|a, b| match (key(a), key(b)) {
                 (Some(x), Some(y)) => x.0.cmp(&y.0).then(x.1.total_cmp(&y.1)),
                 _ => std::cmp::Ordering::Equal,

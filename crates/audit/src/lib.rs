@@ -26,7 +26,7 @@
 //! | `table`, `terminal` | terminal, CSV and `dualmd roc` |
 //! | `edpb` | what EDPB Opinion 28/2024 asks for, and what an audit answers |
 //! | `html` | the page |
-//! | `places` | a report without the names of folders and files |
+//! | `places` | a report without the places of folders and files |
 //! | [`facts`] | single facts of a report, as people read them |
 //!
 //! ```no_run

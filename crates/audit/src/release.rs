@@ -103,6 +103,12 @@ impl Look<'_> {
     }
 }
 
+/// The order of two looks by how strong their claims are.
+fn stronger(a: &Look, b: &Look) -> std::cmp::Ordering {
+    let (a, b) = (a.rank(), b.rank());
+    a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+}
+
 /// The looks that whoever holds `what` of a model has. A half counts where it shows something.
 fn looks_of(model: &ModelReport, what: Released) -> Vec<Look<'_>> {
     let own = model.results.iter();
@@ -138,10 +144,7 @@ fn line(model: &ModelReport, what: Released, teachers: &[&ModelReport], looks: u
     if both {
         all.extend(teachers.iter().flat_map(|t| looks_of(t, what)));
     }
-    let best = all.iter().max_by(|a, b| {
-        let (a, b) = (a.rank(), b.rank());
-        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
-    });
+    let best = all.iter().max_by(|a, b| stronger(a, b));
     let (advice, because) = advise(model, what, best, tested, both, looks);
     let attacks = all.iter().filter(|l| l.view == l.model.primary).count();
     // What attacks with less found says nothing of what was not tested: it stands on their own line.
@@ -264,11 +267,12 @@ fn advise(
             1 => "ranks members below non-members, which an attacker can turn round",
             _ => "tells members from non-members",
         };
-        let absent = match both && !tested {
-            true => {
-                " Its teachers, whose weights these are, were not attacked here and may give away more."
+        let absent = match (tested, both) {
+            (true, _) => String::new(),
+            (false, true) => {
+                " Its teachers, whose weights these are, were not attacked here and may give away more.".to_owned()
             }
-            false => "",
+            (false, false) => format!(" {}", untested(model, what)),
         };
         return (
             Advice::Withhold,
@@ -306,12 +310,7 @@ fn advise(
         );
     }
     if !tested {
-        let without = match what {
-            Released::Images => "No attack by generated images alone gave a result, such as nn.",
-            Released::Queries => "No attack by queries gave a result.",
-            Released::Weights => "No attack that evaluates the network gave a result.",
-        };
-        return (Advice::NotTested, without.to_owned());
+        return (Advice::NotTested, untested(model, what));
     }
     let Some(l) = best else {
         return (Advice::NotTested, "No attack gave a result.".to_owned());
@@ -358,6 +357,20 @@ fn advise(
             rate(unseen)
         ),
     )
+}
+
+/// That no attack which needs `what` of a model gave a result: none was run, or those that were run failed.
+fn untested(model: &ModelReport, what: Released) -> String {
+    let kind = match what {
+        Released::Images => "by generated images alone, such as nn,",
+        Released::Queries => "by queries",
+        Released::Weights => "that evaluates the network",
+    };
+    let mut results = model.results.iter();
+    match results.any(|r| Released::needed(r) == what) {
+        true => format!("No attack {kind} gave a result: those that were run failed."),
+        false => format!("No attack {kind} was run."),
+    }
 }
 
 /// The smallest number that, of whichever side has fewer, keeps no leak above [`UNSEEN`] from being seen.
@@ -443,6 +456,50 @@ pub fn by_guessing(expected: f64) -> String {
     }
 }
 
+/// Of a line that only attacks with less than what it is about have answered: with what, and that no attack with all of it gave a result.
+pub fn with_less(line: &Release, models: &[ModelReport]) -> Option<String> {
+    let strongest = line.tried()?;
+    let of = |name: &str| models.iter().find(|m| m.name == name);
+    let (own, attacked) = (of(&line.model)?, of(&strongest.model)?);
+    let used = attacked
+        .results
+        .iter()
+        .find(|r| r.attack == strongest.attack)
+        .map(Released::needed)?;
+    let by = match used {
+        Released::Images => "by images alone",
+        Released::Queries => "by queries alone",
+        Released::Weights => return None,
+    };
+    if used >= line.what {
+        return None;
+    }
+    // The weights of a pair are those of its teachers.
+    if own.is_pair() && line.what == Released::Weights {
+        let mut teachers = models.iter().filter(|m| m.is_teacher());
+        return match teachers.any(|t| t.attacks_run() > 0) {
+            true => None,
+            false => Some(format!("{by}; its teachers were not attacked")),
+        };
+    }
+    let kind = match line.what {
+        Released::Images => return None,
+        Released::Queries => "query attack",
+        Released::Weights => "attack with the weights",
+    };
+    let results = own.results.iter();
+    let of_kind: Vec<&AttackResult> = results
+        .filter(|r| Released::needed(r) == line.what)
+        .collect();
+    if of_kind.iter().any(|r| r.pooled.is_some()) {
+        return None;
+    }
+    Some(match of_kind.is_empty() {
+        true => format!("{by}; no {kind} was run"),
+        false => format!("{by}; no {kind} gave a result"),
+    })
+}
+
 /// The rate of false alarms that the count of a line is for, where it is not 1 in 100.
 pub fn other_rate(line: &Release) -> Option<f64> {
     let found = line.found_groups.or(line.found)?;
@@ -477,6 +534,52 @@ pub fn in_words(line: &Release) -> Option<String> {
         grouped(found.found as i64),
         grouped(found.total as i64),
         by_guessing(found.by_guessing)
+    ))
+}
+
+/// [`in_words`], and of the weights of a pair what they find of either half, each by the strongest attack on the teacher of that half:
+/// "finds 12 of 12 members of D1 and 11 of 12 of D2 (guessing: less than 1 of each)". `models`: all of the report.
+pub fn in_words_of(line: &Release, models: &[ModelReport]) -> Option<String> {
+    of_halves(line, models).or_else(|| in_words(line))
+}
+
+/// What the weights of a pair find of either half; none for any other line, where groups are counted, and where the
+/// teachers were not both measured at one rate.
+pub fn of_halves(line: &Release, models: &[ModelReport]) -> Option<String> {
+    let strongest = line.tried()?;
+    let pair = models.iter().find(|m| m.name == line.model)?;
+    let by_teachers = pair.is_pair() && strongest.model != line.model;
+    // People are counted where groups are known, and the strongest attack alone has that count.
+    if !by_teachers || line.what != Released::Weights || line.found_groups.is_some() {
+        return None;
+    }
+    let of = |half: View| -> Option<Found> {
+        let teachers = models.iter().filter(|m| m.is_teacher());
+        let looks: Vec<Look> = teachers
+            .filter(|t| t.primary == half)
+            .flat_map(|t| looks_of(t, Released::Weights))
+            .collect();
+        let best = looks.iter().max_by(|a, b| stronger(a, b))?;
+        found(&best.measured.tpr_at_fpr)
+    };
+    let (one, two, own) = (of(View::D1)?, of(View::D2)?, line.found?);
+    if [one, two].iter().any(|f| (f.fpr - own.fpr).abs() > 1e-9) {
+        return None;
+    }
+    let guessing = match [one, two].map(|f| by_guessing(f.by_guessing)) {
+        [a, b] if a == b => format!("{a} of each"),
+        [a, b] => format!("{a} and {b}"),
+    };
+    let at = match one.fpr > 0.011 {
+        true => format!(" at {} false alarms", fpr_name(one.fpr)),
+        false => String::new(),
+    };
+    Some(format!(
+        "finds {} of {} members of D1 and {} of {} of D2 (guessing: {guessing}){at}",
+        grouped(one.found as i64),
+        grouped(one.total as i64),
+        grouped(two.found as i64),
+        grouped(two.total as i64)
     ))
 }
 
@@ -613,6 +716,113 @@ mod tests {
             teacher("teacher-2", false),
         ];
         assert!(through_teacher(&with, &found, "dualmd").is_none());
+    }
+
+    #[test]
+    fn the_weights_of_a_pair_are_counted_on_both_halves() {
+        let pair = model(
+            "dualmd",
+            Defense::Dualmd,
+            vec![attack("nn", "black-box", false)],
+        );
+        let teacher = |name: &str, half: View, finds| {
+            let mut own = attack("loss", "white-box", finds);
+            let measured = own.pooled.clone();
+            match half {
+                View::D1 => own.d1 = measured,
+                _ => own.d2 = measured,
+            }
+            ModelReport {
+                defense: ModelKind::Part,
+                primary: half,
+                ..model(name, Defense::None, vec![own])
+            }
+        };
+        let of = |first: bool, second: bool| {
+            let models = [
+                pair.clone(),
+                teacher("teacher-1", View::D1, first),
+                teacher("teacher-2", View::D2, second),
+            ];
+            let found = releases(&models, 0);
+            let words = found.iter().map(|line| in_words_of(line, &models));
+            words.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of(true, true)[2].as_deref(),
+            Some("finds 100 of 100 members of D1 and 100 of 100 of D2 (guessing: 1 of each)")
+        );
+        // What its images give away is about all members.
+        let images = of(true, true)[0].clone().expect("counted");
+        assert!(!images.contains(" of D1"), "{images}");
+        // A teacher that tells nothing is counted, too.
+        let one = of(true, false)[2].clone().expect("counted");
+        assert!(
+            one.starts_with("finds 100 of 100 members of D1 and ")
+                && !one.contains(" and 100 of 100"),
+            "{one}"
+        );
+    }
+
+    #[test]
+    fn a_line_says_that_it_was_answered_with_less() {
+        let nn = attack("nn", "black-box", true);
+        let of = |results| {
+            let models = [model("m", Defense::None, results)];
+            let found = releases(&models, 0);
+            let said = found.iter().map(|line| with_less(line, &models));
+            (said.collect::<Vec<_>>(), found)
+        };
+        let (said, found) = of(vec![nn.clone()]);
+        assert_eq!(
+            said.iter().map(Option::as_deref).collect::<Vec<_>>(),
+            [
+                None,
+                Some("by images alone; no query attack was run"),
+                Some("by images alone; no attack with the weights was run")
+            ]
+        );
+        assert!(
+            found[1].because.ends_with(" No attack by queries was run."),
+            "{}",
+            found[1].because
+        );
+        // A query attack that found nothing was run, and so was one that failed.
+        let quiet = attack("rediffuse", "grey-box", false);
+        let (said, found) = of(vec![nn.clone(), quiet.clone()]);
+        assert_eq!(said[1], None);
+        assert!(!found[1].because.contains("No attack"));
+        let failed = AttackResult {
+            status: "failed".into(),
+            pooled: None,
+            ..quiet
+        };
+        let (said, _) = of(vec![nn, failed]);
+        assert_eq!(
+            said[1].as_deref(),
+            Some("by images alone; no query attack gave a result")
+        );
+    }
+
+    #[test]
+    fn an_attack_that_failed_is_not_one_that_was_not_run() {
+        let mut failed = attack("rediffuse", "grey-box", false);
+        failed.status = "failed".into();
+        failed.pooled = None;
+        let of = |results| releases(&[model("m", Defense::None, results)], 0);
+        let nn = attack("nn", "black-box", false);
+        let none = of(vec![nn.clone()]);
+        assert_eq!(none[1].because, "No attack by queries was run.");
+        assert_eq!(
+            none[2].because,
+            "No attack that evaluates the network was run."
+        );
+        let tried = of(vec![nn, failed]);
+        assert_eq!(tried[1].advice, Advice::NotTested);
+        assert_eq!(
+            tried[1].because,
+            "No attack by queries gave a result: those that were run failed."
+        );
     }
 
     #[test]

@@ -92,7 +92,8 @@ impl Report {
     }
 
     /// The same without what shows or names single images: pictures, texts, most exposed members, which images are copies of
-    /// which. Without places as well: the names of folders and files in the command, the plan and the notes. All counts, rates and intervals
+    /// which. Without places as well: where folders and files lie, in the command, the plan and the notes. The name of the run and those of its
+    /// models stay, which may be the last part of a folder's name. All counts, rates and intervals
     /// stay. For a report that leaves the house.
     #[must_use]
     pub fn without_images(mut self) -> Self {

@@ -20,10 +20,13 @@ pub fn not_tested(report: &Report) -> Vec<String> {
     .into_iter()
     .filter(|_| !unknown)
     {
-        if !results().any(|r| r.access == access && r.pooled.is_some()) {
-            out.push(format!(
-                "Attackers {who} ({access}): no attack of this kind gave a result."
-            ));
+        let mut own = results().filter(|r| r.access == access).peekable();
+        let none = match own.peek() {
+            None => "no attack of this kind was run",
+            Some(_) => "attacks of this kind were run, and none gave a result",
+        };
+        if !own.any(|r| r.pooled.is_some()) {
+            out.push(format!("Attackers {who} ({access}): {none}."));
         }
     }
     let mut failed: Vec<String> = results()
@@ -130,7 +133,8 @@ fn attacks(report: &Report) -> Vec<String> {
         };
         out.push(format!(
             "Attacks not run on {models}: {}. Nothing in this report says what they would find; why, and what each costs, stands below the tables of attacks.",
-            list(&never)
+            // Some of them have commas of their own.
+            never.join("; ")
         ));
     }
     // Models with the same gaps share a sentence.
@@ -199,4 +203,36 @@ pub fn trainings(report: &Report) -> String {
         )
     };
     format!("Other trainings: recipes were trained {times} with different seeds{rest}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::AttackResult;
+
+    #[test]
+    fn a_kind_of_attack_that_failed_is_not_one_that_was_not_run() {
+        let failed = AttackResult {
+            access: "grey-box".into(),
+            status: "failed".into(),
+            ..AttackResult::named("rediffuse")
+        };
+        let report = Report {
+            models: vec![ModelReport {
+                name: "m".into(),
+                results: vec![failed],
+                ..ModelReport::default()
+            }],
+            ..serde_json::from_str(r#"{"schema": 1, "models": []}"#).expect("a report")
+        };
+        let text = not_tested(&report).join("\n");
+        assert!(
+            text.contains("(grey-box): attacks of this kind were run, and none gave a result."),
+            "{text}"
+        );
+        assert!(
+            text.contains("(white-box): no attack of this kind was run."),
+            "{text}"
+        );
+    }
 }

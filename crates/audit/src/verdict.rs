@@ -11,7 +11,7 @@ use crate::measure::{FAMILY_ALPHA, minimum_detectable_auc};
 use crate::release::{self, is_product};
 use crate::report::{
     AttackResult, Conclusion, Controls, Finding, Measurement, ModelReport, ModelVerdict, Release,
-    Report, Verdict, View,
+    Released, Report, Verdict, View,
 };
 use crate::untested::not_tested;
 use crate::words::{attacker, capital, member_of, subject};
@@ -142,16 +142,29 @@ fn summary(
         .collect()
 }
 
-/// The largest AUC on a model beside the largest on the undefended one, whatever attacks they are of.
+/// The largest AUC on a model beside the largest on the undefended one, whatever attacks they are of, as long as these need no more than
+/// attacks on the other model had: a pair of which images are all that was looked at is not held against an attacker with weights.
 fn strongest_against_strongest(model: &ModelReport, baseline: &ModelReport) -> Option<String> {
+    let most = |m: &ModelReport| {
+        let measured = m.results.iter().filter(|r| r.view(m.primary).is_some());
+        measured.map(Released::needed).max()
+    };
+    let (here, there) = (most(model)?, most(baseline)?);
+    let kind = here.min(there);
     let best = |m: &ModelReport| {
-        let result = m.strongest()?;
+        let result = m.strongest_with(kind)?;
         let auc = result.view(m.primary)?.auc;
         Some((result.title.clone(), rate_in_words(auc)))
     };
     let ((own, auc), (theirs, reference)) = (best(model)?, best(baseline)?);
+    let with = match kind {
+        _ if here == there => "",
+        Released::Images => ", both by generated images alone",
+        Released::Queries => ", both without the weights",
+        Released::Weights => "",
+    };
     Some(format!(
-        "Strongest attack against strongest attack: AUC {auc} ({own}) here, {reference} ({theirs}) against {}.",
+        "Strongest attack against strongest attack: AUC {auc} ({own}) here, {reference} ({theirs}) against {}{with}.",
         subject(baseline)
     ))
 }
@@ -167,8 +180,11 @@ fn by_teachers(
         return None;
     }
     let strongest = release::through_teacher(&report.models, releases, &model.name)?;
+    let mut own = release::of_model(releases, &model.name).into_iter();
+    let both = own.find_map(|line| release::of_halves(line, &report.models));
+    let both = both.map_or_else(String::new, |words| format!(" Whoever holds both {words}."));
     Some(format!(
-        "So much for its images. Its weights are those of its teachers, which leak: {}, AUC {} ({WIDENED} {}).",
+        "So much for its images. Its weights are those of its teachers, which leak: {}, AUC {} ({WIDENED} {}).{both}",
         strongest.title,
         rate(strongest.auc),
         interval(strongest.auc_ci)
@@ -328,7 +344,7 @@ fn no_leak(model: &ModelReport, best: &AttackResult, m: &Measurement) -> String 
             interval(m.auc_ci)
         ),
         n => format!(
-            "none of the {n} attacks run here did better than chance (best: {}, AUC {}, {}, widened for the choice among them)",
+            "none of the {n} attacks run here did better than chance (largest: {}, AUC {}, {}, widened for the choice among them)",
             best.title,
             rate(m.auc),
             interval(m.auc_ci_adjusted)
@@ -409,7 +425,7 @@ fn short(model: &ModelReport, conclusion: &Conclusion) -> String {
             format!("{} did no better than chance: {auc}", best.title)
         } else {
             format!(
-                "None of {n} attacks did better than chance; best: {}, {auc}",
+                "None of {n} attacks did better than chance; largest: {}, {auc}",
                 best.title
             )
         };
@@ -543,8 +559,18 @@ fn other_half(model: &ModelReport, own: View) -> Option<String> {
         Finding::Leak => "also stand out",
         _ => "do not stand out",
     };
+    // As of its own half: a few members may hide a leak.
+    let hidden = match m.finding {
+        Finding::Leak => String::new(),
+        _ => format!(
+            " With {} of {}, leaks below AUC {:.2} would not have been seen.",
+            counted(m.n_members, "member"),
+            other.name(),
+            detectable(model, m)
+        ),
+    };
     Some(format!(
-        "Members of {}, which it never saw, {verb} (largest AUC {}, {}; 95 % interval of this attack alone {}).",
+        "Members of {}, which it never saw, {verb} (largest AUC {}, {}; 95 % interval of this attack alone {}).{hidden}",
         other.name(),
         rate(m.auc),
         result.title,

@@ -55,7 +55,7 @@ fn the_verdict_says_what_the_numbers_say() {
         "An attacker who holds the weights of the undefended model tells a training image from an unseen one",
         "the strongest of 6 attacks (SimA)",
         &format!("at 1 false alarm in 100, finds {found} of 64 members"),
-        "Against the DistillMD student none of the 6 attacks run here did better than chance",
+        "Against the DistillMD student none of the 6 attacks run here did better than chance (largest: ",
         "With 64 members, leaks below AUC 0.60 would not have been seen.",
         "Pooling hides a difference between the halves (SecMI: AUC",
         "Strongest attack against strongest attack: AUC",
@@ -63,12 +63,26 @@ fn the_verdict_says_what_the_numbers_say() {
     ] {
         assert!(summary.contains(part), "`{part}` is missing in\n{summary}");
     }
+    // Of the pair only images were looked at: it is not held against an attacker with the weights of the other.
+    let pair = report.verdict.summary.iter();
+    let pair = pair
+        .filter(|line| line.contains("the DualMD pair"))
+        .find_map(|line| line.split_once("Strongest attack against strongest attack: "))
+        .expect("compared")
+        .1;
+    assert!(
+        pair.contains("(Nearest image) here, ")
+            && pair.contains(
+                "(Nearest image) against the undefended model, both by generated images alone."
+            ),
+        "{pair}"
+    );
     let not_tested = report.verdict.not_tested.join("\n");
     for part in [
-        "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs), fluctuation under crops (PFAMI)",
-        "gradients of the loss, all timesteps at once (GSA1), gradients of the loss, timestep by timestep (GSA2), shadow models (LiRA), the loss against a reference model, the difference of the two teachers",
-        "repeated partial generation against a pair (appendix A.5 of the DualMD paper), distance to generated images in the features of another network and the density of generated images against that of others (DOMIAS). Nothing in this report says what they would find; why,",
-        "(grey-box): no attack of this kind gave a result",
+        "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs); fluctuation under crops (PFAMI)",
+        "gradients of the loss, all timesteps at once (GSA1); gradients of the loss, timestep by timestep (GSA2); shadow models (LiRA); the loss against a reference model; the difference of the two teachers",
+        "repeated partial generation against a pair (appendix A.5 of the DualMD paper); distance to generated images in the features of another network; the density of generated images against that of others (DOMIAS). Nothing in this report says what they would find; why,",
+        "(grey-box): no attack of this kind was run.",
         "Whole sets of images: no test",
         "one training of each model was audited",
         "Extraction: no training image was looked for among generated ones here; the command dualmd extract does that",
@@ -121,6 +135,9 @@ fn teachers_are_judged_on_their_own_half() {
         text.contains("Members of D2, which it never saw, do not stand out"),
         "{text}"
     );
+    // As of its own half, with 32 members and two looks for each of 5 attacks.
+    let smallest = "With 32 members of D2, leaks below AUC 0.";
+    assert!(text.contains(smallest), "{text}");
     assert!(!text.contains("Pooling hides"), "{text}");
 }
 
@@ -311,6 +328,10 @@ fn without_images_nothing_shows_or_names_one() {
     let page = page_of(dir.path(), &report);
     assert!(!page.contains("data:image/png") && !page.contains("contains training images"));
     assert!(page.contains("This page was made without pictures."));
+    // The name of the run stays, and the page does not claim otherwise.
+    assert!(page.contains("<h1>demo</h1>"));
+    assert!(page.contains("The name of the audit and those of its models stay"));
+    assert!(!page.contains("the names of folders"));
     assert!(page.contains("and whether the attacks agree are left out: "));
     assert!(!page.contains("and the most exposed members are left out"));
     assert_eq!(report.verdict.summary, summary);

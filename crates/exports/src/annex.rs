@@ -323,7 +323,7 @@ fn released(report: &Report) -> String {
         return String::new();
     }
     let rows = lines.iter().map(|line| {
-        let found = match (line.tried(), release::in_words(line)) {
+        let found = match (line.tried(), release::in_words_of(line, &report.models)) {
             (None, _) => "not tested".to_owned(),
             (Some(_), Some(words)) => text(&words),
             (Some(s), None) => format!("AUC {}", rate(s.auc)),

@@ -210,7 +210,7 @@ fn releases(report: &Report) -> String {
         let result = match line.tried() {
             Some(s) => {
                 let auc = format!("{}, AUC {} ({})", s.title, rate(s.auc), interval(s.auc_ci));
-                match release::in_words(line) {
+                match release::in_words_of(line, &report.models) {
                     Some(words) => format!("{words}: {auc}"),
                     None => auc,
                 }

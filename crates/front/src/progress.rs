@@ -96,13 +96,9 @@ impl Terminal {
         })
     }
 
-    /// What a command ends with.
+    /// What a command ends with; `text` begins with "error: ".
     pub fn error(&self, text: &str) {
-        let mut progress = self.progress();
-        match progress.view {
-            View::Json => progress.event(&Event::Error { text }),
-            _ => progress.warn(text),
-        }
+        self.progress().error(text);
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress> {
@@ -295,6 +291,17 @@ impl Progress {
         }
     }
 
+    /// Prints what a command ends with. The kind of a line of JSON says that it is an error.
+    fn error(&mut self, text: &str) {
+        match self.view {
+            View::Json => {
+                let text = text.strip_prefix("error: ").unwrap_or(text);
+                self.event(&Event::Error { text });
+            }
+            _ => self.warn(text),
+        }
+    }
+
     /// A line of JSON, its keys in alphabetical order, with the time in UTC.
     fn event(&mut self, event: &Event<'_>) {
         // Strings and numbers: that cannot fail.
@@ -464,6 +471,28 @@ mod tests {
             assert!(time.len() == 20 && time.ends_with('Z'), "{time}");
         }
         assert_eq!(lines[2]["note"], "trained");
+    }
+
+    #[test]
+    fn json_has_no_empty_fields_and_says_error_once() {
+        let script = |progress: &mut Progress| {
+            let images = ProgressEvent::images("sample", 4, 4, Instant::now());
+            progress.update(&images.of(Work::Generate));
+            progress.update(&event(1));
+            progress.error("error: no such model");
+        };
+        let text = shown(View::Json, script);
+        let lines: Vec<serde_json::Value> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert!(lines[0].get("loss").is_none() && lines[0].get("epoch").is_none());
+        assert!(lines[1]["loss"].is_number() && lines[1]["epoch"].is_number());
+        assert_eq!(
+            (&lines[2]["event"], &lines[2]["text"]),
+            (&json!("error"), &json!("no such model"))
+        );
+        assert!(shown(View::Silent, script).contains("error: no such model\n"));
     }
 
     #[test]

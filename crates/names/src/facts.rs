@@ -360,6 +360,9 @@ impl BaseAttack {
     /// What it costs, in words.
     #[must_use]
     pub const fn price(self) -> &'static str {
+        if matches!(self, Self::Likelihood) {
+            return "forward passes along the whole trajectory of each image";
+        }
         match (self.facts().kind, self.facts().cost) {
             (Kind::Rounds, _) => "the pair's images drawn anew, once for each round",
             (_, Cost::Calls) => "forward passes: the cheapest kind",
@@ -371,7 +374,7 @@ impl BaseAttack {
         }
     }
 
-    /// Why an audit may not have run it, and what to do for it.
+    /// Why an audit or a run may not have run it, and what to do for it in either.
     #[must_use]
     pub const fn why_not_run(self) -> &'static str {
         match self {
@@ -382,17 +385,25 @@ impl BaseAttack {
                 "the recipe has to be known and is trained many times: dualmd lira EXPERIMENT"
             }
             Self::NearestFeatures => {
-                "run by name only, since it depends on a network that compares images: --attacks nn-features"
+                "run by name only, since it depends on a network that compares images: --attacks nn-features (in an experiment: audit.attacks)"
             }
             _ => match (self.needs(), self.facts().cost, self.facts().usual) {
-                (_, Cost::Gradients, _) => "run by name only, for its cost: --attacks gsa2,gsa1",
-                (Needs::Reference, ..) => {
-                    "needs a model of the same kind, trained on other images: --reference MODEL"
+                (_, Cost::Gradients, _) => {
+                    "run by name only, for its cost: --attacks gsa2,gsa1 (in an experiment: audit.attacks)"
                 }
-                (Needs::Pair, ..) => "is of a pair: --pair MODEL1 MODEL2",
-                (_, Cost::Images, _) => "was not among the attacks that were asked for (--attacks)",
-                (.., false) => "run by name only (--attacks)",
-                (.., true) => "one of the usual ones, which --attacks left out here",
+                (Needs::Reference, ..) => {
+                    "needs a model of the same kind, trained on other images: --reference MODEL (an experiment trains one where audit.attacks names reference)"
+                }
+                (Needs::Pair, ..) => {
+                    "is of a pair: --pair MODEL1 MODEL2 (in an experiment: audit.attacks)"
+                }
+                (_, Cost::Images, _) => {
+                    "was not among the attacks that were asked for (--attacks; in an experiment: audit.attacks)"
+                }
+                (.., false) => "run by name only (--attacks; in an experiment: audit.attacks)",
+                (.., true) => {
+                    "one of the usual ones, and not among the attacks chosen here (--attacks; in an experiment: audit.attacks)"
+                }
             },
         }
     }
@@ -446,8 +457,21 @@ mod tests {
             };
             let told = why.contains(flag) || attack == BaseAttack::Likelihood;
             assert!(told, "{}: {why}", attack.name());
+            // A run has no such flags: its settings are named beside them.
+            assert_eq!(
+                why.contains("audit.attacks"),
+                attack.can_be_asked(),
+                "{}: {why}",
+                attack.name()
+            );
         }
         assert!(BaseAttack::Gsa1.price().contains("backward"));
         assert!(BaseAttack::Loss.why_not_run().contains("usual"));
+        // It integrates from the image to noise, which is not cheap.
+        let likelihood = BaseAttack::Likelihood.price();
+        assert!(
+            likelihood.contains("trajectory") && !likelihood.contains("cheap"),
+            "{likelihood}"
+        );
     }
 }

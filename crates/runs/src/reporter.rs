@@ -91,7 +91,8 @@ pub struct ProgressEvent {
     /// Passes over its images that a training has made; none of other work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<f64>,
-    /// Loss of late; None where there is none.
+    /// Loss of late; none, and not written, where the work has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<f64>,
     /// Speed of late.
     pub images_per_second: f64,

@@ -108,9 +108,9 @@ fn of_release(
             div.value {
                 @match line.tried() {
                     Some(s) => {
-                        @if let Some(words) = release::in_words(line) { (capital(&words)) }
+                        @if let Some(words) = release::in_words_of(line, models) { (capital(&words)) }
                         @else { "AUC " (rate(s.auc)) }
-                        small { " " (s.title) ", AUC " (rate(s.auc)) " (" (interval(s.auc_ci)) ")" }
+                        small { " " (s.title) ", AUC " (rate(s.auc)) " (" (interval(s.auc_ci)) ")" @if let Some(less) = release::with_less(line, models) { "; " (less) } }
                     }
                     None => { span.none { "Not tested" } }
                 }

@@ -74,6 +74,12 @@ impl<'a> Point<'a> {
         }
     }
 
+    /// Can the two give away equally much, as far as their intervals say?
+    fn overlaps(&self, other: &Self) -> bool {
+        let (own, theirs) = (self.exposure().1, other.exposure().1);
+        own[0] <= theirs[1] && theirs[0] <= own[1]
+    }
+
     /// Are the images of `self` at least as good and does it give no more away, one of them being better? A pair is attacked through its
     /// images, and whoever holds its two models has more: it is better than nobody.
     fn dominates(&self, other: &Self) -> bool {
@@ -161,10 +167,7 @@ fn finding(points: &[Point]) -> String {
         }
     }
     if dominated.is_empty() {
-        return format!(
-            "No model is dominated: of {}, whichever draws better images gives more away.",
-            list(&free)
-        );
+        return undominated(points);
     }
     let luck = match unclear.len() {
         0 => String::new(),
@@ -180,6 +183,45 @@ fn finding(points: &[Point]) -> String {
         "Dominated, which is that another model draws images at least as good and gives no more away: {}. Not dominated: {}.{luck}",
         list(&dominated),
         list(&free)
+    )
+}
+
+/// Where none is dominated: whether the numbers say which model gives more away. A pair is better than nobody, and nothing is said of it.
+fn undominated(points: &[Point]) -> String {
+    let compared: Vec<&Point> = points.iter().filter(|p| !p.model.is_pair()).collect();
+    if compared.len() < 2 {
+        return "No model is dominated.".to_owned();
+    }
+    let named = |points: &[&Point]| {
+        let titles: Vec<String> = points.iter().map(|p| p.model.title.clone()).collect();
+        list(&titles)
+    };
+    let mut unclear = Vec::new();
+    let mut pairs = 0;
+    for (i, a) in compared.iter().enumerate() {
+        for b in &compared[i + 1..] {
+            pairs += 1;
+            if a.overlaps(b) {
+                unclear.push(named(&[*a, *b]));
+            }
+        }
+    }
+    if unclear.len() == pairs {
+        return format!(
+            "No model is dominated, and these numbers do not tell {} apart: in what they give away the intervals overlap.",
+            named(&compared)
+        );
+    }
+    let luck = match unclear.is_empty() {
+        true => String::new(),
+        false => format!(
+            " In what they give away the intervals overlap for {}: these numbers do not tell them apart.",
+            unclear.join("; for ")
+        ),
+    };
+    format!(
+        "No model is dominated: of {}, whichever draws better images gives more away.{luck}",
+        named(&compared)
     )
 }
 
@@ -491,6 +533,35 @@ mod tests {
             model("b", 12.0, 0.6, 0.02),
         ]);
         assert!(finding(&points(&two)).starts_with("No model is dominated: of a and b"));
+    }
+
+    #[test]
+    fn overlapping_intervals_do_not_say_who_gives_more_away() {
+        let said = |models: Vec<ModelReport>| finding(&points(&report(models)));
+        let text = said(vec![
+            model("a", 216.0, 0.72, 0.19),
+            model("b", 220.0, 0.68, 0.19),
+        ]);
+        assert!(
+            text.contains("do not tell a and b apart") && !text.contains("gives more away"),
+            "{text}"
+        );
+        // One of three is clearly apart.
+        let text = said(vec![
+            model("a", 10.0, 0.9, 0.02),
+            model("b", 12.0, 0.62, 0.02),
+            model("c", 14.0, 0.6, 0.02),
+        ]);
+        assert!(
+            text.contains("of a, b and c, whichever draws better images gives more away")
+                && text.contains("overlap for b and c: these numbers do not tell them apart"),
+            "{text}"
+        );
+        // A pair draws better and gives less away, and is not counted as better.
+        let mut pair = model("pair", 5.0, 0.52, 0.01);
+        pair.defense = dualmd_names::Defense::Dualmd.into();
+        let text = said(vec![pair, model("a", 10.0, 0.9, 0.02)]);
+        assert_eq!(text, "No model is dominated.");
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub fn head(report: &Report, name: &str) -> Markup {
                 p.private { strong { "This page contains training images." } " It is as confidential as they are; " code { @if report.run.get("compared").is_some() { "dualmd compare ... --no-images" } @else { "dualmd report FOLDER --no-images" } } " writes it without them." }
             }
             @if report.images_left_out {
-                p.private { strong { "This page was made without pictures." } " Left out of it and of " code { "report.json" } ": pictures, texts, names and scores of single images, the most exposed members, and the names of folders. Counts, rates and intervals are all there. The audit's own folder still has everything, and is as confidential as the training images." }
+                p.private { strong { "This page was made without pictures." } " Left out of it and of " code { "report.json" } ": pictures, texts, names and scores of single images, the most exposed members, and where folders and files lie. The name of the audit and those of its models stay, and may be the last part of a folder's name: rename that folder before the audit where it says who is shown. Counts, rates and intervals are all there. The audit's own folder still has everything, and is as confidential as the training images." }
             }
             p.on-paper { "On paper the folded parts, the cards of the models, " @if exposed { "whether the attacks agree, and the most exposed members" } @else { "and whether the attacks agree" } " are left out: " code { "report.html" } " has them, " code { "findings.csv" } " and " code { "report.json" } " have the numbers." }
             @if let Some(command) = plan(report, "/command") {
