@@ -82,7 +82,7 @@ pub struct CheckedModel {
 /// the audit could not be written to.
 pub fn check(session: &Session, options: &AuditOptions) -> Result<Checked> {
     let args = &options.score;
-    check_place(&options.out)?;
+    check_place(args, &options.out)?;
     let run = RunFolder(options.out.clone());
     let all = audited::audited(args, session.reporter.as_ref())?;
     refuse_strangers(&run, &all)?;
