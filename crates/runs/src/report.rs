@@ -44,6 +44,13 @@ pub fn report(folder: &Path, options: ReportOptions) -> Result<Written> {
     write(folder, dualmd_audit::build(folder)?, options)
 }
 
+/// Was the report that a folder has written without images? Not so where there is none that can be read.
+#[must_use]
+pub fn is_redacted(folder: &Path) -> bool {
+    let before = dualmd_audit::read(&folder.join("report.json"));
+    before.is_ok_and(|report| report.images_left_out)
+}
+
 /// Who makes a comparison, and by what.
 #[derive(Debug, Clone)]
 pub struct Maker {

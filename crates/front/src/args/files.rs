@@ -88,6 +88,10 @@ pub struct ReportArgs {
     #[arg(value_name = "RUN_DIR")]
     pub run: PathBuf,
 
+    /// Put images, texts and names back into a report that was written with --no-images, which otherwise stays without them
+    #[arg(long, conflicts_with = "no_images", help_heading = "Report")]
+    pub with_images: bool,
+
     /// The report.
     #[command(flatten)]
     pub fail: FailArgs,
