@@ -33,7 +33,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
 
-    /// A new folder for the report
+    /// Folder for the report; an earlier comparison there is written over
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 

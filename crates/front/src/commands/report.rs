@@ -50,10 +50,18 @@ pub fn compare(global: &Global, args: &CompareArgs, versions: Versions) -> Resul
         auditor: args.auditor.clone(),
         versions,
     };
+    let reporter = Terminal::new(global);
+    let another = report::holds_another(&args.out, &maker);
     let written = report::compare(&maker, &args.audits, &args.out, args.fail.report())?;
+    if another {
+        reporter.warn(&format!(
+            "warning: {} held an earlier comparison, made by another command: its report was written over (-o names another folder)",
+            shown(&args.out)
+        ));
+    }
     print(&written, &args.fail)?;
     let verdict = [&written.report.verdict];
-    Ok(exit(verdict, &args.fail, &Terminal::new(global)))
+    Ok(exit(verdict, &args.fail, &reporter))
 }
 
 /// Of a report, for programs.
