@@ -1,6 +1,7 @@
 //! Files of other programs and for them: splits, image folders, models.
 
 use crate::bail_usage;
+use crate::choices::SplitMethod;
 use crate::reporter::Reporter;
 use crate::stages::pictures;
 use crate::stages::prepare::{draw, group};
@@ -36,8 +37,15 @@ pub struct DrawnSplit {
 /// Draws a split and writes it to `out`.
 ///
 /// # Errors
-/// Images that cannot be read; fewer than are asked for; another split, or another file, at `out`.
+/// An odd number of members, unless coins are tossed; images that cannot be read; fewer than are asked for; another split, or another file,
+/// at `out`.
 pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Result<DrawnSplit> {
+    if options.method == SplitMethod::Half && !options.members.is_multiple_of(2) {
+        bail_usage!(
+            "--members {}: an even number is needed, because D1 and D2 are halves of the members",
+            options.members
+        );
+    }
     let load = LoadOptions {
         alpha: options.alpha.into(),
         group_column: options.group_column.as_deref(),
@@ -349,7 +357,7 @@ fn whole(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::choices::{Alpha, NearDuplicates, SplitMethod};
+    use crate::choices::{Alpha, NearDuplicates};
     use crate::reporter::Silent;
     use dualmd_data::{Picture, load, save_png};
 
@@ -375,6 +383,13 @@ mod tests {
             seed: 1,
         };
         let out = dir.path().join("split.json");
+        options.members = 3;
+        let odd = split(&options, &out, &Silent).unwrap_err().to_string();
+        assert!(
+            odd.starts_with("--members 3: an even number is needed"),
+            "{odd}"
+        );
+        options.members = 4;
         let drawn = split(&options, &out, &Silent).unwrap();
         assert_eq!(drawn.duplicates, 0);
         // Whoever reads the images at the size of a model finds the same ones.

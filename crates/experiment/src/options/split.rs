@@ -14,7 +14,7 @@ pub struct SplitOptions {
     pub data: String,
     /// Images to train on; even, because they are divided into two halves
     ///
-    /// With --method coin-flip, members and non-members together are the images that coins are tossed for.
+    /// With --method coin-flip, members and non-members together are the images that coins are tossed for, and the number may be odd.
     #[cfg_attr(feature = "clap", arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..)))]
     pub members: usize,
     /// Images to keep out of the training (default: all others)
