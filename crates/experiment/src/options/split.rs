@@ -39,7 +39,8 @@ pub struct SplitOptions {
     pub id_column: Option<String>,
     /// Write both sides into a new folder too, to train from: DIR/members and DIR/nonmembers
     ///
-    /// PNG files with their old names where these can be kept; metadata.jsonl has each one's name, content id, captions, group and label.
+    /// PNG files with their old names where these can be kept; metadata.jsonl has each one's name, content id, captions, group and label. The
+    /// images must be of one size.
     #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
     pub copy_to: Option<PathBuf>,
     /// Everything random follows from it.
