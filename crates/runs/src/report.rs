@@ -73,8 +73,8 @@ pub struct Maker {
     pub versions: Versions,
 }
 
-/// Several audits, or runs, of the same images as one report in a folder, where an earlier one is written over; `audits` with the names that they have in it, or none: those
-/// of their folders.
+/// Several audits, or runs, of the same images as one report in a folder, where an earlier one is written over; `audits` with the names
+/// that they have in it, or none: those of their folders.
 ///
 /// # Errors
 /// As [`dualmd_audit::compare`]; a folder `out` that holds a run or an audit.
