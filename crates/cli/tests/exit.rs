@@ -716,6 +716,21 @@ fn a_pipeline_reads_json_alone() {
     );
     let page = std::fs::read_to_string(dir.path().join("audit/report.html")).unwrap();
     assert!(!page.contains("data:image/png"));
+    // Made to be passed on, it stays so when it is written anew, unless its images are asked for.
+    let folder = path("audit");
+    let anew = |more: &[&str]| {
+        let asked = ["report", folder.as_str()];
+        let (code, _, said) = call(&[&asked[..], more].concat());
+        assert_eq!(code, 0, "{said}");
+        let json = std::fs::read_to_string(dir.path().join("audit/report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let told = said.contains("written without images and stays so");
+        (report["images_left_out"] == true, told)
+    };
+    assert_eq!(anew(&[]), (true, true));
+    assert_eq!(anew(&["--no-images"]), (true, false));
+    assert_eq!(anew(&["--with-images"]), (false, false));
+    assert_eq!(anew(&[]), (false, false));
     // A failure is an object as well.
     let (code, out, log) = audit(&path("no-such-model"));
     assert_eq!(

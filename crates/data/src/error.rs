@@ -68,6 +68,19 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
+    /// A set whose pictures are not all of one size.
+    #[error(
+        "{}: pictures of different sizes ({}); set `image_size` to bring them to one size (`dualmd export images --image-size N` writes such \
+         a folder)",
+        shown(place),
+        shown(found)
+    )]
+    Sizes {
+        /// The set.
+        place: String,
+        /// Two of the pictures, with their sizes in pixels.
+        found: String,
+    },
     /// Options that do not fit each other or the data.
     #[error("{}; {}", shown(problem), shown(remedy))]
     Options {

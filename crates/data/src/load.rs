@@ -125,7 +125,7 @@ impl Default for LoadOptions<'_> {
 /// do not fit, or a split made from other data.
 pub fn load(source: &str, options: &LoadOptions<'_>) -> Result<ImageSet> {
     let (base, side) = with_side(source);
-    let mut set = collected(source, base, options, None)?;
+    let mut set = collected(source, base, side, options, None)?;
     if let Some(side) = side {
         let order = of_side(&set, side, options)?;
         set.records = order.iter().map(|&i| set.records[i].clone()).collect();
@@ -140,7 +140,7 @@ pub(crate) fn spooled(
     spool: &mut Spool,
 ) -> Result<(ImageSet, Option<Vec<usize>>)> {
     let (base, side) = with_side(source);
-    let set = collected(source, base, options, Some(spool))?;
+    let set = collected(source, base, side, options, Some(spool))?;
     let order = side.map(|side| of_side(&set, side, options)).transpose()?;
     Ok((set, order))
 }
@@ -153,10 +153,11 @@ fn with_side(source: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// All pictures of a source; with a spool their pixels are there.
+/// All pictures of a source, with notes on those of a side where one is wanted; with a spool their pixels are there.
 fn collected(
     source: &str,
     base: &str,
+    side: Option<&str>,
     options: &LoadOptions<'_>,
     spool: Option<&mut Spool>,
 ) -> Result<ImageSet> {
@@ -172,6 +173,7 @@ fn collected(
     };
     let mut collector = Collector::new(options);
     collector.spool = spool;
+    collector.side = side;
     let mut chosen = vec![VENDORS[0]];
     if let Some(part) = part {
         if base != "emoji" && Path::new(base).is_dir() {

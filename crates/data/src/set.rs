@@ -62,8 +62,8 @@ impl ImageSet {
         };
         let size = |r: &Record| (r.picture.width, r.picture.height);
         if let Some(other) = records.iter().find(|r| size(r) != size(first)) {
-            let problem = format!(
-                "pictures of different sizes ({} is {}x{}, {} is {}x{})",
+            let found = format!(
+                "{} is {}x{}, {} is {}x{}",
                 first.name,
                 first.picture.width,
                 first.picture.height,
@@ -71,11 +71,10 @@ impl ImageSet {
                 other.picture.width,
                 other.picture.height
             );
-            return Err(Error::format(
-                source,
-                problem,
-                "set `image_size` to bring them to one size",
-            ));
+            return Err(Error::Sizes {
+                place: source,
+                found,
+            });
         }
         Ok(Self {
             source,

@@ -1,6 +1,7 @@
 //! Files of other programs and for them: splits, image folders, models.
 
 use crate::bail_usage;
+use crate::choices::SplitMethod;
 use crate::reporter::Reporter;
 use crate::stages::pictures;
 use crate::stages::prepare::{draw, group};
@@ -36,8 +37,15 @@ pub struct DrawnSplit {
 /// Draws a split and writes it to `out`.
 ///
 /// # Errors
-/// Images that cannot be read; fewer than are asked for; another split, or another file, at `out`.
+/// An odd number of members, unless coins are tossed; images that cannot be read; fewer than are asked for; another split, or another file,
+/// at `out`.
 pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Result<DrawnSplit> {
+    if options.method == SplitMethod::Half && !options.members.is_multiple_of(2) {
+        bail_usage!(
+            "--members {}: an even number is needed, because D1 and D2 are halves of the members",
+            options.members
+        );
+    }
     let load = LoadOptions {
         alpha: options.alpha.into(),
         group_column: options.group_column.as_deref(),
@@ -66,7 +74,7 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         );
     }
     // The pixels wait beside the split, in a file that goes with this process.
-    let mut listing = pictures::list(&options.data, &load, dualmd_files::parent(out), reporter)?;
+    let mut listing = listed(options, &load, dualmd_files::parent(out), reporter)?;
     let duplicates = listing.dedupe()?.dropped.len();
     let groups = group(&listing, options.near_duplicates)?;
     let split = draw(
@@ -89,6 +97,39 @@ pub fn split(options: &SplitOptions, out: &Path, reporter: &dyn Reporter) -> Res
         duplicates,
         groups: groups.shared(),
     })
+}
+
+/// Side in pixels of the squares that images of several sizes are compared as.
+const COMPARED: u32 = 64;
+
+/// The images of a split. Those of several sizes are brought to one to be compared with each other: their content ids, which the split
+/// holds, are those of the images as they are.
+fn listed(
+    options: &SplitOptions,
+    load: &LoadOptions<'_>,
+    folder: &Path,
+    reporter: &dyn Reporter,
+) -> Result<Listing> {
+    let data = &options.data;
+    let refused = match pictures::list(data, load, folder, reporter) {
+        Err(refused @ dualmd_data::Error::Sizes { .. }) => refused,
+        listing => return Ok(listing?),
+    };
+    if options.copy_to.is_some() {
+        return Err(anyhow::Error::new(refused).context(
+            "--copy-to writes images of one size: leave it out, and write each side with `dualmd export images`",
+        ));
+    }
+    reporter.say(&format!(
+        "note: {}: images of several sizes: duplicates are looked for among their middles at {COMPARED} x {COMPARED} pixels; the split \
+         names the images as they are",
+        shown(data)
+    ));
+    let compared = LoadOptions {
+        image_size: Some(COMPARED),
+        ..load.clone()
+    };
+    Ok(pictures::list(data, &compared, folder, reporter)?)
 }
 
 /// A split file may be the only record of who was trained on: it is written over by the same split alone.
@@ -311,4 +352,64 @@ fn whole(out: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let building = Building::new(out)?;
     fill(building.path())?;
     Ok(building.finish()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::choices::{Alpha, NearDuplicates};
+    use crate::reporter::Silent;
+    use dualmd_data::{Picture, load, save_png};
+
+    #[test]
+    fn images_of_several_sizes_are_split_by_their_own_ids() {
+        let dir = tempfile::tempdir().unwrap();
+        let photos = dir.path().join("photos");
+        std::fs::create_dir(&photos).unwrap();
+        for i in 0..8_u8 {
+            let picture = Picture::filled(8 + u32::from(i), 12, 3, i * 30);
+            save_png(&photos.join(format!("{i}.png")), &picture).unwrap();
+        }
+        let mut options = SplitOptions {
+            data: photos.to_str().unwrap().to_owned(),
+            members: 4,
+            nonmembers: Some(4),
+            method: SplitMethod::Half,
+            near_duplicates: NearDuplicates::Group,
+            alpha: Alpha::White,
+            group_column: None,
+            id_column: None,
+            copy_to: None,
+            seed: 1,
+        };
+        let out = dir.path().join("split.json");
+        options.members = 3;
+        let odd = split(&options, &out, &Silent).unwrap_err().to_string();
+        assert!(
+            odd.starts_with("--members 3: an even number is needed"),
+            "{odd}"
+        );
+        options.members = 4;
+        let drawn = split(&options, &out, &Silent).unwrap();
+        assert_eq!(drawn.duplicates, 0);
+        // Whoever reads the images at the size of a model finds the same ones.
+        let sized = LoadOptions {
+            image_size: Some(16),
+            ..LoadOptions::default()
+        };
+        let set = load(&options.data, &sized).unwrap();
+        let found = drawn.split.select(&set).unwrap();
+        assert_eq!((found.members.len(), found.nonmembers.len()), (4, 4));
+        let first = Picture::filled(8, 12, 3, 0).id();
+        assert!(drawn.split.side(first.as_str()).is_some());
+        // A folder that training scripts read has images of one size.
+        options.copy_to = Some(dir.path().join("copies"));
+        let refused = split(&options, &out, &Silent).unwrap_err();
+        let said = format!("{refused:#}");
+        assert!(
+            said.starts_with("--copy-to writes images of one size") && said.contains("8x12"),
+            "{said}"
+        );
+        assert!(!dir.path().join("copies").exists());
+    }
 }

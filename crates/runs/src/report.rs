@@ -44,6 +44,24 @@ pub fn report(folder: &Path, options: ReportOptions) -> Result<Written> {
     write(folder, dualmd_audit::build(folder)?, options)
 }
 
+/// Was the report that a folder has written without images? Not so where there is none that can be read.
+#[must_use]
+pub fn is_redacted(folder: &Path) -> bool {
+    let before = dualmd_audit::read(&folder.join("report.json"));
+    before.is_ok_and(|report| report.images_left_out)
+}
+
+/// Does a folder hold a report that another command than this one's made?
+#[must_use]
+pub fn holds_another(out: &Path, maker: &Maker) -> bool {
+    let path = out.join("report.json");
+    let Ok(bytes) = dualmd_files::read(&path, dualmd_files::limit::TABLE) else {
+        return path.exists();
+    };
+    let before: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    before["run"]["command"].as_str() != Some(maker.command.as_str())
+}
+
 /// Who makes a comparison, and by what.
 #[derive(Debug, Clone)]
 pub struct Maker {
@@ -55,8 +73,8 @@ pub struct Maker {
     pub versions: Versions,
 }
 
-/// Several audits, or runs, of the same images as one report in a new folder; `audits` with the names that they have in it, or none: those
-/// of their folders.
+/// Several audits, or runs, of the same images as one report in a folder, where an earlier one is written over; `audits` with the names
+/// that they have in it, or none: those of their folders.
 ///
 /// # Errors
 /// As [`dualmd_audit::compare`]; a folder `out` that holds a run or an audit.
@@ -164,4 +182,36 @@ fn names(fail_on: &[FailOn], finding: Finding) -> bool {
         FailOn::Copies => finding == Finding::Copies,
         FailOn::Void => finding == Finding::Void,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_of_another_command_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let maker = |command: &str| Maker {
+            command: command.into(),
+            auditor: None,
+            versions: Versions::default(),
+        };
+        let (one, other) = (
+            maker("dualmd compare a b -o x"),
+            maker("dualmd compare a c -o x"),
+        );
+        assert!(!holds_another(dir.path(), &one));
+        let report = dir.path().join("report.json");
+        std::fs::write(
+            &report,
+            r#"{"run": {"command": "dualmd compare a b -o x"}}"#,
+        )
+        .unwrap();
+        assert!(!holds_another(dir.path(), &one) && holds_another(dir.path(), &other));
+        // Of one without a command, or a damaged one, nothing is known.
+        for text in ["{}", "x"] {
+            std::fs::write(&report, text).unwrap();
+            assert!(holds_another(dir.path(), &one), "{text}");
+        }
+    }
 }

@@ -23,7 +23,9 @@ pub(crate) use npy::{read_npz_i64, rows as npy_rows};
 
 use crate::decode::{Alpha, check_pixels, decode_whole};
 use crate::listing::Spool;
-use crate::{BUNDLED, Error, FileFacts, LoadOptions, Picture, Record, Result};
+use crate::{
+    BUNDLED, Error, FileFacts, Half, LoadOptions, Picture, Record, Result, SampleId, Side,
+};
 
 /// Collects records: every picture of every form passes through here, members and non-members alike.
 pub(crate) struct Collector<'a> {
@@ -31,6 +33,8 @@ pub(crate) struct Collector<'a> {
     pub records: Vec<Record>,
     /// Where pixels go that are not to stay in memory.
     pub spool: Option<&'a mut Spool>,
+    /// The side of the options' split that is wanted, as a source names it; none: all pictures are.
+    pub side: Option<&'a str>,
     /// Names of the parts that are wanted of a folder; empty: it has one.
     pub parts: Vec<String>,
     /// Names of the columns or keys that were there to choose from, in any part of the source.
@@ -69,6 +73,7 @@ impl<'a> Collector<'a> {
             options,
             records: Vec::new(),
             spool: None,
+            side: None,
             parts: Vec::new(),
             columns: BTreeSet::new(),
             skipped: BTreeMap::new(),
@@ -99,6 +104,18 @@ impl<'a> Collector<'a> {
             .transparent
             .get_or_insert_with(|| (0, place.to_owned()));
         *count += 1;
+    }
+
+    /// Whether a picture is of the side that is wanted: nothing need be said of what becomes of the others.
+    fn is_wanted(&self, id: &SampleId) -> bool {
+        let (Some(wanted), Some(split)) = (self.side, self.options.split) else {
+            return true;
+        };
+        split.side(id.as_str()).is_some_and(|side| match side {
+            Side::NonMember => wanted == "nonmember",
+            Side::Member(Half::First) => ["member", "d1"].contains(&wanted),
+            Side::Member(Half::Second) => ["member", "d2"].contains(&wanted),
+        })
     }
 
     /// Notes what becomes of a picture that is of another size, or of other channels, than the options ask for.
@@ -217,7 +234,9 @@ impl<'a> Collector<'a> {
         check_pixels(picture.width, picture.height, place, self.options)?;
         self.check_count(self.records.len() as u64 + 1, place)?;
         let id = picture.id();
-        self.note_changes(&picture);
+        if self.is_wanted(&id) {
+            self.note_changes(&picture);
+        }
         let picture = match self.options.image_size {
             Some(size) => picture
                 .to_square(size, self.options.resize, self.options.max_pixels)

@@ -1587,6 +1587,43 @@ fn what_is_brought_to_a_models_size_is_said() {
     assert!(of(16, 3, true).notes.is_empty());
 }
 
+/// Of a side of a split, what became of the other side's pictures is not told.
+#[test]
+fn what_is_brought_to_a_models_size_is_counted_on_the_side_that_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    for i in 0..6 {
+        let side = 8 + u32::from(i);
+        let name = format!("{i}.png");
+        save_png(&root.path().join(name), &picture(i, side, side, 3)).unwrap();
+    }
+    let folder = root.path().display().to_string();
+    let sized = LoadOptions {
+        image_size: Some(16),
+        tell_changes: true,
+        ..LoadOptions::default()
+    };
+    let all = load(&folder, &sized).unwrap();
+    assert!(notes(&all).contains("6 pictures brought to 16 x 16"));
+    let split = Split::half(&all, &Groups::given(&all), 2, Some(3), 5).unwrap();
+    let options = LoadOptions {
+        split: Some(&split),
+        ..sized
+    };
+    for (side, count) in [
+        ("member", "2 pictures"),
+        ("nonmember", "3 pictures"),
+        ("d1", "1 picture"),
+        ("d2", "1 picture"),
+    ] {
+        let set = load(&format!("{folder}#{side}"), &options).unwrap();
+        let told = notes(&set);
+        assert!(
+            told.contains(&format!("{count} brought to 16 x 16")),
+            "{told}"
+        );
+    }
+}
+
 /// Pages are looked at before they are decoded: none that is whole is refused, whatever its encoding.
 #[test]
 fn every_encoding_of_texts_reads_the_same() {

@@ -336,18 +336,43 @@ fn refuse_both(members: &ImageSet, nonmembers: &ImageSet) -> Result<()> {
         return Ok(());
     };
     let count = nonmembers.records.iter().filter(both).count();
-    let member = ids.get(nonmember.id.as_str()).map_or("", |r| &r.name);
+    let member = ids.get(nonmember.id.as_str());
     bail!(
         "{} in {} and {} in {} are the same image{}: one that was trained on cannot be among those that were not; take it out of one of the two",
-        shown(member),
+        member.map_or_else(String::new, |member| called(members, member)),
         shown(&members.source),
-        shown(&nonmember.name),
+        called(nonmembers, nonmember),
         shown(&nonmembers.source),
         match count {
             1 => String::new(),
             _ => format!(" (and {} more)", count - 1),
         }
     )
+}
+
+/// The file of an image in a folder, with the name that it had before where its set keeps that; the image's name elsewhere.
+fn called(set: &ImageSet, record: &Record) -> String {
+    match file_of(set, record) {
+        Some(file) => format!("{} (originally {})", shown(&file), shown(&record.name)),
+        None => shown(&record.name).to_string(),
+    }
+}
+
+/// The file of an image whose name is that of another one, as the folder's `metadata.jsonl` says.
+fn file_of(set: &ImageSet, record: &Record) -> Option<String> {
+    let folder = Path::new(&set.source);
+    if folder.join(&record.name).exists() {
+        return None;
+    }
+    let lines = folder.join("metadata.jsonl");
+    let text = dualmd_files::read_text(&lines, dualmd_files::limit::TABLE).ok()?;
+    text.lines().find_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).ok()?;
+        if line["original"].as_str()? != record.name {
+            return None;
+        }
+        line["file_name"].as_str().map(str::to_owned)
+    })
 }
 
 /// An image set without exact duplicates.
@@ -420,7 +445,31 @@ fn check_alike(target: &Generator, other: &Generator, folder: &Path, what: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dualmd_data::Picture;
+    use dualmd_data::{Picture, load, save_folder};
+
+    #[test]
+    fn an_image_of_a_folder_is_called_by_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let picture = Picture::filled(4, 4, 1, 7);
+        let record = Record {
+            id: picture.id(),
+            picture,
+            captions: vec![],
+            group: None,
+            label: None,
+            name: "train/1.png".into(),
+            file: None,
+        };
+        let set = ImageSet::new("pictures".into(), None, vec![record]).unwrap();
+        assert_eq!(called(&set, &set.records[0]), "train/1.png");
+        let folder = dir.path().join("folder");
+        save_folder(&set, &folder).unwrap();
+        let set = load(folder.to_str().unwrap(), &LoadOptions::default()).unwrap();
+        assert_eq!(set.records[0].name, "train/1.png");
+        let said = called(&set, &set.records[0]);
+        assert_eq!(said, "train_1.png (originally train/1.png)");
+        assert!(folder.join("train_1.png").is_file());
+    }
 
     #[test]
     fn an_image_on_both_sides_is_named_in_both() {

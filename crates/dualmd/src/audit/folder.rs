@@ -4,7 +4,7 @@ use super::audited::{self, Audited};
 use super::case::{Case, Sides};
 use super::check::calls;
 use super::drawn::drawn;
-use super::options::AuditOptions;
+use super::options::{AuditOptions, ScoreOptions};
 use super::{Attacked, PartDone, Texts, asked, generated, part};
 use crate::bail_usage;
 use crate::plan::SHADOW;
@@ -24,7 +24,7 @@ use crate::whole::{Part, Whole};
 use crate::{choices, machine};
 use anyhow::Result;
 use dualmd_attack::Share;
-use dualmd_data::{ImageSet, Record, Split};
+use dualmd_data::{BUNDLED, ImageSet, Record, Split};
 use dualmd_diffusion::{Given, Model};
 use dualmd_files::{Lock, shown};
 use dualmd_metrics::Extractor;
@@ -35,7 +35,7 @@ use dualmd_record::plan::{
 use dualmd_record::utility::Utility;
 use dualmd_torch::Tensor;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Version of what is measured of generated images; a change of any of its numbers raises it.
@@ -184,6 +184,7 @@ fn audit_all(
 ) -> Result<Written> {
     let (args, out) = (&options.score, &options.out);
     refuse_run(out)?;
+    refuse_among_images(args, out)?;
     let run = RunFolder(out.clone());
     // What tells the others from each other; the first is told below.
     let mut marks = Vec::new();
@@ -254,6 +255,7 @@ pub fn audit_part(
 ) -> Result<Vec<PartDone>> {
     let (args, out) = (&options.score, &options.out);
     refuse_run(out)?;
+    refuse_among_images(args, out)?;
     let all = audited::audited(args, session.reporter.as_ref())?;
     let Some(one) = all.first() else {
         bail_usage!("no model is named");
@@ -279,9 +281,11 @@ pub fn audit_part(
 /// Refuses a folder that an audit could not be written to, or that another process works in. Nothing is made.
 ///
 /// # Errors
-/// A file in the way; a folder or a file of the report that cannot be written to; a run; a folder that is in use.
-pub(super) fn check_place(out: &Path) -> Result<()> {
+/// A file in the way; a folder or a file of the report that cannot be written to; a run; a folder of the images that are audited; a folder
+/// that is in use.
+pub(super) fn check_place(args: &ScoreOptions, out: &Path) -> Result<()> {
     refuse_run(out)?;
+    refuse_among_images(args, out)?;
     dualmd_files::check_folder(out)?;
     if out.is_dir() {
         drop(Lock::take(out, "dualmd audit --check")?);
@@ -301,6 +305,50 @@ pub(super) fn refuse_run(out: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// An audit writes images, which the next call would read as members or non-members if they lay among these.
+fn refuse_among_images(args: &ScoreOptions, out: &Path) -> Result<()> {
+    // The folders above it that are not there yet will be made.
+    let Some(above) = std::path::absolute(out)
+        .ok()
+        .and_then(|path| path.ancestors().find_map(|p| p.canonicalize().ok()))
+    else {
+        return Ok(());
+    };
+    let mut sources = vec![
+        ("--members", &args.members),
+        ("--nonmembers", &args.nonmembers),
+    ];
+    sources.extend(args.generated.iter().map(|data| ("--generated", data)));
+    if let Some(shadow) = &args.shadow {
+        sources.push(("--shadow-members", &shadow.members));
+        sources.push(("--shadow-nonmembers", &shadow.nonmembers));
+    }
+    for (flag, source) in sources {
+        if folder_of(source).is_some_and(|folder| above.starts_with(folder)) {
+            bail_usage!(
+                "{} lies in the folder of {flag} ({}): images that the audit writes there would be read with them: choose \
+                 another folder (-o)",
+                shown(out),
+                shown(source)
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The folder that a source names, without the part or side after it; none of other sources.
+fn folder_of(source: &str) -> Option<PathBuf> {
+    let mut base = source;
+    while !Path::new(base).exists() {
+        base = base.rsplit_once('#')?.0;
+    }
+    if BUNDLED.contains(&base) {
+        return None;
+    }
+    let folder = Path::new(base).canonicalize().ok()?;
+    folder.is_dir().then_some(folder)
 }
 
 /// What is audited, for a report: its folders, or the name of a model in another process and where it is.
@@ -625,7 +673,34 @@ fn agrees(split: &Split, labels: &[Label]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::titled;
+    use super::*;
+
+    #[test]
+    fn an_audit_is_not_written_among_the_images_that_it_reads() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in ["photos/train", "others"] {
+            std::fs::create_dir_all(at(name)).unwrap();
+        }
+        let said = |path: PathBuf, end: &str| format!("{}{end}", path.display());
+        let args = ScoreOptions::new(said(at("photos"), "#train#member"), said(at("others"), ""));
+        for (out, flag) in [
+            (at("photos"), "--members"),
+            (at("photos/new/audit"), "--members"),
+            (at("others/."), "--nonmembers"),
+        ] {
+            let refused = check_place(&args, &out).unwrap_err().to_string();
+            assert!(
+                refused.contains("lies in the folder of") && refused.contains(flag),
+                "{refused}"
+            );
+        }
+        check_place(&args, &at("photos-audit")).unwrap();
+        check_place(&args, &at("new/audit")).unwrap();
+        // Sets that are part of the program, and files, are no folders.
+        assert_eq!(folder_of("fashion#member"), None);
+        assert_eq!(folder_of("no such folder#train"), None);
+    }
 
     #[test]
     fn a_model_is_called_by_name_and_place() {

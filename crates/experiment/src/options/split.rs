@@ -14,7 +14,7 @@ pub struct SplitOptions {
     pub data: String,
     /// Images to train on; even, because they are divided into two halves
     ///
-    /// With --method coin-flip, members and non-members together are the images that coins are tossed for.
+    /// With --method coin-flip, members and non-members together are the images that coins are tossed for, and the number may be odd.
     #[cfg_attr(feature = "clap", arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(2..)))]
     pub members: usize,
     /// Images to keep out of the training (default: all others)
@@ -39,7 +39,8 @@ pub struct SplitOptions {
     pub id_column: Option<String>,
     /// Write both sides into a new folder too, to train from: DIR/members and DIR/nonmembers
     ///
-    /// PNG files with their old names where these can be kept; metadata.jsonl has each one's name, content id, captions, group and label.
+    /// PNG files with their old names where these can be kept; metadata.jsonl has each one's name, content id, captions, group and label. The
+    /// images must be of one size.
     #[cfg_attr(feature = "clap", arg(long, value_name = "DIR"))]
     pub copy_to: Option<PathBuf>,
     /// Everything random follows from it.

@@ -33,7 +33,7 @@ pub struct CompareArgs {
     #[arg(long, value_name = "NAME")]
     pub auditor: Option<String>,
 
-    /// A new folder for the report
+    /// Folder for the report; an earlier comparison there is written over
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
 
@@ -87,6 +87,10 @@ pub struct ReportArgs {
     /// The run's folder
     #[arg(value_name = "RUN_DIR")]
     pub run: PathBuf,
+
+    /// Put images, texts and names back into a report that was written with --no-images, which otherwise stays without them
+    #[arg(long, conflicts_with = "no_images", help_heading = "Report")]
+    pub with_images: bool,
 
     /// The report.
     #[command(flatten)]

@@ -26,7 +26,16 @@ pub fn report(global: &Global, args: &ReportArgs) -> Result<ExitCode> {
     let reporter = Terminal::new(global);
     let held = args.run.is_dir().then(|| Held::run(&args.run, &reporter));
     let _held = held.transpose()?;
-    let written = report::report(&args.run, args.fail.report())?;
+    let mut options = args.fail.report();
+    // What was made to be passed on does not get its images back by the way.
+    if options.images && !args.with_images && report::is_redacted(&args.run) {
+        options.images = false;
+        reporter.warn(&format!(
+            "note: the report in {} was written without images and stays so (--with-images puts them back)",
+            shown(&args.run)
+        ));
+    }
+    let written = report::report(&args.run, options)?;
     print(&written, &args.fail)?;
     Ok(exit([&written.report.verdict], &args.fail, &reporter))
 }
@@ -41,10 +50,18 @@ pub fn compare(global: &Global, args: &CompareArgs, versions: Versions) -> Resul
         auditor: args.auditor.clone(),
         versions,
     };
+    let reporter = Terminal::new(global);
+    let another = report::holds_another(&args.out, &maker);
     let written = report::compare(&maker, &args.audits, &args.out, args.fail.report())?;
+    if another {
+        reporter.warn(&format!(
+            "warning: {} held an earlier comparison, made by another command: its report was written over (-o names another folder)",
+            shown(&args.out)
+        ));
+    }
     print(&written, &args.fail)?;
     let verdict = [&written.report.verdict];
-    Ok(exit(verdict, &args.fail, &Terminal::new(global)))
+    Ok(exit(verdict, &args.fail, &reporter))
 }
 
 /// Of a report, for programs.
