@@ -43,6 +43,8 @@ def roc(scores: Any, labels: Any = None, *, fpr: Sequence[float] | float | None 
     numbers, members = _plain(scores), _plain(labels)
     if len(numbers) != len(members):
         raise ValueError(f"{len(numbers)} scores and {len(members)} labels: one for each is needed")
+    if not numbers:
+        raise ValueError("no scores: give at least one of a member and one of another image")
     if words := [score for score in numbers if not isinstance(score, (int, float))]:
         raise TypeError(f"a score is {words[0]!r}: scores are numbers, one for each image")
     if infinite := [score for score in numbers if not math.isfinite(score)]:

@@ -46,6 +46,16 @@ class Splits(unittest.TestCase):
         with self.assertRaisesRegex(TypeError, "a teacher is a network or a callable"):
             dualmd.DistillMD(1, 2, "split.json")
 
+    def test_pipelines_are_no_teachers(self):
+        class DDPMPipeline:
+            unet = object()
+
+            def __call__(self):
+                pass
+
+        with self.assertRaisesRegex(TypeError, "the pipeline DDPMPipeline: give pipe.unet"):
+            dualmd.DistillMD(DDPMPipeline(), DDPMPipeline(), "split.json")
+
     def test_one_model_is_no_pair_of_teachers(self):
         class Model:
             def ask(self, x, t):
