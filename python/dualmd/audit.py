@@ -112,8 +112,8 @@ class Audit:
 
     @property
     def models(self) -> dict[str, ModelReport]:
-        """The models by name. A callable's is `model`; what `name=` called it is found as well: `found.models["my model"]`."""
-        return Models({model.name: model for model in self.report.models})
+        """The models by name. A callable's is `model`; what `name=` called it will do as well: `found.models["my model"]`."""
+        return Models({model.name: model for model in self.report.models}, _own_names(self.report.run))
 
     def scores(self) -> Any:
         """Every image's score by every attack, with the model's name: a pandas DataFrame, or a list of dicts without pandas.
@@ -161,6 +161,18 @@ class Audit:
             return f"<pre>{html.escape(str(self))}</pre>"
         quoted = page.replace("&", "&amp;").replace('"', "&quot;")
         return f'<iframe srcdoc="{quoted}" sandbox="allow-scripts" style="width:100%;height:900px;border:0"></iframe>'
+
+
+def _own_names(run: Any) -> dict[str, str]:
+    """What models in Python, or of a server, call themselves (`name=`), with their names in the report."""
+    own: dict[str, str] = {}
+    models = run.get("models") if isinstance(run, Mapping) else None
+    for one in models if isinstance(models, list) else []:
+        # As plan.json has it; whatever is of another form has no name of its own.
+        config = (one.get("model") or {}).get("config") if isinstance(one, Mapping) else None
+        if isinstance(config, Mapping) and isinstance(config.get("name"), str):
+            own[config["name"]] = str(one.get("name"))
+    return own
 
 
 def _instead(folder: Path) -> str:
@@ -234,7 +246,7 @@ def audit(
     `model`: a pipeline folder in the diffusers layout, or several by name; or a pipeline object of diffusers, of the classes in
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings that `help(dualmd.Denoiser)` explains:
     `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, `parameters=network.parameters()` (for attacks on gradients), ... Pipelines and
-    callables are asked where they are, in a thread of this process. `name="my model"` is the title in the report; files call it `model`. None with `generated="images/"`: nothing is there but images that it
+    callables are asked where they are, in a thread of this process. `name="my model"` names it in the report; in `.models` that is as good as `model`, which files call it. None with `generated="images/"`: nothing is there but images that it
     generated. None with `denoiser="python serve.py"`: a script that serves it (`dualmd.serve`), or the
     address of one that does. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the
     order of the questions, is refused.

@@ -222,13 +222,23 @@ def _seconds(seconds: float | None) -> str:
 
 
 class Models(dict[str, "ModelReport"]):
-    """The models of a report by name. A title that one of them alone has is as good: `name=` of a callable is one."""
+    """The models of a report by name, and by what models in Python call themselves (`name=`)."""
 
-    def __missing__(self, key: object) -> ModelReport:
-        found = [model for model in self.values() if model.title == key]
-        if len(found) != 1:
+    def __init__(self, models: Mapping[str, ModelReport], own: Mapping[str, str]) -> None:
+        super().__init__(models)
+        self._own = dict(own)
+
+    def __missing__(self, key: str) -> ModelReport:
+        name = self._own.get(key)
+        if name is None or name not in self.keys():
             raise KeyError(f"{key!r}: the report has {', '.join(map(repr, self)) or 'no model'}")
-        return found[0]
+        return self[name]
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (isinstance(key, str) and super().__contains__(self._own.get(key)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self), self._own)
 
 
 @dataclass(frozen=True)

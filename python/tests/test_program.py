@@ -192,9 +192,15 @@ class Quiet(Case):
             self.assertEqual(str(caught.exception).splitlines(), [*reasons, "error: every attack failed; the reasons are above"])
             self.assertEqual(pickle.loads(pickle.dumps(caught.exception)).warnings, reasons)
 
-    def test_a_model_is_found_by_its_title(self):
-        self.program("report(value('--out'))\nfile = Path(value('--out'), 'report.json')\nfile.write_text(file.read_text().replace('\"title\": \"model\"', '\"title\": \"mine\"'))")
+    def test_a_model_is_found_by_the_name_that_it_was_given(self):
+        run = {"seed": 0, "models": [{"name": "model", "model": {"config": {"name": "mine"}}}, {"name": "other", "model": None}]}
+        self.program(
+            "report(value('--out'))\nfile = Path(value('--out'), 'report.json')\n"
+            f"file.write_text(json.dumps({{**json.loads(file.read_text()), 'run': {run}}}))"
+        )
         found = dualmd.audit(len, name="mine", shape=(1, 2, 2), **SIDES, out="a", quiet=True)
+        self.assertTrue("mine" in found.models and "model" in found.models and "yours" not in found.models)
+        self.assertEqual(pickle.loads(pickle.dumps(found.models))["mine"].name, "model")
         self.assertEqual((list(found.models), found.models["mine"]), (["model"], found.models["model"]))
         with self.assertRaisesRegex(KeyError, "the report has 'model'"):
             found.models["yours"]
