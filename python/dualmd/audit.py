@@ -169,7 +169,8 @@ def _own_names(run: Any) -> dict[str, str]:
     models = run.get("models") if isinstance(run, Mapping) else None
     for one in models if isinstance(models, list) else []:
         # As plan.json has it; whatever is of another form has no name of its own.
-        config = (one.get("model") or {}).get("config") if isinstance(one, Mapping) else None
+        model = one.get("model") if isinstance(one, Mapping) else None
+        config = model.get("config") if isinstance(model, Mapping) else None
         if isinstance(config, Mapping) and isinstance(config.get("name"), str):
             own[config["name"]] = str(one.get("name"))
     return own

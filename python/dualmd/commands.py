@@ -48,7 +48,10 @@ class Metrics(Utility):
 
     def __str__(self) -> str:
         """A line for each measure, and what was not measured."""
-        lines = [f"{self.n_generated} generated images against {self.n_real} real ones" + (f", features {self.features}" if self.features else "")]
+        lines: list[str] = []
+        if self.n_generated:
+            features = f", features {self.features}" if self.features else ""
+            lines.append(f"{self.n_generated} generated images against {self.n_real} real ones{features}")
         if (of := self.frechet) is not None:
             lines.append(f"Fréchet distance: {of.distance.value:.4g} ({of.ci[0]:.4g}-{of.ci[1]:.4g})")
         if (to := self.frechet_to_statistics) is not None:

@@ -71,6 +71,7 @@ def _plain(values: Any) -> list[Any]:
 
 def _measured(file: StrPath, fpr: Sequence[float] | float | None) -> dict[str, Measurement]:
     asked = [fpr] if isinstance(fpr, (int, float)) else fpr
-    rates = ["--fpr", ",".join(str(float(rate)) for rate in asked)] if asked is not None else []
+    # Joined, as a negative rate would pass for a flag, and the program says what is wrong with it.
+    rates = [f"--fpr={','.join(str(float(rate)) for rate in asked)}"] if asked is not None else []
     entries: list[dict[str, Any]] = json.loads(answer(["roc", os.fspath(file), "--json", *rates]))
     return {entry["attack"]: Measurement.of(entry) for entry in entries}

@@ -193,7 +193,7 @@ class Quiet(Case):
             self.assertEqual(pickle.loads(pickle.dumps(caught.exception)).warnings, reasons)
 
     def test_a_model_is_found_by_the_name_that_it_was_given(self):
-        run = {"seed": 0, "models": [{"name": "model", "model": {"config": {"name": "mine"}}}, {"name": "other", "model": None}]}
+        run = {"seed": 0, "models": [{"name": "model", "model": {"config": {"name": "mine"}}}, {"name": "other", "model": None}, {"name": "third", "model": "text"}, "fourth"]}
         self.program(
             "report(value('--out'))\nfile = Path(value('--out'), 'report.json')\n"
             f"file.write_text(json.dumps({{**json.loads(file.read_text()), 'run': {run}}}))"
