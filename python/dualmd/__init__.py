@@ -18,16 +18,32 @@ The program is a compiled one. This package finds libtorch for it and starts it.
 of yours.
 """
 
+from typing import TYPE_CHECKING
+
 from .audit import Audit, FailOn, audit, compare, experiment, report, run, tune
 from .commands import Metrics, attacks, extract, lora_size, memorisation, metrics, verify
-from .defense import DistillMD, DualMDPipeline, Split, split
+from .defense import DistillMD, DualMDPipeline, Image, Split, split
 from .denoiser import Denoiser, serve, serving
 from .engine import Engine, NoEngine, find, setup
 from .launcher import __version__, main
 from .process import ProgramError, call
-from .results import Attack, Check, LoraSize, Part, Seeds, Staged, Verified, Written
+from .report_types import ModelReport, Report
+from .results import Attack, Check, LoraSize, Part, RunCheck, Seeds, Staged, Verified, Written
 from .roc import roc
 from .tuned import tuned_pair
+
+if TYPE_CHECKING:
+    from . import convert as convert
+else:
+
+    def __getattr__(name):
+        # Imported when it is asked for: `python -m dualmd.convert` starts it by itself.
+        if name == "convert":
+            import importlib
+
+            return importlib.import_module("dualmd.convert")
+        raise AttributeError(f"module 'dualmd' has no attribute {name!r}")
+
 
 __all__ = [
     "Attack",
@@ -38,11 +54,15 @@ __all__ = [
     "DualMDPipeline",
     "Engine",
     "FailOn",
+    "Image",
     "LoraSize",
     "Metrics",
+    "ModelReport",
     "NoEngine",
     "Part",
     "ProgramError",
+    "Report",
+    "RunCheck",
     "Seeds",
     "Split",
     "Staged",
@@ -53,6 +73,7 @@ __all__ = [
     "audit",
     "call",
     "compare",
+    "convert",
     "experiment",
     "extract",
     "find",

@@ -22,12 +22,12 @@ from .adapters import denoiser_of_pipeline, is_pipeline
 from .called import VARIABLE, called
 from .defense import NOT_AS_ONE, is_pair
 from .denoiser import Denoiser, denoiser_of, serving
-from .flags import flags, place
+from .flags import apart, count, flags, place
 from .launcher import variables
 from .lora import opened
 from .process import FOUND, VOID, ProgramError, Told, surroundings, told, watched
 from .report_types import ModelReport, Report, Verdict
-from .results import Check, Part, PartWords, Seeds, Staged, frame, hearing
+from .results import Check, Models, Part, PartWords, RunCheck, Seeds, Staged, frame, hearing
 
 StrPath = Union[str, "os.PathLike[str]"]
 # The version of report.json that these types are of.
@@ -112,17 +112,22 @@ class Audit:
 
     @property
     def models(self) -> dict[str, ModelReport]:
-        """The models by name."""
-        return {model.name: model for model in self.report.models}
+        """The models by name. A callable's is `model`; what `name=` called it will do as well: `found.models["my model"]`."""
+        return Models({model.name: model for model in self.report.models}, _own_names(self.report.run))
 
     def scores(self) -> Any:
-        """Every image's score by every attack, with the model's name: a pandas DataFrame, or a list of dicts without pandas."""
+        """Every image's score by every attack, with the model's name: a pandas DataFrame, or a list of dicts without pandas.
+
+        Raises `FileNotFoundError` where the scores are gone, as after `delete`.
+        """
         rows: list[dict[str, Any]] = []
+        if not (self.folder / "scores").is_dir():
+            raise FileNotFoundError(f"{self.folder / 'scores'} is not there: the scores go with the folder (delete), and a comparison has none of its own")
         for file in sorted((self.folder / "scores").glob("*.csv")):
             with file.open(newline="", encoding="utf-8") as source:
                 for row in csv.DictReader(source):
                     rows.append({"model": file.stem, **row, "member": row["member"] == "1", "score": float(row["score"])})
-        return frame(rows, ["model", "sample_id", "group", "member", "attack", "score"])
+        return frame(rows, ["model", "sample_id", "group", "member", "attack", "score", "name"])
 
     def failures(self, attacks: Sequence[str] | None = None) -> list[str]:
         """A sentence for each attack that gave no result, of all or of those named."""
@@ -156,6 +161,19 @@ class Audit:
             return f"<pre>{html.escape(str(self))}</pre>"
         quoted = page.replace("&", "&amp;").replace('"', "&quot;")
         return f'<iframe srcdoc="{quoted}" sandbox="allow-scripts" style="width:100%;height:900px;border:0"></iframe>'
+
+
+def _own_names(run: Any) -> dict[str, str]:
+    """What models in Python, or of a server, call themselves (`name=`), with their names in the report."""
+    own: dict[str, str] = {}
+    models = run.get("models") if isinstance(run, Mapping) else None
+    for one in models if isinstance(models, list) else []:
+        # As plan.json has it; whatever is of another form has no name of its own.
+        model = one.get("model") if isinstance(one, Mapping) else None
+        config = model.get("config") if isinstance(model, Mapping) else None
+        if isinstance(config, Mapping) and isinstance(config.get("name"), str):
+            own[config["name"]] = str(one.get("name"))
+    return own
 
 
 def _instead(folder: Path) -> str:
@@ -229,18 +247,18 @@ def audit(
     `model`: a pipeline folder in the diffusers layout, or several by name; or a pipeline object of diffusers, of the classes in
     `dualmd.adapters`; or any callable `(x, t, c) -> prediction`, with the settings that `help(dualmd.Denoiser)` explains:
     `shape=(3, 32, 32)`, `schedule=scheduler`, `prediction="v"`, `parameters=network.parameters()` (for attacks on gradients), ... Pipelines and
-    callables are asked where they are, in a thread of this process. None with `generated="images/"`: nothing is there but images that it
+    callables are asked where they are, in a thread of this process. `name="my model"` names it in the report; in `.models` that is as good as `model`, which files call it. None with `generated="images/"`: nothing is there but images that it
     generated. None with `denoiser="python serve.py"`: a script that serves it (`dualmd.serve`), or the
     address of one that does. None, or a dict, with `pair=(a, b)`: the folders of two models that take turns. A `DualMDPipeline`, which answers by the
     order of the questions, is refused.
 
     `members` and `nonmembers`: images that it was trained on, and images of the same kind that it never saw (path of a folder, parquet, npz...).
-    `attacks`: names, as a list or a text with commas (`dualmd.attacks()` has them; default: the usual ones). One that gives no
-    result is warned of, with the reason. `out`: folder of the audit; the same call with it goes on where it was stopped, and more attacks are added to it. Without `out` it is a new one in the temporary folder
+    `attacks`: names, as a list or a text with commas (`dualmd.attacks()` has them; default: the usual ones). Each that gives no
+    result is warned of, with the reason; what a callable raised is the warning's `__cause__`. `out`: folder of the audit; the same call with it goes on where it was stopped, and more attacks are added to it. Without `out` it is a new one in the temporary folder
     (`.folder` of the result). It holds scores and training images, and stays until `.delete()`; what fails leaves none.
     Other options are those of `dualmd audit` with underscores: `known_fraction=0.3`, `lora="lora.safetensors"`, `batch=64`; `True` sets a flag,
     a list repeats the option. `device="cuda:0"` is where the program computes; of a callable, where its tensors are put. `quiet` leaves out what the
-    program says, but for its warnings, which are Python's then. `lora` may also be an adapter folder of PEFT.
+    program says, but for its warnings and its notes on the images (resized, made grey), which are Python's warnings then. `lora` may also be an adapter folder of PEFT.
 
     `check=True` opens the model and the images, asks the model a few times, and returns a `Check`: what would be audited, about how long it takes,
     memory, and what speaks against it. Nothing is written. `part="1/4"` does the first of four parts of the attacks, in a folder `out` that all parts
@@ -256,6 +274,8 @@ def audit(
     said = {"members": members, "nonmembers": nonmembers, "attacks": attacks, "out": out, **own, **options}
     served: Denoiser | None = None
     given = f"<{type(model).__name__}>"
+    if isinstance(options.get("pair"), (tuple, list)):
+        options["pair"] = _pair(options["pair"], options.get("lora"))
     if model is None or isinstance(model, (str, os.PathLike, Mapping, Denoiser)):
         # There it is the program's.
         options.update({name: own.pop(name) for name in ("device",) if name in own})
@@ -284,6 +304,8 @@ def audit(
         )
     if (served is None or served is model) and own:
         raise TypeError(f"{', '.join(own)}: for a callable or a pipeline, and the model is of type {type(model).__name__}")
+    if served is not None and (beside := [name for name in ("denoiser", "pair", "model") if options.get(name)]):
+        raise TypeError(f"{', '.join(beside)}: in place of a model in Python, which is of type {type(model).__name__}: give one of them")
     if "lora" in options:
         options["lora"] = opened(options["lora"])
     if check:
@@ -295,10 +317,12 @@ def audit(
     images += flags(options)
     call = {VARIABLE: called("audit", given, said)}
 
+    raised: list[Exception] = []
+
     def go(more: Sequence[str], how: Callable[[list[str]], T]) -> T:
         if served is None:
             return how([*arguments, *images, *more])
-        with _asked(replace(served, name=served.name or _NAME), quiet) as address:
+        with _asked(replace(served, name=served.name or _NAME), quiet, raised) as address:
             return how(["audit", "--denoiser", address, *images, *more])
 
     if check:
@@ -307,27 +331,52 @@ def audit(
         checked = Check.of(json.loads(ended.output))
         if not quiet:
             print(checked, file=sys.stderr)
-        return _warned(ended.unseen, checked)
+        return _warned(ended.unseen, checked, raised)
     if part is not None:
         assert out is not None
         words, folder = PartWords(), Path(place(out, "out"))
         ended = go(["--out", os.fspath(folder), "--part", part], lambda all: watched(all, quiet, surroundings(call), words.hear))
-        return _warned(ended.unseen, words.part(folder.absolute(), *numbers, "shadow" in options))
+        return _warned(ended.unseen, words.part(folder.absolute(), *numbers, "shadow" in options), raised)
     with _folder(out) as folder:
         with _report(lambda: _of(folder, None if out is not None else folder.parent)) as read:
             unseen = go(["--out", os.fspath(folder)], lambda all: told(all, quiet, call))
         found = read[0]
-    # Of attacks that failed the program warns as well.
-    reasons = [why for model in found.models.values() for why in model.failed.values()]
+    # Of attacks that failed the program warns as well: once is enough.
+    failed = found.failures(attacks)
+    reasons = [
+        why for model in found.models.values() for attack, why in model.failed.items() if attacks is None or attack in attacks
+    ]
     unseen = [line for line in unseen if not any(why and why in line for why in reasons)]
-    return _warned([*unseen, *(found.failures(attacks) if attacks is not None else [])], found)
+    return _warned([*unseen, *failed], found, raised)
 
 
-def _warned(lines: Sequence[str], found: T) -> T:
-    """What was found, once Python has warned of these, on behalf of whoever called the caller."""
+def _warned(lines: Sequence[str], found: T, raised: Sequence[Exception] = ()) -> T:
+    """What was found, once Python has warned of these, on behalf of whoever called the caller. What a callable `raised` last is the cause of the
+    warnings that have its words, and has a warning of its own where none has."""
+    lines, error = list(lines), raised[-1] if raised else None
+    said = f"{type(error).__name__}: {error}"
+    if error is not None and not any(said in line for line in lines):
+        lines.append(f"the model in Python raised {said}")
     for line in lines:
-        warnings.warn(line, stacklevel=3)
+        warning = UserWarning(line)
+        if error is not None and said in line:
+            where = traceback.extract_tb(error.__traceback__)[-1:]
+            warning = UserWarning("".join([line, *(f" (raised in {at.filename}:{at.lineno}, {at.name})" for at in where)]))
+            warning.__cause__ = error
+        warnings.warn(warning, stacklevel=3)
     return found
+
+
+def _pair(pair: Sequence[Any], lora: Any) -> tuple[Any, ...]:
+    """The two models of a pair, which are not one: two folders, or two LoRAs over one base."""
+    if len(pair) != 2:
+        raise TypeError(f"pair={pair!r}: give the folders of two models, as in pair=('first/', 'second/')")
+    first, second = (place(one, "pair") for one in pair)
+    if isinstance(lora, (list, tuple)) and len(lora) == 2:
+        apart(place(lora[0], "lora"), place(lora[1], "lora"), "lora")
+    else:
+        apart(first, second, "pair")
+    return first, second
 
 
 def _names(attacks: Sequence[str] | str | None) -> list[str] | None:
@@ -335,8 +384,10 @@ def _names(attacks: Sequence[str] | str | None) -> list[str] | None:
     if attacks is None:
         return None
     if isinstance(attacks, str):
-        return [name.strip() for name in attacks.split(",")]
+        attacks = [name.strip() for name in attacks.split(",") if name.strip()]
     names = list(attacks) if isinstance(attacks, Iterable) else [attacks]
+    if not names:
+        raise ValueError("attacks is empty: name at least one (dualmd.attacks() has them), or leave it out for the usual ones")
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"attacks={attacks!r}: give names, as a list or a text with commas (dualmd.attacks() has them)")
     return names
@@ -355,9 +406,8 @@ def _number(part: str, check: bool, out: StrPath | None) -> tuple[int, int]:
 
 
 @contextmanager
-def _asked(served: Denoiser, quiet: bool) -> Iterator[str]:
-    """Serves a model of this process while it is audited. Gives its address."""
-    raised: list[Exception] = []
+def _asked(served: Denoiser, quiet: bool, raised: list[Exception]) -> Iterator[str]:
+    """Serves a model of this process while it is audited. Gives its address; the last exception of the model goes into `raised`."""
 
     def heard(error: Exception) -> None:
         # One: each holds on to what its frames hold.
@@ -388,7 +438,9 @@ def _nowhere(out: StrPath | None) -> Iterator[str]:
 def _folder(out: StrPath | None) -> Iterator[Path]:
     """The folder of an audit. One that nobody named goes when the audit fails, and is named when it was stopped."""
     if out is not None:
-        yield Path(place(out, "out"))
+        named = Path(place(out, "out"))
+        with _goes_on(named):
+            yield named
         return
     made = Path(tempfile.mkdtemp(prefix="dualmd-"))
     folder = made / "audit"
@@ -408,6 +460,15 @@ def _folder(out: StrPath | None) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def _goes_on(folder: Path) -> Iterator[None]:
+    """Says where what was stopped goes on."""
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        raise KeyboardInterrupt(f"{str(stopped) or 'stopped'}; the same call with out={os.fspath(folder)!r} goes on there") from None
+
+
 def _of(folder: Path, temporary: Path | None = None) -> Audit:
     """The audit of a folder, which was made for it where it is temporary."""
     found = Audit(folder)
@@ -424,7 +485,9 @@ def _report(read: Callable[[], Outcome]) -> Iterator[list[Outcome]]:
     except ProgramError as error:
         if error.status not in (FOUND, VOID):
             raise
-        raise FailOn(error.status, read()) from None
+        failed = FailOn(error.status, read())
+        failed.warnings = error.warnings
+        raise failed from None
     found.append(read())
 
 
@@ -464,20 +527,67 @@ def report(folder: Audit | StrPath, *, quiet: bool = False, **options: Any) -> A
 
 
 @overload
-def run(file: StrPath | None = None, *, out: StrPath, seeds: None = None, until: Literal["report"] | None = None, quiet: bool = False, **options: Any) -> Audit: ...
+def run(
+    file: StrPath | None = None,
+    *,
+    out: StrPath,
+    seeds: None = None,
+    until: Literal["report"] | None = None,
+    quiet: bool = False,
+    check: Literal[False] = False,
+    **options: Any,
+) -> Audit: ...
 
 
 @overload
-def run(file: StrPath | None = None, *, out: StrPath, seeds: int, until: Literal["report"] | None = None, quiet: bool = False, **options: Any) -> Seeds: ...
+def run(
+    file: StrPath | None = None,
+    *,
+    out: StrPath,
+    seeds: int,
+    until: Literal["report"] | None = None,
+    quiet: bool = False,
+    check: Literal[False] = False,
+    **options: Any,
+) -> Seeds: ...
 
 
 @overload
-def run(file: StrPath | None = None, *, out: StrPath, seeds: int | None = None, until: Stage, quiet: bool = False, **options: Any) -> Staged: ...
+def run(
+    file: StrPath | None = None,
+    *,
+    out: StrPath,
+    seeds: int | None = None,
+    until: Stage,
+    quiet: bool = False,
+    check: Literal[False] = False,
+    **options: Any,
+) -> Staged: ...
+
+
+@overload
+def run(
+    file: StrPath | None = None,
+    *,
+    out: StrPath,
+    seeds: int | None = None,
+    until: Stage | Literal["report"] | None = None,
+    quiet: bool = False,
+    check: Literal[True],
+    **options: Any,
+) -> RunCheck: ...
 
 
 def run(
-    file: StrPath | None = None, *, out: StrPath, seeds: int | None = None, until: str | None = None, quiet: bool = False, **options: Any
-) -> Audit | Seeds | Staged:
+    file: StrPath | None = None,
+    *,
+    out: StrPath,
+    seeds: int | None = None,
+    until: str | None = None,
+    quiet: bool = False,
+    check: bool = False,
+    **options: Any,
+) -> Audit | Seeds | Staged | RunCheck:
     """Does everything that an experiment file asks for (`dualmd run`): trains, samples, attacks, reports.
 
         dualmd.run("experiment.toml", out="run/")
@@ -486,9 +596,12 @@ def run(
     `file`: the experiment; None with `preset=`, or for a run that is in `out` already. `out`: the run's folder; the same call goes on where it was
     stopped. `seeds`: that many runs, each with its own seed, images, split and weights; then a `Seeds` is returned, with the reports in `.runs` and means
     and intervals over the seeds in `.combined`. `until`: the last stage, `split`, `train`, `sample` or `attack`; then a `Staged` is returned, for there is no
-    report yet. Other options are those of `dualmd run` with underscores: `set=["train.steps=600"]`, `ranks=2`, `device="cuda"`. Raises as `audit` does.
+    report yet. `check=True` trains nothing: it says what speaks against the run and about what it takes, as a `RunCheck`. Other options are those of `dualmd run` with
+    underscores: `set=["train.steps=600"]`, `ranks=2`, `device="cuda"`. Raises as `audit` does.
     """
     words = ["run"] if file is None else ["run", place(file, "file")]
+    if check:
+        return _warned(*_checked(words, out, quiet, {"seeds": seeds, "until": until, **options}))
     return _runs(words, out, seeds, until, quiet, options)
 
 
@@ -497,35 +610,76 @@ experiment = run
 
 
 @overload
-def tune(base: StrPath, *, images: StrPath, out: StrPath, seeds: None = None, quiet: bool = False, **options: Any) -> Audit: ...
+def tune(
+    base: StrPath, *, images: StrPath, out: StrPath, seeds: None = None, quiet: bool = False, check: Literal[False] = False, **options: Any
+) -> Audit: ...
 
 
 @overload
-def tune(base: StrPath, *, images: StrPath, out: StrPath, seeds: int, quiet: bool = False, **options: Any) -> Seeds: ...
+def tune(
+    base: StrPath, *, images: StrPath, out: StrPath, seeds: int, quiet: bool = False, check: Literal[False] = False, **options: Any
+) -> Seeds: ...
 
 
-def tune(base: StrPath, *, images: StrPath, out: StrPath, seeds: int | None = None, quiet: bool = False, **options: Any) -> Audit | Seeds:
+@overload
+def tune(
+    base: StrPath, *, images: StrPath, out: StrPath, seeds: int | None = None, quiet: bool = False, check: Literal[True], **options: Any
+) -> RunCheck: ...
+
+
+def tune(
+    base: StrPath, *, images: StrPath, out: StrPath, seeds: int | None = None, quiet: bool = False, check: bool = False, **options: Any
+) -> Audit | Seeds | RunCheck:
     """Trains adapters (LoRA) on a text-to-image model: plain, as a pair, and a student; attacks them, and reports (`dualmd tune`).
 
         dualmd.tune("stable-diffusion-v1-5/", images="photos/", out="tuned/", rival=["early-stopping", "dp-sgd"])
         pipe = dualmd.tuned_pair("tuned/")                              # the pair that takes turns
 
     `base`: its folder in the diffusers layout. `images`: photographs of one subject or style, with captions. `out`: the run's folder; the same call goes on where
-    it was stopped. `seeds`: as of `run`. Other options are those of `dualmd tune` with underscores: `members=64`, `rank=8`, `epochs=100`. Raises as
+    it was stopped. `seeds` and `check`: as of `run`. Other options are those of `dualmd tune` with underscores: `members=64`, `rank=8`, `epochs=100`. Raises as
     `audit` does.
     """
+    for name in ("members", "nonmembers"):
+        count(name, options.get(name))
     words = ["tune", place(base, "base"), "--images", place(images, "images")]
+    if check:
+        return _warned(*_checked(words, out, quiet, {"seeds": seeds, **options}))
     found = _runs(words, out, seeds, None, quiet, options)
     assert not isinstance(found, Staged)
     return found
+
+
+def _check_seeds(seeds: int | None) -> None:
+    """A number of seeds, where there is one."""
+    if seeds is not None and (isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1):
+        raise ValueError(f"seeds={seeds!r}: give their number, as in seeds=3")
+
+
+def _checked(words: Sequence[str], out: StrPath, quiet: bool, options: Mapping[str, Any]) -> tuple[list[str], RunCheck]:
+    """What `--check` says of a run that is not begun, after the warnings that nobody saw."""
+    _check_seeds(options.get("seeds"))
+    # It is printed when it is read.
+    more = flags({name: value for name, value in options.items() if name not in ("json", "summary")})
+    unseen: list[str] = []
+    try:
+        ended = watched([*words, "--out", place(out, "out"), *more, "--check", "--json"], quiet, surroundings({}), output=True)
+        output, unseen = ended.output, ended.unseen
+    except ProgramError as error:
+        # Problems leave with 1 as failures do, but have an answer.
+        output, unseen = error.output, error.warnings if quiet else []
+        if error.status != 1 or not output.lstrip().startswith("{"):
+            raise
+    found = RunCheck.of(json.loads(output))
+    if not quiet:
+        print(found, file=sys.stderr)
+    return unseen, found
 
 
 def _runs(
     words: Sequence[str], out: StrPath, seeds: int | None, until: str | None, quiet: bool, options: Mapping[str, Any]
 ) -> Audit | Seeds | Staged:
     """One run or several, and what came of it."""
-    if seeds is not None and (isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1):
-        raise ValueError(f"seeds={seeds!r}: give their number, as in seeds=3")
+    _check_seeds(seeds)
     folder = Path(place(out, "out"))
     several = seeds is not None and seeds > 1
     runs, hear = hearing(folder)
@@ -536,7 +690,8 @@ def _runs(
         return Seeds(folder.absolute(), {_seed(one): one for one in found})
 
     def work() -> Told:
-        return watched([*words, "--out", os.fspath(folder), *more], quiet, surroundings({}), hear)
+        with _goes_on(folder):
+            return watched([*words, "--out", os.fspath(folder), *more], quiet, surroundings({}), hear)
 
     made: Audit | Seeds | Staged
     if until is not None and until != "report":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union
 
 from .extraction_types import Extraction
-from .flags import flags, place
+from .flags import apart, flags, place
 from .memorisation_types import Memorisation
 from .process import ProgramError, answer, surroundings, watched
 from .reading import Record
@@ -45,6 +45,30 @@ class Metrics(Utility):
     """
 
     frechet_to_statistics: ToStatistics | None = None
+
+    def __str__(self) -> str:
+        """A line for each measure, and what was not measured."""
+        lines: list[str] = []
+        if self.n_generated:
+            features = f", features {self.features}" if self.features else ""
+            lines.append(f"{self.n_generated} generated images against {self.n_real} real ones{features}")
+        if (of := self.frechet) is not None:
+            lines.append(f"Fréchet distance: {of.distance.value:.4g} ({of.ci[0]:.4g}-{of.ci[1]:.4g})")
+        if (to := self.frechet_to_statistics) is not None:
+            lines.append(f"Fréchet distance to {to.file}: {to.distance.value:.4g}")
+        if self.kid is not None:
+            lines.append(f"KID: {self.kid.full:.4g} (standard error {self.kid.full_se:.2g})")
+        if (near := self.precision_recall) is not None:
+            lines.append(f"precision {near.precision:.3f}, recall {near.recall:.3f}")
+        if (crowd := self.density_coverage) is not None:
+            lines.append(f"density {crowd.density:.3f}, coverage {crowd.coverage:.3f}")
+        if self.inception_score is not None:
+            lines.append(f"Inception score: {self.inception_score.mean:.4g}")
+        if (gap := self.gap) is not None:
+            lines.append(f"distance to members less distance to non-members: {gap.gap:.4g}")
+        for one in self.copies or []:
+            lines.append(f"copies of members by {one.features}: {one.found.copies} of {one.n_generated} generated images")
+        return "\n".join([*lines, *(f"not measured: {said}" for said in self.missing or [])])
 
 
 def extract(
@@ -155,7 +179,9 @@ def _models(model: StrPath | tuple[StrPath, StrPath]) -> list[str]:
         return [place(model, "model")]
     if len(model) != 2:
         raise TypeError(f"model is a tuple of {len(model)}: give one folder, or two that take turns")
-    return [place(one, "model") for one in model]
+    first, second = (place(one, "model") for one in model)
+    apart(first, second, "model")
+    return [first, second]
 
 
 def _written(

@@ -237,12 +237,24 @@ def _of(kind: str, told: Mapping[str, Any], place: str) -> Told:
     return Told(**told)
 
 
+def _torch(what: str) -> Any:
+    """torch, or how to get it."""
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(
+            f"{what} needs torch, which this environment has not: pip install torch (the libtorch of `dualmd setup` is the program's alone)", name="torch"
+        ) from None
+
+
 def _read(file: Path, weights: str) -> tuple[str, Weights]:
     """Whose checkpoint it is, and its tensors."""
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r}: it is ema or raw")
     try:
-        loaded = importlib.import_module("torch").load(file, map_location="cpu", weights_only=True)
+        loaded = _torch(f"opening {file.name}").load(file, map_location="cpu", weights_only=True)
     except (OSError, ModuleNotFoundError):
         raise
     except Exception as error:

@@ -27,8 +27,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union
 
+from .adapters import is_pipeline
 from .denoiser import ASKED
-from .flags import flags, place
+from .flags import count, flags, place
 from .process import told
 
 StrPath = Union[str, "os.PathLike[str]"]
@@ -108,11 +109,16 @@ class Split:
         """Members of the second half, which teacher 2 is trained on."""
         return [image for image in self.members if image.half == 2]
 
-    def __getitem__(self, key: str) -> Image:
-        """An image by its name or its content id."""
+    def __getitem__(self, key: str | os.PathLike[str] | Image) -> Image:
+        """An image by its name or its content id; by an `Image` of the split; or by a path, of which the file's name is enough."""
+        if isinstance(key, Image):
+            key = key.id
+        if isinstance(key, os.PathLike):
+            path = Path(key)
+            key = path.name if os.fspath(path) not in self._by_key else os.fspath(path)
         try:
             image = self._by_key[key]
-        except KeyError:
+        except (KeyError, TypeError):
             raise KeyError(f"{key!r} is no name or id of {self.file}") from None
         if image is None:
             raise KeyError(f"several images of {self.file} are called {key!r}: use their content ids")
@@ -129,6 +135,8 @@ def split(data: StrPath, *, members: int, out: StrPath | None = None, nonmembers
     split file goes. Without it it lies in the temporary folder (`.file` of the result): name a place, for the file is the only record of who was trained on. Other options are those of `dualmd split` with
     underscores: `group_column="patient"`, `copy_to="sides/"`, `seed=1`. Raises `ProgramError` with the program's own words, such as that there are too few images.
     """
+    for name, number in (("members", members), ("nonmembers", nonmembers)):
+        count(name, number)
     more = flags({"nonmembers": nonmembers, **options})
     made = Path(tempfile.mkdtemp(prefix="dualmd-")) if out is None else None
     try:
@@ -152,8 +160,13 @@ class DistillMD:
         that the student is to predict. They are set to evaluation where they can be. One model as both teachers is refused: it saw every image.
         """
         for teacher in (teacher_1, teacher_2):
+            if is_pipeline(teacher):
+                part = next((name for name in ("unet", "transformer") if getattr(teacher, name, None) is not None), "unet")
+                raise TypeError(f"a teacher is a network, and this is the pipeline {type(teacher).__name__}: give pipe.{part}")
             if not callable(teacher):
                 raise TypeError(f"a teacher is a network or a callable (x_t, t, condition) -> prediction, and this is of type {type(teacher).__name__}")
+            if is_pair(teacher):
+                raise TypeError("a teacher is one network, and this is a pair that takes turns: give the network of each half by itself")
         if _same(teacher_1, teacher_2):
             raise ValueError("both teachers are one model, which saw the images of both halves: give the one trained on D1 and the one trained on D2")
         for teacher in (teacher_1, teacher_2):
@@ -162,20 +175,20 @@ class DistillMD:
         self.teachers = (teacher_1, teacher_2)
         self.split = split if isinstance(split, Split) else Split(split)
 
-    def stranger(self, image: str) -> int:
-        """Which teacher never saw an image: 2 of D1, 1 of D2. `image`: a name or a content id."""
+    def stranger(self, image: str | os.PathLike[str] | Image) -> int:
+        """Which teacher never saw an image: 2 of D1, 1 of D2. `image`: a name, a content id, a path, or an `Image` of the split."""
         half = self.split[image].half
         if half not in (1, 2):
             raise ValueError(f"{image!r} is no member of {self.split.file}: the student is trained on members alone")
         return 3 - half
 
-    def target(self, x_t: Any, t: Any, condition: Any = None, images: Sequence[str] = ()) -> Any:
+    def target(self, x_t: Any, t: Any, condition: Any = None, images: Sequence[str | os.PathLike[str] | Image] = ()) -> Any:
         """What the student is to predict for a batch, without gradients.
 
-        `x_t`: noisy images [B, ...], `t`: timesteps [B]. `condition`: None; or a tensor or list of B rows, which the teachers are given
+        `x_t`: noisy images [B, ...], `t`: timesteps [B], or one number for all. `condition`: None; or a tensor or list of B rows, which the teachers are given
         third (`encoder_hidden_states` of a conditional U-Net); or a dict of such, given by name. `images`: the name or content id of each
         image, as the split has them; of folders that `copy_to` or `dualmd export images` made, `original` or `id` of metadata.jsonl, for files may have
-        other names. Each teacher is asked for its own rows only.
+        other names. Paths and the split's own `Image`s will do. Each teacher is asked for its own rows only, in evaluation mode. An empty batch has an empty target.
         """
         torch = importlib.import_module("torch")
         if isinstance(images, str):
@@ -183,10 +196,18 @@ class DistillMD:
         n = len(x_t)
         if len(images) != n:
             raise ValueError(f"{n} noisy images and {len(images)} names: one for each is needed")
+        if getattr(t, "ndim", 1 if hasattr(t, "__len__") else 0) == 0:
+            t = torch.as_tensor(t, device=x_t.device).expand(n)
+        elif not hasattr(t, "device"):
+            t = torch.as_tensor(t, device=x_t.device)
         if len(t) != n:
             raise ValueError(f"{n} noisy images and {len(t)} timesteps: one for each is needed")
         strangers = [self.stranger(image) for image in images]
-        out: Any = None
+        for teacher in self.teachers:
+            # A training loop may have set its models to training since.
+            if hasattr(teacher, "eval"):
+                teacher.eval()
+        out: Any = x_t.new_empty(x_t.shape) if n == 0 else None
         with torch.no_grad():
             for which in (1, 2):
                 rows = [row for row, stranger in enumerate(strangers) if stranger == which]

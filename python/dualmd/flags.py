@@ -2,30 +2,79 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from collections.abc import Mapping
+from numbers import Integral
+from pathlib import Path
 from typing import Any
+
+# Options that show something and end: the call would come back with nothing done.
+_SHOW = {"help": "help() of the function", "version": "dualmd.__version__"}
+# How files of weights end.
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".ckpt")
+# Options that are counts. A flag alone, or 4.0, is none.
+_COUNTS = frozenset(
+    ("batch", "captions", "clique", "clusters", "epochs", "images", "mitigate_steps", "number", "per_prompt")
+    + ("rank", "ranks", "search_steps", "seed", "seeds", "steps", "threads")
+)
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:
     """`known_fraction=0.3` is `--known-fraction 0.3`; True sets a flag, a tuple is several values, a list repeats the flag. None and False leave it out.
 
-    Raises `TypeError` for what no flag can be, such as a dict.
+    Raises `TypeError` for what no flag can be, such as a dict; for a count that is no whole number; and for `help` and `version`, which do nothing else.
     """
     out: list[str] = []
     for name, value in options.items():
         flag = "--" + name.replace("_", "-")
         value = _plain(value)
+        if name in _SHOW and value is not None and value is not False:
+            raise TypeError(f"{name} is no option of a call: see {_SHOW[name]}")
+        if name in _COUNTS:
+            count(name, value)
         if value is True:
             out.append(flag)
         elif isinstance(value, tuple):
             out += [flag, *(_text(name, one) for one in value)]
         elif isinstance(value, list):
             for one in value:
-                out += [flag, _text(name, one)]
+                out += _one(flag, _text(name, one))
         elif value is not None and value is not False:
-            out += [flag, _text(name, value)]
+            out += _one(flag, _text(name, value))
     return out
+
+
+def _one(flag: str, text: str) -> list[str]:
+    """A flag with one value. Behind a sign only the joined form is a value."""
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+
+
+def count(name: str, value: Any) -> None:
+    """Raises `TypeError` for what is no count: a float, True, or a path. Texts of digits, as in a shell, are counts; None is left out."""
+    value = _plain(value)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if value is not None and not whole and not (isinstance(value, str) and value.strip().lstrip("+-").isdigit()):
+        raise TypeError(f"{name}={value!r}: give a whole number, as in {name}=64")
+
+
+def apart(first: Any, second: Any, what: str) -> None:
+    """Raises `ValueError` where two models of a pair are one: the same file or folder, or weights of the same bytes. Names that are no path are compared as such."""
+    one, other = Path(os.fsdecode(first)), Path(os.fsdecode(second))
+    if one.resolve() == other.resolve() or _alike(one, other):
+        raise ValueError(f"{what}: {one} and {other} are the same model, which saw all its images: name the two that were trained on the two halves")
+
+
+def _alike(one: Path, other: Path) -> bool:
+    """Have two files, or the networks of two folders, the same bytes?"""
+    if one.is_file() and other.is_file():
+        return filecmp.cmp(one, other, shallow=False)
+    for part in (".", "unet", "transformer"):
+        ones, others = (sorted(file for file in (folder / part).glob("*") if file.suffix in _WEIGHTS) for folder in (one, other))
+        if ones or others:
+            names = [[file.name for file in files] for files in (ones, others)]
+            return names[0] == names[1] and all(filecmp.cmp(a, b, shallow=False) for a, b in zip(ones, others))
+    return False
 
 
 def place(value: Any, what: str) -> str:

@@ -23,8 +23,13 @@ StrPath = Union[str, "os.PathLike[str]"]
 FOUND, VOID = 3, 4
 """Exit statuses of `fail_on`."""
 
-# How the program begins a warning.
-_WARNING = "warning: "
+# How the program begins a warning, and a note on what it made of the images (resized, made grey), which changes the numbers.
+_WARNINGS = ("warning: ", "note: ")
+# Most warnings that an exception repeats.
+_REPEATED = 50
+# What an error says whose reasons are warnings before it.
+_ABOVE = "the reasons are above"
+_STOPPING = "finishing the step; Ctrl-C again stops at once"
 # What a status means that no line of the program says.
 _MEANS = {
     FOUND: "the report has a finding that --fail-on names",
@@ -38,23 +43,25 @@ class ProgramError(RuntimeError):
 
     status: its exit status: 1 failure, 2 wrong arguments, 3 and 4 as `--fail-on` says, 130 stopped.
     output: what it wrote on its standard output before, where that was asked for.
+    warnings: what it had warned of and noted before, such as attacks that failed.
     """
 
-    def __init__(self, status: int, words: str, output: str = "") -> None:
+    def __init__(self, status: int, words: str, output: str = "", warnings: Sequence[str] = ()) -> None:
         super().__init__(words or f"dualmd ended with status {status}")
         self.status = status
         self.output = output
+        self.warnings = list(warnings)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By what it was made with: other processes hand it on.
-        return type(self), (self.status, str(self), self.output)
+        return type(self), (self.status, str(self), self.output, self.warnings)
 
 
 @dataclass
 class Told:
     """What the program said beside what was shown as it came.
 
-    unseen: warnings that nobody saw, since it was quiet.
+    unseen: warnings and notes that nobody saw, since it was quiet.
     output: what it wrote on its standard output, where that was asked for.
     """
 
@@ -67,8 +74,8 @@ def call(arguments: Sequence[StrPath | float], quiet: bool = False) -> None:
 
         dualmd.call(["sample", "my-model/", "-n", 64, "-o", "images/"])     # any command; paths and numbers may be given as they are
 
-    Ctrl-C stops it as in a shell: it finishes its step and saves it, and the same call goes on later. Raises `ProgramError`
-    if it fails, `NoEngine` where there is no libtorch for it.
+    Ctrl-C stops it as in a shell: it finishes its step and saves it, and the same call goes on later; a second Ctrl-C stops at once. Raises
+    `ProgramError` if it fails, `NoEngine` where there is no libtorch for it.
     """
     if isinstance(arguments, (str, bytes)):
         raise TypeError(f"arguments={arguments!r} is one text: give a list of them, as in dualmd.call(['list', 'attacks'])")
@@ -98,7 +105,8 @@ def watched(
         stream = child.stderr if child.stderr is not None else child.stdout
         assert stream is not None
         last: collections.deque[str] = collections.deque(maxlen=20)
-        stopped = False
+        warned: collections.deque[str] = collections.deque(maxlen=_REPEATED)
+        stopped = at_once = False
         with stream:
             while True:
                 try:
@@ -107,26 +115,31 @@ def watched(
                         last.append(said)
                         if hear is not None:
                             hear(said.rstrip("\n"))
+                        warning = _warning(said)
+                        if warning is not None:
+                            warned.append(warning)
                         if not quiet:
                             sys.stderr.write(line)
-                        elif said.startswith(_WARNING):
-                            found.unseen.append(said.removeprefix(_WARNING).strip())
+                        elif warning is not None:
+                            found.unseen.append(warning)
                     child.wait()
                     break
                 except KeyboardInterrupt:
                     child.send_signal(signal.SIGKILL if stopped else signal.SIGINT)
-                    stopped = True
+                    if not stopped and not quiet:
+                        print(_STOPPING, file=sys.stderr, flush=True)
+                    at_once, stopped = stopped, True
                 except BaseException:
                     child.kill()
                     child.wait()
                     raise
         if stopped:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped at once, by a second Ctrl-C" if at_once else "stopped by Ctrl-C")
         if kept is not None:
             kept.seek(0)
             found.output = kept.read().decode("utf-8", "replace")
         if child.returncode:
-            raise ProgramError(child.returncode, _words(child.returncode, list(last)), found.output)
+            raise ProgramError(child.returncode, _words(child.returncode, list(last), list(warned)), found.output, list(warned))
     return found
 
 
@@ -178,9 +191,18 @@ def _said(line: str) -> str:
     return f"{event.get('model')} {event.get('note')}\n" if event.get("event") == "finished" else line
 
 
-def _words(status: int, lines: list[str]) -> str:
-    """Why it ended: its own error, or what its status means. Progress says nothing of that."""
+def _warning(said: str) -> str | None:
+    """The text of a warning or a note; None of any other line."""
+    for beginning in _WARNINGS:
+        if said.startswith(beginning):
+            return said.removeprefix(beginning).strip()
+    return None
+
+
+def _words(status: int, lines: list[str], warned: Sequence[str] = ()) -> str:
+    """Why it ended: its own error, or what its status means. Progress says nothing of that. An error whose reasons are warnings before it has them above."""
     errors = [n for n, line in enumerate(lines) if line.startswith("error:")]
     if status in _MEANS and not errors:
         return _MEANS[status]
-    return "".join(lines[errors[-1] if errors else 0 :]).strip()
+    words = "".join(lines[errors[-1] if errors else 0 :]).strip()
+    return "\n".join([*dict.fromkeys(warned), words]) if _ABOVE in words else words

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from .reading import Record
 
 if TYPE_CHECKING:
     from .audit import Audit
+    from .report_types import ModelReport
 
 R = TypeVar("R", bound=Record)
 
@@ -72,6 +74,171 @@ class Check(Record):
 
     def __str__(self) -> str:
         return "\n".join(self.lines)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunImages(Record):
+    """Images as a run would divide them.
+
+    records: Images of the source, exact duplicates left out.
+    duplicates: Exact duplicates.
+    members: Members.
+    nonmembers: Non-members.
+    outside: Others, for a model to compare with, for early stopping to watch, or for an attacker that learns along.
+    """
+
+    records: int = 0
+    duplicates: int = 0
+    members: int = 0
+    nonmembers: int = 0
+    outside: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunTraining(Record):
+    """A training of a run.
+
+    name: The model.
+    steps: Optimiser steps.
+    batch: Images of a step.
+    timed_batch: Images of a step as it was timed; fewer than `batch` where a whole one would have taken long.
+    step_seconds: Seconds of a whole step.
+    seconds: Seconds of the training, alone on its threads, with the losses that are watched.
+    """
+
+    name: str
+    steps: int = 0
+    batch: int = 0
+    timed_batch: int = 0
+    step_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunStage(Record):
+    """A stage of a run.
+
+    stage: `train`, `sample` or `attack`.
+    models: Models that it still has to work on.
+    seconds: Seconds by the clock; None where they could not be measured.
+    """
+
+    stage: str
+    models: int = 0
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunMemory(Record):
+    """Memory of a run, in GB (10^9 bytes).
+
+    one_gb: About what one training holds.
+    all_gb: The same for those side by side.
+    there_gb: What may be used; None where the system does not tell.
+    whole: Were all steps timed with as many images as the run has? If not, it holds more.
+    """
+
+    one_gb: float = 0.0
+    all_gb: float = 0.0
+    there_gb: float | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunDisk(Record):
+    """Room on the disk of a run's folder, in GB (10^9 bytes).
+
+    needed_gb: What models, checkpoints and images take, of all runs.
+    free_gb: What is free; None where the system does not tell.
+    """
+
+    needed_gb: float = 0.0
+    free_gb: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class RunCheck(Record):
+    """What `check=True` found out before a run or a tuning: what speaks against it, and about what it takes. All times are estimates. `print` shows it.
+
+    folder: The run's folder; of several seeds, the folder of their folders.
+    seeds: Runs, one for each seed.
+    problems: What stops the run, now or after hours; each with its remedy. Where there are none, nothing was found that does.
+    look_at: What stops nothing, and should be known before.
+    unchecked: What was not checked, and why.
+    images: The images; None where they were not read to the end.
+    side_by_side: Trainings side by side.
+    threads: Threads of each of them.
+    trainings: The trainings of one run that are still to be done, in their order.
+    stages: The stages of one run that are asked for.
+    seconds: Seconds by the clock of all these stages of all runs; None where one of them could not be measured.
+    memory: Memory; None where the system does not tell.
+    disk: Room on the disk; None where nothing could be measured.
+    method: How the estimates came about, and what they leave out.
+    """
+
+    folder: str = ""
+    seeds: int = 1
+    problems: list[str] = field(default_factory=list)
+    look_at: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+    images: RunImages | None = None
+    side_by_side: int = 1
+    threads: int = 1
+    trainings: list[RunTraining] = field(default_factory=list)
+    stages: list[RunStage] = field(default_factory=list)
+    seconds: float | None = None
+    memory: RunMemory | None = None
+    disk: RunDisk | None = None
+    method: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"problem: {said}" for said in self.problems]
+        lines.append(f"run: {self.folder}{f', {self.seeds} runs' if self.seeds > 1 else ''}")
+        if (of := self.images) is not None:
+            lines.append(f"images: {of.members} members and {of.nonmembers} non-members of {of.records} ({of.duplicates} exact duplicates dropped), {of.outside} others")
+        lines += [f"{one.stage}: {one.models} models, {_seconds(one.seconds)}" for one in self.stages]
+        lines += [f"  {one.name}: {one.steps} steps of {one.step_seconds:.3f} s, {_seconds(one.seconds)}" for one in self.trainings]
+        if self.stages:
+            lines.append(f"all: {_seconds(self.seconds)}")
+        if (held := self.memory) is not None:
+            there = "" if held.there_gb is None else f" of {held.there_gb:.1f} GB"
+            lines.append(f"memory: about {held.one_gb:.2f} GB a training, {held.all_gb:.2f} GB side by side{there}{'' if held.whole else ', or more'}")
+        if (room := self.disk) is not None:
+            lines.append(f"disk: about {room.needed_gb:.2f} GB{'' if room.free_gb is None else f', {room.free_gb:.1f} GB are free'}")
+        lines += [f"not checked: {said}" for said in self.unchecked]
+        lines += [f"look at: {said}" for said in self.look_at]
+        if self.method:
+            lines.append(f"estimated: {self.method}")
+        return "\n".join(lines)
+
+
+def _seconds(seconds: float | None) -> str:
+    """Seconds in words."""
+    if seconds is None:
+        return "not measured"
+    whole = math.ceil(seconds)
+    hours, minutes = whole // 3600, whole % 3600 // 60
+    return f"about {hours} h {minutes} min" if hours else f"about {minutes} min {whole % 60} s" if minutes else f"about {whole} s"
+
+
+class Models(dict[str, "ModelReport"]):
+    """The models of a report by name, and by what models in Python call themselves (`name=`)."""
+
+    def __init__(self, models: Mapping[str, ModelReport], own: Mapping[str, str]) -> None:
+        super().__init__(models)
+        self._own = dict(own)
+
+    def __missing__(self, key: str) -> ModelReport:
+        name = self._own.get(key)
+        if name is None or name not in self.keys():
+            raise KeyError(f"{key!r}: the report has {', '.join(map(repr, self)) or 'no model'}")
+        return self[name]
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (isinstance(key, str) and super().__contains__(self._own.get(key)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (dict(self), self._own)
 
 
 @dataclass(frozen=True)
@@ -251,20 +418,28 @@ class Seeds:
     runs: The reports by their seeds.
     combined: Means and intervals over the seeds, as the program stores them (frontier.json); None where fewer than two methods have both an
         attack and image quality. `aucs` has the numbers of all runs in any case.
+    uncombined: Why `combined` is None, for people; None where it is not.
     """
 
     def __init__(self, folder: Path, runs: Mapping[int, Audit]) -> None:
         self.folder = folder
         self.runs = dict(runs)
+        self.uncombined: str | None = None
         self.combined = self._combined()
 
     def _combined(self) -> Combined | None:
         file = self.folder / "frontier.json"
         if not file.is_file():
+            few = "of one seed" if len(self.runs) < 2 else "fewer than two methods have both an attack and image quality"
+            self.uncombined = f"no means over seeds: {few}; aucs() has the numbers of all runs"
             return None
         found = Combined.of(json.loads(file.read_text(encoding="utf-8")))
         # An earlier call may have had other seeds.
-        return found if sorted(found.seeds) == sorted(self.runs) else None
+        if sorted(found.seeds) == sorted(self.runs):
+            return found
+        others = ", ".join(map(str, sorted(found.seeds)))
+        self.uncombined = f"no means over seeds: {file.name} is of the seeds {others}, of an earlier call; aucs() has the numbers of all runs"
+        return None
 
     def aucs(self) -> Any:
         """The AUC of every attack on every model in every run, with its interval over the images, as the reports show them: a pandas DataFrame
@@ -282,7 +457,7 @@ class Seeds:
 
     def __str__(self) -> str:
         parts = [f"seed {seed}: {run}" for seed, run in self.runs.items()]
-        return "\n".join([*parts, *([str(self.combined)] if self.combined is not None else [])])
+        return "\n".join([*parts, str(self.combined) if self.combined is not None else str(self.uncombined)])
 
     def __repr__(self) -> str:
         return f"Seeds({str(self.folder)!r}: {', '.join(map(str, self.runs))})"

@@ -43,6 +43,8 @@ def roc(scores: Any, labels: Any = None, *, fpr: Sequence[float] | float | None 
     numbers, members = _plain(scores), _plain(labels)
     if len(numbers) != len(members):
         raise ValueError(f"{len(numbers)} scores and {len(members)} labels: one for each is needed")
+    if not numbers:
+        raise ValueError("no scores: give at least one of a member and one of another image")
     if words := [score for score in numbers if not isinstance(score, (int, float))]:
         raise TypeError(f"a score is {words[0]!r}: scores are numbers, one for each image")
     if infinite := [score for score in numbers if not math.isfinite(score)]:
@@ -69,6 +71,7 @@ def _plain(values: Any) -> list[Any]:
 
 def _measured(file: StrPath, fpr: Sequence[float] | float | None) -> dict[str, Measurement]:
     asked = [fpr] if isinstance(fpr, (int, float)) else fpr
-    rates = ["--fpr", ",".join(str(float(rate)) for rate in asked)] if asked is not None else []
+    # Joined, as a negative rate would pass for a flag, and the program says what is wrong with it.
+    rates = [f"--fpr={','.join(str(float(rate)) for rate in asked)}"] if asked is not None else []
     entries: list[dict[str, Any]] = json.loads(answer(["roc", os.fspath(file), "--json", *rates]))
     return {entry["attack"]: Measurement.of(entry) for entry in entries}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from .defense import DualMDPipeline
+from .flags import apart
 
 StrPath = Union[str, "os.PathLike[str]"]
 
@@ -37,6 +38,7 @@ def tuned_pair(first: StrPath, second: StrPath | None = None, *, base: Any = Non
     else:
         places = [Path(first), Path(second)]
     files = [_file(place) for place in places]
+    apart(files[0], files[1], "a pair")
     diffusers = importlib.import_module("diffusers")
     pipe = base
     if base is None or isinstance(base, (str, os.PathLike)):

@@ -1,9 +1,13 @@
 """Splits from Python, without torch or numpy. Run by `cargo xtask wheel --check`; targets and pipelines: interop/check_defense.py."""
 
+import contextlib
 import json
 import pathlib
+import sys
 import tempfile
+import types
 import unittest
+from unittest import mock
 
 import dualmd
 from dualmd import tuned
@@ -45,6 +49,88 @@ class Splits(unittest.TestCase):
     def test_teachers_are_callables(self):
         with self.assertRaisesRegex(TypeError, "a teacher is a network or a callable"):
             dualmd.DistillMD(1, 2, "split.json")
+
+    def test_images_are_found_by_paths_and_by_themselves(self):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "split.json"
+            member = {"id": "a" * 32, "half": 1, "name": "train/x.png"}
+            file.write_text(json.dumps({"members": [member, {"id": "b" * 32, "half": 2, "name": "y.png"}], "nonmembers": []}))
+            split = dualmd.Split(file)
+            for key in (split.d1[0], "train/x.png", pathlib.Path("train/x.png")):
+                self.assertEqual(split[key], split.d1[0])
+            self.assertEqual(split[pathlib.Path("sides/members/y.png")], split.d2[0])
+            self.assertIsInstance(split.d1[0], dualmd.Image)
+            for key in (pathlib.Path("z.png"), 3, ["y.png"]):
+                with self.assertRaisesRegex(KeyError, "is no name or id"):
+                    split[key]
+
+    def test_targets_of_one_timestep_of_training_teachers_and_of_nothing(self):
+        """By a stand-in for torch; with torch itself: interop/check_defense.py."""
+
+        class Rows:
+            device, dtype, ndim = "cpu", None, 1
+
+            def __init__(self, rows):
+                self.rows, self.shape = list(rows), (len(rows),)
+
+            def __len__(self):
+                return len(self.rows)
+
+            def __getitem__(self, at):
+                return Rows([self.rows[row] for row in at.rows])
+
+            def __setitem__(self, at, other):
+                for row, value in zip(at.rows, other.rows):
+                    self.rows[row] = value
+
+            def to(self, *_):
+                return self
+
+            def expand(self, n):
+                return Rows(self.rows * n)
+
+            def new_empty(self, shape):
+                return Rows([None] * shape[0])
+
+        class Teacher:
+            def __init__(self, number):
+                self.number, self.training = number, True
+
+            def eval(self):
+                self.training = False
+
+            def __call__(self, x, t):
+                assert not self.training
+                return Rows([(self.number, one, at) for one, at in zip(x.rows, t.rows)])
+
+        torch = types.ModuleType("torch")
+        torch.no_grad = contextlib.nullcontext
+        torch.tensor = lambda rows, device: Rows(rows)
+        torch.as_tensor = lambda value, device: Rows(value if isinstance(value, list) else [value])
+        torch.empty = lambda shape, dtype, device: Rows([None] * shape[0])
+        with tempfile.TemporaryDirectory() as folder, mock.patch.dict(sys.modules, torch=torch):
+            file = pathlib.Path(folder) / "split.json"
+            file.write_text(json.dumps({"members": [{"id": "a", "half": 1}, {"id": "b", "half": 2}], "nonmembers": []}))
+            first, second = Teacher(1), Teacher(2)
+            distill = dualmd.DistillMD(first, second, file)
+            for t in (5, [5, 5], Rows([5, 5])):
+                # As a loop that sets all its models to training.
+                first.training = second.training = True
+                made = distill.target(Rows(["x", "y"]), t, None, ["b", distill.split.d1[0]])
+                self.assertEqual(made.rows, [(1, "x", 5), (2, "y", 5)])
+            self.assertEqual(distill.target(Rows([]), Rows([])).rows, [])
+            with self.assertRaisesRegex(ValueError, "2 noisy images and 3 timesteps"):
+                distill.target(Rows(["x", "y"]), [1, 2, 3], None, ["a", "b"])
+
+    def test_pipelines_are_no_teachers(self):
+        class DDPMPipeline:
+            unet = object()
+
+            def __call__(self):
+                pass
+
+        with self.assertRaisesRegex(TypeError, "the pipeline DDPMPipeline: give pipe.unet"):
+            dualmd.DistillMD(DDPMPipeline(), DDPMPipeline(), "split.json")
 
     def test_one_model_is_no_pair_of_teachers(self):
         class Model:

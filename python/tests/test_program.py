@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -133,6 +134,85 @@ class Checks(Case):
         self.assertEqual(found.batch, 23)
 
 
+class Quiet(Case):
+    """What is wrong is not lost where nothing is shown."""
+
+    FAILED = (
+        "report(value('--out'))\n"
+        "file = Path(value('--out'), 'report.json')\nfound = json.loads(file.read_text())\n"
+        "found['models'][0]['results'].append({'attack': 'pia', 'status': 'failed', 'reason': 'RuntimeError: it broke'})\n"
+        "file.write_text(json.dumps(found))\n"
+        "say('warning: attack pia failed: RuntimeError: it broke')\nsay('note: m/: 3 pictures resized')\n"
+    )
+
+    def warned(self, call):
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            found = call()
+        self.assertEqual({one.filename for one in warned}, {__file__})
+        return found, [one.message for one in warned]
+
+    def test_usual_attacks_that_failed_and_notes_are_warned_of(self):
+        self.program(self.FAILED)
+        _, warned = self.warned(lambda: dualmd.audit("m", **SIDES, out="a", quiet=True))
+        self.assertEqual([str(one) for one in warned], ["m/: 3 pictures resized", "pia gave no result on model: RuntimeError: it broke"])
+
+    def test_what_a_callable_raised_is_the_cause(self):
+        error = RuntimeError("it broke")
+
+        @contextlib.contextmanager
+        def serving(served, heard):
+            try:
+                raise error
+            except RuntimeError as raised:
+                heard(raised)
+            yield "unix:x"
+
+        def call():
+            return dualmd.audit(len, shape=(1, 2, 2), **SIDES, out="a", quiet=True)
+
+        with mock.patch.dict(dualmd.audit.__globals__, serving=serving):
+            self.program(self.FAILED)
+            _, warned = self.warned(call)
+            self.assertEqual([one.__cause__ for one in warned], [None, error])
+            self.assertRegex(str(warned[1]), r"^pia gave no result.*it broke \(raised in .*test_program.py:\d+, serving\)$")
+            # Also where no attack says so.
+            self.program("report(value('--out'))")
+            _, (warned,) = self.warned(call)
+            self.assertRegex(str(warned), "^the model in Python raised RuntimeError: it broke")
+            self.assertIs(warned.__cause__, error)
+
+    def test_reasons_that_are_above_are_in_the_exception(self):
+        reasons = ["attack pia failed: no answer; its last words: out of memory", "attack loss failed: no answer"]
+        words = "".join(f"say('warning: {reason}')\n" for reason in reasons)
+        self.program(words + "for n in range(30):\n    say(f'score {n}')\nsay('error: every attack failed; the reasons are above')\nsys.exit(1)")
+        for quiet in (True, False):
+            with contextlib.redirect_stderr(io.StringIO()), self.assertRaises(dualmd.ProgramError) as caught:
+                dualmd.audit("m", **SIDES, quiet=quiet)
+            self.assertEqual(str(caught.exception).splitlines(), [*reasons, "error: every attack failed; the reasons are above"])
+            self.assertEqual(pickle.loads(pickle.dumps(caught.exception)).warnings, reasons)
+
+    def test_a_model_is_found_by_the_name_that_it_was_given(self):
+        run = {"seed": 0, "models": [{"name": "model", "model": {"config": {"name": "mine"}}}, {"name": "other", "model": None}, {"name": "third", "model": "text"}, "fourth"]}
+        self.program(
+            "report(value('--out'))\nfile = Path(value('--out'), 'report.json')\n"
+            f"file.write_text(json.dumps({{**json.loads(file.read_text()), 'run': {run}}}))"
+        )
+        found = dualmd.audit(len, name="mine", shape=(1, 2, 2), **SIDES, out="a", quiet=True)
+        self.assertTrue("mine" in found.models and "model" in found.models and "yours" not in found.models)
+        self.assertEqual(pickle.loads(pickle.dumps(found.models))["mine"].name, "model")
+        self.assertEqual((list(found.models), found.models["mine"]), (["model"], found.models["model"]))
+        with self.assertRaisesRegex(KeyError, "the report has 'model'"):
+            found.models["yours"]
+
+    def test_scores_that_are_gone_are_no_empty_table(self):
+        self.program("report(value('--out'))")
+        found = dualmd.audit("m", **SIDES, quiet=True)
+        found.delete()
+        with self.assertRaisesRegex(FileNotFoundError, "scores go with the folder"):
+            found.scores()
+
+
 class Parts(Case):
     WORDS = (
         "say('model: audit of my-model')\n"
@@ -210,6 +290,23 @@ for seed in range(7, 7 + seeds) if seeds > 1 else [7]:
     if '--until' not in arguments:
         report(folder, seed, summary=[f'It leaks, says {seed}.'], models=[{'model': 'model', 'finding': 'leak' if seed > 7 else 'chance', 'text': ''}])
 """
+RUN_CHECK = {
+    "schema": 1,
+    "folder": "runs",
+    "seeds": 2,
+    "problems": [],
+    "look_at": ["few images"],
+    "unchecked": ["quality"],
+    "images": {"records": 30, "duplicates": 1, "members": 12, "nonmembers": 11, "outside": 7},
+    "side_by_side": 2,
+    "threads": 1,
+    "trainings": [{"name": "teacher-1", "steps": 10, "batch": 4, "timed_batch": 4, "step_seconds": 0.5, "seconds": 5.0}],
+    "stages": [{"stage": "train", "models": 2, "seconds": 3700.0}, {"stage": "sample", "models": 2, "seconds": None}],
+    "seconds": None,
+    "memory": {"one_gb": 0.5, "all_gb": 1.0, "there_gb": 16.0, "whole": False},
+    "disk": {"needed_gb": 0.1, "free_gb": None},
+    "method": "two steps",
+}
 FRONTIER = {
     "title": "Privacy against quality",
     "seeds": [7, 8],
@@ -265,7 +362,39 @@ class Runs(Case):
 
     def test_means_of_other_seeds_are_not_theirs(self):
         self.program(SEEDS + f"Path(out, 'frontier.json').write_text({json.dumps({**FRONTIER, 'seeds': [0, 1, 2]})!r})")
-        self.assertIsNone(dualmd.run("e.toml", out="runs", seeds=2, quiet=True).combined)
+        found = dualmd.run("e.toml", out="runs", seeds=2, quiet=True)
+        self.assertIsNone(found.combined)
+        self.assertIn("frontier.json is of the seeds 0, 1, 2", str(found))
+
+    def test_no_means_have_a_reason(self):
+        self.program(SEEDS)
+        self.assertIn("fewer than two methods", str(dualmd.run("e.toml", out="runs", seeds=2, quiet=True)))
+        self.assertIn("of one seed", str(dualmd.run("e.toml", out="run", seeds=1, quiet=True)))
+
+    def test_a_check_is_typed_also_where_it_finds_problems(self):
+        for problems, status in (([], 0), (["too few images"], 1)):
+            self.program(f"say('warning: slow disk')\nprint({json.dumps({**RUN_CHECK, 'problems': problems}, indent=1)!r})\nsys.exit({status})")
+            for call, words in (
+                (lambda quiet: dualmd.run("e.toml", out="runs", seeds=2, until="train", check=True, quiet=quiet), ["run", "e.toml", "--out", "runs", "--seeds", "2", "--until", "train"]),
+                (lambda quiet: dualmd.tune("b", images="i", out="runs", check=True, json=True, quiet=quiet), ["tune", "b", "--images", "i", "--out", "runs"]),
+            ):
+                with contextlib.redirect_stderr(io.StringIO()) as shown:
+                    found = call(False)
+                self.assertEqual(self.heard, [*words, "--check", "--json"])
+                self.assertIsInstance(found, dualmd.RunCheck)
+                self.assertEqual((found.problems, found.images.members, found.trainings[0].seconds), (problems, 12, 5.0))
+                self.assertEqual((found.stages[1].seconds, found.memory.all_gb, found.disk.free_gb), (None, 1.0, None))
+                self.assertEqual(shown.getvalue(), f"warning: slow disk\n{found}\n")
+                self.assertIn("train: 2 models, about 1 h 1 min", str(found))
+                with contextlib.redirect_stderr(io.StringIO()) as shown, self.assertWarnsRegex(UserWarning, "^slow disk$") as warned:
+                    call(True)
+                self.assertEqual((shown.getvalue(), warned.filename), ("", __file__))
+        self.assertFalse(Path("runs").exists())
+        self.program("say('error: e.toml: no such file')\nsys.exit(1)")
+        with self.assertRaisesRegex(dualmd.ProgramError, "no such file"):
+            dualmd.run("e.toml", out="runs", check=True, quiet=True)
+        with self.assertRaisesRegex(ValueError, "seeds=0"):
+            dualmd.run("e.toml", out="runs", seeds=0, check=True)
 
     def test_one_seed_is_a_run_of_its_own(self):
         self.program(SEEDS)
@@ -353,6 +482,8 @@ class Commands(Case):
         self.assertEqual((found.missing, found.frechet, found.of_), (["no head"], None, "x"))
         self.assertEqual((found.frechet_to_statistics.file, found.frechet_to_statistics.distance.value), ("s.npz", 12.5))
         self.assertEqual(found.frechet_to_statistics.distance.n, (4, None))
+        self.assertIn("Fréchet distance to s.npz: 12.5", str(found))
+        self.assertIn("not measured: no head", str(found))
         self.assertEqual(self.heard, ["metrics", "images/", "--real", "heldout/", "--json", "--features", "none"])
 
     def test_a_loras_size_is_typed(self):
@@ -395,7 +526,17 @@ class Wrong(Case):
             (lambda: dualmd.audit({"a": 3}, **SIDES), "the model 'a' is of type int"),
             (lambda: dualmd.audit("m", **SIDES, attacks=5), "attacks=5: give names"),
             (lambda: dualmd.audit("m", **SIDES, attacks=["sima", 3]), "give names"),
-            (lambda: dualmd.audit("m", **SIDES, batch={"a": 1}), "batch is of type dict: options are"),
+            (lambda: dualmd.audit("m", **SIDES, alpha={"a": 1}), "alpha is of type dict: options are"),
+            (lambda: dualmd.audit("m", **SIDES, help=True), "help is no option of a call: see help"),
+            (lambda: dualmd.run("e.toml", out="r", version=True), "see dualmd.__version__"),
+            (lambda: dualmd.audit("m", **SIDES, batch=4.0), "batch=4.0: give a whole number"),
+            (lambda: dualmd.audit("m", **SIDES, batch=True), "batch=True: give a whole number"),
+            (lambda: dualmd.split("d", members=10.5), "members=10.5: give a whole number"),
+            (lambda: dualmd.split("d", members=10, nonmembers=True), "nonmembers=True: give a whole number"),
+            (lambda: dualmd.tune("b", images="i", out="t", members=True), "members=True: give a whole number"),
+            (lambda: dualmd.audit(len, shape=(1, 2, 2), **SIDES, denoiser="python serve.py"), "denoiser: in place of a model in Python"),
+            (lambda: dualmd.audit(len, shape=(1, 2, 2), **SIDES, pair=("a/", "b/")), "pair: in place of a model in Python"),
+            (lambda: dualmd.audit(pair=("a/", "b/", "c/"), **SIDES), "the folders of two models"),
             (lambda: dualmd.audit("m", **SIDES, out=3), "out is of type int"),
             (lambda: dualmd.run("e.toml", out=None), "out is of type NoneType"),
             (lambda: dualmd.split(["a.png"], members=2), "data is of type list"),
@@ -406,6 +547,42 @@ class Wrong(Case):
                 call()
         self.assertFalse((self.place / "heard").exists())
         self.nothing_is_left()
+
+    def test_a_pair_is_of_two(self):
+        self.program("sys.exit(9)")
+        for name in ("a", "b", "other"):
+            Path(name, "unet").mkdir(parents=True)
+            Path(name, "unet/diffusion_pytorch_model.safetensors").write_text("other" if name == "other" else "same")
+        Path("x.safetensors").write_text("x")
+        for call in (
+            lambda: dualmd.audit(pair=("a/", "./a"), **SIDES),
+            lambda: dualmd.audit(pair=["a", "b"], **SIDES),
+            lambda: dualmd.audit(pair=("a", "a"), lora=["x.safetensors", "./x.safetensors"], **SIDES),
+            lambda: dualmd.extract(("a", "b"), **SIDES, out="e"),
+            lambda: dualmd.memorisation(("gone", "gone/"), members="m", out="e"),
+            lambda: dualmd.tuned_pair("x.safetensors", "x.safetensors", base=object()),
+        ):
+            with self.assertRaisesRegex(ValueError, "are the same model"):
+                call()
+        self.assertFalse((self.place / "heard").exists())
+        self.program("report(value('--out'))")
+        dualmd.audit(pair=("a", "other"), **SIDES, out="o", quiet=True)
+        self.assertEqual(self.heard[self.heard.index("--pair") :][:3], ["--pair", "a", "other"])
+
+    def test_nothing_is_no_choice(self):
+        self.program("sys.exit(9)")
+        for attacks in ([], "", " , "):
+            with self.assertRaisesRegex(ValueError, "attacks is empty"):
+                dualmd.audit("m", **SIDES, attacks=attacks)
+        with self.assertRaisesRegex(ValueError, "no scores"):
+            dualmd.roc([], [])
+
+    def test_values_with_a_sign_are_no_flags(self):
+        self.program("report(value('--out'))")
+        dualmd.audit("m", **SIDES, out="a", guidance=-1.5, set=["-x", "y"], quiet=True)
+        for words in (["--guidance=-1.5"], ["--set=-x", "--set", "y"]):
+            at = self.heard.index(words[0])
+            self.assertEqual(self.heard[at : at + len(words)], words)
 
     def test_numbers_of_numpy_are_numbers(self):
         class Scalar:
@@ -504,9 +681,20 @@ class Stops(Case):
         self.program("import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nPath('at-work').touch()\ntime.sleep(60)")
         self.interrupt(2, 0.3)
         began = time.monotonic()
-        with self.assertRaises(KeyboardInterrupt):
-            dualmd.call(["train"], quiet=True)
+        with contextlib.redirect_stderr(io.StringIO()) as shown, self.assertRaisesRegex(KeyboardInterrupt, "at once, by a second"):
+            dualmd.call(["train"])
         self.assertLess(time.monotonic() - began, 30)
+        # Said once, after the first.
+        self.assertEqual(shown.getvalue(), "finishing the step; Ctrl-C again stops at once\n")
+
+    def test_where_it_goes_on_is_said(self):
+        self.program("import signal\nsignal.signal(signal.SIGINT, lambda *_: sys.exit(130))\nPath('at-work').touch()\ntime.sleep(60)")
+        for call in (lambda: dualmd.audit("m", **SIDES, out="a", quiet=True), lambda: dualmd.run("e.toml", out="a", quiet=True)):
+            Path("at-work").unlink(missing_ok=True)
+            self.interrupt(1)
+            with contextlib.redirect_stderr(io.StringIO()) as shown, self.assertRaisesRegex(KeyboardInterrupt, "with out='a' goes on there"):
+                call()
+            self.assertEqual(shown.getvalue(), "")
 
 
 class Reading(Case):
@@ -514,11 +702,23 @@ class Reading(Case):
         for name in dualmd.__all__:
             if name != "__version__":
                 self.assertGreater(len(getattr(dualmd, name).__doc__ or ""), 20, name)
-        of_package = (dualmd.Attack, dualmd.Check, dualmd.LoraSize, dualmd.Metrics, dualmd.Part, dualmd.Staged, dualmd.Verified, dualmd.Written)
-        for kind in (*of_package, results.CheckedModel, results.ModelPart, results.SeedNumber, results.Combined):
+        of_package = (dualmd.Attack, dualmd.Check, dualmd.LoraSize, dualmd.Metrics, dualmd.Part, dualmd.RunCheck, dualmd.Staged, dualmd.Verified, dualmd.Written)
+        for kind in (*of_package, results.CheckedModel, results.ModelPart, results.SeedNumber, results.Combined, *(getattr(results, f"Run{of}") for of in ("Images", "Training", "Stage", "Memory", "Disk"))):
             own = kind.__annotations__ if kind is dualmd.Metrics else kind.__dataclass_fields__
             for field in own:
                 self.assertIn(f"\n{field}: ", inspect.cleandoc(kind.__doc__), kind.__name__)
+
+    def test_checkpoints_are_explained_and_say_that_they_need_torch(self):
+        # In a process of its own: here others may have imported it.
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", "import dualmd; help(dualmd.convert)"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        )
+        self.assertIn("Checkpoints of other projects", done.stdout, done.stderr)
+        with self.assertRaisesRegex(AttributeError, "no attribute 'converter'"):
+            dualmd.converter
+        Path("model.pt").touch()
+        with mock.patch.dict(sys.modules, {"torch": None}), self.assertRaisesRegex(ModuleNotFoundError, "model.pt needs torch.*pip install torch"):
+            dualmd.convert.load("model.pt", image_size=32)
 
     def test_a_page_that_is_gone_leaves_the_verdict(self):
         self.program("report(value('--out'), summary=['a < b'])")

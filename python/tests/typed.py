@@ -28,8 +28,13 @@ def runs() -> None:
     tuned: dualmd.Audit = dualmd.tune("base", images="photos", out="t")
     both: dualmd.Seeds = dualmd.tune("base", images="photos", out="t", seeds=2)
     first: dualmd.Audit = several.runs[0]
+    before: dualmd.RunCheck = dualmd.run("e.toml", out="r", seeds=3, check=True)
+    before_tuning: dualmd.RunCheck = dualmd.tune("base", images="photos", out="t", check=True)
+    problems: list[str] = before.problems + before_tuning.problems
+    report: dualmd.Report = one.report
+    model: dualmd.ModelReport = one.models["m"]
     dualmd.run("e.toml", out="r", until="tomorrow")  # type: ignore[call-overload]
-    print(one, staged, tuned, both, first)
+    print(one, staged, tuned, both, first, problems, report, model)
 
 
 def others() -> None:
