@@ -88,7 +88,7 @@ pub fn machine(threads: usize) -> Outcome<Machine> {
             || Tensor::randn([SIDE, SIDE], (Kind::Float, Device::Cpu)).to_kind(kind(precision));
         let (a, b, out) = (random(), random(), random());
         let seconds = fastest(BUDGET, || {
-            a.f_matmul_out(&out, &b)?;
+            let _ = a.f_matmul_out(&out, &b)?;
             Ok(())
         })?;
         gflops.push((
@@ -104,7 +104,7 @@ pub fn machine(threads: usize) -> Outcome<Machine> {
         Ok(())
     })?;
     let triad = fastest(BUDGET, || {
-        a.f_lerp_scalar_out(&out, &b, 0.3)?;
+        let _ = a.f_lerp_scalar_out(&out, &b, 0.3)?;
         Ok(())
     })?;
     Ok(Machine {

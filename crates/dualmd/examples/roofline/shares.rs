@@ -175,7 +175,7 @@ pub fn sampling(case: Case, precision: Precision, work: &Work) -> Outcome<Taken>
     };
     let draw = || -> Outcome<()> {
         let schedule = NoiseSchedule::default();
-        sample(&network, &schedule, &x, None, &options, |_| true)?;
+        let _ = sample(&network, &schedule, &x, None, &options, |_| true)?;
         Ok(())
     };
     let (seconds, shares, longest) = twice(&draw)?;
