@@ -25,7 +25,10 @@ pub struct MetricsOptions {
     #[cfg_attr(feature = "clap", arg(long, value_enum, value_name = "NAME", default_value_t = Features::EffLite0))]
     pub features: Features,
     /// File of the features' network (safetensors, or StyleGAN's .pt), or folder of a vit
-    #[cfg_attr(feature = "clap", arg(long, visible_alias = "features-weights", value_name = "FILE"))]
+    #[cfg_attr(
+        feature = "clap",
+        arg(long, visible_alias = "features-weights", value_name = "FILE")
+    )]
     pub weights: Option<PathBuf>,
     /// Also give the distance to these statistics of real images (mu, sigma, as pytorch-fid writes them)
     #[cfg_attr(feature = "clap", arg(long, value_name = "FILE.npz"))]
