@@ -361,7 +361,7 @@ fn what_was_memorised_is_what_a_classifier_leads_to_and_no_control() {
     assert_eq!(extract(&again).unwrap().cost.generated_now, 0);
     let otherwise = ExtractOptions {
         side: Side {
-            scale: 1.0,
+            scale: 2.0,
             ..asked.side
         },
         ..asked.clone()

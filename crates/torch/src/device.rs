@@ -125,7 +125,6 @@ pub fn set_threads(threads: usize) {
 
 /// `x` on `device`. From the processor to a GPU it goes by way of pinned memory and nobody waits: neither for the copy nor for what the GPU
 /// has to do before it, as [`Tensor::to_device`] does. Everything that uses the result comes after it in the GPU's order of work.
-#[must_use]
 pub fn bring(x: &Tensor, device: Device) -> Tensor {
     if x.device() == Device::Cpu
         && device.is_cuda()
