@@ -107,13 +107,13 @@ impl<'a> Tape<'a> {
 
     /// Ends the pass with its last value.
     pub(crate) fn finish(self, last: Value) -> Pass<'a> {
-        let output = match self.stretches {
+        let whole = match self.stretches {
             Some(_) => last.tensor.detach().set_requires_grad(true),
             None => last.tensor.shallow_clone(),
         };
         Pass {
-            answer: output.shallow_clone(),
-            output,
+            output: whole.shallow_clone(),
+            whole,
             last,
             tape: self,
         }
@@ -167,9 +167,9 @@ impl<'a> Tape<'a> {
 
 /// A training pass: its output, and the way back.
 pub struct Pass<'a> {
-    output: Tensor,
+    whole: Tensor,
     /// The part of it that a loss is computed from.
-    answer: Tensor,
+    output: Tensor,
     last: Value,
     tape: Tape<'a>,
 }
@@ -178,12 +178,12 @@ impl Pass<'_> {
     /// What the network answered, to compute a loss from: [B, C, H, W] f32. The way back is [`Self::backward`]: the loss's own
     /// ends here where only checkpoints were kept.
     pub fn output(&self) -> &Tensor {
-        &self.answer
+        &self.output
     }
 
     /// The same, of whose output the first `channels` alone are the answer: what lies after them takes a gradient of zero.
     pub(crate) fn of_channels(mut self, channels: i64) -> Self {
-        self.answer = self.output.narrow(1, 0, channels);
+        self.output = self.whole.narrow(1, 0, channels);
         self
     }
 
@@ -197,7 +197,7 @@ impl Pass<'_> {
         if self.tape.stretches.is_none() {
             return Ok(());
         }
-        let gradient = self.output.grad();
+        let gradient = self.whole.grad();
         if !gradient.defined() {
             return Err(DiffusionError::Config(
                 "the loss does not depend on the network's output: there is no gradient".into(),

@@ -103,7 +103,7 @@ mod tests {
                 id: picture.id(),
                 picture,
                 captions: vec![],
-                group: (i % 5 == 0).then(|| "five".into()),
+                group: i.is_multiple_of(5).then(|| "five".into()),
                 label: None,
                 name: i.to_string(),
                 file: None,

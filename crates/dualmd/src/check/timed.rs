@@ -57,8 +57,9 @@ impl Timed {
         let mut steps = BTreeMap::new();
         let mut complete = true;
         for job in plan.trainings.iter().filter(|_| until >= Stage::Train) {
-            if !is_left(run, &job.name) && !(shadow::asked(plan) && is_left(&of_shadow, &job.name))
-            {
+            let own = is_left(run, &job.name);
+            let shadows = shadow::asked(plan) && is_left(&of_shadow, &job.name);
+            if !(own || shadows) {
                 continue;
             }
             let timed = steps::kind(plan, job).and_then(|kind| match kinds.get(&kind) {

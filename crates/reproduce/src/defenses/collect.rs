@@ -69,7 +69,7 @@ pub enum Opened {
     /// A finished run, and its seed where that is known.
     Run(PathBuf, Run, Option<u64>),
     /// What was extracted from a model.
-    Extraction(PathBuf, Extraction),
+    Extraction(PathBuf, Box<Extraction>),
 }
 
 /// Folders below one that holds no run itself which are looked into: that of a study has families, and these have seeds.
@@ -103,7 +103,7 @@ impl Collected {
                     path.display()
                 ),
                 Opened::Run(path, run, Some(_)) => out.add(path, run, &mut renamed)?,
-                Opened::Extraction(path, found) => extractions.push((path, found)),
+                Opened::Extraction(path, found) => extractions.push((path, *found)),
             }
         }
         out.set.runs.sort_by_key(|run| run.seed);
@@ -365,7 +365,7 @@ fn open_file(file: &Path, shown: &Path, out: &mut Vec<Opened>) -> Result<()> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     if name.ends_with(".json") && name.starts_with("extraction") {
         let found: Extraction = dualmd_record::read(file)?;
-        out.push(Opened::Extraction(shown.to_path_buf(), found));
+        out.push(Opened::Extraction(shown.to_path_buf(), Box::new(found)));
         return Ok(());
     }
     let mut run = match name.ends_with(".csv") {

@@ -197,7 +197,7 @@ fn table(collected: &Collected, evidence: &Evidence, rows: &[Row]) -> Table {
                 &row.model,
                 &row.method,
                 None,
-                *metric,
+                metric,
                 cell.clone(),
             ));
         }
