@@ -386,7 +386,7 @@ fn rows_are_runs_of_their_own() {
         models: vec!["baseline".into(), "kd".into()],
     };
     assert_eq!(family, Some(ordinary));
-    let error = pieces(&study, &args(&["skip-esy"])).unwrap_err();
+    let error = pieces(&study, &args(&["skipeasy"])).unwrap_err();
     assert!(
         error.to_string().contains("did you mean skip-easy"),
         "{error}"
