@@ -517,6 +517,8 @@ def report(folder: Audit | StrPath, *, quiet: bool = False, **options: Any) -> A
         dualmd.report("audit/", no_images=True)                         # pages that may leave the house
         dualmd.report("audit/", also=["sarif=report.sarif", "annex=annex.md"])
 
+    What an earlier `no_images=True` left out stays so; `with_images=True` puts it back.
+
     Other options are those of `dualmd report` with underscores. Needs no libtorch. Raises as `audit` does.
     """
     where = os.fspath(folder.folder) if isinstance(folder, Audit) else place(folder, "folder")
