@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{dualmd, fail, json, sides, succeed, text};
+use common::{Images, dualmd, fail, json, sides, succeed, text};
 use dualmd_diffusion::pipeline::WeightSet;
 use dualmd_diffusion::{Denoiser as _, Pipeline};
 use dualmd_remote::Prediction;
@@ -26,28 +26,7 @@ struct Can {
     gradient: bool,
 }
 
-/// Two sides of twelve images each, in a folder for all that a test makes.
-struct Images {
-    dir: tempfile::TempDir,
-    members: PathBuf,
-    others: PathBuf,
-}
-
 impl Images {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (members, others) = sides(dir.path(), 12);
-        Self {
-            dir,
-            members,
-            others,
-        }
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     /// The arguments of an audit by these images, quiet, with four images that are drawn in two steps.
     fn audit<'a>(&'a self, model: &[&'a str], more: &[&'a str], out: &'a Path) -> Vec<&'a str> {
         let (members, others) = (text(&self.members), text(&self.others));

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{dualmd, json, sides, succeed, text};
+use common::{Images, dualmd, json, succeed, text};
 use dualmd_torch::weights::read_safetensors_as_is;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -55,28 +55,7 @@ fn both(args: &[String], a: &str, b: &str) {
     }
 }
 
-/// 24 images under attack in five batches.
-struct Attacked {
-    dir: tempfile::TempDir,
-    members: PathBuf,
-    others: PathBuf,
-}
-
-impl Attacked {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let (members, others) = sides(dir.path(), 12);
-        Self {
-            dir,
-            members,
-            others,
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
+impl Images {
     /// An attack that has a formula, one that learns, and one that compares generated images.
     fn command(&self, what: &str, batch: &str, out: &Path) -> Vec<String> {
         strings(&[
@@ -107,7 +86,7 @@ impl Attacked {
 
     /// What one process writes.
     fn alone(&self, batch: &str) -> String {
-        let out = self.path(&format!("alone-{batch}/scores.csv"));
+        let out = self.at(&format!("alone-{batch}/scores.csv"));
         call(&self.command("attack", batch, &out), &[]);
         let csv = std::fs::read_to_string(out).unwrap();
         assert!(["sima", "gsa1", "nn"].iter().all(|a| csv.contains(a)));
@@ -124,9 +103,9 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn three_parts_of_an_attack_are_the_attack() {
-    let given = Attacked::new();
+    let given = Images::new();
     let alone = given.alone("5");
-    let out = given.path("parts/scores.csv");
+    let out = given.at("parts/scores.csv");
     let attack = given.command("attack", "5", &out);
     both(&attack, "1/3", "3/3");
     let said = call(&attack, &["--part", "2/3"]);
@@ -136,7 +115,7 @@ fn three_parts_of_an_attack_are_the_attack() {
     );
     assert!(said.contains("left to the call without --part") && said.contains("for it: nn"));
     // Nothing is written but parts, and a second time nothing is made.
-    let there = names(&given.path("parts"));
+    let there = names(&given.at("parts"));
     assert_eq!(there, [".scores.csv.lock", "scores.parts"]);
     let said = call(&attack, &["--part", "1/3"]);
     assert!(said.contains("0 of its 2 batches made now"), "{said}");
@@ -146,8 +125,8 @@ fn three_parts_of_an_attack_are_the_attack() {
         "{said}"
     );
     assert_eq!(std::fs::read_to_string(&out).unwrap(), alone);
-    assert_eq!(names(&given.path("parts")), ["scores.csv", "scores.json"]);
-    let calls = |name: &str| json(&given.path(name))["network_calls_made"].clone();
+    assert_eq!(names(&given.at("parts")), ["scores.csv", "scores.json"]);
+    let calls = |name: &str| json(&given.at(name))["network_calls_made"].clone();
     assert_eq!(
         calls("parts/scores.json"),
         calls("alone-5/scores.json"),
@@ -156,17 +135,17 @@ fn three_parts_of_an_attack_are_the_attack() {
     // All is there: a part has nothing to do, and makes no folder.
     let said = call(&attack, &["--part", "1/3"]);
     assert!(said.contains("nothing to do"), "{said}");
-    assert!(!given.path("parts/scores.parts").exists());
+    assert!(!given.at("parts/scores.parts").exists());
 }
 
 #[test]
 fn the_last_call_makes_what_lacks() {
-    let given = Attacked::new();
+    let given = Images::new();
     let alone = given.alone("5");
-    let out = given.path("parts/scores.csv");
+    let out = given.at("parts/scores.csv");
     let attack = given.command("attack", "5", &out);
     call(&attack, &["--part", "3/3"]);
-    let folder = given.path("parts/scores.parts");
+    let folder = given.at("parts/scores.parts");
     assert_eq!(names(&folder), ["2.safetensors", "of", "shared"]);
     // Half a file, as a broken disk may leave it, is none.
     let part = folder.join("2.safetensors");
@@ -182,11 +161,11 @@ fn the_last_call_makes_what_lacks() {
 
 #[test]
 fn a_part_that_is_killed_leaves_whole_batches() {
-    let given = Attacked::new();
+    let given = Images::new();
     let alone = given.alone("1");
-    let out = given.path("parts/scores.csv");
+    let out = given.at("parts/scores.csv");
     let attack = given.command("attack", "1", &out);
-    let folder = given.path("parts/scores.parts");
+    let folder = given.at("parts/scores.parts");
     let mut child = dualmd(&with(&attack, &["--part", "1/2"]))
         .stderr(Stdio::null())
         .spawn()
@@ -216,16 +195,16 @@ fn a_part_that_is_killed_leaves_whole_batches() {
         "{said}"
     );
     assert_eq!(std::fs::read_to_string(&out).unwrap(), alone);
-    assert_eq!(names(&given.path("parts")), ["scores.csv", "scores.json"]);
+    assert_eq!(names(&given.at("parts")), ["scores.csv", "scores.json"]);
 }
 
 #[test]
 fn parts_of_other_arguments_are_refused_and_kept() {
-    let given = Attacked::new();
-    let out = given.path("parts/scores.csv");
+    let given = Images::new();
+    let out = given.at("parts/scores.csv");
     let attack = given.command("attack", "5", &out);
     call(&attack, &["--part", "1/2"]);
-    let folder = given.path("parts/scores.parts");
+    let folder = given.at("parts/scores.parts");
     let before = names(&folder);
     let fewer: Vec<String> = attack
         .iter()
@@ -267,8 +246,8 @@ fn parts_of_other_arguments_are_refused_and_kept() {
 /// Parts share what they work on; the last call has it alone.
 #[test]
 fn the_last_call_and_parts_keep_each_other_out() {
-    let given = Attacked::new();
-    let out = given.path("scores.csv");
+    let given = Images::new();
+    let out = given.at("scores.csv");
     let attack = given.command("attack", "5", &out);
     let who = "dualmd attack --part 1/2";
     let part = dualmd_files::Lock::share_file(&out, who).unwrap();
@@ -289,8 +268,8 @@ fn the_last_call_and_parts_keep_each_other_out() {
 
 #[test]
 fn parts_of_an_audit_are_the_audit() {
-    let given = Attacked::new();
-    let (alone, out) = (given.path("alone"), given.path("audit"));
+    let given = Images::new();
+    let (alone, out) = (given.at("alone"), given.at("audit"));
     call(&given.command("audit", "5", &alone), &[]);
     let audit = given.command("audit", "5", &out);
     both(&audit, "1/2", "2/2");

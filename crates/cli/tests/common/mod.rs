@@ -276,6 +276,29 @@ pub fn json(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&bytes).unwrap()
 }
 
+/// Two sides of twelve images each, in a folder for all that a test makes.
+pub struct Images {
+    pub dir: tempfile::TempDir,
+    pub members: PathBuf,
+    pub others: PathBuf,
+}
+
+impl Images {
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (members, others) = sides(dir.path(), 12);
+        Self {
+            dir,
+            members,
+            others,
+        }
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
 /// Two folders in `dir` of `n` drawings each at 16 px: members and others for `tiny-ddpm`.
 pub fn sides(dir: &Path, n: usize) -> (PathBuf, PathBuf) {
     let options = LoadOptions {
