@@ -192,9 +192,18 @@ fn run(args: &[String]) -> Result<()> {
     }
 }
 
-/// `--help` behind demo, bench and test belongs to the program they start.
+/// `--help` behind demo and behind a script of bench belongs to the program they start.
 fn is_help_of_xtask(command: &str, rest: &[String]) -> bool {
-    !matches!(command, "demo" | "bench") && rest.iter().any(|a| a == "--help" || a == "-h")
+    let others = match command {
+        "demo" => true,
+        "bench" => bench_script(rest).is_some(),
+        _ => false,
+    };
+    !others && rest.iter().any(|a| asks_for_help(a))
+}
+
+fn asks_for_help(argument: &str) -> bool {
+    matches!(argument, "--help" | "-h")
 }
 
 fn no_arguments(rest: &[String]) -> Result<()> {
@@ -250,19 +259,36 @@ fn demo(workspace: &Workspace, args: &[String]) -> Result<()> {
     workspace::replace_process(program)
 }
 
+/// The script of bench that the arguments ask for, and its own arguments. None for what Rust does.
+fn bench_script(args: &[String]) -> Option<(&'static str, &[String])> {
+    match args.split_first() {
+        Some((first, rest)) => match first.as_str() {
+            "full-size" | "roofline" | "--check" | "--instructions" => None,
+            "fine-tuning" => Some(("fine_tuning.py", rest)),
+            "suite" => Some(("suite.py", rest)),
+            _ => Some(("bench.py", args)),
+        },
+        None => Some(("bench.py", args)),
+    }
+}
+
 fn bench(workspace: &Workspace, args: &[String]) -> Result<()> {
-    let (script, args) = match args.split_first() {
-        Some((first, rest)) if first == "full-size" => return full_size(workspace, rest),
-        Some((first, rest)) if first == "roofline" => return roofline(workspace, rest),
-        Some((first, rest)) if first == "--check" => return guard::run(workspace, rest),
-        Some((first, rest)) if first == "--instructions" => {
-            return instructions::run(workspace, rest);
-        }
-        Some((first, rest)) if first == "fine-tuning" => ("fine_tuning.py", rest),
-        Some((first, rest)) if first == "suite" => ("suite.py", rest),
-        _ => ("bench.py", args),
+    let Some((script, args)) = bench_script(args) else {
+        let (first, rest) = (args[0].as_str(), &args[1..]);
+        return match first {
+            "full-size" => full_size(workspace, rest),
+            "roofline" => roofline(workspace, rest),
+            "--check" => guard::run(workspace, rest),
+            _ => instructions::run(workspace, rest),
+        };
     };
     let script = workspace.root.join("bench").join(script);
+    if args.iter().any(|a| asks_for_help(a)) {
+        // Nothing of what a benchmark needs is needed to say what it takes.
+        let mut command = std::process::Command::new("python3");
+        command.arg(script).arg("--help");
+        return workspace::run(command);
+    }
     let start = Instant::now();
     let engine = engine::ensure(workspace, Choice::Keep)?;
     let python = interop::ensure(workspace)?;
