@@ -310,6 +310,26 @@ fn what_cannot_be_tuned_is_said_before_it_starts() {
         "{found}"
     );
     assert!(!at("out").exists());
+    // A bundled set with captions is named as everywhere, and the additions may be to other linear layers.
+    let bundled = Path::new("emoji#fluent3d");
+    let more = [
+        "--check",
+        "--json",
+        "--members",
+        "32",
+        "--nonmembers",
+        "128",
+        "--rank",
+        "32",
+        "--epochs",
+        "1000",
+        "--set",
+        "train.lora_targets=[\"to_q\", \"ff.net.0.proj\", \"ff.net.2\"]",
+    ];
+    let checked = succeed(&words(&line(&base, bundled, &at("out"), &more)));
+    let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(found["problems"], serde_json::json!([]), "{found}");
+    assert!(!at("out").exists());
     let refused = |base: &Path, images: &Path, more: &[&str]| {
         let said = fail(&words(&line(base, images, &at("out"), more)));
         assert!(!at("out").join("plan.json").exists());
