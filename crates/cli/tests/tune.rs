@@ -446,7 +446,15 @@ mod needs_python {
         // A model of latents, which diffusers has a pipeline for.
         let base = root.join("tests/golden/conditional/sd1");
         folder("emoji#fluent3d", 16, &at("images"));
-        let small = ["--members", "6", "--set", "audit.attacks=[\"loss\"]"];
+        // All linear layers of its transformers, whose names each form writes in its own way.
+        let small = [
+            "--members",
+            "6",
+            "--set",
+            "audit.attacks=[\"loss\"]",
+            "--set",
+            "train.lora_targets=[\"to_q\", \"to_k\", \"to_v\", \"to_out.0\", \"ff.net.0.proj\", \"ff.net.2\"]",
+        ];
         succeed(&words(&line(&base, &at("images"), &at("out"), &small)));
         let values: Vec<f32> = (0..2 * 4 * 64).map(|i| (i as f32 * 0.7).sin()).collect();
         let x = Tensor::from_slice(&values).reshape([2, 4, 8, 8]);
