@@ -1,27 +1,34 @@
 """What `dualmd tune` wrote, in diffusers, PEFT and a stand-in for ComfyUI.
 
-    python interop/check_tune.py BASE RUN PROBE.safetensors
+    python interop/check_tune.py BASE RUN [PROBE.safetensors]
 
-BASE: a text-to-image folder with an autoencoder. RUN: a run of `dualmd tune` on it. PROBE: x_t, t, and what `dualmd predict` made of them
-for the prompt "a cat" with models/plain, models/teacher-1 and models/teacher-2: plain, first, second. The adapter of `plain` is read in
-each of its three forms. The pair is asked as diffusers' pipeline and as ComfyUI's node asks it, step by step, and one model answers each.
-Equal within 1e-5 of 1 + |value|. Prints the largest errors; exit code 0 = equal, 1 = not equal. Needs peft, and the
-package installed.
+BASE: a text-to-image folder. RUN: a run of `dualmd tune` on it. PROBE: x_t, t, and what `dualmd predict` made of them for the prompt
+"a cat" with models/plain, models/teacher-1, models/teacher-2 and models/student: plain, first, second, student; without PROBE the program `dualmd`
+is asked. The adapter of `plain` is read in each of its three forms. The pair is asked as diffusers' pipeline and as ComfyUI's node asks it,
+step by step, and one model answers each. diffusers has no pipeline for a base without an autoencoder: there every adapter is put on the U-Net, in
+diffusers' form and in PEFT's. Equal within 1e-5 of 1 + |value|. Prints the largest errors; exit code 0 = equal, 1 = not equal. Needs peft, and
+the package installed.
 """
 
 import importlib.util
+import subprocess
 import sys
+import tempfile
 import types
 from pathlib import Path
 
 import dualmd
+import numpy
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from peft import PeftModel
 from safetensors.torch import load_file
+from transformers import CLIPTextModel, CLIPTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 1e-5
+PROMPT = "a cat"
+MODELS = {"plain": "plain", "first": "teacher-1", "second": "teacher-2", "student": "student"}
 GOOD = True
 
 
@@ -36,10 +43,48 @@ def fresh(base):
     return StableDiffusionPipeline.from_pretrained(base, torch_dtype=torch.float32, use_safetensors=True, safety_checker=None)
 
 
-def told(pipe, rows):
-    length = min(pipe.tokenizer.model_max_length, pipe.text_encoder.config.max_position_embeddings)
-    ids = pipe.tokenizer(["a cat"] * rows, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
-    return pipe.text_encoder(ids)[0]
+def told(tokenizer, encoder, rows):
+    length = min(tokenizer.model_max_length, encoder.config.max_position_embeddings)
+    ids = tokenizer([PROMPT] * rows, padding="max_length", max_length=length, truncation=True, return_tensors="pt").input_ids
+    return encoder(ids)[0]
+
+
+def asked(base, models):
+    """What PROBE has, by the program."""
+    config = UNet2DConditionModel.load_config(base, subfolder="unet")
+    shape = (2, config["in_channels"], config["sample_size"], config["sample_size"])
+    x = numpy.sin(numpy.arange(numpy.prod(shape)) * 0.7).reshape(shape).astype(numpy.float32)
+    t = numpy.array([700, 100])
+    given = {"x_t": torch.from_numpy(x), "t": torch.from_numpy(t)}
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / name for name in ("x.npy", "t.npy", "eps.npy")]
+        for file, values in zip(files, (x, t)):
+            numpy.save(file, values)
+        for name, model in MODELS.items():
+            command = ["dualmd", "predict", models / model, "--x", files[0], "--t", files[1], "--prompt", PROMPT, "--dtype", "f32"]
+            subprocess.run([*command, "-o", files[2]], check=True)
+            given[name] = torch.from_numpy(numpy.load(files[2])).float()
+    return given
+
+
+def pixels(base, models, given):
+    """Every adapter on the U-Net of a base that has no autoencoder."""
+    network = lambda: UNet2DConditionModel.from_pretrained(base, subfolder="unet", torch_dtype=torch.float32, use_safetensors=True)  # noqa: E731
+    tokenizer = CLIPTokenizer.from_pretrained(base, subfolder="tokenizer")
+    encoder = CLIPTextModel.from_pretrained(base, subfolder="text_encoder", torch_dtype=torch.float32).eval()
+    x, t = given["x_t"], given["t"]
+    text = told(tokenizer, encoder, len(x))
+    plain = network()(x, t, text).sample
+    for name, model in MODELS.items():
+        if float((plain - given[name]).abs().max()) < 1e-4:
+            print(f"DIFFERENT: {model} changes nothing, so nothing was shown")
+            return 1
+        adapted = network()
+        adapted.load_lora_adapter(str(models / model), prefix="unet", weight_name="pytorch_lora_weights.safetensors")
+        compare(f"{model}: diffusers' file", adapted(x, t, text).sample, given[name])
+        adapted = PeftModel.from_pretrained(network(), str(models / model))
+        compare(f"{model}: PEFT's folder", adapted(x, t, text).sample, given[name])
+    return 0 if GOOD else 1
 
 
 def node():
@@ -80,14 +125,16 @@ class Patcher:
         self.model_options["model_function_wrapper"] = wrapper
 
 
-def main(base, run, probe):
+def main(base, run, probe=None):
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
     models = Path(run) / "models"
-    given = load_file(probe)
+    given = load_file(probe) if probe else asked(base, models)
+    if not (Path(base) / "vae").is_dir():
+        return pixels(base, models, given)
     x, t = given["x_t"], given["t"]
     pipe = fresh(base)
-    text = told(pipe, len(x))
+    text = told(pipe.tokenizer, pipe.text_encoder, len(x))
     plain = pipe.unet(x, t, text).sample
     if float((plain - given["plain"]).abs().max()) < 1e-3:
         print("DIFFERENT: the adapter changes nothing, so nothing was shown")
@@ -131,6 +178,6 @@ def main(base, run, probe):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
     sys.exit(main(*sys.argv[1:]))

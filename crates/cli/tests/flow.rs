@@ -12,6 +12,10 @@ fn experiment() -> String {
         "[train]\n",
         "[train]\nobjective = \"flow\"\nlevels = \"logit-normal\"\n",
     )
+    .replace(
+        "[\"loss\", \"sima\"]",
+        "[\"loss\", \"sima\", \"loss@snr=64\", \"loss@snr=0.015625\", \"loss-grid\", \"combined\"]",
+    )
 }
 
 fn samples(folder: &Path) -> Vec<f32> {
@@ -41,6 +45,10 @@ fn a_run_of_flows_is_trained_drawn_attacked_and_reported() {
     }
     for model in ["baseline", "dualmd", "student"] {
         assert!(run.join("samples").join(model).join("samples.npy").exists());
+        let scores = json(&run.join("scores").join(format!("{model}.json")));
+        for attack in scores["attacks"].as_array().unwrap() {
+            assert_eq!(attack["status"], "ok", "{model}: {attack}");
+        }
     }
     assert!(run.join("report.json").exists());
 

@@ -7,7 +7,7 @@ use dualmd_data::{LoadOptions, load, save_folder};
 use dualmd_torch::weights::read_npy;
 use std::path::Path;
 
-/// The tiny experiment with classes, drawn with guidance.
+/// The tiny experiment with classes, drawn with guidance: eight members of ten classes.
 fn experiment() -> String {
     TINY.replace("[data]\n", "[data]\nlabels = true\n")
         .replace("[train]\n", "[train]\nlabel_dropout = 0.2\n")
@@ -16,7 +16,10 @@ fn experiment() -> String {
             "defense = \"distillmd\"\n",
             "defense = \"distillmd\"\n[[models]]\nname = \"early\"\ndefense = \"early-stopping\"\n",
         )
-        .replace("[\"loss\", \"sima\"]", "[\"loss\", \"sima\", \"rounds@2\"]")
+        .replace(
+            "[\"loss\", \"sima\"]",
+            "[\"loss\", \"sima\", \"loss-grid\", \"combined\", \"rounds@2\"]",
+        )
 }
 
 fn samples(folder: &Path) -> Vec<f32> {

@@ -310,6 +310,26 @@ fn what_cannot_be_tuned_is_said_before_it_starts() {
         "{found}"
     );
     assert!(!at("out").exists());
+    // A bundled set with captions is named as everywhere, and the additions may be to other linear layers.
+    let bundled = Path::new("emoji#fluent3d");
+    let more = [
+        "--check",
+        "--json",
+        "--members",
+        "32",
+        "--nonmembers",
+        "128",
+        "--rank",
+        "32",
+        "--epochs",
+        "1000",
+        "--set",
+        "train.lora_targets=[\"to_q\", \"ff.net.0.proj\", \"ff.net.2\"]",
+    ];
+    let checked = succeed(&words(&line(&base, bundled, &at("out"), &more)));
+    let found: Value = serde_json::from_slice(&checked.stdout).unwrap();
+    assert_eq!(found["problems"], serde_json::json!([]), "{found}");
+    assert!(!at("out").exists());
     let refused = |base: &Path, images: &Path, more: &[&str]| {
         let said = fail(&words(&line(base, images, &at("out"), more)));
         assert!(!at("out").join("plan.json").exists());
@@ -420,25 +440,42 @@ mod needs_python {
     #[test]
     #[ignore = "needs Python with torch and diffusers: `cargo xtask test --interop`"]
     fn what_was_tuned_opens_in_diffusers_peft_and_the_node() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        // A model of latents, which diffusers has a pipeline for, and one of pixels, which it has none for.
+        let latents = root.join("tests/golden/conditional/sd1");
+        let dir = tempfile::tempdir().unwrap();
+        for (base, channels) in [(latents, 4), (base(dir.path()), 3)] {
+            opens(&base, channels);
+        }
+    }
+
+    /// Adapters over a base whose network sees 8 x 8.
+    fn opens(base: &Path, channels: i64) {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        // A model of latents, which diffusers has a pipeline for.
-        let base = root.join("tests/golden/conditional/sd1");
         folder("emoji#fluent3d", 16, &at("images"));
-        let small = ["--members", "6", "--set", "audit.attacks=[\"loss\"]"];
-        succeed(&words(&line(&base, &at("images"), &at("out"), &small)));
-        let values: Vec<f32> = (0..2 * 4 * 64).map(|i| (i as f32 * 0.7).sin()).collect();
-        let x = Tensor::from_slice(&values).reshape([2, 4, 8, 8]);
+        // All linear layers of its transformers, whose names each form writes in its own way.
+        let small = [
+            "--members",
+            "6",
+            "--set",
+            "audit.attacks=[\"loss\"]",
+            "--set",
+            "train.lora_targets=[\"to_q\", \"to_k\", \"to_v\", \"to_out.0\", \"ff.net.0.proj\", \"ff.net.2\"]",
+        ];
+        succeed(&words(&line(base, &at("images"), &at("out"), &small)));
+        let count = 2 * channels * 64;
+        let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.7).sin()).collect();
+        let x = Tensor::from_slice(&values).reshape([2, channels, 8, 8]);
         let t = Tensor::from_slice(&[700_i64, 100]);
         write_npy(&at("x.npy"), &x).unwrap();
         write_npy(&at("t.npy"), &t).unwrap();
         let asked = |name: &str| {
             let folder = at("out").join("models").join(name);
-            common::predicted(dir.path(), 4, &[text(&folder)]).to_kind(Kind::Float)
+            common::predicted(dir.path(), channels, &[text(&folder)]).to_kind(Kind::Float)
         };
-        let answers = ["plain", "teacher-1", "teacher-2"].map(asked);
-        let [plain, first, second] = &answers;
+        let answers = ["plain", "teacher-1", "teacher-2", "student"].map(asked);
+        let [plain, first, second, student] = &answers;
         let probe = at("probe.safetensors");
         let named = [
             ("x_t", &x),
@@ -446,9 +483,10 @@ mod needs_python {
             ("plain", plain),
             ("first", first),
             ("second", second),
+            ("student", student),
         ];
         write_safetensors(&probe, named, &[]).unwrap();
         let run = at("out");
-        check("check_tune.py", &[text(&base), text(&run), text(&probe)]);
+        check("check_tune.py", &[text(base), text(&run), text(&probe)]);
     }
 }

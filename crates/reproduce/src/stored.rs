@@ -1,12 +1,15 @@
 //! The numbers of the documents, recomputed from the reports that are stored beside them: the tables of `docs/results/paper-tables.md`,
 //! and the CSV files of `docs/results/studies`.
 
+mod by_seed;
+
 use super::cell::{Cell, decimal, strongest};
 use super::fixture::alone;
 use super::paper::Metric;
 use super::read::{Evidence, Run, Set, read};
 use super::table::Record;
 use super::{ablation, frontier, layouts, names, tables};
+use dualmd::experiment::{Experiment, Source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -363,15 +366,26 @@ fn extraction_at_the_papers_epochs() {
     }
 }
 
+/// A row of findings, by its columns.
+type Finding = BTreeMap<String, String>;
+
 /// The models of tables of findings: (row, model, members that it was trained on).
-const MODELS: [(&str, &str, &str); 6] = [
+const MODELS: [(&str, &str, &str); 8] = [
     ("undefended", "baseline", "all"),
+    ("plain adapter", "plain", "all"),
     ("teacher 1, own half", "teacher-1", "d1"),
     ("teacher 2, own half", "teacher-2", "d2"),
     ("DualMD pair", "dualmd", "all"),
+    ("DualMD pair of adapters", "pair", "all"),
     ("DistillMD student", "student", "all"),
     ("ordinary distillation", "kd", "all"),
 ];
+
+/// All rows of a table of findings.
+fn csv_rows(path: &Path) -> Vec<Finding> {
+    let mut csv = csv::Reader::from_path(path).unwrap();
+    csv.deserialize().collect::<Result<_, _>>().unwrap()
+}
 
 /// Compares rows, each of the model that its cell `at` names, with findings; `file` is that of a row, and the cells after `at` are of
 /// `attacks`. Gives how many of them have a number.
@@ -386,9 +400,7 @@ fn findings(
     for row in rows {
         let known = MODELS.iter().find(|known| known.0 == row[at]);
         let (_, model, members) = known.unwrap_or_else(|| panic!("{}", row[at]));
-        let mut csv = csv::Reader::from_path(results().join(file(row))).unwrap();
-        let found: Vec<BTreeMap<String, String>> =
-            csv.deserialize().collect::<Result<_, _>>().unwrap();
+        let found = csv_rows(&results().join(file(row)));
         for (attack, cell) in attacks.iter().zip(&row[at + 1..]) {
             let text = measured(&found, model, attack, members);
             wrong.same(cell, &text, &format!("{:?}, {attack}", &row[..=at]));
@@ -443,13 +455,29 @@ fn a_flow_beside_the_demo() {
     assert_eq!(rows.len(), 6);
 }
 
+/// The flows and the class-conditional models that stand beside the demo have its recipe in f32, and the base of the adapters is an experiment.
+#[test]
+fn experiments_beside_the_demo_have_its_recipe() {
+    let load = |source: Source| Experiment::load(&source, &[]).unwrap();
+    for (file, preset) in [
+        ("flow-demo.toml", "fashion-flow"),
+        ("labels-demo.toml", "fashion-labels"),
+    ] {
+        let own = load(Source::File(results().join(file)));
+        let mut demo = load(Source::Preset(preset.into()));
+        demo.train.dtype = own.train.dtype;
+        assert_eq!(own.train, demo.train, "{file}");
+        assert_eq!((&own.data, &own.model), (&demo.data, &demo.model), "{file}");
+        assert_eq!(own.sample, demo.sample, "{file}");
+        for attack in &demo.audit.attacks {
+            assert!(own.audit.attacks.contains(attack), "{file}: {attack}");
+        }
+    }
+    assert!(load(Source::File(results().join("tune/base.toml"))).is_text());
+}
+
 /// AUC with its interval and the members found at 1 % false alarms, as the documents write them; `-` of what was not run.
-fn measured(
-    found: &[BTreeMap<String, String>],
-    model: &str,
-    attack: &str,
-    members: &str,
-) -> String {
+fn measured(found: &[Finding], model: &str, attack: &str, members: &str) -> String {
     let own = found
         .iter()
         .find(|f| f["model"] == model && f["attack"] == attack && f["members"] == members);
