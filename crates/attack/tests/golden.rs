@@ -7,8 +7,8 @@ use dualmd_attack::{
     Attack, Batch, Learned, Loss, LossGrid, Pfami, Pia, Pian, ReDiffuse, Samples, SecMi, SimA,
     by_name,
 };
-use dualmd_diffusion::{NoiseSchedule, Pipeline};
 use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{NoiseSchedule, Pipeline};
 use dualmd_torch::weights::read_npy;
 use dualmd_torch::{Device, IndexOp, Tensor};
 use serde_json::Value;

@@ -54,7 +54,7 @@ pub struct Run {
     /// Members that the models were trained on, where the report says.
     pub members: Option<f64>,
     /// What tells its members from others without a model, where that was measured.
-    pub blind: Option<BlindBaseline>,
+    pub blind: Option<Box<BlindBaseline>>,
 }
 
 /// One audited model.
@@ -339,7 +339,7 @@ pub fn read_report(seed: u64, path: &Path, folder: &Path) -> Result<Run> {
             .or_else(|| models.iter().find_map(whole)),
         models,
         plan: report.run,
-        blind: report.controls.blind_baseline,
+        blind: report.controls.blind_baseline.map(Box::new),
     })
 }
 

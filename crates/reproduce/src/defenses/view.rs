@@ -278,7 +278,7 @@ fn without_empty(table: &mut Table) -> Vec<String> {
 /// What tells members from others without a model, in each seed: where something does, attacks may have found the same.
 fn blind(set: &Set) -> Option<String> {
     let found = set.runs.iter().filter_map(|run| {
-        let blind = run.blind.as_ref()?;
+        let blind = run.blind.as_deref()?;
         Some((run.seed, blind))
     });
     let found: Vec<(u64, &BlindBaseline)> = found.collect();
