@@ -2,14 +2,15 @@
 
 mod common;
 
-use common::{assert_close, attack};
+use common::{Linear, assert_close, attack};
 use dualmd_attack::{
-    Attack, Batch, Loss, Pfami, Pia, Pian, ReDiffuse, Samples, SecMi, SimA, by_name,
+    Attack, Batch, Learned, Loss, LossGrid, Pfami, Pia, Pian, ReDiffuse, Samples, SecMi, SimA,
+    by_name,
 };
-use dualmd_diffusion::Pipeline;
 use dualmd_diffusion::pipeline::WeightSet;
+use dualmd_diffusion::{NoiseSchedule, Pipeline};
 use dualmd_torch::weights::read_npy;
-use dualmd_torch::{Device, IndexOp};
+use dualmd_torch::{Device, IndexOp, Tensor};
 use serde_json::Value;
 use std::path::Path;
 
@@ -82,6 +83,45 @@ fn scores_agree_with_python() {
                     &format!("{name}, {}", result.info.name),
                 );
             }
+        }
+    }
+}
+
+/// Levels and features on a linear model, with shared noise that Python draws from the same streams (interop/make_loss_grid_golden.py).
+#[test]
+fn loss_grid_agrees_with_python() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/golden/attacks/loss-grid.json"
+    );
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let rows = |key: &str| -> Vec<Vec<f64>> {
+        let rows = golden[key].as_array().unwrap().iter();
+        rows.map(numbers).collect()
+    };
+    let number = |key: &str| golden[key].as_f64().unwrap();
+    let images = rows("images");
+    let (n, side) = (images.len() as i64, golden["side"].as_i64().unwrap());
+    let flat: Vec<f32> = images.iter().flatten().map(|v| *v as f32).collect();
+    let x = Tensor::from_slice(&flat).view([n, 1, side, side]);
+    let ids: Vec<String> = (0..n).map(|i| i.to_string()).collect();
+    let denoiser = Linear {
+        slope: number("slope"),
+        offset: number("offset"),
+    };
+    let schedule = NoiseSchedule::default();
+    let seed = golden["seed"].as_u64().unwrap();
+    let mut batch = Batch::new(&denoiser, &schedule, &x, &ids, seed).unwrap();
+    let features = LossGrid::default().features(&mut batch).unwrap();
+    assert_eq!(features.size(), [n, 8]);
+    for (i, expected) in rows("features").iter().enumerate() {
+        for (j, expected) in expected.iter().enumerate() {
+            let got = features.double_value(&[i as i64, j as i64]);
+            // Logarithms near 0: f32 against Python's f64.
+            assert!(
+                (got - expected).abs() < 2e-5,
+                "image {i}, level {j}: {got}, Python {expected}"
+            );
         }
     }
 }

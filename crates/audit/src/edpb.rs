@@ -70,6 +70,8 @@ pub(crate) struct Row {
     pub(crate) answer: String,
     /// Anchor of the section of the page that holds the numbers.
     pub(crate) section: Option<&'static str>,
+    /// What stands near the ask in two other texts; empty where nothing does. See [`BESIDE`].
+    pub(crate) beside: &'static str,
 }
 
 /// To stand above the table.
@@ -105,6 +107,18 @@ pub(crate) const ASKS: &[Ask] = &[
     Ask { paragraphs: Some("59-108"), topic: "Legal basis", asks: "Is there a legal basis, and does legitimate interest pass its three steps?", answered_by: Answer::NotCovered("A legal question that no measurement answers.") },
     Ask { paragraphs: Some("109-135"), topic: "Earlier unlawful processing", asks: "What follows if the model was developed unlawfully?", answered_by: Answer::NotCovered("A legal question that no measurement answers. A bare claim of anonymity is not enough (134).") },
 ];
+
+/// (topic, what stands near it) in OWASP AISVS, C11.3, and in CNIL's sheet of 22 July 2025. `docs/edpb.md` has them in our words.
+const BESIDE: &[(&str, &str)] = &[
+    ("Extraction from the model itself", "CNIL, opening"),
+    ("Obtaining from queries", "CNIL, opening"),
+    ("Privacy-protecting technique", "AISVS 11.3.2"),
+    ("Measures on outputs", "AISVS 11.3.1"),
+    ("Membership inference", "AISVS 11.3.3"),
+];
+
+/// What was read of the two other texts, and what not.
+pub(crate) const BESIDE_READ: &str = "AISVS is OWASP's Artificial Intelligence Security Verification Standard, read in two drafts of its public repository: whether the released version has these numbers was not checked. CNIL is its sheet of 22 July 2025 on the status of AI models under the GDPR, of which the opening alone was read: its method, the tests that it asks for, how to document them, and filters around a model were not checked.";
 
 const NOTHING: &str = "Nothing on this in the audit's files.";
 const NOT_TESTED: &str = "Not tested. Membership inference is no substitute.";
@@ -142,6 +156,10 @@ fn row(ask: &'static Ask, report: &Report) -> Row {
         status,
         answer,
         section,
+        beside: BESIDE
+            .iter()
+            .find(|(topic, _)| *topic == ask.topic)
+            .map_or("", |own| own.1),
     }
 }
 
@@ -344,6 +362,26 @@ mod tests {
             );
         }
         assert_eq!(of(&report, "Attribute inference").1, NOT_TESTED);
+    }
+
+    /// Each of the two other texts' places has its row, and the page for people has the same.
+    #[test]
+    fn what_stands_near_is_named_where_it_belongs() {
+        let page = include_str!("../../../docs/edpb.md");
+        for (topic, near) in BESIDE {
+            let rows = rows(&report(true));
+            let own = rows.iter().filter(|r| r.ask.topic == *topic);
+            let named: Vec<&str> = own.map(|r| r.beside).collect();
+            assert_eq!(named, [*near], "{topic}");
+            let (text, place) = near.split_once([' ', ',']).expect("a text and its place");
+            let place = place.trim_start();
+            assert!(
+                page.contains(text) && page.contains(&format!("| {place} |")),
+                "{near} is not in docs/edpb.md"
+            );
+        }
+        let html = crate::html::page(&report(true));
+        assert!(html.contains("<td>AISVS 11.3.3</td>") && html.contains("were not checked"));
     }
 
     #[test]

@@ -242,7 +242,7 @@ pub fn of(what: What, scale: Scale) -> &'static [Dataset] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dualmd::experiment::Experiment;
+    use dualmd::experiment::{Experiment, Train};
     use dualmd_names::Defense;
 
     fn parse(dataset: &Dataset, more: &[&str]) -> Experiment {
@@ -299,21 +299,39 @@ mod tests {
         assert!(text.is_text() && parse(&TEXT_CPU[0], &[]).is_text());
     }
 
-    /// The table of all defences has every defence of the program, by the recipe of the numbers in the documents.
+    /// The table of all defences has every defence of the program, by the demo's recipe for longer.
     #[test]
     fn no_defence_is_left_out() {
         let e = parse(&DEFENSES[0], &[]);
         for defense in Defense::ALL {
             assert!(e.models.iter().any(|m| m.defense == defense), "{defense}");
         }
-        let stored = include_str!("../../../docs/results/epochs/demo-4000.toml");
-        let stored = Experiment::parse(stored, "demo-4000", &[]).unwrap();
+        let stored = include_str!("../../../docs/results/demo/experiment.toml");
+        let stored = Experiment::parse(stored, "demo", &[]).unwrap();
         let own = e.in_steps().unwrap();
-        assert_eq!(own.train, stored.train);
+        assert_eq!(own.train.steps, 3000);
+        let recipe = Train {
+            steps: stored.train.steps,
+            dtype: stored.train.dtype,
+            eval_every: stored.train.eval_every,
+            ..own.train.clone()
+        };
+        assert_eq!(recipe, stored.train);
         assert_eq!((&own.data, &own.model), (&stored.data, &stored.model));
         assert_eq!(own.sample, stored.sample);
         for attack in &stored.audit.attacks {
             assert!(own.audit.attacks.contains(attack), "{attack}");
+        }
+    }
+
+    /// The trainer refuses a private training whose batch is larger than its set, after all others were trained.
+    #[test]
+    fn private_models_of_the_table_have_batches_that_they_can_draw() {
+        let e = parse(&DEFENSES[0], &[]);
+        let private = e.models.iter().filter(|m| m.defense == Defense::DpSgd);
+        for model in private {
+            let own = model.recipe(&e).unwrap().unwrap();
+            assert!(own.batch <= e.data.members, "{}", model.name);
         }
     }
 

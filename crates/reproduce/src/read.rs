@@ -4,7 +4,7 @@ use super::names;
 use super::paper::Metric;
 use super::study::{Planned, Runs, Study};
 use anyhow::{Context, Result};
-use dualmd_audit::report::{self, Measurement, ModelReport};
+use dualmd_audit::report::{self, BlindBaseline, Measurement, ModelReport};
 use dualmd_names::{Defense, Part};
 use dualmd_record::training::Training;
 use dualmd_record::{Count, RunFolder};
@@ -53,6 +53,8 @@ pub struct Run {
     pub plan: Value,
     /// Members that the models were trained on, where the report says.
     pub members: Option<f64>,
+    /// What tells its members from others without a model, where that was measured.
+    pub blind: Option<Box<BlindBaseline>>,
 }
 
 /// One audited model.
@@ -337,6 +339,7 @@ pub fn read_report(seed: u64, path: &Path, folder: &Path) -> Result<Run> {
             .or_else(|| models.iter().find_map(whole)),
         models,
         plan: report.run,
+        blind: report.controls.blind_baseline.map(Box::new),
     })
 }
 

@@ -14,6 +14,7 @@ use dualmd::stages::RunFolder;
 use dualmd::stages::held::Held;
 use dualmd::suggest::nearest;
 use dualmd::{Session, bail_usage, files, run};
+use dualmd_names::Defense;
 use std::path::{Path, PathBuf};
 
 /// All runs that a command is about.
@@ -366,6 +367,9 @@ fn experiment(
     let mut made = Experiment::parse(dataset.text, &format!("study {}", dataset.name), &sets)?;
     if let Some(family) = &piece.family {
         made.models.retain(|m| family.models.contains(&m.name));
+        // What takes the two models of a pair is asked where there is one.
+        let pair = made.models.iter().any(|m| m.defense == Defense::Dualmd);
+        made.audit.attacks.retain(|a| pair || !a.takes_pair());
     }
     Ok(made)
 }

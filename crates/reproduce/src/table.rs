@@ -17,6 +17,8 @@ pub struct Table {
     pub notes: Vec<String>,
     /// The numbers behind the cells.
     pub records: Vec<Record>,
+    /// Tables with other columns of the same rows, each under its own heading. Their notes and numbers are those of the first.
+    pub also: Vec<Table>,
 }
 
 /// A row.

@@ -94,6 +94,9 @@ impl Outcome {
         let mut out = format!("# {} ({of})\n", self.table.title);
         for table in tables {
             out.push_str(&format!("\n{}", markdown_table(table)));
+            for also in &table.also {
+                out.push_str(&format!("\n## {}\n\n{}", also.title, markdown_table(also)));
+            }
         }
         for note in &self.table.notes {
             out.push_str(&format!("\n{note}\n"));

@@ -234,14 +234,16 @@ pub fn edpb(report: &Report) -> Markup {
             details {
                 summary { "What the Opinion asks for, and what this audit holds" }
                 div.scroll { table.plain.words data-sortable="" {
-                    thead { tr { th scope="col" { "Asked for" } th scope="col" { "Paragraphs" } th scope="col" { "Here" } th scope="col" { "Answer" } } }
+                    thead { tr { th scope="col" { "Asked for" } th scope="col" { "Paragraphs" } th scope="col" { "AISVS, CNIL" } th scope="col" { "Here" } th scope="col" { "Answer" } } }
                     tbody { @for row in crate::edpb::rows(report) { tr {
                         th scope="row" { (row.ask.topic) small { (row.ask.asks) } }
                         td { (row.ask.paragraphs.unwrap_or("not checked")) }
+                        td { (row.beside) }
                         td { (word(row.status)) }
                         td { (row.answer) @if let Some(anchor) = row.section { " " a href={ "#" (anchor) } { "See above." } } }
                     } } }
                 } }
+                p.caption { (crate::edpb::BESIDE_READ) }
             }
         }
     }

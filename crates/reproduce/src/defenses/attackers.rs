@@ -314,6 +314,8 @@ pub struct Proof {
     pub most: usize,
     /// By what: an attack whose scores are averaged, or attacks whose ranks are.
     pub by: String,
+    /// It was not tried, because the sets differ without any model.
+    pub refused: bool,
     /// Place among those that were collected.
     pub place: Option<usize>,
 }
@@ -343,32 +345,34 @@ impl Several {
     pub fn proofs(self, collected: &Collected, model: &str) -> Vec<Proof> {
         let of = |run: &Run| {
             let own = run.models.iter().find(|m| m.name == model)?;
-            let (images, most, by) = self.of(own)?;
-            Some(Proof {
-                seed: run.seed,
-                images,
-                most,
-                by,
-                place: collected.source(run.seed, model, ""),
-            })
+            let place = collected.source(run.seed, model, "");
+            self.of(own, run.seed, place)
         };
         collected.set.runs.iter().filter_map(of).collect()
     }
 
-    fn of(self, model: &Model) -> Option<(Option<usize>, usize, String)> {
-        let (needed, power, by) = match self {
+    fn of(self, model: &Model, seed: u64, place: Option<usize>) -> Option<Proof> {
+        let (images, power, by, refused) = match self {
             Self::Averaged => {
                 let chosen = model.chosen.as_ref()?;
-                (chosen.images_needed, &chosen.power, chosen.attack.clone())
+                let attack = chosen.attack.clone();
+                (chosen.images_needed, &chosen.power, attack, false)
             }
             Self::Combined => {
                 let inference = model.sets.as_ref()?.inference.as_ref()?;
-                let by = inference.features.join(" + ");
-                (inference.images_needed, &inference.power, by)
+                let (by, refused) = (inference.features.join(" + "), inference.refused.is_some());
+                (inference.images_needed, &inference.power, by, refused)
             }
         };
+        let most = power.iter().map(|point| point.k).max();
         // A test that was not made tried nothing.
-        let most = power.iter().map(|point| point.k).max()?;
-        Some((needed, most, by))
+        (most.is_some() || refused).then(|| Proof {
+            seed,
+            images,
+            most: most.unwrap_or(0),
+            by,
+            refused,
+            place,
+        })
     }
 }

@@ -175,6 +175,8 @@ impl Collected {
                 path.display()
             ));
         }
+        let first = &mut self.set.runs[at].blind;
+        *first = first.take().or(run.blind);
         for model in run.models {
             let known = self.set.runs[at]
                 .models
@@ -498,5 +500,6 @@ fn findings(path: &Path) -> Result<Run> {
         models: models.into_iter().map(Model::alone).collect(),
         plan: Value::Null,
         members: None,
+        blind: None,
     })
 }

@@ -10,6 +10,8 @@
 mod attackers;
 pub mod collect;
 #[cfg(test)]
+mod stored;
+#[cfg(test)]
 mod tests;
 mod view;
 
@@ -19,7 +21,7 @@ use super::write::{Outcome, Place, Source};
 use super::{EQUAL, Made, state};
 use crate::{ReproduceOptions, What};
 use anyhow::Result;
-use collect::{Collected, Expected};
+use collect::{Collected, Expected, Taken};
 use dualmd::experiment::Experiment;
 use dualmd::extraction::ExtractOptions;
 use dualmd::plan::{Plan, Target};
@@ -30,6 +32,7 @@ use dualmd::{Session, bail_usage};
 use dualmd_names::{Defense, ModelKind};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use view::Drawn;
 
 /// Models that share a run, because they share trainings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,32 +183,14 @@ pub fn made(session: &Session, study: &Study, args: &ReproduceOptions) -> Result
         &view::cells(&collected, &drawn.rows, &study.out)?,
     )?;
     let figure = save(".svg", drawn.figure.as_bytes())?;
-    let outcome = Outcome {
-        table: drawn.table,
-        heading: EQUAL,
-        facts: drawn.facts,
-        pictures: vec![(
-            "Privacy against quality, every defence".to_owned(),
-            format!("{stem}.svg"),
-        )],
-    };
-    let runs = collected
-        .places
-        .iter()
-        .enumerate()
-        .map(|(i, taken)| Source {
-            dataset: name.to_owned(),
-            title: format!("{}, seed {}", view::mark(i), taken.seed),
-            seed: taken.seed,
-            folder: taken.path.clone(),
-        });
+    let outcome = outcome(drawn, format!("{stem}.svg"));
     let place = Place {
         folder: study.out.clone(),
         stem,
         what: What::Defenses.as_str(),
         of: title.to_owned(),
         scale: Some(study.scale.as_str()),
-        runs: runs.collect(),
+        runs: sources(name, &collected),
         sets: study.sets.clone(),
     };
     let text = outcome.text(&place.of, &[&outcome.table]);
@@ -213,6 +198,28 @@ pub fn made(session: &Session, study: &Study, args: &ReproduceOptions) -> Result
         text,
         files: vec![outcome.write(&place)?, cells, figure],
     })
+}
+
+/// The table with its sentences, and the figure of this name.
+fn outcome(drawn: Drawn, figure: String) -> Outcome {
+    Outcome {
+        table: drawn.table,
+        heading: EQUAL,
+        facts: drawn.facts,
+        pictures: vec![("Privacy against quality, every defence".to_owned(), figure)],
+    }
+}
+
+/// The runs that a table is made of, as its marks name them.
+fn sources(name: &str, collected: &Collected) -> Vec<Source> {
+    let places = collected.places.iter().enumerate();
+    let source = |(i, taken): (usize, &Taken)| Source {
+        dataset: name.to_owned(),
+        title: format!("{}, seed {}", view::mark(i), taken.seed),
+        seed: taken.seed,
+        folder: taken.path.clone(),
+    };
+    places.map(source).collect()
 }
 
 /// The rows that the study would have: all models but the undefended one at other lengths.

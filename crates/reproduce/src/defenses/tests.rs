@@ -5,9 +5,11 @@ use super::collect::{Collected, Expected, seed_in};
 use super::view::{Drawn, cells, draw};
 use super::{Family, pieces};
 use crate::fixture::{model, options, row, said};
+use crate::study::Study;
+use crate::table::Table;
 use crate::{ReproduceOptions, What};
 use dualmd::experiment::Experiment;
-use dualmd_names::Defense;
+use dualmd_names::{AttackSpec, Defense};
 use dualmd_record::extraction::{Extracted, Extraction, ExtractionAttack};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -127,7 +129,16 @@ fn collect(paths: &[PathBuf]) -> Collected {
 
 /// The cells of a row after its name.
 fn cells_of(drawn: &Drawn, method: &str) -> Vec<String> {
-    let text = row(&drawn.table, &format!("{method} | "));
+    cells_in(&drawn.table, method)
+}
+
+/// The same of its quality and cost.
+fn worth_of(drawn: &Drawn, method: &str) -> Vec<String> {
+    cells_in(&drawn.table.also[0], method)
+}
+
+fn cells_in(table: &Table, method: &str) -> Vec<String> {
+    let text = row(table, &format!("{method} | "));
     text.split(" | ").skip(1).map(str::to_owned).collect()
 }
 
@@ -193,15 +204,15 @@ fn rows_of_several_runs_are_one_table() {
         none[4],
         "48 of 64 (unseen 1 of 64) generate, 2048 images #4"
     );
-    assert_eq!(none[5], "missing");
     // In seed 1 two images do not suffice, and more were not tried.
-    assert_eq!(none[6], "2, > 2");
+    assert_eq!(none[5..], ["2, > 2", "#1 #2"]);
+    let worth = worth_of(&drawn, "No defense");
     assert_eq!(
-        none[7..10],
+        worth[..3],
         ["2.00 [2.00-2.00]", "12.50 (10.50)", "0.75 [0.75-0.75]"]
     );
     // 1,600 steps of 32, in 160 s.
-    assert_eq!(none[11..], ["1,600", "51,200", "160", "50", "#1 #2"]);
+    assert_eq!(worth[3..], ["1,600", "51,200", "160", "50"]);
     // Through its weights the pair is its teachers, each on its own half: 0.8 + 0.1.
     let pair = cells_of(&drawn, "DualMD");
     assert_eq!(pair[1..3], ["-", "-"]);
@@ -209,7 +220,7 @@ fn rows_of_several_runs_are_one_table() {
     assert_eq!(pair[4], "missing");
     // The student and both teachers; it is answered by one of them.
     let student = cells_of(&drawn, "DistillMD");
-    assert_eq!(student[11..13], ["4,800", "204,800"]);
+    assert_eq!(worth_of(&drawn, "DistillMD")[3..5], ["4,800", "204,800"]);
     assert_eq!(
         student[4],
         "4 of 64 (unseen 1 of 64) generate, 2048 images #5"
@@ -227,6 +238,7 @@ fn rows_of_several_runs_are_one_table() {
     said(
         &notes,
         &[
+            "Measured in no row, and left out: images of one person; recall.",
             "Not measured, extracted: dualmd,",
             "dualmd reproduce defenses --rows smp",
         ],
@@ -325,14 +337,18 @@ fn stored_findings_are_a_table() {
     assert_eq!(collected.set.runs.len(), 3);
     assert_eq!(collected.extracted.len(), 4, "{:?}", collected.notes);
     let drawn = draw(&collected).unwrap();
+    // Nothing was learnt on a shadow model.
     let none = cells_of(&drawn, "No defense");
-    assert!(none[4].starts_with("51 of 64 (unseen 0 of 64)"), "{none:?}");
+    assert!(none[3].starts_with("51 of 64 (unseen 0 of 64)"), "{none:?}");
     let pair = cells_of(&drawn, "DualMD");
-    assert!(pair[4].starts_with("6 of 64 (unseen 0 of 64)"), "{pair:?}");
+    assert!(pair[3].starts_with("6 of 64 (unseen 0 of 64)"), "{pair:?}");
     // Its teachers' weights, each on the half that it was trained on.
-    assert!(pair[3].contains(" on teacher-"), "{pair:?}");
+    assert!(pair[2].contains(" on teacher-"), "{pair:?}");
     // Neither quality nor cost is in a table of findings.
-    assert_eq!(none[7..15], ["missing"; 8]);
+    assert!(drawn.table.also.is_empty());
+    let notes = drawn.table.notes.join("\n");
+    let wanted = "left out: AUC, with a shadow model; images of one person;";
+    said(&notes, &[wanted]);
     let lines = lines(&collected, &drawn, &stored);
     let own = line(&lines, "baseline", "0", "queries-or-weights");
     assert_eq!(&own[15], "findings-seed-0.csv");
@@ -343,6 +359,36 @@ fn stored_findings_are_a_table() {
         .iter()
         .find(|l| &l[0] == "baseline" && l[2] == own[4] && &l[3] == "all");
     assert_eq!(there.unwrap()[11], own[7]);
+}
+
+/// Where a classifier tells the sets apart without a model the table says so, and that nothing was inferred of a set.
+#[test]
+fn sets_that_differ_without_a_model_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    for (seed, outcome) in [(0, "passed"), (1, "void")] {
+        let mut one = model("baseline none 1600 2 loss=0.90", 0.0);
+        if outcome == "void" {
+            one["sets"] = json!({ "features": null, "tests": [], "inference": {
+                "features": ["loss", "sima"], "refused": "the sets differ", "power": [],
+            } });
+        }
+        let auc = 0.5 + 0.25 * seed as f64;
+        let report = json!({
+            "schema": 1, "run": plan(seed), "models": [one],
+            "controls": { "blind_baseline": { "auc": auc, "auc_ci": [0.4, 0.6], "outcome": outcome } },
+        });
+        let folder = dir.path().join(format!("seed-{seed}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("report.json"), report.to_string()).unwrap();
+    }
+    let collected = collect(&[dir.path().to_path_buf()]);
+    let drawn = draw(&collected).unwrap();
+    assert_eq!(cells_of(&drawn, "No defense")[1..], ["refused", "#1 #2"]);
+    let wanted = "AUC 0.50 (0.40-0.60) in seed 0, 0.75 (0.40-0.60) in seed 1. Seed 1: the sets differ without any model";
+    said(&drawn.table.notes.join("\n"), &[wanted]);
+    let lines = lines(&collected, &drawn, dir.path());
+    let own = line(&lines, "baseline", "1", "dataset-inference");
+    assert_eq!([&own[5], &own[7], &own[11]], ["refused", "", ""]);
 }
 
 #[test]
@@ -402,6 +448,19 @@ fn rows_are_runs_of_their_own() {
         ..args(&[])
     };
     assert!(asked(&drawn).is_empty());
+}
+
+/// What takes the two models of a pair is asked of the run that has one: no other run warns of an attack without a model.
+#[test]
+fn attacks_on_pairs_are_asked_where_there_is_one() {
+    let study = Study::resolve(&args(&[])).unwrap();
+    assert!(study.datasets.len() > 10);
+    for runs in &study.datasets {
+        let family = &runs.family.as_ref().unwrap().name;
+        let attacks = &runs.runs[0].experiment.audit.attacks;
+        let asked = attacks.iter().any(AttackSpec::takes_pair);
+        assert_eq!(asked, family == "teachers", "{family}");
+    }
 }
 
 #[test]

@@ -5,13 +5,14 @@ use super::collect::Collected;
 use crate::cell::{Cell, decimal};
 use crate::names::{self, BASELINE};
 use crate::paper::Metric;
-use crate::read::{Evidence, Measured, Model};
-use crate::table::{Record, Table, intervals};
+use crate::read::{Evidence, Measured, Model, Set};
+use crate::table::{Record, Row as TableRow, Table, intervals};
 use crate::undefended::{Line, baseline};
 use crate::{frontier, length};
 use anyhow::Result;
 use dualmd::plan::grouped;
 use dualmd_audit::cells::cell as csv_text;
+use dualmd_audit::report::BlindBaseline;
 use dualmd_names::Defense;
 use dualmd_plot::{self as svg, Panel, Point};
 use std::collections::BTreeSet;
@@ -149,7 +150,7 @@ fn row(collected: &Collected, model: &str) -> Result<Row> {
     })
 }
 
-/// The table: a row for each defence.
+/// The table: a row for each defence; its quality and cost are a second one. A column that no row has a number in is left out.
 fn table(collected: &Collected, evidence: &Evidence, rows: &[Row]) -> Table {
     let set = &collected.set;
     let mut table = Table::new("Every defence against every attacker", &["Method"]);
@@ -161,7 +162,9 @@ fn table(collected: &Collected, evidence: &Evidence, rows: &[Row]) -> Table {
     table
         .columns
         .extend(Several::ALL.map(|s| s.names().1.to_owned()));
-    table.columns.push(names::column(Metric::Excess, evidence));
+    table.columns.push("runs".to_owned());
+    let mut worth = Table::new("Quality and cost", &["Method"]);
+    worth.columns.push(names::column(Metric::Excess, evidence));
     let heads = [
         "distance (floor)",
         "precision",
@@ -170,69 +173,145 @@ fn table(collected: &Collected, evidence: &Evidence, rows: &[Row]) -> Table {
         "evaluations",
         "seconds",
         "calls an image",
-        "runs",
     ];
-    table.columns.extend(heads.map(str::to_owned));
+    worth.columns.extend(heads.map(str::to_owned));
     for row in rows {
         let own = places(collected, &row.model);
+        let mut keep = |attack: Option<&str>, metric: &'static str, cell: &Cell| {
+            let (model, method) = (&row.model, &row.method);
+            table.keep(Record::new(
+                set,
+                model,
+                method,
+                attack,
+                metric,
+                cell.clone(),
+            ));
+        };
         let mut cells = vec![row.method.clone()];
         for (attacker, answer) in &row.answers {
             cells.push(answered(*attacker, answer, &own));
             let attack = Some(answer.attack.as_str()).filter(|_| answer.state == State::Measured);
-            table.keep(Record::new(
-                set,
-                &row.model,
-                &row.method,
-                attack,
-                attacker.metric(),
-                answer.cell.clone(),
-            ));
+            keep(attack, attacker.metric(), &answer.cell);
         }
         for (_, proofs) in &row.proofs {
             cells.push(proven(proofs, &own));
         }
         for (metric, cell) in &row.numbers {
-            table.keep(Record::new(
-                set,
-                &row.model,
-                &row.method,
-                None,
-                metric,
-                cell.clone(),
-            ));
+            keep(None, metric, cell);
         }
-        let decimals = |metric: &str, digits: usize| match row.number(metric) {
-            Some(cell) if cell.mean().is_some() => cell.text(digits),
-            _ => MISSING.to_owned(),
-        };
-        let mean = |metric: &str| row.number(metric).and_then(Cell::mean);
-        let whole = |metric: &str| mean(metric).map_or(MISSING.to_owned(), rounded);
-        cells.push(decimals(Metric::Excess.key(), Metric::Excess.digits()));
-        cells.push(match (mean(DISTANCE), mean(FLOOR)) {
-            (Some(distance), Some(floor)) => {
-                format!("{} ({})", decimal(distance, 2), decimal(floor, 2))
-            }
-            _ => MISSING.to_owned(),
-        });
-        cells.extend([decimals(PRECISION, 2), decimals(RECALL, 2)]);
-        cells.extend([STEPS, EVALUATIONS, SECONDS, CALLS].map(whole));
         let marks: Vec<String> = own.iter().map(|place| mark(*place)).collect();
         cells.push(match marks.is_empty() {
             true => MISSING.to_owned(),
             false => marks.join(" "),
         });
         table.words(cells);
+        worth.words(worthy(row));
     }
+    let mut left_out = without_empty(&mut table);
+    left_out.extend(without_empty(&mut worth));
     table.notes = vec![intervals(evidence)];
     table.notes.extend(NOTES.map(str::to_owned));
+    table.notes.extend(blind(set));
+    if !left_out.is_empty() {
+        let heads = left_out.join("; ");
+        let note = format!("Measured in no row, and left out: {heads}.");
+        table.notes.push(note);
+    }
     table.notes.extend(holes(rows));
     table.notes.extend(length::note(evidence, false));
     table.notes.extend(collected.notes.iter().cloned());
+    if worth.columns.len() > 1 {
+        table.also.push(worth);
+    }
     table
+}
+
+/// Cells of quality and cost.
+fn worthy(row: &Row) -> Vec<String> {
+    let decimals = |metric: &str, digits: usize| match row.number(metric) {
+        Some(cell) if cell.mean().is_some() => cell.text(digits),
+        _ => MISSING.to_owned(),
+    };
+    let mean = |metric: &str| row.number(metric).and_then(Cell::mean);
+    let whole = |metric: &str| mean(metric).map_or(MISSING.to_owned(), rounded);
+    let mut cells = vec![row.method.clone()];
+    cells.push(decimals(Metric::Excess.key(), Metric::Excess.digits()));
+    cells.push(match (mean(DISTANCE), mean(FLOOR)) {
+        (Some(distance), Some(floor)) => {
+            format!("{} ({})", decimal(distance, 2), decimal(floor, 2))
+        }
+        _ => MISSING.to_owned(),
+    });
+    cells.extend([decimals(PRECISION, 2), decimals(RECALL, 2)]);
+    cells.extend([STEPS, EVALUATIONS, SECONDS, CALLS].map(whole));
+    cells
+}
+
+/// Takes the columns out in which no row has a number, and gives their heads.
+fn without_empty(table: &mut Table) -> Vec<String> {
+    let empty = |i: usize| {
+        let mut cells = table.rows.iter().filter_map(|row| match row {
+            TableRow::Cells(cells) => cells.get(i),
+            TableRow::Heading(_) => None,
+        });
+        cells.all(|cell| cell == MISSING || cell == "-")
+    };
+    let places = 0..table.columns.len();
+    let kept: Vec<bool> = places.map(|i| i == 0 || !empty(i)).collect();
+    let heads = table.columns.iter().zip(&kept);
+    let out = heads.filter(|(_, kept)| !**kept);
+    let out = out.map(|(head, _)| head.clone()).collect();
+    let some = |cells: &mut Vec<String>| {
+        let mut kept = kept.iter();
+        cells.retain(|_| kept.next().copied().unwrap_or(true));
+    };
+    some(&mut table.columns);
+    for row in &mut table.rows {
+        if let TableRow::Cells(cells) = row {
+            some(cells);
+        }
+    }
+    out
+}
+
+/// What tells members from others without a model, in each seed: where something does, attacks may have found the same.
+fn blind(set: &Set) -> Option<String> {
+    let found = set.runs.iter().filter_map(|run| {
+        let blind = run.blind.as_deref()?;
+        Some((run.seed, blind))
+    });
+    let found: Vec<(u64, &BlindBaseline)> = found.collect();
+    if found.is_empty() {
+        return None;
+    }
+    let each = found.iter().map(|(seed, blind)| {
+        let [low, high] = blind.auc_ci.map(|v| decimal(v, 2));
+        format!("{} ({low}-{high}) in seed {seed}", decimal(blind.auc, 2))
+    });
+    let each = each.collect::<Vec<_>>().join(", ");
+    let mut out = format!(
+        "A classifier that sees the images and no model tells members from others with AUC {each}."
+    );
+    for (seed, blind) in found {
+        match &*blind.outcome {
+            "void" => out.push_str(&format!(
+                " Seed {seed}: the sets differ without any model, and what attacks find there means nothing."
+            )),
+            "warning" => out.push_str(&format!(
+                " Seed {seed}: the sets differ a little without any model, and attacks may have found that."
+            )),
+            _ => {}
+        }
+    }
+    Some(out)
 }
 
 /// What stands where there is no number and could be one.
 const MISSING: &str = "missing";
+
+/// What stands where a test was not made, because its result would mean nothing.
+const REFUSED: &str = "refused";
 
 /// How the table is read.
 const NOTES: [&str; 4] = [
@@ -240,7 +319,8 @@ const NOTES: [&str; 4] = [
      was chosen. Behind it: the attack, and for each seed the members found at 1 % false alarms. \"-\": there is no such attacker; a pair has no network to be asked, its weights \
      are those of the models that it is made of, and each of these is judged on the members that it was trained on. \"missing\": not measured.",
     "Extracted: members among the candidates that an attacker without any training image finds, for each seed, and as many unseen images in their \
-     place. Images of one person: the smallest number that proves use in four of five cases at 5 % false alarms, for each seed.",
+     place. Images of one person: the smallest number that proves use in four of five cases at 5 % false alarms, for each seed; \"refused\": the sets \
+     differ without any model, which would pass for use.",
     "Training steps, network evaluations and seconds are those of a model and of all that had to be trained for it. Evaluations: images of all steps, times \
      the draws of DP-SGD, and once more for each teacher that answers. Not counted: the attacker of smp, images drawn for synthetic. Seconds are of the \
      machines that trained.",
@@ -307,6 +387,7 @@ fn proven(proofs: &[Proof], own: &BTreeSet<usize>) -> String {
         return MISSING.to_owned();
     }
     let each = proofs.iter().map(|proof| match proof.images {
+        _ if proof.refused => REFUSED.to_owned(),
         Some(images) => images.to_string(),
         None => format!("> {}", proof.most),
     });
@@ -323,16 +404,15 @@ fn rounded(value: f64) -> String {
 fn holes(rows: &[Row]) -> Vec<String> {
     let mut out = Vec::new();
     for (i, attacker) in Attacker::ALL.iter().enumerate() {
-        let lacks = |row: &&Row| {
+        let is = |row: &Row, state: State| {
             let answer = row.answers.get(i);
-            answer.is_some_and(|(_, answer)| answer.state == State::Missing)
+            answer.is_some_and(|(_, answer)| answer.state == state)
         };
-        let missing: Vec<&str> = rows
-            .iter()
-            .filter(lacks)
-            .map(|r| r.model.as_str())
-            .collect();
-        if !missing.is_empty() {
+        let lacking = rows.iter().filter(|row| is(row, State::Missing));
+        let missing: Vec<&str> = lacking.map(|r| r.model.as_str()).collect();
+        // A column that no row has is left out as a whole.
+        let measured = rows.iter().any(|row| is(row, State::Measured));
+        if measured && !missing.is_empty() {
             out.push(format!(
                 "Not measured, {}: {}.",
                 attacker.title(),
@@ -430,14 +510,15 @@ pub fn cells(collected: &Collected, rows: &[Row], out: &Path) -> Result<Vec<u8>>
             for (several, proofs) in &row.proofs {
                 let proof = proofs.iter().find(|p| p.seed == seed);
                 let (by, state) = match proof {
-                    Some(proof) => (proof.by.as_str(), State::Measured),
-                    None => ("", State::Missing),
+                    Some(proof) if proof.refused => (proof.by.as_str(), REFUSED),
+                    Some(proof) => (proof.by.as_str(), State::Measured.name()),
+                    None => ("", State::Missing.name()),
                 };
-                let words = [several.names().0, by, state.name(), "images_needed"];
-                let images = proof.and_then(|p| p.images);
+                let words = [several.names().0, by, state, "images_needed"];
+                let tried = proof.filter(|p| !p.refused);
                 let mut numbers = [const { String::new() }; 7];
-                numbers[0] = text(images);
-                numbers[4] = text(proof.map(|p| p.most));
+                numbers[0] = text(tried.and_then(|p| p.images));
+                numbers[4] = text(tried.map(|p| p.most));
                 line(row, seed, words, numbers, proof.and_then(|p| p.place))?;
             }
             for (metric, cell) in &row.numbers {

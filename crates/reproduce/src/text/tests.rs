@@ -185,6 +185,7 @@ fn table_1_by_hand() {
         models: Vec::new(),
         plan: Value::Null,
         members: None,
+        blind: None,
     };
     let set = Set::of("toy", "Toy", vec![run]);
     let Histogram {
