@@ -7,7 +7,7 @@
 use dualmd_names::ModelKind;
 use dualmd_stats::OperatingPoint;
 
-use crate::conclusion::{self, copied, told_apart};
+use crate::conclusion::{self, copied, copies_in_words, told_apart};
 use crate::format::{counted, fpr_name, grouped, rate};
 use crate::measure::{lowest_measurable, minimum_detectable_auc};
 use crate::report::{
@@ -286,14 +286,9 @@ fn advise(
         );
     }
     if let Some(copying) = copied(model) {
-        let (own, others) = (&copying.control.members, &copying.control.heldout);
         return (
             Advice::Withhold,
-            format!(
-                "The model generates copies of training images: {}, where as many unseen images explain {}.",
-                grouped(own.copies as i64),
-                grouped(others.copies as i64)
-            ),
+            format!("The model generates copies: {}.", copies_in_words(copying)),
         );
     }
     let drawn = |name: &str| name.starts_with("generated");
@@ -305,7 +300,7 @@ fn advise(
             Advice::IfNoSecret,
             format!(
                 "No single image is told apart, but the training images taken together are (p = {}).",
-                crate::format::significant(test.p_value)
+                crate::format::p_value(test.p_value)
             ),
         );
     }

@@ -53,13 +53,15 @@ fn the_verdict_says_what_the_numbers_say() {
         .tp;
     for part in [
         "An attacker who holds the weights of the undefended model tells a training image from an unseen one",
-        "the strongest of 6 attacks (SimA)",
-        &format!("at 1 false alarm in 100, finds {found} of 64 members"),
-        "Against the DistillMD student none of the 6 attacks run here did better than chance (largest: ",
+        "from an unseen one. The strongest of 6 attacks is SimA. It ranks a random member above a random non-member ",
+        &format!(
+            "At 1 false alarm in 100 it finds {found} of 64 members; guessing finds less than 1."
+        ),
+        "Against the DistillMD student none of the 6 attacks run here did better than chance. The largest AUC is ",
         "With 64 members, leaks below AUC 0.60 would not have been seen.",
         "Pooling hides a difference between the halves (SecMI: AUC",
-        "Strongest attack against strongest attack: AUC",
-        "here, more than 0.999 (SimA) against the undefended model.",
+        "Compared with the undefended model: the strongest attack has AUC ",
+        " and more than 0.999 there (SimA).",
     ] {
         assert!(summary.contains(part), "`{part}` is missing in\n{summary}");
     }
@@ -67,14 +69,12 @@ fn the_verdict_says_what_the_numbers_say() {
     let pair = report.verdict.summary.iter();
     let pair = pair
         .filter(|line| line.contains("the DualMD pair"))
-        .find_map(|line| line.split_once("Strongest attack against strongest attack: "))
+        .find_map(|line| line.split_once("Compared with the undefended model: "))
         .expect("compared")
         .1;
     assert!(
-        pair.contains("(Nearest image) here, ")
-            && pair.contains(
-                "(Nearest image) against the undefended model, both by generated images alone."
-            ),
+        pair.contains(" here (Nearest image) and ")
+            && pair.contains(" there (Nearest image), both by generated images alone."),
         "{pair}"
     );
     let not_tested = report.verdict.not_tested.join("\n");
@@ -951,8 +951,8 @@ fn whole_sets_are_shown_and_impossible_p_values_are_not() {
     let text = plain(&page_of(dir.path(), &report));
     for part in [
         "Compared for DistillMD student: residuals at t = 200.",
-        "0.00400 of 999 told apart",
-        "0.410 of 999 not told apart",
+        "0.004 of 999 told apart",
+        "0.41 of 999 not told apart",
         "How often k images of one person prove that they were used",
     ] {
         assert!(text.contains(part), "`{part}` is missing");

@@ -208,6 +208,9 @@ pub fn section(report: &Report) -> Markup {
     html! {
         section #settings {
             h2 { "Settings" }
+            @if let Some(command) = plan(report, "/command") {
+                p.repeat { "To repeat: " code { (command) } }
+            }
             div.facts-grid {
                 (definitions("Data and split", &data))
                 (definitions("Model and training", &model))
