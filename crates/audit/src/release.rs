@@ -219,12 +219,17 @@ pub fn finding_in_words(report: &Report, of: &ModelVerdict) -> &'static str {
     }
 }
 
-/// The members found at the lowest rate of false alarms from 1 in 100 upwards that can be measured.
-pub fn found(points: &[OperatingPoint]) -> Option<Found> {
+/// The point at the lowest rate of false alarms from 1 in 100 upwards that can be measured.
+pub fn counted_at(points: &[OperatingPoint]) -> Option<&OperatingPoint> {
     let asked = points
         .iter()
         .filter(|p| p.measurable && p.fpr > 0.0099 && p.fpr < 1.0);
-    let point = asked.min_by(|a, b| a.fpr.total_cmp(&b.fpr))?;
+    asked.min_by(|a, b| a.fpr.total_cmp(&b.fpr))
+}
+
+/// The members found at that rate.
+pub fn found(points: &[OperatingPoint]) -> Option<Found> {
+    let point = counted_at(points)?;
     Some(Found {
         found: point.tp,
         total: point.n_members,

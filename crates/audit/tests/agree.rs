@@ -407,7 +407,7 @@ fn check(dir: &Path, report: &Report, models: &[(&str, &str, Planted)]) {
         .iter()
         .any(|m| m.2.copies.is_some_and(|(m, o)| m > o + 20));
     if models.iter().any(|m| m.2.copies.is_some()) {
-        assert_eq!(text.contains("Most beyond the control:"), clear);
+        assert_eq!(text.contains("Most beyond chance:"), clear);
     }
 }
 

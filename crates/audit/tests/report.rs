@@ -427,11 +427,23 @@ fn copies_stand_beside_what_unseen_images_score() {
         "above 0.810",
         "below 0.810",
         "16 % (11–20)",
-        "40 of 256 generated images against 2.",
-        "which 1.5 % of such images pass",
+        "40 of 256 generated images pass for copies of training images, where chance explains 2.",
+        "more alike than 1.5 % of real images are",
     ] {
         assert!(page.contains(part), "`{part}` is missing");
     }
+    // Two rules, two numbers: each says which it is, and the verdict has those of the first.
+    let text = plain(&page);
+    let row = "sscd-512 40 of 256 2 41 of 256 16 % (11–20) 7 above 0.810 cosine";
+    assert!(text.contains(row), "{text}");
+    assert!(text.contains("surest copies by a stricter rule"), "{text}");
+    assert!(
+        text_of(&report, "baseline").contains(
+            "Copies: 40 of 256 generated images pass for copies of training images, where chance explains 2, compared by sscd-512."
+        ),
+        "{}",
+        text_of(&report, "baseline")
+    );
     assert!(!page.contains("own image, members"));
     let json: Value =
         serde_json::from_slice(&std::fs::read(dir.path().join("report.json")).expect("report"))
@@ -448,7 +460,7 @@ fn copies_stand_beside_what_unseen_images_score() {
     let page =
         std::fs::read_to_string(write(dir.path(), &report).expect("write").html).expect("page");
     assert!(page.contains("own image, members") && page.contains("0.610"));
-    assert!(page.contains("count is clearly beyond its control"));
+    assert!(page.contains("count is clearly beyond what chance explains"));
 }
 
 #[test]
@@ -658,6 +670,36 @@ fn read_json(path: &std::path::Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("read")).expect("json")
 }
 
+/// The strongest attack on a model at one threshold: whom it calls a training image, and whom it does not.
+#[test]
+fn calls_are_counted_four_ways() {
+    let (dir, report) = fixture();
+    let strongest = report.models[0].strongest().expect("attacked");
+    let measured = strongest.view(report.models[0].primary).expect("scores");
+    let mut points = measured.tpr_at_fpr.iter();
+    let p = points.find(|p| p.fpr == 0.01).expect("1 %");
+    assert!(p.tp > 60 && p.fp <= 5, "{p:?}");
+    let text = plain(&page_of(dir.path(), &report));
+    let (_, table) = text
+        .split_once("Right and wrong calls of the strongest attack")
+        .expect("the table");
+    let row = format!(
+        "Undefended model {} {} {} {} {}",
+        strongest.title,
+        p.tp,
+        64 - p.tp,
+        p.fp,
+        512 - p.fp
+    );
+    assert!(table.contains(&row), "{row} in\n{table}");
+    // A teacher is judged on its own half.
+    assert!(table.contains("Teacher 1 on D1 SimA "), "{table}");
+    // A void report counts nobody.
+    let mut void = report.clone();
+    void.verdict.void = Some("the sets differ".into());
+    assert!(!page_of(dir.path(), &void).contains("Right and wrong calls"));
+}
+
 /// Every kind of attacker has a row with the strongest attack of that kind, and one that was not tested says so.
 #[test]
 fn who_could_do_it() {
@@ -742,6 +784,8 @@ fn bounds_on_epsilon() {
         "No attack on as many images could have shown more than",
         "no upper bound is implied",
         "At δ = 0.00001 and 95 % confidence",
+        // Of 32 members and 256 non-members; rounded down to one decimal.
+        "No attack on as many images could have shown more than 4.1.",
         "Not applicable. Members and non-members were drawn in fixed numbers",
         "--set data.method=coin-flip",
     ] {
