@@ -81,7 +81,7 @@ fn the_verdict_says_what_the_numbers_say() {
     for part in [
         "Attacks not run on any model: a classifier trained on SecMI's errors (SecMI-NNs); fluctuation under crops (PFAMI)",
         "gradients of the loss, all timesteps at once (GSA1); gradients of the loss, timestep by timestep (GSA2); shadow models (LiRA); the loss against a reference model; the difference of the two teachers",
-        "repeated partial generation against a pair (appendix A.5 of the DualMD paper); distance to generated images in the features of another network; the density of generated images against that of others (DOMIAS). Nothing in this report says what they would find; why,",
+        "repeated partial generation against a pair (appendix A.5 of the DualMD paper); distance to generated images in the features of another network; the density of generated images against that of others (DOMIAS). Nothing in this report says what they would find. Why they were not run, and",
         "(grey-box): no attack of this kind was run.",
         "Whole sets of images: no test",
         "one training of each model was audited",
@@ -1179,7 +1179,7 @@ fn privacy_stands_beside_quality_where_both_were_measured() {
         .and_then(|t| t.split("</section>").next())
         .expect("the figure is there");
     for part in [
-        "gives no more away: Ordinary distillation (by ",
+        "Dominated: Ordinary distillation (by ",
         "Not dominated: ",
         "DualMD pair stands where its own images put it and is not counted as better than another model: whoever holds its two models is at AUC ",
         "excess Fréchet distance",
