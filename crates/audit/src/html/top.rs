@@ -132,10 +132,10 @@ fn notes(report: &Report) -> Markup {
     }
     html! {
         div.notes {
-            @for w in first { p { strong { "Note. " } (w) } }
+            @for w in first { (note(w)) }
             @if !rest.is_empty() {
                 details { summary { (rest.len()) " more " (if rest.len() == 1 { "note" } else { "notes" }) }
-                    @for w in rest { p { strong { "Note. " } (w) } } }
+                    @for w in rest { (note(w)) } }
             }
             @if !report.missing.is_empty() {
                 details { summary { (missing) (report.missing.len()) }
@@ -143,6 +143,11 @@ fn notes(report: &Report) -> Markup {
             }
         }
     }
+}
+
+/// A note as a sentence: some come without a stop.
+fn note(text: &str) -> Markup {
+    html! { p { strong { "Note. " } (text) @if !text.ends_with(['.', '!', '?']) { "." } } }
 }
 
 /// What a model is, in a few words.
