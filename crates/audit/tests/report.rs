@@ -670,6 +670,24 @@ fn read_json(path: &std::path::Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).expect("read")).expect("json")
 }
 
+/// A comparison is void where one of its audits is, whichever comes first.
+#[test]
+fn a_comparison_with_a_void_audit_is_void() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("temp dir"));
+    for dir in &dirs {
+        common::run_folder(dir.path());
+    }
+    let compared = |order: [usize; 2]| {
+        let named = order.map(|i| (format!("audit-{i}"), dirs[i].path().to_owned()));
+        dualmd_audit::compare(&named, serde_json::Map::new()).expect("compared")
+    };
+    assert!(compared([0, 1]).verdict.void.is_none());
+    common::void(dirs[1].path());
+    for order in [[0, 1], [1, 0]] {
+        assert!(compared(order).verdict.void.is_some(), "{order:?}");
+    }
+}
+
 /// The strongest attack on a model at one threshold: whom it calls a training image, and whom it does not.
 #[test]
 fn calls_are_counted_four_ways() {
