@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::markdown::{code, table, text};
 use crate::{called, corrected, found, of_name, said, strongest, version, whom};
-use dualmd_audit::conclusion::copies_in_words;
+use dualmd_audit::conclusion::{can_tell, copies_in_words, set_looks, told_apart};
 use dualmd_audit::facts::{HOLDS, date, plan, run_name};
 use dualmd_audit::format::{grouped, interval, list, p_value, percent_interval, rate, significant};
 use dualmd_audit::release;
@@ -358,10 +358,17 @@ fn further(report: &Report) -> String {
     for model in &report.models {
         let name = text(&called(model));
         if let Some(sets) = model.sets.as_ref().filter(|s| !s.tests.is_empty()) {
-            let looks = dualmd_audit::conclusion::set_looks(&report.models);
-            let told = dualmd_audit::conclusion::told_apart(model, looks);
+            let looks = set_looks(&report.models);
+            let told = told_apart(model, looks);
             let answer = match told.is_empty() {
-                true => format!("{name}: no, by {} tests", sets.tests.len()),
+                true => {
+                    let able = sets.tests.iter().filter(|t| can_tell(t, looks)).count();
+                    let unable = match sets.tests.len() - able {
+                        0 => String::new(),
+                        n => format!("; {n} more had too few permutations to tell"),
+                    };
+                    format!("{name}: not seen, by {able} tests{unable}")
+                }
                 false => {
                     let tests: Vec<String> = told
                         .iter()
@@ -369,7 +376,7 @@ fn further(report: &Report) -> String {
                             format!(
                                 "{} (p = {})",
                                 text(t.title.trim_end_matches('?')),
-                                p_value(t.p_value)
+                                text(&p_value(t.p_value))
                             )
                         })
                         .collect();
