@@ -21,7 +21,7 @@ pub fn section(report: &Report) -> Markup {
         div.scroll tabindex="0" role="region" aria-label="Copies of training images" { table.plain data-sortable="" {
             thead { tr {
                 th scope="col" { "Model" } th.n scope="col" { "generated images that pass for copies" } th.n scope="col" { "by chance" small { "of as many unseen images" } }
-                th.n scope="col" { "surest copies" small { "by a stricter rule" } } th.n scope="col" { "different members" small { "among the surest" } } th.n scope="col" { "a surest copy is" }
+                th.n scope="col" { "held against all images" small { "by a threshold of its own" } } th.n scope="col" { "different members" small { "among these" } } th.n scope="col" { "that threshold" }
                 @if text { th.n scope="col" { "own image, members" } th.n scope="col" { "own image, unseen" } }
             } }
             tbody { @for (m, c) in &rows { tr {
@@ -41,7 +41,7 @@ pub fn section(report: &Report) -> Markup {
         @if let Some((_, first)) = rows.first() {
             section #copies {
                 h2 { "Copies of training images" }
-                p.lede { "A generated image passes for a copy if it is more like a training image than nearly all unseen images are. Some pass by chance, and these are counted too. Of the rest, whoever sees what the model draws probably sees training images." }
+                p.lede { "A generated image passes for a copy if it is more like a training image than nearly all unseen images are. Some pass by chance, and these are counted too. What passes beyond chance is probably a training image, for whoever sees it." }
                 (figure("wide", body, caption(&rows)))
                 details { summary { "How copies are counted" } p { (method(&rows, first)) } }
             }
@@ -74,7 +74,7 @@ fn caption(rows: &[(&ModelReport, &Copying)]) -> Markup {
             None => { "No model's count is clearly beyond what chance explains. " }
         }
         @if rows.iter().all(|(_, c)| c.likeness == "rmse") { "Looked for by pixels only, which do not find a copy that is moved, cropped or recoloured. SSCD does, and was not at hand (" code { "cargo xtask features" } ", in a source checkout, fetches it; " code { "DUALMD_SSCD" } " names its folder). " }
-        "The first two counts are those of the verdict, under one rule. Surest copies pass a stricter one, so their number is another. A few hundred images show the copies among a few hundred images, and no more."
+        "The first two counts are those of the verdict: they hold the generated images against as many members as unseen images. The third holds them against all members, by another threshold, so its number is another. A few hundred images show the copies among a few hundred images, and no more."
     }
 }
 
@@ -82,9 +82,9 @@ fn caption(rows: &[(&ModelReport, &Copying)]) -> Markup {
 fn method(rows: &[(&ModelReport, &Copying)], first: &Copying) -> Markup {
     html! {
         @if rows.iter().any(|(_, c)| c.own_prompt.is_some()) { "Own image: mean likeness of what a caption draws to the image it belongs to. " }
-        "The first two counts compare what the model draws with as many members as unseen images, " (grouped(first.control.n as i64)) " of either. A generated image passes where it is more alike than " (percent(first.control.false_copy_rate)) " of real images are to those of the other side. "
+        "The first two counts compare what the model draws with as many members as unseen images, " (grouped(first.control.n as i64)) " of either. A generated image must pass a threshold that " (percent(first.control.false_copy_rate)) " of real images of the other side pass. "
         "None is a copy of an unseen image, so the second count is chance. It can exceed that share: what a model draws is no real image and may pass more often, being smooth or typical. (With prompts the second count is of what is drawn for captions that no model saw.) "
-        "Surest copies are more like one of all members than " (percent(first.false_copy_rate)) " of unseen images are. Chance is not counted for them. "
+        "The third count has a threshold that " (percent(first.false_copy_rate)) " of all unseen images pass. Chance is not counted for it. "
         code { "rmse" } " of pixels is lower and a cosine of " code { "sscd" } " higher where images are more alike. Intervals are of 95 %, over the images drawn."
     }
 }

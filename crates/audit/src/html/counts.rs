@@ -33,7 +33,7 @@ pub fn table(report: &Report) -> Markup {
             } }
             p.caption {
                 "The threshold lets at most 1 in 100 unseen images be called a training image" @if rows.iter().any(|(_, _, p)| p.fpr > 0.011) { ", or as many as the line says" } ". "
-                "How often a call is right depends on how many training images are among the pictures that somebody tries. In these sets many are; where few are, most calls may be wrong."
+                "How often a call is right depends on how many training images are among the pictures that somebody tries. Where few are, most calls are wrong."
             }
         }
     }
